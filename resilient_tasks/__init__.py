@@ -1,1 +1,135 @@
+"""Negative engineering for Prefect 3: composable policies around tasks, flows and plain functions.
+
+    from resilient_tasks import resilient_task, Retry, Validate, Fallback, Slack
+
+This is the front door: names load on first use, so that importing it costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from resilient_tasks.core.call import current_call, remaining
+    from resilient_tasks.core.errors import (
+        BulkheadFull,
+        CircuitOpen,
+        DeadlineExceeded,
+        InvalidData,
+        PolicyError,
+        RateLimited,
+        ResilienceError,
+        ResultRejected,
+        TimedOut,
+    )
+    from resilient_tasks.core.failures import Kind, classify, register_kind
+    from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
+    from resilient_tasks.core.pipeline import Pipeline, Policy
+    from resilient_tasks.core.settings import configure
+    from resilient_tasks.data.quarantine import Quarantine
+    from resilient_tasks.data.split import Split
+    from resilient_tasks.decorate import explain, resilient
+    from resilient_tasks.notify.console import Console
+    from resilient_tasks.notify.slack import Slack
+    from resilient_tasks.observe.logs import get_logger
+    from resilient_tasks.observe.report import RunReport
+    from resilient_tasks.orchestrate.flow import resilient_flow
+    from resilient_tasks.orchestrate.task import outcome_of, resilient_task
+    from resilient_tasks.policies.chaos import Chaos
+    from resilient_tasks.policies.deadline import Deadline
+    from resilient_tasks.policies.fallback import Fallback
+    from resilient_tasks.policies.retry import Retry
+    from resilient_tasks.policies.timeout import Timeout
+    from resilient_tasks.policies.validate import Validate
+
+_ROOMS = {
+    "core.call": ("current_call", "remaining"),
+    "core.errors": (
+        "BulkheadFull",
+        "CircuitOpen",
+        "DeadlineExceeded",
+        "InvalidData",
+        "PolicyError",
+        "RateLimited",
+        "ResilienceError",
+        "ResultRejected",
+        "TimedOut",
+    ),
+    "core.failures": ("Kind", "classify", "register_kind"),
+    "core.outcome": ("Degraded", "Failed", "Ok", "Outcome"),
+    "core.pipeline": ("Pipeline", "Policy"),
+    "core.settings": ("configure",),
+    "data.quarantine": ("Quarantine",),
+    "data.split": ("Split",),
+    "decorate": ("explain", "resilient"),
+    "notify.console": ("Console",),
+    "notify.slack": ("Slack",),
+    "observe.logs": ("get_logger",),
+    "observe.report": ("RunReport",),
+    "orchestrate.flow": ("resilient_flow",),
+    "orchestrate.task": ("outcome_of", "resilient_task"),
+    "policies.chaos": ("Chaos",),
+    "policies.deadline": ("Deadline",),
+    "policies.fallback": ("Fallback",),
+    "policies.retry": ("Retry",),
+    "policies.timeout": ("Timeout",),
+    "policies.validate": ("Validate",),
+}
+_WHERE = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = [
+    "BulkheadFull",
+    "Chaos",
+    "CircuitOpen",
+    "Console",
+    "Deadline",
+    "DeadlineExceeded",
+    "Degraded",
+    "Failed",
+    "Fallback",
+    "InvalidData",
+    "Kind",
+    "Ok",
+    "Outcome",
+    "Pipeline",
+    "Policy",
+    "PolicyError",
+    "Quarantine",
+    "RateLimited",
+    "ResilienceError",
+    "ResultRejected",
+    "Retry",
+    "RunReport",
+    "Slack",
+    "Split",
+    "TimedOut",
+    "Timeout",
+    "Validate",
+    "classify",
+    "configure",
+    "current_call",
+    "explain",
+    "get_logger",
+    "outcome_of",
+    "register_kind",
+    "remaining",
+    "resilient",
+    "resilient_flow",
+    "resilient_task",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_WHERE})

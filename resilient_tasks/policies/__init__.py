@@ -1,0 +1,1 @@
+"""The policies, one file each. None imports another."""

@@ -1,0 +1,159 @@
+"""One call: what is invoked, which attempt this is, how long it may take, and what becomes known of it."""
+
+from __future__ import annotations
+
+import contextvars
+import itertools
+import os
+import uuid
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from resilient_tasks.core import runtime
+from resilient_tasks.core.events import Event, Sink, bus
+
+if TYPE_CHECKING:
+    from resilient_tasks.core.outcome import Outcome
+
+Proceed = Callable[["Call"], Coroutine[Any, Any, "Outcome[Any]"]]
+
+NEVER = float("inf")
+
+#: The call whose function runs in this context.
+running: contextvars.ContextVar[Call | None] = contextvars.ContextVar("resilient_tasks.call", default=None)
+_numbers = itertools.count(1)
+_process = uuid.uuid4().hex[:8]
+
+
+def _new_id() -> str:
+    """Name a call so that no other call on any machine bears the name; the pid tells forked processes apart."""
+    return f"{_process}-{os.getpid():x}-{next(_numbers):x}"
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """What one logical invocation is about; its attempts share it.
+
+    Attributes:
+        operation: the function's name, by which state, incidents and files are found.
+        fn: the function, with its `args` and `kwargs`.
+        runtime: how to wait and invoke, sync or async.
+        idempotent: a second attempt may start although an abandoned one may still run.
+        sinks: hear of this call's events, after the sinks of the bus.
+        given: an outcome that is there already, for the next invocation to return.
+    """
+
+    operation: str
+    fn: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    runtime: runtime.Runtime
+    idempotent: bool = False
+    sinks: tuple[Sink, ...] = ()
+    given: Outcome[Any] | None = None
+    _id: str = ""
+
+    @property
+    def id(self) -> str:
+        """Name of this call, in its events and files. Made when first asked for: a call that goes well has no use for it."""
+        if not self._id:
+            self._id = _new_id()
+        return self._id
+
+
+class Call:
+    """One try at the work, as a policy sees it. Policies hand a changed copy on and leave their own as it is."""
+
+    __slots__ = ("_fenced", "attempt", "deadline", "limited_until", "parent", "started", "work")
+
+    def __init__(  # noqa: PLR0917  # built on the hot path: positions are cheaper than names
+        self,
+        work: Work,
+        parent: Call | None = None,
+        attempt: int = 1,
+        started: float = 0.0,
+        deadline: float = NEVER,
+        limited_until: float = NEVER,
+    ) -> None:
+        self.work = work
+        self.parent = parent
+        self.attempt = attempt
+        self.started = started
+        self.deadline = deadline
+        self.limited_until = limited_until
+        self._fenced = False
+
+    @property
+    def operation(self) -> str:
+        """Name of the function."""
+        return self.work.operation
+
+    @property
+    def runtime(self) -> runtime.Runtime:
+        """How to wait and to invoke."""
+        return self.work.runtime
+
+    @property
+    def fenced(self) -> bool:
+        """Whether nobody waits for this call any more: nothing may follow from it."""
+        return self._fenced or (self.parent is not None and self.parent.fenced)
+
+    def fence(self) -> None:
+        """Let nothing that still comes of this call have an effect: no event, no state, no further attempt."""
+        self._fenced = True
+
+    def attempted(self, attempt: int) -> Call:
+        """Return the call as its attempt number `attempt`."""
+        return Call(self.work, self, attempt, self.started, self.deadline, self.limited_until)
+
+    def due(self, deadline: float) -> Call:
+        """Return the call with a total deadline, on the clock in use; an earlier one stays."""
+        return Call(self.work, self, self.attempt, self.started, min(deadline, self.deadline), self.limited_until)
+
+    def given(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
+        """Return the call with other arguments."""
+        work = replace(self.work, args=args, kwargs=kwargs, _id=self.work.id)
+        return Call(work, self, self.attempt, self.started, self.deadline, self.limited_until)
+
+    def undue(self) -> Call:
+        """Return the call without its own deadline and limit: for what has to happen after these have come."""
+        return Call(self.work, self, self.attempt, self.started)
+
+    def limited(self, until: float) -> Call:
+        """Return the call as one whose work somebody already interrupts at `until`."""
+        return Call(self.work, self, self.attempt, self.started, self.deadline, until)
+
+    def remaining(self) -> float:
+        """Return the seconds until the work is to end, infinite where nothing limits it."""
+        until = min(self.deadline, self.limited_until)
+        return until if until == NEVER else max(0.0, until - runtime.now())
+
+    def emit(self, event: type[Event], **details: Any) -> None:
+        """Tell the sinks what happened; nothing, if this call is fenced."""
+        if not self.fenced:
+            details.setdefault("attempt", self.attempt)
+            bus.emit(event(operation=self.operation, call=self.work.id, **details), *self.work.sinks)
+
+    async def invoke(self) -> Outcome[Any]:
+        """Call the function itself."""
+        work = self.work
+        if (given := work.given) is not None:
+            work.given = None
+            return given
+        token = running.set(self)
+        try:
+            return await work.runtime.invoke(work.fn, work.args, work.kwargs)
+        finally:
+            running.reset(token)
+
+
+def current_call() -> Call | None:
+    """Return the call whose function is running in this context, or None outside of any."""
+    return running.get()
+
+
+def remaining() -> float:
+    """Return the seconds that the running function may still take, infinite where nothing limits it."""
+    call = running.get()
+    return NEVER if call is None else call.remaining()

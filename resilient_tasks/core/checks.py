@@ -1,0 +1,21 @@
+"""Checks of what a user gives to a policy, with sentences that say what to give instead."""
+
+from __future__ import annotations
+
+import math
+
+from resilient_tasks.core.errors import PolicyError
+
+
+def positive_seconds(value: object, where: str) -> None:
+    """Raise `PolicyError` unless `value` is a finite number of seconds above zero."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+        msg = f"{where} is a number of seconds above 0, not {value!r}"
+        raise PolicyError(msg)
+
+
+def fraction(value: object, where: str) -> None:
+    """Raise `PolicyError` unless `value` lies between 0 and 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        msg = f"{where} is a fraction from 0 to 1, such as 0.05 for five in a hundred, not {value!r}"
+        raise PolicyError(msg)

@@ -1,0 +1,83 @@
+"""The library's own errors.
+
+    ResilienceError
+    ├── TimedOut            an attempt took longer than its timeout (also a TimeoutError)
+    │   └── DeadlineExceeded  ... than what was left of the call's deadline
+    ├── CircuitOpen         the circuit breaker let no call through
+    ├── BulkheadFull        too many calls at once, and the queue is full
+    ├── RateLimited         the rate limit has no token for this call
+    ├── InvalidData         data did not satisfy its schema (also a ValueError)
+    └── ResultRejected      `Retry(on_result=...)` was satisfied by no attempt's result
+
+A function's own error is never replaced by one of these: it reaches the caller with its own type and traceback, and a
+note that tells of the attempts.
+"""
+
+from __future__ import annotations
+
+
+class ResilienceError(Exception):
+    """Base of every error that this library raises at run time."""
+
+
+class TimedOut(ResilienceError, TimeoutError):
+    """An attempt took longer than its timeout.
+
+    Attributes:
+        seconds: the limit that was exceeded.
+        stopped: whether the work was interrupted at the limit. False says that Python could not.
+        abandoned: whether the work may still be running, in a thread that nobody waits for any more.
+    """
+
+    def __init__(self, message: str, *, seconds: float = 0.0, stopped: bool = True, abandoned: bool = False) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+        self.stopped = stopped
+        self.abandoned = abandoned
+
+
+class DeadlineExceeded(TimedOut):
+    """An attempt was cut because the call's total deadline had come."""
+
+
+class CircuitOpen(ResilienceError):
+    """The circuit breaker is open: the service was not called."""
+
+
+class BulkheadFull(ResilienceError):
+    """Too many calls are under way, and the queue has no room."""
+
+
+class RateLimited(ResilienceError):
+    """The rate limit has no token for this call."""
+
+
+class InvalidData(ResilienceError, ValueError):
+    """Data did not satisfy its schema.
+
+    Attributes:
+        report: what the check found (`resilient_tasks.data.split.Report`), or None where nothing could be checked.
+    """
+
+    def __init__(self, message: str, *, report: object = None) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+class ResultRejected(ResilienceError):
+    """No attempt returned a result that `Retry(on_result=...)` would accept.
+
+    Attributes:
+        result: what the last attempt returned.
+    """
+
+    def __init__(self, message: str, *, result: object = None) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+class PolicyError(TypeError, ValueError):
+    """A decorator was given arguments that are contradictory or impossible; the message says what to do.
+
+    Raised at decoration. It is both a `TypeError` and a `ValueError`, so that either `except` finds it.
+    """

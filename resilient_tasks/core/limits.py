@@ -1,0 +1,49 @@
+"""Cutting an attempt that takes too long, for the timeout of an attempt and the deadline of a call alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from resilient_tasks.core import runtime
+from resilient_tasks.core.errors import DeadlineExceeded, TimedOut
+from resilient_tasks.core.events import TimeoutExceeded
+from resilient_tasks.core.interrupt import Overrun
+from resilient_tasks.core.outcome import Failed, Outcome
+
+if TYPE_CHECKING:
+    from resilient_tasks.core.call import Call, Proceed
+
+
+async def cut(
+    call: Call, proceed: Proceed, *, policy: str, seconds: float, enforce: runtime.Enforce = "auto"
+) -> Outcome[Any]:
+    """Proceed for at most `seconds`, and never past the call's deadline.
+
+    What exceeds the limit has failed, even if it then comes back with a result; only under `enforce="cooperative"`,
+    where the function was asked to keep time itself, is a late result kept and the overrun merely reported.
+    """
+    began = runtime.now()
+    until = min(began + seconds, call.deadline)
+    if until < began + seconds:
+        policy, seconds = "deadline", max(0.0, until - began)
+    if seconds <= 0:
+        return _exceeded(call, policy, seconds, Overrun(stopped=True))
+    attempt = call.limited(until)
+    outcome = await call.runtime.limit(attempt, proceed, seconds, enforce)
+    if isinstance(outcome, Overrun):
+        return _exceeded(call, policy, seconds, outcome)
+    if runtime.now() > until:
+        late = _exceeded(call, policy, seconds, Overrun(stopped=False))
+        return outcome if enforce == "cooperative" else late
+    return outcome
+
+
+def _exceeded(call: Call, policy: str, seconds: float, overrun: Overrun) -> Failed:
+    call.emit(TimeoutExceeded, policy=policy, limit=seconds, stopped=overrun.stopped, abandoned=overrun.abandoned)
+    error = DeadlineExceeded if policy == "deadline" else TimedOut
+    fate = "" if overrun.stopped else "; it was not stopped"
+    if overrun.abandoned:
+        fate += " and may still run in a thread that nobody waits for"
+    what = f"the {policy} left" if policy == "deadline" else f"its {policy} of"
+    message = f"{call.operation} exceeded {what} {seconds:g} s{fate}"
+    return Failed(error(message, seconds=seconds, stopped=overrun.stopped, abandoned=overrun.abandoned))

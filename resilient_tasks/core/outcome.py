@@ -1,0 +1,77 @@
+"""What can come of a call: `Ok`, `Degraded` or `Failed`, made to be matched.
+
+An outcome owns its error's traceback: raising the same outcome twice does not lengthen it, and raising one leaves
+no reference cycle behind that would keep a failed attempt's arguments alive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, NoReturn, TypeAlias, TypeVar
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ok(Generic[T_co]):
+    """The function's own result, from the attempt numbered `attempts` (1 if the first succeeded)."""
+
+    value: T_co
+    attempts: int = 1
+
+    def unwrap(self) -> T_co:
+        """Return the value."""
+        return self.value
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Degraded(Generic[T_co]):
+    """A stand-in for the function's result. `because` is the error that made it necessary, without its traceback."""
+
+    value: T_co
+    because: Exception
+
+    def unwrap(self) -> T_co:
+        """Return the stand-in value."""
+        return self.value
+
+
+@dataclass(frozen=True, slots=True, eq=False, init=False)
+class Failed:
+    """The call failed with `error`, the function's own where there is one."""
+
+    error: Exception
+    traceback: TracebackType | None
+
+    def __init__(self, error: Exception) -> None:
+        object.__setattr__(self, "error", error)
+        object.__setattr__(self, "traceback", error.__traceback__)
+
+    def unwrap(self) -> NoReturn:
+        """Raise the error as it was when it was caught."""
+        error, traceback = self.error, self.traceback
+        try:
+            raise error.with_traceback(traceback)
+        finally:
+            # The traceback now holds this frame: a frame that held the error would close a cycle.
+            del error, traceback, self
+
+
+Outcome: TypeAlias = Ok[T_co] | Degraded[T_co] | Failed
+
+
+def without_traceback(error: Exception) -> Exception:
+    """Cut the frames off an error that outlives its call, so that it keeps no attempt's arguments alive.
+
+    Its causes and contexts are cut off with it: each of them holds frames of its own.
+    """
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return error

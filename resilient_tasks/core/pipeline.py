@@ -1,0 +1,192 @@
+"""Policies in order around a function: the protocol, the canonical order, and composing."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import itertools
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, ClassVar, Protocol, TypeVar, cast, runtime_checkable
+
+from resilient_tasks.core import call as calls
+from resilient_tasks.core import runtime
+from resilient_tasks.core.call import NEVER, Call, Proceed, Work
+from resilient_tasks.core.errors import PolicyError
+from resilient_tasks.core.events import CallFailed
+from resilient_tasks.core.failures import classify
+from resilient_tasks.core.limits import cut
+from resilient_tasks.core.outcome import Failed, Outcome
+
+T = TypeVar("T")
+
+#: Where each policy stands, outermost first. `docs/order.md` gives the reason for each place.
+ORDER = (
+    "notify",
+    "validate input",
+    "fallback",
+    "deadline",
+    "retry",
+    "hedge",
+    "validate output",
+    "custom",
+    "rate limit",
+    "bulkhead",
+    "breaker",
+    "timeout",
+    "chaos",
+)
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """Says what to do around a call. A frozen value: what changes from call to call lives in a store.
+
+    A policy of one's own derives from this class and adds `around`, which awaits only `proceed(call)` and
+    `call.runtime`, and never catches a `BaseException`.
+
+    Attributes:
+        slot: the policy's place in `ORDER`.
+        repeats: it may invoke the function more than once.
+    """
+
+    slot: ClassVar[str] = "custom"
+    repeats: ClassVar[bool] = False
+
+    @property
+    def reacts_only(self) -> bool:
+        """Whether it does nothing before the first attempt and lets a success pass."""
+        return False
+
+    async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
+        """Do what the policy is for, with `proceed(call)` for everything inside of it."""
+        ...
+
+    def parts(self) -> tuple[Policy, ...]:
+        """Return the policies to put into their places in the canonical order: itself, as a rule."""
+        return (self,)
+
+    def check(self, fn: Callable[..., Any]) -> None:
+        """Raise `PolicyError` if the policy cannot serve `fn`. Asked once, at decoration; refuses a generator."""
+        if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+            again = "would run it again from its first item" if self.repeats else "would surround only its creation"
+            msg = (
+                f"{operation_of(fn)} is a generator function: {self.slot} {again}."
+                " Let it return a list, or put the policy on a function that yields nothing"
+            )
+            raise PolicyError(msg)
+
+    def describe(self) -> str:
+        """Say in a few words what the policy will do, for `explain`."""
+        return repr(self)
+
+
+class Pipeline:
+    """Policies in the order given, the first outermost. `resilient(...)` builds the canonical order instead.
+
+    Immutable and picklable; one pipeline can serve many functions.
+
+    Raises:
+        PolicyError: one of the arguments is not a policy.
+    """
+
+    __slots__ = ("_proceed", "policies")
+
+    def __init__(self, *policies: Policy) -> None:
+        for policy in policies:
+            if not isinstance(policy, Policy):
+                msg = f"a Pipeline is made of policies such as Retry(...), not of {policy!r}"
+                raise PolicyError(msg)
+        self.policies = policies
+        proceed: Proceed = _invoke
+        for policy in reversed(policies):
+            proceed = functools.partial(policy.around, proceed=proceed)
+        self._proceed = proceed
+
+    def __reduce__(self) -> tuple[type[Pipeline], tuple[Policy, ...]]:
+        return (Pipeline, self.policies)
+
+    def __repr__(self) -> str:
+        return f"Pipeline({', '.join(map(repr, self.policies))})"
+
+    @property
+    def reacts_only(self) -> bool:
+        """Whether the function can be called first, and the policies asked only if it failed."""
+        return all(policy.reacts_only for policy in self.policies)
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the function may be called more than once."""
+        return any(policy.repeats for policy in self.policies)
+
+    def call(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+        """Call `fn` inside this pipeline, without a decorator. An async `fn` gives an awaitable."""
+        work = self._work(fn, args, kwargs)
+        if inspect.iscoroutinefunction(fn):
+            return cast("T", self._unwrapped(work))
+        return cast("T", runtime.drive(self.run(work)).unwrap())
+
+    def outcome(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Outcome[T] | Awaitable[Outcome[T]]:
+        """As `call`, but return what came of it, to be matched, instead of raising."""
+        run = self.run(self._work(fn, args, kwargs))
+        return run if inspect.iscoroutinefunction(fn) else runtime.drive(run)
+
+    async def run(self, work: Work) -> Outcome[Any]:
+        """Do `work` inside this pipeline."""
+        outer = calls.current_call()
+        call = Call(work, outer, 1, runtime.now(), NEVER if outer is None else outer.deadline)
+        outcome = await self._proceed(call)
+        if isinstance(outcome, Failed):
+            error = outcome.error
+            call.emit(CallFailed, kind=classify(error).value, error_type=type(error).__name__, message=str(error))
+            del error
+        return outcome
+
+    async def _unwrapped(self, work: Work) -> Any:
+        return (await self.run(work)).unwrap()
+
+    def _work(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Work:
+        how = runtime.ASYNC if inspect.iscoroutinefunction(fn) else runtime.SYNC
+        return Work(operation_of(fn), fn, args, kwargs, how)
+
+
+async def _invoke(call: Call) -> Outcome[Any]:
+    if call.deadline < call.limited_until:  # no timeout of its own that would end at the deadline as well
+        return await cut(call, Call.invoke, policy="deadline", seconds=NEVER)
+    return await call.invoke()
+
+
+def operation_of(fn: Callable[..., Any]) -> str:
+    """Name a function as it is named in its module (`Class.method`), without the scaffolding of local functions."""
+    name = getattr(fn, "__qualname__", None) or type(fn).__qualname__
+    return name.rpartition("<locals>.")[2]
+
+
+def in_order(policies: Iterable[Policy]) -> tuple[Policy, ...]:
+    """Sort policies into the canonical order; those of one slot keep their order among themselves."""
+    return tuple(sorted(policies, key=lambda policy: ORDER.index(policy.slot)))
+
+
+def explain_pipeline(pipeline: Pipeline) -> str:
+    """Say what a pipeline will do, outermost policy first, and what is unusual about its order."""
+    lines = [f"{number}. {policy.describe()}" for number, policy in enumerate(pipeline.policies, 1)]
+    lines.append(f"{len(lines) + 1}. the function")
+    lines.extend(f"! {remark}" for remark in _remarks(pipeline.policies))
+    return "\n".join(lines)
+
+
+def _remarks(policies: tuple[Policy, ...]) -> Iterable[str]:
+    for outer, inner in itertools.pairwise(policies):
+        if ORDER.index(outer.slot) > ORDER.index(inner.slot):
+            yield _COSTS.get(
+                (outer.slot, inner.slot),
+                f"{outer.slot} stands outside {inner.slot}; the usual order is the other way round",
+            )
+
+
+_COSTS = {
+    ("timeout", "retry"): "timeout outside retry: one timeout for all attempts and waits; Deadline is the usual way",
+    ("retry", "deadline"): "retry outside deadline: every attempt gets the whole deadline again",
+    ("retry", "fallback"): "retry outside fallback: the fallback answers first, so nothing is ever retried",
+    ("deadline", "fallback"): "deadline outside fallback: no time may be left for the fallback",
+    ("breaker", "retry"): "breaker outside retry: it counts calls, not attempts, and cannot stop a retry storm",
+}

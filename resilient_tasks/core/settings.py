@@ -1,0 +1,85 @@
+"""Settings of the process: from `configure(...)`, else from `RESILIENT_TASKS_*` in the environment."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from resilient_tasks.core.errors import PolicyError
+
+_PREFIX = "RESILIENT_TASKS_"
+_TRUE = {"1", "true", "yes", "on"}
+_FALSE = {"0", "false", "no", "off"}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What holds for every decorated function of this process.
+
+    Attributes:
+        enabled: False calls every decorated function bare, with no policy at all.
+        quarantine: the folder for quarantined rows, where `Validate(quarantine=...)` names none.
+        notify_deadline: seconds that one message may take, from the failure to the channel's answer.
+        notify_cooldown: seconds in which failures like the first are counted instead of sent.
+    """
+
+    enabled: bool = True
+    quarantine: str = "quarantine"
+    notify_deadline: float = 10.0
+    notify_cooldown: float = 300.0
+
+
+def _from_environment() -> Settings:
+    given = {part.name: os.environ.get(_PREFIX + part.name.upper()) for part in fields(Settings)}
+    defaults = Settings()
+    changes: dict[str, Any] = {
+        name: _parse(name, text, type(getattr(defaults, name))) for name, text in given.items() if text
+    }
+    return replace(defaults, **changes)
+
+
+def _parse(name: str, text: str, form: type) -> bool | float | str:
+    if form is bool:
+        word = text.strip().lower()
+        if word in _TRUE | _FALSE:
+            return word in _TRUE
+        msg = f"{_PREFIX}{name.upper()} must be one of true, false, 1, 0; it is {text!r}"
+        raise PolicyError(msg)
+    if form is float:
+        try:
+            return float(text)
+        except ValueError:
+            msg = f"{_PREFIX}{name.upper()} must be a number of seconds; it is {text!r}"
+            raise PolicyError(msg) from None
+    return text
+
+
+#: The settings in force. Read it at call time, never at import.
+current: Settings = _from_environment()
+
+
+def configure(
+    *,
+    enabled: bool | None = None,
+    quarantine: str | None = None,
+    notify_deadline: float | None = None,
+    notify_cooldown: float | None = None,
+) -> Settings:
+    """Change settings of this process, and return those now in force. What is not named stays.
+
+    Args:
+        enabled: False switches every policy off: decorated functions run bare. For tests, and to compare.
+        quarantine: folder for quarantined rows.
+        notify_deadline: seconds that one message may take.
+        notify_cooldown: seconds in which failures like the first are counted instead of sent.
+    """
+    global current  # noqa: PLW0603  # one set of settings a process
+    changes: dict[str, Any] = {
+        "enabled": enabled,
+        "quarantine": quarantine,
+        "notify_deadline": notify_deadline,
+        "notify_cooldown": notify_cooldown,
+    }
+    current = replace(current, **{name: value for name, value in changes.items() if value is not None})
+    return current

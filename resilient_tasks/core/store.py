@@ -1,0 +1,58 @@
+"""Where state lives that several calls share: looked up by name, at call time, so that policies stay plain values."""
+
+from __future__ import annotations
+
+import threading
+from typing import Protocol
+
+from resilient_tasks.core import runtime
+
+
+class StateStore(Protocol):
+    """State by key, changed by compare-and-set: the one atomic step that memory, SQLite and Redis all have."""
+
+    def get(self, key: str) -> bytes | None:
+        """Return the value under `key`, or None where there is none or its time is over."""
+
+    def compare_and_set(self, key: str, old: bytes | None, new: bytes, *, ttl: float | None = None) -> bool:
+        """Put `new` where `old` still stands (None: where nothing does), and say whether that came to pass.
+
+        Args:
+            key: name of the state.
+            old: the value that `get` returned.
+            new: the value to put.
+            ttl: seconds after which the value is gone; None keeps it.
+        """
+
+
+class MemoryStore:
+    """State of one process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._values: dict[str, tuple[bytes, float]] = {}
+
+    def get(self, key: str) -> bytes | None:
+        value, expires = self._values.get(key, (None, 0.0))
+        return value if value is not None and runtime.now() < expires else None
+
+    def compare_and_set(self, key: str, old: bytes | None, new: bytes, *, ttl: float | None = None) -> bool:
+        expires = float("inf") if ttl is None else runtime.now() + ttl
+        with self._lock:
+            if self.get(key) != old:
+                return False
+            self._values[key] = (new, expires)
+            return True
+
+
+#: The store in use.
+store: StateStore = MemoryStore()
+
+
+def count(key: str, *, ttl: float | None = None) -> int:
+    """Add one to the number under `key`, and return it: 1 the first time, and again once `ttl` seconds are over."""
+    while True:
+        old = store.get(key)
+        number = 1 if old is None else int(old) + 1
+        if store.compare_and_set(key, old, b"%d" % number, ttl=ttl):
+            return number

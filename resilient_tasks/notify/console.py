@@ -1,0 +1,21 @@
+"""Console: messages on standard error, for those who watch."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from resilient_tasks.notify.message import Message
+
+
+@dataclass(frozen=True, eq=False)
+class Console:
+    """Write messages to standard error."""
+
+    @property
+    def name(self) -> str:
+        return "console"
+
+    def send(self, message: Message, *, within: float) -> None:  # noqa: ARG002  # a terminal answers at once
+        sys.stderr.write(f"[alert] {message.text()}\n")
+        sys.stderr.flush()

@@ -1,0 +1,95 @@
+"""Events as log lines: structlog renders them, the standard library's handlers carry them.
+
+The logger `resilient_tasks` belongs to the library. Where the application has configured no logging for it, warnings
+and errors appear on standard error in structlog's form; an orchestrator adds its own handler.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping, MutableMapping
+from functools import cache
+from typing import Any
+
+from resilient_tasks.core.call import current_call
+from resilient_tasks.core.events import Event, bus, run_ids
+
+LOGGER = logging.getLogger("resilient_tasks")
+
+_installed = False
+
+
+def install() -> None:
+    """Have events logged. Cheap to call again; the first call of a decorated function does it."""
+    global _installed  # noqa: PLW0603  # once a process
+    if not _installed:
+        _installed = True
+        bus.subscribe(log_event)
+
+
+def log_event(event: Event) -> None:
+    """Write one event to the log, with the ids of its run."""
+    if not LOGGER.isEnabledFor(event.level):
+        return
+    if not LOGGER.hasHandlers():
+        LOGGER.addHandler(console_handler())
+    about = event.as_dict()
+    about.pop("time")
+    about.pop("url", None)
+    _structured().log(event.level, f"{event.operation}: {event.sentence()}", **about)
+
+
+def console_handler() -> logging.Handler:
+    """Return a handler that writes to standard error in structlog's form, for the library's and other loggers."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter(colors=sys.stderr.isatty()))
+    return handler
+
+
+def formatter(*, json: bool = False, colors: bool = False) -> logging.Formatter:
+    """Return a formatter for any handler: key-value lines for people, or JSON lines.
+
+    Tracebacks are rendered without local variables: those may hold secrets.
+    """
+    import structlog  # noqa: PLC0415  # loads with the first log line
+
+    rendered: Any = (
+        structlog.processors.JSONRenderer()
+        if json
+        else structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
+    )
+    return structlog.stdlib.ProcessorFormatter(
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.stdlib.add_log_level,
+            rendered,
+        ]
+    )
+
+
+def get_logger(**bound: Any) -> Any:
+    """Return a structlog logger for a user's own lines: each bears the run's ids, the operation and the attempt."""
+    return _structured().bind(**bound)
+
+
+@cache
+def _structured() -> Any:
+    import structlog  # noqa: PLC0415  # loads with the first log line
+
+    # Private to the library: `structlog.configure` would change the application's own loggers.
+    return structlog.wrap_logger(
+        LOGGER,
+        processors=[_add_call, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+
+
+def _add_call(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    call = current_call()
+    found: dict[str, Any] = {name: value for name, value in run_ids().items() if name != "url"}
+    if call is not None:
+        found.update(operation=call.operation, attempt=call.attempt)
+    return {**found, **line}

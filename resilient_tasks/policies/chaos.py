@@ -1,0 +1,97 @@
+"""Chaos: faults on purpose, to see beforehand what the other policies make of them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from resilient_tasks.core import checks, store
+from resilient_tasks.core.errors import PolicyError
+from resilient_tasks.core.events import ChaosInjected
+from resilient_tasks.core.outcome import Failed, Ok, Outcome
+from resilient_tasks.core.pipeline import Policy
+
+if TYPE_CHECKING:
+    from resilient_tasks.core.call import Call, Proceed
+
+
+@dataclass(frozen=True, eq=False)
+class Chaos(Policy):
+    """Make a share of the attempts fail, wait, or return something else. For rehearsals and tests only.
+
+    Args:
+        rate: the share of attempts that are hit, from 0 to 1.
+        fault: an exception, exception type, or function that returns one, to fail with.
+        latency: seconds to wait before the attempt; with `fault` or `outcome` as well, before those.
+        outcome: a function of the true result that returns another in its place.
+        seed: makes the choice repeatable: it depends on seed, operation and the attempt's number among all of that
+            operation since the store was new.
+
+    Raises:
+        PolicyError: nothing to inject was given, or a value is out of range.
+    """
+
+    slot: ClassVar[str] = "chaos"
+
+    rate: float = 1.0
+    fault: Exception | type[Exception] | Callable[[], Exception] | None = field(default=None, kw_only=True)
+    latency: float | None = field(default=None, kw_only=True)
+    outcome: Callable[[Any], Any] | None = field(default=None, kw_only=True)
+    seed: int = field(default=0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        checks.fraction(self.rate, "Chaos(rate)")
+        if self.fault is None and self.latency is None and self.outcome is None:
+            msg = "Chaos injects nothing: give fault=ConnectionError, latency=2.0 or outcome=function"
+            raise PolicyError(msg)
+        if self.fault is not None and self.outcome is not None:
+            msg = "Chaos takes fault= or outcome=, not both: an attempt that fails has no result to change"
+            raise PolicyError(msg)
+        if self.fault is not None and not isinstance(self.fault, Exception) and not callable(self.fault):
+            msg = f"Chaos(fault=...) is an exception, its type, or a function that returns one, not {self.fault!r}"
+            raise PolicyError(msg)
+        if self.outcome is not None and not callable(self.outcome):
+            msg = f"Chaos(outcome=...) is a function of the result, not {self.outcome!r}"
+            raise PolicyError(msg)
+        if self.latency is not None:
+            checks.positive_seconds(self.latency, "Chaos(latency=...)")
+
+    def describe(self) -> str:
+        return f"chaos: {self.rate:.0%} of attempts, {self._what()}, seed {self.seed}"
+
+    async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
+        if not self._hits(call):
+            return await proceed(call)
+        call.emit(ChaosInjected, fault=self._what())
+        if self.latency is not None:
+            await call.runtime.sleep(min(self.latency, call.remaining()))
+        if self.fault is not None:
+            return Failed(self._error())
+        outcome = await proceed(call)
+        if self.outcome is not None and isinstance(outcome, Ok):
+            changed = self.outcome
+            return await call.runtime.invoke(changed, (outcome.value,), {})
+        return outcome
+
+    def _hits(self, call: Call) -> bool:
+        number = store.count(f"chaos/{self.seed}/{call.operation}")
+        return random.Random(f"{self.seed}/{call.operation}/{number}").random() < self.rate
+
+    def _error(self) -> Exception:
+        made = self.fault if isinstance(self.fault, Exception) or self.fault is None else self.fault()
+        if isinstance(made, Exception):
+            return made
+        msg = f"Chaos(fault=...) returned {made!r}, which is no exception"
+        raise TypeError(msg)
+
+    def _what(self) -> str:
+        parts = []
+        if self.latency is not None:
+            parts.append(f"latency of {self.latency:g} s")
+        if self.fault is not None:
+            parts.append(f"fault {getattr(self.fault, '__name__', type(self.fault).__name__)}")
+        if self.outcome is not None:
+            parts.append(f"outcome {getattr(self.outcome, '__name__', 'changed')}")
+        return " and ".join(parts)

@@ -1,0 +1,43 @@
+"""Deadline: a limit for the whole call, all attempts and waits together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from resilient_tasks.core import runtime
+from resilient_tasks.core.checks import positive_seconds
+from resilient_tasks.core.pipeline import Policy
+
+if TYPE_CHECKING:
+    from resilient_tasks.core.call import Call, Proceed
+    from resilient_tasks.core.outcome import Outcome
+
+
+@dataclass(frozen=True, eq=False)
+class Deadline(Policy):
+    """Give the call `seconds` for all its attempts and waits together.
+
+    An attempt that is under way when the deadline comes is cut, as a timeout would cut it, and fails with
+    `DeadlineExceeded`. A wait that would end later is not begun: the call fails at once with its last error. Resilient
+    calls made inside inherit the deadline.
+
+    Args:
+        seconds: the limit, from the start of the call.
+
+    Raises:
+        PolicyError: `seconds` is not a positive number.
+    """
+
+    slot: ClassVar[str] = "deadline"
+
+    seconds: float
+
+    def __post_init__(self) -> None:
+        positive_seconds(self.seconds, "Deadline(seconds)")
+
+    def describe(self) -> str:
+        return f"deadline: {self.seconds:g} s for all attempts and waits"
+
+    async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
+        return await proceed(call.due(runtime.now() + self.seconds))

@@ -1,0 +1,202 @@
+"""Retry: another attempt after a failure that is likely to pass."""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
+
+from resilient_tasks.core import runtime
+from resilient_tasks.core.errors import PolicyError, ResultRejected, TimedOut
+from resilient_tasks.core.events import RetryExhausted, RetryRecovered, RetryScheduled, RetryStarted, counted
+from resilient_tasks.core.failures import RETRIED_BY_DEFAULT, classify, retry_after
+from resilient_tasks.core.matching import On, matcher
+from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
+from resilient_tasks.core.pipeline import Policy
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
+    from tenacity.stop import stop_base
+    from tenacity.wait import wait_base
+
+    from resilient_tasks.core.call import Call, Proceed
+
+    Wait: TypeAlias = float | wait_base | Callable[[Call], float]
+    Stop: TypeAlias = stop_base | Callable[[RetryCallState], bool]
+
+
+@dataclass(frozen=True, eq=False)
+class Retry(Policy):
+    """Try again after a failure that is likely to pass.
+
+    Args:
+        on: which failures are retried: kinds, exception types, a mix of both, or a predicate of the error. Default:
+            TRANSIENT, THROTTLED and TIMEOUT.
+        on_result: a predicate of the result; an attempt whose result satisfies it counts as failed.
+        attempts: attempts in all, the first included. None sets no limit by number: give `stop` then.
+        wait: seconds between attempts, a tenacity wait strategy, or a function of the failed call that returns seconds.
+            Default: exponential with full jitter, 0.5 s doubling to 60 s (Brooker, "Exponential Backoff And Jitter",
+            2015). A service's Retry-After is waited for where it asks for longer.
+        stop: a tenacity stop strategy; with `attempts` as well, whichever comes first.
+
+    No attempt starts whose wait would end after the call's deadline: the last error is raised at once, with a note.
+    An attempt that was abandoned (see `Timeout`) is followed by another only if the operation is `idempotent=True`.
+
+    Raises:
+        PolicyError: the arguments are contradictory or impossible.
+    """
+
+    slot: ClassVar[str] = "retry"
+    repeats: ClassVar[bool] = True
+
+    on: On | None = None
+    on_result: Callable[[Any], bool] | None = None
+    attempts: int | None = 3
+    wait: Wait | None = None
+    stop: Stop | None = None
+    _retries: Callable[[Exception], bool] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _check_attempts(self.attempts, self.stop)
+        _check_wait(self.wait)
+        if self.on_result is not None and not callable(self.on_result):
+            msg = f"Retry(on_result=...) takes a predicate of the result, not {self.on_result!r}"
+            raise PolicyError(msg)
+        if self.stop is not None and not callable(self.stop):
+            msg = f"Retry(stop=...) takes a tenacity stop strategy such as stop_after_delay(60), not {self.stop!r}"
+            raise PolicyError(msg)
+        on: On = RETRIED_BY_DEFAULT if self.on is None else self.on
+        object.__setattr__(self, "_retries", matcher(on, "Retry(on=...)"))
+
+    @property
+    def reacts_only(self) -> bool:
+        """A result to judge, or time to measure, makes the pipeline stand around the first attempt as well."""
+        return self.on_result is None and self.stop is None
+
+    def describe(self) -> str:
+        kinds = "transient, throttled and timed-out failures" if self.on is None else f"on={self.on!r}"
+        upto = "attempts without a limit by number" if self.attempts is None else f"{self.attempts} attempts"
+        return f"retry: {upto}, {kinds}"
+
+    async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
+        errors: Counter[str] = Counter()
+        attempt = 1
+        while True:
+            outcome = await proceed(call.attempted(attempt))
+            if isinstance(outcome, Ok) and self.on_result is not None and self.on_result(outcome.value):
+                outcome = Failed(
+                    ResultRejected(f"attempt {attempt} returned a result to retry on", result=outcome.value)
+                )
+            if not isinstance(outcome, Failed):
+                return self._recovered(call, outcome, attempt, errors) if attempt > 1 else outcome
+            errors[type(outcome.error).__name__] += 1
+            failed = call.attempted(attempt)
+            state = _tenacity_state(failed, outcome.error, attempt) if self._asks_tenacity else None
+            delay = self._delay(failed, outcome.error, state)
+            reason = self._why_stop(failed, outcome.error, delay, state)
+            if reason is not None:
+                return self._exhausted(failed, outcome, reason, errors)
+            failed.emit(RetryScheduled, attempts=self.attempts, delay=delay, **_about(outcome.error))
+            del outcome, state  # nothing may keep the failed attempt's arguments alive during the wait
+            await call.runtime.sleep(delay)
+            attempt += 1
+            call.attempted(attempt).emit(RetryStarted, attempts=self.attempts)
+
+    def _recovered(self, call: Call, outcome: Outcome[Any], attempt: int, errors: Counter[str]) -> Outcome[Any]:
+        call.attempted(attempt).emit(RetryRecovered, attempts=self.attempts, errors=dict(errors))
+        return outcome if isinstance(outcome, Degraded | Failed) else Ok(outcome.value, attempt)
+
+    def _exhausted(self, call: Call, outcome: Failed, reason: str, errors: Counter[str]) -> Failed:
+        call.emit(RetryExhausted, reason=reason, errors=dict(errors), **_about(outcome.error))
+        if call.attempt > 1 or reason != _NOT_RETRIED:
+            outcome.error.add_note(
+                f"{call.operation}: gave up after attempt {call.attempt} ({counted(errors)}): {reason}"
+            )
+        return outcome
+
+    @property
+    def _asks_tenacity(self) -> bool:
+        return self.stop is not None or self.wait is None or _is_tenacity(self.wait)
+
+    def _delay(self, call: Call, error: Exception, state: RetryCallState | None) -> float:
+        if isinstance(self.wait, int | float):
+            seconds = float(self.wait)
+        elif state is not None and (self.wait is None or _is_tenacity(self.wait)):
+            seconds = float(cast("wait_base", self.wait or _default_wait())(state))
+        else:
+            seconds = float(cast("Callable[[Call], float]", self.wait)(call))
+        if state is not None:
+            state.upcoming_sleep = seconds
+        return max(0.0, seconds, retry_after(error) or 0.0)
+
+    def _why_stop(  # noqa: PLR0911  # one line a reason
+        self, call: Call, error: Exception, delay: float, state: RetryCallState | None
+    ) -> str | None:
+        if call.fenced:
+            return "the caller stopped waiting"
+        if not isinstance(error, ResultRejected) and not self._retries(error):
+            return _NOT_RETRIED
+        if isinstance(error, TimedOut) and error.abandoned and not call.work.idempotent:
+            return (
+                "the abandoned attempt may still run; idempotent=True allows another one beside it,"
+                " and an async function can really be stopped"
+            )
+        if self.attempts is not None and call.attempt >= self.attempts:
+            return "no attempts left"
+        if self.stop is not None and state is not None and self.stop(state):
+            return f"{type(self.stop).__name__} said so"
+        if runtime.now() + delay >= call.deadline:
+            return f"the next attempt, after {delay:.1f} s, would start past the deadline"
+        return None
+
+
+_NOT_RETRIED = "not a failure to retry"
+
+
+def _about(error: Exception) -> dict[str, str]:
+    return {"kind": classify(error).value, "error_type": type(error).__name__, "message": str(error)}
+
+
+def _is_tenacity(wait: object) -> bool:
+    return any(base.__module__.partition(".")[0] == "tenacity" for base in type(wait).__mro__)
+
+
+def _default_wait() -> wait_base:
+    from tenacity import wait_random_exponential  # noqa: PLC0415  # only once something has failed
+
+    return wait_random_exponential(multiplier=0.5, max=60)
+
+
+def _tenacity_state(call: Call, error: Exception, attempt: int) -> RetryCallState:
+    from tenacity import RetryCallState  # noqa: PLC0415  # only once something has failed
+
+    work = call.work
+    state = RetryCallState(cast("Any", None), work.fn, work.args, dict(work.kwargs))
+    state.attempt_number = attempt
+    state.set_exception((type(error), error, error.__traceback__))
+    # tenacity took the time of its own clock: ours may be a virtual one.
+    state.start_time, state.outcome_timestamp = call.started, runtime.now()
+    return state
+
+
+def _check_attempts(attempts: int | None, stop: object) -> None:
+    if attempts is None:
+        if stop is None:
+            msg = "Retry(attempts=None) would never stop: give attempts=5, or stop=stop_after_delay(60)"
+            raise PolicyError(msg)
+    elif type(attempts) is not int or attempts < 1:
+        msg = f"Retry(attempts=...) counts every attempt, the first included, so it is 1 or more, not {attempts!r}"
+        raise PolicyError(msg)
+
+
+def _check_wait(wait: object) -> None:
+    if wait is None or (isinstance(wait, int | float) and not isinstance(wait, bool) and 0 <= wait < float("inf")):
+        return
+    if isinstance(wait, int | float) or not callable(wait):
+        msg = f"Retry(wait=...) takes seconds from 0 up, a tenacity strategy or a function of the call, not {wait!r}"
+        raise PolicyError(msg)
+    if inspect.iscoroutinefunction(wait):
+        msg = "Retry(wait=...) must return seconds at once: give it a plain function, not an async one"
+        raise PolicyError(msg)
