@@ -1,0 +1,54 @@
+"""What tests need: a clock without waiting, a record of events, and servers on loopback that fail on request.
+
+Nothing but the standard library is imported. The pytest plugin hands these out as fixtures (`resilient_clock`,
+`resilient_events`, `resilient_api`, `resilient_slack`); without pytest they work just the same.
+"""
+
+from __future__ import annotations
+
+from resilient_tasks.core.runtime import use_clock
+from resilient_tasks.notify.sender import flush as flush_messages
+from resilient_tasks.testing.clock import VirtualClock
+from resilient_tasks.testing.events import RecordedEvents
+from resilient_tasks.testing.faults import (
+    Corrupt,
+    Drip,
+    Fault,
+    Hang,
+    Incomplete,
+    Refused,
+    Reset,
+    Slow,
+    Status,
+    Truncate,
+    break_csv,
+    break_json,
+)
+from resilient_tasks.testing.http import FaultyServer, Request, Response, Served
+from resilient_tasks.testing.slack import FakeSlack, SlackError, SlackMessage
+
+__all__ = [
+    "Corrupt",
+    "Drip",
+    "FakeSlack",
+    "Fault",
+    "FaultyServer",
+    "Hang",
+    "Incomplete",
+    "RecordedEvents",
+    "Refused",
+    "Request",
+    "Reset",
+    "Response",
+    "Served",
+    "SlackError",
+    "SlackMessage",
+    "Slow",
+    "Status",
+    "Truncate",
+    "VirtualClock",
+    "break_csv",
+    "break_json",
+    "flush_messages",
+    "use_clock",
+]

@@ -1,0 +1,84 @@
+"""What a year of the flow came to: the numbers behind the report and its picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class Month:
+    """One month: the models' errors, the rows, and the faults that were met on the way.
+
+    Attributes:
+        month: "2013-07".
+        trained: Whether a model was fitted to this month.
+        promoted: Whether that model became the champion.
+        frozen_rmse: Error (RMSE) of the model frozen in January, in minutes. It, `champion_rmse` and
+            `challenger_rmse` are measured on the same flights, which none of the three models has seen: the
+            month's newest days.
+        champion_rmse: Error of the champion as it stood when the month arrived; None where there was none.
+        challenger_rmse: Error of the month's own model; None where none was trained.
+        note: Why the month went as it did, for a reader of the report; may be empty.
+        read: Rows received.
+        used: Rows with a known air time.
+        missing: Rows of flights without an air time, mostly cancelled ones.
+        quarantined: Rows that the schema refused.
+        degraded: Names of the steps whose fallback answered.
+        faults: Faults served, by cause.
+    """
+
+    month: str
+    trained: bool
+    promoted: bool
+    frozen_rmse: float | None
+    champion_rmse: float | None
+    challenger_rmse: float | None
+    note: str
+    read: int
+    used: int
+    missing: int
+    quarantined: int
+    degraded: tuple[str, ...]
+    faults: Mapping[str, int]
+
+    @property
+    def balances(self) -> bool:
+        """Whether every row that was read is accounted for."""
+        return self.read == self.used + self.missing + self.quarantined
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A year of the flow under one seed.
+
+    Attributes:
+        seed: The seed of the faults.
+        months: The months in order.
+        reasons: Quarantined rows by reason, such as "air_time: not a number".
+        recovered: Calls that succeeded after a failed attempt.
+        degraded: Calls that a fallback answered.
+        failed: Calls that nothing recovered.
+        seconds: Wall-clock time of the whole run.
+    """
+
+    seed: int
+    months: tuple[Month, ...]
+    reasons: Mapping[str, int]
+    recovered: int
+    degraded: int
+    failed: int
+    seconds: float
+
+    @property
+    def balances(self) -> bool:
+        """Whether every row of every month is accounted for."""
+        return all(month.balances for month in self.months)
+
+    @property
+    def faults(self) -> int:
+        """Faults served in all months together."""
+        return sum(sum(month.faults.values()) for month in self.months)

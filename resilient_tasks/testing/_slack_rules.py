@@ -1,0 +1,139 @@
+"""Slack's own rules, apart from any server: what a request holds, what Slack refuses, and in which words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeAlias
+from urllib.parse import parse_qsl
+
+from resilient_tasks.testing._wire import Request, Response
+
+Blocks: TypeAlias = tuple[dict[str, Any], ...]
+
+API = "/api/"
+WEBHOOK = "/services/T000/B000/XXXX"
+MAX_BLOCKS = 50
+MAX_SECTION_TEXT = 3000
+_HTML = "text/html; charset=utf-8"
+# A webhook's status for each code; 400 for the rest, which are about the payload.
+_WEBHOOK_STATUS = {
+    "action_prohibited": 403,
+    "channel_is_archived": 410,
+    "channel_not_found": 404,
+    "invalid_token": 403,
+    "no_service": 404,
+    "no_team": 404,
+    "rollup_error": 500,
+}
+
+
+class RefusedError(Exception):
+    """Slack says no; the text is its error code."""
+
+
+def fields_of(request: Request) -> dict[str, Any]:
+    """Reads the fields of a Web API call: JSON, or a form (or query) whose structured fields are JSON texts.
+
+    Raises:
+        RefusedError: `invalid_json`, `json_not_object`, `invalid_blocks_format` or `invalid_attachments`.
+    """
+    if "json" in request.headers.get("content-type", ""):
+        try:
+            # Clients send the JSON header along with a call that has no arguments.
+            fields = request.json() if request.body else {}
+        except ValueError:
+            raise RefusedError("invalid_json") from None
+        if not isinstance(fields, dict):
+            raise RefusedError("json_not_object")
+        return fields
+    form: dict[str, Any] = {**request.query, **dict(parse_qsl(request.body.decode(), keep_blank_values=True))}
+    for name, code in (("blocks", "invalid_blocks_format"), ("attachments", "invalid_attachments")):
+        if name in form:
+            try:
+                form[name] = json.loads(form[name])
+            except ValueError:
+                raise RefusedError(code) from None
+    return form
+
+
+def payload_of(request: Request) -> dict[str, Any]:
+    """Reads the payload of an incoming webhook: JSON, whatever its content type, or a form's field `payload`.
+
+    Raises:
+        RefusedError: `invalid_payload`.
+    """
+    body = request.body
+    if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+        body = dict(parse_qsl(body)).get(b"payload", body)
+    try:
+        payload = json.loads(body)
+    except ValueError:
+        raise RefusedError("invalid_payload") from None
+    if not isinstance(payload, dict):
+        raise RefusedError("invalid_payload")
+    return payload
+
+
+def blocks_in(fields: dict[str, Any]) -> Blocks:
+    """Takes the blocks out of the fields and checks their limits.
+
+    Raises:
+        RefusedError: `invalid_blocks_format` where they are no list of objects, `invalid_blocks` for more than
+            50 of them, one without a type, or more than 3,000 characters of text in a section.
+    """
+    blocks = _objects(fields.get("blocks") or [], "invalid_blocks_format")
+    if len(blocks) > MAX_BLOCKS or not all(_is_valid(block) for block in blocks):
+        raise RefusedError("invalid_blocks")
+    return blocks
+
+
+def attachments_in(fields: dict[str, Any]) -> Blocks:
+    """Takes the attachments out of the fields.
+
+    Raises:
+        RefusedError: `invalid_attachments` where they are no list of objects.
+    """
+    return _objects(fields.get("attachments") or [], "invalid_attachments")
+
+
+def texts_in(parts: Iterable[Any]) -> Iterator[str]:
+    """Finds every text that a reader sees in blocks and attachments, in their order."""
+    for part in parts:
+        if isinstance(part, dict):
+            for name, value in part.items():
+                if isinstance(value, str) and name in {"text", "pretext", "title", "alt_text"}:
+                    yield value
+            yield from texts_in(value for value in part.values() if isinstance(value, dict | list))
+        elif isinstance(part, list):
+            yield from texts_in(part)
+
+
+def refusal(error: str, request: Request) -> Response:
+    """Words an error code for the door that the request came by."""
+    if is_api(request):
+        return Response(json.dumps({"ok": False, "error": error}))
+    return Response(error, _WEBHOOK_STATUS.get(error, 400), _HTML)
+
+
+def accepted() -> Response:
+    """What a webhook answers to a message that it takes."""
+    return Response("ok", content_type=_HTML)
+
+
+def is_api(request: Request) -> bool:
+    """Whether the request is for the Web API, and not for a webhook."""
+    return request.path.startswith(API)
+
+
+def _objects(value: Any, code: str) -> Blocks:
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise RefusedError(code)
+    return tuple(value)
+
+
+def _is_valid(block: dict[str, Any]) -> bool:
+    text = block.get("text")
+    return "type" in block and not (
+        block["type"] == "section" and isinstance(text, dict) and len(text.get("text", "")) > MAX_SECTION_TEXT
+    )

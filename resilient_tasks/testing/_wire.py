@@ -1,0 +1,253 @@
+"""HTTP/1.1 on real sockets: reads requests, sends answers, performs the faults that need the socket."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
+from socketserver import ThreadingTCPServer
+from typing import Any, TypeAlias
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from resilient_tasks.testing.faults import Drip, Fault, Hang, Incomplete, Reset, Slow
+
+HOST = "127.0.0.1"
+# Closing a socket with this option drops what is unsent and sends RST instead of FIN.
+_LINGER_ZERO = struct.pack("ii", 1, 0)
+_DRIPS_PER_SECOND = 20
+# How soon the accepting thread notices that it is to stop.
+_POLL_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request as the server read it.
+
+    Attributes:
+        number: 1 for the first request that this server was sent, and so on.
+        time: When it had been read, in Unix seconds.
+        method: `GET` or `POST`.
+        path: The decoded path, without the query.
+        query: The query's fields; of a repeated one, the last.
+        headers: The headers, their names in lower case.
+        body: The body, empty for most GETs.
+    """
+
+    number: int
+    time: float
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    body: bytes = field(repr=False)
+
+    def json(self) -> Any:
+        """Parses the body.
+
+        Raises:
+            ValueError: The body is not JSON.
+        """
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True)
+class Response:
+    """An answer that a handler gives.
+
+    Attributes:
+        body: Bytes, or text that is sent as UTF-8.
+        status: The HTTP status.
+        content_type: The body's media type.
+        headers: Further headers.
+
+    Raises:
+        TypeError: The body is neither bytes nor text.
+    """
+
+    body: bytes | str = b""
+    status: int = 200
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.body, bytes | str):
+            raise TypeError(f"A body is bytes or text, not {type(self.body).__name__}: pass json.dumps(...) of it.")
+
+    @property
+    def payload(self) -> bytes:
+        """The body as the bytes that are sent."""
+        return self.body.encode() if isinstance(self.body, str) else self.body
+
+
+Answer: TypeAlias = Callable[[Request], tuple[Fault | None, Response]]
+
+
+def reserve(port: int = 0) -> socket.socket:
+    """Binds a port without listening on it: connections are refused, and nobody is handed the port by chance.
+
+    Without the reservation a client that dials a free port can even be connected to itself.
+    """
+    held = socket.socket()
+    try:
+        if os.name != "nt":
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind((HOST, port))
+    except OSError:
+        held.close()
+        raise
+    return held
+
+
+class Listener(ThreadingTCPServer):
+    """One listening socket, a daemon thread a connection, and a stop that waits for no client."""
+
+    # On Unix this passes over connections in TIME_WAIT; on Windows it would let two servers share the port.
+    allow_reuse_address = os.name != "nt"
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+
+    def __init__(self, port: int, answer: Answer, next_number: Callable[[], int]) -> None:
+        self.stopping = threading.Event()
+        self.answer = answer
+        self.next_number = next_number
+        self._connections: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        super().__init__((HOST, port), _Connection)
+        self._acceptor = threading.Thread(target=self.serve_forever, args=(_POLL_SECONDS,), daemon=True)
+        self._acceptor.start()
+
+    @property
+    def port(self) -> int:
+        return int(self.server_address[1])
+
+    def stop(self) -> None:
+        """Closes the port, ends hangs and drips, and drops every connection, idle ones included."""
+        self.stopping.set()
+        self.shutdown()
+        self.server_close()
+        self._acceptor.join()
+        with self._lock:
+            for connection in self._connections:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def close_request(self, request: Any) -> None:
+        with self._lock:
+            self._connections.discard(request)
+        super().close_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        # Clients that give up and go away are what this server is for; anything else is a defect to show.
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
+
+class _Connection(BaseHTTPRequestHandler):
+    server: Listener
+    protocol_version = "HTTP/1.1"
+    server_version = "FaultyServer"
+    disable_nagle_algorithm = True
+
+    def do_GET(self) -> None:
+        try:
+            request = self._read()
+        except ValueError:
+            self.send_error(400, "The length of the body is not a number")
+            return
+        fault, response = self.server.answer(request)
+        self._perform(fault, response)
+
+    do_POST = do_GET  # noqa: N815 - the name that http.server looks up
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        """Writes nothing to stderr: the server keeps its own log."""
+
+    def _read(self) -> Request:
+        url = urlsplit(self.path)
+        if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
+            body = self._read_chunks()
+        else:
+            length = int(self.headers.get("Content-Length", "0"))
+            body = self.rfile.read(length)
+            if len(body) < length:
+                raise ConnectionAbortedError("the client left before it had sent the whole body")
+        return Request(
+            number=self.server.next_number(),
+            time=time.time(),
+            method=self.command,
+            path=unquote(url.path),
+            query=dict(parse_qsl(url.query, keep_blank_values=True)),
+            headers={name.lower(): value for name, value in self.headers.items()},
+            body=body,
+        )
+
+    def _read_chunks(self) -> bytes:
+        chunks = []
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            chunks.append(self.rfile.read(size))
+            self.rfile.readline()
+        while self.rfile.readline().strip():
+            pass  # trailers
+        return b"".join(chunks)
+
+    def _perform(self, fault: Fault | None, response: Response) -> None:
+        body = response.payload
+        match fault:
+            case Hang(seconds):
+                self.server.stopping.wait(seconds)
+                self.close_connection = True
+            case Reset(after_bytes):
+                self._send_part(response, min(after_bytes, len(body) - 1))
+                self._reset()
+            case Incomplete(keep):
+                self._send_part(response, int(keep * len(body)))
+            case Drip(bytes_per_second):
+                self._send_head(response, len(body))
+                self._drip(body, bytes_per_second)
+            case Slow(seconds) if self.server.stopping.wait(seconds):
+                self.close_connection = True
+            case _:
+                self._send_head(response, len(body))
+                self.wfile.write(body)
+
+    def _send_head(self, response: Response, length: int) -> None:
+        self.send_response(response.status)
+        self.send_header("Content-Type", response.content_type)
+        self.send_header("Content-Length", str(length))
+        for name, value in response.headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def _send_part(self, response: Response, count: int) -> None:
+        # An empty body is announced as one byte long: else the client would have all of it.
+        self._send_head(response, max(len(response.payload), 1))
+        self.wfile.write(response.payload[: max(count, 0)])
+        self.close_connection = True
+
+    def _drip(self, body: bytes, bytes_per_second: float) -> None:
+        step = max(1, int(bytes_per_second / _DRIPS_PER_SECOND))
+        for start in range(0, len(body), step):
+            self.wfile.write(body[start : start + step])
+            if self.server.stopping.wait(step / bytes_per_second):
+                self.close_connection = True
+                return
+
+    def _reset(self) -> None:
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+        # Closed by its descriptor: the files that http.server made of the socket would keep it open, and
+        # socketserver would send an orderly FIN first.
+        socket.close(self.connection.detach())

@@ -1,0 +1,38 @@
+"""What the policies did, as a list to look into.
+
+with RecordedEvents.listening() as events:
+    fetch()
+assert events.names == ["retry.scheduled", "retry.started", "retry.recovered"]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from resilient_tasks.core.events import Event, bus
+
+
+class RecordedEvents(list[Event]):
+    """Events in the order in which they happened, in whatever thread."""
+
+    @classmethod
+    @contextmanager
+    def listening(cls) -> Iterator[RecordedEvents]:
+        """Record what happens in this process inside the block."""
+        recorded = cls()
+        with bus.listening(recorded.append):
+            yield recorded
+
+    @property
+    def names(self) -> list[str]:
+        """The name of each event, such as `retry.scheduled`."""
+        return [event.name for event in self]
+
+    def named(self, name: str) -> RecordedEvents:
+        """Return the events of this name."""
+        return RecordedEvents(event for event in self if event.name == name)
+
+    def of(self, operation: str) -> RecordedEvents:
+        """Return the events of this operation: the function's name, `Class.method` for a method."""
+        return RecordedEvents(event for event in self if event.operation == operation)

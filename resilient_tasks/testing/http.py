@@ -1,0 +1,257 @@
+"""A real HTTP server that fails on request: down, slow, silent, resetting, truncating, sending nonsense.
+
+    with FaultyServer() as server:
+        server.serve("/flights", '[{"carrier": "UA"}]')
+        server.down(2)
+        fetch(server.url + "/flights")  # meets two 503s, then the data
+
+It listens on the loopback interface only and answers from threads of this process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import json
+import threading
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self, TypeAlias
+from urllib.parse import quote
+
+from resilient_tasks.testing._plan import FaultPlan, Schedule
+from resilient_tasks.testing._wire import HOST, Listener, Request, Response, reserve
+from resilient_tasks.testing.faults import Corrupt, Fault, Hang, Refused, Status, Truncate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+__all__ = ["FaultyServer", "Handler", "Request", "Response", "Schedule", "Served"]
+
+Handler: TypeAlias = Callable[[Request], Response | bytes | str]
+_TEXT = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True)
+class Served(Request):
+    """A request and what became of it.
+
+    Attributes:
+        fault: The name of the fault that it met, None for an undisturbed answer.
+        status: The status of the answer, None where none was sent (a hang).
+    """
+
+    fault: str | None
+    status: int | None
+
+
+class FaultyServer(FaultPlan):
+    """An HTTP/1.1 server on 127.0.0.1 that answers GET and POST, and misbehaves as told.
+
+    Faults come from two places. A test queues them (`fail` and its shorthands: the next requests meet them, in
+    order); a long rehearsal gives a schedule. A queued fault takes precedence over the schedule's.
+
+    Where a handler, the schedule or a transform raises, the client is answered 500 with the traceback as body.
+    """
+
+    def __init__(
+        self,
+        handler: Handler | None = None,
+        schedule: Schedule | None = None,
+        *,
+        port: int = 0,
+        log: Path | None = None,
+    ) -> None:
+        """Prepares a server; `start` or a with statement opens its port.
+
+        Args:
+            handler: Answers each request for which `serve` named no path. Called from several threads at once.
+            schedule: Gives the fault for a request, or None for an undisturbed answer. It is asked once for every
+                request, one request at a time, so it may count.
+            port: The port; 0 picks a free one. A server that is stopped and started again keeps its port.
+            log: A file to which each request is appended as a line of JSON (number, time, method, path, query,
+                fault, status) before anything is sent, so that a client never knows more than the log. Headers and
+                bodies stay out: they may hold secrets.
+        """
+        super().__init__(schedule)
+        self._handler = handler
+        self._port = port
+        self._log = log
+        self._routes: dict[str, Handler] = {}
+        self._served: list[Served] = []
+        self._served_lock = threading.Lock()
+        self._numbers = itertools.count(1)
+        self._listener: Listener | None = None
+        self._refusing_port = 0
+        self._open = contextlib.ExitStack()
+
+    def start(self) -> Self:
+        """Opens the port and begins to answer.
+
+        Raises:
+            OSError: The port is in use.
+            RuntimeError: The server is running already.
+        """
+        if self._listener is not None:
+            raise RuntimeError(f"The server is already running at {self.url}: stop it before starting it again.")
+        try:
+            self._listener = Listener(self._port, self._answer, lambda: next(self._numbers))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            sentence = f"Port {self._port} on {HOST} is in use: stop what listens there, or pass port=0."
+            raise OSError(errno.EADDRINUSE, sentence) from error
+        self._open.callback(self._listener.stop)
+        self._port = self._listener.port
+        self._refusing_port = self._open.enter_context(reserve()).getsockname()[1]
+        return self
+
+    def stop(self) -> None:
+        """Closes the port and every connection at once, hanging ones included; does nothing if not running."""
+        self._open.close()
+        self._listener = None
+
+    def __enter__(self) -> Self:
+        """Starts the server."""
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stops the server."""
+        self.stop()
+
+    @contextlib.contextmanager
+    def offline(self) -> Iterator[None]:
+        """Closes the port and every connection for the length of a with block, then listens there again.
+
+        Meanwhile the operating system refuses connections; the server neither sees nor counts them.
+
+        Raises:
+            RuntimeError: The server is not running.
+        """
+        if self._listener is None:
+            raise RuntimeError("The server is not running: start it before taking it offline.")
+        self.stop()
+        try:
+            with reserve(self._port):
+                yield
+        finally:
+            self.start()
+
+    @property
+    def port(self) -> int:
+        """The port.
+
+        Raises:
+            RuntimeError: The server has not been started, and was to pick a port when it is.
+        """
+        if not self._port:
+            raise RuntimeError("The server has no port yet: start it, or use it in a with statement.")
+        return self._port
+
+    @property
+    def url(self) -> str:
+        """The address without a path, such as `http://127.0.0.1:43210`. Raises as `port` does."""
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def requests(self) -> list[Served]:
+        """Every request so far, in the order in which the answers were decided."""
+        with self._served_lock:
+            return list(self._served)
+
+    def served_faults(self) -> Counter[str]:
+        """Counts the faults that clients have met, by name."""
+        return Counter(served.fault for served in self.requests if served.fault is not None)
+
+    def serve(
+        self,
+        path: str,
+        body: bytes | str | Handler,
+        content_type: str = "application/json",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Answers a path, whatever the method, in place of what was served there before.
+
+        Args:
+            path: The exact path, beginning with a slash, without a query.
+            body: The body, or a function of the request that gives the body or a whole `Response`.
+            content_type: The body's media type, unless the function gives a `Response`.
+            headers: Further headers, unless the function gives a `Response`.
+
+        Raises:
+            TypeError: The body is neither bytes nor text nor a function.
+            ValueError: The path does not begin with a slash.
+        """
+        if not path.startswith("/"):
+            raise ValueError(f"A path begins with a slash: serve '/{path}', not {path!r}.")
+
+        def respond(given: Response | bytes | str) -> Response:
+            return given if isinstance(given, Response) else Response(given, 200, content_type, headers or {})
+
+        if callable(body):
+            self._routes[path] = lambda request: respond(body(request))
+        else:
+            fixed = respond(body)
+            self._routes[path] = lambda _: fixed
+
+    def _answer(self, request: Request) -> tuple[Fault | None, Response]:
+        try:
+            fault = self._fault_for(request)
+            response = self._respond(fault, request)
+        except Exception:
+            fault, response = None, Response(traceback.format_exc(), 500, _TEXT)
+        self._record(
+            Served(
+                **vars(request),
+                fault=None if fault is None else fault.name,
+                status=None if isinstance(fault, Hang) else response.status,
+            )
+        )
+        return fault, response
+
+    def _respond(self, fault: Fault | None, request: Request) -> Response:
+        match fault:
+            case Status():
+                return Response(fault.body, fault.code, fault.content_type, _retry_after(fault.retry_after))
+            case Refused():
+                location = f"http://{HOST}:{self._refusing_port}{quote(request.path)}"
+                return Response(b"", 307, _TEXT, {"Location": location})
+            case Hang():
+                return Response()
+        response = self._handle(request)
+        match fault:
+            case Truncate(keep):
+                return replace(response, body=response.payload[: int(keep * len(response.payload))])
+            case Corrupt(transform):
+                return replace(response, body=transform(response.payload))
+        return response
+
+    def _handle(self, request: Request) -> Response:
+        handler = self._routes.get(request.path, self._handler)
+        if handler is None:
+            paths = ", ".join(sorted(self._routes)) or "no path yet"
+            return Response(f"Nothing is served at {request.path}; this server knows {paths}.\n", 404, _TEXT)
+        given = handler(request)
+        return given if isinstance(given, Response) else Response(given)
+
+    def _record(self, served: Served) -> None:
+        with self._served_lock:
+            self._served.append(served)
+            if self._log is not None:
+                shown = ("number", "time", "method", "path", "query", "fault", "status")
+                line = json.dumps({name: getattr(served, name) for name in shown})
+                with self._log.open("a", encoding="utf-8") as log:
+                    log.write(line + "\n")
+
+
+def _retry_after(value: float | str | None) -> dict[str, str]:
+    if value is None:
+        return {}
+    whole = isinstance(value, float) and value.is_integer()
+    return {"Retry-After": str(int(value) if whole else value)}

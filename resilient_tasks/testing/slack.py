@@ -1,0 +1,263 @@
+"""A Slack that runs on this machine: slack_sdk talks to it unchanged, and it fails on request.
+
+    with FakeSlack(channels=["#ml-alerts"]) as slack:
+        client = WebClient(token=slack.token, base_url=slack.api_url)
+        slack.rate_limited(retry_after=30)
+        ...
+        assert slack.texts() == ["fetch_month failed"]
+
+It keeps to Slack's own rules where they bite: a failed Web API call is HTTP 200 with `"ok": false`; a webhook
+answers plain text and gives no timestamp; `chat.update` takes a channel's id and not its name, and new text
+without blocks removes the blocks.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from resilient_tasks.testing import _slack_rules as rules
+from resilient_tasks.testing.faults import Status
+from resilient_tasks.testing.http import FaultyServer, Request, Response, Schedule
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+    from resilient_tasks.testing._slack_rules import Blocks
+
+_WEBHOOK_CHANNEL = "#incoming-webhook"
+_CHANNEL_ID = re.compile(r"[CDG][A-Z0-9]{8,}")
+
+
+@dataclass(frozen=True)
+class SlackMessage:
+    """A message as the channel shows it.
+
+    Attributes:
+        channel: The channel as the sender named it; a webhook's is fixed.
+        channel_id: The channel's id, which `chat.update` wants.
+        text: The text; only the preview in a notification where there are blocks.
+        blocks: The layout blocks.
+        attachments: The attachments.
+        ts: The timestamp that identifies the message in its channel.
+        thread_ts: The message that it answers, None outside a thread.
+        via: The door it came by.
+        history: The earlier versions, oldest first; empty where it was never edited.
+    """
+
+    channel: str
+    channel_id: str
+    text: str
+    blocks: Blocks
+    attachments: Blocks
+    ts: str
+    thread_ts: str | None
+    via: Literal["webhook", "bot"]
+    history: tuple[SlackMessage, ...] = ()
+
+    @property
+    def full_text(self) -> str:
+        """The text and every text inside blocks and attachments, a line each."""
+        parts = [self.text, *rules.texts_in(self.blocks), *rules.texts_in(self.attachments)]
+        return "\n".join(part for part in parts if part)
+
+
+@dataclass(frozen=True)
+class SlackError(Status):
+    """Slack's own refusal of a call, worded for the door that the call came by."""
+
+    name: ClassVar[str] = "slack_error"
+
+
+class FakeSlack(FaultyServer):
+    """Slack's incoming webhook and the Web API methods `chat.postMessage`, `chat.update` and `auth.test`.
+
+    It takes every fault that `FaultyServer` does. A message is there once Slack has done the work, though its
+    sender may not know: after `slow`, `reset` and `truncated`, but not after `down` or `hangs`.
+
+    Attributes:
+        token: The bot token that the Web API accepts.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: Collection[str] | None = None,
+        schedule: Schedule | None = None,
+        port: int = 0,
+        log: Path | None = None,
+    ) -> None:
+        """Prepares a server; `start` or a with statement opens its port.
+
+        Args:
+            channels: The names of the channels that exist, with or without `#`. None: any that is named.
+            schedule: Gives the fault for a request, or None; see `FaultyServer`.
+            port: The port; 0 picks a free one.
+            log: The access log; see `FaultyServer`.
+        """
+        super().__init__(self._serve_slack, schedule, port=port, log=log)
+        self.token = "a-token-for-tests"  # noqa: S105 - opens nothing but this fake
+        self._any_channel = channels is None
+        self._channel_ids: dict[str, str] = {}
+        self._messages: list[SlackMessage] = []
+        self._messages_lock = threading.Lock()
+        for name in (_WEBHOOK_CHANNEL, *(channels or ())):
+            self._add_channel(name)
+
+    @property
+    def webhook_url(self) -> str:
+        """The incoming webhook's URL. Raises as `port` does."""
+        return self.url + rules.WEBHOOK
+
+    @property
+    def api_url(self) -> str:
+        """The Web API's root, for `WebClient(base_url=...)`. Raises as `port` does."""
+        return self.url + rules.API
+
+    @property
+    def messages(self) -> list[SlackMessage]:
+        """Every message, oldest first, each in its latest version."""
+        with self._messages_lock:
+            return list(self._messages)
+
+    def texts(self) -> list[str]:
+        """What each message says, the text inside its blocks included; see `SlackMessage.full_text`."""
+        return [message.full_text for message in self.messages]
+
+    def refuses(self, error: str, times: int = 1, *, path: str | None = None) -> None:
+        """Refuses with one of Slack's codes, such as `channel_not_found`, `invalid_auth` or `no_service`.
+
+        The Web API says it with HTTP 200 and `"ok": false`, the webhook with its own status and the bare code.
+        """
+
+        def refuse(request: Request) -> SlackError:
+            said = rules.refusal(error, request)
+            return SlackError(said.status, None, said.payload, said.content_type)
+
+        self.fail_by(*[refuse] * times, path=path)
+
+    def rate_limited(self, times: int = 1, retry_after: float | str | None = 1, *, path: str | None = None) -> None:
+        """Answers 429 with `Retry-After` in seconds, as an HTTP date, or (None) without it, in Slack's words."""
+
+        def limit(request: Request) -> Status:
+            said = rules.refusal("ratelimited" if rules.is_api(request) else "rate_limited", request)
+            return Status(429, retry_after, said.payload, said.content_type)
+
+        self.fail_by(*[limit] * times, path=path)
+
+    def bad_gateway(self, times: int = 1, *, path: str | None = None) -> None:
+        """Answers 502 with a page of HTML, as a proxy would: no JSON where the client expects it."""
+        page = b"<!DOCTYPE html><html><body><h1>502 Bad Gateway</h1></body></html>"
+        self.fail(*[Status(502, body=page, content_type="text/html")] * times, path=path)
+
+    def _serve_slack(self, request: Request) -> Response:
+        try:
+            if request.path == rules.WEBHOOK:
+                self._add_message(_WEBHOOK_CHANNEL, rules.payload_of(request), via="webhook")
+                return rules.accepted()
+            if rules.is_api(request):
+                return Response(json.dumps({"ok": True, **self._call(request)}))
+        except rules.RefusedError as error:
+            return rules.refusal(str(error), request)
+        return rules.refusal("no_service", request)
+
+    def _call(self, request: Request) -> dict[str, Any]:
+        methods = {
+            "auth.test": self._auth_test,
+            "chat.postMessage": self._post_message,
+            "chat.update": self._update,
+        }
+        method = methods.get(request.path.removeprefix(rules.API))
+        if method is None:
+            raise rules.RefusedError("unknown_method")
+        fields = rules.fields_of(request)
+        token = request.headers.get("authorization", "").removeprefix("Bearer ") or fields.get("token")
+        if token != self.token:
+            raise rules.RefusedError("invalid_auth" if token else "not_authed")
+        return method(fields)
+
+    def _auth_test(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "url": f"{self.url}/",
+            "team": "Fake",
+            "user": "resilient-tasks",
+            "team_id": "T00000001",
+            "user_id": "U00000001",
+            "bot_id": "B00000001",
+        }
+
+    def _post_message(self, fields: dict[str, Any]) -> dict[str, Any]:
+        return _as_reply(self._add_message(_required(fields, "channel"), fields, via="bot"))
+
+    def _update(self, fields: dict[str, Any]) -> dict[str, Any]:
+        channel_id, ts = _required(fields, "channel"), _required(fields, "ts")
+        blocks, attachments = rules.blocks_in(fields), rules.attachments_in(fields)
+        if not (fields.get("text") or blocks or attachments):
+            raise rules.RefusedError("no_text")
+        with self._messages_lock:
+            index = self._find_own_message(channel_id, ts)
+            old = self._messages[index]
+            # Slack keeps what is not mentioned, except that a new text takes the place of blocks and attachments.
+            kept = replace(old, blocks=(), attachments=()) if fields.get("text") else old
+            new = replace(
+                old,
+                text=fields.get("text") or old.text,
+                blocks=blocks if "blocks" in fields else kept.blocks,
+                attachments=attachments if "attachments" in fields else kept.attachments,
+                history=(*old.history, replace(old, history=())),
+            )
+            self._messages[index] = new
+        return {**_as_reply(new), "text": new.text}
+
+    def _find_own_message(self, channel_id: str, ts: str) -> int:
+        if channel_id not in self._channel_ids.values():
+            raise rules.RefusedError("channel_not_found")
+        for index, message in enumerate(self._messages):
+            if (message.channel_id, message.ts) == (channel_id, ts):
+                if message.via == "webhook":
+                    raise rules.RefusedError("cant_update_message")
+                return index
+        raise rules.RefusedError("message_not_found")
+
+    def _add_message(self, channel: str, fields: dict[str, Any], via: Literal["webhook", "bot"]) -> SlackMessage:
+        with self._messages_lock:
+            channel_id = self._find_channel(channel)
+            blocks, attachments = rules.blocks_in(fields), rules.attachments_in(fields)
+            text = fields.get("text") or ""
+            if not (text or blocks or attachments):
+                raise rules.RefusedError("no_text")
+            # The fraction is a serial number, as in Slack: it tells messages of the same second apart.
+            ts = f"{int(time.time())}.{len(self._messages) + 1:06d}"
+            message = SlackMessage(channel, channel_id, text, blocks, attachments, ts, fields.get("thread_ts"), via)
+            self._messages.append(message)
+            return message
+
+    def _find_channel(self, channel: str) -> str:
+        if _CHANNEL_ID.fullmatch(channel):
+            known = channel in self._channel_ids.values()
+            if known or self._any_channel:
+                return self._channel_ids.setdefault(channel, channel)
+        elif channel.lstrip("#") in self._channel_ids or self._any_channel:
+            return self._add_channel(channel)
+        raise rules.RefusedError("channel_not_found")
+
+    def _add_channel(self, name: str) -> str:
+        return self._channel_ids.setdefault(name.lstrip("#"), f"C{len(self._channel_ids) + 1:08d}")
+
+
+def _required(fields: dict[str, Any], name: str) -> str:
+    if not fields.get(name):
+        raise rules.RefusedError("invalid_arguments")
+    return str(fields[name])
+
+
+def _as_reply(message: SlackMessage) -> dict[str, Any]:
+    shown = {"type": "message", "text": message.text, "ts": message.ts, "blocks": message.blocks}
+    if message.thread_ts is not None:
+        shown["thread_ts"] = message.thread_ts
+    return {"channel": message.channel_id, "ts": message.ts, "message": shown}
