@@ -6,7 +6,7 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, overload
 
 from resilient_tasks.core import call as calls
@@ -149,6 +149,22 @@ def make_plan(fn: Callable[..., Any], options: PolicyOptions) -> Plan:
     plan = Plan(fn, pipeline, idempotent, operation_of(fn), inspect.iscoroutinefunction(fn))
     _warn_of_abandoned_attempts(plan)
     return plan
+
+
+def replaced(plan: Plan, options: PolicyOptions) -> Plan:
+    """Return `plan` with the policies that `options` stand for in the place of their like.
+
+    Raises:
+        PolicyError: the options are contradictory.
+    """
+    new = build(options).policies
+    slots = {policy.slot for policy in new}
+    kept = [policy for policy in plan.pipeline.policies if policy.slot not in slots]
+    pipeline = _arranged((*kept, *new))
+    for policy in pipeline.policies:
+        policy.check(plan.fn)
+    idempotent = bool(options.get("idempotent", plan.idempotent))
+    return replace(plan, pipeline=pipeline, idempotent=idempotent, owner=[])
 
 
 def plan_of(fn: object) -> Plan | None:

@@ -1,0 +1,1 @@
+"""The edge to Prefect: the only room that imports it."""

@@ -1,0 +1,195 @@
+"""The report of a run, computed from its events alone: what failed, what recovered it, and what did not recover."""
+
+from __future__ import annotations
+
+import html
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from resilient_tasks.core.events import (
+    CallFailed,
+    Event,
+    FallbackUsed,
+    NotifyFailed,
+    NotifySent,
+    RetryRecovered,
+    RetryScheduled,
+    RowsInvalid,
+    RowsQuarantined,
+    TimeoutExceeded,
+    counted,
+)
+
+
+@dataclass(slots=True)
+class Operation:
+    """What happened to the calls of one function.
+
+    Attributes:
+        name: the operation.
+        failed: calls that raised.
+        degraded: calls in which a fallback stood in.
+        recovered: calls that succeeded after a failed attempt.
+        retries: attempts after the first.
+        waited: seconds spent waiting between attempts.
+        errors: failed attempts that were retried, and final failures, by type of error.
+        rows: rows checked in batches with invalid ones, and those invalid.
+    """
+
+    name: str
+    failed: int = 0
+    degraded: int = 0
+    recovered: int = 0
+    retries: int = 0
+    waited: float = 0.0
+    errors: Counter[str] = field(default_factory=Counter)
+    invalid_rows: int = 0
+    quarantined_rows: int = 0
+
+    @property
+    def gravity(self) -> tuple[int, int, int]:
+        """For sorting: what did not recover comes first."""
+        return (-self.failed, -self.degraded, -self.recovered)
+
+
+_COLUMNS = ("operation", "failed", "degraded", "recovered", "retries", "waited s", "rows out", "errors")
+
+
+class RunReport:
+    """What a stream of events says of the run in which they happened.
+
+    Args:
+        events: the events, in any order.
+    """
+
+    def __init__(self, events: Iterable[Event]) -> None:
+        self.events: Sequence[Event] = tuple(events)
+
+    @cached_property
+    def operations(self) -> tuple[Operation, ...]:
+        """Each operation to which anything happened, worst first."""
+        found: dict[str, Operation] = {}
+        for event in self.events:
+            _count(found.setdefault(event.operation, Operation(event.operation)), event)
+        touched = (operation for operation in found.values() if _touched(operation))
+        return tuple(sorted(touched, key=lambda operation: (operation.gravity, operation.name)))
+
+    @property
+    def failed(self) -> int:
+        """Calls that raised."""
+        return sum(operation.failed for operation in self.operations)
+
+    @property
+    def degraded(self) -> int:
+        """Calls in which a fallback stood in."""
+        return sum(operation.degraded for operation in self.operations)
+
+    @property
+    def recovered(self) -> int:
+        """Calls that succeeded after a failed attempt."""
+        return sum(operation.recovered for operation in self.operations)
+
+    @property
+    def quarantined(self) -> int:
+        """Rows that lie in the quarantine."""
+        return sum(operation.quarantined_rows for operation in self.operations)
+
+    @cached_property
+    def remarks(self) -> tuple[str, ...]:
+        """What has to be said besides the counts: work that was not stopped, messages that reached nobody."""
+        kinds = Counter(type(event) for event in self.events)
+        running = sum(1 for event in self.events if isinstance(event, TimeoutExceeded) and event.abandoned)
+        late = sum(
+            1
+            for event in self.events
+            if isinstance(event, TimeoutExceeded) and not event.stopped and not event.abandoned
+        )
+        remarks = {
+            f"{running} attempts were abandoned and may have run on": running,
+            f"{late} attempts overran their limit: they could not be interrupted": late,
+            f"{kinds[NotifyFailed]} alerts reached nobody": kinds[NotifyFailed],
+            f"{kinds[NotifySent]} alerts sent": kinds[NotifySent],
+        }
+        return tuple(text for text, count in remarks.items() if count)
+
+    def headline(self) -> str:
+        """Say in one line how the run went."""
+        parts = [f"{self.failed} failed", f"{self.degraded} degraded", f"{self.recovered} recovered"]
+        if self.quarantined:
+            parts.append(f"{self.quarantined:,} rows quarantined")
+        return ", ".join(parts)
+
+    def text(self) -> str:
+        """Return the report as a table for a terminal."""
+        rows = [_COLUMNS, *self._rows()]
+        widths = [max(len(row[at]) for row in rows) for at in range(len(_COLUMNS))]
+        lines = [
+            "  ".join(
+                _aligned(cell, width, at) for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in rows
+        ]
+        lines.insert(1, "  ".join("─" * width for width in widths))
+        return "\n".join([self.headline(), "", *lines, *(f"· {remark}" for remark in self.remarks)])
+
+    def markdown(self) -> str:
+        """Return the report as Markdown, as Prefect shows it."""
+        head = "| " + " | ".join(_COLUMNS) + " |\n|" + "---|" * len(_COLUMNS)
+        body = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in self._rows())
+        remarks = "\n".join(f"- {remark}" for remark in self.remarks)
+        return f"## {self.headline()}\n\n{head}\n{body}\n\n{remarks}\n"
+
+    def html(self) -> str:
+        """Return the report's table as an HTML fragment, to put into a page."""
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in _COLUMNS)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in self._rows()
+        )
+        remarks = "".join(f"<li>{html.escape(remark)}</li>" for remark in self.remarks)
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><ul>{remarks}</ul>"
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [
+            (
+                operation.name,
+                str(operation.failed),
+                str(operation.degraded),
+                str(operation.recovered),
+                str(operation.retries),
+                f"{operation.waited:.1f}",
+                f"{operation.invalid_rows:,}",
+                counted(dict(operation.errors.most_common())),
+            )
+            for operation in self.operations
+        ]
+
+
+def _count(operation: Operation, event: Event) -> None:
+    match event:
+        case RetryScheduled():
+            operation.retries += 1
+            operation.waited += event.delay
+            operation.errors[event.error_type] += 1
+        case RetryRecovered():
+            operation.recovered += 1
+        case FallbackUsed():
+            operation.degraded += 1
+            operation.errors[event.error_type] += 1
+        case CallFailed():
+            operation.failed += 1
+            operation.errors[event.error_type] += 1
+        case RowsQuarantined():
+            operation.invalid_rows += event.invalid
+            operation.quarantined_rows += event.invalid
+        case RowsInvalid():
+            operation.invalid_rows += event.invalid
+
+
+def _touched(operation: Operation) -> bool:
+    return any((operation.failed, operation.degraded, operation.recovered, operation.retries, operation.invalid_rows))
+
+
+def _aligned(cell: str, width: int, column: int) -> str:
+    return cell.ljust(width) if _COLUMNS[column] in {"operation", "errors"} else cell.rjust(width)

@@ -1,0 +1,76 @@
+"""Which Prefect run this code is part of, for events, log lines and alerts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.exceptions import MissingContextError
+from prefect.logging import get_run_logger
+from prefect.settings import PREFECT_UI_URL
+
+from resilient_tasks.core import events
+from resilient_tasks.observe import logs
+
+
+def run_ids() -> Mapping[str, str]:
+    """Return the ids and names of the flow run and task run of this context, and where to look at them."""
+    found: dict[str, str] = {}
+    task_context, flow_context = TaskRunContext.get(), FlowRunContext.get()
+    if flow_context is not None and flow_context.flow_run is not None:
+        found.update(flow_run_id=str(flow_context.flow_run.id), flow_run=flow_context.flow_run.name)
+    if task_context is not None:
+        run = task_context.task_run
+        found.update(task_run_id=str(run.id), task_run=run.name)
+        if run.flow_run_id is not None:
+            found["flow_run_id"] = str(run.flow_run_id)
+    if found and (base := PREFECT_UI_URL.value()):
+        kind, run_id = ("task", found["task_run_id"]) if task_context else ("flow", found["flow_run_id"])
+        found["url"] = f"{base}/runs/{kind}-run/{run_id}"
+    return found
+
+
+class RunLogHandler(logging.Handler):
+    """Passes the library's log lines on to the log of their Prefect run; outside of any, to the console."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._console = logs.console_handler()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            logger = get_run_logger()
+        except MissingContextError:
+            self._console.handle(record)
+            return
+        logger.log(record.levelno, "%s", _text(record), exc_info=record.exc_info)
+
+
+# What Prefect's log line says already, or the sentence itself does.
+_SAID = {"event", "flow_run_id", "flow_run", "task_run_id", "task_run", "event.name", "call", "operation", "attempts"}
+
+
+def _text(record: logging.LogRecord) -> str:
+    if not isinstance(record.msg, dict):
+        return record.getMessage()
+    line: dict[str, Any] = record.msg
+    if "event.name" in line:
+        attempt = line.get("attempt", 1)
+        return str(line["event"]) if attempt == 1 else f"{line['event']} [attempt {attempt}]"
+    more = " ".join(f"{name}={value!r}" for name, value in line.items() if name not in _SAID)
+    return f"{line.get('event')} {more}".rstrip()
+
+
+def connect() -> None:
+    """Have events bear the ids of Prefect's runs, and log lines reach their logs. Done once, on import of the room."""
+    events.identify_runs_by(run_ids)
+    if not any(isinstance(handler, RunLogHandler) for handler in logs.LOGGER.handlers):
+        logs.LOGGER.addHandler(RunLogHandler())
+        logs.LOGGER.propagate = False
+    if logs.LOGGER.level == logging.NOTSET:
+        logs.LOGGER.setLevel(logging.INFO)
+
+
+connect()
