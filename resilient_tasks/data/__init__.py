@@ -1,0 +1,1 @@
+"""Malformed data: pandera schemas, splitting by row, and the quarantine."""

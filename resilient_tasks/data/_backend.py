@@ -1,0 +1,197 @@
+"""What the two frame libraries have in common: findings, labels, and the search for what does not coerce."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    Positions = NDArray[np.intp]
+    Mask = NDArray[np.bool_]
+    Codes = Callable[[Positions], Positions]
+
+Frame_co = TypeVar("Frame_co", covariant=True)
+
+WHOLE_FRAME = "*"
+"""The column of a reason that concerns a row as a whole."""
+
+_PROBES = 2_000
+"""How many coercions a search may try before the rest is left to pandera, which goes value by value."""
+
+_WORDS = {
+    "not_nullable": "is null",
+    "field_uniqueness": "is duplicated",
+    "multiple_fields_uniqueness": "is duplicated",
+    "multiindex_unique": "is duplicated",
+}
+_ABOUT_VALUES = frozenset({"DATAFRAME_CHECK", "CHECK_ERROR"})
+
+
+class Finding(NamedTuple):
+    """One rule and the rows that fail it.
+
+    Attributes:
+        column: The column's name as text, or `WHOLE_FRAME`.
+        check: What the rule is called.
+        positions: Row numbers in the frame as read, from 0, ascending.
+        values: The column's values as read, one for each position; None where no single column is meant.
+    """
+
+    column: str
+    check: str
+    positions: Positions
+    values: Sequence[Any]
+
+
+@dataclass(slots=True)
+class Findings:
+    """What is wrong with a frame: row by row, and as a whole."""
+
+    rows: list[Finding] = field(default_factory=list)
+    frame: list[str] = field(default_factory=list)
+
+    def bad(self, size: int) -> Mask:
+        """The rows that fail at least one rule, as a mask over `size` rows."""
+        mask = np.zeros(size, dtype=bool)
+        for finding in self.rows:
+            mask[finding.positions] = True
+        return mask
+
+    def extend(self, other: Findings) -> None:
+        """Take over another's findings."""
+        self.rows.extend(other.rows)
+        self.frame.extend(other.frame)
+
+
+class Backend(Protocol[Frame_co]):
+    """One frame and its schema, in the terms of one library."""
+
+    @property
+    def size(self) -> int:
+        """Rows in the frame."""
+        ...
+
+    def inspect(self) -> Findings:
+        """Every rule that can be a mask, evaluated once over the whole frame."""
+        ...
+
+    def judge(self, keep: Mask) -> tuple[Frame_co | None, Findings]:
+        """Pandera's own word on the rows in `keep`: the frame it returns, or None and what it rejects."""
+        ...
+
+    def take(self, keep: Mask) -> Frame_co:
+        """The rows in `keep` as they were read."""
+        ...
+
+
+def label(check: Any, index: int | None = None) -> str:
+    """The name of a check for people: its error text, its name, or its number when it has neither."""
+    if isinstance(check, str):
+        return _WORDS.get(check, check)
+    name = check.error or check.name
+    return f"check {(index or 0) + 1}" if name in (None, "<lambda>") else str(name)
+
+
+def refusal(dtype: Any, *, numeric: bool, temporal: bool) -> str:
+    """The reason for a value that does not coerce to `dtype`."""
+    if temporal:
+        return "not a date"
+    return "not a number" if numeric else f"not coercible to {dtype}"
+
+
+def failed(column: str, check: str) -> str:
+    """The frame-level sentence for a check that gives one verdict for all rows."""
+    return f"{check} failed" if column == WHOLE_FRAME else f"column '{column}': {check} failed"
+
+
+def raised(column: str, check: str, error: BaseException) -> str:
+    """The frame-level sentence for a check that raised."""
+    text = f"{check} raised {type(error).__name__}: {_first_line(str(error))}"
+    return text if column == WHOLE_FRAME else f"column '{column}': {text}"
+
+
+def sentence(error: Any, column: str, *, any_rows: bool) -> str | None:
+    """The frame-level sentence for one of pandera's schema errors.
+
+    Args:
+        error: A `pandera.errors.SchemaError` that cannot be pinned on rows.
+        column: The column it is about, or `WHOLE_FRAME`.
+        any_rows: False where every row was bad already: what a check then says of zero rows means nothing.
+
+    Returns:
+        The sentence, or None where the error means nothing.
+    """
+    reason = getattr(error.reason_code, "name", "")
+    if reason in _ABOUT_VALUES and not any_rows:
+        return None
+    if reason == "COLUMN_NOT_IN_DATAFRAME":
+        return f"column '{error.failure_cases}' is missing"
+    if reason == "COLUMN_NOT_IN_SCHEMA":
+        return f"column '{error.failure_cases}' is not in the schema"
+    if reason == "CHECK_ERROR":
+        said = str(error.failure_cases).replace('("', ": ").removesuffix('")')
+        check = f"{label(error.check, error.check_index)} raised {_first_line(said)}"
+        return check if column == WHOLE_FRAME else f"column '{column}': {check}"
+    if reason == "DATAFRAME_CHECK":
+        return failed(column, label(error.check, error.check_index))
+    return _first_line(str(error))
+
+
+def _first_line(text: str, limit: int = 200) -> str:
+    line = text.strip().partition("\n")[0]
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
+def refused(guess: Mask, codes: Codes, accepts: Callable[[Positions], bool]) -> Mask | None:
+    """Find the rows whose values do not coerce, asking as few times as possible.
+
+    Args:
+        guess: A cheap vectorised suspicion, possibly wrong both ways.
+        codes: Gives the rows at these positions numbers: equal values, equal numbers.
+        accepts: Whether pandera's own coercion takes the rows at these positions together.
+
+    Returns:
+        The rows to leave out, so that the rest coerces; None where that takes too many questions.
+    """
+    bad = guess.copy()
+    suspects = np.flatnonzero(guess)
+    confirmed = _culprits(suspects, codes, accepts)
+    if confirmed is not None:
+        bad[suspects] = confirmed
+    if accepts(np.flatnonzero(~bad)):
+        return bad
+    # A value can be fine alone and not among its neighbours: a date in a second format, say.
+    bad |= guess
+    rest = np.flatnonzero(~bad)
+    if accepts(rest):
+        return bad
+    wrong = _culprits(rest, codes, accepts)
+    if wrong is None:
+        return None
+    bad[rest] = wrong
+    return bad if accepts(np.flatnonzero(~bad)) else None
+
+
+def _culprits(rows: Positions, codes: Codes, accepts: Callable[[Positions], bool]) -> Mask | None:
+    """Halve the distinct values until the refused ones stand alone: a mask over `rows`; None when out of probes."""
+    _, first, code = np.unique(codes(rows), return_index=True, return_inverse=True)
+    wrong = np.zeros(len(first), dtype=bool)
+    pending = [np.arange(len(first))]
+    for _ in range(_PROBES):
+        if not pending:
+            mask: Mask = wrong[code]
+            return mask
+        part = pending.pop()
+        if len(part) == 0 or accepts(np.sort(rows[first[part]])):
+            continue
+        if len(part) == 1:
+            wrong[part] = True
+        else:
+            pending += [part[len(part) // 2 :], part[: len(part) // 2]]
+    return None

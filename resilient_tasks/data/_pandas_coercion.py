@@ -1,0 +1,82 @@
+# ruff: noqa: PLC0415 - pandas loads on first use
+"""Coercion in pandas: by pandera's own types, and a vectorised guess at the values they will refuse."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from resilient_tasks.data._backend import Mask, Positions
+
+_FORMAT_SAMPLE = 200
+
+
+def attempt(dtype: Any, series: pd.Series) -> pd.Series | None:
+    try:
+        coerced: pd.Series = dtype.coerce(series)
+    except Exception:
+        return None
+    return coerced
+
+
+def suspects(series: pd.Series, dtype: Any) -> Mask:
+    """A cheap guess at what will not coerce."""
+    try:
+        if is_number(dtype):
+            return _no_numbers(series, whole=str(dtype).startswith(("Int", "UInt")))
+        if is_date(dtype):
+            return (_dates(series, dtype).isna() & series.notna()).to_numpy(dtype=bool)
+    except Exception:  # lists, mixtures of naive and aware: then without a guess
+        return np.zeros(len(series), dtype=bool)
+    return np.zeros(len(series), dtype=bool)
+
+
+def _no_numbers(series: pd.Series, *, whole: bool) -> Mask:
+    import pandas as pd
+
+    numbers = pd.to_numeric(series, errors="coerce")
+    guess: Mask = numbers.isna().to_numpy(dtype=bool)
+    if whole:  # pandas' nullable integers take no fraction; numpy's cut it off
+        guess = guess | (numbers % 1 != 0).to_numpy(dtype=bool, na_value=False)
+    return guess
+
+
+def _dates(series: pd.Series, dtype: Any) -> pd.Series:
+    """Parse with one format, as pandas does, but not with the one of a first value that is garbage."""
+    import pandas as pd
+    from pandas.tseries.api import guess_datetime_format
+
+    options = {"dayfirst": False, **getattr(dtype, "to_datetime_kwargs", {})}
+    if "format" not in options and not pd.api.types.is_numeric_dtype(series.dtype):
+        texts = (value for value in series.head(_FORMAT_SAMPLE).dropna() if isinstance(value, str))
+        formats = (guess_datetime_format(text, dayfirst=options["dayfirst"]) for text in texts)
+        options["format"] = next((each for each in formats if each), "mixed")
+    return pd.to_datetime(series, **{**options, "errors": "coerce", "utc": True})
+
+
+def codes(series: pd.Series) -> Positions:
+    """A number for each distinct value."""
+    import pandas as pd
+
+    try:
+        return pd.factorize(series, use_na_sentinel=False)[0]
+    except TypeError:  # lists and dicts have no hash: each is its own
+        return np.arange(len(series))
+
+
+def is_number(dtype: Any) -> bool:
+    import pandas as pd
+
+    kind: Any = getattr(dtype, "type", None)
+    try:
+        return pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind)
+    except TypeError:
+        return False
+
+
+def is_date(dtype: Any) -> bool:
+    return hasattr(dtype, "to_datetime_kwargs") or str(dtype).startswith("datetime64")

@@ -1,0 +1,160 @@
+"""Any value as JSON and back, so that what was quarantined can be read as it was read.
+
+JSON's own types stay plain; what JSON has no word for becomes `{"$": type, "value": text}`. A type that is not
+known here is kept as its text, marked with the type's name: writing evidence never fails on a value.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import json
+import math
+from decimal import Decimal
+from typing import Any
+
+_TAG = "$"
+_DEPTH = 20
+
+
+def encode(value: Any, depth: int = 0) -> Any:
+    """What `json.dumps` can write for a value.
+
+    Args:
+        value: Anything.
+        depth: How deep inside containers `value` lies; below 20 its text is taken.
+    """
+    if value is None or isinstance(value, bool) or type(value) in {str, int}:
+        return _clean(value) if isinstance(value, str) else value
+    if type(value) is float:
+        return value if math.isfinite(value) else _tagged("float", str(value))
+    try:
+        return _container(value, depth + 1) if depth < _DEPTH else _unknown(value)
+    except Exception:
+        return _unknown(value)
+
+
+def decode(value: Any) -> Any:
+    """The value that `encode` was given; for a type it did not know, the text.
+
+    Args:
+        value: What `json.loads` returned.
+    """
+    if isinstance(value, list):
+        return [decode(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if _TAG not in value:
+        return {key: decode(item) for key, item in value.items()}
+    return _DECODERS.get(value[_TAG], str)(value["value"])
+
+
+def dumps(value: Any) -> str:
+    """Encode to JSON text.
+
+    Args:
+        value: Anything.
+    """
+    return json.dumps(encode(value), ensure_ascii=False, allow_nan=False)
+
+
+def loads(text: str) -> Any:
+    """Decode JSON text.
+
+    Args:
+        text: What `dumps` returned.
+    """
+    return decode(json.loads(text))
+
+
+def _tagged(kind: str, value: Any) -> dict[str, Any]:
+    return {_TAG: kind, "value": value}
+
+
+def _clean(text: str) -> Any:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate, as `errors="surrogateescape"` leaves behind
+        return _tagged("surrogates", text.encode("utf-8", "surrogatepass").hex())
+    return text
+
+
+def _unknown(value: Any) -> dict[str, Any]:
+    try:
+        text = str(value)
+    except Exception:
+        text = f"<{type(value).__qualname__} without a text>"
+    return {**_tagged("text", text.encode("utf-8", "replace").decode()), "type": type(value).__qualname__}
+
+
+def _container(value: Any, depth: int) -> Any:
+    if isinstance(value, dict):
+        if all(type(key) is str for key in value) and _TAG not in value:
+            return {key: encode(item, depth) for key, item in value.items()}
+        return _tagged("dict", [[encode(key, depth), encode(item, depth)] for key, item in value.items()])
+    if type(value) is list:
+        return [encode(item, depth) for item in value]
+    if type(value) is tuple:
+        return _tagged("tuple", [encode(item, depth) for item in value])
+    return _scalar(value, depth)
+
+
+def _scalar(value: Any, depth: int) -> Any:
+    kind = type(value)
+    package = kind.__module__.partition(".")[0]
+    if package == "numpy":
+        return encode(value.tolist(), depth)
+    known = _KINDS.get(f"{package}.{kind.__name__}")
+    return _unknown(value) if known is None else _tagged(known[0], known[1](value))
+
+
+def _timestamp(value: list[str]) -> Any:
+    import pandas as pd  # noqa: PLC0415 - loads on first use
+
+    stamp, zone = pd.Timestamp(value[0]), value[1]
+    try:
+        return stamp.tz_convert(zone) if zone else stamp
+    except Exception:  # a zone without a name: its offset is in the text
+        return stamp
+
+
+def _timedelta(value: str) -> Any:
+    return _pandas("Timedelta")(value)
+
+
+def _pandas(name: str) -> Any:
+    import pandas as pd  # noqa: PLC0415 - loads on first use
+
+    return getattr(pd, name)
+
+
+def _base64(value: Any) -> str:
+    return base64.b64encode(bytes(value)).decode()
+
+
+# By the type's name, so that pandas need not be loaded to ask: tag, value to JSON, JSON to value.
+_KINDS: dict[str, tuple[str, Any, Any]] = {
+    "builtins.bytes": ("bytes", _base64, base64.b64decode),
+    "builtins.bytearray": ("bytearray", _base64, lambda value: bytearray(base64.b64decode(value))),
+    "builtins.memoryview": ("bytes", _base64, base64.b64decode),
+    "datetime.datetime": ("datetime", dt.datetime.isoformat, dt.datetime.fromisoformat),
+    "datetime.date": ("date", dt.date.isoformat, dt.date.fromisoformat),
+    "datetime.time": ("time", dt.time.isoformat, dt.time.fromisoformat),
+    "datetime.timedelta": (
+        "timedelta",
+        lambda value: [value.days, value.seconds, value.microseconds],
+        lambda value: dt.timedelta(*value),
+    ),
+    "decimal.Decimal": ("decimal", str, Decimal),
+    "pandas.Timestamp": ("timestamp", lambda v: [v.isoformat(), v.tz and str(v.tz)], _timestamp),
+    "pandas.Timedelta": ("pandas.timedelta", lambda v: v.isoformat(), _timedelta),
+    "pandas.NaTType": ("NaT", str, lambda _: _pandas("NaT")),
+    "pandas.NAType": ("NA", str, lambda _: _pandas("NA")),
+}
+_DECODERS: dict[str, Any] = {
+    **{tag: back for tag, _, back in _KINDS.values()},
+    "float": float,
+    "surrogates": lambda value: bytes.fromhex(value).decode("utf-8", "surrogatepass"),
+    "dict": lambda value: {decode(key): decode(item) for key, item in value},
+    "tuple": lambda value: tuple(decode(item) for item in value),
+}

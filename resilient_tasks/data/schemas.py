@@ -1,0 +1,203 @@
+"""What counts as a schema, which frame library it is for, and a fingerprint that names its version."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from types import CodeType
+from typing import Any
+
+_ORIGINS = {
+    ("pandera.api.pandas.container", "DataFrameSchema"): "pandas",
+    ("pandera.api.pandas.model", "DataFrameModel"): "pandas",
+    ("pandera.api.polars.container", "DataFrameSchema"): "polars",
+    ("pandera.api.polars.model", "DataFrameModel"): "polars",
+}
+_SCHEMA_FACTS = (
+    "name", "strict", "ordered", "coerce", "unique", "report_duplicates", "unique_column_names",
+    "add_missing_columns", "drop_invalid_rows", "dtype",
+)  # fmt: skip
+_COMPONENT_FACTS = (
+    "name", "dtype", "nullable", "unique", "report_duplicates", "coerce", "required", "regex", "default",
+    "drop_invalid_rows",
+)  # fmt: skip
+# Not a check's error text: it is a label, and one made from a set differs from process to process.
+_CHECK_FACTS = (
+    "name", "element_wise", "ignore_na", "raise_warning", "n_failure_cases", "groupby", "groups",
+    "statistics",
+)  # fmt: skip
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_DEPTH = 12
+
+
+def library(obj: object) -> str | None:
+    """The frame library a schema is for.
+
+    Reads the class's ancestry by name, so that asking imports nothing.
+
+    Args:
+        obj: Anything.
+
+    Returns:
+        `"pandas"`, `"polars"`, or None when `obj` is no schema.
+    """
+    kind = obj if isinstance(obj, type) else type(obj)
+    wanted = "DataFrameModel" if isinstance(obj, type) else "DataFrameSchema"
+    for ancestor in kind.__mro__:
+        found = _ORIGINS.get((ancestor.__module__, ancestor.__name__))
+        if found and ancestor.__name__ == wanted:
+            return found
+    return None
+
+
+def is_schema(obj: object) -> bool:
+    """Whether `obj` is a pandera schema or model for pandas or polars.
+
+    Args:
+        obj: Anything.
+    """
+    return library(obj) is not None
+
+
+def check_schema(obj: object) -> None:
+    """Refuse anything that is no schema.
+
+    Args:
+        obj: What a user gave as a schema.
+
+    Raises:
+        TypeError: With a sentence that says what is accepted.
+    """
+    if is_schema(obj):
+        return
+    given = f"the class {obj.__name__}" if isinstance(obj, type) else f"a {type(obj).__name__}"
+    raise TypeError(
+        f"A schema is a pandera DataFrameSchema or a DataFrameModel subclass, from pandera.pandas or "
+        f"pandera.polars; {given} is neither."
+    )
+
+
+def as_schema(obj: Any) -> Any:
+    """The `DataFrameSchema` of a schema or model, with `drop_invalid_rows` off throughout.
+
+    Args:
+        obj: A schema or model.
+
+    Raises:
+        TypeError: If it is neither.
+    """
+    check_schema(obj)
+    schema = _built(obj)
+    if any(getattr(part, "drop_invalid_rows", False) for part in (schema, *_components(schema))):
+        # Pandera would drop rows by label and silently; whoever splits wants them back.
+        schema = copy.deepcopy(schema)
+        for part in (schema, *_components(schema)):
+            part.drop_invalid_rows = False
+    return schema
+
+
+def has_parsers(schema: Any) -> bool:
+    """Whether the schema rewrites values before it checks them.
+
+    Args:
+        schema: A `DataFrameSchema`.
+    """
+    return any(getattr(part, "parsers", None) for part in (schema, *_components(schema)))
+
+
+def fingerprint(schema: Any) -> str:
+    """Name a schema's version: equal rules, equal fingerprint, in every process of one Python version.
+
+    Covers types, flags, checks with their arguments, and the compiled code of custom checks and parsers with
+    the values they close over. (Pandera's own `to_json()` leaves custom checks out.)
+
+    Args:
+        schema: A schema or model.
+
+    Returns:
+        12 hexadecimal digits.
+
+    Raises:
+        TypeError: If it is no schema.
+    """
+    check_schema(schema)
+    built = _built(schema)
+    facts = [
+        library(schema),
+        _facts(built, _SCHEMA_FACTS),
+        [_component_facts(component) for component in _components(built)],
+        _rules(built),
+    ]
+    return hashlib.sha256(_canonical(facts).encode()).hexdigest()[:12]
+
+
+def _built(obj: Any) -> Any:
+    return obj.to_schema() if hasattr(obj, "to_schema") else obj
+
+
+def _components(schema: Any) -> list[Any]:
+    index = getattr(schema, "index", None)
+    levels = [] if index is None else [index, *getattr(index, "indexes", ())]
+    return [*schema.columns.values(), *levels]
+
+
+def _facts(part: Any, names: Sequence[str]) -> dict[str, Any]:
+    return {name: getattr(part, name, None) for name in names}
+
+
+def _component_facts(component: Any) -> list[Any]:
+    return [_facts(component, _COMPONENT_FACTS), _rules(component)]
+
+
+def _rules(part: Any) -> list[Any]:
+    checks = [[_facts(check, _CHECK_FACTS), getattr(check, "_check_fn", None)] for check in part.checks or ()]
+    parsers = [[parser.name, getattr(parser, "_parser_fn", None)] for parser in getattr(part, "parsers", ())]
+    return [checks, parsers]
+
+
+def _canonical(value: Any, depth: int = 0) -> str:
+    """Text that is the same in every process: no addresses, no order of a hash table."""
+    down = depth + 1
+    match value:
+        case _ if depth > _DEPTH:
+            text = "…"
+        case str() | bytes() | int() | float() | None:
+            text = repr(value)
+        case Mapping():
+            text = f"{{{','.join(f'{_canonical(k, down)}:{_canonical(v, down)}' for k, v in value.items())}}}"
+        case AbstractSet():
+            text = f"<{','.join(sorted(_canonical(item, down) for item in value))}>"
+        case Sequence():
+            text = f"[{','.join(_canonical(item, down) for item in value)}]"
+        case CodeType():
+            text = _canonical([value.co_code, value.co_names, value.co_consts], down)
+        case type():
+            text = f"{value.__module__}.{value.__qualname__}"
+        case _ if callable(value):
+            text = _callable(value, down)
+        case _:
+            text = _ADDRESS.sub("", f"{type(value).__qualname__} {value!r}")
+    return text
+
+
+def _callable(function: Any, depth: int) -> str:
+    inner = getattr(function, "func", None)  # a partial, or a wrapper that keeps its function
+    if inner is not None:
+        arguments = [getattr(function, "args", ()), getattr(function, "keywords", {})]
+        return _canonical([inner, arguments], depth)
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return _ADDRESS.sub("", f"{type(function).__qualname__} {getattr(function, '__qualname__', '')}")
+    cells = [_cell(cell) for cell in function.__closure__ or ()]
+    defaults = [function.__defaults__, function.__kwdefaults__]
+    return _canonical([function.__qualname__, code, defaults, cells], depth)
+
+
+def _cell(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # a name that is not bound yet
+        return None

@@ -1,0 +1,189 @@
+# ruff: noqa: PLC0415 - pandas, polars and pandera load on first use
+"""Split a frame by its schema: rows that pandera accepts, rows that it does not, and why.
+
+Every rule that can be a mask is evaluated once, vectorised; then pandera validates the rows that are left, and
+its verdict is the one that counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
+
+from resilient_tasks.data._backend import WHOLE_FRAME, Finding, Findings
+from resilient_tasks.data.schemas import as_schema, check_schema, library
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import polars as pl
+
+    from resilient_tasks.data._backend import Backend
+
+Frame = TypeVar("Frame")
+
+_ROUNDS = 50
+_NAMED = 5
+
+
+class Reason(NamedTuple):
+    """Why a row is bad.
+
+    Attributes:
+        column: The column's name as text; `*` where the row as a whole is meant.
+        check: The rule it failed.
+        value: The value as read, before any coercion; None where no single column is meant.
+    """
+
+    column: str
+    check: str
+    value: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What a split found.
+
+    Attributes:
+        rows: Rows in the frame as read.
+        invalid: Rows that are bad.
+        frame_errors: What is wrong with the frame as a whole. These drop no rows.
+        findings: Each rule that some row failed, with the positions of those rows.
+    """
+
+    rows: int
+    invalid: int = 0
+    frame_errors: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = field(default=(), repr=False)
+
+    @cached_property
+    def reasons(self) -> Mapping[tuple[str, str], int]:
+        """Rows for each (column, check), most frequent first."""
+        rows: dict[tuple[str, str], set[int]] = {}
+        for finding in self.findings:
+            rows.setdefault((finding.column, finding.check), set()).update(finding.positions.tolist())
+        counted = {rule: len(positions) for rule, positions in rows.items()}
+        return dict(sorted(counted.items(), key=lambda item: -item[1]))
+
+    @cached_property
+    def rows_failed(self) -> tuple[tuple[int, tuple[Reason, ...]], ...]:
+        """Each bad row's position in the frame as read, from 0, with its reasons; built on first use."""
+        reasons: dict[int, dict[tuple[str, str], Reason]] = {}
+        for finding in self.findings:
+            rule = (finding.column, finding.check)
+            for position, value in zip(finding.positions.tolist(), finding.values, strict=True):
+                reasons.setdefault(position, {}).setdefault(rule, Reason(*rule, value))
+        return tuple((position, tuple(reasons[position].values())) for position in sorted(reasons))
+
+    def summary(self) -> str:
+        """One line for logs: how many rows are invalid, and the most frequent reasons."""
+        if self.frame_errors:
+            return f"{self.rows:,} rows not accepted: {'; '.join(self.frame_errors)}"
+        if not self.invalid:
+            return f"0 of {self.rows:,} rows invalid"
+        named = [f"{_short(*rule)} ×{count:,}" for rule, count in list(self.reasons.items())[:_NAMED]]
+        if more := len(self.reasons) - _NAMED:
+            named += [f"and {more:,} more"] if more > 0 else []
+        return f"{self.invalid:,} of {self.rows:,} rows invalid: {', '.join(named)}"
+
+
+def _short(column: str, check: str, limit: int = 40) -> str:
+    name, bracket, _ = check.partition("(")
+    text = check if len(check) <= limit else f"{name[:limit]}(…)" if bracket else f"{check[: limit - 1]}…"
+    return text if column == WHOLE_FRAME else f"{column} {text}"
+
+
+@dataclass(frozen=True, eq=False)
+class Split(Generic[Frame]):
+    """A frame in two parts.
+
+    Attributes:
+        good: The rows that the schema accepts, as it returns them: coerced. With frame errors, the frame as read.
+        bad: The other rows, with their values as read. Empty with frame errors.
+        report: What was found, and where.
+    """
+
+    good: Frame
+    bad: Frame
+    report: Report
+
+
+@overload
+def split(frame: pl.LazyFrame, schema: Any) -> Split[pl.DataFrame]: ...
+@overload
+def split(frame: Frame, schema: Any) -> Split[Frame]: ...
+def split(frame: Any, schema: Any) -> Split[Any]:
+    """Split a frame into the rows that a schema accepts and those that it does not.
+
+    Order and, for pandas, the index are kept in both parts. A failure of the frame as a whole (a column is
+    missing, a type is wrong and not coerced, a check with one verdict for all rows fails, a check raises) never
+    drops a row: it is in `report.frame_errors`, and the caller decides.
+
+    Args:
+        frame: A pandas DataFrame, a polars DataFrame, or a polars LazyFrame, which is collected.
+        schema: A pandera schema or model of the same library.
+
+    Returns:
+        The two parts and a report.
+
+    Raises:
+        TypeError: If `schema` is no schema, or the frame is not of its library.
+    """
+    with _validating():
+        backend = _backend(frame, schema)
+        found = backend.inspect()
+        good = _certify(backend, found)
+    size = backend.size
+    if found.frame:
+        everything = ~Findings().bad(size)
+        errors = tuple(dict.fromkeys(found.frame))
+        return Split(backend.take(everything), backend.take(~everything), Report(size, frame_errors=errors))
+    bad = found.bad(size)
+    return Split(good, backend.take(bad), Report(size, int(bad.sum()), (), tuple(found.rows)))
+
+
+def _certify(backend: Backend[Any], found: Findings) -> Any:
+    """Let pandera validate what is left until it accepts it; what it rejects is added to `found`."""
+    for _ in range(_ROUNDS):
+        bad = found.bad(backend.size)
+        good, verdict = backend.judge(~bad)
+        if good is not None:
+            return good
+        found.extend(verdict)
+        if found.frame:
+            return None
+        if (found.bad(backend.size) == bad).all():
+            found.frame.append("pandera rejects the frame, and no row of it in particular")
+            return None
+    found.frame.append(f"pandera still finds new invalid rows after {_ROUNDS} rounds without those it named before")
+    return None
+
+
+def _validating() -> Any:
+    """Validate in full whatever the environment says: a split without a verdict would call every row good."""
+    from pandera.config import ValidationDepth, config_context
+
+    return config_context(validation_enabled=True, validation_depth=ValidationDepth.SCHEMA_AND_DATA)
+
+
+def _backend(frame: Any, schema: Any) -> Backend[Any]:
+    check_schema(schema)
+    wanted = library(schema)
+    given = {
+        ancestor.__module__.partition(".")[0]
+        for ancestor in type(frame).__mro__
+        if ancestor.__name__ in {"DataFrame", "LazyFrame"}
+    }
+    if wanted not in given:
+        raise TypeError(
+            f"The schema is for {wanted} data frames and the data is a {type(frame).__module__}."
+            f"{type(frame).__qualname__}; write the schema for that library, or convert the data."
+        )
+    if wanted == "pandas":
+        from resilient_tasks.data._pandas import PandasBackend
+
+        return PandasBackend(frame, as_schema(schema))
+    from resilient_tasks.data._polars import PolarsBackend
+
+    return PolarsBackend(frame, as_schema(schema))

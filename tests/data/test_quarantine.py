@@ -1,0 +1,305 @@
+"""The quarantine on a real disk: what is written is read back, whole, once."""
+
+import datetime as dt
+import errno
+import json
+import pickle
+import threading
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+import pandera.polars as ppl
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+
+from resilient_tasks.data import quarantine as room
+from resilient_tasks.data._values import dumps, loads
+from resilient_tasks.data.quarantine import Quarantine, QuarantineError
+from resilient_tasks.data.schemas import fingerprint
+from resilient_tasks.data.split import split
+
+Positive = pa.DataFrameSchema({"x": pa.Column(float, pa.Check.gt(0), coerce=True)})
+
+
+def bad(*values):
+    return split(pd.DataFrame({"x": ["1", *values], "y": range(len(values) + 1)}), Positive)
+
+
+def test_a_bad_row_is_read_back_as_it_was_read_with_its_reasons(tmp_path):
+    store = Quarantine(tmp_path)
+    path = store.write(bad("n/a"), operation="fetch", batch="b1", schema=Positive, context={"flow_run": "f-1"})
+    (row,) = store.read(path).to_dict("records")
+    assert row["row"] == 1
+    assert row["values"] == {"x": "n/a", "y": 1}
+    assert row["reasons"] == [{"column": "x", "check": "not a number", "value": "n/a"}]
+    assert (row["operation"], row["batch"], row["flow_run"]) == ("fetch", "b1", "f-1")
+    assert row["schema"] == fingerprint(Positive)
+    assert dt.datetime.fromisoformat(row["quarantined_at"]).utcoffset() == dt.timedelta(0)
+
+
+def test_a_file_lies_under_its_operation_and_day(tmp_path):
+    path = Quarantine(tmp_path).write(bad("n/a"), operation="fetch", batch="b1")
+    day = dt.datetime.now(dt.UTC).date().isoformat()
+    assert path.relative_to(tmp_path).as_posix() == f"fetch/{day}/b1.parquet"
+
+
+def test_the_columns_are_text_and_whole_numbers_whatever_the_rows_hold(tmp_path):
+    store = Quarantine(tmp_path)
+    first = store.write(bad("n/a"), operation="fetch", batch="1")
+    second = store.write(
+        split(pl.DataFrame({"z": [-1]}), ppl.DataFrameSchema({"z": ppl.Column(int, ppl.Check.gt(0))})),
+        operation="other",
+        batch="2",
+    )
+    kinds = {str(kind) for path in (first, second) for kind in pq.read_schema(path).types}
+    assert kinds == {"int64", "string"}
+    assert pl.scan_parquet([first, second]).collect().height == 2
+
+
+def test_nothing_bad_writes_nothing(tmp_path):
+    store = Quarantine(tmp_path / "q")
+    assert store.write(bad(), operation="fetch", batch="b1") is None
+    assert store.list() == []
+    assert store.rows() == 0
+
+
+def test_a_retry_replaces_what_its_first_attempt_wrote(tmp_path):
+    store = Quarantine(tmp_path)
+    store.write(bad("a", "b", "c"), operation="fetch", batch="b1")
+    store.write(bad("a"), operation="fetch", batch="b1")
+    assert store.rows() == 1
+    assert len(store.list()) == 1
+
+
+def test_a_retry_after_midnight_replaces_too(tmp_path):
+    store = Quarantine(tmp_path)
+    path = store.write(bad("a", "b"), operation="fetch", batch="b1")
+    yesterday = tmp_path / "fetch" / "2013-01-01" / path.name
+    yesterday.parent.mkdir()
+    path.rename(yesterday)
+    assert store.write(bad("a"), operation="fetch", batch="b1") == yesterday
+    assert store.rows() == 1
+
+
+def test_a_retry_whose_rows_are_good_now_leaves_none_behind(tmp_path):
+    store = Quarantine(tmp_path)
+    store.write(bad("a"), operation="fetch", batch="b1")
+    store.write(bad(), operation="fetch", batch="b1")
+    assert store.rows() == 0
+
+
+def test_a_frame_error_leaves_earlier_evidence_in_place(tmp_path):
+    store = Quarantine(tmp_path)
+    store.write(bad("a"), operation="fetch", batch="b1")
+    assert store.write(split(pd.DataFrame({"y": [1]}), Positive), operation="fetch", batch="b1") is None
+    assert store.rows() == 1
+
+
+def test_a_batch_is_found_by_its_id_its_path_or_its_item_in_the_list(tmp_path):
+    store = Quarantine(tmp_path)
+    path = store.write(bad("a"), operation="fetch month", batch="2013-07/Jan")
+    (item,) = store.list()
+    assert (item.path, item.operation, item.batch, item.rows) == (path, "fetch month", "2013-07/Jan", 1)
+    assert item.when.utcoffset() == dt.timedelta(0)
+    for wanted in (item, path, str(path), "2013-07/Jan"):
+        assert store.read(wanted)["row"].tolist() == [1]
+
+
+def test_a_batch_that_is_unknown_or_ambiguous_is_refused(tmp_path):
+    store = Quarantine(tmp_path)
+    with pytest.raises(QuarantineError, match="There is no batch b1"):
+        store.read("b1")
+    store.write(bad("a"), operation="one", batch="b1")
+    store.write(bad("a"), operation="two", batch="b1")
+    with pytest.raises(QuarantineError, match="Several operations have a batch b1"):
+        store.read("b1")
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", "", "..", "CON:1", "x" * 300, "Ä", ".hidden", "A"])
+def test_any_name_becomes_a_file_inside_the_folder(tmp_path, name):
+    store = Quarantine(tmp_path)
+    path = store.write(bad("a"), operation=name, batch=name)
+    assert path.resolve().is_relative_to(tmp_path.resolve())
+    assert len(path.relative_to(tmp_path).parts) == 3
+    assert [(item.operation, item.batch) for item in store.list()] == [(name, name)]
+
+
+def test_names_that_differ_only_in_what_is_made_safe_stay_apart(tmp_path):
+    store = Quarantine(tmp_path)
+    for batch in ("a/b", "a-b", "a:b", "A-b"):
+        store.write(bad("a"), operation="fetch", batch=batch)
+    assert store.rows() == 4
+
+
+def test_concurrent_writers_lose_nothing(tmp_path):
+    store = Quarantine(tmp_path)
+    errors = []
+
+    def writer(number):
+        try:
+            for batch in range(5):
+                store.write(bad(*"abc"), operation="fetch", batch=f"{number}-{batch}")
+                store.write(bad(*"ab"), operation="fetch", batch="shared")
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=writer, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert store.rows() == 6 * 5 * 3 + 2
+
+
+def test_a_full_disk_is_an_error_with_a_sentence_and_leaves_no_half_file(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    store = Quarantine(tmp_path)
+    before = store.write(bad("a"), operation="fetch", batch="b1").read_bytes()
+    monkeypatch.setattr(room.os, "fsync", full)
+    with pytest.raises(QuarantineError, match=r"Cannot write batch 'b1' .* No space left on device") as caught:
+        store.write(bad("a", "b"), operation="fetch", batch="b1")
+    assert caught.value.errno == errno.ENOSPC
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path.read_bytes() for path in files] == [before]
+
+
+def test_a_folder_that_is_a_file_is_an_error_with_a_sentence(tmp_path):
+    (tmp_path / "q").write_text("")
+    store = Quarantine(tmp_path / "q")
+    with pytest.raises(QuarantineError, match="Cannot list the quarantine"):
+        store.list()
+    with pytest.raises(QuarantineError, match="Cannot write batch"):
+        store.write(bad("a"), operation="fetch", batch="b1")
+
+
+def test_a_folder_that_may_not_be_read_is_an_error_and_not_an_empty_list(tmp_path, monkeypatch):
+    def denied(path):
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    store = Quarantine(tmp_path)
+    store.write(bad("a"), operation="fetch", batch="b1")
+    monkeypatch.setattr(room.os, "scandir", denied)
+    for ask in (store.list, store.rows, lambda: store.read("b1")):
+        with pytest.raises(QuarantineError, match="Permission denied"):
+            ask()
+
+
+def test_a_damaged_file_is_an_error_and_not_passed_over(tmp_path):
+    store = Quarantine(tmp_path)
+    path = store.write(bad("a"), operation="fetch", batch="b1")
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(QuarantineError, match="Cannot list"):
+        store.rows()
+    with pytest.raises(QuarantineError, match="Cannot read"):
+        store.read(path)
+
+
+def test_a_foreign_parquet_file_is_named(tmp_path):
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "foreign.parquet")
+    with pytest.raises(QuarantineError, match=r"foreign\.parquet was not written by a quarantine"):
+        Quarantine(tmp_path).list()
+
+
+def test_a_file_url_is_a_folder(tmp_path):
+    spaced = tmp_path / "with space"
+    assert Quarantine(spaced.as_uri()).folder == spaced
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/q", "https://host/q", "file://host/q"])
+def test_any_other_scheme_is_refused_with_what_is_supported(url):
+    with pytest.raises(ValueError, match="A quarantine is a local folder, given as a path or as file:///path"):
+        Quarantine(url)
+
+
+def test_a_quarantine_crosses_processes(tmp_path):
+    assert pickle.loads(pickle.dumps(Quarantine(str(tmp_path)))) == Quarantine(str(tmp_path))
+
+
+def test_a_context_that_would_hide_a_column_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="context may not be named row"):
+        Quarantine(tmp_path).write(bad("a"), operation="fetch", batch="b1", context={"row": "1"})
+
+
+def test_a_named_index_is_kept_with_the_row_and_repeated_columns_are_both_kept(tmp_path):
+    frame = pd.DataFrame([["1", 1, 2], ["no", 3, 4]], columns=["x", "y", "y"], index=pd.Index([7, 8], name="flight"))
+    store = Quarantine(tmp_path)
+    path = store.write(split(frame, Positive), operation="fetch", batch="b1")
+    assert store.read(path)["values"].tolist() == [{"flight": 8, "x": "no", "y": 3, "y.1": 4}]
+
+
+def test_a_polars_row_is_read_back_as_it_was_read(tmp_path):
+    row = {"x": -1, "day": dt.date(2013, 1, 1), "list": [1, None], "raw": b"\x00", "price": Decimal("1.10")}
+    schema = ppl.DataFrameSchema({"x": ppl.Column(int, ppl.Check.gt(0))})
+    store = Quarantine(tmp_path)
+    path = store.write(split(pl.DataFrame([row]), schema), operation="fetch", batch="b1")
+    assert store.read(path)["values"].tolist() == [row]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "n/a",
+        "",
+        "ünï \ud800",
+        None,
+        True,
+        0,
+        10**30,
+        1.5,
+        float("inf"),
+        b"\xff\x00",
+        Decimal("1.10"),
+        dt.date(2013, 1, 1),
+        dt.datetime(2013, 1, 1, 5, tzinfo=dt.UTC),
+        dt.time(5, 30),
+        dt.timedelta(days=-1, microseconds=3),
+        pd.Timestamp("2013-01-01 05:00:00.123456789"),
+        pd.Timestamp("2013-07-01", tz="Europe/Berlin"),
+        pd.Timedelta("1 days 00:00:00.000000001"),
+        (1, (2, [None])),
+        {"a": {"$": 1}, "b": [b"x"]},
+        {1: "one", (2, 3): None},
+    ],
+)
+def test_a_value_comes_back_as_it_went_in(value):
+    text = dumps({"column": value})
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    back = loads(text)["column"]
+    assert back == value
+    assert type(back) is type(value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), pd.NA, pd.NaT, np.float64("nan")])
+def test_what_is_missing_stays_missing_in_its_own_way(value):
+    back = loads(dumps(value))
+    assert pd.isna(back)
+    assert back is value if value is pd.NA or value is pd.NaT else isinstance(back, float)
+
+
+def test_numpy_values_come_back_as_python_s():
+    assert loads(dumps([np.int64(3), np.bool_(True), np.array([1.5, 2.5]), np.str_("a")])) == [3, True, [1.5, 2.5], "a"]
+
+
+def test_a_type_without_a_word_in_json_is_kept_as_its_text_and_never_fails():
+    class Mute:
+        def __str__(self):
+            raise RuntimeError
+
+    loop = []
+    loop.append(loop)
+    assert loads(dumps(complex(1, 2))) == "(1+2j)"
+    assert loads(dumps(Mute())).endswith("Mute without a text>")
+    assert isinstance(dumps(loop), str)
+
+
+def test_only_whole_files_are_ever_listed(tmp_path):
+    store = Quarantine(tmp_path)
+    path = store.write(bad("a"), operation="fetch", batch="b1")
+    (path.parent / ".half.tmp").write_bytes(b"PAR1")
+    assert store.rows() == 1

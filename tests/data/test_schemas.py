@@ -1,0 +1,126 @@
+"""What a schema is, and the fingerprint that names its version."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pandera.pandas as pa
+import pandera.polars as ppl
+import pytest
+
+from resilient_tasks.data.schemas import check_schema, fingerprint, is_schema, library
+
+
+class PandasModel(pa.DataFrameModel):
+    x: int
+
+
+class PolarsModel(ppl.DataFrameModel):
+    x: int
+
+
+def of(check):
+    return pa.DataFrameSchema({"x": pa.Column(int, check)})
+
+
+@pytest.mark.parametrize(
+    ("schema", "expected"),
+    [
+        (pa.DataFrameSchema({}), "pandas"),
+        (PandasModel, "pandas"),
+        (ppl.DataFrameSchema({}), "polars"),
+        (PolarsModel, "polars"),
+    ],
+)
+def test_schemas_and_models_of_both_libraries_are_schemas(schema, expected):
+    assert is_schema(schema)
+    assert library(schema) == expected
+    check_schema(schema)
+
+
+@pytest.mark.parametrize("other", [None, 5, {"x": int}, dict, pa.Column(int), pa.Check.ge(0), pa.DataFrameSchema])
+def test_anything_else_is_refused_with_what_is_accepted(other):
+    assert not is_schema(other)
+    with pytest.raises(TypeError, match="A schema is a pandera DataFrameSchema or a DataFrameModel subclass"):
+        check_schema(other)
+
+
+def test_a_fingerprint_is_twelve_hexadecimal_digits():
+    assert len(fingerprint(PandasModel)) == 12
+    int(fingerprint(PandasModel), 16)
+
+
+def test_equal_rules_have_equal_fingerprints():
+    assert fingerprint(of(pa.Check.ge(0))) == fingerprint(of(pa.Check.ge(0)))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        of(pa.Check.ge(1)),
+        of(pa.Check.le(0)),
+        of(pa.Check.ge(0, raise_warning=True)),
+        pa.DataFrameSchema({"x": pa.Column(int, pa.Check.ge(0), nullable=True)}),
+        pa.DataFrameSchema({"x": pa.Column(float, pa.Check.ge(0))}),
+        pa.DataFrameSchema({"x": pa.Column(int, pa.Check.ge(0))}, strict=True),
+        pa.DataFrameSchema({"x": pa.Column(int, pa.Check.ge(0))}, index=pa.Index(int)),
+        pa.DataFrameSchema({"x": pa.Column(int, pa.Check.ge(0), parsers=pa.Parser(abs))}),
+        ppl.DataFrameSchema({"x": ppl.Column(int, ppl.Check.ge(0))}),
+    ],
+)
+def test_a_changed_rule_changes_the_fingerprint(changed):
+    assert fingerprint(changed) != fingerprint(of(pa.Check.ge(0)))
+
+
+def test_the_code_of_a_custom_check_counts():
+    assert fingerprint(of(pa.Check(lambda s: s > 1))) == fingerprint(of(pa.Check(lambda s: s > 1)))
+    assert fingerprint(of(pa.Check(lambda s: s > 1))) != fingerprint(of(pa.Check(lambda s: s > 2)))
+    assert fingerprint(of(pa.Check(lambda s: s > 1))) != fingerprint(of(pa.Check(lambda s: s >= 1)))
+
+
+def test_a_value_that_a_custom_check_closes_over_counts():
+    def above(limit):
+        return of(pa.Check(lambda s: s > limit))
+
+    assert fingerprint(above(1)) == fingerprint(above(1))
+    assert fingerprint(above(1)) != fingerprint(above(2))
+
+
+def test_a_fingerprint_is_the_same_in_every_process():
+    program = textwrap.dedent("""
+        import pandera.pandas as pa
+        from resilient_tasks.data.schemas import fingerprint
+        class Model(pa.DataFrameModel):
+            x: str = pa.Field(isin={"a", "b", "c", "d"})
+            @pa.check("x")
+            def known(cls, series):
+                return series.map(lambda text: text in {"a", "b", "c", "d"})
+        print(fingerprint(Model))
+    """)
+    seen = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(seen) == 1
+
+
+def test_the_room_loads_no_data_library_until_it_is_used():
+    program = textwrap.dedent("""
+        import importlib, pkgutil, sys
+        import resilient_tasks.data as room
+        for module in pkgutil.iter_modules(room.__path__):
+            importlib.import_module(f"{room.__name__}.{module.name}")
+        from resilient_tasks.data.schemas import is_schema
+        assert not is_schema(5)
+        heavy = {"pandas", "polars", "pandera", "pyarrow"} & set(sys.modules)
+        assert not heavy, heavy
+    """)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
