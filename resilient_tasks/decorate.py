@@ -15,7 +15,7 @@ from resilient_tasks.core.call import Call, Work
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import Sink
 from resilient_tasks.core.outcome import Failed, Outcome
-from resilient_tasks.core.pipeline import ORDER, Pipeline, Policy, explain_pipeline, in_order, operation_of
+from resilient_tasks.core.pipeline import Pipeline, Policy, explain_pipeline, in_order, operation_of
 from resilient_tasks.notify.message import Channel
 from resilient_tasks.notify.policy import Notify
 from resilient_tasks.observe import logs
@@ -226,9 +226,6 @@ def _arranged(policies: tuple[Policy, ...]) -> Pipeline:
     parts = [part for policy in Pipeline(*policies).policies for part in policy.parts()]
     seen: dict[str, Policy] = {}
     for policy in parts:
-        if policy.slot not in ORDER:
-            msg = f"{policy!r} has the slot {policy.slot!r}; the slots are {', '.join(ORDER)}"
-            raise PolicyError(msg)
         if policy.slot not in {"custom", "chaos"} and policy.slot in seen:
             msg = f"{policy.slot} is given twice, {seen[policy.slot]!r} and {policy!r}: one of them is too many"
             raise PolicyError(msg)

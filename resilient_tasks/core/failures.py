@@ -91,6 +91,7 @@ _BY_NAME: dict[str, Kind] = {
     "httpcore.NetworkError": Kind.TRANSIENT,
     "httpcore.RemoteProtocolError": Kind.TRANSIENT,
     "requests.Timeout": Kind.TIMEOUT,
+    "requests.ConnectTimeout": Kind.TIMEOUT,
     "requests.ConnectionError": Kind.TRANSIENT,
     "requests.ChunkedEncodingError": Kind.MALFORMED,
     "requests.ContentDecodingError": Kind.MALFORMED,
@@ -246,6 +247,9 @@ def _of_type(error: BaseException) -> Kind:
         return Kind.RESOURCE
     if isinstance(error, OSError) and error.errno in _NETWORK_DOWN:
         return Kind.TRANSIENT
+    reason = getattr(error, "reason", None)
+    if isinstance(error, OSError) and isinstance(reason, Exception):  # urllib.error.URLError wraps what happened
+        return classify(reason)
     for base, name in _ancestry(error):
         kind = _BY_NAME.get(name) or _BY_TYPE.get(base)
         if name == "httpx.RemoteProtocolError" and "complete message body" in str(error):

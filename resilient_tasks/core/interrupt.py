@@ -121,7 +121,9 @@ class _Timer:
         return time.monotonic() - self._started
 
     def _wind(self) -> None:
-        due = min(self._seconds, self._their_delay) if self._their_delay else self._seconds
+        due = self._seconds
+        if self._their_delay and callable(self._theirs):  # without a handler, theirs waits until it is handed back
+            due = min(due, self._their_delay)
         signal.setitimer(signal.ITIMER_REAL, max(1e-6, due - self._elapsed()))
 
     def _ring(self, signum: int, frame: FrameType | None) -> None:
@@ -130,6 +132,9 @@ class _Timer:
             # A timer that repeats is due again; one that does not has had its turn.
             self._their_delay = elapsed + self._their_interval if self._their_interval else 0.0
             self._theirs(signum, frame)
+            anew, interval = signal.getitimer(signal.ITIMER_REAL)
+            if anew:  # ours has just run out: their handler set the timer for its next turn
+                self._their_delay, self._their_interval = self._elapsed() + anew, interval
         if self.armed and elapsed >= self._seconds:
             raise _AlarmError(self)
         if self.armed:

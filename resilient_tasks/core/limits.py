@@ -44,6 +44,6 @@ def _exceeded(call: Call, policy: str, seconds: float, overrun: Overrun) -> Fail
     fate = "" if overrun.stopped else "; it was not stopped"
     if overrun.abandoned:
         fate += " and may still run in a thread that nobody waits for"
-    what = f"the {policy} left" if policy == "deadline" else f"its {policy} of"
-    message = f"{call.operation} exceeded {what} {seconds:g} s{fate}"
+    what = f"the {seconds:g} s left of its deadline" if policy == "deadline" else f"its {policy} of {seconds:g} s"
+    message = f"{call.operation} exceeded {what}{fate}"
     return Failed(error(message, seconds=seconds, stopped=overrun.stopped, abandoned=overrun.abandoned))

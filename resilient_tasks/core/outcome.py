@@ -66,12 +66,16 @@ Outcome: TypeAlias = Ok[T_co] | Degraded[T_co] | Failed
 def without_traceback(error: Exception) -> Exception:
     """Cut the frames off an error that outlives its call, so that it keeps no attempt's arguments alive.
 
-    Its causes and contexts are cut off with it: each of them holds frames of its own.
+    Its causes, its contexts and the errors of a group are cut off with it: each of them holds frames of its own.
     """
     seen: set[int] = set()
-    link: BaseException | None = error
-    while link is not None and id(link) not in seen:
+    links: list[BaseException | None] = [error]
+    while links:
+        link = links.pop()
+        if link is None or id(link) in seen:
+            continue
         seen.add(id(link))
         link.__traceback__ = None
-        link = link.__cause__ or link.__context__
+        links += (link.__cause__, link.__context__)
+        links += link.exceptions if isinstance(link, BaseExceptionGroup) else ()
     return error

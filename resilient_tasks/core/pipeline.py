@@ -86,15 +86,18 @@ class Pipeline:
     Immutable and picklable; one pipeline can serve many functions.
 
     Raises:
-        PolicyError: one of the arguments is not a policy.
+        PolicyError: one of the arguments is not a policy, or has no place in the order.
     """
 
     __slots__ = ("_proceed", "policies")
 
     def __init__(self, *policies: Policy) -> None:
         for policy in policies:
-            if not isinstance(policy, Policy):
+            if isinstance(policy, type) or not isinstance(policy, Policy):
                 msg = f"a Pipeline is made of policies such as Retry(...), not of {policy!r}"
+                raise PolicyError(msg)
+            if policy.slot not in ORDER:
+                msg = f"{policy!r} has the slot {policy.slot!r}; the slots are {', '.join(ORDER)}"
                 raise PolicyError(msg)
         self.policies = policies
         proceed: Proceed = _invoke
@@ -133,13 +136,14 @@ class Pipeline:
     async def run(self, work: Work) -> Outcome[Any]:
         """Do `work` inside this pipeline."""
         outer = calls.current_call()
-        call = Call(work, outer, 1, runtime.now(), NEVER if outer is None else outer.deadline)
-        outcome = await self._proceed(call)
-        if isinstance(outcome, Failed):
-            error = outcome.error
-            call.emit(CallFailed, kind=classify(error).value, error_type=type(error).__name__, message=str(error))
-            del error
-        return outcome
+        # What limits the call around this one limits this one as well.
+        limits = (NEVER, NEVER) if outer is None else (outer.deadline, outer.limited_until)
+        call = Call(work, outer, 1, runtime.now(), *limits)
+        try:
+            outcome = await self._proceed(call)
+        except Exception as error:  # a policy's own, or that of a predicate it was given
+            return _told(call, Failed(error))
+        return _told(call, outcome)
 
     async def _unwrapped(self, work: Work) -> Any:
         return (await self.run(work)).unwrap()
@@ -147,6 +151,13 @@ class Pipeline:
     def _work(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Work:
         how = runtime.ASYNC if inspect.iscoroutinefunction(fn) else runtime.SYNC
         return Work(operation_of(fn), fn, args, kwargs, how)
+
+
+def _told(call: Call, outcome: Outcome[Any]) -> Outcome[Any]:
+    if isinstance(outcome, Failed):
+        error = outcome.error
+        call.emit(CallFailed, kind=classify(error).value, error_type=type(error).__name__, message=str(error))
+    return outcome
 
 
 async def _invoke(call: Call) -> Outcome[Any]:

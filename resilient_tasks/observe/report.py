@@ -107,10 +107,10 @@ class RunReport:
             if isinstance(event, TimeoutExceeded) and not event.stopped and not event.abandoned
         )
         remarks = {
-            f"{running} attempts were abandoned and may have run on": running,
-            f"{late} attempts overran their limit: they could not be interrupted": late,
-            f"{kinds[NotifyFailed]} alerts reached nobody": kinds[NotifyFailed],
-            f"{kinds[NotifySent]} alerts sent": kinds[NotifySent],
+            f"attempts abandoned, which may have run on: {running}": running,
+            f"attempts that overran their limit, and could not be interrupted: {late}": late,
+            f"alerts that reached nobody: {kinds[NotifyFailed]}": kinds[NotifyFailed],
+            f"alerts sent: {kinds[NotifySent]}": kinds[NotifySent],
         }
         return tuple(text for text, count in remarks.items() if count)
 

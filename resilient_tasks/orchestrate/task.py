@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Coroutine
-from typing import Any, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
 from prefect import Task, tasks
 from prefect.client.schemas.objects import State
@@ -63,20 +63,22 @@ class ResilientTask(Task[P, R]):
             setattr(other, hooks, list(getattr(plain, hooks)))
         return other
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the task, and return its result (or its state, with `return_state=True`)."""
-        result = super().__call__(*args, **kwargs)
-        if kwargs.get("return_state"):
-            return result
-        return _awaited(result) if inspect.iscoroutine(result) else data_of(result)
+    if not TYPE_CHECKING:  # for type checkers, calling it is what calling Prefect's task is
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            """Run the task, and return its result (or its state, with `return_state=True`)."""
+            result = super().__call__(*args, **kwargs)
+            if kwargs.get("return_state"):
+                return result
+            return _awaited(result) if inspect.iscoroutine(result) else data_of(result)
 
     @overload
     def outcome(  # type: ignore[overload-overlap]  # a coroutine function's own outcome is awaited
         self: ResilientTask[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
     ) -> Coroutine[Any, Any, Outcome[T]]: ...
     @overload
-    def outcome(self: ResilientTask[P, R], *args: P.args, **kwargs: P.kwargs) -> Outcome[R]: ...
-    def outcome(self, *args: Any, **kwargs: Any) -> Any:
+    def outcome(self, *args: P.args, **kwargs: P.kwargs) -> Outcome[R]: ...
+    def outcome(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Run the task, and return what came of it, to be matched. Of an async task, an awaitable of that."""
         state = super().__call__(*args, return_state=True, **kwargs)
         if inspect.iscoroutine(state):

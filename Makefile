@@ -1,0 +1,43 @@
+# Each target sets up what it needs in .venv: Python 3.11 or newer and a package index are enough.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check docs everywhere clean
+
+demo: $(READY)  ## The example: an ML flow keeps retraining while everything around it fails. `make demo SEED=2` meets other faults.
+	$(BIN)/python examples/flight_times/run.py --seed $(or $(SEED),1)
+
+test: $(READY)  ## All tests.
+	$(BIN)/python -m pytest
+
+check: $(READY)  ## Lint, formatting, types, and the direction of imports.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+docs: $(READY)  ## The documentation as HTML, in out/docs.
+	$(BIN)/sphinx-build -W -q docs out/docs
+	@echo "out/docs/index.html"
+
+everywhere:  ## The tests on every supported Python that this machine has.
+	@for version in 3.11 3.12 3.13; do \
+		if python$$version -c '' 2>/dev/null; then \
+			echo "== Python $$version"; \
+			$(MAKE) --no-print-directory test PYTHON=python$$version VENV=.venv-$$version || exit 1; \
+		else echo "== Python $$version is not here: skipped"; fi; \
+	done
+
+clean:
+	rm -rf .venv .venv-* out .coverage .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "setting up $(VENV): about two minutes the first time"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
+	@touch $@

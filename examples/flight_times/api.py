@@ -1,0 +1,152 @@
+"""The flights API of the example: real data, served page by page by a process of its own, that fails on a schedule.
+
+    python api.py --port 8085 --seed 1 --folder out/api
+
+It keeps its own account of what it did: `requests.jsonl` has a line for every request with the fault it met, and
+`corrupted.jsonl` a line for every cell that it corrupted. Whoever uses the API can be held against both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from data import DataPackageMissing, load_flights, load_planes, month_of
+
+from resilient_tasks.testing.faults import Fault, Hang, Refused, Reset, Status, Truncate
+from resilient_tasks.testing.http import FaultyServer, Request, Response
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PAGE_ROWS = 2500
+FAULTS: tuple[Fault, ...] = (
+    Refused(),
+    Reset(after_bytes=20_000),
+    Status(503),
+    Status(429, retry_after=1),
+    Hang(20),
+    Truncate(0.6),
+)
+#: What a corrupted cell turns into. None of these is a value of 2013's flights.
+DIRT = {
+    "air_time": ("n/a", "-12", "99999", "1O7"),
+    "distance": ("??", "-1", "1e9"),
+    "dest": ("", "12X", "new york"),
+    "dep_time": ("25:61", "9999"),
+    "carrier": ("#REF!",),
+}
+
+
+class Schedule:
+    """Which request meets which fault, and when: the same for the same seed, whatever the order of the requests.
+
+    About a quarter of the pages fail one to three times in a row before they are served. In one month the planes
+    cannot be had at all.
+    """
+
+    def __init__(self, seed: int, pages: dict[int, int]) -> None:
+        chance = random.Random(seed)
+        self.outage = chance.randint(4, 9)
+        self._waiting: dict[tuple[str, str, str], deque[Fault]] = {}
+        for month, count in pages.items():
+            self._waiting["/months", str(month), ""] = deque(chance.choices(FAULTS, k=chance.choice((0, 0, 0, 1))))
+            for page in range(1, count + 1):
+                in_a_row = chance.choice((0, 0, 0, 0, 0, 0, 1, 1, 2, 3))
+                self._waiting["/flights", str(month), str(page)] = deque(chance.choices(FAULTS, k=in_a_row))
+        # Each cause at least once a year, whatever the dice say.
+        for number, fault in enumerate(FAULTS, 1):
+            self._waiting["/flights", str(2 * number), "1"] = deque([fault])
+
+    def __call__(self, request: Request) -> Fault | None:
+        """Return the fault that this request meets."""
+        month = request.query.get("month", "")
+        if request.path == "/planes":
+            return (Status(503), Refused(), Hang(20))[request.number % 3] if month == str(self.outage) else None
+        waiting = self._waiting.get((request.path, month, request.query.get("page", "")))
+        return waiting.popleft() if waiting else None
+
+
+class FlightsApi:
+    """The data behind the API: `/months?month=7`, `/flights?month=7&page=3`, `/planes?month=7`.
+
+    Every CSV comes with its number of rows in the header `X-Rows`, as a client cannot see a cut between two lines.
+    """
+
+    def __init__(self, seed: int, folder: Path) -> None:
+        flights, self._planes = load_flights().astype(object), load_planes()
+        self._months = {month: month_of(flights, month).copy() for month in range(1, 13)}
+        with (folder / "corrupted.jsonl").open("w", encoding="utf-8") as ledger:
+            for month, frame in self._months.items():
+                for entry in corrupt(frame, random.Random(f"{seed}/{month}")):
+                    ledger.write(json.dumps({"month": month, **entry}) + "\n")
+
+    @property
+    def pages(self) -> dict[int, int]:
+        """Number of pages by month."""
+        return {month: -(-len(frame) // PAGE_ROWS) for month, frame in self._months.items()}
+
+    def __call__(self, request: Request) -> Response:
+        """Answer one request."""
+        if request.path == "/health":
+            return Response("ok")
+        try:
+            month = int(request.query["month"])
+            frame = self._months[month]
+            if request.path == "/planes":
+                return _csv(self._planes)
+            if request.path == "/months":
+                return Response(json.dumps({"rows": len(frame), "pages": self.pages[month]}))
+            first = (int(request.query["page"]) - 1) * PAGE_ROWS
+        except (KeyError, ValueError):
+            return Response("give month=1..12 and page=1.. as numbers", 400)
+        if request.path != "/flights" or not 0 <= first < len(frame):
+            return Response("no such page", 404)
+        return _csv(frame.iloc[first : first + PAGE_ROWS])
+
+
+def corrupt(frame: pd.DataFrame, chance: random.Random) -> Iterator[dict[str, object]]:
+    """Corrupt one cell in each of some tens of rows, in place, and tell which: row, column, and what it became."""
+    for row in chance.sample(range(len(frame)), k=chance.randint(40, 140)):
+        column = chance.choice(list(DIRT))
+        dirt = chance.choice(DIRT[column])
+        frame.loc[frame.index[row], column] = dirt
+        yield {"row": row, "column": column, "became": dirt}
+
+
+def _csv(frame: pd.DataFrame) -> Response:
+    return Response(frame.to_csv(index=False), 200, "text/csv", {"X-Rows": str(len(frame))})
+
+
+def main() -> int:
+    """Serve until standard input closes, which it does when the process that started this one ends."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--port", type=int, default=0)
+    arguments.add_argument("--seed", type=int, default=1)
+    arguments.add_argument("--folder", type=Path, default=Path("out/api"))
+    given = arguments.parse_args()
+    given.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        api = FlightsApi(given.seed, given.folder)
+        schedule = Schedule(given.seed, api.pages)
+        log = given.folder / "requests.jsonl"
+        log.unlink(missing_ok=True)
+        with FaultyServer(api, schedule, port=given.port, log=log) as server:
+            print(json.dumps({"url": server.url, "outage": schedule.outage}), flush=True)
+            sys.stdin.read()
+    except (DataPackageMissing, OSError) as error:
+        print(json.dumps({"error": str(error)}), flush=True)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

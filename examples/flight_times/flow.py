@@ -1,0 +1,239 @@
+"""The flow: twelve months of flights through an API that fails, and each month a challenger for the champion.
+
+Everything about failure is in the decorators. The functions below them are what they would be if nothing ever failed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pandas as pd
+from data import read_exactly
+from model import Model, rmse, split_newest, train, with_air_time
+from prefect.futures import PrefectFuture
+from prefect.task_runners import ThreadPoolTaskRunner
+from registry import Registry, decide
+from schema import Flights, Planes
+
+from resilient_tasks import (
+    Degraded,
+    Failed,
+    Kind,
+    Ok,
+    Retry,
+    Slack,
+    Timeout,
+    Validate,
+    outcome_of,
+    register_kind,
+    resilient_flow,
+    resilient_task,
+)
+
+
+class TruncatedCsvError(ValueError):
+    """The CSV has fewer rows than its header announces."""
+
+
+register_kind(TruncatedCsvError, Kind.MALFORMED)
+
+#: What passes when it is asked for again: a body that was cut short among it, which is not retried by default.
+PASSING = (Kind.TRANSIENT, Kind.THROTTLED, Kind.TIMEOUT, Kind.MALFORMED)
+#: Longer than any timeout below: when an attempt has taken too long is the decorator's business.
+_PATIENCE = 60
+ALERTS = Slack()  # SLACK_WEBHOOK_URL
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What one month came to.
+
+    Attributes:
+        model: the challenger.
+        frozen, champion, challenger: errors (RMSE) on the month's newest days, in minutes; None without that model.
+        promoted: the challenger is the champion now.
+    """
+
+    model: Model
+    frozen: float | None
+    champion: float | None
+    challenger: float
+    promoted: bool
+
+
+@dataclass(frozen=True)
+class MonthResult:
+    """One month as the flow saw it: its rows, what was degraded, and the training, or why there was none."""
+
+    month: str
+    announced: int
+    used: int
+    missing: int
+    degraded: tuple[str, ...]
+    trained: Trained | None
+    note: str
+    seconds: float
+
+
+@resilient_task(retry=Retry(on=PASSING, attempts=5, wait=0.2), timeout=3, task_run_name="{month} index")
+async def month_index(month: int) -> dict[str, int]:
+    """Ask how many rows and pages a month has."""
+    answer: dict[str, int] = (await _get("/months", month=month)).json()
+    return answer
+
+
+@resilient_task(
+    retry=Retry(on=PASSING, attempts=5),
+    timeout=3,
+    deadline=60,
+    validate=Validate(output=Flights, on_invalid="quarantine", max_invalid=0.05),
+    notify=ALERTS,
+    task_run_name="{month} page {page}",
+)
+async def fetch_page(month: int, page: int) -> pd.DataFrame:
+    """Fetch one page of a month's flights."""
+    return _rows(await _get("/flights", month=month, page=page))
+
+
+def last_good_planes(month: int) -> pd.DataFrame:  # noqa: ARG001  # a fallback takes the arguments of what it replaces
+    """Read the planes as they were when they could last be had."""
+    return pd.read_parquet(_good_copy())
+
+
+@resilient_task(
+    retry=Retry(on=PASSING, attempts=4, wait=0.5),
+    timeout=2,
+    deadline=30,
+    validate=Planes,
+    fallback=last_good_planes,
+    notify=ALERTS,
+    idempotent=True,
+    task_run_name="{month} planes",
+)
+def fetch_planes(month: int) -> pd.DataFrame:
+    """Fetch the register of aircraft, as it is this month."""
+    response = httpx.get(f"{_base()}/planes", params={"month": month}, follow_redirects=True, timeout=_PATIENCE)
+    return _rows(response.raise_for_status())
+
+
+@resilient_task(task_run_name="{month} keep planes")
+def keep_planes(month: int, planes: pd.DataFrame) -> None:  # noqa: ARG001  # names the run
+    """Keep a good copy, for the month in which there is none to be had."""
+    fresh = _good_copy().with_suffix(".new")
+    planes.to_parquet(fresh)
+    fresh.replace(_good_copy())
+
+
+@resilient_task(
+    retry=Retry(on=Kind.TRANSIENT, attempts=2),
+    timeout=Timeout(60, enforce="cooperative"),
+    notify=ALERTS,
+    task_run_name="{month} retrain",
+)
+def retrain(month: int, flights: pd.DataFrame, planes: pd.DataFrame, frozen: Model | None) -> Trained:
+    """Train a challenger, hold it against the champion on the newest days, and promote the better one."""
+    older, newest = split_newest(flights)
+    challenger = train(older, planes)
+    registry = Registry(Path(os.environ["FLIGHT_TIMES_OUT"], "registry"))
+    champion = registry.champion()
+    error = rmse(challenger, newest, planes)
+    champion_error = None if champion is None else rmse(champion.model, newest, planes)
+    promoted = champion_error is None or decide(champion_error, error)
+    version = registry.register(challenger, f"2013-{month:02}", {"rmse": error})
+    if promoted:
+        registry.promote(version)
+    frozen_error = None if frozen is None else rmse(frozen, newest, planes)
+    return Trained(challenger, frozen_error, champion_error, error, promoted)
+
+
+@resilient_flow(
+    name="flight-times",
+    task_runner=ThreadPoolTaskRunner(max_workers=8),
+    notify=ALERTS,
+    validate_parameters=False,
+)
+def flight_times(months: range = range(1, 13), report: object = print) -> list[MonthResult]:
+    """Retrain the model month by month; a month that cannot be trained is named, and the next one goes on."""
+    results: list[MonthResult] = []
+    frozen: Model | None = None
+    for month in months:
+        result = one_month(month, frozen)
+        if frozen is None and result.trained is not None:
+            frozen = result.trained.model
+        results.append(result)
+        if callable(report):
+            report(result)
+    return results
+
+
+def one_month(month: int, frozen: Model | None) -> MonthResult:
+    """Fetch, train and compare one month."""
+    began = time.monotonic()
+    index: Any = month_index.submit(month).result()
+    planes: Any = fetch_planes.submit(month)
+    pages = [fetch_page.submit(month, page) for page in range(1, index["pages"] + 1)]
+    frames, problems = gathered(pages)
+    degraded, known = planes_of(month, planes)
+    flights = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(Flights.columns))
+    used = len(with_air_time(flights))
+    trained = None
+    if not problems and known:
+        trained = retrain.submit(month, flights, planes, frozen).result()
+    elif not known:
+        problems.append("no planes, and no earlier copy of them")
+    note = f"not trained: {'; '.join(problems)}" if problems else ""
+    spent = time.monotonic() - began
+    return MonthResult(f"2013-{month:02}", index["rows"], used, len(flights) - used, degraded, trained, note, spent)
+
+
+def gathered(pages: Sequence[PrefectFuture[Any]]) -> tuple[list[pd.DataFrame], list[str]]:
+    """Wait for the pages, and return what came and what did not."""
+    frames, problems = [], []
+    for number, page in enumerate(pages, 1):
+        match outcome_of(page):
+            case Ok(frame) | Degraded(frame):
+                frames.append(frame)
+            case Failed(error=error):
+                problems.append(f"page {number}: {type(error).__name__}")
+    return frames, problems
+
+
+def planes_of(month: int, planes: PrefectFuture[Any]) -> tuple[tuple[str, ...], bool]:
+    """Say whether the planes are a stand-in, and whether there are any; a good set is kept."""
+    match outcome_of(planes):
+        case Ok(frame):
+            keep_planes.submit(month, frame).wait()
+            return (), True
+        case Degraded():
+            return ("planes",), True
+        case Failed():
+            return (), False
+
+
+async def _get(path: str, **query: int) -> httpx.Response:
+    async with httpx.AsyncClient(base_url=_base(), follow_redirects=True, timeout=_PATIENCE) as client:
+        return (await client.get(path, params=query)).raise_for_status()
+
+
+def _rows(response: httpx.Response) -> pd.DataFrame:
+    rows = read_exactly(StringIO(response.text))
+    announced = int(response.headers["X-Rows"])
+    if len(rows) != announced:
+        msg = f"{len(rows)} rows came of {announced}"
+        raise TruncatedCsvError(msg)
+    return rows
+
+
+def _base() -> str:
+    return os.environ["FLIGHT_TIMES_API"]
+
+
+def _good_copy() -> Path:
+    return Path(os.environ["FLIGHT_TIMES_OUT"], "last_good_planes.parquet")

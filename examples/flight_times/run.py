@@ -1,0 +1,226 @@
+"""Run the example: `python examples/flight_times/run.py [--seed N] [--bare]`.
+
+Starts the failing API, a Prefect server and a stand-in for Slack, runs the flow, holds three accounts of what happened
+against each other, and writes `report.html` and `report.png`. Ends with 1 where anything does not balance.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from data import DataPackageMissing, load_planes
+from servers import CannotStartError, flights_api, prefect_server
+
+from resilient_tasks import configure
+from resilient_tasks.testing.slack import FakeSlack
+
+if TYPE_CHECKING:
+    from accounts import Accounts
+    from flow import MonthResult
+    from summary import RunSummary
+
+    from resilient_tasks import RunReport
+
+_QUIET = {
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the demo has its own lines; Prefect's UI has them all
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    "OMP_NUM_THREADS": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+
+
+def main() -> int:
+    """Run the example, and return its exit code."""
+    given = _arguments()
+    out = given.out.resolve()
+    signal.signal(signal.SIGTERM, _as_ctrl_c)
+    try:
+        load_planes()  # the data package is there, or is not: said before anything starts
+        _prepare(out, bare=given.bare)
+        with contextlib.ExitStack() as servers:
+            api = servers.enter_context(flights_api(out / "api", port=given.port, seed=given.seed))
+            slack = servers.enter_context(FakeSlack())
+            _say(f"failing API at {api}, Slack's stand-in at {slack.url}; starting a Prefect server ...")
+            prefect = servers.enter_context(prefect_server(out / "prefect", port=given.prefect_port))
+            os.environ |= {"FLIGHT_TIMES_API": api, "SLACK_WEBHOOK_URL": slack.webhook_url}
+            code = _bare() if given.bare else _resilient(given.seed, out, slack)
+            if given.keep:
+                _say(f"Prefect's UI: {prefect.removesuffix('/api')}  (Ctrl-C ends it)")
+                signal.pause()
+            return code
+    except (DataPackageMissing, CannotStartError) as error:
+        _say(f"cannot start: {error}")
+        return 2
+    except KeyboardInterrupt:
+        _say(f"interrupted: every process was ended. What was quarantined is in {out / 'quarantine'}")
+        return 130
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=1, help="another schedule of faults")
+    parser.add_argument("--bare", action="store_true", help="the same flow with every policy off")
+    parser.add_argument("--port", type=int, default=0, help="port of the flights API; 0 picks a free one")
+    parser.add_argument("--prefect-port", type=int, default=0, help="port of the Prefect server; 0 picks a free one")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for everything that the run writes")
+    parser.add_argument("--keep", action="store_true", help="keep Prefect's UI up afterwards, to look at the run")
+    return parser.parse_args()
+
+
+def _prepare(out: Path, *, bare: bool) -> None:
+    for name in ("api", "prefect", "registry", "quarantine"):
+        shutil.rmtree(out / name, ignore_errors=True)
+    (out / "last_good_planes.parquet").unlink(missing_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
+    os.environ |= {**_QUIET, "FLIGHT_TIMES_OUT": str(out)}
+    configure(enabled=not bare, quarantine=str(out / "quarantine"))
+
+
+def _bare() -> int:
+    """Run the flow with no policy at all, and tell what it dies of."""
+    from flow import flight_times  # noqa: PLC0415  # Prefect reads its settings on import
+
+    _say("every policy is off")
+    try:
+        flight_times(report=_progress(time.monotonic()))
+    except Exception as error:
+        _say(f"the flow died of its first fault: {type(error).__name__}: {error}")
+        return 1
+    _say("the flow survived, which it should not have")
+    return 0
+
+
+def _resilient(seed: int, out: Path, slack: FakeSlack) -> int:
+    """Run the flow with its policies, hold the accounts against each other, and report."""
+    from accounts import gather  # noqa: PLC0415  # Prefect reads its settings on import
+    from flow import flight_times  # noqa: PLC0415
+
+    from resilient_tasks import RunReport  # noqa: PLC0415
+    from resilient_tasks.core.events import bus  # noqa: PLC0415
+    from resilient_tasks.notify import sender  # noqa: PLC0415
+
+    began = time.monotonic()
+    events: list[Any] = []
+    _say("twelve months:")
+    with bus.listening(events.append):
+        state = flight_times(report=_progress(began), return_state=True)
+        sender.flush()
+    results = state.result()
+    flow_run_id = UUID(str(state.state_details.flow_run_id))
+    _say("holding the accounts against each other ...")
+    accounts = _settled(lambda: asyncio.run(gather(out / "api", events, flow_run_id)))
+    report = RunReport(events)
+    summary = _summary(seed, results, accounts, report, time.monotonic() - began)
+    return _conclude(summary, report, accounts, slack, out)
+
+
+def _settled(read: Callable[[], Accounts]) -> Accounts:
+    """Read the accounts until they agree: Prefect's server takes in its states a few seconds late."""
+    until = time.monotonic() + 30
+    while (accounts := read()).disagreements() and time.monotonic() < until:
+        time.sleep(1)
+    return accounts
+
+
+def _summary(
+    seed: int, results: list[MonthResult], accounts: Accounts, report: RunReport, seconds: float
+) -> RunSummary:
+    from summary import Month, RunSummary  # noqa: PLC0415
+
+    from resilient_tasks.core.events import RowsQuarantined  # noqa: PLC0415
+
+    months = []
+    for number, result in enumerate(results, 1):
+        trained = result.trained
+        months.append(
+            Month(
+                month=result.month,
+                trained=trained is not None,
+                promoted=trained is not None and trained.promoted,
+                frozen_rmse=trained.frozen if trained else None,
+                champion_rmse=trained.champion if trained else None,
+                challenger_rmse=trained.challenger if trained else None,
+                note=result.note,
+                read=result.announced,
+                used=result.used,
+                missing=result.missing,
+                quarantined=accounts.quarantined[number],
+                degraded=result.degraded,
+                faults=accounts.causes.get(number, {}),
+            )
+        )
+    reasons: Counter[str] = Counter()
+    for event in report.events:
+        if isinstance(event, RowsQuarantined):
+            reasons.update(event.reasons)
+    return RunSummary(seed, tuple(months), reasons, report.recovered, report.degraded, report.failed, seconds)
+
+
+def _conclude(summary: RunSummary, report: RunReport, accounts: Accounts, slack: FakeSlack, out: Path) -> int:
+    import figure  # noqa: PLC0415  # matplotlib, only once there is something to draw
+    import page  # noqa: PLC0415
+
+    problems = accounts.disagreements()
+    problems += [f"{month.month}: rows do not balance" for month in summary.months if not month.balances]
+    figure.draw(summary, out / "report.png")
+    page.write(summary, report, problems, out / "report.html")
+    print(f"\n{report.text()}\n")
+    for text in slack.texts():
+        print(f"Slack got: {text.splitlines()[0]}")
+    trained = sum(month.trained for month in summary.months)
+    read = sum(month.read for month in summary.months)
+    used, missing = sum(month.used for month in summary.months), sum(month.missing for month in summary.months)
+    quarantined = sum(month.quarantined for month in summary.months)
+    print(
+        f"\n{trained} of {len(summary.months)} months trained in {summary.seconds:.0f} s, {summary.faults} faults served."
+    )
+    for month in summary.months:
+        if not month.trained:
+            print(f"{month.month} {month.note}")
+    print(f"{read:,} rows read = {used:,} used + {missing:,} missing + {quarantined:,} quarantined.")
+    for problem in problems:
+        print(f"DOES NOT BALANCE: {problem}")
+    if not problems:
+        print("The API's log, the library's events and Prefect's history agree on every task run. 0 rows lost.")
+    print(f"\n{out / 'report.html'}\n{out / 'report.png'}")
+    return 1 if problems else 0
+
+
+def _progress(began: float) -> Callable[[MonthResult], None]:
+    def line(result: MonthResult) -> None:
+        trained = result.trained
+        if trained is None:
+            came = result.note
+        elif trained.champion is None:
+            came = f"first champion, RMSE {trained.challenger:.1f} min"
+        else:
+            verdict = "promoted" if trained.promoted else "kept"
+            came = f"champion {trained.champion:.1f}, challenger {trained.challenger:.1f} min: {verdict}"
+        degraded = f"  DEGRADED: {', '.join(result.degraded)}" if result.degraded else ""
+        _say(f"{time.monotonic() - began:5.0f} s  {result.month}  {result.announced:,} rows  {came}{degraded}")
+
+    return line
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _as_ctrl_c(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

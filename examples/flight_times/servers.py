@@ -1,0 +1,121 @@
+"""The processes around the flow: the failing API and a Prefect server, ended with the run whatever ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+_HERE = Path(__file__).parent
+_PATIENCE = 120.0  # seconds: a Prefect server takes 10 to 30, more on a busy machine
+
+
+class CannotStartError(RuntimeError):
+    """A server did not start; the message says why and what to do."""
+
+
+@contextlib.contextmanager
+def flights_api(folder: Path, *, port: int, seed: int) -> Iterator[str]:
+    """Run the failing API as a process of its own, and give its URL.
+
+    Raises:
+        CannotStartError: the port is in use, or the data is not installed.
+    """
+    command = [sys.executable, str(_HERE / "api.py"), "--port", str(port), "--seed", str(seed), "--folder", str(folder)]
+    with _running(command, {}, folder / "api.log", stdout=subprocess.PIPE) as process:
+        if process.stdout is None:
+            raise CannotStartError("the flights API has no output")
+        answer = json.loads(process.stdout.readline() or '{"error": "the flights API ended at once"}')
+        if "error" in answer:
+            raise CannotStartError(answer["error"])
+        yield answer["url"]
+
+
+@contextlib.contextmanager
+def prefect_server(folder: Path, *, port: int) -> Iterator[str]:
+    """Run a Prefect server that keeps its data in `folder`, and give the URL of its API.
+
+    Raises:
+        CannotStartError: the port is in use, or the server did not answer in time.
+    """
+    port = port or _free_port()
+    if _answers(port):
+        raise CannotStartError(f"port {port} is in use: stop what listens there, or give another --prefect-port")
+    url = f"http://127.0.0.1:{port}/api"
+    settings = {"PREFECT_HOME": str(folder), "PREFECT_API_URL": url, "PREFECT_UI_URL": f"http://127.0.0.1:{port}"}
+    settings |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with _running(command, settings, folder / "server.log") as process:
+        _wait_for(f"{url}/health", process, folder / "server.log")
+        os.environ.update(settings)
+        yield url
+
+
+@contextlib.contextmanager
+def _running(
+    command: list[str], settings: dict[str, str], log: Path, stdout: int | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a process in a group of its own, so that Ctrl-C reaches this one alone, and end the group afterwards."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603  # our own interpreter and scripts
+            command,
+            stdin=subprocess.PIPE,  # it closes when this process ends, however that comes about
+            stdout=output if stdout is None else stdout,
+            stderr=output,
+            env={**os.environ, **settings},
+            start_new_session=True,
+            preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509  # no thread runs yet
+        )
+    try:
+        yield process
+    finally:
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    for sign, patience in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, sign)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+            return
+
+
+def _end_with_parent() -> None:
+    """Have Linux end this child if its parent is killed; `prctl(PR_SET_PDEATHSIG, SIGTERM)`, see prctl(2)."""
+    import ctypes  # noqa: PLC0415  # in the child alone
+
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + _PATIENCE
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            raise CannotStartError(f"the Prefect server ended at once; its log is {log}")
+        with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(url, timeout=2):  # noqa: S310
+            return
+        time.sleep(0.3)
+    raise CannotStartError(f"the Prefect server did not answer within {_PATIENCE:g} s; its log is {log}")
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

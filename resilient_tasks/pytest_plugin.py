@@ -1,0 +1,95 @@
+"""Fixtures for tests of resilient functions. None is automatic, and each imports what it needs when it is asked for."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from resilient_tasks.testing.clock import VirtualClock
+    from resilient_tasks.testing.events import RecordedEvents
+    from resilient_tasks.testing.http import FaultyServer
+    from resilient_tasks.testing.slack import FakeSlack
+
+# Prefect gives its server 30 s; a busy machine may need more.
+_STARTUP = 120
+
+
+@pytest.fixture
+def resilient_clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[VirtualClock]:
+    """A virtual clock: waits pass at once and are recorded in `.waits`. Counters and cool-downs start anew."""
+    from resilient_tasks.core import store  # noqa: PLC0415  # the plugin loads in every pytest run: keep it light
+    from resilient_tasks.core.runtime import use_clock  # noqa: PLC0415
+    from resilient_tasks.testing.clock import VirtualClock  # noqa: PLC0415
+
+    # What is stored expires by the clock in use: no value may outlive the clock it was written by.
+    monkeypatch.setattr(store, "store", store.MemoryStore())
+    clock = VirtualClock()
+    with use_clock(clock):
+        yield clock
+
+
+@pytest.fixture
+def resilient_events() -> Iterator[RecordedEvents]:
+    """A list of every event of the test so far; `.names`, `.named("retry.scheduled")`, `.of("fetch_month")`."""
+    from resilient_tasks.testing.events import RecordedEvents  # noqa: PLC0415  # as above
+
+    with RecordedEvents.listening() as events:
+        yield events
+
+
+@pytest.fixture
+def resilient_api() -> Iterator[FaultyServer]:
+    """A real HTTP server on loopback that fails on request: `resilient_api.serve(...)`, `resilient_api.down(2)`."""
+    from resilient_tasks.testing.http import FaultyServer  # noqa: PLC0415  # as above
+
+    with FaultyServer() as server:
+        yield server
+
+
+@pytest.fixture
+def resilient_slack() -> Iterator[FakeSlack]:
+    """A Slack on loopback that keeps what it is sent: `Slack(webhook=resilient_slack.webhook_url)`.
+
+    Messages leave from a thread of their own: call `resilient_tasks.testing.flush_messages()` before looking.
+    """
+    from resilient_tasks.testing.slack import FakeSlack  # noqa: PLC0415  # as above
+
+    with FakeSlack() as slack:
+        yield slack
+
+
+@pytest.fixture(scope="session")
+def resilient_prefect() -> Iterator[str]:
+    """A temporary Prefect server with an empty database, one for the session; gives the URL of its API."""
+    with pytest.MonkeyPatch.context() as environment, _terminated_like_an_interrupt():
+        # Otherwise the server looks for a host on the internet, and logs that it found none.
+        environment.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+        from prefect.settings import PREFECT_API_URL  # noqa: PLC0415  # seconds to import
+        from prefect.testing.utilities import prefect_test_harness  # noqa: PLC0415
+
+        with prefect_test_harness(server_startup_timeout=_STARTUP):
+            yield str(PREFECT_API_URL.value())
+
+
+@contextmanager
+def _terminated_like_an_interrupt() -> Iterator[None]:
+    """Have SIGTERM end the session as Ctrl-C does.
+
+    By default it would end Python on the spot: the server's process would stay behind and hold the standard output
+    open, on which a CI runner then waits for ever.
+    """
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,109 @@
+"""Shared by all tests: each scenario is written once, as a plain function, and driven sync and async."""
+
+import asyncio
+import functools
+import inspect
+import time
+
+import pytest
+
+from resilient_tasks import resilient
+from resilient_tasks.core import settings, store
+
+pytest_plugins = "pytester"
+
+
+class Driver:
+    """Puts a scenario's function through `resilient(...)` in one of the two ways, and calls it like any function."""
+
+    def __init__(self, *, is_async):
+        self.is_async = is_async
+
+    def __call__(self, fn, **options):
+        """Decorate `fn`; the result is called plainly, and has `outcome` and the decorated function itself."""
+        decorated = resilient(**options)(self.own(fn))
+
+        @functools.wraps(fn)
+        def call(*args, **kwargs):
+            return self.run(decorated, *args, **kwargs)
+
+        call.outcome = functools.partial(self.run, decorated.outcome)
+        call.decorated = decorated
+        return call
+
+    def own(self, fn):
+        """Turn a plain function into the driver's own sort."""
+        if not self.is_async or inspect.iscoroutinefunction(fn):
+            return fn
+
+        @functools.wraps(fn)
+        async def coroutine(*args, **kwargs):
+            return fn(*args, **kwargs)
+
+        return coroutine
+
+    def run(self, fn, *args, **kwargs):
+        """Call a function of either sort to its end."""
+        return asyncio.run(_awaited(fn, args, kwargs)) if self.is_async else fn(*args, **kwargs)
+
+    def sleeper(self, seconds, then=None):
+        """Make a function that really takes `seconds`, in a way in which it can be stopped."""
+        if self.is_async:
+
+            async def slow(*_):
+                await asyncio.sleep(seconds)
+                return then
+
+        else:
+
+            def slow(*_):
+                time.sleep(seconds)
+                return then
+
+        return slow
+
+
+async def _awaited(fn, args, kwargs):
+    return await fn(*args, **kwargs)
+
+
+@pytest.fixture(params=["sync", "async"])
+def drive(request):
+    """A `Driver`, once for each way."""
+    return Driver(is_async=request.param == "async")
+
+
+class Flaky:
+    """A function that meets its failures in order, then returns its argument (or "done")."""
+
+    __qualname__ = __name__ = "flaky"
+
+    def __init__(self, *failures):
+        self.failures = list(failures)
+        self.calls = 0
+
+    def __call__(self, value="done"):
+        self.calls += 1
+        if self.failures:
+            raise self.failures.pop(0)
+        return value
+
+
+@pytest.fixture
+def flaky():
+    """`flaky(ConnectionError(), ...)` makes a function that fails so and then succeeds."""
+    return Flaky
+
+
+@pytest.fixture
+def own_settings(monkeypatch):
+    """Let a test change the settings; they are put back after it."""
+    monkeypatch.setattr(settings, "current", settings.Settings())
+    return settings.configure
+
+
+@pytest.fixture
+def own_store(monkeypatch):
+    """Let a test begin with an empty store, on real time."""
+    monkeypatch.setattr(store, "store", store.MemoryStore())
+    return store

@@ -1,0 +1,196 @@
+"""Events as data, and the bus that carries them."""
+
+import json
+import logging
+import threading
+
+import pytest
+
+from resilient_tasks.core import events
+from resilient_tasks.core.events import (
+    EVENTS,
+    Bus,
+    CallFailed,
+    ChaosInjected,
+    Event,
+    FallbackUsed,
+    NotifyFailed,
+    NotifySent,
+    NotifySuppressed,
+    RetryExhausted,
+    RetryRecovered,
+    RetryScheduled,
+    RetryStarted,
+    RowsInvalid,
+    RowsQuarantined,
+    TimeoutExceeded,
+    counted,
+)
+
+ABOUT = {"kind": "transient", "error_type": "ConnectError", "message": "refused"}
+SENTENCES = [
+    (RetryScheduled(operation="f", attempts=5, delay=4.12, **ABOUT), "attempt 1 of 5: ConnectError; waits 4.1 s"),
+    (RetryScheduled(operation="f", attempts=None, delay=4.12, **ABOUT), "attempt 1: ConnectError; waits 4.1 s"),
+    (RetryStarted(operation="f", attempts=5), "retry.started"),
+    (
+        RetryRecovered(operation="f", attempt=3, attempts=5, errors={"ConnectError": 2}),
+        "recovered on attempt 3 of 5 (ConnectError ×2)",
+    ),
+    (
+        RetryRecovered(operation="f", attempt=2, attempts=None, errors={"ConnectError": 1}),
+        "recovered on attempt 2 (ConnectError)",
+    ),
+    (
+        RetryExhausted(operation="f", attempt=3, reason="no attempts left", errors={"A": 2, "B": 1}, **ABOUT),
+        "gave up after attempt 3: no attempts left (A ×2, B)",
+    ),
+    (
+        TimeoutExceeded(operation="f", policy="timeout", limit=2.0, stopped=True, abandoned=False),
+        "timeout of 2 s exceeded; stopped",
+    ),
+    (
+        TimeoutExceeded(operation="f", policy="timeout", limit=0.5, stopped=False, abandoned=True),
+        "timeout of 0.5 s exceeded; not stopped, still running",
+    ),
+    (FallbackUsed(operation="f", fallback="cached", **ABOUT), "degraded: cached stands in after ConnectError"),
+    (
+        RowsInvalid(operation="f", action="dropped", rows=12_000, invalid=1_500, reasons={}),
+        "1,500 of 12,000 rows invalid: dropped",
+    ),
+    (
+        RowsQuarantined(operation="f", action="quarantined", rows=3, invalid=1, reasons={}, path="q/f.parquet"),
+        "1 of 3 rows invalid: quarantined",
+    ),
+    (ChaosInjected(operation="f", fault="fault OSError"), "injected fault OSError"),
+    (CallFailed(operation="f", **ABOUT), "failed with ConnectError: refused"),
+    (NotifySent(operation="f", channel="slack"), "notify.sent"),
+    (NotifySuppressed(operation="f", channel="slack", suppressed=4), "notify.suppressed"),
+    (
+        NotifyFailed(operation="f", channel="slack", error_type="URLError", message="refused"),
+        "could not notify slack: URLError: refused",
+    ),
+]
+ALL = [event for event, _ in SENTENCES]
+
+
+@pytest.mark.parametrize(("event", "sentence"), SENTENCES, ids=lambda value: getattr(value, "name", ""))
+def test_an_event_says_what_happened(event, sentence):
+    assert event.sentence() == sentence
+
+
+def test_every_event_is_found_by_its_name():
+    assert {event.name: type(event) for event in ALL}.items() <= EVENTS.items()
+    assert {name.partition(".")[0] for name in EVENTS} >= {"retry", "timeout", "fallback", "rows", "call", "notify"}
+
+
+def test_no_event_of_the_library_is_left_out_above():
+    ours = {name for name, kind in EVENTS.items() if kind.__module__ == events.__name__}
+    assert ours == {event.name for event in ALL}
+
+
+@pytest.mark.parametrize("event", ALL, ids=lambda event: event.name)
+def test_an_event_is_a_flat_mapping_that_json_can_hold(event):
+    told = event.as_dict()
+    assert json.loads(json.dumps(told)) == told
+    assert told["event.name"] == event.name
+    assert told["operation"] == "f"
+    assert "run" not in told
+
+
+def test_fields_bear_opentelemetrys_names():
+    told = SENTENCES[0][0].as_dict()
+    assert (told["error.type"], told["exception.message"], told["retry.delay_s"]) == ("ConnectError", "refused", 4.12)
+    assert not told.keys() & {"error_type", "message", "delay"}
+
+
+def test_run_ids_are_merged_in(monkeypatch):
+    monkeypatch.setattr(events, "_identify", dict)
+    events.identify_runs_by(lambda: {"flow_run_id": "f-1"})
+    assert NotifySent(operation="f", channel="slack").as_dict()["flow_run_id"] == "f-1"
+    assert events.run_ids() == {"flow_run_id": "f-1"}
+
+
+def test_an_event_of_ones_own_is_registered(monkeypatch):
+    monkeypatch.setattr(events, "EVENTS", dict(EVENTS))
+
+    class TokenSpent(Event):
+        name = "token.spent"
+
+    assert events.EVENTS["token.spent"] is TokenSpent
+
+
+def test_a_base_without_a_name_is_not_registered(monkeypatch):
+    monkeypatch.setattr(events, "EVENTS", {})
+
+    class Abstract(Event):
+        pass
+
+    assert events.EVENTS == {}
+
+
+class TestBus:
+    EVENT = NotifySent(operation="f", channel="slack")
+
+    def test_every_sink_gets_every_event_in_order(self):
+        bus, heard = Bus(), []
+        bus.subscribe(lambda event: heard.append(("first", event)))
+        bus.subscribe(lambda event: heard.append(("second", event)))
+        bus.emit(self.EVENT)
+        assert heard == [("first", self.EVENT), ("second", self.EVENT)]
+
+    def test_sinks_of_one_call_come_after_those_of_the_bus(self):
+        bus, heard = Bus(), []
+        bus.subscribe(lambda _: heard.append("bus"))
+        bus.emit(self.EVENT, lambda _: heard.append("call"))
+        assert heard == ["bus", "call"]
+
+    def test_an_unsubscribed_sink_hears_nothing_more(self):
+        bus, heard = Bus(), []
+        unsubscribe = bus.subscribe(heard.append)
+        unsubscribe()
+        unsubscribe()
+        bus.emit(self.EVENT)
+        assert heard == []
+
+    def test_a_listener_hears_what_happens_inside_its_block_even_if_that_raises(self):
+        bus, heard = Bus(), []
+        with pytest.raises(KeyError), bus.listening(heard.append):
+            bus.emit(self.EVENT)
+            raise KeyError
+        bus.emit(self.EVENT)
+        assert heard == [self.EVENT]
+
+    def test_a_sink_that_raises_is_reported_and_not_felt(self, caplog):
+        bus, heard = Bus(), []
+
+        def broken(event):
+            raise ValueError("sink is broken")
+
+        bus.subscribe(broken)
+        bus.subscribe(heard.append)
+        bus.emit(self.EVENT)
+        assert heard == [self.EVENT]
+        (record,) = caplog.records
+        assert record.levelno == logging.ERROR
+        assert "broken" in record.getMessage()
+        assert "notify.sent" in record.getMessage()
+        assert "sink is broken" in str(record.exc_info[1])
+
+    def test_a_sink_may_unsubscribe_while_it_is_being_told(self):
+        bus, heard = Bus(), []
+        unsubscribe = bus.subscribe(lambda _: unsubscribe())
+        bus.subscribe(heard.append)
+        bus.emit(self.EVENT)
+        assert heard == [self.EVENT]
+
+    def test_events_reach_the_sinks_in_the_thread_in_which_they_happen(self):
+        bus, threads = Bus(), []
+        bus.subscribe(lambda _: threads.append(threading.current_thread().name))
+        thread = threading.Thread(target=bus.emit, args=(self.EVENT,), name="worker")
+        thread.start()
+        thread.join()
+        assert threads == ["worker"]
+
+
+def test_errors_are_counted_in_words():
+    assert counted({"ConnectError": 2, "TimedOut": 1}) == "ConnectError ×2, TimedOut"

@@ -1,0 +1,452 @@
+"""Ending work that takes too long, in each of the three ways, on real time: that is what these tests are about."""
+
+import asyncio
+import signal
+import threading
+import time
+
+import pytest
+
+from resilient_tasks import DeadlineExceeded, Failed, Ok, Retry, TimedOut, Timeout, resilient
+from resilient_tasks.core import interrupt
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*is sync and has a timeout")
+
+
+def elsewhere(function, *args):
+    """Call in a worker thread, where no signal can interrupt."""
+    results = []
+
+    def work():
+        try:
+            results.append(Ok(function(*args)))
+        except BaseException as error:
+            results.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    return results[0].value if isinstance(results[0], Ok) else results[0]
+
+
+@pytest.fixture
+def took():
+    """Seconds since the test began."""
+    began = time.monotonic()
+    return lambda: time.monotonic() - began
+
+
+@pytest.fixture
+def alarm():
+    """Lets a test own SIGALRM, and leaves none behind."""
+    before = signal.getsignal(signal.SIGALRM)
+    yield lambda handler: signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+class TestInTheMainThread:
+    def test_sleeping_work_is_interrupted_on_time(self, took, resilient_events):
+        @resilient(timeout=0.1)
+        def slow():
+            time.sleep(5)
+
+        with pytest.raises(TimedOut) as info:
+            slow()
+        assert took() < 1
+        assert (info.value.stopped, info.value.abandoned, info.value.seconds) == (True, False, 0.1)
+        (event,) = resilient_events.named("timeout.exceeded")
+        assert (event.policy, event.limit, event.stopped, event.abandoned) == ("timeout", 0.1, True, False)
+
+    def test_work_that_computes_is_interrupted_too(self, took):
+        @resilient(timeout=0.1)
+        def spin():
+            while True:
+                pass
+
+        assert isinstance(spin.outcome().error, TimedOut)
+        assert took() < 1
+
+    def test_the_works_own_cleanup_runs(self):
+        cleaned = []
+
+        @resilient(timeout=0.05)
+        def slow():
+            try:
+                time.sleep(5)
+            finally:
+                cleaned.append(True)
+
+        assert isinstance(slow.outcome(), Failed)
+        assert cleaned == [True]
+
+    def test_work_in_time_keeps_its_result_and_leaves_no_timer(self):
+        assert resilient(timeout=5)(lambda: "done")() == "done"
+        assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+    def test_a_body_that_swallows_the_interrupt_is_told_as_not_stopped(self, resilient_events):
+        @resilient(timeout=0.05)
+        def stubborn():
+            try:
+                time.sleep(5)
+            except BaseException:
+                return "late"
+
+        error = stubborn.outcome().error
+        assert isinstance(error, TimedOut)
+        assert not error.stopped
+        assert "it was not stopped" in str(error)
+        assert [event.stopped for event in resilient_events.named("timeout.exceeded")] == [False]
+
+    def test_an_error_of_the_work_itself_is_kept(self):
+        @resilient(timeout=5)
+        def fail():
+            raise KeyError("mine")
+
+        with pytest.raises(KeyError, match="mine"):
+            fail()
+
+    def test_the_inner_limit_ends_the_inner_call_only(self):
+        @resilient(timeout=0.05)
+        def inner():
+            time.sleep(5)
+
+        @resilient(timeout=5)
+        def outer():
+            return inner.outcome()
+
+        assert isinstance(outer().error, TimedOut)
+        assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+    def test_the_outer_limit_ends_both(self, took, resilient_events):
+        @resilient(timeout=5)
+        def inner():
+            time.sleep(5)
+
+        @resilient(timeout=0.1)
+        def outer():
+            inner()
+
+        assert isinstance(outer.outcome().error, TimedOut)
+        assert took() < 1
+        assert [event.operation.rpartition(".")[2] for event in resilient_events.named("timeout.exceeded")] == ["outer"]
+
+    def test_the_outer_limit_still_holds_after_an_inner_one(self, took):
+        @resilient(timeout=0.05)
+        def inner():
+            time.sleep(5)
+
+        @resilient(timeout=0.15)
+        def outer():
+            inner.outcome()
+            time.sleep(5)
+
+        assert isinstance(outer.outcome().error, TimedOut)
+        assert took() < 1
+
+    def test_a_handler_and_a_timer_that_were_there_are_put_back(self, alarm):
+        def handler(*_):
+            pass
+
+        alarm(handler)
+        signal.setitimer(signal.ITIMER_REAL, 30, 7)
+        assert resilient(timeout=5)(lambda: "done")() == "done"
+        assert signal.getsignal(signal.SIGALRM) is handler
+        left, interval = signal.getitimer(signal.ITIMER_REAL)
+        assert 29 < left <= 30
+        assert interval == 7
+
+    def test_a_foreign_timer_rings_on_time_inside_the_work(self, alarm, took):
+        rang = []
+        alarm(lambda *_: rang.append(took()))
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        resilient(timeout=5)(time.sleep)(0.15)
+        assert len(rang) == 1
+        assert 0.04 <= rang[0] < 0.14
+        assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+    def test_a_foreign_timer_that_repeats_goes_on_repeating(self, alarm, took):
+        rang = []
+        alarm(lambda *_: rang.append(took()))
+        signal.setitimer(signal.ITIMER_REAL, 0.03, 0.03)
+        resilient(timeout=5)(time.sleep)(0.2)
+        inside = len(rang)
+        time.sleep(0.1)
+        assert inside >= 3
+        assert len(rang) > inside
+
+    def test_a_foreign_handler_that_sets_its_timer_anew_is_respected(self, alarm, took):
+        rang = []
+
+        def again(*_):
+            rang.append(took())
+            signal.setitimer(signal.ITIMER_REAL, 0.03)
+
+        alarm(again)
+        signal.setitimer(signal.ITIMER_REAL, 0.03)
+        resilient(timeout=5)(time.sleep)(0.2)
+        assert len(rang) >= 3
+
+    def test_a_foreign_handler_that_raises_ends_the_work_with_its_error(self, alarm):
+        class ForeignError(Exception):
+            pass
+
+        def stop(*_):
+            raise ForeignError
+
+        alarm(stop)
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        error = resilient(timeout=5)(time.sleep).outcome(1).error
+        assert isinstance(error, ForeignError)
+
+    def test_our_limit_comes_before_a_later_foreign_timer(self, alarm, took):
+        rang = []
+        alarm(lambda *_: rang.append(took()))
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        assert isinstance(resilient(timeout=0.05)(time.sleep).outcome(5).error, TimedOut)
+        assert rang == []
+        time.sleep(0.25)
+        assert len(rang) == 1
+
+    def test_a_foreign_timer_that_nobody_handles_does_not_disturb_the_work(self, alarm):
+        alarm(signal.SIG_IGN)
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        rings = []
+        ring = interrupt._Timer._ring
+
+        def counted(timer, *about):
+            rings.append(1)
+            return ring(timer, *about)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(interrupt._Timer, "_ring", counted)
+            assert isinstance(resilient(timeout=0.1)(time.sleep).outcome(5).error, TimedOut)
+        assert len(rings) <= 3
+        assert signal.getsignal(signal.SIGALRM) is signal.SIG_IGN
+
+
+class TestInAWorkerThread:
+    @pytest.fixture
+    def gate(self):
+        """Holds abandoned work back; opened at the end, so that no thread outlives its test."""
+        gate = threading.Event()
+        yield gate
+        gate.set()
+        for thread in threading.enumerate():
+            if thread.name.startswith("resilient:"):
+                thread.join(5)
+
+    def test_the_call_returns_on_time_and_says_that_the_work_runs_on(self, gate, took, resilient_events):
+        @resilient(timeout=0.1)
+        def stuck():
+            gate.wait(5)
+
+        error = elsewhere(stuck)
+        assert took() < 1
+        assert isinstance(error, TimedOut)
+        assert (error.stopped, error.abandoned) == (False, True)
+        assert "may still run in a thread" in str(error)
+        (event,) = resilient_events.named("timeout.exceeded")
+        assert (event.stopped, event.abandoned) == (False, True)
+        (about,) = interrupt.abandoned()
+        assert about.operation.endswith("stuck")
+        assert about.thread.startswith("resilient:")
+        assert about.since == pytest.approx(time.time(), abs=2)
+
+    def test_work_that_ended_is_no_longer_counted_as_abandoned(self, gate):
+        elsewhere(resilient(timeout=0.05)(gate.wait))
+        (thread,) = [thread for thread in threading.enumerate() if thread.name.startswith("resilient:")]
+        assert len(interrupt.abandoned()) == 1
+        gate.set()
+        thread.join(5)
+        assert interrupt.abandoned() == ()
+
+    def test_no_event_comes_from_abandoned_work(self, gate, resilient_events):
+        ended = threading.Event()
+
+        @resilient(retry=Retry(attempts=3, wait=0), fallback=lambda: ended.set() or "unused")
+        def inner():
+            gate.wait(5)
+            raise ConnectionError
+
+        @resilient(timeout=0.05)
+        def outer():
+            try:
+                inner()
+            finally:
+                ended.set()
+
+        assert isinstance(elsewhere(outer), TimedOut)
+        before = resilient_events.names
+        gate.set()
+        assert ended.wait(5)
+        assert resilient_events.names == before == ["timeout.exceeded", "call.failed"]
+
+    def test_an_abandoned_attempt_is_not_followed_by_another(self, gate, resilient_clock, resilient_events):
+        calls = []
+
+        @resilient(timeout=0.05, retry=Retry(attempts=3, wait=1))
+        def stuck():
+            calls.append(1)
+            gate.wait(5)
+
+        error = elsewhere(stuck)
+        assert calls == [1]
+        assert any("idempotent=True" in note for note in error.__notes__)
+        assert resilient_events.names == ["timeout.exceeded", "retry.exhausted", "call.failed"]
+
+    def test_an_idempotent_operation_is_tried_again_beside_the_abandoned_attempt(self, gate, resilient_clock):
+        calls = []
+
+        @resilient(timeout=0.05, retry=Retry(attempts=2, wait=1), idempotent=True)
+        def stuck_once():
+            calls.append(1)
+            return "done" if len(calls) > 1 else gate.wait(5)
+
+        assert elsewhere(stuck_once) == "done"
+
+    def test_the_work_sees_the_callers_context(self):
+        from contextvars import ContextVar
+
+        name = ContextVar("name", default="nobody")
+
+        @resilient(timeout=5)
+        def who():
+            return name.get()
+
+        def call():
+            name.set("the caller")
+            return who()
+
+        assert elsewhere(call) == "the caller"
+
+    @pytest.mark.parametrize("error", [KeyError, KeyboardInterrupt])
+    def test_what_the_work_raises_is_raised_in_the_callers_thread(self, error):
+        @resilient(timeout=5)
+        def fail():
+            raise error
+
+        assert isinstance(elsewhere(fail), error)
+
+    def test_a_deadline_abandons_as_a_timeout_does(self, gate):
+        error = elsewhere(resilient(deadline=0.05)(gate.wait))
+        assert isinstance(error, DeadlineExceeded)
+        assert error.abandoned
+
+    def test_a_caller_that_is_interrupted_fences_its_work(self, gate, monkeypatch, resilient_events):
+        ended = threading.Event()
+
+        @resilient(fallback=lambda: "unused")
+        def inner():
+            gate.wait(5)
+            raise ConnectionError
+
+        @resilient(timeout=5)
+        def outer():
+            try:
+                inner()
+            finally:
+                ended.set()
+
+        def interrupted(*_):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(interrupt, "_wait", interrupted)
+        assert isinstance(elsewhere(outer), KeyboardInterrupt)
+        gate.set()
+        assert ended.wait(5)
+        assert resilient_events == []
+
+    def test_work_that_ends_just_as_it_is_abandoned_is_taken_off_the_list(self, monkeypatch):
+        def too_late(done, seconds):
+            done.wait(5)
+            return False
+
+        monkeypatch.setattr(interrupt, "_wait", too_late)
+        assert isinstance(elsewhere(resilient(timeout=5)(lambda: "done")), TimedOut)
+        assert interrupt.abandoned() == ()
+
+
+class TestInAnEventLoop:
+    def test_waiting_work_is_cancelled(self, took, resilient_events):
+        cancelled = []
+
+        @resilient(timeout=0.05)
+        async def slow():
+            try:
+                await asyncio.sleep(5)
+            except asyncio.CancelledError:
+                cancelled.append(True)
+                raise
+
+        error = asyncio.run(slow.outcome()).error
+        assert isinstance(error, TimedOut)
+        assert error.stopped
+        assert cancelled == [True]
+        assert took() < 1
+
+    def test_work_that_swallows_the_cancellation_is_told_as_not_stopped(self):
+        @resilient(timeout=0.05)
+        async def stubborn():
+            try:
+                await asyncio.sleep(5)
+            except asyncio.CancelledError:
+                return "late"
+
+        error = asyncio.run(stubborn.outcome()).error
+        assert isinstance(error, TimedOut)
+        assert not error.stopped
+
+    def test_work_that_blocks_the_loop_is_told_as_not_stopped(self):
+        @resilient(timeout=0.05)
+        async def blocks():
+            time.sleep(0.1)
+            return "late"
+
+        error = asyncio.run(blocks.outcome()).error
+        assert isinstance(error, TimedOut)
+        assert not error.stopped
+
+    def test_a_timeout_error_of_the_work_itself_is_not_taken_for_ours(self):
+        @resilient(timeout=5)
+        async def fail():
+            raise TimeoutError("mine")
+
+        error = asyncio.run(fail.outcome()).error
+        assert type(error) is TimeoutError
+
+    def test_cancelling_the_caller_cancels_the_work_and_no_policy_catches_it(self, resilient_events):
+        @resilient(timeout=5, retry=3, fallback=lambda: "unused")
+        async def slow():
+            await asyncio.sleep(5)
+
+        async def main():
+            task = asyncio.ensure_future(slow())
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+        asyncio.run(main())
+        assert resilient_events == []
+
+
+def test_where_there_are_no_timer_signals_a_thread_is_left_behind(monkeypatch):
+    monkeypatch.delattr(signal, "setitimer")
+    assert not interrupt.signals_work_here()
+
+
+def test_the_longest_wait_for_a_thread_is_cut_into_slices():
+    done = threading.Event()
+    assert not interrupt._wait(done, 0.15)
+    done.set()
+    assert interrupt._wait(done, 0.15)
+
+
+def test_a_late_result_is_kept_under_a_cooperative_timeout_only(drive, resilient_clock):
+    def late():
+        resilient_clock.advance(3)
+        return "late"
+
+    assert drive(late, timeout=Timeout(2, enforce="cooperative"))() == "late"
+    assert isinstance(drive(late, timeout=Timeout(2)).outcome().error, TimedOut)

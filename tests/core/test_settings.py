@@ -1,0 +1,82 @@
+"""Settings, from `configure` and from the environment."""
+
+import subprocess
+import sys
+
+import pytest
+
+from resilient_tasks import PolicyError, Retry
+from resilient_tasks.core import settings
+from resilient_tasks.core.settings import Settings
+
+
+def from_environment(monkeypatch, **values):
+    for name, value in values.items():
+        monkeypatch.setenv(f"RESILIENT_TASKS_{name}", value)
+    return settings._from_environment()
+
+
+def test_what_is_not_named_stays(own_settings):
+    assert own_settings(quarantine="bad") == Settings(quarantine="bad")
+    assert own_settings(notify_deadline=2.0, notify_cooldown=0.5) == Settings(True, "bad", 2.0, 0.5)
+    assert settings.current.quarantine == "bad"
+
+
+@pytest.mark.parametrize(("word", "enabled"), [("1", True), ("True", True), ("on", True), ("no", False), (" 0", False)])
+def test_the_environment_switches_on_and_off(monkeypatch, word, enabled):
+    assert from_environment(monkeypatch, ENABLED=word).enabled is enabled
+
+
+def test_the_environment_gives_texts_and_seconds(monkeypatch):
+    found = from_environment(monkeypatch, QUARANTINE="/data/bad", NOTIFY_DEADLINE="2.5")
+    assert found == Settings(quarantine="/data/bad", notify_deadline=2.5)
+
+
+def test_an_empty_variable_is_as_good_as_none(monkeypatch):
+    assert from_environment(monkeypatch, ENABLED="", NOTIFY_COOLDOWN="") == Settings()
+
+
+def test_a_word_that_is_neither_true_nor_false_is_refused(monkeypatch):
+    with pytest.raises(PolicyError, match=r"RESILIENT_TASKS_ENABLED must be one of true, false.*'maybe'"):
+        from_environment(monkeypatch, ENABLED="maybe")
+
+
+def test_seconds_that_are_no_number_are_refused(monkeypatch):
+    with pytest.raises(PolicyError, match=r"RESILIENT_TASKS_NOTIFY_DEADLINE must be a number of seconds.*'ten'"):
+        from_environment(monkeypatch, NOTIFY_DEADLINE="ten")
+
+
+def test_a_process_starts_with_the_settings_of_its_environment():
+    program = (
+        "from resilient_tasks import resilient, Fallback\n"
+        "@resilient(fallback=Fallback(value='stand-in'))\n"
+        "def f(): raise ConnectionError('real')\n"
+        "try: print(f())\n"
+        "except ConnectionError as error: print(error)\n"
+    )
+
+    def output(**environment):
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True, timeout=60
+        )
+        return done.stdout.strip()
+
+    assert output() == "stand-in"
+    assert output(RESILIENT_TASKS_ENABLED="0") == "real"
+
+
+def test_switched_off_a_decorated_function_runs_bare(drive, flaky, own_settings, resilient_clock, resilient_events):
+    fetch = flaky(ConnectionError("first"))
+    call = drive(fetch, retry=Retry(attempts=3, wait=1))
+    own_settings(enabled=False)
+    with pytest.raises(ConnectionError, match="first"):
+        call()
+    assert call("again") == "again"
+    assert (resilient_clock.waits, resilient_events) == ([], [])
+
+
+def test_switched_off_an_outcome_is_still_an_outcome(drive, flaky, own_settings):
+    call = drive(flaky(KeyError("first")), fallback=lambda: "unused")
+    own_settings(enabled=False)
+    assert isinstance(call.outcome().error, KeyError)
+    assert call.outcome("again").value == "again"

@@ -1,0 +1,80 @@
+"""The public API's types, as a user's own type checker sees them. Checked by mypy and pyright, never run."""
+
+from __future__ import annotations
+
+from typing import assert_type
+
+from resilient_tasks import (
+    Degraded,
+    Failed,
+    Ok,
+    Outcome,
+    Retry,
+    TimedOut,
+    outcome_of,
+    resilient,
+    resilient_flow,
+    resilient_task,
+)
+
+
+@resilient
+def bare(x: int) -> str:
+    return str(x)
+
+
+@resilient(retry=3, timeout=1.5, deadline=20, fallback=lambda x: "")
+def plain(x: int) -> str:
+    return str(x)
+
+
+@resilient(retry=Retry(on=TimedOut, attempts=2))
+async def later(x: int) -> str:
+    return str(x)
+
+
+assert_type(bare(1), str)
+assert_type(plain(1), str)
+assert_type(plain.outcome(1), Outcome[str])
+plain("one")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+plain(1, 2)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+async def awaited() -> None:
+    assert_type(await later(1), str)
+    assert_type(await later.outcome(1), Outcome[str])
+
+
+@resilient_task
+def bare_task(x: int) -> str:
+    return str(x)
+
+
+@resilient_task(retry=3, tags=["flights"], retry_delay_seconds=None)
+def task(x: int) -> str:
+    return str(x)
+
+
+@resilient_flow(name="f")
+def flow(x: int) -> str:
+    assert_type(task.submit(x).result(), str)
+    assert_type(outcome_of(task.submit(x)), Outcome[str])
+    return task(x)
+
+
+assert_type(bare_task(1), str)
+assert_type(task(1), str)
+assert_type(task.outcome(1), Outcome[str])
+assert_type(task.with_options(name="other")(1), str)
+task("one")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+def matched(outcome: Outcome[str]) -> str:
+    match outcome:
+        case Ok(value):
+            return assert_type(value, str)
+        case Degraded(value, because=because):
+            assert_type(because, Exception)
+            return assert_type(value, str)
+        case Failed(error=error):
+            return str(assert_type(error, Exception))
