@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 import warnings
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from resilient_tasks.core import runtime, settings
 from resilient_tasks.core.call import Call, Work
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import Sink
-from resilient_tasks.core.outcome import Failed, Outcome
+from resilient_tasks.core.outcome import Failed, Ok, Outcome
 from resilient_tasks.core.pipeline import Pipeline, Policy, explain_pipeline, in_order, operation_of
 from resilient_tasks.notify.message import Channel
 from resilient_tasks.notify.policy import Notify
@@ -92,6 +93,12 @@ class Plan:
     is_async: bool
     owner: list[object] = field(default_factory=list)
 
+    def owned_by(self, wrapper: Callable[..., Any]) -> Callable[..., Any]:
+        """Give this plan to the callable that carries it out, and return that."""
+        wrapper.__resilient__ = self  # type: ignore[attr-defined]
+        self.owner.append(wrapper)
+        return wrapper
+
     def work(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], sinks: tuple[Sink, ...] = ()) -> Work:
         """Return one invocation of the function."""
         how = runtime.ASYNC if self.is_async else runtime.SYNC
@@ -119,10 +126,7 @@ def resilient(fn: Callable[..., Any] | None = None, /, **options: Unpack[PolicyO
 def _decorate(fn: Callable[..., Any], options: PolicyOptions) -> Any:
     logs.install()
     plan = make_plan(fn, options)
-    wrapper = _async_wrapper(plan) if plan.is_async else _sync_wrapper(plan)
-    wrapper.__resilient__ = plan  # type: ignore[attr-defined]
-    plan.owner.append(wrapper)
-    return wrapper
+    return plan.owned_by(_async_wrapper(plan) if plan.is_async else _sync_wrapper(plan))
 
 
 def make_plan(fn: Callable[..., Any], options: PolicyOptions) -> Plan:
@@ -181,7 +185,7 @@ def explain(what: object) -> str:
     """
     if isinstance(what, Pipeline):
         return explain_pipeline(what)
-    plan = plan_of(what)
+    plan = plan_of(what) or plan_of(getattr(what, "fn", None))
     if plan is None:
         msg = f"explain takes a Pipeline or a function that a decorator of resilient_tasks made, not {what!r}"
         raise TypeError(msg)
@@ -201,6 +205,9 @@ def build(options: PolicyOptions) -> Pipeline:
             msg = f"policies=Pipeline(...) keeps its own order, so it stands alone: move {given[0]!r} into it"
             raise PolicyError(msg)
         return more
+    if isinstance(more, Policy):
+        msg = f"policies=[Retry(...)] takes several policies, or a Pipeline: put {more!r} into a list"
+        raise PolicyError(msg)
     return _arranged((*given, *more))
 
 
@@ -232,7 +239,8 @@ def _arranged(policies: tuple[Policy, ...]) -> Pipeline:
         seen[policy.slot] = policy
     schema, fallback = seen.get("validate output"), seen.get("fallback")
     if schema is not None and isinstance(fallback, Fallback):
-        parts[parts.index(fallback)] = fallback.checked_by(schema)
+        checked = schema.of_stand_in() if isinstance(schema, Validate) else schema
+        parts[parts.index(fallback)] = fallback.checked_by(checked)
     return Pipeline(*in_order(parts))
 
 
@@ -244,12 +252,21 @@ def _warn_of_abandoned_attempts(plan: Plan) -> None:
             " attempt that is too slow, and it will not be retried while it may still run. Say idempotent=True if doing"
             " the work twice does no harm, or make the function async, which can be stopped",
             UserWarning,
-            stacklevel=5,
+            stacklevel=_frames_of_ours(),
         )
 
 
+def _frames_of_ours() -> int:
+    """Count the frames up to the user's code, for a warning to point there."""
+    frame, level = sys._getframe(), 0  # noqa: SLF001  # inspect.stack() would read every source file
+    ours = __name__.partition(".")[0] + "."
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(ours):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
 def _sync_wrapper(plan: Plan) -> Callable[..., Any]:
-    fn, run, drive, current = plan.fn, plan.pipeline.run, runtime.drive, calls.running
+    fn, run, drive = plan.fn, plan.pipeline.run, runtime.drive
     first = Call(plan.work((), {}))
     reacts_only = plan.pipeline.reacts_only
 
@@ -257,22 +274,22 @@ def _sync_wrapper(plan: Plan) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         if not settings.current.enabled:
             return fn(*args, **kwargs)
-        if not reacts_only or current.get() is not None:
+        if not reacts_only or calls.running.get() is not None:
             return drive(run(plan.work(args, kwargs))).unwrap()
         # No policy acts before the call, so it is made first, and the pipeline entered only if it fails.
-        token = current.set(first)
+        token = calls.running.set(first)  # by its module's name: a context variable in a closure cannot be pickled
         try:
             return fn(*args, **kwargs)
         except Exception as error:
             work = plan.work(args, kwargs)
             work.given = Failed(error)
         finally:
-            current.reset(token)
+            calls.running.reset(token)
         return drive(run(work)).unwrap()
 
     def outcome(*args: Any, **kwargs: Any) -> Outcome[Any]:
         if not settings.current.enabled:
-            return drive(runtime.SYNC.invoke(fn, args, kwargs))
+            return Ok(fn(*args, **kwargs))
         return drive(run(plan.work(args, kwargs)))
 
     wrapper.outcome = outcome  # type: ignore[attr-defined]
@@ -290,7 +307,7 @@ def _async_wrapper(plan: Plan) -> Callable[..., Any]:
 
     async def outcome(*args: Any, **kwargs: Any) -> Outcome[Any]:
         if not settings.current.enabled:
-            return await runtime.ASYNC.invoke(fn, args, kwargs)
+            return Ok(await fn(*args, **kwargs))
         return await run(plan.work(args, kwargs))
 
     wrapper.outcome = outcome  # type: ignore[attr-defined]

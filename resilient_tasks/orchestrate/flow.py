@@ -78,7 +78,7 @@ def _body(plan: Plan) -> Callable[..., Any]:
             with reported():
                 return (await run(plan.work(args, kwargs))).unwrap()
 
-        return async_body
+        return plan.owned_by(async_body)
 
     @functools.wraps(fn)
     def body(*args: Any, **kwargs: Any) -> Any:
@@ -87,7 +87,7 @@ def _body(plan: Plan) -> Callable[..., Any]:
         with reported():
             return runtime.drive(run(plan.work(args, kwargs))).unwrap()
 
-    return body
+    return plan.owned_by(body)
 
 
 @contextmanager

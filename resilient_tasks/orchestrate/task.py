@@ -101,7 +101,8 @@ def _outcome(state: State[Any]) -> Outcome[Any]:
 
 def _named(state: State[Any], result: Any) -> Outcome[Any]:
     if not state.is_completed():
-        return Failed(result if isinstance(result, Exception) else ResilienceError(state.message or str(state)))
+        failed = Failed(result if isinstance(result, Exception) else ResilienceError(state.message or str(state)))
+        return failed if settings.current.enabled else failed.unwrap()
     told = told_of(state)
     if state.name == "Degraded":
         because = told.because if isinstance(told, Degraded) else ResilienceError(state.message or "degraded")
@@ -192,7 +193,7 @@ def _body(plan: Plan) -> Callable[..., Any]:
             sink = StateSink()
             return sink.worded(await run(plan.work(args, kwargs, (sink,))))
 
-        return async_body
+        return plan.owned_by(async_body)
 
     @functools.wraps(fn)
     def body(*args: Any, **kwargs: Any) -> Any:
@@ -201,4 +202,4 @@ def _body(plan: Plan) -> Callable[..., Any]:
         sink = StateSink()
         return sink.worded(runtime.drive(run(plan.work(args, kwargs, (sink,)))))
 
-    return body
+    return plan.owned_by(body)

