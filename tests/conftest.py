@@ -42,7 +42,7 @@ class Driver:
 
         return coroutine
 
-    def run(self, fn, *args, **kwargs):
+    def run(self, fn, /, *args, **kwargs):
         """Call a function of either sort to its end."""
         return asyncio.run(_awaited(fn, args, kwargs)) if self.is_async else fn(*args, **kwargs)
 
@@ -76,9 +76,8 @@ def drive(request):
 class Flaky:
     """A function that meets its failures in order, then returns its argument (or "done")."""
 
-    __qualname__ = __name__ = "flaky"
-
     def __init__(self, *failures):
+        self.__name__ = self.__qualname__ = "flaky"
         self.failures = list(failures)
         self.calls = 0
 

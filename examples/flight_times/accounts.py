@@ -40,7 +40,8 @@ class Accounts:
         awaited: states `AwaitingRetry`, by Prefect.
         runs: attempts made, by Prefect's `run_count`.
         final: name of the final state, by Prefect.
-        causes: faults served, by month and cause.
+        causes: by month, for each page asked for ("page 3", "planes", "index"), the causes of the faults served, in
+            the order served.
         corrupted: rows with a corrupted cell that the API wrote down, by month.
         quarantined: rows in the quarantine's files, by month.
     """
@@ -50,7 +51,7 @@ class Accounts:
     awaited: Counter[str] = field(default_factory=Counter)
     runs: dict[str, int] = field(default_factory=dict)
     final: dict[str, str] = field(default_factory=dict)
-    causes: dict[int, Counter[str]] = field(default_factory=dict)
+    causes: dict[int, dict[str, tuple[str, ...]]] = field(default_factory=dict)
     corrupted: Counter[int] = field(default_factory=Counter)
     quarantined: Counter[int] = field(default_factory=Counter)
 
@@ -88,14 +89,19 @@ async def gather(folder: Path, events: Sequence[Event], flow_run_id: UUID) -> Ac
 
 
 def _read_api(accounts: Accounts, folder: Path) -> None:
-    for request in _lines(folder / "requests.jsonl"):
-        if request["fault"] is None:
-            continue
+    # In the order in which they came: a request's line is written when it ends, and one that hangs ends late.
+    for request in sorted(_lines(folder / "requests.jsonl"), key=lambda request: request["number"]):
+        if "month" not in request["query"]:
+            continue  # whether the API is up
         month, page = request["query"]["month"], request["query"].get("page")
         what = f"page {page}" if page else {"/months": "index", "/planes": "planes"}[request["path"]]
+        pages = accounts.causes.setdefault(int(month), {})
+        pages.setdefault(what, ())
+        if request["fault"] is None:
+            continue
         accounts.served[f"{month} {what}"] += 1
         cause = _CAUSES.get(request["fault"]) or f"status {request['status']}"
-        accounts.causes.setdefault(int(month), Counter())[cause] += 1
+        pages[what] += (cause,)
     accounts.corrupted.update(entry["month"] for entry in _lines(folder / "corrupted.jsonl"))
 
 

@@ -9,6 +9,7 @@ It keeps its own account of what it did: `requests.jsonl` has a line for every r
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import random
 import sys
@@ -31,7 +32,7 @@ FAULTS: tuple[Fault, ...] = (
     Reset(after_bytes=20_000),
     Status(503),
     Status(429, retry_after=1),
-    Hang(20),
+    Hang(8),
     Truncate(0.6),
 )
 #: What a corrupted cell turns into. None of these is a value of 2013's flights.
@@ -54,6 +55,7 @@ class Schedule:
     def __init__(self, seed: int, pages: dict[int, int]) -> None:
         chance = random.Random(seed)
         self.outage = chance.randint(4, 9)
+        self._out: Iterator[Fault] = itertools.cycle((Status(503), Refused(), Hang(8)))
         self._waiting: dict[tuple[str, str, str], deque[Fault]] = {}
         for month, count in pages.items():
             self._waiting["/months", str(month), ""] = deque(chance.choices(FAULTS, k=chance.choice((0, 0, 0, 1))))
@@ -68,7 +70,7 @@ class Schedule:
         """Return the fault that this request meets."""
         month = request.query.get("month", "")
         if request.path == "/planes":
-            return (Status(503), Refused(), Hang(20))[request.number % 3] if month == str(self.outage) else None
+            return next(self._out) if month == str(self.outage) else None
         waiting = self._waiting.get((request.path, month, request.query.get("page", "")))
         return waiting.popleft() if waiting else None
 

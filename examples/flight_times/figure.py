@@ -16,20 +16,22 @@ from figure_panels import (
     MARGIN,
     MUTED,
     errors_by_month,
-    faults_by_month,
+    faults_by_page,
     outcomes,
     quarantined_rows,
 )
 from headline import headline, subline
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from summary import RunSummary
 
-# 8 x 5 inches at 200 dots: 1600 x 1000 pixels, twice what a README's column shows.
-_SIZE, _DPI = (8.0, 5.0), 200
+# 8 x 6.4 inches at 200 dots: 1600 x 1280 pixels, about twice what a README's column shows.
+_SIZE, _DPI = (8.0, 6.4), 200
+_HEAD = 0.115  # of the height: the headline, which a page has in words of its own
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # it comes with matplotlib, so the picture is the same everywhere
     "font.size": 7.5,
@@ -43,24 +45,28 @@ _STYLE: dict[Any, Any] = {
 
 
 def draw(report: RunSummary, path: Path) -> None:
-    """Write the picture of a run as a PNG of 1600 x 1000 pixels.
+    """Write the picture of a run as a PNG of 1600 x 1280 pixels.
 
     Raises:
         ValueError: The report has no month.
     """
     with mpl.rc_context(_STYLE):
-        _figure(report).savefig(path, format="png", dpi=_DPI, facecolor="white")
+        figure = _figure(report)
+        _headline(figure, report)
+        figure.savefig(path, format="png", dpi=_DPI, facecolor="white")
 
 
 def svg(report: RunSummary) -> str:
-    """Return the same picture as an `<svg>` element, to embed in a page; text is drawn as shapes.
+    """Return the picture without its headline as an `<svg>` element, for a page; text is drawn as shapes.
 
     Raises:
         ValueError: The report has no month.
     """
     buffer = BytesIO()
     with mpl.rc_context(_STYLE):
-        _figure(report).savefig(buffer, format="svg", facecolor="white", metadata={"Date": None})
+        wide, high = _SIZE
+        below = Bbox.from_bounds(0, 0, wide, high * (1 - _HEAD))
+        _figure(report).savefig(buffer, format="svg", facecolor="white", bbox_inches=below, metadata={"Date": None})
     text = buffer.getvalue().decode()
     label = quoteattr(f"{headline(report)}. {subline(report)}")
     return text[text.index("<svg") :].replace("<svg", f'<svg role="img" aria-label={label}', 1)
@@ -70,12 +76,15 @@ def _figure(report: RunSummary) -> Figure:
     if not report.months:
         raise ValueError("the report has no month: there is nothing to draw")
     figure = Figure(figsize=_SIZE)
-    figure.text(MARGIN, 0.95, headline(report), fontsize=13, fontweight="bold", va="center")
-    figure.text(MARGIN, 0.9, subline(report), fontsize=8.2, color=MUTED, va="center")
-    cost = f"seed {report.seed}, {report.seconds:,.0f} s"
-    figure.text(1 - MARGIN, 0.95, cost, color=MUTED, ha="right", va="center")
-    errors_by_month(figure.add_axes((0.165, 0.46, 0.495, 0.31)), report)
-    faults_by_month(figure.add_axes((0.165, 0.055, 0.495, 0.262)), report)
-    quarantined_rows(figure.add_axes((0.715, 0.46, 0.263, 0.31)), report)
-    outcomes(figure.add_axes((0.715, 0.055, 0.263, 0.262)), report)
+    errors_by_month(figure.add_axes((0.052, 0.572, 0.608, 0.243)), report)
+    outcomes(figure.add_axes((0.72, 0.572, 0.258, 0.243)), report)
+    faults_by_page(figure.add_axes((0.052, 0.022, 0.608, 0.333)), report)
+    quarantined_rows(figure.add_axes((0.72, 0.022, 0.258, 0.415)), report)
     return figure
+
+
+def _headline(figure: Figure, report: RunSummary) -> None:
+    figure.text(MARGIN, 0.955, headline(report), fontsize=13.5, fontweight="bold", va="center")
+    figure.text(MARGIN, 0.915, subline(report), fontsize=8.2, color=MUTED, va="center")
+    cost = f"seed {report.seed}, {report.seconds:,.0f} s"
+    figure.text(1 - MARGIN, 0.955, cost, color=MUTED, ha="right", va="center")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from calendar import month_abbr
 from collections import Counter
+from itertools import cycle
 from math import nan
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.transforms import blended_transform_factory
+from wording import in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.text import Annotation
@@ -21,9 +24,13 @@ if TYPE_CHECKING:
 
 INK, MUTED, FAINT, PALE = "#1f2933", "#5f6b7a", "#c9d1da", "#eef1f4"
 BLUE, ORANGE, AMBER = "#0072b2", "#d55e00", "#e69f00"
-_HEAT = LinearSegmentedColormap.from_list("faults", ["#fdeccb", AMBER, "#9a4a00"])
+# Shape and colour both tell a cause, and their cycles differ in length: 56 causes before a pair comes again.
+_COLOURS = (BLUE, AMBER, "#009e73", ORANGE, "#56b4e9", "#a8427f", INK)
+_SHAPES = ("o", "D", "^", "s", "v", "P", "X", "p")
 MARGIN = 0.022  # of the figure's width
-_MOST_BARS, _LONGEST_CAUSE, _LONGEST_REASON = 6, 20, 40
+_MARK = 4.6  # points
+_GAP = 0.25  # of a column, between the pages and what is asked for once a month
+_MOST_BARS, _LONGEST_CAUSE, _LONGEST_REASON = 9, 24, 38
 
 
 def errors_by_month(axes: Axes, report: RunSummary) -> None:
@@ -32,7 +39,7 @@ def errors_by_month(axes: Axes, report: RunSummary) -> None:
     frozen = _values([month.frozen_rmse for month in months])
     champion = _values([month.champion_rmse for month in months])
     title = _title(axes, "Error by month", "RMSE in minutes, on flights that no model had seen", x=MARGIN)
-    _key(axes, title, [("● promoted", BLUE), ("◆ a fallback answered", AMBER)])
+    _key(axes, title, [("●", BLUE, "promoted"), ("□", INK, "a fallback answered")])
     axes.plot(x, frozen, color=ORANGE, linewidth=1.6, linestyle=(0, (4, 1.6)), marker=".", markersize=4)
     axes.plot(x, champion, color=BLUE, linewidth=2.2, marker=".", markersize=4)
     axes.fill_between(x, champion, frozen, where=champion <= frozen, interpolate=True, color=BLUE, alpha=0.07, lw=0)
@@ -46,28 +53,25 @@ def errors_by_month(axes: Axes, report: RunSummary) -> None:
     _label_lines(axes, frozen, champion)
 
 
-def faults_by_month(axes: Axes, report: RunSummary) -> None:
-    """Draw the faults served, cause by month; the last row marks the months in which a fallback answered."""
-    _title(axes, "Faults by cause and month", "number served by the faulty API", x=MARGIN)
+def faults_by_page(axes: Axes, report: RunSummary) -> None:
+    """Draw every fault in the cell of its month and page; a cell is outlined where a fallback answered."""
+    title = _title(axes, "Every fault, by month and page", "in the order served", x=MARGIN, lift=47)
     causes = _causes(report)
     if not causes:
         _empty(axes, "no fault was served")
         return
-    grid = np.array([[month.faults.get(cause, 0) for month in report.months] for cause in causes], float)
-    most = grid.max()
-    for (row, column), count in np.ndenumerate(grid):
-        shade = _HEAT(count / most) if count else PALE
-        axes.add_patch(_cell(column, row, shade))
-        if count:
-            colour = "white" if count / most > 0.8 else INK
-            axes.text(column, row, f"{count:.0f}", ha="center", va="center_baseline", color=colour)
-    _fallback_row(axes, report.months, len(causes))
-    _month_axis(axes, report.months)
-    axes.set_ylim(len(causes) + 0.5, -0.5)
-    names = [_short(cause, _LONGEST_CAUSE) for cause in causes]
-    axes.set_yticks(range(len(causes) + 1), [*names, "a fallback answered"])
-    axes.tick_params(axis="y", labelcolor=INK)
-    axes.spines["bottom"].set_visible(False)
+    marks = dict(zip(sorted(causes), zip(cycle(_SHAPES), cycle(_COLOURS), strict=False), strict=False))
+    columns = _columns(report.months)
+    for row, month in enumerate(report.months):
+        for what, faults in month.faults_by_page.items():
+            column = columns[what]
+            axes.add_patch(_cell(column, row, outlined=what in month.degraded))
+            for x, cause in zip(_spread(column, len(faults)), faults, strict=True):
+                shape, colour = marks[cause]
+                axes.plot(x, row, shape, color=colour, markersize=_MARK, markeredgewidth=0)
+    _key(axes, title, [("□", INK, "a fallback answered")])
+    _legend(axes, causes, marks)
+    _grid_axes(axes, report.months, columns)
 
 
 def quarantined_rows(axes: Axes, report: RunSummary) -> None:
@@ -75,21 +79,36 @@ def quarantined_rows(axes: Axes, report: RunSummary) -> None:
     read, held = (sum(getattr(month, name) for month in report.months) for name in ("read", "quarantined"))
     _title(axes, "Rows quarantined", f"{held:,} of {read:,} rows, by reason")
     ranked = sorted(report.reasons.items(), key=lambda item: -item[1])
-    bars = ranked[:_MOST_BARS]
+    bars = [(in_words(reason), rows) for reason, rows in ranked[:_MOST_BARS]]
     if rest := ranked[_MOST_BARS:]:
         bars.append((f"{len(rest)} other reasons", sum(rows for _, rows in rest)))
-    _bars(axes, bars, [BLUE] * len(bars), "no row was quarantined")
+    if not bars:
+        _empty(axes, "no row was quarantined")
+        return
+    axes.set_axis_off()
+    most = max(rows for _, rows in bars)
+    for slot, (name, rows) in enumerate(bars):
+        axes.text(0, slot + 0.42, _short(name, _LONGEST_REASON), va="baseline", fontsize=7.2)
+        axes.barh(slot + 0.73, rows, height=0.24, color=BLUE)
+        axes.text(rows + most * 0.025, slot + 0.73, f"{rows:,}", va="center_baseline", fontsize=7.2, color=MUTED)
+    axes.set_xlim(0, most * 1.16)
+    axes.set_ylim(max(len(bars), 6), 0)
 
 
 def outcomes(axes: Axes, report: RunSummary) -> None:
-    """Draw how the calls that met a fault ended."""
-    bars = [
-        ("recovered by retry", report.recovered),
-        ("answered by fallback", report.degraded),
-        ("failed for good", report.failed),
+    """Write how the calls that met a fault ended."""
+    _title(axes, "How it was overcome", "calls that met a fault")
+    axes.set_axis_off()
+    ends = [
+        (report.recovered, "recovered by retry", BLUE),
+        (report.degraded, "answered by a fallback", INK),
+        (report.failed, "failed for good", ORANGE),
     ]
-    _title(axes, "How it was overcome", "calls that met trouble")
-    _bars(axes, bars, [BLUE, AMBER, ORANGE], "no call met trouble")
+    for slot, (calls, how, colour) in enumerate(ends):
+        height = 0.84 - 0.34 * slot
+        shade = colour if calls else FAINT
+        axes.text(0, height, f"{calls:,}", fontsize=20, fontweight="bold", color=shade, va="center_baseline")
+        axes.text(0.33, height, how, color=INK if calls else MUTED, va="center_baseline")
 
 
 def _mark_months(
@@ -104,7 +123,7 @@ def _mark_months(
         elif month.promoted and not np.isnan(height[x]):
             axes.plot(x, height[x], marker="o", markersize=6.5, color=BLUE, markeredgecolor="white")
         if month.degraded:
-            axes.plot(x, 0.025, "D", markersize=4.2, color=AMBER, markeredgecolor="white", transform=foot)
+            axes.plot(x, 0.045, "s", markersize=4.6, color="white", markeredgecolor=INK, transform=foot)
 
 
 def _label_lines(axes: Axes, frozen: NDArray[np.float64], champion: NDArray[np.float64]) -> None:
@@ -128,26 +147,54 @@ def _label(axes: Axes, text: str, at: tuple[int, float], colour: str, **where: A
     axes.text(x, height, text, ha=ha, color=colour, fontweight="bold", linespacing=1.05, **where)
 
 
-def _fallback_row(axes: Axes, months: Sequence[Month], row: int) -> None:
-    for column, month in enumerate(months):
-        axes.add_patch(_cell(column, row, "white"))
-        if month.degraded:
-            axes.plot(column, row, marker="D", markersize=5, color=AMBER, markeredgecolor="white")
+def _columns(months: Sequence[Month]) -> dict[str, float]:
+    """Place the pages in their order, and after a gap what is asked for once a month."""
+    asked = {what for month in months for what in month.faults_by_page}
+    pages = sorted((what for what in asked if what.startswith("page ")), key=lambda what: int(what[5:]))
+    once = sorted(asked - set(pages), reverse=True)
+    return dict(
+        zip([*pages, *once], [*range(len(pages)), *(len(pages) + _GAP + at for at in range(len(once)))], strict=True)
+    )
 
 
-def _bars(axes: Axes, bars: Sequence[tuple[str, int]], colours: Sequence[str], empty: str) -> None:
-    most = max((count for _, count in bars), default=0)
-    if most == 0:
-        _empty(axes, empty)
-        return
-    axes.set_axis_off()
-    slots = max(len(bars), 4)
-    for row, ((name, count), colour) in enumerate(zip(bars, colours, strict=True)):
-        axes.barh(row + 0.28, count, height=0.34, color=colour)
-        axes.text(0, row - 0.12, _short(name, _LONGEST_REASON), va="center", fontsize=7.2)
-        axes.text(count + most * 0.02, row + 0.28, f"{count:,}", va="center", fontsize=7.2, color=MUTED)
-    axes.set_xlim(0, most * 1.16)
-    axes.set_ylim(slots - 0.4, -0.4)
+def _spread(column: float, count: int) -> NDArray[np.float64]:
+    apart = min(0.23, 0.8 / max(count, 1))
+    return column + (np.arange(count, dtype=np.float64) - (count - 1) / 2) * apart
+
+
+def _legend(axes: Axes, causes: Mapping[str, int], marks: Mapping[str, tuple[str, str]]) -> None:
+    handles = []
+    for cause, count in causes.items():
+        shape, colour = marks[cause]
+        label = f"{_short(cause, _LONGEST_CAUSE)}  {count:,}"
+        handles.append(Line2D([], [], ls="", marker=shape, color=colour, ms=_MARK + 1, mew=0, label=label))
+    axes.legend(
+        handles=handles,
+        ncols=3,
+        loc="lower left",
+        bbox_to_anchor=(MARGIN, 1.112),  # above the pages' numbers
+        bbox_transform=blended_transform_factory(axes.figure.transFigure, axes.transAxes),
+        frameon=False,
+        borderpad=0,
+        borderaxespad=0,
+        handletextpad=0.2,
+        handlelength=1,
+        columnspacing=2.2,
+        labelcolor=INK,
+    )
+
+
+def _grid_axes(axes: Axes, months: Sequence[Month], columns: Mapping[str, float]) -> None:
+    axes.set_yticks(range(len(months)), _names(months))
+    axes.set_ylim(len(months) - 0.5, -0.5)
+    axes.set_xticks(list(columns.values()), [what.removeprefix("page ") for what in columns])
+    axes.set_xlim(-0.5, max(columns.values()) + 0.5)
+    axes.annotate(
+        "page", (0, 1), (-4, 5.2), xycoords="axes fraction", textcoords="offset points", ha="right", color=MUTED
+    )
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
 
 
 def _empty(axes: Axes, sentence: str) -> None:
@@ -156,41 +203,44 @@ def _empty(axes: Axes, sentence: str) -> None:
 
 
 def _month_axis(axes: Axes, months: Sequence[Month]) -> None:
-    names = [month_abbr[int(month.month[5:7])] for month in months]
-    axes.set_xticks(range(len(months)), names)
+    axes.set_xticks(range(len(months)), _names(months))
     axes.set_xlim(-0.5, len(months) - 0.5)
     axes.tick_params(length=0)
     axes.spines[["left", "top", "right"]].set_visible(False)
 
 
-def _title(axes: Axes, name: str, unit: str, *, x: float | None = None) -> Annotation:
+def _names(months: Sequence[Month]) -> list[str]:
+    return [month_abbr[int(month.month[5:7])] for month in months]
+
+
+def _title(axes: Axes, name: str, unit: str, *, x: float | None = None, lift: int = 9) -> Annotation:
     at, system = (0.0 if x is None else x, 1.0), ("axes fraction" if x is None else "figure fraction")
     place: dict[str, Any] = {"xycoords": (system, "axes fraction"), "textcoords": "offset points"}
-    axes.annotate(name, at, (0, 21), fontsize=9, fontweight="bold", **place)
-    return axes.annotate(unit, at, (0, 9), color=MUTED, **place)
+    axes.annotate(name, at, (0, lift + 13), fontsize=9.5, fontweight="bold", **place)
+    return axes.annotate(unit, at, (0, lift), color=MUTED, **place)
 
 
-def _key(axes: Axes, after: Annotation, entries: Sequence[tuple[str, str]]) -> None:
-    for text, colour in entries:
-        after = axes.annotate(
-            text, (1, 0), (9, 0), xycoords=after, textcoords="offset points", color=colour, va="bottom"
-        )
+def _key(axes: Axes, after: Annotation, entries: Sequence[tuple[str, str, str]]) -> None:
+    place: dict[str, Any] = {"textcoords": "offset points", "va": "bottom"}
+    for mark, colour, text in entries:
+        after = axes.annotate(mark, (1, 0), (10, 0), xycoords=after, color=colour, **place)
+        after = axes.annotate(text, (1, 0), (3, 0), xycoords=after, color=INK, **place)
 
 
 def _short(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
-def _cell(column: int, row: int, colour: str | tuple[float, float, float, float]) -> Rectangle:
-    return Rectangle((column - 0.47, row - 0.44), 0.94, 0.88, facecolor=colour, linewidth=0)
+def _cell(column: float, row: int, *, outlined: bool) -> Rectangle:
+    edge: dict[str, Any] = {"edgecolor": INK, "linewidth": 1.2, "zorder": 1.5} if outlined else {"linewidth": 0}
+    return Rectangle((column - 0.46, row - 0.43), 0.92, 0.86, facecolor=PALE, **edge)
 
 
 def _values(errors: Sequence[float | None]) -> NDArray[np.float64]:
     return np.array([nan if error is None else error for error in errors], dtype=np.float64)
 
 
-def _causes(report: RunSummary) -> list[str]:
-    totals: Counter[str] = Counter()
-    for month in report.months:
-        totals.update(month.faults)
-    return [cause for cause, count in totals.most_common() if count]
+def _causes(report: RunSummary) -> dict[str, int]:
+    """Count the faults by cause, the most frequent first."""
+    totals = sum((month.faults for month in report.months), Counter[str]())
+    return dict(totals.most_common())

@@ -67,6 +67,12 @@ class Trained:
     challenger: float
     promoted: bool
 
+    def __str__(self) -> str:
+        if self.champion is None:
+            return f"first champion, RMSE {self.challenger:.1f} min"
+        verdict = "promoted" if self.promoted else "kept"
+        return f"champion {self.champion:.1f}, challenger {self.challenger:.1f} min: {verdict}"
+
 
 @dataclass(frozen=True)
 class MonthResult:
@@ -79,7 +85,10 @@ class MonthResult:
     degraded: tuple[str, ...]
     trained: Trained | None
     note: str
-    seconds: float
+
+    def __str__(self) -> str:
+        degraded = f"  DEGRADED: {', '.join(self.degraded)}" if self.degraded else ""
+        return f"{self.month}  {self.announced:,} rows  {self.trained or self.note}{degraded}"
 
 
 @resilient_task(retry=Retry(on=PASSING, attempts=5, wait=0.2), timeout=3, task_run_name="{month} index")
@@ -157,25 +166,23 @@ def retrain(month: int, flights: pd.DataFrame, planes: pd.DataFrame, frozen: Mod
     name="flight-times",
     task_runner=ThreadPoolTaskRunner(max_workers=8),
     notify=ALERTS,
-    validate_parameters=False,
 )
-def flight_times(months: range = range(1, 13), report: object = print) -> list[MonthResult]:
+def flight_times() -> list[MonthResult]:
     """Retrain the model month by month; a month that cannot be trained is named, and the next one goes on."""
+    began = time.monotonic()
     results: list[MonthResult] = []
     frozen: Model | None = None
-    for month in months:
+    for month in range(1, 13):
         result = one_month(month, frozen)
         if frozen is None and result.trained is not None:
             frozen = result.trained.model
         results.append(result)
-        if callable(report):
-            report(result)
+        print(f"{time.monotonic() - began:5.0f} s  {result}", flush=True)
     return results
 
 
 def one_month(month: int, frozen: Model | None) -> MonthResult:
     """Fetch, train and compare one month."""
-    began = time.monotonic()
     index: Any = month_index.submit(month).result()
     planes: Any = fetch_planes.submit(month)
     pages = [fetch_page.submit(month, page) for page in range(1, index["pages"] + 1)]
@@ -189,8 +196,7 @@ def one_month(month: int, frozen: Model | None) -> MonthResult:
     elif not known:
         problems.append("no planes, and no earlier copy of them")
     note = f"not trained: {'; '.join(problems)}" if problems else ""
-    spent = time.monotonic() - began
-    return MonthResult(f"2013-{month:02}", index["rows"], used, len(flights) - used, degraded, trained, note, spent)
+    return MonthResult(f"2013-{month:02}", index["rows"], used, len(flights) - used, degraded, trained, note)
 
 
 def gathered(pages: Sequence[PrefectFuture[Any]]) -> tuple[list[pd.DataFrame], list[str]]:

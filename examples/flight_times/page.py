@@ -18,16 +18,17 @@ if TYPE_CHECKING:
 
 _STYLE = """
 :root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, sans-serif; color: #1d2733; background: #fbfaf8; margin: 0; }
-main { max-width: 1080px; margin: 0 auto; padding: 40px 24px 80px; }
+body { font: 16px/1.5 system-ui, sans-serif; color: #1f2933; background: #fff; margin: 0; }
+main { max-width: 1080px; margin: 0 auto; padding: 40px 32px 80px; }
 h1 { font-size: 28px; line-height: 1.25; margin: 0 0 4px; }
 h2 { font-size: 19px; margin: 44px 0 10px; }
-p.sub { color: #5b6673; margin: 0 0 24px; }
-figure { margin: 0; } figure svg { width: 100%; height: auto; }
+p { max-width: 46em; } p.sub { color: #5f6b7a; margin: 0 0 16px; } ul { padding-left: 1.2em; }
+figure { margin: 0 -2.2%; } figure svg { display: block; width: 100%; height: auto; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; width: 100%; }
-th, td { text-align: right; padding: 6px 10px; border-bottom: 1px solid #e5e2dc; white-space: nowrap; }
-th { font-weight: 600; color: #5b6673; }
+th, td { text-align: right; padding: 6px 10px; border-bottom: 1px solid #e3e7eb; white-space: nowrap; }
+tfoot td { font-weight: 600; border-bottom: 0; }
+th { font-weight: 600; color: #5f6b7a; }
 th:first-child, td:first-child, td:last-child, th:last-child { text-align: left; }
 td:last-child { white-space: normal; }
 .ok { color: #1a7f4b; } .bad { color: #b3261e; font-weight: 600; }
@@ -65,7 +66,8 @@ def write(summary: RunSummary, report: RunReport, disagreements: Sequence[str], 
 <h2>Three accounts</h2><ul>{agreed}</ul>
 <h2>Month by month</h2>
 <p class="sub">Errors are RMSE in minutes on the month's newest seven days.</p>
-<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>
+<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody>
+<tfoot>{_total(summary)}</tfoot></table></div>
 </main></body></html>
 """,
         encoding="utf-8",
@@ -74,7 +76,7 @@ def write(summary: RunSummary, report: RunReport, disagreements: Sequence[str], 
 
 def _row(month: Month) -> str:
     cells = [month.month, *(f"{count:,}" for count in (month.read, month.used, month.missing, month.quarantined))]
-    cells.append(str(sum(month.faults.values())))
+    cells.append(str(month.faults.total()))
     cells += ["–" if error is None else f"{error:.1f}" for error in (month.frozen_rmse, month.champion_rmse)]
     cells.append("–" if month.challenger_rmse is None else f"{month.challenger_rmse:.1f}")
     came = "promoted" if month.promoted else "kept the champion" if month.trained else "not trained"
@@ -85,3 +87,11 @@ def _row(month: Month) -> str:
         + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
         + f"<td>{html.escape(told)}{balance}</td></tr>"
     )
+
+
+def _total(summary: RunSummary) -> str:
+    rows = (
+        sum(getattr(month, name) for month in summary.months) for name in ("read", "used", "missing", "quarantined")
+    )
+    cells = ["all", *(f"{count:,}" for count in (*rows, summary.faults)), *[""] * 4]
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"

@@ -55,6 +55,7 @@ def main() -> int:
             _say(f"failing API at {api}, Slack's stand-in at {slack.url}; starting a Prefect server ...")
             prefect = servers.enter_context(prefect_server(out / "prefect", port=given.prefect_port))
             os.environ |= {"FLIGHT_TIMES_API": api, "SLACK_WEBHOOK_URL": slack.webhook_url}
+            servers.callback(_flush_run_logs)  # while the server is still there to take them
             code = _bare() if given.bare else _resilient(given.seed, out, slack)
             if given.keep:
                 _say(f"Prefect's UI: {prefect.removesuffix('/api')}  (Ctrl-C ends it)")
@@ -94,7 +95,7 @@ def _bare() -> int:
 
     _say("every policy is off")
     try:
-        flight_times(report=_progress(time.monotonic()))
+        flight_times()
     except Exception as error:
         _say(f"the flow died of its first fault: {type(error).__name__}: {error}")
         return 1
@@ -115,7 +116,7 @@ def _resilient(seed: int, out: Path, slack: FakeSlack) -> int:
     events: list[Any] = []
     _say("twelve months:")
     with bus.listening(events.append):
-        state = flight_times(report=_progress(began), return_state=True)
+        state = flight_times(return_state=True)
         sender.flush()
     results = state.result()
     flow_run_id = UUID(str(state.state_details.flow_run_id))
@@ -158,7 +159,7 @@ def _summary(
                 missing=result.missing,
                 quarantined=accounts.quarantined[number],
                 degraded=result.degraded,
-                faults=accounts.causes.get(number, {}),
+                faults_by_page=accounts.causes.get(number, {}),
             )
         )
     reasons: Counter[str] = Counter()
@@ -183,9 +184,8 @@ def _conclude(summary: RunSummary, report: RunReport, accounts: Accounts, slack:
     read = sum(month.read for month in summary.months)
     used, missing = sum(month.used for month in summary.months), sum(month.missing for month in summary.months)
     quarantined = sum(month.quarantined for month in summary.months)
-    print(
-        f"\n{trained} of {len(summary.months)} months trained in {summary.seconds:.0f} s, {summary.faults} faults served."
-    )
+    months, seconds = len(summary.months), summary.seconds
+    print(f"\n{trained} of {months} months trained in {seconds:.0f} s, {summary.faults} faults served.")
     for month in summary.months:
         if not month.trained:
             print(f"{month.month} {month.note}")
@@ -198,20 +198,10 @@ def _conclude(summary: RunSummary, report: RunReport, accounts: Accounts, slack:
     return 1 if problems else 0
 
 
-def _progress(began: float) -> Callable[[MonthResult], None]:
-    def line(result: MonthResult) -> None:
-        trained = result.trained
-        if trained is None:
-            came = result.note
-        elif trained.champion is None:
-            came = f"first champion, RMSE {trained.challenger:.1f} min"
-        else:
-            verdict = "promoted" if trained.promoted else "kept"
-            came = f"champion {trained.champion:.1f}, challenger {trained.challenger:.1f} min: {verdict}"
-        degraded = f"  DEGRADED: {', '.join(result.degraded)}" if result.degraded else ""
-        _say(f"{time.monotonic() - began:5.0f} s  {result.month}  {result.announced:,} rows  {came}{degraded}")
+def _flush_run_logs() -> None:
+    from prefect.logging.handlers import APILogHandler  # noqa: PLC0415  # Prefect reads its settings on import
 
-    return line
+    APILogHandler().flush()
 
 
 def _say(text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,8 @@ class Month:
         missing: Rows of flights without an air time, mostly cancelled ones.
         quarantined: Rows that the schema refused.
         degraded: Names of the steps whose fallback answered.
-        faults: Faults served, by cause.
+        faults_by_page: For "page 3", "planes" or "index", all that were asked for, the causes of the faults served,
+            in the order served; empty where the first answer was good.
     """
 
     month: str
@@ -43,7 +45,12 @@ class Month:
     missing: int
     quarantined: int
     degraded: tuple[str, ...]
-    faults: Mapping[str, int]
+    faults_by_page: Mapping[str, tuple[str, ...]]
+
+    @property
+    def faults(self) -> Counter[str]:
+        """Faults served, by cause."""
+        return Counter(cause for causes in self.faults_by_page.values() for cause in causes)
 
     @property
     def balances(self) -> bool:
@@ -81,4 +88,4 @@ class RunSummary:
     @property
     def faults(self) -> int:
         """Faults served in all months together."""
-        return sum(sum(month.faults.values()) for month in self.months)
+        return sum(month.faults.total() for month in self.months)

@@ -56,7 +56,7 @@ class Work:
 
     @property
     def id(self) -> str:
-        """Name of this call, in its events and files. Made when first asked for: a call that goes well has no use for it."""
+        """Name of this call, in its events and files. Made when first asked for: a call that goes well needs none."""
         if not self._id:
             self._id = _new_id()
         return self._id
@@ -121,8 +121,8 @@ class Call:
         return Call(self.work, self, self.attempt, self.started)
 
     def limited(self, until: float) -> Call:
-        """Return the call as one whose work somebody already interrupts at `until`."""
-        return Call(self.work, self, self.attempt, self.started, self.deadline, until)
+        """Return the call as one whose work somebody already interrupts at `until`; an earlier time stays."""
+        return Call(self.work, self, self.attempt, self.started, self.deadline, min(until, self.limited_until))
 
     def remaining(self) -> float:
         """Return the seconds until the work is to end, infinite where nothing limits it."""

@@ -23,7 +23,7 @@ def matcher(on: On, where: str) -> Callable[[Exception], bool]:
     Raises:
         PolicyError: something in `on` is none of these.
     """
-    rules = tuple(on) if isinstance(on, Iterable) and not isinstance(on, type) else (on,)
+    rules = tuple(on) if isinstance(on, Iterable) and not isinstance(on, type | str) else (on,)
     for rule in rules:
         _check(rule, where)
     if not rules:

@@ -18,7 +18,7 @@ class Settings:
     """What holds for every decorated function of this process.
 
     Attributes:
-        enabled: False calls every decorated function bare, with no policy at all.
+        enabled: False calls every decorated function bare, with no policy at all; `outcome(...)` then raises too.
         quarantine: the folder for quarantined rows, where `Validate(quarantine=...)` names none.
         notify_deadline: seconds that one message may take, from the failure to the channel's answer.
         notify_cooldown: seconds in which failures like the first are counted instead of sent.
@@ -69,7 +69,8 @@ def configure(
     """Change settings of this process, and return those now in force. What is not named stays.
 
     Args:
-        enabled: False switches every policy off: decorated functions run bare. For tests, and to compare.
+        enabled: False switches every policy off: decorated functions run bare, and an error raises even where it would
+            have been a `Failed` to match. For tests, and to compare.
         quarantine: folder for quarantined rows.
         notify_deadline: seconds that one message may take.
         notify_cooldown: seconds in which failures like the first are counted instead of sent.

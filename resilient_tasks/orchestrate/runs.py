@@ -57,8 +57,8 @@ def _text(record: logging.LogRecord) -> str:
         return record.getMessage()
     line: dict[str, Any] = record.msg
     if "event.name" in line:
-        attempt = line.get("attempt", 1)
-        return str(line["event"]) if attempt == 1 else f"{line['event']} [attempt {attempt}]"
+        told = attempt if (attempt := line.get("attempt", 1)) > 1 and "attempt" not in line["event"] else None
+        return f"{line['event']} [attempt {told}]" if told else str(line["event"])
     more = " ".join(f"{name}={value!r}" for name, value in line.items() if name not in _SAID)
     return f"{line.get('event')} {more}".rstrip()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -76,6 +76,8 @@ class Fallback(Policy):
         if self.timeout is not None:
             positive_seconds(self.timeout, "Fallback(timeout=...)")
         if self.on is not None:
+            if isinstance(self.on, Iterator):  # it could be read once only, and each failure asks
+                object.__setattr__(self, "on", tuple(self.on))
             matcher(self.on, "Fallback(on=...)")
 
     @property

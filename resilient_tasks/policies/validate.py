@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from resilient_tasks.core import checks, events, settings
@@ -57,6 +58,7 @@ class Validate(Policy):
     max_invalid: float | None = None
     min_rows: int | None = None
     quarantine: Quarantine | str | None = None
+    _subject: str = field(default="result", kw_only=True, repr=False)
 
     def __post_init__(self) -> None:
         if self.input is None and self.output is None:
@@ -87,6 +89,10 @@ class Validate(Policy):
             parts.append(replace(self, input=None))
         return tuple(parts)
 
+    def of_stand_in(self) -> Validate:
+        """Return this policy for what a fallback gives: its bad rows are kept beside those of the result."""
+        return replace(self, _subject="stand-in")
+
     def check(self, fn: Callable[..., Any]) -> None:
         super().check(fn)
         if self.input is not None:
@@ -105,7 +111,7 @@ class Validate(Policy):
         if self.output is None or isinstance(outcome, Failed):
             return outcome
         try:
-            good = self._judge(call, outcome.value, self.output, "result")
+            good = self._judge(call, outcome.value, self.output, self._subject)
         except Exception as error:
             return Failed(error)
         return Degraded(good, outcome.because) if isinstance(outcome, Degraded) else Ok(good, outcome.attempts)
@@ -143,7 +149,11 @@ class Validate(Policy):
         if self.min_rows is not None and report.rows < self.min_rows:
             problem = f"{call.operation}: {what} has {report.rows} rows; at least {self.min_rows} were expected"
             raise InvalidData(problem, report=report)
-        return self._without_the_bad(call, frame, parts, schema, what) if report.invalid else parts.good
+        if report.invalid:
+            return self._without_the_bad(call, frame, parts, schema, what)
+        if call.attempt > 1 and self.on_invalid == "quarantine":
+            self._keep(call, parts, schema, what)  # what an earlier attempt put there is in use now
+        return parts.good
 
     def _without_the_bad(self, call: Call, frame: Any, parts: Split[Any], schema: Any, what: str) -> Any:
         report = parts.report
@@ -164,15 +174,17 @@ class Validate(Policy):
             done = {"raise": "refused", "drop": "dropped", "warn": "let pass"}[self.on_invalid]
             call.emit(events.RowsInvalid, action="refused" if refused else done, **about)
             return
-        batch = f"{call.work.id}-{what.partition(' ')[2].strip(chr(39)) or 'result'}"
-        context = {**events.run_ids(), "call": call.work.id}
-        path = self._quarantine().write(parts, operation=call.operation, batch=batch, schema=schema, context=context)
+        path = self._keep(call, parts, schema, what)
         action = "batch refused, bad rows quarantined" if refused else "quarantined"
         call.emit(events.RowsQuarantined, action=action, path=str(path), **about)
 
-    def _quarantine(self) -> Quarantine:
+    def _keep(self, call: Call, parts: Split[Any], schema: Any, what: str) -> Path | None:
         place = self.quarantine or settings.current.quarantine
-        return place if isinstance(place, Quarantine) else Quarantine(place)
+        quarantine = place if isinstance(place, Quarantine) else Quarantine(place)
+        # Of one call and one of its frames: a later attempt replaces what an earlier one put there.
+        batch = f"{call.work.id}-{what.removeprefix('argument ').strip(chr(39))}"
+        context = {**events.run_ids(), "call": call.work.id}
+        return quarantine.write(parts, operation=call.operation, batch=batch, schema=schema, context=context)
 
     def _options(self) -> dict[str, Any]:
         names = ("input", "output", "on_invalid", "on_schema_error", "max_invalid", "min_rows", "quarantine")

@@ -67,7 +67,9 @@ def test_what_remains_is_never_negative(resilient_clock):
     assert fetch() == 0
 
 
-@pytest.mark.parametrize("inner", [{}, {"retry": 3}, {"deadline": 600}, {"timeout": Timeout(600, "cooperative")}], ids=str)
+@pytest.mark.parametrize(
+    "inner", [{}, {"retry": 3}, {"deadline": 600}, {"timeout": Timeout(600, "cooperative")}], ids=str
+)
 def test_a_call_inside_inherits_what_limits_the_call_around_it(drive, inner, resilient_clock):
     decorated = drive(remaining, **inner).decorated
 

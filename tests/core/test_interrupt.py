@@ -224,6 +224,12 @@ class TestInTheMainThread:
         assert len(rings) <= 3
         assert signal.getsignal(signal.SIGALRM) is signal.SIG_IGN
 
+    def test_a_ring_that_comes_after_the_work_has_ended_does_nothing(self):
+        timer = interrupt._Timer(0)
+        timer.armed = False
+        timer._ring(signal.SIGALRM, None)
+        assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
 
 class TestInAWorkerThread:
     @pytest.fixture
@@ -400,7 +406,7 @@ class TestInAnEventLoop:
     def test_work_that_blocks_the_loop_is_told_as_not_stopped(self):
         @resilient(timeout=0.05)
         async def blocks():
-            time.sleep(0.1)
+            time.sleep(0.1)  # noqa: ASYNC251  # blocking is what this one is about
             return "late"
 
         error = asyncio.run(blocks.outcome()).error

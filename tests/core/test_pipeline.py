@@ -142,7 +142,9 @@ def test_a_failed_call_is_told_once_with_its_kind(drive, resilient_events):
 
 class TestExplain:
     def test_it_lists_the_policies_outermost_first(self):
-        decorated = resilient(timeout=2, retry=3, fallback=sorted, deadline=60, policies=[Chaos(fault=OSError)])(max)
+        decorated = resilient(
+            timeout=2, retry=3, fallback=sorted, deadline=60, policies=[Chaos(fault=OSError)], idempotent=True
+        )(max)
         assert explain(decorated).splitlines() == [
             "1. fallback: sorted",
             "2. deadline: 60 s for all attempts and waits",
@@ -180,7 +182,10 @@ class TestExplain:
             ((Retry(), Deadline(9)), "every attempt gets the whole deadline again"),
             ((Retry(), Fallback(value=0)), "nothing is ever retried"),
             ((Deadline(9), Fallback(value=0)), "no time may be left for the fallback"),
-            ((Chaos(fault=OSError), Timeout(1)), "chaos stands outside timeout; the usual order is the other way round"),
+            (
+                (Chaos(fault=OSError), Timeout(1)),
+                "chaos stands outside timeout; the usual order is the other way round",
+            ),
         ],
     )
     def test_it_names_what_is_unusual_about_the_order_and_what_that_costs(self, policies, remark):

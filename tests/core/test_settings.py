@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from resilient_tasks import PolicyError, Retry
+from resilient_tasks import Fallback, PolicyError, Retry
 from resilient_tasks.core import settings
 from resilient_tasks.core.settings import Settings
 
@@ -75,8 +75,9 @@ def test_switched_off_a_decorated_function_runs_bare(drive, flaky, own_settings,
     assert (resilient_clock.waits, resilient_events) == ([], [])
 
 
-def test_switched_off_an_outcome_is_still_an_outcome(drive, flaky, own_settings):
-    call = drive(flaky(KeyError("first")), fallback=lambda: "unused")
+def test_switched_off_an_outcome_is_of_a_success_only(drive, flaky, own_settings):
+    call = drive(flaky(KeyError("first")), fallback=Fallback(value="unused", on=KeyError))
     own_settings(enabled=False)
-    assert isinstance(call.outcome().error, KeyError)
+    with pytest.raises(KeyError, match="first"):
+        call.outcome()
     assert call.outcome("again").value == "again"

@@ -56,7 +56,7 @@ class MemoryStoreMachine(RuleBasedStateMachine):
         assert [self.store.get(key) for key in "ab"] == [self.expected(key) for key in "ab"]
 
 
-MemoryStoreMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=20, deadline=None)
+MemoryStoreMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
 TestMemoryStore = MemoryStoreMachine.TestCase
 
 

@@ -1,6 +1,7 @@
 """The virtual clock and the record of events, as tests use them."""
 
 import asyncio
+import contextlib
 import threading
 
 import pytest
@@ -63,7 +64,7 @@ def test_no_wait_of_any_thread_is_lost():
 def test_a_clock_is_in_use_for_the_length_of_its_block():
     with use_clock(VirtualClock(start=5)):
         assert now() == 5
-        with pytest.raises(KeyError), use_clock(VirtualClock(start=9)):
+        with contextlib.suppress(KeyError), use_clock(VirtualClock(start=9)):
             assert now() == 9
             raise KeyError
         assert now() == 5

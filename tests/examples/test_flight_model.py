@@ -10,12 +10,14 @@ from dataclasses import replace
 
 import data
 import figure
+import figure_panels
 import headline
 import model
 import pandas as pd
 import pytest
 import registry
 import schema
+from matplotlib.figure import Figure
 from pandera.errors import SchemaErrors
 from summary import Month, RunSummary
 
@@ -43,7 +45,14 @@ def fitted(january, planes):
 
 @pytest.fixture
 def month():
-    return Month("2013-07", True, True, 16.3, 9.8, 9.1, "", 29425, 28200, 1125, 100, (), {"503": 2, "reset": 1})
+    faults = {
+        "index": (),
+        "planes": (),
+        "page 1": ("status 503", "no answer"),
+        "page 2": (),
+        "page 10": ("status 503",),
+    }
+    return Month("2013-07", True, True, 16.3, 9.8, 9.1, "", 29425, 28200, 1125, 100, (), faults)
 
 
 @pytest.fixture
@@ -178,7 +187,9 @@ def test_training_on_nothing_is_refused_with_a_sentence(january, planes):
 def opened(tmp_path_factory, fitted):
     """A registry that two worker threads opened at the same time, while it was new, and the versions they made."""
     shared = registry.Registry(tmp_path_factory.mktemp("models") / "registry")
-    with ThreadPoolExecutor(2) as pool:
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as pool:
+        # It reads the files of every installed package, only to warn: two seconds, and no part of what is tested.
+        patch.setattr("mlflow.utils.environment.warn_dependency_requirement_mismatches", lambda _: None)
         versions = list(pool.map(lambda month: shared.register(fitted, month, {"rmse": 10.9}), ["2013-01", "2013-02"]))
     return shared, versions
 
@@ -225,6 +236,34 @@ def test_a_month_balances_only_if_every_row_is_accounted_for(month, report):
     assert not replace(report, months=(month, replace(month, used=0))).balances
 
 
+def test_faults_are_counted_by_cause_over_all_pages(month, report):
+    assert month.faults == {"status 503": 2, "no answer": 1}
+    assert report.faults == 6
+
+
+def test_every_fault_is_one_mark_in_the_cell_of_its_month_and_page_in_the_order_served(report):
+    axes = Figure().add_subplot()
+
+    figure_panels.faults_by_page(axes, report)
+
+    pages = [label.get_text() for label in axes.get_xticklabels()]
+    assert pages == ["1", "2", "10", "planes", "index"], "pages by number, not by letter"
+    assert len(axes.lines) == report.faults
+    july = sorted((line.get_xdata()[0], line.get_marker()) for line in axes.lines if line.get_ydata()[0] == 0)
+    first, second, on_page_ten = (shape for _, shape in july)
+    assert first == on_page_ten != second, "a cause has one shape, and no other cause has it"
+
+
+def test_a_cell_is_outlined_only_where_a_fallback_answered(report):
+    axes = Figure().add_subplot()
+
+    figure_panels.faults_by_page(axes, report)
+
+    (cell,) = (cell for cell in axes.patches if cell.get_linewidth())
+    planes = axes.get_xticks()[3]
+    assert (cell.get_x() + cell.get_width() / 2, cell.get_y() + cell.get_height() / 2) == pytest.approx((planes, 1))
+
+
 def test_the_headline_claims_no_more_than_the_numbers_do(month, report):
     assert headline.headline(report) == "6 faults, 1 of 2 months trained, no row lost"
     worse = replace(report, months=(replace(month, used=1),), failed=2)
@@ -235,12 +274,12 @@ def test_the_headline_claims_no_more_than_the_numbers_do(month, report):
     assert said.endswith("rows unaccounted for in 1 month")
 
 
-def test_the_picture_is_a_png_of_1600_by_1000_pixels(tmp_path, report):
+def test_the_picture_is_a_png_of_1600_by_1280_pixels(tmp_path, report):
     figure.draw(report, tmp_path / "report.png")
 
     header = (tmp_path / "report.png").read_bytes()[:24]
     assert header.startswith(b"\x89PNG")
-    assert struct.unpack(">II", header[16:]) == (1600, 1000)
+    assert struct.unpack(">II", header[16:]) == (1600, 1280)
 
 
 def test_the_svg_is_one_described_element_and_the_same_for_the_same_report(report):
@@ -254,7 +293,13 @@ def test_the_svg_is_one_described_element_and_the_same_for_the_same_report(repor
 
 def test_a_run_in_which_nothing_worked_can_still_be_drawn(tmp_path, month):
     nothing = replace(
-        month, trained=False, promoted=False, frozen_rmse=None, champion_rmse=None, challenger_rmse=None, faults={}
+        month,
+        trained=False,
+        promoted=False,
+        frozen_rmse=None,
+        champion_rmse=None,
+        challenger_rmse=None,
+        faults_by_page={},
     )
 
     figure.draw(RunSummary(1, (nothing,), {}, 0, 0, 0, 0.0), tmp_path / "empty.png")

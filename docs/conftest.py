@@ -1,0 +1,111 @@
+# ruff: noqa: INP001 - no package: pytest and Sphinx look for these files here
+"""Every Python block of these pages, and of the README, is a test.
+
+A page is one namespace, run from top to bottom in an empty folder and on a virtual clock, which the blocks know as
+`clock`: waits pass at once. Blocks of the page on testing may also hold a test function; it is called with fixtures.
+"""
+
+import doctest
+import inspect
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sybil import Example, Sybil
+from sybil.evaluators.python import PythonEvaluator
+from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser
+from sybil.sybil import SybilCollection
+from sybil.typing import Parser
+
+from resilient_tasks.core import failures, settings, store
+from resilient_tasks.testing import VirtualClock, use_clock
+
+DOCS = Path(__file__).resolve().parent
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+FIXTURES = ("resilient_clock", "resilient_events", "resilient_api", "resilient_slack", "resilient_prefect")
+
+Namespace = dict[str, Any]
+
+
+def _begin(namespace: Namespace) -> None:
+    """Give a page a folder, a clock, a store and settings of its own."""
+    namespace["_after"] = after = ExitStack()
+    folder = after.enter_context(tempfile.TemporaryDirectory())
+    after.callback(os.chdir, Path.cwd())
+    os.chdir(folder)
+    patch = after.enter_context(pytest.MonkeyPatch.context())
+    patch.setattr(settings, "current", settings.Settings())
+    patch.setattr(store, "store", store.MemoryStore())
+    patch.setattr(failures, "_registered", list(failures._registered))  # noqa: SLF001 - a page teaches it new kinds
+    namespace["clock"] = VirtualClock()
+    after.enter_context(use_clock(namespace["clock"]))
+
+
+def _begin_with_prefect(namespace: Namespace) -> None:
+    """As `_begin`; and what tasks persist goes into the page's folder, not into the home of whoever runs this."""
+    from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings  # noqa: PLC0415 - seconds to import
+
+    _begin(namespace)
+    storage = temporary_settings({PREFECT_LOCAL_STORAGE_PATH: str(Path.cwd() / "storage")})
+    namespace["_after"].enter_context(storage)
+
+
+def _end(namespace: Namespace) -> None:
+    namespace["_after"].close()
+
+
+class _RunTests(PythonEvaluator):
+    """Runs a block, and then the test function that it defines."""
+
+    def __call__(self, example: Example) -> None:
+        known = set(example.namespace)
+        super().__call__(example)
+        tests = [name for name in example.namespace if name.startswith("test_") and name not in known]
+        if len(tests) > 1:
+            msg = f"one test a block, for each block gets fresh fixtures: {', '.join(tests)}"
+            raise ValueError(msg)
+        for name in tests:
+            test = example.namespace[name]
+            test(**{parameter: example.namespace[parameter] for parameter in inspect.signature(test).parameters})
+
+
+def _pages(
+    folder: Path,
+    *patterns: str,
+    begin: Callable[[Namespace], None] = _begin,
+    parser: Parser | None = None,
+    fixtures: Sequence[str] = (),
+    excludes: Sequence[str] = (),
+) -> Sybil:
+    return Sybil(
+        parsers=[parser or PythonCodeBlockParser(doctest_optionflags=FLAGS)],
+        path=str(folder),
+        patterns=patterns,
+        excludes=excludes,
+        setup=begin,
+        teardown=_end,
+        fixtures=fixtures,
+    )
+
+
+_plain = _pages(DOCS, "*.md", excludes=["prefect.md", "testing.md"])
+_prefect = _pages(DOCS, "prefect.md", begin=_begin_with_prefect, fixtures=["resilient_prefect"])
+_testing = _pages(
+    DOCS, "testing.md", begin=_begin_with_prefect, parser=CodeBlockParser("python", _RunTests()), fixtures=FIXTURES
+)
+_readme = _pages(DOCS.parent, "README.md", begin=_begin_with_prefect, fixtures=["resilient_prefect"])
+
+pytest_collect_file = SybilCollection((_plain, _prefect, _testing)).pytest()
+
+
+class _Readme:
+    pytest_collect_file = staticmethod(_readme.pytest())
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Collect the README too: it lies above this folder, where a conftest's own hook does not reach."""
+    config.pluginmanager.register(_Readme(), "resilient-readme")

@@ -1,0 +1,50 @@
+"""Names of checks as sentences: pandera's `in_range(5, 1000)` is "not in 5 to 1000" to whoever reads a report."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable
+from typing import Any
+
+_RULE = re.compile(r"(?P<column>.+?: )?(?P<check>\w+)\((?P<arguments>.*)\)", re.DOTALL)
+# What is wrong with a value that fails the check. "{0}" is the check's first argument.
+_WRONG = {
+    "equal_to": "not {0}",
+    "not_equal_to": "is {0}",
+    "greater_than": "not above {0}",
+    "greater_than_or_equal_to": "below {0}",
+    "less_than": "not below {0}",
+    "less_than_or_equal_to": "above {0}",
+    "in_range": "not in {0} to {1}",
+    "isin": "not one of {0}",
+    "notin": "one of {0}",
+    "str_matches": "not like {0}",
+    "str_contains": "nowhere like {0}",
+    "str_startswith": "does not start with {0}",
+    "str_endswith": "does not end with {0}",
+    "str_length": "length not in {0} to {1}",
+}
+
+
+def in_words(reason: str) -> str:
+    """Say what a row was refused for: "air_time: in_range(5, 1000)" becomes "air_time: not in 5 to 1000".
+
+    A reason that names no check of pandera's own, such as "dest: is null", stays as it is.
+    """
+    found = _RULE.fullmatch(reason)
+    if found is None or found["check"] not in _WRONG:
+        return reason
+    try:
+        arguments = ast.literal_eval(f"({found['arguments']},)")
+    except (ValueError, SyntaxError):
+        return reason  # an argument that is no literal, such as a timestamp
+    if None in arguments:
+        return reason  # a range with one end open
+    return (found["column"] or "") + _WRONG[found["check"]].format(*map(_plain, arguments))
+
+
+def _plain(argument: Any) -> str:
+    if isinstance(argument, Iterable) and not isinstance(argument, str):
+        return ", ".join(map(str, argument))
+    return str(argument)

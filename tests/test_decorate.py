@@ -1,0 +1,375 @@
+"""From keywords to a pipeline: shorthands, what is refused, merging, and what stays of the function."""
+
+import asyncio
+import functools
+import inspect
+import math
+import warnings
+
+import pandera.pandas as pa
+import pytest
+
+from resilient_tasks import (
+    Chaos,
+    Console,
+    Deadline,
+    Failed,
+    Fallback,
+    Ok,
+    Pipeline,
+    Policy,
+    PolicyError,
+    Retry,
+    TimedOut,
+    Timeout,
+    Validate,
+    explain,
+    resilient,
+)
+from resilient_tasks.decorate import plan_of
+from resilient_tasks.notify.policy import Notify
+
+SCHEMA = pa.DataFrameSchema({"n": pa.Column(int)})
+
+
+def fetch(month="07"):
+    """Fetch a month."""
+    return month
+
+
+def policies_of(decorated):
+    return plan_of(decorated).pipeline.policies
+
+
+class TestShorthands:
+    @pytest.mark.parametrize(
+        ("options", "kind", "attribute", "value"),
+        [
+            ({"retry": 5}, Retry, "attempts", 5),
+            ({"timeout": 20}, Timeout, "seconds", 20),
+            ({"deadline": 0.5}, Deadline, "seconds", 0.5),
+            ({"validate": SCHEMA}, Validate, "output", SCHEMA),
+            ({"fallback": fetch}, Fallback, "use", fetch),
+        ],
+    )
+    def test_a_bare_value_stands_for_the_policy(self, options, kind, attribute, value):
+        (policy,) = policies_of(resilient(**options)(fetch))
+        assert type(policy) is kind
+        assert getattr(policy, attribute) == value
+
+    def test_a_policy_is_taken_as_it_is(self):
+        retry = Retry(attempts=9)
+        assert policies_of(resilient(retry=retry)(fetch)) == (retry,)
+
+    def test_one_channel_or_several_make_a_notify(self):
+        for channels in (Console(), [Console(), Console()], Notify(Console())):
+            (policy,) = policies_of(resilient(notify=channels)(fetch))
+            assert type(policy) is Notify
+
+    def test_none_is_as_good_as_left_out(self):
+        nothing = dict.fromkeys(("retry", "timeout", "deadline", "validate", "fallback", "notify"))
+        assert policies_of(resilient(**nothing)(fetch)) == ()
+
+    def test_bare_it_decorates_too(self):
+        assert resilient(fetch)("06") == "06"
+        assert resilient()(fetch)("06") == "06"
+
+
+async def astand_in(month="07"):
+    return month
+
+
+def generator(month="07"):
+    yield month
+
+
+async def agenerator(month="07"):
+    yield month
+
+
+BAD = [
+    ({"retry": 0}, r"Retry\(attempts=...\) counts every attempt, the first included, so it is 1 or more, not 0"),
+    ({"retry": True}, "so it is 1 or more, not True"),
+    ({"retry": Retry}, "so it is 1 or more, not <class"),
+    ({"timeout": -1}, r"Timeout\(seconds\) is a number of seconds above 0, not -1"),
+    ({"timeout": "20"}, "is a number of seconds above 0, not '20'"),
+    ({"deadline": 0}, r"Deadline\(seconds\) is a number of seconds above 0, not 0"),
+    (
+        {"fallback": astand_in},
+        r"fetch is sync and its fallback astand_in is async: .* Make the fallback a plain function",
+    ),
+    ({"fallback": {}}, r"fallback=\{\} has no branch"),
+    ({"fallback": "x"}, r"not 'x'; a value is Fallback\(value=...\)"),
+    ({"fallback": {"TimedOut": fetch}}, "a fallback's key takes kinds, exception types"),
+    ({"fallback": {TimedOut: 7}}, "is a function of the call's arguments, not 7"),
+    ({"validate": dict}, "A schema is a pandera DataFrameSchema or a DataFrameModel"),
+    ({"validate": {"n": int}}, "A schema is a pandera DataFrameSchema or a DataFrameModel"),
+    ({"notify": "#ml-alerts"}, r"notify takes channels such as Slack\(channel='#ml-alerts'\)"),
+    ({"notify": Console}, "notify takes channels such as"),
+    ({"policies": [Retry(), Retry()]}, "retry is given twice"),
+    ({"retry": 3, "policies": [Retry()]}, "retry is given twice, .* one of them is too many"),
+    ({"policies": [5]}, r"made of policies such as Retry\(...\), not of 5"),
+    ({"policies": [Retry]}, "made of policies such as Retry"),
+    ({"policies": Retry()}, r"policies=\[Retry\(...\)\] takes several policies"),
+    ({"policies": Pipeline(Retry()), "timeout": 3}, r"keeps its own order, so it stands alone: move Timeout"),
+    ({"retries": 3}, "unknown keyword 'retries': the policies' keywords are retry, deadline"),
+]
+
+
+class TestWhatIsRefused:
+    @pytest.mark.parametrize(("options", "sentence"), BAD, ids=lambda value: str(value)[:60])
+    def test_it_fails_at_decoration_with_a_sentence_that_says_what_to_do(self, options, sentence):
+        with pytest.raises(PolicyError, match=sentence):
+            resilient(**options)(fetch)
+
+    def test_a_fraction_above_one(self):
+        with pytest.raises(PolicyError, match=r"is a fraction from 0 to 1, such as 0.05 for five in a hundred, not 7"):
+            resilient(validate=Validate(output=SCHEMA, on_invalid="drop", max_invalid=7))(fetch)
+
+    @pytest.mark.parametrize("function", [generator, agenerator])
+    @pytest.mark.parametrize(
+        ("options", "why"), [({"retry": 3}, "run it again from its first item"), ({"timeout": 3}, "only its creation")]
+    )
+    def test_a_generator_function(self, function, options, why):
+        with pytest.raises(PolicyError, match=rf"is a generator function: .*{why}.*Let it return a list"):
+            resilient(**options)(function)
+
+    @pytest.mark.parametrize("what", [5, "fetch", Retry(attempts=2), None])
+    def test_what_is_no_function(self, what):
+        with pytest.raises(PolicyError, match=r"takes a function, not .*: options are given by keyword"):
+            resilient(retry=2)(what)
+
+    def test_the_error_is_a_type_error_and_a_value_error(self):
+        assert issubclass(PolicyError, TypeError)
+        assert issubclass(PolicyError, ValueError)
+
+
+class TestStacking:
+    def test_stacked_decorators_merge_into_one_pipeline(self, drive, flaky, resilient_clock, resilient_events):
+        inner = flaky(ConnectionError(), ConnectionError())
+        stacked = resilient(fallback=lambda: "stand-in")(drive(inner, retry=Retry(attempts=2, wait=1)).decorated)
+        assert [policy.slot for policy in policies_of(stacked)] == ["fallback", "retry"]
+        assert drive.run(stacked) == "stand-in"
+        assert {event.operation for event in resilient_events} == {"flaky"}
+        assert len({event.call for event in resilient_events}) == 1
+        assert "call.failed" not in resilient_events.names
+
+    def test_the_order_of_stacking_does_not_matter(self):
+        one = resilient(retry=3)(resilient(fallback=fetch)(fetch))
+        other = resilient(fallback=fetch)(resilient(retry=3)(fetch))
+        assert explain(one) == explain(other)
+
+    def test_the_same_policy_twice_is_refused(self):
+        with pytest.raises(PolicyError, match="retry is given twice"):
+            resilient(retry=3)(resilient(retry=5)(fetch))
+
+    def test_idempotence_is_of_the_function_whoever_says_it(self):
+        stacked = resilient(retry=3)(resilient(timeout=3, idempotent=True)(fetch))
+        assert plan_of(stacked).idempotent
+
+    def test_a_schema_of_one_decorator_holds_for_the_fallback_of_another(self):
+        import pandas as pd
+
+        stacked = resilient(fallback=lambda: pd.DataFrame({"n": ["x"]}))(resilient(validate=SCHEMA)(lambda: 1 / 0))
+        assert isinstance(stacked.outcome().error, ZeroDivisionError)
+        stacked = resilient(fallback=Fallback(lambda: pd.DataFrame({"n": ["x"]}), on=ZeroDivisionError))(
+            resilient(validate=SCHEMA)(lambda: 1 / 0)
+        )
+        assert "failed too: InvalidData" in stacked.outcome().error.__notes__[0]
+
+    def test_a_foreign_decorator_between_two_of_ours_stays_in_its_place(self, flaky, resilient_clock):
+        seen = []
+
+        def foreign(fn):
+            @functools.wraps(fn)
+            def wrapper(*args, **kwargs):
+                seen.append("foreign")
+                return fn(*args, **kwargs)
+
+            return wrapper
+
+        inner = flaky(ConnectionError(), ConnectionError())
+        stacked = resilient(fallback=lambda: "stand-in")(foreign(resilient(retry=Retry(attempts=3, wait=0))(inner)))
+        assert stacked() == "done"
+        assert (seen, inner.calls) == (["foreign"], 3)
+        assert [policy.slot for policy in policies_of(stacked)] == ["fallback"]
+
+    def test_a_foreign_wrapper_is_not_taken_for_ours(self):
+        @functools.wraps(resilient(retry=3)(fetch))
+        def foreign():
+            pass
+
+        assert plan_of(foreign) is None
+        with pytest.raises(TypeError, match="explain takes"):
+            explain(foreign)
+
+
+class TestWhatStaysOfTheFunction:
+    def test_name_doc_and_signature(self, drive):
+        decorated = drive(fetch, retry=3).decorated
+        assert (decorated.__name__, decorated.__doc__) == ("fetch", "Fetch a month.")
+        assert decorated.__module__ == __name__
+        assert str(inspect.signature(decorated)) == "(month='07')"
+        assert inspect.iscoroutinefunction(decorated) is drive.is_async
+
+    def test_a_method_is_bound_to_its_object(self):
+        class Api:
+            def __init__(self):
+                self.failures = 1
+
+            @resilient(retry=Retry(attempts=2, wait=0))
+            def fetch(self, month):
+                if self.failures:
+                    self.failures -= 1
+                    raise ConnectionError
+                return self, month
+
+            @classmethod
+            @resilient(retry=2)
+            def make(cls):
+                return cls
+
+            @staticmethod
+            @resilient(retry=2)
+            def plain(n):
+                return n
+
+        api = Api()
+        assert api.fetch("07") == (api, "07")
+        assert isinstance(Api.fetch.outcome(Api(), "06"), Ok)
+        assert plan_of(Api.fetch).operation == "Api.fetch"
+        assert (Api.make(), Api.plain(7)) == (Api, 7)
+
+    def test_an_operation_is_named_without_the_scaffolding_of_local_functions(self, resilient_events):
+        class Local:
+            def __call__(self):
+                raise KeyError
+
+        resilient(Local()).outcome()
+        assert resilient_events[0].operation == "Local"
+
+    def test_an_outcome_is_returned_instead_of_raised(self, drive, flaky):
+        call = drive(flaky(KeyError()), retry=3)
+        assert isinstance(call.outcome(), Failed)
+        assert call.outcome("x").value == "x"
+
+    def test_arguments_are_passed_as_given(self, drive):
+        def echo(*args, **kwargs):
+            return args, kwargs
+
+        for options in ({}, {"retry": 2}, {"deadline": 5}):
+            assert drive(echo, **options)(1, fn=2, self=3, work=4) == ((1,), {"fn": 2, "self": 3, "work": 4})
+
+
+class TestTheHotPath:
+    """Where no policy acts before the call, the function is called first."""
+
+    def test_a_call_inside_a_call_is_still_under_its_deadline(self, resilient_clock):
+        from resilient_tasks import remaining
+
+        inner = resilient(retry=2)(remaining)
+        assert resilient(deadline=9)(inner)() == 9
+        assert inner() == math.inf
+
+    def test_the_first_failure_counts_as_the_first_attempt(self, flaky, resilient_clock):
+        call = flaky(ConnectionError(), ConnectionError(), ConnectionError())
+        with pytest.raises(ConnectionError) as info:
+            resilient(retry=Retry(attempts=3, wait=1))(call)()
+        assert call.calls == 3
+        assert "after attempt 3" in info.value.__notes__[0]
+
+    def test_the_context_is_left_as_it_was_found(self, flaky):
+        from resilient_tasks import current_call
+
+        seen = []
+        decorated = resilient(fallback=Fallback(value=0, on=KeyError))(flaky(KeyError()))
+        decorated()
+        assert current_call() is None
+        resilient(retry=1)(lambda: seen.append(current_call().operation))()
+        assert seen == ["<lambda>"]
+        assert current_call() is None
+
+    def test_an_interrupt_leaves_the_context_as_it_was_found(self):
+        from resilient_tasks import current_call
+
+        def stop():
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            resilient(retry=2)(stop)()
+        assert current_call() is None
+
+
+class TestAWarningOfAbandonedAttempts:
+    def test_a_sync_function_with_timeout_and_retry_is_warned_of_where_it_is_decorated(self):
+        with pytest.warns(UserWarning, match=r"fetch is sync and has a timeout and a retry.*idempotent=True") as caught:
+            resilient(retry=3, timeout=5)(fetch)
+        assert caught[0].filename == __file__
+
+    def test_the_warning_points_at_the_user_for_stacked_decorators_too(self):
+        with pytest.warns(UserWarning, match="has a timeout and a retry") as caught:
+            resilient(resilient(retry=3, timeout=5)(fetch))
+        assert {warning.filename for warning in caught} == {__file__}
+
+    @pytest.mark.parametrize(
+        ("options", "function"),
+        [
+            ({"retry": 3, "timeout": 5, "idempotent": True}, fetch),
+            ({"retry": 3, "timeout": 5}, astand_in),
+            ({"retry": 3, "timeout": Timeout(5, enforce="cooperative")}, fetch),
+            ({"timeout": 5}, fetch),
+            ({"retry": 3}, fetch),
+        ],
+    )
+    def test_where_nothing_can_be_abandoned_and_tried_again_there_is_none(self, options, function):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            resilient(**options)(function)
+
+
+class TestPoliciesOfOnesOwn:
+    def test_a_policy_in_a_place_of_its_own_choosing(self, drive):
+        class Guard(Policy):
+            slot = "bulkhead"
+
+            async def around(self, call, proceed):
+                return await proceed(call)
+
+        call = drive(fetch, policies=[Guard()], retry=2)
+        assert call() == "07"
+        assert [policy.slot for policy in policies_of(call.decorated)] == ["retry", "bulkhead"]
+
+    def test_one_that_checks_output_checks_the_stand_in_too(self, drive):
+        class Shout(Policy):
+            slot = "validate output"
+
+            async def around(self, call, proceed):
+                outcome = await proceed(call)
+                return Ok(outcome.value.upper()) if isinstance(outcome, Ok) else outcome
+
+        def fail():
+            raise ConnectionError
+
+        assert drive(fail, policies=[Shout()], fallback=lambda: "stand-in")() == "STAND-IN"
+
+    def test_several_chaos_policies_may_be_given(self):
+        several = [Chaos(latency=1), Chaos(fault=OSError)]
+        assert policies_of(resilient(policies=several)(fetch)) == tuple(several)
+
+
+def test_an_async_function_may_be_called_many_times_at_once(resilient_clock):
+    attempts = []
+
+    @resilient(retry=Retry(attempts=2, wait=1))
+    async def once_again(n):
+        attempts.append(n)
+        await asyncio.sleep(0)
+        if attempts.count(n) < 2:
+            raise ConnectionError
+        return n
+
+    async def main():
+        return await asyncio.gather(*(once_again(n) for n in range(20)))
+
+    assert asyncio.run(main()) == list(range(20))
+    assert len(attempts) == 40
