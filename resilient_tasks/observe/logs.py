@@ -60,13 +60,18 @@ def formatter(*, json: bool = False, colors: bool = False) -> logging.Formatter:
         else structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
     )
     return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[structlog.stdlib.ExtraAdder(), structlog.stdlib.add_log_level],
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.TimeStamper(fmt="iso"),
-            structlog.stdlib.add_log_level,
             rendered,
-        ]
+        ],
     )
+
+
+def extra_of(record: logging.LogRecord) -> dict[str, Any]:
+    """Return what a log line of this library says besides its message."""
+    return {name: value for name, value in vars(record).items() if name not in _RESERVED}
 
 
 def get_logger(**bound: Any) -> Any:
@@ -78,10 +83,11 @@ def get_logger(**bound: Any) -> Any:
 def _structured() -> Any:
     import structlog  # noqa: PLC0415  # loads with the first log line
 
-    # Private to the library: `structlog.configure` would change the application's own loggers.
+    # Private to the library: `structlog.configure` would change the application's own loggers. The message stays text,
+    # and the rest becomes the record's extra attributes, so that an application's own handlers can read both.
     return structlog.wrap_logger(
         LOGGER,
-        processors=[_add_call, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[_add_call, _avoid_reserved, structlog.stdlib.render_to_log_kwargs],
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
@@ -93,3 +99,12 @@ def _add_call(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> Map
     if call is not None:
         found.update(operation=call.operation, attempt=call.attempt)
     return {**found, **line}
+
+
+_RESERVED = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+
+
+def _avoid_reserved(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """Rename what the standard library would refuse as an extra attribute, such as `name`."""
+    kept = {"event", "exc_info", "stack_info"}
+    return {f"{key}_" if key in _RESERVED - kept else key: value for key, value in line.items()}

@@ -105,8 +105,9 @@ def reported() -> Iterator[None]:
         with bus.listening(of_this_run):
             yield
     finally:
-        if seen:
-            _leave_artifact(RunReport(seen))
+        report = RunReport(seen)
+        if report.operations:
+            _leave_artifact(report)
 
 
 def _leave_artifact(report: RunReport) -> None:

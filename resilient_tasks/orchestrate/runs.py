@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
 
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import MissingContextError
@@ -49,18 +48,15 @@ class RunLogHandler(logging.Handler):
 
 
 # What Prefect's log line says already, or the sentence itself does.
-_SAID = {"event", "flow_run_id", "flow_run", "task_run_id", "task_run", "event.name", "call", "operation", "attempts"}
+_SAID = {"flow_run_id", "flow_run", "task_run_id", "task_run", "operation"}
 
 
 def _text(record: logging.LogRecord) -> str:
-    if not isinstance(record.msg, dict):
-        return record.getMessage()
-    line: dict[str, Any] = record.msg
-    if "event.name" in line:
-        told = attempt if (attempt := line.get("attempt", 1)) > 1 and "attempt" not in line["event"] else None
-        return f"{line['event']} [attempt {told}]" if told else str(line["event"])
-    more = " ".join(f"{name}={value!r}" for name, value in line.items() if name not in _SAID)
-    return f"{line.get('event')} {more}".rstrip()
+    text, extra = record.getMessage(), logs.extra_of(record)
+    if "event.name" not in extra:  # a user's own line
+        return " ".join([text, *(f"{name}={value!r}" for name, value in extra.items() if name not in _SAID)])
+    attempt = extra.get("attempt", 1)
+    return text if attempt == 1 or "attempt" in text else f"{text} [attempt {attempt}]"
 
 
 def connect() -> None:

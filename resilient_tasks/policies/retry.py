@@ -109,11 +109,10 @@ class Retry(Policy):
         return outcome if isinstance(outcome, Degraded | Failed) else Ok(outcome.value, attempt)
 
     def _exhausted(self, call: Call, outcome: Failed, reason: str, errors: Counter[str]) -> Failed:
+        if call.attempt == 1 and reason == _NOT_RETRIED:
+            return outcome  # nothing was tried, so nothing is given up
         call.emit(RetryExhausted, reason=reason, errors=dict(errors), **_about(outcome.error))
-        if call.attempt > 1 or reason != _NOT_RETRIED:
-            outcome.error.add_note(
-                f"{call.operation}: gave up after attempt {call.attempt} ({counted(errors)}): {reason}"
-            )
+        outcome.error.add_note(f"{call.operation}: gave up after attempt {call.attempt} ({counted(errors)}): {reason}")
         return outcome
 
     @property

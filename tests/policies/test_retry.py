@@ -209,8 +209,7 @@ class TestWhichFailures:
             drive(flaky(KeyError("mine")), retry=3)()
         assert not hasattr(info.value, "__notes__")
         assert clock.waits == []
-        (event,) = resilient_events.named("retry.exhausted")
-        assert event.reason == "not a failure to retry"
+        assert resilient_events.names == ["call.failed"]
 
     def test_an_error_that_is_not_retried_after_others_that_were_is_noted(self, drive, flaky):
         error = drive(flaky(ConnectionError(), KeyError()), retry=Retry(attempts=5, wait=0)).outcome().error

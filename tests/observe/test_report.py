@@ -1,0 +1,83 @@
+"""The run report, computed from events alone: worst first, and nothing claimed that no event tells."""
+
+import pytest
+
+from resilient_tasks import Fallback, Retry, RunReport, resilient
+
+
+@pytest.fixture
+def report(resilient_clock, resilient_events):
+    """The report of a run with one call each that failed, was degraded, recovered and went well."""
+
+    def failing(times, name):
+        met = []
+
+        def fetch():
+            met.append(1)
+            if len(met) <= times:
+                raise ConnectionError("a | b <c>")
+            return 1
+
+        fetch.__name__ = fetch.__qualname__ = name
+        return fetch
+
+    resilient(retry=Retry(attempts=3, wait=2))(failing(2, "recovers"))()
+    resilient(retry=Retry(attempts=2, wait=1), fallback=Fallback(value=0))(failing(9, "degrades"))()
+    resilient(retry=Retry(attempts=2, wait=1))(failing(9, "fails")).outcome()
+    resilient(retry=3)(failing(0, "goes_well"))()
+    return RunReport(resilient_events)
+
+
+def test_what_did_not_recover_is_named_first(report):
+    assert [operation.name for operation in report.operations] == ["fails", "degrades", "recovers"]
+    assert report.headline() == "1 failed, 1 degraded, 1 recovered"
+
+
+def test_retries_waits_and_errors_are_added_up(report):
+    recovers = report.operations[-1]
+    assert (recovers.retries, recovers.waited, dict(recovers.errors)) == (2, 4.0, {"ConnectionError": 2})
+    assert dict(report.operations[0].errors) == {"ConnectionError": 2}
+
+
+def test_the_text_is_a_table_for_a_terminal(report):
+    lines = report.text().splitlines()
+    assert lines[2].split() == [
+        "operation",
+        "failed",
+        "degraded",
+        "recovered",
+        "retries",
+        "waited",
+        "s",
+        "rows",
+        "out",
+        "errors",
+    ]
+    assert lines[4].split()[:6] == ["fails", "1", "0", "0", "1", "1.0"]
+
+
+def test_the_markdown_is_a_table_that_prefect_shows(report):
+    assert "| fails | 1 | 0 | 0 | 1 | 1.0 | 0 | ConnectionError ×2 |" in report.markdown()
+
+
+def test_the_html_escapes_what_it_shows(report):
+    assert "<td>fails</td>" in report.html()
+    assert "<c>" not in report.html()
+
+
+def test_an_abandoned_attempt_and_a_lost_alert_are_said(resilient_events):
+    from resilient_tasks.core.events import NotifyFailed, TimeoutExceeded, bus
+
+    bus.emit(TimeoutExceeded(operation="f", policy="timeout", limit=1.0, stopped=False, abandoned=True))
+    bus.emit(TimeoutExceeded(operation="f", policy="timeout", limit=1.0, stopped=False, abandoned=False))
+    bus.emit(NotifyFailed(operation="f", channel="slack", error_type="TimeoutError", message="hung"))
+    assert RunReport(resilient_events).remarks == (
+        "attempts abandoned, which may have run on: 1",
+        "attempts that overran their limit, and could not be interrupted: 1",
+        "alerts that reached nobody: 1",
+    )
+
+
+def test_of_no_events_it_reports_nothing():
+    assert RunReport([]).operations == ()
+    assert RunReport([]).headline() == "0 failed, 0 degraded, 0 recovered"
