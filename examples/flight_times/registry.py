@@ -39,6 +39,9 @@ _TRUSTED_TYPES = [
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
 ]
 _opening = Lock()
+# CPython 3.11 up to 3.11.8 raises SystemError where two threads parse source at once (gh-106905), and reading a model does:
+# numpy parses the header of each array.
+_reading = Lock()
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,8 @@ class Registry:
             if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
                 return None  # no model yet, or no alias yet
             raise
-        pipeline = mlflow.sklearn.load_model(found.source)
+        with _reading:
+            pipeline = mlflow.sklearn.load_model(found.source)
         return Champion(Model(pipeline), int(found.version), found.tags["month"])
 
     def register(self, model: Model, month: str, metrics: Mapping[str, float]) -> int:
@@ -82,12 +86,13 @@ class Registry:
             client.log_metric(run.info.run_id, name, value)
         with TemporaryDirectory() as folder:
             path = str(Path(folder, "model"))
-            mlflow.sklearn.save_model(
-                model.pipeline,
-                path,
-                pip_requirements=_requirements(),  # inferring them takes MLflow 10 to 20 s
-                skops_trusted_types=_TRUSTED_TYPES,
-            )
+            with _reading:  # saving reads what it wrote
+                mlflow.sklearn.save_model(
+                    model.pipeline,
+                    path,
+                    pip_requirements=_requirements(),  # inferring them takes MLflow 10 to 20 s
+                    skops_trusted_types=_TRUSTED_TYPES,
+                )
             client.log_artifacts(run.info.run_id, path, "model")
         client.set_terminated(run.info.run_id)
         source = f"{run.info.artifact_uri}/model"
