@@ -39,8 +39,8 @@ _TRUSTED_TYPES = [
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
 ]
 _opening = Lock()
-# CPython 3.11 up to 3.11.8 raises SystemError where two threads parse source at once (gh-106905), and reading a model does:
-# numpy parses the header of each array.
+# CPython 3.11 can raise SystemError where two threads parse source at once (gh-106905), and reading a model does: numpy
+# parses the header of each array.
 _reading = Lock()
 
 

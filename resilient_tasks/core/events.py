@@ -207,6 +207,9 @@ class NotifySent(Event):
     level: ClassVar[int] = logging.INFO
     channel: str
 
+    def sentence(self) -> str:
+        return f"told {self.channel}"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NotifySuppressed(Event):
@@ -216,6 +219,9 @@ class NotifySuppressed(Event):
     level: ClassVar[int] = logging.DEBUG
     channel: str
     suppressed: int
+
+    def sentence(self) -> str:
+        return f"did not tell {self.channel} again: {self.suppressed} since it was told"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

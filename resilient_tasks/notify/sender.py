@@ -7,6 +7,7 @@ drips costs its message, told by `notify.failed`, and never the task.
 from __future__ import annotations
 
 import atexit
+import contextvars
 import os
 import queue
 import threading
@@ -28,6 +29,8 @@ class _Letter:
     channel: Channel
     message: Message
     until: float
+    context: contextvars.Context
+    """That of the call, so that what becomes of the message is told in the log of its run."""
 
 
 @dataclass(slots=True)
@@ -46,7 +49,8 @@ _outgoing = _Outgoing()
 def post(channel: Channel, message: Message) -> None:
     """Have `message` sent to `channel` soon. Returns at once; what becomes of it is told by an event."""
     outgoing = _here()
-    letter = _Letter(channel, message, time.monotonic() + settings.current.notify_deadline)
+    until = time.monotonic() + settings.current.notify_deadline
+    letter = _Letter(channel, message, until, contextvars.copy_context())
     try:
         outgoing.letters.put_nowait(letter)
     except queue.Full:
@@ -90,7 +94,7 @@ def _deliver_all(outgoing: _Outgoing) -> None:
     while True:
         letter = outgoing.letters.get()
         try:
-            _deliver(letter)
+            letter.context.run(_deliver, letter)
         finally:
             outgoing.letters.task_done()
 
