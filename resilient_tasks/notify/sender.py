@@ -29,7 +29,7 @@ class _Letter:
     channel: Channel
     message: Message
     until: float
-    context: contextvars.Context
+    context: contextvars.Context = field(default_factory=contextvars.copy_context)
     """That of the call, so that what becomes of the message is told in the log of its run."""
 
 
@@ -50,7 +50,7 @@ def post(channel: Channel, message: Message) -> None:
     """Have `message` sent to `channel` soon. Returns at once; what becomes of it is told by an event."""
     outgoing = _here()
     until = time.monotonic() + settings.current.notify_deadline
-    letter = _Letter(channel, message, until, contextvars.copy_context())
+    letter = _Letter(channel, message, until)
     try:
         outgoing.letters.put_nowait(letter)
     except queue.Full:

@@ -64,8 +64,11 @@ SENTENCES = [
     ),
     (ChaosInjected(operation="f", fault="fault OSError"), "injected fault OSError"),
     (CallFailed(operation="f", **ABOUT), "failed with ConnectError: refused"),
-    (NotifySent(operation="f", channel="slack"), "notify.sent"),
-    (NotifySuppressed(operation="f", channel="slack", suppressed=4), "notify.suppressed"),
+    (NotifySent(operation="f", channel="slack"), "told slack"),
+    (
+        NotifySuppressed(operation="f", channel="slack", suppressed=4),
+        "did not tell slack again: 4 since it was told",
+    ),
     (
         NotifyFailed(operation="f", channel="slack", error_type="URLError", message="refused"),
         "could not notify slack: URLError: refused",

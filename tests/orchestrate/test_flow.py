@@ -101,6 +101,26 @@ class TestOnAServer:
         assert "refused by the host" in text
         assert "/runs/task-run/" in text
 
+    def test_what_became_of_an_alert_is_told_in_the_log_of_its_run(self, resilient_slack):
+        seen = []
+
+        class Seen(logging.Handler):
+            def emit(self, record):
+                seen.append((record.getMessage(), str(getattr(record, "task_run_id", None))))
+
+        @resilient_task(notify=Slack(webhook=resilient_slack.webhook_url), fallback=lambda: 1)
+        def told_of():
+            seen.append(("ran", runs.run_ids()["task_run_id"]))
+            raise ConnectionError("refused")
+
+        logging.getLogger("prefect.task_runs").addHandler(handler := Seen())
+        try:
+            told_of()
+            assert flush_messages()
+        finally:
+            logging.getLogger("prefect.task_runs").removeHandler(handler)
+        assert ("told_of: told slack", dict(seen)["ran"]) in seen
+
     def test_log_lines_reach_the_log_of_their_task_run_with_its_attempt(self, caplog):
         seen = []
 
