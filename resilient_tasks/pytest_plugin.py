@@ -24,7 +24,7 @@ _STARTUP = 120
 def resilient_clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[VirtualClock]:
     """A virtual clock: waits pass at once and are recorded in `.waits`. Counters and cool-downs start anew."""
     from resilient_tasks.core import store  # noqa: PLC0415  # the plugin loads in every pytest run: keep it light
-    from resilient_tasks.core.runtime import use_clock  # noqa: PLC0415
+    from resilient_tasks.core.clock import use_clock  # noqa: PLC0415
     from resilient_tasks.testing.clock import VirtualClock  # noqa: PLC0415
 
     # What is stored expires by the clock in use: no value may outlive the clock it was written by.

@@ -42,7 +42,7 @@ def test_the_clock_lets_waits_pass_at_once_and_counters_start_anew(suite):
             assert "notify.suppressed" not in resilient_events.names
 
         def test_the_clock_is_put_back():
-            from resilient_tasks.core.runtime import SystemClock, _clock
+            from resilient_tasks.core.clock import SystemClock, _clock
             assert isinstance(_clock, SystemClock)
     """).assert_outcomes(passed=3)
 

@@ -8,12 +8,13 @@ import os
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from resilient_tasks.core import runtime
+from resilient_tasks.core import clock
 from resilient_tasks.core.events import Event, Sink, bus
 
 if TYPE_CHECKING:
+    from resilient_tasks.core.interrupt import Overrun
     from resilient_tasks.core.outcome import Outcome
 
 Proceed = Callable[["Call"], Coroutine[Any, Any, "Outcome[Any]"]]
@@ -29,6 +30,23 @@ _process = uuid.uuid4().hex[:8]
 def _new_id() -> str:
     """Name a call so that no other call on any machine bears the name; the pid tells forked processes apart."""
     return f"{_process}-{os.getpid():x}-{next(_numbers):x}"
+
+
+#: How a limit is enforced, see `Timeout`.
+Enforce = Literal["auto", "cooperative"]
+
+
+class Runtime(Protocol):
+    """What a policy may await, besides `proceed`."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Let `seconds` pass."""
+
+    async def invoke(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Outcome[Any]:
+        """Call `fn`, and give what came of it. Only an `Exception` becomes `Failed`: everything above flies past."""
+
+    async def limit(self, call: Call, proceed: Proceed, seconds: float, enforce: Enforce) -> Outcome[Any] | Overrun:
+        """Proceed for at most `seconds`, and say where that did not end the work."""
 
 
 @dataclass(slots=True, eq=False)
@@ -48,7 +66,7 @@ class Work:
     fn: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
-    runtime: runtime.Runtime
+    runtime: Runtime
     idempotent: bool = False
     sinks: tuple[Sink, ...] = ()
     given: Outcome[Any] | None = None
@@ -90,7 +108,7 @@ class Call:
         return self.work.operation
 
     @property
-    def runtime(self) -> runtime.Runtime:
+    def runtime(self) -> Runtime:
         """How to wait and to invoke."""
         return self.work.runtime
 
@@ -127,7 +145,7 @@ class Call:
     def remaining(self) -> float:
         """Return the seconds until the work is to end, infinite where nothing limits it."""
         until = min(self.deadline, self.limited_until)
-        return until if until == NEVER else max(0.0, until - runtime.now())
+        return until if until == NEVER else max(0.0, until - clock.now())
 
     def emit(self, event: type[Event], **details: Any) -> None:
         """Tell the sinks what happened; nothing, if this call is fenced."""

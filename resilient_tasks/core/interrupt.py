@@ -11,18 +11,16 @@ import contextvars
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from resilient_tasks.core.clock import SLICE
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from resilient_tasks.core.call import Call, Proceed
     from resilient_tasks.core.outcome import Outcome
-
-# Not imported from `runtime`, which stands above: how often a waiting thread looks up, in seconds.
-_SLICE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +53,11 @@ def abandoned() -> tuple[Abandoned, ...]:
     return tuple(about for thread, about in list(_abandoned.items()) if thread.is_alive())
 
 
-async def by_cancelling(call: Call, proceed: Proceed, seconds: float) -> Outcome[Any] | Overrun:
+async def by_cancelling(work: Awaitable[Outcome[Any]], seconds: float) -> Outcome[Any] | Overrun:
     """Cancel the work at the limit. Code that blocks the event loop, or swallows the cancellation, is not stopped."""
     try:
         async with asyncio.timeout(seconds) as scope:
-            outcome = await proceed(call)
+            outcome = await work
     except TimeoutError:
         return Overrun(stopped=True)
     return Overrun(stopped=False) if scope.expired() else outcome
@@ -78,7 +76,7 @@ def signals_work_here() -> bool:
     return hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
 
 
-def by_signal(_call: Call, work: Callable[[], Outcome[Any]], seconds: float) -> Outcome[Any] | Overrun:
+def by_signal(work: Callable[[], Outcome[Any]], seconds: float) -> Outcome[Any] | Overrun:
     """Interrupt the work with SIGALRM at the limit. A handler and a timer that were there before keep their turn."""
     timer = _Timer(seconds)
     try:
@@ -141,7 +139,9 @@ class _Timer:
             self._wind()
 
 
-def by_leaving_a_thread(call: Call, work: Callable[[], Outcome[Any]], seconds: float) -> Outcome[Any] | Overrun:
+def by_leaving_a_thread(
+    work: Callable[[], Outcome[Any]], seconds: float, *, name: str, fence: Callable[[], None]
+) -> Outcome[Any] | Overrun:
     """Do the work in a thread of its own, and leave that thread behind at the limit, fenced.
 
     The thread sees this thread's context variables; what it writes to them is lost, and thread-locals start anew.
@@ -160,16 +160,16 @@ def by_leaving_a_thread(call: Call, work: Callable[[], Outcome[Any]], seconds: f
             _abandoned.pop(threading.current_thread(), None)
 
     context = contextvars.copy_context()
-    thread = threading.Thread(target=run, name=f"resilient:{call.operation}", daemon=True)
+    thread = threading.Thread(target=run, name=f"resilient:{name}", daemon=True)
     thread.start()
     try:
         finished = _wait(done, seconds)
     except BaseException:
-        call.fence()
+        fence()
         raise
     if not finished:
-        call.fence()
-        _abandoned[thread] = Abandoned(call.operation, thread.name, time.time())
+        fence()
+        _abandoned[thread] = Abandoned(name, thread.name, time.time())
         if done.is_set():  # it ended just now, before it was on the list
             _abandoned.pop(thread, None)
         return Overrun(stopped=False, abandoned=True)
@@ -180,7 +180,7 @@ def by_leaving_a_thread(call: Call, work: Callable[[], Outcome[Any]], seconds: f
 
 def _wait(done: threading.Event, seconds: float) -> bool:
     until = time.monotonic() + seconds
-    while not done.wait(max(0.0, min(_SLICE, until - time.monotonic()))):
+    while not done.wait(max(0.0, min(SLICE, until - time.monotonic()))):
         if time.monotonic() >= until:
             return done.is_set()
     return True

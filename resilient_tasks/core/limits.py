@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from resilient_tasks.core import runtime
+from resilient_tasks.core import clock
 from resilient_tasks.core.errors import DeadlineExceeded, TimedOut
 from resilient_tasks.core.events import TimeoutExceeded
 from resilient_tasks.core.interrupt import Overrun
 from resilient_tasks.core.outcome import Failed, Outcome
 
 if TYPE_CHECKING:
-    from resilient_tasks.core.call import Call, Proceed
+    from resilient_tasks.core.call import Call, Enforce, Proceed
 
 
-async def cut(
-    call: Call, proceed: Proceed, *, policy: str, seconds: float, enforce: runtime.Enforce = "auto"
-) -> Outcome[Any]:
+async def cut(call: Call, proceed: Proceed, *, policy: str, seconds: float, enforce: Enforce = "auto") -> Outcome[Any]:
     """Proceed for at most `seconds`, and never past the call's deadline.
 
     What exceeds the limit has failed, even if it then comes back with a result; only under `enforce="cooperative"`,
     where the function was asked to keep time itself, is a late result kept and the overrun merely reported.
     """
-    began = runtime.now()
+    began = clock.now()
     until = min(began + seconds, call.deadline)
     if until < began + seconds:
         policy, seconds = "deadline", max(0.0, until - began)
@@ -32,7 +30,7 @@ async def cut(
     outcome = await call.runtime.limit(attempt, proceed, seconds, enforce)
     if isinstance(outcome, Overrun):
         return _exceeded(call, policy, seconds, outcome)
-    if runtime.now() > until:
+    if clock.now() > until:
         late = _exceeded(call, policy, seconds, Overrun(stopped=False))
         return outcome if enforce == "cooperative" else late
     return outcome

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, ClassVar, Protocol, TypeVar, cast, runtime_checkable
 
 from resilient_tasks.core import call as calls
-from resilient_tasks.core import runtime
+from resilient_tasks.core import clock, runtime
 from resilient_tasks.core.call import NEVER, Call, Proceed, Work
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import CallFailed
@@ -138,7 +138,7 @@ class Pipeline:
         outer = calls.current_call()
         # What limits the call around this one limits this one as well.
         limits = (NEVER, NEVER) if outer is None else (outer.deadline, outer.limited_until)
-        call = Call(work, outer, 1, runtime.now(), *limits)
+        call = Call(work, outer, 1, clock.now(), *limits)
         try:
             outcome = await self._proceed(call)
         except Exception as error:  # a policy's own, or that of a predicate it was given

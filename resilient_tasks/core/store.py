@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Protocol
 
-from resilient_tasks.core import runtime
+from resilient_tasks.core import clock
 
 
 class StateStore(Protocol):
@@ -34,10 +34,10 @@ class MemoryStore:
 
     def get(self, key: str) -> bytes | None:
         value, expires = self._values.get(key, (None, 0.0))
-        return value if value is not None and runtime.now() < expires else None
+        return value if value is not None and clock.now() < expires else None
 
     def compare_and_set(self, key: str, old: bytes | None, new: bytes, *, ttl: float | None = None) -> bool:
-        expires = float("inf") if ttl is None else runtime.now() + ttl
+        expires = float("inf") if ttl is None else clock.now() + ttl
         with self._lock:
             if self.get(key) != old:
                 return False
@@ -53,7 +53,7 @@ def count(key: str, *, ttl: float | None = None) -> int:
     """Add one to the number under `key`, and return it: 1 the first time, and again `ttl` seconds after that."""
     while True:
         old = store.get(key)
-        now = runtime.now()
+        now = clock.now()
         number, ends = _parsed(old) if old is not None else (0, float("inf") if ttl is None else now + ttl)
         # The time runs from the first: a failure every minute must not hide behind itself for ever.
         left = None if ttl is None else max(1e-3, ends - now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from resilient_tasks.core import runtime
+from resilient_tasks.core import clock
 from resilient_tasks.core.checks import positive_seconds
 from resilient_tasks.core.pipeline import Policy
 
@@ -40,4 +40,4 @@ class Deadline(Policy):
         return f"deadline: {self.seconds:g} s for all attempts and waits"
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
-        return await proceed(call.due(runtime.now() + self.seconds))
+        return await proceed(call.due(clock.now() + self.seconds))

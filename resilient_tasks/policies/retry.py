@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
-from resilient_tasks.core import runtime
+from resilient_tasks.core import clock
 from resilient_tasks.core.errors import PolicyError, ResultRejected, TimedOut
 from resilient_tasks.core.events import RetryExhausted, RetryRecovered, RetryScheduled, RetryStarted, counted
 from resilient_tasks.core.failures import RETRIED_BY_DEFAULT, classify, retry_after
@@ -146,7 +146,7 @@ class Retry(Policy):
             return "no attempts left"
         if self.stop is not None and state is not None and self.stop(state):
             return f"{type(self.stop).__name__} said so"
-        if runtime.now() + delay >= call.deadline:
+        if clock.now() + delay >= call.deadline:
             return f"the next attempt, after {delay:.1f} s, would start past the deadline"
         return None
 
@@ -176,7 +176,7 @@ def _tenacity_state(call: Call, error: Exception, attempt: int) -> RetryCallStat
     state.attempt_number = attempt
     state.set_exception((type(error), error, error.__traceback__))
     # tenacity took the time of its own clock: ours may be a virtual one.
-    state.start_time, state.outcome_timestamp = call.started, runtime.now()
+    state.start_time, state.outcome_timestamp = call.started, clock.now()
     return state
 
 

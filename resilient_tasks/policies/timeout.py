@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
+from resilient_tasks.core.call import Enforce
 from resilient_tasks.core.checks import positive_seconds
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.limits import cut
 from resilient_tasks.core.pipeline import Policy
-from resilient_tasks.core.runtime import Enforce
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Proceed

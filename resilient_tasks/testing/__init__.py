@@ -6,7 +6,7 @@ Nothing but the standard library is imported. The pytest plugin hands these out 
 
 from __future__ import annotations
 
-from resilient_tasks.core.runtime import use_clock
+from resilient_tasks.core.clock import use_clock
 from resilient_tasks.notify.sender import flush as flush_messages
 from resilient_tasks.testing.clock import VirtualClock
 from resilient_tasks.testing.events import RecordedEvents

@@ -101,7 +101,7 @@ def test_a_limit_is_set_once_and_not_again_by_the_calls_inside(monkeypatch, resi
 
     limited = []
     by_signal = interrupt.by_signal
-    monkeypatch.setattr(interrupt, "by_signal", lambda *about: limited.append(about[2]) or by_signal(*about))
+    monkeypatch.setattr(interrupt, "by_signal", lambda *about: limited.append(about[1]) or by_signal(*about))
 
     @resilient(deadline=10)
     def outer():

@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from resilient_tasks.core.runtime import use_clock
+from resilient_tasks.core.clock import use_clock
 from resilient_tasks.core.store import MemoryStore, count
 from resilient_tasks.testing import VirtualClock
 
