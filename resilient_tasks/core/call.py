@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextvars
 import itertools
 import os
+import threading
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from resilient_tasks.core import clock
@@ -60,6 +61,7 @@ class Work:
         idempotent: a second attempt may start although an abandoned one may still run.
         sinks: hear of this call's events, after the sinks of the bus.
         given: an outcome that is there already, for the next invocation to return.
+        thread: the thread that waits for this work.
     """
 
     operation: str
@@ -70,6 +72,7 @@ class Work:
     idempotent: bool = False
     sinks: tuple[Sink, ...] = ()
     given: Outcome[Any] | None = None
+    thread: int = field(default_factory=threading.get_ident)
     _id: str = ""
 
     @property

@@ -42,6 +42,6 @@ def _exceeded(call: Call, policy: str, seconds: float, overrun: Overrun) -> Fail
     fate = "" if overrun.stopped else "; it was not stopped"
     if overrun.abandoned:
         fate += " and may still run in a thread that nobody waits for"
-    what = f"the {seconds:g} s left of its deadline" if policy == "deadline" else f"its {policy} of {seconds:g} s"
+    what = f"the {seconds:.3g} s left of its deadline" if policy == "deadline" else f"its {policy} of {seconds:g} s"
     message = f"{call.operation} exceeded {what}{fate}"
     return Failed(error(message, seconds=seconds, stopped=overrun.stopped, abandoned=overrun.abandoned))

@@ -136,9 +136,7 @@ class Pipeline:
     async def run(self, work: Work) -> Outcome[Any]:
         """Do `work` inside this pipeline."""
         outer = calls.current_call()
-        # What limits the call around this one limits this one as well.
-        limits = (NEVER, NEVER) if outer is None else (outer.deadline, outer.limited_until)
-        call = Call(work, outer, 1, clock.now(), *limits)
+        call = Call(work, outer, 1, clock.now(), *_inherited(outer, work))
         try:
             outcome = await self._proceed(call)
         except Exception as error:  # a policy's own, or that of a predicate it was given
@@ -158,6 +156,16 @@ def _told(call: Call, outcome: Outcome[Any]) -> Outcome[Any]:
         error = outcome.error
         call.emit(CallFailed, kind=classify(error).value, error_type=type(error).__name__, message=str(error))
     return outcome
+
+
+def _inherited(outer: Call | None, work: Work) -> tuple[float, float]:
+    """Return the deadline of the call around `work`, and until when somebody interrupts it there."""
+    if outer is None:
+        return NEVER, NEVER
+    if outer.work.thread == work.thread:
+        return outer.deadline, outer.limited_until
+    # Whoever interrupts the call around does not reach into another thread.
+    return min(outer.deadline, outer.limited_until), NEVER
 
 
 async def _invoke(call: Call) -> Outcome[Any]:

@@ -1,6 +1,7 @@
 """Ending work that takes too long, in each of the three ways, on real time: that is what these tests are about."""
 
 import asyncio
+import contextvars
 import signal
 import threading
 import time
@@ -456,3 +457,26 @@ def test_a_late_result_is_kept_under_a_cooperative_timeout_only(drive, resilient
 
     assert drive(late, timeout=Timeout(2, enforce="cooperative"))() == "late"
     assert isinstance(drive(late, timeout=Timeout(2)).outcome().error, TimedOut)
+
+
+def test_a_call_in_another_thread_is_cut_by_the_deadline_that_it_inherits():
+    release = threading.Event()
+    inner = resilient(retry=Retry(attempts=2, wait=0))(lambda: release.wait(20))
+    found = []
+
+    @resilient(deadline=0.2)
+    def outer():
+        context = contextvars.copy_context()
+        worker = threading.Thread(target=lambda: found.append(context.run(inner.outcome)))
+        worker.start()
+        worker.join(10)
+
+    began = time.monotonic()
+    outer.outcome()
+    until = time.monotonic() + 5
+    while not found and time.monotonic() < until:
+        threading.Event().wait(0.01)
+    took = time.monotonic() - began
+    release.set()
+    assert isinstance(found[0].error, DeadlineExceeded)
+    assert took < 2
