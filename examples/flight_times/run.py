@@ -45,7 +45,8 @@ def main() -> int:
     """Run the example, and return its exit code."""
     given = _arguments()
     out = given.out.resolve()
-    signal.signal(signal.SIGTERM, _as_ctrl_c)
+    for sign in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell starts background jobs with it ignored
+        signal.signal(sign, _as_ctrl_c)
     try:
         load_planes()  # the data package is there, or is not: said before anything starts
         _prepare(out, bare=given.bare)
