@@ -92,6 +92,9 @@ class RetryStarted(Event):
     level: ClassVar[int] = logging.DEBUG
     attempts: int | None
 
+    def sentence(self) -> str:
+        return f"attempt {self.attempt}{f' of {self.attempts}' if self.attempts else ''}"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryRecovered(Event):

@@ -6,9 +6,11 @@ the reason as its message, then `Retrying`, each through the function by which t
 
 from __future__ import annotations
 
+import functools
 import inspect
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -19,6 +21,7 @@ from prefect.results import ResultRecord  # type: ignore[attr-defined]  # its pu
 from prefect.transactions import get_transaction
 from prefect.utilities.asyncutils import run_coro_as_sync
 
+from resilient_tasks.core.errors import ResilienceError
 from resilient_tasks.core.events import Event, FallbackUsed, RetryRecovered, RetryScheduled, RetryStarted
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
 
@@ -33,6 +36,43 @@ except ImportError:  # pragma: no cover  # no released Prefect 3.8 lacks it
 
 class WordedState(State[Any]):
     """A final state whose words are ours. Whoever calls the task directly gets the data, as if no state were there."""
+
+
+class ReturnedFailureError(ResilienceError):
+    """A task's function returned a failed state that holds no exception."""
+
+
+_RETURNED = "__resilient_returned__"
+
+
+def raising_failed_states(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Have a failed state that `fn` returns count as a failed attempt, as it does for Prefect's own retries."""
+
+    def checked(result: Any) -> Any:
+        if not (isinstance(result, State) and result.is_failed()):
+            return result
+        error = result.data if isinstance(result.data, Exception) else ReturnedFailureError(result.message or "failed")
+        setattr(error, _RETURNED, result)
+        raise error
+
+    if inspect.iscoroutinefunction(fn):
+
+        @functools.wraps(fn)
+        async def awaiting(*args: Any, **kwargs: Any) -> Any:
+            return checked(await fn(*args, **kwargs))
+
+        return awaiting
+
+    @functools.wraps(fn)
+    def calling(*args: Any, **kwargs: Any) -> Any:
+        return checked(fn(*args, **kwargs))
+
+    return calling
+
+
+def _returned_by(error: Exception) -> State[Any] | None:
+    state = getattr(error, _RETURNED, None)
+    return state if isinstance(state, State) else None
 
 
 class StateSink:
@@ -51,8 +91,7 @@ class StateSink:
                 State(type=StateType.SCHEDULED, name="AwaitingRetry", message=event.sentence(), state_details=details)
             )
         elif isinstance(event, RetryStarted):
-            of = f" of {event.attempts}" if event.attempts else ""
-            self._enter(State(type=StateType.RUNNING, name="Retrying", message=f"attempt {event.attempt}{of}"))
+            self._enter(State(type=StateType.RUNNING, name="Retrying", message=event.sentence()))
         elif isinstance(event, RetryRecovered):
             self._recovered = event
         elif isinstance(event, FallbackUsed):
@@ -61,11 +100,13 @@ class StateSink:
     def worded(self, outcome: Outcome[Any]) -> Any:
         """Return what the task's body returns for `outcome`: its value, in a state where there is something to say.
 
+        A failed state that the function itself returned is handed on, as Prefect does.
+
         Raises:
-            Exception: the error of a failed outcome. A returned `Failed` would commit a transaction and be cached.
+            Exception: the error of a failed outcome. A state of ours in its place would commit a transaction.
         """
         if isinstance(outcome, Failed):
-            outcome.unwrap()
+            return _returned_by(outcome.error) or outcome.unwrap()
         remember(outcome)
         if isinstance(outcome, Degraded):
             _keep_out_of_the_cache()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
 from prefect import Task, tasks
@@ -18,7 +19,7 @@ from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
 from resilient_tasks.decorate import Plan, PolicyOptions
 from resilient_tasks.observe import logs
 from resilient_tasks.orchestrate import runs
-from resilient_tasks.orchestrate.states import StateSink, data_of, told_of
+from resilient_tasks.orchestrate.states import StateSink, data_of, raising_failed_states, told_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -184,6 +185,7 @@ def _body(plan: Plan) -> Callable[..., Any]:
     fn, run = plan.fn, plan.pipeline.run
     if not plan.pipeline.policies:
         return fn
+    inside = replace(plan, fn=raising_failed_states(fn))
     if plan.is_async:
 
         @functools.wraps(fn)
@@ -191,7 +193,7 @@ def _body(plan: Plan) -> Callable[..., Any]:
             if not settings.current.enabled:
                 return await fn(*args, **kwargs)
             sink = StateSink()
-            return sink.worded(await run(plan.work(args, kwargs, (sink,))))
+            return sink.worded(await run(inside.work(args, kwargs, (sink,))))
 
         return plan.owned_by(async_body)
 
@@ -200,6 +202,6 @@ def _body(plan: Plan) -> Callable[..., Any]:
         if not settings.current.enabled:
             return fn(*args, **kwargs)
         sink = StateSink()
-        return sink.worded(runtime.drive(run(plan.work(args, kwargs, (sink,)))))
+        return sink.worded(runtime.drive(run(inside.work(args, kwargs, (sink,)))))
 
     return plan.owned_by(body)

@@ -32,7 +32,7 @@ ABOUT = {"kind": "transient", "error_type": "ConnectError", "message": "refused"
 SENTENCES = [
     (RetryScheduled(operation="f", attempts=5, delay=4.12, **ABOUT), "attempt 1 of 5: ConnectError; waits 4.1 s"),
     (RetryScheduled(operation="f", attempts=None, delay=4.12, **ABOUT), "attempt 1: ConnectError; waits 4.1 s"),
-    (RetryStarted(operation="f", attempts=5), "retry.started"),
+    (RetryStarted(operation="f", attempt=2, attempts=5), "attempt 2 of 5"),
     (
         RetryRecovered(operation="f", attempt=3, attempts=5, errors={"ConnectError": 2}),
         "recovered on attempt 3 of 5 (ConnectError ×2)",

@@ -3,6 +3,7 @@
 import pytest
 from prefect import flow
 from prefect.states import Completed
+from prefect.states import Failed as Failure
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from resilient_tasks import Degraded, Failed, Fallback, Ok, Retry, TimedOut, outcome_of, resilient_task
@@ -142,6 +143,25 @@ def test_a_users_own_completed_state_is_handed_back_as_prefect_does():
 
     state = resilient_task(retry=2)(fetch)(return_state=True)
     assert (state.message, state.result()) == ("my words", 3)
+
+
+def test_a_failed_state_that_a_function_returns_is_a_failed_attempt(own):
+    calls = []
+
+    def fetch():
+        calls.append(1)
+        return Failure(data=ConnectionError("down"), message="my words") if len(calls) < 3 else "done"
+
+    _, outcome = run(resilient_task(retry=Retry(attempts=3, wait=1))(own(fetch)))
+    assert (outcome.value, outcome.attempts) == ("done", 3)
+
+
+def test_a_failed_state_that_stays_is_handed_on_with_the_users_words():
+    def fetch():
+        return Failure(message="my words")
+
+    state = resilient_task(retry=Retry(on=Exception, attempts=2, wait=1))(fetch)(return_state=True)
+    assert (state.is_failed(), state.message) == (True, "my words")
 
 
 def test_a_timeout_in_a_worker_thread_ends_when_it_says_and_publishes_nothing_afterwards(history, resilient_events):
