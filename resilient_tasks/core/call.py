@@ -61,7 +61,7 @@ class Work:
         idempotent: a second attempt may start although an abandoned one may still run.
         sinks: hear of this call's events, after the sinks of the bus.
         given: an outcome that is there already, for the next invocation to return.
-        thread: the thread that waits for this work.
+        thread: the thread that does this work, and that its limits interrupt.
     """
 
     operation: str

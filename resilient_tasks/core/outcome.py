@@ -63,11 +63,28 @@ class Failed:
 Outcome: TypeAlias = Ok[T_co] | Degraded[T_co] | Failed
 
 
+def let_go(error: Exception) -> None:
+    """Empty the finished frames through which `error` came up to here, so that none of them keeps it alive in a circle.
+
+    From Python 3.12 on, the frame that raised holds on to the frames that called it, also after these have ended, and
+    with them to what they had in their hands: the outcome, with the error, with the frame that raised. None of those is
+    part of the error's traceback, so nothing that a person reads is lost.
+    """
+    frame = error.__traceback__.tb_frame if error.__traceback__ else None
+    try:
+        while frame is not None:
+            frame.clear()
+            frame = frame.f_back
+    except RuntimeError:
+        pass  # this one is still running: it is the caller's
+
+
 def without_traceback(error: Exception) -> Exception:
     """Cut the frames off an error that outlives its call, so that it keeps no attempt's arguments alive.
 
     Its causes, its contexts and the errors of a group are cut off with it: each of them holds frames of its own.
     """
+    let_go(error)
     seen: set[int] = set()
     links: list[BaseException | None] = [error]
     while links:

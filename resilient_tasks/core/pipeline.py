@@ -15,7 +15,7 @@ from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import CallFailed
 from resilient_tasks.core.failures import classify
 from resilient_tasks.core.limits import cut
-from resilient_tasks.core.outcome import Failed, Outcome
+from resilient_tasks.core.outcome import Failed, Outcome, let_go
 
 T = TypeVar("T")
 
@@ -140,8 +140,11 @@ class Pipeline:
         try:
             outcome = await self._proceed(call)
         except Exception as error:  # a policy's own, or that of a predicate it was given
-            return _told(call, Failed(error))
-        return _told(call, outcome)
+            outcome = Failed(error)
+        try:
+            return _told(call, outcome)
+        finally:
+            del outcome  # see let_go
 
     async def _unwrapped(self, work: Work) -> Any:
         return (await self.run(work)).unwrap()
@@ -155,6 +158,7 @@ def _told(call: Call, outcome: Outcome[Any]) -> Outcome[Any]:
     if isinstance(outcome, Failed):
         error = outcome.error
         call.emit(CallFailed, kind=classify(error).value, error_type=type(error).__name__, message=str(error))
+        let_go(error)
     return outcome
 
 

@@ -7,8 +7,9 @@ back at once, because the sync runtime blocks instead of suspending. A policy th
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from resilient_tasks.core import clock, interrupt
 from resilient_tasks.core.call import Call, Enforce, Proceed, Runtime
@@ -37,6 +38,7 @@ class SyncRuntime:
             return await proceed(call)
 
         def work() -> Outcome[Any]:
+            call.work.thread = threading.get_ident()
             return drive(proceed(call))
 
         if interrupt.signals_work_here():
@@ -79,8 +81,7 @@ def drive(pipeline: Coroutine[Any, Any, T]) -> T:
     try:
         pipeline.send(None)
     except StopIteration as done:
-        result: T = done.value
-        return result
+        return cast("T", done.value)
     pipeline.close()
     msg = (
         "a policy suspended in a sync pipeline: policies await `proceed(call)` and `call.runtime` only."

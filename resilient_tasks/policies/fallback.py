@@ -129,7 +129,10 @@ class Fallback(Policy):
             error_type=type(error).__name__,
             message=str(error),
         )
-        return Degraded(stand_in.value, without_traceback(error))
+        try:
+            return Degraded(stand_in.value, without_traceback(error))
+        finally:
+            del outcome, error  # the frame that raised may hold on to this one
 
     def _chosen(self, error: Exception) -> tuple[bool, Callable[..., Any] | None]:
         if isinstance(self.use, Mapping):

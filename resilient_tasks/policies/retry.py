@@ -13,7 +13,7 @@ from resilient_tasks.core.errors import PolicyError, ResultRejected, TimedOut
 from resilient_tasks.core.events import RetryExhausted, RetryRecovered, RetryScheduled, RetryStarted, counted
 from resilient_tasks.core.failures import RETRIED_BY_DEFAULT, classify, retry_after
 from resilient_tasks.core.matching import On, matcher
-from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
+from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome, let_go
 from resilient_tasks.core.pipeline import Policy
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ class Retry(Policy):
             if reason is not None:
                 return self._exhausted(failed, outcome, reason, errors)
             failed.emit(RetryScheduled, attempts=self.attempts, delay=delay, **_about(outcome.error))
+            let_go(outcome.error)
             del outcome, state  # nothing may keep the failed attempt's arguments alive during the wait
             await call.runtime.sleep(delay)
             attempt += 1
