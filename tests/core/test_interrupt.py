@@ -54,7 +54,7 @@ class TestInTheMainThread:
 
         with pytest.raises(TimedOut) as info:
             slow()
-        assert took() < 1
+        assert took() < 3
         assert (info.value.stopped, info.value.abandoned, info.value.seconds) == (True, False, 0.1)
         (event,) = resilient_events.named("timeout.exceeded")
         assert (event.policy, event.limit, event.stopped, event.abandoned) == ("timeout", 0.1, True, False)
@@ -66,7 +66,7 @@ class TestInTheMainThread:
                 pass
 
         assert isinstance(spin.outcome().error, TimedOut)
-        assert took() < 1
+        assert took() < 3
 
     def test_the_works_own_cleanup_runs(self):
         cleaned = []
@@ -129,7 +129,7 @@ class TestInTheMainThread:
             inner()
 
         assert isinstance(outer.outcome().error, TimedOut)
-        assert took() < 1
+        assert took() < 3
         assert [event.operation.rpartition(".")[2] for event in resilient_events.named("timeout.exceeded")] == ["outer"]
 
     def test_the_outer_limit_still_holds_after_an_inner_one(self, took):
@@ -143,7 +143,7 @@ class TestInTheMainThread:
             time.sleep(5)
 
         assert isinstance(outer.outcome().error, TimedOut)
-        assert took() < 1
+        assert took() < 3
 
     def test_a_handler_and_a_timer_that_were_there_are_put_back(self, alarm):
         def handler(*_):
@@ -249,7 +249,7 @@ class TestInAWorkerThread:
             gate.wait(5)
 
         error = elsewhere(stuck)
-        assert took() < 1
+        assert took() < 3
         assert isinstance(error, TimedOut)
         assert (error.stopped, error.abandoned) == (False, True)
         assert "may still run in a thread" in str(error)
@@ -390,7 +390,7 @@ class TestInAnEventLoop:
         assert isinstance(error, TimedOut)
         assert error.stopped
         assert cancelled == [True]
-        assert took() < 1
+        assert took() < 3
 
     def test_work_that_swallows_the_cancellation_is_told_as_not_stopped(self):
         @resilient(timeout=0.05)
