@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from resilient_tasks.core import clock
+from resilient_tasks.core.errors import TimedOut
 from resilient_tasks.core.events import Event, Sink, bus
+from resilient_tasks.core.outcome import Failed, Outcome
 
 if TYPE_CHECKING:
     from resilient_tasks.core.interrupt import Overrun
-    from resilient_tasks.core.outcome import Outcome
 
 Proceed = Callable[["Call"], Coroutine[Any, Any, "Outcome[Any]"]]
 
@@ -34,7 +35,7 @@ def _new_id() -> str:
 
 
 #: How a limit is enforced, see `Timeout`.
-Enforce = Literal["auto", "cooperative"]
+Enforce = Literal["auto", "process", "cooperative"]
 
 
 class Runtime(Protocol):
@@ -137,6 +138,11 @@ class Call:
         work = replace(self.work, args=args, kwargs=kwargs, _id=self.work.id)
         return Call(work, self, self.attempt, self.started, self.deadline, self.limited_until)
 
+    def on(self, runtime: Runtime) -> Call:
+        """Return the call as one whose function is invoked by another runtime."""
+        work = replace(self.work, runtime=runtime, _id=self.work.id)
+        return Call(work, self, self.attempt, self.started, self.deadline, self.limited_until)
+
     def undue(self) -> Call:
         """Return the call without its own deadline and limit: for what has to happen after these have come."""
         return Call(self.work, self, self.attempt, self.started)
@@ -157,8 +163,10 @@ class Call:
             bus.emit(event(operation=self.operation, call=self.work.id, **details), *self.work.sinks)
 
     async def invoke(self) -> Outcome[Any]:
-        """Call the function itself."""
+        """Call the function itself. Work that nobody waits for any more begins no further attempt."""
         work = self.work
+        if self.fenced:
+            return Failed(TimedOut(f"{self.operation} was not called: its caller stopped waiting"))
         if (given := work.given) is not None:
             work.given = None
             return given

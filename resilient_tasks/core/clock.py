@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -31,15 +31,51 @@ class SystemClock:
     now = staticmethod(time.monotonic)
 
     def sleep(self, seconds: float) -> None:
+        check = _watch()
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
+            if check is not None:
+                check()
             time.sleep(min(left, SLICE))
 
     async def asleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+        check = _watch()
+        if check is None:  # cancelling the coroutine is all that can end it
+            await asyncio.sleep(seconds)
+            return
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            check()
+            await asyncio.sleep(min(left, SLICE))
 
 
+#: Raises once the run that it watches is cancelled.
+Check = Callable[[], None]
+
+
+def _unwatched() -> Check | None:
+    return None
+
+
+_watch: Callable[[], Check | None] = _unwatched
 _clock: Clock = SystemClock()
+
+
+def end_waits_by(watch: Callable[[], Check | None]) -> None:
+    """Have waits end early where their run is cancelled by a flag, since no exception reaches a waiting thread.
+
+    `watch()` is called where a wait begins. It returns a function that raises once that run is cancelled, or None where
+    nothing can cancel it so.
+    """
+    global _watch  # noqa: PLW0603  # one orchestrator a process
+    _watch = watch
+
+
+def check() -> None:
+    """Raise if the run of this context is cancelled: no attempt begins in it any more."""
+    cancelled = _watch()
+    if cancelled is not None:
+        cancelled()
 
 
 def now() -> float:

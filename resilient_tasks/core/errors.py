@@ -7,7 +7,10 @@
     ├── BulkheadFull        too many calls at once, and the queue is full
     ├── RateLimited         the rate limit has no token for this call
     ├── InvalidData         data did not satisfy its schema (also a ValueError)
-    └── ResultRejected      `Retry(on_result=...)` was satisfied by no attempt's result
+    ├── ProcessDied         the process that the function ran in ended by itself
+    ├── ResultRejected      `Retry(on_result=...)` was satisfied by no attempt's result
+    ├── UnobservedFailure   a flow's submitted task failed, and nobody looked at its future
+    └── DegradedRun         a call of the flow was degraded, and the flow is not to accept that
 
 A function's own error is never replaced by one of these: it reaches the caller with its own type and traceback, and a
 note that tells of the attempts.
@@ -64,6 +67,20 @@ class InvalidData(ResilienceError, ValueError):
         self.report = report
 
 
+class ProcessDied(ResilienceError):
+    """The process that a function ran in ended by itself, before the function did.
+
+    Attributes:
+        exitcode: what it gave as its exit code, or None if a signal ended it or nobody can tell.
+        signal: the number of the signal that killed it, or None. `SIGKILL` is often the kernel's, for want of memory.
+    """
+
+    def __init__(self, message: str, *, exitcode: int | None = None, signal: int | None = None) -> None:
+        super().__init__(message)
+        self.exitcode = exitcode
+        self.signal = signal
+
+
 class ResultRejected(ResilienceError):
     """No attempt returned a result that `Retry(on_result=...)` would accept.
 
@@ -74,6 +91,14 @@ class ResultRejected(ResilienceError):
     def __init__(self, message: str, *, result: object = None) -> None:
         super().__init__(message)
         self.result = result
+
+
+class UnobservedFailure(ResilienceError):
+    """Submitted tasks of a flow failed, and nobody looked: their results are missing without anybody knowing."""
+
+
+class DegradedRun(ResilienceError):
+    """Calls of a flow were degraded, and the flow was decorated with `fail_on_degraded=True`."""
 
 
 class PolicyError(TypeError, ValueError):

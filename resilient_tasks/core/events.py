@@ -127,17 +127,25 @@ class RetryExhausted(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TimeoutExceeded(Event):
-    """An attempt exceeded `limit` seconds. `stopped` tells whether the work was really interrupted."""
+    """An attempt exceeded `limit` seconds. `stopped` tells whether the work was really interrupted.
+
+    Where it was not, `reason` says why, if that is known; an attempt that was abandoned runs on in `thread`.
+    """
 
     name: ClassVar[str] = "timeout.exceeded"
     policy: str
     limit: float = _named("timeout.limit_s")
     stopped: bool
     abandoned: bool
+    thread: str = field(default="", metadata={"name": "thread.name"})
+    reason: str = field(default="", metadata={"name": "timeout.reason"})
 
     def sentence(self) -> str:
         fate = "stopped" if self.stopped else "not stopped"
-        return f"{self.policy} of {self.limit:g} s exceeded; {fate}{', still running' if self.abandoned else ''}"
+        why = f" ({self.reason})" if self.reason else ""
+        where = f" in the thread {self.thread}" if self.thread else ""
+        running = f", still running{where}" if self.abandoned else ""
+        return f"{self.policy} of {self.limit:g} s exceeded; {fate}{why}{running}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

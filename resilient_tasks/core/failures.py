@@ -22,6 +22,7 @@ from resilient_tasks.core.errors import (
     BulkheadFull,
     CircuitOpen,
     InvalidData,
+    ProcessDied,
     RateLimited,
     ResultRejected,
     TimedOut,
@@ -42,7 +43,7 @@ class Kind(Enum):
     PERMANENT = "permanent"
     """Will fail again: a refused request (4xx), a bug of our own. The kind of every error that nobody knows."""
     RESOURCE = "resource"
-    """This machine is out of memory, disk or file handles."""
+    """This machine is out of memory, disk or file handles; or the process that did the work has died."""
     REJECTED = "rejected"
     """Not tried at all: circuit open, bulkhead full, rate limit."""
 
@@ -64,6 +65,7 @@ _GRAVITY = (
 _BY_TYPE: dict[type[BaseException], Kind] = {
     TimedOut: Kind.TIMEOUT,
     InvalidData: Kind.MALFORMED,
+    ProcessDied: Kind.RESOURCE,
     ResultRejected: Kind.TRANSIENT,
     CircuitOpen: Kind.REJECTED,
     BulkheadFull: Kind.REJECTED,

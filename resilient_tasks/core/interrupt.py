@@ -1,13 +1,12 @@
-"""Three ways to end work that takes too long, and the truth about whether it ended.
+"""Ending work that takes too long, and the truth about whether it ended.
 
-Async work is cancelled. Sync work in the main thread is interrupted by a timer signal. Sync work in any other thread
-cannot be stopped by Python: the call returns on time, and the thread is left behind, fenced off and counted.
+Async work is cancelled. Sync work in the main thread is interrupted by a timer signal. For sync work in any other
+thread see `threads`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import signal
 import threading
 import time
@@ -15,12 +14,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from resilient_tasks.core.clock import SLICE
-
 if TYPE_CHECKING:
     from types import FrameType
 
     from resilient_tasks.core.outcome import Outcome
+
+
+#: An interrupt that comes so much later than its limit (seconds) did not come in time, and is not told as such.
+LATE = 0.25
+
+HELD = "it held the interpreter lock, and nothing could interrupt it"
+SWALLOWED = "it swallowed the interrupt"
+BLOCKED = "it blocked the event loop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,37 +35,38 @@ class Overrun:
     Attributes:
         stopped: the work was interrupted there.
         abandoned: nobody knows when it ends: its thread runs on.
+        thread: name of that thread.
+        reason: why the work was not interrupted in time, where that is known.
     """
 
     stopped: bool
     abandoned: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Abandoned:
-    """An attempt that runs on in a thread after its time was up. `since` is in unix seconds."""
-
-    operation: str
-    thread: str
-    since: float
-
-
-_abandoned: dict[threading.Thread, Abandoned] = {}
-
-
-def abandoned() -> tuple[Abandoned, ...]:
-    """Return the attempts of this process that were left behind and still run."""
-    return tuple(about for thread, about in list(_abandoned.items()) if thread.is_alive())
+    thread: str = ""
+    reason: str = ""
 
 
 async def by_cancelling(work: Awaitable[Outcome[Any]], seconds: float) -> Outcome[Any] | Overrun:
     """Cancel the work at the limit. Code that blocks the event loop, or swallows the cancellation, is not stopped."""
+    loop = asyncio.get_running_loop()
+    due = loop.time() + seconds
+    looked = due
+
+    def look() -> None:
+        nonlocal looked
+        looked = loop.time()
+
+    look_up = loop.call_at(due, look)
     try:
-        async with asyncio.timeout(seconds) as scope:
+        async with asyncio.timeout_at(due) as scope:
             outcome = await work
     except TimeoutError:
-        return Overrun(stopped=True)
-    return Overrun(stopped=False) if scope.expired() else outcome
+        blocked = looked - due > LATE  # the loop came round to its timers only then
+        return Overrun(stopped=not blocked, reason=BLOCKED if blocked else "")
+    finally:
+        look_up.cancel()
+    if scope.expired():
+        return Overrun(stopped=False, reason=SWALLOWED)
+    return Overrun(stopped=False, reason=BLOCKED) if loop.time() > due else outcome
 
 
 class _AlarmError(BaseException):
@@ -88,21 +94,28 @@ def by_signal(work: Callable[[], Outcome[Any]], seconds: float) -> Outcome[Any] 
     except _AlarmError as alarm:
         if alarm.timer is not timer:  # the limit of a call around this one
             raise
-        return Overrun(stopped=True)
+        held = timer.rang > seconds + LATE
+        return Overrun(stopped=not held, reason=HELD if held else "")
     finally:
         timer.hand_back()
-    return outcome
+    return Overrun(stopped=False, reason=SWALLOWED) if timer.rang else outcome
 
 
 class _Timer:
-    """The process's one interval timer, borrowed from whoever had it before."""
+    """A turn at the process's one interval timer, inside the turn of whoever has it already.
+
+    That is a timer of ours where limits nest, and anybody's otherwise (a flow's own timeout, a test's).
+    """
 
     def __init__(self, seconds: float) -> None:
         self.armed = True
-        self._started = time.monotonic()
+        self.rang = 0.0
         self._seconds = seconds
         self._theirs = signal.getsignal(signal.SIGALRM)
-        self._their_delay, self._their_interval = signal.getitimer(signal.ITIMER_REAL)
+        around = getattr(self._theirs, "__self__", None)
+        self._around = around if isinstance(around, _Timer) else None
+        self._their_delay, self._their_interval = (0.0, 0.0) if self._around else signal.getitimer(signal.ITIMER_REAL)
+        self._started = time.monotonic()
 
     def start(self) -> None:
         signal.signal(signal.SIGALRM, self._ring)
@@ -111,76 +124,45 @@ class _Timer:
     def hand_back(self) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, self._theirs)
-        if self._their_delay:
+        if self._around is not None:
+            self._around._wind()  # noqa: SLF001  # one of its own kind
+        elif self._their_delay:
             left = self._their_delay - self._elapsed()
             signal.setitimer(signal.ITIMER_REAL, max(1e-6, left), self._their_interval)
 
     def _elapsed(self) -> float:
         return time.monotonic() - self._started
 
-    def _wind(self) -> None:
-        due = self._seconds
+    def _left(self) -> float:
+        """Return the seconds until this timer, or one around it, has something to do."""
+        left = self._seconds - self._elapsed() if self.armed else float("inf")
+        if self._around is not None:
+            return min(left, self._around._left())  # noqa: SLF001  # one of its own kind
         if self._their_delay and callable(self._theirs):  # without a handler, theirs waits until it is handed back
-            due = min(due, self._their_delay)
-        signal.setitimer(signal.ITIMER_REAL, max(1e-6, due - self._elapsed()))
+            left = min(left, self._their_delay - self._elapsed())
+        return left
+
+    def _wind(self) -> None:
+        left = self._left()
+        signal.setitimer(signal.ITIMER_REAL, 0 if left == float("inf") else max(1e-6, left))
 
     def _ring(self, signum: int, frame: FrameType | None) -> None:
-        elapsed = self._elapsed()
-        if self._their_delay and elapsed >= self._their_delay and callable(self._theirs):
-            # A timer that repeats is due again; one that does not has had its turn.
-            self._their_delay = elapsed + self._their_interval if self._their_interval else 0.0
-            self._theirs(signum, frame)
-            anew, interval = signal.getitimer(signal.ITIMER_REAL)
-            if anew:  # ours has just run out: their handler set the timer for its next turn
-                self._their_delay, self._their_interval = self._elapsed() + anew, interval
-        if self.armed and elapsed >= self._seconds:
-            raise _AlarmError(self)
-        if self.armed:
+        try:
+            if self._around is not None:
+                self._around._ring(signum, frame)  # noqa: SLF001  # raises, if its time has come
+            elif self._their_delay and self._elapsed() >= self._their_delay and callable(self._theirs):
+                self._let_theirs_ring(self._theirs, signum, frame)
+            if self.armed and self._elapsed() >= self._seconds:
+                self.rang = self._elapsed()
+                self.armed = False  # it rings once: whoever swallows it is told as not stopped
+                raise _AlarmError(self)
+        finally:
             self._wind()
 
-
-def by_leaving_a_thread(
-    work: Callable[[], Outcome[Any]], seconds: float, *, name: str, fence: Callable[[], None]
-) -> Outcome[Any] | Overrun:
-    """Do the work in a thread of its own, and leave that thread behind at the limit, fenced.
-
-    The thread sees this thread's context variables; what it writes to them is lost, and thread-locals start anew.
-    """
-    results: list[Outcome[Any]] = []
-    raised: list[BaseException] = []
-    done = threading.Event()
-
-    def run() -> None:
-        try:
-            results.append(context.run(work))
-        except BaseException as error:  # raised again in the caller's thread
-            raised.append(error)
-        finally:
-            done.set()
-            _abandoned.pop(threading.current_thread(), None)
-
-    context = contextvars.copy_context()
-    thread = threading.Thread(target=run, name=f"resilient:{name}", daemon=True)
-    thread.start()
-    try:
-        finished = _wait(done, seconds)
-    except BaseException:
-        fence()
-        raise
-    if not finished:
-        fence()
-        _abandoned[thread] = Abandoned(name, thread.name, time.time())
-        if done.is_set():  # it ended just now, before it was on the list
-            _abandoned.pop(thread, None)
-        return Overrun(stopped=False, abandoned=True)
-    if raised:
-        raise raised.pop()
-    return results.pop()
-
-
-def _wait(done: threading.Event, seconds: float) -> bool:
-    until = time.monotonic() + seconds
-    while not done.wait(max(0.0, min(SLICE, until - time.monotonic()))):
-        if time.monotonic() >= until:
-            return done.is_set()
-    return True
+    def _let_theirs_ring(self, theirs: Callable[..., object], signum: int, frame: FrameType | None) -> None:
+        # A timer that repeats is due again; one that does not has had its turn.
+        self._their_delay = self._elapsed() + self._their_interval if self._their_interval else 0.0
+        theirs(signum, frame)
+        anew, interval = signal.getitimer(signal.ITIMER_REAL)
+        if anew:  # ours has just run out: their handler set the timer for its next turn
+            self._their_delay, self._their_interval = self._elapsed() + anew, interval

@@ -37,11 +37,24 @@ async def cut(call: Call, proceed: Proceed, *, policy: str, seconds: float, enfo
 
 
 def _exceeded(call: Call, policy: str, seconds: float, overrun: Overrun) -> Failed:
-    call.emit(TimeoutExceeded, policy=policy, limit=seconds, stopped=overrun.stopped, abandoned=overrun.abandoned)
+    call.emit(
+        TimeoutExceeded,
+        policy=policy,
+        limit=seconds,
+        stopped=overrun.stopped,
+        abandoned=overrun.abandoned,
+        thread=overrun.thread,
+        reason=overrun.reason,
+    )
     error = DeadlineExceeded if policy == "deadline" else TimedOut
-    fate = "" if overrun.stopped else "; it was not stopped"
-    if overrun.abandoned:
-        fate += " and may still run in a thread that nobody waits for"
     what = f"the {seconds:.3g} s left of its deadline" if policy == "deadline" else f"its {policy} of {seconds:g} s"
-    message = f"{call.operation} exceeded {what}{fate}"
+    message = f"{call.operation} exceeded {what}{_fate(overrun)}"
     return Failed(error(message, seconds=seconds, stopped=overrun.stopped, abandoned=overrun.abandoned))
+
+
+def _fate(overrun: Overrun) -> str:
+    if overrun.stopped:
+        return ""
+    why = f": {overrun.reason}" if overrun.reason else ""
+    runs_on = f"; it may still run, in the thread {overrun.thread} that nobody waits for" if overrun.abandoned else ""
+    return f"; it was not stopped{why}{runs_on}"

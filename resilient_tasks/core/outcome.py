@@ -50,6 +50,9 @@ class Failed:
         object.__setattr__(self, "error", error)
         object.__setattr__(self, "traceback", error.__traceback__)
 
+    def __reduce__(self) -> tuple[type[Failed], tuple[Exception]]:
+        return Failed, (self.error,)  # no traceback crosses into another process
+
     def unwrap(self) -> NoReturn:
         """Raise the error as it was when it was caught."""
         error, traceback = self.error, self.traceback

@@ -65,9 +65,14 @@ class Policy(Protocol):
         """Return the policies to put into their places in the canonical order: itself, as a rule."""
         return (self,)
 
+    def limit_of_stream(self, fn: Callable[..., Any]) -> float | None:  # noqa: ARG002  # some policies ask of which
+        """Return the seconds allowed for all items of the generator function `fn`; None: the policy cannot serve it."""
+        return None
+
     def check(self, fn: Callable[..., Any]) -> None:
-        """Raise `PolicyError` if the policy cannot serve `fn`. Asked once, at decoration; refuses a generator."""
-        if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        """Raise `PolicyError` if the policy cannot serve `fn`. Asked once, at decoration."""
+        is_stream = inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)
+        if is_stream and self.limit_of_stream(fn) is None:
             again = "would run it again from its first item" if self.repeats else "would surround only its creation"
             msg = (
                 f"{operation_of(fn)} is a generator function: {self.slot} {again}."
@@ -142,7 +147,7 @@ class Pipeline:
         except Exception as error:  # a policy's own, or that of a predicate it was given
             outcome = Failed(error)
         try:
-            return _told(call, outcome)
+            return told(call, outcome)
         finally:
             del outcome  # see let_go
 
@@ -154,7 +159,8 @@ class Pipeline:
         return Work(operation_of(fn), fn, args, kwargs, how)
 
 
-def _told(call: Call, outcome: Outcome[Any]) -> Outcome[Any]:
+def told(call: Call, outcome: Outcome[Any]) -> Outcome[Any]:
+    """Return `outcome` after telling the sinks, where the call failed."""
     if isinstance(outcome, Failed):
         error = outcome.error
         call.emit(CallFailed, kind=classify(error).value, error_type=type(error).__name__, message=str(error))
@@ -166,9 +172,10 @@ def _inherited(outer: Call | None, work: Work) -> tuple[float, float]:
     """Return the deadline of the call around `work`, and until when somebody interrupts it there."""
     if outer is None:
         return NEVER, NEVER
-    if outer.work.thread == work.thread:
+    by_cancelling = outer.runtime is runtime.ASYNC and work.runtime is not runtime.ASYNC
+    if outer.work.thread == work.thread and not by_cancelling:
         return outer.deadline, outer.limited_until
-    # Whoever interrupts the call around does not reach into another thread.
+    # Whoever interrupts the call around does not reach into another thread, nor into sync code that blocks its loop.
     return min(outer.deadline, outer.limited_until), NEVER
 
 

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar, cast
 
-from resilient_tasks.core import clock, interrupt
+from resilient_tasks.core import clock, interrupt, threads
 from resilient_tasks.core.call import Call, Enforce, Proceed, Runtime
 from resilient_tasks.core.outcome import Failed, Ok, Outcome
 
@@ -24,6 +24,7 @@ class SyncRuntime:
     async def sleep(self, seconds: float) -> None:
         if seconds > 0:  # time.sleep(0) alone costs more than a whole pipeline
             clock.sleep(seconds)
+        clock.check()
 
     async def invoke(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Outcome[Any]:
         try:
@@ -43,7 +44,7 @@ class SyncRuntime:
 
         if interrupt.signals_work_here():
             return interrupt.by_signal(work, seconds)
-        return interrupt.by_leaving_a_thread(work, seconds, name=call.operation, fence=call.fence)
+        return threads.by_leaving_a_thread(work, seconds, name=call.operation, fence=call.fence)
 
 
 class AsyncRuntime:
@@ -52,6 +53,7 @@ class AsyncRuntime:
     async def sleep(self, seconds: float) -> None:
         if seconds > 0:
             await clock.asleep(seconds)
+        clock.check()
 
     async def invoke(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Outcome[Any]:
         try:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from resilient_tasks.core import settings, store
+from resilient_tasks.core.call import NEVER
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import NotifySuppressed, run_ids
 from resilient_tasks.core.failures import classify
@@ -48,6 +49,9 @@ class Notify(Policy):
     @property
     def reacts_only(self) -> bool:
         return True
+
+    def limit_of_stream(self, fn: Callable[..., Any]) -> float:  # noqa: ARG002  # the same for every function
+        return NEVER
 
     def describe(self) -> str:
         return f"notify: {', '.join(channel.name for channel in self._channels)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -38,6 +39,9 @@ class Deadline(Policy):
 
     def describe(self) -> str:
         return f"deadline: {self.seconds:g} s for all attempts and waits"
+
+    def limit_of_stream(self, fn: Callable[..., Any]) -> float:  # noqa: ARG002  # the same for every function
+        return self.seconds
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         return await proceed(call.due(clock.now() + self.seconds))

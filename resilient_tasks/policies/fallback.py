@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from resilient_tasks.core.call import NEVER
 from resilient_tasks.core.checks import positive_seconds
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import FallbackUsed
@@ -87,6 +88,10 @@ class Fallback(Policy):
     def describe(self) -> str:
         names = ", ".join(_name(use) for use in self.functions()) or f"value {self.value!r}"
         return f"fallback: {names}"
+
+    def limit_of_stream(self, fn: Callable[..., Any]) -> float | None:
+        # Prefect words the end of an async generator itself: nobody would see that it is degraded.
+        return None if inspect.isasyncgenfunction(fn) else NEVER
 
     def check(self, fn: Callable[..., Any]) -> None:
         super().check(fn)

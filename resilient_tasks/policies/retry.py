@@ -98,10 +98,11 @@ class Retry(Policy):
             reason = self._why_stop(failed, outcome.error, delay, state)
             if reason is not None:
                 return self._exhausted(failed, outcome, reason, errors)
+            began = clock.now()
             failed.emit(RetryScheduled, attempts=self.attempts, delay=delay, **_about(outcome.error))
             let_go(outcome.error)
             del outcome, state  # nothing may keep the failed attempt's arguments alive during the wait
-            await call.runtime.sleep(delay)
+            await call.runtime.sleep(delay - (clock.now() - began))  # to tell the sinks takes its time, too
             attempt += 1
             call.attempted(attempt).emit(RetryStarted, attempts=self.attempts)
 
@@ -141,7 +142,7 @@ class Retry(Policy):
         if isinstance(error, TimedOut) and error.abandoned and not call.work.idempotent:
             return (
                 "the abandoned attempt may still run; idempotent=True allows another one beside it,"
-                " and an async function can really be stopped"
+                ' and Timeout(..., enforce="process") or an async function can really be stopped'
             )
         if self.attempts is not None and call.attempt >= self.attempts:
             return "no attempts left"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
@@ -9,7 +12,8 @@ from resilient_tasks.core.call import Enforce
 from resilient_tasks.core.checks import positive_seconds
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.limits import cut
-from resilient_tasks.core.pipeline import Policy
+from resilient_tasks.core.outcome import Failed
+from resilient_tasks.core.pipeline import Policy, operation_of
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Proceed
@@ -21,15 +25,18 @@ class Timeout(Policy):
     """End an attempt after `seconds`, and say whether the work really stopped.
 
     An async function is cancelled. A sync function in the main thread is interrupted by a timer signal. In any other
-    thread Python can stop nothing: the call returns on time, and the attempt is abandoned (`stopped=False`).
+    thread it is interrupted if it runs Python code; what waits there cannot be stopped: the call returns on time, and
+    the attempt is abandoned (`stopped=False`).
 
     Args:
         seconds: the limit for each attempt.
-        enforce: `"auto"` picks one of the ways above. `"cooperative"` interrupts nothing: the function stays on its
-            thread and asks `remaining()`; overrunning is reported, and a late result is kept.
+        enforce: `"auto"` picks one of the ways above. `"process"` runs a sync function in a child process, which is
+            killed at the limit with all that it has started. `"cooperative"` interrupts nothing: the function stays on
+            its thread and asks `remaining()`; overrunning is reported, and a late result is kept.
 
     Raises:
-        PolicyError: `seconds` is not a positive number, or `enforce` is not one of its words.
+        PolicyError: `seconds` is not a positive number, or `enforce` is not one of its words; at decoration, if
+            `enforce="process"` can do nothing for the function or on this system.
     """
 
     slot: ClassVar[str] = "timeout"
@@ -43,8 +50,36 @@ class Timeout(Policy):
             msg = f"Timeout(enforce=...) is one of {', '.join(get_args(Enforce))}, not {self.enforce!r}"
             raise PolicyError(msg)
 
+    def check(self, fn: Callable[..., Any]) -> None:
+        super().check(fn)
+        if self.enforce != "process":
+            return
+        if inspect.iscoroutinefunction(fn):
+            msg = f"{operation_of(fn)} is async, and can be cancelled where it is: drop enforce='process'"
+            raise PolicyError(msg)
+        if not hasattr(os, "fork"):
+            msg = "enforce='process' needs a system that can fork: use enforce='auto' here"
+            raise PolicyError(msg)
+
     def describe(self) -> str:
         return f"timeout: {self.seconds:g} s an attempt, enforce={self.enforce!r}"
 
+    def limit_of_stream(self, fn: Callable[..., Any]) -> float | None:  # noqa: ARG002  # the same for every function
+        return self.seconds if self.enforce == "auto" else None
+
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
+        if self.enforce == "process":
+            return await self._in_a_process(call, proceed)
         return await cut(call, proceed, policy="timeout", seconds=self.seconds, enforce=self.enforce)
+
+    async def _in_a_process(self, call: Call, proceed: Proceed) -> Outcome[Any]:
+        from resilient_tasks.processes.runtime import ProcessRuntime  # noqa: PLC0415  # for those who need it
+
+        runtime = ProcessRuntime(call.operation)
+        try:
+            runtime.prepare(call.work.fn, call.remaining())
+            return await cut(call.on(runtime), proceed, policy="timeout", seconds=self.seconds, enforce="process")
+        except Exception as error:
+            return Failed(error)
+        finally:
+            runtime.close()

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from resilient_tasks import Pipeline, Policy, Retry, Timeout, current_call, remaining, resilient
+from resilient_tasks.core import runtime
 
 COOPERATIVE = Timeout(4, enforce="cooperative")
 
@@ -137,7 +138,7 @@ class Spy(Policy):
         return await proceed(call)
 
 
-def test_nothing_is_told_of_a_fenced_call_or_of_what_descends_from_it(drive, resilient_clock, resilient_events):
+def test_nothing_is_told_or_begun_by_a_fenced_call_or_what_descends_from_it(drive, resilient_clock, resilient_events):
     calls = []
 
     def fail():
@@ -148,7 +149,7 @@ def test_nothing_is_told_of_a_fenced_call_or_of_what_descends_from_it(drive, res
     drive(fail, policies=Pipeline(spy, Retry(attempts=3, wait=1))).outcome()
     assert spy.seen[0].fenced
     assert resilient_events == []
-    assert (calls, resilient_clock.waits) == ([1], [])
+    assert (calls, resilient_clock.waits) == ([], [])
 
 
 def test_a_changed_copy_leaves_the_call_as_it_is():
@@ -159,5 +160,9 @@ def test_a_changed_copy_leaves_the_call_as_it_is():
     assert (other.work.args, other.attempt, other.deadline, other.limited_until) == ((3, 4), 2, 5, 6)
     assert (call.work.args, call.attempt, call.deadline, call.limited_until) == ((1, 2), 1, math.inf, math.inf)
     assert other.work.id == call.work.id
+    elsewhere = other.on(runtime.ASYNC)
+    assert (elsewhere.runtime, other.runtime, call.runtime) == (runtime.ASYNC, runtime.SYNC, runtime.SYNC)
+    assert (elsewhere.attempt, elsewhere.deadline, elsewhere.limited_until) == (2, 5, 6)
+    assert elsewhere.work.id == call.work.id
     free = other.undue()
     assert (free.deadline, free.limited_until, free.attempt) == (math.inf, math.inf, 2)

@@ -53,6 +53,12 @@ SENTENCES = [
         TimeoutExceeded(operation="f", policy="timeout", limit=0.5, stopped=False, abandoned=True),
         "timeout of 0.5 s exceeded; not stopped, still running",
     ),
+    (
+        TimeoutExceeded(
+            operation="f", policy="timeout", limit=0.5, stopped=False, abandoned=True, thread="f-1", reason="held"
+        ),
+        "timeout of 0.5 s exceeded; not stopped (held), still running in the thread f-1",
+    ),
     (FallbackUsed(operation="f", fallback="cached", **ABOUT), "degraded: cached stands in after ConnectError"),
     (
         RowsInvalid(operation="f", action="dropped", rows=12_000, invalid=1_500, reasons={}),

@@ -23,7 +23,16 @@ import requests
 import sqlalchemy.exc
 import urllib3.exceptions
 
-from resilient_tasks import CircuitOpen, InvalidData, Kind, ResultRejected, TimedOut, classify, register_kind
+from resilient_tasks import (
+    CircuitOpen,
+    InvalidData,
+    Kind,
+    ProcessDied,
+    ResultRejected,
+    TimedOut,
+    classify,
+    register_kind,
+)
 from resilient_tasks.core import failures
 from resilient_tasks.core.failures import describe, retry_after, status_of
 
@@ -160,6 +169,7 @@ ERRORS = {
         Exception(),
     ],
     Kind.RESOURCE: [
+        ProcessDied("killed", signal=9),
         MemoryError(),
         OSError(errno.ENOSPC, "No space left on device"),
         OSError(errno.EMFILE, "Too many open files"),

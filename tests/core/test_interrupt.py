@@ -1,7 +1,9 @@
 """Ending work that takes too long, in each of the three ways, on real time: that is what these tests are about."""
 
 import asyncio
+import contextlib
 import contextvars
+import itertools
 import signal
 import threading
 import time
@@ -9,7 +11,7 @@ import time
 import pytest
 
 from resilient_tasks import DeadlineExceeded, Failed, Ok, Retry, TimedOut, Timeout, resilient
-from resilient_tasks.core import interrupt
+from resilient_tasks.core import interrupt, threads
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is sync and has a timeout")
 
@@ -28,6 +30,11 @@ def elsewhere(function, *args):
     thread.start()
     thread.join()
     return results[0].value if isinstance(results[0], Ok) else results[0]
+
+
+def hold_the_interpreter_lock():
+    """Compute for about a second in one call into C that never lets go of the lock."""
+    sum(itertools.repeat(1, 100_000_000))
 
 
 @pytest.fixture
@@ -96,8 +103,14 @@ class TestInTheMainThread:
         error = stubborn.outcome().error
         assert isinstance(error, TimedOut)
         assert not error.stopped
-        assert "it was not stopped" in str(error)
-        assert [event.stopped for event in resilient_events.named("timeout.exceeded")] == [False]
+        assert str(error).endswith("it was not stopped: it swallowed the interrupt")
+        (event,) = resilient_events.named("timeout.exceeded")
+        assert (event.stopped, event.reason) == (False, interrupt.SWALLOWED)
+
+    def test_a_call_into_c_that_holds_the_interpreter_lock_is_told_as_not_stopped(self, took):
+        error = resilient(timeout=0.05)(hold_the_interpreter_lock).outcome().error
+        assert took() > 0.05 + interrupt.LATE
+        assert str(error).endswith(f"it was not stopped: {interrupt.HELD}")
 
     def test_an_error_of_the_work_itself_is_kept(self):
         @resilient(timeout=5)
@@ -131,6 +144,33 @@ class TestInTheMainThread:
         assert isinstance(outer.outcome().error, TimedOut)
         assert took() < 3
         assert [event.operation.rpartition(".")[2] for event in resilient_events.named("timeout.exceeded")] == ["outer"]
+
+    def test_the_outer_limit_ends_both_also_if_its_timer_runs_out_as_the_inner_call_begins(self, took, monkeypatch):
+        @resilient(timeout=2)
+        def inner():
+            time.sleep(5)
+
+        @resilient(timeout=0.1)
+        def outer():
+            monkeypatch.setattr(signal, "getitimer", lambda _: (0.0, 0.0))
+            inner()
+
+        assert isinstance(outer.outcome().error, TimedOut)
+        assert took() < 1.5
+
+    def test_the_inner_limit_still_holds_where_its_work_swallows_the_outer_interrupt(self, took):
+        @resilient(timeout=0.3)
+        def inner():
+            with contextlib.suppress(BaseException):
+                time.sleep(5)
+            time.sleep(5)
+
+        @resilient(timeout=0.1)
+        def outer():
+            inner()
+
+        assert not outer.outcome().error.stopped
+        assert took() < 3
 
     def test_the_outer_limit_still_holds_after_an_inner_one(self, took):
         @resilient(timeout=0.05)
@@ -239,6 +279,11 @@ class TestInAWorkerThread:
         gate = threading.Event()
         yield gate
         gate.set()
+        self.join()
+
+    @staticmethod
+    def join():
+        """Let the threads that were left behind come to their end."""
         for thread in threading.enumerate():
             if thread.name.startswith("resilient:"):
                 thread.join(5)
@@ -252,21 +297,91 @@ class TestInAWorkerThread:
         assert took() < 3
         assert isinstance(error, TimedOut)
         assert (error.stopped, error.abandoned) == (False, True)
-        assert "may still run in a thread" in str(error)
         (event,) = resilient_events.named("timeout.exceeded")
         assert (event.stopped, event.abandoned) == (False, True)
-        (about,) = interrupt.abandoned()
+        (about,) = threads.abandoned()
         assert about.operation.endswith("stuck")
-        assert about.thread.startswith("resilient:")
+        assert about.thread == event.thread == event.as_dict()["thread.name"]
+        assert about.thread in {thread.name for thread in threading.enumerate()}
+        assert f"it may still run, in the thread {about.thread} that nobody waits for" in str(error)
+        assert event.sentence().endswith(f"not stopped, still running in the thread {about.thread}")
         assert about.since == pytest.approx(time.time(), abs=2)
+
+    def test_work_that_computes_is_interrupted_in_its_thread(self, took, resilient_events):
+        cleaned = []
+
+        @resilient(timeout=0.1)
+        def spin():
+            try:
+                while True:
+                    pass
+            finally:
+                cleaned.append(True)
+
+        error = elsewhere(spin)
+        assert took() < 3
+        assert (error.stopped, error.abandoned) == (True, False)
+        assert cleaned == [True]
+        self.join()
+        assert threads.abandoned() == ()
+
+    def test_work_that_was_interrupted_is_tried_again_though_it_is_not_idempotent(self):
+        calls = []
+
+        @resilient(timeout=0.5, retry=Retry(attempts=2, wait=0))
+        def spin_once():
+            calls.append(1)
+            while len(calls) < 2:
+                pass
+            return "done"
+
+        assert elsewhere(spin_once) == "done"
+
+    def test_work_that_swallows_the_interrupt_and_goes_on_is_left_behind(self, gate):
+        @resilient(timeout=0.1)
+        def stubborn():
+            while not gate.is_set():
+                with contextlib.suppress(BaseException):
+                    while not gate.is_set():
+                        pass
+
+        error = elsewhere(stubborn)
+        assert (error.stopped, error.abandoned) == (False, True)
+
+    def test_work_that_waits_is_not_interrupted_behind_our_back_when_its_wait_is_over(self, gate):
+        went_on = threading.Event()
+
+        @resilient(timeout=0.1)
+        def stuck():
+            gate.wait(5)
+            for _ in range(1000):
+                pass
+            went_on.set()
+
+        assert elsewhere(stuck).abandoned
+        gate.set()
+        assert went_on.wait(5)  # as the error said: it may still run
+
+    def test_what_waits_for_an_inner_call_says_truly_that_the_inner_work_runs_on(self, gate, resilient_events):
+        @resilient(timeout=5)
+        def inner():
+            gate.wait(5)
+
+        @resilient(timeout=0.1)
+        def outer():
+            inner()
+
+        error = elsewhere(outer)
+        assert (error.stopped, error.abandoned) == (False, True)
+        assert any(about.thread in str(error) for about in threads.abandoned())
 
     def test_work_that_ended_is_no_longer_counted_as_abandoned(self, gate):
         elsewhere(resilient(timeout=0.05)(gate.wait))
         (thread,) = [thread for thread in threading.enumerate() if thread.name.startswith("resilient:")]
-        assert len(interrupt.abandoned()) == 1
+        assert len(threads.abandoned()) == 1
         gate.set()
         thread.join(5)
-        assert interrupt.abandoned() == ()
+        assert threads.abandoned() == ()
 
     def test_no_event_comes_from_abandoned_work(self, gate, resilient_events):
         ended = threading.Event()
@@ -289,6 +404,43 @@ class TestInAWorkerThread:
         assert ended.wait(5)
         assert resilient_events.names == before == ["timeout.exceeded", "call.failed"]
 
+    def test_an_attempt_that_abandoned_work_was_waiting_for_is_not_made(self, resilient_events):
+        calls = []
+
+        @resilient(retry=Retry(attempts=3, wait=0.15))
+        def inner():
+            calls.append(1)
+            raise ConnectionError
+
+        @resilient(timeout=0.05)
+        def outer():
+            inner()
+
+        assert isinstance(elsewhere(outer), TimedOut)
+        self.join()
+        assert calls == [1]
+        assert resilient_events.named("retry.started") == []
+
+    def test_no_resilient_call_begins_in_abandoned_work(self, gate, resilient_events):
+        calls, errors = [], []
+        inner = resilient(retry=3, fallback=lambda: calls.append("fallback"))(lambda: calls.append("inner"))
+
+        @resilient(timeout=0.05)
+        def outer():
+            gate.wait(5)
+            try:
+                inner()
+            except TimedOut as error:
+                errors.append(error)
+
+        assert isinstance(elsewhere(outer), TimedOut)
+        before = resilient_events.names
+        gate.set()
+        self.join()
+        assert calls == []
+        assert "its caller stopped waiting" in str(errors[0])
+        assert resilient_events.names == before
+
     def test_an_abandoned_attempt_is_not_followed_by_another(self, gate, resilient_clock, resilient_events):
         calls = []
 
@@ -305,7 +457,7 @@ class TestInAWorkerThread:
     def test_an_idempotent_operation_is_tried_again_beside_the_abandoned_attempt(self, gate, resilient_clock):
         calls = []
 
-        @resilient(timeout=0.05, retry=Retry(attempts=2, wait=1), idempotent=True)
+        @resilient(timeout=0.5, retry=Retry(attempts=2, wait=1), idempotent=True)
         def stuck_once():
             calls.append(1)
             return "done" if len(calls) > 1 else gate.wait(5)
@@ -335,6 +487,19 @@ class TestInAWorkerThread:
 
         assert isinstance(elsewhere(fail), error)
 
+    def test_each_thread_left_behind_has_a_name_of_its_own(self, gate, resilient_events):
+        stuck = resilient(timeout=0.05)(gate.wait)
+        elsewhere(stuck)
+        elsewhere(stuck)
+        first, second = (event.thread for event in resilient_events.named("timeout.exceeded"))
+        assert first != second
+        assert {first, second} == {about.thread for about in threads.abandoned()}
+
+    def test_a_call_into_c_that_holds_the_interpreter_lock_is_told_as_not_stopped(self):
+        error = elsewhere(resilient(timeout=0.05)(hold_the_interpreter_lock))
+        assert not error.stopped
+        assert interrupt.HELD in str(error)
+
     def test_a_deadline_abandons_as_a_timeout_does(self, gate):
         error = elsewhere(resilient(deadline=0.05)(gate.wait))
         assert isinstance(error, DeadlineExceeded)
@@ -358,20 +523,20 @@ class TestInAWorkerThread:
         def interrupted(*_):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(interrupt, "_wait", interrupted)
+        monkeypatch.setattr(threads, "_wait", interrupted)
         assert isinstance(elsewhere(outer), KeyboardInterrupt)
         gate.set()
         assert ended.wait(5)
         assert resilient_events == []
 
     def test_work_that_ends_just_as_it_is_abandoned_is_taken_off_the_list(self, monkeypatch):
-        def too_late(done, seconds):
+        def too_late(done, until):
             done.wait(5)
             return False
 
-        monkeypatch.setattr(interrupt, "_wait", too_late)
+        monkeypatch.setattr(threads, "_wait", too_late)
         assert isinstance(elsewhere(resilient(timeout=5)(lambda: "done")), TimedOut)
-        assert interrupt.abandoned() == ()
+        assert threads.abandoned() == ()
 
 
 class TestInAnEventLoop:
@@ -402,7 +567,7 @@ class TestInAnEventLoop:
 
         error = asyncio.run(stubborn.outcome()).error
         assert isinstance(error, TimedOut)
-        assert not error.stopped
+        assert str(error).endswith(f"it was not stopped: {interrupt.SWALLOWED}")
 
     def test_work_that_blocks_the_loop_is_told_as_not_stopped(self):
         @resilient(timeout=0.05)
@@ -412,7 +577,26 @@ class TestInAnEventLoop:
 
         error = asyncio.run(blocks.outcome()).error
         assert isinstance(error, TimedOut)
-        assert not error.stopped
+        assert str(error).endswith(f"it was not stopped: {interrupt.BLOCKED}")
+
+    def test_work_that_blocks_the_loop_far_past_its_limit_and_then_waits_is_told_as_not_stopped(self):
+        @resilient(timeout=0.05)
+        async def blocks():
+            time.sleep(0.1 + interrupt.LATE)  # noqa: ASYNC251  # blocking is what this one is about
+            await asyncio.sleep(5)
+
+        error = asyncio.run(blocks.outcome()).error
+        assert str(error).endswith(f"it was not stopped: {interrupt.BLOCKED}")
+
+    def test_a_cleanup_that_takes_its_time_does_not_count_as_blocking(self):
+        @resilient(timeout=0.05)
+        async def slow():
+            try:
+                await asyncio.sleep(5)
+            finally:
+                await asyncio.sleep(0.1 + interrupt.LATE)
+
+        assert asyncio.run(slow.outcome()).error.stopped
 
     def test_a_timeout_error_of_the_work_itself_is_not_taken_for_ours(self):
         @resilient(timeout=5)
@@ -445,9 +629,9 @@ def test_where_there_are_no_timer_signals_a_thread_is_left_behind(monkeypatch):
 
 def test_the_longest_wait_for_a_thread_is_cut_into_slices():
     done = threading.Event()
-    assert not interrupt._wait(done, 0.15)
+    assert not threads._wait(done, time.monotonic() + 0.15)
     done.set()
-    assert interrupt._wait(done, 0.15)
+    assert threads._wait(done, time.monotonic() + 0.15)
 
 
 def test_a_late_result_is_kept_under_a_cooperative_timeout_only(drive, resilient_clock):

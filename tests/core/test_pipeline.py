@@ -152,6 +152,10 @@ class TestExplain:
             "4. timeout: 2 s an attempt, enforce='auto'",
             "5. chaos: 100% of attempts, fault OSError, seed 0",
             "6. the function",
+            (
+                "· over a limit, the function is interrupted by a signal in the main thread;"
+                " in a worker thread the call returns, and what waits there runs on"
+            ),
         ]
 
     def test_it_says_what_each_policy_will_do(self):

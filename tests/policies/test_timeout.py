@@ -2,7 +2,7 @@
 
 import pytest
 
-from resilient_tasks import DeadlineExceeded, Failed, Ok, Pipeline, PolicyError, Retry, TimedOut, Timeout
+from resilient_tasks import DeadlineExceeded, Failed, Ok, Pipeline, PolicyError, Retry, TimedOut, Timeout, resilient
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is sync and has a timeout")
 
@@ -61,9 +61,58 @@ class TestCooperative:
         assert Pipeline(self.LIMIT).call(threading.current_thread) is threading.current_thread()
 
 
-@pytest.mark.parametrize("enforce", ["hard", None, "process"])
+class TestProcess:
+    """What happens in the process, and to it, is in tests/processes."""
+
+    LIMIT = Timeout(20, enforce="process")
+
+    def test_a_plain_function_runs_in_a_process_of_its_own(self):
+        import os
+
+        assert Pipeline(self.LIMIT).call(os.getpid) != os.getpid()
+
+    def test_a_function_that_is_too_slow_is_stopped(self, resilient_events):
+        import time
+
+        limit = Timeout(0.2, enforce="process")
+        error = resilient(timeout=limit)(time.sleep).outcome(60).error
+        assert (str(error), error.stopped) == ("sleep exceeded its timeout of 0.2 s", True)
+        event = resilient_events.named("timeout.exceeded")[0]
+        assert (event.policy, event.limit, event.stopped, event.abandoned) == ("timeout", 0.2, True, False)
+
+    def test_the_deadline_that_is_nearer_stops_it_too(self):
+        import time
+
+        error = resilient(timeout=self.LIMIT, deadline=0.2)(time.sleep).outcome(60).error
+        assert isinstance(error, DeadlineExceeded)
+        assert error.stopped
+
+    def test_async_functions_are_refused_at_decoration(self):
+        async def fetch(): ...
+
+        with pytest.raises(PolicyError, match="fetch is async, and can be cancelled where it is: drop enforce="):
+            resilient(timeout=self.LIMIT)(fetch)
+
+    def test_generators_are_refused_at_decoration(self):
+        def pages():
+            yield
+
+        with pytest.raises(PolicyError, match="pages is a generator function"):
+            resilient(timeout=self.LIMIT)(pages)
+
+    def test_a_system_that_cannot_fork_is_refused_at_decoration(self, monkeypatch):
+        monkeypatch.delattr("os.fork")
+        with pytest.raises(PolicyError, match="use enforce='auto' here"):
+            resilient(timeout=self.LIMIT)(len)
+
+    def test_a_retry_of_it_needs_no_word_about_idempotence(self, recwarn):
+        resilient(timeout=self.LIMIT, retry=3)(len)
+        assert not recwarn.list
+
+
+@pytest.mark.parametrize("enforce", ["hard", None, "thread"])
 def test_enforce_is_one_of_its_words(enforce):
-    with pytest.raises(PolicyError, match=r"Timeout\(enforce=...\) is one of auto, cooperative, not"):
+    with pytest.raises(PolicyError, match=r"Timeout\(enforce=...\) is one of auto, process, cooperative, not"):
         Timeout(1, enforce=enforce)
 
 

@@ -1,0 +1,154 @@
+"""Work in a thread of its own, which can be left behind: so that a call in a worker thread ends in time.
+
+What runs Python code there is interrupted by an exception that is raised in its thread. What waits inside of C, for a
+socket, a lock or a sleep, hears of no exception, and nothing in Python can stop it: the call returns all the same, and
+the thread is left behind, fenced off and counted.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import ctypes
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from resilient_tasks.core.clock import SLICE
+from resilient_tasks.core.interrupt import HELD, LATE, Overrun
+
+if TYPE_CHECKING:
+    from resilient_tasks.core.outcome import Outcome
+
+#: What runs Python code meets an exception well within so many seconds.
+_GRACE = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """An attempt that runs on in a thread after its time was up. `since` is in unix seconds."""
+
+    operation: str
+    thread: str
+    since: float
+
+
+_abandoned: dict[threading.Thread, Abandoned] = {}
+
+
+def abandoned() -> tuple[Abandoned, ...]:
+    """Return the attempts of this process that were left behind and still run."""
+    return tuple(about for thread, about in list(_abandoned.items()) if thread.is_alive())
+
+
+class _LeftError(BaseException):
+    """Raised in a thread that nobody waits for. `running` names another one that this one was itself waiting for."""
+
+    running = ""
+
+
+def by_leaving_a_thread(
+    work: Callable[[], Outcome[Any]], seconds: float, *, name: str, fence: Callable[[], None]
+) -> Outcome[Any] | Overrun:
+    """Do the work in a thread of its own; at the limit interrupt it there, or leave it behind, fenced.
+
+    The thread sees this thread's context variables; what it writes to them is lost, and thread-locals start anew.
+    """
+    aside = _Aside(work, name)
+    until = time.monotonic() + seconds
+    aside.thread.start()
+    try:
+        finished = _wait(aside.done, until)
+    except _LeftError as error:  # whoever waits for this thread does not wait long: it is to hear what runs on
+        fence()
+        error.running = aside.leave()
+        raise
+    except BaseException:
+        fence()
+        aside.stop()
+        raise
+    held = time.monotonic() > until + LATE
+    reason = HELD if held else ""
+    if not finished:
+        fence()
+        stopped = aside.stop()
+        return Overrun(stopped and not held, abandoned=bool(aside.running), thread=aside.running, reason=reason)
+    if aside.raised:
+        raise aside.raised.pop()
+    return Overrun(stopped=False, reason=reason) if held else aside.results.pop()
+
+
+class _Aside:
+    """Work in a thread of its own.
+
+    Attributes:
+        results: what came of it, once it is done.
+        raised: or else what it raised, to be raised again in the caller's thread.
+        running: name of the thread that runs on, after `stop`.
+    """
+
+    _numbers = itertools.count(1)
+
+    def __init__(self, work: Callable[[], Outcome[Any]], name: str) -> None:
+        self.results: list[Outcome[Any]] = []
+        self.raised: list[BaseException] = []
+        self.running = ""
+        self.done = threading.Event()
+        self.thread = threading.Thread(target=self._run, name=f"resilient:{name}-{next(self._numbers)}", daemon=True)
+        self._work = work
+        self._name = name
+        self._context = contextvars.copy_context()
+        self._ending = threading.Lock()
+
+    def stop(self) -> bool:
+        """Interrupt the work, and tell whether that ended it. If it runs on instead, leave it behind."""
+        with self._ending:
+            if not self.done.is_set():
+                _raise_in(self.thread, _LeftError)
+        if not self.done.wait(_GRACE):
+            with self._ending:
+                # It waits inside of C. Nobody could say when the exception would come to be raised.
+                _raise_in(self.thread, None)
+        if self.leave():
+            return False
+        interrupted = [error for error in self.raised if isinstance(error, _LeftError)]
+        self.running = interrupted[0].running if interrupted else ""
+        return bool(interrupted) and not self.running
+
+    def leave(self) -> str:
+        """List the thread as abandoned, and return its name; nothing, if its work is done."""
+        _abandoned[self.thread] = Abandoned(self._name, self.thread.name, time.time())
+        self.running = self.thread.name
+        if self.done.is_set():  # perhaps just now
+            _abandoned.pop(self.thread, None)
+            self.running = ""
+        return self.running
+
+    def _run(self) -> None:
+        try:
+            try:
+                self.results.append(self._context.run(self._work))
+            except BaseException as error:
+                self.raised.append(error)
+            with self._ending:  # from here on nobody interrupts
+                self.done.set()
+        except _LeftError:  # it had done its work
+            self.done.set()
+        _abandoned.pop(self.thread, None)
+
+
+def _raise_in(thread: threading.Thread, error: type[BaseException] | None) -> None:
+    """Have the interpreter raise `error` in another thread, as soon as that runs Python code; None takes it back."""
+    python = getattr(ctypes, "pythonapi", None)  # CPython only
+    if python is not None:
+        what = ctypes.py_object() if error is None else ctypes.py_object(error)
+        python.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), what)
+
+
+def _wait(done: threading.Event, until: float) -> bool:
+    while not done.wait(max(0.0, min(SLICE, until - time.monotonic()))):
+        if time.monotonic() >= until:
+            return done.is_set()
+    return True

@@ -1,0 +1,122 @@
+"""What a child process does: it calls the functions that it is given, until its parent is gone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from resilient_tasks.core import call as calls
+from resilient_tasks.core import clock, runtime
+from resilient_tasks.core.call import Call, Work
+from resilient_tasks.processes import crossing, killing, relay, surroundings
+from resilient_tasks.processes.channel import Channel, EndedError, Message
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What the child knows of the call: the names are those of `Call` and `Work`, times are seconds from now."""
+
+    operation: str
+    id: str
+    idempotent: bool
+    attempt: int
+    elapsed: float
+    deadline: float
+    limited_until: float
+
+
+def run(sock: socket.socket) -> NoReturn:
+    """Serve calls that come over `sock`, and end with the process at its other end. In a process just forked."""
+    os.setsid()
+    killing.die_with_parent()
+    killing.adopt_orphans()
+    for number in (signal.SIGCHLD, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with contextlib.suppress(EndedError):
+        _Child(Channel(sock, every=None)).serve()
+    os._exit(0)
+
+
+class _Child:
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._sending = threading.Lock()
+        self._fn: Callable[..., Any] | None = None
+        self._operation = ""
+        self._calling = False
+        relay.divert(self._tell_of_call)
+
+    def serve(self) -> None:
+        _reseed()
+        while True:
+            message, data = self._channel.receive()
+            if message is Message.SURROUNDINGS:
+                surroundings.put(crossing.loads(data))
+            elif message is Message.LOAD:
+                self._send(*self._loaded(data))
+            else:
+                self._send(*self._called(data))
+
+    def _loaded(self, data: bytearray) -> tuple[Message, bytes]:
+        try:
+            self._fn = crossing.received(data)
+        except BaseException as error:
+            return Message.NOT_LOADED, crossing.dump_error(error, "its module")
+        return Message.LOADED, b""
+
+    def _called(self, data: bytearray) -> tuple[Message, bytes]:
+        assert self._fn is not None  # noqa: S101  # the parent loads before it calls
+        operation = "the function"
+        try:
+            args, kwargs, about = crossing.received(data)
+            operation = about.operation
+            token = calls.running.set(_call(self._fn, args, kwargs, about))
+            self._send(Message.BEGUN)
+            self._calling = True
+            try:
+                result = self._fn(*args, **kwargs)
+            finally:
+                self._calling = False
+                calls.running.reset(token)
+            return Message.RETURNED, crossing.dump_result(result, operation)
+        except BaseException as error:
+            if error.__traceback__ is not None:
+                error.__traceback__ = error.__traceback__.tb_next  # from the function's own frame on
+            return Message.RAISED, crossing.dump_error(error, operation)
+        finally:
+            _flush()
+
+    def _tell_of_call(self, message: Message, data: bytes) -> None:
+        if self._calling:  # afterwards nobody listens
+            self._send(message, data)
+
+    def _send(self, message: Message, data: bytes = b"") -> None:
+        with self._sending:
+            self._channel.send(message, data)
+
+
+def _call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], about: About) -> Call:
+    work = Work(about.operation, fn, args, kwargs, runtime.SYNC, about.idempotent, _id=about.id)
+    now = clock.now()
+    return Call(work, None, about.attempt, now - about.elapsed, now + about.deadline, now + about.limited_until)
+
+
+def _reseed() -> None:
+    """Draw other random numbers than the sisters: the standard library sees to its own, numpy does not."""
+    if "numpy.random" in sys.modules:
+        sys.modules["numpy.random"].seed(random.SystemRandom().getrandbits(32))
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()

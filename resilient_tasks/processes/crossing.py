@@ -1,0 +1,192 @@
+"""Values as bytes, from one process to another.
+
+By cloudpickle, with three differences: a function is sent by name wherever the other side finds it, also one whose
+name a decorator has taken; what is defined in a module that cannot be imported there is sent by value; and exceptions
+cross whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import pickle
+import sys
+import threading
+import traceback
+import weakref
+from collections.abc import Callable, Mapping
+from types import FunctionType, ModuleType, TracebackType
+from typing import Any
+
+import cloudpickle
+from cloudpickle import cloudpickle as trackers
+
+from resilient_tasks.core.errors import ResilienceError
+from resilient_tasks.processes import errors
+from resilient_tasks.processes.references import importable, reference_to, resolve
+
+_by_value = threading.Lock()
+
+#: Classes that came here by value: the process that sent them has the originals.
+_received: weakref.WeakSet[type] = weakref.WeakSet()
+
+_SPECIAL = (BaseException, TracebackType, FunctionType, type)
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not typed
+    def __init__(self, file: io.BytesIO, keep: Callable[[object], bool]) -> None:
+        super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
+        self._keep = keep
+
+    def reducer_override(self, obj: Any) -> Any:
+        if not isinstance(obj, _SPECIAL):
+            return NotImplemented
+        if isinstance(obj, BaseException):
+            parts = errors.reduced(obj, keep=self._keep)
+            return NotImplemented if parts is None else parts
+        if isinstance(obj, TracebackType):
+            return errors.traceback_of, (errors.frames_of(obj),)
+        if isinstance(obj, FunctionType):
+            reference = reference_to(obj)
+            if reference is not None and reference.depth:
+                return resolve, tuple(reference)
+        elif obj in _received:
+            return _original, (trackers._DYNAMIC_CLASS_TRACKER_BY_CLASS[obj],)  # noqa: SLF001  # see _original
+        return self._defined(obj, sys.modules.get(obj.__module__ or ""))
+
+    def _defined(self, obj: Any, module: ModuleType | None) -> Any:
+        """Reduce a function or class, by value if the other side cannot import its module."""
+        source = str(getattr(module, "__file__", None) or "")
+        if module is None or not source.endswith(".py") or importable(module.__name__):
+            return super().reducer_override(obj)
+        with _by_value:
+            known = module.__name__ in cloudpickle.list_registry_pickle_by_value()
+            cloudpickle.register_pickle_by_value(module)
+            try:
+                return super().reducer_override(obj)
+            finally:
+                if not known:
+                    cloudpickle.unregister_pickle_by_value(module)
+
+
+def _original(tracker: str) -> type:
+    """Return the class that was sent from here by value. cloudpickle's own way would overwrite it with its copy."""
+    return trackers._DYNAMIC_CLASS_TRACKER_BY_ID[tracker]  # type: ignore[no-any-return]  # noqa: SLF001  # no public way
+
+
+def dumps(value: object, keep: Callable[[object], bool] = lambda _: True) -> bytes:
+    """Return `value` as bytes. Raises whatever its parts raise when they cannot be pickled.
+
+    Args:
+        value: anything.
+        keep: tells of an exception's attribute whether it can cross; the others are left out.
+    """
+    file = io.BytesIO()
+    _Pickler(file, keep).dump(value)
+    return file.getvalue()
+
+
+def loads(data: bytes | bytearray) -> Any:
+    """Return the value that `dumps` made bytes of, in this or another process."""
+    return pickle.loads(data)  # noqa: S301  # from our own process at the other end of a private socket
+
+
+def received(data: bytes | bytearray) -> Any:
+    """As `loads`, in a child: it sends the classes that come with the value back as what they are for the parent."""
+    value = loads(data)
+    _received.update(trackers._DYNAMIC_CLASS_TRACKER_BY_CLASS)  # noqa: SLF001  # see _original
+    return value
+
+
+def crosses(value: object) -> bool:
+    """Tell whether `value` arrives at the other end."""
+    try:
+        loads(dumps(value))
+    except Exception:
+        return False
+    return True
+
+
+def dump_function(fn: Callable[..., Any], operation: str) -> bytes:
+    """Return a function as bytes.
+
+    Raises:
+        TypeError: something that it holds on to cannot be pickled.
+    """
+    try:
+        return dumps(fn)
+    except Exception as error:
+        used = inspect.getclosurevars(fn) if isinstance(fn, FunctionType) else None
+        names = {**used.nonlocals, **used.globals} if used else {}
+        msg = (
+            f"{operation} cannot be sent to a process of its own: {_culprit(names, 'it uses', error)}."
+            " Make that inside the function, or define the function in a module that can be imported"
+        )
+        raise TypeError(msg) from error
+
+
+def dump_arguments(
+    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], about: object, operation: str
+) -> bytes:
+    """Return the arguments of a call, and what the child is to know of it, as bytes.
+
+    Raises:
+        TypeError: one of them cannot be pickled.
+    """
+    try:
+        return dumps((args, kwargs, about))
+    except Exception as error:
+        named = _named(fn, args, kwargs)
+        msg = (
+            f"{operation} cannot be called in a process of its own: {_culprit(named, 'it is given', error)}."
+            " Pass what it is made from, such as a path or a URL, and make it inside the function"
+        )
+        raise TypeError(msg) from error
+
+
+def dump_result(value: object, operation: str) -> bytes:
+    """Return a result as bytes.
+
+    Raises:
+        TypeError: it cannot be pickled.
+    """
+    try:
+        return dumps(value)
+    except Exception as error:
+        msg = (
+            f"{operation} returned a {type(value).__qualname__}, which cannot leave its process ({error})."
+            " Return plain data, such as a list, or write it to a file and return the path"
+        )
+        raise TypeError(msg) from error
+
+
+def dump_error(error: BaseException, operation: str) -> bytes:
+    """Return an error as bytes: whole; else without what cannot cross; else as one that names it."""
+    for keep in (lambda _: True, crosses):
+        with contextlib.suppress(Exception):
+            data = dumps(error, keep)
+            loads(data)  # some can be pickled, but not made again
+            return data
+    cls = type(error)
+    stand_in = ResilienceError(
+        f"{operation} raised {cls.__module__}.{cls.__qualname__}, which cannot leave its process: {error}"
+    )
+    stand_in.add_note("".join(traceback.format_exception(error)).rstrip())
+    return dumps(stand_in)
+
+
+def _named(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, object]:
+    try:
+        return inspect.signature(fn).bind(*args, **kwargs).arguments
+    except (TypeError, ValueError):
+        return {**{f"argument {number}": arg for number, arg in enumerate(args, 1)}, **kwargs}
+
+
+def _culprit(named: Mapping[str, object], how: str, error: Exception) -> str:
+    for name, value in named.items():
+        try:
+            dumps(value)
+        except Exception as own:
+            return f"{how} {name!r}, a {type(value).__module__}.{type(value).__qualname__} ({own})"
+    return str(error)

@@ -1,0 +1,96 @@
+"""Exceptions that cross between processes as they are: type, attributes, notes, causes and the real traceback.
+
+Many exceptions cannot be pickled and made again in the usual way, which calls the class with `args`: its `__init__` may
+want keywords (`httpx.HTTPStatusError`), or make another message of them. Here nobody's `__init__` runs but that of the
+built-in base, and the attributes are put back as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace, TracebackType
+from typing import Any, cast
+
+import tblib
+
+# Setting the cause suppresses the context: what was said of that comes last.
+_LINKS = ("__traceback__", "__context__", "__cause__", "__suppress_context__")
+
+
+def reduced(error: BaseException, *, keep: Callable[[object], bool]) -> tuple[Any, ...] | None:
+    """Return the parts of `error` in the form of `__reduce__`, or None where its class has a way of its own.
+
+    Args:
+        error: any exception.
+        keep: whether a value can cross. An attribute for which this is False is left out, and named in a note.
+    """
+    base = _builtin_base(type(error))
+    if base is None:
+        return None
+    _, args, *rest = cast("tuple[Any, ...]", base.__reduce__(error))
+    if not isinstance(error, BaseExceptionGroup):  # what is in a group is reduced like this one
+        args = tuple(arg if keep(arg) else repr(arg) for arg in args)
+    own = dict(vars(error))
+    outside = {name: value for name, value in (rest[0] if rest else {}).items() if name not in own}
+    lost = [name for name, value in (*own.items(), *outside.items()) if not keep(value)]
+    if lost:
+        note = f"left behind in its process, for want of a pickled form: {', '.join(lost)}"
+        own["__notes__"] = [*own.get("__notes__", ()), note]
+    own, outside = ({name: value for name, value in part.items() if name not in lost} for part in (own, outside))
+    outside.update((name, getattr(error, name)) for name in _LINKS)
+    return made, (type(error), base, args), (own, outside), None, None, complete
+
+
+def made(cls: type[BaseException], base: type[BaseException], args: tuple[Any, ...]) -> BaseException:
+    """Make an exception without running any code of its class."""
+    error = base.__new__(cls, *args)
+    base.__init__(error, *args)
+    return error
+
+
+def complete(error: BaseException, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    """Give an exception its attributes, in `__dict__` and outside of it, with its causes and its traceback."""
+    own, outside = state
+    error.__dict__.update(own)
+    for name, value in outside.items():
+        setattr(error, name, value)
+
+
+def _builtin_base(cls: type[BaseException]) -> type[BaseException] | None:
+    """Return the built-in class that lays `cls` out in memory; none, if an extension module made its own."""
+    for base in cls.__mro__:
+        if base.__module__ == "builtins":
+            try:
+                base.__new__(cls, *_SAMPLES.get(base, ()))
+            except TypeError:  # "... is not safe": another one is the base in memory
+                continue
+            return base
+    return None
+
+
+_SAMPLES: dict[type, tuple[Any, ...]] = {
+    BaseExceptionGroup: ("", [KeyboardInterrupt()]),
+    ExceptionGroup: ("", [Exception()]),
+}
+
+
+def frames_of(traceback: TracebackType) -> list[tuple[str, str, int, dict[str, Any]]]:
+    """Return file, function, line and the globals that name them, of each frame of a traceback, outermost first."""
+    frames = []
+    link: TracebackType | None = traceback
+    while link is not None:
+        code, around = link.tb_frame.f_code, link.tb_frame.f_globals
+        named = {name: around[name] for name in ("__name__", "__file__") if isinstance(around.get(name), str)}
+        frames.append((code.co_filename, code.co_name, link.tb_lineno, named))
+        link = link.tb_next
+    return frames
+
+
+def traceback_of(frames: list[tuple[str, str, int, dict[str, Any]]]) -> TracebackType:
+    """Make a traceback that reads as the one whose frames these are."""
+    link: Any = None
+    for filename, function, line, named in reversed(frames):
+        code = SimpleNamespace(co_filename=filename, co_name=function)
+        frame = SimpleNamespace(f_globals=named, f_code=code, f_lineno=line)
+        link = SimpleNamespace(tb_frame=frame, tb_lineno=line, tb_next=link)
+    return tblib.Traceback(link).as_traceback()  # type: ignore[no-any-return]  # tblib is not typed

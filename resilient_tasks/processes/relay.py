@@ -1,0 +1,59 @@
+"""Log records and events of a child: told to the parent, which hands them on as if they had happened there."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from resilient_tasks.core.events import Event, Sink, bus, run_ids
+from resilient_tasks.processes import crossing
+from resilient_tasks.processes.channel import Message
+
+Tell = Callable[[Message, bytes], None]
+
+
+def divert(tell: Tell) -> None:
+    """In a child, send every log record and every event to the parent instead of to handlers and sinks here.
+
+    In place of the loggers' own search for handlers, not as a handler: whatever configures logging later changes
+    nothing about it.
+    """
+
+    def log(_logger: logging.Logger, record: logging.LogRecord) -> None:
+        tell(Message.LOGGED, _prepared(record))
+
+    def emit(event: Event, *more: Sink) -> None:
+        tell(Message.HAPPENED, crossing.dumps(event))
+        for sink in more:
+            sink(event)
+
+    setattr(logging.Logger, "callHandlers", log)  # noqa: B010  # this process is ours
+    setattr(bus, "emit", emit)  # noqa: B010
+
+
+def log(data: bytes | bytearray) -> None:
+    """In the parent, log a child's record: in the caller's thread, so that it belongs to the caller's run."""
+    record = logging.makeLogRecord(crossing.loads(data))
+    logger = logging.getLogger(record.name)
+    if logger.isEnabledFor(record.levelno):
+        logger.handle(record)
+
+
+def happen(data: bytes | bytearray) -> None:
+    """In the parent, emit a child's event as part of the caller's run."""
+    bus.emit(replace(crossing.loads(data), run=run_ids()))
+
+
+def _prepared(record: logging.LogRecord) -> bytes:
+    """Return a record as bytes, its message and traceback as text: what they are made of may not cross."""
+    record = copy.copy(record)
+    record.msg, record.args = record.getMessage(), None
+    if record.exc_info:
+        record.exc_text = record.exc_text or logging.Formatter().formatException(record.exc_info)
+        record.exc_info = None
+    try:
+        return crossing.dumps(vars(record))
+    except Exception:
+        return crossing.dumps({name: v if crossing.crosses(v) else repr(v) for name, v in vars(record).items()})

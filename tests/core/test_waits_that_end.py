@@ -1,0 +1,65 @@
+"""A waiting call ends where its run is cancelled by a flag: no exception from outside reaches a waiting thread."""
+
+import asyncio
+import pickle
+import time
+
+import pytest
+
+from resilient_tasks import Failed, Retry
+from resilient_tasks.core import clock
+
+
+class CancelledRunError(BaseException):
+    """What an orchestrator raises in a run that it cancelled."""
+
+
+@pytest.fixture
+def cancelled(monkeypatch):
+    """A run that is cancelled when it is asked for the second time."""
+    asked = []
+
+    def check():
+        asked.append(time.monotonic())
+        if len(asked) > 1:
+            raise CancelledRunError
+
+    monkeypatch.setattr(clock, "_watch", clock._watch)
+    clock.end_waits_by(lambda: check)
+    return asked
+
+
+def failing():
+    raise ConnectionError("down")
+
+
+def test_a_wait_ends_within_a_quarter_of_a_second(drive, cancelled):
+    call = drive(failing, retry=Retry(attempts=2, wait=60))
+    with pytest.raises(CancelledRunError):
+        call()
+    assert cancelled[-1] - cancelled[0] < 0.25
+
+
+def test_no_attempt_follows_without_a_wait_either(drive, cancelled):
+    tries = []
+
+    def fetch():
+        tries.append(1)
+        failing()
+
+    with pytest.raises(CancelledRunError):
+        drive(fetch, retry=Retry(attempts=50, wait=0))()
+    assert len(tries) == 2
+
+
+def test_a_coroutine_that_nothing_but_its_cancellation_can_end_sleeps_undisturbed():
+    waited = asyncio.run(asyncio.wait_for(clock.asleep(0.01), 1))
+    assert waited is None
+
+
+def test_a_failed_outcome_crosses_into_another_process_without_its_traceback(drive):
+    failed = drive(failing).outcome()
+    assert failed.traceback is not None
+    other = pickle.loads(pickle.dumps(failed))
+    assert isinstance(other, Failed)
+    assert (repr(other.error), other.traceback) == ("ConnectionError('down')", None)
