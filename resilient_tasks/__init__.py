@@ -18,17 +18,21 @@ if TYPE_CHECKING:
         BulkheadFull,
         CircuitOpen,
         DeadlineExceeded,
+        DegradedRun,
         InvalidData,
         PolicyError,
+        ProcessDied,
         RateLimited,
         ResilienceError,
         ResultRejected,
         TimedOut,
+        UnobservedFailure,
     )
     from resilient_tasks.core.failures import Kind, classify, register_kind
     from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
     from resilient_tasks.core.pipeline import Pipeline, Policy
     from resilient_tasks.core.settings import configure
+    from resilient_tasks.core.threads import abandoned
     from resilient_tasks.data.quarantine import Quarantine
     from resilient_tasks.data.split import Split
     from resilient_tasks.decorate import explain, resilient
@@ -51,17 +55,21 @@ _ROOMS = {
         "BulkheadFull",
         "CircuitOpen",
         "DeadlineExceeded",
+        "DegradedRun",
         "InvalidData",
         "PolicyError",
+        "ProcessDied",
         "RateLimited",
         "ResilienceError",
         "ResultRejected",
         "TimedOut",
+        "UnobservedFailure",
     ),
     "core.failures": ("Kind", "classify", "register_kind"),
     "core.outcome": ("Degraded", "Failed", "Ok", "Outcome"),
     "core.pipeline": ("Pipeline", "Policy"),
     "core.settings": ("configure",),
+    "core.threads": ("abandoned",),
     "data.quarantine": ("Quarantine",),
     "data.split": ("Split",),
     "decorate": ("explain", "resilient"),
@@ -88,6 +96,7 @@ __all__ = [
     "Deadline",
     "DeadlineExceeded",
     "Degraded",
+    "DegradedRun",
     "Failed",
     "Fallback",
     "InvalidData",
@@ -97,6 +106,7 @@ __all__ = [
     "Pipeline",
     "Policy",
     "PolicyError",
+    "ProcessDied",
     "Quarantine",
     "RateLimited",
     "ResilienceError",
@@ -107,7 +117,9 @@ __all__ = [
     "Split",
     "TimedOut",
     "Timeout",
+    "UnobservedFailure",
     "Validate",
+    "abandoned",
     "classify",
     "configure",
     "current_call",

@@ -1,4 +1,4 @@
-"""From keywords to a pipeline, and from a function to a resilient one. Prefect is not needed here."""
+"""From a function to a resilient one. Prefect is not needed here."""
 
 from __future__ import annotations
 
@@ -8,52 +8,24 @@ import sys
 import warnings
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, overload
+from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from resilient_tasks.core import call as calls
-from resilient_tasks.core import runtime, settings
+from resilient_tasks.core import runtime, settings, streams
 from resilient_tasks.core.call import Call, Work
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import Sink
 from resilient_tasks.core.outcome import Failed, Ok, Outcome
-from resilient_tasks.core.pipeline import Pipeline, Policy, explain_pipeline, in_order, operation_of
-from resilient_tasks.notify.message import Channel
-from resilient_tasks.notify.policy import Notify
+from resilient_tasks.core.pipeline import Pipeline, explain_pipeline, operation_of
+from resilient_tasks.keywords import PolicyOptions, arranged, build
 from resilient_tasks.observe import logs
 from resilient_tasks.policies.deadline import Deadline
-from resilient_tasks.policies.fallback import Fallback
-from resilient_tasks.policies.retry import Retry
 from resilient_tasks.policies.timeout import Timeout
-from resilient_tasks.policies.validate import Validate
 
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
-
-
-class PolicyOptions(TypedDict, total=False):
-    """The keywords that every decorator of this library takes.
-
-    Attributes:
-        retry: a `Retry`, or the number of attempts.
-        deadline: a `Deadline`, or its seconds for all attempts and waits.
-        timeout: a `Timeout`, or its seconds for each attempt.
-        validate: a `Validate`, or a schema for the result.
-        fallback: a `Fallback`, a function of the call's arguments, or a mapping from errors to such functions.
-        notify: one channel or several that hear of a call that failed or was degraded.
-        policies: further policies, put into the canonical order; a `Pipeline` keeps its own order and stands alone.
-        idempotent: doing the work twice does no harm, so an attempt may start while an abandoned one still runs.
-    """
-
-    retry: Retry | int | None
-    deadline: Deadline | float | None
-    timeout: Timeout | float | None
-    validate: Any
-    fallback: Fallback | Callable[..., Any] | Mapping[Any, Callable[..., Any]] | None
-    notify: Channel | Iterable[Channel] | None
-    policies: Pipeline | Iterable[Policy]
-    idempotent: bool
 
 
 class Resilient(Protocol[P, R_co]):
@@ -126,6 +98,8 @@ def resilient(fn: Callable[..., Any] | None = None, /, **options: Unpack[PolicyO
 def _decorate(fn: Callable[..., Any], options: PolicyOptions) -> Any:
     logs.install()
     plan = make_plan(fn, options)
+    if streams.is_stream(plan.fn) and plan.pipeline.policies:
+        return plan.owned_by(_stream_wrapper(plan))
     return plan.owned_by(_async_wrapper(plan) if plan.is_async else _sync_wrapper(plan))
 
 
@@ -147,7 +121,7 @@ def make_plan(fn: Callable[..., Any], options: PolicyOptions) -> Plan:
     pipeline = build(options)
     if inner is not None:
         fn, idempotent = inner.fn, idempotent or inner.idempotent
-        pipeline = _arranged((*pipeline.policies, *inner.pipeline.policies))
+        pipeline = arranged((*pipeline.policies, *inner.pipeline.policies))
     for policy in pipeline.policies:
         policy.check(fn)
     plan = Plan(fn, pipeline, idempotent, operation_of(fn), inspect.iscoroutinefunction(fn))
@@ -164,7 +138,7 @@ def replaced(plan: Plan, options: PolicyOptions) -> Plan:
     new = build(options).policies
     slots = {policy.slot for policy in new}
     kept = [policy for policy in plan.pipeline.policies if policy.slot not in slots]
-    pipeline = _arranged((*kept, *new))
+    pipeline = arranged((*kept, *new))
     for policy in pipeline.policies:
         policy.check(plan.fn)
     idempotent = bool(options.get("idempotent", plan.idempotent))
@@ -185,63 +159,29 @@ def explain(what: object) -> str:
     """
     if isinstance(what, Pipeline):
         return explain_pipeline(what)
-    plan = plan_of(what) or plan_of(getattr(what, "fn", None))
-    if plan is None:
+    plan = plan_of(what) or plan_of(getattr(what, "fn", None)) or getattr(what, "plan", None)
+    if not isinstance(plan, Plan):
         msg = f"explain takes a Pipeline or a function that a decorator of resilient_tasks made, not {what!r}"
         raise TypeError(msg)
-    return explain_pipeline(plan.pipeline)
+    return "\n".join([explain_pipeline(plan.pipeline), *_how_limits_end(plan)])
 
 
-def build(options: PolicyOptions) -> Pipeline:
-    """Build the pipeline that a decorator's keywords stand for.
-
-    Raises:
-        PolicyError: the keywords are contradictory.
-    """
-    more = options.get("policies", ())
-    given = [*_from_keywords(options)]
-    if isinstance(more, Pipeline):
-        if given:
-            msg = f"policies=Pipeline(...) keeps its own order, so it stands alone: move {given[0]!r} into it"
-            raise PolicyError(msg)
-        return more
-    if isinstance(more, Policy):
-        msg = f"policies=[Retry(...)] takes several policies, or a Pipeline: put {more!r} into a list"
-        raise PolicyError(msg)
-    return _arranged((*given, *more))
+_AUTO = {
+    True: "over a limit, the function is cancelled",
+    False: "over a limit, the function is interrupted by a signal in the main thread;"
+    " in a worker thread the call returns, and what waits there runs on",
+}
+_OTHERWISE = {
+    "process": "over a limit, the function's process is killed",
+    "cooperative": "over its timeout, the function is not interrupted: it asks remaining()",
+}
 
 
-def _from_keywords(options: PolicyOptions) -> Iterable[Policy]:
-    retry, deadline, timeout = options.get("retry"), options.get("deadline"), options.get("timeout")
-    validate, fallback, notify = options.get("validate"), options.get("fallback"), options.get("notify")
-    if retry is not None:
-        yield retry if isinstance(retry, Retry) else Retry(attempts=retry)
-    if deadline is not None:
-        yield deadline if isinstance(deadline, Deadline) else Deadline(deadline)
-    if timeout is not None:
-        yield timeout if isinstance(timeout, Timeout) else Timeout(timeout)
-    if validate is not None:
-        yield validate if isinstance(validate, Validate) else Validate(output=validate)
-    if fallback is not None:
-        yield fallback if isinstance(fallback, Fallback) else Fallback(fallback)
-    if notify is not None:
-        yield notify if isinstance(notify, Notify) else Notify(notify)
-
-
-def _arranged(policies: tuple[Policy, ...]) -> Pipeline:
-    """Put policies into the canonical order, each in its one place, the fallback's value under the output's schema."""
-    parts = [part for policy in Pipeline(*policies).policies for part in policy.parts()]
-    seen: dict[str, Policy] = {}
-    for policy in parts:
-        if policy.slot not in {"custom", "chaos"} and policy.slot in seen:
-            msg = f"{policy.slot} is given twice, {seen[policy.slot]!r} and {policy!r}: one of them is too many"
-            raise PolicyError(msg)
-        seen[policy.slot] = policy
-    schema, fallback = seen.get("validate output"), seen.get("fallback")
-    if schema is not None and isinstance(fallback, Fallback):
-        checked = schema.of_stand_in() if isinstance(schema, Validate) else schema
-        parts[parts.index(fallback)] = fallback.checked_by(checked)
-    return Pipeline(*in_order(parts))
+def _how_limits_end(plan: Plan) -> Iterable[str]:
+    timeouts = [policy for policy in plan.pipeline.policies if isinstance(policy, Timeout)]
+    if timeouts or any(isinstance(policy, Deadline) for policy in plan.pipeline.policies):
+        enforce = timeouts[0].enforce if timeouts else "auto"
+        yield f"· {_OTHERWISE.get(enforce, _AUTO[plan.is_async])}"
 
 
 def _warn_of_abandoned_attempts(plan: Plan) -> None:
@@ -250,7 +190,7 @@ def _warn_of_abandoned_attempts(plan: Plan) -> None:
         warnings.warn(
             f"{operation_of(plan.fn)} is sync and has a timeout and a retry: in a worker thread Python cannot stop an"
             " attempt that is too slow, and it will not be retried while it may still run. Say idempotent=True if doing"
-            " the work twice does no harm, or make the function async, which can be stopped",
+            ' the work twice does no harm, Timeout(..., enforce="process") to have it killed, or make it async',
             UserWarning,
             stacklevel=_frames_of_ours(),
         )
@@ -312,3 +252,21 @@ def _async_wrapper(plan: Plan) -> Callable[..., Any]:
 
     wrapper.outcome = outcome  # type: ignore[attr-defined]
     return wrapper
+
+
+def _stream_wrapper(plan: Plan) -> Callable[..., Any]:
+    fn, pipeline = plan.fn, plan.pipeline
+
+    @functools.wraps(fn)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if not settings.current.enabled:
+            return (yield from fn(*args, **kwargs))
+        return (yield from streams.items(pipeline, plan.work(args, kwargs))).unwrap()
+
+    @functools.wraps(fn)
+    async def async_wrapper(*args: Any, **kwargs: Any) -> Any:
+        enabled = settings.current.enabled
+        async for item in streams.async_items(pipeline, plan.work(args, kwargs)) if enabled else fn(*args, **kwargs):
+            yield item
+
+    return async_wrapper if inspect.isasyncgenfunction(fn) else wrapper

@@ -70,11 +70,18 @@ def resilient_prefect() -> Iterator[str]:
     with pytest.MonkeyPatch.context() as environment, _terminated_like_an_interrupt():
         # Otherwise the server looks for a host on the internet, and logs that it found none.
         environment.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-        from prefect.settings import PREFECT_API_URL  # noqa: PLC0415  # seconds to import
+        from prefect import settings  # noqa: PLC0415  # seconds to import
         from prefect.testing.utilities import prefect_test_harness  # noqa: PLC0415
 
-        with prefect_test_harness(server_startup_timeout=_STARTUP):
-            yield str(PREFECT_API_URL.value())
+        for_tests = {
+            # A flow run ends up to a second later for its heartbeat's thread, which a test has no use for.
+            settings.PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+            # The server may wait a minute for its SQLite. A client that gives up first proposes a state a second time,
+            # and is told that it is refused although it was taken.
+            settings.PREFECT_API_REQUEST_TIMEOUT: 150,
+        }
+        with prefect_test_harness(server_startup_timeout=_STARTUP), settings.temporary_settings(for_tests):
+            yield str(settings.PREFECT_API_URL.value())
 
 
 @contextmanager

@@ -128,7 +128,8 @@ class TestWhatIsRefused:
 
     @pytest.mark.parametrize("function", [generator, agenerator])
     @pytest.mark.parametrize(
-        ("options", "why"), [({"retry": 3}, "run it again from its first item"), ({"timeout": 3}, "only its creation")]
+        ("options", "why"),
+        [({"retry": 3}, "run it again from its first item"), ({"validate": SCHEMA}, "only its creation")],
     )
     def test_a_generator_function(self, function, options, why):
         with pytest.raises(PolicyError, match=rf"is a generator function: .*{why}.*Let it return a list"):
@@ -202,6 +203,29 @@ class TestStacking:
         assert plan_of(foreign) is None
         with pytest.raises(TypeError, match="explain takes"):
             explain(foreign)
+
+
+class TestExplain:
+    async def later(self):
+        """Wait."""
+
+    SYNC = "· over a limit, the function is interrupted by a signal in the main thread; in a worker thread the call"
+
+    @pytest.mark.parametrize(
+        ("fn", "options", "says"),
+        [
+            (later, {"deadline": 5}, "· over a limit, the function is cancelled"),
+            (fetch, {"deadline": 5}, SYNC),
+            (fetch, {"timeout": 5}, SYNC),
+            (fetch, {"timeout": Timeout(5, "cooperative")}, "· over its timeout, the function is not interrupted"),
+            (fetch, {"timeout": Timeout(5, "process")}, "· over a limit, the function's process is killed"),
+        ],
+    )
+    def test_it_says_beforehand_how_a_limit_will_end_the_function(self, fn, options, says):
+        assert explain(resilient(**options)(fn)).splitlines()[-1].startswith(says)
+
+    def test_it_says_nothing_of_limits_where_there_is_none(self):
+        assert "·" not in explain(resilient(retry=3)(fetch))
 
 
 class TestWhatStaysOfTheFunction:

@@ -100,15 +100,12 @@ class RunReport:
     def remarks(self) -> tuple[str, ...]:
         """What has to be said besides the counts: work that was not stopped, messages that reached nobody."""
         kinds = Counter(type(event) for event in self.events)
-        running = sum(1 for event in self.events if isinstance(event, TimeoutExceeded) and event.abandoned)
-        late = sum(
-            1
-            for event in self.events
-            if isinstance(event, TimeoutExceeded) and not event.stopped and not event.abandoned
-        )
+        overran = [event for event in self.events if isinstance(event, TimeoutExceeded) and not event.stopped]
+        running = [f"{event.operation} in the thread {event.thread}" for event in overran if event.abandoned]
+        late = [f"{event.operation}: {event.reason or 'late'}" for event in overran if not event.abandoned]
         remarks = {
-            f"attempts abandoned, which may have run on: {running}": running,
-            f"attempts that overran their limit, and could not be interrupted: {late}": late,
+            f"attempts abandoned, which may have run on: {_named(running)}": len(running),
+            f"attempts that overran their limit, and could not be interrupted: {_named(late)}": len(late),
             f"alerts that reached nobody: {kinds[NotifyFailed]}": kinds[NotifyFailed],
             f"alerts sent: {kinds[NotifySent]}": kinds[NotifySent],
         }
@@ -185,6 +182,15 @@ def _count(operation: Operation, event: Event) -> None:
             operation.quarantined_rows += event.invalid
         case RowsInvalid():
             operation.invalid_rows += event.invalid
+
+
+_AT_MOST = 5
+
+
+def _named(what: list[str]) -> str:
+    """Count, and name the first few."""
+    more = f" and {len(what) - _AT_MOST} more" if len(what) > _AT_MOST else ""
+    return f"{len(what)} ({'; '.join(what[:_AT_MOST])}{more})"
 
 
 def _touched(operation: Operation) -> bool:

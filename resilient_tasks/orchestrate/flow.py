@@ -4,41 +4,86 @@ from __future__ import annotations
 
 import functools
 import inspect
-import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
 from typing import Any, ParamSpec, TypeVar, cast, overload
 
 from prefect import Flow
-from prefect.artifacts import create_markdown_artifact
-from prefect.context import FlowRunContext
 
 from resilient_tasks import decorate
-from resilient_tasks.core import runtime, settings
 from resilient_tasks.core.errors import PolicyError
-from resilient_tasks.core.events import Event, bus
-from resilient_tasks.decorate import Plan, PolicyOptions
+from resilient_tasks.decorate import Plan
+from resilient_tasks.keywords import PolicyOptions
 from resilient_tasks.observe import logs
-from resilient_tasks.observe.report import RunReport
-from resilient_tasks.orchestrate import runs
+from resilient_tasks.orchestrate import flow_body, runs
+from resilient_tasks.orchestrate.flow_run import Care
+from resilient_tasks.orchestrate.loops import with_one_loop
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_OURS = frozenset(PolicyOptions.__annotations__)
+_POLICIES = frozenset(PolicyOptions.__annotations__)
+_CARE = frozenset(part.name for part in fields(Care))
 _PREFECTS = frozenset(inspect.signature(Flow.__init__).parameters) - {"self", "fn"}
+_TWO_LOOPS = ("retries", "retry_delay_seconds")
+_HOOKS = tuple(f"on_{state}_hooks" for state in ("completion", "failure", "cancellation", "crashed", "running"))
+
+
+class ResilientFlow(Flow[P, R]):
+    """A Prefect flow whose function runs inside a pipeline, and whose end says what became of the calls in it.
+
+    Everything that Prefect does with a flow it does with this one. Its `fn`, called by anybody but Prefect's engine, is
+    the bare function.
+    """
+
+    fn: Callable[P, R]
+
+    def __init__(self, fn: Callable[P, R], plan: Plan, care: Care, **options: Any) -> None:
+        super().__init__(fn=fn, **_checked(plan, care, options))
+        self._arm(plan, care)
+
+    def _arm(self, plan: Plan, care: Care) -> None:
+        # After Prefect has taken name, version, entrypoint and parameters from the user's own function.
+        self.plan, self.care = plan, care
+        self.fn = flow_body.body_of(plan, care)
+
+    def with_options(self, **options: Any) -> ResilientFlow[P, R]:
+        """Return this flow with other options, Prefect's or this library's; a policy given here replaces its like.
+
+        Raises:
+            PolicyError: the options are contradictory, also with those that stay.
+        """
+        policies, theirs, new = _sorted(options)
+        plan = decorate.replaced(self.plan, policies) if policies else replace(self.plan, owner=[])
+        care = replace(self.care, **new)
+        plain = super().with_options(**_checked(plan, care, theirs))
+        other = ResilientFlow.__new__(ResilientFlow)
+        other.__dict__.update(plain.__dict__)
+        # Prefect hands these lists on as they are: a hook added to the copy would run for the original too.
+        for hooks in _HOOKS:
+            setattr(other, hooks, list(getattr(plain, hooks)))
+        other._arm(plan, care)  # noqa: SLF001  # another of this very class
+        return other
 
 
 @overload
-def resilient_flow(fn: Callable[P, R], /) -> Flow[P, R]: ...
+def resilient_flow(fn: Callable[P, R], /) -> ResilientFlow[P, R]: ...
 @overload
-def resilient_flow(**options: Any) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
+def resilient_flow(**options: Any) -> Callable[[Callable[P, R]], ResilientFlow[P, R]]: ...
 def resilient_flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
-    """Make a Prefect flow with policies around the whole run, and a run report as its artifact.
+    """Make a Prefect flow with policies around the whole run, an honest final state, and a run report.
 
-    Takes the keywords of `resilient` and every keyword of Prefect's `@flow`. A deadline given here is inherited by the
-    resilient tasks of the run. Where anything failed, recovered or was degraded, a Markdown artifact with the key
-    `resilience-report` says what, named worst first.
+    Takes the keywords of `resilient`, every keyword of Prefect's `@flow`, and two of its own:
+
+    Args:
+        fn: the flow's function, where the decorator is used bare.
+        **options: policies; Prefect's own options; `on_unobserved`, for a run in which a submitted task failed and
+            nobody looked at its future: `"fail"` (the default), `"warn"` or `"ignore"`, which is Prefect's own way;
+            and `fail_on_degraded`, True where a run in which any call was degraded has failed.
+
+    A deadline given here holds for the run: its function and the resilient tasks in it end by it. Where anything
+    failed, recovered or was degraded, a Markdown artifact with the key `resilience-report` says what, worst first, and
+    the final state's message how much.
 
     Raises:
         PolicyError: at decoration, if the keywords are contradictory or impossible for this function.
@@ -48,70 +93,47 @@ def resilient_flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> A
     return _make(fn, options)
 
 
-def _make(fn: Callable[..., Any], options: dict[str, Any]) -> Flow[..., Any]:
+def _make(fn: Callable[..., Any], options: Mapping[str, Any]) -> ResilientFlow[..., Any]:
     logs.install()
     runs.connect()
-    unknown = [name for name in options if name not in _OURS | _PREFECTS]
-    if unknown:
-        msg = f"@resilient_flow has no keyword {unknown[0]!r}; it takes {', '.join(sorted(_OURS))}, and those of @flow"
-        raise PolicyError(msg)
+    policies, theirs, new = _sorted(options)
     if isinstance(fn, Flow):
         msg = f"{fn.name} is a Prefect flow already: replace its @flow by @resilient_flow instead of stacking them"
         raise PolicyError(msg)
-    ours = {name: value for name, value in options.items() if name in _OURS}
-    theirs = {name: value for name, value in options.items() if name not in _OURS}
-    if ours.get("retry") is not None and theirs.get("retries"):
-        msg = f"{fn.__name__} has both retry= and Prefect's retries=: two retry loops multiply. Drop one of them"
+    if not isinstance(fn, classmethod | staticmethod):
+        plan = decorate.make_plan(flow_body.bare(fn), policies)
+        return ResilientFlow(plan.fn, plan, Care(**new), **theirs)
+    plan = decorate.make_plan(fn.__func__, policies)
+    # Prefect wants to see what kind of method it is.
+    return ResilientFlow(type(fn)(plan.fn), plan, Care(**new), **theirs)
+
+
+def _sorted(options: Mapping[str, Any]) -> tuple[PolicyOptions, dict[str, Any], dict[str, Any]]:
+    """Tell policies, Prefect's options and those of `Care` from each other."""
+    ours = ", ".join(sorted(_POLICIES | _CARE))
+    for name in options:
+        if name not in _POLICIES | _CARE | _PREFECTS:
+            msg = f"@resilient_flow has no keyword {name!r}; it takes {ours}, and those of @flow"
+            raise PolicyError(msg)
+    policies = {name: value for name, value in options.items() if name in _POLICIES}
+    care = {name: value for name, value in options.items() if name in _CARE}
+    theirs = {name: value for name, value in options.items() if name in _PREFECTS}
+    return cast("PolicyOptions", policies), theirs, care
+
+
+def _checked(plan: Plan, care: Care, options: dict[str, Any]) -> dict[str, Any]:
+    """Return Prefect's options, with one retry loop at most, if `plan` and `care` go together."""
+    if care.on_unobserved not in {"fail", "warn", "ignore"}:
+        msg = f'on_unobserved is "fail", "warn" or "ignore", not {care.on_unobserved!r}'
         raise PolicyError(msg)
-    plan = decorate.make_plan(fn, cast("PolicyOptions", ours))
-    return Flow(fn=_body(plan), **theirs)
-
-
-def _body(plan: Plan) -> Callable[..., Any]:
-    fn, run = plan.fn, plan.pipeline.run
-    if plan.is_async:
-
-        @functools.wraps(fn)
-        async def async_body(*args: Any, **kwargs: Any) -> Any:
-            if not settings.current.enabled:
-                return await fn(*args, **kwargs)
-            with reported():
-                return (await run(plan.work(args, kwargs))).unwrap()
-
-        return plan.owned_by(async_body)
-
-    @functools.wraps(fn)
-    def body(*args: Any, **kwargs: Any) -> Any:
-        if not settings.current.enabled:
-            return fn(*args, **kwargs)
-        with reported():
-            return runtime.drive(run(plan.work(args, kwargs))).unwrap()
-
-    return plan.owned_by(body)
-
-
-@contextmanager
-def reported() -> Iterator[None]:
-    """Gather the events of this flow run, and leave their report as an artifact where there is anything to report."""
-    context = FlowRunContext.get()
-    run_id = str(context.flow_run.id) if context is not None and context.flow_run is not None else None
-    seen: list[Event] = []
-
-    def of_this_run(event: Event) -> None:
-        if event.run.get("flow_run_id") == run_id:
-            seen.append(event)
-
-    try:
-        with bus.listening(of_this_run):
-            yield
-    finally:
-        report = RunReport(seen)
-        if report.operations:
-            _leave_artifact(report)
-
-
-def _leave_artifact(report: RunReport) -> None:
-    try:
-        create_markdown_artifact(report.markdown(), key="resilience-report", description=report.headline(), _sync=True)  # type: ignore[call-arg]
-    except Exception:
-        logging.getLogger("resilient_tasks").exception("the run report could not be left as a Prefect artifact")
+    if not isinstance(care.fail_on_degraded, bool):
+        msg = f"fail_on_degraded is True or False, not {care.fail_on_degraded!r}: any degraded call counts"
+        raise PolicyError(msg)
+    slots = {policy.slot for policy in plan.pipeline.policies}
+    if care.fail_on_degraded and "fallback" in slots:
+        msg = (
+            f"{plan.operation} has a fallback= and fail_on_degraded=True: what stands in for the whole run would always"
+            " be refused. Drop one of them, or put the fallback on a task"
+        )
+        raise PolicyError(msg)
+    return with_one_loop(plan, options, _TWO_LOOPS)

@@ -8,34 +8,64 @@ from __future__ import annotations
 
 import functools
 import inspect
-import logging
+import re
 from collections import OrderedDict
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from types import GeneratorType
 from typing import Any
 from uuid import UUID
 
+import cloudpickle
+from prefect import Task
 from prefect.client.schemas.objects import State, StateDetails, StateType, TaskRun
 from prefect.context import TaskRunContext
-from prefect.results import ResultRecord  # type: ignore[attr-defined]  # its public place all the same
-from prefect.transactions import get_transaction
+from prefect.logging import get_run_logger
+from prefect.states import is_state_iterable
 from prefect.utilities.asyncutils import run_coro_as_sync
+from pydantic import PrivateAttr
 
+from resilient_tasks.core.call import Call, Proceed
 from resilient_tasks.core.errors import ResilienceError
 from resilient_tasks.core.events import Event, FallbackUsed, RetryRecovered, RetryScheduled, RetryStarted
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
-
-try:  # undocumented; there since 3.0.11
-    from prefect.utilities.engine import emit_task_run_state_change_event as _publish
-except ImportError:  # pragma: no cover  # no released Prefect 3.8 lacks it
-    _publish = None  # type: ignore[assignment]
-    logging.getLogger("resilient_tasks").warning(
-        "this Prefect cannot publish a task's states from inside: attempts are in the log, not in the state history"
-    )
+from resilient_tasks.core.pipeline import Policy
+from resilient_tasks.orchestrate import undocumented
 
 
 class WordedState(State[Any]):
     """A final state whose words are ours. Whoever calls the task directly gets the data, as if no state were there."""
+
+    _handed_on: bool = PrivateAttr(default=False)
+    _because: Exception | None = PrivateAttr(default=None)
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Leave behind an error that would not survive the way into another process: the result has to get there."""
+        state = super().__getstate__()
+        private = dict(state["__pydantic_private__"] or {})
+        try:
+            cloudpickle.loads(cloudpickle.dumps(self._because))
+        except Exception:
+            private["_because"] = None
+        return {**state, "__pydantic_private__": private}
+
+    @property
+    def because(self) -> Exception:
+        """The error for which a fallback stands in; one with the words of this state where it could not come along."""
+        return self._because or ResilienceError(self.message or "degraded")
+
+    def standing_in_for(self, error: Exception) -> WordedState:
+        """Return this state with the error that made it necessary."""
+        self._because = error
+        return self
+
+    def handed_on(self) -> WordedState:
+        """Return this state as what another task's function returned: whoever calls that task gets the state."""
+        self._handed_on = True
+        return self
+
+    def unworded(self) -> Any:
+        """Return the data, or the state itself where a task's function returned it."""
+        return self if self._handed_on else undocumented.data_in(self)
 
 
 class ReturnedFailureError(ResilienceError):
@@ -45,33 +75,21 @@ class ReturnedFailureError(ResilienceError):
 _RETURNED = "__resilient_returned__"
 
 
-def raising_failed_states(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Have a failed state that `fn` returns count as a failed attempt, as it does for Prefect's own retries."""
+class ReturnedFailures(Policy):
+    """Has a failed state that a task's function returns count as a failed attempt, as for Prefect's own retries."""
 
-    def checked(result: Any) -> Any:
-        if not (isinstance(result, State) and result.is_failed()):
-            return result
-        error = result.data if isinstance(result.data, Exception) else ReturnedFailureError(result.message or "failed")
-        setattr(error, _RETURNED, result)
-        raise error
-
-    if inspect.iscoroutinefunction(fn):
-
-        @functools.wraps(fn)
-        async def awaiting(*args: Any, **kwargs: Any) -> Any:
-            return checked(await fn(*args, **kwargs))
-
-        return awaiting
-
-    @functools.wraps(fn)
-    def calling(*args: Any, **kwargs: Any) -> Any:
-        return checked(fn(*args, **kwargs))
-
-    return calling
+    async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
+        outcome = await proceed(call)
+        state = outcome.value if isinstance(outcome, Ok) else None
+        if not (isinstance(state, State) and state.is_failed()):
+            return outcome
+        error = state.data if isinstance(state.data, Exception) else ReturnedFailureError(state.message or "failed")
+        setattr(error, _RETURNED, state)
+        return Failed(error)
 
 
 def _returned_by(error: Exception) -> State[Any] | None:
-    state = getattr(error, _RETURNED, None)
+    state = error.__dict__.pop(_RETURNED, None)
     return state if isinstance(state, State) else None
 
 
@@ -79,19 +97,20 @@ class StateSink:
     """Hears of one task run's events, in the thread they happen in, and publishes states for them."""
 
     def __init__(self) -> None:
+        self._failed: RetryScheduled | None = None
         self._recovered: RetryRecovered | None = None
         self._degraded: FallbackUsed | None = None
         self._last: Any = None
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, RetryScheduled):
-            when = datetime.now(UTC) + timedelta(seconds=event.delay)
-            details = StateDetails(scheduled_time=when)  # type: ignore[arg-type]  # Prefect's own alias of datetime
-            self._enter(
-                State(type=StateType.SCHEDULED, name="AwaitingRetry", message=event.sentence(), state_details=details)
-            )
+            self._failed = event
+            if event.delay > 0:  # Prefect's own retries have no such state without a delay
+                when = datetime.now(UTC) + timedelta(seconds=event.delay)
+                details = StateDetails(scheduled_time=when)  # type: ignore[arg-type]  # Prefect's own alias of datetime
+                self._enter(StateType.SCHEDULED, "AwaitingRetry", event.sentence(), details)
         elif isinstance(event, RetryStarted):
-            self._enter(State(type=StateType.RUNNING, name="Retrying", message=event.sentence()))
+            self._enter(StateType.RUNNING, "Retrying", self._why(event))
         elif isinstance(event, RetryRecovered):
             self._recovered = event
         elif isinstance(event, FallbackUsed):
@@ -108,30 +127,47 @@ class StateSink:
         if isinstance(outcome, Failed):
             return _returned_by(outcome.error) or outcome.unwrap()
         remember(outcome)
+        value = outcome.value
         if isinstance(outcome, Degraded):
-            _keep_out_of_the_cache()
-            words = self._degraded.sentence() if self._degraded else "degraded"
-            return WordedState(type=StateType.COMPLETED, name="Degraded", message=words, data=outcome.value)
-        if self._recovered is None or isinstance(outcome.value, State):
-            return outcome.value
-        return WordedState(
-            type=StateType.COMPLETED, name="Completed", message=self._recovered.sentence(), data=outcome.value
-        )
+            words, data = self._degraded.sentence() if self._degraded else "degraded", undocumented.kept_apart(value)
+            state = WordedState(type=StateType.COMPLETED, name="Degraded", message=words, data=data)
+            return state.standing_in_for(outcome.because)
+        if isinstance(value, WordedState):
+            value = value.handed_on()
+        if self._recovered is None:
+            return value
+        if _means_more_than_data(value):
+            get_run_logger().info("%s", self._recovered.sentence())  # the final state has other words
+            return value
+        return WordedState(type=StateType.COMPLETED, name="Completed", message=self._recovered.sentence(), data=value)
 
-    def _enter(self, state: State[Any]) -> None:
-        """Bring the task run into `state`, as the engine's own `set_state` does."""
-        context = TaskRunContext.get()
-        if context is None or _publish is None:
+    def _why(self, event: RetryStarted) -> str:
+        if self._failed is None or self._failed.delay > 0:
+            return event.sentence()
+        return f"{event.sentence()}, after {self._failed.error_type}"
+
+    def _enter(self, kind: StateType, name: str, message: str, details: StateDetails | None = None) -> None:
+        """Bring the task run into a state, as the engine's own `set_state` does."""
+        found = undocumented.engine_run()
+        if found is None:
             return
-        run = context.task_run
+        task, run = found
+        state = State[Any](type=kind, name=name, message=message, state_details=details or StateDetails())
         before = run.state
         _account(run, before, state)
-        self._last = _publish(task_run=run, initial_state=before, validated_state=state, follows=self._last)
+        self._last = undocumented.publish(run, before, state, self._last)
         if state.is_running():
-            _call_on_running_hooks(context, state)
+            _call_on_running_hooks(task, run, state)
+
+
+def _means_more_than_data(value: Any) -> bool:
+    """Tell whether Prefect makes something else of `value` than a completed state that holds it."""
+    return isinstance(value, State | GeneratorType) or bool(is_state_iterable(value))
 
 
 def _account(run: TaskRun, before: State[Any] | None, state: State[Any]) -> None:
+    if before is not None and before.timestamp == state.timestamp:
+        state.timestamp += timedelta(microseconds=1)  # states are in order by their time
     state.state_details.task_run_id = run.id
     state.state_details.flow_run_id = run.flow_run_id
     run.state, run.state_id, run.state_type, run.state_name = state, state.id, state.type, state.name
@@ -141,47 +177,48 @@ def _account(run: TaskRun, before: State[Any] | None, state: State[Any]) -> None
         run.run_count += 1
 
 
-def _call_on_running_hooks(context: TaskRunContext, state: State[Any]) -> None:
-    for hook in context.task.on_running_hooks:
+def _call_on_running_hooks(task: Task[..., Any], run: TaskRun, state: State[Any]) -> None:
+    """Run the hooks as the engine does for the first attempt, with the same lines in the log."""
+    for hook in task.on_running_hooks:
+        named = hook.func if isinstance(hook, functools.partial) else hook
+        name = getattr(named, "__name__", type(named).__name__)
+        logger = get_run_logger()
         try:
-            result = hook(context.task, context.task_run, state)
+            logger.info("Running hook %r in response to entering state %r", name, state.name)
+            result = hook(task, run, state)
             if inspect.iscoroutine(result):
                 run_coro_as_sync(result)
         except Exception:
-            logging.getLogger("resilient_tasks").exception("the on_running hook %r failed", hook)
+            logger.exception("An error was encountered while running hook %r", name)
+        else:
+            logger.info("Hook %r finished running successfully", name)
 
 
-def _keep_out_of_the_cache() -> None:
-    """Prefect would serve a stand-in as `Cached` from then on."""
-    transaction = get_transaction()
-    if transaction is not None:
-        transaction.write_on_commit = False
-
-
-#: Outcomes of this process's latest task runs, for what a state cannot say: the error that a fallback stood in for.
+#: Attempts of this process's latest task runs that recovered, for a user's own state cannot tell them.
 _ROOM = 4096
-_outcomes: OrderedDict[UUID, Outcome[None]] = OrderedDict()
+_attempts: OrderedDict[UUID, int] = OrderedDict()
 
 
 def remember(outcome: Outcome[Any]) -> None:
-    """Keep what a state cannot tell of `outcome`. Its value is not kept."""
+    """Keep of `outcome` what a state of the user's own cannot tell."""
     context = TaskRunContext.get()
-    if context is None or (isinstance(outcome, Ok) and outcome.attempts == 1):
+    if context is None or not isinstance(outcome, Ok) or outcome.attempts == 1:
         return
-    told = Degraded(None, outcome.because) if isinstance(outcome, Degraded) else outcome
-    _outcomes[context.task_run.id] = Ok(None, told.attempts) if isinstance(told, Ok) else told
-    while len(_outcomes) > _ROOM:
-        _outcomes.popitem(last=False)
+    _attempts[context.task_run.id] = outcome.attempts
+    while len(_attempts) > _ROOM:
+        _attempts.popitem(last=False)
 
 
-def told_of(state: State[Any]) -> Outcome[None] | None:
-    """Return what was kept of the task run that ended in `state`, if it ran in this process and not long ago."""
-    run_id = state.state_details.task_run_id
-    return _outcomes.get(run_id) if run_id is not None else None
+def told_of(state: State[Any]) -> Ok[None] | Degraded[None]:
+    """Return what is known of the task run that completed in `state`, of a run elsewhere by the words of that state."""
+    if state.name == "Degraded":
+        words = ResilienceError(state.message or "degraded")
+        return Degraded(None, state.because if isinstance(state, WordedState) else words)
+    run_id, recovered = state.state_details.task_run_id, re.match(r"recovered on attempt (\d+)\b", state.message or "")
+    by_its_words = int(recovered[1]) if recovered else 1
+    return Ok(None, _attempts.get(run_id, by_its_words) if run_id is not None else by_its_words)
 
 
 def data_of(value: Any) -> Any:
     """Return the data of a state whose words are ours, and anything else as it is."""
-    if not isinstance(value, WordedState):
-        return value
-    return value.data.result if isinstance(value.data, ResultRecord) else value.data
+    return value.unworded() if isinstance(value, WordedState) else value

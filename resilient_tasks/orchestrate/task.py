@@ -6,20 +6,25 @@ import functools
 import inspect
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
 from prefect import Task, tasks
 from prefect.client.schemas.objects import State
-from prefect.futures import PrefectFuture
+from prefect.futures import PrefectDistributedFuture, PrefectFuture
 
 from resilient_tasks import decorate
-from resilient_tasks.core import runtime, settings
+from resilient_tasks.core import settings
 from resilient_tasks.core.errors import PolicyError, ResilienceError
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
-from resilient_tasks.decorate import Plan, PolicyOptions
+from resilient_tasks.decorate import Plan
+from resilient_tasks.keywords import PolicyOptions
 from resilient_tasks.observe import logs
-from resilient_tasks.orchestrate import runs
-from resilient_tasks.orchestrate.states import StateSink, data_of, raising_failed_states, told_of
+from resilient_tasks.orchestrate import runs, undocumented
+from resilient_tasks.orchestrate.background import BackgroundFuture
+from resilient_tasks.orchestrate.body import Body
+from resilient_tasks.orchestrate.loops import with_one_loop
+from resilient_tasks.orchestrate.states import data_of, told_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -27,22 +32,48 @@ T = TypeVar("T")
 
 _OURS = frozenset(PolicyOptions.__annotations__)
 _PREFECTS = frozenset(inspect.signature(Task.__init__).parameters) - {"self", "fn"}
+# The decorator's own: with those of the class, a task would not print into the log as its flow does.
+_DEFAULTS = {
+    name: parameter.default for name, parameter in inspect.signature(tasks.task).parameters.items() if name in _PREFECTS
+}
 _TWO_LOOPS = ("retries", "retry_delay_seconds", "retry_jitter_factor", "retry_condition_fn")
 
 
 class ResilientTask(Task[P, R]):
     """A Prefect task whose function runs inside a pipeline.
 
-    Everything that Prefect does with a task it does with this one. `outcome(...)` runs it and returns `Ok`, `Degraded`
-    or `Failed` to be matched, where calling it returns the result or raises.
+    Everything that Prefect does with a task it does with this one, and `fn` is the user's own function. `outcome(...)`
+    runs the task and returns `Ok`, `Degraded` or `Failed` to be matched, where calling it returns the result or raises.
     """
 
-    def __init__(self, plan: Plan, **options: Any) -> None:
-        super().__init__(fn=_body(plan), **_checked(plan, options))
+    plan: Plan
+    _body: Body | None
+
+    def __init__(self, fn: Callable[P, R], plan: Plan, **options: Any) -> None:
         self.plan = plan
-        if plan.pipeline.policies:
-            # Of the user's function: the wrappers of all functions with one name would share one key.
-            self.task_key = tasks._generate_task_key(plan.fn)  # noqa: SLF001  # no public way
+        super().__init__(fn=fn, **with_one_loop(plan, options, _TWO_LOOPS))
+        self._arm(plan)
+
+    @property
+    def fn(self) -> Callable[P, R]:
+        """The user's own function; for Prefect's engine, when it runs this task, the function in its pipeline."""
+        if self._body is not None and undocumented.asked_by_the_engine(self):
+            return self._body
+        return cast("Callable[P, R]", self.__dict__["fn"])
+
+    @fn.setter
+    def fn(self, fn: Callable[P, R]) -> None:
+        self.__dict__["fn"] = fn
+        self.plan = self.plan if fn is self.plan.fn else replace(self.plan, fn=fn, owner=[])
+        self._body = Body(self.plan) if self.plan.pipeline.policies else None
+
+    def _arm(self, plan: Plan) -> None:
+        """Take up the work of `plan`, after Prefect has set up everything else."""
+        self.plan, self.fn = plan, plan.fn
+        # Prefect copies the function's own attributes on to the task: one of a decorator underneath hides ours.
+        self.__dict__.pop("outcome", None)
+        if self._body is not None:
+            undocumented.forget_policies_in_source(self, _OURS)
 
     def with_options(self, **options: Any) -> ResilientTask[P, R]:
         """Return this task with other options, Prefect's or policies; a policy given here replaces its like.
@@ -53,15 +84,13 @@ class ResilientTask(Task[P, R]):
         ours = {name: value for name, value in options.items() if name in _OURS}
         theirs = {name: value for name, value in options.items() if name not in _OURS}
         plan = decorate.replaced(self.plan, cast("PolicyOptions", ours)) if ours else self.plan
-        plain = super().with_options(**_checked(plan, theirs))
+        plain = super().with_options(**with_one_loop(plan, theirs, _TWO_LOOPS))
         other = ResilientTask.__new__(ResilientTask)
         other.__dict__.update(plain.__dict__)
-        other.plan, other.task_key = plan, self.task_key
-        if ours:
-            other.fn = _body(plan)
         # Prefect hands these lists on as they are: a hook added to the copy would run for the original too.
         for hooks in ("on_completion_hooks", "on_failure_hooks", "on_running_hooks"):
             setattr(other, hooks, list(getattr(plain, hooks)))
+        other._arm(plan)  # noqa: SLF001  # another of this very class
         return other
 
     if not TYPE_CHECKING:  # for type checkers, calling it is what calling Prefect's task is
@@ -69,13 +98,22 @@ class ResilientTask(Task[P, R]):
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
             """Run the task, and return its result (or its state, with `return_state=True`)."""
             result = super().__call__(*args, **kwargs)
-            if kwargs.get("return_state"):
+            if self._body is None or kwargs.get("return_state"):
                 return result
-            return _awaited(result) if inspect.iscoroutine(result) else data_of(result)
+            return _awaited(result) if self.isasync and not self.isgenerator else data_of(result)
+
+    def apply_async(self, *args: Any, **kwargs: Any) -> PrefectDistributedFuture[R]:
+        """Have a task worker run this task, as Prefect's `apply_async`; `delay` comes here too."""
+        future = super().apply_async(*args, **kwargs)
+        return future if self._body is None else BackgroundFuture(future.task_run_id)
 
     @overload
     def outcome(  # type: ignore[overload-overlap]  # a coroutine function's own outcome is awaited
         self: ResilientTask[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, Outcome[T]]: ...
+    @overload
+    def outcome(  # type: ignore[overload-overlap]  # pyright's type of the same, and a task's result is invariant
+        self: ResilientTask[P, CoroutineType[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
     ) -> Coroutine[Any, Any, Outcome[T]]: ...
     @overload
     def outcome(self, *args: P.args, **kwargs: P.kwargs) -> Outcome[R]: ...
@@ -105,17 +143,14 @@ def _named(state: State[Any], result: Any) -> Outcome[Any]:
         failed = Failed(result if isinstance(result, Exception) else ResilienceError(state.message or str(state)))
         return failed if settings.current.enabled else failed.unwrap()
     told = told_of(state)
-    if state.name == "Degraded":
-        because = told.because if isinstance(told, Degraded) else ResilienceError(state.message or "degraded")
-        return Degraded(result, because)
-    return Ok(result, told.attempts if isinstance(told, Ok) else 1)
+    return Degraded(result, told.because) if isinstance(told, Degraded) else Ok(result, told.attempts)
 
 
 def outcome_of(future: PrefectFuture[T]) -> Outcome[T]:
     """Wait for a submitted task, and return what came of it, to be matched.
 
-    A fallback that stood in for a task in another process is `Degraded` too; its `because` is then a `ResilienceError`
-    with the words of the state, since the error itself stayed there.
+    Where the error that a fallback stood in for could not come along from another process, `because` is a
+    `ResilienceError` with the words of the state.
     """
     future.wait()
     return _outcome(future.state)
@@ -150,12 +185,11 @@ def _make(fn: Callable[..., Any], options: dict[str, Any]) -> ResilientTask[...,
         msg = f"@resilient_task has no keyword {unknown[0]!r}; it takes {', '.join(sorted(_OURS))}, and those of @task"
         raise PolicyError(msg)
     ours = {name: value for name, value in options.items() if name in _OURS}
-    theirs = {name: value for name, value in options.items() if name not in _OURS}
+    theirs = {**_DEFAULTS, **{name: value for name, value in options.items() if name not in _OURS}}
     plan = decorate.make_plan(_plain(fn), cast("PolicyOptions", ours))
-    task: ResilientTask[..., Any] = ResilientTask(plan, **theirs)
-    task._isclassmethod = isinstance(fn, classmethod)  # noqa: SLF001  # as Task.__init__
-    task._isstaticmethod = isinstance(fn, staticmethod)  # noqa: SLF001
-    return task
+    # Prefect wants to see what kind of method it is.
+    given = type(fn)(plan.fn) if isinstance(fn, classmethod | staticmethod) else plan.fn
+    return ResilientTask(given, plan, **theirs)
 
 
 def _plain(fn: Any) -> Callable[..., Any]:
@@ -163,45 +197,3 @@ def _plain(fn: Any) -> Callable[..., Any]:
         msg = f"{fn.name} is a Prefect task already: replace its @task by @resilient_task instead of stacking them"
         raise PolicyError(msg)
     return cast("Callable[..., Any]", fn.__func__ if isinstance(fn, classmethod | staticmethod) else fn)
-
-
-def _checked(plan: Plan, options: dict[str, Any]) -> dict[str, Any]:
-    """Return Prefect's options, with one retry loop at most."""
-    if not any(policy.slot == "retry" for policy in plan.pipeline.policies):
-        return options
-    for name in _TWO_LOOPS:
-        if options.get(name):
-            msg = (
-                f"{plan.operation} has both retry= and Prefect's {name}=: two retry loops multiply."
-                f" Keep retry=Retry(attempts=..., wait=...) and drop {name}="
-            )
-            raise PolicyError(msg)
-    # Also against Prefect's setting PREFECT_TASK_DEFAULT_RETRIES.
-    return {**options, "retries": 0}
-
-
-def _body(plan: Plan) -> Callable[..., Any]:
-    """Return the function that Prefect runs: the user's own, inside its pipeline, with Prefect's states as a sink."""
-    fn, run = plan.fn, plan.pipeline.run
-    if not plan.pipeline.policies:
-        return fn
-    inside = replace(plan, fn=raising_failed_states(fn))
-    if plan.is_async:
-
-        @functools.wraps(fn)
-        async def async_body(*args: Any, **kwargs: Any) -> Any:
-            if not settings.current.enabled:
-                return await fn(*args, **kwargs)
-            sink = StateSink()
-            return sink.worded(await run(inside.work(args, kwargs, (sink,))))
-
-        return plan.owned_by(async_body)
-
-    @functools.wraps(fn)
-    def body(*args: Any, **kwargs: Any) -> Any:
-        if not settings.current.enabled:
-            return fn(*args, **kwargs)
-        sink = StateSink()
-        return sink.worded(runtime.drive(run(inside.work(args, kwargs, (sink,)))))
-
-    return plan.owned_by(body)

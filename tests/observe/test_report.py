@@ -68,12 +68,17 @@ def test_the_html_escapes_what_it_shows(report):
 def test_an_abandoned_attempt_and_a_lost_alert_are_said(resilient_events):
     from resilient_tasks.core.events import NotifyFailed, TimeoutExceeded, bus
 
-    bus.emit(TimeoutExceeded(operation="f", policy="timeout", limit=1.0, stopped=False, abandoned=True))
-    bus.emit(TimeoutExceeded(operation="f", policy="timeout", limit=1.0, stopped=False, abandoned=False))
+    def exceeded(**how):
+        bus.emit(TimeoutExceeded(operation="f", policy="timeout", limit=1.0, stopped=False, **how))
+
+    for number in range(7):
+        exceeded(abandoned=True, thread=f"f-{number}")
+    exceeded(abandoned=False, reason="it blocked the event loop")
     bus.emit(NotifyFailed(operation="f", channel="slack", error_type="TimeoutError", message="hung"))
+    left = "; ".join(f"f in the thread f-{number}" for number in range(5))
     assert RunReport(resilient_events).remarks == (
-        "attempts abandoned, which may have run on: 1",
-        "attempts that overran their limit, and could not be interrupted: 1",
+        f"attempts abandoned, which may have run on: 7 ({left} and 2 more)",
+        "attempts that overran their limit, and could not be interrupted: 1 (f: it blocked the event loop)",
         "alerts that reached nobody: 1",
     )
 

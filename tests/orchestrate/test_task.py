@@ -18,7 +18,7 @@ def test_name_docstring_signature_and_key_are_those_of_the_function():
     mine, plain = resilient_task(retry=3)(fetch), task(fetch)
     assert (mine.name, mine.description, mine.__doc__) == (plain.name, plain.description, plain.__doc__)
     assert mine.task_key == plain.task_key
-    assert mine.__wrapped__.__wrapped__ is fetch
+    assert mine.fn is mine.__wrapped__ is fetch
 
 
 def test_functions_of_one_name_have_different_keys():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
 from typing import assert_type
+
+from prefect.client.schemas.objects import State
 
 from resilient_tasks import (
     Degraded,
@@ -60,6 +63,52 @@ def flow(x: int) -> str:
     assert_type(task.submit(x).result(), str)
     assert_type(outcome_of(task.submit(x)), Outcome[str])
     return task(x)
+
+
+@resilient_flow
+async def later_flow(x: int) -> str:
+    return await later(x)
+
+
+assert_type(flow(1), str)
+assert_type(flow.with_options(name="other", deadline=5)(1), str)
+assert_type(flow.fn(1), str)
+flow("one")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+async def awaited_flow() -> None:
+    assert_type(await later_flow(1), str)
+
+
+@resilient_task(deadline=60)
+async def later_task(x: int) -> str:
+    return str(x)
+
+
+@resilient_task(deadline=60)
+def numbers_task(upto: int) -> Generator[int]:
+    yield from range(upto)
+
+
+class Feed:
+    @resilient_task(retry=3)
+    def fetch(self, month: str) -> list[int]:
+        return [len(month)]
+
+
+assert_type(Feed().fetch(Feed(), "2013-07"), list[int])
+assert_type(numbers_task(3), Generator[int])
+fn: Callable[[int], str] = task.fn
+assert_type(task.map([1, 2]).result(), list[str])
+assert_type(task.submit(1, return_state=True), State[str])
+assert_type(task(1, return_state=True), State[str])
+assert_type(task.with_options(retry=5, name="other").outcome(1), Outcome[str])
+assert_type(task.with_options(retry=5).submit(1).result(), str)
+
+
+async def awaited_task() -> None:
+    assert_type(await later_task(1), str)
+    assert_type(await later_task.outcome(1), Outcome[str])
 
 
 assert_type(bare_task(1), str)

@@ -1,0 +1,59 @@
+"""What Prefect's engine calls when it runs a resilient task: the user's function inside its pipeline."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Coroutine, Generator, Mapping
+from typing import Any
+
+from resilient_tasks.core import runtime, settings, streams
+from resilient_tasks.core.call import Work
+from resilient_tasks.core.outcome import Outcome
+from resilient_tasks.core.pipeline import Pipeline
+from resilient_tasks.decorate import Plan
+from resilient_tasks.orchestrate import undocumented
+from resilient_tasks.orchestrate.states import ReturnedFailures, StateSink
+
+
+class Body:
+    """Stands in for a task's function towards the engine, with the same signature; Prefect's states are its sink."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.__name__ = plan.operation
+        self.__signature__ = inspect.signature(plan.fn)
+        self._plan = plan
+        self._pipeline = plan.pipeline
+        if not streams.is_stream(plan.fn):
+            self._pipeline = Pipeline(*plan.pipeline.policies, ReturnedFailures())
+        # The engine places arguments by the looks of what it calls, and another decorator's wrapper looks different.
+        self._is_wrapper = hasattr(plan.fn, "__wrapped__") or isinstance(plan.fn, functools.partial)
+
+    def __reduce__(self) -> tuple[type[Body], tuple[Plan]]:
+        return (Body, (self._plan,))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        placed: tuple[tuple[Any, ...], Mapping[str, Any]] = (args, kwargs)
+        if self._is_wrapper:
+            placed = undocumented.split_call(self._plan.fn, args, kwargs)
+        if not settings.current.enabled:
+            return self._plan.fn(*placed[0], **placed[1])
+        sink = StateSink()
+        return self._run(self._plan.work(*placed, (sink,)), sink)
+
+    def _run(self, work: Work, sink: StateSink) -> Any:
+        fn, pipeline = self._plan.fn, self._pipeline
+        if inspect.isasyncgenfunction(fn):
+            return streams.async_items(pipeline, work)
+        if inspect.isgeneratorfunction(fn):
+            return _streamed(streams.items(pipeline, work), sink)
+        outcome = pipeline.run(work)
+        return _worded(outcome, sink) if self._plan.is_async else sink.worded(runtime.drive(outcome))
+
+
+async def _worded(outcome: Coroutine[Any, Any, Outcome[Any]], sink: StateSink) -> Any:
+    return sink.worded(await outcome)
+
+
+def _streamed(items: Generator[Any, None, Outcome[Any]], sink: StateSink) -> Generator[Any, None, Any]:
+    return sink.worded((yield from items))

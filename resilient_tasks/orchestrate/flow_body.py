@@ -1,0 +1,128 @@
+"""What Prefect's engine calls when it runs a resilient flow: the user's function inside its pipeline, attended to.
+
+Called by anybody else, a unit test or `flow.visualize()`, it is the bare function.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from resilient_tasks.core import runtime, settings, streams
+from resilient_tasks.decorate import Plan
+from resilient_tasks.orchestrate import undocumented
+from resilient_tasks.orchestrate.flow_run import MARK, Care, FlowRun, engaged
+
+
+def body_of(plan: Plan, care: Care) -> Callable[..., Any]:
+    """Return the function to give to Prefect's engine in the place of the user's own."""
+    if inspect.isasyncgenfunction(plan.fn):
+        body = _async_generator(plan, care)
+    elif inspect.isgeneratorfunction(plan.fn):
+        body = _generator(plan, care)
+    else:
+        body = _async_function(plan, care) if plan.is_async else _function(plan, care)
+    setattr(body, MARK, plan)
+    return body
+
+
+def bare(fn: Any) -> Any:
+    """Return the user's own function, where `fn` is the `fn` of a resilient flow; else `fn`."""
+    plan = getattr(fn, MARK, None)
+    return plan.fn if isinstance(plan, Plan) else fn
+
+
+def _begun(plan: Plan, care: Care) -> FlowRun | None:
+    return engaged(plan, care) if settings.current.enabled else None
+
+
+def _function(plan: Plan, care: Care) -> Callable[..., Any]:
+    @functools.wraps(plan.fn)
+    def body(*args: Any, **kwargs: Any) -> Any:
+        run = _begun(plan, care)
+        if run is None:
+            return plan.fn(*args, **kwargs)
+
+        @functools.wraps(plan.fn)
+        def attempt(*args: Any, **kwargs: Any) -> Any:
+            run.begin()
+            return run.settled(plan.fn(*args, **kwargs))
+
+        with run.attended():
+            work = run.work(replace(plan, fn=attempt), *_placed(plan.fn, args, kwargs))
+            return run.worded(runtime.drive(plan.pipeline.run(work)))
+
+    return body
+
+
+def _async_function(plan: Plan, care: Care) -> Callable[..., Any]:
+    @functools.wraps(plan.fn)
+    async def body(*args: Any, **kwargs: Any) -> Any:
+        run = _begun(plan, care)
+        if run is None:
+            return await plan.fn(*args, **kwargs)
+
+        @functools.wraps(plan.fn)
+        async def attempt(*args: Any, **kwargs: Any) -> Any:
+            run.begin()
+            value = await plan.fn(*args, **kwargs)
+            # Where there is something to wait for, other coroutines go on meanwhile, and a deadline can come.
+            return await asyncio.to_thread(run.settled, value) if run.unseen else run.settled(value)
+
+        with run.attended():
+            work = run.work(replace(plan, fn=attempt), *_placed(plan.fn, args, kwargs))
+            return run.worded(await plan.pipeline.run(work))
+
+    return body
+
+
+def _generator(plan: Plan, care: Care) -> Callable[..., Any]:
+    @functools.wraps(plan.fn)
+    def body(*args: Any, **kwargs: Any) -> Any:
+        run = _begun(plan, care)
+        if run is None:
+            return (yield from plan.fn(*args, **kwargs))
+
+        @functools.wraps(plan.fn)
+        def attempt(*args: Any, **kwargs: Any) -> Any:
+            return run.settled((yield from plan.fn(*args, **kwargs)))
+
+        with run.attended():
+            work = run.work(replace(plan, fn=attempt), *_placed(plan.fn, args, kwargs))
+            return run.worded((yield from streams.items(plan.pipeline, work)))
+
+    return body
+
+
+def _async_generator(plan: Plan, care: Care) -> Callable[..., Any]:
+    @functools.wraps(plan.fn)
+    async def body(*args: Any, **kwargs: Any) -> Any:
+        run = _begun(plan, care)
+        if run is None:
+            async for item in plan.fn(*args, **kwargs):
+                yield item
+            return
+
+        @functools.wraps(plan.fn)
+        async def attempt(*args: Any, **kwargs: Any) -> Any:
+            async for item in plan.fn(*args, **kwargs):
+                yield item
+            await asyncio.to_thread(run.settled, None)
+
+        with run.attended():
+            work = run.work(replace(plan, fn=attempt), *_placed(plan.fn, args, kwargs))
+            async for item in streams.async_items(plan.pipeline, work):
+                yield item
+
+    return body
+
+
+def _placed(
+    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    """Return the arguments where Prefect would place them: what another decorator wrapped may look different inside."""
+    return undocumented.split_call(fn, args, kwargs) if hasattr(fn, "__wrapped__") else (args, kwargs)

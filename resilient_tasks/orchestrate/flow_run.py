@@ -1,0 +1,232 @@
+"""One execution of a resilient flow's function: what happened in it, whether that will do, and how it is told."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from types import GeneratorType
+from typing import Any
+from uuid import UUID
+
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
+from prefect.exceptions import ExternalSignal, PrefectSignal
+from prefect.futures import resolve_futures_to_states
+from prefect.states import Completed, is_state_iterable
+
+from resilient_tasks.core.call import Work
+from resilient_tasks.core.errors import DegradedRun, UnobservedFailure
+from resilient_tasks.core.events import Event, FallbackUsed, RetryRecovered, bus
+from resilient_tasks.core.outcome import Degraded, Failed, Outcome
+from resilient_tasks.decorate import Plan
+from resilient_tasks.observe.report import RunReport
+from resilient_tasks.orchestrate import undocumented, verdict
+from resilient_tasks.orchestrate.futures import Unseen, is_listed
+from resilient_tasks.orchestrate.states import ReturnedFailureError
+
+_logger = logging.getLogger("resilient_tasks")
+
+#: Where the function that stands in for the user's own bears its plan.
+MARK = "__resilient_flow__"
+
+#: Events of a run's failed attempts, where Prefect's own `retries=` makes another one.
+_earlier: dict[UUID, list[Event]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Care:
+    """What a resilient flow asks of its runs, besides its policies.
+
+    Attributes:
+        on_unobserved: what becomes of a run in which a submitted task failed and nobody looked at its future.
+        fail_on_degraded: a run in which any call was degraded has failed.
+    """
+
+    on_unobserved: str = "fail"
+    fail_on_degraded: bool = False
+
+
+@dataclass(eq=False)
+class FlowRun:
+    """One execution of a flow's function by Prefect's engine.
+
+    Attributes:
+        plan: the flow's function and its policies.
+        care: what the flow asks of its runs.
+        context: Prefect's context of this run.
+    """
+
+    plan: Plan
+    care: Care
+    context: FlowRunContext
+    _events: list[Event] = field(default_factory=list)
+    _begun: int = 0
+    _returned: tuple[Exception, Any] | None = None
+    _work: Work | None = None
+    _failed: bool = False
+    _remark: str = ""
+
+    def __post_init__(self) -> None:
+        self.unseen = Unseen(self._hear_of)
+
+    @property
+    def _id(self) -> UUID:
+        run = self.context.flow_run
+        assert run is not None  # noqa: S101  # Prefect's engine has made it before it calls any function
+        return run.id
+
+    @contextmanager
+    def attended(self) -> Iterator[None]:
+        """Gather what happens inside the block, and leave the run's report where that is the end of the run."""
+        self._events += _earlier.pop(self._id, [])
+        try:
+            with ExitStack() as stack:
+                stack.enter_context(bus.listening(self._hear))
+                stack.enter_context(self.unseen.of(getattr(self.context, "task_runner", None)))
+                yield
+        except (KeyboardInterrupt, SystemExit, GeneratorExit, PrefectSignal, ExternalSignal):
+            raise  # there is no time left for a report, or the run goes on later
+        except BaseException:
+            self._failed = True
+            self._end()
+            raise
+        else:
+            self._end()
+
+    def work(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Work:
+        """Return the invocation of the function, whose own events are told apart from those of the calls inside."""
+        self._work = plan.work(args, kwargs)
+        return self._work
+
+    def begin(self) -> None:
+        """Begin an attempt: what failed in the one before it is known, and not to be held against this one."""
+        self.unseen.begin()
+        self._begun = len(self._events)
+
+    def settled(self, value: Any) -> Any:
+        """Wait for all that was submitted, and return `value` with its futures resolved to states, as Prefect does.
+
+        Raises:
+            UnobservedFailure: a task run failed and nobody looked.
+            DegradedRun: a call was degraded, and the flow is not to accept that.
+            Exception: the failure that `value` itself is.
+        """
+        if self.care != _NO_CARE:
+            self.unseen.wait()  # Prefect itself cancels what has not begun
+        value = resolve_futures_to_states(value)
+        for state in _states_in(value):
+            if state.is_failed() or state.is_crashed():
+                error = _error_in(state)
+                self._returned = error, value
+                raise error
+        self._judge()
+        return value
+
+    def worded(self, outcome: Outcome[Any]) -> Any:
+        """Return what Prefect's engine is to make the run's final state of.
+
+        Raises:
+            Exception: the error of a failed outcome.
+        """
+        if isinstance(outcome, Failed):
+            if self._returned is None or outcome.error is not self._returned[0]:
+                outcome.unwrap()
+            self._failed = True
+            return self._returned[1]
+        value = outcome.value
+        words = self._words()
+        if not words or not _is_ours_to_word(value):
+            return value
+        state: State[Any] = Completed(name="Degraded" if isinstance(outcome, Degraded) else "Completed", message=words)
+        state.data = value  # after Prefect's validation, which takes some dicts for something else
+        return state
+
+    def _judge(self) -> None:
+        failed = self.unseen.failed() if self.care.on_unobserved != "ignore" else []
+        if failed:
+            message = verdict.nobody_looked(failed)
+            if self.care.on_unobserved == "fail":
+                raise UnobservedFailure(f"{message}. {verdict.WHAT_TO_DO}")
+            _logger.warning("%s: %s", self.plan.operation, message)
+            self._remark = message
+        degraded = [event for event in self._events[self._begun :] if isinstance(event, FallbackUsed)]
+        if degraded and self.care.fail_on_degraded:
+            raise DegradedRun(verdict.were_degraded(degraded))
+
+    def _words(self) -> str:
+        own = [event for event in self._events if self._is_own(event)]
+        parts = [event.sentence() for event in own if isinstance(event, RetryRecovered | FallbackUsed)]
+        parts.append(verdict.counts(RunReport(event for event in self._events if not self._is_own(event))))
+        parts.append(self._remark)
+        return "; ".join(filter(None, parts))
+
+    def _is_own(self, event: Event) -> bool:
+        return self._work is not None and event.call == self._work.id
+
+    def _hear(self, event: Event) -> None:
+        if event.run.get("flow_run_id") == str(self._id):
+            self._events.append(event)
+
+    def _hear_of(self, operation: str, state: State[Any]) -> None:
+        """Take in what a task run's final state tells of it, if it ran where its events could not be heard."""
+        event = verdict.retold(operation, state)
+        if event is not None and not any(_same_task_run(event, heard) for heard in self._events):
+            self._events.append(event)
+
+    def _end(self) -> None:
+        run = self.context.flow_run
+        if self._failed and run is not None and run.run_count <= (run.empirical_policy.retries or 0):
+            _earlier[self._id] = self._events
+            return
+        report = RunReport(self._events)
+        if report.operations:
+            _leave_artifact(report)
+
+
+_NO_CARE = Care(on_unobserved="ignore")
+
+
+def engaged(plan: Plan, care: Care) -> FlowRun | None:
+    """Return the run that Prefect's engine has begun for the function of `plan`; None where somebody else calls it."""
+    context = FlowRunContext.get()
+    if context is None or context.flow is None or context.flow_run is None:
+        return None
+    is_another = getattr(context.flow.fn, MARK, None) is not plan
+    if is_another or is_listed(getattr(context, "task_runner", None)):  # on the list: the function calls its own `fn`
+        return None
+    return FlowRun(plan, care, context)
+
+
+def _same_task_run(event: Event, other: Event) -> bool:
+    return event.run["task_run_id"] == other.run.get("task_run_id")
+
+
+def _error_in(state: State[Any]) -> Exception:
+    error = undocumented.data_in(state)
+    return error if isinstance(error, Exception) else ReturnedFailureError(state.message or "failed")
+
+
+def _states_in(value: Any) -> list[State[Any]]:
+    if isinstance(value, State):
+        return [value]
+    return list(value) if is_state_iterable(value) else []
+
+
+def _is_ours_to_word(value: Any) -> bool:
+    """Tell whether Prefect would complete the run for `value`, in words of its own."""
+    if inspect.isawaitable(value) or isinstance(value, GeneratorType):
+        return False  # Prefect goes on to do something with it
+    if isinstance(value, State) and not (value.state_details.flow_run_id or value.state_details.task_run_id):
+        return False  # the user's own
+    return all(state.is_completed() for state in _states_in(value))
+
+
+def _leave_artifact(report: RunReport) -> None:
+    try:
+        create_markdown_artifact(report.markdown(), key="resilience-report", description=report.headline(), _sync=True)  # type: ignore[call-arg]
+    except Exception:
+        _logger.exception("the run report could not be left as a Prefect artifact")

@@ -1,0 +1,105 @@
+"""How the end of a flow run is put into words: what was recovered, what was degraded, what nobody looked at."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import TaskRunFilter, TaskRunFilterId
+from prefect.client.schemas.objects import State
+
+from resilient_tasks.core.events import Event, FallbackUsed, RetryRecovered
+from resilient_tasks.observe.report import RunReport
+from resilient_tasks.orchestrate import undocumented
+from resilient_tasks.orchestrate.futures import Submitted
+
+#: So many names are given; of any more, the number.
+_NAMED = 10
+#: The server learns of a task run a moment after the run itself began: its name is awaited for so many seconds.
+_PATIENCE = 2.0
+
+WHAT_TO_DO = (
+    "Ask each future for its result (in try/except, if the flow can do without it), or return the futures;"
+    ' @resilient_flow(on_unobserved="warn") or "ignore" lets such a run complete'
+)
+
+
+def counts(report: RunReport) -> str:
+    """Say how many calls were recovered and degraded; empty where none was touched by anything."""
+    told = {"recovered": report.recovered, "degraded": report.degraded, "failed": report.failed}
+    parts = [f"{count} {what}" for what, count in told.items() if count]
+    if parts:
+        count, _, what = parts[0].partition(" ")
+        parts[0] = f"{count} {'call' if count == '1' else 'calls'} {what}"
+    if report.quarantined:
+        parts.append(f"{report.quarantined:,} rows quarantined")
+    return ", ".join(parts)
+
+
+def nobody_looked(failed: Sequence[tuple[Submitted, State[Any]]]) -> str:
+    """Say which task runs failed without anybody looking."""
+    names = _run_names(submitted for submitted, _ in failed)
+    told = [f"{name} ({_why(state)})" for name, (_, state) in zip(names, failed, strict=True)]
+    return f"{len(told)} task {'run' if len(told) == 1 else 'runs'} failed and nobody looked: {_listed(told)}"
+
+
+def were_degraded(events: Sequence[FallbackUsed]) -> str:
+    """Say which calls were degraded, in a run that is not to accept that."""
+    told = [f"{event.run.get('task_run') or event.operation} ({event.error_type})" for event in events]
+    return f"{len(told)} {'call was' if len(told) == 1 else 'calls were'} degraded: {_listed(told)}"
+
+
+def retold(operation: str, state: State[Any]) -> Event | None:
+    """Return the event that the final state of a task run in another process tells of, if it tells of any."""
+    message, details = state.message or "", state.state_details
+    run = {"flow_run_id": str(details.flow_run_id), "task_run_id": str(details.task_run_id)}
+    if state.name == "Degraded":
+        fallback, _, error_type = message.removeprefix("degraded: ").partition(" stands in after ")
+        return FallbackUsed(
+            operation=operation, run=run, fallback=fallback, kind="", error_type=error_type, message=message
+        )
+    found = re.fullmatch(r"recovered on attempt (\d+)(?: of (\d+))? \((.+)\)", message)
+    if found is None:
+        return None
+    attempt, attempts, errors = found.groups()
+    return RetryRecovered(
+        operation=operation,
+        run=run,
+        attempt=int(attempt),
+        attempts=int(attempts) if attempts else None,
+        errors={name: int(times or 1) for name, _, times in (part.partition(" ×") for part in errors.split(", "))},
+    )
+
+
+def _why(state: State[Any]) -> str:
+    data = undocumented.data_in(state)
+    return type(data).__name__ if isinstance(data, BaseException) else str(state.name)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def _run_names(submitted: Iterable[Submitted]) -> list[str]:
+    """Return the names of task runs: Prefect's server knows them, and a future does not."""
+    all_of_them = list(submitted)
+    known: dict[UUID, str] = {}
+    ids = {run.future.task_run_id for run in all_of_them[:_NAMED]}
+    until = time.monotonic() + _PATIENCE
+    try:
+        with get_client(sync_client=True) as client:
+            wanted = TaskRunFilter(id=TaskRunFilterId(any_=list(ids)))
+            while True:
+                known = {run.id: run.name for run in client.read_task_runs(task_run_filter=wanted)}
+                if len(known) == len(ids) or time.monotonic() > until:
+                    break
+                time.sleep(0.1)
+    except Exception:
+        logging.getLogger("resilient_tasks").debug("the task runs' names could not be read", exc_info=True)
+    return [known.get(run.future.task_run_id, run.task) for run in all_of_them]

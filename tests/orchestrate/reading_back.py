@@ -1,0 +1,75 @@
+"""What is looked at from here of a run that happens somewhere else."""
+
+import os
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, LogFilter, LogFilterFlowRunId
+from prefect.settings import get_current_settings
+
+HERE = Path(__file__).parent
+
+
+def eventually(look, within=90):
+    """Look until there is something to be seen, and return it."""
+    until = time.monotonic() + within
+    while not (seen := look()):
+        assert time.monotonic() < until, f"nothing to be seen within {within} s"
+        time.sleep(0.1)
+    return seen
+
+
+def task_runs(flow_run_id, *, ended=True):
+    """Return each task run of the flow run, with its states in order, by its task's name; once all have ended."""
+    wanted = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
+    with get_client(sync_client=True) as client:
+
+        def look():
+            runs = client.read_task_runs(flow_run_filter=wanted)
+            return runs if all(run.state and run.state.is_final() for run in runs) else None
+
+        runs = eventually(look) if ended else client.read_task_runs(flow_run_filter=wanted)
+    return {run.name.rpartition("-")[0]: (run, states(run.id)) for run in runs}
+
+
+def states(task_run_id):
+    """Return the states of a task run in order."""
+    with get_client(sync_client=True) as client:
+        return sorted(client.read_task_run_states(task_run_id), key=lambda state: state.timestamp)
+
+
+def told(of_states):
+    """Return the names and messages of states."""
+    return [(state.name, state.message or "") for state in of_states]
+
+
+def log_lines(flow_run_id):
+    """Return what stands in the log of a flow run so far."""
+    with get_client(sync_client=True) as client:
+        lines = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run_id])), limit=200)
+    return [line.message for line in lines]
+
+
+@contextmanager
+def started(folder, *arguments, **environment):
+    """Start Python with these arguments against the tests' server, and end it after the block if it still runs."""
+    settings = get_current_settings().to_environment_variables(exclude_unset=True)
+    everything = {**os.environ, **settings, "PYTHONPATH": str(HERE), **environment}
+    with (folder / "output").open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, *arguments], env=everything, cwd=folder, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()

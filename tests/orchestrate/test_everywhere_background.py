@@ -1,0 +1,78 @@
+"""Resilient tasks that a task worker runs in the background: `delay`, `apply_async`, `serve`."""
+
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.exceptions import FailedRun
+from prefect.futures import wait
+
+from resilient_tasks import Degraded, Failed, Ok, outcome_of
+
+sys.path.insert(0, str(Path(__file__).parent))  # a task is known by the name of its module
+import flows_that_run_elsewhere as elsewhere  # needs that path
+import reading_back  # as above
+
+SERVE = "import flows_that_run_elsewhere as elsewhere; from prefect.task_worker import serve; serve(*elsewhere.EVERY)"
+
+
+@pytest.fixture(scope="module")
+def ran(resilient_prefect, tmp_path_factory):
+    """What came of tasks that were asked for here, before there was a worker, and run in the worker's process."""
+    folder = tmp_path_factory.mktemp("tries")
+    futures = {task.name: task.delay(str(folder)) for task in elsewhere.EVERY}
+    futures["applied"] = elsewhere.recovers.apply_async((str(tmp_path_factory.mktemp("applied")),), {"rows": 7})
+    called_back = {name: threading.Event() for name in futures}
+    for name, future in futures.items():
+        future.add_done_callback(lambda _, name=name: called_back[name].set())
+    found = SimpleNamespace(futures=futures, called_back=called_back, folder=folder)
+    for _ in range(3):  # a worker that hears nothing is started again, as whoever watches over it would
+        with reading_back.started(folder, "-c", SERVE):
+            found.done, found.not_done = wait(list(futures.values()), timeout=45)
+        if not found.not_done:
+            return found
+    pytest.fail(f"{len(found.not_done)} tasks were not run by three workers")  # nobody is to wait for them for ever
+
+
+def test_every_future_is_told_of_the_end_whatever_the_final_state_is_called(ran):
+    assert {name for name, event in ran.called_back.items() if not event.wait(10)} == set()
+    assert ran.futures["degrades"].state.name == "Degraded"
+    assert ran.futures["too_slow"].state.name == "TimedOut"
+
+
+def test_results_stand_ins_and_errors_arrive_as_outcomes(ran):
+    match {name: outcome_of(future) for name, future in ran.futures.items()}:
+        case {
+            "recovers": Ok(1, attempts=3),
+            "applied": Ok(7, attempts=3),
+            "recovers_async": Ok("fresh", attempts=3),
+            "degrades": Degraded("yesterday's, after refused"),
+            "too_slow": Failed(error=FailedRun()),  # Prefect persists no error of a task that timed out
+            "too_late": Failed(error=ConnectionError()),
+            "broken": Failed(error=KeyError()),
+        }:
+            pass
+        case other:
+            pytest.fail(f"not as expected: {other}")
+
+
+def test_the_result_of_a_stand_in_is_there_for_whoever_asks(ran):
+    assert ran.futures["degrades"].result() == "yesterday's, after refused"
+
+
+def test_the_history_tells_each_attempt_and_its_reason(ran):
+    task_run_id = ran.futures["recovers"].task_run_id
+    told = reading_back.told(reading_back.states(task_run_id))
+    assert told[-6:] == [
+        ("Running", ""),
+        ("AwaitingRetry", "attempt 1 of 3: ConnectionError; waits 0.1 s"),
+        ("Retrying", "attempt 2 of 3"),
+        ("AwaitingRetry", "attempt 2 of 3: ConnectionError; waits 0.1 s"),
+        ("Retrying", "attempt 3 of 3"),
+        ("Completed", "recovered on attempt 3 of 3 (ConnectionError ×2)"),
+    ]
+    with get_client(sync_client=True) as client:
+        assert client.read_task_run(task_run_id).run_count == 3
