@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check docs everywhere clean
+.PHONY: demo test check docs timeouts costs everywhere clean
 
 demo: $(READY)  ## The example: an ML flow keeps retraining while everything around it fails. `make demo SEED=2` meets other faults.
 	$(BIN)/python examples/flight_times/run.py --seed $(or $(SEED),1)
@@ -22,6 +22,12 @@ check: $(READY)  ## Lint, formatting, types, and the direction of imports.
 docs: $(READY)  ## The documentation as HTML, in out/docs.
 	$(BIN)/sphinx-build -W -q docs out/docs
 	@echo "out/docs/index.html"
+
+timeouts: $(READY)  ## A limit of 1 s on 6 s of work of every sort, ours beside Prefect's own. Three minutes, on a quiet machine.
+	$(BIN)/python tests/benchmarks/timeouts.py --page docs/measured.md --figure docs/images/timeouts.png
+
+costs: $(READY)  ## What a resilient task costs in CPU time, beside Prefect's own and a control.
+	$(BIN)/python tests/benchmarks/costs.py --page docs/measured.md
 
 everywhere:  ## The tests on every supported Python that this machine has.
 	@for version in 3.11 3.12 3.13; do \
