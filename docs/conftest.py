@@ -92,8 +92,10 @@ def _pages(
     )
 
 
-_plain = _pages(DOCS, "*.md", excludes=["prefect.md", "testing.md"])
-_prefect = _pages(DOCS, "prefect.md", begin=_begin_with_prefect, fixtures=["resilient_prefect"])
+_plain = _pages(DOCS, "*.md", excludes=["prefect.md", "flows.md", "where-it-runs.md", "testing.md"])
+_prefect = _pages(
+    DOCS, "prefect.md", "flows.md", "where-it-runs.md", begin=_begin_with_prefect, fixtures=["resilient_prefect"]
+)
 _testing = _pages(
     DOCS, "testing.md", begin=_begin_with_prefect, parser=CodeBlockParser("python", _RunTests()), fixtures=FIXTURES
 )
