@@ -249,7 +249,8 @@ def test_a_call_inside_a_child_has_a_child_of_its_own_which_dies_with_it(own_poo
 def test_the_pool_says_nothing_of_its_own(own_pool, in_process, caplog):
     with caplog.at_level(logging.DEBUG):
         in_process(len)("abc")
-    assert caplog.records == []
+    here = (os.getpid(), threading.get_ident())  # other threads of this session may have something to say
+    assert [record for record in caplog.records if record.process != here[0] or record.thread == here[1]] == []
 
 
 def test_chaos_stands_inside_and_is_cut_too(own_pool):
@@ -277,8 +278,12 @@ def test_no_file_descriptor_is_lost(own_pool, in_process):
         in_process(time.sleep, 0.1).outcome(60)
         in_process(os._exit).outcome(3)
 
+    def held():
+        this = psutil.Process()
+        return this.num_fds() - len(this.net_connections("inet"))  # those are of other threads of this session
+
     one_of_each()
-    before = psutil.Process().num_fds()
+    before = held()
     one_of_each()
     one_of_each()
-    assert psutil.Process().num_fds() == before
+    assert held() == before
