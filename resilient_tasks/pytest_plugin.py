@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
 import pytest
@@ -71,16 +73,19 @@ def resilient_prefect() -> Iterator[str]:
         # Otherwise the server looks for a host on the internet, and logs that it found none.
         environment.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
         from prefect import settings  # noqa: PLC0415  # seconds to import
-        from prefect.testing.utilities import prefect_test_harness  # noqa: PLC0415
+        from prefect.testing import utilities  # noqa: PLC0415
 
+        # Prefect gives its SQLite a single connection where the database's address reads ":memory:". With several, its
+        # event loop stands still for a minute now and then: the garbage collector, on the loop's thread, frees a cursor
+        # of a connection that waits in SQLite for the write lock, and waits for that connection in its turn, while the
+        # transaction that has the lock needs the loop to go on.
+        if os.name == "posix":  # elsewhere a file's name may have no colon
+            environment.setattr(utilities, "mkdtemp", lambda: mkdtemp(suffix=":memory:"))
         for_tests = {
             # A flow run ends up to a second later for its heartbeat's thread, which a test has no use for.
             settings.PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
-            # The server may wait a minute for its SQLite. A client that gives up first proposes a state a second time,
-            # and is told that it is refused although it was taken.
-            settings.PREFECT_API_REQUEST_TIMEOUT: 150,
         }
-        with prefect_test_harness(server_startup_timeout=_STARTUP), settings.temporary_settings(for_tests):
+        with utilities.prefect_test_harness(server_startup_timeout=_STARTUP), settings.temporary_settings(for_tests):
             yield str(settings.PREFECT_API_URL.value())
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from pathlib import Path
 
 import pytest
 from prefect import task
@@ -19,14 +18,6 @@ IDLE = {
     "idempotent": True,
     "fallback": lambda *_, **__: "stands in for nothing: what fails here are bugs",
 }
-
-
-def pytest_collection_modifyitems(items):
-    """Give what runs on a Prefect server a second try: on SQLite it was seen to stall, and a worker to hear nothing."""
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents and "resilient_prefect" in item.fixturenames:
-            item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 class History:
