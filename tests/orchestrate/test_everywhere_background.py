@@ -29,7 +29,9 @@ def ran(resilient_prefect, tmp_path_factory):
     for name, future in futures.items():
         future.add_done_callback(lambda _, name=name: called_back[name].set())
     found = SimpleNamespace(futures=futures, called_back=called_back, folder=folder)
-    with reading_back.started(folder, "-c", SERVE):
+    # Prefect's worker may hang at its first log line: a thread that starts the service for logs holds a lock until the
+    # worker's event loop has done it, and the loop waits for that lock when it announces a state.
+    with reading_back.started(folder, "-c", SERVE, PREFECT_LOGGING_TO_API_ENABLED="false"):
         found.done, found.not_done = wait(list(futures.values()), timeout=90)
     assert not found.not_done
     return found
