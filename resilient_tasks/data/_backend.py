@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
@@ -33,34 +33,50 @@ _WORDS = {
 _ABOUT_VALUES = frozenset({"DATAFRAME_CHECK", "CHECK_ERROR"})
 
 
-class Finding(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Finding:
     """One rule and the rows that fail it.
 
     Attributes:
         column: The column's name as text, or `WHOLE_FRAME`.
         check: What the rule is called.
         positions: Row numbers in the frame as read, from 0, ascending.
-        values: The column's values as read, one for each position; None where no single column is meant.
+        read: Makes the list of `values`; None where no single column is meant.
     """
 
     column: str
     check: str
     positions: Positions
-    values: Sequence[Any]
+    read: Callable[[], list[Any]] | None = field(default=None, repr=False)
+
+    @property
+    def values(self) -> list[Any]:
+        """The column's values as read, one for each position; None each where no single column is meant."""
+        return [None] * len(self.positions) if self.read is None else self.read()
 
 
 @dataclass(slots=True)
 class Findings:
-    """What is wrong with a frame: row by row, and as a whole."""
+    """What is wrong with a frame: row by row, and as a whole.
+
+    Attributes:
+        rows: Each rule that some row fails.
+        frame: What is wrong with the frame as a whole, in sentences.
+        certain: False where a rule was not judged as pandera would judge it on the rows that are left.
+    """
 
     rows: list[Finding] = field(default_factory=list)
     frame: list[str] = field(default_factory=list)
+    certain: bool = True
+    _mask: Mask | None = None
+    _counted: int = 0
 
     def bad(self, size: int) -> Mask:
         """The rows that fail at least one rule, as a mask over `size` rows."""
-        mask = np.zeros(size, dtype=bool)
-        for finding in self.rows:
+        mask = np.zeros(size, dtype=bool) if self._mask is None else self._mask.copy()
+        for finding in self.rows[self._counted :]:
             mask[finding.positions] = True
+        self._mask, self._counted = mask, len(self.rows)
         return mask
 
     def extend(self, other: Findings) -> None:
@@ -81,12 +97,23 @@ class Backend(Protocol[Frame_co]):
         """Every rule that can be a mask, evaluated once over the whole frame."""
         ...
 
+    def accepted(self, keep: Mask) -> Frame_co | None:
+        """The rows in `keep` as `schema.validate` would return them, without asking; None where only it can tell.
+
+        Called where `inspect` found nothing wrong with the frame, was certain, and these rows are all that is good.
+        """
+        ...
+
     def judge(self, keep: Mask) -> tuple[Frame_co | None, Findings]:
         """Pandera's own word on the rows in `keep`: the frame it returns, or None and what it rejects."""
         ...
 
     def take(self, keep: Mask) -> Frame_co:
         """The rows in `keep` as they were read."""
+        ...
+
+    def reject(self, bad: Mask) -> Frame_co:
+        """The rows in `bad` as they were read, once for all: findings may read their values from these."""
         ...
 
 

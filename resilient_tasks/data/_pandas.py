@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from resilient_tasks.data import _pandas_errors as errors
+from resilient_tasks.data import _pandas_parts as parts
 from resilient_tasks.data._backend import (
     WHOLE_FRAME,
     Finding,
@@ -19,28 +22,27 @@ from resilient_tasks.data._backend import (
     refused,
     sentence,
 )
-from resilient_tasks.data._pandas_coercion import attempt, codes, is_date, is_number, suspects
-from resilient_tasks.data.schemas import has_parsers
+from resilient_tasks.data._pandas_checks import evaluate, is_mask
+from resilient_tasks.data._pandas_coercion import attempt, codes, is_date, is_number, needs_neighbours, suspects
+from resilient_tasks.data._pandas_parts import Part, Values
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
+    from collections.abc import Hashable
 
     import pandas as pd
 
     from resilient_tasks.data._backend import Mask, Positions
 
-_KEEP = {"exclude_first": "first", "exclude_last": "last", "all": False}
+_ROUNDS = 50
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
-    """A column or an index level, and the part of the schema that speaks of it."""
+class _Rule:
+    """A check, of a part or of the frame as a whole."""
 
-    key: Hashable
-    series: pd.Series
-    schema: Any
-    coerce: bool
-    level: int | None = None
+    check: Any
+    name: str
+    part: Part | None = None
 
 
 class PandasBackend:
@@ -50,6 +52,12 @@ class PandasBackend:
         self._frame = frame
         self._schema = schema
         self._found = Findings()
+        self._rejected = parts.Rejected()
+        self._values: dict[tuple[int | None, Hashable], Values] = {}
+        self._replaced: set[Hashable] = set()
+        self._by_value: set[Hashable] = set()
+        self._open: list[_Rule] = []
+        self._left: tuple[Mask, pd.DataFrame] | None = None
 
     @property
     def size(self) -> int:
@@ -58,286 +66,235 @@ class PandasBackend:
     def take(self, keep: Mask) -> pd.DataFrame:
         return self._frame.copy() if keep.all() else self._frame[keep]
 
+    def reject(self, bad: Mask) -> pd.DataFrame:
+        frame = self.take(bad)
+        # Not the same object: who mends the bad rows in place does not rewrite the reasons.
+        self._rejected.frame, self._rejected.rows = frame.copy(deep=False), np.flatnonzero(bad)
+        return frame
+
     def inspect(self) -> Findings:
-        self._found = Findings()
-        if not self._maskable():
+        frame, schema = self._frame, self._schema
+        self._found = Findings(certain=parts.readable(frame, schema))
+        if not self._found.certain:
             return self._found
-        everyone = np.arange(self.size)
-        coerced: dict[tuple[int | None, Hashable], tuple[pd.Series, Positions]] = {}
-        for part in self._parts():
-            where = (part.level, part.key)
-            series, rows = coerced.get(where, (part.series, everyone))
-            result = self._coerce(part, series, rows)
-            if result is None:
-                continue
-            coerced[where] = result
-            if len(result[1]) or not self.size:
-                self._component(part, *result)
-        self._whole(coerced)
+        self._replaced = {name for name, column in schema.columns.items() if column.default is not None}
+        self._found.certain = parts.plain_index(frame.index, schema) and not self._replaced
+        try:
+            found = [*parts.columns(frame, schema), *parts.levels(frame.index, schema)]
+        except (TypeError, ValueError):  # a default that does not go into its column, as pandera will say
+            return self._found
+        for part, series in found:
+            self._values[part.where] = Values(series, needs=np.arange(0))
+        for part, _ in found:
+            self._coerce(part)
+        for part, _ in found:
+            if part.where in self._values:
+                self._component(part, self._values[part.where])
+        self._whole()
+        self._settle()
         return self._found
 
-    def _maskable(self) -> bool:
-        """Whether the parts of the schema can be read one by one; else pandera judges the rows alone."""
-        schema, columns = self._schema, self._frame.columns
-        adds = schema.add_missing_columns and not set(schema.columns) <= set(columns)
-        filled = any(column.regex and column.default is not None for column in schema.columns.values())
-        return not (has_parsers(schema) or schema.dtype is not None or adds or filled) and columns.is_unique
-
-    def _parts(self) -> Iterator[_Part]:
-        frame, schema = self._frame, self._schema
-        for key, column in schema.columns.items():
-            for name in self._names(key, column):
-                series = frame[name]
-                if column.default is not None:
-                    series = series.fillna(column.default)
-                yield _Part(name, series, column, column.coerce or schema.coerce)
-        yield from self._levels()
-
-    def _names(self, key: Hashable, column: Any) -> list[Hashable]:
-        if not column.regex:
-            return [key] if key in self._frame.columns else []
-        from pandera.errors import SchemaError
-
-        try:
-            return list(column.get_regex_columns(self._frame))
-        except SchemaError:  # no column matches: a failure of the frame, which pandera will word
-            return []
-
-    def _levels(self) -> Iterator[_Part]:
-        index, wanted = self._frame.index, self._schema.index
-        if wanted is None:
-            return
-        if not hasattr(wanted, "indexes"):
-            if index.nlevels == 1:
-                yield _Part(index.name, index.to_series(), wanted, wanted.coerce or self._schema.coerce, 0)
-            return
-        unnamed = all(level.name is None for level in wanted.indexes)
-        for number, level in enumerate(wanted.indexes):
-            at = number if unnamed else list(index.names).index(level.name) if level.name in index.names else None
-            if at is not None and at < index.nlevels:
-                series = index.get_level_values(at).to_series()
-                yield _Part(level.name, series, level, level.coerce or wanted.coerce or self._schema.coerce, at)
-
-    def _coerce(self, part: _Part, series: pd.Series, rows: Positions) -> tuple[pd.Series, Positions] | None:
-        """The values that coerce, coerced, and their rows; None where only pandera can tell."""
+    def _coerce(self, part: Part) -> None:
+        """Replace a part's values by what they coerce to; forget them where only pandera can tell."""
         dtype = part.schema.dtype
-        if not part.coerce or dtype is None:
-            return series, rows
-        whole = attempt(dtype, series)
-        if whole is not None:
-            return whole, rows
+        if not part.coerce or dtype is None or part.where not in self._values:
+            return
+        given = self._values[part.where]
+        series, rows = given.series, given.rows
+        coerced = attempt(dtype, series)
+        if coerced is None:
+            bad = self._refused(series, dtype)
+            coerced = None if bad is None else attempt(dtype, series := series[~bad])
+            if bad is None or coerced is None:
+                del self._values[part.where]
+                self._found.certain = False
+                return
+            self._note(
+                part, refusal(dtype, numeric=is_number(dtype), temporal=is_date(dtype)), parts.rows_where(rows, bad)
+            )
+            rows = parts.rows_where(rows, ~bad)
+        needs = needs_neighbours(dtype, series, coerced)
+        if needs is not None and given.needs is not None:
+            needs = np.union1d(given.needs, needs if rows is None else rows[needs])
+        if part.level is None:
+            self._replaced.add(part.key)
+        self._values[part.where] = Values(coerced, rows, needs if given.needs is not None else None)
 
+    @staticmethod
+    def _refused(series: pd.Series, dtype: Any) -> Mask | None:
         def accepts(positions: Positions) -> bool:
             return attempt(dtype, series.iloc[positions]) is not None
 
-        bad = refused(suspects(series, dtype), lambda at: codes(series.iloc[at]), accepts)
-        if bad is None:
-            return None
-        word = refusal(dtype, numeric=is_number(dtype), temporal=is_date(dtype))
-        self._note(part, word, rows[bad])
-        good = attempt(dtype, series[~bad])
-        return None if good is None else (good, rows[np.flatnonzero(~bad)])
+        return refused(suspects(series, dtype), lambda at: codes(series.iloc[at]), accepts)
 
-    def _component(self, part: _Part, series: pd.Series, rows: Positions) -> None:
-        schema = part.schema
-        if not schema.nullable and series.hasnans:
-            self._note(part, label("not_nullable"), rows[series.isna().to_numpy()])
-        if schema.unique and not series.is_unique:
-            duplicated = series.duplicated(keep=_KEEP[schema.report_duplicates])  # type: ignore[arg-type]  # pandera's names
-            self._note(part, label("field_uniqueness"), rows[duplicated.to_numpy()])
-        self._dtype_by_value(part, series, rows)
+    def _component(self, part: Part, values: Values) -> None:
+        schema, series, rows = part.schema, values.series, values.rows
+        if self.size and not len(series):
+            return
+        isna = series.isna().to_numpy()
+        missing = isna if isna.any() else None
+        if missing is not None and not schema.nullable:
+            self._note(part, label("not_nullable"), parts.rows_where(rows, missing))
+        repeated = parts.duplicated(part, series, self._schema)
+        if repeated is not None:
+            self._note(part, label("field_uniqueness"), parts.rows_where(rows, repeated))
+        self._dtype(part, values)
         for number, check in enumerate(schema.checks):
-            if _is_mask(check):
-                self._check(part, series, rows, check, number)
+            if is_mask(check):
+                self._judge(_Rule(check, label(check, number), part), series, rows, missing)
+            else:
+                self._found.certain = False
 
-    def _dtype_by_value(self, part: _Part, series: pd.Series, rows: Positions) -> None:
-        """Some types (a date, a decimal, a list of text) live in object columns and are checked value by value."""
-        dtype = part.schema.dtype
-        if dtype is None or series.dtype != object:
+    def _dtype(self, part: Part, values: Values) -> None:
+        """Ask for the type. Some (a date, a decimal, a list of text) live in object columns, checked value by value."""
+        dtype, series = part.schema.dtype, values.series
+        if dtype is None:
             return
         from pandera.engines.pandas_engine import Engine
 
         passed = dtype.check(Engine.dtype(series.dtype), series)
-        if not isinstance(passed, bool) and hasattr(passed, "__len__"):
-            self._note(part, f"not of type {dtype}", rows[~_as_mask(passed)])
+        if hasattr(passed, "__len__"):
+            self._by_value.add(part.key)
+            self._note(part, f"not of type {dtype}", parts.rows_where(values.rows, ~np.asarray(passed, dtype=bool)))
+        elif not passed or not type(dtype).__module__.startswith("pandera.engines."):
+            self._found.certain = False
 
-    def _check(self, part: _Part, series: pd.Series, rows: Positions, check: Any, number: int) -> None:
-        name, column = label(check, number), _text(part.key)
-        if check.ignore_na and series.hasnans:
-            present = series.notna().to_numpy()
-            series, rows = series[present], rows[present]
+    def _judge(
+        self, rule: _Rule, data: Any, rows: Positions | None, missing: Mask | None = None, *, first: bool = True
+    ) -> None:
+        """Note whom a check refuses, and keep it in mind if that may change once other rows are gone."""
+        where = WHOLE_FRAME if rule.part is None else str(rule.part.key)
         try:
-            result = check(series)
-            output = result.check_output
-            passed = bool(result.check_passed)
+            verdict = evaluate(rule.check, data, missing)
         except Exception as error:
-            self._found.frame.append(raised(column, name, error))
+            self._found.frame.append(raised(where, rule.name, error))
             return
-        if passed:
+        if verdict.failing is None:
+            self._found.frame.append(failed(where, rule.name))
             return
-        if hasattr(output, "index") and output.index.equals(series.index):
-            self._note(part, name, rows[~_as_mask(output)])
-        else:
-            self._found.frame.append(failed(column, name))
+        for key, mask in verdict.failing.items():
+            part = Part(WHOLE_FRAME if key is None else key) if rule.part is None else rule.part
+            self._note(part, rule.name, parts.rows_where(rows, mask))
+        if first and not verdict.settled:
+            self._open.append(rule)
 
-    def _whole(self, coerced: dict[tuple[int | None, Hashable], tuple[pd.Series, Positions]]) -> None:
+    def _whole(self) -> None:
         """The rules over several columns: on the rows in which every column coerced."""
         schema = self._schema
-        checks = [(n, check) for n, check in enumerate(schema.checks) if _is_mask(check)]
+        for check in schema.checks:
+            self._found.certain &= is_mask(check)
+        checks = [_Rule(check, label(check, n)) for n, check in enumerate(schema.checks) if is_mask(check)]
         if not (checks or schema.unique):
             return
-        table, rows = self._table(coerced)
-        if self.size and not len(rows):
+        partial = [values.rows for values in self._values.values() if values.rows is not None]
+        keep = np.ones(self.size, dtype=bool)
+        for rows in partial:
+            keep &= np.bincount(rows, minlength=self.size).astype(bool)
+        if self.size and not keep.any():
             return
-        for names in _groups(schema.unique):
-            subset = [name for name in names if name in table]
-            keep = _KEEP[schema.report_duplicates]
-            if subset:
-                mask = table.duplicated(subset=subset, keep=keep).to_numpy()  # type: ignore[arg-type]  # as above
-                self._note_rows(", ".join(map(str, subset)), label("multiple_fields_uniqueness"), rows[mask])
-        for number, check in checks:
-            self._frame_check(table, rows, check, number)
+        table, coerced = self._rest(keep), np.flatnonzero(keep) if partial else None
+        for part, repeated in parts.jointly_duplicated(table, schema):
+            self._note(part, label("multiple_fields_uniqueness"), parts.rows_where(coerced, repeated))
+        for rule in checks:
+            self._judge(rule, table, coerced)
 
-    def _table(
-        self, coerced: dict[tuple[int | None, Hashable], tuple[pd.Series, Positions]]
-    ) -> tuple[pd.DataFrame, Positions]:
-        everyone = np.arange(self.size)
-        rows = everyone
-        for _, present in coerced.values():
-            rows = rows if len(present) == self.size else np.intersect1d(rows, present, assume_unique=True)
-        table = self._frame.take(rows) if len(rows) < self.size else self._frame.copy(deep=False)
-        for (level, key), (series, present) in coerced.items():
-            values = series if len(present) == len(rows) else series.iloc[np.searchsorted(present, rows)]
-            if level is None:
-                table[key] = values.array
-            elif self._frame.index.nlevels == 1:
-                table.index = values.array
-                table.index.name = self._frame.index.name
+    def _settle(self) -> None:
+        """Ask again, on the rows that are left, what may depend on rows that are not, until no more are refused."""
+        bad = self._found.bad(self.size)
+        for _ in range(_ROUNDS):
+            if not self._open or not self._found.certain or self._found.frame or not bad.any() or bad.all():
+                return
+            if not self._same_without(bad):
+                break
+            left, rows = self._rest(~bad), np.flatnonzero(~bad)
+            for rule in self._open:
+                if rule.part is None:
+                    self._judge(rule, left, rows, first=False)
+                    continue
+                series = left[rule.part.key] if rule.part.level is None else left.index.to_series()
+                self._judge(rule, series, rows, series.isna().to_numpy() if series.hasnans else None, first=False)
+            earlier, bad = bad, self._found.bad(self.size)
+            if (earlier == bad).all():
+                return
+        self._found.certain = False
+
+    def _same_without(self, bad: Mask) -> bool:
+        """Whether what is left would have coerced to the same values by itself."""
+        return not bad.any() or all(
+            values.needs is not None and not bad[values.needs].any() for values in self._values.values()
+        )
+
+    def _rest(self, keep: Mask) -> pd.DataFrame:
+        """The rows in `keep`, coerced and filtered. Shares its data with the frame where it keeps all."""
+        if self._left is not None and (self._left[0] == keep).all():
+            return self._left[1]
+        import pandas as pd
+
+        self._left = None  # two of them at once would double the peak of memory
+        whole = self._frame.copy(deep=False)
+        columns = {key: values for (level, key), values in self._values.items() if level is None}
+        for key in self._replaced & columns.keys():
+            if columns[key].rows is None:
+                whole[key] = columns[key].series
         if self._schema.strict == "filter":
-            table = table[[key for key in table.columns if (None, key) in coerced]]
-        return table, rows
+            whole = whole[[key for key in whole.columns if key in columns]]
+        rest = whole if keep.all() else whole[keep]
+        for key in self._replaced & columns.keys():
+            if columns[key].rows is not None:
+                rest[key] = columns[key].kept(keep)
+        if self._frame.index.nlevels == 1 and not parts.plain_index(self._frame.index, self._schema):
+            for (level, name), values in self._values.items():
+                if level is not None:
+                    rest = rest.set_axis(pd.Index(values.kept(keep).array, name=name), axis=0)
+        self._left = keep, rest
+        return rest
 
-    def _frame_check(self, table: pd.DataFrame, rows: Positions, check: Any, number: int) -> None:
-        name = label(check, number)
-        try:
-            result = check(table)
-            output = result.check_output
-            passed = bool(result.check_passed)
-        except Exception as error:
-            self._found.frame.append(raised(WHOLE_FRAME, name, error))
-            return
-        if passed:
-            return
-        if not hasattr(output, "index") or not output.index.equals(table.index):
-            self._found.frame.append(failed(WHOLE_FRAME, name))
-        elif hasattr(output, "columns"):
-            for at, key in enumerate(output.columns):
-                self._note_rows(key, name, rows[~_as_mask(output.iloc[:, at])])
-        else:
-            self._note_rows(WHOLE_FRAME, name, rows[~_as_mask(output)])
-
-    def _note(self, part: _Part, check: str, rows: Positions) -> None:
-        if len(rows):
-            series = part.series if part.level is not None else self._frame[part.key]
-            self._found.rows.append(Finding(_text(part.key), check, rows, series.iloc[rows].tolist()))
-
-    def _note_rows(self, key: Hashable, check: str, rows: Positions, into: Findings | None = None) -> None:
-        if len(rows) == 0:
-            return
-        values: list[Any] = [None] * len(rows)
-        if key in self._frame.columns and self._frame.columns.is_unique:
-            values = self._frame[key].iloc[rows].tolist()
-        (into or self._found).rows.append(Finding(_text(key), check, rows, values))
+    def accepted(self, keep: Mask) -> pd.DataFrame | None:
+        first = int(keep.argmax()) if self.size else 0
+        sample = self._frame.iloc[first : first + int(keep.any())]
+        if not self.size or not self._same_without(~keep) or not errors.fits(self._schema, sample):
+            return None
+        rest = self._rest(keep)
+        good: pd.DataFrame = (rest.copy() if keep.all() else rest).pandera.add_schema(self._schema)
+        return good
 
     def judge(self, keep: Mask) -> tuple[pd.DataFrame | None, Findings]:
         rows = np.flatnonzero(keep)
         part = self.take(keep)
-        good, errors = self._validate(part)
+        good, said = errors.validate(self._schema, part)
         if good is not None:
             return good, Findings()
-        if self._schema.index is None and not isinstance(errors, str):
+        if self._schema.index is None and not isinstance(said, str):
             # Row numbers for labels, so that pandera's failure cases say which rows it means.
             numbered = part.set_axis(np.arange(len(part)), axis=0)
-            again, by_row = self._validate(numbered)
+            again, by_row = errors.validate(self._schema, numbered)
             if again is None and not isinstance(by_row, str):
-                part, errors = numbered, by_row
-        found = self._read(errors, part, rows)
+                part, said = numbered, by_row
+        found = self._read(said, part, rows)
         # With every row bad already, what checks say of zero rows is no verdict: an empty frame it is.
         return (None, found) if len(part) or found.frame else (self.take(keep), found)
 
-    def _validate(self, part: pd.DataFrame) -> tuple[pd.DataFrame | None, Any]:
-        from pandera.errors import SchemaDefinitionError, SchemaErrors, SchemaInitError
-
-        try:
-            return self._schema.validate(part, lazy=True), None
-        except SchemaErrors as errors:
-            return None, errors.schema_errors
-        except (SchemaDefinitionError, SchemaInitError):
-            raise  # the schema is at fault, not the data
-        except Exception as error:
-            return None, raised(WHOLE_FRAME, "the schema", error)
-
-    def _read(self, errors: Any, part: pd.DataFrame, rows: Positions) -> Findings:
+    def _read(self, said: list[Any] | str, part: pd.DataFrame, rows: Positions) -> Findings:
         found = Findings()
-        if isinstance(errors, str):
-            found.frame.append(errors)
+        if isinstance(said, str):
+            found.frame.append(said)
             return found
-        located = [(error, _located(error, part)) for error in errors]
+        located = [(error, errors.located(error, part)) for error in said]
         # A column that did not coerce fails further checks for that reason alone: first without those rows.
-        coercion = [pair for pair in located if pair[1] is not None and _code(pair[0]) == "DATATYPE_COERCION"]
+        coercion = [pair for pair in located if pair[1] is not None and errors.code(pair[0]) == "DATATYPE_COERCION"]
         for error, at in coercion or located:
-            column = error.column_name if error.column_name is not None else error.schema.name
-            column = WHOLE_FRAME if column is None else column
+            column = errors.column(error)
             if at is not None:
-                self._note_rows(column, _judged_label(error), rows[at], found)
-            elif text := sentence(error, _text(column), any_rows=len(rows) > 0 or not self.size):
+                self._note(Part(column), errors.title(error), rows[at], found)
+            elif len(rows) == 0 and errors.code(error) == "WRONG_DATATYPE" and column in self._by_value:
+                continue  # of an empty object column pandera cannot say that it holds the type
+            elif text := sentence(error, str(column), any_rows=len(rows) > 0 or not self.size):
                 found.frame.append(text)
         return found
 
-
-def _located(error: Any, part: pd.DataFrame) -> Positions | None:
-    """Which rows of `part` a schema error is about; None where it is about the frame."""
-    output, cases = error.check_output, error.failure_cases
-    if _code(error) in {"WRONG_DATATYPE", "CHECK_ERROR"} or not hasattr(cases, "columns"):
-        return None
-    if hasattr(output, "index") and len(output) == len(part):
-        mask = _as_mask(output.all(axis=1) if hasattr(output, "columns") else output)
-        return np.flatnonzero(~mask)
-    labels = output.index[~_as_mask(output)] if hasattr(output, "dtype") else cases.get("index")
-    if labels is None or not part.index.is_unique or part.index.nlevels > 1:
-        return None
-    at = part.index.get_indexer(labels.unique())
-    return np.sort(at) if len(at) and (at >= 0).all() else None
-
-
-def _code(error: Any) -> str:
-    return getattr(error.reason_code, "name", "")
-
-
-def _judged_label(error: Any) -> str:
-    if _code(error) == "DATATYPE_COERCION":
-        dtype = error.schema.dtype
-        return refusal(dtype, numeric=is_number(dtype), temporal=is_date(dtype))
-    return label(error.check, error.check_index)
-
-
-def _is_mask(check: Any) -> bool:
-    """Not a warning, and not one verdict over groups or samples, which is pandera's to give."""
-    return not check.raise_warning and check.groupby is None and not hasattr(check, "relationship")
-
-
-def _as_mask(output: pd.Series) -> Mask:
-    """A check's output as booleans; a null passes, as it does in pandera's own `all()`."""
-    if output.dtype == bool:
-        return output.to_numpy()
-    return np.asarray(output.astype(object).where(output.notna(), True), dtype=bool)
-
-
-def _groups(unique: Any) -> list[list[Any]]:
-    if not unique:
-        return []
-    return [unique] if all(isinstance(name, str) for name in unique) else list(unique)
-
-
-def _text(key: Hashable) -> str:
-    return str(key)
+    def _note(self, part: Part, check: str, rows: Positions, into: Findings | None = None) -> None:
+        if len(rows) == 0:
+            return
+        named = part.key in self._frame.columns and self._frame.columns.is_unique
+        read = partial(self._rejected.read, part.key, part.level, rows) if named or part.level is not None else None
+        (into or self._found).rows.append(Finding(str(part.key), check, rows, read))

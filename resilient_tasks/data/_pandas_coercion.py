@@ -16,11 +16,55 @@ _FORMAT_SAMPLE = 200
 
 
 def attempt(dtype: Any, series: pd.Series) -> pd.Series | None:
+    """The values as pandera's type coerces them; None where it refuses."""
     try:
         coerced: pd.Series = dtype.coerce(series)
     except Exception:
         return None
     return coerced
+
+
+def needs_neighbours(dtype: Any, given: pd.Series, coerced: pd.Series) -> Positions | None:
+    """The values without which the others might coerce differently.
+
+    Args:
+        dtype: Pandera's type.
+        given: Values that coerce together.
+        coerced: What they become.
+
+    Returns:
+        Their positions, none of them where every value coerces by itself; None where any value may be needed.
+    """
+    if not type(dtype).__module__.startswith("pandera.engines."):
+        return None
+    if _one_by_one(dtype, given):
+        return np.arange(0)
+    if is_date(dtype) and getattr(dtype, "tz", None) is None and not getattr(dtype, "time_zone_agnostic", False):
+        return _with_the_format(given, coerced)
+    return None
+
+
+def _one_by_one(dtype: Any, given: pd.Series) -> bool:
+    import pandas as pd
+
+    kind: Any = getattr(dtype, "type", None)
+    if isinstance(kind, np.dtype):
+        return kind.kind in "biufcO" and not hasattr(dtype, "to_datetime_kwargs")
+    if isinstance(kind, pd.CategoricalDtype):
+        return kind.categories is not None
+    if isinstance(kind, pd.StringDtype):
+        return True
+    # From objects, pandas looks at what they are together.
+    return (is_number(dtype) or isinstance(kind, pd.BooleanDtype)) and given.dtype != object
+
+
+def _with_the_format(given: pd.Series, coerced: pd.Series) -> Positions | None:
+    """The date that the format of all others is guessed from: the first."""
+    if given.dtype.kind in "iufM":
+        return np.arange(0)
+    first = np.flatnonzero(coerced.notna().to_numpy())[:1]
+    # pandas passes over words like "today" in its search.
+    return first if any(letter.isdigit() for value in given.iloc[first] for letter in str(value)) else None
 
 
 def suspects(series: pd.Series, dtype: Any) -> Mask:

@@ -7,23 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resilient_tasks.data._backend import (
-    WHOLE_FRAME,
-    Finding,
-    Findings,
-    failed,
-    label,
-    raised,
-    refusal,
-    refused,
-    sentence,
-)
+from resilient_tasks.data._backend import WHOLE_FRAME, Finding, Findings, failed, label, raised, sentence
+from resilient_tasks.data._polars_checks import Rule, collect, is_rowwise, sees_one_column
+from resilient_tasks.data._polars_coercion import NeverCastsError, coerce, filled, is_float, is_plain_cast, word
+from resilient_tasks.data._polars_errors import code_of, column_of, judged_label, located_rows, refused_rows
 from resilient_tasks.data.schemas import has_parsers
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import polars as pl
 
     from resilient_tasks.data._backend import Mask, Positions
+
+_ROUNDS = 50
 
 
 class PolarsBackend:
@@ -33,6 +30,9 @@ class PolarsBackend:
         self._frame: pl.DataFrame = frame.collect() if hasattr(frame, "collect") else frame
         self._schema = schema
         self._found = Findings()
+        # The frame as pandera's checks see it, without the rows in which some value does not coerce.
+        self._table = self._frame
+        self._rows: Positions | None = None  # the table's row numbers; None for all
 
     @property
     def size(self) -> int:
@@ -41,30 +41,72 @@ class PolarsBackend:
     def take(self, keep: Mask) -> pl.DataFrame:
         return self._frame if keep.all() else self._frame.filter(keep)
 
+    def reject(self, bad: Mask) -> pl.DataFrame:
+        return self.take(bad)
+
     def inspect(self) -> Findings:
-        self._found = Findings()
+        self._found = Findings(certain=False)
         if not self._maskable():
             return self._found
-        everyone = np.arange(self.size)
-        coerced: dict[str, tuple[pl.Series, Positions]] = {}
-        self._coerce_all(coerced, everyone)
-        for name, column in self._columns():
-            if name not in coerced:
-                continue
-            series, rows = _filled(coerced[name][0], column), coerced[name][1]
-            coerced[name] = series, rows
-            if len(rows) or not self.size:
-                self._component(name, column, series, rows)
-        self._whole(coerced)
+        self._found.certain = self._plain()
+        columns = self._columns()
+        coerced = self._coerce_all(columns)
+        columns = [(name, column) for name, column in columns if name in coerced]
+        for name, column in columns:
+            series = filled(coerced[name][0], column)
+            if series is None:
+                self._found.certain = False
+                return self._found
+            coerced[name] = series, coerced[name][1]
+        self._assemble(columns, coerced)
+        rules = [rule for name, column in columns for rule in self._rules(name, column, *coerced[name])]
+        self._ask(rules + list(self._frame_rules(columns)))
+        self._settle([custom for custom in self._checks_on_frame(columns) if not is_rowwise(custom[1])])
         return self._found
+
+    def accepted(self, keep: Mask) -> pl.DataFrame | None:
+        here = keep if self._rows is None else keep[self._rows]
+        good = self._table if here.all() else self._table.filter(here)
+        return good if good.schema == self._shape() else None
+
+    def _shape(self) -> pl.Schema | None:
+        """The columns and types that pandera returns; None where it refuses the frame whatever its rows are."""
+        import polars as pl
+        from pandera.config import ValidationDepth, config_context
+
+        with config_context(validation_depth=ValidationDepth.SCHEMA_ONLY):
+            try:
+                shape: pl.Schema = self._schema.validate(self._frame.clear(), lazy=True).schema
+            except (Exception, pl.exceptions.PanicException):
+                return None
+        return shape
 
     def _maskable(self) -> bool:
         """Whether the parts of the schema can be read one by one; else pandera judges the rows alone."""
-        schema = self._schema
+        schema, columns = self._schema, self._schema.columns.values()
         adds = schema.add_missing_columns and not set(schema.columns) <= set(self._frame.columns)
-        computed = any(hasattr(column.default, "meta") for column in schema.columns.values())  # an expression
-        return not (has_parsers(schema) or adds or computed) and (
+        defaults = [column for column in columns if column.default is not None]
+        computed = any(hasattr(column.default, "meta") for column in defaults)  # an expression
+        unclear = any(column.regex or column.dtype is None for column in defaults)
+        patterns = any(name == "*" or (name.startswith("^") and name.endswith("$")) for name in self._frame.columns)
+        return not (has_parsers(schema) or adds or computed or unclear or patterns) and (
             schema.dtype is None or hasattr(schema.dtype.type, "is_numeric")
+        )
+
+    def _plain(self) -> bool:
+        """Whether nothing in the schema looks at values beyond the rules that are masks here."""
+        from pandera.engines import polars_engine
+        from pandera.polars import Column, DataFrameSchema
+
+        schema, columns = self._schema, self._schema.columns.values()
+        kinds = [column.dtype for column in columns if column.dtype is not None]
+        checks = [*schema.checks, *(check for column in columns for check in column.checks)]
+        return (
+            type(schema) is DataFrameSchema
+            and schema.dtype is None
+            and all(type(column) is Column and not column.regex for column in columns)
+            and all(type(kind).__module__ == polars_engine.__name__ and not kind.auto_coerce for kind in kinds)
+            and not any(check.raise_warning for check in checks)  # a warning is pandera's to give
         )
 
     def _columns(self) -> list[tuple[str, Any]]:
@@ -80,115 +122,154 @@ class PolarsBackend:
                 found += [(match, column) for match in matching if match not in explicit]
         return found
 
-    def _coerce_all(self, coerced: dict[str, tuple[pl.Series, Positions]], everyone: Positions) -> None:
-        schema, columns = self._schema, self._columns()
-        any_coerce = schema.coerce or any(column.coerce for _, column in columns)
-        for name in self._frame.columns:
-            coerced[name] = self._frame[name], everyone
-        if schema.dtype is not None and any_coerce:
+    def _coerce_all(self, columns: list[tuple[str, Any]]) -> dict[str, tuple[pl.Series, Positions | None]]:
+        """Each column's values that coerce, coerced, and their rows; no column of which only pandera can tell."""
+        schema = self._schema
+        coerced: dict[str, tuple[pl.Series, Positions | None]] = {
+            name: (self._frame[name], None) for name in self._frame.columns
+        }
+        if schema.dtype is not None and (schema.coerce or any(column.coerce for _, column in columns)):
             wanted = [(name, schema.dtype) for name in self._frame.columns]
         else:
             wanted = [(name, column.dtype) for name, column in columns if schema.coerce or column.coerce]
         for name, dtype in wanted:
-            if dtype is None:
-                continue
-            result = self._coerce(name, dtype, *coerced[name])
-            if result is None:
-                del coerced[name]
-            else:
-                coerced[name] = result
+            if dtype is not None and name in coerced:
+                result = self._coerce(dtype, *coerced.pop(name))
+                if result is not None:
+                    coerced[name] = result
+        return {name: coerced[name] for name in self._frame.columns if name in coerced}
 
-    def _coerce(self, name: str, dtype: Any, series: pl.Series, rows: Positions) -> tuple[pl.Series, Positions] | None:
-        """The values that coerce, coerced, and their rows; None where only pandera can tell."""
-        whole = _attempt(dtype, series)
-        if whole is not None:
-            return whole, rows
-        guess = _suspects(series, dtype)
-        if guess is None:
-            text = f"column '{name}' has type {series.dtype}, which polars does not cast to {dtype}; parse it first"
-            self._found.frame.append(text)
+    def _coerce(
+        self, dtype: Any, series: pl.Series, rows: Positions | None
+    ) -> tuple[pl.Series, Positions | None] | None:
+        self._found.certain &= is_plain_cast(dtype, series.dtype)
+        try:
+            result = coerce(dtype, series)
+        except NeverCastsError as error:
+            self._found.frame.append(str(error))
             return None
-
-        def accepts(positions: Positions) -> bool:
-            return _attempt(dtype, series[positions]) is not None
-
-        bad = refused(guess, lambda at: _codes(series[at]), accepts)
+        if result is None:
+            self._found.certain = False
+            return None
+        good, bad = result
         if bad is None:
-            return None
-        self._note(name, _refusal(dtype), rows[bad])
-        good = _attempt(dtype, series.filter(~bad))
-        return None if good is None else (good, rows[np.flatnonzero(~bad)])
+            return good, rows
+        self._note(series.name, word(dtype), _at(rows, bad))
+        return good, _at(rows, ~bad)
 
-    def _component(self, name: str, column: Any, series: pl.Series, rows: Positions) -> None:
-        if not column.nullable:
-            missing = series.is_null()
-            if series.dtype.is_float():
-                missing |= series.is_nan().fill_null(value=False)
-            self._note(name, label("not_nullable"), rows[missing.to_numpy()])
+    def _assemble(self, columns: list[tuple[str, Any]], coerced: dict[str, tuple[pl.Series, Positions | None]]) -> None:
+        import polars as pl
+
+        for _, present in coerced.values():
+            if present is not None:
+                common = present if self._rows is None else np.intersect1d(self._rows, present, assume_unique=True)
+                self._rows = common
+        named = {name for name, _ in columns}
+        kept = [name for name in coerced if self._schema.strict != "filter" or name in named]
+        self._table = pl.DataFrame([self._among(*coerced[name]) for name in kept])
+
+    def _among(self, series: pl.Series, present: Positions | None) -> pl.Series:
+        """A column's values in the rows of the table."""
+        if self._rows is None or len(series) == len(self._rows):
+            return series
+        return series[self._rows if present is None else np.searchsorted(present, self._rows)]
+
+    def _rules(self, name: str, column: Any, series: pl.Series, rows: Positions | None) -> Iterator[Rule]:
+        """What a column asks of each row, or of all rows in one known way."""
+        import polars as pl
+
+        if self.size and not len(series):
+            return
+        table, value = series.to_frame().lazy(), pl.col(name)
+        if not column.nullable and (series.has_nulls() or is_float(series)):
+            present = value.is_not_null() & (value.is_not_nan() if is_float(series) else True)
+            yield Rule(name, label("not_nullable"), table, rows, present.fill_null(value=False))
         if column.unique:
-            self._note(name, label("field_uniqueness"), rows[series.is_duplicated().to_numpy()])
-        table = series.to_frame().lazy()
+            yield Rule(name, label("field_uniqueness"), table, rows, ~value.is_duplicated())
         for number, check in enumerate(column.checks):
-            if not check.raise_warning:
-                self._check(name, table, rows, check, number)
+            if is_rowwise(check) and sees_one_column(check) and not check.raise_warning:
+                yield Rule(name, label(check, number), table, rows, check)
 
-    def _check(self, name: str, table: pl.LazyFrame, rows: Positions, check: Any, number: int) -> None:
+    def _frame_rules(self, columns: list[tuple[str, Any]]) -> Iterator[Rule]:
+        """The same of the rules over several columns: on the rows in which every column coerced."""
+        schema, table = self._schema, self._table.lazy()
+        if self.size and not self._table.height:
+            return
+        groups = schema.unique or []
+        for names in [groups] if groups and all(isinstance(name, str) for name in groups) else groups:
+            subset = [name for name in names if name in self._table.columns]
+            if subset:
+                duplicated = self._table.select(subset).is_duplicated()
+                self._note(
+                    ", ".join(subset), label("multiple_fields_uniqueness"), _at(self._rows, duplicated.to_numpy())
+                )
+            else:
+                self._found.certain = False
+        for name, check, number in self._checks_on_frame(columns):
+            if is_rowwise(check):
+                yield Rule(name, label(check, number), table, self._rows, check)
+
+    def _ask(self, rules: list[Rule]) -> None:
+        for rule, answer in zip(rules, collect(rules), strict=True):
+            if not isinstance(answer, BaseException):
+                failing = answer.to_numpy().astype(np.intp)
+                self._note(rule.column, rule.title, failing if rule.rows is None else rule.rows[failing])
+            elif rule.is_check:
+                self._found.frame.append(raised(rule.column, rule.title, answer))
+            else:
+                self._found.certain = False
+
+    def _checks_on_frame(self, columns: list[tuple[str, Any]]) -> Iterator[tuple[str, Any, int]]:
+        """Checks that see the frame. Those of a pattern's columns are left to pandera: they may see one column."""
+        for name, column in columns:
+            if not column.regex:
+                numbered = enumerate(column.checks)
+                yield from (
+                    (name, check, at)
+                    for at, check in numbered
+                    if not ((is_rowwise(check) and sees_one_column(check)) or check.raise_warning)
+                )
+        yield from ((WHOLE_FRAME, check, at) for at, check in enumerate(self._schema.checks) if not check.raise_warning)
+
+    def _settle(self, customs: list[tuple[str, Any, int]]) -> None:
+        """Ask them of all rows, then of the rows that are left, until they refuse none of these."""
+        if not customs or (self.size and not self._table.height):
+            return
+        table, rows = self._table, _at(self._rows, np.ones(self._table.height, dtype=bool))
+        for _ in range(_ROUNDS):
+            for name, check, number in customs:
+                self._check(name, table, rows, check, number)
+            left = ~self._found.bad(self.size)[rows]
+            if self._found.frame or left.all() or not left.any():
+                return
+            self._table, self._rows = table, rows = table.filter(left), rows[left]
+        self._found.certain = False
+
+    def _check(self, name: str, table: pl.DataFrame, rows: Positions, check: Any, number: int) -> None:
         import polars as pl
 
         title = label(check, number)
         try:
-            result = check(table) if name == WHOLE_FRAME else check(table, name)
+            result = _call(check, table, name)
             output = result.check_output.collect().to_series(0)
-            passed = bool(output.all())
+            # One plain boolean, or an aggregation, speaks of the frame: over no rows it still says something.
+            whole = result.failure_cases is None or len(output) != len(rows)
+            if not whole and len(rows) == 1 and not output.all():
+                whole = _call(check, table.clear(), name).check_output.collect().height == 1
         except (Exception, pl.exceptions.PanicException) as error:
             self._found.frame.append(raised(name, title, error))
             return
-        if passed:
+        if output.all():
             return
-        # One plain boolean, or an aggregation over many rows, speaks of the frame.
-        if result.failure_cases is None or len(output) != len(rows):
+        if whole:
             self._found.frame.append(failed(name, title))
         else:
-            self._note(name, title, rows[_refused_rows(output)])
-
-    def _whole(self, coerced: dict[str, tuple[pl.Series, Positions]]) -> None:
-        """The rules over several columns: on the rows in which every column coerced."""
-        schema = self._schema
-        checks = [(number, check) for number, check in enumerate(schema.checks) if not check.raise_warning]
-        if not (checks or schema.unique):
-            return
-        table, rows = self._table(coerced)
-        if self.size and not len(rows):
-            return
-        groups = schema.unique or []
-        for names in [groups] if all(isinstance(name, str) for name in groups) else groups:
-            subset = [name for name in names if name in table.columns]
-            if subset:
-                mask = table.select(subset).is_duplicated().to_numpy()
-                self._note(", ".join(subset), label("multiple_fields_uniqueness"), rows[mask])
-        lazy = table.lazy()
-        for number, check in checks:
-            self._check(WHOLE_FRAME, lazy, rows, check, number)
-
-    def _table(self, coerced: dict[str, tuple[pl.Series, Positions]]) -> tuple[pl.DataFrame, Positions]:
-        import polars as pl
-
-        rows = np.arange(self.size)
-        for _, present in coerced.values():
-            rows = rows if len(present) == self.size else np.intersect1d(rows, present, assume_unique=True)
-        named = {name for name, _ in self._columns()}
-        keep = [name for name in coerced if self._schema.strict != "filter" or name in named]
-        columns = []
-        for name in keep:
-            series, present = coerced[name]
-            columns.append(series if len(present) == len(rows) else series[np.searchsorted(present, rows)])
-        return pl.DataFrame(columns), rows
+            self._note(name, title, rows[refused_rows(output)])
 
     def _note(self, name: str, check: str, rows: Positions, into: Findings | None = None) -> None:
         if len(rows):
-            known = name in self._frame.columns
-            values: list[Any] = self._frame[name][rows].to_list() if known else [None] * len(rows)
-            (into or self._found).rows.append(Finding(name, check, rows, values))
+            read = self._frame[name][rows].to_list if name in self._frame.columns else None
+            (into or self._found).rows.append(Finding(name, check, rows, read))
 
     def judge(self, keep: Mask) -> tuple[pl.DataFrame | None, Findings]:
         import polars as pl
@@ -217,108 +298,22 @@ class PolarsBackend:
 
     def _read(self, errors: list[Any], part: pl.DataFrame, rows: Positions) -> Findings:
         found = Findings()
-        located = [(error, _located(error, part)) for error in errors]
+        located = [(error, located_rows(error, part)) for error in errors]
         # A column that did not coerce fails further checks for that reason alone: first without those rows.
-        coercion = [pair for pair in located if pair[1] is not None and _code(pair[0]) == "DATATYPE_COERCION"]
+        coercion = [pair for pair in located if pair[1] is not None and code_of(pair[0]) == "DATATYPE_COERCION"]
         for error, at in coercion or located:
-            column = _column(error)
+            column = column_of(error)
             if at is not None:
-                self._note(column, _judged_label(error), rows[at], found)
+                self._note(column, judged_label(error), rows[at], found)
             elif text := sentence(error, column, any_rows=len(rows) > 0 or not self.size):
                 found.frame.append(text)
         return found
 
 
-def _located(error: Any, part: pl.DataFrame) -> Positions | None:
-    """Which rows of `part` a schema error is about; None where it is about the frame."""
-    from pandera.constants import CHECK_OUTPUT_KEY
-
-    output = error.check_output
-    if _code(error) == "CHECK_ERROR" or not hasattr(error.failure_cases, "columns") or output is None:
-        return None
-    output = output.lazy().collect()[CHECK_OUTPUT_KEY]
-    if len(output) != part.height:
-        return None
-    mask = _refused_rows(output)
-    if _code(error) == "DATATYPE_COERCION" and _column(error) in part.columns:
-        mask &= part[_column(error)].is_not_null().to_numpy()  # pandera counts nulls that were nulls before
-    return np.flatnonzero(mask) if mask.any() else None
+def _call(check: Any, table: pl.DataFrame, name: str) -> Any:
+    return check(table.lazy()) if name == WHOLE_FRAME else check(table.lazy(), name)
 
 
-def _column(error: Any) -> str:
-    """The name of the column an error is about. Pandera puts a coercion's error on the whole schema."""
-    cases = error.failure_cases
-    if _code(error) == "DATATYPE_COERCION" and hasattr(cases, "columns") and len(cases.columns) == 1:
-        return str(cases.columns[0])
-    name = None if hasattr(error.schema, "columns") else error.schema.name
-    return WHOLE_FRAME if name is None else str(name)
-
-
-def _code(error: Any) -> str:
-    return getattr(error.reason_code, "name", "")
-
-
-def _judged_label(error: Any) -> str:
-    if _code(error) == "DATATYPE_COERCION":
-        dtype = getattr(error.schema, "columns", {}).get(_column(error), error.schema).dtype
-        return _refusal(dtype)
-    return label(error.check, error.check_index)
-
-
-def _refusal(dtype: Any) -> str:
-    kind: Any = getattr(dtype, "type", None)
-    if not hasattr(kind, "is_numeric"):
-        return refusal(dtype, numeric=False, temporal=False)
-    return refusal(dtype, numeric=kind.is_numeric(), temporal=kind.is_temporal())
-
-
-def _refused_rows(output: pl.Series) -> Mask:
-    mask: Mask = (~output.fill_null(value=True)).to_numpy().copy()
-    return mask
-
-
-def _filled(series: pl.Series, column: Any) -> pl.Series:
-    """Nulls replaced by the column's default: after coercion, as pandera does it in polars."""
-    import polars as pl
-
-    if column.default is None:
-        return series
-    default = pl.lit(column.default, dtype=column.dtype.type)
-    value = pl.col(series.name)
-    value = value.fill_nan(default) if series.dtype.is_float() else value
-    return series.to_frame().select(value.fill_null(default)).to_series(0)
-
-
-def _attempt(dtype: Any, series: pl.Series) -> pl.Series | None:
-    import polars as pl
-    from pandera.api.polars.types import PolarsData
-
-    frame = series.to_frame()
-    try:
-        coerced: pl.Series = dtype.coerce(PolarsData(frame.lazy(), series.name)).collect().to_series(0)
-    except (Exception, pl.exceptions.PanicException):
-        return None
-    return coerced
-
-
-def _suspects(series: pl.Series, dtype: Any) -> Mask | None:
-    """Values that a lenient cast turns into null; None where no value of the one type ever becomes the other."""
-    import polars as pl
-
-    try:
-        lost = series.cast(dtype.type, strict=False).is_null() & series.is_not_null()
-    except pl.exceptions.InvalidOperationError:
-        return None
-    except (Exception, pl.exceptions.PanicException):
-        return np.zeros(len(series), dtype=bool)
-    return lost.to_numpy()
-
-
-def _codes(series: pl.Series) -> Positions:
-    """A number for each distinct value."""
-    import polars as pl
-
-    try:
-        return series.rank("dense").fill_null(0).to_numpy().astype(np.intp)
-    except (Exception, pl.exceptions.PanicException):
-        return np.arange(len(series))
+def _at(rows: Positions | None, mask: Mask) -> Positions:
+    """The row numbers where the mask over `rows` is set."""
+    return np.flatnonzero(mask) if rows is None else rows[mask]

@@ -1,8 +1,8 @@
 # ruff: noqa: PLC0415 - pandas, polars and pandera load on first use
 """Split a frame by its schema: rows that pandera accepts, rows that it does not, and why.
 
-Every rule that can be a mask is evaluated once, vectorised; then pandera validates the rows that are left, and
-its verdict is the one that counts.
+Every rule that can be a mask is evaluated once, vectorised, by pandera's own functions. Where a rule's verdict on a
+row could depend on other rows, pandera validates the rows that are left, and its verdict is the one that counts.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
+
+import numpy as np
 
 from resilient_tasks.data._backend import WHOLE_FRAME, Finding, Findings
 from resilient_tasks.data.schemas import as_schema, check_schema, library
@@ -60,9 +62,10 @@ class Report:
     @cached_property
     def reasons(self) -> Mapping[tuple[str, str], int]:
         """Rows for each (column, check), most frequent first."""
-        rows: dict[tuple[str, str], set[int]] = {}
+        rows: dict[tuple[str, str], Any] = {}
         for finding in self.findings:
-            rows.setdefault((finding.column, finding.check), set()).update(finding.positions.tolist())
+            rule = (finding.column, finding.check)
+            rows[rule] = np.union1d(rows[rule], finding.positions) if rule in rows else finding.positions
         counted = {rule: len(positions) for rule, positions in rows.items()}
         return dict(sorted(counted.items(), key=lambda item: -item[1]))
 
@@ -121,8 +124,8 @@ def split(frame: Any, schema: Any) -> Split[Any]:
     drops a row: it is in `report.frame_errors`, and the caller decides.
 
     Args:
-        frame: A pandas DataFrame, a polars DataFrame, or a polars LazyFrame, which is collected.
-        schema: A pandera schema or model of the same library.
+        frame: A pandas DataFrame, a polars DataFrame, a polars LazyFrame, which is collected, or a list of records.
+        schema: A pandera schema or model of the same library; for records, a pydantic model of one.
 
     Returns:
         The two parts and a report.
@@ -130,17 +133,29 @@ def split(frame: Any, schema: Any) -> Split[Any]:
     Raises:
         TypeError: If `schema` is no schema, or the frame is not of its library.
     """
+    if library(schema) == "pydantic":
+        from resilient_tasks.data._records import split_records
+
+        return split_records(frame, schema)
     with _validating():
         backend = _backend(frame, schema)
         found = backend.inspect()
-        good = _certify(backend, found)
+        good = _accepted(backend, found)
     size = backend.size
     if found.frame:
         everything = ~Findings().bad(size)
         errors = tuple(dict.fromkeys(found.frame))
         return Split(backend.take(everything), backend.take(~everything), Report(size, frame_errors=errors))
     bad = found.bad(size)
-    return Split(good, backend.take(bad), Report(size, int(bad.sum()), (), tuple(found.rows)))
+    return Split(good, backend.reject(bad), Report(size, int(bad.sum()), (), tuple(found.rows)))
+
+
+def _accepted(backend: Backend[Any], found: Findings) -> Any:
+    """The good rows as pandera returns them: put together where its verdict is certain, else from pandera itself."""
+    good = None
+    if found.certain and not found.frame:
+        good = backend.accepted(~found.bad(backend.size))
+    return _certify(backend, found) if good is None else good
 
 
 def _certify(backend: Backend[Any], found: Findings) -> Any:

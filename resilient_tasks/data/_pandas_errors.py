@@ -1,0 +1,76 @@
+# ruff: noqa: PLC0415 - pandera loads on first use
+"""Pandera's own word on a pandas frame, and which of its errors can be pinned on rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from resilient_tasks.data._backend import WHOLE_FRAME, label, raised, refusal
+from resilient_tasks.data._pandas_coercion import is_date, is_number
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from resilient_tasks.data._backend import Mask, Positions
+
+
+def validate(schema: Any, part: pd.DataFrame) -> tuple[pd.DataFrame | None, list[Any] | str]:
+    """What pandera returns for a frame; or None and its errors, or a sentence where it broke down."""
+    from pandera.errors import SchemaDefinitionError, SchemaErrors, SchemaInitError
+
+    try:
+        return schema.validate(part, lazy=True), []
+    except SchemaErrors as errors:
+        return None, errors.schema_errors
+    except (SchemaDefinitionError, SchemaInitError):
+        raise  # the schema is at fault, not the data
+    except Exception as error:
+        return None, raised(WHOLE_FRAME, "the schema", error)
+
+
+def fits(schema: Any, part: pd.DataFrame) -> bool:
+    """Whether pandera finds nothing wrong with names, order and types; no value is checked."""
+    from pandera.config import ValidationDepth, config_context
+
+    with config_context(validation_depth=ValidationDepth.SCHEMA_ONLY):
+        return validate(schema, part)[0] is not None
+
+
+def located(error: Any, part: pd.DataFrame) -> Positions | None:
+    """Which rows of `part` a schema error is about; None where it is about the frame."""
+    output, cases = error.check_output, error.failure_cases
+    if code(error) in {"WRONG_DATATYPE", "CHECK_ERROR"} or not hasattr(cases, "columns"):
+        return None
+    if hasattr(output, "index") and len(output) == len(part):
+        return np.flatnonzero(refused(output.all(axis=1) if hasattr(output, "columns") else output))
+    labels = output.index[refused(output)] if hasattr(output, "dtype") else cases.get("index")
+    if labels is None or not part.index.is_unique or part.index.nlevels > 1:
+        return None
+    at = part.index.get_indexer(labels.unique())
+    return np.sort(at) if len(at) and (at >= 0).all() else None
+
+
+def refused(output: pd.Series) -> Mask:
+    """The rows that a check's output refuses; a null passes, as it does in pandera's own `all()`."""
+    return ~np.asarray(output.astype(object).where(output.notna(), True), dtype=bool)
+
+
+def code(error: Any) -> str:
+    """The name of a schema error's reason."""
+    return getattr(error.reason_code, "name", "")
+
+
+def column(error: Any) -> Any:
+    """The column a schema error is about, or `WHOLE_FRAME`."""
+    name = error.column_name if error.column_name is not None else error.schema.name
+    return WHOLE_FRAME if name is None else name
+
+
+def title(error: Any) -> str:
+    """The rule a schema error says was broken."""
+    if code(error) == "DATATYPE_COERCION":
+        dtype = error.schema.dtype
+        return refusal(dtype, numeric=is_number(dtype), temporal=is_date(dtype))
+    return label(error.check, error.check_index)

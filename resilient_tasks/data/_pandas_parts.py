@@ -1,0 +1,156 @@
+# ruff: noqa: PLC0415 - pandera loads on first use
+"""The columns and index levels of a pandas frame, each with the part of the schema that speaks of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from resilient_tasks.data.schemas import has_parsers
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator
+
+    import pandas as pd
+
+    from resilient_tasks.data._backend import Mask, Positions
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A column or an index level, and the part of the schema that speaks of it."""
+
+    key: Hashable
+    schema: Any = None
+    coerce: bool = False
+    level: int | None = None
+
+    @property
+    def where(self) -> tuple[int | None, Hashable]:
+        """Tells a column from a level of the same name."""
+        return self.level, self.key
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """The values of a part that coerce, coerced.
+
+    Attributes:
+        series: The values.
+        rows: Their row numbers; None stands for every row.
+        needs: Rows without which the others might have coerced differently; None where that may be any row.
+    """
+
+    series: pd.Series
+    rows: Positions | None = None
+    needs: Positions | None = None
+
+    def kept(self, keep: Mask) -> pd.Series:
+        """Those of the values whose rows are in `keep`."""
+        return self.series[keep if self.rows is None else keep[self.rows]]
+
+
+@dataclass(slots=True)
+class Rejected:
+    """The bad rows as they were read: reasons take their values from here, once somebody asks for them."""
+
+    frame: pd.DataFrame | None = None
+    rows: Positions | None = None
+
+    def read(self, key: Hashable, level: int | None, rows: Positions) -> list[Any]:
+        """The values in a column, or a level of the index, of the rows with these numbers."""
+        if self.frame is None or self.rows is None:
+            raise RuntimeError("The values of bad rows are there once the split is done.")
+        at = np.searchsorted(self.rows, rows)
+        if level is None:
+            return self.frame[key].iloc[at].tolist()
+        return self.frame.index.take(at).get_level_values(level).tolist()
+
+
+def readable(frame: pd.DataFrame, schema: Any) -> bool:
+    """Whether the parts of a schema can be read one by one; else pandera judges the rows alone."""
+    columns = frame.columns
+    adds = schema.add_missing_columns and not set(schema.columns) <= set(columns)
+    filled = any(column.regex and column.default is not None for column in schema.columns.values())
+    one_each = columns.is_unique and columns.nlevels == 1
+    return one_each and not (has_parsers(schema) or schema.dtype is not None or adds or filled)
+
+
+def columns(frame: pd.DataFrame, schema: Any) -> Iterator[tuple[Part, pd.Series]]:
+    """Each column that the schema speaks of, with nulls replaced by its default."""
+    for key, column in schema.columns.items():
+        for name in _names(frame, key, column):
+            series = frame[name]
+            filled = series if column.default is None else series.fillna(column.default)
+            yield Part(name, column, column.coerce or schema.coerce), filled
+
+
+def _names(frame: pd.DataFrame, key: Hashable, column: Any) -> list[Hashable]:
+    if not column.regex:
+        return [key] if key in frame.columns else []
+    from pandera.errors import SchemaError
+
+    try:
+        return list(column.get_regex_columns(frame))
+    except SchemaError:  # no column matches: a failure of the frame, which pandera will word
+        return []
+
+
+def levels(index: pd.Index[Any], schema: Any) -> Iterator[tuple[Part, pd.Series]]:
+    """Each level of the index that the schema speaks of; none where it expects another number of them."""
+    wanted = schema.index
+    if wanted is None:
+        return
+    several = hasattr(wanted, "indexes")
+    parts = wanted.indexes if several else [wanted]
+    if len(parts) != index.nlevels:
+        return
+    by_position = not several or all(part.name is None for part in parts)
+    for number, part in enumerate(parts):
+        if by_position or part.name in index.names:
+            at = number if by_position else list(index.names).index(part.name)
+            key, coerce = part.name if several else index.name, part.coerce or wanted.coerce or schema.coerce
+            yield Part(key, part, coerce, at), index.get_level_values(at).to_series()
+
+
+def plain_index(index: pd.Index[Any], schema: Any) -> bool:
+    """Whether an index is checked like a column; what others become, and how levels are found, is pandera's to say."""
+    wanted = schema.index
+    if wanted is None:
+        return True
+    single = not hasattr(wanted, "indexes") and index.nlevels == 1
+    return single and wanted.default is None and not (wanted.coerce or schema.coerce)
+
+
+def duplicated(part: Part, series: pd.Series, schema: Any) -> Mask | None:
+    """Which values repeat others, where the schema forbids it; None where none does."""
+    if not part.schema.unique or series.is_unique:
+        return None
+    if part.level is not None and hasattr(schema.index, "indexes"):
+        # In an index of levels pandera looks at the distinct values where each check allows it: they are unique.
+        distinct = [getattr(check, "determined_by_unique", False) for check in part.schema.checks]
+        if all(distinct):
+            return None
+    return series.duplicated(keep=_keep(part.schema)).to_numpy()
+
+
+def jointly_duplicated(table: pd.DataFrame, schema: Any) -> Iterator[tuple[Part, Mask]]:
+    """For each set of columns that is to be unique: its name, and the rows that repeat others."""
+    unique = schema.unique or []
+    for names in [unique] if all(isinstance(name, str) for name in unique) else unique:
+        subset = [name for name in names if name in table]
+        if subset:
+            key = subset[0] if len(subset) == 1 else ", ".join(map(str, subset))
+            yield Part(key), table.duplicated(subset=subset, keep=_keep(schema)).to_numpy()
+
+
+def _keep(schema: Any) -> Any:
+    return {"exclude_first": "first", "exclude_last": "last", "all": False}[schema.report_duplicates]
+
+
+def rows_where(rows: Positions | None, mask: Mask) -> Positions:
+    """Those of the row numbers where a mask over them is true; None stands for every row."""
+    found = np.flatnonzero(mask)
+    return found if rows is None else rows[found]

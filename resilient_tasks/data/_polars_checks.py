@@ -1,0 +1,174 @@
+# ruff: noqa: PLC0415 - polars and pandera load on first use
+"""Pandera's rules on polars data: which decide each row by itself, and how to ask many of them at once."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterator, Sized
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from resilient_tasks.data._backend import WHOLE_FRAME
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from resilient_tasks.data._backend import Positions
+
+_MEMBERSHIP = frozenset({"isin", "notin"})
+_COMPARISONS = frozenset({
+    "equal_to", "not_equal_to", "greater_than", "greater_than_or_equal_to", "less_than", "less_than_or_equal_to",
+    "in_range", "str_matches", "str_contains", "str_startswith", "str_endswith", "str_length",
+})  # fmt: skip
+_LOGIC = frozenset({"Not", "IsNull", "IsNotNull", "IsNan", "IsNotNan", "IsBetween", "AllHorizontal", "AnyHorizontal"})
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A question with an answer for each row.
+
+    Attributes:
+        column: The column's name, or `WHOLE_FRAME`.
+        title: What the rule is called.
+        table: What it is about.
+        rows: The row numbers of the table; None where it is the frame from end to end.
+        asks: A check of pandera's that `is_rowwise`, or an expression that is true where a row passes.
+    """
+
+    column: str
+    title: str
+    table: pl.LazyFrame
+    rows: Positions | None
+    asks: Any
+
+    @property
+    def is_check(self) -> bool:
+        """Whether the rule is a check, which may raise; else it is a flag of the column."""
+        return hasattr(self.asks, "element_wise")
+
+    def query(self) -> pl.LazyFrame:
+        """One column: the numbers, within the table, of the rows that fail."""
+        import polars as pl
+        from pandera.api.polars.types import PolarsData
+
+        if not self.is_check:
+            return self.table.select(self.asks.not_().arg_true())
+        check = self.asks
+        if hasattr(check._check_fn, "_function_registry"):  # noqa: SLF001 - as Check.__call__ does: a pickled copy of a function may not know polars
+            check._check_fn = check.get_builtin_check_fn(check._check_fn.__name__)  # noqa: SLF001
+        data = PolarsData(self.table, "*" if self.column == WHOLE_FRAME else self.column)
+        answer: pl.LazyFrame = check.get_backend(self.table)(check).apply(data)
+        return answer.select(pl.all().fill_null(value=check.ignore_na).not_().arg_true())
+
+
+def is_rowwise(check: Any) -> bool:
+    """Whether a check's verdict on a row depends on that row alone.
+
+    So do pandera's own functions of plain arguments, functions of single values, and what is selected by an
+    expression of comparisons, arithmetic and logic alone. Of anything else it cannot be told from outside.
+    """
+    import polars as pl
+    from pandera.api.polars.types import PolarsData
+    from pandera.backends.polars import builtin_checks
+    from pandera.backends.polars.checks import PolarsCheckBackend
+    from pandera.polars import Check
+
+    if type(check) is not Check or check.get_backend(pl.LazyFrame()) is not PolarsCheckBackend:
+        return False
+    if check.element_wise:
+        return True
+    name = getattr(check._check_fn, "__name__", "")  # noqa: SLF001
+    if not hasattr(check._check_fn, "_function_registry"):  # noqa: SLF001
+        return _selects_rowwise(check)
+    current = check.get_builtin_check_fn(name)._function_registry.get(PolarsData)  # noqa: SLF001
+    arguments = check._check_kwargs.values()  # noqa: SLF001
+    return (
+        name in _MEMBERSHIP | _COMPARISONS
+        and current is getattr(builtin_checks, name)
+        and all(_is_plain(argument, several=name in _MEMBERSHIP) for argument in arguments)
+    )
+
+
+def sees_one_column(check: Any) -> bool:
+    """Whether a column's check can see no other column: not so a function of the user's, which is given the frame."""
+    return check.element_wise or hasattr(check._check_fn, "_function_registry")  # noqa: SLF001
+
+
+def _is_plain(argument: Any, *, several: bool) -> bool:
+    """Not an expression over the column, and nothing that is empty the second time."""
+    import polars as pl
+
+    if isinstance(argument, (pl.Expr, Iterator)):
+        return False
+    if several:
+        return isinstance(argument, Collection)
+    return isinstance(argument, (str, bytes, re.Pattern)) or not isinstance(argument, Sized)
+
+
+class _Selection:
+    """Stands in for a frame of which a check does nothing but select one expression."""
+
+    def __init__(self) -> None:
+        self.expressions: list[Any] = []
+
+    def select(self, expression: Any) -> _Selection:
+        self.expressions.append(expression)
+        return self
+
+
+def _selects_rowwise(check: Any) -> bool:
+    import polars as pl
+    from pandera.api.polars.types import PolarsData
+
+    selection: Any = _Selection()
+    try:
+        answer = check._check_fn(PolarsData(selection, "key"), **check._check_kwargs)  # noqa: SLF001
+        (expression,) = selection.expressions
+        tree = json.loads(expression.meta.serialize(format="json"))
+    except (Exception, pl.exceptions.PanicException):
+        return False
+    return answer is selection and _is_rowwise(tree) and bool(expression.meta.root_names())
+
+
+def _is_rowwise(tree: Any) -> bool:
+    """Whether every node of an expression is known to decide row by row; polars' `is_row_separable` asks only one."""
+    match tree:
+        case {"Column": str(name)}:
+            return not name.startswith("^")  # a pattern: many columns
+        case {"Literal": {"Dyn": _} | {"Scalar": _}}:
+            return True
+        case {"Alias": [inner, _]}:
+            parts = [inner]
+        case {"BinaryExpr": {"left": left, "right": right}}:
+            parts = [left, right]
+        case {"Ternary": {"predicate": predicate, "truthy": truthy, "falsy": falsy}}:
+            parts = [predicate, truthy, falsy]
+        case {"Function": {"input": inputs, "function": {"Boolean": kind}}} if _boolean(kind) in _LOGIC:
+            parts = inputs
+        case _:
+            return False
+    return all(map(_is_rowwise, parts))
+
+
+def _boolean(kind: Any) -> str:
+    return kind if isinstance(kind, str) else next(iter(kind))
+
+
+def collect(rules: list[Rule]) -> list[pl.Series | BaseException]:
+    """Answer all rules together, in parallel; where one raises, each alone, so that it is known which."""
+    import polars as pl
+
+    try:
+        return [answer.to_series(0) for answer in pl.collect_all([rule.query() for rule in rules])]
+    except (Exception, pl.exceptions.PanicException):
+        return [_alone(rule) for rule in rules]
+
+
+def _alone(rule: Rule) -> pl.Series | BaseException:
+    import polars as pl
+
+    try:
+        return rule.query().collect().to_series(0)
+    except (Exception, pl.exceptions.PanicException) as error:
+        return error
