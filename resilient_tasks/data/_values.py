@@ -11,6 +11,7 @@ import datetime as dt
 import json
 import math
 from decimal import Decimal
+from json.encoder import encode_basestring
 from typing import Any
 
 _TAG = "$"
@@ -58,6 +59,22 @@ def dumps(value: Any) -> str:
     return json.dumps(encode(value), ensure_ascii=False, allow_nan=False)
 
 
+def texts(values: list[Any]) -> list[str]:
+    """Encode each value of a column to JSON text, as `dumps` does; a column of one plain type all at once.
+
+    Args:
+        values: The column.
+    """
+    kinds = set(map(type, values))
+    if kinds == {int}:
+        return list(map(int.__repr__, values))
+    if kinds == {float} and all(map(math.isfinite, values)):
+        return list(map(float.__repr__, values))
+    if kinds == {str} and "".join(values).isascii():
+        return list(map(encode_basestring, values))
+    return list(map(dumps, values))
+
+
 def loads(text: str) -> Any:
     """Decode JSON text.
 
@@ -96,6 +113,8 @@ def _container(value: Any, depth: int) -> Any:
         return [encode(item, depth) for item in value]
     if type(value) is tuple:
         return _tagged("tuple", [encode(item, depth) for item in value])
+    if hasattr(value, "__pydantic_fields_set__"):
+        return encode(dict(value), depth)
     return _scalar(value, depth)
 
 

@@ -1,11 +1,11 @@
-"""What counts as a schema, which frame library it is for, and a fingerprint that names its version."""
+"""What counts as a schema, which library's data it is for, and a fingerprint that names its version."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from types import CodeType
 from typing import Any
@@ -15,6 +15,7 @@ _ORIGINS = {
     ("pandera.api.pandas.model", "DataFrameModel"): "pandas",
     ("pandera.api.polars.container", "DataFrameSchema"): "polars",
     ("pandera.api.polars.model", "DataFrameModel"): "polars",
+    ("pydantic.main", "BaseModel"): "pydantic",
 }
 _SCHEMA_FACTS = (
     "name", "strict", "ordered", "coerce", "unique", "report_duplicates", "unique_column_names",
@@ -29,12 +30,15 @@ _CHECK_FACTS = (
     "name", "element_wise", "ignore_na", "raise_warning", "n_failure_cases", "groupby", "groups",
     "statistics",
 )  # fmt: skip
+# How a model is written out, described and named by address changes no verdict.
+_NO_RULES = frozenset({"serialization", "computed_fields", "metadata"})
+_IDENTITY = re.compile(r":\d+")  # behind a class's name, in a reference to it
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _DEPTH = 12
 
 
 def library(obj: object) -> str | None:
-    """The frame library a schema is for.
+    """The library whose data a schema is for.
 
     Reads the class's ancestry by name, so that asking imports nothing.
 
@@ -42,19 +46,18 @@ def library(obj: object) -> str | None:
         obj: Anything.
 
     Returns:
-        `"pandas"`, `"polars"`, or None when `obj` is no schema.
+        `"pandas"`, `"polars"`, `"pydantic"` for a model of JSON records, or None when `obj` is no schema.
     """
     kind = obj if isinstance(obj, type) else type(obj)
-    wanted = "DataFrameModel" if isinstance(obj, type) else "DataFrameSchema"
     for ancestor in kind.__mro__:
         found = _ORIGINS.get((ancestor.__module__, ancestor.__name__))
-        if found and ancestor.__name__ == wanted:
+        if found and ancestor.__name__.endswith("Model") == isinstance(obj, type):
             return found
     return None
 
 
 def is_schema(obj: object) -> bool:
-    """Whether `obj` is a pandera schema or model for pandas or polars.
+    """Whether `obj` is a pandera schema or model for pandas or polars, or a pydantic model.
 
     Args:
         obj: Anything.
@@ -76,20 +79,24 @@ def check_schema(obj: object) -> None:
     given = f"the class {obj.__name__}" if isinstance(obj, type) else f"a {type(obj).__name__}"
     raise TypeError(
         f"A schema is a pandera DataFrameSchema or a DataFrameModel subclass, from pandera.pandas or "
-        f"pandera.polars; {given} is neither."
+        f"pandera.polars, or a pydantic model for a list of JSON records; {given} is none of these."
     )
 
 
 def as_schema(obj: Any) -> Any:
-    """The `DataFrameSchema` of a schema or model, with `drop_invalid_rows` off throughout.
+    """The `DataFrameSchema` of a pandera schema or model, with `drop_invalid_rows` off throughout.
 
     Args:
-        obj: A schema or model.
+        obj: A schema or model of pandera.
 
     Raises:
         TypeError: If it is neither.
     """
     check_schema(obj)
+    if library(obj) == "pydantic":
+        raise TypeError(
+            f"{obj.__name__} is a pydantic model, for a list of records; a data frame needs a pandera schema."
+        )
     schema = _built(obj)
     if any(getattr(part, "drop_invalid_rows", False) for part in (schema, *_components(schema))):
         # Pandera would drop rows by label and silently; whoever splits wants them back.
@@ -111,8 +118,8 @@ def has_parsers(schema: Any) -> bool:
 def fingerprint(schema: Any) -> str:
     """Name a schema's version: equal rules, equal fingerprint, in every process of one Python version.
 
-    Covers types, flags, checks with their arguments, and the compiled code of custom checks and parsers with
-    the values they close over. (Pandera's own `to_json()` leaves custom checks out.)
+    Covers types, flags, checks with their arguments, and the compiled code of custom checks, parsers and validators
+    with the values they close over. (Pandera's own `to_json()` and a model's JSON schema leave that code out.)
 
     Args:
         schema: A schema or model.
@@ -124,14 +131,28 @@ def fingerprint(schema: Any) -> str:
         TypeError: If it is no schema.
     """
     check_schema(schema)
-    built = _built(schema)
-    facts = [
-        library(schema),
-        _facts(built, _SCHEMA_FACTS),
-        [_component_facts(component) for component in _components(built)],
-        _rules(built),
-    ]
-    return hashlib.sha256(_canonical(facts).encode()).hexdigest()[:12]
+    kind = library(schema)
+    facts = list(_leaves(schema.__pydantic_core_schema__)) if kind == "pydantic" else _pandera_facts(_built(schema))
+    return hashlib.sha256(_canonical([kind, facts]).encode()).hexdigest()[:12]
+
+
+def _pandera_facts(schema: Any) -> list[Any]:
+    components = [_component_facts(component) for component in _components(schema)]
+    return [_facts(schema, _SCHEMA_FACTS), components, _rules(schema)]
+
+
+def _leaves(rules: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """What pydantic compiled a model to, as pairs of a path and what is there: it lies too deep for `_canonical`."""
+    if isinstance(rules, Mapping):
+        is_rule = isinstance(rules.get("type"), str)  # else the fields of a model, of whatever names
+        for key, value in rules.items():
+            if not (is_rule and key in _NO_RULES):
+                yield from _leaves(value, f"{path}.{key}")
+    elif isinstance(rules, list | tuple):
+        for value in rules:
+            yield from _leaves(value, f"{path}[]")
+    else:
+        yield path, _IDENTITY.sub("", rules) if path.endswith("ref") and isinstance(rules, str) else rules
 
 
 def _built(obj: Any) -> Any:

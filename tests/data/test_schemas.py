@@ -4,12 +4,14 @@ import os
 import subprocess
 import sys
 import textwrap
+from typing import Annotated
 
 import pandera.pandas as pa
 import pandera.polars as ppl
 import pytest
+from pydantic import AfterValidator, BaseModel, Field, create_model
 
-from resilient_tasks.data.schemas import check_schema, fingerprint, is_schema, library
+from resilient_tasks.data.schemas import as_schema, check_schema, fingerprint, is_schema, library
 
 
 class PandasModel(pa.DataFrameModel):
@@ -17,6 +19,10 @@ class PandasModel(pa.DataFrameModel):
 
 
 class PolarsModel(ppl.DataFrameModel):
+    x: int
+
+
+class PydanticModel(BaseModel):
     x: int
 
 
@@ -31,19 +37,27 @@ def of(check):
         (PandasModel, "pandas"),
         (ppl.DataFrameSchema({}), "polars"),
         (PolarsModel, "polars"),
+        (PydanticModel, "pydantic"),
     ],
 )
-def test_schemas_and_models_of_both_libraries_are_schemas(schema, expected):
+def test_schemas_and_models_of_every_library_are_schemas(schema, expected):
     assert is_schema(schema)
     assert library(schema) == expected
     check_schema(schema)
 
 
-@pytest.mark.parametrize("other", [None, 5, {"x": int}, dict, pa.Column(int), pa.Check.ge(0), pa.DataFrameSchema])
+@pytest.mark.parametrize(
+    "other", [None, 5, {"x": int}, dict, pa.Column(int), pa.Check.ge(0), pa.DataFrameSchema, PydanticModel(x=1)]
+)
 def test_anything_else_is_refused_with_what_is_accepted(other):
     assert not is_schema(other)
     with pytest.raises(TypeError, match="A schema is a pandera DataFrameSchema or a DataFrameModel subclass"):
         check_schema(other)
+
+
+def test_a_model_of_records_is_no_schema_of_a_frame():
+    with pytest.raises(TypeError, match="PydanticModel is a pydantic model, for a list of records"):
+        as_schema(PydanticModel)
 
 
 def test_a_fingerprint_is_twelve_hexadecimal_digits():
@@ -87,16 +101,43 @@ def test_a_value_that_a_custom_check_closes_over_counts():
     assert fingerprint(above(1)) != fingerprint(above(2))
 
 
+def model(function, **field):
+    return create_model("Model", x=(Annotated[int, AfterValidator(function)], Field(**field)))
+
+
+def test_equal_models_have_equal_fingerprints():
+    assert fingerprint(model(lambda x: x + 1)) == fingerprint(model(lambda x: x + 1))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        model(lambda x: x + 2),
+        model(lambda x: x + 1, gt=0),
+        model(lambda x: x + 1, alias="X"),
+        model(lambda x: x + 1, default=5),
+        create_model("Model", __base__=model(lambda x: x + 1), metadata=(int, 1)),
+        create_model("Model", __base__=model(lambda x: x + 1), __config__=None, y=(int, ...)),
+    ],
+)
+def test_a_changed_rule_or_validator_changes_the_fingerprint(changed):
+    assert fingerprint(changed) != fingerprint(model(lambda x: x + 1))
+
+
 def test_a_fingerprint_is_the_same_in_every_process():
     program = textwrap.dedent("""
         import pandera.pandas as pa
+        from pydantic import BaseModel
         from resilient_tasks.data.schemas import fingerprint
         class Model(pa.DataFrameModel):
             x: str = pa.Field(isin={"a", "b", "c", "d"})
             @pa.check("x")
             def known(cls, series):
                 return series.map(lambda text: text in {"a", "b", "c", "d"})
-        print(fingerprint(Model))
+        class Part(BaseModel):
+            names: set[str] = {"a", "b", "c"}
+            parts: list["Part"] = []
+        print(fingerprint(Model), fingerprint(Part))
     """)
     seen = {
         subprocess.run(
@@ -119,7 +160,7 @@ def test_the_room_loads_no_data_library_until_it_is_used():
             importlib.import_module(f"{room.__name__}.{module.name}")
         from resilient_tasks.data.schemas import is_schema
         assert not is_schema(5)
-        heavy = {"pandas", "polars", "pandera", "pyarrow"} & set(sys.modules)
+        heavy = {"pandas", "polars", "pandera", "pyarrow", "pydantic"} & set(sys.modules)
         assert not heavy, heavy
     """)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
