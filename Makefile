@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check docs timeouts costs everywhere clean
+.PHONY: demo test check docs timeouts costs splitting chunks everywhere clean
 
 demo: $(READY)  ## The example: an ML flow keeps retraining while everything around it fails. `make demo SEED=2` meets other faults.
 	$(BIN)/python examples/flight_times/run.py --seed $(or $(SEED),1)
@@ -28,6 +28,12 @@ timeouts: $(READY)  ## A limit of 1 s on 6 s of work of every sort, ours beside 
 
 costs: $(READY)  ## What a resilient task costs in CPU time, beside Prefect's own and a control.
 	$(BIN)/python tests/benchmarks/costs.py --page docs/measured.md
+
+splitting: $(READY)  ## Good and bad rows of up to ten million, ours beside pandera, dataframely and a mask. Ten minutes, on a quiet machine.
+	$(BIN)/python tests/benchmarks/splitting.py --page docs/measured.md --figure docs/images/splitting.png
+
+chunks: $(READY)  ## 100 million generated rows split in chunks, under 2 GB of memory. A minute, and 1 GB of disk meanwhile.
+	$(BIN)/python tests/benchmarks/chunks.py
 
 everywhere:  ## The tests on every supported Python that this machine has.
 	@for version in 3.11 3.12 3.13; do \

@@ -1,0 +1,169 @@
+"""Splitting Parquet data by chunks: what a user sees, one sentence a test."""
+
+import signal
+import subprocess
+import sys
+
+import pandas as pd
+import pandera.pandas as pp
+import pandera.polars as pa
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from resilient_tasks.data import chunks
+from resilient_tasks.data.chunks import split_parquet
+from resilient_tasks.data.quarantine import Quarantine, QuarantineError
+from resilient_tasks.data.split import split
+
+Schema = pa.DataFrameSchema({"a": pa.Column(pl.Int64, pa.Check.ge(0)), "b": pa.Column(pl.String)})
+DATA = pl.DataFrame({"a": [1, 2, -3, 4, 5, -6, 7], "b": ["x", None, "z", "q", "r", None, "t"]})
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "in").mkdir()
+    DATA[:4].write_parquet(tmp_path / "in" / "1.parquet", row_group_size=3)
+    DATA[4:].write_parquet(tmp_path / "in" / "2.parquet")
+    return tmp_path
+
+
+def kept(quarantine):
+    return [(row["source"], row["row"]) for batch in quarantine.list() for _, row in quarantine.read(batch).iterrows()]
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 100])
+def test_the_chunks_give_what_one_split_of_the_whole_gives(folder, rows):
+    whole = split(DATA, Schema)
+    report = split_parquet(folder / "in", Schema, folder / "good.parquet", rows=rows)
+    assert_frame_equal(pl.read_parquet(folder / "good.parquet"), whole.good)
+    assert (report.rows, report.good, report.invalid) == (7, whole.good.height, whole.bad.height)
+    assert report.reasons == whole.report.reasons
+
+
+@pytest.mark.parametrize("source", ["in", "in/*.parquet", "in/1.parquet"])
+def test_a_file_a_folder_or_a_pattern_is_read(folder, source):
+    report = split_parquet(folder / source, Schema, folder / "good.parquet")
+    assert report.rows == (4 if source.endswith("1.parquet") else 7)
+
+
+def test_nothing_to_read_is_said_at_once(folder):
+    with pytest.raises(FileNotFoundError, match="There is no Parquet file at"):
+        split_parquet(folder / "out" / "*.parquet", Schema, folder / "good.parquet")
+
+
+def test_bad_rows_are_quarantined_with_their_file_and_their_row_in_it(folder):
+    quarantine = Quarantine(folder / "q")
+    split_parquet(folder / "in", Schema, folder / "good.parquet", quarantine=quarantine, operation="months", rows=2)
+    first, second = str(folder / "in" / "1.parquet"), str(folder / "in" / "2.parquet")
+    assert sorted(kept(quarantine)) == [(first, 1), (first, 2), (second, 1)]
+    assert {batch.operation for batch in quarantine.list()} == {"months"}
+
+
+KILLED = """
+import os, signal, sys
+import pandera.polars as pa, polars as pl
+from resilient_tasks.data import chunks
+
+judged, calls = chunks._judged, iter([True, False])
+chunks._judged = lambda *given: judged(*given) if next(calls) else os.kill(os.getpid(), signal.SIGKILL)
+schema = pa.DataFrameSchema({"a": pa.Column(pl.Int64, pa.Check.ge(0)), "b": pa.Column(pl.String)})
+chunks.split_parquet("in", schema, "good.parquet", quarantine="q", rows=2)
+"""
+
+
+def test_a_run_killed_on_its_way_leaves_no_target_and_repeated_it_doubles_nothing(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    killed = subprocess.run([sys.executable, "-c", KILLED], check=False)
+    quarantine, good = Quarantine("q"), folder / "good.parquet"
+    assert killed.returncode == -signal.SIGKILL
+    assert not good.exists()
+    assert quarantine.rows() == 1
+    split_parquet("in", Schema, good, quarantine=quarantine, rows=2)
+    assert quarantine.rows() == 3
+    assert quarantine.rows() + pl.read_parquet(good).height == DATA.height
+
+
+def test_the_old_target_stays_until_the_new_one_is_whole(folder):
+    good = folder / "good.parquet"
+    good.write_text("old")
+    (folder / "q").write_text("a file where the folder should be")
+    with pytest.raises(QuarantineError):
+        split_parquet(folder / "in", Schema, good, quarantine=folder / "q")
+    assert good.read_text() == "old"
+    assert [path.name for path in folder.iterdir() if path.suffix == ".tmp"] == []
+
+
+def test_a_chunk_that_is_wrong_as_a_whole_is_named_and_drops_nothing(folder):
+    DATA.drop("b").write_parquet(folder / "in" / "3.parquet")
+    with pytest.raises(ValueError, match=r"3\.parquet, rows 0 to 6: column 'b' is missing"):
+        split_parquet(folder / "in", Schema, folder / "good.parquet")
+    assert not (folder / "good.parquet").exists()
+
+
+ANY_ROW = pa.Check(lambda data: data.lazyframe.select(pl.col("a") > pl.col("a").mean()), name="above_the_mean")
+ONE_ANSWER = pa.Check(lambda data: data.lazyframe.select(pl.col("a").sum() > 0), name="positive_sum")
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        (pa.DataFrameSchema({"a": pa.Column(unique=True)}), "column 'a': unique"),
+        (pa.DataFrameSchema({"a": pa.Column()}, unique=["a", "b"]), r"unique=\['a', 'b'\]"),
+        (pa.DataFrameSchema({"a": pa.Column(checks=ANY_ROW)}), "column 'a': above_the_mean, which may look"),
+        (pa.DataFrameSchema({"a": pa.Column()}, ONE_ANSWER), "positive_sum, which may look"),
+        (pa.DataFrameSchema({"a": pa.Column(checks=pa.Check.unique_values_eq([1]))}), "unique_values_eq"),
+        (pa.DataFrameSchema({"b": pa.Column(pl.Datetime, coerce=True)}), "column 'b': text coerced to Datetime"),
+        (pp.DataFrameSchema({"a": pp.Column(unique=True)}), "column 'a': unique"),
+        (pp.DataFrameSchema({"a": pp.Column(checks=pp.Check(lambda s: s > s.mean(), name="high"))}), "'a': high"),
+        (pp.DataFrameSchema({"a": pp.Column(parsers=pp.Parser(lambda s: s - s.mean()))}), "a parser"),
+        (pp.DataFrameSchema({"b": pp.Column("datetime64[ns]", coerce=True)}), "text coerced to datetime64"),
+        (pp.DataFrameSchema(index=pp.Index(int)), "an index"),
+    ],
+)
+def test_a_rule_that_may_look_at_other_rows_is_refused_before_anything_is_read(folder, schema, words):
+    with pytest.raises(ValueError, match=f"No chunk can judge by itself: .*{words}"):
+        split_parquet(folder / "in", schema, folder / "good.parquet")
+
+
+def test_a_rule_over_two_columns_of_the_same_row_is_judged(folder):
+    rule = pa.Check(lambda data: data.lazyframe.select((pl.col("a") > 2) | pl.col("b").is_null()), name="big_or_null")
+    schema = pa.DataFrameSchema({"a": pa.Column(pl.Int64)}, rule)
+    report = split_parquet(folder / "in", schema, folder / "good.parquet", rows=2)
+    assert report.reasons == {("*", "big_or_null"): 2}
+
+
+@pytest.mark.parametrize("rows", [2, 100])
+def test_a_pandas_schema_sees_the_types_that_pandas_gives_the_whole(tmp_path, rows):
+    schema = pp.DataFrameSchema({"a": pp.Column(float, pp.Check.ge(0), nullable=True), "b": pp.Column(nullable=True)})
+    frame = pl.DataFrame({"a": [1, 2, None, -4], "b": [None, None, "x", "y"]})
+    frame.write_parquet(tmp_path / "in.parquet")
+    report = split_parquet(tmp_path / "in.parquet", schema, tmp_path / "good.parquet", rows=rows)
+    assert report.invalid == 1
+    good = pd.read_parquet(tmp_path / "good.parquet")
+    assert good["a"].fillna(0).tolist() == [1.0, 2.0, 0.0]
+    assert good["b"].dropna().tolist() == ["x"]
+
+
+def test_no_rows_are_good_rows_with_the_columns_of_the_schema(tmp_path):
+    DATA.clear().write_parquet(tmp_path / "in.parquet")
+    assert split_parquet(tmp_path / "in.parquet", Schema, tmp_path / "good.parquet").rows == 0
+    assert pl.read_parquet(tmp_path / "good.parquet").schema == DATA.schema
+
+
+def test_the_target_is_never_one_of_the_sources(folder):
+    with pytest.raises(ValueError, match="one of the files to read"):
+        split_parquet(folder / "in", Schema, folder / "in" / "1.parquet")
+
+
+def test_progress_is_shown_where_it_is_asked_for_and_not_where_nobody_looks(folder, capsys):
+    split_parquet(folder / "in", Schema, folder / "good.parquet")
+    assert capsys.readouterr().err == ""
+    split_parquet(folder / "in", Schema, folder / "good.parquet", progress=True)
+    assert "7/7" in capsys.readouterr().err
+
+
+def test_read_is_good_and_bad_or_it_is_an_error(folder, monkeypatch):
+    monkeypatch.setattr(chunks, "split", lambda frame, schema: split(frame[1:], schema))
+    with pytest.raises(RuntimeError, match="4 rows read, 1 good ones written"):
+        split_parquet(folder / "in", Schema, folder / "good.parquet")
