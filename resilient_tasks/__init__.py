@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         CircuitOpen,
         DeadlineExceeded,
         DegradedRun,
+        DriftDetected,
         InvalidData,
         PolicyError,
         ProcessDied,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from resilient_tasks.core.pipeline import Pipeline, Policy
     from resilient_tasks.core.settings import configure
     from resilient_tasks.core.threads import abandoned
+    from resilient_tasks.data.drift import Drift
     from resilient_tasks.data.quarantine import Quarantine
     from resilient_tasks.data.split import Split
     from resilient_tasks.decorate import explain, resilient
@@ -56,6 +58,7 @@ _ROOMS = {
         "CircuitOpen",
         "DeadlineExceeded",
         "DegradedRun",
+        "DriftDetected",
         "InvalidData",
         "PolicyError",
         "ProcessDied",
@@ -70,6 +73,7 @@ _ROOMS = {
     "core.pipeline": ("Pipeline", "Policy"),
     "core.settings": ("configure",),
     "core.threads": ("abandoned",),
+    "data.drift": ("Drift",),
     "data.quarantine": ("Quarantine",),
     "data.split": ("Split",),
     "decorate": ("explain", "resilient"),
@@ -97,6 +101,8 @@ __all__ = [
     "DeadlineExceeded",
     "Degraded",
     "DegradedRun",
+    "Drift",
+    "DriftDetected",
     "Failed",
     "Fallback",
     "InvalidData",

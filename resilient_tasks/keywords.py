@@ -52,6 +52,7 @@ def build(options: PolicyOptions) -> Pipeline:
         if given:
             msg = f"policies=Pipeline(...) keeps its own order, so it stands alone: move {given[0]!r} into it"
             raise PolicyError(msg)
+        _no_stand_in_for_a_split(more.policies)
         return more
     if isinstance(more, Policy):
         msg = f"policies=[Retry(...)] takes several policies, or a Pipeline: put {more!r} into a list"
@@ -80,7 +81,7 @@ def arranged(policies: tuple[Policy, ...]) -> Pipeline:
     """Put policies into the canonical order, each in its one place, the fallback's value under the output's schema.
 
     Raises:
-        PolicyError: there are two for one place.
+        PolicyError: there are two for one place, or two that do not go together.
     """
     parts = [part for policy in Pipeline(*policies).policies for part in policy.parts()]
     seen: dict[str, Policy] = {}
@@ -89,8 +90,20 @@ def arranged(policies: tuple[Policy, ...]) -> Pipeline:
             msg = f"{policy.slot} is given twice, {seen[policy.slot]!r} and {policy!r}: one of them is too many"
             raise PolicyError(msg)
         seen[policy.slot] = policy
+    _no_stand_in_for_a_split(parts)
     schema, fallback = seen.get("validate output"), seen.get("fallback")
     if schema is not None and isinstance(fallback, Fallback):
         checked = schema.of_stand_in() if isinstance(schema, Validate) else schema
         parts[parts.index(fallback)] = fallback.checked_by(checked)
     return Pipeline(*in_order(parts))
+
+
+def _no_stand_in_for_a_split(policies: Iterable[Policy]) -> None:
+    given = tuple(policies)
+    branches = any(isinstance(policy, Validate) and policy.branches for policy in given)
+    if branches and any(isinstance(policy, Fallback) for policy in given):
+        msg = (
+            "Validate(on_invalid='branch') gives the caller a Split of what was read, and a fallback something that"
+            " was not: drop one of them, or match Failed(error=InvalidData()) where the fallback would stand in"
+        )
+        raise PolicyError(msg)

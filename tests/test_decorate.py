@@ -123,8 +123,8 @@ class TestWhatIsRefused:
             resilient(**options)(fetch)
 
     def test_a_fraction_above_one(self):
-        with pytest.raises(PolicyError, match=r"is a fraction from 0 to 1, such as 0.05 for five in a hundred, not 7"):
-            resilient(validate=Validate(output=SCHEMA, on_invalid="drop", max_invalid=7))(fetch)
+        with pytest.raises(PolicyError, match=r"is a fraction from 0.0 to 1.0, such as 0.05 .* It is not 1.5"):
+            resilient(validate=Validate(output=SCHEMA, on_invalid="drop", max_invalid=1.5))(fetch)
 
     @pytest.mark.parametrize("function", [generator, agenerator])
     @pytest.mark.parametrize(

@@ -7,6 +7,7 @@
     ├── BulkheadFull        too many calls at once, and the queue is full
     ├── RateLimited         the rate limit has no token for this call
     ├── InvalidData         data did not satisfy its schema (also a ValueError)
+    ├── DriftDetected       data satisfied its schema, and does not look like its baseline (also a ValueError)
     ├── ProcessDied         the process that the function ran in ended by itself
     ├── ResultRejected      `Retry(on_result=...)` was satisfied by no attempt's result
     ├── UnobservedFailure   a flow's submitted task failed, and nobody looked at its future
@@ -60,6 +61,18 @@ class InvalidData(ResilienceError, ValueError):
 
     Attributes:
         report: what the check found (`resilient_tasks.data.split.Report`), or None where nothing could be checked.
+    """
+
+    def __init__(self, message: str, *, report: object = None) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+class DriftDetected(ResilienceError, ValueError):
+    """Data no longer looks like its baseline, although it satisfies its schema.
+
+    Attributes:
+        report: what the gate found (`resilient_tasks.data.drift.DriftReport`).
     """
 
     def __init__(self, message: str, *, report: object = None) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 from resilient_tasks.core.errors import (
     BulkheadFull,
     CircuitOpen,
+    DriftDetected,
     InvalidData,
     ProcessDied,
     RateLimited,
@@ -65,6 +66,7 @@ _GRAVITY = (
 _BY_TYPE: dict[type[BaseException], Kind] = {
     TimedOut: Kind.TIMEOUT,
     InvalidData: Kind.MALFORMED,
+    DriftDetected: Kind.MALFORMED,
     ProcessDied: Kind.RESOURCE,
     ResultRejected: Kind.TRANSIENT,
     CircuitOpen: Kind.REJECTED,

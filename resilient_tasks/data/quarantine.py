@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +99,7 @@ class Quarantine:
             context: Further ids (of the run, the task, the source), each a column of text.
 
         Returns:
-            The file, or None when there is nothing bad.
+            The file. Where nothing is bad, the one of an earlier attempt that is gone now, or None if there was none.
 
         Raises:
             QuarantineError: If the file cannot be written whole; nothing half-written is left to be read.
@@ -111,9 +111,11 @@ class Quarantine:
         with _explained(f"Cannot write batch {batch!r} to the quarantine {self.folder}"):
             earlier = _files_of(self.folder, operation, batch)
             if not split.report.invalid:
-                for path in earlier if not split.report.frame_errors else []:
+                if split.report.frame_errors:
+                    return None
+                for path in earlier:
                     path.unlink(missing_ok=True)
-                return None
+                return earlier[0] if earlier else None
             now = dt.datetime.now(dt.UTC)
             path = self.folder / _safe(operation) / now.date().isoformat() / f"{_safe(batch)}.parquet"
             path = earlier[0] if earlier else path  # a retry after midnight stays in yesterday's folder
@@ -159,6 +161,27 @@ class Quarantine:
             # An object column, item by item: pandas would turn a list of dicts into something else.
             frame[column] = _objects([loads(text) for text in frame[column]])
         return frame
+
+    @staticmethod
+    def sample(path: str | os.PathLike[str], rows: int) -> Sequence[dict[str, Any]]:
+        """The first rows of one file, for a look at it; no more of it is decoded.
+
+        Args:
+            path: The file.
+            rows: At most so many.
+
+        Returns:
+            Each row as in `read()`: `row`, `reasons`, `values`, and the ids.
+
+        Raises:
+            QuarantineError: If the file cannot be read.
+        """
+        import pyarrow.parquet as pq
+
+        with _explained(f"Cannot read {path}"), Path(path).open("rb") as file:
+            batches = pq.ParquetFile(file).iter_batches(batch_size=rows)
+            kept = next(batches).to_pylist()
+        return [{**row, "reasons": loads(row["reasons"]), "values": loads(row["values"])} for row in kept]
 
     def rows(self) -> int:
         """Bad rows in the quarantine, over all batches.
@@ -228,8 +251,10 @@ def _table(bad: Any, report: Report, common: Mapping[str, str]) -> Any:
     return pa.table(columns).replace_schema_metadata({name: common[name] for name in common if name in _COLUMNS})
 
 
-def _rows(bad: Any) -> Iterator[dict[str, Any]]:
-    """Each row as a dict: the columns, and the index where it has a name of its own."""
+def _rows(bad: Any) -> Iterator[Any]:
+    """Each row as a dict: the columns, and the index where it has a name of its own. Records as they are."""
+    if isinstance(bad, list):
+        return iter(bad)
     columns = []
     if hasattr(bad, "iloc"):
         levels = [(name, bad.index.get_level_values(at)) for at, name in enumerate(bad.index.names)]

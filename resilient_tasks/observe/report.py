@@ -35,7 +35,8 @@ class Operation:
         retries: attempts after the first.
         waited: seconds spent waiting between attempts.
         errors: failed attempts that were retried, and final failures, by type of error.
-        rows: rows checked in batches with invalid ones, and those invalid.
+        invalid_rows: rows that broke their schema, besides those in the quarantine.
+        quarantined: rows in the quarantine, by file: a later attempt of the call replaces what an earlier one left.
     """
 
     name: str
@@ -46,7 +47,12 @@ class Operation:
     waited: float = 0.0
     errors: Counter[str] = field(default_factory=Counter)
     invalid_rows: int = 0
-    quarantined_rows: int = 0
+    quarantined: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def rows_out(self) -> int:
+        """Rows that broke their schema."""
+        return self.invalid_rows + sum(self.quarantined.values())
 
     @property
     def gravity(self) -> tuple[int, int, int]:
@@ -61,7 +67,7 @@ class RunReport:
     """What a stream of events says of the run in which they happened.
 
     Args:
-        events: the events, in any order.
+        events: the events, those of one call in their order.
     """
 
     def __init__(self, events: Iterable[Event]) -> None:
@@ -94,7 +100,7 @@ class RunReport:
     @property
     def quarantined(self) -> int:
         """Rows that lie in the quarantine."""
-        return sum(operation.quarantined_rows for operation in self.operations)
+        return sum(sum(operation.quarantined.values()) for operation in self.operations)
 
     @cached_property
     def remarks(self) -> tuple[str, ...]:
@@ -156,7 +162,7 @@ class RunReport:
                 str(operation.recovered),
                 str(operation.retries),
                 f"{operation.waited:.1f}",
-                f"{operation.invalid_rows:,}",
+                f"{operation.rows_out:,}",
                 counted(dict(operation.errors.most_common())),
             )
             for operation in self.operations
@@ -178,8 +184,7 @@ def _count(operation: Operation, event: Event) -> None:
             operation.failed += 1
             operation.errors[event.error_type] += 1
         case RowsQuarantined():
-            operation.invalid_rows += event.invalid
-            operation.quarantined_rows += event.invalid
+            operation.quarantined[event.path] = event.invalid
         case RowsInvalid():
             operation.invalid_rows += event.invalid
 
@@ -194,7 +199,7 @@ def _named(what: list[str]) -> str:
 
 
 def _touched(operation: Operation) -> bool:
-    return any((operation.failed, operation.degraded, operation.recovered, operation.retries, operation.invalid_rows))
+    return any((operation.failed, operation.degraded, operation.recovered, operation.retries, operation.rows_out))
 
 
 def _aligned(cell: str, width: int, column: int) -> str:

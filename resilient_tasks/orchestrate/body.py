@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 from collections.abc import Coroutine, Generator, Mapping
@@ -9,10 +10,11 @@ from typing import Any
 
 from resilient_tasks.core import runtime, settings, streams
 from resilient_tasks.core.call import Work
+from resilient_tasks.core.events import Event
 from resilient_tasks.core.outcome import Outcome
 from resilient_tasks.core.pipeline import Pipeline
 from resilient_tasks.decorate import Plan
-from resilient_tasks.orchestrate import undocumented
+from resilient_tasks.orchestrate import artifacts, undocumented
 from resilient_tasks.orchestrate.states import ReturnedFailures, StateSink
 
 
@@ -38,21 +40,36 @@ class Body:
             placed = undocumented.split_call(self._plan.fn, args, kwargs)
         if not settings.current.enabled:
             return self._plan.fn(*placed[0], **placed[1])
-        sink = StateSink()
-        return self._run(self._plan.work(*placed, (sink,)), sink)
+        sink, happened = StateSink(), list[Event]()
+        return self._run(self._plan.work(*placed, (sink, happened.append)), sink, happened)
 
-    def _run(self, work: Work, sink: StateSink) -> Any:
+    def _run(self, work: Work, sink: StateSink, happened: list[Event]) -> Any:
         fn, pipeline = self._plan.fn, self._pipeline
         if inspect.isasyncgenfunction(fn):
             return streams.async_items(pipeline, work)
         if inspect.isgeneratorfunction(fn):
             return _streamed(streams.items(pipeline, work), sink)
         outcome = pipeline.run(work)
-        return _worded(outcome, sink) if self._plan.is_async else sink.worded(runtime.drive(outcome))
+        if self._plan.is_async:
+            return _worded(outcome, sink, happened)
+        return sink.worded(_ended(runtime.drive(outcome), happened))
 
 
-async def _worded(outcome: Coroutine[Any, Any, Outcome[Any]], sink: StateSink) -> Any:
-    return sink.worded(await outcome)
+def _ended(outcome: Outcome[Any], happened: list[Event]) -> Outcome[Any]:
+    if artifacts.nobody_gathers(happened):
+        artifacts.leave_quality(happened)
+    return outcome
+
+
+async def _ended_later(outcome: Coroutine[Any, Any, Outcome[Any]], happened: list[Event]) -> Outcome[Any]:
+    ended = await outcome
+    if artifacts.nobody_gathers(happened):
+        await asyncio.to_thread(artifacts.leave_quality, happened)
+    return ended
+
+
+async def _worded(outcome: Coroutine[Any, Any, Outcome[Any]], sink: StateSink, happened: list[Event]) -> Any:
+    return sink.worded(await _ended_later(outcome, happened))
 
 
 def _streamed(items: Generator[Any, None, Outcome[Any]], sink: StateSink) -> Generator[Any, None, Any]:

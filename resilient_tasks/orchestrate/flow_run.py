@@ -11,7 +11,6 @@ from types import GeneratorType
 from typing import Any
 from uuid import UUID
 
-from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.exceptions import ExternalSignal, PrefectSignal
@@ -24,7 +23,7 @@ from resilient_tasks.core.events import Event, FallbackUsed, RetryRecovered, bus
 from resilient_tasks.core.outcome import Degraded, Failed, Outcome
 from resilient_tasks.decorate import Plan
 from resilient_tasks.observe.report import RunReport
-from resilient_tasks.orchestrate import undocumented, verdict
+from resilient_tasks.orchestrate import artifacts, undocumented, verdict
 from resilient_tasks.orchestrate.futures import Unseen, is_listed
 from resilient_tasks.orchestrate.states import ReturnedFailureError
 
@@ -86,6 +85,7 @@ class FlowRun:
         try:
             with ExitStack() as stack:
                 stack.enter_context(bus.listening(self._hear))
+                stack.enter_context(artifacts.gathering(str(self._id)))
                 stack.enter_context(self.unseen.of(getattr(self.context, "task_runner", None)))
                 yield
         except (KeyboardInterrupt, SystemExit, GeneratorExit, PrefectSignal, ExternalSignal):
@@ -182,9 +182,7 @@ class FlowRun:
         if self._failed and run is not None and run.run_count <= (run.empirical_policy.retries or 0):
             _earlier[self._id] = self._events
             return
-        report = RunReport(self._events)
-        if report.operations:
-            _leave_artifact(report)
+        artifacts.leave(self._events)
 
 
 _NO_CARE = Care(on_unobserved="ignore")
@@ -223,10 +221,3 @@ def _is_ours_to_word(value: Any) -> bool:
     if isinstance(value, State) and not (value.state_details.flow_run_id or value.state_details.task_run_id):
         return False  # the user's own
     return all(state.is_completed() for state in _states_in(value))
-
-
-def _leave_artifact(report: RunReport) -> None:
-    try:
-        create_markdown_artifact(report.markdown(), key="resilience-report", description=report.headline(), _sync=True)  # type: ignore[call-arg]
-    except Exception:
-        _logger.exception("the run report could not be left as a Prefect artifact")

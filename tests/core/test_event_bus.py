@@ -13,6 +13,7 @@ from resilient_tasks.core.events import (
     Bus,
     CallFailed,
     ChaosInjected,
+    DataDrifted,
     Event,
     FallbackUsed,
     NotifyFailed,
@@ -65,8 +66,14 @@ SENTENCES = [
         "1,500 of 12,000 rows invalid: dropped",
     ),
     (
-        RowsQuarantined(operation="f", action="quarantined", rows=3, invalid=1, reasons={}, path="q/f.parquet"),
+        RowsQuarantined(
+            operation="f", action="quarantined", rows=3, invalid=1, reasons={}, path="q/f.parquet", batch="f", schema=""
+        ),
         "1 of 3 rows invalid: quarantined",
+    ),
+    (
+        DataDrifted(operation="f", action="stop", rows=9, columns={}, message="distance: PSI 0.31"),
+        "drift (stop): distance: PSI 0.31",
     ),
     (ChaosInjected(operation="f", fault="fault OSError"), "injected fault OSError"),
     (CallFailed(operation="f", **ABOUT), "failed with ConnectError: refused"),

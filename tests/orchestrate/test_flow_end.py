@@ -52,6 +52,11 @@ def used(**more):
     )
 
 
+def quarantined(rows, path):
+    about = {"rows": 9000, "reasons": {}, "batch": path, "schema": ""}
+    return RowsQuarantined(operation="f", action="quarantined", invalid=rows, path=path, **about)
+
+
 @pytest.mark.parametrize(
     ("events", "words"),
     [
@@ -61,7 +66,7 @@ def used(**more):
         ([used()] * 2, "2 calls degraded"),
         ([recovered(), CallFailed(operation="f", kind="", error_type="E", message="")], "1 call recovered, 1 failed"),
         (
-            [RowsQuarantined(operation="f", action="quarantine", rows=9000, invalid=1200, reasons={}, path="")],
+            [quarantined(1200, "a"), quarantined(700, "b"), quarantined(0, "b")],
             "1,200 rows quarantined",
         ),
     ],

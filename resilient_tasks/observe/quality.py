@@ -1,0 +1,110 @@
+"""What a run put into the quarantine, for a person to look at: computed from its events and the files they name."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from resilient_tasks.core.events import Event, RowsQuarantined
+from resilient_tasks.data.quarantine import Quarantine, QuarantineError
+
+#: Prefect refuses large artifacts, and nobody reads them.
+_MOST_COUNTS = 200
+_MOST_BATCHES = 20
+_ROWS_A_BATCH = 5
+_LONGEST_VALUE = 60
+_LONGEST_ROW = 400
+
+
+class DataQuality:
+    """What lies in the quarantine after a run, as its events tell.
+
+    Args:
+        events: the events, those of one call in their order.
+
+    Attributes:
+        batches: the last event of each file that lies there, most rows first.
+    """
+
+    def __init__(self, events: Iterable[Event]) -> None:
+        last = {event.path: event for event in events if isinstance(event, RowsQuarantined)}
+        lying = (event for event in last.values() if event.invalid)
+        self.batches: Sequence[RowsQuarantined] = sorted(lying, key=lambda event: -event.invalid)
+
+    def headline(self) -> str:
+        """Say in one line how many rows lie there, of how many in their batches."""
+        invalid, rows = sum(event.invalid for event in self.batches), sum(event.rows for event in self.batches)
+        return f"{invalid:,} of {rows:,} rows quarantined"
+
+    def markdown(self) -> str:
+        """Return Markdown: counts by operation, column and check, then a few rows of each batch, read from its file.
+
+        A row that failed several checks is counted for each. The rows hold their values as they were read.
+        """
+        counts = [
+            (event.operation, _code(reason), f"{rows:,}", f"{event.rows:,}")
+            for event in self.batches
+            for reason, rows in event.reasons.items()
+        ]
+        parts = [f"## {self.headline()}", *_table(("operation", "column: check", "rows", "of"), counts, _MOST_COUNTS)]
+        for event in self.batches[:_MOST_BATCHES]:
+            parts += _batch(event)
+        if more := len(self.batches) - _MOST_BATCHES:
+            parts += [f"… and {more:,} more batches."] if more > 0 else []
+        return "\n\n".join(parts) + "\n"
+
+
+def _batch(event: RowsQuarantined) -> Iterable[str]:
+    yield f"### {event.operation}: {event.sentence()}"
+    try:
+        kept = Quarantine.sample(event.path, _ROWS_A_BATCH)
+    except QuarantineError as error:
+        yield f"Its rows cannot be read from here: {error}"
+    else:
+        rows = [(str(row["row"]), _why(row["reasons"]), _values(row)) for row in kept]
+        yield from _table(("row", "why", "as read"), rows, _ROWS_A_BATCH)
+    yield f"In {_code(event.path)}. To see them all, and to put them back once they are right:"
+    batch = shlex.quote(event.batch)
+    yield (
+        f"```\nresilient-tasks quarantine show {batch}\n"
+        f"resilient-tasks quarantine replay {batch} --schema {event.schema or 'MODULE:NAME'}\n```"
+    )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], most: int) -> Iterable[str]:
+    lines = [head, ["---"] * len(head), *rows[:most]]
+    yield "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    if len(rows) > most:
+        yield f"… and {len(rows) - most:,} more."
+
+
+def _why(reasons: Iterable[dict[str, Any]]) -> str:
+    return _code(", ".join(f"{reason['column']}: {reason['check']}" for reason in reasons))
+
+
+def _values(row: dict[str, Any]) -> str:
+    """The row's values, those that failed first."""
+    values = row["values"]
+    if not isinstance(values, dict):  # of a list of records, something that is none
+        return _code(_value(values))
+    failed = {re.split(r"[.\[]", reason["column"])[0] for reason in row["reasons"]}  # a record's field is a path
+    failed |= {reason["column"] for reason in row["reasons"]}
+    in_order = sorted(values.items(), key=lambda item: item[0] not in failed)
+    return _code(", ".join(f"{name}={_value(value)}" for name, value in in_order))
+
+
+def _value(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"
+
+
+def _code(text: str) -> str:
+    """Text as code in a table's cell: nothing in it has a meaning to Markdown, or to a browser."""
+    text = " ".join(text.split())
+    text = text if len(text) <= _LONGEST_ROW else f"{text[: _LONGEST_ROW - 1]}…"
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    space = " " if "`" in text else ""
+    return f"{fence}{space}{text}{space}{fence}".replace("|", "\\|")

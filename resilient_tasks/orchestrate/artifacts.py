@@ -1,0 +1,59 @@
+"""What a run leaves in Prefect's UI besides its states: the report of what happened, and what it quarantined.
+
+An artifact costs 0.1 s, so each kind is left once a run: at the end of a resilient flow's run for all that it gathered,
+else at the end of the task run.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from prefect.artifacts import create_markdown_artifact
+
+from resilient_tasks.core.events import Event, RowsQuarantined
+from resilient_tasks.observe.quality import DataQuality
+from resilient_tasks.observe.report import RunReport
+
+_logger = logging.getLogger("resilient_tasks")
+
+#: The flow runs whose events this process gathers until their end.
+_gathered: set[str] = set()
+
+
+@contextmanager
+def gathering(flow_run_id: str) -> Iterator[None]:
+    """Leave artifacts about this flow run to the caller, while the block lasts."""
+    _gathered.add(flow_run_id)
+    try:
+        yield
+    finally:
+        _gathered.discard(flow_run_id)
+
+
+def leave(events: Sequence[Event]) -> None:
+    """Leave what there is to say of `events`, at the end of the run that they happened in."""
+    report = RunReport(events)
+    if report.operations:
+        _leave("resilience-report", report)
+    leave_quality(events)
+
+
+def leave_quality(events: Sequence[Event]) -> None:
+    """Leave what was quarantined in a run, if anything was."""
+    quality = DataQuality(events)
+    if quality.batches:
+        _leave("data-quality", quality)
+
+
+def nobody_gathers(events: Sequence[Event]) -> bool:
+    """Tell whether `events` hold something quarantined of which no flow run will tell at its end."""
+    return any(isinstance(event, RowsQuarantined) and event.run.get("flow_run_id") not in _gathered for event in events)
+
+
+def _leave(key: str, report: RunReport | DataQuality) -> None:
+    try:
+        create_markdown_artifact(report.markdown(), key=key, description=report.headline(), _sync=True)  # type: ignore[call-arg]
+    except Exception:
+        _logger.exception("the artifact %s could not be left in Prefect", key)
