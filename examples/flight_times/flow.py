@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pandas as pd
 from data import read_exactly
-from model import Model, rmse, split_newest, train, with_air_time
+from model import CATEGORIES, TARGET, Model, rmse, split_newest, train, with_air_time
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 from registry import Registry, decide
@@ -24,6 +24,7 @@ from schema import Flights, Planes
 
 from resilient_tasks import (
     Degraded,
+    Drift,
     Failed,
     Kind,
     Ok,
@@ -36,6 +37,8 @@ from resilient_tasks import (
     resilient_flow,
     resilient_task,
 )
+from resilient_tasks.data.drift import DriftReport
+from resilient_tasks.data.profile import Profile, profile
 
 
 class TruncatedCsvError(ValueError):
@@ -48,6 +51,8 @@ register_kind(TruncatedCsvError, Kind.MALFORMED)
 PASSING = (Kind.TRANSIENT, Kind.THROTTLED, Kind.TIMEOUT, Kind.MALFORMED)
 #: Longer than any timeout below: when an attempt has taken too long is the decorator's business.
 _PATIENCE = 60
+#: What the model sees of a flight, and what it predicts: a month in which these have drifted is not trained on.
+_GATED = [*CATEGORIES, "distance", "hour", TARGET]
 ALERTS = Slack()  # SLACK_WEBHOOK_URL
 
 
@@ -76,7 +81,10 @@ class Trained:
 
 @dataclass(frozen=True)
 class MonthResult:
-    """One month as the flow saw it: its rows, what was degraded, and the training, or why there was none."""
+    """One month as the flow saw it: its rows, what was degraded, and the training, or why there was none.
+
+    `drift` says in which columns it is unlike the month that the champion was trained on; empty where in none.
+    """
 
     month: str
     announced: int
@@ -85,10 +93,12 @@ class MonthResult:
     degraded: tuple[str, ...]
     trained: Trained | None
     note: str
+    drift: str
 
     def __str__(self) -> str:
         degraded = f"  DEGRADED: {', '.join(self.degraded)}" if self.degraded else ""
-        return f"{self.month}  {self.announced:,} rows  {self.trained or self.note}{degraded}"
+        drift = f"  DRIFT: {self.drift}" if self.drift else ""
+        return f"{self.month}  {self.announced:,} rows  {self.trained or self.note}{degraded}{drift}"
 
 
 @resilient_task(retry=Retry(on=PASSING, attempts=5, wait=0.2), timeout=3, task_run_name="{month} index")
@@ -190,13 +200,26 @@ def one_month(month: int, frozen: Model | None) -> MonthResult:
     degraded, known = planes_of(month, planes)
     flights = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(Flights.columns))
     used = len(with_air_time(flights))
+    drift = drift_since_promotion(flights)
+    if drift is not None and drift.action == "stop":
+        problems.append(f"drifted: {', '.join(drift.drifted)}")
     trained = None
     if not problems and known:
         trained = retrain.submit(month, flights, planes, frozen).result()
+        if trained.promoted:
+            profile(flights, Flights).save(_baseline())
     elif not known:
         problems.append("no planes, and no earlier copy of them")
     note = f"not trained: {'; '.join(problems)}" if problems else ""
-    return MonthResult(f"2013-{month:02}", index["rows"], used, len(flights) - used, degraded, trained, note)
+    told = drift.summary() if drift is not None and drift.noted else ""
+    return MonthResult(f"2013-{month:02}", index["rows"], used, len(flights) - used, degraded, trained, note, told)
+
+
+def drift_since_promotion(flights: pd.DataFrame) -> DriftReport | None:
+    """Hold a month against the one that the champion was trained on; None while there is no champion."""
+    if not _baseline().exists():
+        return None
+    return Drift(Profile.load(_baseline()), columns=_GATED, on_drift="stop").judge(flights, Flights)
 
 
 def gathered(pages: Sequence[PrefectFuture[Any]]) -> tuple[list[pd.DataFrame], list[str]]:
@@ -239,6 +262,10 @@ def _rows(response: httpx.Response) -> pd.DataFrame:
 
 def _base() -> str:
     return os.environ["FLIGHT_TIMES_API"]
+
+
+def _baseline() -> Path:
+    return Path(os.environ["FLIGHT_TIMES_OUT"], "registry", "baseline.json")
 
 
 def _good_copy() -> Path:

@@ -80,7 +80,7 @@ def _row(month: Month) -> str:
     cells += ["–" if error is None else f"{error:.1f}" for error in (month.frozen_rmse, month.champion_rmse)]
     cells.append("–" if month.challenger_rmse is None else f"{month.challenger_rmse:.1f}")
     came = "promoted" if month.promoted else "kept the champion" if month.trained else "not trained"
-    told = "; ".join([came, *(f"{name} degraded" for name in month.degraded), *([month.note] if month.note else [])])
+    told = "; ".join([came, *(f"{name} degraded" for name in month.degraded), *filter(None, (month.note, month.drift))])
     balance = "" if month.balances else ' <span class="bad">rows do not balance</span>'
     return (
         "<tr>"

@@ -161,6 +161,7 @@ def _summary(
                 quarantined=accounts.quarantined[number],
                 degraded=result.degraded,
                 faults_by_page=accounts.causes.get(number, {}),
+                drift=result.drift,
             )
         )
     reasons: Counter[str] = Counter()
@@ -190,6 +191,7 @@ def _conclude(summary: RunSummary, report: RunReport, accounts: Accounts, slack:
     for month in summary.months:
         if not month.trained:
             print(f"{month.month} {month.note}")
+    print(_drift(summary))
     print(f"{read:,} rows read = {used:,} used + {missing:,} missing + {quarantined:,} quarantined.")
     for problem in problems:
         print(f"DOES NOT BALANCE: {problem}")
@@ -197,6 +199,17 @@ def _conclude(summary: RunSummary, report: RunReport, accounts: Accounts, slack:
         print("The API's log, the library's events and Prefect's history agree on every task run. 0 rows lost.")
     print(f"\n{out / 'report.html'}\n{out / 'report.png'}")
     return 1 if problems else 0
+
+
+def _drift(summary: RunSummary) -> str:
+    unlike = [month.month for month in summary.months if month.drift]
+    kept_out = [month for month in summary.months if "drifted:" in month.note]
+    if not unlike:
+        return "No month was unlike the one that the champion was trained on."
+    return (
+        f"{len(unlike)} months unlike the one that the champion was trained on ({', '.join(unlike)});"
+        f" {len(kept_out)} of them so much that they were not trained on."
+    )
 
 
 def _flush_run_logs() -> None:

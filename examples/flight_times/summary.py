@@ -31,6 +31,7 @@ class Month:
         degraded: Names of the steps whose fallback answered.
         faults_by_page: For "page 3", "planes" or "index", all that were asked for, the causes of the faults served,
             in the order served; empty where the first answer was good.
+        drift: In which columns the month is unlike the one that the champion was trained on; empty where in none.
     """
 
     month: str
@@ -46,6 +47,7 @@ class Month:
     quarantined: int
     degraded: tuple[str, ...]
     faults_by_page: Mapping[str, tuple[str, ...]]
+    drift: str = ""
 
     @property
     def faults(self) -> Counter[str]:
