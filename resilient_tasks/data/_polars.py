@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +34,8 @@ class PolarsBackend:
         # The frame as pandera's checks see it, without the rows in which some value does not coerce.
         self._table = self._frame
         self._rows: Positions | None = None  # the table's row numbers; None for all
+        self._is_rowwise = functools.cache(is_rowwise)  # it costs some tenths of a millisecond
+        self._rejected: list[Any] = []
 
     @property
     def size(self) -> int:
@@ -42,7 +45,9 @@ class PolarsBackend:
         return self._frame if keep.all() else self._frame.filter(keep)
 
     def reject(self, bad: Mask) -> pl.DataFrame:
-        return self.take(bad)
+        frame = self.take(bad)
+        self._rejected[:] = frame.clone(), np.flatnonzero(bad)  # who adds columns in place adds none to the reasons
+        return frame
 
     def inspect(self) -> Findings:
         self._found = Findings(certain=False)
@@ -61,13 +66,23 @@ class PolarsBackend:
         self._assemble(columns, coerced)
         rules = [rule for name, column in columns for rule in self._rules(name, column, *coerced[name])]
         self._ask(rules + list(self._frame_rules(columns)))
-        self._settle([custom for custom in self._checks_on_frame(columns) if not is_rowwise(custom[1])])
+        self._settle([custom for custom in self._checks_on_frame(columns) if not self._is_rowwise(custom[1])])
         return self._found
 
     def accepted(self, keep: Mask) -> pl.DataFrame | None:
         here = keep if self._rows is None else keep[self._rows]
         good = self._table if here.all() else self._table.filter(here)
-        return good if good.schema == self._shape() else None
+        return good if self._is_as_declared() or good.schema == self._shape() else None
+
+    def _is_as_declared(self) -> bool:
+        """Whether the table has all of the schema's columns, in its order and of its types; so has `good` then."""
+        from pandera.engines.polars_engine import Engine
+
+        kinds = [column.dtype for column in self._schema.columns.values()]
+        return list(self._schema.columns) == self._table.columns and all(
+            kind is not None and kind.check(Engine.dtype(found))
+            for kind, found in zip(kinds, self._table.dtypes, strict=True)
+        )
 
     def _shape(self) -> pl.Schema | None:
         """The columns and types that pandera returns; None where it refuses the frame whatever its rows are."""
@@ -187,7 +202,7 @@ class PolarsBackend:
         if column.unique:
             yield Rule(name, label("field_uniqueness"), table, rows, ~value.is_duplicated())
         for number, check in enumerate(column.checks):
-            if is_rowwise(check) and sees_one_column(check) and not check.raise_warning:
+            if self._is_rowwise(check) and sees_one_column(check) and not check.raise_warning:
                 yield Rule(name, label(check, number), table, rows, check)
 
     def _frame_rules(self, columns: list[tuple[str, Any]]) -> Iterator[Rule]:
@@ -206,7 +221,7 @@ class PolarsBackend:
             else:
                 self._found.certain = False
         for name, check, number in self._checks_on_frame(columns):
-            if is_rowwise(check):
+            if self._is_rowwise(check):
                 yield Rule(name, label(check, number), table, self._rows, check)
 
     def _ask(self, rules: list[Rule]) -> None:
@@ -227,7 +242,7 @@ class PolarsBackend:
                 yield from (
                     (name, check, at)
                     for at, check in numbered
-                    if not ((is_rowwise(check) and sees_one_column(check)) or check.raise_warning)
+                    if not ((self._is_rowwise(check) and sees_one_column(check)) or check.raise_warning)
                 )
         yield from ((WHOLE_FRAME, check, at) for at, check in enumerate(self._schema.checks) if not check.raise_warning)
 
@@ -268,7 +283,7 @@ class PolarsBackend:
 
     def _note(self, name: str, check: str, rows: Positions, into: Findings | None = None) -> None:
         if len(rows):
-            read = self._frame[name][rows].to_list if name in self._frame.columns else None
+            read = functools.partial(_values, self._rejected, name, rows) if name in self._frame.columns else None
             (into or self._found).rows.append(Finding(name, check, rows, read))
 
     def judge(self, keep: Mask) -> tuple[pl.DataFrame | None, Findings]:
@@ -312,6 +327,13 @@ class PolarsBackend:
 
 def _call(check: Any, table: pl.DataFrame, name: str) -> Any:
     return check(table.lazy()) if name == WHOLE_FRAME else check(table.lazy(), name)
+
+
+def _values(rejected: list[Any], name: str, rows: Positions) -> list[Any]:
+    """What was read in these rows of a column: taken from the bad rows, so that no reason keeps the whole frame."""
+    frame, numbers = rejected
+    values: list[Any] = frame[name][np.searchsorted(numbers, rows)].to_list()
+    return values
 
 
 def _at(rows: Positions | None, mask: Mask) -> Positions:

@@ -27,6 +27,7 @@ Frame = TypeVar("Frame")
 
 _ROUNDS = 50
 _NAMED = 5
+_BITS = 32  # rules written at a time; the number of the combinations so far needs the other bits of an integer
 
 
 class Reason(NamedTuple):
@@ -79,6 +80,27 @@ class Report:
                 reasons.setdefault(position, {}).setdefault(rule, Reason(*rule, value))
         return tuple((position, tuple(reasons[position].values())) for position in sorted(reasons))
 
+    @cached_property
+    def texts(self) -> list[str]:
+        """For each row of the bad part, in its order, what it failed: `distance gt(0); tail is null`.
+
+        Each combination of rules is written once, however many rows share it.
+        """
+        places = np.full(self.rows, -1)
+        bad = np.unique(np.concatenate([finding.positions for finding in self.findings])) if self.findings else []
+        places[bad] = np.arange(len(bad))
+        code, texts = np.zeros(len(bad), dtype=np.int64), [""]
+        rules = list(self.reasons)
+        for first in range(0, len(rules), _BITS):
+            some = rules[first : first + _BITS]
+            code <<= len(some)
+            for finding in self.findings:
+                if (rule := (finding.column, finding.check)) in some:
+                    code[places[finding.positions]] |= 1 << some.index(rule)
+            combinations, code = np.unique(code, return_inverse=True)
+            texts = [_joined(texts[number >> len(some)], number, some) for number in combinations.tolist()]
+        return np.array(texts, dtype=object)[code].tolist() if len(bad) else []
+
     def summary(self) -> str:
         """One line for logs: how many rows are invalid, and the most frequent reasons."""
         if self.frame_errors:
@@ -89,6 +111,13 @@ class Report:
         if more := len(self.reasons) - _NAMED:
             named += [f"and {more:,} more"] if more > 0 else []
         return f"{self.invalid:,} of {self.rows:,} rows invalid: {', '.join(named)}"
+
+
+def _joined(text: str, number: int, rules: list[tuple[str, str]]) -> str:
+    """Add to a text the rules whose bits are set."""
+    broken = [rule for at, rule in enumerate(rules) if number >> at & 1]
+    more = [check if column == WHOLE_FRAME else f"{column} {check}" for column, check in broken]
+    return "; ".join([text, *more] if text else more)
 
 
 def _short(column: str, check: str, limit: int = 40) -> str:

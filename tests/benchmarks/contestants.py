@@ -73,8 +73,7 @@ def ours(library: str) -> Callable[[Any], Parts]:
 
 def ours_tells(frame: pd.DataFrame) -> Parts:
     parts = split(frame, schema("pandas"))
-    reasons = ["; ".join(f"{why.column} {why.check}" for why in row) for _, row in parts.report.rows_failed]
-    return parts.good, parts.bad.assign(reasons=reasons)
+    return parts.good, parts.bad.assign(reasons=parts.report.texts)
 
 
 def pandas_mask(frame: pd.DataFrame) -> Parts:
