@@ -25,8 +25,9 @@ def to_texts(frame: Any) -> list[str]:
     names, columns = _columns(frame)
     if not columns:
         return ["{}"] * len(frame)
-    fields = [[f"{dumps(name)}: {text}" for text in texts(column)] for name, column in zip(names, columns, strict=True)]
-    return [f"{{{', '.join(row)}}}" for row in zip(*fields, strict=True)]
+    fields = ", ".join(f"{dumps(name).replace('%', '%%')}: %s" for name in names)
+    row_of = f"{{{fields}}}"
+    return [row_of % row for row in zip(*map(texts, columns), strict=True)]
 
 
 def shape_of(frame: Any) -> str:
@@ -120,9 +121,7 @@ def _pandas_frame(values: list[dict[str, Any]], shape: str) -> Any:
     index = [name for name in empty.index.names if name is not None]
     labels = [*index, *empty.columns]
     types = [*(empty.index.get_level_values(name).dtype for name in index), *empty.dtypes]
-    columns = [
-        _series([row[name] for row in values], kind) for name, kind in zip(_names(labels), types, strict=True)
-    ]
+    columns = [_series([row[name] for row in values], kind) for name, kind in zip(_names(labels), types, strict=True)]
     frame = pd.DataFrame(dict(enumerate(columns)), index=range(len(values)))
     frame.index = pd.RangeIndex(len(values))
     if index:

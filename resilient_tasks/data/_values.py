@@ -10,10 +10,12 @@ import base64
 import datetime as dt
 import json
 import math
+from collections.abc import Callable
 from decimal import Decimal
 from json.encoder import encode_basestring
 from typing import Any
 
+_write = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 _TAG = "$"
 _DEPTH = 20
 
@@ -56,7 +58,7 @@ def dumps(value: Any) -> str:
     Args:
         value: Anything.
     """
-    return json.dumps(encode(value), ensure_ascii=False, allow_nan=False)
+    return _write(encode(value))
 
 
 def texts(values: list[Any]) -> list[str]:
@@ -65,14 +67,28 @@ def texts(values: list[Any]) -> list[str]:
     Args:
         values: The column.
     """
-    kinds = set(map(type, values))
-    if kinds == {int}:
-        return list(map(int.__repr__, values))
-    if kinds == {float} and all(map(math.isfinite, values)):
-        return list(map(float.__repr__, values))
-    if kinds == {str} and "".join(values).isascii():
-        return list(map(encode_basestring, values))
-    return list(map(dumps, values))
+    plain: Callable[[Any], str]
+    match set(map(type, values)) - {type(None)}:
+        case kinds if kinds == {int}:
+            plain = int.__repr__
+        case kinds if kinds == {float}:
+            plain = _float
+        case kinds if kinds == {str} and "".join(filter(None, values)).isascii():
+            plain = encode_basestring
+        case kinds if [kind.__name__ for kind in kinds] == ["Timestamp"]:
+            plain = _stamp
+        case _:
+            plain = dumps
+    return ["null" if value is None else plain(value) for value in values]
+
+
+def _stamp(value: Any) -> str:
+    zone = "null" if value.tz is None else _write(str(value.tz))
+    return f'{{"{_TAG}": "timestamp", "value": ["{value.isoformat()}", {zone}]}}'
+
+
+def _float(value: float) -> str:
+    return float.__repr__(value) if math.isfinite(value) else dumps(value)
 
 
 def loads(text: str) -> Any:

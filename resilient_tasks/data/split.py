@@ -86,8 +86,10 @@ class Report:
 
         Each combination of rules is written once, however many rows share it.
         """
+        if not self.findings:
+            return []
+        bad = np.unique(np.concatenate([finding.positions for finding in self.findings]))
         places = np.full(self.rows, -1)
-        bad = np.unique(np.concatenate([finding.positions for finding in self.findings])) if self.findings else []
         places[bad] = np.arange(len(bad))
         code, texts = np.zeros(len(bad), dtype=np.int64), [""]
         rules = list(self.reasons)
@@ -99,7 +101,8 @@ class Report:
                     code[places[finding.positions]] |= 1 << some.index(rule)
             combinations, code = np.unique(code, return_inverse=True)
             texts = [_joined(texts[number >> len(some)], number, some) for number in combinations.tolist()]
-        return np.array(texts, dtype=object)[code].tolist() if len(bad) else []
+        written: list[str] = np.array(texts, dtype=object)[code].tolist()
+        return written
 
     def summary(self) -> str:
         """One line for logs: how many rows are invalid, and the most frequent reasons."""

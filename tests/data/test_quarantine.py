@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from resilient_tasks.data import quarantine as room
+from resilient_tasks.data import _files as room
 from resilient_tasks.data._values import dumps, loads
 from resilient_tasks.data.quarantine import Quarantine, QuarantineError
 from resilient_tasks.data.schemas import fingerprint
@@ -211,10 +211,38 @@ def test_a_file_url_is_a_folder(tmp_path):
     assert Quarantine(spaced.as_uri()).folder == spaced
 
 
-@pytest.mark.parametrize("url", ["s3://bucket/q", "https://host/q", "file://host/q"])
-def test_any_other_scheme_is_refused_with_what_is_supported(url):
-    with pytest.raises(ValueError, match="A quarantine is a local folder, given as a path or as file:///path"):
+@pytest.mark.parametrize("url", ["nowhere://bucket/q", "file://host/q", "file://"])
+def test_an_address_that_no_file_system_has_is_refused_at_once(url):
+    with pytest.raises(ValueError, match=r"No file system is known|names a folder on another host"):
         Quarantine(url)
+
+
+@pytest.fixture
+def in_memory():
+    fsspec = pytest.importorskip("fsspec")
+    yield Quarantine("memory://quarantine/here")
+    fsspec.filesystem("memory").store.clear()
+
+
+def test_a_store_that_fsspec_reaches_keeps_rows_too(in_memory):
+    path = in_memory.write(bad("a", "b"), operation="fetch", batch="b1")
+    in_memory.write(bad("a"), operation="fetch", batch="b1")
+    assert str(path).startswith("memory://quarantine/here/fetch/")
+    (item,) = in_memory.list()
+    assert (item.path, item.rows, in_memory.rows()) == (path, 1, 1)
+    for wanted in (item, path, "b1"):
+        assert in_memory.read(wanted)["row"].tolist() == [1]
+    assert Quarantine.sample(path, 5)[0]["values"] == {"x": "a", "y": 1}
+    in_memory.write(bad(), operation="fetch", batch="b1")
+    assert in_memory.list() == []
+
+
+def test_a_store_whose_package_is_not_installed_says_which_one_it_is(monkeypatch):
+    from fsspec.registry import known_implementations
+
+    monkeypatch.setitem(known_implementations, "s3", {"class": "absent.S3", "err": "Install s3fs"})
+    with pytest.raises(QuarantineError, match="Install s3fs"):
+        Quarantine("s3://bucket/q").write(bad("a"), operation="fetch", batch="b1")
 
 
 def test_a_quarantine_crosses_processes(tmp_path):
@@ -303,3 +331,12 @@ def test_only_whole_files_are_ever_listed(tmp_path):
     path = store.write(bad("a"), operation="fetch", batch="b1")
     (path.parent / ".half.tmp").write_bytes(b"PAR1")
     assert store.rows() == 1
+
+
+def test_a_file_that_is_replaced_stays_whole_for_whoever_reads_it(tmp_path):
+    store = Quarantine(tmp_path)
+    path = store.write(bad("a"), operation="fetch", batch="b1")
+    before = path.read_bytes()
+    with path.open("rb") as reader:
+        store.write(bad("a", "b"), operation="fetch", batch="b1")
+        assert reader.read() == before

@@ -1,0 +1,135 @@
+"""The command line, as a person uses it: its words, its files, its exit codes."""
+
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pandera.pandas as pa
+import pytest
+
+from resilient_tasks import Quarantine
+from resilient_tasks.cli import main
+from resilient_tasks.data.split import split
+
+SCHEMA = pa.DataFrameSchema({"carrier": pa.Column(str, pa.Check.isin(["UA"])), "miles": pa.Column(int, pa.Check.gt(0))})
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rules_of_flights.py").write_text(
+        "import pandera.pandas as pa\n"
+        "Flights = pa.DataFrameSchema({'carrier': pa.Column(str, pa.Check.isin(['UA'])),"
+        " 'miles': pa.Column(int, pa.Check.gt(0))})\n"
+    )
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "rules_of_flights", raising=False)
+    store = Quarantine("bad rows")
+    frame = pd.DataFrame({"carrier": ["UA", "??", "UA"], "miles": [1, 2, -3]})
+    store.write(split(frame, SCHEMA), operation="fetch", batch="b1", schema=SCHEMA)
+    return store
+
+
+@pytest.fixture
+def run(store, capsys):
+    """Run one command on the quarantine, and return its exit code, what it printed, and its errors."""
+
+    def run(*words):
+        code = main(["quarantine", *words, "--at", "bad rows"])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def test_list_shows_each_batch_and_how_many_of_its_rows_wait(run):
+    code, out, _ = run("list")
+    head, row, last = out.splitlines()
+    assert code == 0
+    assert head.split() == ["batch", "operation", "when", "rows", "waiting", "path"]
+    assert row.split()[:2] == ["b1", "fetch"]
+    assert last == "1 batches, 2 rows wait"
+    assert json.loads(run("list", "--json")[1])[0]["waiting"] == 2
+    assert json.loads(run("list", "--json", "--operation", "other")[1]) == []
+    assert json.loads(run("list", "--json", "--since", "2999-01-01")[1]) == []
+
+
+def test_show_says_why(run):
+    code, out, _ = run("show", "b1")
+    assert code == 0
+    assert "miles: greater_than(0) (-3)" in out
+    assert out.splitlines()[-1] == "2 of 2 rows wait"
+    assert json.loads(run("show", "b1", "--json")[1])[0]["values"] == {"carrier": "??", "miles": 2}
+
+
+@pytest.mark.parametrize("ending", ["csv", "json"])
+def test_rows_are_shown_to_a_file_corrected_there_and_replayed(run, store, tmp_path, ending):
+    assert run("show", "b1", "--to", f"rows.{ending}")[:2] == (
+        0, f"2 rows in rows.{ending}: correct them, then replay with --rows rows.{ending}\n",
+    )  # fmt: skip
+    file = tmp_path / f"rows.{ending}"
+    file.write_text(file.read_text().replace("??", "UA"))
+    code, out, _ = run("replay", "b1", "--schema", "rules_of_flights:Flights", "--rows", f"rows.{ending}")
+    assert (code, out.splitlines()[0]) == (1, "1 rows released, 1 still wait")
+    assert "miles: greater_than(0) (-3)" in out
+    file.write_text(file.read_text().replace("-3", "3"))
+    code, out, _ = run("replay", "b1", "--schema", "rules_of_flights:Flights", "--rows", f"rows.{ending}", "--json")
+    assert (code, json.loads(out)) == (0, {"released": 1, "waiting": 0, "failing": [], "frame_errors": []})
+    assert store.release("fetch")["miles"].tolist() == [2, 3]
+
+
+def test_a_replay_that_could_judge_nothing_says_so(run, tmp_path):
+    (tmp_path / "rows.json").write_text('[{"quarantine_row": 1, "miles": 2}]')
+    code, out, _ = run("replay", "b1", "--schema", "rules_of_flights:Flights", "--rows", "rows.json")
+    assert code == 1
+    assert "nothing could be judged" in out
+
+
+def test_purge_says_what_it_removes(run, store):
+    assert run("purge", "--older-than", "0")[:2] == (0, "0 batches removed, 0 rows wait\n")
+    assert run("purge", "--older-than", "0", "--waiting", "--dry-run")[1].endswith(
+        "1 batches would be removed, 2 rows wait\n"
+    )
+    assert store.rows() == 2
+    assert run("purge", "--older-than", "0", "--waiting")[0] == 0
+    assert store.list() == []
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["show", "b9"], "There is no batch b9"),
+        (["replay", "b1", "--schema", "Flights"], "--schema is MODULE:NAME"),
+        (["replay", "b1", "--schema", "nowhere:Flights"], "There is no schema nowhere:Flights"),
+        (["replay", "b1", "--schema", "rules_of_flights:Other"], "There is no schema rules_of_flights:Other"),
+        (["replay", "b1", "--schema", "rules_of_flights:pa"], "A schema is a pandera DataFrameSchema"),
+        (["replay", "b1", "--schema", "rules_of_flights:Flights", "--rows", "none.csv"], "No such file"),
+        (["show", "b1", "--to", "rows.txt"], "none of .csv, .json and .parquet"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence_and_code_2(run, words, sentence):
+    code, out, err = run(*words)
+    assert (code, out) == (2, "")
+    assert sentence in err
+    assert len(err.splitlines()) == 1
+
+
+def test_words_that_are_no_command_are_code_2(run):
+    with pytest.raises(SystemExit) as exit_:
+        run("burn")
+    assert exit_.value.code == 2
+
+
+def test_help_loads_nothing_heavy():
+    program = (
+        "import sys\n"
+        "from resilient_tasks.cli import main\n"
+        "try: main(['quarantine', '--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'pandas', 'polars', 'pyarrow', 'pandera', 'prefect', 'fsspec'} & sys.modules.keys()\n"
+        "sys.exit(len(heavy))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0
+    assert "replay" in done.stdout
