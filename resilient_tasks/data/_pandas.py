@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from resilient_tasks.data._backend import Mask, Positions
 
 _ROUNDS = 50
+_COPIES_ON_WRITE = 3  # the version of pandas
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class PandasBackend:
         return len(self._frame)
 
     def take(self, keep: Mask) -> pd.DataFrame:
-        return self._frame.copy() if keep.all() else self._frame[keep]
+        return _own(self._frame) if keep.all() else self._frame[keep]
 
     def reject(self, bad: Mask) -> pd.DataFrame:
         frame = self.take(bad)
@@ -255,7 +256,7 @@ class PandasBackend:
         if not self.size or not self._same_without(~keep) or not errors.fits(self._schema, sample):
             return None
         rest = self._rest(keep)
-        good: pd.DataFrame = (rest.copy() if keep.all() else rest).pandera.add_schema(self._schema)
+        good: pd.DataFrame = (_own(rest) if keep.all() else rest).pandera.add_schema(self._schema)
         return good
 
     def judge(self, keep: Mask) -> tuple[pd.DataFrame | None, Findings]:
@@ -298,3 +299,10 @@ class PandasBackend:
         named = part.key in self._frame.columns and self._frame.columns.is_unique
         read = partial(self._rejected.read, part.key, part.level, rows) if named or part.level is not None else None
         (into or self._found).rows.append(Finding(str(part.key), check, rows, read))
+
+
+def _own(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame for somebody else to write to: from pandas 3 on a column is copied when it is written to."""
+    import pandas as pd
+
+    return frame.copy(deep=int(pd.__version__.partition(".")[0]) < _COPIES_ON_WRITE)
