@@ -89,7 +89,8 @@ def opened(files: Files, name: str) -> tuple[Any, dict[str, str], Ledger]:
     with files.open(name) as file:
         facts, _ = facts_of(file, files.place(name))
         file.seek(0)
-        table = pq.read_table(file)
+        # A pool of threads that read from Python may abort the process, if that ends soon: the command line does.
+        table = pq.read_table(file, use_threads=False)
     return table, facts, Ledger.beside(files, safe(facts["operation"]), safe(facts["batch"]))
 
 

@@ -83,7 +83,7 @@ class Ledger:
         import pyarrow.parquet as pq
 
         with self.files.open(entry) as file:
-            return pq.read_table(file)
+            return pq.read_table(file, use_threads=False)  # as for the batches themselves
 
     def verdicts(self, entries: Sequence[str] | None = None) -> dict[Key, str]:
         """The last reasons of each row that was replayed; nothing where it is released.

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -120,6 +121,22 @@ class Batch:
         open_rows = {key.row for key in self.waiting}
         positions = [position for position, number in enumerate(numbers) if number in open_rows]
         return [numbers[position] for position in positions], at(frame, positions)
+
+
+def commands(path: str, batch: str, schema: str = "") -> tuple[str, str]:
+    """Give the commands that show a batch and put it back.
+
+    Args:
+        path: The batch's file, or its URL.
+        batch: Its id.
+        schema: Its schema as `module:name`, where that is known.
+    """
+    folder = path.rsplit("/", 3)[0]  # above operation and day
+    words = f"{shlex.quote(batch)} --at {shlex.quote(folder)}"
+    return (
+        f"resilient-tasks quarantine show {words}",
+        f"resilient-tasks quarantine replay {words} --schema {schema or 'MODULE:NAME'}",
+    )
 
 
 def _numbered(table: Any) -> tuple[list[int], Any]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from resilient_tasks.core.events import Event, RowsQuarantined
 from resilient_tasks.data.quarantine import Quarantine, QuarantineError
+from resilient_tasks.data.replay import commands
 
 #: Prefect refuses large artifacts, and nobody reads them.
 _MOST_COUNTS = 200
@@ -67,11 +67,7 @@ def _batch(event: RowsQuarantined) -> Iterable[str]:
         rows = [(str(row["row"]), _why(row["reasons"]), _values(row)) for row in kept]
         yield from _table(("row", "why", "as read"), rows, _ROWS_A_BATCH)
     yield f"In {_code(event.path)}. To see them all, and to put them back once they are right:"
-    batch = shlex.quote(event.batch)
-    yield (
-        f"```\nresilient-tasks quarantine show {batch}\n"
-        f"resilient-tasks quarantine replay {batch} --schema {event.schema or 'MODULE:NAME'}\n```"
-    )
+    yield "\n".join(("```", *commands(event.path, event.batch, event.schema), "```"))
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], most: int) -> Iterable[str]:

@@ -16,6 +16,7 @@ from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
 from resilient_tasks.core.pipeline import Policy, operation_of
 from resilient_tasks.data.drift import Drift
 from resilient_tasks.data.quarantine import Quarantine
+from resilient_tasks.data.replay import commands
 from resilient_tasks.data.schemas import check_schema, library
 from resilient_tasks.data.split import Report, Split, split
 
@@ -173,10 +174,12 @@ class Validate(Policy):
         if report.frame_errors:
             return self._unchecked(call, frame, parts, what)
         objection = self._objection(report)
-        if report.invalid:
-            self._tell(call, parts, schema, what, refused=bool(objection))
+        path = self._tell(call, parts, schema, what, refused=bool(objection)) if report.invalid else None
         if objection:
-            raise InvalidData(f"{call.operation}: {what}: {objection}", report=report)
+            error = InvalidData(f"{call.operation}: {what}: {objection}", report=report)
+            if path:
+                error.add_note(f"the bad rows wait in the quarantine: {commands(path, _batch(call, what))[0]}")
+            raise error
         if self.keeps and call.attempt > 1 and not report.invalid:
             self._take_back(call, parts, schema, what)
         return self._good(frame, parts)
@@ -229,15 +232,17 @@ class Validate(Policy):
             return f"{report.summary()}; more than max_invalid={allowed} allows"
         return ""
 
-    def _tell(self, call: Call, parts: Split[Any], schema: Any, what: str, *, refused: bool) -> None:
+    def _tell(self, call: Call, parts: Split[Any], schema: Any, what: str, *, refused: bool) -> str | None:
+        """Emit what is wrong; return the file in the quarantine, if the bad rows are kept."""
         report = parts.report
         about = {"rows": report.rows, "invalid": report.invalid, "reasons": _by_reason(report.reasons)}
         if not self.keeps:
             call.emit(events.RowsInvalid, action="refused" if refused else _DONE[self.on_invalid], **about)
-            return
-        path = self._keep(call, parts, schema, what)
+            return None
+        path = str(self._keep(call, parts, schema, what))
         action = "batch refused, bad rows quarantined" if refused else "quarantined"
-        self._tell_of_quarantine(call, schema, what, action=action, path=str(path), **about)
+        self._tell_of_quarantine(call, schema, what, action=action, path=path, **about)
+        return path
 
     def _take_back(self, call: Call, parts: Split[Any], schema: Any, what: str) -> None:
         """Empty the quarantine of what an earlier attempt put there: the data that this one got is good."""
@@ -335,11 +340,8 @@ def _is_annotated_as_split(fn: Callable[..., Any]) -> None:
 def _some_rows(value: object) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not (0 <= value <= 1 or (isinstance(value, int) and value > 0)):  # type: ignore[operator]
-        msg = (
-            "Validate(max_invalid=...) is a fraction from 0.0 to 1.0, such as 0.05 for five in a hundred, or a whole"
-            f" number of rows: 1 is one row, 1.0 is all. It is not {value!r}"
-        )
-        raise PolicyError(msg)
+        msg = "a fraction from 0.0 to 1.0, such as 0.05 for five in a hundred, or a whole number of rows: 1 is one row,"
+        raise PolicyError(f"Validate(max_invalid=...) is {msg} 1.0 is all. It is not {value!r}")
 
 
 def _one_of(value: object, words: Any, name: str) -> None:

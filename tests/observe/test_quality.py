@@ -56,8 +56,9 @@ def test_it_says_how_to_look_at_a_batch_and_how_to_put_it_back(fetch, resilient_
     (batch,) = Quarantine(tmp_path / "bad rows").list()
     text = DataQuality(resilient_events).markdown()
     assert str(batch.path) in text
-    assert f"resilient-tasks quarantine show {batch.batch}" in text
-    assert f"resilient-tasks quarantine replay {batch.batch} --schema {__name__}:SCHEMA" in text
+    where = f"{batch.batch} --at '{tmp_path / 'bad rows'}'"
+    assert f"resilient-tasks quarantine show {where}" in text
+    assert f"resilient-tasks quarantine replay {where} --schema {__name__}:SCHEMA" in text
 
 
 def test_a_batch_that_came_good_is_not_shown(fetch, resilient_events):
@@ -97,10 +98,11 @@ def test_long_values_are_cut(fetch, resilient_events):
 
 def test_a_file_that_cannot_be_read_from_here_is_named(resilient_events):
     fields = {"rows": 3, "invalid": 1, "reasons": {"n: gt(0)": 1}, "batch": "b", "schema": ""}
-    event = RowsQuarantined(operation="fetch", action="quarantined", path="/elsewhere/b.parquet", **fields)
+    path = "/elsewhere/fetch/2013-07-01/b.parquet"
+    event = RowsQuarantined(operation="fetch", action="quarantined", path=path, **fields)
     text = DataQuality([event]).markdown()
-    assert "Its rows cannot be read from here: Cannot read /elsewhere/b.parquet" in text
-    assert "replay b --schema MODULE:NAME" in text
+    assert f"Its rows cannot be read from here: Cannot read {path}" in text
+    assert "replay b --at /elsewhere --schema MODULE:NAME" in text
 
 
 def test_many_batches_and_reasons_are_cut_short_and_said_to_be():
