@@ -163,3 +163,22 @@ def test_in_another_process_the_task_run_leaves_one(policy):
     (artifact,) = of_flow(state)
     assert artifact.task_run_id is not None
     assert artifact.description == "1 of 2 rows quarantined"
+
+
+def test_dask_workers_lose_no_row_in_the_folder_that_they_share(policy, tmp_path):
+    prefect_dask = pytest.importorskip("prefect_dask")
+
+    @resilient_task(validate=policy)
+    def fetch_month(month):
+        return pd.DataFrame({"n": [month, -month, month]})
+
+    cluster = {"n_workers": 2, "threads_per_worker": 2, "processes": True, "dashboard_address": None}
+
+    @resilient_flow(task_runner=prefect_dask.DaskTaskRunner(cluster_kwargs=cluster))
+    def monthly():
+        return sum(len(good) for good in fetch_month.map(range(1, 13)).result())
+
+    assert monthly() == 24
+    quarantine = Quarantine(tmp_path)
+    values = [row for batch in quarantine.list() for row in quarantine.read(batch)["values"]]
+    assert sorted(row["n"] for row in values) == list(range(-12, 0))
