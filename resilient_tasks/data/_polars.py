@@ -34,7 +34,7 @@ class PolarsBackend:
         # The frame as pandera's checks see it, without the rows in which some value does not coerce.
         self._table = self._frame
         self._rows: Positions | None = None  # the table's row numbers; None for all
-        self._is_rowwise = functools.cache(is_rowwise)  # it costs some tenths of a millisecond
+        self._known: dict[int, bool] = {}
         self._rejected: list[Any] = []
 
     @property
@@ -123,6 +123,12 @@ class PolarsBackend:
             and all(type(kind).__module__ == polars_engine.__name__ and not kind.auto_coerce for kind in kinds)
             and not any(check.raise_warning for check in checks)  # a warning is pandera's to give
         )
+
+    def _is_rowwise(self, check: Any) -> bool:
+        """Ask each check once: by identity, as checks compare their arguments, and expressions do not tell if equal."""
+        if id(check) not in self._known:
+            self._known[id(check)] = is_rowwise(check)
+        return self._known[id(check)]
 
     def _columns(self) -> list[tuple[str, Any]]:
         """The columns that the schema speaks of; a pattern leaves out those that it names in full."""

@@ -1,6 +1,7 @@
 """The verdict on polars data is pandera's: generated schemas and frames, split by us and judged by pandera."""
 
 import datetime as dt
+import os
 
 import hypothesis
 import pandera.polars as pa
@@ -50,6 +51,7 @@ FRAMES = [
     lambda: pa.Check(lambda data: data.lazyframe.select(pl.all().is_not_null())),
 ]
 NAMES = ["a", "b", "x_1"]
+EXAMPLES = int(os.environ.get("EQUIVALENCE_EXAMPLES", "120"))
 
 
 @st.composite
@@ -105,7 +107,7 @@ def looks_at_one_row(schema):
 
 
 @pytest.mark.filterwarnings("ignore")
-@hypothesis.settings(max_examples=120, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
+@hypothesis.settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
 @hypothesis.given(case=cases())
 def test_good_and_bad_are_the_input_in_order_and_the_verdict_is_panderas(case):
     frame, schema = case

@@ -202,3 +202,10 @@ def test_good_and_bad_are_the_input_in_order_and_good_is_what_pandera_accepts_ro
     assert_frame_equal(result.bad, frame[bad])
     assert_frame_equal(result.good, Loose.validate(frame[good], lazy=True))
     assert good == [row for row in range(frame.height) if accepted(frame[[row]], Loose)]
+
+
+def test_checks_against_other_columns_stand_side_by_side():
+    bounds = [pa.Check.ge(pl.col("low")), pa.Check.le(pl.col("high")), pa.Check.ge(pl.col("low"))]
+    schema = pa.DataFrameSchema({"n": pa.Column(int, bounds), "m": pa.Column(int, bounds[::-1])})
+    frame = pl.DataFrame({"n": [1, 5, 9], "m": [5, 5, 5], "low": [3, 3, 3], "high": [7, 7, 7]})
+    assert split(frame, schema).good["n"].to_list() == [5]
