@@ -27,11 +27,11 @@ class History:
         self._flow_run_id = flow_run_id
 
     def of(self, task_name):
-        """Return the task run, and its states in order, of the task named `task_name`."""
+        """Return the first task run of the task named `task_name`, and its states in order."""
         until = time.monotonic() + 30
         while True:
             found = asyncio.run(self._read(task_name))
-            if (found and found[0].state.is_final()) or time.monotonic() > until:
+            if found or time.monotonic() > until:
                 return found
             time.sleep(0.2)  # the server takes in task states a moment after they are published
 
@@ -39,10 +39,11 @@ class History:
         async with get_client() as client:
             wanted = FlowRunFilter(id=FlowRunFilterId(any_=[self._flow_run_id]))
             runs = [run for run in await client.read_task_runs(flow_run_filter=wanted) if task_name in run.name]
-            if not runs or runs[0].state is None:
+            if not runs or any(run.state is None or not run.state.is_final() for run in runs):
                 return None
-            states = await client.read_task_run_states(runs[0].id)
-            return runs[0], sorted(states, key=lambda state: state.timestamp)
+            first = min(runs, key=lambda run: run.expected_start_time)  # the server gives them in any order
+            states = await client.read_task_run_states(first.id)
+            return first, sorted(states, key=lambda state: state.timestamp)
 
 
 @pytest.fixture
