@@ -13,6 +13,16 @@ from prefect.settings import get_current_settings
 
 HERE = Path(__file__).parent
 
+#: What the server tells of `recovers`, once it runs.
+RECOVERED = [
+    ("Running", ""),
+    ("AwaitingRetry", "attempt 1 of 3: ConnectionError; waits 0.1 s"),
+    ("Retrying", "attempt 2 of 3"),
+    ("AwaitingRetry", "attempt 2 of 3: ConnectionError; waits 0.1 s"),
+    ("Retrying", "attempt 3 of 3"),
+    ("Completed", "recovered on attempt 3 of 3 (ConnectionError ×2)"),
+]
+
 
 def eventually(look, within=90):
     """Look until there is something to be seen, and return it."""

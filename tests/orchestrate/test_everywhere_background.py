@@ -66,13 +66,6 @@ def test_the_result_of_a_stand_in_is_there_for_whoever_asks(ran):
 def test_the_history_tells_each_attempt_and_its_reason(ran):
     task_run_id = ran.futures["recovers"].task_run_id
     told = reading_back.told(reading_back.states(task_run_id))
-    assert told[-6:] == [
-        ("Running", ""),
-        ("AwaitingRetry", "attempt 1 of 3: ConnectionError; waits 0.1 s"),
-        ("Retrying", "attempt 2 of 3"),
-        ("AwaitingRetry", "attempt 2 of 3: ConnectionError; waits 0.1 s"),
-        ("Retrying", "attempt 3 of 3"),
-        ("Completed", "recovered on attempt 3 of 3 (ConnectionError ×2)"),
-    ]
+    assert told[-6:] == reading_back.RECOVERED
     with get_client(sync_client=True) as client:
         assert client.read_task_run(task_run_id).run_count == 3
