@@ -39,10 +39,10 @@ def _begin(namespace: Namespace) -> None:
     os.chdir(folder)
     patch = after.enter_context(pytest.MonkeyPatch.context())
     patch.setattr(settings, "current", settings.Settings())
-    patch.setattr(store, "store", store.MemoryStore())
     patch.setattr(failures, "_registered", list(failures._registered))  # noqa: SLF001 - a page teaches it new kinds
     namespace["clock"] = VirtualClock()
     after.enter_context(use_clock(namespace["clock"]))
+    after.enter_context(store.use_store(store.MemoryStore()))
 
 
 def _begin_with_prefect(namespace: Namespace) -> None:

@@ -44,10 +44,14 @@ if TYPE_CHECKING:
     from resilient_tasks.observe.report import RunReport
     from resilient_tasks.orchestrate.flow import resilient_flow
     from resilient_tasks.orchestrate.task import outcome_of, resilient_task
+    from resilient_tasks.policies.breaker import CircuitBreaker
+    from resilient_tasks.policies.bulkhead import Bulkhead
     from resilient_tasks.policies.chaos import Chaos
     from resilient_tasks.policies.deadline import Deadline
     from resilient_tasks.policies.fallback import Fallback
-    from resilient_tasks.policies.retry import Retry
+    from resilient_tasks.policies.hedge import Hedge
+    from resilient_tasks.policies.rate_limit import RateLimit
+    from resilient_tasks.policies.retry import Retry, RetryBudget
     from resilient_tasks.policies.timeout import Timeout
     from resilient_tasks.policies.validate import Validate
 
@@ -83,18 +87,24 @@ _ROOMS = {
     "observe.report": ("RunReport",),
     "orchestrate.flow": ("resilient_flow",),
     "orchestrate.task": ("outcome_of", "resilient_task"),
+    "policies.breaker": ("CircuitBreaker",),
+    "policies.bulkhead": ("Bulkhead",),
     "policies.chaos": ("Chaos",),
     "policies.deadline": ("Deadline",),
     "policies.fallback": ("Fallback",),
-    "policies.retry": ("Retry",),
+    "policies.hedge": ("Hedge",),
+    "policies.rate_limit": ("RateLimit",),
+    "policies.retry": ("Retry", "RetryBudget"),
     "policies.timeout": ("Timeout",),
     "policies.validate": ("Validate",),
 }
 _WHERE = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
+    "Bulkhead",
     "BulkheadFull",
     "Chaos",
+    "CircuitBreaker",
     "CircuitOpen",
     "Console",
     "Deadline",
@@ -105,6 +115,7 @@ __all__ = [
     "DriftDetected",
     "Failed",
     "Fallback",
+    "Hedge",
     "InvalidData",
     "Kind",
     "Ok",
@@ -114,10 +125,12 @@ __all__ = [
     "PolicyError",
     "ProcessDied",
     "Quarantine",
+    "RateLimit",
     "RateLimited",
     "ResilienceError",
     "ResultRejected",
     "Retry",
+    "RetryBudget",
     "RunReport",
     "Slack",
     "Split",

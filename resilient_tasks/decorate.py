@@ -54,6 +54,7 @@ class Plan:
         idempotent: as given to the decorator.
         operation: the function's name, by which state and events are found.
         is_async: whether the function is `async def`.
+        attempts: how often the function may be called for one call, at the most; 0 where no number limits that.
         owner: the callable that this plan belongs to. `functools.wraps` copies attributes, so a foreign wrapper bears
             the plan of what it wraps; only the owner itself may be merged with.
     """
@@ -63,7 +64,11 @@ class Plan:
     idempotent: bool
     operation: str
     is_async: bool
+    attempts: int = field(init=False)
     owner: list[object] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "attempts", self.pipeline.most_attempts)
 
     def owned_by(self, wrapper: Callable[..., Any]) -> Callable[..., Any]:
         """Give this plan to the callable that carries it out, and return that."""
@@ -74,7 +79,7 @@ class Plan:
     def work(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], sinks: tuple[Sink, ...] = ()) -> Work:
         """Return one invocation of the function."""
         how = runtime.ASYNC if self.is_async else runtime.SYNC
-        return Work(self.operation, self.fn, args, kwargs, how, self.idempotent, sinks)
+        return Work(self.operation, self.fn, args, kwargs, how, self.idempotent, sinks, self.attempts)
 
 
 @overload
@@ -122,11 +127,21 @@ def make_plan(fn: Callable[..., Any], options: PolicyOptions) -> Plan:
     if inner is not None:
         fn, idempotent = inner.fn, idempotent or inner.idempotent
         pipeline = arranged((*pipeline.policies, *inner.pipeline.policies))
-    for policy in pipeline.policies:
-        policy.check(fn)
+    _check(pipeline, fn, idempotent=idempotent)
     plan = Plan(fn, pipeline, idempotent, operation_of(fn), inspect.iscoroutinefunction(fn))
     _warn_of_abandoned_attempts(plan)
     return plan
+
+
+def _check(pipeline: Pipeline, fn: Callable[..., Any], *, idempotent: bool) -> None:
+    for policy in pipeline.policies:
+        policy.check(fn)
+        if policy.needs_idempotent and not idempotent:
+            msg = (
+                f"{operation_of(fn)} would be done twice at once ({policy.describe()}): say idempotent=True if that"
+                f" does no harm, or drop {policy!r}"
+            )
+            raise PolicyError(msg)
 
 
 def replaced(plan: Plan, options: PolicyOptions) -> Plan:
@@ -139,9 +154,8 @@ def replaced(plan: Plan, options: PolicyOptions) -> Plan:
     slots = {policy.slot for policy in new}
     kept = [policy for policy in plan.pipeline.policies if policy.slot not in slots]
     pipeline = arranged((*kept, *new))
-    for policy in pipeline.policies:
-        policy.check(plan.fn)
     idempotent = bool(options.get("idempotent", plan.idempotent))
+    _check(pipeline, plan.fn, idempotent=idempotent)
     return replace(plan, pipeline=pipeline, idempotent=idempotent, owner=[])
 
 
@@ -208,21 +222,24 @@ def _frames_of_ours() -> int:
 def _sync_wrapper(plan: Plan) -> Callable[..., Any]:
     fn, run, drive = plan.fn, plan.pipeline.run, runtime.drive
     first = Call(plan.work((), {}))
-    reacts_only = plan.pipeline.reacts_only
+    gate = plan.pipeline.gate
 
     @functools.wraps(fn)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         if not settings.current.enabled:
             return fn(*args, **kwargs)
-        if not reacts_only or calls.running.get() is not None:
+        if calls.running.get() is not None or (succeeded := gate()) is None:
             return drive(run(plan.work(args, kwargs))).unwrap()
-        # No policy acts before the call, so it is made first, and the pipeline entered only if it fails.
+        # No policy has to act before the call, so it is made first, and the pipeline entered only if it fails.
         token = calls.running.set(first)  # by its module's name: a context variable in a closure cannot be pickled
         try:
-            return fn(*args, **kwargs)
+            value = fn(*args, **kwargs)
         except Exception as error:
             work = plan.work(args, kwargs)
             work.given = Failed(error)
+        else:
+            succeeded()
+            return value
         finally:
             calls.running.reset(token)
         return drive(run(work)).unwrap()

@@ -9,8 +9,12 @@ from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.pipeline import Pipeline, Policy, in_order
 from resilient_tasks.notify.message import Channel
 from resilient_tasks.notify.policy import Notify
+from resilient_tasks.policies.breaker import CircuitBreaker
+from resilient_tasks.policies.bulkhead import Bulkhead
 from resilient_tasks.policies.deadline import Deadline
 from resilient_tasks.policies.fallback import Fallback
+from resilient_tasks.policies.hedge import Hedge
+from resilient_tasks.policies.rate_limit import RateLimit
 from resilient_tasks.policies.retry import Retry
 from resilient_tasks.policies.timeout import Timeout
 from resilient_tasks.policies.validate import Validate
@@ -23,16 +27,24 @@ class PolicyOptions(TypedDict, total=False):
         retry: a `Retry`, or the number of attempts.
         deadline: a `Deadline`, or its seconds for all attempts and waits.
         timeout: a `Timeout`, or its seconds for each attempt.
+        breaker: a `CircuitBreaker`, or its name.
+        rate_limit: a `RateLimit`.
+        bulkhead: a `Bulkhead`.
+        hedge: a `Hedge`, or the seconds after which a call is made once more beside one that is slow to answer.
         validate: a `Validate`, or a schema for the result.
         fallback: a `Fallback`, a function of the call's arguments, or a mapping from errors to such functions.
         notify: one channel or several that hear of a call that failed or was degraded.
         policies: further policies, put into the canonical order; a `Pipeline` keeps its own order and stands alone.
-        idempotent: doing the work twice does no harm, so an attempt may start while an abandoned one still runs.
+        idempotent: doing the work twice does no harm, so an attempt may start while an earlier one still runs.
     """
 
     retry: Retry | int | None
     deadline: Deadline | float | None
     timeout: Timeout | float | None
+    breaker: CircuitBreaker | str | None
+    rate_limit: RateLimit | None
+    bulkhead: Bulkhead | None
+    hedge: Hedge | float | None
     validate: Any
     fallback: Fallback | Callable[..., Any] | Mapping[Any, Callable[..., Any]] | None
     notify: Channel | Iterable[Channel] | None
@@ -60,21 +72,31 @@ def build(options: PolicyOptions) -> Pipeline:
     return arranged((*given, *more))
 
 
+#: By keyword, the policy that it takes, and what anything else is short for.
+_TAKES: dict[str, tuple[type[Policy], Callable[[Any], Policy] | None]] = {
+    "retry": (Retry, lambda attempts: Retry(attempts=attempts)),
+    "deadline": (Deadline, Deadline),
+    "timeout": (Timeout, Timeout),
+    "breaker": (CircuitBreaker, CircuitBreaker),
+    "rate_limit": (RateLimit, None),
+    "bulkhead": (Bulkhead, None),
+    "hedge": (Hedge, Hedge),
+    "validate": (Validate, lambda schema: Validate(output=schema)),
+    "fallback": (Fallback, Fallback),
+    "notify": (Notify, Notify),
+}
+
+
 def _from_keywords(options: PolicyOptions) -> Iterable[Policy]:
-    retry, deadline, timeout = options.get("retry"), options.get("deadline"), options.get("timeout")
-    validate, fallback, notify = options.get("validate"), options.get("fallback"), options.get("notify")
-    if retry is not None:
-        yield retry if isinstance(retry, Retry) else Retry(attempts=retry)
-    if deadline is not None:
-        yield deadline if isinstance(deadline, Deadline) else Deadline(deadline)
-    if timeout is not None:
-        yield timeout if isinstance(timeout, Timeout) else Timeout(timeout)
-    if validate is not None:
-        yield validate if isinstance(validate, Validate) else Validate(output=validate)
-    if fallback is not None:
-        yield fallback if isinstance(fallback, Fallback) else Fallback(fallback)
-    if notify is not None:
-        yield notify if isinstance(notify, Notify) else Notify(notify)
+    for keyword, (policy, from_short) in _TAKES.items():
+        given = options.get(keyword)
+        if isinstance(given, policy):
+            yield given
+        elif given is not None and from_short is None:
+            msg = f"{keyword}= takes a {policy.__name__}(...), not {given!r}"
+            raise PolicyError(msg)
+        elif given is not None and from_short is not None:
+            yield from_short(given)
 
 
 def arranged(policies: tuple[Policy, ...]) -> Pipeline:
@@ -83,7 +105,7 @@ def arranged(policies: tuple[Policy, ...]) -> Pipeline:
     Raises:
         PolicyError: there are two for one place, or two that do not go together.
     """
-    parts = [part for policy in Pipeline(*policies).policies for part in policy.parts()]
+    parts = [part for policy in Pipeline(*policies).policies for part in policy.parts() if part.slot != "open circuit"]
     seen: dict[str, Policy] = {}
     for policy in parts:
         if policy.slot not in {"custom", "chaos"} and policy.slot in seen:
@@ -91,6 +113,9 @@ def arranged(policies: tuple[Policy, ...]) -> Pipeline:
             raise PolicyError(msg)
         seen[policy.slot] = policy
     _no_stand_in_for_a_split(parts)
+    breaker = seen.get("breaker")
+    if isinstance(breaker, CircuitBreaker) and seen.keys() & {"rate limit", "bulkhead"}:
+        parts.append(breaker.ahead())  # made anew: stacked decorators may have brought another one
     schema, fallback = seen.get("validate output"), seen.get("fallback")
     if schema is not None and isinstance(fallback, Fallback):
         checked = schema.of_stand_in() if isinstance(schema, Validate) else schema

@@ -23,16 +23,15 @@ _STARTUP = 120
 
 
 @pytest.fixture
-def resilient_clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[VirtualClock]:
-    """A virtual clock: waits pass at once and are recorded in `.waits`. Counters and cool-downs start anew."""
-    from resilient_tasks.core import store  # noqa: PLC0415  # the plugin loads in every pytest run: keep it light
-    from resilient_tasks.core.clock import use_clock  # noqa: PLC0415
+def resilient_clock() -> Iterator[VirtualClock]:
+    """A virtual clock: waits pass at once and are recorded in `.waits`. Circuits, limits and counters start anew."""
+    from resilient_tasks.core.clock import use_clock  # noqa: PLC0415  # the plugin loads in every pytest run: keep it light
+    from resilient_tasks.core.store import MemoryStore, use_store  # noqa: PLC0415
     from resilient_tasks.testing.clock import VirtualClock  # noqa: PLC0415
 
-    # What is stored expires by the clock in use: no value may outlive the clock it was written by.
-    monkeypatch.setattr(store, "store", store.MemoryStore())
     clock = VirtualClock()
-    with use_clock(clock):
+    # What is stored expires by the clock in use: no value may outlive the clock it was written by.
+    with use_clock(clock), use_store(MemoryStore()):
         yield clock
 
 

@@ -102,7 +102,7 @@ def own_settings(monkeypatch):
 
 
 @pytest.fixture
-def own_store(monkeypatch):
+def own_store():
     """Let a test begin with an empty store, on real time."""
-    monkeypatch.setattr(store, "store", store.MemoryStore())
-    return store
+    with store.use_store(store.MemoryStore()) as states:
+        yield states

@@ -47,6 +47,15 @@ class Runtime(Protocol):
     async def invoke(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Outcome[Any]:
         """Call `fn`, and give what came of it. Only an `Exception` becomes `Failed`: everything above flies past."""
 
+    async def race(
+        self, begin: Callable[[int], Coroutine[Any, Any, Outcome[Any]]], *, most: int, after: float, name: str
+    ) -> tuple[int, Outcome[Any]]:
+        """Make up to `most` calls side by side, and give the number and the outcome of the one that was first good.
+
+        `begin(1)` is awaited at once, and each next number `after` seconds later. A failure counts only when no other
+        call is under way.
+        """
+
     async def limit(self, call: Call, proceed: Proceed, seconds: float, enforce: Enforce) -> Outcome[Any] | Overrun:
         """Proceed for at most `seconds`, and say where that did not end the work."""
 
@@ -60,6 +69,7 @@ class Work:
         fn: the function, with its `args` and `kwargs`.
         runtime: how to wait and invoke, sync or async.
         idempotent: a second attempt may start although an abandoned one may still run.
+        attempts: how often its policies may invoke the function, at the most; 0 where no number limits that.
         sinks: hear of this call's events, after the sinks of the bus.
         given: an outcome that is there already, for the next invocation to return.
         thread: the thread that does this work, and that its limits interrupt.
@@ -72,6 +82,7 @@ class Work:
     runtime: Runtime
     idempotent: bool = False
     sinks: tuple[Sink, ...] = ()
+    attempts: int = 1
     given: Outcome[Any] | None = None
     thread: int = field(default_factory=threading.get_ident)
     _id: str = ""
@@ -141,6 +152,11 @@ class Call:
     def on(self, runtime: Runtime) -> Call:
         """Return the call as one whose function is invoked by another runtime."""
         work = replace(self.work, runtime=runtime, _id=self.work.id)
+        return Call(work, self, self.attempt, self.started, self.deadline, self.limited_until)
+
+    def beside(self) -> Call:
+        """Return the call as one of several that are made side by side, each in a thread or task of its own."""
+        work = replace(self.work, _id=self.work.id)
         return Call(work, self, self.attempt, self.started, self.deadline, self.limited_until)
 
     def undue(self) -> Call:

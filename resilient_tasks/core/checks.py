@@ -19,3 +19,17 @@ def fraction(value: object, where: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         msg = f"{where} is a fraction from 0 to 1, such as 0.05 for five in a hundred, not {value!r}"
         raise PolicyError(msg)
+
+
+def positive_number(value: object, where: str) -> None:
+    """Raise `PolicyError` unless `value` is a whole number above zero."""
+    if type(value) is not int or value < 1:
+        msg = f"{where} is a whole number of 1 or more, not {value!r}"
+        raise PolicyError(msg)
+
+
+def name(value: object, where: str) -> None:
+    """Raise `PolicyError` unless `value` can name what several calls share."""
+    if not isinstance(value, str) or not value.strip():
+        msg = f'{where} names what is shared, such as "flights-api", and is not {value!r}'
+        raise PolicyError(msg)

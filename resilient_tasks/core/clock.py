@@ -18,6 +18,9 @@ class Clock(Protocol):
     def now(self) -> float:
         """Return seconds on a clock that never runs backwards."""
 
+    def wall(self) -> float:
+        """Return unix seconds: what processes and machines agree on."""
+
     def sleep(self, seconds: float) -> None:
         """Block this thread for so long."""
 
@@ -29,6 +32,7 @@ class SystemClock:
     """The machine's own time."""
 
     now = staticmethod(time.monotonic)
+    wall = staticmethod(time.time)
 
     def sleep(self, seconds: float) -> None:
         check = _watch()
@@ -81,6 +85,11 @@ def check() -> None:
 def now() -> float:
     """Return the present on the clock in use, in seconds."""
     return _clock.now()
+
+
+def wall() -> float:
+    """Return the present on the clock in use, in unix seconds."""
+    return _clock.wall()
 
 
 @contextmanager

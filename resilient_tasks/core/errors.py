@@ -31,13 +31,17 @@ class TimedOut(ResilienceError, TimeoutError):
         seconds: the limit that was exceeded.
         stopped: whether the work was interrupted at the limit. False says that Python could not.
         abandoned: whether the work may still be running, in a thread that nobody waits for any more.
+        thread: the name of that thread.
     """
 
-    def __init__(self, message: str, *, seconds: float = 0.0, stopped: bool = True, abandoned: bool = False) -> None:
+    def __init__(
+        self, message: str, *, seconds: float = 0.0, stopped: bool = True, abandoned: bool = False, thread: str = ""
+    ) -> None:
         super().__init__(message)
         self.seconds = seconds
         self.stopped = stopped
         self.abandoned = abandoned
+        self.thread = thread
 
 
 class DeadlineExceeded(TimedOut):
@@ -45,7 +49,17 @@ class DeadlineExceeded(TimedOut):
 
 
 class CircuitOpen(ResilienceError):
-    """The circuit breaker is open: the service was not called."""
+    """The circuit breaker is open: the service was not called.
+
+    Attributes:
+        name: the breaker's.
+        retry_in: seconds until a call may be let through, or None where nobody can tell.
+    """
+
+    def __init__(self, message: str, *, name: str = "", retry_in: float | None = None) -> None:
+        super().__init__(message)
+        self.name = name
+        self.retry_in = retry_in
 
 
 class BulkheadFull(ResilienceError):
@@ -53,7 +67,15 @@ class BulkheadFull(ResilienceError):
 
 
 class RateLimited(ResilienceError):
-    """The rate limit has no token for this call."""
+    """The rate limit has no token for this call.
+
+    Attributes:
+        retry_in: seconds until it has one.
+    """
+
+    def __init__(self, message: str, *, retry_in: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_in = retry_in
 
 
 class InvalidData(ResilienceError, ValueError):

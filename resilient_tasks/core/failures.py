@@ -199,6 +199,8 @@ def status_of(error: BaseException) -> int | None:
 def retry_after(error: BaseException, *, now: float | None = None) -> float | None:
     """Return the seconds that the service asks to wait before the next call, or None where it asks nothing.
 
+    For `CircuitOpen` and `RateLimited` these are the seconds until a call may be let through.
+
     Reads the header `Retry-After` of the error's response (or of the error, as `urllib.error.HTTPError` bears it), in
     both forms of RFC 9110 §10.2.3: seconds, and HTTP date. A date that is past gives 0.0; text that is neither, None.
 
@@ -206,6 +208,8 @@ def retry_after(error: BaseException, *, now: float | None = None) -> float | No
         error: the error of the failed attempt.
         now: the present, in unix seconds.
     """
+    if isinstance(error, CircuitOpen | RateLimited):
+        return error.retry_in
     text = _header(error, "Retry-After")
     if text is None:
         return None

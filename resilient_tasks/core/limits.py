@@ -49,7 +49,8 @@ def _exceeded(call: Call, policy: str, seconds: float, overrun: Overrun) -> Fail
     error = DeadlineExceeded if policy == "deadline" else TimedOut
     what = f"the {seconds:.3g} s left of its deadline" if policy == "deadline" else f"its {policy} of {seconds:g} s"
     message = f"{call.operation} exceeded {what}{_fate(overrun)}"
-    return Failed(error(message, seconds=seconds, stopped=overrun.stopped, abandoned=overrun.abandoned))
+    stopped, abandoned, thread = overrun.stopped, overrun.abandoned, overrun.thread
+    return Failed(error(message, seconds=seconds, stopped=stopped, abandoned=abandoned, thread=thread))
 
 
 def _fate(overrun: Overrun) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
+import math
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, ClassVar, Protocol, TypeVar, cast, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar, cast, runtime_checkable
 
 from resilient_tasks.core import call as calls
-from resilient_tasks.core import clock, runtime
+from resilient_tasks.core import clock, loops, runtime
 from resilient_tasks.core.call import NEVER, Call, Proceed, Work
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import CallFailed
@@ -29,12 +30,18 @@ ORDER = (
     "hedge",
     "validate output",
     "custom",
+    "open circuit",
     "rate limit",
     "bulkhead",
     "breaker",
     "timeout",
     "chaos",
 )
+
+
+#: To be called once the function has succeeded.
+Succeeded: TypeAlias = Callable[[], None]
+Gate: TypeAlias = Callable[[], Succeeded | None]
 
 
 @runtime_checkable
@@ -47,15 +54,30 @@ class Policy(Protocol):
     Attributes:
         slot: the policy's place in `ORDER`.
         repeats: it may invoke the function more than once.
+        needs_idempotent: it does so while an earlier invocation may still run, so the operation must be idempotent.
     """
 
     slot: ClassVar[str] = "custom"
     repeats: ClassVar[bool] = False
+    needs_idempotent: ClassVar[bool] = False
+
+    @property
+    def most_attempts(self) -> int:
+        """How often it may invoke the function for one call, at the most; 0 where it sets no limit by number."""
+        return 1
 
     @property
     def reacts_only(self) -> bool:
         """Whether it does nothing before the first attempt and lets a success pass."""
         return False
+
+    def at_once(self) -> Succeeded | None:
+        """Say that the next call may be made at once, by returning what to tell if it succeeds.
+
+        Where each policy that does not react only says so, the function is called first, and the pipeline entered only
+        if it fails. None: the pipeline is to stand around the call.
+        """
+        return None
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         """Do what the policy is for, with `proceed(call)` for everything inside of it."""
@@ -117,14 +139,26 @@ class Pipeline:
         return f"Pipeline({', '.join(map(repr, self.policies))})"
 
     @property
-    def reacts_only(self) -> bool:
-        """Whether the function can be called first, and the policies asked only if it failed."""
-        return all(policy.reacts_only for policy in self.policies)
+    def gate(self) -> Gate:
+        """What to ask whether the function can be called first; it answers as `Policy.at_once` does."""
+        active = [policy for policy in self.policies if not policy.reacts_only]
+        if len(active) == 1:
+            return active[0].at_once
+        if not active:
+            return _always
+        if any(type(policy).at_once is Policy.at_once for policy in active):
+            return _never
+        return functools.partial(_all_at_once, tuple(policy.at_once for policy in active))
 
     @property
     def repeats(self) -> bool:
         """Whether the function may be called more than once."""
         return any(policy.repeats for policy in self.policies)
+
+    @property
+    def most_attempts(self) -> int:
+        """How often the function may be called for one call of the pipeline; 0 where no number limits that."""
+        return math.prod(policy.most_attempts for policy in self.policies)
 
     def call(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         """Call `fn` inside this pipeline, without a decorator. An async `fn` gives an awaitable."""
@@ -141,6 +175,8 @@ class Pipeline:
     async def run(self, work: Work) -> Outcome[Any]:
         """Do `work` inside this pipeline."""
         outer = calls.current_call()
+        if work.attempts != 1:
+            loops.tell_if_multiplied(work, outer)
         call = Call(work, outer, 1, clock.now(), *_inherited(outer, work))
         try:
             outcome = await self._proceed(call)
@@ -156,7 +192,7 @@ class Pipeline:
 
     def _work(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Work:
         how = runtime.ASYNC if inspect.iscoroutinefunction(fn) else runtime.SYNC
-        return Work(operation_of(fn), fn, args, kwargs, how)
+        return Work(operation_of(fn), fn, args, kwargs, how, attempts=self.most_attempts)
 
 
 def told(call: Call, outcome: Outcome[Any]) -> Outcome[Any]:
@@ -177,6 +213,29 @@ def _inherited(outer: Call | None, work: Work) -> tuple[float, float]:
         return outer.deadline, outer.limited_until
     # Whoever interrupts the call around does not reach into another thread, nor into sync code that blocks its loop.
     return min(outer.deadline, outer.limited_until), NEVER
+
+
+def _never() -> None:
+    """Some policy has to stand around every call."""
+
+
+def _always() -> Succeeded:
+    return _unheard
+
+
+def _unheard() -> None:
+    """No policy asks after a call that went well."""
+
+
+def _all_at_once(gates: tuple[Gate, ...]) -> Succeeded | None:
+    asked = [gate() for gate in gates]
+    passed = [succeeded for succeeded in asked if succeeded is not None]
+    return functools.partial(_tell, passed) if len(passed) == len(asked) else None
+
+
+def _tell(passed: list[Succeeded]) -> None:
+    for succeeded in passed:
+        succeeded()
 
 
 async def _invoke(call: Call) -> Outcome[Any]:

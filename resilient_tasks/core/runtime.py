@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar, cast
 
-from resilient_tasks.core import clock, interrupt, threads
+from resilient_tasks.core import clock, interrupt, race, threads
 from resilient_tasks.core.call import Call, Enforce, Proceed, Runtime
 from resilient_tasks.core.outcome import Failed, Ok, Outcome
 
@@ -46,6 +46,11 @@ class SyncRuntime:
             return interrupt.by_signal(work, seconds)
         return threads.by_leaving_a_thread(work, seconds, name=call.operation, fence=call.fence)
 
+    async def race(
+        self, begin: Callable[[int], Coroutine[Any, Any, Outcome[Any]]], *, most: int, after: float, name: str
+    ) -> tuple[int, Outcome[Any]]:
+        return race.in_threads(lambda number: drive(begin(number)), most=most, after=after, name=name)
+
 
 class AsyncRuntime:
     """Suspends the running task."""
@@ -68,6 +73,11 @@ class AsyncRuntime:
         if enforce == "cooperative":
             return await proceed(call)
         return await interrupt.by_cancelling(proceed(call), seconds)
+
+    async def race(
+        self, begin: Callable[[int], Coroutine[Any, Any, Outcome[Any]]], *, most: int, after: float, name: str
+    ) -> tuple[int, Outcome[Any]]:
+        return await race.in_tasks(begin, most=most, after=after, name=name)
 
 
 SYNC: Runtime = SyncRuntime()

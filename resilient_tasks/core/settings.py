@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from resilient_tasks.core.errors import PolicyError
+
+if TYPE_CHECKING:
+    from resilient_tasks.core.store import StateStore
 
 _PREFIX = "RESILIENT_TASKS_"
 _TRUE = {"1", "true", "yes", "on"}
@@ -20,12 +23,19 @@ class Settings:
     Attributes:
         enabled: False calls every decorated function bare, with no policy at all; `outcome(...)` then raises too.
         quarantine: the folder for quarantined rows, where `Validate(quarantine=...)` names none.
+        store: where state lives that calls share: `memory:` (this process), `sqlite:///path` (this machine) or
+            `redis://host:port/0` (all machines); or a `StateStore`.
+        store_timeout: seconds after which an unanswered question to the store is answered without it.
+        store_staleness: seconds for which a process may go by what it last read of a state that was well.
         notify_deadline: seconds that one message may take, from the failure to the channel's answer.
         notify_cooldown: seconds in which failures like the first are counted instead of sent.
     """
 
     enabled: bool = True
     quarantine: str = "quarantine"
+    store: Any = "memory:"
+    store_timeout: float = 0.05
+    store_staleness: float = 0.2
     notify_deadline: float = 10.0
     notify_cooldown: float = 300.0
 
@@ -63,6 +73,9 @@ def configure(
     *,
     enabled: bool | None = None,
     quarantine: str | None = None,
+    store: StateStore | str | None = None,
+    store_timeout: float | None = None,
+    store_staleness: float | None = None,
     notify_deadline: float | None = None,
     notify_cooldown: float | None = None,
 ) -> Settings:
@@ -72,6 +85,10 @@ def configure(
         enabled: False switches every policy off: decorated functions run bare, and an error raises even where it would
             have been a `Failed` to match. For tests, and to compare.
         quarantine: folder for quarantined rows.
+        store: where state lives that calls share. A URL is put into the environment too, so that processes which this
+            one starts share the same state.
+        store_timeout: seconds after which an unanswered question to the store is answered without it.
+        store_staleness: seconds for which a process may go by what it last read of a state that was well.
         notify_deadline: seconds that one message may take.
         notify_cooldown: seconds in which failures like the first are counted instead of sent.
     """
@@ -79,8 +96,13 @@ def configure(
     changes: dict[str, Any] = {
         "enabled": enabled,
         "quarantine": quarantine,
+        "store": store,
+        "store_timeout": store_timeout,
+        "store_staleness": store_staleness,
         "notify_deadline": notify_deadline,
         "notify_cooldown": notify_cooldown,
     }
     current = replace(current, **{name: value for name, value in changes.items() if value is not None})
+    if isinstance(store, str):
+        os.environ[f"{_PREFIX}STORE"] = store
     return current

@@ -43,6 +43,38 @@ def abandoned() -> tuple[Abandoned, ...]:
     return tuple(about for thread, about in list(_abandoned.items()) if thread.is_alive())
 
 
+def leave(thread: threading.Thread, operation: str, *, is_over: Callable[[], bool]) -> str:
+    """List a thread that nobody waits for as abandoned, and return its name; nothing, if its work is over."""
+    _abandoned[thread] = Abandoned(operation, thread.name, time.time())
+    if is_over():  # perhaps just now
+        _abandoned.pop(thread, None)
+        return ""
+    return thread.name
+
+
+def forget() -> None:
+    """Say that this thread has done its work: it is abandoned no more, and whoever waited for that hears of it."""
+    _abandoned.pop(threading.current_thread(), None)
+    with _ending:
+        heard = _to_hear.pop(threading.current_thread().name, ())
+    for tell in heard:
+        tell()
+
+
+def once_ended(name: str, tell: Callable[[], None]) -> None:
+    """Call `tell` when the abandoned thread of that name has done its work; at once, if it has."""
+    with _ending:
+        if any(about.thread == name for about in abandoned()):
+            _to_hear.setdefault(name, []).append(tell)
+            return
+    tell()
+
+
+#: By name of an abandoned thread, what to call when it has done its work.
+_to_hear: dict[str, list[Callable[[], None]]] = {}
+_ending = threading.Lock()
+
+
 class _LeftError(BaseException):
     """Raised in a thread that nobody waits for. `running` names another one that this one was itself waiting for."""
 
@@ -119,11 +151,7 @@ class _Aside:
 
     def leave(self) -> str:
         """List the thread as abandoned, and return its name; nothing, if its work is done."""
-        _abandoned[self.thread] = Abandoned(self._name, self.thread.name, time.time())
-        self.running = self.thread.name
-        if self.done.is_set():  # perhaps just now
-            _abandoned.pop(self.thread, None)
-            self.running = ""
+        self.running = leave(self.thread, self._name, is_over=self.done.is_set)
         return self.running
 
     def _run(self) -> None:
@@ -136,7 +164,7 @@ class _Aside:
                 self.done.set()
         except _LeftError:  # it had done its work
             self.done.set()
-        _abandoned.pop(self.thread, None)
+        forget()
 
 
 def _raise_in(thread: threading.Thread, error: type[BaseException] | None) -> None:

@@ -10,7 +10,8 @@ from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_UI_URL
 
-from resilient_tasks.core import clock, events
+from resilient_tasks.core import clock, events, loops
+from resilient_tasks.core.loops import Loop
 from resilient_tasks.observe import logs
 from resilient_tasks.orchestrate import undocumented
 
@@ -30,6 +31,17 @@ def run_ids() -> Mapping[str, str]:
         kind, run_id = ("task", found["task_run_id"]) if task_context else ("flow", found["flow_run_id"])
         found["url"] = f"{base}/runs/{kind}-run/{run_id}"
     return found
+
+
+def loops_around() -> tuple[Loop, ...]:
+    """Return Prefect's own retries around this code: those of its flow and of its task."""
+    flow, task = FlowRunContext.get(), TaskRunContext.get()
+    found = []
+    if flow is not None and flow.flow is not None and flow.flow.retries:
+        found.append(Loop(f"flow {flow.flow.name}", flow.flow.retries + 1))
+    if task is not None and task.task.retries:
+        found.append(Loop(f"task {task.task.name}", task.task.retries + 1))
+    return tuple(found)
 
 
 class RunLogHandler(logging.Handler):
@@ -76,6 +88,7 @@ def connect() -> None:
     Done once, on import of the room: a process that is handed a task decorates none itself.
     """
     events.identify_runs_by(run_ids)
+    loops.know_loops_by(loops_around)
     clock.end_waits_by(undocumented.cancelled_by_its_runner)
     logs.install()
     if not any(isinstance(handler, RunLogHandler) for handler in logs.LOGGER.handlers):

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
-from resilient_tasks.core import clock
+from resilient_tasks.core import checks, clock, settings
 from resilient_tasks.core.errors import PolicyError, ResultRejected, TimedOut
-from resilient_tasks.core.events import RetryExhausted, RetryRecovered, RetryScheduled, RetryStarted, counted
+from resilient_tasks.core.events import RetryExhausted, RetryRecovered, RetryScheduled, RetryStarted, counted, run_ids
 from resilient_tasks.core.failures import RETRIED_BY_DEFAULT, classify, retry_after
 from resilient_tasks.core.matching import On, matcher
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome, let_go
 from resilient_tasks.core.pipeline import Policy
+from resilient_tasks.core.store import States, states
+from resilient_tasks.machines.budget import Allowance, Grant
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -25,6 +28,102 @@ if TYPE_CHECKING:
 
     Wait: TypeAlias = float | wait_base | Callable[[Call], float]
     Stop: TypeAlias = stop_base | Callable[[RetryCallState], bool]
+
+
+@dataclass(frozen=True, eq=False)
+class RetryBudget:
+    """A limit for the retries of many calls together: a service that is down is called little more often than usual.
+
+    Everyone who names the same budget shares it. When it is used up, first attempts are made as before, and their
+    errors raised at once. After the retry budget of Finagle (Twitter, 2016).
+
+    Args:
+        name: of what the calls go to; None gives each flow run a budget of its own, across its tasks and workers.
+        share: retries may be this share of the calls of the last `per` seconds, from 0 to 1,
+        floor: and so many more, so that the rare call can be retried where there are few.
+        per: seconds.
+
+    Raises:
+        PolicyError: a value is out of range.
+    """
+
+    name: str | None = None
+    share: float = 0.1
+    floor: int = 10
+    per: float = 60
+    _allowance: Allowance = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.name is not None:
+            checks.name(self.name, "RetryBudget(name)")
+        checks.fraction(self.share, "RetryBudget(share)")
+        checks.positive_seconds(self.per, "RetryBudget(per)")
+        if type(self.floor) is not int or self.floor < 0:
+            msg = f"RetryBudget(floor) is a number of retries, 0 or more, not {self.floor!r}"
+            raise PolicyError(msg)
+        object.__setattr__(self, "_allowance", Allowance(self.share, self.floor, self.per))
+
+    def describe(self) -> str:
+        """Say in a few words what it allows."""
+        return f"budget of {self._title}: {self.share:.0%} of calls and {self.floor} more in {self.per:g} s"
+
+    def pay_in(self) -> None:
+        """Count a call."""
+        self._purse().pay_in(self._allowance)
+
+    def why_not(self) -> str | None:
+        """Draw one retry, or return why there is none."""
+        grant = self._purse().draw(self._allowance)
+        if grant.granted:
+            return None
+        used = f"{grant.retries} retries of {grant.calls} calls in {self.per:g} s"
+        return f"the retry budget of {self._title} is used up ({used})"
+
+    def _purse(self) -> _Purse:
+        of = self.name if self.name is not None else f"run/{run_ids().get('flow_run_id', 'none')}"
+        return states().view(f"budget/{of}", _Purse)
+
+    @property
+    def _title(self) -> str:
+        return self.name if self.name is not None else "this flow run"
+
+
+class _Purse:
+    """A budget as this process knows it: the calls that it has not told yet."""
+
+    __slots__ = ("_calls", "_key", "_last", "_lock", "_next", "_states")
+
+    def __init__(self, shared: States, key: str) -> None:
+        self._states = shared
+        self._key = key
+        self._lock = threading.Lock()
+        self._calls = 0
+        self._last = self._next = clock.now()
+
+    def pay_in(self, allowance: Allowance) -> None:
+        """Count a call; the store is told now and then."""
+        with self._lock:
+            self._calls += 1
+            self._last = now = clock.now()
+            if now < self._next:
+                return
+            self._next = now + settings.current.store_staleness
+        calls, at = self._untold()
+        self._states.update(
+            self._key, lambda state, _: (allowance.pay_in(state, calls, at), None), ttl=2 * allowance.per
+        )
+
+    def draw(self, allowance: Allowance) -> Grant:
+        """Ask for one retry."""
+        calls, at = self._untold()
+        return self._states.update(
+            self._key, lambda state, now: allowance.draw(state, now, calls, at), ttl=2 * allowance.per
+        )
+
+    def _untold(self) -> tuple[int, float]:
+        with self._lock:
+            calls, self._calls = self._calls, 0
+            return calls, self._states.now() - (clock.now() - self._last)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +139,7 @@ class Retry(Policy):
             Default: exponential with full jitter, 0.5 s doubling to 60 s (Brooker, "Exponential Backoff And Jitter",
             2015). A service's Retry-After is waited for where it asks for longer.
         stop: a tenacity stop strategy; with `attempts` as well, whichever comes first.
+        budget: a `RetryBudget`, shared with other calls: without one left, no further attempt is made.
 
     No attempt starts whose wait would end after the call's deadline: the last error is raised at once, with a note.
     An attempt that was abandoned (see `Timeout`) is followed by another only if the operation is `idempotent=True`.
@@ -56,6 +156,7 @@ class Retry(Policy):
     attempts: int | None = 3
     wait: Wait | None = None
     stop: Stop | None = None
+    budget: RetryBudget | None = None
     _retries: Callable[[Exception], bool] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -67,22 +168,37 @@ class Retry(Policy):
         if self.stop is not None and not callable(self.stop):
             msg = f"Retry(stop=...) takes a tenacity stop strategy such as stop_after_delay(60), not {self.stop!r}"
             raise PolicyError(msg)
+        if self.budget is not None and not isinstance(self.budget, RetryBudget):
+            msg = f'Retry(budget=...) takes a RetryBudget("flights-api"), not {self.budget!r}'
+            raise PolicyError(msg)
         on: On = RETRIED_BY_DEFAULT if self.on is None else self.on
         object.__setattr__(self, "_retries", matcher(on, "Retry(on=...)"))
 
     @property
     def reacts_only(self) -> bool:
-        """A result to judge, or time to measure, makes the pipeline stand around the first attempt as well."""
-        return self.on_result is None and self.stop is None
+        """A result to judge, time to measure or a call to count makes it stand around the first attempt as well."""
+        return self.on_result is None and self.stop is None and self.budget is None
+
+    @property
+    def most_attempts(self) -> int:
+        return self.attempts or 0
+
+    def at_once(self) -> Callable[[], None] | None:
+        if self.budget is None or self.on_result is not None or self.stop is not None:
+            return None
+        return self.budget.pay_in
 
     def describe(self) -> str:
         kinds = "transient, throttled and timed-out failures" if self.on is None else f"on={self.on!r}"
         upto = "attempts without a limit by number" if self.attempts is None else f"{self.attempts} attempts"
-        return f"retry: {upto}, {kinds}"
+        budget = "" if self.budget is None else f", {self.budget.describe()}"
+        return f"retry: {upto}, {kinds}{budget}"
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         errors: Counter[str] = Counter()
         attempt = 1
+        if self.budget is not None:
+            self.budget.pay_in()
         while True:
             outcome = await proceed(call.attempted(attempt))
             if isinstance(outcome, Ok) and self.on_result is not None and self.on_result(outcome.value):
@@ -150,7 +266,7 @@ class Retry(Policy):
             return f"{type(self.stop).__name__} said so"
         if clock.now() + delay >= call.deadline:
             return f"the next attempt, after {delay:.1f} s, would start past the deadline"
-        return None
+        return None if self.budget is None else self.budget.why_not()
 
 
 _NOT_RETRIED = "not a failure to retry"

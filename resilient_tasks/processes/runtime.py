@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from resilient_tasks.core import clock
@@ -79,6 +79,17 @@ class ProcessRuntime:
             clock.sleep(max(0.0, min(seconds, left)))
         if seconds > left:
             raise _CutError(stopped=True)
+
+    async def race(
+        self,
+        begin: Callable[[int], Coroutine[Any, Any, Outcome[Any]]],
+        *,
+        most: int,  # noqa: ARG002  # a child does one thing at a time
+        after: float,  # noqa: ARG002
+        name: str,  # noqa: ARG002
+    ) -> tuple[int, Outcome[Any]]:
+        """Make the first call only."""
+        return 1, await begin(1)
 
     async def limit(self, call: Call, proceed: Proceed, seconds: float, enforce: Enforce) -> Outcome[Any] | Overrun:
         """Proceed, and have the function killed where it takes longer than `seconds`."""

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from resilient_tasks.core import settings
@@ -19,7 +20,7 @@ def present() -> dict[str, Any]:
         "path": [*sys.path, *references.roots],
         "folder": _folder(),
         "environment": dict(os.environb),  # half the cost of os.environ
-        "settings": settings.current,
+        "settings": _settings(),
         "levels": _levels(),
     }
 
@@ -42,6 +43,12 @@ def put(found: Mapping[str, Any]) -> None:
         for name, level in found["levels"].items():
             if name != _DISABLED:
                 logging.getLogger(name).setLevel(level)
+
+
+def _settings() -> settings.Settings:
+    """Return the settings that can cross: a store that is an object stays here."""
+    here = settings.current
+    return here if isinstance(here.store, str) else replace(here, store="memory:")
 
 
 #: Under this name, no logger's, the level up to which logging is switched off altogether.

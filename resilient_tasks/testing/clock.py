@@ -34,6 +34,9 @@ class VirtualClock:
         with self._lock:
             return self._now
 
+    #: Stored state goes by unix seconds where processes share it: on this clock those began when it did.
+    wall = now
+
     def advance(self, seconds: float) -> None:
         """Let time pass, as if work had taken so long; it is not recorded as a wait.
 

@@ -1,0 +1,52 @@
+"""Loops of attempts around each other, whose numbers multiply: told once, with the stack."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from resilient_tasks.core.events import RetryMultiplied, bus
+
+if TYPE_CHECKING:
+    from resilient_tasks.core.call import Call, Work
+
+
+class Loop(NamedTuple):
+    """Something that makes several attempts; 0 where no number limits them."""
+
+    name: str
+    attempts: int
+
+
+def _none() -> tuple[Loop, ...]:
+    return ()
+
+
+_around: Callable[[], tuple[Loop, ...]] = _none
+_told: set[tuple[Loop, ...]] = set()
+
+
+def know_loops_by(provider: Callable[[], tuple[Loop, ...]]) -> None:
+    """Have the loops that an orchestrator makes around this code counted too, outermost first."""
+    global _around  # noqa: PLW0603  # one orchestrator a process
+    _around = provider
+
+
+def tell_if_multiplied(work: Work, outer: Call | None) -> None:
+    """Tell that `work` is retried inside of what is retried itself; once for each stack of loops in this process."""
+    stack = (*_around(), *reversed([*_of_calls(outer)]), Loop(work.operation, work.attempts))
+    if len(stack) < 2 or stack in _told:
+        return
+    _told.add(stack)
+    attempts = math.prod(loop.attempts for loop in stack)
+    names = tuple(f"{loop.name} ({loop.attempts or 'any number of'} attempts)" for loop in stack)
+    bus.emit(RetryMultiplied(operation=work.operation, attempts=attempts, stack=names), *work.sinks)
+
+
+def _of_calls(call: Call | None) -> Iterator[Loop]:
+    work = None
+    while call is not None:
+        if call.work.operation != getattr(work, "operation", None) and call.work.attempts != 1:
+            yield Loop(call.work.operation, call.work.attempts)
+        work, call = call.work, call.parent

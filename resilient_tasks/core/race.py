@@ -1,0 +1,90 @@
+"""The same work several times side by side: the first good outcome wins."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import queue
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from resilient_tasks.core import threads
+from resilient_tasks.core.clock import SLICE
+from resilient_tasks.core.outcome import Failed
+
+if TYPE_CHECKING:
+    from resilient_tasks.core.outcome import Outcome
+
+
+async def in_tasks(
+    begin: Callable[[int], Coroutine[Any, Any, Outcome[Any]]], *, most: int, after: float, name: str
+) -> tuple[int, Outcome[Any]]:
+    """Await them in tasks of this event loop; those that lose are cancelled. See `Runtime.race`."""
+    loop = asyncio.get_running_loop()
+    running: dict[asyncio.Task[Outcome[Any]], int] = {}
+    begun, next_at = 0, loop.time()
+    try:
+        while True:
+            if begun < most and loop.time() >= next_at:
+                begun, next_at = begun + 1, loop.time() + after
+                running[asyncio.create_task(begin(begun), name=f"resilient:{name}-{begun}")] = begun
+            left = None if begun == most else max(0.0, next_at - loop.time())
+            done, _ = await asyncio.wait(running, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                number, outcome = running.pop(task), task.result()
+                if not isinstance(outcome, Failed) or not running:
+                    return number, outcome
+    finally:
+        for task in running:
+            task.add_done_callback(_ignore)
+            task.cancel()
+
+
+def _ignore(task: asyncio.Task[Any]) -> None:
+    """Look at what came of a loser, or asyncio would report an error that nobody looked at."""
+    if not task.cancelled():
+        task.exception()
+
+
+def in_threads(begin: Callable[[int], Outcome[Any]], *, most: int, after: float, name: str) -> tuple[int, Outcome[Any]]:
+    """Do them in threads of their own; those that lose are left behind. See `Runtime.race`.
+
+    The threads see this thread's context variables; what they write to them is lost, and thread-locals start anew.
+    """
+    ended: queue.SimpleQueue[tuple[int, Outcome[Any] | BaseException]] = queue.SimpleQueue()
+    running: dict[int, threading.Thread] = {}
+    over: set[int] = set()
+    begun, next_at = 0, time.monotonic()
+
+    def run(number: int) -> None:
+        try:
+            ended.put((number, begin(number)))
+        except BaseException as error:  # raised again in the caller's thread
+            ended.put((number, error))
+        over.add(number)
+        threads.forget()
+
+    try:
+        while True:
+            if begun < most and time.monotonic() >= next_at:
+                begun, next_at = begun + 1, time.monotonic() + after
+                context = contextvars.copy_context()
+                running[begun] = threading.Thread(
+                    target=context.run, args=(run, begun), name=f"resilient:{name}-hedge-{begun}", daemon=True
+                )
+                running[begun].start()
+            try:
+                left = SLICE if begun == most else max(0.0, min(SLICE, next_at - time.monotonic()))
+                number, outcome = ended.get(timeout=left)
+            except queue.Empty:
+                continue
+            del running[number]
+            if isinstance(outcome, BaseException):
+                raise outcome
+            if not isinstance(outcome, Failed) or not running:
+                return number, outcome
+    finally:
+        for number, thread in running.items():
+            threads.leave(thread, name, is_over=lambda number=number: number in over)  # type: ignore[misc]

@@ -1,0 +1,364 @@
+"""CircuitBreaker: no call reaches a service that is known to be down."""
+
+from __future__ import annotations
+
+import math
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from resilient_tasks.core import checks, clock, settings
+from resilient_tasks.core.errors import CircuitOpen, PolicyError
+from resilient_tasks.core.events import BreakerClosed, BreakerHalfOpened, BreakerOpened, Event, bus
+from resilient_tasks.core.failures import RETRIED_BY_DEFAULT, status_of
+from resilient_tasks.core.matching import On, matcher
+from resilient_tasks.core.outcome import Failed, Ok, Outcome
+from resilient_tasks.core.pipeline import Policy
+from resilient_tasks.core.store import States, states
+from resilient_tasks.machines.circuit import Circuit, Pass, Position, Refusal, Rules, Seen, Successes
+
+if TYPE_CHECKING:
+    from resilient_tasks.core.call import Call, Proceed
+
+T = TypeVar("T")
+
+#: Where circuits are in the store.
+_PREFIX = "breaker/"
+
+_BY_HAND = "by hand"
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitStatus:
+    """A circuit as it stands in the store.
+
+    Attributes:
+        name: the breaker's.
+        position: `closed`, `open`, `half_open` or `isolated`.
+        reason: why it took its position; empty if it never took another.
+        retry_in: seconds until a call may be let through; 0 where one may at once, None where nobody can tell.
+        calls: calls in its window, as far as they were told to the store.
+        failures: those that failed; under `failures=`, those in a row.
+        slow: those that took too long.
+        probes: probes under way.
+    """
+
+    name: str
+    position: Position
+    reason: str
+    retry_in: float | None
+    calls: int
+    failures: int
+    slow: int
+    probes: int
+
+
+@dataclass(frozen=True, eq=False)
+class CircuitBreaker(Policy):
+    """Let no call through to a service that is known to be down, and find out with few calls when it is back.
+
+    Everyone who names the same breaker shares its state: in this process, or, with `configure(store=...)`, on all
+    machines.
+
+    Args:
+        name: of what is protected, such as `"flights-api"`; not of the function that calls it.
+        failures: so many in a row open the circuit, and the rate is not looked at.
+        failure_rate: this share of the window's calls, from 0 to 1, opens it.
+        window: seconds that a rate is taken of (to within a twentieth).
+        min_calls: no rate is taken of fewer calls.
+        open_for: seconds until it is tried again. Doubles each time that a probe fails.
+        probes: calls that are let through then. It closes when all of them succeed, and opens again when one fails.
+        slow: seconds from which on a call counts as slow.
+        slow_rate: this share of slow calls in the window opens it; needs `slow`.
+        last: a rate is taken of so many last calls, and not of the last `window` seconds.
+        open_at_most: seconds that `open_for` doubles up to.
+        on: which errors count as failures: kinds, exception types, predicates. Default: TRANSIENT, THROTTLED, TIMEOUT.
+
+    A result, or an error with an HTTP status that is none of these (a 404), shows that the service answers. Any other
+    error says nothing about it, and is neither success nor failure; so are this library's own rejections and a
+    cancelled call.
+
+    Raises:
+        PolicyError: the arguments are contradictory or impossible.
+    """
+
+    slot: ClassVar[str] = "breaker"
+
+    name: str
+    failures: int | None = None
+    failure_rate: float = 0.5
+    window: float = 60
+    min_calls: int = 10
+    open_for: float = 30
+    probes: int = 1
+    slow: float | None = None
+    slow_rate: float = field(default=0.5, kw_only=True)
+    last: int | None = field(default=None, kw_only=True)
+    open_at_most: float = field(default=300, kw_only=True)
+    on: On | None = field(default=None, kw_only=True)
+    _key: str = field(init=False, repr=False)
+    _rules: Rules = field(init=False, repr=False)
+    _fails: Callable[[Exception], bool] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        checks.name(self.name, "CircuitBreaker(name)")
+        for what in ("failures", "last"):
+            if getattr(self, what) is not None:
+                checks.positive_number(getattr(self, what), f"CircuitBreaker({what}=...)")
+        for what in ("min_calls", "probes"):
+            checks.positive_number(getattr(self, what), f"CircuitBreaker({what}=...)")
+        for what in ("failure_rate", "slow_rate"):
+            checks.fraction(getattr(self, what), f"CircuitBreaker({what}=...)")
+        for what in ("window", "open_for", "open_at_most"):
+            checks.positive_seconds(getattr(self, what), f"CircuitBreaker({what}=...)")
+        if self.slow is not None:
+            checks.positive_seconds(self.slow, "CircuitBreaker(slow=...)")
+        if self.last is not None and self.last < self.min_calls and (self.failures is None or self.slow is not None):
+            msg = f"CircuitBreaker(last={self.last}) never holds min_calls={self.min_calls} calls: lower min_calls"
+            raise PolicyError(msg)
+        rules = Rules(
+            failures=self.failures,
+            failure_rate=self.failure_rate,
+            slow_rate=None if self.slow is None else self.slow_rate,
+            min_calls=self.min_calls,
+            window=self.window,
+            last=self.last,
+            open_for=self.open_for,
+            open_at_most=self.open_at_most,
+            probes=self.probes,
+        )
+        object.__setattr__(self, "_key", _PREFIX + self.name)
+        object.__setattr__(self, "_rules", rules)
+        on = RETRIED_BY_DEFAULT if self.on is None else self.on
+        object.__setattr__(self, "_fails", matcher(on, "CircuitBreaker(on=...)"))
+
+    def describe(self) -> str:
+        when = f"{self.failures} failures in a row" if self.failures else f"{self.failure_rate:.0%} of calls failing"
+        return f"breaker: {self.name}, opens for {self.open_for:g} s at {when}"
+
+    async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
+        circuit = self._circuit()
+        # An attempt that was made already (see `at_once`) had its leave from what was known then.
+        leave = Pass(circuit.known.turn) if call.work.given is not None else circuit.admit(self._rules, call)
+        if isinstance(leave, Refusal):
+            return Failed(self._refused(call, leave))
+        began = clock.now()
+        seen = Seen(None)  # should the call be cancelled
+        try:
+            outcome = await proceed(call)
+            if not call.fenced:
+                seen = Seen(self._good(outcome), self.slow is not None and clock.now() - began >= self.slow)
+            return outcome
+        finally:
+            circuit.record(self._rules, call, leave, seen)
+
+    def at_once(self) -> Callable[[], None] | None:
+        circuit: _Circuit | None = states().views.get(self._key)
+        if self.slow is not None or circuit is None or not circuit.is_well(self._rules):
+            return None
+        return circuit.succeeded if self.failures is None else _nothing
+
+    def ahead(self) -> Policy:
+        """Return the policy that notices an open circuit before a call queues up for it, and takes no probe."""
+        return _Ahead(self)
+
+    def status(self) -> CircuitStatus:
+        """Return how the circuit stands, asking the store."""
+        shared = states()
+        circuit = Circuit.decode(shared.get(self._key))
+        calls, failures, slow = circuit.window.totals(shared.now())
+        return CircuitStatus(
+            name=self.name,
+            position=circuit.position,
+            reason=circuit.reason,
+            retry_in=circuit.retry_in(shared.now()),
+            calls=calls,
+            failures=max(failures, circuit.run),
+            slow=slow,
+            probes=len(circuit.probes),
+        )
+
+    def open(self, seconds: float | None = None) -> None:
+        """Open the circuit by hand, for so many seconds (default: `open_for`); then it is tried again."""
+        longer = self.open_for if seconds is None else seconds
+        checks.positive_seconds(longer, "open(seconds)")
+        self._circuit().exchange(lambda circuit, now: (circuit.opened(now, longer, _BY_HAND), None), _tell_all)
+
+    def isolate(self) -> None:
+        """Open the circuit by hand until `close()`: it is not tried again by itself."""
+        self._circuit().exchange(lambda circuit, now: (circuit.isolated(now, _BY_HAND), None), _tell_all)
+
+    def close(self) -> None:
+        """Close the circuit by hand."""
+        self._circuit().exchange(lambda circuit, now: (circuit.closed(now, _BY_HAND), None), _tell_all)
+
+    @staticmethod
+    def names() -> list[str]:
+        """Return the names of all breakers whose state is in the store."""
+        return sorted(key.removeprefix(_PREFIX) for key in states().keys(_PREFIX))
+
+    def _circuit(self) -> _Circuit:
+        return states().view(self._key, _Circuit)
+
+    def _good(self, outcome: Outcome[Any]) -> bool | None:
+        if not isinstance(outcome, Failed):
+            return True if isinstance(outcome, Ok) else None
+        if self._fails(outcome.error):
+            return False
+        return True if status_of(outcome.error) is not None else None
+
+    def _refused(self, call: Call, refusal: Refusal) -> CircuitOpen:
+        return CircuitOpen(
+            f"circuit {self.name} is {_IS[refusal.position]}: {call.operation} was not called{_after(refusal)}",
+            name=self.name,
+            retry_in=refusal.retry_in,
+        )
+
+
+_IS = {
+    "open": "open",
+    "isolated": "isolated, until somebody closes it",
+    "half_open": "half open, and its probes are under way",
+}
+
+
+def _after(refusal: Refusal) -> str:
+    return "" if refusal.position != "open" else f"; a call may be let through in {refusal.retry_in:.1f} s"
+
+
+@dataclass(frozen=True, eq=False)
+class _Ahead(Policy):
+    """Stands before the queues: nobody waits, and no token is spent, for a circuit that is known to be open."""
+
+    slot: ClassVar[str] = "open circuit"
+
+    breaker: CircuitBreaker
+
+    def describe(self) -> str:
+        return f"open circuit: {self.breaker.name}, noticed before a call queues up"
+
+    async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
+        breaker = self.breaker
+        refusal = breaker._circuit().refusal(breaker._rules)  # noqa: SLF001  # the two are one policy
+        return await proceed(call) if refusal is None else Failed(breaker._refused(call, refusal))  # noqa: SLF001
+
+
+Tell = Callable[..., None]
+
+
+class _Circuit:
+    """A circuit as this process knows it, and the successes that it has not told yet.
+
+    Attributes:
+        known: the circuit when the store was asked last.
+    """
+
+    __slots__ = ("_calls", "_fresh_until", "_key", "_last", "_lock", "_slow", "_states", "known")
+
+    def __init__(self, shared: States, key: str) -> None:
+        self.known = Circuit()
+        self._states = shared
+        self._key = key
+        self._fresh_until = -math.inf
+        self._lock = threading.Lock()
+        self._calls = self._slow = 0
+        self._last = 0.0
+
+    def is_well(self, rules: Rules) -> bool:
+        """Whether a call may be made without asking the store: it was closed, and not long ago."""
+        known = self.known
+        self._last = now = clock.now()
+        if now >= self._fresh_until or known.position != "closed":
+            return False
+        # Failures in a row are to be exact: the store is asked while there are any.
+        return known.run == 0 or rules.failures is None
+
+    def succeeded(self, slow: int = 0) -> None:
+        """Count a success, to be told later."""
+        with self._lock:
+            self._calls += 1
+            self._slow += slow
+
+    def admit(self, rules: Rules, call: Call) -> Pass | Refusal:
+        """Ask leave for a call."""
+        if self.is_well(rules):
+            return Pass(self.known.turn)
+        # Named anew each time: a call may ask more than once.
+        probe = f"{call.work.id}/{call.attempt}/{uuid.uuid4().hex[:6]}"
+        if clock.now() < self._fresh_until:
+            _, leave = self.known.admit(rules, self._states.now(), probe)
+            if isinstance(leave, Refusal):
+                return leave
+        before = self._untold()
+        turn = self.known.turn
+
+        def step(circuit: Circuit, now: float) -> tuple[Circuit, Pass | Refusal]:
+            if before.calls:
+                circuit = circuit.record(rules, now, Pass(turn), Seen(None), before)
+            return circuit.admit(rules, now, probe)
+
+        return self.exchange(step, call.emit)
+
+    def refusal(self, rules: Rules) -> Refusal | None:
+        """Return why a call would not be let through, if that is so; it takes no probe."""
+        if self.is_well(rules):
+            return None
+        if clock.now() >= self._fresh_until:
+            self.exchange(lambda circuit, _: (circuit, None), _tell_all)
+        _, leave = self.known.admit(rules, self._states.now(), "")
+        return leave if isinstance(leave, Refusal) else None
+
+    def record(self, rules: Rules, call: Call, leave: Pass, seen: Seen) -> None:
+        """Take in what came of a call that was let through."""
+        if not leave.probe:
+            if seen.good is None:
+                return
+            run_goes_on = rules.failures is not None and self.known.run
+            if seen.good and leave.turn == self.known.turn and not run_goes_on:
+                if rules.counts:
+                    self.succeeded(int(seen.slow))
+                return
+        before = self._untold()
+        self.exchange(lambda circuit, now: (circuit.record(rules, now, leave, seen, before), None), call.emit)
+
+    def exchange(self, step: Callable[[Circuit, float], tuple[Circuit, T]], tell: Tell) -> T:
+        """Change the circuit in the store by one step, take in how it stands then, and tell of a new position."""
+
+        def change(state: bytes | None, now: float) -> tuple[bytes | None, tuple[Circuit, Circuit, float, T]]:
+            before = Circuit.decode(state)
+            after, answer = step(before, now)
+            return (state if after is before else after.encode()), (before, after, now, answer)
+
+        before, self.known, now, answer = self._states.update(self._key, change)
+        self._fresh_until = clock.now() + settings.current.store_staleness
+        if self.known.turn != before.turn:
+            _tell(tell, self._key.removeprefix(_PREFIX), before, self.known, now)
+        return answer
+
+    def _untold(self) -> Successes:
+        with self._lock:
+            untold = Successes(self._calls, self._slow, self._states.now() - (clock.now() - self._last))
+            self._calls = self._slow = 0
+        return untold
+
+
+def _tell(tell: Tell, name: str, before: Circuit, after: Circuit, now: float) -> None:
+    match after.position:
+        case "open":
+            tell(BreakerOpened, breaker=name, reason=after.reason, open_for=after.open_for)
+        case "isolated":
+            tell(BreakerOpened, breaker=name, reason=after.reason, open_for=None)
+        case "half_open":
+            tell(BreakerHalfOpened, breaker=name, reason=after.reason)
+        case "closed":
+            tell(BreakerClosed, breaker=name, reason=after.reason, seconds=now - before.closed_until)
+
+
+def _tell_all(event: type[Event], **details: Any) -> None:
+    bus.emit(event(operation=_BY_HAND, **details))
+
+
+def _nothing() -> None:
+    """Where only failures in a row count, a success among successes is no news."""

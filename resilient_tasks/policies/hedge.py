@@ -1,0 +1,88 @@
+"""Hedge: a second call beside one that is slow to answer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from resilient_tasks.core import checks, clock
+from resilient_tasks.core.errors import PolicyError
+from resilient_tasks.core.events import HedgeStarted, HedgeWon
+from resilient_tasks.core.outcome import Failed, Outcome
+from resilient_tasks.core.pipeline import Policy
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from resilient_tasks.core.call import Call, Proceed
+
+
+@dataclass(frozen=True, eq=False)
+class Hedge(Policy):
+    """Make the same call once more where the first is slow to answer; the first good answer wins.
+
+    For services with a slow tail (Dean and Barroso, "The Tail at Scale", 2013). What loses is cancelled, if it is
+    async; a sync call runs in a thread of its own, and one that loses is left behind there, fenced: nothing more comes
+    of it.
+
+    Args:
+        after: seconds to wait for an answer. Near the service's 95th percentile, one call in twenty is made twice.
+        attempts: calls side by side, the first included; each next one `after` seconds after the one before.
+
+    The work may be done several times, so the operation has to be `idempotent=True`. Hedging is no retry: a call that
+    fails while no other is under way has failed.
+
+    Raises:
+        PolicyError: the arguments are impossible; at decoration, where the operation is not `idempotent=True`.
+    """
+
+    slot: ClassVar[str] = "hedge"
+    repeats: ClassVar[bool] = True
+    needs_idempotent: ClassVar[bool] = True
+
+    after: float
+    attempts: int = 2
+
+    def __post_init__(self) -> None:
+        checks.positive_seconds(self.after, "Hedge(after)")
+        if type(self.attempts) is not int or self.attempts < 2:
+            msg = f"Hedge(attempts=...) counts the calls side by side, so it is 2 or more, not {self.attempts!r}"
+            raise PolicyError(msg)
+
+    @property
+    def most_attempts(self) -> int:
+        return self.attempts
+
+    def describe(self) -> str:
+        return f"hedge: after {self.after:g} s, up to {self.attempts} calls side by side"
+
+    async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
+        if not call.work.idempotent:  # a pipeline without a decorator, which nobody could check
+            return Failed(PolicyError(f"{call.operation} is hedged, so it may be done twice: say idempotent=True"))
+        beside = [call.beside() for _ in range(self.attempts)]
+        began, winner = clock.now(), 0
+        try:
+            winner, outcome = await call.runtime.race(
+                self._begin(call, beside, proceed), most=self.attempts, after=self.after, name=call.operation
+            )
+        finally:
+            for number, each in enumerate(beside, 1):
+                if number != winner:
+                    each.fence()
+        if winner > 1 and not isinstance(outcome, Failed):
+            call.emit(HedgeWon, number=winner, seconds=clock.now() - began)
+        return outcome
+
+    def _begin(
+        self, call: Call, beside: list[Call], proceed: Proceed
+    ) -> Callable[[int], Coroutine[Any, Any, Outcome[Any]]]:
+        def begin(number: int) -> Coroutine[Any, Any, Outcome[Any]]:
+            if number > 1:
+                call.emit(HedgeStarted, number=number, after=self.after)
+            each = beside[number - 1]
+            each.work.thread = threading.get_ident()
+            return proceed(each)
+
+        return begin

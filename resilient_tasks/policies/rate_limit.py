@@ -1,0 +1,102 @@
+"""RateLimit: no more calls than a service allows, whoever makes them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from resilient_tasks.core import checks
+from resilient_tasks.core.errors import PolicyError, RateLimited
+from resilient_tasks.core.events import RateLimitReached
+from resilient_tasks.core.outcome import Failed, Outcome
+from resilient_tasks.core.pipeline import Policy
+from resilient_tasks.core.store import states
+from resilient_tasks.machines.rate import Rate, Reserved, SlidingWindow, TokenBucket
+
+if TYPE_CHECKING:
+    from resilient_tasks.core.call import Call, Proceed
+
+#: A sliding window remembers the time of each call: more than so many are too many to read and write for each call.
+MOST_REMEMBERED = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class RateLimit(Policy):
+    """Make at most `calls` calls in any `per` seconds, together with everyone who names the same limit.
+
+    A call that comes too early reserves the next time that the limit allows, and waits for it: calls keep their order.
+
+    Args:
+        name: of what is protected, such as `"flights-api"`.
+        calls: so many
+        per: in so many seconds. By default a sliding window: exact, for up to 1,000 calls.
+        burst: a token bucket instead: up to so many calls at once after a pause, and `calls` in `per` seconds in the
+            long run.
+        wait: seconds that a call waits at the most; True for as long as its deadline allows, False to refuse at once.
+
+    Each attempt of a retry pays. A call that is refused fails with `RateLimited`, which is not retried by default.
+
+    Raises:
+        PolicyError: the arguments are contradictory or impossible.
+    """
+
+    slot: ClassVar[str] = "rate limit"
+
+    name: str
+    calls: int
+    per: float
+    burst: int | None = field(default=None, kw_only=True)
+    wait: float | bool = field(default=True, kw_only=True)
+    _rate: Rate = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        checks.name(self.name, "RateLimit(name)")
+        checks.positive_number(self.calls, "RateLimit(calls)")
+        checks.positive_seconds(self.per, "RateLimit(per)")
+        if self.burst is not None:
+            checks.positive_number(self.burst, "RateLimit(burst=...)")
+        elif self.calls > MOST_REMEMBERED:
+            msg = (
+                f"RateLimit remembers the time of each of {self.calls:,} calls, and {MOST_REMEMBERED:,} are the most:"
+                f" give burst=..., a token bucket, or the same rate in a shorter time"
+            )
+            raise PolicyError(msg)
+        if not isinstance(self.wait, bool):
+            checks.positive_seconds(self.wait, "RateLimit(wait=...)")
+        rate = (
+            SlidingWindow(self.calls, self.per) if self.burst is None else TokenBucket(self.calls, self.per, self.burst)
+        )
+        object.__setattr__(self, "_rate", rate)
+
+    def describe(self) -> str:
+        burst = "" if self.burst is None else f", up to {self.burst} at once"
+        return f"rate limit: {self.name}, {self.calls} calls in {self.per:g} s{burst}"
+
+    async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
+        patience = min(self._patience, call.remaining())
+        reserved = self._reserve(patience)
+        if not reserved.granted:
+            call.emit(RateLimitReached, limit=self.name, refused=True, delay=reserved.wait)
+            return Failed(self._refused(call, reserved.wait, patience))
+        if reserved.wait > 0:
+            call.emit(RateLimitReached, limit=self.name, refused=False, delay=reserved.wait)
+            await call.runtime.sleep(reserved.wait)
+        return await proceed(call)
+
+    @property
+    def _patience(self) -> float:
+        if isinstance(self.wait, bool):
+            return math.inf if self.wait else 0.0
+        return self.wait
+
+    def _reserve(self, patience: float) -> Reserved:
+        return states().update(f"rate/{self.name}", lambda state, now: self._rate.reserve(state, now, patience))
+
+    def _refused(self, call: Call, wait: float, patience: float) -> RateLimited:
+        limit = f"{self.calls} calls in {self.per:g} s"
+        return RateLimited(
+            f"rate limit {self.name} ({limit}): {call.operation} was not called; it would have had to wait"
+            f" {wait:.1f} s, and may wait {patience:.1f} s",
+            retry_in=wait,
+        )
