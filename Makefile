@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check docs timeouts costs splitting chunks everywhere clean
+.PHONY: demo test check docs timeouts costs splitting chunks breakers hedging everywhere clean
 
 demo: $(READY)  ## The example: an ML flow keeps retraining while everything around it fails. `make demo SEED=2` meets other faults.
 	$(BIN)/python examples/flight_times/run.py --seed $(or $(SEED),1)
@@ -34,6 +34,12 @@ splitting: $(READY)  ## Good and bad rows of up to ten million, ours beside pand
 
 chunks: $(READY)  ## 100 million generated rows split in chunks, under 2 GB of memory. A minute, and 1 GB of disk meanwhile.
 	$(BIN)/python tests/benchmarks/chunks.py
+
+breakers: $(READY)  ## What a closed breaker costs a call, beside four other libraries, and with each store. Two minutes, on a quiet machine.
+	$(BIN)/python tests/benchmarks/breakers.py --page docs/measured.md
+
+hedging: $(READY)  ## A slow tail on a real server, plain and hedged. A minute and a half, on a quiet machine.
+	$(BIN)/python tests/benchmarks/hedging.py --page docs/measured.md
 
 everywhere:  ## The tests on every supported Python that this machine has.
 	@for version in 3.11 3.12 3.13; do \

@@ -54,6 +54,20 @@ def _begin_with_prefect(namespace: Namespace) -> None:
     namespace["_after"].enter_context(storage)
 
 
+def _begin_with_a_store_to_choose(namespace: Namespace) -> None:
+    """As `_begin`; and the page may `configure(store=...)`, for itself and for the processes that it starts."""
+    _begin(namespace)
+    after = namespace["_after"]
+    patch = after.enter_context(pytest.MonkeyPatch.context())
+    patch.setenv("RESILIENT_TASKS_STORE", "memory:")  # so that what the page makes of it is undone
+    # The page tells of a store that answers: on a busy machine, too.
+    patch.setenv("RESILIENT_TASKS_STORE_TIMEOUT", "10")
+    patch.setattr(settings, "current", settings.Settings(store_timeout=10))
+    patch.setattr(store, "_states", None)
+    patch.setattr(store, "_opened", None)
+    after.callback(lambda: store.states().close())
+
+
 def _end(namespace: Namespace) -> None:
     namespace["_after"].close()
 
@@ -92,7 +106,8 @@ def _pages(
     )
 
 
-_plain = _pages(DOCS, "*.md", excludes=["prefect.md", "flows.md", "where-it-runs.md", "testing.md"])
+_plain = _pages(DOCS, "*.md", excludes=["prefect.md", "flows.md", "where-it-runs.md", "testing.md", "shared-state.md"])
+_sharing = _pages(DOCS, "shared-state.md", begin=_begin_with_a_store_to_choose)
 _prefect = _pages(
     DOCS, "prefect.md", "flows.md", "where-it-runs.md", begin=_begin_with_prefect, fixtures=["resilient_prefect"]
 )
@@ -101,7 +116,7 @@ _testing = _pages(
 )
 _readme = _pages(DOCS.parent, "README.md", begin=_begin_with_prefect, fixtures=["resilient_prefect"])
 
-pytest_collect_file = SybilCollection((_plain, _prefect, _testing)).pytest()
+pytest_collect_file = SybilCollection((_plain, _sharing, _prefect, _testing)).pytest()
 
 
 class _Readme:

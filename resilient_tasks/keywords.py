@@ -105,7 +105,7 @@ def arranged(policies: tuple[Policy, ...]) -> Pipeline:
     Raises:
         PolicyError: there are two for one place, or two that do not go together.
     """
-    parts = [part for policy in Pipeline(*policies).policies for part in policy.parts() if part.slot != "open circuit"]
+    parts = [part for policy in Pipeline(*policies).policies for part in policy.parts()]
     seen: dict[str, Policy] = {}
     for policy in parts:
         if policy.slot not in {"custom", "chaos"} and policy.slot in seen:
@@ -115,7 +115,7 @@ def arranged(policies: tuple[Policy, ...]) -> Pipeline:
     _no_stand_in_for_a_split(parts)
     breaker = seen.get("breaker")
     if isinstance(breaker, CircuitBreaker) and seen.keys() & {"rate limit", "bulkhead"}:
-        parts.append(breaker.ahead())  # made anew: stacked decorators may have brought another one
+        parts.append(breaker.ahead())
     schema, fallback = seen.get("validate output"), seen.get("fallback")
     if schema is not None and isinstance(fallback, Fallback):
         checked = schema.of_stand_in() if isinstance(schema, Validate) else schema

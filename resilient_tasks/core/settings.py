@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from resilient_tasks.core import checks
 from resilient_tasks.core.errors import PolicyError
 
 if TYPE_CHECKING:
@@ -91,8 +92,17 @@ def configure(
         store_staleness: seconds for which a process may go by what it last read of a state that was well.
         notify_deadline: seconds that one message may take.
         notify_cooldown: seconds in which failures like the first are counted instead of sent.
+
+    Raises:
+        PolicyError: `store` names no store, or the library that it needs is not installed.
     """
     global current  # noqa: PLW0603  # one set of settings a process
+    if store_timeout is not None:
+        checks.positive_seconds(store_timeout, "configure(store_timeout=...)")
+    if store is not None:
+        from resilient_tasks.core.store import opened_by  # noqa: PLC0415  # which reads these settings
+
+        opened_by(store, current.store_timeout)  # not connected yet: it is refused here, if it cannot be
     changes: dict[str, Any] = {
         "enabled": enabled,
         "quarantine": quarantine,

@@ -132,13 +132,18 @@ class States:
         self._turn = threading.Lock()
         self._closed = threading.Event()
         self._instead: MemoryStore | None = None
-        if not isinstance(store, MemoryStore):
+        if self.is_shared:
             self._wait_for_it(MemoryStore(store.now)).wait(bound)
 
     @property
     def is_shared(self) -> bool:
         """Whether other processes may see these states."""
-        return not isinstance(self._store, MemoryStore)
+        return type(self._store) is not MemoryStore
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the store answers, as far as is known."""
+        return self._instead is None
 
     def now(self) -> float:
         """Return the present on the clock that the states go by."""
@@ -295,7 +300,11 @@ def opened_by(setting: str | StateStore, bound: float) -> tuple[StateStore, str]
     if scheme == "memory" and not rest.strip("/"):
         return MemoryStore(), "memory"
     if scheme not in SCHEMES or not rest.startswith("//"):
-        msg = f"a store is memory:, {', '.join(f'{name}://...' for name in SCHEMES)} or a StateStore, not {setting!r}"
+        schemes = ", ".join(SCHEMES)
+        msg = (
+            f"a store is memory:, sqlite:///states.db, redis://host:6379/0 (any of {schemes}), or a StateStore;"
+            f" not {setting!r}"
+        )
         raise PolicyError(msg)
     module, _, name = SCHEMES[scheme].partition(":")
     store: StateStore = getattr(importlib.import_module(module), name)(setting, bound=bound)

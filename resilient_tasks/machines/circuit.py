@@ -79,10 +79,9 @@ class Seen(NamedTuple):
 
 
 class Successes(NamedTuple):
-    """Calls that succeeded in a closed circuit, the last of them `at` this time, and were not told yet."""
+    """Calls that succeeded in time in a closed circuit, the last of them `at` this time, and were not told yet."""
 
     calls: int = 0
-    slow: int = 0
     at: float = 0.0
 
 
@@ -156,7 +155,7 @@ class Circuit:
             return half_open.admit(rules, now, probe)
         under_way = {name: ends for name, ends in self.probes.items() if ends > now}
         if len(under_way) + self.passed >= rules.probes:
-            return self, Refusal("half_open", max(0.0, min(under_way.values(), default=now) - now))
+            return self, Refusal("half_open", None)
         # A probe whose worker died is given up when the circuit would have been tried again anyway.
         under_way[probe] = now + self.open_for
         return replace(self, probes=under_way), Pass(self.turn, probe)
@@ -216,11 +215,11 @@ class Circuit:
         run, window = self.run, self._window_of(rules)
         if before.calls:
             run = 0
-            window = window.add(before.at, Totals(before.calls, 0, before.slow))
+            window = window.add(before.at, Totals(before.calls))
         if seen.good is not None:
             run = 0 if seen.good else run + 1
             window = window.add(now, Totals(1, int(not seen.good), int(seen.slow)))
-        counted = replace(self, run=run, window=window)
+        counted = replace(self, run=run, window=window if rules.counts else self.window)
         reason = _why_open(counted, rules, now)
         return counted.opened(now, rules.open_for, reason) if reason else counted
 

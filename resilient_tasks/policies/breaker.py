@@ -40,7 +40,7 @@ class CircuitStatus:
         reason: why it took its position; empty if it never took another.
         retry_in: seconds until a call may be let through; 0 where one may at once, None where nobody can tell.
         calls: calls in its window, as far as they were told to the store.
-        failures: those that failed; under `failures=`, those in a row.
+        failures: those that failed; where only failures in a row count, so many of these.
         slow: those that took too long.
         probes: probes under way.
     """
@@ -158,7 +158,9 @@ class CircuitBreaker(Policy):
         circuit: _Circuit | None = states().views.get(self._key)
         if self.slow is not None or circuit is None or not circuit.is_well(self._rules):
             return None
-        return circuit.succeeded if self.failures is None else _nothing
+        if self.failures is not None:
+            return _nothing
+        return None if circuit.is_to_tell() else circuit.succeeded
 
     def ahead(self) -> Policy:
         """Return the policy that notices an open circuit before a call queues up for it, and takes no probe."""
@@ -175,7 +177,7 @@ class CircuitBreaker(Policy):
             reason=circuit.reason,
             retry_in=circuit.retry_in(shared.now()),
             calls=calls,
-            failures=max(failures, circuit.run),
+            failures=failures if calls else circuit.run,
             slow=slow,
             probes=len(circuit.probes),
         )
@@ -236,6 +238,9 @@ class _Ahead(Policy):
 
     breaker: CircuitBreaker
 
+    def parts(self) -> tuple[Policy, ...]:
+        return ()  # whoever arranges a pipeline anew makes it anew, for the breaker that stands there then
+
     def describe(self) -> str:
         return f"open circuit: {self.breaker.name}, noticed before a call queues up"
 
@@ -255,31 +260,34 @@ class _Circuit:
         known: the circuit when the store was asked last.
     """
 
-    __slots__ = ("_calls", "_fresh_until", "_key", "_last", "_lock", "_slow", "_states", "known")
+    __slots__ = ("_calls", "_fresh_until", "_key", "_last", "_lock", "_states", "_tell_from", "known")
 
     def __init__(self, shared: States, key: str) -> None:
         self.known = Circuit()
         self._states = shared
         self._key = key
-        self._fresh_until = -math.inf
+        self._fresh_until = self._tell_from = -math.inf
         self._lock = threading.Lock()
-        self._calls = self._slow = 0
+        self._calls = 0
         self._last = 0.0
 
     def is_well(self, rules: Rules) -> bool:
         """Whether a call may be made without asking the store: it was closed, and not long ago."""
-        known = self.known
-        self._last = now = clock.now()
+        known, now = self.known, clock.now()
         if now >= self._fresh_until or known.position != "closed":
             return False
+        self._last = now
         # Failures in a row are to be exact: the store is asked while there are any.
         return known.run == 0 or rules.failures is None
 
-    def succeeded(self, slow: int = 0) -> None:
+    def is_to_tell(self) -> bool:
+        """Whether the next success is to be told at once: a process may live for one call only."""
+        return self._last >= self._tell_from
+
+    def succeeded(self) -> None:
         """Count a success, to be told later."""
         with self._lock:
             self._calls += 1
-            self._slow += slow
 
     def admit(self, rules: Rules, call: Call) -> Pass | Refusal:
         """Ask leave for a call."""
@@ -291,8 +299,7 @@ class _Circuit:
             _, leave = self.known.admit(rules, self._states.now(), probe)
             if isinstance(leave, Refusal):
                 return leave
-        before = self._untold()
-        turn = self.known.turn
+        before, turn = self._untold() if self._calls else Successes(), self.known.turn
 
         def step(circuit: Circuit, now: float) -> tuple[Circuit, Pass | Refusal]:
             if before.calls:
@@ -316,9 +323,9 @@ class _Circuit:
             if seen.good is None:
                 return
             run_goes_on = rules.failures is not None and self.known.run
-            if seen.good and leave.turn == self.known.turn and not run_goes_on:
-                if rules.counts:
-                    self.succeeded(int(seen.slow))
+            no_news = seen.good and not seen.slow and leave.turn == self.known.turn and not run_goes_on
+            if no_news and not (rules.counts and self.is_to_tell()):
+                self.succeeded()
                 return
         before = self._untold()
         self.exchange(lambda circuit, now: (circuit.record(rules, now, leave, seen, before), None), call.emit)
@@ -339,8 +346,9 @@ class _Circuit:
 
     def _untold(self) -> Successes:
         with self._lock:
-            untold = Successes(self._calls, self._slow, self._states.now() - (clock.now() - self._last))
-            self._calls = self._slow = 0
+            untold = Successes(self._calls, self._states.now() - (clock.now() - self._last))
+            self._calls = 0
+            self._tell_from = clock.now() + settings.current.store_staleness
         return untold
 
 

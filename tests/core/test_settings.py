@@ -18,8 +18,28 @@ def from_environment(monkeypatch, **values):
 
 def test_what_is_not_named_stays(own_settings):
     assert own_settings(quarantine="bad") == Settings(quarantine="bad")
-    assert own_settings(notify_deadline=2.0, notify_cooldown=0.5) == Settings(True, "bad", 2.0, 0.5)
+    assert own_settings(notify_deadline=2.0, notify_cooldown=0.5) == Settings(
+        quarantine="bad", notify_deadline=2.0, notify_cooldown=0.5
+    )
     assert settings.current.quarantine == "bad"
+
+
+@pytest.mark.parametrize("store", ["redis", "redis:6379", "mysql://host/db", "memory://somewhere", "sqlite://", ""])
+def test_a_store_that_is_none_is_refused_at_once(own_settings, store):
+    with pytest.raises(PolicyError, match=r"sqlite:///"):
+        own_settings(store=store)
+    assert settings.current.store == "memory:"
+
+
+def test_a_store_without_time_is_refused(own_settings):
+    with pytest.raises(PolicyError, match=r"store_timeout=\.\.\.\) is a number of seconds above 0"):
+        own_settings(store_timeout=0)
+
+
+def test_processes_that_are_started_later_find_the_same_store(own_settings, monkeypatch):
+    monkeypatch.setenv("RESILIENT_TASKS_STORE", "memory:")
+    own_settings(store="sqlite:///shared.db")
+    assert settings._from_environment().store == "sqlite:///shared.db"
 
 
 @pytest.mark.parametrize(("word", "enabled"), [("1", True), ("True", True), ("on", True), ("no", False), (" 0", False)])

@@ -1,13 +1,16 @@
-"""The in-memory store, held against a plain model, and the counter that stands on it."""
+"""The in-memory store, held against a plain model; states in a store that may be gone; the counter on them."""
 
 import threading
+import time
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from resilient_tasks.core import store as store_module
 from resilient_tasks.core.clock import use_clock
-from resilient_tasks.core.store import MemoryStore, count
+from resilient_tasks.core.store import MemoryStore, States, count, opened_by
 from resilient_tasks.testing import VirtualClock
 
 KEYS = st.sampled_from("ab")
@@ -42,7 +45,8 @@ class MemoryStoreMachine(RuleBasedStateMachine):
 
     def put(self, key, old, new, ttl):
         due = self.expected(key) == old
-        assert self.store.compare_and_set(key, old, new, ttl=ttl) is due
+        done, stands = self.store.swap(key, old, new, ttl=ttl)
+        assert (done, stands) == (due, new if due else self.expected(key))
         if due:
             self.model[key] = (new, float("inf") if ttl is None else self.clock.now() + ttl)
 
@@ -93,13 +97,137 @@ def test_no_thread_is_lost_from_a_count(resilient_clock):
     assert sorted(numbers) == list(range(1, 1601))
 
 
-def test_a_set_that_came_too_late_is_tried_again(own_store, monkeypatch):
-    store = own_store.store
-    compare_and_set = store.compare_and_set
-    taken = iter([False, True])
+class Unreliable(MemoryStore):
+    """A store that answers only while it is `up`, and does `first` what another process did in the meantime."""
 
-    def contended(key, old, new, *, ttl=None):
-        return compare_and_set(key, old, new, ttl=ttl) if next(taken) else False
+    def __init__(self):
+        super().__init__()
+        self.up, self.connects, self.first = True, 0, None
 
-    monkeypatch.setattr(store, "compare_and_set", contended)
+    def connect(self):
+        self.connects += 1
+        self._answer()
+
+    def get(self, key):
+        self._answer()
+        return super().get(key)
+
+    def swap(self, key, old, new, *, ttl=None):
+        self._answer()
+        if self.first is not None:
+            first, self.first = self.first, None
+            first()
+        return super().swap(key, old, new, ttl=ttl)
+
+    def _answer(self):
+        if not self.up:
+            raise ConnectionError("refused")
+
+
+@pytest.fixture
+def unreliable():
+    """States in an `Unreliable` store, as if other processes shared it."""
+    store = Unreliable()
+    states = States(store, "unreliable", bound=5)
+    yield store, states
+    states.close()
+
+
+def letter(what):
+    """Give a change that appends to the state, and returns what it was."""
+    return lambda state, _: ((state or b"") + what, state)
+
+
+def test_what_another_process_put_in_the_meantime_is_not_lost(unreliable):
+    store, states = unreliable
+    states.update("k", letter(b"a"))
+    store.first = lambda: MemoryStore.swap(store, "k", b"a", b"ab")
+    assert states.update("k", letter(b"c")) == b"ab"
+    assert store.get("k") == b"abc"
+
+
+def test_what_was_put_last_is_only_a_guess(unreliable):
+    store, states = unreliable
+    states.update("k", letter(b"a"))
+    MemoryStore.swap(store, "k", b"a", b"other")
+    assert states.update("k", lambda state, _: (state, state)) == b"other"
+    MemoryStore.swap(store, "k", b"other", b"another")
+    assert states.update("k", lambda state, _: (None, state)) == b"another"
+    assert states.get("k") == b"another"
+
+
+def test_a_store_that_is_gone_is_replaced_by_memory_told_once_and_comes_back(unreliable, resilient_events):
+    store, states = unreliable
+    states.update("k", letter(b"shared"))
+    store.up = False
+    assert [states.update("k", letter(b"x")) for _ in range(3)] == [None, b"x", b"xx"]
+    assert not states.is_there
+    assert (states.get("k"), states.keys("")) == (b"xxx", ["k"])
+    wait_for(lambda: resilient_events.names == ["store.lost"])
+    store.up = True
+    wait_for(lambda: states.is_there)
+    assert states.update("k", letter(b"!")) == b"shared"
+    wait_for(lambda: resilient_events.names == ["store.lost", "store.regained"])
+    lost, regained = resilient_events
+    assert lost.sentence().startswith("unreliable does not answer (ConnectionError: refused)")
+    assert regained.seconds > 0
+
+
+def test_a_store_that_was_away_for_a_moment_is_not_told(unreliable, resilient_events):
+    store, states = unreliable
+    store.up = False
+    monitor = states._come_back
+    states._come_back = lambda *given: (setattr(store, "up", True), monitor(*given))
+    assert states.update("k", letter(b"x")) is None
+    wait_for(lambda: states.is_there)
+    assert resilient_events == []
+
+
+def test_a_store_is_not_asked_for_any_more_once_it_is_closed(unreliable):
+    store, states = unreliable
+    store.up = False
+    states.get("k")
+    states.close()
+    wait_for(lambda: not any(thread.name == "resilient:store" for thread in threading.enumerate()))
+    before = store.connects
+    states.get("k")
+    assert store.connects == before
+
+
+def test_others_who_never_stop_changing_a_state_do_not_hold_a_call_up(monkeypatch):
+    monkeypatch.setattr(MemoryStore, "swap", lambda self, key, old, new, ttl=None: (False, b"another"))
+    states = States(MemoryStore(), "busy", bound=0.001)
+    monkeypatch.undo()
+    monkeypatch.setattr(states._store, "swap", lambda key, old, new, ttl=None: (False, b"another"))
+    assert states.update("k", letter(b"x")) in {None, b"another"}
+    assert states.get("k") is not None
+    states.close()
+
+
+def test_the_setting_names_the_store_without_its_password():
+    assert opened_by("redis://me:secret@host:6379/0", 0.05)[1] == "redis://host:6379/0"
+    assert opened_by("sqlite:////data/states.db", 0.05)[1] == "sqlite:////data/states.db"
+    own = MemoryStore()
+    assert opened_by(own, 0.05) == (own, "MemoryStore")
+
+
+def test_a_change_of_the_setting_opens_the_other_store(own_settings, tmp_path, monkeypatch):
+    monkeypatch.setenv("RESILIENT_TASKS_STORE", "memory:")
+    monkeypatch.setattr(store_module, "_states", None)
+    assert (count("calls"), count("calls")) == (1, 2)
+    own_settings(store=f"sqlite:///{tmp_path}/a.db", store_timeout=5)
+    assert store_module.states().is_shared
     assert count("calls") == 1
+    own_settings(store=f"sqlite:///{tmp_path}/a.db")  # an equal one is the same one
+    assert count("calls") == 2
+    own_settings(store="memory:")
+    assert count("calls") == 1
+    store_module._states.close()
+
+
+def wait_for(condition):
+    """Wait for another thread, which has nothing to wait for itself."""
+    until = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.001)

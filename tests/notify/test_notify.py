@@ -9,7 +9,7 @@ import time
 import pytest
 
 from resilient_tasks import Fallback, Pipeline, PolicyError, Retry
-from resilient_tasks.core import events
+from resilient_tasks.core.events import bus
 from resilient_tasks.notify.message import Message
 from resilient_tasks.notify.policy import Notify
 from resilient_tasks.testing import flush_messages
@@ -61,7 +61,7 @@ def test_every_channel_is_told(drive, recorder, resilient_events):
 
 
 def test_a_message_bears_the_ids_of_its_run(drive, recorder, monkeypatch, resilient_events):
-    monkeypatch.setattr(events, "_identify", lambda: {"flow_run_id": "f-1"})
+    monkeypatch.setattr("resilient_tasks.core.events.event._identify", lambda: {"flow_run_id": "f-1"})
     channel = recorder()
     drive(fail, notify=channel).outcome()
     assert flush_messages()
@@ -165,7 +165,7 @@ class TestTheTaskDoesNotWait:
         def broken(event):
             raise ValueError
 
-        with events.bus.listening(broken):
+        with bus.listening(broken):
             own_sender.post(channel, _message())
             own_sender.post(channel, _message())
             assert flush_messages()

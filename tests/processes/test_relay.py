@@ -5,7 +5,6 @@ import sys
 import threading
 
 from resilient_tasks import Retry, current_call, get_logger, remaining, resilient
-from resilient_tasks.core import events
 
 log = logging.getLogger("shop.till")
 
@@ -92,7 +91,7 @@ def test_configuring_handlers_in_the_function_does_not_take_records_away(in_proc
 def test_events_of_resilient_calls_inside_reach_the_callers_sinks_once_and_bear_its_run(
     in_process, resilient_events, caplog, monkeypatch
 ):
-    monkeypatch.setattr(events, "_identify", lambda: {"task_run_id": "a-run"})
+    monkeypatch.setattr("resilient_tasks.core.events.event._identify", lambda: {"task_run_id": "a-run"})
 
     def work():
         tries = []

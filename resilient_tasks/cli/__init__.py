@@ -1,0 +1,41 @@
+"""The command line: `resilient-tasks quarantine ...` and `resilient-tasks breaker ...`.
+
+Exit codes: 0 done, and of a replay that all rows are released; 1 some rows still wait; 2 what was asked for cannot be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from resilient_tasks.cli import breaker, quarantine
+from resilient_tasks.cli.printing import REFUSED, UsageError
+
+_ROOMS = (quarantine, breaker)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: The words after the program's name; default: those it was called with.
+
+    Returns:
+        The exit code.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.run(options)
+    except (UsageError, OSError, ValueError, TypeError) as error:
+        print(f"resilient-tasks: {error}", file=sys.stderr)  # noqa: T201
+        return REFUSED
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="resilient-tasks", description="Resilience policies around Prefect tasks.")
+    rooms = parser.add_subparsers(required=True, metavar="|".join(room.__name__.rpartition(".")[2] for room in _ROOMS))
+    for room in _ROOMS:
+        room.add_to(rooms)
+    return parser

@@ -1,0 +1,98 @@
+"""`resilient-tasks breaker list | status | open | isolate | close`: circuits, as they stand in the store."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Sequence
+
+from resilient_tasks.cli.printing import DONE, Rooms, UsageError, print_table, say
+from resilient_tasks.core import settings
+from resilient_tasks.core.store import States, states
+from resilient_tasks.policies.breaker import CircuitBreaker, CircuitStatus
+
+
+def add_to(rooms: Rooms) -> None:
+    """Add these commands to the command line's."""
+    breaker = rooms.add_parser("breaker", help="circuits: see how they stand, open and close them by hand")
+    commands = breaker.add_subparsers(required=True, metavar="list|status|open|isolate|close")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--store", metavar="URL", help="where the state is; default: RESILIENT_TASKS_STORE")
+    common.add_argument("--json", action="store_true", help="print JSON, for machines")
+    named = argparse.ArgumentParser(add_help=False)
+    named.add_argument("name", help="the breaker's name")
+
+    commands.add_parser("list", parents=[common], help="all circuits").set_defaults(run=_list)
+    commands.add_parser("status", parents=[named, common], help="one circuit").set_defaults(run=_status)
+    opening = commands.add_parser("open", parents=[named, common], help="let no call through, for a time")
+    opening.add_argument("--for", dest="seconds", type=float, metavar="SECONDS", help="default: 30")
+    opening.set_defaults(run=_open)
+    isolate = commands.add_parser("isolate", parents=[named, common], help="let no call through, until it is closed")
+    isolate.set_defaults(run=_isolate)
+    commands.add_parser("close", parents=[named, common], help="let calls through").set_defaults(run=_close)
+
+
+def _list(options: argparse.Namespace) -> int:
+    _reach_the_store(options)
+    return _print([CircuitBreaker(name).status() for name in CircuitBreaker.names()], options)
+
+
+def _status(options: argparse.Namespace) -> int:
+    _reach_the_store(options)
+    if options.name not in CircuitBreaker.names():
+        known = ", ".join(CircuitBreaker.names()) or "none"
+        raise UsageError(f"No circuit {options.name} is in the store. There: {known}.")
+    return _print([CircuitBreaker(options.name).status()], options)
+
+
+def _open(options: argparse.Namespace) -> int:
+    _reach_the_store(options)
+    CircuitBreaker(options.name).open(options.seconds)
+    return _status(options)
+
+
+def _isolate(options: argparse.Namespace) -> int:
+    _reach_the_store(options)
+    CircuitBreaker(options.name).isolate()
+    return _status(options)
+
+
+def _close(options: argparse.Namespace) -> int:
+    _reach_the_store(options)
+    CircuitBreaker(options.name).close()
+    return _status(options)
+
+
+def _reach_the_store(options: argparse.Namespace) -> States:
+    """Open the store, and refuse where no other process could see what is done there."""
+    if options.store:
+        settings.configure(store=options.store)
+    shared = states()
+    if not shared.is_shared:
+        raise UsageError(
+            "The store is the memory of each process, which nobody else can see:"
+            " give --store or RESILIENT_TASKS_STORE, such as sqlite:///state.db or redis://host:6379/0."
+        )
+    if not shared.is_there:
+        raise UsageError(f"{shared.name} does not answer.")
+    return shared
+
+
+def _print(circuits: Sequence[CircuitStatus], options: argparse.Namespace) -> int:
+    if options.json:
+        say(json.dumps([dataclasses.asdict(circuit) for circuit in circuits]))
+        return DONE
+    head = ("name", "position", "why", "tried again in s", "calls", "failures", "slow", "probes")
+    rows = [
+        (each.name, each.position, each.reason, _seconds(each), each.calls, each.failures, each.slow, each.probes)
+        for each in circuits
+    ]
+    print_table(head, rows)
+    if not rows:
+        say("no circuits")
+    return DONE
+
+
+def _seconds(circuit: CircuitStatus) -> str:
+    return f"{circuit.retry_in:.1f}" if circuit.position == "open" and circuit.retry_in is not None else ""

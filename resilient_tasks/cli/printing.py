@@ -1,0 +1,37 @@
+"""What the commands share: exit codes, tables, and the sentence for what cannot be."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+#: What argparse has no other name for.
+Rooms: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
+
+DONE, STILL_WAITING, REFUSED = 0, 1, 2
+_WIDEST = 100
+
+
+class UsageError(Exception):
+    """What was asked for cannot be done; the sentence says why."""
+
+
+def print_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print rows under their heads; nothing if there are none."""
+    if not rows:
+        return
+    cells = [[_cut(str(cell)) for cell in row] for row in (head, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def say(line: str) -> None:
+    """Print one line."""
+    print(line)  # noqa: T201
+
+
+def _cut(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"

@@ -1,0 +1,83 @@
+"""Everything that can happen to a call, one frozen dataclass each, and the bus that carries it to the sinks."""
+
+from __future__ import annotations
+
+from resilient_tasks.core.events.alerts import (
+    NotifyFailed,
+    NotifySent,
+    NotifySuppressed,
+)
+from resilient_tasks.core.events.attempts import (
+    CallFailed,
+    ChaosInjected,
+    FallbackUsed,
+    HedgeStarted,
+    HedgeWon,
+    RetryExhausted,
+    RetryMultiplied,
+    RetryRecovered,
+    RetryScheduled,
+    RetryStarted,
+    TimeoutExceeded,
+)
+from resilient_tasks.core.events.bus import (
+    Bus,
+    Sink,
+    bus,
+)
+from resilient_tasks.core.events.event import (
+    EVENTS,
+    Event,
+    counted,
+    identify_runs_by,
+    run_ids,
+)
+from resilient_tasks.core.events.rows import (
+    DataDrifted,
+    RowsInvalid,
+    RowsQuarantined,
+)
+from resilient_tasks.core.events.shared import (
+    BreakerClosed,
+    BreakerHalfOpened,
+    BreakerOpened,
+    BulkheadRejected,
+    RateLimitReached,
+    StoreLost,
+    StoreRegained,
+)
+
+__all__ = [
+    "EVENTS",
+    "BreakerClosed",
+    "BreakerHalfOpened",
+    "BreakerOpened",
+    "BulkheadRejected",
+    "Bus",
+    "CallFailed",
+    "ChaosInjected",
+    "DataDrifted",
+    "Event",
+    "FallbackUsed",
+    "HedgeStarted",
+    "HedgeWon",
+    "NotifyFailed",
+    "NotifySent",
+    "NotifySuppressed",
+    "RateLimitReached",
+    "RetryExhausted",
+    "RetryMultiplied",
+    "RetryRecovered",
+    "RetryScheduled",
+    "RetryStarted",
+    "RowsInvalid",
+    "RowsQuarantined",
+    "Sink",
+    "StoreLost",
+    "StoreRegained",
+    "TimeoutExceeded",
+    "bus",
+    "counted",
+    "identify_runs_by",
+    "run_ids",
+]

@@ -1,0 +1,172 @@
+"""What happens to a call and its attempts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from resilient_tasks.core.events.event import Event, counted, named
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetryScheduled(Event):
+    """Attempt number `attempt` failed, and another one follows after `delay` seconds."""
+
+    name: ClassVar[str] = "retry.scheduled"
+    attempts: int | None
+    kind: str
+    error_type: str = named("error.type")
+    message: str = named("exception.message")
+    delay: float = named("retry.delay_s")
+
+    def sentence(self) -> str:
+        of = f" of {self.attempts}" if self.attempts else ""
+        return f"attempt {self.attempt}{of}: {self.error_type}; waits {self.delay:.1f} s"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetryStarted(Event):
+    """The wait is over: attempt number `attempt` begins."""
+
+    name: ClassVar[str] = "retry.started"
+    level: ClassVar[int] = logging.DEBUG
+    attempts: int | None
+
+    def sentence(self) -> str:
+        return f"attempt {self.attempt}{f' of {self.attempts}' if self.attempts else ''}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetryRecovered(Event):
+    """Attempt number `attempt` succeeded after others had failed; `errors` counts those by type."""
+
+    name: ClassVar[str] = "retry.recovered"
+    level: ClassVar[int] = logging.INFO
+    attempts: int | None
+    errors: Mapping[str, int]
+
+    def sentence(self) -> str:
+        of = f" of {self.attempts}" if self.attempts else ""
+        return f"recovered on attempt {self.attempt}{of} ({counted(self.errors)})"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetryExhausted(Event):
+    """No further attempt follows, and `reason` says why."""
+
+    name: ClassVar[str] = "retry.exhausted"
+    reason: str
+    kind: str
+    errors: Mapping[str, int]
+    error_type: str = named("error.type")
+    message: str = named("exception.message")
+
+    def sentence(self) -> str:
+        return f"gave up after attempt {self.attempt}: {self.reason} ({counted(self.errors)})"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetryMultiplied(Event):
+    """Loops of attempts surround each other: `stack` names them, outermost first.
+
+    `attempts` is their product, 0 where one of them is limited by no number.
+    """
+
+    name: ClassVar[str] = "retry.multiplied"
+    attempts: int
+    stack: tuple[str, ...]
+
+    def sentence(self) -> str:
+        product = f"up to {self.attempts}" if self.attempts else "any number of"
+        return f"retries multiply: {' × '.join(self.stack)} = {product} attempts; keep one of these loops"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TimeoutExceeded(Event):
+    """An attempt exceeded `limit` seconds. `stopped` tells whether the work was really interrupted.
+
+    Where it was not, `reason` says why, if that is known; an attempt that was abandoned runs on in `thread`.
+    """
+
+    name: ClassVar[str] = "timeout.exceeded"
+    policy: str
+    limit: float = named("timeout.limit_s")
+    stopped: bool
+    abandoned: bool
+    thread: str = field(default="", metadata={"name": "thread.name"})
+    reason: str = field(default="", metadata={"name": "timeout.reason"})
+
+    def sentence(self) -> str:
+        fate = "stopped" if self.stopped else "not stopped"
+        why = f" ({self.reason})" if self.reason else ""
+        where = f" in the thread {self.thread}" if self.thread else ""
+        running = f", still running{where}" if self.abandoned else ""
+        return f"{self.policy} of {self.limit:g} s exceeded; {fate}{why}{running}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HedgeStarted(Event):
+    """No answer within `after` seconds: the same call was made once more, beside the first, as number `number`."""
+
+    name: ClassVar[str] = "hedge.started"
+    level: ClassVar[int] = logging.DEBUG
+    number: int
+    after: float = named("hedge.after_s")
+
+    def sentence(self) -> str:
+        return f"no answer for {self.after:g} s: called once more, as number {self.number}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HedgeWon(Event):
+    """Call number `number` of those made side by side answered first, `seconds` after the first was made."""
+
+    name: ClassVar[str] = "hedge.won"
+    level: ClassVar[int] = logging.INFO
+    number: int
+    seconds: float = named("hedge.answered_after_s")
+
+    def sentence(self) -> str:
+        return f"call number {self.number} answered first, after {self.seconds:.3f} s"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FallbackUsed(Event):
+    """The call failed, and `fallback` gave the result in its place."""
+
+    name: ClassVar[str] = "fallback.used"
+    fallback: str
+    kind: str
+    error_type: str = named("error.type")
+    message: str = named("exception.message")
+
+    def sentence(self) -> str:
+        return f"degraded: {self.fallback} stands in after {self.error_type}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChaosInjected(Event):
+    """A rehearsal made this call fail, wait or return something else on purpose."""
+
+    name: ClassVar[str] = "chaos.injected"
+    level: ClassVar[int] = logging.INFO
+    fault: str
+
+    def sentence(self) -> str:
+        return f"injected {self.fault}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CallFailed(Event):
+    """Nothing helped: the caller gets the error."""
+
+    name: ClassVar[str] = "call.failed"
+    level: ClassVar[int] = logging.ERROR
+    kind: str
+    error_type: str = named("error.type")
+    message: str = named("exception.message")
+
+    def sentence(self) -> str:
+        return f"failed with {self.error_type}: {self.message}"

@@ -1,0 +1,105 @@
+"""What happens to what calls share: circuits, limits, and the store that holds them."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import ClassVar
+
+from resilient_tasks.core.events.event import Event, named
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BreakerOpened(Event):
+    """The circuit `breaker` lets no call through for the next `open_for` seconds; None: until somebody closes it."""
+
+    name: ClassVar[str] = "breaker.opened"
+    breaker: str
+    reason: str
+    open_for: float | None = named("breaker.open_for_s")
+
+    def sentence(self) -> str:
+        until = f"for {self.open_for:g} s" if self.open_for is not None else "until it is closed"
+        return f"circuit {self.breaker} opened {until}: {self.reason}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BreakerHalfOpened(Event):
+    """The circuit `breaker` was open long enough: a few calls are let through, to see how they fare."""
+
+    name: ClassVar[str] = "breaker.half_opened"
+    level: ClassVar[int] = logging.INFO
+    breaker: str
+    reason: str
+
+    def sentence(self) -> str:
+        return f"circuit {self.breaker} is half open, to be tried: {self.reason}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BreakerClosed(Event):
+    """The circuit `breaker` lets calls through again; it had let none for `seconds` (probes apart)."""
+
+    name: ClassVar[str] = "breaker.closed"
+    level: ClassVar[int] = logging.INFO
+    breaker: str
+    reason: str
+    seconds: float = named("breaker.was_open_s")
+
+    def sentence(self) -> str:
+        return f"circuit {self.breaker} closed after {self.seconds:.1f} s: {self.reason}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RateLimitReached(Event):
+    """The rate limit `limit` made this call wait for `delay` seconds; or it was `refused`, as that was too long."""
+
+    name: ClassVar[str] = "rate.limited"
+    level: ClassVar[int] = logging.INFO
+    limit: str
+    refused: bool
+    delay: float = named("rate.delay_s")
+
+    def sentence(self) -> str:
+        if self.refused:
+            return f"rate limit {self.limit}: refused, {self.delay:.1f} s of waiting would be too long"
+        return f"rate limit {self.limit}: waits {self.delay:.1f} s"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BulkheadRejected(Event):
+    """All `limit` slots of the bulkhead `bulkhead` were taken, and this call got none: `reason` says why."""
+
+    name: ClassVar[str] = "bulkhead.rejected"
+    bulkhead: str
+    limit: int
+    queued: int
+    reason: str
+
+    def sentence(self) -> str:
+        return f"bulkhead {self.bulkhead} is full: {self.limit} calls under way, {self.queued} waiting; {self.reason}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoreLost(Event):
+    """The store of shared states does not answer: until it does, each process goes by its own memory."""
+
+    name: ClassVar[str] = "store.lost"
+    store: str
+    message: str
+
+    def sentence(self) -> str:
+        return f"{self.store} does not answer ({self.message}): this process goes by its own memory until it does"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoreRegained(Event):
+    """The store of shared states answers again, after `seconds`."""
+
+    name: ClassVar[str] = "store.regained"
+    level: ClassVar[int] = logging.INFO
+    store: str
+    seconds: float = named("store.was_gone_s")
+
+    def sentence(self) -> str:
+        return f"{self.store} answers again after {self.seconds:.1f} s: state is shared as before"

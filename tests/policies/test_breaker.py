@@ -1,0 +1,496 @@
+"""CircuitBreaker: what opens a circuit, what gets through, what closes it, and who hears of it."""
+
+import asyncio
+
+import cloudpickle
+import pytest
+
+from resilient_tasks import (
+    Bulkhead,
+    Chaos,
+    CircuitBreaker,
+    CircuitOpen,
+    Failed,
+    Kind,
+    Ok,
+    Pipeline,
+    PolicyError,
+    RateLimit,
+    Retry,
+    explain,
+    register_kind,
+    resilient,
+)
+from resilient_tasks.core.store import states
+
+
+class NotFoundError(Exception):
+    """As HTTP clients have it: an error with a status."""
+
+    status = 404
+
+
+@pytest.fixture(autouse=True)
+def clock(resilient_clock):
+    return resilient_clock
+
+
+@pytest.fixture
+def service(drive):
+    """`service(CircuitBreaker(...), more=...)` decorates a function that answers as `service.answers` say."""
+
+    class Service:
+        def __init__(self):
+            self.answers, self.calls = [], 0
+
+        def __call__(self, breaker, **options):
+            def fetch():
+                self.calls += 1
+                answer = self.answers.pop(0) if self.answers else "[]"
+                if isinstance(answer, BaseException):
+                    raise answer
+                return answer
+
+            self.fetch = drive(fetch, breaker=breaker, **options)
+            return self
+
+        def meets(self, *answers):
+            """Call once for each answer, and tell what came of it: the type of the error, or the result."""
+            found = []
+            for answer in answers:
+                self.answers = [answer]
+                outcome = self.fetch.outcome()
+                found.append(type(outcome.error) if isinstance(outcome, Failed) else outcome.value)
+            return found
+
+    return Service()
+
+
+DOWN = ConnectionError("refused")
+
+
+def test_so_many_failures_in_a_row_open_it(service):
+    service(CircuitBreaker("api", failures=3))
+    assert service.meets(DOWN, DOWN, "[]", DOWN, DOWN, DOWN) == [
+        *[ConnectionError] * 2,
+        "[]",
+        *[ConnectionError] * 3,
+    ]
+    assert service.meets("never asked for") == [CircuitOpen]
+    assert service.calls == 6
+
+
+def test_the_error_says_which_circuit_why_and_when_to_come_again(service, clock):
+    service(CircuitBreaker("api", failures=1, open_for=30))
+    service.meets(DOWN)
+    clock.advance(10)
+    outcome = service.fetch.outcome()
+    assert str(outcome.error) == "circuit api is open: fetch was not called; a call may be let through in 20.0 s"
+    assert (outcome.error.name, outcome.error.retry_in) == ("api", 20)
+    again = cloudpickle.loads(cloudpickle.dumps(outcome.error))
+    assert (str(again), again.name, again.retry_in) == (str(outcome.error), "api", 20)
+
+
+def test_a_share_of_failures_in_the_window_opens_it_once_there_are_enough_calls(service):
+    service(CircuitBreaker("api", failure_rate=0.5, min_calls=4))
+    assert service.meets(DOWN, DOWN, "[]") == [ConnectionError, ConnectionError, "[]"]
+    assert service.meets(DOWN, "") == [ConnectionError, CircuitOpen]
+
+
+def test_successes_among_failures_are_counted(service):
+    service(CircuitBreaker("api", failure_rate=0.5, min_calls=4))
+    assert CircuitOpen not in service.meets(*["[]"] * 10, *[DOWN] * 9)
+    assert service.meets(DOWN, "") == [ConnectionError, CircuitOpen]
+
+
+def test_what_is_older_than_the_window_is_forgotten(service, clock):
+    service(CircuitBreaker("api", failure_rate=0.5, min_calls=4, window=60))
+    service.meets(DOWN, DOWN, DOWN)
+    clock.advance(60)
+    assert CircuitOpen not in service.meets(DOWN, "[]", "[]", "[]", "[]")
+
+
+def test_old_successes_that_were_not_told_yet_do_not_stand_for_new_ones(service, clock):
+    service(CircuitBreaker("api", failure_rate=0.5, min_calls=4, window=60))
+    service.meets(*["[]"] * 100)  # within the time for which nothing is told
+    clock.advance(3600)
+    assert service.meets(*[DOWN] * 4, "") == [*[ConnectionError] * 4, CircuitOpen]
+
+
+def test_a_rate_can_be_taken_of_the_last_calls(service, clock):
+    service(CircuitBreaker("api", failure_rate=0.6, last=5, min_calls=5))
+    assert CircuitOpen not in service.meets(DOWN, DOWN, "[]", "[]", "[]", DOWN)
+    clock.advance(1e6)  # however long ago
+    assert service.meets(DOWN, DOWN, "") == [ConnectionError, ConnectionError, CircuitOpen]
+
+
+def test_slow_calls_open_it_although_they_succeed(drive, clock):
+    fetch = drive(lambda: clock.advance(4), breaker=CircuitBreaker("api", slow=3, slow_rate=0.5, min_calls=2))
+    fetch(), fetch()
+    with pytest.raises(CircuitOpen):
+        fetch()
+    assert CircuitBreaker("api").status().reason == "2 of 2 calls were slow"
+
+
+def test_a_slow_call_counts_beside_failures_in_a_row(drive, clock):
+    breaker = CircuitBreaker("api", failures=10, slow=3, slow_rate=1.0, min_calls=2)
+    fetch = drive(lambda: clock.advance(4), breaker=breaker)
+    fetch(), fetch()
+    assert breaker.status().position == "open"
+
+
+@pytest.mark.parametrize(
+    ("error", "counts"),
+    [
+        (TimeoutError(), True),
+        (NotFoundError(), False),
+        (KeyError("ours"), None),
+        (MemoryError(), None),
+        (CircuitOpen("another"), None),
+        (ValueError("does not parse"), None),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
+)
+def test_what_counts_as_a_failure_follows_the_kinds(service, error, counts):
+    service(CircuitBreaker("api", failures=2))
+    service.meets(DOWN, error)
+    # None: the run of failures neither ends nor grows.
+    expected = {True: ("open", 0), False: ("closed", 0), None: ("closed", 1)}[counts]
+    status = CircuitBreaker("api").status()
+    assert (status.position, status.failures) == expected
+
+
+def test_what_counts_as_a_failure_can_be_said(service, monkeypatch):
+    from resilient_tasks.core import failures
+
+    monkeypatch.setattr(failures, "_registered", [])
+    service(CircuitBreaker("api", failures=1, on=KeyError))
+    assert service.meets(DOWN, KeyError(), "") == [ConnectionError, KeyError, CircuitOpen]
+    register_kind(LookupError, Kind.TRANSIENT)
+    service(CircuitBreaker("another", failures=1))
+    assert service.meets(LookupError(), "") == [LookupError, CircuitOpen]
+
+
+def test_after_its_time_one_call_is_let_through_and_closes_it(service, clock, resilient_events):
+    service(CircuitBreaker("api", failures=1, open_for=30))
+    service.meets(DOWN, "")
+    clock.advance(30)
+    assert service.meets("[]", "[]") == ["[]", "[]"]
+    assert [event for event in resilient_events.names if event.startswith("breaker.")] == [
+        "breaker.opened",
+        "breaker.half_opened",
+        "breaker.closed",
+    ]
+    opened, half_opened, closed = (event for event in resilient_events if event.name.startswith("breaker."))
+    assert opened.sentence() == "circuit api opened for 30 s: a failure"
+    assert half_opened.sentence() == "circuit api is half open, to be tried: open for 30 s"
+    assert closed.sentence() == "circuit api closed after 30.0 s: 1 probe succeeded"
+
+
+def test_the_time_doubles_with_each_probe_that_fails_up_to_a_limit(service, clock):
+    breaker = CircuitBreaker("api", failures=1, open_for=30, open_at_most=100)
+    service(breaker)
+    service.meets(DOWN)
+    waits = []
+    for _ in range(4):
+        waits.append(breaker.status().retry_in)
+        clock.advance(waits[-1])
+        assert service.meets(DOWN) == [ConnectionError]
+    assert waits == [30, 60, 100, 100]
+    clock.advance(100)
+    service.meets("[]", DOWN)
+    assert breaker.status().retry_in == 30  # it has been closed in between
+
+
+def test_every_probe_has_to_succeed(service, clock):
+    service(CircuitBreaker("api", failures=1, open_for=30, probes=3))
+    service.meets(DOWN)
+    clock.advance(30)
+    assert service.meets("[]", "[]") == ["[]", "[]"]
+    assert CircuitBreaker("api").status().position == "half_open"
+    assert service.meets(DOWN, "") == [ConnectionError, CircuitOpen]
+    clock.advance(60)
+    service.meets("[]", "[]", "[]")
+    assert CircuitBreaker("api").status().position == "closed"
+
+
+def test_no_more_than_the_probes_are_let_through_at_once(clock):
+    begun, go_on = 0, asyncio.Event()
+
+    @resilient(breaker=CircuitBreaker("api", failures=1, open_for=30, probes=2))
+    async def fetch(answer):
+        nonlocal begun
+        if isinstance(answer, Exception):
+            raise answer
+        begun += 1
+        await go_on.wait()
+        return answer
+
+    async def scenario():
+        await fetch.outcome(DOWN)
+        clock.advance(30)
+        probes = [asyncio.create_task(fetch.outcome("[]")) for _ in range(2)]
+        await asyncio.sleep(0)
+        others = [await fetch.outcome("[]") for _ in range(20)]
+        assert begun == 2
+        assert "half open, and its probes are under way" in str(others[0].error)
+        assert all(isinstance(other.error, CircuitOpen) for other in others)
+        go_on.set()
+        assert [type(await probe) for probe in probes] == [Ok, Ok]
+        assert isinstance(await fetch.outcome("[]"), Ok)
+
+    asyncio.run(scenario())
+
+
+def test_a_probe_that_is_cancelled_is_given_back(clock):
+    @resilient(breaker=CircuitBreaker("api", failures=1, open_for=30))
+    async def fetch(answer):
+        if isinstance(answer, Exception):
+            raise answer
+        await answer()
+
+    async def scenario():
+        await fetch.outcome(DOWN)
+        clock.advance(30)
+        probe = asyncio.create_task(fetch(asyncio.Event().wait))
+        await asyncio.sleep(0)
+        probe.cancel()
+        await asyncio.gather(probe, return_exceptions=True)
+        assert CircuitBreaker("api").status().probes == 0
+        assert isinstance(await fetch.outcome(lambda: asyncio.sleep(0)), Ok)
+
+    asyncio.run(scenario())
+
+
+def test_a_probe_that_tells_nothing_of_the_service_is_given_back(service, clock):
+    service(CircuitBreaker("api", failures=1, open_for=30))
+    service.meets(DOWN)
+    clock.advance(30)
+    assert service.meets(KeyError("ours"), "[]") == [KeyError, "[]"]
+    assert CircuitBreaker("api").status().position == "closed"
+
+
+def test_a_probe_that_is_never_heard_of_again_is_given_up(clock):
+    waiting = []
+
+    @resilient(breaker=CircuitBreaker("api", failures=1, open_for=30))
+    async def fetch(answer):
+        if answer is None:
+            await waiting[-1].wait()
+            return "late"
+        raise answer
+
+    async def scenario():
+        waiting.append(asyncio.Event())
+        await fetch.outcome(DOWN)
+        clock.advance(30)
+        lost = asyncio.create_task(fetch.outcome(None))
+        await asyncio.sleep(0)
+        clock.advance(30)
+        assert isinstance((await fetch.outcome(DOWN)).error, ConnectionError)  # another probe
+        waiting[-1].set()
+        assert (await lost).value == "late"
+        assert CircuitBreaker("api").status().position == "open"  # what comes from before has no say
+
+    asyncio.run(scenario())
+
+
+def test_a_call_that_began_before_it_opened_has_no_say(clock):
+    @resilient(breaker=CircuitBreaker("api", failures=1, open_for=30))
+    async def fetch(answer):
+        if isinstance(answer, Exception):
+            raise answer
+        await answer.wait()
+
+    async def scenario():
+        slow = asyncio.Event()
+        early = asyncio.create_task(fetch.outcome(slow))
+        await asyncio.sleep(0)
+        await fetch.outcome(DOWN)
+        slow.set()
+        await early
+        assert CircuitBreaker("api").status().position == "open"
+
+    asyncio.run(scenario())
+
+
+def test_attempts_are_counted_and_an_open_circuit_is_not_retried(service, resilient_events):
+    service(CircuitBreaker("api", failures=3), retry=Retry(attempts=10, wait=1))
+    assert service.meets(DOWN, "[]") == ["[]", "[]"]
+    service.answers = [DOWN] * 10
+    outcome = service.fetch.outcome()
+    assert isinstance(outcome.error, CircuitOpen)
+    assert len(service.answers) == 7
+    assert "not a failure to retry" in outcome.error.__notes__[0]
+
+
+def test_a_retry_that_names_the_open_circuit_waits_for_the_probe(service, clock):
+    service(CircuitBreaker("api", failures=1, open_for=30), retry=Retry(on=[Kind.TRANSIENT, CircuitOpen], wait=1))
+    assert service.meets(DOWN) == ["[]"]
+    assert clock.waits == [1, 29]
+
+
+def test_an_open_circuit_is_noticed_before_a_token_is_spent_or_a_slot_is_asked_for(service):
+    breaker = CircuitBreaker("api", failures=1)
+    service(breaker, rate_limit=RateLimit("api", calls=3, per=60, wait=False), bulkhead=Bulkhead("api", limit=1))
+    assert service.meets(DOWN, *[""] * 10) == [ConnectionError, *[CircuitOpen] * 10]
+    breaker.close()
+    assert service.meets("[]", "[]") == ["[]", "[]"]
+    assert explain(service.fetch.decorated).splitlines()[0] == ("1. open circuit: api, noticed before a call queues up")
+
+
+def test_to_notice_it_takes_no_probe(service, clock):
+    service(CircuitBreaker("api", failures=1, open_for=30), rate_limit=RateLimit("api", calls=100, per=60))
+    service.meets(DOWN)
+    clock.advance(30)
+    assert service.meets("[]", "[]") == ["[]", "[]"]
+
+
+def test_it_is_not_noticed_twice_where_decorators_are_stacked():
+    breaker, limit = CircuitBreaker("api"), RateLimit("api", 10, 1)
+    stacked = resilient(retry=3)(resilient(rate_limit=limit, breaker=breaker)(print))
+    assert explain(stacked).count("open circuit") == 1
+    assert "open circuit" not in explain(resilient(breaker=breaker)(print))
+
+
+def test_it_is_opened_closed_and_isolated_by_hand(service, clock, resilient_events):
+    breaker = CircuitBreaker("api", failures=1, open_for=30)
+    service(breaker)
+    assert service.meets("[]") == ["[]"]
+    breaker.open(5)
+    assert service.meets("") == [CircuitOpen]
+    clock.advance(5)
+    assert service.meets("[]") == ["[]"]
+    breaker.isolate()
+    clock.advance(1e6)
+    assert service.meets("") == [CircuitOpen]
+    assert service.fetch.outcome().error.retry_in is None
+    breaker.close()
+    assert service.meets("[]") == ["[]"]
+    by_hand = [event for event in resilient_events if event.operation == "by hand"]
+    assert [event.sentence() for event in by_hand] == [
+        "circuit api opened for 5 s: by hand",
+        "circuit api opened until it is closed: by hand",
+        "circuit api closed after 1000000.0 s: by hand",
+    ]
+
+
+def test_its_status_tells_how_it_stands(service, clock):
+    breaker = CircuitBreaker("api", failure_rate=0.5, min_calls=4)
+    service(breaker)
+    service.meets("[]", "[]", DOWN)
+    status = breaker.status()
+    assert (status.name, status.position, status.calls, status.failures) == ("api", "closed", 3, 1)
+    assert status.retry_in == 0
+    service.meets(DOWN)
+    status = breaker.status()
+    assert (status.position, status.reason, status.retry_in) == ("open", "2 of 4 calls failed", 30)
+    assert CircuitBreaker.names() == ["api"]
+
+
+def test_breakers_of_one_name_are_one_and_of_two_names_are_two(service):
+    service(CircuitBreaker("api", failures=1))
+    service.meets(DOWN)
+    service(CircuitBreaker("api", failures=5))
+    assert service.meets("") == [CircuitOpen]
+    service(CircuitBreaker("another", failures=1))
+    assert service.meets("[]") == ["[]"]
+
+
+def test_a_closed_circuit_that_is_well_asks_the_store_no_more_often_than_stated(service, clock, monkeypatch):
+    asked = []
+    shared = states()
+    update = shared.update
+    monkeypatch.setattr(shared, "update", lambda *given, **more: asked.append(clock.now()) or update(*given, **more))
+    service(CircuitBreaker("api"))
+    for _ in range(100):
+        service.meets("[]")
+        clock.advance(0.01)
+    assert len(asked) <= 1 + 1 / 0.2
+    assert CircuitBreaker("api").status().calls >= 80
+
+
+def test_a_process_that_lives_for_one_call_only_tells_of_its_success(drive):
+    breaker = CircuitBreaker("api", failure_rate=0.5, min_calls=10)
+    answers = [DOWN if number % 10 == 0 else "[]" for number in range(1, 151)]
+
+    def fetch():
+        answer = answers.pop()
+        if isinstance(answer, Exception):
+            raise answer
+
+    for _ in range(150):
+        states().views.clear()  # what a process knows ends with it
+        assert not isinstance(drive(fetch, breaker=breaker).outcome(), Failed) or breaker.status().position == "closed"
+    assert breaker.status().calls == 150
+
+
+def test_while_its_probe_is_under_way_nobody_can_tell_when_to_come_again(clock):
+    @resilient(breaker=CircuitBreaker("api", failures=1, open_for=30))
+    async def fetch(answer):
+        if isinstance(answer, Exception):
+            raise answer
+        await answer.wait()
+
+    async def scenario():
+        await fetch.outcome(DOWN)
+        clock.advance(30)
+        probe = asyncio.create_task(fetch(asyncio.Event()))
+        await asyncio.sleep(0)
+        assert (await fetch.outcome(DOWN)).error.retry_in is None
+        probe.cancel()
+        await asyncio.gather(probe, return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
+def test_it_crosses_to_another_process_as_a_value():
+    breaker = cloudpickle.loads(cloudpickle.dumps(CircuitBreaker("api", failures=3, on=[KeyError])))
+    assert (breaker.name, breaker.failures) == ("api", 3)
+    assert isinstance(Pipeline(breaker).outcome(int, "7"), Ok)
+
+
+def test_a_state_that_is_none_of_ours_is_replaced(service):
+    states().update("breaker/api", lambda *_: (b"garbage", None))
+    service(CircuitBreaker("api", failures=1))
+    assert service.meets(DOWN, "") == [ConnectionError, CircuitOpen]
+
+
+def test_chaos_inside_counts_as_the_real_thing(drive):
+    fetch = drive(lambda: "[]", breaker=CircuitBreaker("api", failures=2), policies=[Chaos(fault=ConnectionError)])
+    assert [type(fetch.outcome().error) for _ in range(3)] == [ConnectionError, ConnectionError, CircuitOpen]
+
+
+def test_a_string_is_short_for_a_breaker_with_defaults():
+    assert "breaker: flights-api, opens for 30 s at 50% of calls failing" in explain(
+        resilient(breaker="flights-api")(print)
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({"name": ""}, "names what is shared"),
+        ({"name": None}, "names what is shared"),
+        ({"failures": 0}, r"failures=\.\.\.\) is a whole number of 1 or more"),
+        ({"failures": 2.5}, "whole number"),
+        ({"probes": 0}, "probes"),
+        ({"min_calls": True}, "min_calls"),
+        ({"failure_rate": 50}, "is a fraction"),
+        ({"slow_rate": -1}, "is a fraction"),
+        ({"window": 0}, "window"),
+        ({"open_for": float("inf")}, "open_for"),
+        ({"open_at_most": -1}, "open_at_most"),
+        ({"slow": "3 s"}, "slow"),
+        ({"last": 5}, "never holds min_calls=10"),
+        ({"on": KeyboardInterrupt}, "not an Exception"),
+    ],
+)
+def test_what_cannot_work_is_refused(given, complaint):
+    with pytest.raises(PolicyError, match=complaint):
+        CircuitBreaker(**{"name": "api", **given})
+
+
+def test_to_open_it_for_no_time_is_refused():
+    with pytest.raises(PolicyError, match="seconds above 0"):
+        CircuitBreaker("api").open(0)

@@ -1,0 +1,207 @@
+"""Bulkhead: so many at once, a queue in the order of arrival, and a slot that is kept until the work really ends."""
+
+import asyncio
+import threading
+
+import cloudpickle
+import pytest
+
+from resilient_tasks import Bulkhead, BulkheadFull, Failed, Ok, Pipeline, PolicyError, TimedOut, explain, resilient
+from resilient_tasks.core.store import MemoryStore, use_store
+from resilient_tasks.core.threads import abandoned
+
+
+@pytest.fixture(autouse=True)
+def store():
+    with use_store(MemoryStore()) as states:
+        yield states
+
+
+def taken():
+    """Count the slots that are taken, by asking for one of very many."""
+    outcome = Pipeline(Bulkhead("warehouse", 1)).outcome(int)
+    return isinstance(outcome, Failed)
+
+
+class Rooms:
+    """Async calls that stay inside until they are let out."""
+
+    def __init__(self, bulkhead, **options):
+        self.doors, self.inside = {}, []
+
+        @resilient(bulkhead=bulkhead, **options)
+        async def enter(name):
+            self.inside.append(name)
+            await self.doors.setdefault(name, asyncio.Event()).wait()
+            self.inside.remove(name)
+            return name
+
+        self.enter = enter
+
+    def begin(self, *names):
+        return [asyncio.create_task(self.enter.outcome(name)) for name in names]
+
+    def let_out(self, name):
+        self.doors.setdefault(name, asyncio.Event()).set()
+
+
+async def until(condition):
+    """Let the other coroutines have their turn until then."""
+    for _ in range(2000):
+        if condition():
+            return
+        await asyncio.sleep(0.001)
+    pytest.fail("it did not come to that")
+
+
+def test_no_more_than_the_limit_are_inside_and_the_others_are_refused(resilient_events):
+    async def scenario():
+        rooms = Rooms(Bulkhead("warehouse", limit=2))
+        calls = rooms.begin(*"abcd")
+        await until(lambda: calls[2].done() and calls[3].done())
+        assert rooms.inside == ["a", "b"]
+        error = (await calls[2]).error
+        assert isinstance(error, BulkheadFull)
+        assert str(error) == (
+            "bulkhead warehouse is full (2 calls at once, 0 waiting): Rooms.__init__.<locals>.enter was not called;"
+            " there is no queue"
+        ).replace("Rooms.__init__.<locals>.", "")
+        for name in "ab":
+            rooms.let_out(name)
+        assert [(await call).value for call in calls[:2]] == ["a", "b"]
+        assert not taken()
+
+    asyncio.run(scenario())
+    assert resilient_events.named("bulkhead.rejected")[0].sentence() == (
+        "bulkhead warehouse is full: 2 calls under way, 0 waiting; there is no queue"
+    )
+
+
+def test_the_queue_is_served_in_the_order_of_arrival():
+    async def scenario():
+        rooms = Rooms(Bulkhead("warehouse", limit=1, queue=2))
+        calls = []
+        for name in "abcd":
+            calls += rooms.begin(name)
+            await asyncio.sleep(0)
+        assert "the queue is full" in str((await calls[3]).error)
+        order = []
+        for name in "abc":
+            await until(lambda: rooms.inside)
+            order += rooms.inside
+            rooms.let_out(name)
+            await calls["abc".index(name)]
+        assert order == ["a", "b", "c"]
+
+    asyncio.run(scenario())
+
+
+def test_who_waits_past_the_deadline_gives_its_place_up():
+    async def scenario():
+        rooms = Rooms(Bulkhead("warehouse", limit=1, queue=1), deadline=0.05)
+        patient = Rooms(Bulkhead("warehouse", limit=1, queue=1))
+        (first,) = patient.begin("first")
+        await until(lambda: patient.inside)
+        (late,) = rooms.begin("late")
+        outcome = await late
+        assert isinstance(outcome.error, BulkheadFull)
+        assert "the deadline came first" in str(outcome.error)
+        (next_one,) = patient.begin("next")  # the place is free
+        patient.let_out("first")
+        patient.let_out("next")
+        assert [(await first).value, (await next_one).value] == ["first", "next"]
+
+    asyncio.run(scenario())
+
+
+def test_who_is_cancelled_in_the_queue_or_inside_gives_its_place_up():
+    async def scenario():
+        rooms = Rooms(Bulkhead("warehouse", limit=1, queue=1))
+        inside, waiting = [*rooms.begin("inside"), *rooms.begin("waiting")]
+        await until(lambda: rooms.inside)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        (another,) = rooms.begin("another")
+        await asyncio.sleep(0.01)
+        assert not another.done()
+        inside.cancel()
+        rooms.let_out("another")
+        assert (await another).value == "another"
+        assert not taken()
+
+    asyncio.run(scenario())
+
+
+def test_a_call_that_fails_gives_its_slot_back(drive):
+    def fail():
+        raise ConnectionError
+
+    call = drive(fail, bulkhead=Bulkhead("warehouse", 1))
+    assert [type(call.outcome().error) for _ in range(3)] == [ConnectionError] * 3
+
+
+def test_threads_wait_for_each_other(drive):
+    at_once, most, lock = 0, 0, threading.Lock()
+    gate = threading.Barrier(2, timeout=10)
+
+    def work():
+        nonlocal at_once, most
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        gate.wait()  # so that two are really inside
+        with lock:
+            at_once -= 1
+
+    call = drive(work, bulkhead=Bulkhead("warehouse", 2, queue=10))
+    threads = [threading.Thread(target=call) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert most == 2
+
+
+def test_an_attempt_that_was_left_behind_keeps_its_slot_until_it_ends():
+    go_on = threading.Event()
+    work = resilient(bulkhead=Bulkhead("warehouse", 1), timeout=0.05)(lambda: go_on.wait(20))
+    outcomes = []
+    thread = threading.Thread(target=lambda: outcomes.append(work.outcome()))
+    thread.start()
+    thread.join(10)
+    assert isinstance(outcomes[0].error, TimedOut)
+    assert outcomes[0].error.abandoned
+    assert outcomes[0].error.thread in {each.thread for each in abandoned()}
+    assert taken()
+    go_on.set()
+    for _ in range(1000):
+        if not taken():
+            return
+        threading.Event().wait(0.01)
+    pytest.fail("the slot was never given back")
+
+
+def test_it_crosses_to_another_process_as_a_value_and_is_explained():
+    bulkhead = cloudpickle.loads(cloudpickle.dumps(Bulkhead("warehouse", 4, queue=20)))
+    assert isinstance(Pipeline(bulkhead).outcome(int, "7"), Ok)
+    assert "bulkhead: warehouse, 4 calls at once, 20 more may wait" in explain(resilient(bulkhead=bulkhead)(print))
+    assert bulkhead.describe() != Bulkhead("warehouse", 4).describe()
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({"name": ""}, "names what is shared"),
+        ({"limit": 0}, "whole number of 1 or more"),
+        ({"queue": -1}, "number of calls that may wait"),
+        ({"queue": True}, "number of calls that may wait"),
+    ],
+)
+def test_what_cannot_work_is_refused(given, complaint):
+    with pytest.raises(PolicyError, match=complaint):
+        Bulkhead(**{"name": "warehouse", "limit": 1, **given})
+
+
+def test_something_else_in_its_place_is_refused():
+    with pytest.raises(PolicyError, match=r"bulkhead= takes a Bulkhead\(\.\.\.\), not 5"):
+        resilient(bulkhead=5)(print)

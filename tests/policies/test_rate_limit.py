@@ -1,0 +1,139 @@
+"""RateLimit: who waits, who is refused, and that all who name it share it."""
+
+import cloudpickle
+import pytest
+
+from resilient_tasks import Kind, Ok, Pipeline, PolicyError, RateLimit, RateLimited, Retry, explain, resilient
+
+
+@pytest.fixture(autouse=True)
+def clock(resilient_clock):
+    return resilient_clock
+
+
+def test_a_call_too_many_waits_until_the_window_has_moved_on(drive, clock, resilient_events):
+    fetch = drive(clock.now, rate_limit=RateLimit("api", calls=2, per=10))
+    assert [fetch() for _ in range(5)] == [0, 0, 10, 10, 20]
+    assert clock.waits == [10, 10]
+    assert resilient_events.names == ["rate.limited"] * 2
+    assert resilient_events[0].sentence() == "rate limit api: waits 10.0 s"
+
+
+def test_the_window_slides(drive, clock):
+    fetch = drive(clock.now, rate_limit=RateLimit("api", calls=2, per=10))
+    times = []
+    for _ in range(4):
+        times.append(fetch())
+        clock.advance(3)
+    assert times == [0, 3, 10, 13]
+
+
+def test_a_bucket_allows_a_burst_and_then_the_rate(drive, clock):
+    fetch = drive(clock.now, rate_limit=RateLimit("api", calls=2, per=10, burst=3))
+    assert [fetch() for _ in range(5)] == pytest.approx([0, 0, 0, 5, 10])
+    clock.advance(100)  # no longer than it takes to fill the bucket
+    assert [fetch() - 110 for _ in range(5)] == pytest.approx([0, 0, 0, 5, 10])
+
+
+def test_a_call_that_may_not_wait_is_refused_and_reserves_nothing(drive, clock, resilient_events):
+    fetch = drive(clock.now, rate_limit=RateLimit("api", calls=1, per=10, wait=False))
+    assert fetch() == 0
+    for _ in range(3):
+        outcome = fetch.outcome()
+        assert isinstance(outcome.error, RateLimited)
+        assert outcome.error.retry_in == 10
+    assert str(outcome.error) == (
+        "rate limit api (1 calls in 10 s): VirtualClock.now was not called;"
+        " it would have had to wait 10.0 s, and may wait 0.0 s"
+    )
+    assert resilient_events.named("rate.limited")[0].sentence() == (
+        "rate limit api: refused, 10.0 s of waiting would be too long"
+    )
+    clock.advance(10)
+    assert fetch() == 10
+
+
+def test_a_call_waits_no_longer_than_it_may(drive, clock):
+    fetch = drive(clock.now, rate_limit=RateLimit("api", calls=1, per=10, wait=15))
+    assert [fetch(), fetch()] == [0, 10]
+    assert fetch() == 20
+    refused = drive(clock.now, rate_limit=RateLimit("api", calls=1, per=10, wait=9)).outcome()
+    assert isinstance(refused.error, RateLimited)
+
+
+def test_a_call_whose_deadline_comes_first_is_refused_at_once(drive, clock):
+    fetch = drive(clock.now, rate_limit=RateLimit("api", calls=1, per=60), deadline=5)
+    assert fetch() == 0
+    assert isinstance(fetch.outcome().error, RateLimited)
+    assert clock.waits == []
+
+
+def test_each_attempt_pays(drive, clock):
+    tries = []
+
+    def fetch():
+        tries.append(clock.now())
+        raise ConnectionError
+
+    drive(fetch, retry=Retry(attempts=3, wait=1), rate_limit=RateLimit("api", calls=1, per=10)).outcome()
+    assert tries == [0, 10, 20]
+
+
+def test_what_was_refused_is_retried_only_if_asked_for_and_then_when_it_is_allowed(drive, clock):
+    limit = RateLimit("api", calls=1, per=10, wait=False)
+    fetch = drive(clock.now, rate_limit=limit, retry=Retry(wait=1))
+    assert fetch() == 0
+    assert isinstance(fetch.outcome().error, RateLimited)
+    patient = drive(clock.now, rate_limit=limit, retry=Retry(on=Kind.REJECTED, wait=1))
+    assert patient() == 10
+    assert clock.waits == [10]
+
+
+def test_functions_that_name_one_limit_share_it(drive, clock):
+    limit = RateLimit("api", calls=2, per=10)
+    times = [drive(clock.now, rate_limit=limit)(), drive(clock.now, rate_limit=limit)()]
+    assert [*times, drive(clock.now, rate_limit=limit)()] == [0, 0, 10]
+    assert drive(clock.now, rate_limit=RateLimit("another", calls=1, per=10))() == 10
+
+
+def test_it_crosses_to_another_process_as_a_value():
+    limit = cloudpickle.loads(cloudpickle.dumps(RateLimit("api", 5, 1, burst=2)))
+    assert isinstance(Pipeline(limit).outcome(int, "7"), Ok)
+    assert limit.describe() == "rate limit: api, 5 calls in 1 s, up to 2 at once"
+
+
+def test_it_is_explained():
+    text = explain(resilient(rate_limit=RateLimit("api", 5, 60), retry=3, timeout=1, idempotent=True)(print))
+    assert [line.partition(":")[0] for line in text.splitlines()[:4]] == [
+        "1. retry",
+        "2. rate limit",
+        "3. timeout",
+        "4. the function",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({"name": " "}, "names what is shared"),
+        ({"calls": 0}, "whole number of 1 or more"),
+        ({"calls": 2.5}, "whole number of 1 or more"),
+        ({"per": 0}, "seconds above 0"),
+        ({"burst": 0}, "whole number of 1 or more"),
+        ({"wait": -1}, "seconds above 0"),
+        ({"wait": "long"}, "seconds above 0"),
+        ({"calls": 1001}, r"1,000 are the most: give burst="),
+    ],
+)
+def test_what_cannot_work_is_refused(given, complaint):
+    with pytest.raises(PolicyError, match=complaint):
+        RateLimit(**{"name": "api", "calls": 1, "per": 1, **given})
+
+
+def test_a_bucket_remembers_no_calls_so_there_may_be_many():
+    assert RateLimit("api", 100_000, 60, burst=1000).calls == 100_000
+
+
+def test_something_else_in_its_place_is_refused():
+    with pytest.raises(PolicyError, match=r"rate_limit= takes a RateLimit\(\.\.\.\), not 5"):
+        resilient(rate_limit=5)(print)

@@ -1,0 +1,135 @@
+"""RetryBudget: a share of the calls, and a floor; when it is used up, only retries stop."""
+
+import cloudpickle
+import pytest
+
+from resilient_tasks import Failed, Pipeline, PolicyError, Retry, RetryBudget, explain, resilient
+
+
+@pytest.fixture(autouse=True)
+def clock(resilient_clock):
+    return resilient_clock
+
+
+class Service:
+    def __init__(self):
+        self.down, self.calls = True, 0
+
+    def __call__(self):
+        self.calls += 1
+        if self.down:
+            raise ConnectionError("refused")
+
+
+@pytest.fixture
+def service():
+    return Service()
+
+
+def retrying(drive, service, budget, attempts=3):
+    return drive(service.__call__, retry=Retry(attempts=attempts, wait=1, budget=budget))
+
+
+def test_where_there_are_few_calls_the_floor_allows_for_retries(drive, service):
+    call = retrying(drive, service, RetryBudget("api", share=0, floor=3))
+    notes = [call.outcome().error.__notes__[0] for _ in range(3)]
+    assert service.calls == 3 + 2 + 1
+    assert notes[0].endswith("no attempts left")
+    assert notes[1].endswith("the retry budget of api is used up (3 retries of 2 calls in 60 s)")
+    assert "gave up after attempt 1" in notes[2]
+
+
+def test_a_share_of_the_calls_may_be_retried(drive, service):
+    service.down = False
+    call = retrying(drive, service, RetryBudget("api", share=0.1, floor=0), attempts=2)
+    for _ in range(100):
+        call()
+    service.down, service.calls = True, 0
+    for _ in range(20):
+        call.outcome()
+    assert service.calls == 20 + 12  # a tenth of the 120 calls, those that fail included
+
+
+def test_first_attempts_go_on_when_it_is_used_up(drive, service):
+    call = retrying(drive, service, RetryBudget("api", share=0, floor=0))
+    for _ in range(50):
+        call.outcome()
+    assert service.calls == 50
+    service.down = False
+    assert call() is None
+
+
+def test_it_fills_again_as_time_passes(drive, service, clock):
+    call = retrying(drive, service, RetryBudget("api", share=0, floor=2, per=60), attempts=9)
+    call.outcome()
+    assert service.calls == 3
+    clock.advance(60)
+    call.outcome()
+    assert service.calls == 6
+
+
+def test_those_who_name_it_share_it(drive, service):
+    other = Service()
+    retrying(drive, service, RetryBudget("api", share=0, floor=2)).outcome()
+    retrying(drive, other, RetryBudget("api", share=0, floor=2)).outcome()
+    assert (service.calls, other.calls) == (3, 1)
+    retrying(drive, other, RetryBudget("another", share=0, floor=2)).outcome()
+    assert other.calls == 1 + 3
+
+
+def test_without_a_name_each_flow_run_has_its_own(drive, service, monkeypatch):
+    run = {"flow_run_id": "first"}
+    monkeypatch.setattr("resilient_tasks.core.events.event._identify", lambda: run)
+    call = retrying(drive, service, RetryBudget(share=0, floor=2))
+    call.outcome(), call.outcome()
+    assert service.calls == 3 + 1
+    run["flow_run_id"] = "second"
+    assert "this flow run" not in call.outcome().error.__notes__[0]
+    assert service.calls == 4 + 3
+    assert "the retry budget of this flow run is used up" in call.outcome().error.__notes__[0]
+
+
+def test_an_attempt_that_would_not_be_made_anyway_draws_nothing(drive, service):
+    budget = RetryBudget("api", share=0, floor=1)
+
+    def bug():
+        raise KeyError
+
+    drive(bug, retry=Retry(budget=budget)).outcome()
+    drive(service.__call__, retry=Retry(wait=60, budget=budget), deadline=5).outcome()
+    drive(service.__call__, retry=Retry(attempts=1, budget=budget)).outcome()
+    service.calls = 0
+    retrying(drive, service, budget).outcome()
+    assert service.calls == 2
+
+
+def test_it_goes_with_a_judged_result(drive):
+    call = drive(lambda: None, retry=Retry(on_result=lambda _: True, wait=0, budget=RetryBudget("api", 0, 1)))
+    assert "used up" in call.outcome().error.__notes__[0]
+
+
+def test_it_crosses_to_another_process_as_a_value_and_is_explained():
+    retry = cloudpickle.loads(cloudpickle.dumps(Retry(budget=RetryBudget("api", share=0.2, floor=5, per=10))))
+    assert isinstance(Pipeline(retry).outcome(int, "x"), Failed)
+    assert "budget of api: 20% of calls and 5 more in 10 s" in explain(resilient(retry=retry)(print))
+    assert "budget of this flow run" in explain(resilient(retry=Retry(budget=RetryBudget()))(print))
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({"name": ""}, "names what is shared"),
+        ({"share": 10}, "is a fraction"),
+        ({"floor": -1}, "number of retries, 0 or more"),
+        ({"floor": 0.5}, "number of retries, 0 or more"),
+        ({"per": 0}, "seconds above 0"),
+    ],
+)
+def test_what_cannot_work_is_refused(given, complaint):
+    with pytest.raises(PolicyError, match=complaint):
+        RetryBudget(**{"name": "api", **given})
+
+
+def test_something_else_in_its_place_is_refused():
+    with pytest.raises(PolicyError, match=r'takes a RetryBudget\("flights-api"\), not 0\.1'):
+        Retry(budget=0.1)

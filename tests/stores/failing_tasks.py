@@ -1,0 +1,16 @@
+"""The calls of `failing_calls` as Prefect's tasks."""
+
+from __future__ import annotations
+
+import failing_calls
+from prefect import task
+
+from resilient_tasks import resilient_task
+
+meet = task(failing_calls.meet)
+
+
+@resilient_task(breaker=failing_calls.BREAKER, fallback=failing_calls.told)
+def call(folder):
+    """Call the service, as a task."""
+    return failing_calls.service(folder)

@@ -1,0 +1,28 @@
+"""A circuit that is half open lets exactly as many probes through as it is told to, however many callers there are."""
+
+from collections import Counter
+from uuid import uuid4
+
+import at_half_open
+import pytest
+
+
+@pytest.fixture
+def name():
+    """A circuit of the test's own: the crew goes for a while by what it knew of another one."""
+    return uuid4().hex
+
+
+@pytest.mark.parametrize("probes", [1, 3])
+def test_of_160_callers_in_8_processes_only_the_probes_are_let_through(crew, share, store_url, name, probes):
+    share(store_url)
+    at_half_open.open_until_now(name)
+    answers = crew.all(at_half_open.stampede_of_processes, store_url, name, probes)
+    assert sum(map(Counter, answers), Counter()) == {"let through": probes, "turned away": 160 - probes}
+
+
+@pytest.mark.parametrize("probes", [1, 3])
+def test_of_20_threads_only_the_probes_are_let_through(own_store, name, probes):
+    at_half_open.open_until_now(name)
+    answers = at_half_open.stampede_of_threads(name, probes)
+    assert Counter(answers) == {"let through": probes, "turned away": 20 - probes}

@@ -1,0 +1,101 @@
+"""The command line for circuits: what one process does there, another one finds."""
+
+import json
+
+import pytest
+
+from resilient_tasks import CircuitBreaker, CircuitOpen, resilient
+from resilient_tasks.cli import main
+from resilient_tasks.core import store
+
+
+@pytest.fixture
+def url(own_settings, monkeypatch, tmp_path):
+    """A store in a file, which this process and the command line share."""
+    monkeypatch.setenv("RESILIENT_TASKS_STORE", "memory:")
+    monkeypatch.setattr(store, "_states", None)
+    url = f"sqlite:///{tmp_path}/states.db"
+    own_settings(store=url, store_timeout=5, store_staleness=0)
+    yield url
+    store.states().close()
+
+
+@pytest.fixture
+def run(url, capsys):
+    """Run one command on the store, and return its exit code, what it printed, and its errors."""
+
+    def run(*words):
+        code = main(["breaker", *words, "--store", url])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@resilient(breaker=CircuitBreaker("flights-api", failures=1))
+def fetch(answer):
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def test_it_lists_the_circuits_of_the_store(run):
+    assert run("list") == (0, "no circuits\n", "")
+    fetch.outcome(ConnectionError())
+    code, out, _ = run("list")
+    head, row = out.splitlines()
+    assert code == 0
+    assert head.split() == [
+        "name",
+        "position",
+        "why",
+        *["tried", "again", "in", "s"],
+        "calls",
+        "failures",
+        "slow",
+        "probes",
+    ]
+    assert row.split()[:4] == ["flights-api", "open", "a", "failure"]
+    (found,) = json.loads(run("list", "--json")[1])
+    assert (found["name"], found["position"], 0 < found["retry_in"] <= 30) == ("flights-api", "open", True)
+
+
+def test_one_that_is_opened_there_is_open_here(run):
+    assert fetch("[]") == "[]"
+    code, out, _ = run("open", "flights-api", "--for", "600")
+    assert (code, out.splitlines()[1].split()[:4]) == (0, ["flights-api", "open", "by", "hand"])
+    with pytest.raises(CircuitOpen):
+        fetch("[]")
+    assert run("close", "flights-api")[0] == 0
+    assert fetch("[]") == "[]"
+    assert "isolated" in run("isolate", "flights-api")[1]
+    with pytest.raises(CircuitOpen, match="isolated, until somebody closes it"):
+        fetch("[]")
+
+
+def test_its_status_is_that_of_one_circuit(run):
+    fetch.outcome(ConnectionError())
+    code, out, _ = run("status", "flights-api", "--json")
+    assert (code, json.loads(out)[0]["reason"]) == (0, "a failure")
+
+
+def test_a_name_that_is_not_there_is_refused_with_those_that_are(run):
+    fetch.outcome(ConnectionError())
+    code, _, err = run("status", "flight-api")
+    assert (code, err) == (2, "resilient-tasks: No circuit flight-api is in the store. There: flights-api.\n")
+    assert run("open", "flights-api", "--for", "-1")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ((), "memory of each process, which nobody else can see"),
+        (("--store", "redis://127.0.0.1:1/0"), "redis://127.0.0.1:1/0 does not answer."),
+        (("--store", "nonsense"), "a store is memory:"),
+    ],
+)
+def test_a_store_that_nobody_shares_or_reaches_is_refused(own_settings, monkeypatch, capsys, words, complaint):
+    monkeypatch.setenv("RESILIENT_TASKS_STORE", "memory:")
+    monkeypatch.setattr(store, "_states", None)
+    assert main(["breaker", "list", *words]) == 2
+    assert complaint in capsys.readouterr().err
