@@ -21,7 +21,9 @@ from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser
 from sybil.sybil import SybilCollection
 from sybil.typing import Parser
 
-from resilient_tasks.core import failures, settings, store
+from resilient_tasks.core import failures, settings
+from resilient_tasks.core.store import MemoryStore
+from resilient_tasks.shared import states
 from resilient_tasks.testing import VirtualClock, use_clock
 
 DOCS = Path(__file__).resolve().parent
@@ -42,7 +44,7 @@ def _begin(namespace: Namespace) -> None:
     patch.setattr(failures, "_registered", list(failures._registered))  # noqa: SLF001 - a page teaches it new kinds
     namespace["clock"] = VirtualClock()
     after.enter_context(use_clock(namespace["clock"]))
-    after.enter_context(store.use_store(store.MemoryStore()))
+    after.enter_context(states.use_store(MemoryStore()))
 
 
 def _begin_with_prefect(namespace: Namespace) -> None:
@@ -63,9 +65,9 @@ def _begin_with_a_store_to_choose(namespace: Namespace) -> None:
     # The page tells of a store that answers: on a busy machine, too.
     patch.setenv("RESILIENT_TASKS_STORE_TIMEOUT", "10")
     patch.setattr(settings, "current", settings.Settings(store_timeout=10))
-    patch.setattr(store, "_states", None)
-    patch.setattr(store, "_opened", None)
-    after.callback(lambda: store.states().close())
+    patch.setattr(states, "_states", None)
+    patch.setattr(states, "_opened", None)
+    after.callback(lambda: states.states().close())
 
 
 def _end(namespace: Namespace) -> None:

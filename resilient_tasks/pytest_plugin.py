@@ -26,7 +26,8 @@ _STARTUP = 120
 def resilient_clock() -> Iterator[VirtualClock]:
     """A virtual clock: waits pass at once and are recorded in `.waits`. Circuits, limits and counters start anew."""
     from resilient_tasks.core.clock import use_clock  # noqa: PLC0415  # the plugin loads in every pytest run: keep it light
-    from resilient_tasks.core.store import MemoryStore, use_store  # noqa: PLC0415
+    from resilient_tasks.core.store import MemoryStore  # noqa: PLC0415
+    from resilient_tasks.shared.states import use_store  # noqa: PLC0415
     from resilient_tasks.testing.clock import VirtualClock  # noqa: PLC0415
 
     clock = VirtualClock()

@@ -8,7 +8,9 @@ import time
 import pytest
 
 from resilient_tasks import resilient
-from resilient_tasks.core import settings, store
+from resilient_tasks.core import settings
+from resilient_tasks.core.store import MemoryStore
+from resilient_tasks.shared.states import use_store
 
 pytest_plugins = "pytester"
 
@@ -104,5 +106,5 @@ def own_settings(monkeypatch):
 @pytest.fixture
 def own_store():
     """Let a test begin with an empty store, on real time."""
-    with store.use_store(store.MemoryStore()) as states:
+    with use_store(MemoryStore()) as states:
         yield states

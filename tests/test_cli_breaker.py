@@ -6,18 +6,18 @@ import pytest
 
 from resilient_tasks import CircuitBreaker, CircuitOpen, resilient
 from resilient_tasks.cli import main
-from resilient_tasks.core import store
+from resilient_tasks.shared import states
 
 
 @pytest.fixture
 def url(own_settings, monkeypatch, tmp_path):
     """A store in a file, which this process and the command line share."""
     monkeypatch.setenv("RESILIENT_TASKS_STORE", "memory:")
-    monkeypatch.setattr(store, "_states", None)
+    monkeypatch.setattr(states, "_states", None)
     url = f"sqlite:///{tmp_path}/states.db"
     own_settings(store=url, store_timeout=5, store_staleness=0)
     yield url
-    store.states().close()
+    states.states().close()
 
 
 @pytest.fixture
@@ -96,6 +96,6 @@ def test_a_name_that_is_not_there_is_refused_with_those_that_are(run):
 )
 def test_a_store_that_nobody_shares_or_reaches_is_refused(own_settings, monkeypatch, capsys, words, complaint):
     monkeypatch.setenv("RESILIENT_TASKS_STORE", "memory:")
-    monkeypatch.setattr(store, "_states", None)
+    monkeypatch.setattr(states, "_states", None)
     assert main(["breaker", "list", *words]) == 2
     assert complaint in capsys.readouterr().err

@@ -214,7 +214,6 @@ class Circuit:
     def _counted(self, rules: Rules, now: float, seen: Seen, before: Successes) -> Circuit:
         run, window = self.run, self._window_of(rules)
         if before.calls:
-            run = 0
             window = window.add(before.at, Totals(before.calls))
         if seen.good is not None:
             run = 0 if seen.good else run + 1

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from resilient_tasks.core import settings, store
+from resilient_tasks.core import settings
 from resilient_tasks.core.call import NEVER
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import NotifySuppressed, run_ids
@@ -16,6 +16,7 @@ from resilient_tasks.core.outcome import Degraded, Failed, Outcome
 from resilient_tasks.core.pipeline import Policy
 from resilient_tasks.notify import sender
 from resilient_tasks.notify.message import Channel, Message
+from resilient_tasks.shared.states import count
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Proceed
@@ -76,7 +77,7 @@ class Notify(Policy):
             return
         for channel in self._channels:
             alike = f"notify/{channel.name}/{message.operation}/{message.status}/{message.kind}/{message.error_type}"
-            number = store.count(alike, ttl=settings.current.notify_cooldown)
+            number = count(alike, ttl=settings.current.notify_cooldown)
             if number == 1:
                 sender.post(channel, message)
             else:

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import math
-import threading
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from resilient_tasks.core import checks, clock, settings
+from resilient_tasks.core import checks, clock
 from resilient_tasks.core.errors import CircuitOpen, PolicyError
-from resilient_tasks.core.events import BreakerClosed, BreakerHalfOpened, BreakerOpened, Event, bus
 from resilient_tasks.core.failures import RETRIED_BY_DEFAULT, status_of
 from resilient_tasks.core.matching import On, matcher
 from resilient_tasks.core.outcome import Failed, Ok, Outcome
 from resilient_tasks.core.pipeline import Policy
-from resilient_tasks.core.store import States, states
-from resilient_tasks.machines.circuit import Circuit, Pass, Position, Refusal, Rules, Seen, Successes
+from resilient_tasks.machines.circuit import Circuit, Pass, Position, Refusal, Rules, Seen
+from resilient_tasks.shared.circuit import BY_HAND, SharedCircuit, tell_all
+from resilient_tasks.shared.states import states
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Proceed
 
-T = TypeVar("T")
-
 #: Where circuits are in the store.
 _PREFIX = "breaker/"
-
-_BY_HAND = "by hand"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +148,7 @@ class CircuitBreaker(Policy):
             circuit.record(self._rules, call, leave, seen)
 
     def at_once(self) -> Callable[[], None] | None:
-        circuit: _Circuit | None = states().views.get(self._key)
+        circuit: SharedCircuit | None = states().views.get(self._key)
         if self.slow is not None or circuit is None or not circuit.is_well(self._rules):
             return None
         if self.failures is not None:
@@ -186,23 +179,23 @@ class CircuitBreaker(Policy):
         """Open the circuit by hand, for so many seconds (default: `open_for`); then it is tried again."""
         longer = self.open_for if seconds is None else seconds
         checks.positive_seconds(longer, "open(seconds)")
-        self._circuit().exchange(lambda circuit, now: (circuit.opened(now, longer, _BY_HAND), None), _tell_all)
+        self._circuit().exchange(lambda circuit, now: (circuit.opened(now, longer, BY_HAND), None), tell_all)
 
     def isolate(self) -> None:
         """Open the circuit by hand until `close()`: it is not tried again by itself."""
-        self._circuit().exchange(lambda circuit, now: (circuit.isolated(now, _BY_HAND), None), _tell_all)
+        self._circuit().exchange(lambda circuit, now: (circuit.isolated(now, BY_HAND), None), tell_all)
 
     def close(self) -> None:
         """Close the circuit by hand."""
-        self._circuit().exchange(lambda circuit, now: (circuit.closed(now, _BY_HAND), None), _tell_all)
+        self._circuit().exchange(lambda circuit, now: (circuit.closed(now, BY_HAND), None), tell_all)
 
     @staticmethod
     def names() -> list[str]:
         """Return the names of all breakers whose state is in the store."""
         return sorted(key.removeprefix(_PREFIX) for key in states().keys(_PREFIX))
 
-    def _circuit(self) -> _Circuit:
-        return states().view(self._key, _Circuit)
+    def _circuit(self) -> SharedCircuit:
+        return states().view(self._key, SharedCircuit)
 
     def _good(self, outcome: Outcome[Any]) -> bool | None:
         if not isinstance(outcome, Failed):
@@ -248,124 +241,6 @@ class _Ahead(Policy):
         breaker = self.breaker
         refusal = breaker._circuit().refusal(breaker._rules)  # noqa: SLF001  # the two are one policy
         return await proceed(call) if refusal is None else Failed(breaker._refused(call, refusal))  # noqa: SLF001
-
-
-Tell = Callable[..., None]
-
-
-class _Circuit:
-    """A circuit as this process knows it, and the successes that it has not told yet.
-
-    Attributes:
-        known: the circuit when the store was asked last.
-    """
-
-    __slots__ = ("_calls", "_fresh_until", "_key", "_last", "_lock", "_states", "_tell_from", "known")
-
-    def __init__(self, shared: States, key: str) -> None:
-        self.known = Circuit()
-        self._states = shared
-        self._key = key
-        self._fresh_until = self._tell_from = -math.inf
-        self._lock = threading.Lock()
-        self._calls = 0
-        self._last = 0.0
-
-    def is_well(self, rules: Rules) -> bool:
-        """Whether a call may be made without asking the store: it was closed, and not long ago."""
-        known, now = self.known, clock.now()
-        if now >= self._fresh_until or known.position != "closed":
-            return False
-        self._last = now
-        # Failures in a row are to be exact: the store is asked while there are any.
-        return known.run == 0 or rules.failures is None
-
-    def is_to_tell(self) -> bool:
-        """Whether the next success is to be told at once: a process may live for one call only."""
-        return self._last >= self._tell_from
-
-    def succeeded(self) -> None:
-        """Count a success, to be told later."""
-        with self._lock:
-            self._calls += 1
-
-    def admit(self, rules: Rules, call: Call) -> Pass | Refusal:
-        """Ask leave for a call."""
-        if self.is_well(rules):
-            return Pass(self.known.turn)
-        # Named anew each time: a call may ask more than once.
-        probe = f"{call.work.id}/{call.attempt}/{uuid.uuid4().hex[:6]}"
-        if clock.now() < self._fresh_until:
-            _, leave = self.known.admit(rules, self._states.now(), probe)
-            if isinstance(leave, Refusal):
-                return leave
-        before, turn = self._untold() if self._calls else Successes(), self.known.turn
-
-        def step(circuit: Circuit, now: float) -> tuple[Circuit, Pass | Refusal]:
-            if before.calls:
-                circuit = circuit.record(rules, now, Pass(turn), Seen(None), before)
-            return circuit.admit(rules, now, probe)
-
-        return self.exchange(step, call.emit)
-
-    def refusal(self, rules: Rules) -> Refusal | None:
-        """Return why a call would not be let through, if that is so; it takes no probe."""
-        if self.is_well(rules):
-            return None
-        if clock.now() >= self._fresh_until:
-            self.exchange(lambda circuit, _: (circuit, None), _tell_all)
-        _, leave = self.known.admit(rules, self._states.now(), "")
-        return leave if isinstance(leave, Refusal) else None
-
-    def record(self, rules: Rules, call: Call, leave: Pass, seen: Seen) -> None:
-        """Take in what came of a call that was let through."""
-        if not leave.probe:
-            if seen.good is None:
-                return
-            run_goes_on = rules.failures is not None and self.known.run
-            no_news = seen.good and not seen.slow and leave.turn == self.known.turn and not run_goes_on
-            if no_news and not (rules.counts and self.is_to_tell()):
-                self.succeeded()
-                return
-        before = self._untold()
-        self.exchange(lambda circuit, now: (circuit.record(rules, now, leave, seen, before), None), call.emit)
-
-    def exchange(self, step: Callable[[Circuit, float], tuple[Circuit, T]], tell: Tell) -> T:
-        """Change the circuit in the store by one step, take in how it stands then, and tell of a new position."""
-
-        def change(state: bytes | None, now: float) -> tuple[bytes | None, tuple[Circuit, Circuit, float, T]]:
-            before = Circuit.decode(state)
-            after, answer = step(before, now)
-            return (state if after is before else after.encode()), (before, after, now, answer)
-
-        before, self.known, now, answer = self._states.update(self._key, change)
-        self._fresh_until = clock.now() + settings.current.store_staleness
-        if self.known.turn != before.turn:
-            _tell(tell, self._key.removeprefix(_PREFIX), before, self.known, now)
-        return answer
-
-    def _untold(self) -> Successes:
-        with self._lock:
-            untold = Successes(self._calls, self._states.now() - (clock.now() - self._last))
-            self._calls = 0
-            self._tell_from = clock.now() + settings.current.store_staleness
-        return untold
-
-
-def _tell(tell: Tell, name: str, before: Circuit, after: Circuit, now: float) -> None:
-    match after.position:
-        case "open":
-            tell(BreakerOpened, breaker=name, reason=after.reason, open_for=after.open_for)
-        case "isolated":
-            tell(BreakerOpened, breaker=name, reason=after.reason, open_for=None)
-        case "half_open":
-            tell(BreakerHalfOpened, breaker=name, reason=after.reason)
-        case "closed":
-            tell(BreakerClosed, breaker=name, reason=after.reason, seconds=now - before.closed_until)
-
-
-def _tell_all(event: type[Event], **details: Any) -> None:
-    bus.emit(event(operation=_BY_HAND, **details))
 
 
 def _nothing() -> None:

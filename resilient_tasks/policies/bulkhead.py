@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import threading
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,17 +11,13 @@ from resilient_tasks.core.errors import BulkheadFull, PolicyError, TimedOut
 from resilient_tasks.core.events import BulkheadRejected
 from resilient_tasks.core.outcome import Failed, Outcome
 from resilient_tasks.core.pipeline import Policy
-from resilient_tasks.core.store import States, states
 from resilient_tasks.core.threads import once_ended
-from resilient_tasks.machines.slots import Answer, Slots
+from resilient_tasks.shared.slots import HeldSlots
+from resilient_tasks.shared.states import states
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Proceed
 
-#: Seconds after which the slots of a process that died are free again. A living one renews its lease in time.
-LEASE = 30.0
-#: Seconds after which the place in the queue of a caller that died is free again.
-PLACE = 5.0
 #: A caller in the queue looks again after so many seconds, doubling from the first to the last.
 _FIRST_LOOK, _LAST_LOOK = 0.005, 0.1
 
@@ -79,11 +73,11 @@ class Bulkhead(Policy):
             else:
                 slots.leave()
 
-    async def _enter(self, call: Call, slots: _HeldHere) -> str:
+    async def _enter(self, call: Call, slots: HeldSlots) -> str:
         """Take a slot, or say why not."""
         ticket = uuid.uuid4().hex
         look_again_in = _FIRST_LOOK
-        answer = slots.ask(ticket, self)
+        answer = slots.ask(ticket, self.limit, self.queue)
         try:
             while answer == "queued":
                 left = call.remaining()
@@ -91,7 +85,7 @@ class Bulkhead(Policy):
                     return "the deadline came first"
                 await call.runtime.sleep(min(look_again_in, left))
                 look_again_in = min(_LAST_LOOK, 2 * look_again_in)
-                answer = slots.ask(ticket, self)
+                answer = slots.ask(ticket, self.limit, self.queue)
         finally:
             if answer == "queued":
                 slots.forget(ticket)
@@ -99,78 +93,11 @@ class Bulkhead(Policy):
             return ""
         return "the queue is full" if self.queue else "there is no queue"
 
-    def _full(self, call: Call, slots: _HeldHere, reason: str) -> Failed:
+    def _full(self, call: Call, slots: HeldSlots, reason: str) -> Failed:
         queued = slots.waiting
         call.emit(BulkheadRejected, bulkhead=self.name, limit=self.limit, queued=queued, reason=reason)
         full = f"bulkhead {self.name} is full ({self.limit} calls at once, {queued} waiting)"
         return Failed(BulkheadFull(f"{full}: {call.operation} was not called; {reason}"))
 
-    def _slots(self) -> _HeldHere:
-        return states().view(f"bulkhead/{self.name}", _HeldHere)
-
-
-class _HeldHere:
-    """The slots of one bulkhead that this process holds.
-
-    Attributes:
-        waiting: callers in the queue, of all processes, when the store was asked last.
-    """
-
-    def __init__(self, shared: States, key: str) -> None:
-        self.waiting = 0
-        self._states = shared
-        self._key = key
-        self._me = uuid.uuid4().hex
-        self._lock = threading.Lock()
-        self._held = 0
-        self._renewed = False
-        # Where the state dies with the process, nobody else has to be told when that was.
-        self._lease, self._place = (LEASE, PLACE) if shared.is_shared else (math.inf, math.inf)
-
-    def ask(self, ticket: str, bulkhead: Bulkhead) -> Answer:
-        """Ask for a slot, or for a place in the queue."""
-
-        def change(state: bytes | None, now: float) -> tuple[bytes | None, tuple[Answer, int]]:
-            before = Slots.decode(state, now)
-            slots, answer = before.ask(ticket, bulkhead.limit, bulkhead.queue, now, self._place)
-            if answer == "taken":
-                slots = slots.holding(self._me, self._held + 1, now + self._lease)
-            return (state if slots is before else slots.encode()), (answer, len(slots.queue))
-
-        with self._lock:
-            answer, self.waiting = self._states.update(self._key, change)
-            self._held += answer == "taken"
-            self._keep_renewing()
-        return answer
-
-    def leave(self) -> None:
-        """Give a slot back."""
-        with self._lock:
-            self._held -= 1
-            self._tell()
-
-    def forget(self, ticket: str) -> None:
-        """Give a place in the queue back."""
-        self._states.update(self._key, lambda state, now: (Slots.decode(state, now).without(ticket).encode(), None))
-
-    def _tell(self) -> None:
-        held = self._held
-        self._states.update(
-            self._key,
-            lambda state, now: (Slots.decode(state, now).holding(self._me, held, now + self._lease).encode(), None),
-        )
-
-    def _keep_renewing(self) -> None:
-        if self._states.is_shared and self._held and not self._renewed:
-            self._renewed = True
-            threading.Thread(target=self._renew, name="resilient:bulkhead", daemon=True).start()
-
-    def _renew(self) -> None:
-        pause = threading.Event()  # nobody sets it
-        while True:
-            pause.wait(LEASE / 3)
-            with self._lock:
-                if not self._held:
-                    self._renewed = False
-                    return
-                self._tell()
+    def _slots(self) -> HeldSlots:
+        return states().view(f"bulkhead/{self.name}", HeldSlots)

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from resilient_tasks.core import checks, store
+from resilient_tasks.core import checks
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import ChaosInjected
 from resilient_tasks.core.outcome import Failed, Ok, Outcome
 from resilient_tasks.core.pipeline import Policy
+from resilient_tasks.shared.states import count
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Proceed
@@ -76,7 +77,7 @@ class Chaos(Policy):
         return outcome
 
     def _hits(self, call: Call) -> bool:
-        number = store.count(f"chaos/{self.seed}/{call.operation}")
+        number = count(f"chaos/{self.seed}/{call.operation}")
         return random.Random(f"{self.seed}/{call.operation}/{number}").random() < self.rate
 
     def _error(self) -> Exception:

@@ -11,8 +11,8 @@ from resilient_tasks.core.errors import PolicyError, RateLimited
 from resilient_tasks.core.events import RateLimitReached
 from resilient_tasks.core.outcome import Failed, Outcome
 from resilient_tasks.core.pipeline import Policy
-from resilient_tasks.core.store import states
 from resilient_tasks.machines.rate import Rate, Reserved, SlidingWindow, TokenBucket
+from resilient_tasks.shared.states import states
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Proceed

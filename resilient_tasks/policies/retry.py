@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import inspect
-import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
-from resilient_tasks.core import checks, clock, settings
+from resilient_tasks.core import checks, clock
 from resilient_tasks.core.errors import PolicyError, ResultRejected, TimedOut
 from resilient_tasks.core.events import RetryExhausted, RetryRecovered, RetryScheduled, RetryStarted, counted, run_ids
 from resilient_tasks.core.failures import RETRIED_BY_DEFAULT, classify, retry_after
 from resilient_tasks.core.matching import On, matcher
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome, let_go
 from resilient_tasks.core.pipeline import Policy
-from resilient_tasks.core.store import States, states
-from resilient_tasks.machines.budget import Allowance, Grant
+from resilient_tasks.machines.budget import Allowance
+from resilient_tasks.shared.budget import Purse
+from resilient_tasks.shared.states import states
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -79,51 +79,13 @@ class RetryBudget:
         used = f"{grant.retries} retries of {grant.calls} calls in {self.per:g} s"
         return f"the retry budget of {self._title} is used up ({used})"
 
-    def _purse(self) -> _Purse:
+    def _purse(self) -> Purse:
         of = self.name if self.name is not None else f"run/{run_ids().get('flow_run_id', 'none')}"
-        return states().view(f"budget/{of}", _Purse)
+        return states().view(f"budget/{of}", Purse)
 
     @property
     def _title(self) -> str:
         return self.name if self.name is not None else "this flow run"
-
-
-class _Purse:
-    """A budget as this process knows it: the calls that it has not told yet."""
-
-    __slots__ = ("_calls", "_key", "_last", "_lock", "_next", "_states")
-
-    def __init__(self, shared: States, key: str) -> None:
-        self._states = shared
-        self._key = key
-        self._lock = threading.Lock()
-        self._calls = 0
-        self._last = self._next = clock.now()
-
-    def pay_in(self, allowance: Allowance) -> None:
-        """Count a call; the store is told now and then."""
-        with self._lock:
-            self._calls += 1
-            self._last = now = clock.now()
-            if now < self._next:
-                return
-            self._next = now + settings.current.store_staleness
-        calls, at = self._untold()
-        self._states.update(
-            self._key, lambda state, _: (allowance.pay_in(state, calls, at), None), ttl=2 * allowance.per
-        )
-
-    def draw(self, allowance: Allowance) -> Grant:
-        """Ask for one retry."""
-        calls, at = self._untold()
-        return self._states.update(
-            self._key, lambda state, now: allowance.draw(state, now, calls, at), ttl=2 * allowance.per
-        )
-
-    def _untold(self) -> tuple[int, float]:
-        with self._lock:
-            calls, self._calls = self._calls, 0
-            return calls, self._states.now() - (clock.now() - self._last)
 
 
 @dataclass(frozen=True, eq=False)

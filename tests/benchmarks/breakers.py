@@ -172,7 +172,7 @@ def with_store(name: str, open_store: Callable[[], Any], breaker: Breaker) -> St
     """Call for more than a second, and then so that each call asks the store."""
     from resilient_tasks import configure
     from resilient_tasks.core import settings
-    from resilient_tasks.core.store import use_store
+    from resilient_tasks.shared.states import use_store
 
     staleness = settings.current.store_staleness
     store = open_store() if name == "memory" else Counted(open_store())

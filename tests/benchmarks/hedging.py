@@ -184,7 +184,7 @@ def remarks(measured: list[Measured]) -> Iterator[str]:
     own = LEAST - SPREAD * math.log(1 - 0.95 / quick)
     for each in measured:
         took = each.plain.percentile(95) * 1000
-        yield f"{each.kind}: 95 % of the plain calls took up to {took:.0f} ms, of which the server waits {own * 1000:.0f}"
+        yield f"{each.kind}: 95 % of plain calls took up to {took:.0f} ms, of which the server waits {own * 1000:.0f}"
 
 
 def main() -> None:

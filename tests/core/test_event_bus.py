@@ -192,21 +192,21 @@ def test_run_ids_are_merged_in(monkeypatch):
 
 
 def test_an_event_of_ones_own_is_registered(monkeypatch):
-    monkeypatch.setattr(events, "EVENTS", dict(EVENTS))
+    monkeypatch.setattr("resilient_tasks.core.events.event.EVENTS", dict(EVENTS))
 
     class TokenSpent(Event):
         name = "token.spent"
 
-    assert events.EVENTS["token.spent"] is TokenSpent
+    assert events.event.EVENTS["token.spent"] is TokenSpent
 
 
 def test_a_base_without_a_name_is_not_registered(monkeypatch):
-    monkeypatch.setattr(events, "EVENTS", {})
+    monkeypatch.setattr("resilient_tasks.core.events.event.EVENTS", {})
 
     class Abstract(Event):
         pass
 
-    assert events.EVENTS == {}
+    assert events.event.EVENTS == {}
 
 
 class TestBus:

@@ -8,9 +8,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from resilient_tasks.core import store as store_module
 from resilient_tasks.core.clock import use_clock
-from resilient_tasks.core.store import MemoryStore, States, count, opened_by
+from resilient_tasks.core.store import MemoryStore, opened_by
+from resilient_tasks.shared import states as shared_states
+from resilient_tasks.shared.states import States, count
 from resilient_tasks.testing import VirtualClock
 
 KEYS = st.sampled_from("ab")
@@ -213,16 +214,16 @@ def test_the_setting_names_the_store_without_its_password():
 
 def test_a_change_of_the_setting_opens_the_other_store(own_settings, tmp_path, monkeypatch):
     monkeypatch.setenv("RESILIENT_TASKS_STORE", "memory:")
-    monkeypatch.setattr(store_module, "_states", None)
+    monkeypatch.setattr(shared_states, "_states", None)
     assert (count("calls"), count("calls")) == (1, 2)
     own_settings(store=f"sqlite:///{tmp_path}/a.db", store_timeout=5)
-    assert store_module.states().is_shared
+    assert shared_states.states().is_shared
     assert count("calls") == 1
     own_settings(store=f"sqlite:///{tmp_path}/a.db")  # an equal one is the same one
     assert count("calls") == 2
     own_settings(store="memory:")
     assert count("calls") == 1
-    store_module._states.close()
+    shared_states._states.close()
 
 
 def wait_for(condition):

@@ -5,7 +5,8 @@ from prefect import flow, task
 
 from resilient_tasks import Retry, RetryBudget, resilient, resilient_flow, resilient_task
 from resilient_tasks.core import loops
-from resilient_tasks.core.store import MemoryStore, use_store
+from resilient_tasks.core.store import MemoryStore
+from resilient_tasks.shared.states import use_store
 
 pytestmark = pytest.mark.usefixtures("resilient_prefect")
 

@@ -21,7 +21,7 @@ from resilient_tasks import (
     register_kind,
     resilient,
 )
-from resilient_tasks.core.store import states
+from resilient_tasks.shared.states import states
 
 
 class NotFoundError(Exception):

@@ -3,7 +3,8 @@
 import pytest
 
 from resilient_tasks import Chaos, Degraded, Fallback, Ok, Pipeline, PolicyError, Retry
-from resilient_tasks.core.store import MemoryStore, use_store
+from resilient_tasks.core.store import MemoryStore
+from resilient_tasks.shared.states import use_store
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,8 @@ from resilient_tasks import (
     explain,
     resilient,
 )
-from resilient_tasks.core.store import MemoryStore, use_store
+from resilient_tasks.core.store import MemoryStore
+from resilient_tasks.shared.states import use_store
 
 SOON = 0.02  # seconds
 

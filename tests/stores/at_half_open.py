@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import counting
 import crew
+import sharing
 
 from resilient_tasks import CircuitBreaker, CircuitOpen, resilient
-from resilient_tasks.core.store import states
 from resilient_tasks.machines.circuit import Circuit
+from resilient_tasks.shared.states import states
 
 #: Threads of each process.
 THREADS = 20
@@ -54,7 +55,7 @@ def stampede(meet, name, probes):
 
 def stampede_of_processes(url, name, probes):
     """As `stampede`, from each process of a crew."""
-    counting.go_by(url, bound=20)
+    counting.go_by(url, sharing.PATIENT)
     return stampede(lambda: crew.barrier.wait(30), name, probes)
 
 

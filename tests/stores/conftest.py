@@ -38,7 +38,8 @@ def store_url(request, tmp_path):
 def share():
     """`share(url)` has this process, and those that it starts, keep their states there until the test is over.
 
-    It returns the states, once their store answers.
+    `share(url, bound)` has a question wait for so many seconds at the most. It returns the states, once their store
+    answers.
     """
     with sharing.sharing() as share:
         yield share

@@ -9,7 +9,7 @@ import sqlite3
 import sharing
 
 from resilient_tasks import configure
-from resilient_tasks.core import store
+from resilient_tasks.shared import states as shared
 
 _held = []
 
@@ -17,11 +17,10 @@ _held = []
 def go_by(url, bound=0.05):
     """Share states at `url` from now on, knowing nothing of what was there before.
 
-    A question that is not answered within `bound` is answered by this process alone. Where each answer counts, it is to
-    be longer than a busy machine takes.
+    A question that is not answered within `bound` seconds is answered by this process alone.
     """
     configure(store="memory:")
-    store.states()
+    shared.states()
     configure(store=url, store_timeout=bound)
     sharing.until_it_answers()
 
@@ -33,19 +32,19 @@ def go_alone():
 
 def count_up(key, times):
     """Add one to a number so many times, and return what it was each time."""
-    return [store.count(key) for _ in range(times)]
+    return [shared.count(key) for _ in range(times)]
 
 
 def count_in_a_forked_child(url, key):
     """Count in this process, in a forked child and here again; return the numbers, and whether both had one store."""
-    go_by(url)
-    ours = store.states()._store
+    go_by(url, sharing.PATIENT)
+    ours = shared.states()._store
     numbers = count_up(key, 1)
     answer, child = os.pipe()
     if not (pid := os.fork()):
         try:
             sharing.until_it_answers()
-            os.write(child, json.dumps([count_up(key, 3), store.states()._store is ours]).encode())
+            os.write(child, json.dumps([count_up(key, 3), shared.states()._store is ours]).encode())
         finally:
             os._exit(0)
     in_child, same = json.loads(os.read(answer, 1000))

@@ -78,7 +78,7 @@ def _answer(pipe, until):
 
 
 def _serve(pipe, place):
-    global barrier
+    global barrier  # noqa: PLW0603  # one crew a process
     barrier = place
     logging.getLogger("resilient_tasks").setLevel(logging.CRITICAL + 1)  # nobody reads what eight processes print
     while True:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from resilient_tasks import CircuitBreaker, configure, resilient
 
+CALLS = 16
+
 #: Opens at the third failure, and stays open for longer than any test runs.
 BREAKER = CircuitBreaker("down", failures=3, open_for=600)
 
@@ -41,9 +43,40 @@ def meet(folder, size, url=None):
     if url is not None:
         configure(store=url)
     (Path(folder) / f"here-{os.getpid()}").touch()
-    until = time.monotonic() + 60
-    while len(list(Path(folder).glob("here-*"))) < size:
+    eventually(lambda: len(list(Path(folder).glob("here-*"))) >= size)
+
+
+def be_busy(folder, name):
+    """Take a process, until a file says that it may go."""
+    (Path(folder) / f"{name} is busy").touch()
+    eventually((Path(folder) / f"{name} may go").exists)
+
+
+def eventually(true, within=90):
+    """Wait until something is true."""
+    until = time.monotonic() + within
+    while not true():
         if time.monotonic() > until:
-            msg = f"fewer than {size} processes came"
+            msg = f"it did not come true in {within} s"
             raise TimeoutError(msg)
         time.sleep(0.01)
+
+
+def in_two_processes(submit, folder, url=None):
+    """Make the calls, one at a time: the first two in one of two processes, and the others in the other one.
+
+    `submit(name, ...)` has a function of this file run in either of them, and returns a future.
+    """
+    for meeting in [submit("meet", folder, 2, url) for _ in range(2)]:
+        meeting.result()
+    one = submit("be_busy", folder, "one")
+    eventually((folder / "one is busy").exists)
+    answers = [submit("call", folder).result() for _ in range(2)]
+    other = submit("be_busy", folder, "other")
+    eventually((folder / "other is busy").exists)
+    (folder / "one may go").touch()
+    one.result()
+    answers += [submit("call", folder).result() for _ in range(CALLS - 2)]
+    (folder / "other may go").touch()
+    other.result()
+    return answers

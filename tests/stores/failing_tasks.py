@@ -1,4 +1,4 @@
-"""The calls of `failing_calls` as Prefect's tasks."""
+"""The functions of `failing_calls` as Prefect's tasks."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from prefect import task
 from resilient_tasks import resilient_task
 
 meet = task(failing_calls.meet)
+be_busy = task(failing_calls.be_busy)
 
 
 @resilient_task(breaker=failing_calls.BREAKER, fallback=failing_calls.told)

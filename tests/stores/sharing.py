@@ -12,7 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from resilient_tasks.core import settings, store
+from resilient_tasks.core import settings
+from resilient_tasks.shared import states as shared
+
+#: Seconds, as a bound for the store, where each answer counts: a question that it does not answer in time is answered
+#: by the process alone, and then nothing is exact. A busy machine takes less.
+PATIENT = 20
 
 #: Where other processes find what they are to do.
 HERE = str(Path(__file__).parent)
@@ -103,9 +108,9 @@ def a_deaf_port():
 
 def until_it_answers(within=10):
     """Return the states of this process, once their store answers: until then it goes by its own memory."""
-    states = store.states()
+    states = shared.states()
     until = time.monotonic() + within
-    while states._instead is not None:
+    while not states.is_there:
         assert time.monotonic() < until, f"{states.name} does not answer"
         time.sleep(0.001)
     return states
@@ -115,14 +120,15 @@ def until_it_answers(within=10):
 def sharing():
     """Give `share`, see the fixture, and put everything back."""
 
-    def share(url, **other_settings):
-        settings.configure(store=url, **other_settings)
+    def share(url, bound=0.05):
+        before.setenv("RESILIENT_TASKS_STORE_TIMEOUT", str(bound))
+        settings.configure(store=url, store_timeout=bound)
         return until_it_answers()
 
     with pytest.MonkeyPatch.context() as before:
         before.setattr(settings, "current", settings.Settings())
         before.setenv("RESILIENT_TASKS_STORE", "memory:")  # so that what `configure` puts there is taken back
         yield share
-    if store._states is not None:
-        store._states.close()
-    store._states = store._opened = None
+    if shared._states is not None:
+        shared._states.close()
+    shared._states = shared._opened = None

@@ -11,7 +11,7 @@ from resilient_tasks import CircuitBreaker
 from resilient_tasks.core.call import Call, Work
 from resilient_tasks.core.runtime import SYNC
 from resilient_tasks.machines.circuit import Pass, Refusal, Seen
-from resilient_tasks.policies.breaker import _Circuit
+from resilient_tasks.shared.circuit import SharedCircuit
 
 WORKERS = st.integers(0, 1)
 
@@ -74,7 +74,7 @@ class Breaker(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.workers = Workers(self.store)
-        self.circuits = [_Circuit(states, f"breaker/{self.workers.name}") for states in self.workers.states]
+        self.circuits = [SharedCircuit(states, f"breaker/{self.workers.name}") for states in self.workers.states]
         self.model = Model(self.policy)
         self.under_way = []
         self.call = Call(Work("fetch", print, (), {}, SYNC))

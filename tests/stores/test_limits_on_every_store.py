@@ -7,8 +7,8 @@ from two_workers import Workers, run
 
 from resilient_tasks import Bulkhead, RateLimit, RetryBudget
 from resilient_tasks.machines.slots import Slots
-from resilient_tasks.policies.bulkhead import LEASE, PLACE, _HeldHere
-from resilient_tasks.policies.retry import _Purse
+from resilient_tasks.shared.budget import Purse
+from resilient_tasks.shared.slots import LEASE, PLACE, HeldSlots
 
 WORKERS = st.integers(0, 1)
 
@@ -94,7 +94,7 @@ class Budget(OnTwoWorkers):
 
     def __init__(self):
         super().__init__()
-        self.purses = [_Purse(states, f"budget/{self.workers.name}") for states in self.workers.states]
+        self.purses = [Purse(states, f"budget/{self.workers.name}") for states in self.workers.states]
         self.calls, self.retries = [], []
 
     def lately(self, times):
@@ -125,7 +125,7 @@ class Full(OnTwoWorkers):
 
     def __init__(self):
         super().__init__()
-        self.held = [_HeldHere(states, f"bulkhead/{self.workers.name}") for states in self.workers.states]
+        self.held = [HeldSlots(states, f"bulkhead/{self.workers.name}") for states in self.workers.states]
         for held in self.held:
             # A worker of a store that is shared renews its lease by the real clock; here nobody is to die.
             held._lease = held._place = 1e9
@@ -145,7 +145,7 @@ class Full(OnTwoWorkers):
     def ask(self, caller):
         worker, ticket = caller
         ahead = self.queue.index(caller) if caller in self.queue else len(self.queue)
-        answer = self.held[worker].ask(ticket, self.policy)
+        answer = self.held[worker].ask(ticket, self.policy.limit, self.policy.queue)
         if len(self.inside) + ahead < 2:
             assert answer == "taken"
             self.inside.append(worker)
@@ -181,15 +181,14 @@ def test_two_workers_share_the_slots_of_one_bulkhead(any_store):
 def test_what_a_dead_worker_held_is_free_again(tmp_path):
     workers = Workers(f"sqlite:///{tmp_path}/states.db")
     try:
-        dead, other = (_HeldHere(states, "bulkhead/x") for states in workers.states)
+        dead, other = (HeldSlots(states, "bulkhead/x") for states in workers.states)
         dead._keep_renewing = other._keep_renewing = lambda: None
-        policy = Bulkhead("x", 1, queue=1)
-        assert dead.ask("first", policy) == "taken"
-        assert dead.ask("second", policy) == "queued"
-        assert other.ask("third", policy) == "full"
+        assert dead.ask("first", 1, 1) == "taken"
+        assert dead.ask("second", 1, 1) == "queued"
+        assert other.ask("third", 1, 1) == "full"
         workers.clock.advance(PLACE)  # its place in the queue is forgotten first
-        assert other.ask("third", policy) == "queued"
+        assert other.ask("third", 1, 1) == "queued"
         workers.clock.advance(LEASE - PLACE)
-        assert other.ask("third", policy) == "taken"
+        assert other.ask("third", 1, 1) == "taken"
     finally:
         workers.end()

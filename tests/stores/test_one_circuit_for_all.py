@@ -7,32 +7,35 @@ import importlib.util
 import os
 import shutil
 import threading
+import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
+import counting
 import failing_calls
 import pytest
-from sharing import HERE, sharing
+import under_load
+from sharing import HERE, PATIENT, sharing
 
-CALLS = 16
 
-
-def assert_3_failed_and_13_were_rejected(folder, answers, processes):
+def assert_3_failed_and_13_were_rejected(folder, answers):
     """Hold what each call gave, `(pid, error)`, and what the service noted, against what is right."""
     assert [error for _, error in answers] == ["ConnectionError"] * 3 + ["CircuitOpen"] * 13
     reached = [int(line) for line in (folder / "reached").read_text().split()]
     assert reached == [pid for pid, _ in answers[:3]]
-    took_part = {pid for pid, _ in answers}
-    if processes == 1:
-        assert took_part == {os.getpid()}
-    else:
-        assert len(took_part) >= 2
-        assert os.getpid() not in took_part
+
+
+def assert_it_was_in_two_processes(answers):
+    """No process saw the three failures: two were in the one, and one in the other, which then rejected calls."""
+    first, then = ({pid for pid, _ in part} for part in (answers[:2], answers[2:]))
+    assert len(first) == 1
+    assert not first & then
+    assert os.getpid() not in first | then
 
 
 def in_threads(folder):
     answers = []
-    for _ in range(CALLS):
+    for _ in range(failing_calls.CALLS):
         thread = threading.Thread(target=lambda: answers.append(failing_calls.call(folder)))
         thread.start()
         thread.join()
@@ -40,22 +43,32 @@ def in_threads(folder):
 
 
 def test_across_the_threads_of_a_process(share, store_url, tmp_path):
-    share(store_url)
-    assert_3_failed_and_13_were_rejected(tmp_path, in_threads(tmp_path), processes=1)
+    share(store_url, PATIENT)
+    assert_3_failed_and_13_were_rejected(tmp_path, in_threads(tmp_path))
 
 
 def test_across_the_threads_of_a_process_in_its_own_memory(own_store, tmp_path):
-    assert_3_failed_and_13_were_rejected(tmp_path, in_threads(tmp_path), processes=1)
+    assert_3_failed_and_13_were_rejected(tmp_path, in_threads(tmp_path))
 
 
 def test_across_a_process_pool(share, store_url, tmp_path):
-    share(store_url)
-    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
-        # It starts a process only where all others are busy.
-        for started in [pool.submit(failing_calls.meet, tmp_path, 4) for _ in range(4)]:
-            started.result()
-        answers = [pool.submit(failing_calls.call, tmp_path).result() for _ in range(CALLS)]
-    assert_3_failed_and_13_were_rejected(tmp_path, answers, processes=4)
+    share(store_url, PATIENT)
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+
+        def submit(name, *given):
+            return pool.submit(getattr(failing_calls, name), *given)
+
+        answers = failing_calls.in_two_processes(submit, tmp_path)
+    assert_3_failed_and_13_were_rejected(tmp_path, answers)
+    assert_it_was_in_two_processes(answers)
+
+
+def test_a_success_from_before_the_failures_of_others_does_not_interrupt_them(crew, store_url):
+    crew.all(counting.go_by, store_url, PATIENT)
+    assert crew.one(1, under_load.succeed, 3) == ["done"] * 3
+    time.sleep(under_load.STALE)  # what a process tells of it, it tells later
+    assert crew.one(0, under_load.fail, 2) == ["ConnectionError"] * 2
+    assert crew.one(1, under_load.fail, 2) == ["ConnectionError", "CircuitOpen"]
 
 
 def prefects_pool():
@@ -103,21 +116,18 @@ def ran(request, resilient_prefect, tmp_path_factory):
         server.empty()
         urls["redis"] = server.url
 
+    def submit(name, *given):
+        return getattr(failing_tasks, name).submit(*given)
+
     @resilient_flow(task_runner=request.param())
     def around():
-        answers = {}
-        for sort, folder in places.items():
-            if sort not in urls:
-                continue
-            # The processes find the first store in the environment. Both of them are told of the second one.
-            told = urls[sort] if answers else None
-            for meeting in [failing_tasks.meet.submit(folder, 2, told) for _ in range(2)]:
-                meeting.result()
-            answers[sort] = [failing_tasks.call.submit(folder).result() for _ in range(CALLS)]
-        return answers
+        # The processes find the first store in the environment. Both of them are told of the second one.
+        first, *others = urls
+        answers = {first: failing_calls.in_two_processes(submit, places[first])}
+        return answers | {sort: failing_calls.in_two_processes(submit, places[sort], urls[sort]) for sort in others}
 
     with sharing() as share:
-        share(urls["sqlite"])
+        share(urls["sqlite"], PATIENT)
         answers = around()
     return places, answers
 
@@ -127,4 +137,5 @@ def test_across_the_tasks_of_a_flow(ran, sort):
     folders, answers = ran
     if sort not in answers:
         pytest.skip("redis-server is not installed")
-    assert_3_failed_and_13_were_rejected(folders[sort], answers[sort], processes=2)
+    assert_3_failed_and_13_were_rejected(folders[sort], answers[sort])
+    assert_it_was_in_two_processes(answers[sort])

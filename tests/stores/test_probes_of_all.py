@@ -5,6 +5,7 @@ from uuid import uuid4
 
 import at_half_open
 import pytest
+from sharing import PATIENT
 
 
 @pytest.fixture
@@ -15,7 +16,7 @@ def name():
 
 @pytest.mark.parametrize("probes", [1, 3])
 def test_of_160_callers_in_8_processes_only_the_probes_are_let_through(crew, share, store_url, name, probes):
-    share(store_url)
+    share(store_url, PATIENT)
     at_half_open.open_until_now(name)
     answers = crew.all(at_half_open.stampede_of_processes, store_url, name, probes)
     assert sum(map(Counter, answers), Counter()) == {"let through": probes, "turned away": 160 - probes}

@@ -1,4 +1,4 @@
-"""What a `StateStore` promises, on each of the three; and what several processes may expect of those that they share."""
+"""What a `StateStore` promises, on each of the three, and what processes may expect of those that they share."""
 
 import time
 from types import SimpleNamespace
@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import counting
 import pytest
+from sharing import PATIENT
 
 from resilient_tasks.core.clock import use_clock
 from resilient_tasks.core.store import MemoryStore
@@ -25,11 +26,11 @@ def each(request, tmp_path):
         if request.param == "memory":
             store = MemoryStore()
         elif request.param == "sqlite":
-            store = SQLiteStore(f"sqlite:///{tmp_path}/folder of its own/states.db", bound=5)
+            store = SQLiteStore(f"sqlite:///{tmp_path}/folder of its own/states.db", bound=PATIENT)
         else:
             server = request.getfixturevalue("redis_server")
             server.empty()
-            store, wait = RedisStore(server.url, bound=5), time.sleep  # it goes by the server's clock
+            store, wait = RedisStore(server.url, bound=PATIENT), time.sleep  # it goes by the server's clock
         store.connect()
         yield SimpleNamespace(store=store, wait=wait)
         store.close()
@@ -144,14 +145,14 @@ def test_the_time_of_a_shared_store_is_that_of_all_who_share_it(store_url, share
 def test_what_a_store_is_told_in_one_process_another_one_finds_there(store_url, share, crew):
     states = share(store_url)
     key = uuid4().hex
-    crew.all(counting.go_by, store_url)
+    crew.all(counting.go_by, store_url, PATIENT)
     assert [crew.one(number, counting.count_up, key, 1) for number in range(8)] == [[n] for n in range(1, 9)]
     assert states.get(key) is not None
 
 
 def test_of_1600_increments_by_8_processes_none_is_lost(store_url, crew):
     key = uuid4().hex
-    crew.all(counting.go_by, store_url, 20)
+    crew.all(counting.go_by, store_url, PATIENT)
     numbers = [number for each in crew.all(counting.count_up, key, 200) for number in each]
     assert sorted(numbers) == list(range(1, 1601))
 

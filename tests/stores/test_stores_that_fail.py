@@ -10,7 +10,7 @@ import pytest
 import sharing
 
 from resilient_tasks import CircuitBreaker, CircuitOpen, PolicyError, configure, resilient
-from resilient_tasks.core import store
+from resilient_tasks.shared import states as shared
 
 #: Seconds that a store may cost a call: the setting's default.
 BOUND = 0.05
@@ -29,7 +29,7 @@ def eventually(true, within=10):
 
 def told_of_the_store(events):
     # One of an earlier test may still be heard of.
-    name = store.states().name
+    name = shared.states().name
     return [event.name for event in events if event.name.startswith("store.") and event.store == name]
 
 
@@ -67,14 +67,16 @@ def test_a_store_that_was_never_there_costs_the_first_call_the_bound_and_the_oth
             assert call() == "done"
             yield time.perf_counter() - began
 
-    def within_the_bound():
+    firsts, others = [], []
+    for _ in range(5):
         with sharing.sharing():
             configure(store=url_of_nothing)
-            first, *others = seconds_of_each()
-            return first < BOUND + 0.03 and sum(others) < BOUND
-
+            first, *following = seconds_of_each()
+        firsts.append(first)
+        others.append(sum(following))
     # A machine that is busy may hold up any call. It does not do so each time; a store that is asked in vain does.
-    assert any(within_the_bound() for _ in range(3))
+    assert min(firsts) < BOUND + 0.03
+    assert min(others) < BOUND
 
 
 def test_policies_go_by_the_memory_of_their_process_where_the_store_is_not_there(
@@ -97,7 +99,7 @@ def test_policies_go_by_the_memory_of_their_process_where_the_store_is_not_there
 def test_no_password_is_in_what_is_told_of_a_store(share, resilient_events, credentials, options):
     port = sharing.free_port()
     configure(store=f"redis://{credentials}127.0.0.1:{port}/0{options}")
-    store.count("calls")
+    shared.count("calls")
     assert eventually(lambda: "store.lost" in resilient_events.names)
     (lost,) = resilient_events.named("store.lost")
     assert lost.store.startswith(f"redis://127.0.0.1:{port}/0")
@@ -108,7 +110,7 @@ def test_no_password_is_in_what_is_told_of_a_store(share, resilient_events, cred
 
 def test_no_password_is_in_what_is_told_of_a_server_that_refuses_it(share, resilient_events, redis_server):
     configure(store=redis_server.url.replace("//", "//ada:s3cret@"))
-    store.count("calls")
+    shared.count("calls")
     assert eventually(lambda: "store.lost" in resilient_events.names)
     (lost,) = resilient_events.named("store.lost")
     assert lost.store == redis_server.url
@@ -127,16 +129,16 @@ def test_a_file_that_another_process_has_locked_for_longer_than_the_bound_holds_
     share, crew, tmp_path, resilient_events
 ):
     share(f"sqlite:///{tmp_path}/states.db")
-    assert [store.count("calls") for _ in range(3)] == [1, 2, 3]
+    assert [shared.count("calls") for _ in range(3)] == [1, 2, 3]
     crew.one(0, counting.hold, f"{tmp_path}/states.db")
     began = time.monotonic()
-    assert [store.count("calls") for _ in range(100)] == list(range(1, 101))  # a number of its own meanwhile
+    assert [shared.count("calls") for _ in range(100)] == list(range(1, 101))  # a number of its own meanwhile
     assert time.monotonic() - began < 1
     # Work goes on by memory from the first call on, and that is to be said while it does, not ten seconds later.
     assert eventually(lambda: told_of_the_store(resilient_events) == ["store.lost"], within=3)
     crew.one(0, counting.let_go)
     assert eventually(lambda: told_of_the_store(resilient_events) == ["store.lost", "store.regained"])
-    assert store.count("calls") == 4
+    assert shared.count("calls") == 4
 
 
 def test_a_file_that_cannot_be_opened_is_looked_for_until_it_can(share, tmp_path, resilient_events):
@@ -164,7 +166,7 @@ def test_a_file_that_may_not_be_written_takes_no_call_down_with_it(share, tmp_pa
     assert eventually(lambda: told_of_the_store(resilient_events) == ["store.lost"])
     path.chmod(0o644)
     assert eventually(lambda: told_of_the_store(resilient_events) == ["store.lost", "store.regained"])
-    assert store.count("calls") == 1
+    assert shared.count("calls") == 1
     assert path.stat().st_size > 0
 
 

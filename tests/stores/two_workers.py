@@ -8,7 +8,8 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from resilient_tasks.core import settings
 from resilient_tasks.core.clock import use_clock
-from resilient_tasks.core.store import MemoryStore, States, opened_by
+from resilient_tasks.core.store import MemoryStore, opened_by
+from resilient_tasks.shared.states import States
 from resilient_tasks.testing import VirtualClock
 
 _numbers = itertools.count()

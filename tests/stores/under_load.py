@@ -6,8 +6,6 @@ import threading
 import time
 from typing import NamedTuple
 
-import counting
-
 from resilient_tasks import Bulkhead, CircuitBreaker, RateLimit, Retry, RetryBudget, resilient
 from resilient_tasks.core.events import bus
 
@@ -38,9 +36,8 @@ class Seen(NamedTuple):
     events: list[str]
 
 
-def load(url, until):
+def load(until):
     """Make calls until then, and return what was `Seen`."""
-    counting.go_by(url)
     working = threading.local()
 
     @resilient(
@@ -77,6 +74,12 @@ def load(url, until):
         for thread in threads:
             thread.join()
     return seen
+
+
+def succeed(times):
+    """Make so many calls to a service that is well."""
+    call = resilient(breaker=BREAKER)(lambda: "done")
+    return [call() for _ in range(times)]
 
 
 def fail(times):

@@ -1,0 +1,47 @@
+"""A retry budget that calls share."""
+
+from __future__ import annotations
+
+import threading
+
+from resilient_tasks.core import clock, settings
+from resilient_tasks.machines.budget import Allowance, Grant
+from resilient_tasks.shared.states import States
+
+
+class Purse:
+    """A budget as this process knows it: the calls that it has not told yet."""
+
+    __slots__ = ("_calls", "_key", "_last", "_lock", "_next", "_states")
+
+    def __init__(self, shared: States, key: str) -> None:
+        self._states = shared
+        self._key = key
+        self._lock = threading.Lock()
+        self._calls = 0
+        self._last = self._next = clock.now()
+
+    def pay_in(self, allowance: Allowance) -> None:
+        """Count a call; the store is told now and then."""
+        with self._lock:
+            self._calls += 1
+            self._last = now = clock.now()
+            if now < self._next:
+                return
+            self._next = now + settings.current.store_staleness
+        calls, at = self._untold()
+        self._states.update(
+            self._key, lambda state, _: (allowance.pay_in(state, calls, at), None), ttl=2 * allowance.per
+        )
+
+    def draw(self, allowance: Allowance) -> Grant:
+        """Ask for one retry."""
+        calls, at = self._untold()
+        return self._states.update(
+            self._key, lambda state, now: allowance.draw(state, now, calls, at), ttl=2 * allowance.per
+        )
+
+    def _untold(self) -> tuple[int, float]:
+        with self._lock:
+            calls, self._calls = self._calls, 0
+            return calls, self._states.now() - (clock.now() - self._last)

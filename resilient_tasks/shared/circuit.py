@@ -1,0 +1,144 @@
+"""A circuit that calls share."""
+
+from __future__ import annotations
+
+import math
+import threading
+import uuid
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from resilient_tasks.core import clock, settings
+from resilient_tasks.core.events import BreakerClosed, BreakerHalfOpened, BreakerOpened, Event, bus
+from resilient_tasks.machines.circuit import Circuit, Pass, Refusal, Rules, Seen, Successes
+from resilient_tasks.shared.states import States
+
+if TYPE_CHECKING:
+    from resilient_tasks.core.call import Call
+
+T = TypeVar("T")
+
+#: Why a person's circuit took its position, and in events the place of a function's name.
+BY_HAND = "by hand"
+
+Tell = Callable[..., None]
+
+
+class SharedCircuit:
+    """A circuit as this process knows it, and the successes that it has not told yet.
+
+    Attributes:
+        known: the circuit when the store was asked last.
+    """
+
+    __slots__ = ("_calls", "_exchange", "_fresh_until", "_key", "_last", "_lock", "_name", "_states", "_tell_from", "known")
+
+    def __init__(self, shared: States, key: str) -> None:
+        self.known = Circuit()
+        self._name = key.partition("/")[2]
+        self._states = shared
+        self._key = key
+        self._fresh_until = self._tell_from = -math.inf
+        self._exchange, self._lock = threading.Lock(), threading.Lock()
+        self._calls = 0
+        self._last = 0.0
+
+    def is_well(self, rules: Rules) -> bool:
+        """Whether a call may be made without asking the store: it was closed, and not long ago."""
+        known, now = self.known, clock.now()
+        if now >= self._fresh_until or known.position != "closed":
+            return False
+        self._last = now
+        # Failures in a row are to be exact: the store is asked while there are any.
+        return known.run == 0 or rules.failures is None
+
+    def is_to_tell(self) -> bool:
+        """Whether the next success is to be told at once: a process may live for one call only."""
+        return self._last >= self._tell_from
+
+    def succeeded(self) -> None:
+        """Count a success, to be told later."""
+        with self._lock:
+            self._calls += 1
+
+    def admit(self, rules: Rules, call: Call) -> Pass | Refusal:
+        """Ask leave for a call."""
+        if self.is_well(rules):
+            return Pass(self.known.turn)
+        # Named anew each time: a call may ask more than once.
+        probe = f"{call.work.id}/{call.attempt}/{uuid.uuid4().hex[:6]}"
+        if clock.now() < self._fresh_until:
+            _, leave = self.known.admit(rules, self._states.now(), probe)
+            if isinstance(leave, Refusal):
+                return leave
+        before, turn = self._untold() if self._calls else Successes(), self.known.turn
+
+        def step(circuit: Circuit, now: float) -> tuple[Circuit, Pass | Refusal]:
+            if before.calls:
+                circuit = circuit.record(rules, now, Pass(turn), Seen(None), before)
+            return circuit.admit(rules, now, probe)
+
+        return self.exchange(step, call.emit)
+
+    def refusal(self, rules: Rules) -> Refusal | None:
+        """Return why a call would not be let through, if that is so; it takes no probe."""
+        if self.is_well(rules):
+            return None
+        if clock.now() >= self._fresh_until:
+            self.exchange(lambda circuit, _: (circuit, None), tell_all)
+        _, leave = self.known.admit(rules, self._states.now(), "")
+        return leave if isinstance(leave, Refusal) else None
+
+    def record(self, rules: Rules, call: Call, leave: Pass, seen: Seen) -> None:
+        """Take in what came of a call that was let through."""
+        if not leave.probe:
+            if seen.good is None:
+                return
+            run_goes_on = rules.failures is not None and self.known.run
+            is_no_news = seen.good and not seen.slow and leave.turn == self.known.turn and not run_goes_on
+            if is_no_news and not rules.counts:
+                return
+            if is_no_news and not self.is_to_tell():
+                self.succeeded()
+                return
+        before = self._untold()
+        self.exchange(lambda circuit, now: (circuit.record(rules, now, leave, seen, before), None), call.emit)
+
+    def exchange(self, step: Callable[[Circuit, float], tuple[Circuit, T]], tell: Tell) -> T:
+        """Change the circuit in the store by one step, take in how it stands then, and tell of a new position."""
+
+        def change(state: bytes | None, now: float) -> tuple[bytes | None, tuple[Circuit, Circuit, float, T]]:
+            before = Circuit.decode(state)
+            after, answer = step(before, now)
+            return (state if after is before else after.encode()), (before, after, now, answer)
+
+        with self._exchange:  # no thread may put an older circuit in the place of a newer one
+            before, after, now, answer = self._states.update(self._key, change)
+            self.known, self._fresh_until = after, clock.now() + settings.current.store_staleness
+        if after.turn != before.turn:
+            _tell(tell, self._name, before, after, now)
+        return answer
+
+    def _untold(self) -> Successes:
+        with self._lock:
+            untold = Successes(self._calls, self._states.now() - (clock.now() - self._last))
+            self._calls = 0
+            self._tell_from = clock.now() + settings.current.store_staleness
+        return untold
+
+
+def _tell(tell: Tell, name: str, before: Circuit, after: Circuit, now: float) -> None:
+    match after.position:
+        case "open":
+            tell(BreakerOpened, breaker=name, reason=after.reason, open_for=after.open_for)
+        case "isolated":
+            tell(BreakerOpened, breaker=name, reason=after.reason, open_for=None)
+        case "half_open":
+            tell(BreakerHalfOpened, breaker=name, reason=after.reason)
+        case "closed":
+            tell(BreakerClosed, breaker=name, reason=after.reason, seconds=now - before.closed_until)
+
+
+def tell_all(event: type[Event], **details: Any) -> None:
+    """Tell what a person did, and no call."""
+    bus.emit(event(operation=BY_HAND, **details))

@@ -1,0 +1,245 @@
+"""The states that policies share: within a stated time, and with this process's own memory while the store is gone."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias, TypeVar, cast
+
+from resilient_tasks.core import settings
+from resilient_tasks.core.events import StoreLost, StoreRegained, bus
+from resilient_tasks.core.failures import describe
+from resilient_tasks.core.store import MemoryStore, StateStore, opened_by
+
+T = TypeVar("T")
+V = TypeVar("V")
+
+#: Given a state (None: there is none) and the time on the store's clock, gives the next state and a result. It may be
+#: asked more than once for one change, so it does nothing else.
+Change: TypeAlias = Callable[[bytes | None, float], tuple[bytes | None, T]]
+
+#: Asked for to see whether a store is back.
+_PROBE = "is-there"
+
+#: Seconds between attempts to reach a store that is gone: doubling from the first to the last.
+_FIRST_PAUSE, _LAST_PAUSE = 0.05, 2.0
+
+
+class States:
+    """The states that policies share, in a store that may be slow or gone.
+
+    A question that the store does not answer within `bound` seconds is answered by this process's own memory, and so
+    are all that follow, until it is back: a thread of its own looks for it meanwhile. So a store takes no work down
+    with it, and costs a call no more than that, once. It is told once (`store.lost`, `store.regained`). A store that
+    answers, but too slowly for all threads that ask it, is given up for the moment too, after ten times `bound`.
+
+    Args:
+        store: where the states are.
+        name: how the store is called in events.
+        bound: seconds.
+    """
+
+    def __init__(self, store: StateStore, name: str, *, bound: float = 0.05) -> None:
+        self.name = name
+        #: What the policies of this process know of shared states, by key.
+        self.views: dict[str, Any] = {}
+        self._store = store
+        self._bound = bound
+        self._patience = 10 * bound
+        self._last: dict[str, bytes | None] = {}
+        self._turn = threading.Lock()
+        self._closed = threading.Event()
+        self._instead: MemoryStore | None = None
+        if self.is_shared:
+            self._wait_for_it(MemoryStore(store.now)).wait(bound)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes may see these states."""
+        return type(self._store) is not MemoryStore
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the store answers, as far as is known."""
+        return self._instead is None
+
+    def now(self) -> float:
+        """Return the present on the clock that the states go by."""
+        return self._store.now()
+
+    def get(self, key: str) -> bytes | None:
+        """Return the state under `key`, or None where there is none."""
+        return self._in_turn(lambda: self._ask(lambda store: store.get(key)))
+
+    def keys(self, prefix: str) -> list[str]:
+        """Return the keys that begin with `prefix`."""
+        return self._in_turn(lambda: self._ask(lambda store: store.keys(prefix)))
+
+    def update(self, key: str, change: Change[T], *, ttl: float | None = None) -> T:
+        """Replace the state under `key` by what `change` makes of it, and return its result.
+
+        Between what `change` was given and what it returned nobody else has changed the state. A `change` that returns
+        the state as it was, or None, writes nothing.
+        """
+        return self._in_turn(lambda: self._updated(key, change, ttl))
+
+    def view(self, key: str, make: Callable[[States, str], V]) -> V:
+        """Return what this process knows of the state under `key`; made by `make(states, key)` when first asked for."""
+        return cast("V", self.views.get(key) or self.views.setdefault(key, make(self, key)))
+
+    def close(self) -> None:
+        """Let go of the store."""
+        self._closed.set()
+        self._store.close()
+
+    def _updated(self, key: str, change: Change[T], ttl: float | None) -> T:
+        until = time.monotonic() + self._patience
+        # What was put last is likely to stand there still, and then the store is asked once instead of twice.
+        guessed = key in self._last
+        old = self._last[key] if guessed else self._ask(lambda store: store.get(key))
+        while True:
+            new, result = change(old, self._store.now())
+            if new is None or new == old:
+                if not guessed:
+                    return result
+                done, old = False, self._ask(lambda store: store.get(key))
+            else:
+                done, old = self._ask(lambda store, old=old, new=new: store.swap(key, old, new, ttl=ttl))  # type: ignore[misc]
+            guessed = False
+            if done:
+                self._last[key] = old
+                return result
+            if time.monotonic() > until:
+                self._lose(TimeoutError(f"others kept changing {key} for {self._patience:g} s"))
+
+    def _in_turn(self, work: Callable[[], T]) -> T:
+        """Do one thing at a time: threads that outbid each other inside the store would keep it busy in vain."""
+        if self._turn.acquire(timeout=self._patience):
+            try:
+                return work()
+            finally:
+                self._turn.release()
+        self._lose(TimeoutError(f"calls waited {self._patience:g} s for their turn"))
+        return work()
+
+    def _ask(self, question: Callable[[StateStore], T]) -> T:
+        instead = self._instead
+        if instead is not None:
+            return question(instead)
+        try:
+            return question(self._store)
+        except Exception as error:
+            return question(self._lose(error))
+
+    def _lose(self, error: Exception) -> MemoryStore:
+        instead = self._instead
+        if instead is None:
+            instead = MemoryStore(self._store.now)
+            self._last.clear()
+            self._wait_for_it(instead, error)
+        return instead
+
+    def _wait_for_it(self, instead: MemoryStore, error: Exception | None = None) -> threading.Event:
+        self._instead, back = instead, threading.Event()
+        threading.Thread(target=self._come_back, args=(back, error), name="resilient:store", daemon=True).start()
+        return back
+
+    def _come_back(self, back: threading.Event, error: Exception | None) -> None:
+        """Reach the store again. That it was gone is told if the first attempt fails."""
+        pause, began, told = 0.0, time.monotonic(), False
+        while not self._closed.wait(pause):
+            try:
+                self._store.connect()
+                self._store.get(_PROBE)
+            except Exception as failure:
+                error = error or failure
+                if not told:
+                    bus.emit(StoreLost(operation=_OPERATION, store=self.name, message=describe(error)))
+                told, pause = True, min(_LAST_PAUSE, max(_FIRST_PAUSE, 2 * pause))
+                continue
+            self._instead = None
+            back.set()
+            if told:
+                seconds = time.monotonic() - began
+                bus.emit(StoreRegained(operation=_OPERATION, store=self.name, seconds=seconds))
+            return
+
+
+#: In events about the store itself, in the place of a function's name.
+_OPERATION = "state store"
+
+_states: States | None = None
+_opened: object = None
+_opening = threading.Lock()
+
+
+def states() -> States:
+    """Return the states of this process, in the store that `configure(store=...)` names.
+
+    Raises:
+        PolicyError: the setting names no store.
+    """
+    if _states is not None and (_opened is None or _opened is settings.current.store):
+        return _states
+    return _open(settings.current)
+
+
+def _open(chosen: settings.Settings) -> States:
+    global _states, _opened  # noqa: PLW0603  # one store a process
+    with _opening:
+        if _states is not None and _opened == chosen.store:
+            _opened = chosen.store
+            return _states
+        opened = States(*opened_by(chosen.store, chosen.store_timeout), bound=chosen.store_timeout)
+        if _states is not None:
+            _states.close()
+        _states, _opened = opened, chosen.store
+        return opened
+
+
+@contextmanager
+def use_store(store: StateStore) -> Iterator[States]:
+    """Have every call of this process share its state in `store` inside the block, whatever the settings say."""
+    global _states, _opened  # as above
+    before = _states, _opened
+    chosen = settings.current
+    _states, _opened = States(store, type(store).__name__, bound=chosen.store_timeout), None
+    try:
+        yield _states
+    finally:
+        _states.close()
+        _states, _opened = before
+
+
+def _begin_anew() -> None:
+    """In a forked child: what the parent knows and is connected to is not the child's."""
+    global _states, _opened, _opening  # as above
+    _states, _opened, _opening = None, None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
+
+
+def count(key: str, *, ttl: float | None = None) -> int:
+    """Add one to the number under `key`, and return it: 1 the first time, and again `ttl` seconds after that."""
+
+    def add_one(state: bytes | None, now: float) -> tuple[bytes, int]:
+        number, ends = _parsed(state) if state is not None else (0, _END)
+        if now >= ends or state is None:
+            # The time runs from the first: a failure every minute must not hide behind itself for ever.
+            number, ends = 0, _END if ttl is None else now + ttl
+        return f"{number + 1} {ends!r}".encode(), number + 1
+
+    return states().update(key, add_one, ttl=ttl)
+
+
+_END = float("inf")
+
+
+def _parsed(state: bytes) -> tuple[int, float]:
+    number, _, ends = state.decode().partition(" ")
+    return int(number), float(ends)
