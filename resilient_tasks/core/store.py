@@ -113,9 +113,9 @@ def opened_by(setting: str | StateStore, bound: float) -> tuple[StateStore, str]
         schemes = ", ".join(SCHEMES)
         msg = (
             f"a store is memory:, sqlite:///states.db, redis://host:6379/0 (any of {schemes}), or a StateStore;"
-            f" not {setting!r}"
+            f" not {scheme!r}"  # and not what follows, which may hold a password
         )
         raise PolicyError(msg)
     module, _, name = SCHEMES[scheme].partition(":")
     store: StateStore = getattr(importlib.import_module(module), name)(setting, bound=bound)
-    return store, f"{scheme}://{rest.removeprefix('//').rpartition('@')[2]}"
+    return store, f"{scheme}://{rest.removeprefix('//').rpartition('@')[2].partition('?')[0]}"

@@ -44,6 +44,10 @@ class Slots:
         """Slots that are taken."""
         return sum(number for number, _ in self.held.values())
 
+    def number_of(self, holder: str) -> int:
+        """Return how many slots `holder` holds."""
+        return self.held.get(holder, (0, 0.0))[0]
+
     def holding(self, holder: str, number: int, until: float) -> Slots:
         """Return the slots with `holder` holding `number` of them until then."""
         held = {other: entry for other, entry in self.held.items() if other != holder}

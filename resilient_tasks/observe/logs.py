@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from collections.abc import Mapping, MutableMapping
 from functools import cache
 from typing import Any
@@ -28,12 +29,17 @@ def install() -> None:
         bus.subscribe(log_event)
 
 
+_adding = threading.Lock()
+
+
 def log_event(event: Event) -> None:
     """Write one event to the log, with the ids of its run."""
     if not LOGGER.isEnabledFor(event.level):
         return
     if not LOGGER.hasHandlers():
-        LOGGER.addHandler(console_handler())
+        with _adding:  # two threads whose first events come at once
+            if not LOGGER.hasHandlers():
+                LOGGER.addHandler(console_handler())
     about = event.as_dict()
     about.pop("time")
     about.pop("url", None)

@@ -31,8 +31,6 @@ class SharedCircuit:
         known: the circuit when the store was asked last.
     """
 
-    __slots__ = ("_calls", "_exchange", "_fresh_until", "_key", "_last", "_lock", "_name", "_states", "_tell_from", "known")
-
     def __init__(self, shared: States, key: str) -> None:
         self.known = Circuit()
         self._name = key.partition("/")[2]

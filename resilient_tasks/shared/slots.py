@@ -30,6 +30,7 @@ class HeldSlots:
         self._lock = threading.Lock()
         self._held = 0
         self._renewed = False
+        shared.when_back.append(self.tell)
         # Where the state dies with the process, nobody else has to be told when that was.
         self._lease, self._place = (LEASE, PLACE) if shared.is_shared else (math.inf, math.inf)
 
@@ -37,11 +38,13 @@ class HeldSlots:
         """Ask for one slot of `limit`, or for one of so many `places` in the queue."""
 
         def change(state: bytes | None, now: float) -> tuple[bytes | None, tuple[Answer, int]]:
-            before = Slots.decode(state, now)
+            found = Slots.decode(state, now)
+            # A store that hung may have taken in, much later, what was asked then: no more is held than is held here.
+            before = found if found.number_of(self._me) == self._held else self._holding(found, self._held, now)
             slots, answer = before.ask(ticket, limit, places, now, self._place)
             if answer == "taken":
-                slots = slots.holding(self._me, self._held + 1, now + self._lease)
-            return (state if slots is before else slots.encode()), (answer, len(slots.queue))
+                slots = self._holding(slots, self._held + 1, now)
+            return (state if slots is found else slots.encode()), (answer, len(slots.queue))
 
         with self._lock:
             answer, self.waiting = self._states.update(self._key, change)
@@ -55,16 +58,23 @@ class HeldSlots:
             self._held -= 1
             self._tell()
 
+    def tell(self) -> None:
+        """Tell how many slots are held here."""
+        with self._lock:
+            self._tell()
+
     def forget(self, ticket: str) -> None:
         """Give a place in the queue back."""
         self._states.update(self._key, lambda state, now: (Slots.decode(state, now).without(ticket).encode(), None))
 
     def _tell(self) -> None:
-        held = self._held
-        self._states.update(
-            self._key,
-            lambda state, now: (Slots.decode(state, now).holding(self._me, held, now + self._lease).encode(), None),
-        )
+        def change(state: bytes | None, now: float) -> tuple[bytes, None]:
+            return self._holding(Slots.decode(state, now), self._held, now).encode(), None
+
+        self._states.update(self._key, change)
+
+    def _holding(self, slots: Slots, number: int, now: float) -> Slots:
+        return slots.holding(self._me, number, now + self._lease)
 
     def _keep_renewing(self) -> None:
         if self._states.is_shared and self._held and not self._renewed:

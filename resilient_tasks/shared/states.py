@@ -33,8 +33,9 @@ class States:
 
     A question that the store does not answer within `bound` seconds is answered by this process's own memory, and so
     are all that follow, until it is back: a thread of its own looks for it meanwhile. So a store takes no work down
-    with it, and costs a call no more than that, once. It is told once (`store.lost`, `store.regained`). A store that
-    answers, but too slowly for all threads that ask it, is given up for the moment too, after ten times `bound`.
+    with it, and costs a call no more than that, once. It is told once, as soon as memory has answered anything
+    (`store.lost`, `store.regained`). A store that answers, but too slowly for all threads that ask it, is given up for
+    the moment too, after ten times `bound`.
 
     Args:
         store: where the states are.
@@ -46,15 +47,20 @@ class States:
         self.name = name
         #: What the policies of this process know of shared states, by key.
         self.views: dict[str, Any] = {}
+        #: Called when a store that was gone is back: it may have heard what it was told last too late, or not at all.
+        self.when_back: list[Callable[[], None]] = []
         self._store = store
         self._bound = bound
         self._patience = 10 * bound
         self._last: dict[str, bytes | None] = {}
         self._turn = threading.Lock()
+        self._losing = threading.Lock()
         self._closed = threading.Event()
         self._instead: MemoryStore | None = None
+        self._why: Exception | None = None
+        self._told = False
         if self.is_shared:
-            self._wait_for_it(MemoryStore(store.now)).wait(bound)
+            self._lose(None).wait(bound)
 
     @property
     def is_shared(self) -> bool:
@@ -126,53 +132,63 @@ class States:
         return work()
 
     def _ask(self, question: Callable[[StateStore], T]) -> T:
-        instead = self._instead
-        if instead is not None:
-            return question(instead)
-        try:
-            return question(self._store)
-        except Exception as error:
-            return question(self._lose(error))
+        until = time.monotonic() + self._bound
+        for _ in range(2):  # a server closes connections that were idle: then it is back at once, and asked again
+            if self._instead is not None:
+                break
+            try:
+                return question(self._store)
+            except Exception as error:
+                self._lose(error).wait(max(0.0, until - time.monotonic()))
+        return question(self._alone())
 
-    def _lose(self, error: Exception) -> MemoryStore:
-        instead = self._instead
-        if instead is None:
-            instead = MemoryStore(self._store.now)
+    def _alone(self) -> MemoryStore:
+        """Return the memory that stands in, and tell of it once."""
+        if not self._told and not self._closed.is_set():
+            self._told = True
+            why = self._why or TimeoutError(f"not reached within {self._bound * 1000:g} ms")
+            bus.emit(StoreLost(operation=_OPERATION, store=self.name, message=describe(why)))
+        return self._instead or MemoryStore(self._store.now)
+
+    def _lose(self, error: Exception | None) -> threading.Event:
+        """Go by memory until the store is back. The event says that it was tried to reach it once."""
+        tried = threading.Event()
+        with self._losing:
+            if self._instead is not None:
+                tried.set()  # by another thread
+                return tried
+            self._instead, self._why = MemoryStore(self._store.now), error
             self._last.clear()
-            self._wait_for_it(instead, error)
-        return instead
+        threading.Thread(target=self._come_back, args=(tried,), name="resilient:store", daemon=True).start()
+        return tried
 
-    def _wait_for_it(self, instead: MemoryStore, error: Exception | None = None) -> threading.Event:
-        self._instead, back = instead, threading.Event()
-        threading.Thread(target=self._come_back, args=(back, error), name="resilient:store", daemon=True).start()
-        return back
-
-    def _come_back(self, back: threading.Event, error: Exception | None) -> None:
-        """Reach the store again. That it was gone is told if the first attempt fails."""
-        pause, began, told = 0.0, time.monotonic(), False
+    def _come_back(self, tried: threading.Event) -> None:
+        began, pause = time.monotonic(), 0.0
         while not self._closed.wait(pause):
             try:
                 self._store.connect()
                 self._store.get(_PROBE)
-            except Exception as failure:
-                error = error or failure
-                if not told:
-                    bus.emit(StoreLost(operation=_OPERATION, store=self.name, message=describe(error)))
-                told, pause = True, min(_LAST_PAUSE, max(_FIRST_PAUSE, 2 * pause))
-                continue
-            self._instead = None
-            back.set()
-            if told:
-                seconds = time.monotonic() - began
-                bus.emit(StoreRegained(operation=_OPERATION, store=self.name, seconds=seconds))
-            return
+            except Exception as error:
+                self._why = self._why or error
+                pause = min(_LAST_PAUSE, max(_FIRST_PAUSE, 2 * pause))
+            else:
+                self._instead = None
+                break
+            finally:
+                tried.set()
+        for tell in [] if self._closed.is_set() else self.when_back:
+            tell()
+        if self._told and not self._closed.is_set():
+            self._told = False
+            bus.emit(StoreRegained(operation=_OPERATION, store=self.name, seconds=time.monotonic() - began))
 
 
 #: In events about the store itself, in the place of a function's name.
 _OPERATION = "state store"
 
 _states: States | None = None
-_opened: object = None
+_opened_for: settings.Settings | None = None
+_forced = False
 _opening = threading.Lock()
 
 
@@ -182,42 +198,46 @@ def states() -> States:
     Raises:
         PolicyError: the setting names no store.
     """
-    if _states is not None and (_opened is None or _opened is settings.current.store):
+    if _states is not None and (_opened_for is settings.current or _forced):
         return _states
     return _open(settings.current)
 
 
 def _open(chosen: settings.Settings) -> States:
-    global _states, _opened  # noqa: PLW0603  # one store a process
+    global _states, _opened_for  # noqa: PLW0603  # one store a process
     with _opening:
-        if _states is not None and _opened == chosen.store:
-            _opened = chosen.store
-            return _states
-        opened = States(*opened_by(chosen.store, chosen.store_timeout), bound=chosen.store_timeout)
-        if _states is not None:
-            _states.close()
-        _states, _opened = opened, chosen.store
-        return opened
+        before = _opened_for
+        if _states is None or before is None or _where(before) != _where(chosen):
+            opened = States(*opened_by(chosen.store, chosen.store_timeout), bound=chosen.store_timeout)
+            if _states is not None:
+                _states.close()
+            _states = opened
+        _opened_for = chosen
+        return _states
+
+
+def _where(chosen: settings.Settings) -> tuple[object, float]:
+    return chosen.store, chosen.store_timeout
 
 
 @contextmanager
 def use_store(store: StateStore) -> Iterator[States]:
     """Have every call of this process share its state in `store` inside the block, whatever the settings say."""
-    global _states, _opened  # as above
-    before = _states, _opened
-    chosen = settings.current
-    _states, _opened = States(store, type(store).__name__, bound=chosen.store_timeout), None
+    global _states, _forced  # as above
+    before = _states, _forced
+    opened = States(store, type(store).__name__, bound=settings.current.store_timeout)
+    _states, _forced = opened, True
     try:
-        yield _states
+        yield opened
     finally:
-        _states.close()
-        _states, _opened = before
+        opened.close()
+        _states, _forced = before
 
 
 def _begin_anew() -> None:
     """In a forked child: what the parent knows and is connected to is not the child's."""
-    global _states, _opened, _opening  # as above
-    _states, _opened, _opening = None, None, threading.Lock()
+    global _states, _forced, _opening  # as above
+    _states, _forced, _opening = None, False, threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):

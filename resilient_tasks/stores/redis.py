@@ -116,4 +116,4 @@ class RedisStore:
 
 
 def _literally(prefix: str) -> str:
-    return "".join(f"[{letter}]" if letter in "*?[\\" else letter for letter in prefix)
+    return "".join(f"\\{letter}" if letter in "*?[\\" else letter for letter in prefix)

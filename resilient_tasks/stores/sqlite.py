@@ -24,6 +24,9 @@ _TIDY = "DELETE FROM states WHERE expires <= ?"
 #: Seconds for which a process waits at the most, at random, before it asks for the write lock again.
 _LONGEST_WAIT = 0.001
 
+#: Seconds for which each step of opening the file waits for others to be ready with it.
+_OPENING = 1.0
+
 
 class SQLiteStore:
     """A table in a file in WAL mode: reading waits for nobody, and one process writes at a time.
@@ -52,10 +55,10 @@ class SQLiteStore:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         # SQLite's own waiting doubles its steps up to 100 ms: too coarse for the bound.
         connection = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
-        self._until_free(lambda: connection.execute("PRAGMA journal_mode=WAL"), within=10)
+        self._until_free(lambda: connection.execute("PRAGMA journal_mode=WAL"), within=_OPENING)
         connection.execute("PRAGMA synchronous=NORMAL")
-        self._until_free(lambda: connection.execute(_TABLE), within=10)
-        self._until_free(lambda: connection.execute(_TIDY, (self.now(),)), within=10)
+        self._until_free(lambda: connection.execute(_TABLE), within=_OPENING)
+        self._until_free(lambda: connection.execute(_TIDY, (self.now(),)), within=_OPENING)
         self._connection = connection
 
     def now(self) -> float:

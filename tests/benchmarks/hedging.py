@@ -24,7 +24,7 @@ from typing import Any
 from setting import machine, say, table, write_into
 from slow_tail import EVERY, LEAST, SLOW, SPREAD
 
-RATE = 120  # calls a second
+RATE = 100  # calls a second
 FIRST, WARM_UP = 100, 1_500  # calls that load what is needed, and those that show how long to wait
 PERCENTILE = 97  # at most 5 % of the calls are to be made twice, and 2 % are slow
 THREADS = 128  # more than are ever busy at once: no call waits for one

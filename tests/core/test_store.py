@@ -164,7 +164,7 @@ def test_a_store_that_is_gone_is_replaced_by_memory_told_once_and_comes_back(unr
     assert [states.update("k", letter(b"x")) for _ in range(3)] == [None, b"x", b"xx"]
     assert not states.is_there
     assert (states.get("k"), states.keys("")) == (b"xxx", ["k"])
-    wait_for(lambda: resilient_events.names == ["store.lost"])
+    assert resilient_events.names == ["store.lost"]
     store.up = True
     wait_for(lambda: states.is_there)
     assert states.update("k", letter(b"!")) == b"shared"
@@ -176,11 +176,12 @@ def test_a_store_that_is_gone_is_replaced_by_memory_told_once_and_comes_back(unr
 
 def test_a_store_that_was_away_for_a_moment_is_not_told(unreliable, resilient_events):
     store, states = unreliable
+    states.update("k", letter(b"x"))
     store.up = False
-    monitor = states._come_back
-    states._come_back = lambda *given: (setattr(store, "up", True), monitor(*given))
-    assert states.update("k", letter(b"x")) is None
-    wait_for(lambda: states.is_there)
+    come_back = states._come_back
+    states._come_back = lambda *given: (setattr(store, "up", True), come_back(*given))
+    assert states.update("k", letter(b"y")) == b"x"
+    assert states.get("k") == b"xy"
     assert resilient_events == []
 
 
@@ -215,6 +216,7 @@ def test_the_setting_names_the_store_without_its_password():
 def test_a_change_of_the_setting_opens_the_other_store(own_settings, tmp_path, monkeypatch):
     monkeypatch.setenv("RESILIENT_TASKS_STORE", "memory:")
     monkeypatch.setattr(shared_states, "_states", None)
+    monkeypatch.setattr(shared_states, "_opened_for", None)
     assert (count("calls"), count("calls")) == (1, 2)
     own_settings(store=f"sqlite:///{tmp_path}/a.db", store_timeout=5)
     assert shared_states.states().is_shared
@@ -232,3 +234,26 @@ def wait_for(condition):
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.001)
+
+
+def test_who_asked_last_is_told_when_the_store_is_back(unreliable):
+    store, states = unreliable
+    told = []
+    states.when_back.append(lambda: told.append(states.is_there))
+    store.up = False
+    states.get("k")
+    assert told == []
+    store.up = True
+    wait_for(lambda: told == [True])
+
+
+def test_a_store_that_is_there_too_late_is_told(resilient_events):
+    store = Unreliable()
+    begin = threading.Event()
+    store.connect = lambda: begin.wait(10)
+    states = States(store, "slow", bound=0.01)
+    states.get("k")
+    assert resilient_events[0].sentence().startswith("slow does not answer (TimeoutError: not reached within 10 ms)")
+    begin.set()
+    wait_for(lambda: resilient_events.names == ["store.lost", "store.regained"])
+    states.close()

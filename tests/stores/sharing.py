@@ -131,4 +131,4 @@ def sharing():
         yield share
     if shared._states is not None:
         shared._states.close()
-    shared._states = shared._opened = None
+    shared._states = shared._opened_for = None
