@@ -2,15 +2,16 @@
 
     python tests/benchmarks/hedging.py [--calls 1500] [--page docs/measured.md]
 
-The server (`slow_tail.py`) is a process of its own. Calls are made at a fixed rate, whether or not earlier ones have
-been answered; plain and hedged ones take turns, each under a path of its own, so that a slow moment of the machine hits
-both. Before that, plain calls at the same rate show after how long a hedge is to be made: the time within which so many
+The server (`slow_tail.py`) is a process of its own. Calls are made at times that are drawn, whether or not earlier ones
+have been answered; plain and hedged ones take turns, each under a path of its own, so that a slow moment of the machine
+hits both. Before that, plain calls at the same rate show after how long a hedge is to be made: the time within which so many
 of them were answered as `PERCENTILE` says. How many requests were made is the server's own account.
 """
 
 import argparse
 import asyncio
 import math
+import random
 import subprocess
 import sys
 import time
@@ -18,13 +19,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import accumulate, cycle
 from pathlib import Path
 from typing import Any
 
 from setting import machine, say, table, write_into
 from slow_tail import EVERY, LEAST, SLOW, SPREAD
 
-RATE = 100  # calls a second
+RATE = 100  # calls a second, in the mean
 FIRST, WARM_UP = 100, 1_500  # calls that load what is needed, and those that show how long to wait
 PERCENTILE = 97  # at most 5 % of the calls are to be made twice, and 2 % are slow
 THREADS = 128  # more than are ever busy at once: no call waits for one
@@ -89,6 +91,12 @@ def decided(warm_up: Calls) -> float:
     return round(warm_up.percentile(PERCENTILE), 4)
 
 
+def arrivals(number: int) -> list[float]:
+    """Return the seconds at which calls are made: drawn, so that they do not keep step with the answers."""
+    draw = random.Random(number)
+    return list(accumulate(draw.expovariate(RATE) for _ in range(number)))
+
+
 async def measure_async(calls: int, address: str) -> Measured:
     import httpx
 
@@ -105,9 +113,9 @@ async def measure_async(calls: int, address: str) -> Measured:
         async def at_a_rate(turns: list[tuple[Callable[[str], Any], Calls]], number: int) -> None:
             began = time.perf_counter()
             async with asyncio.TaskGroup() as group:
-                for at in range(number):
-                    await asyncio.sleep(max(0.0, began + at / RATE - time.perf_counter()))
-                    group.create_task(timed(*turns[at % len(turns)]))
+                for turn, at in zip(cycle(turns), arrivals(number), strict=False):
+                    await asyncio.sleep(max(0.0, began + at - time.perf_counter()))
+                    group.create_task(timed(*turn))
 
         first, warm_up, plain, ours = (Calls(f"/async/{path}") for path in PATHS)
         await at_a_rate([(get, first)], FIRST)
@@ -132,9 +140,9 @@ def measure_sync(calls: int, address: str) -> Measured:
 
         def at_a_rate(turns: list[tuple[Callable[[str], Any], Calls]], number: int) -> None:
             began, futures = time.perf_counter(), list[Future[None]]()
-            for at in range(number):
-                time.sleep(max(0.0, began + at / RATE - time.perf_counter()))
-                futures.append(pool.submit(timed, *turns[at % len(turns)]))
+            for turn, at in zip(cycle(turns), arrivals(number), strict=False):
+                time.sleep(max(0.0, began + at - time.perf_counter()))
+                futures.append(pool.submit(timed, *turn))
             for future in futures:
                 future.result()
 

@@ -15,7 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 EVERY, SLOW = 50, 0.5  # one of so many requests takes so many seconds,
-LEAST, SPREAD = 0.010, 0.002  # and the others at least so many, and so many more in the mean, drawn exponentially
+LEAST, SPREAD = 0.010, 0.004  # and the others at least so many, and so many more in the mean, drawn exponentially
 
 
 class Service:
