@@ -89,7 +89,7 @@ class CircuitBreaker(Policy):
     slow: float | None = None
     slow_rate: float = field(default=0.5, kw_only=True)
     last: int | None = field(default=None, kw_only=True)
-    open_at_most: float = field(default=300, kw_only=True)
+    open_at_most: float = field(default=120, kw_only=True)
     on: On | None = field(default=None, kw_only=True)
     _key: str = field(init=False, repr=False)
     _rules: Rules = field(init=False, repr=False)

@@ -41,7 +41,7 @@ class RetryBudget:
         name: of what the calls go to; None gives each flow run a budget of its own, across its tasks and workers.
         share: retries may be this share of the calls of the last `per` seconds, from 0 to 1,
         floor: and so many more, so that the rare call can be retried where there are few.
-        per: seconds.
+        per: seconds. All retries of so long may be made at once: over a long time they make a storm of their own.
 
     Raises:
         PolicyError: a value is out of range.
@@ -50,7 +50,7 @@ class RetryBudget:
     name: str | None = None
     share: float = 0.1
     floor: int = 10
-    per: float = 60
+    per: float = 5
     _allowance: Allowance = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

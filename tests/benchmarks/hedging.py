@@ -4,8 +4,8 @@
 
 The server (`slow_tail.py`) is a process of its own. Calls are made at times that are drawn, whether or not earlier ones
 have been answered; plain and hedged ones take turns, each under a path of its own, so that a slow moment of the machine
-hits both. Before that, plain calls at the same rate show after how long a hedge is to be made: the time within which so many
-of them were answered as `PERCENTILE` says. How many requests were made is the server's own account.
+hits both. Before that, plain calls at the same rate show after how long a hedge is to be made: the time within which so
+many of them were answered as `PERCENTILE` says. How many requests were made is the server's own account.
 """
 
 import argparse

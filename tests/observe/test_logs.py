@@ -3,10 +3,13 @@
 import io
 import json
 import logging
+import threading
+import time
 
 import pytest
 
 from resilient_tasks import Retry, get_logger, resilient
+from resilient_tasks.core.events import NotifySent
 from resilient_tasks.observe import logs
 
 
@@ -92,3 +95,29 @@ def test_structlog_itself_is_left_as_the_application_configured_it():
     before = structlog.get_config()
     get_logger().warning("anything")
     assert structlog.get_config() == before
+
+
+def test_threads_whose_first_events_come_at_once_leave_one_handler(monkeypatch):
+    monkeypatch.setattr(logs.LOGGER, "handlers", [])
+    monkeypatch.setattr(logs.LOGGER, "propagate", False)
+    monkeypatch.setattr(logs.LOGGER, "level", logging.INFO)
+    logs.LOGGER.manager._clear_cache()
+    together, console_handler = threading.Barrier(8, timeout=10), logs.console_handler
+
+    def slow_to_make():
+        handler = console_handler()
+        time.sleep(0.01)  # so that others come in between
+        handler.setLevel(logging.CRITICAL + 1)
+        return handler
+
+    def tell():
+        together.wait()
+        logs.log_event(NotifySent(operation="f", channel="slack"))
+
+    monkeypatch.setattr(logs, "console_handler", slow_to_make)
+    threads = [threading.Thread(target=tell) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(logs.LOGGER.handlers) == 1

@@ -31,7 +31,7 @@ def retrying(drive, service, budget, attempts=3):
 
 
 def test_where_there_are_few_calls_the_floor_allows_for_retries(drive, service):
-    call = retrying(drive, service, RetryBudget("api", share=0, floor=3))
+    call = retrying(drive, service, RetryBudget("api", share=0, floor=3, per=60))
     notes = [call.outcome().error.__notes__[0] for _ in range(3)]
     assert service.calls == 3 + 2 + 1
     assert notes[0].endswith("no attempts left")
@@ -41,7 +41,7 @@ def test_where_there_are_few_calls_the_floor_allows_for_retries(drive, service):
 
 def test_a_share_of_the_calls_may_be_retried(drive, service):
     service.down = False
-    call = retrying(drive, service, RetryBudget("api", share=0.1, floor=0), attempts=2)
+    call = retrying(drive, service, RetryBudget("api", share=0.1, floor=0, per=60), attempts=2)
     for _ in range(100):
         call()
     service.down, service.calls = True, 0
@@ -70,17 +70,17 @@ def test_it_fills_again_as_time_passes(drive, service, clock):
 
 def test_those_who_name_it_share_it(drive, service):
     other = Service()
-    retrying(drive, service, RetryBudget("api", share=0, floor=2)).outcome()
-    retrying(drive, other, RetryBudget("api", share=0, floor=2)).outcome()
+    retrying(drive, service, RetryBudget("api", share=0, floor=2, per=60)).outcome()
+    retrying(drive, other, RetryBudget("api", share=0, floor=2, per=60)).outcome()
     assert (service.calls, other.calls) == (3, 1)
-    retrying(drive, other, RetryBudget("another", share=0, floor=2)).outcome()
+    retrying(drive, other, RetryBudget("another", share=0, floor=2, per=60)).outcome()
     assert other.calls == 1 + 3
 
 
 def test_without_a_name_each_flow_run_has_its_own(drive, service, monkeypatch):
     run = {"flow_run_id": "first"}
     monkeypatch.setattr("resilient_tasks.core.events.event._identify", lambda: run)
-    call = retrying(drive, service, RetryBudget(share=0, floor=2))
+    call = retrying(drive, service, RetryBudget(share=0, floor=2, per=60))
     call.outcome(), call.outcome()
     assert service.calls == 3 + 1
     run["flow_run_id"] = "second"

@@ -8,11 +8,16 @@ from typing import assert_type
 from prefect.client.schemas.objects import State
 
 from resilient_tasks import (
+    Bulkhead,
+    CircuitBreaker,
     Degraded,
     Failed,
+    Hedge,
     Ok,
     Outcome,
+    RateLimit,
     Retry,
+    RetryBudget,
     TimedOut,
     outcome_of,
     resilient,
@@ -31,6 +36,23 @@ def plain(x: int) -> str:
     return str(x)
 
 
+@resilient(
+    retry=Retry(attempts=3, budget=RetryBudget("api", share=0.1)),
+    breaker=CircuitBreaker("api", failures=3, slow=2.5, on=[TimedOut]),
+    rate_limit=RateLimit("api", calls=10, per=1, wait=False),
+    bulkhead=Bulkhead("api", limit=4, queue=10),
+    hedge=Hedge(0.2, attempts=3),
+    idempotent=True,
+)
+def shared(x: int) -> str:
+    return str(x)
+
+
+@resilient_task(breaker="api", hedge=0.3, idempotent=True)
+def shared_task(x: int) -> str:
+    return str(x)
+
+
 @resilient(retry=Retry(on=TimedOut, attempts=2))
 async def later(x: int) -> str:
     return str(x)
@@ -39,6 +61,9 @@ async def later(x: int) -> str:
 assert_type(bare(1), str)
 assert_type(plain(1), str)
 assert_type(plain.outcome(1), Outcome[str])
+assert_type(shared(1), str)
+assert_type(shared_task(1), str)
+assert_type(CircuitBreaker("api").status().retry_in, float | None)
 plain("one")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 plain(1, 2)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
