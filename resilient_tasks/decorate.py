@@ -16,7 +16,7 @@ from resilient_tasks.core.call import Call, Work
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import Sink
 from resilient_tasks.core.outcome import Failed, Ok, Outcome
-from resilient_tasks.core.pipeline import Pipeline, explain_pipeline, operation_of
+from resilient_tasks.core.pipeline import Leave, Pipeline, explain_pipeline, operation_of
 from resilient_tasks.keywords import PolicyOptions, arranged, build
 from resilient_tasks.observe import logs
 from resilient_tasks.policies.deadline import Deadline
@@ -80,6 +80,12 @@ class Plan:
         """Return one invocation of the function."""
         how = runtime.ASYNC if self.is_async else runtime.SYNC
         return Work(self.operation, self.fn, args, kwargs, how, self.idempotent, sinks, self.attempts)
+
+    def failed(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], error: Exception, leave: Leave) -> Work:
+        """Return an invocation whose first attempt was made at once, and has failed."""
+        work = self.work(args, kwargs)
+        work.given, work.known = Failed(error), leave.known
+        return work
 
 
 @overload
@@ -228,17 +234,16 @@ def _sync_wrapper(plan: Plan) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         if not settings.current.enabled:
             return fn(*args, **kwargs)
-        if calls.running.get() is not None or (succeeded := gate()) is None:
+        if calls.running.get() is not None or (leave := gate()) is None:
             return drive(run(plan.work(args, kwargs))).unwrap()
         # No policy has to act before the call, so it is made first, and the pipeline entered only if it fails.
         token = calls.running.set(first)  # by its module's name: a context variable in a closure cannot be pickled
         try:
             value = fn(*args, **kwargs)
         except Exception as error:
-            work = plan.work(args, kwargs)
-            work.given = Failed(error)
+            work = plan.failed(args, kwargs, error, leave)
         else:
-            succeeded()
+            leave.succeeded()
             return value
         finally:
             calls.running.reset(token)
@@ -255,12 +260,26 @@ def _sync_wrapper(plan: Plan) -> Callable[..., Any]:
 
 def _async_wrapper(plan: Plan) -> Callable[..., Any]:
     fn, run = plan.fn, plan.pipeline.run
+    first = Call(plan.work((), {}))
+    gate = plan.pipeline.gate
 
     @functools.wraps(fn)
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
         if not settings.current.enabled:
             return await fn(*args, **kwargs)
-        return (await run(plan.work(args, kwargs))).unwrap()
+        if calls.running.get() is not None or (leave := gate()) is None:
+            return (await run(plan.work(args, kwargs))).unwrap()
+        token = calls.running.set(first)  # as in the sync wrapper
+        try:
+            value = await fn(*args, **kwargs)
+        except Exception as error:
+            work = plan.failed(args, kwargs, error, leave)
+        else:
+            leave.succeeded()
+            return value
+        finally:
+            calls.running.reset(token)
+        return (await run(work)).unwrap()
 
     async def outcome(*args: Any, **kwargs: Any) -> Outcome[Any]:
         if not settings.current.enabled:

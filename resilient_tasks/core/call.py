@@ -72,6 +72,7 @@ class Work:
         attempts: how often its policies may invoke the function, at the most; 0 where no number limits that.
         sinks: hear of this call's events, after the sinks of the bus.
         given: an outcome that is there already, for the next invocation to return.
+        known: what policies knew when they gave leave for that to be made (`Leave.known`).
         thread: the thread that does this work, and that its limits interrupt.
     """
 
@@ -84,6 +85,7 @@ class Work:
     sinks: tuple[Sink, ...] = ()
     attempts: int = 1
     given: Outcome[Any] | None = None
+    known: Mapping[str, Any] = field(default_factory=dict)
     thread: int = field(default_factory=threading.get_ident)
     _id: str = ""
 

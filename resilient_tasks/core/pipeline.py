@@ -6,8 +6,9 @@ import functools
 import inspect
 import itertools
 import math
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar, cast, runtime_checkable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, TypeVar, cast, runtime_checkable
 
 from resilient_tasks.core import call as calls
 from resilient_tasks.core import clock, loops, runtime
@@ -39,9 +40,19 @@ ORDER = (
 )
 
 
-#: To be called once the function has succeeded.
-Succeeded: TypeAlias = Callable[[], None]
-Gate: TypeAlias = Callable[[], Succeeded | None]
+class Leave(NamedTuple):
+    """The function may be called at once.
+
+    Attributes:
+        succeeded: to be called if it succeeds.
+        known: what `around` finds as `call.work.known`, if it fails and the pipeline is entered after all.
+    """
+
+    succeeded: Callable[[], object]
+    known: Mapping[str, Any] = MappingProxyType({})
+
+
+Gate: TypeAlias = Callable[[], Leave | None]
 
 
 @runtime_checkable
@@ -71,8 +82,8 @@ class Policy(Protocol):
         """Whether it does nothing before the first attempt and lets a success pass."""
         return False
 
-    def at_once(self) -> Succeeded | None:
-        """Say that the next call may be made at once, by returning what to tell if it succeeds.
+    def at_once(self) -> Leave | None:
+        """Say that the next call may be made at once.
 
         Where each policy that does not react only says so, the function is called first, and the pipeline entered only
         if it fails. None: the pipeline is to stand around the call.
@@ -219,23 +230,29 @@ def _never() -> None:
     """Some policy has to stand around every call."""
 
 
-def _always() -> Succeeded:
-    return _unheard
-
-
-def _unheard() -> None:
+def _nobody_asks() -> None:
     """No policy asks after a call that went well."""
 
 
-def _all_at_once(gates: tuple[Gate, ...]) -> Succeeded | None:
-    asked = [gate() for gate in gates]
-    passed = [succeeded for succeeded in asked if succeeded is not None]
-    return functools.partial(_tell, passed) if len(passed) == len(asked) else None
+_AT_ONCE = Leave(_nobody_asks)
 
 
-def _tell(passed: list[Succeeded]) -> None:
-    for succeeded in passed:
-        succeeded()
+def _always() -> Leave:
+    return _AT_ONCE
+
+
+def _all_at_once(gates: tuple[Gate, ...]) -> Leave | None:
+    leaves = [leave for gate in gates if (leave := gate()) is not None]
+    if len(leaves) < len(gates):
+        return None
+    return Leave(
+        functools.partial(_tell, leaves), {name: known for leave in leaves for name, known in leave.known.items()}
+    )
+
+
+def _tell(leaves: list[Leave]) -> None:
+    for leave in leaves:
+        leave.succeeded()
 
 
 async def _invoke(call: Call) -> Outcome[Any]:

@@ -11,8 +11,8 @@ from resilient_tasks.core.errors import CircuitOpen, PolicyError
 from resilient_tasks.core.failures import RETRIED_BY_DEFAULT, status_of
 from resilient_tasks.core.matching import On, matcher
 from resilient_tasks.core.outcome import Failed, Ok, Outcome
-from resilient_tasks.core.pipeline import Policy
-from resilient_tasks.machines.circuit import Circuit, Pass, Position, Refusal, Rules, Seen
+from resilient_tasks.core.pipeline import Leave, Policy
+from resilient_tasks.machines.circuit import Circuit, Position, Refusal, Rules, Seen
 from resilient_tasks.shared.circuit import BY_HAND, SharedCircuit, tell_all
 from resilient_tasks.shared.states import states
 
@@ -133,8 +133,9 @@ class CircuitBreaker(Policy):
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         circuit = self._circuit()
-        # An attempt that was made already (see `at_once`) had its leave from what was known then.
-        leave = Pass(circuit.known.turn) if call.work.given is not None else circuit.admit(self._rules, call)
+        # An attempt that was made already, see `at_once`, had its leave then: the circuit may have moved on since.
+        had = call.work.known.get(self._key) if call.work.given is not None else None
+        leave = had or circuit.admit(self._rules, call)
         if isinstance(leave, Refusal):
             return Failed(self._refused(call, leave))
         began = clock.now()
@@ -147,13 +148,13 @@ class CircuitBreaker(Policy):
         finally:
             circuit.record(self._rules, call, leave, seen)
 
-    def at_once(self) -> Callable[[], None] | None:
+    def at_once(self) -> Leave | None:
         circuit: SharedCircuit | None = states().views.get(self._key)
         if self.slow is not None or circuit is None or not circuit.is_well(self._rules):
             return None
         if self.failures is not None:
-            return _nothing
-        return None if circuit.is_to_tell() else circuit.succeeded
+            return circuit.leave
+        return None if circuit.is_to_tell() else circuit.leave_and_count
 
     def ahead(self) -> Policy:
         """Return the policy that notices an open circuit before a call queues up for it, and takes no probe."""
@@ -241,7 +242,3 @@ class _Ahead(Policy):
         breaker = self.breaker
         refusal = breaker._circuit().refusal(breaker._rules)  # noqa: SLF001  # the two are one policy
         return await proceed(call) if refusal is None else Failed(breaker._refused(call, refusal))  # noqa: SLF001
-
-
-def _nothing() -> None:
-    """Where only failures in a row count, a success among successes is no news."""

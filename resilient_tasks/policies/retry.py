@@ -14,7 +14,7 @@ from resilient_tasks.core.events import RetryExhausted, RetryRecovered, RetrySch
 from resilient_tasks.core.failures import RETRIED_BY_DEFAULT, classify, retry_after
 from resilient_tasks.core.matching import On, matcher
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome, let_go
-from resilient_tasks.core.pipeline import Policy
+from resilient_tasks.core.pipeline import Leave, Policy
 from resilient_tasks.machines.budget import Allowance
 from resilient_tasks.shared.budget import Purse
 from resilient_tasks.shared.states import states
@@ -145,10 +145,10 @@ class Retry(Policy):
     def most_attempts(self) -> int:
         return self.attempts or 0
 
-    def at_once(self) -> Callable[[], None] | None:
+    def at_once(self) -> Leave | None:
         if self.budget is None or self.on_result is not None or self.stop is not None:
             return None
-        return self.budget.pay_in
+        return Leave(self.budget.pay_in)
 
     def describe(self) -> str:
         kinds = "transient, throttled and timed-out failures" if self.on is None else f"on={self.on!r}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 import uuid
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from resilient_tasks.core import clock, settings
 from resilient_tasks.core.events import BreakerClosed, BreakerHalfOpened, BreakerOpened, Event, bus
+from resilient_tasks.core.pipeline import Leave
 from resilient_tasks.machines.circuit import Circuit, Pass, Refusal, Rules, Seen, Successes
 from resilient_tasks.shared.states import States
 
@@ -29,7 +31,12 @@ class SharedCircuit:
 
     Attributes:
         known: the circuit when the store was asked last.
+        leave: for a call that is made at once, where a success need not be told.
+        leave_and_count: the same, where successes are counted, to be told later.
     """
+
+    leave: Leave
+    leave_and_count: Leave
 
     def __init__(self, shared: States, key: str) -> None:
         self.known = Circuit()
@@ -38,8 +45,10 @@ class SharedCircuit:
         self._key = key
         self._fresh_until = self._tell_from = -math.inf
         self._exchange, self._lock = threading.Lock(), threading.Lock()
-        self._calls = 0
+        self._count = itertools.count().__next__  # one step of C: no thread waits for another
+        self._told = 0
         self._last = 0.0
+        self._give_leave()
 
     def is_well(self, rules: Rules) -> bool:
         """Whether a call may be made without asking the store: it was closed, and not long ago."""
@@ -54,11 +63,6 @@ class SharedCircuit:
         """Whether the next success is to be told at once: a process may live for one call only."""
         return self._last >= self._tell_from
 
-    def succeeded(self) -> None:
-        """Count a success, to be told later."""
-        with self._lock:
-            self._calls += 1
-
     def admit(self, rules: Rules, call: Call) -> Pass | Refusal:
         """Ask leave for a call."""
         if self.is_well(rules):
@@ -69,7 +73,10 @@ class SharedCircuit:
             _, leave = self.known.admit(rules, self._states.now(), probe)
             if isinstance(leave, Refusal):
                 return leave
-        before, turn = self._untold() if self._calls else Successes(), self.known.turn
+        before, turn = self._untold(), self.known.turn
+
+        if before.calls:
+            self._tell_from = clock.now() + settings.current.store_staleness
 
         def step(circuit: Circuit, now: float) -> tuple[Circuit, Pass | Refusal]:
             if before.calls:
@@ -97,9 +104,10 @@ class SharedCircuit:
             if is_no_news and not rules.counts:
                 return
             if is_no_news and not self.is_to_tell():
-                self.succeeded()
+                self._count()
                 return
         before = self._untold()
+        self._tell_from = clock.now() + settings.current.store_staleness
         self.exchange(lambda circuit, now: (circuit.record(rules, now, leave, seen, before), None), call.emit)
 
     def exchange(self, step: Callable[[Circuit, float], tuple[Circuit, T]], tell: Tell) -> T:
@@ -113,16 +121,27 @@ class SharedCircuit:
         with self._exchange:  # no thread may put an older circuit in the place of a newer one
             before, after, now, answer = self._states.update(self._key, change)
             self.known, self._fresh_until = after, clock.now() + settings.current.store_staleness
+            if after.turn != self.leave.known[self._key].turn:
+                self._give_leave()
         if after.turn != before.turn:
             _tell(tell, self._name, before, after, now)
         return answer
 
     def _untold(self) -> Successes:
         with self._lock:
-            untold = Successes(self._calls, self._states.now() - (clock.now() - self._last))
-            self._calls = 0
-            self._tell_from = clock.now() + settings.current.store_staleness
+            counted = self._count()  # this question is counted too
+            untold = Successes(counted - self._told, self._states.now() - (clock.now() - self._last))
+            self._told = counted + 1
         return untold
+
+    def _give_leave(self) -> None:
+        """Make what `at_once` gives to every call of this turn."""
+        known = {self._key: Pass(self.known.turn)}
+        self.leave, self.leave_and_count = Leave(_no_news, known), Leave(self._count, known)
+
+
+def _no_news() -> None:
+    """Where only failures in a row count, a success among successes is no news."""
 
 
 def _tell(tell: Tell, name: str, before: Circuit, after: Circuit, now: float) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
 from resilient_tasks.core import settings
 from resilient_tasks.core.events import StoreLost, StoreRegained, bus
@@ -26,6 +27,12 @@ _PROBE = "is-there"
 
 #: Seconds between attempts to reach a store that is gone: doubling from the first to the last.
 _FIRST_PAUSE, _LAST_PAUSE = 0.05, 2.0
+
+
+class Ask(Protocol):
+    """Puts a question to the store, or to what stands in for it."""
+
+    def __call__(self, question: Callable[[StateStore], T], /) -> T: ...
 
 
 class States:
@@ -78,11 +85,11 @@ class States:
 
     def get(self, key: str) -> bytes | None:
         """Return the state under `key`, or None where there is none."""
-        return self._in_turn(lambda: self._ask(lambda store: store.get(key)))
+        return self._in_turn(lambda ask: ask(lambda store: store.get(key)))
 
     def keys(self, prefix: str) -> list[str]:
         """Return the keys that begin with `prefix`."""
-        return self._in_turn(lambda: self._ask(lambda store: store.keys(prefix)))
+        return self._in_turn(lambda ask: ask(lambda store: store.keys(prefix)))
 
     def update(self, key: str, change: Change[T], *, ttl: float | None = None) -> T:
         """Replace the state under `key` by what `change` makes of it, and return its result.
@@ -90,7 +97,7 @@ class States:
         Between what `change` was given and what it returned nobody else has changed the state. A `change` that returns
         the state as it was, or None, writes nothing.
         """
-        return self._in_turn(lambda: self._updated(key, change, ttl))
+        return self._in_turn(lambda ask: self._updated(ask, key, change, ttl))
 
     def view(self, key: str, make: Callable[[States, str], V]) -> V:
         """Return what this process knows of the state under `key`; made by `make(states, key)` when first asked for."""
@@ -101,35 +108,45 @@ class States:
         self._closed.set()
         self._store.close()
 
-    def _updated(self, key: str, change: Change[T], ttl: float | None) -> T:
+    def _updated(self, ask: Ask, key: str, change: Change[T], ttl: float | None) -> T:
         until = time.monotonic() + self._patience
         # What was put last is likely to stand there still, and then the store is asked once instead of twice.
         guessed = key in self._last
-        old = self._last[key] if guessed else self._ask(lambda store: store.get(key))
+        old = self._last[key] if guessed else ask(lambda store: store.get(key))
         while True:
             new, result = change(old, self._store.now())
             if new is None or new == old:
                 if not guessed:
                     return result
-                done, old = False, self._ask(lambda store: store.get(key))
+                done, old = False, ask(lambda store: store.get(key))
             else:
-                done, old = self._ask(lambda store, old=old, new=new: store.swap(key, old, new, ttl=ttl))  # type: ignore[misc]
+                done, old = ask(functools.partial(_swap, key, old, new, ttl))
             guessed = False
             if done:
                 self._last[key] = old
                 return result
             if time.monotonic() > until:
-                self._lose(TimeoutError(f"others kept changing {key} for {self._patience:g} s"))
+                ask = self._give_up(f"others kept changing {key}")
+                old = ask(lambda store: store.get(key))
 
-    def _in_turn(self, work: Callable[[], T]) -> T:
+    def _in_turn(self, work: Callable[[Ask], T]) -> T:
         """Do one thing at a time: threads that outbid each other inside the store would keep it busy in vain."""
-        if self._turn.acquire(timeout=self._patience):
-            try:
-                return work()
-            finally:
-                self._turn.release()
-        self._lose(TimeoutError(f"calls waited {self._patience:g} s for their turn"))
-        return work()
+        if not self._turn.acquire(timeout=self._patience):
+            return work(self._give_up("calls waited for their turn"))
+        try:
+            return work(self._ask)
+        finally:
+            self._turn.release()
+
+    def _give_up(self, why: str) -> Ask:
+        """Give the store up for the moment, and return what answers in its place."""
+        self._lose(TimeoutError(f"{why} for {self._patience:g} s"))
+        memory = self._alone()
+
+        def ask(question: Callable[[StateStore], T], /) -> T:
+            return question(memory)
+
+        return ask
 
     def _ask(self, question: Callable[[StateStore], T]) -> T:
         until = time.monotonic() + self._bound
@@ -181,6 +198,10 @@ class States:
         if self._told and not self._closed.is_set():
             self._told = False
             bus.emit(StoreRegained(operation=_OPERATION, store=self.name, seconds=time.monotonic() - began))
+
+
+def _swap(key: str, old: bytes | None, new: bytes, ttl: float | None, store: StateStore) -> tuple[bool, bytes | None]:
+    return store.swap(key, old, new, ttl=ttl)
 
 
 #: In events about the store itself, in the place of a function's name.

@@ -196,14 +196,26 @@ def test_a_store_is_not_asked_for_any_more_once_it_is_closed(unreliable):
     assert store.connects == before
 
 
-def test_others_who_never_stop_changing_a_state_do_not_hold_a_call_up(monkeypatch):
-    monkeypatch.setattr(MemoryStore, "swap", lambda self, key, old, new, ttl=None: (False, b"another"))
-    states = States(MemoryStore(), "busy", bound=0.001)
-    monkeypatch.undo()
-    monkeypatch.setattr(states._store, "swap", lambda key, old, new, ttl=None: (False, b"another"))
-    assert states.update("k", letter(b"x")) in {None, b"another"}
-    assert states.get("k") is not None
+def test_others_who_never_stop_changing_a_state_do_not_hold_a_call_up(resilient_events):
+    class Busy(Unreliable):
+        def swap(self, key, old, new, *, ttl=None):
+            return False, b"another"
+
+    states = States(Busy(), "busy", bound=0.001)
+    wait_for(lambda: states.is_there)
+    assert states.update("k", letter(b"x")) is None  # alone, it found nothing there
+    assert "others kept changing k for 0.01 s" in resilient_events[0].sentence()
     states.close()
+
+
+def test_threads_that_wait_too_long_for_their_turn_go_by_memory(unreliable, resilient_events):
+    _, states = unreliable
+    states.update("k", letter(b"shared"))
+    states._patience = 0.01
+    with states._turn:
+        assert states.update("k", letter(b"x")) is None
+    assert states.update("k", letter(b"!")) == b"shared"
+    assert "calls waited for their turn for 0.01 s" in resilient_events[0].sentence()
 
 
 def test_the_setting_names_the_store_without_its_password():

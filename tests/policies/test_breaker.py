@@ -1,6 +1,7 @@
 """CircuitBreaker: what opens a circuit, what gets through, what closes it, and who hears of it."""
 
 import asyncio
+import threading
 
 import cloudpickle
 import pytest
@@ -314,6 +315,44 @@ def test_a_call_that_began_before_it_opened_has_no_say(clock):
     asyncio.run(scenario())
 
 
+def test_a_failure_that_began_before_it_opened_does_not_open_it_again(drive):
+    """As above, for a call that was made at once because all was well."""
+    breaker = CircuitBreaker("api", failures=1)
+
+    def fetch(meanwhile=lambda: "[]"):
+        return meanwhile()
+
+    def late():
+        breaker.open()
+        breaker.close()
+        raise ConnectionError
+
+    call = drive(fetch, breaker=breaker)
+    assert call() == "[]"
+    with pytest.raises(ConnectionError):
+        call(late)
+    assert breaker.status().position == "closed"
+    assert call() == "[]"
+
+
+def test_two_circuits_around_one_function_are_told_apart(drive):
+    outer, inner = CircuitBreaker("region", failures=1), CircuitBreaker("host", failures=2)
+    outer.open()
+    outer.close()  # so that their turns differ
+    answers = ["[]", DOWN]
+
+    def fetch():
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    call = drive(fetch, policies=Pipeline(outer, inner))
+    call()
+    assert isinstance(call.outcome(), Failed)
+    assert (outer.status().position, inner.status().position, inner.status().failures) == ("open", "closed", 1)
+
+
 def test_attempts_are_counted_and_an_open_circuit_is_not_retried(service, resilient_events):
     service(CircuitBreaker("api", failures=3), retry=Retry(attempts=10, wait=1))
     assert service.meets(DOWN, "[]") == ["[]", "[]"]
@@ -442,6 +481,18 @@ def test_while_its_probe_is_under_way_nobody_can_tell_when_to_come_again(clock):
         await asyncio.gather(probe, return_exceptions=True)
 
     asyncio.run(scenario())
+
+
+def test_nobody_is_locked_out_during_somebodys_call(clock):
+    together = threading.Barrier(8, timeout=10)
+    fetch = resilient(breaker=CircuitBreaker("api"), rate_limit=RateLimit("api", 8, 60))(together.wait)
+    threads = [threading.Thread(target=fetch) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert CircuitBreaker("api").status().position == "closed"
+    assert not together.broken
 
 
 def test_it_crosses_to_another_process_as_a_value():
