@@ -39,7 +39,10 @@ class Allowance:
         return _encode(window), Grant(granted, total.bad, total.calls)
 
     def _window(self, state: bytes | None) -> TimeWindow:
-        found = window_from(json.loads(state)) if state else None
+        try:
+            found = window_from(json.loads(state or b""))
+        except (ValueError, TypeError, LookupError):  # none, or something else stands there
+            found = None
         return found if isinstance(found, TimeWindow) and found.seconds == self.per else TimeWindow(self.per)
 
 

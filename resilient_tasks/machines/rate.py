@@ -28,7 +28,7 @@ class SlidingWindow(NamedTuple):
 
     def reserve(self, state: bytes | None, now: float, patience: float) -> tuple[bytes | None, Reserved]:
         """See `Rate`."""
-        times = array("d", state or b"")
+        times = _times(state)
         # Between the first of `calls` calls and the one after the last lie at least `per` seconds.
         earliest = times[-self.calls] + self.per if len(times) >= self.calls else now
         at = max(now, earliest, times[-1] if times else now)
@@ -51,8 +51,13 @@ class TokenBucket(NamedTuple):
     def reserve(self, state: bytes | None, now: float, patience: float) -> tuple[bytes | None, Reserved]:
         """See `Rate`."""
         interval = self.per / self.calls
-        full = max(now, array("d", state)[0] if state else now)
+        full = max([now, *_times(state)[:1]])
         wait = max(0.0, full - (self.burst - 1) * interval - now)
         if wait > patience:
             return state, Reserved(False, wait)
         return array("d", [full + interval]).tobytes(), Reserved(True, wait)
+
+
+def _times(state: bytes | None) -> array[float]:
+    """Return the times in a state; none, if something else stands there."""
+    return array("d", state if state and len(state) % array("d").itemsize == 0 else b"")

@@ -28,12 +28,13 @@ class Slots:
 
     @classmethod
     def decode(cls, state: bytes | None, now: float) -> Slots:
-        """Return the slots that `encode` gave, without those whose time is over."""
-        if state is None:
+        """Return the slots that `encode` gave, less those whose time is over; new ones if something else is there."""
+        try:
+            found: dict[str, Any] = json.loads(state or b"")
+            held = {holder: (number, until) for holder, (number, until) in found["held"].items() if until > now}
+            return cls(held, {ticket: until for ticket, until in found["queue"].items() if until > now})
+        except (ValueError, TypeError, LookupError, AttributeError):
             return cls()
-        found: dict[str, Any] = json.loads(state)
-        held = {holder: (number, until) for holder, (number, until) in found["held"].items() if until > now}
-        return cls(held, {ticket: until for ticket, until in found["queue"].items() if until > now})
 
     def encode(self) -> bytes:
         """Return the slots as JSON."""

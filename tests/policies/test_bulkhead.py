@@ -9,7 +9,7 @@ import pytest
 from resilient_tasks import Bulkhead, BulkheadFull, Failed, Ok, Pipeline, PolicyError, TimedOut, explain, resilient
 from resilient_tasks.core.store import MemoryStore
 from resilient_tasks.core.threads import abandoned
-from resilient_tasks.shared.states import use_store
+from resilient_tasks.shared.states import states, use_store
 
 
 @pytest.fixture(autouse=True)
@@ -180,6 +180,12 @@ def test_an_attempt_that_was_left_behind_keeps_its_slot_until_it_ends():
             return
         threading.Event().wait(0.01)
     pytest.fail("the slot was never given back")
+
+
+@pytest.mark.parametrize("state", [b"garbage", b"[]", b"{}", b"null", b'{"held":[],"queue":{}}'])
+def test_a_state_that_is_none_of_ours_is_replaced(state):
+    states().update("bulkhead/warehouse", lambda *_: (state, None))
+    assert isinstance(Pipeline(Bulkhead("warehouse", 1)).outcome(int, "7"), Ok)
 
 
 def test_it_crosses_to_another_process_as_a_value_and_is_explained():

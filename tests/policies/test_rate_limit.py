@@ -4,6 +4,7 @@ import cloudpickle
 import pytest
 
 from resilient_tasks import Kind, Ok, Pipeline, PolicyError, RateLimit, RateLimited, Retry, explain, resilient
+from resilient_tasks.shared.states import states
 
 
 @pytest.fixture(autouse=True)
@@ -94,6 +95,12 @@ def test_functions_that_name_one_limit_share_it(drive, clock):
     times = [drive(clock.now, rate_limit=limit)(), drive(clock.now, rate_limit=limit)()]
     assert [*times, drive(clock.now, rate_limit=limit)()] == [0, 0, 10]
     assert drive(clock.now, rate_limit=RateLimit("another", calls=1, per=10))() == 10
+
+
+@pytest.mark.parametrize("state", [b"garbage", b"[]", b"{}", b"null", b'{"held":[],"queue":{}}'])
+def test_a_state_that_is_none_of_ours_is_replaced(state):
+    states().update("rate/api", lambda *_: (state, None))
+    assert isinstance(Pipeline(RateLimit("api", 1, 10)).outcome(int, "7"), Ok)
 
 
 def test_it_crosses_to_another_process_as_a_value():

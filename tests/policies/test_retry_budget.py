@@ -3,7 +3,8 @@
 import cloudpickle
 import pytest
 
-from resilient_tasks import Failed, Pipeline, PolicyError, Retry, RetryBudget, explain, resilient
+from resilient_tasks import Failed, Ok, Pipeline, PolicyError, Retry, RetryBudget, explain, resilient
+from resilient_tasks.shared.states import states
 
 
 @pytest.fixture(autouse=True)
@@ -106,6 +107,12 @@ def test_an_attempt_that_would_not_be_made_anyway_draws_nothing(drive, service):
 def test_it_goes_with_a_judged_result(drive):
     call = drive(lambda: None, retry=Retry(on_result=lambda _: True, wait=0, budget=RetryBudget("api", 0, 1)))
     assert "used up" in call.outcome().error.__notes__[0]
+
+
+@pytest.mark.parametrize("state", [b"garbage", b"[]", b"{}", b"null", b'{"held":[],"queue":{}}'])
+def test_a_state_that_is_none_of_ours_is_replaced(state):
+    states().update("budget/api", lambda *_: (state, None))
+    assert isinstance(Pipeline(Retry(attempts=2, wait=0, budget=RetryBudget("api"))).outcome(int, "7"), Ok)
 
 
 def test_it_crosses_to_another_process_as_a_value_and_is_explained():
