@@ -219,7 +219,8 @@ class Circuit:
             run = 0 if seen.good else run + 1
             window = window.add(now, Totals(1, int(not seen.good), int(seen.slow)))
         counted = replace(self, run=run, window=window if rules.counts else self.window)
-        reason = _why_open(counted, rules, now)
+        # A success never opens it, not even where it is the one that makes enough calls for a rate.
+        reason = _why_open(counted, rules, now) if seen.good is False or seen.slow else ""
         return counted.opened(now, rules.open_for, reason) if reason else counted
 
     def _window_of(self, rules: Rules) -> Window:

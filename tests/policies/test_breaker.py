@@ -104,6 +104,12 @@ def test_successes_among_failures_are_counted(service):
     assert service.meets(DOWN, "") == [ConnectionError, CircuitOpen]
 
 
+def test_a_success_does_not_open_it_although_it_makes_the_calls_enough(service):
+    service(CircuitBreaker("api", failure_rate=0.5, min_calls=3))
+    assert service.meets(DOWN, DOWN, "[]", "[]") == [ConnectionError, ConnectionError, "[]", "[]"]
+    assert service.meets(DOWN, "") == [ConnectionError, CircuitOpen]
+
+
 def test_what_is_older_than_the_window_is_forgotten(service, clock):
     service(CircuitBreaker("api", failure_rate=0.5, min_calls=4, window=60))
     service.meets(DOWN, DOWN, DOWN)
