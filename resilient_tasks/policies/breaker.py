@@ -152,9 +152,7 @@ class CircuitBreaker(Policy):
         circuit: SharedCircuit | None = states().views.get(self._key)
         if self.slow is not None or circuit is None or not circuit.is_well(self._rules):
             return None
-        if self.failures is not None:
-            return circuit.leave
-        return None if circuit.is_to_tell() else circuit.leave_and_count
+        return circuit.leave if self.failures is not None else circuit.leave_and_count
 
     def ahead(self) -> Policy:
         """Return the policy that notices an open circuit before a call queues up for it, and takes no probe."""

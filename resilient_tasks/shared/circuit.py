@@ -52,16 +52,11 @@ class SharedCircuit:
 
     def is_well(self, rules: Rules) -> bool:
         """Whether a call may be made without asking the store: it was closed, and not long ago."""
-        known, now = self.known, clock.now()
-        if now >= self._fresh_until or known.position != "closed":
+        known = self.known
+        if clock.now() >= self._fresh_until or known.position != "closed":
             return False
-        self._last = now
         # Failures in a row are to be exact: the store is asked while there are any.
         return known.run == 0 or rules.failures is None
-
-    def is_to_tell(self) -> bool:
-        """Whether the next success is to be told at once: a process may live for one call only."""
-        return self._last >= self._tell_from
 
     def admit(self, rules: Rules, call: Call) -> Pass | Refusal:
         """Ask leave for a call."""
@@ -100,10 +95,11 @@ class SharedCircuit:
             if seen.good is None:
                 return
             run_goes_on = rules.failures is not None and self.known.run
+            self._last = now = clock.now()
             is_no_news = seen.good and not seen.slow and leave.turn == self.known.turn and not run_goes_on
             if is_no_news and not rules.counts:
                 return
-            if is_no_news and not self.is_to_tell():
+            if is_no_news and now < self._tell_from:  # a process may live for one call: its success is told at once
                 self._count()
                 return
         before = self._untold()

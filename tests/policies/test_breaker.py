@@ -98,9 +98,12 @@ def test_a_share_of_failures_in_the_window_opens_it_once_there_are_enough_calls(
     assert service.meets(DOWN, "") == [ConnectionError, CircuitOpen]
 
 
-def test_successes_among_failures_are_counted(service):
+def test_successes_among_failures_are_counted(service, clock):
+    clock.advance(10_000)  # long after the clock's beginning: each counts at its own time
     service(CircuitBreaker("api", failure_rate=0.5, min_calls=4))
-    assert CircuitOpen not in service.meets(*["[]"] * 10, *[DOWN] * 9)
+    for _ in range(10):
+        assert service.fetch() == "[]"
+    assert CircuitOpen not in service.meets(*[DOWN] * 9)
     assert service.meets(DOWN, "") == [ConnectionError, CircuitOpen]
 
 
@@ -357,6 +360,30 @@ def test_two_circuits_around_one_function_are_told_apart(drive):
     call()
     assert isinstance(call.outcome(), Failed)
     assert (outer.status().position, inner.status().position, inner.status().failures) == ("open", "closed", 1)
+
+
+def test_a_success_that_began_before_it_opened_does_not_count_after_it_closed(clock):
+    breaker = CircuitBreaker("api", failure_rate=0.5, min_calls=4)
+
+    @resilient(breaker=breaker)
+    async def fetch(answer):
+        await answer.wait()
+
+    async def scenario():
+        done, answer = asyncio.Event(), asyncio.Event()
+        done.set()
+        await fetch.outcome(done)  # is told, and what follows soon is told later
+        early = asyncio.create_task(fetch.outcome(answer))
+        await asyncio.sleep(0)
+        breaker.open(5)
+        breaker.close()
+        answer.set()
+        await early
+        clock.advance(1)  # what was not told yet is told with the next call
+        await fetch.outcome(answer)
+        assert breaker.status().calls == 1
+
+    asyncio.run(scenario())
 
 
 def test_attempts_are_counted_and_an_open_circuit_is_not_retried(service, resilient_events):

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from dataclasses import dataclass
 
 import cloudpickle
 import pytest
@@ -13,12 +14,14 @@ from resilient_tasks import (
     Hedge,
     Ok,
     Pipeline,
+    Policy,
     PolicyError,
     Retry,
     abandoned,
     explain,
     resilient,
 )
+from resilient_tasks.core.events import ChaosInjected
 from resilient_tasks.core.store import MemoryStore
 from resilient_tasks.shared.states import use_store
 
@@ -65,6 +68,16 @@ class Service:
             self.cancelled += 1
             raise
         return self.give(answer)
+
+
+@dataclass(frozen=True, eq=False)
+class Tells(Policy):
+    """Tells, inside of the hedge, that a call has ended."""
+
+    async def around(self, call, proceed):
+        outcome = await proceed(call)
+        call.emit(ChaosInjected, fault="none: it has ended")
+        return outcome
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -133,15 +146,22 @@ def test_where_all_fail_the_last_failure_is_the_outcome(hedged):
 
 
 def test_what_loses_is_cancelled_or_left_behind_and_nothing_more_comes_of_it(hedged, drive, resilient_events):
-    service = Service("slow", "second")
-    hedged(service, retry=Retry(attempts=3, wait=0), breaker=CircuitBreaker("api", failures=1))
+    class FailsLate(Service):
+        def give(self, answer):
+            self.ended += 1
+            if answer == "slow":
+                raise ConnectionError("refused")
+            return answer
+
+    service = FailsLate("slow", "second")
+    hedged(service, retry=Retry(attempts=3, wait=0), breaker=CircuitBreaker("api", failures=1), policies=[Tells()])
     seen = list(resilient_events)
+    assert resilient_events.names == ["hedge.started", "chaos.injected", "hedge.won"]
     if drive.is_async:
         assert service.cancelled == 1
     else:
         (left,) = [each for each in abandoned() if each.operation.endswith("sync")]
         assert "hedge-1" in left.thread
-        service.answers = (ConnectionError(), "second")  # whatever comes of it now
         service.go_on.set()
         for _ in range(2000):
             if not [each for each in abandoned() if each.thread == left.thread]:
