@@ -17,5 +17,6 @@ class Console:
         return "console"
 
     def send(self, message: Message, *, within: float) -> None:  # noqa: ARG002  # a terminal answers at once
+        """See `Channel`."""
         sys.stderr.write(f"[alert] {message.text()}\n")
         sys.stderr.flush()

@@ -121,11 +121,12 @@ class States:
                 done, old = False, ask(lambda store: store.get(key))
             else:
                 done, old = ask(functools.partial(_swap, key, old, new, ttl))
-            guessed = False
             if done:
                 self._last[key] = old
                 return result
-            if time.monotonic() > until:
+            was_a_guess, guessed = guessed, False
+            # A guess that was wrong is nobody's contention, however long this process was kept from running meanwhile.
+            if time.monotonic() > until and not was_a_guess:
                 ask = self._give_up(f"others kept changing {key}")
                 old = ask(lambda store: store.get(key))
 

@@ -31,7 +31,7 @@ class Workers:
         self._before, settings.current = settings.current, settings.Settings(store_staleness=0)
         self.name = f"shared {next(_numbers)}"
         if isinstance(store, MemoryStore):
-            self.states = [States(store, "memory") for _ in range(number)]
+            self.states = [States(store, "memory", bound=10) for _ in range(number)]
         else:
             self.states = [States(*opened_by(store, 10), bound=10) for _ in range(number)]
         # Two machines agree on the time to a millisecond or so, and these are to agree on the second.
