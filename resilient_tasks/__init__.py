@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from resilient_tasks.data.split import Split
     from resilient_tasks.decorate import explain, resilient
     from resilient_tasks.notify.console import Console
+    from resilient_tasks.notify.email import Email
+    from resilient_tasks.notify.policy import Notify
+    from resilient_tasks.notify.routes import Route
     from resilient_tasks.notify.slack import Slack
     from resilient_tasks.observe.logs import get_logger
     from resilient_tasks.observe.report import RunReport
@@ -82,6 +85,9 @@ _ROOMS = {
     "data.split": ("Split",),
     "decorate": ("explain", "resilient"),
     "notify.console": ("Console",),
+    "notify.email": ("Email",),
+    "notify.policy": ("Notify",),
+    "notify.routes": ("Route",),
     "notify.slack": ("Slack",),
     "observe.logs": ("get_logger",),
     "observe.report": ("RunReport",),
@@ -113,11 +119,13 @@ __all__ = [
     "DegradedRun",
     "Drift",
     "DriftDetected",
+    "Email",
     "Failed",
     "Fallback",
     "Hedge",
     "InvalidData",
     "Kind",
+    "Notify",
     "Ok",
     "Outcome",
     "Pipeline",
@@ -131,6 +139,7 @@ __all__ = [
     "ResultRejected",
     "Retry",
     "RetryBudget",
+    "Route",
     "RunReport",
     "Slack",
     "Split",

@@ -9,6 +9,7 @@ from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.pipeline import Pipeline, Policy, in_order
 from resilient_tasks.notify.message import Channel
 from resilient_tasks.notify.policy import Notify
+from resilient_tasks.notify.routes import Route
 from resilient_tasks.policies.breaker import CircuitBreaker
 from resilient_tasks.policies.bulkhead import Bulkhead
 from resilient_tasks.policies.deadline import Deadline
@@ -33,7 +34,8 @@ class PolicyOptions(TypedDict, total=False):
         hedge: a `Hedge`, or the seconds after which a call is made once more beside one that is slow to answer.
         validate: a `Validate`, or a schema for the result.
         fallback: a `Fallback`, a function of the call's arguments, or a mapping from errors to such functions.
-        notify: one channel or several that hear of a call that failed or was degraded.
+        notify: one channel or several that hear of a call that failed or was degraded, each perhaps in a `Route`; or a
+            `Notify`.
         policies: further policies, put into the canonical order; a `Pipeline` keeps its own order and stands alone.
         idempotent: doing the work twice does no harm, so an attempt may start while an earlier one still runs.
     """
@@ -47,7 +49,7 @@ class PolicyOptions(TypedDict, total=False):
     hedge: Hedge | float | None
     validate: Any
     fallback: Fallback | Callable[..., Any] | Mapping[Any, Callable[..., Any]] | None
-    notify: Channel | Iterable[Channel] | None
+    notify: Notify | Channel | Route | Iterable[Channel | Route] | None
     policies: Pipeline | Iterable[Policy]
     idempotent: bool
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from resilient_tasks.testing.events import RecordedEvents
     from resilient_tasks.testing.http import FaultyServer
     from resilient_tasks.testing.slack import FakeSlack
+    from resilient_tasks.testing.smtp import MailServer
 
 # Prefect gives its server 30 s; a busy machine may need more.
 _STARTUP = 120
@@ -27,12 +28,13 @@ def resilient_clock() -> Iterator[VirtualClock]:
     """A virtual clock: waits pass at once and are recorded in `.waits`. Circuits, limits and counters start anew."""
     from resilient_tasks.core.clock import use_clock  # noqa: PLC0415  # the plugin loads in every pytest run: keep it light
     from resilient_tasks.core.store import MemoryStore  # noqa: PLC0415
+    from resilient_tasks.notify.outbox import use_incidents  # noqa: PLC0415
     from resilient_tasks.shared.states import use_store  # noqa: PLC0415
     from resilient_tasks.testing.clock import VirtualClock  # noqa: PLC0415
 
     clock = VirtualClock()
     # What is stored expires by the clock in use: no value may outlive the clock it was written by.
-    with use_clock(clock), use_store(MemoryStore()):
+    with use_clock(clock), use_store(MemoryStore()), use_incidents(MemoryStore()):
         yield clock
 
 
@@ -58,12 +60,29 @@ def resilient_api() -> Iterator[FaultyServer]:
 def resilient_slack() -> Iterator[FakeSlack]:
     """A Slack on loopback that keeps what it is sent: `Slack(webhook=resilient_slack.webhook_url)`.
 
-    Messages leave from a thread of their own: call `resilient_tasks.testing.flush_messages()` before looking.
+    Messages leave from a thread of their own: call `resilient_tasks.testing.flush_messages()` before looking. Incidents
+    are those of the test alone.
     """
-    from resilient_tasks.testing.slack import FakeSlack  # noqa: PLC0415  # as above
+    from resilient_tasks.core.store import MemoryStore  # noqa: PLC0415  # as above
+    from resilient_tasks.notify.outbox import use_incidents  # noqa: PLC0415
+    from resilient_tasks.testing.slack import FakeSlack  # noqa: PLC0415
 
-    with FakeSlack() as slack:
+    with FakeSlack() as slack, use_incidents(MemoryStore()):
         yield slack
+
+
+@pytest.fixture
+def resilient_smtp() -> Iterator[MailServer]:
+    """A mail server on loopback with TLS and logins: `Email("ops@example.org", **resilient_smtp.starttls)`.
+
+    Messages leave from a thread of their own, and incidents are those of the test alone, as with `resilient_slack`.
+    """
+    from resilient_tasks.core.store import MemoryStore  # noqa: PLC0415  # as above
+    from resilient_tasks.notify.outbox import use_incidents  # noqa: PLC0415
+    from resilient_tasks.testing.smtp import MailServer  # noqa: PLC0415
+
+    with MailServer() as server, use_incidents(MemoryStore()):
+        yield server
 
 
 @pytest.fixture(scope="session")

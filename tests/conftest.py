@@ -10,6 +10,7 @@ import pytest
 from resilient_tasks import resilient
 from resilient_tasks.core import settings
 from resilient_tasks.core.store import MemoryStore
+from resilient_tasks.notify.outbox import use_incidents
 from resilient_tasks.shared.states import use_store
 
 pytest_plugins = "pytester"
@@ -101,6 +102,21 @@ def own_settings(monkeypatch):
     """Let a test change the settings; they are put back after it."""
     monkeypatch.setattr(settings, "current", settings.Settings())
     return settings.configure
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_home(tmp_path_factory):
+    """Keep the processes that tests start out of the user's own folder."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("RESILIENT_TASKS_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def own_incidents():
+    """Have no test know the incidents of another."""
+    with use_incidents(MemoryStore()) as kept:
+        yield kept
 
 
 @pytest.fixture

@@ -13,12 +13,11 @@ from resilient_tasks.shared import states
 def url(own_settings, monkeypatch, tmp_path):
     """A store in a file, which this process and the command line share."""
     monkeypatch.setenv("RESILIENT_TASKS_STORE", "memory:")
-    monkeypatch.setattr(states, "_states", None)
-    monkeypatch.setattr(states, "_opened_for", None)
+    states.shared.close()
     url = f"sqlite:///{tmp_path}/states.db"
     own_settings(store=url, store_timeout=5, store_staleness=0)
     yield url
-    states.states().close()
+    states.shared.close()
 
 
 @pytest.fixture
@@ -97,7 +96,6 @@ def test_a_name_that_is_not_there_is_refused_with_those_that_are(run):
 )
 def test_a_store_that_nobody_shares_or_reaches_is_refused(own_settings, monkeypatch, capsys, words, complaint):
     monkeypatch.setenv("RESILIENT_TASKS_STORE", "memory:")
-    monkeypatch.setattr(states, "_states", None)
-    monkeypatch.setattr(states, "_opened_for", None)
+    states.shared.close()
     assert main(["breaker", "list", *words]) == 2
     assert complaint in capsys.readouterr().err

@@ -1,6 +1,7 @@
-"""The command line: `resilient-tasks quarantine ...` and `resilient-tasks breaker ...`.
+"""The command line: `resilient-tasks quarantine | breaker | outbox | alerts ...`.
 
-Exit codes: 0 done, and of a replay that all rows are released; 1 some rows still wait; 2 what was asked for cannot be.
+Exit codes: 0 done, and of a replay that all rows are released; 1 some rows or messages still wait; 2 what was asked for
+cannot be.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from resilient_tasks.cli import breaker, quarantine
+from resilient_tasks.cli import alerts, breaker, outbox, quarantine
 from resilient_tasks.cli.printing import REFUSED, UsageError
 
-_ROOMS = (quarantine, breaker)
+_ROOMS = (quarantine, breaker, outbox, alerts)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

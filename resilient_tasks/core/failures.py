@@ -132,6 +132,8 @@ _BY_NAME: dict[str, Kind] = {
     "pydantic_core.ValidationError": Kind.MALFORMED,
     "gzip.BadGzipFile": Kind.MALFORMED,
     "zipfile.BadZipFile": Kind.MALFORMED,
+    "smtplib.SMTPServerDisconnected": Kind.TRANSIENT,
+    "ssl.SSLEOFError": Kind.TRANSIENT,
 }
 
 _OUT_OF_RESOURCES = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
@@ -238,6 +240,8 @@ def _header(error: BaseException, name: str) -> str | None:
 
 
 def _of_status(status: int, error: BaseException) -> Kind:
+    if type(error).__module__.startswith("aiosmtplib"):  # its `code` is no HTTP status
+        return _of_smtp(error)
     if status == 429 or (status == 503 and _header(error, "Retry-After") is not None):
         return Kind.THROTTLED
     if status == 408:
@@ -248,6 +252,21 @@ def _of_status(status: int, error: BaseException) -> Kind:
     if isinstance(response, Mapping) and response.get("Error", {}).get("Code") in _BOTO_THROTTLES:
         return Kind.THROTTLED
     return Kind.PERMANENT
+
+
+def _of_smtp(error: BaseException) -> Kind:
+    """Go by what a mail server answered (smtplib, aiosmtplib), to several recipients perhaps.
+
+    4xx says "come back later" and 5xx "do not" (RFC 5321 §4.2.1): the other way round than in HTTP.
+    """
+    refused = getattr(error, "recipients", None)
+    if isinstance(refused, dict):
+        codes = [answer[0] for answer in refused.values() if isinstance(answer, tuple) and answer]
+    else:
+        each = refused if isinstance(refused, list) and refused else [error]
+        codes = [getattr(one, "smtp_code", getattr(one, "code", None)) for one in each]
+    later = any(type(code) is int and 400 <= code < 500 for code in codes)
+    return Kind.TRANSIENT if later else Kind.PERMANENT
 
 
 def _of_type(error: BaseException) -> Kind:
@@ -264,7 +283,7 @@ def _of_type(error: BaseException) -> Kind:
             return Kind.MALFORMED
         if kind is not None:
             return kind
-    return Kind.PERMANENT
+    return _of_smtp(error)
 
 
 def _ancestry(error: BaseException) -> Iterator[tuple[type, str]]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from resilient_tasks.core import checks
+from resilient_tasks.core import checks, registered
 from resilient_tasks.core.errors import PolicyError
 
 if TYPE_CHECKING:
@@ -28,8 +29,11 @@ class Settings:
             `redis://host:port/0` (all machines); or a `StateStore`.
         store_timeout: seconds after which an unanswered question to the store is answered without it.
         store_staleness: seconds for which a process may go by what it last read of a state that was well.
-        notify_deadline: seconds that one message may take, from the failure to the channel's answer.
+        incidents: where incidents and unsent messages are kept, named as `store` is; empty: in the store if that is
+            shared, else in the file `incidents.db` in the folder `RESILIENT_TASKS_HOME` (`~/.resilient_tasks`).
+        notify_deadline: seconds that one try to deliver a message may take.
         notify_cooldown: seconds in which failures like the first are counted instead of sent.
+        secrets: values, and patterns of values, that are blotted out wherever the library writes.
     """
 
     enabled: bool = True
@@ -37,17 +41,21 @@ class Settings:
     store: Any = "memory:"
     store_timeout: float = 0.05
     store_staleness: float = 0.2
+    incidents: Any = ""
     notify_deadline: float = 10.0
     notify_cooldown: float = 300.0
+    secrets: tuple[registered.Secret, ...] = field(default=(), repr=False)
 
 
 def _from_environment() -> Settings:
     given = {part.name: os.environ.get(_PREFIX + part.name.upper()) for part in fields(Settings)}
     defaults = Settings()
     changes: dict[str, Any] = {
-        name: _parse(name, text, type(getattr(defaults, name))) for name, text in given.items() if text
+        name: _parse(name, text, type(getattr(defaults, name)))
+        for name, text in given.items()
+        if text and name != "secrets"
     }
-    return replace(defaults, **changes)
+    return replace(defaults, **changes, secrets=registered.from_environment())
 
 
 def _parse(name: str, text: str, form: type) -> bool | float | str:
@@ -77,8 +85,10 @@ def configure(
     store: StateStore | str | None = None,
     store_timeout: float | None = None,
     store_staleness: float | None = None,
+    incidents: StateStore | str | None = None,
     notify_deadline: float | None = None,
     notify_cooldown: float | None = None,
+    secrets: Iterable[registered.Secret] | None = None,
 ) -> Settings:
     """Change settings of this process, and return those now in force. What is not named stays.
 
@@ -90,29 +100,38 @@ def configure(
             one starts share the same state.
         store_timeout: seconds after which an unanswered question to the store is answered without it.
         store_staleness: seconds for which a process may go by what it last read of a state that was well.
-        notify_deadline: seconds that one message may take.
+        incidents: where incidents and unsent messages are kept. A URL is put into the environment too, as that of the
+            store is.
+        notify_deadline: seconds that one try to deliver a message may take.
         notify_cooldown: seconds in which failures like the first are counted instead of sent.
+        secrets: texts of at least 4 characters, and compiled patterns, to blot out wherever the library writes, besides
+            those that are named already, and the values of the variables that `RESILIENT_TASKS_SECRETS` names.
 
     Raises:
-        PolicyError: `store` names no store, or the library that it needs is not installed.
+        PolicyError: `store` or `incidents` names no store, or the library that it needs is not installed; or one of
+            `secrets` is too short, or no text.
     """
     global current  # noqa: PLW0603  # one set of settings a process
     if store_timeout is not None:
         checks.positive_seconds(store_timeout, "configure(store_timeout=...)")
-    if store is not None:
-        from resilient_tasks.core.store import opened_by  # noqa: PLC0415  # which reads these settings
+    for where in (store, incidents):
+        if where:
+            from resilient_tasks.core.store import opened_by  # noqa: PLC0415  # which reads these settings
 
-        opened_by(store, current.store_timeout)  # not connected yet: it is refused here, if it cannot be
+            opened_by(where, current.store_timeout)  # not connected yet: it is refused here, if it cannot be
     changes: dict[str, Any] = {
         "enabled": enabled,
         "quarantine": quarantine,
         "store": store,
         "store_timeout": store_timeout,
         "store_staleness": store_staleness,
+        "incidents": incidents,
         "notify_deadline": notify_deadline,
         "notify_cooldown": notify_cooldown,
+        "secrets": registered.added(current.secrets, () if secrets is None else secrets),
     }
     current = replace(current, **{name: value for name, value in changes.items() if value is not None})
-    if isinstance(store, str):
-        os.environ[f"{_PREFIX}STORE"] = store
+    for name, url in (("STORE", store), ("INCIDENTS", incidents)):
+        if isinstance(url, str):
+            os.environ[_PREFIX + name] = url
     return current

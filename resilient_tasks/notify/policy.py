@@ -2,97 +2,168 @@
 
 from __future__ import annotations
 
-import time
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-from resilient_tasks.core import settings
-from resilient_tasks.core.call import NEVER
+from resilient_tasks.core import checks, settings
+from resilient_tasks.core.call import NEVER, current_call
 from resilient_tasks.core.errors import PolicyError
-from resilient_tasks.core.events import NotifySuppressed, run_ids
-from resilient_tasks.core.failures import classify
+from resilient_tasks.core.events import NotifyFailed, NotifySuppressed
+from resilient_tasks.core.failures import classify, describe
 from resilient_tasks.core.outcome import Degraded, Failed, Outcome
-from resilient_tasks.core.pipeline import Policy
-from resilient_tasks.notify import sender
-from resilient_tasks.notify.message import Channel, Message
-from resilient_tasks.shared.states import count
+from resilient_tasks.core.pipeline import Leave, Policy
+from resilient_tasks.machines.incidents import Failure
+from resilient_tasks.notify import facts, registry
+from resilient_tasks.notify.message import Channel, Severity
+from resilient_tasks.notify.routes import About, Route, check_channel
+from resilient_tasks.notify.sender import sender
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Proceed
 
+_FAILED = "The call raised: what depends on it does not run."
+_DEGRADED = "A fallback stood in: what depends on it runs on the stand-in's data."
+
 
 @dataclass(frozen=True, eq=False)
 class Notify(Policy):
-    """Tell one channel or several of a call that failed or was degraded.
+    """Tell one channel or several of a call that failed or was degraded, and that all is well again.
 
-    Failures of one operation that are alike (same kind, same type of error) make one message within
-    `configure(notify_cooldown=...)` seconds; the others are counted. Messages leave from a thread of their own: the
-    call pays for putting them into a queue, and at its end a process waits at most `configure(notify_deadline=...)`
-    seconds for what has not gone out.
+    Failures of one operation that are alike are one incident: the first is told at once, more of the same within the
+    cool-down are counted and told in one digest, and after `recover_after` successes in a row it is told to be over.
+    Incidents and unsent messages are kept where `configure(incidents=...)` says: all processes tell of them once, and
+    what could not be sent is sent later. Messages leave from a thread of their own.
+
+    Args:
+        channels: channels, or a `Route` to one.
+        fallback: a channel that hears of what another one refuses, or cannot be reached for.
+        severity: how bad a failure is; default: `"error"`, and `"warning"` where a fallback stood in.
+        cooldown: seconds in which more of the same is counted only; default: `configure(notify_cooldown=...)`.
+        recover_after: successes in a row after which an incident is over.
 
     Raises:
-        PolicyError: something in `channels` is no channel.
+        PolicyError: something in `channels` is no channel, or an argument is out of range.
     """
 
     slot: ClassVar[str] = "notify"
 
-    channels: Channel | Iterable[Channel]
+    channels: Channel | Route | Iterable[Channel | Route]
+    fallback: Channel | None = None
+    severity: Severity | None = None
+    cooldown: float | None = None
+    recover_after: int = 1
 
     def __post_init__(self) -> None:
         several = self.channels if isinstance(self.channels, Iterable) else (self.channels,)
-        object.__setattr__(self, "channels", tuple(several))
-        for channel in self._channels:
-            if isinstance(channel, type) or not isinstance(channel, Channel):
-                msg = f"notify takes channels such as Slack(channel='#ml-alerts') or Console(), not {channel!r}"
-                raise PolicyError(msg)
-
-    @property
-    def reacts_only(self) -> bool:
-        return True
+        routes = tuple(each if isinstance(each, Route) else _route(each) for each in several)
+        object.__setattr__(self, "channels", routes)
+        if self.fallback is not None:
+            check_channel(self.fallback)
+        if self.severity is not None and self.severity not in get_args(Severity):
+            msg = f"Notify(severity=...) is one of {', '.join(get_args(Severity))}; it is {self.severity!r}"
+            raise PolicyError(msg)
+        if self.cooldown is not None:
+            checks.positive_seconds(self.cooldown, "Notify(cooldown=...)")
+        checks.positive_number(self.recover_after, "Notify(recover_after=...)")
+        self._be_known()
 
     def limit_of_stream(self, fn: Callable[..., Any]) -> float:  # noqa: ARG002  # the same for every function
         return NEVER
 
     def describe(self) -> str:
-        return f"notify: {', '.join(channel.name for channel in self._channels)}"
+        return f"notify: {', '.join(route.channel.name for route in self._routes)}"
+
+    def at_once(self) -> Leave | None:
+        return _LEAVE
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         outcome = await proceed(call)
         if isinstance(outcome, Failed):
-            self._tell(
-                call, _message(call, "failed", outcome.error, "The call raised: what depends on it does not run.")
-            )
+            self.tell(call, status="failed", error=outcome.error, consequence=_FAILED)
         elif isinstance(outcome, Degraded):
-            consequence = "A fallback stood in: what depends on it runs on the stand-in's data."
-            self._tell(call, _message(call, "degraded", outcome.because, consequence))
+            self.tell(call, status="degraded", error=outcome.because, consequence=_DEGRADED)
+        else:
+            self.heard(call)
         return outcome
 
-    @property
-    def _channels(self) -> tuple[Channel, ...]:
-        return self.channels  # type: ignore[return-value]  # a tuple since __post_init__
+    def tell(
+        self,
+        call: Call,
+        *,
+        status: Literal["failed", "degraded"],
+        error: Exception,
+        notes: tuple[str, ...] = (),
+        consequence: str = "",
+    ) -> None:
+        """Count a failure of the call's operation, and have people told of it.
 
-    def _tell(self, call: Call, message: Message) -> None:
+        Args:
+            call: the call; of one that is fenced nobody hears.
+            status: what came of it.
+            error: why.
+            notes: what was done about it, besides what the error's own notes say.
+            consequence: what it means for everything downstream.
+        """
         if call.fenced:
             return
-        for channel in self._channels:
-            alike = f"notify/{channel.name}/{message.operation}/{message.status}/{message.kind}/{message.error_type}"
-            number = count(alike, ttl=settings.current.notify_cooldown)
-            if number == 1:
-                sender.post(channel, message)
-            else:
-                call.emit(NotifySuppressed, channel=channel.name, suppressed=number - 1)
+        try:
+            self._tell(call, status, error, notes, consequence)
+        except Exception as problem:  # whatever it is, the call ends as it would have
+            names = ", ".join(route.channel.name for route in self._routes)
+            about = {"error_type": type(problem).__name__, "message": describe(problem)}
+            call.emit(NotifyFailed, channel=names, **about)
+
+    def heard(self, call: Call) -> None:
+        """Take note that a call went well: an incident of its operation may be over."""
+        if not call.fenced:
+            sender().succeeded(call.operation)
+
+    @property
+    def _routes(self) -> tuple[Route, ...]:
+        return self.channels  # type: ignore[return-value]  # since __post_init__
+
+    def _be_known(self) -> None:
+        for channel in (*(route.channel for route in self._routes), self.fallback):
+            if channel is not None:
+                registry.know(channel)
+
+    def _tell(self, call: Call, status: str, error: Exception, notes: tuple[str, ...], consequence: str) -> None:
+        severity: Severity = self.severity or ("warning" if status == "degraded" else "error")
+        around = facts.surroundings()
+        about = About(
+            call.operation, severity, classify(error).value, facts.policy_of(status, error), around.flow, around.tags
+        )
+        channels = [route.channel for route in self._routes if route.takes(about)]
+        if not channels:
+            return
+        self._be_known()  # where this policy was unpickled, nobody has made it known yet
+        failure = Failure(
+            fingerprint=facts.fingerprint(call.operation, status, error),
+            channels=tuple(dict.fromkeys(channel.name for channel in channels)),
+            fallback="" if self.fallback is None else self.fallback.name,
+            cooldown=settings.current.notify_cooldown if self.cooldown is None else self.cooldown,
+            recover_after=self.recover_after,
+            flow=around.flow,
+            facts=functools.cache(lambda: facts.facts(status, severity, error, notes, consequence)),
+            latest=functools.cache(lambda: facts.latest(error)),
+        )
+        told = sender().failed(call.operation, failure)
+        if told is not None and told.untold:
+            reason = f"silenced: {told.silence}" if told.silence else "cool-down"
+            call.emit(NotifySuppressed, channel=", ".join(failure.channels), suppressed=told.untold, reason=reason)
 
 
-def _message(call: Call, status: Any, error: Exception, consequence: str) -> Message:
-    return Message(
-        operation=call.operation,
-        status=status,
-        kind=classify(error).value,
-        error_type=type(error).__name__,
-        error=str(error),
-        notes=tuple(getattr(error, "__notes__", ())),
-        consequence=consequence,
-        run=run_ids(),
-        time=time.time(),
-    )
+def _route(channel: Any) -> Route:
+    check_channel(channel)
+    return Route(channel)
+
+
+def _heard() -> None:
+    call = current_call()
+    if call is not None:
+        sender().succeeded(call.operation)
+
+
+_LEAVE = Leave(_heard)

@@ -14,7 +14,7 @@ from typing import Any
 
 from resilient_tasks.core import runtime, settings, streams
 from resilient_tasks.decorate import Plan
-from resilient_tasks.orchestrate import undocumented
+from resilient_tasks.orchestrate import flow_alerts, undocumented
 from resilient_tasks.orchestrate.flow_run import MARK, Care, FlowRun, engaged
 
 
@@ -41,6 +41,8 @@ def _begun(plan: Plan, care: Care) -> FlowRun | None:
 
 
 def _function(plan: Plan, care: Care) -> Callable[..., Any]:
+    pipeline = flow_alerts.untold(plan.pipeline)
+
     @functools.wraps(plan.fn)
     def body(*args: Any, **kwargs: Any) -> Any:
         run = _begun(plan, care)
@@ -54,12 +56,14 @@ def _function(plan: Plan, care: Care) -> Callable[..., Any]:
 
         with run.attended():
             work = run.work(replace(plan, fn=attempt), *_placed(plan.fn, args, kwargs))
-            return run.worded(runtime.drive(plan.pipeline.run(work)))
+            return run.worded(runtime.drive(pipeline.run(work)))
 
     return body
 
 
 def _async_function(plan: Plan, care: Care) -> Callable[..., Any]:
+    pipeline = flow_alerts.untold(plan.pipeline)
+
     @functools.wraps(plan.fn)
     async def body(*args: Any, **kwargs: Any) -> Any:
         run = _begun(plan, care)
@@ -75,12 +79,14 @@ def _async_function(plan: Plan, care: Care) -> Callable[..., Any]:
 
         with run.attended():
             work = run.work(replace(plan, fn=attempt), *_placed(plan.fn, args, kwargs))
-            return run.worded(await plan.pipeline.run(work))
+            return run.worded(await pipeline.run(work))
 
     return body
 
 
 def _generator(plan: Plan, care: Care) -> Callable[..., Any]:
+    pipeline = flow_alerts.untold(plan.pipeline)
+
     @functools.wraps(plan.fn)
     def body(*args: Any, **kwargs: Any) -> Any:
         run = _begun(plan, care)
@@ -93,12 +99,14 @@ def _generator(plan: Plan, care: Care) -> Callable[..., Any]:
 
         with run.attended():
             work = run.work(replace(plan, fn=attempt), *_placed(plan.fn, args, kwargs))
-            return run.worded((yield from streams.items(plan.pipeline, work)))
+            return run.worded((yield from streams.items(pipeline, work)))
 
     return body
 
 
 def _async_generator(plan: Plan, care: Care) -> Callable[..., Any]:
+    pipeline = flow_alerts.untold(plan.pipeline)
+
     @functools.wraps(plan.fn)
     async def body(*args: Any, **kwargs: Any) -> Any:
         run = _begun(plan, care)
@@ -115,7 +123,7 @@ def _async_generator(plan: Plan, care: Care) -> Callable[..., Any]:
 
         with run.attended():
             work = run.work(replace(plan, fn=attempt), *_placed(plan.fn, args, kwargs))
-            async for item in streams.async_items(plan.pipeline, work):
+            async for item in streams.async_items(pipeline, work):
                 yield item
 
     return body

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from resilient_tasks.core.events import Event, FallbackUsed, RetryRecovered, bus
 from resilient_tasks.core.outcome import Degraded, Failed, Outcome
 from resilient_tasks.decorate import Plan
 from resilient_tasks.observe.report import RunReport
-from resilient_tasks.orchestrate import artifacts, undocumented, verdict
+from resilient_tasks.orchestrate import artifacts, flow_alerts, undocumented, verdict
 from resilient_tasks.orchestrate.futures import Unseen, is_listed
 from resilient_tasks.orchestrate.states import ReturnedFailureError
 
@@ -32,8 +33,11 @@ _logger = logging.getLogger("resilient_tasks")
 #: Where the function that stands in for the user's own bears its plan.
 MARK = "__resilient_flow__"
 
-#: Events of a run's failed attempts, where Prefect's own `retries=` makes another one.
-_earlier: dict[UUID, list[Event]] = {}
+#: What happened in a run's failed attempts, where Prefect's own `retries=` makes another one.
+_earlier: dict[UUID, Heard] = {}
+
+#: The runs under way in this process, by the call of their function.
+_under_way: dict[str, FlowRun] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,41 @@ class Care:
     fail_on_degraded: bool = False
 
 
+@dataclass(slots=True)
+class Heard:
+    """What was heard of a run.
+
+    Attributes:
+        events: what happened in it.
+        below: what happened in runs of flows called inside of it, which tell nobody themselves.
+        own: the calls of its own function, whose events are told apart from those of the calls inside.
+        since: the numbers of `events` and of `below` when the last attempt began.
+    """
+
+    events: list[Event] = field(default_factory=list)
+    below: list[Event] = field(default_factory=list)
+    own: set[str] = field(default_factory=set)
+    since: tuple[int, int] = (0, 0)
+
+    def begin(self) -> None:
+        """Begin an attempt: what failed in the one before it is known."""
+        self.since = len(self.events), len(self.below)
+
+    def is_own(self, event: Event) -> bool:
+        """Tell whether `event` concerns the run's own function."""
+        return event.call in self.own
+
+    def told(self, remark: str) -> flow_alerts.Told:
+        """Return what there is to tell of it."""
+        own = [event for event in self.events if self.is_own(event)]
+        others = [event for event in [*self.events, *self.below] if not self.is_own(event)]
+        return flow_alerts.Told(others, [event for event in self.standing() if not self.is_own(event)], own, remark)
+
+    def standing(self) -> list[Event]:
+        """Return what happened in the last attempt."""
+        return self.events[self.since[0] :] + self.below[self.since[1] :]
+
+
 @dataclass(eq=False)
 class FlowRun:
     """One execution of a flow's function by Prefect's engine.
@@ -62,15 +101,18 @@ class FlowRun:
     plan: Plan
     care: Care
     context: FlowRunContext
-    _events: list[Event] = field(default_factory=list)
-    _begun: int = 0
+    _heard: Heard = field(default_factory=Heard)
+    _began: float = field(default_factory=time.monotonic)
     _returned: tuple[Exception, Any] | None = None
+    _because: Exception | None = None
     _work: Work | None = None
     _failed: bool = False
     _remark: str = ""
 
     def __post_init__(self) -> None:
         self.unseen = Unseen(self._hear_of)
+        found = (_under_way.get(work.id) for work in flow_alerts.callers())
+        self._above = next(filter(None, found), None)
 
     @property
     def _id(self) -> UUID:
@@ -81,31 +123,40 @@ class FlowRun:
     @contextmanager
     def attended(self) -> Iterator[None]:
         """Gather what happens inside the block, and leave the run's report where that is the end of the run."""
-        self._events += _earlier.pop(self._id, [])
+        self._heard = _earlier.pop(self._id, self._heard)
+        self._heard.begin()
         try:
             with ExitStack() as stack:
                 stack.enter_context(bus.listening(self._hear))
                 stack.enter_context(artifacts.gathering(str(self._id)))
                 stack.enter_context(self.unseen.of(getattr(self.context, "task_runner", None)))
                 yield
-        except (KeyboardInterrupt, SystemExit, GeneratorExit, PrefectSignal, ExternalSignal):
-            raise  # there is no time left for a report, or the run goes on later
-        except BaseException:
+        except (KeyboardInterrupt, SystemExit, GeneratorExit, PrefectSignal, ExternalSignal) as error:
+            # There is no time left for a report, or the run goes on later.
+            if flow_alerts.is_crash(error):
+                self._tell(error)
+            raise
+        except BaseException as error:
             self._failed = True
-            self._end()
+            self._end(error)
             raise
         else:
-            self._end()
+            self._end(self._returned[0] if self._failed and self._returned else None)
+        finally:
+            for call in self._heard.own:
+                _under_way.pop(call, None)
 
     def work(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Work:
         """Return the invocation of the function, whose own events are told apart from those of the calls inside."""
         self._work = plan.work(args, kwargs)
+        self._heard.own.add(self._work.id)
+        _under_way[self._work.id] = self
         return self._work
 
     def begin(self) -> None:
         """Begin an attempt: what failed in the one before it is known, and not to be held against this one."""
         self.unseen.begin()
-        self._begun = len(self._events)
+        self._heard.begin()
 
     def settled(self, value: Any) -> Any:
         """Wait for all that was submitted, and return `value` with its futures resolved to states, as Prefect does.
@@ -137,6 +188,8 @@ class FlowRun:
                 outcome.unwrap()
             self._failed = True
             return self._returned[1]
+        if isinstance(outcome, Degraded):
+            self._because = outcome.because
         value = outcome.value
         words = self._words()
         if not words or not _is_ours_to_word(value):
@@ -153,36 +206,51 @@ class FlowRun:
                 raise UnobservedFailure(f"{message}. {verdict.WHAT_TO_DO}")
             _logger.warning("%s: %s", self.plan.operation, message)
             self._remark = message
-        degraded = [event for event in self._events[self._begun :] if isinstance(event, FallbackUsed)]
+        degraded = [event for event in self._heard.events[self._heard.since[0] :] if isinstance(event, FallbackUsed)]
         if degraded and self.care.fail_on_degraded:
             raise DegradedRun(verdict.were_degraded(degraded))
 
     def _words(self) -> str:
-        own = [event for event in self._events if self._is_own(event)]
+        heard = self._heard
+        own = [event for event in heard.events if heard.is_own(event)]
         parts = [event.sentence() for event in own if isinstance(event, RetryRecovered | FallbackUsed)]
-        parts.append(verdict.counts(RunReport(event for event in self._events if not self._is_own(event))))
+        parts.append(verdict.counts(RunReport(event for event in heard.events if not heard.is_own(event))))
         parts.append(self._remark)
         return "; ".join(filter(None, parts))
 
-    def _is_own(self, event: Event) -> bool:
-        return self._work is not None and event.call == self._work.id
-
     def _hear(self, event: Event) -> None:
         if event.run.get("flow_run_id") == str(self._id):
-            self._events.append(event)
+            self._heard.events.append(event)
 
     def _hear_of(self, operation: str, state: State[Any]) -> None:
         """Take in what a task run's final state tells of it, if it ran where its events could not be heard."""
         event = verdict.retold(operation, state)
-        if event is not None and not any(_same_task_run(event, heard) for heard in self._events):
-            self._events.append(event)
+        if event is not None and not any(_same_task_run(event, heard) for heard in self._heard.events):
+            self._heard.events.append(event)
 
-    def _end(self) -> None:
-        run = self.context.flow_run
-        if self._failed and run is not None and run.run_count <= (run.empirical_policy.retries or 0):
-            _earlier[self._id] = self._events
+    def _end(self, error: BaseException | None) -> None:
+        run, flow = self.context.flow_run, self.context.flow
+        if error is not None and flow is not None:
+            error = flow_alerts.overran(error, flow.timeout_seconds, time.monotonic() - self._began) or error
+        is_tried_again = run is not None and run.run_count <= (run.empirical_policy.retries or 0)
+        if self._failed and is_tried_again and not flow_alerts.is_crash(error):
+            _earlier[self._id] = self._heard
             return
-        artifacts.leave(self._events)
+        if error is None or isinstance(error, Exception) or flow_alerts.is_crash(error):
+            self._tell(error)
+        artifacts.leave(self._heard.events)
+
+    def _tell(self, error: BaseException | None) -> None:
+        """Have people told of the run, now that it has ended; or hand what there is to tell to the run around it."""
+        pipeline, work = self.plan.pipeline, self._work or self.plan.work((), {})
+        if flow_alerts.is_told(pipeline):
+            flow_alerts.tell(pipeline, work, self._heard.told(self._remark), error, self._because)
+        elif self._above is not None:
+            self._above.hear_from_below(self._heard.standing())
+
+    def hear_from_below(self, events: list[Event]) -> None:
+        """Take in what happened in a run inside of this one."""
+        self._heard.below += events
 
 
 _NO_CARE = Care(on_unobserved="ignore")

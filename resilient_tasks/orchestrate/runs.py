@@ -12,6 +12,8 @@ from prefect.settings import PREFECT_UI_URL
 
 from resilient_tasks.core import clock, events, loops
 from resilient_tasks.core.loops import Loop
+from resilient_tasks.notify import facts
+from resilient_tasks.notify.facts import Surroundings
 from resilient_tasks.observe import logs
 from resilient_tasks.orchestrate import undocumented
 
@@ -31,6 +33,17 @@ def run_ids() -> Mapping[str, str]:
         kind, run_id = ("task", found["task_run_id"]) if task_context else ("flow", found["flow_run_id"])
         found["url"] = f"{base}/runs/{kind}-run/{run_id}"
     return found
+
+
+def surroundings() -> Surroundings:
+    """Return the flow of this context, and the tags of its flow run and task run."""
+    flow, task = FlowRunContext.get(), TaskRunContext.get()
+    tags: set[str] = set()
+    if flow is not None and flow.flow_run is not None:
+        tags.update(flow.flow_run.tags)
+    if task is not None:
+        tags.update(task.task_run.tags)
+    return Surroundings(flow.flow.name if flow is not None and flow.flow is not None else "", frozenset(tags))
 
 
 def loops_around() -> tuple[Loop, ...]:
@@ -89,6 +102,7 @@ def connect() -> None:
     """
     events.identify_runs_by(run_ids)
     loops.know_loops_by(loops_around)
+    facts.know_surroundings_by(surroundings)
     clock.end_waits_by(undocumented.cancelled_by_its_runner)
     logs.install()
     if not any(isinstance(handler, RunLogHandler) for handler in logs.LOGGER.handlers):

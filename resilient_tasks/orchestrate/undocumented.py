@@ -111,6 +111,12 @@ FUTURES = Reliance(
     purpose="telling whether somebody has seen how a submitted task ended",
     without="asking a future counts as having seen, also where it had no answer yet",
 )
+INTENT = Reliance(
+    name="prefect._internal.control_listener.get_intent",
+    since="3.8.0",
+    purpose="telling a run that a person cancelled from one whose process was told to end",
+    without="a flow run that was cancelled through its worker is told of as crashed",
+)
 
 RELIANCES = (
     PUBLISH,
@@ -124,6 +130,7 @@ RELIANCES = (
     BACKGROUND,
     TASK_RUNNER,
     FUTURES,
+    INTENT,
 )
 
 _said: set[Reliance] = set()
@@ -150,6 +157,7 @@ _publish = find(PUBLISH)
 _split = find(CALL_SPLIT)
 _record = find(RESULT_RECORD)
 _global_loop = find(BACKGROUND)
+_intent = find(INTENT)
 
 
 def publish(run: TaskRun, before: State[Any] | None, state: State[Any], follows: Any) -> Any:
@@ -280,3 +288,8 @@ def run_in_background(work: Callable[[], Coroutine[Any, Any, None]]) -> bool:
         return False
     asyncio.run_coroutine_threadsafe(work(), _global_loop().loop)
     return True
+
+
+def ended_on_request() -> bool:
+    """Tell whether the signal that ends this process was announced: its run was cancelled, or goes on elsewhere."""
+    return _intent is not None and _intent() is not None

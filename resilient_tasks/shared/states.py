@@ -35,6 +35,10 @@ class Ask(Protocol):
     def __call__(self, question: Callable[[StateStore], T], /) -> T: ...
 
 
+class StoreAway(ConnectionError):
+    """The store does not answer, and nothing stands in for it."""
+
+
 class States:
     """The states that policies share, in a store that may be slow or gone.
 
@@ -42,15 +46,26 @@ class States:
     are all that follow, until it is back: a thread of its own looks for it meanwhile. So a store takes no work down
     with it, and costs a call no more than that, once. It is told once, as soon as memory has answered anything
     (`store.lost`, `store.regained`). A store that answers, but too slowly for all threads that ask it, is given up for
-    the moment too, after ten times `bound`.
+    the moment too, after `patience` seconds.
 
     Args:
         store: where the states are.
         name: how the store is called in events.
         bound: seconds.
+        patience: seconds that a call may wait for its turn, or for others to leave a state alone; default: ten times
+            `bound`.
+        stand_in: False: a question that the store does not answer raises `StoreAway` instead.
     """
 
-    def __init__(self, store: StateStore, name: str, *, bound: float = 0.05) -> None:
+    def __init__(
+        self,
+        store: StateStore,
+        name: str,
+        *,
+        bound: float = 0.05,
+        patience: float | None = None,
+        stand_in: bool = True,
+    ) -> None:
         self.name = name
         #: What the policies of this process know of shared states, by key.
         self.views: dict[str, Any] = {}
@@ -58,7 +73,8 @@ class States:
         self.when_back: list[Callable[[], None]] = []
         self._store = store
         self._bound = bound
-        self._patience = 10 * bound
+        self._patience = 10 * bound if patience is None else patience
+        self._stand_in = stand_in
         self._last: dict[str, bytes | None] = {}
         self._turn = threading.Lock()
         self._losing = threading.Lock()
@@ -166,6 +182,8 @@ class States:
             self._told = True
             why = self._why or TimeoutError(f"not reached within {self._bound * 1000:g} ms")
             bus.emit(StoreLost(operation=_OPERATION, store=self.name, message=describe(why)))
+        if not self._stand_in:
+            raise StoreAway(f"{self.name} does not answer")
         return self._instead or MemoryStore(self._store.now)
 
     def _lose(self, error: Exception | None) -> threading.Event:
@@ -208,62 +226,78 @@ def _swap(key: str, old: bytes | None, new: bytes, ttl: float | None, store: Sta
 #: In events about the store itself, in the place of a function's name.
 _OPERATION = "state store"
 
-_states: States | None = None
-_opened_for: settings.Settings | None = None
-_forced = False
-_opening = threading.Lock()
 
+class Chosen:
+    """The states that a setting names: opened when first asked for, and again when the setting names another store.
 
-def states() -> States:
-    """Return the states of this process, in the store that `configure(store=...)` names.
-
-    Raises:
-        PolicyError: the setting names no store.
+    Args:
+        where: reads from the settings which store it is.
+        how: arguments of `States`, besides its bound.
     """
-    if _states is not None and (_opened_for is settings.current or _forced):
-        return _states
-    return _open(settings.current)
+
+    def __init__(self, where: Callable[[settings.Settings], StateStore | str], **how: Any) -> None:
+        self._where = where
+        self._how = how
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew, as a forked child does: what the parent knows and is connected to is not the child's."""
+        self._states: States | None = None
+        self._opened_for: settings.Settings | None = None
+        self._forced = False
+        self._opening = threading.Lock()
+
+    def close(self) -> None:
+        """Let go of the store, and begin anew."""
+        if self._states is not None:
+            self._states.close()
+        self.forget()
+
+    def states(self) -> States:
+        """Return the states.
+
+        Raises:
+            PolicyError: the setting names no store.
+        """
+        if self._states is not None and (self._opened_for is settings.current or self._forced):
+            return self._states
+        return self._open(settings.current)
+
+    @contextmanager
+    def use(self, store: StateStore) -> Iterator[States]:
+        """Keep the states in `store` inside the block, whatever the settings say."""
+        before = self._states, self._forced
+        opened = States(store, type(store).__name__, bound=settings.current.store_timeout, **self._how)
+        self._states, self._forced = opened, True
+        try:
+            yield opened
+        finally:
+            opened.close()
+            self._states, self._forced = before
+
+    def _open(self, chosen: settings.Settings) -> States:
+        with self._opening:
+            before = self._opened_for
+            if self._states is None or before is None or self._named(before) != self._named(chosen):
+                store, name = opened_by(self._where(chosen), chosen.store_timeout)
+                opened = States(store, name, bound=chosen.store_timeout, **self._how)
+                if self._states is not None:
+                    self._states.close()
+                self._states = opened
+            self._opened_for = chosen
+            return self._states
+
+    def _named(self, chosen: settings.Settings) -> tuple[object, float]:
+        return self._where(chosen), chosen.store_timeout
 
 
-def _open(chosen: settings.Settings) -> States:
-    global _states, _opened_for  # noqa: PLW0603  # one store a process
-    with _opening:
-        before = _opened_for
-        if _states is None or before is None or _where(before) != _where(chosen):
-            opened = States(*opened_by(chosen.store, chosen.store_timeout), bound=chosen.store_timeout)
-            if _states is not None:
-                _states.close()
-            _states = opened
-        _opened_for = chosen
-        return _states
-
-
-def _where(chosen: settings.Settings) -> tuple[object, float]:
-    return chosen.store, chosen.store_timeout
-
-
-@contextmanager
-def use_store(store: StateStore) -> Iterator[States]:
-    """Have every call of this process share its state in `store` inside the block, whatever the settings say."""
-    global _states, _forced  # as above
-    before = _states, _forced
-    opened = States(store, type(store).__name__, bound=settings.current.store_timeout)
-    _states, _forced = opened, True
-    try:
-        yield opened
-    finally:
-        opened.close()
-        _states, _forced = before
-
-
-def _begin_anew() -> None:
-    """In a forked child: what the parent knows and is connected to is not the child's."""
-    global _states, _forced, _opening  # as above
-    _states, _forced, _opening = None, False, threading.Lock()
-
+#: What policies share: one store a process.
+shared = Chosen(lambda chosen: cast("StateStore | str", chosen.store))
+states = shared.states
+use_store = shared.use
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)
+    os.register_at_fork(after_in_child=shared.forget)
 
 
 def count(key: str, *, ttl: float | None = None) -> int:

@@ -1,7 +1,8 @@
 """What tests need: a clock without waiting, a record of events, and servers on loopback that fail on request.
 
-Nothing but the standard library is imported. The pytest plugin hands these out as fixtures (`resilient_clock`,
-`resilient_events`, `resilient_api`, `resilient_slack`); without pytest they work just the same.
+Nothing but the standard library is imported, until a `MailServer` starts: its certificate is made by `cryptography`.
+The pytest plugin hands these out as fixtures (`resilient_clock`, `resilient_events`, `resilient_api`,
+`resilient_slack`, `resilient_smtp`); without pytest they work just the same.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from resilient_tasks.testing.faults import (
 )
 from resilient_tasks.testing.http import FaultyServer, Request, Response, Served
 from resilient_tasks.testing.slack import FakeSlack, SlackError, SlackMessage
+from resilient_tasks.testing.smtp import Mail, MailServer
 
 __all__ = [
     "Corrupt",
@@ -35,6 +37,8 @@ __all__ = [
     "FaultyServer",
     "Hang",
     "Incomplete",
+    "Mail",
+    "MailServer",
     "RecordedEvents",
     "Refused",
     "Request",

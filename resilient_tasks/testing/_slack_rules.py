@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl
@@ -14,7 +15,14 @@ Blocks: TypeAlias = tuple[dict[str, Any], ...]
 API = "/api/"
 WEBHOOK = "/services/T000/B000/XXXX"
 MAX_BLOCKS = 50
-MAX_SECTION_TEXT = 3000
+MAX_BLOCK_ID = 255
+MAX_CONTEXT_ELEMENTS = 10
+MAX_HEADER_TEXT = 150
+MAX_TEXT = 3000
+# Slack documents no limit to all the text of a message's blocks together; it has been found near this one.
+MAX_ALL_TEXT = 13_000
+_CALLS = re.compile(r"<(?:!(?:channel|here|everyone|subteam\^\w+)|@[UW]\w+)(?:\|[^>]*)?>")
+_CALLS_UNLESS_VERBATIM = re.compile(r"(?<![\w@])@(?:channel|here|everyone)\b")
 _HTML = "text/html; charset=utf-8"
 # A webhook's status for each code; 400 for the rest, which are about the payload.
 _WEBHOOK_STATUS = {
@@ -79,13 +87,35 @@ def blocks_in(fields: dict[str, Any]) -> Blocks:
     """Takes the blocks out of the fields and checks their limits.
 
     Raises:
-        RefusedError: `invalid_blocks_format` where they are no list of objects, `invalid_blocks` for more than
-            50 of them, one without a type, or more than 3,000 characters of text in a section.
+        RefusedError: `invalid_blocks_format` where they are no list of objects; `invalid_blocks` for more than 50 of
+            them, one without a type or with an id of more than 255 characters or one that two of them bear, a text
+            that is empty or longer than 3,000 characters (150 in a header), or more than 10 elements in a context;
+            `msg_blocks_too_long` where all their texts together are longer than 13,000.
     """
     blocks = _objects(fields.get("blocks") or [], "invalid_blocks_format")
-    if len(blocks) > MAX_BLOCKS or not all(_is_valid(block) for block in blocks):
+    ids = [block["block_id"] for block in blocks if "block_id" in block]
+    if len(blocks) > MAX_BLOCKS or len(set(ids)) < len(ids) or not all(_is_valid(block) for block in blocks):
         raise RefusedError("invalid_blocks")
+    if sum(map(len, texts_in(blocks))) > MAX_ALL_TEXT:
+        raise RefusedError("msg_blocks_too_long")
     return blocks
+
+
+def metadata_in(fields: dict[str, Any]) -> dict[str, Any]:
+    """Takes out of the fields what an app keeps beside a message; empty where there is nothing.
+
+    Raises:
+        RefusedError: `invalid_metadata_format` where it is no object with a text `event_type` and an object
+            `event_payload`.
+    """
+    metadata = fields.get("metadata") or {}
+    if metadata and not (
+        isinstance(metadata, dict)
+        and isinstance(metadata.get("event_type"), str)
+        and isinstance(metadata.get("event_payload"), dict)
+    ):
+        raise RefusedError("invalid_metadata_format")
+    return dict(metadata)
 
 
 def attachments_in(fields: dict[str, Any]) -> Blocks:
@@ -107,6 +137,16 @@ def texts_in(parts: Iterable[Any]) -> Iterator[str]:
             yield from texts_in(value for value in part.values() if isinstance(value, dict | list))
         elif isinstance(part, list):
             yield from texts_in(part)
+
+
+def calls_in(text: str, blocks: Blocks) -> list[str]:
+    """Finds what would call people: mentions that are not escaped, and plain ones where Slack looks for them itself."""
+    found = _CALLS.findall(text)
+    for part in _text_objects(blocks):
+        if part.get("type") == "mrkdwn":
+            found += _CALLS.findall(part["text"])
+            found += [] if part.get("verbatim") else _CALLS_UNLESS_VERBATIM.findall(part["text"])
+    return found
 
 
 def refusal(error: str, request: Request) -> Response:
@@ -133,7 +173,20 @@ def _objects(value: Any, code: str) -> Blocks:
 
 
 def _is_valid(block: dict[str, Any]) -> bool:
-    text = block.get("text")
-    return "type" in block and not (
-        block["type"] == "section" and isinstance(text, dict) and len(text.get("text", "")) > MAX_SECTION_TEXT
+    longest = MAX_HEADER_TEXT if block.get("type") == "header" else MAX_TEXT
+    return (
+        "type" in block
+        and len(block.get("block_id", "")) <= MAX_BLOCK_ID
+        and all(0 < len(part["text"]) <= longest for part in _text_objects([block]))
+        and (block["type"] != "context" or len(block.get("elements", ())) <= MAX_CONTEXT_ELEMENTS)
     )
+
+
+def _text_objects(parts: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    for part in parts:
+        if isinstance(part, dict):
+            if part.get("type") in {"mrkdwn", "plain_text"} and isinstance(part.get("text"), str):
+                yield part
+            yield from _text_objects(part.values())
+        elif isinstance(part, list | tuple):
+            yield from _text_objects(part)

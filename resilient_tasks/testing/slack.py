@@ -13,15 +13,18 @@ without blocks removes the blocks.
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import re
 import threading
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from resilient_tasks.testing import _slack_rules as rules
-from resilient_tasks.testing.faults import Status
+from resilient_tasks.testing.faults import Drip, Fault, Status
 from resilient_tasks.testing.http import FaultyServer, Request, Response, Schedule
 
 if TYPE_CHECKING:
@@ -47,6 +50,8 @@ class SlackMessage:
         ts: The timestamp that identifies the message in its channel.
         thread_ts: The message that it answers, None outside a thread.
         via: The door it came by.
+        metadata: What the sending app keeps beside the message, unseen by readers; empty if nothing.
+        reply_broadcast: Whether an answer in a thread is shown in the channel too.
         history: The earlier versions, oldest first; empty where it was never edited.
     """
 
@@ -58,6 +63,8 @@ class SlackMessage:
     ts: str
     thread_ts: str | None
     via: Literal["webhook", "bot"]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    reply_broadcast: bool = False
     history: tuple[SlackMessage, ...] = ()
 
     @property
@@ -65,6 +72,20 @@ class SlackMessage:
         """The text and every text inside blocks and attachments, a line each."""
         parts = [self.text, *rules.texts_in(self.blocks), *rules.texts_in(self.attachments)]
         return "\n".join(part for part in parts if part)
+
+    @property
+    def key(self) -> str:
+        """The key under which the channel `Slack` sent it: the same whenever one message is sent again.
+
+        A bot's message bears it in its metadata, which an edit leaves as it is; a webhook's, in its first block's id.
+        """
+        of_bot = self.metadata.get("event_payload", {}).get("key")
+        return str(of_bot or next((block["block_id"] for block in self.blocks[:1] if "block_id" in block), ""))
+
+    @property
+    def calls(self) -> list[str]:
+        """The mentions by which it would call people, such as `<!channel>` or `@here`."""
+        return rules.calls_in(self.text, self.blocks)
 
 
 @dataclass(frozen=True)
@@ -75,10 +96,11 @@ class SlackError(Status):
 
 
 class FakeSlack(FaultyServer):
-    """Slack's incoming webhook and the Web API methods `chat.postMessage`, `chat.update` and `auth.test`.
+    """Slack's incoming webhook and Web API methods: `chat.postMessage`, `chat.update`, `chat.delete` and `auth.test`.
 
     It takes every fault that `FaultyServer` does. A message is there once Slack has done the work, though its
-    sender may not know: after `slow`, `reset` and `truncated`, but not after `down` or `hangs`.
+    sender may not know: after `slow`, `reset`, `truncated`, `drips` and `accepts_and_hangs`, but not after `down` or
+    `hangs`.
 
     Attributes:
         token: The bot token that the Web API accepts.
@@ -106,6 +128,8 @@ class FakeSlack(FaultyServer):
         self._channel_ids: dict[str, str] = {}
         self._messages: list[SlackMessage] = []
         self._messages_lock = threading.Lock()
+        self._limits: list[Callable[[Request], Status | None]] = []
+        self._stamps = itertools.count(1)
         for name in (_WEBHOOK_CHANNEL, *(channels or ())):
             self._add_channel(name)
 
@@ -143,17 +167,35 @@ class FakeSlack(FaultyServer):
 
     def rate_limited(self, times: int = 1, retry_after: float | str | None = 1, *, path: str | None = None) -> None:
         """Answers 429 with `Retry-After` in seconds, as an HTTP date, or (None) without it, in Slack's words."""
+        self.fail_by(*[lambda request: _limited(request, retry_after)] * times, path=path)
 
-        def limit(request: Request) -> Status:
-            said = rules.refusal("ratelimited" if rules.is_api(request) else "rate_limited", request)
-            return Status(429, retry_after, said.payload, said.content_type)
+    def rate_limited_until(self, until: float, now: Callable[[], float] = time.time) -> None:
+        """Answers every request 429, with the seconds that are left as `Retry-After`, until `now()` is `until`."""
 
-        self.fail_by(*[limit] * times, path=path)
+        def limit(request: Request) -> Status | None:
+            left = math.ceil(until - now())
+            return _limited(request, left) if left > 0 else None
+
+        self._limits.append(limit)
+
+    def accepts_and_hangs(self, seconds: float, times: int = 1, *, path: str | None = None) -> None:
+        """Takes the message, and answers only after so many seconds: who has given up by then does not know of it."""
+        self.slow(seconds, times, path=path)
+
+    def drips(self, bytes_per_second: float = 1, times: int = 1, *, path: str | None = None) -> None:
+        """Takes the message, and sends its answer so slowly that no single read is late, and all of them are."""
+        self.fail(*[Drip(bytes_per_second)] * times, path=path)
 
     def bad_gateway(self, times: int = 1, *, path: str | None = None) -> None:
         """Answers 502 with a page of HTML, as a proxy would: no JSON where the client expects it."""
         page = b"<!DOCTYPE html><html><body><h1>502 Bad Gateway</h1></body></html>"
         self.fail(*[Status(502, body=page, content_type="text/html")] * times, path=path)
+
+    def _fault_for(self, request: Request) -> Fault | None:
+        for limit in self._limits:
+            if (limited := limit(request)) is not None:
+                return limited
+        return super()._fault_for(request)
 
     def _serve_slack(self, request: Request) -> Response:
         try:
@@ -171,6 +213,7 @@ class FakeSlack(FaultyServer):
             "auth.test": self._auth_test,
             "chat.postMessage": self._post_message,
             "chat.update": self._update,
+            "chat.delete": self._delete,
         }
         method = methods.get(request.path.removeprefix(rules.API))
         if method is None:
@@ -194,13 +237,20 @@ class FakeSlack(FaultyServer):
     def _post_message(self, fields: dict[str, Any]) -> dict[str, Any]:
         return _as_reply(self._add_message(_required(fields, "channel"), fields, via="bot"))
 
+    def _delete(self, fields: dict[str, Any]) -> dict[str, Any]:
+        channel_id, ts = _required(fields, "channel"), _required(fields, "ts")
+        with self._messages_lock:
+            del self._messages[self._find_own_message(channel_id, ts, "cant_delete_message")]
+        return {"channel": channel_id, "ts": ts}
+
     def _update(self, fields: dict[str, Any]) -> dict[str, Any]:
         channel_id, ts = _required(fields, "channel"), _required(fields, "ts")
         blocks, attachments = rules.blocks_in(fields), rules.attachments_in(fields)
+        metadata = rules.metadata_in(fields)
         if not (fields.get("text") or blocks or attachments):
             raise rules.RefusedError("no_text")
         with self._messages_lock:
-            index = self._find_own_message(channel_id, ts)
+            index = self._find_own_message(channel_id, ts, "cant_update_message")
             old = self._messages[index]
             # Slack keeps what is not mentioned, except that a new text takes the place of blocks and attachments.
             kept = replace(old, blocks=(), attachments=()) if fields.get("text") else old
@@ -209,18 +259,19 @@ class FakeSlack(FaultyServer):
                 text=fields.get("text") or old.text,
                 blocks=blocks if "blocks" in fields else kept.blocks,
                 attachments=attachments if "attachments" in fields else kept.attachments,
+                metadata=metadata if "metadata" in fields else kept.metadata,
                 history=(*old.history, replace(old, history=())),
             )
             self._messages[index] = new
         return {**_as_reply(new), "text": new.text}
 
-    def _find_own_message(self, channel_id: str, ts: str) -> int:
+    def _find_own_message(self, channel_id: str, ts: str, otherwise: str) -> int:
         if channel_id not in self._channel_ids.values():
             raise rules.RefusedError("channel_not_found")
         for index, message in enumerate(self._messages):
             if (message.channel_id, message.ts) == (channel_id, ts):
                 if message.via == "webhook":
-                    raise rules.RefusedError("cant_update_message")
+                    raise rules.RefusedError(otherwise)
                 return index
         raise rules.RefusedError("message_not_found")
 
@@ -232,8 +283,21 @@ class FakeSlack(FaultyServer):
             if not (text or blocks or attachments):
                 raise rules.RefusedError("no_text")
             # The fraction is a serial number, as in Slack: it tells messages of the same second apart.
-            ts = f"{int(time.time())}.{len(self._messages) + 1:06d}"
-            message = SlackMessage(channel, channel_id, text, blocks, attachments, ts, fields.get("thread_ts"), via)
+            ts = f"{int(time.time())}.{next(self._stamps):06d}"
+            thread = fields.get("thread_ts")
+            # A thread that does not exist is none of Slack's concern: the answer is taken, and shown to nobody.
+            message = SlackMessage(
+                channel,
+                channel_id,
+                text,
+                blocks,
+                attachments,
+                ts,
+                thread,
+                via,
+                metadata=rules.metadata_in(fields),
+                reply_broadcast=bool(thread and fields.get("reply_broadcast")),
+            )
             self._messages.append(message)
             return message
 
@@ -248,6 +312,11 @@ class FakeSlack(FaultyServer):
 
     def _add_channel(self, name: str) -> str:
         return self._channel_ids.setdefault(name.lstrip("#"), f"C{len(self._channel_ids) + 1:08d}")
+
+
+def _limited(request: Request, retry_after: float | str | None) -> Status:
+    said = rules.refusal("ratelimited" if rules.is_api(request) else "rate_limited", request)
+    return Status(429, retry_after, said.payload, said.content_type)
 
 
 def _required(fields: dict[str, Any], name: str) -> str:

@@ -227,8 +227,7 @@ def test_the_setting_names_the_store_without_its_password():
 
 def test_a_change_of_the_setting_opens_the_other_store(own_settings, tmp_path, monkeypatch):
     monkeypatch.setenv("RESILIENT_TASKS_STORE", "memory:")
-    monkeypatch.setattr(shared_states, "_states", None)
-    monkeypatch.setattr(shared_states, "_opened_for", None)
+    shared_states.shared.close()
     assert (count("calls"), count("calls")) == (1, 2)
     own_settings(store=f"sqlite:///{tmp_path}/a.db", store_timeout=5)
     assert shared_states.states().is_shared
@@ -237,7 +236,7 @@ def test_a_change_of_the_setting_opens_the_other_store(own_settings, tmp_path, m
     assert count("calls") == 2
     own_settings(store="memory:")
     assert count("calls") == 1
-    shared_states._states.close()
+    shared_states.shared.close()
 
 
 def wait_for(condition):

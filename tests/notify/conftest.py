@@ -4,34 +4,52 @@ import threading
 
 import pytest
 
-from resilient_tasks.notify import sender
+from resilient_tasks.machines import pace
+from resilient_tasks.notify import rounds, sender
 
 
 @pytest.fixture(autouse=True)
 def own_sender(monkeypatch, own_settings):
     own_settings(notify_deadline=2.0)
-    monkeypatch.setattr(sender, "_outgoing", sender._Outgoing())
-    return sender
+    own = sender.Sender()
+    monkeypatch.setattr(sender, "_sender", own)
+    yield own
+    own.stop()
 
 
 class Recorder:
-    """A channel that keeps what it is told; with a gate, it waits for it first."""
+    """A channel that keeps what it is told; with a gate, it waits for it first; with errors, it raises those first."""
 
-    def __init__(self, name="recorder", gate=None, error=None):
-        self.name, self.gate, self.error = name, gate, error
+    def __init__(self, name="recorder", gate=None, errors=()):
+        self.name, self.gate, self.errors = name, gate, list(errors)
         self.messages = []
+        self.asked = 0
 
     def send(self, message, *, within):
+        self.asked += 1
         if self.gate is not None:
             self.gate.wait(within + 3)
-        if self.error is not None:
-            raise self.error
+        if self.errors:
+            raise self.errors.pop(0)
         self.messages.append(message)
+        return {"place": f"{self.name} {len(self.messages)}"}
+
+    @property
+    def told(self):
+        return [(message.occasion, message.count, message.total) for message in self.messages]
 
 
 @pytest.fixture
 def recorder():
     return Recorder
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """Let messages follow each other, and a channel be tried again, without a pause."""
+    monkeypatch.setattr(pace, "GAP", 0.0)
+    monkeypatch.setattr(pace, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(rounds, "_FIRST_PAUSE", 0.01)
 
 
 @pytest.fixture

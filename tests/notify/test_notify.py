@@ -1,22 +1,29 @@
 """Notify: who is told, of what, and how often."""
 
-import queue
+import gc
+import os
 import subprocess
 import sys
 import threading
 import time
+import weakref
 
 import pytest
 
-from resilient_tasks import Fallback, Pipeline, PolicyError, Retry
+from resilient_tasks import CircuitOpen, Fallback, InvalidData, Pipeline, PolicyError, Retry
 from resilient_tasks.core.events import bus
+from resilient_tasks.core.store import MemoryStore
+from resilient_tasks.notify import facts, rounds, sender
+from resilient_tasks.notify.delivery import deliver
 from resilient_tasks.notify.message import Message
+from resilient_tasks.notify.outbox import Outbox, kept, use_incidents
 from resilient_tasks.notify.policy import Notify
+from resilient_tasks.notify.routes import Route
 from resilient_tasks.testing import flush_messages
 
 
 @pytest.fixture(autouse=True)
-def clock(resilient_clock):
+def clock(resilient_clock, at_once):
     return resilient_clock
 
 
@@ -69,37 +76,92 @@ def test_a_message_bears_the_ids_of_its_run(drive, recorder, monkeypatch, resili
     assert resilient_events.named("notify.sent")[0].run == {"flow_run_id": "f-1"}
 
 
-class TestCooldown:
-    def test_failures_that_are_alike_make_one_message(self, drive, recorder, resilient_events, own_settings):
-        own_settings(notify_cooldown=300.0)
+class TestIncidents:
+    def test_failures_that_are_alike_make_one_message_and_a_digest(self, drive, recorder, resilient_events, clock):
         channel = recorder()
         call = drive(fail, notify=channel)
         for _ in range(4):
             call.outcome()
         assert flush_messages()
-        assert len(channel.messages) == 1
+        assert channel.told == [("first", 1, 1)]
         assert [event.suppressed for event in resilient_events.named("notify.suppressed")] == [1, 2, 3]
-
-    def test_after_the_cooldown_they_are_told_again(self, drive, recorder, clock, own_settings):
-        own_settings(notify_cooldown=300.0)
-        channel = recorder()
-        call = drive(fail, notify=channel)
-        for _ in range(7):
-            call.outcome()
-            clock.advance(100)
+        clock.advance(300)
         assert flush_messages()
-        assert len(channel.messages) == 3
+        assert channel.told == [("first", 1, 1), ("digest", 3, 4)]
+        assert channel.messages[1].thread == {"place": "recorder 1"}
+        assert channel.messages[0].incident == channel.messages[1].incident
+        assert channel.messages[0].key != channel.messages[1].key
+
+    def test_that_it_works_again_is_told_once(self, drive, recorder, flaky, clock):
+        channel = recorder()
+        call = drive(flaky(ConnectionError(), ConnectionError()), notify=channel)
+        for _ in range(5):
+            call.outcome()
+        assert flush_messages()
+        assert channel.told == [("first", 1, 1), ("recovered", 2, 2)]
+        assert channel.messages[1].headline() == "flaky works again"
+
+    def test_a_stand_in_does_not_end_an_incident(self, drive, recorder, flaky):
+        channel = recorder()
+        call = drive(flaky(ConnectionError(), ConnectionError()), notify=channel, fallback=Fallback(value=0))
+        assert [call(), call()] == [0, 0]
+        assert flush_messages()
+        assert channel.told == [("first", 1, 1)]
+        assert call() == "done"
+        assert flush_messages()
+        assert channel.told[1:] == [("recovered", 2, 2)]
+
+    def test_only_after_as_many_successes_as_asked_for(self, drive, recorder, flaky, monkeypatch):
+        channel = recorder()
+        call = drive(flaky(ConnectionError()), notify=Notify(channel, recover_after=3))
+        for successes in range(3):
+            call.outcome()
+            if not successes:
+                call.outcome()
+            assert flush_messages()
+            assert len(channel.messages) == (1 if successes < 2 else 2)
+
+    def test_a_cooldown_of_its_own(self, drive, recorder, clock):
+        channel = recorder()
+        call = drive(fail, notify=Notify(channel, cooldown=10))
+        for _ in range(4):
+            call.outcome()
+            clock.advance(5)
+            assert flush_messages()
+        assert channel.told == [("first", 1, 1), ("digest", 1, 2), ("digest", 2, 4)]
 
     def test_failures_that_differ_are_told_each(self, drive, recorder, flaky):
         channel = recorder()
-        failing = flaky(ConnectionError(), KeyError(), TimeoutError(), ConnectionError())
-        call = drive(failing, notify=channel)
+        call = drive(flaky(ConnectionError(), KeyError(), TimeoutError(), ConnectionError()), notify=channel)
         for _ in range(4):
             call.outcome()
         assert flush_messages()
-        assert [message.error_type for message in channel.messages] == ["ConnectionError", "KeyError", "TimeoutError"]
+        assert {message.error_type for message in channel.messages} == {"ConnectionError", "KeyError", "TimeoutError"}
+        assert len(channel.messages) == 3
 
-    def test_each_operation_and_each_channel_has_its_own(self, drive, recorder):
+    def test_what_caused_an_error_and_where_it_was_raised_tell_it_from_others(self, drive, recorder):
+        def here():
+            raise ConnectionError
+
+        def there(caused):
+            if not caused:
+                raise ConnectionError
+            raise ConnectionError from KeyError()
+
+        def either(way):
+            here() if way == "here" else there(way == "caused")
+
+        channel = recorder()
+        call = drive(either, notify=channel)
+        for way in ("here", "there", "caused", "here", "there", "caused"):
+            call.outcome(way)
+        assert flush_messages()
+        assert [message.where.partition(" in ")[2].rpartition(".")[2] for message in channel.messages].count(
+            "there"
+        ) == 2
+        assert len(channel.messages) == 3
+
+    def test_each_operation_has_its_own(self, drive, recorder):
         one, two = recorder("one"), recorder("two")
 
         def other():
@@ -108,106 +170,355 @@ class TestCooldown:
         drive(fail, notify=one).outcome()
         drive(other, notify=[one, two]).outcome()
         assert flush_messages()
-        assert ([message.operation for message in one.messages], len(two.messages)) == (["fail", "other"], 1)
+        assert {message.operation for message in one.messages} == {"fail", "other"}
+        assert len(two.messages) == 1
+
+    def test_the_next_run_of_a_program_ends_what_the_last_one_began(self, drive, recorder, flaky, monkeypatch):
+        channel = recorder()
+        drive(flaky(ConnectionError()), notify=channel).outcome()
+        assert flush_messages()
+        monkeypatch.setattr(sender, "_sender", sender.Sender())  # another process knows what the store knows
+        drive(flaky(), notify=channel)()
+        assert flush_messages()
+        assert channel.told == [("first", 1, 1), ("recovered", 1, 1)]
+        sender.sender().stop()
+
+
+class TestSilence:
+    def test_what_is_silenced_is_told_when_the_silence_is_over(self, drive, recorder, clock, resilient_events):
+        outbox = Outbox(kept.states())
+        outbox.add_silence("fa*", 600, "we know")
+        channel = recorder()
+        call = drive(fail, notify=channel)
+        for _ in range(3):
+            call.outcome()
+        assert flush_messages()
+        assert channel.told == []
+        assert {event.reason for event in resilient_events.named("notify.suppressed")} == {"silenced: we know"}
+        clock.advance(601)
+        assert flush_messages()
+        assert channel.told == [("first", 3, 3)]
+
+    def test_a_silence_can_be_ended(self):
+        outbox = Outbox(kept.states())
+        outbox.add_silence("a", 600)
+        assert [silence.pattern for silence in outbox.silences()] == ["a"]
+        assert outbox.end_silence("a")
+        assert not outbox.end_silence("a")
+        assert outbox.silences() == []
+
+
+class TestRoutes:
+    def test_a_channel_hears_of_what_meets_every_condition(self, drive, recorder):
+        pages, mails, stand_ins, throttled = (recorder(name) for name in ("pages", "mails", "stand-ins", "throttled"))
+        notify = [
+            Route(pages, severity="error"),
+            mails,
+            Route(stand_ins, policy="fallback", operation="fa*"),
+            Route(throttled, kind=["throttled", "timeout"]),
+        ]
+        drive(fail, notify=notify, fallback=Fallback(value=0))()
+        drive(fail, notify=notify).outcome()
+        assert flush_messages()
+        found = [[message.status for message in each.messages] for each in (pages, mails, stand_ins, throttled)]
+        assert found == [["failed"], ["degraded", "failed"], ["degraded"], []]
+
+    def test_what_no_route_takes_is_no_incident(self, drive, recorder):
+        drive(fail, notify=Route(recorder(), severity="critical")).outcome()
+        assert Outbox(kept.states()).operations() == []
+
+    def test_a_severity_of_ones_own(self, drive, recorder):
+        channel = recorder()
+        drive(fail, notify=Notify(Route(channel, severity="critical"), severity="critical")).outcome()
+        assert flush_messages()
+        assert [message.severity for message in channel.messages] == ["critical"]
+
+    @pytest.mark.parametrize("condition", ["flow", "tags"])
+    def test_the_flow_and_its_tags(self, drive, recorder, monkeypatch, condition):
+        around = facts.Surroundings("nightly", frozenset({"prod", "ml"}))
+        monkeypatch.setattr(facts, "surroundings", lambda: around)
+        yes, no = recorder("yes"), recorder("no")
+        wanted = {"flow": ("night*", "day"), "tags": ("prod", "dev")}[condition]
+        drive(fail, notify=[Route(yes, **{condition: wanted[0]}), Route(no, **{condition: wanted[1]})]).outcome()
+        assert flush_messages()
+        assert [message.flows for message in yes.messages] == [("nightly",)]
+        assert no.messages == []
+
+    @pytest.mark.parametrize(
+        ("error", "policy"),
+        [
+            (CircuitOpen("x"), "breaker"),
+            (InvalidData("x"), "validate"),
+            (TimeoutError(), ""),
+        ],
+        ids=lambda value: getattr(value, "__class__", type(value)).__name__,
+    )
+    def test_the_policy_that_had_the_last_word(self, error, policy):
+        assert facts.policy_of("failed", error) == policy
+        assert facts.policy_of("degraded", error) == "fallback"
+
+    @pytest.mark.parametrize(
+        ("given", "complaint"),
+        [
+            ({"severity": "bad"}, "one of warning, error, critical"),
+            ({"flow": [1]}, r"Route\(flow=...\) is a name or several"),
+        ],
+    )
+    def test_what_is_no_route_is_refused(self, recorder, given, complaint):
+        with pytest.raises(PolicyError, match=complaint):
+            Route(recorder(), **given)
 
 
 class TestTheTaskDoesNotWait:
     def test_a_channel_that_hangs_costs_the_call_nothing(self, drive, recorder, gate, own_settings, resilient_events):
         own_settings(notify_deadline=0.15)
+        channel = recorder(gate=gate)
+        call = drive(fail, notify=channel)
         began = time.monotonic()
-        drive(fail, notify=recorder(gate=gate)).outcome()
+        call.outcome()
         assert time.monotonic() - began < 0.05
-        assert flush_messages(5)
-        (event,) = resilient_events.named("notify.failed")
+        assert not flush_messages(0.3)
+        event = resilient_events.named("notify.failed")[0]
         assert (event.channel, event.error_type) == ("recorder", "TimeoutError")
         assert "not delivered within 0.15 s" in event.message
+        gate.set()
+        assert flush_messages(5)
+        assert len({message.key for message in channel.messages}) == 1
 
-    def test_a_channel_that_raises_is_told_and_not_felt(self, drive, recorder, resilient_events):
+    def test_a_channel_that_is_down_for_a_while_is_told_later(self, drive, recorder, resilient_events):
+        channel = recorder(errors=[ConnectionError("refused"), TimeoutError("slow")])
         with pytest.raises(ConnectionError, match="down"):
-            drive(fail, notify=recorder(error=RuntimeError("broken")))()
-        assert flush_messages()
-        (event,) = resilient_events.named("notify.failed")
-        assert (event.operation, event.error_type, event.message) == ("fail", "RuntimeError", "RuntimeError: broken")
+            drive(fail, notify=channel)()
+        assert flush_messages(5)
+        assert channel.told == [("first", 1, 1)]
+        failed = resilient_events.named("notify.failed")
+        assert [(event.attempt, event.error_type) for event in failed] == [(1, "ConnectionError"), (2, "TimeoutError")]
+        assert all(event.retry_in > 0 for event in failed)
+        assert {event.key for event in failed} == {channel.messages[0].key}
 
-    def test_a_message_whose_time_is_up_before_its_turn_is_given_up(self, recorder, own_sender, resilient_events):
-        channel = recorder()
-        own_sender._deliver(own_sender._Letter(channel, _message(), until=time.monotonic()))
-        assert [event.error_type for event in resilient_events.named("notify.failed")] == ["TimeoutError"]
-        assert channel.messages == []
+    def test_one_that_refuses_again_and_again_is_given_up_and_kept(
+        self, drive, recorder, resilient_events, monkeypatch
+    ):
+        monkeypatch.setattr(rounds, "_MOST_REFUSALS", 3)
+        channel = recorder(errors=[RuntimeError("broken")] * 3)
+        drive(fail, notify=channel).outcome()
+        assert flush_messages(5)
+        failed = resilient_events.named("notify.failed")
+        assert [event.retry_in > 0 for event in failed] == [True, True, False]
+        assert "given up: see resilient-tasks outbox" in failed[-1].sentence()
+        (incident,) = Outbox(kept.states()).incidents("fail").all
+        assert [(letter.dead, letter.problem) for letter in incident.letters] == [(True, "RuntimeError: broken")]
 
-    def test_a_queue_that_is_full_is_told(self, recorder, gate, own_sender, resilient_events):
-        own_sender._outgoing.letters = queue.Queue(1)
-        channel = recorder(gate=gate)
-        for _ in range(4):
-            own_sender.post(channel, _message())
-        assert any("waiting already" in event.message for event in resilient_events.named("notify.failed"))
+    def test_the_fallback_hears_of_what_a_channel_refuses(self, drive, recorder):
+        broken, fallback = recorder("broken", errors=[RuntimeError("no")] * 9), recorder("fallback")
+        drive(fail, notify=Notify(broken, fallback=fallback)).outcome()
+        flush_messages(0.5)
+        assert fallback.told == [("first", 1, 1)]
 
-    def test_flushing_says_whether_everything_went_out(self, recorder, gate, own_sender):
+    def test_the_fallback_hears_of_what_a_channel_cannot_be_reached_for(self, drive, recorder):
+        away, fallback = recorder("away", errors=[ConnectionError()] * 3), recorder("fallback")
+        drive(fail, notify=Notify(away, fallback=fallback)).outcome()
+        assert flush_messages(5)
+        assert [away.messages[0].key] == [message.key for message in fallback.messages]
+
+    def test_flushing_says_whether_everything_went_out(self, drive, recorder, gate, own_settings):
+        own_settings(notify_deadline=0.1)
         assert flush_messages(0)
         channel = recorder(gate=gate)
-        own_sender.post(channel, _message())
+        drive(fail, notify=channel).outcome()
         assert not flush_messages(0.05)
         gate.set()
-        assert flush_messages()
-        assert len(channel.messages) == 1
+        assert flush_messages(5)
+        assert channel.messages
 
-    def test_a_forked_child_has_a_queue_of_its_own(self, recorder, gate, own_sender, monkeypatch):
-        own_sender.post(recorder(gate=gate), _message())
-        ours = own_sender._here()
-        monkeypatch.setattr("os.getpid", lambda: ours.pid + 1)
-        theirs = own_sender._here()
-        assert theirs is not ours
-        assert theirs.letters.unfinished_tasks == 0
-
-    def test_a_sink_that_fails_on_a_delivery_does_not_end_the_sender(self, recorder, own_sender):
+    def test_a_sink_that_fails_on_a_delivery_does_not_end_the_sender(self, drive, recorder, flaky):
         channel = recorder()
 
         def broken(event):
             raise ValueError
 
         with bus.listening(broken):
-            own_sender.post(channel, _message())
-            own_sender.post(channel, _message())
+            call = drive(flaky(ConnectionError()), notify=channel)
+            call.outcome()
+            call.outcome()
             assert flush_messages()
         assert len(channel.messages) == 2
 
+    def test_no_argument_of_a_failed_call_is_kept_once_people_were_told(self, drive, recorder):
+        class Argument:
+            pass
 
-def _message():
-    return Message("f", "failed", "transient", "E", "")
+        argument = Argument()
+        alive = weakref.ref(argument)
+        drive(fail, notify=recorder()).outcome(argument)
+        del argument
+        assert flush_messages()
+        gc.collect()
+        assert alive() is None
 
+    def test_what_goes_wrong_with_telling_does_not_change_what_the_call_raises(
+        self, drive, recorder, resilient_events, monkeypatch
+    ):
+        def broken():
+            raise RuntimeError("no surroundings")
 
-def test_a_process_that_ends_delivers_what_it_still_has():
-    program = (
-        "from resilient_tasks import resilient\n"
-        "import threading, time\n"
-        "ending = threading.Event()\n"
-        "class Slow:\n"
-        "    name = 'slow'\n"
-        "    def send(self, message, *, within):\n"
-        "        ending.wait(5)\n"
-        "        time.sleep(0.2)\n"
-        "        print('sent', message.headline(), flush=True)\n"
-        "@resilient(notify=Slow())\n"
-        "def f(): raise ConnectionError\n"
-        "f.outcome()\n"
-        "print('end', flush=True)\n"
-        "ending.set()\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.splitlines() == ["end", "sent f failed: ConnectionError"]
+        monkeypatch.setattr(facts, "surroundings", broken)
+        with pytest.raises(ConnectionError, match="down"):
+            drive(fail, notify=recorder())()
+        assert [event.message for event in resilient_events.named("notify.failed")] == ["RuntimeError: no surroundings"]
 
 
-def test_at_the_very_end_a_message_is_sent_without_a_thread(recorder, own_sender, monkeypatch, resilient_events):
-    class NoMore(threading.Thread):
-        def start(self):
-            raise RuntimeError("can't start new thread at interpreter shutdown")
+class Unreachable(MemoryStore):
+    """A store that can be gone."""
 
-    channel = recorder()
-    letter = own_sender._Letter(channel, _message(), time.monotonic() + 1)
-    monkeypatch.setattr(threading, "Thread", NoMore)
-    own_sender._deliver(letter)
-    assert len(channel.messages) == 1
-    assert resilient_events.names == ["notify.sent"]
+    away = False
+
+    def get(self, key):
+        if self.away:
+            raise ConnectionError("gone")
+        return super().get(key)
+
+    def swap(self, key, old, new, *, ttl=None):
+        if self.away:
+            raise ConnectionError("gone")
+        return super().swap(key, old, new, ttl=ttl)
+
+    def connect(self):
+        if self.away:
+            raise ConnectionError("gone")
+
+
+class TestAStoreThatIsGone:
+    @pytest.fixture
+    def store(self):
+        store = Unreachable()
+        with use_incidents(store) as states:
+            until = time.monotonic() + 5
+            while not states.is_there:
+                assert time.monotonic() < until
+                time.sleep(0.001)
+            yield store
+
+    def test_for_a_moment_delays_the_message_alone(self, drive, recorder, store):
+        channel = recorder()
+        call = drive(fail, notify=channel)
+        store.away = True
+        call.outcome()
+        call.outcome()
+        assert not flush_messages(0.05)
+        assert channel.messages == []
+        store.away = False
+        assert flush_messages(10)
+        assert channel.told == [("first", 1, 1)]
+        assert Outbox(kept.states()).incidents("fail").all[0].total == 2
+
+    def test_for_long_does_not_keep_people_from_hearing_of_it(self, drive, recorder, store, monkeypatch):
+        monkeypatch.setattr(sender, "_PATIENCE", 0.0)
+        channel = recorder()
+        call = drive(fail, notify=channel)
+        store.away = True
+        call.outcome()
+        call.outcome()
+        flush_messages(1)
+        assert channel.told == [("first", 1, 1)]
+
+
+_PROGRAM = """
+from resilient_tasks import resilient
+import threading, time
+ending = threading.Event()
+class Slow:
+    name = 'slow'
+    def send(self, message, *, within):
+        ending.wait(5)
+        time.sleep(0.2)
+        print('sent', message.headline(), flush=True)
+@resilient(notify=Slow())
+def f(): raise ConnectionError
+f.outcome()
+print('end', flush=True)
+ending.set()
+"""
+
+_DEAD_CHANNEL = """
+from resilient_tasks import resilient
+class Channel:
+    name = 'dead'
+    def send(self, message, *, within):
+        raise ConnectionError('refused')
+@resilient(notify=Channel())
+def f(): raise ConnectionError
+f.outcome()
+"""
+
+_NEXT_RUN = """
+from resilient_tasks import resilient
+from resilient_tasks.testing import flush_messages
+class Channel:
+    name = 'dead'
+    def send(self, message, *, within):
+        print('sent', message.headline(), flush=True)
+@resilient(notify=Channel())
+def f(): return 1
+f()
+flush_messages()
+"""
+
+
+class TestTheEndOfAProcess:
+    @pytest.fixture
+    def run(self, tmp_path):
+        def run(program):
+            home = {**os.environ, "RESILIENT_TASKS_HOME": str(tmp_path)}
+            done = subprocess.run(
+                [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True, env=home
+            )
+            return done.stdout.splitlines()
+
+        return run
+
+    def test_it_delivers_what_it_still_has(self, run):
+        assert run(_PROGRAM) == ["end", "sent f failed: ConnectionError"]
+
+    def test_what_it_could_not_deliver_the_next_run_does(self, run):
+        began = time.monotonic()
+        assert run(_DEAD_CHANNEL) == []
+        assert time.monotonic() - began < 8, "nobody waits for a channel that is down"
+        time.sleep(1.1)  # the pause of a channel that was down, on the machine's own clock
+        assert run(_NEXT_RUN) == ["sent f failed: ConnectionError", "sent f works again"]
+
+    def test_at_the_very_end_a_message_is_sent_without_a_thread(self, drive, recorder, monkeypatch):
+        class NoMore(threading.Thread):
+            def start(self):
+                raise RuntimeError("can't start new thread at interpreter shutdown")
+
+        monkeypatch.setattr(threading, "Thread", NoMore)
+        channel = recorder()
+        drive(fail, notify=channel).outcome()
+        assert flush_messages()
+        assert channel.told == [("first", 1, 1)]
+
+    def test_a_message_that_hangs_there_is_cut_short(self, recorder, monkeypatch):
+        class NoMore(threading.Thread):
+            def start(self):
+                raise RuntimeError("can't start new thread at interpreter shutdown")
+
+        class Hanging:
+            name = "hanging"
+
+            def send(self, message, *, within):
+                time.sleep(5)
+
+        monkeypatch.setattr(threading, "Thread", NoMore)
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            deliver(Hanging(), Message(key="k", incident="i", operation="f"), 0.1)
+        assert time.monotonic() - began < 3
+
+    def test_a_forked_child_has_a_sender_of_its_own(self):
+        ours = sender.sender()
+        sender._begin_anew()
+        assert sender.sender() is not ours
 
 
 @pytest.mark.parametrize("channels", ["#ml-alerts", 5, [5], "x"])

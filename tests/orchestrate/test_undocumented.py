@@ -4,9 +4,11 @@ import importlib.metadata
 import inspect
 import logging
 import threading
+from typing import get_args
 
 import pytest
 from prefect import Task, flow, task
+from prefect._internal import control_listener
 from prefect.client.schemas.objects import TaskRun
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.states import Completed
@@ -139,6 +141,10 @@ def futures_keep_what_they_have_seen():
     return all(around())
 
 
+def a_runner_says_why_it_ends_a_run():
+    return undocumented._intent() is None and "cancel" in get_args(control_listener.Intent)
+
+
 PROBES = {
     undocumented.PUBLISH: publishes,
     undocumented.TASK_RUN: the_engine_shares_its_run,
@@ -153,6 +159,7 @@ PROBES = {
     undocumented.FUTURES: futures_keep_what_they_have_seen,
     undocumented.TASK_RUNNER: flow_runs_have_a_task_runner_of_their_own,
     undocumented.FUTURES: futures_keep_the_answer_they_gave,
+    undocumented.INTENT: a_runner_says_why_it_ends_a_run,
 }
 
 

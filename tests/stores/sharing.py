@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from resilient_tasks.core import settings
-from resilient_tasks.shared import states as shared
+from resilient_tasks.shared.states import shared, states
 
 #: Seconds, as a bound for the store, where each answer counts: a question that it does not answer in time is answered
 #: by the process alone, and then nothing is exact. A busy machine takes less.
@@ -108,12 +108,12 @@ def a_deaf_port():
 
 def until_it_answers(within=10):
     """Return the states of this process, once their store answers: until then it goes by its own memory."""
-    states = shared.states()
+    answering = states()
     until = time.monotonic() + within
-    while not states.is_there:
-        assert time.monotonic() < until, f"{states.name} does not answer"
+    while not answering.is_there:
+        assert time.monotonic() < until, f"{answering.name} does not answer"
         time.sleep(0.001)
-    return states
+    return answering
 
 
 @contextmanager
@@ -129,6 +129,4 @@ def sharing():
         before.setattr(settings, "current", settings.Settings())
         before.setenv("RESILIENT_TASKS_STORE", "memory:")  # so that what `configure` puts there is taken back
         yield share
-    if shared._states is not None:
-        shared._states.close()
-    shared._states = shared._opened_for = None
+    shared.close()

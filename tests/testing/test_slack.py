@@ -1,6 +1,7 @@
 """The fake Slack, met by the real slack_sdk."""
 
 import json
+import time
 import urllib.error
 
 import httpx
@@ -243,6 +244,126 @@ def test_an_unknown_method_is_refused(bot):
     assert refused_code(bot.api_call, "chat.unheardOf") == "unknown_method"
 
 
+# --- threads, metadata, limits ---------------------------------------------------------------------------------------
+
+
+def test_an_answer_can_be_shown_in_the_channel_too(slack, bot):
+    first = bot.chat_postMessage(channel="general", text="down")
+    bot.chat_postMessage(channel="general", text="up", thread_ts=first["ts"], reply_broadcast=True)
+    bot.chat_postMessage(channel="general", text="no thread", reply_broadcast=True)
+    assert [message.reply_broadcast for message in slack.messages] == [False, True, False]
+
+
+METADATA = {"event_type": "incident", "event_payload": {"key": "k-1"}}
+
+
+def test_what_an_app_keeps_beside_a_message_survives_an_edit_that_does_not_name_it(slack, bot):
+    posted = bot.chat_postMessage(channel="general", text="down", metadata=METADATA)
+    bot.chat_update(channel=posted["channel"], ts=posted["ts"], text="up")
+    assert slack.messages[0].metadata == METADATA
+    bot.chat_update(channel=posted["channel"], ts=posted["ts"], text="up", metadata={**METADATA, "event_payload": {}})
+    assert slack.messages[0].metadata["event_payload"] == {}
+
+
+@pytest.mark.parametrize("metadata", ["text", {"event_type": "incident"}, {"event_type": 3, "event_payload": {}}])
+def test_metadata_of_another_form_are_refused(slack, bot, metadata):
+    assert refused_code(bot.chat_postMessage, channel="general", text="x", metadata=metadata) == (
+        "invalid_metadata_format"
+    )
+    posted = bot.chat_postMessage(channel="general", text="x")
+    edit = {"channel": posted["channel"], "ts": posted["ts"], "text": "y", "metadata": metadata}
+    assert refused_code(bot.api_call, "chat.update", json=edit) == "invalid_metadata_format"
+    assert slack.texts() == ["x"]
+
+
+def test_a_message_is_known_by_the_key_that_it_was_sent_with(slack, bot, webhook):
+    block = {**SECTION, "block_id": "k-2"}
+    bot.chat_postMessage(channel="general", text="x", blocks=[block], metadata=METADATA)
+    webhook.send(text="x", blocks=[block])
+    webhook.send(text="x", blocks=[SECTION])
+    webhook.send(text="x")
+    assert [message.key for message in slack.messages] == ["k-1", "k-2", "", ""]
+
+
+def test_a_message_can_be_deleted(slack, bot):
+    kept, gone = (bot.chat_postMessage(channel="general", text=text) for text in ("kept", "gone"))
+    bot.chat_delete(channel=gone["channel"], ts=gone["ts"])
+    assert slack.texts() == ["kept"]
+    named = {"channel": gone["channel"], "ts": gone["ts"]}
+    assert refused_code(bot.chat_update, **named, text="x") == "message_not_found"
+    assert refused_code(bot.chat_delete, **named) == "message_not_found"
+    assert bot.chat_postMessage(channel="general", text="new")["ts"] not in {kept["ts"], gone["ts"]}
+
+
+def test_a_bot_deletes_no_webhooks_message(slack, bot, webhook):
+    webhook.send(text="down")
+    (message,) = slack.messages
+    assert refused_code(bot.chat_delete, channel=message.channel_id, ts=message.ts) == "cant_delete_message"
+
+
+def _text(kind, text):
+    return {"type": kind, "text": text}
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "header", "text": _text("plain_text", "x" * 151)},
+        {"type": "section", "text": _text("mrkdwn", "")},
+        {"type": "section", "fields": [_text("mrkdwn", "x" * 3001)]},
+        {"type": "context", "elements": [_text("mrkdwn", "x")] * 11},
+        {**SECTION, "block_id": "x" * 256},
+    ],
+)
+def test_a_block_beyond_its_limits_is_refused(slack, bot, webhook, block):
+    assert refused_code(bot.chat_postMessage, channel="general", blocks=[block], text="x") == "invalid_blocks"
+    assert webhook.send(text="x", blocks=[block]).body == "invalid_blocks"
+    assert slack.messages == []
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "header", "text": _text("plain_text", "x" * 150)},
+        {"type": "context", "elements": [_text("mrkdwn", "x")] * 10},
+        {**SECTION, "block_id": "x" * 255},
+    ],
+)
+def test_a_block_at_its_limits_is_taken(bot, block):
+    assert bot.chat_postMessage(channel="general", blocks=[block], text="x")["ok"]
+
+
+def test_two_blocks_of_a_message_bear_no_one_id(bot):
+    blocks = [{**SECTION, "block_id": "x"}] * 2
+    assert refused_code(bot.chat_postMessage, channel="general", blocks=blocks, text="x") == "invalid_blocks"
+
+
+def test_all_the_text_of_a_message_has_a_limit_too(bot):
+    blocks = [{"type": "section", "text": _text("mrkdwn", "x" * 2900)}] * 5
+    assert refused_code(bot.chat_postMessage, channel="general", blocks=blocks, text="x") == "msg_blocks_too_long"
+
+
+@pytest.mark.parametrize(
+    ("block", "calls"),
+    [
+        (_text("mrkdwn", "<!channel> <!here|here> <@U1> <!subteam^S1>"), 4),
+        (_text("mrkdwn", "&lt;!channel&gt; x@here.example.org"), 0),
+        (_text("mrkdwn", "@here"), 1),
+        ({**_text("mrkdwn", "@here"), "verbatim": True}, 0),
+        ({**_text("mrkdwn", "<!here>"), "verbatim": True}, 1),
+        (_text("plain_text", "<!channel> @here"), 0),
+    ],
+)
+def test_who_would_be_called_by_a_message_is_known(slack, webhook, *, block, calls):
+    webhook.send(text="x", blocks=[{"type": "section", "text": block}])
+    assert len(slack.messages[0].calls) == calls
+
+
+def test_the_text_itself_calls_people_too(slack, webhook):
+    webhook.send(text="<!channel> @here")
+    assert slack.messages[0].calls == ["<!channel>"]
+
+
 # --- faults ------------------------------------------------------------------------------------------------------
 
 
@@ -305,6 +426,34 @@ def test_an_answer_lost_on_its_way_leaves_the_message_posted(slack, webhook):
     with pytest.raises(ConnectionResetError):
         webhook.send(text="posted all the same")
     assert slack.texts() == ["posted all the same"]
+
+
+def test_a_message_is_there_though_slack_hung_before_it_said_so(slack, webhook):
+    slack.accepts_and_hangs(60)
+    webhook.timeout = 0.2
+    with pytest.raises(TimeoutError):
+        webhook.send(text="posted all the same")
+    assert webhook.send(text="the next").body == "ok"
+    assert slack.texts() == ["posted all the same", "the next"]
+
+
+def test_an_answer_that_drips_outlasts_every_timeout_of_a_single_read(slack, webhook):
+    slack.drips(bytes_per_second=5)
+    webhook.timeout = 0.3
+    began = time.monotonic()
+    assert webhook.send(text="slowly").body == "ok"
+    assert time.monotonic() - began >= 0.2
+
+
+def test_a_rate_limit_lasts_until_its_time_has_come(slack, webhook):
+    now = 1000.0
+    slack.rate_limited_until(1030, lambda: now)
+    for left in (30, 10):
+        now = 1030.0 - left
+        answer = webhook.send(text="x")
+        assert (answer.status_code, answer.body, answer.headers["Retry-After"]) == (429, "rate_limited", str(left))
+    now = 1030.0
+    assert webhook.send(text="x").status_code == 200
 
 
 def test_an_offline_slack_refuses_connections(slack, webhook):

@@ -11,38 +11,46 @@ from resilient_tasks.core.events.event import Event, named
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NotifySent(Event):
-    """A channel accepted a message."""
+    """A channel accepted a message: the `"first"` of an incident, a `"digest"`, or that it has `"recovered"`."""
 
     name: ClassVar[str] = "notify.sent"
     level: ClassVar[int] = logging.INFO
     channel: str
+    occasion: str = "first"
+    key: str = ""
 
     def sentence(self) -> str:
-        return f"told {self.channel}"
+        return f"told {self.channel}" + ("" if self.occasion == "first" else f" ({self.occasion})")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NotifySuppressed(Event):
-    """A message like this one went out within the cool-down: this one was counted, not sent."""
+    """A failure was counted, not told: `reason` says why. `suppressed` of its incident are yet to be told of."""
 
     name: ClassVar[str] = "notify.suppressed"
     level: ClassVar[int] = logging.DEBUG
     channel: str
     suppressed: int
+    reason: str = "cool-down"
 
     def sentence(self) -> str:
-        return f"did not tell {self.channel} again: {self.suppressed} since it was told"
+        return f"did not tell {self.channel} at once: {self.suppressed} to be told of ({self.reason})"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NotifyFailed(Event):
-    """A channel did not accept a message within its deadline: nobody was told."""
+    """A channel did not accept a message at the `attempt`: it is kept. `retry_in` is 0 where it is given up."""
 
     name: ClassVar[str] = "notify.failed"
     level: ClassVar[int] = logging.ERROR
     channel: str
     error_type: str = named("error.type")
     message: str = named("exception.message")
+    retry_in: float = 0.0
+    key: str = ""
 
     def sentence(self) -> str:
-        return f"could not notify {self.channel}: {self.error_type}: {self.message}"
+        after = (
+            f"kept, tried again in {self.retry_in:.0f} s" if self.retry_in else "given up: see resilient-tasks outbox"
+        )
+        return f"could not notify {self.channel}: {self.error_type}: {self.message} ({after})"

@@ -1,0 +1,104 @@
+"""`resilient-tasks alerts list | silence | unsilence`: incidents, and what nobody is to hear of for a while."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from typing import Any
+
+from resilient_tasks.cli.outbox import incidents_option, reach_the_outbox
+from resilient_tasks.cli.printing import DONE, UsageError, print_table, say
+from resilient_tasks.notify.message import lasted
+
+_UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def add_to(commands: Any) -> None:
+    """Add these commands to those about alerts."""
+    common = incidents_option()
+    commands.add_parser("list", parents=[common], help="what fails now, and what is silenced").set_defaults(run=_list)
+
+    silence = commands.add_parser("silence", parents=[common], help="let nobody hear of what fails there, for a time")
+    silence.add_argument("what", help="a function's name (may hold * and ?), or an incident as `list` names it")
+    silence.add_argument("--for", dest="time", default="1h", metavar="TIME", help="90, 10m, 2h, 1d; default: 1h")
+    silence.add_argument("--reason", default="", help="for those who wonder")
+    silence.set_defaults(run=_silence)
+
+    unsilence = commands.add_parser("unsilence", parents=[common], help="let people hear of it again")
+    unsilence.add_argument("what", help="as given to silence")
+    unsilence.set_defaults(run=_unsilence)
+
+
+def _list(options: argparse.Namespace) -> int:
+    outbox = reach_the_outbox(options)
+    now = outbox.states.now()
+    found = [
+        (operation, incident)
+        for operation in sorted(outbox.operations())
+        for incident in outbox.incidents(operation).all
+    ]
+    silences = outbox.silences()
+    if options.json:
+        incidents = [
+            {
+                "incident": incident.fingerprint,
+                "operation": operation,
+                "status": "recovered" if incident.closed else incident.facts["status"],
+                "error_type": incident.facts["error_type"],
+                "error": incident.facts["error"],
+                "failures": incident.total,
+                "began": incident.began,
+                "last": incident.last,
+                "flows": incident.flows,
+                "channels": incident.channels,
+            }
+            for operation, incident in found
+        ]
+        say(json.dumps({"incidents": incidents, "silences": [silence._asdict() for silence in silences]}))
+        return DONE
+    print_table(
+        ("incident", "operation", "status", "failures", "since", "last", "error"),
+        [
+            (
+                incident.fingerprint,
+                operation,
+                "recovered" if incident.closed else incident.facts["status"],
+                incident.total,
+                lasted(now - incident.began),
+                f"{lasted(now - incident.last)} ago",
+                f"{incident.facts['error_type']}: {incident.facts['error']}",
+            )
+            for operation, incident in found
+        ],
+    )
+    if not found:
+        say("no incidents")
+    for silence in silences:
+        why = f" ({silence.reason})" if silence.reason else ""
+        say(f"silenced for {lasted(silence.until - now)}: {silence.pattern}{why}")
+    return DONE
+
+
+def _silence(options: argparse.Namespace) -> int:
+    seconds = _seconds(options.time)
+    silence = reach_the_outbox(options).add_silence(options.what, seconds, options.reason)
+    said = f"{silence.pattern} is silenced for {lasted(seconds)}: what fails is counted, and told of after that"
+    say(json.dumps(silence._asdict()) if options.json else said)
+    return DONE
+
+
+def _unsilence(options: argparse.Namespace) -> int:
+    outbox = reach_the_outbox(options)
+    known = [silence.pattern for silence in outbox.silences()]
+    if not outbox.end_silence(options.what):
+        raise UsageError(f"{options.what} is not silenced. Silenced: {', '.join(known) or 'nothing'}.")
+    say(json.dumps({"unsilenced": options.what}) if options.json else f"{options.what} is heard of again")
+    return DONE
+
+
+def _seconds(text: str) -> float:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)?", text.strip())
+    if found is None or not float(found[1]):
+        raise UsageError(f"--for takes a time such as 90, 10m, 2h or 1d, not {text!r}.")
+    return float(found[1]) * _UNITS[found[2] or "s"]

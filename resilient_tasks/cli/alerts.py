@@ -1,0 +1,17 @@
+"""`resilient-tasks alerts install | uninstall`: what the Prefect server is to do about runs that cannot speak."""
+
+from __future__ import annotations
+
+import argparse
+
+from resilient_tasks.cli import _install
+from resilient_tasks.cli.printing import Rooms
+
+
+def add_to(rooms: Rooms) -> None:
+    """Add these commands to the command line's."""
+    alerts = rooms.add_parser("alerts", help="who is told of what")
+    commands = alerts.add_subparsers(required=True, metavar="install|uninstall")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", help="print JSON, for machines")
+    _install.add_to(commands, common)

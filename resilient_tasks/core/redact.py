@@ -1,0 +1,238 @@
+"""Blots secrets out of text, before it goes where other people read it.
+
+What goes: values that the user registered (`configure(secrets=[...])`), whatever has the shape of a token, a key or a
+URL with credentials (`secret_shapes`), and the values of names such as `password`, `api_key` or `client_secret`, however
+the pair is written: JSON, Python, YAML, the environment, a query, a header, a flag. The name stays: `password=***`.
+What only looks like a secret stays: hashes, UUIDs, dates, `max_tokens=512`, `password=None`, "token expired".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from resilient_tasks.core import registered, secret_shapes, settings
+from resilient_tasks.core.registered import MARK
+from resilient_tasks.core.secret_shapes import looks_random, lowered
+
+#: What is blotted out may, in rare texts, bring two halves of something together.
+_ROUNDS = 5
+
+
+def redact(text: str, *, code: bool = False) -> str:
+    """Return `text` with every secret in it replaced by `***`; the same object where there is none.
+
+    Args:
+        text: any text. The time is in proportion to its length.
+        code: it is a line of a program, in which only what is in quotes can be a value: `password=password` is none.
+    """
+    for _ in range(_ROUNDS):
+        once = _once(text, code=code)
+        if once == text:
+            return text
+        text = once
+    return text
+
+
+def is_secret_name(name: str) -> bool:
+    """Tell whether a value by this name is a secret: `password`, `X-Api-Key`, `clientSecret`; not `max_tokens`."""
+    named = f"{name}="
+    return any(head.end() == len(named) and _is_secret(head, named) for head in _heads(named, lowered(named))) or (
+        name.lower() in _HEADERS
+    )
+
+
+def is_nothing(value: str) -> bool:
+    """Tell whether a value says that there is none, or that it is blotted out already."""
+    return not value or _NOTHING.fullmatch(value) is not None
+
+
+def _once(text: str, *, code: bool) -> str:
+    secrets = settings.current.secrets
+    if secrets:
+        text = registered.blot(text, secrets)
+    text = secret_shapes.blot(text)
+    low = lowered(text)
+    if any(map(low.__contains__, _CORES)):
+        text = _without_pairs(text, low, code=code)
+    return text
+
+
+# What stands in the names of secrets, and next to it what comes between a name and its value.
+_CORES = (
+    *("pass", "pwd", "pswd", "secret", "token", "credential", "cookie", "auth", "sess", "jwt", "otp", "key", "code="),
+    *("sig=", "signature=", "sas=", "hmac", "pw=", "pw:", 'pw"', "pw'"),
+)
+_HITS = re.compile("pass|pwd|pswd|pw|secret|token|credential|cookie|auth|sess|key|sig|sas|hmac|jwt|otp|code")
+_HEADERS = frozenset({"authorization", "proxy-authorization"})
+_KEYS = (
+    "api|access|auth|account|private|secret|shared|encryption|signing|subscription|master|session|service|license|"
+    "licence|app|application|functions|client|webhook|admin|ssh|deploy|aes|rsa"
+)
+_CORE = (
+    r"pass(?:word|wd|phrase|code)?|pwd|pswd|pw|secret|token|credentials?|cookies?|auth|sess(?:ion)?id"
+    rf"|(?:{_KEYS})[ _.-]?(?:access[ _.-]?)?key|signature|sig|sas|hmac|jwt|otp|key|code"
+)
+_WHICH_KEY = re.compile(rf"(?:{_KEYS})[ _.-]?(?:access[ _.-]?)?\Z", re.IGNORECASE)
+_TYPE = r"(?:str|bytes|string|any|[\w.]{0,20}secret\w{0,10}|[\w.]{0,20}(?:optional|union|final)\[[\w.|, ]{0,40}\])"
+_HEAD = re.compile(
+    rf"(?P<core>{_CORE})(?P<tail>[\w-]{{0,40}})"
+    rf"(?P<sep>:[ \t]{{0,4}}{_TYPE}(?: ?\| ?none)?[ \t]{{0,4}}=[ \t]{{0,4}}(?=[bru]?[\"'])"  # annotated
+    r"|(?:\\{0,7}[\"']\]?|\])?[ \t]{0,8}(?:=>|:=|={1,2}|:(?!:)|%3d|%3a)[ \t]{0,8}"
+    r"|\\{0,7}[\"'],[ \t]{0,4}(?=b?\\{0,7}[\"'])"  # an item of a list or tuple
+    r"|[ \t]{1,4}(?=[^\s=:-])"  # a flag on the command line
+    r"|>(?=[^<\s]))",  # an element of XML
+    re.IGNORECASE,
+)
+_QUOTED = re.compile(
+    r"(?P<open>(?:[\w.]{0,30}Secret\w{0,12}\()?[bBrRuUfF]{0,2}(?P<quote>\\{0,7}[\"']))"
+    r"(?P<value>(?:(?!(?P=quote))(?:\\[^\n]|[^\\\n]))*)(?P<close>(?P=quote)?)"
+)
+_MORE = (
+    r"(?:[^\s\"'<>\\&;,]|\\(?![\"'nrt])|[\"'](?=\w)|<(?![/A-Za-z])|>(?=\w)|[&;,](?!\s|$|[\w.%-]{1,40}\]?[=:]))*"
+)
+_BARE = re.compile(r"\{[^\s{}\"':]{1,100}\}(?=;|$)|[^\s\"'<>\\&;,{}()\[\]|]" + _MORE)  # the first of ODBC
+_BARE_PASSWORD = re.compile(r"[{(\[|](?![\s\"'\\{(\[)\]}])" + _MORE)
+_TO_THE_END = re.compile(r"[^\r\n\"'\\]+")
+_NOTHING = re.compile(
+    r"(?:none|null|nil|undefined|unset|nan|true|false|yes|no|\*+|x{3,}|\.{3}|…|-+|\d|%s|%\(\w+\)s"
+    r"|[<\[(]?(?:redacted|filtered|masked|hidden|secure|removed|scrubbed|secret|none given)[>\])]?)[,;.)\]}]*",
+    re.IGNORECASE,
+)
+# With these words at its end, a name is that of something about a secret.
+_ABOUT = re.compile(
+    r"(?:.*[_-])?(?:type|count|counter|limit|url|uri|endpoint|name|id|file|filename|path|dir|folder|field|column|col|len|"
+    r"length|min|max|age|expiry|expire|expired|in|at|expiration|ttl|policy|hint|reset|required|valid|invalid|status|"
+    r"error|format|version|size|budget|usage|bucket|manager|provider|arn|ref|missing|check|method|mode|algorithm|alg|"
+    r"scheme|header|prefix|class|validator|store|rotation|strength|callback|enabled|index|position|pos|row|table|host|"
+    r"port|created|updated|source|kind|scope|audience|issuer)s?",
+    re.IGNORECASE,
+)
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+# Other letters than these, right behind it, make another word of it: `tokenizer`, `secretary`, `authority`.
+_GLUED = re.compile(r"(?:s|\d+|keys?|values?|text|string|plain|hash|base64)?(?:[_-].*)?", re.IGNORECASE)
+#: These begin a name, or a word in it: `bypass` and `compass` are other words.
+_BEGIN = frozenset({"pass", "auth", "pw", "sig", "sas", "hmac", "jwt", "otp", "key", "code", "cookie", "cookies"})
+_OTHER_TOKENS = re.compile(
+    r"(?:pad|eos|bos|unk|sep|cls|mask|special|stop|end|start|max|min|num|total|prompt|completion|input|output|"
+    r"unexpected|unknown|invalid|next|first|last|bad|near|at|this|that|new|offending|illegal|expected)[ _-]?$",
+    re.IGNORECASE,
+)
+_PROSE = frozenset(
+    "a an and any are as at be but by can cannot could did do does expired failed for from had has have if in incorrect"
+    " invalid is it its missing must need needs no not of on or please rejected required see should so that the this to"
+    " too unknown unset use was were which will with without wrong you your denied empty mismatch".split()
+)
+_TYPES = frozenset("str string bytes secretstr optional[str] str|none any int object text varchar".split())
+_STRONG = re.compile(r"pass(?:word|wd|phrase)|pwd|pswd|secret|.+key", re.IGNORECASE)
+_PASSWORD = re.compile(r"pass(?:word|wd|phrase)?|pwd|pswd", re.IGNORECASE)
+_IN_QUERIES = {"key": "?&", "code": "?&", "pw": "?&;_", "sig": "?&;_", "sas": "?&;_", "hmac": "?&;_-", "signature": "?&;-_"}
+#: Only what looks random can be a value of these.
+_VAGUE = frozenset({"key", "code", "auth"})
+
+
+def _heads(text: str, low: str) -> Iterator[re.Match[str]]:
+    """Find what may be the name of a value, and what leads from it to the value."""
+    for hit in _HITS.finditer(low):
+        start = hit.start()
+        if hit[0] == "key" and (which := _WHICH_KEY.search(text, max(0, start - 24), start)) is not None:
+            start = which.start()
+        head = _HEAD.match(text, start)
+        if head is not None:
+            yield head
+
+
+def _without_pairs(text: str, low: str, *, code: bool) -> str:
+    parts, done, at = [], 0, 0
+    for head in _heads(text, low):
+        if head.start() < at:
+            continue
+        span = _value_after(text, head, code=code) if _is_secret(head, text) else None
+        if span is None:
+            continue
+        start, end, blotted = span
+        if blotted:
+            parts += (text[done:start], MARK)
+            done = end
+        at = end
+    return "".join((*parts, text[done:])) if parts else text
+
+
+def _is_secret(head: re.Match[str], text: str) -> bool:
+    """Tell whether the name around the match is one of a secret."""
+    core, tail, start = head["core"], head["tail"], head.start()
+    low, before = core.lower(), text[max(0, start - 12) : start]
+    if low in _BEGIN and before[-1:].isalnum() and not (core[0].isupper() and before[-1].islower()):
+        return False
+    if tail[:1].isalpha() and (core.isupper() or not tail[0].isupper()) and _GLUED.fullmatch(tail) is None:
+        return False
+    if tail and _ABOUT.fullmatch(_HUMP.sub("_", tail)):
+        return False
+    if low in _IN_QUERIES:
+        return not tail and before[-1:] in _IN_QUERIES[low] and before != "" and "=" in f"{head['sep']}%3d"
+    return low != "token" or _OTHER_TOKENS.search(before) is None
+
+
+def _value_after(text: str, head: re.Match[str], *, code: bool) -> tuple[int, int, bool] | None:
+    """Return where the value lies and whether to blot it out; None where there is none."""
+    at, sep = head.end(), head["sep"]
+    listed = not sep.strip() or "," in sep
+    if listed and not _takes_a_list(text, head):
+        return None
+    quoted = _QUOTED.match(text, at)
+    if quoted is None:
+        return None if code else _bare_value(text, at, head)
+    if is_nothing(quoted["value"]):
+        return at, quoted.end(), False
+    if "," in sep and not _takes_a_list(text, head, quoted.end()):
+        return None
+    if head["core"].lower() in _VAGUE and not head["tail"] and not looks_random(quoted["value"]):
+        return None if len(quoted["value"]) < 100 else (at, quoted.end(), False)
+    return (*quoted.span("value"), True)
+
+
+def _bare_value(text: str, at: int, head: re.Match[str]) -> tuple[int, int, bool] | None:
+    sep, core, tail = head["sep"], head["core"].lower(), head["tail"].lower()
+    in_prose = ":" in sep and not sep.strip().startswith(('"', "'", "\\"))
+    whole = in_prose and (core.endswith(("cookie", "cookies")) or core == "passphrase")
+    bare = (_TO_THE_END if whole else _BARE).match(text, at)
+    if bare is None and "=" in sep and _PASSWORD.fullmatch(core):
+        bare = _BARE_PASSWORD.match(text, at)
+    if bare is None:
+        return None
+    value = bare[0].rstrip(".,:;)]}>|") if bare[0][:1] != "{" else bare[0]
+    weak = _STRONG.fullmatch(core) is None and not tail.endswith("key")
+    if (
+        is_nothing(value)
+        or (core == "pwd" and value[0] in "/~" and not tail)  # the working directory
+        or (weak and value.isdigit() and (len(value) < 6 or tail == "s"))
+    ):
+        return at, bare.end(), False
+    vague = core in _VAGUE and not tail
+    if vague and not looks_random(value):
+        return None if len(value) < 100 else (at, bare.end(), False)
+    if in_prose and not whole and not _is_meant(value, text[bare.end() : bare.end() + 1], weak=weak):
+        return None
+    return at, at + len(value), True
+
+
+def _is_meant(value: str, after: str, *, weak: bool) -> bool:
+    """Tell a value from the first word of what is said about a secret, and from its type."""
+    if weak:
+        return looks_random(value) or len(value) >= 16
+    return value.lower() not in _TYPES and (value.lower() not in _PROSE or after != " ")
+
+
+def _takes_a_list(text: str, head: re.Match[str], end: int | None = None) -> bool:
+    """Tell whether name and value are two items of a command line, or a tuple of just these two."""
+    before = text[max(0, head.start() - 42) : head.start()]
+    if _FLAG.search(before):
+        return True
+    if not head["sep"].strip() or not _PAIR.search(before):
+        return False
+    return end is None or _PAIR_END.match(text, end) is not None
+
+
+_FLAG = re.compile(r"(?<![\w-])--[\w-]*$")
+_PAIR = re.compile(r"[(\[][ \t]{0,4}b?\\*[\"'][\w-]*$")
+_PAIR_END = re.compile(r"[ \t]{0,4}[)\]]")

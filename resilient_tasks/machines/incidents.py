@@ -1,0 +1,321 @@
+"""The state machine of incidents: failures of one operation that are alike, and what people are told of them.
+
+The first failure is told at once. More of the same within the cool-down is counted, and told in one digest when that is
+over. After so many successes in a row it is told that all is well again. What is to be told stands in the state as
+letters, so counting a failure and putting the message into the outbox are one step.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from resilient_tasks.machines.letters import Letter, Occasion, heads, posted
+
+#: Incidents of one operation that are kept apart; more are one.
+_MOST = 40
+_OTHERS = "others"
+#: Names of flows that are kept.
+_FLOWS = 10
+#: Seconds after which an incident that nothing was heard of is forgotten, and a letter is given up.
+FORGOTTEN = 30 * 86400.0
+
+
+class Place(NamedTuple):
+    """Where a letter is: in which incident, to whom, and which of the messages."""
+
+    incident: str
+    channel: str
+    number: int
+
+
+class Failure(NamedTuple):
+    """What a failed call tells.
+
+    Attributes:
+        fingerprint: the same for failures that are alike.
+        channels: names of the channels that hear of it.
+        fallback: name of the channel that hears of it where one of these refuses; empty: none.
+        cooldown: seconds for which more of the same is counted only.
+        recover_after: successes in a row after which it is over.
+        flow: where it happened.
+        facts: gives what the message is made of, as JSON; asked only for an incident that begins.
+        latest: gives what a digest says of it, as JSON.
+    """
+
+    fingerprint: str
+    channels: tuple[str, ...]
+    fallback: str
+    cooldown: float
+    recover_after: int
+    flow: str
+    facts: Callable[[], dict[str, Any]]
+    latest: Callable[[], dict[str, Any]]
+
+
+@dataclass(slots=True)
+class Incident:
+    """Failures that are alike.
+
+    Attributes:
+        fingerprint: what makes them alike.
+        began: when the first of them happened.
+        last: when the last of them happened.
+        facts: what is known of the first.
+        latest: what is known of the last.
+        channels: who is told.
+        fallback: who is told instead, where one of these refuses.
+        cooldown: seconds of each window.
+        recover_after: successes in a row after which it is over.
+        window: until when more of the same is counted only.
+        total: failures so far.
+        untold: failures that no letter tells of.
+        flows: where they happened.
+        successes: in a row, since the last failure.
+        closed: it is over.
+        told: what people believe: nothing yet, `"failing"` or `"well"`.
+        messages: how many have been written.
+        letters: those that wait, in their order.
+        threads: by channel, what it takes to find the first message again.
+    """
+
+    fingerprint: str
+    began: float
+    last: float
+    facts: dict[str, Any]
+    latest: dict[str, Any]
+    channels: list[str]
+    fallback: str
+    cooldown: float
+    recover_after: int
+    window: float
+    total: int = 0
+    untold: int = 0
+    flows: list[str] = field(default_factory=list)
+    successes: int = 0
+    closed: bool = False
+    told: str = ""
+    messages: int = 0
+    letters: list[Letter] = field(default_factory=list)
+    threads: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """Name of this incident, also after others like it."""
+        return f"{self.fingerprint}-{int(self.began * 1000):x}"
+
+    def key(self, letter: Letter) -> str:
+        """Return what tells a message from all others, whoever sends it and however often."""
+        return f"{self.id}-{letter.number}"
+
+    def fails(self, failure: Failure, now: float) -> None:
+        """Count one more."""
+        self.total += 1
+        self.untold += 1
+        self.last = now
+        self.successes, self.closed = 0, False
+        self.cooldown, self.recover_after, self.fallback = failure.cooldown, failure.recover_after, failure.fallback
+        self.latest = failure.latest()
+        self.channels += [channel for channel in failure.channels if channel not in self.channels]
+        if failure.flow and failure.flow not in self.flows and len(self.flows) < _FLOWS:
+            self.flows.append(failure.flow)
+
+    def goes_well(self, number: int, now: float) -> None:
+        """Count so many successes; the last one that is needed closes the incident."""
+        self.successes += number
+        if self.successes < self.recover_after:
+            return
+        self.closed = True
+        if self.told == "failing":
+            self._tell("recovered", now)
+        elif not self.told:
+            self.untold = 0  # it was silenced, and nobody has to hear that it is over
+
+    def looks_at_the_clock(self, now: float, *, silenced: bool) -> None:
+        """Tell of what was counted, once its window is over."""
+        if self.untold and now >= self.window and not silenced:
+            self._tell(("recovered" if self.closed else "digest") if self.told else "first", now)
+            self.window = now + self.cooldown
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is closed, and nothing is left to be told of it."""
+        return self.closed and not self.untold and not self.letters
+
+    def _tell(self, occasion: Occasion, now: float) -> None:
+        count = self.total if occasion == "recovered" else self.untold
+        self.messages += 1
+        self.untold = 0
+        self.told = "well" if occasion == "recovered" else "failing"
+        for channel in self.channels:
+            letter = Letter(channel, self.messages, occasion, now, count, self.total, now - self.began)
+            letter.flows, letter.latest = list(self.flows), self.latest
+            self.letters = posted(self.letters, letter)
+
+
+@dataclass(slots=True)
+class Incidents:
+    """The incidents of one operation."""
+
+    all: list[Incident] = field(default_factory=list)
+
+    @classmethod
+    def decode(cls, state: bytes | None) -> Incidents:
+        """Return the incidents that `encode` gave; none if something else is there."""
+        try:
+            return cls([_incident(entry) for entry in json.loads(state or b"[]")])
+        except (ValueError, TypeError, LookupError, AttributeError):
+            return cls()
+
+    def encode(self) -> bytes:
+        """Return the incidents as JSON."""
+        return json.dumps([_entry(incident) for incident in self.all], separators=(",", ":")).encode()
+
+    def failed(self, failure: Failure, now: float, *, silenced: bool = False) -> Incident:
+        """Count a failure, and return the incident that it is part of."""
+        self._tidy(now)
+        incident = self._alive(failure.fingerprint, now)
+        if incident is None and sum(not one.closed for one in self.all) >= _MOST:
+            failure = failure._replace(fingerprint=_OTHERS)
+            incident = self._alive(_OTHERS, now)
+        if incident is None:
+            incident = _begun(failure, now)
+            self.all.append(incident)
+        incident.looks_at_the_clock(now, silenced=silenced)  # what was counted before is told apart from this
+        incident.fails(failure, now)
+        incident.looks_at_the_clock(now, silenced=silenced)
+        return incident
+
+    def succeeded(self, number: int, at: float, now: float) -> bool:
+        """Count `number` successes, the last of them at that time. Return whether any incident was open."""
+        open_ones = [incident for incident in self.all if not incident.closed]
+        for incident in open_ones:
+            if incident.last <= at:
+                incident.goes_well(number, now)
+        self._tidy(now)
+        return bool(open_ones)
+
+    def look_at_the_clock(self, now: float, silenced: Callable[[Incident], bool]) -> None:
+        """Write the digests that are due, and forget what is over."""
+        for incident in self.all:
+            incident.looks_at_the_clock(now, silenced=silenced(incident))
+        self._tidy(now)
+
+    def lease(self, channels: Mapping[str, float], now: float, until: float) -> tuple[Incident, Letter] | None:
+        """Take out a letter to one of these channels, each free from the given time on, for nobody else to send it."""
+        for incident, letter, ready in self._heads(channels):
+            if ready <= now:
+                letter.leased = until
+                letter.tries += 1
+                return incident, letter
+        return None
+
+    def give_back(self, place: Place) -> None:
+        """Put a letter back that was not tried after all."""
+        for _, letter in self._found(place):
+            letter.leased = 0.0
+            letter.tries -= 1
+
+    def delivered(self, place: Place, thread: dict[str, str]) -> bool:
+        """Take a letter out for good. Return whether it was there."""
+        found = self._found(place)
+        for incident, letter in found:
+            incident.letters = [other for other in incident.letters if other is not letter]
+            if thread:
+                incident.threads.setdefault(place.channel, thread)
+        return bool(found)
+
+    def refused(self, place: Place, problem: str, due: float, *, dead: bool, hand_on: bool) -> None:
+        """Put a letter back that could not be sent.
+
+        Args:
+            place: where it is.
+            problem: what came of it.
+            due: when it is to be tried again.
+            dead: it is not to be tried again.
+            hand_on: its fallback is to be told too.
+        """
+        for incident, letter in self._found(place):
+            letter.leased, letter.due, letter.problem, letter.dead = 0.0, due, problem, dead
+            fallback = incident.fallback
+            if hand_on and fallback and fallback != letter.channel and not letter.handed_on:
+                letter.handed_on = True
+                copy = Letter(**{**_fields(letter), "channel": fallback, "tries": 0, "due": 0.0})
+                copy.dead, copy.problem = False, ""
+                incident.letters = posted(incident.letters, copy)
+
+    def purge(self, of: Callable[[Incident, Letter], bool]) -> int:
+        """Throw letters away, and return how many."""
+        thrown = 0
+        for incident in self.all:
+            kept = [letter for letter in incident.letters if not of(incident, letter)]
+            thrown += len(incident.letters) - len(kept)
+            incident.letters = kept
+        return thrown
+
+    def revive(self) -> None:
+        """Have every letter tried again at once, those included that were given up."""
+        for incident in self.all:
+            for letter in incident.letters:
+                letter.due, letter.dead = 0.0, False
+
+    def next_letter(self, channels: Mapping[str, float]) -> float | None:
+        """Return when the next letter to one of these channels may be sent; None: there is none."""
+        return min((ready for _, _, ready in self._heads(channels)), default=None)
+
+    @property
+    def next_window(self) -> float | None:
+        """When the next digest is due; None: none is."""
+        return min((incident.window for incident in self.all if incident.untold), default=None)
+
+    def _heads(self, channels: Mapping[str, float]) -> Iterator[tuple[Incident, Letter, float]]:
+        for incident in self.all:
+            for letter in heads(incident.letters):
+                if letter.channel in channels:
+                    yield incident, letter, max(letter.due, letter.leased, channels[letter.channel])
+
+    def _found(self, place: Place) -> list[tuple[Incident, Letter]]:
+        return [
+            (incident, letter)
+            for incident in self.all
+            for letter in incident.letters
+            if (incident.id, letter.channel, letter.number) == place
+        ]
+
+    def _alive(self, fingerprint: str, now: float) -> Incident | None:
+        """Return the incident that a failure of this kind is part of.
+
+        One that is over takes in what fails within its cool-down: an operation that comes and goes is one incident.
+        """
+        for incident in self.all:
+            if incident.fingerprint == fingerprint and not (incident.closed and now >= incident.window):
+                return incident
+        return None
+
+    def _tidy(self, now: float) -> None:
+        self.all = [
+            incident
+            for incident in self.all
+            if not (incident.is_over and now >= incident.window)
+            and not (now - incident.last > FORGOTTEN and all(letter.dead for letter in incident.letters))
+        ]
+
+
+def _begun(failure: Failure, now: float) -> Incident:
+    channels = list(failure.channels)
+    rules = failure.fallback, failure.cooldown, failure.recover_after
+    return Incident(failure.fingerprint, now, now, failure.facts(), {}, channels, *rules, window=now)
+
+
+def _fields(thing: Incident | Letter) -> dict[str, Any]:
+    return {name: getattr(thing, name) for name in thing.__slots__}
+
+
+def _entry(incident: Incident) -> dict[str, Any]:
+    return {**_fields(incident), "letters": [_fields(letter) for letter in incident.letters]}
+
+
+def _incident(entry: dict[str, Any]) -> Incident:
+    return Incident(**{**entry, "letters": [Letter(**letter) for letter in entry["letters"]]})

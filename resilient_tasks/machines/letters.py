@@ -1,0 +1,79 @@
+"""Letters: the messages of an incident that wait to be sent, and how each of them stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Occasion = Literal["first", "digest", "recovered"]
+
+
+@dataclass(slots=True)
+class Letter:
+    """A message that one channel is to be sent.
+
+    Attributes:
+        channel: name of the channel.
+        number: of the message in its incident: a letter to another channel that says the same has the same.
+        occasion: why it is sent.
+        made: when it was written.
+        count: the failures that it tells of.
+        total: all failures of the incident by then.
+        seconds: how long the incident had lasted by then.
+        flows: where they happened.
+        latest: what is known of the last of them.
+        tries: how often it was tried to send it.
+        due: it is not to be tried before this time.
+        leased: somebody tries to send it until this time; after it, whoever that was has died.
+        problem: what came of the last try.
+        dead: it will not be tried again: nobody knows how to get rid of it.
+        handed_on: its fallback has been told.
+    """
+
+    channel: str
+    number: int
+    occasion: Occasion
+    made: float
+    count: int
+    total: int
+    seconds: float
+    flows: list[str] = field(default_factory=list)
+    latest: dict[str, Any] = field(default_factory=dict)
+    tries: int = 0
+    due: float = 0.0
+    leased: float = 0.0
+    problem: str = ""
+    dead: bool = False
+    handed_on: bool = False
+
+    def takes_the_place_of(self, other: Letter) -> bool:
+        """Tell whether nobody needs `other` once this letter is there.
+
+        One that was tried may have arrived although nobody knows: it stays what it was.
+        """
+        return (
+            self.channel == other.channel
+            and other.occasion == "digest"
+            and not other.tries
+            and self.number > other.number
+        )
+
+
+def posted(letters: list[Letter], letter: Letter) -> list[Letter]:
+    """Return the letters with one more, behind those that have to come first."""
+    kept = []
+    for other in letters:
+        if letter.takes_the_place_of(other):
+            letter.count += other.count if letter.occasion == "digest" else 0
+        else:
+            kept.append(other)
+    return [*kept, letter]
+
+
+def heads(letters: list[Letter]) -> list[Letter]:
+    """Return the letters that are next in turn, one a channel: an answer cannot go out before what it answers."""
+    first: dict[str, Letter] = {}
+    for letter in letters:
+        if not letter.dead:
+            first.setdefault(letter.channel, letter)
+    return list(first.values())

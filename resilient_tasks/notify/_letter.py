@@ -1,0 +1,142 @@
+"""What an e-mail of a message looks like: headers by which its mails hold together, plain text, and sober HTML."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from email.message import EmailMessage
+from email.policy import EmailPolicy
+from email.utils import format_datetime
+from html import escape
+from typing import Any
+
+from resilient_tasks.notify.message import Message
+
+_SUBJECT = 200
+_ERROR = 2000
+_IDS = {"Message-ID", "In-Reply-To", "References"}
+_ID = re.compile(r"<[!-;=?-~]+@[!-;=?-~]+>")
+
+
+class _ThreadsStayWhole(EmailPolicy):
+    """Headers that clients thread by stay on one line: a longer id Python encodes as a word, and no client finds it."""
+
+    def fold(self, name: str, value: Any) -> str:
+        whole = name in _IDS or (name == "Subject" and str(value).isascii())
+        return f"{name}: {value}{self.linesep}" if whole else super().fold(name, value)
+
+    def fold_binary(self, name: str, value: Any) -> bytes:
+        return self.fold(name, value).encode("ascii")
+
+
+def compose(message: Message, *, sender: str, to: Sequence[str], domain: str) -> EmailMessage:
+    """Write the e-mail that `message` is. The same message gives the same e-mail, whichever process writes it."""
+    mail = EmailMessage(policy=_ThreadsStayWhole(linesep="\r\n"))
+    mail["From"] = sender
+    mail["To"] = ", ".join(to)
+    mail["Subject"] = subject(message)
+    # When it was written. Mail that waited for its server is not dated otherwise (RFC 5322 §3.6.1).
+    mail["Date"] = format_datetime(_moment(message))
+    mail["Message-ID"] = message_id(message, domain)
+    if message.occasion != "first":
+        sent = message.thread.get("message_id", "")
+        first = sent if _ID.fullmatch(sent) else _first_id(message, domain)
+        mail["In-Reply-To"] = first
+        mail["References"] = first
+    # Vacation responders and ticket systems leave such mail unanswered (RFC 3834); Exchange has a header of its own.
+    mail["Auto-Submitted"] = "auto-generated"
+    mail["X-Auto-Response-Suppress"] = "All"
+    # Quoted-printable: no server and no line limit can harm it, and a person can read the raw file.
+    mail.set_content(_encodable(message.text()) + "\n", cte="quoted-printable")
+    mail.add_alternative(html(message), subtype="html", cte="quoted-printable")
+    # Python would make up another one each time, and a repeated delivery is to be the same mail.
+    mail.set_boundary("=_" + hashlib.sha256(message.key.encode("utf-8", "replace")).hexdigest()[:32])
+    return mail
+
+
+def subject(message: Message) -> str:
+    """Return the subject: one line, and the same in all mails of an incident, for clients thread by it too."""
+    line = _plain(replace(message, occasion="first").headline())
+    if len(line) > _SUBJECT:
+        line = line[: _SUBJECT - 1] + "…"
+    return line if message.occasion == "first" else f"Re: {line}"
+
+
+def message_id(message: Message, domain: str) -> str:
+    """Return the Message-ID: the same whenever `message` is delivered again.
+
+    That of the first message follows from its incident alone, so that any process can answer it.
+    """
+    return _first_id(message, domain) if message.occasion == "first" else _id("message", message.key, domain)
+
+
+def html(message: Message) -> str:
+    """Return `message` as an HTML page without pictures, scripts and links to anything but the run."""
+    colour = "#2e7d32" if message.occasion == "recovered" else "#b26a00" if message.status == "degraded" else "#b3261e"
+    parts = [
+        '<!DOCTYPE html>\n<html><head><meta charset="utf-8"></head>',
+        '<body style="font:14px/1.5 sans-serif;color:#222">',
+        f'<h1 style="font-size:18px;border-left:4px solid {colour};padding-left:10px">{_h(message.headline())}</h1>',
+    ]
+    if message.summary():
+        parts.append(f"<p>{_h(message.summary())}</p>")
+    if message.error and message.occasion != "recovered":
+        shown = _h(message.error[:_ERROR])
+        parts.append(f'<pre style="background:#f4f4f4;padding:10px;white-space:pre-wrap">{shown}</pre>')
+    if message.notes:
+        parts.append("<ul>" + "".join(f"<li>{_h(note)}</li>" for note in message.notes) + "</ul>")
+    if message.consequence:
+        parts.append(f"<p>{_h(message.consequence)}</p>")
+    cell = 'style="padding:2px 12px 2px 0;color:#666;vertical-align:top"'
+    rows = "".join(f"<tr><td {cell}>{_h(name)}</td><td>{value}</td></tr>" for name, value in _rows(message))
+    return "\n".join([*parts, f'<table style="border-collapse:collapse">{rows}</table>', "</body></html>"]) + "\n"
+
+
+def _rows(message: Message) -> Iterator[tuple[str, str]]:
+    kind = f"{message.error_type} ({message.kind})" if message.kind else message.error_type
+    told = {"error": kind, "where": message.where, "time": f"{_moment(message):%Y-%m-%d %H:%M:%S} UTC"}
+    told |= {name.replace("_", " "): value for name, value in message.run.items() if name != "url"}
+    yield from ((name, _h(value)) for name, value in told.items() if value)
+    url = message.run.get("url", "")
+    if url.startswith(("http://", "https://")):
+        yield "run", f'<a href="{_h(url)}">{_h(url)}</a>'
+    elif url:
+        yield "run", _h(url)
+
+
+def _moment(message: Message) -> dt.datetime:
+    return dt.datetime.fromtimestamp(message.time or time.time(), dt.UTC)
+
+
+def _first_id(message: Message, domain: str) -> str:
+    return _id("incident", message.incident, domain)
+
+
+def _id(sort: str, key: str, domain: str) -> str:
+    digest = hashlib.sha256(f"{sort}\0{key}".encode("utf-8", "replace")).hexdigest()[:32]
+    return f"<{sort}.{digest}@{domain}>"
+
+
+def _h(text: str) -> str:
+    return escape(_encodable(text))
+
+
+def _plain(text: str) -> str:
+    """Return `text` on one line and without control characters: what a header can hold, and nothing that ends one.
+
+    Python decodes what looks like an encoded word, line breaks included, and would write them out as such.
+    """
+    line = " ".join("".join(c if c.isprintable() else " " for c in _encodable(text)).split())
+    return line.replace("=?", "= ?")
+
+
+def _encodable(text: str) -> str:
+    """Return `text` as UTF-8 can carry it: half a surrogate pair, as broken file names have, becomes a question mark.
+
+    A NUL, which some servers refuse a message for, becomes the sign for it.
+    """
+    return text.encode("utf-8", "replace").decode().replace("\0", "␀")

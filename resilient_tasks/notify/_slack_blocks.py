@@ -1,0 +1,186 @@
+"""What a message looks like in Slack: Block Kit, within Slack's limits.
+
+Of a message's text nothing is read as markup, and nothing in it calls anybody: what Slack's syntax needs is escaped
+(https://docs.slack.dev/messaging/formatting-message-text), and `verbatim` keeps Slack from finding an `@here` or a
+`#channel` of its own accord.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from resilient_tasks.notify.message import Message, lasted
+
+Blocks = list[dict[str, Any]]
+
+# Slack takes 150 characters in a header, 3,000 in a section, 255 in a block's id, 50 blocks, and (not documented, met
+# by many) about 13,000 characters in all. The parts below add up to less than 10,000.
+_HEADER, _SECTION, _BLOCK_ID = 150, 2900, 255
+_ERROR, _NOTE, _NOTES, _LINE, _WORD = 1500, 200, 9, 500, 120
+
+# Each differs in shape and not only in colour.
+_MARKS = {"warning": "⚠️", "error": "🔴", "critical": "🚨"}
+_OVER = "✅"
+
+_NOT_SHOWN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+_HALF_AN_ENTITY = re.compile(r"&[a-z]{0,3}$")
+_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+# A header is plain text, of which Slack does not say whether it reads escapes: so it holds nothing to escape.
+_LOOK_ALIKES = str.maketrans({"<": "‹", ">": "›"})
+
+
+def as_news(message: Message) -> Blocks:
+    """Lay `message` out as one that stands alone."""
+    if message.occasion == "recovered":
+        return _over(message)
+    return _laid_out(message, _headline(message), [_counts(message), *_told(message)])
+
+
+def as_it_stands(message: Message) -> Blocks:
+    """Lay out what becomes of an incident's first message when `message` is sent: how the incident stands by then."""
+    if message.occasion == "recovered":
+        blocks = _over(message)
+    else:
+        # Slack shows no "(edited)" where blocks were edited: that the message has changed, it says itself.
+        headline = f"{message.operation} {message.status} {_number_of_times(message.total)} so far"
+        blocks = _laid_out(message, headline, [_counts(message), *_told(message)], when="as of")
+    # Slack wants a new id for a block that was edited. The key alone is that of the answer in the thread.
+    return [{**blocks[0], "block_id": _block_id(f"{message.key}/edit")}, *blocks[1:]]
+
+
+def as_answer(message: Message) -> Blocks:
+    """Lay `message` out as an answer in the thread of its incident, whose first message says the rest."""
+    if message.occasion == "recovered":
+        return _over(message)
+    return _laid_out(message, _headline(message), [_counts(message), _error(message)])
+
+
+def plain_line(text: str) -> str:
+    """Return `text` for the line that a notification shows: escaped, and in one line."""
+    return escaped(_one_line(text), _LINE)
+
+
+def escaped(text: str, room: int) -> str:
+    """Escape what Slack's syntax would read, drop what no screen shows, and cut the result to `room` characters."""
+    clean = _NOT_SHOWN.sub("", text).translate(_ESCAPES).replace("```", "'''")
+    if len(clean) <= room:
+        return clean
+    return _HALF_AN_ENTITY.sub("", clean[: room - 1]) + "…"
+
+
+def _laid_out(message: Message, headline: str, parts: Iterable[str], when: str = "") -> Blocks:
+    mark = _OVER if message.occasion == "recovered" else _MARKS[message.severity]
+    title = _one_line(_NOT_SHOWN.sub("", f"{mark} {headline}")).translate(_LOOK_ALIKES)
+    header = {"type": "plain_text", "text": title if len(title) <= _HEADER else title[: _HEADER - 1] + "…"}
+    blocks: Blocks = [{"type": "header", "block_id": _block_id(message.key), "text": header}]
+    for part in filter(None, [*parts, _where_to_look(message)]):
+        blocks.append({"type": "section", "text": _mrkdwn(part)})
+    if about := _about(message, when):
+        blocks.append({"type": "context", "elements": [_mrkdwn(about)]})
+    return blocks
+
+
+def _over(message: Message) -> Blocks:
+    failed = f"{message.status} *{_number_of_times(message.total)}*{_flows(message)}"
+    story = f"Recovered after *{lasted(message.seconds)}*: it had {failed}."
+    return _laid_out(message, message.headline(), [f"{story}\n{_what(message)}"])
+
+
+def _told(message: Message) -> Sequence[str]:
+    meaning = escaped(_one_line(message.consequence), _LINE)
+    done = "\n".join(f"• {note}" for note in _notes(message))
+    return (
+        _error(message),
+        f"*What was done*\n{done}" if done else "",
+        f"*What it means*\n{meaning}" if meaning else "",
+    )
+
+
+def _headline(message: Message) -> str:
+    if message.occasion == "first":
+        return f"{message.operation} {message.status}"
+    return f"{message.operation} {message.status} {message.count:,} more {'time' if message.count == 1 else 'times'}"
+
+
+def _counts(message: Message) -> str:
+    if message.occasion == "first":
+        return ""
+    often = f"*{_number_of_times(message.total)} in {lasted(message.seconds)}*"
+    return f"{message.status.capitalize()} {often}{_flows(message)}."
+
+
+def _flows(message: Message) -> str:
+    if len(message.flows) < 2:
+        return ""
+    more = ", …" if len(message.flows) > 5 else ""
+    return f", in {len(message.flows)} flows: {', '.join(map(_code, message.flows[:5]))}{more}"
+
+
+def _number_of_times(number: int) -> str:
+    return "once" if number == 1 else f"{number:,} times"
+
+
+def _what(message: Message) -> str:
+    name = f"*{escaped(_one_line(message.error_type), _WORD)}*" if message.error_type else ""
+    kind = f"({escaped(message.kind, _WORD)})" if message.kind else ""
+    where = f"at {_code(message.where)}" if message.where else ""
+    return " ".join(filter(None, (name, kind, where)))
+
+
+def _error(message: Message) -> str:
+    text = escaped(message.error.strip(), _ERROR)
+    last = "Last: " if message.occasion == "digest" else ""
+    return "\n".join(filter(None, (last + _what(message), f"```{text}```" if text else "")))
+
+
+def _notes(message: Message) -> list[str]:
+    """Give the notes; of very many the first, which say how it began, and the last, which say how it ended."""
+    notes = [escaped(_one_line(note), _NOTE) for note in message.notes]
+    if len(notes) <= _NOTES:
+        return notes
+    begun = _NOTES // 2
+    ended = _NOTES - begun - 1
+    return [*notes[:begun], f"… {len(notes) - begun - ended} more …", *notes[-ended:]]
+
+
+def _where_to_look(message: Message) -> str:
+    # A link and no button: a press of a button is sent to the app that posted it, and this one does not listen.
+    url = message.run.get("url", "")
+    if not re.fullmatch(r"https?://[^\s<>|]{1,600}", url):
+        return ""
+    name = _one_line(message.run.get("flow_run") or message.run.get("task_run") or "").replace("|", "/")
+    run = f"the run {escaped(name, _WORD)}" if name else "the run"
+    return f"*Where to look*\n<{url.replace('&', '&amp;')}|Open {run} in Prefect>"
+
+
+def _about(message: Message, when: str) -> str:
+    parts = [f"{when} {_date(message.time)}".strip()] if message.time else []
+    parts += [
+        f"{escaped(name.replace('_', ' '), 40)} {_code(value)}" for name, value in message.run.items() if name != "url"
+    ]
+    return " · ".join(parts[:7])
+
+
+def _date(seconds: float) -> str:
+    """Name a moment: Slack shows it in each reader's own time zone."""
+    spelled = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
+    return f"<!date^{int(seconds)}^{{date_short_pretty}}, {{time_secs}}|{spelled}>"
+
+
+def _code(text: str) -> str:
+    return f"`{escaped(_one_line(text), _WORD).replace('`', chr(39))}`"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _block_id(key: str) -> str:
+    return key[:_BLOCK_ID]
+
+
+def _mrkdwn(text: str) -> dict[str, Any]:
+    return {"type": "mrkdwn", "text": text[:_SECTION], "verbatim": True}

@@ -1,0 +1,164 @@
+"""What a message says of a failure: collected once, without secrets, when an incident begins."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import sysconfig
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from resilient_tasks.core import errors
+from resilient_tasks.core.events import run_ids
+from resilient_tasks.core.failures import classify
+from resilient_tasks.core.redact import redact
+from resilient_tasks.machines.incidents import Incident
+from resilient_tasks.machines.letters import Letter
+from resilient_tasks.notify.message import Message, Severity
+
+_LONGEST_TEXT, _LONGEST_NOTE, _MOST_NOTES = 1500, 300, 12
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The flow that this code is part of.
+
+    Attributes:
+        flow: its name; empty outside of any.
+        tags: those of the flow run and the task run.
+    """
+
+    flow: str = ""
+    tags: frozenset[str] = frozenset()
+
+
+surroundings: Callable[[], Surroundings] = Surroundings
+
+
+def know_surroundings_by(provider: Callable[[], Surroundings]) -> None:
+    """Have alerts know which flow they come from."""
+    global surroundings  # noqa: PLW0603  # one orchestrator a process
+    surroundings = provider
+
+
+class Frame(NamedTuple):
+    """Where something was raised."""
+
+    file: str
+    line: int
+    function: str
+
+    def __str__(self) -> str:
+        return f"{Path(self.file).name}:{self.line} in {self.function}"
+
+
+def deepest_frame(error: BaseException) -> Frame | None:
+    """Return the deepest frame of the user's own code, or the deepest one of all where none is; None: there is none."""
+    found = deepest = None
+    step = error.__traceback__
+    while step is not None:
+        code = step.tb_frame.f_code
+        deepest = (code.co_filename, step.tb_lineno, code.co_qualname)
+        if not _is_library(code.co_filename):
+            found = deepest
+        step = step.tb_next
+    chosen = found or deepest
+    return None if chosen is None else Frame(*chosen)
+
+
+_PLACES = (*(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib")), str(Path(__file__).parents[1]))
+_LIBRARIES = tuple(f"{Path(place).resolve()}{os.sep}" for place in _PLACES)
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_library(file: str) -> bool:
+    return file.startswith("<frozen") or str(Path(file).resolve()).startswith(_LIBRARIES)
+
+
+def fingerprint(operation: str, status: str, error: BaseException) -> str:
+    """Return what failures that are alike have in common: operation, kind, types of error and place, but no line."""
+    types: list[str] = []
+    link: BaseException | None = error
+    while link is not None and len(types) < 5:
+        types.append(type(link).__qualname__)
+        link = link.__cause__
+    frame = deepest_frame(error)
+    place = (frame.file, frame.function) if frame is not None else ()
+    alike = "\0".join((operation, status, _kind(error), *types, *place))
+    return hashlib.sha256(alike.encode()).hexdigest()[:8]
+
+
+#: The policy that ended a call, by the error that it ended it with.
+_POLICIES: Mapping[type[Exception], str] = {
+    errors.DeadlineExceeded: "deadline",
+    errors.TimedOut: "timeout",
+    errors.CircuitOpen: "breaker",
+    errors.BulkheadFull: "bulkhead",
+    errors.RateLimited: "rate_limit",
+    errors.InvalidData: "validate",
+    errors.DriftDetected: "validate",
+    errors.ResultRejected: "retry",
+}
+
+
+def policy_of(status: str, error: Exception) -> str:
+    """Name the policy that had the last word: `"fallback"` where one stood in; empty where none can be named."""
+    if status == "degraded":
+        return "fallback"
+    by_type = next((name for cls, name in _POLICIES.items() if isinstance(error, cls)), "")
+    tried = any("gave up after attempt" in note for note in getattr(error, "__notes__", ()))
+    return by_type or ("retry" if tried else "")
+
+
+def facts(
+    status: str, severity: Severity, error: Exception, notes: tuple[str, ...], consequence: str
+) -> dict[str, Any]:
+    """Return what the messages of an incident are made of, as JSON can hold it."""
+    frame = deepest_frame(error)
+    told = (*getattr(error, "__notes__", ()), *notes)
+    more = [f"and {len(told) - _MOST_NOTES} more"] if len(told) > _MOST_NOTES else []
+    return {
+        "status": status,
+        "severity": severity,
+        "kind": _kind(error),
+        "error_type": type(error).__name__,
+        "where": "" if frame is None else str(frame),
+        "notes": [redact(str(note))[:_LONGEST_NOTE] for note in told[:_MOST_NOTES]] + more,
+        "consequence": consequence,
+        **latest(error),
+    }
+
+
+def latest(error: Exception) -> dict[str, Any]:
+    """Return what a digest says of the last failure."""
+    # Cut after it is blotted out: half a secret would not be known for one.
+    return {
+        "error": redact(str(error)[: 10 * _LONGEST_TEXT])[:_LONGEST_TEXT],
+        "run": dict(run_ids()),
+        "time": time.time(),
+    }
+
+
+def message_of(operation: str, incident: Incident, letter: Letter) -> Message:
+    """Return the message that a letter stands for."""
+    about = {**incident.facts, **(letter.latest if letter.occasion == "digest" else {})}
+    return Message(
+        key=incident.key(letter),
+        incident=incident.id,
+        occasion=letter.occasion,
+        operation=operation,
+        **{**about, "notes": tuple(about["notes"])},
+        count=letter.count,
+        total=letter.total,
+        flows=tuple(letter.flows),
+        seconds=letter.seconds,
+        thread=incident.threads.get(letter.channel, {}),
+    )
+
+
+def _kind(error: BaseException) -> str:
+    return classify(error).value if isinstance(error, Exception) else "crashed"

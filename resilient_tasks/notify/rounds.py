@@ -1,0 +1,208 @@
+"""A round: everything that one outbox has to say now is delivered, each letter by one process."""
+
+from __future__ import annotations
+
+import contextvars
+import time
+from collections.abc import Iterable
+
+from resilient_tasks.core import settings
+from resilient_tasks.core.events import Event, NotifyFailed, NotifySent, bus
+from resilient_tasks.core.failures import RETRIED_BY_DEFAULT, classify, describe, retry_after
+from resilient_tasks.notify import registry
+from resilient_tasks.notify.delivery import deliver
+from resilient_tasks.notify.facts import message_of
+from resilient_tasks.notify.message import Message
+from resilient_tasks.notify.outbox import Agenda, Leased, Outbox
+
+#: Seconds after its deadline at which a letter whose sender has died is anybody's again.
+_GRACE = 5.0
+#: Seconds between two looks at what others have left behind.
+_SCAN = 60.0
+#: A letter that is refused for good is tried so often, first after so many seconds, then ever more rarely.
+_MOST_REFUSALS, _FIRST_PAUSE, _LAST_PAUSE = 10, 30.0, 3600.0
+#: A letter that nobody could be told of for so long (seconds) is given up.
+_TOO_OLD = 7 * 86400.0
+#: After so many failures in a row of a channel that will be tried again, the fallback is told too.
+_FALLBACK_AFTER = 3
+
+
+class Rounds:
+    """Goes through what an outbox holds, and keeps an agenda, so as not to ask for what cannot be there.
+
+    Attributes:
+        outbox: what it goes through.
+        touched: operations to look at in the next round.
+        failing: channels that could not be reached when they were tried last.
+        contexts: that of the last failure of an operation, so that what becomes of its message is told in its log.
+    """
+
+    def __init__(self, outbox: Outbox) -> None:
+        self.outbox = outbox
+        self.touched: set[str] = set()
+        self.failing: set[str] = set()
+        self.contexts: dict[str, contextvars.Context] = {}
+        self._agenda: dict[str, Agenda] = {}
+        self._free: dict[str, float] = {}
+        self._delivered: list[tuple[Leased, dict[str, str]]] = []
+        self._scanned = float("-inf")
+
+    def expects_a_digest_of(self, operation: str) -> bool:
+        """Whether what is counted now will be told without anybody being woken for it."""
+        agenda = self._agenda.get(operation)
+        return agenda is not None and agenda.window is not None
+
+    def is_open(self, operation: str) -> bool:
+        """Look whether any incident of an operation is open."""
+        self._agenda[operation] = found = self.outbox.look(operation, self._channels(()))
+        return found.open
+
+    def go(self, until: float, leave_out: Iterable[str] = ()) -> None:
+        """Deliver what is due.
+
+        Args:
+            until: when to stop, on the monotonic clock.
+            leave_out: channels that are not tried.
+
+        Raises:
+            Exception: that of the store, if it does not answer. The next round goes on from there.
+        """
+        self._tell_what_was_delivered()
+        self._scan()
+        real, now = self.outbox.real(), self.outbox.states.now()
+        for operation, agenda in self._agenda.items():
+            if _is_due(agenda.letter, real) or _is_due(agenda.window, now):
+                self.touched.add(operation)
+        while self.touched and time.monotonic() < until:
+            operation = self.touched.pop()
+            try:
+                self._work_off(operation, until, tuple(leave_out))
+            except BaseException:
+                self.touched.add(operation)
+                raise
+
+    def next_letter(self, leave_out: Iterable[str] = ()) -> float | None:
+        """Return the seconds until a letter can be sent; None: there is none."""
+        if self.touched:
+            return 0.0
+        left_out = set(leave_out)
+        times = [agenda.letter for agenda in self._agenda.values() if agenda.letter is not None]
+        if left_out and times:
+            looked = (self.outbox.look(operation, self._channels(left_out)) for operation in list(self._agenda))
+            times = [agenda.letter for agenda in looked if agenda.letter is not None]
+        return max(0.0, min(times) - self.outbox.real()) if times else None
+
+    def next_window(self) -> float | None:
+        """Return the seconds until a digest is due; None: none is."""
+        times = [agenda.window for agenda in self._agenda.values() if agenda.window is not None]
+        return max(0.0, min(times) - self.outbox.states.now()) if times else None
+
+    def _work_off(self, operation: str, until: float, leave_out: tuple[str, ...]) -> None:
+        while True:
+            channels = self._channels(leave_out)
+            agenda = self.outbox.look(operation, channels)
+            self._note(operation, agenda)
+            if not _is_due(agenda.letter, self.outbox.real()) or time.monotonic() >= until:
+                return
+            leased = self.outbox.lease(operation, channels, settings.current.notify_deadline + _GRACE)
+            if leased is None:
+                continue
+            wait = self.outbox.take_turn(leased.letter.channel)
+            if wait > 0:
+                self.outbox.give_back(leased)
+                self._free[leased.letter.channel] = self.outbox.real() + wait
+            else:
+                self._send(leased, until)
+
+    def _send(self, leased: Leased, until: float) -> None:
+        name = leased.letter.channel
+        channel = registry.channel(name)
+        assert channel is not None  # noqa: S101  # it was leased by the names of the known ones
+        message = message_of(*leased)
+        within = max(0.01, min(settings.current.notify_deadline, until - time.monotonic()))
+        try:
+            thread = deliver(channel, message, within)
+        except Exception as error:
+            self.failing.add(name)
+            self._refused(leased, message, error)
+        else:
+            self.failing.discard(name)
+            self._delivered.append((leased, thread))
+            self._tell_what_was_delivered()
+            self._emit(
+                NotifySent(
+                    operation=leased.operation,
+                    run=message.run,
+                    attempt=leased.letter.tries,
+                    channel=name,
+                    occasion=message.occasion,
+                    key=message.key,
+                )
+            )
+
+    def _tell_what_was_delivered(self) -> None:
+        """A store that is gone just now is told later: until then the letter is leased, and not sent again."""
+        while self._delivered:
+            self.outbox.delivered(*self._delivered[0])
+            del self._delivered[0]
+
+    def _refused(self, leased: Leased, message: Message, error: Exception) -> None:
+        letter, problem = leased.letter, describe(error)
+        now = self.outbox.real()
+        passes = classify(error) in RETRIED_BY_DEFAULT
+        failures = 0
+        if passes:
+            pace = self.outbox.missed(letter.channel, retry_after(error), problem)
+            due, failures = pace.next, pace.failures
+            self._free[letter.channel] = due
+        else:
+            due = now + min(_FIRST_PAUSE * 2.0 ** (letter.tries - 1), _LAST_PAUSE)
+        dead = self.outbox.states.now() - letter.made > _TOO_OLD or (not passes and letter.tries >= _MOST_REFUSALS)
+        hand_on = dead or not passes or failures >= _FALLBACK_AFTER
+        self.outbox.refused(leased, problem, due, dead=dead, hand_on=hand_on)
+        self._emit(
+            NotifyFailed(
+                operation=leased.operation,
+                run=message.run,
+                attempt=letter.tries,
+                channel=letter.channel,
+                error_type=type(error).__name__,
+                message=problem,
+                retry_in=0.0 if dead else max(due - now, 0.1),
+                key=message.key,
+            )
+        )
+
+    def _emit(self, event: Event) -> None:
+        context = self.contexts.get(event.operation)
+        if context is None:
+            bus.emit(event)
+        else:
+            context.run(bus.emit, event)
+
+    def _channels(self, leave_out: Iterable[str]) -> dict[str, float]:
+        """Return the channels that can be sent to, each with the time from which on it can be."""
+        left_out = set(leave_out)
+        return {name: self._free.get(name, 0.0) for name in registry.names() if name not in left_out}
+
+    def _note(self, operation: str, agenda: Agenda) -> None:
+        if agenda == _NOTHING:
+            self._agenda.pop(operation, None)
+        else:
+            self._agenda[operation] = agenda
+        if agenda.letter is None:  # it holds on to the arguments of the call
+            self.contexts.pop(operation, None)
+
+    def _scan(self) -> None:
+        """Look for what others have left behind, a process that was killed or one that has ended."""
+        if time.monotonic() - self._scanned < _SCAN:
+            return
+        self.touched.update(self.outbox.operations())
+        self._scanned = time.monotonic()
+
+
+_NOTHING = Agenda(None, None, open=False)
+
+
+def _is_due(at: float | None, now: float) -> bool:
+    return at is not None and at <= now

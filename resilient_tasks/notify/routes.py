@@ -1,0 +1,96 @@
+"""Routes: which channel hears of what."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple, get_args
+
+from resilient_tasks.core.errors import PolicyError
+from resilient_tasks.notify.message import Channel, Severity
+
+_SEVERITIES: tuple[str, ...] = get_args(Severity)
+
+
+class About(NamedTuple):
+    """What a route goes by: of which failure, and in which flow."""
+
+    operation: str
+    severity: str
+    kind: str
+    policy: str
+    flow: str
+    tags: frozenset[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Route:
+    """Have a channel hear only of what meets every condition that is given.
+
+    Names may hold `*` and `?`. Where several are given, one has to match.
+
+    Args:
+        channel: who hears of it.
+        severity: `"warning"`, `"error"` or `"critical"`: this bad or worse.
+        kind: failure kinds, such as `"throttled"`.
+        policy: the policy that had the last word: `"fallback"`, `"retry"`, `"timeout"`, `"deadline"`, `"breaker"`,
+            `"bulkhead"`, `"rate_limit"` or `"validate"`.
+        flow: names of flows.
+        tags: tags of the flow run or task run.
+        operation: names of functions.
+
+    Raises:
+        PolicyError: `channel` is none, or there is no such severity.
+    """
+
+    channel: Channel
+    severity: Severity | None = None
+    kind: str | Iterable[str] = ()
+    policy: str | Iterable[str] = ()
+    flow: str | Iterable[str] = ()
+    tags: str | Iterable[str] = ()
+    operation: str | Iterable[str] = ()
+
+    def __post_init__(self) -> None:
+        check_channel(self.channel)
+        if self.severity is not None and self.severity not in _SEVERITIES:
+            msg = f"Route(severity=...) is one of {', '.join(_SEVERITIES)}; it is {self.severity!r}"
+            raise PolicyError(msg)
+        for name in ("kind", "policy", "flow", "tags", "operation"):
+            given = getattr(self, name)
+            patterns = (given,) if isinstance(given, str) else tuple(given)
+            if not all(isinstance(pattern, str) for pattern in patterns):
+                msg = f"Route({name}=...) is a name or several, not {given!r}"
+                raise PolicyError(msg)
+            object.__setattr__(self, name, patterns)
+
+    def takes(self, about: About) -> bool:
+        """Tell whether the channel is to hear of this."""
+        bad_enough = self.severity is None or _SEVERITIES.index(about.severity) >= _SEVERITIES.index(self.severity)
+        return bad_enough and all(
+            _matches(getattr(self, name), values)
+            for name, values in (
+                ("kind", (about.kind,)),
+                ("policy", (about.policy,)),
+                ("flow", (about.flow,)),
+                ("tags", about.tags),
+                ("operation", (about.operation,)),
+            )
+        )
+
+
+def check_channel(channel: object) -> None:
+    """Refuse what is no channel.
+
+    Raises:
+        PolicyError: it is none.
+    """
+    if isinstance(channel, type) or not isinstance(channel, Channel):
+        msg = f"notify takes channels such as Slack(channel='#ml-alerts') or Console(), not {channel!r}"
+        raise PolicyError(msg)
+
+
+def _matches(patterns: Iterable[str], values: Iterable[str]) -> bool:
+    wanted = tuple(patterns)
+    return not wanted or any(fnmatch.fnmatchcase(value, pattern) for value in values for pattern in wanted)

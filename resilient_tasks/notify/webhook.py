@@ -1,0 +1,193 @@
+"""Webhook: messages as signed JSON, to any URL that takes a POST."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import http.client
+import json
+import re
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from resilient_tasks.core.errors import PolicyError, ResilienceError
+from resilient_tasks.notify.message import Message
+from resilient_tasks.notify.secret import Secret, check_secret, revealed
+
+#: Of the body's form. What is added to it later leaves the number as it is; what is renamed or dropped raises it.
+VERSION = 1
+
+_FORM = re.compile(r"https?://[!-~]+", re.IGNORECASE)
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_OURS = {"content-length", "content-type", "host", "idempotency-key", "resilient-signature"}
+
+
+class WebhookRefusedError(ResilienceError):
+    """The receiver answered, and did not accept the message.
+
+    Attributes:
+        status: the HTTP status.
+        headers: the response's headers.
+    """
+
+    def __init__(self, message: str, status: int, headers: Any) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers
+
+
+class WebhookUnreadableError(ResilienceError, ConnectionError):
+    """What the receiver answered is not HTTP, or was cut short: it may have taken the message."""
+
+
+@dataclass(frozen=True, eq=False)
+class Webhook:
+    """Send each message as JSON in a POST to a URL of one's own.
+
+    Anything but a status from 200 to 299 says that the message was not taken; a redirect is not followed. A message
+    that is sent again bears the same `Idempotency-Key`.
+
+    Args:
+        url: where to; without a user and password, which go into `headers`.
+        secret: a key that sender and receiver share. With it, the header `Resilient-Signature` proves that the message
+            is this sender's, is unchanged, and when it was sent.
+        headers: headers to send along, such as `{"Authorization": "Bearer ..."}`.
+
+    `url`, `secret` and the headers' values are text, or an object that keeps a secret, such as a `SecretStr` or
+    Prefect's `Secret` block.
+
+    Raises:
+        PolicyError: `url` is no http:// or https:// URL, or a header has no name that HTTP allows.
+    """
+
+    url: Secret = field(repr=False)
+    secret: Secret | None = field(default=None, repr=False)
+    headers: Mapping[str, Secret] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        check_secret("Webhook(url=...)", self.url)
+        if isinstance(self.url, str):
+            _checked(self.url)
+        if self.secret is not None:
+            check_secret("Webhook(secret=...)", self.secret)
+            if isinstance(self.secret, str) and not self.secret:
+                msg = "Webhook(secret='') signs with a key that everybody knows: give one, or leave secret= out"
+                raise PolicyError(msg)
+        for name, value in (self.headers or {}).items():
+            if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name) or name.lower() in _OURS:
+                msg = f"Webhook(headers=...) takes headers such as 'Authorization', and not {name!r}"
+                raise PolicyError(msg)
+            check_secret(f"Webhook(headers={{{name!r}: ...}})", value)
+
+    @property
+    def name(self) -> str:
+        """See `Channel`. The host and a digest of the URL, which may well hold a secret."""
+        url = revealed(self.url).strip()
+        return f"webhook:{_host(url)}:{hashlib.sha256(url.encode()).hexdigest()[:8]}"
+
+    def send(self, message: Message, *, within: float) -> None:
+        """See `Channel`.
+
+        Raises:
+            WebhookRefusedError: the receiver did not accept it.
+            OSError: the receiver was not reached, or gave no answer in time.
+        """
+        body = as_json(message)
+        headers = {name: _header(name, revealed(value)) for name, value in (self.headers or {}).items()}
+        headers |= {"Content-Type": "application/json", "Idempotency-Key": message.key}
+        if self.secret is not None:
+            headers["Resilient-Signature"] = signature(revealed(self.secret), body, int(time.time()))
+        request = urllib.request.Request(_checked(revealed(self.url)), body, headers, method="POST")  # noqa: S310
+        try:
+            # Built anew: it reads the environment's proxies once.
+            with urllib.request.build_opener(_NoRedirect).open(request, timeout=max(0.1, within)):
+                pass  # a status from 200 to 299: what else the receiver says is not read
+        except urllib.error.HTTPError as error:
+            with error:
+                where = " (redirects are not followed)" if error.code < 400 else ""
+                problem = f"the receiver answered {error.code} {error.reason}{where}"
+                raise WebhookRefusedError(problem, error.code, error.headers) from None
+        except ConnectionError:
+            raise
+        except http.client.HTTPException as error:
+            problem = f"the receiver's answer is no HTTP: {type(error).__name__}"
+            raise WebhookUnreadableError(problem) from None
+
+
+def as_json(message: Message) -> bytes:
+    """Return the body of the request for `message`: every part of it but `thread`, and its wording in plain text."""
+    return json.dumps(
+        {
+            "version": VERSION,
+            "key": message.key,
+            "incident": message.incident,
+            "occasion": message.occasion,
+            "operation": message.operation,
+            "status": message.status,
+            "severity": message.severity,
+            "kind": message.kind,
+            "error_type": message.error_type,
+            "error": message.error,
+            "where": message.where,
+            "notes": list(message.notes),
+            "consequence": message.consequence,
+            "run": dict(message.run),
+            "time": message.time,
+            "count": message.count,
+            "total": message.total,
+            "flows": list(message.flows),
+            "seconds": message.seconds,
+            "headline": message.headline(),
+            "text": message.text(),
+        }
+    ).encode()
+
+
+def signature(secret: str, body: bytes, seconds: int) -> str:
+    """Return the header that proves `body`: the time in unix seconds, and the HMAC-SHA256 of time, dot and body."""
+    proof = hmac.new(secret.encode(), f"{seconds}.".encode() + body, hashlib.sha256)
+    return f"t={seconds},v1={proof.hexdigest()}"
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Leaves a redirect as the answer: the message, with its headers, is for the host that the user named."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:  # what is no URL is told when a message is sent
+        return ""
+
+
+def _checked(url: str) -> str:
+    """Return `url` without the blanks around it. What is no URL, or holds a password, is refused, and not shown."""
+    text = url.strip()
+    try:
+        parts = urlsplit(text)
+        right = _FORM.fullmatch(text) and parts.hostname and (parts.port is None or parts.port)
+    except ValueError:
+        right = False
+    if not right:
+        msg = "Webhook(url=...) is an http:// or https:// URL"
+        raise PolicyError(msg)
+    if parts.username is not None or parts.password is not None:
+        msg = "Webhook(url=...) holds no user and password: send them as headers={'Authorization': ...}"
+        raise PolicyError(msg)
+    return text
+
+
+def _header(name: str, value: str) -> str:
+    text = value.strip()
+    if not all(" " <= character <= "ÿ" and character != "\x7f" for character in text):
+        msg = f"the value of Webhook(headers={{{name!r}: ...}}) is one line of Latin text"  # and is not shown
+        raise PolicyError(msg)
+    return text

@@ -1,0 +1,244 @@
+"""What people are told of a flow run: one message at its end, with all that went wrong inside of it rolled up.
+
+The tasks' own `notify=` tells of their calls as they fail. A flow's is told once a run, however often its function was
+tried: of a run that failed or crashed, of one that completed although calls in it failed or were degraded, and of one
+that went well, which ends an incident.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from prefect.exceptions import ExternalSignal
+
+from resilient_tasks.core import call as calls
+from resilient_tasks.core.call import Call, Work
+from resilient_tasks.core.errors import DegradedRun, ProcessDied, ResilienceError, TimedOut
+from resilient_tasks.core.events import (
+    CallFailed,
+    DataDrifted,
+    Event,
+    FallbackUsed,
+    RetryRecovered,
+    RowsInvalid,
+    RowsQuarantined,
+    counted,
+)
+from resilient_tasks.core.pipeline import Pipeline
+from resilient_tasks.notify import sender
+from resilient_tasks.notify.policy import Notify
+from resilient_tasks.observe.report import RunReport
+from resilient_tasks.orchestrate import undocumented, verdict
+
+_logger = logging.getLogger("resilient_tasks")
+
+#: So many operations are named; of any more, the number.
+_NAMED = 7
+#: Seconds for which a process that was told to end waits for its message to leave.
+_LAST_WORDS = 3.0
+
+_FAILED = "The flow run failed: what depends on it does not run."
+_STOOD_IN = "A fallback stood in for the whole run: what depends on it runs on the stand-in's data."
+_DEGRADED = "The flow run completed: what depends on it runs without these calls' data, or on that of their stand-ins."
+_CRASHED = "The flow run crashed: it was ended before its end, and what it had begun may be half done."
+
+
+class CrashedRun(ResilienceError):
+    """What stands in a message for what ended a run and is no `Exception`."""
+
+
+@dataclass(slots=True)
+class Told:
+    """What is to be told of a run.
+
+    Attributes:
+        events: all that happened in it, besides what concerns the call of its own function.
+        standing: of these, the ones that no later attempt has made good.
+        own: what happened to the call of its own function.
+        remark: what the final state says besides; empty for nothing.
+    """
+
+    events: Sequence[Event]
+    standing: Sequence[Event]
+    own: Sequence[Event]
+    remark: str = ""
+
+
+def untold(pipeline: Pipeline) -> Pipeline:
+    """Return the pipeline without its `notify`, which is told at the end of the run instead of that of an attempt."""
+    if not any(isinstance(policy, Notify) for policy in pipeline.policies):
+        return pipeline
+    return Pipeline(*(policy for policy in pipeline.policies if not isinstance(policy, Notify)))
+
+
+def is_told(pipeline: Pipeline) -> bool:
+    """Tell whether anybody hears of the runs of this flow."""
+    return any(isinstance(policy, Notify) for policy in pipeline.policies)
+
+
+def callers() -> Iterator[Work]:
+    """Return the calls around this code, innermost first."""
+    call = calls.current_call()
+    while call is not None:
+        yield call.work
+        call = call.parent
+
+
+def is_crash(error: BaseException | None) -> bool:
+    """Tell whether something ended the run that nobody asked for, as somebody does who cancels it or presses Ctrl-C."""
+    ended = isinstance(error, ExternalSignal | SystemExit | asyncio.CancelledError)
+    return ended and not undocumented.ended_on_request()
+
+
+def overran(error: BaseException, limit: float | None, seconds: float) -> TimedOut | None:
+    """Return the error of a run that Prefect's own `timeout_seconds` has cancelled; None where something else did."""
+    if not isinstance(error, asyncio.CancelledError) or not limit or seconds < limit:
+        return None
+    return TimedOut(f"the flow run took longer than its timeout_seconds={limit:g}", seconds=limit)
+
+
+def tell(
+    pipeline: Pipeline, work: Work, told: Told, error: BaseException | None, because: Exception | None = None
+) -> None:
+    """Tell whoever is to hear of the run that it has ended.
+
+    Args:
+        pipeline: the flow's policies, `notify` among them.
+        work: the call of the flow's function.
+        told: what happened in the run.
+        error: what it failed with, or what ended it; None where it completed.
+        because: what the flow's own fallback stood in for, if it did.
+    """
+    try:
+        _tell_of_end(pipeline, work, told, error, because)
+    except Exception:
+        _logger.exception("%s: nobody could be told of the end of its run", work.operation)
+
+
+def _tell_of_end(
+    pipeline: Pipeline, work: Work, told: Told, error: BaseException | None, because: Exception | None
+) -> None:
+    if isinstance(error, Exception):
+        _tell(pipeline, work, error, notes=rolled_up(told.events), consequence=_FAILED)
+    elif error is not None:
+        _tell(pipeline, work, _what_ended_it(error), notes=rolled_up(told.events), consequence=_CRASHED)
+        if isinstance(error, ExternalSignal):
+            sender.flush(_LAST_WORDS)  # Prefect lets the signal end the process, without any farewell
+    elif because is not None:
+        _tell(pipeline, work, because, "degraded", notes=rolled_up(told.standing), consequence=_STOOD_IN)
+    else:
+        _tell_of_completion(pipeline, work, told)
+
+
+def _tell_of_completion(pipeline: Pipeline, work: Work, told: Told) -> None:
+    troubles = [event for event in unhealed(told.standing) if isinstance(event, CallFailed | FallbackUsed)]
+    if not troubles and not told.remark:
+        for policy in _policies(pipeline):
+            policy.heard(Call(work))
+        return
+    words = "; ".join(filter(None, [verdict.counts(RunReport(troubles)), told.remark]))
+    recovered = tuple(event.sentence() for event in told.own if isinstance(event, RetryRecovered))
+    notes = (*recovered, *rolled_up(told.standing))
+    _tell(pipeline, work, DegradedRun(words), "degraded", notes=notes, consequence=_DEGRADED)
+
+
+def rolled_up(events: Sequence[Event]) -> tuple[str, ...]:
+    """Say in a line for each operation what went wrong with its calls, and in one each what else there was."""
+    standing = unhealed(events)
+    lines = [*_failures(standing), *_stand_ins(standing)]
+    if len(lines) > _NAMED:
+        lines[_NAMED:] = [f"and {len(lines) - _NAMED} more"]
+    return (*lines, *_data(events), *_recoveries(events))
+
+
+def unhealed(events: Sequence[Event]) -> list[Event]:
+    """Leave out failures inside a task run that recovered, or was degraded, after them: that is what became of them."""
+    ended = {
+        event.run["task_run_id"]: number
+        for number, event in enumerate(events)
+        if isinstance(event, RetryRecovered | FallbackUsed) and "task_run_id" in event.run
+    }
+    return [
+        event
+        for number, event in enumerate(events)
+        if not isinstance(event, CallFailed) or number > ended.get(event.run.get("task_run_id", ""), -1)
+    ]
+
+
+def _tell(
+    pipeline: Pipeline,
+    work: Work,
+    error: Exception,
+    status: Literal["failed", "degraded"] = "failed",
+    *,
+    notes: tuple[str, ...],
+    consequence: str,
+) -> None:
+    for policy in _policies(pipeline):
+        policy.tell(Call(work), status=status, error=error, notes=notes, consequence=consequence)
+
+
+def _policies(pipeline: Pipeline) -> Iterable[Notify]:
+    return (policy for policy in pipeline.policies if isinstance(policy, Notify))
+
+
+def _what_ended_it(error: BaseException) -> Exception:
+    if isinstance(error, ExternalSignal):
+        return ProcessDied("a termination signal ended the flow run's process", signal=signal.SIGTERM)
+    if isinstance(error, SystemExit):
+        return CrashedRun("sys.exit() was called in the flow run")
+    return CrashedRun("the flow run was cancelled from outside")
+
+
+def _failures(events: Iterable[Event]) -> Iterable[str]:
+    errors: dict[str, Counter[str]] = defaultdict(Counter)
+    for event in events:
+        if isinstance(event, CallFailed):
+            errors[event.operation][event.error_type] += 1
+    for operation, types in sorted(errors.items(), key=lambda item: -item[1].total()):
+        yield f"{operation}: failed{_times(types)} ({counted(dict(types.most_common()))})"
+
+
+def _stand_ins(events: Iterable[Event]) -> Iterable[str]:
+    errors: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for event in events:
+        if isinstance(event, FallbackUsed):
+            errors[event.operation, event.fallback][event.error_type] += 1
+    for (operation, fallback), types in sorted(errors.items(), key=lambda item: -item[1].total()):
+        why = counted(dict(types.most_common()))
+        yield f"{operation}: degraded{_times(types)}, {fallback} stands in after {why}"
+
+
+def _data(events: Sequence[Event]) -> Iterable[str]:
+    if rows := RunReport(events).quarantined:
+        yield f"{rows:,} {'row' if rows == 1 else 'rows'} quarantined"
+    invalid: dict[str, dict[str, int]] = defaultdict(dict)
+    for event in events:
+        # A refused batch is the call's failure.
+        if isinstance(event, RowsInvalid) and not isinstance(event, RowsQuarantined) and event.action != "refused":
+            invalid[event.action][event.call] = event.invalid  # that of the call's last attempt
+    for action, of_calls in invalid.items():
+        if rows := sum(of_calls.values()):
+            yield f"{rows:,} invalid {'row' if rows == 1 else 'rows'} {action}"
+    if drifted := {event.operation for event in events if isinstance(event, DataDrifted) and event.action != "pass"}:
+        yield f"data drifted: {', '.join(sorted(drifted))}"
+
+
+def _recoveries(events: Iterable[Event]) -> Iterable[str]:
+    recovered = [event for event in events if isinstance(event, RetryRecovered)]
+    if recovered:
+        errors: Counter[str] = Counter()
+        for event in recovered:
+            errors.update(event.errors)
+        calls_ = "call" if len(recovered) == 1 else "calls"
+        yield f"{len(recovered):,} {calls_} recovered ({counted(dict(errors.most_common()))})"
+
+
+def _times(errors: Counter[str]) -> str:
+    return f" {errors.total():,} times" if errors.total() > 1 else ""

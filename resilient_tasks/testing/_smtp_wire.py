@@ -1,0 +1,180 @@
+"""What SMTP needs of sockets: a listener, lines in and out, TLS in mid-connection, and the faults of the socket."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import ssl
+import sys
+import threading
+from dataclasses import dataclass, field
+from socketserver import BaseRequestHandler, ThreadingTCPServer
+from typing import Any, Literal, Protocol, TypeAlias
+
+from resilient_tasks.testing._wire import HOST
+from resilient_tasks.testing.faults import Drip, Hang
+
+# How soon the accepting thread notices that it is to stop.
+_POLL_SECONDS = 0.02
+_LONGEST_LINE = 4096
+# A client that says nothing for so long is sent away.
+_PATIENCE = 60
+
+#: Where in a session a refusal is spoken: in place of the greeting, in answer to a command or to a message's last line.
+Stage: TypeAlias = Literal["connect", "starttls", "auth", "mail", "rcpt", "data", "message"]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Answers with a code of its own at one stage of a session."""
+
+    code: int
+    text: str
+    at: Stage
+
+
+@dataclass(frozen=True)
+class Vanish:
+    """Keeps the message and closes the connection instead of saying so."""
+
+
+MailFault: TypeAlias = Hang | Drip | Refusal | Vanish
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """A message as it came over the wire."""
+
+    sender: str
+    recipients: tuple[str, ...]
+    raw: bytes = field(repr=False)
+    user: str | None
+    secure: bool
+
+
+class PostOffice(Protocol):
+    """What a session asks of the server that it belongs to."""
+
+    username: str
+    password: str
+    auth: bool
+
+    def next_fault(self) -> MailFault | None: ...
+
+    def refusal_of(self, recipient: str) -> Refusal | None: ...
+
+    def keep(self, envelope: Envelope) -> None: ...
+
+
+class MailListener(ThreadingTCPServer):
+    """One listening socket, a daemon thread a connection, and a stop that waits for no client."""
+
+    # On Unix this passes over connections in TIME_WAIT; on Windows it would let two servers share the port.
+    allow_reuse_address = os.name != "nt"
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+
+    def __init__(
+        self, port: int, session: type[Wire], office: PostOffice, context: ssl.SSLContext, *, secure: bool
+    ) -> None:
+        self.stopping = threading.Event()
+        self.office = office
+        self.context = context
+        self.secure = secure
+        self._connections: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        super().__init__((HOST, port), session)
+        self._acceptor = threading.Thread(target=self.serve_forever, args=(_POLL_SECONDS,), daemon=True)
+        self._acceptor.start()
+
+    @property
+    def port(self) -> int:
+        return int(self.server_address[1])
+
+    def stop(self) -> None:
+        """Closes the port, ends hangs and drips, and drops every connection."""
+        self.stopping.set()
+        self.shutdown()
+        self.server_close()
+        self._acceptor.join()
+        with self._lock:
+            for connection in self._connections:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+
+    def keep_track(self, connection: socket.socket, instead_of: socket.socket | None = None) -> None:
+        """Remembers a connection, to drop it at the end. TLS makes another socket of it."""
+        with self._lock:
+            self._connections.discard(instead_of)
+            self._connections.add(connection)
+
+    def let_go(self, connection: socket.socket) -> None:
+        """Closes a connection."""
+        with self._lock:
+            self._connections.discard(connection)
+        connection.close()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        # Clients that give up, or that do not like the certificate, are what this server is for.
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
+
+class EndedError(Exception):
+    """The session is over."""
+
+
+class RefusedError(Exception):
+    """A command is refused, with a code and a text."""
+
+
+class Wire(BaseRequestHandler):
+    """One connection: lines in and out, in the clear or encrypted, at the pace that its fault gives."""
+
+    server: MailListener
+
+    def setup(self) -> None:
+        self.sock: socket.socket = self.request
+        self.sock.settimeout(_PATIENCE)
+        self.server.keep_track(self.sock)
+        self.fault = self.server.office.next_fault()
+        self.is_secure = False
+        self.lines = self.sock.makefile("rb")
+
+    def finish(self) -> None:
+        self.lines.close()
+        self.server.let_go(self.sock)
+
+    def encrypt(self) -> None:
+        plain = self.sock
+        self.lines.close()
+        self.sock = self.server.context.wrap_socket(plain, server_side=True)
+        self.server.keep_track(self.sock, instead_of=plain)
+        self.lines = self.sock.makefile("rb")
+        self.is_secure = True
+
+    def say(self, code: int, *texts: str) -> None:
+        *others, last = texts
+        answer = "".join(f"{code}-{text}\r\n" for text in others) + f"{code} {last}\r\n"
+        self._send(answer.encode())
+
+    def _send(self, answer: bytes) -> None:
+        if not isinstance(self.fault, Drip):
+            self.sock.sendall(answer)
+            return
+        for index in range(len(answer)):
+            self.sock.sendall(answer[index : index + 1])
+            if self.server.stopping.wait(1 / self.fault.bytes_per_second):
+                raise EndedError
+
+    def line(self) -> str:
+        line = self.raw_line(_LONGEST_LINE)
+        return line.decode("utf-8", "replace").rstrip("\r\n")
+
+    def raw_line(self, limit: int) -> bytes:
+        line: bytes = self.lines.readline(limit)
+        if not line:
+            raise EndedError
+        return line

@@ -1,0 +1,300 @@
+"""A real SMTP server on this machine, with STARTTLS, SMTPS and AUTH, that keeps its mail and fails on request.
+
+    with MailServer() as server:
+        channel = Email("ops@example.org", **server.starttls)
+        server.refuses(451)
+        ...
+        assert server.messages[0].subject == "fetch_month failed: ConnectError"
+
+It listens on the loopback interface only, delivers nothing anywhere, and shows a certificate made for the occasion.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import email
+import email.policy
+import secrets
+import ssl
+import threading
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email.message import EmailMessage
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Self, get_args
+
+from resilient_tasks.testing._certificate import make_certificate
+from resilient_tasks.testing._smtp_session import Session
+from resilient_tasks.testing._smtp_wire import Envelope, MailFault, MailListener, Refusal, Stage, Vanish
+from resilient_tasks.testing._wire import HOST, reserve
+from resilient_tasks.testing.faults import Drip, Hang
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+@dataclass(frozen=True)
+class Mail(Envelope):
+    """A message that the server took in.
+
+    Attributes:
+        sender: The address of the envelope, to which bounces would go.
+        recipients: The addresses of the envelope that were accepted.
+        raw: The message as it came, its headers included.
+        user: Who had logged in, None without.
+        secure: Whether it came encrypted.
+    """
+
+    @cached_property
+    def parsed(self) -> EmailMessage:
+        """The message, read by the standard library."""
+        return email.message_from_bytes(self.raw, policy=email.policy.default)
+
+    @property
+    def subject(self) -> str:
+        """The subject, decoded."""
+        return str(self.parsed["Subject"] or "")
+
+    @property
+    def text(self) -> str:
+        """The part in plain text, decoded; empty where there is none."""
+        return self._part("plain")
+
+    @property
+    def html(self) -> str:
+        """The part in HTML, decoded; empty where there is none."""
+        return self._part("html")
+
+    def _part(self, kind: str) -> str:
+        part = self.parsed.get_body(preferencelist=(kind,))
+        return "" if part is None else str(part.get_content()).replace("\r\n", "\n")
+
+
+class MailServer:
+    """An SMTP server on 127.0.0.1 with a port for STARTTLS and one for SMTPS, that misbehaves as told.
+
+    Faults are queued: each of the next connections meets one, in order.
+
+    Attributes:
+        username: Who may log in.
+        password: With which password; made up anew for each server.
+        auth: Whether mail is taken only from who has logged in, which is possible only once TLS is on.
+    """
+
+    def __init__(self, *, auth: bool = True) -> None:
+        """Prepares a server; `start` or a with statement opens its ports.
+
+        Args:
+            auth: False: takes mail from anybody, also without TLS, as a relay inside a company does.
+        """
+        self.username = "tester"
+        self.password = secrets.token_urlsafe(12)
+        self.auth = auth
+        self._faults: deque[MailFault] = deque()
+        self._refused: dict[str, Refusal] = {}
+        self._messages: list[Mail] = []
+        self._connections = 0
+        self._lock = threading.Lock()
+        self._ports = (0, 0)
+        self._listeners: tuple[MailListener, ...] = ()
+        self._certificate: tuple[Path, ssl.SSLContext] | None = None
+        self._cleaning = contextlib.ExitStack()
+
+    def start(self) -> Self:
+        """Opens the ports and begins to answer.
+
+        Raises:
+            RuntimeError: The server is running already.
+        """
+        if self._listeners:
+            raise RuntimeError(f"The server is already running on port {self.port}: stop it before starting it again.")
+        if self._certificate is None:
+            folder = self._cleaning.enter_context(TemporaryDirectory(prefix="resilient-smtp-"))
+            trusted, served = make_certificate(Path(folder), HOST)
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(served)
+            self._certificate = trusted, context
+        self._listen(self._certificate[1])
+        return self
+
+    def stop(self) -> None:
+        """Closes the ports and every connection at once, hanging ones included; does nothing if not running."""
+        self._hang_up()
+        self._certificate = None
+        self._cleaning.close()
+
+    def __enter__(self) -> Self:
+        """Starts the server."""
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stops the server."""
+        self.stop()
+
+    @contextlib.contextmanager
+    def offline(self) -> Iterator[None]:
+        """Closes the ports and every connection for the length of a with block, then listens there again.
+
+        Meanwhile the operating system refuses connections; the server neither sees nor counts them.
+
+        Raises:
+            RuntimeError: The server is not running.
+        """
+        if not self._listeners:
+            raise RuntimeError("The server is not running: start it before taking it offline.")
+        self._hang_up()
+        try:
+            with reserve(self._ports[0]), reserve(self._ports[1]):
+                yield
+        finally:
+            self.start()
+
+    @property
+    def host(self) -> str:
+        """The address that the server listens on."""
+        return HOST
+
+    @property
+    def port(self) -> int:
+        """The port that begins in the clear and offers STARTTLS.
+
+        Raises:
+            RuntimeError: The server has not been started.
+        """
+        return self._port(0)
+
+    @property
+    def tls_port(self) -> int:
+        """The port that speaks TLS from the first byte (SMTPS). Raises as `port` does."""
+        return self._port(1)
+
+    @property
+    def ca(self) -> Path:
+        """The certificate that a client is to trust, a PEM file that is there while the server runs.
+
+        Raises:
+            RuntimeError: The server is not running.
+        """
+        if self._certificate is None:
+            raise RuntimeError("The server has no certificate: start it, or use it in a with statement.")
+        return self._certificate[0]
+
+    @property
+    def starttls(self) -> dict[str, Any]:
+        """What `Email` takes to send through `port`: `Email("ops@example.org", **server.starttls)`."""
+        return {"host": HOST, "port": self.port, "security": "starttls", **self._access}
+
+    @property
+    def tls(self) -> dict[str, Any]:
+        """What `Email` takes to send through `tls_port`."""
+        return {"host": HOST, "port": self.tls_port, "security": "tls", **self._access}
+
+    @property
+    def messages(self) -> list[Mail]:
+        """Every message that was taken in, oldest first, whether or not its sender came to know."""
+        with self._lock:
+            return list(self._messages)
+
+    @property
+    def connections(self) -> int:
+        """How many connections clients have opened so far."""
+        with self._lock:
+            return self._connections
+
+    def refuses(self, code: int = 451, times: int = 1, *, at: Stage = "message", text: str | None = None) -> None:
+        """Refuses with a code: 4xx asks the client to come back later, 5xx tells it not to.
+
+        Args:
+            code: The code, 400 to 599. After 421 the connection is closed.
+            times: How many connections meet it.
+            at: In place of the greeting (`connect`), in answer to a command (`starttls`, `auth`, `mail`, `rcpt`,
+                `data`), or when the whole message has been read (`message`).
+            text: What is said beside the code.
+
+        Raises:
+            ValueError: The code is no refusal, or there is no such stage.
+        """
+        if at not in get_args(Stage):
+            raise ValueError(f"A mail server refuses at {', '.join(get_args(Stage))}, not at {at!r}.")
+        self._fail(*[_refusal(code, text, at)] * times)
+
+    def refuses_recipient(self, address: str, code: int = 550, text: str | None = None) -> None:
+        """Refuses one recipient from now on, whatever happens to the others; with code 250, takes it again.
+
+        Raises:
+            ValueError: The code is no refusal.
+        """
+        with self._lock:
+            if code == 250:
+                self._refused.pop(address, None)
+            else:
+                self._refused[address] = _refusal(code, text or f"<{address}>: Recipient address rejected", "rcpt")
+
+    def vanishes(self, times: int = 1) -> None:
+        """Takes a message in and closes the connection instead of saying so: the client cannot know."""
+        self._fail(*[Vanish()] * times)
+
+    def hangs(self, seconds: float, times: int = 1) -> None:
+        """Accepts a connection and says nothing for so many seconds, then closes it."""
+        self._fail(*[Hang(seconds)] * times)
+
+    def drips(self, bytes_per_second: float, times: int = 1) -> None:
+        """Answers slowly but steadily: no single read takes long, the whole does."""
+        self._fail(*[Drip(bytes_per_second)] * times)
+
+    def next_fault(self) -> MailFault | None:
+        """Counts a connection and says what happens to it. Asked by its session."""
+        with self._lock:
+            self._connections += 1
+            return self._faults.popleft() if self._faults else None
+
+    def refusal_of(self, recipient: str) -> Refusal | None:
+        """Says whether a recipient is refused. Asked by a session."""
+        with self._lock:
+            return self._refused.get(recipient)
+
+    def keep(self, envelope: Envelope) -> None:
+        """Keeps a message. Told by a session, before its client is."""
+        with self._lock:
+            self._messages.append(Mail(**vars(envelope)))
+
+    @property
+    def _access(self) -> dict[str, Any]:
+        login = {"username": self.username, "password": self.password} if self.auth else {}
+        return {**login, "ca": self.ca}
+
+    def _port(self, which: int) -> int:
+        if not self._ports[which]:
+            raise RuntimeError("The server has no port yet: start it, or use it in a with statement.")
+        return self._ports[which]
+
+    def _fail(self, *faults: MailFault) -> None:
+        with self._lock:
+            self._faults.extend(faults)
+
+    def _listen(self, context: ssl.SSLContext) -> None:
+        plain = MailListener(self._ports[0], Session, self, context, secure=False)
+        try:
+            encrypted = MailListener(self._ports[1], Session, self, context, secure=True)
+        except OSError:
+            plain.stop()
+            raise
+        self._listeners = plain, encrypted
+        self._ports = plain.port, encrypted.port
+
+    def _hang_up(self) -> None:
+        for listener in self._listeners:
+            listener.stop()
+        self._listeners = ()
+
+
+def _refusal(code: int, text: str | None, at: Stage) -> Refusal:
+    if not 400 <= code <= 599:
+        raise ValueError(f"A mail server refuses with a code from 400 to 599, not {code}.")
+    later = "4.3.0 Error: try again later" if code < 500 else "5.7.1 Error: refused"
+    return Refusal(code, text or later, at)

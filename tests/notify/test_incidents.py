@@ -1,0 +1,373 @@
+"""The state machine of incidents, by example and held against a plain account of what people have been told."""
+
+import itertools
+
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from resilient_tasks.machines.incidents import FORGOTTEN, Failure, Incidents, Place
+from resilient_tasks.machines.pace import GAP, LONGEST_ASKED, Pace
+
+COOLDOWN = 300.0
+FREE = {"slack": 0.0, "mail": 0.0}
+
+
+def failure(fingerprint="f", channels=("slack",), *, fallback="", recover_after=1, flow="", error="down"):
+    facts = {"error_type": "ConnectionError", "error": error}
+    return Failure(
+        fingerprint, channels, fallback, COOLDOWN, recover_after, flow, lambda: facts, lambda: {"error": error}
+    )
+
+
+class Operation:
+    """An operation's incidents, as they come back from the store each time."""
+
+    def __init__(self):
+        self.state = None
+
+    def __call__(self, what, *given, **named):
+        incidents = Incidents.decode(self.state)
+        result = getattr(incidents, what)(*given, **named)
+        self.state = incidents.encode()
+        return result
+
+    @property
+    def all(self):
+        return Incidents.decode(self.state).all
+
+    @property
+    def letters(self):
+        return [(letter.occasion, letter.count, letter.total) for one in self.all for letter in one.letters]
+
+    def sent(self, channel="slack", now=0.0):
+        """Deliver what is next for a channel."""
+        found = self("lease", {channel: 0.0}, now, now + 15)
+        if found is None:
+            return None
+        incident, letter = found
+        assert self("delivered", Place(incident.id, channel, letter.number), {"ts": str(letter.number)})
+        return letter.occasion, letter.count, letter.total
+
+    def look(self, now, *, silenced=False):
+        self("look_at_the_clock", now, lambda _: silenced)
+
+
+class TestWhatIsTold:
+    def test_the_first_failure_at_once_and_more_of_the_same_in_one_digest(self):
+        operation = Operation()
+        for second in range(5):
+            operation("failed", failure(), second)
+        assert operation.letters == [("first", 1, 1)]
+        assert operation.sent() == ("first", 1, 1)
+        operation.look(COOLDOWN - 0.1)
+        assert operation.letters == []
+        operation.look(COOLDOWN)
+        assert operation.letters == [("digest", 4, 5)]
+
+    def test_a_failure_after_a_quiet_time_is_told_at_once(self):
+        operation = Operation()
+        operation("failed", failure(), 0.0)
+        operation("failed", failure(), COOLDOWN + 5)
+        assert operation.letters == [("first", 1, 1), ("digest", 1, 2)]
+
+    def test_what_was_counted_before_is_told_apart_from_what_follows(self):
+        operation = Operation()
+        operation("failed", failure(), 0.0)
+        operation("failed", failure(), 1.0)
+        operation("failed", failure(), COOLDOWN + 1)  # nobody looked at the clock in the meantime
+        assert operation.letters[-1] == ("digest", 1, 2)
+        operation.look(2 * COOLDOWN + 1)
+        assert operation.letters[-1] == ("digest", 2, 3)  # the one that waits still takes in the other
+
+    def test_that_it_is_over_and_how_often_it_failed(self):
+        operation = Operation()
+        for second in range(3):
+            operation("failed", failure(), second)
+        assert operation("succeeded", 1, 10.0, 10.0)
+        assert operation.letters == [("first", 1, 1), ("recovered", 3, 3)]
+        assert not operation("succeeded", 1, 11.0, 11.0)
+
+    def test_only_after_so_many_successes_in_a_row(self):
+        operation = Operation()
+        operation("failed", failure(recover_after=3), 0.0)
+        operation("succeeded", 2, 1.0, 1.0)
+        operation("failed", failure(recover_after=3), 2.0)
+        operation("succeeded", 2, 3.0, 3.0)
+        assert [occasion for occasion, *_ in operation.letters] == ["first"]
+        operation("succeeded", 1, 4.0, 4.0)
+        assert operation.letters[-1] == ("recovered", 2, 2)
+
+    def test_a_success_before_the_last_failure_ends_nothing(self):
+        operation = Operation()
+        operation("failed", failure(), 5.0)
+        operation("succeeded", 1, 4.0, 6.0)
+        assert not operation.all[0].closed
+
+    def test_one_success_ends_all_incidents_of_the_operation(self):
+        operation = Operation()
+        operation("failed", failure("a"), 0.0)
+        operation("failed", failure("b"), 0.0)
+        operation("succeeded", 1, 1.0, 1.0)
+        assert sorted(occasion for occasion, *_ in operation.letters) == ["first", "first", "recovered", "recovered"]
+
+    def test_an_operation_that_comes_and_goes_is_one_incident(self):
+        operation = Operation()
+        for second in range(0, 20, 2):
+            operation("failed", failure(), second)
+            operation("succeeded", 1, second + 1, second + 1)
+        assert operation.letters == [("first", 1, 1), ("recovered", 1, 1)]
+        operation.look(COOLDOWN)
+        assert operation.letters[-1] == ("recovered", 10, 10)
+
+    def test_after_its_cooldown_the_next_failure_begins_another(self):
+        operation = Operation()
+        operation("failed", failure(), 0.0)
+        operation("succeeded", 1, 1.0, 1.0)
+        first = operation.all[0].id
+        operation("failed", failure(), COOLDOWN + 1)
+        assert operation.letters == [("first", 1, 1), ("recovered", 1, 1), ("first", 1, 1)]
+        assert operation.all[1].id != first
+
+    def test_every_channel_is_told_and_those_that_come_later_too(self):
+        operation = Operation()
+        operation("failed", failure(channels=("slack",)), 0.0)
+        operation("failed", failure(channels=("slack", "mail")), 1.0)
+        operation.look(COOLDOWN)
+        assert [letter.channel for letter in operation.all[0].letters] == ["slack", "slack", "mail"]
+
+    def test_the_flows_in_which_it_failed(self):
+        operation = Operation()
+        for number in range(30):
+            operation("failed", failure(flow=f"flow {number % 15}"), float(number))
+        assert operation.all[0].flows == [f"flow {number}" for number in range(10)]
+
+    def test_too_many_kinds_of_failure_are_one(self):
+        operation = Operation()
+        for number in range(100):
+            operation("failed", failure(str(number)), 0.0)
+        assert len(operation.all) == 41
+        assert operation.all[-1].total == 60
+
+
+class TestSilence:
+    def test_what_is_silenced_is_counted_and_told_afterwards(self):
+        operation = Operation()
+        for second in range(3):
+            operation("failed", failure(), second, silenced=True)
+        operation.look(COOLDOWN, silenced=True)
+        assert operation.letters == []
+        operation.look(COOLDOWN + 1)
+        assert operation.letters == [("first", 3, 3)]
+
+    def test_what_begins_and_ends_in_silence_is_never_told(self):
+        operation = Operation()
+        operation("failed", failure(), 0.0, silenced=True)
+        operation("succeeded", 1, 1.0, 1.0)
+        operation.look(COOLDOWN)
+        assert operation.all == []
+
+
+class TestLetters:
+    def test_a_letter_is_sent_by_one_and_by_another_once_that_one_is_dead(self):
+        operation = Operation()
+        operation("failed", failure(), 0.0)
+        assert operation("lease", FREE, 1.0, 16.0) is not None
+        assert operation("lease", FREE, 15.9, 30.0) is None
+        incident, letter = operation("lease", FREE, 16.0, 31.0)
+        assert (letter.tries, incident.key(letter)) == (2, f"{incident.id}-1")
+
+    def test_an_answer_waits_for_what_it_answers(self):
+        operation = Operation()
+        operation("failed", failure(), 0.0)
+        operation("succeeded", 1, 1.0, 1.0)
+        incident, letter = operation("lease", FREE, 1.0, 16.0)
+        assert operation("lease", FREE, 1.0, 16.0) is None
+        operation("refused", Place(incident.id, "slack", letter.number), "down", 60.0, dead=False, hand_on=False)
+        assert operation("next_letter", FREE) == 60.0
+        assert operation.sent(now=59.0) is None
+        assert [operation.sent(now=60.0)[0], operation.sent(now=60.0)[0]] == ["first", "recovered"]
+
+    def test_a_channel_that_is_not_free_yet_is_not_sent_to(self):
+        operation = Operation()
+        operation("failed", failure(), 0.0)
+        assert operation("lease", {"slack": 5.0}, 4.0, 9.0) is None
+        assert operation("next_letter", {"slack": 5.0}) == 5.0
+        assert operation("next_letter", {"mail": 5.0}) is None
+
+    def test_what_follows_knows_where_the_first_message_is(self):
+        operation = Operation()
+        operation("failed", failure(), 0.0)
+        operation.sent()
+        operation("succeeded", 1, 1.0, 1.0)
+        incident, _ = operation("lease", FREE, 1.0, 2.0)
+        assert incident.threads == {"slack": {"ts": "1"}}
+
+    def test_a_digest_that_was_tried_stays_what_it_was(self):
+        operation = Operation()
+        operation("failed", failure(), 0.0)
+        operation.sent()
+        operation("failed", failure(), 1.0)
+        operation.look(COOLDOWN)
+        incident, letter = operation("lease", FREE, COOLDOWN, COOLDOWN + 15)
+        operation("refused", Place(incident.id, "slack", letter.number), "hung", 0.0, dead=False, hand_on=False)
+        operation("failed", failure(), COOLDOWN + 1)
+        operation.look(2 * COOLDOWN)
+        assert operation.letters == [("digest", 1, 2), ("digest", 1, 3)]
+
+    def test_one_given_back_counts_as_not_tried(self):
+        operation = Operation()
+        operation("failed", failure(), 0.0)
+        incident, letter = operation("lease", FREE, 0.0, 15.0)
+        operation("give_back", Place(incident.id, "slack", letter.number))
+        assert operation("lease", FREE, 0.0, 15.0)[1].tries == 1
+
+    def test_the_fallback_says_the_same_with_the_same_key_once(self):
+        operation = Operation()
+        operation("failed", failure(fallback="mail"), 0.0)
+        for _ in range(2):
+            incident, letter = operation("lease", {"slack": 0.0}, 0.0, 15.0)
+            operation("refused", Place(incident.id, "slack", letter.number), "no", 0.0, dead=False, hand_on=True)
+        incident, copy = operation("lease", {"mail": 0.0}, 0.0, 15.0)
+        assert incident.key(copy) == incident.key(letter)
+        assert len(operation.letters) == 2
+        operation("refused", Place(incident.id, "mail", copy.number), "no", 0.0, dead=False, hand_on=True)
+        assert len(operation.letters) == 2
+
+    def test_a_dead_letter_is_kept_lets_others_pass_and_can_be_revived(self):
+        operation = Operation()
+        operation("failed", failure(), 0.0)
+        operation("succeeded", 1, 1.0, 1.0)
+        incident, letter = operation("lease", FREE, 1.0, 16.0)
+        operation("refused", Place(incident.id, "slack", letter.number), "too long", 0.0, dead=True, hand_on=False)
+        assert operation.sent(now=1.0) == ("recovered", 1, 1)
+        assert operation.letters == [("first", 1, 1)]
+        operation("revive")
+        assert operation.sent(now=1.0) == ("first", 1, 1)
+
+    def test_letters_can_be_thrown_away(self):
+        operation = Operation()
+        operation("failed", failure(channels=("slack", "mail")), 0.0)
+        assert operation("purge", lambda _, letter: letter.channel == "mail") == 1
+        assert [letter.channel for letter in operation.all[0].letters] == ["slack"]
+
+    def test_an_incident_that_nobody_heard_of_for_a_month_is_forgotten(self):
+        operation = Operation()
+        operation("failed", failure(), 0.0)
+        operation.look(FORGOTTEN + 1)
+        assert operation.all  # its letter was not sent yet
+        operation.sent()
+        operation.look(FORGOTTEN + 1)
+        assert operation.all == []
+
+    def test_what_is_no_state_of_ours_counts_as_none(self):
+        for state in (b"nonsense", b"7", b'[{"old": 1}]', b'{"a": []}'):
+            assert Incidents.decode(state).all == []
+
+
+class TestPace:
+    def test_one_message_a_second(self):
+        pace = Pace().reserved(10.0)
+        assert pace.next == 10.0 + GAP
+        assert pace.reserved(10.2).next == 10.0 + 2 * GAP
+
+    def test_ever_longer_pauses_while_it_cannot_be_reached(self):
+        pace, pauses = Pace(), []
+        for _ in range(12):
+            pace = pace.missed(0.0, None, "down")
+            pauses.append(pace.next)
+        assert pauses[:4] == [1.0, 2.0, 4.0, 8.0]
+        assert pauses[-1] == 300.0
+        assert Pace.decode(pace.encode()) == pace
+        assert pace.reached().failures == 0
+
+    def test_what_a_channel_asks_for_is_heeded_up_to_a_bound(self):
+        assert Pace().missed(0.0, 30.0, "429").next == 30.0
+        assert Pace().missed(0.0, 3600.0, "429").next == LONGEST_ASKED
+        assert Pace().missed(0.0, 0.0, "429").next == GAP
+
+    def test_what_is_no_pace_of_ours_counts_as_none(self):
+        assert Pace.decode(b"nonsense") == Pace.decode(b'{"a":1}'.replace(b"{", b"[[")) == Pace()
+
+
+KINDS = st.sampled_from(["a", "b"])
+
+
+class Account(RuleBasedStateMachine):
+    """What people have been told adds up to what has failed, whatever happens to the messages on their way."""
+
+    def __init__(self):
+        super().__init__()
+        self.operation = Operation()
+        self.now = 0.0
+        self.failed = 0
+        self.messages = {}  # by key: occasion, count, total, as delivered
+        self.uncertain = set()  # keys of which nobody knows whether they arrived
+        self.order = {}
+
+    @rule(kind=KINDS, silenced=st.booleans())
+    def fail(self, kind, silenced):
+        untold_before = {one.id: one.untold for one in self.operation.all}
+        incident = self.operation("failed", failure(kind), self.now, silenced=silenced)
+        self.failed += 1
+        if not silenced and incident.id not in untold_before:
+            assert incident.letters, "the first failure is told at once"
+
+    @rule()
+    def succeed(self):
+        self.operation("succeeded", 1, self.now, self.now)
+
+    @rule(seconds=st.sampled_from([1.0, 100.0, 301.0]), silenced=st.booleans())
+    def wait(self, seconds, silenced):
+        self.now += seconds
+        self.operation.look(self.now, silenced=silenced)
+
+    @rule(fate=st.sampled_from(["delivered", "delivered, and the sender died", "refused"]))
+    def send(self, fate):
+        found = self.operation("lease", FREE, self.now, self.now + 15)
+        if found is None:
+            return
+        incident, letter = found
+        key, said = incident.key(letter), (letter.occasion, letter.count, letter.total)
+        assert self.messages.get(key, said) == said, "a message that is repeated says the same"
+        if key in self.messages:
+            assert key in self.uncertain, "only what may be lost is sent again"
+        assert letter.number >= self.order.get(incident.id, 0), "messages of one incident come in their order"
+        if fate != "refused":
+            self.messages[key] = said
+            self.order[incident.id] = letter.number
+        if fate == "delivered":
+            self.uncertain.discard(key)
+            self.operation("delivered", Place(incident.id, "slack", letter.number), {})
+        elif fate == "refused":
+            self.operation(
+                "refused", Place(incident.id, "slack", letter.number), "no", self.now, dead=False, hand_on=False
+            )
+        else:
+            self.uncertain.add(key)
+
+    @invariant()
+    def it_adds_up(self):
+        for incident in self.operation.all:
+            keys = {incident.key(letter): letter for letter in incident.letters}
+            said = {**{key: self.messages[key] for key in self.messages if key.startswith(f"{incident.id}-")}}
+            said.update({key: (one.occasion, one.count, one.total) for key, one in keys.items()})
+            in_order = [said[key] for key in sorted(said, key=lambda key: int(key.rpartition("-")[2]))]
+            told = 0
+            for occasion, count, total in in_order:
+                told = total if occasion == "recovered" else told + count
+                assert told == total
+            silent = incident.told == "" and incident.closed
+            assert silent or told + incident.untold == incident.total
+
+    @precondition(lambda self: self.operation.all)
+    @invariant()
+    def nobody_is_told_more_than_once_a_window(self):
+        for incident in self.operation.all:
+            made = [letter.made for letter in incident.letters if letter.occasion != "recovered"]
+            assert all(later - earlier >= COOLDOWN for earlier, later in itertools.pairwise(made))
+
+
+def test_what_people_are_told_adds_up_to_what_failed():
+    how = hypothesis_settings(max_examples=150, stateful_step_count=40, deadline=None)
+    run_state_machine_as_test(Account, settings=how)

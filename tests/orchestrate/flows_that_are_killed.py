@@ -1,0 +1,32 @@
+"""A flow for a process of its own, which gives signs of life until it is killed; or until it is let go.
+
+Prefect sends a heartbeat every 30 s at the most often. Here it is Prefect's own heartbeat, by its own thread, only more
+often: a test cannot wait for minutes.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+from prefect import flow, flow_engine
+
+_EVERY = 2
+
+
+def beat_often():
+    """Have Prefect's engine send its heartbeats every few seconds."""
+    flow_engine.MINIMUM_HEARTBEAT_INTERVAL = _EVERY
+    flow_engine.BaseFlowRunEngine.heartbeat_seconds = _EVERY
+
+
+@flow
+def waits(folder, name):
+    """Wait until the test says that it is enough."""
+    Path(folder, f"{name} began").touch()
+    while not Path(folder, "enough").exists():
+        time.sleep(0.1)
+
+
+if __name__ == "__main__":
+    beat_often()
+    waits.with_options(name=sys.argv[2], flow_run_name=f"run-of-{sys.argv[2]}")(*sys.argv[1:])

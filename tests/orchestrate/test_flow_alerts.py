@@ -1,0 +1,466 @@
+"""`@resilient_flow(notify=...)`: one message a run, with all that went wrong inside of it rolled up."""
+
+import asyncio
+import signal
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+from prefect import task
+from prefect.exceptions import TerminationSignal
+from prefect.states import Failed as FailedState
+
+from resilient_tasks import Retry, Slack, resilient, resilient_flow, resilient_task
+from resilient_tasks.core.events import (
+    CallFailed,
+    DataDrifted,
+    FallbackUsed,
+    RetryRecovered,
+    RowsInvalid,
+    RowsQuarantined,
+)
+from resilient_tasks.orchestrate import flow_alerts, undocumented
+from resilient_tasks.testing import flush_messages
+
+sys.path.insert(0, str(Path(__file__).parent))
+import reading_back
+
+
+class Recorder:
+    """A channel that keeps what it is told."""
+
+    def __init__(self, name="recorder"):
+        self.name = name
+        self.messages = []
+
+    def send(self, message, *, within):
+        self.messages.append(message)
+
+
+@pytest.fixture
+def channel(own_store, own_settings):
+    return Recorder()
+
+
+def told(channel):
+    """Return what the channel was told, once it was."""
+    assert flush_messages()
+    return channel.messages
+
+
+def failed(operation="fetch", error_type="ConnectError", **more):
+    return CallFailed(operation=operation, kind="transient", error_type=error_type, message="", **more)
+
+
+def degraded(operation="fetch", error_type="TimedOut", fallback="last_good", **more):
+    return FallbackUsed(
+        operation=operation, fallback=fallback, kind="timeout", error_type=error_type, message="", **more
+    )
+
+
+def recovered(**more):
+    return RetryRecovered(operation="fetch", attempt=3, attempts=5, errors={"ConnectError": 2}, **more)
+
+
+def invalid(rows, action="dropped", call="1"):
+    return RowsInvalid(operation="fetch", action=action, rows=100, invalid=rows, reasons={}, call=call)
+
+
+def quarantined(rows, path="a"):
+    about = {"rows": 100, "reasons": {}, "batch": path, "schema": ""}
+    return RowsQuarantined(operation="fetch", action="quarantined", invalid=rows, path=path, **about)
+
+
+@pytest.mark.parametrize(
+    ("events", "lines"),
+    [
+        ([], ()),
+        ([failed()], ("fetch: failed (ConnectError)",)),
+        (
+            [failed(), failed(error_type="TimedOut"), failed(), failed("store")],
+            ("fetch: failed 3 times (ConnectError ×2, TimedOut)", "store: failed (ConnectError)"),
+        ),
+        ([degraded()], ("fetch: degraded, last_good stands in after TimedOut",)),
+        ([degraded(), degraded()], ("fetch: degraded 2 times, last_good stands in after TimedOut ×2",)),
+        ([quarantined(1)], ("1 row quarantined",)),
+        ([quarantined(3), quarantined(1200)], ("1,200 rows quarantined",)),
+        ([invalid(9), invalid(7), invalid(5, call="2")], ("12 invalid rows dropped",)),
+        ([invalid(9, action="refused"), failed(error_type="InvalidData")], ("fetch: failed (InvalidData)",)),
+        (
+            [DataDrifted(operation="look", action="warn", rows=9, columns={"delay": "..."}, message="m")],
+            ("data drifted: look",),
+        ),
+        ([recovered(), recovered()], ("2 calls recovered (ConnectError ×4)",)),
+        (
+            [recovered(), quarantined(5), degraded(), failed()],
+            (
+                "fetch: failed (ConnectError)",
+                "fetch: degraded, last_good stands in after TimedOut",
+                "5 rows quarantined",
+                "1 call recovered (ConnectError ×2)",
+            ),
+        ),
+    ],
+)
+def test_what_went_wrong_in_a_run_is_rolled_up(events, lines):
+    assert flow_alerts.rolled_up(events) == lines
+
+
+def test_of_many_operations_the_most_troubled_are_named_and_the_rest_are_counted():
+    events = [event for number in range(20) for event in [failed(f"fetch-{number}")] * (20 - number)]
+    lines = flow_alerts.rolled_up([*events, quarantined(5), recovered()])
+    assert lines[0] == "fetch-0: failed 20 times (ConnectError ×20)"
+    assert lines[-3:] == ("and 13 more", "5 rows quarantined", "1 call recovered (ConnectError ×2)")
+    assert len(lines) == 10
+
+
+def test_a_failure_inside_a_task_run_that_recovered_is_no_failure():
+    run, other = {"task_run_id": "1"}, {"task_run_id": "2"}
+    helper, caught = failed("get", run=run), failed("get", run=other)
+    healed, after = recovered(run=run), failed("fetch", run=run)
+    assert flow_alerts.unhealed([helper, caught, healed]) == [caught, healed]
+    assert flow_alerts.unhealed([helper, degraded(run=run), after])[1:] == [after]
+
+
+@pytest.mark.parametrize(
+    ("error", "intent", "crash"),
+    [
+        (SystemExit(2), None, True),
+        (asyncio.CancelledError(), None, True),
+        (TerminationSignal(signal.SIGTERM), None, True),
+        (TerminationSignal(signal.SIGTERM), "cancel", False),
+        (asyncio.CancelledError(), "cancel", False),
+        (KeyboardInterrupt(), None, False),
+        (ConnectionError(), None, False),
+        (None, None, False),
+    ],
+)
+def test_what_nobody_asked_for_is_a_crash(monkeypatch, error, intent, crash):
+    monkeypatch.setattr(undocumented, "_intent", lambda: intent)
+    assert flow_alerts.is_crash(error) is crash
+
+
+@resilient_task
+def refused():
+    raise ConnectionError("refused by the host")
+
+
+def yesterdays_weather():
+    return "sunny"
+
+
+@resilient_task(fallback=yesterdays_weather)
+def weather():
+    raise ConnectionError("refused by the host")
+
+
+def flaky(**options):
+    """Make a task that fails at its first call."""
+    calls = []
+
+    @resilient_task(name="flaky", **options)
+    def fetch():
+        calls.append(1)
+        if len(calls) == 1:
+            raise ConnectionError("once")
+        return 1
+
+    return fetch
+
+
+@pytest.mark.usefixtures("resilient_prefect")
+class TestOnAServer:
+    def test_a_failed_run_is_one_message_with_its_incidents(self, channel):
+        recovers = flaky(retry=Retry(attempts=2, wait=0))
+
+        @resilient_flow(notify=channel)
+        def monthly():
+            recovers()
+            weather()
+            [refused.outcome() for _ in range(3)]
+            raise ValueError("no month is complete")
+
+        assert monthly(return_state=True).is_failed()
+        (message,) = told(channel)
+        assert (message.operation, message.status) == (monthly.plan.operation, "failed")
+        assert (message.error_type, message.error) == ("ValueError", "no month is complete")
+        assert message.notes == (
+            "refused: failed 3 times (ConnectionError ×3)",
+            "weather: degraded, yesterdays_weather stands in after ConnectionError",
+            "1 call recovered (ConnectionError)",
+        )
+        assert "flow run failed" in message.consequence
+        assert "/runs/flow-run/" in message.run["url"]
+        assert "task_run_id" not in message.run
+
+    @pytest.mark.parametrize("task_", [refused.outcome, weather], ids=["failed", "degraded"])
+    def test_a_run_that_completes_although_a_call_failed_or_was_degraded_is_a_degraded_one(self, channel, task_):
+        @resilient_flow(notify=channel)
+        async def nightly():
+            task_()
+            return "done"
+
+        assert asyncio.run(nightly()) == "done"
+        (message,) = told(channel)
+        assert (message.status, message.error_type) == ("degraded", "DegradedRun")
+        assert message.error == ("1 call degraded" if task_ is weather else "1 call failed")
+        assert len(message.notes) == 1
+        assert "completed" in message.consequence
+
+    def test_a_run_that_must_not_be_degraded_is_told_as_failed(self, channel):
+        @resilient_flow(notify=channel, fail_on_degraded=True)
+        def strict():
+            weather()
+
+        assert strict(return_state=True).is_failed()
+        (message,) = told(channel)
+        assert (message.status, message.error_type) == ("failed", "DegradedRun")
+
+    def test_a_run_for_which_its_fallback_stood_in_is_degraded_by_its_own_error(self, channel):
+        @resilient_flow(notify=channel, fallback=lambda: "last month's")
+        def whole():
+            refused.outcome()
+            raise ValueError("all months are missing")
+
+        assert whole() == "last month's"
+        (message,) = told(channel)
+        assert (message.status, message.error_type, message.error) == (
+            "degraded",
+            "ValueError",
+            "all months are missing",
+        )
+        assert "refused: failed (ConnectionError)" in message.notes
+        assert "whole run" in message.consequence
+
+    def test_of_a_run_that_went_well_by_retries_nobody_is_told(self, channel):
+        recovers = flaky(retry=Retry(attempts=2, wait=0))
+
+        @resilient(retry=Retry(attempts=2, wait=0))
+        def get(answers):
+            return _pop(answers)
+
+        @resilient_task(retry=Retry(attempts=2, wait=0))
+        def nested(answers):
+            return resilient(_pop)(answers)
+
+        @resilient_flow(notify=channel)
+        def well():
+            return [
+                recovers(),
+                get([ConnectionError(), 2]),
+                nested([ConnectionError(), 3]),
+            ]
+
+        assert well() == [1, 2, 3]
+        assert told(channel) == []
+
+    @pytest.mark.parametrize(
+        "options", [{"retries": 2}, {"retry": Retry(attempts=3, wait=0)}], ids=["prefects", "ours"]
+    )
+    def test_a_run_that_is_tried_again_is_told_once_at_its_end(self, channel, options):
+        @resilient_flow(notify=channel, **options)
+        def tried():
+            refused()
+
+        assert tried(return_state=True).is_failed()
+        (message,) = told(channel)
+        assert message.error_type == "ConnectionError"
+        assert "refused: failed 3 times (ConnectionError ×3)" in message.notes
+        assert not any("tried: failed" in note for note in message.notes)
+
+    @pytest.mark.parametrize(
+        "options", [{"retries": 1}, {"retry": Retry(attempts=2, wait=0)}], ids=["prefects", "ours"]
+    )
+    def test_of_a_run_that_recovers_nobody_is_told(self, channel, options):
+        fetch = flaky()
+
+        @resilient_flow(notify=channel, **options)
+        def recovers():
+            return fetch()
+
+        assert recovers() == 1
+        assert told(channel) == []
+
+    def test_a_run_that_returns_a_failed_state_failed(self, channel):
+        @resilient_flow(notify=channel)
+        def returns():
+            return FailedState(message="half of it is missing")
+
+        assert returns(return_state=True).is_failed()
+        (message,) = told(channel)
+        assert (message.status, message.error) == ("failed", "half of it is missing")
+
+    @pytest.mark.parametrize(("care", "status"), [("fail", "failed"), ("warn", "degraded")])
+    def test_a_task_that_failed_unseen_is_told(self, channel, care, status):
+        @task
+        def store():
+            raise ConnectionError("refused")
+
+        @resilient_flow(notify=channel, on_unobserved=care)
+        def careless():
+            store.submit()
+            return 1
+
+        careless(return_state=True)
+        (message,) = told(channel)
+        assert message.status == status
+        assert "1 task run failed and nobody looked: store-" in message.error
+
+    def test_tasks_that_notify_send_their_own_and_others_are_only_rolled_up(self, channel):
+        own = Recorder("the task's own")
+        loud = refused.with_options(name="loud", notify=own)
+
+        @resilient_flow(notify=channel)
+        def around():
+            loud.outcome()
+            refused.outcome()
+
+        around()
+        assert [message.operation for message in told(own)] == ["refused"]
+        (message,) = told(channel)
+        assert (message.operation, message.status) == (around.plan.operation, "degraded")
+        assert message.notes == ("refused: failed 2 times (ConnectionError ×2)",)
+
+    def test_a_flow_inside_that_tells_nobody_is_rolled_up(self, channel):
+        @resilient_flow
+        def inner():
+            weather.submit().result()
+            return 1
+
+        @resilient_flow
+        async def between():
+            return inner()
+
+        @resilient_flow(notify=channel)
+        async def outer():
+            return await between()
+
+        assert asyncio.run(outer()) == 1
+        (message,) = told(channel)
+        assert message.operation == outer.plan.operation
+        assert message.notes == ("weather: degraded, yesterdays_weather stands in after ConnectionError",)
+
+    def test_a_flow_inside_that_has_told_somebody_is_not_told_again(self, channel):
+        own = Recorder("the inner flow's own")
+
+        @resilient_flow(notify=own)
+        def inner():
+            return weather()
+
+        @resilient_flow(notify=channel)
+        def outer():
+            return inner()
+
+        assert outer() == "sunny"
+        assert [message.status for message in told(own)] == ["degraded"]
+        assert told(channel) == []
+
+    def test_generators_are_told_of_like_any_flow(self, channel):
+        @resilient_flow(notify=channel)
+        def items():
+            yield 1
+            raise ConnectionError("after the first")
+
+        with pytest.raises(ConnectionError):
+            list(items())
+        (message,) = told(channel)
+        assert (message.status, message.error) == ("failed", "after the first")
+
+    def test_a_run_that_calls_sys_exit_has_crashed(self, channel):
+        @resilient_flow(notify=channel)
+        def leaves():
+            refused.outcome()
+            sys.exit(3)
+
+        with pytest.raises(SystemExit):
+            leaves()
+        (message,) = told(channel)
+        assert (message.status, message.error_type) == ("failed", "CrashedRun")
+        assert "crashed" in message.consequence
+        assert message.notes == ("refused: failed (ConnectionError)",)
+
+    def test_of_a_run_that_somebody_interrupts_nobody_is_told(self, channel):
+        @resilient_flow(notify=channel)
+        def interrupted():
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+        assert told(channel) == []
+
+    @pytest.mark.parametrize("retries", [0, 1])
+    def test_a_run_that_is_cancelled_by_the_code_around_it_has_crashed(self, channel, retries):
+        @resilient_flow(notify=channel, retries=retries)
+        async def waits():
+            await asyncio.sleep(60)
+
+        async def impatient():
+            await asyncio.wait_for(waits(), 2)
+
+        with pytest.raises(TimeoutError):
+            asyncio.run(impatient())
+        (message,) = told(channel)
+        assert (message.status, message.error_type) == ("failed", "CrashedRun")
+        assert "cancelled from outside" in message.error
+
+    @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+    def test_a_run_that_prefect_stopped_for_its_time_has_failed_not_crashed(self, channel, is_async):
+        async def waits():
+            await asyncio.sleep(60)
+
+        def sleeps():
+            time.sleep(60)
+
+        slow = resilient_flow(notify=channel, timeout_seconds=1)(waits if is_async else sleeps)
+        state = asyncio.run(slow(return_state=True)) if is_async else slow(return_state=True)
+        assert state.name == "TimedOut"
+        (message,) = told(channel)
+        assert message.status == "failed"
+        assert message.kind == "timeout"
+        assert "crashed" not in message.consequence
+
+    def test_what_slack_shows_of_a_failed_run(self, channel, resilient_slack):
+        @resilient_flow(notify=[Slack(webhook=resilient_slack.webhook_url), channel], name="monthly-model")
+        def monthly_model():
+            weather()
+            raise ValueError("no month is complete")
+
+        assert monthly_model(return_state=True).is_failed()
+        assert len(told(channel)) == 1
+        (text,) = resilient_slack.texts()
+        for part in ("ValueError", "no month is complete", "yesterdays_weather stands in", "/runs/flow-run/"):
+            assert part in text
+
+    def test_a_run_whose_process_is_told_to_end_says_so_before_it_does(self, resilient_slack, tmp_path):
+        script = tmp_path / "waits.py"
+        script.write_text(
+            textwrap.dedent("""
+                import sys, time
+                from pathlib import Path
+                from resilient_tasks import Slack, resilient_flow
+
+                @resilient_flow(notify=Slack(webhook=sys.argv[1]))
+                def waits():
+                    Path("begun").touch()
+                    time.sleep(60)
+
+                if __name__ == "__main__":
+                    waits()
+            """)
+        )
+        with reading_back.started(tmp_path, str(script), resilient_slack.webhook_url) as process:
+            reading_back.eventually((tmp_path / "begun").exists)
+            process.terminate()
+            assert process.wait(30) != 0
+        (text,) = resilient_slack.texts()
+        assert "a termination signal ended the flow run's process" in text
+        assert "crashed" in text
+
+
+def _pop(answers):
+    answer = answers.pop(0)
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
