@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check docs timeouts costs splitting chunks breakers hedging outage everywhere clean
+.PHONY: demo test check docs timeouts costs splitting chunks breakers hedging outage alerts-pictures everywhere clean
 
 demo: $(READY)  ## The example: an ML flow keeps retraining while everything around it fails. `make demo SEED=2` meets other faults.
 	$(BIN)/python examples/flight_times/run.py --seed $(or $(SEED),1)
@@ -43,6 +43,9 @@ hedging: $(READY)  ## A slow tail on a real server, plain and hedged. A minute a
 
 outage: $(READY)  ## 1,000 callers of an API that is down and slow to recover, simulated under five sets of policies. Two minutes.
 	$(BIN)/python tests/benchmarks/outage.py --page docs/measured.md --figure docs/images/outage.png
+
+alerts-pictures: $(READY)  ## What people see in Slack: pictures for docs/policies/notify.md. Two minutes, and a Chromium.
+	$(BIN)/python docs/pictures/alerts.py
 
 everywhere:  ## The tests on every supported Python that this machine has.
 	@for version in 3.11 3.12 3.13; do \

@@ -23,12 +23,13 @@ from sybil.typing import Parser
 
 from resilient_tasks.core import failures, settings
 from resilient_tasks.core.store import MemoryStore
+from resilient_tasks.notify.outbox import use_incidents
 from resilient_tasks.shared import states
 from resilient_tasks.testing import VirtualClock, use_clock
 
 DOCS = Path(__file__).resolve().parent
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-FIXTURES = ("resilient_clock", "resilient_events", "resilient_api", "resilient_slack", "resilient_prefect")
+FIXTURES = tuple(f"resilient_{name}" for name in ("clock", "events", "api", "slack", "smtp", "prefect"))
 
 Namespace = dict[str, Any]
 
@@ -45,6 +46,9 @@ def _begin(namespace: Namespace) -> None:
     namespace["clock"] = VirtualClock()
     after.enter_context(use_clock(namespace["clock"]))
     after.enter_context(states.use_store(MemoryStore()))
+    after.enter_context(use_incidents(MemoryStore()))
+    for name in ("RESILIENT_TASKS_STORE", "RESILIENT_TASKS_INCIDENTS"):
+        patch.setenv(name, "memory:")  # so that what the page makes of it is undone
 
 
 def _begin_with_prefect(namespace: Namespace) -> None:
@@ -61,13 +65,12 @@ def _begin_with_a_store_to_choose(namespace: Namespace) -> None:
     _begin(namespace)
     after = namespace["_after"]
     patch = after.enter_context(pytest.MonkeyPatch.context())
-    patch.setenv("RESILIENT_TASKS_STORE", "memory:")  # so that what the page makes of it is undone
     # The page tells of a store that answers: on a busy machine, too.
     patch.setenv("RESILIENT_TASKS_STORE_TIMEOUT", "10")
     patch.setattr(settings, "current", settings.Settings(store_timeout=10))
-    patch.setattr(states, "_states", None)
-    patch.setattr(states, "_opened_for", None)
-    patch.setattr(states, "_forced", False)
+    patch.setattr(states.shared, "_states", None)
+    patch.setattr(states.shared, "_opened_for", None)
+    patch.setattr(states.shared, "_forced", False)
     after.callback(lambda: states.states().close())
 
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from resilient_tasks.notify.policy import Notify
     from resilient_tasks.notify.routes import Route
     from resilient_tasks.notify.slack import Slack
+    from resilient_tasks.notify.webhook import Webhook
     from resilient_tasks.observe.logs import get_logger
     from resilient_tasks.observe.report import RunReport
     from resilient_tasks.orchestrate.flow import resilient_flow
@@ -89,6 +90,7 @@ _ROOMS = {
     "notify.policy": ("Notify",),
     "notify.routes": ("Route",),
     "notify.slack": ("Slack",),
+    "notify.webhook": ("Webhook",),
     "observe.logs": ("get_logger",),
     "observe.report": ("RunReport",),
     "orchestrate.flow": ("resilient_flow",),
@@ -147,6 +149,7 @@ __all__ = [
     "Timeout",
     "UnobservedFailure",
     "Validate",
+    "Webhook",
     "abandoned",
     "classify",
     "configure",

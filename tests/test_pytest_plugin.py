@@ -106,6 +106,27 @@ def test_slack_keeps_what_it_is_sent(suite):
     """).assert_outcomes(passed=1)
 
 
+def test_the_mail_server_keeps_what_it_is_sent(suite):
+    suite("""
+        import pytest
+        from resilient_tasks import Email, resilient
+        from resilient_tasks.testing import flush_messages
+
+        @pytest.mark.parametrize("way", ["starttls", "tls"])
+        def test_mail(resilient_smtp, resilient_clock, way):
+            @resilient(notify=Email("ops@example.org", **getattr(resilient_smtp, way)))
+            def fetch():
+                raise ConnectionError("down")
+
+            with pytest.raises(ConnectionError):
+                fetch()
+            assert flush_messages()
+            (mail,) = resilient_smtp.messages
+            assert mail.secure
+            assert mail.subject == "fetch failed: ConnectionError"
+    """).assert_outcomes(passed=2)
+
+
 def test_nothing_happens_to_a_test_that_asks_for_nothing(suite):
     suite("""
         import sys
@@ -119,7 +140,7 @@ def test_nothing_happens_to_a_test_that_asks_for_nothing(suite):
 
 def test_each_fixture_says_what_it_is_for(pytester):
     shown = pytester.runpytest_subprocess("--fixtures", "-q", timeout=60).stdout.str()
-    for name in ("clock", "events", "api", "slack", "prefect"):
+    for name in ("clock", "events", "api", "slack", "smtp", "prefect"):
         assert re.search(rf"resilient_{name}\b.*\n +\w+", shown), name
 
 

@@ -84,10 +84,13 @@ def _arguments() -> argparse.Namespace:
 def _prepare(out: Path, *, bare: bool) -> None:
     for name in ("api", "prefect", "registry", "quarantine"):
         shutil.rmtree(out / name, ignore_errors=True)
-    (out / "last_good_planes.parquet").unlink(missing_ok=True)
+    for name in ("last_good_planes.parquet", "incidents.db", "incidents.db-wal", "incidents.db-shm"):
+        (out / name).unlink(missing_ok=True)
     out.mkdir(parents=True, exist_ok=True)
     os.environ |= {**_QUIET, "FLIGHT_TIMES_OUT": str(out)}
-    configure(enabled=not bare, quarantine=str(out / "quarantine"))
+    configure(
+        enabled=not bare, quarantine=str(out / "quarantine"), incidents=f"sqlite:///{out.absolute() / 'incidents.db'}"
+    )
 
 
 def _bare() -> int:

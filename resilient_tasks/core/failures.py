@@ -28,6 +28,7 @@ from resilient_tasks.core.errors import (
     ResultRejected,
     TimedOut,
 )
+from resilient_tasks.core.redact import redact
 
 
 class Kind(Enum):
@@ -292,7 +293,7 @@ def _ancestry(error: BaseException) -> Iterator[tuple[type, str]]:
 
 
 def describe(error: BaseException) -> str:
-    """Name an error in one short line: its type, and the first line of its text."""
-    text = str(error).strip().partition("\n")[0]
+    """Name an error in one short line: its type, and the first line of its text, without the secrets in it."""
+    text = redact(str(error)).strip().partition("\n")[0]
     name = type(error).__name__
     return f"{name}: {text[:200]}" if text else name

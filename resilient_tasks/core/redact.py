@@ -8,6 +8,7 @@ What only looks like a secret stays: hashes, UUIDs, dates, `max_tokens=512`, `pa
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
@@ -34,12 +35,12 @@ def redact(text: str, *, code: bool = False) -> str:
     return text
 
 
-def is_secret_name(name: str) -> bool:
-    """Tell whether a value by this name is a secret: `password`, `X-Api-Key`, `clientSecret`; not `max_tokens`."""
-    named = f"{name}="
-    return any(head.end() == len(named) and _is_secret(head, named) for head in _heads(named, lowered(named))) or (
-        name.lower() in _HEADERS
-    )
+def is_secret_pair(name: str, value: str) -> bool:
+    """Tell whether `value` is a secret for the name that it bears."""
+    if _HITS.search(name.lower()) is None:
+        return False
+    pair = f"{json.dumps(name)}: {json.dumps(value)}"
+    return redact(pair) != pair
 
 
 def is_nothing(value: str) -> bool:
@@ -53,30 +54,23 @@ def _once(text: str, *, code: bool) -> str:
         text = registered.blot(text, secrets)
     text = secret_shapes.blot(text)
     low = lowered(text)
-    if any(map(low.__contains__, _CORES)):
-        text = _without_pairs(text, low, code=code)
-    return text
+    return text if _HITS.search(low) is None else _without_pairs(text, low, code=code)
 
 
-# What stands in the names of secrets, and next to it what comes between a name and its value.
-_CORES = (
-    *("pass", "pwd", "pswd", "secret", "token", "credential", "cookie", "auth", "sess", "jwt", "otp", "key", "code="),
-    *("sig=", "signature=", "sas=", "hmac", "pw=", "pw:", 'pw"', "pw'"),
-)
+# What stands in the names of secrets, in small letters; what may stand around that; and how the value follows.
 _HITS = re.compile("pass|pwd|pswd|pw|secret|token|credential|cookie|auth|sess|key|sig|sas|hmac|jwt|otp|code")
-_HEADERS = frozenset({"authorization", "proxy-authorization"})
 _KEYS = (
-    "api|access|auth|account|private|secret|shared|encryption|signing|subscription|master|session|service|license|"
-    "licence|app|application|functions|client|webhook|admin|ssh|deploy|aes|rsa"
+    *("api", "access", "auth", "account", "private", "secret", "shared", "encryption", "signing", "subscription"),
+    *("master", "session", "service", "license", "licence", "application", "app", "functions", "client", "webhook"),
+    *("admin", "ssh", "deploy", "aes", "rsa"),
 )
 _CORE = (
     r"pass(?:word|wd|phrase|code)?|pwd|pswd|pw|secret|token|credentials?|cookies?|auth|sess(?:ion)?id"
-    rf"|(?:{_KEYS})[ _.-]?(?:access[ _.-]?)?key|signature|sig|sas|hmac|jwt|otp|key|code"
+    rf"|(?:{'|'.join(_KEYS)})[ _.-]?key|signature|sig|sas|hmac|jwt|otp|key|code"
 )
-_WHICH_KEY = re.compile(rf"(?:{_KEYS})[ _.-]?(?:access[ _.-]?)?\Z", re.IGNORECASE)
 _TYPE = r"(?:str|bytes|string|any|[\w.]{0,20}secret\w{0,10}|[\w.]{0,20}(?:optional|union|final)\[[\w.|, ]{0,40}\])"
 _HEAD = re.compile(
-    rf"(?P<core>{_CORE})(?P<tail>[\w-]{{0,40}})"
+    rf"(?P<core>{_CORE})(?P<tail>[\w-]{{0,40}}+)"
     rf"(?P<sep>:[ \t]{{0,4}}{_TYPE}(?: ?\| ?none)?[ \t]{{0,4}}=[ \t]{{0,4}}(?=[bru]?[\"'])"  # annotated
     r"|(?:\\{0,7}[\"']\]?|\])?[ \t]{0,8}(?:=>|:=|={1,2}|:(?!:)|%3d|%3a)[ \t]{0,8}"
     r"|\\{0,7}[\"'],[ \t]{0,4}(?=b?\\{0,7}[\"'])"  # an item of a list or tuple
@@ -88,14 +82,13 @@ _QUOTED = re.compile(
     r"(?P<open>(?:[\w.]{0,30}Secret\w{0,12}\()?[bBrRuUfF]{0,2}(?P<quote>\\{0,7}[\"']))"
     r"(?P<value>(?:(?!(?P=quote))(?:\\[^\n]|[^\\\n]))*)(?P<close>(?P=quote)?)"
 )
-_MORE = (
-    r"(?:[^\s\"'<>\\&;,]|\\(?![\"'nrt])|[\"'](?=\w)|<(?![/A-Za-z])|>(?=\w)|[&;,](?!\s|$|[\w.%-]{1,40}\]?[=:]))*"
-)
+_MORE = r"(?:[^\s\"'<>\\&;,]|\\(?![\"'nrt])|[\"'](?=\w)|<(?![/A-Za-z])|>(?=\w)|[&;,](?!\s|$|[\w.%-]{1,40}\]?[=:]))*"
 _BARE = re.compile(r"\{[^\s{}\"':]{1,100}\}(?=;|$)|[^\s\"'<>\\&;,{}()\[\]|]" + _MORE)  # the first of ODBC
 _BARE_PASSWORD = re.compile(r"[{(\[|](?![\s\"'\\{(\[)\]}])" + _MORE)
 _TO_THE_END = re.compile(r"[^\r\n\"'\\]+")
 _NOTHING = re.compile(
     r"(?:none|null|nil|undefined|unset|nan|true|false|yes|no|\*+|x{3,}|\.{3}|…|-+|\d|%s|%\(\w+\)s"
+    r"|(?:self|cls|os|settings|config|cfg|args|env|environ)\.\w[\w.]*"  # where a program takes it from
     r"|[<\[(]?(?:redacted|filtered|masked|hidden|secure|removed|scrubbed|secret|none given)[>\])]?)[,;.)\]}]*",
     re.IGNORECASE,
 )
@@ -126,7 +119,15 @@ _PROSE = frozenset(
 _TYPES = frozenset("str string bytes secretstr optional[str] str|none any int object text varchar".split())
 _STRONG = re.compile(r"pass(?:word|wd|phrase)|pwd|pswd|secret|.+key", re.IGNORECASE)
 _PASSWORD = re.compile(r"pass(?:word|wd|phrase)?|pwd|pswd", re.IGNORECASE)
-_IN_QUERIES = {"key": "?&", "code": "?&", "pw": "?&;_", "sig": "?&;_", "sas": "?&;_", "hmac": "?&;_-", "signature": "?&;-_"}
+_IN_QUERIES = {
+    "key": "?&",
+    "code": "?&",
+    "pw": "?&;_",
+    "sig": "?&;_",
+    "sas": "?&;_",
+    "hmac": "?&;_-",
+    "signature": "?&;-_",
+}
 #: Only what looks random can be a value of these.
 _VAGUE = frozenset({"key", "code", "auth"})
 
@@ -135,15 +136,26 @@ def _heads(text: str, low: str) -> Iterator[re.Match[str]]:
     """Find what may be the name of a value, and what leads from it to the value."""
     for hit in _HITS.finditer(low):
         start = hit.start()
-        if hit[0] == "key" and (which := _WHICH_KEY.search(text, max(0, start - 24), start)) is not None:
-            start = which.start()
+        if hit[0] == "key":
+            start = _before_key(low, start)
         head = _HEAD.match(text, start)
         if head is not None:
             yield head
 
 
+def _before_key(low: str, start: int) -> int:
+    """Return where the name begins that ends with the word `key` at `start`: it depends on the word before it."""
+    stem = low[max(0, start - 14) : start]
+    stem = stem[:-1] if stem.endswith((" ", "_", ".", "-")) else stem
+    if not stem.endswith(_KEYS):
+        return start
+    word = next(word for word in _KEYS if stem.endswith(word))
+    return low.rindex(word, 0, start)
+
+
 def _without_pairs(text: str, low: str, *, code: bool) -> str:
-    parts, done, at = [], 0, 0
+    parts: list[str] = []
+    done = at = 0
     for head in _heads(text, low):
         if head.start() < at:
             continue
@@ -204,6 +216,7 @@ def _bare_value(text: str, at: int, head: re.Match[str]) -> tuple[int, int, bool
     weak = _STRONG.fullmatch(core) is None and not tail.endswith("key")
     if (
         is_nothing(value)
+        or value.lower() == core
         or (core == "pwd" and value[0] in "/~" and not tail)  # the working directory
         or (weak and value.isdigit() and (len(value) < 6 or tail == "s"))
     ):
@@ -228,9 +241,12 @@ def _takes_a_list(text: str, head: re.Match[str], end: int | None = None) -> boo
     before = text[max(0, head.start() - 42) : head.start()]
     if _FLAG.search(before):
         return True
-    if not head["sep"].strip() or not _PAIR.search(before):
+    if not head["sep"].strip() or (pair := _PAIR.search(before)) is None:
         return False
-    return end is None or _PAIR_END.match(text, end) is not None
+    if end is None:
+        return True
+    is_pair = _PAIR_END.match(text, end) is not None
+    return is_pair and (pair[0][0] == "(" or looks_random(text[head.end() : end].strip("b\"'\\")))
 
 
 _FLAG = re.compile(r"(?<![\w-])--[\w-]*$")

@@ -36,7 +36,7 @@ def checked(given: object) -> tuple[Secret, ...]:
     for number, secret in enumerate(given, 1):
         if isinstance(secret, re.Pattern) and isinstance(secret.pattern, str):
             if secret.search("") is not None:
-                raise PolicyError(f"configure(secrets=...): pattern number {number} matches the empty text, so any text")
+                raise PolicyError(f"configure(secrets=...): pattern number {number} matches the empty text")
         elif not isinstance(secret, str):
             raise PolicyError(f"configure(secrets=...): number {number} is a {_kind(secret)}, not a text or a pattern")
         elif len(secret) < _SHORTEST:

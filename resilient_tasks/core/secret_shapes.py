@@ -19,7 +19,7 @@ class Rule(NamedTuple):
     """Blots out secrets of some shape.
 
     Attributes:
-        hints: one of these stands in every text that holds such a secret; in small letters only, of a pattern that ignores case.
+        hints: one of these stands in every text that holds such a secret; in small letters, if the pattern ignores case.
         pattern: finds them.
         blot: what to put in the place of a match.
     """
@@ -110,8 +110,10 @@ _TOKENS = (
     (r"(?<![\w-])eyJ[\w-]{8,}\.", r"[\w-]{6,}(?:\.[\w-]*){0,4}"),
 )
 #: The shortest of these has so many characters in a row: where no word is so long, there is none.
-_LONG = re.compile(r"[A-Za-z0-9_.-]{15}")
+_LONG = re.compile(r"[A-Za-z0-9_.+/=-]{15}")
 _TOKEN = re.compile("(?<![A-Za-z0-9])(?:" + "|".join(f"(?:{prefix}){body}" for prefix, body in _TOKENS) + ")")
+
+
 def _in_url(match: re.Match[str]) -> str:
     start, user, colon, password, end = match.groups()
     if not colon:
@@ -154,7 +156,8 @@ RULES = (
         ("PRIVATE KEY",),  # whole, or cut short: then as much as looks like one
         re.compile(
             r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----"
-            r"(?:[^-]*(?:-(?!----)[^-]*)*-----END[A-Z0-9 ]{0,60}(?:-----)?|(?:\s|\\+[rn]|[A-Za-z0-9+/=]{16,})*[A-Za-z0-9+/=]*)"
+            r"(?:[^-]*(?:-(?!----)[^-]*)*-----END[A-Z0-9 ]{0,60}(?:-----)?"
+            r"|(?:\s|\\+[rn]|[A-Za-z0-9+/=]{16,})*[A-Za-z0-9+/=]*)"
         ),
         MARK,
     ),
@@ -181,7 +184,10 @@ RULES = (
     ),
     Rule(
         ("%3a%2f%2f",),
-        re.compile(r"(%3a%2f%2f)((?:(?!%3a|%40|%2f)[\w.~%+-]){0,64})(%3a)((?:(?!%40|%2f)[\w.~%+-]){0,256})(%40)", re.IGNORECASE),
+        re.compile(
+            r"(%3a%2f%2f)((?:(?!%3a|%40|%2f)[\w.~%+-]){0,64})(%3a)((?:(?!%40|%2f)[\w.~%+-]){0,256})(%40)",
+            re.IGNORECASE,
+        ),
         _in_url,
     ),
     Rule(
@@ -198,6 +204,20 @@ RULES = (
         ("/api/webhooks/",), re.compile(r"(/api/webhooks/)\d{6,}/[\w-]{8,}", re.IGNORECASE), rf"\1{MARK}"
     ),  # Discord's
     Rule(("webhook.office.com/",), re.compile(r"(webhook\.office\.com/)[\w@/-]{20,}", re.IGNORECASE), rf"\1{MARK}"),
+    Rule(  # a user and a password beside each other: `auth=("bob", "...")`, `curl -u bob:...`
+        ("auth",),
+        re.compile(
+            r"(auth\w{0,12}[\"']?(?:[ \t]?[=:])?[ \t]?\([ \t]?b?([\"'])[^\"'\n]{0,128}\2,[ \t]?b?([\"']))"
+            r"[^\"'\n]{1,256}(?=\3[ \t]?\))",
+            re.IGNORECASE,
+        ),
+        rf"\1{MARK}",
+    ),
+    Rule(
+        ("-u ", "-user ", "-user="),
+        re.compile(r"((?:(?<!\S)-u|--user|--proxy-user)[ =][\"']?[\w.@-]{1,64}:)(?!//)[^\s\"']{1,256}"),
+        rf"\1{MARK}",
+    ),
     Rule((":AA",), re.compile(r"(?<!\d)\d{6,12}:AA[\w-]{30,}"), MARK),  # Telegram's
     Rule(("Q~",), re.compile(r"(?<![\w~.-])[\w~.-]{3}\dQ~[\w~.-]{30,}"), MARK),  # Entra's
     Rule(("-us",), re.compile(r"(?<![0-9a-f])[0-9a-f]{32}-us\d{1,2}(?!\d)"), MARK),  # Mailchimp's

@@ -114,8 +114,8 @@ def configure(
     global current  # noqa: PLW0603  # one set of settings a process
     if store_timeout is not None:
         checks.positive_seconds(store_timeout, "configure(store_timeout=...)")
-    for where in (store, incidents):
-        if where:
+    for where in (store, incidents or None):
+        if where is not None:
             from resilient_tasks.core.store import opened_by  # noqa: PLC0415  # which reads these settings
 
             opened_by(where, current.store_timeout)  # not connected yet: it is refused here, if it cannot be

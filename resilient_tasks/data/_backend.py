@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
+from resilient_tasks.core.redact import redact
+from resilient_tasks.data._redaction import without_secrets
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -48,6 +51,19 @@ class Finding:
     check: str
     positions: Positions
     read: Callable[[], list[Any]] | None = field(default=None, repr=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What crosses, or is kept somewhere, is the values that failed: not the rows that they are read from.
+        values = None if self.read is None else self.values
+        return Finding, (self.column, self.check, self.positions, None if values is None else values.copy)
+
+    def __redacted__(self) -> Finding:
+        """Return this finding without the secrets in it: itself where there is none."""
+        values = self.values if self.read is not None else []
+        clean, check = without_secrets(self.column, values), redact(self.check)
+        if clean is values and check == self.check:
+            return self
+        return Finding(self.column, check, self.positions, None if self.read is None else clean.copy)
 
     @property
     def values(self) -> list[Any]:

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
+from resilient_tasks.core.redact import redact
+from resilient_tasks.data._redaction import without_secrets
 from resilient_tasks.data._rows import library_of, shape_of, to_texts
 from resilient_tasks.data._values import dumps, loads, texts
 from resilient_tasks.data.ledger import parquet
@@ -71,11 +73,15 @@ def sample(file: IO[bytes], rows: int) -> list[dict[str, Any]]:
 
 
 def reason_texts(report: Report) -> dict[int, str]:
-    """Each bad row's position, ascending, and its reasons as JSON text: the first value, where a rule failed twice."""
+    """Each bad row's position, ascending, and its reasons as JSON text: the first value, where a rule failed twice.
+
+    Reasons are read, and shown in reports: secrets are blotted out of them. The row itself stays as it was read.
+    """
     reasons: dict[int, dict[str, str]] = {}
     for finding in report.findings:
-        rule = f'{{"column": {dumps(finding.column)}, "check": {dumps(finding.check)}, "value": '
-        for position, value in zip(finding.positions.tolist(), texts(finding.values), strict=True):
+        rule = f'{{"column": {dumps(finding.column)}, "check": {dumps(redact(finding.check))}, "value": '
+        values = without_secrets(finding.column, finding.values)
+        for position, value in zip(finding.positions.tolist(), texts(values), strict=True):
             reasons.setdefault(position, {}).setdefault(rule, value)
     return {
         position: f"[{', '.join(f'{rule}{value}}}' for rule, value in reasons[position].items())}]"
@@ -104,6 +110,7 @@ def explained(doing: str) -> Iterator[None]:
         raise
     except (OSError, pa.ArrowException, ImportError) as error:
         cause = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        sentence = QuarantineError(f"{doing}: {cause}. Check that the disk has room and the path is accessible.")
+        told = redact(f"{doing}: {cause}")  # a folder's URL may hold credentials
+        sentence = QuarantineError(f"{told}. Check that the disk has room and the path is accessible.")
         sentence.errno = getattr(error, "errno", None)
         raise sentence from error

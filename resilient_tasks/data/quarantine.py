@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from resilient_tasks.core.cleaned import Cleaner
 from resilient_tasks.data import _batches, _parts
 from resilient_tasks.data._batches import QuarantinedBatch, Wanted, found, listed, named, opened
 from resilient_tasks.data._files import Files, LocalFiles, files_at
@@ -92,7 +93,7 @@ class Quarantine:
             QuarantineError: If the file cannot be written whole; nothing half-written is left to be read.
             ValueError: If a name in `context` is one of the quarantine's own columns.
         """
-        ids = {str(name): str(value) for name, value in (context or {}).items()}
+        ids = {str(name): Cleaner().named(str(name), str(value)) for name, value in (context or {}).items()}
         if taken := sorted(ids.keys() & set(COLUMNS)):
             raise ValueError(f"context may not be named {', '.join(taken)}: the quarantine has columns of that name.")
         files = self._files

@@ -7,12 +7,14 @@ row could depend on other rows, pandera validates the rows that are left, and it
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
 
 import numpy as np
 
+from resilient_tasks.core.redact import redact
 from resilient_tasks.data._backend import WHOLE_FRAME, Finding, Findings
 from resilient_tasks.data.schemas import as_schema, check_schema, library
 
@@ -59,6 +61,18 @@ class Report:
     invalid: int = 0
     frame_errors: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = field(default=(), repr=False)
+
+    def __redacted__(self) -> Report:
+        """Return this report without the secrets in it, for an error that is kept elsewhere; itself, if it has none."""
+        errors = tuple(map(redact, self.frame_errors))
+        findings = tuple(finding.__redacted__() for finding in self.findings)
+        if errors == self.frame_errors and all(map(operator.is_, findings, self.findings)):
+            return self
+        return Report(self.rows, self.invalid, errors, findings)
+
+    def __getstate__(self) -> dict[str, Any]:
+        names = ("rows", "invalid", "frame_errors", "findings")  # what is built from these is built again
+        return {name: getattr(self, name) for name in names}
 
     @cached_property
     def reasons(self) -> Mapping[tuple[str, str], int]:

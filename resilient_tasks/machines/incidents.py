@@ -139,6 +139,14 @@ class Incident:
             self._tell(("recovered" if self.closed else "digest") if self.told else "first", now)
             self.window = now + self.cooldown
 
+    def calls_in_its_fallback(self, channel: str) -> None:
+        """Have the fallback hear of what waits for `channel`, and of all that follows."""
+        if not self.fallback or self.fallback in self.channels:
+            return
+        self.channels.append(self.fallback)
+        fresh = {"channel": self.fallback, "tries": 0, "due": 0.0, "leased": 0.0, "problem": "", "dead": False}
+        self.letters += [Letter(**{**_fields(one), **fresh}) for one in self.letters if one.channel == channel]
+
     @property
     def is_over(self) -> bool:
         """Whether it is closed, and nothing is left to be told of it."""
@@ -235,16 +243,12 @@ class Incidents:
             problem: what came of it.
             due: when it is to be tried again.
             dead: it is not to be tried again.
-            hand_on: its fallback is to be told too.
+            hand_on: the fallback of the incident is to be told too, of this and of all that follows.
         """
         for incident, letter in self._found(place):
             letter.leased, letter.due, letter.problem, letter.dead = 0.0, due, problem, dead
-            fallback = incident.fallback
-            if hand_on and fallback and fallback != letter.channel and not letter.handed_on:
-                letter.handed_on = True
-                copy = Letter(**{**_fields(letter), "channel": fallback, "tries": 0, "due": 0.0})
-                copy.dead, copy.problem = False, ""
-                incident.letters = posted(incident.letters, copy)
+            if hand_on:
+                incident.calls_in_its_fallback(letter.channel)
 
     def purge(self, of: Callable[[Incident, Letter], bool]) -> int:
         """Throw letters away, and return how many."""

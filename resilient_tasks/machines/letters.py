@@ -27,7 +27,6 @@ class Letter:
         leased: somebody tries to send it until this time; after it, whoever that was has died.
         problem: what came of the last try.
         dead: it will not be tried again: nobody knows how to get rid of it.
-        handed_on: its fallback has been told.
     """
 
     channel: str
@@ -44,7 +43,6 @@ class Letter:
     leased: float = 0.0
     problem: str = ""
     dead: bool = False
-    handed_on: bool = False
 
     def takes_the_place_of(self, other: Letter) -> bool:
         """Tell whether nobody needs `other` once this letter is there.

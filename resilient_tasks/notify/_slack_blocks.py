@@ -19,11 +19,22 @@ Blocks = list[dict[str, Any]]
 # Slack takes 150 characters in a header, 3,000 in a section, 255 in a block's id, 50 blocks, and (not documented, met
 # by many) about 13,000 characters in all. The parts below add up to less than 10,000.
 _HEADER, _SECTION, _BLOCK_ID = 150, 2900, 255
-_ERROR, _NOTE, _NOTES, _LINE, _WORD = 1500, 200, 9, 500, 120
+_ERROR, _ERROR_AGAIN, _NOTE, _NOTES, _LINE, _WORD = 1500, 300, 200, 9, 500, 120
 
 # Each differs in shape and not only in colour.
 _MARKS = {"warning": "⚠️", "error": "🔴", "critical": "🚨"}
 _OVER = "✅"
+
+# What a kind means to somebody who has to decide whether to get up.
+_KINDS = {
+    "transient": "likely to pass",
+    "throttled": "the service asks for fewer calls",
+    "timeout": "no answer in time",
+    "malformed": "the data is not as it should be",
+    "permanent": "it will fail again",
+    "resource": "the machine is short of something",
+    "rejected": "not tried at all",
+}
 
 _NOT_SHOWN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 _HALF_AN_ENTITY = re.compile(r"&[a-z]{0,3}$")
@@ -36,7 +47,7 @@ def as_news(message: Message) -> Blocks:
     """Lay `message` out as one that stands alone."""
     if message.occasion == "recovered":
         return _over(message)
-    return _laid_out(message, _headline(message), [_counts(message), *_told(message)])
+    return _laid_out(message, _headline(message), [_counts(message), *_told(message)], _when(message))
 
 
 def as_it_stands(message: Message) -> Blocks:
@@ -46,7 +57,7 @@ def as_it_stands(message: Message) -> Blocks:
     else:
         # Slack shows no "(edited)" where blocks were edited: that the message has changed, it says itself.
         headline = f"{message.operation} {message.status} {_number_of_times(message.total)} so far"
-        blocks = _laid_out(message, headline, [_counts(message), *_told(message)], when="as of")
+        blocks = _laid_out(message, headline, [_counts(message), *_told(message)], "as of")
     # Slack wants a new id for a block that was edited. The key alone is that of the answer in the thread.
     return [{**blocks[0], "block_id": _block_id(f"{message.key}/edit")}, *blocks[1:]]
 
@@ -55,7 +66,8 @@ def as_answer(message: Message) -> Blocks:
     """Lay `message` out as an answer in the thread of its incident, whose first message says the rest."""
     if message.occasion == "recovered":
         return _over(message)
-    return _laid_out(message, _headline(message), [_counts(message), _error(message)])
+    parts = [_counts(message), _error(message, _ERROR_AGAIN), _where_to_look(message)]
+    return _laid_out(message, _headline(message), parts, _when(message))
 
 
 def plain_line(text: str) -> str:
@@ -65,18 +77,18 @@ def plain_line(text: str) -> str:
 
 def escaped(text: str, room: int) -> str:
     """Escape what Slack's syntax would read, drop what no screen shows, and cut the result to `room` characters."""
-    clean = _NOT_SHOWN.sub("", text).translate(_ESCAPES).replace("```", "'''")
+    clean = _NOT_SHOWN.sub("", text[: 2 * room]).translate(_ESCAPES).replace("```", "'''")
     if len(clean) <= room:
         return clean
     return _HALF_AN_ENTITY.sub("", clean[: room - 1]) + "…"
 
 
-def _laid_out(message: Message, headline: str, parts: Iterable[str], when: str = "") -> Blocks:
+def _laid_out(message: Message, headline: str, parts: Iterable[str], when: str) -> Blocks:
     mark = _OVER if message.occasion == "recovered" else _MARKS[message.severity]
     title = _one_line(_NOT_SHOWN.sub("", f"{mark} {headline}")).translate(_LOOK_ALIKES)
     header = {"type": "plain_text", "text": title if len(title) <= _HEADER else title[: _HEADER - 1] + "…"}
     blocks: Blocks = [{"type": "header", "block_id": _block_id(message.key), "text": header}]
-    for part in filter(None, [*parts, _where_to_look(message)]):
+    for part in filter(None, parts):
         blocks.append({"type": "section", "text": _mrkdwn(part)})
     if about := _about(message, when):
         blocks.append({"type": "context", "elements": [_mrkdwn(about)]})
@@ -86,7 +98,8 @@ def _laid_out(message: Message, headline: str, parts: Iterable[str], when: str =
 def _over(message: Message) -> Blocks:
     failed = f"{message.status} *{_number_of_times(message.total)}*{_flows(message)}"
     story = f"Recovered after *{lasted(message.seconds)}*: it had {failed}."
-    return _laid_out(message, message.headline(), [f"{story}\n{_what(message)}"])
+    link = _link(message, "See the run", "in which it began")
+    return _laid_out(message, message.headline(), ["\n".join(filter(None, (story, _what(message), link)))], "began")
 
 
 def _told(message: Message) -> Sequence[str]:
@@ -96,12 +109,18 @@ def _told(message: Message) -> Sequence[str]:
         _error(message),
         f"*What was done*\n{done}" if done else "",
         f"*What it means*\n{meaning}" if meaning else "",
+        _where_to_look(message),
     )
+
+
+def _when(message: Message) -> str:
+    return "last" if message.occasion == "digest" else ""
 
 
 def _headline(message: Message) -> str:
     if message.occasion == "first":
-        return f"{message.operation} {message.status}"
+        flow = f" in {message.flows[0]}" if len(message.flows) == 1 else ""
+        return f"{message.operation} {message.status}{flow}"
     return f"{message.operation} {message.status} {message.count:,} more {'time' if message.count == 1 else 'times'}"
 
 
@@ -125,13 +144,14 @@ def _number_of_times(number: int) -> str:
 
 def _what(message: Message) -> str:
     name = f"*{escaped(_one_line(message.error_type), _WORD)}*" if message.error_type else ""
-    kind = f"({escaped(message.kind, _WORD)})" if message.kind else ""
+    meaning = f": {_KINDS[message.kind]}" if message.kind in _KINDS and message.occasion != "recovered" else ""
+    kind = f"({escaped(message.kind, _WORD)}{meaning})" if message.kind else ""
     where = f"at {_code(message.where)}" if message.where else ""
     return " ".join(filter(None, (name, kind, where)))
 
 
-def _error(message: Message) -> str:
-    text = escaped(message.error.strip(), _ERROR)
+def _error(message: Message, room: int = _ERROR) -> str:
+    text = escaped(message.error.strip(), room)
     last = "Last: " if message.occasion == "digest" else ""
     return "\n".join(filter(None, (last + _what(message), f"```{text}```" if text else "")))
 
@@ -147,19 +167,27 @@ def _notes(message: Message) -> list[str]:
 
 
 def _where_to_look(message: Message) -> str:
+    link = _link(message, "Open the run", "in Prefect")
+    return f"*Where to look*\n{link}" if link else ""
+
+
+def _link(message: Message, before: str, after: str) -> str:
     # A link and no button: a press of a button is sent to the app that posted it, and this one does not listen.
     url = message.run.get("url", "")
     if not re.fullmatch(r"https?://[^\s<>|]{1,600}", url):
         return ""
     name = _one_line(message.run.get("flow_run") or message.run.get("task_run") or "").replace("|", "/")
-    run = f"the run {escaped(name, _WORD)}" if name else "the run"
-    return f"*Where to look*\n<{url.replace('&', '&amp;')}|Open {run} in Prefect>"
+    words = " ".join(filter(None, (before, escaped(name, _WORD), after)))
+    return f"<{url.replace('&', '&amp;')}|{words}>"
 
 
 def _about(message: Message, when: str) -> str:
     parts = [f"{when} {_date(message.time)}".strip()] if message.time else []
+    linked = bool(_link(message, "", ""))
     parts += [
-        f"{escaped(name.replace('_', ' '), 40)} {_code(value)}" for name, value in message.run.items() if name != "url"
+        f"{escaped(name.replace('_', ' '), 40)} {_code(value)}"
+        for name, value in message.run.items()
+        if name != "url" and not (linked and name.endswith("_id"))  # the link leads there
     ]
     return " · ".join(parts[:7])
 
@@ -175,7 +203,7 @@ def _code(text: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return " ".join(text[:_SECTION].split())
 
 
 def _block_id(key: str) -> str:

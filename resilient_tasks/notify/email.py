@@ -125,6 +125,7 @@ class Email:
             channel=self.name,
             error_type=type(error).__name__,
             message=str(error),
+            key=message.key,
         )
         bus.emit(event)
 

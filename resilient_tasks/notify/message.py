@@ -92,7 +92,7 @@ class Message:
 def lasted(seconds: float) -> str:
     """Say how long something lasted, as a person would."""
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
+        if seconds >= 1.95 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} s"
 

@@ -12,7 +12,6 @@ from resilient_tasks.core.failures import RETRIED_BY_DEFAULT, classify, describe
 from resilient_tasks.notify import registry
 from resilient_tasks.notify.delivery import deliver
 from resilient_tasks.notify.facts import message_of
-from resilient_tasks.notify.message import Message
 from resilient_tasks.notify.outbox import Agenda, Leased, Outbox
 
 #: Seconds after its deadline at which a letter whose sender has died is anybody's again.
@@ -118,13 +117,13 @@ class Rounds:
         name = leased.letter.channel
         channel = registry.channel(name)
         assert channel is not None  # noqa: S101  # it was leased by the names of the known ones
-        message = message_of(*leased)
         within = max(0.01, min(settings.current.notify_deadline, until - time.monotonic()))
         try:
+            message = message_of(*leased)
             thread = deliver(channel, message, within)
         except Exception as error:
             self.failing.add(name)
-            self._refused(leased, message, error)
+            self._refused(leased, error)
         else:
             self.failing.discard(name)
             self._delivered.append((leased, thread))
@@ -146,7 +145,7 @@ class Rounds:
             self.outbox.delivered(*self._delivered[0])
             del self._delivered[0]
 
-    def _refused(self, leased: Leased, message: Message, error: Exception) -> None:
+    def _refused(self, leased: Leased, error: Exception) -> None:
         letter, problem = leased.letter, describe(error)
         now = self.outbox.real()
         passes = classify(error) in RETRIED_BY_DEFAULT
@@ -163,13 +162,13 @@ class Rounds:
         self._emit(
             NotifyFailed(
                 operation=leased.operation,
-                run=message.run,
+                run=leased.incident.facts.get("run", {}),
                 attempt=letter.tries,
                 channel=letter.channel,
                 error_type=type(error).__name__,
                 message=problem,
                 retry_in=0.0 if dead else max(due - now, 0.1),
-                key=message.key,
+                key=leased.incident.key(letter),
             )
         )
 

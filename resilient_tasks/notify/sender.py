@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import contextvars
+import logging
 import os
 import sys
 import threading
@@ -22,6 +23,8 @@ from resilient_tasks.machines.incidents import Failure
 from resilient_tasks.notify.outbox import Outbox, Told, kept
 from resilient_tasks.notify.rounds import Rounds
 from resilient_tasks.shared.states import States, StoreAway
+
+LOGGER = logging.getLogger("resilient_tasks")
 
 #: Seconds for which a failure waits for a store that is gone; then this process tells of it by itself.
 _PATIENCE = 5.0
@@ -121,10 +124,14 @@ class Sender:
     def _run(self) -> None:
         while not self._ending:
             self._woken.clear()
-            with self._turn:
-                wait = self._step(float("inf"))
-                windows = [window for rounds in self._all() if (window := rounds.next_window()) is not None]
-            sleep = min([_LONGEST_SLEEP, *windows, *([] if wait is None else [wait])])
+            try:
+                with self._turn:
+                    wait = self._step(float("inf"))
+                    windows = [window for rounds in self._all() if (window := rounds.next_window()) is not None]
+            except Exception:  # nobody would ever hear of anything again, if this thread ended
+                LOGGER.exception("what is to be told to people could not be looked through: it is kept")
+                wait, windows = _LONGEST_SLEEP, []
+            sleep = min([_LONGEST_SLEEP, *windows, *_given(wait)])
             self._woken.wait(max(sleep, 0.001))
 
     def _step(self, until: float, *, at_exit: bool = False) -> float | None:

@@ -1,5 +1,7 @@
 """Events as log lines: structlog renders them, the standard library's handlers carry them.
 
+No line holds a secret: `core.log_records` sees to it before a handler has the line.
+
 The logger `resilient_tasks` belongs to the library. Where the application has configured no logging for it, warnings
 and errors appear on standard error in structlog's form; an orchestrator adds its own handler.
 """
@@ -13,6 +15,7 @@ from collections.abc import Mapping, MutableMapping
 from functools import cache
 from typing import Any
 
+from resilient_tasks.core import log_records
 from resilient_tasks.core.call import current_call
 from resilient_tasks.core.events import Event, bus, run_ids
 
@@ -26,6 +29,7 @@ def install() -> None:
     global _installed  # noqa: PLW0603  # once a process
     if not _installed:
         _installed = True
+        log_records.install(LOGGER)
         bus.subscribe(log_event)
 
 

@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from resilient_tasks.core.cleaned import Cleaner
 from resilient_tasks.core.events import Event, RowsQuarantined
+from resilient_tasks.core.redact import redact
 from resilient_tasks.data.quarantine import Quarantine, QuarantineError
 from resilient_tasks.data.replay import commands
 
@@ -42,7 +44,8 @@ class DataQuality:
     def markdown(self) -> str:
         """Return Markdown: counts by operation, column and check, then a few rows of each batch, read from its file.
 
-        A row that failed several checks is counted for each. The rows hold their values as they were read.
+        A row that failed several checks is counted for each. The rows hold their values as they were read, but for the
+        secrets in them.
         """
         counts = [
             (event.operation, _code(reason), f"{rows:,}", f"{event.rows:,}")
@@ -62,7 +65,7 @@ def _batch(event: RowsQuarantined) -> Iterable[str]:
     try:
         kept = Quarantine.sample(event.path, _ROWS_A_BATCH)
     except QuarantineError as error:
-        yield f"Its rows cannot be read from here: {error}"
+        yield f"Its rows cannot be read from here: {redact(str(error))}"
     else:
         rows = [(str(row["row"]), _why(row["reasons"]), _values(row)) for row in kept]
         yield from _table(("row", "why", "as read"), rows, _ROWS_A_BATCH)
@@ -89,17 +92,18 @@ def _values(row: dict[str, Any]) -> str:
     failed = {re.split(r"[.\[]", reason["column"])[0] for reason in row["reasons"]}  # a record's field is a path
     failed |= {reason["column"] for reason in row["reasons"]}
     in_order = sorted(values.items(), key=lambda item: item[0] not in failed)
-    return _code(", ".join(f"{name}={_value(value)}" for name, value in in_order))
+    return _code(", ".join(f"{name}={_value(Cleaner().named(name, value))}" for name, value in in_order))
 
 
 def _value(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
+    text = redact(text)
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"
 
 
 def _code(text: str) -> str:
     """Text as code in a table's cell: nothing in it has a meaning to Markdown, or to a browser."""
-    text = " ".join(text.split())
+    text = redact(" ".join(text.split()))
     text = text if len(text) <= _LONGEST_ROW else f"{text[: _LONGEST_ROW - 1]}…"
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
     space = " " if "`" in text else ""

@@ -104,18 +104,29 @@ class RunReport:
 
     @cached_property
     def remarks(self) -> tuple[str, ...]:
-        """What has to be said besides the counts: work that was not stopped, messages that reached nobody."""
+        """What has to be said besides the counts: work that was not stopped, messages that nobody got."""
         kinds = Counter(type(event) for event in self.events)
         overran = [event for event in self.events if isinstance(event, TimeoutExceeded) and not event.stopped]
         running = [f"{event.operation} in the thread {event.thread}" for event in overran if event.abandoned]
         late = [f"{event.operation}: {event.reason or 'late'}" for event in overran if not event.abandoned]
+        undelivered = self._undelivered()
         remarks = {
             f"attempts abandoned, which may have run on: {_named(running)}": len(running),
             f"attempts that overran their limit, and could not be interrupted: {_named(late)}": len(late),
-            f"alerts that reached nobody: {kinds[NotifyFailed]}": kinds[NotifyFailed],
+            f"alerts that could not be delivered, and wait: {_named(list(undelivered.values()))}": len(undelivered),
             f"alerts sent: {kinds[NotifySent]}": kinds[NotifySent],
         }
         return tuple(text for text, count in remarks.items() if count)
+
+    def _undelivered(self) -> dict[tuple[str, str], str]:
+        """Return why, by channel and key, for each message that was not delivered after all."""
+        found: dict[tuple[str, str], str] = {}
+        for event in self.events:
+            if isinstance(event, NotifyFailed):
+                found[event.channel, event.key] = f"{event.channel}: {event.message}"
+            elif isinstance(event, NotifySent):
+                found.pop((event.channel, event.key), None)
+        return found
 
     def headline(self) -> str:
         """Say in one line how the run went."""

@@ -20,7 +20,7 @@ from prefect.events.actions import CallWebhook, ChangeFlowRunState, SendNotifica
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
-from prefect.settings import PREFECT_API_URL, get_current_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, get_current_settings
 
 #: Prefect refuses to wait for less.
 LEAST = 10.0
@@ -184,13 +184,13 @@ _BODY = (
     + """
 {{ flow_run.state.message }}
 What depends on it does not run, and what it had begun may be half done.
-{{ (flow_run | ui_url) or '' }}"""
+{{ %s }}"""
 )
 _MORE = "\nOf further crashes of this flow within {seconds:g} s nobody is told."
 
 
 def _message(recipe: Recipe, block: BlockDocument) -> SendNotification | CallWebhook:
-    body = _BODY + (_MORE.format(seconds=recipe.cooldown) if recipe.cooldown else "")
+    body = _BODY % _link() + (_MORE.format(seconds=recipe.cooldown) if recipe.cooldown else "")
     if _can_notify(block):
         return SendNotification(block_document_id=block.id, subject=_SUBJECT, body=body)
     fields = {
@@ -199,12 +199,18 @@ def _message(recipe: Recipe, block: BlockDocument) -> SendNotification | CallWeb
         "flow_run_id": "flow_run.id",
         "state": "flow_run.state.name",
         "message": "flow_run.state.message",
-        "url": "(flow_run | ui_url) or ''",
+        "url": _link(),
     }
     # Slack's webhooks, and those of its likes, take a "text" and leave the rest aside.
     text = "{% set text %}" + body + "{% endset %}"
-    rest = "".join(f', "{name}": {{{{ {value} | string | tojson }}}}' for name, value in fields.items())
+    rest = "".join(f', "{name}": {{{{ ({value}) | string | tojson }}}}' for name, value in fields.items())
     return CallWebhook(block_document_id=block.id, payload=text + '{"text": {{ text | tojson }}' + rest + "}")
+
+
+def _link() -> str:
+    """Return what stands for the run's address in a template: of the UI as it is known here, else to the server."""
+    ui = PREFECT_UI_URL.value()
+    return f"'{ui.rstrip('/')}/runs/flow-run/' ~ flow_run.id" if ui else "(flow_run | ui_url) or ''"
 
 
 def _can_notify(block: BlockDocument) -> bool:
@@ -263,7 +269,8 @@ def _put(client: SyncPrefectClient, automation: AutomationCore, purpose: str, *,
 
 
 def _update(client: SyncPrefectClient, automation_id: UUID, automation: AutomationCore) -> None:
-    client.update_automation(automation_id, AutomationCore(**automation.model_dump()))
+    # As Prefect's own `Automation.update` does: the server takes no owner here, not even none.
+    client.update_automation(automation_id, AutomationCore(**automation.model_dump(exclude={"owner_resource"})))
 
 
 @contextmanager

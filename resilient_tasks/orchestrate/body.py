@@ -14,7 +14,7 @@ from resilient_tasks.core.events import Event
 from resilient_tasks.core.outcome import Outcome
 from resilient_tasks.core.pipeline import Pipeline
 from resilient_tasks.decorate import Plan
-from resilient_tasks.orchestrate import artifacts, undocumented
+from resilient_tasks.orchestrate import artifacts, raising, undocumented
 from resilient_tasks.orchestrate.states import ReturnedFailures, StateSink
 
 
@@ -46,9 +46,9 @@ class Body:
     def _run(self, work: Work, sink: StateSink, happened: list[Event]) -> Any:
         fn, pipeline = self._plan.fn, self._pipeline
         if inspect.isasyncgenfunction(fn):
-            return streams.async_items(pipeline, work)
+            return raising.async_items(streams.async_items(pipeline, work))
         if inspect.isgeneratorfunction(fn):
-            return _streamed(streams.items(pipeline, work), sink)
+            return _streamed(raising.items(streams.items(pipeline, work)), sink)
         outcome = pipeline.run(work)
         if self._plan.is_async:
             return _worded(outcome, sink, happened)

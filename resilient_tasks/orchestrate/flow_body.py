@@ -14,7 +14,7 @@ from typing import Any
 
 from resilient_tasks.core import runtime, settings, streams
 from resilient_tasks.decorate import Plan
-from resilient_tasks.orchestrate import flow_alerts, undocumented
+from resilient_tasks.orchestrate import flow_alerts, raising, undocumented
 from resilient_tasks.orchestrate.flow_run import MARK, Care, FlowRun, engaged
 
 
@@ -99,7 +99,7 @@ def _generator(plan: Plan, care: Care) -> Callable[..., Any]:
 
         with run.attended():
             work = run.work(replace(plan, fn=attempt), *_placed(plan.fn, args, kwargs))
-            return run.worded((yield from streams.items(pipeline, work)))
+            return run.worded((yield from raising.items(streams.items(pipeline, work))))
 
     return body
 
@@ -123,7 +123,7 @@ def _async_generator(plan: Plan, care: Care) -> Callable[..., Any]:
 
         with run.attended():
             work = run.work(replace(plan, fn=attempt), *_placed(plan.fn, args, kwargs))
-            async for item in streams.async_items(pipeline, work):
+            async for item in raising.async_items(streams.async_items(pipeline, work)):
                 yield item
 
     return body

@@ -22,9 +22,10 @@ from resilient_tasks.core.call import Work
 from resilient_tasks.core.errors import DegradedRun, UnobservedFailure
 from resilient_tasks.core.events import Event, FallbackUsed, RetryRecovered, bus
 from resilient_tasks.core.outcome import Degraded, Failed, Outcome
+from resilient_tasks.core.redact import redact
 from resilient_tasks.decorate import Plan
 from resilient_tasks.observe.report import RunReport
-from resilient_tasks.orchestrate import artifacts, flow_alerts, undocumented, verdict
+from resilient_tasks.orchestrate import artifacts, flow_alerts, raising, undocumented, verdict
 from resilient_tasks.orchestrate.futures import Unseen, is_listed
 from resilient_tasks.orchestrate.states import ReturnedFailureError
 
@@ -181,13 +182,14 @@ class FlowRun:
         """Return what Prefect's engine is to make the run's final state of.
 
         Raises:
-            Exception: the error of a failed outcome.
+            Exception: the error of a failed outcome, without secrets.
         """
         if isinstance(outcome, Failed):
             if self._returned is None or outcome.error is not self._returned[0]:
-                outcome.unwrap()
+                raising.fail(outcome)
             self._failed = True
-            return self._returned[1]
+            value = self._returned[1]
+            return raising.told(value) if isinstance(value, State) else value
         if isinstance(outcome, Degraded):
             self._because = outcome.because
         value = outcome.value
@@ -216,7 +218,7 @@ class FlowRun:
         parts = [event.sentence() for event in own if isinstance(event, RetryRecovered | FallbackUsed)]
         parts.append(verdict.counts(RunReport(event for event in heard.events if not heard.is_own(event))))
         parts.append(self._remark)
-        return "; ".join(filter(None, parts))
+        return redact("; ".join(filter(None, parts)))  # a task run's name may have been made of a parameter
 
     def _hear(self, event: Event) -> None:
         if event.run.get("flow_run_id") == str(self._id):

@@ -29,7 +29,8 @@ from resilient_tasks.core.errors import ResilienceError
 from resilient_tasks.core.events import Event, FallbackUsed, RetryRecovered, RetryScheduled, RetryStarted
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
 from resilient_tasks.core.pipeline import Policy
-from resilient_tasks.orchestrate import undocumented
+from resilient_tasks.core.redacted import redacted
+from resilient_tasks.orchestrate import raising, undocumented
 
 
 class WordedState(State[Any]):
@@ -39,11 +40,16 @@ class WordedState(State[Any]):
     _because: Exception | None = PrivateAttr(default=None)
 
     def __getstate__(self) -> dict[Any, Any]:
-        """Leave behind an error that would not survive the way into another process: the result has to get there."""
+        """Leave behind an error that would not survive the way into another process: the result has to get there.
+
+        Its secrets stay here, too.
+        """
         state = super().__getstate__()
         private = dict(state["__pydantic_private__"] or {})
         try:
-            cloudpickle.loads(cloudpickle.dumps(self._because))
+            if self._because is not None:
+                private["_because"] = redacted(self._because) or self._because
+            cloudpickle.loads(cloudpickle.dumps(private["_because"]))
         except Exception:
             private["_because"] = None
         return {**state, "__pydantic_private__": private}
@@ -122,10 +128,12 @@ class StateSink:
         A failed state that the function itself returned is handed on, as Prefect does.
 
         Raises:
-            Exception: the error of a failed outcome. A state of ours in its place would commit a transaction.
+            Exception: the error of a failed outcome, without secrets. A state of ours in its place would commit a
+                transaction.
         """
         if isinstance(outcome, Failed):
-            return _returned_by(outcome.error) or outcome.unwrap()
+            returned = _returned_by(outcome.error)
+            return raising.fail(outcome) if returned is None else raising.told(returned)
         remember(outcome)
         value = outcome.value
         if isinstance(outcome, Degraded):
@@ -188,8 +196,9 @@ def _call_on_running_hooks(task: Task[..., Any], run: TaskRun, state: State[Any]
             result = hook(task, run, state)
             if inspect.iscoroutine(result):
                 run_coro_as_sync(result)
-        except Exception:
-            logger.exception("An error was encountered while running hook %r", name)
+        except Exception as error:
+            told = redacted(error, chain=True) or error
+            logger.error("An error was encountered while running hook %r", name, exc_info=told)  # noqa: TRY400
         else:
             logger.info("Hook %r finished running successfully", name)
 

@@ -17,6 +17,7 @@ from resilient_tasks import decorate
 from resilient_tasks.core import settings
 from resilient_tasks.core.errors import PolicyError, ResilienceError
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
+from resilient_tasks.core.redacted import original_of
 from resilient_tasks.decorate import Plan
 from resilient_tasks.keywords import PolicyOptions
 from resilient_tasks.observe import logs
@@ -140,8 +141,8 @@ def _outcome(state: State[Any]) -> Outcome[Any]:
 
 def _named(state: State[Any], result: Any) -> Outcome[Any]:
     if not state.is_completed():
-        failed = Failed(result if isinstance(result, Exception) else ResilienceError(state.message or str(state)))
-        return failed if settings.current.enabled else failed.unwrap()
+        error = original_of(result) if isinstance(result, Exception) else ResilienceError(state.message or str(state))
+        return Failed(error) if settings.current.enabled else Failed(error).unwrap()
     told = told_of(state)
     return Degraded(result, told.because) if isinstance(told, Degraded) else Ok(result, told.attempts)
 

@@ -14,6 +14,7 @@ from resilient_tasks.core.errors import DriftDetected, InvalidData, PolicyError
 from resilient_tasks.core.failures import classify
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
 from resilient_tasks.core.pipeline import Policy, operation_of
+from resilient_tasks.core.redact import redact
 from resilient_tasks.data.drift import Drift
 from resilient_tasks.data.quarantine import Quarantine
 from resilient_tasks.data.replay import commands
@@ -176,9 +177,10 @@ class Validate(Policy):
         objection = self._objection(report)
         path = self._tell(call, parts, schema, what, refused=bool(objection)) if report.invalid else None
         if objection:
-            error = InvalidData(f"{call.operation}: {what}: {objection}", report=report)
+            error = InvalidData(redact(f"{call.operation}: {what}: {objection}"), report=report)
             if path:
-                error.add_note(f"the bad rows wait in the quarantine: {commands(path, _batch(call, what))[0]}")
+                way = commands(path, _batch(call, what))[0]
+                error.add_note(redact(f"the bad rows wait in the quarantine: {way}"))
             raise error
         if self.keeps and call.attempt > 1 and not report.invalid:
             self._take_back(call, parts, schema, what)
@@ -203,7 +205,7 @@ class Validate(Policy):
             return None
         summary, columns = report.summary(), {column.column: column.sentence for column in report.noted}
         call.emit(events.DataDrifted, action=report.action, rows=report.rows, columns=columns, message=summary)
-        drifted = DriftDetected(f"{call.operation}: {self._subject}: {summary}", report=report)
+        drifted = DriftDetected(redact(f"{call.operation}: {self._subject}: {summary}"), report=report)
         if report.action == "stop":
             raise drifted
         if report.action != "branch":
@@ -216,7 +218,7 @@ class Validate(Policy):
         report = parts.report
         if self.on_schema_error == "raise":
             problem = f"{call.operation}: {what} as a whole: {'; '.join(report.frame_errors)}"
-            raise InvalidData(problem, report=report)
+            raise InvalidData(redact(problem), report=report)
         reasons = dict.fromkeys(report.frame_errors, report.rows)
         call.emit(events.RowsInvalid, action="frame let pass unchecked", rows=report.rows, invalid=0, reasons=reasons)
         return parts if self.branches else frame

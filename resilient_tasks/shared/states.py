@@ -181,7 +181,8 @@ class States:
         if not self._told and not self._closed.is_set():
             self._told = True
             why = self._why or TimeoutError(f"not reached within {self._bound * 1000:g} ms")
-            bus.emit(StoreLost(operation=_OPERATION, store=self.name, message=describe(why)))
+            told = StoreLost(operation=_OPERATION, store=self.name, message=describe(why), waits=not self._stand_in)
+            bus.emit(told)
         if not self._stand_in:
             raise StoreAway(f"{self.name} does not answer")
         return self._instead or MemoryStore(self._store.now)

@@ -140,13 +140,18 @@ SENTENCES = [
     (ChaosInjected(operation="f", fault="fault OSError"), "injected fault OSError"),
     (CallFailed(operation="f", **ABOUT), "failed with ConnectError: refused"),
     (NotifySent(operation="f", channel="slack"), "told slack"),
+    (NotifySent(operation="f", channel="slack", occasion="recovered"), "told slack (recovered)"),
     (
         NotifySuppressed(operation="f", channel="slack", suppressed=4),
-        "did not tell slack again: 4 since it was told",
+        "did not tell slack at once: 4 to be told of (cool-down)",
     ),
     (
-        NotifyFailed(operation="f", channel="slack", error_type="URLError", message="refused"),
-        "could not notify slack: URLError: refused",
+        NotifyFailed(operation="f", channel="slack", error_type="URLError", message="URLError: refused", retry_in=4.0),
+        "could not notify slack: URLError: refused (kept, tried again in 4 s)",
+    ),
+    (
+        NotifyFailed(operation="f", channel="slack", error_type="URLError", message="URLError: refused"),
+        "could not notify slack: URLError: refused (given up: see resilient-tasks outbox)",
     ),
 ]
 ALL = [event for event, _ in SENTENCES]

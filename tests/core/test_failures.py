@@ -7,7 +7,9 @@ import gzip
 import http.client
 import io
 import json
+import smtplib
 import socket
+import ssl
 import urllib.error
 import zlib
 from email.utils import format_datetime
@@ -72,6 +74,13 @@ def boto_error(code, status=400, **headers):
     return error
 
 
+def aiosmtplib(name, **attributes):
+    """As aiosmtplib, which is not installed with the tests, raises it: its `code` is no HTTP status."""
+    error = type(name, (Exception,), {"__module__": "aiosmtplib.errors"})(name)
+    vars(error).update(attributes)
+    return error
+
+
 class Model(pydantic.BaseModel):
     n: int
 
@@ -104,6 +113,14 @@ ERRORS = {
         urllib_status(503),
         boto_error("InternalError", 500),
         ResultRejected("not yet"),
+        ssl.SSLEOFError(8, "EOF occurred in violation of protocol"),
+        smtplib.SMTPServerDisconnected("Connection unexpectedly closed"),
+        smtplib.SMTPConnectError(421, b"too many connections"),
+        smtplib.SMTPDataError(451, b"later"),
+        smtplib.SMTPSenderRefused(450, b"greylisted", "a@example.org"),
+        smtplib.SMTPRecipientsRefused({"a": (550, b"no such user"), "b": (452, b"mailbox full")}),
+        aiosmtplib("SMTPDataError", code=451),
+        aiosmtplib("SMTPRecipientsRefused", recipients=[aiosmtplib("SMTPRecipientRefused", code=450)]),
     ],
     Kind.THROTTLED: [
         httpx_status(429),
@@ -167,6 +184,14 @@ ERRORS = {
         requests_status(403),
         boto_error("AccessDenied", 403),
         Exception(),
+        ssl.SSLCertVerificationError(1, "certificate verify failed"),
+        smtplib.SMTPAuthenticationError(535, b"authentication failed"),
+        smtplib.SMTPDataError(552, b"too big"),
+        smtplib.SMTPRecipientsRefused({"a": (550, b"no such user")}),
+        smtplib.SMTPRecipientsRefused({}),
+        smtplib.SMTPNotSupportedError("no STARTTLS"),
+        aiosmtplib("SMTPDataError", code=550),
+        aiosmtplib("SMTPRecipientsRefused", recipients=[aiosmtplib("SMTPRecipientRefused", code=550)]),
     ],
     Kind.RESOURCE: [
         ProcessDied("killed", signal=9),

@@ -222,17 +222,23 @@ class TestLetters:
         operation("give_back", Place(incident.id, "slack", letter.number))
         assert operation("lease", FREE, 0.0, 15.0)[1].tries == 1
 
-    def test_the_fallback_says_the_same_with_the_same_key_once(self):
+    def test_the_fallback_says_the_same_with_the_same_key_and_hears_of_what_follows(self):
         operation = Operation()
         operation("failed", failure(fallback="mail"), 0.0)
+        operation("failed", failure(fallback="mail"), 1.0)
+        operation.look(COOLDOWN)
         for _ in range(2):
-            incident, letter = operation("lease", {"slack": 0.0}, 0.0, 15.0)
-            operation("refused", Place(incident.id, "slack", letter.number), "no", 0.0, dead=False, hand_on=True)
-        incident, copy = operation("lease", {"mail": 0.0}, 0.0, 15.0)
+            incident, letter = operation("lease", {"slack": 0.0}, COOLDOWN, COOLDOWN)
+            place = Place(incident.id, "slack", letter.number)
+            operation("refused", place, "no", 0.0, dead=False, hand_on=True)
+        assert operation.letters == [("first", 1, 1), ("digest", 1, 2)] * 2
+        incident, copy = operation("lease", {"mail": 0.0}, COOLDOWN, COOLDOWN)
         assert incident.key(copy) == incident.key(letter)
-        assert len(operation.letters) == 2
+        assert (copy.tries, copy.problem) == (1, "")
         operation("refused", Place(incident.id, "mail", copy.number), "no", 0.0, dead=False, hand_on=True)
-        assert len(operation.letters) == 2
+        operation("succeeded", 1, COOLDOWN + 1, COOLDOWN + 1)
+        told = [(letter.channel, letter.occasion) for letter in operation.all[0].letters]
+        assert told == [("slack", "first"), ("mail", "first"), ("slack", "recovered"), ("mail", "recovered")]
 
     def test_a_dead_letter_is_kept_lets_others_pass_and_can_be_revived(self):
         operation = Operation()

@@ -1,15 +1,21 @@
 """What a message says."""
 
+from dataclasses import replace
+
+import pytest
+
 from resilient_tasks import Console
-from resilient_tasks.notify.message import Channel, Message
-from resilient_tasks.notify.slack import blocks
+from resilient_tasks.notify.message import Channel, Message, lasted
 
 MESSAGE = Message(
+    key="k-1",
+    incident="k",
     operation="fetch_month",
     status="failed",
     kind="transient",
     error_type="ConnectError",
     error="refused",
+    where="flights.py:12 in fetch_month",
     notes=("gave up after attempt 3",),
     consequence="What depends on it does not run.",
     run={"flow_run_id": "f-1", "url": "http://127.0.0.1/runs/f-1"},
@@ -24,12 +30,43 @@ def test_the_text_has_a_line_for_each_thing_known():
     assert MESSAGE.text().splitlines() == [
         "fetch_month failed: ConnectError",
         "refused",
+        "flights.py:12 in fetch_month",
         "gave up after attempt 3",
         "What depends on it does not run.",
         "http://127.0.0.1/runs/f-1",
     ]
-    bare = Message(operation="f", status="degraded", kind="timeout", error_type="TimedOut", error="")
+    bare = Message(key="k-1", incident="k", operation="f", status="degraded", kind="timeout", error_type="TimedOut")
     assert bare.text() == "f degraded: TimedOut"
+
+
+def test_a_digest_says_how_many_more_in_which_flows_and_since_when():
+    flows = ("nightly", "hourly", "backfill")
+    digest = replace(MESSAGE, occasion="digest", count=412, total=1413, seconds=360.0, flows=flows)
+    assert digest.text().splitlines() == [
+        "fetch_month failed 412 more times: ConnectError",
+        "412 more, 1,413 times in 6 min in 3 flows (nightly, hourly, backfill)",
+        "last: refused",
+        "http://127.0.0.1/runs/f-1",
+    ]
+    one = replace(MESSAGE, occasion="digest", count=1, total=2, seconds=10.0)
+    assert one.headline() == "fetch_month failed 1 more time: ConnectError"
+
+
+def test_the_last_message_says_that_it_works_again_and_how_bad_it_was():
+    recovered = replace(MESSAGE, occasion="recovered", count=413, total=413, seconds=7300.0)
+    assert recovered.text().splitlines() == [
+        "fetch_month works again",
+        "failed 413 times in 2 h: ConnectError",
+        "http://127.0.0.1/runs/f-1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.4, "0 s"), (59, "59 s"), (118, "2 min"), (3600, "60 min"), (7200, "2 h"), (172800, "2 d")],
+)
+def test_times_are_told_as_a_person_would(seconds, said):
+    assert lasted(seconds) == said
 
 
 def test_the_console_writes_to_standard_error(capsys):
@@ -38,29 +75,3 @@ def test_the_console_writes_to_standard_error(capsys):
     assert capsys.readouterr().err.startswith("[alert] fetch_month failed: ConnectError\nrefused\n")
     assert isinstance(console, Channel)
     assert console.name == "console"
-
-
-def test_slacks_blocks_name_the_error_the_consequence_and_the_run():
-    header, section, context = blocks(MESSAGE)
-    assert header["text"]["text"] == "🔴 fetch_month failed"
-    for part in ("*ConnectError* (transient)", "```refused```", "• gave up after attempt 3", "does not run"):
-        assert part in section["text"]["text"]
-    assert context["elements"][0]["text"] == "<http://127.0.0.1/runs/f-1|Open the run> · flow_run_id `f-1`"
-
-
-def test_slacks_blocks_stay_within_its_limits():
-    long = Message("f" * 500, "degraded", "timeout", "TimedOut", "x" * 9000, notes=("n" * 9000,) * 3)
-    header, section = blocks(long)
-    assert header["text"]["text"].startswith("🟠 ")
-    assert len(header["text"]["text"]) <= 150
-    assert len(section["text"]["text"]) <= 3000
-
-
-def test_what_an_error_says_is_not_read_as_slacks_markup():
-    message = Message("f", "failed", "permanent", "E", "<!channel> & ```code```")
-    text = blocks(message)[1]["text"]["text"]
-    assert "&lt;!channel&gt; &amp; '''code'''" in text
-
-
-def test_an_error_without_a_text_is_no_empty_box():
-    assert "``````" not in blocks(Message("f", "failed", "permanent", "E", ""))[1]["text"]["text"]

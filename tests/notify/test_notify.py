@@ -537,3 +537,39 @@ def test_a_fenced_call_tells_nobody(recorder):
     Pipeline(Fence(channel)).outcome(fail)
     assert flush_messages()
     assert channel.messages == []
+
+
+class TestWhatNobodyExpects:
+    def test_a_message_that_cannot_be_made_is_kept_and_told_of(self, drive, recorder, resilient_events, monkeypatch):
+        def broken(*_):
+            raise KeyError("status")
+
+        channel = recorder()
+        with monkeypatch.context() as broken_messages:
+            broken_messages.setattr(rounds, "message_of", broken)
+            drive(fail, notify=channel).outcome()
+            assert not flush_messages(0.05)
+        assert resilient_events.named("notify.failed")[0].message == "KeyError: 'status'"
+        assert flush_messages(5)
+        assert channel.told == [("first", 1, 1)]
+
+    def test_a_round_that_fails_does_not_end_the_thread(self, drive, recorder, monkeypatch, own_sender, caplog):
+        failed = threading.Event()
+
+        def broken(*_):
+            failed.set()
+            raise RuntimeError("a bug")
+
+        channel = recorder()
+        call = drive(fail, notify=channel)
+        with monkeypatch.context() as broken_rounds:
+            broken_rounds.setattr(rounds.Rounds, "go", broken)
+            call.outcome()
+            assert failed.wait(5)
+        call.outcome()
+        own_sender._wake()
+        until = time.monotonic() + 5
+        while not channel.messages and time.monotonic() < until:
+            time.sleep(0.01)
+        assert channel.told == [("first", 1, 1)]
+        assert "could not be looked through" in caplog.text

@@ -75,13 +75,29 @@ def test_a_message_arrives_with_what_why_what_was_done_what_it_means_and_where_t
     assert message.text == "fetch_month failed: ConnectError"
     for part in (
         "🔴 fetch_month failed",
-        "*ConnectError* (transient) at `flights.py:12 in fetch_month`\n```connection refused```",
+        "*ConnectError* (transient: likely to pass) at `flights.py:12 in fetch_month`\n```connection refused```",
         "*What was done*\n• gave up after attempt 3 (ConnectError ×3): no attempts left",
         "*What it means*\nThe call raised: what depends on it does not run.",
         "*Where to look*\n<http://127.0.0.1:4200/runs/flow-run/f-1|Open the run brave-otter in Prefect>",
-        "flow run id `f-1`",
+        "flow run `brave-otter`",
     ):
         assert part in message.full_text
+
+
+def test_a_run_that_cannot_be_linked_is_named_by_its_ids(channel, resilient_slack):
+    channel.send(dataclasses.replace(FIRST, run={"flow_run_id": "f-1"}), within=5)
+    assert "flow run id `f-1`" in resilient_slack.texts()[0]
+
+
+def test_the_flow_is_named_first_of_all(channel, resilient_slack):
+    channel.send(dataclasses.replace(FIRST, flows=("monthly",)), within=5)
+    assert resilient_slack.messages[0].blocks[0]["text"]["text"] == "🔴 fetch_month failed in monthly"
+
+
+@pytest.mark.parametrize("kind", [kind.value for kind in Kind])
+def test_what_its_kind_means_is_said_in_words(channel, resilient_slack, kind):
+    channel.send(dataclasses.replace(FIRST, kind=kind), within=5)
+    assert f"*ConnectError* ({kind}: " in resilient_slack.texts()[0]
 
 
 def test_it_says_when_it_happened_in_each_readers_own_time(channel, resilient_slack):
@@ -106,7 +122,7 @@ class TestABot:
         assert "*What it means*" in first.full_text
         assert answer.thread_ts == first.ts
         assert "🔴 fetch_month failed 412 more times" in answer.full_text
-        assert "Last: *ConnectError* (transient)" in answer.full_text
+        assert "Last: *ConnectError* (transient: likely to pass)" in answer.full_text
         assert "*What it means*" not in answer.full_text  # the first message says it
 
     def test_says_in_the_first_message_that_it_is_over_and_answers_in_its_thread(self, bot, resilient_slack):
@@ -115,6 +131,7 @@ class TestABot:
         for message in resilient_slack.messages:
             assert "✅ fetch_month works again" in message.full_text
             assert "Recovered after *2 h*: it had failed *1,240 times*." in message.full_text
+            assert "|See the run brave-otter in which it began>" in message.full_text
             assert "connection refused" not in message.full_text
         assert resilient_slack.messages[1].thread_ts == receipt["ts"]
 
@@ -461,8 +478,8 @@ def test_a_message_of_any_length_stays_within_slacks_limits(channel, resilient_s
         flows=(long,) * 60,
         seconds=1e9,
     )
-    receipt = channel.send(message, within=5)
-    channel.send(dataclasses.replace(message, thread=receipt or {}), within=5)
+    receipt = channel.send(message, within=30)
+    channel.send(dataclasses.replace(message, thread=receipt or {}), within=30)
     for sent in resilient_slack.messages:
         assert len(sent.full_text) < 10_000
         assert sent.calls == []

@@ -66,7 +66,7 @@ def test_the_html_escapes_what_it_shows(report):
 
 
 def test_an_abandoned_attempt_and_a_lost_alert_are_said(resilient_events):
-    from resilient_tasks.core.events import NotifyFailed, TimeoutExceeded, bus
+    from resilient_tasks.core.events import NotifyFailed, NotifySent, TimeoutExceeded, bus
 
     def exceeded(**how):
         bus.emit(TimeoutExceeded(operation="f", policy="timeout", limit=1.0, stopped=False, **how))
@@ -74,12 +74,15 @@ def test_an_abandoned_attempt_and_a_lost_alert_are_said(resilient_events):
     for number in range(7):
         exceeded(abandoned=True, thread=f"f-{number}")
     exceeded(abandoned=False, reason="it blocked the event loop")
-    bus.emit(NotifyFailed(operation="f", channel="slack", error_type="TimeoutError", message="hung"))
+    for key in ("k-1", "k-2", "k-2"):
+        bus.emit(NotifyFailed(operation="f", channel="slack", error_type="TimeoutError", message="hung", key=key))
+    bus.emit(NotifySent(operation="f", channel="slack", key="k-1"))
     left = "; ".join(f"f in the thread f-{number}" for number in range(5))
     assert RunReport(resilient_events).remarks == (
         f"attempts abandoned, which may have run on: 7 ({left} and 2 more)",
         "attempts that overran their limit, and could not be interrupted: 1 (f: it blocked the event loop)",
-        "alerts that reached nobody: 1",
+        "alerts that could not be delivered, and wait: 1 (slack: hung)",
+        "alerts sent: 1",
     )
 
 

@@ -1,16 +1,18 @@
-"""Runs whose process was killed: the Prefect server notices, and tells people, by automations that the CLI puts there."""
+"""Runs whose process was killed: the Prefect server notices and tells people, by what the CLI puts there."""
 
 import json
 import sys
 from pathlib import Path
 
 import pytest
+from prefect import flow
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.blocks.system import Secret
 from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.states import Crashed, Running
 
 from resilient_tasks.cli import main
 from resilient_tasks.orchestrate import automations
@@ -54,6 +56,21 @@ def flow_run(name):
         return found[0] if found else None
 
 
+def gave_a_sign_of_life(name):
+    """Tell whether the server has heard of a heartbeat of this run: a run killed before that is not looked after."""
+    about = f"prefect.flow-run.{flow_run(name).id}"
+    wanted = {"event": {"name": ["prefect.flow-run.heartbeat"]}, "resource": {"id": [about]}}
+    with get_client(sync_client=True) as client:
+        return client.request("POST", "/events/filter", json={"filter": wanted}).json()["events"]
+
+
+def crash_of(client, name):
+    """Have a run of the flow called `name` crash, as a worker would report it."""
+    made = client.create_flow_run(flow(lambda: None, name=name), state=Running())
+    client.set_flow_run_state(made.id, Crashed(message="the infrastructure is gone"))
+    return made
+
+
 def test_a_killed_run_is_marked_crashed_and_told_of_and_one_that_lives_is_not(run, hook, resilient_slack, tmp_path):
     assert run("install", "--webhook-block", hook, "--zombie-after", "10")[0] == 0
     with (
@@ -62,6 +79,7 @@ def test_a_killed_run_is_marked_crashed_and_told_of_and_one_that_lives_is_not(ru
     ):
         for name in ("killed", "living"):
             reading_back.eventually((tmp_path / f"{name} began").exists)
+            reading_back.eventually(lambda name=name: gave_a_sign_of_life(f"run-of-{name}"))
         killed.kill()
         killed.wait()
         reading_back.eventually(lambda: flow_run("run-of-killed").state_name == "Crashed", within=60)
@@ -70,7 +88,116 @@ def test_a_killed_run_is_marked_crashed_and_told_of_and_one_that_lives_is_not(ru
         (tmp_path / "enough").touch()
         assert living.wait(30) == 0
     assert flow_run("run-of-living").state_name == "Completed"
-    assert "No sign of life for 10 s" in flow_run("run-of-killed").state.message
+    dead = flow_run("run-of-killed")
+    assert dead.state.message.startswith("No sign of life for 10 s")
     (text,) = resilient_slack.texts()
-    for part in ("killed crashed: flow run run-of-killed", "No sign of life for 10 s", str(flow_run("run-of-killed").id)):
+    for part in ("killed crashed: flow run run-of-killed", "No sign of life for 10 s", f"/runs/flow-run/{dead.id}"):
         assert part in text
+
+
+def test_further_crashes_of_a_flow_are_told_of_after_the_cool_down_only(run, resilient_slack, resilient_api):
+    """By a notification block here: what it renders is another template."""
+    resilient_api.serve("/told", "ok")
+    CustomWebhookNotificationBlock(
+        name="ops", url=f"{resilient_api.url}/told", json_data={"subject": "{{subject}}", "body": "{{body}}"}
+    ).save("ops", overwrite=True)
+    block = f"{CustomWebhookNotificationBlock.get_block_type_slug()}/ops"
+    assert run("install", "--block", block, "--zombie-after", "900")[0] == 0
+    with get_client(sync_client=True) as client:
+        first = crash_of(client, "one")
+        reading_back.eventually(lambda: resilient_api.requests, within=30)
+        crash_of(client, "one")
+        crash_of(client, "another")
+        reading_back.eventually(lambda: len(resilient_api.requests) > 1, within=30)
+    told, of_another = (json.loads(request.body) for request in resilient_api.requests)
+    assert told["subject"] == f"one crashed: flow run {first.name}"
+    assert told["body"].splitlines()[1] == "the infrastructure is gone"
+    assert f"/runs/flow-run/{first.id}" in told["body"]
+    assert "Of further crashes of this flow within 300 s nobody is told." in told["body"]
+    assert of_another["subject"].startswith("another crashed")
+
+
+def test_installing_twice_brings_up_to_date_what_is_there(run, hook):
+    code, out, _ = run("install", "--webhook-block", hook, "--zombie-after", "900")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()[1:3]] == ["created", "created"]
+    code, out, _ = run("install", "--webhook-block", hook, "--zombie-after", "1200", "--cooldown", "0")
+    assert [line.split()[0] for line in out.splitlines()[1:3]] == ["updated", "updated"]
+    there = on_the_server()
+    assert set(there) == {"resilient-tasks: no sign of life", "resilient-tasks: a flow run crashed"}
+    assert there["resilient-tasks: no sign of life"].trigger.within.total_seconds() == 1200
+    assert there["resilient-tasks: a flow run crashed"].trigger.for_each == {"prefect.resource.id"}
+
+
+def test_what_somebody_has_paused_stays_paused(run):
+    run("install", "--tell-nobody", "--zombie-after", "900")
+    with get_client(sync_client=True) as client:
+        client.pause_automation(on_the_server()["resilient-tasks: no sign of life"].id)
+    _, out, _ = run("install", "--tell-nobody", "--zombie-after", "901")
+    assert "paused: it stays so" in out
+    assert not on_the_server()["resilient-tasks: no sign of life"].enabled
+
+
+def test_a_dry_run_changes_nothing_and_says_what_would_be_done(run, hook):
+    code, out, _ = run("install", "--webhook-block", hook, "--dry-run", "--json")
+    steps = json.loads(out)["automations"]
+    assert code == 0
+    assert [step["done"] for step in steps] == ["would be created"] * 2
+    assert steps[0]["automation"]["trigger"]["posture"] == "Proactive"
+    assert on_the_server() == {}
+
+
+def test_what_was_installed_under_a_name_is_taken_away_again_and_nothing_else(run):
+    run("install", "--tell-nobody", "--zombie-after", "900")
+    run("install", "--tell-nobody", "--zombie-after", "900", "--name", "other")
+    assert json.loads(run("uninstall", "--dry-run", "--json")[1])["automations"][0]["done"] == "would be removed"
+    assert len(on_the_server()) == 1
+    assert "removed  resilient-tasks: no sign of life" in run("uninstall")[1]
+    assert on_the_server() == {}
+    assert set(on_the_server("other")) == {"other: no sign of life"}
+    assert run("uninstall") == (0, "no automations of resilient-tasks\n", "")
+
+
+def test_a_block_that_is_not_there_or_tells_nobody_is_refused_and_the_right_ones_are_named(run, hook):
+    Secret(value="42").save("silent", overwrite=True)
+    for block, why in (
+        ("slack-webhook/nowhere", "There is no block slack-webhook/nowhere"),
+        ("secret/silent", "can tell nobody"),
+        ("nothing", "by its type and its name"),
+    ):
+        code, _, err = run("install", "--block", block, "--zombie-after", "900")
+        assert code == 2
+        assert why in err
+        assert (f"webhook/{hook}" in err) is (block != "nothing")
+    assert on_the_server() == {}
+
+
+def test_a_patience_shorter_than_the_heartbeats_is_refused(run):
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: 60}):
+        code, _, err = run("install", "--tell-nobody", "--zombie-after", "60")
+        assert code == 2
+        assert "those that live would be marked Crashed" in err
+        assert "one may be late" in run("install", "--tell-nobody")[1]
+        assert "a single sign of life is late" in run("install", "--tell-nobody", "--zombie-after", "90")[1]
+    assert run("install", "--tell-nobody", "--zombie-after", "9")[0] == 2
+    assert run("install", "--tell-nobody", "--cooldown", "-1")[0] == 2
+
+
+def test_where_flow_runs_give_no_sign_of_life_it_says_what_to_set(run):
+    _, out, _ = run("install", "--tell-nobody")
+    assert "set PREFECT_FLOWS_HEARTBEAT_FREQUENCY, to 30 for example" in out
+    assert on_the_server()["resilient-tasks: no sign of life"].trigger.within.total_seconds() == 90
+
+
+def test_without_a_server_it_says_what_to_set_and_starts_none(run):
+    with temporary_settings({PREFECT_API_URL: None}):
+        code, _, err = run("install", "--tell-nobody")
+    assert code == 2
+    assert "set PREFECT_API_URL" in err
+
+
+def test_a_server_that_does_not_answer_is_named(run, resilient_api):
+    with resilient_api.offline(), temporary_settings({PREFECT_API_URL: f"{resilient_api.url}/api"}):
+        code, _, err = run("uninstall")
+    assert code == 2
+    assert f"{resilient_api.url}/api does not answer" in err

@@ -53,4 +53,4 @@ class NotifyFailed(Event):
         after = (
             f"kept, tried again in {self.retry_in:.0f} s" if self.retry_in else "given up: see resilient-tasks outbox"
         )
-        return f"could not notify {self.channel}: {self.error_type}: {self.message} ({after})"
+        return f"could not notify {self.channel}: {self.message} ({after})"

@@ -6,9 +6,11 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from resilient_tasks.core import log_records
 from resilient_tasks.core.events.event import Event
 
 _logger = logging.getLogger("resilient_tasks")
+log_records.install(_logger)
 
 Sink = Callable[[Event], None]
 

@@ -2,15 +2,22 @@
 
 Field names follow OpenTelemetry's conventions where those have one: `Event.as_dict()` gives `error.type`,
 `exception.message` and `retry.delay_s` for the attributes `error_type`, `message` and `delay`.
+
+An event holds no secret: whatever hears of it may write it down.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
+
+from resilient_tasks.core import settings
+from resilient_tasks.core.cleaned import clean
+from resilient_tasks.core.registered import Secret
 
 #: Every event by its name, for tools that read `events.jsonl` back.
 EVENTS: dict[str, type[Event]] = {}
@@ -34,6 +41,11 @@ def named(name: str) -> Any:
     return field(metadata={"name": name})
 
 
+#: What is written in programs, or made by this library; what stands in `run` is the same for many events.
+_CODE = frozenset({"operation", "call", "attempt", "time", "kind", "error_type", "policy", "action", "run"})
+_NUMBERS = frozenset({int, float, bool, type(None)})
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Event:
     """Something that happened: `operation` is the function, `attempt` counts from 1, `time` is in unix seconds."""
@@ -46,6 +58,14 @@ class Event:
     call: str = ""
     time: float = field(default_factory=time.time)
     run: Mapping[str, str] = field(default_factory=run_ids)
+
+    def __post_init__(self) -> None:
+        for name in _texts_of(type(self)):
+            value = getattr(self, name)
+            if type(value) not in _NUMBERS and (cleaned := clean(value)) is not value:
+                object.__setattr__(self, name, cleaned)
+        if self.run:
+            object.__setattr__(self, "run", dict(_clean_run(tuple(self.run.items()), settings.current.secrets)))
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         # dataclass(slots=True) builds the class a second time, and the second is the one that lasts.
@@ -61,6 +81,21 @@ class Event:
     def sentence(self) -> str:
         """Say in one line what happened."""
         return self.name
+
+
+_texts: dict[type[Event], tuple[str, ...]] = {}
+
+
+def _texts_of(event: type[Event]) -> tuple[str, ...]:
+    """Return the names of the fields in which a secret could stand."""
+    if event not in _texts:
+        _texts[event] = tuple(part.name for part in fields(event) if part.name not in _CODE)
+    return _texts[event]
+
+
+@functools.lru_cache(512)
+def _clean_run(run: tuple[tuple[str, str], ...], _secrets: tuple[Secret, ...]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, clean(value)) for name, value in run)
 
 
 def counted(errors: Mapping[str, int]) -> str:

@@ -82,14 +82,19 @@ class BulkheadRejected(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoreLost(Event):
-    """The store of shared states does not answer: until it does, each process goes by its own memory."""
+    """The store of shared states does not answer: until it does, each process goes by its own memory.
+
+    The store of incidents is told of too: `waits` says that what has to be kept there waits until it answers.
+    """
 
     name: ClassVar[str] = "store.lost"
     store: str
     message: str
+    waits: bool = False
 
     def sentence(self) -> str:
-        return f"{self.store} does not answer ({self.message}): this process goes by its own memory until it does"
+        meanwhile = "what is to be kept there waits" if self.waits else "this process goes by its own memory"
+        return f"{self.store} does not answer ({self.message}): {meanwhile} until it does"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

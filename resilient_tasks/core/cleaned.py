@@ -1,0 +1,165 @@
+"""Blots secrets out of values: of text by what it says, of what stands in a mapping also by its name."""
+
+from __future__ import annotations
+
+import datetime
+import enum
+import functools
+import pathlib
+import types
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any
+from uuid import UUID
+
+from resilient_tasks.core.redact import is_secret_pair, redact
+from resilient_tasks.core.registered import MARK
+
+#: Deeper than this, and beyond so many parts, nothing is looked at.
+_DEPTH = 12
+_PARTS = 4000
+
+_PLAIN = (type(None), bool, int, float, complex, datetime.date, datetime.time, datetime.timedelta, enum.Enum, UUID)
+_NOT_DATA = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType, types.CodeType)
+
+
+def clean(value: Any) -> Any:
+    """Return `value` without the secrets in it: the same object where there is none.
+
+    Text, bytes, paths, mappings, lists, tuples and sets are taken apart. Of any other object it is the text that
+    counts, as a log line would show it: that text, blotted out, stands in its place where a secret is in it.
+    """
+    return Cleaner()(value)
+
+
+class Cleaner:
+    """Takes values apart and puts them together again without their secrets."""
+
+    def __init__(self) -> None:
+        self._left = _PARTS
+        self._within: set[int] = set()
+
+    def __call__(self, value: Any, depth: int = 0) -> Any:
+        """Return `value` without the secrets in it: the same object where there is none."""
+        if isinstance(value, str):
+            return redact(value) if type(value) is str else _as_text(value)
+        if isinstance(value, _PLAIN):
+            return value
+        self._left -= 1
+        if self._left < 0 or depth > _DEPTH or id(value) in self._within:
+            return value
+        self._within.add(id(value))
+        try:
+            return self._taken_apart(value, depth + 1)
+        finally:
+            self._within.discard(id(value))
+
+    def _taken_apart(self, value: Any, depth: int) -> Any:
+        if isinstance(value, bytes | bytearray):
+            return _bytes(value)
+        if isinstance(value, pathlib.PurePath):
+            text = redact(str(value))
+            return value if text == str(value) else type(value)(text)
+        if type(value) in {dict, types.MappingProxyType}:
+            return self._mapping(value, depth)
+        if isinstance(value, tuple):
+            return self._tuple(value, depth)
+        if type(value) in {list, set, frozenset, deque}:
+            parts = [self(part, depth) for part in value]
+            return value if _same(parts, value) else type(value)(parts)
+        return self.other(value, depth)
+
+    def _mapping(self, value: Mapping[Any, Any], depth: int) -> Any:
+        made = {self(key, depth): self.named(key, part, depth) for key, part in value.items()}
+        return value if _same(made.values(), value.values()) and _same(made, value) else made
+
+    def _tuple(self, value: tuple[Any, ...], depth: int) -> Any:
+        parts = [self(part, depth) for part in value]
+        if len(parts) in {2, 3}:  # a header, as some libraries keep it: the name, perhaps twice, and the value
+            parts[-1] = self.named(value[0], value[-1], depth)
+        if _same(parts, value):
+            return value
+        make: Any = getattr(type(value), "_make", tuple)  # a named tuple's
+        return make(parts)
+
+    def named(self, name: object, value: Any, depth: int = 0) -> Any:
+        """Return `value`, which stands under `name`, without the secrets in it, or blotted out whole."""
+        if isinstance(name, bytes):
+            name = name.decode("latin-1")
+        if isinstance(name, str) and isinstance(value, str | bytes):
+            text = value if isinstance(value, str) else value.decode("utf-8", "replace")
+            if is_secret_pair(name, text):
+                return MARK if isinstance(value, str) else MARK.encode()
+        if isinstance(name, str) and type(value) in {list, tuple} and all(isinstance(part, str) for part in value):
+            parts = [self.named(name, part, depth) for part in value]
+            return value if _same(parts, value) else type(value)(parts)
+        return self(value, depth)
+
+    def other(self, value: Any, depth: int) -> Any:  # noqa: ARG002  # some look deeper
+        """Return what stands for an object that is no plain data."""
+        try:
+            shown, said = repr(value), str(value)
+        except Exception:
+            return value
+        return value if redact(shown) == shown and redact(said) == said else redact(said)
+
+
+class Searcher(Cleaner):
+    """Looks for secrets also in what objects hold: `found` tells whether there was one. Runs no code of theirs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found = False
+
+    def __call__(self, value: Any, depth: int = 0) -> Any:
+        if not self.found and super().__call__(value, depth) is not value:
+            self.found = True
+        return value
+
+    def named(self, name: object, value: Any, depth: int = 0) -> Any:
+        if not self.found and super().named(name, value, depth) is not value:
+            self.found = True
+        return value
+
+    def other(self, value: Any, depth: int) -> Any:
+        if isinstance(value, _NOT_DATA):
+            return value
+        for name, part in _held_by(value):
+            self.named(name, part, depth)
+        return value
+
+
+def _held_by(value: Any) -> Iterable[tuple[object, Any]]:
+    try:
+        yield from vars(value).items()
+    except TypeError:
+        pass
+    for cls in type(value).__mro__:
+        for name, member in tuple(vars(cls).items()):
+            if isinstance(member, types.MemberDescriptorType):
+                try:
+                    yield name, member.__get__(value, cls)
+                except AttributeError:
+                    continue
+    if isinstance(value, Mapping):
+        yield from tuple(value.items())
+    elif isinstance(value, list | set | frozenset | deque):
+        yield from ((None, part) for part in tuple(value))
+    elif isinstance(value, functools.partial):
+        yield from ((None, part) for part in value.args)
+        yield from value.keywords.items()
+
+
+def _as_text(value: str) -> Any:
+    text = redact(str(value))  # of a subclass, such as an enum's
+    return value if text == str(value) else text
+
+
+def _bytes(value: bytes | bytearray) -> bytes | bytearray:
+    text = value.decode("utf-8", "surrogateescape")
+    blotted = redact(text)
+    return value if blotted == text else type(value)(blotted.encode("utf-8", "surrogateescape"))
+
+
+def _same(parts: Iterable[Any], others: Iterable[Any]) -> bool:
+    return all(part is other for part, other in zip(parts, others, strict=False))

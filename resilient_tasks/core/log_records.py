@@ -1,0 +1,47 @@
+"""The library's logger writes no secrets, whatever handlers it has."""
+
+from __future__ import annotations
+
+import logging
+
+from resilient_tasks.core.cleaned import clean
+from resilient_tasks.core.redact import redact
+from resilient_tasks.core.redacted import redacted
+
+_OWN = frozenset(vars(logging.makeLogRecord({})))
+
+
+class Redaction(logging.Filter):
+    """Blots secrets out of a record before any handler has it: its message, its extra attributes, its traceback."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change the record where it holds a secret, and let it pass."""
+        try:
+            message = record.getMessage()
+        except Exception:  # the arguments do not fit: the handler says so, and shows them
+            record.args = clean(record.args)
+            message = str(record.msg)
+        if (told := redact(message)) != message:
+            record.msg, record.args = told, ()
+        for name in vars(record).keys() - _OWN:
+            setattr(record, name, _named(name, getattr(record, name)))
+        if isinstance(record.exc_info, tuple) and record.exc_info[1] is not None:
+            copy = redacted(record.exc_info[1], chain=True)
+            if copy is not None:
+                record.exc_info = (type(copy), copy, copy.__traceback__)
+                record.exc_text = None
+        for name in ("exc_text", "stack_info"):
+            text = getattr(record, name)
+            if text:
+                setattr(record, name, redact(text))
+        return True
+
+
+def _named(name: str, value: object) -> object:
+    return clean({name: value})[name]
+
+
+def install(logger: logging.Logger) -> None:
+    """Have `logger` write no secrets. Cheap to call again."""
+    if not any(isinstance(there, Redaction) for there in logger.filters):
+        logger.addFilter(Redaction())

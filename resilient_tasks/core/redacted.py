@@ -1,0 +1,257 @@
+"""Errors without secrets: a copy of the same type, for those who keep or show what they are given."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import linecache
+import traceback
+from types import TracebackType
+from typing import Any, TypeVar, cast
+
+from resilient_tasks.core import settings
+from resilient_tasks.core.cleaned import Cleaner, Searcher
+from resilient_tasks.core.errors import ResilienceError
+from resilient_tasks.core.redact import redact
+from resilient_tasks.core.registered import Secret
+
+E = TypeVar("E", bound=BaseException)
+
+
+class Withheld:
+    """Stands in a copied error for an object that held a secret, such as the response to a request.
+
+    Attributes:
+        what: the object's type.
+        status_code: its HTTP status, where it has one; `headers` then has the `Retry-After`, for `classify` to read.
+    """
+
+    def __init__(self, instead_of: object) -> None:
+        cls = type(instead_of)
+        self.what = f"{cls.__module__}.{cls.__qualname__}"
+        status = _read(instead_of, "status_code") or _read(instead_of, "status")
+        if type(status) is int:
+            self.status_code = status
+            headers = _read(instead_of, "headers")
+            wait = headers.get("Retry-After") or headers.get("retry-after") if hasattr(headers, "get") else None
+            self.headers = {} if wait is None else {"Retry-After": redact(str(wait))}
+
+    def __repr__(self) -> str:
+        return f"<{self.what}, left out: it held a secret>"
+
+
+class _Original:
+    """Leads from a copy to the error that it was made of, inside of one process: no pickle takes it along."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.error = error
+
+    def __reduce__(self) -> tuple[type[_Original], tuple[()]]:
+        return (_Original, ())
+
+    def __deepcopy__(self, _: object) -> _Original:
+        return self
+
+    def __repr__(self) -> str:
+        return "<the original error, in its own process>"
+
+
+_KEPT = "__resilient_original__"
+
+
+def original_of(error: E) -> E:
+    """Return the error that `error` is a redacted copy of, where it was made in this process; else `error` itself."""
+    kept = vars(error).get(_KEPT)
+    found: Any = kept.error if isinstance(kept, _Original) else None
+    return error if found is None else found
+
+
+def redacted(error: E, *, chain: bool = False) -> E | ResilienceError | None:
+    """Return a copy of `error` in which every secret is blotted out, or None where there is none to blot out.
+
+    Looked at is all that a traceback of it would print, with its causes, and all that it holds: `args`, attributes and
+    notes. The copy is of the same type, made without calling that type; an attribute that is no plain data and holds a
+    secret is `Withheld`. It has its traceback, unless a line of the program shown there holds a secret, and leads to
+    `error` by `original_of`, in this process. Where no such copy can be made, it is a `ResilienceError` that names the
+    type.
+
+    Args:
+        error: any error. It is left as it is.
+        chain: keep the causes and contexts, as copies. They are left out otherwise.
+    """
+    copy: E | ResilienceError | None = _Copier(chain=chain).of(error)
+    return copy
+
+
+class _Copier(Cleaner):
+    def __init__(self, *, chain: bool) -> None:
+        super().__init__()
+        self._chain = chain
+        self._known: dict[int, BaseException | None] = {}
+
+    def of(self, error: BaseException) -> Any:
+        """Return the copy of `error`, or None where none is needed."""
+        if id(error) not in self._known:
+            self._known[id(error)] = None  # an error that is its own cause in the end
+            self._known[id(error)] = self._copy(error)
+        return self._known[id(error)]
+
+    def other(self, value: Any, depth: int) -> Any:
+        if isinstance(value, BaseException):
+            return self.of(value) or value
+        if isinstance(value, _Original | Withheld):
+            return value
+        clean = getattr(value, "__redacted__", None)
+        if clean is not None and not isinstance(value, type):
+            return clean()
+        searcher = Searcher()
+        searcher(value, depth)
+        if not searcher.found:
+            try:
+                shown, said = repr(value), str(value)
+            except Exception:
+                return value
+            if redact(shown) == shown and redact(said) == said:
+                return value
+        return Withheld(value)
+
+    def _copy(self, error: BaseException) -> BaseException | None:
+        args, own, outside, changed = self._parts(error)
+        shown = _shown(error)
+        lines_are_clean = _shows_no_secret(error.__traceback__)
+        links = [link for link in (error.__cause__, error.__context__) if link is not None]
+        printed = links[:1] if error.__cause__ is not None or not error.__suppress_context__ else []
+        copies = {id(link): self.of(link) for link in printed}
+        if not changed and lines_are_clean and redact(shown) == shown and not any(copies.values()):
+            return None
+        copy = self._made(error, args, own, outside)
+        copy.__traceback__ = error.__traceback__ if lines_are_clean else None
+        if self._chain:
+            for link in printed:
+                kept = copies[id(link)] or link
+                copy.__cause__, copy.__context__ = (kept, None) if link is error.__cause__ else (None, kept)
+                copy.__suppress_context__ = error.__suppress_context__
+        else:
+            copy.__suppress_context__ = True
+        vars(copy)[_KEPT] = _Original(error)
+        return copy
+
+    def _parts(self, error: BaseException) -> tuple[tuple[Any, ...], dict[str, Any], dict[str, Any], bool]:
+        """Return what `error` is made of, cleaned: what its built-in base is called with, and its attributes."""
+        base = _builtin_base(type(error))
+        _, args, *rest = cast("tuple[Any, ...]", (base or BaseException).__reduce__(error))
+        own = dict(vars(error))
+        state = rest[0] if rest and isinstance(rest[0], dict) else {}
+        outside = {name: value for name, value in (*state.items(), *_slots(error)) if name not in own}
+        clean_args = tuple(self(arg) for arg in args)
+        clean_own = {name: self.named(name, value) for name, value in own.items()}
+        clean_outside = {name: self.named(name, value) for name, value in outside.items()}
+        pairs = zip(
+            (*args, *own.values(), *outside.values()),
+            (*clean_args, *clean_own.values(), *clean_outside.values()),
+            strict=True,
+        )
+        return clean_args, clean_own, clean_outside, any(old is not new for old, new in pairs)
+
+    def _made(
+        self, error: BaseException, args: tuple[Any, ...], own: dict[str, Any], outside: dict[str, Any]
+    ) -> BaseException:
+        try:
+            copy = _like(error, args, own, outside)
+            shown, still = _shown(copy), self._parts(copy)[-1]
+            if redact(shown) == shown and not still and _says(error) is not None and _says(copy) is not None:
+                return copy
+        except Exception:  # noqa: S110  # there is another way
+            pass
+        name = f"{type(error).__module__}.{type(error).__qualname__}"
+        stand_in = ResilienceError(f"{name}: {redact(_says(error) or 'it has no text')}")
+        for note in getattr(error, "__notes__", ()):
+            stand_in.add_note(redact(str(note)))
+        return stand_in
+
+
+def _like(error: BaseException, args: tuple[Any, ...], own: dict[str, Any], outside: dict[str, Any]) -> BaseException:
+    """Make an error of the type of `error` without running any code of that type."""
+    cls = type(error)
+    base = _builtin_base(cls)
+    if base is None:
+        raise TypeError(cls)
+    copy = base.__new__(cls, *args)
+    base.__init__(copy, *args)
+    vars(copy).update(own)
+    for name, value in outside.items():
+        object.__setattr__(copy, name, value)
+    return copy
+
+
+def _builtin_base(cls: type[BaseException]) -> type[BaseException] | None:
+    """Return the built-in class that lays `cls` out in memory; none, if an extension module made its own."""
+    for base in cls.__mro__:
+        if base.__module__ == "builtins":
+            try:
+                base.__new__(cls, *_SAMPLES.get(base, ()))
+            except TypeError:  # "... is not safe": another one is the base in memory
+                continue
+            return base
+    return None
+
+
+_SAMPLES: dict[type, tuple[Any, ...]] = {
+    BaseExceptionGroup: ("", [KeyboardInterrupt()]),
+    ExceptionGroup: ("", [Exception()]),
+}
+
+
+def _slots(error: BaseException) -> list[tuple[str, Any]]:
+    names = [name for cls in type(error).__mro__ for name in _names(vars(cls).get("__slots__", ()))]
+    return [(name, getattr(error, name)) for name in names if hasattr(error, name)]
+
+
+def _names(slots: Any) -> list[str]:
+    names = [slots] if isinstance(slots, str) else list(slots)
+    return [name for name in names if name not in {"__dict__", "__weakref__"} and not name.startswith("__")]
+
+
+def _shown(error: BaseException) -> str:
+    """Return what a traceback would print of the error itself, and how it is written."""
+    try:
+        return "".join((*traceback.format_exception_only(error), repr(error)))
+    except Exception:
+        return ""
+
+
+def _says(error: BaseException) -> str | None:
+    try:
+        return str(error)
+    except Exception:
+        return None
+
+
+def _shows_no_secret(link: TracebackType | None) -> bool:
+    """Tell whether the lines of the program that a traceback prints are free of secrets."""
+    while link is not None:
+        code, number = link.tb_frame.f_code, link.tb_lineno
+        position = next(itertools.islice(code.co_positions(), link.tb_lasti // 2, None), None)
+        last = (position and position[1]) or number
+        for line in range(number, min(last, number + _LINES) + 1):
+            text = linecache.getline(code.co_filename, line, link.tb_frame.f_globals)
+            if not _is_clean_line(text, settings.current.secrets):
+                return False
+        link = link.tb_next
+    return True
+
+
+#: So many lines of one statement are printed at the most, by Python 3.13.
+_LINES = 20
+
+
+@functools.lru_cache(2048)
+def _is_clean_line(text: str, _secrets: tuple[Secret, ...]) -> bool:
+    return redact(text, code=True) == text
+
+
+def _read(thing: object, name: str) -> Any:
+    try:
+        return getattr(thing, name, None)
+    except Exception:
+        return None

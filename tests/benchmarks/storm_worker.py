@@ -1,0 +1,110 @@
+"""One process of a storm: a function that fails in three ways, with alerts and without, at times that are given to it.
+
+    python tests/benchmarks/storm_worker.py <API of the fake Slack> <its token> < orders > answers
+
+An order is a line of JSON, and so is an answer. `{"do": "fail", ...}` gives the µs of each call; after
+`{"do": "succeed", ...}` all is well again; `{"do": "end"}` gives the events that were seen. Where incidents are kept,
+and for how long more of the same is counted only, is in the environment (`RESILIENT_TASKS_*`).
+"""
+
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from resilient_tasks import Notify, Slack, resilient
+from resilient_tasks.core.events import Event, bus
+from resilient_tasks.notify.sender import sender
+
+PATIENCE = 60  # seconds for the store to be told of what it could not be told at once
+
+
+def connect() -> None:
+    raise ConnectionError("the service refused the connection")
+
+
+def read() -> None:
+    raise TimeoutError("the service did not answer within 30 s")
+
+
+def parse() -> None:
+    raise ValueError("the service sent half an answer")
+
+
+WAYS = (connect, read, parse)
+
+
+def fetch(way: Callable[[], None] | None) -> str:
+    if way is not None:
+        way()
+    return "done"
+
+
+def control(way: Callable[[], None] | None) -> str:
+    if way is not None:
+        way()
+    return "done"
+
+
+class Storm:
+    """The calls of this process, and what its library has told of them."""
+
+    def __init__(self, api_url: str, token: str) -> None:
+        slack = Slack(token=token, channel="#ml-alerts", api_url=api_url)
+        self.told = resilient(notify=Notify(slack))(fetch)
+        self.plain = resilient()(control)
+        self.seen: Counter[str] = Counter()
+        bus.subscribe(self._see)
+
+    def fail(self, calls: int, begin: float, every: float) -> dict[str, Any]:
+        """Fail so often, the first time at `begin`, and the same call without alerts by turns before and after it."""
+        self._failing(self.plain, WAYS[0])  # what loads with the first log line is nobody's news
+        micros: list[tuple[float, float]] = []
+        for number in range(calls):
+            way = WAYS[number % len(WAYS)]
+            time.sleep(max(0.0, begin + number * every - time.monotonic()))
+            if number % 2:
+                told, plain = self._failing(self.told, way), self._failing(self.plain, way)
+            else:
+                plain, told = self._failing(self.plain, way), self._failing(self.told, way)
+            micros.append((plain, told))
+        late, until = len(sender()._waiting), time.monotonic() + PATIENCE
+        while sender()._waiting and time.monotonic() < until:
+            time.sleep(0.01)
+        return {"micros": micros, "late": late, "behind": time.monotonic() - begin - calls * every}
+
+    def succeed(self, calls: int, every: float) -> dict[str, Any]:
+        """Succeed so often."""
+        for _ in range(calls):
+            self.told(None)
+            time.sleep(every)
+        return {}
+
+    def end(self) -> dict[str, int]:
+        """Say what was told on the way, and how often."""
+        return dict(self.seen)
+
+    def _failing(self, call: Callable[..., object], way: Callable[[], None]) -> float:
+        began = time.perf_counter_ns()
+        try:
+            call(way)
+        except (ConnectionError, TimeoutError, ValueError):
+            return (time.perf_counter_ns() - began) / 1000
+        raise AssertionError("it was to fail")
+
+    def _see(self, event: Event) -> None:
+        self.seen[event.name] += 1
+
+
+def main() -> None:
+    storm = Storm(*sys.argv[1:])
+    print(json.dumps("ready"), flush=True)
+    for line in sys.stdin:
+        order = json.loads(line)
+        print(json.dumps(getattr(storm, order.pop("do"))(**order)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,237 @@
+"""A storm of failures from several processes, and the account of what a fake Slack was told of it."""
+
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from resilient_tasks.core.store import opened_by
+from resilient_tasks.notify.outbox import Outbox
+from resilient_tasks.shared.states import States
+from resilient_tasks.testing import FakeSlack, SlackMessage
+
+WORKER = Path(__file__).with_name("storm_worker.py")
+KINDS = 3
+PATIENCE = 60  # seconds for the last messages to go out
+SUCCESSES, BETWEEN = 8, 0.25  # of each process, afterwards: an incident is over with the first that is known of
+
+
+@dataclass
+class Told:
+    """What people were told of one incident.
+
+    Attributes:
+        error: the class of the error, as the first message names it.
+        firsts: first messages.
+        digests: of each digest, when it arrived (unix seconds), and the failures that it tells of.
+        totals: of each message that it is over, all the failures that it tells of.
+    """
+
+    error: str = ""
+    firsts: int = 0
+    digests: list[tuple[int, int]] = field(default_factory=list)
+    totals: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Storm:
+    """A storm that is over.
+
+    Attributes:
+        failures: how many there were.
+        kinds: how many of them were alike.
+        cooldown: seconds of a window.
+        began: when it began, in unix seconds.
+        told: what people were told, by incident.
+        repeated: messages that arrived more than once, under one key.
+        plain: µs of each failing call without alerts.
+        alerted: µs of each failing call with alerts, in the same order.
+        late: failures that the store had not been told of when their process was through.
+        behind: seconds by which the slowest process was late with its last call.
+        events: what the processes told of, by name.
+        left: messages that had not gone out at the end.
+    """
+
+    failures: int
+    kinds: Counter[str]
+    cooldown: float
+    began: float
+    told: dict[str, Told] = field(default_factory=dict)
+    repeated: int = 0
+    plain: list[float] = field(default_factory=list)
+    alerted: list[float] = field(default_factory=list)
+    late: int = 0
+    behind: float = 0.0
+    events: Counter[str] = field(default_factory=Counter)
+    left: int = 0
+
+    @property
+    def added(self) -> list[float]:
+        """The µs that alerts added to each call."""
+        return [alerted - plain for alerted, plain in zip(self.alerted, self.plain, strict=True)]
+
+    @property
+    def firsts(self) -> int:
+        return sum(each.firsts for each in self.told.values())
+
+    @property
+    def digests(self) -> int:
+        return sum(len(each.digests) for each in self.told.values())
+
+    @property
+    def recoveries(self) -> int:
+        return sum(len(each.totals) for each in self.told.values())
+
+    @property
+    def total(self) -> int:
+        """All failures, as the messages tell that it is over."""
+        return sum(total for each in self.told.values() for total in each.totals)
+
+    def most_in_a_window(self) -> int:
+        """Return how many digests arrived in one window, at the most."""
+        windows = Counter(
+            int((at - self.began) // self.cooldown) for each in self.told.values() for at, _ in each.digests
+        )
+        return max(windows.values(), default=0)
+
+    def problems(self) -> Iterator[str]:
+        """Say what people were told wrongly, twice or not at all."""
+        if (self.firsts, self.recoveries) != (KINDS, KINDS) or len(self.told) != KINDS:
+            yield f"{self.firsts} first messages and {self.recoveries} recoveries of {len(self.told)} incidents"
+        if self.most_in_a_window() > KINDS:
+            yield f"{self.most_in_a_window()} digests in one window"
+        if {each.error: sum(each.totals) for each in self.told.values()} != self.kinds:
+            yield f"{self.kinds} failed, and of {self.told} people were told"
+        for each in self.told.values():
+            told = each.firsts + sum(count for _, count in each.digests)
+            if told > sum(each.totals):
+                yield f"{each.error}: {told} by first message and digests, {each.totals} in all"
+        if self.repeated or self.left:
+            yield f"{self.repeated} messages arrived twice, and {self.left} did not go out"
+
+
+def storm(slack: FakeSlack, incidents: str, *, failures: int, seconds: float, processes: int, cooldown: float) -> Storm:
+    """Have so many processes fail together so often, evenly over so many seconds, and then succeed."""
+    each = failures // processes
+    environment = {
+        **os.environ,
+        "RESILIENT_TASKS_INCIDENTS": incidents,
+        "RESILIENT_TASKS_NOTIFY_COOLDOWN": str(cooldown),
+    }
+    with ExitStack() as stack:
+        crew = [stack.enter_context(_process(slack, environment)) for _ in range(processes)]
+        for process in crew:
+            _answer(process)
+        every = seconds / each
+        begin, began = time.monotonic() + 0.5, time.time() + 0.5
+        for number, process in enumerate(crew):
+            _order(process, do="fail", calls=each, begin=begin + number * every / processes, every=every)
+        failed = [_answer(process) for process in crew]
+        for process in crew:
+            _order(process, do="succeed", calls=SUCCESSES, every=BETWEEN)
+        for process in crew:
+            _answer(process)
+        left = _left(incidents)
+        for process in crew:
+            _order(process, do="end")
+        ends = [_answer(process) for process in crew]
+    over = Storm(each * processes, _kinds(each, processes), cooldown, began)
+    for answer in failed:
+        plain, alerted = zip(*answer["micros"], strict=True)
+        over.plain += plain
+        over.alerted += alerted
+        over.late += answer["late"]
+        over.behind = max(over.behind, answer["behind"])
+    for end in ends:
+        over.events.update(end)
+    over.left = left
+    over.told, over.repeated = account(slack.messages)
+    return over
+
+
+def account(messages: list[SlackMessage]) -> tuple[dict[str, Told], int]:
+    """Return what these messages tell of each incident, by the numbers that a reader sees; and how many came twice."""
+    told: dict[str, Told] = {}
+    by_key: dict[str, SlackMessage] = {}
+    for message in messages:
+        about = message.metadata["event_payload"]
+        if about["key"] in by_key:
+            continue
+        by_key[about["key"]] = message
+        of = told.setdefault(about["incident"], Told())
+        if about["occasion"] == "first":
+            of.firsts += 1
+            of.error = (message.history or (message,))[0].text.rpartition(" ")[2]
+        elif about["occasion"] == "digest":
+            of.digests.append((int(message.ts.partition(".")[0]), _number(r"failed ([\d,]+) more", message.text)))
+        else:
+            of.totals.append(_number(r"had failed \*(once|[\d,]+)", message.full_text))
+    return told, len(messages) - len(by_key)
+
+
+def percentile(values: list[float], percent: float) -> float:
+    """Return what so many percent of the values do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
+
+
+def _left(incidents: str) -> int:
+    """Wait until every message has gone out, and return how many have not."""
+    states = States(opened_by(incidents, PATIENCE)[0], "incidents", bound=PATIENCE)
+    outbox, until = Outbox(states), time.monotonic() + PATIENCE
+    try:
+        while True:
+            all_of_them = [each for name in outbox.operations() for each in outbox.incidents(name).all]
+            left = sum(len(each.letters) + (not each.closed) for each in all_of_them)
+            if not left or time.monotonic() > until:
+                return left
+            time.sleep(0.1)
+    finally:
+        states.close()
+
+
+def _kinds(calls: int, processes: int) -> Counter[str]:
+    names = "ConnectionError", "TimeoutError", "ValueError"
+    return Counter({name: len(range(at, calls, KINDS)) * processes for at, name in enumerate(names)})
+
+
+def _number(pattern: str, text: str) -> int:
+    found = re.search(pattern, text)
+    if found is None:
+        raise ValueError(f"no number in {text!r}")
+    return 1 if found[1] == "once" else int(found[1].replace(",", ""))
+
+
+@contextmanager
+def _process(slack: FakeSlack, environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    program = [sys.executable, str(WORKER), slack.api_url, slack.token]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(program, text=True, env=environment, **pipes) as process:
+        try:
+            yield process
+        finally:
+            if sys.exc_info()[0] is not None:
+                process.kill()
+            process.stdin.close()
+            process.wait(60)
+
+
+def _order(process: subprocess.Popen[str], **order: Any) -> None:
+    process.stdin.write(json.dumps(order) + "\n")
+    process.stdin.flush()
+
+
+def _answer(process: subprocess.Popen[str]) -> Any:
+    line = process.stdout.readline()
+    if not line:
+        raise RuntimeError(f"a process of the storm ended with {process.wait(10)}")
+    return json.loads(line)

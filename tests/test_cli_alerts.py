@@ -1,0 +1,188 @@
+"""The command line for alerts: what waits to be sent, what fails, and what nobody is to hear of."""
+
+import json
+import sys
+
+import pytest
+
+from resilient_tasks import resilient
+from resilient_tasks.cli import main
+from resilient_tasks.cli._incidents import _seconds
+from resilient_tasks.cli.printing import UsageError
+from resilient_tasks.machines import pace
+from resilient_tasks.notify import outbox, registry
+from resilient_tasks.notify import sender as senders
+from resilient_tasks.testing import flush_messages
+
+
+class Channel:
+    """A channel that is down until it is told otherwise."""
+
+    name = "pager"
+    down = True
+
+    def __init__(self):
+        self.told = []
+
+    def send(self, message, *, within):
+        if self.down:
+            raise ConnectionError("refused")
+        self.told.append(message.occasion)
+
+
+@pytest.fixture
+def url(own_settings, monkeypatch, tmp_path):
+    """Incidents in a file, which this process and the command line share."""
+    monkeypatch.setenv("RESILIENT_TASKS_INCIDENTS", "")
+    monkeypatch.setattr(outbox, "kept", outbox.Chosen(outbox._where, stand_in=False, patience=5))
+    for module in ("resilient_tasks.notify.sender", "resilient_tasks.cli.outbox"):
+        monkeypatch.setattr(f"{module}.kept", outbox.kept)
+    monkeypatch.setattr(pace, "GAP", 0.0)
+    monkeypatch.setattr(senders, "_sender", senders.Sender())
+    url = f"sqlite:///{tmp_path}/incidents.db"
+    own_settings(incidents=url, store_timeout=5, notify_deadline=2)
+    yield url
+    senders.sender().stop()
+    outbox.kept.close()
+
+
+@pytest.fixture
+def run(url, capsys):
+    """Run one command, and return its exit code and what it printed."""
+
+    def run(*words, given=("--incidents", url)):
+        code = main([*words, *given])
+        out, err = capsys.readouterr()
+        return code, out + err
+
+    return run
+
+
+@pytest.fixture
+def failing(url, monkeypatch):
+    """A function that fails, and its channel, which is down."""
+    channel = Channel()
+
+    @resilient(notify=channel)
+    def fetch(answer):
+        if isinstance(answer, Exception):
+            raise answer
+
+    fetch.outcome(ConnectionError("no route"))
+    assert not flush_messages(0.5)
+    yield fetch, channel
+    registry._known.pop("pager", None)
+
+
+class TestOutbox:
+    def test_says_that_nothing_waits(self, run):
+        assert run("outbox", "status") == (0, "nothing waits\n")
+        assert run("outbox", "flush") == (0, "0 sent, nothing waits\n")
+
+    def test_says_what_waits_and_why(self, run, failing):
+        code, out = run("outbox", "status")
+        assert code == 1
+        head, row, count = out.splitlines()
+        assert head.split()[:3] == ["channel", "operation", "message"]
+        assert row.split()[:3] == ["pager", "fetch", "first"]
+        assert "ConnectionError: refused" in row
+        assert count == "1 message waits"
+        (found,) = json.loads(run("outbox", "status", "--json")[1])
+        assert (found["operation"], found["channel"], found["error"]) == ("fetch", "pager", "ConnectionError")
+
+    def test_sends_it_now(self, run, failing):
+        _, channel = failing
+        channel.down = False
+        assert run("outbox", "flush") == (0, "1 sent, nothing waits\n")
+        assert channel.told == ["first"]
+
+    def test_says_what_keeps_it_from_being_sent(self, run, failing):
+        code, out = run("outbox", "flush", "--within", "0.2")
+        assert (code, out.splitlines()) == (1, ["0 sent, 1 message waits", "pager: ConnectionError: refused"])
+
+    def test_names_the_channel_that_it_does_not_know(self, run, failing, monkeypatch):
+        monkeypatch.setattr(registry, "_known", {})
+        code, out = run("outbox", "flush", "--within", "0.2")
+        assert code == 1
+        assert "No channel pager is known here: name the module" in out
+        assert json.loads(run("outbox", "flush", "--json")[1]) == {"sent": 0, "left": 1, "unknown": ["pager"]}
+
+    def test_imports_the_module_that_has_the_channel(self, run, failing, monkeypatch, tmp_path, capsys):
+        monkeypatch.setattr(registry, "_known", {})
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "path", [*sys.path])
+        (tmp_path / "my_flows.py").write_text(
+            "from resilient_tasks import resilient\n"
+            "class Pager:\n"
+            "    name = 'pager'\n"
+            "    def send(self, message, *, within):\n"
+            "        print('paged:', message.headline())\n"
+            "@resilient(notify=Pager())\n"
+            "def fetch(): pass\n"
+        )
+        code, out = run("outbox", "flush", "--module", "my_flows")
+        assert (code, out.splitlines()) == (0, ["paged: fetch failed: ConnectionError", "1 sent, nothing waits"])
+
+    def test_throws_away_what_is_named(self, run, failing):
+        assert run("outbox", "purge") == (2, "resilient-tasks: Say which: --channel, --operation, --given-up, or --all.\n")
+        for words in (("--given-up",), ("--channel", "other"), ("--operation", "other")):
+            assert run("outbox", "purge", *words) == (0, "0 thrown away\n")
+        assert run("outbox", "purge", "--channel", "pager", "--operation", "fetch") == (0, "1 thrown away\n")
+        assert run("outbox", "status")[0] == 0
+
+    @pytest.mark.parametrize(
+        ("place", "complaint"),
+        [
+            ("memory:", "kept in the memory of each process"),
+            ("nonsense", "a store is memory:"),
+        ],
+    )
+    def test_refuses_a_place_that_nobody_shares(self, run, place, complaint):
+        code, out = run("outbox", "status", given=("--incidents", place))
+        assert code == 2
+        assert complaint in out
+
+    def test_refuses_a_place_that_does_not_answer(self, run, monkeypatch):
+        monkeypatch.setattr("resilient_tasks.cli.outbox._PATIENCE", 0.05)
+        code, out = run("outbox", "status", given=("--incidents", "redis://127.0.0.1:1/0"))
+        assert (code, "redis://127.0.0.1:1/0 does not answer." in out) == (2, True)
+
+
+class TestIncidents:
+    def test_lists_what_fails(self, run, failing):
+        fetch, _ = failing
+        assert run("alerts", "list")[0] == 0
+        row = run("alerts", "list")[1].splitlines()[1]
+        assert row.split()[1:4] == ["fetch", "failed", "1"]
+        assert row.endswith("ConnectionError: no route")
+        fetch(1)
+        flush_messages(0.2)
+        (found,) = json.loads(run("alerts", "list", "--json")[1])["incidents"]
+        assert (found["status"], found["failures"], found["channels"]) == ("recovered", 1, ["pager"])
+
+    def test_says_so_where_nothing_fails(self, run):
+        assert run("alerts", "list") == (0, "no incidents\n")
+
+    def test_silences_and_is_heard_again(self, run):
+        code, out = run("alerts", "silence", "fetch*", "--for", "2h", "--reason", "deploy")
+        assert (code, out) == (
+            0,
+            "fetch* is silenced for 2 h: what fails is counted, and told of after that\n",
+        )
+        assert "silenced for 2 h: fetch* (deploy)" in run("alerts", "list")[1]
+        assert json.loads(run("alerts", "list", "--json")[1])["silences"][0]["pattern"] == "fetch*"
+        assert run("alerts", "unsilence", "x") == (
+            2,
+            "resilient-tasks: x is not silenced. Silenced: fetch*.\n",
+        )
+        assert run("alerts", "unsilence", "fetch*") == (0, "fetch* is heard of again\n")
+        assert run("alerts", "list") == (0, "no incidents\n")
+
+    @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("10m", 600), ("1.5h", 5400), ("2 d", 172800), ("5s", 5)])
+    def test_takes_times_as_people_write_them(self, text, seconds):
+        assert _seconds(text) == seconds
+
+    @pytest.mark.parametrize("text", ["", "soon", "0", "-1h", "1w"])
+    def test_refuses_what_is_no_time(self, text):
+        with pytest.raises(UsageError, match="a time such as 90, 10m, 2h or 1d"):
+            _seconds(text)
