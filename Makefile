@@ -47,6 +47,9 @@ outage: $(READY)  ## 1,000 callers of an API that is down and slow to recover, s
 alerts-pictures: $(READY)  ## What people see in Slack: pictures for docs/policies/notify.md. Two minutes, and a Chromium.
 	$(BIN)/python docs/pictures/alerts.py
 
+storm: $(READY)  ## 10,000 failures in a minute, and what people hear of it, beside Prefect's own hook. Three minutes, on a quiet machine.
+	$(BIN)/python tests/benchmarks/storm.py --page docs/measured.md
+
 everywhere:  ## The tests on every supported Python that this machine has.
 	@for version in 3.11 3.12 3.13; do \
 		if python$$version -c '' 2>/dev/null; then \

@@ -20,7 +20,7 @@ def fetch_month(month: str) -> list[dict[str, str]]:
 
 def _fetched(months: int) -> int:
     """Fetch so many months, and return of how many there are flights."""
-    outcomes = [fetch_month.outcome(f"2013-{month:02}") for month in range(1, months + 1)]
+    outcomes = [fetch_month.outcome(f"{2013 + month // 12}-{month % 12 + 1:02}") for month in range(months)]
     return sum(not hasattr(outcome, "error") for outcome in outcomes)
 
 
@@ -36,7 +36,7 @@ def features(months: int) -> int:
     return _fetched(months)
 
 
-@resilient_flow(name="backfill-2013")
+@resilient_flow(name="backfill")
 def backfill(months: int) -> int:
     """Fetch what is missing."""
     return _fetched(months)

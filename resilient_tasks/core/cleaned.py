@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
+import contextlib
+import datetime as dt
 import enum
 import functools
 import pathlib
@@ -19,7 +20,7 @@ from resilient_tasks.core.registered import MARK
 _DEPTH = 12
 _PARTS = 4000
 
-_PLAIN = (type(None), bool, int, float, complex, datetime.date, datetime.time, datetime.timedelta, enum.Enum, UUID)
+_PLAIN = (type(None), bool, int, float, complex, dt.date, dt.time, dt.timedelta, enum.Enum, UUID)
 _NOT_DATA = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType, types.CodeType)
 
 
@@ -130,10 +131,8 @@ class Searcher(Cleaner):
 
 
 def _held_by(value: Any) -> Iterable[tuple[object, Any]]:
-    try:
-        yield from vars(value).items()
-    except TypeError:
-        pass
+    with contextlib.suppress(TypeError):
+        yield from tuple(vars(value).items())
     for cls in type(value).__mro__:
         for name, member in tuple(vars(cls).items()):
             if isinstance(member, types.MemberDescriptorType):

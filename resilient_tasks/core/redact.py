@@ -1,8 +1,8 @@
 """Blots secrets out of text, before it goes where other people read it.
 
 What goes: values that the user registered (`configure(secrets=[...])`), whatever has the shape of a token, a key or a
-URL with credentials (`secret_shapes`), and the values of names such as `password`, `api_key` or `client_secret`, however
-the pair is written: JSON, Python, YAML, the environment, a query, a header, a flag. The name stays: `password=***`.
+URL with credentials (`secret_shapes`), and the values of names such as `password` or `api_key`, however the pair
+is written: JSON, Python, YAML, the environment, a query, a header, a flag. The name stays: `password=***`.
 What only looks like a secret stays: hashes, UUIDs, dates, `max_tokens=512`, `password=None`, "token expired".
 """
 
@@ -106,17 +106,38 @@ _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _GLUED = re.compile(r"(?:s|\d+|keys?|values?|text|string|plain|hash|base64)?(?:[_-].*)?", re.IGNORECASE)
 #: These begin a name, or a word in it: `bypass` and `compass` are other words.
 _BEGIN = frozenset({"pass", "auth", "pw", "sig", "sas", "hmac", "jwt", "otp", "key", "code", "cookie", "cookies"})
-_OTHER_TOKENS = re.compile(
-    r"(?:pad|eos|bos|unk|sep|cls|mask|special|stop|end|start|max|min|num|total|prompt|completion|input|output|"
-    r"unexpected|unknown|invalid|next|first|last|bad|near|at|this|that|new|offending|illegal|expected)[ _-]?$",
-    re.IGNORECASE,
+# ... and before `token`, these: of a program that reads text, or of a model.
+_OTHER_TOKENS = (
+    *("pad", "eos", "bos", "unk", "sep", "cls", "mask", "special", "stop", "end", "start", "max", "min", "num"),
+    *("total", "prompt", "completion", "input", "output", "unexpected", "unknown", "invalid", "next", "first"),
+    *("last", "bad", "near", "at", "this", "that", "new", "offending", "illegal", "expected"),
 )
+# fmt: off
 _PROSE = frozenset(
-    "a an and any are as at be but by can cannot could did do does expired failed for from had has have if in incorrect"
-    " invalid is it its missing must need needs no not of on or please rejected required see should so that the this to"
-    " too unknown unset use was were which will with without wrong you your denied empty mismatch".split()
+    {
+        "a", "an", "and", "any", "are", "as", "at", "be", "but", "by", "can", "cannot", "could", "denied", "did",
+        "do", "does", "empty", "expired", "failed", "for", "from", "had", "has", "have", "if", "in", "incorrect",
+        "invalid", "is", "it", "its", "mismatch", "missing", "must", "need", "needs", "no", "not", "of", "on", "or",
+        "please", "rejected", "required", "see", "should", "so", "that", "the", "this", "to", "too", "unknown",
+        "unset", "use", "was", "were", "which", "will", "with", "without", "wrong", "you", "your",
+    }
 )
-_TYPES = frozenset("str string bytes secretstr optional[str] str|none any int object text varchar".split())
+# fmt: on
+_TYPES = frozenset(
+    {
+        "any",
+        "bytes",
+        "int",
+        "object",
+        "optional[str]",
+        "secretstr",
+        "str",
+        "string",
+        "str|none",
+        "text",
+        "varchar",
+    }
+)
 _STRONG = re.compile(r"pass(?:word|wd|phrase)|pwd|pswd|secret|.+key", re.IGNORECASE)
 _PASSWORD = re.compile(r"pass(?:word|wd|phrase)?|pwd|pswd", re.IGNORECASE)
 _IN_QUERIES = {
@@ -139,7 +160,7 @@ def _heads(text: str, low: str) -> Iterator[re.Match[str]]:
         if hit[0] == "key":
             start = _before_key(low, start)
         head = _HEAD.match(text, start)
-        if head is not None:
+        if head is not None and (not head["sep"].isspace() or text.rfind("--", max(0, start - 42), start) >= 0):
             yield head
 
 
@@ -182,7 +203,7 @@ def _is_secret(head: re.Match[str], text: str) -> bool:
         return False
     if low in _IN_QUERIES:
         return not tail and before[-1:] in _IN_QUERIES[low] and before != "" and "=" in f"{head['sep']}%3d"
-    return low != "token" or _OTHER_TOKENS.search(before) is None
+    return low != "token" or not before.rstrip(" _-").lower().endswith(_OTHER_TOKENS)
 
 
 def _value_after(text: str, head: re.Match[str], *, code: bool) -> tuple[int, int, bool] | None:
@@ -191,6 +212,9 @@ def _value_after(text: str, head: re.Match[str], *, code: bool) -> tuple[int, in
     listed = not sep.strip() or "," in sep
     if listed and not _takes_a_list(text, head):
         return None
+    if sep == ">":
+        inside = _ELEMENT.match(text, at) if _TAG.search(text[max(0, head.start() - 42) : head.start()]) else None
+        return inside and (*inside.span(), not is_nothing(inside[0]))
     quoted = _QUOTED.match(text, at)
     if quoted is None:
         return None if code else _bare_value(text, at, head)
@@ -249,6 +273,8 @@ def _takes_a_list(text: str, head: re.Match[str], end: int | None = None) -> boo
     return is_pair and (pair[0][0] == "(" or looks_random(text[head.end() : end].strip("b\"'\\")))
 
 
+_TAG = re.compile(r"<[\w:.-]*$")
+_ELEMENT = re.compile(r"[^<\r\n]+")
 _FLAG = re.compile(r"(?<![\w-])--[\w-]*$")
 _PAIR = re.compile(r"[(\[][ \t]{0,4}b?\\*[\"'][\w-]*$")
 _PAIR_END = re.compile(r"[ \t]{0,4}[)\]]")

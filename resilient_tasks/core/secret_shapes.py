@@ -19,7 +19,7 @@ class Rule(NamedTuple):
     """Blots out secrets of some shape.
 
     Attributes:
-        hints: one of these stands in every text that holds such a secret; in small letters, if the pattern ignores case.
+        hints: one of these stands in every text that holds such a secret; in small letters where case is ignored.
         pattern: finds them.
         blot: what to put in the place of a match.
     """

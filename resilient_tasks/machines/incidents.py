@@ -154,12 +154,13 @@ class Incident:
 
     def _tell(self, occasion: Occasion, now: float) -> None:
         count = self.total if occasion == "recovered" else self.untold
+        relapse = occasion == "digest" and self.told == "well"
         self.messages += 1
         self.untold = 0
         self.told = "well" if occasion == "recovered" else "failing"
         for channel in self.channels:
             letter = Letter(channel, self.messages, occasion, now, count, self.total, now - self.began)
-            letter.flows, letter.latest = list(self.flows), self.latest
+            letter.flows, letter.latest, letter.relapse = list(self.flows), self.latest, relapse
             self.letters = posted(self.letters, letter)
 
 
@@ -232,7 +233,7 @@ class Incidents:
         for incident, letter in found:
             incident.letters = [other for other in incident.letters if other is not letter]
             if thread:
-                incident.threads.setdefault(place.channel, thread)
+                incident.threads[place.channel] = thread  # of the first message, or of the one in its place
         return bool(found)
 
     def refused(self, place: Place, problem: str, due: float, *, dead: bool, hand_on: bool) -> None:

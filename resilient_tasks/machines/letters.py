@@ -22,6 +22,7 @@ class Letter:
         seconds: how long the incident had lasted by then.
         flows: where they happened.
         latest: what is known of the last of them.
+        relapse: people had been told that it was over.
         tries: how often it was tried to send it.
         due: it is not to be tried before this time.
         leased: somebody tries to send it until this time; after it, whoever that was has died.
@@ -38,6 +39,7 @@ class Letter:
     seconds: float
     flows: list[str] = field(default_factory=list)
     latest: dict[str, Any] = field(default_factory=dict)
+    relapse: bool = False
     tries: int = 0
     due: float = 0.0
     leased: float = 0.0
@@ -62,7 +64,9 @@ def posted(letters: list[Letter], letter: Letter) -> list[Letter]:
     kept = []
     for other in letters:
         if letter.takes_the_place_of(other):
-            letter.count += other.count if letter.occasion == "digest" else 0
+            if letter.occasion == "digest":
+                letter.count += other.count
+                letter.relapse = letter.relapse or other.relapse
         else:
             kept.append(other)
     return [*kept, letter]

@@ -57,7 +57,7 @@ def as_it_stands(message: Message) -> Blocks:
     else:
         # Slack shows no "(edited)" where blocks were edited: that the message has changed, it says itself.
         headline = f"{message.operation} {message.status} {_number_of_times(message.total)} so far"
-        blocks = _laid_out(message, headline, [_counts(message), *_told(message)], "as of")
+        blocks = _laid_out(message, headline, [_counts(message), *_told(message)], _when(message))
     # Slack wants a new id for a block that was edited. The key alone is that of the answer in the thread.
     return [{**blocks[0], "block_id": _block_id(f"{message.key}/edit")}, *blocks[1:]]
 
@@ -114,7 +114,7 @@ def _told(message: Message) -> Sequence[str]:
 
 
 def _when(message: Message) -> str:
-    return "last" if message.occasion == "digest" else ""
+    return "last failure" if message.occasion == "digest" else ""
 
 
 def _headline(message: Message) -> str:

@@ -93,16 +93,14 @@ class Email:
         mail = compose(message, sender=sender, to=self._people, domain=address.domain(sender))
         had_it = self._who_has(message)
         missing = [one for one in self._recipients if one not in had_it]
-        refused: dict[str, Answer] = {}
-        if missing:
-            refused = hand_over(
-                mail.as_bytes(),
-                sender=address.spec(sender),
-                to=missing,
-                server=self._server,
-                password=self._password,
-                within=within,
-            )
+        refused = hand_over(
+            mail.as_bytes(),
+            sender=address.spec(sender),
+            to=missing,
+            server=self._server,
+            password=self._password,
+            within=within,
+        )
         self._settle(message, had_it | (set(missing) - refused.keys()), refused)
         return {"message_id": message_id(message, address.domain(sender))}
 

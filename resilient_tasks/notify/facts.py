@@ -156,6 +156,7 @@ def message_of(operation: str, incident: Incident, letter: Letter) -> Message:
         total=letter.total,
         flows=tuple(letter.flows),
         seconds=letter.seconds,
+        relapse=letter.relapse,
         thread=incident.threads.get(letter.channel, {}),
     )
 

@@ -37,9 +37,10 @@ class Message:
         count: the failures that this message tells of: 1 in a first message, in a digest those since the last message,
             in the last one all of the incident.
         total: all failures of the incident so far.
+        relapse: people had been told that it was over.
         flows: names of the flows in which they happened; of many, the first ones.
         seconds: how long the incident had lasted when the message was made.
-        thread: what `send` returned for the first message of this incident; empty in that one.
+        thread: what `send` returned last for a message of this incident; empty in the first one.
     """
 
     key: str
@@ -58,6 +59,7 @@ class Message:
     time: float = 0.0
     count: int = 1
     total: int = 1
+    relapse: bool = False
     flows: tuple[str, ...] = ()
     seconds: float = 0.0
     thread: Mapping[str, str] = field(default_factory=dict)
@@ -67,7 +69,8 @@ class Message:
         if self.occasion == "recovered":
             return f"{self.operation} works again"
         if self.occasion == "digest":
-            return f"{self.operation} {self.status} {self.count:,} more {_times(self.count)}: {self.error_type}"
+            again = "again, " if self.relapse else ""
+            return f"{self.operation} {self.status} {again}{self.count:,} more {_times(self.count)}: {self.error_type}"
         return f"{self.operation} {self.status}: {self.error_type}"
 
     def summary(self) -> str:

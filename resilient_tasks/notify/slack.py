@@ -234,10 +234,11 @@ def _concerns_all(message: Message) -> bool:
     Only those who wrote in a thread are told of what is new in it, so an answer that nobody expects is seen by nobody.
     That it is over concerns all, and comes once. Of the digests, which may come every few minutes for hours, the
     channel sees the first (it was no single failure), and each by which the count has grown by a digit: at ten
-    thousand failures these are at most five. The first message, which is edited, has the rest.
+    thousand failures these are at most five. The first message, which is edited, has the rest. Whoever was told that it
+    was over is told that it is not.
     """
     before = message.total - message.count
-    return message.occasion == "recovered" or before <= 1 or len(str(message.total)) > len(str(before))
+    return message.occasion == "recovered" or message.relapse or before <= 1 or len(str(message.total)) > len(str(before))
 
 
 def _read(ask: Callable[[], Any]) -> Any:

@@ -13,8 +13,9 @@ import signal
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from prefect.client.schemas.objects import State
 from prefect.exceptions import ExternalSignal
 
 from resilient_tasks.core import call as calls
@@ -30,6 +31,7 @@ from resilient_tasks.core.events import (
     RowsQuarantined,
     counted,
 )
+from resilient_tasks.core.failures import classify
 from resilient_tasks.core.pipeline import Pipeline
 from resilient_tasks.notify import sender
 from resilient_tasks.notify.policy import Notify
@@ -155,6 +157,23 @@ def rolled_up(events: Sequence[Event]) -> tuple[str, ...]:
     if len(lines) > _NAMED:
         lines[_NAMED:] = [f"and {len(lines) - _NAMED} more"]
     return (*lines, *_data(events), *_recoveries(events))
+
+
+def failure_in(operation: str, state: State[Any]) -> CallFailed | None:
+    """Return the event of a failed task run whose own events were not heard here, if it has failed.
+
+    It ran in another process, or has no policy and so tells of nothing.
+    """
+    if not (state.is_failed() or state.is_crashed()):
+        return None
+    error, details = undocumented.data_in(state), state.state_details
+    return CallFailed(
+        operation=operation,
+        run={"flow_run_id": str(details.flow_run_id), "task_run_id": str(details.task_run_id)},
+        kind=classify(error).value if isinstance(error, BaseException) else "",
+        error_type=type(error).__name__ if isinstance(error, BaseException) else str(state.name),
+        message=state.message or "",
+    )
 
 
 def unhealed(events: Sequence[Event]) -> list[Event]:

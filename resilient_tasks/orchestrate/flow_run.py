@@ -20,7 +20,7 @@ from prefect.states import Completed, is_state_iterable
 
 from resilient_tasks.core.call import Work
 from resilient_tasks.core.errors import DegradedRun, UnobservedFailure
-from resilient_tasks.core.events import Event, FallbackUsed, RetryRecovered, bus
+from resilient_tasks.core.events import CallFailed, Event, FallbackUsed, RetryRecovered, bus
 from resilient_tasks.core.outcome import Degraded, Failed, Outcome
 from resilient_tasks.core.redact import redact
 from resilient_tasks.decorate import Plan
@@ -60,7 +60,8 @@ class Heard:
 
     Attributes:
         events: what happened in it.
-        below: what happened in runs of flows called inside of it, which tell nobody themselves.
+        below: what happened where its events are not heard: in runs of flows called inside of it that tell nobody
+            themselves, and in task runs of which only the end is known.
         own: the calls of its own function, whose events are told apart from those of the calls inside.
         since: the numbers of `events` and of `below` when the last attempt began.
     """
@@ -226,9 +227,12 @@ class FlowRun:
 
     def _hear_of(self, operation: str, state: State[Any]) -> None:
         """Take in what a task run's final state tells of it, if it ran where its events could not be heard."""
-        event = verdict.retold(operation, state)
-        if event is not None and not any(_same_task_run(event, heard) for heard in self._heard.events):
-            self._heard.events.append(event)
+        event, heard = verdict.retold(operation, state), self._heard.events
+        if event is not None and not any(_same_task_run(event, other) for other in heard):
+            heard.append(event)
+        failure, failures = flow_alerts.failure_in(operation, state), [e for e in heard if isinstance(e, CallFailed)]
+        if failure is not None and not any(_same_task_run(failure, other) for other in failures):
+            self._heard.below.append(failure)  # to be told, but not counted: that is for what was heard here
 
     def _end(self, error: BaseException | None) -> None:
         run, flow = self.context.flow_run, self.context.flow

@@ -89,8 +89,7 @@ class Validate(Policy):
             _some_rows(self.max_invalid)
             if self.on_invalid == "raise":
                 others = "'quarantine', 'drop', 'warn' or 'branch'"
-                msg = f"Validate(max_invalid=...) needs on_invalid={others}: 'raise' allows no row"
-                raise PolicyError(msg)
+                raise PolicyError(f"Validate(max_invalid=...) needs on_invalid={others}: 'raise' allows no row")
         if self.min_rows is not None and (type(self.min_rows) is not int or self.min_rows < 0):
             msg = f"Validate(min_rows=...) is a number of rows from 0 up, not {self.min_rows!r}"
             raise PolicyError(msg)
@@ -179,8 +178,7 @@ class Validate(Policy):
         if objection:
             error = InvalidData(redact(f"{call.operation}: {what}: {objection}"), report=report)
             if path:
-                way = commands(path, _batch(call, what))[0]
-                error.add_note(redact(f"the bad rows wait in the quarantine: {way}"))
+                error.add_note(f"the bad rows wait in the quarantine: {commands(path, _batch(call, what))[0]}")
             raise error
         if self.keeps and call.attempt > 1 and not report.invalid:
             self._take_back(call, parts, schema, what)
@@ -205,7 +203,7 @@ class Validate(Policy):
             return None
         summary, columns = report.summary(), {column.column: column.sentence for column in report.noted}
         call.emit(events.DataDrifted, action=report.action, rows=report.rows, columns=columns, message=summary)
-        drifted = DriftDetected(redact(f"{call.operation}: {self._subject}: {summary}"), report=report)
+        drifted = DriftDetected(f"{call.operation}: {self._subject}: {summary}", report=report)
         if report.action == "stop":
             raise drifted
         if report.action != "branch":
@@ -217,8 +215,8 @@ class Validate(Policy):
     def _unchecked(self, call: Call, frame: Any, parts: Split[Any], what: str) -> Any:
         report = parts.report
         if self.on_schema_error == "raise":
-            problem = f"{call.operation}: {what} as a whole: {'; '.join(report.frame_errors)}"
-            raise InvalidData(redact(problem), report=report)
+            problem = redact(f"{call.operation}: {what} as a whole: {'; '.join(report.frame_errors)}")
+            raise InvalidData(problem, report=report)
         reasons = dict.fromkeys(report.frame_errors, report.rows)
         call.emit(events.RowsInvalid, action="frame let pass unchecked", rows=report.rows, invalid=0, reasons=reasons)
         return parts if self.branches else frame

@@ -28,6 +28,9 @@ _PROBE = "is-there"
 #: Seconds between attempts to reach a store that is gone: doubling from the first to the last.
 _FIRST_PAUSE, _LAST_PAUSE = 0.05, 2.0
 
+#: Seconds for which a store may be gone before it is told, where nothing stands in for it.
+_MOMENT = 1.0
+
 
 class Ask(Protocol):
     """Puts a question to the store, or to what stands in for it."""
@@ -82,6 +85,7 @@ class States:
         self._instead: MemoryStore | None = None
         self._why: Exception | None = None
         self._told = False
+        self._lost_at = 0.0
         if self.is_shared:
             self._lose(None).wait(bound)
 
@@ -178,7 +182,9 @@ class States:
 
     def _alone(self) -> MemoryStore:
         """Return the memory that stands in, and tell of it once."""
-        if not self._told and not self._closed.is_set():
+        # What waits for the store is none the worse for a moment.
+        a_moment = not self._stand_in and time.monotonic() - self._lost_at < _MOMENT
+        if not self._told and not self._closed.is_set() and not a_moment:
             self._told = True
             why = self._why or TimeoutError(f"not reached within {self._bound * 1000:g} ms")
             told = StoreLost(operation=_OPERATION, store=self.name, message=describe(why), waits=not self._stand_in)
@@ -194,7 +200,7 @@ class States:
             if self._instead is not None:
                 tried.set()  # by another thread
                 return tried
-            self._instead, self._why = MemoryStore(self._store.now), error
+            self._instead, self._why, self._lost_at = MemoryStore(self._store.now), error, time.monotonic()
             self._last.clear()
         threading.Thread(target=self._come_back, args=(tried,), name="resilient:store", daemon=True).start()
         return tried

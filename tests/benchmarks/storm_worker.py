@@ -61,7 +61,8 @@ class Storm:
     def fail(self, calls: int, begin: float, every: float) -> dict[str, Any]:
         """Fail so often, the first time at `begin`, and the same call without alerts by turns before and after it."""
         self._failing(self.plain, WAYS[0])  # what loads with the first log line is nobody's news
-        micros: list[tuple[float, float]] = []
+        wall: list[tuple[float, float]] = []
+        cpu: list[tuple[float, float]] = []
         for number in range(calls):
             way = WAYS[number % len(WAYS)]
             time.sleep(max(0.0, begin + number * every - time.monotonic()))
@@ -69,11 +70,13 @@ class Storm:
                 told, plain = self._failing(self.told, way), self._failing(self.plain, way)
             else:
                 plain, told = self._failing(self.plain, way), self._failing(self.told, way)
-            micros.append((plain, told))
+            wall.append((plain[0], told[0]))
+            cpu.append((plain[1], told[1]))
+        behind = max(0.0, time.monotonic() - begin - calls * every)
         late, until = len(sender()._waiting), time.monotonic() + PATIENCE
         while sender()._waiting and time.monotonic() < until:
             time.sleep(0.01)
-        return {"micros": micros, "late": late, "behind": time.monotonic() - begin - calls * every}
+        return {"wall": wall, "cpu": cpu, "late": late, "behind": behind}
 
     def succeed(self, calls: int, every: float) -> dict[str, Any]:
         """Succeed so often."""
@@ -86,12 +89,14 @@ class Storm:
         """Say what was told on the way, and how often."""
         return dict(self.seen)
 
-    def _failing(self, call: Callable[..., object], way: Callable[[], None]) -> float:
-        began = time.perf_counter_ns()
+    def _failing(self, call: Callable[..., object], way: Callable[[], None]) -> tuple[float, float]:
+        """Return the µs that the call took, and those for which its thread had the processor."""
+        cpu, wall = time.thread_time_ns(), time.perf_counter_ns()
         try:
             call(way)
         except (ConnectionError, TimeoutError, ValueError):
-            return (time.perf_counter_ns() - began) / 1000
+            wall = time.perf_counter_ns() - wall
+            return wall / 1000, (time.thread_time_ns() - cpu) / 1000
         raise AssertionError("it was to fail")
 
     def _see(self, event: Event) -> None:

@@ -53,12 +53,14 @@ class Storm:
         began: when it began, in unix seconds.
         told: what people were told, by incident.
         repeated: messages that arrived more than once, under one key.
-        plain: µs of each failing call without alerts.
+        plain: µs of each failing call without alerts, but for the first of each process.
         alerted: µs of each failing call with alerts, in the same order.
+        cpu: µs of processor time that alerts added to each of these, in the thread of the call.
+        first: µs of the first failing call with alerts of each process, which opens the store.
         late: failures that the store had not been told of when their process was through.
         behind: seconds by which the slowest process was late with its last call.
         events: what the processes told of, by name.
-        left: messages that had not gone out at the end.
+        left: messages that had not gone out at the end, and incidents that were not over.
     """
 
     failures: int
@@ -69,6 +71,8 @@ class Storm:
     repeated: int = 0
     plain: list[float] = field(default_factory=list)
     alerted: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    first: list[float] = field(default_factory=list)
     late: int = 0
     behind: float = 0.0
     events: Counter[str] = field(default_factory=Counter)
@@ -146,9 +150,11 @@ def storm(slack: FakeSlack, incidents: str, *, failures: int, seconds: float, pr
         ends = [_answer(process) for process in crew]
     over = Storm(each * processes, _kinds(each, processes), cooldown, began)
     for answer in failed:
-        plain, alerted = zip(*answer["micros"], strict=True)
-        over.plain += plain
-        over.alerted += alerted
+        (_, first), *wall = answer["wall"]
+        over.first.append(first)
+        over.plain += [plain for plain, _ in wall]
+        over.alerted += [alerted for _, alerted in wall]
+        over.cpu += [alerted - plain for plain, alerted in answer["cpu"][1:]]
         over.late += answer["late"]
         over.behind = max(over.behind, answer["behind"])
     for end in ends:

@@ -268,3 +268,29 @@ def test_a_store_that_is_there_too_late_is_told(resilient_events):
     begin.set()
     wait_for(lambda: resilient_events.names == ["store.lost", "store.regained"])
     states.close()
+
+
+def test_where_nothing_stands_in_a_question_that_is_not_answered_raises(resilient_events, monkeypatch):
+    store = Unreliable()
+    states = States(store, "incidents.db", bound=0.01, stand_in=False)
+    wait_for(lambda: states.is_there)
+    assert states.update("k", letter(b"x")) is None
+    store.up = False
+    with pytest.raises(shared_states.StoreAway, match="incidents.db does not answer"):
+        states.get("k")
+    assert resilient_events == []  # what waits is none the worse for a moment
+    monkeypatch.setattr(shared_states, "_MOMENT", 0.0)
+    with pytest.raises(shared_states.StoreAway):
+        states.update("k", letter(b"y"))
+    (lost,) = resilient_events
+    assert "what is to be kept there waits until it does" in lost.sentence()
+    store.up = True
+    wait_for(lambda: states.is_there)
+    assert states.get("k") == b"x"
+    states.close()
+
+
+def test_where_nothing_stands_in_a_call_waits_no_longer_for_its_turn_than_it_was_told_to():
+    states = States(MemoryStore(), "memory", bound=10, patience=0.01, stand_in=False)
+    with states._turn, pytest.raises(shared_states.StoreAway):
+        states.get("k")

@@ -8,7 +8,9 @@ these places it pauses for some milliseconds that are drawn, for some of them li
 
 Two constants of the library are others here: a channel may be sent messages without a pause, and the letter of a dead
 sender is anybody's 0.2 s after its deadline. And only every fourth child looks for what the others have left, which all
-processes do once they have something to tell: so the children are at their own letters most of the time. Prints one line of JSON: of each child, the places that it has come to.
+processes do once they have something to tell: so the children are at their own letters most of the time.
+
+Prints one line of JSON: of each child, the places that it has come to.
 """
 
 import json
@@ -20,6 +22,11 @@ import sys
 import time
 from dataclasses import dataclass, field
 
+# What is imported when it is first used: the children find it here.
+import slack_sdk  # noqa: F401
+import structlog  # noqa: F401
+
+import resilient_tasks.stores.sqlite  # noqa: F401
 from resilient_tasks import Notify, Slack, resilient
 from resilient_tasks.machines import pace
 from resilient_tasks.notify import rounds
@@ -29,8 +36,8 @@ from resilient_tasks.testing import flush_messages
 #: Where a child can be: begun, told the store, leased its letter, begun to send it, sent it, taken it out of the store.
 PLACES = "begun", "told", "leased", "sending", "sent", "marked"
 AT_ONCE = 5  # children that live at the same time
-PAUSE = 0.006  # seconds, at the most, between two places, and until the signal
-PATIENCE = 1.5  # seconds for a child to come to its place: another may have sent its letter
+PAUSE, DELAY = 0.012, 0.006  # seconds, at the most, between two places, and from a place to the signal
+PATIENCE = 1.0  # seconds for a child to come to its place: another may have sent its letter
 FLUSH = 25.0
 
 pace.GAP = 0.0
@@ -140,14 +147,12 @@ def kill_all(children, seed, slack):
 
 def main(api_url, token, number, seed):
     draw = random.Random(seed)
-    children = [
-        Child(at, draw.randrange(len(PLACES)), draw.uniform(0, PAUSE)) for at in range(int(number))
-    ]
+    children = [Child(at, draw.randrange(PLACES.index("marked")), draw.uniform(0, DELAY)) for at in range(int(number))]
     slack = Slack(token=token, channel="#ml-alerts", api_url=api_url)
     kill_all(children, seed, slack)
     Notify(slack)  # this process can send to it, too: it is the next run
     flushed = flush_messages(FLUSH)
-    print(json.dumps({"flushed": flushed, "seen": {f"child_{child.number}": child.seen for child in children}}))
+    print(json.dumps({"flushed": flushed, "seen": {f"child_{child.number}": child.seen for child in children}}))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -19,10 +19,11 @@ import cloudpickle
 import pytest
 from pydantic import SecretStr
 
-from resilient_tasks import Email, Kind, PolicyError, classify
+from resilient_tasks import Email, Kind, PolicyError, classify, resilient
+from resilient_tasks.notify._smtp import _own_name
 from resilient_tasks.notify.email import EmailRefusedError
 from resilient_tasks.notify.message import Channel, Message
-from resilient_tasks.testing import MailServer
+from resilient_tasks.testing import MailServer, flush_messages
 
 FIRST = Message(
     key="incident-7/first",
@@ -103,38 +104,14 @@ def test_a_certificate_that_nobody_vouches_for_is_refused_and_nothing_is_said(se
     assert server.messages == []
 
 
-def test_a_certificate_of_another_name_is_refused(server):
-    """127.0.0.2 is this machine, too, and no name of the certificate."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.2", 0))
-        listener.listen()
-
-        def forward():
-            outside, _ = listener.accept()
-            with outside, socket.create_connection((server.host, server.tls_port)) as inside:
-                outside.settimeout(5)
-                inside.settimeout(5)
-                pump = threading.Thread(target=_pump, args=(inside, outside), daemon=True)
-                pump.start()
-                _pump(outside, inside)
-                pump.join(5)
-
-        thread = threading.Thread(target=forward, daemon=True)
-        thread.start()
-        options = server.tls | {"host": "127.0.0.2", "port": listener.getsockname()[1]}
-        with pytest.raises(ssl.SSLCertVerificationError, match="not valid for"):
-            Email("ops@example.org", **options).send(FIRST, within=10)
-        thread.join(10)
+@pytest.mark.parametrize("way", ["starttls", "tls"])
+def test_a_certificate_of_another_name_is_refused(server, monkeypatch, way):
+    look_up = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *args, **kwargs: look_up(server.host, *args, **kwargs))
+    channel = Email("ops@example.org", **(getattr(server, way) | {"host": "mail.example.org"}))
+    with pytest.raises(ssl.SSLCertVerificationError, match=r"not valid for 'mail\.example\.org'"):
+        channel.send(FIRST, within=10)
     assert server.messages == []
-
-
-def _pump(source, sink):
-    try:
-        while data := source.recv(4096):
-            sink.sendall(data)
-        sink.shutdown(socket.SHUT_WR)
-    except OSError:
-        pass
 
 
 def test_without_starttls_nothing_is_sent_in_the_clear():
@@ -355,6 +332,7 @@ def test_every_text_that_python_can_hold_can_be_sent(certified):
     shown = "größer 東京 🔥 ? ␀ end"
     assert shown in mail.text
     assert shown in mail.html
+    assert mail.raw.isascii()  # no relay on the way has to know more
     assert mail.subject == f"{shown} failed: ConnectError"
 
 
@@ -529,6 +507,87 @@ def test_no_name_server_is_asked_for_this_machines_own_name(certified, monkeypat
     monkeypatch.setattr(socket, "getfqdn", slow)
     monkeypatch.setattr(socket, "gethostbyname", slow)
     sent(certified, FIRST)
+
+
+@pytest.mark.parametrize(
+    ("hostname", "own", "greeting"),
+    [
+        ("worker-3.example.org", ("10.0.0.7", 1), "worker-3.example.org"),
+        ("worker-3", ("10.0.0.7", 1), "[10.0.0.7]"),
+        ("localhost.", ("10.0.0.7", 1), "[10.0.0.7]"),
+        ("größe.example", ("10.0.0.7", 1), "[10.0.0.7]"),
+        ("worker-3", ("fd00::7", 1, 0, 0), "[IPv6:fd00::7]"),
+    ],
+)
+def test_a_client_greets_with_a_name_or_with_its_address(monkeypatch, hostname, own, greeting):
+    monkeypatch.setattr(socket, "gethostname", lambda: hostname)
+    assert _own_name(SimpleNamespace(getsockname=lambda: own)) == greeting
+
+
+def test_no_time_at_all_is_too_little(server):
+    with pytest.raises(TimeoutError):
+        Email("ops@example.org", **server.starttls).send(FIRST, within=0)
+    assert server.connections == 0
+
+
+# --- through the outbox ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def alerted(server, resilient_clock, at_once, resilient_events):
+    """A function that fails as often as it is told to, and tells of it by e-mail."""
+
+    def fetch():
+        if fetch.failing:
+            raise ConnectionError("down")
+
+    fetch.failing = True
+    call = resilient(notify=Email("ops@example.org", **server.starttls))(fetch)
+    return SimpleNamespace(call=call, fetch=fetch, clock=resilient_clock, events=resilient_events)
+
+
+def test_the_outbox_sends_again_what_was_refused_for_now_and_what_nobody_answered(alerted, server):
+    server.refuses(451)
+    server.vanishes()
+    alerted.call.outcome()
+    assert flush_messages(20)
+    assert server.connections == 3
+    before, after = server.messages
+    assert before.raw == after.raw
+    assert len(alerted.events.named("notify.failed")) == 2
+    assert len(alerted.events.named("notify.sent")) == 1
+
+
+def test_first_digest_and_recovery_are_one_thread_whoever_wrote_them(alerted, server):
+    for _ in range(4):
+        alerted.call.outcome()
+    assert flush_messages(20)
+    alerted.clock.advance(300)
+    assert flush_messages(20)
+    alerted.fetch.failing = False
+    alerted.call.outcome()
+    assert flush_messages(20)
+    first, digest, recovered = map(headers, server.messages)
+    assert digest["References"] == recovered["References"] == first["Message-ID"]
+    assert {digest["Subject"], recovered["Subject"]} == {"Re: fetch failed: ConnectionError"}
+    assert "3 more" in server.messages[1].text
+    assert "fetch works again" in server.messages[2].text
+
+
+def test_a_black_hole_delays_no_task_and_loses_nothing(alerted, server, own_settings):
+    own_settings(notify_deadline=0.3)
+    alerted.call.outcome()  # imports, and the first connection
+    assert flush_messages(20)
+    alerted.clock.advance(1e6)
+    server.hangs(60)
+    began = time.monotonic()
+    alerted.call.outcome()
+    assert time.monotonic() - began < 0.05
+    assert flush_messages(20)
+    assert server.connections == 3
+    assert len(server.messages) == 2
+    (failed,) = alerted.events.named("notify.failed")
+    assert failed.error_type == "TimeoutError"
 
 
 # --- secrets -----------------------------------------------------------------------------------------------------

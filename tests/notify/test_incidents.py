@@ -120,6 +120,16 @@ class TestWhatIsTold:
         operation.look(COOLDOWN)
         assert operation.letters[-1] == ("recovered", 10, 10)
 
+    def test_that_it_fails_again_after_people_heard_that_it_was_over_is_said(self):
+        operation = Operation()
+        operation("failed", failure(), 0.0)
+        operation("succeeded", 1, 1.0, 1.0)
+        for second in (2.0, COOLDOWN + 3):
+            operation("failed", failure(), second)
+        operation("failed", failure(), 2 * COOLDOWN + 4)
+        relapses = [(letter.occasion, letter.count, letter.relapse) for letter in operation.all[0].letters]
+        assert relapses == [("first", 1, False), ("recovered", 1, False), ("digest", 2, True)]
+
     def test_after_its_cooldown_the_next_failure_begins_another(self):
         operation = Operation()
         operation("failed", failure(), 0.0)

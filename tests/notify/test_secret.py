@@ -70,6 +70,15 @@ def test_a_block_that_was_not_awaited_is_told_so_once():
             check_secret("password", load())
 
 
+def test_what_could_be_awaited_is_no_secret_either():
+    class Later:
+        def __await__(self):
+            raise AssertionError("nobody waits here")
+
+    with pytest.raises(PolicyError, match=r"not been loaded yet \(Later\)"):
+        check_secret("password", Later())
+
+
 def test_a_secret_is_read_only_when_asked_for():
     class Vault:
         def get_secret_value(self):

@@ -108,7 +108,9 @@ class TestOnAServer:
             def emit(self, record):
                 seen.append((record.getMessage(), str(getattr(record, "task_run_id", None))))
 
-        @resilient_task(notify=Slack(webhook=resilient_slack.webhook_url), fallback=lambda: 1)
+        slack = Slack(webhook=resilient_slack.webhook_url)
+
+        @resilient_task(notify=slack, fallback=lambda: 1)
         def told_of():
             seen.append(("ran", runs.run_ids()["task_run_id"]))
             raise ConnectionError("refused")
@@ -119,7 +121,7 @@ class TestOnAServer:
             assert flush_messages()
         finally:
             logging.getLogger("prefect.task_runs").removeHandler(handler)
-        assert ("told_of: told slack", dict(seen)["ran"]) in seen
+        assert (f"told_of: told {slack.name}", dict(seen)["ran"]) in seen
 
     def test_log_lines_reach_the_log_of_their_task_run_with_its_attempt(self, caplog):
         seen = []

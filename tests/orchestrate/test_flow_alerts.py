@@ -142,7 +142,7 @@ def test_what_nobody_asked_for_is_a_crash(monkeypatch, error, intent, crash):
     assert flow_alerts.is_crash(error) is crash
 
 
-@resilient_task
+@resilient_task(deadline=60)
 def refused():
     raise ConnectionError("refused by the host")
 
@@ -222,13 +222,13 @@ class TestOnAServer:
         @resilient_flow(notify=channel, fallback=lambda: "last month's")
         def whole():
             refused.outcome()
-            raise ValueError("all months are missing")
+            raise ConnectionError("all months are missing")
 
         assert whole() == "last month's"
         (message,) = told(channel)
         assert (message.status, message.error_type, message.error) == (
             "degraded",
-            "ValueError",
+            "ConnectionError",
             "all months are missing",
         )
         assert "refused: failed (ConnectionError)" in message.notes
@@ -283,6 +283,18 @@ class TestOnAServer:
         assert recovers() == 1
         assert told(channel) == []
 
+    def test_a_run_that_goes_well_ends_the_incident_of_those_that_failed(self, channel):
+        answers = [ConnectionError("refused"), ConnectionError("refused"), "fine"]
+
+        @resilient_flow(notify=channel)
+        def recovers():
+            return _pop(answers)
+
+        for _ in range(3):
+            recovers(return_state=True)
+            assert flush_messages()
+        assert [(message.occasion, message.total) for message in channel.messages] == [("first", 1), ("recovered", 2)]
+
     def test_a_run_that_returns_a_failed_state_failed(self, channel):
         @resilient_flow(notify=channel)
         def returns():
@@ -307,6 +319,23 @@ class TestOnAServer:
         (message,) = told(channel)
         assert message.status == status
         assert "1 task run failed and nobody looked: store-" in message.error
+
+    @pytest.mark.parametrize("decorator", [task, resilient_task], ids=["prefects", "ours"])
+    def test_a_submitted_task_without_any_policy_is_rolled_up_once_somebody_has_looked(self, channel, decorator):
+        @decorator
+        def store():
+            raise ConnectionError("refused")
+
+        @resilient_flow(notify=channel)
+        def around():
+            return [future.result(raise_on_failure=False) for future in [store.submit(), refused.submit()]] and 1
+
+        state = around(return_state=True)
+        assert (state.name, state.message) == ("Completed", "1 call failed")
+        (message,) = told(channel)
+        assert message.error == "2 calls failed"
+        assert len(message.notes) == 2
+        assert message.notes[1].endswith("store: failed (ConnectionError)")
 
     def test_tasks_that_notify_send_their_own_and_others_are_only_rolled_up(self, channel):
         own = Recorder("the task's own")

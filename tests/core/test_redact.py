@@ -1,0 +1,278 @@
+"""Secrets are blotted out of text, whatever form they have; what only looks like one stays; and no text is slow."""
+
+import base64
+import logging
+import pickle
+import re
+import sys
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resilient_tasks import PolicyError, configure
+from resilient_tasks.core import log_records, registered, settings
+from resilient_tasks.core.cleaned import clean
+from resilient_tasks.core.failures import describe
+from resilient_tasks.core.redact import is_secret_pair, redact
+from resilient_tasks.core.settings import Settings
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from secrets_corpus import corpus, look_alikes  # beside the tests, for more than one of them
+
+CORPUS = corpus()
+
+
+def parts_of(secret, length=6):
+    return {secret[at : at + length] for at in range(max(1, len(secret) - length + 1))}
+
+
+def test_there_are_secrets_enough():
+    assert len(CORPUS) >= 200
+    assert len({planted.shape for planted in CORPUS}) >= 15
+
+
+@pytest.mark.parametrize("planted", CORPUS, ids=lambda planted: planted.shape)
+def test_a_secret_goes_and_the_words_around_it_stay(planted):
+    told = redact(planted.text)
+    assert not [part for part in parts_of(planted.secret) if part in told], told
+    assert all(word in told for word in planted.stays), told
+    assert "***" in told
+
+
+@pytest.mark.parametrize("text", look_alikes())
+def test_what_only_looks_like_a_secret_stays(text):
+    assert redact(text) is text
+
+
+def test_the_name_stays_and_the_value_goes():
+    assert redact("password=hunter2") == "password=***"
+    assert redact('{"api_key": "abc", "user": "bob"}') == '{"api_key": "***", "user": "bob"}'
+    assert redact("https://bob:hunter2@example.org/x") == "https://bob:***@example.org/x"
+    assert redact("Authorization: Bearer abcdef123456") == "Authorization: Bearer ***"
+
+
+def test_what_is_cut_short_goes_as_well():
+    lines = "\n".join(["-----BEGIN RSA PRIVATE KEY-----", "M" * 64, "M" * 30])
+    assert "MMMM" not in redact(lines)
+    assert redact("{'password': 'hunter") == "{'password': '***"
+    assert redact('body: "{\\"password\\": \\"hunt') == 'body: "{\\"password\\": \\"***'
+
+
+def test_in_a_line_of_a_program_only_what_is_quoted_is_a_value():
+    line = "    connect(user, password=password, token=self.token, api_key=read(key))"
+    assert redact(line, code=True) is line
+    assert redact("    connect(password='hunter2')", code=True) == "    connect(password='***')"
+    assert redact("    get('https://bob:hunter2@example.org')", code=True) == "    get('https://bob:***@example.org')"
+    signature = "def connect(user: str, password: str = 'hunter2', token: str | None = None):"
+    assert redact(signature, code=True) == signature.replace("hunter2", "***")
+
+
+planted_texts = st.sampled_from([planted.text for planted in CORPUS] + look_alikes())
+pieces = st.lists(
+    planted_texts | st.text(max_size=30) | st.sampled_from(["\n", " ", "'", '"', "\\", "***", ": ", "=", "password="]),
+    max_size=8,
+)
+
+
+@given(pieces.map("".join))
+def test_to_blot_out_twice_changes_nothing(text):
+    assert redact(redact(text)) == redact(text)
+
+
+@given(st.text(alphabet="abcdefgh ,.", max_size=40), st.text(alphabet="abcdefgh ,.", max_size=40), st.sampled_from(CORPUS))
+def test_text_around_a_secret_survives(before, after, planted):
+    told = redact(f"{before}\n{planted.text}\n{after}")
+    assert told.startswith(f"{before}\n")
+    assert told.endswith(f"\n{after}")
+    assert planted.secret not in told
+
+
+@given(st.text(max_size=200))
+def test_any_text_at_all_gives_a_text(text):
+    assert isinstance(redact(text), str)
+
+
+#: What begins like a secret, again and again, and never becomes one.
+HOSTILE = (
+    *("eyJ", "eyJa.", "://", "://a:", "://a:b", "-----BEGIN RSA PRIVATE KEY-----", "sk-", "sk-aaaaaaaa-", "xoxb-"),
+    *("password=", 'password="', "password: ", "('password', '", "--password", "token token ", "key", "api_", "apikey"),
+    *("secret\\", 'password\\\\\\\\\\\\\\"', "password=a&", "password=a;", "pass:str=", "secret: Optional[", "pwd={a"),
+    *("authorization: digest ", "bearer ", "basic aaaa", "auth=('a','", "-u a:", "%3a%2f%2fa%3a", "aQ~", "1:AA", "SG."),
+    *("N" * 24 + ".", "a" * 14 + ".atlasv1.", "0" * 32 + "-us", "İpassword=", "passphrase: a'", "1//0", "\\", "'", "a"),
+)
+
+
+@pytest.mark.parametrize("unit", HOSTILE)
+def test_ten_times_the_text_takes_ten_times_as_long_and_not_a_hundred_times(unit):
+    def seconds(size):
+        text = unit * (size // len(unit))
+        best = float("inf")
+        for _ in range(3):
+            began = time.process_time()
+            redact(text)
+            best = min(best, time.process_time() - began)
+        return best
+
+    few, many = seconds(4_000), seconds(40_000)
+    assert many < 40 * few + 0.02, f"{few:.4f} s, then {many:.4f} s"
+
+
+def test_a_megabyte_of_hostile_text_is_read_in_seconds():
+    worst = 0.0
+    for unit in ("token token ", "password=a&", "://", 'password="', "eyJa.", "key"):
+        began = time.process_time()
+        redact(unit * (1_000_000 // len(unit)))
+        worst = max(worst, time.process_time() - began)
+    assert worst < 10  # two, where nothing else runs
+
+
+def test_a_value_is_a_secret_by_its_name():
+    assert is_secret_pair("X-Api-Key", "abc")
+    assert not is_secret_pair("max_tokens", "512")
+    assert not is_secret_pair("password", "None")
+
+
+def test_values_are_cleaned_all_the_way_down():
+    class Seen:
+        def __repr__(self):
+            return "<Seen password=hunter2>"
+
+    value = {
+        "rows": [1, 2.5, None],
+        "nested": [{"api_key": "abc"}, ("token", "tok1"), {b"x": b"password=hunter2"}],
+        "path": Path("/x/token=abc123"),
+        "seen": Seen(),
+        "https://bob:hunter2@h": 1,
+    }
+    told = repr(clean(value))
+    assert "hunter2" not in told
+    assert "abc" not in told
+    assert "tok1" not in told
+    assert "'rows': [1, 2.5, None]" in told
+    plain = {"rows": [1, (2, 3)], "set": {4}}
+    assert clean(plain) is plain
+
+
+def test_a_value_that_holds_itself_ends():
+    endless = ["password=hunter2"]
+    endless.append(endless)
+    assert clean(endless)[0] == "password=***"
+
+
+def test_an_error_is_described_without_its_secrets():
+    assert describe(ValueError("password=hunter2\nsecond line")) == "ValueError: password=***"
+    assert "M" * 20 not in describe(ValueError(f"-----BEGIN PRIVATE KEY-----\n{'M' * 64}\n-----END PRIVATE KEY-----"))
+
+
+class TestRegisteredValues:
+    def test_they_are_blotted_out_in_every_form(self, own_settings):
+        secret = 'Zwölf "Boxer" & 1/2\\'
+        own_settings(secrets=[secret])
+        forms = [secret, quote(secret, safe=""), quote(secret), base64.b64encode(secret.encode()).decode(), repr(secret)]
+        for form in forms:
+            assert redact(f"it is {form}!") in {"it is ***!", "it is '***'!"}
+
+    def test_patterns_are_asked_too(self, own_settings):
+        own_settings(secrets=[re.compile(r"EMP-\d+")])
+        assert redact("of EMP-1234 and EMP-x") == "of *** and EMP-x"
+
+    def test_they_are_added_to_those_there(self, own_settings):
+        own_settings(secrets=["first-one"])
+        own_settings(secrets=("second-one",), quarantine="bad")
+        own_settings(quarantine="worse")
+        assert redact("first-one, second-one") == "***, ***"
+
+    def test_a_longer_one_leaves_nothing_of_it(self, own_settings):
+        own_settings(secrets=["open", "open sesame"])
+        assert redact("say open sesame") == "say ***"
+
+    @pytest.mark.parametrize(
+        ("given", "why"),
+        [
+            (["abc"], "fewer than 4 characters"),
+            ([12345], "is a int, not a text"),
+            ([b"bytes"], "is a bytes"),
+            ("a text", "takes a list"),
+            ([re.compile("x*")], "matches the empty text"),
+            ([re.compile(b"xyz")], "is a Pattern"),
+        ],
+    )
+    def test_what_cannot_be_one_is_refused_without_naming_it(self, own_settings, given, why):
+        with pytest.raises(PolicyError, match=re.escape(why)) as refused:
+            own_settings(secrets=given)
+        assert "abc" not in str(refused.value)
+        assert settings.current.secrets == ()
+
+    def test_they_stand_in_no_repr(self, own_settings):
+        assert "hidden-one" not in repr(own_settings(secrets=["hidden-one"]))
+        assert "hidden-one" not in str(settings.current)
+
+    def test_they_cross_to_child_processes_with_the_settings(self, own_settings):
+        assert pickle.loads(pickle.dumps(own_settings(secrets=["hidden-one"]))).secrets == ("hidden-one",)
+
+    def test_the_environment_names_variables_that_hold_some(self, monkeypatch):
+        monkeypatch.setenv("RESILIENT_TASKS_SECRETS", "DB_LOGIN, NOT_SET")
+        monkeypatch.setenv("DB_LOGIN", "sesame-1")
+        assert settings._from_environment() == Settings(secrets=("sesame-1",))
+        monkeypatch.setattr(settings, "current", Settings())
+        configure(quarantine="bad")  # looks again
+        assert redact("with sesame-1") == "with ***"
+
+    def test_a_variable_that_is_too_short_is_refused_by_its_name(self, monkeypatch):
+        monkeypatch.setenv("RESILIENT_TASKS_SECRETS", "DB_LOGIN")
+        monkeypatch.setenv("DB_LOGIN", "q7")
+        with pytest.raises(PolicyError, match="DB_LOGIN, which has fewer than 4") as refused:
+            registered.from_environment()
+        assert "q7" not in str(refused.value)
+
+
+class TestLogLines:
+    @pytest.fixture
+    def lines(self):
+        """What a plain handler makes of the lines of a logger with the filter."""
+        made = []
+
+        class Kept(logging.Handler):
+            def emit(self, record):
+                made.append(f"{self.format(record)} {vars(record).get('extra')!r} {vars(record).get('password')!r}")
+
+        logger = logging.Logger("one of its own")
+        logger.addHandler(Kept())
+        log_records.install(logger)
+        log_records.install(logger)
+        assert len(logger.filters) == 1
+        return logger, made
+
+    def test_message_arguments_and_attributes_are_cleaned(self, lines):
+        logger, made = lines
+        logger.warning("no %s for %s", "password=hunter2", {"api_key": "abc"}, extra={"extra": ["token=tok1"]})
+        logger.warning("plain %d", 1, extra={"password": "hunter2"})
+        assert made[0].startswith("no password=*** for {'api_key': '***'} ['token=***']")
+        assert made[1].startswith("plain 1")
+        assert "hunter2" not in made[1]
+
+    def test_a_traceback_keeps_its_causes_without_their_secrets(self, lines):
+        logger, made = lines
+        pair, url = "password=hunter2", "https://bob:hunter2@example.org"
+        try:
+            try:
+                raise ValueError(pair)
+            except ValueError as error:
+                raise KeyError(url) from error
+        except KeyError:
+            logger.exception("failed", stack_info=True)
+        assert "hunter2" not in made[0]
+        assert "ValueError: password=***" in made[0]
+        assert "direct cause" in made[0]
+        assert "test_redact.py" in made[0]
+
+    def test_arguments_that_do_not_fit_hide_nothing(self, lines):
+        logger, _ = lines
+        logger.handlers.clear()
+        record = logging.LogRecord("x", logging.INFO, __file__, 1, "two %s %s", ({"password": "hunter2"},), None)
+        logger.handle(record)
+        assert "hunter2" not in repr(vars(record))

@@ -1,0 +1,385 @@
+"""A corpus of secrets goes through tasks and flows on a real Prefect server: none is found in anything that was written.
+
+Everything is looked through afterwards: messages, the server's database with its states, log lines and artifacts, the
+results that it keeps, log records, standard error, events, reports, the files of the quarantine, and those of the
+incidents. Only the cells of a quarantined row are kept as they were read.
+"""
+
+import base64
+import contextlib
+import dataclasses
+import io
+import json
+import logging
+import re
+import sqlite3
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pandas as pd
+import pandera.pandas as pa
+import pytest
+from prefect import settings as prefects
+from prefect.client.orchestration import get_client
+from pyarrow import parquet
+
+from resilient_tasks import Console, Fallback, Retry, Slack, Timeout, Validate, resilient_flow, resilient_task
+from resilient_tasks.core import settings
+from resilient_tasks.core.events import bus
+from resilient_tasks.core.outcome import Degraded, Failed
+from resilient_tasks.observe.logs import get_logger
+from resilient_tasks.observe.quality import DataQuality
+from resilient_tasks.observe.report import RunReport
+from resilient_tasks.orchestrate.task import outcome_of
+from resilient_tasks.testing import FakeSlack, flush_messages
+
+sys.path.insert(0, str(Path(__file__).parent))
+from secrets_corpus import corpus, look_alikes
+
+CORPUS = corpus()
+LOOK_ALIKES = look_alikes()
+#: So many secrets go into one error; a message's text is cut at some length, so there are few in those that are sent.
+AT_ONCE = 24
+CHUNKS = [CORPUS[at : at + AT_ONCE] for at in range(0, len(CORPUS), AT_ONCE)]
+SENT = [CORPUS[at : at + 4] for at in range(0, len(CORPUS), 4)]
+REGISTERED = "Nightingale in the Garden"
+
+#: A line that is looked for in the server's database to tell that it has taken in all that was logged before.
+LAST = "the last line of all"
+
+
+def text_of(number):
+    return "\n".join([*(planted.text for planted in CHUNKS[number]), REGISTERED])
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """A channel that keeps its messages."""
+
+    name: str
+    messages = []
+
+    def send(self, message, *, within):
+        self.messages.append(repr(message) + message.text())
+
+
+class Refused(ConnectionError):
+    """An error with a signature and attributes of its own, as HTTP libraries have them."""
+
+    def __init__(self, *, url, sent):
+        super().__init__()
+        self.url, self.sent = url, sent
+        self.headers = dict.fromkeys(("X-Api-Key", "accept"), "none")
+
+    def __str__(self):
+        return f"no answer from {self.url}"
+
+
+def fail(number):
+    """Raise an error with secrets in its text, its cause, a note, its attributes and what it holds."""
+    text = text_of(number)
+    request = httpx.Request("POST", "http://127.0.0.1/x", headers={"Authorization": f"Bearer {CHUNKS[0][0].secret}"})
+    try:
+        raise ValueError(text)
+    except ValueError as cause:
+        error = Refused(url=text, sent={"request": request, "texts": [text, (text.encode(), {text})]})
+        error.add_note(f"it was {text}")
+        raise error from cause
+
+
+def make_tasks(folder):
+    """Return tasks by name, each to be called with the number of a chunk."""
+    once = {"retry": Retry(attempts=2, wait=0)}
+    first = set()
+
+    @resilient_task(**once, persist_result=True)
+    def raises(number):
+        fail(number)
+
+    @resilient_task(**once, persist_result=True)
+    async def raises_async(number):
+        fail(number)
+
+    @resilient_task(**once, fallback=lambda number: number)
+    def degrades(number):
+        fail(number)
+
+    @resilient_task(**once)
+    def recovers(number):
+        if number not in first:
+            first.add(number)
+            fail(number)
+        return number
+
+    @resilient_task(deadline=60, persist_result=True)
+    def streams(number):
+        yield 1
+        fail(number)
+
+    @resilient_task(fallback=Fallback(fail))
+    def fallback_fails(number):
+        raise ConnectionError(text_of(number))
+
+    @resilient_task(timeout=Timeout(60, enforce="process"), persist_result=True)
+    def in_a_child(number):
+        get_logger().warning(text_of(number))
+        raise ConnectionError(text_of(number))
+
+    @resilient_task(**once)
+    def says(number):
+        log = get_logger(about=text_of(number))
+        log.info(text_of(number), detail={"nested": [text_of(number)]})
+        log.info(LOOK_ALIKES[number])
+        try:
+            fail(number)
+        except Refused:
+            log.exception("it failed")
+
+    @resilient_task(**once)
+    def returns_a_failed_state(number):
+        from prefect.states import Failed as PrefectsFailed
+
+        return PrefectsFailed(message=text_of(number), data=ConnectionError(text_of(number)))
+
+    @resilient_task(validate=Validate(output=schema(), on_invalid="quarantine", quarantine=str(folder / "kept")))
+    def quarantines(number):
+        return frame(number)
+
+    @resilient_task(
+        validate=Validate(output=schema(), on_invalid="quarantine", max_invalid=0, quarantine=str(folder / "kept")),
+        persist_result=True,
+    )
+    def refuses(number):
+        return frame(number)
+
+    @resilient_task(validate=Validate(output=broken_schema(number_of_secrets=3)), persist_result=True)
+    def is_wrong_as_a_whole(number):
+        return frame(number)
+
+    return {name: value for name, value in locals().items() if hasattr(value, "plan")}
+
+
+def schema():
+    # Each value is bad, so that each is read as the reason's value.
+    never = pa.Check(lambda series: series == "", name="is_empty")
+    return pa.DataFrameSchema({"note": pa.Column(str, never), "api_key": pa.Column(str, never)})
+
+
+def broken_schema(number_of_secrets):
+    def raises(_series):
+        raise ValueError(" ".join(planted.text for planted in CORPUS[:number_of_secrets]))
+
+    return pa.DataFrameSchema({"note": pa.Column(str, pa.Check(raises, name="breaks"))})
+
+
+def frame(number):
+    texts = [planted.text for planted in CHUNKS[number]]
+    return pd.DataFrame({"note": texts, "api_key": [planted.secret for planted in CHUNKS[number]]})
+
+
+def make_notifying(slack):
+    """Return tasks that tell channels of their errors: an operation each, so that each is an incident."""
+    tasks = []
+    for number, planted in enumerate(SENT):
+        channels = [Kept(f"kept:{number}")]
+        channels += [Slack(webhook=slack.webhook_url), Console()] if number in {0, 40} else []
+
+        def tells(text="\n".join(one.text for one in planted)):
+            raise ConnectionError(text)
+
+        tells.__name__ = tells.__qualname__ = f"tells_{number}"
+        tasks.append(resilient_task(notify=channels)(tells))
+    return tasks
+
+
+def run_everything(folder, slack):
+    """Run it all, and return the ids of the flow runs."""
+    tasks, notifying = make_tasks(folder), make_notifying(slack)
+
+    @resilient_flow(on_unobserved="ignore", persist_result=True)
+    def all_of_it():
+        for number in range(len(CHUNKS)):
+            for name, task in tasks.items():
+                if name == "in_a_child" or name == "raises_async":
+                    continue
+                with contextlib.suppress(Exception):
+                    list(task(number)) if name == "streams" else task(number)
+        with contextlib.suppress(ConnectionError):
+            tasks["in_a_child"](0)
+        for task in notifying:
+            with contextlib.suppress(ConnectionError):
+                task()
+        submitted = tasks["raises"].submit(1)
+        assert isinstance(outcome_of(submitted).error, Refused)
+        assert CHUNKS[1][0].secret in str(outcome_of(submitted).error)  # in this process, the original
+        assert isinstance(tasks["degrades"].outcome(0), Degraded)
+        assert isinstance(tasks["raises"].outcome(0), Failed)
+
+    @resilient_flow(retry=Retry(attempts=2, wait=0), persist_result=True)
+    def raises_itself(number: int):
+        fail(number)
+
+    @resilient_flow(persist_result=True)
+    async def raises_itself_async(number: int):
+        await tasks["raises_async"](number)
+
+    @resilient_flow
+    def last():
+        import prefect
+
+        prefect.get_run_logger().info(LAST)
+
+    all_of_it(return_state=True)
+    for number in range(3):
+        raises_itself(number, return_state=True)
+        import asyncio
+
+        asyncio.run(raises_itself_async(number, return_state=True))
+    bus_hears_a_sink_fail()
+    assert flush_messages(30)
+    last(return_state=True)
+
+
+def bus_hears_a_sink_fail():
+    def sink(event):
+        fail(0)
+
+    with bus.listening(sink), contextlib.suppress(ConnectionError):
+        resilient_task(retry=Retry(attempts=2, wait=0))(fail).fn(0)
+        from resilient_tasks import resilient
+
+        resilient(retry=Retry(attempts=2, wait=0))(fail)(0)
+
+
+class Records(logging.Handler):
+    """What a plain handler writes, and all that a record holds besides."""
+
+    def __init__(self):
+        super().__init__(logging.DEBUG)
+        self.lines = []
+
+    def emit(self, record):
+        held = {name: value for name, value in vars(record).items() if name != "exc_info"}
+        self.lines.append(f"{self.format(record)}\n{held!r}")
+
+
+_LOGGERS = ("resilient_tasks", "prefect", "prefect.task_runs", "prefect.flow_runs", "prefect.task_engine", "prefect.flow_engine")
+
+
+@pytest.fixture(scope="module")
+def written(resilient_prefect, tmp_path_factory):
+    """Everything that was written, as text by the name of the sink."""
+    folder = tmp_path_factory.mktemp("everything")
+    records, happened, stderr, before = Records(), [], io.StringIO(), settings.current
+    for_this = {prefects.PREFECT_LOCAL_STORAGE_PATH: folder / "results"}
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    with contextlib.ExitStack() as stack:
+        slack = stack.enter_context(FakeSlack())
+        stack.enter_context(prefects.temporary_settings(for_this))
+        stack.enter_context(contextlib.redirect_stderr(stderr))
+        stack.enter_context(bus.listening(happened.append))
+        for logger in loggers:
+            logger.addHandler(records)
+            stack.callback(logger.removeHandler, records)
+        stack.callback(setattr, settings, "current", before)
+        settings.configure(incidents=f"sqlite:///{folder / 'incidents.db'}", secrets=[REGISTERED], notify_cooldown=600)
+        run_everything(folder, slack)
+        found = {
+            "slack": "\n".join(map(repr, slack.messages)),
+            "console": stderr.getvalue(),
+            "channels": "\n".join(Kept.messages),
+            "log records": "\n".join(records.lines),
+            "events.jsonl": "\n".join(json.dumps(event.as_dict(), default=repr) for event in happened),
+            "events": "\n".join(map(repr, happened)),
+            "sentences": "\n".join(event.sentence() for event in happened),
+            "reports": "\n".join(
+                (RunReport(happened).text(), RunReport(happened).markdown(), RunReport(happened).html())
+            ),
+            "data quality": DataQuality(happened).markdown(),
+            "the server's database": database(),
+            "results": results(folder / "results"),
+            "quarantine": quarantined(folder / "kept"),
+            "incidents": "\n".join(tables(path) for path in folder.rglob("*.db")),
+        }
+    return found
+
+
+def database():
+    """Everything in the server's database, once it has taken in the last line and the last states."""
+    url = prefects.PREFECT_API_DATABASE_CONNECTION_URL.value()
+    url = url.get_secret_value() if hasattr(url, "get_secret_value") else str(url)
+    path = url.partition("///")[2]
+    until = time.monotonic() + 60
+    seen = ""
+    while time.monotonic() < until:
+        dump = tables(path)
+        if LAST in dump and len(dump) == len(seen):
+            return dump
+        seen = dump
+        time.sleep(1)
+    raise AssertionError("the server has not taken in everything")
+
+
+def tables(path):
+    """Every cell of every table of an SQLite database as text."""
+    with contextlib.closing(sqlite3.connect(path, timeout=30)) as connection:
+        names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        rows = [row for name in names for row in connection.execute(f'SELECT * FROM "{name}"')]
+    return "\n".join(
+        cell.decode("utf-8", "replace") if isinstance(cell, bytes) else str(cell) for row in rows for cell in row
+    )
+
+
+def results(folder):
+    """The results that Prefect keeps: pickles in base64, in JSON."""
+    texts = []
+    for path in folder.rglob("*"):
+        if path.is_file():
+            text = path.read_text(encoding="utf-8", errors="replace")
+            packed = re.findall(r"[A-Za-z0-9+/=\\n]{200,}", text)
+            texts += [text, *(base64.b64decode(part.replace("\\n", "")).decode("utf-8", "replace") for part in packed)]
+    return "\n".join(texts)
+
+
+def quarantined(folder):
+    """All of the quarantine's files but the cells of the rows themselves."""
+    texts = []
+    for path in folder.rglob("*.parquet"):
+        table = parquet.read_table(path)
+        assert CORPUS[0].secret in path.name or "values" in table.column_names
+        texts += [str(path), repr(table.schema.metadata), repr(parquet.read_metadata(path).metadata)[:0]]
+        texts += [repr(table[name].to_pylist()) for name in table.column_names if name != "values"]
+    return "\n".join(texts)
+
+
+SINKS = (
+    *("slack", "console", "channels", "log records", "events.jsonl", "events", "sentences", "reports", "data quality"),
+    *("the server's database", "results", "quarantine", "incidents"),
+)
+
+
+@pytest.mark.parametrize("sink", SINKS)
+def test_no_secret_is_found_in_what_was_written(written, sink):
+    text = written[sink]
+    found = [(planted.shape, planted.secret) for planted in CORPUS if planted.secret in text]
+    assert not found, f"{len(found)} of {len(CORPUS)} in {sink}: {found[:5]}"
+    assert REGISTERED not in text
+
+
+@pytest.mark.parametrize("sink", SINKS)
+def test_and_something_was_written_there(written, sink):
+    assert "***" in written[sink] or sink in {"reports", "sentences"}
+    assert len(written[sink]) > 200
+
+
+@pytest.mark.parametrize("sink", ["log records", "the server's database"])
+def test_what_only_looks_like_a_secret_is_there_as_it_was_said(written, sink):
+    said = LOOK_ALIKES[: len(CHUNKS)]
+    missing = [text for text in said if text not in written[sink] and json.dumps(text)[1:-1] not in written[sink]]
+    assert not missing
+
+
+def test_the_cells_of_a_quarantined_row_are_kept_as_they_were_read(written, tmp_path_factory):
+    assert "values" not in written["quarantine"].splitlines()[0]
