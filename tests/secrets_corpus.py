@@ -92,7 +92,13 @@ def _tokens(make):
         "google": ["AIza" + alnum(35), "ya29." + alnum(60), "GOCSPX-" + alnum(28)],
         "packages": ["npm_" + alnum(36), "pypi-AgEIcHlwaS5vcmc" + alnum(70), "rubygems_" + hexa(48)],
         "mail": [f"SG.{alnum(22)}.{alnum(43)}", f"{hexa(32)}-us{digits(2)}", "key-" + hexa(32), "SK" + hexa(32)],
-        "data": ["dapi" + hexa(32), "pnu_" + alnum(36), "pnb_" + alnum(36), f"dp.pt.{alnum(43)}", "lin_api_" + alnum(40)],
+        "data": [
+            "dapi" + hexa(32),
+            "pnu_" + alnum(36),
+            "pnb_" + alnum(36),
+            f"dp.pt.{alnum(43)}",
+            "lin_api_" + alnum(40),
+        ],
         "infrastructure": [
             "dop_v1_" + hexa(64),
             "hvs." + alnum(24),
@@ -128,25 +134,41 @@ def _urls(make):
         secret = make.password()
         yield Planted("url", secret, f"could not connect to {scheme}://bob:{secret}@{rest}", ("bob", rest))
         secret = quote(make.password() + "/@", safe="")
-        yield Planted("url", secret, f"{scheme}://bob:{secret}@{rest} does not answer", ("bob", rest, "does not answer"))
+        yield Planted(
+            "url", secret, f"{scheme}://bob:{secret}@{rest} does not answer", ("bob", rest, "does not answer")
+        )
     secret = make.password()
     yield Planted("url", secret, f"redis://:{secret}@cache.example.org:6379/0", ("cache.example.org:6379/0",))
     secret = f"ab/{make.some(_ALNUM, 12)}+{make.some(_ALNUM, 5)}"
     yield Planted("url", secret, f"postgresql://bob:{secret}@db.example.org/flights", ("bob", "db.example.org/flights"))
     secret = make.some(_HEX, 32)
     yield Planted("url", secret, f"https://{secret}@o12.ingest.example.org/345", ("o12.ingest.example.org/345",))
-    for name in ("api_key", "apikey", "access_token", "token", "sig", "X-Amz-Signature", "key", "password", "client_secret"):
+    for name in (
+        "api_key",
+        "apikey",
+        "access_token",
+        "token",
+        "sig",
+        "X-Amz-Signature",
+        "key",
+        "password",
+        "client_secret",
+    ):
         secret = f"{make.some(_ALNUM, 20)}7{make.some(_ALNUM, 9)}"
         text = f"404 for url: https://api.example.org/v1?page=2&{name}={secret}&sort=asc"
         yield Planted("query", secret, text, ("page=2", name, "sort=asc"))
     secret = make.some(_ALNUM, 24)
     yield Planted("query", secret, f"next=https%3A%2F%2Fapi.example.org%3Fapi_key%3D{secret}", ("api.example.org",))
     secret = f"T0{make.some(string.digits, 8)}/B0{make.some(string.digits, 8)}/{make.some(_ALNUM, 24)}"
-    yield Planted("webhook", secret, f"POST https://hooks.slack.com/services/{secret} answered 500", ("hooks.slack.com",))
+    yield Planted(
+        "webhook", secret, f"POST https://hooks.slack.com/services/{secret} answered 500", ("hooks.slack.com",)
+    )
     secret = f"{make.some(string.digits, 18)}/{make.some(_URL64, 68)}"
     yield Planted("webhook", secret, f"https://discord.com/api/webhooks/{secret} is gone", ("discord.com", "is gone"))
     secret = f"{make.some(_ALNUM, 40)}%3D"
-    yield Planted("sas", secret, f"https://x.blob.example.net/c?sv=2023-11-03&sr=b&sig={secret}&se=2026", ("sr=b", "se=2026"))
+    yield Planted(
+        "sas", secret, f"https://x.blob.example.net/c?sv=2023-11-03&sr=b&sig={secret}&se=2026", ("sr=b", "se=2026")
+    )
 
 
 def _headers(make):
@@ -158,13 +180,17 @@ def _headers(make):
             'headers={{"Authorization": "{scheme} {secret}"}}',
         ):
             password = make.password()
-            secret = base64.b64encode(f"bob:{password}".encode()).decode() if scheme == "Basic" else make.some(_ALNUM, 30)
+            secret = (
+                base64.b64encode(f"bob:{password}".encode()).decode() if scheme == "Basic" else make.some(_ALNUM, 30)
+            )
             yield Planted("header", secret, form.format(scheme=scheme, secret=secret), (scheme,))
     for name in ("X-Api-Key", "X-Auth-Token", "Ocp-Apim-Subscription-Key", "X-Vault-Token", "Private-Token", "Cookie"):
         secret = make.some(_ALNUM, 26)
         yield Planted("header", secret, f"> {name}: {secret}\n> Accept: */*", (name, "Accept: */*"))
         secret = make.some(_ALNUM, 26)
-        yield Planted("header", secret, f"{{'{name}': '{secret}', 'Accept': 'text/csv'}}", (name, "'Accept': 'text/csv'"))
+        yield Planted(
+            "header", secret, f"{{'{name}': '{secret}', 'Accept': 'text/csv'}}", (name, "'Accept': 'text/csv'")
+        )
     secret = make.some(_HEX, 64)
     digest = f"Authorization: AWS4-HMAC-SHA256 Credential=x/20261126/eu, SignedHeaders=host, Signature={secret}"
     yield Planted("header", secret, digest, ("AWS4-HMAC-SHA256",))
@@ -200,7 +226,9 @@ def _pairs(make):
     for name in _NAMES:
         for form in make.random.sample(_PAIRS, 4):
             secret = make.password()
-            yield Planted("pair", secret, form.format(name=name, secret=secret), (name, *(("bob",) if "bob" in form else ())))
+            yield Planted(
+                "pair", secret, form.format(name=name, secret=secret), (name, *(("bob",) if "bob" in form else ()))
+            )
 
 
 def _connection_strings(make):
@@ -230,7 +258,9 @@ def _keys(make):
     secret = make.some(_ALNUM + "/+", 40)
     key = "AKIA" + make.some("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", 16)
     yield Planted("cloud pair", secret, f"tried {key} {secret} and failed", ("tried", "and failed"))
-    yield Planted("cloud pair", secret, f"aws_access_key_id={key}\naws_secret_access_key={secret}\nregion=eu", ("region=eu",))
+    yield Planted(
+        "cloud pair", secret, f"aws_access_key_id={key}\naws_secret_access_key={secret}\nregion=eu", ("region=eu",)
+    )
 
 
 def corpus():

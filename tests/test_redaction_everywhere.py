@@ -1,10 +1,11 @@
-"""A corpus of secrets goes through tasks and flows on a real Prefect server: none is found in anything that was written.
+"""A corpus of secrets goes through tasks and flows on a Prefect server: none is found in anything that was written.
 
 Everything is looked through afterwards: messages, the server's database with its states, log lines and artifacts, the
 results that it keeps, log records, standard error, events, reports, the files of the quarantine, and those of the
 incidents. Only the cells of a quarantined row are kept as they were read.
 """
 
+import asyncio
 import base64
 import contextlib
 import dataclasses
@@ -16,16 +17,28 @@ import sqlite3
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import httpx
 import pandas as pd
 import pandera.pandas as pa
 import pytest
 from prefect import settings as prefects
-from prefect.client.orchestration import get_client
+from prefect.logging import get_run_logger
+from prefect.states import Failed as PrefectsFailed
 from pyarrow import parquet
 
-from resilient_tasks import Console, Fallback, Retry, Slack, Timeout, Validate, resilient_flow, resilient_task
+from resilient_tasks import (
+    Console,
+    Fallback,
+    Retry,
+    Slack,
+    Timeout,
+    Validate,
+    resilient,
+    resilient_flow,
+    resilient_task,
+)
 from resilient_tasks.core import settings
 from resilient_tasks.core.events import bus
 from resilient_tasks.core.outcome import Degraded, Failed
@@ -41,7 +54,7 @@ from secrets_corpus import corpus, look_alikes
 CORPUS = corpus()
 LOOK_ALIKES = look_alikes()
 #: So many secrets go into one error; a message's text is cut at some length, so there are few in those that are sent.
-AT_ONCE = 24
+AT_ONCE = 40
 CHUNKS = [CORPUS[at : at + AT_ONCE] for at in range(0, len(CORPUS), AT_ONCE)]
 SENT = [CORPUS[at : at + 4] for at in range(0, len(CORPUS), 4)]
 REGISTERED = "Nightingale in the Garden"
@@ -59,7 +72,7 @@ class Kept:
     """A channel that keeps its messages."""
 
     name: str
-    messages = []
+    messages: ClassVar = []
 
     def send(self, message, *, within):
         self.messages.append(repr(message) + message.text())
@@ -89,7 +102,7 @@ def fail(number):
         raise error from cause
 
 
-def make_tasks(folder):
+def failing_tasks():
     """Return tasks by name, each to be called with the number of a chunk."""
     once = {"retry": Retry(attempts=2, wait=0)}
     first = set()
@@ -122,6 +135,13 @@ def make_tasks(folder):
     def fallback_fails(number):
         raise ConnectionError(text_of(number))
 
+    return {name: value for name, value in locals().items() if hasattr(value, "plan")}
+
+
+def other_tasks():
+    """Return tasks that say what they have to say in other ways than by raising it at once."""
+    once = {"retry": Retry(attempts=2, wait=0)}
+
     @resilient_task(timeout=Timeout(60, enforce="process"), persist_result=True)
     def in_a_child(number):
         get_logger().warning(text_of(number))
@@ -139,9 +159,13 @@ def make_tasks(folder):
 
     @resilient_task(**once)
     def returns_a_failed_state(number):
-        from prefect.states import Failed as PrefectsFailed
-
         return PrefectsFailed(message=text_of(number), data=ConnectionError(text_of(number)))
+
+    return {name: value for name, value in locals().items() if hasattr(value, "plan")}
+
+
+def validating_tasks(folder):
+    """Return tasks whose data is not what it should be."""
 
     @resilient_task(validate=Validate(output=schema(), on_invalid="quarantine", quarantine=str(folder / "kept")))
     def quarantines(number):
@@ -186,7 +210,9 @@ def make_notifying(slack):
         channels = [Kept(f"kept:{number}")]
         channels += [Slack(webhook=slack.webhook_url), Console()] if number in {0, 40} else []
 
-        def tells(text="\n".join(one.text for one in planted)):
+        text = "\n".join(one.text for one in planted)
+
+        def tells(text=text):
             raise ConnectionError(text)
 
         tells.__name__ = tells.__qualname__ = f"tells_{number}"
@@ -195,27 +221,31 @@ def make_notifying(slack):
 
 
 def run_everything(folder, slack):
-    """Run it all, and return the ids of the flow runs."""
-    tasks, notifying = make_tasks(folder), make_notifying(slack)
+    """Run it all, to its end."""
+    tasks = {**failing_tasks(), **other_tasks(), **validating_tasks(folder)}
+    notifying = make_notifying(slack)
 
-    @resilient_flow(on_unobserved="ignore", persist_result=True)
+    @resilient_flow(on_unobserved="ignore")
     def all_of_it():
         for number in range(len(CHUNKS)):
             for name, task in tasks.items():
-                if name == "in_a_child" or name == "raises_async":
-                    continue
+                if name in {"in_a_child", "raises_async"} and number:
+                    continue  # one of these is enough: they take their time
                 with contextlib.suppress(Exception):
-                    list(task(number)) if name == "streams" else task(number)
-        with contextlib.suppress(ConnectionError):
-            tasks["in_a_child"](0)
+                    result = task(number)
+                    result = asyncio.run(result) if asyncio.iscoroutine(result) else result
+                    list(result) if name == "streams" else None
         for task in notifying:
             with contextlib.suppress(ConnectionError):
                 task()
-        submitted = tasks["raises"].submit(1)
-        assert isinstance(outcome_of(submitted).error, Refused)
-        assert CHUNKS[1][0].secret in str(outcome_of(submitted).error)  # in this process, the original
-        assert isinstance(tasks["degrades"].outcome(0), Degraded)
-        assert isinstance(tasks["raises"].outcome(0), Failed)
+        # In this process, the outcome has the original.
+        failed = [outcome_of(tasks["raises"].submit(1)), tasks["raises"].outcome(1)]
+        assert all(isinstance(outcome, Failed) for outcome in failed)
+        assert all(type(outcome.error) is Refused for outcome in failed)
+        assert all(CHUNKS[1][0].secret in str(outcome.error) for outcome in failed)
+        degraded = tasks["degrades"].outcome(0)
+        assert isinstance(degraded, Degraded)
+        assert CHUNKS[0][0].secret in str(degraded.because)
 
     @resilient_flow(retry=Retry(attempts=2, wait=0), persist_result=True)
     def raises_itself(number: int):
@@ -223,33 +253,32 @@ def run_everything(folder, slack):
 
     @resilient_flow(persist_result=True)
     async def raises_itself_async(number: int):
-        await tasks["raises_async"](number)
+        fail(number)
+
+    @resilient_flow
+    def yields_and_raises(number: int):
+        yield 1
+        fail(number)
 
     @resilient_flow
     def last():
-        import prefect
+        get_run_logger().info(LAST)
 
-        prefect.get_run_logger().info(LAST)
-
-    all_of_it(return_state=True)
-    for number in range(3):
-        raises_itself(number, return_state=True)
-        import asyncio
-
-        asyncio.run(raises_itself_async(number, return_state=True))
-    bus_hears_a_sink_fail()
+    assert all_of_it(return_state=True).is_completed()
+    assert raises_itself(1, return_state=True).is_failed()
+    assert asyncio.run(raises_itself_async(2, return_state=True)).is_failed()
+    with pytest.raises(Refused):
+        list(yields_and_raises(3))
+    a_sink_fails()
     assert flush_messages(30)
     last(return_state=True)
 
 
-def bus_hears_a_sink_fail():
+def a_sink_fails():
     def sink(event):
         fail(0)
 
     with bus.listening(sink), contextlib.suppress(ConnectionError):
-        resilient_task(retry=Retry(attempts=2, wait=0))(fail).fn(0)
-        from resilient_tasks import resilient
-
         resilient(retry=Retry(attempts=2, wait=0))(fail)(0)
 
 
@@ -265,7 +294,7 @@ class Records(logging.Handler):
         self.lines.append(f"{self.format(record)}\n{held!r}")
 
 
-_LOGGERS = ("resilient_tasks", "prefect", "prefect.task_runs", "prefect.flow_runs", "prefect.task_engine", "prefect.flow_engine")
+_LOGGERS = ("resilient_tasks", "prefect", "prefect.task_runs", "prefect.flow_runs")
 
 
 @pytest.fixture(scope="module")
@@ -286,7 +315,7 @@ def written(resilient_prefect, tmp_path_factory):
         stack.callback(setattr, settings, "current", before)
         settings.configure(incidents=f"sqlite:///{folder / 'incidents.db'}", secrets=[REGISTERED], notify_cooldown=600)
         run_everything(folder, slack)
-        found = {
+        return {
             "slack": "\n".join(map(repr, slack.messages)),
             "console": stderr.getvalue(),
             "channels": "\n".join(Kept.messages),
@@ -300,10 +329,10 @@ def written(resilient_prefect, tmp_path_factory):
             "data quality": DataQuality(happened).markdown(),
             "the server's database": database(),
             "results": results(folder / "results"),
-            "quarantine": quarantined(folder / "kept"),
+            "quarantine": quarantined(folder / "kept", lambda name: name != "values"),
+            "cells": quarantined(folder / "kept", lambda name: name == "values"),
             "incidents": "\n".join(tables(path) for path in folder.rglob("*.db")),
         }
-    return found
 
 
 def database():
@@ -343,14 +372,13 @@ def results(folder):
     return "\n".join(texts)
 
 
-def quarantined(folder):
-    """All of the quarantine's files but the cells of the rows themselves."""
+def quarantined(folder, wanted):
+    """The columns that are wanted of all the quarantine's files, with the files' names and metadata."""
     texts = []
     for path in folder.rglob("*.parquet"):
         table = parquet.read_table(path)
-        assert CORPUS[0].secret in path.name or "values" in table.column_names
-        texts += [str(path), repr(table.schema.metadata), repr(parquet.read_metadata(path).metadata)[:0]]
-        texts += [repr(table[name].to_pylist()) for name in table.column_names if name != "values"]
+        texts += [str(path), repr(table.schema.metadata)]
+        texts += [repr(table[name].to_pylist()) for name in table.column_names if wanted(name)]
     return "\n".join(texts)
 
 
@@ -368,18 +396,17 @@ def test_no_secret_is_found_in_what_was_written(written, sink):
     assert REGISTERED not in text
 
 
-@pytest.mark.parametrize("sink", SINKS)
-def test_and_something_was_written_there(written, sink):
-    assert "***" in written[sink] or sink in {"reports", "sentences"}
-    assert len(written[sink]) > 200
+@pytest.mark.parametrize("sink", [sink for sink in SINKS if sink != "reports"])  # which count, and quote nothing
+def test_and_there_is_something_where_secrets_were_blotted_out(written, sink):
+    assert written[sink].count("***") >= 3
 
 
 @pytest.mark.parametrize("sink", ["log records", "the server's database"])
 def test_what_only_looks_like_a_secret_is_there_as_it_was_said(written, sink):
     said = LOOK_ALIKES[: len(CHUNKS)]
-    missing = [text for text in said if text not in written[sink] and json.dumps(text)[1:-1] not in written[sink]]
-    assert not missing
+    assert not [text for text in said if text not in written[sink] and json.dumps(text)[1:-1] not in written[sink]]
 
 
-def test_the_cells_of_a_quarantined_row_are_kept_as_they_were_read(written, tmp_path_factory):
-    assert "values" not in written["quarantine"].splitlines()[0]
+def test_the_cells_of_a_quarantined_row_are_kept_as_they_were_read(written):
+    read = written["cells"].encode().decode("unicode_escape").encode("latin-1").decode("utf-8", "replace")
+    assert sum(planted.secret in read for planted in CORPUS) > 0.9 * len(CORPUS)

@@ -179,7 +179,7 @@ RULES = (
     ),
     Rule(  # a password with a slash or an at in it; what is a port, and what a path, is not taken for one
         ("://",),
-        re.compile(rf"(://)({_AT}{{0,64}})(:)(?!\d{{1,5}}(?:[/?#\s]|$))([^\s\"'<>]{{1,128}})(@)(?=[\w.\[-])"),
+        re.compile(rf"(://)({_AT}{{0,64}})(:)(?!\d{{1,5}}(?:[/?#\s]|$))((?:(?!://)[^\s\"'<>\\]){{1,80}})(@)(?=[\w.\[-])"),
         _in_url,
     ),
     Rule(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextvars
 import ctypes
 import itertools
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -133,16 +134,12 @@ class _Aside:
         self._name = name
         self._context = contextvars.copy_context()
         self._ending = threading.Lock()
+        self._over = threading.Lock()  # released when the work is over
+        self._over.acquire()
 
     def stop(self) -> bool:
         """Interrupt the work, and tell whether that ended it. If it runs on instead, leave it behind."""
-        with self._ending:
-            if not self.done.is_set():
-                _raise_in(self.thread, _LeftError)
-        if not self.done.wait(_GRACE):
-            with self._ending:
-                # It waits inside of C. Nobody could say when the exception would come to be raised.
-                _raise_in(self.thread, None)
+        _interrupt(self.thread, self._ending, self._over)
         if self.leave():
             return False
         interrupted = [error for error in self.raised if isinstance(error, _LeftError)]
@@ -162,17 +159,56 @@ class _Aside:
                 self.raised.append(error)
             with self._ending:  # from here on nobody interrupts
                 self.done.set()
+                self._over.release()
         except _LeftError:  # it had done its work
             self.done.set()
+            if self._over.locked():
+                self._over.release()
         forget()
 
 
-def _raise_in(thread: threading.Thread, error: type[BaseException] | None) -> None:
-    """Have the interpreter raise `error` in another thread, as soon as that runs Python code; None takes it back."""
-    python = getattr(ctypes, "pythonapi", None)  # CPython only
-    if python is not None:
-        what = ctypes.py_object() if error is None else ctypes.py_object(error)
-        python.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), what)
+class _SettledError(BaseException):
+    """Raised and caught by one thread."""
+
+
+_python = getattr(ctypes, "pythonapi", None)  # CPython only
+_NOTHING, _LEFT, _SETTLED = ctypes.py_object(), ctypes.py_object(_LeftError), ctypes.py_object(_SettledError)
+_interrupts = 0
+_counting = threading.Lock()
+
+
+def _interrupt(thread: threading.Thread, ending: threading.Lock, over: threading.Lock) -> None:
+    """Have the interpreter raise in another thread, as soon as that runs Python code. If it does not soon, take it back.
+
+    CPython 3.11 notes that some thread has an exception to raise, and forgets that when one is raised, but not when one
+    is taken back. While it is noted, a function whose call is traced, by a debugger or a measure of coverage, never
+    begins. So nothing written in Python is called between the first `raise_in` here and the last, which makes it forget.
+    """
+    global _interrupts  # noqa: PLW0603  # of this process
+    if _python is None:
+        return
+    raise_in, nothing, left, settled = _python.PyThreadState_SetAsyncExc, _NOTHING, _LEFT, _SETTLED
+    theirs, ours = ctypes.c_ulong(thread.ident or 0), ctypes.c_ulong(threading.get_ident())
+    forgetful = sys.version_info < (3, 12)
+    with _counting:
+        _interrupts += 1
+    with ending:
+        if over.locked():
+            raise_in(theirs, left)
+    if not over.acquire(timeout=_GRACE):
+        with ending:
+            # It waits inside of C. Nobody could say when the exception would come to be raised.
+            raise_in(theirs, nothing)
+    with _counting:
+        _interrupts -= 1
+        last = not _interrupts
+    if last and forgetful:
+        try:
+            raise_in(ours, settled)
+            for _ in range(100):
+                pass
+        except _SettledError:
+            pass
 
 
 def _wait(done: threading.Event, until: float) -> bool:

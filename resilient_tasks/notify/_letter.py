@@ -43,8 +43,7 @@ def compose(message: Message, *, sender: str, to: Sequence[str], domain: str) ->
     mail["Date"] = format_datetime(_moment(message))
     mail["Message-ID"] = message_id(message, domain)
     if message.occasion != "first":
-        sent = message.thread.get("message_id", "")
-        first = sent if _ID.fullmatch(sent) else _first_id(message, domain)
+        first = first_of(message, domain)
         mail["In-Reply-To"] = first
         mail["References"] = first
     # Vacation responders and ticket systems leave such mail unanswered (RFC 3834); Exchange has a header of its own.
@@ -71,7 +70,18 @@ def message_id(message: Message, domain: str) -> str:
 
     That of the first message follows from its incident alone, so that any process can answer it.
     """
-    return _first_id(message, domain) if message.occasion == "first" else _id("message", message.key, domain)
+    if message.occasion == "first":
+        return _id("incident", message.incident, domain)
+    return _id("message", message.key, domain)
+
+
+def first_of(message: Message, domain: str) -> str:
+    """Return the Message-ID of the first message of an incident, which all others answer.
+
+    It is the one that was sent, if that is known: the sender's domain may have been another then.
+    """
+    sent = message.thread.get("first_id", "")
+    return sent if _ID.fullmatch(sent) else _id("incident", message.incident, domain)
 
 
 def html(message: Message) -> str:
@@ -110,10 +120,6 @@ def _rows(message: Message) -> Iterator[tuple[str, str]]:
 
 def _moment(message: Message) -> dt.datetime:
     return dt.datetime.fromtimestamp(message.time or time.time(), dt.UTC)
-
-
-def _first_id(message: Message, domain: str) -> str:
-    return _id("incident", message.incident, domain)
 
 
 def _id(sort: str, key: str, domain: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -11,11 +12,12 @@ from typing import Any, get_args
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import NotifyFailed, bus
 from resilient_tasks.notify import _address as address
-from resilient_tasks.notify._letter import compose, message_id
+from resilient_tasks.notify._letter import compose, first_of
 from resilient_tasks.notify._smtp import Answer, EmailRefusedError, Security, Server, hand_over
 from resilient_tasks.notify.message import Message
+from resilient_tasks.notify.outbox import kept
 from resilient_tasks.notify.secret import Secret, check_secret, revealed
-from resilient_tasks.shared.states import states
+from resilient_tasks.shared.states import StoreAway
 
 __all__ = ["Email", "EmailRefusedError"]
 
@@ -102,7 +104,7 @@ class Email:
             within=within,
         )
         self._settle(message, had_it | (set(missing) - refused.keys()), refused)
-        return {"message_id": message_id(message, address.domain(sender))}
+        return {"first_id": first_of(message, address.domain(sender))}
 
     def _settle(self, message: Message, have_it: set[str], refused: dict[str, Answer]) -> None:
         """Say who was not told; raise where somebody may still be."""
@@ -114,8 +116,7 @@ class Email:
         if not have_it:
             raise error
         if any(code < 500 for code, _ in refused.values()):
-            remembered = "\n".join(sorted(have_it)).encode()
-            states().update(self._key(message), lambda _, __: (remembered, None), ttl=_REMEMBERED)
+            self._remember(message, have_it)
             raise error
         event = NotifyFailed(
             operation=message.operation,
@@ -130,7 +131,15 @@ class Email:
     def _who_has(self, message: Message) -> set[str]:
         if len(self._recipients) == 1:
             return set()
-        return set((states().get(self._key(message)) or b"").decode().split())
+        with suppress(StoreAway):
+            return set((kept.states().get(self._key(message)) or b"").decode().split())
+        return set()
+
+    def _remember(self, message: Message, have_it: set[str]) -> None:
+        """Keep it beside the incidents, for whichever process tries again; without a store, they get the mail twice."""
+        remembered = "\n".join(sorted(have_it)).encode()
+        with suppress(StoreAway):
+            kept.states().update(self._key(message), lambda _, __: (remembered, None), ttl=_REMEMBERED)
 
     def _key(self, message: Message) -> str:
         return f"email/{self.name}/{message.key}"

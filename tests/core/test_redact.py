@@ -83,7 +83,9 @@ def test_to_blot_out_twice_changes_nothing(text):
     assert redact(redact(text)) == redact(text)
 
 
-@given(st.text(alphabet="abcdefgh ,.", max_size=40), st.text(alphabet="abcdefgh ,.", max_size=40), st.sampled_from(CORPUS))
+@given(
+    st.text(alphabet="abcdefgh ,.", max_size=40), st.text(alphabet="abcdefgh ,.", max_size=40), st.sampled_from(CORPUS)
+)
 def test_text_around_a_secret_survives(before, after, planted):
     told = redact(f"{before}\n{planted.text}\n{after}")
     assert told.startswith(f"{before}\n")
@@ -172,7 +174,13 @@ class TestRegisteredValues:
     def test_they_are_blotted_out_in_every_form(self, own_settings):
         secret = 'Zwölf "Boxer" & 1/2\\'
         own_settings(secrets=[secret])
-        forms = [secret, quote(secret, safe=""), quote(secret), base64.b64encode(secret.encode()).decode(), repr(secret)]
+        forms = [
+            secret,
+            quote(secret, safe=""),
+            quote(secret),
+            base64.b64encode(secret.encode()).decode(),
+            repr(secret),
+        ]
         for form in forms:
             assert redact(f"it is {form}!") in {"it is ***!", "it is '***'!"}
 
@@ -240,7 +248,7 @@ class TestLogLines:
             def emit(self, record):
                 made.append(f"{self.format(record)} {vars(record).get('extra')!r} {vars(record).get('password')!r}")
 
-        logger = logging.Logger("one of its own")
+        logger = logging.Logger("one of its own")  # noqa: LOG001  # no other test is to see it
         logger.addHandler(Kept())
         log_records.install(logger)
         log_records.install(logger)

@@ -20,9 +20,12 @@ import pytest
 from pydantic import SecretStr
 
 from resilient_tasks import Email, Kind, PolicyError, classify, resilient
+from resilient_tasks.core.store import MemoryStore
 from resilient_tasks.notify._smtp import _own_name
 from resilient_tasks.notify.email import EmailRefusedError
 from resilient_tasks.notify.message import Channel, Message
+from resilient_tasks.notify.outbox import kept, use_incidents
+from resilient_tasks.shared.states import StoreAway
 from resilient_tasks.testing import MailServer, flush_messages
 
 FIRST = Message(
@@ -85,7 +88,7 @@ def test_a_message_arrives_encrypted_and_with_a_login(server, way):
     assert (mail.secure, mail.user) == (True, server.username)
     assert (mail.sender, mail.recipients) == ("alerts@example.org", ("ops@example.org",))
     assert mail.parsed["To"] == "Operations <ops@example.org>"
-    assert receipt == {"message_id": mail.parsed["Message-ID"]}
+    assert receipt == {"first_id": mail.parsed["Message-ID"]}
 
 
 def test_a_relay_without_tls_is_used_where_the_user_says_so():
@@ -231,9 +234,12 @@ def test_threads_hold_together_for_a_sender_with_a_long_domain(certified):
 
 def test_a_thread_follows_the_first_mail_even_where_the_sender_was_changed_since(certified):
     receipt = Email("ops@example.org", **certified.starttls, sender="old@example.com").send(FIRST, within=10)
-    digest = sent(certified, dataclasses.replace(DIGEST, thread=receipt), sender="new@example.org")
-    assert headers(digest)["In-Reply-To"] == receipt["message_id"]
-    assert receipt["message_id"].endswith("@example.com>")
+    first = headers(certified.messages[-1])["Message-ID"]
+    assert first.endswith("@example.com>")
+    new = Email("ops@example.org", **certified.starttls, sender="new@example.org")
+    for message in (DIGEST, RECOVERED):  # each is given what the one before returned
+        receipt = new.send(dataclasses.replace(message, thread=receipt), within=10)
+        assert headers(certified.messages[-1])["In-Reply-To"] == first
 
 
 @pytest.mark.parametrize("message", [FIRST, DIGEST, RECOVERED], ids=lambda message: message.occasion)
@@ -303,7 +309,7 @@ def test_no_text_ends_the_subject_or_adds_a_header(certified, text):
 @pytest.mark.parametrize("text", [*INJECTIONS, "x> <evil@example.org"])
 def test_a_thread_from_elsewhere_adds_no_header_either(certified, text):
     plain = headers(sent(certified, DIGEST)).keys()
-    assert headers(sent(certified, dataclasses.replace(DIGEST, thread={"message_id": text}))).keys() == plain
+    assert headers(sent(certified, dataclasses.replace(DIGEST, thread={"first_id": text}))).keys() == plain
 
 
 def test_a_line_with_a_dot_ends_no_mail(certified):
@@ -389,23 +395,29 @@ def test_a_refusal_can_be_pickled():
 PAIR = ["ops@example.org", "gone@example.org"]
 
 
-def test_one_mail_goes_to_all_its_recipients(server):
+@pytest.fixture
+def incidents():
+    with use_incidents(MemoryStore()) as states:
+        yield states
+
+
+def test_one_mail_goes_to_all_its_recipients(server, incidents):
     Email(["ops@example.org", "Team <ml@example.org>", "ops@example.org"], **server.starttls).send(FIRST, within=10)
     (mail,) = server.messages
     assert mail.recipients == ("ops@example.org", "ml@example.org")
 
 
-def test_a_recipient_that_is_gone_keeps_nobody_else_from_being_told(server, resilient_events):
+def test_a_recipient_that_is_gone_keeps_nobody_else_from_being_told(server, incidents, resilient_events):
     server.refuses_recipient("gone@example.org", 550, "5.1.1 no such user")
     receipt = Email(PAIR, **server.starttls).send(FIRST, within=10)
-    assert receipt == {"message_id": server.messages[0].parsed["Message-ID"]}
+    assert receipt == {"first_id": server.messages[0].parsed["Message-ID"]}
     assert [mail.recipients for mail in server.messages] == [("ops@example.org",)]
     (event,) = resilient_events.named("notify.failed")
     assert event.channel == "email:ops@example.org,gone@example.org"
     assert event.message.endswith("refused gone@example.org: 550 5.1.1 no such user; accepted for ops@example.org")
 
 
-def test_a_recipient_to_try_again_is_the_only_one_who_is_sent_it_again(server, own_store, resilient_events):
+def test_a_recipient_to_try_again_is_the_only_one_who_is_sent_it_again(server, incidents, resilient_events):
     server.refuses_recipient("gone@example.org", 451)
     channel = Email(PAIR, **server.starttls)
     for _ in range(2):
@@ -421,7 +433,21 @@ def test_a_recipient_to_try_again_is_the_only_one_who_is_sent_it_again(server, o
     assert server.messages[-1].recipients == tuple(PAIR)
 
 
-def test_a_recipient_that_turns_out_to_be_gone_ends_the_trying(server, own_store, resilient_events):
+def test_without_a_store_who_has_the_mail_gets_it_again_with_the_same_id(server, monkeypatch):
+    def away():
+        raise StoreAway("gone")
+
+    monkeypatch.setattr(kept, "states", away)
+    server.refuses_recipient("gone@example.org", 451)
+    for _ in range(2):
+        with pytest.raises(EmailRefusedError, match="451"):
+            Email(PAIR, **server.starttls).send(FIRST, within=10)
+    first, again = server.messages
+    assert first.recipients == again.recipients == ("ops@example.org",)
+    assert first.raw == again.raw
+
+
+def test_a_recipient_that_turns_out_to_be_gone_ends_the_trying(server, incidents, resilient_events):
     server.refuses_recipient("gone@example.org", 451)
     channel = Email(PAIR, **server.starttls)
     with pytest.raises(EmailRefusedError):
@@ -435,7 +461,7 @@ def test_a_recipient_that_turns_out_to_be_gone_ends_the_trying(server, own_store
 @pytest.mark.parametrize(
     ("codes", "kind"), [((550, 550), Kind.PERMANENT), ((550, 451), Kind.TRANSIENT), ((451, 451), Kind.TRANSIENT)]
 )
-def test_where_nobody_is_accepted_the_message_was_not_sent(server, codes, kind):
+def test_where_nobody_is_accepted_the_message_was_not_sent(server, incidents, codes, kind):
     for recipient, code in zip(PAIR, codes, strict=True):
         server.refuses_recipient(recipient, code)
     with pytest.raises(EmailRefusedError) as caught:
@@ -605,7 +631,7 @@ def test_a_secret_is_in_no_repr_and_in_no_log(server, caplog):
 
 
 @pytest.mark.parametrize("crosses", [pickle, cloudpickle])
-def test_a_channel_crosses_to_another_process(server, crosses):
+def test_a_channel_crosses_to_another_process(server, incidents, crosses):
     channel = crosses.loads(crosses.dumps(Email(PAIR, **server.starttls)))
     channel.send(FIRST, within=10)
     assert len(server.messages) == 1

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import subprocess
 import sys
 import textwrap
 import time
@@ -22,7 +23,7 @@ from resilient_tasks.core.events import (
     RowsQuarantined,
 )
 from resilient_tasks.orchestrate import flow_alerts, undocumented
-from resilient_tasks.testing import flush_messages
+from resilient_tasks.testing import Slow, flush_messages
 
 sys.path.insert(0, str(Path(__file__).parent))
 import reading_back
@@ -397,6 +398,17 @@ class TestOnAServer:
         (message,) = told(channel)
         assert (message.status, message.error) == ("failed", "after the first")
 
+    def test_what_failed_in_an_earlier_attempt_at_a_generator_is_not_held_against_the_last(self, channel):
+        answers = [ConnectionError("once"), 1]
+
+        @resilient_flow(notify=channel, retries=1)
+        def items():
+            yield resilient(_pop)(answers)
+
+        assert items(return_state=True).is_completed()
+        assert answers == []
+        assert told(channel) == []
+
     def test_a_run_that_calls_sys_exit_has_crashed(self, channel):
         @resilient_flow(notify=channel)
         def leaves():
@@ -463,6 +475,8 @@ class TestOnAServer:
             assert part in text
 
     def test_a_run_whose_process_is_told_to_end_says_so_before_it_does(self, resilient_slack, tmp_path):
+        incidents = f"sqlite:///{tmp_path}/incidents.db"
+        resilient_slack.fail(Slow(1))  # longer than the process would live
         script = tmp_path / "waits.py"
         script.write_text(
             textwrap.dedent("""
@@ -479,13 +493,17 @@ class TestOnAServer:
                     waits()
             """)
         )
-        with reading_back.started(tmp_path, str(script), resilient_slack.webhook_url) as process:
+        here = {"RESILIENT_TASKS_INCIDENTS": incidents}
+        with reading_back.started(tmp_path, str(script), resilient_slack.webhook_url, **here) as process:
             reading_back.eventually((tmp_path / "begun").exists)
             process.terminate()
             assert process.wait(30) != 0
         (text,) = resilient_slack.texts()
         assert "a termination signal ended the flow run's process" in text
         assert "crashed" in text
+        status = "import sys; from resilient_tasks.cli import main; sys.exit(main(sys.argv[1:]))"
+        command = [sys.executable, "-c", status, "outbox", "status", "--incidents", incidents]
+        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "nothing waits\n"
 
 
 def _pop(answers):

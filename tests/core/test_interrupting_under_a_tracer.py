@@ -1,0 +1,58 @@
+"""A thread that was left behind leaves the interpreter as it was: debuggers and coverage go on.
+
+In processes of their own: where this fails, the interpreter stands still.
+"""
+
+import subprocess
+import sys
+
+import pytest
+
+_PROGRAM = """
+import sys, threading, time
+from resilient_tasks import resilient
+
+over = threading.Event()
+
+@resilient(timeout=0.05, idempotent=True)
+def waits():
+    time.sleep(0.4)
+
+@resilient(timeout=0.05, idempotent=True)
+def runs():
+    while not over.is_set():
+        pass
+
+def call(*functions):
+    threads = [threading.Thread(target=function.outcome) for function in functions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+def traced():
+    return "was called"
+
+def trace(frame, event, argument):
+    return None
+
+if "before" in sys.argv:
+    call(waits, waits, runs)
+if "under" in sys.argv:
+    sys.settrace(trace)
+    threading.settrace(trace)
+    began = time.monotonic()
+    call(waits)
+    assert time.monotonic() - began < 0.35, "the call waited for what it was to leave behind"
+sys.settrace(trace)
+print(traced())
+over.set()
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "under"])
+def test_a_function_that_is_traced_is_called_after_a_thread_was_left_behind(when):
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, when], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.stdout == "was called\n", done.stderr

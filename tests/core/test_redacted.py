@@ -1,0 +1,241 @@
+"""An error without its secrets: a copy of the same type, which leads back to the original in its own process only."""
+
+import copy
+import json
+import pickle
+import sys
+import traceback
+from collections import namedtuple
+from pathlib import Path
+
+import cloudpickle
+import httpx
+import pytest
+import requests
+
+from resilient_tasks import Kind, ResilienceError, classify
+from resilient_tasks.core.redacted import Withheld, original_of, redacted
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from secrets_corpus import corpus, look_alikes
+
+PAIR = "password=hunter2"
+Place = namedtuple("Place", "host url")
+
+
+class Refused(Exception):
+    """As many libraries' errors: it wants keywords, keeps attributes, and makes its text of them."""
+
+    def __init__(self, *, url, **more):
+        super().__init__()
+        self.url = url
+        self.__dict__.update(more)
+
+    def __str__(self):
+        return f"no answer from {self.url}"
+
+
+class Slotted(Exception):
+    __slots__ = ("sent",)
+
+
+def raised(error, cause=None):
+    try:
+        raise error from cause
+    except BaseException as caught:
+        return caught
+
+
+def everything_in(error):
+    """All that a traceback prints and a pickle holds."""
+    return "".join(traceback.format_exception(error)) + repr(error) + cloudpickle.dumps(error).decode("latin-1")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("plain"),
+        KeyError("api_key"),
+        OSError(2, "no such file", "/x/y"),
+        ExceptionGroup("two", [KeyError(1)]),
+        Refused(url="http://h"),
+    ],
+)
+def test_an_error_without_a_secret_needs_no_copy(error):
+    assert redacted(raised(error)) is None
+
+
+@pytest.mark.parametrize("text", look_alikes())
+def test_what_looks_like_a_secret_needs_no_copy(text):
+    assert redacted(raised(ValueError(text))) is None
+
+
+@pytest.mark.parametrize("planted", corpus(), ids=lambda planted: planted.shape)
+def test_every_secret_is_out_of_a_copy_of_the_same_type(planted):
+    made = redacted(raised(ConnectionError(planted.text, {"said": [planted.text]})))
+    assert type(made) is ConnectionError
+    assert planted.secret not in everything_in(made)
+    assert made.__traceback__ is not None
+    assert redacted(made) is None
+
+
+def test_attributes_notes_and_nested_data_are_cleaned():
+    error = Refused(url="https://bob:hunter2@h/x", data={"api_key": "hunter2", "rows": 3}, place=Place("h", PAIR), n=7)
+    error.password = "hunter2"
+    error.add_note(f"tried {PAIR}")
+    made = redacted(error)
+    assert type(made) is Refused
+    assert str(made) == "no answer from https://bob:***@h/x"
+    assert (made.data, made.place, made.n, made.password) == (
+        {"api_key": "***", "rows": 3},
+        Place("h", "password=***"),
+        7,
+        "***",
+    )
+    assert made.__notes__ == ["tried password=***"]
+    assert "hunter2" not in everything_in(made)
+    assert (error.password, error.__notes__) == ("hunter2", [f"tried {PAIR}"])  # the original is as it was
+
+
+def test_what_a_built_in_error_keeps_outside_of_its_dict_is_there_too():
+    made = redacted(OSError(13, PAIR, "/x/token=abc1"))
+    assert (type(made), made.errno, made.strerror, made.filename) == (
+        PermissionError,
+        13,
+        "password=***",
+        "/x/token=***",
+    )
+    slotted = Slotted("sent")
+    slotted.sent = PAIR
+    assert redacted(slotted).sent == "password=***"
+    try:
+        json.loads('{"password": "hunter2", }')
+    except json.JSONDecodeError as error:
+        made = redacted(error)
+    assert type(made) is json.JSONDecodeError
+    assert made.doc == '{"password": "***", }'
+    assert made.pos == 24
+
+
+def test_the_errors_of_a_group_are_copies_too():
+    made = redacted(ExceptionGroup("two", [ValueError(PAIR), KeyError("x")]))
+    assert [repr(part) for part in made.exceptions] == ["ValueError('password=***')", "KeyError('x')"]
+
+
+@pytest.mark.parametrize("link", ["cause", "context"])
+def test_a_secret_in_a_cause_or_context_makes_a_copy_without_any(link):
+    def fail():
+        try:
+            raise ValueError(PAIR)
+        except ValueError as first:
+            if link == "cause":
+                raise KeyError("x") from first
+            raise KeyError("x")
+
+    try:
+        fail()
+    except KeyError as error:
+        made, kept = redacted(error), redacted(error, chain=True)
+    assert (made.__cause__, made.__context__, made.__suppress_context__) == (None, None, True)
+    assert "hunter2" not in everything_in(made)
+    printed = "".join(traceback.format_exception(kept))
+    assert "ValueError: password=***" in printed
+    assert ("direct cause" if link == "cause" else "another exception occurred") in printed
+
+
+def test_a_suppressed_context_is_nobodys_business():
+    try:
+        try:
+            raise ValueError(PAIR)
+        except ValueError:
+            raise KeyError("x") from None
+    except KeyError as error:
+        assert redacted(error) is None
+
+
+def test_errors_that_are_their_own_cause_end():
+    first, second = ValueError(PAIR), KeyError(PAIR)
+    first.__cause__, second.__cause__ = second, first
+    assert str(redacted(first)) == "password=***"
+    assert redacted(first, chain=True) is not None
+
+
+def test_a_line_of_the_program_that_holds_a_secret_is_not_shown():
+    def connect(url):
+        raise ConnectionError("refused")
+
+    try:
+        connect("https://bob:hunter2@example.org")
+    except ConnectionError as error:
+        made = redacted(error)
+    assert type(made) is ConnectionError
+    assert made.__traceback__ is None
+    assert "hunter2" not in everything_in(made)
+
+
+def test_a_line_that_only_names_a_secret_is_shown():
+    password = "hunter2" if PAIR else ""
+
+    def connect(password):
+        raise ConnectionError("refused")
+
+    try:
+        connect(password=password)
+    except ConnectionError as error:
+        assert redacted(error) is None
+
+
+def test_a_request_with_a_secret_header_is_left_out_and_the_kind_of_failure_stays():
+    request = httpx.Request("GET", "http://127.0.0.1/x", headers={"Authorization": "Bearer hunter2-hunter2"})
+    response = httpx.Response(503, request=request, headers={"Retry-After": "7"})
+    try:
+        response.raise_for_status()
+    except httpx.HTTPStatusError as error:
+        made = redacted(error)
+    assert type(made) is httpx.HTTPStatusError
+    assert isinstance(made.response, Withheld)
+    assert (made.response.status_code, made.response.headers) == (503, {"Retry-After": "7"})
+    assert classify(made) is Kind.THROTTLED
+    assert repr(made.request) == "<httpx.Request, left out: it held a secret>"
+    assert "hunter2" not in everything_in(made)
+    prepared = requests.Request("GET", "http://127.0.0.1/x", headers={"X-Api-Key": "hunter2"}).prepare()
+    made = redacted(requests.ConnectionError("refused", request=prepared))
+    assert isinstance(made.request, Withheld)
+    plain = requests.Request("GET", "http://127.0.0.1/x").prepare()
+    assert redacted(requests.ConnectionError("refused", request=plain)) is None
+
+
+def test_where_no_copy_can_be_made_an_error_names_the_type():
+    class Stubborn(Exception):
+        def __str__(self):
+            return PAIR
+
+    error = Stubborn()
+    error.add_note(PAIR)
+    made = redacted(error)
+    assert type(made) is ResilienceError
+    assert str(made).endswith("Stubborn: password=***")
+    assert made.__notes__ == ["password=***"]
+    assert original_of(made) is error
+
+
+def test_an_error_that_cannot_be_written_out_is_still_judged_by_the_rest():
+    class Mute(Exception):
+        def __str__(self):
+            raise RuntimeError("no")
+
+    error = Mute(PAIR)
+    made = redacted(error)
+    assert "hunter2" not in everything_in(made)
+
+
+def test_the_original_is_found_in_this_process_and_in_no_pickle():
+    error = ValueError(PAIR)
+    made = redacted(error)
+    assert original_of(made) is error
+    assert original_of(error) is error
+    assert original_of(copy.deepcopy(made)) is error
+    again = pickle.loads(pickle.dumps(made))
+    assert original_of(again) is again
+    assert "hunter2" not in repr(vars(made))
+    assert "hunter2" not in pickle.dumps(made).decode("latin-1")
