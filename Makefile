@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check docs timeouts costs splitting chunks breakers hedging outage alerts-pictures everywhere clean
+.PHONY: demo test check docs timeouts costs splitting chunks breakers hedging outage alerts-pictures storm everywhere clean
 
 demo: $(READY)  ## The example: an ML flow keeps retraining while everything around it fails. `make demo SEED=2` meets other faults.
 	$(BIN)/python examples/flight_times/run.py --seed $(or $(SEED),1)

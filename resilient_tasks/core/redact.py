@@ -216,15 +216,22 @@ def _value_after(text: str, head: re.Match[str], *, code: bool) -> tuple[int, in
         inside = _ELEMENT.match(text, at) if _TAG.search(text[max(0, head.start() - 42) : head.start()]) else None
         return inside and (*inside.span(), not is_nothing(inside[0]))
     quoted = _QUOTED.match(text, at)
-    if quoted is None:
-        return None if code else _bare_value(text, at, head)
-    if is_nothing(quoted["value"]):
-        return at, quoted.end(), False
-    if "," in sep and not _takes_a_list(text, head, quoted.end()):
+    if quoted is not None:
+        return _quoted_value(text, quoted, head)
+    return None if code else _bare_value(text, at, head)
+
+
+def _quoted_value(text: str, quoted: re.Match[str], head: re.Match[str]) -> tuple[int, int, bool] | None:
+    value, (start, end) = quoted["value"], quoted.span("value")
+    if value.startswith(MARK):  # from here on, the text may be another than it was
+        return start, start + len(MARK), False
+    if is_nothing(value):
+        return start, quoted.end(), False
+    if "," in head["sep"] and not _takes_a_list(text, head, quoted.end()):
         return None
-    if head["core"].lower() in _VAGUE and not head["tail"] and not looks_random(quoted["value"]):
-        return None if len(quoted["value"]) < 100 else (at, quoted.end(), False)
-    return (*quoted.span("value"), True)
+    if head["core"].lower() in _VAGUE and not head["tail"] and not looks_random(value):
+        return None if len(value) < 100 else (start, quoted.end(), False)
+    return start, end, True
 
 
 def _bare_value(text: str, at: int, head: re.Match[str]) -> tuple[int, int, bool] | None:
@@ -236,6 +243,8 @@ def _bare_value(text: str, at: int, head: re.Match[str]) -> tuple[int, int, bool
         bare = _BARE_PASSWORD.match(text, at)
     if bare is None:
         return None
+    if bare[0].startswith(MARK):
+        return at, at + len(MARK), False
     value = bare[0].rstrip(".,:;)]}>|") if bare[0][:1] != "{" else bare[0]
     weak = _STRONG.fullmatch(core) is None and not tail.endswith("key")
     if (

@@ -93,7 +93,10 @@ class _Copier(Cleaner):
         """Return the copy of `error`, or None where none is needed."""
         if id(error) not in self._known:
             self._known[id(error)] = None  # an error that is its own cause in the end
-            self._known[id(error)] = self._copy(error)
+            try:
+                self._known[id(error)] = self._copy(error)
+            except Exception:  # what cannot be looked through is not handed on
+                self._known[id(error)] = _stand_in(error)
         return self._known[id(error)]
 
     def other(self, value: Any, depth: int) -> Any:
@@ -101,9 +104,9 @@ class _Copier(Cleaner):
             return self.of(value) or value
         if isinstance(value, _Original | Withheld):
             return value
-        clean = getattr(value, "__redacted__", None)
-        if clean is not None and not isinstance(value, type):
-            return clean()
+        clean = getattr(type(value), "__redacted__", None)
+        if clean is not None:
+            return clean(value)
         searcher = Searcher()
         searcher(value, depth)
         if not searcher.found:
@@ -163,11 +166,16 @@ class _Copier(Cleaner):
                 return copy
         except Exception:  # noqa: S110  # there is another way
             pass
-        name = f"{type(error).__module__}.{type(error).__qualname__}"
-        stand_in = ResilienceError(f"{name}: {redact(_says(error) or 'it has no text')}")
-        for note in getattr(error, "__notes__", ()):
-            stand_in.add_note(redact(str(note)))
-        return stand_in
+        return _stand_in(error)
+
+
+def _stand_in(error: BaseException) -> ResilienceError:
+    name = f"{type(error).__module__}.{type(error).__qualname__}"
+    stand_in = ResilienceError(f"{name}: {redact(_says(error) or 'it has no text')}")
+    for note in getattr(error, "__notes__", ()):
+        stand_in.add_note(redact(str(note)))
+    vars(stand_in)[_KEPT] = _Original(error)
+    return stand_in
 
 
 def _like(error: BaseException, args: tuple[Any, ...], own: dict[str, Any], outside: dict[str, Any]) -> BaseException:

@@ -164,7 +164,7 @@ RULES = (
     Rule(
         ("authorization",),
         re.compile(
-            rf"({_HEADER})(?:((?:{_LISTED})[ \t]+)[^\r\n\"'\\]+(?:\\?\"[^\r\n\"'\\]*)*"
+            rf"({_HEADER})(?![\w-]{{1,30}}[ \t]+\*\*\*)(?:((?:{_LISTED})[ \t]+)[^\r\n\"'\\]+(?:\\?\"[^\r\n\"'\\]*)*"
             r"|((?:[a-z][\w-]{0,30}[ \t]+)?)([^\s\"'\\,;<>)\]}]{6,}))",
             re.IGNORECASE,
         ),
@@ -179,7 +179,9 @@ RULES = (
     ),
     Rule(  # a password with a slash or an at in it; what is a port, and what a path, is not taken for one
         ("://",),
-        re.compile(rf"(://)({_AT}{{0,64}})(:)(?!\d{{1,5}}(?:[/?#\s]|$))((?:(?!://)[^\s\"'<>\\]){{1,80}})(@)(?=[\w.\[-])"),
+        re.compile(
+            rf"(://)({_AT}{{0,64}})(:)(?!\d{{1,5}}(?:[/?#\s]|$))((?:(?!://)[^\s\"'<>\\]){{1,80}})(@)(?=[\w.\[-])"
+        ),
         _in_url,
     ),
     Rule(

@@ -178,11 +178,12 @@ _counting = threading.Lock()
 
 
 def _interrupt(thread: threading.Thread, ending: threading.Lock, over: threading.Lock) -> None:
-    """Have the interpreter raise in another thread, as soon as that runs Python code. If it does not soon, take it back.
+    """Have the interpreter raise in another thread, once that runs Python code. If it does not soon, take it back.
 
     CPython 3.11 notes that some thread has an exception to raise, and forgets that when one is raised, but not when one
     is taken back. While it is noted, a function whose call is traced, by a debugger or a measure of coverage, never
-    begins. So nothing written in Python is called between the first `raise_in` here and the last, which makes it forget.
+    begins. So nothing written in Python is called between the first `raise_in` here and the last, and that one makes it
+    forget.
     """
     global _interrupts  # noqa: PLW0603  # of this process
     if _python is None:

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 from urllib.parse import unquote, urlsplit
 
+from resilient_tasks.core.redact import redact
+
 _TEMPORARY = ".tmp"
 
 
@@ -69,11 +71,11 @@ def files_at(url: str | os.PathLike[str], options: Mapping[str, Any]) -> Files:
     if parts.scheme == "file":
         if parts.netloc in {"", "localhost"} and parts.path:
             return LocalFiles(Path(unquote(parts.path)))
-        raise ValueError(f"{text!r} names a folder on another host; a file URL is file:///path.")
+        raise ValueError(f"{redact(text)!r} names a folder on another host; a file URL is file:///path.")
     from fsspec import available_protocols
 
     if parts.scheme.partition("+")[0] not in available_protocols():
-        raise ValueError(f"No file system is known for {text!r}: give a path, or a URL that fsspec can open.")
+        raise ValueError(f"No file system is known for {redact(text)!r}: give a path, or a URL that fsspec can open.")
     return RemoteFiles(text.rstrip("/"), options)
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from resilient_tasks.core.cleaned import Cleaner
+from resilient_tasks.core.redact import redact
 from resilient_tasks.data import _batches, _parts
 from resilient_tasks.data._batches import QuarantinedBatch, Wanted, found, listed, named, opened
 from resilient_tasks.data._files import Files, LocalFiles, files_at
@@ -55,6 +56,9 @@ class Quarantine:
     def __post_init__(self) -> None:
         """Refuse at once what no write could reach."""
         _ = self._files
+
+    def __repr__(self) -> str:
+        return f"Quarantine(url={redact(os.fspath(self.url))!r})"  # which may hold credentials
 
     @property
     def folder(self) -> Any:

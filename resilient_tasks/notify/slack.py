@@ -238,7 +238,8 @@ def _concerns_all(message: Message) -> bool:
     was over is told that it is not.
     """
     before = message.total - message.count
-    return message.occasion == "recovered" or message.relapse or before <= 1 or len(str(message.total)) > len(str(before))
+    grown = len(str(message.total)) > len(str(before))
+    return message.occasion == "recovered" or message.relapse or before <= 1 or grown
 
 
 def _read(ask: Callable[[], Any]) -> Any:

@@ -85,6 +85,8 @@ def resilient_flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> A
     failed, recovered or was degraded, a Markdown artifact with the key `resilience-report` says what, worst first, and
     the final state's message how much.
 
+    `notify` given here hears of each run once, at its end, with what went wrong inside of it rolled up.
+
     Raises:
         PolicyError: at decoration, if the keywords are contradictory or impossible for this function.
     """

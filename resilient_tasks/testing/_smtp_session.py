@@ -95,6 +95,7 @@ class Session(Wire):
         self.encrypt()
         # What the client said before counts no more (RFC 3207 §4.2).
         self.greeted, self.user = False, None
+        self._forget_message()
 
     def _auth(self, rest: str) -> None:
         self._refuse_if_told("auth")

@@ -276,7 +276,7 @@ def test_where_nothing_stands_in_a_question_that_is_not_answered_raises(resilien
     wait_for(lambda: states.is_there)
     assert states.update("k", letter(b"x")) is None
     store.up = False
-    with pytest.raises(shared_states.StoreAway, match="incidents.db does not answer"):
+    with pytest.raises(shared_states.StoreAway, match=r"incidents\.db does not answer"):
         states.get("k")
     assert resilient_events == []  # what waits is none the worse for a moment
     monkeypatch.setattr(shared_states, "_MOMENT", 0.0)

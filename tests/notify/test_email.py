@@ -20,11 +20,10 @@ import pytest
 from pydantic import SecretStr
 
 from resilient_tasks import Email, Kind, PolicyError, classify, resilient
-from resilient_tasks.core.store import MemoryStore
 from resilient_tasks.notify._smtp import _own_name
 from resilient_tasks.notify.email import EmailRefusedError
 from resilient_tasks.notify.message import Channel, Message
-from resilient_tasks.notify.outbox import kept, use_incidents
+from resilient_tasks.notify.outbox import kept
 from resilient_tasks.shared.states import StoreAway
 from resilient_tasks.testing import MailServer, flush_messages
 
@@ -395,19 +394,13 @@ def test_a_refusal_can_be_pickled():
 PAIR = ["ops@example.org", "gone@example.org"]
 
 
-@pytest.fixture
-def incidents():
-    with use_incidents(MemoryStore()) as states:
-        yield states
-
-
-def test_one_mail_goes_to_all_its_recipients(server, incidents):
+def test_one_mail_goes_to_all_its_recipients(server):
     Email(["ops@example.org", "Team <ml@example.org>", "ops@example.org"], **server.starttls).send(FIRST, within=10)
     (mail,) = server.messages
     assert mail.recipients == ("ops@example.org", "ml@example.org")
 
 
-def test_a_recipient_that_is_gone_keeps_nobody_else_from_being_told(server, incidents, resilient_events):
+def test_a_recipient_that_is_gone_keeps_nobody_else_from_being_told(server, resilient_events):
     server.refuses_recipient("gone@example.org", 550, "5.1.1 no such user")
     receipt = Email(PAIR, **server.starttls).send(FIRST, within=10)
     assert receipt == {"first_id": server.messages[0].parsed["Message-ID"]}
@@ -417,7 +410,7 @@ def test_a_recipient_that_is_gone_keeps_nobody_else_from_being_told(server, inci
     assert event.message.endswith("refused gone@example.org: 550 5.1.1 no such user; accepted for ops@example.org")
 
 
-def test_a_recipient_to_try_again_is_the_only_one_who_is_sent_it_again(server, incidents, resilient_events):
+def test_a_recipient_to_try_again_is_the_only_one_who_is_sent_it_again(server, resilient_events):
     server.refuses_recipient("gone@example.org", 451)
     channel = Email(PAIR, **server.starttls)
     for _ in range(2):
@@ -447,7 +440,7 @@ def test_without_a_store_who_has_the_mail_gets_it_again_with_the_same_id(server,
     assert first.raw == again.raw
 
 
-def test_a_recipient_that_turns_out_to_be_gone_ends_the_trying(server, incidents, resilient_events):
+def test_a_recipient_that_turns_out_to_be_gone_ends_the_trying(server, resilient_events):
     server.refuses_recipient("gone@example.org", 451)
     channel = Email(PAIR, **server.starttls)
     with pytest.raises(EmailRefusedError):
@@ -461,7 +454,7 @@ def test_a_recipient_that_turns_out_to_be_gone_ends_the_trying(server, incidents
 @pytest.mark.parametrize(
     ("codes", "kind"), [((550, 550), Kind.PERMANENT), ((550, 451), Kind.TRANSIENT), ((451, 451), Kind.TRANSIENT)]
 )
-def test_where_nobody_is_accepted_the_message_was_not_sent(server, incidents, codes, kind):
+def test_where_nobody_is_accepted_the_message_was_not_sent(server, codes, kind):
     for recipient, code in zip(PAIR, codes, strict=True):
         server.refuses_recipient(recipient, code)
     with pytest.raises(EmailRefusedError) as caught:
@@ -631,7 +624,7 @@ def test_a_secret_is_in_no_repr_and_in_no_log(server, caplog):
 
 
 @pytest.mark.parametrize("crosses", [pickle, cloudpickle])
-def test_a_channel_crosses_to_another_process(server, incidents, crosses):
+def test_a_channel_crosses_to_another_process(server, crosses):
     channel = crosses.loads(crosses.dumps(Email(PAIR, **server.starttls)))
     channel.send(FIRST, within=10)
     assert len(server.messages) == 1

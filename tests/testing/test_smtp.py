@@ -4,6 +4,7 @@ import email
 import smtplib
 import socket
 import ssl
+import threading
 import time
 
 import pytest
@@ -95,7 +96,7 @@ def test_what_was_said_before_tls_counts_no_more():
         client.ehlo()
         client.mail("a@example.org")
         client.starttls(context=ssl.create_default_context(cafile=server.ca))
-        assert client.docmd("MAIL", "FROM:<a@example.org>")[0] == 503
+        assert client.docmd("MAIL", "FROM:<a@example.org>") == (503, b"5.5.1 Error: send HELO/EHLO first")
         client.ehlo()
         assert client.docmd("RCPT", "TO:<b@example.org>")[0] == 503
 
@@ -213,16 +214,21 @@ def test_a_server_that_vanishes_has_the_mail(server):
 
 
 def test_a_server_that_hangs_says_nothing_and_stops_at_once():
+    before = set(threading.enumerate())
     with MailServer() as server:
         server.hangs(60)
         silent = socket.create_connection((server.host, server.port), timeout=0.1)
         with pytest.raises(TimeoutError):
             silent.recv(1)
+        busy = set(threading.enumerate()) - before
         began = time.monotonic()
     assert time.monotonic() - began < 2
     silent.settimeout(5)
     assert silent.recv(1) == b""
     silent.close()
+    for thread in busy:
+        thread.join(5)
+        assert not thread.is_alive()
 
 
 def test_a_server_that_drips_sends_byte_by_byte(server):
