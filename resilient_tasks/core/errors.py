@@ -136,6 +136,10 @@ class DegradedRun(ResilienceError):
     """Calls of a flow were degraded, and the flow was decorated with `fail_on_degraded=True`."""
 
 
+class CrashedRun(ResilienceError):
+    """What stands in a message for what ended a flow run and is no `Exception`. It is never raised."""
+
+
 class PolicyError(TypeError, ValueError):
     """A decorator was given arguments that are contradictory or impossible; the message says what to do.
 

@@ -79,7 +79,7 @@ def _is_library(file: str) -> bool:
     return file.startswith("<frozen") or str(Path(file).resolve()).startswith(_LIBRARIES)
 
 
-def fingerprint(operation: str, status: str, error: BaseException) -> str:
+def fingerprint(operation: str, status: str, error: Exception) -> str:
     """Return what failures that are alike have in common: operation, kind, types of error and place, but no line."""
     types: list[str] = []
     link: BaseException | None = error
@@ -88,7 +88,7 @@ def fingerprint(operation: str, status: str, error: BaseException) -> str:
         link = link.__cause__
     frame = deepest_frame(error)
     place = (frame.file, frame.function) if frame is not None else ()
-    alike = "\0".join((operation, status, _kind(error), *types, *place))
+    alike = "\0".join((operation, status, kind_of(error), *types, *place))
     return hashlib.sha256(alike.encode()).hexdigest()[:8]
 
 
@@ -124,7 +124,7 @@ def facts(
     return {
         "status": status,
         "severity": severity,
-        "kind": _kind(error),
+        "kind": kind_of(error),
         "error_type": type(error).__name__,
         "where": "" if frame is None else str(frame),
         "notes": [redact(str(note))[:_LONGEST_NOTE] for note in told[:_MOST_NOTES]] + more,
@@ -161,5 +161,10 @@ def message_of(operation: str, incident: Incident, letter: Letter) -> Message:
     )
 
 
-def _kind(error: BaseException) -> str:
-    return classify(error).value if isinstance(error, Exception) else "crashed"
+#: These say what became of a flow run, not why.
+_OF_NO_KIND = (errors.DegradedRun, errors.UnobservedFailure, errors.CrashedRun)
+
+
+def kind_of(error: Exception) -> str:
+    """Return the failure kind of an error; empty where it is of none."""
+    return "" if isinstance(error, _OF_NO_KIND) else classify(error).value

@@ -11,7 +11,7 @@ from resilient_tasks.core import checks, settings
 from resilient_tasks.core.call import NEVER, current_call
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import NotifyFailed, NotifySuppressed
-from resilient_tasks.core.failures import classify, describe
+from resilient_tasks.core.failures import describe
 from resilient_tasks.core.outcome import Degraded, Failed, Outcome
 from resilient_tasks.core.pipeline import Leave, Policy
 from resilient_tasks.machines.incidents import Failure
@@ -133,7 +133,7 @@ class Notify(Policy):
         severity: Severity = self.severity or ("warning" if status == "degraded" else "error")
         around = facts.surroundings()
         about = About(
-            call.operation, severity, classify(error).value, facts.policy_of(status, error), around.flow, around.tags
+            call.operation, severity, facts.kind_of(error), facts.policy_of(status, error), around.flow, around.tags
         )
         channels = [route.channel for route in self._routes if route.takes(about)]
         if not channels:

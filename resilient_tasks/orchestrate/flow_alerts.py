@@ -20,7 +20,7 @@ from prefect.exceptions import ExternalSignal
 
 from resilient_tasks.core import call as calls
 from resilient_tasks.core.call import Call, Work
-from resilient_tasks.core.errors import DegradedRun, ProcessDied, ResilienceError, TimedOut
+from resilient_tasks.core.errors import CrashedRun, DegradedRun, ProcessDied, TimedOut
 from resilient_tasks.core.events import (
     CallFailed,
     DataDrifted,
@@ -49,10 +49,6 @@ _FAILED = "The flow run failed: what depends on it does not run."
 _STOOD_IN = "A fallback stood in for the whole run: what depends on it runs on the stand-in's data."
 _DEGRADED = "The flow run completed: what depends on it runs without these calls' data, or on that of their stand-ins."
 _CRASHED = "The flow run crashed: it was ended before its end, and what it had begun may be half done."
-
-
-class CrashedRun(ResilienceError):
-    """What stands in a message for what ended a run and is no `Exception`."""
 
 
 @dataclass(slots=True)

@@ -159,6 +159,46 @@ def test_values_are_cleaned_all_the_way_down():
     assert clean(plain) is plain
 
 
+def test_a_value_that_cannot_be_written_out_stays_as_it_is():
+    class Mute:
+        def __repr__(self):
+            raise RuntimeError("no")
+
+    mute = Mute()
+    assert clean([mute])[0] is mute
+
+
+def test_a_text_of_a_class_of_its_own_is_cleaned_as_text():
+    class Name(str):
+        __slots__ = ()
+
+    plain = Name("plain")
+    assert clean(plain) is plain
+    assert clean(Name("password=hunter2")) == "password=***"
+
+
+def test_what_only_looks_random_can_be_a_value_of_a_vague_name():
+    long = "word " * 30
+    for text in (
+        "auth='none of these'",
+        f"auth='{long}'",
+        "auth=basic",
+        f"auth={'x' * 120}",
+        "https://a.b/c?key=distance",
+    ):
+        assert redact(text) is text
+    assert redact("auth='s3cr3t-s3cr3t'") == "auth='***'"
+
+
+def test_a_token_in_the_place_of_a_user_goes_and_a_user_stays():
+    assert redact("https://bob@example.org") == "https://bob@example.org"
+    assert redact("https://f00ba7f00ba7f00ba7:@example.org") == "https://***:@example.org"
+    assert redact("https://f00ba7f00ba7f00ba7:x-oauth-basic@example.org") == "https://***:***@example.org"
+    assert redact("Basic YWJjZGVmZ2hpamts is no pair of user and password") == (
+        "Basic YWJjZGVmZ2hpamts is no pair of user and password"
+    )
+
+
 def test_a_value_that_holds_itself_ends():
     endless = ["password=hunter2"]
     endless.append(endless)
@@ -187,6 +227,10 @@ class TestRegisteredValues:
     def test_patterns_are_asked_too(self, own_settings):
         own_settings(secrets=[re.compile(r"EMP-\d+")])
         assert redact("of EMP-1234 and EMP-x") == "of *** and EMP-x"
+
+    def test_a_pattern_that_finds_what_was_put_in_its_place_ends(self, own_settings):
+        own_settings(secrets=[re.compile(r"\*")])
+        assert set(redact("*")) == {"*"}
 
     def test_they_are_added_to_those_there(self, own_settings):
         own_settings(secrets=["first-one"])

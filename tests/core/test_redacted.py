@@ -1,10 +1,12 @@
 """An error without its secrets: a copy of the same type, which leads back to the original in its own process only."""
 
 import copy
+import functools
 import json
 import pickle
 import sys
 import traceback
+from collections import UserDict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +14,7 @@ import cloudpickle
 import httpx
 import pytest
 import requests
+from pydantic import BaseModel, ValidationError
 
 from resilient_tasks import Kind, ResilienceError, classify
 from resilient_tasks.core.redacted import Withheld, original_of, redacted
@@ -202,6 +205,77 @@ def test_a_request_with_a_secret_header_is_left_out_and_the_kind_of_failure_stay
     assert isinstance(made.request, Withheld)
     plain = requests.Request("GET", "http://127.0.0.1/x").prepare()
     assert redacted(requests.ConnectionError("refused", request=plain)) is None
+
+
+class Slots:
+    __slots__ = ("never", "sent")
+
+    def __init__(self, sent):
+        self.sent = sent
+
+
+class Items(list):
+    __slots__ = ()
+
+    def __repr__(self):
+        return "Items"
+
+
+class Shown:
+    def __repr__(self):
+        return PAIR
+
+
+class Failing:
+    def __init__(self, **held):
+        self.__dict__.update(held)
+
+    def __getattribute__(self, name):
+        if name == "status_code":
+            raise RuntimeError("no")
+        return super().__getattribute__(name)
+
+    def __repr__(self):
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize(
+    "holder",
+    [
+        Slots(PAIR),
+        Items([PAIR]),
+        UserDict({"password": "hunter2"}),
+        functools.partial(print, PAIR),
+        functools.partial(print, file=PAIR),
+        Shown(),
+        Failing(sent=PAIR),
+    ],
+    ids=lambda holder: type(holder).__name__,
+)
+def test_an_object_that_holds_a_secret_is_left_out_wherever_it_holds_it(holder):
+    made = redacted(Refused(url="http://h", holder=holder))
+    assert isinstance(made.holder, Withheld)
+    assert made.holder.what.endswith(type(holder).__qualname__)
+    assert redacted(made) is None
+
+
+@pytest.mark.parametrize(
+    "holder", [Slots("plain"), Items([1]), UserDict(a=1), functools.partial(print, 1), Failing(), print]
+)
+def test_an_object_that_holds_none_is_no_reason_for_a_copy(holder):
+    assert redacted(Refused(url="http://h", holder=holder)) is None
+
+
+def test_an_error_whose_type_no_python_code_can_make_is_stood_in_for():
+    class Login(BaseModel):
+        rows: int
+
+    with pytest.raises(ValidationError) as caught:
+        Login(rows=PAIR)
+    made = redacted(caught.value)
+    assert type(made) is ResilienceError
+    assert "ValidationError" in str(made)
+    assert "hunter2" not in everything_in(made)
 
 
 def test_where_no_copy_can_be_made_an_error_names_the_type():
