@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from resilient_tasks.cli import alerts, breaker, outbox, quarantine
 from resilient_tasks.cli.printing import REFUSED, UsageError
+from resilient_tasks.core.redact import redact
 
 _ROOMS = (quarantine, breaker, outbox, alerts)
 
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = options.run(options)
     except (UsageError, OSError, ValueError, TypeError) as error:
-        print(f"resilient-tasks: {error}", file=sys.stderr)  # noqa: T201
+        print(f"resilient-tasks: {redact(str(error))}", file=sys.stderr)  # noqa: T201
         return REFUSED
     return code
 

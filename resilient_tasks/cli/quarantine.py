@@ -15,7 +15,8 @@ from resilient_tasks.cli.printing import DONE, STILL_WAITING, Rooms, UsageError,
 from resilient_tasks.core import settings
 
 if TYPE_CHECKING:
-    from resilient_tasks.data.quarantine import Quarantine
+    from resilient_tasks.core.redact import redact
+from resilient_tasks.data.quarantine import Quarantine
 
 _SHOWN = 20
 
@@ -95,7 +96,7 @@ def _replay(options: argparse.Namespace) -> int:
     else:
         say(f"{replay.rows:,} rows released, {replay.waiting:,} still wait")
         for error in replay.report.frame_errors:
-            say(f"nothing could be judged: {error}")
+            say(f"nothing could be judged: {redact(str(error))}")
         failing_rows = [(row, _why([reason._asdict() for reason in why])) for row, why in replay.failing]
         print_table(("row", "why"), failing_rows[:_SHOWN])
     return STILL_WAITING if replay.waiting else DONE

@@ -32,7 +32,7 @@ class Told:
     Attributes:
         error: the class of the error, as the first message names it.
         firsts: first messages.
-        digests: of each digest, when it arrived (unix seconds), and the failures that it tells of.
+        digests: of each digest, the seconds that the incident had lasted by then, and the failures that it tells of.
         totals: of each message that it is over, all the failures that it tells of.
     """
 
@@ -50,7 +50,6 @@ class Storm:
         failures: how many there were.
         kinds: how many of them were alike.
         cooldown: seconds of a window.
-        began: when it began, in unix seconds.
         told: what people were told, by incident.
         repeated: messages that arrived more than once, under one key.
         plain: µs of each failing call without alerts, but for the first of each process.
@@ -66,7 +65,6 @@ class Storm:
     failures: int
     kinds: Counter[str]
     cooldown: float
-    began: float
     told: dict[str, Told] = field(default_factory=dict)
     repeated: int = 0
     plain: list[float] = field(default_factory=list)
@@ -101,9 +99,9 @@ class Storm:
         return sum(total for each in self.told.values() for total in each.totals)
 
     def most_in_a_window(self) -> int:
-        """Return how many digests arrived in one window, at the most."""
+        """Return how many digests were written in one window, at the most. A channel's pace may delay their arrival."""
         windows = Counter(
-            int((at - self.began) // self.cooldown) for each in self.told.values() for at, _ in each.digests
+            int((lasted + 0.5) // self.cooldown) for each in self.told.values() for lasted, _ in each.digests
         )
         return max(windows.values(), default=0)
 
@@ -136,7 +134,7 @@ def storm(slack: FakeSlack, incidents: str, *, failures: int, seconds: float, pr
         for process in crew:
             _answer(process)
         every = seconds / each
-        begin, began = time.monotonic() + 0.5, time.time() + 0.5
+        begin = time.monotonic() + 0.5
         for number, process in enumerate(crew):
             _order(process, do="fail", calls=each, begin=begin + number * every / processes, every=every)
         failed = [_answer(process) for process in crew]
@@ -148,7 +146,7 @@ def storm(slack: FakeSlack, incidents: str, *, failures: int, seconds: float, pr
         for process in crew:
             _order(process, do="end")
         ends = [_answer(process) for process in crew]
-    over = Storm(each * processes, _kinds(each, processes), cooldown, began)
+    over = Storm(each * processes, _kinds(each, processes), cooldown)
     for answer in failed:
         (_, first), *wall = answer["wall"]
         over.first.append(first)
@@ -178,7 +176,8 @@ def account(messages: list[SlackMessage]) -> tuple[dict[str, Told], int]:
             of.firsts += 1
             of.error = (message.history or (message,))[0].text.rpartition(" ")[2]
         elif about["occasion"] == "digest":
-            of.digests.append((int(message.ts.partition(".")[0]), _number(r"failed ([\d,]+) more", message.text)))
+            lasted = _number(r"times in ([\d,]+) s\*", message.full_text)
+            of.digests.append((lasted, _number(r"failed ([\d,]+) more", message.text)))
         else:
             of.totals.append(_number(r"had failed \*(once|[\d,]+)", message.full_text))
     return told, len(messages) - len(by_key)

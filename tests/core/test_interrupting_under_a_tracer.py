@@ -16,7 +16,7 @@ over = threading.Event()
 
 @resilient(timeout=0.05, idempotent=True)
 def waits():
-    time.sleep(0.4)
+    time.sleep(4)
 
 @resilient(timeout=0.05, idempotent=True)
 def runs():
@@ -43,7 +43,7 @@ if "under" in sys.argv:
     threading.settrace(trace)
     began = time.monotonic()
     call(waits)
-    assert time.monotonic() - began < 0.35, "the call waited for what it was to leave behind"
+    assert time.monotonic() - began < 3, "the call waited for what it was to leave behind"
 sys.settrace(trace)
 print(traced())
 over.set()
@@ -53,6 +53,6 @@ over.set()
 @pytest.mark.parametrize("when", ["before", "under"])
 def test_a_function_that_is_traced_is_called_after_a_thread_was_left_behind(when):
     done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, when], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", _PROGRAM, when], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.stdout == "was called\n", done.stderr
