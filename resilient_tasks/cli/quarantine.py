@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from resilient_tasks.cli.printing import DONE, STILL_WAITING, Rooms, UsageError, print_table, say
 from resilient_tasks.core import settings
+from resilient_tasks.core.redact import redact
 
 if TYPE_CHECKING:
-    from resilient_tasks.core.redact import redact
-from resilient_tasks.data.quarantine import Quarantine
+    from resilient_tasks.data.quarantine import Quarantine
 
 _SHOWN = 20
 
