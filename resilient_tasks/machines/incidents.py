@@ -17,6 +17,8 @@ from resilient_tasks.machines.letters import Letter, Occasion, heads, posted
 #: Incidents of one operation that are kept apart; more are one.
 _MOST = 40
 _OTHERS = "others"
+#: Seconds for which it is remembered what a process has told: it does not ask again for longer than that.
+_HEARD = 600.0
 #: Names of flows that are kept.
 _FLOWS = 10
 #: Seconds after which an incident that nothing was heard of is forgotten, and a letter is given up.
@@ -31,8 +33,15 @@ class Place(NamedTuple):
     number: int
 
 
+class Teller(NamedTuple):
+    """Who tells, and which of the things that it tells this is: so that what is told twice counts once."""
+
+    process: str
+    serial: int
+
+
 class Failure(NamedTuple):
-    """What a failed call tells.
+    """What failed calls tell.
 
     Attributes:
         fingerprint: the same for failures that are alike.
@@ -40,9 +49,10 @@ class Failure(NamedTuple):
         fallback: name of the channel that hears of it where one of these refuses; empty: none.
         cooldown: seconds for which more of the same is counted only.
         recover_after: successes in a row after which it is over.
-        flow: where it happened.
+        flows: where they happened.
         facts: gives what the message is made of, as JSON; asked only for an incident that begins.
-        latest: gives what a digest says of it, as JSON.
+        latest: gives what a digest says of the last of them, as JSON.
+        number: how many they are.
     """
 
     fingerprint: str
@@ -50,9 +60,10 @@ class Failure(NamedTuple):
     fallback: str
     cooldown: float
     recover_after: int
-    flow: str
+    flows: tuple[str, ...]
     facts: Callable[[], dict[str, Any]]
     latest: Callable[[], dict[str, Any]]
+    number: int = 1
 
 
 @dataclass(slots=True)
@@ -74,7 +85,7 @@ class Incident:
         untold: failures that no letter tells of.
         flows: where they happened.
         successes: in a row, since the last failure.
-        closed: it is over.
+        ended: when it was over; None: it is not.
         told: what people believe: nothing yet, `"failing"` or `"well"`.
         messages: how many have been written.
         letters: those that wait, in their order.
@@ -95,11 +106,16 @@ class Incident:
     untold: int = 0
     flows: list[str] = field(default_factory=list)
     successes: int = 0
-    closed: bool = False
+    ended: float | None = None
     told: str = ""
     messages: int = 0
     letters: list[Letter] = field(default_factory=list)
     threads: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is over."""
+        return self.ended is not None
 
     @property
     def id(self) -> str:
@@ -110,24 +126,25 @@ class Incident:
         """Return what tells a message from all others, whoever sends it and however often."""
         return f"{self.id}-{letter.number}"
 
-    def fails(self, failure: Failure, now: float) -> None:
-        """Count one more."""
-        self.total += 1
-        self.untold += 1
-        self.last = now
-        self.successes, self.closed = 0, False
+    def fails(self, failure: Failure, at: float) -> None:
+        """Count more, the last of which failed at that time."""
+        self.total += failure.number
+        self.last = max(self.last, at)
+        if self.ended is None or at >= self.ended:
+            self.successes, self.ended = 0, None
+        if not (self.closed and self._adds_to_the_last_word(failure.number)):
+            self.untold += failure.number
         self.cooldown, self.recover_after, self.fallback = failure.cooldown, failure.recover_after, failure.fallback
         self.latest = failure.latest()
         self.channels += [channel for channel in failure.channels if channel not in self.channels]
-        if failure.flow and failure.flow not in self.flows and len(self.flows) < _FLOWS:
-            self.flows.append(failure.flow)
+        self.flows = list(dict.fromkeys([*self.flows, *filter(None, failure.flows)]))[:_FLOWS]
 
     def goes_well(self, number: int, now: float) -> None:
         """Count so many successes; the last one that is needed closes the incident."""
         self.successes += number
         if self.successes < self.recover_after:
             return
-        self.closed = True
+        self.ended = now
         if self.told == "failing":
             self._tell("recovered", now)
         elif not self.told:
@@ -146,6 +163,16 @@ class Incident:
         self.channels.append(self.fallback)
         fresh = {"channel": self.fallback, "tries": 0, "due": 0.0, "leased": 0.0, "problem": "", "dead": False}
         self.letters += [Letter(**{**_fields(one), **fresh}) for one in self.letters if one.channel == channel]
+
+    def _adds_to_the_last_word(self, number: int) -> bool:
+        """Count failures from before the end, heard of after it, into the word that it is over, if that waits still."""
+        words = [letter for letter in self.letters if letter.occasion == "recovered"]
+        if not words or any(letter.tries for letter in words):
+            return False
+        for letter in words:
+            letter.count += number
+            letter.total += number
+        return True
 
     @property
     def is_over(self) -> bool:
@@ -166,34 +193,60 @@ class Incident:
 
 @dataclass(slots=True)
 class Incidents:
-    """The incidents of one operation."""
+    """The incidents of one operation.
+
+    Attributes:
+        all: the incidents, oldest first.
+        heard: by process, the serial of what it told last, and when.
+    """
 
     all: list[Incident] = field(default_factory=list)
+    heard: dict[str, tuple[int, float]] = field(default_factory=dict)
 
     @classmethod
     def decode(cls, state: bytes | None) -> Incidents:
         """Return the incidents that `encode` gave; none if something else is there."""
         try:
-            return cls([_incident(entry) for entry in json.loads(state or b"[]")])
+            entries, heard = json.loads(state or b"[[], {}]")
+            known = {process: (serial, at) for process, (serial, at) in heard.items()}
+            return cls([_incident(entry) for entry in entries], known)
         except (ValueError, TypeError, LookupError, AttributeError):
             return cls()
 
     def encode(self) -> bytes:
         """Return the incidents as JSON."""
-        return json.dumps([_entry(incident) for incident in self.all], separators=(",", ":")).encode()
+        return json.dumps([[_entry(incident) for incident in self.all], self.heard], separators=(",", ":")).encode()
 
-    def failed(self, failure: Failure, now: float, *, silenced: bool = False) -> Incident:
-        """Count a failure, and return the incident that it is part of."""
+    def failed(
+        self,
+        failure: Failure,
+        now: float,
+        *,
+        at: float | None = None,
+        silenced: bool = False,
+        teller: Teller | None = None,
+    ) -> Incident | None:
+        """Count failures, the last of which was `at` that time (default: now), and return their incident.
+
+        What the same `teller` told with this serial or a later one is not counted again: the answer may have been lost.
+        """
         self._tidy(now)
         incident = self._alive(failure.fingerprint, now)
+        if teller is not None:
+            serial, _ = self.heard.get(teller.process, (0, now))
+            if teller.serial <= serial:
+                return incident
+            self.heard = {process: told for process, told in self.heard.items() if now - told[1] < _HEARD}
+            self.heard[teller.process] = teller.serial, now
         if incident is None and sum(not one.closed for one in self.all) >= _MOST:
             failure = failure._replace(fingerprint=_OTHERS)
             incident = self._alive(_OTHERS, now)
         if incident is None:
             incident = _begun(failure, now)
             self.all.append(incident)
-        incident.looks_at_the_clock(now, silenced=silenced)  # what was counted before is told apart from this
-        incident.fails(failure, now)
+        failed_at = now if at is None else at
+        incident.looks_at_the_clock(failed_at, silenced=silenced)  # what was counted before is told apart from this
+        incident.fails(failure, failed_at)
         incident.looks_at_the_clock(now, silenced=silenced)
         return incident
 
@@ -214,12 +267,13 @@ class Incidents:
 
     def lease(self, channels: Mapping[str, float], now: float, until: float) -> tuple[Incident, Letter] | None:
         """Take out a letter to one of these channels, each free from the given time on, for nobody else to send it."""
-        for incident, letter, ready in self._heads(channels):
-            if ready <= now:
-                letter.leased = until
-                letter.tries += 1
-                return incident, letter
-        return None
+        due = [(letter.made, incident, letter) for incident, letter, ready in self._heads(channels) if ready <= now]
+        if not due:
+            return None
+        _, incident, letter = min(due, key=lambda each: each[0])  # the first of a new incident is not to starve
+        letter.leased = until
+        letter.tries += 1
+        return incident, letter
 
     def give_back(self, place: Place) -> None:
         """Put a letter back that was not tried after all."""
@@ -269,6 +323,10 @@ class Incidents:
     def next_letter(self, channels: Mapping[str, float]) -> float | None:
         """Return when the next letter to one of these channels may be sent; None: there is none."""
         return min((ready for _, _, ready in self._heads(channels)), default=None)
+
+    def in_hand(self, now: float) -> bool:
+        """Tell whether somebody is sending a letter."""
+        return any(letter.leased > now for incident in self.all for letter in incident.letters)
 
     @property
     def next_window(self) -> float | None:

@@ -79,7 +79,7 @@ def _is_library(file: str) -> bool:
     return file.startswith("<frozen") or str(Path(file).resolve()).startswith(_LIBRARIES)
 
 
-def fingerprint(operation: str, status: str, error: Exception) -> str:
+def fingerprint(operation: str, status: str, kind: str, error: Exception) -> str:
     """Return what failures that are alike have in common: operation, kind, types of error and place, but no line."""
     types: list[str] = []
     link: BaseException | None = error
@@ -88,7 +88,7 @@ def fingerprint(operation: str, status: str, error: Exception) -> str:
         link = link.__cause__
     frame = deepest_frame(error)
     place = (frame.file, frame.function) if frame is not None else ()
-    alike = "\0".join((operation, status, kind_of(error), *types, *place))
+    alike = "\0".join((operation, status, kind, *types, *place))
     return hashlib.sha256(alike.encode()).hexdigest()[:8]
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 from resilient_tasks.core import clock
 from resilient_tasks.core.settings import Settings
 from resilient_tasks.core.store import StateStore
-from resilient_tasks.machines.incidents import FORGOTTEN, Failure, Incident, Incidents, Place
+from resilient_tasks.machines.incidents import FORGOTTEN, Failure, Incident, Incidents, Place, Teller
 from resilient_tasks.machines.letters import Letter
 from resilient_tasks.machines.pace import Pace
 from resilient_tasks.shared.states import Chosen, States
@@ -38,10 +38,12 @@ class Told(NamedTuple):
     Attributes:
         untold: failures of its incident that no message tells of yet; 0: a message was written.
         silence: why nobody is to hear of it; empty: nothing hinders that.
+        window: seconds for which more of the same is counted only.
     """
 
     untold: int
-    silence: str
+    silence: str = ""
+    window: float = 0.0
 
 
 class Leased(NamedTuple):
@@ -59,11 +61,13 @@ class Agenda(NamedTuple):
         letter: when a letter may be sent, in unix seconds.
         window: when a digest is to be written, on the store's clock.
         open: whether any of its incidents is open.
+        in_hand: whether somebody is sending one of its letters.
     """
 
     letter: float | None
     window: float | None
     open: bool
+    in_hand: bool = False
 
 
 class Silence(NamedTuple):
@@ -92,13 +96,17 @@ class Outbox:
         """Return unix seconds as all who share the store agree on them; a virtual clock does not move them."""
         return time.time() + self.states.now() - clock.wall()
 
-    def failed(self, operation: str, failure: Failure) -> Told:
-        """Count a failure, and write the message that is due with it."""
+    def failed(self, operation: str, failure: Failure, *, age: float = 0.0, teller: Teller | None = None) -> Told:
+        """Count failures, the last of them so many seconds ago, and write the message that is due with them.
+
+        What the same `teller` told before is not counted again.
+        """
         silence = self.silence(operation, failure.fingerprint)
 
         def change(found: Incidents, now: float) -> Told:
-            incident = found.failed(failure, now, silenced=silence is not None)
-            return Told(incident.untold, "" if silence is None else silence.reason or silence.pattern)
+            incident = found.failed(failure, now, at=now - age, silenced=silence is not None, teller=teller)
+            why = "" if silence is None else silence.reason or silence.pattern
+            return Told(0) if incident is None else Told(incident.untold, why, max(0.0, incident.window - now))
 
         return self._change(operation, change)
 
@@ -108,14 +116,14 @@ class Outbox:
 
     def look(self, operation: str, channels: Mapping[str, float]) -> Agenda:
         """Write the digests that are due, and say what to do for these channels, each free from that time on."""
-        silences = self._known_silences()
+        silences, real = self._known_silences(), self.real()
 
         def change(found: Incidents, now: float) -> Agenda:
             found.look_at_the_clock(
                 now, lambda incident: _found(silences, operation, incident.fingerprint, now) is not None
             )
             is_open = any(not incident.closed for incident in found.all)
-            return Agenda(found.next_letter(channels), found.next_window, is_open)
+            return Agenda(found.next_letter(channels), found.next_window, is_open, found.in_hand(real))
 
         return self._change(operation, change)
 

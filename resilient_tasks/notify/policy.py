@@ -76,9 +76,11 @@ class Notify(Policy):
         return f"notify: {', '.join(route.channel.name for route in self._routes)}"
 
     def at_once(self) -> Leave | None:
+        sender().begin()
         return _LEAVE
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
+        sender().begin()
         outcome = await proceed(call)
         if isinstance(outcome, Failed):
             self.tell(call, status="failed", error=outcome.error, consequence=_FAILED)
@@ -140,17 +142,17 @@ class Notify(Policy):
             return
         self._be_known()  # where this policy was unpickled, nobody has made it known yet
         failure = Failure(
-            fingerprint=facts.fingerprint(call.operation, status, error),
+            fingerprint=facts.fingerprint(call.operation, status, about.kind, error),
             channels=tuple(dict.fromkeys(channel.name for channel in channels)),
             fallback="" if self.fallback is None else self.fallback.name,
             cooldown=settings.current.notify_cooldown if self.cooldown is None else self.cooldown,
             recover_after=self.recover_after,
-            flow=around.flow,
+            flows=(around.flow,),
             facts=functools.cache(lambda: facts.facts(status, severity, error, notes, consequence)),
             latest=functools.cache(lambda: facts.latest(error)),
         )
         told = sender().failed(call.operation, failure)
-        if told is not None and told.untold:
+        if told.untold:
             reason = f"silenced: {told.silence}" if told.silence else "cool-down"
             call.emit(NotifySuppressed, channel=", ".join(failure.channels), suppressed=told.untold, reason=reason)
 

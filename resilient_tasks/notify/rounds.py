@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from resilient_tasks.core import settings
 from resilient_tasks.core.events import Event, NotifyFailed, NotifySent, bus
@@ -13,11 +14,14 @@ from resilient_tasks.notify import registry
 from resilient_tasks.notify.delivery import deliver
 from resilient_tasks.notify.facts import message_of
 from resilient_tasks.notify.outbox import Agenda, Leased, Outbox
+from resilient_tasks.notify.pending import Key, Pending
 
 #: Seconds after its deadline at which a letter whose sender has died is anybody's again.
 _GRACE = 5.0
 #: Seconds between two looks at what others have left behind.
 _SCAN = 60.0
+#: Incidents whose windows are remembered.
+_ROOM = 1000
 #: A letter that is refused for good is tried so often, first after so many seconds, then ever more rarely.
 _MOST_REFUSALS, _FIRST_PAUSE, _LAST_PAUSE = 10, 30.0, 3600.0
 #: A letter that nobody could be told of for so long (seconds) is given up.
@@ -26,23 +30,38 @@ _TOO_OLD = 7 * 86400.0
 _FALLBACK_AFTER = 3
 
 
+@dataclass(slots=True)
+class Window:
+    """Until when more of the same is counted only, and how many no message tells of yet."""
+
+    until: float
+    untold: int
+
+
 class Rounds:
     """Goes through what an outbox holds, and keeps an agenda, so as not to ask for what cannot be there.
 
     Attributes:
         outbox: what it goes through.
-        touched: operations to look at in the next round.
+        touched: operations to look at in the next round, the last one first, and before what others have left.
         failing: channels that could not be reached when they were tried last.
         contexts: that of the last failure of an operation, so that what becomes of its message is told in its log.
+        pending: failures that the outbox is yet to be told of.
+        windows: by incident, until when more of the same is counted only, on the clock in use, and how many no message
+            tells of yet.
     """
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, outbox: Outbox, pending: Pending | None = None) -> None:
         self.outbox = outbox
-        self.touched: set[str] = set()
+        self.touched: dict[str, None] = {}
         self.failing: set[str] = set()
         self.contexts: dict[str, contextvars.Context] = {}
+        self.pending = Pending() if pending is None else pending
+        self.windows: dict[Key, Window] = {}
+        self._found: dict[str, None] = {}
         self._agenda: dict[str, Agenda] = {}
         self._free: dict[str, float] = {}
+        self._leased: Leased | None = None
         self._delivered: list[tuple[Leased, dict[str, str]]] = []
         self._scanned = float("-inf")
 
@@ -67,22 +86,27 @@ class Rounds:
             Exception: that of the store, if it does not answer. The next round goes on from there.
         """
         self._tell_what_was_delivered()
+        self._go_on_with_what_was_leased(until)
         self._scan()
         real, now = self.outbox.real(), self.outbox.states.now()
         for operation, agenda in self._agenda.items():
             if _is_due(agenda.letter, real) or _is_due(agenda.window, now):
-                self.touched.add(operation)
-        while self.touched and time.monotonic() < until:
-            operation = self.touched.pop()
+                self.touched[operation] = None
+        while (self.touched or self._found) and time.monotonic() < until:
+            operation, _ = (self.touched or self._found).popitem()
             try:
                 self._work_off(operation, until, tuple(leave_out))
             except BaseException:
-                self.touched.add(operation)
+                self.touched[operation] = None
                 raise
+
+    def look_again(self) -> None:
+        """Look in the next round at every operation that has letters: another process may have sent them."""
+        self.touched.update({name: None for name, agenda in self._agenda.items() if agenda.letter is not None})
 
     def next_letter(self, leave_out: Iterable[str] = ()) -> float | None:
         """Return the seconds until a letter can be sent; None: there is none."""
-        if self.touched:
+        if self.touched or self._found:
             return 0.0
         left_out = set(leave_out)
         times = [agenda.letter for agenda in self._agenda.values() if agenda.letter is not None]
@@ -91,10 +115,27 @@ class Rounds:
             times = [agenda.letter for agenda in looked if agenda.letter is not None]
         return max(0.0, min(times) - self.outbox.real()) if times else None
 
-    def next_window(self) -> float | None:
-        """Return the seconds until a digest is due; None: none is."""
+    @property
+    def others_send(self) -> bool:
+        """Whether another process was sending a letter when it was looked at last."""
+        return any(agenda.in_hand for agenda in self._agenda.values())
+
+    @property
+    def owes_a_digest(self) -> bool:
+        """Whether one is due now: all that is known is to be in it."""
+        now = self.outbox.states.now()
+        return any(_is_due(agenda.window, now) for agenda in self._agenda.values())
+
+    def waits(self) -> tuple[float | None, ...]:
+        """Return the seconds until counts are to be told, and until a digest is due; None: none is."""
         times = [agenda.window for agenda in self._agenda.values() if agenda.window is not None]
-        return max(0.0, min(times) - self.outbox.states.now()) if times else None
+        return self.pending.wait, max(0.0, min(times) - self.outbox.states.now()) if times else None
+
+    def keep_window(self, key: Key, window: Window) -> None:
+        """Remember until when more of the same is counted only."""
+        if len(self.windows) >= _ROOM:
+            self.windows.clear()
+        self.windows[key] = window
 
     def _work_off(self, operation: str, until: float, leave_out: tuple[str, ...]) -> None:
         while True:
@@ -104,14 +145,25 @@ class Rounds:
             if not _is_due(agenda.letter, self.outbox.real()) or time.monotonic() >= until:
                 return
             leased = self.outbox.lease(operation, channels, settings.current.notify_deadline + _GRACE)
-            if leased is None:
-                continue
-            wait = self.outbox.take_turn(leased.letter.channel)
-            if wait > 0:
-                self.outbox.give_back(leased)
-                self._free[leased.letter.channel] = self.outbox.real() + wait
-            else:
-                self._send(leased, until)
+            if leased is not None:
+                self._leased = leased
+                self._send_in_turn(leased, until)
+
+    def _send_in_turn(self, leased: Leased, until: float) -> None:
+        wait = self.outbox.take_turn(leased.letter.channel)
+        if wait > 0:
+            self.outbox.give_back(leased)
+            self._free[leased.letter.channel] = self.outbox.real() + wait
+        else:
+            self._send(leased, until)
+        self._leased = None
+
+    def _go_on_with_what_was_leased(self, until: float) -> None:
+        """Send what could not be sent because the store was gone just then: nobody else may, for a while."""
+        leased, self._leased = self._leased, None
+        if leased is not None and self.outbox.real() < leased.letter.leased:
+            self._leased = leased
+            self._send_in_turn(leased, until)
 
     def _send(self, leased: Leased, until: float) -> None:
         name = leased.letter.channel
@@ -126,6 +178,7 @@ class Rounds:
             self._refused(leased, error)
         else:
             self.failing.discard(name)
+            self._leased = None
             self._delivered.append((leased, thread))
             self._tell_what_was_delivered()
             self._emit(
@@ -196,7 +249,7 @@ class Rounds:
         """Look for what others have left behind, a process that was killed or one that has ended."""
         if time.monotonic() - self._scanned < _SCAN:
             return
-        self.touched.update(self.outbox.operations())
+        self._found.update(dict.fromkeys(self.outbox.operations()))
         self._scanned = time.monotonic()
 
 

@@ -9,48 +9,48 @@ from __future__ import annotations
 import atexit
 import contextlib
 import contextvars
+import itertools
 import logging
 import os
 import sys
 import threading
 import time
-from collections import deque
-from dataclasses import dataclass
+import uuid
+from dataclasses import dataclass, field
 
 from resilient_tasks.core import clock, settings
 from resilient_tasks.core.store import MemoryStore
-from resilient_tasks.machines.incidents import Failure
+from resilient_tasks.machines.incidents import Failure, Teller
 from resilient_tasks.notify.outbox import Outbox, Told, kept
-from resilient_tasks.notify.rounds import Rounds
+from resilient_tasks.notify.pending import MOMENT, Count, Pending, key_of
+from resilient_tasks.notify.rounds import Rounds, Window
 from resilient_tasks.shared.states import States, StoreAway
 
 LOGGER = logging.getLogger("resilient_tasks")
 
+#: Seconds for which a failed call waits for the store to be open, and for its turn.
+_BOUND = 0.05
 #: Seconds for which a failure waits for a store that is gone; then this process tells of it by itself.
 _PATIENCE = 5.0
 #: Seconds between two tries to reach a store that is gone, and the longest sleep of the thread.
 _AGAIN, _LONGEST_SLEEP = 0.5, 60.0
 #: Seconds for which an operation that had no open incident is taken to have none.
 _STALENESS = 1.0
-#: Failures that may wait for a store that is gone. More than this many tell nobody anything new.
-_ROOM = 10_000
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """A failure that the store could not be told of in time."""
-
-    operation: str
-    failure: Failure
-    since: float
+#: Seconds that a success waits: by then all processes have told of what failed before it.
+_AFTER_FAILURES = 2 * MOMENT
+#: Seconds after which a flush looks whether others have sent what it waits for.
+_LOOK = 0.1
 
 
 @dataclass(slots=True)
 class _Successes:
-    """Successes of an operation that the store has not been told of."""
+    """Successes of an operation: `number` in all; the store was told of `told`, and the others wait `since` then."""
 
+    counter: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     number: int = 0
+    told: int = 0
     at: float = 0.0
+    since: float = 0.0
     quiet_until: float = 0.0
 
 
@@ -58,42 +58,58 @@ class Sender:
     """What a process has to tell, and the thread that does it."""
 
     def __init__(self) -> None:
-        self._turn = threading.Lock()
-        self._woken = threading.Event()
+        self._process = uuid.uuid4().hex[:12]
+        self._serials = itertools.count(1)
+        self._turn = threading.Lock()  # one round at a time
+        self._telling = threading.Lock()  # serials reach the store in their order
         self._starting = threading.Lock()
+        self._woken = threading.Event()
         self._thread: threading.Thread | None = None
         self._ending = False
-        self._waiting: deque[_Waiting] = deque(maxlen=_ROOM)
+        self._early = Pending()
         self._successes: dict[str, _Successes] = {}
         self._rounds: Rounds | None = None
         self._by_itself: Rounds | None = None
 
-    def failed(self, operation: str, failure: Failure) -> Told | None:
-        """Count a failure, and have people told. None: the store did not answer in time, and is told later."""
+    def begin(self) -> None:
+        """Open the store before anything fails. Cheap to call again."""
+        if self._thread is None:
+            self._wake()
+
+    def failed(self, operation: str, failure: Failure) -> Told:
+        """Count a failure, and have people told.
+
+        More of what was told within the cool-down costs no round trip: it is told to the store in a moment.
+        """
         seen = self._successes.get(operation)
         if seen is not None:
             seen.quiet_until = 0.0
-        rounds = self._shared()
-        rounds.contexts[operation] = contextvars.copy_context()
-        try:
-            told = rounds.outbox.failed(operation, failure)
-        except StoreAway:
-            self._waiting.append(_Waiting(operation, failure, time.monotonic()))
+        rounds = self._opened()
+        if rounds is None:
+            return self._keep_for_later(operation, failure)
+        key = key_of(operation, failure)
+        window = rounds.windows.get(key)
+        if window is None or clock.now() >= window.until:
+            told = self._tell(rounds, operation, failure)
+            if told is not None:
+                rounds.keep_window(key, Window(clock.now() + told.window, told.untold))
+                return told
+            window = Window(0.0, 0)
+        window.untold += 1
+        if rounds.pending.add(operation, failure):
             self._wake()
-            return None
-        if not told.untold or not rounds.expects_a_digest_of(operation):
-            rounds.touched.add(operation)
-            self._wake()
-        return told
+        return Told(window.untold)
 
     def succeeded(self, operation: str) -> None:
         """Take note of a success: an incident of this operation may be over."""
         seen = self._successes.get(operation) or self._successes.setdefault(operation, _Successes())
         if time.monotonic() < seen.quiet_until:
             return
-        seen.number += 1
+        if seen.number == seen.told:
+            seen.since = time.monotonic()
+            self._wake()
+        seen.number = next(seen.counter)
         seen.at = clock.now()
-        self._wake()
 
     def flush(self, within: float, *, at_exit: bool = False) -> bool:
         """Deliver on this thread what waits, for at most `within` seconds. Return whether nothing is left.
@@ -103,16 +119,23 @@ class Sender:
         if at_exit:
             self.stop()
         until = time.monotonic() + within
+        looked = time.monotonic()
         while True:
             if not self._turn.acquire(timeout=max(0.0, until - time.monotonic())):
                 return False
             try:
-                wait = self._step(until, at_exit=at_exit)
+                wait = self._step(until, flushing=True, at_exit=at_exit)
+                others = not at_exit and any(rounds.others_send for rounds in self._all())
+                if others and time.monotonic() - looked > _LOOK:
+                    looked = time.monotonic()
+                    for rounds in self._all():
+                        rounds.look_again()
             finally:
                 self._turn.release()
             if wait is None:
                 return True
-            if wait > until - time.monotonic():
+            left = until - time.monotonic()
+            if left <= 0 or (wait > left and not others):
                 return False
             time.sleep(min(wait, 0.05))
 
@@ -126,66 +149,123 @@ class Sender:
             self._woken.clear()
             try:
                 with self._turn:
-                    wait = self._step(float("inf"))
-                    windows = [window for rounds in self._all() if (window := rounds.next_window()) is not None]
+                    waits = [self._step(float("inf")), *(wait for each in self._all() for wait in each.waits())]
+                    waits.append(_AFTER_FAILURES if self._successes_to_tell(at_once=True) else None)
             except Exception:  # nobody would ever hear of anything again, if this thread ended
                 LOGGER.exception("what is to be told to people could not be looked through: it is kept")
-                wait, windows = _LONGEST_SLEEP, []
-            sleep = min([_LONGEST_SLEEP, *windows, *_given(wait)])
-            self._woken.wait(max(sleep, 0.001))
+                waits = []
+            sleep = min((wait for wait in waits if wait is not None), default=_LONGEST_SLEEP)
+            self._woken.wait(min(max(sleep, 0.001), _LONGEST_SLEEP))
 
-    def _step(self, until: float, *, at_exit: bool = False) -> float | None:
+    def _step(self, until: float, *, flushing: bool = False, at_exit: bool = False) -> float | None:
         """Deliver what is due, and return the seconds until something else is; None: nothing is left."""
-        waits: list[float] = []
-        shared = self._shared()
+        waits: list[float | None] = []
+        shared = self._rounds_in(kept.states())
         try:
-            self._tell_of_what_waited(shared)
-            self._tell_of_successes(shared)
+            successes = self._successes_to_tell(at_once=flushing)
+            self._tell_of_what_waited(shared, at_once=flushing or bool(successes) or shared.owes_a_digest)
+            self._tell_of_successes(shared, successes)
             leave_out = shared.failing if at_exit and shared.outbox.states.is_shared else ()
             shared.go(until, leave_out)
-            waits += _given(shared.next_letter(leave_out))
+            waits.append(shared.next_letter(leave_out))
         except StoreAway:
-            self._tell_of_it_here()
+            self._tell_of_it_here(shared)
             waits.append(_AGAIN)
         if self._by_itself is not None:
             self._by_itself.go(until)
-            waits += _given(self._by_itself.next_letter())
-        return min(waits, default=None)
+            waits.append(self._by_itself.next_letter())
+        return min((wait for wait in waits if wait is not None), default=None)
 
-    def _tell_of_what_waited(self, rounds: Rounds) -> None:
-        while self._waiting:
-            first = self._waiting[0]
-            rounds.outbox.failed(first.operation, first.failure)
-            rounds.touched.add(first.operation)
-            self._waiting.popleft()
+    def _tell(self, rounds: Rounds, operation: str, failure: Failure) -> Told | None:
+        """Tell the store of a failure now; None: it was not told, for it has others to answer first."""
+        if not self._telling.acquire(timeout=_BOUND):
+            return None
+        try:
+            if rounds.pending.in_doubt:
+                return None
+            rounds.contexts[operation] = contextvars.copy_context()
+            return self._tell_store(rounds, Count(operation, failure, clock.now()))
+        except StoreAway:  # it may have heard: it is told again
+            self._wake()
+            return Told(1)
+        finally:
+            self._telling.release()
 
-    def _tell_of_it_here(self) -> None:
+    def _keep_for_later(self, operation: str, failure: Failure) -> Told:
+        with self._starting:
+            self._early.add(operation, failure)
+        self._wake()
+        return Told(1)
+
+    def _tell_of_what_waited(self, rounds: Rounds, *, at_once: bool) -> None:
+        with self._telling:
+            for count in rounds.pending.in_their_order():
+                self._tell_store(rounds, count)
+            for count in rounds.pending.due(at_once=at_once):
+                self._tell_store(rounds, count)
+
+    def _tell_store(self, rounds: Rounds, count: Count) -> Told:
+        first, now = not count.serial, clock.now()
+        count.serial = count.serial or next(self._serials)
+        teller = Teller(self._process, count.serial)
+        try:
+            told = rounds.outbox.failed(count.operation, count.failure, age=max(0.0, now - count.at), teller=teller)
+        except StoreAway:
+            if first:
+                rounds.pending.doubt(count)
+            raise
+        if not told.untold or not rounds.expects_a_digest_of(count.operation):
+            rounds.touched[count.operation] = None
+            self._wake()
+        return told
+
+    def _tell_of_it_here(self, shared: Rounds) -> None:
         """Tell by this process alone what has waited long enough for a store that is gone."""
-        while self._waiting and time.monotonic() - self._waiting[0].since > _PATIENCE:
+        for count in shared.pending.older_than(_PATIENCE):
             if self._by_itself is None:
-                memory = States(MemoryStore(), "memory", bound=1.0)
-                self._by_itself = Rounds(Outbox(memory))
-            first = self._waiting.popleft()
-            self._by_itself.outbox.failed(first.operation, first.failure)
-            self._by_itself.touched.add(first.operation)
+                self._by_itself = Rounds(Outbox(States(MemoryStore(), "memory", bound=1.0)))
+            self._by_itself.outbox.failed(count.operation, count.failure)
+            self._by_itself.touched[count.operation] = None
 
-    def _tell_of_successes(self, rounds: Rounds) -> None:
-        for operation, seen in list(self._successes.items()):
-            if not seen.number:
-                continue
+    def _successes_to_tell(self, *, at_once: bool) -> list[str]:
+        """Return the operations whose successes the store is to be told of: what failed before them is told first."""
+        until = float("inf") if at_once else time.monotonic() - _AFTER_FAILURES
+        return [
+            operation
+            for operation, seen in list(self._successes.items())
+            if seen.number != seen.told and seen.since <= until
+        ]
+
+    def _tell_of_successes(self, rounds: Rounds, operations: list[str]) -> None:
+        for operation in operations:
+            seen = self._successes[operation]
             number, at = seen.number, seen.at
             if rounds.is_open(operation):
-                rounds.outbox.succeeded(operation, number, clock.now() - at)
-                rounds.touched.add(operation)
+                rounds.outbox.succeeded(operation, number - seen.told, clock.now() - at)
+                rounds.touched[operation] = None
             else:
                 seen.quiet_until = time.monotonic() + _STALENESS
-            seen.number -= number
+            seen.told = number
 
-    def _shared(self) -> Rounds:
-        states = kept.states()
-        if self._rounds is None or self._rounds.outbox.states is not states:
-            self._rounds = Rounds(Outbox(states))
-        return self._rounds
+    def _opened(self) -> Rounds | None:
+        """Return the rounds in the store once it is open; None: it is not, within the time that a call can wait."""
+        until = time.monotonic() + _BOUND
+        while (states := kept.ready()) is None:
+            self._wake()
+            if time.monotonic() > until:
+                return None
+            time.sleep(0.001)
+        return self._rounds_in(states)
+
+    def _rounds_in(self, states: States) -> Rounds:
+        rounds = self._rounds
+        if rounds is not None and rounds.outbox.states is states:
+            return rounds
+        with self._starting:
+            if self._rounds is None or self._rounds.outbox.states is not states:
+                self._rounds = Rounds(Outbox(states), self._early)
+                self._early = Pending()
+            return self._rounds
 
     def _all(self) -> list[Rounds]:
         return [rounds for rounds in (self._rounds, self._by_itself) if rounds is not None]
@@ -198,10 +278,6 @@ class Sender:
                     self._thread = threading.Thread(target=self._run, name="resilient:notify", daemon=True)
                     _flush_at_the_end_of_a_worker()
                     self._thread.start()
-
-
-def _given(seconds: float | None) -> list[float]:
-    return [] if seconds is None else [seconds]
 
 
 _sender = Sender()

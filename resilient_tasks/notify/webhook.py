@@ -140,6 +140,7 @@ def as_json(message: Message) -> bytes:
             "time": message.time,
             "count": message.count,
             "total": message.total,
+            "relapse": message.relapse,
             "flows": list(message.flows),
             "seconds": message.seconds,
             "headline": message.headline(),

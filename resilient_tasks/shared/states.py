@@ -270,20 +270,28 @@ class Chosen:
             return self._states
         return self._open(settings.current)
 
+    def ready(self) -> States | None:
+        """Return the states if they are open. To open them takes longer than some can wait: it imports a library."""
+        return self._states if self._forced or self._opened_for is settings.current else None
+
     @contextmanager
     def use(self, store: StateStore) -> Iterator[States]:
         """Keep the states in `store` inside the block, whatever the settings say."""
-        before = self._states, self._forced
         opened = States(store, type(store).__name__, bound=settings.current.store_timeout, **self._how)
-        self._states, self._forced = opened, True
+        with self._opening:
+            before = self._states, self._forced
+            self._states, self._forced = opened, True
         try:
             yield opened
         finally:
             opened.close()
-            self._states, self._forced = before
+            with self._opening:
+                self._states, self._forced = before
 
     def _open(self, chosen: settings.Settings) -> States:
         with self._opening:
+            if self._forced and self._states is not None:
+                return self._states
             before = self._opened_for
             if self._states is None or before is None or self._named(before) != self._named(chosen):
                 store, name = opened_by(self._where(chosen), chosen.store_timeout)

@@ -73,8 +73,9 @@ class Storm:
             wall.append((plain[0], told[0]))
             cpu.append((plain[1], told[1]))
         behind = max(0.0, time.monotonic() - begin - calls * every)
-        late, until = len(sender()._waiting), time.monotonic() + PATIENCE
-        while sender()._waiting and time.monotonic() < until:
+        pending, until = sender()._rounds.pending, time.monotonic() + PATIENCE
+        late = len(pending._doubts)
+        while (pending.in_doubt or pending.wait is not None) and time.monotonic() < until:
             time.sleep(0.01)
         return {"wall": wall, "cpu": cpu, "late": late, "behind": behind}
 

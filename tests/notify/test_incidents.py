@@ -6,17 +6,25 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from resilient_tasks.machines.incidents import FORGOTTEN, Failure, Incidents, Place
+from resilient_tasks.machines.incidents import FORGOTTEN, Failure, Incidents, Place, Teller
 from resilient_tasks.machines.pace import GAP, LONGEST_ASKED, Pace
 
 COOLDOWN = 300.0
 FREE = {"slack": 0.0, "mail": 0.0}
 
 
-def failure(fingerprint="f", channels=("slack",), *, fallback="", recover_after=1, flow="", error="down"):
+def failure(fingerprint="f", channels=("slack",), *, fallback="", recover_after=1, flow="", number=1, error="down"):
     facts = {"error_type": "ConnectionError", "error": error}
     return Failure(
-        fingerprint, channels, fallback, COOLDOWN, recover_after, flow, lambda: facts, lambda: {"error": error}
+        fingerprint,
+        channels,
+        fallback,
+        COOLDOWN,
+        recover_after,
+        (flow,),
+        lambda: facts,
+        lambda: {"error": error},
+        number,
     )
 
 
@@ -87,6 +95,40 @@ class TestWhatIsTold:
         assert operation("succeeded", 1, 10.0, 10.0)
         assert operation.letters == [("first", 1, 1), ("recovered", 3, 3)]
         assert not operation("succeeded", 1, 11.0, 11.0)
+
+    def test_what_failed_before_the_end_and_is_heard_of_after_it_does_not_open_it_again(self):
+        operation = Operation()
+        operation("failed", failure(), 0.0)
+        operation("succeeded", 1, 10.0, 10.0)
+        operation("failed", failure(number=3), 11.0, at=9.0)
+        assert operation.letters == [("first", 1, 1), ("recovered", 4, 4)]
+        operation.sent()
+        operation.sent()
+        operation("failed", failure(number=2), 12.0, at=9.5)
+        assert operation.letters == []
+        operation.look(COOLDOWN)
+        assert operation.letters == [("recovered", 6, 6)]
+
+    def test_what_is_told_late_belongs_to_the_time_at_which_it_failed(self):
+        operation = Operation()
+        operation("failed", failure(), 0.0)
+        operation("failed", failure(), 100.0)
+        operation("failed", failure(number=5), COOLDOWN + 1, at=COOLDOWN - 1)
+        assert operation.letters == [("first", 1, 1), ("digest", 6, 7)]
+
+    def test_what_is_told_twice_counts_once(self):
+        operation = Operation()
+        operation("failed", failure(number=2), 0.0, teller=Teller("a", 1))
+        operation("failed", failure(number=3), 1.0, teller=Teller("a", 2))
+        for serial in (2, 1):
+            assert operation("failed", failure(number=3), 2.0, teller=Teller("a", serial)).total == 5
+        assert operation("failed", failure(number=3), 2.0, teller=Teller("b", 1)).total == 8
+
+    def test_who_was_not_heard_of_for_long_is_forgotten(self):
+        operation = Operation()
+        operation("failed", failure(), 0.0, teller=Teller("a", 1))
+        operation("failed", failure(), 700.0, teller=Teller("b", 1))
+        assert list(Incidents.decode(operation.state).heard) == ["b"]
 
     def test_only_after_so_many_successes_in_a_row(self):
         operation = Operation()
@@ -320,12 +362,18 @@ class Account(RuleBasedStateMachine):
         self.messages = {}  # by key: occasion, count, total, as delivered
         self.uncertain = set()  # keys of which nobody knows whether they arrived
         self.order = {}
+        self.serial = 0
 
-    @rule(kind=KINDS, silenced=st.booleans())
-    def fail(self, kind, silenced):
+    @rule(kind=KINDS, number=st.integers(1, 3), age=st.sampled_from([0.0, 0.0, 50.0]), silenced=st.booleans())
+    def fail(self, kind, number, age, silenced):
         untold_before = {one.id: one.untold for one in self.operation.all}
-        incident = self.operation("failed", failure(kind), self.now, silenced=silenced)
-        self.failed += 1
+        self.serial += 1
+        told = {"at": self.now - age, "silenced": silenced, "teller": Teller("me", self.serial)}
+        incident = self.operation("failed", failure(kind, number=number), self.now, **told)
+        before = self.operation.state
+        self.operation("failed", failure(kind, number=number), self.now, **told)
+        assert Incidents.decode(before).all == self.operation.all, "what is told again changes nothing"
+        self.failed += number
         if not silenced and incident.id not in untold_before:
             assert incident.letters, "the first failure is told at once"
 

@@ -405,6 +405,19 @@ class Unreachable(MemoryStore):
             raise ConnectionError("gone")
 
 
+class Forgetful(Unreachable):
+    """A store whose answer is lost, now and then: it has done what it was asked to do."""
+
+    lost = 0
+
+    def swap(self, key, old, new, *, ttl=None):
+        done = super().swap(key, old, new, ttl=ttl)
+        if self.lost and key.startswith("incidents/"):
+            self.lost -= 1
+            raise TimeoutError("no answer")
+        return done
+
+
 class TestAStoreThatIsGone:
     @pytest.fixture
     def store(self):
@@ -429,13 +442,44 @@ class TestAStoreThatIsGone:
         assert channel.told == [("first", 1, 1)]
         assert Outbox(kept.states()).incidents("fail").all[0].total == 2
 
+    def test_where_an_answer_was_lost_each_failure_counts_once(self, drive, recorder, resilient_clock, monkeypatch):
+        monkeypatch.setattr(sender.Sender, "_wake", lambda _: None)  # no answer to the thread is lost in their place
+        channel, store = recorder(), Forgetful()
+        with use_incidents(store) as states:
+            call = drive(fail, notify=channel)
+            for lost in (2, 1, 0, 2):
+                until = time.monotonic() + 5
+                while not states.is_there:
+                    assert time.monotonic() < until
+                store.lost = lost
+                call.outcome()
+                resilient_clock.advance(301)
+            assert flush_messages(5)
+            assert sum(message.count for message in channel.messages) == 4
+            assert Outbox(states).incidents("fail").all[0].total == 4
+
+    def test_the_run_and_the_time_of_a_failure_that_had_to_wait_are_its_own(self, drive, recorder, store, monkeypatch):
+        monkeypatch.setattr("resilient_tasks.core.events.event._identify", lambda: {"flow_run_id": "f-1"})
+        channel = recorder()
+        call = drive(fail, notify=channel)
+        store.away = True
+        call.outcome()
+        failed_at = time.time()
+        monkeypatch.setattr("resilient_tasks.core.events.event._identify", dict)
+        time.sleep(0.3)
+        store.away = False
+        assert flush_messages(5)
+        (message,) = channel.messages
+        assert message.run == {"flow_run_id": "f-1"}
+        assert message.time == pytest.approx(failed_at, abs=0.2)
+
     def test_in_the_middle_of_a_round_has_it_gone_on_with_later(self, drive, recorder, store, monkeypatch):
         monkeypatch.setattr(sender.Sender, "_wake", lambda _: None)  # no thread: the rounds are made by hand
         channel = recorder()
         drive(fail, notify=channel).outcome()
         store.away = True
         ours = rounds.Rounds(Outbox(kept.states()))
-        ours.touched.add("fail")
+        ours.touched["fail"] = None
         ours._scanned = time.monotonic()
         with pytest.raises(StoreAway):
             ours.go(time.monotonic() + 1)

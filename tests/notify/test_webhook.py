@@ -83,6 +83,7 @@ def test_a_message_is_posted_as_json(channel, receiver):
         "time": 1_785_000_000.0,
         "count": 1,
         "total": 1,
+        "relapse": False,
         "flows": ["monthly"],
         "seconds": 0.0,
         "headline": "fetch_month failed: ConnectError",
