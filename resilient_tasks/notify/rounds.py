@@ -32,10 +32,29 @@ _FALLBACK_AFTER = 3
 
 @dataclass(slots=True)
 class Window:
-    """Until when more of the same is counted only, and how many no message tells of yet."""
+    """What this process knows of an incident: whether a failure is more of the same, or news.
+
+    Attributes:
+        until: before this time, on the clock in use, more of the same is counted only.
+        cooldown: a failure so many seconds after the last one is news.
+        untold: failures that no message tells of yet, as far as is known.
+        last: when the last one failed.
+        over: it went well since then, so the incident may be over.
+    """
 
     until: float
+    cooldown: float
     untold: int
+    last: float
+    over: bool = False
+
+    def takes(self, now: float) -> bool:
+        """Tell whether a failure now is more of the same, and count it if it is."""
+        if now >= self.until and (self.over or now - self.last >= self.cooldown):
+            return False
+        self.last, self.over = now, False
+        self.untold += 1
+        return True
 
 
 class Rounds:
@@ -130,6 +149,11 @@ class Rounds:
         """Return the seconds until counts are to be told, and until a digest is due; None: none is."""
         times = [agenda.window for agenda in self._agenda.values() if agenda.window is not None]
         return self.pending.wait, max(0.0, min(times) - self.outbox.states.now()) if times else None
+
+    def may_be_over(self, operation: str) -> None:
+        """Take note that the operation went well."""
+        for (name, _, _), window in list(self.windows.items()):
+            window.over = window.over or name == operation
 
     def keep_window(self, key: Key, window: Window) -> None:
         """Remember until when more of the same is counted only."""

@@ -88,17 +88,16 @@ class Sender:
         if rounds is None:
             return self._keep_for_later(operation, failure)
         key = key_of(operation, failure)
-        window = rounds.windows.get(key)
-        if window is None or clock.now() >= window.until:
+        window, now = rounds.windows.get(key), clock.now()
+        if window is None or not window.takes(now):
             told = self._tell(rounds, operation, failure)
             if told is not None:
-                rounds.keep_window(key, Window(clock.now() + told.window, told.untold))
+                if told.window:
+                    rounds.keep_window(key, Window(now + told.window, failure.cooldown, told.untold, now))
                 return told
-            window = Window(0.0, 0)
-        window.untold += 1
         if rounds.pending.add(operation, failure):
             self._wake()
-        return Told(window.untold)
+        return Told(1 if window is None else window.untold)
 
     def succeeded(self, operation: str) -> None:
         """Take note of a success: an incident of this operation may be over."""
@@ -107,6 +106,8 @@ class Sender:
             return
         if seen.number == seen.told:
             seen.since = time.monotonic()
+            if self._rounds is not None:
+                self._rounds.may_be_over(operation)
             self._wake()
         seen.number = next(seen.counter)
         seen.at = clock.now()

@@ -137,6 +137,32 @@ class TestIncidents:
             assert flush_messages()
         assert channel.told == [("first", 1, 1), ("recovered", 1, 1)]
 
+    def test_what_is_news_is_told_to_the_store_at_once_and_more_of_the_same_in_a_moment(
+        self, drive, recorder, clock, monkeypatch
+    ):
+        monkeypatch.setattr(sender.Sender, "_wake", lambda _: None)  # no thread tells of anything
+        answers = [False] * 5 + [True, False]
+
+        def comes_and_goes():
+            if not answers.pop(0):
+                raise ConnectionError
+
+        call = drive(comes_and_goes, notify=recorder())
+
+        def told_at_once(after):
+            clock.advance(after)
+            before = [one.total for one in Outbox(kept.states()).incidents("comes_and_goes").all]
+            call.outcome()
+            return [one.total for one in Outbox(kept.states()).incidents("comes_and_goes").all] != before
+
+        assert told_at_once(0)
+        assert not told_at_once(200)
+        assert not told_at_once(200)  # the window is over, and the storm is not
+        assert told_at_once(300)  # after a quiet cool-down
+        assert not told_at_once(1)
+        assert not told_at_once(1)  # it goes well: the next failure may be the first of another incident
+        assert told_at_once(299)
+
     def test_a_cooldown_of_its_own(self, drive, recorder, clock):
         channel = recorder()
         call = drive(fail, notify=Notify(channel, cooldown=10))
