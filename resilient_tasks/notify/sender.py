@@ -28,7 +28,7 @@ from resilient_tasks.shared.states import States, StoreAway
 
 LOGGER = logging.getLogger("resilient_tasks")
 
-#: Seconds for which a failed call waits for the store to be open, and for its turn.
+#: Seconds for which failed calls wait for the store to be opened, and each for its turn.
 _BOUND = 0.05
 #: Seconds for which a failure waits for a store that is gone; then this process tells of it by itself.
 _PATIENCE = 5.0
@@ -65,6 +65,7 @@ class Sender:
         self._starting = threading.Lock()
         self._woken = threading.Event()
         self._thread: threading.Thread | None = None
+        self._begun = 0.0
         self._ending = False
         self._early = Pending()
         self._successes: dict[str, _Successes] = {}
@@ -249,11 +250,10 @@ class Sender:
             seen.told = number
 
     def _opened(self) -> Rounds | None:
-        """Return the rounds in the store once it is open; None: it is not, within the time that a call can wait."""
-        until = time.monotonic() + _BOUND
+        """Return the rounds in the store once it is open; None: it is not yet, and calls have waited for it enough."""
         while (states := kept.ready()) is None:
             self._wake()
-            if time.monotonic() > until:
+            if time.monotonic() > self._begun + _BOUND:
                 return None
             time.sleep(0.001)
         return self._rounds_in(states)
@@ -276,6 +276,7 @@ class Sender:
         if self._thread is None and not self._ending:
             with self._starting, contextlib.suppress(RuntimeError):  # at shutdown no thread starts: `flush` does it
                 if self._thread is None:
+                    self._begun = time.monotonic()
                     self._thread = threading.Thread(target=self._run, name="resilient:notify", daemon=True)
                     _flush_at_the_end_of_a_worker()
                     self._thread.start()
