@@ -120,12 +120,15 @@ def _when(message: Message) -> str:
 def _headline(message: Message) -> str:
     if message.occasion == "first":
         flow = f" in {message.flows[0]}" if len(message.flows) == 1 else ""
-        return f"{message.operation} {message.status}{flow}"
-    return f"{message.operation} {message.status} {message.count:,} more {'time' if message.count == 1 else 'times'}"
+        often = "" if message.count == 1 else f" {message.count:,} times"
+        return f"{message.operation} {message.status}{often}{flow}"
+    again = " again," if message.relapse else ""
+    times = "time" if message.count == 1 else "times"
+    return f"{message.operation} {message.status}{again} {message.count:,} more {times}"
 
 
 def _counts(message: Message) -> str:
-    if message.occasion == "first":
+    if message.occasion == "first" and message.count == 1:
         return ""
     often = f"*{_number_of_times(message.total)} in {lasted(message.seconds)}*"
     return f"{message.status.capitalize()} {often}{_flows(message)}."

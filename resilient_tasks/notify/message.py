@@ -71,7 +71,8 @@ class Message:
         if self.occasion == "digest":
             again = "again, " if self.relapse else ""
             return f"{self.operation} {self.status} {again}{self.count:,} more {_times(self.count)}: {self.error_type}"
-        return f"{self.operation} {self.status}: {self.error_type}"
+        often = "" if self.count == 1 else f" {self.count:,} times"
+        return f"{self.operation} {self.status}{often}: {self.error_type}"
 
     def summary(self) -> str:
         """Say in one line how often it has failed, where, and for how long; empty in a first message."""

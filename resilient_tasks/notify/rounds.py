@@ -70,12 +70,12 @@ class Rounds:
             tells of yet.
     """
 
-    def __init__(self, outbox: Outbox, pending: Pending | None = None) -> None:
+    def __init__(self, outbox: Outbox) -> None:
         self.outbox = outbox
         self.touched: dict[str, None] = {}
         self.failing: set[str] = set()
         self.contexts: dict[str, contextvars.Context] = {}
-        self.pending = Pending() if pending is None else pending
+        self.pending = Pending()
         self.windows: dict[Key, Window] = {}
         self._found: dict[str, None] = {}
         self._agenda: dict[str, Agenda] = {}

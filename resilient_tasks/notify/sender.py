@@ -200,6 +200,10 @@ class Sender:
         return Told(1)
 
     def _tell_of_what_waited(self, rounds: Rounds, *, at_once: bool) -> None:
+        with self._starting:
+            early, self._early = self._early, Pending()
+        for count in early.due(at_once=True):
+            rounds.pending.add(count.operation, count.failure)
         with self._telling:
             for count in rounds.pending.in_their_order():
                 self._tell_store(rounds, count)
@@ -264,8 +268,7 @@ class Sender:
             return rounds
         with self._starting:
             if self._rounds is None or self._rounds.outbox.states is not states:
-                self._rounds = Rounds(Outbox(states), self._early)
-                self._early = Pending()
+                self._rounds = Rounds(Outbox(states))
             return self._rounds
 
     def _all(self) -> list[Rounds]:

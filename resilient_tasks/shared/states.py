@@ -272,7 +272,9 @@ class Chosen:
 
     def ready(self) -> States | None:
         """Return the states if they are open. To open them takes longer than some can wait: it imports a library."""
-        return self._states if self._forced or self._opened_for is settings.current else None
+        opened_for, chosen = self._opened_for, settings.current
+        is_it = self._forced or opened_for is chosen or (opened_for and self._named(opened_for) == self._named(chosen))
+        return self._states if is_it else None
 
     @contextmanager
     def use(self, store: StateStore) -> Iterator[States]:

@@ -52,6 +52,15 @@ def test_a_digest_says_how_many_more_in_which_flows_and_since_when():
     assert one.headline() == "fetch_month failed 1 more time: ConnectError"
 
 
+def test_a_first_message_that_was_silenced_says_how_often_it_had_failed_by_then():
+    assert replace(MESSAGE, count=20, total=20).headline() == "fetch_month failed 20 times: ConnectError"
+
+
+def test_that_it_fails_again_after_it_was_said_to_work_is_said():
+    again = replace(MESSAGE, occasion="digest", count=2, total=5, relapse=True)
+    assert again.headline() == "fetch_month failed again, 2 more times: ConnectError"
+
+
 def test_the_last_message_says_that_it_works_again_and_how_bad_it_was():
     recovered = replace(MESSAGE, occasion="recovered", count=413, total=413, seconds=7300.0)
     assert recovered.text().splitlines() == [

@@ -499,6 +499,21 @@ class TestAStoreThatIsGone:
         assert message.run == {"flow_run_id": "f-1"}
         assert message.time == pytest.approx(failed_at, abs=0.2)
 
+    def test_that_is_not_open_yet_does_not_hold_a_call_up(self, drive, recorder, monkeypatch, own_sender):
+        opened = threading.Event()
+        ready = kept.ready
+        monkeypatch.setattr(kept, "ready", lambda: ready() if opened.is_set() else None)
+        monkeypatch.setattr(own_sender, "_ending", True)  # no thread opens it
+        channel = recorder()
+        call = drive(fail, notify=channel)
+        began = time.monotonic()
+        for _ in range(20):
+            call.outcome()
+        assert time.monotonic() - began < 0.5
+        opened.set()
+        assert flush_messages()
+        assert [message.count for message in channel.messages] == [20]
+
     def test_in_the_middle_of_a_round_has_it_gone_on_with_later(self, drive, recorder, store, monkeypatch):
         monkeypatch.setattr(sender.Sender, "_wake", lambda _: None)  # no thread: the rounds are made by hand
         channel = recorder()

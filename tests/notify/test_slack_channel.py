@@ -455,6 +455,15 @@ def test_what_a_message_quotes_calls_nobody(channel, resilient_slack):
         assert "```code" not in quoted
 
 
+def test_what_was_silenced_or_is_a_relapse_says_so_in_its_first_line(channel, resilient_slack):
+    channel.send(dataclasses.replace(FIRST, count=20, total=20, seconds=60), within=5)
+    channel.send(dataclasses.replace(DIGEST, relapse=True), within=5)
+    first, digest = (message.blocks[0]["text"]["text"] for message in resilient_slack.messages)
+    assert first.endswith("fetch_month failed 20 times")
+    assert "*20 times in 60 s*" in resilient_slack.texts()[0]
+    assert digest.endswith("fetch_month failed again, 412 more times")
+
+
 @pytest.mark.parametrize("letter", ["x", "&", "<", "`", "🔴", "\n", " ", '"'])
 @pytest.mark.parametrize("occasion", ["first", "digest", "recovered"])
 def test_a_message_of_any_length_stays_within_slacks_limits(channel, resilient_slack, *, letter, occasion):
