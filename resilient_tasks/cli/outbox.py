@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from resilient_tasks.cli.printing import DONE, STILL_WAITING, Rooms, UsageError, print_table, say
 from resilient_tasks.core import settings
-from resilient_tasks.machines.incidents import Incident
+from resilient_tasks.machines.incident import Incident
 from resilient_tasks.machines.letters import Letter
 from resilient_tasks.notify import registry
 from resilient_tasks.notify.message import lasted

@@ -46,6 +46,11 @@ class Letter:
     problem: str = ""
     dead: bool = False
 
+    def to(self, channel: str) -> Letter:
+        """Return the same message as a letter to another channel, that nobody has tried to send."""
+        fresh = {"channel": channel, "tries": 0, "due": 0.0, "leased": 0.0, "problem": "", "dead": False}
+        return Letter(**{**fields_of(self), **fresh})
+
     def takes_the_place_of(self, other: Letter) -> bool:
         """Tell whether nobody needs `other` once this letter is there.
 
@@ -57,6 +62,11 @@ class Letter:
             and not other.tries
             and self.number > other.number
         )
+
+
+def fields_of(thing: Any) -> dict[str, Any]:
+    """Return the attributes of a dataclass with slots, as they are."""
+    return {name: getattr(thing, name) for name in thing.__slots__}
 
 
 def posted(letters: list[Letter], letter: Letter) -> list[Letter]:

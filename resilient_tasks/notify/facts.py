@@ -16,7 +16,7 @@ from resilient_tasks.core import errors
 from resilient_tasks.core.events import run_ids
 from resilient_tasks.core.failures import classify
 from resilient_tasks.core.redact import redact
-from resilient_tasks.machines.incidents import Incident
+from resilient_tasks.machines.incident import Incident
 from resilient_tasks.machines.letters import Letter
 from resilient_tasks.notify.message import Message, Severity
 

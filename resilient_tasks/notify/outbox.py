@@ -17,7 +17,8 @@ from typing import NamedTuple, TypeVar
 from resilient_tasks.core import clock
 from resilient_tasks.core.settings import Settings
 from resilient_tasks.core.store import StateStore
-from resilient_tasks.machines.incidents import FORGOTTEN, Failure, Incident, Incidents, Place, Teller
+from resilient_tasks.machines.incident import Failure, Incident
+from resilient_tasks.machines.incidents import FORGOTTEN, Incidents, Place, Teller
 from resilient_tasks.machines.letters import Letter
 from resilient_tasks.machines.pace import Pace
 from resilient_tasks.shared.states import Chosen, States

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from resilient_tasks.core import clock
-from resilient_tasks.machines.incidents import Failure
+from resilient_tasks.machines.incident import Failure
 
 #: Seconds for which failures are counted here. A process that is killed takes so many counts with it, and no message.
 MOMENT = 0.2

@@ -14,7 +14,7 @@ from resilient_tasks.core.events import NotifyFailed, NotifySuppressed
 from resilient_tasks.core.failures import describe
 from resilient_tasks.core.outcome import Degraded, Failed, Outcome
 from resilient_tasks.core.pipeline import Leave, Policy
-from resilient_tasks.machines.incidents import Failure
+from resilient_tasks.machines.incident import Failure
 from resilient_tasks.notify import facts, registry
 from resilient_tasks.notify.message import Channel, Severity
 from resilient_tasks.notify.routes import About, Route, check_channel

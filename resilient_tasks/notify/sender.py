@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 
 from resilient_tasks.core import clock, settings
 from resilient_tasks.core.store import MemoryStore
-from resilient_tasks.machines.incidents import Failure, Teller
+from resilient_tasks.machines.incident import Failure
+from resilient_tasks.machines.incidents import Teller
 from resilient_tasks.notify.outbox import Outbox, Told, kept
 from resilient_tasks.notify.pending import MOMENT, Count, Pending, key_of
 from resilient_tasks.notify.rounds import Rounds, Window

@@ -6,7 +6,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from resilient_tasks.machines.incidents import FORGOTTEN, Failure, Incidents, Place, Teller
+from resilient_tasks.machines.incident import Failure
+from resilient_tasks.machines.incidents import FORGOTTEN, Incidents, Place, Teller
 from resilient_tasks.machines.pace import GAP, LONGEST_ASKED, Pace
 
 COOLDOWN = 300.0
