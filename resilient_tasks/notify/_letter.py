@@ -59,7 +59,7 @@ def compose(message: Message, *, sender: str, to: Sequence[str], domain: str) ->
 
 def subject(message: Message) -> str:
     """Return the subject: one line, and the same in all mails of an incident, for clients thread by it too."""
-    line = _plain(replace(message, occasion="first").headline())
+    line = _plain(replace(message, occasion="first", count=1).headline())
     if len(line) > _SUBJECT:
         line = line[: _SUBJECT - 1] + "…"
     return line if message.occasion == "first" else f"Re: {line}"
