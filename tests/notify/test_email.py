@@ -601,7 +601,7 @@ def test_a_black_hole_delays_no_task_and_loses_nothing(alerted, server, own_sett
     server.hangs(60)
     began = time.monotonic()
     alerted.call.outcome()
-    assert time.monotonic() - began < 0.05
+    assert time.monotonic() - began < 0.25  # to wait for the server would take 0.3 s
     assert flush_messages(20)
     assert server.connections == 3
     assert len(server.messages) == 2

@@ -64,7 +64,7 @@ def test_a_slack_that_does_so_delays_no_task_and_loses_no_message(
         began = time.perf_counter()
         fail.outcome()
         seconds.append(time.perf_counter() - began)
-    assert statistics.median(seconds) < 0.05
+    assert statistics.median(seconds) < 0.2  # to wait for Slack would take 0.4 s; for 50 ms see test_hostile_slack
     keys = delivered(resilient_events, 4)
     assert len(set(keys)) == 4  # each once
     assert {message.key for message in resilient_slack.messages} == set(keys)  # and under no other key
