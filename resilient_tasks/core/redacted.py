@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 
 from resilient_tasks.core import settings
 from resilient_tasks.core.cleaned import Cleaner, Searcher
+from resilient_tasks.core.error_layout import builtin_base
 from resilient_tasks.core.errors import ResilienceError
 from resilient_tasks.core.redact import redact
 from resilient_tasks.core.registered import Secret
@@ -141,7 +142,7 @@ class _Copier(Cleaner):
 
     def _parts(self, error: BaseException) -> tuple[tuple[Any, ...], dict[str, Any], dict[str, Any], bool]:
         """Return what `error` is made of, cleaned: what its built-in base is called with, and its attributes."""
-        base = _builtin_base(type(error))
+        base = builtin_base(type(error))
         _, args, *rest = cast("tuple[Any, ...]", (base or BaseException).__reduce__(error))
         own = dict(vars(error))
         state = rest[0] if rest and isinstance(rest[0], dict) else {}
@@ -181,7 +182,7 @@ def _stand_in(error: BaseException) -> ResilienceError:
 def _like(error: BaseException, args: tuple[Any, ...], own: dict[str, Any], outside: dict[str, Any]) -> BaseException:
     """Make an error of the type of `error` without running any code of that type."""
     cls = type(error)
-    base = _builtin_base(cls)
+    base = builtin_base(cls)
     if base is None:
         raise TypeError(cls)
     copy = base.__new__(cls, *args)
@@ -190,24 +191,6 @@ def _like(error: BaseException, args: tuple[Any, ...], own: dict[str, Any], outs
     for name, value in outside.items():
         object.__setattr__(copy, name, value)
     return copy
-
-
-def _builtin_base(cls: type[BaseException]) -> type[BaseException] | None:
-    """Return the built-in class that lays `cls` out in memory; none, if an extension module made its own."""
-    for base in cls.__mro__:
-        if base.__module__ == "builtins":
-            try:
-                base.__new__(cls, *_SAMPLES.get(base, ()))
-            except TypeError:  # "... is not safe": another one is the base in memory
-                continue
-            return base
-    return None
-
-
-_SAMPLES: dict[type, tuple[Any, ...]] = {
-    BaseExceptionGroup: ("", [KeyboardInterrupt()]),
-    ExceptionGroup: ("", [Exception()]),
-}
 
 
 def _slots(error: BaseException) -> list[tuple[str, Any]]:

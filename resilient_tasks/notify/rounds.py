@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextvars
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from resilient_tasks.core import settings
-from resilient_tasks.core.events import Event, NotifyFailed, NotifySent, bus
+from resilient_tasks.core.events import NotifyFailed, NotifySent, bus
 from resilient_tasks.core.failures import RETRIED_BY_DEFAULT, classify, describe, retry_after
 from resilient_tasks.notify import registry
 from resilient_tasks.notify.delivery import deliver
@@ -64,7 +63,6 @@ class Rounds:
         outbox: what it goes through.
         touched: operations to look at in the next round, the last one first, and before what others have left.
         failing: channels that could not be reached when they were tried last.
-        contexts: that of the last failure of an operation, so that what becomes of its message is told in its log.
         pending: failures that the outbox is yet to be told of.
         windows: by incident, until when more of the same is counted only, on the clock in use, and how many no message
             tells of yet.
@@ -74,7 +72,6 @@ class Rounds:
         self.outbox = outbox
         self.touched: dict[str, None] = {}
         self.failing: set[str] = set()
-        self.contexts: dict[str, contextvars.Context] = {}
         self.pending = Pending()
         self.windows: dict[Key, Window] = {}
         self._found: dict[str, None] = {}
@@ -205,7 +202,7 @@ class Rounds:
             self._leased = None
             self._delivered.append((leased, thread))
             self._tell_what_was_delivered()
-            self._emit(
+            bus.emit(
                 NotifySent(
                     operation=leased.operation,
                     run=message.run,
@@ -236,7 +233,7 @@ class Rounds:
         dead = self.outbox.states.now() - letter.made > _TOO_OLD or (not passes and letter.tries >= _MOST_REFUSALS)
         hand_on = dead or not passes or failures >= _FALLBACK_AFTER
         self.outbox.refused(leased, problem, due, dead=dead, hand_on=hand_on)
-        self._emit(
+        bus.emit(
             NotifyFailed(
                 operation=leased.operation,
                 run=leased.incident.facts.get("run", {}),
@@ -249,13 +246,6 @@ class Rounds:
             )
         )
 
-    def _emit(self, event: Event) -> None:
-        context = self.contexts.get(event.operation)
-        if context is None:
-            bus.emit(event)
-        else:
-            context.run(bus.emit, event)
-
     def _channels(self, leave_out: Iterable[str]) -> dict[str, float]:
         """Return the channels that can be sent to, each with the time from which on it can be."""
         left_out = set(leave_out)
@@ -266,8 +256,6 @@ class Rounds:
             self._agenda.pop(operation, None)
         else:
             self._agenda[operation] = agenda
-        if agenda.letter is None:  # it holds on to the arguments of the call
-            self.contexts.pop(operation, None)
 
     def _scan(self) -> None:
         """Look for what others have left behind, a process that was killed or one that has ended."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import contextvars
 import itertools
 import logging
 import os
@@ -186,7 +185,6 @@ class Sender:
         try:
             if rounds.pending.in_doubt:
                 return None
-            rounds.contexts[operation] = contextvars.copy_context()
             return self._tell_store(rounds, Count(operation, failure, clock.now()))
         except StoreAway:  # it may have heard: it is told again
             self._wake()

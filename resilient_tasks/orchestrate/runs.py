@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
 
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import MissingContextError
@@ -65,13 +67,38 @@ class RunLogHandler(logging.Handler):
         self._console = logs.console_handler()
 
     def emit(self, record: logging.LogRecord) -> None:
-        try:
-            logger = get_run_logger()
-        except MissingContextError:
+        logger = _logger_of(record)
+        if logger is None:
             self._console.handle(record)
-            return
-        if not _in_the_final_state(record):
+        elif not _in_the_final_state(record):
             logger.log(record.levelno, "%s", _text(record), exc_info=record.exc_info)
+
+
+def _logger_of(record: logging.LogRecord) -> logging.LoggerAdapter[Any] | logging.Logger | None:
+    """Return the logger of the run of this context, or of the one that the record tells of; None: it is of none.
+
+    A message of an alert may be delivered when its run has long ended.
+    """
+    try:
+        return get_run_logger()
+    except MissingContextError:
+        told = vars(record)
+    ids = {name: told[name] for name in ("flow_run_id", "task_run_id") if _is_id(told.get(name))}
+    if not ids:
+        return None
+    about = {**ids, "flow_run_name": told.get("flow_run", ""), "flow_name": ""}
+    if "task_run_id" not in ids:
+        return logging.LoggerAdapter(logging.getLogger("prefect.flow_runs"), about)
+    about |= {"task_run_name": told.get("task_run", ""), "task_name": ""}
+    return logging.LoggerAdapter(logging.getLogger("prefect.task_runs"), about)
+
+
+def _is_id(value: object) -> bool:
+    try:
+        UUID(str(value))
+    except ValueError:
+        return False
+    return True
 
 
 def _in_the_final_state(record: logging.LogRecord) -> bool:

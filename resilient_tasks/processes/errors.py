@@ -13,6 +13,8 @@ from typing import Any, cast
 
 import tblib
 
+from resilient_tasks.core.error_layout import builtin_base
+
 # Setting the cause suppresses the context: what was said of that comes last.
 _LINKS = ("__traceback__", "__context__", "__cause__", "__suppress_context__")
 
@@ -24,7 +26,7 @@ def reduced(error: BaseException, *, keep: Callable[[object], bool]) -> tuple[An
         error: any exception.
         keep: whether a value can cross. An attribute for which this is False is left out, and named in a note.
     """
-    base = _builtin_base(type(error))
+    base = builtin_base(type(error))
     if base is None:
         return None
     _, args, *rest = cast("tuple[Any, ...]", base.__reduce__(error))
@@ -54,24 +56,6 @@ def complete(error: BaseException, state: tuple[dict[str, Any], dict[str, Any]])
     error.__dict__.update(own)
     for name, value in outside.items():
         setattr(error, name, value)
-
-
-def _builtin_base(cls: type[BaseException]) -> type[BaseException] | None:
-    """Return the built-in class that lays `cls` out in memory; none, if an extension module made its own."""
-    for base in cls.__mro__:
-        if base.__module__ == "builtins":
-            try:
-                base.__new__(cls, *_SAMPLES.get(base, ()))
-            except TypeError:  # "... is not safe": another one is the base in memory
-                continue
-            return base
-    return None
-
-
-_SAMPLES: dict[type, tuple[Any, ...]] = {
-    BaseExceptionGroup: ("", [KeyboardInterrupt()]),
-    ExceptionGroup: ("", [Exception()]),
-}
 
 
 def frames_of(traceback: TracebackType) -> list[tuple[str, str, int, dict[str, Any]]]:

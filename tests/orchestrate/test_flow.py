@@ -123,6 +123,33 @@ class TestOnAServer:
             logging.getLogger("prefect.task_runs").removeHandler(handler)
         assert (f"told_of: told {slack.name}", dict(seen)["ran"]) in seen
 
+    def test_a_message_that_is_delivered_after_its_run_is_told_of_in_the_log_of_that_run(self, resilient_slack):
+        seen = []
+
+        class Seen(logging.Handler):
+            def emit(self, record):
+                seen.append((record.getMessage(), getattr(record, "flow_run_id", None), record.name))
+
+        slack = Slack(webhook=resilient_slack.webhook_url)
+
+        @resilient_task(notify=slack)
+        def told_of():
+            raise ConnectionError("refused")
+
+        @resilient_flow
+        def ended():
+            told_of.outcome()
+            return runs.run_ids()["flow_run_id"]
+
+        resilient_slack.slow(0.2)
+        flow_run_id = ended()
+        logging.getLogger("prefect.task_runs").addHandler(handler := Seen())
+        try:
+            assert flush_messages()
+        finally:
+            logging.getLogger("prefect.task_runs").removeHandler(handler)
+        assert (f"told_of: told {slack.name}", flow_run_id, "prefect.task_runs") in seen
+
     def test_log_lines_reach_the_log_of_their_task_run_with_its_attempt(self, caplog):
         seen = []
 
