@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import socket
 import ssl
-import sys
-import threading
 from dataclasses import dataclass, field
-from socketserver import BaseRequestHandler, ThreadingTCPServer
-from typing import Any, Literal, Protocol, TypeAlias
+from socketserver import BaseRequestHandler
+from typing import Literal, Protocol, TypeAlias
 
-from resilient_tasks.testing._wire import HOST
+from resilient_tasks.testing._listener import Listener
 from resilient_tasks.testing.faults import Drip, Hang
 
-# How soon the accepting thread notices that it is to stop.
-_POLL_SECONDS = 0.02
 _LONGEST_LINE = 4096
 # A client that says nothing for so long is sent away.
 _PATIENCE = 60
@@ -67,59 +61,16 @@ class PostOffice(Protocol):
     def keep(self, envelope: Envelope) -> None: ...
 
 
-class MailListener(ThreadingTCPServer):
-    """One listening socket, a daemon thread a connection, and a stop that waits for no client."""
-
-    # On Unix this passes over connections in TIME_WAIT; on Windows it would let two servers share the port.
-    allow_reuse_address = os.name != "nt"
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
+class MailListener(Listener):
+    """Holds a session with each client, in the name of an office."""
 
     def __init__(
         self, port: int, session: type[Wire], office: PostOffice, context: ssl.SSLContext, *, secure: bool
     ) -> None:
-        self.stopping = threading.Event()
         self.office = office
         self.context = context
         self.secure = secure
-        self._connections: set[socket.socket] = set()
-        self._lock = threading.Lock()
-        super().__init__((HOST, port), session)
-        self._acceptor = threading.Thread(target=self.serve_forever, args=(_POLL_SECONDS,), daemon=True)
-        self._acceptor.start()
-
-    @property
-    def port(self) -> int:
-        return int(self.server_address[1])
-
-    def stop(self) -> None:
-        """Closes the port, ends hangs and drips, and drops every connection."""
-        self.stopping.set()
-        self.shutdown()
-        self.server_close()
-        self._acceptor.join()
-        with self._lock:
-            for connection in self._connections:
-                with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
-
-    def keep_track(self, connection: socket.socket, instead_of: socket.socket | None = None) -> None:
-        """Remembers a connection, to drop it at the end. TLS makes another socket of it."""
-        with self._lock:
-            self._connections.discard(instead_of)
-            self._connections.add(connection)
-
-    def let_go(self, connection: socket.socket) -> None:
-        """Closes a connection."""
-        with self._lock:
-            self._connections.discard(connection)
-        connection.close()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        # Clients that give up, or that do not like the certificate, are what this server is for.
-        if not isinstance(sys.exc_info()[1], OSError):
-            super().handle_error(request, client_address)
+        super().__init__(port, session)
 
 
 class EndedError(Exception):
@@ -138,14 +89,14 @@ class Wire(BaseRequestHandler):
     def setup(self) -> None:
         self.sock: socket.socket = self.request
         self.sock.settimeout(_PATIENCE)
-        self.server.keep_track(self.sock)
         self.fault = self.server.office.next_fault()
         self.is_secure = False
         self.lines = self.sock.makefile("rb")
 
     def finish(self) -> None:
         self.lines.close()
-        self.server.let_go(self.sock)
+        self.server.forget(self.sock)
+        self.sock.close()
 
     def encrypt(self) -> None:
         plain = self.sock

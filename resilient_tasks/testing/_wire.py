@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import socket
 import struct
-import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
-from socketserver import ThreadingTCPServer
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from resilient_tasks.testing._listener import HOST, Listener
 from resilient_tasks.testing.faults import Drip, Fault, Hang, Incomplete, Reset, Slow
 
-HOST = "127.0.0.1"
 # Closing a socket with this option drops what is unsent and sends RST instead of FIN.
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 _DRIPS_PER_SECOND = 20
-# How soon the accepting thread notices that it is to stop.
-_POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -106,58 +100,17 @@ def reserve(port: int = 0) -> socket.socket:
     return held
 
 
-class Listener(ThreadingTCPServer):
-    """One listening socket, a daemon thread a connection, and a stop that waits for no client."""
-
-    # On Unix this passes over connections in TIME_WAIT; on Windows it would let two servers share the port.
-    allow_reuse_address = os.name != "nt"
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
+class HTTPListener(Listener):
+    """Hands each request to `answer`, and performs the fault and the response that this gives."""
 
     def __init__(self, port: int, answer: Answer, next_number: Callable[[], int]) -> None:
-        self.stopping = threading.Event()
         self.answer = answer
         self.next_number = next_number
-        self._connections: set[socket.socket] = set()
-        self._lock = threading.Lock()
-        super().__init__((HOST, port), _Connection)
-        self._acceptor = threading.Thread(target=self.serve_forever, args=(_POLL_SECONDS,), daemon=True)
-        self._acceptor.start()
-
-    @property
-    def port(self) -> int:
-        return int(self.server_address[1])
-
-    def stop(self) -> None:
-        """Closes the port, ends hangs and drips, and drops every connection, idle ones included."""
-        self.stopping.set()
-        self.shutdown()
-        self.server_close()
-        self._acceptor.join()
-        with self._lock:
-            for connection in self._connections:
-                with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        with self._lock:
-            self._connections.add(request)
-        super().process_request(request, client_address)
-
-    def close_request(self, request: Any) -> None:
-        with self._lock:
-            self._connections.discard(request)
-        super().close_request(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        # Clients that give up and go away are what this server is for; anything else is a defect to show.
-        if not isinstance(sys.exc_info()[1], OSError):
-            super().handle_error(request, client_address)
+        super().__init__(port, _Connection)
 
 
 class _Connection(BaseHTTPRequestHandler):
-    server: Listener
+    server: HTTPListener
     protocol_version = "HTTP/1.1"
     server_version = "FaultyServer"
     disable_nagle_algorithm = True

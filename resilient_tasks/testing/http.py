@@ -22,8 +22,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self, TypeAlias
 from urllib.parse import quote
 
+from resilient_tasks.testing._listener import HOST
 from resilient_tasks.testing._plan import FaultPlan, Schedule
-from resilient_tasks.testing._wire import HOST, Listener, Request, Response, reserve
+from resilient_tasks.testing._wire import HTTPListener, Request, Response, reserve
 from resilient_tasks.testing.faults import Corrupt, Fault, Hang, Refused, Status, Truncate
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class FaultyServer(FaultPlan):
         self._served: list[Served] = []
         self._served_lock = threading.Lock()
         self._numbers = itertools.count(1)
-        self._listener: Listener | None = None
+        self._listener: HTTPListener | None = None
         self._refusing_port = 0
         self._open = contextlib.ExitStack()
 
@@ -99,7 +100,7 @@ class FaultyServer(FaultPlan):
         if self._listener is not None:
             raise RuntimeError(f"The server is already running at {self.url}: stop it before starting it again.")
         try:
-            self._listener = Listener(self._port, self._answer, lambda: next(self._numbers))
+            self._listener = HTTPListener(self._port, self._answer, lambda: next(self._numbers))
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise

@@ -27,9 +27,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self, get_args
 
 from resilient_tasks.testing._certificate import make_certificate
+from resilient_tasks.testing._listener import HOST
 from resilient_tasks.testing._smtp_session import Session
 from resilient_tasks.testing._smtp_wire import Envelope, MailFault, MailListener, Refusal, Stage, Vanish
-from resilient_tasks.testing._wire import HOST, reserve
+from resilient_tasks.testing._wire import reserve
 from resilient_tasks.testing.faults import Drip, Hang
 
 if TYPE_CHECKING:

@@ -525,7 +525,7 @@ def test_no_name_server_is_asked_for_this_machines_own_name(certified, monkeypat
 
     monkeypatch.setattr(socket, "getfqdn", slow)
     monkeypatch.setattr(socket, "gethostbyname", slow)
-    sent(certified, FIRST)
+    assert sent(certified, FIRST).secure
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,76 @@
+"""A listening socket with a thread a connection, and a stop that waits for no client, whatever is spoken there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import threading
+from socketserver import BaseRequestHandler, ThreadingTCPServer
+from typing import Any
+
+HOST = "127.0.0.1"
+# How soon the accepting thread notices that it is to stop.
+_POLL_SECONDS = 0.02
+
+
+class Listener(ThreadingTCPServer):
+    """One listening socket, a daemon thread a connection, and a stop that waits for no client.
+
+    Attributes:
+        stopping: Set once it is to stop: hangs and drips end.
+    """
+
+    # On Unix this passes over connections in TIME_WAIT; on Windows it would let two servers share the port.
+    allow_reuse_address = os.name != "nt"
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+
+    def __init__(self, port: int, session: type[BaseRequestHandler]) -> None:
+        self.stopping = threading.Event()
+        self._connections: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        super().__init__((HOST, port), session)
+        self._acceptor = threading.Thread(target=self.serve_forever, args=(_POLL_SECONDS,), daemon=True)
+        self._acceptor.start()
+
+    @property
+    def port(self) -> int:
+        return int(self.server_address[1])
+
+    def stop(self) -> None:
+        """Closes the port, ends hangs and drips, and drops every connection, idle ones included."""
+        self.stopping.set()
+        self.shutdown()
+        self.server_close()
+        self._acceptor.join()
+        with self._lock:
+            for connection in self._connections:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+
+    def keep_track(self, connection: socket.socket, instead_of: socket.socket | None = None) -> None:
+        """Remembers a connection, to drop it at the end. TLS makes another socket of it."""
+        with self._lock:
+            self._connections.discard(instead_of)
+            self._connections.add(connection)
+
+    def forget(self, connection: socket.socket) -> None:
+        """Drops a connection no more: it is closed."""
+        with self._lock:
+            self._connections.discard(connection)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.keep_track(request)
+        super().process_request(request, client_address)
+
+    def close_request(self, request: Any) -> None:
+        self.forget(request)
+        super().close_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        # Clients that give up and go away are what these servers are for; anything else is a defect to show.
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
