@@ -1,53 +1,62 @@
-# Each target sets up what it needs in .venv: Python 3.11 or newer and a package index are enough.
+# Each target installs what it needs into .venv first: Python 3.11 or newer and a package index are enough.
 PYTHON ?= python3
 VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready
+# What a target needs: the demo does without the tools that check and test.
+FOR_DEMO := $(VENV)/.for-demo
+FOR_DEV := $(VENV)/.for-dev
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check docs timeouts costs splitting chunks breakers hedging outage alerts-pictures storm everywhere clean
+.DEFAULT_GOAL := help
+.PHONY: help demo test check docs timeouts costs splitting chunks breakers hedging outage alerts-pictures storm everywhere \
+	orchestrate prefect-3.8 clean
 
-demo: $(READY)  ## The example: an ML flow keeps retraining while everything around it fails. `make demo SEED=2` meets other faults.
+help:  ## This list.
+	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: $(FOR_DEMO)  ## The example: an ML flow keeps retraining while everything around it fails. Two minutes. SEED=2 meets other faults.
 	$(BIN)/python examples/flight_times/run.py --seed $(or $(SEED),1)
 
-test: $(READY)  ## All tests.
+test: $(FOR_DEV)  ## All tests.
 	$(BIN)/python -m pytest
 
-check: $(READY)  ## Lint, formatting, types, and the direction of imports.
+check: $(FOR_DEV)  ## Lint, formatting, types, and the direction of imports.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
-docs: $(READY)  ## The documentation as HTML, in out/docs.
+docs: $(FOR_DEV)  ## The documentation as HTML, in out/docs.
 	$(BIN)/sphinx-build -W -q docs out/docs
 	@echo "out/docs/index.html"
 
-timeouts: $(READY)  ## A limit of 1 s on 6 s of work of every sort, ours beside Prefect's own. Three minutes, on a quiet machine.
+timeouts: $(FOR_DEV)  ## A limit of 1 s on 6 s of work of every sort, ours beside Prefect's own. Three minutes, on a quiet machine.
 	$(BIN)/python tests/benchmarks/timeouts.py --page docs/measured.md --figure docs/images/timeouts.png
 
-costs: $(READY)  ## What a resilient task costs in CPU time, beside Prefect's own and a control.
+costs: $(FOR_DEV)  ## What a resilient task costs in CPU time, beside Prefect's own and a control.
 	$(BIN)/python tests/benchmarks/costs.py --page docs/measured.md
 
-splitting: $(READY)  ## Good and bad rows of up to ten million, ours beside pandera, dataframely and a mask. Ten minutes, on a quiet machine.
+splitting: $(FOR_DEV)  ## Good and bad rows of up to ten million, ours beside pandera, dataframely and a mask. Ten minutes, on a quiet machine.
 	$(BIN)/python tests/benchmarks/splitting.py --page docs/measured.md --figure docs/images/splitting.png
 
-chunks: $(READY)  ## 100 million generated rows split in chunks, under 2 GB of memory. A minute, and 1 GB of disk meanwhile.
+chunks: $(FOR_DEV)  ## 100 million generated rows split in chunks, under 2 GB of memory. A minute, and 1 GB of disk meanwhile.
 	$(BIN)/python tests/benchmarks/chunks.py
 
-breakers: $(READY)  ## What a closed breaker costs a call, beside four other libraries, and with each store. Two minutes, on a quiet machine.
+breakers: $(FOR_DEV)  ## What a closed breaker costs a call, beside four other libraries, and with each store. Two minutes, on a quiet machine.
 	$(BIN)/python tests/benchmarks/breakers.py --page docs/measured.md
 
-hedging: $(READY)  ## A slow tail on a real server, plain and hedged. A minute and a half, on a quiet machine.
+hedging: $(FOR_DEV)  ## A slow tail on a real server, plain and hedged. A minute and a half, on a quiet machine.
 	$(BIN)/python tests/benchmarks/hedging.py --page docs/measured.md
 
-outage: $(READY)  ## 1,000 callers of an API that is down and slow to recover, simulated under five sets of policies. Two minutes.
+outage: $(FOR_DEV)  ## 1,000 callers of an API that is down and slow to recover, simulated under five sets of policies. Two minutes.
 	$(BIN)/python tests/benchmarks/outage.py --page docs/measured.md --figure docs/images/outage.png
 
-alerts-pictures: $(READY)  ## What people see in Slack: pictures for docs/policies/notify.md. Two minutes, and a Chromium.
+alerts-pictures: $(FOR_DEV)  ## What people see in Slack: pictures for docs/policies/notify.md. Two minutes, and a Chromium.
 	$(BIN)/python docs/pictures/alerts.py
 
-storm: $(READY)  ## 10,000 failures in a minute, and what people hear of it, beside Prefect's own hook. Three minutes, on a quiet machine.
+storm: $(FOR_DEV)  ## 10,000 failures in a minute, and what people hear of it, beside Prefect's own hook. Three minutes, on a quiet machine.
 	$(BIN)/python tests/benchmarks/storm.py --page docs/measured.md
 
 everywhere:  ## The tests on every supported Python that this machine has.
@@ -58,13 +67,30 @@ everywhere:  ## The tests on every supported Python that this machine has.
 		else echo "== Python $$version is not here: skipped"; fi; \
 	done
 
+orchestrate: $(FOR_DEV)  ## The tests of what touches Prefect.
+	$(BIN)/python -m pytest tests/orchestrate
+
+prefect-3.8:  ## The same and the demo with the oldest Prefect that is allowed.
+	$(MAKE) --no-print-directory orchestrate demo VENV=.venv-prefect-3.8 CONSTRAINTS=constraints-prefect-3.8.txt
+
 clean:
 	rm -rf .venv .venv-* out .coverage .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
-$(READY): pyproject.toml constraints.txt
+$(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
-	@echo "setting up $(VENV): a few minutes, the first time only"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
+
+$(FOR_DEMO): EXTRAS := demo
+$(FOR_DEV): EXTRAS := demo,dev
+$(FOR_DEMO) $(FOR_DEV): pyproject.toml $(CONSTRAINTS) | $(BIN)/python
+	@echo "installing .[$(EXTRAS)] into $(VENV) with uv: about a minute, the first time only"
+	@$(BIN)/python -m pip install --quiet $(FROM) uv && $(BIN)/uv pip install --python $(BIN)/python $(FROM) -e '.[$(EXTRAS)]' \
+		|| { echo "uv could not: installing with pip, which takes up to ten minutes"; $(WITH_PIP); }
 	@touch $@
+
+# uv takes seconds where pip takes minutes, and shows what it does. It does not read pip's configuration: where that names
+# a private index, pip is asked instead.
+FROM := -c $(CONSTRAINTS)
+WITH_PIP = { while sleep 20; do echo "... $$(date +%T), pip is at work"; done & }; beat=$$!; \
+	$(BIN)/python -m pip install $(FROM) -e '.[$(EXTRAS)]'; code=$$?; kill $$beat; exit $$code

@@ -1,4 +1,4 @@
-"""The command line: `resilient-tasks quarantine | breaker | outbox | alerts ...`.
+"""The command line: `resilient-tasks demo | quarantine | breaker | outbox | alerts ...`.
 
 Exit codes: 0 done, and of a replay that all rows are released; 1 some rows or messages still wait; 2 what was asked for
 cannot be.
@@ -10,11 +10,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from resilient_tasks.cli import alerts, breaker, outbox, quarantine
+from resilient_tasks.cli import alerts, breaker, demo, outbox, quarantine
 from resilient_tasks.cli.printing import REFUSED, UsageError
 from resilient_tasks.core.redact import redact
 
-_ROOMS = (quarantine, breaker, outbox, alerts)
+_ROOMS = (demo, quarantine, breaker, outbox, alerts)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
