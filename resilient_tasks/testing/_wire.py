@@ -43,6 +43,11 @@ class Request:
     headers: dict[str, str]
     body: bytes = field(repr=False)
 
+    @property
+    def id(self) -> str:
+        """The header `X-Request-ID`, by which a client names its request; empty without one."""
+        return self.headers.get("x-request-id", "")
+
     def json(self) -> Any:
         """Parses the body.
 
@@ -81,7 +86,8 @@ class Response:
         return self.body.encode() if isinstance(self.body, str) else self.body
 
 
-Answer: TypeAlias = Callable[[Request], tuple[Fault | None, Response]]
+#: Takes the request, and a function that says whether the client has left.
+Answer: TypeAlias = Callable[[Request, Callable[[], bool]], tuple[Fault | None, Response]]
 
 
 def reserve(port: int = 0) -> socket.socket:
@@ -121,7 +127,7 @@ class _Connection(BaseHTTPRequestHandler):
         except ValueError:
             self.send_error(400, "The length of the body is not a number")
             return
-        fault, response = self.server.answer(request)
+        fault, response = self.server.answer(request, self._client_left)
         self._perform(fault, response)
 
     do_POST = do_GET  # noqa: N815 - the name that http.server looks up
@@ -156,6 +162,19 @@ class _Connection(BaseHTTPRequestHandler):
         while self.rfile.readline().strip():
             pass  # trailers
         return b"".join(chunks)
+
+    def _client_left(self) -> bool:
+        """Say whether the client has closed its end, by a look at what it sent that takes nothing away."""
+        before = self.connection.gettimeout()
+        self.connection.settimeout(0)
+        try:
+            return not self.connection.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:  # it reset the connection
+            return True
+        finally:
+            self.connection.settimeout(before)
 
     def _perform(self, fault: Fault | None, response: Response) -> None:
         body = response.payload

@@ -44,10 +44,12 @@ class Served(Request):
     Attributes:
         fault: The name of the fault that it met, None for an undisturbed answer.
         status: The status of the answer, None where none was sent (a hang).
+        left: Whether the client had closed the connection before anything was sent.
     """
 
     fault: str | None
     status: int | None
+    left: bool
 
 
 class FaultyServer(FaultPlan):
@@ -74,9 +76,9 @@ class FaultyServer(FaultPlan):
             schedule: Gives the fault for a request, or None for an undisturbed answer. It is asked once for every
                 request, one request at a time, so it may count.
             port: The port; 0 picks a free one. A server that is stopped and started again keeps its port.
-            log: A file to which each request is appended as a line of JSON (number, time, method, path, query,
-                fault, status) before anything is sent, so that a client never knows more than the log. Headers and
-                bodies stay out: they may hold secrets.
+            log: A file to which each request is appended as a line of JSON (number, time, id, method, path, query,
+                fault, status, left) before anything is sent, so that a client never knows more than the log. The id
+                is the header `X-Request-ID`. Other headers and bodies stay out: they may hold secrets.
         """
         super().__init__(schedule)
         self._handler = handler
@@ -201,7 +203,7 @@ class FaultyServer(FaultPlan):
             fixed = respond(body)
             self._routes[path] = lambda _: fixed
 
-    def _answer(self, request: Request) -> tuple[Fault | None, Response]:
+    def _answer(self, request: Request, has_left: Callable[[], bool]) -> tuple[Fault | None, Response]:
         try:
             fault = self._fault_for(request)
             response = self._respond(fault, request)
@@ -212,6 +214,7 @@ class FaultyServer(FaultPlan):
                 **vars(request),
                 fault=None if fault is None else fault.name,
                 status=None if isinstance(fault, Hang) else response.status,
+                left=has_left(),
             )
         )
         return fault, response
@@ -245,7 +248,7 @@ class FaultyServer(FaultPlan):
         with self._served_lock:
             self._served.append(served)
             if self._log is not None:
-                shown = ("number", "time", "method", "path", "query", "fault", "status")
+                shown = ("number", "time", "id", "method", "path", "query", "fault", "status", "left")
                 line = json.dumps({name: getattr(served, name) for name in shown})
                 with self._log.open("a", encoding="utf-8") as log:
                     log.write(line + "\n")

@@ -400,14 +400,15 @@ def test_the_log_has_a_line_a_request_and_no_secrets(tmp_path):
     with FaultyServer(lambda request: b"", log=log) as server:
         server.reset()
         with pytest.raises(httpx.ReadError):
-            web.get(server.url + "/a?b=c", headers={"Authorization": "Bearer s3cret"})
+            web.get(server.url + "/a?b=c", headers={"Authorization": "Bearer s3cret", "X-Request-ID": "call-1/2"})
         web.post(server.url + "/d", content=b"s3cret")
     text = log.read_text()
     first, second = map(json.loads, text.splitlines())
     assert {**first, "time": 0} == {
-        "number": 1, "time": 0, "method": "GET", "path": "/a", "query": {"b": "c"}, "fault": "reset", "status": 200,
+        "number": 1, "time": 0, "id": "call-1/2", "method": "GET", "path": "/a", "query": {"b": "c"},
+        "fault": "reset", "status": 200, "left": False,
     }  # fmt: skip
-    assert (second["fault"], second["status"]) == (None, 200)
+    assert (second["id"], second["fault"], second["status"]) == ("", None, 200)
     assert "s3cret" not in text
 
 
@@ -426,6 +427,23 @@ def test_a_hang_is_logged_while_it_lasts(tmp_path):
         with pytest.raises(httpx.ReadTimeout):
             web.get(server.url, timeout=0.1)
         assert json.loads(log.read_text())["fault"] == "hang"
+
+
+def test_a_client_that_left_before_the_answer_is_logged_as_such(tmp_path):
+    log = tmp_path / "access.jsonl"
+    with FaultyServer(log=log) as server, socket.create_connection(("127.0.0.1", server.port)) as client:
+
+        def answer(_):
+            client.shutdown(socket.SHUT_WR)  # it hears the answer all the same, so that this test can wait for it
+            return b"too late"
+
+        server.serve("/data", answer)
+        client.sendall(b"GET /data HTTP/1.1\r\nHost: here\r\n\r\n")
+        heard = client.makefile("rb").read()
+        web.get(server.url)
+        shown = [json.loads(line)["left"] for line in log.read_text().splitlines()]
+    assert heard.endswith(b"too late")
+    assert [request.left for request in server.requests] == shown == [True, False]
 
 
 # --- starting and stopping ---------------------------------------------------------------------------------------
