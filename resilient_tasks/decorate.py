@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from resilient_tasks.core import call as calls
 from resilient_tasks.core import runtime, settings, streams
-from resilient_tasks.core.call import Call, Work
+from resilient_tasks.core.call import Work
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import Sink
 from resilient_tasks.core.outcome import Failed, Ok, Outcome
@@ -83,7 +83,9 @@ class Plan:
 
     def failed(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], error: Exception, leave: Leave) -> Work:
         """Return an invocation whose first attempt was made at once, and has failed."""
-        work = self.work(args, kwargs)
+        work, made = self.work(args, kwargs), calls.running.get()
+        if made is not None and not isinstance(made, calls.FirstCall):  # the function asked which call it was
+            work = replace(work, _id=made.work.id)
         work.given, work.known = Failed(error), leave.known
         return work
 
@@ -227,7 +229,7 @@ def _frames_of_ours() -> int:
 
 def _sync_wrapper(plan: Plan) -> Callable[..., Any]:
     fn, run, drive = plan.fn, plan.pipeline.run, runtime.drive
-    first = Call(plan.work((), {}))
+    first = calls.FirstCall(plan.work((), {}))
     gate = plan.pipeline.gate
 
     @functools.wraps(fn)
@@ -260,7 +262,7 @@ def _sync_wrapper(plan: Plan) -> Callable[..., Any]:
 
 def _async_wrapper(plan: Plan) -> Callable[..., Any]:
     fn, run = plan.fn, plan.pipeline.run
-    first = Call(plan.work((), {}))
+    first = calls.FirstCall(plan.work((), {}))
     gate = plan.pipeline.gate
 
     @functools.wraps(fn)

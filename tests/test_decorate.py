@@ -313,6 +313,26 @@ class TestTheHotPath:
         assert seen == ["<lambda>"]
         assert current_call() is None
 
+    def test_each_call_has_an_id_of_its_own_that_its_events_bear(self, drive, resilient_clock, resilient_events):
+        from resilient_tasks import current_call
+
+        asked = []
+
+        def fetch(attempts):
+            call = current_call()
+            asked.append((call.work.id, call.attempt))
+            if call.attempt < attempts:
+                raise ConnectionError
+
+        fetching = drive(fetch, retry=3)
+        for attempts in (1, 3, 1):
+            fetching(attempts)
+        (first, *_), (second, *_), *_, (last, *_) = asked
+        assert asked == [(first, 1), (second, 1), (second, 2), (second, 3), (last, 1)]
+        assert len({first, second, last}) == 3
+        assert {event.call for event in resilient_events} == {second}
+        assert current_call() is None
+
     def test_an_interrupt_leaves_the_context_as_it_was_found(self):
         from resilient_tasks import current_call
 

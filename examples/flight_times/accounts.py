@@ -1,141 +1,216 @@
-"""Three accounts of one run, and whether they agree: the API's own log, the library's events, and Prefect's history.
+"""Three accounts of one run, and whether they agree on every attempt.
 
-None of them is computed from another. The API knows which faults it served, the events which attempts failed, and
-Prefect how often each task ran and through which states it went.
+The API knows what it did with each request, the library's events tell which attempts failed, and Prefect's history
+how often each task ran and through which states it went. None of them is computed from another.
+
+An attempt that failed has exactly one cause: a fault that the API served, or a limit that expired although no fault
+was served, because the machine was too slow. Anything else is a disagreement.
 """
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import NamedTuple
 
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import TaskRunFilter, TaskRunFilterFlowRunId
-from prefect.client.schemas.sorting import TaskRunSort
+from wording import counted
 
-from resilient_tasks.core.events import CallFailed, Event, FallbackUsed, RetryScheduled, RowsQuarantined
-
-if TYPE_CHECKING:
-    from uuid import UUID
-
-_CAUSES = {
-    "refused": "connection refused",
-    "reset": "reset in mid-body",
-    "hang": "no answer",
-    "truncate": "truncated CSV",
+EXPLANATION = (
+    "Three accounts of this run are compared, none computed from another: the API's log of what it did with each"
+    " request, the library's events, and Prefect's run counts and state histories. Each failed attempt needs exactly"
+    " one cause: a fault that the API served, or a limit that expired because the machine was too slow."
+)
+AGREED = "The three accounts agree on every attempt of every task run."
+_EXPIRED = {"TimedOut", "DeadlineExceeded"}
+_SLOW = {
+    "late": "answered too late",
+    "left": "given up before the API answered",
+    "unsent": "given up before the request arrived",
 }
 
 
+class Attempt(NamedTuple):
+    """One attempt: of which task run ("January page 3"), in which call of the library, and which number it has."""
+
+    task: str
+    call: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.task}, attempt {self.number}"
+
+
 @dataclass(frozen=True)
-class Accounts:
-    """What each account says of each task run, by its name ("7 page 3").
+class Request:
+    """What the API's log says of one request.
 
     Attributes:
-        served: faults that the API served.
-        failed: attempts that failed, by the library's events.
-        awaited: states `AwaitingRetry`, by Prefect.
-        runs: attempts made, by Prefect's `run_count`.
-        final: name of the final state, by Prefect.
-        causes: by month, for each page asked for ("page 3", "planes", "index"), the causes of the faults served, in
-            the order served.
-        corrupted: rows with a corrupted cell that the API wrote down, by month.
-        quarantined: rows in the quarantine's files, by month.
+        number: 1 for the first request, and so on.
+        attempt: the attempt that sent it, as its header says.
+        fault: the fault that it met, in words; empty for a good answer.
+        left: the client had closed the connection before anything was sent.
     """
 
-    served: Counter[str] = field(default_factory=Counter)
-    failed: Counter[str] = field(default_factory=Counter)
-    awaited: Counter[str] = field(default_factory=Counter)
-    runs: dict[str, int] = field(default_factory=dict)
-    final: dict[str, str] = field(default_factory=dict)
-    causes: dict[int, dict[str, tuple[str, ...]]] = field(default_factory=dict)
-    corrupted: Counter[int] = field(default_factory=Counter)
-    quarantined: Counter[int] = field(default_factory=Counter)
+    number: int
+    attempt: Attempt
+    fault: str = ""
+    left: bool = False
+
+
+@dataclass(frozen=True)
+class History:
+    """What Prefect says of one task run: how often it ran, how it ended, and the states in between ("Retrying 2")."""
+
+    runs: int
+    final: str
+    states: tuple[str, ...] = ()
+
+
+@dataclass
+class Accounts:
+    """All that was written down about one run.
+
+    Attributes:
+        requests: by the API's log, every request for data.
+        numbers: by the API's log, the numbers of all requests, those for its health included.
+        closed: the API's log ends with the request that was sent when the flow had ended.
+        failed: by the events, each attempt that failed, with the type of its error.
+        expired: by the events, each attempt whose limit expired.
+        told: by the events, the states that Prefect was given for each task run.
+        histories: by Prefect, each task run.
+        corrupted, quarantined: rows by page ("January page 3"): by the API's log, and in the quarantine's files.
+    """
+
+    requests: list[Request] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    closed: bool = False
+    failed: list[tuple[Attempt, str]] = field(default_factory=list)
+    expired: list[Attempt] = field(default_factory=list)
+    told: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    histories: dict[str, History] = field(default_factory=dict)
+    corrupted: Counter[str] = field(default_factory=Counter)
+    quarantined: Counter[str] = field(default_factory=Counter)
 
     def disagreements(self) -> list[str]:
-        """Return a sentence for each task run or month on which the accounts differ; none if they agree."""
-        found = []
-        for name in sorted({*self.served, *self.failed, *self.awaited}):
-            served, failed, awaited = self.served[name], self.failed[name], self.awaited[name]
-            # The last attempt of a call that failed or was degraded is followed by no other.
-            given_up = int(self.final.get(name) != "Completed")
-            runs = self.runs.get(name, 0)
-            if not served == failed == awaited + given_up == runs - 1 + given_up:
-                found.append(
-                    f"{name}: the API served {served} faults, the events tell of {failed} failed attempts, and Prefect"
-                    f" of {runs} attempts, {awaited} of them awaited, ending {self.final.get(name)}"
-                )
-        return [*found, *self._lost_rows()]
+        """Return a sentence for each point on which the accounts differ; none if they agree."""
+        return [*self._gaps(), *self._unexplained(), *self._other_histories(), *self._lost_rows()]
 
-    def _lost_rows(self) -> list[str]:
-        return [
-            f"month {month}: the API corrupted {self.corrupted[month]} rows,"
-            f" and {self.quarantined[month]} lie in the quarantine"
-            for month in sorted({*self.corrupted, *self.quarantined})
-            if self.corrupted[month] != self.quarantined[month]
+    def slow(self) -> Counter[str]:
+        """Count the attempts that failed although the API served no fault, by how that came about."""
+        asked = {request.attempt: request for request in self.requests}
+        return Counter(
+            _how_slow(asked.get(attempt)) for attempt, error in self.failed if _is_slow(error, asked.get(attempt))
+        )
+
+    def faults_in(self, month: str) -> dict[str, tuple[str, ...]]:
+        """Return for all that was asked for in a month ("January") the faults served, in their order."""
+        found: dict[str, tuple[str, ...]] = {}
+        for request in self.requests:
+            at, _, what = request.attempt.task.partition(" ")
+            if at == month:
+                found[what] = (*found.get(what, ()), *filter(None, [request.fault]))
+        return found
+
+    def quarantined_in(self, month: str) -> int:
+        """Return the number of a month's rows in the quarantine."""
+        return sum(rows for page, rows in self.quarantined.items() if page.startswith(f"{month} "))
+
+    def summary(self) -> list[str]:
+        """Say in a few lines what each account holds."""
+        faults, slow = sum(bool(request.fault) for request in self.requests), self.slow()
+        lines = [
+            f"the API's log: {counted(len(self.requests), 'request')}, {counted(faults, 'fault')} served",
+            f"the library's events: {counted(len(self.failed), 'attempt')} failed",
+            f"Prefect's history: {counted(len(self.histories), 'task run')}",
         ]
+        if slow:
+            how = ", ".join(f"{slow[kind]} {words}" for kind, words in _SLOW.items() if slow[kind])
+            lines.append(f"The machine was too slow for {counted(slow.total(), 'attempt')}: {how}. That is no failure.")
+        return lines
+
+    def _gaps(self) -> Iterator[str]:
+        known = Counter(self.numbers)
+        for number in range(1, max(known, default=0) + 1):
+            if known[number] != 1:
+                yield f"the API's log has request number {number} {known[number]} times"
+        if not self.closed:
+            yield "the API's log does not end with the closing request"
+
+    def _unexplained(self) -> Iterator[str]:
+        asked: defaultdict[Attempt, list[Request]] = defaultdict(list)
+        for request in self.requests:
+            asked[request.attempt].append(request)
+        failed: defaultdict[Attempt, list[str]] = defaultdict(list)
+        for attempt, error in self.failed:
+            failed[attempt].append(error)
+        expired = Counter(self.expired)
+        for attempt in sorted({*asked, *failed, *expired}):
+            why = _why_not(asked[attempt], failed[attempt], expired[attempt])
+            if why:
+                yield f"{attempt}: {why}"
+
+    def _other_histories(self) -> Iterator[str]:
+        failed = {attempt for attempt, _ in self.failed}
+        made: defaultdict[str, set[Attempt]] = defaultdict(set)
+        for attempt in {*failed, *(request.attempt for request in self.requests)}:
+            made[attempt.task].add(attempt)
+        for task in sorted({*made, *self.told, *self.histories}):
+            history = self.histories.get(task, History(0, "never begun"))
+            numbers = sorted(attempt.number for attempt in made[task])
+            good = [attempt.number for attempt in sorted(made[task] - failed)]
+            if asks_the_api(task) or numbers:
+                if numbers != list(range(1, history.runs + 1)):
+                    yield f"{task}: the API's log and the events tell of attempts {numbers}, Prefect of {history.runs}"
+                if good != ([history.runs] if history.final == "Completed" else []):
+                    yield f"{task}: good answers to attempts {good}, and Prefect has it as {history.final}"
+            told = self.told.get(task, [])
+            final = next((state for state in told if state in {"Degraded", "Failed"}), "Completed")
+            if history.final != final:
+                yield f"{task}: by the events it ended {final}, by Prefect's history {history.final}"
+            if sorted(told) != sorted(history.states):
+                known = (", ".join(states) or "no other state" for states in (told, history.states))
+                yield f"{task}: the events tell of {next(known)}, Prefect's history of {next(known)}"
+
+    def _lost_rows(self) -> Iterator[str]:
+        for page in sorted({*self.corrupted, *self.quarantined}):
+            if self.histories.get(page, History(0, "")).final != "Completed" and not self.quarantined[page]:
+                continue  # it never came
+            if self.corrupted[page] != self.quarantined[page]:
+                yield (
+                    f"{page}: the API corrupted {counted(self.corrupted[page], 'row')},"
+                    f" and {self.quarantined[page]} lie in the quarantine"
+                )
 
 
-async def gather(folder: Path, events: Sequence[Event], flow_run_id: UUID) -> Accounts:
-    """Read all three accounts: the API's from `folder`, Prefect's over its API."""
-    accounts = Accounts()
-    _read_api(accounts, folder)
-    _read_events(accounts, events)
-    await _read_prefect(accounts, flow_run_id)
-    return accounts
+def asks_the_api(task: str) -> bool:
+    """Tell by a task run's name whether it sends requests."""
+    what = task.partition(" ")[2]
+    return what in {"index", "planes"} or what.startswith("page ")
 
 
-def _read_api(accounts: Accounts, folder: Path) -> None:
-    # In the order in which they came: a request's line is written when it ends, and one that hangs ends late.
-    for request in sorted(_lines(folder / "requests.jsonl"), key=lambda request: request["number"]):
-        if "month" not in request["query"]:
-            continue  # whether the API is up
-        month, page = request["query"]["month"], request["query"].get("page")
-        what = f"page {page}" if page else {"/months": "index", "/planes": "planes"}[request["path"]]
-        pages = accounts.causes.setdefault(int(month), {})
-        pages.setdefault(what, ())
-        if request["fault"] is None:
-            continue
-        accounts.served[f"{month} {what}"] += 1
-        cause = _CAUSES.get(request["fault"]) or f"status {request['status']}"
-        pages[what] += (cause,)
-    accounts.corrupted.update(entry["month"] for entry in _lines(folder / "corrupted.jsonl"))
+def _why_not(requests: list[Request], errors: list[str], expired: int) -> str:
+    """Say why what is known of one attempt does not fit together; nothing where it does."""
+    if len(requests) > 1:
+        return f"the API's log has {len(requests)} requests of it"
+    if len(errors) > 1:
+        return f"the events tell {len(errors)} times that it failed"
+    request, error = next(iter(requests), None), next(iter(errors), "")
+    if expired != (error in _EXPIRED):
+        return f"the events tell of {counted(expired, 'expired limit')}, and of {error or 'no failure'}"
+    if error and not (request and request.fault) and not _is_slow(error, request):
+        return f"it failed with {error}, and the API served no fault"
+    if not error and request and (request.fault or request.left):
+        met = request.fault or "the client had left"
+        return f"by the API's log it failed ({met}), and no event says so"
+    return ""
 
 
-def _read_events(accounts: Accounts, events: Iterable[Event]) -> None:
-    for event in events:
-        name = event.run.get("task_run", "")
-        if isinstance(event, RetryScheduled | FallbackUsed | CallFailed):
-            accounts.failed[name] += 1
-        elif isinstance(event, RowsQuarantined):
-            accounts.quarantined[int(name.split()[0])] += _rows_in(event.path)
+def _is_slow(error: str, request: Request | None) -> bool:
+    return error in _EXPIRED and not (request and request.fault)
 
 
-async def _read_prefect(accounts: Accounts, flow_run_id: UUID) -> None:
-    wanted = TaskRunFilter(flow_run_id=TaskRunFilterFlowRunId(any_=[flow_run_id]))
-    async with get_client() as client:
-        page = 200
-        for offset in range(0, 10_000, page):
-            runs = await client.read_task_runs(
-                task_run_filter=wanted, sort=TaskRunSort.ID_DESC, limit=page, offset=offset
-            )
-            for run in runs:
-                accounts.runs[run.name], accounts.final[run.name] = run.run_count, str(run.state_name)
-                if run.run_count > 1:
-                    states = await client.read_task_run_states(run.id)
-                    accounts.awaited[run.name] = sum(state.name == "AwaitingRetry" for state in states)
-            if len(runs) < page:
-                break
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def _rows_in(path: str) -> int:
-    import pyarrow.parquet as pq  # noqa: PLC0415  # from the file itself, not from the event that names it
-
-    return int(pq.read_metadata(path).num_rows)
+def _how_slow(request: Request | None) -> str:
+    if request is None:
+        return "unsent"
+    return "left" if request.left else "late"

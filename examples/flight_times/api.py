@@ -2,8 +2,9 @@
 
     python api.py --port 8085 --seed 1 --folder out/api
 
-It keeps its own account of what it did: `requests.jsonl` has a line for every request with the fault it met, and
-`corrupted.jsonl` a line for every cell that it corrupted. Whoever uses the API can be held against both.
+It keeps its own account of what it did: `requests.jsonl` has a line for every request, with the id that the client
+gave it, the fault that it met, and whether the client had left before the answer; `corrupted.jsonl` has a line for
+every cell that it corrupted.
 """
 
 from __future__ import annotations
@@ -52,14 +53,14 @@ class Schedule:
     cannot be had at all.
     """
 
-    def __init__(self, seed: int, pages: dict[int, int]) -> None:
+    def __init__(self, seed: int, pages: dict[int, list[int]]) -> None:
         chance = random.Random(seed)
         self.outage = chance.randint(4, 9)
         self._out: Iterator[Fault] = itertools.cycle((Status(503), Refused(), Hang(8)))
         self._waiting: dict[tuple[str, str, str], deque[Fault]] = {}
-        for month, count in pages.items():
+        for month, sizes in pages.items():
             self._waiting["/months", str(month), ""] = deque(chance.choices(FAULTS, k=chance.choice((0, 0, 0, 1))))
-            for page in range(1, count + 1):
+            for page in range(1, len(sizes) + 1):
                 in_a_row = chance.choice((0, 0, 0, 0, 0, 0, 1, 1, 2, 3))
                 self._waiting["/flights", str(month), str(page)] = deque(chance.choices(FAULTS, k=in_a_row))
         # Each cause at least once a year, whatever the dice say.
@@ -90,9 +91,12 @@ class FlightsApi:
                     ledger.write(json.dumps({"month": month, **entry}) + "\n")
 
     @property
-    def pages(self) -> dict[int, int]:
-        """Number of pages by month."""
-        return {month: -(-len(frame) // PAGE_ROWS) for month, frame in self._months.items()}
+    def pages(self) -> dict[int, list[int]]:
+        """Rows of each page, by month."""
+        return {
+            month: [min(PAGE_ROWS, len(frame) - first) for first in range(0, len(frame), PAGE_ROWS)]
+            for month, frame in self._months.items()
+        }
 
     def __call__(self, request: Request) -> Response:
         """Answer one request."""
@@ -104,7 +108,7 @@ class FlightsApi:
             if request.path == "/planes":
                 return _csv(self._planes)
             if request.path == "/months":
-                return Response(json.dumps({"rows": len(frame), "pages": self.pages[month]}))
+                return Response(json.dumps({"rows_by_page": self.pages[month]}))
             first = (int(request.query["page"]) - 1) * PAGE_ROWS
         except (KeyError, ValueError):
             return Response("give month=1..12 and page=1.. as numbers", 400)
@@ -114,12 +118,12 @@ class FlightsApi:
 
 
 def corrupt(frame: pd.DataFrame, chance: random.Random) -> Iterator[dict[str, object]]:
-    """Corrupt one cell in each of some tens of rows, in place, and tell which: row, column, and what it became."""
+    """Corrupt one cell in each of some tens of rows, in place, and tell which one, and what it became."""
     for row in chance.sample(range(len(frame)), k=chance.randint(40, 140)):
         column = chance.choice(list(DIRT))
         dirt = chance.choice(DIRT[column])
         frame.loc[frame.index[row], column] = dirt
-        yield {"row": row, "column": column, "became": dirt}
+        yield {"page": row // PAGE_ROWS + 1, "row": row, "column": column, "became": dirt}
 
 
 def _csv(frame: pd.DataFrame) -> Response:

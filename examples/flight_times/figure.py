@@ -15,6 +15,7 @@ from figure_panels import (
     INK,
     MARGIN,
     MUTED,
+    ORANGE,
     errors_by_month,
     faults_by_page,
     outcomes,
@@ -84,7 +85,8 @@ def _figure(report: RunSummary) -> Figure:
 
 
 def _headline(figure: Figure, report: RunSummary) -> None:
-    figure.text(MARGIN, 0.955, headline(report), fontsize=13.5, fontweight="bold", va="center")
+    colour = ORANGE if report.problems else INK
+    figure.text(MARGIN, 0.955, headline(report), fontsize=13.5, fontweight="bold", va="center", color=colour)
     figure.text(MARGIN, 0.915, subline(report), fontsize=8.2, color=MUTED, va="center")
     cost = f"seed {report.seed}, {report.seconds:,.0f} s"
     figure.text(1 - MARGIN, 0.955, cost, color=MUTED, ha="right", va="center")

@@ -97,7 +97,7 @@ def quarantined_rows(axes: Axes, report: RunSummary) -> None:
 
 def outcomes(axes: Axes, report: RunSummary) -> None:
     """Write how the calls that met a fault ended."""
-    _title(axes, "How it was overcome", "calls that met a fault")
+    _title(axes, "How it was overcome", "calls whose first attempt failed")
     axes.set_axis_off()
     ends = [
         (report.recovered, "recovered by retry", BLUE),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -21,6 +21,7 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 from registry import Registry, decide
 from schema import Flights, Planes
+from wording import in_month
 
 from resilient_tasks import (
     Degraded,
@@ -32,6 +33,7 @@ from resilient_tasks import (
     Slack,
     Timeout,
     Validate,
+    current_call,
     outcome_of,
     register_kind,
     resilient_flow,
@@ -51,6 +53,8 @@ register_kind(TruncatedCsvError, Kind.MALFORMED)
 PASSING = (Kind.TRANSIENT, Kind.THROTTLED, Kind.TIMEOUT, Kind.MALFORMED)
 #: Longer than any timeout below: when an attempt has taken too long is the decorator's business.
 _PATIENCE = 60
+#: Made once: reading the certificates takes longer than a page does.
+_TLS = httpx.create_ssl_context()
 #: What the model sees of a flight, and what it predicts: a month in which these have drifted is not trained on.
 _GATED = [*CATEGORIES, "distance", "hour", TARGET]
 ALERTS = Slack()  # SLACK_WEBHOOK_URL
@@ -83,11 +87,13 @@ class Trained:
 class MonthResult:
     """One month as the flow saw it: its rows, what was degraded, and the training, or why there was none.
 
-    `drift` says in which columns it is unlike the month that the champion was trained on; empty where in none.
+    `announced` are the rows of the pages that came, `absent` those of pages that did not, both by the index. `drift`
+    says in which columns the month is unlike the one that the champion was trained on; empty where in none.
     """
 
     month: str
     announced: int
+    absent: int
     used: int
     missing: int
     degraded: tuple[str, ...]
@@ -101,20 +107,25 @@ class MonthResult:
         return f"{self.month}  {self.announced:,} rows  {self.trained or self.note}{degraded}{drift}"
 
 
-@resilient_task(retry=Retry(on=PASSING, attempts=5, wait=0.2), timeout=3, task_run_name="{month} index")
-async def month_index(month: int) -> dict[str, int]:
-    """Ask how many rows and pages a month has."""
-    answer: dict[str, int] = (await _get("/months", month=month)).json()
-    return answer
+def _named(what: str) -> Callable[[dict[str, Any]], str]:
+    """Name task runs by their month and other arguments: "January page 3"."""
+    return lambda parameters: in_month(parameters["month"], what.format(**parameters))
+
+
+@resilient_task(retry=Retry(on=PASSING, attempts=8, wait=0.2), timeout=5, task_run_name=_named("index"))
+async def month_index(month: int) -> list[int]:
+    """Ask how many rows each page of a month has."""
+    rows: list[int] = (await _get("/months", month=month)).json()["rows_by_page"]
+    return rows
 
 
 @resilient_task(
-    retry=Retry(on=PASSING, attempts=5),
-    timeout=3,
-    deadline=60,
+    retry=Retry(on=PASSING, attempts=8),
+    timeout=5,
+    deadline=180,
     validate=Validate(output=Flights, on_invalid="quarantine", max_invalid=0.05),
     notify=ALERTS,
-    task_run_name="{month} page {page}",
+    task_run_name=_named("page {page}"),
 )
 async def fetch_page(month: int, page: int) -> pd.DataFrame:
     """Fetch one page of a month's flights."""
@@ -127,22 +138,22 @@ def last_good_planes(month: int) -> pd.DataFrame:  # noqa: ARG001  # a fallback 
 
 
 @resilient_task(
-    retry=Retry(on=PASSING, attempts=4, wait=0.5),
-    timeout=2,
-    deadline=30,
+    retry=Retry(on=PASSING, attempts=5, wait=0.5),
+    timeout=5,
+    deadline=60,
     validate=Planes,
     fallback=last_good_planes,
     notify=ALERTS,
     idempotent=True,
-    task_run_name="{month} planes",
+    task_run_name=_named("planes"),
 )
 def fetch_planes(month: int) -> pd.DataFrame:
     """Fetch the register of aircraft, as it is this month."""
-    response = httpx.get(f"{_base()}/planes", params={"month": month}, follow_redirects=True, timeout=_PATIENCE)
-    return _rows(response.raise_for_status())
+    with httpx.Client(**_client()) as client:
+        return _rows(client.get("/planes", params={"month": month}).raise_for_status())
 
 
-@resilient_task(task_run_name="{month} keep planes")
+@resilient_task(task_run_name=_named("keep planes"))
 def keep_planes(month: int, planes: pd.DataFrame) -> None:  # noqa: ARG001  # names the run
     """Keep a good copy, for the month in which there is none to be had."""
     fresh = _good_copy().with_suffix(".new")
@@ -154,7 +165,7 @@ def keep_planes(month: int, planes: pd.DataFrame) -> None:  # noqa: ARG001  # na
     retry=Retry(on=Kind.TRANSIENT, attempts=2),
     timeout=Timeout(60, enforce="cooperative"),
     notify=ALERTS,
-    task_run_name="{month} retrain",
+    task_run_name=_named("retrain"),
 )
 def retrain(month: int, flights: pd.DataFrame, planes: pd.DataFrame, frozen: Model | None) -> Trained:
     """Train a challenger, hold it against the champion on the newest days, and promote the better one."""
@@ -193,14 +204,17 @@ def flight_times() -> list[MonthResult]:
 
 def one_month(month: int, frozen: Model | None) -> MonthResult:
     """Fetch, train and compare one month."""
-    index: Any = month_index.submit(month).result()
+    iso = f"2013-{month:02}"
+    index: Any = month_index.submit(month)
+    if isinstance(failed := outcome_of(index), Failed):
+        return MonthResult(iso, 0, 0, 0, 0, (), None, f"not trained: index: {type(failed.error).__name__}", "")
+    sizes = index.result()
     planes: Any = fetch_planes.submit(month)
-    pages = [fetch_page.submit(month, page) for page in range(1, index["pages"] + 1)]
-    frames, problems = gathered(pages)
+    pages = [fetch_page.submit(month, page) for page in range(1, len(sizes) + 1)]
+    flights, absent, problems = gathered(pages, sizes)
     degraded, known = planes_of(month, planes)
-    flights = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(Flights.columns))
     used = len(with_air_time(flights))
-    drift = drift_since_promotion(flights)
+    drift = None if flights.empty else drift_since_promotion(flights)
     if drift is not None and drift.action == "stop":
         problems.append(f"drifted: {', '.join(drift.drifted)}")
     trained = None
@@ -212,7 +226,8 @@ def one_month(month: int, frozen: Model | None) -> MonthResult:
         problems.append("no planes, and no earlier copy of them")
     note = f"not trained: {'; '.join(problems)}" if problems else ""
     told = drift.summary() if drift is not None and drift.noted else ""
-    return MonthResult(f"2013-{month:02}", index["rows"], used, len(flights) - used, degraded, trained, note, told)
+    read, missing = sum(sizes) - absent, len(flights) - used
+    return MonthResult(iso, read, absent, used, missing, degraded, trained, note, told)
 
 
 def drift_since_promotion(flights: pd.DataFrame) -> DriftReport | None:
@@ -222,16 +237,18 @@ def drift_since_promotion(flights: pd.DataFrame) -> DriftReport | None:
     return Drift(Profile.load(_baseline()), columns=_GATED, on_drift="stop").judge(flights, Flights)
 
 
-def gathered(pages: Sequence[PrefectFuture[Any]]) -> tuple[list[pd.DataFrame], list[str]]:
-    """Wait for the pages, and return what came and what did not."""
-    frames, problems = [], []
-    for number, page in enumerate(pages, 1):
+def gathered(pages: Sequence[PrefectFuture[Any]], sizes: Sequence[int]) -> tuple[pd.DataFrame, int, list[str]]:
+    """Wait for the pages, and return the rows that came, the number of those that did not, and why they did not."""
+    come, absent, problems = [], 0, []
+    for number, (page, rows) in enumerate(zip(pages, sizes, strict=True), 1):
         match outcome_of(page):
             case Ok(frame) | Degraded(frame):
-                frames.append(frame)
+                come.append(frame)
             case Failed(error=error):
+                absent += rows
                 problems.append(f"page {number}: {type(error).__name__}")
-    return frames, problems
+    flights = pd.concat(come, ignore_index=True) if come else pd.DataFrame(columns=list(Flights.columns))
+    return flights, absent, problems
 
 
 def planes_of(month: int, planes: PrefectFuture[Any]) -> tuple[tuple[str, ...], bool]:
@@ -247,7 +264,7 @@ def planes_of(month: int, planes: PrefectFuture[Any]) -> tuple[tuple[str, ...], 
 
 
 async def _get(path: str, **query: int) -> httpx.Response:
-    async with httpx.AsyncClient(base_url=_base(), follow_redirects=True, timeout=_PATIENCE) as client:
+    async with httpx.AsyncClient(**_client()) as client:
         return (await client.get(path, params=query)).raise_for_status()
 
 
@@ -260,8 +277,11 @@ def _rows(response: httpx.Response) -> pd.DataFrame:
     return rows
 
 
-def _base() -> str:
-    return os.environ["FLIGHT_TIMES_API"]
+def _client() -> dict[str, Any]:
+    # The API writes the id of each request down: so its log can be held against what is known here of each attempt.
+    headers = {"X-Request-ID": f"{call.work.id}/{call.attempt}"} if (call := current_call()) else {}
+    where = os.environ["FLIGHT_TIMES_API"]
+    return {"base_url": where, "headers": headers, "follow_redirects": True, "timeout": _PATIENCE, "verify": _TLS}
 
 
 def _baseline() -> Path:

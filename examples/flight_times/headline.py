@@ -5,19 +5,23 @@ from __future__ import annotations
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from wording import counted
+
 if TYPE_CHECKING:
     from summary import RunSummary
 
 
 def headline(report: RunSummary) -> str:
-    """Say what failed, what was trained and whether every row is accounted for; failed calls first."""
+    """Say what failed, what was trained and whether every row is accounted for; what went wrong first."""
     months = len(report.months)
     trained = sum(month.trained for month in report.months)
-    parts = [f"{report.faults:,} {_plural(report.faults, 'fault')}"]
+    parts = [counted(report.faults, "fault")]
     parts.append(f"all {months} months trained" if trained == months else f"{trained} of {months} months trained")
-    parts.append(_rows(report))
+    parts += _rows(report)
     if report.failed:
-        parts.insert(0, f"{report.failed:,} {_plural(report.failed, 'call')} failed for good")
+        parts.insert(0, f"{counted(report.failed, 'call')} failed for good")
+    if report.problems:
+        parts.insert(0, f"THE ACCOUNTS DIFFER on {counted(len(report.problems), 'point')}")
     return ", ".join(parts)
 
 
@@ -37,12 +41,12 @@ def subline(report: RunSummary) -> str:
     )
 
 
-def _rows(report: RunSummary) -> str:
+def _rows(report: RunSummary) -> list[str]:
+    if lost := sum(not month.balances for month in report.months):
+        return [f"rows unaccounted for in {counted(lost, 'month')}"]
     if not any(month.read for month in report.months):
-        return "no row read"
-    lost = sum(not month.balances for month in report.months)
-    return f"rows unaccounted for in {lost} {_plural(lost, 'month')}" if lost else "no row lost"
-
-
-def _plural(count: int, noun: str) -> str:
-    return noun if count == 1 else f"{noun}s"
+        return ["no row read"]
+    absent = sum(month.absent for month in report.months)
+    if absent:
+        return [f"{counted(absent, 'row')} never came"]
+    return [] if report.problems else ["no row lost"]

@@ -6,6 +6,7 @@ import html
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from accounts import AGREED, EXPLANATION
 from figure import svg
 from headline import headline, subline
 
@@ -47,23 +48,25 @@ _HEADS = (
 )
 
 
-def write(summary: RunSummary, report: RunReport, disagreements: Sequence[str], path: Path) -> None:
-    """Write the page to `path`."""
+def write(summary: RunSummary, report: RunReport, accounts: Sequence[str], path: Path) -> None:
+    """Write the page to `path`; `accounts` says in a few lines what each account holds."""
     rows = "".join(_row(month) for month in summary.months)
     heads = "".join(f"<th>{name}</th>" for name in _HEADS)
-    agreed = "".join(f'<li class="bad">{html.escape(text)}</li>' for text in disagreements) or (
-        "<li class=\"ok\">The API's log, the library's events and Prefect's history agree on every task run.</li>"
+    held = "".join(f"<li>{html.escape(line)}</li>" for line in accounts)
+    agreed = "".join(f'<li class="bad">Differs: {html.escape(text)}</li>' for text in summary.problems) or (
+        f'<li class="ok">{html.escape(AGREED)}</li>'
     )
+    warning = ' class="bad"' if summary.problems else ""
     path.write_text(
         f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{html.escape(headline(summary))}</title><link rel="icon" href="data:,"><style>{_STYLE}</style></head><body><main>
-<h1>{html.escape(headline(summary))}</h1><p class="sub">{html.escape(subline(summary))}. Seed {summary.seed},
+<h1{warning}>{html.escape(headline(summary))}</h1><p class="sub">{html.escape(subline(summary))}. Seed {summary.seed},
 {summary.seconds:.0f} s.</p>
 <figure>{svg(summary)}</figure>
 <h2>What failed, and what was done about it</h2><p>{html.escape(report.headline())}.</p>
 <div class="scroll">{report.html()}</div>
-<h2>Three accounts</h2><ul>{agreed}</ul>
+<h2>Three accounts</h2><p>{html.escape(EXPLANATION)}</p><ul>{held}{agreed}</ul>
 <h2>Month by month</h2>
 <p class="sub">Errors are RMSE in minutes on the month's newest seven days.</p>
 <div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody>

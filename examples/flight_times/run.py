@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import calendar
 import contextlib
 import os
 import shutil
 import signal
 import sys
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -20,14 +22,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from accounts import AGREED, EXPLANATION, Accounts
 from data import DataPackageMissing, load_planes
-from servers import CannotStartError, flights_api, prefect_server
+from headline import headline
+from servers import CannotStartError, Waiting, flights_api, prefect_server
 
 from resilient_tasks import configure
 from resilient_tasks.testing.slack import FakeSlack
 
 if TYPE_CHECKING:
-    from accounts import Accounts
     from flow import MonthResult
     from summary import RunSummary
 
@@ -38,7 +41,12 @@ _QUIET = {
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "OMP_NUM_THREADS": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "NO_PROXY": "*",  # everything that the demo talks to is on this machine
+    "no_proxy": "*",
 }
+
+
+_UNCHANGED = 20.0  # seconds
 
 
 def main() -> int:
@@ -53,8 +61,9 @@ def main() -> int:
         with contextlib.ExitStack() as servers:
             api = servers.enter_context(flights_api(out / "api", port=given.port, seed=given.seed))
             slack = servers.enter_context(FakeSlack())
-            _say(f"failing API at {api}, Slack's stand-in at {slack.url}; starting a Prefect server ...")
+            _say(f"the failing API is at {api}, Slack's stand-in at {slack.url}")
             prefect = servers.enter_context(prefect_server(out / "prefect", port=given.prefect_port))
+            _say("loading Prefect, MLflow and scikit-learn ...")
             os.environ |= {"FLIGHT_TIMES_API": api, "SLACK_WEBHOOK_URL": slack.webhook_url}
             servers.callback(_flush_run_logs)  # while the server is still there to take them
             code = _bare() if given.bare else _resilient(given.seed, out, slack)
@@ -109,8 +118,8 @@ def _bare() -> int:
 
 def _resilient(seed: int, out: Path, slack: FakeSlack) -> int:
     """Run the flow with its policies, hold the accounts against each other, and report."""
-    from accounts import gather  # noqa: PLC0415  # Prefect reads its settings on import
-    from flow import flight_times  # noqa: PLC0415
+    from flow import flight_times  # noqa: PLC0415  # Prefect reads its settings on import
+    from reading import close, gather  # noqa: PLC0415
 
     from resilient_tasks import RunReport  # noqa: PLC0415
     from resilient_tasks.core.events import bus  # noqa: PLC0415
@@ -118,13 +127,22 @@ def _resilient(seed: int, out: Path, slack: FakeSlack) -> int:
 
     began = time.monotonic()
     events: list[Any] = []
-    _say("twelve months:")
-    with bus.listening(events.append):
+    waiting = Waiting("fetching twelve months, and training on each", every=15)
+
+    def hear(event: Any) -> None:
+        events.append(event)
+        failed = sum(each.name == "retry.scheduled" for each in events)
+        waiting.tell(f"; so far {failed} attempts failed and were made again")
+
+    with bus.listening(hear):
         state = flight_times(return_state=True)
         sender.flush()
-    results = state.result()
+    results = state.result(raise_on_failure=False)
+    if isinstance(results, BaseException):
+        _say(f"the flow failed: {type(results).__name__}: {results}")
+        return 1
+    close(os.environ["FLIGHT_TIMES_API"])
     flow_run_id = UUID(str(state.state_details.flow_run_id))
-    _say("holding the accounts against each other ...")
     accounts = _settled(lambda: asyncio.run(gather(out / "api", events, flow_run_id)))
     report = RunReport(events)
     summary = _summary(seed, results, accounts, report, time.monotonic() - began)
@@ -132,10 +150,14 @@ def _resilient(seed: int, out: Path, slack: FakeSlack) -> int:
 
 
 def _settled(read: Callable[[], Accounts]) -> Accounts:
-    """Read the accounts until they agree: Prefect's server takes in its states a few seconds late."""
-    until = time.monotonic() + 30
-    while (accounts := read()).disagreements() and time.monotonic() < until:
+    """Read the accounts until they agree, or change no more: Prefect's server takes in its states some seconds late."""
+    waiting = Waiting("comparing the accounts; Prefect's server takes in its states some seconds late")
+    accounts, changed = read(), time.monotonic()
+    while accounts.disagreements() and time.monotonic() - changed < _UNCHANGED:
         time.sleep(1)
+        waiting.tell()
+        if (newer := read()) != accounts:
+            accounts, changed = newer, time.monotonic()
     return accounts
 
 
@@ -147,7 +169,7 @@ def _summary(
     from resilient_tasks.core.events import RowsQuarantined  # noqa: PLC0415
 
     months = []
-    for number, result in enumerate(results, 1):
+    for name, result in zip(calendar.month_name[1:], results, strict=True):
         trained = result.trained
         months.append(
             Month(
@@ -161,47 +183,55 @@ def _summary(
                 read=result.announced,
                 used=result.used,
                 missing=result.missing,
-                quarantined=accounts.quarantined[number],
+                quarantined=accounts.quarantined_in(name),
                 degraded=result.degraded,
-                faults_by_page=accounts.causes.get(number, {}),
+                faults_by_page=accounts.faults_in(name),
                 drift=result.drift,
+                absent=result.absent,
             )
         )
     reasons: Counter[str] = Counter()
     for event in report.events:
         if isinstance(event, RowsQuarantined):
             reasons.update(event.reasons)
-    return RunSummary(seed, tuple(months), reasons, report.recovered, report.degraded, report.failed, seconds)
+    problems = accounts.disagreements()
+    problems += [f"{month.month}: rows do not balance" for month in months if not month.balances]
+    ends = report.recovered, report.degraded, report.failed
+    return RunSummary(seed, tuple(months), reasons, *ends, seconds, tuple(problems))
 
 
 def _conclude(summary: RunSummary, report: RunReport, accounts: Accounts, slack: FakeSlack, out: Path) -> int:
     import figure  # noqa: PLC0415  # matplotlib, only once there is something to draw
     import page  # noqa: PLC0415
 
-    problems = accounts.disagreements()
-    problems += [f"{month.month}: rows do not balance" for month in summary.months if not month.balances]
     figure.draw(summary, out / "report.png")
-    page.write(summary, report, problems, out / "report.html")
+    page.write(summary, report, accounts.summary(), out / "report.html")
     print(f"\n{report.text()}\n")
     for text in slack.texts():
         print(f"Slack got: {text.splitlines()[0]}")
-    trained = sum(month.trained for month in summary.months)
-    read = sum(month.read for month in summary.months)
-    used, missing = sum(month.used for month in summary.months), sum(month.missing for month in summary.months)
-    quarantined = sum(month.quarantined for month in summary.months)
-    months, seconds = len(summary.months), summary.seconds
-    print(f"\n{trained} of {months} months trained in {seconds:.0f} s, {summary.faults} faults served.")
+    print(f"\n{headline(summary)} ({summary.seconds:.0f} s)")
     for month in summary.months:
         if not month.trained:
             print(f"{month.month} {month.note}")
     print(_drift(summary))
-    print(f"{read:,} rows read = {used:,} used + {missing:,} missing + {quarantined:,} quarantined.")
-    for problem in problems:
+    print(_rows(summary))
+    print(f"\n{textwrap.fill(EXPLANATION, 100)}")
+    for line in accounts.summary():
+        print(f"· {line}")
+    for problem in summary.problems:
         print(f"DOES NOT BALANCE: {problem}")
-    if not problems:
-        print("The API's log, the library's events and Prefect's history agree on every task run. 0 rows lost.")
+    if not summary.problems:
+        print(f"{AGREED} 0 rows lost.")
     print(f"\n{out / 'report.html'}\n{out / 'report.png'}")
-    return 1 if problems else 0
+    return 1 if summary.problems else 0
+
+
+def _rows(summary: RunSummary) -> str:
+    names = ("read", "used", "missing", "quarantined", "absent")
+    read, used, missing, quarantined, absent = (sum(getattr(month, name) for month in summary.months) for name in names)
+    sign = "=" if read == used + missing + quarantined else "≠"
+    text = f"{read:,} rows read {sign} {used:,} used + {missing:,} missing + {quarantined:,} quarantined."
+    return f"{text} {absent:,} rows never came." if absent else text
 
 
 def _drift(summary: RunSummary) -> str:

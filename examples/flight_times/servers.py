@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -16,7 +17,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _HERE = Path(__file__).parent
-_PATIENCE = 120.0  # seconds: a Prefect server takes 10 to 30, more on a busy machine
+_PATIENCE = 300.0  # seconds: a Prefect server takes 10 to 30, and minutes on a very busy machine
+
+
+class Waiting:
+    """Says what is waited for, and every few seconds for how long it has been."""
+
+    def __init__(self, what: str, every: float = 5) -> None:
+        self._what, self._every = what, every
+        self._began = self._told = time.monotonic()
+        print(f"{what} ...", flush=True)
+
+    def tell(self, so_far: str = "") -> None:
+        """Print the seconds until now, unless that was done a moment ago."""
+        now = time.monotonic()
+        if now - self._told >= self._every:
+            self._told = now
+            print(f"{now - self._began:5.0f} s  still {self._what}{so_far}", flush=True)
 
 
 class CannotStartError(RuntimeError):
@@ -34,6 +51,9 @@ def flights_api(folder: Path, *, port: int, seed: int) -> Iterator[str]:
     with _running(command, {}, folder / "api.log", stdout=subprocess.PIPE) as process:
         if process.stdout is None:
             raise CannotStartError("the flights API has no output")
+        waiting = Waiting("starting the failing API: it reads 336,776 flights and corrupts some")
+        while not select.select([process.stdout], [], [], 0.3)[0]:
+            waiting.tell()
         answer = json.loads(process.stdout.readline() or '{"error": "the flights API ended at once"}')
         if "error" in answer:
             raise CannotStartError(answer["error"])
@@ -100,12 +120,14 @@ def _end_with_parent() -> None:
 
 
 def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    waiting = Waiting("starting a Prefect server, which takes 10 to 60 s")
     until = time.monotonic() + _PATIENCE
     while time.monotonic() < until:
         if process.poll() is not None:
             raise CannotStartError(f"the Prefect server ended at once; its log is {log}")
         with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(url, timeout=2):  # noqa: S310
             return
+        waiting.tell()
         time.sleep(0.3)
     raise CannotStartError(f"the Prefect server did not answer within {_PATIENCE:g} s; its log is {log}")
 

@@ -24,7 +24,7 @@ class Month:
         champion_rmse: Error of the champion as it stood when the month arrived; None where there was none.
         challenger_rmse: Error of the month's own model; None where none was trained.
         note: Why the month went as it did, for a reader of the report; may be empty.
-        read: Rows received.
+        read: Rows of the pages that came, by the index.
         used: Rows with a known air time.
         missing: Rows of flights without an air time, mostly cancelled ones.
         quarantined: Rows that the schema refused.
@@ -32,6 +32,7 @@ class Month:
         faults_by_page: For "page 3", "planes" or "index", all that were asked for, the causes of the faults served,
             in the order served; empty where the first answer was good.
         drift: In which columns the month is unlike the one that the champion was trained on; empty where in none.
+        absent: Rows of pages that never came, by the index: none of them is among those read.
     """
 
     month: str
@@ -48,6 +49,7 @@ class Month:
     degraded: tuple[str, ...]
     faults_by_page: Mapping[str, tuple[str, ...]]
     drift: str = ""
+    absent: int = 0
 
     @property
     def faults(self) -> Counter[str]:
@@ -72,6 +74,7 @@ class RunSummary:
         degraded: Calls that a fallback answered.
         failed: Calls that nothing recovered.
         seconds: Wall-clock time of the whole run.
+        problems: Sentences on which the three accounts of the run differ, or rows are lost; empty where all is well.
     """
 
     seed: int
@@ -81,11 +84,12 @@ class RunSummary:
     degraded: int
     failed: int
     seconds: float
+    problems: tuple[str, ...] = ()
 
     @property
     def balances(self) -> bool:
-        """Whether every row of every month is accounted for."""
-        return all(month.balances for month in self.months)
+        """Whether every row of every month is accounted for, and the accounts agree."""
+        return not self.problems and all(month.balances for month in self.months)
 
     @property
     def faults(self) -> int:

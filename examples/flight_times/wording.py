@@ -1,9 +1,10 @@
-"""Names of checks as sentences: pandera's `in_range(5, 1000)` is "not in 5 to 1000" to whoever reads a report."""
+"""Names as people read them: "January planes", and "not in 5 to 1000" for pandera's `in_range(5, 1000)`."""
 
 from __future__ import annotations
 
 import ast
 import re
+from calendar import month_name
 from collections.abc import Iterable
 from typing import Any
 
@@ -25,6 +26,16 @@ _WRONG = {
     "str_endswith": "does not end with {0}",
     "str_length": "length not in {0} to {1}",
 }
+
+
+def in_month(month: int, what: str) -> str:
+    """Name what was asked for in a month, such as "January page 3"; task runs have these names."""
+    return f"{month_name[month]} {what}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number and what it counts: "1 row", "2,500 rows"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def in_words(reason: str) -> str:

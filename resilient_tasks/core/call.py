@@ -195,9 +195,29 @@ class Call:
             running.reset(token)
 
 
+class FirstCall(Call):
+    """Stands for every call whose function was called first: the pipeline is built only if that fails.
+
+    All calls share it, for they cost nothing so. Who asks which call this is gets one that is its own.
+    """
+
+    __slots__ = ()
+
+    def own(self) -> Call:
+        """Return the call in progress in this context, and keep it there."""
+        work = replace(self.work, thread=threading.get_ident(), _id="")
+        call = Call(work)
+        running.set(call)  # whoever set this one takes it back by its token
+        return call
+
+
 def current_call() -> Call | None:
-    """Return the call whose function is running in this context, or None outside of any."""
-    return running.get()
+    """Return the call whose function is running in this context, or None outside of any.
+
+    Its `work.id` and `attempt` are those of the events: send them along with a request, for both logs to fit together.
+    """
+    call = running.get()
+    return call.own() if isinstance(call, FirstCall) else call
 
 
 def remaining() -> float:
