@@ -132,10 +132,12 @@ class Accounts:
     def _gaps(self) -> Iterator[str]:
         known = Counter(self.numbers)
         for number in range(1, max(known, default=0) + 1):
-            if known[number] != 1:
-                yield f"the API's log has request number {number} {known[number]} times"
+            if known[number] == 0:
+                yield f"the API's log lacks request number {number}"
+            elif known[number] > 1:
+                yield f"the API's log has request number {number} more than once"
         if not self.closed:
-            yield "the API's log does not end with the closing request"
+            yield "the API's log lacks the request that closes it"
 
     def _unexplained(self) -> Iterator[str]:
         asked: defaultdict[Attempt, list[Request]] = defaultdict(list)

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 #: The id of the request that is sent when the flow has ended: the log is complete if it has this one.
 CLOSING = "closing"
+_ASKED = {"/months": "index", "/planes": "planes", "/flights": "page {page}"}
+_REFUSED = {400, 404}  # no page or month that there is
 _FAULTS = {
     "refused": "connection refused",
     "reset": "reset in mid-body",
@@ -59,14 +61,9 @@ def read_api(accounts: Accounts, folder: Path) -> None:
     """Read the API's account from its files."""
     for line in sorted(_lines(folder / "requests.jsonl"), key=lambda line: int(line["number"])):
         accounts.numbers.append(line["number"])
-        if "month" not in line["query"]:
-            accounts.closed |= line["id"] == CLOSING
-            continue
-        page = line["query"].get("page")
-        what = f"page {page}" if page else {"/months": "index", "/planes": "planes"}[line["path"]]
-        call, _, number = line["id"].rpartition("/")
-        attempt = Attempt(in_month(int(line["query"]["month"]), what), call, int(number))
-        accounts.requests.append(Request(line["number"], attempt, _fault_of(line), line["left"]))
+        accounts.closed |= line["id"] == CLOSING
+        if line["path"] in _ASKED and line["status"] not in _REFUSED:
+            accounts.requests.append(Request(line["number"], _attempt_of(line), _fault_of(line), line["left"]))
     for cell in _lines(folder / "corrupted.jsonl"):
         accounts.corrupted[in_month(cell["month"], f"page {cell['page']}")] += 1
 
@@ -138,6 +135,13 @@ def _in_short(state: State[Any]) -> str:
         case "Degraded" | "Failed":
             return state.name
     return ""
+
+
+def _attempt_of(line: dict[str, Any]) -> Attempt:
+    query = line["query"]
+    task = in_month(int(query["month"]), _ASKED[line["path"]].format(**query))
+    call, _, number = line["id"].rpartition("/")
+    return Attempt(task, call, int(number) if number else 0)  # somebody else may ask the API, too, and send no id
 
 
 def _fault_of(line: dict[str, Any]) -> str:

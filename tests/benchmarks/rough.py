@@ -1,8 +1,8 @@
 """The example on a machine that is busy and stands still: `python tests/benchmarks/rough.py [--seed N] [--busy 6]`.
 
-Runs `examples/flight_times/run.py`, and while it fetches stops its process with SIGSTOP, again and again for some
-seconds, as a suspended laptop or a frozen container would. Prints what the example prints, with a line for each stop,
-and ends with its exit code: the accounts have to agree, however slow the machine is.
+Runs `examples/flight_times/run.py`, and stops its process with SIGSTOP, again and again for some seconds, as a
+suspended laptop or a frozen container would: each time just after a request for flights. Prints what the example
+prints, with a line for each stop, and ends with its exit code: the accounts have to agree, however slow the machine is.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 RUN = Path(__file__).parents[2] / "examples" / "flight_times" / "run.py"
-FETCHING = "fetching twelve months"
 
 
 def main() -> int:
@@ -52,20 +51,19 @@ def _arguments() -> argparse.Namespace:
 
 
 def _followed(process: subprocess.Popen[str], given: argparse.Namespace) -> int:
-    """Print what the process prints; stop it again and again once it fetches."""
-    stopping: threading.Thread | None = None
+    """Print what the process prints, and stop it again and again meanwhile."""
+    threading.Thread(target=_stop_again_and_again, args=(process, given), daemon=True).start()
     for line in process.stdout or ():
         print(line, end="", flush=True)
-        if stopping is None and line.startswith(FETCHING):
-            stopping = threading.Thread(target=_stop_again_and_again, args=(process, given), daemon=True)
-            stopping.start()
     return process.wait()
 
 
 def _stop_again_and_again(process: subprocess.Popen[str], given: argparse.Namespace) -> None:
     chance = random.Random(given.seed)
+    log = Path(given.out, "api", "requests.jsonl")
     for number in range(1, given.stops + 1):
         time.sleep(chance.uniform(*given.between))
+        _wait_for_a_request(log, process)
         stopped = [process.pid, *(_children(process.pid) if given.children else ())]
         if process.poll() is not None:
             return
@@ -73,6 +71,20 @@ def _stop_again_and_again(process: subprocess.Popen[str], given: argparse.Namesp
         time.sleep(given.seconds)
         _send(stopped, signal.SIGCONT)
         print(f"-- stop {number} of {given.stops}: {len(stopped)} processes for {given.seconds:g} s", flush=True)
+
+
+def _wait_for_a_request(log: Path, process: subprocess.Popen[str]) -> None:
+    """Wait until the API has been asked for flights once more: a client that waits for them is the one to stop."""
+
+    def asked() -> int:
+        with contextlib.suppress(OSError):
+            return log.read_bytes().count(b'"/flights"')
+        return 0
+
+    before = asked()
+    while (now := asked()) <= before and process.poll() is None:
+        before = now  # a new run begins a new log
+        time.sleep(0.005)
 
 
 def _children(pid: int) -> list[int]:

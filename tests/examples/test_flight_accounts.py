@@ -217,6 +217,17 @@ def test_a_fault_that_no_attempt_felt_is_a_disagreement(compared):
     ]
 
 
+def test_a_request_that_somebody_else_sent_is_a_disagreement_and_one_for_no_page_is_none(compared):
+    page = {"month": "1", "page": "1"}
+    strange = [line(11, query=page), line(12, "/favicon.ico"), line(13, query={"month": "99"}, status=400)]
+
+    assert compared(log=[*LOG, *strange[1:]]).disagreements() == ["the API's log lacks request number 11"]
+    assert compared(log=[*LOG, *strange]).disagreements() == [
+        "January page 1: the API's log and the events tell of attempts [0, 1, 2], Prefect of 2",
+        "January page 1: good answers to attempts [0, 2], and Prefect has it as Completed",
+    ]
+
+
 def test_an_answer_that_went_to_another_attempt_is_a_disagreement(compared):
     log = [each | {"id": "a/2"} if each["id"] == "a/1" else each for each in LOG]
 

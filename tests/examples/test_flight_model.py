@@ -274,6 +274,22 @@ def test_the_headline_claims_no_more_than_the_numbers_do(month, report):
     assert said.endswith("rows unaccounted for in 1 month")
 
 
+def test_the_headline_and_the_picture_claim_no_success_where_the_accounts_differ(report):
+    differing = replace(report, problems=("July page 1: the API corrupted 1 row, and 0 lie in the quarantine",))
+
+    assert headline.headline(differing) == "THE ACCOUNTS DIFFER on 1 point, 6 faults, 1 of 2 months trained"
+    assert not differing.balances
+    assert figure.svg(differing) != figure.svg(report)
+    assert "THE ACCOUNTS DIFFER" in figure.svg(differing)
+
+
+def test_rows_of_pages_that_never_came_are_named_and_are_not_lost(month, report):
+    without = replace(report, months=(replace(month, read=26925, used=25700, absent=2500),))
+
+    assert without.balances
+    assert headline.headline(without) == "3 faults, all 1 months trained, 2,500 rows never came"
+
+
 def test_the_picture_is_a_png_of_1600_by_1280_pixels(tmp_path, report):
     figure.draw(report, tmp_path / "report.png")
 

@@ -36,7 +36,8 @@ def written(tmp_path_factory):
     faults = {"index": (), "planes": ("no answer",), "page 1": ("status 503", "<script>")}
     month = Month("2013-07", True, True, 16.3, 9.8, 9.1, "a <b>note</b>", 1000, 900, 60, 40, ("planes",), faults)
     path = tmp_path_factory.mktemp("page") / "report.html"
-    page.write(RunSummary(7, (month,), {"dest: is null": 40}, 2, 1, 0, 12.5), RunReport([]), ["7 page 1: <i>"], path)
+    summary = RunSummary(7, (month,), {"dest: is null": 40}, 2, 1, 0, 12.5, ("July page 1: <i>",))
+    page.write(summary, RunReport([]), ["the API's log: <4> requests"], path)
     return path.read_text(encoding="utf-8")
 
 
@@ -56,7 +57,16 @@ def test_the_page_runs_nothing(written):
 def test_what_the_run_says_is_text_in_the_page_and_never_markup(written):
     assert "<b>note" not in written
     assert "a &lt;b&gt;note" in written
-    assert "7 page 1: &lt;i&gt;" in written
+    assert "July page 1: &lt;i&gt;" in written
+    assert "log: &lt;4&gt; requests" in written
+
+
+def test_the_page_says_what_the_accounts_are_and_that_they_differ(written):
+    section = written[written.index("Three accounts") : written.index("Month by month")]
+
+    assert "none computed from another" in section
+    assert '<h1 class="bad">THE ACCOUNTS DIFFER on 1 point' in written
+    assert "agree" not in section
 
 
 def test_the_page_adds_up_the_rows_of_all_months(written):
