@@ -26,6 +26,7 @@ from accounts import AGREED, EXPLANATION, Accounts
 from data import DataPackageMissing, load_planes
 from headline import headline
 from servers import CannotStartError, Waiting, flights_api, prefect_server
+from wording import counted
 
 from resilient_tasks import configure
 from resilient_tasks.testing.slack import FakeSlack
@@ -132,7 +133,7 @@ def _resilient(seed: int, out: Path, slack: FakeSlack) -> int:
     def hear(event: Any) -> None:
         events.append(event)
         failed = sum(each.name == "retry.scheduled" for each in events)
-        waiting.tell(f"; so far {failed} attempts failed and were made again")
+        waiting.tell(f"; so far {counted(failed, 'failed attempt')} repeated")
 
     with bus.listening(hear):
         state = flight_times(return_state=True)
@@ -231,7 +232,7 @@ def _rows(summary: RunSummary) -> str:
     read, used, missing, quarantined, absent = (sum(getattr(month, name) for month in summary.months) for name in names)
     sign = "=" if read == used + missing + quarantined else "≠"
     text = f"{read:,} rows read {sign} {used:,} used + {missing:,} missing + {quarantined:,} quarantined."
-    return f"{text} {absent:,} rows never came." if absent else text
+    return f"{text} {counted(absent, 'row')} never came." if absent else text
 
 
 def _drift(summary: RunSummary) -> str:
@@ -240,7 +241,7 @@ def _drift(summary: RunSummary) -> str:
     if not unlike:
         return "No month was unlike the one that the champion was trained on."
     return (
-        f"{len(unlike)} months unlike the one that the champion was trained on ({', '.join(unlike)});"
+        f"{counted(len(unlike), 'month')} unlike the one that the champion was trained on ({', '.join(unlike)});"
         f" {len(kept_out)} of them so much that they were not trained on."
     )
 
