@@ -24,7 +24,7 @@ EXPLANATION = (
 AGREED = "The three accounts agree on every attempt of every task run."
 _EXPIRED = {"TimedOut", "DeadlineExceeded"}
 _SLOW = {
-    "late": "answered too late",
+    "late": "answered after the limit",
     "left": "given up before the API answered",
     "unsent": "given up before the request arrived",
 }

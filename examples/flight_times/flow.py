@@ -112,7 +112,9 @@ def _named(what: str) -> Callable[[dict[str, Any]], str]:
     return lambda parameters: in_month(parameters["month"], what.format(**parameters))
 
 
-@resilient_task(retry=Retry(on=PASSING, attempts=8, wait=0.2), timeout=5, task_run_name=_named("index"))
+@resilient_task(
+    retry=Retry(on=PASSING, attempts=8, wait=0.2), timeout=5, idempotent=True, task_run_name=_named("index")
+)
 async def month_index(month: int) -> list[int]:
     """Ask how many rows each page of a month has."""
     rows: list[int] = (await _get("/months", month=month)).json()["rows_by_page"]
@@ -125,6 +127,7 @@ async def month_index(month: int) -> list[int]:
     deadline=180,
     validate=Validate(output=Flights, on_invalid="quarantine", max_invalid=0.05),
     notify=ALERTS,
+    idempotent=True,
     task_run_name=_named("page {page}"),
 )
 async def fetch_page(month: int, page: int) -> pd.DataFrame:

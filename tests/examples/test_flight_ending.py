@@ -45,7 +45,7 @@ def test_accounts_that_agree_end_it_well(tmp_path, capsys):
 def test_a_slow_machine_ends_it_well_and_is_told(tmp_path, capsys):
     assert ended(SLOW, tmp_path) == 0
     said = capsys.readouterr().out
-    assert "· The machine was too slow for 1 attempt: 1 answered too late. That is no failure." in said
+    assert "· The machine was too slow for 1 attempt: 1 answered after the limit. That is no failure." in said
 
 
 def test_accounts_that_differ_end_it_badly_and_nothing_claims_success(tmp_path, capsys):
