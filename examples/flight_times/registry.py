@@ -106,6 +106,8 @@ class Registry:
     def _client(self) -> MlflowClient:
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
+        # It warns of each model that is stored where there is no pip, as in environments that uv makes.
+        logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
         folder = self.folder.resolve()
         uri = f"sqlite:///{folder / 'mlflow.db'}"
         with _opening:  # the first to come creates the tables and both names; the others find them
