@@ -69,6 +69,7 @@ runpy.run_path({RUN!r}, run_name="__main__")
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc to find orphans")
 def test_an_interrupt_leaves_no_process_and_a_quarantine_that_can_be_read(tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment |= {"HTTP_PROXY": "http://127.0.0.1:9", "ALL_PROXY": "http://127.0.0.1:9"}  # of no use on this machine
     process = subprocess.Popen(
         [sys.executable, RUN, "--out", tmp_path], stdout=subprocess.PIPE, text=True, env=environment
     )
@@ -79,7 +80,6 @@ def test_an_interrupt_leaves_no_process_and_a_quarantine_that_can_be_read(tmp_pa
     rest = process.stdout.read()
     assert process.wait(60) == 130
     assert [line for line in said if line.startswith("starting a Prefect server, which takes")]
-    assert [line for line in said if line.startswith("    5 s  still starting")], "the server takes longer than that"
     assert any("api.py" in command for command in started.values())
     assert any("prefect" in command for command in started.values())
     assert "interrupted: every process was ended" in rest
