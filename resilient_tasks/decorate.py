@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, overload
 
+from resilient_tasks import misuse
 from resilient_tasks.core import call as calls
 from resilient_tasks.core import runtime, settings, streams
 from resilient_tasks.core.call import Call, Work
@@ -109,26 +110,24 @@ def resilient(fn: Callable[..., Any] | None = None, /, **options: Unpack[PolicyO
 def _decorate(fn: Callable[..., Any], options: PolicyOptions) -> Any:
     logs.install()
     plan = make_plan(fn, options)
+    if not options and not plan.pipeline.policies:
+        msg = f"@resilient without a policy changes nothing about {plan.operation}: write @resilient(retry=3, timeout=20)"
+        warnings.warn(msg, UserWarning, stacklevel=_frames_of_ours())
     if streams.is_stream(plan.fn) and plan.pipeline.policies:
         return plan.owned_by(_stream_wrapper(plan))
     return plan.owned_by(_async_wrapper(plan) if plan.is_async else _sync_wrapper(plan))
 
 
-def make_plan(fn: Callable[..., Any], options: PolicyOptions) -> Plan:
-    """Build the pipeline for `fn` from a decorator's keywords, those of a decorator underneath included.
+def make_plan(fn: Callable[..., Any], options: PolicyOptions, who: str = "resilient") -> Plan:
+    """Build the pipeline for `fn` from the keywords of the decorator `who`, those of one underneath included.
 
     Raises:
         PolicyError: the keywords are contradictory or impossible for this function.
     """
-    for name in options:
-        if name not in PolicyOptions.__annotations__:
-            msg = f"unknown keyword {name!r}: the policies' keywords are {', '.join(PolicyOptions.__annotations__)}"
-            raise PolicyError(msg)
-    if not callable(fn):
-        msg = f"a decorator of resilient_tasks takes a function, not {fn!r}: options are given by keyword"
-        raise PolicyError(msg)
+    misuse.refuse_unknown(options, PolicyOptions.__annotations__, who=who)
+    misuse.refuse_object(fn, who)
     inner = plan_of(fn)
-    idempotent = bool(options.get("idempotent", False))
+    idempotent = _idempotent(options, otherwise=False)
     pipeline = build(options)
     if inner is not None:
         fn, idempotent = inner.fn, idempotent or inner.idempotent
@@ -137,6 +136,14 @@ def make_plan(fn: Callable[..., Any], options: PolicyOptions) -> Plan:
     plan = Plan(fn, pipeline, idempotent, operation_of(fn), inspect.iscoroutinefunction(fn))
     _warn_of_abandoned_attempts(plan)
     return plan
+
+
+def _idempotent(options: PolicyOptions, *, otherwise: bool) -> bool:
+    given = options.get("idempotent", otherwise)
+    if not isinstance(given, bool):
+        msg = f"idempotent= is True or False, not {given!r}: True says that doing the work twice does no harm"
+        raise PolicyError(msg)
+    return given
 
 
 def _check(pipeline: Pipeline, fn: Callable[..., Any], *, idempotent: bool) -> None:
@@ -160,7 +167,7 @@ def replaced(plan: Plan, options: PolicyOptions) -> Plan:
     slots = {policy.slot for policy in new}
     kept = [policy for policy in plan.pipeline.policies if policy.slot not in slots]
     pipeline = arranged((*kept, *new))
-    idempotent = bool(options.get("idempotent", plan.idempotent))
+    idempotent = _idempotent(options, otherwise=plan.idempotent)
     _check(pipeline, plan.fn, idempotent=idempotent)
     return replace(plan, pipeline=pipeline, idempotent=idempotent, owner=[])
 

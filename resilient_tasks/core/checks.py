@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Collection
 
 from resilient_tasks.core.errors import PolicyError
-
-
-def positive_seconds(value: object, where: str) -> None:
-    """Raise `PolicyError` unless `value` is a finite number of seconds above zero."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-        msg = f"{where} is a number of seconds above 0, not {value!r}"
-        raise PolicyError(msg)
 
 
 def fraction(value: object, where: str) -> None:
@@ -32,4 +25,12 @@ def name(value: object, where: str) -> None:
     """Raise `PolicyError` unless `value` can name what several calls share."""
     if not isinstance(value, str) or not value.strip():
         msg = f'{where} names what is shared, such as "flights-api", and is not {value!r}'
+        raise PolicyError(msg)
+
+
+def one_of(value: object, words: Collection[str], where: str) -> None:
+    """Raise `PolicyError` unless `value` is one of `words`."""
+    if value not in words:
+        meant = f"; did you mean {value.lower()!r}?" if isinstance(value, str) and value.lower() in words else ""
+        msg = f"{where} is one of {', '.join(words)}, not {value!r}{meant}"
         raise PolicyError(msg)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple, get_args
 
+from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.notify.message import Channel, Severity
 
@@ -24,6 +25,7 @@ class About(NamedTuple):
     tags: frozenset[str]
 
 
+@answering('Route(Slack(channel="#ml-alerts"), severity="error")', "severity")
 @dataclass(frozen=True, eq=False)
 class Route:
     """Have a channel hear only of what meets every condition that is given.
@@ -45,6 +47,7 @@ class Route:
     """
 
     channel: Channel
+    _: KW_ONLY
     severity: Severity | None = None
     kind: str | Iterable[str] = ()
     policy: str | Iterable[str] = ()

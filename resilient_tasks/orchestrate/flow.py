@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar, cast, overload
 
 from prefect import Flow
 
-from resilient_tasks import decorate
+from resilient_tasks import decorate, misuse
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.decorate import Plan
 from resilient_tasks.keywords import PolicyOptions
@@ -22,8 +22,8 @@ from resilient_tasks.orchestrate.loops import with_one_loop
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_POLICIES = frozenset(PolicyOptions.__annotations__)
-_CARE = frozenset(part.name for part in fields(Care))
+_POLICIES = PolicyOptions.__annotations__
+_CARE = tuple(part.name for part in fields(Care))
 _PREFECTS = frozenset(inspect.signature(Flow.__init__).parameters) - {"self", "fn"}
 _TWO_LOOPS = ("retries", "retry_delay_seconds")
 _HOOKS = tuple(f"on_{state}_hooks" for state in ("completion", "failure", "cancellation", "crashed", "running"))
@@ -99,24 +99,17 @@ def _make(fn: Callable[..., Any], options: Mapping[str, Any]) -> ResilientFlow[.
     logs.install()
     runs.connect()
     policies, theirs, new = _sorted(options)
-    if isinstance(fn, Flow):
-        msg = f"{fn.name} is a Prefect flow already: replace its @flow by @resilient_flow instead of stacking them"
-        raise PolicyError(msg)
     if not isinstance(fn, classmethod | staticmethod):
-        plan = decorate.make_plan(flow_body.bare(fn), policies)
+        plan = decorate.make_plan(flow_body.bare(fn), policies, "resilient_flow")
         return ResilientFlow(plan.fn, plan, Care(**new), **theirs)
-    plan = decorate.make_plan(fn.__func__, policies)
+    plan = decorate.make_plan(fn.__func__, policies, "resilient_flow")
     # Prefect wants to see what kind of method it is.
     return ResilientFlow(type(fn)(plan.fn), plan, Care(**new), **theirs)
 
 
 def _sorted(options: Mapping[str, Any]) -> tuple[PolicyOptions, dict[str, Any], dict[str, Any]]:
     """Tell policies, Prefect's options and those of `Care` from each other."""
-    ours = ", ".join(sorted(_POLICIES | _CARE))
-    for name in options:
-        if name not in _POLICIES | _CARE | _PREFECTS:
-            msg = f"@resilient_flow has no keyword {name!r}; it takes {ours}, and those of @flow"
-            raise PolicyError(msg)
+    misuse.refuse_unknown(options, (*_POLICIES, *_CARE), _PREFECTS, "resilient_flow")
     policies = {name: value for name, value in options.items() if name in _POLICIES}
     care = {name: value for name, value in options.items() if name in _CARE}
     theirs = {name: value for name, value in options.items() if name in _PREFECTS}

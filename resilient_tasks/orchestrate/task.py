@@ -13,7 +13,7 @@ from prefect import Task, tasks
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectDistributedFuture, PrefectFuture
 
-from resilient_tasks import decorate
+from resilient_tasks import decorate, misuse
 from resilient_tasks.core import settings
 from resilient_tasks.core.errors import PolicyError, ResilienceError
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
@@ -31,7 +31,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
-_OURS = frozenset(PolicyOptions.__annotations__)
+_OURS = PolicyOptions.__annotations__
 _PREFECTS = frozenset(inspect.signature(Task.__init__).parameters) - {"self", "fn"}
 # The decorator's own: with those of the class, a task would not print into the log as its flow does.
 _DEFAULTS = {
@@ -82,6 +82,7 @@ class ResilientTask(Task[P, R]):
         Raises:
             PolicyError: the options are contradictory, also with those that stay.
         """
+        misuse.refuse_unknown(options, _OURS, _PREFECTS, "resilient_task")
         ours = {name: value for name, value in options.items() if name in _OURS}
         theirs = {name: value for name, value in options.items() if name not in _OURS}
         plan = decorate.replaced(self.plan, cast("PolicyOptions", ours)) if ours else self.plan
@@ -181,20 +182,11 @@ def resilient_task(fn: Callable[..., Any] | None = None, /, **options: Any) -> A
 def _make(fn: Callable[..., Any], options: dict[str, Any]) -> ResilientTask[..., Any]:
     logs.install()
     runs.connect()
-    unknown = [name for name in options if name not in _OURS | _PREFECTS]
-    if unknown:
-        msg = f"@resilient_task has no keyword {unknown[0]!r}; it takes {', '.join(sorted(_OURS))}, and those of @task"
-        raise PolicyError(msg)
+    misuse.refuse_unknown(options, _OURS, _PREFECTS, "resilient_task")
     ours = {name: value for name, value in options.items() if name in _OURS}
     theirs = {**_DEFAULTS, **{name: value for name, value in options.items() if name not in _OURS}}
-    plan = decorate.make_plan(_plain(fn), cast("PolicyOptions", ours))
+    plain = fn.__func__ if isinstance(fn, classmethod | staticmethod) else fn
+    plan = decorate.make_plan(plain, cast("PolicyOptions", ours), "resilient_task")
     # Prefect wants to see what kind of method it is.
     given = type(fn)(plan.fn) if isinstance(fn, classmethod | staticmethod) else plan.fn
     return ResilientTask(given, plan, **theirs)
-
-
-def _plain(fn: Any) -> Callable[..., Any]:
-    if isinstance(fn, Task):
-        msg = f"{fn.name} is a Prefect task already: replace its @task by @resilient_task instead of stacking them"
-        raise PolicyError(msg)
-    return cast("Callable[..., Any]", fn.__func__ if isinstance(fn, classmethod | staticmethod) else fn)

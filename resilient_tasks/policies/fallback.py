@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from resilient_tasks.core import durations
+from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.call import NEVER
-from resilient_tasks.core.checks import positive_seconds
+from resilient_tasks.core.durations import SecondsOrNone
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import FallbackUsed
 from resilient_tasks.core.failures import Kind, classify, describe
@@ -37,6 +39,7 @@ class _Missing:
 _MISSING = _Missing()
 
 
+@answering("Fallback(last_good)", "on", "timeout")
 @dataclass(frozen=True, eq=False)
 class Fallback(Policy):
     """Let something stand in for the result of a call that failed; the outcome is then `Degraded`, and says why.
@@ -46,7 +49,7 @@ class Fallback(Policy):
             from exception types and kinds to such functions: the first that matches, in the mapping's order, is used.
         value: a plain value to stand in, instead of `use`.
         on: which failures it is for, as in `Retry`. Default: every kind but PERMANENT and RESOURCE; a mapping's keys.
-        timeout: seconds that the fallback itself may take. It runs outside the call's deadline.
+        timeout: seconds that the fallback itself may take, also as `"5s"` or a `timedelta`. It runs outside the call's deadline.
 
     A fallback that fails is noted on the original error, which is then raised.
 
@@ -59,7 +62,7 @@ class Fallback(Policy):
     use: Callable[..., Any] | Mapping[Any, Callable[..., Any]] | None = None
     value: Any = field(default=_MISSING, kw_only=True)
     on: On | None = field(default=None, kw_only=True)
-    timeout: float | None = field(default=None, kw_only=True)
+    timeout: SecondsOrNone = field(default=durations.default(None), kw_only=True)
     through: tuple[Policy, ...] = field(default=(), kw_only=True, repr=False)
     """Policies that the stand-in must pass like any result: the output schema."""
 
@@ -74,8 +77,7 @@ class Fallback(Policy):
                 f"Fallback(use) is a function of the call's arguments, not {self.use!r}; a value is Fallback(value=...)"
             )
             raise PolicyError(msg)
-        if self.timeout is not None:
-            positive_seconds(self.timeout, "Fallback(timeout=...)")
+        durations.settle(self, "timeout")
         if self.on is not None:
             if isinstance(self.on, Iterator):  # it could be read once only, and each failure asks
                 object.__setattr__(self, "on", tuple(self.on))

@@ -1,0 +1,132 @@
+"""Calls that do not fit a constructor or a function are answered with a sentence that says what to write."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from resilient_tasks.core.errors import PolicyError
+from resilient_tasks.core.words import did_you_mean
+
+T = TypeVar("T", bound=Callable[..., Any])
+
+_LONGEST = 40
+#: What stands there may be a secret, and is not shown.
+_SECRET = frozenset({"webhook", "token", "url", "secret", "secrets", "password", "headers", "credentials"})
+
+
+def answering(example: str, *order: str) -> Callable[[T], T]:
+    """Have a class's constructor, or a function, say what to write where it is called with what it does not take.
+
+    Nothing is added to a call that fits.
+
+    Args:
+        example: how it is called rightly.
+        order: the arguments that people give by position although they are taken by name, in that order.
+    """
+
+    def change(made: T) -> T:
+        if inspect.isclass(made):
+            anew: Any = made  # whose `__init__` dataclass has just written
+            anew.__init__ = _answering(anew.__init__, made.__name__, example, order)
+            return made
+        name = made.__qualname__.rpartition("<locals>.")[2]
+        return _answering(made, name, example, order)  # type: ignore[return-value]  # it is called as before
+
+    return change
+
+
+def _answering(call: Callable[..., Any], title: str, example: str, order: tuple[str, ...]) -> Callable[..., Any]:
+    @functools.wraps(call)
+    def answering_call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return call(*args, **kwargs)
+        except PolicyError:
+            raise
+        except TypeError:
+            sentence = _misfit(call, title, example, order, args, kwargs)
+            if sentence is None:
+                raise
+        raise PolicyError(sentence)
+
+    return answering_call
+
+
+def _misfit(
+    call: Callable[..., Any],
+    title: str,
+    example: str,
+    order: tuple[str, ...],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> str | None:
+    """Say in what the arguments do not fit; None if they do."""
+    signature = inspect.signature(call)
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        problem = str(error)
+    else:
+        return None
+    parameters = list(signature.parameters.values())
+    if parameters[0].name == "self":
+        parameters, args = parameters[1:], args[1:]
+    names = [one.name for one in parameters if not one.name.startswith("_")]
+    taken = f"it takes {', '.join(f'{name}=' for name in names)}" if names else "it takes no arguments"
+    unknown = [name for name in kwargs if name not in names]
+    if unknown:
+        meant = did_you_mean(unknown[0], names)
+        return f"{title} has no argument {unknown[0]!r}{f'{meant} I{taken[1:]}' if meant else f': {taken}'}"
+    by_place = [one.name for one in parameters if one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    if len(args) > len(by_place):
+        written = _written(title, args, kwargs, by_place, [*order, *names])
+        return f"{title} takes these arguments by name: write {written or example}"
+    return f"{title}: {problem}; write {example}"
+
+
+def _written(
+    title: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], by_place: list[str], order: Iterable[str]
+) -> str | None:
+    """Write the call that was probably meant; None where there are more arguments than names."""
+    free = [name for name in dict.fromkeys(order) if name not in kwargs and name not in by_place]
+    parts = [_shown(name, value) for name, value in zip(by_place, args, strict=False)]
+    for value in args[len(by_place) :]:
+        name = next((name for name, fits in _KNOWN.items() if name in free and fits(value)), None)
+        if name is None and not free:
+            return None
+        name = name or free[0]
+        free.remove(name)
+        parts.append(f"{name}={_shown(name, value)}")
+    parts += [f"{name}={_shown(name, value)}" for name, value in kwargs.items()]
+    return f"{title}({', '.join(parts)})"
+
+
+def _shown(name: str, value: object) -> str:
+    if name in _SECRET:
+        return "..."
+    named = getattr(value, "__name__", None) if isinstance(value, type) or callable(value) else None
+    text = named if isinstance(named, str) else repr(value)
+    return text if len(text) <= _LONGEST else "..."
+
+
+def _is_failure(value: object) -> bool:
+    several = value if isinstance(value, list | tuple | set | frozenset) else (value,)
+    return bool(several) and all(
+        type(one).__name__ == "Kind" or (isinstance(one, type) and issubclass(one, BaseException)) for one in several
+    )
+
+
+def _begins(*starts: str) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, str) and value.startswith(starts)
+
+
+#: By argument, what is probably meant for it wherever it stands.
+_KNOWN: Mapping[str, Callable[[object], bool]] = {
+    "on": _is_failure,
+    "budget": lambda value: type(value).__name__ == "RetryBudget",
+    "webhook": _begins("http://", "https://"),
+    "token": _begins("xox"),
+    "channel": lambda value: isinstance(value, str),
+}
