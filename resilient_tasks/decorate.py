@@ -21,6 +21,7 @@ from resilient_tasks.core.pipeline import Leave, Pipeline, explain_pipeline, ope
 from resilient_tasks.keywords import PolicyOptions, arranged, build
 from resilient_tasks.observe import logs
 from resilient_tasks.policies.deadline import Deadline
+from resilient_tasks.policies.fallback import Fallback
 from resilient_tasks.policies.timeout import Timeout
 
 P = ParamSpec("P")
@@ -132,7 +133,7 @@ def make_plan(fn: Callable[..., Any], options: PolicyOptions, who: str = "resili
     if inner is not None:
         fn, idempotent = inner.fn, idempotent or inner.idempotent
         pipeline = arranged((*pipeline.policies, *inner.pipeline.policies))
-    _check(pipeline, fn, idempotent=idempotent)
+    _check(pipeline, fn, idempotent=idempotent, defaults=who != "resilient")
     plan = Plan(fn, pipeline, idempotent, operation_of(fn), inspect.iscoroutinefunction(fn))
     _warn_of_abandoned_attempts(plan)
     return plan
@@ -146,9 +147,14 @@ def _idempotent(options: PolicyOptions, *, otherwise: bool) -> bool:
     return given
 
 
-def _check(pipeline: Pipeline, fn: Callable[..., Any], *, idempotent: bool) -> None:
+def _check(pipeline: Pipeline, fn: Callable[..., Any], *, idempotent: bool, defaults: bool) -> None:
+    """Refuse what cannot work; `defaults` says that arguments with defaults are always given, as Prefect does it."""
     for policy in pipeline.policies:
         policy.check(fn)
+        if isinstance(policy, Fallback) and (why := policy.misfit(fn, defaults=True)):
+            if defaults:
+                raise PolicyError(why)
+            warnings.warn(why, UserWarning, stacklevel=_frames_of_ours())
         if policy.needs_idempotent and not idempotent:
             msg = (
                 f"{operation_of(fn)} would be done twice at once ({policy.describe()}): say idempotent=True if that"
@@ -168,7 +174,7 @@ def replaced(plan: Plan, options: PolicyOptions) -> Plan:
     kept = [policy for policy in plan.pipeline.policies if policy.slot not in slots]
     pipeline = arranged((*kept, *new))
     idempotent = _idempotent(options, otherwise=plan.idempotent)
-    _check(pipeline, plan.fn, idempotent=idempotent)
+    _check(pipeline, plan.fn, idempotent=idempotent, defaults=True)
     return replace(plan, pipeline=pipeline, idempotent=idempotent, owner=[])
 
 

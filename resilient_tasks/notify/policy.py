@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
@@ -60,7 +60,8 @@ class Notify(Policy):
     recover_after: int = 1
 
     def __post_init__(self) -> None:
-        several = self.channels if isinstance(self.channels, Iterable) else (self.channels,)
+        one = not isinstance(self.channels, Iterable) or isinstance(self.channels, str | Mapping | type)
+        several: Iterable[Any] = (self.channels,) if one else self.channels  # type: ignore[assignment]  # just asked
         routes = tuple(each if isinstance(each, Route) else _route(each) for each in several)
         object.__setattr__(self, "channels", routes)
         if self.fallback is not None:

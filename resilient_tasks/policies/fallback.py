@@ -18,6 +18,7 @@ from resilient_tasks.core.limits import cut
 from resilient_tasks.core.matching import On, matcher
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome, without_traceback
 from resilient_tasks.core.pipeline import Policy, operation_of
+from resilient_tasks.core.signatures import signature_of, why_unfit, written
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Proceed
@@ -97,6 +98,8 @@ class Fallback(Policy):
 
     def check(self, fn: Callable[..., Any]) -> None:
         super().check(fn)
+        if why := self.misfit(fn, defaults=False):
+            raise PolicyError(why)
         if inspect.iscoroutinefunction(fn):
             return
         for use in self.functions():
@@ -106,6 +109,10 @@ class Fallback(Policy):
                     " Make the fallback a plain function, or the function `async def`"
                 )
                 raise PolicyError(msg)
+
+    def misfit(self, fn: Callable[..., Any], *, defaults: bool) -> str:
+        """Say which function cannot take the arguments of `fn`, those with defaults perhaps included; else nothing."""
+        return next((why for use in self.functions() if (why := _misfit(use, fn, defaults=defaults))), "")
 
     def functions(self) -> tuple[Callable[..., Any], ...]:
         """Return the functions that may stand in."""
@@ -176,6 +183,22 @@ class _Around:
         return await self.policy.around(call, self.proceed)
 
 
+def _misfit(use: Callable[..., Any], fn: Callable[..., Any], *, defaults: bool) -> str:
+    why = why_unfit(use, fn, ("error",) if _takes_error(use, fn) else (), defaults=defaults)
+    ours, theirs = signature_of(fn), signature_of(use)
+    if not why or ours is None or theirs is None:
+        return ""
+    of_fn, of_use = written(ours.parameters.values()), written(theirs.parameters.values())
+    error = "error" if "error" in theirs.parameters and "error" not in ours.parameters else ""
+    wanted = ", ".join(part for part in (of_fn, f"*, {error}" if error else "") if part)
+    name = _name(use)
+    what, right = (f"{name}({of_use})", f"def {name}({wanted})") if name.isidentifier() else (f"lambda {of_use}".strip(), f"lambda {wanted}: ...")
+    return (
+        f"the fallback {what} cannot take the arguments of {operation_of(fn)}({of_fn}): {why}."
+        f" A fallback is given the call's own arguments: write {right}, or take *args, **kwargs"
+    )
+
+
 def _takes_error(use: Callable[..., Any], fn: Callable[..., Any]) -> bool:
     if "error" in _parameters(fn):  # then `error` is an argument of the call itself
         return False
@@ -183,10 +206,8 @@ def _takes_error(use: Callable[..., Any], fn: Callable[..., Any]) -> bool:
 
 
 def _parameters(fn: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    try:
-        return inspect.signature(fn).parameters
-    except (TypeError, ValueError):  # some callables written in C have none
-        return {}
+    signature = signature_of(fn)
+    return {} if signature is None else signature.parameters
 
 
 def _name(use: Callable[..., Any] | None) -> str:
