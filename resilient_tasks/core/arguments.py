@@ -32,8 +32,7 @@ def answering(example: str, *order: str) -> Callable[[T], T]:
             anew: Any = made  # whose `__init__` dataclass has just written
             anew.__init__ = _answering(anew.__init__, made.__name__, example, order)
             return made
-        name = made.__qualname__.rpartition("<locals>.")[2]
-        return _answering(made, name, example, order)  # type: ignore[return-value]  # it is called as before
+        return _answering(made, made.__name__, example, order)  # type: ignore[return-value]  # it is called as before
 
     return change
 
@@ -73,8 +72,9 @@ def _misfit(
     parameters = list(signature.parameters.values())
     if parameters[0].name == "self":
         parameters, args = parameters[1:], args[1:]
-    names = [one.name for one in parameters if not one.name.startswith("_")]
-    taken = f"it takes {', '.join(f'{name}=' for name in names)}" if names else "it takes no arguments"
+    parameters = [one for one in parameters if not one.name.startswith("_")]
+    names = [one.name for one in parameters]
+    taken = f"it takes {', '.join(map(_head, parameters))}, as in {example}" if names else "it takes no arguments"
     unknown = [name for name in kwargs if name not in names]
     if unknown:
         meant = did_you_mean(unknown[0], names)
@@ -84,6 +84,11 @@ def _misfit(
         written = _written(title, args, kwargs, by_place, [*order, *names])
         return f"{title} takes these arguments by name: write {written or example}"
     return f"{title}: {problem}; write {example}"
+
+
+def _head(one: inspect.Parameter) -> str:
+    stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}.get(one.kind)
+    return f"{stars}{one.name}" if stars else f"{one.name}="
 
 
 def _written(

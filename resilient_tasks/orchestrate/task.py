@@ -9,7 +9,7 @@ from dataclasses import replace
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
-from prefect import Task, tasks
+from prefect import Flow, Task, tasks
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectDistributedFuture, PrefectFuture
 
@@ -151,11 +151,34 @@ def _named(state: State[Any], result: Any) -> Outcome[Any]:
 def outcome_of(future: PrefectFuture[T]) -> Outcome[T]:
     """Wait for a submitted task, and return what came of it, to be matched.
 
+    Args:
+        future: what `submit` or `delay` gave; of `map`, each item of the list.
+
+    Raises:
+        TypeError: it is no future.
+
     Where the error that a fallback stood in for could not come along from another process, `because` is a
     `ResilienceError` with the words of the state.
     """
+    if not isinstance(future, PrefectFuture):
+        raise TypeError(f"outcome_of takes the future of a submitted task, not {_no_future(future)}")
     future.wait()
     return _outcome(future.state)
+
+
+def _no_future(given: object) -> str:
+    kind = type(given).__name__
+    if isinstance(given, State):
+        return f"a State: write task.outcome(...) for a call, or outcome_of(task.submit(...))"
+    if isinstance(given, list | tuple | set | dict):
+        return f"a {kind}: write [outcome_of(future) for future in futures]"
+    if isinstance(given, Ok | Degraded | Failed):
+        return f"an {kind}: that is an outcome already; match it"
+    if isinstance(given, Task | Flow) or callable(given):
+        return f"the {kind} {getattr(given, 'name', '')}: write outcome_of(task.submit(...)), or task.outcome(...)"
+    if inspect.isawaitable(given):
+        return f"a {kind}: await it first, or write await task.outcome(...)"
+    return f"{given!r}"[:80] + ": write outcome_of(task.submit(...)), or task.outcome(...)"
 
 
 @overload
