@@ -14,6 +14,7 @@ def url(own_settings, monkeypatch, tmp_path):
     """A store in a file, which this process and the command line share."""
     monkeypatch.setenv("RESILIENT_TASKS_STORE", "memory:")
     states.shared.close()
+    (tmp_path / "states.db").touch()
     url = f"sqlite:///{tmp_path}/states.db"
     own_settings(store=url, store_timeout=5, store_staleness=0)
     yield url

@@ -87,8 +87,9 @@ def _misfit(
 
 
 def _head(one: inspect.Parameter) -> str:
-    stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}.get(one.kind)
-    return f"{stars}{one.name}" if stars else f"{one.name}="
+    if one.kind is inspect.Parameter.VAR_POSITIONAL:
+        return f"*{one.name}"
+    return f"**{one.name}" if one.kind is inspect.Parameter.VAR_KEYWORD else f"{one.name}="
 
 
 def _written(

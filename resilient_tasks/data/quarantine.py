@@ -60,6 +60,10 @@ class Quarantine:
 
     def __post_init__(self) -> None:
         """Refuse at once what no write could reach."""
+        if not isinstance(self.url, str | os.PathLike) or not os.fspath(self.url):
+            raise PolicyError(f"Quarantine(url) is a folder's path or a URL, not {self.url!r}")
+        if not isinstance(self.options, Mapping):
+            raise PolicyError(f"Quarantine(options=...) is a mapping of fsspec's options, not {self.options!r}")
         _ = self._files
 
     def __repr__(self) -> str:
@@ -73,6 +77,15 @@ class Quarantine:
     @property
     def _files(self) -> Files:
         return files_at(self.url, self.options)
+
+    def exists(self) -> bool:
+        """Whether the folder is there: it is made on the first write.
+
+        Raises:
+            QuarantineError: If it cannot be asked.
+        """
+        with explained(f"Cannot reach the quarantine {self.folder}"):
+            return self._files.exist()
 
     def write(
         self,

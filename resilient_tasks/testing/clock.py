@@ -49,7 +49,7 @@ class VirtualClock:
         Raises:
             ValueError: `seconds` is negative or no duration: this clock never runs backwards.
         """
-        passed = durations.seconds(seconds, "advance(seconds)", zero=True)
+        passed = durations.seconds(seconds, "a VirtualClock moves forward: advance(seconds)", zero=True)
         with self._lock:
             self._pass(passed)
 
