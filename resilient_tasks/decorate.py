@@ -100,6 +100,23 @@ def resilient(fn: Callable[..., Any] | None = None, /, **options: Unpack[PolicyO
     The policies stand in the canonical order, whatever the order of the keywords (`explain(function)` prints it).
     Decorators of this kind that are stacked merge into one pipeline.
 
+    Args:
+        fn: the function, where the decorator is used bare.
+        **options: the policies:
+
+            - `retry=3` or `Retry(...)`: another attempt after a failure that is likely to pass.
+            - `deadline=120` or `"2 min"`: a limit for all attempts and waits together.
+            - `timeout=20` or `Timeout(20, enforce="process")`: a limit for each attempt.
+            - `breaker="flights-api"` or `CircuitBreaker(...)`: no call to a service that is known to be down.
+            - `rate_limit=RateLimit("flights-api", calls=10, per=1)`: no more calls than a service allows.
+            - `bulkhead=Bulkhead("warehouse", 4)`: no more calls at once.
+            - `hedge=0.2` or `Hedge(...)`: a second call beside one that is slow to answer.
+            - `validate=Orders` or `Validate(...)`: bad data is stopped or split off.
+            - `fallback=last_good`, `{TimedOut: f}` or `Fallback(...)`: what stands in for the result.
+            - `notify=Slack(channel="#ml-alerts")`, several channels, or `Notify(...)`: who hears of a failure.
+            - `policies=[...]` or a `Pipeline`: further policies.
+            - `idempotent=True`: doing the work twice does no harm.
+
     Raises:
         PolicyError: at decoration, if the keywords are contradictory or impossible for this function.
     """
@@ -112,7 +129,9 @@ def _decorate(fn: Callable[..., Any], options: PolicyOptions) -> Any:
     logs.install()
     plan = make_plan(fn, options)
     if not options and not plan.pipeline.policies:
-        msg = f"@resilient without a policy changes nothing about {plan.operation}: write @resilient(retry=3, timeout=20)"
+        msg = (
+            f"@resilient without a policy changes nothing about {plan.operation}: write @resilient(retry=3, timeout=20)"
+        )
         warnings.warn(msg, UserWarning, stacklevel=_frames_of_ours())
     if streams.is_stream(plan.fn) and plan.pipeline.policies:
         return plan.owned_by(_stream_wrapper(plan))

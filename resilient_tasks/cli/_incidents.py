@@ -19,7 +19,12 @@ def add_to(commands: Any) -> None:
     silence = commands.add_parser("silence", parents=[common], help="let nobody hear of what fails there, for a time")
     silence.add_argument("what", help="a function's name (may hold * and ?), or an incident as `list` names it")
     silence.add_argument(
-        "--for", dest="seconds", type=duration("--for", 1), default="1h", metavar="TIME", help="90, 10m, 2h, 1d; default: 1h"
+        "--for",
+        dest="seconds",
+        type=duration("--for", 1),
+        default="1h",
+        metavar="TIME",
+        help="90, 10m, 2h, 1d; default: 1h",
     )
     silence.add_argument("--reason", default="", help="for those who wonder")
     silence.set_defaults(run=_silence)

@@ -27,7 +27,9 @@ def add_to(rooms: Rooms) -> None:
     commands.add_parser("list", parents=[common], help="all circuits").set_defaults(run=_list)
     commands.add_parser("status", parents=[named, common], help="one circuit").set_defaults(run=_status)
     opening = commands.add_parser("open", parents=[named, common], help="let no call through, for a time")
-    opening.add_argument("--for", dest="seconds", type=duration("--for", 1), metavar="TIME", help="90, 10m, 2h; default: 30s")
+    opening.add_argument(
+        "--for", dest="seconds", type=duration("--for", 1), metavar="TIME", help="90, 10m, 2h; default: 30s"
+    )
     opening.set_defaults(run=_open)
     isolate = commands.add_parser("isolate", parents=[named, common], help="let no call through, until it is closed")
     isolate.set_defaults(run=_isolate)

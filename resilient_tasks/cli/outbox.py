@@ -51,7 +51,9 @@ def add_to(rooms: Rooms) -> None:
         metavar="NAME",
         help="import it for the channels that its decorators name, such as my_project.flows; may be repeated",
     )
-    flushing.add_argument("--within", type=duration("--within", 1), default=60.0, metavar="TIME", help="90, 10m; default: 60s")
+    flushing.add_argument(
+        "--within", type=duration("--within", 1), default=60.0, metavar="TIME", help="90, 10m; default: 60s"
+    )
     flushing.set_defaults(run=_flush)
 
     purge = commands.add_parser("purge", parents=[common], help="throw messages away that will never be sent")

@@ -52,7 +52,9 @@ def add_to(rooms: Rooms) -> None:
 
     purge = commands.add_parser("purge", parents=[common], help="remove old batches whose rows are all released")
     days = "30d, 12h; a number alone is days"
-    purge.add_argument("--older-than", type=duration("--older-than", 86400, zero=True), required=True, metavar="TIME", help=days)
+    purge.add_argument(
+        "--older-than", type=duration("--older-than", 86400, zero=True), required=True, metavar="TIME", help=days
+    )
     purge.add_argument("--waiting", action="store_true", help="remove batches with waiting rows too: those are lost")
     purge.add_argument("--dry-run", action="store_true", help="only say what would be removed")
     purge.set_defaults(run=_purge)

@@ -64,7 +64,9 @@ def _tell_of_unknown_variables() -> None:
         name = variable.removeprefix(_PREFIX).removeprefix("RESILIENT_TASK_").lower()
         ours = variable.startswith((_PREFIX, "RESILIENT_TASK_"))
         if ours and (name not in known or not variable.startswith(_PREFIX)):
-            meant = did_you_mean(name, known).replace("=", "").upper().replace("DID YOU MEAN ", f"did you mean {_PREFIX}")
+            meant = (
+                did_you_mean(name, known).replace("=", "").upper().replace("DID YOU MEAN ", f"did you mean {_PREFIX}")
+            )
             all_of = ", ".join(_PREFIX + one.upper() for one in known)
             warnings.warn(f"{variable} in the environment sets nothing{meant or f': there are {all_of}'}", stacklevel=2)
 

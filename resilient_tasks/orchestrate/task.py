@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, cast, overload
 
 from prefect import Flow, Task, tasks
 from prefect.client.schemas.objects import State
@@ -25,6 +25,7 @@ from resilient_tasks.orchestrate import runs, undocumented
 from resilient_tasks.orchestrate.background import BackgroundFuture
 from resilient_tasks.orchestrate.body import Body
 from resilient_tasks.orchestrate.loops import with_one_loop
+from resilient_tasks.orchestrate.options import TaskOptions
 from resilient_tasks.orchestrate.states import data_of, told_of
 
 P = ParamSpec("P")
@@ -184,15 +185,29 @@ def _no_future(given: object) -> str:
 @overload
 def resilient_task(fn: Callable[P, R], /) -> ResilientTask[P, R]: ...
 @overload
-def resilient_task(**options: Any) -> Callable[[Callable[P, R]], ResilientTask[P, R]]: ...
-def resilient_task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+def resilient_task(**options: Unpack[TaskOptions]) -> Callable[[Callable[P, R]], ResilientTask[P, R]]: ...
+def resilient_task(fn: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]) -> Any:
     """Make a Prefect task with policies around its function. Used bare, it is Prefect's `@task`.
-
-    Takes the keywords of `resilient` (`retry=`, `deadline=`, `timeout=`, `validate=`, `fallback=`, `notify=`,
-    `policies=`, `idempotent=`) and every keyword of Prefect's `@task`.
 
     Retries are published as Prefect states with their reasons; a task that recovered says so in its final state's
     message, and one whose fallback stood in completes as `Degraded`.
+
+    Args:
+        fn: the function, where the decorator is used bare.
+        **options: every keyword of Prefect's `@task`, and the policies:
+
+            - `retry=3` or `Retry(...)`: another attempt after a failure that is likely to pass.
+            - `deadline=120` or `"2 min"`: a limit for all attempts and waits together.
+            - `timeout=20` or `Timeout(20, enforce="process")`: a limit for each attempt.
+            - `breaker="flights-api"` or `CircuitBreaker(...)`: no call to a service that is known to be down.
+            - `rate_limit=RateLimit("flights-api", calls=10, per=1)`: no more calls than a service allows.
+            - `bulkhead=Bulkhead("warehouse", 4)`: no more calls at once.
+            - `hedge=0.2` or `Hedge(...)`: a second call beside one that is slow to answer.
+            - `validate=Orders` or `Validate(...)`: bad data is stopped or split off.
+            - `fallback=last_good`, `{TimedOut: f}` or `Fallback(...)`: what stands in for the result.
+            - `notify=Slack(channel="#ml-alerts")`, several channels, or `Notify(...)`: who hears of a failure.
+            - `policies=[...]` or a `Pipeline`: further policies.
+            - `idempotent=True`: doing the work twice does no harm.
 
     Raises:
         PolicyError: at decoration, if the keywords are contradictory or impossible for this function.
@@ -202,7 +217,7 @@ def resilient_task(fn: Callable[..., Any] | None = None, /, **options: Any) -> A
     return _make(fn, options)
 
 
-def _make(fn: Callable[..., Any], options: dict[str, Any]) -> ResilientTask[..., Any]:
+def _make(fn: Callable[..., Any], options: Mapping[str, Any]) -> ResilientTask[..., Any]:
     logs.install()
     runs.connect()
     misuse.refuse_unknown(options, _OURS, _PREFECTS, "resilient_task")

@@ -192,7 +192,11 @@ def _misfit(use: Callable[..., Any], fn: Callable[..., Any], *, defaults: bool) 
     error = "error" if "error" in theirs.parameters and "error" not in ours.parameters else ""
     wanted = ", ".join(part for part in (of_fn, f"*, {error}" if error else "") if part)
     name = _name(use)
-    what, right = (f"{name}({of_use})", f"def {name}({wanted})") if name.isidentifier() else (f"lambda {of_use}".strip(), f"lambda {wanted}: ...")
+    what, right = (
+        (f"{name}({of_use})", f"def {name}({wanted})")
+        if name.isidentifier()
+        else (f"lambda {of_use}".strip(), f"lambda {wanted}: ...")
+    )
     return (
         f"the fallback {what} cannot take the arguments of {operation_of(fn)}({of_fn}): {why}."
         f" A fallback is given the call's own arguments: write {right}, or take *args, **kwargs"

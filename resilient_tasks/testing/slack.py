@@ -175,7 +175,7 @@ class FakeSlack(FaultyServer):
 
         self.fail_by(*[refuse] * times, path=path)
 
-    @answering('slack.rate_limited(2, retry_after=1)')
+    @answering("slack.rate_limited(2, retry_after=1)")
     def rate_limited(self, times: int = 1, retry_after: float | str | None = 1, *, path: str | None = None) -> None:
         """Answers 429 with `Retry-After` in seconds, as an HTTP date, or (None) without it, in Slack's words."""
         _given.check_times(times, "rate_limited")
@@ -191,17 +191,17 @@ class FakeSlack(FaultyServer):
 
         self._limits.append(limit)
 
-    @answering('slack.accepts_and_hangs(5)')
+    @answering("slack.accepts_and_hangs(5)")
     def accepts_and_hangs(self, seconds: Duration, times: int = 1, *, path: str | None = None) -> None:
         """Takes the message, and answers only after so many seconds: who has given up by then does not know of it."""
         self.slow(seconds, times, path=path)
 
-    @answering('slack.drips(1)')
+    @answering("slack.drips(1)")
     def drips(self, bytes_per_second: float = 1, times: int = 1, *, path: str | None = None) -> None:
         """Takes the message, and sends its answer so slowly that no single read is late, and all of them are."""
         self._meet("drips", Drip(bytes_per_second), times, path)
 
-    @answering('slack.bad_gateway(2)')
+    @answering("slack.bad_gateway(2)")
     def bad_gateway(self, times: int = 1, *, path: str | None = None) -> None:
         """Answers 502 with a page of HTML, as a proxy would: no JSON where the client expects it."""
         page = b"<!DOCTYPE html><html><body><h1>502 Bad Gateway</h1></body></html>"

@@ -211,7 +211,7 @@ class MailServer:
         with self._lock:
             return self._connections
 
-    @answering('server.refuses(451)')
+    @answering("server.refuses(451)")
     def refuses(self, code: int = 451, times: int = 1, *, at: Stage = "message", text: str | None = None) -> None:
         """Refuses with a code: 4xx asks the client to come back later, 5xx tells it not to.
 
@@ -245,19 +245,19 @@ class MailServer:
             else:
                 self._refused[address] = _refusal(code, text or f"<{address}>: Recipient address rejected", "rcpt")
 
-    @answering('server.vanishes()')
+    @answering("server.vanishes()")
     def vanishes(self, times: int = 1) -> None:
         """Takes a message in and closes the connection instead of saying so: the client cannot know."""
         _given.check_times(times, "vanishes")
         self._fail(*[Vanish()] * times)
 
-    @answering('server.hangs(5)')
+    @answering("server.hangs(5)")
     def hangs(self, seconds: Duration, times: int = 1) -> None:
         """Accepts a connection and says nothing for so many seconds, then closes it."""
         _given.check_times(times, "hangs")
         self._fail(*[Hang(seconds)] * times)
 
-    @answering('server.drips(1)')
+    @answering("server.drips(1)")
     def drips(self, bytes_per_second: float, times: int = 1) -> None:
         """Answers slowly but steadily: no single read takes long, the whole does."""
         _given.check_times(times, "drips")
