@@ -84,7 +84,7 @@ def _nothing(_: object) -> str:
     return ""
 
 
-def _retry(given: object) -> str:
+def _retry(given: object) -> str:  # noqa: PLR0911  # one line a reason
     if isinstance(given, int):
         return ""
     if isinstance(given, str) and given.strip().isdecimal():
@@ -185,7 +185,7 @@ def _stacked(fn: object, kind: str, who: str) -> str:
     return f"{name} is a Prefect {kind}: write @{right}(...) in the place of @{kind} and @{who}"
 
 
-def _not_a_function(fn: object, who: str) -> str:
+def _not_a_function(fn: object, who: str) -> str:  # noqa: PLR0911  # as above
     if isinstance(fn, staticmethod | classmethod | property | cached_property):
         kind = type(fn).__name__
         return f"a {kind}: write @{kind} above @{who}(...), not below"

@@ -47,7 +47,7 @@ def add_to(commands: Rooms, common: argparse.ArgumentParser) -> None:
         type=duration("--cooldown", 1, zero=True),
         default=_COOLDOWN,
         metavar="TIME",
-        help=f"90, 10m, 2h in which further crashes of the same flow are not told; 0 tells of each; default: {_COOLDOWN:g}s",
+        help=f"90, 10m, 2h in which further crashes of a flow are not told; 0 tells of each; default: {_COOLDOWN:g}s",
     )
     install.set_defaults(run=_run_install)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.words import did_you_mean
@@ -15,6 +15,14 @@ T = TypeVar("T", bound=Callable[..., Any])
 _LONGEST = 40
 #: What stands there may be a secret, and is not shown.
 _SECRET = frozenset({"webhook", "token", "url", "secret", "secrets", "password", "headers", "credentials"})
+
+
+class _Right(NamedTuple):
+    """How something is called rightly: its name, an example, and names for what people give by position."""
+
+    title: str
+    example: str
+    order: tuple[str, ...]
 
 
 def answering(example: str, *order: str) -> Callable[[T], T]:
@@ -30,14 +38,14 @@ def answering(example: str, *order: str) -> Callable[[T], T]:
     def change(made: T) -> T:
         if inspect.isclass(made):
             anew: Any = made  # whose `__init__` dataclass has just written
-            anew.__init__ = _answering(anew.__init__, made.__name__, example, order)
+            anew.__init__ = _answering(anew.__init__, _Right(made.__name__, example, order))
             return made
-        return _answering(made, made.__name__, example, order)  # type: ignore[return-value]  # it is called as before
+        return _answering(made, _Right(made.__name__, example, order))  # type: ignore[return-value]  # it is called as before
 
     return change
 
 
-def _answering(call: Callable[..., Any], title: str, example: str, order: tuple[str, ...]) -> Callable[..., Any]:
+def _answering(call: Callable[..., Any], right: _Right) -> Callable[..., Any]:
     @functools.wraps(call)
     def answering_call(*args: Any, **kwargs: Any) -> Any:
         try:
@@ -45,7 +53,7 @@ def _answering(call: Callable[..., Any], title: str, example: str, order: tuple[
         except PolicyError:
             raise
         except TypeError:
-            sentence = _misfit(call, title, example, order, args, kwargs)
+            sentence = _misfit(call, right, args, kwargs)
             if sentence is None:
                 raise
         raise PolicyError(sentence)
@@ -53,15 +61,9 @@ def _answering(call: Callable[..., Any], title: str, example: str, order: tuple[
     return answering_call
 
 
-def _misfit(
-    call: Callable[..., Any],
-    title: str,
-    example: str,
-    order: tuple[str, ...],
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-) -> str | None:
+def _misfit(call: Callable[..., Any], right: _Right, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
     """Say in what the arguments do not fit; None if they do."""
+    title, example, order = right
     signature = inspect.signature(call)
     try:
         signature.bind(*args, **kwargs)

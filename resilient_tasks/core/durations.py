@@ -1,4 +1,4 @@
-"""Durations as people write them: seconds, a `timedelta`, or a text with a unit such as `"20s"`, `"1.5 min"`, `"2h"`."""
+"""Durations as people write them: seconds, a `timedelta`, or a text with a unit, such as `"20s"` or `"1.5 min"`."""
 
 from __future__ import annotations
 

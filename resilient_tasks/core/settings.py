@@ -133,8 +133,8 @@ def configure(
     alone is seconds.
 
     Raises:
-        PolicyError: a value is not of its kind; `store` or `incidents` names no store, or the library that it needs is not installed; or one of
-            `secrets` is too short, or no text.
+        PolicyError: a value is not of its kind; `store` or `incidents` names no store, or the library that it needs is
+            not installed; or one of `secrets` is too short, or no text.
     """
     global current  # noqa: PLW0603  # one set of settings a process
     if enabled is not None and not isinstance(enabled, bool):

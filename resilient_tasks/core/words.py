@@ -1,4 +1,4 @@
-"""Other words for our arguments: those of tenacity, stamina, backoff, pybreaker, Prefect, and those that people guess."""
+"""Other words for our arguments: those of tenacity, stamina, backoff, pybreaker and Prefect, and likely guesses."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Collection, Mapping
 #: By our argument, what others call it. Where a word stands for several, the first that a function has is meant.
 _OTHERS: Mapping[str, str] = {
     # a retry, a hedge
-    "attempts": "max_attempts max_tries tries retries max_retries num_retries attempt_count stop_max_attempt_number total"
-    " times count retry n number max",
+    "attempts": "max_attempts max_tries tries retries max_retries num_retries attempt_count stop_max_attempt_number"
+    " total times count retry n number max",
     "wait": "delay delays wait_seconds wait_fixed wait_time wait_gen interval backoff sleep pause retry_delay"
-    " retry_delay_seconds base_delay initial_delay wait_initial max_delay max_wait wait_max max_value max_interval jitter"
-    " wait_jitter backoff_factor backoff_base multiplier factor base exponential exponential_base wait_exp_base"
+    " retry_delay_seconds base_delay initial_delay wait_initial max_delay max_wait wait_max max_value max_interval"
+    " jitter wait_jitter backoff_factor backoff_base multiplier factor base exponential exponential_base wait_exp_base"
     " retry_jitter_factor wait_exponential_multiplier wait_exponential_max wait_random",
     "on": "exceptions exception retry_on errors error expected_exception catch catches retry_on_exception retry_if"
     " retry_error on_exception exception_types retryable kinds kind retry_condition retry_condition_fn",

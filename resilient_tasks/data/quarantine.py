@@ -267,7 +267,8 @@ class Quarantine:
         """Remove batches whose rows are all released, with what `release` gives of them; and left-over files.
 
         Args:
-            older_than: Age since the batch was written, and since its last replay: a `timedelta`, or a text such as `"30d"`.
+            older_than: Age since the batch was written, and since its last replay: a `timedelta`, or a text such as
+                `"30d"`.
             waiting: Remove batches with rows that wait, too. Those rows are gone then.
             dry_run: Remove nothing, only say what would be.
 

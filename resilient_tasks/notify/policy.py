@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from resilient_tasks.core import checks, durations, settings
@@ -43,7 +43,8 @@ class Notify(Policy):
         channels: channels, or a `Route` to one.
         fallback: a channel that hears of what another one refuses, or cannot be reached for.
         severity: how bad a failure is; default: `"error"`, and `"warning"` where a fallback stood in.
-        cooldown: seconds in which more of the same is counted only, also as `"5 min"` or a `timedelta`; default: `configure(notify_cooldown=...)`.
+        cooldown: seconds in which more of the same is counted only, also as `"5 min"` or a `timedelta`; default:
+            `configure(notify_cooldown=...)`.
         recover_after: successes in a row after which an incident is over.
 
     Raises:
@@ -56,7 +57,7 @@ class Notify(Policy):
     _: KW_ONLY
     fallback: Channel | None = None
     severity: Severity | None = None
-    cooldown: SecondsOrNone = durations.default(None)
+    cooldown: SecondsOrNone = field(default=durations.default(None))
     recover_after: int = 1
 
     def __post_init__(self) -> None:

@@ -106,7 +106,7 @@ def check_channel(channel: object) -> None:
         raise PolicyError(msg)
 
 
-def _instead(channel: object) -> tuple[str, str]:
+def _instead(channel: object) -> tuple[str, str]:  # noqa: PLR0911  # one line a kind
     """Return what a user gave in the place of a channel, as it may be shown, and what to write instead."""
     if isinstance(channel, type):
         arguments = _ARGUMENTS.get(channel.__name__, "...")

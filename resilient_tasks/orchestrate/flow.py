@@ -90,8 +90,8 @@ def resilient_flow(fn: Callable[..., Any] | None = None, /, **options: Unpack[Fl
             - `notify=Slack(channel="#ml-alerts")`, several channels, or `Notify(...)`: who hears of a failure.
             - `policies=[...]` or a `Pipeline`: further policies.
             - `idempotent=True`: doing the work twice does no harm.
-            - `on_unobserved="fail"` (the default), `"warn"` or `"ignore"`, which is Prefect's own way: what becomes of a
-              run in which a submitted task failed and nobody looked at its future.
+            - `on_unobserved="fail"` (the default), `"warn"` or `"ignore"`, which is Prefect's own way: how a run ends
+              in which a submitted task failed and the flow did not look at its future.
             - `fail_on_degraded=True`: a run in which any call was degraded has failed.
 
     A deadline given here holds for the run: its function and the resilient tasks in it end by it. Where anything

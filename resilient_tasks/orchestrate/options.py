@@ -1,4 +1,4 @@
-"""The keywords of `@resilient_task` and `@resilient_flow`: this library's and Prefect's, for editors and type checkers."""
+"""The keywords of `@resilient_task` and `@resilient_flow`, ours and Prefect's, for editors and type checkers."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from resilient_tasks.keywords import PolicyOptions
 
 if TYPE_CHECKING:
-    import datetime
+    import datetime as dt
     from collections.abc import Callable, Iterable
 
     from prefect.assets import Asset
     from prefect.cache_policies import CachePolicy
-    from prefect.client.schemas.objects import State
     from prefect.context import TaskRunContext
     from prefect.flows import FlowStateHook
     from prefect.results import ResultSerializer, ResultStorage
@@ -31,7 +30,7 @@ class TaskOptions(PolicyOptions, total=False):
     version: str | None
     cache_policy: CachePolicy | type[NotSet] | None
     cache_key_fn: Callable[[TaskRunContext, dict[str, Any]], str | None] | None
-    cache_expiration: datetime.timedelta | None
+    cache_expiration: dt.timedelta | None
     task_run_name: TaskRunNameValueOrCallable | None
     retries: int | None
     retry_delay_seconds: float | list[float] | Callable[[int], list[float]] | None

@@ -15,7 +15,7 @@ from prefect.futures import PrefectDistributedFuture, PrefectFuture
 
 from resilient_tasks import decorate, misuse
 from resilient_tasks.core import settings
-from resilient_tasks.core.errors import PolicyError, ResilienceError
+from resilient_tasks.core.errors import ResilienceError
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
 from resilient_tasks.core.redacted import original_of
 from resilient_tasks.decorate import Plan
@@ -170,7 +170,7 @@ def outcome_of(future: PrefectFuture[T]) -> Outcome[T]:
 def _no_future(given: object) -> str:
     kind = type(given).__name__
     if isinstance(given, State):
-        return f"a State: write task.outcome(...) for a call, or outcome_of(task.submit(...))"
+        return "a State: write task.outcome(...) for a call, or outcome_of(task.submit(...))"
     if isinstance(given, list | tuple | set | dict):
         return f"a {kind}: write [outcome_of(future) for future in futures]"
     if isinstance(given, Ok | Degraded | Failed):

@@ -88,14 +88,14 @@ class CircuitBreaker(Policy):
     _: KW_ONLY
     failures: int | None = None
     failure_rate: float = 0.5
-    window: Seconds = durations.default(60)
+    window: Seconds = field(default=durations.default(60))
     min_calls: int = 10
-    open_for: Seconds = durations.default(30)
+    open_for: Seconds = field(default=durations.default(30))
     probes: int = 1
-    slow: SecondsOrNone = durations.default(None)
+    slow: SecondsOrNone = field(default=durations.default(None))
     slow_rate: float = 0.5
     last: int | None = None
-    open_at_most: Seconds = durations.default(120)
+    open_at_most: Seconds = field(default=durations.default(120))
     on: On | None = None
     _key: str = field(init=False, repr=False)
     _rules: Rules = field(init=False, repr=False)

@@ -28,7 +28,8 @@ class Chaos(Policy):
     Args:
         rate: the share of attempts that are hit, from 0 to 1.
         fault: an exception, exception type, or function that returns one, to fail with.
-        latency: seconds to wait before the attempt, also as `"2s"` or a `timedelta`; with `fault` or `outcome` as well, before those.
+        latency: seconds to wait before the attempt, also as `"2s"` or a `timedelta`; with `fault` or `outcome`
+            as well, before those.
         outcome: a function of the true result that returns another in its place.
         seed: makes the choice repeatable: it depends on seed, operation and the attempt's number among all of that
             operation since the store was new.

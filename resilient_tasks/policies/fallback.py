@@ -50,7 +50,8 @@ class Fallback(Policy):
             from exception types and kinds to such functions: the first that matches, in the mapping's order, is used.
         value: a plain value to stand in, instead of `use`.
         on: which failures it is for, as in `Retry`. Default: every kind but PERMANENT and RESOURCE; a mapping's keys.
-        timeout: seconds that the fallback itself may take, also as `"5s"` or a `timedelta`. It runs outside the call's deadline.
+        timeout: seconds that the fallback itself may take, also as `"5s"` or a `timedelta`. It runs outside
+            the call's deadline.
 
     A fallback that fails is noted on the original error, which is then raised.
 

@@ -31,7 +31,8 @@ class Hedge(Policy):
     of it.
 
     Args:
-        after: seconds to wait for an answer, or a text such as `"200ms"`, or a `timedelta`. Near the service's 95th percentile, one call in twenty is made twice.
+        after: seconds to wait for an answer, or a text such as `"200ms"`, or a `timedelta`. Near the
+            service's 95th percentile, one call in twenty is made twice.
         attempts: calls side by side, the first included; each next one `after` seconds after the one before.
 
     The work may be done several times, so the operation has to be `idempotent=True`. Hedging is no retry: a call that

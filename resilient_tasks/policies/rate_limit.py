@@ -33,10 +33,12 @@ class RateLimit(Policy):
     Args:
         name: of what is protected, such as `"flights-api"`.
         calls: so many
-        per: in so many seconds, or a text such as `"1 min"`, or a `timedelta`. By default a sliding window: exact, for up to 1,000 calls.
+        per: in so many seconds, or a text such as `"1 min"`, or a `timedelta`. By default a sliding window:
+            exact, for up to 1,000 calls.
         burst: a token bucket instead: up to so many calls at once after a pause, and `calls` in `per` seconds in the
             long run.
-        wait: seconds that a call waits at the most, written as `per` is; True for as long as its deadline allows, False to refuse at once.
+        wait: seconds that a call waits at the most, written as `per` is; True for as long as its deadline allows, False
+            to refuse at once.
 
     Each attempt of a retry pays. A call that is refused fails with `RateLimited`, which is not retried by default.
 

@@ -44,7 +44,8 @@ class RetryBudget:
         name: of what the calls go to; None gives each flow run a budget of its own, across its tasks and workers.
         share: retries may be this share of the calls of the last `per` seconds, from 0 to 1,
         floor: and so many more, so that the rare call can be retried where there are few.
-        per: seconds, also as `"10s"` or a `timedelta`. All retries of so long may be made at once: over a long time they make a storm of their own.
+        per: seconds, also as `"10s"` or a `timedelta`. All retries of so long may be made at once: over a long time
+            they make a storm of their own.
 
     Raises:
         PolicyError: a value is out of range.
@@ -54,7 +55,7 @@ class RetryBudget:
     _: KW_ONLY
     share: float = 0.1
     floor: int = 10
-    per: Seconds = durations.default(5)
+    per: Seconds = field(default=durations.default(5))
     _allowance: Allowance = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -102,10 +103,10 @@ class Retry(Policy):
             TRANSIENT, THROTTLED and TIMEOUT.
         on_result: a predicate of the result; an attempt whose result satisfies it counts as failed.
         attempts: attempts in all, the first included. None sets no limit by number: give `stop` then.
-        wait: seconds between attempts, also as `"2s"` or a `timedelta`; a list of these, `[1, 2, 4]`, one for each wait in
-            turn, the last of them for all that follow; a tenacity wait strategy; or a function of the failed call that
-            returns seconds. Default: exponential with full jitter, 0.5 s doubling to 60 s (Brooker, "Exponential Backoff And Jitter",
-            2015). A service's Retry-After is waited for where it asks for longer.
+        wait: seconds between attempts, also as `"2s"` or a `timedelta`; a list of these, such as `[1, 2, 4]`: one for
+            each wait in turn, the last one for all that follow; a tenacity wait strategy; or a function of the failed
+            call that returns seconds. Default: exponential with full jitter, 0.5 s doubling to 60 s (Brooker,
+            "Exponential Backoff And Jitter", 2015). A service's Retry-After is waited for where it asks for longer.
         stop: a tenacity stop strategy; with `attempts` as well, whichever comes first.
         budget: a `RetryBudget`, shared with other calls: without one left, no further attempt is made.
 

@@ -32,7 +32,7 @@ class Timeout(Policy):
     the attempt is abandoned (`stopped=False`).
 
     Args:
-        seconds: the limit for each attempt: a number of seconds, a text such as `"20s"` or `"1.5 min"`, or a `timedelta`.
+        seconds: the limit for each attempt: a number of seconds, a text such as `"20s"`, or a `timedelta`.
         enforce: `"auto"` picks one of the ways above. `"process"` runs a sync function in a child process, which is
             killed at the limit with all that it has started. `"cooperative"` interrupts nothing: the function stays on
             its thread and asks `remaining()`; overrunning is reported, and a late result is kept.

@@ -60,7 +60,7 @@ def _named(value: object) -> str:
     return f"the class {value.__name__}" if isinstance(value, type) else repr(value)
 
 
-def _instead(given: object) -> str:
+def _instead(given: object) -> str:  # noqa: PLR0911  # one line a kind
     if isinstance(given, str) and given.strip().isdecimal():
         given = int(given)
     if isinstance(given, int) and not isinstance(given, bool):

@@ -165,7 +165,6 @@ class FakeSlack(FaultyServer):
 
         The Web API says it with HTTP 200 and `"ok": false`, the webhook with its own status and the bare code.
         """
-
         _given.text(error, "refuses(error)", "channel_not_found")
         _given.check_times(times, "refuses")
 
