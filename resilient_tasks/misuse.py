@@ -97,9 +97,15 @@ def _retry(given: object) -> str:  # noqa: PLR0911  # one line a reason
         return f"write retry=Retry(on={_shown(given)})"
     if type(given).__name__ == "RetryBudget":
         return f"write retry=Retry(budget={given!r})"
+    for base in type(given).__mro__:
+        if base.__module__.startswith("tenacity") and base.__name__ in _TENACITYS:
+            return f"write retry=Retry({_TENACITYS[base.__name__]}={type(given).__name__}(...))"
     if isinstance(given, list | tuple):
         return f"write retry=Retry(attempts={len(given) + 1}, wait={list(given)!r})"
     return f"write {EXAMPLES['retry']}"
+
+
+_TENACITYS = {"stop_base": "stop", "wait_base": "wait", "retry_base": "on"}
 
 
 def _breaker(given: object) -> str:

@@ -187,3 +187,23 @@ class TestIncidents:
     def test_refuses_what_is_no_time(self, text):
         with pytest.raises(UsageError, match="--for takes a time such as 90, 10m, 2h or 1d"):
             duration("--for", 1)(text)
+
+
+class TestWhatIsNotThere:
+    @pytest.mark.parametrize(
+        "words",
+        [("outbox", "status"), ("outbox", "flush"), ("outbox", "purge", "--all"), ("alerts", "list")],
+        ids=" ".join,
+    )
+    def test_a_file_of_incidents_that_is_not_there_is_an_error_and_not_made(self, run, tmp_path, words):
+        code, said = run(*words, given=("--incidents", f"sqlite:///{tmp_path}/incidnts.db"))
+        assert (code, "incidnts.db: --incidents names the store" in said) == (2, True)
+        assert not (tmp_path / "incidnts.db").exists()
+
+    def test_a_module_that_is_not_there_is_an_error(self, run):
+        code, said = run("outbox", "flush", "--module", "no_such_module")
+        assert (code, "--module no_such_module cannot be imported" in said) == (2, True)
+
+    def test_flush_takes_a_time_with_its_unit(self, run):
+        assert run("outbox", "flush", "--within", "2s")[0] == 0
+        assert run("outbox", "flush", "--within", "soon")[0] == 2

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from resilient_tasks.core.errors import PolicyError
-from resilient_tasks.core.words import did_you_mean
+from resilient_tasks.core.words import did_you_mean, note_on
 
 T = TypeVar("T", bound=Callable[..., Any])
 
 _LONGEST = 40
+_WHOLE = frozenset({"attempts", "failures", "queue", "burst", "times"})
 #: What stands there may be a secret, and is not shown.
 _SECRET = frozenset({"webhook", "token", "url", "secret", "secrets", "password", "headers", "credentials"})
 
@@ -79,12 +80,18 @@ def _misfit(call: Callable[..., Any], right: _Right, args: tuple[Any, ...], kwar
     taken = f"it takes {', '.join(map(_head, parameters))}, as in {example}" if names else "it takes no arguments"
     unknown = [name for name in kwargs if name not in names]
     if unknown:
+        if note := note_on(title, unknown[0]):
+            return f"{title} has no argument {unknown[0]!r}: {note}"
         meant = did_you_mean(unknown[0], names)
         return f"{title} has no argument {unknown[0]!r}{f'{meant} I{taken[1:]}' if meant else f': {taken}'}"
     by_place = [one.name for one in parameters if one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
     if len(args) > len(by_place):
         written = _written(title, args, kwargs, by_place, [*order, *names])
-        return f"{title} takes these arguments by name: write {written or example}"
+        if written is None:
+            most = len(by_place)
+            return f"{title} takes {most or 'no'} {'argument' if most == 1 else 'arguments'} by position: write {example}"
+        more = f"; as in {example}" if ", or " in example else ""
+        return f"{title} takes these arguments by name: write {written}{more}"
     return f"{title}: {problem}; write {example}"
 
 
@@ -114,6 +121,8 @@ def _written(
 def _shown(name: str, value: object) -> str:
     if name in _SECRET:
         return "..."
+    if name in _WHOLE and isinstance(value, str) and value.strip().isdecimal():
+        return str(int(value))
     named = getattr(value, "__name__", None) if isinstance(value, type) or callable(value) else None
     text = named if isinstance(named, str) else repr(value)
     return text if len(text) <= _LONGEST else "..."

@@ -19,7 +19,7 @@ _OTHERS: Mapping[str, str] = {
     "on_result": "retry_on_result result if_result on_predicate predicate retry_if_result",
     "stop": "until stop_after giveup give_up",
     # limits
-    "seconds": "timeout_seconds timeout limit duration time time_limit secs sec max_seconds s value delay per interval",
+    "seconds": "timeout_seconds timeout max_time total_timeout deadline limit duration time time_limit secs sec max_seconds s value delay per interval",
     "timeout": "timeout_seconds timeout_s time_out time_limit attempt_timeout seconds",
     "deadline": "max_time total_timeout overall_timeout stop_after_delay stop_max_delay give_up_after",
     "enforce": "mode method how kill process",
@@ -125,3 +125,32 @@ def did_you_mean(word: str, ours: Collection[str]) -> str:
     """Return `: did you mean attempts=?` as the end of a sentence; empty where nothing is alike."""
     found = meant_by(word, ours)
     return f": did you mean {' or '.join(f'{name}=' for name in found)}?" if found else ""
+
+
+_LONGER = "write wait=tenacity.wait_random_exponential(multiplier=0.5, max=60), or wait=[1, 2, 4]"
+_LIMIT = "a limit is a policy of its own; write timeout=20 or deadline=120 beside retry="
+_FIRST = "did you mean attempts=? The first attempt counts, too"
+#: By class, other words for what is written in another way altogether.
+_NOTES: Mapping[str, Mapping[str, str]] = {
+    "Retry": {
+        **dict.fromkeys(("timeout", "deadline", "max_time", "seconds", "attempt_timeout", "total_timeout"), _LIMIT),
+        **dict.fromkeys(("retries", "max_retries", "num_retries"), _FIRST),
+        **dict.fromkeys(
+            (
+                *("max_delay", "max_wait", "wait_max", "max_value", "max_interval", "jitter", "wait_jitter"),
+                *("backoff_factor", "backoff_base", "multiplier", "factor", "base", "exponential", "exponential_base"),
+                *("wait_exp_base", "retry_jitter_factor", "wait_exponential_multiplier", "wait_exponential_max"),
+            ),
+            f"waits grow, with full jitter, unless wait= says otherwise; {_LONGER}",
+        ),
+        "reraise": "the function's own error is raised in any case; leave it out",
+    },
+    "RateLimit": dict.fromkeys(
+        ("calls_per_second", "requests_per_second", "per_second", "rps", "qps", "rate"), "write calls=10, per=1"
+    ),
+}
+
+
+def note_on(title: str, word: str) -> str:
+    """Return what to write for `word` where `title`, a class of ours, has no like argument; else nothing."""
+    return _NOTES.get(title, {}).get(word.lower(), "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -216,6 +217,8 @@ def _parameters(fn: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
 
 
 def _name(use: Callable[..., Any] | None) -> str:
+    if isinstance(use, functools.partial):
+        return _name(use.func)
     return "a fixed value" if use is None else getattr(use, "__name__", type(use).__name__)
 
 

@@ -277,6 +277,7 @@ def _check_attempts(attempts: int | None, stop: object) -> None:
             raise PolicyError(msg)
     elif type(attempts) is not int or attempts < 1:
         msg = f"Retry(attempts=...) counts every attempt, the first included, so it is 1 or more, not {attempts!r}"
+        msg += checks.as_whole(attempts)
         raise PolicyError(msg)
 
 

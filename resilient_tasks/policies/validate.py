@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
+from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin
 
 from resilient_tasks.core import checks, events, settings
@@ -31,7 +32,7 @@ OnSchemaError = Literal["raise", "warn"]
 _DONE = {"raise": "refused", "drop": "dropped", "warn": "let pass", "branch": "split off"}
 
 
-@answering("Validate(output=Orders), or Validate(input={'orders': Orders}) for an argument", "output")
+@answering("Validate(output=Orders), or Validate(input={'orders': Orders}) for an argument", "output", "on_invalid")
 @dataclass(frozen=True, eq=False)
 class Validate(Policy):
     """Hold data against a schema, on its way into the function or out of it.
@@ -73,7 +74,7 @@ class Validate(Policy):
     on_schema_error: OnSchemaError = "raise"
     max_invalid: float | None = None
     min_rows: int | None = None
-    quarantine: Quarantine | str | None = None
+    quarantine: Quarantine | str | PathLike[str] | None = None
     drift: Drift | None = None
     _subject: str = field(default="result", kw_only=True, repr=False)
 
@@ -89,13 +90,15 @@ class Validate(Policy):
         checks.one_of(self.on_invalid, get_args(OnInvalid), "Validate(on_invalid=...)")
         checks.one_of(self.on_schema_error, get_args(OnSchemaError), "Validate(on_schema_error=...)")
         if self.max_invalid is not None:
-            _some_rows(self.max_invalid)
+            checks.share_or_number(self.max_invalid, "Validate(max_invalid=...)")
             if self.on_invalid == "raise":
                 others = "'quarantine', 'drop', 'warn' or 'branch'"
                 raise PolicyError(f"Validate(max_invalid=...) needs on_invalid={others}: 'raise' allows no row")
         if self.min_rows is not None and (type(self.min_rows) is not int or self.min_rows < 0):
             msg = f"Validate(min_rows=...) is a number of rows from 0 up, not {self.min_rows!r}"
             raise PolicyError(msg)
+        if self.quarantine is not None and not isinstance(self.quarantine, Quarantine | str | PathLike):
+            raise PolicyError(f"Validate(quarantine=...) is a folder or a Quarantine(...), not {self.quarantine!r}")
         if self.drift is not None and (not isinstance(self.drift, Drift) or library(self.output) in {None, "pydantic"}):
             raise PolicyError("Validate(drift=...) is a Drift, for a result that is a frame: give output=Schema")
         if self.branches and self.input is not None:
@@ -338,10 +341,3 @@ def _is_annotated_as_split(fn: Callable[..., Any]) -> None:
             " annotate it -> Split[...]"
         )
         raise PolicyError(msg)
-
-
-def _some_rows(value: object) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not (0 <= value <= 1 or (isinstance(value, int) and value > 0)):  # type: ignore[operator]
-        msg = "a fraction from 0.0 to 1.0, such as 0.05 for five in a hundred, or a whole number of rows: 1 is one row,"
-        raise PolicyError(f"Validate(max_invalid=...) is {msg} 1.0 is all. It is not {value!r}")
