@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -151,7 +152,7 @@ def test_what_is_natural_by_position_stays_so(natural):
 )
 def test_a_policy_is_still_a_plain_value(policy):
     assert repr(pickle.loads(pickle.dumps(policy))) == repr(copy.copy(policy)) == repr(replace(policy)) == repr(policy)
-    assert list(inspect.signature(type(policy)).parameters)[0] != "args"
+    assert next(iter(inspect.signature(type(policy)).parameters)) != "args"
 
 
 @pytest.mark.parametrize("policy", [Timeout, CircuitBreaker, Bulkhead, RateLimit, Hedge, Notify, Email, Webhook])
@@ -323,7 +324,7 @@ def test_a_kind_of_its_own_is_registered_by_one_of_the_kinds():
 
 
 class TestDurations:
-    WAYS = [
+    WAYS: ClassVar = [
         (20, 20),
         (0.5, 0.5),
         ("20s", 20),
@@ -342,7 +343,7 @@ class TestDurations:
         (np.int64(3), 3),
         (np.timedelta64(1500, "ms"), 1.5),
     ]
-    PLACES = [
+    PLACES: ClassVar = [
         lambda given: Timeout(given).seconds,
         lambda given: Deadline(given).seconds,
         lambda given: Retry(wait=given).wait,
@@ -437,7 +438,7 @@ class TestWaits:
 class TestFallbacks:
     """A fallback that cannot take the call is not found out in the outage."""
 
-    UNFIT = [
+    UNFIT: ClassVar = [
         (fetch, lambda: 0),
         (fetch, lambda a, b: 0),
         (fetch, lambda error: 0),
@@ -450,7 +451,7 @@ class TestFallbacks:
         (lambda: 0, fetch),
         (lambda *, month: 0, lambda: 0),
     ]
-    FIT = [
+    FIT: ClassVar = [
         (fetch, fetch),
         (fetch, lambda other_name: 0),
         (fetch, lambda month, error: 0),
@@ -469,7 +470,7 @@ class TestFallbacks:
     ]
 
     @pytest.mark.parametrize(("fn", "stand_in"), UNFIT)
-    @pytest.mark.parametrize("way", [lambda f: f, lambda f: Fallback(f), lambda f: {TimedOut: f}])
+    @pytest.mark.parametrize("way", [lambda f: f, Fallback, lambda f: {TimedOut: f}])
     def test_one_that_cannot_take_the_call_is_refused_at_decoration(self, fn, stand_in, way):
         sentence = refusal(lambda: resilient(fallback=way(stand_in))(fn))
         assert "cannot take the arguments of" in sentence
@@ -725,5 +726,5 @@ def test_what_the_sentences_say_to_write_is_accepted():
         "Validate(input={'orders': Orders})",
         "Pipeline(Retry(attempts=3), Timeout(20))",
     ):
-        eval(example)  # noqa: S307  # our own examples
+        eval(example)  # our own examples
     assert asyncio.run(resilient(retry=3, timeout=20)(afetch)("07")) == "07"

@@ -88,8 +88,8 @@ def _misfit(call: Callable[..., Any], right: _Right, args: tuple[Any, ...], kwar
     if len(args) > len(by_place):
         written = _written(title, args, kwargs, by_place, [*order, *names])
         if written is None:
-            most = len(by_place)
-            return f"{title} takes {most or 'no'} {'argument' if most == 1 else 'arguments'} by position: write {example}"
+            most = f"{len(by_place) or 'no'} {'argument' if len(by_place) == 1 else 'arguments'}"
+            return f"{title} takes {most} by position: write {example}"
         more = f"; as in {example}" if ", or " in example else ""
         return f"{title} takes these arguments by name: write {written}{more}"
     return f"{title}: {problem}; write {example}"

@@ -10,7 +10,8 @@ from resilient_tasks.core.errors import PolicyError
 def fraction(value: object, where: str) -> None:
     """Raise `PolicyError` unless `value` lies between 0 and 1."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        msg = f"{where} is a fraction from 0 to 1, such as 0.05 for five in a hundred, not {value!r}{_as_fraction(value)}"
+        msg = f"{where} is a fraction from 0 to 1, such as 0.05 for five in a hundred, not {value!r}"
+        msg += _as_fraction(value)
         raise PolicyError(msg)
 
 

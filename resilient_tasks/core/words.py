@@ -19,7 +19,8 @@ _OTHERS: Mapping[str, str] = {
     "on_result": "retry_on_result result if_result on_predicate predicate retry_if_result",
     "stop": "until stop_after giveup give_up",
     # limits
-    "seconds": "timeout_seconds timeout max_time total_timeout deadline limit duration time time_limit secs sec max_seconds s value delay per interval",
+    "seconds": "timeout_seconds timeout max_time total_timeout deadline limit duration time time_limit secs sec"
+    " max_seconds s value delay per interval",
     "timeout": "timeout_seconds timeout_s time_out time_limit attempt_timeout seconds",
     "deadline": "max_time total_timeout overall_timeout stop_after_delay stop_max_delay give_up_after",
     "enforce": "mode method how kill process",

@@ -282,7 +282,8 @@ class Quarantine:
         if not isinstance(older_than, dt.timedelta | str):  # seconds or days? What is removed does not come back.
             raise PolicyError(f"purge(older_than) is a timedelta or a text such as '30d', not {older_than!r}")
         if isinstance(older_than, str) and older_than.strip().isdecimal():
-            raise PolicyError(f"purge(older_than) is an age with a unit, not {older_than!r}: write '{older_than}d' for days")
+            days = f"write '{older_than.strip()}d' for days"
+            raise PolicyError(f"purge(older_than) is an age with a unit, not {older_than!r}: {days}")
         age = dt.timedelta(seconds=durations.seconds(older_than, "purge(older_than)", zero=True))
         files, before = self._files, dt.datetime.now(dt.UTC) - age
         removed, kept = [], set()

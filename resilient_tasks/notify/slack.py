@@ -100,7 +100,7 @@ class Slack:
 
     def __post_init__(self) -> None:
         if self.channel is not None and not isinstance(self.channel, str):
-            raise PolicyError(f"Slack(channel=...) is one channel, such as '#ml-alerts' or its id, not {self.channel!r}")
+            raise PolicyError(f"Slack(channel=...) is one channel, such as '#ml-alerts' or an id, not {self.channel!r}")
         if self.webhook and self.token:
             msg = (
                 "Slack takes webhook= or token=, not both: a webhook brings its own channel, a token goes with channel="
