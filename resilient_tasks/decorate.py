@@ -152,7 +152,7 @@ def make_plan(fn: Callable[..., Any], options: PolicyOptions, who: str = "resili
     if inner is not None:
         fn, idempotent = inner.fn, idempotent or inner.idempotent
         pipeline = arranged((*pipeline.policies, *inner.pipeline.policies))
-    _check(pipeline, fn, idempotent=idempotent, defaults=who != "resilient")
+    _check(pipeline, fn, idempotent=idempotent, by_prefect=who != "resilient")
     plan = Plan(fn, pipeline, idempotent, operation_of(fn), inspect.iscoroutinefunction(fn))
     _warn_of_abandoned_attempts(plan)
     return plan
@@ -166,12 +166,12 @@ def _idempotent(options: PolicyOptions, *, otherwise: bool) -> bool:
     return given
 
 
-def _check(pipeline: Pipeline, fn: Callable[..., Any], *, idempotent: bool, defaults: bool) -> None:
-    """Refuse what cannot work; `defaults` says that arguments with defaults are always given, as Prefect does it."""
+def _check(pipeline: Pipeline, fn: Callable[..., Any], *, idempotent: bool, by_prefect: bool) -> None:
+    """Refuse what cannot work. Prefect gives a function all its arguments, and those with a default by name."""
     for policy in pipeline.policies:
         policy.check(fn)
-        if isinstance(policy, Fallback) and (why := policy.misfit(fn, defaults=True)):
-            if defaults:
+        if isinstance(policy, Fallback) and (why := policy.misfit(fn, "all by name" if by_prefect else "all")):
+            if by_prefect:
                 raise PolicyError(why)
             warnings.warn(why, UserWarning, stacklevel=_frames_of_ours())
         if policy.needs_idempotent and not idempotent:
@@ -193,7 +193,7 @@ def replaced(plan: Plan, options: PolicyOptions) -> Plan:
     kept = [policy for policy in plan.pipeline.policies if policy.slot not in slots]
     pipeline = arranged((*kept, *new))
     idempotent = _idempotent(options, otherwise=plan.idempotent)
-    _check(pipeline, plan.fn, idempotent=idempotent, defaults=True)
+    _check(pipeline, plan.fn, idempotent=idempotent, by_prefect=True)
     return replace(plan, pipeline=pipeline, idempotent=idempotent, owner=[])
 
 

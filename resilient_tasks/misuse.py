@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -31,7 +31,12 @@ EXAMPLES = {
 _PER = re.compile(r"\s*([0-9]+)\s*(?:/|per|an?)\s*([0-9]*\s*[a-z]+)\s*", re.IGNORECASE)
 
 
-def refuse_unknown(options: Collection[str], ours: Collection[str], more: Collection[str] = (), who: str = "") -> None:
+def is_likely_ours(name: str) -> bool:
+    """Tell whether a keyword may have stood for one of this library's."""
+    return bool(meant_by(name, EXAMPLES))
+
+
+def refuse_unknown(options: Iterable[str], ours: Collection[str], more: Collection[str] = (), who: str = "") -> None:
     """Raise `PolicyError` if one of `options` is no keyword, and name those that it may have stood for.
 
     Args:

@@ -608,7 +608,11 @@ class TestWithPrefect:
         from resilient_tasks import resilient_task
 
         assert "cannot take the arguments of fetch_from" in refusal(lambda: resilient_task(fallback=fetch)(fetch_from))
+        assert "cannot take the arguments of fetch_from" in refusal(
+            lambda: resilient_task(fallback=lambda month, other: 0)(fetch_from)
+        )
         resilient_task(fallback=lambda month, region: 0)(fetch_from)
+        resilient_task(fallback=lambda other, **options: 0)(fetch_from)
 
     def test_outcome_of_names_what_it_was_given(self):
         from prefect.states import Completed

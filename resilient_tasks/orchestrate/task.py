@@ -83,7 +83,8 @@ class ResilientTask(Task[P, R]):
         Raises:
             PolicyError: the options are contradictory, also with those that stay.
         """
-        misuse.refuse_unknown(options, _OURS, _PREFECTS, "resilient_task")
+        # What is like none of our keywords, Prefect refuses in its own way.
+        misuse.refuse_unknown(filter(misuse.is_likely_ours, options), _OURS, _PREFECTS, "resilient_task")
         ours = {name: value for name, value in options.items() if name in _OURS}
         theirs = {name: value for name, value in options.items() if name not in _OURS}
         plan = decorate.replaced(self.plan, cast("PolicyOptions", ours)) if ours else self.plan

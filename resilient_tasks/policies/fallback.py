@@ -19,7 +19,7 @@ from resilient_tasks.core.limits import cut
 from resilient_tasks.core.matching import On, matcher
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome, without_traceback
 from resilient_tasks.core.pipeline import Policy, operation_of
-from resilient_tasks.core.signatures import signature_of, why_unfit, written
+from resilient_tasks.core.signatures import Given, signature_of, why_unfit, written
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Proceed
@@ -100,7 +100,7 @@ class Fallback(Policy):
 
     def check(self, fn: Callable[..., Any]) -> None:
         super().check(fn)
-        if why := self.misfit(fn, defaults=False):
+        if why := self.misfit(fn):
             raise PolicyError(why)
         if inspect.iscoroutinefunction(fn):
             return
@@ -112,9 +112,9 @@ class Fallback(Policy):
                 )
                 raise PolicyError(msg)
 
-    def misfit(self, fn: Callable[..., Any], *, defaults: bool) -> str:
-        """Say which function cannot take the arguments of `fn`, those with defaults perhaps included; else nothing."""
-        return next((why for use in self.functions() if (why := _misfit(use, fn, defaults=defaults))), "")
+    def misfit(self, fn: Callable[..., Any], given: Given = "some") -> str:
+        """Say which function cannot take the arguments of `fn`, or nothing; `given` is explained in `why_unfit`."""
+        return next((why for use in self.functions() if (why := _misfit(use, fn, given))), "")
 
     def functions(self) -> tuple[Callable[..., Any], ...]:
         """Return the functions that may stand in."""
@@ -185,8 +185,8 @@ class _Around:
         return await self.policy.around(call, self.proceed)
 
 
-def _misfit(use: Callable[..., Any], fn: Callable[..., Any], *, defaults: bool) -> str:
-    why = why_unfit(use, fn, ("error",) if _takes_error(use, fn) else (), defaults=defaults)
+def _misfit(use: Callable[..., Any], fn: Callable[..., Any], given: Given) -> str:
+    why = why_unfit(use, fn, ("error",) if _takes_error(use, fn) else (), given=given)
     ours, theirs = signature_of(fn), signature_of(use)
     if not why or ours is None or theirs is None:
         return ""
