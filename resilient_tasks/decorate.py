@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, overload
 
+from resilient_tasks import misuse
 from resilient_tasks.core import call as calls
 from resilient_tasks.core import runtime, settings, streams
 from resilient_tasks.core.call import Work
@@ -20,6 +21,7 @@ from resilient_tasks.core.pipeline import Leave, Pipeline, explain_pipeline, ope
 from resilient_tasks.keywords import PolicyOptions, arranged, build
 from resilient_tasks.observe import logs
 from resilient_tasks.policies.deadline import Deadline
+from resilient_tasks.policies.fallback import Fallback
 from resilient_tasks.policies.timeout import Timeout
 
 P = ParamSpec("P")
@@ -100,6 +102,23 @@ def resilient(fn: Callable[..., Any] | None = None, /, **options: Unpack[PolicyO
     The policies stand in the canonical order, whatever the order of the keywords (`explain(function)` prints it).
     Decorators of this kind that are stacked merge into one pipeline.
 
+    Args:
+        fn: the function, where the decorator is used bare.
+        **options: the policies:
+
+            - `retry=3` or `Retry(...)`: another attempt after a failure that is likely to pass.
+            - `deadline=120` or `"2 min"`: a limit for all attempts and waits together.
+            - `timeout=20` or `Timeout(20, enforce="process")`: a limit for each attempt.
+            - `breaker="flights-api"` or `CircuitBreaker(...)`: no call to a service that is known to be down.
+            - `rate_limit=RateLimit("flights-api", calls=10, per=1)`: no more calls than a service allows.
+            - `bulkhead=Bulkhead("warehouse", 4)`: no more calls at once.
+            - `hedge=0.2` or `Hedge(...)`: a second call beside one that is slow to answer.
+            - `validate=Orders` or `Validate(...)`: bad data is stopped or split off.
+            - `fallback=last_good`, `{TimedOut: f}` or `Fallback(...)`: what stands in for the result.
+            - `notify=Slack(channel="#ml-alerts")`, several channels, or `Notify(...)`: who hears of a failure.
+            - `policies=[...]` or a `Pipeline`: further policies.
+            - `idempotent=True`: doing the work twice does no harm.
+
     Raises:
         PolicyError: at decoration, if the keywords are contradictory or impossible for this function.
     """
@@ -111,39 +130,52 @@ def resilient(fn: Callable[..., Any] | None = None, /, **options: Unpack[PolicyO
 def _decorate(fn: Callable[..., Any], options: PolicyOptions) -> Any:
     logs.install()
     plan = make_plan(fn, options)
+    if not options and not plan.pipeline.policies:
+        msg = (
+            f"@resilient without a policy changes nothing about {plan.operation}: write @resilient(retry=3, timeout=20)"
+        )
+        warnings.warn(msg, UserWarning, stacklevel=_frames_of_ours())
     if streams.is_stream(plan.fn) and plan.pipeline.policies:
         return plan.owned_by(_stream_wrapper(plan))
     return plan.owned_by(_async_wrapper(plan) if plan.is_async else _sync_wrapper(plan))
 
 
-def make_plan(fn: Callable[..., Any], options: PolicyOptions) -> Plan:
-    """Build the pipeline for `fn` from a decorator's keywords, those of a decorator underneath included.
+def make_plan(fn: Callable[..., Any], options: PolicyOptions, who: str = "resilient") -> Plan:
+    """Build the pipeline for `fn` from the keywords of the decorator `who`, those of one underneath included.
 
     Raises:
         PolicyError: the keywords are contradictory or impossible for this function.
     """
-    for name in options:
-        if name not in PolicyOptions.__annotations__:
-            msg = f"unknown keyword {name!r}: the policies' keywords are {', '.join(PolicyOptions.__annotations__)}"
-            raise PolicyError(msg)
-    if not callable(fn):
-        msg = f"a decorator of resilient_tasks takes a function, not {fn!r}: options are given by keyword"
-        raise PolicyError(msg)
+    misuse.refuse_unknown(options, PolicyOptions.__annotations__, who=who)
+    misuse.refuse_object(fn, who)
     inner = plan_of(fn)
-    idempotent = bool(options.get("idempotent", False))
+    idempotent = _idempotent(options, otherwise=False)
     pipeline = build(options)
     if inner is not None:
         fn, idempotent = inner.fn, idempotent or inner.idempotent
         pipeline = arranged((*pipeline.policies, *inner.pipeline.policies))
-    _check(pipeline, fn, idempotent=idempotent)
+    _check(pipeline, fn, idempotent=idempotent, by_prefect=who != "resilient")
     plan = Plan(fn, pipeline, idempotent, operation_of(fn), inspect.iscoroutinefunction(fn))
     _warn_of_abandoned_attempts(plan)
     return plan
 
 
-def _check(pipeline: Pipeline, fn: Callable[..., Any], *, idempotent: bool) -> None:
+def _idempotent(options: PolicyOptions, *, otherwise: bool) -> bool:
+    given = options.get("idempotent", otherwise)
+    if not isinstance(given, bool):
+        msg = f"idempotent= is True or False, not {given!r}: True says that doing the work twice does no harm"
+        raise PolicyError(msg)
+    return given
+
+
+def _check(pipeline: Pipeline, fn: Callable[..., Any], *, idempotent: bool, by_prefect: bool) -> None:
+    """Refuse what cannot work. Prefect gives a function all its arguments, and those with a default by name."""
     for policy in pipeline.policies:
         policy.check(fn)
+        if isinstance(policy, Fallback) and (why := policy.misfit(fn, "all by name" if by_prefect else "all")):
+            if by_prefect:
+                raise PolicyError(why)
+            warnings.warn(why, UserWarning, stacklevel=_frames_of_ours())
         if policy.needs_idempotent and not idempotent:
             msg = (
                 f"{operation_of(fn)} would be done twice at once ({policy.describe()}): say idempotent=True if that"
@@ -162,8 +194,8 @@ def replaced(plan: Plan, options: PolicyOptions) -> Plan:
     slots = {policy.slot for policy in new}
     kept = [policy for policy in plan.pipeline.policies if policy.slot not in slots]
     pipeline = arranged((*kept, *new))
-    idempotent = bool(options.get("idempotent", plan.idempotent))
-    _check(pipeline, plan.fn, idempotent=idempotent)
+    idempotent = _idempotent(options, otherwise=plan.idempotent)
+    _check(pipeline, plan.fn, idempotent=idempotent, by_prefect=True)
     return replace(plan, pipeline=pipeline, idempotent=idempotent, owner=[])
 
 

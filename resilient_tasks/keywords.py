@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypedDict
 
+from resilient_tasks import misuse
+from resilient_tasks.core.durations import Duration
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.pipeline import Pipeline, Policy, in_order
 from resilient_tasks.notify.message import Channel
@@ -26,8 +28,8 @@ class PolicyOptions(TypedDict, total=False):
 
     Attributes:
         retry: a `Retry`, or the number of attempts.
-        deadline: a `Deadline`, or its seconds for all attempts and waits.
-        timeout: a `Timeout`, or its seconds for each attempt.
+        deadline: a `Deadline`, or its seconds for all attempts and waits, also as `"2 min"` or a `timedelta`.
+        timeout: a `Timeout`, or its seconds for each attempt, also as `"20s"` or a `timedelta`.
         breaker: a `CircuitBreaker`, or its name.
         rate_limit: a `RateLimit`.
         bulkhead: a `Bulkhead`.
@@ -41,12 +43,12 @@ class PolicyOptions(TypedDict, total=False):
     """
 
     retry: Retry | int | None
-    deadline: Deadline | float | None
-    timeout: Timeout | float | None
+    deadline: Deadline | Duration | None
+    timeout: Timeout | Duration | None
     breaker: CircuitBreaker | str | None
     rate_limit: RateLimit | None
     bulkhead: Bulkhead | None
-    hedge: Hedge | float | None
+    hedge: Hedge | Duration | None
     validate: Any
     fallback: Fallback | Callable[..., Any] | Mapping[Any, Callable[..., Any]] | None
     notify: Notify | Channel | Route | Iterable[Channel | Route] | None
@@ -68,9 +70,7 @@ def build(options: PolicyOptions) -> Pipeline:
             raise PolicyError(msg)
         _no_stand_in_for_a_split(more.policies)
         return more
-    if isinstance(more, Policy):
-        msg = f"policies=[Retry(...)] takes several policies, or a Pipeline: put {more!r} into a list"
-        raise PolicyError(msg)
+    misuse.refuse_policies(more)
     return arranged((*given, *more))
 
 
@@ -88,17 +88,18 @@ _TAKES: dict[str, tuple[type[Policy], Callable[[Any], Policy] | None]] = {
     "notify": (Notify, Notify),
 }
 
+_POLICIES = {keyword: policy for keyword, (policy, _) in _TAKES.items()}
+
 
 def _from_keywords(options: PolicyOptions) -> Iterable[Policy]:
     for keyword, (policy, from_short) in _TAKES.items():
         given = options.get(keyword)
         if isinstance(given, policy):
             yield given
-        elif given is not None and from_short is None:
-            msg = f"{keyword}= takes a {policy.__name__}(...), not {given!r}"
-            raise PolicyError(msg)
-        elif given is not None and from_short is not None:
-            yield from_short(given)
+        elif given is not None:
+            misuse.refuse_value(keyword, given, _POLICIES)
+            if from_short is not None:
+                yield from_short(given)
 
 
 def arranged(policies: tuple[Policy, ...]) -> Pipeline:

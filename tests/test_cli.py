@@ -133,3 +133,36 @@ def test_help_loads_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0
     assert "replay" in done.stdout
+
+
+class TestWhatIsNotThere:
+    def test_a_folder_that_is_not_there_is_an_error(self, store, capsys):
+        for words in (["list"], ["show", "b1"], ["replay", "b1", "--schema", "rules_of_flights:Flights"]):
+            assert main(["quarantine", *words, "--at", "no such folder"]) == 2
+            assert "There is no quarantine at no such folder: --at names the folder" in capsys.readouterr().err
+        assert main(["quarantine", "purge", "--older-than", "30d", "--at", "no such folder"]) == 2
+        assert main(["quarantine", "list", "--at", "memory://no-such-bucket/quarantine"]) == 2
+
+    def test_the_usual_folder_may_not_be_there_yet(self, store, capsys):
+        assert main(["quarantine", "list"]) == 0
+        out, err = capsys.readouterr()
+        assert out == "0 batches, 0 rows wait\n"
+        assert err == "There is no quarantine at quarantine yet: --at names another one.\n"
+
+    @pytest.mark.parametrize(
+        ("age", "code"), [("30d", 0), ("1.5", 0), ("12h", 0), ("soon", 2), ("-1", 2), ("2 moons", 2)]
+    )
+    def test_purge_takes_an_age_with_its_unit_or_days(self, run, age, code):
+        found, _, err = run("purge", "--older-than", age)
+        assert (found, "such as 90, 10m, 2h or 1d" in err) == (code, code == 2)
+
+    def test_an_age_without_a_unit_is_days(self, store, monkeypatch):
+        asked = []
+        monkeypatch.setattr(Quarantine, "purge", lambda self, age, **_: asked.append(age.days) or [])
+        main(["quarantine", "purge", "--older-than", "30", "--at", "bad rows"])
+        main(["quarantine", "purge", "--older-than", "2w", "--at", "bad rows"])
+        assert asked == [30, 14]
+
+    def test_a_day_that_is_none_is_an_error(self, run):
+        code, _, err = run("list", "--since", "yesterday")
+        assert (code, "--since takes a day such as 2013-07-31" in err) == (2, True)

@@ -7,8 +7,7 @@ import pytest
 
 from resilient_tasks import resilient
 from resilient_tasks.cli import main
-from resilient_tasks.cli._incidents import _seconds
-from resilient_tasks.cli.printing import UsageError
+from resilient_tasks.cli.printing import UsageError, duration
 from resilient_tasks.machines import pace
 from resilient_tasks.notify import outbox, registry
 from resilient_tasks.notify import sender as senders
@@ -39,6 +38,7 @@ def url(own_settings, monkeypatch, tmp_path):
         monkeypatch.setattr(f"{module}.kept", outbox.kept)
     monkeypatch.setattr(pace, "GAP", 0.0)
     monkeypatch.setattr(senders, "_sender", senders.Sender())
+    (tmp_path / "incidents.db").touch()
     url = f"sqlite:///{tmp_path}/incidents.db"
     own_settings(incidents=url, store_timeout=5, notify_deadline=2)
     yield url
@@ -181,9 +181,29 @@ class TestIncidents:
 
     @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("10m", 600), ("1.5h", 5400), ("2 d", 172800)])
     def test_takes_times_as_people_write_them(self, text, seconds):
-        assert _seconds(text) == seconds
+        assert duration("--for", 1)(text) == seconds
 
-    @pytest.mark.parametrize("text", ["", "soon", "0", "-1h", "1w"])
+    @pytest.mark.parametrize("text", ["", "soon", "0", "-1h", "1 fortnight"])
     def test_refuses_what_is_no_time(self, text):
-        with pytest.raises(UsageError, match="a time such as 90, 10m, 2h or 1d"):
-            _seconds(text)
+        with pytest.raises(UsageError, match="--for takes a time such as 90, 10m, 2h or 1d"):
+            duration("--for", 1)(text)
+
+
+class TestWhatIsNotThere:
+    @pytest.mark.parametrize(
+        "words",
+        [("outbox", "status"), ("outbox", "flush"), ("outbox", "purge", "--all"), ("alerts", "list")],
+        ids=" ".join,
+    )
+    def test_a_file_of_incidents_that_is_not_there_is_an_error_and_not_made(self, run, tmp_path, words):
+        code, said = run(*words, given=("--incidents", f"sqlite:///{tmp_path}/incidnts.db"))
+        assert (code, "incidnts.db: --incidents names the store" in said) == (2, True)
+        assert not (tmp_path / "incidnts.db").exists()
+
+    def test_a_module_that_is_not_there_is_an_error(self, run):
+        code, said = run("outbox", "flush", "--module", "no_such_module")
+        assert (code, "--module no_such_module cannot be imported" in said) == (2, True)
+
+    def test_flush_takes_a_time_with_its_unit(self, run):
+        assert run("outbox", "flush", "--within", "2s")[0] == 0
+        assert run("outbox", "flush", "--within", "soon")[0] == 2

@@ -14,6 +14,7 @@ def url(own_settings, monkeypatch, tmp_path):
     """A store in a file, which this process and the command line share."""
     monkeypatch.setenv("RESILIENT_TASKS_STORE", "memory:")
     states.shared.close()
+    (tmp_path / "states.db").touch()
     url = f"sqlite:///{tmp_path}/states.db"
     own_settings(store=url, store_timeout=5, store_staleness=0)
     yield url
@@ -99,3 +100,22 @@ def test_a_store_that_nobody_shares_or_reaches_is_refused(own_settings, monkeypa
     states.shared.close()
     assert main(["breaker", "list", *words]) == 2
     assert complaint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [("list",), ("status", "x"), ("open", "x"), ("isolate", "x"), ("close", "x")])
+def test_a_store_that_is_not_there_is_an_error_and_not_made(url, tmp_path, capsys, words):
+    assert main(["breaker", *words, "--store", f"sqlite:///{tmp_path}/sates.db"]) == 2
+    assert "sates.db: --store names the store that the flows use" in capsys.readouterr().err
+    assert not (tmp_path / "sates.db").exists()
+
+
+def test_a_name_that_no_call_has_used_is_told(run):
+    fetch.outcome(ConnectionError())
+    code, _, err = run("isolate", "flight-api")
+    assert (code, err) == (0, "No call has gone through a circuit flight-api; there are flights-api.\n")
+
+
+@pytest.mark.parametrize(("time", "code"), [("90", 0), ("10m", 0), ("1.5 h", 0), ("0", 2), ("soon", 2)])
+def test_open_takes_a_time_with_its_unit(run, time, code):
+    found, _, err = run("open", "flights-api", "--for", time)
+    assert (found, "--for takes a time such as 90, 10m, 2h or 1d" in err) == (code, code == 2)

@@ -26,8 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    options = _parser().parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
         code: int = options.run(options)
     except (UsageError, OSError, ValueError, TypeError) as error:
         print(f"resilient-tasks: {redact(str(error))}", file=sys.stderr)  # noqa: T201

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from typing import Any
 
 from resilient_tasks.cli.outbox import incidents_option, reach_the_outbox
-from resilient_tasks.cli.printing import DONE, UsageError, print_table, say
+from resilient_tasks.cli.printing import DONE, UsageError, duration, print_table, say
 from resilient_tasks.notify.message import lasted
-
-_UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def add_to(commands: Any) -> None:
@@ -21,7 +18,14 @@ def add_to(commands: Any) -> None:
 
     silence = commands.add_parser("silence", parents=[common], help="let nobody hear of what fails there, for a time")
     silence.add_argument("what", help="a function's name (may hold * and ?), or an incident as `list` names it")
-    silence.add_argument("--for", dest="time", default="1h", metavar="TIME", help="90, 10m, 2h, 1d; default: 1h")
+    silence.add_argument(
+        "--for",
+        dest="seconds",
+        type=duration("--for", 1),
+        default="1h",
+        metavar="TIME",
+        help="90, 10m, 2h, 1d; default: 1h",
+    )
     silence.add_argument("--reason", default="", help="for those who wonder")
     silence.set_defaults(run=_silence)
 
@@ -81,7 +85,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _silence(options: argparse.Namespace) -> int:
-    seconds = _seconds(options.time)
+    seconds: float = options.seconds
     silence = reach_the_outbox(options).add_silence(options.what, seconds, options.reason)
     said = f"{silence.pattern} is silenced for {lasted(seconds)}: what fails is counted, and told of after that"
     say(json.dumps(silence._asdict()) if options.json else said)
@@ -95,10 +99,3 @@ def _unsilence(options: argparse.Namespace) -> int:
         raise UsageError(f"{options.what} is not silenced. Silenced: {', '.join(known) or 'nothing'}.")
     say(json.dumps({"unsilenced": options.what}) if options.json else f"{options.what} is heard of again")
     return DONE
-
-
-def _seconds(text: str) -> float:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)?", text.strip())
-    if found is None or not float(found[1]):
-        raise UsageError(f"--for takes a time such as 90, 10m, 2h or 1d, not {text!r}.")
-    return float(found[1]) * _UNITS[found[2] or "s"]

@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from resilient_tasks.cli.printing import DONE, Rooms, UsageError, print_table, say
+from resilient_tasks.cli.printing import DONE, Rooms, UsageError, duration, print_table, say
 
 if TYPE_CHECKING:
     from resilient_tasks.orchestrate.automations import Step
@@ -38,16 +38,16 @@ def add_to(commands: Rooms, common: argparse.ArgumentParser) -> None:
     whom.add_argument("--tell-nobody", action="store_true", help="only mark such runs")
     install.add_argument(
         "--zombie-after",
-        type=float,
-        metavar="SECONDS",
-        help="without a sign of life, until a run is taken for dead; default: that of three heartbeats",
+        type=duration("--zombie-after", 1),
+        metavar="TIME",
+        help="90, 10m, 2h without a sign of life, until a run is taken for dead; default: that of three heartbeats",
     )
     install.add_argument(
         "--cooldown",
-        type=float,
+        type=duration("--cooldown", 1, zero=True),
         default=_COOLDOWN,
-        metavar="SECONDS",
-        help=f"in which further crashes of the same flow are not told; 0 tells of each; default: {_COOLDOWN:g}",
+        metavar="TIME",
+        help=f"90, 10m, 2h in which further crashes of a flow are not told; 0 tells of each; default: {_COOLDOWN:g}s",
     )
     install.set_defaults(run=_run_install)
 

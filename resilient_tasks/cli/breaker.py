@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import sys
 from collections.abc import Sequence
 
-from resilient_tasks.cli.printing import DONE, Rooms, UsageError, print_table, say
+from resilient_tasks.cli.printing import DONE, Rooms, UsageError, check_store, duration, print_table, say
 from resilient_tasks.core import settings
 from resilient_tasks.policies.breaker import CircuitBreaker, CircuitStatus
 from resilient_tasks.shared.states import States, states
@@ -26,7 +27,9 @@ def add_to(rooms: Rooms) -> None:
     commands.add_parser("list", parents=[common], help="all circuits").set_defaults(run=_list)
     commands.add_parser("status", parents=[named, common], help="one circuit").set_defaults(run=_status)
     opening = commands.add_parser("open", parents=[named, common], help="let no call through, for a time")
-    opening.add_argument("--for", dest="seconds", type=float, metavar="SECONDS", help="default: 30")
+    opening.add_argument(
+        "--for", dest="seconds", type=duration("--for", 1), metavar="TIME", help="90, 10m, 2h; default: 30s"
+    )
     opening.set_defaults(run=_open)
     isolate = commands.add_parser("isolate", parents=[named, common], help="let no call through, until it is closed")
     isolate.set_defaults(run=_isolate)
@@ -48,12 +51,14 @@ def _status(options: argparse.Namespace) -> int:
 
 def _open(options: argparse.Namespace) -> int:
     _reach_the_store(options)
+    _tell_if_new(options.name)
     CircuitBreaker(options.name).open(options.seconds)
     return _status(options)
 
 
 def _isolate(options: argparse.Namespace) -> int:
     _reach_the_store(options)
+    _tell_if_new(options.name)
     CircuitBreaker(options.name).isolate()
     return _status(options)
 
@@ -64,9 +69,18 @@ def _close(options: argparse.Namespace) -> int:
     return _status(options)
 
 
+def _tell_if_new(name: str) -> None:
+    """Say so where no call has gone through a circuit of that name yet: it may be misspelt."""
+    known = CircuitBreaker.names()
+    if name not in known:
+        there = f"there are {', '.join(known)}" if known else "there are none yet"
+        print(f"No call has gone through a circuit {name}; {there}.", file=sys.stderr)  # noqa: T201
+
+
 def _reach_the_store(options: argparse.Namespace) -> States:
     """Open the store, and refuse where no other process could see what is done there."""
     if options.store:
+        check_store(options.store, "--store")
         settings.configure(store=options.store)
     shared = states()
     if not shared.is_shared:

@@ -12,7 +12,16 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import NamedTuple
 
-from resilient_tasks.cli.printing import DONE, STILL_WAITING, Rooms, UsageError, print_table, say
+from resilient_tasks.cli.printing import (
+    DONE,
+    STILL_WAITING,
+    Rooms,
+    UsageError,
+    check_store,
+    duration,
+    print_table,
+    say,
+)
 from resilient_tasks.core import settings
 from resilient_tasks.machines.incident import Incident
 from resilient_tasks.machines.letters import Letter
@@ -42,7 +51,9 @@ def add_to(rooms: Rooms) -> None:
         metavar="NAME",
         help="import it for the channels that its decorators name, such as my_project.flows; may be repeated",
     )
-    flushing.add_argument("--within", type=float, default=60.0, metavar="SECONDS", help="default: 60")
+    flushing.add_argument(
+        "--within", type=duration("--within", 1), default=60.0, metavar="TIME", help="90, 10m; default: 60s"
+    )
     flushing.set_defaults(run=_flush)
 
     purge = commands.add_parser("purge", parents=[common], help="throw messages away that will never be sent")
@@ -68,6 +79,7 @@ def incidents_option() -> argparse.ArgumentParser:
 def reach_the_outbox(options: argparse.Namespace) -> Outbox:
     """Return the outbox, and refuse where no other process could see what is done there."""
     if options.incidents:
+        check_store(options.incidents, "--incidents")
         settings.configure(incidents=options.incidents)
     states = kept.states()
     if not states.is_shared:
@@ -137,7 +149,10 @@ def _as_json(waiting: _Waiting) -> dict[str, object]:
 def _flush(options: argparse.Namespace) -> int:
     sys.path.insert(0, os.getcwd())  # noqa: PTH109  # as `python -m` does: flows are found where the command is run
     for module in options.module:
-        import_module(module)
+        try:
+            import_module(module)
+        except ImportError as error:
+            raise UsageError(f"--module {module} cannot be imported: {error}.") from error
     _know_the_environments_slack()
     outbox = reach_the_outbox(options)
     before = list(_all(outbox))

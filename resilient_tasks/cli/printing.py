@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.parse import unquote
+
+from resilient_tasks.core import durations
+from resilient_tasks.core.errors import PolicyError
 
 #: What argparse has no other name for.
 Rooms: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
@@ -15,6 +20,38 @@ _WIDEST = 100
 
 class UsageError(Exception):
     """What was asked for cannot be done; the sentence says why."""
+
+
+def duration(option: str, bare: float, *, zero: bool = False) -> Callable[[str], float]:
+    """Return the reader of an option that is a duration: `90`, `10m`, `2h`, `1d`.
+
+    Args:
+        option: its name.
+        bare: the seconds of the unit of a number without one.
+        zero: 0 is a duration there.
+    """
+
+    def read(text: str) -> float:
+        try:
+            return durations.seconds(text, option, zero=zero, bare=bare)
+        except PolicyError:
+            message = f"{option} takes a time such as 90, 10m, 2h or 1d, not {text!r}."
+        raise UsageError(message)
+
+    return read
+
+
+def check_store(url: str, option: str) -> None:
+    """Refuse a store in a file that is not there: to open it would make an empty one.
+
+    Raises:
+        UsageError: as said.
+    """
+    if not url.startswith("sqlite:"):
+        return
+    path = Path(unquote(url.removeprefix("sqlite://").removeprefix("/")))
+    if not path.is_file():
+        raise UsageError(f"There is no file {path}: {option} names the store that the flows use.")
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

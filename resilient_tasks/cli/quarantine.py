@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resilient_tasks.cli.printing import DONE, STILL_WAITING, Rooms, UsageError, print_table, say
+from resilient_tasks.cli.printing import DONE, STILL_WAITING, Rooms, UsageError, duration, print_table, say
 from resilient_tasks.core import settings
 from resilient_tasks.core.redact import redact
 
@@ -51,7 +51,10 @@ def add_to(rooms: Rooms) -> None:
     replay.set_defaults(run=_replay)
 
     purge = commands.add_parser("purge", parents=[common], help="remove old batches whose rows are all released")
-    purge.add_argument("--older-than", type=float, required=True, metavar="DAYS")
+    days = "30d, 12h; a number alone is days"
+    purge.add_argument(
+        "--older-than", type=duration("--older-than", 86400, zero=True), required=True, metavar="TIME", help=days
+    )
     purge.add_argument("--waiting", action="store_true", help="remove batches with waiting rows too: those are lost")
     purge.add_argument("--dry-run", action="store_true", help="only say what would be removed")
     purge.set_defaults(run=_purge)
@@ -104,7 +107,7 @@ def _replay(options: argparse.Namespace) -> int:
 
 def _purge(options: argparse.Namespace) -> int:
     quarantine = _quarantine(options)
-    age = dt.timedelta(days=options.older_than)
+    age = dt.timedelta(seconds=options.older_than)
     removed = quarantine.purge(age, waiting=options.waiting, dry_run=options.dry_run)
     return _print_batches(removed, options, "would be removed" if options.dry_run else "removed")
 
@@ -112,7 +115,13 @@ def _purge(options: argparse.Namespace) -> int:
 def _quarantine(options: argparse.Namespace) -> Quarantine:
     from resilient_tasks.data.quarantine import Quarantine  # noqa: PLC0415 - heavy
 
-    return Quarantine(options.at or settings.current.quarantine)
+    quarantine = Quarantine(options.at or settings.current.quarantine)
+    if not quarantine.exists():
+        missing = f"There is no quarantine at {redact(str(quarantine.folder))}"
+        if options.at:
+            raise UsageError(f"{missing}: --at names the folder, or the URL, that the flows write to.")
+        print(f"{missing} yet: --at names another one.", file=sys.stderr)  # noqa: T201
+    return quarantine
 
 
 def _imported(name: str) -> Any:
@@ -127,7 +136,10 @@ def _imported(name: str) -> Any:
 
 
 def _day(text: str) -> dt.datetime:
-    day = dt.datetime.fromisoformat(text)
+    try:
+        day = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"--since takes a day such as 2013-07-31, or 2013-07-31T12:00, not {text!r}.") from None
     return day if day.tzinfo else day.replace(tzinfo=dt.UTC)
 
 

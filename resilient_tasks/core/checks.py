@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Collection
 
 from resilient_tasks.core.errors import PolicyError
-
-
-def positive_seconds(value: object, where: str) -> None:
-    """Raise `PolicyError` unless `value` is a finite number of seconds above zero."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-        msg = f"{where} is a number of seconds above 0, not {value!r}"
-        raise PolicyError(msg)
 
 
 def fraction(value: object, where: str) -> None:
     """Raise `PolicyError` unless `value` lies between 0 and 1."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         msg = f"{where} is a fraction from 0 to 1, such as 0.05 for five in a hundred, not {value!r}"
+        msg += _as_fraction(value)
         raise PolicyError(msg)
 
 
 def positive_number(value: object, where: str) -> None:
     """Raise `PolicyError` unless `value` is a whole number above zero."""
     if type(value) is not int or value < 1:
-        msg = f"{where} is a whole number of 1 or more, not {value!r}"
+        msg = f"{where} is a whole number of 1 or more, not {value!r}{as_whole(value)}"
         raise PolicyError(msg)
+
+
+def as_whole(value: object) -> str:
+    """Return `: write 3` as the end of a sentence, where a text or a float holds a whole number."""
+    if isinstance(value, str) and value.strip().isdecimal() and int(value):
+        return f": write {int(value)}"
+    return f": write {int(value)}" if isinstance(value, float) and value.is_integer() and value >= 1 else ""
+
+
+def _as_fraction(value: object) -> str:
+    number = value.strip().removesuffix("%") if isinstance(value, str) else value
+    try:
+        found = float(number)  # type: ignore[arg-type]  # what is no number is told from the error
+    except (TypeError, ValueError):
+        return ""
+    percent = isinstance(value, str) and value.strip().endswith("%")
+    found = found / 100 if percent or found > 1 else found
+    return f": write {found:g}" if 0 <= found <= 1 and not isinstance(value, bool) else ""
 
 
 def name(value: object, where: str) -> None:
@@ -33,3 +45,19 @@ def name(value: object, where: str) -> None:
     if not isinstance(value, str) or not value.strip():
         msg = f'{where} names what is shared, such as "flights-api", and is not {value!r}'
         raise PolicyError(msg)
+
+
+def one_of(value: object, words: Collection[str], where: str) -> None:
+    """Raise `PolicyError` unless `value` is one of `words`."""
+    if value not in words:
+        meant = f"; did you mean {value.lower()!r}?" if isinstance(value, str) and value.lower() in words else ""
+        msg = f"{where} is one of {', '.join(words)}, not {value!r}{meant}"
+        raise PolicyError(msg)
+
+
+def share_or_number(value: object, where: str) -> None:
+    """Raise `PolicyError` unless `value` is a fraction as a float, or a number of rows."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not (0 <= value <= 1 or (isinstance(value, int) and value > 0)):  # type: ignore[operator]
+        msg = "a fraction from 0.0 to 1.0, such as 0.05 for five in a hundred, or a whole number of rows: 1 is one row,"
+        raise PolicyError(f"{where} is {msg} 1.0 is all. It is not {value!r}")

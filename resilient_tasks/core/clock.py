@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from resilient_tasks.core.errors import PolicyError
+
 #: A sleeping thread looks up this often (seconds), so that a cancelled run is not kept waiting.
 SLICE = 0.1
 
@@ -63,6 +65,7 @@ def _unwatched() -> Check | None:
 
 _watch: Callable[[], Check | None] = _unwatched
 _clock: Clock = SystemClock()
+_METHODS = ("now", "wall", "sleep", "asleep")
 
 
 def end_waits_by(watch: Callable[[], Check | None]) -> None:
@@ -94,7 +97,15 @@ def wall() -> float:
 
 @contextmanager
 def use_clock(clock: Clock) -> Iterator[None]:
-    """Have every call of this process go by `clock` inside the block."""
+    """Have every call of this process go by `clock` inside the block.
+
+    Raises:
+        PolicyError: `clock` is none.
+    """
+    if isinstance(clock, type) or not all(callable(getattr(clock, name, None)) for name in _METHODS):
+        given = f"the class {clock.__name__}: write {clock.__name__}()" if isinstance(clock, type) else repr(clock)
+        msg = f"use_clock takes a clock such as VirtualClock(), not {given}"
+        raise PolicyError(msg)
     global _clock  # noqa: PLW0603  # time is one for the process: worker threads must see it too
     before, _clock = _clock, clock
     try:

@@ -164,6 +164,10 @@ def register_kind(rule: Rule, kind: Kind) -> None:
     if not callable(rule):
         msg = f"register_kind takes an exception type or a predicate of the error, not {rule!r}"
         raise TypeError(msg)
+    words = [one.value for one in Kind]
+    if not isinstance(kind, Kind) and kind not in words:
+        msg = f"register_kind takes a Kind such as Kind.TRANSIENT, or its name ({', '.join(words)}), not {kind!r}"
+        raise TypeError(msg)
     _registered.insert(0, (rule, Kind(kind)))
 
 

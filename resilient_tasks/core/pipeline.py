@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
 from resilient_tasks.core import call as calls
 from resilient_tasks.core import clock, loops, runtime
+from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.call import NEVER, Call, Proceed, Work
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import CallFailed
@@ -118,6 +119,7 @@ class Policy(Protocol):
         return repr(self)
 
 
+@answering("Pipeline(Retry(attempts=3), Timeout(20))")
 class Pipeline:
     """Policies in the order given, the first outermost. `resilient(...)` builds the canonical order instead.
 
@@ -132,7 +134,7 @@ class Pipeline:
     def __init__(self, *policies: Policy) -> None:
         for policy in policies:
             if isinstance(policy, type) or not isinstance(policy, Policy):
-                msg = f"a Pipeline is made of policies such as Retry(...), not of {policy!r}"
+                msg = f"a Pipeline is made of policies such as Retry(...), not of {policy!r}{_instead(policy)}"
                 raise PolicyError(msg)
             if policy.slot not in ORDER:
                 msg = f"{policy!r} has the slot {policy.slot!r}; the slots are {', '.join(ORDER)}"
@@ -224,6 +226,12 @@ def _inherited(outer: Call | None, work: Work) -> tuple[float, float]:
         return outer.deadline, outer.limited_until
     # Whoever interrupts the call around does not reach into another thread, nor into sync code that blocks its loop.
     return min(outer.deadline, outer.limited_until), NEVER
+
+
+def _instead(given: object) -> str:
+    if isinstance(given, type) and Policy in given.__mro__:
+        return f": write {given.__name__}(...)"
+    return ": write Pipeline(*policies)" if isinstance(given, list | tuple) else ""
 
 
 def _never() -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from resilient_tasks.core import checks, registered
+from resilient_tasks.core import durations, registered
+from resilient_tasks.core.arguments import answering
+from resilient_tasks.core.durations import Duration
 from resilient_tasks.core.errors import PolicyError
+from resilient_tasks.core.words import did_you_mean
 
 if TYPE_CHECKING:
     from resilient_tasks.core.store import StateStore
@@ -47,7 +51,28 @@ class Settings:
     secrets: tuple[registered.Secret, ...] = field(default=(), repr=False)
 
 
+#: Variables with our prefix that are no settings.
+_MORE_VARIABLES = ("HOME",)
+#: Where 0 seconds have a meaning.
+_ZERO = ("store_staleness", "notify_cooldown")
+
+
+def _tell_of_unknown_variables() -> None:
+    """Warn of variables that bear our prefix and set nothing: a slip of the finger, as a rule."""
+    known = [*(part.name for part in fields(Settings)), *map(str.lower, _MORE_VARIABLES)]
+    for variable in sorted(os.environ):
+        name = variable.removeprefix(_PREFIX).removeprefix("RESILIENT_TASK_").lower()
+        ours = variable.startswith((_PREFIX, "RESILIENT_TASK_"))
+        if ours and (name not in known or not variable.startswith(_PREFIX)):
+            meant = (
+                did_you_mean(name, known).replace("=", "").upper().replace("DID YOU MEAN ", f"did you mean {_PREFIX}")
+            )
+            all_of = ", ".join(_PREFIX + one.upper() for one in known)
+            warnings.warn(f"{variable} in the environment sets nothing{meant or f': there are {all_of}'}", stacklevel=2)
+
+
 def _from_environment() -> Settings:
+    _tell_of_unknown_variables()
     given = {part.name: os.environ.get(_PREFIX + part.name.upper()) for part in fields(Settings)}
     defaults = Settings()
     changes: dict[str, Any] = {
@@ -66,11 +91,7 @@ def _parse(name: str, text: str, form: type) -> bool | float | str:
         msg = f"{_PREFIX}{name.upper()} must be one of true, false, 1, 0; it is {text!r}"
         raise PolicyError(msg)
     if form is float:
-        try:
-            return float(text)
-        except ValueError:
-            msg = f"{_PREFIX}{name.upper()} must be a number of seconds; it is {text!r}"
-            raise PolicyError(msg) from None
+        return durations.seconds(text, _PREFIX + name.upper(), zero=name in _ZERO, bare=1.0)
     return text
 
 
@@ -78,16 +99,17 @@ def _parse(name: str, text: str, form: type) -> bool | float | str:
 current: Settings = _from_environment()
 
 
+@answering("configure(enabled=False)", "enabled")
 def configure(
     *,
     enabled: bool | None = None,
-    quarantine: str | None = None,
+    quarantine: str | os.PathLike[str] | None = None,
     store: StateStore | str | None = None,
-    store_timeout: float | None = None,
-    store_staleness: float | None = None,
+    store_timeout: Duration | None = None,
+    store_staleness: Duration | None = None,
     incidents: StateStore | str | None = None,
-    notify_deadline: float | None = None,
-    notify_cooldown: float | None = None,
+    notify_deadline: Duration | None = None,
+    notify_cooldown: Duration | None = None,
     secrets: Iterable[registered.Secret] | None = None,
 ) -> Settings:
     """Change settings of this process, and return those now in force. What is not named stays.
@@ -107,27 +129,30 @@ def configure(
         secrets: texts of at least 4 characters, and compiled patterns, to blot out wherever the library writes, besides
             those that are named already, and the values of the variables that `RESILIENT_TASKS_SECRETS` names.
 
+    Seconds are also taken as a text, such as `"200ms"` or `"5 min"`, or as a `timedelta`; in the environment, a number
+    alone is seconds.
+
     Raises:
-        PolicyError: `store` or `incidents` names no store, or the library that it needs is not installed; or one of
-            `secrets` is too short, or no text.
+        PolicyError: a value is not of its kind; `store` or `incidents` names no store, or the library that it needs is
+            not installed; or one of `secrets` is too short, or no text.
     """
     global current  # noqa: PLW0603  # one set of settings a process
-    if store_timeout is not None:
-        checks.positive_seconds(store_timeout, "configure(store_timeout=...)")
-    for where in (store, incidents or None):
+    if enabled is not None and not isinstance(enabled, bool):
+        raise PolicyError(f"configure(enabled=...) is True or False, not {enabled!r}")
+    if quarantine is not None and not isinstance(quarantine, str | os.PathLike):
+        raise PolicyError(f"configure(quarantine=...) is a folder, as text or a path, or a URL, not {quarantine!r}")
+    for setting, where in (("store", store), ("incidents", incidents or None)):
         if where is not None:
-            from resilient_tasks.core.store import opened_by  # noqa: PLC0415  # which reads these settings
-
-            opened_by(where, current.store_timeout)  # not connected yet: it is refused here, if it cannot be
+            _check_store(setting, where)
     changes: dict[str, Any] = {
         "enabled": enabled,
-        "quarantine": quarantine,
+        "quarantine": None if quarantine is None else os.fspath(quarantine),
         "store": store,
-        "store_timeout": store_timeout,
-        "store_staleness": store_staleness,
+        "store_timeout": _seconds("store_timeout", store_timeout),
+        "store_staleness": _seconds("store_staleness", store_staleness),
         "incidents": incidents,
-        "notify_deadline": notify_deadline,
-        "notify_cooldown": notify_cooldown,
+        "notify_deadline": _seconds("notify_deadline", notify_deadline),
+        "notify_cooldown": _seconds("notify_cooldown", notify_cooldown),
         "secrets": registered.added(current.secrets, () if secrets is None else secrets),
     }
     current = replace(current, **{name: value for name, value in changes.items() if value is not None})
@@ -135,3 +160,18 @@ def configure(
         if isinstance(url, str):
             os.environ[_PREFIX + name] = url
     return current
+
+
+def _seconds(name: str, given: Duration | None) -> float | None:
+    return None if given is None else durations.seconds(given, f"configure({name}=...)", zero=name in _ZERO)
+
+
+def _check_store(setting: str, given: Any) -> None:
+    from resilient_tasks.core.store import opened_by  # noqa: PLC0415  # which reads these settings
+
+    if not isinstance(given, str):
+        methods = [getattr(given, name, None) for name in ("connect", "now", "get", "swap", "keys", "close")]
+        if isinstance(given, type) or not all(map(callable, methods)):
+            msg = f"configure({setting}=...) is a URL such as 'sqlite:///states.db', or a StateStore, not {given!r}"
+            raise PolicyError(msg)
+    opened_by(given, current.store_timeout)  # not connected yet: it is refused here, if it cannot be

@@ -49,6 +49,10 @@ class Files(Protocol):
         """Every file under a folder, in order; none where there is no such folder."""
         ...
 
+    def exist(self) -> bool:
+        """Whether there is anything at the address."""
+        ...
+
     def leftovers(self, older_than: float) -> Iterator[str]:
         """Temporary files that nobody has touched for `older_than` seconds."""
         ...
@@ -118,6 +122,9 @@ class LocalFiles:
     def names(self, under: str = "") -> Iterator[str]:
         for path in _walk(self.root / under):
             yield path.relative_to(self.root).as_posix()
+
+    def exist(self) -> bool:
+        return self.root.exists()
 
     def leftovers(self, older_than: float) -> Iterator[str]:
         for path in self.root.rglob(f".*{_TEMPORARY}"):
@@ -197,6 +204,10 @@ class RemoteFiles:
         for name in self._everything(under):
             if not any(part.startswith(".") for part in name.removeprefix(under).split("/")):
                 yield name
+
+    def exist(self) -> bool:
+        system, root = self._system()
+        return bool(system.exists(root))
 
     def leftovers(self, older_than: float) -> Iterator[str]:
         system, root = self._system()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from resilient_tasks.core.arguments import answering
 from resilient_tasks.data.profile import ColumnProfile, Described, Profile, described
 from resilient_tasks.data.schemas import fingerprint
 
@@ -24,6 +25,7 @@ _LEAST = 1e-4
 _NAMED = 3
 
 
+@answering("Limits(psi=0.3)", "psi", "ks", "warn")
 @dataclass(frozen=True)
 class Limits:
     """From where on a column counts as shifted or drifted.
@@ -34,6 +36,7 @@ class Limits:
         warn: either of the two from here on is a shift: worth a warning, and no more.
     """
 
+    _: KW_ONLY
     psi: float = 0.2
     ks: float = 0.2
     warn: float = 0.1
@@ -109,6 +112,7 @@ class DriftReport:
         return text if self.same_rules else f"{text} (the baseline was made under another version of the schema)"
 
 
+@answering('Drift(Profile.load("flights.json"), psi=0.2)', "psi", "ks", "warn")
 @dataclass(frozen=True, eq=False)
 class Drift:
     """Hold frames against a baseline, and say what to do where they no longer look like it.
@@ -132,6 +136,7 @@ class Drift:
     """
 
     baseline: Profile
+    _: KW_ONLY
     psi: float = 0.2
     ks: float = 0.2
     warn: float = 0.1
@@ -153,7 +158,7 @@ class Drift:
             raise ValueError(f"Drift(on_drift=...) is one of {', '.join(get_args(OnDrift))}, not {self.on_drift!r}")
         if type(self.min_rows) is not int or self.min_rows < 1:
             raise ValueError(f"Drift(min_rows=...) is a number of rows from 1 up, not {self.min_rows!r}")
-        Limits(self.psi, self.ks, self.warn)
+        Limits(psi=self.psi, ks=self.ks, warn=self.warn)
 
     def judge(self, frame: Any, schema: Any = None) -> DriftReport:
         """Compare a frame with the baseline.
@@ -192,7 +197,7 @@ class Drift:
             return ColumnDrift(name, "too few rows", few)
         if then.kind != now.kind:
             return ColumnDrift(name, "retyped", f"{name} is {now.dtype} and was {then.dtype}")
-        limits = self.limits.get(name) or Limits(self.psi, self.ks, self.warn)
+        limits = self.limits.get(name) or Limits(psi=self.psi, ks=self.ks, warn=self.warn)
         index = psi((*then.counts, then.nulls), (*now.histogram(then.edges, then.categories), now.nulls))
         distance = None
         if min(then.rows - then.nulls, now.size) >= self.min_rows:

@@ -11,10 +11,13 @@ from __future__ import annotations
 import datetime as dt
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from resilient_tasks.core import durations
+from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.cleaned import Cleaner
+from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.redact import redact
 from resilient_tasks.data import _batches, _parts
 from resilient_tasks.data._batches import QuarantinedBatch, Wanted, found, listed, named, opened
@@ -38,6 +41,7 @@ __all__ = ["Quarantine", "QuarantineError", "QuarantinedBatch"]
 _LEFT_OVER = 3600.0  # seconds; no write takes that long
 
 
+@answering('Quarantine("quarantine")', "options")
 @dataclass(frozen=True)
 class Quarantine:
     """A folder for bad rows. Holds only its address, so it can be pickled to any worker that sees the folder.
@@ -51,10 +55,15 @@ class Quarantine:
     """
 
     url: str | os.PathLike[str]
+    _: KW_ONLY
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse at once what no write could reach."""
+        if not isinstance(self.url, str | os.PathLike) or not os.fspath(self.url):
+            raise PolicyError(f"Quarantine(url) is a folder's path or a URL, not {self.url!r}")
+        if not isinstance(self.options, Mapping):
+            raise PolicyError(f"Quarantine(options=...) is a mapping of fsspec's options, not {self.options!r}")
         _ = self._files
 
     def __repr__(self) -> str:
@@ -68,6 +77,15 @@ class Quarantine:
     @property
     def _files(self) -> Files:
         return files_at(self.url, self.options)
+
+    def exists(self) -> bool:
+        """Whether the folder is there: it is made on the first write.
+
+        Raises:
+            QuarantineError: If it cannot be asked.
+        """
+        with explained(f"Cannot reach the quarantine {self.folder}"):
+            return self._files.exist()
 
     def write(
         self,
@@ -244,12 +262,13 @@ class Quarantine:
         return together([frame for _, frame in frames]) if frames else None
 
     def purge(
-        self, older_than: dt.timedelta, *, waiting: bool = False, dry_run: bool = False
+        self, older_than: dt.timedelta | str, *, waiting: bool = False, dry_run: bool = False
     ) -> builtins.list[QuarantinedBatch]:
         """Remove batches whose rows are all released, with what `release` gives of them; and left-over files.
 
         Args:
-            older_than: Age since the batch was written, and since its last replay.
+            older_than: Age since the batch was written, and since its last replay: a `timedelta`, or a text such as
+                `"30d"`.
             waiting: Remove batches with rows that wait, too. Those rows are gone then.
             dry_run: Remove nothing, only say what would be.
 
@@ -257,9 +276,16 @@ class Quarantine:
             The batches removed.
 
         Raises:
+            PolicyError: If `older_than` is no age.
             QuarantineError: If the folder cannot be read, or a file not removed.
         """
-        files, before = self._files, dt.datetime.now(dt.UTC) - older_than
+        if not isinstance(older_than, dt.timedelta | str):  # seconds or days? What is removed does not come back.
+            raise PolicyError(f"purge(older_than) is a timedelta or a text such as '30d', not {older_than!r}")
+        if isinstance(older_than, str) and older_than.strip().isdecimal():
+            days = f"write '{older_than.strip()}d' for days"
+            raise PolicyError(f"purge(older_than) is an age with a unit, not {older_than!r}: {days}")
+        age = dt.timedelta(seconds=durations.seconds(older_than, "purge(older_than)", zero=True))
+        files, before = self._files, dt.datetime.now(dt.UTC) - age
         removed, kept = [], set()
         for batch in self.list():
             with explained(f"Cannot purge {batch.path}"):

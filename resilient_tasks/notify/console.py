@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
+from resilient_tasks.core.arguments import answering
 from resilient_tasks.notify.message import Message
 
 
+@answering("Console()")
 @dataclass(frozen=True, eq=False)
 class Console:
     """Write messages to standard error."""

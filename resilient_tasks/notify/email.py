@@ -9,6 +9,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
+from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import NotifyFailed, bus
 from resilient_tasks.notify import _address as address
@@ -28,6 +29,7 @@ _BLOCK_TYPES: dict[str, Security] = {"SSL": "tls", "STARTTLS": "starttls", "INSE
 _REMEMBERED = 7 * 86400.0
 
 
+@answering('Email("ops@example.org", host="smtp.example.org")', "sender", "username", "password")
 @dataclass(frozen=True, eq=False)
 class Email:
     """Send messages by e-mail.

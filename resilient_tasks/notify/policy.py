@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-from resilient_tasks.core import checks, settings
+from resilient_tasks.core import checks, durations, settings
+from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.call import NEVER, current_call
+from resilient_tasks.core.durations import SecondsOrNone
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import NotifyFailed, NotifySuppressed
 from resilient_tasks.core.failures import describe
@@ -27,6 +29,7 @@ _FAILED = "The call raised: what depends on it does not run."
 _DEGRADED = "A fallback stood in: what depends on it runs on the stand-in's data."
 
 
+@answering('Notify(Slack(channel="#ml-alerts"))', "fallback")
 @dataclass(frozen=True, eq=False)
 class Notify(Policy):
     """Tell one channel or several of a call that failed or was degraded, and that all is well again.
@@ -40,7 +43,8 @@ class Notify(Policy):
         channels: channels, or a `Route` to one.
         fallback: a channel that hears of what another one refuses, or cannot be reached for.
         severity: how bad a failure is; default: `"error"`, and `"warning"` where a fallback stood in.
-        cooldown: seconds in which more of the same is counted only; default: `configure(notify_cooldown=...)`.
+        cooldown: seconds in which more of the same is counted only, also as `"5 min"` or a `timedelta`; default:
+            `configure(notify_cooldown=...)`.
         recover_after: successes in a row after which an incident is over.
 
     Raises:
@@ -50,13 +54,15 @@ class Notify(Policy):
     slot: ClassVar[str] = "notify"
 
     channels: Channel | Route | Iterable[Channel | Route]
+    _: KW_ONLY
     fallback: Channel | None = None
     severity: Severity | None = None
-    cooldown: float | None = None
+    cooldown: SecondsOrNone = field(default=durations.default(None))
     recover_after: int = 1
 
     def __post_init__(self) -> None:
-        several = self.channels if isinstance(self.channels, Iterable) else (self.channels,)
+        one = not isinstance(self.channels, Iterable) or isinstance(self.channels, str | Mapping | type)
+        several: Iterable[Any] = (self.channels,) if one else self.channels  # type: ignore[assignment]  # just asked
         routes = tuple(each if isinstance(each, Route) else _route(each) for each in several)
         object.__setattr__(self, "channels", routes)
         if self.fallback is not None:
@@ -64,8 +70,7 @@ class Notify(Policy):
         if self.severity is not None and self.severity not in get_args(Severity):
             msg = f"Notify(severity=...) is one of {', '.join(get_args(Severity))}; it is {self.severity!r}"
             raise PolicyError(msg)
-        if self.cooldown is not None:
-            checks.positive_seconds(self.cooldown, "Notify(cooldown=...)")
+        durations.settle(self, "cooldown")
         checks.positive_number(self.recover_after, "Notify(recover_after=...)")
         self._be_known()
 

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple, get_args
 
+from resilient_tasks.core import checks
+from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.errors import PolicyError
+from resilient_tasks.core.failures import Kind
 from resilient_tasks.notify.message import Channel, Severity
 
 _SEVERITIES: tuple[str, ...] = get_args(Severity)
+#: What some conditions are chosen from.
+_KNOWN: dict[str, tuple[str, ...]] = {
+    "kind": tuple(kind.value for kind in Kind),
+    "policy": ("fallback", "retry", "timeout", "deadline", "breaker", "bulkhead", "rate_limit", "validate"),
+}
 
 
 class About(NamedTuple):
@@ -24,6 +32,7 @@ class About(NamedTuple):
     tags: frozenset[str]
 
 
+@answering('Route(Slack(channel="#ml-alerts"), severity="error")', "severity")
 @dataclass(frozen=True, eq=False)
 class Route:
     """Have a channel hear only of what meets every condition that is given.
@@ -45,6 +54,7 @@ class Route:
     """
 
     channel: Channel
+    _: KW_ONLY
     severity: Severity | None = None
     kind: str | Iterable[str] = ()
     policy: str | Iterable[str] = ()
@@ -59,10 +69,14 @@ class Route:
             raise PolicyError(msg)
         for name in ("kind", "policy", "flow", "tags", "operation"):
             given = getattr(self, name)
-            patterns = (given,) if isinstance(given, str) else tuple(given)
+            several = given if isinstance(given, Iterable) and not isinstance(given, str | type) else (given,)
+            patterns = tuple(one.value if isinstance(one, Kind) else one for one in several)
             if not all(isinstance(pattern, str) for pattern in patterns):
                 msg = f"Route({name}=...) is a name or several, not {given!r}"
                 raise PolicyError(msg)
+            for pattern in patterns if name in _KNOWN else ():
+                if not any(fnmatch.fnmatchcase(one, pattern) for one in _KNOWN[name]):
+                    checks.one_of(pattern, _KNOWN[name], f"Route({name}=...)")
             object.__setattr__(self, name, patterns)
 
     def takes(self, about: About) -> bool:
@@ -87,8 +101,38 @@ def check_channel(channel: object) -> None:
         PolicyError: it is none.
     """
     if isinstance(channel, type) or not isinstance(channel, Channel):
-        msg = f"notify takes channels such as Slack(channel='#ml-alerts') or Console(), not {channel!r}"
+        given, instead = _instead(channel)
+        msg = f"notify takes channels such as Slack(channel='#ml-alerts') or Console(), not {given}{instead}"
         raise PolicyError(msg)
+
+
+def _instead(channel: object) -> tuple[str, str]:  # noqa: PLR0911  # one line a kind
+    """Return what a user gave in the place of a channel, as it may be shown, and what to write instead."""
+    if isinstance(channel, type):
+        arguments = _ARGUMENTS.get(channel.__name__, "...")
+        return f"the class {channel.__name__}", f": write {channel.__name__}({arguments})"
+    if not isinstance(channel, str):
+        return f"{channel!r}"[:80], ""
+    text = channel.strip()
+    if text.startswith(("http://", "https://")):  # which is a secret
+        return "a URL", f": write {'Slack(webhook=...)' if 'hooks.slack.com' in text else 'Webhook(...)'}"
+    if text.startswith("xox"):
+        return "a token", ": write Slack(token=..., channel='#ml-alerts')"
+    if text.lower() in _CHANNELS:
+        name = _CHANNELS[text.lower()]
+        return repr(text), f": write {name}({_ARGUMENTS[name]})"
+    if "@" in text[1:]:
+        return repr(text), f": write Email({text!r}, host='smtp.example.org')"
+    return repr(text), f": write Slack(channel={text if text.startswith('#') else f'#{text}'!r})"
+
+
+_ARGUMENTS = {
+    "Slack": "channel='#ml-alerts'",
+    "Email": "'ops@example.org', host='smtp.example.org'",
+    "Webhook": "'https://alerts.example.org/hook'",
+    "Console": "",
+}
+_CHANNELS = {"slack": "Slack", "email": "Email", "mail": "Email", "webhook": "Webhook", "console": "Console"}
 
 
 def _matches(patterns: Iterable[str], values: Iterable[str]) -> bool:

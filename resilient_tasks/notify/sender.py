@@ -17,7 +17,8 @@ import time
 import uuid
 from dataclasses import dataclass, field
 
-from resilient_tasks.core import clock, settings
+from resilient_tasks.core import clock, durations, settings
+from resilient_tasks.core.durations import Duration
 from resilient_tasks.core.store import MemoryStore
 from resilient_tasks.machines.incident import Failure
 from resilient_tasks.machines.incidents import Teller
@@ -292,13 +293,15 @@ def sender() -> Sender:
     return _sender
 
 
-def flush(within: float | None = None) -> bool:
+def flush(within: Duration | None = None) -> bool:
     """Deliver what waits, on the calling thread, and return whether nothing is left.
 
     Args:
-        within: seconds that this may take; default: the deadline of one message.
+        within: seconds that this may take, also as `"5s"` or a `timedelta`; default: the deadline of one message.
     """
-    return _sender.flush(settings.current.notify_deadline if within is None else within)
+    if within is None:
+        return _sender.flush(settings.current.notify_deadline)
+    return _sender.flush(durations.seconds(within, "flush(within)", zero=True))
 
 
 def _flush_at_exit() -> None:

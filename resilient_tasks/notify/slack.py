@@ -9,9 +9,10 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
+from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.errors import PolicyError, ResilienceError
 from resilient_tasks.notify import _slack_blocks as layout
 from resilient_tasks.notify.message import Message
@@ -68,6 +69,7 @@ class SlackUnavailableError(SlackRefusedError, ConnectionError):
     """Slack did not accept the message, for a reason that is likely to pass."""
 
 
+@answering('Slack(webhook=...), or Slack(token=..., channel="#ml-alerts")', "channel")
 @dataclass(frozen=True, eq=False)
 class Slack:
     """Send messages to Slack.
@@ -90,12 +92,15 @@ class Slack:
         PolicyError: both ways at once, or a token without a channel.
     """
 
+    _: KW_ONLY
     webhook: Secret | None = field(default=None, repr=False)
     token: Secret | None = field(default=None, repr=False)
     channel: str | None = None
     api_url: str = "https://slack.com/api/"
 
     def __post_init__(self) -> None:
+        if self.channel is not None and not isinstance(self.channel, str):
+            raise PolicyError(f"Slack(channel=...) is one channel, such as '#ml-alerts' or an id, not {self.channel!r}")
         if self.webhook and self.token:
             msg = (
                 "Slack takes webhook= or token=, not both: a webhook brings its own channel, a token goes with channel="

@@ -11,10 +11,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.errors import PolicyError, ResilienceError
 from resilient_tasks.notify.message import Message
 from resilient_tasks.notify.secret import Secret, check_secret, revealed
@@ -45,6 +46,7 @@ class WebhookUnreadableError(ResilienceError, ConnectionError):
     """What the receiver answered is not HTTP, or was cut short: it may have taken the message."""
 
 
+@answering('Webhook("https://alerts.example.org/hook", secret=...)', "secret", "headers")
 @dataclass(frozen=True, eq=False)
 class Webhook:
     """Send each message as JSON in a POST to a URL of one's own.
@@ -66,6 +68,7 @@ class Webhook:
     """
 
     url: Secret = field(repr=False)
+    _: KW_ONLY
     secret: Secret | None = field(default=None, repr=False)
     headers: Mapping[str, Secret] | None = field(default=None, repr=False)
 

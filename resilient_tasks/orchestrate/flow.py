@@ -6,11 +6,11 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
-from typing import Any, ParamSpec, TypeVar, cast, overload
+from typing import Any, ParamSpec, TypeVar, Unpack, cast, overload
 
 from prefect import Flow
 
-from resilient_tasks import decorate
+from resilient_tasks import decorate, misuse
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.decorate import Plan
 from resilient_tasks.keywords import PolicyOptions
@@ -18,12 +18,13 @@ from resilient_tasks.observe import logs
 from resilient_tasks.orchestrate import flow_body, runs
 from resilient_tasks.orchestrate.flow_run import Care
 from resilient_tasks.orchestrate.loops import with_one_loop
+from resilient_tasks.orchestrate.options import FlowOptions
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_POLICIES = frozenset(PolicyOptions.__annotations__)
-_CARE = frozenset(part.name for part in fields(Care))
+_POLICIES = PolicyOptions.__annotations__
+_CARE = tuple(part.name for part in fields(Care))
 _PREFECTS = frozenset(inspect.signature(Flow.__init__).parameters) - {"self", "fn"}
 _TWO_LOOPS = ("retries", "retry_delay_seconds")
 _HOOKS = tuple(f"on_{state}_hooks" for state in ("completion", "failure", "cancellation", "crashed", "running"))
@@ -69,17 +70,29 @@ class ResilientFlow(Flow[P, R]):
 @overload
 def resilient_flow(fn: Callable[P, R], /) -> ResilientFlow[P, R]: ...
 @overload
-def resilient_flow(**options: Any) -> Callable[[Callable[P, R]], ResilientFlow[P, R]]: ...
-def resilient_flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+def resilient_flow(**options: Unpack[FlowOptions]) -> Callable[[Callable[P, R]], ResilientFlow[P, R]]: ...
+def resilient_flow(fn: Callable[..., Any] | None = None, /, **options: Unpack[FlowOptions]) -> Any:
     """Make a Prefect flow with policies around the whole run, an honest final state, and a run report.
 
-    Takes the keywords of `resilient`, every keyword of Prefect's `@flow`, and two of its own:
-
     Args:
-        fn: the flow's function, where the decorator is used bare.
-        **options: policies; Prefect's own options; `on_unobserved`, for a run in which a submitted task failed and
-            nobody looked at its future: `"fail"` (the default), `"warn"` or `"ignore"`, which is Prefect's own way;
-            and `fail_on_degraded`, True where a run in which any call was degraded has failed.
+        fn: the function, where the decorator is used bare.
+        **options: every keyword of Prefect's `@flow`, two of the flow's own, and the policies:
+
+            - `retry=3` or `Retry(...)`: another attempt after a failure that is likely to pass.
+            - `deadline=120` or `"2 min"`: a limit for all attempts and waits together.
+            - `timeout=20` or `Timeout(20, enforce="process")`: a limit for each attempt.
+            - `breaker="flights-api"` or `CircuitBreaker(...)`: no call to a service that is known to be down.
+            - `rate_limit=RateLimit("flights-api", calls=10, per=1)`: no more calls than a service allows.
+            - `bulkhead=Bulkhead("warehouse", 4)`: no more calls at once.
+            - `hedge=0.2` or `Hedge(...)`: a second call beside one that is slow to answer.
+            - `validate=Orders` or `Validate(...)`: bad data is stopped or split off.
+            - `fallback=last_good`, `{TimedOut: f}` or `Fallback(...)`: what stands in for the result.
+            - `notify=Slack(channel="#ml-alerts")`, several channels, or `Notify(...)`: who hears of a failure.
+            - `policies=[...]` or a `Pipeline`: further policies.
+            - `idempotent=True`: doing the work twice does no harm.
+            - `on_unobserved="fail"` (the default), `"warn"` or `"ignore"`, which is Prefect's own way: how a run ends
+              in which a submitted task failed and the flow did not look at its future.
+            - `fail_on_degraded=True`: a run in which any call was degraded has failed.
 
     A deadline given here holds for the run: its function and the resilient tasks in it end by it. Where anything
     failed, recovered or was degraded, a Markdown artifact with the key `resilience-report` says what, worst first, and
@@ -99,24 +112,17 @@ def _make(fn: Callable[..., Any], options: Mapping[str, Any]) -> ResilientFlow[.
     logs.install()
     runs.connect()
     policies, theirs, new = _sorted(options)
-    if isinstance(fn, Flow):
-        msg = f"{fn.name} is a Prefect flow already: replace its @flow by @resilient_flow instead of stacking them"
-        raise PolicyError(msg)
     if not isinstance(fn, classmethod | staticmethod):
-        plan = decorate.make_plan(flow_body.bare(fn), policies)
+        plan = decorate.make_plan(flow_body.bare(fn), policies, "resilient_flow")
         return ResilientFlow(plan.fn, plan, Care(**new), **theirs)
-    plan = decorate.make_plan(fn.__func__, policies)
+    plan = decorate.make_plan(fn.__func__, policies, "resilient_flow")
     # Prefect wants to see what kind of method it is.
     return ResilientFlow(type(fn)(plan.fn), plan, Care(**new), **theirs)
 
 
 def _sorted(options: Mapping[str, Any]) -> tuple[PolicyOptions, dict[str, Any], dict[str, Any]]:
     """Tell policies, Prefect's options and those of `Care` from each other."""
-    ours = ", ".join(sorted(_POLICIES | _CARE))
-    for name in options:
-        if name not in _POLICIES | _CARE | _PREFECTS:
-            msg = f"@resilient_flow has no keyword {name!r}; it takes {ours}, and those of @flow"
-            raise PolicyError(msg)
+    misuse.refuse_unknown(options, (*_POLICIES, *_CARE), _PREFECTS, "resilient_flow")
     policies = {name: value for name, value in options.items() if name in _POLICIES}
     care = {name: value for name, value in options.items() if name in _CARE}
     theirs = {name: value for name, value in options.items() if name in _PREFECTS}

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, cast, overload
 
-from prefect import Task, tasks
+from prefect import Flow, Task, tasks
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectDistributedFuture, PrefectFuture
 
-from resilient_tasks import decorate
+from resilient_tasks import decorate, misuse
 from resilient_tasks.core import settings
-from resilient_tasks.core.errors import PolicyError, ResilienceError
+from resilient_tasks.core.errors import ResilienceError
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
 from resilient_tasks.core.redacted import original_of
 from resilient_tasks.decorate import Plan
@@ -25,13 +25,14 @@ from resilient_tasks.orchestrate import runs, undocumented
 from resilient_tasks.orchestrate.background import BackgroundFuture
 from resilient_tasks.orchestrate.body import Body
 from resilient_tasks.orchestrate.loops import with_one_loop
+from resilient_tasks.orchestrate.options import TaskOptions
 from resilient_tasks.orchestrate.states import data_of, told_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
-_OURS = frozenset(PolicyOptions.__annotations__)
+_OURS = PolicyOptions.__annotations__
 _PREFECTS = frozenset(inspect.signature(Task.__init__).parameters) - {"self", "fn"}
 # The decorator's own: with those of the class, a task would not print into the log as its flow does.
 _DEFAULTS = {
@@ -82,6 +83,8 @@ class ResilientTask(Task[P, R]):
         Raises:
             PolicyError: the options are contradictory, also with those that stay.
         """
+        # What is like none of our keywords, Prefect refuses in its own way.
+        misuse.refuse_unknown(filter(misuse.is_likely_ours, options), _OURS, _PREFECTS, "resilient_task")
         ours = {name: value for name, value in options.items() if name in _OURS}
         theirs = {name: value for name, value in options.items() if name not in _OURS}
         plan = decorate.replaced(self.plan, cast("PolicyOptions", ours)) if ours else self.plan
@@ -150,25 +153,62 @@ def _named(state: State[Any], result: Any) -> Outcome[Any]:
 def outcome_of(future: PrefectFuture[T]) -> Outcome[T]:
     """Wait for a submitted task, and return what came of it, to be matched.
 
+    Args:
+        future: what `submit` or `delay` gave; of `map`, each item of the list.
+
+    Raises:
+        TypeError: it is no future.
+
     Where the error that a fallback stood in for could not come along from another process, `because` is a
     `ResilienceError` with the words of the state.
     """
+    if not isinstance(future, PrefectFuture):
+        raise TypeError(f"outcome_of takes the future of a submitted task, not {_no_future(future)}")
     future.wait()
     return _outcome(future.state)
+
+
+def _no_future(given: object) -> str:
+    kind = type(given).__name__
+    if isinstance(given, State):
+        return "a State: write task.outcome(...) for a call, or outcome_of(task.submit(...))"
+    if isinstance(given, list | tuple | set | dict):
+        return f"a {kind}: write [outcome_of(future) for future in futures]"
+    if isinstance(given, Ok | Degraded | Failed):
+        return f"an {kind}: that is an outcome already; match it"
+    if isinstance(given, Task | Flow) or callable(given):
+        return f"the {kind} {getattr(given, 'name', '')}: write outcome_of(task.submit(...)), or task.outcome(...)"
+    if inspect.isawaitable(given):
+        return f"a {kind}: await it first, or write await task.outcome(...)"
+    return f"{given!r}"[:80] + ": write outcome_of(task.submit(...)), or task.outcome(...)"
 
 
 @overload
 def resilient_task(fn: Callable[P, R], /) -> ResilientTask[P, R]: ...
 @overload
-def resilient_task(**options: Any) -> Callable[[Callable[P, R]], ResilientTask[P, R]]: ...
-def resilient_task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+def resilient_task(**options: Unpack[TaskOptions]) -> Callable[[Callable[P, R]], ResilientTask[P, R]]: ...
+def resilient_task(fn: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]) -> Any:
     """Make a Prefect task with policies around its function. Used bare, it is Prefect's `@task`.
-
-    Takes the keywords of `resilient` (`retry=`, `deadline=`, `timeout=`, `validate=`, `fallback=`, `notify=`,
-    `policies=`, `idempotent=`) and every keyword of Prefect's `@task`.
 
     Retries are published as Prefect states with their reasons; a task that recovered says so in its final state's
     message, and one whose fallback stood in completes as `Degraded`.
+
+    Args:
+        fn: the function, where the decorator is used bare.
+        **options: every keyword of Prefect's `@task`, and the policies:
+
+            - `retry=3` or `Retry(...)`: another attempt after a failure that is likely to pass.
+            - `deadline=120` or `"2 min"`: a limit for all attempts and waits together.
+            - `timeout=20` or `Timeout(20, enforce="process")`: a limit for each attempt.
+            - `breaker="flights-api"` or `CircuitBreaker(...)`: no call to a service that is known to be down.
+            - `rate_limit=RateLimit("flights-api", calls=10, per=1)`: no more calls than a service allows.
+            - `bulkhead=Bulkhead("warehouse", 4)`: no more calls at once.
+            - `hedge=0.2` or `Hedge(...)`: a second call beside one that is slow to answer.
+            - `validate=Orders` or `Validate(...)`: bad data is stopped or split off.
+            - `fallback=last_good`, `{TimedOut: f}` or `Fallback(...)`: what stands in for the result.
+            - `notify=Slack(channel="#ml-alerts")`, several channels, or `Notify(...)`: who hears of a failure.
+            - `policies=[...]` or a `Pipeline`: further policies.
+            - `idempotent=True`: doing the work twice does no harm.
 
     Raises:
         PolicyError: at decoration, if the keywords are contradictory or impossible for this function.
@@ -178,23 +218,14 @@ def resilient_task(fn: Callable[..., Any] | None = None, /, **options: Any) -> A
     return _make(fn, options)
 
 
-def _make(fn: Callable[..., Any], options: dict[str, Any]) -> ResilientTask[..., Any]:
+def _make(fn: Callable[..., Any], options: Mapping[str, Any]) -> ResilientTask[..., Any]:
     logs.install()
     runs.connect()
-    unknown = [name for name in options if name not in _OURS | _PREFECTS]
-    if unknown:
-        msg = f"@resilient_task has no keyword {unknown[0]!r}; it takes {', '.join(sorted(_OURS))}, and those of @task"
-        raise PolicyError(msg)
+    misuse.refuse_unknown(options, _OURS, _PREFECTS, "resilient_task")
     ours = {name: value for name, value in options.items() if name in _OURS}
     theirs = {**_DEFAULTS, **{name: value for name, value in options.items() if name not in _OURS}}
-    plan = decorate.make_plan(_plain(fn), cast("PolicyOptions", ours))
+    plain = fn.__func__ if isinstance(fn, classmethod | staticmethod) else fn
+    plan = decorate.make_plan(plain, cast("PolicyOptions", ours), "resilient_task")
     # Prefect wants to see what kind of method it is.
     given = type(fn)(plan.fn) if isinstance(fn, classmethod | staticmethod) else plan.fn
     return ResilientTask(given, plan, **theirs)
-
-
-def _plain(fn: Any) -> Callable[..., Any]:
-    if isinstance(fn, Task):
-        msg = f"{fn.name} is a Prefect task already: replace its @task by @resilient_task instead of stacking them"
-        raise PolicyError(msg)
-    return cast("Callable[..., Any]", fn.__func__ if isinstance(fn, classmethod | staticmethod) else fn)

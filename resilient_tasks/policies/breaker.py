@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from resilient_tasks.core import checks, clock
+from resilient_tasks.core import checks, clock, durations
+from resilient_tasks.core.arguments import answering
+from resilient_tasks.core.durations import Duration, Seconds, SecondsOrNone
 from resilient_tasks.core.errors import CircuitOpen, PolicyError
 from resilient_tasks.core.failures import RETRIED_BY_DEFAULT, status_of
 from resilient_tasks.core.matching import On, matcher
@@ -48,6 +50,7 @@ class CircuitStatus:
     probes: int
 
 
+@answering('CircuitBreaker("flights-api", failures=5)', "failures", "open_for")
 @dataclass(frozen=True, eq=False)
 class CircuitBreaker(Policy):
     """Let no call through to a service that is known to be down, and find out with few calls when it is back.
@@ -69,6 +72,8 @@ class CircuitBreaker(Policy):
         open_at_most: seconds that `open_for` doubles up to.
         on: which errors count as failures: kinds, exception types, predicates. Default: TRANSIENT, THROTTLED, TIMEOUT.
 
+    Where seconds are taken, so is a text such as `"30s"` or `"5 min"`, or a `timedelta`.
+
     A result, or an error with an HTTP status that is none of these (a 404), shows that the service answers. Any other
     error says nothing about it, and is neither success nor failure; so are this library's own rejections and a
     cancelled call.
@@ -80,17 +85,18 @@ class CircuitBreaker(Policy):
     slot: ClassVar[str] = "breaker"
 
     name: str
+    _: KW_ONLY
     failures: int | None = None
     failure_rate: float = 0.5
-    window: float = 60
+    window: Seconds = field(default=durations.default(60))
     min_calls: int = 10
-    open_for: float = 30
+    open_for: Seconds = field(default=durations.default(30))
     probes: int = 1
-    slow: float | None = None
-    slow_rate: float = field(default=0.5, kw_only=True)
-    last: int | None = field(default=None, kw_only=True)
-    open_at_most: float = field(default=120, kw_only=True)
-    on: On | None = field(default=None, kw_only=True)
+    slow: SecondsOrNone = field(default=durations.default(None))
+    slow_rate: float = 0.5
+    last: int | None = None
+    open_at_most: Seconds = field(default=durations.default(120))
+    on: On | None = None
     _key: str = field(init=False, repr=False)
     _rules: Rules = field(init=False, repr=False)
     _fails: Callable[[Exception], bool] = field(init=False, repr=False)
@@ -104,10 +110,7 @@ class CircuitBreaker(Policy):
             checks.positive_number(getattr(self, what), f"CircuitBreaker({what}=...)")
         for what in ("failure_rate", "slow_rate"):
             checks.fraction(getattr(self, what), f"CircuitBreaker({what}=...)")
-        for what in ("window", "open_for", "open_at_most"):
-            checks.positive_seconds(getattr(self, what), f"CircuitBreaker({what}=...)")
-        if self.slow is not None:
-            checks.positive_seconds(self.slow, "CircuitBreaker(slow=...)")
+        durations.settle(self, "window", "open_for", "open_at_most", "slow")
         if self.last is not None and self.last < self.min_calls and (self.failures is None or self.slow is not None):
             msg = f"CircuitBreaker(last={self.last}) never holds min_calls={self.min_calls} calls: lower min_calls"
             raise PolicyError(msg)
@@ -174,10 +177,9 @@ class CircuitBreaker(Policy):
             probes=len(circuit.probes),
         )
 
-    def open(self, seconds: float | None = None) -> None:
+    def open(self, seconds: Duration | None = None) -> None:
         """Open the circuit by hand, for so many seconds (default: `open_for`); then it is tried again."""
-        longer = self.open_for if seconds is None else seconds
-        checks.positive_seconds(longer, "open(seconds)")
+        longer = self.open_for if seconds is None else durations.seconds(seconds, "open(seconds)")
         self._circuit().exchange(lambda circuit, now: (circuit.opened(now, longer, BY_HAND), None), tell_all)
 
     def isolate(self) -> None:

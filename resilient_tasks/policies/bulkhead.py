@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from resilient_tasks.core import checks
+from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.errors import BulkheadFull, PolicyError, TimedOut
 from resilient_tasks.core.events import BulkheadRejected
 from resilient_tasks.core.outcome import Failed, Outcome
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _FIRST_LOOK, _LAST_LOOK = 0.005, 0.1
 
 
+@answering('Bulkhead("warehouse", 4)')
 @dataclass(frozen=True, eq=False)
 class Bulkhead(Policy):
     """Let at most `limit` calls be under way at once, together with everyone who names the same bulkhead.
@@ -43,6 +45,7 @@ class Bulkhead(Policy):
 
     name: str
     limit: int
+    _: KW_ONLY
     queue: int = 0
 
     def __post_init__(self) -> None:

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from resilient_tasks.core import checks
+from resilient_tasks.core import checks, durations
+from resilient_tasks.core.arguments import answering
+from resilient_tasks.core.durations import SecondsOrNone
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import ChaosInjected
 from resilient_tasks.core.outcome import Failed, Ok, Outcome
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Proceed
 
 
+@answering("Chaos(0.1, fault=ConnectionError)", "fault", "latency")
 @dataclass(frozen=True, eq=False)
 class Chaos(Policy):
     """Make a share of the attempts fail, wait, or return something else. For rehearsals and tests only.
@@ -25,7 +28,8 @@ class Chaos(Policy):
     Args:
         rate: the share of attempts that are hit, from 0 to 1.
         fault: an exception, exception type, or function that returns one, to fail with.
-        latency: seconds to wait before the attempt; with `fault` or `outcome` as well, before those.
+        latency: seconds to wait before the attempt, also as `"2s"` or a `timedelta`; with `fault` or `outcome`
+            as well, before those.
         outcome: a function of the true result that returns another in its place.
         seed: makes the choice repeatable: it depends on seed, operation and the attempt's number among all of that
             operation since the store was new.
@@ -38,7 +42,7 @@ class Chaos(Policy):
 
     rate: float = 1.0
     fault: Exception | type[Exception] | Callable[[], Exception] | None = field(default=None, kw_only=True)
-    latency: float | None = field(default=None, kw_only=True)
+    latency: SecondsOrNone = field(default=durations.default(None), kw_only=True)
     outcome: Callable[[Any], Any] | None = field(default=None, kw_only=True)
     seed: int = field(default=0, kw_only=True)
 
@@ -56,8 +60,7 @@ class Chaos(Policy):
         if self.outcome is not None and not callable(self.outcome):
             msg = f"Chaos(outcome=...) is a function of the result, not {self.outcome!r}"
             raise PolicyError(msg)
-        if self.latency is not None:
-            checks.positive_seconds(self.latency, "Chaos(latency=...)")
+        durations.settle(self, "latency")
 
     def describe(self) -> str:
         return f"chaos: {self.rate:.0%} of attempts, {self._what()}, seed {self.seed}"

@@ -6,15 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from resilient_tasks.core import clock
-from resilient_tasks.core.checks import positive_seconds
+from resilient_tasks.core import clock, durations
+from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.pipeline import Policy
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Proceed
+    from resilient_tasks.core.durations import Duration
     from resilient_tasks.core.outcome import Outcome
 
 
+@answering("Deadline(120)")
 @dataclass(frozen=True, eq=False)
 class Deadline(Policy):
     """Give the call `seconds` for all its attempts and waits together.
@@ -24,18 +26,22 @@ class Deadline(Policy):
     calls made inside inherit the deadline.
 
     Args:
-        seconds: the limit, from the start of the call.
+        seconds: the limit, from the start of the call: a number of seconds, a text such as `"2 min"`, or a `timedelta`.
 
     Raises:
-        PolicyError: `seconds` is not a positive number.
+        PolicyError: `seconds` is no duration above 0.
     """
 
     slot: ClassVar[str] = "deadline"
 
     seconds: float
 
+    if TYPE_CHECKING:
+
+        def __init__(self, seconds: Duration) -> None: ...
+
     def __post_init__(self) -> None:
-        positive_seconds(self.seconds, "Deadline(seconds)")
+        durations.settle(self, "seconds", where="Deadline(seconds)")
 
     def describe(self) -> str:
         return f"deadline: {self.seconds:g} s for all attempts and waits"

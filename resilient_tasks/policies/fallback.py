@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from resilient_tasks.core import durations
+from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.call import NEVER
-from resilient_tasks.core.checks import positive_seconds
+from resilient_tasks.core.durations import SecondsOrNone
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import FallbackUsed
 from resilient_tasks.core.failures import Kind, classify, describe
@@ -16,6 +19,7 @@ from resilient_tasks.core.limits import cut
 from resilient_tasks.core.matching import On, matcher
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome, without_traceback
 from resilient_tasks.core.pipeline import Policy, operation_of
+from resilient_tasks.core.signatures import Given, signature_of, why_unfit, written
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Proceed
@@ -37,6 +41,7 @@ class _Missing:
 _MISSING = _Missing()
 
 
+@answering("Fallback(last_good)", "on", "timeout")
 @dataclass(frozen=True, eq=False)
 class Fallback(Policy):
     """Let something stand in for the result of a call that failed; the outcome is then `Degraded`, and says why.
@@ -46,7 +51,8 @@ class Fallback(Policy):
             from exception types and kinds to such functions: the first that matches, in the mapping's order, is used.
         value: a plain value to stand in, instead of `use`.
         on: which failures it is for, as in `Retry`. Default: every kind but PERMANENT and RESOURCE; a mapping's keys.
-        timeout: seconds that the fallback itself may take. It runs outside the call's deadline.
+        timeout: seconds that the fallback itself may take, also as `"5s"` or a `timedelta`. It runs outside
+            the call's deadline.
 
     A fallback that fails is noted on the original error, which is then raised.
 
@@ -59,7 +65,7 @@ class Fallback(Policy):
     use: Callable[..., Any] | Mapping[Any, Callable[..., Any]] | None = None
     value: Any = field(default=_MISSING, kw_only=True)
     on: On | None = field(default=None, kw_only=True)
-    timeout: float | None = field(default=None, kw_only=True)
+    timeout: SecondsOrNone = field(default=durations.default(None), kw_only=True)
     through: tuple[Policy, ...] = field(default=(), kw_only=True, repr=False)
     """Policies that the stand-in must pass like any result: the output schema."""
 
@@ -74,8 +80,7 @@ class Fallback(Policy):
                 f"Fallback(use) is a function of the call's arguments, not {self.use!r}; a value is Fallback(value=...)"
             )
             raise PolicyError(msg)
-        if self.timeout is not None:
-            positive_seconds(self.timeout, "Fallback(timeout=...)")
+        durations.settle(self, "timeout")
         if self.on is not None:
             if isinstance(self.on, Iterator):  # it could be read once only, and each failure asks
                 object.__setattr__(self, "on", tuple(self.on))
@@ -95,6 +100,8 @@ class Fallback(Policy):
 
     def check(self, fn: Callable[..., Any]) -> None:
         super().check(fn)
+        if why := self.misfit(fn):
+            raise PolicyError(why)
         if inspect.iscoroutinefunction(fn):
             return
         for use in self.functions():
@@ -104,6 +111,10 @@ class Fallback(Policy):
                     " Make the fallback a plain function, or the function `async def`"
                 )
                 raise PolicyError(msg)
+
+    def misfit(self, fn: Callable[..., Any], given: Given = "some") -> str:
+        """Say which function cannot take the arguments of `fn`, or nothing; `given` is explained in `why_unfit`."""
+        return next((why for use in self.functions() if (why := _misfit(use, fn, given))), "")
 
     def functions(self) -> tuple[Callable[..., Any], ...]:
         """Return the functions that may stand in."""
@@ -174,6 +185,26 @@ class _Around:
         return await self.policy.around(call, self.proceed)
 
 
+def _misfit(use: Callable[..., Any], fn: Callable[..., Any], given: Given) -> str:
+    why = why_unfit(use, fn, ("error",) if _takes_error(use, fn) else (), given=given)
+    ours, theirs = signature_of(fn), signature_of(use)
+    if not why or ours is None or theirs is None:
+        return ""
+    of_fn, of_use = written(ours.parameters.values()), written(theirs.parameters.values())
+    error = "error" if "error" in theirs.parameters and "error" not in ours.parameters else ""
+    wanted = ", ".join(part for part in (of_fn, f"*, {error}" if error else "") if part)
+    name = _name(use)
+    what, right = (
+        (f"{name}({of_use})", f"def {name}({wanted})")
+        if name.isidentifier()
+        else (f"lambda {of_use}".strip(), f"lambda {wanted}: ...")
+    )
+    return (
+        f"the fallback {what} cannot take the arguments of {operation_of(fn)}({of_fn}): {why}."
+        f" A fallback is given the call's own arguments: write {right}, or take *args, **kwargs"
+    )
+
+
 def _takes_error(use: Callable[..., Any], fn: Callable[..., Any]) -> bool:
     if "error" in _parameters(fn):  # then `error` is an argument of the call itself
         return False
@@ -181,13 +212,13 @@ def _takes_error(use: Callable[..., Any], fn: Callable[..., Any]) -> bool:
 
 
 def _parameters(fn: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    try:
-        return inspect.signature(fn).parameters
-    except (TypeError, ValueError):  # some callables written in C have none
-        return {}
+    signature = signature_of(fn)
+    return {} if signature is None else signature.parameters
 
 
 def _name(use: Callable[..., Any] | None) -> str:
+    if isinstance(use, functools.partial):
+        return _name(use.func)
     return "a fixed value" if use is None else getattr(use, "__name__", type(use).__name__)
 
 

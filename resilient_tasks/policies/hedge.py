@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from resilient_tasks.core import checks, clock
+from resilient_tasks.core import clock, durations
+from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import HedgeStarted, HedgeWon
 from resilient_tasks.core.outcome import Failed, Outcome
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from resilient_tasks.core.call import Call, Proceed
+    from resilient_tasks.core.durations import Duration
 
 
+@answering("Hedge(0.2, attempts=2)")
 @dataclass(frozen=True, eq=False)
 class Hedge(Policy):
     """Make the same call once more where the first is slow to answer; the first good answer wins.
@@ -28,7 +31,8 @@ class Hedge(Policy):
     of it.
 
     Args:
-        after: seconds to wait for an answer. Near the service's 95th percentile, one call in twenty is made twice.
+        after: seconds to wait for an answer, or a text such as `"200ms"`, or a `timedelta`. Near the
+            service's 95th percentile, one call in twenty is made twice.
         attempts: calls side by side, the first included; each next one `after` seconds after the one before.
 
     The work may be done several times, so the operation has to be `idempotent=True`. Hedging is no retry: a call that
@@ -43,10 +47,15 @@ class Hedge(Policy):
     needs_idempotent: ClassVar[bool] = True
 
     after: float
+    _: KW_ONLY
     attempts: int = 2
 
+    if TYPE_CHECKING:
+
+        def __init__(self, after: Duration, *, attempts: int = 2) -> None: ...
+
     def __post_init__(self) -> None:
-        checks.positive_seconds(self.after, "Hedge(after)")
+        durations.settle(self, "after", where="Hedge(after)")
         if type(self.attempts) is not int or self.attempts < 2:
             msg = f"Hedge(attempts=...) counts the calls side by side, so it is 2 or more, not {self.attempts!r}"
             raise PolicyError(msg)

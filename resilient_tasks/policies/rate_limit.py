@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from resilient_tasks.core import checks
+from resilient_tasks.core import checks, durations
+from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.errors import PolicyError, RateLimited
 from resilient_tasks.core.events import RateLimitReached
 from resilient_tasks.core.outcome import Failed, Outcome
@@ -16,11 +17,13 @@ from resilient_tasks.shared.states import states
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Proceed
+    from resilient_tasks.core.durations import Duration
 
 #: A sliding window remembers the time of each call: more than so many are too many to read and write for each call.
 MOST_REMEMBERED = 1000
 
 
+@answering('RateLimit("flights-api", calls=10, per=1)')
 @dataclass(frozen=True, eq=False)
 class RateLimit(Policy):
     """Make at most `calls` calls in any `per` seconds, together with everyone who names the same limit.
@@ -30,10 +33,12 @@ class RateLimit(Policy):
     Args:
         name: of what is protected, such as `"flights-api"`.
         calls: so many
-        per: in so many seconds. By default a sliding window: exact, for up to 1,000 calls.
+        per: in so many seconds, or a text such as `"1 min"`, or a `timedelta`. By default a sliding window:
+            exact, for up to 1,000 calls.
         burst: a token bucket instead: up to so many calls at once after a pause, and `calls` in `per` seconds in the
             long run.
-        wait: seconds that a call waits at the most; True for as long as its deadline allows, False to refuse at once.
+        wait: seconds that a call waits at the most, written as `per` is; True for as long as its deadline allows, False
+            to refuse at once.
 
     Each attempt of a retry pays. A call that is refused fails with `RateLimited`, which is not retried by default.
 
@@ -50,10 +55,16 @@ class RateLimit(Policy):
     wait: float | bool = field(default=True, kw_only=True)
     _rate: Rate = field(init=False, repr=False)
 
+    if TYPE_CHECKING:
+
+        def __init__(
+            self, name: str, calls: int, per: Duration, *, burst: int | None = None, wait: Duration | bool = True
+        ) -> None: ...
+
     def __post_init__(self) -> None:
         checks.name(self.name, "RateLimit(name)")
         checks.positive_number(self.calls, "RateLimit(calls)")
-        checks.positive_seconds(self.per, "RateLimit(per)")
+        durations.settle(self, "per", where="RateLimit(per)")
         if self.burst is not None:
             checks.positive_number(self.burst, "RateLimit(burst=...)")
         elif self.calls > MOST_REMEMBERED:
@@ -63,7 +74,7 @@ class RateLimit(Policy):
             )
             raise PolicyError(msg)
         if not isinstance(self.wait, bool):
-            checks.positive_seconds(self.wait, "RateLimit(wait=...)")
+            durations.settle(self, "wait")
         rate = (
             SlidingWindow(self.calls, self.per) if self.burst is None else TokenBucket(self.calls, self.per, self.burst)
         )

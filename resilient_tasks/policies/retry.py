@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
-from resilient_tasks.core import checks, clock
+from resilient_tasks.core import checks, clock, durations
+from resilient_tasks.core.arguments import answering
+from resilient_tasks.core.durations import Duration, Seconds
 from resilient_tasks.core.errors import PolicyError, ResultRejected, TimedOut
 from resilient_tasks.core.events import RetryExhausted, RetryRecovered, RetryScheduled, RetryStarted, counted, run_ids
 from resilient_tasks.core.failures import RETRIED_BY_DEFAULT, classify, retry_after
@@ -26,10 +28,11 @@ if TYPE_CHECKING:
 
     from resilient_tasks.core.call import Call, Proceed
 
-    Wait: TypeAlias = float | wait_base | Callable[[Call], float]
+    Wait: TypeAlias = Duration | Sequence[Duration] | wait_base | Callable[[Call], float]
     Stop: TypeAlias = stop_base | Callable[[RetryCallState], bool]
 
 
+@answering('RetryBudget("flights-api", share=0.1)', "share", "floor", "per")
 @dataclass(frozen=True, eq=False)
 class RetryBudget:
     """A limit for the retries of many calls together: a service that is down is called little more often than usual.
@@ -41,23 +44,25 @@ class RetryBudget:
         name: of what the calls go to; None gives each flow run a budget of its own, across its tasks and workers.
         share: retries may be this share of the calls of the last `per` seconds, from 0 to 1,
         floor: and so many more, so that the rare call can be retried where there are few.
-        per: seconds. All retries of so long may be made at once: over a long time they make a storm of their own.
+        per: seconds, also as `"10s"` or a `timedelta`. All retries of so long may be made at once: over a long time
+            they make a storm of their own.
 
     Raises:
         PolicyError: a value is out of range.
     """
 
     name: str | None = None
+    _: KW_ONLY
     share: float = 0.1
     floor: int = 10
-    per: float = 5
+    per: Seconds = field(default=durations.default(5))
     _allowance: Allowance = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.name is not None:
             checks.name(self.name, "RetryBudget(name)")
         checks.fraction(self.share, "RetryBudget(share)")
-        checks.positive_seconds(self.per, "RetryBudget(per)")
+        durations.settle(self, "per", where="RetryBudget(per)")
         if type(self.floor) is not int or self.floor < 0:
             msg = f"RetryBudget(floor) is a number of retries, 0 or more, not {self.floor!r}"
             raise PolicyError(msg)
@@ -88,6 +93,7 @@ class RetryBudget:
         return self.name if self.name is not None else "this flow run"
 
 
+@answering("Retry(attempts=5, wait=2)", "attempts", "wait")
 @dataclass(frozen=True, eq=False)
 class Retry(Policy):
     """Try again after a failure that is likely to pass.
@@ -97,9 +103,10 @@ class Retry(Policy):
             TRANSIENT, THROTTLED and TIMEOUT.
         on_result: a predicate of the result; an attempt whose result satisfies it counts as failed.
         attempts: attempts in all, the first included. None sets no limit by number: give `stop` then.
-        wait: seconds between attempts, a tenacity wait strategy, or a function of the failed call that returns seconds.
-            Default: exponential with full jitter, 0.5 s doubling to 60 s (Brooker, "Exponential Backoff And Jitter",
-            2015). A service's Retry-After is waited for where it asks for longer.
+        wait: seconds between attempts, also as `"2s"` or a `timedelta`; a list of these, such as `[1, 2, 4]`: one for
+            each wait in turn, the last one for all that follow; a tenacity wait strategy; or a function of the failed
+            call that returns seconds. Default: exponential with full jitter, 0.5 s doubling to 60 s (Brooker,
+            "Exponential Backoff And Jitter", 2015). A service's Retry-After is waited for where it asks for longer.
         stop: a tenacity stop strategy; with `attempts` as well, whichever comes first.
         budget: a `RetryBudget`, shared with other calls: without one left, no further attempt is made.
 
@@ -113,6 +120,7 @@ class Retry(Policy):
     slot: ClassVar[str] = "retry"
     repeats: ClassVar[bool] = True
 
+    _: KW_ONLY
     on: On | None = None
     on_result: Callable[[Any], bool] | None = None
     attempts: int | None = 3
@@ -123,7 +131,7 @@ class Retry(Policy):
 
     def __post_init__(self) -> None:
         _check_attempts(self.attempts, self.stop)
-        _check_wait(self.wait)
+        object.__setattr__(self, "wait", _settled(self.wait))
         if self.on_result is not None and not callable(self.on_result):
             msg = f"Retry(on_result=...) takes a predicate of the result, not {self.on_result!r}"
             raise PolicyError(msg)
@@ -202,6 +210,8 @@ class Retry(Policy):
     def _delay(self, call: Call, error: Exception, state: RetryCallState | None) -> float:
         if isinstance(self.wait, int | float):
             seconds = float(self.wait)
+        elif isinstance(self.wait, tuple):
+            seconds = float(self.wait[min(call.attempt, len(self.wait)) - 1])
         elif state is not None and (self.wait is None or _is_tenacity(self.wait)):
             seconds = float(cast("wait_base", self.wait or _default_wait())(state))
         else:
@@ -267,15 +277,35 @@ def _check_attempts(attempts: int | None, stop: object) -> None:
             raise PolicyError(msg)
     elif type(attempts) is not int or attempts < 1:
         msg = f"Retry(attempts=...) counts every attempt, the first included, so it is 1 or more, not {attempts!r}"
+        msg += checks.as_whole(attempts)
         raise PolicyError(msg)
 
 
-def _check_wait(wait: object) -> None:
-    if wait is None or (isinstance(wait, int | float) and not isinstance(wait, bool) and 0 <= wait < float("inf")):
-        return
-    if isinstance(wait, int | float) or not callable(wait):
-        msg = f"Retry(wait=...) takes seconds from 0 up, a tenacity strategy or a function of the call, not {wait!r}"
+def _settled(wait: Any) -> Any:
+    """Return `wait` with its durations in seconds."""
+    if wait is None:
+        return None
+    if isinstance(wait, list | tuple | range):
+        if not wait:
+            msg = "Retry(wait=[]) names no wait: give seconds, [1, 2, 4] for one after the other, or leave it out"
+            raise PolicyError(msg)
+        return tuple(durations.seconds(each, "each item of Retry(wait=[...])", zero=True) for each in wait)
+    if not callable(wait):
+        try:
+            return durations.seconds(wait, "Retry(wait=...)", zero=True)
+        except PolicyError:
+            msg = f"{_WAITS}, {durations.instead(wait)}"
+        raise PolicyError(msg)
+    if isinstance(wait, type):
+        msg = f"{_WAITS}, not the class {wait.__name__}: write {wait.__name__}(...)"
         raise PolicyError(msg)
     if inspect.iscoroutinefunction(wait):
         msg = "Retry(wait=...) must return seconds at once: give it a plain function, not an async one"
         raise PolicyError(msg)
+    if getattr(wait, "__module__", "") == "prefect.tasks":  # exponential_backoff(...), which asks for a number
+        msg = f"{_WAITS}: Prefect's exponential_backoff(backoff_factor=10) is wait=[10, 20, 40, 80]"
+        raise PolicyError(msg)
+    return wait
+
+
+_WAITS = "Retry(wait=...) takes seconds from 0 up, a tenacity strategy or a function of the call, or a list of seconds"

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
+from resilient_tasks.core import checks, durations
+from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.call import Enforce
-from resilient_tasks.core.checks import positive_seconds
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.limits import cut
 from resilient_tasks.core.outcome import Failed
@@ -17,9 +18,11 @@ from resilient_tasks.core.pipeline import Policy, operation_of
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Proceed
+    from resilient_tasks.core.durations import Duration
     from resilient_tasks.core.outcome import Outcome
 
 
+@answering("Timeout(20)")
 @dataclass(frozen=True, eq=False)
 class Timeout(Policy):
     """End an attempt after `seconds`, and say whether the work really stopped.
@@ -29,13 +32,13 @@ class Timeout(Policy):
     the attempt is abandoned (`stopped=False`).
 
     Args:
-        seconds: the limit for each attempt.
+        seconds: the limit for each attempt: a number of seconds, a text such as `"20s"`, or a `timedelta`.
         enforce: `"auto"` picks one of the ways above. `"process"` runs a sync function in a child process, which is
             killed at the limit with all that it has started. `"cooperative"` interrupts nothing: the function stays on
             its thread and asks `remaining()`; overrunning is reported, and a late result is kept.
 
     Raises:
-        PolicyError: `seconds` is not a positive number, or `enforce` is not one of its words; at decoration, if
+        PolicyError: `seconds` is no duration above 0, or `enforce` is not one of its words; at decoration, if
             `enforce="process"` can do nothing for the function or on this system.
     """
 
@@ -44,11 +47,13 @@ class Timeout(Policy):
     seconds: float
     enforce: Enforce = "auto"
 
+    if TYPE_CHECKING:
+
+        def __init__(self, seconds: Duration, enforce: Enforce = "auto") -> None: ...
+
     def __post_init__(self) -> None:
-        positive_seconds(self.seconds, "Timeout(seconds)")
-        if self.enforce not in get_args(Enforce):
-            msg = f"Timeout(enforce=...) is one of {', '.join(get_args(Enforce))}, not {self.enforce!r}"
-            raise PolicyError(msg)
+        durations.settle(self, "seconds", where="Timeout(seconds)")
+        checks.one_of(self.enforce, get_args(Enforce), "Timeout(enforce=...)")
 
     def check(self, fn: Callable[..., Any]) -> None:
         super().check(fn)

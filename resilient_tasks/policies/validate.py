@@ -6,10 +6,12 @@ import inspect
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
+from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin
 
-from resilient_tasks.core import events, settings
+from resilient_tasks.core import checks, events, settings
+from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.errors import DriftDetected, InvalidData, PolicyError
 from resilient_tasks.core.failures import classify
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
@@ -30,6 +32,7 @@ OnSchemaError = Literal["raise", "warn"]
 _DONE = {"raise": "refused", "drop": "dropped", "warn": "let pass", "branch": "split off"}
 
 
+@answering("Validate(output=Orders), or Validate(input={'orders': Orders}) for an argument", "output", "on_invalid")
 @dataclass(frozen=True, eq=False)
 class Validate(Policy):
     """Hold data against a schema, on its way into the function or out of it.
@@ -64,13 +67,14 @@ class Validate(Policy):
 
     slot: ClassVar[str] = "validate output"
 
+    _: KW_ONLY
     input: Any = None
     output: Any = None
     on_invalid: OnInvalid = "raise"
     on_schema_error: OnSchemaError = "raise"
     max_invalid: float | None = None
     min_rows: int | None = None
-    quarantine: Quarantine | str | None = None
+    quarantine: Quarantine | str | PathLike[str] | None = None
     drift: Drift | None = None
     _subject: str = field(default="result", kw_only=True, repr=False)
 
@@ -83,16 +87,18 @@ class Validate(Policy):
                 check_schema(schema)
             except TypeError as error:
                 raise PolicyError(str(error)) from None
-        _one_of(self.on_invalid, OnInvalid, "on_invalid")
-        _one_of(self.on_schema_error, OnSchemaError, "on_schema_error")
+        checks.one_of(self.on_invalid, get_args(OnInvalid), "Validate(on_invalid=...)")
+        checks.one_of(self.on_schema_error, get_args(OnSchemaError), "Validate(on_schema_error=...)")
         if self.max_invalid is not None:
-            _some_rows(self.max_invalid)
+            checks.share_or_number(self.max_invalid, "Validate(max_invalid=...)")
             if self.on_invalid == "raise":
                 others = "'quarantine', 'drop', 'warn' or 'branch'"
                 raise PolicyError(f"Validate(max_invalid=...) needs on_invalid={others}: 'raise' allows no row")
         if self.min_rows is not None and (type(self.min_rows) is not int or self.min_rows < 0):
             msg = f"Validate(min_rows=...) is a number of rows from 0 up, not {self.min_rows!r}"
             raise PolicyError(msg)
+        if self.quarantine is not None and not isinstance(self.quarantine, Quarantine | str | PathLike):
+            raise PolicyError(f"Validate(quarantine=...) is a folder or a Quarantine(...), not {self.quarantine!r}")
         if self.drift is not None and (not isinstance(self.drift, Drift) or library(self.output) in {None, "pydantic"}):
             raise PolicyError("Validate(drift=...) is a Drift, for a result that is a frame: give output=Schema")
         if self.branches and self.input is not None:
@@ -334,17 +340,4 @@ def _is_annotated_as_split(fn: Callable[..., Any]) -> None:
             f"{operation_of(fn)} is annotated to return {text}, and with on_invalid='branch' its caller gets a Split:"
             " annotate it -> Split[...]"
         )
-        raise PolicyError(msg)
-
-
-def _some_rows(value: object) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not (0 <= value <= 1 or (isinstance(value, int) and value > 0)):  # type: ignore[operator]
-        msg = "a fraction from 0.0 to 1.0, such as 0.05 for five in a hundred, or a whole number of rows: 1 is one row,"
-        raise PolicyError(f"Validate(max_invalid=...) is {msg} 1.0 is all. It is not {value!r}")
-
-
-def _one_of(value: object, words: Any, name: str) -> None:
-    if value not in get_args(words):
-        msg = f"Validate({name}=...) is one of {', '.join(get_args(words))}, not {value!r}"
         raise PolicyError(msg)

@@ -7,6 +7,9 @@ import threading
 from collections.abc import Callable
 from typing import TypeAlias
 
+from resilient_tasks.core.arguments import answering
+from resilient_tasks.core.durations import Duration
+from resilient_tasks.testing import _given
 from resilient_tasks.testing._wire import Request
 from resilient_tasks.testing.faults import (
     Corrupt,
@@ -32,66 +35,92 @@ class FaultPlan:
 
     def __init__(self, schedule: Schedule | None = None) -> None:
         """Plans nothing but what the schedule says, which is asked once for every request, one at a time."""
+        _given.check_asked(schedule, "schedule")
         self._schedule = schedule
         # Each entry is asked until it gives a fault, and is then done.
         self._queue: list[tuple[str | None, Schedule]] = []
         # Reentrant, so that a schedule may itself queue faults.
         self._plan_lock = threading.RLock()
 
+    @answering("server.fail(Status(503))")
     def fail(self, *faults: Fault, path: str | None = None) -> None:
         """Lets the next requests meet these faults, one each, in order.
 
         Args:
             *faults: What happens to them.
             path: Only requests to this path count, exact or as a shell pattern. None: all requests.
+
+        Raises:
+            PolicyError: Something among them is no fault, or no request has such a path.
         """
+        _given.check_faults(faults)
         self.fail_by(*(_always(fault) for fault in faults), path=path)
 
+    @answering("server.fail_by(choose)")
     def fail_by(self, *choices: Schedule, path: str | None = None) -> None:
         """Queues functions of the request, for a fault whose wording depends on it.
 
         Args:
             *choices: Each is asked about one request after another until it gives a fault, and never again.
             path: As in `fail`.
+
+        Raises:
+            PolicyError: Something among them is no function, or no request has such a path.
         """
+        _given.check_choices(choices)
+        _given.check_path(path, "fail")
         with self._plan_lock:
             self._queue.extend((path, choose) for choose in choices)
 
+    @answering("server.down(2)")
     def down(self, times: int = 1, *, path: str | None = None) -> None:
         """Answers 503 (service unavailable), without `Retry-After`."""
-        self.fail(*[Status(503, body=b"service unavailable")] * times, path=path)
+        self._meet("down", Status(503, body=b"service unavailable"), times, path)
 
+    @answering("server.rate_limited(2, retry_after=1)")
     def rate_limited(self, times: int = 1, retry_after: float | str | None = 1, *, path: str | None = None) -> None:
         """Answers 429 with `Retry-After` in seconds, as an HTTP date, or (None) without it."""
-        self.fail(*[Status(429, retry_after, b"rate limited")] * times, path=path)
+        self._meet("rate_limited", Status(429, retry_after, b"rate limited"), times, path)
 
-    def slow(self, seconds: float, times: int = 1, *, path: str | None = None) -> None:
+    @answering("server.slow(2, times=3)")
+    def slow(self, seconds: Duration, times: int = 1, *, path: str | None = None) -> None:
         """Answers as usual after so many seconds."""
-        self.fail(*[Slow(seconds)] * times, path=path)
+        self._meet("slow", Slow(seconds), times, path)
 
+    @answering("server.reset(2)")
     def reset(self, times: int = 1, after_bytes: int = 1, *, path: str | None = None) -> None:
         """Resets the connection after so many bytes of the body."""
-        self.fail(*[Reset(after_bytes)] * times, path=path)
+        self._meet("reset", Reset(after_bytes), times, path)
 
+    @answering("server.truncated(2, keep=0.5)")
     def truncated(self, times: int = 1, keep: float = 0.5, *, path: str | None = None) -> None:
         """Sends this fraction of the body under a length that fits it."""
-        self.fail(*[Truncate(keep)] * times, path=path)
+        self._meet("truncated", Truncate(keep), times, path)
 
-    def hangs(self, seconds: float, times: int = 1, *, path: str | None = None) -> None:
+    @answering("server.hangs(5, times=2)")
+    def hangs(self, seconds: Duration, times: int = 1, *, path: str | None = None) -> None:
         """Answers nothing for so many seconds, then closes the connection."""
-        self.fail(*[Hang(seconds)] * times, path=path)
+        self._meet("hangs", Hang(seconds), times, path)
 
+    @answering("server.malformed_json(2)")
     def malformed_json(self, times: int = 1, *, path: str | None = None) -> None:
         """Breaks the body so that no JSON parser takes it."""
-        self.fail(*[Corrupt(break_json, "malformed_json")] * times, path=path)
+        self._meet("malformed_json", Corrupt(break_json, "malformed_json"), times, path)
 
+    @answering("server.malformed_csv(2)")
     def malformed_csv(self, times: int = 1, *, path: str | None = None) -> None:
         """Adds a last row that CSV parsers reject."""
-        self.fail(*[Corrupt(break_csv, "malformed_csv")] * times, path=path)
+        self._meet("malformed_csv", Corrupt(break_csv, "malformed_csv"), times, path)
 
+    @answering("server.refused(2)")
     def refused(self, times: int = 1, *, path: str | None = None) -> None:
         """Redirects to a port that refuses connections; `Refused` says which clients follow."""
-        self.fail(*[Refused()] * times, path=path)
+        self._meet("refused", Refused(), times, path)
+
+    def _meet(self, who: str, fault: Fault, times: int, path: str | None) -> None:
+        """Let the next requests meet the same fault."""
+        _given.check_times(times, who)
+        self.fail_by(*[_always(fault)] * times, path=path)
 
     def _fault_for(self, request: Request) -> Fault | None:
         with self._plan_lock:

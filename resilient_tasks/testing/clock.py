@@ -12,6 +12,9 @@ import asyncio
 import math
 import threading
 
+from resilient_tasks.core import durations
+from resilient_tasks.core.durations import Duration
+
 
 class VirtualClock:
     """Stands in for the machine's time: nobody waits, and every wait is recorded. Safe to use from many threads.
@@ -26,7 +29,7 @@ class VirtualClock:
     def __init__(self, start: float = 0.0) -> None:
         """Begin at `start` seconds."""
         self.waits: list[float] = []
-        self._now = start
+        self._now = durations.seconds(start, "VirtualClock(start)", zero=True)
         self._lock = threading.Lock()
 
     def now(self) -> float:
@@ -37,14 +40,18 @@ class VirtualClock:
     #: Stored state goes by unix seconds where processes share it: on this clock those began when it did.
     wall = now
 
-    def advance(self, seconds: float) -> None:
+    def advance(self, seconds: Duration) -> None:
         """Let time pass, as if work had taken so long; it is not recorded as a wait.
 
+        Args:
+            seconds: a number, a text such as `"10 min"`, or a `timedelta`.
+
         Raises:
-            ValueError: `seconds` is negative or not a number: this clock never runs backwards.
+            ValueError: `seconds` is negative or no duration: this clock never runs backwards.
         """
+        passed = durations.seconds(seconds, "a VirtualClock moves forward: advance(seconds)", zero=True)
         with self._lock:
-            self._pass(seconds)
+            self._pass(passed)
 
     def sleep(self, seconds: float) -> None:
         """Record a wait of so many seconds, and return at once when they are over.

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 
-from resilient_tasks.core.events import Event, bus
+from resilient_tasks.core.errors import PolicyError
+from resilient_tasks.core.events import EVENTS, Event, bus
 
 
 class RecordedEvents(list[Event]):
@@ -30,7 +32,15 @@ class RecordedEvents(list[Event]):
         return [event.name for event in self]
 
     def named(self, name: str) -> RecordedEvents:
-        """Return the events of this name."""
+        """Return the events of this name.
+
+        Raises:
+            PolicyError: there is no event of that name, so it could never be in the list.
+        """
+        if name not in EVENTS:
+            near = get_close_matches(str(name), EVENTS, n=1, cutoff=0.5)
+            instead = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(EVENTS))}"
+            raise PolicyError(f"there is no event {name!r}: {instead}")
         return RecordedEvents(event for event in self if event.name == name)
 
     def of(self, operation: str) -> RecordedEvents:

@@ -11,12 +11,20 @@ which a retry does the work twice.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+
+from resilient_tasks.core import durations
+from resilient_tasks.core.arguments import answering
+from resilient_tasks.core.errors import PolicyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from resilient_tasks.core.durations import Duration
 
+
+@answering("Status(503, retry_after=1)")
 @dataclass(frozen=True)
 class Status:
     """Answers with a status code instead of the real answer.
@@ -39,10 +47,12 @@ class Status:
     content_type: str = "text/plain; charset=utf-8"
 
     def __post_init__(self) -> None:
-        if not 200 <= self.code <= 599:
-            raise ValueError(f"Status({self.code}) would not end the request: use a code from 200 to 599.")
+        if isinstance(self.code, bool) or not isinstance(self.code, int) or not 200 <= self.code <= 599:
+            raise PolicyError(f"Status({self.code!r}) would not end the request: use a code from 200 to 599.")
+        object.__setattr__(self, "retry_after", checked_retry_after(self.retry_after, "Status"))
 
 
+@answering("Reset(after_bytes=1)")
 @dataclass(frozen=True)
 class Reset:
     """Sends the head and part of the body, then resets the connection (TCP RST).
@@ -58,10 +68,11 @@ class Reset:
     after_bytes: int = 1
 
     def __post_init__(self) -> None:
-        if self.after_bytes < 0:
-            raise ValueError(f"Reset needs a count of bytes from 0 on, not {self.after_bytes}.")
+        if isinstance(self.after_bytes, bool) or not isinstance(self.after_bytes, int) or self.after_bytes < 0:
+            raise PolicyError(f"Reset needs a count of bytes from 0 on, not {self.after_bytes!r}.")
 
 
+@answering("Truncate(0.5)")
 @dataclass(frozen=True)
 class Truncate:
     """Sends a part of the body as though it were all: nothing in the protocol tells the client.
@@ -80,6 +91,7 @@ class Truncate:
         _require_part("Truncate", self.keep)
 
 
+@answering("Incomplete(0.5)")
 @dataclass(frozen=True)
 class Incomplete:
     """Announces the whole body, sends a part of it and closes the connection.
@@ -98,6 +110,7 @@ class Incomplete:
         _require_part("Incomplete", self.keep)
 
 
+@answering("Hang(5)")
 @dataclass(frozen=True)
 class Hang:
     """Takes the request, answers nothing for a while, then closes. Ends at once when the server stops.
@@ -106,16 +119,21 @@ class Hang:
         seconds: How long the silence lasts.
 
     Raises:
-        ValueError: The time is negative.
+        ValueError: The time is negative, or none.
     """
 
     name: ClassVar[str] = "hang"
     seconds: float
 
+    if TYPE_CHECKING:
+
+        def __init__(self, seconds: Duration) -> None: ...
+
     def __post_init__(self) -> None:
-        _require_time("Hang", self.seconds)
+        durations.settle(self, "seconds", where="Hang(seconds)", zero=True)
 
 
+@answering("Drip(10)")
 @dataclass(frozen=True)
 class Drip:
     """Sends the body slowly but steadily: no single read takes long, the whole does.
@@ -131,10 +149,12 @@ class Drip:
     bytes_per_second: float
 
     def __post_init__(self) -> None:
-        if not self.bytes_per_second > 0:
-            raise ValueError(f"Drip needs a pace above 0 bytes a second, not {self.bytes_per_second}: see Hang.")
+        pace = self.bytes_per_second
+        if isinstance(pace, bool) or not isinstance(pace, int | float) or not pace > 0:
+            raise PolicyError(f"Drip needs a pace above 0 bytes a second, not {pace!r}: see Hang.")
 
 
+@answering("Slow(2)")
 @dataclass(frozen=True)
 class Slow:
     """Answers as usual, after a delay.
@@ -149,10 +169,15 @@ class Slow:
     name: ClassVar[str] = "slow"
     seconds: float
 
+    if TYPE_CHECKING:
+
+        def __init__(self, seconds: Duration) -> None: ...
+
     def __post_init__(self) -> None:
-        _require_time("Slow", self.seconds)
+        durations.settle(self, "seconds", where="Slow(seconds)", zero=True)
 
 
+@answering("Refused()")
 @dataclass(frozen=True)
 class Refused:
     """Sends the client on (307) to a port on which nobody listens: a real refusal for one request among many.
@@ -164,6 +189,7 @@ class Refused:
     name: ClassVar[str] = "refused"
 
 
+@answering("Corrupt(break_json)")
 @dataclass(frozen=True)
 class Corrupt:
     """Passes the body through a function and sends what comes out, with a matching length.
@@ -175,6 +201,10 @@ class Corrupt:
 
     transform: Callable[[bytes], bytes]
     name: str = "corrupt"
+
+    def __post_init__(self) -> None:
+        if not callable(self.transform):
+            raise PolicyError(f"Corrupt(transform) is a function from the body to another, not {self.transform!r}.")
 
 
 Fault: TypeAlias = Status | Reset | Truncate | Incomplete | Hang | Drip | Slow | Refused | Corrupt
@@ -198,10 +228,19 @@ def break_csv(body: bytes) -> bytes:
 
 
 def _require_part(fault: str, keep: float) -> None:
-    if not 0 <= keep < 1:
-        raise ValueError(f"{fault} keeps a part of the body: give a fraction from 0 to below 1, not {keep}.")
+    if isinstance(keep, bool) or not isinstance(keep, int | float) or not 0 <= keep < 1:
+        raise PolicyError(f"{fault} keeps a part of the body: give a fraction from 0 to below 1, not {keep!r}.")
 
 
-def _require_time(fault: str, seconds: float) -> None:
-    if not seconds >= 0:
-        raise ValueError(f"{fault} needs a time of 0 seconds or more, not {seconds}.")
+def checked_retry_after(value: Any, who: str) -> float | str | None:
+    """Return what to send as `Retry-After`.
+
+    Raises:
+        PolicyError: it is neither a number, a text nor a `timedelta`.
+    """
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float | str)):
+        msg = f"{who}(retry_after=...) is a number of seconds, or a text to send as it is, not {value!r}"
+        raise PolicyError(msg)
+    return value

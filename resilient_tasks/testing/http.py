@@ -19,16 +19,19 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeAlias
 from urllib.parse import quote
 
+from resilient_tasks.core.arguments import answering
+from resilient_tasks.core.errors import PolicyError
+from resilient_tasks.testing import _given
 from resilient_tasks.testing._listener import HOST
 from resilient_tasks.testing._plan import FaultPlan, Schedule
 from resilient_tasks.testing._wire import HTTPListener, Request, Response, reserve
 from resilient_tasks.testing.faults import Corrupt, Fault, Hang, Refused, Status, Truncate
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from types import TracebackType
 
 __all__ = ["FaultyServer", "Handler", "Request", "Response", "Schedule", "Served"]
@@ -67,7 +70,7 @@ class FaultyServer(FaultPlan):
         schedule: Schedule | None = None,
         *,
         port: int = 0,
-        log: Path | None = None,
+        log: Path | str | None = None,
     ) -> None:
         """Prepares a server; `start` or a with statement opens its port.
 
@@ -81,9 +84,10 @@ class FaultyServer(FaultPlan):
                 is the header `X-Request-ID`. Other headers and bodies stay out: they may hold secrets.
         """
         super().__init__(schedule)
+        _given.check_asked(handler, "handler")
         self._handler = handler
         self._port = port
-        self._log = log
+        self._log = None if log is None else Path(log)
         self._routes: dict[str, Handler] = {}
         self._served: list[Served] = []
         self._served_lock = threading.Lock()
@@ -172,6 +176,7 @@ class FaultyServer(FaultPlan):
         """Counts the faults that clients have met, by name."""
         return Counter(served.fault for served in self.requests if served.fault is not None)
 
+    @answering('server.serve("/flights", "[]")')
     def serve(
         self,
         path: str,
@@ -191,8 +196,9 @@ class FaultyServer(FaultPlan):
             TypeError: The body is neither bytes nor text nor a function.
             ValueError: The path does not begin with a slash.
         """
-        if not path.startswith("/"):
-            raise ValueError(f"A path begins with a slash: serve '/{path}', not {path!r}.")
+        if path is None or path[:1] in ("*", "["):
+            raise PolicyError(f"serve(path) is one exact path, such as '/flights', not {path!r}: see handler=.")
+        _given.check_path(path, "serve")
 
         def respond(given: Response | bytes | str) -> Response:
             return given if isinstance(given, Response) else Response(given, 200, content_type, headers or {})

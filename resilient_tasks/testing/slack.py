@@ -23,8 +23,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from resilient_tasks.core.arguments import answering
+from resilient_tasks.core.durations import Duration
+from resilient_tasks.core.errors import PolicyError
+from resilient_tasks.testing import _given
 from resilient_tasks.testing import _slack_rules as rules
-from resilient_tasks.testing.faults import Drip, Fault, Status
+from resilient_tasks.testing.faults import Drip, Fault, Status, checked_retry_after
 from resilient_tasks.testing.http import FaultyServer, Request, Response, Schedule
 
 if TYPE_CHECKING:
@@ -112,7 +116,7 @@ class FakeSlack(FaultyServer):
         channels: Collection[str] | None = None,
         schedule: Schedule | None = None,
         port: int = 0,
-        log: Path | None = None,
+        log: Path | str | None = None,
     ) -> None:
         """Prepares a server; `start` or a with statement opens its port.
 
@@ -124,6 +128,8 @@ class FakeSlack(FaultyServer):
         """
         super().__init__(self._serve_slack, schedule, port=port, log=log)
         self.token = "a-token-for-tests"  # noqa: S105 - opens nothing but this fake
+        if isinstance(channels, str):
+            raise PolicyError(f"FakeSlack(channels=...) is a list of names: write channels=[{channels!r}]")
         self._any_channel = channels is None
         self._channel_ids: dict[str, str] = {}
         self._messages: list[SlackMessage] = []
@@ -153,11 +159,14 @@ class FakeSlack(FaultyServer):
         """What each message says, the text inside its blocks included; see `SlackMessage.full_text`."""
         return [message.full_text for message in self.messages]
 
+    @answering('slack.refuses("channel_not_found")')
     def refuses(self, error: str, times: int = 1, *, path: str | None = None) -> None:
         """Refuses with one of Slack's codes, such as `channel_not_found`, `invalid_auth` or `no_service`.
 
         The Web API says it with HTTP 200 and `"ok": false`, the webhook with its own status and the bare code.
         """
+        _given.text(error, "refuses(error)", "channel_not_found")
+        _given.check_times(times, "refuses")
 
         def refuse(request: Request) -> SlackError:
             said = rules.refusal(error, request)
@@ -165,9 +174,12 @@ class FakeSlack(FaultyServer):
 
         self.fail_by(*[refuse] * times, path=path)
 
+    @answering("slack.rate_limited(2, retry_after=1)")
     def rate_limited(self, times: int = 1, retry_after: float | str | None = 1, *, path: str | None = None) -> None:
         """Answers 429 with `Retry-After` in seconds, as an HTTP date, or (None) without it, in Slack's words."""
-        self.fail_by(*[lambda request: _limited(request, retry_after)] * times, path=path)
+        _given.check_times(times, "rate_limited")
+        wait = checked_retry_after(retry_after, "rate_limited")
+        self.fail_by(*[lambda request: _limited(request, wait)] * times, path=path)
 
     def rate_limited_until(self, until: float, now: Callable[[], float] = time.time) -> None:
         """Answers every request 429, with the seconds that are left as `Retry-After`, until `now()` is `until`."""
@@ -178,18 +190,21 @@ class FakeSlack(FaultyServer):
 
         self._limits.append(limit)
 
-    def accepts_and_hangs(self, seconds: float, times: int = 1, *, path: str | None = None) -> None:
+    @answering("slack.accepts_and_hangs(5)")
+    def accepts_and_hangs(self, seconds: Duration, times: int = 1, *, path: str | None = None) -> None:
         """Takes the message, and answers only after so many seconds: who has given up by then does not know of it."""
         self.slow(seconds, times, path=path)
 
+    @answering("slack.drips(1)")
     def drips(self, bytes_per_second: float = 1, times: int = 1, *, path: str | None = None) -> None:
         """Takes the message, and sends its answer so slowly that no single read is late, and all of them are."""
-        self.fail(*[Drip(bytes_per_second)] * times, path=path)
+        self._meet("drips", Drip(bytes_per_second), times, path)
 
+    @answering("slack.bad_gateway(2)")
     def bad_gateway(self, times: int = 1, *, path: str | None = None) -> None:
         """Answers 502 with a page of HTML, as a proxy would: no JSON where the client expects it."""
         page = b"<!DOCTYPE html><html><body><h1>502 Bad Gateway</h1></body></html>"
-        self.fail(*[Status(502, body=page, content_type="text/html")] * times, path=path)
+        self._meet("bad_gateway", Status(502, body=page, content_type="text/html"), times, path)
 
     def _fault_for(self, request: Request) -> Fault | None:
         for limit in self._limits:

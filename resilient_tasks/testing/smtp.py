@@ -26,6 +26,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self, get_args
 
+from resilient_tasks.core.arguments import answering
+from resilient_tasks.core.durations import Duration
+from resilient_tasks.core.errors import PolicyError
+from resilient_tasks.testing import _given
 from resilient_tasks.testing._certificate import make_certificate
 from resilient_tasks.testing._listener import HOST
 from resilient_tasks.testing._smtp_session import Session
@@ -207,6 +211,7 @@ class MailServer:
         with self._lock:
             return self._connections
 
+    @answering("server.refuses(451)")
     def refuses(self, code: int = 451, times: int = 1, *, at: Stage = "message", text: str | None = None) -> None:
         """Refuses with a code: 4xx asks the client to come back later, 5xx tells it not to.
 
@@ -222,30 +227,40 @@ class MailServer:
         """
         if at not in get_args(Stage):
             raise ValueError(f"A mail server refuses at {', '.join(get_args(Stage))}, not at {at!r}.")
+        _given.check_times(times, "refuses")
         self._fail(*[_refusal(code, text, at)] * times)
 
+    @answering('server.refuses_recipient("ops@example.org")')
     def refuses_recipient(self, address: str, code: int = 550, text: str | None = None) -> None:
         """Refuses one recipient from now on, whatever happens to the others; with code 250, takes it again.
 
         Raises:
             ValueError: The code is no refusal.
         """
+        if "@" not in _given.text(address, "refuses_recipient(address)", "ops@example.org"):
+            raise PolicyError(f"refuses_recipient(address) is an address such as 'ops@example.org', not {address!r}")
         with self._lock:
             if code == 250:
                 self._refused.pop(address, None)
             else:
                 self._refused[address] = _refusal(code, text or f"<{address}>: Recipient address rejected", "rcpt")
 
+    @answering("server.vanishes()")
     def vanishes(self, times: int = 1) -> None:
         """Takes a message in and closes the connection instead of saying so: the client cannot know."""
+        _given.check_times(times, "vanishes")
         self._fail(*[Vanish()] * times)
 
-    def hangs(self, seconds: float, times: int = 1) -> None:
+    @answering("server.hangs(5)")
+    def hangs(self, seconds: Duration, times: int = 1) -> None:
         """Accepts a connection and says nothing for so many seconds, then closes it."""
+        _given.check_times(times, "hangs")
         self._fail(*[Hang(seconds)] * times)
 
+    @answering("server.drips(1)")
     def drips(self, bytes_per_second: float, times: int = 1) -> None:
         """Answers slowly but steadily: no single read takes long, the whole does."""
+        _given.check_times(times, "drips")
         self._fail(*[Drip(bytes_per_second)] * times)
 
     def next_fault(self) -> MailFault | None:
@@ -295,7 +310,7 @@ class MailServer:
 
 
 def _refusal(code: int, text: str | None, at: Stage) -> Refusal:
-    if not 400 <= code <= 599:
-        raise ValueError(f"A mail server refuses with a code from 400 to 599, not {code}.")
+    if isinstance(code, bool) or not isinstance(code, int) or not 400 <= code <= 599:
+        raise PolicyError(f"A mail server refuses with a code from 400 to 599, not {code!r}.")
     later = "4.3.0 Error: try again later" if code < 500 else "5.7.1 Error: refused"
     return Refusal(code, text or later, at)

@@ -62,7 +62,7 @@ def test_a_word_that_is_neither_true_nor_false_is_refused(monkeypatch):
 
 
 def test_seconds_that_are_no_number_are_refused(monkeypatch):
-    with pytest.raises(PolicyError, match=r"RESILIENT_TASKS_NOTIFY_DEADLINE must be a number of seconds.*'ten'"):
+    with pytest.raises(PolicyError, match=r"RESILIENT_TASKS_NOTIFY_DEADLINE is a number of seconds above 0, not 'ten'"):
         from_environment(monkeypatch, NOTIFY_DEADLINE="ten")
 
 

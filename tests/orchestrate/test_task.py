@@ -187,5 +187,5 @@ class TestOnAServer:
         assert len(calls) == 1
 
     def test_explain_says_what_a_task_will_do(self):
-        text = explain(resilient_task(fallback=lambda month: "", retry=3)(fetch))
+        text = explain(resilient_task(fallback=lambda month, page: "", retry=3)(fetch))
         assert text.splitlines()[0].startswith("1. fallback")

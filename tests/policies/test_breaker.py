@@ -565,7 +565,7 @@ def test_a_string_is_short_for_a_breaker_with_defaults():
         ({"window": 0}, "window"),
         ({"open_for": float("inf")}, "open_for"),
         ({"open_at_most": -1}, "open_at_most"),
-        ({"slow": "3 s"}, "slow"),
+        ({"slow": "3 ess"}, "slow"),
         ({"last": 5}, "never holds min_calls=10"),
         ({"on": KeyboardInterrupt}, "not an Exception"),
     ],

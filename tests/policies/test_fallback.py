@@ -149,8 +149,10 @@ class TestThatFails:
         assert info.value.__notes__ == ["the fallback broken failed too: FileNotFoundError: no last good month"]
         assert resilient_events.names == ["call.failed"]
 
-    def test_a_fallback_with_other_parameters_is_noted_too(self, drive):
-        error = drive(down, fallback=lambda: 0).outcome("06").error
+    def test_a_fallback_that_lacks_an_optional_argument_is_warned_of_and_noted(self, drive):
+        with pytest.warns(UserWarning, match=r"cannot take the arguments of down\(month\)"):
+            call = drive(down, fallback=lambda: 0)
+        error = call.outcome("06").error
         assert isinstance(error, ConnectionError)
         assert "failed too: TypeError" in error.__notes__[0]
 

@@ -247,8 +247,12 @@ def _number(text):
 
 @pytest.mark.parametrize(
     ("given", "complaint"),
-    [((0,), "seconds above 0"), ((0.1, 1), "so it is 2 or more, not 1"), ((0.1, True), "so it is 2 or more")],
+    [
+        ({"after": 0}, "seconds above 0"),
+        ({"attempts": 1}, "so it is 2 or more, not 1"),
+        ({"attempts": True}, "so it is 2 or more"),
+    ],
 )
 def test_what_cannot_work_is_refused(given, complaint):
     with pytest.raises(PolicyError, match=complaint):
-        Hedge(*given)
+        Hedge(**{"after": 0.1, **given})

@@ -242,7 +242,10 @@ class TestResults:
         assert clock.waits == [2, 2]
 
     def test_results_that_are_never_right_fail_with_the_last_of_them(self, drive, resilient_events):
-        call = drive(list, retry=Retry(on_result=lambda value: not value, attempts=2, wait=0))
+        def empty():
+            return []
+
+        call = drive(empty, retry=Retry(on_result=lambda value: not value, attempts=2, wait=0))
         error = call.outcome().error
         assert isinstance(error, ResultRejected)
         assert error.result == []

@@ -105,7 +105,9 @@ def test_an_attempt_that_would_not_be_made_anyway_draws_nothing(drive, service):
 
 
 def test_it_goes_with_a_judged_result(drive):
-    call = drive(lambda: None, retry=Retry(on_result=lambda _: True, wait=0, budget=RetryBudget("api", 0, 1)))
+    call = drive(
+        lambda: None, retry=Retry(on_result=lambda _: True, wait=0, budget=RetryBudget("api", share=0, floor=1))
+    )
     assert "used up" in call.outcome().error.__notes__[0]
 
 

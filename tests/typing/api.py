@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from datetime import timedelta
 from typing import assert_type
 
+from prefect.cache_policies import INPUTS
 from prefect.client.schemas.objects import State
+from prefect.task_runners import ThreadPoolTaskRunner
 
 from resilient_tasks import (
     Bulkhead,
@@ -19,6 +22,8 @@ from resilient_tasks import (
     Retry,
     RetryBudget,
     TimedOut,
+    Timeout,
+    Validate,
     outcome_of,
     resilient,
     resilient_flow,
@@ -152,3 +157,62 @@ def matched(outcome: Outcome[str]) -> str:
             return assert_type(value, str)
         case Failed(error=error):
             return str(assert_type(error, Exception))
+
+
+# What editors complete and check at the decorators: the policies, and Prefect's own options.
+@resilient_task(
+    retry=3,
+    timeout="20s",
+    deadline=timedelta(minutes=2),
+    hedge="200ms",
+    idempotent=True,
+    name="fetch",
+    tags=["flights"],
+    cache_policy=INPUTS,
+    retry_condition_fn=lambda _task, _run, _state: True,
+    persist_result=True,
+    on_failure=[],
+    log_prints=True,
+)
+def with_options_of_both(x: int) -> str:
+    return str(x)
+
+
+@resilient_flow(
+    deadline="2h",
+    on_unobserved="warn",
+    fail_on_degraded=True,
+    flow_run_name="run",
+    task_runner=ThreadPoolTaskRunner(max_workers=2),
+    validate_parameters=False,
+    log_prints=True,
+)
+async def flow_with_options_of_both(x: int) -> str:
+    return str(x)
+
+
+assert_type(with_options_of_both(1), str)
+assert_type(with_options_of_both.submit(1).result(), str)
+assert_type(Timeout("20s").seconds, float)
+assert_type(CircuitBreaker("api", window="1 min", slow=timedelta(seconds=2)).slow, float | None)
+
+
+async def awaited_flow_with_options() -> None:
+    assert_type(await flow_with_options_of_both(1), str)
+
+
+resilient(retires=3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+resilient(retry="3")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+resilient_task(retires=3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+resilient_task(circuit_breaker="api")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+resilient_task(retry="3")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+resilient_task(tags=5)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+resilient_task(log_prints="yes")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+resilient_flow(timout_seconds=3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+resilient_flow(on_unobserved="raise")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+resilient_flow(cache_policy=INPUTS)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+Retry(5, 2)  # type: ignore[call-arg, arg-type]  # pyright: ignore[reportCallIssue]
+Validate(str)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+Retry(max_attempts=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+Timeout([20])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+RateLimit("api", calls=10, per=None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

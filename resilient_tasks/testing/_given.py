@@ -1,0 +1,103 @@
+"""What tests ask of the servers is refused where it is written, if it cannot mean what was meant."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from resilient_tasks.core.errors import PolicyError
+from resilient_tasks.testing.faults import Fault
+
+#: Nobody asks for so many failures: the status was meant.
+_STATUS = frozenset({400, 401, 403, 404, 408, 409, 410, 422, 429, 500, 501, 502, 503, 504})
+
+
+def check_times(times: object, who: str) -> None:
+    """Raise `PolicyError` unless `times` is a number of requests.
+
+    Args:
+        times: what the test wrote.
+        who: the method's name.
+    """
+    if isinstance(times, bool) or not isinstance(times, int) or times < 0:
+        number = int(times) if isinstance(times, str) and times.strip().isdecimal() else 2
+        msg = f"{who}(times) is how many requests meet it, 0 or more, not {times!r}: write {who}(times={number})"
+        raise PolicyError(msg)
+    if times in _STATUS:
+        msg = (
+            f"{who}(times={times}) would last for {times} requests: for the status {times} write"
+            f" fail(Status({times})), for so many requests fail(*[Status(503)] * {times})"
+        )
+        raise PolicyError(msg)
+
+
+def check_path(path: object, who: str) -> None:
+    """Raise `PolicyError` unless `path` is None, or may be the path of a request."""
+    if path is None:
+        return
+    if not isinstance(path, str):
+        raise PolicyError(f"{who}(path=...) is a path such as '/flights' or '/api/*', not {path!r}")
+    if not path.startswith(("/", "*", "[")):
+        bare = "/" + (path.partition("://")[2].partition("/")[2] if "://" in path else path)
+        raise PolicyError(f"{who}(path={path!r}) is met by no request: a path begins with a slash; write {bare!r}")
+    if "=" in path.partition("?")[2]:
+        bare = path.partition("?")[0]
+        raise PolicyError(f"{who}(path={path!r}) is met by no request: a path has no query here; write {bare!r}")
+
+
+def check_faults(faults: tuple[object, ...]) -> None:
+    """Raise `PolicyError` unless each is a fault, and there is one."""
+    if not faults:
+        raise PolicyError(f"fail() lets nothing fail: {_FAULTS}")
+    for fault in faults:
+        if not isinstance(fault, get_args(Fault)):
+            raise PolicyError(f"fail(...) takes faults, not {_named(fault)}: {_instead(fault)}")
+
+
+_FAULTS = "write fail(Status(503)), or fail(Slow(2), Reset()) for two requests"
+
+
+def _named(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else repr(value)
+
+
+def _instead(given: object) -> str:  # noqa: PLR0911  # one line a kind
+    if isinstance(given, str) and given.strip().isdecimal():
+        given = int(given)
+    if isinstance(given, int) and not isinstance(given, bool):
+        if 200 <= given <= 599:
+            return f"write fail(Status({given}))" + (", or down() for one 503" if given == 503 else "")
+        return f"write down({given}) for {given} answers of 503, or fail(*[Status(500)] * {given})"
+    if isinstance(given, list | tuple):
+        return "write fail(*faults), one fault a request"
+    if isinstance(given, type) and given in get_args(Fault):
+        return f"write fail({given.__name__}(...))"
+    if isinstance(given, Exception) or (isinstance(given, type) and issubclass(given, Exception)):
+        return "a server sends no exception; write fail(Reset()), fail(Hang(5)) or fail(Status(503))"
+    if callable(given):
+        return "write fail_by(...) for a function of the request"
+    return _FAULTS
+
+
+def check_choices(choices: tuple[object, ...]) -> None:
+    """Raise `PolicyError` unless each can be asked about a request."""
+    for choice in choices:
+        if not callable(choice) or isinstance(choice, type):
+            msg = f"fail_by(...) takes functions of the request that return a fault or None, not {_named(choice)}"
+            raise PolicyError(msg)
+
+
+def check_asked(asked: object, where: str) -> None:
+    """Raise `PolicyError` unless `asked` is None, or a function of the request."""
+    if asked is not None and (not callable(asked) or isinstance(asked, type)):
+        raise PolicyError(f"{where} is a function of the request, not {_named(asked)}")
+
+
+def text(value: object, where: str, such_as: str) -> str:
+    """Return `value`.
+
+    Raises:
+        PolicyError: it is no text.
+    """
+    if not isinstance(value, str) or not value:
+        raise PolicyError(f"{where} is a text such as {such_as!r}, not {value!r}")
+    return value
