@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
+from resilient_tasks.core import callables
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.failures import Kind, classify
 
@@ -61,6 +61,6 @@ def _check(rule: object, where: str) -> None:
             " Name Exception types or kinds"
         )
         raise PolicyError(msg)
-    if not callable(rule) or inspect.iscoroutinefunction(rule):
+    if not callable(rule) or callables.is_async(rule):
         msg = f"{where} takes kinds, exception types or a plain predicate of the error, not {rule!r}"
         raise PolicyError(msg)

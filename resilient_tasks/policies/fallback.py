@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from resilient_tasks.core import callables
 from resilient_tasks.core.call import NEVER
 from resilient_tasks.core.checks import positive_seconds
 from resilient_tasks.core.errors import PolicyError
@@ -91,14 +92,14 @@ class Fallback(Policy):
 
     def limit_of_stream(self, fn: Callable[..., Any]) -> float | None:
         # Prefect words the end of an async generator itself: nobody would see that it is degraded.
-        return None if inspect.isasyncgenfunction(fn) else NEVER
+        return None if callables.is_async_generator(fn) else NEVER
 
     def check(self, fn: Callable[..., Any]) -> None:
         super().check(fn)
-        if inspect.iscoroutinefunction(fn):
+        if callables.is_async(fn):
             return
         for use in self.functions():
-            if inspect.iscoroutinefunction(use):
+            if callables.is_async(use):
                 msg = (
                     f"{operation_of(fn)} is sync and its fallback {_name(use)} is async: a sync call cannot await it."
                     " Make the fallback a plain function, or the function `async def`"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
-from resilient_tasks.core import checks, clock
+from resilient_tasks.core import callables, checks, clock
 from resilient_tasks.core.errors import PolicyError, ResultRejected, TimedOut
 from resilient_tasks.core.events import RetryExhausted, RetryRecovered, RetryScheduled, RetryStarted, counted, run_ids
 from resilient_tasks.core.failures import RETRIED_BY_DEFAULT, classify, retry_after
@@ -276,6 +275,6 @@ def _check_wait(wait: object) -> None:
     if isinstance(wait, int | float) or not callable(wait):
         msg = f"Retry(wait=...) takes seconds from 0 up, a tenacity strategy or a function of the call, not {wait!r}"
         raise PolicyError(msg)
-    if inspect.iscoroutinefunction(wait):
+    if callables.is_async(wait):
         msg = "Retry(wait=...) must return seconds at once: give it a plain function, not an async one"
         raise PolicyError(msg)
