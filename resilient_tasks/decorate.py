@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from resilient_tasks.core import call as calls
-from resilient_tasks.core import pipeline as pipelines
 from resilient_tasks.core import callables, runtime, settings, streams
+from resilient_tasks.core import pipeline as pipelines
 from resilient_tasks.core.call import Call, Later, Work
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import Sink

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
+from resilient_tasks.core import safely
 from resilient_tasks.core.errors import PolicyError
 
 #: Types whose values are results at once, as far as such values were met: a look here is all that a success costs.
@@ -92,3 +93,24 @@ def refused(value: Any, sentence: str) -> PolicyError:
     if callable(close):
         close()
     return PolicyError(f"{sentence}; what came was a {type(value).__name__}")
+
+
+def check_question(fn: Any, where: str, what: str) -> None:
+    """Refuse what cannot be asked for an answer at once with one argument.
+
+    Raises:
+        PolicyError: it says what to give instead.
+    """
+    if not callable(fn):
+        raise PolicyError(f"{where} takes {what}, not {safely.shown(fn)}")
+    if is_async(fn) or is_generator(fn) or is_async_generator(fn):
+        raise PolicyError(f"{where} takes {what}: give it a plain function, not an async one or a generator")
+    try:
+        parameters = inspect.signature(fn, follow_wrapped=False)
+    except Exception:  # some callables written in C have none
+        return
+    try:
+        parameters.bind(None)
+    except TypeError:
+        msg = f"{where} takes {what}: it is called with that alone, and {name_of(fn)} has the parameters {parameters}"
+        raise PolicyError(msg) from None

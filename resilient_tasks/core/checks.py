@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from datetime import timedelta
+from typing import Any
 
+from resilient_tasks.core import callables, safely
 from resilient_tasks.core.errors import PolicyError
 
 
@@ -33,3 +36,19 @@ def name(value: object, where: str) -> None:
     if not isinstance(value, str) or not value.strip():
         msg = f'{where} names what is shared, such as "flights-api", and is not {value!r}'
         raise PolicyError(msg)
+
+
+def seconds_from(value: Any) -> float:
+    """Return as seconds what a user's function gave for a duration.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if callables.comes_later(value):
+        raise callables.refused(value, "it has to return seconds at once")
+    if isinstance(value, bool | str | bytes) or value is None or not math.isfinite(seconds := float(value)):
+        msg = f"it returned {safely.shown(value)}, which is no number of seconds"
+        raise TypeError(msg)
+    return seconds

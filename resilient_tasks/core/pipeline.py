@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, TypeVar, cast, runtime_checkable
 
 from resilient_tasks.core import call as calls
-from resilient_tasks.core import callables, clock, loops, runtime
+from resilient_tasks.core import callables, clock, loops, runtime, safely
 from resilient_tasks.core.call import NEVER, Call, Proceed, Work
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import CallFailed
@@ -209,7 +209,7 @@ def told(call: Call, outcome: Outcome[Any]) -> Outcome[Any]:
     """Return `outcome` after telling the sinks, where the call failed."""
     if isinstance(outcome, Failed):
         error = outcome.error
-        call.emit(CallFailed, kind=classify(error).value, error_type=type(error).__name__, message=str(error))
+        call.emit(CallFailed, kind=classify(error).value, error_type=type(error).__name__, message=safely.text(error))
         let_go(error)
     return outcome
 

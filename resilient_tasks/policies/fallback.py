@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from resilient_tasks.core import callables
+from resilient_tasks.core import callables, safely
 from resilient_tasks.core.call import NEVER
 from resilient_tasks.core.checks import positive_seconds
-from resilient_tasks.core.errors import PolicyError
+from resilient_tasks.core.errors import PolicyError, PredicateError, judged_in
 from resilient_tasks.core.events import FallbackUsed
 from resilient_tasks.core.failures import Kind, classify, describe
 from resilient_tasks.core.limits import cut
@@ -117,15 +117,21 @@ class Fallback(Policy):
         return replace(self, through=policies)
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
-        outcome = await proceed(call)
+        try:
+            outcome = await proceed(call)
+        except Exception as error:  # of a policy further in
+            outcome = Failed(error)
         if not isinstance(outcome, Failed) or call.fenced:
             return outcome
-        found, use = self._chosen(outcome.error)
-        if not found:
-            return outcome
-        stand_in = await self._stand_in(call, use, outcome.error)
+        try:
+            found, use = self._chosen(outcome.error)
+            if not found:
+                return outcome
+            stand_in = await self._stand_in(call, use, judged_in(outcome.error))
+        except PredicateError as error:
+            return Failed(error)
         if isinstance(stand_in, Failed):
-            outcome.error.add_note(f"the fallback {_name(use)} failed too: {describe(stand_in.error)}")
+            safely.note(outcome.error, f"the fallback {_name(use)} failed too: {describe(stand_in.error)}")
             return outcome
         error = outcome.error
         call.emit(
@@ -133,7 +139,7 @@ class Fallback(Policy):
             fallback=_name(use),
             kind=classify(error).value,
             error_type=type(error).__name__,
-            message=str(error),
+            message=safely.text(error),
         )
         try:
             return Degraded(stand_in.value, without_traceback(error))
@@ -143,12 +149,12 @@ class Fallback(Policy):
     def _chosen(self, error: Exception) -> tuple[bool, Callable[..., Any] | None]:
         if isinstance(self.use, Mapping):
             for rule, use in self.use.items():
-                if matcher(rule, "fallback")(error):
+                if matcher(rule, "a fallback's key")(error):
                     return True, use
             return False, None
         return matcher(_DEFAULT if self.on is None else self.on, "Fallback(on=...)")(error), self.use
 
-    async def _stand_in(self, call: Call, use: Callable[..., Any] | None, error: Exception) -> Outcome[Any]:
+    async def _stand_in(self, call: Call, use: Callable[..., Any] | None, error: BaseException) -> Outcome[Any]:
         async def produce(inner: Call) -> Outcome[Any]:
             if use is None:
                 return Ok(self.value)
@@ -184,7 +190,7 @@ def _takes_error(use: Callable[..., Any], fn: Callable[..., Any]) -> bool:
 def _parameters(fn: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     try:
         return inspect.signature(fn).parameters
-    except (TypeError, ValueError):  # some callables written in C have none
+    except Exception:  # some callables written in C have none
         return {}
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
-from resilient_tasks.core import callables, checks, clock
-from resilient_tasks.core.errors import PolicyError, ResultRejected, TimedOut
+from resilient_tasks.core import callables, checks, clock, safely, strategies
+from resilient_tasks.core.errors import PolicyError, PredicateError, ResultRejected, TimedOut
 from resilient_tasks.core.events import RetryExhausted, RetryRecovered, RetryScheduled, RetryStarted, counted, run_ids
-from resilient_tasks.core.failures import RETRIED_BY_DEFAULT, classify, retry_after
-from resilient_tasks.core.matching import On, matcher
+from resilient_tasks.core.failures import RETRIED_BY_DEFAULT, classify, describe, retry_after
+from resilient_tasks.core.matching import Matcher, On, ask, matcher
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome, let_go
 from resilient_tasks.core.pipeline import Leave, Policy
 from resilient_tasks.machines.budget import Allowance
@@ -56,7 +57,7 @@ class RetryBudget:
         if self.name is not None:
             checks.name(self.name, "RetryBudget(name)")
         checks.fraction(self.share, "RetryBudget(share)")
-        checks.positive_seconds(self.per, "RetryBudget(per)")
+        checks.positivechecks.seconds_from(self.per, "RetryBudget(per)")
         if type(self.floor) is not int or self.floor < 0:
             msg = f"RetryBudget(floor) is a number of retries, 0 or more, not {self.floor!r}"
             raise PolicyError(msg)
@@ -92,9 +93,10 @@ class Retry(Policy):
     """Try again after a failure that is likely to pass.
 
     Args:
-        on: which failures are retried: kinds, exception types, a mix of both, or a predicate of the error. Default:
-            TRANSIENT, THROTTLED and TIMEOUT.
-        on_result: a predicate of the result; an attempt whose result satisfies it counts as failed.
+        on: which failures are retried: kinds, exception types, a predicate of the error, a retry condition of tenacity,
+            or several of these. Default: TRANSIENT, THROTTLED and TIMEOUT.
+        on_result: a predicate of the result, or a retry condition of tenacity; an attempt whose result satisfies it
+            counts as failed.
         attempts: attempts in all, the first included. None sets no limit by number: give `stop` then.
         wait: seconds between attempts, a tenacity wait strategy, or a function of the failed call that returns seconds.
             Default: exponential with full jitter, 0.5 s doubling to 60 s (Brooker, "Exponential Backoff And Jitter",
@@ -104,6 +106,10 @@ class Retry(Policy):
 
     No attempt starts whose wait would end after the call's deadline: the last error is raised at once, with a note.
     An attempt that was abandoned (see `Timeout`) is followed by another only if the operation is `idempotent=True`.
+
+    A predicate that raises ends the call: `PredicateError`, from the call's own error. A `wait` or `stop` that raises,
+    or gives nothing of use, costs no attempt: the wait is the default one, and `attempts` says when to stop. The log
+    and a note on the error tell of it.
 
     Raises:
         PolicyError: the arguments are contradictory or impossible.
@@ -118,17 +124,13 @@ class Retry(Policy):
     wait: Wait | None = None
     stop: Stop | None = None
     budget: RetryBudget | None = None
-    _retries: Callable[[Exception], bool] = field(init=False, repr=False)
+    _retries: Matcher = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         _check_attempts(self.attempts, self.stop)
         _check_wait(self.wait)
-        if self.on_result is not None and not callable(self.on_result):
-            msg = f"Retry(on_result=...) takes a predicate of the result, not {self.on_result!r}"
-            raise PolicyError(msg)
-        if self.stop is not None and not callable(self.stop):
-            msg = f"Retry(stop=...) takes a tenacity stop strategy such as stop_after_delay(60), not {self.stop!r}"
-            raise PolicyError(msg)
+        _check_on_result(self.on_result)
+        _check_stop(self.stop)
         if self.budget is not None and not isinstance(self.budget, RetryBudget):
             msg = f'Retry(budget=...) takes a RetryBudget("flights-api"), not {self.budget!r}'
             raise PolicyError(msg)
@@ -157,24 +159,28 @@ class Retry(Policy):
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         errors: Counter[str] = Counter()
+        problems: dict[str, None] = {}
         attempt = 1
         if self.budget is not None:
             self.budget.pay_in()
         while True:
-            outcome = await proceed(call.attempted(attempt))
-            if isinstance(outcome, Ok) and self.on_result is not None and self.on_result(outcome.value):
-                outcome = Failed(
-                    ResultRejected(f"attempt {attempt} returned a result to retry on", result=outcome.value)
-                )
+            try:
+                outcome = await proceed(call.attempted(attempt))
+            except Exception as error:  # of a policy further in
+                outcome = Failed(error)
+            outcome = self._judged(call, outcome, attempt)
             if not isinstance(outcome, Failed):
                 return self._recovered(call, outcome, attempt, errors) if attempt > 1 else outcome
             errors[type(outcome.error).__name__] += 1
             failed = call.attempted(attempt)
-            state = _tenacity_state(failed, outcome.error, attempt) if self._asks_tenacity else None
-            delay = self._delay(failed, outcome.error, state)
-            reason = self._why_stop(failed, outcome.error, delay, state)
+            state = _tenacity_state(failed, attempt, outcome) if self._asks_tenacity else None
+            delay = self._delay(failed, outcome, state, problems)
+            try:
+                reason = self._why_stop(failed, outcome.error, delay, state, problems)
+            except PredicateError as error:
+                outcome, reason = Failed(error), "Retry(on=...) is broken"
             if reason is not None:
-                return self._exhausted(failed, outcome, reason, errors)
+                return self._exhausted(failed, outcome, reason, errors, problems)
             began = clock.now()
             failed.emit(RetryScheduled, attempts=self.attempts, delay=delay, **_about(outcome.error))
             let_go(outcome.error)
@@ -183,62 +189,99 @@ class Retry(Policy):
             attempt += 1
             call.attempted(attempt).emit(RetryStarted, attempts=self.attempts)
 
+    def _judged(self, call: Call, outcome: Outcome[Any], attempt: int) -> Outcome[Any]:
+        """Return `outcome`, as failed where its result is one to retry on."""
+        if not isinstance(outcome, Ok) or self.on_result is None:
+            return outcome
+        is_tenacity = strategies.kind_of(self.on_result)
+        asked = _tenacity_state(call.attempted(attempt), attempt, outcome) if is_tenacity else outcome.value
+        try:
+            if not ask(cast("Any", self.on_result), asked, "Retry(on_result=...)"):
+                return outcome
+        except PredicateError as error:
+            return Failed(error)
+        return Failed(ResultRejected(f"attempt {attempt} returned a result to retry on", result=outcome.value))
+
     def _recovered(self, call: Call, outcome: Outcome[Any], attempt: int, errors: Counter[str]) -> Outcome[Any]:
         call.attempted(attempt).emit(RetryRecovered, attempts=self.attempts, errors=dict(errors))
         return outcome if isinstance(outcome, Degraded | Failed) else Ok(outcome.value, attempt)
 
-    def _exhausted(self, call: Call, outcome: Failed, reason: str, errors: Counter[str]) -> Failed:
+    def _exhausted(
+        self, call: Call, outcome: Failed, reason: str, errors: Counter[str], problems: Iterable[str]
+    ) -> Failed:
         if call.attempt == 1 and reason == _NOT_RETRIED:
             return outcome  # nothing was tried, so nothing is given up
         call.emit(RetryExhausted, reason=reason, errors=dict(errors), **_about(outcome.error))
-        outcome.error.add_note(f"{call.operation}: gave up after attempt {call.attempt} ({counted(errors)}): {reason}")
+        gave_up = f"{call.operation}: gave up after attempt {call.attempt} ({counted(errors)}): {reason}"
+        for said in (*problems, gave_up):
+            safely.note(outcome.error, said)
         return outcome
 
     @property
     def _asks_tenacity(self) -> bool:
-        return self.stop is not None or self.wait is None or _is_tenacity(self.wait)
+        asks = self._retries.asks_tenacity or self.stop is not None
+        return asks or self.wait is None or bool(strategies.kind_of(self.wait))
 
-    def _delay(self, call: Call, error: Exception, state: RetryCallState | None) -> float:
-        if isinstance(self.wait, int | float):
-            seconds = float(self.wait)
-        elif state is not None and (self.wait is None or _is_tenacity(self.wait)):
-            seconds = float(cast("wait_base", self.wait or _default_wait())(state))
-        else:
-            seconds = float(cast("Callable[[Call], float]", self.wait)(call))
+    def _delay(self, call: Call, outcome: Failed, state: RetryCallState | None, problems: dict[str, None]) -> float:
+        """Return the seconds to wait. A `wait` that does not say is put among the `problems`, and the default used."""
+        try:
+            seconds = self._wanted(call, state)
+        except Exception as problem:
+            _tell(call, f"Retry(wait=...) {describe(problem)}: waited as by default", problems)
+            by_default = _tenacity_state(call, call.attempt, outcome) if state is None else state
+            seconds = _default_wait()(by_default)
         if state is not None:
             state.upcoming_sleep = seconds
-        return max(0.0, seconds, retry_after(error) or 0.0)
+        return max(0.0, seconds, retry_after(outcome.error) or 0.0)
+
+    def _wanted(self, call: Call, state: RetryCallState | None) -> float:
+        if isinstance(self.wait, int | float):
+            return float(self.wait)
+        if state is not None and (self.wait is None or strategies.kind_of(self.wait)):
+            return checks.seconds_from(cast("wait_base", self.wait or _default_wait())(state))
+        return checks.seconds_from(cast("Callable[[Call], Any]", self.wait)(call))
 
     def _why_stop(  # noqa: PLR0911  # one line a reason
-        self, call: Call, error: Exception, delay: float, state: RetryCallState | None
+        self, call: Call, error: Exception, delay: float, state: RetryCallState | None, problems: dict[str, None]
     ) -> str | None:
         if call.fenced:
             return "the caller stopped waiting"
-        if not isinstance(error, ResultRejected) and not self._retries(error):
+        if not safely.is_a(error, ResultRejected) and not self._retries(error, state):
             return _NOT_RETRIED
-        if isinstance(error, TimedOut) and error.abandoned and not call.work.idempotent:
+        if safely.is_a(error, TimedOut) and cast("TimedOut", error).abandoned and not call.work.idempotent:
             return (
                 "the abandoned attempt may still run; idempotent=True allows another one beside it,"
                 ' and Timeout(..., enforce="process") or an async function can really be stopped'
             )
         if self.attempts is not None and call.attempt >= self.attempts:
             return "no attempts left"
-        if self.stop is not None and state is not None and self.stop(state):
+        if self.stop is not None and state is not None and self._stops(call, state, problems):
             return f"{type(self.stop).__name__} said so"
         if clock.now() + delay >= call.deadline:
             return f"the next attempt, after {delay:.1f} s, would start past the deadline"
         return None if self.budget is None else self.budget.why_not()
+
+    def _stops(self, call: Call, state: RetryCallState, problems: dict[str, None]) -> bool:
+        try:
+            return ask(cast("Any", self.stop), state, "Retry(stop=...)")
+        except PredicateError as error:
+            endless = self.attempts is None
+            what = "nothing else says when to stop" if endless else f"stopped after {self.attempts} attempts"
+            _tell(call, f"Retry(stop=...) {describe(error.__cause__ or error)}: {what}", problems)
+            return endless
+
+
+def _tell(call: Call, said: str, problems: dict[str, None]) -> None:
+    if said not in problems:
+        problems[said] = None
+        logging.getLogger("resilient_tasks").warning("%s: %s", call.operation, said)
 
 
 _NOT_RETRIED = "not a failure to retry"
 
 
 def _about(error: Exception) -> dict[str, str]:
-    return {"kind": classify(error).value, "error_type": type(error).__name__, "message": str(error)}
-
-
-def _is_tenacity(wait: object) -> bool:
-    return any(base.__module__.partition(".")[0] == "tenacity" for base in type(wait).__mro__)
+    return {"kind": classify(error).value, "error_type": type(error).__name__, "message": safely.text(error)}
 
 
 def _default_wait() -> wait_base:
@@ -247,13 +290,16 @@ def _default_wait() -> wait_base:
     return wait_random_exponential(multiplier=0.5, max=60)
 
 
-def _tenacity_state(call: Call, error: Exception, attempt: int) -> RetryCallState:
+def _tenacity_state(call: Call, attempt: int, outcome: Ok[Any] | Failed) -> RetryCallState:
     from tenacity import RetryCallState  # noqa: PLC0415  # only once something has failed
 
     work = call.work
     state = RetryCallState(cast("Any", None), work.fn, work.args, dict(work.kwargs))
     state.attempt_number = attempt
-    state.set_exception((type(error), error, error.__traceback__))
+    if isinstance(outcome, Failed):
+        state.set_exception((type(outcome.error), outcome.error, outcome.traceback))
+    else:
+        state.set_result(outcome.value)
     # tenacity took the time of its own clock: ours may be a virtual one.
     state.start_time, state.outcome_timestamp = call.started, clock.now()
     return state
@@ -269,12 +315,26 @@ def _check_attempts(attempts: int | None, stop: object) -> None:
         raise PolicyError(msg)
 
 
+def _check_on_result(on_result: object) -> None:
+    if on_result is not None:
+        strategies.check_place(on_result, "retry", "Retry(on_result=...)")
+        strategies.check_judges(on_result, "results", "Retry(on_result=...)")
+        callables.check_question(on_result, "Retry(on_result=...)", "a predicate of the result")
+
+
+def _check_stop(stop: object) -> None:
+    if stop is not None:
+        strategies.check_place(stop, "stop", "Retry(stop=...)")
+        what = "a tenacity stop strategy such as stop_after_delay(60), or a function of tenacity's state"
+        callables.check_question(stop, "Retry(stop=...)", what)
+
+
 def _check_wait(wait: object) -> None:
     if wait is None or (isinstance(wait, int | float) and not isinstance(wait, bool) and 0 <= wait < float("inf")):
         return
-    if isinstance(wait, int | float) or not callable(wait):
-        msg = f"Retry(wait=...) takes seconds from 0 up, a tenacity strategy or a function of the call, not {wait!r}"
+    what = "seconds from 0 up, a tenacity strategy or a function of the call that returns seconds"
+    if isinstance(wait, int | float):
+        msg = f"Retry(wait=...) takes {what}, not {wait!r}"
         raise PolicyError(msg)
-    if callables.is_async(wait):
-        msg = "Retry(wait=...) must return seconds at once: give it a plain function, not an async one"
-        raise PolicyError(msg)
+    strategies.check_place(wait, "wait", "Retry(wait=...)")
+    callables.check_question(wait, "Retry(wait=...)", what)
