@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from resilient_tasks.core import callables, safely
 from resilient_tasks.core.errors import (
@@ -154,6 +154,29 @@ _BOTO_THROTTLES = {
     "ProvisionedThroughputExceededException",
 }
 
+
+class Judgement(NamedTuple):
+    """What is to be known of an error that came here from another process, and what it went by there did not."""
+
+    kind: Kind
+    status: int | None
+    wait: float | None
+
+
+#: Under this name an error bears its judgement.
+JUDGED = "__resilient_judged__"
+
+
+def judge(error: BaseException) -> Judgement:
+    """Return what is known of `error` here, for another process to know it too."""
+    return Judgement(classify(error), status_of(error), retry_after(error))
+
+
+def _judged(error: BaseException) -> Judgement | None:
+    found = vars(error).get(JUDGED)
+    return found if isinstance(found, Judgement) else None
+
+
 Rule = type[BaseException] | Callable[[Exception], bool]
 _registered: list[tuple[Rule, Kind]] = []
 _broken: set[int] = set()
@@ -183,6 +206,8 @@ def classify(error: BaseException) -> Kind:
     for rule, kind in _registered:
         if _is_of(rule, error):
             return kind
+    if (judged := _judged(error)) is not None:
+        return judged.kind
     if safely.is_a(error, BaseExceptionGroup):
         kinds = {classify(part) for part in safely.attribute(error, "exceptions", ())}
         return next((kind for kind in _GRAVITY if kind in kinds), Kind.PERMANENT)
@@ -212,6 +237,8 @@ def _is_of(rule: Rule, error: BaseException) -> bool:
 def status_of(error: BaseException) -> int | None:
     """Return the HTTP status that an error carries (httpx, requests, urllib, aiohttp, botocore), or None."""
     error = judged_in(error)
+    if (judged := _judged(error)) is not None:
+        return judged.status
     response = safely.attribute(error, "response")
     candidates: tuple[object, ...]
     if safely.is_a(response, Mapping):
@@ -240,6 +267,8 @@ def retry_after(error: BaseException, *, now: float | None = None) -> float | No
     error = judged_in(error)
     if safely.is_a(error, (CircuitOpen, RateLimited)):
         return safely.attribute(error, "retry_in")  # type: ignore[no-any-return]  # as these two declare it
+    if (judged := _judged(error)) is not None:
+        return judged.wait
     text = _header(error, "Retry-After")
     if text is None:
         return None

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 
 from resilient_tasks.core import safely, settings
 from resilient_tasks.core.cleaned import Cleaner, Searcher
-from resilient_tasks.core.error_layout import builtin_base
+from resilient_tasks.core.error_layout import builtin_base, saying, slot_names
 from resilient_tasks.core.errors import ResilienceError
 from resilient_tasks.core.redact import redact
 from resilient_tasks.core.registered import Secret
@@ -102,18 +102,9 @@ def presentable(error: E) -> E | ResilienceError | None:
 
 
 def _presented(error: E) -> E | ResilienceError:
-    said, cls = safely.text(error), type(error)
-    parts = {
-        "__module__": cls.__module__,
-        "__qualname__": cls.__qualname__,
-        "__str__": lambda _: said,
-        "__repr__": lambda _: f"<{cls.__qualname__}: {said}>",
-        "__reduce_ex__": lambda *_: (ResilienceError, (f"{cls.__module__}.{cls.__qualname__}: {said}",)),
-        "__setattr__": object.__setattr__,
-        "__delattr__": object.__delattr__,
-    }
     try:
-        copy: Any = _like(error, error.args, dict(vars(error)), dict(_slots(error)), type(cls.__name__, (cls,), parts))
+        cls = saying(type(error), safely.text(error))
+        copy: Any = _like(error, error.args, dict(vars(error)), dict(_slots(error)), cls)
         copy.__traceback__ = error.__traceback__
         copy.__cause__, copy.__context__ = error.__cause__, error.__context__
         copy.__suppress_context__ = error.__suppress_context__
@@ -240,13 +231,7 @@ def _like(
 
 
 def _slots(error: BaseException) -> list[tuple[str, Any]]:
-    names = [name for cls in type(error).__mro__ for name in _names(vars(cls).get("__slots__", ()))]
-    return [(name, getattr(error, name)) for name in names if hasattr(error, name)]
-
-
-def _names(slots: Any) -> list[str]:
-    names = [slots] if isinstance(slots, str) else list(slots)
-    return [name for name in names if name not in {"__dict__", "__weakref__"} and not name.startswith("__")]
+    return [(name, getattr(error, name)) for name in slot_names(type(error)) if hasattr(error, name)]
 
 
 def _shown(error: BaseException) -> str:

@@ -90,7 +90,7 @@ class _Child:
             return _told(result, operation)
         except BaseException as error:
             if error.__traceback__ is not None:
-                error.__traceback__ = error.__traceback__.tb_next  # from the function's own frame on
+                BaseException.with_traceback(error, error.__traceback__.tb_next)  # from the function's own frame on
             return Message.RAISED, crossing.dump_error(error, operation)
         finally:
             _flush()
