@@ -220,7 +220,7 @@ class Call:
                 outcome = await work.runtime.begin(work.fn, work.args, work.kwargs)
             finally:
                 running.reset(token)
-        return await outcome.carried_out(self) if type(outcome) is Later else outcome
+        return await outcome.carried_out(self) if isinstance(outcome, Later) else outcome
 
 
 def current_call() -> Call | None:

@@ -236,7 +236,7 @@ def _slots(error: BaseException) -> list[tuple[str, Any]]:
 
 def _shown(error: BaseException) -> str:
     """Return what a traceback would print of the error itself, and how it is written, as far as that can be told."""
-    shown = []
+    shown: list[str] = []
     for show in (traceback.format_exception_only, repr, str):
         with contextlib.suppress(Exception):
             shown += show(error)

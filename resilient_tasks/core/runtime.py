@@ -80,10 +80,11 @@ class SyncRuntime:
         if not isinstance(ended, Rest):
             return number, ended
         await pause()
-        begun: dict[int, Outcome[Any]] = {1: ended}
-        return await race.in_tasks(
-            lambda number: _outcome(begun.pop(number, None) or drive(begin(number))), most=most, after=after, name=name
-        )
+
+        def go_on(number: int) -> Coroutine[Any, Any, Outcome[Any]]:
+            return _outcome(ended if number == 1 else drive(begin(number)))
+
+        return await race.in_tasks(go_on, most=most, after=after, name=name)
 
 
 class ItemRuntime(SyncRuntime):

@@ -119,8 +119,8 @@ class Fallback(Policy):
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         try:
             outcome = await proceed(call)
-        except Exception as error:  # of a policy further in
-            outcome = Failed(error)
+        except Exception as problem:  # of a policy further in
+            outcome = Failed(problem)
         if not isinstance(outcome, Failed) or call.fenced:
             return outcome
         try:
@@ -128,8 +128,8 @@ class Fallback(Policy):
             if not found:
                 return outcome
             stand_in = await self._stand_in(call, use, judged_in(outcome.error))
-        except PredicateError as error:
-            return Failed(error)
+        except PredicateError as problem:
+            return Failed(problem)
         if isinstance(stand_in, Failed):
             safely.note(outcome.error, f"the fallback {_name(use)} failed too: {describe(stand_in.error)}")
             return outcome

@@ -57,7 +57,7 @@ class RetryBudget:
         if self.name is not None:
             checks.name(self.name, "RetryBudget(name)")
         checks.fraction(self.share, "RetryBudget(share)")
-        checks.positivechecks.seconds_from(self.per, "RetryBudget(per)")
+        checks.positive_seconds(self.per, "RetryBudget(per)")
         if type(self.floor) is not int or self.floor < 0:
             msg = f"RetryBudget(floor) is a number of retries, 0 or more, not {self.floor!r}"
             raise PolicyError(msg)
