@@ -19,7 +19,7 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any, NamedTuple
 
-from resilient_tasks.core import callables, safely
+from resilient_tasks.core import answers, callables, safely
 from resilient_tasks.core.errors import (
     BulkheadFull,
     CircuitOpen,
@@ -269,7 +269,7 @@ def retry_after(error: BaseException, *, now: float | None = None) -> float | No
         return safely.attribute(error, "retry_in")  # type: ignore[no-any-return]  # as these two declare it
     if (judged := _judged(error)) is not None:
         return judged.wait
-    text = _header(error, "Retry-After")
+    text = answers.header(error, "Retry-After")
     if text is None:
         return None
     try:
@@ -284,23 +284,10 @@ def retry_after(error: BaseException, *, now: float | None = None) -> float | No
     return max(0.0, seconds)
 
 
-def _header(error: BaseException, name: str) -> str | None:
-    response: Any = safely.attribute(error, "response")
-    if safely.is_a(response, Mapping):
-        places: tuple[Any, ...] = (safely.item(response, "ResponseMetadata", "HTTPHeaders"),)
-    else:
-        places = (safely.attribute(response, "headers"), safely.attribute(error, "headers"))
-    found = (safely.item(headers, spelt) for headers in places for spelt in (name, name.lower()))
-    value = next((value for value in found if value is not None), None)
-    if isinstance(value, bytes):
-        value = value.decode("latin-1")
-    return None if value is None else safely.text(value).strip()
-
-
 def _of_status(status: int, error: BaseException) -> Kind:
     if type(error).__module__.startswith("aiosmtplib"):  # its `code` is no HTTP status
         return _of_smtp(error)
-    if status == 429 or (status == 503 and _header(error, "Retry-After") is not None):
+    if status == 429 or (status == 503 and answers.header(error, "Retry-After") is not None):
         return Kind.THROTTLED
     if status == 408:
         return Kind.TIMEOUT
@@ -313,18 +300,7 @@ def _of_status(status: int, error: BaseException) -> Kind:
 
 
 def _of_smtp(error: BaseException) -> Kind:
-    """Go by what a mail server answered (smtplib, aiosmtplib), to several recipients perhaps.
-
-    4xx says "come back later" and 5xx "do not" (RFC 5321 §4.2.1): the other way round than in HTTP.
-    """
-    refused = safely.attribute(error, "recipients")
-    if isinstance(refused, dict):
-        codes = [answer[0] for answer in refused.values() if isinstance(answer, tuple) and answer]
-    else:
-        each = refused if isinstance(refused, list) and refused else [error]
-        codes = [safely.attribute(one, "smtp_code", safely.attribute(one, "code")) for one in each]
-    later = any(type(code) is int and 400 <= code < 500 for code in codes)
-    return Kind.TRANSIENT if later else Kind.PERMANENT
+    return Kind.TRANSIENT if answers.mail_is_refused_for_now(error) else Kind.PERMANENT
 
 
 def _of_type(error: BaseException) -> Kind:
