@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import sys
 import warnings
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from resilient_tasks import misuse
 from resilient_tasks.core import call as calls
-from resilient_tasks.core import runtime, settings, streams
-from resilient_tasks.core.call import Work
+from resilient_tasks.core import callables, runtime, settings, streams
+from resilient_tasks.core import pipeline as pipelines
+from resilient_tasks.core.call import Later, Work
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import Sink
 from resilient_tasks.core.outcome import Failed, Ok, Outcome
@@ -55,7 +55,7 @@ class Plan:
         pipeline: the policies around it.
         idempotent: as given to the decorator.
         operation: the function's name, by which state and events are found.
-        is_async: whether the function is `async def`.
+        is_async: whether calling the function gives a coroutine, as far as can be known before.
         attempts: how often the function may be called for one call, at the most; 0 where no number limits that.
         owner: the callable that this plan belongs to. `functools.wraps` copies attributes, so a foreign wrapper bears
             the plan of what it wraps; only the owner itself may be merged with.
@@ -83,12 +83,14 @@ class Plan:
         how = runtime.ASYNC if self.is_async else runtime.SYNC
         return Work(self.operation, self.fn, args, kwargs, how, self.idempotent, sinks, self.attempts)
 
-    def failed(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], error: Exception, leave: Leave) -> Work:
-        """Return an invocation whose first attempt was made at once, and has failed."""
+    def begun(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], given: Outcome[Any] | Later, leave: Leave
+    ) -> Work:
+        """Return an invocation whose first attempt was made at once, with what came of it."""
         work, made = self.work(args, kwargs), calls.running.get()
         if made is not None and not isinstance(made, calls.FirstCall):  # the function asked which call it was
             work = replace(work, _id=made.work.id)
-        work.given, work.known = Failed(error), leave.known
+        work.given, work.known = given, leave.known
         return work
 
 
@@ -155,7 +157,7 @@ def make_plan(fn: Callable[..., Any], options: PolicyOptions, who: str = "resili
         fn, idempotent = inner.fn, idempotent or inner.idempotent
         pipeline = arranged((*pipeline.policies, *inner.pipeline.policies))
     _check(pipeline, fn, idempotent=idempotent, by_prefect=who != "resilient")
-    plan = Plan(fn, pipeline, idempotent, operation_of(fn), inspect.iscoroutinefunction(fn))
+    plan = Plan(fn, pipeline, idempotent, operation_of(fn), callables.is_async(fn))
     _warn_of_abandoned_attempts(plan)
     return plan
 
@@ -275,21 +277,29 @@ def _sync_wrapper(plan: Plan) -> Callable[..., Any]:
         try:
             value = fn(*args, **kwargs)
         except Exception as error:
-            work = plan.failed(args, kwargs, error, leave)
+            work = plan.begun(args, kwargs, Failed(error), leave)
         else:
-            leave.succeeded()
-            return value
+            if type(value) in callables.PLAIN or not callables.comes_later(value):
+                if leave is not pipelines.AT_ONCE:
+                    leave.succeeded()
+                return value
+            work = plan.begun(args, kwargs, runtime.put_off(fn, value), leave)
         finally:
             calls.running.reset(token)
         return drive(run(work)).unwrap()
 
-    def outcome(*args: Any, **kwargs: Any) -> Outcome[Any]:
-        if not settings.current.enabled:
-            return Ok(fn(*args, **kwargs))
-        return drive(run(plan.work(args, kwargs)))
+    def outcome(*args: Any, **kwargs: Any) -> Any:
+        if settings.current.enabled:
+            return runtime.ended(run(plan.work(args, kwargs)))
+        value = fn(*args, **kwargs)
+        return _ok(value) if callables.comes_later(value) else Ok(value)
 
     wrapper.outcome = outcome  # type: ignore[attr-defined]
     return wrapper
+
+
+async def _ok(awaitable: Awaitable[Any]) -> Outcome[Any]:
+    return Ok(await awaitable)
 
 
 def _async_wrapper(plan: Plan) -> Callable[..., Any]:
@@ -307,9 +317,10 @@ def _async_wrapper(plan: Plan) -> Callable[..., Any]:
         try:
             value = await fn(*args, **kwargs)
         except Exception as error:
-            work = plan.failed(args, kwargs, error, leave)
+            work = plan.begun(args, kwargs, Failed(error), leave)
         else:
-            leave.succeeded()
+            if leave is not pipelines.AT_ONCE:
+                leave.succeeded()
             return value
         finally:
             calls.running.reset(token)
@@ -339,4 +350,4 @@ def _stream_wrapper(plan: Plan) -> Callable[..., Any]:
         async for item in streams.async_items(pipeline, plan.work(args, kwargs)) if enabled else fn(*args, **kwargs):
             yield item
 
-    return async_wrapper if inspect.isasyncgenfunction(fn) else wrapper
+    return async_wrapper if callables.is_async_generator(fn) else wrapper

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from resilient_tasks.core import clock
+from resilient_tasks.core import clock, later
 from resilient_tasks.core.errors import TimedOut
 from resilient_tasks.core.events import Event, Sink, bus
 from resilient_tasks.core.outcome import Failed, Outcome
@@ -47,6 +47,11 @@ class Runtime(Protocol):
     async def invoke(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Outcome[Any]:
         """Call `fn`, and give what came of it. Only an `Exception` becomes `Failed`: everything above flies past."""
 
+    async def begin(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Outcome[Any] | Later:
+        """As `invoke`, for the call's own function, which may return an awaitable where nobody could know before."""
+
     async def race(
         self, begin: Callable[[int], Coroutine[Any, Any, Outcome[Any]]], *, most: int, after: float, name: str
     ) -> tuple[int, Outcome[Any]]:
@@ -58,6 +63,28 @@ class Runtime(Protocol):
 
     async def limit(self, call: Call, proceed: Proceed, seconds: float, enforce: Enforce) -> Outcome[Any] | Overrun:
         """Proceed for at most `seconds`, and say where that did not end the work."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Later:
+    """An awaitable that a plain function returned: what the call is about has yet to be done, by another runtime."""
+
+    awaitable: Any
+    runtime: Runtime
+
+    async def carried_out(self, call: Call) -> Outcome[Any]:
+        """Await it under the policies of `call`. Nothing happens before the caller awaits what the call returned."""
+        here: Call | None = call
+        while here is not None and here.work.id == call.work.id:
+            here.work.runtime = self.runtime
+            here = here.parent
+        await later.pause()
+        call.work.thread = threading.get_ident()
+        token = running.set(call)
+        try:
+            return await self.runtime.invoke(lambda: self.awaitable, (), {})
+        finally:
+            running.reset(token)
 
 
 @dataclass(slots=True, eq=False)
@@ -84,7 +111,7 @@ class Work:
     idempotent: bool = False
     sinks: tuple[Sink, ...] = ()
     attempts: int = 1
-    given: Outcome[Any] | None = None
+    given: Outcome[Any] | Later | None = None
     known: Mapping[str, Any] = field(default_factory=dict)
     thread: int = field(default_factory=threading.get_ident)
     _id: str = ""
@@ -185,14 +212,15 @@ class Call:
         work = self.work
         if self.fenced:
             return Failed(TimedOut(f"{self.operation} was not called: its caller stopped waiting"))
-        if (given := work.given) is not None:
+        if (outcome := work.given) is not None:
             work.given = None
-            return given
-        token = running.set(self)
-        try:
-            return await work.runtime.invoke(work.fn, work.args, work.kwargs)
-        finally:
-            running.reset(token)
+        else:
+            token = running.set(self)
+            try:
+                outcome = await work.runtime.begin(work.fn, work.args, work.kwargs)
+            finally:
+                running.reset(token)
+        return await outcome.carried_out(self) if isinstance(outcome, Later) else outcome
 
 
 class FirstCall(Call):

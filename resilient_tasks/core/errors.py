@@ -13,11 +13,16 @@
     ├── UnobservedFailure   a flow's submitted task failed, and nobody looked at its future
     └── DegradedRun         a call of the flow was degraded, and the flow is not to accept that
 
+`PolicyError`, of a decorator's arguments, is none of these. `PredicateError` is one that shows only once something has
+failed: it is raised from the error of the function.
+
 A function's own error is never replaced by one of these: it reaches the caller with its own type and traceback, and a
 note that tells of the attempts.
 """
 
 from __future__ import annotations
+
+from typing import cast
 
 
 class ResilienceError(Exception):
@@ -143,5 +148,33 @@ class CrashedRun(ResilienceError):
 class PolicyError(TypeError, ValueError):
     """A decorator was given arguments that are contradictory or impossible; the message says what to do.
 
-    Raised at decoration. It is both a `TypeError` and a `ValueError`, so that either `except` finds it.
+    Raised at decoration, where that is possible. It is both a `TypeError` and a `ValueError`, so that either `except`
+    finds it.
     """
+
+
+class PredicateError(PolicyError):
+    """A predicate that a policy was given failed, or did not answer.
+
+    Its cause is the error that the predicate was asked about: that of the call. Every other policy goes by that one,
+    so that a fallback stands in as it would have. A predicate of a result has no such error: its own is the cause.
+    """
+
+    @property
+    def judged(self) -> BaseException | None:
+        """The error that the predicate was asked about; None where it was asked about a result."""
+        return None if self.of_result else self.__cause__
+
+    def __init__(self, message: str, *, of_result: bool = False) -> None:
+        super().__init__(message)
+        self.of_result = of_result
+
+
+def judged_in(error: BaseException) -> BaseException:
+    """Return the error to go by: what a broken predicate was asked about, and else `error` itself."""
+    while issubclass(type(error), PredicateError):  # not `isinstance`: an error's `__class__` may raise
+        judged = cast("PredicateError", error).judged
+        if judged is None:
+            break
+        error = judged
+    return error

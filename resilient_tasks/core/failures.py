@@ -10,23 +10,27 @@ import csv
 import errno
 import http.client
 import json
+import logging
 import socket
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
+from resilient_tasks.core import answers, callables, safely
 from resilient_tasks.core.errors import (
     BulkheadFull,
     CircuitOpen,
     DriftDetected,
     InvalidData,
+    PredicateError,
     ProcessDied,
     RateLimited,
     ResultRejected,
     TimedOut,
+    judged_in,
 )
 from resilient_tasks.core.redact import redact
 
@@ -70,6 +74,7 @@ _BY_TYPE: dict[type[BaseException], Kind] = {
     DriftDetected: Kind.MALFORMED,
     ProcessDied: Kind.RESOURCE,
     ResultRejected: Kind.TRANSIENT,
+    PredicateError: Kind.MALFORMED,  # of a result that the predicate could not judge; else the kind of what it judged
     CircuitOpen: Kind.REJECTED,
     BulkheadFull: Kind.REJECTED,
     RateLimited: Kind.REJECTED,
@@ -149,58 +154,106 @@ _BOTO_THROTTLES = {
     "ProvisionedThroughputExceededException",
 }
 
+
+class Judgement(NamedTuple):
+    """What is to be known of an error that came here from another process, and what it went by there did not."""
+
+    kind: Kind
+    status: int | None
+    wait: float | None
+
+
+#: Under this name an error bears its judgement.
+JUDGED = "__resilient_judged__"
+
+
+def judge(error: BaseException) -> Judgement:
+    """Return what is known of `error` here, for another process to know it too."""
+    return Judgement(classify(error), status_of(error), retry_after(error))
+
+
+def _judged(error: BaseException) -> Judgement | None:
+    found = vars(error).get(JUDGED)
+    return found if isinstance(found, Judgement) else None
+
+
 Rule = type[BaseException] | Callable[[Exception], bool]
 _registered: list[tuple[Rule, Kind]] = []
+_broken: set[int] = set()
 
 
 def register_kind(rule: Rule, kind: Kind) -> None:
     """Teach `classify` an error of your own: an exception type, or a predicate of the error.
 
-    The rule registered last is asked first, and before everything that is built in.
+    The rule registered last is asked first, and before everything that is built in. A predicate that raises is passed
+    over, and the log says so once.
 
     Raises:
         TypeError: `rule` is neither, or `kind` is not a `Kind`.
     """
-    if not callable(rule):
-        msg = f"register_kind takes an exception type or a predicate of the error, not {rule!r}"
-        raise TypeError(msg)
+    if not isinstance(rule, type):
+        callables.check_question(rule, "register_kind", "an exception type or a predicate of the error")
     words = [one.value for one in Kind]
     if not isinstance(kind, Kind) and kind not in words:
         msg = f"register_kind takes a Kind such as Kind.TRANSIENT, or its name ({', '.join(words)}), not {kind!r}"
         raise TypeError(msg)
     _registered.insert(0, (rule, Kind(kind)))
+    _broken.discard(id(rule))
 
 
 def classify(error: BaseException) -> Kind:
-    """Tell what sort of failure `error` is. An error that nobody knows is `Kind.PERMANENT`: it is not retried."""
+    """Tell what sort of failure `error` is. An error that nobody knows is `Kind.PERMANENT`: it is not retried.
+
+    It never raises, whatever the error's attributes do.
+    """
+    error = judged_in(error)
     for rule, kind in _registered:
-        if isinstance(rule, type):
-            if isinstance(error, rule):
-                return kind
-        elif isinstance(error, Exception) and rule(error):
+        if _is_of(rule, error):
             return kind
-    if isinstance(error, BaseExceptionGroup):
-        kinds = {classify(part) for part in error.exceptions}
-        return next(kind for kind in _GRAVITY if kind in kinds)
+    if (judged := _judged(error)) is not None:
+        return judged.kind
+    if safely.is_a(error, BaseExceptionGroup):
+        kinds = {classify(part) for part in safely.attribute(error, "exceptions", ())}
+        return next((kind for kind in _GRAVITY if kind in kinds), Kind.PERMANENT)
     status = status_of(error)
     if status is not None and status >= 400:
         return _of_status(status, error)
     return _of_type(error)
 
 
+def _is_of(rule: Rule, error: BaseException) -> bool:
+    try:
+        if isinstance(rule, type):
+            return safely.is_a(error, rule)
+        answer: Any = rule(error) if safely.is_a(error, Exception) else False  # type: ignore[arg-type]
+        if callables.comes_later(answer):
+            raise callables.refused(answer, "a predicate has to answer at once")  # noqa: TRY301  # told as any other
+        return bool(answer)
+    except Exception as problem:
+        if id(rule) not in _broken:
+            _broken.add(id(rule))
+            said = "register_kind(%s) is passed over for errors like %s: it raised %s"
+            name = callables.name_of(rule)
+            logging.getLogger("resilient_tasks").warning(said, name, type(error).__name__, describe(problem))
+        return False
+
+
 def status_of(error: BaseException) -> int | None:
     """Return the HTTP status that an error carries (httpx, requests, urllib, aiohttp, botocore), or None."""
-    response = getattr(error, "response", None)
+    error = judged_in(error)
+    if (judged := _judged(error)) is not None:
+        return judged.status
+    response = safely.attribute(error, "response")
     candidates: tuple[object, ...]
-    if isinstance(response, Mapping):
-        candidates = (response.get("ResponseMetadata", {}).get("HTTPStatusCode"),)
+    if safely.is_a(response, Mapping):
+        candidates = (safely.item(response, "ResponseMetadata", "HTTPStatusCode"),)
     else:
         candidates = (
-            getattr(response, "status_code", None),
-            getattr(error, "status", None),
-            getattr(error, "code", None),
+            safely.attribute(response, "status_code"),
+            safely.attribute(error, "status"),
+            safely.attribute(error, "code"),
         )
-    return next((code for code in candidates if type(code) is int and 100 <= code < 600), None)
+    return next((code for code in map(safely.number, candidates) if code is not None and 100 <= code < 600), None)
 
 
 def retry_after(error: BaseException, *, now: float | None = None) -> float | None:
@@ -215,9 +268,12 @@ def retry_after(error: BaseException, *, now: float | None = None) -> float | No
         error: the error of the failed attempt.
         now: the present, in unix seconds.
     """
-    if isinstance(error, CircuitOpen | RateLimited):
-        return error.retry_in
-    text = _header(error, "Retry-After")
+    error = judged_in(error)
+    if safely.is_a(error, (CircuitOpen, RateLimited)):
+        return safely.attribute(error, "retry_in")  # type: ignore[no-any-return]  # as these two declare it
+    if (judged := _judged(error)) is not None:
+        return judged.wait
+    text = answers.header(error, "Retry-After")
     if text is None:
         return None
     try:
@@ -225,66 +281,46 @@ def retry_after(error: BaseException, *, now: float | None = None) -> float | No
     except ValueError:
         try:
             seconds = parsedate_to_datetime(text).timestamp() - (time.time() if now is None else now)
-        except (ValueError, OverflowError):
+        except Exception:  # whatever the service has sent
             return None
     if seconds != seconds or seconds == float("inf"):  # noqa: PLR0124  # NaN is the one value unlike itself
         return None
     return max(0.0, seconds)
 
 
-def _header(error: BaseException, name: str) -> str | None:
-    response: Any = getattr(error, "response", None)
-    if isinstance(response, Mapping):
-        headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    else:
-        headers = getattr(response, "headers", None) or getattr(error, "headers", None)
-    if not hasattr(headers, "get"):
-        return None
-    value = headers.get(name) or headers.get(name.lower())
-    return None if value is None else str(value).strip()
-
-
 def _of_status(status: int, error: BaseException) -> Kind:
     if type(error).__module__.startswith("aiosmtplib"):  # its `code` is no HTTP status
         return _of_smtp(error)
-    if status == 429 or (status == 503 and _header(error, "Retry-After") is not None):
+    if status == 429 or (status == 503 and answers.header(error, "Retry-After") is not None):
         return Kind.THROTTLED
     if status == 408:
         return Kind.TIMEOUT
     if status == 425 or (status >= 500 and status not in {501, 505}):
         return Kind.TRANSIENT
-    response = getattr(error, "response", None)
-    if isinstance(response, Mapping) and response.get("Error", {}).get("Code") in _BOTO_THROTTLES:
+    code = safely.item(safely.attribute(error, "response"), "Error", "Code")
+    if isinstance(code, str) and code in _BOTO_THROTTLES:
         return Kind.THROTTLED
     return Kind.PERMANENT
 
 
 def _of_smtp(error: BaseException) -> Kind:
-    """Go by what a mail server answered (smtplib, aiosmtplib), to several recipients perhaps.
-
-    4xx says "come back later" and 5xx "do not" (RFC 5321 §4.2.1): the other way round than in HTTP.
-    """
-    refused = getattr(error, "recipients", None)
-    if isinstance(refused, dict):
-        codes = [answer[0] for answer in refused.values() if isinstance(answer, tuple) and answer]
-    else:
-        each = refused if isinstance(refused, list) and refused else [error]
-        codes = [getattr(one, "smtp_code", getattr(one, "code", None)) for one in each]
-    later = any(type(code) is int and 400 <= code < 500 for code in codes)
-    return Kind.TRANSIENT if later else Kind.PERMANENT
+    return Kind.TRANSIENT if answers.mail_is_refused_for_now(error) else Kind.PERMANENT
 
 
 def _of_type(error: BaseException) -> Kind:
-    if isinstance(error, OSError) and error.errno in _OUT_OF_RESOURCES:
-        return Kind.RESOURCE
-    if isinstance(error, OSError) and error.errno in _NETWORK_DOWN:
-        return Kind.TRANSIENT
-    reason = getattr(error, "reason", None)
-    if isinstance(error, OSError) and isinstance(reason, Exception):  # urllib.error.URLError wraps what happened
-        return classify(reason)
+    if safely.is_a(error, OSError):
+        number, reason = safely.number(safely.attribute(error, "errno")), safely.attribute(error, "reason")
+        if number in _OUT_OF_RESOURCES:
+            return Kind.RESOURCE
+        if number in _NETWORK_DOWN:
+            return Kind.TRANSIENT
+        # urllib.error.URLError wraps what happened. (Errors that wrap each other are somebody's mistake.)
+        wraps = safely.is_a(reason, Exception)
+        if wraps and all(error is not inner for inner in (reason, safely.attribute(reason, "reason"))):
+            return classify(reason)
     for base, name in _ancestry(error):
         kind = _BY_NAME.get(name) or _BY_TYPE.get(base)
-        if name == "httpx.RemoteProtocolError" and "complete message body" in str(error):
+        if name == "httpx.RemoteProtocolError" and "complete message body" in safely.text(error):
             return Kind.MALFORMED
         if kind is not None:
             return kind
@@ -298,6 +334,8 @@ def _ancestry(error: BaseException) -> Iterator[tuple[type, str]]:
 
 def describe(error: BaseException) -> str:
     """Name an error in one short line: its type, and the first line of its text, without the secrets in it."""
-    text = redact(str(error)).strip().partition("\n")[0]
+    text = redact(safely.text(error)).strip().partition("\n")[0]
     name = type(error).__name__
+    if text.startswith(f"{name}("):  # it has no text of its own
+        return text[:200]
     return f"{name}: {text[:200]}" if text else name

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from pathlib import PurePath
+from typing import Any, TypeAlias, cast
 
-from resilient_tasks.core.errors import PolicyError
-from resilient_tasks.core.failures import Kind, classify
+from resilient_tasks.core import callables, safely, strategies
+from resilient_tasks.core.errors import PolicyError, PredicateError, judged_in
+from resilient_tasks.core.failures import Kind, classify, describe
 
 One: TypeAlias = Kind | type[Exception] | Callable[[Exception], bool]
 On: TypeAlias = One | Iterable[One]
 
 
-def matcher(on: On, where: str) -> Callable[[Exception], bool]:
+def matcher(on: On, where: str) -> Matcher:
     """Return the predicate that `on` stands for.
 
     Args:
-        on: kinds, exception types or predicates; one of them, or several.
+        on: kinds, exception types, predicates or tenacity's retry conditions; one of them, or several.
         where: the argument's name, for the error's sentence.
 
     Raises:
@@ -29,38 +30,92 @@ def matcher(on: On, where: str) -> Callable[[Exception], bool]:
     if not rules:
         msg = f"{where} is empty, so it would match no failure: leave it out, or name kinds or exception types"
         raise PolicyError(msg)
-    return _Matches(rules)
+    return Matcher(rules, where)
 
 
-class _Matches:
-    """A predicate that can be pickled, as a closure cannot."""
+class Matcher:
+    """A predicate that can be pickled, as a closure cannot.
 
-    def __init__(self, rules: tuple[object, ...]) -> None:
+    Attributes:
+        asks_tenacity: whether a condition of tenacity is among its rules.
+    """
+
+    def __init__(self, rules: tuple[object, ...], where: str) -> None:
         self._rules = rules
+        self._where = where
+        self.asks_tenacity = any(strategies.kind_of(rule) for rule in rules)
 
-    def __call__(self, error: Exception) -> bool:
-        return any(_holds(rule, error) for rule in self._rules)
+    def __call__(self, error: Exception, state: Any = None) -> bool:
+        """Tell whether any rule holds for `error`.
+
+        Args:
+            error: what the call failed with.
+            state: what tenacity's own conditions are asked with, where that is known better than here.
+
+        Raises:
+            PredicateError: a predicate failed; from `error`.
+        """
+        subject = cast("Exception", judged_in(error))
+        state = None if subject is not error else state
+        return any(self._holds(rule, subject, state) for rule in self._rules)
+
+    def _holds(self, rule: object, error: Exception, state: Any) -> bool:
+        if isinstance(rule, Kind):
+            return classify(error) is rule
+        if isinstance(rule, type):
+            if type(rule).__instancecheck__ is type.__instancecheck__:
+                return safely.is_a(error, rule)
+            return ask(rule.__instancecheck__, error, self._where, error)
+        if strategies.kind_of(rule):
+            return ask(cast("Any", rule), strategies.state_of(error) if state is None else state, self._where, error)
+        return ask(cast("Any", rule), error, self._where, error)
 
 
-def _holds(rule: object, error: Exception) -> bool:
-    if isinstance(rule, Kind):
-        return classify(error) is rule
-    if isinstance(rule, type):
-        return isinstance(error, rule)
-    return bool(rule(error))  # type: ignore[operator]  # checked at decoration
+def ask(predicate: Callable[[Any], Any], argument: Any, where: str, error: Exception | None = None) -> bool:
+    """Return the answer of a predicate that a user gave.
+
+    Args:
+        predicate: what to ask.
+        argument: what it is called with.
+        where: the policy's argument that it was given as.
+        error: what the call failed with; None where the predicate judges a result.
+
+    Raises:
+        PredicateError: it raised, or gave nothing that is true or false; from `error`, or else from its own.
+    """
+    try:
+        answer = predicate(argument)
+        if type(answer) is bool:
+            return answer
+        if callables.comes_later(answer):
+            raise callables.refused(answer, "a predicate has to answer at once")  # noqa: TRY301  # told as any other
+        return bool(answer)
+    except Exception as problem:
+        said = f"{where}: the predicate {callables.name_of(predicate)} {_how(problem)}"
+        if error is None:
+            raise PredicateError(f"{said}, when it was asked about a result", of_result=True) from problem
+        raise PredicateError(f"{said}, when it was asked about {describe(error)}, see the cause") from error
+
+
+def _how(problem: Exception) -> str:
+    link = problem.__traceback__
+    while link is not None and link.tb_next is not None:
+        link = link.tb_next
+    code = None if link is None else link.tb_frame.f_code
+    where = "" if link is None or code is None else f" ({PurePath(code.co_filename).name}:{link.tb_lineno})"
+    return f"raised {describe(problem)}{where}"
 
 
 def _check(rule: object, where: str) -> None:
     if isinstance(rule, Kind):
         return
-    if isinstance(rule, type):
-        if issubclass(rule, Exception):
-            return
+    strategies.check_place(rule, "retry", where)
+    strategies.check_judges(rule, "failures", where)
+    if not isinstance(rule, type):
+        callables.check_question(rule, where, "kinds, exception types or a plain predicate of the error")
+    elif not issubclass(rule, Exception):
         msg = (
             f"{where} names {rule.__name__}, which is not an Exception: cancellation and interrupts are never caught."
             " Name Exception types or kinds"
         )
-        raise PolicyError(msg)
-    if not callable(rule) or inspect.iscoroutinefunction(rule):
-        msg = f"{where} takes kinds, exception types or a plain predicate of the error, not {rule!r}"
         raise PolicyError(msg)

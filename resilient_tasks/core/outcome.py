@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, NoReturn, TypeAlias, TypeVar
 
+from resilient_tasks.core import safely
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -95,7 +97,7 @@ def without_traceback(error: Exception) -> Exception:
         if link is None or id(link) in seen:
             continue
         seen.add(id(link))
-        link.__traceback__ = None
+        safely.without_frames(link)
         links += (link.__cause__, link.__context__)
-        links += link.exceptions if isinstance(link, BaseExceptionGroup) else ()
+        links += safely.attribute(link, "exceptions", ()) if safely.is_a(link, BaseExceptionGroup) else ()
     return error

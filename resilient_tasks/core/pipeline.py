@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import itertools
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -11,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, TypeVar, cast, runtime_checkable
 
 from resilient_tasks.core import call as calls
-from resilient_tasks.core import clock, loops, runtime
+from resilient_tasks.core import callables, clock, loops, runtime, safely
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.call import NEVER, Call, Proceed, Work
 from resilient_tasks.core.errors import PolicyError
@@ -105,7 +104,7 @@ class Policy(Protocol):
 
     def check(self, fn: Callable[..., Any]) -> None:
         """Raise `PolicyError` if the policy cannot serve `fn`. Asked once, at decoration."""
-        is_stream = inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)
+        is_stream = callables.is_generator(fn) or callables.is_async_generator(fn)
         if is_stream and self.limit_of_stream(fn) is None:
             again = "would run it again from its first item" if self.repeats else "would surround only its creation"
             msg = (
@@ -176,14 +175,14 @@ class Pipeline:
     def call(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         """Call `fn` inside this pipeline, without a decorator. An async `fn` gives an awaitable."""
         work = self._work(fn, args, kwargs)
-        if inspect.iscoroutinefunction(fn):
+        if callables.is_async(fn):
             return cast("T", self._unwrapped(work))
         return cast("T", runtime.drive(self.run(work)).unwrap())
 
     def outcome(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Outcome[T] | Awaitable[Outcome[T]]:
         """As `call`, but return what came of it, to be matched, instead of raising."""
         run = self.run(self._work(fn, args, kwargs))
-        return run if inspect.iscoroutinefunction(fn) else runtime.drive(run)
+        return run if callables.is_async(fn) else runtime.ended(run)
 
     async def run(self, work: Work) -> Outcome[Any]:
         """Do `work` inside this pipeline."""
@@ -204,7 +203,7 @@ class Pipeline:
         return (await self.run(work)).unwrap()
 
     def _work(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Work:
-        how = runtime.ASYNC if inspect.iscoroutinefunction(fn) else runtime.SYNC
+        how = runtime.ASYNC if callables.is_async(fn) else runtime.SYNC
         return Work(operation_of(fn), fn, args, kwargs, how, attempts=self.most_attempts)
 
 
@@ -212,7 +211,7 @@ def told(call: Call, outcome: Outcome[Any]) -> Outcome[Any]:
     """Return `outcome` after telling the sinks, where the call failed."""
     if isinstance(outcome, Failed):
         error = outcome.error
-        call.emit(CallFailed, kind=classify(error).value, error_type=type(error).__name__, message=str(error))
+        call.emit(CallFailed, kind=classify(error).value, error_type=type(error).__name__, message=safely.text(error))
         let_go(error)
     return outcome
 
@@ -242,11 +241,12 @@ def _nobody_asks() -> None:
     """No policy asks after a call that went well."""
 
 
-_AT_ONCE = Leave(_nobody_asks)
+#: Leave of which no policy is to hear.
+AT_ONCE = Leave(_nobody_asks)
 
 
 def _always() -> Leave:
-    return _AT_ONCE
+    return AT_ONCE
 
 
 def _all_at_once(gates: tuple[Gate, ...]) -> Leave | None:

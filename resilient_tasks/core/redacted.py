@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import linecache
@@ -9,9 +10,9 @@ import traceback
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
-from resilient_tasks.core import settings
+from resilient_tasks.core import safely, settings
 from resilient_tasks.core.cleaned import Cleaner, Searcher
-from resilient_tasks.core.error_layout import builtin_base
+from resilient_tasks.core.error_layout import builtin_base, saying, slot_names
 from resilient_tasks.core.errors import ResilienceError
 from resilient_tasks.core.redact import redact
 from resilient_tasks.core.registered import Secret
@@ -30,12 +31,12 @@ class Withheld:
     def __init__(self, instead_of: object) -> None:
         cls = type(instead_of)
         self.what = f"{cls.__module__}.{cls.__qualname__}"
-        status = _read(instead_of, "status_code") or _read(instead_of, "status")
-        if type(status) is int:
-            self.status_code = status
-            headers = _read(instead_of, "headers")
-            wait = headers.get("Retry-After") or headers.get("retry-after") if hasattr(headers, "get") else None
-            self.headers = {} if wait is None else {"Retry-After": redact(str(wait))}
+        status = safely.attribute(instead_of, "status_code") or safely.attribute(instead_of, "status")
+        if (number := safely.number(status)) is not None:
+            self.status_code = number
+            headers = safely.attribute(instead_of, "headers")
+            wait = safely.item(headers, "Retry-After") or safely.item(headers, "retry-after")
+            self.headers = {} if wait is None else {"Retry-After": redact(safely.text(wait))}
 
     def __repr__(self) -> str:
         return f"<{self.what}, left out: it held a secret>"
@@ -82,6 +83,35 @@ def redacted(error: E, *, chain: bool = False) -> E | ResilienceError | None:
     """
     copy: E | ResilienceError | None = _Copier(chain=chain).of(error)
     return copy
+
+
+def presentable(error: E) -> E | ResilienceError | None:
+    """Return what stands for an error that others stumble over; None where they can deal with it.
+
+    Whoever shows errors, as an orchestrator does, calls `str` and `repr`, and what hands them on through a context
+    manager assigns `__traceback__`: each would raise an error of its own in place of this one. What stands for it is of
+    a class that derives from its own, so that it is caught by the same name. It leads to `error` by `original_of`; in
+    another process it is a `ResilienceError`.
+    """
+    try:
+        str(error), repr(error)
+        error.__traceback__ = error.__traceback__  # a frozen dataclass refuses it
+    except Exception:
+        return _presented(error)
+    return None
+
+
+def _presented(error: E) -> E | ResilienceError:
+    try:
+        cls = saying(type(error), safely.text(error))
+        copy: Any = _like(error, error.args, dict(vars(error)), dict(_slots(error)), cls)
+        copy.__traceback__ = error.__traceback__
+        copy.__cause__, copy.__context__ = error.__cause__, error.__context__
+        copy.__suppress_context__ = error.__suppress_context__
+    except Exception:
+        return _stand_in(error)
+    vars(copy)[_KEPT] = _Original(error)
+    return copy  # type: ignore[no-any-return]  # of a class derived from that of `error`
 
 
 class _Copier(Cleaner):
@@ -172,16 +202,23 @@ class _Copier(Cleaner):
 
 def _stand_in(error: BaseException) -> ResilienceError:
     name = f"{type(error).__module__}.{type(error).__qualname__}"
-    stand_in = ResilienceError(f"{name}: {redact(_says(error) or 'it has no text')}")
-    for note in getattr(error, "__notes__", ()):
-        stand_in.add_note(redact(str(note)))
+    said = _says(error)
+    stand_in = ResilienceError(f"{name}: {redact(safely.text(error) if said is None else said or 'it has no text')}")
+    for note in safely.notes(error):
+        stand_in.add_note(redact(note))
     vars(stand_in)[_KEPT] = _Original(error)
     return stand_in
 
 
-def _like(error: BaseException, args: tuple[Any, ...], own: dict[str, Any], outside: dict[str, Any]) -> BaseException:
-    """Make an error of the type of `error` without running any code of that type."""
-    cls = type(error)
+def _like(
+    error: BaseException,
+    args: tuple[Any, ...],
+    own: dict[str, Any],
+    outside: dict[str, Any],
+    cls: type[BaseException] | None = None,
+) -> BaseException:
+    """Make an error of the type of `error`, or of `cls`, without running any code of that type."""
+    cls = cls or type(error)
     base = builtin_base(cls)
     if base is None:
         raise TypeError(cls)
@@ -194,21 +231,16 @@ def _like(error: BaseException, args: tuple[Any, ...], own: dict[str, Any], outs
 
 
 def _slots(error: BaseException) -> list[tuple[str, Any]]:
-    names = [name for cls in type(error).__mro__ for name in _names(vars(cls).get("__slots__", ()))]
-    return [(name, getattr(error, name)) for name in names if hasattr(error, name)]
-
-
-def _names(slots: Any) -> list[str]:
-    names = [slots] if isinstance(slots, str) else list(slots)
-    return [name for name in names if name not in {"__dict__", "__weakref__"} and not name.startswith("__")]
+    return [(name, getattr(error, name)) for name in slot_names(type(error)) if hasattr(error, name)]
 
 
 def _shown(error: BaseException) -> str:
-    """Return what a traceback would print of the error itself, and how it is written."""
-    try:
-        return "".join((*traceback.format_exception_only(error), repr(error)))
-    except Exception:
-        return ""
+    """Return what a traceback would print of the error itself, and how it is written, as far as that can be told."""
+    shown: list[str] = []
+    for show in (traceback.format_exception_only, repr, str):
+        with contextlib.suppress(Exception):
+            shown += show(error)
+    return "".join(shown)
 
 
 def _says(error: BaseException) -> str | None:
@@ -239,10 +271,3 @@ _LINES = 20
 @functools.lru_cache(2048)
 def _is_clean_line(text: str, _secrets: tuple[Secret, ...]) -> bool:
     return redact(text, code=True) == text
-
-
-def _read(thing: object, name: str) -> Any:
-    try:
-        return getattr(thing, name, None)
-    except Exception:
-        return None

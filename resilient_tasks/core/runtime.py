@@ -2,17 +2,23 @@
 
 A sync pipeline is driven by sending `None` once: everything that its policies await (`proceed`, `call.runtime`) comes
 back at once, because the sync runtime blocks instead of suspending. A policy that awaits anything else fails loudly.
+
+Where a sync function returns an awaitable, its pipeline pauses: the caller gets an awaitable too, and what is left of
+the pipeline runs async when that is awaited (see `later`).
 """
 
 from __future__ import annotations
 
 import inspect
 import threading
+import time
 from collections.abc import Callable, Coroutine, Mapping
+from types import AsyncGeneratorType
 from typing import Any, TypeVar, cast
 
-from resilient_tasks.core import clock, interrupt, race, threads
-from resilient_tasks.core.call import Call, Enforce, Proceed, Runtime
+from resilient_tasks.core import callables, clock, interrupt, race, threads
+from resilient_tasks.core.call import Call, Enforce, Later, Proceed, Runtime
+from resilient_tasks.core.later import PAUSE, Rest, pause
 from resilient_tasks.core.outcome import Failed, Ok, Outcome
 
 T = TypeVar("T")
@@ -27,29 +33,92 @@ class SyncRuntime:
         clock.check()
 
     async def invoke(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Outcome[Any]:
+        """Call `fn`. It is not the call's own, and has to have a result at once."""
         try:
-            return Ok(fn(*args, **kwargs))
+            value = fn(*args, **kwargs)
         except Exception as error:
             return Failed(error)
+        if type(value) not in callables.PLAIN and callables.comes_later(value):
+            return Failed(callables.refused(value, f"a sync call cannot await what {callables.name_of(fn)} returns"))
+        return Ok(value)
+
+    async def begin(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Outcome[Any] | Later:
+        try:
+            value = fn(*args, **kwargs)
+        except Exception as error:
+            return Failed(error)
+        if type(value) not in callables.PLAIN and callables.comes_later(value):
+            return put_off(fn, value)
+        return Ok(value)
 
     async def limit(
         self, call: Call, proceed: Proceed, seconds: float, enforce: Enforce
     ) -> Outcome[Any] | interrupt.Overrun:
         if enforce == "cooperative":
             return await proceed(call)
+        until = time.monotonic() + seconds
 
         def work() -> Outcome[Any]:
             call.work.thread = threading.get_ident()
             return drive(proceed(call))
 
         if interrupt.signals_work_here():
-            return interrupt.by_signal(work, seconds)
-        return threads.by_leaving_a_thread(work, seconds, name=call.operation, fence=call.fence)
+            ended = interrupt.by_signal(work, seconds)
+        else:
+            ended = threads.by_leaving_a_thread(work, seconds, name=call.operation, fence=call.fence)
+        if isinstance(ended, Rest):
+            await pause()
+            return await interrupt.by_cancelling(ended, max(0.0, until - time.monotonic()))
+        return ended
 
     async def race(
         self, begin: Callable[[int], Coroutine[Any, Any, Outcome[Any]]], *, most: int, after: float, name: str
     ) -> tuple[int, Outcome[Any]]:
-        return race.in_threads(lambda number: drive(begin(number)), most=most, after=after, name=name)
+        number, ended = race.in_threads(lambda number: drive(begin(number)), most=most, after=after, name=name)
+        if not isinstance(ended, Rest):
+            return number, ended
+        await pause()
+
+        def go_on(number: int) -> Coroutine[Any, Any, Outcome[Any]]:
+            return _outcome(ended if number == 1 else drive(begin(number)))
+
+        return await race.in_tasks(go_on, most=most, after=after, name=name)
+
+
+class ItemRuntime(SyncRuntime):
+    """For the steps of a generator: an item that can be awaited is an item."""
+
+    async def begin(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Outcome[Any] | Later:
+        try:
+            return Ok(fn(*args, **kwargs))
+        except Exception as error:
+            return Failed(error)
+
+
+class StrictRuntime(SyncRuntime):
+    """For callers that await nothing, as an orchestrator of a sync function: an awaitable is refused."""
+
+    async def begin(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Outcome[Any] | Later:
+        return await self.invoke(fn, args, kwargs)
+
+
+async def _outcome(ended: Outcome[Any]) -> Outcome[Any]:
+    return await ended if isinstance(ended, Rest) else ended
+
+
+def put_off(fn: Callable[..., Any], value: Any) -> Failed | Later:
+    """Return what comes of a call of `fn` whose result `comes_later`."""
+    if type(value) is AsyncGeneratorType:
+        name = callables.name_of(fn)
+        sentence = f"{name} hands on an async generator, whose items no policy surrounds: decorate its function itself"
+        return Failed(callables.refused(value, sentence))
+    return Later(value, ASYNC)
 
 
 class AsyncRuntime:
@@ -67,6 +136,8 @@ class AsyncRuntime:
         except Exception as error:
             return Failed(error)
 
+    begin = invoke
+
     async def limit(
         self, call: Call, proceed: Proceed, seconds: float, enforce: Enforce
     ) -> Outcome[Any] | interrupt.Overrun:
@@ -81,22 +152,32 @@ class AsyncRuntime:
 
 
 SYNC: Runtime = SyncRuntime()
+ITEMS: Runtime = ItemRuntime()
+STRICT: Runtime = StrictRuntime()
 ASYNC: Runtime = AsyncRuntime()
 
 
 def drive(pipeline: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that never suspends, and return its result.
+    """Run a coroutine that never suspends, and return its result; if it pauses, return a `Rest` in place of an outcome.
 
     Raises:
         RuntimeError: it suspended, so some policy awaited something that a sync pipeline cannot give it.
     """
     try:
-        pipeline.send(None)
+        paused = pipeline.send(None)
     except StopIteration as done:
         return cast("T", done.value)
+    if paused is PAUSE:
+        return cast("T", Rest(cast("Any", pipeline)))
     pipeline.close()
     msg = (
         "a policy suspended in a sync pipeline: policies await `proceed(call)` and `call.runtime` only."
         " Decorate an `async def` function if the policy needs more."
     )
     raise RuntimeError(msg)
+
+
+def ended(pipeline: Coroutine[Any, Any, Outcome[T]]) -> Outcome[T] | Coroutine[Any, Any, Outcome[T]]:
+    """Drive a sync pipeline, and return what came of it; if it pauses, a coroutine of that."""
+    outcome = drive(pipeline)
+    return outcome.outcome() if isinstance(outcome, Rest) else outcome

@@ -16,7 +16,7 @@ def signature_of(fn: Callable[..., Any]) -> inspect.Signature | None:
     """Return the function's signature, or None: some callables written in C have none."""
     try:
         return inspect.signature(fn)
-    except (TypeError, ValueError):
+    except Exception:  # a user's object may raise anything when it is looked at
         return None
 
 

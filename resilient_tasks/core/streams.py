@@ -9,13 +9,12 @@ before its first one.
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import replace
 from typing import Any
 
 from resilient_tasks.core import call as calls
-from resilient_tasks.core import clock, interrupt, runtime
+from resilient_tasks.core import callables, clock, interrupt, runtime
 from resilient_tasks.core.call import NEVER, Call, Proceed, Work
 from resilient_tasks.core.limits import cut
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
@@ -24,7 +23,7 @@ from resilient_tasks.core.pipeline import Pipeline, told
 
 def is_stream(fn: Callable[..., Any]) -> bool:
     """Tell whether calling `fn` gives items one by one."""
-    return inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)
+    return callables.is_generator(fn) or callables.is_async_generator(fn)
 
 
 def items(pipeline: Pipeline, work: Work) -> Generator[Any, None, Outcome[Any]]:
@@ -69,7 +68,8 @@ def _begun(pipeline: Pipeline, work: Work, step: Callable[[], Any]) -> Call:
     outer, now = calls.current_call(), clock.now()
     limits = [policy.limit_of_stream(work.fn) or NEVER for policy in pipeline.policies]
     due = min(now + min(limits, default=NEVER), outer.deadline if outer else NEVER)
-    return Call(replace(work, fn=step, args=(), kwargs={}, _id=work.id), outer, 1, now, due)
+    how = runtime.ITEMS if work.runtime is runtime.SYNC else work.runtime
+    return Call(replace(work, fn=step, args=(), kwargs={}, runtime=how, _id=work.id), outer, 1, now, due)
 
 
 async def _next(call: Call) -> Outcome[Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from resilient_tasks.core import errors
+from resilient_tasks.core import errors, safely
 from resilient_tasks.core.events import run_ids
 from resilient_tasks.core.failures import classify
 from resilient_tasks.core.redact import redact
@@ -109,8 +109,8 @@ def policy_of(status: str, error: Exception) -> str:
     """Name the policy that had the last word: `"fallback"` where one stood in; empty where none can be named."""
     if status == "degraded":
         return "fallback"
-    by_type = next((name for cls, name in _POLICIES.items() if isinstance(error, cls)), "")
-    tried = any("gave up after attempt" in note for note in getattr(error, "__notes__", ()))
+    by_type = next((name for cls, name in _POLICIES.items() if safely.is_a(error, cls)), "")
+    tried = any("gave up after attempt" in note for note in safely.notes(error))
     return by_type or ("retry" if tried else "")
 
 
@@ -119,7 +119,7 @@ def facts(
 ) -> dict[str, Any]:
     """Return what the messages of an incident are made of, as JSON can hold it."""
     frame = deepest_frame(error)
-    told = (*getattr(error, "__notes__", ()), *notes)
+    told = (*safely.notes(error), *notes)
     more = [f"and {len(told) - _MOST_NOTES} more"] if len(told) > _MOST_NOTES else []
     return {
         "status": status,
@@ -127,7 +127,7 @@ def facts(
         "kind": kind_of(error),
         "error_type": type(error).__name__,
         "where": "" if frame is None else str(frame),
-        "notes": [redact(str(note))[:_LONGEST_NOTE] for note in told[:_MOST_NOTES]] + more,
+        "notes": [redact(note)[:_LONGEST_NOTE] for note in told[:_MOST_NOTES]] + more,
         "consequence": consequence,
         **latest(error),
     }
@@ -137,7 +137,7 @@ def latest(error: Exception) -> dict[str, Any]:
     """Return what a digest says of the last failure."""
     # Cut after it is blotted out: half a secret would not be known for one.
     return {
-        "error": redact(str(error)[: 10 * _LONGEST_TEXT])[:_LONGEST_TEXT],
+        "error": redact(safely.text(error)[: 10 * _LONGEST_TEXT])[:_LONGEST_TEXT],
         "run": dict(run_ids()),
         "time": time.time(),
     }
@@ -167,4 +167,4 @@ _OF_NO_KIND = (errors.DegradedRun, errors.UnobservedFailure, errors.CrashedRun)
 
 def kind_of(error: Exception) -> str:
     """Return the failure kind of an error; empty where it is of none."""
-    return "" if isinstance(error, _OF_NO_KIND) else classify(error).value
+    return "" if safely.is_a(error, _OF_NO_KIND) else classify(error).value

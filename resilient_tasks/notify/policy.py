@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-from resilient_tasks.core import checks, durations, settings
+from resilient_tasks.core import checks, durations, safely, settings
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.call import NEVER, current_call
 from resilient_tasks.core.durations import SecondsOrNone
@@ -24,6 +25,8 @@ from resilient_tasks.notify.sender import sender
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Proceed
+
+_logger = logging.getLogger("resilient_tasks")
 
 _FAILED = "The call raised: what depends on it does not run."
 _DEGRADED = "A fallback stood in: what depends on it runs on the stand-in's data."
@@ -86,7 +89,10 @@ class Notify(Policy):
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         sender().begin()
-        outcome = await proceed(call)
+        try:
+            outcome = await proceed(call)
+        except Exception as error:  # of a policy further in
+            outcome = Failed(error)
         if isinstance(outcome, Failed):
             self.tell(call, status="failed", error=outcome.error, consequence=_FAILED)
         elif isinstance(outcome, Degraded):
@@ -118,14 +124,14 @@ class Notify(Policy):
         try:
             self._tell(call, status, error, notes, consequence)
         except Exception as problem:  # whatever it is, the call ends as it would have
-            names = ", ".join(route.channel.name for route in self._routes)
+            names = ", ".join(safely.text(safely.attribute(route.channel, "name", "?")) for route in self._routes)
             about = {"error_type": type(problem).__name__, "message": describe(problem)}
             call.emit(NotifyFailed, channel=names, **about)
 
     def heard(self, call: Call) -> None:
         """Take note that a call went well: an incident of its operation may be over."""
         if not call.fenced:
-            sender().succeeded(call.operation)
+            _succeeded(call.operation)
 
     @property
     def _routes(self) -> tuple[Route, ...]:
@@ -170,7 +176,14 @@ def _route(channel: Any) -> Route:
 def _heard() -> None:
     call = current_call()
     if call is not None:
-        sender().succeeded(call.operation)
+        _succeeded(call.operation)
+
+
+def _succeeded(operation: str) -> None:
+    try:
+        sender().succeeded(operation)
+    except Exception:  # a result that is there is not to be lost
+        _logger.exception("%s: its success could not be taken note of", operation)
 
 
 _LEAVE = Leave(_heard)

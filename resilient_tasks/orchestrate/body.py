@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Coroutine, Generator, Mapping
 from typing import Any
 
-from resilient_tasks.core import runtime, settings, streams
+from resilient_tasks.core import callables, runtime, settings, streams
 from resilient_tasks.core.call import Work
 from resilient_tasks.core.events import Event
 from resilient_tasks.core.outcome import Outcome
@@ -45,13 +45,14 @@ class Body:
 
     def _run(self, work: Work, sink: StateSink, happened: list[Event]) -> Any:
         fn, pipeline = self._plan.fn, self._pipeline
-        if inspect.isasyncgenfunction(fn):
+        if callables.is_async_generator(fn):
             return raising.async_items(streams.async_items(pipeline, work))
-        if inspect.isgeneratorfunction(fn):
+        if callables.is_generator(fn):
             return _streamed(raising.items(streams.items(pipeline, work)), sink)
         outcome = pipeline.run(work)
         if self._plan.is_async:
             return _worded(outcome, sink, happened)
+        work.runtime = runtime.STRICT  # the engine would take a coroutine for the result
         return sink.worded(_ended(runtime.drive(outcome), happened))
 
 

@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, TypeVar, Unpack, cast, overload
 from prefect import Flow
 
 from resilient_tasks import decorate, misuse
+from resilient_tasks.core import callables
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.decorate import Plan
 from resilient_tasks.keywords import PolicyOptions
@@ -47,6 +48,7 @@ class ResilientFlow(Flow[P, R]):
         # After Prefect has taken name, version, entrypoint and parameters from the user's own function.
         self.plan, self.care = plan, care
         self.fn = flow_body.body_of(plan, care)
+        self.isasync = plan.is_async or callables.is_async_generator(plan.fn)  # of an object, Prefect cannot tell
 
     def with_options(self, **options: Any) -> ResilientFlow[P, R]:
         """Return this flow with other options, Prefect's or this library's; a policy given here replaces its like.

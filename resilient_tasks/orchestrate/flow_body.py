@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from resilient_tasks.core import runtime, settings, streams
+from prefect.utilities.asyncutils import run_coro_as_sync
+
+from resilient_tasks.core import callables, runtime, settings, streams
 from resilient_tasks.decorate import Plan
 from resilient_tasks.orchestrate import flow_alerts, raising, undocumented
 from resilient_tasks.orchestrate.flow_run import MARK, Care, FlowRun, engaged
@@ -20,9 +21,9 @@ from resilient_tasks.orchestrate.flow_run import MARK, Care, FlowRun, engaged
 
 def body_of(plan: Plan, care: Care) -> Callable[..., Any]:
     """Return the function to give to Prefect's engine in the place of the user's own."""
-    if inspect.isasyncgenfunction(plan.fn):
+    if callables.is_async_generator(plan.fn):
         body = _async_generator(plan, care)
-    elif inspect.isgeneratorfunction(plan.fn):
+    elif callables.is_generator(plan.fn):
         body = _generator(plan, care)
     else:
         body = _async_function(plan, care) if plan.is_async else _function(plan, care)
@@ -52,10 +53,13 @@ def _function(plan: Plan, care: Care) -> Callable[..., Any]:
         @functools.wraps(plan.fn)
         def attempt(*args: Any, **kwargs: Any) -> Any:
             run.begin()
-            return run.settled(plan.fn(*args, **kwargs))
+            value = plan.fn(*args, **kwargs)
+            # The engine awaits it too, but only once the run has completed.
+            return run.settled(run_coro_as_sync(value) if asyncio.iscoroutine(value) else value)
 
         with run.attended():
             work = run.work(replace(plan, fn=attempt), *_placed(plan.fn, args, kwargs))
+            work.runtime = runtime.STRICT  # the engine would take a coroutine for the result
             return run.worded(runtime.drive(pipeline.run(work)))
 
     return body

@@ -9,7 +9,7 @@ from prefect.client.schemas.objects import State
 
 from resilient_tasks.core.outcome import Failed
 from resilient_tasks.core.redact import redact
-from resilient_tasks.core.redacted import redacted
+from resilient_tasks.core.redacted import presentable, redacted
 
 R = TypeVar("R")
 
@@ -17,11 +17,16 @@ R = TypeVar("R")
 def fail(failed: Failed) -> NoReturn:
     """Raise the error of `failed`: itself, or where it holds a secret a copy without, from nothing.
 
+    An error that Prefect would stumble over while it shows it is raised as a copy that it can show.
+
     Raises:
         Exception: always.
     """
     copy = redacted(failed.error)
     if copy is None:
+        shown = presentable(failed.error)
+        failed = failed if shown is None else Failed(shown)
+        del shown
         failed.unwrap()
     try:
         raise copy from None  # a cause would be printed, secret and all

@@ -90,7 +90,7 @@ class ReturnedFailures(Policy):
         if not (isinstance(state, State) and state.is_failed()):
             return outcome
         error = state.data if isinstance(state.data, Exception) else ReturnedFailureError(state.message or "failed")
-        setattr(error, _RETURNED, state)
+        vars(error)[_RETURNED] = state  # assigning is what a frozen dataclass refuses
         return Failed(error)
 
 

@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import State
 from prefect.futures import PrefectDistributedFuture, PrefectFuture
 
 from resilient_tasks import decorate, misuse
-from resilient_tasks.core import settings
+from resilient_tasks.core import callables, settings
 from resilient_tasks.core.errors import ResilienceError
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
 from resilient_tasks.core.redacted import original_of
@@ -76,6 +76,7 @@ class ResilientTask(Task[P, R]):
         self.__dict__.pop("outcome", None)
         if self._body is not None:
             undocumented.forget_policies_in_source(self, _OURS)
+            self.isasync = plan.is_async or callables.is_async_generator(plan.fn)  # of an object, Prefect cannot tell
 
     def with_options(self, **options: Any) -> ResilientTask[P, R]:
         """Return this task with other options, Prefect's or policies; a policy given here replaces its like.

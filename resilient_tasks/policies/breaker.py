@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from resilient_tasks.core import checks, clock, durations
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.durations import Duration, Seconds, SecondsOrNone
-from resilient_tasks.core.errors import CircuitOpen, PolicyError
+from resilient_tasks.core.errors import CircuitOpen, PolicyError, PredicateError
 from resilient_tasks.core.failures import RETRIED_BY_DEFAULT, status_of
 from resilient_tasks.core.matching import On, matcher
 from resilient_tasks.core.outcome import Failed, Ok, Outcome
@@ -146,7 +146,11 @@ class CircuitBreaker(Policy):
         try:
             outcome = await proceed(call)
             if not call.fenced:
+                # A predicate that fails says nothing of the service, and is the caller's to hear of.
                 seen = Seen(self._good(outcome), self.slow is not None and clock.now() - began >= self.slow)
+        except PredicateError as error:
+            return Failed(error)
+        else:
             return outcome
         finally:
             circuit.record(self._rules, call, leave, seen)

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from resilient_tasks.core import durations
+from resilient_tasks.core import callables, durations, safely
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.call import NEVER
 from resilient_tasks.core.durations import SecondsOrNone
-from resilient_tasks.core.errors import PolicyError
+from resilient_tasks.core.errors import PolicyError, PredicateError, judged_in
 from resilient_tasks.core.events import FallbackUsed
 from resilient_tasks.core.failures import Kind, classify, describe
 from resilient_tasks.core.limits import cut
@@ -96,16 +96,16 @@ class Fallback(Policy):
 
     def limit_of_stream(self, fn: Callable[..., Any]) -> float | None:
         # Prefect words the end of an async generator itself: nobody would see that it is degraded.
-        return None if inspect.isasyncgenfunction(fn) else NEVER
+        return None if callables.is_async_generator(fn) else NEVER
 
     def check(self, fn: Callable[..., Any]) -> None:
         super().check(fn)
         if why := self.misfit(fn):
             raise PolicyError(why)
-        if inspect.iscoroutinefunction(fn):
+        if callables.is_async(fn):
             return
         for use in self.functions():
-            if inspect.iscoroutinefunction(use):
+            if callables.is_async(use):
                 msg = (
                     f"{operation_of(fn)} is sync and its fallback {_name(use)} is async: a sync call cannot await it."
                     " Make the fallback a plain function, or the function `async def`"
@@ -127,15 +127,21 @@ class Fallback(Policy):
         return replace(self, through=policies)
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
-        outcome = await proceed(call)
+        try:
+            outcome = await proceed(call)
+        except Exception as problem:  # of a policy further in
+            outcome = Failed(problem)
         if not isinstance(outcome, Failed) or call.fenced:
             return outcome
-        found, use = self._chosen(outcome.error)
-        if not found:
-            return outcome
-        stand_in = await self._stand_in(call, use, outcome.error)
+        try:
+            found, use = self._chosen(outcome.error)
+            if not found:
+                return outcome
+            stand_in = await self._stand_in(call, use, judged_in(outcome.error))
+        except PredicateError as problem:
+            return Failed(problem)
         if isinstance(stand_in, Failed):
-            outcome.error.add_note(f"the fallback {_name(use)} failed too: {describe(stand_in.error)}")
+            safely.note(outcome.error, f"the fallback {_name(use)} failed too: {describe(stand_in.error)}")
             return outcome
         error = outcome.error
         call.emit(
@@ -143,7 +149,7 @@ class Fallback(Policy):
             fallback=_name(use),
             kind=classify(error).value,
             error_type=type(error).__name__,
-            message=str(error),
+            message=safely.text(error),
         )
         try:
             return Degraded(stand_in.value, without_traceback(error))
@@ -153,12 +159,12 @@ class Fallback(Policy):
     def _chosen(self, error: Exception) -> tuple[bool, Callable[..., Any] | None]:
         if isinstance(self.use, Mapping):
             for rule, use in self.use.items():
-                if matcher(rule, "fallback")(error):
+                if matcher(rule, "a fallback's key")(error):
                     return True, use
             return False, None
         return matcher(_DEFAULT if self.on is None else self.on, "Fallback(on=...)")(error), self.use
 
-    async def _stand_in(self, call: Call, use: Callable[..., Any] | None, error: Exception) -> Outcome[Any]:
+    async def _stand_in(self, call: Call, use: Callable[..., Any] | None, error: BaseException) -> Outcome[Any]:
         async def produce(inner: Call) -> Outcome[Any]:
             if use is None:
                 return Ok(self.value)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
+import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
-from resilient_tasks.core import checks, clock, durations
+from resilient_tasks.core import callables, checks, clock, durations, safely, strategies
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.durations import Duration, Seconds
-from resilient_tasks.core.errors import PolicyError, ResultRejected, TimedOut
+from resilient_tasks.core.errors import PolicyError, PredicateError, ResultRejected, TimedOut
 from resilient_tasks.core.events import RetryExhausted, RetryRecovered, RetryScheduled, RetryStarted, counted, run_ids
-from resilient_tasks.core.failures import RETRIED_BY_DEFAULT, classify, retry_after
-from resilient_tasks.core.matching import On, matcher
+from resilient_tasks.core.failures import RETRIED_BY_DEFAULT, classify, describe, retry_after
+from resilient_tasks.core.matching import Matcher, On, ask, matcher
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome, let_go
 from resilient_tasks.core.pipeline import Leave, Policy
 from resilient_tasks.machines.budget import Allowance
@@ -99,9 +99,10 @@ class Retry(Policy):
     """Try again after a failure that is likely to pass.
 
     Args:
-        on: which failures are retried: kinds, exception types, a mix of both, or a predicate of the error. Default:
-            TRANSIENT, THROTTLED and TIMEOUT.
-        on_result: a predicate of the result; an attempt whose result satisfies it counts as failed.
+        on: which failures are retried: kinds, exception types, a predicate of the error, a retry condition of tenacity,
+            or several of these. Default: TRANSIENT, THROTTLED and TIMEOUT.
+        on_result: a predicate of the result, or a retry condition of tenacity; an attempt whose result satisfies it
+            counts as failed.
         attempts: attempts in all, the first included. None sets no limit by number: give `stop` then.
         wait: seconds between attempts, also as `"2s"` or a `timedelta`; a list of these, such as `[1, 2, 4]`: one for
             each wait in turn, the last one for all that follow; a tenacity wait strategy; or a function of the failed
@@ -112,6 +113,10 @@ class Retry(Policy):
 
     No attempt starts whose wait would end after the call's deadline: the last error is raised at once, with a note.
     An attempt that was abandoned (see `Timeout`) is followed by another only if the operation is `idempotent=True`.
+
+    A predicate that raises ends the call: `PredicateError`, from the call's own error. A `wait` or `stop` that raises,
+    or gives nothing of use, costs no attempt: the wait is the default one, and `attempts` says when to stop. The log
+    and a note on the error tell of it.
 
     Raises:
         PolicyError: the arguments are contradictory or impossible.
@@ -127,17 +132,13 @@ class Retry(Policy):
     wait: Wait | None = None
     stop: Stop | None = None
     budget: RetryBudget | None = None
-    _retries: Callable[[Exception], bool] = field(init=False, repr=False)
+    _retries: Matcher = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         _check_attempts(self.attempts, self.stop)
         object.__setattr__(self, "wait", _settled(self.wait))
-        if self.on_result is not None and not callable(self.on_result):
-            msg = f"Retry(on_result=...) takes a predicate of the result, not {self.on_result!r}"
-            raise PolicyError(msg)
-        if self.stop is not None and not callable(self.stop):
-            msg = f"Retry(stop=...) takes a tenacity stop strategy such as stop_after_delay(60), not {self.stop!r}"
-            raise PolicyError(msg)
+        _check_on_result(self.on_result)
+        _check_stop(self.stop)
         if self.budget is not None and not isinstance(self.budget, RetryBudget):
             msg = f'Retry(budget=...) takes a RetryBudget("flights-api"), not {self.budget!r}'
             raise PolicyError(msg)
@@ -166,24 +167,28 @@ class Retry(Policy):
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         errors: Counter[str] = Counter()
+        problems: dict[str, None] = {}
         attempt = 1
         if self.budget is not None:
             self.budget.pay_in()
         while True:
-            outcome = await proceed(call.attempted(attempt))
-            if isinstance(outcome, Ok) and self.on_result is not None and self.on_result(outcome.value):
-                outcome = Failed(
-                    ResultRejected(f"attempt {attempt} returned a result to retry on", result=outcome.value)
-                )
+            try:
+                outcome = await proceed(call.attempted(attempt))
+            except Exception as error:  # of a policy further in
+                outcome = Failed(error)
+            outcome = self._judged(call, outcome, attempt)
             if not isinstance(outcome, Failed):
                 return self._recovered(call, outcome, attempt, errors) if attempt > 1 else outcome
             errors[type(outcome.error).__name__] += 1
             failed = call.attempted(attempt)
-            state = _tenacity_state(failed, outcome.error, attempt) if self._asks_tenacity else None
-            delay = self._delay(failed, outcome.error, state)
-            reason = self._why_stop(failed, outcome.error, delay, state)
+            state = _tenacity_state(failed, attempt, outcome) if self._asks_tenacity else None
+            delay = self._delay(failed, outcome, state, problems)
+            try:
+                reason = self._why_stop(failed, outcome.error, delay, state, problems)
+            except PredicateError as error:
+                outcome, reason = Failed(error), "Retry(on=...) is broken"
             if reason is not None:
-                return self._exhausted(failed, outcome, reason, errors)
+                return self._exhausted(failed, outcome, reason, errors, problems)
             began = clock.now()
             failed.emit(RetryScheduled, attempts=self.attempts, delay=delay, **_about(outcome.error))
             let_go(outcome.error)
@@ -192,64 +197,101 @@ class Retry(Policy):
             attempt += 1
             call.attempted(attempt).emit(RetryStarted, attempts=self.attempts)
 
+    def _judged(self, call: Call, outcome: Outcome[Any], attempt: int) -> Outcome[Any]:
+        """Return `outcome`, as failed where its result is one to retry on."""
+        if not isinstance(outcome, Ok) or self.on_result is None:
+            return outcome
+        is_tenacity = strategies.kind_of(self.on_result)
+        asked = _tenacity_state(call.attempted(attempt), attempt, outcome) if is_tenacity else outcome.value
+        try:
+            if not ask(cast("Any", self.on_result), asked, "Retry(on_result=...)"):
+                return outcome
+        except PredicateError as error:
+            return Failed(error)
+        return Failed(ResultRejected(f"attempt {attempt} returned a result to retry on", result=outcome.value))
+
     def _recovered(self, call: Call, outcome: Outcome[Any], attempt: int, errors: Counter[str]) -> Outcome[Any]:
         call.attempted(attempt).emit(RetryRecovered, attempts=self.attempts, errors=dict(errors))
         return outcome if isinstance(outcome, Degraded | Failed) else Ok(outcome.value, attempt)
 
-    def _exhausted(self, call: Call, outcome: Failed, reason: str, errors: Counter[str]) -> Failed:
+    def _exhausted(
+        self, call: Call, outcome: Failed, reason: str, errors: Counter[str], problems: Iterable[str]
+    ) -> Failed:
         if call.attempt == 1 and reason == _NOT_RETRIED:
             return outcome  # nothing was tried, so nothing is given up
         call.emit(RetryExhausted, reason=reason, errors=dict(errors), **_about(outcome.error))
-        outcome.error.add_note(f"{call.operation}: gave up after attempt {call.attempt} ({counted(errors)}): {reason}")
+        gave_up = f"{call.operation}: gave up after attempt {call.attempt} ({counted(errors)}): {reason}"
+        for said in (*problems, gave_up):
+            safely.note(outcome.error, said)
         return outcome
 
     @property
     def _asks_tenacity(self) -> bool:
-        return self.stop is not None or self.wait is None or _is_tenacity(self.wait)
+        asks = self._retries.asks_tenacity or self.stop is not None
+        return asks or self.wait is None or bool(strategies.kind_of(self.wait))
 
-    def _delay(self, call: Call, error: Exception, state: RetryCallState | None) -> float:
-        if isinstance(self.wait, int | float):
-            seconds = float(self.wait)
-        elif isinstance(self.wait, tuple):
-            seconds = float(self.wait[min(call.attempt, len(self.wait)) - 1])
-        elif state is not None and (self.wait is None or _is_tenacity(self.wait)):
-            seconds = float(cast("wait_base", self.wait or _default_wait())(state))
-        else:
-            seconds = float(cast("Callable[[Call], float]", self.wait)(call))
+    def _delay(self, call: Call, outcome: Failed, state: RetryCallState | None, problems: dict[str, None]) -> float:
+        """Return the seconds to wait. A `wait` that does not say is put among the `problems`, and the default used."""
+        try:
+            seconds = self._wanted(call, state)
+        except Exception as problem:
+            _tell(call, f"Retry(wait=...) {describe(problem)}: waited as by default", problems)
+            by_default = _tenacity_state(call, call.attempt, outcome) if state is None else state
+            seconds = _default_wait()(by_default)
         if state is not None:
             state.upcoming_sleep = seconds
-        return max(0.0, seconds, retry_after(error) or 0.0)
+        return max(0.0, seconds, retry_after(outcome.error) or 0.0)
+
+    def _wanted(self, call: Call, state: RetryCallState | None) -> float:
+        if isinstance(self.wait, int | float):
+            return float(self.wait)
+        if isinstance(self.wait, tuple):
+            return float(self.wait[min(call.attempt, len(self.wait)) - 1])
+        if state is not None and (self.wait is None or strategies.kind_of(self.wait)):
+            return checks.seconds_from(cast("wait_base", self.wait or _default_wait())(state))
+        return checks.seconds_from(cast("Callable[[Call], Any]", self.wait)(call))
 
     def _why_stop(  # noqa: PLR0911  # one line a reason
-        self, call: Call, error: Exception, delay: float, state: RetryCallState | None
+        self, call: Call, error: Exception, delay: float, state: RetryCallState | None, problems: dict[str, None]
     ) -> str | None:
         if call.fenced:
             return "the caller stopped waiting"
-        if not isinstance(error, ResultRejected) and not self._retries(error):
+        if not safely.is_a(error, ResultRejected) and not self._retries(error, state):
             return _NOT_RETRIED
-        if isinstance(error, TimedOut) and error.abandoned and not call.work.idempotent:
+        if safely.is_a(error, TimedOut) and cast("TimedOut", error).abandoned and not call.work.idempotent:
             return (
                 "the abandoned attempt may still run; idempotent=True allows another one beside it,"
                 ' and Timeout(..., enforce="process") or an async function can really be stopped'
             )
         if self.attempts is not None and call.attempt >= self.attempts:
             return "no attempts left"
-        if self.stop is not None and state is not None and self.stop(state):
+        if self.stop is not None and state is not None and self._stops(call, state, problems):
             return f"{type(self.stop).__name__} said so"
         if clock.now() + delay >= call.deadline:
             return f"the next attempt, after {delay:.1f} s, would start past the deadline"
         return None if self.budget is None else self.budget.why_not()
+
+    def _stops(self, call: Call, state: RetryCallState, problems: dict[str, None]) -> bool:
+        try:
+            return ask(cast("Any", self.stop), state, "Retry(stop=...)")
+        except PredicateError as error:
+            endless = self.attempts is None
+            what = "nothing else says when to stop" if endless else f"stopped after {self.attempts} attempts"
+            _tell(call, f"Retry(stop=...) {describe(error.__cause__ or error)}: {what}", problems)
+            return endless
+
+
+def _tell(call: Call, said: str, problems: dict[str, None]) -> None:
+    if said not in problems:
+        problems[said] = None
+        logging.getLogger("resilient_tasks").warning("%s: %s", call.operation, said)
 
 
 _NOT_RETRIED = "not a failure to retry"
 
 
 def _about(error: Exception) -> dict[str, str]:
-    return {"kind": classify(error).value, "error_type": type(error).__name__, "message": str(error)}
-
-
-def _is_tenacity(wait: object) -> bool:
-    return any(base.__module__.partition(".")[0] == "tenacity" for base in type(wait).__mro__)
+    return {"kind": classify(error).value, "error_type": type(error).__name__, "message": safely.text(error)}
 
 
 def _default_wait() -> wait_base:
@@ -258,13 +300,16 @@ def _default_wait() -> wait_base:
     return wait_random_exponential(multiplier=0.5, max=60)
 
 
-def _tenacity_state(call: Call, error: Exception, attempt: int) -> RetryCallState:
+def _tenacity_state(call: Call, attempt: int, outcome: Ok[Any] | Failed) -> RetryCallState:
     from tenacity import RetryCallState  # noqa: PLC0415  # only once something has failed
 
     work = call.work
     state = RetryCallState(cast("Any", None), work.fn, work.args, dict(work.kwargs))
     state.attempt_number = attempt
-    state.set_exception((type(error), error, error.__traceback__))
+    if isinstance(outcome, Failed):
+        state.set_exception((type(outcome.error), outcome.error, outcome.traceback))
+    else:
+        state.set_result(outcome.value)
     # tenacity took the time of its own clock: ours may be a virtual one.
     state.start_time, state.outcome_timestamp = call.started, clock.now()
     return state
@@ -279,6 +324,20 @@ def _check_attempts(attempts: int | None, stop: object) -> None:
         msg = f"Retry(attempts=...) counts every attempt, the first included, so it is 1 or more, not {attempts!r}"
         msg += checks.as_whole(attempts)
         raise PolicyError(msg)
+
+
+def _check_on_result(on_result: object) -> None:
+    if on_result is not None:
+        strategies.check_place(on_result, "retry", "Retry(on_result=...)")
+        strategies.check_judges(on_result, "results", "Retry(on_result=...)")
+        callables.check_question(on_result, "Retry(on_result=...)", "a predicate of the result")
+
+
+def _check_stop(stop: object) -> None:
+    if stop is not None:
+        strategies.check_place(stop, "stop", "Retry(stop=...)")
+        what = "a tenacity stop strategy such as stop_after_delay(60), or a function of tenacity's state"
+        callables.check_question(stop, "Retry(stop=...)", what)
 
 
 def _settled(wait: Any) -> Any:
@@ -299,12 +358,11 @@ def _settled(wait: Any) -> Any:
     if isinstance(wait, type):
         msg = f"{_WAITS}, not the class {wait.__name__}: write {wait.__name__}(...)"
         raise PolicyError(msg)
-    if inspect.iscoroutinefunction(wait):
-        msg = "Retry(wait=...) must return seconds at once: give it a plain function, not an async one"
-        raise PolicyError(msg)
     if getattr(wait, "__module__", "") == "prefect.tasks":  # exponential_backoff(...), which asks for a number
         msg = f"{_WAITS}: Prefect's exponential_backoff(backoff_factor=10) is wait=[10, 20, 40, 80]"
         raise PolicyError(msg)
+    strategies.check_place(wait, "wait", "Retry(wait=...)")
+    callables.check_question(wait, "Retry(wait=...)", "seconds, or a function of the call that returns seconds")
     return wait
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
-from resilient_tasks.core import checks, durations
+from resilient_tasks.core import callables, checks, durations
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.call import Enforce
 from resilient_tasks.core.errors import PolicyError
@@ -59,7 +58,7 @@ class Timeout(Policy):
         super().check(fn)
         if self.enforce != "process":
             return
-        if inspect.iscoroutinefunction(fn):
+        if callables.is_async(fn):
             msg = f"{operation_of(fn)} is async, and can be cancelled where it is: drop enforce='process'"
             raise PolicyError(msg)
         if not hasattr(os, "fork"):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from resilient_tasks.core import call as calls
-from resilient_tasks.core import clock, runtime
+from resilient_tasks.core import callables, clock, runtime
 from resilient_tasks.core.call import Call, Work
 from resilient_tasks.processes import crossing, killing, relay, surroundings
 from resilient_tasks.processes.channel import Channel, EndedError, Message
@@ -87,10 +87,10 @@ class _Child:
             finally:
                 self._calling = False
                 calls.running.reset(token)
-            return Message.RETURNED, crossing.dump_result(result, operation)
+            return _told(result, operation)
         except BaseException as error:
             if error.__traceback__ is not None:
-                error.__traceback__ = error.__traceback__.tb_next  # from the function's own frame on
+                BaseException.with_traceback(error, error.__traceback__.tb_next)  # from the function's own frame on
             return Message.RAISED, crossing.dump_error(error, operation)
         finally:
             _flush()
@@ -102,6 +102,13 @@ class _Child:
     def _send(self, message: Message, data: bytes = b"") -> None:
         with self._sending:
             self._channel.send(message, data)
+
+
+def _told(result: object, operation: str) -> tuple[Message, bytes]:
+    if callables.comes_later(result):
+        sentence = f"{operation} is async, and can be cancelled where it is: drop enforce='process'"
+        return Message.RAISED, crossing.dump_error(callables.refused(result, sentence), operation)
+    return Message.RETURNED, crossing.dump_result(result, operation)
 
 
 def _call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], about: About) -> Call:

@@ -22,7 +22,9 @@ from typing import Any
 import cloudpickle
 from cloudpickle import cloudpickle as trackers
 
+from resilient_tasks.core import safely
 from resilient_tasks.core.errors import ResilienceError
+from resilient_tasks.core.failures import JUDGED, judge
 from resilient_tasks.processes import errors
 from resilient_tasks.processes.references import importable, reference_to, resolve
 
@@ -155,7 +157,7 @@ def dump_result(value: object, operation: str) -> bytes:
         return dumps(value)
     except Exception as error:
         msg = (
-            f"{operation} returned a {type(value).__qualname__}, which cannot leave its process ({error})."
+            f"{operation} returned a {type(value).__qualname__}, which cannot leave its process ({safely.text(error)})."
             " Return plain data, such as a list, or write it to a file and return the path"
         )
         raise TypeError(msg) from error
@@ -170,9 +172,11 @@ def dump_error(error: BaseException, operation: str) -> bytes:
             return data
     cls = type(error)
     stand_in = ResilienceError(
-        f"{operation} raised {cls.__module__}.{cls.__qualname__}, which cannot leave its process: {error}"
+        f"{operation} raised {cls.__module__}.{cls.__qualname__}, which cannot leave its process: {safely.text(error)}"
     )
-    stand_in.add_note("".join(traceback.format_exception(error)).rstrip())
+    with contextlib.suppress(Exception):
+        stand_in.add_note("".join(traceback.format_exception(error)).rstrip())
+    vars(stand_in)[JUDGED] = judge(error)
     return dumps(stand_in)
 
 
@@ -188,5 +192,5 @@ def _culprit(named: Mapping[str, object], how: str, error: Exception) -> str:
         try:
             dumps(value)
         except Exception as own:
-            return f"{how} {name!r}, a {type(value).__module__}.{type(value).__qualname__} ({own})"
-    return str(error)
+            return f"{how} {name!r}, a {type(value).__module__}.{type(value).__qualname__} ({safely.text(own)})"
+    return safely.text(error)

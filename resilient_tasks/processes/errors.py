@@ -13,7 +13,9 @@ from typing import Any, cast
 
 import tblib
 
-from resilient_tasks.core.error_layout import builtin_base
+from resilient_tasks.core import safely
+from resilient_tasks.core.error_layout import builtin_base, saying, slot_names
+from resilient_tasks.core.failures import JUDGED, judge
 
 # Setting the cause suppresses the context: what was said of that comes last.
 _LINKS = ("__traceback__", "__context__", "__cause__", "__suppress_context__")
@@ -31,20 +33,44 @@ def reduced(error: BaseException, *, keep: Callable[[object], bool]) -> tuple[An
         return None
     _, args, *rest = cast("tuple[Any, ...]", base.__reduce__(error))
     if not isinstance(error, BaseExceptionGroup):  # what is in a group is reduced like this one
-        args = tuple(arg if keep(arg) else repr(arg) for arg in args)
+        args = tuple(arg if keep(arg) else safely.shown(arg) for arg in args)
     own = dict(vars(error))
     outside = {name: value for name, value in (rest[0] if rest else {}).items() if name not in own}
+    outside |= {name: getattr(error, name) for name in slot_names(type(error)) if hasattr(error, name)}
     lost = [name for name, value in (*own.items(), *outside.items()) if not keep(value)]
+    own, outside = ({name: value for name, value in part.items() if name not in lost} for part in (own, outside))
+    cls = type(error)
+    said = _said_otherwise(error, (cls, base, args), (own, outside)) if lost else None
     if lost:
         note = f"left behind in its process, for want of a pickled form: {', '.join(lost)}"
-        own["__notes__"] = [*own.get("__notes__", ()), note]
-    own, outside = ({name: value for name, value in part.items() if name not in lost} for part in (own, outside))
+        own |= {"__notes__": [*safely.notes(error), note], JUDGED: judge(error)}
     outside.update((name, getattr(error, name)) for name in _LINKS)
-    return made, (type(error), base, args), (own, outside), None, None, complete
+    return made, (cls, base, args, said), (own, outside), None, None, complete
 
 
-def made(cls: type[BaseException], base: type[BaseException], args: tuple[Any, ...]) -> BaseException:
-    """Make an exception without running any code of its class."""
+def _said_otherwise(
+    error: BaseException,
+    recipe: tuple[type[BaseException], type[BaseException], tuple[Any, ...]],
+    state: tuple[dict[str, Any], dict[str, Any]],
+) -> str | None:
+    """Return the text of `error`, if its class would make another of it, or none, without what is left behind."""
+    cls, base, _ = recipe
+    if cls.__str__ is base.__str__:
+        return None
+    said = safely.text(error)
+    try:
+        again = made(*recipe)
+        complete(again, state)
+        return None if str(again) == said and repr(again) else said
+    except Exception:
+        return said
+
+
+def made(
+    cls: type[BaseException], base: type[BaseException], args: tuple[Any, ...], said: str | None = None
+) -> BaseException:
+    """Make an exception without running any code of its class; one that says `said`, if that is given."""
+    cls = cls if said is None else saying(cls, said)
     error = base.__new__(cls, *args)
     base.__init__(error, *args)
     return error
@@ -55,7 +81,7 @@ def complete(error: BaseException, state: tuple[dict[str, Any], dict[str, Any]])
     own, outside = state
     error.__dict__.update(own)
     for name, value in outside.items():
-        setattr(error, name, value)
+        object.__setattr__(error, name, value)  # which a frozen dataclass does not refuse
 
 
 def frames_of(traceback: TracebackType) -> list[tuple[str, str, int, dict[str, Any]]]:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
+from resilient_tasks.core import safely
 from resilient_tasks.core.events import Event, Sink, bus, run_ids
 from resilient_tasks.processes import crossing
 from resilient_tasks.processes.channel import Message
@@ -56,4 +57,4 @@ def _prepared(record: logging.LogRecord) -> bytes:
     try:
         return crossing.dumps(vars(record))
     except Exception:
-        return crossing.dumps({name: v if crossing.crosses(v) else repr(v) for name, v in vars(record).items()})
+        return crossing.dumps({name: v if crossing.crosses(v) else safely.shown(v) for name, v in vars(record).items()})

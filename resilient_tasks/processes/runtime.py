@@ -124,6 +124,8 @@ class ProcessRuntime:
             return Failed(result)
         raise result
 
+    begin = invoke
+
     def _answer(self, fn: Callable[..., Any], data: bytes) -> tuple[Message, Any]:
         for last in (False, True):
             child = self._ready(fn, self._until)

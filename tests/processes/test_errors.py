@@ -1,6 +1,8 @@
 """Exceptions come back as they are: type, attributes, notes, causes and their real traceback."""
 
+import dataclasses
 import os
+import pickle
 import threading
 import traceback
 from pathlib import Path
@@ -8,7 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from resilient_tasks import Failed, Kind, ProcessDied, ResilienceError, classify
+from resilient_tasks import Failed, Kind, ProcessDied, ResilienceError, Retry, classify
+from resilient_tasks.core import safely
+from resilient_tasks.core.failures import retry_after, status_of
 
 
 class Unsold(Exception):
@@ -225,3 +229,147 @@ class TestDeath:
             os._exit(3)
 
         assert in_process(work).outcome().error.exitcode == 3
+
+
+class Refused(Exception):
+    """As aiohttp's `ClientResponseError`: its text needs what cannot cross."""
+
+    def __init__(self, status, headers):
+        super().__init__(status)
+        self.status = status
+        self.request = threading.Lock()
+        self.headers = headers
+
+    def __str__(self):
+        return f"{self.status}, locked={self.request.locked()}"
+
+
+class Headers(dict):
+    def __reduce__(self):
+        raise TypeError("headers cannot be pickled")
+
+
+def refuse():
+    raise Refused(503, Headers({"Retry-After": "7"}))
+
+
+class TestAnErrorOfWhichPartsAreLeftBehind:
+    def test_it_keeps_type_text_arguments_and_what_can_cross(self, raised):
+        error = raised(refuse)
+        assert isinstance(error, Refused)
+        assert type(error).__qualname__ == "Refused"
+        assert (str(error), error.args, error.status) == ("503, locked=False", (503,), 503)
+        assert repr(error)
+        assert "left behind in its process, for want of a pickled form: request, headers" in error.__notes__[0]
+
+    def test_it_is_judged_as_the_child_judged_it(self, raised):
+        error = raised(refuse)
+        assert (classify(error), status_of(error), retry_after(error)) == (Kind.THROTTLED, 503, 7.0)
+
+    def test_its_retry_after_is_waited_for(self, in_process, resilient_clock):
+        with pytest.raises(Refused):
+            in_process(refuse, retry=Retry(attempts=2, wait=0))()
+        assert resilient_clock.waits == [7.0]
+
+    def test_pickled_on_it_is_one_that_names_it(self, raised):
+        again = pickle.loads(pickle.dumps(raised(refuse)))
+        assert type(again) is ResilienceError
+        assert str(again) == f"{__name__}.Refused: 503, locked=False"
+
+    def test_one_that_cannot_cross_at_all_is_judged_as_in_the_child_too(self, raised):
+        def work():
+            class Local(type):
+                def __reduce_ex__(cls, protocol):
+                    raise TypeError("not this class")
+
+            raise Local("Unknown", (ConnectionResetError,), {"lock": threading.Lock()})("reset")
+
+        error = raised(work)
+        assert type(error) is ResilienceError
+        assert "Unknown" in str(error)
+        assert "reset" in str(error)
+        assert classify(error) is Kind.TRANSIENT
+
+    def test_aiohttps_keeps_its_text_and_its_retry_after(self, raised):
+        pytest.importorskip("aiohttp")
+
+        def work():
+            import aiohttp  # in the child
+            from multidict import CIMultiDict, CIMultiDictProxy
+            from yarl import URL
+
+            class Request:
+                real_url = URL("http://flights/07")
+
+                def __reduce__(self):
+                    raise TypeError
+
+            headers = CIMultiDictProxy(CIMultiDict({"Retry-After": "7"}))
+            raise aiohttp.ClientResponseError(Request(), (), status=503, message="busy", headers=headers)
+
+        error = raised(work)
+        assert (error.status, error.message) == (503, "busy")
+        assert str(error) == "503, message='busy', url='http://flights/07'"
+        assert (classify(error), retry_after(error)) == (Kind.THROTTLED, 7.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen(Exception):
+    number: int
+
+
+class Slotted(Exception):
+    __slots__ = ("what",)
+
+    def __str__(self):
+        return f"slot {self.what}"
+
+
+class SaysNothing(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+class NotesOfItsOwn(Exception):
+    __notes__ = 7
+
+
+class NoReduce(Exception):
+    def __reduce__(self):
+        raise RuntimeError("not pickled")
+
+
+class EveryAttributeRaises(Exception):
+    def __getattr__(self, name):
+        raise KeyError(name)
+
+
+def slotted():
+    error = Slotted()
+    error.what = "snow"
+    return error
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: Frozen(7), slotted, lambda: SaysNothing(7), lambda: NotesOfItsOwn(7), lambda: NoReduce(7)],
+    ids=["frozen", "slots", "__str__ raises", "__notes__ is a number", "__reduce__ raises"],
+)
+def test_an_error_that_is_hard_to_look_at_crosses(raised, make):
+    def work():
+        raise make()
+
+    error = raised(work)
+    assert type(error) is type(make())
+    assert safely.text(error) == safely.text(make())
+
+
+def test_an_error_none_of_whose_attributes_can_be_read_crosses(raised):
+    def work():
+        error = EveryAttributeRaises("odd")
+        error.lock = threading.Lock()
+        raise error
+
+    error = raised(work)
+    assert isinstance(error, EveryAttributeRaises)
+    assert str(error) == "odd"

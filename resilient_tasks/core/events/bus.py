@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from resilient_tasks.core import log_records
+from resilient_tasks.core import log_records, safely
 from resilient_tasks.core.events.event import Event
 
 _logger = logging.getLogger("resilient_tasks")
@@ -45,7 +46,8 @@ class Bus:
             try:
                 sink(event)
             except Exception:
-                _logger.exception("the sink %r failed on %s", sink, event.name)
+                with contextlib.suppress(Exception):  # the sink may be the log's own
+                    _logger.exception("the sink %s failed on %s", safely.shown(sink), event.name)
 
 
 #: The one bus of this process.

@@ -1,0 +1,118 @@
+"""Touch what a user gave without stumbling over it: errors, responses, predicates.
+
+An error's `__str__` may raise, an attribute may be a property that raises, and a frozen dataclass refuses a note. None
+of that may replace the error that the caller is to get, so everything in this package that looks at one goes through
+here. What is no `Exception` (an interrupt, a cancellation) flies past.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import operator
+import re
+from typing import Any
+
+#: Characters of an error's text that are looked at: redaction and sinks take their time over each.
+LONGEST = 20_000
+#: A cut is made at a gap up to so many characters before that: half a secret would not be known for one.
+_GAP = 2_000
+
+
+def text(thing: object) -> str:
+    """Return what `thing` says of itself, at most `LONGEST` characters and a remark; never raise.
+
+    An error whose `__str__` fails is shown as its type and arguments, with a remark.
+    """
+    try:
+        said = str(thing)
+    except Exception as problem:
+        return f"{_plainly(thing)} (its __str__ raised {type(problem).__name__})"
+    return _cut(said)
+
+
+def shown(thing: object) -> str:
+    """Return `repr(thing)`, cut as `text` is; never raise."""
+    try:
+        said = repr(thing)
+    except Exception as problem:
+        return f"<{type(thing).__name__} whose __repr__ raised {type(problem).__name__}>"
+    return _cut(said)
+
+
+def attribute(thing: object, name: str, default: Any = None) -> Any:
+    """Return the attribute, or `default` where there is none or asking for it raises."""
+    try:
+        return getattr(thing, name, default)
+    except Exception:
+        return default
+
+
+def item(mapping: object, *keys: str) -> Any:
+    """Return what lies under `keys` in mappings inside of each other; None where anything on the way is missing."""
+    for key in keys:
+        try:
+            mapping = mapping.get(key)  # type: ignore[attr-defined]  # anything with a `get` will do
+        except Exception:
+            return None
+    return mapping
+
+
+def number(value: object) -> int | None:
+    """Return a whole number, also of a subclass or of numpy, as a plain one; None for anything else."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)  # type: ignore[arg-type]  # what has no index raises
+    except Exception:
+        return None
+
+
+def note(error: BaseException, said: str) -> None:
+    """Add a note to an error, also to one that refuses `add_note`, as a frozen dataclass does; never raise."""
+    try:
+        error.add_note(said)
+    except Exception:
+        with contextlib.suppress(Exception):
+            there = attribute(error, "__notes__", [])
+            if isinstance(there, list | tuple):  # else it is the user's own, and no notes
+                vars(error)["__notes__"] = [*there, said]
+
+
+def notes(error: BaseException) -> tuple[str, ...]:
+    """Return the notes of an error, as text; none where its `__notes__` are something else."""
+    there = attribute(error, "__notes__", ())
+    return tuple(text(each) for each in there) if isinstance(there, list | tuple) else ()
+
+
+def without_frames(error: BaseException) -> None:
+    """Take the traceback away, also from an error that refuses to be assigned one, as a frozen dataclass does."""
+    BaseException.with_traceback(error, None)
+
+
+def is_a(thing: object, kind: type | tuple[type, ...]) -> bool:
+    """As `isinstance`, but go by the type alone: a `__class__` that is a property may raise."""
+    return issubclass(type(thing), kind)
+
+
+def _plainly(thing: object) -> str:
+    """Show an error as its built-in base would, whatever its class made of that; of anything else show the type."""
+    if is_a(thing, BaseException):
+        with contextlib.suppress(Exception):
+            return _cut(BaseException.__repr__(thing))  # type: ignore[arg-type]  # an error, as asked above
+    return type(thing).__name__
+
+
+def _cut(said: str) -> str:
+    if type(said) is not str:
+        said = str.__str__(said)  # what a subclass does with its slices is its own affair
+    more = len(said) - LONGEST
+    if more > 0:
+        kept = said[:LONGEST]
+        gaps = [gap.start() for gap in re.finditer(r"\s", kept[-_GAP:])]
+        kept = kept[: LONGEST - _GAP + gaps[-1]] if gaps else kept
+        said = f"{kept}… (and {len(said) - len(kept):,} more characters)"
+    try:
+        said.encode()
+    except UnicodeEncodeError:  # a file name that is no text, say: neither a store nor JSON takes it
+        return said.encode("utf-8", "backslashreplace").decode()
+    return said
