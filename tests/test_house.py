@@ -18,7 +18,7 @@ ROOT = Path(resilient_tasks.__file__).resolve().parents[1]
 PACKAGE = ROOT / "resilient_tasks"
 DOCS = ROOT / "docs"
 CHANGELOG = ROOT / "CHANGELOG.md"
-LONGEST = 350
+LONGEST = 500
 
 POLICY_FILES = sorted(path for path in (PACKAGE / "policies").glob("*.py") if path.stem != "__init__")
 SKELETON = ["What it is for", "Usage", "Arguments", "What it emits", "What it does not do", "Anti-patterns"]

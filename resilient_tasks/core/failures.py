@@ -25,6 +25,7 @@ from resilient_tasks.core.errors import (
     CircuitOpen,
     DriftDetected,
     InvalidData,
+    PolicyError,
     PredicateError,
     ProcessDied,
     RateLimited,
@@ -189,14 +190,14 @@ def register_kind(rule: Rule, kind: Kind) -> None:
     over, and the log says so once.
 
     Raises:
-        TypeError: `rule` is neither, or `kind` is not a `Kind`.
+        PolicyError: `rule` is neither, or `kind` is not a `Kind`.
     """
     if not isinstance(rule, type):
         callables.check_question(rule, "register_kind", "an exception type or a predicate of the error")
     words = [one.value for one in Kind]
     if not isinstance(kind, Kind) and kind not in words:
         msg = f"register_kind takes a Kind such as Kind.TRANSIENT, or its name ({', '.join(words)}), not {kind!r}"
-        raise TypeError(msg)
+        raise PolicyError(msg)
     _registered.insert(0, (rule, Kind(kind)))
     _broken.discard(id(rule))
 

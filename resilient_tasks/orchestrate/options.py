@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from prefect.flows import FlowStateHook
     from prefect.results import ResultSerializer, ResultStorage
     from prefect.task_runners import TaskRunner
-    from prefect.tasks import RetryConditionCallable, StateHookCallable, TaskRunNameValueOrCallable
+    from prefect.tasks import RetryConditionCallable, StateHookCallable
     from prefect.transactions import Transaction
     from prefect.utilities.annotations import NotSet
 
@@ -31,7 +31,7 @@ class TaskOptions(PolicyOptions, total=False):
     cache_policy: CachePolicy | type[NotSet] | None
     cache_key_fn: Callable[[TaskRunContext, dict[str, Any]], str | None] | None
     cache_expiration: dt.timedelta | None
-    task_run_name: TaskRunNameValueOrCallable | None
+    task_run_name: Callable[..., str] | str | None
     retries: int | None
     retry_delay_seconds: float | list[float] | Callable[[int], list[float]] | None
     retry_jitter_factor: float | None
