@@ -23,6 +23,7 @@ from resilient_tasks.core.errors import (
     CircuitOpen,
     DriftDetected,
     InvalidData,
+    PolicyError,
     ProcessDied,
     RateLimited,
     ResultRejected,
@@ -159,7 +160,7 @@ def register_kind(rule: Rule, kind: Kind) -> None:
     The rule registered last is asked first, and before everything that is built in.
 
     Raises:
-        TypeError: `rule` is neither, or `kind` is not a `Kind`.
+        TypeError: `rule` is neither, or `kind` is not a `Kind` (a `PolicyError`, and so a `ValueError`, too).
     """
     if not callable(rule):
         msg = f"register_kind takes an exception type or a predicate of the error, not {rule!r}"
@@ -167,7 +168,7 @@ def register_kind(rule: Rule, kind: Kind) -> None:
     words = [one.value for one in Kind]
     if not isinstance(kind, Kind) and kind not in words:
         msg = f"register_kind takes a Kind such as Kind.TRANSIENT, or its name ({', '.join(words)}), not {kind!r}"
-        raise TypeError(msg)
+        raise PolicyError(msg)
     _registered.insert(0, (rule, Kind(kind)))
 
 
