@@ -319,7 +319,7 @@ def test_a_value_that_a_policy_does_not_take_is_answered_with_one_that_it_takes(
 
 
 def test_a_kind_of_its_own_is_registered_by_one_of_the_kinds():
-    with pytest.raises(TypeError, match=r"a Kind such as Kind.TRANSIENT, or its name \(transient, .*not 'tranzient'"):
+    with pytest.raises(PolicyError, match=r"a Kind such as Kind.TRANSIENT, or its name \(transient, .*not 'tranzient'"):
         register_kind(KeyError, "tranzient")
 
 

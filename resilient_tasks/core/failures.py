@@ -190,7 +190,7 @@ def register_kind(rule: Rule, kind: Kind) -> None:
     over, and the log says so once.
 
     Raises:
-        PolicyError: `rule` is neither, or `kind` is not a `Kind`.
+        TypeError: `rule` is neither, or `kind` is not a `Kind` (a `PolicyError`, and so a `ValueError`, too).
     """
     if not isinstance(rule, type):
         callables.check_question(rule, "register_kind", "an exception type or a predicate of the error")
