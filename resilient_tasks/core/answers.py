@@ -1,4 +1,4 @@
-"""What a server answered, read from the error that bears it. Nothing here raises, whatever the error's attributes."""
+"""What a server answered, read from the error that bears it. Nothing here raises, whatever that error is like."""
 
 from __future__ import annotations
 
