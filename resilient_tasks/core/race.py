@@ -6,11 +6,10 @@ import asyncio
 import contextvars
 import queue
 import threading
-import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from resilient_tasks.core import threads
+from resilient_tasks.core import real_time, threads
 from resilient_tasks.core.clock import SLICE
 from resilient_tasks.core.outcome import Failed
 
@@ -22,17 +21,16 @@ async def in_tasks(
     begin: Callable[[int], Coroutine[Any, Any, Outcome[Any]]], *, most: int, after: float, name: str
 ) -> tuple[int, Outcome[Any]]:
     """Await them in tasks of this event loop; those that lose are cancelled. See `Runtime.race`."""
-    loop = asyncio.get_running_loop()
+    now = real_time.clock_of(asyncio.get_running_loop())
     running: dict[asyncio.Task[Outcome[Any]], int] = {}
-    begun, next_at = 0, loop.time()
+    begun, next_at = 0, now()
     try:
         while True:
-            if begun < most and loop.time() >= next_at:
-                begun, next_at = begun + 1, loop.time() + after
+            if begun < most and now() >= next_at:
+                begun, next_at = begun + 1, now() + after
                 running[asyncio.create_task(begin(begun), name=f"resilient:{name}-{begun}")] = begun
-            left = None if begun == most else max(0.0, next_at - loop.time())
-            done, _ = await asyncio.wait(running, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
+            left = None if begun == most else max(0.0, next_at - now())
+            for task in await real_time.first_of({*running}, left):
                 number, outcome = running.pop(task), task.result()
                 if not isinstance(outcome, Failed) or not running:
                     return number, outcome
@@ -56,7 +54,7 @@ def in_threads(begin: Callable[[int], Outcome[Any]], *, most: int, after: float,
     ended: queue.SimpleQueue[tuple[int, Outcome[Any] | BaseException]] = queue.SimpleQueue()
     running: dict[int, threading.Thread] = {}
     over: set[int] = set()
-    begun, next_at = 0, time.monotonic()
+    begun, next_at = 0, real_time.monotonic()
 
     def run(number: int) -> None:
         try:
@@ -68,15 +66,15 @@ def in_threads(begin: Callable[[int], Outcome[Any]], *, most: int, after: float,
 
     try:
         while True:
-            if begun < most and time.monotonic() >= next_at:
-                begun, next_at = begun + 1, time.monotonic() + after
+            if begun < most and real_time.monotonic() >= next_at:
+                begun, next_at = begun + 1, real_time.monotonic() + after
                 context = contextvars.copy_context()
                 running[begun] = threading.Thread(
                     target=context.run, args=(run, begun), name=f"resilient:{name}-hedge-{begun}", daemon=True
                 )
                 running[begun].start()
             try:
-                left = SLICE if begun == most else max(0.0, min(SLICE, next_at - time.monotonic()))
+                left = SLICE if begun == most else max(0.0, min(SLICE, next_at - real_time.monotonic()))
                 number, outcome = ended.get(timeout=left)
             except queue.Empty:
                 continue
