@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from resilient_tasks.core import real_time, threads
+from resilient_tasks.core import abandoned, real_time
 from resilient_tasks.core.clock import SLICE
 from resilient_tasks.core.outcome import Failed
 
@@ -62,7 +62,7 @@ def in_threads(begin: Callable[[int], Outcome[Any]], *, most: int, after: float,
         except BaseException as error:  # raised again in the caller's thread
             ended.put((number, error))
         over.add(number)
-        threads.forget()
+        abandoned.forget()
 
     try:
         while True:
@@ -85,4 +85,4 @@ def in_threads(begin: Callable[[int], Outcome[Any]], *, most: int, after: float,
                 return number, outcome
     finally:
         for number, thread in running.items():
-            threads.leave(thread, name, is_over=lambda number=number: number in over)  # type: ignore[misc]
+            abandoned.leave(thread, name, is_over=lambda number=number: number in over)  # type: ignore[misc]

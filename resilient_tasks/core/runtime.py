@@ -43,8 +43,8 @@ class SyncRuntime:
             return drive(proceed(call))
 
         if interrupt.signals_work_here():
-            return interrupt.by_signal(work, seconds)
-        return threads.by_leaving_a_thread(work, seconds, name=call.operation, fence=call.fence)
+            return interrupt.by_signal(work, seconds, call)
+        return threads.by_leaving_a_thread(work, seconds, call)
 
     async def race(
         self, begin: Callable[[int], Coroutine[Any, Any, Outcome[Any]]], *, most: int, after: float, name: str
@@ -72,7 +72,7 @@ class AsyncRuntime:
     ) -> Outcome[Any] | interrupt.Overrun:
         if enforce == "cooperative":
             return await proceed(call)
-        return await interrupt.by_cancelling(proceed(call), seconds)
+        return await interrupt.by_cancelling(proceed(call), seconds, call)
 
     async def race(
         self, begin: Callable[[int], Coroutine[Any, Any, Outcome[Any]]], *, most: int, after: float, name: str

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from resilient_tasks.core import checks
+from resilient_tasks.core.abandoned import once_ended
 from resilient_tasks.core.errors import BulkheadFull, PolicyError, TimedOut
 from resilient_tasks.core.events import BulkheadRejected
 from resilient_tasks.core.outcome import Failed, Outcome
 from resilient_tasks.core.pipeline import Policy
-from resilient_tasks.core.threads import once_ended
 from resilient_tasks.shared.slots import HeldSlots
 from resilient_tasks.shared.states import states
 

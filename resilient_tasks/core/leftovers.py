@@ -1,0 +1,319 @@
+"""What a call has begun and may run on after it: tasks, jobs in pools, threads and processes.
+
+Nothing is noted while a call goes well, but for the threads that were there before it. Once a limit has come, the
+stacks of the other threads, the tasks of the event loops and the variables of the interrupted code are looked through.
+A task or a job that was given a copy of the call's context variables is known to be its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures as pools
+import contextlib
+import functools
+import gc
+import sys
+import sysconfig
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures.thread import _WorkItem
+from contextvars import Context
+from types import BuiltinMethodType, FrameType
+from typing import Any
+
+from resilient_tasks.core import processes_begun, real_time
+from resilient_tasks.core.abandoned import Piece
+from resilient_tasks.core.call import Call, running
+
+#: What carries a context stands among the outermost frames of a thread.
+_OUTERMOST = 8
+_INSTALLED = ("site-packages", "dist-packages")
+_STDLIB = sysconfig.get_path("stdlib")
+_OURS = __name__.partition(".")[0]
+
+
+class Begun:
+    """What one attempt begins. Made before it, and asked after its limit.
+
+    Args:
+        call: the attempt.
+    """
+
+    __slots__ = ("_before", "_began", "_call", "_found", "_own")
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._before = threading.enumerate()
+        self._began = real_time.monotonic()
+        self._own: object = None
+        self._found: list[Piece] = []
+
+    def apart_from(self, own: threading.Thread | asyncio.Task[Any]) -> None:
+        """Say in which thread or task the attempt itself runs."""
+        self._own = own
+
+    def look(self, frames: Iterable[FrameType] = ()) -> None:
+        """Find what runs now, while the attempt is still at work.
+
+        Args:
+            frames: those of the interrupted code.
+        """
+        if isinstance(self._own, asyncio.Task):
+            frames = _frames_of(self._own)
+            self._found += _awaited(self._own)
+        held = [value for frame in frames for value in _locals(frame)]
+        self._found += [piece for value in held for piece in _piece_of(value)]
+        self._found += self._in_threads()
+        self._found += self._in_tasks()
+
+    def running(self) -> list[Piece]:
+        """Return what still runs, now that the attempt itself has ended."""
+        self._found += [
+            *self._in_threads(),
+            *self._in_tasks(),
+            *processes_begun.children(real_time.monotonic() - self._began),
+        ]
+        pieces: dict[object, Piece] = {}
+        for piece in sorted(self._found, key=lambda piece: piece.known):
+            if piece.runs():
+                pieces[piece.thing] = piece
+        return [*pieces.values()]
+
+    def came_to_its_end(self) -> bool:
+        """Tell whether something that ran at the limit has ended since, and was not cancelled."""
+        for piece in self._found:
+            cancelled = getattr(piece.thing, "cancelled", None)
+            interrupted = cancelled() if cancelled else not isinstance(piece.thing, threading.Thread)
+            if piece.known and not interrupted and not piece.runs():
+                return True
+        return False
+
+    def _belongs(self, contexts: Iterable[Context]) -> bool | None:
+        """Tell whether one of the contexts is of this attempt; None where they tell nothing."""
+        told = None
+        for context in contexts:
+            call, told = context.get(running), False
+            while call is not None:
+                if call is self._call:
+                    return True
+                call = call.parent
+        return told
+
+    def _in_threads(self) -> Iterator[Piece]:
+        stacks, here = sys._current_frames(), threading.get_ident()  # noqa: SLF001  # the one way to see them
+        for thread in threading.enumerate():
+            frame = stacks.get(thread.ident or 0)
+            if frame is None or thread.ident == here or thread is self._own:
+                continue
+            stack = _outwards(frame)
+            job, contexts = _job_of(stack), [*_contexts_in(stack)]
+            belongs = self._belongs(contexts)
+            if belongs:
+                yield Piece(
+                    thread.name, known=True, runs=_still(thread, job, contexts), thing=job.future if job else thread
+                )
+            elif belongs is None and thread not in self._before and not _keeps_house(thread, stack, job):
+                yield Piece(
+                    thread.name, known=False, runs=_still(thread, job, contexts), thing=job.future if job else thread
+                )
+            yield from self._waiting_for(thread, stack)
+
+    def _waiting_for(self, thread: threading.Thread, stack: list[FrameType]) -> Iterator[Piece]:
+        """Yield the jobs of this attempt that wait for a thread or process of a pool."""
+        jobs = [item for frame in stack[-_OUTERMOST:] for item in _queued(_value(frame, "work_queue"))]
+        jobs += getattr(thread, "pending_work_items", {}).values()  # of a process pool
+        for job in jobs:
+            if self._belongs(_contexts(job)):
+                yield Piece(thread.name, known=True, runs=_not_done(job.future), thing=job.future)
+
+    def _in_tasks(self) -> Iterator[Piece]:
+        loops = [_value(frame, "self") for stack in _stacks() for frame in stack[-_OUTERMOST:]]
+        with contextlib.suppress(RuntimeError):
+            loops.append(asyncio.get_running_loop())
+        for loop in {loop for loop in loops if _is(loop, asyncio.AbstractEventLoop)}:
+            for task in asyncio.all_tasks(loop):
+                if task is not self._own and self._belongs(_contexts_of_task(task)):
+                    yield Piece(f"task {task.get_name()}", known=True, runs=_not_done_task(task), thing=task)
+
+
+def _is(value: Any, kind: type | tuple[type, ...]) -> bool:
+    """Tell an object's true type: `isinstance` asks the object, and a proxy or a mock answers as it likes."""
+    return issubclass(type(value), kind)
+
+
+def _outwards(frame: FrameType | None) -> list[FrameType]:
+    stack = []
+    while frame is not None:
+        stack.append(frame)
+        frame = frame.f_back
+    return stack
+
+
+def _stacks() -> Iterator[list[FrameType]]:
+    here = threading.get_ident()
+    for ident, frame in sys._current_frames().items():  # noqa: SLF001  # the one way to see them
+        if ident != here:
+            yield _outwards(frame)
+
+
+def _value(frame: FrameType, name: str) -> Any:
+    return frame.f_locals.get(name) if name in frame.f_code.co_varnames else None
+
+
+def _job_of(stack: list[FrameType]) -> Any:
+    """Return what a thread of a pool is doing for it."""
+    for frame in stack[-_OUTERMOST:]:
+        if _is(job := _value(frame, "self"), _WorkItem):
+            return job
+    return None
+
+
+def _contexts_in(stack: list[FrameType]) -> Iterator[Context]:
+    for frame in stack[-_OUTERMOST:]:
+        for value in frame.f_locals.values():
+            yield from _contexts(value)
+
+
+def _contexts(value: Any) -> Iterator[Context]:
+    """Yield the contexts that something is to run in, where it is a thread, a job or a function for one."""
+    if _is(value, Context):
+        yield value
+    elif _is(value, functools.partial):
+        yield from _contexts(value.func)
+    elif _is(value, BuiltinMethodType):
+        if _is(value.__self__, Context):
+            yield value.__self__
+    elif _is(value, threading.Thread):
+        given = vars(value)
+        for each in (given.get("_target"), *(given.get("_args") or ())):
+            yield from _contexts(each)
+    elif type(value).__name__ == "_WorkItem" and type(value).__module__.startswith("concurrent.futures."):
+        for each in (value.fn, *value.args):
+            yield from _contexts(each)
+        yield from _contexts_of_future(value.future)
+
+
+def _contexts_of_future(future: pools.Future[Any]) -> Iterator[Context]:
+    """Yield the contexts in which somebody waits for a job through `run_in_executor`, which copies none for the job."""
+    for waiting in _asyncio_futures(future):
+        for callback in getattr(waiting, "_callbacks", None) or ():
+            if _is(callback, tuple) and _is(callback[-1], Context):
+                yield callback[-1]
+
+
+def _asyncio_futures(future: pools.Future[Any]) -> Iterator[asyncio.Future[Any]]:
+    for callback in [*getattr(future, "_done_callbacks", ())]:
+        for cell in getattr(callback, "__closure__", None) or ():
+            if asyncio.isfuture(cell.cell_contents):
+                yield cell.cell_contents
+
+
+def _contexts_of_task(task: asyncio.Task[Any]) -> Iterator[Context]:
+    if sys.version_info >= (3, 12):
+        yield task.get_context()
+    else:
+        yield from (each for each in gc.get_referents(task) if _is(each, Context))
+
+
+def _name_of_worker(future: pools.Future[Any]) -> str:
+    """Name the thread in which a job runs, or else the pool's kind."""
+    stacks = sys._current_frames()  # noqa: SLF001  # the one way to see them
+    for thread in threading.enumerate():
+        job = _job_of(_outwards(stacks.get(thread.ident or 0)))
+        if job is not None and job.future is future:
+            return thread.name
+    return "a pool"
+
+
+def _queued(queue: Any) -> Iterator[Any]:
+    for each in gc.get_referents(queue) if queue is not None else ():
+        for item in each if _is(each, list) else (each,):
+            if _is(item, _WorkItem):
+                yield item
+
+
+def _still(thread: threading.Thread, job: Any, contexts: list[Context]) -> Callable[[], bool]:
+    if job is not None:
+        return _not_done(job.future)
+    if not contexts or thread.ident is None:
+        return thread.is_alive
+
+    def carries() -> bool:
+        frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001  # the one way to see it
+        now = [id(context) for context in _contexts_in(_outwards(frame))]
+        return thread.is_alive() and any(id(context) in now for context in contexts)
+
+    return carries
+
+
+def _not_done(future: pools.Future[Any]) -> Callable[[], bool]:
+    return lambda: not future.done()
+
+
+def _not_done_task(task: asyncio.Task[Any]) -> Callable[[], bool]:
+    return lambda: not task.done() and not task.get_loop().is_closed()
+
+
+def _keeps_house(thread: threading.Thread, stack: list[FrameType], job: Any) -> bool:
+    """Tell whether a thread belongs to a library: it waits in a pool for work, or is there for good."""
+    names = [frame.f_globals.get("__name__", "") for frame in stack]
+    if job is None and ("concurrent.futures.thread" in names or "concurrent.futures.process" in names):
+        return True
+    if any(name.partition(".")[0] in {_OURS, "multiprocessing"} for name in names[-4:]):
+        return True
+    files = [frame.f_code.co_filename for frame in stack]
+    installed = [any(folder in file for folder in _INSTALLED) for file in files]
+    theirs = [it or file.startswith((_STDLIB, "<frozen")) for it, file in zip(installed, files, strict=True)]
+    return thread.daemon and any(installed) and all(theirs)
+
+
+def _frames_of(task: asyncio.Task[Any]) -> Iterator[FrameType]:
+    """Yield the frames of a suspended task, the outermost first."""
+    at: Any = task.get_coro()
+    while at is not None:
+        frame = getattr(at, "cr_frame", None) or getattr(at, "gi_frame", None) or getattr(at, "ag_frame", None)
+        if frame is not None:
+            yield frame
+        at = getattr(at, "cr_await", None) or getattr(at, "gi_yieldfrom", None) or getattr(at, "ag_await", None)
+
+
+def _awaited(task: asyncio.Task[Any]) -> Iterator[Piece]:
+    """Yield the jobs that a task waits for right now."""
+    yield from _jobs_behind(getattr(task, "_fut_waiter", None))
+
+
+def _jobs_behind(future: Any, depth: int = 3) -> Iterator[Piece]:
+    """Yield the jobs of pools that stand behind an asyncio future, which is done first if it is cancelled."""
+    if future is None or not depth:
+        return
+    for callback in getattr(future, "_callbacks", None) or ():
+        function = callback[0] if _is(callback, tuple) else callback
+        for cell in getattr(function, "__closure__", None) or ():
+            if _is(cell.cell_contents, pools.Future):
+                yield from _piece_of(cell.cell_contents)
+    for child in getattr(future, "_children", ()):  # of gather
+        yield from _jobs_behind(child, depth - 1)
+
+
+def _locals(frame: FrameType) -> Iterator[Any]:
+    """Yield what a frame's variables hold, and what collections in them do; not what it was given."""
+    code = frame.f_code
+    given = set(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+    for name, value in frame.f_locals.items():
+        if name in given:
+            continue
+        yield value
+        if _is(value, (list, tuple, set, frozenset)):
+            yield from [*value]
+        elif _is(value, dict):
+            yield from [*value, *value.values()]
+
+
+def _piece_of(value: Any) -> Iterator[Piece]:
+    if _is(value, pools.Future):
+        if not value.done():
+            yield Piece(_name_of_worker(value), known=True, runs=_not_done(value), thing=value)
+    elif _is(value, asyncio.Future) and not _is(value, asyncio.Task):
+        yield from _jobs_behind(value)
+    else:
+        yield from processes_begun.piece_of(value)
