@@ -61,8 +61,7 @@ class Begun:
         if isinstance(self._own, asyncio.Task):
             frames = _frames_of(self._own)
             self._found += _awaited(self._own)
-        held = [value for frame in frames for value in _locals(frame)]
-        self._found += [piece for value in held for piece in _piece_of(value)]
+        self._found += _held([*frames])
         self._found += self._in_threads()
         self._found += self._in_tasks()
 
@@ -235,15 +234,15 @@ def _queued(queue: Any) -> Iterator[Any]:
 def _still(thread: threading.Thread, job: Any, contexts: list[Context]) -> Callable[[], bool]:
     if job is not None:
         return _not_done(job.future)
-    if not contexts or thread.ident is None:
-        return thread.is_alive
 
-    def carries() -> bool:
+    def runs() -> bool:
+        if thread not in threading.enumerate():  # `is_alive` is wrong after an interrupted `join`, up to Python 3.12
+            return False
         frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001  # the one way to see it
         now = [id(context) for context in _contexts_in(_outwards(frame))]
-        return thread.is_alive() and any(id(context) in now for context in contexts)
+        return not contexts or any(id(context) in now for context in contexts)
 
-    return carries
+    return runs
 
 
 def _not_done(future: pools.Future[Any]) -> Callable[[], bool]:
@@ -290,30 +289,49 @@ def _jobs_behind(future: Any, depth: int = 3) -> Iterator[Piece]:
         function = callback[0] if _is(callback, tuple) else callback
         for cell in getattr(function, "__closure__", None) or ():
             if _is(cell.cell_contents, pools.Future):
-                yield from _piece_of(cell.cell_contents)
+                yield from _piece_of(cell.cell_contents, known=True)
     for child in getattr(future, "_children", ()):  # of gather
         yield from _jobs_behind(child, depth - 1)
 
 
-def _locals(frame: FrameType) -> Iterator[Any]:
-    """Yield what a frame's variables hold, and what collections in them do; not what it was given."""
-    code = frame.f_code
-    given = set(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
-    for name, value in frame.f_locals.items():
-        if name in given:
-            continue
-        yield value
-        if _is(value, (list, tuple, set, frozenset)):
-            yield from [*value]
-        elif _is(value, dict):
-            yield from [*value, *value.values()]
+def _held(frames: list[FrameType]) -> Iterator[Piece]:
+    """Yield the jobs and processes that variables of the work hold.
+
+    What it was given is not its own. What it waits for in a method of the standard library, and has no variable for,
+    may be.
+    """
+    made, given, waited_for = [], set(), []
+    for frame in frames:
+        code = frame.f_code
+        names = set(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+        values = [(name in names, each) for name, value in frame.f_locals.items() for each in _each(value)]
+        made += [value for was_given, value in values if not was_given]
+        if frame.f_globals.get("__name__", "").partition(".")[0] in _WAITING:
+            waited_for += [value for was_given, value in values if was_given]
+        else:
+            given.update(id(value) for was_given, value in values if was_given)
+    for value in made:
+        yield from _piece_of(value, known=True)
+    for value in waited_for:
+        if id(value) not in given:
+            yield from _piece_of(value, known=False)
 
 
-def _piece_of(value: Any) -> Iterator[Piece]:
+_WAITING = {"concurrent", "subprocess", "multiprocessing", "threading", "asyncio"}
+
+
+def _each(value: Any) -> list[Any]:
+    """Return an object, or what is in it if it is a collection."""
+    if _is(value, (list, tuple, set, frozenset)):
+        return [*value]
+    return [*value, *value.values()] if _is(value, dict) else [value]
+
+
+def _piece_of(value: Any, *, known: bool) -> Iterator[Piece]:
     if _is(value, pools.Future):
         if not value.done():
-            yield Piece(_name_of_worker(value), known=True, runs=_not_done(value), thing=value)
+            yield Piece(_name_of_worker(value), known=known, runs=_not_done(value), thing=value)
     elif _is(value, asyncio.Future) and not _is(value, asyncio.Task):
         yield from _jobs_behind(value)
     else:
-        yield from processes_begun.piece_of(value)
+        yield from processes_begun.piece_of(value, known=known)

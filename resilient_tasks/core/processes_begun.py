@@ -21,13 +21,13 @@ def is_helper(pid: int) -> None:
     _helpers.add(pid)
 
 
-def piece_of(value: Any) -> Iterator[Piece]:
+def piece_of(value: Any, *, known: bool) -> Iterator[Piece]:
     """Yield a process object of the standard library as what runs on, where it does."""
     asynchronous = issubclass(type(value), asyncio.subprocess.Process)
     ours = asynchronous or issubclass(type(value), subprocess.Popen) or _is_multiprocessing(value)
     pid = getattr(value, "pid", None) if ours else None
     if pid is not None and _runs(pid)():
-        yield Piece(f"process {pid}", known=True, runs=_runs(pid), thing=pid)
+        yield Piece(f"process {pid}", known=known, runs=_runs(pid), thing=pid)
 
 
 def _is_multiprocessing(value: Any) -> bool:

@@ -20,7 +20,7 @@ from typing import Any
 PAUSE, LOOKS = 0.001, 100
 
 #: Code that has not moved for so many looks waits in C, and has taken nothing yet.
-_WAITS = 8
+WAITS = 8
 
 #: Names of functions that take a lock or give one back, without the underscores around them. What is raised inside of a
 #: `__del__` is lost.
@@ -99,7 +99,7 @@ class Patience:
         self._looks += 1
         self._same = self._same + 1 if seen == self._seen else 0
         self._seen = seen
-        if self._looks >= LOOKS or self._same >= _WAITS:
+        if self._looks >= LOOKS or self._same >= WAITS:
             self._seen = (None, 0)
             return True
         return False

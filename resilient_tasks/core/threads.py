@@ -149,13 +149,21 @@ def _interrupt(thread: threading.Thread, ending: threading.Lock, over: threading
     """Have the interpreter raise in another thread, as soon as that does not leave a lock taken there."""
     if _python is None:
         return
-    pause = 0.0
+    seen, same, pause = None, 0, 0.0
     for _ in range(safe_points.LOOKS):
         if over.acquire(timeout=pause):
             return
         frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001  # the one way to see it
-        if frame is not None and safe_points.is_safe(frame, end) and _raised_in(thread, frame, ending, over):
+        if frame is None:
             return
+        same = same + 1 if seen == (frame, frame.f_lasti) else 0
+        seen = (frame, frame.f_lasti)
+        if same >= safe_points.WAITS:  # it waits in C
+            return
+        if safe_points.is_safe(frame, end):
+            if _raised_in(thread, frame, ending, over):
+                return
+            same += safe_points.WAITS // 2
         pause = safe_points.PAUSE
 
 
@@ -167,8 +175,10 @@ def _raised_in(thread: threading.Thread, frame: FrameType, ending: threading.Loc
     begins. So nothing written in Python is called between the first `raise_in` here and the last, and that one makes it
     forget.
 
+    It is not raised where the thread has gone on from `frame` in the meantime, to where nothing has looked.
+
     Returns:
-        False where the thread had gone on from `frame` in the meantime, to where nothing has looked.
+        Whether the work is over.
     """
     global _interrupts  # noqa: PLW0603  # of this process
     assert _python is not None  # noqa: S101  # asked before
@@ -184,7 +194,8 @@ def _raised_in(thread: threading.Thread, frame: FrameType, ending: threading.Loc
             if frames().get(ident) is not frame or frame.f_lasti != at:
                 raise_in(theirs, nothing)
                 went_on = True
-    if not went_on and not over.acquire(timeout=_GRACE):
+    ended = not went_on and over.acquire(timeout=_GRACE)
+    if not ended and not went_on:
         with ending:
             # It waits inside of C. Nothing tells when the exception would come to be raised.
             raise_in(theirs, nothing)
@@ -198,7 +209,7 @@ def _raised_in(thread: threading.Thread, frame: FrameType, ending: threading.Loc
                 pass
         except _SettledError:
             pass
-    return not went_on
+    return ended
 
 
 def _wait(done: threading.Event, until: float) -> bool:
