@@ -135,6 +135,22 @@ class Begun:
                     yield Piece(f"task {task.get_name()}", known=True, runs=_not_done_task(task), thing=task)
 
 
+def known_of(call: Call) -> list[Piece]:
+    """Return what is known to have been begun by a call, and still runs."""
+    return [piece for piece in Begun(call).running() if piece.known]
+
+
+def under(task: asyncio.Task[Any]) -> Begun | None:
+    """Return what was begun by the call in a task, before that is cancelled; None, if no call has begun there."""
+    for context in _contexts_of_task(task):
+        if (call := context.get(running)) is not None:
+            begun = Begun(call)
+            begun.apart_from(task)
+            begun.look()
+            return begun
+    return None
+
+
 def _is(value: Any, kind: type | tuple[type, ...]) -> bool:
     """Tell an object's true type: `isinstance` asks the object, and a proxy or a mock answers as it likes."""
     return issubclass(type(value), kind)
