@@ -13,6 +13,7 @@ import opcode
 import sys
 import threading
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from types import CodeType, FrameType, ModuleType, TracebackType
 from typing import Any
 
@@ -73,6 +74,55 @@ def _named_in_line(code: CodeType, at: int) -> Iterator[str]:
             extended = number << 8 if raw[place] == opcode.EXTENDED_ARG else 0
             if raw[place] in opcode.hasname:
                 yield code.co_names[number >> _FLAGS.get(raw[place], 0)]
+
+
+def goes_on_safely(frame: FrameType) -> bool:
+    """Tell whether a thread that has stopped in `frame` to let others run may be interrupted a little later.
+
+    From Python 3.13 on, what is raised in such a thread is not raised where it stands, but where the interpreter looks
+    next: after the next call of a function in C, at the start of one in Python, or where a loop turns back.
+    """
+    if sys.version_info < (3, 13):
+        return True
+    around: FrameType | None = frame
+    while around is not None:
+        names, last, nothing = _up_to_next_call(around.f_code, around.f_lasti)
+        if nothing or any(_guards(name) for name in names):
+            return False
+        if not last.startswith("RETURN"):
+            return True
+        around = around.f_back
+    return True
+
+
+def _up_to_next_call(code: CodeType, at: int) -> tuple[list[str], str, bool]:
+    """Return the names that are loaded up to the next call, what ends that, and whether it calls an `__exit__`."""
+    raw, names, extended, nothings = code.co_code, [], 0, 0
+    for place in range(at + 2, len(raw), 2):
+        kind, number = opcode.opname[raw[place]], extended | raw[place + 1]
+        extended = number << 8 if kind == "EXTENDED_ARG" else 0
+        if raw[place] in opcode.hasname:
+            names.append(code.co_names[number >> _FLAGS.get(raw[place], 0)])
+        if kind.startswith(("CALL", "RETURN", "JUMP_BACKWARD", "YIELD", "RAISE")):
+            return names, kind, nothings >= _GIVEN_TO_EXIT
+        if kind == "LOAD_CONST":
+            nothings = nothings + 1 if code.co_consts[number] is None else 0
+        elif kind not in {"CACHE", "EXTENDED_ARG"}:
+            nothings = 0
+    return names, "RETURN", False
+
+
+#: A `with` whose block has ended calls `__exit__(None, None, None)`.
+_GIVEN_TO_EXIT = 3
+
+
+def wants_to_run(thread: threading.Thread) -> bool:
+    """Tell whether the system has a thread wait for a processor, so that standing still does not say that it waits."""
+    try:
+        about = Path(f"/proc/self/task/{thread.native_id}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return about.rpartition(")")[2].split()[:1] == ["R"]
 
 
 #: How many bits of an instruction's argument are not the number of its name.

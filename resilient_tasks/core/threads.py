@@ -156,11 +156,12 @@ def _interrupt(thread: threading.Thread, ending: threading.Lock, over: threading
         frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001  # the one way to see it
         if frame is None:
             return
-        same = same + 1 if seen == (frame, frame.f_lasti) else 0
+        waits = seen == (frame, frame.f_lasti) and not safe_points.wants_to_run(thread)
+        same = same + 1 if waits else 0
         seen = (frame, frame.f_lasti)
         if same >= safe_points.WAITS:  # it waits in C
             return
-        if safe_points.is_safe(frame, end):
+        if safe_points.is_safe(frame, end) and safe_points.goes_on_safely(frame):
             if _raised_in(thread, frame, ending, over):
                 return
             same += safe_points.WAITS // 2
