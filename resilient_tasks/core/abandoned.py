@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -105,7 +106,8 @@ def _begin_to_watch() -> None:
     global _watch  # noqa: PLW0603  # one for the process
     if _watch is None or not _watch.is_alive():
         _watch = threading.Thread(target=_look_after, name="resilient-tasks:watch", daemon=True)
-        _watch.start()
+        with contextlib.suppress(RuntimeError):  # the interpreter is shutting down
+            _watch.start()
 
 
 def _look_after() -> None:

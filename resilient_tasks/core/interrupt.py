@@ -124,9 +124,12 @@ def signals_work_here() -> bool:
     return hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
 
 
-def by_signal(work: Callable[[], Outcome[Any]], seconds: float, call: Call) -> Outcome[Any] | Overrun:
-    """Interrupt the work with SIGALRM at the limit. A handler and a timer that were there before keep their turn."""
-    begun = Begun(call)
+def by_signal(work: Callable[[], Outcome[Any]], seconds: float, call: Call | None = None) -> Outcome[Any] | Overrun:
+    """Interrupt the work with SIGALRM at the limit. A handler and a timer that were there before keep their turn.
+
+    Without a call, nothing is asked of what the work has begun.
+    """
+    begun = None if call is None else Begun(call)
     timer = _Timer(seconds, begun)
     try:
         try:
@@ -146,6 +149,8 @@ def by_signal(work: Callable[[], Outcome[Any]], seconds: float, call: Call) -> O
         overrun = Overrun(stopped=False, reason=SWALLOWED)
     finally:
         timer.hand_back()
+    if call is None or begun is None:
+        return overrun
     return judged(call, begun, overrun, after=timer.elapsed() - timer.rang)
 
 

@@ -316,7 +316,9 @@ def _held(frames: list[FrameType]) -> Iterator[Piece]:
     What it was given is not its own. What it waits for in a method of the standard library, and has no variable for,
     may be.
     """
-    made, given, waited_for = [], set(), []
+    made: list[Any] = []
+    waited_for: list[Any] = []
+    given: set[int] = set()
     for frame in frames:
         code = frame.f_code
         names = set(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])

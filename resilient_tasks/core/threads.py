@@ -184,8 +184,8 @@ def _raised_in(thread: threading.Thread, frame: FrameType, ending: threading.Loc
     global _interrupts  # noqa: PLW0603  # of this process
     assert _python is not None  # noqa: S101  # asked before
     raise_in, nothing, left, settled = _python.PyThreadState_SetAsyncExc, _NOTHING, _LEFT, _SETTLED
-    ident, frames, at = thread.ident, sys._current_frames, frame.f_lasti  # noqa: SLF001  # the one way to see them
-    theirs, ours = ctypes.c_ulong(ident or 0), ctypes.c_ulong(threading.get_ident())
+    ident, frames, at = thread.ident or 0, sys._current_frames, frame.f_lasti  # noqa: SLF001  # the one way to see them
+    theirs, ours = ctypes.c_ulong(ident), ctypes.c_ulong(threading.get_ident())
     forgetful, went_on = sys.version_info < (3, 12), False
     with _counting:
         _interrupts += 1

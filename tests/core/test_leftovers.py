@@ -301,6 +301,7 @@ def test_what_ran_before_the_call_is_not_its_own(work):
     threading.Thread(target=work.insert).start()
     work.pool.submit(work.insert)
     work.process()
+    time.sleep(0.05)  # the system tells when a process was started to a hundredth of a second
     error = resilient(timeout=0.05)(time.sleep).outcome(20).error
     assert (error.stopped, error.abandoned) == (True, False)
 
