@@ -10,23 +10,30 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures as pools
 import contextlib
-import functools
-import gc
 import sys
 import sysconfig
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures.thread import _WorkItem
 from contextvars import Context
-from types import BuiltinMethodType, FrameType
+from types import FrameType
 from typing import Any
 
 from resilient_tasks.core import processes_begun, real_time
 from resilient_tasks.core.abandoned import Piece
 from resilient_tasks.core.call import Call, running
+from resilient_tasks.core.stacks import (
+    OUTERMOST,
+    contexts_in,
+    contexts_of,
+    contexts_of_task,
+    is_a,
+    job_of,
+    other_stacks,
+    outwards,
+    queued,
+    value_of,
+)
 
-#: What carries a context stands among the outermost frames of a thread.
-_OUTERMOST = 8
 _INSTALLED = ("site-packages", "dist-packages")
 _STDLIB = sysconfig.get_path("stdlib")
 _OURS = __name__.partition(".")[0]
@@ -104,8 +111,8 @@ class Begun:
             frame = stacks.get(thread.ident or 0)
             if frame is None or thread.ident == here or thread is self._own:
                 continue
-            stack = _outwards(frame)
-            job, contexts = _job_of(stack), [*_contexts_in(stack)]
+            stack = outwards(frame)
+            job, contexts = job_of(stack), [*contexts_in(stack)]
             belongs = self._belongs(contexts)
             if belongs:
                 yield Piece(
@@ -119,19 +126,19 @@ class Begun:
 
     def _waiting_for(self, thread: threading.Thread, stack: list[FrameType]) -> Iterator[Piece]:
         """Yield the jobs of this attempt that wait for a thread or process of a pool."""
-        jobs = [item for frame in stack[-_OUTERMOST:] for item in _queued(_value(frame, "work_queue"))]
+        jobs = [item for frame in stack[-OUTERMOST:] for item in queued(value_of(frame, "work_queue"))]
         jobs += getattr(thread, "pending_work_items", {}).values()  # of a process pool
         for job in jobs:
-            if self._belongs(_contexts(job)):
+            if self._belongs(contexts_of(job)):
                 yield Piece(thread.name, known=True, runs=_not_done(job.future), thing=job.future)
 
     def _in_tasks(self) -> Iterator[Piece]:
-        loops = [_value(frame, "self") for stack in _stacks() for frame in stack[-_OUTERMOST:]]
+        loops = [value_of(frame, "self") for stack in other_stacks() for frame in stack[-OUTERMOST:]]
         with contextlib.suppress(RuntimeError):
             loops.append(asyncio.get_running_loop())
-        for loop in {loop for loop in loops if _is(loop, asyncio.AbstractEventLoop)}:
+        for loop in {loop for loop in loops if is_a(loop, asyncio.AbstractEventLoop)}:
             for task in asyncio.all_tasks(loop):
-                if task is not self._own and self._belongs(_contexts_of_task(task)):
+                if task is not self._own and self._belongs(contexts_of_task(task)):
                     yield Piece(f"task {task.get_name()}", known=True, runs=_not_done_task(task), thing=task)
 
 
@@ -142,7 +149,7 @@ def known_of(call: Call) -> list[Piece]:
 
 def under(task: asyncio.Task[Any]) -> Begun | None:
     """Return what was begun by the call in a task, before that is cancelled; None, if no call has begun there."""
-    for context in _contexts_of_task(task):
+    for context in contexts_of_task(task):
         if (call := context.get(running)) is not None:
             begun = Begun(call)
             begun.apart_from(task)
@@ -151,100 +158,14 @@ def under(task: asyncio.Task[Any]) -> Begun | None:
     return None
 
 
-def _is(value: Any, kind: type | tuple[type, ...]) -> bool:
-    """Tell an object's true type: `isinstance` asks the object, and a proxy or a mock answers as it likes."""
-    return issubclass(type(value), kind)
-
-
-def _outwards(frame: FrameType | None) -> list[FrameType]:
-    stack = []
-    while frame is not None:
-        stack.append(frame)
-        frame = frame.f_back
-    return stack
-
-
-def _stacks() -> Iterator[list[FrameType]]:
-    here = threading.get_ident()
-    for ident, frame in sys._current_frames().items():  # noqa: SLF001  # the one way to see them
-        if ident != here:
-            yield _outwards(frame)
-
-
-def _value(frame: FrameType, name: str) -> Any:
-    return frame.f_locals.get(name) if name in frame.f_code.co_varnames else None
-
-
-def _job_of(stack: list[FrameType]) -> Any:
-    """Return what a thread of a pool is doing for it."""
-    for frame in stack[-_OUTERMOST:]:
-        if _is(job := _value(frame, "self"), _WorkItem):
-            return job
-    return None
-
-
-def _contexts_in(stack: list[FrameType]) -> Iterator[Context]:
-    for frame in stack[-_OUTERMOST:]:
-        for value in frame.f_locals.values():
-            yield from _contexts(value)
-
-
-def _contexts(value: Any) -> Iterator[Context]:
-    """Yield the contexts that something is to run in, where it is a thread, a job or a function for one."""
-    if _is(value, Context):
-        yield value
-    elif _is(value, functools.partial):
-        yield from _contexts(value.func)
-    elif _is(value, BuiltinMethodType):
-        if _is(value.__self__, Context):
-            yield value.__self__
-    elif _is(value, threading.Thread):
-        given = vars(value)
-        for each in (given.get("_target"), *(given.get("_args") or ())):
-            yield from _contexts(each)
-    elif type(value).__name__ == "_WorkItem" and type(value).__module__.startswith("concurrent.futures."):
-        for each in (value.fn, *value.args):
-            yield from _contexts(each)
-        yield from _contexts_of_future(value.future)
-
-
-def _contexts_of_future(future: pools.Future[Any]) -> Iterator[Context]:
-    """Yield the contexts in which somebody waits for a job through `run_in_executor`, which copies none for the job."""
-    for waiting in _asyncio_futures(future):
-        for callback in getattr(waiting, "_callbacks", None) or ():
-            if _is(callback, tuple) and _is(callback[-1], Context):
-                yield callback[-1]
-
-
-def _asyncio_futures(future: pools.Future[Any]) -> Iterator[asyncio.Future[Any]]:
-    for callback in [*getattr(future, "_done_callbacks", ())]:
-        for cell in getattr(callback, "__closure__", None) or ():
-            if asyncio.isfuture(cell.cell_contents):
-                yield cell.cell_contents
-
-
-def _contexts_of_task(task: asyncio.Task[Any]) -> Iterator[Context]:
-    if sys.version_info >= (3, 12):
-        yield task.get_context()
-    else:
-        yield from (each for each in gc.get_referents(task) if _is(each, Context))
-
-
 def _name_of_worker(future: pools.Future[Any]) -> str:
     """Name the thread in which a job runs, or else the pool's kind."""
     stacks = sys._current_frames()  # noqa: SLF001  # the one way to see them
     for thread in threading.enumerate():
-        job = _job_of(_outwards(stacks.get(thread.ident or 0)))
+        job = job_of(outwards(stacks.get(thread.ident or 0)))
         if job is not None and job.future is future:
             return thread.name
     return "a pool"
-
-
-def _queued(queue: Any) -> Iterator[Any]:
-    for each in gc.get_referents(queue) if queue is not None else ():
-        for item in each if _is(each, list) else (each,):
-            if _is(item, _WorkItem):
-                yield item
 
 
 def _still(thread: threading.Thread, job: Any, contexts: list[Context]) -> Callable[[], bool]:
@@ -255,7 +176,7 @@ def _still(thread: threading.Thread, job: Any, contexts: list[Context]) -> Calla
         if thread not in threading.enumerate():  # `is_alive` is wrong after an interrupted `join`, up to Python 3.12
             return False
         frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001  # the one way to see it
-        now = [id(context) for context in _contexts_in(_outwards(frame))]
+        now = [id(context) for context in contexts_in(outwards(frame))]
         return not contexts or any(id(context) in now for context in contexts)
 
     return runs
@@ -302,9 +223,9 @@ def _jobs_behind(future: Any, depth: int = 3) -> Iterator[Piece]:
     if future is None or not depth:
         return
     for callback in getattr(future, "_callbacks", None) or ():
-        function = callback[0] if _is(callback, tuple) else callback
+        function = callback[0] if is_a(callback, tuple) else callback
         for cell in getattr(function, "__closure__", None) or ():
-            if _is(cell.cell_contents, pools.Future):
+            if is_a(cell.cell_contents, pools.Future):
                 yield from _piece_of(cell.cell_contents, known=True)
     for child in getattr(future, "_children", ()):  # of gather
         yield from _jobs_behind(child, depth - 1)
@@ -340,16 +261,16 @@ _WAITING = {"concurrent", "subprocess", "multiprocessing", "threading", "asyncio
 
 def _each(value: Any) -> list[Any]:
     """Return an object, or what is in it if it is a collection."""
-    if _is(value, (list, tuple, set, frozenset)):
+    if is_a(value, (list, tuple, set, frozenset)):
         return [*value]
-    return [*value, *value.values()] if _is(value, dict) else [value]
+    return [*value, *value.values()] if is_a(value, dict) else [value]
 
 
 def _piece_of(value: Any, *, known: bool) -> Iterator[Piece]:
-    if _is(value, pools.Future):
+    if is_a(value, pools.Future):
         if not value.done():
             yield Piece(_name_of_worker(value), known=known, runs=_not_done(value), thing=value)
-    elif _is(value, asyncio.Future) and not _is(value, asyncio.Task):
+    elif is_a(value, asyncio.Future) and not is_a(value, asyncio.Task):
         yield from _jobs_behind(value)
     else:
         yield from processes_begun.piece_of(value, known=known)
