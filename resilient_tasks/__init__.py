@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from resilient_tasks.core.abandoned import abandoned
     from resilient_tasks.core.call import current_call, remaining
     from resilient_tasks.core.errors import (
         BulkheadFull,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
     from resilient_tasks.core.pipeline import Pipeline, Policy
     from resilient_tasks.core.settings import configure
-    from resilient_tasks.core.threads import abandoned
     from resilient_tasks.data.drift import Drift
     from resilient_tasks.data.quarantine import Quarantine
     from resilient_tasks.data.split import Split
@@ -80,7 +80,7 @@ _ROOMS = {
     "core.outcome": ("Degraded", "Failed", "Ok", "Outcome"),
     "core.pipeline": ("Pipeline", "Policy"),
     "core.settings": ("configure",),
-    "core.threads": ("abandoned",),
+    "core.abandoned": ("abandoned",),
     "data.drift": ("Drift",),
     "data.quarantine": ("Quarantine",),
     "data.split": ("Split",),

@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from types import CodeType
 from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from resilient_tasks import misuse
@@ -242,14 +243,42 @@ def _how_limits_end(plan: Plan) -> Iterable[str]:
 
 def _warn_of_abandoned_attempts(plan: Plan) -> None:
     limits = [policy for policy in plan.pipeline.policies if isinstance(policy, Timeout) and policy.enforce == "auto"]
-    if limits and plan.pipeline.repeats and not plan.is_async and not plan.idempotent:
-        warnings.warn(
-            f"{operation_of(plan.fn)} is sync and has a timeout and a retry: in a worker thread Python cannot stop an"
+    if not limits or not plan.pipeline.repeats or plan.idempotent:
+        return
+    name = operation_of(plan.fn)
+    if not plan.is_async:
+        message = (
+            f"{name} is sync and has a timeout and a retry: in a worker thread Python cannot stop an"
             " attempt that is too slow, and it will not be retried while it may still run. Say idempotent=True if doing"
-            ' the work twice does no harm, Timeout(..., enforce="process") to have it killed, or make it async',
-            UserWarning,
-            stacklevel=_frames_of_ours(),
+            ' the work twice does no harm, Timeout(..., enforce="process") to have it killed, or make it async'
         )
+    elif handed_over := _hands_over(getattr(plan.fn, "__code__", None)):
+        message = (
+            f"{name} has a timeout and a retry, and hands work over ({', '.join(handed_over)}): cancelling it does not"
+            " stop that work, and it will not be retried while that may still run. Say idempotent=True if doing the"
+            " work twice does no harm, or put the timeout on a sync function that does it, with enforce='process'"
+        )
+    else:
+        return
+    warnings.warn(message, UserWarning, stacklevel=_frames_of_ours())
+
+
+#: What an async function calls to have work done where a cancellation does not reach.
+_HANDS_OVER = frozenset(
+    (
+        *("to_thread", "run_in_executor", "run_sync", "run_in_threadpool", "sync_to_async", "asyncify", "shield"),
+        *("create_subprocess_exec", "create_subprocess_shell", "Popen"),
+        *("Thread", "Process", "ThreadPoolExecutor", "ProcessPoolExecutor"),
+    )
+)
+
+
+def _hands_over(code: object) -> list[str]:
+    """Return the names in a function's code, and in that of functions inside of it, that hand work over."""
+    if not isinstance(code, CodeType):
+        return []
+    inside = [name for constant in code.co_consts for name in _hands_over(constant)]
+    return sorted({*inside, *_HANDS_OVER.intersection(code.co_names)})
 
 
 def _frames_of_ours() -> int:

@@ -370,6 +370,18 @@ class TestAWarningOfAbandonedAttempts:
             warnings.simplefilter("error")
             resilient(**options)(function)
 
+    def test_an_async_function_that_hands_its_work_over_is_warned_of(self):
+        async def insert():
+            await asyncio.to_thread(fetch)
+
+        async def inside():
+            return [await asyncio.shield(each) for each in await asyncio.gather(insert())]
+
+        for function, way in ((insert, "to_thread"), (inside, "shield")):
+            with pytest.warns(UserWarning, match=rf"hands work over \({way}\).*idempotent=True") as caught:
+                resilient(retry=3, timeout=5)(function)
+            assert caught[0].filename == __file__
+
 
 class TestPoliciesOfOnesOwn:
     def test_a_policy_in_a_place_of_its_own_choosing(self, drive):

@@ -7,7 +7,6 @@ import dataclasses
 import json
 import os
 import sys
-import time
 from collections.abc import Iterator
 from importlib import import_module
 from typing import NamedTuple
@@ -22,6 +21,7 @@ from resilient_tasks.cli.printing import (
     print_table,
     say,
 )
+from resilient_tasks.core import real_time as time
 from resilient_tasks.core import settings
 from resilient_tasks.machines.incident import Incident
 from resilient_tasks.machines.letters import Letter

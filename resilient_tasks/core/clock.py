@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from resilient_tasks.core import real_time
 from resilient_tasks.core.errors import PolicyError
-
 #: A sleeping thread looks up this often (seconds), so that a cancelled run is not kept waiting.
 SLICE = 0.1
 
@@ -33,26 +31,26 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's own time."""
 
-    now = staticmethod(time.monotonic)
-    wall = staticmethod(time.time)
+    now = staticmethod(real_time.monotonic)
+    wall = staticmethod(real_time.time)
 
     def sleep(self, seconds: float) -> None:
         check = _watch()
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
+        until = real_time.monotonic() + seconds
+        while (left := until - real_time.monotonic()) > 0:
             if check is not None:
                 check()
-            time.sleep(min(left, SLICE))
+            real_time.sleep(min(left, SLICE))
 
     async def asleep(self, seconds: float) -> None:
         check = _watch()
         if check is None:  # cancelling the coroutine is all that can end it
-            await asyncio.sleep(seconds)
+            await real_time.pause(seconds)
             return
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
+        until = real_time.monotonic() + seconds
+        while (left := until - real_time.monotonic()) > 0:
             check()
-            await asyncio.sleep(min(left, SLICE))
+            await real_time.pause(min(left, SLICE))
 
 
 #: Raises once the run that it watches is cancelled.

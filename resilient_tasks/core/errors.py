@@ -34,13 +34,20 @@ class TimedOut(ResilienceError, TimeoutError):
 
     Attributes:
         seconds: the limit that was exceeded.
-        stopped: whether the work was interrupted at the limit. False says that Python could not.
-        abandoned: whether the work may still be running, in a thread that nobody waits for any more.
-        thread: the name of that thread.
+        stopped: whether the work was interrupted at the limit. False says that Python could not, or that something
+            which the work had begun runs on; None that this cannot be known.
+        abandoned: whether the work, or something that it had begun, may still be running.
+        thread: the name of the thread in which it is, or "task" or "process" and a name; several with commas.
     """
 
     def __init__(
-        self, message: str, *, seconds: float = 0.0, stopped: bool = True, abandoned: bool = False, thread: str = ""
+        self,
+        message: str,
+        *,
+        seconds: float = 0.0,
+        stopped: bool | None = True,
+        abandoned: bool = False,
+        thread: str = "",
     ) -> None:
         super().__init__(message)
         self.seconds = seconds

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from resilient_tasks.core import clock
 from resilient_tasks.core.errors import DeadlineExceeded, TimedOut
 from resilient_tasks.core.events import TimeoutExceeded
+from resilient_tasks.core.events.attempts import place
 from resilient_tasks.core.interrupt import Overrun
 from resilient_tasks.core.outcome import Failed, Outcome
 
@@ -56,6 +57,7 @@ def _exceeded(call: Call, policy: str, seconds: float, overrun: Overrun) -> Fail
 def _fate(overrun: Overrun) -> str:
     if overrun.stopped:
         return ""
+    what = "it was not stopped" if overrun.stopped is False else "whether it was stopped is unknown"
     why = f": {overrun.reason}" if overrun.reason else ""
-    runs_on = f"; it may still run, in the thread {overrun.thread} that nobody waits for" if overrun.abandoned else ""
-    return f"; it was not stopped{why}{runs_on}"
+    runs_on = f"; it may still run, in {place(overrun.thread)}" if overrun.abandoned else ""
+    return f"; {what}{why}{runs_on}"

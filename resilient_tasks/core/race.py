@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import queue
 import threading
-import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from resilient_tasks.core import threads
+from resilient_tasks.core import abandoned, leftovers, real_time
 from resilient_tasks.core.clock import SLICE
 from resilient_tasks.core.outcome import Failed
 
@@ -22,30 +22,31 @@ async def in_tasks(
     begin: Callable[[int], Coroutine[Any, Any, Outcome[Any]]], *, most: int, after: float, name: str
 ) -> tuple[int, Outcome[Any]]:
     """Await them in tasks of this event loop; those that lose are cancelled. See `Runtime.race`."""
-    loop = asyncio.get_running_loop()
+    now = real_time.clock_of(asyncio.get_running_loop())
     running: dict[asyncio.Task[Outcome[Any]], int] = {}
-    begun, next_at = 0, loop.time()
+    started, next_at = 0, now()
     try:
         while True:
-            if begun < most and loop.time() >= next_at:
-                begun, next_at = begun + 1, loop.time() + after
-                running[asyncio.create_task(begin(begun), name=f"resilient:{name}-{begun}")] = begun
-            left = None if begun == most else max(0.0, next_at - loop.time())
-            done, _ = await asyncio.wait(running, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
+            if started < most and now() >= next_at:
+                started, next_at = started + 1, now() + after
+                running[asyncio.create_task(begin(started), name=f"resilient:{name}-{started}")] = started
+            left = None if started == most else max(0.0, next_at - now())
+            for task in await real_time.first_of({*running}, left):
                 number, outcome = running.pop(task), task.result()
                 if not isinstance(outcome, Failed) or not running:
                     return number, outcome
     finally:
         for task in running:
-            task.add_done_callback(_ignore)
+            task.add_done_callback(functools.partial(_lost, begun=leftovers.under(task), name=name))
             task.cancel()
 
 
-def _ignore(task: asyncio.Task[Any]) -> None:
-    """Look at what came of a loser, or asyncio would report an error that nobody looked at."""
+def _lost(task: asyncio.Task[Any], *, begun: leftovers.Begun | None, name: str) -> None:
+    """Look at what came of a loser, or asyncio would report an error; what it has begun and runs on is abandoned."""
     if not task.cancelled():
         task.exception()
+    if begun is not None:
+        abandoned.leave_pieces([piece for piece in begun.running() if piece.known], name)
 
 
 def in_threads(begin: Callable[[int], Outcome[Any]], *, most: int, after: float, name: str) -> tuple[int, Outcome[Any]]:
@@ -56,7 +57,7 @@ def in_threads(begin: Callable[[int], Outcome[Any]], *, most: int, after: float,
     ended: queue.SimpleQueue[tuple[int, Outcome[Any] | BaseException]] = queue.SimpleQueue()
     running: dict[int, threading.Thread] = {}
     over: set[int] = set()
-    begun, next_at = 0, time.monotonic()
+    started, next_at = 0, real_time.monotonic()
 
     def run(number: int) -> None:
         try:
@@ -64,19 +65,19 @@ def in_threads(begin: Callable[[int], Outcome[Any]], *, most: int, after: float,
         except BaseException as error:  # raised again in the caller's thread
             ended.put((number, error))
         over.add(number)
-        threads.forget()
+        abandoned.forget()
 
     try:
         while True:
-            if begun < most and time.monotonic() >= next_at:
-                begun, next_at = begun + 1, time.monotonic() + after
+            if started < most and real_time.monotonic() >= next_at:
+                started, next_at = started + 1, real_time.monotonic() + after
                 context = contextvars.copy_context()
-                running[begun] = threading.Thread(
-                    target=context.run, args=(run, begun), name=f"resilient:{name}-hedge-{begun}", daemon=True
+                running[started] = threading.Thread(
+                    target=context.run, args=(run, started), name=f"resilient:{name}-hedge-{started}", daemon=True
                 )
-                running[begun].start()
+                running[started].start()
             try:
-                left = SLICE if begun == most else max(0.0, min(SLICE, next_at - time.monotonic()))
+                left = SLICE if started == most else max(0.0, min(SLICE, next_at - real_time.monotonic()))
                 number, outcome = ended.get(timeout=left)
             except queue.Empty:
                 continue
@@ -87,4 +88,4 @@ def in_threads(begin: Callable[[int], Outcome[Any]], *, most: int, after: float,
                 return number, outcome
     finally:
         for number, thread in running.items():
-            threads.leave(thread, name, is_over=lambda number=number: number in over)  # type: ignore[misc]
+            abandoned.leave(thread, name, is_over=lambda number=number: number in over)  # type: ignore[misc]

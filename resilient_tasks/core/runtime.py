@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import inspect
 import threading
-import time
 from collections.abc import Callable, Coroutine, Mapping
 from types import AsyncGeneratorType
 from typing import Any, TypeVar, cast
 
-from resilient_tasks.core import callables, clock, interrupt, race, threads
+from resilient_tasks.core import callables, clock, interrupt, race, real_time, threads
 from resilient_tasks.core.call import Call, Enforce, Later, Proceed, Runtime
 from resilient_tasks.core.later import PAUSE, Rest, pause
 from resilient_tasks.core.outcome import Failed, Ok, Outcome
@@ -58,19 +57,19 @@ class SyncRuntime:
     ) -> Outcome[Any] | interrupt.Overrun:
         if enforce == "cooperative":
             return await proceed(call)
-        until = time.monotonic() + seconds
+        until = real_time.monotonic() + seconds
 
         def work() -> Outcome[Any]:
             call.work.thread = threading.get_ident()
             return drive(proceed(call))
 
         if interrupt.signals_work_here():
-            ended = interrupt.by_signal(work, seconds)
+            ended = interrupt.by_signal(work, seconds, call)
         else:
-            ended = threads.by_leaving_a_thread(work, seconds, name=call.operation, fence=call.fence)
+            ended = threads.by_leaving_a_thread(work, seconds, call)
         if isinstance(ended, Rest):
             await pause()
-            return await interrupt.by_cancelling(ended, max(0.0, until - time.monotonic()))
+            return await interrupt.by_cancelling(ended, max(0.0, until - real_time.monotonic()), call)
         return ended
 
     async def race(
@@ -143,7 +142,7 @@ class AsyncRuntime:
     ) -> Outcome[Any] | interrupt.Overrun:
         if enforce == "cooperative":
             return await proceed(call)
-        return await interrupt.by_cancelling(proceed(call), seconds)
+        return await interrupt.by_cancelling(proceed(call), seconds, call)
 
     async def race(
         self, begin: Callable[[int], Coroutine[Any, Any, Outcome[Any]]], *, most: int, after: float, name: str

@@ -12,105 +12,63 @@ import ctypes
 import itertools
 import sys
 import threading
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from resilient_tasks.core import real_time, safe_points
+from resilient_tasks.core.abandoned import forget, leave
 from resilient_tasks.core.clock import SLICE
-from resilient_tasks.core.interrupt import HELD, LATE, Overrun
+from resilient_tasks.core.interrupt import HELD, LATE, Overrun, judged
+from resilient_tasks.core.leftovers import Begun
 
 if TYPE_CHECKING:
+    from types import CodeType, FrameType
+
+    from resilient_tasks.core.call import Call
     from resilient_tasks.core.outcome import Outcome
 
 #: What runs Python code meets an exception well within so many seconds.
 _GRACE = 0.02
 
 
-@dataclass(frozen=True, slots=True)
-class Abandoned:
-    """An attempt that runs on in a thread after its time was up. `since` is in unix seconds."""
-
-    operation: str
-    thread: str
-    since: float
-
-
-_abandoned: dict[threading.Thread, Abandoned] = {}
-
-
-def abandoned() -> tuple[Abandoned, ...]:
-    """Return the attempts of this process that were left behind and still run."""
-    return tuple(about for thread, about in list(_abandoned.items()) if thread.is_alive())
-
-
-def leave(thread: threading.Thread, operation: str, *, is_over: Callable[[], bool]) -> str:
-    """List a thread that nobody waits for as abandoned, and return its name; nothing, if its work is over."""
-    _abandoned[thread] = Abandoned(operation, thread.name, time.time())
-    if is_over():  # perhaps just now
-        _abandoned.pop(thread, None)
-        return ""
-    return thread.name
-
-
-def forget() -> None:
-    """Say that this thread has done its work: it is abandoned no more, and whoever waited for that hears of it."""
-    _abandoned.pop(threading.current_thread(), None)
-    with _ending:
-        heard = _to_hear.pop(threading.current_thread().name, ())
-    for tell in heard:
-        tell()
-
-
-def once_ended(name: str, tell: Callable[[], None]) -> None:
-    """Call `tell` when the abandoned thread of that name has done its work; at once, if it has."""
-    with _ending:
-        if any(about.thread == name for about in abandoned()):
-            _to_hear.setdefault(name, []).append(tell)
-            return
-    tell()
-
-
-#: By name of an abandoned thread, what to call when it has done its work.
-_to_hear: dict[str, list[Callable[[], None]]] = {}
-_ending = threading.Lock()
-
-
 class _LeftError(BaseException):
-    """Raised in a thread that nobody waits for. `running` names another one that this one was itself waiting for."""
+    """Raised in a thread that nothing waits for. `running` names another one that this one was itself waiting for."""
 
     running = ""
 
 
-def by_leaving_a_thread(
-    work: Callable[[], Outcome[Any]], seconds: float, *, name: str, fence: Callable[[], None]
-) -> Outcome[Any] | Overrun:
+def by_leaving_a_thread(work: Callable[[], Outcome[Any]], seconds: float, call: Call) -> Outcome[Any] | Overrun:
     """Do the work in a thread of its own; at the limit interrupt it there, or leave it behind, fenced.
 
     The thread sees this thread's context variables; what it writes to them is lost, and thread-locals start anew.
     """
-    aside = _Aside(work, name)
-    until = time.monotonic() + seconds
+    begun = Begun(call)
+    aside = _Aside(work, call.operation)
+    begun.apart_from(aside.thread)
+    until = real_time.monotonic() + seconds
     aside.thread.start()
     try:
         finished = _wait(aside.done, until)
-    except _LeftError as error:  # whoever waits for this thread does not wait long: it is to hear what runs on
-        fence()
+    except _LeftError as error:  # what waits for this thread does not wait long: it is to hear what runs on
+        call.fence()
         error.running = aside.leave()
         raise
     except BaseException:
-        fence()
+        call.fence()
         aside.stop()
         raise
-    held = time.monotonic() > until + LATE
+    held = real_time.monotonic() > until + LATE
     reason = HELD if held else ""
     if not finished:
-        fence()
+        call.fence()
+        begun.look(aside.frames())
         stopped = aside.stop()
-        return Overrun(stopped and not held, abandoned=bool(aside.running), thread=aside.running, reason=reason)
+        if aside.running:
+            return Overrun(stopped=False, abandoned=True, thread=aside.running, reason=reason)
+        return judged(call, begun, Overrun(stopped and not held, reason=reason), after=0.0)
     if aside.raised:
         raise aside.raised.pop()
-    return Overrun(stopped=False, reason=reason) if held else aside.results.pop()
+    return judged(call, begun, Overrun(stopped=False, reason=reason), after=0.0) if held else aside.results.pop()
 
 
 class _Aside:
@@ -137,9 +95,17 @@ class _Aside:
         self._over = threading.Lock()  # released when the work is over
         self._over.acquire()
 
+    def frames(self) -> list[FrameType]:
+        """Return the frames of the work, the innermost first."""
+        frames, frame = [], sys._current_frames().get(self.thread.ident or 0)  # noqa: SLF001  # the one way to see them
+        while frame is not None:
+            frames.append(frame)
+            frame = frame.f_back
+        return frames
+
     def stop(self) -> bool:
         """Interrupt the work, and tell whether that ended it. If it runs on instead, leave it behind."""
-        _interrupt(self.thread, self._ending, self._over)
+        _interrupt(self.thread, self._ending, self._over, _Aside._run.__code__)
         if self.leave():
             return False
         interrupted = [error for error in self.raised if isinstance(error, _LeftError)]
@@ -157,7 +123,9 @@ class _Aside:
                 self.results.append(self._context.run(self._work))
             except BaseException as error:
                 self.raised.append(error)
-            with self._ending:  # from here on nobody interrupts
+                if isinstance(error, _LeftError):
+                    safe_points.release_locks(error.__traceback__)
+            with self._ending:  # from here on nothing interrupts
                 self.done.set()
                 self._over.release()
         except _LeftError:  # it had done its work
@@ -177,28 +145,60 @@ _interrupts = 0
 _counting = threading.Lock()
 
 
-def _interrupt(thread: threading.Thread, ending: threading.Lock, over: threading.Lock) -> None:
-    """Have the interpreter raise in another thread, once that runs Python code. If it does not soon, take it back.
+def _interrupt(thread: threading.Thread, ending: threading.Lock, over: threading.Lock, end: CodeType) -> None:
+    """Have the interpreter raise in another thread, as soon as that does not leave a lock taken there."""
+    if _python is None:
+        return
+    seen, same, pause = None, 0, 0.0
+    for _ in range(safe_points.LOOKS):
+        if over.acquire(timeout=pause):
+            return
+        frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001  # the one way to see it
+        if frame is None:
+            return
+        waits = seen == (frame, frame.f_lasti) and not safe_points.wants_to_run(thread)
+        same = same + 1 if waits else 0
+        seen = (frame, frame.f_lasti)
+        if same >= safe_points.WAITS:  # it waits in C
+            return
+        if safe_points.is_safe(frame, end) and safe_points.goes_on_safely(frame):
+            if _raised_in(thread, frame, ending, over):
+                return
+            same += safe_points.WAITS // 2
+        pause = safe_points.PAUSE
+
+
+def _raised_in(thread: threading.Thread, frame: FrameType, ending: threading.Lock, over: threading.Lock) -> bool:
+    """Raise in another thread, once that runs Python code. If it does not soon, take it back.
 
     CPython 3.11 notes that some thread has an exception to raise, and forgets that when one is raised, but not when one
     is taken back. While it is noted, a function whose call is traced, by a debugger or a measure of coverage, never
     begins. So nothing written in Python is called between the first `raise_in` here and the last, and that one makes it
     forget.
+
+    It is not raised where the thread has gone on from `frame` in the meantime, to where nothing has looked.
+
+    Returns:
+        Whether the work is over.
     """
     global _interrupts  # noqa: PLW0603  # of this process
-    if _python is None:
-        return
+    assert _python is not None  # noqa: S101  # asked before
     raise_in, nothing, left, settled = _python.PyThreadState_SetAsyncExc, _NOTHING, _LEFT, _SETTLED
-    theirs, ours = ctypes.c_ulong(thread.ident or 0), ctypes.c_ulong(threading.get_ident())
-    forgetful = sys.version_info < (3, 12)
+    ident, frames, at = thread.ident or 0, sys._current_frames, frame.f_lasti  # noqa: SLF001  # the one way to see them
+    theirs, ours = ctypes.c_ulong(ident), ctypes.c_ulong(threading.get_ident())
+    forgetful, went_on = sys.version_info < (3, 12), False
     with _counting:
         _interrupts += 1
     with ending:
         if over.locked():
             raise_in(theirs, left)
-    if not over.acquire(timeout=_GRACE):
+            if frames().get(ident) is not frame or frame.f_lasti != at:
+                raise_in(theirs, nothing)
+                went_on = True
+    ended = not went_on and over.acquire(timeout=_GRACE)
+    if not ended and not went_on:
         with ending:
-            # It waits inside of C. Nobody could say when the exception would come to be raised.
+            # It waits inside of C. Nothing tells when the exception would come to be raised.
             raise_in(theirs, nothing)
     with _counting:
         _interrupts -= 1
@@ -210,10 +210,11 @@ def _interrupt(thread: threading.Thread, ending: threading.Lock, over: threading
                 pass
         except _SettledError:
             pass
+    return ended
 
 
 def _wait(done: threading.Event, until: float) -> bool:
-    while not done.wait(max(0.0, min(SLICE, until - time.monotonic()))):
-        if time.monotonic() >= until:
+    while not done.wait(max(0.0, min(SLICE, until - real_time.monotonic()))):
+        if real_time.monotonic() >= until:
             return done.is_set()
     return True

@@ -6,12 +6,12 @@ import contextlib
 import smtplib
 import socket
 import ssl
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from resilient_tasks.core import real_time as time
 from resilient_tasks.core.errors import ResilienceError
 
 Security = Literal["starttls", "tls", "none"]

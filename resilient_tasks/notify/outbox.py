@@ -9,12 +9,12 @@ from __future__ import annotations
 import fnmatch
 import json
 import os
-import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from resilient_tasks.core import clock
+from resilient_tasks.core import real_time as time
 from resilient_tasks.core.settings import Settings
 from resilient_tasks.core.store import StateStore
 from resilient_tasks.machines.incident import Failure, Incident

@@ -7,13 +7,13 @@ time whether it has taken them: these are told again, each under its serial, unt
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from resilient_tasks.core import clock
+from resilient_tasks.core import real_time as time
 from resilient_tasks.machines.incident import Failure
 
 #: Seconds for which failures are counted here. A process that is killed takes so many counts with it, and no message.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from resilient_tasks.core import real_time as time
 from resilient_tasks.core import settings
 from resilient_tasks.core.events import NotifyFailed, NotifySent, bus
 from resilient_tasks.core.failures import RETRIED_BY_DEFAULT, classify, describe, retry_after

@@ -13,11 +13,11 @@ import logging
 import os
 import sys
 import threading
-import time
 import uuid
 from dataclasses import dataclass, field
 
 from resilient_tasks.core import clock, durations, settings
+from resilient_tasks.core import real_time as time
 from resilient_tasks.core.durations import Duration
 from resilient_tasks.core.store import MemoryStore
 from resilient_tasks.machines.incident import Failure

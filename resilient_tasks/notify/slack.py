@@ -7,11 +7,11 @@ import http.client
 import logging
 import os
 import re
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
+from resilient_tasks.core import real_time as time
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.errors import PolicyError, ResilienceError
 from resilient_tasks.notify import _slack_blocks as layout

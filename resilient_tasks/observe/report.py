@@ -21,6 +21,7 @@ from resilient_tasks.core.events import (
     TimeoutExceeded,
     counted,
 )
+from resilient_tasks.core.events.attempts import place
 
 
 @dataclass(slots=True)
@@ -107,7 +108,7 @@ class RunReport:
         """What has to be said besides the counts: work that was not stopped, messages that nobody got."""
         kinds = Counter(type(event) for event in self.events)
         overran = [event for event in self.events if isinstance(event, TimeoutExceeded) and not event.stopped]
-        running = [f"{event.operation} in the thread {event.thread}" for event in overran if event.abandoned]
+        running = [f"{event.operation} in {place(event.thread)}" for event in overran if event.abandoned]
         late = [f"{event.operation}: {event.reason or 'late'}" for event in overran if not event.abandoned]
         undelivered = self._undelivered()
         remarks = {

@@ -7,12 +7,12 @@ to wait before it would wait for ever.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from prefect.futures import PrefectDistributedFuture, PrefectFuture
 
+from resilient_tasks.core import real_time as time
 from resilient_tasks.orchestrate import undocumented
 
 R = TypeVar("R")

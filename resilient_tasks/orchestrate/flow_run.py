@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from prefect.exceptions import ExternalSignal, PrefectSignal
 from prefect.futures import resolve_futures_to_states
 from prefect.states import Completed, is_state_iterable
 
+from resilient_tasks.core import real_time as time
 from resilient_tasks.core.call import Work
 from resilient_tasks.core.errors import DegradedRun, UnobservedFailure
 from resilient_tasks.core.events import CallFailed, Event, FallbackUsed, RetryRecovered, bus

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
@@ -13,6 +12,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import TaskRunFilter, TaskRunFilterId
 from prefect.client.schemas.objects import State
 
+from resilient_tasks.core import real_time as time
 from resilient_tasks.core.events import Event, FallbackUsed, RetryRecovered
 from resilient_tasks.observe.report import RunReport
 from resilient_tasks.orchestrate import undocumented

@@ -6,13 +6,12 @@ import uuid
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from resilient_tasks.core import checks
+from resilient_tasks.core import abandoned, checks, leftovers
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.errors import BulkheadFull, PolicyError, TimedOut
 from resilient_tasks.core.events import BulkheadRejected
 from resilient_tasks.core.outcome import Failed, Outcome
 from resilient_tasks.core.pipeline import Policy
-from resilient_tasks.core.threads import once_ended
 from resilient_tasks.shared.slots import HeldSlots
 from resilient_tasks.shared.states import states
 
@@ -69,10 +68,14 @@ class Bulkhead(Policy):
             outcome = await proceed(call)
             if isinstance(outcome, Failed) and isinstance(outcome.error, TimedOut) and outcome.error.abandoned:
                 running_on = outcome.error.thread
+        except BaseException:  # it was cancelled, or is cut by a limit around this
+            running_on = abandoned.leave_pieces(leftovers.known_of(call), call.operation)
+            raise
+        else:
             return outcome
         finally:
             if running_on:
-                once_ended(running_on, slots.leave)
+                abandoned.once_ended(running_on, slots.leave)
             else:
                 slots.leave()
 

@@ -261,7 +261,7 @@ class Retry(Policy):
         if safely.is_a(error, TimedOut) and cast("TimedOut", error).abandoned and not call.work.idempotent:
             return (
                 "the abandoned attempt may still run; idempotent=True allows another one beside it,"
-                ' and Timeout(..., enforce="process") or an async function can really be stopped'
+                ' and Timeout(..., enforce="process") can really stop a sync function'
             )
         if self.attempts is not None and call.attempt >= self.attempts:
             return "no attempts left"

@@ -7,9 +7,9 @@ import contextlib
 import select
 import socket
 import struct
-import time
 from enum import IntEnum
 
+from resilient_tasks.core import real_time as time
 from resilient_tasks.core.call import NEVER
 from resilient_tasks.core.clock import SLICE
 

@@ -6,10 +6,11 @@ import contextlib
 import ctypes
 import signal
 import sys
-import time
 from collections.abc import Iterable
 
 import psutil
+
+from resilient_tasks.core import real_time as time
 
 #: How long to wait for the end of what was killed, in seconds. Only a process that hangs in the kernel takes longer.
 WITHIN = 2.0

@@ -5,10 +5,10 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-import time
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
+from resilient_tasks.core import real_time as time
 from resilient_tasks.core.clock import SLICE
 from resilient_tasks.processes.channel import EndedError, LateError
 from resilient_tasks.processes.server import Child, Server

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from resilient_tasks.core import clock
+from resilient_tasks.core import real_time as time
 from resilient_tasks.core.call import NEVER, Call, Enforce, Proceed, current_call
 from resilient_tasks.core.errors import ProcessDied, ResilienceError
 from resilient_tasks.core.interrupt import Overrun

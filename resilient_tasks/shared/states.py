@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
+from resilient_tasks.core import real_time as time
 from resilient_tasks.core import settings
 from resilient_tasks.core.events import StoreLost, StoreRegained, bus
 from resilient_tasks.core.failures import describe

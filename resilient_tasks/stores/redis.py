@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, cast
 
 from resilient_tasks.core import clock
+from resilient_tasks.core import real_time as time
 from resilient_tasks.core.errors import PolicyError
 
 if TYPE_CHECKING:

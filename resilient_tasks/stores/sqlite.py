@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 import sqlite3
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote
 
 from resilient_tasks.core import clock
+from resilient_tasks.core import real_time as time
 from resilient_tasks.core.errors import PolicyError
 
 T = TypeVar("T")

@@ -61,6 +61,12 @@ SENTENCES = [
         "timeout of 2 s exceeded; stopped",
     ),
     (
+        TimeoutExceeded(
+            operation="f", policy="timeout", limit=0.5, stopped=None, abandoned=True, thread="process 7", reason="why"
+        ),
+        "timeout of 0.5 s exceeded; stopped or not, that is unknown (why), perhaps still running in the process 7",
+    ),
+    (
         TimeoutExceeded(operation="f", policy="timeout", limit=0.5, stopped=False, abandoned=True),
         "timeout of 0.5 s exceeded; not stopped, still running",
     ),

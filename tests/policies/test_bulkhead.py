@@ -7,8 +7,8 @@ import cloudpickle
 import pytest
 
 from resilient_tasks import Bulkhead, BulkheadFull, Failed, Ok, Pipeline, PolicyError, TimedOut, explain, resilient
+from resilient_tasks.core.abandoned import abandoned
 from resilient_tasks.core.store import MemoryStore
-from resilient_tasks.core.threads import abandoned
 from resilient_tasks.shared.states import states, use_store
 
 

@@ -10,6 +10,11 @@ from typing import ClassVar
 from resilient_tasks.core.events.event import Event, counted, named
 
 
+def place(name: str) -> str:
+    """Say in words what an abandoned attempt runs in: a thread, or a task or process by whose kind its name begins."""
+    return f"the {name}" if name.startswith(("task ", "process ")) else f"the thread {name}"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryScheduled(Event):
     """Attempt number `attempt` failed, and another one follows after `delay` seconds."""
@@ -85,24 +90,25 @@ class RetryMultiplied(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TimeoutExceeded(Event):
-    """An attempt exceeded `limit` seconds. `stopped` tells whether the work was really interrupted.
+    """An attempt exceeded `limit` seconds. `stopped` tells whether the work was really interrupted; None is unknown.
 
-    Where it was not, `reason` says why, if that is known; an attempt that was abandoned runs on in `thread`.
+    Where it was not, `reason` says why, if that is known; an attempt that was abandoned runs on in `thread`, which may
+    be the name of a task or of a process.
     """
 
     name: ClassVar[str] = "timeout.exceeded"
     policy: str
     limit: float = named("timeout.limit_s")
-    stopped: bool
+    stopped: bool | None
     abandoned: bool
     thread: str = field(default="", metadata={"name": "thread.name"})
     reason: str = field(default="", metadata={"name": "timeout.reason"})
 
     def sentence(self) -> str:
-        fate = "stopped" if self.stopped else "not stopped"
+        fate = {True: "stopped", False: "not stopped", None: "stopped or not, that is unknown"}[self.stopped]
         why = f" ({self.reason})" if self.reason else ""
-        where = f" in the thread {self.thread}" if self.thread else ""
-        running = f", still running{where}" if self.abandoned else ""
+        where = f" in {place(self.thread)}" if self.thread else ""
+        running = f", {'still' if self.stopped is False else 'perhaps still'} running{where}" if self.abandoned else ""
         return f"{self.policy} of {self.limit:g} s exceeded; {fate}{why}{running}"
 
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import functools
 import logging
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
+from resilient_tasks.core import real_time as time
 from resilient_tasks.core import settings
 from resilient_tasks.core.cleaned import clean
 from resilient_tasks.core.registered import Secret

@@ -1,0 +1,276 @@
+"""What a call has begun and may run on after it: tasks, jobs in pools, threads and processes.
+
+Nothing is noted while a call goes well, but for the threads that were there before it. Once a limit has come, the
+stacks of the other threads, the tasks of the event loops and the variables of the interrupted code are looked through.
+A task or a job that was given a copy of the call's context variables is known to be its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures as pools
+import contextlib
+import sys
+import sysconfig
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import Context
+from types import FrameType
+from typing import Any
+
+from resilient_tasks.core import processes_begun, real_time
+from resilient_tasks.core.abandoned import Piece
+from resilient_tasks.core.call import Call, running
+from resilient_tasks.core.stacks import (
+    OUTERMOST,
+    contexts_in,
+    contexts_of,
+    contexts_of_task,
+    is_a,
+    job_of,
+    other_stacks,
+    outwards,
+    queued,
+    value_of,
+)
+
+_INSTALLED = ("site-packages", "dist-packages")
+_STDLIB = sysconfig.get_path("stdlib")
+_OURS = __name__.partition(".")[0]
+
+
+class Begun:
+    """What one attempt begins. Made before it, and asked after its limit.
+
+    Args:
+        call: the attempt.
+    """
+
+    __slots__ = ("_before", "_began", "_call", "_found", "_own")
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._before = threading.enumerate()
+        self._began = real_time.monotonic()
+        self._own: object = None
+        self._found: list[Piece] = []
+
+    def apart_from(self, own: threading.Thread | asyncio.Task[Any]) -> None:
+        """Say in which thread or task the attempt itself runs."""
+        self._own = own
+
+    def look(self, frames: Iterable[FrameType] = ()) -> None:
+        """Find what runs now, while the attempt is still at work.
+
+        Args:
+            frames: those of the interrupted code.
+        """
+        if isinstance(self._own, asyncio.Task):
+            frames = _frames_of(self._own)
+            self._found += _awaited(self._own)
+        self._found += _held([*frames])
+        self._found += self._in_threads()
+        self._found += self._in_tasks()
+
+    def running(self) -> list[Piece]:
+        """Return what still runs, now that the attempt itself has ended."""
+        self._found += [
+            *self._in_threads(),
+            *self._in_tasks(),
+            *processes_begun.children(real_time.monotonic() - self._began),
+        ]
+        pieces: dict[object, Piece] = {}
+        for piece in sorted(self._found, key=lambda piece: piece.known):
+            if piece.runs():
+                pieces[piece.thing] = piece
+        return [*pieces.values()]
+
+    def came_to_its_end(self) -> bool:
+        """Tell whether something that ran at the limit has ended since, and was not cancelled."""
+        for piece in self._found:
+            cancelled = getattr(piece.thing, "cancelled", None)
+            interrupted = cancelled() if cancelled else not isinstance(piece.thing, threading.Thread)
+            if piece.known and not interrupted and not piece.runs():
+                return True
+        return False
+
+    def _belongs(self, contexts: Iterable[Context]) -> bool | None:
+        """Tell whether one of the contexts is of this attempt; None where they tell nothing."""
+        told = None
+        for context in contexts:
+            call, told = context.get(running), False
+            while call is not None:
+                if call is self._call:
+                    return True
+                call = call.parent
+        return told
+
+    def _in_threads(self) -> Iterator[Piece]:
+        stacks, here = sys._current_frames(), threading.get_ident()  # noqa: SLF001  # the one way to see them
+        for thread in threading.enumerate():
+            frame = stacks.get(thread.ident or 0)
+            if frame is None or thread.ident == here or thread is self._own:
+                continue
+            stack = outwards(frame)
+            job, contexts = job_of(stack), [*contexts_in(stack)]
+            belongs = self._belongs(contexts)
+            if belongs:
+                yield Piece(
+                    thread.name, known=True, runs=_still(thread, job, contexts), thing=job.future if job else thread
+                )
+            elif belongs is None and thread not in self._before and not _keeps_house(thread, stack, job):
+                yield Piece(
+                    thread.name, known=False, runs=_still(thread, job, contexts), thing=job.future if job else thread
+                )
+            yield from self._waiting_for(thread, stack)
+
+    def _waiting_for(self, thread: threading.Thread, stack: list[FrameType]) -> Iterator[Piece]:
+        """Yield the jobs of this attempt that wait for a thread or process of a pool."""
+        jobs = [item for frame in stack[-OUTERMOST:] for item in queued(value_of(frame, "work_queue"))]
+        jobs += getattr(thread, "pending_work_items", {}).values()  # of a process pool
+        for job in jobs:
+            if self._belongs(contexts_of(job)):
+                yield Piece(thread.name, known=True, runs=_not_done(job.future), thing=job.future)
+
+    def _in_tasks(self) -> Iterator[Piece]:
+        loops = [value_of(frame, "self") for stack in other_stacks() for frame in stack[-OUTERMOST:]]
+        with contextlib.suppress(RuntimeError):
+            loops.append(asyncio.get_running_loop())
+        for loop in {loop for loop in loops if is_a(loop, asyncio.AbstractEventLoop)}:
+            for task in asyncio.all_tasks(loop):
+                if task is not self._own and self._belongs(contexts_of_task(task)):
+                    yield Piece(f"task {task.get_name()}", known=True, runs=_not_done_task(task), thing=task)
+
+
+def known_of(call: Call) -> list[Piece]:
+    """Return what is known to have been begun by a call, and still runs."""
+    return [piece for piece in Begun(call).running() if piece.known]
+
+
+def under(task: asyncio.Task[Any]) -> Begun | None:
+    """Return what was begun by the call in a task, before that is cancelled; None, if no call has begun there."""
+    for context in contexts_of_task(task):
+        if (call := context.get(running)) is not None:
+            begun = Begun(call)
+            begun.apart_from(task)
+            begun.look()
+            return begun
+    return None
+
+
+def _name_of_worker(future: pools.Future[Any]) -> str:
+    """Name the thread in which a job runs, or else the pool's kind."""
+    stacks = sys._current_frames()  # noqa: SLF001  # the one way to see them
+    for thread in threading.enumerate():
+        job = job_of(outwards(stacks.get(thread.ident or 0)))
+        if job is not None and job.future is future:
+            return thread.name
+    return "a pool"
+
+
+def _still(thread: threading.Thread, job: Any, contexts: list[Context]) -> Callable[[], bool]:
+    if job is not None:
+        return _not_done(job.future)
+
+    def runs() -> bool:
+        if thread not in threading.enumerate():  # `is_alive` is wrong after an interrupted `join`, up to Python 3.12
+            return False
+        frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001  # the one way to see it
+        now = [id(context) for context in contexts_in(outwards(frame))]
+        return not contexts or any(id(context) in now for context in contexts)
+
+    return runs
+
+
+def _not_done(future: pools.Future[Any]) -> Callable[[], bool]:
+    return lambda: not future.done()
+
+
+def _not_done_task(task: asyncio.Task[Any]) -> Callable[[], bool]:
+    return lambda: not task.done() and not task.get_loop().is_closed()
+
+
+def _keeps_house(thread: threading.Thread, stack: list[FrameType], job: Any) -> bool:
+    """Tell whether a thread belongs to a library: it waits in a pool for work, or is there for good."""
+    names = [frame.f_globals.get("__name__", "") for frame in stack]
+    if job is None and ("concurrent.futures.thread" in names or "concurrent.futures.process" in names):
+        return True
+    if any(name.partition(".")[0] in {_OURS, "multiprocessing"} for name in names[-4:]):
+        return True
+    files = [frame.f_code.co_filename for frame in stack]
+    installed = [any(folder in file for folder in _INSTALLED) for file in files]
+    theirs = [it or file.startswith((_STDLIB, "<frozen")) for it, file in zip(installed, files, strict=True)]
+    return thread.daemon and any(installed) and all(theirs)
+
+
+def _frames_of(task: asyncio.Task[Any]) -> Iterator[FrameType]:
+    """Yield the frames of a suspended task, the outermost first."""
+    at: Any = task.get_coro()
+    while at is not None:
+        frame = getattr(at, "cr_frame", None) or getattr(at, "gi_frame", None) or getattr(at, "ag_frame", None)
+        if frame is not None:
+            yield frame
+        at = getattr(at, "cr_await", None) or getattr(at, "gi_yieldfrom", None) or getattr(at, "ag_await", None)
+
+
+def _awaited(task: asyncio.Task[Any]) -> Iterator[Piece]:
+    """Yield the jobs that a task waits for right now."""
+    yield from _jobs_behind(getattr(task, "_fut_waiter", None))
+
+
+def _jobs_behind(future: Any, depth: int = 3) -> Iterator[Piece]:
+    """Yield the jobs of pools that stand behind an asyncio future, which is done first if it is cancelled."""
+    if future is None or not depth:
+        return
+    for callback in getattr(future, "_callbacks", None) or ():
+        function = callback[0] if is_a(callback, tuple) else callback
+        for cell in getattr(function, "__closure__", None) or ():
+            if is_a(cell.cell_contents, pools.Future):
+                yield from _piece_of(cell.cell_contents, known=True)
+    for child in getattr(future, "_children", ()):  # of gather
+        yield from _jobs_behind(child, depth - 1)
+
+
+def _held(frames: list[FrameType]) -> Iterator[Piece]:
+    """Yield the jobs and processes that variables of the work hold.
+
+    What it was given is not its own. What it waits for in a method of the standard library, and has no variable for,
+    may be.
+    """
+    made: list[Any] = []
+    waited_for: list[Any] = []
+    given: set[int] = set()
+    for frame in frames:
+        code = frame.f_code
+        names = set(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+        values = [(name in names, each) for name, value in frame.f_locals.items() for each in _each(value)]
+        made += [value for was_given, value in values if not was_given]
+        if frame.f_globals.get("__name__", "").partition(".")[0] in _WAITING:
+            waited_for += [value for was_given, value in values if was_given]
+        else:
+            given.update(id(value) for was_given, value in values if was_given)
+    for value in made:
+        yield from _piece_of(value, known=True)
+    for value in waited_for:
+        if id(value) not in given:
+            yield from _piece_of(value, known=False)
+
+
+_WAITING = {"concurrent", "subprocess", "multiprocessing", "threading", "asyncio"}
+
+
+def _each(value: Any) -> list[Any]:
+    """Return an object, or what is in it if it is a collection."""
+    if is_a(value, (list, tuple, set, frozenset)):
+        return [*value]
+    return [*value, *value.values()] if is_a(value, dict) else [value]
+
+
+def _piece_of(value: Any, *, known: bool) -> Iterator[Piece]:
+    if is_a(value, pools.Future):
+        if not value.done():
+            yield Piece(_name_of_worker(value), known=known, runs=_not_done(value), thing=value)
+    elif is_a(value, asyncio.Future) and not is_a(value, asyncio.Task):
+        yield from _jobs_behind(value)
+    else:
+        yield from processes_begun.piece_of(value, known=known)
