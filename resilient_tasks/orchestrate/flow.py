@@ -59,7 +59,7 @@ class ResilientFlow(Flow[P, R]):
         plain = super().with_options(**_checked(plan, care, theirs))
         other = ResilientFlow.__new__(ResilientFlow)
         other.__dict__.update(plain.__dict__)
-        # Prefect hands these lists on as they are: a hook added to the copy would run for the original too.
+        # Before 3.9, Prefect hands these lists on themselves: a hook added to the copy would run for the original too.
         for hooks in _HOOKS:
             setattr(other, hooks, list(getattr(plain, hooks)))
         other._arm(plan, care)  # noqa: SLF001  # another of this very class

@@ -128,8 +128,8 @@ class StateSink:
         A failed state that the function itself returned is handed on, as Prefect does.
 
         Raises:
-            Exception: the error of a failed outcome, without secrets. A state of ours in its place would commit a
-                transaction.
+            Exception: the error of a failed outcome, without secrets. Before Prefect 3.9, a failed state in its place
+                would commit a transaction and be cached.
         """
         if isinstance(outcome, Failed):
             returned = _returned_by(outcome.error)

@@ -88,7 +88,7 @@ class ResilientTask(Task[P, R]):
         plain = super().with_options(**with_one_loop(plan, theirs, _TWO_LOOPS))
         other = ResilientTask.__new__(ResilientTask)
         other.__dict__.update(plain.__dict__)
-        # Prefect hands these lists on as they are: a hook added to the copy would run for the original too.
+        # Before 3.9, Prefect hands these lists on themselves: a hook added to the copy would run for the original too.
         for hooks in ("on_completion_hooks", "on_failure_hooks", "on_running_hooks"):
             setattr(other, hooks, list(getattr(plain, hooks)))
         other._arm(plan)  # noqa: SLF001  # another of this very class
