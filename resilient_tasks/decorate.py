@@ -17,9 +17,10 @@ from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import Sink
 from resilient_tasks.core.outcome import Failed, Ok, Outcome
 from resilient_tasks.core.pipeline import Leave, Pipeline, explain_pipeline, operation_of
-from resilient_tasks.keywords import PolicyOptions, arranged, build
+from resilient_tasks.keywords import PolicyOptions, arranged, build, settled, slots_given, slots_of
 from resilient_tasks.observe import logs
 from resilient_tasks.policies.deadline import Deadline
+from resilient_tasks.policies.fallback import Fallback
 from resilient_tasks.policies.timeout import Timeout
 
 P = ParamSpec("P")
@@ -53,6 +54,7 @@ class Plan:
         pipeline: the policies around it.
         idempotent: as given to the decorator.
         operation: the function's name, by which state and events are found.
+        more: the slots of the policies that `policies=` gave.
         is_async: whether the function is `async def`.
         attempts: how often the function may be called for one call, at the most; 0 where no number limits that.
         owner: the callable that this plan belongs to. `functools.wraps` copies attributes, so a foreign wrapper bears
@@ -64,6 +66,7 @@ class Plan:
     idempotent: bool
     operation: str
     is_async: bool
+    more: frozenset[str] = frozenset()
     attempts: int = field(init=False)
     owner: list[object] = field(default_factory=list)
 
@@ -127,14 +130,16 @@ def make_plan(fn: Callable[..., Any], options: PolicyOptions) -> Plan:
     if not callable(fn):
         msg = f"a decorator of resilient_tasks takes a function, not {fn!r}: options are given by keyword"
         raise PolicyError(msg)
+    options = settled(options)
     inner = plan_of(fn)
     idempotent = bool(options.get("idempotent", False))
     pipeline = build(options)
+    more = slots_given(options)
     if inner is not None:
-        fn, idempotent = inner.fn, idempotent or inner.idempotent
+        fn, idempotent, more = inner.fn, idempotent or inner.idempotent, more | inner.more
         pipeline = arranged((*pipeline.policies, *inner.pipeline.policies))
     _check(pipeline, fn, idempotent=idempotent)
-    plan = Plan(fn, pipeline, idempotent, operation_of(fn), inspect.iscoroutinefunction(fn))
+    plan = Plan(fn, pipeline, idempotent, operation_of(fn), inspect.iscoroutinefunction(fn), more)
     _warn_of_abandoned_attempts(plan)
     return plan
 
@@ -153,16 +158,23 @@ def _check(pipeline: Pipeline, fn: Callable[..., Any], *, idempotent: bool) -> N
 def replaced(plan: Plan, options: PolicyOptions) -> Plan:
     """Return `plan` with the policies that `options` stand for in the place of their like.
 
+    A keyword that is None takes its policy away; `policies=None` takes away those that `policies=` gave.
+
     Raises:
         PolicyError: the options are contradictory.
     """
+    options = settled(options)
     new = build(options).policies
-    slots = {policy.slot for policy in new}
-    kept = [policy for policy in plan.pipeline.policies if policy.slot not in slots]
+    gone = {policy.slot for policy in new}.union(*(slots_of(name) for name, value in options.items() if value is None))
+    if "policies" in options and not options["policies"]:
+        gone |= plan.more
+    kept = [policy for policy in plan.pipeline.policies if policy.slot not in gone]
+    if "validate output" in gone:
+        kept = [policy.checked_by() if isinstance(policy, Fallback) else policy for policy in kept]
     pipeline = arranged((*kept, *new))
     idempotent = bool(options.get("idempotent", plan.idempotent))
     _check(pipeline, plan.fn, idempotent=idempotent)
-    return replace(plan, pipeline=pipeline, idempotent=idempotent, owner=[])
+    return replace(plan, pipeline=pipeline, idempotent=idempotent, more=plan.more - gone | slots_given(options), owner=[])
 
 
 def plan_of(fn: object) -> Plan | None:

@@ -15,7 +15,7 @@ from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.decorate import Plan
 from resilient_tasks.keywords import PolicyOptions
 from resilient_tasks.observe import logs
-from resilient_tasks.orchestrate import flow_body, runs
+from resilient_tasks.orchestrate import bound, flow_body, runs
 from resilient_tasks.orchestrate.flow_run import Care
 from resilient_tasks.orchestrate.loops import with_one_loop
 
@@ -42,13 +42,22 @@ class ResilientFlow(Flow[P, R]):
         super().__init__(fn=fn, **_checked(plan, care, options))
         self._arm(plan, care)
 
+    def __get__(self, instance: Any, owner: Any) -> ResilientFlow[P, R]:
+        """Return the flow as a method of `instance`, or of the class `owner`, and of nothing else."""
+        return bound.bound(self, instance, owner)
+
     def _arm(self, plan: Plan, care: Care) -> None:
         # After Prefect has taken name, version, entrypoint and parameters from the user's own function.
         self.plan, self.care = plan, care
-        self.fn = flow_body.body_of(plan, care)
+        body = flow_body.body_of(plan, care)
+        vars(body).update(bound.binding_of(self.fn))
+        self.fn = body
 
     def with_options(self, **options: Any) -> ResilientFlow[P, R]:
-        """Return this flow with other options, Prefect's or this library's; a policy given here replaces its like.
+        """Return this flow with other options, Prefect's or this library's.
+
+        A policy given here replaces its like, and None takes it away (`retry=None`). `policies=None` takes away those
+        that `policies=` gave.
 
         Raises:
             PolicyError: the options are contradictory, also with those that stay.
@@ -62,6 +71,7 @@ class ResilientFlow(Flow[P, R]):
         # Before 3.9, Prefect hands these lists on themselves: a hook added to the copy would run for the original too.
         for hooks in _HOOKS:
             setattr(other, hooks, list(getattr(plain, hooks)))
+        bound.keep_kind(other, self)
         other._arm(plan, care)  # noqa: SLF001  # another of this very class
         return other
 
@@ -93,6 +103,10 @@ def resilient_flow(fn: Callable[..., Any] | None = None, /, **options: Any) -> A
     if fn is None:
         return functools.partial(_make, options=options)
     return _make(fn, options)
+
+
+# As of `@flow`: what is loaded is what the decorator in that source makes.
+resilient_flow.from_source = Flow.from_source  # type: ignore[attr-defined]
 
 
 def _make(fn: Callable[..., Any], options: Mapping[str, Any]) -> ResilientFlow[..., Any]:

@@ -21,7 +21,7 @@ from resilient_tasks.core.redacted import original_of
 from resilient_tasks.decorate import Plan
 from resilient_tasks.keywords import PolicyOptions
 from resilient_tasks.observe import logs
-from resilient_tasks.orchestrate import runs, undocumented
+from resilient_tasks.orchestrate import bound, runs, undocumented
 from resilient_tasks.orchestrate.background import BackgroundFuture
 from resilient_tasks.orchestrate.body import Body
 from resilient_tasks.orchestrate.loops import with_one_loop
@@ -65,19 +65,29 @@ class ResilientTask(Task[P, R]):
     @fn.setter
     def fn(self, fn: Callable[P, R]) -> None:
         self.__dict__["fn"] = fn
-        self.plan = self.plan if fn is self.plan.fn else replace(self.plan, fn=fn, owner=[])
-        self._body = Body(self.plan) if self.plan.pipeline.policies else None
+        self._follow(self.plan if fn is self.plan.fn else replace(self.plan, fn=fn, owner=[]))
+
+    def __get__(self, instance: Any, owner: Any) -> ResilientTask[P, R]:
+        """Return the task as a method of `instance`, or of the class `owner`, and of nothing else."""
+        return bound.bound(self, instance, owner)
+
+    def _follow(self, plan: Plan) -> None:
+        self.plan = plan
+        self._body = Body(plan) if plan.pipeline.policies else None
 
     def _arm(self, plan: Plan) -> None:
         """Take up the work of `plan`, after Prefect has set up everything else."""
-        self.plan, self.fn = plan, plan.fn
+        self._follow(plan)
         # Prefect copies the function's own attributes on to the task: one of a decorator underneath hides ours.
         self.__dict__.pop("outcome", None)
         if self._body is not None:
             undocumented.forget_policies_in_source(self, _OURS)
 
     def with_options(self, **options: Any) -> ResilientTask[P, R]:
-        """Return this task with other options, Prefect's or policies; a policy given here replaces its like.
+        """Return this task with other options, Prefect's or policies.
+
+        A policy given here replaces its like, and None takes it away (`retry=None`). `policies=None` takes away those
+        that `policies=` gave.
 
         Raises:
             PolicyError: the options are contradictory, also with those that stay.
@@ -91,6 +101,7 @@ class ResilientTask(Task[P, R]):
         # Before 3.9, Prefect hands these lists on themselves: a hook added to the copy would run for the original too.
         for hooks in ("on_completion_hooks", "on_failure_hooks", "on_running_hooks"):
             setattr(other, hooks, list(getattr(plain, hooks)))
+        bound.keep_kind(other, self)
         other._arm(plan)  # noqa: SLF001  # another of this very class
         return other
 
