@@ -210,7 +210,8 @@ def told(call: Call, outcome: Outcome[Any]) -> Outcome[Any]:
     """Return `outcome` after telling the sinks, where the call failed."""
     if isinstance(outcome, Failed):
         error = outcome.error
-        call.emit(CallFailed, kind=classify(error).value, error_type=type(error).__name__, message=str(error))
+        about = {"kind": classify(error).value, "error_type": type(error).__name__, "message": str(error)}
+        call.emit(CallFailed, **about, again=call.work.again)
         let_go(error)
     return outcome
 

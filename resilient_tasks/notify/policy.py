@@ -83,6 +83,8 @@ class Notify(Policy):
         sender().begin()
         outcome = await proceed(call)
         if isinstance(outcome, Failed):
+            if call.work.again:
+                return outcome
             self.tell(call, status="failed", error=outcome.error, consequence=_FAILED)
         elif isinstance(outcome, Degraded):
             self.tell(call, status="degraded", error=outcome.because, consequence=_DEGRADED)

@@ -9,15 +9,15 @@ from dataclasses import fields, replace
 from typing import Any, ParamSpec, TypeVar, cast, overload
 
 from prefect import Flow
+from prefect.settings import PREFECT_FLOW_DEFAULT_RETRIES
 
 from resilient_tasks import decorate
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.decorate import Plan
 from resilient_tasks.keywords import PolicyOptions
 from resilient_tasks.observe import logs
-from resilient_tasks.orchestrate import bound, flow_body, runs
+from resilient_tasks.orchestrate import bound, flow_body, loops, runs
 from resilient_tasks.orchestrate.flow_run import Care
-from resilient_tasks.orchestrate.loops import with_one_loop
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -65,6 +65,8 @@ class ResilientFlow(Flow[P, R]):
         policies, theirs, new = _sorted(options)
         plan = decorate.replaced(self.plan, policies) if policies else replace(self.plan, owner=[])
         care = replace(self.care, **new)
+        if loops.has_loop(self.plan) and not loops.has_loop(plan):
+            theirs = {"retries": PREFECT_FLOW_DEFAULT_RETRIES.value(), **theirs}
         plain = super().with_options(**_checked(plan, care, theirs))
         other = ResilientFlow.__new__(ResilientFlow)
         other.__dict__.update(plain.__dict__)
@@ -152,4 +154,4 @@ def _checked(plan: Plan, care: Care, options: dict[str, Any]) -> dict[str, Any]:
             " be refused. Drop one of them, or put the fallback on a task"
         )
         raise PolicyError(msg)
-    return with_one_loop(plan, options, _TWO_LOOPS)
+    return loops.with_one_loop(plan, options, _TWO_LOOPS)

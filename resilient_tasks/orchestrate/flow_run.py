@@ -164,6 +164,7 @@ class FlowRun:
     def work(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Work:
         """Return the invocation of the function, whose own events are told apart from those of the calls inside."""
         self._work = plan.work(args, kwargs)
+        self._work.again = self._is_tried_again
         self._heard.own.add(self._work.id)
         _under_way[self._work.id] = self
         return self._work

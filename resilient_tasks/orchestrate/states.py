@@ -211,9 +211,12 @@ _attempts: OrderedDict[UUID, int] = OrderedDict()
 def remember(outcome: Outcome[Any]) -> None:
     """Keep of `outcome` what a state of the user's own cannot tell."""
     context = TaskRunContext.get()
-    if context is None or not isinstance(outcome, Ok) or outcome.attempts == 1:
+    if context is None or not isinstance(outcome, Ok):
         return
-    _attempts[context.task_run.id] = outcome.attempts
+    attempts = max(outcome.attempts, context.task_run.run_count)  # the latter counts Prefect's own attempts, too
+    if attempts == 1:
+        return
+    _attempts[context.task_run.id] = attempts
     while len(_attempts) > _ROOM:
         _attempts.popitem(last=False)
 

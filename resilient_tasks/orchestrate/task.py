@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 from prefect import Task, tasks
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectDistributedFuture, PrefectFuture
+from prefect.settings import PREFECT_TASK_DEFAULT_RETRIES
 
 from resilient_tasks import decorate
 from resilient_tasks.core import settings
@@ -21,10 +22,9 @@ from resilient_tasks.core.redacted import original_of
 from resilient_tasks.decorate import Plan
 from resilient_tasks.keywords import PolicyOptions
 from resilient_tasks.observe import logs
-from resilient_tasks.orchestrate import bound, runs, undocumented
+from resilient_tasks.orchestrate import bound, loops, runs, undocumented
 from resilient_tasks.orchestrate.background import BackgroundFuture
 from resilient_tasks.orchestrate.body import Body
-from resilient_tasks.orchestrate.loops import with_one_loop
 from resilient_tasks.orchestrate.states import data_of, told_of
 
 P = ParamSpec("P")
@@ -52,7 +52,7 @@ class ResilientTask(Task[P, R]):
 
     def __init__(self, fn: Callable[P, R], plan: Plan, **options: Any) -> None:
         self.plan = plan
-        super().__init__(fn=fn, **with_one_loop(plan, options, _TWO_LOOPS))
+        super().__init__(fn=fn, **loops.with_one_loop(plan, options, _TWO_LOOPS))
         self._arm(plan)
 
     @property
@@ -77,6 +77,7 @@ class ResilientTask(Task[P, R]):
 
     def _arm(self, plan: Plan) -> None:
         """Take up the work of `plan`, after Prefect has set up everything else."""
+        loops.check_condition(plan, self.retry_condition_fn)
         self._follow(plan)
         # Prefect copies the function's own attributes on to the task: one of a decorator underneath hides ours.
         self.__dict__.pop("outcome", None)
@@ -95,7 +96,9 @@ class ResilientTask(Task[P, R]):
         ours = {name: value for name, value in options.items() if name in _OURS}
         theirs = {name: value for name, value in options.items() if name not in _OURS}
         plan = decorate.replaced(self.plan, cast("PolicyOptions", ours)) if ours else self.plan
-        plain = super().with_options(**with_one_loop(plan, theirs, _TWO_LOOPS))
+        if loops.has_loop(self.plan) and not loops.has_loop(plan):
+            theirs = {"retries": PREFECT_TASK_DEFAULT_RETRIES.value(), **theirs}
+        plain = super().with_options(**loops.with_one_loop(plan, theirs, _TWO_LOOPS))
         other = ResilientTask.__new__(ResilientTask)
         other.__dict__.update(plain.__dict__)
         # Before 3.9, Prefect hands these lists on themselves: a hook added to the copy would run for the original too.

@@ -117,7 +117,7 @@ class Fallback(Policy):
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         outcome = await proceed(call)
-        if not isinstance(outcome, Failed) or call.fenced:
+        if not isinstance(outcome, Failed) or call.fenced or call.work.again:
             return outcome
         found, use = self._chosen(outcome.error)
         if not found:
