@@ -174,7 +174,9 @@ def replaced(plan: Plan, options: PolicyOptions) -> Plan:
     pipeline = arranged((*kept, *new))
     idempotent = bool(options.get("idempotent", plan.idempotent))
     _check(pipeline, plan.fn, idempotent=idempotent)
-    return replace(plan, pipeline=pipeline, idempotent=idempotent, more=plan.more - gone | slots_given(options), owner=[])
+    return replace(
+        plan, pipeline=pipeline, idempotent=idempotent, more=plan.more - gone | slots_given(options), owner=[]
+    )
 
 
 def plan_of(fn: object) -> Plan | None:

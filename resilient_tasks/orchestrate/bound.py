@@ -29,7 +29,7 @@ def bound(made: Made, instance: object, owner: type | None) -> Made:
     if made.isstaticmethod or _BOUND in vars(made):
         return made
     if made.isclassmethod:
-        binding = {_CLASS: owner if owner is not None else type(instance)}
+        binding: dict[str, Any] = {_CLASS: owner if owner is not None else type(instance)}
     elif instance is not None:
         binding = {_SELF: instance}
     else:

@@ -77,7 +77,7 @@ class ResilientTask(Task[P, R]):
 
     def _arm(self, plan: Plan) -> None:
         """Take up the work of `plan`, after Prefect has set up everything else."""
-        loops.check_condition(plan, self.retry_condition_fn)
+        loops.check_condition(plan, self.retry_condition_fn if self.retries else None)
         self._follow(plan)
         # Prefect copies the function's own attributes on to the task: one of a decorator underneath hides ours.
         self.__dict__.pop("outcome", None)

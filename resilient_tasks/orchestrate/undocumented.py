@@ -315,8 +315,8 @@ def forget_earlier_error(run_id: UUID) -> bool:
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # the engine is in no context
     while frame is not None:
         if frame.f_globals.get("__name__") == _FLOW_ENGINE:
-            engine = frame.f_locals.get("self", frame.f_locals.get("engine"))
-            if hasattr(engine, "_raised") and engine.flow_run is not None and engine.flow_run.id == run_id:
+            engine: Any = frame.f_locals.get("self", frame.f_locals.get("engine"))
+            if getattr(getattr(engine, "flow_run", None), "id", None) == run_id and hasattr(engine, "_raised"):
                 engine._raised = NotSet  # noqa: SLF001
                 return True
         frame = frame.f_back

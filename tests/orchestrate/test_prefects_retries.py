@@ -92,9 +92,7 @@ def by_settings(decorate, fn):
 
 @needs_prefect
 @DECORATORS
-@pytest.mark.parametrize(
-    "make", [by_decorator, by_with_options, by_fallback_later, by_retry_taken_away, by_settings]
-)
+@pytest.mark.parametrize("make", [by_decorator, by_with_options, by_fallback_later, by_retry_taken_away, by_settings])
 def test_a_fallback_stands_in_after_the_last_of_prefects_attempts(decorate, make, own):
     calls = []
     made = make(decorate, own(failing(9, calls)))
@@ -137,8 +135,11 @@ def test_people_hear_of_the_last_attempt_only(decorate, channel, own):
 def test_a_flow_does_not_count_a_task_as_failed_that_prefect_repeated(channel):
     recovers = resilient_task(retries=2, deadline=60)(failing(2, []))
     nested = resilient(failing(1, []))
-    around = resilient_task(retries=1, deadline=60)(lambda: nested())
     fails = resilient_task(retries=1, deadline=60, name="fails")(failing(9, []))
+
+    @resilient_task(retries=1, deadline=60)
+    def around():
+        return nested()
 
     @resilient_flow(notify=channel)
     def well():
