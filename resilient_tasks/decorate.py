@@ -19,7 +19,7 @@ from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import Sink
 from resilient_tasks.core.outcome import Failed, Ok, Outcome
 from resilient_tasks.core.pipeline import Leave, Pipeline, explain_pipeline, operation_of
-from resilient_tasks.keywords import PolicyOptions, arranged, build
+from resilient_tasks.keywords import PolicyOptions, arranged, build, settled, slots_given, slots_of
 from resilient_tasks.observe import logs
 from resilient_tasks.policies.deadline import Deadline
 from resilient_tasks.policies.fallback import Fallback
@@ -57,6 +57,7 @@ class Plan:
         idempotent: as given to the decorator.
         operation: the function's name, by which state and events are found.
         is_async: whether calling the function gives a coroutine, as far as can be known before.
+        more: the slots of the policies that `policies=` gave.
         attempts: how often the function may be called for one call, at the most; 0 where no number limits that.
         owner: the callable that this plan belongs to. `functools.wraps` copies attributes, so a foreign wrapper bears
             the plan of what it wraps; only the owner itself may be merged with.
@@ -67,6 +68,7 @@ class Plan:
     idempotent: bool
     operation: str
     is_async: bool
+    more: frozenset[str] = frozenset()
     attempts: int = field(init=False)
     owner: list[object] = field(default_factory=list)
 
@@ -151,14 +153,16 @@ def make_plan(fn: Callable[..., Any], options: PolicyOptions, who: str = "resili
     """
     misuse.refuse_unknown(options, PolicyOptions.__annotations__, who=who)
     misuse.refuse_object(fn, who)
+    options = settled(options)
     inner = plan_of(fn)
     idempotent = _idempotent(options, otherwise=False)
     pipeline = build(options)
+    more = slots_given(options)
     if inner is not None:
-        fn, idempotent = inner.fn, idempotent or inner.idempotent
+        fn, idempotent, more = inner.fn, idempotent or inner.idempotent, more | inner.more
         pipeline = arranged((*pipeline.policies, *inner.pipeline.policies))
     _check(pipeline, fn, idempotent=idempotent, by_prefect=who != "resilient")
-    plan = Plan(fn, pipeline, idempotent, operation_of(fn), callables.is_async(fn))
+    plan = Plan(fn, pipeline, idempotent, operation_of(fn), callables.is_async(fn), more)
     _warn_of_abandoned_attempts(plan)
     return plan
 
@@ -190,16 +194,24 @@ def _check(pipeline: Pipeline, fn: Callable[..., Any], *, idempotent: bool, by_p
 def replaced(plan: Plan, options: PolicyOptions) -> Plan:
     """Return `plan` with the policies that `options` stand for in the place of their like.
 
+    A keyword that is None takes its policy away; `policies=None` takes away those that `policies=` gave.
+
     Raises:
         PolicyError: the options are contradictory.
     """
+    options = settled(options)
     new = build(options).policies
-    slots = {policy.slot for policy in new}
-    kept = [policy for policy in plan.pipeline.policies if policy.slot not in slots]
+    gone = {policy.slot for policy in new}.union(*(slots_of(name) for name, value in options.items() if value is None))
+    if "policies" in options and not options["policies"]:
+        gone |= plan.more
+    kept = [policy for policy in plan.pipeline.policies if policy.slot not in gone]
+    if "validate output" in gone:
+        kept = [policy.checked_by() if isinstance(policy, Fallback) else policy for policy in kept]
     pipeline = arranged((*kept, *new))
     idempotent = _idempotent(options, otherwise=plan.idempotent)
     _check(pipeline, plan.fn, idempotent=idempotent, by_prefect=True)
-    return replace(plan, pipeline=pipeline, idempotent=idempotent, owner=[])
+    more = plan.more - gone | slots_given(options)
+    return replace(plan, pipeline=pipeline, idempotent=idempotent, more=more, owner=[])
 
 
 def plan_of(fn: object) -> Plan | None:

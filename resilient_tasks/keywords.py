@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypedDict
 
 from resilient_tasks import misuse
@@ -52,7 +52,7 @@ class PolicyOptions(TypedDict, total=False):
     validate: Any
     fallback: Fallback | Callable[..., Any] | Mapping[Any, Callable[..., Any]] | None
     notify: Notify | Channel | Route | Iterable[Channel | Route] | None
-    policies: Pipeline | Iterable[Policy]
+    policies: Pipeline | Iterable[Policy] | None
     idempotent: bool
 
 
@@ -62,7 +62,7 @@ def build(options: PolicyOptions) -> Pipeline:
     Raises:
         PolicyError: the keywords are contradictory.
     """
-    more = options.get("policies", ())
+    more = options.get("policies") or ()
     given = [*_from_keywords(options)]
     if isinstance(more, Pipeline):
         if given:
@@ -89,6 +89,27 @@ _TAKES: dict[str, tuple[type[Policy], Callable[[Any], Policy] | None]] = {
 }
 
 _POLICIES = {keyword: policy for keyword, (policy, _) in _TAKES.items()}
+
+
+def settled(options: PolicyOptions) -> PolicyOptions:
+    """Return `options` with `policies=` as something that can be read more than once."""
+    more = options.get("policies")
+    return {**options, "policies": tuple(more)} if isinstance(more, Iterator) else options
+
+
+def slots_of(keyword: str) -> frozenset[str]:
+    """Return the places in a pipeline that the policy of `keyword` takes; none, if it stands for no one policy."""
+    if keyword not in _TAKES:
+        return frozenset()
+    policy, _ = _TAKES[keyword]
+    return frozenset({policy.slot, *(("validate input",) if policy is Validate else ())})
+
+
+def slots_given(options: PolicyOptions) -> frozenset[str]:
+    """Return the places that `policies=` takes."""
+    more = options.get("policies") or ()
+    policies = more.policies if isinstance(more, Pipeline) else tuple(more)
+    return frozenset(part.slot for policy in policies for part in policy.parts())
 
 
 def _from_keywords(options: PolicyOptions) -> Iterable[Policy]:

@@ -100,6 +100,8 @@ class Work:
         sinks: hear of this call's events, after the sinks of the bus.
         given: an outcome that is there already, for the next invocation to return.
         known: what policies knew when they gave leave for that to be made (`Leave.known`).
+        again: whoever began this work begins it anew if it fails, as an orchestrator's own retries do: nothing may
+            stand in for it yet, and nobody is told. None: that is decided later.
         thread: the thread that does this work, and that its limits interrupt.
     """
 
@@ -113,6 +115,7 @@ class Work:
     attempts: int = 1
     given: Outcome[Any] | Later | None = None
     known: Mapping[str, Any] = field(default_factory=dict)
+    again: bool | None = False
     thread: int = field(default_factory=threading.get_ident)
     _id: str = ""
 

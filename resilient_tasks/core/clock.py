@@ -8,6 +8,7 @@ from typing import Protocol
 
 from resilient_tasks.core import real_time
 from resilient_tasks.core.errors import PolicyError
+
 #: A sleeping thread looks up this often (seconds), so that a cancelled run is not kept waiting.
 SLICE = 0.1
 

@@ -211,7 +211,8 @@ def told(call: Call, outcome: Outcome[Any]) -> Outcome[Any]:
     """Return `outcome` after telling the sinks, where the call failed."""
     if isinstance(outcome, Failed):
         error = outcome.error
-        call.emit(CallFailed, kind=classify(error).value, error_type=type(error).__name__, message=safely.text(error))
+        about = {"kind": classify(error).value, "error_type": type(error).__name__, "message": safely.text(error)}
+        call.emit(CallFailed, **about, again=call.work.again)
         let_go(error)
     return outcome
 

@@ -94,6 +94,8 @@ class Notify(Policy):
         except Exception as error:  # of a policy further in
             outcome = Failed(error)
         if isinstance(outcome, Failed):
+            if call.work.again:
+                return outcome
             self.tell(call, status="failed", error=outcome.error, consequence=_FAILED)
         elif isinstance(outcome, Degraded):
             self.tell(call, status="degraded", error=outcome.because, consequence=_DEGRADED)

@@ -192,6 +192,9 @@ def _count(operation: Operation, event: Event) -> None:
         case FallbackUsed():
             operation.degraded += 1
             operation.errors[event.error_type] += 1
+        case CallFailed(again=True):
+            operation.retries += 1
+            operation.errors[event.error_type] += 1
         case CallFailed():
             operation.failed += 1
             operation.errors[event.error_type] += 1

@@ -14,7 +14,7 @@ from resilient_tasks.core.events import Event
 from resilient_tasks.core.outcome import Outcome
 from resilient_tasks.core.pipeline import Pipeline
 from resilient_tasks.decorate import Plan
-from resilient_tasks.orchestrate import artifacts, raising, undocumented
+from resilient_tasks.orchestrate import artifacts, loops, raising, undocumented
 from resilient_tasks.orchestrate.states import ReturnedFailures, StateSink
 
 
@@ -41,7 +41,9 @@ class Body:
         if not settings.current.enabled:
             return self._plan.fn(*placed[0], **placed[1])
         sink, happened = StateSink(), list[Event]()
-        return self._run(self._plan.work(*placed, (sink, happened.append)), sink, happened)
+        work = self._plan.work(*placed, (sink, happened.append))
+        work.again = loops.is_tried_again()
+        return self._run(work, sink, happened)
 
     def _run(self, work: Work, sink: StateSink, happened: list[Event]) -> Any:
         fn, pipeline = self._plan.fn, self._pipeline

@@ -9,6 +9,7 @@ from dataclasses import fields, replace
 from typing import Any, ParamSpec, TypeVar, Unpack, cast, overload
 
 from prefect import Flow
+from prefect.settings import PREFECT_FLOW_DEFAULT_RETRIES
 
 from resilient_tasks import decorate, misuse
 from resilient_tasks.core import callables
@@ -16,9 +17,8 @@ from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.decorate import Plan
 from resilient_tasks.keywords import PolicyOptions
 from resilient_tasks.observe import logs
-from resilient_tasks.orchestrate import flow_body, runs
+from resilient_tasks.orchestrate import bound, flow_body, loops, runs
 from resilient_tasks.orchestrate.flow_run import Care
-from resilient_tasks.orchestrate.loops import with_one_loop
 from resilient_tasks.orchestrate.options import FlowOptions
 
 P = ParamSpec("P")
@@ -44,14 +44,23 @@ class ResilientFlow(Flow[P, R]):
         super().__init__(fn=fn, **_checked(plan, care, options))
         self._arm(plan, care)
 
+    def __get__(self, instance: Any, owner: Any) -> ResilientFlow[P, R]:
+        """Return the flow as a method of `instance`, or of the class `owner`, and of nothing else."""
+        return bound.bound(self, instance, owner)
+
     def _arm(self, plan: Plan, care: Care) -> None:
         # After Prefect has taken name, version, entrypoint and parameters from the user's own function.
         self.plan, self.care = plan, care
-        self.fn = flow_body.body_of(plan, care)
+        body = flow_body.body_of(plan, care)
+        vars(body).update(bound.binding_of(self.fn))
+        self.fn = body
         self.isasync = plan.is_async or callables.is_async_generator(plan.fn)  # of an object, Prefect cannot tell
 
     def with_options(self, **options: Any) -> ResilientFlow[P, R]:
-        """Return this flow with other options, Prefect's or this library's; a policy given here replaces its like.
+        """Return this flow with other options, Prefect's or this library's.
+
+        A policy given here replaces its like, and None takes it away (`retry=None`). `policies=None` takes away those
+        that `policies=` gave.
 
         Raises:
             PolicyError: the options are contradictory, also with those that stay.
@@ -59,12 +68,15 @@ class ResilientFlow(Flow[P, R]):
         policies, theirs, new = _sorted(options)
         plan = decorate.replaced(self.plan, policies) if policies else replace(self.plan, owner=[])
         care = replace(self.care, **new)
+        if loops.has_loop(self.plan) and not loops.has_loop(plan):
+            theirs = {"retries": PREFECT_FLOW_DEFAULT_RETRIES.value(), **theirs}
         plain = super().with_options(**_checked(plan, care, theirs))
         other = ResilientFlow.__new__(ResilientFlow)
         other.__dict__.update(plain.__dict__)
-        # Prefect hands these lists on as they are: a hook added to the copy would run for the original too.
+        # Before 3.9, Prefect hands these lists on themselves: a hook added to the copy would run for the original too.
         for hooks in _HOOKS:
             setattr(other, hooks, list(getattr(plain, hooks)))
+        bound.keep_kind(other, self)
         other._arm(plan, care)  # noqa: SLF001  # another of this very class
         return other
 
@@ -110,6 +122,10 @@ def resilient_flow(fn: Callable[..., Any] | None = None, /, **options: Unpack[Fl
     return _make(fn, options)
 
 
+# As of `@flow`: what is loaded is what the decorator in that source makes.
+resilient_flow.from_source = Flow.from_source  # type: ignore[attr-defined]
+
+
 def _make(fn: Callable[..., Any], options: Mapping[str, Any]) -> ResilientFlow[..., Any]:
     logs.install()
     runs.connect()
@@ -146,4 +162,4 @@ def _checked(plan: Plan, care: Care, options: dict[str, Any]) -> dict[str, Any]:
             " be refused. Drop one of them, or put the fallback on a task"
         )
         raise PolicyError(msg)
-    return with_one_loop(plan, options, _TWO_LOOPS)
+    return loops.with_one_loop(plan, options, _TWO_LOOPS)

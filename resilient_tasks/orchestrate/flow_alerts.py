@@ -173,17 +173,25 @@ def failure_in(operation: str, state: State[Any]) -> CallFailed | None:
 
 
 def unhealed(events: Sequence[Event]) -> list[Event]:
-    """Leave out failures inside a task run that recovered, or was degraded, after them: that is what became of them."""
+    """Leave out failures inside a task run that came before it recovered, was degraded, or was tried again.
+
+    What became of them is told by later events.
+    """
     ended = {
         event.run["task_run_id"]: number
         for number, event in enumerate(events)
-        if isinstance(event, RetryRecovered | FallbackUsed) and "task_run_id" in event.run
+        if "task_run_id" in event.run and (isinstance(event, RetryRecovered | FallbackUsed) or _is_repeated(event))
     }
     return [
         event
         for number, event in enumerate(events)
-        if not isinstance(event, CallFailed) or number > ended.get(event.run.get("task_run_id", ""), -1)
+        if not isinstance(event, CallFailed)
+        or not (event.again or number <= ended.get(event.run.get("task_run_id", ""), -1))
     ]
+
+
+def _is_repeated(event: Event) -> bool:
+    return isinstance(event, CallFailed) and bool(event.again)
 
 
 def _tell(

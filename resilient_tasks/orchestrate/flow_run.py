@@ -11,6 +11,7 @@ from types import GeneratorType
 from typing import Any
 from uuid import UUID
 
+from prefect.client.schemas.objects import FlowRun as PrefectsRun
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.exceptions import ExternalSignal, PrefectSignal
@@ -110,6 +111,7 @@ class FlowRun:
     _work: Work | None = None
     _failed: bool = False
     _remark: str = ""
+    _may_return_state: bool = True
 
     def __post_init__(self) -> None:
         self.unseen = Unseen(self._hear_of)
@@ -118,15 +120,26 @@ class FlowRun:
 
     @property
     def _id(self) -> UUID:
+        return self._run.id
+
+    @property
+    def _run(self) -> PrefectsRun:
         run = self.context.flow_run
         assert run is not None  # noqa: S101  # Prefect's engine has made it before it calls any function
-        return run.id
+        return run
+
+    @property
+    def _is_tried_again(self) -> bool:
+        """Whether Prefect makes another attempt if this one fails."""
+        return self._run.run_count <= (self._run.empirical_policy.retries or 0)
 
     @contextmanager
     def attended(self) -> Iterator[None]:
         """Gather what happens inside the block, and leave the run's report where that is the end of the run."""
         self._heard = _earlier.pop(self._id, self._heard)
         self._heard.begin()
+        if self._run.run_count > 1:
+            self._may_return_state = undocumented.forget_earlier_error(self._id)
         try:
             with ExitStack() as stack:
                 stack.enter_context(bus.listening(self._hear))
@@ -151,6 +164,7 @@ class FlowRun:
     def work(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Work:
         """Return the invocation of the function, whose own events are told apart from those of the calls inside."""
         self._work = plan.work(args, kwargs)
+        self._work.again = self._is_tried_again
         self._heard.own.add(self._work.id)
         _under_way[self._work.id] = self
         return self._work
@@ -188,6 +202,8 @@ class FlowRun:
         if isinstance(outcome, Failed):
             if self._returned is None or outcome.error is not self._returned[0]:
                 raising.fail(outcome)
+            if self._is_tried_again:  # Prefect 3.8 repeats only what raises
+                raising.fail(outcome)
             self._failed = True
             value = self._returned[1]
             return raising.told(value) if isinstance(value, State) else value
@@ -195,7 +211,7 @@ class FlowRun:
             self._because = outcome.because
         value = outcome.value
         words = self._words()
-        if not words or not _is_ours_to_word(value):
+        if not words or not self._may_return_state or not _is_ours_to_word(value):
             return value
         state: State[Any] = Completed(name="Degraded" if isinstance(outcome, Degraded) else "Completed", message=words)
         state.data = value  # after Prefect's validation, which takes some dicts for something else
@@ -235,11 +251,10 @@ class FlowRun:
             self._heard.below.append(failure)  # to be told, but not counted: that is for what was heard here
 
     def _end(self, error: BaseException | None) -> None:
-        run, flow = self.context.flow_run, self.context.flow
+        flow = self.context.flow
         if error is not None and flow is not None:
             error = flow_alerts.overran(error, flow.timeout_seconds, time.monotonic() - self._began) or error
-        is_tried_again = run is not None and run.run_count <= (run.empirical_policy.retries or 0)
-        if self._failed and is_tried_again and not flow_alerts.is_crash(error):
+        if self._failed and self._is_tried_again and not flow_alerts.is_crash(error):
             _earlier[self._id] = self._heard
             return
         if error is None or isinstance(error, Exception) or flow_alerts.is_crash(error):

@@ -128,8 +128,8 @@ class StateSink:
         A failed state that the function itself returned is handed on, as Prefect does.
 
         Raises:
-            Exception: the error of a failed outcome, without secrets. A state of ours in its place would commit a
-                transaction.
+            Exception: the error of a failed outcome, without secrets. Before Prefect 3.9, a failed state in its place
+                would commit a transaction and be cached.
         """
         if isinstance(outcome, Failed):
             returned = _returned_by(outcome.error)
@@ -211,9 +211,12 @@ _attempts: OrderedDict[UUID, int] = OrderedDict()
 def remember(outcome: Outcome[Any]) -> None:
     """Keep of `outcome` what a state of the user's own cannot tell."""
     context = TaskRunContext.get()
-    if context is None or not isinstance(outcome, Ok) or outcome.attempts == 1:
+    if context is None or not isinstance(outcome, Ok):
         return
-    _attempts[context.task_run.id] = outcome.attempts
+    attempts = max(outcome.attempts, context.task_run.run_count)  # the latter counts Prefect's own attempts, too
+    if attempts == 1:
+        return
+    _attempts[context.task_run.id] = attempts
     while len(_attempts) > _ROOM:
         _attempts.popitem(last=False)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, cast, overloa
 from prefect import Flow, Task, tasks
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectDistributedFuture, PrefectFuture
+from prefect.settings import PREFECT_TASK_DEFAULT_RETRIES
 
 from resilient_tasks import decorate, misuse
 from resilient_tasks.core import callables, settings
@@ -21,10 +22,9 @@ from resilient_tasks.core.redacted import original_of
 from resilient_tasks.decorate import Plan
 from resilient_tasks.keywords import PolicyOptions
 from resilient_tasks.observe import logs
-from resilient_tasks.orchestrate import runs, undocumented
+from resilient_tasks.orchestrate import bound, loops, runs, undocumented
 from resilient_tasks.orchestrate.background import BackgroundFuture
 from resilient_tasks.orchestrate.body import Body
-from resilient_tasks.orchestrate.loops import with_one_loop
 from resilient_tasks.orchestrate.options import TaskOptions
 from resilient_tasks.orchestrate.states import data_of, told_of
 
@@ -53,7 +53,7 @@ class ResilientTask(Task[P, R]):
 
     def __init__(self, fn: Callable[P, R], plan: Plan, **options: Any) -> None:
         self.plan = plan
-        super().__init__(fn=fn, **with_one_loop(plan, options, _TWO_LOOPS))
+        super().__init__(fn=fn, **loops.with_one_loop(plan, options, _TWO_LOOPS))
         self._arm(plan)
 
     @property
@@ -66,12 +66,20 @@ class ResilientTask(Task[P, R]):
     @fn.setter
     def fn(self, fn: Callable[P, R]) -> None:
         self.__dict__["fn"] = fn
-        self.plan = self.plan if fn is self.plan.fn else replace(self.plan, fn=fn, owner=[])
-        self._body = Body(self.plan) if self.plan.pipeline.policies else None
+        self._follow(self.plan if fn is self.plan.fn else replace(self.plan, fn=fn, owner=[]))
+
+    def __get__(self, instance: Any, owner: Any) -> ResilientTask[P, R]:
+        """Return the task as a method of `instance`, or of the class `owner`, and of nothing else."""
+        return bound.bound(self, instance, owner)
+
+    def _follow(self, plan: Plan) -> None:
+        self.plan = plan
+        self._body = Body(plan) if plan.pipeline.policies else None
 
     def _arm(self, plan: Plan) -> None:
         """Take up the work of `plan`, after Prefect has set up everything else."""
-        self.plan, self.fn = plan, plan.fn
+        loops.check_condition(plan, self.retry_condition_fn if self.retries else None)
+        self._follow(plan)
         # Prefect copies the function's own attributes on to the task: one of a decorator underneath hides ours.
         self.__dict__.pop("outcome", None)
         if self._body is not None:
@@ -79,7 +87,10 @@ class ResilientTask(Task[P, R]):
             self.isasync = plan.is_async or callables.is_async_generator(plan.fn)  # of an object, Prefect cannot tell
 
     def with_options(self, **options: Any) -> ResilientTask[P, R]:
-        """Return this task with other options, Prefect's or policies; a policy given here replaces its like.
+        """Return this task with other options, Prefect's or policies.
+
+        A policy given here replaces its like, and None takes it away (`retry=None`). `policies=None` takes away those
+        that `policies=` gave.
 
         Raises:
             PolicyError: the options are contradictory, also with those that stay.
@@ -89,12 +100,15 @@ class ResilientTask(Task[P, R]):
         ours = {name: value for name, value in options.items() if name in _OURS}
         theirs = {name: value for name, value in options.items() if name not in _OURS}
         plan = decorate.replaced(self.plan, cast("PolicyOptions", ours)) if ours else self.plan
-        plain = super().with_options(**with_one_loop(plan, theirs, _TWO_LOOPS))
+        if loops.has_loop(self.plan) and not loops.has_loop(plan):
+            theirs = {"retries": PREFECT_TASK_DEFAULT_RETRIES.value(), **theirs}
+        plain = super().with_options(**loops.with_one_loop(plan, theirs, _TWO_LOOPS))
         other = ResilientTask.__new__(ResilientTask)
         other.__dict__.update(plain.__dict__)
-        # Prefect hands these lists on as they are: a hook added to the copy would run for the original too.
+        # Before 3.9, Prefect hands these lists on themselves: a hook added to the copy would run for the original too.
         for hooks in ("on_completion_hooks", "on_failure_hooks", "on_running_hooks"):
             setattr(other, hooks, list(getattr(plain, hooks)))
+        bound.keep_kind(other, self)
         other._arm(plan)  # noqa: SLF001  # another of this very class
         return other
 

@@ -17,8 +17,9 @@ import textwrap
 import threading
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from prefect import Task
 from prefect.client.schemas.objects import State, TaskRun
@@ -26,6 +27,7 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.results import get_result_store
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.transactions import get_transaction
+from prefect.utilities.annotations import NotSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,12 @@ INTENT = Reliance(
     purpose="telling a run that a person cancelled from one whose process was told to end",
     without="a flow run that was cancelled through its worker is told of as crashed",
 )
+RAISED = Reliance(
+    name="prefect.flow_engine.FlowRunEngine._raised",
+    since="3.0.0",
+    purpose="a flow run that completes with a state gives the result of that, not the error of an earlier attempt",
+    without="a flow with Prefect's retries= has no words of its own in the final state of a repeated attempt",
+)
 
 RELIANCES = (
     PUBLISH,
@@ -131,6 +139,7 @@ RELIANCES = (
     TASK_RUNNER,
     FUTURES,
     INTENT,
+    RAISED,
 )
 
 _said: set[Reliance] = set()
@@ -293,3 +302,23 @@ def run_in_background(work: Callable[[], Coroutine[Any, Any, None]]) -> bool:
 def ended_on_request() -> bool:
     """Tell whether the signal that ends this process was announced: its run was cancelled, or goes on elsewhere."""
     return _intent is not None and _intent() is not None
+
+
+_FLOW_ENGINE = "prefect.flow_engine"
+
+
+def forget_earlier_error(run_id: UUID) -> bool:
+    """Have the engine forget what an earlier attempt of this flow run raised; False where it cannot be found.
+
+    The engine raises that error in the place of a state that a later attempt returns.
+    """
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # the engine is in no context
+    while frame is not None:
+        if frame.f_globals.get("__name__") == _FLOW_ENGINE:
+            engine: Any = frame.f_locals.get("self", frame.f_locals.get("engine"))
+            if getattr(getattr(engine, "flow_run", None), "id", None) == run_id and hasattr(engine, "_raised"):
+                engine._raised = NotSet  # noqa: SLF001
+                return True
+        frame = frame.f_back
+    say_once(RAISED)
+    return False

@@ -131,7 +131,7 @@ class Fallback(Policy):
             outcome = await proceed(call)
         except Exception as problem:  # of a policy further in
             outcome = Failed(problem)
-        if not isinstance(outcome, Failed) or call.fenced:
+        if not isinstance(outcome, Failed) or call.fenced or call.work.again:
             return outcome
         try:
             found, use = self._chosen(outcome.error)

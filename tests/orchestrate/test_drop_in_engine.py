@@ -16,7 +16,7 @@ variable = contextvars.ContextVar("variable", default="before")
 
 
 def test_prefects_own_retries_work_as_ever(alike, history):
-    """Policies other than `retry=` leave them alone."""
+    """Policies other than `retry=` leave them alone; a condition beside `fallback=` is refused."""
 
     def scenario(task):
         seen = []
@@ -61,7 +61,7 @@ def test_prefects_own_retries_work_as_ever(alike, history):
         run, states = history(state).of("flaky")
         return state.data.result, seen, run.run_count, [each.name for each in states]
 
-    alike(scenario, without=("retry",))
+    alike(scenario, without=("retry", "fallback"))
 
 
 def test_prefects_own_timeout_ends_a_task_as_ever(alike):

@@ -108,9 +108,10 @@ def test_with_options_overrides_what_it_is_given_and_keeps_the_rest(alike):
 
         other = fetch.with_options(name="b", tags=["y"], timeout_seconds=7)
         same = fetch.with_options()
+        untagged = fetch.with_options(tags=[])  # cleared by Prefect 3.9, kept by 3.8
         return [
             (each.name, each.tags, each.timeout_seconds, each.log_prints, each.description, each.task_key, each())
-            for each in (fetch, other, same)
+            for each in (fetch, other, same, untagged)
         ], (other.fn is fetch.fn, same.tags is fetch.tags, raised(fetch.with_options, unknown=1)[0])
 
     alike(scenario)

@@ -175,7 +175,8 @@ class TestOnAServer:
 
         (artifact,) = artifacts(report(return_state=True))
         assert len(calls) == 3
-        assert "2 failed, 0 degraded, 3 recovered" in artifact.data
+        assert "0 failed, 0 degraded, 3 recovered" in artifact.data
+        assert "| report | 0 | 0 | 0 | 2 |" in artifact.data
 
     def test_everything_in_a_run_ends_by_its_deadline(self):
         left, ended = [], []

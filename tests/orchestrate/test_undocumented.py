@@ -145,6 +145,19 @@ def a_runner_says_why_it_ends_a_run():
     return undocumented._intent() is None and "cancel" in get_args(control_listener.Intent)
 
 
+def a_flows_engine_keeps_what_an_attempt_raised():
+    count = iter((1, 2))
+
+    @flow(retries=1)
+    def around():
+        if next(count) == 1:
+            raise ValueError
+        run = FlowRunContext.get().flow_run
+        return Completed(data=undocumented.forget_earlier_error(run.id))
+
+    return around()
+
+
 PROBES = {
     undocumented.PUBLISH: publishes,
     undocumented.TASK_RUN: the_engine_shares_its_run,
@@ -160,6 +173,7 @@ PROBES = {
     undocumented.TASK_RUNNER: flow_runs_have_a_task_runner_of_their_own,
     undocumented.FUTURES: futures_keep_the_answer_they_gave,
     undocumented.INTENT: a_runner_says_why_it_ends_a_run,
+    undocumented.RAISED: a_flows_engine_keeps_what_an_attempt_raised,
 }
 
 

@@ -166,13 +166,19 @@ class ChaosInjected(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CallFailed(Event):
-    """Nothing helped: the caller gets the error."""
+    """Nothing helped: the caller gets the error. With `again`, the caller repeats the call; None: it may."""
 
     name: ClassVar[str] = "call.failed"
     level: ClassVar[int] = logging.ERROR
     kind: str
     error_type: str = named("error.type")
     message: str = named("exception.message")
+    again: bool | None = False
+
+    @property
+    def severity(self) -> int:
+        return self.level if self.again is False else logging.WARNING
 
     def sentence(self) -> str:
-        return f"failed with {self.error_type}: {self.message}"
+        follows = {True: "; another attempt follows", None: "; another attempt may follow"}.get(self.again, "")
+        return f"failed with {self.error_type}: {self.message}{follows}"
