@@ -140,6 +140,22 @@ class Incident:
         self.channels.append(self.fallback)
         self.letters += [letter.to(self.fallback) for letter in self.letters if letter.channel == channel]
 
+    def follows(self, heir: Callable[[str], str]) -> None:
+        """Tell the channels that have taken the place of others, and send them what waits."""
+        self.channels = list(dict.fromkeys(map(heir, self.channels)))
+        self.fallback = heir(self.fallback)
+        there = {(letter.channel, letter.number) for letter in self.letters}
+        for letter in list(self.letters):
+            name = heir(letter.channel)
+            if name == letter.channel:
+                continue
+            self.threads.pop(letter.channel, None)
+            if (name, letter.number) in there:
+                self.letters.remove(letter)
+            else:
+                letter.follow(name)
+                there.add((name, letter.number))
+
     def _adds_to_the_last_word(self, number: int) -> bool:
         """Count failures from before the end, heard of after it, into the word that it is over, if that waits still."""
         words = [letter for letter in self.letters if letter.occasion == "recovered"]

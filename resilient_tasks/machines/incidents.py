@@ -106,6 +106,11 @@ class Incidents:
         self._tidy(now)
         return bool(open_ones)
 
+    def follow(self, heir: Callable[[str], str]) -> None:
+        """Send what waits for a channel to the one that has taken its place: `heir` gives the name of that, or its own."""
+        for incident in self.all:
+            incident.follows(heir)
+
     def look_at_the_clock(self, now: float, silenced: Callable[[Incident], bool]) -> None:
         """Write the digests that are due, and forget what is over."""
         for incident in self.all:

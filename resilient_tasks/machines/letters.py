@@ -51,6 +51,10 @@ class Letter:
         fresh = {"channel": channel, "tries": 0, "due": 0.0, "leased": 0.0, "problem": "", "dead": False}
         return Letter(**{**fields_of(self), **fresh})
 
+    def follow(self, channel: str) -> None:
+        """Go to another channel from now on, which has not refused it."""
+        self.channel, self.tries, self.due, self.problem, self.dead = channel, 0, 0.0, "", False
+
     def takes_the_place_of(self, other: Letter) -> bool:
         """Tell whether nobody needs `other` once this letter is there.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from typing import ClassVar
 
 from resilient_tasks.notify.message import Message
 
@@ -11,6 +12,9 @@ from resilient_tasks.notify.message import Message
 @dataclass(frozen=True, eq=False)
 class Console:
     """Write messages to standard error."""
+
+    #: So tests may see it, see `gate`.
+    stays_in_this_process: ClassVar[bool] = True
 
     @property
     def name(self) -> str:

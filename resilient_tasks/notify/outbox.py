@@ -7,6 +7,7 @@ fail at once exactly one writes the first message, and a process that dies right
 from __future__ import annotations
 
 import fnmatch
+import functools
 import json
 import os
 import time
@@ -21,6 +22,7 @@ from resilient_tasks.machines.incident import Failure, Incident
 from resilient_tasks.machines.incidents import FORGOTTEN, Incidents, Place, Teller
 from resilient_tasks.machines.letters import Letter
 from resilient_tasks.machines.pace import Pace
+from resilient_tasks.notify import registry
 from resilient_tasks.shared.states import Chosen, States
 
 T = TypeVar("T")
@@ -105,6 +107,7 @@ class Outbox:
         silence = self.silence(operation, failure.fingerprint)
 
         def change(found: Incidents, now: float) -> Told:
+            found.follow(functools.partial(registry.heir, operation))
             incident = found.failed(failure, now, at=now - age, silenced=silence is not None, teller=teller)
             why = "" if silence is None else silence.reason or silence.pattern
             return Told(0) if incident is None else Told(incident.untold, why, max(0.0, incident.window - now))
@@ -120,6 +123,7 @@ class Outbox:
         silences, real = self._known_silences(), self.real()
 
         def change(found: Incidents, now: float) -> Agenda:
+            found.follow(functools.partial(registry.heir, operation))
             found.look_at_the_clock(
                 now, lambda incident: _found(silences, operation, incident.fingerprint, now) is not None
             )

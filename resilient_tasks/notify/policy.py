@@ -13,9 +13,9 @@ from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import NotifyFailed, NotifySuppressed
 from resilient_tasks.core.failures import describe
 from resilient_tasks.core.outcome import Degraded, Failed, Outcome
-from resilient_tasks.core.pipeline import Leave, Policy
+from resilient_tasks.core.pipeline import Leave, Policy, operation_of
 from resilient_tasks.machines.incident import Failure
-from resilient_tasks.notify import facts, registry
+from resilient_tasks.notify import facts, gate, registry
 from resilient_tasks.notify.message import Channel, Severity
 from resilient_tasks.notify.routes import About, Route, check_channel
 from resilient_tasks.notify.sender import sender
@@ -72,6 +72,10 @@ class Notify(Policy):
     def limit_of_stream(self, fn: Callable[..., Any]) -> float:  # noqa: ARG002  # the same for every function
         return NEVER
 
+    def check(self, fn: Callable[..., Any]) -> None:
+        super().check(fn)
+        registry.know_for(operation_of(fn), self._all_channels)
+
     def describe(self) -> str:
         return f"notify: {', '.join(route.channel.name for route in self._routes)}"
 
@@ -126,10 +130,14 @@ class Notify(Policy):
     def _routes(self) -> tuple[Route, ...]:
         return self.channels  # type: ignore[return-value]  # since __post_init__
 
+    @property
+    def _all_channels(self) -> list[Channel]:
+        fallback = [] if self.fallback is None else [self.fallback]
+        return [*(route.channel for route in self._routes), *fallback]
+
     def _be_known(self) -> None:
-        for channel in (*(route.channel for route in self._routes), self.fallback):
-            if channel is not None:
-                registry.know(channel)
+        for channel in self._all_channels:
+            registry.know(channel)
 
     def _tell(self, call: Call, status: str, error: Exception, notes: tuple[str, ...], consequence: str) -> None:
         severity: Severity = self.severity or ("warning" if status == "degraded" else "error")
@@ -138,13 +146,16 @@ class Notify(Policy):
             call.operation, severity, facts.kind_of(error), facts.policy_of(status, error), around.flow, around.tags
         )
         channels = [route.channel for route in self._routes if route.takes(about)]
+        if shut := [channel.name for channel in channels if not gate.takes(channel)]:
+            call.emit(NotifySuppressed, channel=", ".join(shut), suppressed=1, reason=gate.REASON)
+            channels = [channel for channel in channels if channel.name not in shut]
         if not channels:
             return
-        self._be_known()  # where this policy was unpickled, nobody has made it known yet
+        registry.know_for(call.operation, self._all_channels)  # this policy may have been unpickled: it is not known yet
         failure = Failure(
             fingerprint=facts.fingerprint(call.operation, status, about.kind, error),
             channels=tuple(dict.fromkeys(channel.name for channel in channels)),
-            fallback="" if self.fallback is None else self.fallback.name,
+            fallback="" if self.fallback is None or not gate.takes(self.fallback) else self.fallback.name,
             cooldown=settings.current.notify_cooldown if self.cooldown is None else self.cooldown,
             recover_after=self.recover_after,
             flows=(around.flow,),

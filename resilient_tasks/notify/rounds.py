@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from resilient_tasks.core import settings
 from resilient_tasks.core.events import NotifyFailed, NotifySent, bus
 from resilient_tasks.core.failures import RETRIED_BY_DEFAULT, classify, describe, retry_after
-from resilient_tasks.notify import registry
+from resilient_tasks.notify import gate, registry
 from resilient_tasks.notify.delivery import deliver
 from resilient_tasks.notify.facts import message_of
 from resilient_tasks.notify.outbox import Agenda, Leased, Outbox
@@ -249,7 +249,8 @@ class Rounds:
     def _channels(self, leave_out: Iterable[str]) -> dict[str, float]:
         """Return the channels that can be sent to, each with the time from which on it can be."""
         left_out = set(leave_out)
-        return {name: self._free.get(name, 0.0) for name in registry.names() if name not in left_out}
+        known = [name for name in list(registry.names()) if name not in left_out]
+        return {name: self._free.get(name, 0.0) for name in known if gate.takes(registry.channel(name))}
 
     def _note(self, operation: str, agenda: Agenda) -> None:
         if agenda == _NOTHING:

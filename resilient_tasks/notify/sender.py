@@ -21,6 +21,7 @@ from resilient_tasks.core import clock, settings
 from resilient_tasks.core.store import MemoryStore
 from resilient_tasks.machines.incident import Failure
 from resilient_tasks.machines.incidents import Teller
+from resilient_tasks.notify import gate
 from resilient_tasks.notify.outbox import Outbox, Told, kept
 from resilient_tasks.notify.pending import MOMENT, Count, Pending, key_of
 from resilient_tasks.notify.rounds import Rounds, Window
@@ -74,7 +75,7 @@ class Sender:
 
     def begin(self) -> None:
         """Open the store before anything fails. Cheap to call again."""
-        if self._thread is None:
+        if self._thread is None and not gate.is_off():
             self._wake()
 
     def failed(self, operation: str, failure: Failure) -> Told:
@@ -102,6 +103,8 @@ class Sender:
 
     def succeeded(self, operation: str) -> None:
         """Take note of a success: an incident of this operation may be over."""
+        if gate.is_off():
+            return
         seen = self._successes.get(operation) or self._successes.setdefault(operation, _Successes())
         if time.monotonic() < seen.quiet_until:
             return
@@ -118,6 +121,8 @@ class Sender:
 
         At exit, nobody waits for a channel that could not be reached: its letters are kept for the next run.
         """
+        if gate.is_off():
+            return True
         if at_exit:
             self.stop()
         until = time.monotonic() + within
@@ -149,6 +154,9 @@ class Sender:
     def _run(self) -> None:
         while not self._ending:
             self._woken.clear()
+            if gate.is_off():
+                self._woken.wait(_LONGEST_SLEEP)
+                continue
             try:
                 with self._turn:
                     waits = [self._step(float("inf")), *(wait for each in self._all() for wait in each.waits())]

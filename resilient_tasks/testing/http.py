@@ -22,10 +22,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self, TypeAlias
 from urllib.parse import quote
 
+from resilient_tasks.notify import gate
 from resilient_tasks.testing._listener import HOST
 from resilient_tasks.testing._plan import FaultPlan, Schedule
 from resilient_tasks.testing._wire import HTTPListener, Request, Response, reserve
 from resilient_tasks.testing.faults import Corrupt, Fault, Hang, Refused, Status, Truncate
+from resilient_tasks.testing.isolation import open_to
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,6 +91,7 @@ class FaultyServer(FaultPlan):
         self._listener: HTTPListener | None = None
         self._refusing_port = 0
         self._open = contextlib.ExitStack()
+        self._isolation = contextlib.ExitStack()
 
     def start(self) -> Self:
         """Opens the port and begins to answer.
@@ -117,13 +120,17 @@ class FaultyServer(FaultPlan):
         self._listener = None
 
     def __enter__(self) -> Self:
-        """Starts the server."""
-        return self.start()
+        """Starts the server, and keeps alerts away from people, see `away_from_people`; they may come here."""
+        self.start()
+        self._isolation = contextlib.ExitStack()
+        self._isolation.enter_context(open_to(gate.place(HOST, self.port)))
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stops the server."""
+        self._isolation.close()
         self.stop()
 
     @contextlib.contextmanager

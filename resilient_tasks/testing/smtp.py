@@ -26,12 +26,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self, get_args
 
+from resilient_tasks.notify import gate
 from resilient_tasks.testing._certificate import make_certificate
 from resilient_tasks.testing._listener import HOST
 from resilient_tasks.testing._smtp_session import Session
 from resilient_tasks.testing._smtp_wire import Envelope, MailFault, MailListener, Refusal, Stage, Vanish
 from resilient_tasks.testing._wire import reserve
 from resilient_tasks.testing.faults import Drip, Hang
+from resilient_tasks.testing.isolation import open_to
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -103,6 +105,7 @@ class MailServer:
         self._listeners: tuple[MailListener, ...] = ()
         self._certificate: tuple[Path, ssl.SSLContext] | None = None
         self._cleaning = contextlib.ExitStack()
+        self._isolation = contextlib.ExitStack()
 
     def start(self) -> Self:
         """Opens the ports and begins to answer.
@@ -128,13 +131,18 @@ class MailServer:
         self._cleaning.close()
 
     def __enter__(self) -> Self:
-        """Starts the server."""
-        return self.start()
+        """Starts the server, and keeps alerts away from people, see `away_from_people`; they may come here."""
+        self.start()
+        self._isolation = contextlib.ExitStack()
+        for port in self._ports:
+            self._isolation.enter_context(open_to(gate.place(HOST, port)))
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stops the server."""
+        self._isolation.close()
         self.stop()
 
     @contextlib.contextmanager

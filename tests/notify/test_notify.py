@@ -589,7 +589,8 @@ class TestTheEndOfAProcess:
     @pytest.fixture
     def run(self, tmp_path):
         def run(program):
-            home = {**os.environ, "RESILIENT_TASKS_HOME": str(tmp_path)}
+            home = {**os.environ, "RESILIENT_TASKS_HOME": str(tmp_path), "RESILIENT_TASKS_CHANNELS": "true"}
+            home.pop("RESILIENT_TASKS_INCIDENTS", None)  # as outside of any test
             done = subprocess.run(
                 [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True, env=home
             )
