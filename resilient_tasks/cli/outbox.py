@@ -124,7 +124,7 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _next_try(letter: Letter, free: float, real: float) -> str:
-    wait = max(letter.due, letter.leased, free) - real
+    wait = max(letter.free(real), free) - real
     return "given up" if letter.dead else "at the next run" if wait <= 0 else f"in {lasted(wait)}"
 
 

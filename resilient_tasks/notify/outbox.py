@@ -21,7 +21,7 @@ from resilient_tasks.core.store import StateStore
 from resilient_tasks.machines.incident import Failure, Incident
 from resilient_tasks.machines.incidents import FORGOTTEN, Incidents, Place, Teller
 from resilient_tasks.machines.letters import Letter
-from resilient_tasks.machines.pace import Pace
+from resilient_tasks.machines.pace import Pace, bounded
 from resilient_tasks.notify import registry
 from resilient_tasks.shared.states import Chosen, States
 
@@ -79,6 +79,7 @@ class Silence(NamedTuple):
     pattern: str
     until: float
     reason: str
+    seconds: float = float("inf")
 
     def covers(self, operation: str, incident: str) -> bool:
         """Tell whether an incident of this operation is meant."""
@@ -128,7 +129,7 @@ class Outbox:
                 now, lambda incident: _found(silences, operation, incident.fingerprint, now) is not None
             )
             is_open = any(not incident.closed for incident in found.all)
-            return Agenda(found.next_letter(channels), found.next_window, is_open, found.in_hand(real))
+            return Agenda(found.next_letter(channels, real), found.next_window, is_open, found.in_hand(real))
 
         return self._change(operation, change)
 
@@ -149,21 +150,22 @@ class Outbox:
 
     def refused(self, leased: Leased, problem: str, due: float, *, dead: bool, hand_on: bool) -> None:
         """Put a letter back that could not be sent, see `Incidents.refused`."""
+        now = self.real()
         self._change(
             leased.operation,
-            lambda found, _: found.refused(_place(leased), problem, due, dead=dead, hand_on=hand_on),
+            lambda found, _: found.refused(_place(leased), problem, due, now=now, dead=dead, hand_on=hand_on),
         )
 
     def pace(self, channel: str) -> Pace:
         """Return how a channel stands."""
-        return Pace.decode(self.states.get(_PACE + channel))
+        return Pace.decode(self.states.get(_PACE + channel)).bounded(self.real())
 
     def take_turn(self, channel: str) -> float:
         """Reserve the channel for one message now, or return the seconds until it may be asked for again."""
         now = self.real()
 
         def change(state: bytes | None, _: float) -> tuple[bytes | None, float]:
-            pace = Pace.decode(state)
+            pace = Pace.decode(state).bounded(now)
             return (pace.reserved(now).encode(), 0.0) if pace.next <= now else (state, pace.next - now)
 
         return self.states.update(_PACE + channel, change, ttl=FORGOTTEN)
@@ -207,14 +209,14 @@ class Outbox:
     def silences(self) -> list[Silence]:
         """Return the silences that are in force."""
         now = self.states.now()
-        return [one for one in _silences(self.states.get(_SILENCES)) if one.until > now]
+        return _in_force(self.states.get(_SILENCES), now)
 
     def add_silence(self, pattern: str, seconds: float, reason: str = "") -> Silence:
         """Let nobody hear of what fails there for so long. It is counted all the same, and told of afterwards."""
 
         def change(state: bytes | None, now: float) -> tuple[bytes, Silence]:
-            added = Silence(pattern, now + seconds, reason)
-            kept = [one for one in _silences(state) if one.until > now and one.pattern != pattern]
+            added = Silence(pattern, now + seconds, reason, seconds)
+            kept = [one for one in _in_force(state, now) if one.pattern != pattern]
             return json.dumps([*kept, added]).encode(), added
 
         self._silences = (float("-inf"), [])
@@ -224,7 +226,7 @@ class Outbox:
         """Let people hear again of what fails there. Return whether there was such a silence."""
 
         def change(state: bytes | None, now: float) -> tuple[bytes | None, bool]:
-            known = [one for one in _silences(state) if one.until > now]
+            known = _in_force(state, now)
             kept = [one for one in known if one.pattern != pattern]
             return (json.dumps(kept).encode() if known else None), len(kept) < len(known)
 
@@ -253,6 +255,10 @@ def _place(leased: Leased) -> Place:
 
 def _found(silences: Iterable[Silence], operation: str, incident: str, now: float) -> Silence | None:
     return next((one for one in silences if one.until > now and one.covers(operation, incident)), None)
+
+
+def _in_force(state: bytes | None, now: float) -> list[Silence]:
+    return [one for one in _silences(state) if bounded(one.until, now, one.seconds) > now]
 
 
 def _silences(state: bytes | None) -> list[Silence]:

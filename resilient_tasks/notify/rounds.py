@@ -174,7 +174,7 @@ class Rounds:
         wait = self.outbox.take_turn(leased.letter.channel)
         if wait > 0:
             self.outbox.give_back(leased)
-            self._free[leased.letter.channel] = self.outbox.real() + wait
+            self._free[leased.letter.channel] = time.monotonic() + wait
         else:
             self._send(leased, until)
         self._leased = None
@@ -227,7 +227,7 @@ class Rounds:
         if passes:
             pace = self.outbox.missed(letter.channel, retry_after(error), problem)
             due, failures = pace.next, pace.failures
-            self._free[letter.channel] = due
+            self._free[letter.channel] = time.monotonic() + due - now
         else:
             due = now + min(_FIRST_PAUSE * 2.0 ** (letter.tries - 1), _LAST_PAUSE)
         dead = self.outbox.states.now() - letter.made > _TOO_OLD or (not passes and letter.tries >= _MOST_REFUSALS)
@@ -250,7 +250,12 @@ class Rounds:
         """Return the channels that can be sent to, each with the time from which on it can be."""
         left_out = set(leave_out)
         known = [name for name in list(registry.names()) if name not in left_out]
-        return {name: self._free.get(name, 0.0) for name in known if gate.takes(registry.channel(name))}
+        real, now = self.outbox.real(), time.monotonic()
+        return {
+            name: real + max(0.0, self._free.get(name, 0.0) - now) if name in self._free else 0.0
+            for name in known
+            if gate.takes(registry.channel(name))
+        }
 
     def _note(self, operation: str, agenda: Agenda) -> None:
         if agenda == _NOTHING:

@@ -352,6 +352,21 @@ class TestTheTaskDoesNotWait:
         (incident,) = Outbox(kept.states()).incidents("fail").all
         assert [(letter.dead, letter.problem) for letter in incident.letters] == [(True, "RuntimeError: broken")]
 
+    def test_a_clock_that_was_fast_for_a_moment_silences_no_channel(
+        self, drive, recorder, resilient_clock, monkeypatch
+    ):
+        channel = recorder()
+        call = drive(fail, notify=channel)
+        right = Outbox.real
+        with monkeypatch.context() as fast:
+            fast.setattr(Outbox, "real", lambda outbox: right(outbox) + 3600)
+            call.outcome()
+            assert flush_messages(5)
+        resilient_clock.advance(301)
+        call.outcome()
+        assert flush_messages(5)
+        assert [told[0] for told in channel.told] == ["first", "digest"]
+
     def test_the_fallback_hears_of_what_a_channel_refuses(self, drive, recorder):
         broken, fallback = recorder("broken", errors=[RuntimeError("no")] * 9), recorder("fallback")
         drive(fail, notify=Notify(broken, fallback=fallback)).outcome()
