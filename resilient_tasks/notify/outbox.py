@@ -42,11 +42,13 @@ class Told(NamedTuple):
         untold: failures of its incident that no message tells of yet; 0: a message was written.
         silence: why nobody is to hear of it; empty: nothing hinders that.
         window: seconds for which more of the same is counted only.
+        is_news: this run has not heard yet that the incident is known.
     """
 
     untold: int
     silence: str = ""
     window: float = 0.0
+    is_news: bool = False
 
 
 class Leased(NamedTuple):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 from resilient_tasks.core import checks, settings
 from resilient_tasks.core.call import NEVER, current_call
 from resilient_tasks.core.errors import PolicyError
-from resilient_tasks.core.events import NotifyFailed, NotifySuppressed
+from resilient_tasks.core.events import NotifyFailed, NotifyKnown, NotifySuppressed
 from resilient_tasks.core.failures import describe
 from resilient_tasks.core.outcome import Degraded, Failed, Outcome
 from resilient_tasks.core.pipeline import Leave, Policy, operation_of
@@ -165,7 +165,12 @@ class Notify(Policy):
         told = sender().failed(call.operation, failure)
         if told.untold:
             reason = f"silenced: {told.silence}" if told.silence else "cool-down"
-            call.emit(NotifySuppressed, channel=", ".join(failure.channels), suppressed=told.untold, reason=reason)
+            whom = ", ".join(failure.channels)
+            call.emit(NotifySuppressed, channel=whom, suppressed=told.untold, reason=reason)
+            if told.is_news:
+                call.emit(
+                    NotifyKnown, channel=whom, suppressed=told.untold, next_in=told.window, reason=told.silence
+                )
 
 
 def _route(channel: Any) -> Route:

@@ -75,6 +75,7 @@ class Rounds:
         self.pending = Pending()
         self.windows: dict[Key, Window] = {}
         self._found: dict[str, None] = {}
+        self._heard: dict[tuple[str, str, str], None] = {}
         self._agenda: dict[str, Agenda] = {}
         self._free: dict[str, float] = {}
         self._leased: Leased | None = None
@@ -157,6 +158,16 @@ class Rounds:
         if len(self.windows) >= _ROOM:
             self.windows.clear()
         self.windows[key] = window
+
+    def is_news(self, run: str, operation: str, fingerprint: str) -> bool:
+        """Tell, once for each run and incident, that it had not been asked for."""
+        key = (run, operation, fingerprint)
+        if key in self._heard:
+            return False
+        if len(self._heard) >= _ROOM:
+            self._heard.clear()
+        self._heard[key] = None
+        return True
 
     def _work_off(self, operation: str, until: float, leave_out: tuple[str, ...]) -> None:
         while True:

@@ -18,6 +18,7 @@ import uuid
 from dataclasses import dataclass, field
 
 from resilient_tasks.core import clock, settings
+from resilient_tasks.core.events import run_ids
 from resilient_tasks.core.store import MemoryStore
 from resilient_tasks.machines.incident import Failure
 from resilient_tasks.machines.incidents import Teller
@@ -83,6 +84,16 @@ class Sender:
 
         More of what was told within the cool-down costs no round trip: it is told to the store in a moment.
         """
+        told = self._failed(operation, failure)
+        if told.untold and not (told.window or told.silence):  # the store was not asked: nothing is known
+            return told
+        run = run_ids()
+        run_id = run.get("flow_run_id") or run.get("task_run_id") or ""
+        # The run in which a message was written needs no word that the incident is known.
+        is_news = self._rounds is not None and self._rounds.is_news(run_id, operation, failure.fingerprint)
+        return told._replace(is_news=is_news and told.untold > 0)
+
+    def _failed(self, operation: str, failure: Failure) -> Told:
         seen = self._successes.get(operation)
         if seen is not None:
             seen.quiet_until = 0.0
@@ -99,7 +110,7 @@ class Sender:
                 return told
         if rounds.pending.add(operation, failure):
             self._wake()
-        return Told(1 if window is None else window.untold)
+        return Told(1) if window is None else Told(window.untold, window=max(0.0, window.until - now))
 
     def succeeded(self, operation: str) -> None:
         """Take note of a success: an incident of this operation may be over."""
