@@ -12,10 +12,9 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from resilient_tasks.core import clock
+from resilient_tasks.core import clock, home
 from resilient_tasks.core.settings import Settings
 from resilient_tasks.core.store import StateStore
 from resilient_tasks.machines.incident import Failure, Incident
@@ -276,8 +275,7 @@ def _where(chosen: Settings) -> StateStore | str:
         return chosen.incidents  # type: ignore[no-any-return]
     if chosen.store != "memory:":
         return chosen.store  # type: ignore[no-any-return]
-    home = Path(os.environ.get("RESILIENT_TASKS_HOME") or Path("~") / ".resilient_tasks")
-    return f"sqlite:///{home.expanduser().absolute() / 'incidents.db'}"
+    return f"sqlite:///{home.folder() / 'incidents.db'}"
 
 
 #: One store a process. A task waits for it no longer than its bound: what it cannot be told in that time waits here.
