@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import ClassVar
 
+from resilient_tasks.core.shown import for_terminal
 from resilient_tasks.notify.message import Message
 
 
@@ -22,5 +23,5 @@ class Console:
 
     def send(self, message: Message, *, within: float) -> None:  # noqa: ARG002  # a terminal answers at once
         """See `Channel`."""
-        sys.stderr.write(f"[alert] {message.text()}\n")
+        sys.stderr.write(f"[alert] {for_terminal(message.text())}\n")
         sys.stderr.flush()
