@@ -16,8 +16,9 @@ from resilient_tasks.core.outcome import Degraded, Failed, Outcome
 from resilient_tasks.core.pipeline import Leave, Policy, operation_of
 from resilient_tasks.machines.incident import Failure
 from resilient_tasks.notify import facts, gate, registry
+from resilient_tasks.notify.block import NotificationBlock, is_block
 from resilient_tasks.notify.message import Channel, Severity
-from resilient_tasks.notify.routes import About, Route, check_channel
+from resilient_tasks.notify.routes import About, Route, as_channel
 from resilient_tasks.notify.sender import sender
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Notify(Policy):
     what could not be sent is sent later. Messages leave from a thread of their own.
 
     Args:
-        channels: channels, or a `Route` to one.
+        channels: channels, or a `Route` to one; a Prefect `NotificationBlock` is one, too.
         fallback: a channel that hears of what another one refuses, or cannot be reached for.
         severity: how bad a failure is; default: `"error"`, and `"warning"` where a fallback stood in.
         cooldown: seconds in which more of the same is counted only; default: `configure(notify_cooldown=...)`.
@@ -49,18 +50,19 @@ class Notify(Policy):
 
     slot: ClassVar[str] = "notify"
 
-    channels: Channel | Route | Iterable[Channel | Route]
-    fallback: Channel | None = None
+    channels: Channel | NotificationBlock | Route | Iterable[Channel | NotificationBlock | Route]
+    fallback: Channel | NotificationBlock | None = None
     severity: Severity | None = None
     cooldown: float | None = None
     recover_after: int = 1
 
     def __post_init__(self) -> None:
-        several = self.channels if isinstance(self.channels, Iterable) else (self.channels,)
-        routes = tuple(each if isinstance(each, Route) else _route(each) for each in several)
+        one = is_block(self.channels) or not isinstance(self.channels, Iterable)  # a block of Prefect's is iterable
+        several: Iterable[Any] = (self.channels,) if one else self.channels  # type: ignore[assignment]
+        routes = tuple(each if isinstance(each, Route) else Route(as_channel(each)) for each in several)
         object.__setattr__(self, "channels", routes)
         if self.fallback is not None:
-            check_channel(self.fallback)
+            object.__setattr__(self, "fallback", as_channel(self.fallback))
         if self.severity is not None and self.severity not in get_args(Severity):
             msg = f"Notify(severity=...) is one of {', '.join(get_args(Severity))}; it is {self.severity!r}"
             raise PolicyError(msg)
@@ -77,7 +79,7 @@ class Notify(Policy):
         registry.know_for(operation_of(fn), self._all_channels)
 
     def describe(self) -> str:
-        return f"notify: {', '.join(route.channel.name for route in self._routes)}"
+        return f"notify: {', '.join(route.to.name for route in self._routes)}"
 
     def at_once(self) -> Leave | None:
         sender().begin()
@@ -117,7 +119,7 @@ class Notify(Policy):
         try:
             self._tell(call, status, error, notes, consequence)
         except Exception as problem:  # whatever it is, the call ends as it would have
-            names = ", ".join(route.channel.name for route in self._routes)
+            names = ", ".join(route.to.name for route in self._routes)
             about = {"error_type": type(problem).__name__, "message": describe(problem)}
             call.emit(NotifyFailed, channel=names, **about)
 
@@ -132,8 +134,11 @@ class Notify(Policy):
 
     @property
     def _all_channels(self) -> list[Channel]:
-        fallback = [] if self.fallback is None else [self.fallback]
-        return [*(route.channel for route in self._routes), *fallback]
+        return [*(route.to for route in self._routes), *([] if self._instead is None else [self._instead])]
+
+    @property
+    def _instead(self) -> Channel | None:
+        return self.fallback  # type: ignore[return-value]  # since __post_init__
 
     def _be_known(self) -> None:
         for channel in self._all_channels:
@@ -145,7 +150,7 @@ class Notify(Policy):
         about = About(
             call.operation, severity, facts.kind_of(error), facts.policy_of(status, error), around.flow, around.tags
         )
-        channels = [route.channel for route in self._routes if route.takes(about)]
+        channels = [route.to for route in self._routes if route.takes(about)]
         if shut := [channel.name for channel in channels if not gate.takes(channel)]:
             call.emit(NotifySuppressed, channel=", ".join(shut), suppressed=1, reason=gate.REASON)
             channels = [channel for channel in channels if channel.name not in shut]
@@ -155,7 +160,7 @@ class Notify(Policy):
         failure = Failure(
             fingerprint=facts.fingerprint(call.operation, status, about.kind, error),
             channels=tuple(dict.fromkeys(channel.name for channel in channels)),
-            fallback="" if self.fallback is None or not gate.takes(self.fallback) else self.fallback.name,
+            fallback="" if self._instead is None or not gate.takes(self._instead) else self._instead.name,
             cooldown=settings.current.notify_cooldown if self.cooldown is None else self.cooldown,
             recover_after=self.recover_after,
             flows=(around.flow,),
@@ -171,11 +176,6 @@ class Notify(Policy):
                 call.emit(
                     NotifyKnown, channel=whom, suppressed=told.untold, next_in=told.window, reason=told.silence
                 )
-
-
-def _route(channel: Any) -> Route:
-    check_channel(channel)
-    return Route(channel)
 
 
 def _heard() -> None:

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from resilient_tasks.core import settings
 from resilient_tasks.core.store import MemoryStore
 from resilient_tasks.notify import gate
+from resilient_tasks.notify.block import NotificationBlock
 from resilient_tasks.notify.message import Channel
 from resilient_tasks.notify.outbox import use_incidents
 
@@ -37,9 +38,9 @@ def away_from_people() -> Iterator[None]:
 
 
 @contextmanager
-def deliver_to(*channels: Channel) -> Iterator[None]:
+def deliver_to(*channels: Channel | NotificationBlock) -> Iterator[None]:
     """Let messages through to these channels although a test runs, such as to one of the test's own that records."""
-    with gate.open_to(lambda channel: any(channel is one for one in channels)):
+    with gate.open_to(lambda channel: any(one is channel or one is getattr(channel, "block", None) for one in channels)):
         yield
 
 
