@@ -193,8 +193,8 @@ class TestChannelsOfTheEnvironment:
     """What many programs have is a token in the environment: their channels need no module to be known."""
 
     def test_are_known_by_their_names(self, monkeypatch, resilient_slack):
-        from resilient_tasks.cli import outbox  # noqa: PLC0415
-        from resilient_tasks.notify import registry  # noqa: PLC0415
+        from resilient_tasks.cli import outbox
+        from resilient_tasks.notify import registry
 
         monkeypatch.setattr(registry, "_known", {})
         monkeypatch.setenv("SLACK_WEBHOOK_URL", resilient_slack.webhook_url)

@@ -201,8 +201,13 @@ class Pager:
         reached.append("pager")
 
 CHANNELS = [
-    Slack(webhook=url + "/slack"), Slack(), Slack(token="xoxb-1", channel="#c", api_url=url), Webhook(url + "/hook"),
-    Webhook(url.replace("127.0.0.1", "localhost") + "/hook"), Email("a@b.org", "localhost", world.server_port, security="none"), Pager(),
+    Slack(webhook=url + "/slack"),
+    Slack(),
+    Slack(token="xoxb-1", channel="#c", api_url=url),
+    Webhook(url + "/hook"),
+    Webhook(url.replace("127.0.0.1", "localhost") + "/hook"),
+    Email("a@b.org", "localhost", world.server_port, security="none"),
+    Pager(),
 ]
 
 @resilient(notify=Notify(CHANNELS, fallback=Pager()))
@@ -274,7 +279,8 @@ def test_no_block_of_the_testing_package_reaches_people_either(suite):
 from resilient_tasks.testing import *
 from resilient_tasks.testing import away_from_people
 
-BLOCKS = [RecordedEvents.listening, FaultyServer, FakeSlack, MailServer, lambda: use_clock(VirtualClock()), away_from_people]
+SERVERS = [FaultyServer, FakeSlack, MailServer]
+BLOCKS = [*SERVERS, RecordedEvents.listening, lambda: use_clock(VirtualClock()), away_from_people]
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_block(block):
@@ -309,21 +315,22 @@ def test_one_of_the_tests_own_may_be_let_through(resilient_clock):
     ).assert_outcomes(passed=8)
 
 
-def test_a_process_that_a_test_starts_reaches_the_fake_of_that_test(suite):
+_CHILD = """
+import sys
+from resilient_tasks import Slack, resilient
+from resilient_tasks.notify.sender import flush
+resilient(notify=Slack(webhook=sys.argv[1]))(lambda: 1 / 0).outcome()
+assert flush(20)
+"""
+
+
+def test_a_process_that_a_test_starts_reaches_the_fake_of_that_test(suite, monkeypatch):
+    monkeypatch.setenv("A_CHILD", _CHILD)
     suite("""
-        import subprocess, sys
-        CODE = '''
-        import sys
-        from resilient_tasks import resilient, Slack
-        from resilient_tasks.notify.sender import flush
-        @resilient(notify=Slack(webhook=sys.argv[1]))
-        def fetch():
-            raise ConnectionError("down")
-        fetch.outcome()
-        assert flush(20)
-        '''
+        import os, subprocess, sys
+
         def test_child(resilient_slack):
-            code = "\\n".join(line.strip() if not line.strip().startswith("raise") else "    raise ConnectionError" for line in CODE.splitlines())
-            subprocess.run([sys.executable, "-c", code, resilient_slack.webhook_url], check=True, timeout=60)
+            command = [sys.executable, "-c", os.environ["A_CHILD"], resilient_slack.webhook_url]
+            subprocess.run(command, check=True, timeout=60)
             assert len(resilient_slack.messages) == 1
     """).assert_outcomes(passed=1)

@@ -41,8 +41,7 @@ class Cleaner:
     """Takes values apart and puts them together again without their secrets."""
 
     def __init__(self) -> None:
-        self._left = _PARTS
-        self._room = _ROOM
+        self._begin_anew()
         self._within: set[int] = set()
 
     def __call__(self, value: Any, depth: int = 0) -> Any:
@@ -59,6 +58,10 @@ class Cleaner:
             return self._taken_apart(value, depth + 1)
         finally:
             self._within.discard(id(value))
+
+    def _begin_anew(self) -> None:
+        """Look at as many parts and characters again."""
+        self._left, self._room = _PARTS, _ROOM
 
     def _text(self, value: str) -> Any:
         self._room -= min(len(value), _BYTES)

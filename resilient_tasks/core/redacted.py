@@ -163,7 +163,8 @@ class _Copier(Cleaner):
     ) -> BaseException:
         try:
             copy = _like(error, args, own, outside)
-            shown, still = _shown(copy), _Copier(chain=self._chain)._parts(copy)[-1]
+            self._begin_anew()
+            shown, still = _shown(copy), self._parts(copy)[-1]
             if redact_whole(shown) == shown and not still and _says(error) is not None and _says(copy) is not None:
                 return copy
         except Exception:  # noqa: S110  # there is another way

@@ -117,8 +117,8 @@ def configure(
             those that are named already, and the values of the variables that `RESILIENT_TASKS_SECRETS` names.
 
     Raises:
-        PolicyError: `channels` is neither True nor False; `store` or `incidents` names no store, or the library that it needs is not installed; or one of
-            `secrets` is too short, or no text.
+        PolicyError: `store` or `incidents` names no store, or the library that it needs is not installed; `channels` is
+            neither True nor False; or one of `secrets` is too short, or no text.
     """
     global current  # noqa: PLW0603  # one set of settings a process
     if store_timeout is not None:

@@ -22,11 +22,11 @@ _BEGINS_A_BLOCK = re.compile(r"^(\d{1,9}(?=[.)](?:\s|$))|(?=[#+=-]))")
 
 
 def for_terminal(text: str, *, lines: bool = True) -> str:
-    """Return `text` with what a terminal would obey, or not show, written out: `\\x1b[31m` for an escape sequence.
+    r"""Return `text` with what a terminal would obey, or not show, written out: `\x1b[31m` for an escape sequence.
 
     Args:
         text: any text.
-        lines: keep its line breaks; otherwise each is written out, as `\\n`.
+        lines: keep its line breaks; otherwise each is written out, as `\n`.
     """
     if text.isascii() and text.isprintable():
         return text

@@ -110,7 +110,7 @@ class Incidents:
         return bool(open_ones)
 
     def follow(self, heir: Callable[[str], str]) -> None:
-        """Send what waits for a channel to the one that has taken its place: `heir` gives the name of that, or its own."""
+        """Send what waits for a channel to the one in its place: `heir` gives the name of that, or its own."""
         for incident in self.all:
             incident.follows(heir)
 
@@ -123,7 +123,9 @@ class Incidents:
 
     def lease(self, channels: Mapping[str, float], now: float, until: float) -> tuple[Incident, Letter] | None:
         """Take out a letter to one of these channels, each free from the given time on, for nobody else to send it."""
-        due = [(letter.made, incident, letter) for incident, letter, ready in self._heads(channels, now) if ready <= now]
+        due = [
+            (letter.made, incident, letter) for incident, letter, ready in self._heads(channels, now) if ready <= now
+        ]
         if not due:
             return None
         _, incident, letter = min(due, key=lambda each: each[0])  # the first of a new incident is not to starve
@@ -184,7 +186,9 @@ class Incidents:
 
     def in_hand(self, now: float) -> bool:
         """Tell whether somebody is sending a letter."""
-        return any(bounded(letter.leased, now, letter.lease) > now for incident in self.all for letter in incident.letters)
+        return any(
+            bounded(letter.leased, now, letter.lease) > now for incident in self.all for letter in incident.letters
+        )
 
     @property
     def next_window(self) -> float | None:

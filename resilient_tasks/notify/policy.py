@@ -156,7 +156,9 @@ class Notify(Policy):
             channels = [channel for channel in channels if channel.name not in shut]
         if not channels:
             return
-        registry.know_for(call.operation, self._all_channels)  # this policy may have been unpickled: it is not known yet
+        registry.know_for(
+            call.operation, self._all_channels
+        )  # this policy may have been unpickled: it is not known yet
         failure = Failure(
             fingerprint=facts.fingerprint(call.operation, status, about.kind, error),
             channels=tuple(dict.fromkeys(channel.name for channel in channels)),
@@ -173,9 +175,7 @@ class Notify(Policy):
             whom = ", ".join(failure.channels)
             call.emit(NotifySuppressed, channel=whom, suppressed=told.untold, reason=reason)
             if told.is_news:
-                call.emit(
-                    NotifyKnown, channel=whom, suppressed=told.untold, next_in=told.window, reason=told.silence
-                )
+                call.emit(NotifyKnown, channel=whom, suppressed=told.untold, next_in=told.window, reason=told.silence)
 
 
 def _heard() -> None:

@@ -236,7 +236,9 @@ def _posted(url: str, fields: dict[str, Any], headers: dict[str, str], seconds: 
         # Cut short, or not of Slack's making: whether it took the message is not known, so it is sent again.
         raise SlackUnavailableError(f"Slack's answer cannot be read: {type(error).__name__}", 0, {}) from None
     if answer.redirects:
-        problem = f"Slack answered {answer.status} {answer.reason}: redirects are not followed, the message was not taken"
+        problem = (
+            f"Slack answered {answer.status} {answer.reason}: redirects are not followed, the message was not taken"
+        )
         raise SlackRefusedError(problem, answer.status, answer.headers)
     return answer
 

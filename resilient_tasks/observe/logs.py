@@ -83,7 +83,7 @@ def formatter(*, json: bool = False, colors: bool = False) -> logging.Formatter:
 
 
 def _fit_for_a_terminal(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> Mapping[str, Any]:
-    """Write out what a terminal would obey: values stand beside each other in one line, the message may have several."""
+    """Write out what a terminal would obey: a value has one line, the message may have several."""
     several = {"event", "exception", "stack"}
     return {
         key: for_terminal(value, lines=key in several) if isinstance(value, str) else value

@@ -147,7 +147,9 @@ class RunReport:
             for row in rows
         ]
         lines.insert(1, "  ".join("─" * width for width in widths))
-        return "\n".join([self.headline(), "", *lines, *(f"· {for_terminal(each, lines=False)}" for each in self.remarks)])
+        return "\n".join(
+            [self.headline(), "", *lines, *(f"· {for_terminal(each, lines=False)}" for each in self.remarks)]
+        )
 
     def markdown(self) -> str:
         """Return the report as Markdown, as Prefect shows it."""
@@ -159,9 +161,7 @@ class RunReport:
     def html(self) -> str:
         """Return the report's table as an HTML fragment, to put into a page."""
         head = "".join(f"<th>{html.escape(name)}</th>" for name in _COLUMNS)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{_html(cell)}</td>" for cell in row) + "</tr>" for row in self._rows()
-        )
+        body = "".join("<tr>" + "".join(f"<td>{_html(cell)}</td>" for cell in row) + "</tr>" for row in self._rows())
         remarks = "".join(f"<li>{_html(remark)}</li>" for remark in self.remarks)
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><ul>{remarks}</ul>"
 

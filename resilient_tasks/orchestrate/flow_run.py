@@ -220,7 +220,9 @@ class FlowRun:
         parts = [event.sentence() for event in own if isinstance(event, RetryRecovered | FallbackUsed)]
         parts.append(verdict.counts(RunReport(event for event in heard.events if not heard.is_own(event))))
         parts.append(self._remark)
-        return for_terminal(redact("; ".join(filter(None, parts))), lines=False)  # a task run's name may have been made of a parameter
+        return for_terminal(
+            redact("; ".join(filter(None, parts))), lines=False
+        )  # a task run's name may have been made of a parameter
 
     def _hear(self, event: Event) -> None:
         if event.run.get("flow_run_id") == str(self._id):

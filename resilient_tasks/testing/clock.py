@@ -81,7 +81,7 @@ class VirtualClock:
 
 @contextmanager
 def use_clock(clock: clocks.Clock) -> Iterator[None]:
-    """Have every call of this process go by `clock` inside the block; alerts reach no person, see `away_from_people`."""
+    """Have every call of this process go by `clock` inside the block; alerts reach no person."""
     # What is stored expires by the clock in use: no incident may outlive the clock it was counted by.
     with away_from_people(), clocks.use_clock(clock), use_incidents(MemoryStore()):
         yield

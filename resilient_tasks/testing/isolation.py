@@ -26,9 +26,9 @@ _CHANNELS, _INCIDENTS = "RESILIENT_TASKS_CHANNELS", "RESILIENT_TASKS_INCIDENTS"
 def away_from_people() -> Iterator[None]:
     """Keep alerts away from people inside the block; every fixture and server of this package does so.
 
-    Failures are still counted, in memory. A channel is sent nothing unless it leads to a fake server that was started by
-    a `with` block or fixture, is a `Console`, or is named by `deliver_to`: the event `notify.suppressed` tells of what
-    would have been sent. Processes that are started inside the block do the same, by their environment.
+    Failures are still counted, in memory. A channel is sent nothing unless it leads to a fake server that a `with`
+    block or fixture has started, is a `Console`, or is named by `deliver_to`: the event `notify.suppressed` tells of
+    what would have been sent. Processes that are started inside the block do the same, by their environment.
     """
     _enter()
     try:
@@ -40,7 +40,9 @@ def away_from_people() -> Iterator[None]:
 @contextmanager
 def deliver_to(*channels: Channel | NotificationBlock) -> Iterator[None]:
     """Let messages through to these channels although a test runs, such as to one of the test's own that records."""
-    with gate.open_to(lambda channel: any(one is channel or one is getattr(channel, "block", None) for one in channels)):
+    with gate.open_to(
+        lambda channel: any(one is channel or one is getattr(channel, "block", None) for one in channels)
+    ):
         yield
 
 

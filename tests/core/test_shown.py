@@ -31,7 +31,9 @@ HOSTILE = {
     "tags": "a\U000e0041b",
     "surrogate": "a\udc80b",
 }
-OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\U000e0041\ud800-\udfff]")
+OBEYED = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\U000e0041\ud800-\udfff]"
+)
 
 
 @pytest.fixture(params=HOSTILE.values(), ids=HOSTILE.keys())
@@ -138,7 +140,7 @@ class TestMarkdown:
         shown = markdown.MarkdownIt("commonmark", {"html": True}).enable("table").render(for_markdown(text))
         (inside,) = re.findall(r"^<p>(.*)</p>\n$", shown, re.DOTALL)
         assert "<" not in inside
-        import html  # noqa: PLC0415
+        import html
 
         assert html.unescape(inside) == " ".join(text.split())
 

@@ -236,7 +236,9 @@ class TestLetters:
         operation("succeeded", 1, 1.0, 1.0)
         incident, letter = operation("lease", FREE, 1.0, 16.0)
         assert operation("lease", FREE, 1.0, 16.0) is None
-        operation("refused", Place(incident.id, "slack", letter.number), "down", 60.0, now=1.0, dead=False, hand_on=False)
+        operation(
+            "refused", Place(incident.id, "slack", letter.number), "down", 60.0, now=1.0, dead=False, hand_on=False
+        )
         assert operation("next_letter", FREE, 1.0) == 60.0
         assert operation.sent(now=59.0) is None
         assert [operation.sent(now=60.0)[0], operation.sent(now=60.0)[0]] == ["first", "recovered"]
@@ -263,7 +265,9 @@ class TestLetters:
         operation("failed", failure(), 1.0)
         operation.look(COOLDOWN)
         incident, letter = operation("lease", FREE, COOLDOWN, COOLDOWN + 15)
-        operation("refused", Place(incident.id, "slack", letter.number), "hung", 0.0, now=0.0, dead=False, hand_on=False)
+        operation(
+            "refused", Place(incident.id, "slack", letter.number), "hung", 0.0, now=0.0, dead=False, hand_on=False
+        )
         operation("failed", failure(), COOLDOWN + 1)
         operation.look(2 * COOLDOWN)
         assert operation.letters == [("digest", 1, 2), ("digest", 1, 3)]
@@ -298,7 +302,9 @@ class TestLetters:
         operation("failed", failure(), 0.0)
         operation("succeeded", 1, 1.0, 1.0)
         incident, letter = operation("lease", FREE, 1.0, 16.0)
-        operation("refused", Place(incident.id, "slack", letter.number), "too long", 0.0, now=0.0, dead=True, hand_on=False)
+        operation(
+            "refused", Place(incident.id, "slack", letter.number), "too long", 0.0, now=0.0, dead=True, hand_on=False
+        )
         assert operation.sent(now=1.0) == ("recovered", 1, 1)
         assert operation.letters == [("first", 1, 1)]
         operation("revive")
@@ -406,7 +412,13 @@ class Account(RuleBasedStateMachine):
             self.operation("delivered", Place(incident.id, "slack", letter.number), {})
         elif fate == "refused":
             self.operation(
-                "refused", Place(incident.id, "slack", letter.number), "no", self.now, now=self.now, dead=False, hand_on=False
+                "refused",
+                Place(incident.id, "slack", letter.number),
+                "no",
+                self.now,
+                now=self.now,
+                dead=False,
+                hand_on=False,
             )
         else:
             self.uncertain.add(key)

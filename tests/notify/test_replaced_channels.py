@@ -127,10 +127,10 @@ class TestAChannelThatWasReplaced:
     ("one", "other"),
     [
         (
-            Email("a@b.org", "one.example.org", username="x@b.org", password="one"),  # noqa: S106
-            Email("a@b.org", "two.example.org", username="y@b.org", password="two"),  # noqa: S106
+            Email("a@b.org", "one.example.org", username="x@b.org", password="one"),
+            Email("a@b.org", "two.example.org", username="y@b.org", password="two"),
         ),
-        (Webhook("https://a.org", secret="one"), Webhook("https://a.org", secret="two")),  # noqa: S106
+        (Webhook("https://a.org", secret="one"), Webhook("https://a.org", secret="two")),
         (Webhook("https://a.org", headers={"X": "1"}), Webhook("https://a.org", headers={"X": "2"})),
     ],
 )

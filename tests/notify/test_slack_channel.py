@@ -343,7 +343,9 @@ class TestARedirect:
             for path in ("/services/T000/B000/XXXX", "/api/chat.postMessage"):
                 resilient_slack.serve(path, lambda _: answer)
             for _ in range(2):
-                with pytest.raises(SlackRefusedError, match=f"answered {status} .*redirects are not followed") as caught:
+                with pytest.raises(
+                    SlackRefusedError, match=f"answered {status} .*redirects are not followed"
+                ) as caught:
                     channel.send(FIRST, within=5)
                 assert classify(caught.value) is Kind.PERMANENT
             assert elsewhere.requests == []
@@ -362,7 +364,7 @@ class TestItsName:
         monkeypatch.setenv("SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/other")
         monkeypatch.setenv("SLACK_BOT_TOKEN", "xoxb-1")
         assert [channel.name for channel in channels] == names == ["slack", "slack:#ml-alerts"]
-        assert Slack(token="xoxb-2", channel="#ml-alerts").name == names[1]  # noqa: S106
+        assert Slack(token="xoxb-2", channel="#ml-alerts").name == names[1]
 
     def test_is_that_of_the_block_that_holds_the_webhook(self):
         class Block:

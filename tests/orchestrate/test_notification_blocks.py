@@ -8,7 +8,7 @@ import pytest
 from prefect.blocks.abstract import NotificationBlock
 from prefect.blocks.notifications import CustomWebhookNotificationBlock, MattermostWebhook, PagerDutyWebHook
 from prefect.blocks.system import Secret
-from pydantic import SecretStr
+from pydantic import PrivateAttr, SecretStr
 
 from resilient_tasks import Kind, Notify, PolicyError, Route, classify, resilient
 from resilient_tasks.core.failures import retry_after
@@ -86,7 +86,7 @@ def test_the_channel_shows_no_secret(block):
 
 class TestAFailure:
     def failure(self, block, within=10):
-        with pytest.raises(Exception) as caught:  # noqa: PT011  # which one is what the tests ask
+        with pytest.raises(Exception) as caught:  # which one is what the tests ask
             BlockChannel(block).send(MESSAGE, within=within)
         assert "sesame" not in str(caught.value)
         return caught.value
@@ -96,7 +96,7 @@ class TestAFailure:
         assert classify(self.failure(block)) is Kind.TRANSIENT
 
     def test_of_a_service_that_refuses(self, block, resilient_api):
-        from resilient_tasks.testing import Status  # noqa: PLC0415
+        from resilient_tasks.testing import Status
 
         resilient_api.fail(*[Status(403)] * 9)
         error = self.failure(block)
@@ -134,10 +134,10 @@ class Own(NotificationBlock):
     """A block as users write it: async, as Prefect's interface has it."""
 
     seconds: float = 0.0
-    _told: list = []
+    _told: list = PrivateAttr(default_factory=list)
 
     async def notify(self, body, subject=None):
-        import asyncio  # noqa: PLC0415
+        import asyncio
 
         await asyncio.sleep(self.seconds)
         self._told.append((subject, body))
@@ -159,7 +159,7 @@ def test_a_block_that_hangs_is_given_up_at_its_deadline():
 
 
 def test_under_a_test_no_block_that_leads_elsewhere_is_sent_anything(resilient_events, monkeypatch):
-    from resilient_tasks.notify import gate  # noqa: PLC0415
+    from resilient_tasks.notify import gate
 
     monkeypatch.setattr(gate, "_let_through", [])
     block = Own()
