@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from resilient_tasks.core import settings
 from resilient_tasks.core.events import NotifyFailed, NotifySent, bus
 from resilient_tasks.core.failures import RETRIED_BY_DEFAULT, classify, describe, retry_after
+from resilient_tasks.machines.pace import bounded
 from resilient_tasks.notify import gate, registry
 from resilient_tasks.notify.delivery import deliver
 from resilient_tasks.notify.facts import message_of
@@ -77,7 +78,7 @@ class Rounds:
         self._found: dict[str, None] = {}
         self._heard: dict[tuple[str, str, str], None] = {}
         self._agenda: dict[str, Agenda] = {}
-        self._free: dict[str, float] = {}
+        self._free: dict[str, tuple[float, float]] = {}  # until when a channel is left alone, and for how long
         self._leased: Leased | None = None
         self._delivered: list[tuple[Leased, dict[str, str]]] = []
         self._scanned = float("-inf")
@@ -185,7 +186,7 @@ class Rounds:
         wait = self.outbox.take_turn(leased.letter.channel)
         if wait > 0:
             self.outbox.give_back(leased)
-            self._free[leased.letter.channel] = time.monotonic() + wait
+            self._free[leased.letter.channel] = self.outbox.real() + wait, wait
         else:
             self._send(leased, until)
         self._leased = None
@@ -238,7 +239,7 @@ class Rounds:
         if passes:
             pace = self.outbox.missed(letter.channel, retry_after(error), problem)
             due, failures = pace.next, pace.failures
-            self._free[letter.channel] = time.monotonic() + due - now
+            self._free[letter.channel] = due, due - now
         else:
             due = now + min(_FIRST_PAUSE * 2.0 ** (letter.tries - 1), _LAST_PAUSE)
         dead = self.outbox.states.now() - letter.made > _TOO_OLD or (not passes and letter.tries >= _MOST_REFUSALS)
@@ -261,10 +262,11 @@ class Rounds:
         """Return the channels that can be sent to, each with the time from which on it can be."""
         left_out = set(leave_out)
         known = [name for name in list(registry.names()) if name not in left_out]
-        real, now = self.outbox.real(), time.monotonic()
+        now = self.outbox.real()
         return {
-            name: real + max(0.0, self._free.get(name, 0.0) - now) if name in self._free else 0.0
+            name: bounded(free, now, pause)
             for name in known
+            for free, pause in [self._free.get(name, (0.0, 0.0))]
             if gate.takes(registry.channel(name))
         }
 
