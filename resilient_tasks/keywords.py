@@ -9,6 +9,7 @@ from resilient_tasks import misuse
 from resilient_tasks.core.durations import Duration
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.pipeline import Pipeline, Policy, in_order
+from resilient_tasks.notify.block import NotificationBlock
 from resilient_tasks.notify.message import Channel
 from resilient_tasks.notify.policy import Notify
 from resilient_tasks.notify.routes import Route
@@ -37,7 +38,7 @@ class PolicyOptions(TypedDict, total=False):
         validate: a `Validate`, or a schema for the result.
         fallback: a `Fallback`, a function of the call's arguments, or a mapping from errors to such functions.
         notify: one channel or several that hear of a call that failed or was degraded, each perhaps in a `Route`; or a
-            `Notify`.
+            `Notify`. A Prefect `NotificationBlock` is a channel, too.
         policies: further policies, put into the canonical order; a `Pipeline` keeps its own order and stands alone.
         idempotent: doing the work twice does no harm, so an attempt may start while an earlier one still runs.
     """
@@ -51,7 +52,7 @@ class PolicyOptions(TypedDict, total=False):
     hedge: Hedge | Duration | None
     validate: Any
     fallback: Fallback | Callable[..., Any] | Mapping[Any, Callable[..., Any]] | None
-    notify: Notify | Channel | Route | Iterable[Channel | Route] | None
+    notify: Notify | Channel | NotificationBlock | Route | Iterable[Channel | NotificationBlock | Route] | None
     policies: Pipeline | Iterable[Policy] | None
     idempotent: bool
 

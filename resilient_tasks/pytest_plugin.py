@@ -23,18 +23,28 @@ if TYPE_CHECKING:
 _STARTUP = 120
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Keep alerts away from people while a test runs that uses any fixture of this plugin, its other fixtures too."""
+    if not any(name.startswith("resilient_") for name in getattr(item, "fixturenames", ())):
+        yield
+        return
+    from resilient_tasks.testing.isolation import away_from_people  # noqa: PLC0415  # the plugin loads in every run
+
+    with away_from_people():
+        yield
+
+
 @pytest.fixture
 def resilient_clock() -> Iterator[VirtualClock]:
     """A virtual clock: waits pass at once and are recorded in `.waits`. Circuits, limits and counters start anew."""
-    from resilient_tasks.core.clock import use_clock  # noqa: PLC0415  # the plugin loads in every pytest run: keep it light
-    from resilient_tasks.core.store import MemoryStore  # noqa: PLC0415
-    from resilient_tasks.notify.outbox import use_incidents  # noqa: PLC0415
+    from resilient_tasks.core.store import MemoryStore  # noqa: PLC0415  # the plugin loads in every run: keep it light
     from resilient_tasks.shared.states import use_store  # noqa: PLC0415
-    from resilient_tasks.testing.clock import VirtualClock  # noqa: PLC0415
+    from resilient_tasks.testing.clock import VirtualClock, use_clock  # noqa: PLC0415
 
     clock = VirtualClock()
     # What is stored expires by the clock in use: no value may outlive the clock it was written by.
-    with use_clock(clock), use_store(MemoryStore()), use_incidents(MemoryStore()):
+    with use_clock(clock), use_store(MemoryStore()):
         yield clock
 
 

@@ -207,3 +207,22 @@ class TestWhatIsNotThere:
     def test_flush_takes_a_time_with_its_unit(self, run):
         assert run("outbox", "flush", "--within", "2s")[0] == 0
         assert run("outbox", "flush", "--within", "soon")[0] == 2
+
+
+class TestChannelsOfTheEnvironment:
+    """What many programs have is a token in the environment: their channels need no module to be known."""
+
+    def test_are_known_by_their_names(self, monkeypatch, resilient_slack):
+        from resilient_tasks.cli import outbox
+        from resilient_tasks.notify import registry
+
+        monkeypatch.setattr(registry, "_known", {})
+        monkeypatch.setenv("SLACK_WEBHOOK_URL", resilient_slack.webhook_url)
+        outbox._know_the_environments_slack(["slack", "slack:#on-call", "slack:C12345678", "slack:0a1b2c3d", "console"])
+        assert set(registry.names()) == {"slack", "slack:#on-call", "slack:C12345678"}
+
+    def test_are_left_alone_while_channels_are_off(self, own_settings, monkeypatch, capsys):
+        monkeypatch.setenv("RESILIENT_TASKS_CHANNELS", "")
+        own_settings(channels=False)
+        assert main(["outbox", "flush"]) == 2
+        assert "Channels are off" in capsys.readouterr().err

@@ -172,3 +172,165 @@ def test_the_prefect_server_runs_flows_and_ends_with_the_session_even_if_that_is
     port = int(re.search(r"server at http://127\.0\.0\.1:(\d+)/api", done.stdout.str())[1])
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+#: Stands for the world outside: an HTTP server that is no fake, and a channel of the user's own. Both write down what
+#: reaches them, and so does every process that is started.
+_OUTSIDE = """
+import contextlib, http.server, os, subprocess, sys, threading
+import pytest
+from resilient_tasks import Email, Notify, Slack, Webhook, resilient
+from resilient_tasks.notify.sender import flush
+
+reached = []
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        reached.append(self.path)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"ok")
+
+world = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+threading.Thread(target=world.serve_forever, daemon=True).start()
+url = f"http://127.0.0.1:{world.server_port}"
+
+class Pager:
+    name = "pager"
+    def send(self, message, *, within):
+        reached.append("pager")
+
+CHANNELS = [
+    Slack(webhook=url + "/slack"),
+    Slack(),
+    Slack(token="xoxb-1", channel="#c", api_url=url),
+    Webhook(url + "/hook"),
+    Webhook(url.replace("127.0.0.1", "localhost") + "/hook"),
+    Email("a@b.org", "localhost", world.server_port, security="none"),
+    Pager(),
+]
+
+@resilient(notify=Notify(CHANNELS, fallback=Pager()))
+def fetch():
+    raise ConnectionError("down")
+
+@pytest.fixture(scope="session", autouse=True)
+def the_world(tmp_path_factory):
+    os.environ["SLACK_WEBHOOK_URL"] = url + "/environment"
+    home = tmp_path_factory.mktemp("home")
+    os.environ["HOME"] = str(home)
+    os.environ.pop("RESILIENT_TASKS_HOME", None)
+    yield
+    assert reached == []
+    assert list(home.rglob("*")) == []
+
+def tell_nobody(events=None):
+    with pytest.raises(ConnectionError):
+        fetch()
+    flush(1)
+    if events is not None:
+        event = events.named("notify.suppressed")[-1]
+        assert event.reason == "channels are off"
+        assert event.channel.split(", ")[-1] == "pager"
+"""
+
+
+_EACH = """
+def test_{0}_alone(resilient_{0}):
+    tell_nobody()
+
+@pytest.fixture
+def {0}_that_fails(resilient_{0}):
+    tell_nobody()
+
+def test_{0}_in_another_fixture({0}_that_fails, request):
+    tell_nobody(request.getfixturevalue("resilient_events"))
+
+def test_{0}_asked_for_by_name(request):
+    request.getfixturevalue("resilient_{0}")
+    tell_nobody()
+
+def test_{0}_in_a_process_that_it_starts(resilient_{0}):
+    code = "from resilient_tasks import resilient, Slack; from resilient_tasks.notify.sender import flush;"
+    code += "resilient(notify=Slack())(lambda: 1 / 0).outcome(); flush(1)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+"""
+
+_SERVER_STAND_IN = """
+@pytest.fixture(scope="session")
+def resilient_prefect():
+    pass  # that of the plugin takes long to start; its name is what counts
+
+def test_prefect(resilient_prefect):
+    tell_nobody()
+"""
+
+
+def test_no_test_with_any_of_the_fixtures_reaches_people_or_the_users_own_incidents(suite):
+    fixtures = ("clock", "events", "api", "slack", "smtp")
+    source = _OUTSIDE + "".join(_EACH.format(fixture) for fixture in fixtures) + _SERVER_STAND_IN
+    suite(source).assert_outcomes(passed=21)
+
+
+def test_no_block_of_the_testing_package_reaches_people_either(suite):
+    suite(
+        _OUTSIDE
+        + """
+from resilient_tasks.testing import *
+from resilient_tasks.testing import away_from_people
+
+SERVERS = [FaultyServer, FakeSlack, MailServer]
+BLOCKS = [*SERVERS, RecordedEvents.listening, lambda: use_clock(VirtualClock()), away_from_people]
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_block(block):
+    with block():
+        tell_nobody()
+
+def test_blocks_that_overlap():
+    first, second = FakeSlack(), FaultyServer()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    tell_nobody()
+    second.__exit__(None, None, None)
+    assert "RESILIENT_TASKS_CHANNELS" not in os.environ
+
+def test_one_of_the_tests_own_may_be_let_through(resilient_clock):
+    class Recorder:
+        name = "recorder"
+        def __init__(self):
+            self.messages = []
+        def send(self, message, *, within):
+            self.messages.append(message.headline())
+
+    ours, other = Recorder(), Pager()
+    failing = resilient(notify=[ours, other])(fetch.__wrapped__)
+    with deliver_to(ours), pytest.raises(ConnectionError):
+        failing()
+    with deliver_to(ours):
+        flush(5)
+    assert ours.messages == ["fetch failed: ConnectionError"]
+"""
+    ).assert_outcomes(passed=8)
+
+
+_CHILD = """
+import sys
+from resilient_tasks import Slack, resilient
+from resilient_tasks.notify.sender import flush
+resilient(notify=Slack(webhook=sys.argv[1]))(lambda: 1 / 0).outcome()
+assert flush(20)
+"""
+
+
+def test_a_process_that_a_test_starts_reaches_the_fake_of_that_test(suite, monkeypatch):
+    monkeypatch.setenv("A_CHILD", _CHILD)
+    suite("""
+        import os, subprocess, sys
+
+        def test_child(resilient_slack):
+            command = [sys.executable, "-c", os.environ["A_CHILD"], resilient_slack.webhook_url]
+            subprocess.run(command, check=True, timeout=60)
+            assert len(resilient_slack.messages) == 1
+    """).assert_outcomes(passed=1)

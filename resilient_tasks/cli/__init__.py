@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from resilient_tasks.cli import alerts, breaker, demo, outbox, quarantine
 from resilient_tasks.cli.printing import REFUSED, UsageError
 from resilient_tasks.core.redact import redact
+from resilient_tasks.core.shown import for_terminal
 
 _ROOMS = (demo, quarantine, breaker, outbox, alerts)
 
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(arguments)
         code: int = options.run(options)
     except (UsageError, OSError, ValueError, TypeError) as error:
-        print(f"resilient-tasks: {redact(str(error))}", file=sys.stderr)  # noqa: T201
+        print(f"resilient-tasks: {for_terminal(redact(str(error)))}", file=sys.stderr)  # noqa: T201
         return REFUSED
     return code
 

@@ -6,8 +6,9 @@ import argparse
 import dataclasses
 import json
 import os
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ from resilient_tasks.core import real_time as time
 from resilient_tasks.core import settings
 from resilient_tasks.machines.incident import Incident
 from resilient_tasks.machines.letters import Letter
-from resilient_tasks.notify import registry
+from resilient_tasks.notify import gate, registry
 from resilient_tasks.notify.message import lasted
 from resilient_tasks.notify.outbox import Outbox, kept
 from resilient_tasks.notify.sender import flush
@@ -136,7 +137,7 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _next_try(letter: Letter, free: float, real: float) -> str:
-    wait = max(letter.due, letter.leased, free) - real
+    wait = max(letter.free(real), free) - real
     return "given up" if letter.dead else "at the next run" if wait <= 0 else f"in {lasted(wait)}"
 
 
@@ -153,9 +154,11 @@ def _flush(options: argparse.Namespace) -> int:
             import_module(module)
         except ImportError as error:
             raise UsageError(f"--module {module} cannot be imported: {error}.") from error
-    _know_the_environments_slack()
+    if gate.is_off():
+        raise UsageError("Channels are off, so nothing can be sent: RESILIENT_TASKS_CHANNELS says so.")
     outbox = reach_the_outbox(options)
     before = list(_all(outbox))
+    _know_the_environments_slack({waiting.letter.channel for waiting in before})
     for operation in {waiting.operation for waiting in before}:
         outbox.revive(operation)
     for name in {waiting.letter.channel for waiting in before}:
@@ -175,13 +178,18 @@ def _flush(options: argparse.Namespace) -> int:
     return STILL_WAITING if left else DONE
 
 
-def _know_the_environments_slack() -> None:
-    """A webhook in the environment is all that many programs have; its channel needs no module."""
-    if not os.environ.get("SLACK_WEBHOOK_URL"):
+def _know_the_environments_slack(names: Iterable[str]) -> None:
+    """A webhook or token in the environment is all that many programs have; their channels need no module."""
+    webhook, token = os.environ.get("SLACK_WEBHOOK_URL"), os.environ.get("SLACK_BOT_TOKEN")
+    if not (webhook or token):
         return
     from resilient_tasks.notify.slack import Slack  # noqa: PLC0415  # only where it is used
 
-    registry.know(Slack())
+    if webhook:
+        registry.know(Slack())
+    for name in names:
+        if re.fullmatch(r"slack:(#.+|[CDG][A-Z0-9]{8,})", name):
+            registry.know(Slack(channel=name.removeprefix("slack:")))
 
 
 def _purge(options: argparse.Namespace) -> int:

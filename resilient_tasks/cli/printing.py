@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -10,6 +11,7 @@ from urllib.parse import unquote
 
 from resilient_tasks.core import durations
 from resilient_tasks.core.errors import PolicyError
+from resilient_tasks.core.shown import for_terminal
 
 #: What argparse has no other name for.
 Rooms: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
@@ -65,10 +67,16 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 
 def say(line: str) -> None:
-    """Print one line."""
-    print(line)  # noqa: T201
+    """Print a line, or several: what a terminal would obey is written out."""
+    print(for_terminal(line))  # noqa: T201
+
+
+def as_json(value: Any) -> str:
+    """Return JSON that a terminal can show as well."""
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if for_terminal(text) == text else json.dumps(value, default=str)
 
 
 def _cut(text: str) -> str:
-    text = " ".join(text.split())
+    text = for_terminal(" ".join(text.split()))
     return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resilient_tasks.cli.printing import DONE, STILL_WAITING, Rooms, UsageError, duration, print_table, say
+from resilient_tasks.cli.printing import DONE, STILL_WAITING, Rooms, UsageError, as_json, duration, print_table, say
 from resilient_tasks.core import settings
 from resilient_tasks.core.redact import redact
 
@@ -75,7 +75,7 @@ def _show(options: argparse.Namespace) -> int:
         return DONE
     rows = quarantine.read(options.batch).to_dict("records")
     if options.json:
-        say(json.dumps(rows, default=str, ensure_ascii=False))
+        say(as_json(rows))
         return DONE
     waiting = [row for row in rows if not row["released"]]
     cells = [(row["row"], _why(row["reasons"]), json.dumps(row["values"], default=str)) for row in waiting[:_SHOWN]]
@@ -95,7 +95,7 @@ def _replay(options: argparse.Namespace) -> int:
         failing = [{"row": row, "reasons": [reason._asdict() for reason in why]} for row, why in replay.failing]
         result = {"released": replay.rows, "waiting": replay.waiting, "failing": failing}
         result["frame_errors"] = list(replay.report.frame_errors)
-        say(json.dumps(result, default=str, ensure_ascii=False))
+        say(as_json(result))
     else:
         say(f"{replay.rows:,} rows released, {replay.waiting:,} still wait")
         for error in replay.report.frame_errors:

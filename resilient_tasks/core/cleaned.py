@@ -13,12 +13,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
-from resilient_tasks.core.redact import is_secret_pair, redact
+from resilient_tasks.core.redact import is_secret_pair, left_out, redact
 from resilient_tasks.core.registered import MARK
 
 #: Deeper than this, and beyond so many parts, nothing is looked at.
 _DEPTH = 12
 _PARTS = 4000
+#: Of the texts in one value, so many characters are looked at in all; a text beyond, if it is not short, is left out.
+_ROOM, _SHORT = 100_000, 60
+#: Bytes of a long value that are looked at: more than `redact` keeps.
+_BYTES = 16_000
 
 _PLAIN = (type(None), bool, int, float, complex, dt.date, dt.time, dt.timedelta, enum.Enum, UUID)
 _NOT_DATA = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType, types.CodeType)
@@ -37,13 +41,13 @@ class Cleaner:
     """Takes values apart and puts them together again without their secrets."""
 
     def __init__(self) -> None:
-        self._left = _PARTS
+        self._begin_anew()
         self._within: set[int] = set()
 
     def __call__(self, value: Any, depth: int = 0) -> Any:
         """Return `value` without the secrets in it: the same object where there is none."""
         if isinstance(value, str):
-            return redact(value) if type(value) is str else _as_text(value)
+            return self._text(value)
         if isinstance(value, _PLAIN):
             return value
         self._left -= 1
@@ -54,6 +58,16 @@ class Cleaner:
             return self._taken_apart(value, depth + 1)
         finally:
             self._within.discard(id(value))
+
+    def _begin_anew(self) -> None:
+        """Look at as many parts and characters again."""
+        self._left, self._room = _PARTS, _ROOM
+
+    def _text(self, value: str) -> Any:
+        self._room -= min(len(value), _BYTES)
+        if self._room < 0 and len(value) > _SHORT:
+            return f"[{left_out(len(value))}]"
+        return redact(value) if type(value) is str else _as_text(value)
 
     def _taken_apart(self, value: Any, depth: int) -> Any:
         if isinstance(value, bytes | bytearray):
@@ -88,7 +102,7 @@ class Cleaner:
         if isinstance(name, bytes):
             name = name.decode("latin-1")
         if isinstance(name, str) and isinstance(value, str | bytes):
-            text = value if isinstance(value, str) else value.decode("utf-8", "replace")
+            text = value[:_BYTES] if isinstance(value, str) else value[:_BYTES].decode("utf-8", "replace")
             if is_secret_pair(name, text):
                 return MARK if isinstance(value, str) else MARK.encode()
         if isinstance(name, str) and type(value) in {list, tuple} and all(isinstance(part, str) for part in value):
@@ -155,9 +169,16 @@ def _as_text(value: str) -> Any:
 
 
 def _bytes(value: bytes | bytearray) -> bytes | bytearray:
-    text = value.decode("utf-8", "surrogateescape")
+    if len(value) > 2 * _BYTES:
+        head, tail = redact(_decoded(value[:_BYTES])), redact(_decoded(value[-_BYTES:]))
+        return type(value)(f"{head} … {tail}".encode("utf-8", "surrogateescape"))
+    text = _decoded(value)
     blotted = redact(text)
     return value if blotted == text else type(value)(blotted.encode("utf-8", "surrogateescape"))
+
+
+def _decoded(value: bytes | bytearray) -> str:
+    return value.decode("utf-8", "surrogateescape")
 
 
 def _same(parts: Iterable[Any], others: Iterable[Any]) -> bool:

@@ -1,12 +1,14 @@
-"""The library's logger writes no secrets, whatever handlers it has."""
+"""The library's logger writes no secrets, and nothing that a terminal obeys, whatever handlers it has."""
 
 from __future__ import annotations
 
 import logging
+import traceback
 
 from resilient_tasks.core.cleaned import clean
 from resilient_tasks.core.redact import redact
 from resilient_tasks.core.redacted import redacted
+from resilient_tasks.core.shown import for_terminal
 
 _OWN = frozenset(vars(logging.makeLogRecord({})))
 
@@ -21,7 +23,7 @@ class Redaction(logging.Filter):
         except Exception:  # the arguments do not fit: the handler says so, and shows them
             record.args = clean(record.args)
             message = str(record.msg)
-        if (told := redact(message)) != message:
+        if (told := for_terminal(redact(message))) != message:
             record.msg, record.args = told, ()
         for name in vars(record).keys() - _OWN:
             setattr(record, name, _named(name, getattr(record, name)))
@@ -30,11 +32,22 @@ class Redaction(logging.Filter):
             if copy is not None:
                 record.exc_info = (type(copy), copy, copy.__traceback__)
                 record.exc_text = None
+            record.exc_text = record.exc_text or _written_out(record.exc_info[1])
         for name in ("exc_text", "stack_info"):
             text = getattr(record, name)
             if text:
-                setattr(record, name, redact(text))
+                setattr(record, name, for_terminal(redact(text)))
         return True
+
+
+def _written_out(error: BaseException) -> str | None:
+    """Return the traceback where a terminal would obey a part of it; None where a handler may format it itself."""
+    try:
+        text = "".join(traceback.format_exception(error)).rstrip("\n")
+    except Exception:
+        return None
+    shown = for_terminal(text)
+    return None if shown == text else shown
 
 
 def _named(name: str, value: object) -> object:

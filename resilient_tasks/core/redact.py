@@ -20,11 +20,51 @@ from resilient_tasks.core.secret_shapes import looks_random, lowered
 _ROUNDS = 5
 
 
+#: Of a long text, so much of its head and of its tail is kept (characters); what lies in the margins beside them is
+#: looked at too, so that a secret on which a cut falls is known for one.
+_HEAD_KEPT, _TAIL_KEPT, _MARGIN = 3000, 1000, 2500
+_BLANK = re.compile(r"\s")
+_KEY_ENDS = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----")
+
+
 def redact(text: str, *, code: bool = False) -> str:
     """Return `text` with every secret in it replaced by `***`; the same object where there is none.
 
+    Of a text of more than 9,000 characters the head and the tail are kept, with a remark how much was left out:
+    so the time is bounded, whatever the text is.
+
     Args:
-        text: any text. The time is in proportion to its length.
+        text: any text.
+        code: it is a line of a program, in which only what is in quotes can be a value: `password=password` is none.
+    """
+    margin = max(_MARGIN, registered.longest(settings.current.secrets))
+    if len(text) <= _HEAD_KEPT + _TAIL_KEPT + 2 * margin:
+        return redact_whole(text, code=code)
+    # What is cut is cut after it is blotted out, together with all that may be a part of a secret cut in two.
+    head = redact_whole(text[: _HEAD_KEPT + margin], code=code)[:-margin]
+    tail = redact_whole(text[-_TAIL_KEPT - margin :], code=code)[margin:]
+    if (ends := _KEY_ENDS.search(tail)) is not None and "-----BEGIN " not in tail[: ends.start()]:
+        tail = tail[ends.end() :]
+    blank = _BLANK.search(tail)  # what stands before it may be the end of a very long word
+    tail = tail[blank.end() :] if blank is not None else ""
+    return f"{head} … [{left_out(len(text) - len(head) - len(tail))}] … {tail}"
+
+
+def left_out(length: int) -> str:
+    """Say how much of a text is left out."""
+    return f"{length:,} characters left out"
+
+
+def is_short(text: str) -> bool:
+    """Tell whether `redact` keeps all of `text`, so that what it changes in it is a secret."""
+    return len(text) <= _HEAD_KEPT + _TAIL_KEPT + 2 * _MARGIN
+
+
+def redact_whole(text: str, *, code: bool = False) -> str:
+    """Do as `redact` does, and keep all of `text`. The time is in proportion to its length.
+
+    Args:
+        text: any text.
         code: it is a line of a program, in which only what is in quotes can be a value: `password=password` is none.
     """
     for _ in range(_ROUNDS):
@@ -39,8 +79,9 @@ def is_secret_pair(name: str, value: str) -> bool:
     """Tell whether `value` is a secret for the name that it bears."""
     if _HITS.search(name.lower()) is None:
         return False
-    pair = f"{json.dumps(name)}: {json.dumps(value)}"
-    return redact(pair) != pair
+    # The beginning of a long value tells what it is.
+    pair = f"{json.dumps(name[:_MARGIN])}: {json.dumps(value[:_MARGIN])}"
+    return redact_whole(pair) != pair
 
 
 def is_nothing(value: str) -> bool:

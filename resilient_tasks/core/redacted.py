@@ -14,7 +14,7 @@ from resilient_tasks.core import safely, settings
 from resilient_tasks.core.cleaned import Cleaner, Searcher
 from resilient_tasks.core.error_layout import builtin_base, saying, slot_names
 from resilient_tasks.core.errors import ResilienceError
-from resilient_tasks.core.redact import redact
+from resilient_tasks.core.redact import redact, redact_whole
 from resilient_tasks.core.registered import Secret
 
 E = TypeVar("E", bound=BaseException)
@@ -151,13 +151,14 @@ class _Copier(Cleaner):
 
     def _copy(self, error: BaseException) -> BaseException | None:
         args, own, outside, changed = self._parts(error)
-        shown = _shown(error)
         lines_are_clean = _shows_no_secret(error.__traceback__)
         links = [link for link in (error.__cause__, error.__context__) if link is not None]
         printed = links[:1] if error.__cause__ is not None or not error.__suppress_context__ else []
         copies = {id(link): self.of(link) for link in printed}
-        if not changed and lines_are_clean and redact(shown) == shown and not any(copies.values()):
-            return None
+        if not changed and lines_are_clean and not any(copies.values()):
+            shown = _shown(error)
+            if redact(shown) == shown:
+                return None
         copy = self._made(error, args, own, outside)
         copy.__traceback__ = error.__traceback__ if lines_are_clean else None
         if self._chain:
@@ -192,8 +193,9 @@ class _Copier(Cleaner):
     ) -> BaseException:
         try:
             copy = _like(error, args, own, outside)
+            self._begin_anew()
             shown, still = _shown(copy), self._parts(copy)[-1]
-            if redact(shown) == shown and not still and _says(error) is not None and _says(copy) is not None:
+            if redact_whole(shown) == shown and not still and _says(error) is not None and _says(copy) is not None:
                 return copy
         except Exception:  # noqa: S110  # there is another way
             pass

@@ -73,18 +73,27 @@ def added(there: tuple[Secret, ...], given: object) -> tuple[Secret, ...]:
     return tuple(dict.fromkeys((*there, *from_environment(), *checked(given))))
 
 
+def longest(secrets: tuple[Secret, ...]) -> int:
+    """Return how many characters the longest registered text has, as it may be written."""
+    return max(map(len, _compiled_for(secrets)[0]), default=0) if secrets else 0
+
+
 def blot(text: str, secrets: tuple[Secret, ...]) -> str:
     """Blot registered secrets out of `text`, also where they are written for a URL, in base64 or in JSON."""
-    global _compiled  # noqa: PLW0603  # made anew where settings have changed
-    if _compiled[0] is not secrets:
-        _compiled = (secrets, *_made(secrets))
-    _, forms, patterns = _compiled
+    forms, patterns = _compiled_for(secrets)
     for form in forms:
         if form in text:
             text = text.replace(form, MARK)
     for pattern in patterns:
         text = pattern.sub(MARK, text)
     return text
+
+
+def _compiled_for(secrets: tuple[Secret, ...]) -> tuple[tuple[str, ...], tuple[re.Pattern[str], ...]]:
+    global _compiled  # noqa: PLW0603  # made anew where settings have changed
+    if _compiled[0] is not secrets:
+        _compiled = (secrets, *_made(secrets))
+    return _compiled[1:]
 
 
 def _made(secrets: tuple[Secret, ...]) -> tuple[tuple[str, ...], tuple[re.Pattern[str], ...]]:

@@ -35,6 +35,8 @@ class Settings:
         store_staleness: seconds for which a process may go by what it last read of a state that was well.
         incidents: where incidents and unsent messages are kept, named as `store` is; empty: in the store if that is
             shared, else in the file `incidents.db` in the folder `RESILIENT_TASKS_HOME` (`~/.resilient_tasks`).
+        channels: False sends no message to any channel, and keeps no incidents. A few addresses, such as
+            `("127.0.0.1:8025",)`: only to servers there; so the processes that a test starts reach its fake servers.
         notify_deadline: seconds that one try to deliver a message may take.
         notify_cooldown: seconds in which failures like the first are counted instead of sent.
         secrets: values, and patterns of values, that are blotted out wherever the library writes.
@@ -46,6 +48,7 @@ class Settings:
     store_timeout: float = 0.05
     store_staleness: float = 0.2
     incidents: Any = ""
+    channels: bool | tuple[str, ...] = True
     notify_deadline: float = 10.0
     notify_cooldown: float = 300.0
     secrets: tuple[registered.Secret, ...] = field(default=(), repr=False)
@@ -83,7 +86,9 @@ def _from_environment() -> Settings:
     return replace(defaults, **changes, secrets=registered.from_environment())
 
 
-def _parse(name: str, text: str, form: type) -> bool | float | str:
+def _parse(name: str, text: str, form: type) -> bool | float | str | tuple[str, ...]:
+    if name == "channels" and ":" in text:
+        return tuple(part.strip() for part in text.split(","))
     if form is bool:
         word = text.strip().lower()
         if word in _TRUE | _FALSE:
@@ -108,6 +113,7 @@ def configure(
     store_timeout: Duration | None = None,
     store_staleness: Duration | None = None,
     incidents: StateStore | str | None = None,
+    channels: bool | None = None,
     notify_deadline: Duration | None = None,
     notify_cooldown: Duration | None = None,
     secrets: Iterable[registered.Secret] | None = None,
@@ -124,6 +130,9 @@ def configure(
         store_staleness: seconds for which a process may go by what it last read of a state that was well.
         incidents: where incidents and unsent messages are kept. A URL is put into the environment too, as that of the
             store is.
+        channels: False sends no message to any channel, and keeps no incidents: the event `notify.suppressed` tells of
+            each failure that people would have heard of. For tests. It is put into the environment too, so that
+            processes which this one starts do the same.
         notify_deadline: seconds that one try to deliver a message may take.
         notify_cooldown: seconds in which failures like the first are counted instead of sent.
         secrets: texts of at least 4 characters, and compiled patterns, to blot out wherever the library writes, besides
@@ -137,8 +146,9 @@ def configure(
             not installed; or one of `secrets` is too short, or no text.
     """
     global current  # noqa: PLW0603  # one set of settings a process
-    if enabled is not None and not isinstance(enabled, bool):
-        raise PolicyError(f"configure(enabled=...) is True or False, not {enabled!r}")
+    for setting, answer in (("enabled", enabled), ("channels", channels)):
+        if answer is not None and not isinstance(answer, bool):
+            raise PolicyError(f"configure({setting}=...) is True or False, not {answer!r}")
     if quarantine is not None and not isinstance(quarantine, str | os.PathLike):
         raise PolicyError(f"configure(quarantine=...) is a folder, as text or a path, or a URL, not {quarantine!r}")
     for setting, where in (("store", store), ("incidents", incidents or None)):
@@ -151,6 +161,7 @@ def configure(
         "store_timeout": _seconds("store_timeout", store_timeout),
         "store_staleness": _seconds("store_staleness", store_staleness),
         "incidents": incidents,
+        "channels": channels,
         "notify_deadline": _seconds("notify_deadline", notify_deadline),
         "notify_cooldown": _seconds("notify_cooldown", notify_cooldown),
         "secrets": registered.added(current.secrets, () if secrets is None else secrets),
@@ -159,6 +170,8 @@ def configure(
     for name, url in (("STORE", store), ("INCIDENTS", incidents)):
         if isinstance(url, str):
             os.environ[_PREFIX + name] = url
+    if channels is not None:
+        os.environ[_PREFIX + "CHANNELS"] = "true" if channels else "false"
     return current
 
 

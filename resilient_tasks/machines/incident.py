@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from resilient_tasks.machines.letters import Letter, Occasion, fields_of, posted
+from resilient_tasks.machines.pace import bounded
 
 #: Names of flows that are kept.
 _FLOWS = 10
@@ -58,6 +59,7 @@ class Incident:
         cooldown: seconds of each window.
         recover_after: successes in a row after which it is over.
         window: until when more of the same is counted only.
+        pause: seconds from when that was set until then.
         total: failures so far.
         untold: failures that no letter tells of.
         flows: where they happened.
@@ -79,6 +81,7 @@ class Incident:
     cooldown: float
     recover_after: int
     window: float
+    pause: float = 0.0
     total: int = 0
     untold: int = 0
     flows: list[str] = field(default_factory=list)
@@ -131,7 +134,7 @@ class Incident:
         """Tell of what was counted, once its window is over."""
         if self.untold and now >= self.window and not silenced:
             self._tell(("recovered" if self.closed else "digest") if self.told else "first", now)
-            self.window = now + self.cooldown
+            self.window, self.pause = now + self.cooldown, self.cooldown
 
     def calls_in_its_fallback(self, channel: str) -> None:
         """Have the fallback hear of what waits for `channel`, and of all that follows."""
@@ -139,6 +142,30 @@ class Incident:
             return
         self.channels.append(self.fallback)
         self.letters += [letter.to(self.fallback) for letter in self.letters if letter.channel == channel]
+
+    def bound(self, now: float) -> None:
+        """Have no time lie further ahead than a clock that is right can have put it."""
+        self.window = bounded(self.window, now, self.pause)
+        self.last = min(self.last, now)
+        self.ended = None if self.ended is None else min(self.ended, now)
+        for letter in self.letters:
+            letter.made = min(letter.made, now)
+
+    def follows(self, heir: Callable[[str], str]) -> None:
+        """Tell the channels that have taken the place of others, and send them what waits."""
+        self.channels = list(dict.fromkeys(map(heir, self.channels)))
+        self.fallback = heir(self.fallback)
+        there = {(letter.channel, letter.number) for letter in self.letters}
+        for letter in list(self.letters):
+            name = heir(letter.channel)
+            if name == letter.channel:
+                continue
+            self.threads.pop(letter.channel, None)
+            if (name, letter.number) in there:
+                self.letters.remove(letter)
+            else:
+                letter.follow(name)
+                there.add((name, letter.number))
 
     def _adds_to_the_last_word(self, number: int) -> bool:
         """Count failures from before the end, heard of after it, into the word that it is over, if that waits still."""
@@ -162,7 +189,7 @@ class Incident:
         self.untold = 0
         self.told = "well" if occasion == "recovered" else "failing"
         for channel in self.channels:
-            letter = Letter(channel, self.messages, occasion, now, count, self.total, now - self.began)
+            letter = Letter(channel, self.messages, occasion, now, count, self.total, max(0.0, now - self.began))
             letter.flows, letter.latest, letter.relapse = list(self.flows), self.latest, relapse
             self.letters = posted(self.letters, letter)
 

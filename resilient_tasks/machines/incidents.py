@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from resilient_tasks.machines.incident import Failure, Incident, begun
 from resilient_tasks.machines.letters import Letter, heads
+from resilient_tasks.machines.pace import bounded
 
 #: Incidents of one operation that are kept apart; more are one.
 _MOST = 40
@@ -77,6 +78,7 @@ class Incidents:
 
         What the same `teller` told with this serial or a later one is not counted again: the answer may have been lost.
         """
+        self._bound(now)
         self._tidy(now)
         incident = self._alive(failure.fingerprint, now)
         if teller is not None:
@@ -99,6 +101,7 @@ class Incidents:
 
     def succeeded(self, number: int, at: float, now: float) -> bool:
         """Count `number` successes, the last of them at that time. Return whether any incident was open."""
+        self._bound(now)
         open_ones = [incident for incident in self.all if not incident.closed]
         for incident in open_ones:
             if incident.last <= at:
@@ -106,26 +109,34 @@ class Incidents:
         self._tidy(now)
         return bool(open_ones)
 
+    def follow(self, heir: Callable[[str], str]) -> None:
+        """Send what waits for a channel to the one in its place: `heir` gives the name of that, or its own."""
+        for incident in self.all:
+            incident.follows(heir)
+
     def look_at_the_clock(self, now: float, silenced: Callable[[Incident], bool]) -> None:
         """Write the digests that are due, and forget what is over."""
+        self._bound(now)
         for incident in self.all:
             incident.looks_at_the_clock(now, silenced=silenced(incident))
         self._tidy(now)
 
     def lease(self, channels: Mapping[str, float], now: float, until: float) -> tuple[Incident, Letter] | None:
         """Take out a letter to one of these channels, each free from the given time on, for nobody else to send it."""
-        due = [(letter.made, incident, letter) for incident, letter, ready in self._heads(channels) if ready <= now]
+        due = [
+            (letter.made, incident, letter) for incident, letter, ready in self._heads(channels, now) if ready <= now
+        ]
         if not due:
             return None
         _, incident, letter = min(due, key=lambda each: each[0])  # the first of a new incident is not to starve
-        letter.leased = until
+        letter.leased, letter.lease = until, until - now
         letter.tries += 1
         return incident, letter
 
     def give_back(self, place: Place) -> None:
         """Put a letter back that was not tried after all."""
         for _, letter in self._found(place):
-            letter.leased = 0.0
+            letter.leased = letter.lease = 0.0
             letter.tries -= 1
 
     def delivered(self, place: Place, thread: dict[str, str]) -> bool:
@@ -137,18 +148,20 @@ class Incidents:
                 incident.threads[place.channel] = thread  # of the first message, or of the one in its place
         return bool(found)
 
-    def refused(self, place: Place, problem: str, due: float, *, dead: bool, hand_on: bool) -> None:
+    def refused(self, place: Place, problem: str, due: float, *, now: float, dead: bool, hand_on: bool) -> None:
         """Put a letter back that could not be sent.
 
         Args:
             place: where it is.
             problem: what came of it.
             due: when it is to be tried again.
+            now: the present.
             dead: it is not to be tried again.
             hand_on: the fallback of the incident is to be told too, of this and of all that follows.
         """
         for incident, letter in self._found(place):
             letter.leased, letter.due, letter.problem, letter.dead = 0.0, due, problem, dead
+            letter.pause = max(0.0, due - now)
             if hand_on:
                 incident.calls_in_its_fallback(letter.channel)
 
@@ -167,24 +180,26 @@ class Incidents:
             for letter in incident.letters:
                 letter.due, letter.dead = 0.0, False
 
-    def next_letter(self, channels: Mapping[str, float]) -> float | None:
+    def next_letter(self, channels: Mapping[str, float], now: float) -> float | None:
         """Return when the next letter to one of these channels may be sent; None: there is none."""
-        return min((ready for _, _, ready in self._heads(channels)), default=None)
+        return min((ready for _, _, ready in self._heads(channels, now)), default=None)
 
     def in_hand(self, now: float) -> bool:
         """Tell whether somebody is sending a letter."""
-        return any(letter.leased > now for incident in self.all for letter in incident.letters)
+        return any(
+            bounded(letter.leased, now, letter.lease) > now for incident in self.all for letter in incident.letters
+        )
 
     @property
     def next_window(self) -> float | None:
         """When the next digest is due; None: none is."""
         return min((incident.window for incident in self.all if incident.untold), default=None)
 
-    def _heads(self, channels: Mapping[str, float]) -> Iterator[tuple[Incident, Letter, float]]:
+    def _heads(self, channels: Mapping[str, float], now: float) -> Iterator[tuple[Incident, Letter, float]]:
         for incident in self.all:
             for letter in heads(incident.letters):
                 if letter.channel in channels:
-                    yield incident, letter, max(letter.due, letter.leased, channels[letter.channel])
+                    yield incident, letter, max(letter.free(now), channels[letter.channel])
 
     def _found(self, place: Place) -> list[tuple[Incident, Letter]]:
         return [
@@ -203,6 +218,12 @@ class Incidents:
             if incident.fingerprint == fingerprint and not (incident.closed and now >= incident.window):
                 return incident
         return None
+
+    def _bound(self, now: float) -> None:
+        """Have a clock that was fast for a moment keep nothing from being told."""
+        self.heard = {process: (serial, min(at, now)) for process, (serial, at) in self.heard.items()}
+        for incident in self.all:
+            incident.bound(now)
 
     def _tidy(self, now: float) -> None:
         self.all = [

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from resilient_tasks.machines.pace import bounded
+
 Occasion = Literal["first", "digest", "recovered"]
 
 
@@ -25,7 +27,9 @@ class Letter:
         relapse: people had been told that it was over.
         tries: how often it was tried to send it.
         due: it is not to be tried before this time.
-        leased: somebody tries to send it until this time; after it, whoever that was has died.
+        pause: seconds from the last try until then.
+        leased: a process tries to send it until this time; after it, that process has died.
+        lease: seconds from the beginning of that try until then.
         problem: what came of the last try.
         dead: it will not be tried again: nobody knows how to get rid of it.
     """
@@ -42,7 +46,9 @@ class Letter:
     relapse: bool = False
     tries: int = 0
     due: float = 0.0
+    pause: float = 0.0
     leased: float = 0.0
+    lease: float = 0.0
     problem: str = ""
     dead: bool = False
 
@@ -50,6 +56,14 @@ class Letter:
         """Return the same message as a letter to another channel, that nobody has tried to send."""
         fresh = {"channel": channel, "tries": 0, "due": 0.0, "leased": 0.0, "problem": "", "dead": False}
         return Letter(**{**fields_of(self), **fresh})
+
+    def free(self, now: float) -> float:
+        """Return from when on it may be sent; what a fast clock put too far ahead counts as now."""
+        return max(bounded(self.due, now, self.pause), bounded(self.leased, now, self.lease))
+
+    def follow(self, channel: str) -> None:
+        """Go to another channel from now on, which has not refused it."""
+        self.channel, self.tries, self.due, self.problem, self.dead = channel, 0, 0.0, "", False
 
     def takes_the_place_of(self, other: Letter) -> bool:
         """Tell whether nobody needs `other` once this letter is there.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from typing import ClassVar
 
 from resilient_tasks.core.arguments import answering
+from resilient_tasks.core.shown import for_terminal
 from resilient_tasks.notify.message import Message
 
 
@@ -14,11 +16,14 @@ from resilient_tasks.notify.message import Message
 class Console:
     """Write messages to standard error."""
 
+    #: So tests may see it, see `gate`.
+    stays_in_this_process: ClassVar[bool] = True
+
     @property
     def name(self) -> str:
         return "console"
 
     def send(self, message: Message, *, within: float) -> None:  # noqa: ARG002  # a terminal answers at once
         """See `Channel`."""
-        sys.stderr.write(f"[alert] {message.text()}\n")
+        sys.stderr.write(f"[alert] {for_terminal(message.text())}\n")
         sys.stderr.flush()

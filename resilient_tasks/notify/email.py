@@ -13,6 +13,7 @@ from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import NotifyFailed, bus
 from resilient_tasks.notify import _address as address
+from resilient_tasks.notify import gate
 from resilient_tasks.notify._letter import compose, first_of
 from resilient_tasks.notify._smtp import Answer, EmailRefusedError, Security, Server, hand_over
 from resilient_tasks.notify.message import Message
@@ -85,7 +86,18 @@ class Email:
 
     @property
     def name(self) -> str:
-        return f"email:{','.join(self._recipients)}"
+        """See `Channel`. The recipients; server, login and sender may change."""
+        return f"{self.family}{','.join(self._recipients)}"
+
+    @property
+    def family(self) -> str:
+        """Names that begin so are those of channels by mail."""
+        return "email:"
+
+    @property
+    def place(self) -> str:
+        """The address of the mail server, as `gate` names it."""
+        return gate.place(str(self.host), int(self.port or 0))
 
     def send(self, message: Message, *, within: float) -> Mapping[str, str]:
         """Deliver `message` once, or raise. See `Channel`.

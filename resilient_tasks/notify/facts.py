@@ -16,6 +16,7 @@ from resilient_tasks.core import errors, safely
 from resilient_tasks.core.events import run_ids
 from resilient_tasks.core.failures import classify
 from resilient_tasks.core.redact import redact
+from resilient_tasks.core.shown import for_terminal
 from resilient_tasks.machines.incident import Incident
 from resilient_tasks.machines.letters import Letter
 from resilient_tasks.notify.message import Message, Severity
@@ -127,7 +128,7 @@ def facts(
         "kind": kind_of(error),
         "error_type": type(error).__name__,
         "where": "" if frame is None else str(frame),
-        "notes": [redact(note)[:_LONGEST_NOTE] for note in told[:_MOST_NOTES]] + more,
+        "notes": [for_terminal(redact(note))[:_LONGEST_NOTE] for note in told[:_MOST_NOTES]] + more,
         "consequence": consequence,
         **latest(error),
     }
@@ -135,10 +136,9 @@ def facts(
 
 def latest(error: Exception) -> dict[str, Any]:
     """Return what a digest says of the last failure."""
-    # Cut after it is blotted out: half a secret would not be known for one.
     return {
-        "error": redact(safely.text(error)[: 10 * _LONGEST_TEXT])[:_LONGEST_TEXT],
-        "run": dict(run_ids()),
+        "error": for_terminal(redact(safely.text(error)))[:_LONGEST_TEXT],
+        "run": {name: for_terminal(value, lines=False) for name, value in run_ids().items()},
         "time": time.time(),
     }
 

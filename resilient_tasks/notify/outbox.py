@@ -7,20 +7,21 @@ fail at once exactly one writes the first message, and a process that dies right
 from __future__ import annotations
 
 import fnmatch
+import functools
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from resilient_tasks.core import clock
+from resilient_tasks.core import clock, home
 from resilient_tasks.core import real_time as time
 from resilient_tasks.core.settings import Settings
 from resilient_tasks.core.store import StateStore
 from resilient_tasks.machines.incident import Failure, Incident
 from resilient_tasks.machines.incidents import FORGOTTEN, Incidents, Place, Teller
 from resilient_tasks.machines.letters import Letter
-from resilient_tasks.machines.pace import Pace
+from resilient_tasks.machines.pace import Pace, bounded
+from resilient_tasks.notify import registry
 from resilient_tasks.shared.states import Chosen, States
 
 T = TypeVar("T")
@@ -40,11 +41,13 @@ class Told(NamedTuple):
         untold: failures of its incident that no message tells of yet; 0: a message was written.
         silence: why nobody is to hear of it; empty: nothing hinders that.
         window: seconds for which more of the same is counted only.
+        is_news: this run has not heard yet that the incident is known.
     """
 
     untold: int
     silence: str = ""
     window: float = 0.0
+    is_news: bool = False
 
 
 class Leased(NamedTuple):
@@ -77,6 +80,7 @@ class Silence(NamedTuple):
     pattern: str
     until: float
     reason: str
+    seconds: float = float("inf")
 
     def covers(self, operation: str, incident: str) -> bool:
         """Tell whether an incident of this operation is meant."""
@@ -105,6 +109,7 @@ class Outbox:
         silence = self.silence(operation, failure.fingerprint)
 
         def change(found: Incidents, now: float) -> Told:
+            found.follow(functools.partial(registry.heir, operation))
             incident = found.failed(failure, now, at=now - age, silenced=silence is not None, teller=teller)
             why = "" if silence is None else silence.reason or silence.pattern
             return Told(0) if incident is None else Told(incident.untold, why, max(0.0, incident.window - now))
@@ -120,11 +125,12 @@ class Outbox:
         silences, real = self._known_silences(), self.real()
 
         def change(found: Incidents, now: float) -> Agenda:
+            found.follow(functools.partial(registry.heir, operation))
             found.look_at_the_clock(
                 now, lambda incident: _found(silences, operation, incident.fingerprint, now) is not None
             )
             is_open = any(not incident.closed for incident in found.all)
-            return Agenda(found.next_letter(channels), found.next_window, is_open, found.in_hand(real))
+            return Agenda(found.next_letter(channels, real), found.next_window, is_open, found.in_hand(real))
 
         return self._change(operation, change)
 
@@ -145,21 +151,22 @@ class Outbox:
 
     def refused(self, leased: Leased, problem: str, due: float, *, dead: bool, hand_on: bool) -> None:
         """Put a letter back that could not be sent, see `Incidents.refused`."""
+        now = self.real()
         self._change(
             leased.operation,
-            lambda found, _: found.refused(_place(leased), problem, due, dead=dead, hand_on=hand_on),
+            lambda found, _: found.refused(_place(leased), problem, due, now=now, dead=dead, hand_on=hand_on),
         )
 
     def pace(self, channel: str) -> Pace:
         """Return how a channel stands."""
-        return Pace.decode(self.states.get(_PACE + channel))
+        return Pace.decode(self.states.get(_PACE + channel)).bounded(self.real())
 
     def take_turn(self, channel: str) -> float:
         """Reserve the channel for one message now, or return the seconds until it may be asked for again."""
         now = self.real()
 
         def change(state: bytes | None, _: float) -> tuple[bytes | None, float]:
-            pace = Pace.decode(state)
+            pace = Pace.decode(state).bounded(now)
             return (pace.reserved(now).encode(), 0.0) if pace.next <= now else (state, pace.next - now)
 
         return self.states.update(_PACE + channel, change, ttl=FORGOTTEN)
@@ -203,14 +210,14 @@ class Outbox:
     def silences(self) -> list[Silence]:
         """Return the silences that are in force."""
         now = self.states.now()
-        return [one for one in _silences(self.states.get(_SILENCES)) if one.until > now]
+        return _in_force(self.states.get(_SILENCES), now)
 
     def add_silence(self, pattern: str, seconds: float, reason: str = "") -> Silence:
         """Let nobody hear of what fails there for so long. It is counted all the same, and told of afterwards."""
 
         def change(state: bytes | None, now: float) -> tuple[bytes, Silence]:
-            added = Silence(pattern, now + seconds, reason)
-            kept = [one for one in _silences(state) if one.until > now and one.pattern != pattern]
+            added = Silence(pattern, now + seconds, reason, seconds)
+            kept = [one for one in _in_force(state, now) if one.pattern != pattern]
             return json.dumps([*kept, added]).encode(), added
 
         self._silences = (float("-inf"), [])
@@ -220,7 +227,7 @@ class Outbox:
         """Let people hear again of what fails there. Return whether there was such a silence."""
 
         def change(state: bytes | None, now: float) -> tuple[bytes | None, bool]:
-            known = [one for one in _silences(state) if one.until > now]
+            known = _in_force(state, now)
             kept = [one for one in known if one.pattern != pattern]
             return (json.dumps(kept).encode() if known else None), len(kept) < len(known)
 
@@ -251,6 +258,10 @@ def _found(silences: Iterable[Silence], operation: str, incident: str, now: floa
     return next((one for one in silences if one.until > now and one.covers(operation, incident)), None)
 
 
+def _in_force(state: bytes | None, now: float) -> list[Silence]:
+    return [one for one in _silences(state) if bounded(one.until, now, one.seconds) > now]
+
+
 def _silences(state: bytes | None) -> list[Silence]:
     try:
         return [Silence(*entry) for entry in json.loads(state or b"[]")]
@@ -264,8 +275,7 @@ def _where(chosen: Settings) -> StateStore | str:
         return chosen.incidents  # type: ignore[no-any-return]
     if chosen.store != "memory:":
         return chosen.store  # type: ignore[no-any-return]
-    home = Path(os.environ.get("RESILIENT_TASKS_HOME") or Path("~") / ".resilient_tasks")
-    return f"sqlite:///{home.expanduser().absolute() / 'incidents.db'}"
+    return f"sqlite:///{home.folder() / 'incidents.db'}"
 
 
 #: One store a process. A task waits for it no longer than its bound: what it cannot be told in that time waits here.

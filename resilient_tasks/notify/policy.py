@@ -13,14 +13,15 @@ from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.call import NEVER, current_call
 from resilient_tasks.core.durations import SecondsOrNone
 from resilient_tasks.core.errors import PolicyError
-from resilient_tasks.core.events import NotifyFailed, NotifySuppressed
+from resilient_tasks.core.events import NotifyFailed, NotifyKnown, NotifySuppressed
 from resilient_tasks.core.failures import describe
 from resilient_tasks.core.outcome import Degraded, Failed, Outcome
-from resilient_tasks.core.pipeline import Leave, Policy
+from resilient_tasks.core.pipeline import Leave, Policy, operation_of
 from resilient_tasks.machines.incident import Failure
-from resilient_tasks.notify import facts, registry
+from resilient_tasks.notify import facts, gate, registry
+from resilient_tasks.notify.block import NotificationBlock, is_block
 from resilient_tasks.notify.message import Channel, Severity
-from resilient_tasks.notify.routes import About, Route, check_channel
+from resilient_tasks.notify.routes import About, Route, as_channel
 from resilient_tasks.notify.sender import sender
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Notify(Policy):
     what could not be sent is sent later. Messages leave from a thread of their own.
 
     Args:
-        channels: channels, or a `Route` to one.
+        channels: channels, or a `Route` to one; a Prefect `NotificationBlock` is one, too.
         fallback: a channel that hears of what another one refuses, or cannot be reached for.
         severity: how bad a failure is; default: `"error"`, and `"warning"` where a fallback stood in.
         cooldown: seconds in which more of the same is counted only, also as `"5 min"` or a `timedelta`; default:
@@ -56,20 +57,21 @@ class Notify(Policy):
 
     slot: ClassVar[str] = "notify"
 
-    channels: Channel | Route | Iterable[Channel | Route]
+    channels: Channel | NotificationBlock | Route | Iterable[Channel | NotificationBlock | Route]
     _: KW_ONLY
-    fallback: Channel | None = None
+    fallback: Channel | NotificationBlock | None = None
     severity: Severity | None = None
     cooldown: SecondsOrNone = field(default=durations.default(None))
     recover_after: int = 1
 
     def __post_init__(self) -> None:
-        one = not isinstance(self.channels, Iterable) or isinstance(self.channels, str | Mapping | type)
-        several: Iterable[Any] = (self.channels,) if one else self.channels  # type: ignore[assignment]  # just asked
-        routes = tuple(each if isinstance(each, Route) else _route(each) for each in several)
+        given = self.channels
+        one = is_block(given) or not isinstance(given, Iterable) or isinstance(given, str | Mapping | type)
+        several: Iterable[Any] = (given,) if one else given  # type: ignore[assignment]  # just asked; blocks iterate, too
+        routes = tuple(each if isinstance(each, Route) else Route(as_channel(each)) for each in several)
         object.__setattr__(self, "channels", routes)
         if self.fallback is not None:
-            check_channel(self.fallback)
+            object.__setattr__(self, "fallback", as_channel(self.fallback))
         if self.severity is not None and self.severity not in get_args(Severity):
             msg = f"Notify(severity=...) is one of {', '.join(get_args(Severity))}; it is {self.severity!r}"
             raise PolicyError(msg)
@@ -80,8 +82,12 @@ class Notify(Policy):
     def limit_of_stream(self, fn: Callable[..., Any]) -> float:  # noqa: ARG002  # the same for every function
         return NEVER
 
+    def check(self, fn: Callable[..., Any]) -> None:
+        super().check(fn)
+        registry.know_for(operation_of(fn), self._all_channels)
+
     def describe(self) -> str:
-        return f"notify: {', '.join(route.channel.name for route in self._routes)}"
+        return f"notify: {', '.join(route.to.name for route in self._routes)}"
 
     def at_once(self) -> Leave | None:
         sender().begin()
@@ -126,7 +132,7 @@ class Notify(Policy):
         try:
             self._tell(call, status, error, notes, consequence)
         except Exception as problem:  # whatever it is, the call ends as it would have
-            names = ", ".join(safely.text(safely.attribute(route.channel, "name", "?")) for route in self._routes)
+            names = ", ".join(safely.text(safely.attribute(route.to, "name", "?")) for route in self._routes)
             about = {"error_type": type(problem).__name__, "message": describe(problem)}
             call.emit(NotifyFailed, channel=names, **about)
 
@@ -139,10 +145,17 @@ class Notify(Policy):
     def _routes(self) -> tuple[Route, ...]:
         return self.channels  # type: ignore[return-value]  # since __post_init__
 
+    @property
+    def _all_channels(self) -> list[Channel]:
+        return [*(route.to for route in self._routes), *([] if self._instead is None else [self._instead])]
+
+    @property
+    def _instead(self) -> Channel | None:
+        return self.fallback  # type: ignore[return-value]  # since __post_init__
+
     def _be_known(self) -> None:
-        for channel in (*(route.channel for route in self._routes), self.fallback):
-            if channel is not None:
-                registry.know(channel)
+        for channel in self._all_channels:
+            registry.know(channel)
 
     def _tell(self, call: Call, status: str, error: Exception, notes: tuple[str, ...], consequence: str) -> None:
         severity: Severity = self.severity or ("warning" if status == "degraded" else "error")
@@ -150,14 +163,19 @@ class Notify(Policy):
         about = About(
             call.operation, severity, facts.kind_of(error), facts.policy_of(status, error), around.flow, around.tags
         )
-        channels = [route.channel for route in self._routes if route.takes(about)]
+        channels = [route.to for route in self._routes if route.takes(about)]
+        if shut := [channel.name for channel in channels if not gate.takes(channel)]:
+            call.emit(NotifySuppressed, channel=", ".join(shut), suppressed=1, reason=gate.REASON)
+            channels = [channel for channel in channels if channel.name not in shut]
         if not channels:
             return
-        self._be_known()  # where this policy was unpickled, nobody has made it known yet
+        registry.know_for(
+            call.operation, self._all_channels
+        )  # this policy may have been unpickled: it is not known yet
         failure = Failure(
             fingerprint=facts.fingerprint(call.operation, status, about.kind, error),
             channels=tuple(dict.fromkeys(channel.name for channel in channels)),
-            fallback="" if self.fallback is None else self.fallback.name,
+            fallback="" if self._instead is None or not gate.takes(self._instead) else self._instead.name,
             cooldown=settings.current.notify_cooldown if self.cooldown is None else self.cooldown,
             recover_after=self.recover_after,
             flows=(around.flow,),
@@ -167,12 +185,10 @@ class Notify(Policy):
         told = sender().failed(call.operation, failure)
         if told.untold:
             reason = f"silenced: {told.silence}" if told.silence else "cool-down"
-            call.emit(NotifySuppressed, channel=", ".join(failure.channels), suppressed=told.untold, reason=reason)
-
-
-def _route(channel: Any) -> Route:
-    check_channel(channel)
-    return Route(channel)
+            whom = ", ".join(failure.channels)
+            call.emit(NotifySuppressed, channel=whom, suppressed=told.untold, reason=reason)
+            if told.is_news:
+                call.emit(NotifyKnown, channel=whom, suppressed=told.untold, next_in=told.window, reason=told.silence)
 
 
 def _heard() -> None:

@@ -9,7 +9,8 @@ from resilient_tasks.core import real_time as time
 from resilient_tasks.core import settings
 from resilient_tasks.core.events import NotifyFailed, NotifySent, bus
 from resilient_tasks.core.failures import RETRIED_BY_DEFAULT, classify, describe, retry_after
-from resilient_tasks.notify import registry
+from resilient_tasks.machines.pace import bounded
+from resilient_tasks.notify import gate, registry
 from resilient_tasks.notify.delivery import deliver
 from resilient_tasks.notify.facts import message_of
 from resilient_tasks.notify.outbox import Agenda, Leased, Outbox
@@ -75,8 +76,9 @@ class Rounds:
         self.pending = Pending()
         self.windows: dict[Key, Window] = {}
         self._found: dict[str, None] = {}
+        self._heard: dict[tuple[str, str, str], None] = {}
         self._agenda: dict[str, Agenda] = {}
-        self._free: dict[str, float] = {}
+        self._free: dict[str, tuple[float, float]] = {}  # until when a channel is left alone, and for how long
         self._leased: Leased | None = None
         self._delivered: list[tuple[Leased, dict[str, str]]] = []
         self._scanned = float("-inf")
@@ -158,6 +160,16 @@ class Rounds:
             self.windows.clear()
         self.windows[key] = window
 
+    def is_news(self, run: str, operation: str, fingerprint: str) -> bool:
+        """Tell, once for each run and incident, that it had not been asked for."""
+        key = (run, operation, fingerprint)
+        if key in self._heard:
+            return False
+        if len(self._heard) >= _ROOM:
+            self._heard.clear()
+        self._heard[key] = None
+        return True
+
     def _work_off(self, operation: str, until: float, leave_out: tuple[str, ...]) -> None:
         while True:
             channels = self._channels(leave_out)
@@ -174,7 +186,7 @@ class Rounds:
         wait = self.outbox.take_turn(leased.letter.channel)
         if wait > 0:
             self.outbox.give_back(leased)
-            self._free[leased.letter.channel] = self.outbox.real() + wait
+            self._free[leased.letter.channel] = self.outbox.real() + wait, wait
         else:
             self._send(leased, until)
         self._leased = None
@@ -227,7 +239,7 @@ class Rounds:
         if passes:
             pace = self.outbox.missed(letter.channel, retry_after(error), problem)
             due, failures = pace.next, pace.failures
-            self._free[letter.channel] = due
+            self._free[letter.channel] = due, due - now
         else:
             due = now + min(_FIRST_PAUSE * 2.0 ** (letter.tries - 1), _LAST_PAUSE)
         dead = self.outbox.states.now() - letter.made > _TOO_OLD or (not passes and letter.tries >= _MOST_REFUSALS)
@@ -249,7 +261,14 @@ class Rounds:
     def _channels(self, leave_out: Iterable[str]) -> dict[str, float]:
         """Return the channels that can be sent to, each with the time from which on it can be."""
         left_out = set(leave_out)
-        return {name: self._free.get(name, 0.0) for name in registry.names() if name not in left_out}
+        known = [name for name in list(registry.names()) if name not in left_out]
+        now = self.outbox.real()
+        return {
+            name: bounded(free, now, pause)
+            for name in known
+            for free, pause in [self._free.get(name, (0.0, 0.0))]
+            if gate.takes(registry.channel(name))
+        }
 
     def _note(self, operation: str, agenda: Agenda) -> None:
         if agenda == _NOTHING:

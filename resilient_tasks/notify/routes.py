@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from dataclasses import KW_ONLY, dataclass
+from inspect import isawaitable
 from typing import NamedTuple, get_args
 
 from resilient_tasks.core import checks
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.failures import Kind
+from resilient_tasks.notify.block import BlockChannel, NotificationBlock, is_block
 from resilient_tasks.notify.message import Channel, Severity
 
 _SEVERITIES: tuple[str, ...] = get_args(Severity)
@@ -40,7 +42,7 @@ class Route:
     Names may hold `*` and `?`. Where several are given, one has to match.
 
     Args:
-        channel: who hears of it.
+        channel: who hears of it, or a Prefect `NotificationBlock`.
         severity: `"warning"`, `"error"` or `"critical"`: this bad or worse.
         kind: failure kinds, such as `"throttled"`.
         policy: the policy that had the last word: `"fallback"`, `"retry"`, `"timeout"`, `"deadline"`, `"breaker"`,
@@ -53,7 +55,7 @@ class Route:
         PolicyError: `channel` is none, or there is no such severity.
     """
 
-    channel: Channel
+    channel: Channel | NotificationBlock
     _: KW_ONLY
     severity: Severity | None = None
     kind: str | Iterable[str] = ()
@@ -63,7 +65,7 @@ class Route:
     operation: str | Iterable[str] = ()
 
     def __post_init__(self) -> None:
-        check_channel(self.channel)
+        object.__setattr__(self, "channel", as_channel(self.channel))
         if self.severity is not None and self.severity not in _SEVERITIES:
             msg = f"Route(severity=...) is one of {', '.join(_SEVERITIES)}; it is {self.severity!r}"
             raise PolicyError(msg)
@@ -78,6 +80,11 @@ class Route:
                 if not any(fnmatch.fnmatchcase(one, pattern) for one in _KNOWN[name]):
                     checks.one_of(pattern, _KNOWN[name], f"Route({name}=...)")
             object.__setattr__(self, name, patterns)
+
+    @property
+    def to(self) -> Channel:
+        """The channel that hears of it."""
+        return self.channel  # type: ignore[return-value]  # since __post_init__
 
     def takes(self, about: About) -> bool:
         """Tell whether the channel is to hear of this."""
@@ -94,16 +101,24 @@ class Route:
         )
 
 
-def check_channel(channel: object) -> None:
-    """Refuse what is no channel.
+def as_channel(channel: object) -> Channel:
+    """Return the channel that a user named: a channel, or a block of Prefect's that can notify.
 
     Raises:
-        PolicyError: it is none.
+        PolicyError: it is neither.
     """
+    if is_block(channel):
+        return BlockChannel(channel)
+    if isawaitable(channel):
+        if isinstance(channel, Coroutine):
+            channel.close()  # it is never awaited, and that is what this error says: no second warning from Python
+        msg = f"notify takes a block, not {type(channel).__name__}: write `await` before the block's load()"
+        raise PolicyError(msg)
     if isinstance(channel, type) or not isinstance(channel, Channel):
         given, instead = _instead(channel)
         msg = f"notify takes channels such as Slack(channel='#ml-alerts') or Console(), not {given}{instead}"
         raise PolicyError(msg)
+    return channel
 
 
 def _instead(channel: object) -> tuple[str, str]:  # noqa: PLR0911  # one line a kind

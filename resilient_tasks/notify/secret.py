@@ -62,6 +62,18 @@ def check_secret(name: str, secret: Secret) -> None:
         raise PolicyError(msg) from None
 
 
+def block_name(secret: object) -> str:
+    """Return the name under which Prefect keeps a block, as `slack-webhook/alerts`; empty where it keeps none.
+
+    It stays the same when the secret in the block is replaced.
+    """
+    name = getattr(secret, "_block_document_name", None)
+    if not isinstance(name, str) or not name:
+        return ""
+    slug = getattr(secret, "get_block_type_slug", None)
+    return f"{slug()}/{name}" if callable(slug) else f"{type(secret).__name__}/{name}"
+
+
 def _reader(secret: Any) -> Callable[[], Any]:
     if isinstance(secret, str):
         return lambda: secret

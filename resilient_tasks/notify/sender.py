@@ -19,9 +19,11 @@ from dataclasses import dataclass, field
 from resilient_tasks.core import clock, durations, settings
 from resilient_tasks.core import real_time as time
 from resilient_tasks.core.durations import Duration
+from resilient_tasks.core.events import run_ids
 from resilient_tasks.core.store import MemoryStore
 from resilient_tasks.machines.incident import Failure
 from resilient_tasks.machines.incidents import Teller
+from resilient_tasks.notify import gate
 from resilient_tasks.notify.outbox import Outbox, Told, kept
 from resilient_tasks.notify.pending import MOMENT, Count, Pending, key_of
 from resilient_tasks.notify.rounds import Rounds, Window
@@ -75,7 +77,7 @@ class Sender:
 
     def begin(self) -> None:
         """Open the store before anything fails. Cheap to call again."""
-        if self._thread is None:
+        if self._thread is None and not gate.is_off():
             self._wake()
 
     def failed(self, operation: str, failure: Failure) -> Told:
@@ -83,6 +85,16 @@ class Sender:
 
         More of what was told within the cool-down costs no round trip: it is told to the store in a moment.
         """
+        told = self._failed(operation, failure)
+        if told.untold and not (told.window or told.silence):  # the store was not asked: nothing is known
+            return told
+        run = run_ids()
+        run_id = run.get("flow_run_id") or run.get("task_run_id") or ""
+        # The run in which a message was written needs no word that the incident is known.
+        is_news = self._rounds is not None and self._rounds.is_news(run_id, operation, failure.fingerprint)
+        return told._replace(is_news=is_news and told.untold > 0)
+
+    def _failed(self, operation: str, failure: Failure) -> Told:
         seen = self._successes.get(operation)
         if seen is not None:
             seen.quiet_until = 0.0
@@ -99,10 +111,12 @@ class Sender:
                 return told
         if rounds.pending.add(operation, failure):
             self._wake()
-        return Told(1 if window is None else window.untold)
+        return Told(1) if window is None else Told(window.untold, window=max(0.0, window.until - now))
 
     def succeeded(self, operation: str) -> None:
         """Take note of a success: an incident of this operation may be over."""
+        if gate.is_off():
+            return
         seen = self._successes.get(operation) or self._successes.setdefault(operation, _Successes())
         if time.monotonic() < seen.quiet_until:
             return
@@ -119,6 +133,8 @@ class Sender:
 
         At exit, nobody waits for a channel that could not be reached: its letters are kept for the next run.
         """
+        if gate.is_off():
+            return True
         if at_exit:
             self.stop()
         until = time.monotonic() + within
@@ -150,6 +166,9 @@ class Sender:
     def _run(self) -> None:
         while not self._ending:
             self._woken.clear()
+            if gate.is_off():
+                self._woken.wait(_LONGEST_SLEEP)
+                continue
             try:
                 with self._turn:
                     waits = [self._step(float("inf")), *(wait for each in self._all() for wait in each.waits())]

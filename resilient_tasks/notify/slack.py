@@ -1,13 +1,13 @@
-"""Slack: messages by incoming webhook or bot token, through slack-sdk."""
+"""Slack: messages by incoming webhook or bot token."""
 
 from __future__ import annotations
 
 import hashlib
 import http.client
-import logging
+import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
@@ -15,12 +15,10 @@ from resilient_tasks.core import real_time as time
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.errors import PolicyError, ResilienceError
 from resilient_tasks.notify import _slack_blocks as layout
+from resilient_tasks.notify import gate
+from resilient_tasks.notify._post import Answer, post
 from resilient_tasks.notify.message import Message
-from resilient_tasks.notify.secret import Secret, check_secret, revealed
-
-# slack-sdk logs the URL of a webhook and that of a proxy. This logger is no part of the tree of loggers, so that no
-# setting of a level, and no handler, brings that to light.
-_SILENT = logging.Logger("resilient_tasks.slack", level=logging.CRITICAL + 1)  # noqa: LOG001  # that is the point
+from resilient_tasks.notify.secret import Secret, block_name, check_secret, revealed
 
 _URL = re.compile(r"https?://[!-~]+")
 _TOKEN = re.compile(r"[!-~]+")
@@ -120,11 +118,24 @@ class Slack:
 
     @property
     def name(self) -> str:
-        """See `Channel`. A webhook is named by a digest of its URL, which is a secret."""
-        webhook = self._webhook()
-        if webhook is not None:
-            return f"slack:{hashlib.sha256(webhook.strip().encode()).hexdigest()[:8]}"
+        """See `Channel`: as the program names the place, and never as the environment does, which may change.
+
+        A webhook that is given as text is named by a digest of it, for it is a secret; one in a block, by the block.
+        """
+        if self.webhook:
+            given = block_name(self.webhook)
+            return f"slack:{given or hashlib.sha256(revealed(self.webhook).strip().encode()).hexdigest()[:8]}"
         return f"slack:{self.channel}" if self.channel else "slack"
+
+    @property
+    def family(self) -> str:
+        """Names that begin so are those of channels in Slack."""
+        return "slack:"
+
+    @property
+    def place(self) -> str:
+        """The address that it sends to, as `gate` names it."""
+        return gate.place_of_url(self._webhook() or self.api_url)
 
     def send(self, message: Message, *, within: float) -> Mapping[str, str] | None:
         """See `Channel`. The receipt is the message's channel and timestamp; a webhook gives none.
@@ -197,29 +208,44 @@ class Slack:
                 raise
 
     def _ask(self, token: str, method: str, until: float, fields: dict[str, Any]) -> dict[str, str]:
-        from slack_sdk import WebClient  # noqa: PLC0415  # loads only where Slack is used
-        from slack_sdk.errors import SlackApiError  # noqa: PLC0415
-
-        client = WebClient(token, base_url=self.api_url, timeout=_left(until), logger=_SILENT, retry_handlers=[])  # type: ignore[arg-type]  # fractions of a second do
+        url = f"{self.api_url.rstrip('/')}/{method}"
+        answer = _posted(url, fields, {"Authorization": f"Bearer {token}"}, _left(until))
         try:
-            answer = _read(lambda: client.api_call(method, json=fields))
-        except SlackApiError as error:
-            refused = error.response
-            raise _refusal(str(refused.get("error")), refused.status_code, refused.headers) from None
-        return {"channel": str(answer.get("channel")), "ts": str(answer.get("ts"))}
+            said = json.loads(answer.body)
+            accepted = said["ok"]
+        except (ValueError, TypeError, LookupError):
+            raise _refusal(answer.body.decode("utf-8", "replace").strip(), answer) from None
+        if not accepted:
+            raise _refusal(str(said.get("error")), answer)
+        return {"channel": str(said.get("channel")), "ts": str(said.get("ts"))}
 
 
 def _by_webhook(url: str, message: Message, seconds: float) -> None:
-    from slack_sdk.webhook import WebhookClient  # noqa: PLC0415  # loads only where Slack is used
-
-    client = WebhookClient(url, timeout=seconds, logger=_SILENT, retry_handlers=[])  # type: ignore[arg-type]  # as above
-    text, blocks = layout.plain_line(message.headline()), layout.as_news(message)
-    answer = _read(lambda: client.send(text=text, blocks=blocks, unfurl_links=False))
-    said = answer.body.strip()
-    if answer.status_code == 200 and said != "ok":  # a refusal has another status: this was cut short, or not Slack
+    fields = {"text": layout.plain_line(message.headline()), "blocks": layout.as_news(message), "unfurl_links": False}
+    answer = _posted(url, fields, {}, seconds)
+    said = answer.body.decode("utf-8", "replace").strip()
+    if answer.status == 200 and said != "ok":  # a refusal has another status: this was cut short, or not Slack
         raise SlackUnavailableError(f"Slack answered 200 {said[:100]!r}", 200, answer.headers)
-    if answer.status_code != 200:
-        raise _refusal(said, answer.status_code, answer.headers)
+    if answer.status != 200:
+        raise _refusal(said, answer)
+
+
+def _posted(url: str, fields: dict[str, Any], headers: dict[str, str], seconds: float) -> Answer:
+    """Send JSON to Slack and to no other host: the URL is a secret, or a token goes with it."""
+    headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": "resilient-tasks", **headers}
+    try:
+        answer = post(url, json.dumps(fields).encode(), headers, within=seconds)
+    except ConnectionError:
+        raise
+    except http.client.HTTPException as error:
+        # Cut short, or not of Slack's making: whether it took the message is not known, so it is sent again.
+        raise SlackUnavailableError(f"Slack's answer cannot be read: {type(error).__name__}", 0, {}) from None
+    if answer.redirects:
+        problem = (
+            f"Slack answered {answer.status} {answer.reason}: redirects are not followed, the message was not taken"
+        )
+        raise SlackRefusedError(problem, answer.status, answer.headers)
+    return answer
 
 
 def _about(message: Message, blocks: layout.Blocks) -> dict[str, Any]:
@@ -247,23 +273,14 @@ def _concerns_all(message: Message) -> bool:
     return message.occasion == "recovered" or message.relapse or before <= 1 or grown
 
 
-def _read(ask: Callable[[], Any]) -> Any:
-    try:
-        return ask()
-    except ConnectionError:
-        raise
-    except (http.client.HTTPException, UnicodeDecodeError) as error:
-        # Cut short, or not of Slack's making: whether it took the message is not known, so it is sent again.
-        raise SlackUnavailableError(f"Slack's answer cannot be read: {type(error).__name__}", 0, {}) from None
-
-
-def _refusal(said: str, status: int, headers: Any) -> SlackRefusedError:
+def _refusal(said: str, answer: Answer) -> SlackRefusedError:
+    status = answer.status
     code = said if _CODE.fullmatch(said) else ""
     # Not in Slack's words: a proxy's page, or an answer that was cut short.
     passes = code in _PASSING or (not code and status < 400)
     answered = f"{status} {said[:100]!r}" if status >= 400 or not code else code
     error = SlackUnavailableError if passes else SlackRefusedError
-    return error(f"Slack answered {answered}", status, headers, code)
+    return error(f"Slack answered {answered}", status, answer.headers, code)
 
 
 def _left(until: float) -> float:

@@ -8,8 +8,6 @@ import http.client
 import json
 import re
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
@@ -17,8 +15,10 @@ from urllib.parse import urlsplit
 
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.errors import PolicyError, ResilienceError
+from resilient_tasks.notify import gate
+from resilient_tasks.notify._post import post
 from resilient_tasks.notify.message import Message
-from resilient_tasks.notify.secret import Secret, check_secret, revealed
+from resilient_tasks.notify.secret import Secret, block_name, check_secret, revealed
 
 #: Of the body's form. What is added to it later leaves the number as it is; what is renamed or dropped raises it.
 VERSION = 1
@@ -89,9 +89,20 @@ class Webhook:
 
     @property
     def name(self) -> str:
-        """See `Channel`. The host and a digest of the URL, which may well hold a secret."""
+        """See `Channel`. The host and a digest of the URL, which may well hold a secret; of a block, its name."""
         url = revealed(self.url).strip()
-        return f"webhook:{_host(url)}:{hashlib.sha256(url.encode()).hexdigest()[:8]}"
+        which = block_name(self.url) or hashlib.sha256(url.encode()).hexdigest()[:8]
+        return f"{self.family}{which}"
+
+    @property
+    def family(self) -> str:
+        """Names that begin so are those of webhooks at the same host."""
+        return f"webhook:{_host(revealed(self.url).strip())}:"
+
+    @property
+    def place(self) -> str:
+        """The address that it sends to, as `gate` names it."""
+        return gate.place_of_url(revealed(self.url))
 
     def send(self, message: Message, *, within: float) -> None:
         """See `Channel`.
@@ -105,21 +116,17 @@ class Webhook:
         headers |= {"Content-Type": "application/json", "Idempotency-Key": message.key}
         if self.secret is not None:
             headers["Resilient-Signature"] = signature(revealed(self.secret), body, int(time.time()))
-        request = urllib.request.Request(_checked(revealed(self.url)), body, headers, method="POST")  # noqa: S310
         try:
-            # Built anew: it reads the environment's proxies once.
-            with urllib.request.build_opener(_NoRedirect).open(request, timeout=max(0.1, within)):
-                pass  # a status from 200 to 299: what else the receiver says is not read
-        except urllib.error.HTTPError as error:
-            with error:
-                where = " (redirects are not followed)" if error.code < 400 else ""
-                problem = f"the receiver answered {error.code} {error.reason}{where}"
-                raise WebhookRefusedError(problem, error.code, error.headers) from None
+            answer = post(_checked(revealed(self.url)), body, headers, within=max(0.1, within), read=False)
         except ConnectionError:
             raise
         except http.client.HTTPException as error:
             problem = f"the receiver's answer is no HTTP: {type(error).__name__}"
             raise WebhookUnreadableError(problem) from None
+        if not 200 <= answer.status < 300:
+            where = " (redirects are not followed)" if answer.redirects else ""
+            problem = f"the receiver answered {answer.status} {answer.reason}{where}"
+            raise WebhookRefusedError(problem, answer.status, answer.headers)
 
 
 def as_json(message: Message) -> bytes:
@@ -156,13 +163,6 @@ def signature(secret: str, body: bytes, seconds: int) -> str:
     """Return the header that proves `body`: the time in unix seconds, and the HMAC-SHA256 of time, dot and body."""
     proof = hmac.new(secret.encode(), f"{seconds}.".encode() + body, hashlib.sha256)
     return f"t={seconds},v1={proof.hexdigest()}"
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Leaves a redirect as the answer: the message, with its headers, is for the host that the user named."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
 
 
 def _host(url: str) -> str:

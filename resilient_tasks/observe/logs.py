@@ -8,6 +8,7 @@ and errors appear on standard error in structlog's form; an orchestrator adds it
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 import threading
@@ -18,6 +19,7 @@ from typing import Any
 from resilient_tasks.core import log_records
 from resilient_tasks.core.call import current_call
 from resilient_tasks.core.events import Event, bus, run_ids
+from resilient_tasks.core.shown import for_terminal
 
 LOGGER = logging.getLogger("resilient_tasks")
 
@@ -67,16 +69,34 @@ def formatter(*, json: bool = False, colors: bool = False) -> logging.Formatter:
     rendered: Any = (
         structlog.processors.JSONRenderer()
         if json
-        else structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
+        else structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=_plain_traceback)
     )
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[structlog.stdlib.ExtraAdder(), structlog.stdlib.add_log_level],
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.TimeStamper(fmt="iso"),
+            *([] if json else [_fit_for_a_terminal]),
             rendered,
         ],
     )
+
+
+def _fit_for_a_terminal(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """Write out what a terminal would obey: a value has one line, the message may have several."""
+    several = {"event", "exception", "stack"}
+    return {
+        key: for_terminal(value, lines=key in several) if isinstance(value, str) else value
+        for key, value in line.items()
+    }
+
+
+def _plain_traceback(to: Any, exc_info: Any) -> None:
+    import structlog  # noqa: PLC0415  # as above
+
+    written = io.StringIO()
+    structlog.dev.plain_traceback(written, exc_info)
+    to.write(for_terminal(written.getvalue()))
 
 
 def extra_of(record: logging.LogRecord) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from resilient_tasks.core.cleaned import Cleaner
 from resilient_tasks.core.events import Event, RowsQuarantined
 from resilient_tasks.core.redact import redact
+from resilient_tasks.core.shown import for_markdown, for_terminal
 from resilient_tasks.data.quarantine import Quarantine, QuarantineError
 from resilient_tasks.data.replay import commands
 
@@ -48,7 +49,7 @@ class DataQuality:
         secrets in them.
         """
         counts = [
-            (event.operation, _code(reason), f"{rows:,}", f"{event.rows:,}")
+            (for_markdown(event.operation), _code(reason), f"{rows:,}", f"{event.rows:,}")
             for event in self.batches
             for reason, rows in event.reasons.items()
         ]
@@ -61,16 +62,18 @@ class DataQuality:
 
 
 def _batch(event: RowsQuarantined) -> Iterable[str]:
-    yield f"### {event.operation}: {event.sentence()}"
+    yield f"### {for_markdown(f'{event.operation}: {event.sentence()}')}"
     try:
         kept = Quarantine.sample(event.path, _ROWS_A_BATCH)
     except QuarantineError as error:
-        yield f"Its rows cannot be read from here: {redact(str(error))}"
+        yield f"Its rows cannot be read from here: {for_markdown(redact(str(error)))}"
     else:
         rows = [(str(row["row"]), _why(row["reasons"]), _values(row)) for row in kept]
         yield from _table(("row", "why", "as read"), rows, _ROWS_A_BATCH)
     yield f"In {_code(event.path)}. To see them all, and to put them back once they are right:"
-    yield "\n".join(("```", *commands(event.path, event.batch, event.schema), "```"))
+    lines = for_terminal("\n".join(commands(event.path, event.batch, event.schema)))
+    fence = _fence(lines, at_least=3)
+    yield f"{fence}\n{lines}\n{fence}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], most: int) -> Iterable[str]:
@@ -103,8 +106,13 @@ def _value(value: Any) -> str:
 
 def _code(text: str) -> str:
     """Text as code in a table's cell: nothing in it has a meaning to Markdown, or to a browser."""
-    text = redact(" ".join(text.split()))
+    text = for_terminal(redact(" ".join(text.split())))
     text = text if len(text) <= _LONGEST_ROW else f"{text[: _LONGEST_ROW - 1]}…"
-    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    fence = _fence(text)
     space = " " if "`" in text else ""
     return f"{fence}{space}{text}{space}{fence}".replace("|", "\\|")
+
+
+def _fence(text: str, at_least: int = 1) -> str:
+    """Return more backticks than stand together anywhere in `text`."""
+    return "`" * max(at_least, 1 + max(map(len, re.findall("`+", text)), default=0))

@@ -22,6 +22,7 @@ from resilient_tasks.core.events import (
     counted,
 )
 from resilient_tasks.core.events.attempts import place
+from resilient_tasks.core.shown import for_markdown, for_terminal
 
 
 @dataclass(slots=True)
@@ -138,7 +139,7 @@ class RunReport:
 
     def text(self) -> str:
         """Return the report as a table for a terminal."""
-        rows = [_COLUMNS, *self._rows()]
+        rows = [_COLUMNS, *(tuple(for_terminal(cell, lines=False) for cell in row) for row in self._rows())]
         widths = [max(len(row[at]) for row in rows) for at in range(len(_COLUMNS))]
         lines = [
             "  ".join(
@@ -147,22 +148,22 @@ class RunReport:
             for row in rows
         ]
         lines.insert(1, "  ".join("─" * width for width in widths))
-        return "\n".join([self.headline(), "", *lines, *(f"· {remark}" for remark in self.remarks)])
+        return "\n".join(
+            [self.headline(), "", *lines, *(f"· {for_terminal(each, lines=False)}" for each in self.remarks)]
+        )
 
     def markdown(self) -> str:
         """Return the report as Markdown, as Prefect shows it."""
         head = "| " + " | ".join(_COLUMNS) + " |\n|" + "---|" * len(_COLUMNS)
-        body = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in self._rows())
-        remarks = "\n".join(f"- {remark}" for remark in self.remarks)
+        body = "\n".join("| " + " | ".join(map(for_markdown, row)) + " |" for row in self._rows())
+        remarks = "\n".join(f"- {for_markdown(remark)}" for remark in self.remarks)
         return f"## {self.headline()}\n\n{head}\n{body}\n\n{remarks}\n"
 
     def html(self) -> str:
         """Return the report's table as an HTML fragment, to put into a page."""
         head = "".join(f"<th>{html.escape(name)}</th>" for name in _COLUMNS)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in self._rows()
-        )
-        remarks = "".join(f"<li>{html.escape(remark)}</li>" for remark in self.remarks)
+        body = "".join("<tr>" + "".join(f"<td>{_html(cell)}</td>" for cell in row) + "</tr>" for row in self._rows())
+        remarks = "".join(f"<li>{_html(remark)}</li>" for remark in self.remarks)
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><ul>{remarks}</ul>"
 
     def _rows(self) -> list[tuple[str, ...]]:
@@ -211,6 +212,10 @@ def _named(what: list[str]) -> str:
     """Count, and name the first few."""
     more = f" and {len(what) - _AT_MOST} more" if len(what) > _AT_MOST else ""
     return f"{len(what)} ({'; '.join(what[:_AT_MOST])}{more})"
+
+
+def _html(text: str) -> str:
+    return html.escape(for_terminal(text))
 
 
 def _touched(operation: Operation) -> bool:

@@ -24,6 +24,7 @@ from resilient_tasks.core.errors import DegradedRun, UnobservedFailure
 from resilient_tasks.core.events import CallFailed, Event, FallbackUsed, RetryRecovered, bus
 from resilient_tasks.core.outcome import Degraded, Failed, Outcome
 from resilient_tasks.core.redact import redact
+from resilient_tasks.core.shown import for_terminal
 from resilient_tasks.decorate import Plan
 from resilient_tasks.observe.report import RunReport
 from resilient_tasks.orchestrate import artifacts, flow_alerts, raising, undocumented, verdict
@@ -235,7 +236,9 @@ class FlowRun:
         parts = [event.sentence() for event in own if isinstance(event, RetryRecovered | FallbackUsed)]
         parts.append(verdict.counts(RunReport(event for event in heard.events if not heard.is_own(event))))
         parts.append(self._remark)
-        return redact("; ".join(filter(None, parts)))  # a task run's name may have been made of a parameter
+        return for_terminal(
+            redact("; ".join(filter(None, parts))), lines=False
+        )  # a task run's name may have been made of a parameter
 
     def _hear(self, event: Event) -> None:
         if event.run.get("flow_run_id") == str(self._id):

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 from resilient_tasks.core import clock
 from resilient_tasks.core import real_time as time
 from resilient_tasks.core.errors import PolicyError
+from resilient_tasks.core.home import keep_private
 
 T = TypeVar("T")
 
@@ -52,6 +53,7 @@ class SQLiteStore:
     def connect(self) -> None:
         """Open the file, and make it, with its folder, where there is none."""
         self.close()
+        keep_private(self._path)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         # SQLite's own waiting doubles its steps up to 100 ms: too coarse for the bound.
         connection = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)

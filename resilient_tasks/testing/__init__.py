@@ -7,9 +7,8 @@ The pytest plugin hands these out as fixtures (`resilient_clock`, `resilient_eve
 
 from __future__ import annotations
 
-from resilient_tasks.core.clock import use_clock
 from resilient_tasks.notify.sender import flush as flush_messages
-from resilient_tasks.testing.clock import VirtualClock
+from resilient_tasks.testing.clock import VirtualClock, use_clock
 from resilient_tasks.testing.events import RecordedEvents
 from resilient_tasks.testing.faults import (
     Corrupt,
@@ -26,6 +25,7 @@ from resilient_tasks.testing.faults import (
     break_json,
 )
 from resilient_tasks.testing.http import FaultyServer, Request, Response, Served
+from resilient_tasks.testing.isolation import away_from_people, deliver_to
 from resilient_tasks.testing.slack import FakeSlack, SlackError, SlackMessage
 from resilient_tasks.testing.smtp import Mail, MailServer
 
@@ -51,8 +51,10 @@ __all__ = [
     "Status",
     "Truncate",
     "VirtualClock",
+    "away_from_people",
     "break_csv",
     "break_json",
+    "deliver_to",
     "flush_messages",
     "use_clock",
 ]

@@ -25,11 +25,13 @@ from urllib.parse import quote
 
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.errors import PolicyError
+from resilient_tasks.notify import gate
 from resilient_tasks.testing import _given
 from resilient_tasks.testing._listener import HOST
 from resilient_tasks.testing._plan import FaultPlan, Schedule
 from resilient_tasks.testing._wire import HTTPListener, Request, Response, reserve
 from resilient_tasks.testing.faults import Corrupt, Fault, Hang, Refused, Status, Truncate
+from resilient_tasks.testing.isolation import open_to
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -95,6 +97,7 @@ class FaultyServer(FaultPlan):
         self._listener: HTTPListener | None = None
         self._refusing_port = 0
         self._open = contextlib.ExitStack()
+        self._isolation = contextlib.ExitStack()
 
     def start(self) -> Self:
         """Opens the port and begins to answer.
@@ -123,13 +126,17 @@ class FaultyServer(FaultPlan):
         self._listener = None
 
     def __enter__(self) -> Self:
-        """Starts the server."""
-        return self.start()
+        """Starts the server, and keeps alerts away from people, see `away_from_people`; they may come here."""
+        self.start()
+        self._isolation = contextlib.ExitStack()
+        self._isolation.enter_context(open_to(gate.place(HOST, self.port)))
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stops the server."""
+        self._isolation.close()
         self.stop()
 
     @contextlib.contextmanager

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Self, get_args
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.durations import Duration
 from resilient_tasks.core.errors import PolicyError
+from resilient_tasks.notify import gate
 from resilient_tasks.testing import _given
 from resilient_tasks.testing._certificate import make_certificate
 from resilient_tasks.testing._listener import HOST
@@ -36,6 +37,7 @@ from resilient_tasks.testing._smtp_session import Session
 from resilient_tasks.testing._smtp_wire import Envelope, MailFault, MailListener, Refusal, Stage, Vanish
 from resilient_tasks.testing._wire import reserve
 from resilient_tasks.testing.faults import Drip, Hang
+from resilient_tasks.testing.isolation import open_to
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -107,6 +109,7 @@ class MailServer:
         self._listeners: tuple[MailListener, ...] = ()
         self._certificate: tuple[Path, ssl.SSLContext] | None = None
         self._cleaning = contextlib.ExitStack()
+        self._isolation = contextlib.ExitStack()
 
     def start(self) -> Self:
         """Opens the ports and begins to answer.
@@ -132,13 +135,18 @@ class MailServer:
         self._cleaning.close()
 
     def __enter__(self) -> Self:
-        """Starts the server."""
-        return self.start()
+        """Starts the server, and keeps alerts away from people, see `away_from_people`; they may come here."""
+        self.start()
+        self._isolation = contextlib.ExitStack()
+        for port in self._ports:
+            self._isolation.enter_context(open_to(gate.place(HOST, port)))
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stops the server."""
+        self._isolation.close()
         self.stop()
 
     @contextlib.contextmanager

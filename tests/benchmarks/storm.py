@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,10 @@ def measure_hooks(calls: int) -> list[Task]:
         for each in found:
             each.call(False)
 
-    with tempfile.TemporaryDirectory() as folder, FakeSlack(schedule=lambda _: Slow(ANSWERS)) as slack:
+    # Started, and not entered: a block of it would keep incidents in memory, as for tests.
+    slack = FakeSlack(schedule=lambda _: Slow(ANSWERS)).start()
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as ending:
+        ending.callback(slack.stop)
         configure(incidents=f"sqlite:///{folder}/incidents.db")
         found = tasks(slack.webhook_url)
         failing(found)

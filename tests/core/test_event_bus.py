@@ -23,6 +23,7 @@ from resilient_tasks.core.events import (
     HedgeStarted,
     HedgeWon,
     NotifyFailed,
+    NotifyKnown,
     NotifySent,
     NotifySuppressed,
     RateLimitReached,
@@ -150,6 +151,14 @@ SENTENCES = [
     (
         NotifySuppressed(operation="f", channel="slack", suppressed=4),
         "did not tell slack at once: 4 to be told of (cool-down)",
+    ),
+    (
+        NotifyKnown(operation="f", channel="slack", suppressed=1, next_in=240.0),
+        "this incident is known: the next message to slack is due in 4 min, 1 failure to be told of",
+    ),
+    (
+        NotifyKnown(operation="f", channel="slack", suppressed=2, reason="their maintenance"),
+        "this incident is silenced (their maintenance): slack hears of it after that, 2 failures to be told of",
     ),
     (
         NotifyFailed(operation="f", channel="slack", error_type="URLError", message="URLError: refused", retry_in=4.0),

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from resilient_tasks import PolicyError, configure
 from resilient_tasks.core import log_records, registered, settings
+from resilient_tasks.core import redact as redaction
 from resilient_tasks.core.cleaned import clean
 from resilient_tasks.core.failures import describe
-from resilient_tasks.core.redact import is_secret_pair, redact
+from resilient_tasks.core.redact import is_secret_pair, redact, redact_whole
 from resilient_tasks.core.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -115,7 +116,7 @@ def test_ten_times_the_text_takes_ten_times_as_long_and_not_a_hundred_times(unit
         best = float("inf")
         for _ in range(3):
             began = time.process_time()
-            redact(text)
+            redact_whole(text)
             best = min(best, time.process_time() - began)
         return best
 
@@ -127,7 +128,7 @@ def test_a_megabyte_of_hostile_text_is_read_in_seconds():
     worst = 0.0
     for unit in ("password=a&", "://"):
         began = time.process_time()
-        redact(unit * (1_000_000 // len(unit)))
+        redact_whole(unit * (1_000_000 // len(unit)))
         worst = max(worst, time.process_time() - began)
     assert worst < 10  # two, where nothing else runs
 
@@ -186,15 +187,15 @@ def test_what_only_looks_random_can_be_a_value_of_a_vague_name():
         f"auth={'x' * 120}",
         "https://a.b/c?key=distance",
     ):
-        assert redact(text) is text
-    assert redact("auth='s3cr3t-s3cr3t'") == "auth='***'"
+        assert redact_whole(text) is text
+    assert redact_whole("auth='s3cr3t-s3cr3t'") == "auth='***'"
 
 
 def test_a_token_in_the_place_of_a_user_goes_and_a_user_stays():
-    assert redact("https://bob@example.org") == "https://bob@example.org"
-    assert redact("https://f00ba7f00ba7f00ba7:@example.org") == "https://***:@example.org"
-    assert redact("https://f00ba7f00ba7f00ba7:x-oauth-basic@example.org") == "https://***:***@example.org"
-    assert redact("Basic YWJjZGVmZ2hpamts is no pair of user and password") == (
+    assert redact_whole("https://bob@example.org") == "https://bob@example.org"
+    assert redact_whole("https://f00ba7f00ba7f00ba7:@example.org") == "https://***:@example.org"
+    assert redact_whole("https://f00ba7f00ba7f00ba7:x-oauth-basic@example.org") == "https://***:***@example.org"
+    assert redact_whole("Basic YWJjZGVmZ2hpamts is no pair of user and password") == (
         "Basic YWJjZGVmZ2hpamts is no pair of user and password"
     )
 
@@ -222,25 +223,25 @@ class TestRegisteredValues:
             repr(secret),
         ]
         for form in forms:
-            assert redact(f"it is {form}!") in {"it is ***!", "it is '***'!"}
+            assert redact_whole(f"it is {form}!") in {"it is ***!", "it is '***'!"}
 
     def test_patterns_are_asked_too(self, own_settings):
         own_settings(secrets=[re.compile(r"EMP-\d+")])
-        assert redact("of EMP-1234 and EMP-x") == "of *** and EMP-x"
+        assert redact_whole("of EMP-1234 and EMP-x") == "of *** and EMP-x"
 
     def test_a_pattern_that_finds_what_was_put_in_its_place_ends(self, own_settings):
         own_settings(secrets=[re.compile(r"\*")])
-        assert set(redact("*")) == {"*"}
+        assert set(redact_whole("*")) == {"*"}
 
     def test_they_are_added_to_those_there(self, own_settings):
         own_settings(secrets=["first-one"])
         own_settings(secrets=("second-one",), quarantine="bad")
         own_settings(quarantine="worse")
-        assert redact("first-one, second-one") == "***, ***"
+        assert redact_whole("first-one, second-one") == "***, ***"
 
     def test_a_longer_one_leaves_nothing_of_it(self, own_settings):
         own_settings(secrets=["open", "open sesame"])
-        assert redact("say open sesame") == "say ***"
+        assert redact_whole("say open sesame") == "say ***"
 
     @pytest.mark.parametrize(
         ("given", "why"),
@@ -272,7 +273,7 @@ class TestRegisteredValues:
         assert settings._from_environment() == Settings(secrets=("sesame-1",))
         monkeypatch.setattr(settings, "current", Settings())
         configure(quarantine="bad")  # looks again
-        assert redact("with sesame-1") == "with ***"
+        assert redact_whole("with sesame-1") == "with ***"
 
     def test_a_variable_that_is_too_short_is_refused_by_its_name(self, monkeypatch):
         monkeypatch.setenv("RESILIENT_TASKS_SECRETS", "DB_LOGIN")
@@ -328,3 +329,50 @@ class TestLogLines:
         record = logging.LogRecord("x", logging.INFO, __file__, 1, "two %s %s", ({"password": "hunter2"},), None)
         logger.handle(record)
         assert "hunter2" not in repr(vars(record))
+
+
+class TestALongText:
+    """Its head and tail are kept, so that an error of megabytes costs a failing call no more than one of a page."""
+
+    def test_says_how_much_was_left_out(self):
+        told = redact("begin " + "word " * 200_000 + "end")
+        assert len(told) < 6_000
+        assert told.startswith("begin word")
+        assert told.endswith("word end")
+        (number,) = re.findall(r"\[([\d,]+) characters left out\]", told)
+        assert int(number.replace(",", "")) == pytest.approx(1_000_009, abs=6_000)
+
+    def test_is_looked_at_in_part(self, monkeypatch):
+        seen = []
+        once = redaction._once
+        monkeypatch.setattr(redaction, "_once", lambda text, **how: seen.append(len(text)) or once(text, **how))
+        redact("word " * 2_000_000)
+        assert sum(seen) < 20_000
+
+    @pytest.mark.parametrize("filling", ["word ", "x", "line of a log\n"])
+    @pytest.mark.parametrize("cut", [3_000, 5_500, 39_000, 36_500])  # where the parts end, and their margins
+    def test_shows_no_part_of_a_secret_on_which_a_cut_falls(self, filling, cut):
+        filled = (filling * 40_000)[:40_000]
+        for planted in CORPUS[::5]:
+            around = planted.text.replace(planted.secret, "")
+            start, size = planted.text.index(planted.secret), len(planted.secret)
+            for at in (cut - start - size // 3, cut - start - 2 * size // 3):
+                told = redact(f"{filled[:at]} {planted.text} {filled[at:]}")
+                assert not {part for part in parts_of(planted.secret, 10) if part not in around and part in told}
+
+    def test_shows_no_part_of_a_registered_secret_of_any_length(self, own_settings):
+        secret = "".join(f"word{number} " for number in range(3_000))
+        own_settings(secrets=[secret])
+        for at in (100, 2_900, 70_000, 98_000):
+            told = redact("a " * (at // 2) + secret + "b " * (50_000 - at // 2))
+            assert not re.search(r"word\d", told)
+
+    def test_shows_no_part_of_a_private_key_that_is_longer_than_what_is_kept(self):
+        body = "\n".join(f"MIIEow{number:058d}" for number in range(2_000))
+        key = f"-----BEGIN RSA PRIVATE KEY-----\n{body}\n-----END RSA PRIVATE KEY-----"
+        for text in (key, f"{'a ' * 1_400}{key} b", f"a{key}{' b' * 200}", f"{'a ' * 9_000}{key}{' b' * 9_000}"):
+            assert "MIIEow" not in redact(text)
+
+    def test_that_was_cut_is_left_alone_when_it_is_read_again(self):
+        told = redact("password=hunter2-hunter2 and so on. " * 10_000)
+        assert redact(told) == told

@@ -326,3 +326,32 @@ def test_the_original_is_found_in_this_process_and_in_no_pickle():
     assert original_of(again) is again
     assert "hunter2" not in repr(vars(made))
     assert "hunter2" not in pickle.dumps(made).decode("latin-1")
+
+
+class TestAnErrorOfMegabytes:
+    LONG = "SELECT a FROM b WHERE c = 'word' " * 300_000
+
+    def test_has_a_copy_of_its_own_type_with_a_short_text(self):
+        error = ValueError(self.LONG)
+        error.add_note(self.LONG)
+        error.statement, error.raw = self.LONG, self.LONG.encode()
+        made = redacted(error)
+        assert type(made) is ValueError
+        assert "characters left out" in str(made)
+        assert len(str(made)) < 6_000
+        assert len(made.__notes__[0]) < 6_000
+        assert len(made.statement) < 6_000
+        assert isinstance(made.raw, bytes)
+        assert len(made.raw) < 12_000
+
+    def test_is_short_too_where_it_holds_many_texts(self):
+        error = ValueError(["a text that is not short at all, again and again " * 20 for _ in range(3_000)])
+        error.causes = {"password": "hunter2-hunter2", "number": 7}
+        made = redacted(error)
+        assert sum(map(len, made.args[0])) < 300_000
+        assert made.args[0][-1] == "[980 characters left out]"
+        assert made.causes == {"password": "***", "number": 7}
+
+    def test_holds_no_secret_where_it_was_not_looked_at(self):
+        error = ValueError({"log": "word " * 4_000 + " xoxb-123456789012-abcdefghijkl " + " word" * 4_000})
+        assert "xoxb" not in str(redacted(error))

@@ -236,8 +236,10 @@ class TestLetters:
         operation("succeeded", 1, 1.0, 1.0)
         incident, letter = operation("lease", FREE, 1.0, 16.0)
         assert operation("lease", FREE, 1.0, 16.0) is None
-        operation("refused", Place(incident.id, "slack", letter.number), "down", 60.0, dead=False, hand_on=False)
-        assert operation("next_letter", FREE) == 60.0
+        operation(
+            "refused", Place(incident.id, "slack", letter.number), "down", 60.0, now=1.0, dead=False, hand_on=False
+        )
+        assert operation("next_letter", FREE, 1.0) == 60.0
         assert operation.sent(now=59.0) is None
         assert [operation.sent(now=60.0)[0], operation.sent(now=60.0)[0]] == ["first", "recovered"]
 
@@ -245,8 +247,8 @@ class TestLetters:
         operation = Operation()
         operation("failed", failure(), 0.0)
         assert operation("lease", {"slack": 5.0}, 4.0, 9.0) is None
-        assert operation("next_letter", {"slack": 5.0}) == 5.0
-        assert operation("next_letter", {"mail": 5.0}) is None
+        assert operation("next_letter", {"slack": 5.0}, 0.0) == 5.0
+        assert operation("next_letter", {"mail": 5.0}, 0.0) is None
 
     def test_what_follows_knows_where_the_first_message_is(self):
         operation = Operation()
@@ -263,7 +265,9 @@ class TestLetters:
         operation("failed", failure(), 1.0)
         operation.look(COOLDOWN)
         incident, letter = operation("lease", FREE, COOLDOWN, COOLDOWN + 15)
-        operation("refused", Place(incident.id, "slack", letter.number), "hung", 0.0, dead=False, hand_on=False)
+        operation(
+            "refused", Place(incident.id, "slack", letter.number), "hung", 0.0, now=0.0, dead=False, hand_on=False
+        )
         operation("failed", failure(), COOLDOWN + 1)
         operation.look(2 * COOLDOWN)
         assert operation.letters == [("digest", 1, 2), ("digest", 1, 3)]
@@ -283,12 +287,12 @@ class TestLetters:
         for _ in range(2):
             incident, letter = operation("lease", {"slack": 0.0}, COOLDOWN, COOLDOWN)
             place = Place(incident.id, "slack", letter.number)
-            operation("refused", place, "no", 0.0, dead=False, hand_on=True)
+            operation("refused", place, "no", 0.0, now=0.0, dead=False, hand_on=True)
         assert operation.letters == [("first", 1, 1), ("digest", 1, 2)] * 2
         incident, copy = operation("lease", {"mail": 0.0}, COOLDOWN, COOLDOWN)
         assert incident.key(copy) == incident.key(letter)
         assert (copy.tries, copy.problem) == (1, "")
-        operation("refused", Place(incident.id, "mail", copy.number), "no", 0.0, dead=False, hand_on=True)
+        operation("refused", Place(incident.id, "mail", copy.number), "no", 0.0, now=0.0, dead=False, hand_on=True)
         operation("succeeded", 1, COOLDOWN + 1, COOLDOWN + 1)
         told = [(letter.channel, letter.occasion) for letter in operation.all[0].letters]
         assert told == [("slack", "first"), ("mail", "first"), ("slack", "recovered"), ("mail", "recovered")]
@@ -298,7 +302,9 @@ class TestLetters:
         operation("failed", failure(), 0.0)
         operation("succeeded", 1, 1.0, 1.0)
         incident, letter = operation("lease", FREE, 1.0, 16.0)
-        operation("refused", Place(incident.id, "slack", letter.number), "too long", 0.0, dead=True, hand_on=False)
+        operation(
+            "refused", Place(incident.id, "slack", letter.number), "too long", 0.0, now=0.0, dead=True, hand_on=False
+        )
         assert operation.sent(now=1.0) == ("recovered", 1, 1)
         assert operation.letters == [("first", 1, 1)]
         operation("revive")
@@ -406,7 +412,13 @@ class Account(RuleBasedStateMachine):
             self.operation("delivered", Place(incident.id, "slack", letter.number), {})
         elif fate == "refused":
             self.operation(
-                "refused", Place(incident.id, "slack", letter.number), "no", self.now, dead=False, hand_on=False
+                "refused",
+                Place(incident.id, "slack", letter.number),
+                "no",
+                self.now,
+                now=self.now,
+                dead=False,
+                hand_on=False,
             )
         else:
             self.uncertain.add(key)
@@ -436,3 +448,79 @@ class Account(RuleBasedStateMachine):
 def test_what_people_are_told_adds_up_to_what_failed():
     how = hypothesis_settings(max_examples=150, stateful_step_count=40, deadline=None)
     run_state_machine_as_test(Account, settings=how)
+
+
+class TestAClockThatWasFastForAMoment:
+    """Whatever it stored lies further ahead of now than any right clock can have put it: that counts as now."""
+
+    FAST = 3600.0
+
+    def test_does_not_keep_failures_from_being_told(self):
+        operation = Operation()
+        operation("failed", failure(), self.FAST)
+        assert operation.sent() == ("first", 1, 1)
+        operation("failed", failure(), 1.0)
+        assert operation.letters == [("digest", 1, 2)]
+
+    def test_keeps_a_window_that_a_right_clock_set_whatever_cooldown_comes_next(self):
+        operation = Operation()
+        operation("failed", failure()._replace(cooldown=2 * COOLDOWN), 0.0)
+        operation("failed", failure(), 1.0)
+        operation("failed", failure(), 2.0)
+        assert operation.letters == [("first", 1, 1)]
+
+    def test_does_not_keep_a_digest_waiting(self):
+        operation = Operation()
+        operation("failed", failure(), self.FAST)
+        operation("failed", failure(), self.FAST)
+        operation.sent()
+        operation.look(1.0)
+        assert operation.letters == [("digest", 1, 2)]
+
+    def test_does_not_keep_an_incident_open(self):
+        operation = Operation()
+        operation("failed", failure(), self.FAST)
+        operation("succeeded", 1, 1.0, 1.0)
+        assert operation.letters == [("first", 1, 1), ("recovered", 1, 1)]
+
+    def test_does_not_hide_a_failure_after_the_end_of_an_incident(self):
+        operation = Operation()
+        operation("failed", failure(), 0.0)
+        operation("succeeded", 1, self.FAST, self.FAST)
+        operation.sent()
+        operation("failed", failure(), 2.0)
+        (incident,) = operation.all
+        assert not incident.closed
+
+    def test_does_not_keep_a_letter_leased(self):
+        operation = Operation()
+        operation("failed", failure(), 0.0)
+        operation("lease", FREE, self.FAST, self.FAST + 15)  # its sender dies
+        assert operation("next_letter", FREE, 1.0) == 1.0
+        assert not operation("in_hand", 1.0)
+        assert operation("lease", FREE, 1.0, 16.0) is not None
+
+    def test_does_not_put_off_a_letter_that_was_refused(self):
+        operation = Operation()
+        operation("failed", failure(), 0.0)
+        incident, letter = operation("lease", FREE, 1.0, 16.0)
+        place = Place(incident.id, "slack", letter.number)
+        operation("refused", place, "no", self.FAST + 30, now=self.FAST, dead=False, hand_on=False)
+        assert operation("next_letter", FREE, 1.0) == 1.0
+
+    def test_does_not_silence_a_channel(self):
+        for pace in (
+            Pace().reserved(self.FAST),
+            Pace().missed(self.FAST, None, "down"),
+            Pace().missed(self.FAST, 30.0, "asked for peace"),
+            Pace().missed(self.FAST, 1e9, "asked for peace").reached(),
+            Pace().reserved(self.FAST).reserved(self.FAST),
+        ):
+            stored = Pace.decode(pace.encode()).bounded(0.0)
+            assert stored.next == 0.0
+            assert pace.reserved(0.0).next == GAP
+
+    def test_which_a_channels_own_pause_is_no_sign_of(self):
+        pace = Pace().missed(0.0, 1e9, "asked for peace")
+        assert Pace.decode(pace.encode()).bounded(0.0).next == LONGEST_ASKED
+        assert Pace().reserved(0.0).reserved(0.0).bounded(0.0).next == 2 * GAP

@@ -226,6 +226,41 @@ class TestIncidents:
         sender.sender().stop()
 
 
+class TestAKnownIncident:
+    """A run whose failure is told later says so in its log, once: otherwise people wonder why they hear nothing."""
+
+    def test_is_told_of_once_by_the_next_run_with_when_the_next_message_is_due(
+        self, drive, recorder, resilient_events, monkeypatch, caplog
+    ):
+        drive(fail, notify=recorder()).outcome()
+        assert flush_messages()
+        assert "notify.known" not in resilient_events.names
+        monkeypatch.setattr(sender, "_sender", sender.Sender())  # another process knows what the store knows
+        call = drive(fail, notify=recorder())
+        for _ in range(3):
+            call.outcome()
+        (known,) = resilient_events.named("notify.known")
+        assert (known.channel, known.suppressed, known.next_in) == ("recorder", 1, 300)
+        assert "the next message to recorder is due in 5 min" in caplog.text
+        sender.sender().stop()
+
+    def test_is_told_of_by_each_run_of_one_process(self, drive, recorder, resilient_events, monkeypatch):
+        call = drive(fail, notify=recorder())
+        for run in ("f-1", "f-1", "f-2", "f-2", "f-3"):
+            monkeypatch.setattr("resilient_tasks.core.events.event._identify", lambda run=run: {"flow_run_id": run})
+            call.outcome()
+        known = resilient_events.named("notify.known")
+        assert [event.run["flow_run_id"] for event in known] == ["f-2", "f-3"]
+        assert all(event.next_in == 300 for event in known)
+
+    def test_that_is_silenced_says_so(self, drive, recorder, resilient_events):
+        Outbox(kept.states()).add_silence("fail", 600, "we know")
+        call = drive(fail, notify=recorder())
+        call.outcome()
+        call.outcome()
+        assert [event.reason for event in resilient_events.named("notify.known")] == ["we know"]
+
+
 class TestSilence:
     def test_what_is_silenced_is_told_when_the_silence_is_over(self, drive, recorder, clock, resilient_events):
         outbox = Outbox(kept.states())
@@ -351,6 +386,21 @@ class TestTheTaskDoesNotWait:
         assert "given up: see resilient-tasks outbox" in failed[-1].sentence()
         (incident,) = Outbox(kept.states()).incidents("fail").all
         assert [(letter.dead, letter.problem) for letter in incident.letters] == [(True, "RuntimeError: broken")]
+
+    def test_a_clock_that_was_fast_for_a_moment_silences_no_channel(
+        self, drive, recorder, resilient_clock, monkeypatch
+    ):
+        channel = recorder()
+        call = drive(fail, notify=channel)
+        right = Outbox.real
+        with monkeypatch.context() as fast:
+            fast.setattr(Outbox, "real", lambda outbox: right(outbox) + 3600)
+            call.outcome()
+            assert flush_messages(5)
+        resilient_clock.advance(301)
+        call.outcome()
+        assert flush_messages(5)
+        assert [told[0] for told in channel.told] == ["first", "digest"]
 
     def test_the_fallback_hears_of_what_a_channel_refuses(self, drive, recorder):
         broken, fallback = recorder("broken", errors=[RuntimeError("no")] * 9), recorder("fallback")
@@ -589,7 +639,8 @@ class TestTheEndOfAProcess:
     @pytest.fixture
     def run(self, tmp_path):
         def run(program):
-            home = {**os.environ, "RESILIENT_TASKS_HOME": str(tmp_path)}
+            home = {**os.environ, "RESILIENT_TASKS_HOME": str(tmp_path), "RESILIENT_TASKS_CHANNELS": "true"}
+            home.pop("RESILIENT_TASKS_INCIDENTS", None)  # as outside of any test
             done = subprocess.run(
                 [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True, env=home
             )

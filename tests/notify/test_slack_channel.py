@@ -13,7 +13,7 @@ from resilient_tasks import Kind, PolicyError, Slack, classify
 from resilient_tasks.core.failures import retry_after
 from resilient_tasks.notify.message import Channel, Message
 from resilient_tasks.notify.slack import SlackRefusedError, SlackUnavailableError, _concerns_all
-from resilient_tasks.testing import Corrupt, FakeSlack, Incomplete, Reset, Truncate
+from resilient_tasks.testing import Corrupt, FakeSlack, FaultyServer, Incomplete, Reset, Response, Truncate
 
 FIRST = Message(
     key="k-1",
@@ -326,6 +326,58 @@ class TestFailures:
             in_thread(bot, DIGEST, receipt)
 
 
+class TestARedirect:
+    """Message, webhook and token are for the host that the user named."""
+
+    @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
+    @pytest.mark.parametrize("to", ["same host", "another host", "https"])
+    def test_is_not_followed_and_is_no_delivery(self, channel, resilient_slack, status, to):
+        with FaultyServer() as elsewhere:
+            elsewhere.serve("/", "ok")
+            places = {
+                "same host": f"{resilient_slack.url}/elsewhere",
+                "another host": f"{elsewhere.url}/",
+                "https": resilient_slack.url.replace("http://", "https://"),
+            }
+            answer = Response("ok", status, headers={"Location": places[to]})
+            for path in ("/services/T000/B000/XXXX", "/api/chat.postMessage"):
+                resilient_slack.serve(path, lambda _: answer)
+            for _ in range(2):
+                with pytest.raises(
+                    SlackRefusedError, match=f"answered {status} .*redirects are not followed"
+                ) as caught:
+                    channel.send(FIRST, within=5)
+                assert classify(caught.value) is Kind.PERMANENT
+            assert elsewhere.requests == []
+            assert {request.path for request in resilient_slack.requests} <= {
+                "/services/T000/B000/XXXX",
+                "/api/chat.postMessage",
+            }
+
+
+class TestItsName:
+    def test_does_not_depend_on_what_the_environment_holds(self, monkeypatch):
+        channels = Slack(), Slack(channel="#ml-alerts")
+        names = [channel.name for channel in channels]
+        monkeypatch.setenv("SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/one")
+        assert [channel.name for channel in channels] == names
+        monkeypatch.setenv("SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/other")
+        monkeypatch.setenv("SLACK_BOT_TOKEN", "xoxb-1")
+        assert [channel.name for channel in channels] == names == ["slack", "slack:#ml-alerts"]
+        assert Slack(token="xoxb-2", channel="#ml-alerts").name == names[1]
+
+    def test_is_that_of_the_block_that_holds_the_webhook(self):
+        class Block:
+            _block_document_name = "alerts"
+            get_block_type_slug = staticmethod(lambda: "slack-webhook")
+
+            def __init__(self, url):
+                self.url = Kept(url)
+
+        one, rotated = (Slack(webhook=Block(f"https://hooks.slack.com/services/{end}")) for end in ("one", "two"))
+        assert one.name == rotated.name == "slack:slack-webhook/alerts"
+
+
 class TestTheEnvironment:
     def test_a_webhook_is_read_when_a_message_is_sent(self, resilient_slack, monkeypatch):
         channel = Slack()
@@ -333,7 +385,7 @@ class TestTheEnvironment:
         monkeypatch.setenv("SLACK_WEBHOOK_URL", resilient_slack.webhook_url)
         channel.send(FIRST, within=5)
         assert resilient_slack.messages[0].via == "webhook"
-        assert channel.name == Slack(webhook=resilient_slack.webhook_url).name
+        assert channel.name == "slack"
 
     def test_a_token_is_read_for_a_channel_and_comes_before_a_webhook(self, resilient_slack, monkeypatch):
         monkeypatch.setenv("SLACK_BOT_TOKEN", resilient_slack.token + "\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from resilient_tasks.core.events.alerts import (
     NotifyFailed,
+    NotifyKnown,
     NotifySent,
     NotifySuppressed,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "HedgeStarted",
     "HedgeWon",
     "NotifyFailed",
+    "NotifyKnown",
     "NotifySent",
     "NotifySuppressed",
     "RateLimitReached",

@@ -38,6 +38,27 @@ class NotifySuppressed(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class NotifyKnown(Event):
+    """A failure is part of an incident that began before this run: emitted once for each run and incident.
+
+    The next message is due in `next_in` seconds. `reason` is why none will be, where the incident is silenced.
+    """
+
+    name: ClassVar[str] = "notify.known"
+    channel: str
+    suppressed: int
+    next_in: float = 0.0
+    reason: str = ""
+
+    def sentence(self) -> str:
+        count = f"{self.suppressed} failure{'' if self.suppressed == 1 else 's'} to be told of"
+        if self.reason:
+            return f"this incident is silenced ({self.reason}): {self.channel} hears of it after that, {count}"
+        due = f"in {self.next_in:.0f} s" if self.next_in < 100 else f"in {self.next_in / 60:.0f} min"
+        return f"this incident is known: the next message to {self.channel} is due {due}, {count}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class NotifyFailed(Event):
     """A channel did not accept a message at the `attempt`: it is kept. `retry_in` is 0 where it is given up."""
 

@@ -3,7 +3,7 @@
 Field names follow OpenTelemetry's conventions where those have one: `Event.as_dict()` gives `error.type`,
 `exception.message` and `retry.delay_s` for the attributes `error_type`, `message` and `delay`.
 
-An event holds no secret: whatever hears of it may write it down.
+An event holds no secret, and no text that a terminal would obey: its sinks may write it down as it is.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from resilient_tasks.core import real_time as time
 from resilient_tasks.core import settings
 from resilient_tasks.core.cleaned import clean
 from resilient_tasks.core.registered import Secret
+from resilient_tasks.core.shown import for_terminal
 
 #: Every event by its name, for tools that read `events.jsonl` back.
 EVENTS: dict[str, type[Event]] = {}
@@ -63,7 +64,10 @@ class Event:
         for name in _texts_of(type(self)):
             value = getattr(self, name)
             if type(value) not in _NUMBERS and (cleaned := clean(value)) is not value:
-                object.__setattr__(self, name, cleaned)
+                value = cleaned
+                object.__setattr__(self, name, value)
+            if type(value) is str and (shown := for_terminal(value)) is not value:
+                object.__setattr__(self, name, shown)
         if self.run:
             object.__setattr__(self, "run", dict(_clean_run(tuple(self.run.items()), settings.current.secrets)))
 
@@ -100,7 +104,11 @@ def _texts_of(event: type[Event]) -> tuple[str, ...]:
 
 @functools.lru_cache(512)
 def _clean_run(run: tuple[tuple[str, str], ...], _secrets: tuple[Secret, ...]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, clean(value)) for name, value in run)
+    return tuple((name, _shown(clean(value))) for name, value in run)
+
+
+def _shown(value: Any) -> Any:
+    return for_terminal(value, lines=False) if isinstance(value, str) else value
 
 
 def counted(errors: Mapping[str, int]) -> str:

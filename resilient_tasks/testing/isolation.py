@@ -1,0 +1,92 @@
+"""What every fixture does first: no message reaches a person, and no incident the user's own file."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from resilient_tasks.core import settings
+from resilient_tasks.core.store import MemoryStore
+from resilient_tasks.notify import gate
+from resilient_tasks.notify.block import NotificationBlock
+from resilient_tasks.notify.message import Channel
+from resilient_tasks.notify.outbox import use_incidents
+
+_lock = threading.Lock()
+_blocks = 0
+_open = ExitStack()
+
+_CHANNELS, _INCIDENTS = "RESILIENT_TASKS_CHANNELS", "RESILIENT_TASKS_INCIDENTS"
+
+
+@contextmanager
+def away_from_people() -> Iterator[None]:
+    """Keep alerts away from people inside the block; every fixture and server of this package does so.
+
+    Failures are still counted, in memory. A channel is sent nothing unless it leads to a fake server that a `with`
+    block or fixture has started, is a `Console`, or is named by `deliver_to`: the event `notify.suppressed` tells of
+    what would have been sent. Processes that are started inside the block do the same, by their environment.
+    """
+    _enter()
+    try:
+        yield
+    finally:
+        _leave()
+
+
+@contextmanager
+def deliver_to(*channels: Channel | NotificationBlock) -> Iterator[None]:
+    """Let messages through to these channels although a test runs, such as to one of the test's own that records."""
+    with gate.open_to(
+        lambda channel: any(one is channel or one is getattr(channel, "block", None) for one in channels)
+    ):
+        yield
+
+
+@contextmanager
+def open_to(where: str) -> Iterator[None]:
+    """Keep alerts away from people inside the block, except that they reach the fake server at this address."""
+    with away_from_people(), gate.open_to_fake(where):
+        _tell_processes()
+        try:
+            yield
+        finally:
+            _tell_processes(without=where)
+
+
+def _enter() -> None:
+    global _blocks  # noqa: PLW0603  # blocks of one process share what they change
+    with _lock:
+        _blocks += 1
+        if _blocks == 1:
+            _open.enter_context(gate.shut())
+            _open.enter_context(use_incidents(MemoryStore()))
+            folder = _open.enter_context(tempfile.TemporaryDirectory(prefix="resilient-tasks-"))
+            _open.callback(_put_back, {name: os.environ.get(name) for name in (_CHANNELS, _INCIDENTS)})
+            os.environ[_INCIDENTS] = f"sqlite:///{os.path.abspath(folder)}/incidents.db"  # noqa: PTH100
+            _tell_processes()
+
+
+def _leave() -> None:
+    global _blocks  # noqa: PLW0603  # as above
+    with _lock:
+        _blocks -= 1
+        if not _blocks:
+            _open.close()
+
+
+def _tell_processes(without: str = "") -> None:
+    """Say to processes that are started from here which servers they may send to."""
+    if settings.current.channels is not False:
+        os.environ[_CHANNELS] = ",".join(place for place in gate.fakes() if place != without) or "false"
+
+
+def _put_back(before: dict[str, str | None]) -> None:
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
