@@ -24,7 +24,8 @@ from resilient_tasks.machines.incidents import Teller
 from resilient_tasks.notify.outbox import Outbox, Told, kept
 from resilient_tasks.notify.pending import MOMENT, Count, Pending, key_of
 from resilient_tasks.notify.rounds import Rounds, Window
-from resilient_tasks.shared.states import States, StoreAway
+from resilient_tasks.shared.asking import States
+from resilient_tasks.shared.link import StoreAway
 
 LOGGER = logging.getLogger("resilient_tasks")
 
