@@ -14,12 +14,11 @@ from typing import Protocol, TypeAlias
 from resilient_tasks.core import clock
 from resilient_tasks.core.errors import PolicyError
 
-
 #: Given the value under a key (None: there is none), returns the next one (None: it stays) and its time to live.
 Step: TypeAlias = Callable[[bytes | None], tuple[bytes | None, float | None]]
 
 
-class Contended(TimeoutError):  # noqa: N818  # a store that raises it is well
+class Contended(TimeoutError):  # a store that raises it is well
     """A store answers, but others kept it, or the state, busy for longer than a call may wait."""
 
 

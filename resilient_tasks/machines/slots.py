@@ -28,13 +28,11 @@ class Slots:
     queue: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def decode(
-        cls, state: bytes | None, now: float, lease: float = math.inf, place: float = math.inf
-    ) -> Slots:
+    def decode(cls, state: bytes | None, now: float, lease: float = math.inf, place: float = math.inf) -> Slots:
         """Return the slots that `encode` gave, less those whose time is over; new ones if something else is there.
 
-        No time ends later than `lease` seconds (a slot) or `place` seconds (a place in the queue) from now: a clock that
-        was fast for a moment is not believed.
+        No time ends later than `lease` seconds (a slot) or `place` seconds (a place in the queue) from now: a clock
+        that was fast for a moment is not believed.
         """
         try:
             found: dict[str, Any] = json.loads(state or b"")

@@ -32,7 +32,7 @@ _TRIES = 5
 _HURRY = 1.0
 
 
-class _Unanswered(Exception):  # noqa: N818  # it never leaves this file
+class _Unanswered(Exception):  # it never leaves this file
     """The store did not answer a question."""
 
     def __init__(self, error: Exception, size: int = 0) -> None:
@@ -197,16 +197,20 @@ class States:
             msg = "other threads had their turn all the time"
             raise Contended(msg)
         try:
-            if self._link.memory is not None:  # another thread has lost it meanwhile
-                raise _Unanswered(TimeoutError("lost meanwhile"))
+            self._see_that_it_is_there()
             result = there(patience)
             take_in(result)
-            return result
         except _Unanswered:
             self._last.clear()
             raise
+        else:
+            return result
         finally:
             self._turn.release()
+
+    def _see_that_it_is_there(self) -> None:
+        if self._link.memory is not None:
+            raise _Unanswered(ConnectionError("another thread has lost it meanwhile"))
 
     def _go_on_without(
         self, here: Callable[[MemoryStore], T], key: str, take_in: Callable[[T], None], busy: Contended

@@ -1,4 +1,4 @@
-"""What a process knows of shared states, by key: the views of the names in use, and no longer of all there ever were."""
+"""What a process knows of shared states, by key: of the names in use, and no longer of all that ever were."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _LOOKS, _GO = 64, 2
 
 
 class Views(dict[str, View]):
-    """Views by key. Where there are too many, those go that were not used for the longest time (CLOCK, Corbató 1968)."""
+    """Views by key. Of too many, those go that were not used for the longest time (CLOCK, Corbató 1968)."""
 
     def __init__(self, most: int = MOST) -> None:
         super().__init__()

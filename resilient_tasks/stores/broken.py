@@ -23,8 +23,8 @@ _BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 def is_of_a_broken_file(error: BaseException) -> bool:
-    """Tell whether an error says that a file is no database, or a damaged one. A locked or unreadable one is neither."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _BROKEN
+    """Tell whether an error says that a file is no database, or a damaged one. A locked file is neither."""
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _BROKEN
 
 
 def set_aside(path: Path, error: BaseException) -> bool:
@@ -48,11 +48,12 @@ def _is_broken(path: Path) -> bool:
     try:
         # A table that only a newer SQLite understands makes the file unreadable too, but it is sound.
         connection.execute("PRAGMA writable_schema=ON")
-        return connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",)
+        found: object = connection.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.Error as error:
         return is_of_a_broken_file(error)
     finally:
         connection.close()
+    return found != ("ok",)
 
 
 def _free_name(path: Path) -> Path:
