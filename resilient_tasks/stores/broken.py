@@ -24,7 +24,9 @@ _BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 def is_of_a_broken_file(error: BaseException) -> bool:
     """Tell whether an error says that a file is no database, or a damaged one. A locked file is neither."""
-    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _BROKEN
+    if not isinstance(error, sqlite3.Error) or "syntax error" in str(error):
+        return False  # a table that only a newer SQLite understands makes a file unreadable too, but it is sound
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _BROKEN
 
 
 def set_aside(path: Path, error: BaseException) -> bool:
@@ -46,8 +48,6 @@ def set_aside(path: Path, error: BaseException) -> bool:
 def _is_broken(path: Path) -> bool:
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=0, isolation_level=None)
     try:
-        # A table that only a newer SQLite understands makes the file unreadable too, but it is sound.
-        connection.execute("PRAGMA writable_schema=ON")
         found: object = connection.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.Error as error:
         return is_of_a_broken_file(error)
