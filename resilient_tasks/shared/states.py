@@ -101,6 +101,7 @@ def count(key: str, *, ttl: float | None = None) -> int:
 
     def add_one(state: bytes | None, now: float) -> tuple[bytes, int]:
         number, ends = _parsed(state) if state is not None else (0, _END)
+        ends = ends if ttl is None else min(ends, now + ttl)  # a clock may have been fast for a moment
         if now >= ends or state is None:
             # The time runs from the first: a failure every minute must not hide behind itself for ever.
             number, ends = 0, _END if ttl is None else now + ttl

@@ -160,6 +160,20 @@ def test_what_was_put_last_is_only_a_guess(unreliable):
     assert states.get("k") == b"another"
 
 
+def test_a_change_that_the_store_made_although_its_answer_was_lost_is_not_made_twice(unreliable):
+    store, states = unreliable
+    states.update("k", letter(b"a"))
+
+    def answer_is_lost():
+        MemoryStore.swap(store, "k", b"a", b"ab")
+        raise ConnectionError("reset by peer")
+
+    store.first = answer_is_lost
+    assert states.update("k", letter(b"b")) == b"a"
+    assert states.get("k") == b"ab"
+    assert states.is_there
+
+
 def test_a_store_that_is_gone_is_replaced_by_memory_told_once_and_comes_back(unreliable, resilient_events):
     store, states = unreliable
     states.update("k", letter(b"shared"))
@@ -175,6 +189,48 @@ def test_a_store_that_is_gone_is_replaced_by_memory_told_once_and_comes_back(unr
     lost, regained = resilient_events
     assert lost.sentence().startswith("unreliable does not answer (ConnectionError: refused)")
     assert regained.seconds > 0
+
+
+def test_a_store_that_comes_and_goes_has_to_answer_for_ever_longer_before_it_counts_as_back(unreliable, monkeypatch):
+    store, states = unreliable
+    trials = []
+    for _ in range(4):
+        states._link.lose(ConnectionError("refused"), 0, 0.0)
+        trials.append(states._link._trial)
+        wait_for(lambda: states.is_there)
+    assert trials == [0.0, 0.1, 0.2, 0.4]
+    monkeypatch.setattr(link, "_RELAPSE", 0.0)
+    states._link.lose(ConnectionError("refused"), 0, 0.0)
+    assert states._link._trial == 0.0
+
+
+def test_what_a_process_knew_of_a_store_that_goes_again_at_once_is_not_forgotten(unreliable):
+    store, states = unreliable
+    store.up = False
+    states.update("k", letter(b"alone"))
+    store.up = True
+    wait_for(lambda: states.is_there)
+    store.up = False
+    assert states.get("k") == b"alone"
+
+
+def test_a_store_is_back_when_it_keeps_as_many_bytes_as_it_could_not_keep(unreliable):
+    store, states = unreliable
+    kept = []
+
+    def swap(key, old, new, *, ttl=None):
+        if len(new) > 1000:
+            raise ConnectionError("full")
+        kept.append(new)
+        return MemoryStore.swap(store, key, old, new, ttl=ttl)
+
+    store.swap = swap
+    states.update("k", lambda *_: (bytes(2000), None))
+    time.sleep(0.2)
+    assert not states.is_there
+    del store.swap
+    wait_for(lambda: states.is_there)
+    assert kept == []
 
 
 def test_a_store_that_was_away_for_a_moment_is_not_told(unreliable, resilient_events):

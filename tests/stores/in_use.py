@@ -119,5 +119,6 @@ if __name__ == "__main__":
         found += [f"a child ended with {status}" for status in FAILED if os.WIFSIGNALED(status)]
         if mode == "fork" and 0 not in FAILED:
             found.append("no child could use the store")
-    print(*found[:5], sep="\n")
+    sys.stdout.write("\n".join(found[:5]))
+    sys.stdout.flush()
     os._exit(bool(found))  # what waits to be told is not what this is about

@@ -92,8 +92,7 @@ def test_damage_in_the_middle_that_one_question_comes_upon_is_found_by_the_next_
     store = store_in(path)
     store.connect()
     with pytest.raises(sqlite3.DatabaseError, match="malformed"):
-        for key in FILLED:
-            store.get(key)
+        [store.get(key) for key in FILLED]
     store.connect()
     assert len(aside(path)) == 1
     assert store.swap("key/1", None, b"new") == (True, b"new")

@@ -74,7 +74,7 @@ def test_a_thread_waits_for_a_connection_no_longer_than_it_was_told_to():
     thread = threading.Thread(target=lent.use, args=(lambda _: begun.set() or end.wait(10), 1))
     thread.start()
     begun.wait(10)
-    with pytest.raises(TimeoutError, match="other threads had the connection for 0.01 s"):
+    with pytest.raises(TimeoutError, match=r"other threads had the connection for 0\.01 s"):
         lent.use(lambda _: None, 0.01)
     end.set()
     thread.join()

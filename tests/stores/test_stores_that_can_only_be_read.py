@@ -1,4 +1,4 @@
-"""A store that answers, but keeps nothing, is as good as gone: policies go by the process's memory, and it is told once."""
+"""A store that answers, but keeps nothing, is as good as gone: policies go by memory, and it is told once."""
 
 import json
 import os
