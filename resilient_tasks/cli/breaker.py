@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from resilient_tasks.cli.printing import DONE, Rooms, UsageError, print_table, say
 from resilient_tasks.core import settings
 from resilient_tasks.policies.breaker import CircuitBreaker, CircuitStatus
-from resilient_tasks.shared.asking import States
-from resilient_tasks.shared.states import states
+from resilient_tasks.shared.states import States, states
 
 
 def add_to(rooms: Rooms) -> None:

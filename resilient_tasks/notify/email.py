@@ -17,7 +17,7 @@ from resilient_tasks.notify._smtp import Answer, EmailRefusedError, Security, Se
 from resilient_tasks.notify.message import Message
 from resilient_tasks.notify.outbox import kept
 from resilient_tasks.notify.secret import Secret, check_secret, revealed
-from resilient_tasks.shared.link import StoreAway
+from resilient_tasks.shared.states import StoreAway
 
 __all__ = ["Email", "EmailRefusedError"]
 

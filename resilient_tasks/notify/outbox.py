@@ -21,8 +21,7 @@ from resilient_tasks.machines.incident import Failure, Incident
 from resilient_tasks.machines.incidents import FORGOTTEN, Incidents, Place, Teller
 from resilient_tasks.machines.letters import Letter
 from resilient_tasks.machines.pace import Pace
-from resilient_tasks.shared.asking import States
-from resilient_tasks.shared.states import Chosen
+from resilient_tasks.shared.states import Chosen, States
 
 T = TypeVar("T")
 

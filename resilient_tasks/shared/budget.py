@@ -6,7 +6,7 @@ import threading
 
 from resilient_tasks.core import clock, settings
 from resilient_tasks.machines.budget import Allowance, Grant
-from resilient_tasks.shared.asking import States
+from resilient_tasks.shared.states import States
 
 
 class Purse:

@@ -13,7 +13,7 @@ from resilient_tasks.core import clock, settings
 from resilient_tasks.core.events import BreakerClosed, BreakerHalfOpened, BreakerOpened, Event, bus
 from resilient_tasks.core.pipeline import Leave
 from resilient_tasks.machines.circuit import Circuit, Pass, Refusal, Rules, Seen, Successes
-from resilient_tasks.shared.asking import States
+from resilient_tasks.shared.states import States
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call

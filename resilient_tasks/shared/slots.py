@@ -8,7 +8,7 @@ import threading
 import uuid
 
 from resilient_tasks.machines.slots import Answer, Slots
-from resilient_tasks.shared.asking import States
+from resilient_tasks.shared.states import States
 
 #: Seconds after which the slots of a process that died are free again. A living one renews its lease in time.
 LEASE = 30.0

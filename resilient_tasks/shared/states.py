@@ -11,6 +11,9 @@ from typing import Any, cast
 from resilient_tasks.core import settings
 from resilient_tasks.core.store import StateStore, opened_by
 from resilient_tasks.shared.asking import States
+from resilient_tasks.shared.link import StoreAway
+
+__all__ = ["Chosen", "States", "StoreAway", "count", "shared", "states", "use_store"]
 
 
 class Chosen:

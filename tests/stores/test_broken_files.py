@@ -232,3 +232,20 @@ def test_a_broken_incidents_file_costs_no_message_and_nothing_at_exit(path, brea
     (kept,) = (found for found in path.parent.glob("incidents.db.broken-*"))
     assert kept.name in process.stderr
     assert "does not answer" not in process.stderr
+
+
+def test_an_incidents_file_that_cannot_be_opened_costs_no_message_and_a_second_at_exit(tmp_path):
+    (tmp_path / "incidents.db").mkdir()
+    began = time.monotonic()
+    process = subprocess.run(
+        [sys.executable, "-c", ALERTING],
+        env=os.environ | {"RESILIENT_TASKS_HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "its own error" in process.stdout
+    assert "down" in process.stdout + process.stderr
+    assert time.monotonic() - began < 8  # a deadline of 10 s was waited for
+    assert (tmp_path / "incidents.db").is_dir()
