@@ -43,8 +43,9 @@ class Allowance:
             found = window_from(json.loads(state or b""))
         except (ValueError, TypeError, LookupError):  # none, or something else stands there
             found = None
-        same = isinstance(found, TimeWindow) and found.seconds == self.per
-        return found.until(now) if same and found is not None else TimeWindow(self.per)
+        if isinstance(found, TimeWindow) and found.seconds == self.per:
+            return found.until(now)
+        return TimeWindow(self.per)
 
 
 def _encode(window: TimeWindow) -> bytes:

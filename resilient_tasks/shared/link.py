@@ -24,7 +24,7 @@ _FIRST_PAUSE, _LAST_PAUSE = 0.05, 2.0
 #: Seconds for which a store may be gone before it is told, where nothing stands in for it.
 _MOMENT = 1.0
 
-#: A store that is lost again within so many seconds of being back has to answer for a while before it counts as back:
+#: A store whose place memory has taken, and that is lost again within so many seconds of being back, has to answer for a while before it counts as back:
 #: seconds, doubling from the first to the last.
 _RELAPSE, _FIRST_TRIAL, _LAST_TRIAL = 10.0, 0.1, 60.0
 
@@ -185,7 +185,8 @@ class Link:
     def _is_back(self, began: float) -> None:
         with self._changing:
             self._memory_before, self.memory = self.memory, None
-            if self._why is not None:
+            # A connection that had been closed while it was idle is no sign that the store comes and goes.
+            if self._told and self._stand_in:
                 self._back_at = time.monotonic()
         if self._closed.is_set():
             return

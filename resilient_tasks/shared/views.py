@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 
 class View(Protocol):
@@ -34,7 +34,7 @@ MOST = 2048
 _LOOKS, _GO = 64, 2
 
 
-class Views(dict[str, View]):
+class Views(dict[str, Any]):
     """Views by key. Of too many, those go that were not used for the longest time (CLOCK, Corbató 1968)."""
 
     def __init__(self, most: int = MOST) -> None:
@@ -48,7 +48,7 @@ class Views(dict[str, View]):
         with self._making:
             found = self.get(key)
             if found is not None:
-                return found  # type: ignore[return-value]  # one key is always of the same sort
+                return cast("V", found)  # one key is always of the same sort
             made = self[key] = make()
             self._hand.append(key)
             gone = self._make_room()
@@ -62,7 +62,7 @@ class Views(dict[str, View]):
             if len(self) <= self._most or len(gone) == _GO:
                 break
             key = self._hand.popleft()
-            view = self.get(key)
+            view: View | None = self.get(key)
             if view is None:
                 continue
             if view.was_used or view.is_needed:

@@ -194,14 +194,24 @@ def test_a_store_that_is_gone_is_replaced_by_memory_told_once_and_comes_back(unr
 def test_a_store_that_comes_and_goes_has_to_answer_for_ever_longer_before_it_counts_as_back(unreliable, monkeypatch):
     store, states = unreliable
     trials = []
-    for _ in range(4):
+
+    def lose(*, is_noticed):
+        store.up = False
         states._link.lose(ConnectionError("refused"), 0, 0.0)
         trials.append(states._link._trial)
+        if is_noticed:
+            states.get("k")
+        store.up = True
         wait_for(lambda: states.is_there)
-    assert trials == [0.0, 0.1, 0.2, 0.4]
+
+    for _ in range(2):
+        lose(is_noticed=False)
+    for _ in range(4):
+        lose(is_noticed=True)
+    assert trials == [0.0, 0.0, 0.0, 0.1, 0.2, 0.4]
     monkeypatch.setattr(link, "_RELAPSE", 0.0)
-    states._link.lose(ConnectionError("refused"), 0, 0.0)
-    assert states._link._trial == 0.0
+    lose(is_noticed=True)
+    assert trials[-1] == 0.0
 
 
 def test_what_a_process_knew_of_a_store_that_goes_again_at_once_is_not_forgotten(unreliable):

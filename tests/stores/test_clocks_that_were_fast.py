@@ -1,4 +1,4 @@
-"""A clock that was fast for a moment: what was stored by it holds nothing up for longer than by a clock that was right."""
+"""A clock that was fast for a moment: what was stored by it holds nothing up for longer than it should."""
 
 import pytest
 from hypothesis import given

@@ -10,7 +10,6 @@ from resilient_tasks import Bulkhead, CircuitBreaker, CircuitOpen, Pipeline, Rat
 from resilient_tasks.core.clock import use_clock
 from resilient_tasks.core.store import MemoryStore
 from resilient_tasks.shared import asking
-from resilient_tasks.shared.asking import States
 from resilient_tasks.shared.states import states, use_store
 from resilient_tasks.shared.views import MOST, Views
 from resilient_tasks.testing import VirtualClock
@@ -162,7 +161,6 @@ def test_what_stands_in_for_a_store_that_is_gone_is_bounded_too(clock):
         def connect(self):
             raise ConnectionError("refused")
 
-    states = States(Gone(), "gone", bound=0.01)
     with use_store(Gone()) as states:
         for number in range(MANY):
             call(CircuitBreaker(f"api {number}", failures=3))
