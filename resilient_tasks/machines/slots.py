@@ -37,7 +37,7 @@ class Slots:
         try:
             found: dict[str, Any] = json.loads(state or b"")
             held = {
-                str(holder): (int(number), min(until, now + lease))
+                holder: (number, min(until, now + lease))
                 for holder, (number, until) in found["held"].items()
                 if until > now
             }

@@ -78,6 +78,7 @@ class States:
         #: What the policies of this process know of shared states, by key.
         self.views = Views()
         self._store = store
+        self._memory = cast("MemoryStore", store) if type(store) is MemoryStore else None
         # Of the type: what wraps a store to change `swap` has not changed this.
         self._update: Callable[..., None] | None = getattr(type(store), "update", None)
         self._bound = bound
@@ -98,7 +99,7 @@ class States:
     @property
     def is_shared(self) -> bool:
         """Whether other processes may see these states."""
-        return type(self._store) is not MemoryStore
+        return self._memory is None
 
     @property
     def is_there(self) -> bool:
@@ -137,6 +138,13 @@ class States:
             take_in: called with the result before another thread of this process asks the store anything.
         """
         step = _Step(change, ttl, self._store.now)
+        if self._memory is not None and self._turn.acquire(blocking=False):  # it is not lost, and nobody is ahead
+            try:
+                result = _swapped_in(self._memory, key, step)
+                take_in(result)
+            finally:
+                self._turn.release()
+            return result
         work = self._swapped if self._update is None else self._locked
         return self._answer(
             lambda patience: work(key, step, patience), lambda memory: _swapped_in(memory, key, step), key, take_in
@@ -148,8 +156,8 @@ class States:
 
     def forget(self, key: str, may_go: Callable[[bytes], bool]) -> None:
         """Delete a state that `may_go` from the memory of this process; in a store that is shared it stays."""
-        memory = self._link.memory if self.is_shared else self._store
-        if isinstance(memory, MemoryStore):
+        memory = self._memory or self._link.memory
+        if memory is not None:
             memory.forget(key, may_go)
         self._last.pop(key, None)
 

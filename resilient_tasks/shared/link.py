@@ -24,8 +24,8 @@ _FIRST_PAUSE, _LAST_PAUSE = 0.05, 2.0
 #: Seconds for which a store may be gone before it is told, where nothing stands in for it.
 _MOMENT = 1.0
 
-#: A store whose place memory has taken, and that is lost again within so many seconds of being back, has to answer for a while before it counts as back:
-#: seconds, doubling from the first to the last.
+#: A store whose place memory has taken, and that is lost again within so many seconds of being back, has to answer for
+#: a while before it counts as back: seconds, doubling from the first to the last.
 _RELAPSE, _FIRST_TRIAL, _LAST_TRIAL = 10.0, 0.1, 60.0
 
 #: In events about the store itself, in the place of a function's name.
