@@ -9,16 +9,26 @@ from __future__ import annotations
 import importlib
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from resilient_tasks.core import clock
 from resilient_tasks.core.errors import PolicyError
+
+#: Given the value under a key (None: there is none), returns the next one (None: it stays) and its time to live.
+Step: TypeAlias = Callable[[bytes | None], tuple[bytes | None, float | None]]
+
+
+class Contended(TimeoutError):  # a store that raises it is well
+    """A store answers, but others kept it, or the state, busy for longer than a call may wait."""
 
 
 class StateStore(Protocol):
     """State by key. A store of one's own needs these methods, and raises whatever it likes when it cannot answer.
 
-    Calls come from any thread, one at a time.
+    Calls come from any thread, one at a time; `close` may come while another thread asks.
+
+    A store that can keep others out for a moment may have `update(key, step, *, within)` as well, see `SQLiteStore`:
+    then no process has to try again because another one was faster.
     """
 
     def connect(self) -> None:
@@ -50,6 +60,10 @@ class StateStore(Protocol):
         """Let go of files and connections."""
 
 
+#: A memory that holds fewer values is not searched for those that have expired.
+_FEW = 256
+
+
 class MemoryStore:
     """State of one process.
 
@@ -60,6 +74,7 @@ class MemoryStore:
     def __init__(self, now: Callable[[], float] = clock.now) -> None:
         self.now = now
         self._values: dict[str, tuple[bytes, float]] = {}
+        self._tidy_at = _FEW
         self._lock = threading.Lock()
 
     def connect(self) -> None:
@@ -76,6 +91,8 @@ class MemoryStore:
             found = self.get(key)
             if found != old:
                 return False, found
+            if key not in self._values and len(self._values) >= self._tidy_at:
+                self._tidy()
             self._values[key] = (new, float("inf") if ttl is None else self.now() + ttl)
             return True, new
 
@@ -83,9 +100,23 @@ class MemoryStore:
         """See `StateStore`."""
         return [key for key in list(self._values) if key.startswith(prefix) and self.get(key) is not None]
 
+    def forget(self, key: str, may_go: Callable[[bytes], bool]) -> None:
+        """Have nothing stand under `key`, if that which does `may_go`."""
+        with self._lock:
+            value, _ = self._values.get(key, (None, 0.0))
+            if value is not None and may_go(value):
+                del self._values[key]
+
     def close(self) -> None:
         """Forget everything."""
         self._values.clear()
+
+    def _tidy(self) -> None:
+        """Delete what has expired; next when there is twice as much as is left now."""
+        now = self.now()
+        for key in [key for key, (_, expires) in self._values.items() if now >= expires]:
+            del self._values[key]
+        self._tidy_at = max(_FEW, 2 * len(self._values))
 
 
 #: Who opens a store, by the scheme of its URL: `module:class`, called with the URL and the bound in seconds. A kind of

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 
@@ -16,6 +17,10 @@ class Reserved(NamedTuple):
 class Rate(Protocol):
     """What a rate limit goes by."""
 
+    @property
+    def kept(self) -> float:
+        """Seconds after the last time reserved for which the state is needed."""
+
     def reserve(self, state: bytes | None, now: float, patience: float) -> tuple[bytes | None, Reserved]:
         """Reserve a time at most `patience` seconds from `now`."""
 
@@ -26,16 +31,21 @@ class SlidingWindow(NamedTuple):
     calls: int
     per: float
 
+    @property
+    def kept(self) -> float:
+        """See `Rate`."""
+        return self.per
+
     def reserve(self, state: bytes | None, now: float, patience: float) -> tuple[bytes | None, Reserved]:
         """See `Rate`."""
-        times = _times(state)
+        times, corrected = _times(state, now)
         # Between the first of `calls` calls and the one after the last lie at least `per` seconds.
         earliest = times[-self.calls] + self.per if len(times) >= self.calls else now
         at = max(now, earliest, times[-1] if times else now)
         if at - now > patience:
-            return state, Reserved(False, at - now)
+            return (_state(now, times) if corrected else state), Reserved(False, at - now)
         times.append(at)
-        return times[-self.calls :].tobytes(), Reserved(True, at - now)
+        return _state(now, times[-self.calls :]), Reserved(True, at - now)
 
 
 class TokenBucket(NamedTuple):
@@ -48,16 +58,34 @@ class TokenBucket(NamedTuple):
     per: float
     burst: int
 
+    @property
+    def kept(self) -> float:
+        """See `Rate`."""
+        return self.burst * self.per / self.calls
+
     def reserve(self, state: bytes | None, now: float, patience: float) -> tuple[bytes | None, Reserved]:
         """See `Rate`."""
         interval = self.per / self.calls
-        full = max([now, *_times(state)[:1]])
+        times, corrected = _times(state, now)
+        full = max([now, *times[:1]])
         wait = max(0.0, full - (self.burst - 1) * interval - now)
         if wait > patience:
-            return state, Reserved(False, wait)
-        return array("d", [full + interval]).tobytes(), Reserved(True, wait)
+            return (_state(now, [full]) if corrected else state), Reserved(False, wait)
+        return _state(now, [full + interval]), Reserved(True, wait)
 
 
-def _times(state: bytes | None) -> array[float]:
-    """Return the times in a state; none, if something else stands there."""
-    return array("d", state if state and len(state) % array("d").itemsize == 0 else b"")
+def _state(now: float, times: Iterable[float]) -> bytes:
+    return array("d", [now, *times]).tobytes()
+
+
+def _times(state: bytes | None, now: float) -> tuple[array[float], bool]:
+    """Return the times in a state, and whether they were corrected; none, if something else stands there.
+
+    The first number in a state says when it was written. Where that is later than now, a clock was fast for a moment,
+    and all times are as much too late: calls may rightly have reserved any time, so nothing else would tell.
+    """
+    found = array("d", state if state and len(state) % array("d").itemsize == 0 else b"")
+    ahead = found[0] - now if found else 0.0
+    if ahead <= 0:
+        return found[1:], False
+    return array("d", [time - ahead for time in found[1:]]), True

@@ -7,6 +7,7 @@ while is right again as soon as it is, and one that has died is forgotten when i
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -27,18 +28,31 @@ class Slots:
     queue: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def decode(cls, state: bytes | None, now: float) -> Slots:
-        """Return the slots that `encode` gave, less those whose time is over; new ones if something else is there."""
+    def decode(cls, state: bytes | None, now: float, lease: float = math.inf, place: float = math.inf) -> Slots:
+        """Return the slots that `encode` gave, less those whose time is over; new ones if something else is there.
+
+        No time ends later than `lease` seconds (a slot) or `place` seconds (a place in the queue) from now: a clock
+        that was fast for a moment is not believed.
+        """
         try:
             found: dict[str, Any] = json.loads(state or b"")
-            held = {holder: (number, until) for holder, (number, until) in found["held"].items() if until > now}
-            return cls(held, {ticket: until for ticket, until in found["queue"].items() if until > now})
+            held = {
+                holder: (number, min(until, now + lease))
+                for holder, (number, until) in found["held"].items()
+                if until > now
+            }
+            queue = {ticket: min(until, now + place) for ticket, until in found["queue"].items() if until > now}
+            return cls(held, queue)
         except (ValueError, TypeError, LookupError, AttributeError):
             return cls()
 
     def encode(self) -> bytes:
         """Return the slots as JSON."""
         return json.dumps({"held": self.held, "queue": self.queue}, separators=(",", ":")).encode()
+
+    def encoded_over(self, state: bytes | None) -> bytes | None:
+        """Return the slots as JSON, to stand in the place of `state`; None where nothing stands there, or need to."""
+        return self.encode() if state is not None or self.held or self.queue else None
 
     @property
     def taken(self) -> int:

@@ -51,6 +51,16 @@ class TimeWindow:
             total = _sum(total, counts) if at > oldest else total
         return total
 
+    def until(self, now: float) -> TimeWindow:
+        """Return the window with what was counted later than `now` counted now: a clock was fast for a moment."""
+        step = self._step(now)
+        if not self.steps or self.steps[-1][0] <= step:
+            return self
+        window = replace(self, steps=tuple(item for item in self.steps if item[0] <= step))
+        for at, counts in self.steps:
+            window = window.add(now, counts) if at > step else window
+        return window
+
     def as_json(self) -> list[Any]:
         """Return plain lists and numbers."""
         return ["time", self.seconds, [[at, *counts] for at, counts in self.steps]]
@@ -88,6 +98,10 @@ class CountWindow:
     def totals(self, now: float) -> Totals:  # noqa: ARG002  # as a window of time
         """Return the counts."""
         return Totals(self.known, self.bad.bit_count(), self.slow.bit_count())
+
+    def until(self, now: float) -> CountWindow:  # noqa: ARG002  # as a window of time
+        """Return the window: it holds no times."""
+        return self
 
     def as_json(self) -> list[Any]:
         """Return plain lists and numbers."""

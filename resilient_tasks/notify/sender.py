@@ -35,6 +35,8 @@ LOGGER = logging.getLogger("resilient_tasks")
 _BOUND = 0.05
 #: Seconds for which a failure waits for a store that is gone; then this process tells of it by itself.
 _PATIENCE = 5.0
+#: The same at exit, where somebody waits for the process to end.
+_PATIENCE_AT_EXIT = 1.0
 #: Seconds between two tries to reach a store that is gone, and the longest sleep of the thread.
 _AGAIN, _LONGEST_SLEEP = 0.5, 60.0
 #: Seconds for which an operation that had no open incident is taken to have none.
@@ -70,6 +72,7 @@ class Sender:
         self._thread: threading.Thread | None = None
         self._begun = 0.0
         self._ending = False
+        self._goes_alone_from = 0.0
         self._early = Pending()
         self._successes: dict[str, _Successes] = {}
         self._rounds: Rounds | None = None
@@ -139,6 +142,7 @@ class Sender:
             self.stop()
         until = time.monotonic() + within
         looked = time.monotonic()
+        self._goes_alone_from = looked + _PATIENCE_AT_EXIT
         while True:
             if not self._turn.acquire(timeout=max(0.0, until - time.monotonic())):
                 return False
@@ -191,8 +195,9 @@ class Sender:
             shared.go(until, leave_out)
             waits.append(shared.next_letter(leave_out))
         except StoreAway:
-            self._tell_of_it_here(shared)
-            waits.append(_AGAIN)
+            goes_alone = at_exit and time.monotonic() >= self._goes_alone_from
+            self._tell_of_it_here(shared, 0.0 if goes_alone else _PATIENCE)
+            waits.append(None if goes_alone else _AGAIN)
         if self._by_itself is not None:
             self._by_itself.go(until)
             waits.append(self._by_itself.next_letter())
@@ -244,9 +249,9 @@ class Sender:
             self._wake()
         return told
 
-    def _tell_of_it_here(self, shared: Rounds) -> None:
-        """Tell by this process alone what has waited long enough for a store that is gone."""
-        for count in shared.pending.older_than(_PATIENCE):
+    def _tell_of_it_here(self, shared: Rounds, patience: float) -> None:
+        """Tell by this process alone what has waited so many seconds for a store that is gone."""
+        for count in shared.pending.older_than(patience):
             if self._by_itself is None:
                 self._by_itself = Rounds(Outbox(States(MemoryStore(), "memory", bound=1.0)))
             self._by_itself.outbox.failed(count.operation, count.failure)

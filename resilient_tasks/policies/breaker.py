@@ -168,13 +168,14 @@ class CircuitBreaker(Policy):
     def status(self) -> CircuitStatus:
         """Return how the circuit stands, asking the store."""
         shared = states()
-        circuit = Circuit.decode(shared.get(self._key))
-        calls, failures, slow = circuit.window.totals(shared.now())
+        now = shared.now()
+        circuit = Circuit.decode(shared.get(self._key)).until(now)
+        calls, failures, slow = circuit.window.totals(now)
         return CircuitStatus(
             name=self.name,
             position=circuit.position,
             reason=circuit.reason,
-            retry_in=circuit.retry_in(shared.now()),
+            retry_in=circuit.retry_in(now),
             calls=calls,
             failures=failures if calls else circuit.run,
             slow=slow,

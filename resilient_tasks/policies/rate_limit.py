@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: A sliding window remembers the time of each call: more than so many are too many to read and write for each call.
 MOST_REMEMBERED = 1000
+#: Seconds for which a state is kept after nothing is left of it, for clocks that do not quite agree.
+_SPARE = 10.0
 
 
 @answering('RateLimit("flights-api", calls=10, per=1)')
@@ -102,7 +104,11 @@ class RateLimit(Policy):
         return self.wait
 
     def _reserve(self, patience: float) -> Reserved:
-        return states().update(f"rate/{self.name}", lambda state, now: self._rate.reserve(state, now, patience))
+        return states().update(
+            f"rate/{self.name}",
+            lambda state, now: self._rate.reserve(state, now, patience),
+            ttl=lambda reserved: reserved.wait + self._rate.kept + _SPARE,
+        )
 
     def _refused(self, call: Call, wait: float, patience: float) -> RateLimited:
         limit = f"{self.calls} calls in {self.per:g} s"

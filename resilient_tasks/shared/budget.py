@@ -12,7 +12,7 @@ from resilient_tasks.shared.states import States
 class Purse:
     """A budget as this process knows it: the calls that it has not told yet."""
 
-    __slots__ = ("_calls", "_key", "_last", "_lock", "_next", "_states")
+    __slots__ = ("_allowance", "_calls", "_key", "_last", "_lock", "_next", "_states", "was_used")
 
     def __init__(self, shared: States, key: str) -> None:
         self._states = shared
@@ -20,6 +20,18 @@ class Purse:
         self._lock = threading.Lock()
         self._calls = 0
         self._last = self._next = clock.now()
+        self._allowance: Allowance | None = None
+        self.was_used = False
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether something would be lost with it: no, what was not told is told by `let_go`."""
+        return False
+
+    def let_go(self) -> None:
+        """See `View`."""
+        if self._calls and self._allowance is not None:
+            self._tell(self._allowance)
 
     def pay_in(self, allowance: Allowance) -> None:
         """Count a call; the store is told now and then."""
@@ -29,13 +41,18 @@ class Purse:
             if now < self._next:
                 return
             self._next = now + settings.current.store_staleness
+        self._tell(allowance)
+
+    def _tell(self, allowance: Allowance) -> None:
+        self.was_used, self._allowance = True, allowance
         calls, at = self._untold()
         self._states.update(
-            self._key, lambda state, _: (allowance.pay_in(state, calls, at), None), ttl=2 * allowance.per
+            self._key, lambda state, now: (allowance.pay_in(state, now, calls, at), None), ttl=2 * allowance.per
         )
 
     def draw(self, allowance: Allowance) -> Grant:
         """Ask for one retry."""
+        self.was_used = True
         calls, at = self._untold()
         return self._states.update(
             self._key, lambda state, now: allowance.draw(state, now, calls, at), ttl=2 * allowance.per

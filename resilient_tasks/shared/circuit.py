@@ -7,7 +7,7 @@ import math
 import threading
 import uuid
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from resilient_tasks.core import clock, settings
 from resilient_tasks.core.events import BreakerClosed, BreakerHalfOpened, BreakerOpened, Event, bus
@@ -22,6 +22,9 @@ T = TypeVar("T")
 
 #: Why a person's circuit took its position, and in events the place of a function's name.
 BY_HAND = "by hand"
+
+#: Seconds for which a closed circuit is kept that no call asks for.
+_KEPT = 30 * 86400.0
 
 Tell = Callable[..., None]
 
@@ -44,10 +47,12 @@ class SharedCircuit:
         self._states = shared
         self._key = key
         self._fresh_until = self._tell_from = -math.inf
-        self._exchange, self._lock = threading.Lock(), threading.Lock()
+        self._lock = threading.Lock()
         self._count = itertools.count().__next__  # one step of C: no thread waits for another
         self._told = 0
         self._last = 0.0
+        self._rules: Rules | None = None
+        self.was_used = False
         self._give_leave()
 
     def is_well(self, rules: Rules) -> bool:
@@ -96,6 +101,7 @@ class SharedCircuit:
                 return
             run_goes_on = rules.failures is not None and self.known.run
             self._last = now = clock.now()
+            self._rules = rules
             is_no_news = seen.good and not seen.slow and leave.turn == self.known.turn and not run_goes_on
             if is_no_news and not rules.counts:
                 return
@@ -109,19 +115,37 @@ class SharedCircuit:
     def exchange(self, step: Callable[[Circuit, float], tuple[Circuit, T]], tell: Tell) -> T:
         """Change the circuit in the store by one step, take in how it stands then, and tell of a new position."""
 
-        def change(state: bytes | None, now: float) -> tuple[bytes | None, tuple[Circuit, Circuit, float, T]]:
-            before = Circuit.decode(state)
+        def change(state: bytes | None, now: float) -> tuple[bytes | None, _Exchanged[T]]:
+            found = Circuit.decode(state)
+            before = found.until(now)
             after, answer = step(before, now)
-            return (state if after is before else after.encode()), (before, after, now, answer)
+            return (state if after is found else after.encode()), _Exchanged(before, after, now, answer)
 
-        with self._exchange:  # no thread may put an older circuit in the place of a newer one
-            before, after, now, answer = self._states.update(self._key, change)
-            self.known, self._fresh_until = after, clock.now() + settings.current.store_staleness
-            if after.turn != self.leave.known[self._key].turn:
-                self._give_leave()
-        if after.turn != before.turn:
-            _tell(tell, self._name, before, after, now)
-        return answer
+        done = self._states.update(self._key, change, ttl=_kept, take_in=self._take_in)
+        if done.after.turn != done.before.turn:
+            _tell(tell, self._name, done.before, done.after, done.now)
+        return done.answer
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether it is not closed: then it is not forgotten."""
+        return self.known.position != "closed"
+
+    def let_go(self) -> None:
+        """See `View`. The memory of this process forgets the circuit too."""
+        rules = self._rules
+        if self._states.is_shared and rules is not None and rules.counts:
+            before, leave = self._untold(), Pass(self.known.turn)
+            if before.calls:
+                self.exchange(lambda found, now: (found.record(rules, now, leave, Seen(None), before), None), tell_all)
+        self._states.forget(self._key, lambda state: Circuit.decode(state).position == "closed")
+
+    def _take_in(self, done: _Exchanged[Any]) -> None:
+        """Take in the circuit before another thread asks: none may put an older one in the place of a newer one."""
+        self.was_used = True
+        self.known, self._fresh_until = done.after, clock.now() + settings.current.store_staleness
+        if done.after.turn != self.leave.known[self._key].turn:
+            self._give_leave()
 
     def _untold(self) -> Successes:
         with self._lock:
@@ -134,6 +158,20 @@ class SharedCircuit:
         """Make what `at_once` gives to every call of this turn."""
         known = {self._key: Pass(self.known.turn)}
         self.leave, self.leave_and_count = Leave(_no_news, known), Leave(self._count, known)
+
+
+class _Exchanged(NamedTuple, Generic[T]):
+    """A circuit before a step and after it, the time, and what the step answered."""
+
+    before: Circuit
+    after: Circuit
+    now: float
+    answer: T
+
+
+def _kept(done: _Exchanged[Any]) -> float | None:
+    """Say for how long a circuit is kept that is used no more: a closed one, not for ever."""
+    return _KEPT if done.after.position == "closed" else None
 
 
 def _no_news() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import uuid
@@ -13,6 +14,8 @@ from resilient_tasks.shared.states import States
 LEASE = 30.0
 #: Seconds after which the place in the queue of a caller that died is free again.
 PLACE = 5.0
+#: Seconds for which a state is kept that says that nobody holds or waits for anything.
+_EMPTY = 60.0
 
 
 class HeldSlots:
@@ -24,69 +27,102 @@ class HeldSlots:
 
     def __init__(self, shared: States, key: str) -> None:
         self.waiting = 0
+        self.was_used = False
         self._states = shared
         self._key = key
         self._me = uuid.uuid4().hex
-        self._lock = threading.Lock()
+        self._counting = threading.Lock()  # held for no longer than it takes to count
         self._held = 0
         self._renewed = False
         shared.when_back.append(self.tell)
         # Where the state dies with the process, nobody else has to be told when that was.
         self._lease, self._place = (LEASE, PLACE) if shared.is_shared else (math.inf, math.inf)
 
+    @property
+    def is_needed(self) -> bool:
+        """Whether slots are held here."""
+        return self._held > 0
+
+    def let_go(self) -> None:
+        """See `View`."""
+        with contextlib.suppress(ValueError):
+            self._states.when_back.remove(self.tell)
+        self._states.forget(self._key, lambda state: Slots.decode(state, -math.inf) == Slots())
+
     def ask(self, ticket: str, limit: int, places: int) -> Answer:
         """Ask for one slot of `limit`, or for one of so many `places` in the queue."""
 
-        def change(state: bytes | None, now: float) -> tuple[bytes | None, tuple[Answer, int]]:
-            found = Slots.decode(state, now)
+        def change(state: bytes | None, now: float) -> tuple[bytes | None, tuple[Answer, Slots]]:
+            found = self._decoded(state, now)
             # A store that hung may have taken in, much later, what was asked then: no more is held than is held here.
             before = found if found.number_of(self._me) == self._held else self._holding(found, self._held, now)
             slots, answer = before.ask(ticket, limit, places, now, self._place)
             if answer == "taken":
                 slots = self._holding(slots, self._held + 1, now)
-            return (state if slots is found else slots.encode()), (answer, len(slots.queue))
+            return slots.encoded_over(state), (answer, slots)
 
-        with self._lock:
-            answer, self.waiting = self._states.update(self._key, change)
-            self._held += answer == "taken"
-            self._keep_renewing()
+        answer, slots = self._states.update(self._key, change, ttl=self._kept, take_in=self._count)
+        self.waiting = len(slots.queue)
+        self._keep_renewing()
         return answer
 
     def leave(self) -> None:
         """Give a slot back."""
-        with self._lock:
+        with self._counting:
             self._held -= 1
-            self._tell()
+        self.tell()
 
     def tell(self) -> None:
         """Tell how many slots are held here."""
-        with self._lock:
-            self._tell()
+
+        def change(state: bytes | None, now: float) -> tuple[bytes | None, tuple[Answer, Slots]]:
+            slots = self._holding(self._decoded(state, now), self._held, now)
+            return slots.encoded_over(state), ("full", slots)
+
+        self._states.update(self._key, change, ttl=self._kept)
 
     def forget(self, ticket: str) -> None:
         """Give a place in the queue back."""
-        self._states.update(self._key, lambda state, now: (Slots.decode(state, now).without(ticket).encode(), None))
 
-    def _tell(self) -> None:
-        def change(state: bytes | None, now: float) -> tuple[bytes, None]:
-            return self._holding(Slots.decode(state, now), self._held, now).encode(), None
+        def change(state: bytes | None, now: float) -> tuple[bytes | None, tuple[Answer, Slots]]:
+            slots = self._decoded(state, now).without(ticket)
+            return slots.encoded_over(state), ("full", slots)
 
-        self._states.update(self._key, change)
+        self._states.update(self._key, change, ttl=self._kept)
+
+    def _count(self, result: tuple[Answer, Slots]) -> None:
+        """Take in an answer before another thread asks: each tells the store how many are held in all."""
+        self.was_used = True
+        if result[0] == "taken":
+            with self._counting:
+                self._held += 1
+
+    def _decoded(self, state: bytes | None, now: float) -> Slots:
+        return Slots.decode(state, now, self._lease, self._place)
+
+    def _kept(self, result: tuple[Answer, Slots]) -> float | None:
+        """Say for how long the state is needed: as long as anybody holds a slot or waits for one."""
+        if not self._states.is_shared:
+            return None if result[1].held or result[1].queue else _EMPTY
+        return max(self._lease, self._place) + _EMPTY
 
     def _holding(self, slots: Slots, number: int, now: float) -> Slots:
         return slots.holding(self._me, number, now + self._lease)
 
     def _keep_renewing(self) -> None:
-        if self._states.is_shared and self._held and not self._renewed:
+        with self._counting:
+            if not self._states.is_shared or not self._held or self._renewed:
+                return
             self._renewed = True
+        with contextlib.suppress(RuntimeError):  # at shutdown no thread starts
             threading.Thread(target=self._renew, name="resilient:bulkhead", daemon=True).start()
 
     def _renew(self) -> None:
         pause = threading.Event()  # nobody sets it
         while True:
             pause.wait(LEASE / 3)
-            with self._lock:
+            with self._counting:
                 if not self._held:
                     self._renewed = False
                     return
-                self._tell()
+            self.tell()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote
@@ -13,6 +14,10 @@ from resilient_tasks.core import clock
 from resilient_tasks.core import real_time as time
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.home import keep_private
+from resilient_tasks.core.patience import Patience
+from resilient_tasks.core.store import Contended, Step
+from resilient_tasks.stores import broken
+from resilient_tasks.stores.lent import Lent
 
 T = TypeVar("T")
 
@@ -22,20 +27,30 @@ _PUT = "INSERT OR REPLACE INTO states VALUES (?, ?, ?)"
 _KEYS = "SELECT key FROM states WHERE substr(key, 1, ?) = ? AND (expires IS NULL OR expires > ?)"
 _TIDY = "DELETE FROM states WHERE expires <= ?"
 
-#: Seconds for which a process waits at the most, at random, before it asks for the write lock again.
-_LONGEST_WAIT = 0.001
+#: Seconds for which a process waits at the most, at random, before it asks for the write lock again. The longer it has
+#: waited, the sooner it asks: one that has just had the lock is not to take it from one that waits.
+_LONGEST_WAIT, _SHORTEST_WAIT = 0.001, 0.00005
+
+#: A file is given up where nothing was written to it for so many times the bound, while others had it locked.
+_STANDS_STILL = 4
 
 #: Seconds for which each step of opening the file waits for others to be ready with it.
 _OPENING = 1.0
+
+#: With this share of the values that are put, those whose time is over are deleted.
+_TIDIED = 1 / 500
 
 
 class SQLiteStore:
     """A table in a file in WAL mode: reading waits for nobody, and one process writes at a time.
 
+    A file that is no database, or a damaged one, is renamed to `<name>.broken-<time>` and begun anew.
+
     Args:
         url: `sqlite:///relative/path` or `sqlite:////absolute/path`. Not for a network file system: its locks do not
             hold there.
-        bound: seconds within which a question is answered or fails.
+        bound: seconds within which a question is answered or fails. Others who write, one after the other, may hold it
+            up for longer: see `update`.
 
     Raises:
         PolicyError: the URL names no file.
@@ -48,20 +63,30 @@ class SQLiteStore:
             raise PolicyError(msg)
         self._path = Path(path)
         self._bound = bound
-        self._connection: sqlite3.Connection | None = None
+        self._lent: Lent[sqlite3.Connection] | None = None
+        self._inode = (0, 0)
+        self._suspect = False
 
     def connect(self) -> None:
-        """Open the file, and make it, with its folder, where there is none."""
-        self.close()
+        """Open the file, and make it, with its folder, where there is none.
+
+        A connection that a thread uses meanwhile is closed by that thread.
+        """
         keep_private(self._path)
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        # SQLite's own waiting doubles its steps up to 100 ms: too coarse for the bound.
-        connection = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
-        self._until_free(lambda: connection.execute("PRAGMA journal_mode=WAL"), within=_OPENING)
-        connection.execute("PRAGMA synchronous=NORMAL")
-        self._until_free(lambda: connection.execute(_TABLE), within=_OPENING)
-        self._until_free(lambda: connection.execute(_TIDY, (self.now(),)), within=_OPENING)
-        self._connection = connection
+        try:
+            opened = self._opened()
+        except sqlite3.DatabaseError as error:
+            if not broken.is_of_a_broken_file(error):
+                raise
+            broken.set_aside(self._path, error)
+            keep_private(self._path)  # of the new one, too
+            opened = self._opened()
+        found = self._path.stat()
+        before, self._lent = self._lent, Lent(opened)
+        self._inode, self._suspect = (found.st_dev, found.st_ino), False
+        if before is not None:
+            before.give_up()
 
     def now(self) -> float:
         """Return unix seconds: the file may outlive the machine's running time."""
@@ -69,53 +94,164 @@ class SQLiteStore:
 
     def get(self, key: str) -> bytes | None:
         """See `StateStore`."""
-        return self._until_free(lambda: self._found(key))
+        return self._ask(lambda connection: self._until_free(lambda: self._found(connection, key)))
 
     def swap(self, key: str, old: bytes | None, new: bytes, *, ttl: float | None = None) -> tuple[bool, bytes | None]:
         """See `StateStore`."""
-        connection = self._open
-        self._until_free(lambda: connection.execute("BEGIN IMMEDIATE"))
-        try:
-            found = self._found(key)
-            if found == old:
-                connection.execute(_PUT, (key, new, None if ttl is None else self.now() + ttl))
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-        return (True, new) if found == old else (False, found)
+
+        def swapped(connection: sqlite3.Connection) -> tuple[bool, bytes | None]:
+            with self._writing(connection, self._bound):
+                found = self._found(connection, key)
+                if found == old:
+                    self._put(connection, key, new, ttl)
+            return (True, new) if found == old else (False, found)
+
+        return self._ask(swapped)
+
+    def update(self, key: str, step: Step, *, within: float) -> None:
+        """Replace the value under `key` by what `step` makes of it, while others are kept from writing.
+
+        Args:
+            key: name of the state.
+            step: given the value, returns the next one (None: it stays) and its time to live. It may be asked twice.
+            within: seconds for which this waits for others who write, one after the other.
+
+        Raises:
+            Contended: it would have had to wait for longer.
+        """
+
+        def updated(connection: sqlite3.Connection) -> None:
+            found = self._until_free(lambda: self._found(connection, key))
+            new, ttl = step(found)
+            if new is None:
+                return
+            with self._writing(connection, within):
+                stands = self._found(connection, key)
+                if stands != found:
+                    new, ttl = step(stands)
+                if new is not None:
+                    self._put(connection, key, new, ttl)
+
+        self._ask(updated)
 
     def keys(self, prefix: str) -> list[str]:
         """See `StateStore`."""
         given = (len(prefix), prefix, self.now())
-        return [key for (key,) in self._until_free(lambda: self._open.execute(_KEYS, given).fetchall())]
+        rows = self._ask(lambda connection: self._until_free(lambda: connection.execute(_KEYS, given).fetchall()))
+        return [key for (key,) in rows]
 
     def close(self) -> None:
-        """Close the file."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        """Close the file, or leave that to the thread that uses it."""
+        lent, self._lent = self._lent, None
+        if lent is not None:
+            lent.give_up()
 
-    @property
-    def _open(self) -> sqlite3.Connection:
-        if self._connection is None:
+    def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        lent = self._lent
+        if lent is None:
             msg = f"{self._path} is not open"
             raise ConnectionError(msg)
-        return self._connection
+        found = self._path.stat()  # what is written to a file that was deleted, or set aside, nobody reads
+        if (found.st_dev, found.st_ino) != self._inode:
+            msg = f"another file has taken the place of {self._path}"
+            raise ConnectionError(msg)
+        try:
+            return lent.use(question, self._bound)
+        except sqlite3.DatabaseError as error:
+            self._suspect = self._suspect or broken.is_of_a_broken_file(error)
+            raise
 
-    def _found(self, key: str) -> bytes | None:
-        row = self._open.execute(_GET, (key, self.now())).fetchone()
+    def _opened(self) -> sqlite3.Connection:
+        # SQLite's own waiting doubles its steps up to 100 ms: too coarse for the bound.
+        connection = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
+        try:
+            self._until_free(lambda: connection.execute("PRAGMA journal_mode=WAL"), within=_OPENING)
+            connection.execute("PRAGMA synchronous=NORMAL")
+            self._until_free(lambda: connection.execute(_TABLE), within=_OPENING)
+            if self._suspect and connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+                error = sqlite3.DatabaseError("database disk image is malformed")
+                error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+                raise error  # noqa: TRY301  # as SQLite raises it, where it comes upon the damage
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _found(self, connection: sqlite3.Connection, key: str) -> bytes | None:
+        row = connection.execute(_GET, (key, self.now())).fetchone()
         return row[0] if row else None
 
+    def _put(self, connection: sqlite3.Connection, key: str, new: bytes, ttl: float | None) -> None:
+        connection.execute(_PUT, (key, new, None if ttl is None else self.now() + ttl))
+        if random.random() < _TIDIED:  # a process may live for a few calls
+            connection.execute(_TIDY, (self.now(),))
+
+    @contextlib.contextmanager
+    def _writing(self, connection: sqlite3.Connection, within: float) -> Iterator[None]:
+        self._take_the_lock(connection, within)
+        try:
+            yield
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                with contextlib.suppress(sqlite3.Error):  # a disk that is full may refuse this too
+                    connection.execute("ROLLBACK")
+            raise
+
+    def _take_the_lock(self, connection: sqlite3.Connection, within: float) -> None:
+        """Wait for the write lock: up to `within` seconds while others write, and for less where the file stands still.
+
+        Raises:
+            Contended: others wrote all the time.
+        """
+        busy = _begin(connection)
+        if busy is None:
+            return
+        patience, longest = Patience(within), _LONGEST_WAIT
+        written, still = _written(connection), self._standstill(within)
+        while busy is not None:
+            time.sleep(random.uniform(0, longest))
+            longest = max(_SHORTEST_WAIT, 0.9 * longest)
+            busy = _begin(connection)
+            if busy is not None and still.is_over:
+                before, written = written, _written(connection)
+                if before == written:
+                    raise busy
+                still = self._standstill(within)
+            if busy is not None and patience.is_over:
+                msg = f"others kept writing to {self._path} for {within:g} s"
+                raise Contended(msg) from busy
+
+    def _standstill(self, within: float) -> Patience:
+        return Patience(min(within, _STANDS_STILL * self._bound))
+
     def _until_free(self, work: Callable[[], T], within: float | None = None) -> T:
-        until = time.monotonic() + (self._bound if within is None else within)
+        patience = Patience(self._bound if within is None else within)
         while True:
             try:
                 return work()
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-                    raise
-                if time.monotonic() > until:
+                if not _is_busy(error) or patience.is_over:
                     raise
             time.sleep(random.uniform(0, _LONGEST_WAIT))
+
+
+def _begin(connection: sqlite3.Connection) -> sqlite3.OperationalError | None:
+    """Take the write lock, or return the error that says that another process has it."""
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        if not _is_busy(error):
+            raise
+        return error
+    return None
+
+
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    return error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
+def _written(connection: sqlite3.Connection) -> int:
+    """Return a number that changes when another connection has written to the file."""
+    (version,) = connection.execute("PRAGMA data_version").fetchone()
+    return int(version)

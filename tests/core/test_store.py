@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from resilient_tasks.core.clock import use_clock
+from resilient_tasks.core.patience import Patience
 from resilient_tasks.core.store import MemoryStore, opened_by
+from resilient_tasks.shared import asking, link
 from resilient_tasks.shared import states as shared_states
+from resilient_tasks.shared.link import StoreAway
 from resilient_tasks.shared.states import States, count
 from resilient_tasks.testing import VirtualClock
 
@@ -157,6 +160,20 @@ def test_what_was_put_last_is_only_a_guess(unreliable):
     assert states.get("k") == b"another"
 
 
+def test_a_change_that_the_store_made_although_its_answer_was_lost_is_not_made_twice(unreliable):
+    store, states = unreliable
+    states.update("k", letter(b"a"))
+
+    def answer_is_lost():
+        MemoryStore.swap(store, "k", b"a", b"ab")
+        raise ConnectionError("reset by peer")
+
+    store.first = answer_is_lost
+    assert states.update("k", letter(b"b")) == b"a"
+    assert states.get("k") == b"ab"
+    assert states.is_there
+
+
 def test_a_store_that_is_gone_is_replaced_by_memory_told_once_and_comes_back(unreliable, resilient_events):
     store, states = unreliable
     states.update("k", letter(b"shared"))
@@ -174,12 +191,64 @@ def test_a_store_that_is_gone_is_replaced_by_memory_told_once_and_comes_back(unr
     assert regained.seconds > 0
 
 
+def test_a_store_that_comes_and_goes_has_to_answer_for_ever_longer_before_it_counts_as_back(unreliable, monkeypatch):
+    store, states = unreliable
+    trials = []
+
+    def lose(*, is_noticed):
+        store.up = False
+        states._link.lose(ConnectionError("refused"), 0, 0.0)
+        trials.append(states._link._trial)
+        if is_noticed:
+            states.get("k")
+        store.up = True
+        wait_for(lambda: states.is_there)
+
+    for _ in range(2):
+        lose(is_noticed=False)
+    for _ in range(4):
+        lose(is_noticed=True)
+    assert trials == [0.0, 0.0, 0.0, 0.1, 0.2, 0.4]
+    monkeypatch.setattr(link, "_RELAPSE", 0.0)
+    lose(is_noticed=True)
+    assert trials[-1] == 0.0
+
+
+def test_what_a_process_knew_of_a_store_that_goes_again_at_once_is_not_forgotten(unreliable):
+    store, states = unreliable
+    store.up = False
+    states.update("k", letter(b"alone"))
+    store.up = True
+    wait_for(lambda: states.is_there)
+    store.up = False
+    assert states.get("k") == b"alone"
+
+
+def test_a_store_is_back_when_it_keeps_as_many_bytes_as_it_could_not_keep(unreliable):
+    store, states = unreliable
+    kept = []
+
+    def swap(key, old, new, *, ttl=None):
+        if len(new) > 1000:
+            raise ConnectionError("full")
+        kept.append(new)
+        return MemoryStore.swap(store, key, old, new, ttl=ttl)
+
+    store.swap = swap
+    states.update("k", lambda *_: (bytes(2000), None))
+    time.sleep(0.2)
+    assert not states.is_there
+    del store.swap
+    wait_for(lambda: states.is_there)
+    assert kept == []
+
+
 def test_a_store_that_was_away_for_a_moment_is_not_told(unreliable, resilient_events):
     store, states = unreliable
     states.update("k", letter(b"x"))
     store.up = False
-    come_back = states._come_back
-    states._come_back = lambda *given: (setattr(store, "up", True), come_back(*given))
+    come_back = states._link._come_back
+    states._link._come_back = lambda *given: (setattr(store, "up", True), come_back(*given))
     assert states.update("k", letter(b"y")) == b"x"
     assert states.get("k") == b"xy"
     assert resilient_events == []
@@ -196,26 +265,69 @@ def test_a_store_is_not_asked_for_any_more_once_it_is_closed(unreliable):
     assert store.connects == before
 
 
-def test_others_who_never_stop_changing_a_state_do_not_hold_a_call_up(resilient_events):
-    class Busy(Unreliable):
-        def swap(self, key, old, new, *, ttl=None):
-            return False, b"another"
+class Busy(Unreliable):
+    """A store whose states others keep changing, while they are at it."""
 
-    states = States(Busy(), "busy", bound=0.001)
+    others_are_at_it = False
+
+    def swap(self, key, old, new, *, ttl=None):
+        return (False, b"another") if self.others_are_at_it else super().swap(key, old, new, ttl=ttl)
+
+
+@pytest.fixture
+def busy(resilient_events):
+    """States in a `Busy` store that hold `k`, and wait 10 ms for others. The store is never told to be lost."""
+    store = Busy()
+    states = States(store, "busy", bound=0.001)
     wait_for(lambda: states.is_there)
-    assert states.update("k", letter(b"x")) is None  # alone, it found nothing there
-    assert "others kept changing k for 0.01 s" in resilient_events[0].sentence()
+    states.update("k", letter(b"known"))
+    yield store, states
     states.close()
+    assert resilient_events == []
 
 
-def test_threads_that_wait_too_long_for_their_turn_go_by_memory(unreliable, resilient_events):
-    _, states = unreliable
-    states.update("k", letter(b"shared"))
-    states._patience = 0.01
+def test_others_who_never_stop_changing_a_state_do_not_hold_a_call_up_and_the_store_is_kept(busy):
+    store, states = busy
+    store.others_are_at_it = True
+    assert states.update("k", letter(b"x")) == b"known"
+    assert states.is_there
+    store.others_are_at_it = False
+    assert states.get("k") == b"known"
+
+
+def test_threads_that_wait_too_long_for_their_turn_go_by_what_is_known_and_the_store_is_kept(busy):
+    _, states = busy
     with states._turn:
-        assert states.update("k", letter(b"x")) is None
-    assert states.update("k", letter(b"!")) == b"shared"
-    assert "calls waited for their turn for 0.01 s" in resilient_events[0].sentence()
+        assert states.update("k", letter(b"x")) == b"known"
+    assert states.is_there
+    assert states.get("k") == b"known"
+
+
+def test_what_a_busy_store_was_not_told_is_told_once_it_is_free(busy):
+    store, states = busy
+    told = threading.Event()
+    states.when_back.append(lambda: states.update("k", letter(b"!")) and told.set())
+    store.others_are_at_it = True
+    states.update("k", letter(b"x"))
+    store.others_are_at_it = False
+    assert told.wait(10)
+    assert states.get("k").endswith(b"!")
+
+
+def test_after_a_call_that_waited_for_a_busy_store_in_vain_the_next_ones_wait_for_a_tenth_of_that(monkeypatch):
+    given = []
+
+    class Watched(Patience):
+        def __init__(self, seconds, longest):
+            given.append(seconds)
+            super().__init__(seconds, longest)
+
+    monkeypatch.setattr(asking, "Patience", Watched)
+    states = States(MemoryStore(), "memory", bound=0.002)
+    with states._turn:
+        states.get("k")
+        states.get("k")
+    assert given == [pytest.approx(0.02), 0.002]
 
 
 def test_the_setting_names_the_store_without_its_password():
@@ -276,11 +388,11 @@ def test_where_nothing_stands_in_a_question_that_is_not_answered_raises(resilien
     wait_for(lambda: states.is_there)
     assert states.update("k", letter(b"x")) is None
     store.up = False
-    with pytest.raises(shared_states.StoreAway, match=r"incidents\.db does not answer"):
+    with pytest.raises(StoreAway, match=r"incidents\.db does not answer"):
         states.get("k")
     assert resilient_events == []  # what waits is none the worse for a moment
-    monkeypatch.setattr(shared_states, "_MOMENT", 0.0)
-    with pytest.raises(shared_states.StoreAway):
+    monkeypatch.setattr(link, "_MOMENT", 0.0)
+    with pytest.raises(StoreAway):
         states.update("k", letter(b"y"))
     (lost,) = resilient_events
     assert "what is to be kept there waits until it does" in lost.sentence()
@@ -292,5 +404,5 @@ def test_where_nothing_stands_in_a_question_that_is_not_answered_raises(resilien
 
 def test_where_nothing_stands_in_a_call_waits_no_longer_for_its_turn_than_it_was_told_to():
     states = States(MemoryStore(), "memory", bound=10, patience=0.01, stand_in=False)
-    with states._turn, pytest.raises(shared_states.StoreAway):
+    with states._turn, pytest.raises(StoreAway):
         states.get("k")

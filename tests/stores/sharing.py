@@ -44,7 +44,7 @@ class RedisServer:
         until = time.monotonic() + within
         while True:
             try:
-                return self._say("PING")
+                return self.say("PING")
             except OSError:
                 if time.monotonic() > until or self._process.poll() is not None:
                     raise
@@ -52,7 +52,7 @@ class RedisServer:
 
     def empty(self):
         """Forget everything."""
-        self._say("FLUSHALL")
+        self.say("FLUSHALL")
 
     def kill(self):
         """End it at once, by SIGKILL."""
@@ -72,9 +72,10 @@ class RedisServer:
         if self._process is not None and self._process.poll() is None:
             self.kill()
 
-    def _say(self, word):
+    def say(self, command):
+        """Have it do something that it answers with a word."""
         with socket.create_connection(("127.0.0.1", self._port), timeout=5) as connection:
-            connection.sendall(word.encode() + b"\r\n")
+            connection.sendall(command.encode() + b"\r\n")
             answer = connection.recv(100)
         assert answer.startswith(b"+"), answer
 

@@ -1,0 +1,124 @@
+"""What a process of its own does with a store that other threads use: a mistake there ends it by a signal.
+
+python in_use.py (connect|close|fork|notify) URL SECONDS
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+
+from resilient_tasks.core.store import opened_by
+
+#: Seconds between two disturbances.
+PAUSE = 0.003
+
+
+def keep_changing(store, until, errors):
+    number = 0
+    while time.monotonic() < until:
+        try:
+            store.swap("k", store.get("k"), b"%d" % number)
+            number += 1
+        except (OSError, ConnectionError):
+            pass
+        except Exception as error:
+            if "closed" in str(error).lower():
+                errors.append(repr(error))
+    if not number:
+        errors.append("nothing was ever changed")
+
+
+def disturbed(url, until, disturb):
+    """Have two threads change a state, and meanwhile `disturb` their store every few milliseconds."""
+    store, _ = opened_by(url, 0.05)
+    store.connect()
+    errors = []
+    threads = [threading.Thread(target=keep_changing, args=(store, until, errors)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    while time.monotonic() < until:
+        with contextlib.suppress(Exception):
+            disturb(store)
+        time.sleep(PAUSE)
+    for thread in threads:
+        thread.join()
+    return errors
+
+
+def reconnect(store):
+    store.connect()
+
+
+def close_and_reconnect(store):
+    store.close()
+    store.connect()
+
+
+def fork_and_use(store):
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            store.connect()
+            store.swap(f"child/{os.getpid()}", None, b"1")
+            status = 0
+        finally:
+            os._exit(status)
+    _, status = os.waitpid(child, 0)
+    FAILED.append(status)
+
+
+FAILED = []
+
+
+def failing_calls(until):
+    """Have four threads fail in 200 operations that tell people of it, with the incidents' file of the defaults."""
+    from resilient_tasks import Slack, resilient
+
+    def named(number):
+        def fail():
+            raise ConnectionError(f"down {number}")
+
+        fail.__name__ = fail.__qualname__ = f"operation_{number}"
+        return resilient(notify=Slack(webhook="http://127.0.0.1:9/"))(fail)
+
+    operations = [named(number) for number in range(200)]
+    errors = []
+
+    def go():
+        while time.monotonic() < until:
+            for operation in operations:
+                try:
+                    operation()
+                except ConnectionError:
+                    pass
+                except Exception as error:
+                    errors.append(repr(error))
+
+    threads = [threading.Thread(target=go) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return errors
+
+
+if __name__ == "__main__":
+    mode, url, until = sys.argv[1], sys.argv[2], time.monotonic() + float(sys.argv[3])
+    if mode == "notify":
+        import logging
+
+        logging.disable(logging.CRITICAL)
+        found = failing_calls(until)
+    else:
+        found = disturbed(url, until, {"connect": reconnect, "close": close_and_reconnect, "fork": fork_and_use}[mode])
+        found += [f"a child ended with {status}" for status in FAILED if os.WIFSIGNALED(status)]
+        if mode == "fork" and 0 not in FAILED:
+            found.append("no child could use the store")
+    sys.stdout.write("\n".join(found[:5]))
+    sys.stdout.flush()
+    os._exit(bool(found))  # what waits to be told is not what this is about
