@@ -78,7 +78,7 @@ class States:
         #: What the policies of this process know of shared states, by key.
         self.views = Views()
         self._store = store
-        self._memory = cast("MemoryStore", store) if type(store) is MemoryStore else None
+        self._memory = store if type(store) is MemoryStore else None
         # Of the type: what wraps a store to change `swap` has not changed this.
         self._update: Callable[..., None] | None = getattr(type(store), "update", None)
         self._bound = bound

@@ -26,7 +26,7 @@ _MOMENT = 1.0
 
 #: A store whose place memory has taken, and that is lost again within so many seconds of being back, has to answer for
 #: a while before it counts as back: seconds, doubling from the first to the last.
-_RELAPSE, _FIRST_TRIAL, _LAST_TRIAL = 10.0, 0.1, 60.0
+_RELAPSE, _FIRST_TRIAL, _LAST_TRIAL = 1.0, 0.1, 60.0
 
 #: In events about the store itself, in the place of a function's name.
 _OPERATION = "state store"
@@ -84,7 +84,7 @@ class Link:
         with self._changing:
             if self.memory is not None:
                 return
-            relapse = time.monotonic() - self._back_at < _RELAPSE
+            relapse = time.monotonic() - self._back_at < _RELAPSE + 2 * self._trial
             self._trial = min(_LAST_TRIAL, max(_FIRST_TRIAL, 2 * self._trial)) if relapse else 0.0
             # What this process knew while the store was gone before is better than to know nothing.
             before = self._memory_before if relapse else None

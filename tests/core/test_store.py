@@ -209,7 +209,7 @@ def test_a_store_that_comes_and_goes_has_to_answer_for_ever_longer_before_it_cou
     for _ in range(4):
         lose(is_noticed=True)
     assert trials == [0.0, 0.0, 0.0, 0.1, 0.2, 0.4]
-    monkeypatch.setattr(link, "_RELAPSE", 0.0)
+    monkeypatch.setattr(link, "_RELAPSE", -10.0)
     lose(is_noticed=True)
     assert trials[-1] == 0.0
 
