@@ -42,10 +42,13 @@ from resilient_tasks import (
 from resilient_tasks.core import settings
 from resilient_tasks.core.events import bus
 from resilient_tasks.core.outcome import Degraded, Failed
+from resilient_tasks.notify import gate
+from resilient_tasks.notify.outbox import use_incidents
 from resilient_tasks.observe.logs import get_logger
 from resilient_tasks.observe.quality import DataQuality
 from resilient_tasks.observe.report import RunReport
 from resilient_tasks.orchestrate.task import outcome_of
+from resilient_tasks.stores.sqlite import SQLiteStore
 from resilient_tasks.testing import FakeSlack, flush_messages
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -306,6 +309,8 @@ def written(resilient_prefect, tmp_path_factory):
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     with contextlib.ExitStack() as stack:
         slack = stack.enter_context(FakeSlack())
+        stack.enter_context(gate.open_to(lambda _: True))  # a fixture keeps alerts, and this file, away from tests
+        stack.enter_context(use_incidents(SQLiteStore(f"sqlite:///{folder / 'incidents.db'}")))
         stack.enter_context(prefects.temporary_settings(for_this))
         stack.enter_context(contextlib.redirect_stderr(stderr))
         stack.enter_context(bus.listening(happened.append))

@@ -118,10 +118,8 @@ class Sender:
 
     def succeeded(self, operation: str) -> None:
         """Take note of a success: an incident of this operation may be over."""
-        if gate.is_off():
-            return
         seen = self._successes.get(operation) or self._successes.setdefault(operation, _Successes())
-        if time.monotonic() < seen.quiet_until:
+        if time.monotonic() < seen.quiet_until or gate.is_off():
             return
         if seen.number == seen.told:
             seen.since = time.monotonic()
