@@ -17,6 +17,8 @@ from pathlib import Path
 from types import CodeType, FrameType, ModuleType, TracebackType
 from typing import Any
 
+from resilient_tasks.core import real_time
+
 #: Seconds from one look to the next, and how many there are at most.
 PAUSE, LOOKS = 0.001, 100
 
@@ -123,6 +125,14 @@ def wants_to_run(thread: threading.Thread) -> bool:
     except OSError:
         return False
     return about.rpartition(")")[2].split()[:1] == ["R"]
+
+
+def time_on_processor(thread: threading.Thread) -> str:
+    """Return for how long a thread has run, as the system words it; something new each time, where it does not tell."""
+    try:
+        return Path(f"/proc/self/task/{thread.native_id}/schedstat").read_text(encoding="ascii").partition(" ")[0]
+    except OSError:
+        return f"unknown at {real_time.monotonic()}"
 
 
 #: How many bits of an instruction's argument are not the number of its name.

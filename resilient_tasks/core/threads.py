@@ -153,22 +153,26 @@ def _interrupt(thread: threading.Thread, ending: threading.Lock, over: threading
     for _ in range(safe_points.LOOKS):
         if over.acquire(timeout=pause):
             return
+        # Reading these lets the thread run: what is looked at after them is where it stands.
+        so_far, starves = safe_points.time_on_processor(thread), safe_points.wants_to_run(thread)
         frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001  # the one way to see it
         if frame is None:
             return
-        waits = seen == (frame, frame.f_lasti) and not safe_points.wants_to_run(thread)
-        same = same + 1 if waits else 0
+        same = same + 1 if seen == (frame, frame.f_lasti) and not starves else 0
         seen = (frame, frame.f_lasti)
         if same >= safe_points.WAITS:  # it waits in C
             return
         if safe_points.is_safe(frame, end) and safe_points.goes_on_safely(frame):
-            if _raised_in(thread, frame, ending, over):
+            came_of_it = _raised_in(thread, frame, ending, over)
+            if came_of_it == "ended":
                 return
+            if came_of_it == "did not end" and safe_points.time_on_processor(thread) != so_far:
+                return  # it has run since, so it was raised, and swallowed
             same += safe_points.WAITS // 2
         pause = safe_points.PAUSE
 
 
-def _raised_in(thread: threading.Thread, frame: FrameType, ending: threading.Lock, over: threading.Lock) -> bool:
+def _raised_in(thread: threading.Thread, frame: FrameType, ending: threading.Lock, over: threading.Lock) -> str:
     """Raise in another thread, once that runs Python code. If it does not soon, take it back.
 
     CPython 3.11 notes that some thread has an exception to raise, and forgets that when one is raised, but not when one
@@ -179,7 +183,7 @@ def _raised_in(thread: threading.Thread, frame: FrameType, ending: threading.Loc
     It is not raised where the thread has gone on from `frame` in the meantime, to where nothing has looked.
 
     Returns:
-        Whether the work is over.
+        "ended", "did not end" or "went on", in which case nothing was raised.
     """
     global _interrupts  # noqa: PLW0603  # of this process
     assert _python is not None  # noqa: S101  # asked before
@@ -210,7 +214,7 @@ def _raised_in(thread: threading.Thread, frame: FrameType, ending: threading.Loc
                 pass
         except _SettledError:
             pass
-    return ended
+    return "went on" if went_on else "ended" if ended else "did not end"
 
 
 def _wait(done: threading.Event, until: float) -> bool:

@@ -338,12 +338,15 @@ class TestInAWorkerThread:
         assert elsewhere(spin_once) == "done"
 
     def test_work_that_swallows_the_interrupt_and_goes_on_is_left_behind(self, gate):
+        def spin():
+            while not gate.is_set():
+                pass
+
         @resilient(timeout=0.1)
         def stubborn():
             while not gate.is_set():
                 with contextlib.suppress(BaseException):
-                    while not gate.is_set():
-                        pass
+                    spin()
 
         error = elsewhere(stubborn)
         assert (error.stopped, error.abandoned) == (False, True)

@@ -2,8 +2,11 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import contextvars
 import functools
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -132,13 +135,14 @@ class _Killable:
     """A process of asyncio, to be ended without its loop."""
 
     def __init__(self, process):
-        self.process = process
+        self.pid = process.pid
 
     def kill(self):
-        self.process._transport._proc.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
 
     def wait(self):
-        self.process._transport._proc.wait()
+        """Its loop's watcher reaps it."""
 
 
 async def popen_in_a_coroutine(work):
