@@ -41,7 +41,7 @@ def tell_if_multiplied(work: Work, outer: Call | None) -> None:
     _told.add(stack)
     attempts = math.prod(loop.attempts for loop in stack)
     names = tuple(f"{loop.name} ({loop.attempts or 'any number of'} attempts)" for loop in stack)
-    bus.emit(RetryMultiplied(operation=work.operation, attempts=attempts, stack=names), *work.sinks)
+    bus.emit(RetryMultiplied(operation=work.operation, attempts=attempts, loops=names), *work.sinks)
 
 
 def _of_calls(call: Call | None) -> Iterator[Loop]:

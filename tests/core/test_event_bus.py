@@ -86,11 +86,11 @@ SENTENCES = [
         "drift (stop): distance: PSI 0.31",
     ),
     (
-        RetryMultiplied(operation="f", attempts=12, stack=("flow monthly (3 attempts)", "f (4 attempts)")),
+        RetryMultiplied(operation="f", attempts=12, loops=("flow monthly (3 attempts)", "f (4 attempts)")),
         "retries multiply: flow monthly (3 attempts) × f (4 attempts) = up to 12 attempts; keep one of these loops",
     ),
     (
-        RetryMultiplied(operation="f", attempts=0, stack=("g (3 attempts)", "f (any number of attempts)")),
+        RetryMultiplied(operation="f", attempts=0, loops=("g (3 attempts)", "f (any number of attempts)")),
         (
             "retries multiply: g (3 attempts) × f (any number of attempts) = any number of attempts;"
             " keep one of these loops"

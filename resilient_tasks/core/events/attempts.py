@@ -69,18 +69,18 @@ class RetryExhausted(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryMultiplied(Event):
-    """Loops of attempts surround each other: `stack` names them, outermost first.
+    """Loops of attempts surround each other: `loops` names them, outermost first.
 
     `attempts` is their product, 0 where one of them is limited by no number.
     """
 
     name: ClassVar[str] = "retry.multiplied"
     attempts: int
-    stack: tuple[str, ...]
+    loops: tuple[str, ...]
 
     def sentence(self) -> str:
         product = f"up to {self.attempts}" if self.attempts else "any number of"
-        return f"retries multiply: {' × '.join(self.stack)} = {product} attempts; keep one of these loops"
+        return f"retries multiply: {' × '.join(self.loops)} = {product} attempts; keep one of these loops"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from resilient_tasks.core.events.event import Event
+from resilient_tasks.core.events.event import Event, named
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +48,7 @@ class DataDrifted(Event):
     action: str
     rows: int
     columns: Mapping[str, str]
-    message: str
+    message: str = named("drift.message")
 
     def sentence(self) -> str:
         return f"drift ({self.action}): {self.message}"

@@ -89,7 +89,7 @@ class StoreLost(Event):
 
     name: ClassVar[str] = "store.lost"
     store: str
-    message: str
+    message: str = named("exception.message")
     waits: bool = False
 
     def sentence(self) -> str:
