@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from resilient_tasks.cli.printing import DONE, STILL_WAITING, Rooms, UsageError, print_table, say
 from resilient_tasks.core import settings
+from resilient_tasks.core.wording import number_of
 from resilient_tasks.machines.incident import Incident
 from resilient_tasks.machines.letters import Letter
 from resilient_tasks.notify import registry
@@ -187,4 +188,4 @@ def _purge(options: argparse.Namespace) -> int:
 
 
 def _counted(number: int) -> str:
-    return "nothing waits" if not number else "1 message waits" if number == 1 else f"{number} messages wait"
+    return f"{number_of(number, 'message')} {'waits' if number == 1 else 'wait'}" if number else "nothing waits"

@@ -10,14 +10,17 @@ import csv
 import errno
 import http.client
 import json
+import re
 import socket
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from enum import Enum
+from http import HTTPStatus
 from typing import Any
 
+from resilient_tasks.core import wording
 from resilient_tasks.core.errors import (
     BulkheadFull,
     CircuitOpen,
@@ -185,18 +188,63 @@ def classify(error: BaseException) -> Kind:
 
 
 def status_of(error: BaseException) -> int | None:
-    """Return the HTTP status that an error carries (httpx, requests, urllib, aiohttp, botocore), or None."""
+    """Return the HTTP status that an error carries, wherever its library keeps it, or None.
+
+    On the error itself or on its response: httpx, requests, urllib, urllib3, aiohttp, botocore, and the clients of many
+    services (google.api_core, openai, kubernetes, azure, stripe, ...).
+    """
     response = getattr(error, "response", None)
-    candidates: tuple[object, ...]
     if isinstance(response, Mapping):
-        candidates = (response.get("ResponseMetadata", {}).get("HTTPStatusCode"),)
-    else:
-        candidates = (
-            getattr(response, "status_code", None),
-            getattr(error, "status", None),
-            getattr(error, "code", None),
-        )
-    return next((code for code in candidates if type(code) is int and 100 <= code < 600), None)
+        return _as_status(response.get("ResponseMetadata", {}).get("HTTPStatusCode"))
+    places = (response, getattr(error, "resp", None), error)
+    found = (getattr(place, name, None) for place in places if place is not None for name in _STATUSES)
+    return next((code for code in map(_as_status, found) if code is not None), None) or _tried_too_often(error)
+
+
+_STATUSES = ("status_code", "status", "code", "http_status")
+
+
+def _as_status(code: object) -> int | None:
+    """Return `code` where it can be an HTTP status; some libraries have the standard library's enumeration of these."""
+    if type(code) is not int and not isinstance(code, HTTPStatus):
+        return None
+    return int(code) if 100 <= code < 600 else None
+
+
+def _tried_too_often(error: BaseException) -> int | None:
+    """Return the status that urllib3 gave up on: it stands in the text only, there and in what requests makes of it."""
+    inner = next(iter(error.args), None)
+    reason = getattr(error, "reason", None) or (getattr(inner, "reason", None) if inner is not error else None)
+    found = re.fullmatch(r"too many (\d{3}) error responses", str(reason)) if isinstance(reason, Exception) else None
+    return None if found is None else int(found[1])
+
+
+def http_failure(error: BaseException) -> int | None:
+    """Return the HTTP status by which a request failed, for people to read; of a group, that of the first that has one.
+
+    None where the error tells of no such status: an answer with the status 200 may hold nonsense all the same.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return next((status for part in error.exceptions if (status := http_failure(part)) is not None), None)
+    if type(error).__module__.startswith("aiosmtplib"):  # its `code` is a mail server's
+        return None
+    status = status_of(error)
+    return status if status is not None and status >= 300 else None
+
+
+def about(error: BaseException) -> dict[str, Any]:
+    """Return what an event tells of an error."""
+    return {"kind": classify(error).value, **fields_of(error)}
+
+
+def fields_of(error: BaseException) -> dict[str, Any]:
+    """Return what an event tells of an error, but for its kind."""
+    return {"error_type": type(error).__name__, "message": str(error), "http_status": http_failure(error)}
+
+
+def in_words(error: BaseException) -> str:
+    """Name an error in a few words: `HTTPStatusError (HTTP 503)`."""
+    return wording.worded(type(error).__name__, http_failure(error))
 
 
 def retry_after(error: BaseException, *, now: float | None = None) -> float | None:
@@ -295,5 +343,5 @@ def _ancestry(error: BaseException) -> Iterator[tuple[type, str]]:
 def describe(error: BaseException) -> str:
     """Name an error in one short line: its type, and the first line of its text, without the secrets in it."""
     text = redact(str(error)).strip().partition("\n")[0]
-    name = type(error).__name__
+    name = in_words(error)
     return f"{name}: {text[:200]}" if text else name

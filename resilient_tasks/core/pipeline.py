@@ -15,9 +15,10 @@ from resilient_tasks.core import clock, loops, runtime
 from resilient_tasks.core.call import NEVER, Call, Proceed, Work
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import CallFailed
-from resilient_tasks.core.failures import classify
+from resilient_tasks.core.failures import about
 from resilient_tasks.core.limits import cut
 from resilient_tasks.core.outcome import Failed, Outcome, let_go
+from resilient_tasks.core.wording import name_of
 
 T = TypeVar("T")
 
@@ -210,7 +211,7 @@ def told(call: Call, outcome: Outcome[Any]) -> Outcome[Any]:
     """Return `outcome` after telling the sinks, where the call failed."""
     if isinstance(outcome, Failed):
         error = outcome.error
-        call.emit(CallFailed, kind=classify(error).value, error_type=type(error).__name__, message=str(error))
+        call.emit(CallFailed, **about(error))
         let_go(error)
     return outcome
 
@@ -262,9 +263,8 @@ async def _invoke(call: Call) -> Outcome[Any]:
 
 
 def operation_of(fn: Callable[..., Any]) -> str:
-    """Name a function as it is named in its module (`Class.method`), without the scaffolding of local functions."""
-    name = getattr(fn, "__qualname__", None) or type(fn).__qualname__
-    return name.rpartition("<locals>.")[2]
+    """Name a function as it is named in its module (`Class.method`), see `name_of`."""
+    return name_of(fn)
 
 
 def in_order(policies: Iterable[Policy]) -> tuple[Policy, ...]:

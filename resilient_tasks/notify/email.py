@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import NotifyFailed, bus
+from resilient_tasks.core.failures import fields_of
 from resilient_tasks.notify import _address as address
 from resilient_tasks.notify._letter import compose, first_of
 from resilient_tasks.notify._smtp import Answer, EmailRefusedError, Security, Server, hand_over
@@ -122,8 +123,7 @@ class Email:
             operation=message.operation,
             run=message.run,
             channel=self.name,
-            error_type=type(error).__name__,
-            message=str(error),
+            **fields_of(error),
             key=message.key,
         )
         bus.emit(event)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from resilient_tasks.core import errors
 from resilient_tasks.core.events import run_ids
-from resilient_tasks.core.failures import classify
+from resilient_tasks.core.failures import classify, http_failure
 from resilient_tasks.core.redact import redact
 from resilient_tasks.machines.incident import Incident
 from resilient_tasks.machines.letters import Letter
@@ -126,6 +126,7 @@ def facts(
         "severity": severity,
         "kind": kind_of(error),
         "error_type": type(error).__name__,
+        "http_status": http_failure(error),
         "where": "" if frame is None else str(frame),
         "notes": [redact(str(note))[:_LONGEST_NOTE] for note in told[:_MOST_NOTES]] + more,
         "consequence": consequence,
@@ -135,9 +136,12 @@ def facts(
 
 def latest(error: Exception) -> dict[str, Any]:
     """Return what a digest says of the last failure."""
+    text, status = str(error), http_failure(error)
+    if status is not None and str(status) not in text:  # the last failure may have had another than the first
+        text = f"HTTP {status}: {text}"
     # Cut after it is blotted out: half a secret would not be known for one.
     return {
-        "error": redact(str(error)[: 10 * _LONGEST_TEXT])[:_LONGEST_TEXT],
+        "error": redact(text[: 10 * _LONGEST_TEXT])[:_LONGEST_TEXT],
         "run": dict(run_ids()),
         "time": time.time(),
     }

@@ -19,8 +19,8 @@ from resilient_tasks.core.events import (
     RowsInvalid,
     RowsQuarantined,
     TimeoutExceeded,
-    counted,
 )
+from resilient_tasks.core.wording import counted
 
 
 @dataclass(slots=True)
@@ -34,7 +34,7 @@ class Operation:
         recovered: calls that succeeded after a failed attempt.
         retries: attempts after the first.
         waited: seconds spent waiting between attempts.
-        errors: failed attempts that were retried, and final failures, by type of error.
+        errors: failed attempts that were retried, and final failures, by HTTP status or type of error.
         invalid_rows: rows that broke their schema, besides those in the quarantine.
         quarantined: rows in the quarantine, by file: a later attempt of the call replaces what an earlier one left.
     """
@@ -185,15 +185,15 @@ def _count(operation: Operation, event: Event) -> None:
         case RetryScheduled():
             operation.retries += 1
             operation.waited += event.delay
-            operation.errors[event.error_type] += 1
+            operation.errors[event.error_in_brief] += 1
         case RetryRecovered():
             operation.recovered += 1
         case FallbackUsed():
             operation.degraded += 1
-            operation.errors[event.error_type] += 1
+            operation.errors[event.error_in_brief] += 1
         case CallFailed():
             operation.failed += 1
-            operation.errors[event.error_type] += 1
+            operation.errors[event.error_in_brief] += 1
         case RowsQuarantined():
             operation.quarantined[event.path] = event.invalid
         case RowsInvalid():

@@ -152,7 +152,7 @@ class StateSink:
     def _why(self, event: RetryStarted) -> str:
         if self._failed is None or self._failed.delay > 0:
             return event.sentence()
-        return f"{event.sentence()}, after {self._failed.error_type}"
+        return f"{event.sentence()}, after {self._failed.error}"
 
     def _enter(self, kind: StateType, name: str, message: str, details: StateDetails | None = None) -> None:
         """Bring the task run into a state, as the engine's own `set_state` does."""

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
-from resilient_tasks.core import checks, clock
+from resilient_tasks.core import checks, clock, wording
 from resilient_tasks.core.errors import PolicyError, ResultRejected, TimedOut
-from resilient_tasks.core.events import RetryExhausted, RetryRecovered, RetryScheduled, RetryStarted, counted, run_ids
-from resilient_tasks.core.failures import RETRIED_BY_DEFAULT, classify, retry_after
+from resilient_tasks.core.events import RetryExhausted, RetryRecovered, RetryScheduled, RetryStarted, run_ids
+from resilient_tasks.core.failures import RETRIED_BY_DEFAULT, about, http_failure, retry_after
 from resilient_tasks.core.matching import On, matcher
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome, let_go
 from resilient_tasks.core.pipeline import Leave, Policy
+from resilient_tasks.core.wording import counted, number_of
 from resilient_tasks.machines.budget import Allowance
 from resilient_tasks.shared.budget import Purse
 from resilient_tasks.shared.states import states
@@ -76,7 +77,7 @@ class RetryBudget:
         grant = self._purse().draw(self._allowance)
         if grant.granted:
             return None
-        used = f"{grant.retries} retries of {grant.calls} calls in {self.per:g} s"
+        used = f"{number_of(grant.retries, 'retry', 'retries')} of {number_of(grant.calls, 'call')} in {self.per:g} s"
         return f"the retry budget of {self._title} is used up ({used})"
 
     def _purse(self) -> Purse:
@@ -152,7 +153,7 @@ class Retry(Policy):
 
     def describe(self) -> str:
         kinds = "transient, throttled and timed-out failures" if self.on is None else f"on={self.on!r}"
-        upto = "attempts without a limit by number" if self.attempts is None else f"{self.attempts} attempts"
+        upto = "attempts without a limit by number" if self.attempts is None else number_of(self.attempts, "attempt")
         budget = "" if self.budget is None else f", {self.budget.describe()}"
         return f"retry: {upto}, {kinds}{budget}"
 
@@ -169,7 +170,7 @@ class Retry(Policy):
                 )
             if not isinstance(outcome, Failed):
                 return self._recovered(call, outcome, attempt, errors) if attempt > 1 else outcome
-            errors[type(outcome.error).__name__] += 1
+            errors[wording.in_brief(type(outcome.error).__name__, http_failure(outcome.error))] += 1
             failed = call.attempted(attempt)
             state = _tenacity_state(failed, outcome.error, attempt) if self._asks_tenacity else None
             delay = self._delay(failed, outcome.error, state)
@@ -177,7 +178,7 @@ class Retry(Policy):
             if reason is not None:
                 return self._exhausted(failed, outcome, reason, errors)
             began = clock.now()
-            failed.emit(RetryScheduled, attempts=self.attempts, delay=delay, **_about(outcome.error))
+            failed.emit(RetryScheduled, attempts=self.attempts, delay=delay, **about(outcome.error))
             let_go(outcome.error)
             del outcome, state  # nothing may keep the failed attempt's arguments alive during the wait
             await call.runtime.sleep(delay - (clock.now() - began))  # to tell the sinks takes its time, too
@@ -191,7 +192,7 @@ class Retry(Policy):
     def _exhausted(self, call: Call, outcome: Failed, reason: str, errors: Counter[str]) -> Failed:
         if call.attempt == 1 and reason == _NOT_RETRIED:
             return outcome  # nothing was tried, so nothing is given up
-        call.emit(RetryExhausted, reason=reason, errors=dict(errors), **_about(outcome.error))
+        call.emit(RetryExhausted, reason=reason, errors=dict(errors), **about(outcome.error))
         outcome.error.add_note(f"{call.operation}: gave up after attempt {call.attempt} ({counted(errors)}): {reason}")
         return outcome
 
@@ -232,10 +233,6 @@ class Retry(Policy):
 
 
 _NOT_RETRIED = "not a failure to retry"
-
-
-def _about(error: Exception) -> dict[str, str]:
-    return {"kind": classify(error).value, "error_type": type(error).__name__, "message": str(error)}
 
 
 def _is_tenacity(wait: object) -> bool:

@@ -101,6 +101,8 @@ def test_an_applications_own_structlog_console_shows_each_event(event, monkeypat
 
 @each_event
 def test_prefects_run_log_takes_each_event(event, monkeypatch, capsys):
+    for name, value in {"handlers": [], "propagate": False, "level": logging.DEBUG}.items():
+        monkeypatch.setattr(logs.LOGGER, name, value)  # before the room is imported, which connects itself to it
     from resilient_tasks.orchestrate.runs import RunLogHandler
 
     said = []
@@ -115,7 +117,6 @@ def test_prefects_run_log_takes_each_event(event, monkeypatch, capsys):
     monkeypatch.setattr(prefects, "propagate", False)
     monkeypatch.setattr(prefects, "level", logging.DEBUG)
     monkeypatch.setattr(logs.LOGGER, "handlers", [RunLogHandler()])
-    monkeypatch.setattr(logs.LOGGER, "level", logging.DEBUG)
     logs.LOGGER.manager._clear_cache()
     logs.log_event(made)
     assert len(said) == 1

@@ -27,8 +27,8 @@ from resilient_tasks.core.events.bus import (
 )
 from resilient_tasks.core.events.event import (
     EVENTS,
+    ErrorEvent,
     Event,
-    counted,
     identify_runs_by,
     run_ids,
 )
@@ -46,6 +46,7 @@ from resilient_tasks.core.events.shared import (
     StoreLost,
     StoreRegained,
 )
+from resilient_tasks.core.wording import counted
 
 __all__ = [
     "EVENTS",
@@ -57,6 +58,7 @@ __all__ = [
     "CallFailed",
     "ChaosInjected",
     "DataDrifted",
+    "ErrorEvent",
     "Event",
     "FallbackUsed",
     "HedgeStarted",

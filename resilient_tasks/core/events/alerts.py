@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import ClassVar
 
-from resilient_tasks.core.events.event import Event, named
+from resilient_tasks.core.events.event import ErrorEvent, Event
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,14 +38,12 @@ class NotifySuppressed(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class NotifyFailed(Event):
+class NotifyFailed(ErrorEvent):
     """A channel did not accept a message at the `attempt`: it is kept. `retry_in` is 0 where it is given up."""
 
     name: ClassVar[str] = "notify.failed"
     level: ClassVar[int] = logging.ERROR
     channel: str
-    error_type: str = named("error.type")
-    message: str = named("exception.message")
     retry_in: float = 0.0
     key: str = ""
 

@@ -7,23 +7,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from resilient_tasks.core.events.event import Event, counted, named
+from resilient_tasks.core.events.event import ErrorEvent, Event, named
+from resilient_tasks.core.wording import counted, number_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RetryScheduled(Event):
+class RetryScheduled(ErrorEvent):
     """Attempt number `attempt` failed, and another one follows after `delay` seconds."""
 
     name: ClassVar[str] = "retry.scheduled"
     attempts: int | None
     kind: str
-    error_type: str = named("error.type")
-    message: str = named("exception.message")
     delay: float = named("retry.delay_s")
 
     def sentence(self) -> str:
         of = f" of {self.attempts}" if self.attempts else ""
-        return f"attempt {self.attempt}{of}: {self.error_type}; waits {self.delay:.1f} s"
+        return f"attempt {self.attempt}{of}: {self.error}; waits {self.delay:.1f} s"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +39,7 @@ class RetryStarted(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryRecovered(Event):
-    """Attempt number `attempt` succeeded after others had failed; `errors` counts those by type."""
+    """Attempt number `attempt` succeeded after others had failed; `errors` counts those by HTTP status or type."""
 
     name: ClassVar[str] = "retry.recovered"
     level: ClassVar[int] = logging.INFO
@@ -53,15 +52,13 @@ class RetryRecovered(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RetryExhausted(Event):
+class RetryExhausted(ErrorEvent):
     """No further attempt follows, and `reason` says why."""
 
     name: ClassVar[str] = "retry.exhausted"
     reason: str
     kind: str
     errors: Mapping[str, int]
-    error_type: str = named("error.type")
-    message: str = named("exception.message")
 
     def sentence(self) -> str:
         return f"gave up after attempt {self.attempt}: {self.reason} ({counted(self.errors)})"
@@ -79,8 +76,8 @@ class RetryMultiplied(Event):
     loops: tuple[str, ...]
 
     def sentence(self) -> str:
-        product = f"up to {self.attempts}" if self.attempts else "any number of"
-        return f"retries multiply: {' × '.join(self.loops)} = {product} attempts; keep one of these loops"
+        product = f"up to {number_of(self.attempts, 'attempt')}" if self.attempts else "any number of attempts"
+        return f"retries multiply: {' × '.join(self.loops)} = {product}; keep one of these loops"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,17 +130,15 @@ class HedgeWon(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FallbackUsed(Event):
+class FallbackUsed(ErrorEvent):
     """The call failed, and `fallback` gave the result in its place."""
 
     name: ClassVar[str] = "fallback.used"
     fallback: str
     kind: str
-    error_type: str = named("error.type")
-    message: str = named("exception.message")
 
     def sentence(self) -> str:
-        return f"degraded: {self.fallback} stands in after {self.error_type}"
+        return f"degraded: {self.fallback} stands in after {self.error}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,14 +154,12 @@ class ChaosInjected(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CallFailed(Event):
+class CallFailed(ErrorEvent):
     """Nothing helped: the caller gets the error."""
 
     name: ClassVar[str] = "call.failed"
     level: ClassVar[int] = logging.ERROR
     kind: str
-    error_type: str = named("error.type")
-    message: str = named("exception.message")
 
     def sentence(self) -> str:
-        return f"failed with {self.error_type}: {self.message}"
+        return f"failed with {self.error}: {self.message}"

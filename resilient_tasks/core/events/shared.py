@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from resilient_tasks.core.events.event import Event, named
+from resilient_tasks.core.wording import number_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +78,7 @@ class BulkheadRejected(Event):
     reason: str
 
     def sentence(self) -> str:
-        return f"bulkhead {self.bulkhead} is full: {self.limit} calls under way, {self.queued} waiting; {self.reason}"
+        return f"bulkhead {self.bulkhead} is full: {number_of(self.limit, 'call')} under way, {self.queued} waiting; {self.reason}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
