@@ -132,7 +132,7 @@ def as_json(message: Message) -> bytes:
             "severity": message.severity,
             "kind": message.kind,
             "error_type": message.error_type,
-            **({} if message.http_status is None else {"http_status": message.http_status}),
+            "http_status": message.http_status,
             "error": message.error,
             "where": message.where,
             "notes": list(message.notes),

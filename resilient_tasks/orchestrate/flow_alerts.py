@@ -247,7 +247,7 @@ def _recoveries(events: Iterable[Event]) -> Iterable[str]:
     if recovered:
         errors: Counter[str] = Counter()
         for event in recovered:
-            errors.update(event.errors)
+            errors.update(event.failures or event.errors)
         yield f"{number_of(len(recovered), 'call')} recovered ({counted(dict(errors.most_common()))})"
 
 

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     Stop: TypeAlias = stop_base | Callable[[RetryCallState], bool]
 
 
+#: Failed attempts by the type of their errors and their HTTP status.
+Failures: TypeAlias = Counter[tuple[str, int | None]]
+
+
 @dataclass(frozen=True, eq=False)
 class RetryBudget:
     """A limit for the retries of many calls together: a service that is down is called little more often than usual.
@@ -158,7 +162,7 @@ class Retry(Policy):
         return f"retry: {upto}, {kinds}{budget}"
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
-        errors: Counter[str] = Counter()
+        failures: Failures = Counter()
         attempt = 1
         if self.budget is not None:
             self.budget.pay_in()
@@ -169,14 +173,14 @@ class Retry(Policy):
                     ResultRejected(f"attempt {attempt} returned a result to retry on", result=outcome.value)
                 )
             if not isinstance(outcome, Failed):
-                return self._recovered(call, outcome, attempt, errors) if attempt > 1 else outcome
-            errors[wording.in_brief(type(outcome.error).__name__, http_failure(outcome.error))] += 1
+                return self._recovered(call, outcome, attempt, failures) if attempt > 1 else outcome
+            failures[type(outcome.error).__name__, http_failure(outcome.error)] += 1
             failed = call.attempted(attempt)
             state = _tenacity_state(failed, outcome.error, attempt) if self._asks_tenacity else None
             delay = self._delay(failed, outcome.error, state)
             reason = self._why_stop(failed, outcome.error, delay, state)
             if reason is not None:
-                return self._exhausted(failed, outcome, reason, errors)
+                return self._exhausted(failed, outcome, reason, failures)
             began = clock.now()
             failed.emit(RetryScheduled, attempts=self.attempts, delay=delay, **about(outcome.error))
             let_go(outcome.error)
@@ -185,15 +189,16 @@ class Retry(Policy):
             attempt += 1
             call.attempted(attempt).emit(RetryStarted, attempts=self.attempts)
 
-    def _recovered(self, call: Call, outcome: Outcome[Any], attempt: int, errors: Counter[str]) -> Outcome[Any]:
-        call.attempted(attempt).emit(RetryRecovered, attempts=self.attempts, errors=dict(errors))
+    def _recovered(self, call: Call, outcome: Outcome[Any], attempt: int, failures: Failures) -> Outcome[Any]:
+        call.attempted(attempt).emit(RetryRecovered, attempts=self.attempts, **_tallied(failures))
         return outcome if isinstance(outcome, Degraded | Failed) else Ok(outcome.value, attempt)
 
-    def _exhausted(self, call: Call, outcome: Failed, reason: str, errors: Counter[str]) -> Failed:
+    def _exhausted(self, call: Call, outcome: Failed, reason: str, failures: Failures) -> Failed:
         if call.attempt == 1 and reason == _NOT_RETRIED:
             return outcome  # nothing was tried, so nothing is given up
-        call.emit(RetryExhausted, reason=reason, errors=dict(errors), **about(outcome.error))
-        outcome.error.add_note(f"{call.operation}: gave up after attempt {call.attempt} ({counted(errors)}): {reason}")
+        call.emit(RetryExhausted, reason=reason, **(tally := _tallied(failures)), **about(outcome.error))
+        often = counted(tally["failures"])
+        outcome.error.add_note(f"{call.operation}: gave up after attempt {call.attempt} ({often}): {reason}")
         return outcome
 
     @property
@@ -230,6 +235,16 @@ class Retry(Policy):
         if clock.now() + delay >= call.deadline:
             return f"the next attempt, after {delay:.1f} s, would start past the deadline"
         return None if self.budget is None else self.budget.why_not()
+
+
+def _tallied(failures: Failures) -> dict[str, dict[str, int]]:
+    """Count failed attempts by the type of their errors, and as people are told of them."""
+    errors: Counter[str] = Counter()
+    in_brief: Counter[str] = Counter()
+    for (error_type, status), number in failures.items():
+        errors[error_type] += number
+        in_brief[wording.in_brief(error_type, status)] += number
+    return {"errors": dict(errors), "failures": dict(in_brief)}
 
 
 _NOT_RETRIED = "not a failure to retry"

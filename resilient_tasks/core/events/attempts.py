@@ -39,29 +39,34 @@ class RetryStarted(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryRecovered(Event):
-    """Attempt number `attempt` succeeded after others had failed; `errors` counts those by HTTP status or type."""
+    """Attempt number `attempt` succeeded after others had failed; `errors` counts those by type.
+
+    `failures` counts them as people are told of them: by HTTP status where there is one.
+    """
 
     name: ClassVar[str] = "retry.recovered"
     level: ClassVar[int] = logging.INFO
     attempts: int | None
     errors: Mapping[str, int]
+    failures: Mapping[str, int] = field(default_factory=dict)
 
     def sentence(self) -> str:
         of = f" of {self.attempts}" if self.attempts else ""
-        return f"recovered on attempt {self.attempt}{of} ({counted(self.errors)})"
+        return f"recovered on attempt {self.attempt}{of} ({counted(self.failures or self.errors)})"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryExhausted(ErrorEvent):
-    """No further attempt follows, and `reason` says why."""
+    """No further attempt follows, and `reason` says why; `errors` and `failures` as in `RetryRecovered`."""
 
     name: ClassVar[str] = "retry.exhausted"
     reason: str
     kind: str
     errors: Mapping[str, int]
+    failures: Mapping[str, int] = field(default_factory=dict)
 
     def sentence(self) -> str:
-        return f"gave up after attempt {self.attempt}: {self.reason} ({counted(self.errors)})"
+        return f"gave up after attempt {self.attempt}: {self.reason} ({counted(self.failures or self.errors)})"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
