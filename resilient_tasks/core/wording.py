@@ -48,7 +48,8 @@ def name_of(fn: Any) -> str:
     code = getattr(fn, "__code__", None)
     if name.rpartition(".")[2] == "<lambda>" and code is not None:
         # By module, not by file: a lambda that came from another process has lost its file.
-        return f"lambda at {str(fn.__module__).rpartition('.')[2]}:{code.co_firstlineno}"
+        module = str(fn.__module__ or "line").rpartition(".")[2]
+        return f"lambda at {module}:{code.co_firstlineno}"
     return name
 
 
