@@ -211,7 +211,7 @@ def told(call: Call, outcome: Outcome[Any]) -> Outcome[Any]:
     """Return `outcome` after telling the sinks, where the call failed."""
     if isinstance(outcome, Failed):
         error = outcome.error
-        call.emit(CallFailed, **about(error))
+        call.emit(CallFailed, inside=calls.current_call() is not None, **about(error))
         let_go(error)
     return outcome
 

@@ -38,7 +38,7 @@ _adding = threading.Lock()
 
 def log_event(event: Event) -> None:
     """Write one event to the log, with the ids of its run."""
-    if not LOGGER.isEnabledFor(event.level):
+    if not LOGGER.isEnabledFor(event.severity):
         return
     if not LOGGER.hasHandlers():
         with _adding:  # two threads whose first events come at once
@@ -47,7 +47,7 @@ def log_event(event: Event) -> None:
     about = event.as_dict()
     about.pop("time")
     about.pop("url", None)
-    _structured().log(event.level, f"{event.operation}: {event.sentence()}", **_unreserved(about))
+    _structured().log(event.severity, f"{event.operation}: {event.sentence()}", **_unreserved(about))
 
 
 def console_handler() -> logging.Handler:

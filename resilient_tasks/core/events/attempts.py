@@ -60,6 +60,7 @@ class RetryExhausted(ErrorEvent):
     """No further attempt follows, and `reason` says why; `errors` and `failures` as in `RetryRecovered`."""
 
     name: ClassVar[str] = "retry.exhausted"
+    level: ClassVar[int] = logging.INFO  # the error comes next, or what stands in for it
     reason: str
     kind: str
     errors: Mapping[str, int]
@@ -160,11 +161,20 @@ class ChaosInjected(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CallFailed(ErrorEvent):
-    """Nothing helped: the caller gets the error."""
+    """Nothing helped: the caller gets the error. It may be another call's function, which this one was made `inside`.
+
+    That one tells of it again if nothing helps there either, and an orchestrator logs the error with its traceback: one
+    failure is one record at ERROR.
+    """
 
     name: ClassVar[str] = "call.failed"
     level: ClassVar[int] = logging.ERROR
     kind: str
+    inside: bool = False
+
+    @property
+    def severity(self) -> int:
+        return logging.WARNING if self.inside or self.run else self.level
 
     def sentence(self) -> str:
         return f"failed with {self.error}: {self.message}"

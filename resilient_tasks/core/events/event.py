@@ -74,6 +74,11 @@ class Event:
         if cls.name:
             EVENTS[cls.name] = cls
 
+    @property
+    def severity(self) -> int:
+        """The level of this event's log line."""
+        return self.level
+
     def as_dict(self) -> dict[str, Any]:
         """Return the event as a flat mapping that JSON can hold, its run ids merged in."""
         named = {part.metadata.get("name", part.name): getattr(self, part.name) for part in _known_fields(self)}
