@@ -19,8 +19,10 @@ from resilient_tasks.core.events import (
     RowsInvalid,
     RowsQuarantined,
     TimeoutExceeded,
+    in_the_quarantine,
+    why_and_where,
 )
-from resilient_tasks.core.wording import counted
+from resilient_tasks.core.wording import counted, number_of
 
 
 @dataclass(slots=True)
@@ -102,6 +104,11 @@ class RunReport:
         """Rows that lie in the quarantine."""
         return sum(sum(operation.quarantined.values()) for operation in self.operations)
 
+    def quarantine(self) -> str:
+        """Say in one line how many rows lie in the quarantine, why, and in which file; empty where none does."""
+        batches = sorted(in_the_quarantine(self.events), key=lambda event: -event.invalid)
+        return f"{number_of(self.quarantined, 'row')} quarantined{why_and_where(batches)}" if batches else ""
+
     @cached_property
     def remarks(self) -> tuple[str, ...]:
         """What has to be said besides the counts: work that was not stopped, messages that nobody got."""
@@ -132,7 +139,7 @@ class RunReport:
         """Say in one line how the run went."""
         parts = [f"{self.failed} failed", f"{self.degraded} degraded", f"{self.recovered} recovered"]
         if self.quarantined:
-            parts.append(f"{self.quarantined:,} rows quarantined")
+            parts.append(self.quarantine())
         return ", ".join(parts)
 
     def text(self) -> str:

@@ -228,8 +228,8 @@ def _stand_ins(events: Iterable[Event]) -> Iterable[str]:
 
 
 def _data(events: Sequence[Event]) -> Iterable[str]:
-    if rows := RunReport(events).quarantined:
-        yield f"{rows:,} {'row' if rows == 1 else 'rows'} quarantined"
+    if quarantined := RunReport(events).quarantine():
+        yield quarantined
     invalid: dict[str, dict[str, int]] = defaultdict(dict)
     for event in events:
         # A refused batch is the call's failure.

@@ -39,7 +39,7 @@ def counts(report: RunReport) -> str:
         count, _, what = parts[0].partition(" ")
         parts[0] = f"{number_of(int(count), 'call')} {what}"
     if report.quarantined:
-        parts.append(f"{report.quarantined:,} rows quarantined")
+        parts.append(report.quarantine())
     return ", ".join(parts)
 
 

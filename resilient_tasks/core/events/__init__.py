@@ -36,6 +36,8 @@ from resilient_tasks.core.events.rows import (
     DataDrifted,
     RowsInvalid,
     RowsQuarantined,
+    in_the_quarantine,
+    why_and_where,
 )
 from resilient_tasks.core.events.shared import (
     BreakerClosed,
@@ -81,5 +83,7 @@ __all__ = [
     "bus",
     "counted",
     "identify_runs_by",
+    "in_the_quarantine",
     "run_ids",
+    "why_and_where",
 ]
