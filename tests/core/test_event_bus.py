@@ -79,7 +79,7 @@ SENTENCES = [
         RowsQuarantined(
             operation="f", action="quarantined", rows=3, invalid=1, reasons={}, path="q/f.parquet", batch="f", schema=""
         ),
-        "1 of 3 rows invalid: quarantined",
+        "1 of 3 rows quarantined in q/f.parquet",
     ),
     (
         DataDrifted(operation="f", action="stop", rows=9, columns={}, message="distance: PSI 0.31"),
