@@ -85,6 +85,7 @@ _QUOTED = re.compile(
 _MORE = r"(?:[^\s\"'<>\\&;,]|\\(?![\"'nrt])|[\"'](?=\w)|<(?![/A-Za-z])|>(?=\w)|[&;,](?!\s|$|[\w.%-]{1,40}\]?[=:]))*"
 _BARE = re.compile(r"\{[^\s{}\"':]{1,100}\}(?=;|$)|[^\s\"'<>\\&;,{}()\[\]|]" + _MORE)  # the first of ODBC
 _BARE_PASSWORD = re.compile(r"[{(\[|](?![\s\"'\\{(\[)\]}])" + _MORE)
+_NAMED_ONLY = re.compile(r"=[ \t]+")
 _TO_THE_END = re.compile(r"[^\r\n\"'\\]+")
 _NOTHING = re.compile(
     r"(?:none|null|nil|undefined|unset|nan|true|false|yes|no|\*+|x{3,}|\.{3}|…|-+|\d|%s|%\(\w+\)s"
@@ -246,6 +247,8 @@ def _bare_value(text: str, at: int, head: re.Match[str]) -> tuple[int, int, bool
     if bare[0].startswith(MARK):
         return at, at + len(MARK), False
     value = bare[0].rstrip(".,:;)]}>|") if bare[0][:1] != "{" else bare[0]
+    if _NAMED_ONLY.fullmatch(sep) and value.lower() in _PROSE and text[bare.end() : bare.end() + 1] == " ":
+        return None  # a keyword that a sentence names: "give webhook=, or token= with channel="
     weak = _STRONG.fullmatch(core) is None and not tail.endswith("key")
     if (
         is_nothing(value)

@@ -148,7 +148,7 @@ class Email:
         given = self.credentials.password if self.credentials is not None else self.password
         password = os.environ.get("SMTP_PASSWORD") if given is None else revealed(given)
         if not password:
-            msg = f"Email logs in as {self.username!r} and knows no password: give password=, or set SMTP_PASSWORD"
+            msg = f"Email logs in as {self.username!r} and knows no password. Give password=, or set SMTP_PASSWORD"
             raise PolicyError(msg)
         if not password.isascii() or not str(self.username).isascii():
             # smtplib would raise an error that holds the password.
