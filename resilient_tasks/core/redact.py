@@ -247,8 +247,6 @@ def _bare_value(text: str, at: int, head: re.Match[str]) -> tuple[int, int, bool
     if bare[0].startswith(MARK):
         return at, at + len(MARK), False
     value = bare[0].rstrip(".,:;)]}>|") if bare[0][:1] != "{" else bare[0]
-    if _NAMED_ONLY.fullmatch(sep) and value.lower() in _PROSE and text[bare.end() : bare.end() + 1] == " ":
-        return None  # a keyword that a sentence names: "give webhook=, or token= with channel="
     weak = _STRONG.fullmatch(core) is None and not tail.endswith("key")
     if (
         is_nothing(value)
@@ -260,7 +258,10 @@ def _bare_value(text: str, at: int, head: re.Match[str]) -> tuple[int, int, bool
     vague = core in _VAGUE and not tail
     if vague and not looks_random(value):
         return None if len(value) < 100 else (at, bare.end(), False)
-    if in_prose and not whole and not _is_meant(value, text[bare.end() : bare.end() + 1], weak=weak):
+    after = text[bare.end() : bare.end() + 1]
+    # A keyword that a sentence names has no value: "give webhook=, or token= with channel=".
+    is_named_only = _NAMED_ONLY.fullmatch(sep) and value.lower() in _PROSE and after == " "
+    if is_named_only or (in_prose and not whole and not _is_meant(value, after, weak=weak)):
         return None
     return at, at + len(value), True
 

@@ -102,7 +102,8 @@ def split_parquet(
             keep(chunk, parts)
             written = write(parts.good)
             if written + parts.report.invalid != chunk.table.num_rows:
-                raise RuntimeError(f"{_name(chunk)}: {number_of(chunk.table.num_rows, 'row')} read, {written:,} good ones written")
+                rows = number_of(chunk.table.num_rows, "row")
+                raise RuntimeError(f"{_name(chunk)}: {rows} read, {written:,} good ones written")
             read, invalid, chunks = read + chunk.table.num_rows, invalid + parts.report.invalid, chunks + 1
             reasons.update(parts.report.reasons)
             advance(chunk.table.num_rows)

@@ -189,7 +189,8 @@ class Drift:
     def _column(self, name: str, then: ColumnProfile, now: Described, retyped: str) -> ColumnDrift:
         fewest = min(then.rows, now.rows)
         if fewest < self.min_rows:
-            few = f"{name}: {number_of(fewest, 'row')} {'is' if fewest == 1 else 'are'} too few to judge; {self.min_rows:,} are needed"
+            rows_are = f"{number_of(fewest, 'row')} {'is' if fewest == 1 else 'are'}"
+            few = f"{name}: {rows_are} too few to judge; {self.min_rows:,} are needed"
             return ColumnDrift(name, "too few rows", few)
         if then.kind != now.kind:
             return ColumnDrift(name, "retyped", f"{name} is {now.dtype} and was {then.dtype}")

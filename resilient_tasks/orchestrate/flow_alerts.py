@@ -29,7 +29,6 @@ from resilient_tasks.core.events import (
     RetryRecovered,
     RowsInvalid,
     RowsQuarantined,
-    counted,
 )
 from resilient_tasks.core.failures import about
 from resilient_tasks.core.pipeline import Pipeline

@@ -39,7 +39,7 @@ def say_if_not_run(operation: str, args: tuple[Any, ...], kwargs: Mapping[str, A
 
 
 def _states(value: Any, depth: int) -> Iterator[State[Any]]:
-    """Yield the final states that Prefect would wait for in `value`; an annotation such as `allow_failure` is kept out."""
+    """Yield the final states that Prefect would wait for in `value`, but for `allow_failure(...)`."""
     if isinstance(value, PrefectFuture):
         yield value.state
     elif isinstance(value, State):

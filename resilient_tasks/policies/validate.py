@@ -224,7 +224,8 @@ class Validate(Policy):
     def _objection(self, report: Report) -> str:
         """Say why the batch is refused; nothing, if it is not."""
         if self.min_rows is not None and report.rows < self.min_rows:
-            return f"{number_of(report.rows, 'row')}; at least {self.min_rows:,} {'was' if self.min_rows == 1 else 'were'} expected"
+            were = "was" if self.min_rows == 1 else "were"
+            return f"{number_of(report.rows, 'row')}; at least {self.min_rows:,} {were} expected"
         if report.invalid and self.on_invalid == "raise":
             return report.summary()
         allowed = self.max_invalid

@@ -23,8 +23,9 @@ def _sentences(tree):
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
             for fill in FILLS:
-                yield node.lineno, "".join(
-                    str(part.value) if isinstance(part, ast.Constant) else fill for part in node.values
+                yield (
+                    node.lineno,
+                    "".join(str(part.value) if isinstance(part, ast.Constant) else fill for part in node.values),
                 )
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and not {id(node)} & (inside | docs):
             yield node.lineno, node.value

@@ -97,6 +97,6 @@ def test_where_there_is_little_room_a_method_goes_without_its_class():
 
 def test_a_wrapped_lambda_in_a_class_is_named_by_its_place_too():
     class Lazy:
-        load = lambda self: 1  # noqa: E731, ARG005  # as newcomers write
+        load = lambda self: 1  # noqa: E731  # as newcomers write
 
     assert name_of(Lazy().load).startswith("lambda at test_wording:")

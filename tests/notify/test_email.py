@@ -204,7 +204,7 @@ def test_another_server_with_tls_and_a_login_takes_the_mail_when_it_is_tried_aga
 def test_another_server_that_refuses_the_login_is_believed(foreign):
     kept, channel = foreign
     wrong = dataclasses.replace(channel, password="another")
-    with pytest.raises(EmailRefusedError, match="refused the username and password .535"):
+    with pytest.raises(EmailRefusedError, match=r"refused the username and password .535"):
         wrong.send(FIRST, within=10)
     assert kept.messages == []
 

@@ -78,7 +78,8 @@ class BulkheadRejected(Event):
     reason: str
 
     def sentence(self) -> str:
-        return f"bulkhead {self.bulkhead} is full: {number_of(self.limit, 'call')} under way, {self.queued} waiting; {self.reason}"
+        under_way = number_of(self.limit, "call")
+        return f"bulkhead {self.bulkhead} is full: {under_way} under way, {self.queued} waiting; {self.reason}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
