@@ -102,8 +102,8 @@ def split_parquet(
             keep(chunk, parts)
             written = write(parts.good)
             if written + parts.report.invalid != chunk.table.num_rows:
-                rows = number_of(chunk.table.num_rows, "row")
-                raise RuntimeError(f"{_name(chunk)}: {rows} read, {written:,} good ones written")
+                there = number_of(chunk.table.num_rows, "row")
+                raise RuntimeError(f"{_name(chunk)}: {there} read, {written:,} good ones written")
             read, invalid, chunks = read + chunk.table.num_rows, invalid + parts.report.invalid, chunks + 1
             reasons.update(parts.report.reasons)
             advance(chunk.table.num_rows)
