@@ -12,6 +12,11 @@ def number_of(count: int, noun: str, plural: str = "") -> str:
     return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
 
 
+def was(count: int) -> str:
+    """Return the verb for a count of things: `was` for one, else `were`."""
+    return "was" if count == 1 else "were"
+
+
 def named_few(names: Sequence[str], most: int, separator: str = ", ") -> str:
     """Join names, the first `most` of them and the number of the others."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""

@@ -15,7 +15,7 @@ from prefect.client.schemas.objects import State
 
 from resilient_tasks.core.events import Event, FallbackUsed, RetryRecovered
 from resilient_tasks.core.failures import in_words
-from resilient_tasks.core.wording import named_few, number_of
+from resilient_tasks.core.wording import named_few, number_of, was
 from resilient_tasks.observe.report import RunReport
 from resilient_tasks.orchestrate import undocumented
 from resilient_tasks.orchestrate.futures import Submitted
@@ -53,7 +53,7 @@ def nobody_looked(failed: Sequence[tuple[Submitted, State[Any]]]) -> str:
 def were_degraded(events: Sequence[FallbackUsed]) -> str:
     """Say which calls were degraded, in a run that is not to accept that."""
     told = [f"{event.run.get('task_run') or event.operation} ({event.error})" for event in events]
-    return f"{number_of(len(told), 'call')} {'was' if len(told) == 1 else 'were'} degraded: {named_few(told, _NAMED)}"
+    return f"{number_of(len(told), 'call')} {was(len(told))} degraded: {named_few(told, _NAMED)}"
 
 
 def retold(operation: str, state: State[Any]) -> Event | None:

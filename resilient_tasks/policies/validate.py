@@ -15,7 +15,7 @@ from resilient_tasks.core.failures import about
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
 from resilient_tasks.core.pipeline import Policy, operation_of
 from resilient_tasks.core.redact import redact
-from resilient_tasks.core.wording import number_of
+from resilient_tasks.core.wording import number_of, was
 from resilient_tasks.data.drift import Drift
 from resilient_tasks.data.quarantine import Quarantine
 from resilient_tasks.data.replay import commands
@@ -224,8 +224,7 @@ class Validate(Policy):
     def _objection(self, report: Report) -> str:
         """Say why the batch is refused; nothing, if it is not."""
         if self.min_rows is not None and report.rows < self.min_rows:
-            were = "was" if self.min_rows == 1 else "were"
-            return f"{number_of(report.rows, 'row')}; at least {self.min_rows:,} {were} expected"
+            return f"{number_of(report.rows, 'row')}; at least {self.min_rows:,} {was(self.min_rows)} expected"
         if report.invalid and self.on_invalid == "raise":
             return report.summary()
         allowed = self.max_invalid
