@@ -49,7 +49,7 @@ def test_list_shows_each_batch_and_how_many_of_its_rows_wait(run):
     assert code == 0
     assert head.split() == ["batch", "operation", "when", "rows", "waiting", "path"]
     assert row.split()[:2] == ["b1", "fetch"]
-    assert last == "1 batches, 2 rows wait"
+    assert last == "1 batch, 2 rows wait"
     assert json.loads(run("list", "--json")[1])[0]["waiting"] == 2
     assert json.loads(run("list", "--json", "--operation", "other")[1]) == []
     assert json.loads(run("list", "--json", "--since", "2999-01-01")[1]) == []
@@ -71,7 +71,7 @@ def test_rows_are_shown_to_a_file_corrected_there_and_replayed(run, store, tmp_p
     file = tmp_path / f"rows.{ending}"
     file.write_text(file.read_text().replace("??", "UA"))
     code, out, _ = run("replay", "b1", "--schema", "rules_of_flights:Flights", "--rows", f"rows.{ending}")
-    assert (code, out.splitlines()[0]) == (1, "1 rows released, 1 still wait")
+    assert (code, out.splitlines()[0]) == (1, "1 row released, 1 still waits")
     assert "miles: greater_than(0) (-3)" in out
     file.write_text(file.read_text().replace("-3", "3"))
     code, out, _ = run("replay", "b1", "--schema", "rules_of_flights:Flights", "--rows", f"rows.{ending}", "--json")
@@ -89,7 +89,7 @@ def test_a_replay_that_could_judge_nothing_says_so(run, tmp_path):
 def test_purge_says_what_it_removes(run, store):
     assert run("purge", "--older-than", "0")[:2] == (0, "0 batches removed, 0 rows wait\n")
     assert run("purge", "--older-than", "0", "--waiting", "--dry-run")[1].endswith(
-        "1 batches would be removed, 2 rows wait\n"
+        "1 batch would be removed, 2 rows wait\n"
     )
     assert store.rows() == 2
     assert run("purge", "--older-than", "0", "--waiting")[0] == 0

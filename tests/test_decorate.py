@@ -309,8 +309,8 @@ class TestTheHotPath:
         decorated = resilient(fallback=Fallback(value=0, on=KeyError))(flaky(KeyError()))
         decorated()
         assert current_call() is None
-        resilient(retry=1)(lambda: seen.append(current_call().operation))()
-        assert seen == ["<lambda>"]
+        resilient(retry=1)(lambda: seen.append(current_call()))()
+        assert [call.attempt for call in seen] == [1]
         assert current_call() is None
 
     def test_each_call_has_an_id_of_its_own_that_its_events_bear(self, drive, resilient_clock, resilient_events):

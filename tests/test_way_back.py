@@ -69,12 +69,12 @@ def test_from_the_alert_to_the_next_training(project, resilient_slack):
     rows.write_text(rows.read_text().replace("800 km", "800"))  # in an editor
     replay = f"{show.replace(' show ', ' replay ')} --schema schemas_of_flights:Flights --rows rows.csv"
     first = typed(replay)
-    assert (first.returncode, first.stdout.splitlines()[0]) == (1, "1 rows released, 1 still wait")
+    assert (first.returncode, first.stdout.splitlines()[0]) == (1, "1 row released, 1 still waits")
     assert "2,475" in first.stdout
 
     rows.write_text(rows.read_text().replace('"2,475"', "2475"))
     second = typed(replay)
-    assert (second.returncode, second.stdout) == (0, "1 rows released, 0 still wait\n")
+    assert (second.returncode, second.stdout) == (0, "1 row released, 0 still wait\n")
     assert typed(replay).stdout == "0 rows released, 0 still wait\n"
 
     good = fetching(on_invalid="drop")("2013-07")

@@ -8,6 +8,7 @@ from typing import Any
 
 from resilient_tasks.cli.outbox import incidents_option, reach_the_outbox
 from resilient_tasks.cli.printing import DONE, UsageError, duration, print_table, say
+from resilient_tasks.core.wording import worded
 from resilient_tasks.notify.message import lasted
 
 
@@ -50,6 +51,7 @@ def _list(options: argparse.Namespace) -> int:
                 "operation": operation,
                 "status": "recovered" if incident.closed else incident.facts["status"],
                 "error_type": incident.facts["error_type"],
+                "http_status": incident.facts.get("http_status"),
                 "error": incident.facts["error"],
                 "failures": incident.total,
                 "began": incident.began,
@@ -71,7 +73,7 @@ def _list(options: argparse.Namespace) -> int:
                 incident.total,
                 lasted(now - incident.began),
                 f"{lasted(now - incident.last)} ago",
-                f"{incident.facts['error_type']}: {incident.facts['error']}",
+                f"{worded(incident.facts['error_type'], incident.facts.get('http_status'))}: {incident.facts['error']}",
             )
             for operation, incident in found
         ],

@@ -24,6 +24,7 @@ from resilient_tasks.cli.printing import (
 )
 from resilient_tasks.core import real_time as time
 from resilient_tasks.core import settings
+from resilient_tasks.core.wording import number_of
 from resilient_tasks.machines.incident import Incident
 from resilient_tasks.machines.letters import Letter
 from resilient_tasks.notify import gate, registry
@@ -210,4 +211,4 @@ def _purge(options: argparse.Namespace) -> int:
 
 
 def _counted(number: int) -> str:
-    return "nothing waits" if not number else "1 message waits" if number == 1 else f"{number} messages wait"
+    return f"{number_of(number, 'message')} {'waits' if number == 1 else 'wait'}" if number else "nothing waits"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from resilient_tasks.cli.printing import DONE, STILL_WAITING, Rooms, UsageError, as_json, duration, print_table, say
 from resilient_tasks.core import settings
 from resilient_tasks.core.redact import redact
+from resilient_tasks.core.wording import number_of
 
 if TYPE_CHECKING:
     from resilient_tasks.data.quarantine import Quarantine
@@ -71,7 +72,8 @@ def _show(options: argparse.Namespace) -> int:
         from resilient_tasks.data.tables import save_table  # noqa: PLC0415 - heavy
 
         saved = save_table(quarantine.table(options.batch), options.to)
-        say(f"{saved:,} rows in {options.to}: correct them, then replay with --rows {options.to}")
+        them = "it" if saved == 1 else "them"
+        say(f"{number_of(saved, 'row')} in {options.to}: correct {them}, then replay with --rows {options.to}")
         return DONE
     rows = quarantine.read(options.batch).to_dict("records")
     if options.json:
@@ -80,7 +82,8 @@ def _show(options: argparse.Namespace) -> int:
     waiting = [row for row in rows if not row["released"]]
     cells = [(row["row"], _why(row["reasons"]), json.dumps(row["values"], default=str)) for row in waiting[:_SHOWN]]
     print_table(("row", "why", "as read"), cells)
-    say(f"{len(waiting):,} of {len(rows):,} rows wait{f'; {_SHOWN} are shown' if len(waiting) > _SHOWN else ''}")
+    shown = f"; {_SHOWN} are shown" if len(waiting) > _SHOWN else ""
+    say(f"{len(waiting):,} of {number_of(len(rows), 'row')} {_wait(len(waiting))}{shown}")
     return DONE
 
 
@@ -97,7 +100,7 @@ def _replay(options: argparse.Namespace) -> int:
         result["frame_errors"] = list(replay.report.frame_errors)
         say(as_json(result))
     else:
-        say(f"{replay.rows:,} rows released, {replay.waiting:,} still wait")
+        say(f"{number_of(replay.rows, 'row')} released, {replay.waiting:,} still {_wait(replay.waiting)}")
         for error in replay.report.frame_errors:
             say(f"nothing could be judged: {redact(str(error))}")
         failing_rows = [(row, _why([reason._asdict() for reason in why])) for row, why in replay.failing]
@@ -152,8 +155,13 @@ def _print_batches(batches: Iterable[Any], options: argparse.Namespace, done: st
         say(json.dumps([dict(zip(head, row, strict=True)) for row in rows]))
         return DONE
     print_table(head, rows)
-    say(f"{len(rows):,} batches{f' {done}' if done else ''}, {sum(row[4] for row in rows):,} rows wait")
+    batches, waiting = number_of(len(rows), "batch", "batches"), sum(row[4] for row in rows)
+    say(f"{batches}{f' {done}' if done else ''}, {number_of(waiting, 'row')} {_wait(waiting)}")
     return DONE
+
+
+def _wait(number: int) -> str:
+    return "waits" if number == 1 else "wait"
 
 
 def _why(reasons: Iterable[dict[str, Any]]) -> str:

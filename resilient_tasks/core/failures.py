@@ -11,6 +11,7 @@ import errno
 import http.client
 import json
 import logging
+import re
 import socket
 import time
 import zlib
@@ -19,7 +20,7 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any, NamedTuple
 
-from resilient_tasks.core import answers, callables, safely
+from resilient_tasks.core import answers, callables, safely, wording
 from resilient_tasks.core.errors import (
     BulkheadFull,
     CircuitOpen,
@@ -240,21 +241,67 @@ def _is_of(rule: Rule, error: BaseException) -> bool:
 
 
 def status_of(error: BaseException) -> int | None:
-    """Return the HTTP status that an error carries (httpx, requests, urllib, aiohttp, botocore), or None."""
+    """Return the HTTP status that an error carries, wherever its library keeps it, or None.
+
+    On the error itself or on its response: httpx, requests, urllib, urllib3, aiohttp, botocore, and the clients of many
+    services (google.api_core, openai, kubernetes, azure, stripe, ...).
+    """
     error = judged_in(error)
     if (judged := _judged(error)) is not None:
         return judged.status
     response = safely.attribute(error, "response")
-    candidates: tuple[object, ...]
     if safely.is_a(response, Mapping):
-        candidates = (safely.item(response, "ResponseMetadata", "HTTPStatusCode"),)
-    else:
-        candidates = (
-            safely.attribute(response, "status_code"),
-            safely.attribute(error, "status"),
-            safely.attribute(error, "code"),
-        )
-    return next((code for code in map(safely.number, candidates) if code is not None and 100 <= code < 600), None)
+        return _as_status(safely.item(response, "ResponseMetadata", "HTTPStatusCode"))
+    places = (response, safely.attribute(error, "resp"), error)
+    found = (safely.attribute(place, name) for place in places if place is not None for name in _STATUSES)
+    return next((code for code in map(_as_status, found) if code is not None), None) or _tried_too_often(error)
+
+
+_STATUSES = ("status_code", "status", "code", "http_status")
+
+
+def _as_status(code: object) -> int | None:
+    """Return `code` where it can be an HTTP status; some libraries have the standard library's enumeration of these."""
+    number = safely.number(code)
+    return number if number is not None and 100 <= number < 600 else None
+
+
+def _tried_too_often(error: BaseException) -> int | None:
+    """Return the status that urllib3 gave up on: it stands in the text only, there and in what requests makes of it."""
+    inner = next(iter(error.args), None)
+    reason = safely.attribute(error, "reason") or (safely.attribute(inner, "reason") if inner is not error else None)
+    if not safely.is_a(reason, Exception):
+        return None
+    found = re.fullmatch(r"too many (\d{3}) error responses", safely.text(reason))
+    return None if found is None else int(found[1])
+
+
+def http_failure(error: BaseException) -> int | None:
+    """Return the HTTP status by which a request failed, for people to read; of a group, that of the first that has one.
+
+    None where the error tells of no such status: an answer with the status 200 may hold nonsense all the same.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return next((status for part in error.exceptions if (status := http_failure(part)) is not None), None)
+    if type(error).__module__.startswith("aiosmtplib"):  # its `code` is a mail server's
+        return None
+    status = status_of(error)
+    return status if status is not None and status >= 300 else None
+
+
+def about(error: BaseException) -> dict[str, Any]:
+    """Return what an event says of an error."""
+    return {"kind": classify(error).value, **fields_of(error)}
+
+
+def fields_of(error: BaseException) -> dict[str, Any]:
+    """Return what an event says of an error, but for its kind."""
+    return {"error_type": type(error).__name__, "message": safely.text(error), "http_status": http_failure(error)}
+
+
+def in_words(error: BaseException) -> str:
+    """Name an error in a few words: `HTTPStatusError (HTTP 503)`."""
+    return wording.worded(type(error).__name__, http_failure(error))
 
 
 def retry_after(error: BaseException, *, now: float | None = None) -> float | None:
@@ -336,7 +383,7 @@ def _ancestry(error: BaseException) -> Iterator[tuple[type, str]]:
 def describe(error: BaseException) -> str:
     """Name an error in one short line: its type, and the first line of its text, without the secrets in it."""
     text = redact(safely.text(error)).strip().partition("\n")[0]
-    name = type(error).__name__
-    if text.startswith(f"{name}("):  # it has no text of its own
+    if text.startswith(f"{type(error).__name__}("):  # it has no text of its own
         return text[:200]
+    name = in_words(error)
     return f"{name}: {text[:200]}" if text else name

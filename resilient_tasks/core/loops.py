@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from resilient_tasks.core.events import RetryMultiplied, bus
+from resilient_tasks.core.wording import number_of
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Work
@@ -40,8 +41,12 @@ def tell_if_multiplied(work: Work, outer: Call | None) -> None:
         return
     _told.add(stack)
     attempts = math.prod(loop.attempts for loop in stack)
-    names = tuple(f"{loop.name} ({loop.attempts or 'any number of'} attempts)" for loop in stack)
-    bus.emit(RetryMultiplied(operation=work.operation, attempts=attempts, stack=names), *work.sinks)
+    names = tuple(f"{loop.name} ({_often(loop)})" for loop in stack)
+    bus.emit(RetryMultiplied(operation=work.operation, attempts=attempts, loops=names), *work.sinks)
+
+
+def _often(loop: Loop) -> str:
+    return number_of(loop.attempts, "attempt") if loop.attempts else "any number of attempts"
 
 
 def _of_calls(call: Call | None) -> Iterator[Loop]:

@@ -10,14 +10,15 @@ from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, TypeVar, cast, runtime_checkable
 
 from resilient_tasks.core import call as calls
-from resilient_tasks.core import callables, clock, loops, runtime, safely
+from resilient_tasks.core import callables, clock, loops, runtime
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.call import NEVER, Call, Proceed, Work
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import CallFailed
-from resilient_tasks.core.failures import classify
+from resilient_tasks.core.failures import about
 from resilient_tasks.core.limits import cut
 from resilient_tasks.core.outcome import Failed, Outcome, let_go
+from resilient_tasks.core.wording import name_of
 
 T = TypeVar("T")
 
@@ -211,8 +212,7 @@ def told(call: Call, outcome: Outcome[Any]) -> Outcome[Any]:
     """Return `outcome` after telling the sinks, where the call failed."""
     if isinstance(outcome, Failed):
         error = outcome.error
-        about = {"kind": classify(error).value, "error_type": type(error).__name__, "message": safely.text(error)}
-        call.emit(CallFailed, **about, again=call.work.again)
+        call.emit(CallFailed, inside=calls.current_call() is not None, again=call.work.again, **about(error))
         let_go(error)
     return outcome
 
@@ -271,9 +271,8 @@ async def _invoke(call: Call) -> Outcome[Any]:
 
 
 def operation_of(fn: Callable[..., Any]) -> str:
-    """Name a function as it is named in its module (`Class.method`), without the scaffolding of local functions."""
-    name = getattr(fn, "__qualname__", None) or type(fn).__qualname__
-    return name.rpartition("<locals>.")[2]
+    """Name a function as it is named in its module (`Class.method`), see `name_of`."""
+    return name_of(fn)
 
 
 def in_order(policies: Iterable[Policy]) -> tuple[Policy, ...]:

@@ -126,6 +126,7 @@ _QUOTED = re.compile(
 _MORE = r"(?:[^\s\"'<>\\&;,]|\\(?![\"'nrt])|[\"'](?=\w)|<(?![/A-Za-z])|>(?=\w)|[&;,](?!\s|$|[\w.%-]{1,40}\]?[=:]))*"
 _BARE = re.compile(r"\{[^\s{}\"':]{1,100}\}(?=;|$)|[^\s\"'<>\\&;,{}()\[\]|]" + _MORE)  # the first of ODBC
 _BARE_PASSWORD = re.compile(r"[{(\[|](?![\s\"'\\{(\[)\]}])" + _MORE)
+_NAMED_ONLY = re.compile(r"=[ \t]+")
 _TO_THE_END = re.compile(r"[^\r\n\"'\\]+")
 _NOTHING = re.compile(
     r"(?:none|null|nil|undefined|unset|nan|true|false|yes|no|\*+|x{3,}|\.{3}|…|-+|\d|%s|%\(\w+\)s"
@@ -298,7 +299,10 @@ def _bare_value(text: str, at: int, head: re.Match[str]) -> tuple[int, int, bool
     vague = core in _VAGUE and not tail
     if vague and not looks_random(value):
         return None if len(value) < 100 else (at, bare.end(), False)
-    if in_prose and not whole and not _is_meant(value, text[bare.end() : bare.end() + 1], weak=weak):
+    after = text[bare.end() : bare.end() + 1]
+    # A keyword that a sentence names has no value: "give webhook=, or token= with channel=".
+    is_named_only = _NAMED_ONLY.fullmatch(sep) and value.lower() in _PROSE and after == " "
+    if is_named_only or (in_prose and not whole and not _is_meant(value, after, weak=weak)):
         return None
     return at, at + len(value), True
 

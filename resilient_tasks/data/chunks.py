@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from resilient_tasks.core.wording import number_of
 from resilient_tasks.data._chunk_rules import check_by_chunks
 from resilient_tasks.data.quarantine import Quarantine
 from resilient_tasks.data.schemas import as_schema, fingerprint, library
@@ -101,12 +102,13 @@ def split_parquet(
             keep(chunk, parts)
             written = write(parts.good)
             if written + parts.report.invalid != chunk.table.num_rows:
-                raise RuntimeError(f"{_name(chunk)}: {chunk.table.num_rows:,} rows read, {written:,} good ones written")
+                there = number_of(chunk.table.num_rows, "row")
+                raise RuntimeError(f"{_name(chunk)}: {there} read, {written:,} good ones written")
             read, invalid, chunks = read + chunk.table.num_rows, invalid + parts.report.invalid, chunks + 1
             reasons.update(parts.report.reasons)
             advance(chunk.table.num_rows)
         if read != expected:
-            raise RuntimeError(f"{source} says that it has {expected:,} rows, and {read:,} were read")
+            raise RuntimeError(f"{source} says that it has {number_of(expected, 'row')}, and {read:,} were read")
     return ChunksReport(read, invalid, dict(reasons.most_common()), chunks)
 
 

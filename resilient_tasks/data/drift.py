@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from resilient_tasks.core.arguments import answering
+from resilient_tasks.core.wording import number_of
 from resilient_tasks.data.profile import ColumnProfile, Described, Profile, described
 from resilient_tasks.data.schemas import fingerprint
 
@@ -104,7 +105,7 @@ class DriftReport:
         """One line for logs: what is not stable, the worst first."""
         judged = len(self.columns)
         if not self.noted:
-            text = f"no drift in {judged} {'column' if judged == 1 else 'columns'}"
+            text = f"no drift in {number_of(judged, 'column')}"
         else:
             text = "; ".join(column.sentence for column in self.noted[:_NAMED])
             more = len(self.noted) - _NAMED
@@ -193,7 +194,8 @@ class Drift:
     def _column(self, name: str, then: ColumnProfile, now: Described, retyped: str) -> ColumnDrift:
         fewest = min(then.rows, now.rows)
         if fewest < self.min_rows:
-            few = f"{name}: {fewest:,} rows are too few to judge; {self.min_rows:,} are needed"
+            rows_are = f"{number_of(fewest, 'row')} {'is' if fewest == 1 else 'are'}"
+            few = f"{name}: {rows_are} too few to judge; {self.min_rows:,} are needed"
             return ColumnDrift(name, "too few rows", few)
         if then.kind != now.kind:
             return ColumnDrift(name, "retyped", f"{name} is {now.dtype} and was {then.dtype}")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
 import numpy as np
 
 from resilient_tasks.core.redact import redact
+from resilient_tasks.core.wording import named_few, number_of
 from resilient_tasks.data._backend import WHOLE_FRAME, Finding, Findings
 from resilient_tasks.data.schemas import as_schema, check_schema, library
 
@@ -121,13 +122,11 @@ class Report:
     def summary(self) -> str:
         """One line for logs: how many rows are invalid, and the most frequent reasons."""
         if self.frame_errors:
-            return f"{self.rows:,} rows not accepted: {'; '.join(self.frame_errors)}"
+            return f"{number_of(self.rows, 'row')} not accepted: {'; '.join(self.frame_errors)}"
         if not self.invalid:
-            return f"0 of {self.rows:,} rows invalid"
-        named = [f"{_short(*rule)} ×{count:,}" for rule, count in list(self.reasons.items())[:_NAMED]]
-        if more := len(self.reasons) - _NAMED:
-            named += [f"and {more:,} more"] if more > 0 else []
-        return f"{self.invalid:,} of {self.rows:,} rows invalid: {', '.join(named)}"
+            return f"0 of {number_of(self.rows, 'row')} invalid"
+        named = [f"{_short(*rule)} ×{count:,}" for rule, count in self.reasons.items()]
+        return f"{self.invalid:,} of {number_of(self.rows, 'row')} invalid: {named_few(named, _NAMED)}"
 
 
 def _joined(text: str, number: int, rules: list[tuple[str, str]]) -> str:

@@ -251,10 +251,14 @@ def _why_open(circuit: Circuit, rules: Rules, now: float) -> str:
     if not rules.counts or calls < rules.min_calls:
         return ""
     if rules.failures is None and bad >= rules.failure_rate * calls and bad:
-        return f"{bad} of {calls} calls failed"
+        return f"{bad} of {calls} call{_s(calls)} failed"
     if rules.slow_rate is not None and slow >= rules.slow_rate * calls and slow:
-        return f"{slow} of {calls} calls were slow"
+        return f"{slow} of {calls} call{_s(calls)} {'was' if slow == 1 else 'were'} slow"
     return ""
+
+
+def _s(number: int) -> str:
+    return "" if number == 1 else "s"
 
 
 _EMPTY: dict[type[Window], dict[str, Any]] = {

@@ -107,7 +107,7 @@ def html(message: Message) -> str:
 
 
 def _rows(message: Message) -> Iterator[tuple[str, str]]:
-    kind = f"{message.error_type} ({message.kind})" if message.kind else message.error_type
+    kind = f"{message.failure}, {message.kind}" if message.kind else message.failure
     told = {"error": kind, "where": message.where, "time": f"{_moment(message):%Y-%m-%d %H:%M:%S} UTC"}
     told |= {name.replace("_", " "): value for name, value in message.run.items() if name != "url"}
     yield from ((name, _h(value)) for name, value in told.items() if value)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from resilient_tasks.core.wording import number_of
 from resilient_tasks.notify.message import Message, lasted
 
 Blocks = list[dict[str, Any]]
@@ -119,12 +120,16 @@ def _when(message: Message) -> str:
 
 def _headline(message: Message) -> str:
     if message.occasion == "first":
-        flow = f" in {message.flows[0]}" if len(message.flows) == 1 else ""
-        often = "" if message.count == 1 else f" {message.count:,} times"
+        flow = f" in {message.flows[0]}" if len(message.flows) == 1 and not _is_of(message) else ""
+        often = "" if message.count == 1 else f" {number_of(message.count, 'time')}"
         return f"{message.operation} {message.status}{often}{flow}"
     again = " again," if message.relapse else ""
-    times = "time" if message.count == 1 else "times"
-    return f"{message.operation} {message.status}{again} {message.count:,} more {times}"
+    return f"{message.operation} {message.status}{again} {number_of(message.count, 'more time')}"
+
+
+def _is_of(message: Message) -> bool:
+    """Tell whether the message is about the flow itself: its name, as Prefect makes it of the function's, says both."""
+    return message.flows[0].replace("-", "_") == message.operation.rpartition(".")[2].replace("-", "_")
 
 
 def _counts(message: Message) -> str:
@@ -142,11 +147,11 @@ def _flows(message: Message) -> str:
 
 
 def _number_of_times(number: int) -> str:
-    return "once" if number == 1 else f"{number:,} times"
+    return "once" if number == 1 else number_of(number, "time")
 
 
 def _what(message: Message) -> str:
-    name = f"*{escaped(_one_line(message.error_type), _WORD)}*" if message.error_type else ""
+    name = f"*{escaped(_one_line(message.failure), _WORD)}*" if message.error_type else ""
     meaning = f": {_KINDS[message.kind]}" if message.kind in _KINDS and message.occasion != "recovered" else ""
     kind = f"({escaped(message.kind, _WORD)}{meaning})" if message.kind else ""
     where = f"at {_code(message.where)}" if message.where else ""

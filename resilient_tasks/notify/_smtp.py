@@ -100,7 +100,7 @@ def _told(error: smtplib.SMTPException, host: str, within: float, *, late: bool)
             return TimeoutError(f"{host} did not answer within {within:g} s")
         return ConnectionError(f"{host} closed the connection before it had accepted the message")
     if isinstance(error, smtplib.SMTPAuthenticationError):
-        text = f"{host} refused the username and password: {error.smtp_code} {_text(error.smtp_error)}"
+        text = f"{host} refused the username and password ({error.smtp_code} {_text(error.smtp_error)})"
         return EmailRefusedError(text, error.smtp_code)
     if isinstance(error, smtplib.SMTPResponseException):
         text = f"{host} answered {error.smtp_code} {_text(error.smtp_error)}"

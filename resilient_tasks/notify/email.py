@@ -12,6 +12,7 @@ from typing import Any, get_args
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import NotifyFailed, bus
+from resilient_tasks.core.failures import fields_of
 from resilient_tasks.notify import _address as address
 from resilient_tasks.notify import gate
 from resilient_tasks.notify._letter import compose, first_of
@@ -136,8 +137,7 @@ class Email:
             operation=message.operation,
             run=message.run,
             channel=self.name,
-            error_type=type(error).__name__,
-            message=str(error),
+            **fields_of(error),
             key=message.key,
         )
         bus.emit(event)
@@ -162,7 +162,7 @@ class Email:
         given = self.credentials.password if self.credentials is not None else self.password
         password = os.environ.get("SMTP_PASSWORD") if given is None else revealed(given)
         if not password:
-            msg = f"Email logs in as {self.username!r} and knows no password: give password=, or set SMTP_PASSWORD"
+            msg = f"Email logs in as {self.username!r} and knows no password. Give password=, or set SMTP_PASSWORD"
             raise PolicyError(msg)
         if not password.isascii() or not str(self.username).isascii():
             # smtplib would raise an error that holds the password.

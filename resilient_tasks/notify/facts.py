@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from resilient_tasks.core import errors, safely
 from resilient_tasks.core.events import run_ids
-from resilient_tasks.core.failures import classify
+from resilient_tasks.core.failures import classify, http_failure
 from resilient_tasks.core.redact import redact
 from resilient_tasks.core.shown import for_terminal
 from resilient_tasks.machines.incident import Incident
@@ -127,6 +127,7 @@ def facts(
         "severity": severity,
         "kind": kind_of(error),
         "error_type": type(error).__name__,
+        "http_status": http_failure(error),
         "where": "" if frame is None else str(frame),
         "notes": [for_terminal(redact(note))[:_LONGEST_NOTE] for note in told[:_MOST_NOTES]] + more,
         "consequence": consequence,
@@ -136,8 +137,11 @@ def facts(
 
 def latest(error: Exception) -> dict[str, Any]:
     """Return what a digest says of the last failure."""
+    text, status = safely.text(error), http_failure(error)
+    if status is not None and str(status) not in text:  # the last failure may have had another than the first
+        text = f"HTTP {status}: {text}"
     return {
-        "error": for_terminal(redact(safely.text(error)))[:_LONGEST_TEXT],
+        "error": for_terminal(redact(text))[:_LONGEST_TEXT],
         "run": {name: for_terminal(value, lines=False) for name, value in run_ids().items()},
         "time": time.time(),
     }

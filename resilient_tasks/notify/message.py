@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
+from resilient_tasks.core.wording import number_of, worded
+
 #: Why a message is sent: an incident began, more of the same has happened since, or it is over.
 Occasion = Literal["first", "digest", "recovered"]
 
@@ -28,6 +30,7 @@ class Message:
         severity: `"warning"`, `"error"` or `"critical"`.
         kind: the failure kind, such as `"transient"`.
         error_type: the error's class.
+        http_status: the HTTP status by which the incident's first request failed; None where no request did.
         error: the error's text.
         where: the deepest frame of the user's own code, as `"flights.py:12 in fetch_month"`.
         notes: what was done about it, one sentence each.
@@ -51,6 +54,7 @@ class Message:
     severity: Severity = "error"
     kind: str = ""
     error_type: str = ""
+    http_status: int | None = None
     error: str = ""
     where: str = ""
     notes: tuple[str, ...] = ()
@@ -64,15 +68,20 @@ class Message:
     seconds: float = 0.0
     thread: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def failure(self) -> str:
+        """The error in a few words: `HTTPStatusError (HTTP 503)`."""
+        return worded(self.error_type, self.http_status)
+
     def headline(self) -> str:
         """Say in one line what happened."""
         if self.occasion == "recovered":
             return f"{self.operation} works again"
         if self.occasion == "digest":
             again = "again, " if self.relapse else ""
-            return f"{self.operation} {self.status} {again}{self.count:,} more {_times(self.count)}: {self.error_type}"
-        often = "" if self.count == 1 else f" {self.count:,} times"
-        return f"{self.operation} {self.status}{often}: {self.error_type}"
+            return f"{self.operation} {self.status} {again}{number_of(self.count, 'more time')}: {self.failure}"
+        often = "" if self.count == 1 else f" {number_of(self.count, 'time')}"
+        return f"{self.operation} {self.status}{often}: {self.failure}"
 
     def summary(self) -> str:
         """Say in one line how often it has failed, where, and for how long; empty in a first message."""
@@ -80,7 +89,7 @@ class Message:
             return ""
         more = "" if self.occasion == "recovered" or self.count == self.total else f"{self.count:,} more, "
         flows = f" in {len(self.flows)} flows ({', '.join(self.flows)})" if len(self.flows) > 1 else ""
-        return f"{more}{self.total:,} {_times(self.total)} in {lasted(self.seconds)}{flows}"
+        return f"{more}{number_of(self.total, 'time')} in {lasted(self.seconds)}{flows}"
 
     def text(self) -> str:
         """Say it in plain text, a line each."""
@@ -89,7 +98,7 @@ class Message:
         elif self.occasion == "digest":
             lines = [self.summary(), f"last: {self.error[:500]}" if self.error else ""]
         else:
-            lines = [f"failed {self.summary()}: {self.error_type}"]
+            lines = [f"failed {self.summary()}: {self.failure}"]
         return "\n".join(line for line in [self.headline(), *lines, self.run.get("url", "")] if line)
 
 
@@ -99,10 +108,6 @@ def lasted(seconds: float) -> str:
         if seconds >= 1.95 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} s"
-
-
-def _times(number: int) -> str:
-    return "time" if number == 1 else "times"
 
 
 @runtime_checkable

@@ -14,7 +14,7 @@ from resilient_tasks.core.call import NEVER, current_call
 from resilient_tasks.core.durations import SecondsOrNone
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import NotifyFailed, NotifyKnown, NotifySuppressed
-from resilient_tasks.core.failures import describe
+from resilient_tasks.core.failures import describe, fields_of
 from resilient_tasks.core.outcome import Degraded, Failed, Outcome
 from resilient_tasks.core.pipeline import Leave, Policy, operation_of
 from resilient_tasks.machines.incident import Failure
@@ -133,8 +133,7 @@ class Notify(Policy):
             self._tell(call, status, error, notes, consequence)
         except Exception as problem:  # whatever it is, the call ends as it would have
             names = ", ".join(safely.text(safely.attribute(route.to, "name", "?")) for route in self._routes)
-            about = {"error_type": type(problem).__name__, "message": describe(problem)}
-            call.emit(NotifyFailed, channel=names, **about)
+            call.emit(NotifyFailed, channel=names, **{**fields_of(problem), "message": describe(problem)})
 
     def heard(self, call: Call) -> None:
         """Take note that a call went well: an incident of its operation may be over."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from resilient_tasks.core import real_time as time
 from resilient_tasks.core import settings
 from resilient_tasks.core.events import NotifyFailed, NotifySent, bus
-from resilient_tasks.core.failures import RETRIED_BY_DEFAULT, classify, describe, retry_after
+from resilient_tasks.core.failures import RETRIED_BY_DEFAULT, classify, describe, fields_of, retry_after
 from resilient_tasks.machines.pace import bounded
 from resilient_tasks.notify import gate, registry
 from resilient_tasks.notify.delivery import deliver
@@ -251,8 +251,7 @@ class Rounds:
                 run=leased.incident.facts.get("run", {}),
                 attempt=letter.tries,
                 channel=letter.channel,
-                error_type=type(error).__name__,
-                message=problem,
+                **{**fields_of(error), "message": problem},
                 retry_in=0.0 if dead else max(due - now, 0.1),
                 key=leased.incident.key(letter),
             )

@@ -79,7 +79,7 @@ class Webhook:
         if self.secret is not None:
             check_secret("Webhook(secret=...)", self.secret)
             if isinstance(self.secret, str) and not self.secret:
-                msg = "Webhook(secret='') signs with a key that everybody knows: give one, or leave secret= out"
+                msg = "Webhook(secret='') signs with a key that everybody knows: give one, or leave out secret="
                 raise PolicyError(msg)
         for name, value in (self.headers or {}).items():
             if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name) or name.lower() in _OURS:
@@ -142,6 +142,7 @@ def as_json(message: Message) -> bytes:
             "severity": message.severity,
             "kind": message.kind,
             "error_type": message.error_type,
+            "http_status": message.http_status,
             "error": message.error,
             "where": message.where,
             "notes": list(message.notes),
@@ -184,7 +185,7 @@ def _checked(url: str) -> str:
         msg = "Webhook(url=...) is an http:// or https:// URL"
         raise PolicyError(msg)
     if parts.username is not None or parts.password is not None:
-        msg = "Webhook(url=...) holds no user and password: send them as headers={'Authorization': ...}"
+        msg = "Webhook(url=...) holds no user and password. Send them as headers={'Authorization': ...}"
         raise PolicyError(msg)
     return text
 

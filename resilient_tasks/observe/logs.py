@@ -49,7 +49,7 @@ def log_event(event: Event) -> None:
     about = event.as_dict()
     about.pop("time")
     about.pop("url", None)
-    _structured().log(event.severity, f"{event.operation}: {event.sentence()}", **about)
+    _structured().log(event.severity, f"{event.operation}: {event.sentence()}", **_unreserved(about))
 
 
 def console_handler() -> logging.Handler:
@@ -131,10 +131,20 @@ def _add_call(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> Map
     return {**found, **line}
 
 
-_RESERVED = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+#: What a log record calls its own attributes, in newer Pythons too; a handler's formatter adds the last two.
+_RESERVED = frozenset(vars(logging.makeLogRecord({}))) | {"taskName", "message", "asctime"}
+#: What structlog's loggers and renderers take for something else: a text under `stack` for a stack trace.
+_STRUCTLOGS = frozenset(
+    {"event", "exception", "level", "logger", "logger_name", "positional_args", "stack", "timestamp"}
+    | {"_from_structlog", "_logger", "_name", "_record"}
+)
+
+
+def _unreserved(line: Mapping[str, Any]) -> dict[str, Any]:
+    """Rename what a logging library would take for something else, such as `name` and `stack`."""
+    return {f"{key}_" if key in _RESERVED | _STRUCTLOGS else key: value for key, value in line.items()}
 
 
 def _avoid_reserved(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> Mapping[str, Any]:
-    """Rename what the standard library would refuse as an extra attribute, such as `name`."""
-    kept = {"event", "exc_info", "stack_info"}
-    return {f"{key}_" if key in _RESERVED - kept else key: value for key, value in line.items()}
+    kept = {name: line.pop(name) for name in ("event", "exc_info", "stack_info") if name in line}
+    return {**_unreserved(line), **kept}

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from resilient_tasks.core.cleaned import Cleaner
-from resilient_tasks.core.events import Event, RowsQuarantined
+from resilient_tasks.core.events import Event, RowsQuarantined, in_the_quarantine, why_and_where
 from resilient_tasks.core.redact import redact
 from resilient_tasks.core.shown import for_markdown, for_terminal
+from resilient_tasks.core.wording import number_of
 from resilient_tasks.data.quarantine import Quarantine, QuarantineError
 from resilient_tasks.data.replay import commands
 
@@ -33,14 +34,15 @@ class DataQuality:
     """
 
     def __init__(self, events: Iterable[Event]) -> None:
-        last = {event.path: event for event in events if isinstance(event, RowsQuarantined)}
-        lying = (event for event in last.values() if event.invalid)
-        self.batches: Sequence[RowsQuarantined] = sorted(lying, key=lambda event: -event.invalid)
+        self.batches: Sequence[RowsQuarantined] = sorted(in_the_quarantine(events), key=lambda event: -event.invalid)
 
     def headline(self) -> str:
-        """Say in one line how many rows lie there, of how many in their batches."""
+        """Say in one line how many rows lie there, of how many in their batches, why, and in which file."""
+        return f"{self._counts()}{why_and_where(self.batches)}"
+
+    def _counts(self) -> str:
         invalid, rows = sum(event.invalid for event in self.batches), sum(event.rows for event in self.batches)
-        return f"{invalid:,} of {rows:,} rows quarantined"
+        return f"{invalid:,} of {number_of(rows, 'row')} quarantined"
 
     def markdown(self) -> str:
         """Return Markdown: counts by operation, column and check, then a few rows of each batch, read from its file.
@@ -53,11 +55,11 @@ class DataQuality:
             for event in self.batches
             for reason, rows in event.reasons.items()
         ]
-        parts = [f"## {self.headline()}", *_table(("operation", "column: check", "rows", "of"), counts, _MOST_COUNTS)]
+        parts = [f"## {self._counts()}", *_table(("operation", "column: check", "rows", "of"), counts, _MOST_COUNTS)]
         for event in self.batches[:_MOST_BATCHES]:
             parts += _batch(event)
         if more := len(self.batches) - _MOST_BATCHES:
-            parts += [f"… and {more:,} more batches."] if more > 0 else []
+            parts += [f"… and {number_of(more, 'more batch', 'more batches')}."] if more > 0 else []
         return "\n\n".join(parts) + "\n"
 
 

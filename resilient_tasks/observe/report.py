@@ -19,10 +19,12 @@ from resilient_tasks.core.events import (
     RowsInvalid,
     RowsQuarantined,
     TimeoutExceeded,
-    counted,
+    in_the_quarantine,
+    why_and_where,
 )
 from resilient_tasks.core.events.attempts import place
 from resilient_tasks.core.shown import for_markdown, for_terminal
+from resilient_tasks.core.wording import counted, number_of
 
 
 @dataclass(slots=True)
@@ -36,7 +38,7 @@ class Operation:
         recovered: calls that succeeded after a failed attempt.
         retries: attempts after the first.
         waited: seconds spent waiting between attempts.
-        errors: failed attempts that were retried, and final failures, by type of error.
+        errors: failed attempts that were retried, and final failures, by HTTP status or type of error.
         invalid_rows: rows that broke their schema, besides those in the quarantine.
         quarantined: rows in the quarantine, by file: a later attempt of the call replaces what an earlier one left.
     """
@@ -104,6 +106,11 @@ class RunReport:
         """Rows that lie in the quarantine."""
         return sum(sum(operation.quarantined.values()) for operation in self.operations)
 
+    def quarantine(self) -> str:
+        """Say in one line how many rows lie in the quarantine, why, and in which file; empty where none does."""
+        batches = sorted(in_the_quarantine(self.events), key=lambda event: -event.invalid)
+        return f"{number_of(self.quarantined, 'row')} quarantined{why_and_where(batches)}" if batches else ""
+
     @cached_property
     def remarks(self) -> tuple[str, ...]:
         """What has to be said besides the counts: work that was not stopped, messages that nobody got."""
@@ -134,7 +141,7 @@ class RunReport:
         """Say in one line how the run went."""
         parts = [f"{self.failed} failed", f"{self.degraded} degraded", f"{self.recovered} recovered"]
         if self.quarantined:
-            parts.append(f"{self.quarantined:,} rows quarantined")
+            parts.append(self.quarantine())
         return ", ".join(parts)
 
     def text(self) -> str:
@@ -187,18 +194,18 @@ def _count(operation: Operation, event: Event) -> None:
         case RetryScheduled():
             operation.retries += 1
             operation.waited += event.delay
-            operation.errors[event.error_type] += 1
+            operation.errors[event.error_in_brief] += 1
         case RetryRecovered():
             operation.recovered += 1
         case FallbackUsed():
             operation.degraded += 1
-            operation.errors[event.error_type] += 1
+            operation.errors[event.error_in_brief] += 1
         case CallFailed(again=True):
             operation.retries += 1
-            operation.errors[event.error_type] += 1
+            operation.errors[event.error_in_brief] += 1
         case CallFailed():
             operation.failed += 1
-            operation.errors[event.error_type] += 1
+            operation.errors[event.error_in_brief] += 1
         case RowsQuarantined():
             operation.quarantined[event.path] = event.invalid
         case RowsInvalid():

@@ -1,4 +1,4 @@
-"""What a run leaves in Prefect's UI besides its states: the report of what happened, and what it quarantined.
+"""What a run leaves in Prefect's UI besides its states: the report of what happened, what it quarantined, and tags.
 
 An artifact costs 0.1 s, so each kind is left once a run: at the end of a resilient flow's run for all that it gathered,
 else at the end of the task run.
@@ -7,10 +7,12 @@ else at the end of the task run.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from uuid import UUID
 
 from prefect.artifacts import create_markdown_artifact
+from prefect.client.orchestration import get_client
 
 from resilient_tasks.core.events import Event, RowsQuarantined
 from resilient_tasks.observe.quality import DataQuality
@@ -50,6 +52,20 @@ def leave_quality(events: Sequence[Event]) -> None:
 def nobody_gathers(events: Sequence[Event]) -> bool:
     """Tell whether `events` hold something quarantined of which no flow run will tell at its end."""
     return any(isinstance(event, RowsQuarantined) and event.run.get("flow_run_id") not in _gathered for event in events)
+
+
+def tag(flow_run_id: UUID, tags: Iterable[str]) -> None:
+    """Add tags to a flow run: Prefect's list of runs shows them, and can be filtered by them."""
+    new = set(tags)
+    if not new:
+        return
+    try:
+        with get_client(sync_client=True) as client:
+            there = set(client.read_flow_run(flow_run_id).tags)
+            if not new <= there:
+                client.update_flow_run(flow_run_id, tags=sorted(there | new))
+    except Exception:
+        _logger.exception("the flow run could not be tagged %s in Prefect", ", ".join(sorted(new)))
 
 
 def _leave(key: str, report: RunReport | DataQuality) -> None:

@@ -29,10 +29,10 @@ from resilient_tasks.core.events import (
     RetryRecovered,
     RowsInvalid,
     RowsQuarantined,
-    counted,
 )
-from resilient_tasks.core.failures import classify
+from resilient_tasks.core.failures import about
 from resilient_tasks.core.pipeline import Pipeline
+from resilient_tasks.core.wording import counted, number_of
 from resilient_tasks.notify import sender
 from resilient_tasks.notify.policy import Notify
 from resilient_tasks.observe.report import RunReport
@@ -163,13 +163,9 @@ def failure_in(operation: str, state: State[Any]) -> CallFailed | None:
     if not (state.is_failed() or state.is_crashed()):
         return None
     error, details = undocumented.data_in(state), state.state_details
-    return CallFailed(
-        operation=operation,
-        run={"flow_run_id": str(details.flow_run_id), "task_run_id": str(details.task_run_id)},
-        kind=classify(error).value if isinstance(error, BaseException) else "",
-        error_type=type(error).__name__ if isinstance(error, BaseException) else str(state.name),
-        message=state.message or "",
-    )
+    run = {"flow_run_id": str(details.flow_run_id), "task_run_id": str(details.task_run_id)}
+    told = about(error) if isinstance(error, BaseException) else {"kind": "", "error_type": str(state.name)}
+    return CallFailed(operation=operation, run=run, **{**told, "message": state.message or ""})
 
 
 def unhealed(events: Sequence[Event]) -> list[Event]:
@@ -223,7 +219,7 @@ def _failures(events: Iterable[Event]) -> Iterable[str]:
     errors: dict[str, Counter[str]] = defaultdict(Counter)
     for event in events:
         if isinstance(event, CallFailed):
-            errors[event.operation][event.error_type] += 1
+            errors[event.operation][event.error_in_brief] += 1
     for operation, types in sorted(errors.items(), key=lambda item: -item[1].total()):
         yield f"{operation}: failed{_times(types)} ({counted(dict(types.most_common()))})"
 
@@ -232,15 +228,15 @@ def _stand_ins(events: Iterable[Event]) -> Iterable[str]:
     errors: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for event in events:
         if isinstance(event, FallbackUsed):
-            errors[event.operation, event.fallback][event.error_type] += 1
+            errors[event.operation, event.fallback][event.error_in_brief] += 1
     for (operation, fallback), types in sorted(errors.items(), key=lambda item: -item[1].total()):
         why = counted(dict(types.most_common()))
         yield f"{operation}: degraded{_times(types)}, {fallback} stands in after {why}"
 
 
 def _data(events: Sequence[Event]) -> Iterable[str]:
-    if rows := RunReport(events).quarantined:
-        yield f"{rows:,} {'row' if rows == 1 else 'rows'} quarantined"
+    if quarantined := RunReport(events).quarantine():
+        yield quarantined
     invalid: dict[str, dict[str, int]] = defaultdict(dict)
     for event in events:
         # A refused batch is the call's failure.
@@ -248,7 +244,7 @@ def _data(events: Sequence[Event]) -> Iterable[str]:
             invalid[event.action][event.call] = event.invalid  # that of the call's last attempt
     for action, of_calls in invalid.items():
         if rows := sum(of_calls.values()):
-            yield f"{rows:,} invalid {'row' if rows == 1 else 'rows'} {action}"
+            yield f"{number_of(rows, 'invalid row')} {action}"
     if drifted := {event.operation for event in events if isinstance(event, DataDrifted) and event.action != "pass"}:
         yield f"data drifted: {', '.join(sorted(drifted))}"
 
@@ -258,10 +254,9 @@ def _recoveries(events: Iterable[Event]) -> Iterable[str]:
     if recovered:
         errors: Counter[str] = Counter()
         for event in recovered:
-            errors.update(event.errors)
-        calls_ = "call" if len(recovered) == 1 else "calls"
-        yield f"{len(recovered):,} {calls_} recovered ({counted(dict(errors.most_common()))})"
+            errors.update(event.failures or event.errors)
+        yield f"{number_of(len(recovered), 'call')} recovered ({counted(dict(errors.most_common()))})"
 
 
 def _times(errors: Counter[str]) -> str:
-    return f" {errors.total():,} times" if errors.total() > 1 else ""
+    return f" {number_of(errors.total(), 'time')}" if errors.total() > 1 else ""

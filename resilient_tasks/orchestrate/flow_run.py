@@ -214,7 +214,8 @@ class FlowRun:
         words = self._words()
         if not words or not self._may_return_state or not _is_ours_to_word(value):
             return value
-        state: State[Any] = Completed(name="Degraded" if isinstance(outcome, Degraded) else "Completed", message=words)
+        is_degraded = isinstance(outcome, Degraded) or self._did_without()
+        state: State[Any] = Completed(name="Degraded" if is_degraded else "Completed", message=words)
         state.data = value  # after Prefect's validation, which takes some dicts for something else
         return state
 
@@ -229,6 +230,11 @@ class FlowRun:
         degraded = [event for event in self._heard.events[self._heard.since[0] :] if isinstance(event, FallbackUsed)]
         if degraded and self.care.fail_on_degraded:
             raise DegradedRun(verdict.were_degraded(degraded))
+
+    def _did_without(self) -> bool:
+        """Tell whether the run went on without the data of a call, or on that of its stand-in."""
+        events = flow_alerts.unhealed(self._heard.standing())
+        return bool(self._remark) or any(isinstance(event, FallbackUsed | CallFailed) for event in events)
 
     def _words(self) -> str:
         heard = self._heard
@@ -263,6 +269,14 @@ class FlowRun:
         if error is None or isinstance(error, Exception) or flow_alerts.is_crash(error):
             self._tell(error)
         artifacts.leave(self._heard.events)
+        if error is None:
+            artifacts.tag(self._id, self._tags())
+
+    def _tags(self) -> Iterator[str]:
+        if self._because is not None or self._did_without():
+            yield "degraded"
+        if RunReport(self._heard.events).quarantined:
+            yield "quarantined"
 
     def _tell(self, error: BaseException | None) -> None:
         """Have people told of the run, now that it has ended; or hand what there is to tell to the run around it."""

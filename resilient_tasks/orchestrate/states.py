@@ -30,7 +30,7 @@ from resilient_tasks.core.events import Event, FallbackUsed, RetryRecovered, Ret
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
 from resilient_tasks.core.pipeline import Policy
 from resilient_tasks.core.redacted import redacted
-from resilient_tasks.orchestrate import raising, undocumented
+from resilient_tasks.orchestrate import once_at_error, raising, undocumented
 
 
 class WordedState(State[Any]):
@@ -133,6 +133,7 @@ class StateSink:
         """
         if isinstance(outcome, Failed):
             returned = _returned_by(outcome.error)
+            once_at_error.expect()
             return raising.fail(outcome) if returned is None else raising.told(returned)
         remember(outcome)
         value = outcome.value
@@ -152,7 +153,7 @@ class StateSink:
     def _why(self, event: RetryStarted) -> str:
         if self._failed is None or self._failed.delay > 0:
             return event.sentence()
-        return f"{event.sentence()}, after {self._failed.error_type}"
+        return f"{event.sentence()}, after {self._failed.error}"
 
     def _enter(self, kind: StateType, name: str, message: str, details: StateDetails | None = None) -> None:
         """Bring the task run into a state, as the engine's own `set_state` does."""

@@ -22,7 +22,7 @@ from resilient_tasks.core.redacted import original_of
 from resilient_tasks.decorate import Plan
 from resilient_tasks.keywords import PolicyOptions
 from resilient_tasks.observe import logs
-from resilient_tasks.orchestrate import bound, loops, runs, undocumented
+from resilient_tasks.orchestrate import bound, loops, not_ready, runs, undocumented
 from resilient_tasks.orchestrate.background import BackgroundFuture
 from resilient_tasks.orchestrate.body import Body
 from resilient_tasks.orchestrate.options import TaskOptions
@@ -119,7 +119,17 @@ class ResilientTask(Task[P, R]):
             result = super().__call__(*args, **kwargs)
             if self._body is None or kwargs.get("return_state"):
                 return result
-            return _awaited(result) if self.isasync and not self.isgenerator else data_of(result)
+            if self.isasync and not self.isgenerator:
+                return self._awaited(result, args, kwargs)
+            if result is None:
+                not_ready.say_if_not_run(self.plan.operation, args, kwargs)
+            return data_of(result)
+
+        async def _awaited(self, coroutine: Coroutine[Any, Any, Any], args: Any, kwargs: Any) -> Any:
+            result = await coroutine
+            if result is None:
+                not_ready.say_if_not_run(self.plan.operation, args, kwargs)
+            return data_of(result)
 
     def apply_async(self, *args: Any, **kwargs: Any) -> PrefectDistributedFuture[R]:
         """Have a task worker run this task, as Prefect's `apply_async`; `delay` comes here too."""
@@ -142,10 +152,6 @@ class ResilientTask(Task[P, R]):
         if inspect.iscoroutine(state):
             return _awaited_outcome(state)
         return _outcome(cast("State[Any]", state))
-
-
-async def _awaited(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    return data_of(await coroutine)
 
 
 async def _awaited_outcome(coroutine: Coroutine[Any, Any, State[Any]]) -> Outcome[Any]:

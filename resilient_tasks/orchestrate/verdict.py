@@ -14,6 +14,8 @@ from prefect.client.schemas.objects import State
 
 from resilient_tasks.core import real_time as time
 from resilient_tasks.core.events import Event, FallbackUsed, RetryRecovered
+from resilient_tasks.core.failures import in_words
+from resilient_tasks.core.wording import named_few, number_of, was
 from resilient_tasks.observe.report import RunReport
 from resilient_tasks.orchestrate import undocumented
 from resilient_tasks.orchestrate.futures import Submitted
@@ -35,9 +37,9 @@ def counts(report: RunReport) -> str:
     parts = [f"{count} {what}" for what, count in told.items() if count]
     if parts:
         count, _, what = parts[0].partition(" ")
-        parts[0] = f"{count} {'call' if count == '1' else 'calls'} {what}"
+        parts[0] = f"{number_of(int(count), 'call')} {what}"
     if report.quarantined:
-        parts.append(f"{report.quarantined:,} rows quarantined")
+        parts.append(report.quarantine())
     return ", ".join(parts)
 
 
@@ -45,13 +47,13 @@ def nobody_looked(failed: Sequence[tuple[Submitted, State[Any]]]) -> str:
     """Say which task runs failed without anybody looking."""
     names = _run_names(submitted for submitted, _ in failed)
     told = [f"{name} ({_why(state)})" for name, (_, state) in zip(names, failed, strict=True)]
-    return f"{len(told)} task {'run' if len(told) == 1 else 'runs'} failed and nobody looked: {_listed(told)}"
+    return f"{number_of(len(told), 'task run')} failed and nobody looked: {named_few(told, _NAMED)}"
 
 
 def were_degraded(events: Sequence[FallbackUsed]) -> str:
     """Say which calls were degraded, in a run that is not to accept that."""
-    told = [f"{event.run.get('task_run') or event.operation} ({event.error_type})" for event in events]
-    return f"{len(told)} {'call was' if len(told) == 1 else 'calls were'} degraded: {_listed(told)}"
+    told = [f"{event.run.get('task_run') or event.operation} ({event.error})" for event in events]
+    return f"{number_of(len(told), 'call')} {was(len(told))} degraded: {named_few(told, _NAMED)}"
 
 
 def retold(operation: str, state: State[Any]) -> Event | None:
@@ -59,9 +61,16 @@ def retold(operation: str, state: State[Any]) -> Event | None:
     message, details = state.message or "", state.state_details
     run = {"flow_run_id": str(details.flow_run_id), "task_run_id": str(details.task_run_id)}
     if state.name == "Degraded":
-        fallback, _, error_type = message.removeprefix("degraded: ").partition(" stands in after ")
+        fallback, _, error = message.removeprefix("degraded: ").partition(" stands in after ")
+        status = re.search(r" \(HTTP (\d{3})\)$", error)
         return FallbackUsed(
-            operation=operation, run=run, fallback=fallback, kind="", error_type=error_type, message=message
+            operation=operation,
+            run=run,
+            fallback=fallback,
+            kind="",
+            error_type=error[: status.start()] if status else error,
+            http_status=int(status[1]) if status else None,
+            message=message,
         )
     found = re.fullmatch(r"recovered on attempt (\d+)(?: of (\d+))? \((.+)\)", message)
     if found is None:
@@ -78,12 +87,7 @@ def retold(operation: str, state: State[Any]) -> Event | None:
 
 def _why(state: State[Any]) -> str:
     data = undocumented.data_in(state)
-    return type(data).__name__ if isinstance(data, BaseException) else str(state.name)
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+    return in_words(data) if isinstance(data, BaseException) else str(state.name)
 
 
 def _run_names(submitted: Iterable[Submitted]) -> list[str]:

@@ -12,6 +12,7 @@ from resilient_tasks.core.errors import BulkheadFull, PolicyError, TimedOut
 from resilient_tasks.core.events import BulkheadRejected
 from resilient_tasks.core.outcome import Failed, Outcome
 from resilient_tasks.core.pipeline import Policy
+from resilient_tasks.core.wording import number_of
 from resilient_tasks.shared.slots import HeldSlots
 from resilient_tasks.shared.states import states
 
@@ -56,7 +57,7 @@ class Bulkhead(Policy):
 
     def describe(self) -> str:
         queue = f", {self.queue} more may wait" if self.queue else ""
-        return f"bulkhead: {self.name}, {self.limit} calls at once{queue}"
+        return f"bulkhead: {self.name}, {number_of(self.limit, 'call')} at once{queue}"
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         slots = self._slots()
@@ -102,7 +103,7 @@ class Bulkhead(Policy):
     def _full(self, call: Call, slots: HeldSlots, reason: str) -> Failed:
         queued = slots.waiting
         call.emit(BulkheadRejected, bulkhead=self.name, limit=self.limit, queued=queued, reason=reason)
-        full = f"bulkhead {self.name} is full ({self.limit} calls at once, {queued} waiting)"
+        full = f"bulkhead {self.name} is full ({number_of(self.limit, 'call')} at once, {queued} waiting)"
         return Failed(BulkheadFull(f"{full}: {call.operation} was not called; {reason}"))
 
     def _slots(self) -> HeldSlots:

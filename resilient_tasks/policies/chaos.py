@@ -14,6 +14,7 @@ from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import ChaosInjected
 from resilient_tasks.core.outcome import Failed, Ok, Outcome
 from resilient_tasks.core.pipeline import Policy
+from resilient_tasks.core.wording import short_name_of
 from resilient_tasks.shared.states import count
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class Chaos(Policy):
         if self.latency is not None:
             parts.append(f"latency of {self.latency:g} s")
         if self.fault is not None:
-            parts.append(f"fault {getattr(self.fault, '__name__', type(self.fault).__name__)}")
+            parts.append(f"fault {short_name_of(self.fault)}")
         if self.outcome is not None:
-            parts.append(f"outcome {getattr(self.outcome, '__name__', 'changed')}")
+            parts.append(f"outcome {short_name_of(self.outcome)}")
         return " and ".join(parts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,12 +13,13 @@ from resilient_tasks.core.call import NEVER
 from resilient_tasks.core.durations import SecondsOrNone
 from resilient_tasks.core.errors import PolicyError, PredicateError, judged_in
 from resilient_tasks.core.events import FallbackUsed
-from resilient_tasks.core.failures import Kind, classify, describe
+from resilient_tasks.core.failures import Kind, about, describe
 from resilient_tasks.core.limits import cut
 from resilient_tasks.core.matching import On, matcher
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome, without_traceback
 from resilient_tasks.core.pipeline import Policy, operation_of
 from resilient_tasks.core.signatures import Given, signature_of, why_unfit, written
+from resilient_tasks.core.wording import short_name_of
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Proceed
@@ -147,9 +147,7 @@ class Fallback(Policy):
         call.emit(
             FallbackUsed,
             fallback=_name(use),
-            kind=classify(error).value,
-            error_type=type(error).__name__,
-            message=safely.text(error),
+            **about(error),
         )
         try:
             return Degraded(stand_in.value, without_traceback(error))
@@ -223,9 +221,7 @@ def _parameters(fn: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
 
 
 def _name(use: Callable[..., Any] | None) -> str:
-    if isinstance(use, functools.partial):
-        return _name(use.func)
-    return "a fixed value" if use is None else getattr(use, "__name__", type(use).__name__)
+    return "a fixed value" if use is None else short_name_of(use)
 
 
 def _check_branches(branches: Mapping[Any, Any], on: object) -> None:

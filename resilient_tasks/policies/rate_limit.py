@@ -12,6 +12,7 @@ from resilient_tasks.core.errors import PolicyError, RateLimited
 from resilient_tasks.core.events import RateLimitReached
 from resilient_tasks.core.outcome import Failed, Outcome
 from resilient_tasks.core.pipeline import Policy
+from resilient_tasks.core.wording import number_of
 from resilient_tasks.machines.rate import Rate, Reserved, SlidingWindow, TokenBucket
 from resilient_tasks.shared.states import states
 
@@ -84,7 +85,7 @@ class RateLimit(Policy):
 
     def describe(self) -> str:
         burst = "" if self.burst is None else f", up to {self.burst} at once"
-        return f"rate limit: {self.name}, {self.calls} calls in {self.per:g} s{burst}"
+        return f"rate limit: {self.name}, {number_of(self.calls, 'call')} in {self.per:g} s{burst}"
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         patience = min(self._patience, call.remaining())
@@ -111,7 +112,7 @@ class RateLimit(Policy):
         )
 
     def _refused(self, call: Call, wait: float, patience: float) -> RateLimited:
-        limit = f"{self.calls} calls in {self.per:g} s"
+        limit = f"{number_of(self.calls, 'call')} in {self.per:g} s"
         return RateLimited(
             f"rate limit {self.name} ({limit}): {call.operation} was not called; it would have had to wait"
             f" {wait:.1f} s, and may wait {patience:.1f} s",

@@ -8,15 +8,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
-from resilient_tasks.core import callables, checks, clock, durations, safely, strategies
+from resilient_tasks.core import callables, checks, clock, durations, safely, strategies, wording
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.durations import Duration, Seconds
 from resilient_tasks.core.errors import PolicyError, PredicateError, ResultRejected, TimedOut
-from resilient_tasks.core.events import RetryExhausted, RetryRecovered, RetryScheduled, RetryStarted, counted, run_ids
-from resilient_tasks.core.failures import RETRIED_BY_DEFAULT, classify, describe, retry_after
+from resilient_tasks.core.events import RetryExhausted, RetryRecovered, RetryScheduled, RetryStarted, run_ids
+from resilient_tasks.core.failures import RETRIED_BY_DEFAULT, about, describe, http_failure, retry_after
 from resilient_tasks.core.matching import Matcher, On, ask, matcher
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome, let_go
 from resilient_tasks.core.pipeline import Leave, Policy
+from resilient_tasks.core.wording import counted, number_of
 from resilient_tasks.machines.budget import Allowance
 from resilient_tasks.shared.budget import Purse
 from resilient_tasks.shared.states import states
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
     Wait: TypeAlias = Duration | Sequence[Duration] | wait_base | Callable[[Call], float]
     Stop: TypeAlias = stop_base | Callable[[RetryCallState], bool]
+
+
+#: Failed attempts by the type of their errors and their HTTP status.
+Failures: TypeAlias = Counter[tuple[str, int | None]]
 
 
 @answering('RetryBudget("flights-api", share=0.1)', "share", "floor", "per")
@@ -81,7 +86,7 @@ class RetryBudget:
         grant = self._purse().draw(self._allowance)
         if grant.granted:
             return None
-        used = f"{grant.retries} retries of {grant.calls} calls in {self.per:g} s"
+        used = f"{number_of(grant.retries, 'retry', 'retries')} of {number_of(grant.calls, 'call')} in {self.per:g} s"
         return f"the retry budget of {self._title} is used up ({used})"
 
     def _purse(self) -> Purse:
@@ -161,12 +166,12 @@ class Retry(Policy):
 
     def describe(self) -> str:
         kinds = "transient, throttled and timed-out failures" if self.on is None else f"on={self.on!r}"
-        upto = "attempts without a limit by number" if self.attempts is None else f"{self.attempts} attempts"
+        upto = "attempts without a limit by number" if self.attempts is None else number_of(self.attempts, "attempt")
         budget = "" if self.budget is None else f", {self.budget.describe()}"
         return f"retry: {upto}, {kinds}{budget}"
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
-        errors: Counter[str] = Counter()
+        failures: Failures = Counter()
         problems: dict[str, None] = {}
         attempt = 1
         if self.budget is not None:
@@ -178,8 +183,8 @@ class Retry(Policy):
                 outcome = Failed(error)
             outcome = self._judged(call, outcome, attempt)
             if not isinstance(outcome, Failed):
-                return self._recovered(call, outcome, attempt, errors) if attempt > 1 else outcome
-            errors[type(outcome.error).__name__] += 1
+                return self._recovered(call, outcome, attempt, failures) if attempt > 1 else outcome
+            failures[type(outcome.error).__name__, http_failure(outcome.error)] += 1
             failed = call.attempted(attempt)
             state = _tenacity_state(failed, attempt, outcome) if self._asks_tenacity else None
             delay = self._delay(failed, outcome, state, problems)
@@ -188,9 +193,9 @@ class Retry(Policy):
             except PredicateError as error:
                 outcome, reason = Failed(error), "Retry(on=...) is broken"
             if reason is not None:
-                return self._exhausted(failed, outcome, reason, errors, problems)
+                return self._exhausted(failed, outcome, reason, failures, problems)
             began = clock.now()
-            failed.emit(RetryScheduled, attempts=self.attempts, delay=delay, **_about(outcome.error))
+            failed.emit(RetryScheduled, attempts=self.attempts, delay=delay, **about(outcome.error))
             let_go(outcome.error)
             del outcome, state  # nothing may keep the failed attempt's arguments alive during the wait
             await call.runtime.sleep(delay - (clock.now() - began))  # to tell the sinks takes its time, too
@@ -210,17 +215,17 @@ class Retry(Policy):
             return Failed(error)
         return Failed(ResultRejected(f"attempt {attempt} returned a result to retry on", result=outcome.value))
 
-    def _recovered(self, call: Call, outcome: Outcome[Any], attempt: int, errors: Counter[str]) -> Outcome[Any]:
-        call.attempted(attempt).emit(RetryRecovered, attempts=self.attempts, errors=dict(errors))
+    def _recovered(self, call: Call, outcome: Outcome[Any], attempt: int, failures: Failures) -> Outcome[Any]:
+        call.attempted(attempt).emit(RetryRecovered, attempts=self.attempts, **_tallied(failures))
         return outcome if isinstance(outcome, Degraded | Failed) else Ok(outcome.value, attempt)
 
     def _exhausted(
-        self, call: Call, outcome: Failed, reason: str, errors: Counter[str], problems: Iterable[str]
+        self, call: Call, outcome: Failed, reason: str, failures: Failures, problems: Iterable[str]
     ) -> Failed:
         if call.attempt == 1 and reason == _NOT_RETRIED:
             return outcome  # nothing was tried, so nothing is given up
-        call.emit(RetryExhausted, reason=reason, errors=dict(errors), **_about(outcome.error))
-        gave_up = f"{call.operation}: gave up after attempt {call.attempt} ({counted(errors)}): {reason}"
+        call.emit(RetryExhausted, reason=reason, **(tally := _tallied(failures)), **about(outcome.error))
+        gave_up = f"{call.operation}: gave up after attempt {call.attempt} ({counted(tally['failures'])}): {reason}"
         for said in (*problems, gave_up):
             safely.note(outcome.error, said)
         return outcome
@@ -287,11 +292,17 @@ def _tell(call: Call, said: str, problems: dict[str, None]) -> None:
         logging.getLogger("resilient_tasks").warning("%s: %s", call.operation, said)
 
 
+def _tallied(failures: Failures) -> dict[str, dict[str, int]]:
+    """Count failed attempts by the type of their errors, and as people are told of them."""
+    errors: Counter[str] = Counter()
+    in_brief: Counter[str] = Counter()
+    for (error_type, status), number in failures.items():
+        errors[error_type] += number
+        in_brief[wording.in_brief(error_type, status)] += number
+    return {"errors": dict(errors), "failures": dict(in_brief)}
+
+
 _NOT_RETRIED = "not a failure to retry"
-
-
-def _about(error: Exception) -> dict[str, str]:
-    return {"kind": classify(error).value, "error_type": type(error).__name__, "message": safely.text(error)}
 
 
 def _default_wait() -> wait_base:

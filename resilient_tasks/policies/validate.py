@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin
 from resilient_tasks.core import checks, events, settings
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.errors import DriftDetected, InvalidData, PolicyError
-from resilient_tasks.core.failures import classify
+from resilient_tasks.core.failures import about
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
 from resilient_tasks.core.pipeline import Policy, operation_of
 from resilient_tasks.core.redact import redact
+from resilient_tasks.core.wording import number_of, was
 from resilient_tasks.data.drift import Drift
 from resilient_tasks.data.quarantine import Quarantine
 from resilient_tasks.data.replay import commands
@@ -214,8 +215,7 @@ class Validate(Policy):
             raise drifted
         if report.action != "branch":
             return None
-        about = {"kind": classify(drifted).value, "error_type": type(drifted).__name__, "message": str(drifted)}
-        call.emit(events.FallbackUsed, fallback="the result as it is", **about)
+        call.emit(events.FallbackUsed, fallback="the result as it is", **about(drifted))
         return drifted
 
     def _unchecked(self, call: Call, frame: Any, parts: Split[Any], what: str) -> Any:
@@ -230,7 +230,7 @@ class Validate(Policy):
     def _objection(self, report: Report) -> str:
         """Say why the batch is refused; nothing, if it is not."""
         if self.min_rows is not None and report.rows < self.min_rows:
-            return f"{report.rows:,} rows; at least {self.min_rows:,} were expected"
+            return f"{number_of(report.rows, 'row')}; at least {self.min_rows:,} {was(self.min_rows)} expected"
         if report.invalid and self.on_invalid == "raise":
             return report.summary()
         allowed = self.max_invalid

@@ -86,18 +86,18 @@ SENTENCES = [
         RowsQuarantined(
             operation="f", action="quarantined", rows=3, invalid=1, reasons={}, path="q/f.parquet", batch="f", schema=""
         ),
-        "1 of 3 rows invalid: quarantined",
+        "1 of 3 rows quarantined in q/f.parquet",
     ),
     (
         DataDrifted(operation="f", action="stop", rows=9, columns={}, message="distance: PSI 0.31"),
         "drift (stop): distance: PSI 0.31",
     ),
     (
-        RetryMultiplied(operation="f", attempts=12, stack=("flow monthly (3 attempts)", "f (4 attempts)")),
+        RetryMultiplied(operation="f", attempts=12, loops=("flow monthly (3 attempts)", "f (4 attempts)")),
         "retries multiply: flow monthly (3 attempts) × f (4 attempts) = up to 12 attempts; keep one of these loops",
     ),
     (
-        RetryMultiplied(operation="f", attempts=0, stack=("g (3 attempts)", "f (any number of attempts)")),
+        RetryMultiplied(operation="f", attempts=0, loops=("g (3 attempts)", "f (any number of attempts)")),
         (
             "retries multiply: g (3 attempts) × f (any number of attempts) = any number of attempts;"
             " keep one of these loops"

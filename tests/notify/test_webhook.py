@@ -75,6 +75,7 @@ def test_a_message_is_posted_as_json(channel, receiver):
         "severity": "error",
         "kind": "transient",
         "error_type": "ConnectError",
+        "http_status": None,
         "error": "connection refused",
         "where": "flights.py:12 in fetch_month",
         "notes": ["gave up after attempt 3"],

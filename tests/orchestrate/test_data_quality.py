@@ -68,7 +68,7 @@ def test_a_resilient_flow_leaves_one_for_all_of_its_tasks(fetch, tmp_path):
     assert state.result() == [2, 1, 1]
     (artifact,) = of_flow(state)
     assert artifact.task_run_id is None
-    assert artifact.description == "2 of 5 rows quarantined"
+    assert artifact.description.startswith("2 of 5 rows quarantined (n: greater_than(0) ×2) in ")
     assert "| fetch_month | `n: greater_than(0)` | 1 | 3 |" in artifact.data
     assert "| 2 | `n: greater_than(0)` | `n=0` |" in artifact.data
     assert "s3cret" not in artifact.data
@@ -102,7 +102,8 @@ def test_in_a_plain_flow_each_task_run_that_quarantined_leaves_one(fetch):
 
     state = monthly(return_state=True)
     found = of_flow(state)
-    assert sorted(artifact.description for artifact in found) == ["1 of 2 rows quarantined", "2 of 2 rows quarantined"]
+    counts = sorted(artifact.description.partition(" (")[0] for artifact in found)
+    assert counts == ["1 of 2 rows quarantined", "2 of 2 rows quarantined"]
     assert len({artifact.task_run_id for artifact in found} - {None}) == 2
 
 
@@ -110,7 +111,7 @@ def test_outside_of_a_flow_the_task_run_leaves_one(fetch):
     called = fetch([1, 0], return_state=True)
     state = asyncio.run(called) if asyncio.iscoroutine(called) else called
     (artifact,) = artifacts(task_run_id=state.state_details.task_run_id)
-    assert artifact.description == "1 of 2 rows quarantined"
+    assert artifact.description.startswith("1 of 2 rows quarantined (n: greater_than(0)) in ")
 
 
 def test_a_retried_batch_is_counted_as_it_ended(policy):
@@ -118,8 +119,8 @@ def test_a_retried_batch_is_counted_as_it_ended(policy):
     fetch = resilient_task(validate=policy, retry=Retry(on=InvalidData, wait=0), name="fetch")(lambda: next(frames))
     state = resilient_flow(lambda: len(fetch()))(return_state=True)
     (artifact,) = of_flow(state)
-    assert artifact.description == "1 of 2 rows quarantined"
-    assert state.message == "1 call recovered, 1 rows quarantined"
+    assert artifact.description.startswith("1 of 2 rows quarantined (n: greater_than(0)) in ")
+    assert state.message.startswith("1 call recovered, 1 row quarantined (n: greater_than(0)) in ")
 
 
 def test_an_artifact_that_prefect_refuses_costs_nothing_but_itself(fetch, monkeypatch, caplog):
@@ -162,7 +163,7 @@ def test_in_another_process_the_task_run_leaves_one(policy):
     assert state.result() == 1
     (artifact,) = of_flow(state)
     assert artifact.task_run_id is not None
-    assert artifact.description == "1 of 2 rows quarantined"
+    assert artifact.description.startswith("1 of 2 rows quarantined (n: greater_than(0)) in ")
 
 
 def test_dask_workers_lose_no_row_in_the_folder_that_they_share(policy, tmp_path):

@@ -142,7 +142,9 @@ class Lines(logging.Handler):
 
     def emit(self, record):
         if not record.pathname.endswith("orchestrate/runs.py"):
-            self.lines.append((record.levelname, record.getMessage()))
+            # On purpose: what is logged with its traceback already is said again at INFO here, and at ERROR by Prefect.
+            again = record.getMessage().startswith("Finished in state Failed")
+            self.lines.append(("again" if again else record.levelname, record.getMessage()))
 
 
 @contextlib.contextmanager

@@ -86,8 +86,8 @@ def quarantined(rows, path="a"):
         ),
         ([degraded()], ("fetch: degraded, last_good stands in after TimedOut",)),
         ([degraded(), degraded()], ("fetch: degraded 2 times, last_good stands in after TimedOut ×2",)),
-        ([quarantined(1)], ("1 row quarantined",)),
-        ([quarantined(3), quarantined(1200)], ("1,200 rows quarantined",)),
+        ([quarantined(1)], ("1 row quarantined in a",)),
+        ([quarantined(3), quarantined(1200)], ("1,200 rows quarantined in a",)),
         ([invalid(9), invalid(7), invalid(5, call="2")], ("12 invalid rows dropped",)),
         ([invalid(9, action="refused"), failed(error_type="InvalidData")], ("fetch: failed (InvalidData)",)),
         (
@@ -100,7 +100,7 @@ def quarantined(rows, path="a"):
             (
                 "fetch: failed (ConnectError)",
                 "fetch: degraded, last_good stands in after TimedOut",
-                "5 rows quarantined",
+                "5 rows quarantined in a",
                 "1 call recovered (ConnectError ×2)",
             ),
         ),
@@ -114,7 +114,7 @@ def test_of_many_operations_the_most_troubled_are_named_and_the_rest_are_counted
     events = [event for number in range(20) for event in [failed(f"fetch-{number}")] * (20 - number)]
     lines = flow_alerts.rolled_up([*events, quarantined(5), recovered()])
     assert lines[0] == "fetch-0: failed 20 times (ConnectError ×20)"
-    assert lines[-3:] == ("and 13 more", "5 rows quarantined", "1 call recovered (ConnectError ×2)")
+    assert lines[-3:] == ("and 13 more", "5 rows quarantined in a", "1 call recovered (ConnectError ×2)")
     assert len(lines) == 10
 
 
@@ -333,7 +333,7 @@ class TestOnAServer:
             return [future.result(raise_on_failure=False) for future in [store.submit(), refused.submit()]] and 1
 
         state = around(return_state=True)
-        assert (state.name, state.message) == ("Completed", "1 call failed")
+        assert (state.name, state.message) == ("Degraded", "1 call failed")
         (message,) = told(channel)
         assert message.error == "2 calls failed"
         assert len(message.notes) == 2

@@ -67,7 +67,7 @@ def quarantined(rows, path):
         ([recovered(), CallFailed(operation="f", kind="", error_type="E", message="")], "1 call recovered, 1 failed"),
         (
             [quarantined(1200, "a"), quarantined(700, "b"), quarantined(0, "b")],
-            "1,200 rows quarantined",
+            "1,200 rows quarantined in a",
         ),
     ],
 )
@@ -98,7 +98,7 @@ class TestOnAServer:
             return [fetch.submit(), degraded(return_state=True)]
 
         state = report(return_state=True)
-        assert (state.name, state.message) == ("Completed", "1 call recovered, 1 degraded")
+        assert (state.name, state.message) == ("Degraded", "1 call recovered, 1 degraded")
         assert [item.name for item in state.result()] == ["Completed", "Degraded"]
         assert len(artifacts(state)) == 1
 

@@ -55,7 +55,7 @@ def test_so_does_a_resilient_flow_and_a_plain_task(resilient_events):
     assert sentence.startswith("retries multiply: ")
     assert sentence.endswith(" = up to 40 attempts")
     assert {"task page (2 attempts)", "train (5 attempts)", "row (4 attempts)"} <= set(
-        resilient_events.named("retry.multiplied")[0].stack
+        resilient_events.named("retry.multiplied")[0].loops
     )
 
 

@@ -44,7 +44,7 @@ def test_a_call_that_may_not_wait_is_refused_and_reserves_nothing(drive, clock, 
         assert isinstance(outcome.error, RateLimited)
         assert outcome.error.retry_in == 10
     assert str(outcome.error) == (
-        "rate limit api (1 calls in 10 s): VirtualClock.now was not called;"
+        "rate limit api (1 call in 10 s): VirtualClock.now was not called;"
         " it would have had to wait 10.0 s, and may wait 0.0 s"
     )
     assert resilient_events.named("rate.limited")[0].sentence() == (

@@ -129,7 +129,7 @@ class TestThresholds:
     def test_too_few_rows_are_refused(self, drive, library):
         policy = Validate(output=library.schema, min_rows=2)
         assert drive(library.frame, validate=policy).outcome(1, 2).value is not None
-        with pytest.raises(InvalidData, match="result: 1 rows; at least 2 were expected"):
+        with pytest.raises(InvalidData, match="result: 1 row; at least 2 were expected"):
             drive(library.frame, validate=policy)(1)
 
 
@@ -186,7 +186,7 @@ class TestInput:
             pytest.fail("the function ran")
 
         call = drive(train, validate=Validate(input=library.schema), fallback=Fallback(value=0, on=Kind.MALFORMED))
-        with pytest.raises(InvalidData, match="train: argument 'frame': 1 of 1 rows invalid"):
+        with pytest.raises(InvalidData, match="train: argument 'frame': 1 of 1 row invalid"):
             call(library.frame(0))
 
     def test_bad_input_is_not_tried_again(self, drive, library, resilient_events):

@@ -28,8 +28,8 @@ from resilient_tasks.core.events.bus import (
 )
 from resilient_tasks.core.events.event import (
     EVENTS,
+    ErrorEvent,
     Event,
-    counted,
     identify_runs_by,
     run_ids,
 )
@@ -37,6 +37,8 @@ from resilient_tasks.core.events.rows import (
     DataDrifted,
     RowsInvalid,
     RowsQuarantined,
+    in_the_quarantine,
+    why_and_where,
 )
 from resilient_tasks.core.events.shared import (
     BreakerClosed,
@@ -47,6 +49,7 @@ from resilient_tasks.core.events.shared import (
     StoreLost,
     StoreRegained,
 )
+from resilient_tasks.core.wording import counted
 
 __all__ = [
     "EVENTS",
@@ -58,6 +61,7 @@ __all__ = [
     "CallFailed",
     "ChaosInjected",
     "DataDrifted",
+    "ErrorEvent",
     "Event",
     "FallbackUsed",
     "HedgeStarted",
@@ -81,5 +85,7 @@ __all__ = [
     "bus",
     "counted",
     "identify_runs_by",
+    "in_the_quarantine",
     "run_ids",
+    "why_and_where",
 ]

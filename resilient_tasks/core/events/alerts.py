@@ -6,7 +6,8 @@ import logging
 from dataclasses import dataclass
 from typing import ClassVar
 
-from resilient_tasks.core.events.event import Event, named
+from resilient_tasks.core.events.event import ErrorEvent, Event
+from resilient_tasks.core.wording import number_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +52,7 @@ class NotifyKnown(Event):
     reason: str = ""
 
     def sentence(self) -> str:
-        count = f"{self.suppressed} failure{'' if self.suppressed == 1 else 's'} to be told of"
+        count = f"{number_of(self.suppressed, 'failure')} to be told of"
         if self.reason:
             return f"this incident is silenced ({self.reason}): {self.channel} hears of it after that, {count}"
         due = f"in {self.next_in:.0f} s" if self.next_in < 100 else f"in {self.next_in / 60:.0f} min"
@@ -59,14 +60,12 @@ class NotifyKnown(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class NotifyFailed(Event):
+class NotifyFailed(ErrorEvent):
     """A channel did not accept a message at the `attempt`: it is kept. `retry_in` is 0 where it is given up."""
 
     name: ClassVar[str] = "notify.failed"
     level: ClassVar[int] = logging.ERROR
     channel: str
-    error_type: str = named("error.type")
-    message: str = named("exception.message")
     retry_in: float = 0.0
     key: str = ""
 

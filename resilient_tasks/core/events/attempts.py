@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from resilient_tasks.core.events.event import Event, counted, named
+from resilient_tasks.core.events.event import ErrorEvent, Event, named
+from resilient_tasks.core.wording import counted, number_of
 
 
 def place(name: str) -> str:
@@ -16,19 +17,17 @@ def place(name: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RetryScheduled(Event):
+class RetryScheduled(ErrorEvent):
     """Attempt number `attempt` failed, and another one follows after `delay` seconds."""
 
     name: ClassVar[str] = "retry.scheduled"
     attempts: int | None
     kind: str
-    error_type: str = named("error.type")
-    message: str = named("exception.message")
     delay: float = named("retry.delay_s")
 
     def sentence(self) -> str:
         of = f" of {self.attempts}" if self.attempts else ""
-        return f"attempt {self.attempt}{of}: {self.error_type}; waits {self.delay:.1f} s"
+        return f"attempt {self.attempt}{of}: {self.error}; waits {self.delay:.1f} s"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,47 +44,51 @@ class RetryStarted(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryRecovered(Event):
-    """Attempt number `attempt` succeeded after others had failed; `errors` counts those by type."""
+    """Attempt number `attempt` succeeded after others had failed; `errors` counts those by type.
+
+    `failures` counts them as people are told of them: by HTTP status where there is one.
+    """
 
     name: ClassVar[str] = "retry.recovered"
     level: ClassVar[int] = logging.INFO
     attempts: int | None
     errors: Mapping[str, int]
+    failures: Mapping[str, int] = field(default_factory=dict)
 
     def sentence(self) -> str:
         of = f" of {self.attempts}" if self.attempts else ""
-        return f"recovered on attempt {self.attempt}{of} ({counted(self.errors)})"
+        return f"recovered on attempt {self.attempt}{of} ({counted(self.failures or self.errors)})"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RetryExhausted(Event):
-    """No further attempt follows, and `reason` says why."""
+class RetryExhausted(ErrorEvent):
+    """No further attempt follows, and `reason` says why; `errors` and `failures` as in `RetryRecovered`."""
 
     name: ClassVar[str] = "retry.exhausted"
+    level: ClassVar[int] = logging.INFO  # the error comes next, or what stands in for it
     reason: str
     kind: str
     errors: Mapping[str, int]
-    error_type: str = named("error.type")
-    message: str = named("exception.message")
+    failures: Mapping[str, int] = field(default_factory=dict)
 
     def sentence(self) -> str:
-        return f"gave up after attempt {self.attempt}: {self.reason} ({counted(self.errors)})"
+        return f"gave up after attempt {self.attempt}: {self.reason} ({counted(self.failures or self.errors)})"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryMultiplied(Event):
-    """Loops of attempts surround each other: `stack` names them, outermost first.
+    """Loops of attempts surround each other: `loops` names them, outermost first.
 
     `attempts` is their product, 0 where one of them is limited by no number.
     """
 
     name: ClassVar[str] = "retry.multiplied"
     attempts: int
-    stack: tuple[str, ...]
+    loops: tuple[str, ...]
 
     def sentence(self) -> str:
-        product = f"up to {self.attempts}" if self.attempts else "any number of"
-        return f"retries multiply: {' × '.join(self.stack)} = {product} attempts; keep one of these loops"
+        product = f"up to {number_of(self.attempts, 'attempt')}" if self.attempts else "any number of attempts"
+        return f"retries multiply: {' × '.join(self.loops)} = {product}; keep one of these loops"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,17 +142,15 @@ class HedgeWon(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FallbackUsed(Event):
+class FallbackUsed(ErrorEvent):
     """The call failed, and `fallback` gave the result in its place."""
 
     name: ClassVar[str] = "fallback.used"
     fallback: str
     kind: str
-    error_type: str = named("error.type")
-    message: str = named("exception.message")
 
     def sentence(self) -> str:
-        return f"degraded: {self.fallback} stands in after {self.error_type}"
+        return f"degraded: {self.fallback} stands in after {self.error}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -165,20 +166,23 @@ class ChaosInjected(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CallFailed(Event):
-    """Nothing helped: the caller gets the error. With `again`, the caller repeats the call; None: it may."""
+class CallFailed(ErrorEvent):
+    """Nothing helped: the caller gets the error. It may be another call's function, which this one was made `inside`.
+
+    With `again`, an orchestrator repeats the call; None: it may. One failure is one record at ERROR: the outer call,
+    the orchestrator, which logs the error with its traceback, or the next attempt reports it again.
+    """
 
     name: ClassVar[str] = "call.failed"
     level: ClassVar[int] = logging.ERROR
     kind: str
-    error_type: str = named("error.type")
-    message: str = named("exception.message")
+    inside: bool = False
     again: bool | None = False
 
     @property
     def severity(self) -> int:
-        return self.level if self.again is False else logging.WARNING
+        return logging.WARNING if self.inside or self.run or self.again is not False else self.level
 
     def sentence(self) -> str:
         follows = {True: "; another attempt follows", None: "; another attempt may follow"}.get(self.again, "")
-        return f"failed with {self.error_type}: {self.message}{follows}"
+        return f"failed with {self.error}: {self.message}{follows}"

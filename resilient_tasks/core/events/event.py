@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import Field, dataclass, field, fields
 from typing import Any, ClassVar
 
 from resilient_tasks.core import real_time as time
@@ -19,6 +19,7 @@ from resilient_tasks.core import settings
 from resilient_tasks.core.cleaned import clean
 from resilient_tasks.core.registered import Secret
 from resilient_tasks.core.shown import for_terminal
+from resilient_tasks.core.wording import in_brief, worded
 
 #: Every event by its name, for tools that read `events.jsonl` back.
 EVENTS: dict[str, type[Event]] = {}
@@ -84,12 +85,19 @@ class Event:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the event as a flat mapping that JSON can hold, its run ids merged in."""
-        named = {part.metadata.get("name", part.name): getattr(self, part.name) for part in fields(self)}
+        named = {part.metadata.get("name", part.name): getattr(self, part.name) for part in _known_fields(self)}
         return {"event.name": self.name, **named.pop("run"), **named}
 
     def sentence(self) -> str:
         """Say in one line what happened."""
         return self.name
+
+
+def _known_fields(event: Event) -> Iterator[Field[Any]]:
+    """Yield the fields of `event`, but for those that a convention leaves out where nothing is known."""
+    for part in fields(event):
+        if "if_known" not in part.metadata or getattr(event, part.name) is not None:
+            yield part
 
 
 _texts: dict[type[Event], tuple[str, ...]] = {}
@@ -111,6 +119,20 @@ def _shown(value: Any) -> Any:
     return for_terminal(value, lines=False) if isinstance(value, str) else value
 
 
-def counted(errors: Mapping[str, int]) -> str:
-    """Join counts of errors into the form `ConnectError ×2, TimedOut`."""
-    return ", ".join(f"{name} ×{count}" if count > 1 else name for name, count in errors.items())
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ErrorEvent(Event):
+    """Something that happened because of an error: its type, its text, and the HTTP status that it tells of, if any."""
+
+    error_type: str = named("error.type")
+    message: str = named("exception.message")
+    http_status: int | None = field(default=None, metadata={"name": "http.response.status_code", "if_known": True})
+
+    @property
+    def error(self) -> str:
+        """The error in a few words: `HTTPStatusError (HTTP 503)`."""
+        return worded(self.error_type, self.http_status)
+
+    @property
+    def error_in_brief(self) -> str:
+        """The error as it is counted: `HTTP 503`, or its type."""
+        return in_brief(self.error_type, self.http_status)

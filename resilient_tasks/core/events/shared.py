@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from resilient_tasks.core.events.event import Event, named
+from resilient_tasks.core.wording import number_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +78,8 @@ class BulkheadRejected(Event):
     reason: str
 
     def sentence(self) -> str:
-        return f"bulkhead {self.bulkhead} is full: {self.limit} calls under way, {self.queued} waiting; {self.reason}"
+        under_way = number_of(self.limit, "call")
+        return f"bulkhead {self.bulkhead} is full: {under_way} under way, {self.queued} waiting; {self.reason}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,7 +91,7 @@ class StoreLost(Event):
 
     name: ClassVar[str] = "store.lost"
     store: str
-    message: str
+    message: str = named("exception.message")
     waits: bool = False
 
     def sentence(self) -> str:

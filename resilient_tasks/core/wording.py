@@ -1,0 +1,63 @@
+"""Words that every message is made of: counts of things, names of functions, and errors by type and HTTP status."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def number_of(count: int, noun: str, plural: str = "") -> str:
+    """Return `1 row`, `2 rows`, `12,000 rows`; of a noun whose plural is not made with an s, give the plural too."""
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
+
+
+def was(count: int) -> str:
+    """Return the verb for a count of things: `was` for one, else `were`."""
+    return "was" if count == 1 else "were"
+
+
+def named_few(names: Sequence[str], most: int, separator: str = ", ") -> str:
+    """Join names, the first `most` of them and the number of the others."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return separator.join(names[:most]) + more
+
+
+def counted(errors: Mapping[str, int]) -> str:
+    """Join counts into the form `ConnectError ×2, TimedOut`."""
+    return ", ".join(f"{name} ×{count}" if count > 1 else name for name, count in errors.items())
+
+
+def worded(error_type: str, http_status: int | None) -> str:
+    """Return `HTTPStatusError (HTTP 503)`, or the type alone where there is no status."""
+    return error_type if http_status is None else f"{error_type} (HTTP {http_status})"
+
+
+def in_brief(error_type: str, http_status: int | None) -> str:
+    """Return `HTTP 503`, or the error's type where there is no status: the form in which failures are counted."""
+    return error_type if http_status is None else f"HTTP {http_status}"
+
+
+def name_of(fn: Any) -> str:
+    """Name something callable as people know it, without the scaffolding of local functions.
+
+    A function is `fetch`, a method `Client.fetch`, an object with `__call__` its class, a partial what it is a partial
+    of, and a lambda, which has no name, `lambda at flows:12`.
+    """
+    while isinstance(fn, functools.partial | functools.partialmethod):
+        fn = fn.func
+    name = getattr(fn, "__qualname__", None) or getattr(fn, "__name__", None)
+    if not isinstance(name, str):
+        name = type(fn).__qualname__
+    name = name.rpartition("<locals>.")[2]
+    code = getattr(fn, "__code__", None)
+    if name.rpartition(".")[2] == "<lambda>" and code is not None:
+        # By module, not by file: a lambda that came from another process has lost its file.
+        module = str(fn.__module__ or "line").rpartition(".")[2]
+        return f"lambda at {module}:{code.co_firstlineno}"
+    return name
+
+
+def short_name_of(fn: Any) -> str:
+    """Name something callable as `name_of` does, without the class that it is a method of."""
+    return name_of(fn).rpartition(".")[2]
