@@ -42,13 +42,24 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, within: float, re
     """
     request = urllib.request.Request(url, body, dict(headers), method="POST")  # noqa: S310  # the caller checked it
     try:
-        # Built anew: it reads the environment's proxies once.
-        with urllib.request.build_opener(_NoRedirect).open(request, timeout=within) as answer:
+        with opened(request, within) as answer:
             said = answer.read(_LONGEST_ANSWER) if read else b""
             return Answer(answer.status, answer.reason, answer.headers, said)
     except urllib.error.HTTPError as error:
         with error:
             return Answer(error.code, error.reason, error.headers, _rest(error))
+
+
+def opened(request: urllib.request.Request, within: float) -> Any:
+    """Send a request, and return the answer, to be read and closed.
+
+    Raises:
+        urllib.error.HTTPError: the answer has a status below 200 or from 300 on: a redirect is not followed.
+        OSError: as `post`.
+        http.client.HTTPException: as `post`.
+    """
+    # Built anew: it reads the environment's proxies once.
+    return urllib.request.build_opener(_NoRedirect).open(request, timeout=within)
 
 
 def _rest(error: urllib.error.HTTPError) -> bytes:

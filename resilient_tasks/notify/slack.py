@@ -1,13 +1,12 @@
-"""Slack: messages by incoming webhook or bot token."""
+"""Slack: messages by incoming webhook or bot token, through slack-sdk."""
 
 from __future__ import annotations
 
 import hashlib
 import http.client
-import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
@@ -16,7 +15,6 @@ from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.errors import PolicyError, ResilienceError
 from resilient_tasks.notify import _slack_blocks as layout
 from resilient_tasks.notify import gate
-from resilient_tasks.notify._post import Answer, post
 from resilient_tasks.notify.message import Message
 from resilient_tasks.notify.secret import Secret, block_name, check_secret, revealed
 
@@ -208,44 +206,30 @@ class Slack:
                 raise
 
     def _ask(self, token: str, method: str, until: float, fields: dict[str, Any]) -> dict[str, str]:
-        url = f"{self.api_url.rstrip('/')}/{method}"
-        answer = _posted(url, fields, {"Authorization": f"Bearer {token}"}, _left(until))
+        from slack_sdk.errors import SlackApiError  # noqa: PLC0415  # loads only where Slack is used
+
+        from resilient_tasks.notify import _slack_clients  # noqa: PLC0415
+
+        client = _slack_clients.bot(token, self.api_url, _left(until))
         try:
-            said = json.loads(answer.body)
-            accepted = said["ok"]
-        except (ValueError, TypeError, LookupError):
-            raise _refusal(answer.body.decode("utf-8", "replace").strip(), answer) from None
-        if not accepted:
-            raise _refusal(str(said.get("error")), answer)
-        return {"channel": str(said.get("channel")), "ts": str(said.get("ts"))}
+            answer = _read(lambda: client.api_call(method, json=fields))
+        except SlackApiError as error:
+            refused = error.response
+            raise _refusal(str(refused.get("error")), refused.status_code, refused.headers) from None
+        return {"channel": str(answer.get("channel")), "ts": str(answer.get("ts"))}
 
 
 def _by_webhook(url: str, message: Message, seconds: float) -> None:
-    fields = {"text": layout.plain_line(message.headline()), "blocks": layout.as_news(message), "unfurl_links": False}
-    answer = _posted(url, fields, {}, seconds)
-    said = answer.body.decode("utf-8", "replace").strip()
-    if answer.status == 200 and said != "ok":  # a refusal has another status: this was cut short, or not Slack
+    from resilient_tasks.notify import _slack_clients  # noqa: PLC0415  # loads only where Slack is used
+
+    client = _slack_clients.webhook(url, seconds)
+    text, blocks = layout.plain_line(message.headline()), layout.as_news(message)
+    answer = _read(lambda: client.send(text=text, blocks=blocks, unfurl_links=False))
+    said = answer.body.strip()
+    if answer.status_code == 200 and said != "ok":  # a refusal has another status: this was cut short, or not Slack
         raise SlackUnavailableError(f"Slack answered 200 {said[:100]!r}", 200, answer.headers)
-    if answer.status != 200:
-        raise _refusal(said, answer)
-
-
-def _posted(url: str, fields: dict[str, Any], headers: dict[str, str], seconds: float) -> Answer:
-    """Send JSON to Slack and to no other host: the URL is a secret, or a token goes with it."""
-    headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": "resilient-tasks", **headers}
-    try:
-        answer = post(url, json.dumps(fields).encode(), headers, within=seconds)
-    except ConnectionError:
-        raise
-    except http.client.HTTPException as error:
-        # Cut short, or not of Slack's making: whether it took the message is not known, so it is sent again.
-        raise SlackUnavailableError(f"Slack's answer cannot be read: {type(error).__name__}", 0, {}) from None
-    if answer.redirects:
-        problem = (
-            f"Slack answered {answer.status} {answer.reason}: redirects are not followed, the message was not taken"
-        )
-        raise SlackRefusedError(problem, answer.status, answer.headers)
-    return answer
+    if answer.status_code != 200:
+        raise _refusal(said, answer.status_code, answer.headers)
 
 
 def _about(message: Message, blocks: layout.Blocks) -> dict[str, Any]:
@@ -273,14 +257,26 @@ def _concerns_all(message: Message) -> bool:
     return message.occasion == "recovered" or message.relapse or before <= 1 or grown
 
 
-def _refusal(said: str, answer: Answer) -> SlackRefusedError:
-    status = answer.status
+def _read(ask: Callable[[], Any]) -> Any:
+    try:
+        return ask()
+    except ConnectionError:
+        raise
+    except (http.client.HTTPException, UnicodeDecodeError) as error:
+        # Cut short, or not of Slack's making: whether it took the message is not known, so it is sent again.
+        raise SlackUnavailableError(f"Slack's answer cannot be read: {type(error).__name__}", 0, {}) from None
+
+
+def _refusal(said: str, status: int, headers: Any) -> SlackRefusedError:
+    if 300 <= status < 400:
+        problem = f"Slack answered {status}: redirects are not followed, the message was not taken"
+        return SlackRefusedError(problem, status, headers)
     code = said if _CODE.fullmatch(said) else ""
     # Not in Slack's words: a proxy's page, or an answer that was cut short.
     passes = code in _PASSING or (not code and status < 400)
     answered = f"{status} {said[:100]!r}" if status >= 400 or not code else code
     error = SlackUnavailableError if passes else SlackRefusedError
-    return error(f"Slack answered {answered}", status, answer.headers, code)
+    return error(f"Slack answered {answered}", status, headers, code)
 
 
 def _left(until: float) -> float:

@@ -344,7 +344,7 @@ class TestARedirect:
                 resilient_slack.serve(path, lambda _: answer)
             for _ in range(2):
                 with pytest.raises(
-                    SlackRefusedError, match=f"answered {status} .*redirects are not followed"
+                    SlackRefusedError, match=f"answered {status}.*redirects are not followed"
                 ) as caught:
                     channel.send(FIRST, within=5)
                 assert classify(caught.value) is Kind.PERMANENT
