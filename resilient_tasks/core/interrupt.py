@@ -84,8 +84,10 @@ async def by_cancelling(work: Awaitable[Outcome[Any]], seconds: float, call: Cal
 
     def cancel() -> None:
         cancelled.append(now())
-        begun.look()
-        task.cancel()
+        try:
+            begun.look()
+        finally:
+            task.cancel()
 
     timer = real_time.call_later(loop, seconds, cancel)
     interrupted = False
@@ -220,9 +222,11 @@ class _Timer:
             return
         self.rang = self.elapsed()
         self.armed = False  # it rings once: code that swallows it is told as not stopped
-        if self._begun is not None:
-            self._begun.look(_up_to_here(frame))
-        raise _AlarmError(self)
+        try:
+            if self._begun is not None:
+                self._begun.look(_up_to_here(frame))
+        finally:
+            raise _AlarmError(self)  # whatever a look at other people's objects met with
 
     def _let_theirs_ring(self, theirs: Callable[..., object], signum: int, frame: FrameType | None) -> None:
         # A timer that repeats is due again; one that does not has had its turn.

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures as pools
 import contextlib
+import functools
 import sys
 import sysconfig
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import Context
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from resilient_tasks.core import processes_begun, real_time
 from resilient_tasks.core.abandoned import Piece
@@ -28,7 +29,6 @@ from resilient_tasks.core.stacks import (
     contexts_of_task,
     is_a,
     job_of,
-    other_stacks,
     outwards,
     queued,
     value_of,
@@ -44,14 +44,15 @@ class Begun:
 
     Args:
         call: the attempt.
+        began: when it did, on `monotonic`; by default, now.
     """
 
     __slots__ = ("_before", "_began", "_call", "_found", "_own")
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, began: float | None = None) -> None:
         self._call = call
         self._before = threading.enumerate()
-        self._began = real_time.monotonic()
+        self._began = real_time.monotonic() if began is None else began
         self._own: object = None
         self._found: list[Piece] = []
 
@@ -69,16 +70,13 @@ class Begun:
             frames = _frames_of(self._own)
             self._found += _awaited(self._own)
         self._found += _held([*frames])
-        self._found += self._in_threads()
-        self._found += self._in_tasks()
+        self._found += self._in_sight()
 
     def running(self) -> list[Piece]:
         """Return what still runs, now that the attempt itself has ended."""
-        self._found += [
-            *self._in_threads(),
-            *self._in_tasks(),
-            *processes_begun.children(real_time.monotonic() - self._began),
-        ]
+        self._found += self._in_sight()
+        children = _look_around(self._began).children
+        self._found += [piece for piece, started in children if started >= self._began]
         pieces: dict[object, Piece] = {}
         for piece in sorted(self._found, key=lambda piece: piece.known):
             if piece.runs():
@@ -94,64 +92,122 @@ class Begun:
                 return True
         return False
 
-    def _belongs(self, contexts: Iterable[Context]) -> bool | None:
-        """Tell whether one of the contexts is of this attempt; None where they tell nothing."""
-        told = None
-        for context in contexts:
-            call, told = context.get(running), False
-            while call is not None:
-                if call is self._call:
-                    return True
-                call = call.parent
-        return told
+    def _in_sight(self) -> Iterator[Piece]:
+        """Yield what is there besides the attempt itself, and may be its own."""
+        sight, call = _look_around(self._began), id(self._call)
+        for seen in sight.threads:
+            known = seen.calls is not None and call in seen.calls
+            unknown = seen.calls is None and not seen.keeps_house and seen.thread not in self._before
+            if (known or unknown) and seen.thread is not self._own:
+                thing = seen.thread if seen.job is None else seen.job.future
+                yield Piece(
+                    seen.thread.name, known=known, runs=_still(seen.thread, seen.job, seen.contexts), thing=thing
+                )
+        for thread, job, calls in sight.queued:
+            if call in calls:
+                yield Piece(thread.name, known=True, runs=_not_done(job.future), thing=job.future)
+        for task in sight.tasks.get(call, ()):
+            if task is not self._own:
+                yield Piece(f"task {task.get_name()}", known=True, runs=_not_done_task(task), thing=task)
 
-    def _in_threads(self) -> Iterator[Piece]:
+
+class _Seen(NamedTuple):
+    """A thread; `calls` are those whose contexts it carries, by id, with the calls around them, or None."""
+
+    thread: threading.Thread
+    job: Any
+    contexts: list[Context]
+    calls: set[int] | None
+    keeps_house: bool
+
+
+class _Sight:
+    """What there is in this process at one moment: threads, jobs that wait for one, tasks and child processes."""
+
+    def __init__(self) -> None:
+        self.at = real_time.monotonic()
+        self.threads: list[_Seen] = []
+        self.queued: list[tuple[threading.Thread, Any, set[int]]] = []
+        self.tasks: dict[int, list[asyncio.Task[Any]]] = {}
+        loops: set[Any] = set()
         stacks, here = sys._current_frames(), threading.get_ident()  # noqa: SLF001  # the one way to see them
         for thread in threading.enumerate():
-            frame = stacks.get(thread.ident or 0)
-            if frame is None or thread.ident == here or thread is self._own:
+            if thread.ident == here or (frame := stacks.get(thread.ident or 0)) is None:
                 continue
             stack = outwards(frame)
-            job, contexts = job_of(stack), [*contexts_in(stack)]
-            belongs = self._belongs(contexts)
-            if belongs:
-                yield Piece(
-                    thread.name, known=True, runs=_still(thread, job, contexts), thing=job.future if job else thread
-                )
-            elif belongs is None and thread not in self._before and not _keeps_house(thread, stack, job):
-                yield Piece(
-                    thread.name, known=False, runs=_still(thread, job, contexts), thing=job.future if job else thread
-                )
-            yield from self._waiting_for(thread, stack)
+            self._see_thread(thread, stack)
+            loops.update(value_of(each, "self") for each in stack[-OUTERMOST:] if each.f_code.co_name == "run_forever")
+        with contextlib.suppress(RuntimeError):
+            loops.add(asyncio.get_running_loop())
+        for loop in loops:
+            for task in asyncio.all_tasks(loop):
+                for call in _calls_of(contexts_of_task(task)) or ():
+                    self.tasks.setdefault(call, []).append(task)
+        self.took = real_time.monotonic() - self.at
 
-    def _waiting_for(self, thread: threading.Thread, stack: list[FrameType]) -> Iterator[Piece]:
-        """Yield the jobs of this attempt that wait for a thread or process of a pool."""
+    @functools.cached_property
+    def children(self) -> list[tuple[Piece, float]]:
+        """Child processes, and when they were started."""
+        return [*processes_begun.children()]
+
+    def _see_thread(self, thread: threading.Thread, stack: list[FrameType]) -> None:
+        job, contexts = job_of(stack), [*contexts_in(stack)]
+        self.threads.append(_Seen(thread, job, contexts, _calls_of(contexts), _keeps_house(thread, stack, job)))
         jobs = [item for frame in stack[-OUTERMOST:] for item in queued(value_of(frame, "work_queue"))]
         jobs += getattr(thread, "pending_work_items", {}).values()  # of a process pool
-        for job in jobs:
-            if self._belongs(contexts_of(job)):
-                yield Piece(thread.name, known=True, runs=_not_done(job.future), thing=job.future)
+        self.queued += [(thread, job, calls) for job in jobs if (calls := _calls_of(contexts_of(job)))]
 
-    def _in_tasks(self) -> Iterator[Piece]:
-        loops = [value_of(frame, "self") for stack in other_stacks() for frame in stack[-OUTERMOST:]]
-        with contextlib.suppress(RuntimeError):
-            loops.append(asyncio.get_running_loop())
-        for loop in {loop for loop in loops if is_a(loop, asyncio.AbstractEventLoop)}:
-            for task in asyncio.all_tasks(loop):
-                if task is not self._own and self._belongs(contexts_of_task(task)):
-                    yield Piece(f"task {task.get_name()}", known=True, runs=_not_done_task(task), thing=task)
+
+def _calls_of(contexts: Iterable[Context]) -> set[int] | None:
+    """Return the calls of some contexts and the calls around them, by id; None where there is no context."""
+    found: set[int] | None = None
+    for context in contexts:
+        found = set() if found is None else found
+        call = context.get(running)
+        while call is not None:
+            found.add(id(call))
+            call = call.parent
+    return found
+
+
+#: What was seen last in each event loop: where many limits come at once, one look serves them all.
+_last: dict[asyncio.AbstractEventLoop, _Sight] = {}
+#: It serves for so many times as long as it took.
+_SERVES = 10
+
+
+def _look_around(began: float) -> _Sight:
+    """Return what there is now, or was a moment ago but after `began`."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return _Sight()
+    seen = _last.get(loop)
+    if seen is None or seen.at < began:
+        _last[loop] = seen = _Sight()
+        real_time.call_later(loop, _SERVES * seen.took, functools.partial(_forget, loop, seen))
+    return seen
+
+
+def _forget(loop: asyncio.AbstractEventLoop, seen: _Sight) -> None:
+    if _last.get(loop) is seen:
+        del _last[loop]
 
 
 def known_of(call: Call) -> list[Piece]:
     """Return what is known to have been begun by a call, and still runs."""
-    return [piece for piece in Begun(call).running() if piece.known]
+    begun = Begun(call, 0.0)
+    with contextlib.suppress(RuntimeError):  # no loop runs here
+        if (task := asyncio.current_task()) is not None:
+            begun.apart_from(task)
+    return [piece for piece in begun.running() if piece.known]
 
 
 def under(task: asyncio.Task[Any]) -> Begun | None:
     """Return what was begun by the call in a task, before that is cancelled; None, if no call has begun there."""
     for context in contexts_of_task(task):
         if (call := context.get(running)) is not None:
-            begun = Begun(call)
+            begun = Begun(call, 0.0)
             begun.apart_from(task)
             begun.look()
             return begun

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from resilient_tasks.core import real_time
 from resilient_tasks.core.abandoned import Piece
 
 _helpers: set[int] = set()
@@ -35,20 +36,21 @@ def _is_multiprocessing(value: Any) -> bool:
     return module is not None and issubclass(type(value), module.BaseProcess)
 
 
-def children(seconds: float) -> Iterator[Piece]:
-    """Yield the child processes that were started within the last so many seconds, where the system lists them."""
+def children() -> Iterator[tuple[Piece, float]]:
+    """Yield the child processes and when they were started, on `monotonic`, where the system lists them."""
     try:
         up = float(Path("/proc/uptime").read_text(encoding="ascii").split()[0])
         entries = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
     except (OSError, ValueError, IndexError):
         return
-    since = (up - seconds) * os.sysconf("SC_CLK_TCK") - 1
+    now, ticks = real_time.monotonic(), os.sysconf("SC_CLK_TCK")
     helpers = _helpers | _of_multiprocessing()
     for pid in entries:
         with contextlib.suppress(OSError, ValueError, IndexError):
             state, parent, started = _about(pid)
-            if parent == os.getpid() and state not in {"Z", "X"} and started >= since and pid not in helpers:
-                yield Piece(f"process {pid}", known=False, runs=_runs(pid), thing=pid)
+            if parent == os.getpid() and state not in {"Z", "X"} and pid not in helpers:
+                piece = Piece(f"process {pid}", known=False, runs=_runs(pid), thing=pid)
+                yield piece, now - up + (started + 1) / ticks
 
 
 def _about(pid: int) -> tuple[str, int, int]:

@@ -31,13 +31,6 @@ def outwards(frame: FrameType | None) -> list[FrameType]:
     return stack
 
 
-def other_stacks() -> Iterator[list[FrameType]]:
-    here = threading.get_ident()
-    for ident, frame in sys._current_frames().items():  # noqa: SLF001  # the one way to see them
-        if ident != here:
-            yield outwards(frame)
-
-
 def value_of(frame: FrameType, name: str) -> Any:
     return frame.f_locals.get(name) if name in frame.f_code.co_varnames else None
 

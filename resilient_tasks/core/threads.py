@@ -65,6 +65,8 @@ def by_leaving_a_thread(work: Callable[[], Outcome[Any]], seconds: float, call: 
         stopped = aside.stop()
         if aside.running:
             return Overrun(stopped=False, abandoned=True, thread=aside.running, reason=reason)
+        if not stopped and real_time.monotonic() > until + LATE:  # it came to its own end only now
+            reason = HELD
         return judged(call, begun, Overrun(stopped and not held, reason=reason), after=0.0)
     if aside.raised:
         raise aside.raised.pop()

@@ -33,8 +33,8 @@ def elsewhere(function, *args):
 
 
 def hold_the_interpreter_lock():
-    """Compute for about a second in one call into C that never lets go of the lock."""
-    sum(itertools.repeat(1, 100_000_000))
+    """Compute for a second or so, on a fast machine too, in one call into C that never lets go of the lock."""
+    sum(itertools.repeat(1, 300_000_000))
 
 
 @pytest.fixture
