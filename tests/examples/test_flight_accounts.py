@@ -186,8 +186,8 @@ def test_what_the_machine_was_too_slow_for_is_a_line_of_the_report(compared):
         ANY,
     ]
     assert found.summary()[-1] == (
-        "The machine was too slow for 3 attempts: 1 answered after the limit, 1 given up before the API answered, 1 given up"
-        " before the request arrived. That is no failure."
+        "The machine was too slow for 3 attempts: 1 answered after the limit, 1 given up before the API answered,"
+        " 1 given up before the request arrived. That is no failure."
     )
 
 
