@@ -343,9 +343,7 @@ class TestARedirect:
             for path in ("/services/T000/B000/XXXX", "/api/chat.postMessage"):
                 resilient_slack.serve(path, lambda _: answer)
             for _ in range(2):
-                with pytest.raises(
-                    SlackRefusedError, match=f"answered {status}.*redirects are not followed"
-                ) as caught:
+                with pytest.raises(SlackRefusedError, match=f"answered {status}.*redirects are not followed") as caught:
                     channel.send(FIRST, within=5)
                 assert classify(caught.value) is Kind.PERMANENT
             assert elsewhere.requests == []
