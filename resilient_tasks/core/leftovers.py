@@ -1,8 +1,8 @@
 """What a call has begun and may run on after it: tasks, jobs in pools, threads and processes.
 
-Nothing is noted while a call goes well, but for the threads that were there before it. Once a limit has come, the
-stacks of the other threads, the tasks of the event loops and the variables of the interrupted code are looked through.
-A task or a job that was given a copy of the call's context variables is known to be its own.
+While a call goes well, nothing is noted but under which call a thread is started. Once a limit has come, the stacks of
+the other threads, the tasks of the event loops and the variables of the interrupted code are looked through. A task or
+a job that was given a copy of the call's context variables, and a thread that it has started, are known to be its own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from contextvars import Context
 from types import FrameType
 from typing import Any, NamedTuple
 
-from resilient_tasks.core import processes_begun, real_time
+from resilient_tasks.core import processes_begun, real_time, starts
 from resilient_tasks.core.abandoned import Piece
 from resilient_tasks.core.call import Call, running
 from resilient_tasks.core.stacks import (
@@ -47,11 +47,11 @@ class Begun:
         began: when it did, on `monotonic`; by default, now.
     """
 
-    __slots__ = ("_before", "_began", "_call", "_found", "_own")
+    __slots__ = ("_began", "_call", "_found", "_own")
 
     def __init__(self, call: Call, began: float | None = None) -> None:
         self._call = call
-        self._before = threading.enumerate()
+        starts.watch()
         self._began = real_time.monotonic() if began is None else began
         self._own: object = None
         self._found: list[Piece] = []
@@ -96,12 +96,10 @@ class Begun:
         """Yield what is there besides the attempt itself, and may be its own."""
         sight, call = _look_around(self._began), id(self._call)
         for seen in sight.threads:
-            known = seen.calls is not None and call in seen.calls
-            unknown = seen.calls is None and not seen.keeps_house and seen.thread not in self._before
-            if (known or unknown) and seen.thread is not self._own:
+            if call in seen.calls and seen.thread is not self._own:
                 thing = seen.thread if seen.job is None else seen.job.future
                 yield Piece(
-                    seen.thread.name, known=known, runs=_still(seen.thread, seen.job, seen.contexts), thing=thing
+                    seen.thread.name, known=True, runs=_still(seen.thread, seen.job, seen.contexts), thing=thing
                 )
         for thread, job, calls in sight.queued:
             if call in calls:
@@ -112,13 +110,12 @@ class Begun:
 
 
 class _Seen(NamedTuple):
-    """A thread; `calls` are those whose contexts it carries, by id, with the calls around them, or None."""
+    """A thread; `calls` are those that it works for, by id, with the calls around them."""
 
     thread: threading.Thread
     job: Any
     contexts: list[Context]
-    calls: set[int] | None
-    keeps_house: bool
+    calls: set[int]
 
 
 class _Sight:
@@ -141,7 +138,7 @@ class _Sight:
             loops.add(asyncio.get_running_loop())
         for loop in loops:
             for task in asyncio.all_tasks(loop):
-                for call in _calls_of(contexts_of_task(task)) or ():
+                for call in _calls_of(contexts_of_task(task)):
                     self.tasks.setdefault(call, []).append(task)
         self.took = real_time.monotonic() - self.at
 
@@ -152,21 +149,25 @@ class _Sight:
 
     def _see_thread(self, thread: threading.Thread, stack: list[FrameType]) -> None:
         job, contexts = job_of(stack), [*contexts_in(stack)]
-        self.threads.append(_Seen(thread, job, contexts, _calls_of(contexts), _keeps_house(thread, stack, job)))
+        calls = (
+            _calls_of(contexts) if contexts or _keeps_house(thread, stack, job) else _with_outer(starts.call_of(thread))
+        )
+        self.threads.append(_Seen(thread, job, contexts, calls))
         jobs = [item for frame in stack[-OUTERMOST:] for item in queued(value_of(frame, "work_queue"))]
         jobs += getattr(thread, "pending_work_items", {}).values()  # of a process pool
         self.queued += [(thread, job, calls) for job in jobs if (calls := _calls_of(contexts_of(job)))]
 
 
-def _calls_of(contexts: Iterable[Context]) -> set[int] | None:
-    """Return the calls of some contexts and the calls around them, by id; None where there is no context."""
-    found: set[int] | None = None
-    for context in contexts:
-        found = set() if found is None else found
-        call = context.get(running)
-        while call is not None:
-            found.add(id(call))
-            call = call.parent
+def _calls_of(contexts: Iterable[Context]) -> set[int]:
+    """Return the calls of some contexts and the calls around them, by id."""
+    return {each for context in contexts for each in _with_outer(context.get(running))}
+
+
+def _with_outer(call: Call | None) -> set[int]:
+    found = set()
+    while call is not None:
+        found.add(id(call))
+        call = call.parent
     return found
 
 

@@ -293,12 +293,45 @@ async def _outcome_and_end(decorated, work):
     return outcome
 
 
-def test_work_that_nothing_attributes_is_told_as_unknown(work, resilient_events):
-    error = limited(thread_started, work).outcome().error
+def test_a_thread_that_it_has_started_is_its_own(work, resilient_events):
+    def starts_another(work):
+        threading.Thread(target=lambda: threading.Thread(target=work.insert, name="grandchild").start()).start()
+        time.sleep(20)
+
+    error = limited(starts_another, work).outcome().error
+    assert (error.stopped, error.thread) == (False, "grandchild")
+
+
+def test_a_thread_that_others_start_meanwhile_is_not_its_own(work):
+    go, started = threading.Event(), threading.Event()
+
+    def start_one():
+        go.wait(20)
+        threading.Thread(target=work.insert).start()
+        started.set()
+
+    def waits():
+        go.set()
+        started.wait(20)
+        time.sleep(20)
+
+    threading.Thread(target=start_one).start()
+    error = resilient(timeout=0.2)(waits).outcome().error
+    assert started.is_set()
+    assert (error.stopped, error.abandoned) == (True, False)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="child processes are listed on Linux")
+def test_a_process_that_nothing_attributes_is_told_as_unknown(work, resilient_events):
+    def starts_one(work):
+        work.process()
+        time.sleep(20)
+
+    error = limited(starts_one, work).outcome().error
     assert error.stopped is None
     assert "whether it was stopped is unknown" in str(error)
     (event,) = resilient_events.named("timeout.exceeded")
-    assert "perhaps still running in the thread" in event.sentence()
+    assert "perhaps still running in the process" in event.sentence()
 
 
 def test_what_ran_before_the_call_is_not_its_own(work):
