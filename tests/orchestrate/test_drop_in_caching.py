@@ -97,7 +97,10 @@ def test_failures_are_not_cached_and_a_policy_of_ones_own_sees_the_task(alike):
 def source_of(text, tmp_path):
     """Return the task that a module with `text` in it defines."""
     path = tmp_path / f"m{uuid.uuid4().hex}.py"
-    path.write_text("from prefect import task\nfrom resilient_tasks import resilient_task, resilient\n\n" + text)
+    imports = (
+        "from prefect import task\nfrom resilient_tasks import resilient_task, resilient\nas_it_is = lambda f: f\n\n"
+    )
+    path.write_text(imports + text)
     names = {"__name__": path.stem}
     exec(compile(path.read_text(), str(path), "exec"), names)
     return names["fetch"]
@@ -113,8 +116,8 @@ def test_changing_a_policy_keeps_a_cache_that_is_keyed_by_the_source(tmp_path):
     assert other.source_code != three.source_code
     # Without a policy it is Prefect's own, and another decorator belongs to what the function does.
     assert plain.source_code == "@task\n" + body
-    stacked = source_of("@resilient_task(retry=3)\n@resilient(deadline=3)\n@staticmethod\n" + body, tmp_path)
-    assert stacked.source_code == "@staticmethod\n" + body
+    stacked = source_of("@resilient_task(retry=3)\n@resilient(deadline=3)\n@as_it_is\n" + body, tmp_path)
+    assert stacked.source_code == "@as_it_is\n" + body
     assert resilient_task(retry=3)(lambda x: x).source_code is not None
     assert resilient_task(retry=3)(source_of("fetch = eval('lambda x: x')", tmp_path)).source_code is None
 

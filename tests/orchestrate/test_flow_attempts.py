@@ -74,8 +74,8 @@ def given(fetch):
     ("then", "result", "name", "message"),
     [
         (lambda: given(flaky(retry=Retry(attempts=2, wait=0))), "fetched", "Completed", "1 call recovered"),
-        (lambda: given(flaky(fallback=lambda: "stood in")), "stood in", "Completed", "1 call degraded"),
-        (lambda: given(flaky(deadline=9)), "went on", "Completed", "1 call failed"),
+        (lambda: given(flaky(fallback=lambda: "stood in")), "stood in", "Degraded", "1 call degraded"),
+        (lambda: given(flaky(deadline=9)), "went on", "Degraded", "1 call failed"),
         (lambda: Completed(data="own", name="Fine", message="mine"), "own", "Fine", "mine"),
         (lambda: None, None, "Completed", None),
     ],
@@ -92,7 +92,7 @@ def test_a_later_attempt_gives_its_result_and_no_error_of_an_earlier_one(attempt
 def test_with_return_state_the_state_is_that_of_the_last_attempt(attempts):
     retried = attempts(after_a_failure(flaky(fallback=lambda: "stood in")))
     state = ended(lambda: retried(return_state=True))
-    assert (state.name, state.message, ended(state.result)) == ("Completed", "1 call degraded", "stood in")
+    assert (state.name, state.message, ended(state.result)) == ("Degraded", "1 call degraded", "stood in")
 
 
 def test_a_flow_inside_that_was_retried_gives_its_result_to_the_one_around(attempts):
@@ -135,4 +135,4 @@ def test_a_failed_state_that_was_returned_is_tried_again(attempts):
         return FailedState(message="not yet") if number == 1 else flaky(fallback=lambda: "stood in")()
 
     state = ended(lambda: attempts(body)(return_state=True))
-    assert (state.name, state.message) == ("Completed", "1 call degraded")
+    assert (state.name, state.message) == ("Degraded", "1 call degraded")
