@@ -19,13 +19,26 @@ def builtin_base(cls: type[BaseException]) -> type[BaseException] | None:
     return None
 
 
-def slot_names(cls: type[BaseException]) -> list[str]:
-    """Return the names of the attributes that errors of this class keep outside of their `__dict__`."""
-    found: list[str] = []
+def kept_outside(error: BaseException) -> list[tuple[str, Any]]:
+    """Return the attributes that an error keeps outside of its `__dict__`, by name.
+
+    Of an `OSError` these are the number and the text that it shows: its `args` may be others, as in aiohttp's errors.
+
+    Raises:
+        Exception: one of them cannot be read.
+    """
+    cls = type(error)
+    names: list[str] = []
     for base in cls.__mro__:
         slots: Any = vars(base).get("__slots__", ())
-        found += [slots] if isinstance(slots, str) else list(slots)
-    return [name for name in found if name not in {"__dict__", "__weakref__"} and not name.startswith("__")]
+        names += [slots] if isinstance(slots, str) else list(slots)
+    names = [name for name in names if name not in {"__dict__", "__weakref__"} and not name.startswith("__")]
+    found = [(name, getattr(error, name)) for name in names if hasattr(error, name)]
+    of_the_system = [name for name in _OF_THE_SYSTEM if getattr(cls, name, None) is vars(OSError)[name]]
+    return found + [(name, value) for name in of_the_system if (value := getattr(error, name)) is not None]
+
+
+_OF_THE_SYSTEM = ("errno", "strerror", "filename", "filename2")
 
 
 def saying(cls: type[BaseException], said: str) -> type[BaseException]:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 
 from resilient_tasks.core import safely, settings
 from resilient_tasks.core.cleaned import Cleaner, Searcher
-from resilient_tasks.core.error_layout import builtin_base, saying, slot_names
+from resilient_tasks.core.error_layout import builtin_base, kept_outside, saying
 from resilient_tasks.core.errors import ResilienceError
 from resilient_tasks.core.redact import redact, redact_whole
 from resilient_tasks.core.registered import Secret
@@ -63,7 +63,7 @@ _KEPT = "__resilient_original__"
 
 def original_of(error: E) -> E:
     """Return the error that `error` is a redacted copy of, where it was made in this process; else `error` itself."""
-    kept = vars(error).get(_KEPT)
+    kept = safely.own(error, "__dict__").get(_KEPT)
     found: Any = kept.error if isinstance(kept, _Original) else None
     return error if found is None else found
 
@@ -104,7 +104,7 @@ def presentable(error: E) -> E | ResilienceError | None:
 def _presented(error: E) -> E | ResilienceError:
     try:
         cls = saying(type(error), safely.text(error))
-        copy: Any = _like(error, error.args, dict(vars(error)), dict(_slots(error)), cls)
+        copy: Any = _like(error, error.args, dict(vars(error)), dict(kept_outside(error)), cls)
         copy.__traceback__ = error.__traceback__
         copy.__cause__, copy.__context__ = error.__cause__, error.__context__
         copy.__suppress_context__ = error.__suppress_context__
@@ -177,7 +177,7 @@ class _Copier(Cleaner):
         _, args, *rest = cast("tuple[Any, ...]", (base or BaseException).__reduce__(error))
         own = dict(vars(error))
         state = rest[0] if rest and isinstance(rest[0], dict) else {}
-        outside = {name: value for name, value in (*state.items(), *_slots(error)) if name not in own}
+        outside = {name: value for name, value in (*state.items(), *kept_outside(error)) if name not in own}
         clean_args = tuple(self(arg) for arg in args)
         clean_own = {name: self.named(name, value) for name, value in own.items()}
         clean_outside = {name: self.named(name, value) for name, value in outside.items()}
@@ -230,10 +230,6 @@ def _like(
     for name, value in outside.items():
         object.__setattr__(copy, name, value)
     return copy
-
-
-def _slots(error: BaseException) -> list[tuple[str, Any]]:
-    return [(name, getattr(error, name)) for name in slot_names(type(error)) if hasattr(error, name)]
 
 
 def _shown(error: BaseException) -> str:

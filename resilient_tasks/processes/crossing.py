@@ -101,13 +101,26 @@ def received(data: bytes | bytearray) -> Any:
     return value
 
 
-def crosses(value: object) -> bool:
-    """Tell whether `value` arrives at the other end."""
+def crosses(value: object, keep: Callable[[object], bool] = lambda _: True) -> bool:
+    """Tell whether `value` arrives at the other end, with `keep` as for `dumps`."""
     try:
-        loads(dumps(value))
+        loads(dumps(value, keep))
     except Exception:
         return False
     return True
+
+
+class _WhatCrosses:
+    """Tells what arrives at the other end. Of errors inside of an error each leaves behind what cannot cross itself."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[object, bool]] = {}
+
+    def __call__(self, value: object) -> bool:
+        if id(value) not in self._known:
+            self._known[id(value)] = value, False  # an error that is a part of itself
+            self._known[id(value)] = value, crosses(value, self)
+        return self._known[id(value)][1]
 
 
 def dump_function(fn: Callable[..., Any], operation: str) -> bytes:
@@ -165,7 +178,7 @@ def dump_result(value: object, operation: str) -> bytes:
 
 def dump_error(error: BaseException, operation: str) -> bytes:
     """Return an error as bytes: whole; else without what cannot cross; else as one that names it."""
-    for keep in (lambda _: True, crosses):
+    for keep in (lambda _: True, _WhatCrosses()):
         with contextlib.suppress(Exception):
             data = dumps(error, keep)
             loads(data)  # some can be pickled, but not made again

@@ -14,7 +14,7 @@ from typing import Any, cast
 import tblib
 
 from resilient_tasks.core import safely
-from resilient_tasks.core.error_layout import builtin_base, saying, slot_names
+from resilient_tasks.core.error_layout import builtin_base, kept_outside, saying
 from resilient_tasks.core.failures import JUDGED, judge
 
 # Setting the cause suppresses the context: what was said of that comes last.
@@ -32,11 +32,12 @@ def reduced(error: BaseException, *, keep: Callable[[object], bool]) -> tuple[An
     if base is None:
         return None
     _, args, *rest = cast("tuple[Any, ...]", base.__reduce__(error))
-    if not isinstance(error, BaseExceptionGroup):  # what is in a group is reduced like this one
-        args = tuple(arg if keep(arg) else safely.shown(arg) for arg in args)
-    own = dict(vars(error))
+    if not safely.is_a(error, BaseExceptionGroup):  # what is in a group is reduced like this one
+        show = safely.text if len(args) == 1 else safely.shown  # as the error's own text shows them
+        args = tuple(arg if keep(arg) else show(arg) for arg in args)
+    own = dict(safely.own(error, "__dict__"))
     outside = {name: value for name, value in (rest[0] if rest else {}).items() if name not in own}
-    outside |= {name: getattr(error, name) for name in slot_names(type(error)) if hasattr(error, name)}
+    outside |= dict(kept_outside(error))
     lost = [name for name, value in (*own.items(), *outside.items()) if not keep(value)]
     own, outside = ({name: value for name, value in part.items() if name not in lost} for part in (own, outside))
     cls = type(error)
@@ -44,7 +45,7 @@ def reduced(error: BaseException, *, keep: Callable[[object], bool]) -> tuple[An
     if lost:
         note = f"left behind in its process, for want of a pickled form: {', '.join(lost)}"
         own |= {"__notes__": [*safely.notes(error), note], JUDGED: judge(error)}
-    outside.update((name, getattr(error, name)) for name in _LINKS)
+    outside.update((name, safely.own(error, name)) for name in _LINKS)
     return made, (cls, base, args, said), (own, outside), None, None, complete
 
 

@@ -162,6 +162,48 @@ def test_an_attribute_that_cannot_cross_is_left_behind_and_named(raised):
     assert error.__notes__ == ["left behind in its process, for want of a pickled form: lock"]
 
 
+def test_an_error_inside_of_an_error_leaves_behind_only_what_cannot_cross_itself(raised):
+    class PoolError(ConnectionError):  # as the errors of urllib3 in those of requests
+        def __init__(self, inner, said):
+            self.lock = threading.Lock()
+            self.inner = inner
+            super().__init__(said)
+
+    def work():
+        raise ConnectionError(PoolError(PoolError(None, "refused"), "no more retries"))
+
+    error = raised(work)
+    assert type(error) is ConnectionError
+    assert str(error) == "no more retries"
+    assert type(error.args[0]).__name__ == "PoolError"
+    assert str(error.args[0].inner) == "refused"
+
+
+def test_errors_that_hold_each_other_and_what_cannot_cross_do_not_go_on_for_ever(raised):
+    def work():
+        errors = [ValueError(number) for number in range(30)]
+        for number, error in enumerate(errors):
+            error.lock, error.other = threading.Lock(), errors[number - 1]
+        raise errors[0]
+
+    error = raised(work)
+    assert (type(error), str(error)) == (ValueError, "0")
+
+
+def test_what_an_error_of_the_system_shows_crosses_where_its_args_are_others(raised):
+    class ConnectorError(OSError):  # as those of aiohttp
+        def __init__(self, key, inner):
+            super().__init__(inner.errno, inner.strerror)
+            self.args = key, inner
+
+    def work():
+        raise ConnectorError("a key", OSError(111, "refused"))
+
+    error = raised(work)
+    assert (str(error), error.errno, error.strerror) == ("[Errno 111] refused", 111, "refused")
+    assert error.args[0] == "a key"
+
+
 def test_an_error_whose_type_cannot_cross_is_named(raised):
     def work():
         raise type("Odd", (Exception,), {"lock": threading.Lock()})("text")
