@@ -116,9 +116,11 @@ def slots_given(options: PolicyOptions) -> frozenset[str]:
 def _from_keywords(options: PolicyOptions) -> Iterable[Policy]:
     for keyword, (policy, from_short) in _TAKES.items():
         given = options.get(keyword)
-        if isinstance(given, policy):
+        if given is None:
+            continue
+        if policy in type(given).__mro__:
             yield given
-        elif given is not None:
+        else:
             misuse.refuse_value(keyword, given, _POLICIES)
             if from_short is not None:
                 yield from_short(given)

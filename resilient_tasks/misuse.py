@@ -77,9 +77,9 @@ def refuse_value(keyword: str, given: object, policies: Mapping[str, type[Policy
 def _class_or_policy(keyword: str, given: object, policies: Mapping[str, type[Policy]]) -> str:
     if isinstance(given, type) and Policy in given.__mro__:
         return f"that is the class, without its arguments; write {EXAMPLES[keyword]}"
-    if isinstance(given, Policy) and not isinstance(given, type):
+    if Policy in type(given).__mro__:
         for other, policy in policies.items():
-            if isinstance(given, policy):
+            if policy in type(given).__mro__:
                 return f"write {other}={given!r}"
         return f"write policies=[{given!r}]"
     return ""

@@ -119,6 +119,11 @@ class Policy(Protocol):
         return repr(self)
 
 
+def is_policy(thing: object) -> bool:
+    """As `isinstance`, which asks a protocol's every member by name, but at once where the class derives from it."""
+    return Policy in type(thing).__mro__ or isinstance(thing, Policy)
+
+
 @answering("Pipeline(Retry(attempts=3), Timeout(20))")
 class Pipeline:
     """Policies in the order given, the first outermost. `resilient(...)` builds the canonical order instead.
@@ -133,7 +138,7 @@ class Pipeline:
 
     def __init__(self, *policies: Policy) -> None:
         for policy in policies:
-            if isinstance(policy, type) or not isinstance(policy, Policy):
+            if isinstance(policy, type) or not is_policy(policy):
                 msg = f"a Pipeline is made of policies such as Retry(...), not of {policy!r}{_instead(policy)}"
                 raise PolicyError(msg)
             if policy.slot not in ORDER:
