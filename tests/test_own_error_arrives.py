@@ -30,7 +30,7 @@ from resilient_tasks import (
 from resilient_tasks.core import failures
 from resilient_tasks.core.errors import PredicateError
 from resilient_tasks.core.events import bus
-from resilient_tasks.core.failures import retry_after, status_of
+from resilient_tasks.core.failures import describe, retry_after, status_of
 
 
 @pytest.fixture(autouse=True)
@@ -117,6 +117,16 @@ class Liar(Down):
         raise RuntimeError("no class")
 
 
+class HidesWhatPythonKeeps(Down):
+    """As a field of a dataclass does, or an attribute of a client's own."""
+
+    args = None
+    __traceback__ = __cause__ = __context__ = __dict__ = property(lambda _: 1 / 0)
+
+    def with_traceback(self, traceback):
+        raise NotImplementedError
+
+
 class _Headers:
     status_code = "503"
     headers = None
@@ -142,6 +152,7 @@ ODD = {
     "add_note raises, __notes__ is a number": NoNotes,
     "slots": Slotted,
     "__class__ raises": Liar,
+    "args are None, __traceback__ and __dict__ raise, with_traceback raises": HidesWhatPythonKeeps,
     "ResponseMetadata is None": lambda: OddResponse({"ResponseMetadata": None}),
     "ResponseMetadata is a list": lambda: OddResponse({"ResponseMetadata": [503], "Error": None}),
     "headers are None": lambda: OddResponse(_Headers()),
@@ -210,6 +221,14 @@ class TestAnErrorThatIsHardToLookAt:
 
     def test_a_group_of_them_is_of_their_kind(self):
         assert classify(ExceptionGroup("both", [SaysNothing(), NoResponse()])) is Kind.TRANSIENT
+
+    def test_a_group_that_hides_its_errors_is_classified(self):
+        class Hides(ExceptionGroup):
+            exceptions = property(lambda _: 1 / 0)
+
+        group = Hides("both", [Down(), Down()])
+        assert classify(group) is Kind.PERMANENT
+        assert describe(group).startswith("Hides: both")
 
     def test_errors_that_wrap_each_other_are_classified(self):
         first, second = OSError(), OSError()

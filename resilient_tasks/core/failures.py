@@ -175,7 +175,7 @@ def judge(error: BaseException) -> Judgement:
 
 
 def _judged(error: BaseException) -> Judgement | None:
-    found = vars(error).get(JUDGED)
+    found = safely.own(error, "__dict__").get(JUDGED)
     return found if isinstance(found, Judgement) else None
 
 
@@ -215,7 +215,7 @@ def classify(error: BaseException) -> Kind:
     if (judged := _judged(error)) is not None:
         return judged.kind
     if safely.is_a(error, BaseExceptionGroup):
-        kinds = {classify(part) for part in safely.attribute(error, "exceptions", ())}
+        kinds = {classify(part) for part in safely.parts(error)}
         return next((kind for kind in _GRAVITY if kind in kinds), Kind.PERMANENT)
     status = status_of(error)
     if status is not None and status >= 400:
@@ -227,7 +227,7 @@ def _is_of(rule: Rule, error: BaseException) -> bool:
     try:
         if isinstance(rule, type):
             return safely.is_a(error, rule)
-        answer: Any = rule(error) if safely.is_a(error, Exception) else False  # type: ignore[arg-type]
+        answer: Any = rule(error) if safely.is_a(error, Exception) else False
         if callables.comes_later(answer):
             raise callables.refused(answer, "a predicate has to answer at once")  # noqa: TRY301  # told as any other
         return bool(answer)
@@ -268,7 +268,7 @@ def _as_status(code: object) -> int | None:
 
 def _tried_too_often(error: BaseException) -> int | None:
     """Return the status that urllib3 gave up on: it stands in the text only, there and in what requests makes of it."""
-    inner = next(iter(error.args), None)
+    inner = next(iter(safely.own(error, "args")), None)
     reason = safely.attribute(error, "reason") or (safely.attribute(inner, "reason") if inner is not error else None)
     if not safely.is_a(reason, Exception):
         return None
@@ -281,8 +281,8 @@ def http_failure(error: BaseException) -> int | None:
 
     None where the error tells of no such status: an answer with the status 200 may hold nonsense all the same.
     """
-    if isinstance(error, BaseExceptionGroup):
-        return next((status for part in error.exceptions if (status := http_failure(part)) is not None), None)
+    if safely.is_a(error, BaseExceptionGroup):
+        return next((status for part in safely.parts(error) if (status := http_failure(part)) is not None), None)
     if type(error).__module__.startswith("aiosmtplib"):  # its `code` is a mail server's
         return None
     status = status_of(error)

@@ -50,7 +50,7 @@ class Failed:
 
     def __init__(self, error: Exception) -> None:
         object.__setattr__(self, "error", error)
-        object.__setattr__(self, "traceback", error.__traceback__)
+        object.__setattr__(self, "traceback", safely.own(error, "__traceback__"))
 
     def __reduce__(self) -> tuple[type[Failed], tuple[Exception]]:
         return Failed, (self.error,)  # no traceback crosses into another process
@@ -59,7 +59,7 @@ class Failed:
         """Raise the error as it was when it was caught."""
         error, traceback = self.error, self.traceback
         try:
-            raise error.with_traceback(traceback)
+            raise BaseException.with_traceback(error, traceback)  # some refuse it by their own
         finally:
             # The traceback now holds this frame: a frame that held the error would close a cycle.
             del error, traceback, self
@@ -75,7 +75,9 @@ def let_go(error: Exception) -> None:
     with them to what they had in their hands: the outcome, with the error, with the frame that raised. None of those is
     part of the error's traceback, so nothing that a person reads is lost.
     """
-    frame = error.__traceback__.tb_frame if error.__traceback__ else None
+    traceback = safely.own(error, "__traceback__")
+    frame = traceback.tb_frame if traceback else None
+    del traceback
     try:
         while frame is not None:
             frame.clear()
@@ -98,6 +100,5 @@ def without_traceback(error: Exception) -> Exception:
             continue
         seen.add(id(link))
         safely.without_frames(link)
-        links += (link.__cause__, link.__context__)
-        links += safely.attribute(link, "exceptions", ()) if safely.is_a(link, BaseExceptionGroup) else ()
+        links += (safely.own(link, "__cause__"), safely.own(link, "__context__"), *safely.parts(link))
     return error

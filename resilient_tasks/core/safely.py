@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import operator
 import re
-from typing import Any
+from typing import Any, TypeGuard, TypeVar
+
+T = TypeVar("T")
 
 #: Characters of an error's text that are looked at: redaction and sinks take their time over each.
 LONGEST = 20_000
@@ -47,6 +49,17 @@ def attribute(thing: object, name: str, default: Any = None) -> Any:
         return default
 
 
+def own(error: BaseException, name: str) -> Any:
+    """Return what Python itself keeps of an error, such as `__traceback__`, whatever its class has under that name."""
+    return vars(BaseException)[name].__get__(error)
+
+
+def parts(error: BaseException) -> tuple[BaseException, ...]:
+    """Return the errors that a group holds; none of any other error, or where asking for them raises."""
+    found = attribute(error, "exceptions", ()) if is_a(error, BaseExceptionGroup) else ()
+    return found if isinstance(found, tuple) else ()
+
+
 def item(mapping: object, *keys: str) -> Any:
     """Return what lies under `keys` in mappings inside of each other; None where anything on the way is missing."""
     for key in keys:
@@ -72,10 +85,9 @@ def note(error: BaseException, said: str) -> None:
     try:
         error.add_note(said)
     except Exception:
-        with contextlib.suppress(Exception):
-            there = attribute(error, "__notes__", [])
-            if isinstance(there, list | tuple):  # else it is the user's own, and no notes
-                vars(error)["__notes__"] = [*there, said]
+        there = attribute(error, "__notes__", [])
+        if isinstance(there, list | tuple):  # else it is the user's own, and no notes
+            own(error, "__dict__")["__notes__"] = [*there, said]
 
 
 def notes(error: BaseException) -> tuple[str, ...]:
@@ -89,7 +101,7 @@ def without_frames(error: BaseException) -> None:
     BaseException.with_traceback(error, None)
 
 
-def is_a(thing: object, kind: type | tuple[type, ...]) -> bool:
+def is_a(thing: object, kind: type[T] | tuple[type[T], ...]) -> TypeGuard[T]:
     """As `isinstance`, but go by the type alone: a `__class__` that is a property may raise."""
     return issubclass(type(thing), kind)
 
@@ -98,7 +110,7 @@ def _plainly(thing: object) -> str:
     """Show an error as its built-in base would, whatever its class made of that; of anything else show the type."""
     if is_a(thing, BaseException):
         with contextlib.suppress(Exception):
-            return _cut(BaseException.__repr__(thing))  # type: ignore[arg-type]  # an error, as asked above
+            return _cut(BaseException.__repr__(thing))
     return type(thing).__name__
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from resilient_tasks.core import safely
 from resilient_tasks.core.errors import PolicyError
 
 _IN_WORDS = {"retry": "what to retry", "wait": "how long to wait", "stop": "when to stop"}
@@ -71,5 +72,5 @@ def _judged_by(rule: Any) -> set[str]:
 def state_of(error: BaseException) -> Any:
     """Return what tenacity asks its conditions with, for an error of which nothing else is known."""
     state = sys.modules["tenacity"].RetryCallState(None, None, (), {})  # there, for the condition is one of its own
-    state.set_exception((type(error), error, error.__traceback__))
+    state.set_exception((type(error), error, safely.own(error, "__traceback__")))
     return state

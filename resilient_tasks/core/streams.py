@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from resilient_tasks.core import call as calls
-from resilient_tasks.core import callables, clock, interrupt, runtime
+from resilient_tasks.core import callables, clock, interrupt, runtime, safely
 from resilient_tasks.core.call import NEVER, Call, Proceed, Work
 from resilient_tasks.core.limits import cut
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
@@ -37,7 +37,7 @@ def items(pipeline: Pipeline, work: Work) -> Generator[Any, None, Outcome[Any]]:
             handed_out = True
     finally:
         source.close()
-    if isinstance(step.error, StopIteration):
+    if safely.is_a(step.error, StopIteration):
         return Ok(step.error.value)
     outcome = runtime.drive(_answered(pipeline, Call(work), step, handed_out=handed_out))
     if not isinstance(outcome, Degraded):
@@ -60,7 +60,7 @@ async def async_items(pipeline: Pipeline, work: Work) -> AsyncGenerator[Any, Non
             yield step.value
     finally:
         await source.aclose()
-    if not isinstance(step.error, StopAsyncIteration):
+    if not safely.is_a(step.error, StopAsyncIteration):
         (await _answered(pipeline, Call(work), step, handed_out=True)).unwrap()
 
 

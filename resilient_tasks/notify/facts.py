@@ -60,7 +60,7 @@ class Frame(NamedTuple):
 def deepest_frame(error: BaseException) -> Frame | None:
     """Return the deepest frame of the user's own code, or the deepest one of all where none is; None: there is none."""
     found = deepest = None
-    step = error.__traceback__
+    step = safely.own(error, "__traceback__")
     while step is not None:
         code = step.tb_frame.f_code
         deepest = (code.co_filename, step.tb_lineno, code.co_qualname)
@@ -86,7 +86,7 @@ def fingerprint(operation: str, status: str, kind: str, error: Exception) -> str
     link: BaseException | None = error
     while link is not None and len(types) < 5:
         types.append(type(link).__qualname__)
-        link = link.__cause__
+        link = safely.own(link, "__cause__")
     frame = deepest_frame(error)
     place = (frame.file, frame.function) if frame is not None else ()
     alike = "\0".join((operation, status, kind, *types, *place))

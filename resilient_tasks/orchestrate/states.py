@@ -24,6 +24,7 @@ from prefect.states import is_state_iterable
 from prefect.utilities.asyncutils import run_coro_as_sync
 from pydantic import PrivateAttr
 
+from resilient_tasks.core import safely
 from resilient_tasks.core.call import Call, Proceed
 from resilient_tasks.core.errors import ResilienceError
 from resilient_tasks.core.events import Event, FallbackUsed, RetryRecovered, RetryScheduled, RetryStarted
@@ -90,12 +91,12 @@ class ReturnedFailures(Policy):
         if not (isinstance(state, State) and state.is_failed()):
             return outcome
         error = state.data if isinstance(state.data, Exception) else ReturnedFailureError(state.message or "failed")
-        vars(error)[_RETURNED] = state  # assigning is what a frozen dataclass refuses
+        safely.own(error, "__dict__")[_RETURNED] = state  # assigning is what a frozen dataclass refuses
         return Failed(error)
 
 
 def _returned_by(error: Exception) -> State[Any] | None:
-    state = error.__dict__.pop(_RETURNED, None)
+    state = safely.own(error, "__dict__").pop(_RETURNED, None)
     return state if isinstance(state, State) else None
 
 

@@ -6,7 +6,7 @@ import uuid
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from resilient_tasks.core import abandoned, checks, leftovers
+from resilient_tasks.core import abandoned, checks, leftovers, safely
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.errors import BulkheadFull, PolicyError, TimedOut
 from resilient_tasks.core.events import BulkheadRejected
@@ -67,7 +67,7 @@ class Bulkhead(Policy):
         running_on = ""
         try:
             outcome = await proceed(call)
-            if isinstance(outcome, Failed) and isinstance(outcome.error, TimedOut) and outcome.error.abandoned:
+            if isinstance(outcome, Failed) and safely.is_a(outcome.error, TimedOut) and outcome.error.abandoned:
                 running_on = outcome.error.thread
         except BaseException:  # it was cancelled, or is cut by a limit around this
             running_on = abandoned.leave_pieces(leftovers.known_of(call), call.operation)

@@ -263,7 +263,7 @@ class Retry(Policy):
             return "the caller stopped waiting"
         if not safely.is_a(error, ResultRejected) and not self._retries(error, state):
             return _NOT_RETRIED
-        if safely.is_a(error, TimedOut) and cast("TimedOut", error).abandoned and not call.work.idempotent:
+        if safely.is_a(error, TimedOut) and error.abandoned and not call.work.idempotent:
             return (
                 "the abandoned attempt may still run; idempotent=True allows another one beside it,"
                 ' and Timeout(..., enforce="process") can really stop a sync function'
