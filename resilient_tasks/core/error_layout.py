@@ -56,6 +56,8 @@ def saying(cls: type[BaseException], said: str) -> type[BaseException]:
         "__str__": lambda _: said,
         "__repr__": lambda _: f"<{cls.__qualname__}: {said}>",
         "__reduce_ex__": lambda *_: (ResilienceError, (f"{name}: {said}",)),
+        "__bool__": lambda _: True,
+        "__class__": property(type),
         "__setattr__": object.__setattr__,
         "__delattr__": object.__delattr__,
     }

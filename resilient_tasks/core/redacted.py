@@ -88,23 +88,25 @@ def redacted(error: E, *, chain: bool = False) -> E | ResilienceError | None:
 def presentable(error: E) -> E | ResilienceError | None:
     """Return what stands for an error that others stumble over; None where they can deal with it.
 
-    Whoever shows errors, as an orchestrator does, calls `str` and `repr`, and what hands them on through a context
-    manager assigns `__traceback__`: each would raise an error of its own in place of this one. What stands for it is of
+    Whoever shows errors, as an orchestrator does, calls `str` and `repr`, asks for their `__class__` and whether there
+    is one at all, and what hands them on through a context manager assigns `__traceback__`: each may raise an error of
+    its own in place of this one, or take one that is false for none. What stands for it is of
     a class that derives from its own, so that it is caught by the same name. It leads to `error` by `original_of`; in
     another process it is a `ResilienceError`.
     """
     try:
-        str(error), repr(error)
+        str(error), repr(error), error.__class__
         error.__traceback__ = error.__traceback__  # a frozen dataclass refuses it
+        return None if error else _presented(error)
     except Exception:
         return _presented(error)
-    return None
 
 
 def _presented(error: E) -> E | ResilienceError:
     try:
         cls = saying(type(error), safely.text(error))
-        copy: Any = _like(error, error.args, dict(vars(error)), dict(kept_outside(error)), cls)
+        own = dict(safely.own(error, "__dict__"))
+        copy: Any = _like(error, safely.own(error, "args"), own, dict(kept_outside(error)), cls)
         copy.__traceback__ = error.__traceback__
         copy.__cause__, copy.__context__ = error.__cause__, error.__context__
         copy.__suppress_context__ = error.__suppress_context__

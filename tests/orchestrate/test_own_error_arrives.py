@@ -29,7 +29,25 @@ class Frozen(ConnectionError):
     number: int = 7
 
 
-@pytest.mark.parametrize("kind", [SaysNothing, ShowsNothing, Frozen])
+class IsFalse(ConnectionError):
+    """Counts what it found, and found nothing."""
+
+    def __len__(self):
+        return 0
+
+
+class IsNeither(ConnectionError):
+    def __bool__(self):
+        raise RuntimeError("neither true nor false")
+
+
+class IsOfNoClass(ConnectionError):
+    @property
+    def __class__(self):
+        raise RuntimeError("no class")
+
+
+@pytest.mark.parametrize("kind", [SaysNothing, ShowsNothing, Frozen, IsFalse, IsNeither, IsOfNoClass])
 class TestAnErrorThatPrefectStumblesOver:
     def test_it_is_raised_as_one_that_can_be_shown_and_is_caught_by_its_name(self, kind):
         with pytest.raises(kind) as raised:
