@@ -1,6 +1,7 @@
 """From keywords to a pipeline: shorthands, what is refused, merging, and what stays of the function."""
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import math
@@ -125,6 +126,20 @@ class TestWhatIsRefused:
     def test_a_fraction_above_one(self):
         with pytest.raises(PolicyError, match=r"is a fraction from 0.0 to 1.0, such as 0.05 .* It is not 1.5"):
             resilient(validate=Validate(output=SCHEMA, on_invalid="drop", max_invalid=1.5))(fetch)
+
+    @pytest.mark.parametrize("options", [{"retry": 3}, {"timeout": 5}, {"fallback": lambda: None}], ids=str)
+    def test_a_context_manager_whose_body_no_policy_would_surround(self, options):
+        @contextlib.contextmanager
+        def connection():
+            yield
+
+        @contextlib.asynccontextmanager
+        async def aconnection():
+            yield
+
+        for function in (connection, aconnection):
+            with pytest.raises(PolicyError, match="connection is a context manager: .* Put the policy on a function"):
+                resilient(**options)(function)
 
     @pytest.mark.parametrize("function", [generator, agenerator])
     @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ lambda, a wrapper of another decorator) shows it only by its result.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import sys
@@ -34,6 +35,14 @@ def is_generator(fn: Callable[..., Any]) -> bool:
     """Tell whether calling `fn` gives a generator."""
     runs = _runs(fn)
     return inspect.isgeneratorfunction(runs) and not _is_of_old_style(runs)
+
+
+def makes_context(fn: Callable[..., Any]) -> bool:
+    """Tell whether `contextlib.contextmanager`, or its async like, made `fn` of a generator function."""
+    return getattr(fn, "__code__", None) in _OF_CONTEXTLIB
+
+
+_OF_CONTEXTLIB = tuple(make(print).__code__ for make in (contextlib.contextmanager, contextlib.asynccontextmanager))  # type: ignore[attr-defined,operator]  # both make a function
 
 
 def is_async_generator(fn: Callable[..., Any]) -> bool:

@@ -105,6 +105,12 @@ class Policy(Protocol):
 
     def check(self, fn: Callable[..., Any]) -> None:
         """Raise `PolicyError` if the policy cannot serve `fn`. Asked once, at decoration."""
+        if callables.makes_context(fn):
+            msg = (
+                f"{operation_of(fn)} is a context manager: {self.slot} would surround only its creation, not what it"
+                " does. Put the policy on a function that it calls"
+            )
+            raise PolicyError(msg)
         is_stream = callables.is_generator(fn) or callables.is_async_generator(fn)
         if is_stream and self.limit_of_stream(fn) is None:
             again = "would run it again from its first item" if self.repeats else "would surround only its creation"
