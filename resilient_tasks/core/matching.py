@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable, Iterable
 from pathlib import PurePath
+from types import UnionType
 from typing import Any, TypeAlias, cast
 
 from resilient_tasks.core import callables, safely, strategies
@@ -106,13 +108,33 @@ def _how(problem: Exception) -> str:
     return f"raised {describe(problem)}{where}"
 
 
+def _instead(rule: object) -> str:
+    """Return what to write for something that probably stands for a kind or an exception type; else nothing."""
+    if isinstance(rule, str):
+        kind, cls = rule.strip().upper(), getattr(builtins, rule.strip(), None)
+        if kind in Kind.__members__:
+            return f"Kind.{kind}"
+        return f"{rule.strip()} without quotes" if isinstance(cls, type) and issubclass(cls, BaseException) else ""
+    if isinstance(rule, UnionType):
+        return f"({', '.join(getattr(cls, '__name__', str(cls)) for cls in rule.__args__)})"
+    if safely.is_a(rule, BaseException):
+        return f"the class, {type(rule).__name__}"
+    status = safely.number(rule)
+    if status is not None and 100 <= status < 600:
+        return "Kind.TRANSIENT for 500, 502, 503 and 504, Kind.THROTTLED for 429, or a predicate of the error"
+    return ""
+
+
 def _check(rule: object, where: str) -> None:
     if isinstance(rule, Kind):
         return
     strategies.check_place(rule, "retry", where)
     strategies.check_judges(rule, "failures", where)
     if not isinstance(rule, type):
-        callables.check_question(rule, where, "kinds, exception types or a plain predicate of the error")
+        what = "kinds, exception types or a plain predicate of the error"
+        if instead := _instead(rule):
+            raise PolicyError(f"{where} takes {what}, not {safely.shown(rule)}: write {instead}")
+        callables.check_question(rule, where, what)
     elif not issubclass(rule, Exception):
         msg = (
             f"{where} names {rule.__name__}, which is not an Exception: cancellation and interrupts are never caught."

@@ -15,7 +15,7 @@ _OTHERS: Mapping[str, str] = {
     " jitter wait_jitter backoff_factor backoff_base multiplier factor base exponential exponential_base wait_exp_base"
     " retry_jitter_factor wait_exponential_multiplier wait_exponential_max wait_random",
     "on": "exceptions exception retry_on errors error expected_exception catch catches retry_on_exception retry_if"
-    " retry_error on_exception exception_types retryable kinds kind retry_condition retry_condition_fn",
+    " retry_error on_exception exception_types retryable kinds kind retry_condition retry_condition_fn retry",
     "on_result": "retry_on_result result if_result on_predicate predicate retry_if_result",
     "stop": "until stop_after giveup give_up",
     # limits
@@ -75,7 +75,8 @@ _OTHERS: Mapping[str, str] = {
     "severity": "level min_level priority",
     "cooldown": "cool_down notify_cooldown window interval quiet",
     # decorators
-    "retry": "retries retrys attempts max_attempts max_retries tries retry_policy max_tries",
+    "retry": "retries retrys attempts max_attempts max_retries tries retry_policy max_tries wait delay backoff"
+    " retry_delay retry_on exceptions",
     "breaker": "circuit_breaker circuitbreaker circuit cb",
     "rate_limit": "ratelimit rate_limiter throttle limiter limits rate",
     "bulkhead": "semaphore concurrency max_concurrency concurrency_limit max_concurrent",
