@@ -115,7 +115,7 @@ def slots_given(options: PolicyOptions) -> frozenset[str]:
 
 def _from_keywords(options: PolicyOptions) -> Iterable[Policy]:
     for keyword, (policy, from_short) in _TAKES.items():
-        given = options.get(keyword)
+        given: Any = options.get(keyword)
         if given is None:
             continue
         if policy in type(given).__mro__:

@@ -138,7 +138,7 @@ class TestWhatIsRefused:
             yield
 
         for function in (connection, aconnection):
-            with pytest.raises(PolicyError, match="connection is a context manager: .* Put the policy on a function"):
+            with pytest.raises(PolicyError, match=r"connection is a context manager: .* Put the policy on a function"):
                 resilient(**options)(function)
 
     @pytest.mark.parametrize("function", [generator, agenerator])

@@ -42,7 +42,11 @@ def makes_context(fn: Callable[..., Any]) -> bool:
     return getattr(fn, "__code__", None) in _OF_CONTEXTLIB
 
 
-_OF_CONTEXTLIB = tuple(make(print).__code__ for make in (contextlib.contextmanager, contextlib.asynccontextmanager))  # type: ignore[attr-defined,operator]  # both make a function
+def _code_made_by(decorate: Any) -> Any:
+    return decorate(lambda: None).__code__
+
+
+_OF_CONTEXTLIB = (_code_made_by(contextlib.contextmanager), _code_made_by(contextlib.asynccontextmanager))
 
 
 def is_async_generator(fn: Callable[..., Any]) -> bool:
