@@ -67,7 +67,7 @@ def test_the_summary_counts_rows_by_reason_most_frequent_first():
 def test_a_long_check_is_shortened_in_the_summary_but_not_in_the_reasons():
     schema = pa.DataFrameSchema({"x": pa.Column(str, pa.Check.isin([f"value {i}" for i in range(50)]))})
     report = split(pd.DataFrame({"x": ["no"]}), schema).report
-    assert report.summary() == "1 of 1 rows invalid: x isin(…) ×1"
+    assert report.summary() == "1 of 1 row invalid: x isin(…) ×1"
     assert "value 49" in next(iter(report.reasons))[1]
 
 
