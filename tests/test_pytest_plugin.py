@@ -315,6 +315,62 @@ def test_one_of_the_tests_own_may_be_let_through(resilient_clock):
     ).assert_outcomes(passed=8)
 
 
+def test_nothing_lies_at_home_when_the_session_is_over(suite, monkeypatch, tmp_path):
+    monkeypatch.setenv("RESILIENT_TASKS_HOME", str(tmp_path / "home"))
+    suite("""
+        import multiprocessing
+        import pytest
+        from resilient_tasks import Slack, resilient
+        from resilient_tasks.testing import RecordedEvents, flush_messages
+
+        @resilient(notify=Slack(webhook="http://127.0.0.1:9/hook"))
+        def fetch(problem=None):
+            if problem:
+                raise problem
+
+        def try_it():
+            fetch()
+            fetch.outcome(ConnectionError("down"))
+            assert flush_messages(5)
+
+        @pytest.mark.parametrize("name", ["clock", "events", "api", "slack", "smtp"])
+        def test_fixture(request, name):
+            request.getfixturevalue(f"resilient_{name}")
+            try_it()
+
+        def test_a_process_that_is_forked():
+            with RecordedEvents.listening():
+                child = multiprocessing.get_context("fork").Process(target=try_it)
+                child.start()
+                child.join(60)
+                assert child.exitcode == 0
+    """).assert_outcomes(passed=6)
+    assert not (tmp_path / "home").exists()
+
+
+def test_what_goes_well_in_a_test_ends_no_incident_of_the_users_own(suite, monkeypatch, tmp_path):
+    monkeypatch.setenv("RESILIENT_TASKS_HOME", str(tmp_path))
+    suite("""
+        from resilient_tasks import Console, resilient
+        from resilient_tasks.notify.outbox import Outbox, kept
+        from resilient_tasks.testing import away_from_people, flush_messages
+
+        @resilient(notify=Console())
+        def fetch(problem=None):
+            if problem:
+                raise problem
+
+        def test_fetch():
+            fetch.outcome(ConnectionError("down"))
+            assert flush_messages(20)
+            with away_from_people():
+                fetch()
+            assert flush_messages(20)
+            (incident,) = Outbox(kept.states()).incidents("fetch").all
+            assert not incident.closed
+    """).assert_outcomes(passed=1)
+
+
 _CHILD = """
 import sys
 from resilient_tasks import Slack, resilient

@@ -14,6 +14,7 @@ import os
 import sys
 import threading
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from resilient_tasks.core import clock, durations, settings
@@ -165,6 +166,11 @@ class Sender:
         self._ending = True
         self._woken.set()
 
+    def wait_for_its_round(self, seconds: float) -> None:
+        """Wait until the round that goes on is over, for so long at the most: after `stop` there is no other."""
+        if self._turn.acquire(timeout=seconds):
+            self._turn.release()
+
     def _run(self) -> None:
         while not self._ending:
             self._woken.clear()
@@ -173,6 +179,8 @@ class Sender:
                 continue
             try:
                 with self._turn:
+                    if self._ending:
+                        return
                     waits = [self._step(float("inf")), *(wait for each in self._all() for wait in each.waits())]
                     waits.append(_AFTER_FAILURES if self._successes_to_tell(at_once=True) else None)
             except Exception:  # nobody would ever hear of anything again, if this thread ended
@@ -313,6 +321,20 @@ _sender = Sender()
 def sender() -> Sender:
     """Return the sender of this process."""
     return _sender
+
+
+@contextlib.contextmanager
+def another_sender() -> Iterator[None]:
+    """Have a sender of its own tell what happens inside of the block: what is left of that is never told outside."""
+    global _sender  # noqa: PLW0603  # one sender a process
+    before, process = _sender, os.getpid()
+    _sender = inside = Sender()
+    try:
+        yield
+    finally:
+        inside.stop()
+        inside.wait_for_its_round(_PATIENCE_AT_EXIT)
+        _sender = before if os.getpid() == process else Sender()
 
 
 def flush(within: Duration | None = None) -> bool:

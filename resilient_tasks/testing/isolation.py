@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from resilient_tasks.core import settings
-from resilient_tasks.core.store import MemoryStore
+from resilient_tasks.core.store import MemoryStore, opened_by
 from resilient_tasks.notify import gate
 from resilient_tasks.notify.block import NotificationBlock
 from resilient_tasks.notify.message import Channel
 from resilient_tasks.notify.outbox import use_incidents
+from resilient_tasks.notify.sender import another_sender
 
 _lock = threading.Lock()
 _blocks = 0
@@ -68,6 +69,7 @@ def _enter() -> None:
             _open.callback(_put_back, {name: os.environ.get(name) for name in (_CHANNELS, _INCIDENTS)})
             os.environ[_INCIDENTS] = f"sqlite:///{os.path.abspath(folder)}/incidents.db"  # noqa: PTH100
             _tell_processes()
+            _open.enter_context(another_sender())
 
 
 def _leave() -> None:
@@ -76,6 +78,13 @@ def _leave() -> None:
         _blocks -= 1
         if not _blocks:
             _open.close()
+
+
+def _stay_away() -> None:
+    """In a forked child: what stood in for the user's incidents is the parent's, and is not there."""
+    if _blocks:
+        store, _ = opened_by(os.environ.get(_INCIDENTS, "memory:"), settings.current.store_timeout)
+        _open.enter_context(use_incidents(store))
 
 
 def _tell_processes(without: str = "") -> None:
@@ -90,3 +99,7 @@ def _put_back(before: dict[str, str | None]) -> None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_stay_away)
