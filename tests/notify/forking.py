@@ -46,7 +46,7 @@ rounds._GRACE = 0.2
 
 @dataclass
 class Child:
-    """One child: where it is to be killed, and how often it has come to each place."""
+    """One child: where it is to be killed, and how often it has come to each place, for each failure apart."""
 
     number: int
     place: int
@@ -77,8 +77,8 @@ def live(number, draw, pipe, slack):
     """Fail, and say on `pipe` how far it has come, until the signal."""
     operation = f"child_{number}"
 
-    def reach(place):
-        os.write(pipe, bytes([PLACES.index(place)]))
+    def reach(place, times=1):
+        os.write(pipe, times * bytes([PLACES.index(place)]))
         time.sleep(draw.uniform(0, PAUSE))
 
     def reporting(method, place, is_own):
@@ -87,7 +87,8 @@ def live(number, draw, pipe, slack):
         def reported(self, first, *args, **kwargs):
             result = done(self, first, *args, **kwargs)
             if is_own(first, result):
-                reach(place)
+                # Failures that waited for the store to open are told in one.
+                reach(place, args[0].number if method == "failed" else 1)
             return result
 
         setattr(Outbox, method, reported)
@@ -104,8 +105,8 @@ def live(number, draw, pipe, slack):
     fail.__name__ = fail.__qualname__ = operation
     call = resilient(notify=Notify(Reporting(slack, operation, reach)))(fail)
     failures = draw.randint(1, 3)
-    reach("begun")
     for _ in range(failures):
+        reach("begun")
         call.outcome()
     time.sleep(60)
 
