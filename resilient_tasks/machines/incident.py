@@ -7,7 +7,7 @@ letters.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -151,13 +151,14 @@ class Incident:
         for letter in self.letters:
             letter.made = min(letter.made, now)
 
-    def follows(self, heir: Callable[[str], str]) -> None:
+    def follows(self, heir: Callable[[str, Collection[str]], str]) -> None:
         """Tell the channels that have taken the place of others, and send them what waits."""
-        self.channels = list(dict.fromkeys(map(heir, self.channels)))
-        self.fallback = heir(self.fallback)
+        all_of_them = {*self.channels, self.fallback}
+        self.channels = list(dict.fromkeys(heir(name, all_of_them) for name in self.channels))
+        self.fallback = heir(self.fallback, all_of_them)
         there = {(letter.channel, letter.number) for letter in self.letters}
         for letter in list(self.letters):
-            name = heir(letter.channel)
+            name = heir(letter.channel, all_of_them)
             if name == letter.channel:
                 continue
             self.threads.pop(letter.channel, None)

@@ -7,7 +7,7 @@ letter out to send it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -109,8 +109,11 @@ class Incidents:
         self._tidy(now)
         return bool(open_ones)
 
-    def follow(self, heir: Callable[[str], str]) -> None:
-        """Send what waits for a channel to the one in its place: `heir` gives the name of that, or its own."""
+    def follow(self, heir: Callable[[str, Collection[str]], str]) -> None:
+        """Send what waits for a channel to the one in its place: `heir` gives the name of that, or its own.
+
+        It is asked for a name, and given those of all channels that hear of the same incident.
+        """
         for incident in self.all:
             incident.follows(heir)
 

@@ -1,13 +1,14 @@
 """The channels that this process knows, by name: letters that wait bear the name alone, for channels hold secrets.
 
 A name may change although the channel is meant to be the same: a webhook was replaced, a recipient added. What waits
-under the old name goes to the heir: the one channel of that family which the same operation names today.
+under the old name goes to the heir: the one channel of that family which the same operation names today, and which the
+incident has not had all along.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, KeysView
+from collections.abc import Collection, Iterable, KeysView
 
 from resilient_tasks.notify.message import Channel
 
@@ -37,12 +38,19 @@ def channel(name: str) -> Channel | None:
     return _known.get(name)
 
 
-def heir(operation: str, name: str) -> str:
-    """Return the name under which messages of `operation` reach what was called `name`: as a rule, `name` itself."""
+def heir(operation: str, name: str, beside: Collection[str] = ()) -> str:
+    """Return the name under which messages of `operation` reach what was called `name`: as a rule, `name` itself.
+
+    Args:
+        operation: the function's name.
+        name: the channel's, as it was when the message was written.
+        beside: names of all channels that hear of the same incident.
+    """
     if not name or name in _known or operation not in _by_operation:
         return name
     heirs = [known for known in _by_operation[operation] if _is_family(known, name)]
-    return heirs[0] if len(heirs) == 1 else name
+    new = [known for known in heirs if known not in beside] or heirs
+    return new[0] if len(new) == 1 else name
 
 
 def _is_family(known: str, name: str) -> bool:

@@ -4,7 +4,7 @@ from collections import defaultdict
 
 import pytest
 
-from resilient_tasks import Email, Slack, Webhook
+from resilient_tasks import Email, Notify, Slack, Webhook
 from resilient_tasks.notify import registry, rounds, sender
 from resilient_tasks.notify.outbox import Outbox, kept
 from resilient_tasks.testing import flush_messages
@@ -88,6 +88,20 @@ class TestAChannelThatWasReplaced:
         self.next_run()
         today = Named("new")
         drive(fail, notify=today)
+        assert flush_messages(5)
+        assert today.told == [("first", 1, 1)]
+
+    @pytest.mark.parametrize("beside", ["another channel", "the fallback"])
+    def test_leaves_what_waits_to_the_new_one_beside_one_that_stayed(self, drive, beside):
+        def notify(channel, stays):
+            return [channel, stays] if beside == "another channel" else Notify(channel, fallback=stays)
+
+        old = Named("old", errors=[ConnectionError()] * 99)
+        drive(fail, notify=notify(old, Named("stays"))).outcome()
+        flush_messages(0.1)
+        self.next_run()
+        today, stays = Named("new"), Named("stays")
+        drive(fail, notify=notify(today, stays))
         assert flush_messages(5)
         assert today.told == [("first", 1, 1)]
 
