@@ -112,7 +112,7 @@ class BlockChannel:
         copied = getattr(self.block, "model_copy", None)
         block: Any = copied() if callable(copied) else self.block
         try:
-            with _raising(block):
+            with _raising(block), _following_no_redirect(block):
                 result = block.notify(_calling_nobody(body or subject), _calling_nobody(subject))
                 if isawaitable(result):
                     result = asyncio.run(_awaited(result, within))
@@ -152,6 +152,30 @@ def _raising(block: Any) -> Iterator[None]:
     raising = getattr(block, "raise_on_failure", None)
     with raising() if callable(raising) else contextlib.nullcontext():
         yield
+
+
+@contextlib.contextmanager
+def _following_no_redirect(block: Any) -> Iterator[None]:
+    """Have Apprise, through which most blocks send, follow no redirect: it would count the answer as a delivery."""
+    start = getattr(block, "_start_apprise_client", None)
+    if not callable(start):
+        yield
+        return
+
+    def refuse() -> None:
+        for service in getattr(block, "_apprise_client", None) or ():
+            service.redirects = False
+
+    def started(url: Any) -> None:  # some begin anew when they send
+        start(url)
+        refuse()
+
+    refuse()
+    vars(block)["_start_apprise_client"] = started
+    try:
+        yield
+    finally:
+        vars(block).pop("_start_apprise_client", None)
 
 
 async def _awaited(result: Any, within: float) -> Any:

@@ -13,7 +13,7 @@ from pydantic import PrivateAttr, SecretStr
 from resilient_tasks import Kind, Notify, PolicyError, Route, classify, resilient
 from resilient_tasks.core.failures import retry_after
 from resilient_tasks.notify import sender
-from resilient_tasks.notify.block import BlockChannel, BlockRefusedError, BlockUnavailableError
+from resilient_tasks.notify.block import BlockChannel, BlockRefusedError, BlockUnavailableError, _following_no_redirect
 from resilient_tasks.notify.message import Channel, Message
 from resilient_tasks.testing import deliver_to, flush_messages
 
@@ -105,6 +105,19 @@ class TestAFailure:
     def test_says_why(self, block, resilient_api):
         resilient_api.down(9)
         assert "503" in str(self.failure(block))
+
+    def test_by_a_redirect_which_is_not_followed(self, block, resilient_api):
+        resilient_api.refused(9)
+        error = self.failure(block)
+        assert (classify(error), error.status // 100) == (Kind.PERMANENT, 3)
+
+    def test_by_a_redirect_of_a_block_that_makes_its_client_when_it_sends(self):
+        block = PagerDutyWebHook(integration_key="k" * 32, api_key="a" * 20)
+        with _following_no_redirect(block):
+            block.block_initialization()
+            assert [service.redirects for service in block._apprise_client] == [False]
+        block.block_initialization()
+        assert [service.redirects for service in block._apprise_client] == [True]
 
     def test_of_a_rate_limit(self, resilient_api):
         block = custom(resilient_api)
