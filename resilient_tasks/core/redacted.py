@@ -19,6 +19,9 @@ from resilient_tasks.core.registered import Secret
 
 E = TypeVar("E", bound=BaseException)
 
+#: A copy whose text is longer (characters), for its class makes it of something else, is not looked through.
+_LONGEST_SHOWN = 1_000_000
+
 
 class Withheld:
     """Stands in a copied error for an object that held a secret, such as the response to a request.
@@ -197,7 +200,8 @@ class _Copier(Cleaner):
             copy = _like(error, args, own, outside)
             self._begin_anew()
             shown, still = _shown(copy), self._parts(copy)[-1]
-            if redact_whole(shown) == shown and not still and _says(error) is not None and _says(copy) is not None:
+            is_clean = len(shown) <= _LONGEST_SHOWN and redact_whole(shown) == shown and not still
+            if is_clean and _says(error) is not None and _says(copy) is not None:
                 return copy
         except Exception:  # noqa: S110  # there is another way
             pass

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 #: Of an answer, so much is read (bytes).
-_LONGEST_ANSWER = 1 << 20
+LONGEST_ANSWER = 1 << 20
 
 
 class Answer(NamedTuple):
@@ -43,7 +43,7 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, within: float, re
     request = urllib.request.Request(url, body, dict(headers), method="POST")  # noqa: S310  # the caller checked it
     try:
         with opened(request, within) as answer:
-            said = answer.read(_LONGEST_ANSWER) if read else b""
+            said = answer.read(LONGEST_ANSWER) if read else b""
             return Answer(answer.status, answer.reason, answer.headers, said)
     except urllib.error.HTTPError as error:
         with error:
@@ -65,7 +65,7 @@ def opened(request: urllib.request.Request, within: float) -> Any:
 def _rest(error: urllib.error.HTTPError) -> bytes:
     """Read what a refusal says; a refusal whose text was cut short is one all the same."""
     try:
-        return error.read(_LONGEST_ANSWER)
+        return error.read(LONGEST_ANSWER)
     except http.client.IncompleteRead as cut:
         return cut.partial
     except OSError:

@@ -13,7 +13,7 @@ from urllib.request import Request
 from slack_sdk import WebClient
 from slack_sdk.webhook import WebhookClient, WebhookResponse
 
-from resilient_tasks.notify._post import opened
+from resilient_tasks.notify._post import LONGEST_ANSWER, opened
 
 # slack-sdk logs the URL of a webhook and that of a proxy. This logger is no part of the tree of loggers, so that no
 # setting of a level, and no handler, brings that to light.
@@ -23,14 +23,17 @@ _SILENT = logging.Logger("resilient_tasks.slack", level=logging.CRITICAL + 1)  #
 class _Bot(WebClient):
     def _perform_urllib_http_request_internal(self, url: str, req: Request) -> dict[str, Any]:  # noqa: ARG002
         with opened(req, self.timeout) as answer:
-            return {"status": answer.status, "headers": answer.headers, "body": answer.read().decode("utf-8")}
+            return {"status": answer.status, "headers": answer.headers, "body": _body(answer)}
 
 
 class _Webhook(WebhookClient):
     def _perform_http_request_internal(self, url: str, req: Request) -> WebhookResponse:
         with opened(req, self.timeout) as answer:
-            body = answer.read().decode("utf-8")
-            return WebhookResponse(url=url, status_code=answer.status, body=body, headers=answer.headers)
+            return WebhookResponse(url=url, status_code=answer.status, body=_body(answer), headers=answer.headers)
+
+
+def _body(answer: Any) -> str:
+    return str(answer.read(LONGEST_ANSWER).decode("utf-8"))
 
 
 for _own, _theirs in ((_Bot, WebClient), (_Webhook, WebhookClient)):

@@ -17,6 +17,8 @@ import requests
 from pydantic import BaseModel, ValidationError
 
 from resilient_tasks import Kind, ResilienceError, classify
+from resilient_tasks.core import redact as redact_module
+from resilient_tasks.core import redacted as redacted_module
 from resilient_tasks.core.redacted import Withheld, original_of, redacted
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -355,3 +357,22 @@ class TestAnErrorOfMegabytes:
     def test_holds_no_secret_where_it_was_not_looked_at(self):
         error = ValueError({"log": "word " * 4_000 + " xoxb-123456789012-abcdefghijkl " + " word" * 4_000})
         assert "xoxb" not in str(redacted(error))
+
+    def test_is_stood_in_for_where_its_class_makes_the_text(self, monkeypatch):
+        class Verbose(Exception):
+            def __str__(self):
+                return f"{PAIR} " * 100_000
+
+        looked_at = []
+        whole = redact_module.redact_whole
+
+        def watched(text, **more):
+            looked_at.append(len(text))
+            return whole(text, **more)
+
+        monkeypatch.setattr(redact_module, "redact_whole", watched)
+        monkeypatch.setattr(redacted_module, "redact_whole", watched)
+        made = redacted(Verbose())
+        assert type(made) is ResilienceError
+        assert "Verbose: password=***" in str(made)
+        assert max(looked_at) < 1_000_000
