@@ -48,6 +48,7 @@ class TestAChannelThatWasReplaced:
             monkeypatch.setattr(registry, "_known", {})
             monkeypatch.setattr(registry, "_by_operation", defaultdict(set))
             sender.sender().stop()
+            sender.sender().wait_for_its_round(5)  # a letter that it has in hand is nobody else's
             monkeypatch.setattr(sender, "_sender", sender.Sender())
 
         begin()
