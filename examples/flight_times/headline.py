@@ -16,7 +16,8 @@ def headline(report: RunSummary) -> str:
     months = len(report.months)
     trained = sum(month.trained for month in report.months)
     parts = [counted(report.faults, "fault")]
-    parts.append(f"all {months} months trained" if trained == months else f"{trained} of {months} months trained")
+    of = f"all {months}" if trained == months else f"{trained} of {months}"
+    parts.append(f"{of} {_plural(months, 'month')} trained")
     parts += _rows(report)
     if report.failed:
         parts.insert(0, f"{counted(report.failed, 'call')} failed for good")

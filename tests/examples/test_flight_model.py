@@ -287,7 +287,7 @@ def test_rows_of_pages_that_never_came_are_named_and_are_not_lost(month, report)
     without = replace(report, months=(replace(month, read=26925, used=25700, absent=2500),))
 
     assert without.balances
-    assert headline.headline(without) == "3 faults, all 1 months trained, 2,500 rows never came"
+    assert headline.headline(without) == "3 faults, all 1 month trained, 2,500 rows never came"
 
 
 def test_the_picture_is_a_png_of_1600_by_1280_pixels(tmp_path, report):
