@@ -66,16 +66,18 @@ class Heard:
             themselves, and in task runs of which only the end is known.
         own: the calls of its own function, whose events are told apart from those of the calls inside.
         since: the numbers of `events` and of `below` when the last attempt began.
+        degraded: the names of the flows whose runs inside the last attempt were degraded.
     """
 
     events: list[Event] = field(default_factory=list)
     below: list[Event] = field(default_factory=list)
     own: set[str] = field(default_factory=set)
     since: tuple[int, int] = (0, 0)
+    degraded: list[str] = field(default_factory=list)
 
     def begin(self) -> None:
         """Begin an attempt: what failed in the one before it is known."""
-        self.since = len(self.events), len(self.below)
+        self.since, self.degraded = (len(self.events), len(self.below)), []
 
     def is_own(self, event: Event) -> bool:
         """Tell whether `event` concerns the run's own function."""
@@ -234,13 +236,16 @@ class FlowRun:
     def _did_without(self) -> bool:
         """Tell whether the run went on without the data of a call, or on that of its stand-in."""
         events = flow_alerts.unhealed(self._heard.standing())
-        return bool(self._remark) or any(isinstance(event, FallbackUsed | CallFailed) for event in events)
+        return bool(self._remark or self._heard.degraded) or any(
+            isinstance(event, FallbackUsed | CallFailed) for event in events
+        )
 
     def _words(self) -> str:
         heard = self._heard
         own = [event for event in heard.events if heard.is_own(event)]
         parts = [event.sentence() for event in own if isinstance(event, RetryRecovered | FallbackUsed)]
         parts.append(verdict.counts(RunReport(event for event in heard.events if not heard.is_own(event))))
+        parts.append(verdict.flows_degraded(heard.degraded))
         parts.append(self._remark)
         return for_terminal(
             redact("; ".join(filter(None, parts))), lines=False
@@ -270,7 +275,10 @@ class FlowRun:
             self._tell(error)
         artifacts.leave(self._heard.events)
         if error is None:
-            artifacts.tag(self._id, self._tags())
+            tags = list(self._tags())
+            artifacts.tag(self._id, tags)
+            if "degraded" in tags and self._above is not None:
+                self._above.hear_of_degraded(self.plan.operation)
 
     def _tags(self) -> Iterator[str]:
         if self._because is not None or self._did_without():
@@ -289,6 +297,10 @@ class FlowRun:
     def hear_from_below(self, events: list[Event]) -> None:
         """Take in what happened in a run inside of this one."""
         self._heard.below += events
+
+    def hear_of_degraded(self, flow: str) -> None:
+        """Take in that a run of `flow` inside of this one completed with less than it should have."""
+        self._heard.degraded.append(flow)
 
 
 _NO_CARE = Care(on_unobserved="ignore")

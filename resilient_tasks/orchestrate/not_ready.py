@@ -10,8 +10,10 @@ from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
 from prefect.utilities.annotations import BaseAnnotation
 
+from resilient_tasks.core.failures import describe
 from resilient_tasks.core.redact import redact
 from resilient_tasks.core.wording import named_few
+from resilient_tasks.orchestrate import undocumented
 
 _logger = logging.getLogger("resilient_tasks")
 
@@ -55,4 +57,7 @@ def _states(value: Any, depth: int) -> Iterator[State[Any]]:
 
 
 def _name(state: State[Any]) -> str:
+    error = undocumented.data_in(state)
+    if isinstance(error, BaseException):
+        return describe(error)  # with its HTTP status, which Prefect's message lacks
     return f"{state.name}: {state.message}" if state.message else str(state.name)

@@ -31,7 +31,7 @@ from resilient_tasks.core.events import Event, FallbackUsed, RetryRecovered, Ret
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
 from resilient_tasks.core.pipeline import Policy
 from resilient_tasks.core.redacted import redacted
-from resilient_tasks.orchestrate import once_at_error, raising, undocumented
+from resilient_tasks.orchestrate import raising, undocumented
 
 
 class WordedState(State[Any]):
@@ -134,7 +134,6 @@ class StateSink:
         """
         if isinstance(outcome, Failed):
             returned = _returned_by(outcome.error)
-            once_at_error.expect()
             return raising.fail(outcome) if returned is None else raising.told(returned)
         remember(outcome)
         value = outcome.value

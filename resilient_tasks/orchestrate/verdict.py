@@ -43,6 +43,13 @@ def counts(report: RunReport) -> str:
     return ", ".join(parts)
 
 
+def flows_degraded(names: Sequence[str]) -> str:
+    """Say which flows that were called in a run were degraded; empty where none was."""
+    if not names:
+        return ""
+    return f"{number_of(len(names), 'flow run')} inside {was(len(names))} degraded: {named_few(names, _NAMED)}"
+
+
 def nobody_looked(failed: Sequence[tuple[Submitted, State[Any]]]) -> str:
     """Say which task runs failed without anybody looking."""
     names = _run_names(submitted for submitted, _ in failed)

@@ -64,9 +64,25 @@ def test_it_says_so_at_warning(warned, given):
     assert daily(return_state=True).is_completed()
     assert not ran
     (line,) = warned()
-    assert line.startswith("train was not run, and returned None: what it was given had failed (Failed: ")
-    assert "ConnectionError: refused" in line
+    assert line.startswith("train was not run, and returned None: what it was given had failed (")
+    assert "(ConnectionError: refused)" in line
     assert ".result()" in line
+
+
+def test_it_says_with_which_http_status(warned):
+    @task
+    def asks():
+        error = RuntimeError("no")
+        error.status_code = 503
+        raise error
+
+    @flow
+    def daily():
+        train(asks.submit())
+
+    daily(return_state=True)
+    (line,) = warned()
+    assert "RuntimeError (HTTP 503): no" in line
 
 
 def test_an_async_task_too(warned):

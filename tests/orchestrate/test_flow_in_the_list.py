@@ -119,3 +119,40 @@ def test_a_failure_that_was_made_good_leaves_no_mark():
 
     run = _run(daily(return_state=True))
     assert (run.state.name, run.tags) == ("Completed", [])
+
+
+def test_a_run_that_called_a_flow_whose_run_was_degraded_is_one_too():
+    @resilient_flow
+    def load():
+        return degrades()
+
+    @resilient_flow
+    def daily():
+        return load() + 1
+
+    @resilient_flow
+    def weekly():
+        return daily() + 1
+
+    state = weekly(return_state=True)
+    run = _run(state)
+    assert (run.state.name, run.tags, state.result()) == ("Degraded", ["degraded"], 2)
+    assert run.state.message == "1 flow run inside was degraded: daily"
+
+
+def test_a_degraded_run_inside_a_failed_attempt_leaves_no_mark():
+    tries = []
+
+    @resilient_flow
+    def load():
+        return degrades() if tries == [1] else 0
+
+    @resilient_flow(retry=Retry(attempts=2, wait=0))
+    def daily():
+        tries.append(1)
+        load()
+        if len(tries) == 1:
+            fails()
+
+    run = _run(daily(return_state=True))
+    assert (run.state.name, run.tags) == ("Completed", [])

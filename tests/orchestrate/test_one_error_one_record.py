@@ -1,6 +1,7 @@
-"""A task that fails prints its error once at ERROR, with its traceback; its flow has a line of its own, Prefect's."""
+"""A task that fails prints its error once at ERROR, with its traceback: its flow's own line about it is lower."""
 
 import logging
+import time
 
 import pytest
 from prefect import flow, task
@@ -28,6 +29,29 @@ async def fetch_async():
 @resilient_task(retry=Retry(attempts=1))
 def late():
     raise TimeoutError("no answer")
+
+
+@resilient_task
+def bare():
+    raise ConnectionError("refused")
+
+
+@resilient_task(retry=2, timeout_seconds=0.05)
+def too_slow():
+    time.sleep(0.5)
+
+
+@resilient_task(retries=1)
+def retried_by_prefect():
+    raise ConnectionError("refused")
+
+
+_SAME = ConnectionError("the same object")
+
+
+@resilient_task(retry=Retry(attempts=1))
+def always_the_same():
+    raise _SAME
 
 
 @task
@@ -60,11 +84,24 @@ def _flow_of(inner, make=flow):
 
 
 @pytest.mark.parametrize("make", [flow, resilient_flow], ids=["flow", "resilient_flow"])
-def test_a_failing_task_is_one_record_and_its_flow_one_of_prefects_own(caplog, make):
-    assert _errors(caplog, _flow_of(fetch, make)) == [
-        ("task_runs", "Task run failed with exception: ConnectionError('refused')"),
-        ("flow_runs", "Encountered exception during execution: ConnectionError('refused')"),
-    ]
+@pytest.mark.parametrize("call", [fetch, lambda: fetch.submit().result()], ids=["called", "submitted"])
+def test_a_failing_task_and_the_flow_that_fails_with_it_are_one_record(caplog, make, call):
+    found = _errors(caplog, _flow_of(call, make))
+    assert found == [("task_runs", "Task run failed with exception: ConnectionError('refused')")]
+
+
+def test_a_flow_that_fails_with_an_error_of_its_own_has_a_record_of_its_own(caplog):
+    def another():
+        try:
+            fetch()
+        except ConnectionError as error:
+            raise TimeoutError("the flow's own") from error
+
+    assert [name for name, _ in _errors(caplog, _flow_of(another))] == ["task_runs", "flow_runs"]
+
+
+def test_one_error_object_of_two_flow_runs_is_a_record_in_each(caplog):
+    assert [len(_errors(caplog, _flow_of(always_the_same))) for _ in range(2)] == [1, 1]
 
 
 def test_an_async_task_too(caplog):
@@ -74,12 +111,12 @@ def test_an_async_task_too(caplog):
     async def daily():
         await fetch_async()
 
-    found = _errors(caplog, lambda: asyncio.run(daily()))  # of an async flow Prefect has two lines
-    assert [name for name, _ in found if name != "flow_runs"] == ["task_runs"]
+    assert [name for name, _ in _errors(caplog, lambda: asyncio.run(daily()))] == ["task_runs"]
 
 
-def test_a_task_that_times_out_too(caplog):
-    assert [name for name, _ in _errors(caplog, _flow_of(late))] == ["task_runs", "flow_runs"]
+@pytest.mark.parametrize("inner", [late, bare, too_slow, retried_by_prefect], ids=lambda inner: inner.name)
+def test_a_task_that_times_out_and_one_whose_failure_no_policy_saw_too(caplog, inner):
+    assert [name for name, _ in _errors(caplog, _flow_of(inner))] == ["task_runs"]
 
 
 def test_a_task_without_a_flow_too(caplog):
