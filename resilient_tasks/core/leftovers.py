@@ -265,7 +265,7 @@ def _keeps_house(thread: threading.Thread, stack: list[FrameType], job: Any) -> 
 
 
 def _serves_a_pool(frame: FrameType) -> bool:
-    """Tell whether this is a worker of a `multiprocessing.pool.ThreadPool`. It does a job where it has called others."""
+    """Tell whether this is a worker of `multiprocessing.pool`. It does a job where it has called others."""
     return frame.f_code.co_name == "worker" and frame.f_globals.get("__name__") == "multiprocessing.pool"
 
 
