@@ -216,6 +216,9 @@ class _Timer:
 
     def _interrupt(self, frame: FrameType | None) -> None:
         """Raise in the code that runs in `frame`, or put that off for a moment where a lock would stay taken."""
+        if _rings_in(frame):  # on a busy machine the timer runs out before the code has moved: it cannot be judged yet
+            self._due = self.elapsed() + 10 * safe_points.PAUSE
+            return
         self._patience = self._patience or safe_points.Patience()
         if not self._patience.may_deliver(frame, by_signal.__code__):
             self._due = self.elapsed() + safe_points.PAUSE
@@ -235,6 +238,15 @@ class _Timer:
         anew, interval = signal.getitimer(signal.ITIMER_REAL)
         if anew:  # ours has just run out: their handler set the timer for its next turn
             self._their_delay, self._their_interval = self.elapsed() + anew, interval
+
+
+def _rings_in(frame: FrameType | None) -> bool:
+    """Tell whether `frame` is part of a timer's ring, and not of the work that this has interrupted."""
+    while frame is not None and frame.f_code is not by_signal.__code__:
+        if frame.f_code is _Timer._ring.__code__:  # noqa: SLF001  # of this file
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _up_to_here(frame: FrameType | None) -> list[FrameType]:

@@ -233,6 +233,8 @@ def _still(thread: threading.Thread, job: Any, contexts: list[Context]) -> Calla
         if thread not in threading.enumerate():  # `is_alive` is wrong after an interrupted `join`, up to Python 3.12
             return False
         frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001  # the one way to see it
+        if frame is not None and _serves_a_pool(frame):
+            return False
         now = [id(context) for context in contexts_in(outwards(frame))]
         return not contexts or any(id(context) in now for context in contexts)
 
@@ -252,12 +254,19 @@ def _keeps_house(thread: threading.Thread, stack: list[FrameType], job: Any) -> 
     names = [frame.f_globals.get("__name__", "") for frame in stack]
     if job is None and ("concurrent.futures.thread" in names or "concurrent.futures.process" in names):
         return True
+    if any(map(_serves_a_pool, stack)):
+        return _serves_a_pool(stack[0])
     if any(name.partition(".")[0] in {_OURS, "multiprocessing"} for name in names[-4:]):
         return True
     files = [frame.f_code.co_filename for frame in stack]
     installed = [any(folder in file for folder in _INSTALLED) for file in files]
     theirs = [it or file.startswith((_STDLIB, "<frozen")) for it, file in zip(installed, files, strict=True)]
     return thread.daemon and any(installed) and all(theirs)
+
+
+def _serves_a_pool(frame: FrameType) -> bool:
+    """Tell whether this is a worker of `multiprocessing.pool`. It does a job where it has called others."""
+    return frame.f_code.co_name == "worker" and frame.f_globals.get("__name__") == "multiprocessing.pool"
 
 
 def _frames_of(task: asyncio.Task[Any]) -> Iterator[FrameType]:

@@ -5,6 +5,7 @@ import concurrent.futures
 import contextlib
 import contextvars
 import functools
+import multiprocessing.pool
 import os
 import signal
 import subprocess
@@ -187,6 +188,11 @@ def thread_joined(work):
     thread.join()
 
 
+def pool_of_multiprocessing(work):
+    with multiprocessing.pool.ThreadPool(2) as pool:
+        pool.map(lambda _: work.insert(), [1])
+
+
 def thread_in_a_context(work):
     threading.Thread(target=contextvars.copy_context().run, args=(work.insert,)).start()
     time.sleep(20)
@@ -201,7 +207,16 @@ def popen_waited_for(work):
     work.process().wait()
 
 
-SYNC = (submitted, submitted_several, thread_started, thread_joined, thread_in_a_context, popen, popen_waited_for)
+SYNC = (
+    submitted,
+    submitted_several,
+    thread_started,
+    thread_joined,
+    thread_in_a_context,
+    pool_of_multiprocessing,
+    popen,
+    popen_waited_for,
+)
 
 
 def limited(function, work, **options):

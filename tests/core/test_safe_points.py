@@ -128,6 +128,33 @@ def test_a_lock_of_the_users_own_is_free_afterwards(interrupted, kind, way):
     assert works_elsewhere(lambda: way(lock))
 
 
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="Windows has no such timer")
+def test_an_interrupt_that_comes_while_the_one_before_is_put_off_leaves_no_lock_taken(monkeypatch):
+    wind = interrupt._Timer._wind
+
+    def wind_and_stand_still(timer):
+        wind(timer)
+        until = time.monotonic() + 2 * safe_points.PAUSE  # as on a busy machine
+        while time.monotonic() < until:
+            pass
+
+    monkeypatch.setattr(interrupt._Timer, "_wind", wind_and_stand_still)
+    lock = threading.Lock()
+
+    @resilient(timeout=0.01)
+    def for_ever():
+        while True:
+            _ = lock.acquire(), sum(range(500))
+            try:
+                sum(range(2000))
+            finally:
+                lock.release()
+
+    for _ in range(CALLS):
+        assert isinstance(for_ever.outcome().error, TimedOut)
+        assert not lock.locked()
+
+
 def test_a_queue_can_be_used_afterwards(interrupted):
     line = queue.Queue()
 
