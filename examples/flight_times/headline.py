@@ -17,7 +17,7 @@ def headline(report: RunSummary) -> str:
     trained = sum(month.trained for month in report.months)
     parts = [counted(report.faults, "fault")]
     of = f"all {months}" if trained == months else f"{trained} of {months}"
-    parts.append(f"{of} {_plural(months, 'month')} trained")
+    parts.append(f"{of} {'month' if months == 1 else 'months'} trained")
     parts += _rows(report)
     if report.failed:
         parts.insert(0, f"{counted(report.failed, 'call')} failed for good")
