@@ -9,7 +9,7 @@ FOR_DEV := $(VENV)/.for-dev
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs timeouts costs splitting chunks breakers hedging outage alerts-pictures storm everywhere \
+.PHONY: help demo test check docs timeouts costs splitting chunks breakers hedging outage alerts-pictures rough storm everywhere \
 	orchestrate prefect-3.8 clean
 
 help:  ## This list.
@@ -55,6 +55,9 @@ outage: $(FOR_DEV)  ## 1,000 callers of an API that is down and slow to recover,
 
 alerts-pictures: $(FOR_DEV)  ## What people see in Slack: pictures for docs/policies/notify.md. Two minutes, and a Chromium.
 	$(BIN)/python docs/pictures/alerts.py
+
+rough: $(FOR_DEMO)  ## The example while its process is stopped eight times for 4 s, beside six busy loops. Ten minutes. SEED=2 as above.
+	$(BIN)/python tests/benchmarks/rough.py --seed $(or $(SEED),1) --busy 6
 
 storm: $(FOR_DEV)  ## 10,000 failures in a minute, and what people hear of it, beside Prefect's own hook. Three minutes, on a quiet machine.
 	$(BIN)/python tests/benchmarks/storm.py --page docs/measured.md
