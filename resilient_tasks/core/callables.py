@@ -15,7 +15,7 @@ from collections.abc import Callable
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
-from resilient_tasks.core import safely
+from resilient_tasks.core import safely, wording
 from resilient_tasks.core.errors import PolicyError
 
 #: Types whose values are results at once, as far as such values were met: a look here is all that a success costs.
@@ -95,11 +95,6 @@ def _is_of_sync_code(cls: type) -> bool:
     return callable(getattr(cls, "result", None)) or cls.__module__.partition(".")[0] == "ray"
 
 
-def name_of(fn: Callable[..., Any]) -> str:
-    """Name a callable in a sentence."""
-    return str(getattr(fn, "__name__", type(fn).__name__))
-
-
 def refused(value: Any, sentence: str) -> PolicyError:
     """Return the error for something that is awaited nowhere, after closing it: it is not to warn of that as well."""
     close = getattr(value, "close", None) or getattr(value, "cancel", None)
@@ -125,5 +120,6 @@ def check_question(fn: Any, where: str, what: str) -> None:
     try:
         parameters.bind(None)
     except TypeError:
-        msg = f"{where} takes {what}: it is called with that alone, and {name_of(fn)} has the parameters {parameters}"
+        name = wording.short_name_of(fn)
+        msg = f"{where} takes {what}: it is called with that alone, and {name} has the parameters {parameters}"
         raise PolicyError(msg) from None

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
-from datetime import timedelta
-from typing import Any
 
-from resilient_tasks.core import callables, safely
 from resilient_tasks.core.errors import PolicyError
 
 
@@ -65,19 +61,3 @@ def share_or_number(value: object, where: str) -> None:
     if not number or not (0 <= value <= 1 or (isinstance(value, int) and value > 0)):  # type: ignore[operator]
         msg = "a fraction from 0.0 to 1.0, such as 0.05 for five in a hundred, or a whole number of rows: 1 is one row,"
         raise PolicyError(f"{where} is {msg} 1.0 is all. It is not {value!r}")
-
-
-def seconds_from(value: Any) -> float:
-    """Return as seconds what a user's function gave for a duration.
-
-    Raises:
-        TypeError: it is none.
-    """
-    if isinstance(value, timedelta):
-        value = value.total_seconds()
-    if callables.comes_later(value):
-        raise callables.refused(value, "it has to return seconds at once")
-    if isinstance(value, bool | str | bytes) or value is None or not math.isfinite(seconds := float(value)):
-        msg = f"it returned {safely.shown(value)}, which is no number of seconds"
-        raise TypeError(msg)
-    return seconds

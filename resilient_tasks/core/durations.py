@@ -9,6 +9,7 @@ from decimal import Decimal
 from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from resilient_tasks.core import callables, safely
 from resilient_tasks.core.errors import PolicyError
 
 #: What is taken wherever a duration is wanted; it is kept as seconds.
@@ -89,6 +90,22 @@ def seconds(value: object, where: str, *, zero: bool = False, bare: float | None
     least = "from 0 up" if zero else "above 0"
     msg = f"{where} is a number of seconds {least}, {instead(value, bare)}"
     raise PolicyError(msg)
+
+
+def seconds_from(value: Any) -> float:
+    """Return in seconds what a user's function gave for a duration, below 0 too.
+
+    Raises:
+        PolicyError: it is an awaitable.
+        TypeError: it is no duration.
+    """
+    if callables.comes_later(value):
+        raise callables.refused(value, "it has to return seconds at once")
+    found = _parsed(value, None) if isinstance(value, str) else _number(value)
+    if found is None or not math.isfinite(found):
+        msg = f"it returned {safely.shown(value)}, which is no duration"
+        raise TypeError(msg)
+    return found
 
 
 def instead(value: object, bare: float | None = None) -> str:

@@ -235,7 +235,7 @@ def _is_of(rule: Rule, error: BaseException) -> bool:
         if id(rule) not in _broken:
             _broken.add(id(rule))
             said = "register_kind(%s) is passed over for errors like %s: it raised %s"
-            name = callables.name_of(rule)
+            name = wording.short_name_of(rule)
             logging.getLogger("resilient_tasks").warning(said, name, type(error).__name__, describe(problem))
         return False
 

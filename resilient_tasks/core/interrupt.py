@@ -167,7 +167,7 @@ class _Timer:
         self.rang = 0.0
         self._due = seconds
         self._begun = begun
-        self._patience: safe_points.Patience | None = None
+        self._patience: safe_points.Postponement | None = None
         self._theirs = signal.getsignal(signal.SIGALRM)
         around = getattr(self._theirs, "__self__", None)
         self._around = around if isinstance(around, _Timer) else None
@@ -219,7 +219,7 @@ class _Timer:
         if _rings_in(frame):  # on a busy machine the timer runs out before the code has moved: it cannot be judged yet
             self._due = self.elapsed() + 10 * safe_points.PAUSE
             return
-        self._patience = self._patience or safe_points.Patience()
+        self._patience = self._patience or safe_points.Postponement()
         if not self._patience.may_deliver(frame, by_signal.__code__):
             self._due = self.elapsed() + safe_points.PAUSE
             return

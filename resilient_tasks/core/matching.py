@@ -8,7 +8,7 @@ from pathlib import PurePath
 from types import UnionType
 from typing import Any, TypeAlias, cast
 
-from resilient_tasks.core import callables, safely, strategies
+from resilient_tasks.core import callables, safely, strategies, wording
 from resilient_tasks.core.errors import PolicyError, PredicateError, judged_in
 from resilient_tasks.core.failures import Kind, classify, describe
 
@@ -93,7 +93,7 @@ def ask(predicate: Callable[[Any], Any], argument: Any, where: str, error: Excep
             raise callables.refused(answer, "a predicate has to answer at once")  # noqa: TRY301  # told as any other
         return bool(answer)
     except Exception as problem:
-        said = f"{where}: the predicate {callables.name_of(predicate)} {_how(problem)}"
+        said = f"{where}: the predicate {wording.short_name_of(predicate)} {_how(problem)}"
         if error is None:
             raise PredicateError(f"{said}, when it was asked about a result", of_result=True) from problem
         raise PredicateError(f"{said}, when it was asked about {describe(error)}, see the cause") from error

@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from types import AsyncGeneratorType
 from typing import Any, TypeVar, cast
 
-from resilient_tasks.core import callables, clock, interrupt, race, real_time, threads
+from resilient_tasks.core import callables, clock, interrupt, race, real_time, threads, wording
 from resilient_tasks.core.call import Call, Enforce, Later, Proceed, Runtime
 from resilient_tasks.core.later import PAUSE, Rest, pause
 from resilient_tasks.core.outcome import Failed, Ok, Outcome
@@ -38,7 +38,9 @@ class SyncRuntime:
         except Exception as error:
             return Failed(error)
         if type(value) not in callables.PLAIN and callables.comes_later(value):
-            return Failed(callables.refused(value, f"a sync call cannot await what {callables.name_of(fn)} returns"))
+            return Failed(
+                callables.refused(value, f"a sync call cannot await what {wording.short_name_of(fn)} returns")
+            )
         return Ok(value)
 
     async def begin(
@@ -114,7 +116,7 @@ async def _outcome(ended: Outcome[Any]) -> Outcome[Any]:
 def put_off(fn: Callable[..., Any], value: Any) -> Failed | Later:
     """Return what comes of a call of `fn` whose result `comes_later`."""
     if type(value) is AsyncGeneratorType:
-        name = callables.name_of(fn)
+        name = wording.short_name_of(fn)
         sentence = f"{name} hands on an async generator, whose items no policy surrounds: decorate its function itself"
         return Failed(callables.refused(value, sentence))
     return Later(value, ASYNC)

@@ -143,7 +143,7 @@ _FLAGS = {
 }
 
 
-class Patience:
+class Postponement:
     """Puts an interrupt off for as long as it would hit unsafe code, up to a tenth of a second."""
 
     def __init__(self) -> None:

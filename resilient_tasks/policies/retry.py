@@ -253,8 +253,8 @@ class Retry(Policy):
         if isinstance(self.wait, tuple):
             return float(self.wait[min(call.attempt, len(self.wait)) - 1])
         if state is not None and (self.wait is None or strategies.kind_of(self.wait)):
-            return checks.seconds_from(cast("wait_base", self.wait or _default_wait())(state))
-        return checks.seconds_from(cast("Callable[[Call], Any]", self.wait)(call))
+            return durations.seconds_from(cast("wait_base", self.wait or _default_wait())(state))
+        return durations.seconds_from(cast("Callable[[Call], Any]", self.wait)(call))
 
     def _why_stop(  # noqa: PLR0911  # one line a reason
         self, call: Call, error: Exception, delay: float, state: RetryCallState | None, problems: dict[str, None]

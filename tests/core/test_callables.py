@@ -249,7 +249,7 @@ def test_a_sync_function_whose_fallback_returns_a_coroutine_raises_its_own_error
 
     with pytest.raises(ConnectionError, match="down") as caught:
         resilient(fallback=lambda: Service().fetch())(down)()
-    assert "a sync call cannot await what <lambda> returns" in caught.value.__notes__[-1]
+    assert "a sync call cannot await what lambda at test_callables" in caught.value.__notes__[-1]
 
 
 def test_a_fault_that_returns_a_coroutine_is_refused():

@@ -232,7 +232,7 @@ def test_a_wait_in_a_condition_is_a_place_for_it_whose_lock_comes_back():
 
 
 def test_patience_ends_where_code_stands_still_in_c_and_where_it_never_comes_out():
-    patience, frame = safe_points.Patience(), None
+    patience, frame = safe_points.Postponement(), None
 
     def acquire():
         nonlocal frame
@@ -242,7 +242,7 @@ def test_patience_ends_where_code_stands_still_in_c_and_where_it_never_comes_out
     looks = [patience.may_deliver(frame, acquire.__code__.replace()) for _ in range(safe_points.WAITS + 2)]
     assert True in looks[1:]
     assert looks[0] is False
-    endless = safe_points.Patience()
+    endless = safe_points.Postponement()
     frames = [sys._getframe()] * 2  # never mind which: it is made to look as if it moved
 
     def moves(number):
@@ -254,7 +254,7 @@ def test_patience_ends_where_code_stands_still_in_c_and_where_it_never_comes_out
 
 def test_code_with_no_frame_may_be_interrupted():
     assert safe_points.is_safe(None, test_code_with_no_frame_may_be_interrupted.__code__)
-    assert safe_points.Patience().may_deliver(None, safe_points.is_safe.__code__)
+    assert safe_points.Postponement().may_deliver(None, safe_points.is_safe.__code__)
 
 
 class Holder:
