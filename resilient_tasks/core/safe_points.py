@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import opcode
+import re
 import sys
 import threading
 from collections.abc import Iterable, Iterator
@@ -25,10 +26,12 @@ PAUSE, LOOKS = 0.001, 100
 #: Code that has not moved for so many looks waits in C, and has taken nothing yet.
 WAITS = 8
 
-#: Names of functions that take a lock or give one back, without the underscores around them. What is raised inside of a
-#: `__del__` is lost.
-_GUARDS = ("acquire", "release")
-_ALSO_GUARDS = {"enter", "exit", "aenter", "aexit", "del", "enter_context", "enter_async_context", "lock", "unlock"}
+#: Names of functions that take a lock or give one back, without the underscores around them: `acquire`, `_acquireLock`,
+#: `release_save`, but not a user's `acquire_images`. What is raised inside of a `__del__` is lost.
+_GUARDS = re.compile(
+    r"(acquire|release)(_?(lock|locks|restore|save|waiter|mutex|semaphore|read|write|shared|exclusive))*"
+    r"|a?enter|a?exit|del|enter_(async_)?context|lock|unlock"
+)
 #: What is called in the line that runs and may just have taken a lock.
 _TAKES = ("acquire", "release_save", "enter")
 #: Here an interrupt is lost: these functions run as callbacks of the collector.
@@ -50,8 +53,7 @@ def is_safe(frame: FrameType | None, end: CodeType) -> bool:
 
 
 def _guards(name: str) -> bool:
-    name = name.strip("_").lower()
-    return name.startswith(_GUARDS) or name in _ALSO_GUARDS
+    return _GUARDS.fullmatch(name.strip("_").lower()) is not None
 
 
 def _may_just_have_taken(frame: FrameType) -> bool:

@@ -252,6 +252,24 @@ def test_patience_ends_where_code_stands_still_in_c_and_where_it_never_comes_out
     assert [moves(number) for number in range(safe_points.LOOKS)].index(True) == safe_points.LOOKS - 1
 
 
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("acquire", False),
+        ("_acquireLock", False),
+        ("release_save", False),
+        ("__exit__", False),
+        ("acquire_images", True),
+        ("release_model", True),
+        ("enter_order", True),
+    ],
+)
+def test_only_what_is_named_as_code_for_locks_puts_an_interrupt_off(name, safe):
+    named = {}
+    exec(f"import sys\ndef {name}(): return sys._getframe()", named)
+    assert safe_points.is_safe(named[name](), test_code_with_no_frame_may_be_interrupted.__code__) is safe
+
+
 def test_code_with_no_frame_may_be_interrupted():
     assert safe_points.is_safe(None, test_code_with_no_frame_may_be_interrupted.__code__)
     assert safe_points.Postponement().may_deliver(None, safe_points.is_safe.__code__)
