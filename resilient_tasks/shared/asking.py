@@ -94,6 +94,7 @@ class States:
         if self.is_shared:
             # To open a file takes as long as this machine is slow: that says nothing about the file.
             self._link.lose(None, 0, self._patience if self._update else bound)
+            self._link.look_for_it()
             _ = self._link.is_there  # a store that is fast is there at once
 
     @property
@@ -187,16 +188,12 @@ class States:
         for _ in range(2):  # a server closes connections that were idle: then it is back at once, and asked again
             if not self._link.is_there:
                 break
-            began = time.monotonic()
             try:
                 return self._in_turn(there, take_in, patience)
             except Contended as busy:
                 return self._go_on_without(here, key, take_in, busy)
-            except _Unanswered as unanswered:
-                took = time.monotonic() - began
-                # A store answers or fails within its bound: where it took longer, this process was stopped.
-                grace = self._bound if took > 2 * self._bound else max(0.0, self._bound - took)
-                self._link.lose(unanswered.error, unanswered.size, grace)
+            except _Unanswered:
+                self._link.look_for_it()
         return self._here(here, take_in, self._link.instead())
 
     def _in_turn(self, there: Callable[[Patience], T], take_in: Callable[[T], None], patience: Patience) -> T:
@@ -204,12 +201,18 @@ class States:
         if not patience.acquire(self._turn):
             msg = "other threads had their turn all the time"
             raise Contended(msg)
+        began = time.monotonic()
         try:
             self._see_that_it_is_there()
             result = there(patience)
             take_in(result)
-        except _Unanswered:
+        except _Unanswered as unanswered:
             self._last.clear()
+            took = time.monotonic() - began
+            # A store answers or fails within its bound: where it took longer, this process was stopped.
+            grace = self._bound if took > 2 * self._bound else max(0.0, self._bound - took)
+            # Before others have their turn: they would wait for it as well.
+            self._link.lose(unanswered.error, unanswered.size, grace)
             raise
         else:
             return result

@@ -65,6 +65,7 @@ class Link:
         self._tried, self._grace = threading.Event(), Patience(0.0)
         self._probe = f"{_PROBE}{uuid.uuid4().hex[:8]}"
         self._size = 0
+        self._to_look = False
         self._why: Exception | None = None
         self._told = False
         self._lost_at = 0.0
@@ -74,7 +75,7 @@ class Link:
         self._owes = self._pays = False
 
     def lose(self, error: Exception | None, size: int, grace: float) -> None:
-        """Go by memory until the store is back.
+        """Go by memory until the store is back. `look_for_it` is to be called next, without the turn.
 
         Args:
             error: what it did instead of answering; None: it was not asked yet.
@@ -89,9 +90,16 @@ class Link:
             # What this process knew while the store was gone before is better than to know nothing.
             before = self._memory_before if relapse else None
             self._tried, self._grace = threading.Event(), Patience(grace)
-            tried = self._tried
+            self._to_look = True
             self._why, self._lost_at, self._size = error, time.monotonic(), size
             self.memory = before or MemoryStore(self._store.now)
+
+    def look_for_it(self) -> None:
+        """Have a thread look for a store that was lost, if none does so already."""
+        with self._changing:
+            if not self._to_look:
+                return
+            self._to_look, tried = False, self._tried
         if self._closed.is_set():
             tried.set()
         elif not _in_a_thread(self._come_back, tried):

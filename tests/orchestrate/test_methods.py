@@ -4,6 +4,7 @@ import asyncio
 import functools
 import gc
 import inspect
+import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
@@ -233,7 +234,9 @@ def test_an_instance_is_not_kept_once_its_methods_are_gone(decorate):
     instance.get(1)
     kept = weakref.ref(instance)
     del instance
-    gc.collect()
+    until = time.monotonic() + 10
+    while kept() is not None and time.monotonic() < until:  # Prefect's own threads let go of a run a moment later
+        gc.collect()
     assert kept() is None
 
 
