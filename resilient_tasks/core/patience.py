@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from resilient_tasks.core import real_time as time
@@ -46,9 +47,11 @@ class Patience:
         """Look at the clock, and tell whether the seconds are over."""
         return self.left <= 0
 
-    def acquire(self, lock: _Lock) -> bool:
-        """Acquire a lock, or return False once the seconds are over."""
+    def acquire(self, lock: _Lock, unless: Callable[[], bool] = bool) -> bool:
+        """Acquire a lock, or return False once the seconds are over, or `unless` says that it is of no use any more."""
         while not lock.acquire(timeout=max(0.0, min(STEP / 2, self._left))):
+            if unless():
+                return False
             if self.is_over:
                 return lock.acquire(blocking=False)
         return True

@@ -198,6 +198,7 @@ def test_a_store_that_comes_and_goes_has_to_answer_for_ever_longer_before_it_cou
     def lose(*, is_noticed):
         store.up = False
         states._link.lose(ConnectionError("refused"), 0, 0.0)
+        states._link.look_for_it()
         trials.append(states._link._trial)
         if is_noticed:
             states.get("k")
