@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# polars 2.1.0: a sink_parquet that fails in its last rows replaces the file that was there by one that reads without an
-# error and lacks rows. The same holds of sink_csv and sink_ndjson.
-# Expected: the earlier file, or one without a footer that no reader takes.
+# polars 2.1.0: a sink_csv or sink_ndjson that raises replaces the file that was there by one that reads without an error
+# and lacks nearly half of its rows. (sink_parquet leaves one that readers mostly refuse; one time of six they read it.)
+# Expected: the earlier file, or none.
 set -euo pipefail
 folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
@@ -19,7 +19,7 @@ texts[-1] = "n/a"
 pl.DataFrame({"text": texts}).write_parquet(folder / "source.parquet", row_group_size=100_000)
 numbers = pl.scan_parquet(folder / "source.parquet").select(pl.col("text").cast(pl.Int64))
 print("polars", pl.__version__)
-for kind, read in {"parquet": pl.read_parquet, "csv": pl.read_csv, "ndjson": pl.read_ndjson}.items():
+for kind, read in {"csv": pl.read_csv, "ndjson": pl.read_ndjson}.items():
     target = folder / f"target.{kind}"
     getattr(pl.LazyFrame({"text": [7]}), f"sink_{kind}")(target)
     try:
@@ -31,9 +31,8 @@ PY
 "$folder/venv/bin/python" "$folder/case.py" "$folder" | tee "$folder/seen"
 # Seen:
 #   polars 2.1.0
-#   parquet: InvalidOperationError; the target now reads as some rows      (2,900,000 of 3,000,000)
-#   csv: InvalidOperationError; the target now reads as some rows          (1,600,000)
-#   ndjson: InvalidOperationError; the target now reads as some rows       (1,600,000)
-for kind in parquet csv ndjson; do
+#   csv: InvalidOperationError; the target now reads as some rows  (1,600,000 of 3,000,000)
+#   ndjson: InvalidOperationError; the target now reads as some rows  (about as many)
+for kind in csv ndjson; do
     grep -q "^$kind: InvalidOperationError; the target now reads as some rows" "$folder/seen"
 done
