@@ -1,0 +1,8 @@
+"""Real errors of real clients, each with the kind that it should be: what `make kinds` holds the classifier against."""
+
+from . import standard as standard
+from . import web as web
+from .corpus import CASES as CASES
+from .corpus import Case as Case
+from .corpus import NotRaised as NotRaised
+from .corpus import error_of as error_of
