@@ -1,5 +1,10 @@
 """Real errors of real clients, each with the kind that it should be: what `make kinds` holds the classifier against."""
 
+from . import clouds as clouds
+from . import databases as databases
+from . import google_apis as google_apis
+from . import models as models
+from . import mysql as mysql
 from . import standard as standard
 from . import web as web
 from .corpus import CASES as CASES

@@ -116,8 +116,8 @@ def raw(answer: bytes, end: Callable[[socket.socket], None] | None = None) -> Ha
     """Answer an HTTP request with these bytes, then end the connection in this way."""
 
     def handler(connection: socket.socket) -> None:
-        read_request(connection)
-        connection.sendall(answer)
+        asked = read_request(connection)
+        connection.sendall(answer.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" if asked.startswith(b"HEAD ") else answer)
         if end is not None:
             end(connection)
 
