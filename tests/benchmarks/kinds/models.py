@@ -96,7 +96,7 @@ STATUSES = (
     ("cohere", "UnauthorizedError", 401, {"message": "invalid api token"}, PERMANENT, "the key is wrong"),
     ("huggingface_hub", "HfHubHTTPError", 429, {"error": "rate limited"}, THROTTLED, "asks for fewer calls"),
     ("huggingface_hub", "HfHubHTTPError", 502, {"error": "bad gateway"}, TRANSIENT, "the gateway lost its backend"),
-    ("huggingface_hub", "RepositoryNotFoundError", 401, {"error": "Invalid username or password."}, PERMANENT, "the key is wrong"),
+    ("huggingface_hub", "HfHubHTTPError", 401, {"error": "Invalid username or password."}, PERMANENT, "the key is wrong"),
 )  # fmt: skip
 for _library, _error, _status, _body, _wanted, _reason in STATUSES:
     _detail = _body.get("error") or _body.get("message")
@@ -139,10 +139,10 @@ for _library, _error in {
 
 
 STREAMS = (
-    ("openai", "APIError", 'data: {"error": {"message": "said so", "type": "server_error", "code": null}}', TRANSIENT, "a fault of the service, after the 200"),
+    ("openai", "APIError", 'data: {"error": {"message": "said so", "type": "server_error", "code": "server_error"}}', TRANSIENT, "a fault of the service, after the 200"),
     ("openai", "APIError", 'data: {"error": {"message": "said so", "type": "requests", "code": "rate_limit_exceeded"}}', THROTTLED, "a limit, after the 200"),
     ("openai", "APIError", 'data: {"error": {"message": "said so", "type": "invalid_request_error", "code": "content_filter"}}', PERMANENT, "the text is refused, after the 200"),
-    ("anthropic", "OverloadedError", 'event: error\ndata: {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}', BUSY, "overloaded, after the 200"),
+    ("anthropic", "APIStatusError", 'event: error\ndata: {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}', BUSY, "overloaded, after the 200"),
     ("anthropic", "APIStatusError", 'event: error\ndata: {"type": "error", "error": {"type": "api_error", "message": "said so"}}', TRANSIENT, "a fault of the service, after the 200"),
     ("anthropic", "APIStatusError", 'event: error\ndata: {"type": "error", "error": {"type": "invalid_request_error", "message": "said so"}}', PERMANENT, "the caller's mistake, after the 200"),
 )  # fmt: skip
@@ -185,12 +185,3 @@ def _() -> Any:
     from huggingface_hub import HfApi
 
     return HfApi(endpoint=REFUSING).model_info("a b c")
-
-
-@case("huggingface_hub", "LocalEntryNotFoundError", "not in the cache, and the hub does not answer", TRANSIENT, "the hub comes back")
-def _() -> Any:
-    import tempfile
-
-    from huggingface_hub import hf_hub_download
-
-    return hf_hub_download("flights/model", "a.bin", endpoint=REFUSING, cache_dir=tempfile.mkdtemp(prefix="kinds-"))
