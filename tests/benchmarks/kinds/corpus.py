@@ -49,7 +49,8 @@ class Case:
     @property
     def held_out(self) -> bool:
         """Tell whether the library is one of the third that the classifier's author does not look at."""
-        return zlib.crc32(self.library.encode()) % 3 == 0
+        number = zlib.crc32(self.library.encode())
+        return number % 3 == 0 or number % 4 == 0
 
 
 CASES: list[Case] = []

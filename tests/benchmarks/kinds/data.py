@@ -103,8 +103,8 @@ DATA = (
     ("pyarrow", "ArrowInvalid", "rows of unlike length", MALFORMED, "it does not parse", lambda: _arrow("a.csv", b"a,b\n1,2\n1,2,3\n")),
     ("pyarrow", "FileNotFoundError", "no such file", PERMANENT, "it does not appear by itself", lambda: _dotted("pyarrow.parquet.read_table", "/no/such.parquet")),
     ("pydantic", "ValidationError", "text where a number belongs", MALFORMED, "it breaks its schema", _pydantic),
-    ("marshmallow", "ValidationError", "text where a number belongs", MALFORMED, "it breaks its schema", _marshmallow),
-    ("jsonschema", "ValidationError", "text where a number belongs", MALFORMED, "it breaks its schema", lambda: _dotted("jsonschema.validate", "x", {"type": "integer"})),
+    ("marshmallow", "ValidationError", "text where a number belongs", UNFIT, "it breaks its schema", _marshmallow),
+    ("jsonschema", "ValidationError", "text where a number belongs", UNFIT, "it breaks its schema", lambda: _dotted("jsonschema.validate", "x", {"type": "integer"})),
     ("jsonschema", "SchemaError", "a schema that is none", UNFIT, "the caller's mistake", lambda: _dotted("jsonschema.validate", 1, {"type": "nope"})),
     ("orjson", "JSONDecodeError", "HTML", MALFORMED, "it does not parse", lambda: _dotted("orjson.loads", "<html>")),
     ("orjson", "TypeError", "a value that JSON has no form for", PERMANENT, "the caller's mistake", _orjson),
@@ -112,7 +112,7 @@ DATA = (
     ("lxml", "XMLSyntaxError", "cut short", MALFORMED, "it does not parse", lambda: _dotted("lxml.etree.fromstring", "<a><b>")),
     ("xmltodict", "ExpatError", "cut short", MALFORMED, "it does not parse", lambda: _dotted("xmltodict.parse", "<a><b>")),
     ("msgpack", "ExtraData", "more than one value", UNFIT, "it does not parse", lambda: _msgpack(b"\x01\x01")),
-    ("fastavro", "ValidationError", "text where a number belongs", MALFORMED, "it breaks its schema", _avro),
+    ("fastavro", "ValidationError", "text where a number belongs", UNFIT, "it breaks its schema", _avro),
     ("protobuf", "DecodeError", "no message", MALFORMED, "it does not parse", _protobuf),
     ("openpyxl", "BadZipFile", "no workbook", MALFORMED, "it does not parse", lambda: _dotted("openpyxl.load_workbook", _file("a.xlsx", b"text"))),
     ("zstandard", "ZstdError", "no zstd", MALFORMED, "the data does not decode", lambda: __import__("zstandard").ZstdDecompressor().decompress(b"text" * 9)),
@@ -154,7 +154,7 @@ def _() -> Any:
     return by_fsspec(REFUSING)
 
 
-@case("fsspec", "SocketTimeoutError", "no answer", TIMEOUT, "the next call may be answered")
+@case("fsspec", "FSTimeoutError", "no answer", TIMEOUT, "the next call may be answered")
 def _() -> Any:
     with web(WEB["no answer"]) as url:
         return by_fsspec(url)
@@ -285,7 +285,7 @@ def _() -> Any:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-@case("numpy", "_ArrayMemoryError", "an array larger than memory", RESOURCE, "memory is missing")
+@case("numpy", "MemoryError", "an array larger than memory", RESOURCE, "memory is missing")
 def _() -> Any:
     import numpy
 
