@@ -17,11 +17,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from kinds import CASES, Case, NotRaised, error_of
+from kinds import CASES, RETRIED, Case, NotRaised, error_of
 from setting import machine, say, table, write_into
 
 from resilient_tasks import Kind, classify
-from resilient_tasks.core.failures import RETRIED_BY_DEFAULT
 
 ENOUGH = 98.0  # per cent
 HEAD = ("library", "error", "what happens", "", "wanted", "got", "", "because")
@@ -42,12 +41,12 @@ class Judged:
     @property
     def given_up(self) -> bool:
         """Tell whether a retriable error would not be retried."""
-        return self.got is not None and self.case.retried and self.got not in RETRIED_BY_DEFAULT
+        return self.got is not None and self.case.retried and self.got not in RETRIED
 
     @property
     def repeated(self) -> bool:
         """Tell whether an error that comes again would be retried."""
-        return self.got in RETRIED_BY_DEFAULT and not self.case.retried
+        return self.got in RETRIED and not self.case.retried
 
 
 def judged(case: Case) -> Judged:

@@ -12,6 +12,7 @@ from . import standard as standard
 from . import stores as stores
 from . import web as web
 from .corpus import CASES as CASES
+from .corpus import RETRIED as RETRIED
 from .corpus import Case as Case
 from .corpus import NotRaised as NotRaised
 from .corpus import error_of as error_of

@@ -15,10 +15,10 @@ from inspect import iscoroutine
 from typing import Any
 
 from resilient_tasks import Kind
-from resilient_tasks.core.failures import RETRIED_BY_DEFAULT
 
 TRANSIENT, THROTTLED, TIMEOUT = Kind.TRANSIENT, Kind.THROTTLED, Kind.TIMEOUT
 MALFORMED, PERMANENT, RESOURCE = Kind.MALFORMED, Kind.PERMANENT, Kind.RESOURCE
+RETRIED = frozenset({TRANSIENT, THROTTLED, TIMEOUT})  # by a `Retry` that names no other kinds
 BUSY = frozenset({TRANSIENT, THROTTLED})  # full or overloaded for now: either word is right, and both are retried
 LATE = frozenset({TRANSIENT, TIMEOUT})  # cut off for taking too long, further away
 UNFIT = frozenset({MALFORMED, PERMANENT})  # data that is refused: either word is right, and neither is retried
@@ -44,7 +44,7 @@ class Case:
 
     @property
     def retried(self) -> bool:
-        return self.wanted <= RETRIED_BY_DEFAULT
+        return self.wanted <= RETRIED
 
     @property
     def held_out(self) -> bool:
