@@ -8,7 +8,6 @@ Exits with 1 where fewer than 98 % come out right, or where one that is permanen
 import argparse
 import importlib.metadata
 import logging
-import platform
 import sys
 import time
 import warnings
@@ -106,7 +105,12 @@ def summary(found: list[Judged]) -> str:
     lines = [f"- {totals(name, part)}" for name, part in parts.items() if part]
     built = sum(one.case.built for one in found)
     retried = sum(one.case.retried for one in found)
-    lines.append(f"- {len(found) - built} were raised by their client, {built} built; {retried} are to be retried.")
+    libraries = {one.case.library for one in found}
+    own = sum(library.partition(".")[0] in sys.stdlib_module_names for library in libraries)
+    lines.append(
+        f"- {len(found) - built} were raised by their client, {built} built as the library builds them. "
+        f"{retried} are to be retried. {own} of the {len(libraries)} libraries are modules of Python's own."
+    )
     return "\n".join(lines)
 
 
@@ -118,14 +122,11 @@ def by_kind(found: list[Judged]) -> list[tuple[str, ...]]:
 
 
 def versions(found: list[Judged]) -> str:
-    """Name the clients with their versions, as far as they are installed as distributions of that name."""
-    named = []
-    for library in sorted({one.case.library for one in found}):
-        try:
-            named.append(f"{library} {importlib.metadata.version(library)}")
-        except importlib.metadata.PackageNotFoundError:
-            named.append(library)
-    return ", ".join(named)
+    """Name the installed clients with their versions."""
+    libraries = {one.case.library for one in found}
+    clients = sorted(name for name in libraries if name.partition(".")[0] not in sys.stdlib_module_names)
+    wheels = {"psycopg2": "psycopg2-binary"}
+    return ", ".join(f"{name} {importlib.metadata.version(wheels.get(name, name))}" for name in clients)
 
 
 def main() -> None:
@@ -133,14 +134,14 @@ def main() -> None:
     parser.add_argument("--wrong", action="store_true", help="show the wrong ones only")
     parser.add_argument("--library", action="append", help="only this library's (again for more)")
     parser.add_argument("--held-out", action="store_true", help="show the rows of the held-out libraries too")
-    parser.add_argument("--page", type=Path, help="put the summary and the wrong ones into this page too")
+    parser.add_argument("--page", type=Path, help="put the summary of all libraries into this page too")
     options = parser.parse_args()
     found = measured([case for case in CASES if not options.library or case.library in options.library])
     shown = [one for one in found if options.held_out or not one.case.held_out]
     lines = [line(one) for one in shown if not (options.wrong and one.right)]
     print(table(HEAD, lines, markdown=False) if lines else "None to show.")
     print(summary(found))
-    if options.page:
+    if options.page and not options.library:
         kinds = table(("wanted", *(kind.name for kind in Kind)), by_kind(found), markdown=True)
         text = f"{machine()}.\n\n{summary(found)}\n\n{kinds}\n\nThe libraries: {versions(found)}."
         write_into(options.page, "kinds", text)

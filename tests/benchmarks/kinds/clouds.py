@@ -3,9 +3,7 @@
 from typing import Any
 
 from .corpus import BUSY, LATE, PERMANENT, THROTTLED, TIMEOUT, TRANSIENT, case
-from .servers import UNRESOLVABLE, WEB, answering, closed_port, web
-
-REFUSING = f"http://127.0.0.1:{closed_port()}"
+from .servers import UNRESOLVABLE, WEB, answering, refusing, web
 
 # AWS
 
@@ -50,7 +48,12 @@ for _status, _code, _error, _wanted, _reason in S3:
 
 
 DYNAMO = (
-    ("ProvisionedThroughputExceededException", "ProvisionedThroughputExceededException", THROTTLED, "asks for fewer calls"),
+    (
+        "ProvisionedThroughputExceededException",
+        "ProvisionedThroughputExceededException",
+        THROTTLED,
+        "asks for fewer calls",
+    ),
     ("ThrottlingException", "ThrottlingException", THROTTLED, "asks for fewer calls"),
     ("RequestLimitExceeded", "RequestLimitExceeded", THROTTLED, "asks for fewer calls"),
     ("TransactionInProgressException", "TransactionInProgressException", BUSY, "the same request is under way"),
@@ -71,7 +74,7 @@ BOTO_CODES = (
     ("Lambda", 429, "TooManyRequestsException", THROTTLED, "asks for fewer calls"),
     ("EC2", 503, "EC2ThrottledException", THROTTLED, "asks for fewer calls"),
     ("EC2", 400, "BandwidthLimitExceeded", THROTTLED, "botocore's own list of throttling codes"),
-    ("STS", 400, "PriorRequestNotComplete", THROTTLED, "botocore's own list of throttling codes"),
+    ("STS", 400, "PriorRequestNotComplete", BUSY, "botocore's own list of throttling codes"),
     ("STS", 400, "IDPCommunicationError", TRANSIENT, "botocore's own list of transient codes"),
     ("Batch", 400, "InvalidParameterValue", PERMANENT, "the caller's mistake"),
 )
@@ -87,7 +90,7 @@ for _service, _status, _code, _wanted, _reason in BOTO_CODES:
 
 @case("botocore", "EndpointConnectionError", "refused", TRANSIENT, "the service may be starting")
 def _() -> Any:
-    return by_s3(REFUSING)
+    return by_s3(refusing())
 
 
 @case("botocore", "EndpointConnectionError", "unresolvable name", TRANSIENT, "name servers fail for a while")
@@ -115,7 +118,7 @@ def _() -> Any:
 
 @case("botocore", "ParamValidationError", "a number where a text belongs", PERMANENT, "the caller's mistake")
 def _() -> Any:
-    return aws("dynamodb", REFUSING).get_item(TableName="a", Key=1)
+    return aws("dynamodb", refusing()).get_item(TableName="a", Key=1)
 
 
 @case("botocore", "NoCredentialsError", "no key at all", PERMANENT, "it does not appear by itself", built=True)
@@ -156,7 +159,7 @@ for _status, _code, _error, _wanted, _reason in S3FS:
 
 @case("s3fs", "EndpointConnectionError", "refused", TRANSIENT, "the service may be starting")
 def _() -> Any:
-    return by_s3fs(REFUSING)
+    return by_s3fs(refusing())
 
 
 def by_minio(url: str) -> Any:
@@ -183,7 +186,7 @@ for _status, _code, _error, _wanted, _reason in (
 
 @case("minio", "MaxRetryError", "refused", TRANSIENT, "the service may be starting")
 def _() -> Any:
-    return by_minio(REFUSING)
+    return by_minio(refusing())
 
 
 # Azure
@@ -229,7 +232,7 @@ for _what, _error, _wanted, _reason in (
 
 @case("azure-core", "ServiceRequestError", "refused", TRANSIENT, "the service may be starting")
 def _() -> Any:
-    return by_blob(REFUSING)
+    return by_blob(refusing())
 
 
 @case("azure-storage-blob", "ValueError", "a connection string that does not parse", PERMANENT, "the caller's mistake")

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 -- one case, one line
 """Readers of data, schemas, serializers, and what stands around calls: fsspec, tenacity, SQLAlchemy, processes."""
 
 import io
@@ -6,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .corpus import MALFORMED, PERMANENT, RESOURCE, THROTTLED, TIMEOUT, TRANSIENT, UNFIT, case
-from .servers import WEB, answering, closed_port, web
-
-REFUSING = f"http://127.0.0.1:{closed_port()}"
+from .servers import WEB, answering, refusing, web
 
 
 def _file(name: str, content: bytes) -> str:
@@ -18,9 +17,9 @@ def _file(name: str, content: bytes) -> str:
 
 
 def _pandas(content: bytes, **options: Any) -> Any:
-    import pandas
+    import pandas as pd
 
-    return pandas.read_csv(io.BytesIO(content), **options)
+    return pd.read_csv(io.BytesIO(content), **options)
 
 
 def _arrow(name: str, content: bytes) -> Any:
@@ -32,16 +31,16 @@ def _arrow(name: str, content: bytes) -> Any:
 
 
 def _polars(name: str, content: bytes, **options: Any) -> Any:
-    import polars
+    import polars as pl
 
-    read = {"csv": polars.read_csv, "parquet": polars.read_parquet, "json": polars.read_json}[name]
+    read = {"csv": pl.read_csv, "parquet": pl.read_parquet}[name]
     return read(io.BytesIO(content), **options)
 
 
 def _polars_column() -> Any:
-    import polars
+    import polars as pl
 
-    return polars.DataFrame({"a": [1]}).select("b")
+    return pl.DataFrame({"a": [1]}).select("b")
 
 
 def _pydantic() -> Any:
@@ -151,7 +150,7 @@ for _status, _error, _wanted, _reason in (
 
 @case("fsspec", "ClientConnectorError", "refused", TRANSIENT, "the server may be starting")
 def _() -> Any:
-    return by_fsspec(REFUSING)
+    return by_fsspec(refusing())
 
 
 @case("fsspec", "FSTimeoutError", "no answer", TIMEOUT, "the next call may be answered")
@@ -193,75 +192,8 @@ def _() -> Any:
 def _() -> Any:
     import httpx
 
-    request = httpx.Request("GET", REFUSING)
+    request = httpx.Request("GET", refusing())
     return _tried(httpx.HTTPStatusError("429", request=request, response=httpx.Response(429, request=request)))
-
-
-# SQLAlchemy over SQLite
-
-
-def _sqlite(statement: str, address: str = "sqlite://", before: str = "SELECT 1") -> Any:
-    import sqlalchemy
-
-    with sqlalchemy.create_engine(address).connect() as connection:
-        connection.execute(sqlalchemy.text(before))
-        return connection.execute(sqlalchemy.text(statement)).fetchall()
-
-
-def _locked() -> Any:
-    import sqlite3
-    from contextlib import closing
-
-    path = _file("locked.db", b"")
-    with closing(sqlite3.connect(path)) as holder:
-        holder.execute("CREATE TABLE a (x)")
-        holder.execute("BEGIN EXCLUSIVE")
-        return _sqlite("SELECT * FROM a", f"sqlite:///{path}?timeout=0")
-
-
-def _pool() -> Any:
-    import sqlalchemy
-
-    options = {"poolclass": sqlalchemy.QueuePool, "pool_size": 1, "max_overflow": 0, "pool_timeout": 0.1}
-    engine = sqlalchemy.create_engine(f"sqlite:///{_file('a.db', b'')}", **options)
-    with engine.connect():
-        return engine.connect()
-
-
-ALCHEMY = (
-    ("OperationalError", "SQLite: database is locked", TRANSIENT, "the other writer ends", _locked),
-    ("OperationalError", "SQLite: no such table", PERMANENT, "it does not appear by itself", lambda: _sqlite("SELECT * FROM nope")),
-    ("OperationalError", "SQLite: unable to open database file", PERMANENT, "the folder is missing", lambda: _sqlite("SELECT 1", "sqlite:////no/such/a.db")),
-    ("OperationalError", "SQLite: syntax", PERMANENT, "the caller's mistake", lambda: _sqlite("SELEC 1")),
-    ("IntegrityError", "SQLite: a null", PERMANENT, "the row breaks a rule", lambda: _sqlite("INSERT INTO a VALUES (NULL)", before="CREATE TABLE a (x NOT NULL)")),
-    ("TimeoutError", "all connections of the pool in use", TIMEOUT, "connections come free", _pool),
-    ("ArgumentError", "an address that is none", PERMANENT, "the caller's mistake", lambda: _sqlite("SELECT 1", "nowhere")),
-    ("NoSuchModuleError", "a dialect that is not there", PERMANENT, "the configuration is wrong", lambda: _sqlite("SELECT 1", "nope://a/b")),
-    ("StatementError", "a parameter without a value", PERMANENT, "the caller's mistake", lambda: _sqlite("SELECT :a")),
-)  # fmt: skip
-for _error, _what, _wanted, _reason, _make in ALCHEMY:
-
-    @case("SQLAlchemy", _error, _what, _wanted, _reason)
-    def _(make=_make) -> Any:
-        return make()
-
-
-@case("aiosqlite", "OperationalError", "database is locked", TRANSIENT, "the other writer ends")
-async def _() -> Any:
-    import aiosqlite
-
-    path = _file("locked.db", b"")
-    async with aiosqlite.connect(path) as one, aiosqlite.connect(path, timeout=0) as other:
-        await one.execute("BEGIN EXCLUSIVE")
-        await other.execute("BEGIN EXCLUSIVE")
-
-
-@case("aiosqlite", "OperationalError", "no such table", PERMANENT, "it does not appear by itself")
-async def _() -> Any:
-    import aiosqlite
-
-    async with aiosqlite.connect(":memory:") as connection:
-        await connection.execute("SELECT * FROM nope")
 
 
 # This machine's own limits
@@ -287,9 +219,9 @@ def _() -> Any:
 
 @case("numpy", "MemoryError", "an array larger than memory", RESOURCE, "memory is missing")
 def _() -> Any:
-    import numpy
+    import numpy as np
 
-    return numpy.empty(2**50)
+    return np.empty(2**50)
 
 
 # GraphQL

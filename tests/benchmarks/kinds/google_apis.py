@@ -3,9 +3,7 @@
 from typing import Any
 
 from .corpus import LATE, PERMANENT, THROTTLED, TIMEOUT, TRANSIENT, case
-from .servers import HOST, WEB, answering, closed_port, web
-
-REFUSING = f"http://127.0.0.1:{closed_port()}"
+from .servers import HOST, WEB, answering, closed_port, refusing, web
 
 
 def by_storage(url: str) -> Any:
@@ -48,7 +46,7 @@ def _() -> Any:
 
 @case("google-cloud-storage", "ConnectionError", "refused", TRANSIENT, "the service may be starting")
 def _() -> Any:
-    return by_storage(REFUSING)
+    return by_storage(refusing())
 
 
 # gcsfs judges answers in a function of its own; its client needs an emulator that does more than answer.
@@ -102,7 +100,7 @@ def _() -> Any:
 def _() -> Any:
     from contextlib import nullcontext
 
-    return _refresh(nullcontext(REFUSING))
+    return _refresh(nullcontext(refusing()))
 
 
 @case("google-auth", "DefaultCredentialsError", "a file that is not there", PERMANENT, "the configuration is wrong")

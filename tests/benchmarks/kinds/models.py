@@ -1,12 +1,12 @@
+# ruff: noqa: E501 -- one case, one line
 """Language-model APIs and what lies around them, pointed at a server that gives their services' answers."""
 
 from collections.abc import Callable
 from typing import Any
 
-from .corpus import BUSY, PERMANENT, THROTTLED, TIMEOUT, TRANSIENT, case
-from .servers import WEB, answering, closed_port, streaming, web
+from .corpus import BUSY, PERMANENT, THROTTLED, TIMEOUT, TRANSIENT, UNFIT, case
+from .servers import WEB, answering, refusing, streaming, web
 
-REFUSING = f"http://127.0.0.1:{closed_port()}"
 ASKED = [{"role": "user", "content": "hi"}]
 
 
@@ -135,7 +135,7 @@ for _library, _error in {
 
     @case(_library, _error, "refused", TRANSIENT, "the service may be starting")
     def _(client=CLIENTS[_library]) -> Any:
-        return client(REFUSING)
+        return client(refusing())
 
 
 STREAMS = (
@@ -162,16 +162,25 @@ def _() -> Any:
     return openai.OpenAI(api_key=None)
 
 
-@case("openai", "APIResponseValidationError", "HTML with status 200 where JSON is expected", frozenset({PERMANENT}), "the address is another's", built=True)
+@case(
+    "openai",
+    "APIResponseValidationError",
+    "HTML with status 200 where JSON is expected",
+    UNFIT,
+    "another server answers",
+    built=True,
+)
 def _() -> Any:
     import httpx
     import openai
 
-    response = httpx.Response(200, text="<html/>", request=httpx.Request("POST", REFUSING))
+    response = httpx.Response(200, text="<html/>", request=httpx.Request("POST", refusing()))
     return openai.APIResponseValidationError(response=response, body=None)
 
 
-@case("openai", "LengthFinishReasonError", "the answer is longer than allowed", PERMANENT, "it stays too long", built=True)
+@case(
+    "openai", "LengthFinishReasonError", "the answer is longer than allowed", PERMANENT, "it stays too long", built=True
+)
 def _() -> Any:
     import openai
     from openai.types.chat import ChatCompletion
@@ -184,4 +193,4 @@ def _() -> Any:
 def _() -> Any:
     from huggingface_hub import HfApi
 
-    return HfApi(endpoint=REFUSING).model_info("a b c")
+    return HfApi(endpoint=refusing()).model_info("a b c")

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 -- one case, one line
 """MySQL and MariaDB through each driver: a fake server sends the error packet with the server's own number."""
 
 import asyncio

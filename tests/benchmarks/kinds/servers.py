@@ -57,6 +57,11 @@ def closed_port() -> int:
     return int(holder.getsockname()[1])
 
 
+def refusing() -> str:
+    """Return a URL at which connections are refused."""
+    return f"http://{HOST}:{closed_port()}"
+
+
 _held: list[socket.socket] = []
 
 
@@ -100,7 +105,7 @@ def hang_up(connection: socket.socket) -> None:
 
 
 def speaks(*replies: bytes, greets: bool = True) -> Handler:
-    """Answer a line protocol: the first reply as a greeting, then one for each that is sent, the last one over and over."""
+    """Answer a line protocol: the first reply greets, then one follows each thing sent, the last one over and over."""
 
     def handler(connection: socket.socket) -> None:
         left = list(replies)

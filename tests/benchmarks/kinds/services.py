@@ -1,12 +1,11 @@
+# ruff: noqa: E501 -- one case, one line
 """Clients of web services (payments, chat, issue trackers, clusters) and the answers that these services give."""
 
 from collections.abc import Callable
 from typing import Any
 
 from .corpus import PERMANENT, THROTTLED, TIMEOUT, TRANSIENT, case
-from .servers import WEB, answering, closed_port, web
-
-REFUSING = f"http://127.0.0.1:{closed_port()}"
+from .servers import WEB, answering, refusing, web
 
 
 def by_stripe(url: str) -> Any:
@@ -39,7 +38,9 @@ def by_sendgrid(url: str) -> Any:
 def by_slack(url: str) -> Any:
     from slack_sdk import WebClient
 
-    return WebClient("xoxb-1", base_url=f"{url}/", timeout=1, retry_handlers=[]).chat_postMessage(channel="C", text="hi")
+    return WebClient("xoxb-1", base_url=f"{url}/", timeout=1, retry_handlers=[]).chat_postMessage(
+        channel="C", text="hi"
+    )
 
 
 def by_github(url: str) -> Any:
@@ -97,7 +98,9 @@ def by_docker(url: str) -> Any:
 def by_vault(url: str) -> Any:
     import hvac
 
-    return hvac.Client(url, token="t", timeout=0.3).secrets.kv.v2.read_secret_version("a", raise_on_deleted_version=True)
+    return hvac.Client(url, token="t", timeout=0.3).secrets.kv.v2.read_secret_version(
+        "a", raise_on_deleted_version=True
+    )
 
 
 def by_salesforce(url: str) -> Any:
@@ -251,7 +254,7 @@ for _library, _error in REFUSALS.items():
 
     @case(_library, _error, "refused", TRANSIENT, "the service may be starting")
     def _(client=CLIENTS[_library]) -> Any:
-        return client(REFUSING)
+        return client(refusing())
 
 
 LATE_ONES = {
@@ -298,5 +301,3 @@ def _() -> Any:
     import github
 
     return github.Github().get_repo(1.5)
-
-

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 -- one case, one line
 """The standard library's own errors: mail, files, processes, SQLite."""
 
 import asyncio
@@ -5,12 +6,10 @@ import gzip
 import io
 import json
 import socket
-import sqlite3
 import subprocess
 import sys
 import tempfile
 from concurrent import futures
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +65,14 @@ def _() -> Any:
     return OSError(errno.ENETUNREACH, "Network is unreachable")
 
 
-@case("socket", "PermissionError", "a port below 1024, or a file of another user", PERMANENT, "the right is missing", built=True)
+@case(
+    "socket",
+    "PermissionError",
+    "a port below 1024, or a file of another user",
+    PERMANENT,
+    "the right is missing",
+    built=True,
+)
 def _() -> Any:
     import errno
 
@@ -168,9 +174,27 @@ def _smtp(*replies: str) -> Any:
 
 SMTP = (
     ("SMTPConnectError", "421 as the greeting", TRANSIENT, "busy for now", ("421 busy",)),
-    ("SMTPRecipientsRefused", "450: greylisted", TRANSIENT, "asks to come again", ("220 hi", "250 me", "250 ok", "450 later")),
-    ("SMTPRecipientsRefused", "550: no such user", PERMANENT, "stays unknown", ("220 hi", "250 me", "250 ok", "550 who?")),
-    ("SMTPSenderRefused", "452: out of storage for now", TRANSIENT, "SMTP's 4xx are for now", ("220 hi", "250 me", "452 full")),
+    (
+        "SMTPRecipientsRefused",
+        "450: greylisted",
+        TRANSIENT,
+        "asks to come again",
+        ("220 hi", "250 me", "250 ok", "450 later"),
+    ),
+    (
+        "SMTPRecipientsRefused",
+        "550: no such user",
+        PERMANENT,
+        "stays unknown",
+        ("220 hi", "250 me", "250 ok", "550 who?"),
+    ),
+    (
+        "SMTPSenderRefused",
+        "452: out of storage for now",
+        TRANSIENT,
+        "SMTP's 4xx are for now",
+        ("220 hi", "250 me", "452 full"),
+    ),
     ("SMTPDataError", "554: spam", PERMANENT, "SMTP's 5xx stay", ("220 hi", "250 me", "250 ok", "250 ok", "554 spam")),
 )
 for _error, _what, _wanted, _reason, _replies in SMTP:
@@ -235,7 +259,7 @@ def _xmlrpc(status: int, body: str) -> Any:
 
 @case("subprocess", "TimeoutExpired", "it takes too long", TIMEOUT, "it may be quicker next time")
 def _() -> Any:
-    return subprocess.run(["sleep", "5"], timeout=0.1)
+    return subprocess.run(["sleep", "5"], check=False, timeout=0.1)
 
 
 @case("subprocess", "CalledProcessError", "exit status 2", PERMANENT, "the program refuses what it is given")
@@ -245,7 +269,7 @@ def _() -> Any:
 
 @case("subprocess", "FileNotFoundError", "no such program", PERMANENT, "it is not installed")
 def _() -> Any:
-    return subprocess.run(["no-such-program"])
+    return subprocess.run(["no-such-program"], check=False)
 
 
 @case("asyncio", "TimeoutError", "wait_for", TIMEOUT, "the next call may be quicker")
@@ -253,7 +277,9 @@ async def _() -> Any:
     await asyncio.wait_for(asyncio.sleep(5), 0.05)
 
 
-@case("asyncio", "IncompleteReadError", "the peer hangs up in mid-message", frozenset({MALFORMED}), "a message cut short")
+@case(
+    "asyncio", "IncompleteReadError", "the peer hangs up in mid-message", frozenset({MALFORMED}), "a message cut short"
+)
 def _() -> Any:
     async def read() -> None:
         with serving(lambda connection: connection.sendall(b"ab")) as port:
@@ -314,53 +340,3 @@ for _library, _error, _what, _make in FORMATS:
     @case(_library, _error, _what, _wanted, "the data does not parse")
     def _(make=_make) -> Any:
         return make()
-
-
-# SQLite
-
-
-def _locked() -> Any:
-    path = _scratch("locked.db")
-    with closing(sqlite3.connect(path)) as one, closing(sqlite3.connect(path, timeout=0)) as other:
-        one.execute("CREATE TABLE flights (id)")
-        one.execute("BEGIN EXCLUSIVE")
-        return other.execute("SELECT * FROM flights")
-
-
-def _full() -> Any:
-    with closing(sqlite3.connect(":memory:")) as connection:
-        connection.execute("PRAGMA max_page_count = 2")
-        connection.execute("CREATE TABLE a (x)")
-        connection.execute("CREATE TABLE b (x)")
-
-
-def _uses(statement: str, *before: str, path: object = ":memory:", uri: bool = False) -> Any:
-    with closing(sqlite3.connect(path, uri=uri)) as connection:
-        for one in before:
-            connection.execute(one)
-        return connection.execute(statement).fetchall()
-
-
-SQLITE = (
-    ("OperationalError", "database is locked", TRANSIENT, "the other writer ends", _locked),
-    ("OperationalError", "no such table", PERMANENT, "it does not appear by itself", lambda: _uses("SELECT * FROM nope")),
-    ("OperationalError", "syntax", PERMANENT, "the caller's mistake", lambda: _uses("SELEC 1")),
-    ("OperationalError", "unable to open database file", PERMANENT, "the folder is missing",
-     lambda: _uses("SELECT 1", path="/no/such/folder/a.db")),
-    ("OperationalError", "attempt to write a readonly database", PERMANENT, "opened so",
-     lambda: _uses("CREATE TABLE a (x)", path=f"file:{_scratch('ro.db')}?mode=ro", uri=True)),
-    ("OperationalError", "database or disk is full", frozenset({RESOURCE, PERMANENT}), "space is missing", _full),
-    ("DatabaseError", "file is not a database", UNFIT, "the file holds something else",
-     lambda: _uses("SELECT * FROM a", path=_scratch("a.db", b"text " * 500))),
-    ("IntegrityError", "unique constraint", PERMANENT, "the row is there",
-     lambda: _uses("INSERT INTO a VALUES (1)", "CREATE TABLE a (x UNIQUE)", "INSERT INTO a VALUES (1)")),
-    ("ProgrammingError", "wrong number of bindings", PERMANENT, "the caller's mistake", lambda: _uses("SELECT ?")),
-)  # fmt: skip
-for _error, _what, _wanted, _reason, _make in SQLITE:
-
-    @case("sqlite3", _error, _what, _wanted, _reason)
-    def _(make=_make) -> Any:
-        return make()
-
-
-

@@ -1,4 +1,4 @@
-"""Databases: fake servers that speak PostgreSQL's, MySQL's and Redis's protocol far enough to send a real error."""
+"""PostgreSQL through each driver: a fake server sends the error with the server's own SQLSTATE."""
 
 import asyncio
 import socket
@@ -8,8 +8,6 @@ from typing import Any
 
 from .corpus import BUSY, LATE, PERMANENT, TIMEOUT, TRANSIENT, UNFIT, case
 from .servers import HOST, UNRESOLVABLE, Handler, closed_port, hang, reset, serving
-
-# PostgreSQL
 
 
 def _message(kind: bytes, body: bytes = b"") -> bytes:
@@ -77,7 +75,9 @@ def postgres(answer: bytes | None, *, at_login: bool = False) -> Handler:
 def by_psycopg(port: int) -> Any:
     import psycopg
 
-    with psycopg.connect(host=HOST, port=port, user="u", dbname="d", sslmode="disable", connect_timeout=2) as connection:
+    with psycopg.connect(
+        host=HOST, port=port, user="u", dbname="d", sslmode="disable", connect_timeout=2
+    ) as connection:
         return connection.execute("SELECT 1").fetchall()
 
 
@@ -144,22 +144,22 @@ STATES = (
     ("57P03", "the database system is starting up", TRANSIENT, "it says so", True, {
         "psycopg": "OperationalError", "psycopg2": "OperationalError", "asyncpg": "CannotConnectNowError",
         "SQLAlchemy": "OperationalError"}),
-    ("28P01", "password authentication failed for user \"u\"", PERMANENT, "it stays wrong", True, {
+    ("28P01", 'password authentication failed for user "u"', PERMANENT, "it stays wrong", True, {
         "psycopg": "OperationalError", "psycopg2": "OperationalError", "asyncpg": "InvalidPasswordError",
         "pg8000": "DatabaseError", "SQLAlchemy": "OperationalError"}),
-    ("3D000", "database \"d\" does not exist", PERMANENT, "it does not appear by itself", True, {
+    ("3D000", 'database "d" does not exist', PERMANENT, "it does not appear by itself", True, {
         "psycopg": "OperationalError", "asyncpg": "InvalidCatalogNameError", "SQLAlchemy": "OperationalError"}),
-    ("42P01", "relation \"flights\" does not exist", PERMANENT, "it does not appear by itself", False, {
+    ("42P01", 'relation "flights" does not exist', PERMANENT, "it does not appear by itself", False, {
         "psycopg": "UndefinedTable", "psycopg2": "UndefinedTable", "asyncpg": "UndefinedTableError",
         "pg8000": "DatabaseError", "SQLAlchemy": "ProgrammingError"}),
-    ("42601", "syntax error at or near \"SELEC\"", PERMANENT, "the caller's mistake", False, {
+    ("42601", 'syntax error at or near "SELEC"', PERMANENT, "the caller's mistake", False, {
         "psycopg": "SyntaxError", "asyncpg": "PostgresSyntaxError"}),
     ("42501", "permission denied for table flights", PERMANENT, "the right is missing", False, {
         "psycopg2": "InsufficientPrivilege", "pg8000": "DatabaseError"}),
     ("23505", "duplicate key value violates unique constraint", PERMANENT, "the row is there", False, {
         "psycopg": "UniqueViolation", "psycopg2": "UniqueViolation", "asyncpg": "UniqueViolationError",
         "SQLAlchemy": "IntegrityError"}),
-    ("22P02", "invalid input syntax for type integer: \"x\"", UNFIT, "the value does not fit", False, {
+    ("22P02", 'invalid input syntax for type integer: "x"', UNFIT, "the value does not fit", False, {
         "psycopg": "InvalidTextRepresentation", "SQLAlchemy": "DataError"}),
 )  # fmt: skip
 for _state, _text, _wanted, _reason, _at_login, _errors in STATES:
@@ -213,173 +213,3 @@ def _() -> Any:
     import psycopg
 
     return psycopg.InterfaceError("the cursor is closed")
-
-
-# Redis
-
-
-def redis_saying(answer: bytes) -> Handler:
-    """Answer every command but those that greet."""
-
-    def handler(connection: socket.socket) -> None:
-        while data := connection.recv(65536):
-            greeting = data.upper().count(b"CLIENT") + data.upper().count(b"HELLO")
-            connection.sendall(b"+OK\r\n" * greeting or answer)
-
-    return handler
-
-
-def by_redis(port: int) -> Any:
-    import redis
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
-
-    return redis.Redis(HOST, port, protocol=2, socket_timeout=0.3, retry=Retry(NoBackoff(), 0))
-
-
-REDIS = (
-    ("BusyLoadingError", "LOADING Redis is loading the dataset in memory", TRANSIENT, "it is there soon"),
-    ("MasterDownError", "MASTERDOWN Link with MASTER is down", TRANSIENT, "links come back"),
-    ("ClusterDownError", "CLUSTERDOWN The cluster is down", TRANSIENT, "a failover is under way"),
-    ("TryAgainError", "TRYAGAIN Multiple keys request during rehashing of slot", TRANSIENT, "it says so"),
-    ("ResponseError", "BUSY Redis is busy running a script", BUSY, "the script ends"),
-    ("ConnectionError", "ERR max number of clients reached", BUSY, "connections come free"),
-    ("ResponseError", "WRONGTYPE Operation against a key holding the wrong kind of value", PERMANENT, "the caller's mistake"),
-    ("ResponseError", "ERR unknown command 'NOPE'", PERMANENT, "the caller's mistake"),
-    ("AuthenticationError", "WRONGPASS invalid username-password pair or user is disabled", PERMANENT, "it stays wrong"),
-    ("NoPermissionError", "NOPERM this user has no permissions to run the 'get' command", PERMANENT, "the right is missing"),
-    ("NoScriptError", "NOSCRIPT No matching script", PERMANENT, "it has to be loaded first"),
-)
-for _error, _text, _wanted, _reason in REDIS:
-
-    @case("redis", _error, _text, _wanted, _reason)
-    def _(text=_text) -> Any:
-        with serving(redis_saying(f"-{text}\r\n".encode())) as port:
-            return by_redis(port).get("a")
-
-
-@case("redis", "ConnectionError", "refused", TRANSIENT, "the server may be starting")
-def _() -> Any:
-    return by_redis(closed_port()).get("a")
-
-
-@case("redis", "TimeoutError", "no answer", TIMEOUT, "the next call may be answered")
-def _() -> Any:
-    with serving(hang) as port:
-        return by_redis(port).get("a")
-
-
-@case("redis", "DataError", "a value that it cannot write", PERMANENT, "the caller's mistake")
-def _() -> Any:
-    with serving(redis_saying(b"+OK\r\n")) as port:
-        return by_redis(port).set("a", {"b": 1})
-
-
-@case("redis", "LockNotOwnedError", "the lock expired", PERMANENT, "what it guarded is another's by now", built=True)
-def _() -> Any:
-    from redis.exceptions import LockNotOwnedError
-
-    return LockNotOwnedError("Cannot release a lock that's no longer owned", lock_name="a")
-
-
-# memcached
-
-
-def _memcached(answer: bytes) -> Any:
-    from pymemcache.client.base import Client
-
-    def handler(connection: socket.socket) -> None:
-        while connection.recv(65536):
-            connection.sendall(answer)
-
-    with serving(handler) as port:
-        return Client((HOST, port), timeout=0.3, connect_timeout=0.3, default_noreply=False).set("a", b"1")
-
-
-@case("pymemcache", "MemcacheServerError", "SERVER_ERROR out of memory storing object", BUSY, "others expire")
-def _() -> Any:
-    return _memcached(b"SERVER_ERROR out of memory storing object\r\n")
-
-
-@case("pymemcache", "MemcacheClientError", "CLIENT_ERROR bad data chunk", PERMANENT, "the caller's mistake")
-def _() -> Any:
-    return _memcached(b"CLIENT_ERROR bad data chunk\r\n")
-
-
-@case("pymemcache", "MemcacheUnexpectedCloseError", "the server goes away", TRANSIENT, "a broken connection")
-def _() -> Any:
-    return _memcached_gone()
-
-
-@case("pymemcache", "MemcacheIllegalInputError", "a key with a blank", PERMANENT, "the caller's mistake")
-def _() -> Any:
-    from pymemcache.client.base import Client
-
-    with serving(hang) as port:
-        return Client((HOST, port), timeout=0.3).get("a b")
-
-
-def _memcached_gone() -> Any:
-    from pymemcache.client.base import Client
-
-    with serving(lambda connection: connection.recv(100) and None) as port:
-        return Client((HOST, port), timeout=0.3).get("a")
-
-
-# DuckDB
-
-
-def _duck(*statements: str) -> Any:
-    import duckdb
-
-    with duckdb.connect(":memory:") as connection:
-        for statement in statements:
-            connection.execute(statement)
-
-
-DUCK = (
-    ("CatalogException", "no such table", PERMANENT, "it does not appear by itself", ("SELECT * FROM nope",)),
-    ("ParserException", "syntax", PERMANENT, "the caller's mistake", ("SELEC 1",)),
-    ("IOException", "no such file", PERMANENT, "it does not appear by itself", ("SELECT * FROM 'nope.parquet'",)),
-    ("ConversionException", "text that is no number", UNFIT, "the value does not fit", ("SELECT 'x'::INT",)),
-    ("ConstraintException", "a duplicate key", PERMANENT, "the row is there",
-     ("CREATE TABLE a (x INT PRIMARY KEY)", "INSERT INTO a VALUES (1)", "INSERT INTO a VALUES (1)")),
-)  # fmt: skip
-for _error, _what, _wanted, _reason, _statements in DUCK:
-
-    @case("duckdb", _error, _what, _wanted, _reason)
-    def _(statements=_statements) -> Any:
-        return _duck(*statements)
-
-
-@case("duckdb", "TransactionException", "two writers of one row", TRANSIENT, "the other transaction is through by then")
-def _() -> Any:
-    import duckdb
-
-    with duckdb.connect(":memory:") as one, one.cursor() as other:
-        one.execute("CREATE TABLE a (x INT)")
-        one.execute("INSERT INTO a VALUES (1)")
-        for connection in (one, other):
-            connection.execute("BEGIN")
-            connection.execute("UPDATE a SET x = x + 1")
-
-
-@case("duckdb", "IOException", "another process holds the file", TRANSIENT, "the other process ends")
-def _() -> Any:
-    import subprocess
-    import sys
-    import tempfile
-
-    import duckdb
-
-    path = f"{tempfile.mkdtemp(prefix='kinds-')}/a.duckdb"
-    code = f"import duckdb; held = duckdb.connect({path!r}); print('held', flush=True); input()"
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", code], **pipes) as holder:
-        holder.stdout.readline()
-        try:
-            return duckdb.connect(path)
-        finally:
-            holder.communicate(b"\n")
-
-
