@@ -9,6 +9,7 @@ import argparse
 import importlib.metadata
 import logging
 import sys
+import textwrap
 import time
 import warnings
 from collections import Counter
@@ -22,6 +23,7 @@ from setting import machine, say, table, write_into
 from resilient_tasks import Kind, classify
 
 ENOUGH = 98.0  # per cent
+OWN_CODE = "your own code"  # the one source of errors that is no library
 HEAD = ("library", "error", "what happens", "", "wanted", "got", "", "because")
 
 
@@ -126,7 +128,9 @@ def versions(found: list[Judged]) -> str:
     libraries = {one.case.library for one in found}
     clients = sorted(name for name in libraries if name.partition(".")[0] not in sys.stdlib_module_names)
     wheels = {"psycopg2": "psycopg2-binary"}
-    return ", ".join(f"{name} {importlib.metadata.version(wheels.get(name, name))}" for name in clients)
+    known = [name for name in clients if name != OWN_CODE]
+    named = ", ".join(f"{name} {importlib.metadata.version(wheels.get(name, name))}" for name in known)
+    return textwrap.fill(f"The libraries: {named}.", 120, break_on_hyphens=False)
 
 
 def main() -> None:
@@ -143,7 +147,7 @@ def main() -> None:
     print(summary(found))
     if options.page and not options.library:
         kinds = table(("wanted", *(kind.name for kind in Kind)), by_kind(found), markdown=True)
-        text = f"{machine()}.\n\n{summary(found)}\n\n{kinds}\n\nThe libraries: {versions(found)}."
+        text = f"{machine()}.\n\n{summary(found)}\n\n{kinds}\n\n{versions(found)}"
         write_into(options.page, "kinds", text)
     sys.exit(0 if good_enough(found) else 1)
 

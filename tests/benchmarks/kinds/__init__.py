@@ -10,6 +10,7 @@ from . import mysql as mysql
 from . import postgres as postgres
 from . import queues as queues
 from . import remote as remote
+from . import secure as secure
 from . import services as services
 from . import standard as standard
 from . import stores as stores

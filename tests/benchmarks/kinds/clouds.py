@@ -145,7 +145,7 @@ def by_s3fs(url: str) -> Any:
 
 
 S3FS = (
-    (503, "SlowDown", "OSError", THROTTLED, "asks for fewer calls"),
+    (503, "SlowDown", "OSError", BUSY, "asks for fewer calls"),
     (403, "AccessDenied", "PermissionError", PERMANENT, "the right is missing"),
     (404, "NoSuchKey", "FileNotFoundError", PERMANENT, "it does not appear by itself"),
 )
@@ -167,7 +167,9 @@ def by_minio(url: str) -> Any:
     import urllib3
 
     pool = urllib3.PoolManager(timeout=0.3, retries=urllib3.Retry(0))
-    client = minio.Minio(url.removeprefix("http://"), "a", "b", secure=False, region="eu", http_client=pool)
+    client = minio.Minio(
+        url.partition("//")[2], "a", "b", secure=url.startswith("https"), region="eu", http_client=pool
+    )
     return client.get_object("flights", "2013.csv")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .corpus import BUSY, LATE, PERMANENT, TRANSIENT, case
-from .servers import HOST, Handler, closed_port, reset, serving
+from .servers import HOST, Handler, closed_port, read_exactly, reset, serving
 
 
 def _packet(number: int, body: bytes) -> bytes:
@@ -37,17 +37,8 @@ _OK = b"\0\0\0\2\0\0\0"
 
 
 def _read(connection: socket.socket) -> tuple[int, bytes]:
-    head = b""
-    while len(head) < 4:
-        head += connection.recv(4 - len(head)) or _gone()
-    size, body = int.from_bytes(head[:3], "little"), b""
-    while len(body) < size:
-        body += connection.recv(size - len(body)) or _gone()
-    return head[3], body
-
-
-def _gone() -> bytes:
-    raise OSError("gone")
+    head = read_exactly(connection, 4)
+    return head[3], read_exactly(connection, int.from_bytes(head[:3], "little"))
 
 
 def mysql(code: int, state: str, text: str, when: str) -> Handler:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .corpus import BUSY, LATE, PERMANENT, TIMEOUT, TRANSIENT, UNFIT, case
-from .servers import HOST, UNRESOLVABLE, Handler, closed_port, hang, reset, serving
+from .servers import HOST, UNRESOLVABLE, Handler, closed_port, hang, read_exactly, reset, serving
 
 
 def _message(kind: bytes, body: bytes = b"") -> bytes:
@@ -19,19 +19,9 @@ def _pg_error(state: str, text: str, severity: str = "ERROR") -> bytes:
     return _message(b"E", b"".join(f"{key}{value}\0".encode() for key, value in fields.items()) + b"\0")
 
 
-def _exactly(connection: socket.socket, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        more = connection.recv(size - len(data))
-        if not more:
-            raise OSError("gone")
-        data += more
-    return data
-
-
 def _greet(connection: socket.socket) -> None:
     while True:  # refuse encryption, then take the start-up message
-        body = _exactly(connection, struct.unpack("!i", _exactly(connection, 4))[0] - 4)
+        body = read_exactly(connection, struct.unpack("!i", read_exactly(connection, 4))[0] - 4)
         if struct.unpack("!i", body[:4])[0] not in {80877103, 80877104}:
             return
         connection.sendall(b"N")
@@ -58,8 +48,8 @@ def postgres(answer: bytes | None, *, at_login: bool = False) -> Handler:
         told = b"".join(_message(b"S", f"{key}\0{value}\0".encode()) for key, value in _SETTINGS.items())
         connection.sendall(_message(b"R", struct.pack("!i", 0)) + told + _message(b"K", b"\0" * 8) + _READY)
         while True:
-            kind = _exactly(connection, 1)
-            body = _exactly(connection, struct.unpack("!i", _exactly(connection, 4))[0] - 4)
+            kind = read_exactly(connection, 1)
+            body = read_exactly(connection, struct.unpack("!i", read_exactly(connection, 4))[0] - 4)
             if kind == b"Q" and body.upper().startswith((b"BEGIN", b"ROLLBACK", b"SET", b"UNLISTEN", b"START")):
                 connection.sendall(_message(b"C", b"BEGIN\0") + _READY)
             elif kind == b"S":

@@ -65,6 +65,17 @@ def refusing() -> str:
 _held: list[socket.socket] = []
 
 
+def read_exactly(connection: socket.socket, size: int) -> bytes:
+    """Read `size` bytes, or raise an OSError where the client has gone."""
+    data = b""
+    while len(data) < size:
+        more = connection.recv(size - len(data))
+        if not more:
+            raise OSError("gone")
+        data += more
+    return data
+
+
 def read_request(connection: socket.socket) -> bytes:
     """Read one HTTP request, with its body where it gives a length or comes in chunks."""
     data = b""

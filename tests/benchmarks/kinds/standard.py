@@ -2,6 +2,7 @@
 """The standard library's own errors: mail, files, processes, SQLite."""
 
 import asyncio
+import contextlib
 import gzip
 import io
 import json
@@ -289,6 +290,26 @@ def _() -> Any:
     return read()
 
 
+@case("asyncio", "ExceptionGroup", "two calls of a TaskGroup, both reset", TRANSIENT, "each of its errors is")
+async def _() -> Any:
+    await _together(ConnectionResetError(104, "reset"), ConnectionRefusedError(111, "refused"))
+
+
+@case("asyncio", "ExceptionGroup", "two calls of a TaskGroup, one with a bug", PERMANENT, "one of its errors is")
+async def _() -> Any:
+    await _together(ConnectionResetError(104, "reset"), KeyError("tailnum"))
+
+
+async def _together(*errors: Exception) -> None:
+    async def fail(error: Exception) -> None:
+        await asyncio.sleep(0)
+        raise error
+
+    async with asyncio.TaskGroup() as group:
+        for error in errors:
+            group.create_task(fail(error))
+
+
 @case("asyncio", "QueueEmpty", "nothing in the queue", frozenset({PERMANENT}), "a question of the program's flow")
 def _() -> Any:
     return asyncio.Queue().get_nowait()
@@ -309,6 +330,86 @@ def _() -> Any:
     import pickle
 
     raise pickle.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
+
+
+@case("multiprocessing", "TimeoutError", "the pool's result is late", TIMEOUT, "it may be quicker next time")
+def _() -> Any:
+    from multiprocessing.pool import ThreadPool
+
+    with ThreadPool(1) as pool:
+        return pool.apply_async(lambda: __import__("time").sleep(0.3)).get(0.05)
+
+
+@case("multiprocessing", "AuthenticationError", "another key", PERMANENT, "the key is wrong")
+def _() -> Any:
+    from multiprocessing.connection import Client, Listener
+    from threading import Thread
+
+    with Listener((HOST, 0), authkey=b"a") as listener:
+        Thread(target=_refuse, args=(listener,), daemon=True).start()
+        return Client(listener.address, authkey=b"b")
+
+
+def _refuse(listener: Any) -> None:
+    with contextlib.suppress(Exception):
+        listener.accept()
+
+
+@case("multiprocessing", "ConnectionRefusedError", "refused", TRANSIENT, "the process may be starting")
+def _() -> Any:
+    from multiprocessing.connection import Client
+
+    return Client((HOST, closed_port()), authkey=b"a")
+
+
+@case("http.client", "CannotSendRequest", "a second request before the first answer", PERMANENT, "the caller's mistake")
+def _() -> Any:
+    from http.client import HTTPConnection
+
+    with serving(hang) as port:
+        connection = HTTPConnection(HOST, port, timeout=SHORT)
+        for _ in range(2):
+            connection.request("GET", "/")
+
+
+@case("http.client", "InvalidURL", "a blank in the path", PERMANENT, "the caller's mistake")
+def _() -> Any:
+    from http.client import HTTPConnection
+
+    return HTTPConnection(HOST, closed_port(), timeout=SHORT).request("GET", "/a b")
+
+
+@case(
+    "http.client", "IncompleteRead", "body cut short", MALFORMED, "a body shorter than it says; by definition malformed"
+)
+def _() -> Any:
+    from http.client import HTTPConnection
+
+    from .servers import WEB
+
+    with serving(WEB["body cut short"]) as port:
+        connection = HTTPConnection(HOST, port, timeout=SHORT)
+        connection.request("GET", "/")
+        return connection.getresponse().read()
+
+
+OWN = (
+    ("InvalidConnectionString", ValueError, "no host in it"),
+    ("UnknownTimeoutUnit", KeyError, "fortnights"),
+    ("RateLimitNotANumber", TypeError, "a word"),
+)
+for _name, _base, _words in OWN:
+
+    @case(
+        "your own code",
+        _name,
+        f"a {_base.__name__}",
+        PERMANENT,
+        "a mistake in what was given, whatever its name",
+        built=True,
+    )
+    def _(name=_name, base=_base, words=_words) -> Any:
+        return type(name, (base,), {"__module__": "flights"})(words)
 
 
 # files and formats
