@@ -5,6 +5,7 @@ from . import clouds as clouds
 from . import data as data
 from . import embedded as embedded
 from . import google_apis as google_apis
+from . import mail as mail
 from . import models as models
 from . import mysql as mysql
 from . import postgres as postgres
