@@ -99,6 +99,12 @@ def test_one_permanent_error_that_would_be_retried_fails_the_command(kinds, tabl
     assert not table.good_enough([])
 
 
+def test_a_command_that_could_raise_only_half_of_the_errors_fails(kinds, table):
+    right = [_judged(kinds, table, Kind.PERMANENT, Kind.PERMANENT)] * 99
+    assert table.good_enough([*right, _judged(kinds, table, Kind.PERMANENT, None)])
+    assert not table.good_enough([*right, *[_judged(kinds, table, Kind.PERMANENT, None)] * 99])
+
+
 def test_what_could_not_be_raised_is_counted_apart(kinds, table):
     found = [_judged(kinds, table, Kind.PERMANENT, Kind.PERMANENT), _judged(kinds, table, Kind.TRANSIENT, None)]
     said = table.totals("All", found)

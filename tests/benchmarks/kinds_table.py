@@ -72,16 +72,15 @@ def line(one: Judged) -> tuple[str, ...]:
 
 def totals(name: str, found: list[Judged]) -> str:
     came = [one for one in found if one.got is not None]
-    right = sum(one.right for one in came)
+    right = [one for one in came if one.right]
     libraries = len({one.case.library for one in came})
     wrong_ways = (
         f"{sum(one.given_up for one in came)} retriable ones would not be retried, "
         f"{sum(one.repeated for one in came)} that come again would be"
     )
-    share = 100 * right / len(came) if came else 0.0
     missing = len(found) - len(came)
     lost = f"; {missing} could not be raised" if missing else ""
-    return f"{name}: {right} of {len(came)} errors of {libraries} libraries right ({share:.1f} %); {wrong_ways}{lost}."
+    return f"{name}: {len(right)} of {len(came)} errors of {libraries} libraries right ({share(right, came):.1f} %); {wrong_ways}{lost}."
 
 
 def measured(cases: list[Case]) -> list[Judged]:
@@ -96,9 +95,16 @@ def measured(cases: list[Case]) -> list[Judged]:
 
 
 def good_enough(found: list[Judged]) -> bool:
+    """Tell whether nearly all could be raised, nearly all of these are right, and none that comes again is retried."""
     came = [one for one in found if one.got is not None]
-    permanent_retried = any(one.repeated for one in came)
-    return bool(came) and 100 * sum(one.right for one in came) / len(came) >= ENOUGH and not permanent_retried
+    right = [one for one in came if one.right]
+    enough = share(came, found) >= ENOUGH and share(right, came) >= ENOUGH
+    return enough and not any(one.repeated for one in came)
+
+
+def share(part: list[Judged], whole: list[Judged]) -> float:
+    """Return the per cent that `part` is of `whole`."""
+    return 100 * len(part) / len(whole) if whole else 0.0
 
 
 def summary(found: list[Judged]) -> str:
@@ -123,13 +129,20 @@ def by_kind(found: list[Judged]) -> list[tuple[str, ...]]:
     return [(kinds, *(str(counts[kinds, kind] or "") for kind in Kind)) for kinds in wanted]
 
 
+def version(wheel: str) -> str:
+    try:
+        return importlib.metadata.version(wheel)
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
 def versions(found: list[Judged]) -> str:
     """Name the installed clients with their versions."""
     libraries = {one.case.library for one in found}
     clients = sorted(name for name in libraries if name.partition(".")[0] not in sys.stdlib_module_names)
     wheels = {"psycopg2": "psycopg2-binary"}
     known = [name for name in clients if name != OWN_CODE]
-    named = ", ".join(f"{name} {importlib.metadata.version(wheels.get(name, name))}" for name in known)
+    named = ", ".join(f"{name} {version(wheels.get(name, name))}" for name in known)
     return textwrap.fill(f"The libraries: {named}.", 120, break_on_hyphens=False)
 
 

@@ -33,6 +33,7 @@ S3 = (
     (503, "SlowDown", "ClientError", THROTTLED, "asks for fewer calls"),
     (500, "InternalError", "ClientError", TRANSIENT, "a fault of the service"),
     (400, "RequestTimeout", "ClientError", LATE, "the service waited for the body; AWS's own clients retry it"),
+    (503, "ServiceUnavailable", "ClientError", TRANSIENT, "unavailable for now"),
     (400, "ExpiredToken", "ClientError", PERMANENT, "it stays expired"),
     (403, "AccessDenied", "AccessDenied", PERMANENT, "the right is missing"),
     (404, "NoSuchKey", "NoSuchKey", PERMANENT, "it does not appear by itself"),

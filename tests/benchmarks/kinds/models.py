@@ -178,17 +178,6 @@ def _() -> Any:
     return openai.APIResponseValidationError(response=response, body=None)
 
 
-@case(
-    "openai", "LengthFinishReasonError", "the answer is longer than allowed", PERMANENT, "it stays too long", built=True
-)
-def _() -> Any:
-    import openai
-    from openai.types.chat import ChatCompletion
-
-    made = ChatCompletion(id="1", choices=[], created=1, model="m", object="chat.completion")
-    return openai.LengthFinishReasonError(completion=made)
-
-
 @case("huggingface_hub", "HFValidationError", "a name with blanks", PERMANENT, "the caller's mistake")
 def _() -> Any:
     from huggingface_hub import HfApi
