@@ -80,7 +80,8 @@ def totals(name: str, found: list[Judged]) -> str:
     )
     missing = len(found) - len(came)
     lost = f"; {missing} could not be raised" if missing else ""
-    return f"{name}: {len(right)} of {len(came)} errors of {libraries} libraries right ({share(right, came):.1f} %); {wrong_ways}{lost}."
+    score = f"{len(right)} of {len(came)} errors of {libraries} libraries right ({share(right, came):.1f} %)"
+    return f"{name}: {score}; {wrong_ways}{lost}."
 
 
 def measured(cases: list[Case]) -> list[Judged]:
