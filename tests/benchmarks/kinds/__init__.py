@@ -1,10 +1,13 @@
 """Real errors of real clients, each with the kind that it should be: what `make kinds` holds the classifier against."""
 
+from . import apis as apis
 from . import caches as caches
 from . import clouds as clouds
 from . import data as data
 from . import embedded as embedded
 from . import google_apis as google_apis
+from . import layers as layers
+from . import lower as lower
 from . import mail as mail
 from . import models as models
 from . import mysql as mysql

@@ -88,7 +88,9 @@ def error_of(case: Case) -> BaseException:
         with _at_most(LIMIT):
             outcome = case.fail()
             error = asyncio.run(outcome) if iscoroutine(outcome) else outcome
-    except (Exception, _Stuck) as raised:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as raised:  # gevent's Timeout is no Exception
         error = raised
     if not isinstance(error, BaseException):
         raise NotRaised("it raised nothing")
