@@ -183,8 +183,9 @@ ANSWERS: tuple[tuple[str, str, int, Any, dict[str, str], Any, str], ...] = (
     ("dropbox", "AuthError", 401, {"error_summary": "expired_access_token/", "error": {".tag": "expired_access_token"}}, {}, PERMANENT, "it stays expired"),
 )  # fmt: skip
 for _library, _error, _status, _body, _headers, _wanted, _reason in ANSWERS:
+    _words = json.dumps(_body.get("error", {}).get("errors", _body) if _library.startswith("google") else _body)[:70]
 
-    @case(_library, _error, f"{_status} {json.dumps(_body)[:70]}", _wanted, _reason)
+    @case(_library, _error, f"{_status} {_words}", _wanted, _reason)
     def _(client=CLIENTS[_library], status=_status, body=_body, headers=_headers) -> Any:
         with answering(status, body, headers) as url:
             return client(url)

@@ -30,19 +30,6 @@ def _arrow(name: str, content: bytes) -> Any:
     return read(_file(name, content))
 
 
-def _polars(name: str, content: bytes, **options: Any) -> Any:
-    import polars as pl
-
-    read = {"csv": pl.read_csv, "parquet": pl.read_parquet}[name]
-    return read(io.BytesIO(content), **options)
-
-
-def _polars_column() -> Any:
-    import polars as pl
-
-    return pl.DataFrame({"a": [1]}).select("b")
-
-
 def _pydantic() -> Any:
     import pydantic
 
@@ -94,10 +81,6 @@ DATA = (
     ("pandas", "ValueError", "text in a column of numbers", UNFIT, "the value does not fit", lambda: _pandas(b"a\nx\n", dtype={"a": int})),
     ("pandas", "KeyError", "no such column", PERMANENT, "the caller's mistake", lambda: _pandas(b"a\n1\n")["b"]),
     ("pandas", "FileNotFoundError", "no such file", PERMANENT, "it does not appear by itself", lambda: _dotted("pandas.read_csv", "/no/such.csv")),
-    ("polars", "ComputeError", "text in a column of numbers", MALFORMED, "it does not parse", lambda: _polars("csv", b"a\nx\n", schema={"a": __import__("polars").Int64})),
-    ("polars", "NoDataError", "nothing in the file", MALFORMED, "there is no data", lambda: _polars("csv", b"")),
-    ("polars", "ComputeError", "no Parquet", MALFORMED, "it does not parse", lambda: _polars("parquet", b"text" * 9)),
-    ("polars", "ColumnNotFoundError", "no such column", UNFIT, "the frame lacks it", _polars_column),
     ("pyarrow", "ArrowInvalid", "no Parquet", MALFORMED, "it does not parse", lambda: _arrow("a.parquet", b"text" * 9)),
     ("pyarrow", "ArrowInvalid", "rows of unlike length", MALFORMED, "it does not parse", lambda: _arrow("a.csv", b"a,b\n1,2\n1,2,3\n")),
     ("pyarrow", "FileNotFoundError", "no such file", PERMANENT, "it does not appear by itself", lambda: _dotted("pyarrow.parquet.read_table", "/no/such.parquet")),

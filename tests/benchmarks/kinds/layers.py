@@ -1,13 +1,12 @@
 """What pools, object mappers and other layers make of the errors of databases, caches and mail."""
 
-import asyncio
 import sqlite3
 import tempfile
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from . import caches, mysql
+from . import caches
 from .corpus import BUSY, LATE, PERMANENT, TIMEOUT, TRANSIENT, UNFIT, case
 from .servers import HOST, closed_port, hang, serving
 
@@ -53,30 +52,6 @@ def _() -> Any:
 @case("valkey", "ConnectionError", "refused", TRANSIENT, "the server may be starting")
 def _() -> Any:
     return by_valkey(closed_port())
-
-
-def by_asyncmy(port: int) -> Any:
-    import asyncmy
-
-    async def ask() -> None:
-        connection = await asyncmy.connect(host=HOST, port=port, user="u", password="p", connect_timeout=1)
-        async with connection.cursor() as cursor:
-            await cursor.execute("SELECT 1")
-
-    return asyncio.run(ask())
-
-
-for _number, _text, _when, _wanted, _reason, _error in (
-    (1213, "Deadlock found when trying to get lock", "query", TRANSIENT, "the server asks for it", "OperationalError"),
-    (1040, "Too many connections", "greeting", BUSY, "connections come free", "OperationalError"),
-    (1045, "Access denied for user 'u'", "login", PERMANENT, "it stays wrong", "OperationalError"),
-    (1146, "Table 'd.flights' doesn't exist", "query", PERMANENT, "it does not appear by itself", "ProgrammingError"),
-):
-
-    @case("asyncmy", _error, f"{_number}: {_text}", _wanted, _reason)
-    def _(number=_number, text=_text, when=_when) -> Any:
-        with serving(mysql.mysql(number, "HY000", text, when)) as port:
-            return by_asyncmy(port)
 
 
 def _file() -> str:

@@ -20,79 +20,38 @@ def by_pycurl(url: str) -> Any:
         return curl.perform()
 
 
-def by_curl_cffi(url: str) -> Any:
-    from curl_cffi import requests
-
-    response = requests.get(url, timeout=0.3)
-    response.raise_for_status()
-    return response
-
-
 CURL = (
-    ("7: refused", refusing, TRANSIENT, "the server may be starting", "ConnectionError"),
-    ("6: unresolvable name", lambda: f"http://{UNRESOLVABLE}", TRANSIENT, "name servers fail for a while", "DNSError"),
-    (
-        "1: a scheme that it cannot speak",
-        lambda: "nope://127.0.0.1",
-        PERMANENT,
-        "the caller's mistake",
-        "InvalidSchema",
-    ),
+    ("7: refused", refusing, TRANSIENT, "the server may be starting"),
+    ("6: unresolvable name", lambda: f"http://{UNRESOLVABLE}", TRANSIENT, "name servers fail for a while"),
+    ("1: a scheme that it cannot speak", lambda: "nope://127.0.0.1", PERMANENT, "the caller's mistake"),
+    ("3: an address that is none", lambda: "http://127.0.0.1:x", PERMANENT, "the caller's mistake"),
 )
-for _what, _address, _wanted, _reason, _error in CURL:
+for _what, _address, _wanted, _reason in CURL:
 
     @case("pycurl", "error", _what, _wanted, _reason)
     def _(address=_address) -> Any:
         return by_pycurl(address())
 
-    @case("curl-cffi", _error, _what, _wanted, _reason)
-    def _(address=_address) -> Any:
-        return by_curl_cffi(address())
-
-
-@case("pycurl", "error", "3: an address that is none", PERMANENT, "the caller's mistake")
-def _() -> Any:
-    return by_pycurl("http://127.0.0.1:x")
-
 
 CURL_SERVERS = (
-    ("28: no answer", "no answer", TIMEOUT, "the next call may be answered", "Timeout"),
-    ("52: hang-up", "hang-up", TRANSIENT, "the server closed before it answered", "ConnectionError"),
-    ("56: reset in mid-body", "reset in mid-body", TRANSIENT, "a broken connection", "ConnectionError"),
+    ("28: no answer", lambda: web(WEB["no answer"]), TIMEOUT, "the next call may be answered"),
+    ("52: hang-up", lambda: web(WEB["hang-up"]), TRANSIENT, "the server closed before it answered"),
+    ("56: reset in mid-body", lambda: web(WEB["reset in mid-body"]), TRANSIENT, "a broken connection"),
+    ("22: 404", lambda: answering(404), PERMANENT, "it does not appear by itself"),
+    ("22: 503", lambda: answering(503), TRANSIENT, "unavailable for now"),
 )
-for _what, _name, _wanted, _reason, _error in CURL_SERVERS:
+for _what, _server, _wanted, _reason in CURL_SERVERS:
 
     @case("pycurl", "error", _what, _wanted, _reason)
-    def _(name=_name) -> Any:
-        with web(WEB[name]) as url:
+    def _(server=_server) -> Any:
+        with server() as url:
             return by_pycurl(url)
 
-    @case("curl-cffi", _error, _what, _wanted, _reason)
-    def _(name=_name) -> Any:
-        with web(WEB[name]) as url:
-            return by_curl_cffi(url)
 
-
-for _library, _error, _client in (
-    ("pycurl", "error", by_pycurl),
-    ("curl-cffi", "CertificateVerifyError", by_curl_cffi),
-):
-
-    @case(_library, _error, "60: a certificate signed by itself", PERMANENT, "it stays untrusted until a person acts")
-    def _(client=_client) -> Any:
-        with tls() as port:
-            return client(f"https://localhost:{port}")
-
-
-for _status, _wanted, _reason in (
-    (503, TRANSIENT, "unavailable for now"),
-    (404, PERMANENT, "it does not appear by itself"),
-):
-
-    @case("curl-cffi", "HTTPError", f"{_status}", _wanted, _reason)
-    def _(status=_status) -> Any:
-        with answering(status) as url:
-            return by_curl_cffi(url)
+@case("pycurl", "error", "60: a certificate signed by itself", PERMANENT, "it stays untrusted until a person acts")
+def _() -> Any:
+    with tls() as port:
+        return by_pycurl(f"https://localhost:{port}")
 
 
 # Event loops
