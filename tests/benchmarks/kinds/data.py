@@ -2,16 +2,15 @@
 """Readers of data, schemas, serializers, and what stands around calls: fsspec, tenacity, SQLAlchemy, processes."""
 
 import io
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from .corpus import MALFORMED, PERMANENT, RESOURCE, THROTTLED, TIMEOUT, TRANSIENT, UNFIT, case
-from .servers import WEB, answering, refusing, web
+from .servers import WEB, answering, folder, refusing, web
 
 
 def _file(name: str, content: bytes) -> str:
-    path = Path(tempfile.mkdtemp(prefix="kinds-")) / name
+    path = folder() / name
     path.write_bytes(content)
     return str(path)
 

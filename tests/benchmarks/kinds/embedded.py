@@ -4,16 +4,16 @@
 import sqlite3
 import subprocess
 import sys
-import tempfile
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from .corpus import PERMANENT, RESOURCE, TIMEOUT, TRANSIENT, UNFIT, case
+from .servers import folder
 
 
 def _scratch(name: str, content: bytes = b"") -> Path:
-    path = Path(tempfile.mkdtemp(prefix="kinds-")) / name
+    path = folder() / name
     path.write_bytes(content)
     return path
 
@@ -171,7 +171,7 @@ def _() -> Any:
 def _() -> Any:
     import duckdb
 
-    path = f"{tempfile.mkdtemp(prefix='kinds-')}/a.duckdb"
+    path = f"{folder()}/a.duckdb"
     code = f"import duckdb; held = duckdb.connect({path!r}); print('held', flush=True); input()"
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", code], **pipes) as holder:

@@ -1,14 +1,12 @@
 """What pools, object mappers and other layers make of the errors of databases, caches and mail."""
 
 import sqlite3
-import tempfile
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 from . import caches
 from .corpus import BUSY, LATE, PERMANENT, TIMEOUT, TRANSIENT, UNFIT, case
-from .servers import HOST, closed_port, hang, serving
+from .servers import HOST, closed_port, folder, hang, serving
 
 
 def by_valkey(port: int) -> Any:
@@ -55,7 +53,7 @@ def _() -> Any:
 
 
 def _file() -> str:
-    return str(Path(tempfile.mkdtemp(prefix="kinds-")) / "a.db")
+    return str(folder() / "a.db")
 
 
 def _django(statement: str, path: str = ":memory:") -> Any:

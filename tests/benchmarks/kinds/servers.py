@@ -197,6 +197,16 @@ WEB: dict[str, Handler] = {
 
 
 @cache
+def _of_this_run() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="kinds-")  # removed when the process ends
+
+
+def folder() -> Path:
+    """Return a new, empty folder, which goes when the process ends."""
+    return Path(tempfile.mkdtemp(dir=_of_this_run().name))
+
+
+@cache
 def certificate(*, expired: bool = False) -> str:
     """Return the path of a self-signed certificate for localhost with its key."""
     from cryptography import x509
@@ -211,7 +221,7 @@ def certificate(*, expired: bool = False) -> str:
     made = made.serial_number(1).not_valid_before(now - timedelta(days=9)).not_valid_after(until)
     signed = made.add_extension(names, critical=False).sign(key, hashes.SHA256())
     form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    path = Path(tempfile.mkdtemp(prefix="kinds-")) / "server.pem"
+    path = folder() / "server.pem"
     path.write_bytes(key.private_bytes(serialization.Encoding.PEM, *form))
     with path.open("ab") as file:
         file.write(signed.public_bytes(serialization.Encoding.PEM))

@@ -9,13 +9,12 @@ import json
 import socket
 import subprocess
 import sys
-import tempfile
 from concurrent import futures
 from pathlib import Path
 from typing import Any
 
 from .corpus import MALFORMED, PERMANENT, RESOURCE, TIMEOUT, TRANSIENT, UNFIT, case
-from .servers import HOST, UNRESOLVABLE, closed_port, hang, reset, serving
+from .servers import HOST, UNRESOLVABLE, closed_port, folder, hang, reset, serving
 
 SHORT = 0.3
 
@@ -234,7 +233,7 @@ for _name, _base, _words in OWN:
 
 
 def _scratch(name: str, content: bytes = b"") -> Path:
-    path = Path(tempfile.mkdtemp(prefix="kinds-")) / name
+    path = folder() / name
     path.write_bytes(content)
     return path
 
