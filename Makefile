@@ -6,10 +6,12 @@ BIN := $(VENV)/bin
 # What a target needs: the demo does without the tools that check and test.
 FOR_DEMO := $(VENV)/.for-demo
 FOR_DEV := $(VENV)/.for-dev
+FOR_KINDS := $(VENV)/.for-kinds
+CLIENTS := tests/benchmarks/kinds/requirements.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs timeouts costs splitting chunks breakers hedging outage alerts-pictures rough storm everywhere \
+.PHONY: help demo test check docs timeouts costs splitting chunks breakers hedging outage alerts-pictures rough storm kinds everywhere \
 	orchestrate prefect-3.8 clean
 
 help:  ## This list.
@@ -62,6 +64,10 @@ rough: $(FOR_DEMO)  ## The example while its process is stopped eight times for 
 storm: $(FOR_DEV)  ## 10,000 failures in a minute, and what people hear of it, beside Prefect's own hook. Three minutes, on a quiet machine.
 	$(BIN)/python tests/benchmarks/storm.py --page docs/measured.md
 
+kinds:  ## Real errors of real clients, and the kind that each is taken for. Three minutes. OPTIONS=--wrong shows those only.
+	@$(MAKE) --no-print-directory .venv-kinds/.for-kinds VENV=.venv-kinds
+	PYTHONPATH=. .venv-kinds/bin/python tests/benchmarks/kinds_table.py --page docs/measured.md $(OPTIONS)
+
 everywhere:  ## The tests on every supported Python that this machine has.
 	@for version in 3.11 3.12 3.13; do \
 		if python$$version -c '' 2>/dev/null; then \
@@ -86,14 +92,20 @@ $(BIN)/python:
 
 $(FOR_DEMO): EXTRAS := demo
 $(FOR_DEV): EXTRAS := demo,dev
-$(FOR_DEMO) $(FOR_DEV): pyproject.toml $(CONSTRAINTS) | $(BIN)/python
-	@echo "installing .[$(EXTRAS)] into $(VENV) with uv: about a minute, the first time only"
-	@$(BIN)/python -m pip install --quiet $(FROM) uv && $(BIN)/uv pip install --python $(BIN)/python $(FROM) -e '.[$(EXTRAS)]' \
+$(FOR_DEMO) $(FOR_DEV): pyproject.toml $(CONSTRAINTS)
+# The clients have pins of their own, and the library is taken from the work tree.
+$(FOR_KINDS): WANTED := -r $(CLIENTS)
+$(FOR_KINDS): FROM :=
+$(FOR_KINDS): $(CLIENTS)
+$(FOR_DEMO) $(FOR_DEV) $(FOR_KINDS): | $(BIN)/python
+	@echo "installing $(WANTED) into $(VENV) with uv: about a minute, the first time only"
+	@$(BIN)/python -m pip install --quiet $(FROM) uv && $(BIN)/uv pip install --python $(BIN)/python $(FROM) $(WANTED) \
 		|| { echo "uv could not: installing with pip, which takes up to ten minutes"; $(WITH_PIP); }
 	@touch $@
 
 # uv takes seconds where pip takes minutes, and shows what it does. It does not read pip's configuration: where that names
 # a private index, pip is asked instead.
-FROM := -c $(CONSTRAINTS)
+FROM = -c $(CONSTRAINTS)
+WANTED = -e '.[$(EXTRAS)]'
 WITH_PIP = { while sleep 20; do echo "... $$(date +%T), pip is at work"; done & }; beat=$$!; \
-	$(BIN)/python -m pip install $(FROM) -e '.[$(EXTRAS)]'; code=$$?; kill $$beat; exit $$code
+	$(BIN)/python -m pip install $(FROM) $(WANTED); code=$$?; kill $$beat; exit $$code
