@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check docs timeouts costs splitting chunks breakers hedging outage alerts-pictures rough storm everywhere \
-	orchestrate prefect-3.8 clean
+	secrets orchestrate prefect-3.8 clean
 
 help:  ## This list.
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -61,6 +61,9 @@ rough: $(FOR_DEMO)  ## The example while its process is stopped eight times for 
 
 storm: $(FOR_DEV)  ## 10,000 failures in a minute, and what people hear of it, beside Prefect's own hook. Three minutes, on a quiet machine.
 	$(BIN)/python tests/benchmarks/storm.py --page docs/measured.md
+
+secrets: $(FOR_DEV)  ## Thousands of generated secrets, how many leak through redaction, and what is taken for one. A minute.
+	$(BIN)/python tests/benchmarks/secrets/measure.py --page docs/measured.md
 
 everywhere:  ## The tests on every supported Python that this machine has.
 	@for version in 3.11 3.12 3.13; do \
