@@ -140,7 +140,7 @@ CONNECTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "JAAS": (
         "double",
         (
-            'sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required username="bob" password=§;',
+            'sasl.jaas.config=org.apache.kafka.security.plain.PlainLoginModule required username="bob" password=§;',
             'KafkaClient {\n  org.apache.kafka.PlainLoginModule required\n  username="bob"\n  password=§;\n};',
         ),
     ),

@@ -1,7 +1,7 @@
 """Part (b): errors of real libraries, raised by a resilient function, and what of their secrets reaches the public end.
 
-Looked at is what others see: the events as they are shown and written, the log lines, and the error that Prefect is given,
-as it prints it and as it pickles it.
+Looked at is what others see: the events as they are shown and written, the log lines, and the error that Prefect is
+given, as it prints it and as it pickles it.
 """
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ import httpx
 import pydantic
 import requests
 import sqlalchemy
-from sqlalchemy import orm
-
 from cases import CHOSEN, RANDOM, Case, Maker, secrets_of
 from contexts import spelled
+from sqlalchemy import orm
 
 from resilient_tasks import Retry, resilient
 from resilient_tasks.core.events import bus

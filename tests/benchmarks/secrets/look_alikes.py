@@ -1,6 +1,6 @@
 """Part (e): everyday text in which nothing is secret, much of it like a secret at first sight.
 
-In `look_alikes.txt`, one text is a line; `⏎` stands for a line break, and `{sha1}` and its like are filled in (`_FILLED`).
+In `look_alikes.txt`, one text is a line; `⏎` stands for a line break, and `{sha1}` and its like are filled in.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """How much of what docs/redaction.md claims is kept, with thousands of generated secrets.
 
-    python tests/benchmarks/secrets/measure.py [--leaks] [--changed] [--held-out] [--parts acd] [--page docs/measured.md]
+    python tests/benchmarks/secrets/measure.py [--parts acd] [--leaks] [--changed] [--forms] [--held-out]
 
-A secret leaks where it, or a run of 60 % of it, is still in the text. A third of the forms is held out, so that patterns
-cannot be fitted to them: they count, and `--held-out` alone shows them. Ends with 1 where a goal is missed.
+A secret leaks where it, or a run of 60 % of it, is still in the text. A third of the forms is held out, so that
+patterns cannot be fitted to them: they count, and only `--held-out` shows them. Ends with 1 where a goal is missed.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def missed(found: Sequence[Judged]) -> Iterator[str]:
         mine = [one for one in found if one.part in names]
         share = sum(one.wrong for one in mine) / len(mine) if mine else 0
         if share > most:
-            yield f"{', '.join(names)}: {share:.1%} wrong, and {most:.0%} may be"
+            yield f"{', '.join(sorted({one.part for one in mine}))}: {share:.1%} wrong, and {most:.0%} may be"
 
 
 def details(found: Sequence[Judged], *, held_out: bool) -> Iterator[str]:

@@ -151,8 +151,7 @@ PROGRAMS: dict[str, tuple[str, tuple[str, ...]]] = {
             "[SQL: UPDATE users SET password=? WHERE name=?]\n[parameters: (§, 'bob')]",
             "[parameters: {'name': 'bob', 'password': §}]",
             "[parameters: [{'name': 'bob', 'api_key': §§}, {'name': 'ann', 'api_key': 'x'}]]",
-            "[SQL: INSERT INTO users (name, password) VALUES (%(name)s, %(password)s)]\n"
-            "[parameters: {'name': 'bob', 'password': §}]",
+            "[SQL: INSERT INTO users VALUES (%(name)s, %(password)s)]\n[parameters: {'name': 'bob', 'password': §}]",
         ),
     ),
     "logs": (
@@ -226,7 +225,7 @@ PROGRAMS: dict[str, tuple[str, tuple[str, ...]]] = {
             "{'value': §, 'name': 'DB_PASSWORD'}",
             "EnvVar(name='DB_PASSWORD', value=§)",
             "1 validation error for User\n¤\n  String too short [type=string_too_short, input_value=§, input_type=str]",
-            "1 validation error for A\ndb.¤\n  Input should be an int [type=int_parsing, input_value=§, input_type=str]",
+            "1 validation error for A\ndb.¤\n  Input should be x [type=int_parsing, input_value=§, input_type=str]",
             "environ({'HOME': '/root', '¤': §})",
         ),
     ),

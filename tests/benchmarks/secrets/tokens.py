@@ -1,7 +1,7 @@
 """Part (d): tokens as their issuers publish them, in neutral text, where no name tells that they are secret.
 
-Each shape is a prefix with an alphabet and a length, taken from the issuer's documentation or, where that is silent, from
-the rules of public secret scanners (gitleaks and kingfisher, both as of 2025). Only shapes that are distinctive are here:
+Each shape is a prefix with an alphabet and a length, taken from the issuer's documentation or, where that is silent,
+from the rules of public secret scanners (gitleaks and kingfisher, both as of 2025). Only distinctive shapes are here:
 32 plain hexadecimal digits are none. The tokens are generated when this runs; none is in this file.
 
 In a shape, `<A36>` stands for 36 letters and digits; the alphabets are those of `_ALPHABETS`.
@@ -97,7 +97,9 @@ SHAPES = {
     "Shippo": "shippo_live_<h40> shippo_test_<h40>",
     "Duffel": "duffel_live_<u43> duffel_test_<u43>",
     # models
-    "OpenAI": "sk-<A20>T3BlbkFJ<A20> sk-proj-<u74>T3BlbkFJ<u74> sk-svcacct-<u74>T3BlbkFJ<u74> sk-admin-<u74>T3BlbkFJ<u74>",
+    "OpenAI": (
+        "sk-<A20>T3BlbkFJ<A20> sk-proj-<u74>T3BlbkFJ<u74> sk-svcacct-<u74>T3BlbkFJ<u74> sk-admin-<u74>T3BlbkFJ<u74>"
+    ),
     "Anthropic": "sk-ant-api03-<u93>AA sk-ant-admin01-<u93>AA sk-ant-oat01-<u93>AA",
     "Hugging Face": "hf_<a34> api_org_<a34>",
     "Groq": "gsk_<A52>",
@@ -196,7 +198,7 @@ def _webhook(address: str) -> Callable[[Maker], str]:
     return lambda make: generated(address, make)
 
 
-#: Secrets of more than one line or word; what is looked for of a key is its second line, of a webhook all behind its host.
+#: Secrets of more than one line or word, and what of it is looked for: of a key its second line.
 BLOCKS: dict[str, tuple[Callable[[Maker], str], Callable[[str], str]]] = {
     **{
         kind: (_pem(kind), lambda text: text.splitlines()[2])

@@ -61,7 +61,7 @@ WEB: dict[str, tuple[str, tuple[str, ...]]] = {
             "Authorization: §§",
             "{'Authorization': '§§'}",
             'Authorization: Digest username="bob", realm="x", nonce="y", uri="/", response="§§"',
-            "Authorization: AWS4-HMAC-SHA256 Credential=x/20261126/eu/s3/aws4_request, SignedHeaders=host, Signature=§§",
+            "Authorization: AWS4-HMAC-SHA256 Credential=x/2026/eu/s3/aws4_request, SignedHeaders=host, Signature=§§",
             "Authorization: AWS AKIDEXAMPLE:§§",
             'Authorization: OAuth oauth_consumer_key="x", oauth_signature="§§", oauth_version="1.0"',
             "Authorization: SharedKey bob:§§",
@@ -155,8 +155,7 @@ WEB: dict[str, tuple[str, tuple[str, ...]]] = {
         "anything",
         (
             'Content-Disposition: form-data; name="password"\r\n\r\n§\r\n--b12--',
-            '--b12\r\nContent-Disposition: form-data; name="user"\r\n\r\nbob\r\n--b12\r\n'
-            'Content-Disposition: form-data; name="client_secret"\r\n\r\n§\r\n--b12--',
+            '\r\n\r\nbob\r\n--b12\r\nContent-Disposition: form-data; name="client_secret"\r\n\r\n§\r\n--b12--',
             'Content-Disposition: form-data; name="api_key"\nContent-Type: text/plain\n\n§§\n--b12--',
         ),
     ),
