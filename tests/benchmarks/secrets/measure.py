@@ -137,7 +137,7 @@ def remarks(redact: Redact) -> Iterator[str]:
     ratios = {part: times[2] / max(times[0], 1e-6) for part, times in seconds.items()}
     slow = [part for part, times in seconds.items() if hostile.is_slow(times)]
     longest = max(seconds, key=lambda part: seconds[part][2])
-    steepest = max((part for part in seconds if seconds[part][2] > 0.001), key=ratios.__getitem__, default=longest)
+    steepest = max((part for part in seconds if seconds[part][2] > 0.005), key=ratios.__getitem__, default=longest)
     n = hostile.LENGTH
     yield f"f: {len(seconds)} hostile texts of {n:,}, {2 * n:,} and {4 * n:,} characters, best of three:"
     for what, part in (("the longest", longest), ("the steepest", steepest)):

@@ -63,7 +63,9 @@ def _with_locals(name: str, secret: str) -> str:
     try:
         names["connect"](secret)
     except ConnectionError as error:
-        return "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+        inside = error.__traceback__ and error.__traceback__.tb_next
+        told = traceback.TracebackException(type(error), error, inside, capture_locals=True)
+        return "".join(told.format())
     raise AssertionError
 
 
