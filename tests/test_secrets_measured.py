@@ -1,5 +1,7 @@
 """What `make secrets` measures with: the corpus has the form that it claims, and bad redaction makes it fail."""
 
+import math
+import re
 from pathlib import Path
 
 import pytest
@@ -105,6 +107,16 @@ def test_what_others_see_of_an_error_is_looked_at(measure):
     assert seen.count("hunter-of-2") > 6
 
 
-@pytest.mark.parametrize("steps", [1, 2])
-def test_time_out_of_proportion_is_told(measure, steps):
-    assert measure.hostile.is_slow((0.01, 0.01 * 2**steps, 0.01 * 4**steps)) is (steps == 2)
+@pytest.mark.parametrize(
+    ("seconds", "slow"),
+    [((0.1, 0.2, 0.4), False), ((0.1, 0.4, 1.6), True), ((0.1, math.inf, math.inf), True)],
+)
+def test_time_out_of_proportion_is_told(measure, seconds, slow):
+    assert measure.hostile.is_slow(seconds) is slow
+
+
+def test_a_text_that_takes_too_long_is_given_up(measure, monkeypatch):
+    monkeypatch.setattr(measure.hostile, "_PATIENCE", 0.05)
+    monkeypatch.setattr(measure.hostile, "REPEATED", ("a",))
+    times = measure.hostile.timed(lambda text: re.sub("(a|a)*b", "", text[:60]))
+    assert times == {"a": (math.inf, math.inf, math.inf)}

@@ -139,12 +139,13 @@ def remarks(redact: Redact) -> Iterator[str]:
     longest = max(seconds, key=lambda part: seconds[part][2])
     steepest = max((part for part in seconds if seconds[part][2] > 0.005), key=ratios.__getitem__, default=longest)
     n = hostile.LENGTH
-    yield f"f: {len(seconds)} hostile texts of {n:,}, {2 * n:,} and {4 * n:,} characters, best of three:"
+    yield f"f: {len(seconds)} hostile texts of {n:,}, {2 * n:,} and {4 * n:,} characters, processor time, best of three:"
     for what, part in (("the longest", longest), ("the steepest", steepest)):
         times = ", ".join(f"{1000 * each:.1f}" for each in seconds[part])
         yield f"f: {what} time is that of {part!r}: {times} ms, a ratio of {ratios[part]:.1f} (4 is in proportion)"
     for part in slow:
-        yield f"f: NOT IN PROPORTION: {part!r}, {ratios[part]:.1f}"
+        times = ", ".join(f"{1000 * each:.1f}" for each in seconds[part])
+        yield f"f: NOT IN PROPORTION: {part!r}, {times} ms"
 
 
 def main(arguments: Sequence[str] | None = None, redact: Redact = redact, whole: Redact = redact_whole) -> None:
