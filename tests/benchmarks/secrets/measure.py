@@ -9,6 +9,7 @@ patterns cannot be fitted to them: they count, and only `--held-out` shows them.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -131,15 +132,32 @@ def by_form(found: Sequence[Judged], *, held_out: bool) -> Iterator[str]:
         yield f"{count:3} of {all_of_it[form]:3}  {form}"
 
 
+def lost(found: Sequence[Judged]) -> Iterator[str]:
+    """Say how much of what stands around the secrets went with them: a user's name, a host, a word of a sentence."""
+    kept = total = 0
+    for one in found:
+        if one.part not in "acd":
+            continue
+        rest = one.case.text
+        for form in one.case.forms:
+            rest = rest.replace(form, " ")
+        words = set(re.findall(r"[A-Za-z]{3,}", rest))
+        total += len(words)
+        kept += sum(word in one.made for word in words)
+    if total:
+        yield f"{1 - kept / total:.1%} of the {total:,} words around the secrets of a, c and d went with them"
+
+
 def remarks(redact: Redact) -> Iterator[str]:
     """Say how long hostile texts take, the slowest ones first."""
     seconds = hostile.timed(redact)
     ratios = {part: times[2] / max(times[0], 1e-6) for part, times in seconds.items()}
     slow = [part for part, times in seconds.items() if hostile.is_slow(times)]
     longest = max(seconds, key=lambda part: seconds[part][2])
-    steepest = max((part for part in seconds if seconds[part][2] > 0.005), key=ratios.__getitem__, default=longest)
+    telling = [part for part in seconds if seconds[part][2] > 0.005]
+    steepest = max(telling, key=ratios.__getitem__, default=longest)
     n = hostile.LENGTH
-    yield f"f: {len(seconds)} hostile texts of {n:,}, {2 * n:,} and {4 * n:,} characters, processor time, best of three:"
+    yield f"f: {len(seconds)} hostile texts of {n:,}, {2 * n:,} and {4 * n:,} characters, processor time, best of 3:"
     for what, part in (("the longest", longest), ("the steepest", steepest)):
         times = ", ".join(f"{1000 * each:.1f}" for each in seconds[part])
         yield f"f: {what} time is that of {part!r}: {times} ms, a ratio of {ratios[part]:.1f} (4 is in proportion)"
@@ -164,7 +182,7 @@ def main(arguments: Sequence[str] | None = None, redact: Redact = redact, whole:
         print(*by_form(found, held_out=options.held_out), sep="\n")
     about = f"{machine()}; a third of the forms is held out."
     lines = list(rows(found))
-    said = list(remarks(whole)) if "f" in options.parts else []
+    said = [*lost(found), *(remarks(whole) if "f" in options.parts else ())]
     print(about, "", table(HEAD, lines, markdown=False), "", *said, sep="\n")
     if options.page:
         text = "\n".join(f"- {line}" for line in said)

@@ -5,6 +5,7 @@ Each function takes the name of a field or column, and the secret.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import subprocess
@@ -14,10 +15,12 @@ import urllib.request
 from collections.abc import Callable
 from typing import Annotated, Any
 
+import aiohttp
 import httpx
 import pydantic
 import requests
 import sqlalchemy
+import yaml
 from sqlalchemy import orm
 
 
@@ -188,6 +191,11 @@ def _grouped(name: str, secret: str) -> None:
     raise ExceptionGroup("both failed", [ValueError(f"{name}={secret!r}"), KeyError({name: secret})])
 
 
+async def _aiohttp(url: str) -> None:
+    async with aiohttp.ClientSession() as session:
+        await session.get(url)
+
+
 #: The letters and digits that URLs and headers hold as they are.
 MACHINE_MADE: dict[str, Callable[[str, str], Any]] = {
     "httpx, status": lambda name, secret: _answer(name, secret).raise_for_status(),
@@ -218,6 +226,13 @@ MACHINE_MADE: dict[str, Callable[[str, str], Any]] = {
     "CalledProcessError, URL": lambda _, secret: _run("pg_dump", f"postgresql://bob:{secret}@db/flights"),
     "psycopg, URL": lambda _, secret: _raise(
         OperationalError(f"connection to postgresql://bob:{secret}@db:5432/x failed")
+    ),
+    "requests, scheme": lambda _, secret: requests.get(f"postgresql://bob:{secret}@db/flights", timeout=1),
+    "aiohttp, scheme": lambda _, secret: asyncio.run(_aiohttp(f"redis://:{secret}@db:6379/0")),
+    "YAML": lambda name, secret: yaml.safe_load(f"user: bob\n{name}: {secret}: x\n"),
+    "YAML, quotes": lambda name, secret: yaml.safe_load(f'user: bob\n{name}: "{secret}" x\n'),
+    "UnicodeDecodeError": lambda name, secret: (
+        json.dumps({"user": "bob", name: f"{secret}ÿ"}, ensure_ascii=False).encode("latin-1").decode()
     ),
     "asyncpg, DSN": lambda _, secret: _raise(ValueError(f"invalid DSN: 'postgres://bob:{secret}@db:port/x'")),
 }
