@@ -23,7 +23,7 @@ WORDS = (
 _THIRDS = 3
 #: So much of a secret, in one run, still gives it away.
 _SHARE = 0.6
-_SHORTEST_RUN = 4
+_SHORTEST_RUN = 5
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def is_held_out(key: str) -> bool:
 def _is_left(secret: str, redacted: str, rest: str) -> bool:
     run = min(len(secret), max(_SHORTEST_RUN, math.ceil(_SHARE * len(secret))))
     pieces = {secret[at : at + run] for at in range(len(secret) - run + 1)}
-    return any(piece in redacted and redacted.count(piece) > rest.count(piece) for piece in pieces)
+    return any(piece in redacted and piece not in rest for piece in pieces)
 
 
 class Maker:

@@ -18,7 +18,6 @@ import httpx
 import pydantic
 import requests
 import sqlalchemy
-import yaml
 from sqlalchemy import orm
 
 
@@ -221,8 +220,6 @@ MACHINE_MADE: dict[str, Callable[[str, str], Any]] = {
         OperationalError(f"connection to postgresql://bob:{secret}@db:5432/x failed")
     ),
     "requests, scheme": lambda _, secret: requests.get(f"postgresql://bob:{secret}@db/flights", timeout=1),
-    "YAML": lambda name, secret: yaml.safe_load(f"user: bob\n{name}: {secret}: x\n"),
-    "YAML, quotes": lambda name, secret: yaml.safe_load(f'user: bob\n{name}: "{secret}" x\n'),
     "UnicodeDecodeError": lambda name, secret: (
         json.dumps({"user": "bob", name: f"{secret}ÿ"}, ensure_ascii=False).encode("latin-1").decode()
     ),

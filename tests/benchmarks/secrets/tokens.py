@@ -119,7 +119,7 @@ SHAPES = {
     # clouds
     "AWS": "AKIA<B16> ASIA<B16> ABSK<b130>=",
     "Google": "AIza<u35> ya29.<u120> GOCSPX-<u28> 1//0<u60>",
-    "Azure": "<A3>8Q~<A34> <A44>AzSeA<A8> <u33>+ACDb<u7>== <A76>JQQJ99<A26>AZDO<A4>",
+    "Azure": "<A3>8Q~<A34> <A42>AzSeA<A5> <b76>ACDb<b6>== <b76>+ASt<b6>== <A52>JQQJ99<A18>AZDO<A4>",
     "Alibaba": "LTAI<A20>",
     "Tencent": "AKID<A32>",
     "DigitalOcean": "dop_v1_<h64> doo_v1_<h64> dor_v1_<h64>",

@@ -26,7 +26,6 @@ _SPELLINGS = (
     "GET /v1 HTTP/1.1\r\nHost: example.org\r\n{}: §§\r\nAccept: */*\r\n\r\n",
     "b'GET /v1 HTTP/1.1\\r\\nHost: example.org\\r\\n{}: §§\\r\\nAccept: */*\\r\\n\\r\\n'",
     '["{}: §§", "Accept: */*"]',
-    "proxy_set_header {} §§;",
 )
 _SCHEMES = (
     *("Bearer", "bearer", "Token", "token", "ApiKey", "Bot", "Splunk", "GenieKey", "SSWS", "Key", "Negotiate", "JWT"),
@@ -139,7 +138,6 @@ WEB: dict[str, tuple[str, tuple[str, ...]]] = {
             "body: b'username=bob&password=§'",
             "grant_type=refresh_token&refresh_token=§§",
             "data='user=bob&pwd=§&go=1'",
-            "client_assertion=§§&client_id=bob",
             "password=§&username=bob",
         ),
     ),
