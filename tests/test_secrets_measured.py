@@ -62,6 +62,19 @@ def test_the_same_cases_come_at_each_run(measure, corpora):
     assert list(measure.look_alikes.cases()) == corpora["e"]
 
 
+def test_another_seed_gives_other_secrets_in_the_same_forms(measure, corpora, monkeypatch):
+    monkeypatch.setattr(measure.Maker, "seed", 2)
+    others = list(measure.tokens.cases())
+    assert {case.key for case in others} == {case.key for case in corpora["d"]}
+    assert not {case.secret for case in others} & {case.secret for case in corpora["d"]}
+
+
+def test_what_is_held_out_is_judged_alone_as_well(measure, capsys):
+    keys = {case.text for case in measure.tokens.cases() if case.held_out}
+    _, said = ends_with(measure, ["--parts", "d"], lambda text: text if text in keys else "***", capsys)
+    assert "of the held-out alone, d: 100.0% wrong" in said
+
+
 def test_the_command_fails_where_nothing_is_redacted(measure, capsys):
     code, said = ends_with(measure, ["--parts", "acd"], str, capsys)
     assert code == 1

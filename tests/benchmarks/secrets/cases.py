@@ -69,10 +69,12 @@ def _is_left(secret: str, redacted: str, rest: str) -> bool:
 
 
 class Maker:
-    """Generates secrets, the same ones at each run."""
+    """Generates secrets, the same ones at each run with one seed, others for each name."""
 
-    def __init__(self, seed: object = SEED) -> None:
-        self.random = random.Random(f"{SEED}:{seed}")
+    seed = SEED
+
+    def __init__(self, name: str) -> None:
+        self.random = random.Random(f"{self.seed}:{name}")
 
     def some(self, letters: str, length: int) -> str:
         """Return so many of `letters`."""

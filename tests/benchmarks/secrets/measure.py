@@ -24,7 +24,7 @@ import hostile
 import look_alikes
 import spellings
 import tokens
-from cases import Case
+from cases import SEED, Case, Maker
 from setting import machine, table, write_into
 
 from resilient_tasks import configure
@@ -174,7 +174,9 @@ def main(arguments: Sequence[str] | None = None, redact: Redact = redact, whole:
     parser.add_argument("--changed", action="store_true", help="show every text that was changed and holds no secret")
     parser.add_argument("--held-out", action="store_true", help="show those of the held-out forms, and only them")
     parser.add_argument("--page", type=Path, help="put the table into this page too")
+    parser.add_argument("--seed", type=int, default=SEED, help="generate other secrets, in the same forms")
     options = parser.parse_args(arguments)
+    Maker.seed = options.seed
     found = [one for part in PARTS if part in options.parts for one in judged(part, redact)]
     shown = [one for one in found if (options.changed if one.part == "e" else options.leaks)]
     print(*details(shown, held_out=options.held_out), sep="\n")
@@ -182,7 +184,8 @@ def main(arguments: Sequence[str] | None = None, redact: Redact = redact, whole:
         print(*by_form(found, held_out=options.held_out), sep="\n")
     about = f"{machine()}; a third of the forms is held out."
     lines = list(rows(found))
-    said = [*lost(found), *(remarks(whole) if "f" in options.parts else ())]
+    said = [*(f"of the held-out alone, {line}" for line in missed([one for one in found if one.case.held_out]))]
+    said += [*lost(found), *(remarks(whole) if "f" in options.parts else ())]
     print(about, "", table(HEAD, lines, markdown=False), "", *said, sep="\n")
     if options.page:
         text = "\n".join(f"- {line}" for line in said)
