@@ -11,8 +11,8 @@ CLIENTS := tests/benchmarks/kinds/requirements.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs timeouts costs splitting chunks breakers hedging outage alerts-pictures rough storm kinds everywhere \
-	orchestrate prefect-3.8 clean
+.PHONY: help demo test check docs timeouts costs splitting chunks breakers hedging outage alerts-pictures rough storm kinds \
+	secrets everywhere orchestrate prefect-3.8 clean
 
 help:  ## This list.
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -67,6 +67,9 @@ storm: $(FOR_DEV)  ## 10,000 failures in a minute, and what people hear of it, b
 kinds:  ## Real errors of real clients, and the kind that each is taken for. Three minutes. OPTIONS=--wrong shows those only.
 	@$(MAKE) --no-print-directory .venv-kinds/.for-kinds VENV=.venv-kinds
 	PYTHONPATH=. .venv-kinds/bin/python tests/benchmarks/kinds_table.py --page docs/measured.md $(OPTIONS)
+
+secrets: $(FOR_DEV)  ## Thousands of generated secrets, how many leak through redaction, and what is taken for one. A minute.
+	$(BIN)/python tests/benchmarks/secrets/measure.py --page docs/measured.md
 
 everywhere:  ## The tests on every supported Python that this machine has.
 	@for version in 3.11 3.12 3.13; do \
