@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from resilient_tasks.core import tokens
 from resilient_tasks.core.registered import MARK
+from resilient_tasks.core.secret_values import looks_random, lowered
 
 
 class Rule(NamedTuple):
@@ -28,23 +29,6 @@ class Rule(NamedTuple):
     hints: tuple[str, ...]
     pattern: re.Pattern[str]
     blot: str | Callable[[re.Match[str]], str]
-
-
-def lowered(text: str) -> str:
-    """Return `text` in small letters, each in its place."""
-    low = text.lower()
-    return low if len(low) == len(text) else text.translate(_SMALL)
-
-
-_SMALL = {ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
-
-
-def looks_random(text: str) -> bool:
-    """Tell whether `text` was hardly written by a person: digits among its letters, or capitals inside."""
-    if len(text) < 8:
-        return False
-    letters, digits = any(map(str.isalpha, text)), any(map(str.isdigit, text))
-    return (letters and digits) or (text[1:] not in {text[1:].lower(), text[1:].upper()})
 
 
 def _in_url(match: re.Match[str]) -> str:
