@@ -1,6 +1,233 @@
-"""Contexts."""
+"""Secrets by what stands around them: a block of YAML, a name and a value in two fields, SQL, files of passwords."""
+
 from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+from resilient_tasks.core import commands, error_texts, secret_names
+from resilient_tasks.core.registered import MARK
+from resilient_tasks.core.secret_names import Says
+from resilient_tasks.core.secret_values import is_nothing, is_random, is_sentence, looks_random
+
+
+class Context(NamedTuple):
+    """Finds secrets that stand in some context.
+
+    Attributes:
+        hints: one of these stands in every such text, in small letters.
+        pattern: has the groups `secret`, and `name` where a name decides whether it is one.
+    """
+
+    hints: tuple[str, ...]
+    pattern: re.Pattern[str]
+    is_secret: Callable[[re.Match[str]], bool]
+
+
+def _by_name(match: re.Match[str]) -> bool:
+    says = secret_names.of(match["name"])
+    return says is not Says.NOTHING and is_value(match["secret"], says)
+
+
+def is_value(value: str, says: Says) -> bool:
+    """Tell whether a value is a secret, for what the name of it says."""
+    if is_nothing(value) or value.startswith(MARK) or is_sentence(value):
+        return False
+    return says > Says.IF_RANDOM or (says is Says.IF_RANDOM and is_random(value))
+
+
+def _always(match: re.Match[str]) -> bool:
+    return not is_nothing(match["secret"]) and not match["secret"].startswith(MARK)
+
+
+def _if_random(match: re.Match[str]) -> bool:
+    return looks_random(match["secret"])
+
+
+_NAME = r"(?P<name>[\w.-]{2,64})"
+_STRING = r"(?P<quote>\\{0,3}[\"'])(?P<secret>(?:(?!(?P=quote))(?:\\.|''|[^\\\r\n])){1,512}+)"
+_SPACE = r"(?:\s|\\[nrt]){1,8}"
+CONTEXTS = (
+    Context(  # a block of YAML: all lines that stand deeper than the name
+        ("|", ">"),
+        re.compile(
+            rf"^(?P<indent>[ \t]*(?:-[ \t]+)?)[\"']?{_NAME}[\"']?:[ \t]+(?:![\w!]+[ \t]+)?[|>][-+0-9]{{0,2}}[ \t]*\r?\n"
+            r"(?P<secret>(?:(?:(?P=indent)[ \t]+[^\r\n]*|[ \t]*)(?:\r?\n|$)){1,200}?(?=(?P=indent)?\S|$(?!\n)))",
+            re.MULTILINE,
+        ),
+        _by_name,
+    ),
+    Context(  # several lines in quotes, or up to a word: TOML, HCL, a shell
+        ('"""', "'''", "<<"),
+        re.compile(
+            rf"{_NAME}[\"']?[ \t]*[=:][ \t]*(?:<<[-~]?[\"']?(?P<word>\w+)[\"']?\r?\n|(?P<quotes>\"\"\"|'''))"
+            r"(?P<secret>.{1,4000}?)(?:^[ \t]*(?P=word)\b|(?P=quotes))",
+            re.MULTILINE | re.DOTALL,
+        ),
+        _by_name,
+    ),
+    Context(
+        ("identified",),
+        re.compile(
+            r"\bidentified\s+(?:with\s+[\w.\"'`]{1,64}\s+)?(?:by|as|using)\s+(?:password\s+|values\s+)?"
+            r"(?:(?P<quote>\\?[\"'])(?P<secret>(?:(?!(?P=quote))[^\r\n])+)|(?P<plain>[^\s;\"']+))",
+            re.IGNORECASE,
+        ),
+        lambda _: True,
+    ),
+    Context(("secret",), re.compile(r"\bSecret\w{0,12}\(b?(?P<quote>[\"'])(?P<secret>(?:(?!(?P=quote))[^\r\n])+)"), _always),
+    Context(  # of a Dockerfile, and of Windows
+        ("env ", "setx "),
+        re.compile(rf"(?:^|(?<=[\s&;]))(?:ENV|SETX|setx)[ \t]+{_NAME}[ \t]+[\"']?(?P<secret>[^\s\"']+)", re.MULTILINE),
+        _by_name,
+    ),
+    Context(
+        ("pass", "secret", "pwd", "token", "key"),
+        re.compile(
+            r"(?:\b(?:encrypted|with|user|role|login|set|alter|valid|options?|\()[ \t\r\n]+|,[ \t]*|\()"
+            rf"{_NAME}(?:\s+for\s+[^\s=]{{1,80}})?[ \t]*(?:=[ \t]*)?(?:password\()?[ \t]*(?<=[ (=]){_STRING}",
+            re.IGNORECASE,
+        ),
+        lambda match: secret_names.of(match["name"]) is Says.SURELY and _always(match) and not is_sentence(match["secret"]),
+    ),
+    Context(
+        ("password",),
+        re.compile(
+            rf"(?:\b(?:machine{_SPACE}\S{{1,255}}|default){_SPACE}|\blogin{_SPACE}\S{{1,128}}{_SPACE}"
+            rf"(?:account{_SPACE}\S{{1,128}}{_SPACE})?)password{_SPACE}(?P<secret>[^\s\"'\\]{{1,256}})"
+        ),
+        _always,
+    ),
+    Context(
+        ("password ",), re.compile(r"\bPASSWORD[ \t]+(?P<quote>[\"'])(?P<secret>(?:(?!(?P=quote))[^\r\n])+)"), _always
+    ),
+    Context(  # Oracle's
+        (":thin:", ":oci:", ":oci8:"),
+        re.compile(r":(?:thin|oci8?):(?P<user>[\w.$#\"-]{1,128})/(?P<secret>(?:\"[^\"\r\n]{1,128}\"|[^\s]{1,128}?))(?=@)"),
+        _always,
+    ),
+    Context(  # .pgpass
+        (":",),
+        re.compile(
+            r"(?<=[\w*\]]):(?:\d{2,5}|\*):[^:\s]{1,64}:(?!\d+:)[^:\s\d][^:\s]{0,63}:"
+            r"(?P<secret>[^\s\"']{4,256})(?=$|['\"])",
+            re.MULTILINE,
+        ),
+        _always,
+    ),
+    Context(  # a hash of a password, as systems keep it: it can be tried at home
+        ("$",),
+        re.compile(
+            r"(?<![\w$])(?P<secret>\$(?:apr1|1|2[abxy]?|5|6|7|y|gy|sha1|md5|argon2(?:id|i|d)|scrypt|pbkdf2(?:-sha\d+)?|bcrypt-sha256)"
+            r"\$[\w./$=,+-]{12,512})"
+        ),
+        _always,
+    ),
+    Context(("{s",), re.compile(r"\{S?SHA(?:256|512)?\}(?P<secret>[A-Za-z0-9+/]{20,200}={0,2})"), _always),
+    Context(("pbkdf2_", "argon2$", "bcrypt"), re.compile(r"\b(?:pbkdf2_sha\d+|argon2|bcrypt(?:_sha256)?)\$(?P<secret>[\w./$=,+-]{20,512})"), _always),
+    Context(  # a DSN of Go's, without a scheme
+        ("@tcp(", "@unix("),
+        re.compile(r"(?<=\w):(?P<secret>[^\s\"'/][^\s\"']{0,128}?)(?=@(?:tcp|unix)\()"),
+        _always,
+    ),
+    Context(  # user:password@host without a scheme
+        ("@",),
+        re.compile(r"(?<=\w):(?P<secret>[^\s\"'@/:]{8,128})(?=@[a-z][\w.-]{1,128}(?::\d{2,5}|/))", re.IGNORECASE),
+        lambda match: looks_random(match["secret"]) and not match["secret"].startswith("sha"),
+    ),
+    Context(  # a form of several parts
+        ("form-data",),
+        re.compile(rf"form-data;[ \t]*name=\\?\"{_NAME}\\?\"(?:\r?\n|\\r\\n|\\n){{2}}(?P<secret>[^\r\n\\]{{1,512}})"),
+        _by_name,
+    ),
+    Context(  # a private key in JSON
+        ('kty"', "kty'"),
+        re.compile(r"(?<=[\"'])(?P<name>d|p|q|dp|dq|qi|k)(?P<close>\\?[\"']):[ \t]*(?P<quote>\\?[\"'])(?P<secret>[\w-]{10,2000})"),
+        _always,
+    ),
+    Context(
+        ("private-lines",), re.compile(r"Private-Lines:[ \t]*\d+\s+(?P<secret>(?:[A-Za-z0-9+/=]{16,}\s*){1,100})", re.I), _always
+    ),
+)
+
+WITHOUT_NAME = tuple(context for context in CONTEXTS if "name" not in context.pattern.groupindex)
 
 
 def blot(text: str, low: str) -> str:
-    return text
+    """Blot out of `text` what stands in a context of secrets. `low` is the text in small letters."""
+    has_name = secret_names.HIT.search(low) is not None
+    text = commands.blot(text)
+    for context in CONTEXTS if has_name else WITHOUT_NAME:
+        if any(map(low.__contains__, context.hints)):
+            text = _blotted(text, context)
+    text = error_texts.blot(text)
+    return _fields(text) if has_name and any(map(low.__contains__, _VALUE_HINTS)) else text
+
+
+def _blotted(text: str, context: Context) -> str:
+    parts: list[str] = []
+    done = 0
+    for match in context.pattern.finditer(text):
+        group = "plain" if match.groupdict().get("secret") is None else "secret"
+        if match.start(group) >= done and context.is_secret(match):
+            end = match.end(group)
+            while end > match.start(group) and text[end - 1] in "\r\n":
+                end -= 1
+            parts += (text[done : match.start(group)], MARK)
+            done = end
+    return "".join((*parts, text[done:])) if parts else text
+
+
+# A name in one field and its value in another: {"name": "DB_PASSWORD", "value": "..."}, in this order and in the other.
+_VALUE_HINTS = ("value", "content", "secretstring", "<property", "<entry", "<setting", "<param", "<string", "<env")
+_Q = r"(?:\\{0,3}[\"']|&quot;)?"
+_TO = rf"{_Q}[ \t]{{0,4}}(?:=>|[:=])[ \t]{{0,4}}b?"
+_FIELD = re.compile(
+    r"(?:name|key|field|id|variable|header|setting|option|param|parameter|property|label|env)"
+    rf"{_TO}(?P<quote>{_Q})(?P<name>[\w.$:/-]{{2,80}})",
+    re.IGNORECASE,
+)
+_VALUE = re.compile(
+    r"(?:value|val|content|string|default|input|data)"
+    rf"{_TO}(?:(?P<quote>\\{{0,3}}[\"']|&quot;)(?P<secret>(?:(?!(?P=quote))(?:\\.|[^\\\r\n]))*+)|(?P<plain>[^\s\"'{{}}\[\](),;<>]+))",
+    re.IGNORECASE,
+)
+_INSIDE = re.compile(r"[\"']?[^<>]{0,120}>(?:<value>)?(?P<secret>[^<\r\n]{1,512})(?=</)")
+_NEXT_OBJECT = re.compile(r"[{}<>]|\)(?=[,\])]|$)|\n[ \t]*-[ \t]|\}\}|\r?\n[ \t]*\r?\n")
+_REACH = 240
+
+
+def _fields(text: str) -> str:
+    spans = sorted({span for field in _FIELD.finditer(text) if (span := _value_of(text, field)) is not None})
+    parts: list[str] = []
+    done = 0
+    for start, end in spans:
+        if start >= done:
+            parts += (text[done:start], MARK)
+            done = end
+    return "".join((*parts, text[done:])) if parts else text
+
+
+def _value_of(text: str, field: re.Match[str]) -> tuple[int, int] | None:
+    says = secret_names.of(field["name"])
+    if says is Says.NOTHING:
+        return None
+    behind = text[field.end() : field.end() + _REACH]
+    ends = _NEXT_OBJECT.search(behind)
+    if ends is not None and ends[0] in "<>" and (inside := _INSIDE.match(behind)) is not None:
+        start, end = inside.span("secret")
+        return (field.end() + start, field.end() + end) if is_value(inside["secret"], says) else None
+    found = _VALUE.search(behind[: ends.start()] if ends else behind)
+    offset = field.end()
+    if found is None:
+        before = text[max(0, field.start() - _REACH) : field.start()]
+        cut = max((match.end() for match in _NEXT_OBJECT.finditer(before)), default=0)
+        offset = max(0, field.start() - _REACH) + cut
+        found = _VALUE.search(before[cut:])
+    if found is None:
+        return None
+    group = "secret" if found["secret"] is not None else "plain"
+    if not is_value(found[group], says):
+        return None
+    return offset + found.start(group), offset + found.end(group)

@@ -14,7 +14,6 @@ from resilient_tasks.core.registered import MARK
 from resilient_tasks.core.secret_names import Says
 from resilient_tasks.core.secret_values import is_nothing, is_random, is_sentence, looks_random
 
-_HITS = re.compile("|".join(secret_names.HINTS))
 #: The longest name (characters), to each side of a hit.
 _LONGEST = 64
 _LEFT = re.compile(r"[\w.-]*")  # on the reversed text
@@ -28,6 +27,7 @@ _SEPARATOR = re.compile(
     r"|(?P<sign>(?:\\{0,7}[\"'`]\]?|\]|&quot;|&#3[49];)?[ \t]{0,8}"
     r"(?:=>|:=|={1,2}|:(?!:)|%3d|%3a|\\{1,3}u003[ad])[ \t]{0,8})"
     r"|(?P<item>\\{0,7}[\"'],[ \t]{0,4}(?=b?\\{0,7}[\"']))"  # of a list or tuple
+    r"|(?P<quoted>[ \t]{1,2}(?=[\"']\w))"
     r"|(?P<flag>[ \t]{1,4}(?=[^\s=:-]))"  # of a command line
     r"|(?P<element>>(?=[^<\s]|<!\[CDATA\[))",  # of XML
     re.IGNORECASE,
@@ -37,7 +37,7 @@ _QUOTED = re.compile(
     r"(?P<value>(?:(?!(?P=quote))(?:\\[^\n]|[^\\\n])|''(?=[^\s,;:)\]}]))*+)(?P<close>(?P=quote)?)"
 )
 _MORE = (
-    r"(?:[^\s\"'<>\\&;,]|\\(?![\"'nrt])|[\"'](?=\w)|<(?![/A-Za-z])|>(?=\w)"
+    r"(?:[^\s\"'<>\\&;,]|\\(?![\"'nrt])|[\"']{1,2}(?=\w)|<(?![/A-Za-z])|>(?=\w)"
     r"|&(?!\s|$|quot;|#3[49];|(?:amp;)?[\w.%\[\]-]{1,40}(?:=|%3d))|[;,](?!\s|$|[\w.% -]{1,40}\]?[=:]))*"
 )
 _BARE = re.compile(r"\{[^\s{}\"':][^{}\"'\r\n]{0,100}\}(?=;|$)|[^\s\"'<>\\&;,{}()\[\]|]" + _MORE)  # the first of ODBC
@@ -46,9 +46,16 @@ _TO_SEMICOLON = re.compile(r"[^\r\n\"'\\;&]{0,200}(?=;[ ]?[A-Za-z][\w ]{0,40}=)"
 _IN_STRING = re.compile(r";[ ]?[A-Za-z][\w ]{0,40}=")
 _NAMED_ONLY = re.compile(r"=[ \t]+")
 _TO_THE_END = re.compile(r"[^\r\n\"'\\]+")
+_NO_BLANK = re.compile(r"[^\s\"'\\]+")
+_PLACEHOLDER = re.compile(
+    r"<[a-z][\w .-]{1,60}>|\$\{[^{}\r\n]{1,120}\}|\{\{[^{}\r\n]{1,120}\}\}|\$\([^()\r\n]{1,120}\)|%[A-Z_]\w{0,60}%"
+    r"|(?:[a-z_]+\.){0,6}[A-Za-z_]+\([^()\r\n]{0,120}\)",
+    re.IGNORECASE,
+)
 _TAG = re.compile(r"<[\w:.-]*$")
 _ELEMENT = re.compile(r"<!\[CDATA\[[^\]\r\n]+|[^<\r\n]+")
 _FLAG = re.compile(r"(?<![\w-])--?[\w.-]*$|(?<!\S)/[\w-]+$")
+_PATH = re.compile(r"[A-Za-z_][\w.]*")
 _PAIR = re.compile(r"[(\[][ \t]{0,4}b?\\*[\"'][\w-]*$")
 _PAIR_END = re.compile(r"[ \t]{0,4}[)\]]")
 # fmt: off
@@ -99,7 +106,7 @@ def is_secret(name: str, value: str) -> bool:
 
 def blot(text: str, low: str, *, code: bool) -> str:
     """Blot out of `text` the values of names of secrets. `low` is the text in small letters."""
-    if _HITS.search(low) is None:
+    if secret_names.HIT.search(low) is None:
         return text
     parts: list[str] = []
     done = at = 0
@@ -119,7 +126,7 @@ def blot(text: str, low: str, *, code: bool) -> str:
 
 def _heads(text: str, low: str) -> Iterator[Head]:
     seen = 0
-    for hit in _HITS.finditer(low):
+    for hit in secret_names.HIT.finditer(low):
         if hit.start() < seen:
             continue
         start, end = name_at(text, hit.start())
@@ -136,6 +143,8 @@ def _heads(text: str, low: str) -> Iterator[Head]:
         kind = separator.lastgroup or ""
         if kind == "flag" and _FLAG.search(text[max(0, start - 2) : end]) is None:
             continue
+        if text[start - 1 : start] == ":" and text.rfind("arn:", max(0, start - 120), start) >= 0:
+            continue  # the name of a thing
         yield Head(name, start, separator.end(), kind, separator[0], says)
 
 
@@ -164,6 +173,8 @@ def _word_before(text: str, start: int) -> str:
 def _value_after(text: str, head: Head, *, code: bool) -> tuple[int, int, bool] | None:
     """Return where the value lies and whether to blot it out; None where there is none."""
     at = head.end
+    if head.kind == "quoted":
+        return _quoted_behind_blank(text, head)
     if head.kind in {"flag", "item"} and not _takes_a_list(text, head):
         return None
     if head.kind == "element":
@@ -173,6 +184,17 @@ def _value_after(text: str, head: Head, *, code: bool) -> tuple[int, int, bool] 
     if quoted is not None:
         return _quoted_value(text, quoted, head)
     return None if code else _bare_value(text, at, head)
+
+
+def _quoted_behind_blank(text: str, head: Head) -> tuple[int, int, bool] | None:
+    """Tell of `--password 'pw'`, and of `API key "..."` in a sentence."""
+    quoted = _QUOTED.match(text, head.end)
+    if quoted is None:
+        return None
+    is_flag = _FLAG.search(text[max(0, head.start - 2) : head.start + len(head.name)]) is not None
+    if not is_flag and not (head.says is Says.SURELY and is_random(quoted["value"])):
+        return None
+    return _quoted_value(text, quoted, head)
 
 
 def _can_be(value: str, head: Head) -> bool:
@@ -211,7 +233,7 @@ def _bare(text: str, at: int, head: Head) -> re.Match[str] | None:
     """Return the value without quotes. It ends at a blank, but in a connection string at the next semicolon."""
     in_prose = ":" in head.separator and not head.separator.strip().startswith(('"', "'", "\\"))
     if in_prose and head.last in _TO_LINE_END:
-        return _TO_THE_END.match(text, at)
+        return (_NO_BLANK if head.last == "signature" else _TO_THE_END).match(text, at)
     if head.kind == "sign" and "=" in head.separator and text[at : at + 1] not in {"{", ""}:
         before = text[max(0, head.start - 1) : head.start]
         if before == ";" or _IN_STRING.match(text, at + len(text[at : at + 200].split(";")[0])):
@@ -225,6 +247,8 @@ def _bare(text: str, at: int, head: Head) -> re.Match[str] | None:
 
 
 def _bare_value(text: str, at: int, head: Head) -> tuple[int, int, bool] | None:
+    if (stands_for := _PLACEHOLDER.match(text, at)) is not None:
+        return at, stands_for.end(), False
     bare = _bare(text, at, head)
     if bare is None:
         return None
@@ -237,8 +261,7 @@ def _bare_value(text: str, at: int, head: Head) -> tuple[int, int, bool] | None:
         or is_nothing(bare[0])
         or value.lower() == head.name.lower()
         or (head.name.lower() in {"pwd", "oldpwd"} and value[0] in "/~")  # the working directory
-        or text.startswith(("(", "["), bare.end())  # it is called, or looked up
-        and re.fullmatch(r"[A-Za-z_][\w.]*", value) is not None
+        or (text.startswith(("(", "["), bare.end()) and _PATH.fullmatch(value))  # it is called, or looked up
     ):
         return at, bare.end(), False
     if not _can_be(value, head) and not (in_query and head.name.lower() in {"key", "code"} and looks_random(value)):

@@ -29,6 +29,7 @@ HINTS = (
     *("hmac", "jwt", "otp", "code", "pin", "salt", "seed", "mnemonic", "sid", "pem", "kek", "dek", "nonce", "bearer"),
     *("xsrf", "csrf", "digest"),
 )
+HIT = re.compile("|".join(HINTS))
 
 _SURE = frozenset(
     "password passwd passwort passphrase passcode pwd pswd psw pword userpassword mypassword secret secrets credential "
@@ -45,20 +46,20 @@ _NOUNS = _SURE | _PROBABLE | _VAGUE
 
 #: A `key` behind these words is a secret ...
 _KEYS = frozenset(
-    "access account admin aes api app application auth authentication authorization aws azure backup blowfish box "
-    "bot cert certificate chacha cipher client cloud cmk consumer cookie credential crypt crypto cryptographic curve "
-    "customer data decrypt decryption deploy deployment derived des device dkim dsa ecdsa ed25519 ec enc encrypt "
-    "encrypted encryption fernet functions gcm gpg hash hmac host hs256 hs512 ikm integration jwk jwt kms kubeconfig "
-    "licence license maps master mac merchant nacl oauth openssh partner password pem pgp pre preshared private prod "
-    "production project provisioning psk query recovery registration root rsa salt sas seal secret secrets security "
-    "server service session shared sig sign signature signed signing smtp ssh ssl static stream storage subscription "
-    "symmetric tenant tls token totp user vapid vault wallet webhook wep wg wireguard wpa wrapping write x25519 xts "
-    "plugin ingest ingestion publisher management manage org organization rest sdk authz bearer basic".split()
+    "access account admin aes api app application auth authentication authorization aws azure blowfish box "
+    "cert certificate chacha cipher client cloud cmk consumer cookie credential crypt crypto cryptographic curve "
+    "decrypt decryption deploy deployment derived des dkim dsa ecdsa ed25519 ec enc encrypt "
+    "encrypted encryption fernet functions gcm gpg hmac ikm integration jwk jwt kms kubeconfig "
+    "licence license maps master mac nacl oauth openssh password pem pgp pre preshared private "
+    "provisioning psk recovery registration root rsa salt sas seal secret secrets security "
+    "server service session shared sig sign signature signed signing smtp ssh ssl static storage subscription "
+    "symmetric tls token totp vapid vault wallet webhook wep wg wireguard wpa wrapping write x25519 xts "
+    "plugin ingest ingestion publisher manage rest sdk authz bearer basic".split()
 )
 # ... unless it is one of a table, a mapping, a message or a keyboard, or meant to be seen.
 _OTHER_KEYS = frozenset(
     "primary foreign sort partition cache public object row dict s3 group index unique natural surrogate routing hot "
-    "idempotency shard range hash_range map config lookup join merge missing unknown invalid duplicate unexpected "
+    "idempotency shard range hash map config lookup join merge missing unknown invalid duplicate unexpected "
     "column columns field item bucket message event record dedup deduplication business composite candidate metric "
     "label translation registry redis json any each every first last next other same this that required optional "
     "valid extra verify verification publishable the a of by no which null option context state path blob store "

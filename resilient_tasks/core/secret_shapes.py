@@ -132,11 +132,6 @@ RULES = (
         ),
         rf"\1{MARK}",
     ),
-    Rule(
-        ("-u ", "-user ", "-user="),
-        re.compile(r"((?:(?<!\S)-u|--user|--proxy-user)[ =][\"']?[\w.@-]{1,64}:)(?!//)[^\s\"']{1,256}"),
-        rf"\1{MARK}",
-    ),
     Rule(("eyJ",), re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]{6,}(?:\.[\w-]*){0,4}"), MARK),  # JSON web tokens
     Rule(  # an access key of AWS, and the secret key beside it
         ("AKIA", "ASIA", "ABIA", "ACCA"),
