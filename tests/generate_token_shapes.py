@@ -1,13 +1,13 @@
 """Make `resilient_tasks/core/token_shapes.py` anew: how the tokens of several hundred issuers begin, and how they go on.
 
-The facts come from the rule set of Kingfisher, a maintained scanner for secrets (Apache License 2.0), which it takes in
-part from Betterleaks and Veles. Of each rule the prefix, the alphabets and the lengths are read off; expressions and
+The facts come from the rules of Kingfisher, a maintained scanner for secrets (Apache License 2.0): from its own, which its
+first major version has, and from those of Betterleaks and Veles, which the second has in their place. Of each rule the prefix, the alphabets and the lengths are read off; expressions and
 descriptions are left behind. A rule that needs a word beside the token, such as the issuer's name, is left out if the
 token has no prefix of its own: without one, it is a run of letters like many.
 
 To run it, in an environment of its own:
 
-    python -m pip install kingfisher-secret-scanner==1.5.0
+    python -m pip install kingfisher-bin==1.112.0 kingfisher-secret-scanner==1.5.0
     python tests/generate_token_shapes.py
 """
 
@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib.metadata
+import json
 import re
 import string
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -26,7 +28,7 @@ with warnings.catch_warnings():
     import sre_constants as kinds
     import sre_parse
 
-PACKAGE = "kingfisher-secret-scanner"
+PACKAGES = ("kingfisher-bin", "kingfisher-secret-scanner")
 TARGET = Path(__file__).parents[1] / "resilient_tasks" / "core" / "token_shapes.py"
 
 #: Names of alphabets, from the smallest to the largest. A set of characters is called by the first that holds it.
@@ -48,6 +50,9 @@ _CLASSES = {
     kinds.CATEGORY_WORD: set(ALPHABETS["word"]),
     kinds.CATEGORY_SPACE: set(string.whitespace),
 }
+_POSIX = {"alnum": "A-Za-z0-9", "upper": "A-Z", "lower": "a-z", "digit": "0-9", "xdigit": "0-9A-Fa-f", "alpha": "A-Za-z"}
+#: Prefixes of what is made to be published, or names an account.
+_PUBLIC_PREFIX = re.compile(r"(?:pk[_.-]|phc_|pub|sub-c|age1|proj|org|user|oa2-client|rzp_test)|.*(?:PUBK|publishable|_pub_|client-)")
 #: More spellings of one rule than these are no prefixes.
 _MOST = 48
 #: Rules for what may be seen: names of accounts, and keys that are made to be published.
@@ -60,9 +65,13 @@ class NoShape(Exception):
 
 def shapes(pattern: str, group: int) -> set[tuple[tuple[str, int, int], ...]]:
     """Return what a rule's secret looks like: pieces of (text, 0, 0) or (alphabet, least, most)."""
-    ignore_case = "(?i)" in pattern
-    plain = pattern.replace("(?i)", "").replace("(?s)", "").replace(r"\z", r"\Z")
-    tree = sre_parse.parse(plain, re.IGNORECASE if ignore_case else 0)
+    flags = "".join(re.findall(r"\(\?([isx]+)\)", pattern))
+    ignore_case = "i" in flags
+    plain = re.sub(r"\(\?[isx]+\)", "", pattern).replace(r"\z", r"\Z")
+    for name, letters in _POSIX.items():
+        plain = plain.replace(f"[:{name}:]", letters)
+    plain = re.sub(r"\(\?(?:P?<\w+>)", "(", plain)
+    tree = sre_parse.parse(plain, (re.IGNORECASE if ignore_case else 0) | (re.VERBOSE if "x" in flags else 0))
     groups = [node[1] for node in _all(tree) if node[0] is kinds.SUBPATTERN and node[1][0] is not None]
     wanted = next((one for one in groups if one[0] == max(group, 1)), None)
     folds = ignore_case or any(one[1] & re.IGNORECASE for one in groups)
@@ -161,6 +170,8 @@ def is_telling(shape: tuple[tuple[str, int, int], ...]) -> bool:
     """Tell whether a token is known by its shape: a prefix that is no beginning of a word, and enough behind it."""
     prefix = shape[0][0] if shape and shape[0][2] == 0 else ""
     rest = sum(least if most else len(what) for what, least, most in shape[1:])
+    if _PUBLIC_PREFIX.match(prefix) or re.search(r"://|=|[a-z0-9]/|^[a-z0-9]+:|^ey", prefix):
+        return False
     if not prefix.isascii() or not re.match(r"[A-Za-z0-9]", prefix):
         return False
     if re.search(r"[_.:/-]", prefix):
@@ -178,24 +189,45 @@ def as_text(shape: tuple[tuple[str, int, int], ...]) -> str:
 
 def read() -> dict[str, set[str]]:
     """Return the shapes by issuer."""
-    from kingfisher_sdk import Rules
-
-    rules = Rules(confidence="low", cache=False)
     found: dict[str, set[str]] = {}
-    for entry in rules.metadata():
-        name = entry["id"]
+    for name, pattern, group, examples in [*_of_first_version(), *_of_second_version()]:
         if _PUBLIC.search(name):
             continue
-        detail = rules.detail(name)
         try:
-            told = {as_text(one) for one in shapes(detail["pattern"], detail["betterleaks_secret_group"]) if is_telling(one)}
+            told = {as_text(_as_in(one, examples)) for one in shapes(pattern, group) if is_telling(one)}
         except (NoShape, re.error):
             continue
-        issuer = re.sub(r"^(?:betterleaks\.|veles\.secrets/)", "", name).split("-")[0].split(".")[0]
+        issuer = re.sub(r"^(?:betterleaks\.|kingfisher\.|veles\.secrets/)", "", name).split("-")[0].split(".")[0]
         for one in told:
             if not any(one in others for others in found.values()):
                 found.setdefault(issuer, set()).add(one)
     return {issuer: found[issuer] for issuer in sorted(found)}
+
+
+def _of_first_version():
+    listing = subprocess.run(
+        [sys.executable, "-m", "kingfisher", "rules", "list", "--format", "json"], capture_output=True, check=True
+    )
+    for rule in json.loads(listing.stdout):
+        yield rule["id"], rule["pattern"], 1, rule.get("examples") or []
+
+
+def _of_second_version():
+    from kingfisher_sdk import Rules
+
+    rules = Rules(confidence="low", cache=False)
+    for entry in rules.metadata():
+        detail = rules.detail(entry["id"])
+        yield entry["id"], detail["pattern"], detail["betterleaks_secret_group"], detail["examples"] or []
+
+
+def _as_in(shape, examples: list[str]):
+    """Return a shape with its prefix as examples have it, where a rule ignores case."""
+    prefix = shape[0][0]
+    for example in examples:
+        if (seen := re.search(re.escape(prefix), example, re.IGNORECASE)) is not None:
+            return ((seen[0], 0, 0), *shape[1:])
+    return shape
 
 
 def main() -> None:
@@ -205,8 +237,9 @@ def main() -> None:
     lines = [
         '"""How the tokens of known issuers look. Generated by `tests/generate_token_shapes.py`: change nothing here.',
         "",
-        f"Facts of {count} shapes of {len(found)} issuers, read off the rules of {PACKAGE}",
-        f"{importlib.metadata.version(PACKAGE)} (Apache License 2.0) on {dt.date.today().isoformat()}.",
+        f"Facts of {count} shapes of {len(found)} issuers, read off the rules of",
+        f"{' and '.join(f'{name} {importlib.metadata.version(name)}' for name in PACKAGES)}",
+        f"(Apache License 2.0) on {dt.date.today().isoformat()}.",
         "A shape is a prefix, then texts and alphabets with the number of characters: `url:20-80`, `hex:40`, `any:16-`.",
         '"""',
         "",

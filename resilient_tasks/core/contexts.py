@@ -34,7 +34,11 @@ def is_value(value: str, says: Says) -> bool:
     """Tell whether a value is a secret, for what the name of it says."""
     if is_nothing(value) or value.startswith(MARK) or is_sentence(value):
         return False
-    return says > Says.IF_RANDOM or (says is Says.IF_RANDOM and is_random(value))
+    return says > Says.IF_RANDOM or (says is Says.IF_RANDOM and (is_random(value) or _DIGITS.fullmatch(value) is not None))
+
+
+#: What only a name makes a secret of, and a list of such.
+_DIGITS = re.compile(r"[0-9a-f]{40,}")
 
 
 def _always(match: re.Match[str]) -> bool:
@@ -49,15 +53,6 @@ _NAME = r"(?P<name>[\w.-]{2,64})"
 _STRING = r"(?P<quote>\\{0,3}[\"'])(?P<secret>(?:(?!(?P=quote))(?:\\.|''|[^\\\r\n])){1,512}+)"
 _SPACE = r"(?:\s|\\[nrt]){1,8}"
 CONTEXTS = (
-    Context(  # a block of YAML: all lines that stand deeper than the name
-        ("|", ">"),
-        re.compile(
-            rf"^(?P<indent>[ \t]*(?:-[ \t]+)?)[\"']?{_NAME}[\"']?:[ \t]+(?:![\w!]+[ \t]+)?[|>][-+0-9]{{0,2}}[ \t]*\r?\n"
-            r"(?P<secret>(?:(?:(?P=indent)[ \t]+[^\r\n]*|[ \t]*)(?:\r?\n|$)){1,200}?(?=(?P=indent)?\S|$(?!\n)))",
-            re.MULTILINE,
-        ),
-        _by_name,
-    ),
     Context(  # several lines in quotes, or up to a word: TOML, HCL, a shell
         ('"""', "'''", "<<"),
         re.compile(
@@ -71,16 +66,36 @@ CONTEXTS = (
         ("identified",),
         re.compile(
             r"\bidentified\s+(?:with\s+[\w.\"'`]{1,64}\s+)?(?:by|as|using)\s+(?:password\s+|values\s+)?"
-            r"(?:(?P<quote>\\?[\"'])(?P<secret>(?:(?!(?P=quote))[^\r\n])+)|(?P<plain>[^\s;\"']+))",
+            r"(?:(?P<quote>\\?[\"'])(?P<secret>(?:''|(?!(?P=quote))[^\r\n])+)|(?P<plain>[^\s;\"']+))",
             re.IGNORECASE,
         ),
         lambda _: True,
     ),
-    Context(("secret",), re.compile(r"\bSecret\w{0,12}\(b?(?P<quote>[\"'])(?P<secret>(?:(?!(?P=quote))[^\r\n])+)"), _always),
+    Context(("secret",), re.compile(r"\bSecret\w{0,12}\(b?(?P<quote>[\"'])(?P<secret>(?:''|(?!(?P=quote))[^\r\n])+)"), _always),
     Context(  # of a Dockerfile, and of Windows
-        ("env ", "setx "),
-        re.compile(rf"(?:^|(?<=[\s&;]))(?:ENV|SETX|setx)[ \t]+{_NAME}[ \t]+[\"']?(?P<secret>[^\s\"']+)", re.MULTILINE),
+        ("env ", "set", "requirepass", "auth ", "pw "),
+        re.compile(
+            rf"(?:^|(?<=[\s&;]))(?:(?:ENV|SETX|setx|(?:configure|config) set|config:set)[ \t]+{_NAME}"
+            r"|(?P<directive>(?i:requirepass|masterauth|bindpw|rootbindpw|rootpw|sasl_password|smtp_password|auth-pass)))"
+            r"[ \t]+(?P<quote>[\"']?)(?P<secret>(?:(?!(?P=quote)(?:\s|$))[^\r\n]){0,255}?[^\s])(?=(?P=quote)(?:\s|$))",
+            re.MULTILINE,
+        ),
+        lambda match: _always(match) if match["directive"] else _by_name(match),
+    ),
+    Context(  # a line that has a name and a value, and nothing else
+        ("pass", "secret", "pwd"),
+        re.compile(rf"^[ \t]*{_NAME}[ \t]+(?P<secret>\S{{6,256}})[ \t]*$", re.MULTILINE),
+        lambda match: secret_names.of(match["name"]) is Says.SURELY and looks_random(match["secret"]) and _always(match),
+    ),
+    Context(  # a key and its value in the long form of YAML
+        ("? ",),
+        re.compile(rf"^[ \t]*\?[ \t]+[\"']?{_NAME}[\"']?[ \t]*\r?\n[ \t]*:[ \t]+[\"']?(?P<secret>[^\r\n\"']+)", re.MULTILINE),
         _by_name,
+    ),
+    Context(  # Oracle's, as its own tools take them
+        ("conn",),
+        re.compile(r"\bconn(?:ect)?[ \t]+[\w.$#\"-]{1,128}/(?P<secret>\S{1,256})(?=@)", re.IGNORECASE),
+        _always,
     ),
     Context(
         ("pass", "secret", "pwd", "token", "key"),
@@ -100,7 +115,7 @@ CONTEXTS = (
         _always,
     ),
     Context(
-        ("password ",), re.compile(r"\bPASSWORD[ \t]+(?P<quote>[\"'])(?P<secret>(?:(?!(?P=quote))[^\r\n])+)"), _always
+        ("password ",), re.compile(r"\bPASSWORD[ \t]+(?P<quote>[\"'])(?P<secret>(?:''|(?!(?P=quote))[^\r\n])+)"), _always
     ),
     Context(  # Oracle's
         (":thin:", ":oci:", ":oci8:"),
@@ -111,7 +126,7 @@ CONTEXTS = (
         (":",),
         re.compile(
             r"(?<=[\w*\]]):(?:\d{2,5}|\*):[^:\s]{1,64}:(?!\d+:)[^:\s\d][^:\s]{0,63}:"
-            r"(?P<secret>[^\s\"']{4,256})(?=$|['\"])",
+            r"(?P<secret>\S{4,256})(?=$)",
             re.MULTILINE,
         ),
         _always,
@@ -138,7 +153,7 @@ CONTEXTS = (
     ),
     Context(  # a form of several parts
         ("form-data",),
-        re.compile(rf"form-data;[ \t]*name=\\?\"{_NAME}\\?\"(?:\r?\n|\\r\\n|\\n){{2}}(?P<secret>[^\r\n\\]{{1,512}})"),
+        re.compile(rf"form-data;[ \t]*name=\\?\"{_NAME}\\?\"(?:(?:\r?\n|\\r\\n|\\n)[\w-]+:[^\r\n\\]*){{0,4}}(?:\r?\n|\\r\\n|\\n){{2}}(?P<secret>[^\r\n\\]{{1,512}})"),
         _by_name,
     ),
     Context(  # a private key in JSON
@@ -158,11 +173,85 @@ def blot(text: str, low: str) -> str:
     """Blot out of `text` what stands in a context of secrets. `low` is the text in small letters."""
     has_name = secret_names.HIT.search(low) is not None
     text = commands.blot(text)
+    if has_name and ":" in low and "\n" in low:
+        text = _without_blocks(text)
+    if has_name and ("[" in low or "(" in low):
+        text = _without_lists(text)
     for context in CONTEXTS if has_name else WITHOUT_NAME:
         if any(map(low.__contains__, context.hints)):
             text = _blotted(text, context)
     text = error_texts.blot(text)
     return _fields(text) if has_name and any(map(low.__contains__, _VALUE_HINTS)) else text
+
+
+_BLOCK = re.compile(
+    rf"(?P<indent>(?:^|(?<=\n))[ \t]*(?:-[ \t]+)?)[\"']?{_NAME}[\"']?:[ \t]*(?P<block>(?:![\w!]+[ \t]+)?[|>][-+0-9]{{0,2}}[ \t]*)?\r?\n"
+)
+_ITEM = re.compile(r"(?P<dash>-[ \t]+)?(?P<quote>[\"']?)(?P<secret>(?![-?#{[|>&*!%@`])[^\r\n:]*(?::(?![ \t\r\n])[^\r\n:]*)*)(?P=quote)[ \t]*")
+
+
+def _without_blocks(text: str) -> str:
+    """Blot out what stands in the lines under names of secrets in YAML: a block, a list, or a value of its own line."""
+    parts: list[str] = []
+    done = 0
+    for block in _BLOCK.finditer(text):
+        says = secret_names.of(block["name"])
+        if block.start() < done or says is Says.NOTHING:
+            continue
+        for start, end in _block(text, block) if block["block"] else _items(text, block, says):
+            if not text.startswith(MARK, start):
+                parts += (text[done:start], MARK)
+                done = end
+    return "".join((*parts, text[done:])) if parts else text
+
+
+def _block(text: str, block: re.Match[str]) -> list[tuple[int, int]]:
+    end, depth = block.end(), len(block["indent"].expandtabs())
+    for line in _LINES.finditer(text, block.end()):
+        if line["rest"] and len(line["indent"].expandtabs()) <= depth:
+            break
+        end = line.end("rest") if line["rest"] else end
+    inside = text[block.end() : end]
+    start = block.end() + len(inside) - len(inside.lstrip())
+    return [(start, end)] if start < end else []
+
+
+def _items(text: str, block: re.Match[str], says: Says) -> list[tuple[int, int]]:
+    found: list[tuple[int, int]] = []
+    depth = len(block["indent"].expandtabs())
+    for line in _LINES.finditer(text, block.end()):
+        item = _ITEM.fullmatch(line["rest"])
+        here = len(line["indent"].expandtabs())
+        if item is None or not item["secret"] or here < depth or (not item["dash"] and (here == depth or found)):
+            break
+        if is_value(item["secret"], says):
+            found.append((line.start("rest") + item.start("secret"), line.start("rest") + item.end("secret")))
+        if not item["dash"]:
+            break
+    return found
+
+
+_LINES = re.compile(r"(?P<indent>[ \t]*)(?P<rest>[^\r\n]*)(?:\r?\n|$)(?<!^)")
+# A list in brackets under one name, and an object that has the value in a field.
+_LIST = re.compile(
+    rf"{_NAME}\\?[\"']?\]?[ \t]*(?:=>|[:=])[ \t]*(?P<items>[\[(][ \t\r\n]*b?\\?[\"'][^\[\]()]{{1,2000}}[\])])"
+)
+_STRINGS = re.compile(r"(?P<quote>\\{0,3}[\"'])(?P<secret>(?:(?!(?P=quote))(?:\\.|[^\\\r\n]))*+)(?P=quote)")
+
+
+def _without_lists(text: str) -> str:
+    parts: list[str] = []
+    done = 0
+    for listed in _LIST.finditer(text):
+        says = secret_names.of(listed["name"])
+        if says is Says.NOTHING or listed.start() < done:
+            continue
+        says = says if says is Says.SURELY else Says.IF_RANDOM
+        for item in _STRINGS.finditer(text, *listed.span("items")):
+            if is_value(item["secret"], says) and secret_names.of(item["secret"]) is Says.NOTHING:
+                parts += (text[done : item.start("secret")], MARK)
+                done = item.end("secret")
+    return "".join((*parts, text[done:])) if parts else text
 
 
 def _blotted(text: str, context: Context) -> str:
@@ -180,7 +269,7 @@ def _blotted(text: str, context: Context) -> str:
 
 
 # A name in one field and its value in another: {"name": "DB_PASSWORD", "value": "..."}, in this order and in the other.
-_VALUE_HINTS = ("value", "content", "secretstring", "<property", "<entry", "<setting", "<param", "<string", "<env")
+_VALUE_HINTS = ("value", "input", "default", "content", "secretstring", "<property", "<entry", "<setting", "<param", "<string", "<env")
 _Q = r"(?:\\{0,3}[\"']|&quot;)?"
 _TO = rf"{_Q}[ \t]{{0,4}}(?:=>|[:=])[ \t]{{0,4}}b?"
 _FIELD = re.compile(
@@ -193,13 +282,15 @@ _VALUE = re.compile(
     rf"{_TO}(?:(?P<quote>\\{{0,3}}[\"']|&quot;)(?P<secret>(?:(?!(?P=quote))(?:\\.|[^\\\r\n]))*+)|(?P<plain>[^\s\"'{{}}\[\](),;<>]+))",
     re.IGNORECASE,
 )
+_OBJECT = re.compile(rf"{_NAME}\\?[\"']?[ \t]*[:=][ \t]*\{{")
 _INSIDE = re.compile(r"[\"']?[^<>]{0,120}>(?:<value>)?(?P<secret>[^<\r\n]{1,512})(?=</)")
 _NEXT_OBJECT = re.compile(r"[{}<>]|\)(?=[,\])]|$)|\n[ \t]*-[ \t]|\}\}|\r?\n[ \t]*\r?\n")
 _REACH = 240
 
 
 def _fields(text: str) -> str:
-    spans = sorted({span for field in _FIELD.finditer(text) if (span := _value_of(text, field)) is not None})
+    fields = [*_FIELD.finditer(text), *_OBJECT.finditer(text)]
+    spans = sorted({span for field in fields if (span := _value_of(text, field)) is not None})
     parts: list[str] = []
     done = 0
     for start, end in spans:
@@ -228,6 +319,8 @@ def _value_of(text: str, field: re.Match[str]) -> tuple[int, int] | None:
     if found is None:
         return None
     group = "secret" if found["secret"] is not None else "plain"
+    if group == "plain" and found[group][0] in "|>":
+        return None  # a block, which is read by its lines
     if not is_value(found[group], says):
         return None
     return offset + found.start(group), offset + found.end(group)

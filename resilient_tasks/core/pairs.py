@@ -21,11 +21,12 @@ _RIGHT = re.compile(rf"[\w.-]{{0,{_LONGEST}}}+")
 _WORD_BEFORE = re.compile(r"[A-Za-z]{1,20}[ ](?=[A-Za-z])")
 _WANTS_A_WORD = frozenset({"key", "keys", "token", "tokens", "session", "code", "access", "id"})
 
-_TYPE = r"(?:str|bytes|string|any|[\w.]{0,20}secret\w{0,10}|[\w.]{0,20}(?:optional|union|final)\[[\w.|, ]{0,40}\])"
+_TYPE = r"(?:&?(?:'static )?str|bytes|string|any|[\w.]{0,20}secret\w{0,10}|[\w.]{0,20}(?:optional|union|final)\[[\w.|, ]{0,40}\])"
 _SEPARATOR = re.compile(
     rf"(?P<typed>:[ \t]{{0,4}}{_TYPE}(?: ?\| ?none)?[ \t]{{0,4}}=[ \t]{{0,4}}(?=[bru]?[\"']))"
     r"|(?P<sign>(?:\\{0,7}[\"'`]\]?|\]|&quot;|&#3[49];)?[ \t]{0,8}"
-    r"(?:=>|:=|={1,2}|:(?!:)|%3d|%3a|\\{1,3}u003[ad])[ \t]{0,8})"
+    r"(?:=>|:=|={1,2}|:(?!:)|%3d|%3a|\\{1,3}u003[ad])[ \t]{0,8}"
+    r"(?:!!\w{1,20}[ \t]{1,4}|&\w{1,30}[ \t]{1,4})?)"
     r"|(?P<item>\\{0,7}[\"'],[ \t]{0,4}(?=b?\\{0,7}[\"']))"  # of a list or tuple
     r"|(?P<quoted>[ \t]{1,2}(?=[\"']\w))"
     r"|(?P<flag>[ \t]{1,4}(?=[^\s=:-]))"  # of a command line
@@ -33,8 +34,8 @@ _SEPARATOR = re.compile(
     re.IGNORECASE,
 )
 _QUOTED = re.compile(
-    r"(?P<open>(?:[\w.]{0,30}Secret\w{0,12}\()?[bBrRuUfF]{0,2}(?P<quote>\\{0,7}(?:\"\"\"|'''|[\"'`])|&quot;|&#3[49];))"
-    r"(?P<value>(?:(?!(?P=quote))(?:\\[^\n]|[^\\\n])|''(?=[^\s,;:)\]}]))*+)(?P<close>(?P=quote)?)"
+    r"(?P<open>(?:(?:[\w.]{0,30}Secret\w{0,12}|Some|Just|Ok|Optional|String|str|bytes|bytearray)\()?[bBrRuUfF]{0,2}(?P<quote>\\{0,7}(?:\"\"\"|'''|[\"'`])|&quot;|&#3[49];))"
+    r"(?P<value>(?:(?!(?P=quote))(?:\\[^\n]|[^\\\n])|''(?=[^\s,;:)\]}])|'\"'\"'|'\\'')*+)(?P<close>(?P=quote)?)"
 )
 _MORE = (
     r"(?:[^\s\"'<>\\&;,]|\\(?![\"'nrt])|[\"']{1,2}(?=\w)|<(?![/A-Za-z])|>(?=\w)"
@@ -43,18 +44,24 @@ _MORE = (
 _BARE = re.compile(r"\{[^\s{}\"':][^{}\"'\r\n]{0,100}\}(?=;|$)|[^\s\"'<>\\&;,{}()\[\]|]" + _MORE)  # the first of ODBC
 _BARE_PASSWORD = re.compile(r"[{(\[|<&\\](?![\s\"'\\{(\[)\]}])" + _MORE)
 _TO_SEMICOLON = re.compile(r"[^\r\n\"'\\;&]{0,200}(?=;[ ]?[A-Za-z][\w ]{0,40}=)")
+_LAST_IN_STRING = re.compile(r"[^\r\n\"'\\;&]{1,200}(?=;?[\"']?\s*$)")
 _IN_STRING = re.compile(r";[ ]?[A-Za-z][\w ]{0,40}=")
 _NAMED_ONLY = re.compile(r"=[ \t]+")
 _TO_THE_END = re.compile(r"[^\r\n\"'\\]+")
 _NO_BLANK = re.compile(r"[^\s\"'\\]+")
 _PLACEHOLDER = re.compile(
-    r"<[a-z][\w .-]{1,60}>|\$\{[^{}\r\n]{1,120}\}|\{\{[^{}\r\n]{1,120}\}\}|\$\([^()\r\n]{1,120}\)|%[A-Z_]\w{0,60}%"
-    r"|(?:[a-z_]+\.){0,6}[A-Za-z_]+\([^()\r\n]{0,120}\)",
+    r"<[a-z][\w .-]{1,60}>|\$\{\{[^{}\r\n]{1,120}\}\}|\$\{[^{}\r\n]{1,120}\}|\{\{[^{}\r\n]{1,120}\}\}|\$\([^()\r\n]{1,120}\)|%[A-Z_]\w{0,60}%"
+    r"|(?:[a-z_]+\.){0,6}[A-Za-z_]+\([^()\r\n]{0,120}\)"
+    r"|(?:[a-z]+\.)?(?:optional|union|list|dict|literal|annotated|final|tuple|sequence)\[[\w.|, \[\]\"']{1,80}\]",
     re.IGNORECASE,
 )
 _TAG = re.compile(r"<[\w:.-]*$")
 _ELEMENT = re.compile(r"<!\[CDATA\[[^\]\r\n]+|[^<\r\n]+")
 _FLAG = re.compile(r"(?<![\w-])--?[\w.-]*$|(?<!\S)/[\w-]+$")
+#: What these name may be a file in which it is.
+_FILES = frozenset({"key", "keys", "credentials", "credential", "pem", "cert", "secret", "secrets", "token"})
+_FILE = re.compile(r"(?:~|\.{1,2}|[A-Za-z]:)?[/\\]?[\w.-]+(?:[/\\]+[\w.-]+)+|[\w-]+\.(?:json|pem|key|crt|ya?ml|txt|p12|pfx|jks)")
+_METAVAR = re.compile(r"[A-Z][A-Z_]{1,20}|<[\w-]+>")
 _PATH = re.compile(r"[A-Za-z_][\w.]*")
 _PAIR = re.compile(r"[(\[][ \t]{0,4}b?\\*[\"'][\w-]*$")
 _PAIR_END = re.compile(r"[ \t]{0,4}[)\]]")
@@ -89,10 +96,9 @@ class Head(NamedTuple):
     says: Says
 
     @property
-    def last(self) -> str:
-        """Return the last word of the name, in small letters."""
-        words = secret_names.words_of(self.name)
-        return words[-1].rstrip("0123456789") if words else ""
+    def noun(self) -> str:
+        """Return the noun for secrets in the name."""
+        return secret_names.noun_of(self.name)
 
 
 def is_secret(name: str, value: str) -> bool:
@@ -141,7 +147,7 @@ def _heads(text: str, low: str) -> Iterator[Head]:
         if says is Says.NOTHING or name.lower().endswith("authorization"):  # which `secret_shapes` knows as a header
             continue
         kind = separator.lastgroup or ""
-        if kind == "flag" and _FLAG.search(text[max(0, start - 2) : end]) is None:
+        if kind == "flag" and (_FLAG.search(text[max(0, start - 2) : end]) is None or len(separator[0]) > 1):
             continue
         if text[start - 1 : start] == ":" and text.rfind("arn:", max(0, start - 120), start) >= 0:
             continue  # the name of a thing
@@ -199,17 +205,17 @@ def _quoted_behind_blank(text: str, head: Head) -> tuple[int, int, bool] | None:
 
 def _can_be(value: str, head: Head) -> bool:
     """Tell whether a value is a secret, for all that the name says."""
-    last = head.last
+    noun = head.noun
     if head.says is Says.IF_RANDOM:
-        if last in {"auth", "authorization", "signature", "sig", "sas", "hmac"}:
-            return looks_random(value) and (last.startswith("auth") or len(value) >= 16)
+        if noun in {"auth", "authorization", "signature", "sig", "sas", "hmac"}:
+            return looks_random(value) and (noun.startswith("auth") or len(value) >= 16)
         return is_random(value)
-    if last in {"otp", "totp"}:
+    if noun in {"otp", "totp"}:
         return (value.isdigit() and 4 <= len(value) <= 10) or is_random(value)
     if head.says is Says.PROBABLY:
         is_number = value.replace(".", "", 1).replace(",", "").replace("_", "").isdigit()
-        return not (is_number and (len(value) < 6 or last == "tokens" or "." in value))
-    return True
+        return not (is_number and (len(value) < 6 or noun == "tokens" or "." in value))
+    return not (noun in _FILES and _FILE.fullmatch(value) and not is_random(value))
 
 
 def _quoted_value(text: str, quoted: re.Match[str], head: Head) -> tuple[int, int, bool] | None:
@@ -220,6 +226,8 @@ def _quoted_value(text: str, quoted: re.Match[str], head: Head) -> tuple[int, in
         return start, quoted.end(), False
     if head.kind == "item" and not _takes_a_list(text, head, quoted.end()):
         return None
+    if head.kind == "item" and secret_names.of(value) and not any(map(str.isdigit, value)):
+        return start, quoted.end(), False  # names, one beside the other
     if not _can_be(value, head) and not (head.name.lower() in {"key", "code"} and _is_in_query(text, head)):
         return None if len(value) < 100 else (start, quoted.end(), False)
     return start, end, True
@@ -232,10 +240,12 @@ def _is_in_query(text: str, head: Head) -> bool:
 def _bare(text: str, at: int, head: Head) -> re.Match[str] | None:
     """Return the value without quotes. It ends at a blank, but in a connection string at the next semicolon."""
     in_prose = ":" in head.separator and not head.separator.strip().startswith(('"', "'", "\\"))
-    if in_prose and head.last in _TO_LINE_END:
-        return (_NO_BLANK if head.last == "signature" else _TO_THE_END).match(text, at)
+    if in_prose and head.noun in _TO_LINE_END:
+        return (_NO_BLANK if head.noun == "signature" else _TO_THE_END).match(text, at)
     if head.kind == "sign" and "=" in head.separator and text[at : at + 1] not in {"{", ""}:
         before = text[max(0, head.start - 1) : head.start]
+        if before == ";" and (last := _LAST_IN_STRING.match(text, at)) is not None:
+            return last
         if before == ";" or _IN_STRING.match(text, at + len(text[at : at + 200].split(";")[0])):
             found = _TO_SEMICOLON.match(text, at)
             if found is not None and " " in found[0].strip():
@@ -259,7 +269,9 @@ def _bare_value(text: str, at: int, head: Head) -> tuple[int, int, bool] | None:
     if (
         is_nothing(value)
         or is_nothing(bare[0])
-        or value.lower() == head.name.lower()
+        or (secret_names.of(value) and _PATH.fullmatch(value) and not any(map(str.isdigit, value)))  # a variable
+        or (head.kind == "flag" and _METAVAR.fullmatch(value))
+        or (head.separator[:1] == ":" and text[head.start - 1 : head.start] == "-")  # "argument --password: ..."
         or (head.name.lower() in {"pwd", "oldpwd"} and value[0] in "/~")  # the working directory
         or (text.startswith(("(", "["), bare.end()) and _PATH.fullmatch(value))  # it is called, or looked up
     ):

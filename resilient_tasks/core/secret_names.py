@@ -72,6 +72,11 @@ _OTHER_TOKENS = frozenset(
     "unknown invalid next first last bad near at this that new offending illegal expected cached reasoning per used "
     "n count number of the a any no image audio text word sub".split()
 )
+_OTHER_PASSES = frozenset(
+    "boarding season ski day bus rail train gate first second third final last next each per render band low high one two "
+    "single forward backward training optimizer test quality all partial full by press free guest tourist museum "
+    "interrail mountain travel hall back under over data multi in mail".split()
+)
 _OTHER_SESSIONS = frozenset("sql the a this spark http requests client database db".split())
 
 #: With one of these at its end, a name is that of something about a secret.
@@ -94,7 +99,7 @@ _ABOUT = frozenset(
     "change changes change_required management management_url recovery_url update updates expiration_date owner user "
     "username email account_name length_limit bits usage_count metadata info kid curve ops order bits signature_type "
     "complexity history histories lifetime window windows leeway grace flow flows grant request requests response "
-    "responses exists present set_at seen encoding charset alphabet chars characters case shape shapes".split()
+    "responses exists present set_at seen stdin stdout prompt fd command cmd from via encoding charset alphabet chars characters case shape shapes".split()
 )
 #: Behind a noun, these leave it what it is; any other word leaves it probable.
 _STILL = frozenset(
@@ -117,6 +122,13 @@ _KEY_ENDS = re.compile(
     r"(api|access|account|auth|secret|private|signing|encryption|master|shared|session|ssh|host|client|server|app|"
     r"storage|license|service|webhook|hmac|fernet|aes|rsa|jwt|enc|crypt|deploy|admin|user|subscription)keys?"
 )
+
+
+@functools.lru_cache(maxsize=4096)
+def noun_of(name: str) -> str:
+    """Return the last word of `name` that is a noun for secrets, in small letters; else its last word."""
+    words = [word.rstrip("0123456789") or word for word in words_of(name)]
+    return next((word for word in reversed(words) if word in _NOUNS), words[-1] if words else "")
 
 
 @functools.lru_cache(maxsize=4096)
@@ -145,6 +157,8 @@ def _noun(words: list[str], at: int) -> Says:
             return Says.NOTHING
         return Says.SURELY if before in _KEYS and at else Says.IF_RANDOM
     if word in {"token", "tokens"} and before in _OTHER_TOKENS:
+        return Says.NOTHING
+    if word == "pass" and before in _OTHER_PASSES:
         return Says.NOTHING
     if word == "session" and before in _OTHER_SESSIONS:
         return Says.NOTHING

@@ -87,7 +87,7 @@ RULES = (
         ),
         _header,
     ),
-    Rule(("bearer",), re.compile(r"(\bbearer(?:[ \t]+|%20))([\w.~+/=-]{8,})", re.IGNORECASE), _bearer),
+    Rule(("bearer",), re.compile(r"(\bbearer(?:[ \t]+|%20))([\w.~+/-]{8,}=*(?![\w=]))", re.IGNORECASE), _bearer),
     Rule(("basic",), re.compile(r"(\bbasic(?:[ \t]+|%20))([A-Za-z0-9+/]{6,}={0,2})", re.IGNORECASE), _basic),
     Rule(
         ("://",),
@@ -97,14 +97,15 @@ RULES = (
     Rule(  # a password with a slash or an at in it; what is a port, and what a path, is not taken for one
         ("://",),
         re.compile(
-            rf"(://)({_AT}{{0,64}})(:)(?!\d{{1,5}}(?:[/?#\s]|$))((?:(?!://)[^\s\"'<>\\]){{1,80}})(@)(?=[\w.\[-])"
+            rf"(://)({_AT}{{0,64}})(:)(?!\d{{1,5}}(?:[/?#\s\"',)\]]|$))"
+            r"((?:(?!://)(?:[^\s<>\\]|\\[\"'\\])){1,256})(@)(?=[\w.\[-])"
         ),
         _in_url,
     ),
     Rule(
         ("%3a%2f%2f",),
         re.compile(
-            r"(%3a%2f%2f)((?:(?!%3a|%40|%2f)[\w.~%+-]){0,64})(%3a)((?:(?!%40|%2f)[\w.~%+-]){0,256})(%40)",
+            r"(%3a%2f%2f)((?:(?!%3a|%40|%2f)[\w.~%+-]){0,64})(%3a)(?!\d{1,5}(?:%2f|%3f|$))((?:(?!%40|%3a%2f%2f)[\w.~%+-]){0,256})(%40)",
             re.IGNORECASE,
         ),
         _in_url,
@@ -127,7 +128,7 @@ RULES = (
         ("auth",),
         re.compile(
             r"(auth\w{0,12}[\"']?(?:[ \t]?[=:])?[ \t]?\([ \t]?b?([\"'])[^\"'\n]{0,128}\2,[ \t]?b?([\"']))"
-            r"[^\"'\n]{1,256}(?=\3[ \t]?\))",
+            r"(?:\\.|(?!\3)[^\n\\]){1,256}(?=\3[ \t]?\))",
             re.IGNORECASE,
         ),
         rf"\1{MARK}",

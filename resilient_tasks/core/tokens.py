@@ -22,7 +22,7 @@ _OWN = (
     "glpat- dotted:16- | gldt- dotted:16- | glrt- dotted:16- | glcbt- dotted:16- | glptt- dotted:16- | glft- dotted:16-",
     "glimt- dotted:16- | glagent- dotted:16- | glsoat- dotted:16- | glffct- dotted:16- | gloas- dotted:16-",
     "npm_ alnum:30- | pypi-AgE url:16- | rubygems_ hex:40- | dckr_pat_ url:20- | dckr_oat_ url:20- | CCIPAT_ word:20-",
-    "ATATT3 base64:20- | ATCTT3 base64:20- | ATBB alnum:28- | PMAK- url:30- | ddog_ any:20- | jfrt@ alnum:20-",
+    "ATATT3 any:20- | ATCTT3 any:20- | oy2 lower:43 | cio alnum:32 | ATBB alnum:28- | PMAK- url:30- | ddog_ any:20- | jfrt@ alnum:20-",
     # people and messages
     "xoxb- dotted:10- | xoxp- dotted:10- | xoxa- dotted:10- | xoxr- dotted:10- | xoxs- dotted:10- | xoxe- dotted:10-",
     "xoxc- dotted:10- | xoxd- any:10- | xoxo- dotted:10- | xoxe.xoxp- url:10- | xoxe.xoxb- url:10- | xapp- url:10-",
@@ -44,7 +44,13 @@ _OWN = (
     "bedrock-api-key- base64:20- | fo1_ url:40- | fm1a_ any:100- | fm1r_ any:100- | fm2_ any:100- | 00 url:40",
     "LTAI alnum:12-20 | AKID alnum:32 | AQ. url:40- | EAA alnum:60- | figo_ url:30- | figu_ url:30-",
 )
-_GENERIC = frozenset({"live_", "test_", "key_", "ext_", "API-", "pat.", "sat.", "access-", "pk_", "sk_", "secret_"})
+_GENERIC = re.compile(
+    r"(?:live|test|key|ext|api|pat|sat|access|secret|app|dev|prod|preview|production|sandbox|stage|hawk|mint|base64|cr|"
+    r"live_auth|key_live|key_test)[_.-]",
+    re.IGNORECASE,
+)
+#: A prefix that is as long is one of tokens alone, so a shorter token is one that was cut, or is of another year.
+_UNMISTAKABLE, _SHARE, _FEWEST = 5, 0.6, 16
 _PIECE = re.compile(rf"({'|'.join(ALPHABETS)}):(\d+)(?:(-)(\d*))?")
 #: The shortest token has so many characters in a row.
 _RUN = re.compile(r"[A-Za-z0-9_.+/=:~!$|-]{14,}")
@@ -134,7 +140,7 @@ def _compiled(told: tuple[str, ...]) -> tuple[_Shape, ...]:
 def _shape(told: str) -> _Shape:
     """Compile a shape. The shortest form of it is matched first, so that what fails has cost no more than that."""
     prefix, *pieces = told.split(" ")
-    is_telling = len(prefix) >= 4 and re.search("[_.:/$-]", prefix) is not None and prefix not in _GENERIC
+    is_telling = len(prefix) >= 4 and re.search("[_.:/$-]", prefix) is not None and not _GENERIC.fullmatch(prefix)
     made, rest = [re.escape(prefix)], ""
     for number, piece in enumerate(pieces, 1):
         match = _PIECE.fullmatch(piece)
@@ -146,6 +152,8 @@ def _shape(told: str) -> _Shape:
         if number < len(pieces):
             made.append(f"{of}{{{least},{most if is_range else least}}}")
             continue
+        if is_telling and len(pieces) == 1 and len(prefix) >= _UNMISTAKABLE:
+            least = str(min(int(least), max(_FEWEST, int(_SHARE * int(least)))))
         made.append(f"{of}{{{least}}}")
         # A longer one than was published is a token too, if the prefix is one of a token.
         rest = f"{of}*+" if is_telling or (is_range and not most) else f"{of}{{0,{int(most or least) - int(least)}}}+"
