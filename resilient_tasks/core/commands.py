@@ -5,6 +5,7 @@ What a long flag such as `--password` names, `pairs` knows by its words. Of shor
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 
@@ -14,22 +15,45 @@ from resilient_tasks.core.secret_values import is_nothing, looks_random
 #: Stands between the items of a command line that was a list.
 BETWEEN = "\0"
 
-_GAP = r"(?:[ \t]+[\"']?|\\*[\"'],[ \t]{0,4}b?\\*[\"']|\0)"
-_WORD = r"[^\s\"'\0\\][^\s\"'\0]{0,255}"
 _PART = r"[^\s\"'\0:%,/]{1,64}"
 
-#: How a flag takes its value. What stands before the secret is kept.
-_FORMS = {
-    "glued": rf"({{flags}})()({_WORD})",
-    "next": rf"((?:{{flags}}){_GAP})()({_WORD})",
-    "either": rf"((?:{{flags}})(?:{_GAP})?)()({_WORD})",
-    "user:": rf"((?:{{flags}})(?:{_GAP}|=)?)({_PART}:)({_WORD})",
-    "user%": rf"((?:{{flags}})(?:{_GAP}|=)?)({_PART}%)({_WORD})",
-    "user,": rf"((?:{{flags}})(?:{_GAP}|=)?)({_PART},)({_WORD})",
-    "user/": rf"({_GAP})({_PART}/)({_WORD}?)(?=@|[\s\"'\0]|$)",
-    "second": rf"({_GAP}(?:{{flags}}){_GAP})({_PART}{_GAP})({_WORD})",
-    "third": rf"({_GAP}(?:{{flags}}){_GAP})({_PART}{_GAP}{_PART}{_GAP})({_WORD})",
-}
+
+def _forms(gap: str, word: str, rest: str, begin: str) -> dict[str, str]:
+    """Return how a flag takes its value: `flags` stands for it, and what stands before the secret is kept.
+
+    Args:
+        gap: what stands between two words.
+        word: a word, with its quotes.
+        rest: what is left of a word that has begun, up to the `quote` that it began with.
+        begin: what stands before a flag, and maybe such a quote.
+    """
+    user = rf"(?:flags)(?:{gap}|=)?(?P<kept>b?(?P<quote>\\{{0,3}}[\"'])?{_PART}SIGN)(?P<secret>{rest})"
+    return {
+        "glued": rf"{begin}(?:flags)(?P<secret>(?(quote){rest}|{word}))",
+        "next": rf"(?<![\w-])(?:flags){gap}(?P<secret>{word})",
+        "either": rf"(?<![\w-])(?:flags)(?:{gap})?(?P<secret>{word})",
+        "user:": "(?<![\\w-])" + user.replace("SIGN", ":(?!//)"),
+        "user%": "(?<![\\w-])" + user.replace("SIGN", "%"),
+        "user,": "(?<![\\w-])" + user.replace("SIGN", ","),
+        "user/": rf"{gap}b?[\"']?{_PART}/(?P<secret>[^\s\"'\0]{{1,256}}?)(?=@|[\s\"'\0]|$)",
+        "second": rf"{gap}b?[\"']?(?:flags){gap}b?[\"']?{_PART}{gap}(?P<secret>{word})",
+        "third": rf"{gap}b?[\"']?(?:flags){gap}b?[\"']?{_PART}{gap}b?[\"']?{_PART}{gap}(?P<secret>{word})",
+    }
+
+
+#: In a text: a word as a shell reads it, in quotes or partly, or an item of a list that is written out.
+_SHELL_WORD = (
+    r"(?:b?\\{0,3}(?:'(?:\\.|[^'\\\r\n])*+'?|\"(?:\\.|[^\"\\\r\n])*+\"?)|\\[^\r\n]"
+    r"|[^\s\"'\0\\,\]]|[,\]](?![\s,\]]|$))++"
+)
+_IN_TEXT = _forms(
+    r"(?:[ \t]+|\\*[\"'],[ \t]{0,4}(?=b?\\*[\"']))",
+    _SHELL_WORD,
+    rf"(?(quote)(?:\\.|(?!(?P=quote))[^\r\n\\])+|{_SHELL_WORD})",
+    r"(?:(?P<quote>\\{0,3}[\"'])|(?<![\w\"'-]))",
+)
+#: In a list of words, which is joined for it.
+_IN_LIST = _forms(r"\0", r"[^\0]{1,512}", r"[^\0]{1,512}", r"(?P<quote>(?!))?(?<=\0)")
 #: Commands, how their flag takes a secret, and the flag.
 _COMMANDS = (
     ("mysql mysqldump mysqladmin mysqlimport mysqlshow mysqlcheck mysqlsh mysqlpump mysqlbinlog", "glued", "-p"),
@@ -47,8 +71,8 @@ _COMMANDS = (
     ("http https xh", "user:", "-a|--auth"),
     ("curl wget aria2c ftp", "user:", "-u|--user"),
     ("snmpwalk snmpget snmpset snmpbulkwalk snmptable", "next", "-A|-X|-c"),
-    ("openssl", "either", "-k|-K|-passin pass:|-passout pass:|-pass pass:"),
     ("openssl", "next", "-k|-K"),
+    ("openssl", "glued", r"-pass(?:in|out)?(?:[ \t]+|\\*[\"'],[ \t]{0,4}|\0)pass:"),
     ("htpasswd", "third", "-[a-zA-Z]*b[a-zA-Z]*"),
     ("htpasswd", "second", "-[a-zA-Z]*(?:nb|bn)[a-zA-Z]*"),
     ("net", "second", "user"),
@@ -57,28 +81,23 @@ _COMMANDS = (
     ("influx gh op", "next", "-t"),
     ("sqlplus exp imp expdp impdp sqlldr rman", "user/", ""),
 )
-_CREDENTIALS = re.compile(
-    rf"((?<![\w-])(?:-u|-U|--user|--proxy-user)(?:{_GAP}|=))([\w.@+-]{{0,64}}:)(?!//)([^\s\"'\0]{{1,256}})"
+_CREDENTIALS = tuple(
+    re.compile(forms["user:"].replace("flags", "-u|-U|--user|--proxy-user")) for forms in (_IN_TEXT, _IN_LIST)
 )
 #: Here, `-u` names a user and a group, or a user and a host.
 _OF_SYSTEM = re.compile(r"(?<![\w-])(?:docker|podman|nerdctl|kubectl|buildah|runuser|setpriv|chroot|chpst|crun|runc)(?![\w-])")
 _FETCHES = re.compile(r"\bcurl\b|\bwget\b|https?\b|://|\bftp")
-_IN_PASS = re.compile(rf"((?<![\w-])-pass(?:in|out)?{_GAP}pass:)([^\s\"'\0]{{1,256}})")
+_NAMES = "|".join(re.escape(name) for names, _, _ in _COMMANDS for name in names.split())
+_COMMAND = re.compile(rf"(?<![\w.-])({_NAMES})(?:\.exe)?(?=[\s\"'\0])")
 
 
-def _compiled() -> tuple[re.Pattern[str], dict[str, list[re.Pattern[str]]]]:
-    known: dict[str, list[re.Pattern[str]]] = {}
-    for names, form, flags in _COMMANDS:
-        before = "" if form in {"second", "third", "user/"} else r"(?<![\w-])"
-        pattern = re.compile(before + _FORMS[form].replace("{flags}", flags))
-        for name in names.split():
-            known.setdefault(name, []).append(pattern)
-    names = "|".join(map(re.escape, sorted(known, key=len, reverse=True)))
-    return re.compile(rf"(?<![\w.-])({names})(?:\.exe)?(?=[\s\"'\0])"), known
+@functools.lru_cache(maxsize=None)
+def _of_command(name: str, is_list: bool) -> list[re.Pattern[str]]:  # noqa: FBT001
+    forms = _IN_LIST if is_list else _IN_TEXT
+    return [re.compile(forms[form].replace("flags", flags)) for names, form, flags in _COMMANDS if name in names.split()]
 
 
-_COMMAND, _KNOWN = _compiled()
-_LINE_ENDS = re.compile(r"[\r\n|;]|\\n|&&")
+_LINE_ENDS = re.compile(r"[\r\n]|[|;](?=\s)|\\n|&&")
 #: So far behind a command its flags are looked for (characters).
 _REACH = 400
 _HINT = re.compile(r"[\s\"'\0]-{1,2}[A-Za-z]|sqlplus|expdp|impdp|net user|vault login|rabbitmqctl|rman|sqlldr")
@@ -88,21 +107,20 @@ def blot(text: str) -> str:
     """Blot out of `text` what commands are given as secrets."""
     if _HINT.search(text) is None:
         return text
-    text = _CREDENTIALS.sub(_credentials, text)
-    if "pass:" in text:
-        text = _IN_PASS.sub(rf"\1{MARK}", text)
+    is_list = BETWEEN in text
+    text = _CREDENTIALS[is_list].sub(_credentials, text)
     parts: list[str] = []
     done = 0
     for command in _COMMAND.finditer(text):
         if command.start() < done:
             continue
         line = text[command.end() : command.end() + _REACH]
-        ends = _LINE_ENDS.search(line)
+        ends = None if is_list else _LINE_ENDS.search(line)
         line = line[: ends.start()] if ends else line
         clean = line
-        for pattern in _KNOWN[command[1]]:
+        for pattern in _of_command(command[1], is_list):
             clean = pattern.sub(_without_secret, clean)
-        if clean is not line and clean != line:
+        if clean != line:
             parts += (text[done : command.end()], clean)
             done = command.end() + len(line)
     return "".join((*parts, text[done:])) if parts else text
@@ -117,19 +135,29 @@ def without_secrets(items: Sequence[str]) -> list[str] | None:
 
 
 def _credentials(match: re.Match[str]) -> str:
-    before, user, secret = match.groups()
-    line = match.string[max(0, match.start() - _REACH) : match.start()]
-    line = line[max(line.rfind("\n"), line.rfind("|"), line.rfind(";")) + 1 :]
-    if is_nothing(secret) or (user[:-1].isdigit() and secret.isdigit()) or _OF_SYSTEM.search(line):
+    kept, secret, text = match["kept"], match["secret"], match.string
+    before = text[max(0, match.start() - _REACH) : match.start()]
+    before = before[max(before.rfind("\n"), before.rfind("|"), before.rfind(";")) + 1 :]
+    behind = text[match.end() : match.end() + _REACH].partition("\n")[0]
+    if (kept.strip("b\\\"':").isdigit() and secret.isdigit()) or _OF_SYSTEM.search(before):
         return match[0]
-    line += match.string[match.end() : match.end() + _REACH].split("\n")[0]
-    if not looks_random(secret) and _FETCHES.search(line) is None:
+    if not looks_random(secret) and _FETCHES.search(before + "\n" + behind) is None:
         return match[0]
-    return f"{before}{user}{MARK}"
+    return _without_secret(match)
 
 
 def _without_secret(match: re.Match[str]) -> str:
-    before, kept, secret = match.groups()
-    if is_nothing(secret.strip("\"'")) or secret.startswith(("-", MARK)) or (before == "-p" and secret.isdigit()):
-        return match[0]
-    return f"{before}{kept}{MARK}"
+    secret, whole = match["secret"], match[0]
+    if BETWEEN in match.string:
+        return f"{whole[: len(whole) - len(secret)]}{MARK}" if not is_nothing(secret) and secret[0] != "-" else whole
+    opening = _OPENING.match(secret)[0]  # type: ignore[index]  # it matches nothing, too
+    quote = opening.lstrip("b\\")
+    closes = quote != "" and secret.endswith(quote) and len(secret) > len(opening)
+    bare = secret.strip("b\\\"'")
+    if is_nothing(bare) or bare.startswith(("-", MARK)):
+        return whole
+    start, end = (at - match.start() for at in match.span("secret"))
+    return f"{whole[:start]}{opening}{MARK}{opening.lstrip('b') if closes else ''}{whole[end:]}"
+
+
+_OPENING = re.compile(r"(?:b?\\{0,3}[\"'])?")

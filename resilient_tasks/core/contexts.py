@@ -53,6 +53,23 @@ _NAME = r"(?P<name>[\w.-]{2,64})"
 _STRING = r"(?P<quote>\\{0,3}[\"'])(?P<secret>(?:(?!(?P=quote))(?:\\.|''|[^\\\r\n])){1,512}+)"
 _SPACE = r"(?:\s|\\[nrt]){1,8}"
 CONTEXTS = (
+    Context(  # what a program asked, and what was typed
+        ("pass", "pin for"),
+        re.compile(
+            r"(?P<name>\b(?:[Pp]assword|[Pp]assphrase|[Pp]asscode|PIN))(?: for| of)[ \t]+(?:key |user |account )?"
+            r"(?:'[^'\r\n]{1,128}'|[^\s:]{1,128}): ?(?P<secret>[^\s]{1,256})"
+        ),
+        lambda match: _always(match) and not is_sentence(match.string[match.start("secret") : match.end("secret") + 60]),
+    ),
+    Context(  # two elements of XML, one for the name and one for the value
+        ("</",),
+        re.compile(
+            rf"<(?P<tag>[\w:-]*(?:name|key|id|property))>{_NAME}</(?P=tag)>\s{{0,40}}<[\w:-]*(?:value|string|data|text)[^<>]{{0,80}}>"
+            r"(?:\s{0,20}<\w+>)?(?:<!\[CDATA\[)?(?P<secret>[^<\r\n]{1,512})(?=<|\]\])",
+            re.IGNORECASE,
+        ),
+        _by_name,
+    ),
     Context(  # several lines in quotes, or up to a word: TOML, HCL, a shell
         ('"""', "'''", "<<"),
         re.compile(
@@ -75,7 +92,7 @@ CONTEXTS = (
     Context(  # of a Dockerfile, and of Windows
         ("env ", "set", "requirepass", "auth ", "pw "),
         re.compile(
-            rf"(?:^|(?<=[\s&;]))(?:(?:ENV|SETX|setx|(?:configure|config) set|config:set)[ \t]+{_NAME}"
+            rf"(?:^|(?<=[\s&;]))(?:(?:ENV|SETX|setx|setenv|(?:configure|config) set|config:set)[ \t]+{_NAME}"
             r"|(?P<directive>(?i:requirepass|masterauth|bindpw|rootbindpw|rootpw|sasl_password|smtp_password|auth-pass)))"
             r"[ \t]+(?P<quote>[\"']?)(?P<secret>(?:(?!(?P=quote)(?:\s|$))[^\r\n]){0,255}?[^\s])(?=(?P=quote)(?:\s|$))",
             re.MULTILINE,
@@ -187,7 +204,7 @@ def blot(text: str, low: str) -> str:
 _BLOCK = re.compile(
     rf"(?P<indent>(?:^|(?<=\n))[ \t]*(?:-[ \t]+)?)[\"']?{_NAME}[\"']?:[ \t]*(?P<block>(?:![\w!]+[ \t]+)?[|>][-+0-9]{{0,2}}[ \t]*)?\r?\n"
 )
-_ITEM = re.compile(r"(?P<dash>-[ \t]+)?(?P<quote>[\"']?)(?P<secret>(?![-?#{[|>&*!%@`])[^\r\n:]*(?::(?![ \t\r\n])[^\r\n:]*)*)(?P=quote)[ \t]*")
+_ITEM = re.compile(r"(?P<dash>-[ \t]+)?(?P<quote>[\"']?)(?P<secret>(?![-?#{[|>&*!%@`])[^\r\n:]*(?::(?![ \t\r\n]|$)[^\r\n:]*)*)(?P=quote)[ \t]*")
 
 
 def _without_blocks(text: str) -> str:
@@ -198,22 +215,30 @@ def _without_blocks(text: str) -> str:
         says = secret_names.of(block["name"])
         if block.start() < done or says is Says.NOTHING:
             continue
-        for start, end in _block(text, block) if block["block"] else _items(text, block, says):
+        for start, end in _inside(text, block.end(), len(block["indent"].expandtabs())) if block["block"] else _items(text, block, says):
             if not text.startswith(MARK, start):
                 parts += (text[done:start], MARK)
                 done = end
     return "".join((*parts, text[done:])) if parts else text
 
 
-def _block(text: str, block: re.Match[str]) -> list[tuple[int, int]]:
-    end, depth = block.end(), len(block["indent"].expandtabs())
-    for line in _LINES.finditer(text, block.end()):
-        if line["rest"] and len(line["indent"].expandtabs()) <= depth:
+def _inside(text: str, begin: int, depth: int) -> list[tuple[int, int]]:
+    """Return where the lines lie that stand deeper than `depth`, from `begin` on."""
+    end = begin
+    for line in _LINES.finditer(text, begin):
+        if line["rest"] and _depth_of(line[0]) <= depth:
             break
         end = line.end("rest") if line["rest"] else end
-    inside = text[block.end() : end]
-    start = block.end() + len(inside) - len(inside.lstrip())
+    inside = text[begin:end]
+    start = begin + len(inside) - len(inside.lstrip())
     return [(start, end)] if start < end else []
+
+
+def _depth_of(line: str) -> int:
+    return len(_INDENT.match(line)[0].expandtabs())  # type: ignore[index]  # it matches nothing, too
+
+
+_INDENT = re.compile(r"[ \t]*")
 
 
 def _items(text: str, block: re.Match[str], says: Says) -> list[tuple[int, int]]:
@@ -282,7 +307,7 @@ _VALUE = re.compile(
     rf"{_TO}(?:(?P<quote>\\{{0,3}}[\"']|&quot;)(?P<secret>(?:(?!(?P=quote))(?:\\.|[^\\\r\n]))*+)|(?P<plain>[^\s\"'{{}}\[\](),;<>]+))",
     re.IGNORECASE,
 )
-_OBJECT = re.compile(rf"{_NAME}\\?[\"']?[ \t]*[:=][ \t]*\{{")
+_OBJECT = re.compile(rf"{_NAME}\\?[\"']?[ \t]*(?:(?:=>|[:=])[ \t]*)?\{{")
 _INSIDE = re.compile(r"[\"']?[^<>]{0,120}>(?:<value>)?(?P<secret>[^<\r\n]{1,512})(?=</)")
 _NEXT_OBJECT = re.compile(r"[{}<>]|\)(?=[,\])]|$)|\n[ \t]*-[ \t]|\}\}|\r?\n[ \t]*\r?\n")
 _REACH = 240
@@ -319,8 +344,11 @@ def _value_of(text: str, field: re.Match[str]) -> tuple[int, int] | None:
     if found is None:
         return None
     group = "secret" if found["secret"] is not None else "plain"
-    if group == "plain" and found[group][0] in "|>":
-        return None  # a block, which is read by its lines
+    if group == "plain" and found[group][0] in "|>":  # a block
+        line = text.rfind("\n", 0, offset + found.start()) + 1
+        begin = text.find("\n", offset + found.end()) + 1
+        inside = _inside(text, begin, _depth_of(text[line:])) if begin else []
+        return inside[0] if inside and not text.startswith(MARK, inside[0][0]) else None
     if not is_value(found[group], says):
         return None
     return offset + found.start(group), offset + found.end(group)

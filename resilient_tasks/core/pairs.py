@@ -271,7 +271,7 @@ def _bare_value(text: str, at: int, head: Head) -> tuple[int, int, bool] | None:
         or is_nothing(bare[0])
         or (secret_names.of(value) and _PATH.fullmatch(value) and not any(map(str.isdigit, value)))  # a variable
         or (head.kind == "flag" and _METAVAR.fullmatch(value))
-        or (head.separator[:1] == ":" and text[head.start - 1 : head.start] == "-")  # "argument --password: ..."
+        or (head.separator == ": " and head.name.startswith("-"))  # "argument --password: ..."
         or (head.name.lower() in {"pwd", "oldpwd"} and value[0] in "/~")  # the working directory
         or (text.startswith(("(", "["), bare.end()) and _PATH.fullmatch(value))  # it is called, or looked up
     ):
