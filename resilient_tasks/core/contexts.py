@@ -118,7 +118,7 @@ CONTEXTS = (
         ("pass", "secret", "pwd", "token", "key"),
         re.compile(
             r"(?:\b(?:encrypted|with|user|role|login|set|alter|valid|options?|\()[ \t\r\n]+|,[ \t]*|\()"
-            rf"{_NAME}(?:\s+for\s+[^\s=]{{1,80}})?[ \t]*(?:=[ \t]*)?(?:password\()?[ \t]*(?<=[ (=]){_STRING}",
+            rf"{_NAME}(?:\s+for\s+[^\s=]{{1,80}})?[ \t]*(?:=[ \t]*)?(?:password\()?[ \t]*(?<=[ (=]){_STRING}(?=(?P=quote)(?![\"'\w]))",
             re.IGNORECASE,
         ),
         lambda match: secret_names.of(match["name"]) is Says.SURELY and _always(match) and not is_sentence(match["secret"]),
@@ -136,7 +136,7 @@ CONTEXTS = (
     ),
     Context(  # Oracle's
         (":thin:", ":oci:", ":oci8:"),
-        re.compile(r":(?:thin|oci8?):(?P<user>[\w.$#\"-]{1,128})/(?P<secret>(?:\"[^\"\r\n]{1,128}\"|[^\s]{1,128}?))(?=@)"),
+        re.compile(r":(?:thin|oci8?):(?P<user>[\w.$#\"-]{1,128})/(?P<secret>(?:\"[^\"\r\n]{1,128}\"|[^\s]{1,512}))(?=@)"),
         _always,
     ),
     Context(  # .pgpass
@@ -259,8 +259,10 @@ def _items(text: str, block: re.Match[str], says: Says) -> list[tuple[int, int]]
 _LINES = re.compile(r"(?P<indent>[ \t]*)(?P<rest>[^\r\n]*)(?:\r?\n|$)(?<!^)")
 # A list in brackets under one name, and an object that has the value in a field.
 _LIST = re.compile(
-    rf"{_NAME}\\?[\"']?\]?[ \t]*(?:=>|[:=])[ \t]*(?P<items>[\[(][ \t\r\n]*b?\\?[\"'][^\[\]()]{{1,2000}}[\])])"
+    rf"{_NAME}\\?[\"']?\]?[ \t]*(?:=>|[:=])[ \t]*"
+    r"(?P<items>[\[(](?:\s{0,40}b?(?:\\{0,3}\"(?:\\.|[^\"\\\r\n])*+\"|\\{0,3}'(?:\\.|[^'\\\r\n])*+'),?){1,200}\s{0,40}[\])])"
 )
+_NAMES = re.compile(r"(?=.*(?:pass|secret|token|key))[A-Za-z_]+", re.IGNORECASE)
 _STRINGS = re.compile(r"(?P<quote>\\{0,3}[\"'])(?P<secret>(?:(?!(?P=quote))(?:\\.|[^\\\r\n]))*+)(?P=quote)")
 
 
@@ -273,7 +275,7 @@ def _without_lists(text: str) -> str:
             continue
         says = says if says is Says.SURELY else Says.IF_RANDOM
         for item in _STRINGS.finditer(text, *listed.span("items")):
-            if is_value(item["secret"], says) and secret_names.of(item["secret"]) is Says.NOTHING:
+            if is_value(item["secret"], says) and _NAMES.fullmatch(item["secret"]) is None:
                 parts += (text[done : item.start("secret")], MARK)
                 done = item.end("secret")
     return "".join((*parts, text[done:])) if parts else text

@@ -18,7 +18,8 @@ _LINE = r"(?:\r?\n|\\n)"
 
 # SQLAlchemy
 _STATEMENT = re.compile(
-    rf"(?:\[SQL: (?P<sql>[^\0]{{0,20000}}?)\]{_LINE})?\[parameters: (?P<values>[^\0]{{0,20000}}?)\](?=\s*$|{_LINE}|[\"'])"
+    rf"(?:\[SQL: (?P<sql>(?:(?!\[SQL: |\[parameters: )[^\0])*?)\]{_LINE})?"
+    rf"\[parameters: (?P<values>(?:(?!\[parameters: )[^\0])*?)\](?=\s*$|{_LINE}|[\"'])"
 )
 _LITERAL = re.compile(r"b?(?P<quote>\\?[\"'])(?:(?!(?P=quote))(?:\\.|[^\\]))*+(?P=quote)?")
 

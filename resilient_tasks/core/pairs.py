@@ -35,7 +35,7 @@ _SEPARATOR = re.compile(
 )
 _QUOTED = re.compile(
     r"(?P<open>(?:(?:[\w.]{0,30}Secret\w{0,12}|Some|Just|Ok|Optional|String|str|bytes|bytearray)\()?[bBrRuUfF]{0,2}(?P<quote>\\{0,7}(?:\"\"\"|'''|[\"'`])|&quot;|&#3[49];))"
-    r"(?P<value>(?:(?!(?P=quote))(?:\\[^\n]|[^\\\n])|''(?=[^\s,;:)\]}])|'\"'\"'|'\\'')*+)(?P<close>(?P=quote)?)"
+    r"(?P<value>(?:\\\\(?P=quote)(?=[^\s,;:)\]}])|(?!(?P=quote))(?:\\[^\n]|[^\\\n])|''(?=[^\s,;:)\]}])|'\"'\"'|'\\'')*+)(?P<close>(?P=quote)?)"
 )
 _MORE = (
     r"(?:[^\s\"'<>\\&;,]|\\(?![\"'nrt])|[\"']{1,2}(?=\w)|<(?![/A-Za-z])|>(?=\w)"
@@ -47,7 +47,7 @@ _TO_SEMICOLON = re.compile(r"[^\r\n\"'\\;&]{0,200}(?=;[ ]?[A-Za-z][\w ]{0,40}=)"
 _LAST_IN_STRING = re.compile(r"[^\r\n\"'\\;&]{1,200}(?=;?[\"']?\s*$)")
 _IN_STRING = re.compile(r";[ ]?[A-Za-z][\w ]{0,40}=")
 _NAMED_ONLY = re.compile(r"=[ \t]+")
-_TO_THE_END = re.compile(r"[^\r\n\"'\\]+")
+_TO_THE_END = re.compile(r"(?:[^\r\n\"'\\]|[\"'](?=\w))+")
 _NO_BLANK = re.compile(r"[^\s\"'\\]+")
 _PLACEHOLDER = re.compile(
     r"<[a-z][\w .-]{1,60}>|\$\{\{[^{}\r\n]{1,120}\}\}|\$\{[^{}\r\n]{1,120}\}|\{\{[^{}\r\n]{1,120}\}\}|\$\([^()\r\n]{1,120}\)|%[A-Z_]\w{0,60}%"
@@ -59,8 +59,14 @@ _TAG = re.compile(r"<[\w:.-]*$")
 _ELEMENT = re.compile(r"<!\[CDATA\[[^\]\r\n]+|[^<\r\n]+")
 _FLAG = re.compile(r"(?<![\w-])--?[\w.-]*$|(?<!\S)/[\w-]+$")
 #: What these name may be a file in which it is.
-_FILES = frozenset({"key", "keys", "credentials", "credential", "pem", "cert", "secret", "secrets", "token"})
-_FILE = re.compile(r"(?:~|\.{1,2}|[A-Za-z]:)?[/\\]?[\w.-]+(?:[/\\]+[\w.-]+)+|[\w-]+\.(?:json|pem|key|crt|ya?ml|txt|p12|pfx|jks)")
+_FILES = frozenset({"key", "keys", "credentials", "credential", "pem", "secret", "secrets", "token"})
+_FILE = re.compile(
+    r"(?:~|\.{1,2})?/[\w.-]+(?:/[\w.-]+)+|[A-Za-z]:\\+[\w.\\ -]+|[\w./-]+\.(?:json|pem|key|crt|ya?ml|txt|p12|pfx|jks)"
+)
+_BEFORE_ITEM = re.compile(r"(?:[\[(,{]|(?<![\w-])-{1,2}[\w-]{1,30}[ \t=])[ \t]*b?$")
+_ITEMS = {
+    quote: re.compile(rf"(?:\\.|[^{quote}\r\n\\]){{1,512}}(?={quote}(?:[ \t]*[,\])}}]|[ \t]|$))") for quote in ("'", '"')
+}
 _METAVAR = re.compile(r"[A-Z][A-Z_]{1,20}|<[\w-]+>")
 _PATH = re.compile(r"[A-Za-z_][\w.]*")
 _PAIR = re.compile(r"[(\[][ \t]{0,4}b?\\*[\"'][\w-]*$")
@@ -250,10 +256,22 @@ def _bare(text: str, at: int, head: Head) -> re.Match[str] | None:
             found = _TO_SEMICOLON.match(text, at)
             if found is not None and " " in found[0].strip():
                 return found
+    if (item := _whole_item(text, at, head)) is not None:
+        return item
     bare = _BARE.match(text, at)
     if bare is None and "=" in head.separator and head.says is Says.SURELY:
         bare = _BARE_PASSWORD.match(text, at)
     return bare
+
+
+def _whole_item(text: str, at: int, head: Head) -> re.Match[str] | None:
+    """Return the value in an item of a list, such as `'PASSWORD=two words'`: all up to the quote."""
+    quote = text[head.start - 1 : head.start]
+    if quote not in {"'", '"'} or "=" not in head.separator:
+        return None
+    if _BEFORE_ITEM.search(text[max(0, head.start - 42) : head.start - 1]) is None:
+        return None
+    return _ITEMS[quote].match(text, at)
 
 
 def _bare_value(text: str, at: int, head: Head) -> tuple[int, int, bool] | None:
@@ -272,7 +290,7 @@ def _bare_value(text: str, at: int, head: Head) -> tuple[int, int, bool] | None:
         or (secret_names.of(value) and _PATH.fullmatch(value) and not any(map(str.isdigit, value)))  # a variable
         or (head.kind == "flag" and _METAVAR.fullmatch(value))
         or (head.separator == ": " and head.name.startswith("-"))  # "argument --password: ..."
-        or (head.name.lower() in {"pwd", "oldpwd"} and value[0] in "/~")  # the working directory
+        or (head.name.lower() in {"pwd", "oldpwd"} and (value[0] == "/" or value in {"~", "-"} or value[:2] == "~/"))  # the working directory
         or (text.startswith(("(", "["), bare.end()) and _PATH.fullmatch(value))  # it is called, or looked up
     ):
         return at, bare.end(), False
