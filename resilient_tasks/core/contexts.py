@@ -49,7 +49,7 @@ def _if_random(match: re.Match[str]) -> bool:
     return looks_random(match["secret"])
 
 
-_NAME = r"(?P<name>[\w.-]{2,64})"
+_NAME = r"(?<![\w.-])(?P<name>[\w.-]{2,64})"
 _STRING = r"(?P<quote>\\{0,3}[\"'])(?P<secret>(?:(?!(?P=quote))(?:\\.|''|[^\\\r\n])){1,512}+)"
 _SPACE = r"(?:\s|\\[nrt]){1,8}"
 CONTEXTS = (
@@ -115,7 +115,7 @@ CONTEXTS = (
         _always,
     ),
     Context(
-        ("pass", "secret", "pwd", "token", "key"),
+        ("alter ", "create ", "set ", "encrypted", "credential", "role ", "user ", "copy ", "option", "login "),
         re.compile(
             r"(?:\b(?:encrypted|with|user|role|login|set|alter|valid|options?|\()[ \t\r\n]+|,[ \t]*|\()"
             rf"{_NAME}(?:\s+for\s+[^\s=]{{1,80}})?[ \t]*(?:=[ \t]*)?(?:password\()?[ \t]*(?<=[ (=]){_STRING}(?=(?P=quote)(?![\"'\w]))",
@@ -135,14 +135,14 @@ CONTEXTS = (
         ("password ",), re.compile(r"\bPASSWORD[ \t]+(?P<quote>[\"'])(?P<secret>(?:''|(?!(?P=quote))[^\r\n])+)"), _always
     ),
     Context(  # Oracle's
-        (":thin:", ":oci:", ":oci8:"),
+        (":thin:", ":oci"),
         re.compile(r":(?:thin|oci8?):(?P<user>[\w.$#\"-]{1,128})/(?P<secret>(?:\"[^\"\r\n]{1,128}\"|[^\s]{1,512}))(?=@)"),
         _always,
     ),
     Context(  # .pgpass
         (":",),
         re.compile(
-            r"(?<=[\w*\]]):(?:\d{2,5}|\*):[^:\s]{1,64}:(?!\d+:)[^:\s\d][^:\s]{0,63}:"
+            r":(?:\d{2,5}|\*):[^:\s]{1,64}:(?!\d+:)[^:\s\d][^:\s]{0,63}:"
             r"(?P<secret>\S{4,256})(?=$)",
             re.MULTILINE,
         ),
@@ -157,15 +157,15 @@ CONTEXTS = (
         _always,
     ),
     Context(("{s",), re.compile(r"\{S?SHA(?:256|512)?\}(?P<secret>[A-Za-z0-9+/]{20,200}={0,2})"), _always),
-    Context(("pbkdf2_", "argon2$", "bcrypt"), re.compile(r"\b(?:pbkdf2_sha\d+|argon2|bcrypt(?:_sha256)?)\$(?P<secret>[\w./$=,+-]{20,512})"), _always),
+    Context(("$",), re.compile(r"\b(?:pbkdf2_sha\d+|argon2|bcrypt(?:_sha256)?)\$(?P<secret>[\w./$=,+-]{20,512})"), _always),
     Context(  # a DSN of Go's, without a scheme
-        ("@tcp(", "@unix("),
-        re.compile(r"(?<=\w):(?P<secret>[^\s\"'/][^\s\"']{0,128}?)(?=@(?:tcp|unix)\()"),
+        ("@",),
+        re.compile(r":(?P<secret>[^\s\"'/][^\s\"']{0,128}?)(?=@(?:tcp|unix)\()"),
         _always,
     ),
     Context(  # user:password@host without a scheme
         ("@",),
-        re.compile(r"(?<=\w):(?P<secret>[^\s\"'@/:]{8,128})(?=@[a-z][\w.-]{1,128}(?::\d{2,5}|/))", re.IGNORECASE),
+        re.compile(r":(?P<secret>[^\s\"'@/:]{8,128})(?=@[a-z][\w.-]{1,128}(?::\d{2,5}|/))", re.IGNORECASE),
         lambda match: looks_random(match["secret"]) and not match["secret"].startswith("sha"),
     ),
     Context(  # a form of several parts
@@ -174,7 +174,7 @@ CONTEXTS = (
         _by_name,
     ),
     Context(  # a private key in JSON
-        ('kty"', "kty'"),
+        ("kty",),
         re.compile(r"(?<=[\"'])(?P<name>d|p|q|dp|dq|qi|k)(?P<close>\\?[\"']):[ \t]*(?P<quote>\\?[\"'])(?P<secret>[\w-]{10,2000})"),
         _always,
     ),
@@ -183,20 +183,38 @@ CONTEXTS = (
     ),
 )
 
-WITHOUT_NAME = tuple(context for context in CONTEXTS if "name" not in context.pattern.groupindex)
 
 
-def blot(text: str, low: str) -> str:
-    """Blot out of `text` what stands in a context of secrets. `low` is the text in small letters."""
-    has_name = secret_names.HIT.search(low) is not None
+def _by_hint(*, with_names: bool) -> dict[str, list[Context]]:
+    found: dict[str, list[Context]] = {}
+    for context in CONTEXTS:
+        if with_names or "name" not in context.pattern.groupindex:
+            for hint in context.hints:
+                found.setdefault(hint, []).append(context)
+    return found
+
+
+#: With a name of a secret in the text, and without.
+_BY_HINT = (_by_hint(with_names=False), _by_hint(with_names=True))
+
+
+def blot(text: str, low: str, *, has_name: bool) -> str:
+    """Blot out of `text` what stands in a context of secrets.
+
+    Args:
+        text: any text.
+        low: it in small letters.
+        has_name: whether a name of a secret may stand in it.
+    """
     text = commands.blot(text)
     if has_name and ":" in low and "\n" in low:
         text = _without_blocks(text)
     if has_name and ("[" in low or "(" in low):
         text = _without_lists(text)
-    for context in CONTEXTS if has_name else WITHOUT_NAME:
-        if any(map(low.__contains__, context.hints)):
-            text = _blotted(text, context)
+    by_hint = _BY_HINT[has_name]
+    hit = [context for hint in by_hint if hint in low for context in by_hint[hint]]
+    for context in dict.fromkeys(hit):
+        text = _blotted(text, context)
     text = error_texts.blot(text)
     return _fields(text) if has_name and any(map(low.__contains__, _VALUE_HINTS)) else text
 

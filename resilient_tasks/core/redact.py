@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from resilient_tasks.core import contexts, pairs, registered, secret_shapes, secret_values, settings
+from resilient_tasks.core import contexts, pairs, registered, secret_names, secret_shapes, secret_values, settings
 from resilient_tasks.core.registered import MARK
 from resilient_tasks.core.secret_values import lowered
 
@@ -89,7 +89,8 @@ def _once(text: str, *, code: bool) -> str:
         text = registered.blot(text, secrets)
     text = secret_shapes.blot(text)
     low = lowered(text)
+    has_name = secret_names.may_be_in(low)
     if not code:
-        text = contexts.blot(text, low)
-        low = lowered(text)
-    return pairs.blot(text, low, code=code)
+        clean = contexts.blot(text, low, has_name=has_name)
+        text, low = (text, low) if clean is text else (clean, lowered(clean))
+    return pairs.blot(text, low, code=code) if has_name else text

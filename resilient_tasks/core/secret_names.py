@@ -25,11 +25,16 @@ class Says(enum.IntEnum):
 
 #: In small letters, these stand in the name of every secret.
 HINTS = (
-    *("pass", "pwd", "psw", "pw", "secret", "token", "cred", "cookie", "auth", "sess", "key", "sig", "sas"),
-    *("hmac", "jwt", "otp", "code", "pin", "salt", "seed", "mnemonic", "sid", "pem", "kek", "dek", "nonce", "bearer"),
-    *("xsrf", "csrf", "digest"),
+    *("pass", "pw", "psw", "secret", "token", "key", "cred", "auth", "cookie", "sess", "sig", "sas", "hmac", "jwt"),
+    *("otp", "code", "pin", "salt", "seed", "mnemonic", "sid", "pem", "kek", "dek", "nonce", "srf"),
 )
 HIT = re.compile("|".join(HINTS))
+
+
+def may_be_in(low: str) -> bool:
+    """Tell whether a text in small letters can hold the name of a secret."""
+    return any(map(low.__contains__, HINTS))
+
 
 _SURE = frozenset(
     "password passwd passwort passphrase passcode pwd pswd psw pword userpassword mypassword secret secrets credential "
@@ -39,9 +44,9 @@ _SURE = frozenset(
 )
 _PROBABLE = frozenset(
     "token tokens jwt cookie cookies sessionid sessid sid otp totp pw pass xsrf csrf csrftoken xsrftoken jsessionid "
-    "phpsessid authenticity bearer".split()
+    "phpsessid".split()
 )
-_VAGUE = frozenset("key keys auth authorization code session pin salt seed nonce digest sess signature sig sas hmac pem".split())
+_VAGUE = frozenset("key keys auth authorization code session pin salt seed nonce sess signature sig sas hmac pem".split())
 _NOUNS = _SURE | _PROBABLE | _VAGUE
 
 #: A `key` behind these words is a secret ...

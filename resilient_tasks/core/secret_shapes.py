@@ -149,15 +149,17 @@ RULES = (
     Rule(("-us",), re.compile(r"(?<![0-9a-f])[0-9a-f]{32}-us\d{1,2}(?!\d)"), MARK),  # Mailchimp's
 )
 
-_EXACT = tuple({hint for rule in RULES if not rule.pattern.flags & re.IGNORECASE for hint in rule.hints})
-_IN_SMALL = tuple({hint for rule in RULES if rule.pattern.flags & re.IGNORECASE for hint in rule.hints})
+#: The rules with the texts in which they look for their hints: in the text as it is, or in small letters.
+_BY_CASE = tuple((bool(rule.pattern.flags & re.IGNORECASE), rule) for rule in RULES)
+_EXACT = tuple({hint for ignores_case, rule in _BY_CASE if not ignores_case for hint in rule.hints})
+_IN_SMALL = tuple({hint for ignores_case, rule in _BY_CASE if ignores_case for hint in rule.hints})
 
 
 def blot(text: str) -> str:
     """Blot out of `text` what has the shape of a secret."""
     low = lowered(text)
     if any(map(text.__contains__, _EXACT)) or any(map(low.__contains__, _IN_SMALL)):
-        for hints, pattern, put in RULES:
-            if any(map((low if pattern.flags & re.IGNORECASE else text).__contains__, hints)):
-                text = pattern.sub(put, text)
+        for ignores_case, rule in _BY_CASE:
+            if any(map((low if ignores_case else text).__contains__, rule.hints)):
+                text = rule.pattern.sub(rule.blot, text)
     return tokens.blot(text)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from resilient_tasks.core.registered import MARK
@@ -80,30 +79,33 @@ def blot(text: str) -> str:
     """Blot out of `text` every token that begins as those of some issuer do."""
     parts: list[str] = []
     done = 0
+    known: dict[str, _Some] = {}
     for run in _RUN.finditer(text):
+        known = known or _by_beginning()
         start, end = run.span()
         if end - start >= _LONG and (odd := _WITHOUT_PREFIX.search(text, max(start, done), end)) is not None:
             parts += (text[done : odd.start()], MARK)
             done = odd.end()
         for at in _beginnings(text, start, end):
-            if at < done or (some := _by_beginning().get(text[at : at + 2])) is None:
+            some = known.get(text[at : at + 2])
+            if some is None or at < done or not text.startswith(some.prefixes, at):
                 continue
-            end = max(_end(shape, text, at) for shape in _compiled(some))
+            end = max(_end(shape, text, at) for shape in _compiled(some.told))
             if end:
                 parts += (text[done:at], MARK)
                 done = end
     return "".join((*parts, text[done:])) if parts else text
 
 
-def _beginnings(text: str, start: int, end: int) -> Iterator[int]:
-    """Give where words begin. What stands written out before them, such as `%3D` and `\\n`, is no part of them."""
+def _beginnings(text: str, start: int, end: int) -> list[int]:
+    """Return where words begin. What stands written out before them, such as `%3D` and `\\n`, is no part of them."""
+    found = [word.start() for word in _WORD.finditer(text, start, end)]
     before = text[start - 1 : start]
     if before == "%":
-        yield start + 2
-    elif before == "\\":
-        yield start + (5 if text[start] == "u" else 3 if text[start] == "x" else 1)
-    for word in _WORD.finditer(text, start, end):
-        yield word.start()
+        return [start + 2, *found]
+    if before == "\\":
+        return [start + (5 if text[start] == "u" else 3 if text[start] == "x" else 1), *found]
+    return found
 
 
 def _end(shape: _Shape, text: str, at: int) -> int:
@@ -123,13 +125,23 @@ def _end(shape: _Shape, text: str, at: int) -> int:
     return rest.end() if rest else 0
 
 
+class _Some(NamedTuple):
+    """The shapes that begin with the same two characters."""
+
+    prefixes: tuple[str, ...]
+    told: tuple[str, ...]
+
+
 @functools.lru_cache(maxsize=1)
-def _by_beginning() -> dict[str, tuple[str, ...]]:
+def _by_beginning() -> dict[str, _Some]:
     found: dict[str, dict[str, None]] = {}
     for told in (*_OWN, *(told for _, told in SHAPES)):
         for shape in told.split(" | "):
             found.setdefault(shape[:2], {})[shape] = None
-    return {beginning: tuple(some) for beginning, some in found.items()}
+    return {
+        beginning: _Some(tuple(dict.fromkeys(shape.split(" ")[0] for shape in some)), tuple(some))
+        for beginning, some in found.items()
+    }
 
 
 @functools.lru_cache(maxsize=None)
