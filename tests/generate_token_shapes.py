@@ -50,9 +50,18 @@ _CLASSES = {
     kinds.CATEGORY_WORD: set(ALPHABETS["word"]),
     kinds.CATEGORY_SPACE: set(string.whitespace),
 }
-_POSIX = {"alnum": "A-Za-z0-9", "upper": "A-Z", "lower": "a-z", "digit": "0-9", "xdigit": "0-9A-Fa-f", "alpha": "A-Za-z"}
+_POSIX = {
+    "alnum": "A-Za-z0-9",
+    "upper": "A-Z",
+    "lower": "a-z",
+    "digit": "0-9",
+    "xdigit": "0-9A-Fa-f",
+    "alpha": "A-Za-z",
+}
 #: Prefixes of what is made to be published, or names an account.
-_PUBLIC_PREFIX = re.compile(r"(?:pk[_.-]|phc_|pub|sub-c|age1|proj|org|user|oa2-client|rzp_test)|.*(?:PUBK|publishable|_pub_|client-)")
+_PUBLIC_PREFIX = re.compile(
+    r"(?:pk[_.-]|phc_|pub|sub-c|age1|proj|org|user|oa2-client|rzp_test)|.*(?:PUBK|publishable|_pub_|client-)"
+)
 #: More spellings of one rule than these are no prefixes.
 _MOST = 48
 #: Rules for what may be seen: names of accounts, and keys that are made to be published.
@@ -104,7 +113,7 @@ def _of(nodes) -> list[list[tuple]]:
     return found
 
 
-def _one(kind, value) -> list[list[tuple]]:
+def _one(kind, value) -> list[list[tuple]]:  # noqa: C901, PLR0911  # one a kind of node
     if kind is kinds.LITERAL:
         return [[(chr(value), 0, 0)]]
     if kind is kinds.IN:
@@ -176,7 +185,7 @@ def is_telling(shape: tuple[tuple[str, int, int], ...]) -> bool:
         return False
     if re.search(r"[_.:/-]", prefix):
         return len(prefix) >= 3 and rest >= 10
-    return len(prefix) >= 4 and rest >= 16 or len(prefix) >= 2 and rest >= 20 and len(shape) > 3
+    return (len(prefix) >= 4 and rest >= 16) or (len(prefix) >= 2 and rest >= 20 and len(shape) > 3)
 
 
 def as_text(shape: tuple[tuple[str, int, int], ...]) -> str:
@@ -239,7 +248,7 @@ def main() -> None:
         "",
         f"Facts of {count} shapes of {len(found)} issuers, read off the rules of",
         f"{' and '.join(f'{name} {importlib.metadata.version(name)}' for name in PACKAGES)}",
-        f"(Apache License 2.0) on {dt.date.today().isoformat()}.",
+        f"(Apache License 2.0) on {dt.datetime.now(dt.UTC).date().isoformat()}.",
         "A shape is a prefix, then texts and alphabets with the number of characters: `url:20-80`, `hex:40`, `any:16-`.",
         '"""',
         "",
@@ -260,7 +269,11 @@ def main() -> None:
 
 def _as_class(letters: str) -> str:
     short = letters
-    for run, name in ((string.ascii_letters, "A-Za-z"), (string.ascii_lowercase, "a-z"), (string.ascii_uppercase, "A-Z")):
+    for run, name in (
+        (string.ascii_letters, "A-Za-z"),
+        (string.ascii_lowercase, "a-z"),
+        (string.ascii_uppercase, "A-Z"),
+    ):
         short = short.replace(run, name)
     short = short.replace(string.hexdigits, "0-9a-fA-F").replace(string.digits, "0-9").replace("abcdef", "a-f")
     return short.replace("_-", "_\\-")

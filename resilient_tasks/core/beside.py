@@ -11,21 +11,30 @@ from typing import Any
 
 from resilient_tasks.core import commands, secret_names, sql_parameters
 from resilient_tasks.core.registered import MARK
-from resilient_tasks.core.secret_names import Says
+from resilient_tasks.core.secret_names import Says, words
 from resilient_tasks.core.secret_values import is_nothing, is_random, is_sentence
 
 #: What holds a name, and what holds the value that bears it; in small letters, without `_` and `-`.
-_NAMES = frozenset(
+_NAMES = words(
     "name key field fieldname loc path relativepath absolutepath param paramname paramhint parameter parametername "
     "parameterkey variable variablename column columnname header headername option argument argumentname property "
-    "propertyname attribute attributename setting label env envvar".split()
+    "propertyname attribute attributename setting label env envvar"
 )
-_VALUES = frozenset(
+_VALUES = words(
     "value input inputvalue instance content stringvalue parametervalue secretstring given got actual provided "
-    "invalidvalue badvalue currentvalue rawvalue rejectedvalue default".split()
+    "invalidvalue badvalue currentvalue rawvalue rejectedvalue default"
 )
 _STATEMENTS = ("statement", "sql", "query", "sql_query", "operation")
-_PARAMETERS = ("params", "parameters", "args", "binds", "bind_params", "bindparams", "query_params", "compiled_parameters")
+_PARAMETERS = (
+    "params",
+    "parameters",
+    "args",
+    "binds",
+    "bind_params",
+    "bindparams",
+    "query_params",
+    "compiled_parameters",
+)
 
 
 def without_secrets(held: Mapping[Any, Any]) -> dict[Any, Any]:
@@ -41,13 +50,15 @@ def without_secrets(held: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 def _described(held: Mapping[Any, Any]) -> dict[Any, Any]:
-    if not 2 <= len(held) <= 100:  # noqa: PLR2004  # a name and a value; and no table
+    if not 2 <= len(held) <= 100:  # a name and a value; and no table
         return {}
     short = {key: key.lower().replace("_", "").replace("-", "") for key in held if isinstance(key, str)}
     values = [key for key, word in short.items() if word in _VALUES]
     if not values:
         return {}
-    said = max((secret_names.of(_name(held[key])) for key, word in short.items() if word in _NAMES), default=Says.NOTHING)
+    said = max(
+        (secret_names.of(_name(held[key])) for key, word in short.items() if word in _NAMES), default=Says.NOTHING
+    )
     return {key: _blotted(held[key], said) for key in values} if said else {}
 
 

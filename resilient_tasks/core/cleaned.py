@@ -143,9 +143,7 @@ class Cleaner:
     def _mapping(self, value: Mapping[Any, Any], depth: int) -> Any:
         instead = beside.without_secrets(value)
         self._told.add(value[key] for key in instead)
-        made = {
-            self(key, depth): self.named(key, instead.get(key, part), depth) for key, part in value.items()
-        }
+        made = {self(key, depth): self.named(key, instead.get(key, part), depth) for key, part in value.items()}
         return value if _same(made.values(), value.values()) and _same(made, value) else made
 
     def _tuple(self, value: tuple[Any, ...], depth: int) -> Any:

@@ -57,19 +57,29 @@ _IN_LIST = _forms(r"\0", r"[^\0]{1,512}", r"[^\0]{1,512}", r"(?P<quote>(?!))?(?<
 #: Commands, how their flag takes a secret, and the flag.
 _COMMANDS = (
     ("mysql mysqldump mysqladmin mysqlimport mysqlshow mysqlcheck mysqlsh mysqlpump mysqlbinlog", "glued", "-p"),
-    ("mariadb mariadb-dump mariadb-admin mariadb-import mydumper myloader mytop innobackupex xtrabackup", "glued", "-p"),
+    (
+        "mariadb mariadb-dump mariadb-admin mariadb-import mydumper myloader mytop innobackupex xtrabackup",
+        "glued",
+        "-p",
+    ),
     ("7z 7za 7zr 7zz rar unrar", "glued", "-p"),
     ("sshpass", "either", "-p"),
     ("redis-cli valkey-cli keydb-cli", "either", "-a"),
     ("ldapsearch ldapadd ldapmodify ldapdelete ldapwhoami ldappasswd ldapcompare ldapmodrdn", "either", "-w"),
-    ("docker podman nerdctl helm oras skopeo buildah crane cf ibmcloud oc az", "next", r"login\b[^\r\n]{0,200}?(?<![\w-])-p"),
+    (
+        "docker podman nerdctl helm oras skopeo buildah crane cf ibmcloud oc az",
+        "next",
+        r"login\b[^\r\n]{0,200}?(?<![\w-])-p",
+    ),
     ("mongo mongosh mongodump mongorestore mongoexport mongoimport mongostat cqlsh beeline hdbsql", "next", "-p"),
     ("nodetool plink pscp psftp putty", "next", "-pw"),
     ("sqlcmd bcp isql osql tsql freebcp defncopy mosquitto_pub mosquitto_sub ipmitool unzip zip", "either", "-P"),
     ("smbclient rpcclient smbget winexe smbmap wmic pth-winexe", "user%", "-U|--user"),
     ("lftp", "user,", "-u|--user"),
     ("http https xh", "user:", "-a|--auth"),
-    ("curl wget aria2c ftp", "user:", "-u|--user"),
+    ("net", "next", "/user:[^\\s\"'\\0]{1,64}"),
+    ("twine useradd usermod", "next", "-p"),
+    ("curl wget aria2c ftp", "user:", "-[a-zA-Z]{0,6}u|--user"),
     ("snmpwalk snmpget snmpset snmpbulkwalk snmptable", "next", "-A|-X|-c"),
     ("openssl", "next", "-k|-K"),
     ("openssl", "glued", r"-pass(?:in|out)?(?:[ \t]+|\\*[\"'],[ \t]{0,4}|\0)pass:"),
@@ -82,26 +92,31 @@ _COMMANDS = (
     ("sqlplus exp imp expdp impdp sqlldr rman", "user/", ""),
 )
 _CREDENTIALS = tuple(
-    re.compile(forms["user:"].replace("flags", "-u|-U|--user|--proxy-user")) for forms in (_IN_TEXT, _IN_LIST)
+    re.compile(forms["user:"].replace("flags", "-[a-zA-Z]{0,6}u|-U|--user|--proxy-user"))
+    for forms in (_IN_TEXT, _IN_LIST)
 )
 #: Here, `-u` names a user and a group, or a user and a host.
-_OF_SYSTEM = re.compile(r"(?<![\w-])(?:docker|podman|nerdctl|kubectl|buildah|runuser|setpriv|chroot|chpst|crun|runc)(?![\w-])")
+_OF_SYSTEM = re.compile(
+    r"(?<![\w-])(?:docker|podman|nerdctl|kubectl|buildah|runuser|setpriv|chroot|chpst|crun|runc)(?![\w-])"
+)
 _FETCHES = re.compile(r"\bcurl\b|\bwget\b|https?\b|://|\bftp")
 _NAMES = "|".join(re.escape(name) for names, _, _ in _COMMANDS for name in names.split())
 _COMMAND = re.compile(rf"(?<![\w.-])({_NAMES})(?:\.exe)?(?=[\s\"'\0])")
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _of_command(name: str, is_list: bool) -> list[re.Pattern[str]]:  # noqa: FBT001
     forms = _IN_LIST if is_list else _IN_TEXT
-    return [re.compile(forms[form].replace("flags", flags)) for names, form, flags in _COMMANDS if name in names.split()]
+    return [
+        re.compile(forms[form].replace("flags", flags)) for names, form, flags in _COMMANDS if name in names.split()
+    ]
 
 
 _LINE_ENDS = re.compile(r"[\r\n]|[|;](?=\s)|\\n|&&")
 #: So far behind a command its flags are looked for (characters).
 _REACH = 400
-_HINTS = (" -", "'-", '"-', "\0-", "sqlplus", "expdp", "impdp", "net user", "vault login", "rabbitmqctl", "rman")
-_FLAGS = re.compile(r"[\s\"'\0]-{1,2}[A-Za-z]|sqlplus|expdp|impdp|net user|vault login|rabbitmqctl|rman")
+_HINTS = (" -", "--", "'-", '"-', "\0-", "sqlplus", "expdp", "impdp", "net us", "vault login", "rabbitmqctl", "rman")
+_FLAGS = re.compile(r"(?:^|[\s\"'\0])-{1,2}[A-Za-z]|sqlplus|expdp|impdp|net us|vault login|rabbitmqctl|rman")
 
 
 def blot(text: str) -> str:

@@ -34,9 +34,13 @@ _SIMPLE = (
     # MySQL
     re.compile(r"Duplicate entry '(?P<secret>[^'\r\n]{1,1000})' for key '(?P<name>[^'\r\n]{1,200})'"),
     # jsonschema
-    re.compile(rf"On instance(?P<name>(?:\[[^\]\r\n]{{1,80}}\]){{1,20}}):(?:{_LINE})[ \t]*(?P<secret>[^\r\n]{{1,2000}})"),
+    re.compile(
+        rf"On instance(?P<name>(?:\[[^\]\r\n]{{1,80}}\]){{1,20}}):(?:{_LINE})[ \t]*(?P<secret>[^\r\n]{{1,2000}})"
+    ),
     # argparse
-    re.compile(r"argument (?P<name>[\w/-]{1,80}): invalid [\w ]{1,40}: (?P<secret>[\"'][^\r\n]{1,500}?[\"'])(?= |$|\))"),
+    re.compile(
+        r"argument (?P<name>[\w/-]{1,80}): invalid [\w ]{1,40}: (?P<secret>[\"'][^\r\n]{1,500}?[\"'])(?= |$|\))"
+    ),
     # botocore
     re.compile(r"(?:parameter|field|argument|member) (?P<name>[\w.\[\]-]{1,120}), value: (?P<secret>[^\r\n,]{1,1000})"),
     # the errors of pydantic and of FastAPI as data

@@ -24,8 +24,8 @@ _WANTS_A_WORD = frozenset({"key", "keys", "token", "tokens", "session", "code", 
 _TYPE = r"(?:&?(?:'static )?str|bytes|string|any|[\w.]{0,20}secret\w{0,10}|[\w.]{0,20}(?:optional|union|final)\[[\w.|, ]{0,40}\])"
 _SEPARATOR = re.compile(
     rf"(?P<typed>:[ \t]{{0,4}}{_TYPE}(?: ?\| ?none)?[ \t]{{0,4}}=[ \t]{{0,4}}(?=[bru]?[\"']))"
-    r"|(?P<sign>(?:\\{0,7}[\"'`]\]?|\]|&quot;|&#3[49];)?[ \t]{0,8}"
-    r"(?:=>|:=|={1,2}|:(?!:)|%3d|%3a|\\{1,3}u003[ad])[ \t]{0,8}"
+    r"|(?P<sign>(?:\\{0,7}[\"'`]\]?|\]|&quot;|&#3[49];|%2[27])?[ \t]{0,8}"
+    r"(?:=>|:=|\?=|={1,2}|:(?!:)|%3d|%3a(?:%20|\+)?(?:%2[27])?|&#(?:61|x3d);|\\{1,3}u003[ad])[ \t]{0,8}"
     r"(?:!!\w{1,20}[ \t]{1,4}|&\w{1,30}[ \t]{1,4})?)"
     r"|(?P<item>\\{0,7}[\"'],[ \t]{0,4}(?=b?\\{0,7}[\"']))"  # of a list or tuple
     r"|(?P<quoted>[ \t]{1,2}(?=[\"']\w))"
@@ -34,7 +34,7 @@ _SEPARATOR = re.compile(
     re.IGNORECASE,
 )
 _QUOTED = re.compile(
-    r"(?P<open>(?:(?:[\w.]{0,30}Secret\w{0,12}|Some|Just|Ok|Optional|String|str|bytes|bytearray)\()?[bBrRuUfF]{0,2}(?P<quote>\\{0,7}(?:\"\"\"|'''|[\"'`])|&quot;|&#3[49];))"
+    r"(?P<open>(?:(?:[\w.]{0,30}Secret\w{0,12}\((?:\w{1,20}=)?|string\(\d{1,5}\)[ ]|(?:Some|Just|Ok|Optional|String|str|bytes|bytearray)\())?[bBrRuUfF]{0,2}(?P<quote>\\{0,7}(?:\"\"\"|'''|[\"'`])|&quot;|&#3[49];))"
     r"(?P<value>(?:\\\\(?P=quote)(?=[^\s,;:)\]}])|(?!(?P=quote))(?:\\[^\n]|[^\\\n])|''(?=[^\s,;:)\]}])|'\"'\"'|'\\'')*+)(?P<close>(?P=quote)?)"
 )
 _MORE = (
@@ -52,6 +52,7 @@ _NO_BLANK = re.compile(r"[^\s\"'\\]+")
 _PLACEHOLDER = re.compile(
     r"<[a-z][\w .-]{1,60}>|\$\{\{[^{}\r\n]{1,120}\}\}|\$\{[^{}\r\n]{1,120}\}|\{\{[^{}\r\n]{1,120}\}\}|\$\([^()\r\n]{1,120}\)|%[A-Z_]\w{0,60}%"
     r"|(?:[a-z_]+\.){0,6}[A-Za-z_]+\([^()\r\n]{0,120}\)"
+    r"|[a-z_][\w.]{0,60}(?:\[[\"']?[\w.-]{1,60}[\"']?\]){1,5}"
     r"|(?:[a-z]+\.)?(?:optional|union|list|dict|literal|annotated|final|tuple|sequence)\[[\w.|, \[\]\"']{1,80}\]",
     re.IGNORECASE,
 )
@@ -63,9 +64,10 @@ _FILES = frozenset({"key", "keys", "credentials", "credential", "pem", "secret",
 _FILE = re.compile(
     r"(?:~|\.{1,2})?/[\w.-]+(?:/[\w.-]+)+|[A-Za-z]:\\+[\w.\\ -]+|[\w./-]+\.(?:json|pem|key|crt|ya?ml|txt|p12|pfx|jks)"
 )
-_BEFORE_ITEM = re.compile(r"(?:[\[(,{]|(?<![\w-])-{1,2}[\w-]{1,30}[ \t=])[ \t]*b?$")
+_BEFORE_ITEM = re.compile(r"(?:[\[,{]|(?<![\w-])-{1,2}[\w-]{1,30}[ \t=])[ \t]*b?$")
 _ITEMS = {
-    quote: re.compile(rf"(?:\\.|[^{quote}\r\n\\]){{1,512}}(?={quote}(?:[ \t]*[,\])}}]|[ \t]|$))") for quote in ("'", '"')
+    quote: re.compile(rf"(?:\\.|(?![,;&][ \t]*[\w.-]+=)[^{quote}\r\n\\]){{1,512}}(?={quote}(?:[ \t]*[,\])}}]|[ \t]|$))")
+    for quote in ("'", '"')
 }
 _METAVAR = re.compile(r"[A-Z][A-Z_]{1,20}|<[\w-]+>")
 _PATH = re.compile(r"[A-Za-z_][\w.]*")
@@ -216,6 +218,8 @@ def _can_be(value: str, head: Head) -> bool:
         return is_random(value)
     if noun in {"otp", "totp"}:
         return (value.isdigit() and 4 <= len(value) <= 10) or is_random(value)
+    if head.name.lower() == "pass" and ":" in head.separator:
+        return looks_random(value)
     if head.says is Says.PROBABLY:
         is_number = value.replace(".", "", 1).replace(",", "").replace("_", "").isdigit()
         return not (is_number and (len(value) < 6 or noun == "tokens" or "." in value))
@@ -250,7 +254,7 @@ def _bare(text: str, at: int, head: Head) -> re.Match[str] | None:
         before = text[max(0, head.start - 1) : head.start]
         if before == ";" and (last := _LAST_IN_STRING.match(text, at)) is not None:
             return last
-        if before == ";" or _IN_STRING.match(text, at + len(text[at : at + 200].split(";")[0])):
+        if before == ";" or _IN_STRING.match(text, at + len(text[at : at + 200].partition(";")[0])):
             found = _TO_SEMICOLON.match(text, at)
             if found is not None and " " in found[0].strip():
                 return found
@@ -272,7 +276,7 @@ def _whole_item(text: str, at: int, head: Head) -> re.Match[str] | None:
     return _ITEMS[quote].match(text, at)
 
 
-def _bare_value(text: str, at: int, head: Head) -> tuple[int, int, bool] | None:
+def _bare_value(text: str, at: int, head: Head) -> tuple[int, int, bool] | None:  # noqa: PLR0911  # one a reason
     if (stands_for := _PLACEHOLDER.match(text, at)) is not None:
         return at, stands_for.end(), False
     bare = _bare(text, at, head)
@@ -288,7 +292,9 @@ def _bare_value(text: str, at: int, head: Head) -> tuple[int, int, bool] | None:
         or (secret_names.of(value) and _PATH.fullmatch(value) and not any(map(str.isdigit, value)))  # a variable
         or (head.kind == "flag" and _METAVAR.fullmatch(value))
         or (head.separator == ": " and head.name.startswith("-"))  # "argument --password: ..."
-        or (head.name.lower() in {"pwd", "oldpwd"} and (value[0] == "/" or value in {"~", "-"} or value[:2] == "~/"))  # the working directory
+        or (
+            head.name.lower() in {"pwd", "oldpwd"} and (value[0] == "/" or value in {"~", "-"} or value[:2] == "~/")
+        )  # the working directory
         or (text.startswith(("(", "["), bare.end()) and _PATH.fullmatch(value))  # it is called, or looked up
     ):
         return at, bare.end(), False

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 
 from resilient_tasks.core import contexts, pairs, registered, secret_names, secret_shapes, secret_values, settings
-from resilient_tasks.core.registered import MARK
 from resilient_tasks.core.secret_values import lowered
 
 #: What is blotted out may, in rare texts, bring two halves of something together.

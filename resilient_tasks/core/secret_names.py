@@ -11,6 +11,11 @@ import functools
 import re
 
 
+def words(text: str) -> frozenset[str]:
+    """Return the words of a text as a set."""
+    return frozenset(text.split())
+
+
 class Says(enum.IntEnum):
     """What a name says of its value."""
 
@@ -36,21 +41,21 @@ def may_be_in(low: str) -> bool:
     return any(map(low.__contains__, HINTS))
 
 
-_SURE = frozenset(
+_SURE = words(
     "password passwd passwort passphrase passcode pwd pswd psw pword userpassword mypassword secret secrets credential "
     "credentials cred creds apikey secretkey privatekey accesskey authkey apisecret appsecret clientsecret apitoken "
     "authtoken accesstoken refreshtoken sessiontoken pgpass sshpass userpass dbpass mnemonic kek "
-    "requirepass masterauth dek storepass keypass userpwd dbpwd mypwd passw pwds passes passwords".split()
+    "requirepass masterauth dek storepass keypass userpwd dbpwd mypwd passw pwds passes passwords"
 )
-_PROBABLE = frozenset(
+_PROBABLE = words(
     "token tokens jwt cookie cookies sessionid sessid sid otp totp pw pass xsrf csrf csrftoken xsrftoken jsessionid "
-    "phpsessid".split()
+    "phpsessid"
 )
-_VAGUE = frozenset("key keys auth authorization code session pin salt seed nonce sess signature sig sas hmac pem".split())
+_VAGUE = words("key keys auth authorization code session pin salt seed nonce sess signature sig sas hmac pem")
 _NOUNS = _SURE | _PROBABLE | _VAGUE
 
 #: A `key` behind these words is a secret ...
-_KEYS = frozenset(
+_KEYS = words(
     "access account admin aes api app application auth authentication authorization aws azure blowfish box "
     "cert certificate chacha cipher client cloud cmk consumer cookie credential crypt crypto cryptographic curve "
     "decrypt decryption deploy deployment derived des dkim dsa ecdsa ed25519 ec enc encrypt "
@@ -59,33 +64,33 @@ _KEYS = frozenset(
     "provisioning psk recovery registration root rsa salt sas seal secret secrets security "
     "server service session shared sig sign signature signed signing smtp ssh ssl static storage subscription "
     "symmetric tls token totp vapid vault wallet webhook wep wg wireguard wpa wrapping write x25519 xts "
-    "plugin ingest ingestion publisher manage rest sdk authz bearer basic".split()
+    "plugin ingest ingestion publisher manage rest sdk authz bearer basic"
 )
 # ... unless it is one of a table, a mapping, a message or a keyboard, or meant to be seen.
-_OTHER_KEYS = frozenset(
+_OTHER_KEYS = words(
     "primary foreign sort partition cache public object row dict s3 group index unique natural surrogate routing hot "
     "idempotency shard range hash map config lookup join merge missing unknown invalid duplicate unexpected "
     "column columns field item bucket message event record dedup deduplication business composite candidate metric "
     "label translation registry redis json any each every first last next other same this that required optional "
     "valid extra verify verification publishable the a of by no which null option context state path blob store "
     "target parent child tag attribute property header param parameter argument setting sorting grouping "
-    "flow task run job".split()
+    "flow task run job"
 )
 #: ... and a `token` behind these is one of a text that is read.
-_OTHER_TOKENS = frozenset(
+_OTHER_TOKENS = words(
     "pad eos bos unk sep cls mask special stop end start max min num total prompt completion input output unexpected "
     "unknown invalid next first last bad near at this that new offending illegal expected cached reasoning per used "
-    "n count number of the a any no image audio text word sub".split()
+    "n count number of the a any no image audio text word sub"
 )
-_OTHER_PASSES = frozenset(
+_OTHER_PASSES = words(
     "boarding season ski day bus rail train gate first second third final last next each per render band low high one two "
     "single forward backward training optimizer test quality all partial full by press free guest tourist museum "
-    "interrail mountain travel hall back under over data multi in mail".split()
+    "interrail mountain travel hall back under over data multi in mail"
 )
-_OTHER_SESSIONS = frozenset("sql the a this spark http requests client database db".split())
+_OTHER_SESSIONS = words("sql the a this spark http requests client database db")
 
 #: With one of these at its end, a name is that of something about a secret.
-_ABOUT = frozenset(
+_ABOUT = words(
     "type types count counts counter limit limits url urls uri uris endpoint name names id ids identifier file files "
     "filename path paths dir folder field fields column columns col cols len length min max minimum maximum age "
     "expiry expire expires expired in at on expiration ttl policy policies hint reset resets required requirements "
@@ -104,14 +109,14 @@ _ABOUT = frozenset(
     "change changes change_required management management_url recovery_url update updates expiration_date owner user "
     "username email account_name length_limit bits usage_count metadata info kid curve ops order bits signature_type "
     "complexity history histories lifetime window windows leeway grace flow flows grant request requests response "
-    "responses exists present set_at seen stdin stdout prompt fd command cmd from via encoding charset alphabet chars characters case shape shapes".split()
+    "responses exists present sock socket process agent set_at seen stdin stdout prompt fd command cmd from via encoding charset alphabet chars characters case shape shapes"
 )
 #: Behind a noun, these leave it what it is; any other word leaves it probable.
-_STILL = frozenset(
+_STILL = words(
     "value values val text string str plain plaintext cleartext raw hash hashed digest base64 b64 hex encoded "
     "encrypted decrypted enc bytes data base old new current previous prev primary secondary main default prod "
     "production staging stage dev test live local root admin confirm confirmation again repeat key keys token "
-    "secret password hmac sha sha1 sha256 sha512 md5 v v1 v2 v3".split()
+    "secret password hmac sha sha1 sha256 sha512 md5 v v1 v2 v3"
 )
 
 _SPLIT = re.compile(r"[^A-Za-z0-9]+")
@@ -132,18 +137,18 @@ _KEY_ENDS = re.compile(
 @functools.lru_cache(maxsize=4096)
 def noun_of(name: str) -> str:
     """Return the last word of `name` that is a noun for secrets, in small letters; else its last word."""
-    words = [word.rstrip("0123456789") or word for word in words_of(name)]
-    return next((word for word in reversed(words) if word in _NOUNS), words[-1] if words else "")
+    parts = [word.rstrip("0123456789") or word for word in words_of(name)]
+    return next((word for word in reversed(parts) if word in _NOUNS), parts[-1] if parts else "")
 
 
 @functools.lru_cache(maxsize=4096)
 def of(name: str) -> Says:
     """Return what `name` says of the value that bears it."""
-    words = words_of(name)
-    for at in range(len(words) - 1, -1, -1):
-        if (found := _noun(words, at)) is not Says.NOTHING:
-            return _with_what_follows(found, words, at)
-        if words[at] in _ABOUT:
+    parts = words_of(name)
+    for at in range(len(parts) - 1, -1, -1):
+        if (found := _noun(parts, at)) is not Says.NOTHING:
+            return _with_what_follows(found, parts, at)
+        if parts[at] in _ABOUT:
             return Says.NOTHING
     return Says.NOTHING
 
@@ -153,8 +158,8 @@ def words_of(name: str) -> list[str]:
     return [word for part in _SPLIT.split(name) if part for word in _HUMPS.sub(" ", part).lower().split()]
 
 
-def _noun(words: list[str], at: int) -> Says:
-    word, before = words[at].rstrip("0123456789") or words[at], words[at - 1] if at else ""
+def _noun(parts: list[str], at: int) -> Says:  # noqa: PLR0911  # one a kind of noun
+    word, before = parts[at].rstrip("0123456789") or parts[at], parts[at - 1] if at else ""
     if word not in _NOUNS:
         return _glued(word)
     if word in {"key", "keys"}:
@@ -180,8 +185,8 @@ def _glued(word: str) -> Says:
     return Says.SURELY if _KEY_ENDS.fullmatch(word) is not None else Says.NOTHING
 
 
-def _with_what_follows(found: Says, words: list[str], at: int) -> Says:
-    behind = words[at + 1 :]
+def _with_what_follows(found: Says, parts: list[str], at: int) -> Says:
+    behind = parts[at + 1 :]
     if not behind:
         return found
     if any(word in _ABOUT for word in behind):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from resilient_tasks.core import secret_names
+from resilient_tasks.core.secret_names import Says, words
 
 _SMALL = {ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 
@@ -24,7 +25,9 @@ def looks_random(text: str) -> bool:
 
 
 _PARTS = re.compile(r"[A-Za-z0-9]{8,}")
-_DIGEST = re.compile(r"(?:[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", re.I)
+_DIGEST = re.compile(
+    r"(?:[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", re.IGNORECASE
+)
 _DIGIT_OR_NOT = re.compile(r"(?<=\d)(?=[A-Za-z])|(?<=[A-Za-z])(?=\d)")
 _CASE = re.compile(r"(?<=[A-Z])(?=[a-z])|(?<=[a-z])(?=[A-Z])")
 
@@ -42,7 +45,7 @@ def is_random(text: str) -> bool:
 
 #: Words for "there is none", and what stands for a value that is looked up elsewhere.
 _NOTHING = re.compile(
-    r"(?:none|null|nil|undefined|unset|nan|n/a|true|false|yes|no|on|off|\*+|x{3,}|\.{3}|…|-+|•+|\d|%s|%\(\w+\)s|\?"
+    r"(?:none|null|nil|undefined|unset|nan|n/a|true|false|yes|no|on|off|\*+|x{3,}|\.{3}|…|file|default|static|env|environment|prompt|keyring|anonymous|-+|•+|\d|%s|%\(\w+\)s|\?"
     r"|(?:self|cls|os|settings|config|cfg|args|env|environ|var|vars|secrets|local|data|module|each|process\.env)"
     r"\.[a-z_][\w.\[\]\"']*"
     r"|[<\[({]{0,2}(?:redacted|filtered|masked|hidden|secure|removed|scrubbed|secret|none given|sensitive"
@@ -58,11 +61,11 @@ _NOTHING = re.compile(
 _VARIABLE = re.compile(r"\$(?:env:)?([A-Z_][A-Z0-9_]*|[a-z_]+|\d)[,;.)\]}]*")
 
 #: A sentence about a secret has some of these words.
-_SAYS = frozenset(
+_SAYS = words(
     "a an and are at be been but by can cannot characters contain contains could did does empty entered expected "
     "expired field for found from has have in incorrect invalid is least less length long longer matches may missing "
     "more must need needs no not of on or please provided received required shorter should short than that the this "
-    "to too type valid value was were when will with without wrong you your".split()
+    "to too type valid value was were when will with without wrong you your"
 )
 _WORD = re.compile(r"[A-Za-z']+")
 
@@ -81,6 +84,19 @@ def is_sentence(value: str) -> bool:
     """Tell whether a value with blanks is a sentence, as "must be at least 8 characters": a passphrase has fewer."""
     if value.count(" ") < 1:
         return False
-    words = [word.lower() for word in _WORD.findall(value[:400])]
-    said = sum(word in _SAYS for word in words)
-    return said >= 2 and said * 3 >= len(words) or (said >= 1 and len(words) <= 3 and value[:1].isupper())
+    some = [word.lower() for word in _WORD.findall(value[:400])]
+    said = sum(word in _SAYS for word in some)
+    return (said >= 2 and said * 3 >= len(some)) or (said >= 1 and len(some) <= 3 and value[:1].isupper())
+
+
+def is_value(value: str, says: Says) -> bool:
+    """Tell whether a value is a secret, for what the name of it says."""
+    if is_nothing(value) or value.startswith("***") or is_sentence(value):
+        return False
+    return says > Says.IF_RANDOM or (
+        says is Says.IF_RANDOM and (is_random(value) or _DIGITS.fullmatch(value) is not None)
+    )
+
+
+#: What only a name makes a secret of, and a list of such.
+_DIGITS = re.compile(r"[0-9a-f]{40,}")

@@ -22,9 +22,27 @@ _DEPTH = 5
 #: Shorter codes would stand in half of all words.
 _SHORTEST_CODE = 5
 _NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'", "nbsp": " ", "sol": "/", "bsol": "\\", "num": "#"}
-_NAMED |= {"percnt": "%", "plus": "+", "equals": "=", "commat": "@", "colon": ":", "semi": ";", "excl": "!", "dollar": "$"}
+_NAMED |= {
+    "percnt": "%",
+    "plus": "+",
+    "equals": "=",
+    "commat": "@",
+    "colon": ":",
+    "semi": ";",
+    "excl": "!",
+    "dollar": "$",
+}
 _NAMED |= {"quest": "?", "lpar": "(", "rpar": ")", "lsqb": "[", "rsqb": "]", "lcub": "{", "rcub": "}", "ast": "*"}
-_NAMED |= {"comma": ",", "period": ".", "lowbar": "_", "grave": "`", "verbar": "|", "Hat": "^", "Tab": "\t", "NewLine": "\n"}
+_NAMED |= {
+    "comma": ",",
+    "period": ".",
+    "lowbar": "_",
+    "grave": "`",
+    "verbar": "|",
+    "Hat": "^",
+    "Tab": "\t",
+    "NewLine": "\n",
+}
 _PLAIN = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", "a": "\a", "v": "\v", "0": "\0", "e": "\x1b"}
 _PLAIN |= {"N": "\x85", "_": "\xa0"}
 _BY_PERCENT = r"%[0-9A-Fa-f]{2}|%u[0-9A-Fa-f]{4}"
@@ -99,7 +117,7 @@ def _wanted(secrets: tuple[str, ...]) -> _Wanted:
         data = secret.encode("utf-8", "surrogatepass")
         as_bytes = data.decode("latin-1")
         once, _ = _read(secret, None, _AT_ONCE.written)
-        letters = "".join(letter if ord(letter) < 0x100 else _utf8(ord(letter)) for letter in secret)  # noqa: PLR2004
+        letters = "".join(letter if ord(letter) < 0x100 else _utf8(ord(letter)) for letter in secret)
         some = [secret, as_bytes, letters, secret.replace(" ", "+"), as_bytes.replace(" ", "+")]
         # A secret that looks as if it were written out itself is read, too, where the text around it is.
         some += [once] if len(once) >= min(4, len(secret)) else []
@@ -110,7 +128,7 @@ def _wanted(secrets: tuple[str, ...]) -> _Wanted:
 
 
 def _codes(data: bytes) -> list[str]:
-    found = [data.hex(), data.hex().upper()] if len(data) >= 4 else []  # noqa: PLR2004  # as all secrets have
+    found = [data.hex(), data.hex().upper()] if len(data) >= 4 else []  # as all secrets have
     for shift in range(3):
         code = base64.b64encode(b"\0" * shift + data).decode().rstrip("=")
         # The letters at both ends are made of what stands beside it as well.
@@ -164,7 +182,7 @@ def _read(text: str, places: list[int] | None, written: re.Pattern[str]) -> tupl
 
 
 @functools.lru_cache(maxsize=2048)
-def _letters(written: str) -> str:
+def _letters(written: str) -> str:  # noqa: PLR0911  # one a kind
     """Return the letters that are written out, as bytes of UTF-8."""
     sign, rest = written[0], written[1:]
     if sign == "%":
@@ -185,7 +203,7 @@ def _letters(written: str) -> str:
 
 
 def _code_point(rest: str) -> str:
-    if len(rest) > 9:  # noqa: PLR2004  # two halves of a letter
+    if len(rest) > 9:  # two halves of a letter
         high, low = int(rest[1:5], 16), int(rest[7:], 16)
         return _utf8(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00))
     number = int(rest[1:].strip("{}"), 16)
@@ -195,14 +213,14 @@ def _code_point(rest: str) -> str:
 def _entity(name: str, written: str) -> str:
     if not name.startswith("#"):
         return _NAMED.get(name, written)
-    number = int(name[2:], 16) if name[1] in "xX" else int(name[1:])
+    number = int(f"0{name[1:]}", 16) if name[1] in "xX" else int(name[1:])
     return _utf8(number)
 
 
 def _utf8(number: int) -> str:
-    if number < 0x80:  # noqa: PLR2004  # ASCII
+    if number < 0x80:  # ASCII
         return chr(number)
-    return chr(number).encode("utf-8", "surrogatepass").decode("latin-1") if number <= 0x10FFFF else "?"  # noqa: PLR2004
+    return chr(number).encode("utf-8", "surrogatepass").decode("latin-1") if number <= 0x10FFFF else "?"
 
 
 def _without(text: str, spans: list[tuple[int, int]]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from resilient_tasks.core import secret_names
 from resilient_tasks.core.registered import MARK
-from resilient_tasks.core.secret_names import Says
+from resilient_tasks.core.secret_names import Says, words
 from resilient_tasks.core.secret_values import is_nothing, is_random
 
 #: Of a statement, so many characters are read.
@@ -21,18 +21,22 @@ _TOKEN = re.compile(
     r"'(?:''|[^'])*+'|(?P<placeholder>\?|%\((?P<py>\w+)\)s|%s|(?<![:\w]):(?P<colon>\w+)|\$\d+|@(?P<at>\w+))(?:::\w+)?"
     r"|(?P<word>[\"`\[]?[A-Za-z_][\w.$]*[\"`\]]?(?:\.[\"`\[]?\w+[\"`\]]?)*)|(?P<sign>[(),])"
 )
-_COLUMNS = re.compile(r"\b(?:insert|replace|merge)\b[^()]{0,200}?\((?P<columns>[^()]{1,8000})\)[^()]{0,200}?\bvalues\b", re.I)
-_AS = re.compile(r"\b(?P<column>[\w\"`.]+)\s*\)?\s*(?:=|<>|!=|<=|>=|<|>|(?:not\s+)?(?:i?like|in|between)\b)", re.I)
-_KEYWORDS = frozenset(
+_COLUMNS = re.compile(
+    r"\b(?:insert|replace|merge)\b[^()]{0,200}?\((?P<columns>[^()]{1,8000})\)[^()]{0,200}?\bvalues\b", re.IGNORECASE
+)
+_AS = re.compile(
+    r"\b(?P<column>[\w\"`.]+)\s*\)?\s*(?:=|<>|!=|<=|>=|<|>|(?:not\s+)?(?:i?like|in|between)\b)", re.IGNORECASE
+)
+_KEYWORDS = words(
     "select insert update delete into values value set where and or not in is null like ilike between on from join left "
     "right inner outer group by order having limit offset returning as case when then else end union all distinct any "
-    "cast exists using with replace merge default conflict do nothing call exec execute escape".split()
+    "cast exists using with replace merge default conflict do nothing call exec execute escape"
 )
 _BREAKS = frozenset({"and", "or", "where", "set", "values", "then", "else", "when", "select", "having", "on", "using"})
 
 
 @functools.lru_cache(maxsize=256)
-def names_of(statement: str) -> tuple[tuple[str | None, str | None], ...]:
+def names_of(statement: str) -> tuple[tuple[str | None, str | None], ...]:  # noqa: C901  # one a kind of token
     """Return for each placeholder of a statement its own name, and the column that it belongs to, where known."""
     statement = statement[:_LONGEST]
     listed = _COLUMNS.search(statement)
@@ -84,12 +88,13 @@ def without_secrets(statement: str | None, parameters: Any) -> Any:
 
 
 def _cleaned(parameters: Any, names: tuple[tuple[str | None, str | None], ...], depth: int) -> Any:
-    if depth > 2:  # noqa: PLR2004  # a list of lists of values at the most
+    if depth > 2:  # a list of lists of values at the most
         return parameters
     if isinstance(parameters, Mapping):
         columns = {own: column for own, column in names if own}
         made = {
-            key: _value(value, *_said_of(str(key), columns.get(str(key)), known=True)) for key, value in parameters.items()
+            key: _value(value, *_said_of(str(key), columns.get(str(key)), known=True))
+            for key, value in parameters.items()
         }
         return parameters if all(made[key] is parameters[key] for key in made) else made
     if not isinstance(parameters, list | tuple):

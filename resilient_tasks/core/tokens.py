@@ -40,7 +40,7 @@ _OWN = (
     "dp.audit. dotted:30- | sbp_ alnum:36- | glc_ any:30- | glsa_ any:30- | NRAK- url:20- | NRAL- url:20- | NRJS- url:19-",
     "NRII- url:20- | NRRA- url:20- | sntrys_ any:20- | sntryu_ any:20- | lin_api_ word:30- | lin_oauth_ word:30-",
     "ntn_ alnum:40- | secret_ alnum:40- | AGE-SECRET-KEY-1 upper:40- | tskey- url:16- | pul- hex:40",
-    "bedrock-api-key- base64:20- | fo1_ url:40- | fm1a_ any:100- | fm1r_ any:100- | fm2_ any:100- | 00 url:40",
+    "bedrock-api-key- base64:20- | fo1_ url:40- | fm1a_ any:100- | fm1r_ any:100- | fm2_ any:100-",
     "LTAI alnum:12-20 | AKID alnum:32 | AQ. url:40- | EAA alnum:60- | figo_ url:30- | figu_ url:30-",
 )
 _GENERIC = re.compile(
@@ -61,6 +61,7 @@ _LONG, _WITHOUT_PREFIX = (
         r"(?<![A-Za-z0-9])(?:"
         r"[MNO][\w-]{22,27}\.[\w-]{6}\.[\w-]{27,}"  # Discord's
         r"|pat[A-Za-z0-9]{14}\.[a-f0-9]{60,}"  # Airtable's
+        r"|00(?=[\w-]{0,20}[A-Z])(?=[\w-]{0,20}[a-z])[\w-]{40}(?![\w-])"  # Okta's
         r"|\d{14,16}\|[\w-]{27,40})"  # Facebook's, of an app
     ),
 )
@@ -98,7 +99,7 @@ def blot(text: str) -> str:
 
 
 def _beginnings(text: str, start: int, end: int) -> list[int]:
-    """Return where words begin. What stands written out before them, such as `%3D` and `\\n`, is no part of them."""
+    r"""Return where words begin. What stands written out before them, such as `%3D` and `\n`, is no part of them."""
     found = [word.start() for word in _WORD.finditer(text, start, end)]
     before = text[start - 1 : start]
     if before == "%":
@@ -144,7 +145,7 @@ def _by_beginning() -> dict[str, _Some]:
     }
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _compiled(told: tuple[str, ...]) -> tuple[_Shape, ...]:
     return tuple(map(_shape, told))
 
