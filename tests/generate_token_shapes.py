@@ -1,9 +1,10 @@
-"""Make `resilient_tasks/core/token_shapes.py` anew: how the tokens of several hundred issuers begin, and how they go on.
+"""Make `resilient_tasks/core/token_shapes.py` anew: how the tokens of several hundred issuers begin and go on.
 
-The facts come from the rules of Kingfisher, a maintained scanner for secrets (Apache License 2.0): from its own, which its
-first major version has, and from those of Betterleaks and Veles, which the second has in their place. Of each rule the prefix, the alphabets and the lengths are read off; expressions and
-descriptions are left behind. A rule that needs a word beside the token, such as the issuer's name, is left out if the
-token has no prefix of its own: without one, it is a run of letters like many.
+The facts come from the rules of Kingfisher, a maintained scanner for secrets (Apache License 2.0): from its own, which
+its first major version has, and from those of Betterleaks and Veles, which the second has in their place. Of each rule
+the prefix, the alphabets and the lengths are read off; expressions and descriptions are left behind. A rule that needs
+a word beside the token, such as the issuer's name, is left out if the token has no prefix of its own: without one, it
+is a run of letters like many.
 
 To run it, in an environment of its own:
 
@@ -249,7 +250,7 @@ def main() -> None:
         f"Facts of {count} shapes of {len(found)} issuers, read off the rules of",
         f"{' and '.join(f'{name} {importlib.metadata.version(name)}' for name in PACKAGES)}",
         f"(Apache License 2.0) on {dt.datetime.now(dt.UTC).date().isoformat()}.",
-        "A shape is a prefix, then texts and alphabets with the number of characters: `url:20-80`, `hex:40`, `any:16-`.",
+        "A shape is a prefix, then texts, and alphabets with how many of them: `url:20-80`, `hex:40`, `any:16-`.",
         '"""',
         "",
         "# ruff: noqa: E501",

@@ -88,7 +88,8 @@ CONTEXTS = (
     Context(  # what a command reads
         ("--password-stdin", "chpasswd", "--stdin", "--with-token"),
         re.compile(
-            r"\b(?:echo|printf)[ \t]+(?:-\w+[ \t]+)?(?P<quote>[\"']?)(?:[\w.-]{1,64}:)?(?P<secret>[^\s\"'|]{1,256})(?P=quote)[ \t]*\|"
+            r"\b(?:echo|printf)[ \t]+(?:-\w+[ \t]+)?(?P<quote>[\"']?)"
+            r"(?:[\w.-]{1,64}:)?(?P<secret>[^\s\"'|]{1,256})(?P=quote)[ \t]*\|"
             r"(?=[^|\r\n]{0,200}(?:--password-stdin|chpasswd|--stdin|--with-token))"
             r"|\bchpasswd[ \t]*<<<[ \t]*[\"']?[\w.-]{1,64}:(?P<plain>[^\s\"']{1,256})"
         ),
@@ -98,7 +99,8 @@ CONTEXTS = (
         ("key ", "token ", "secret "),
         re.compile(
             r"(?P<name>\b(?:api|access|secret|auth|client|bot|private)[ _-]?(?:key|token|secret))s?[ ]"
-            r"(?:provided|given|used|supplied|passed|received)(?:[ ]is)?[:=]?[ ]{1,2}[\"']?(?P<secret>[^\s\"',;]{8,256})",
+            r"(?:provided|given|used|supplied|passed|received)(?:[ ]is)?[:=]?[ ]{1,2}[\"']?"
+            r"(?P<secret>[^\s\"',;]{8,256})",
             re.IGNORECASE,
         ),
         _if_random,
@@ -129,7 +131,8 @@ CONTEXTS = (
     Context(  # of a Dockerfile, and of Windows
         ("env ", "set", "requirepass", "auth ", "pw "),
         re.compile(
-            rf"(?:^|(?<=[\s&;]))(?:(?:ENV|SETX|setx|setenv|(?:configure|config) set|config:set)[ \t]+(?:[^\s:]{{0,80}}:)?{_NAME}"
+            rf"(?:^|(?<=[\s&;]))(?:(?:ENV|SETX|setx|setenv|(?:configure|config) set|config:set)"
+            rf"[ \t]+(?:[^\s:]{{0,80}}:)?{_NAME}"
             r"|(?P<directive>(?i:requirepass|masterauth|bindpw|rootbindpw|rootpw|sasl_password|smtp_password|auth-pass)))"
             r"[ \t]+(?P<quote>[\"']?)(?P<secret>(?:(?!(?P=quote)(?:\s|$))[^\r\n]){0,255}?[^\s])(?=(?P=quote)(?:\s|$))",
             re.MULTILINE,
@@ -159,7 +162,8 @@ CONTEXTS = (
         ("alter ", "create ", "set ", "encrypted", "credential", "role ", "user ", "copy ", "option", "login "),
         re.compile(
             r"(?:\b(?:encrypted|with|user|role|login|set|alter|valid|options?|\()[ \t\r\n]+|,[ \t]*|\()"
-            rf"{_NAME}(?:\s+for\s+[^\s=]{{1,80}})?[ \t]*(?:=[ \t]*)?(?:password\()?[ \t]*(?<=[ (=]){_STRING}(?=(?P=quote)(?![\"'\w]))",
+            rf"{_NAME}(?:\s+for\s+[^\s=]{{1,80}})?"
+            rf"[ \t]*(?:=[ \t]*)?(?:password\()?[ \t]*(?<=[ (=]){_STRING}(?=(?P=quote)(?![\"'\w]))",
             re.IGNORECASE,
         ),
         lambda match: (
@@ -220,14 +224,16 @@ CONTEXTS = (
     Context(  # a form of several parts
         ("form-data",),
         re.compile(
-            rf"form-data;[ \t]*name=\\?\"{_NAME}\\?\"(?:(?:\r?\n|\\r\\n|\\n)[\w-]+:[^\r\n\\]*){{0,4}}(?:\r?\n|\\r\\n|\\n){{2}}(?P<secret>[^\r\n\\]{{1,512}})"
+            rf"form-data;[ \t]*name=\\?\"{_NAME}\\?\""
+            rf"(?:(?:\r?\n|\\r\\n|\\n)[\w-]+:[^\r\n\\]*){{0,4}}(?:\r?\n|\\r\\n|\\n){{2}}(?P<secret>[^\r\n\\]{{1,512}})"
         ),
         _by_name,
     ),
     Context(  # a private key in JSON
         ("kty",),
         re.compile(
-            r"(?<=[\"'])(?P<name>d|p|q|dp|dq|qi|k)(?P<close>\\?[\"']):[ \t]*(?P<quote>\\?[\"'])(?P<secret>[\w-]{10,2000})"
+            r"(?<=[\"'])(?P<name>d|p|q|dp|dq|qi|k)(?P<close>\\?[\"']):[ \t]*"
+            r"(?P<quote>\\?[\"'])(?P<secret>[\w-]{10,2000})"
         ),
         _always,
     ),

@@ -23,7 +23,8 @@ _LITERAL = re.compile(r"b?(?P<quote>\\?[\"'])(?:(?!(?P=quote))(?:\\.|[^\\]))*+(?
 
 # pydantic: the name stands in the line before
 _OF_FIELD = re.compile(
-    rf"(?:^|(?<=\n)|(?<=\\n))(?P<name>[^\s\\][^\r\n\\]{{0,200}}?){_LINE}(?P<says>[ \t]+[^\r\n]{{0,1000}}?)\[type=(?P<type>[\w.-]+), "
+    rf"(?:^|(?<=\n)|(?<=\\n))(?P<name>[^\s\\][^\r\n\\]{{0,200}}?){_LINE}"
+    rf"(?P<says>[ \t]+[^\r\n]{{0,1000}}?)\[type=(?P<type>[\w.-]+), "
     r"input_value=(?P<secret>[^\r\n]*?), input_type=",
 )
 _CUT = re.compile(r"(input_value=[^\r\n\"'][^\r\n]{0,100}?\.\.\.)([^\r\n]{1,100}?)(?=[)}\]]*, input_type=)")

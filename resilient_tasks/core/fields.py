@@ -13,7 +13,12 @@ _NAME = r"(?<![\w.-])(?P<name>[\w.-]{2,64})"
 
 
 def blot(text: str, low: str) -> str:
-    """Blot out of `text` what stands in blocks, lists and fields under names of secrets. `low` is it in small letters."""
+    """Blot out of `text` what stands in blocks, lists and fields under names of secrets.
+
+    Args:
+        text: any text.
+        low: it in small letters.
+    """
     if ":" in low and "\n" in low:
         text = _without_blocks(text)
     if "[" in low or "(" in low:
@@ -22,10 +27,12 @@ def blot(text: str, low: str) -> str:
 
 
 _BLOCK = re.compile(
-    rf"(?P<indent>(?:^|(?<=\n))[ \t]*(?:-[ \t]+)?)[\"']?{_NAME}[\"']?:[ \t]*(?P<block>(?:![\w!]+[ \t]+)?[|>][-+0-9]{{0,2}}[ \t]*)?\r?\n"
+    rf"(?P<indent>(?:^|(?<=\n))[ \t]*(?:-[ \t]+)?)[\"']?{_NAME}[\"']?:[ \t]*"
+    rf"(?P<block>(?:![\w!]+[ \t]+)?[|>][-+0-9]{{0,2}}[ \t]*)?\r?\n"
 )
 _ITEM = re.compile(
-    r"(?P<dash>-[ \t]+)?(?P<quote>[\"']?)(?P<secret>(?![-?#{[|>&*!%@`])[^\r\n:]*(?::(?![ \t\r\n]|$)[^\r\n:]*)*)(?P=quote)[ \t]*"
+    r"(?P<dash>-[ \t]+)?(?P<quote>[\"']?)(?P<secret>(?![-?#{[|>&*!%@`])[^\r\n:]*"
+    r"(?::(?![ \t\r\n]|$)[^\r\n:]*)*)(?P=quote)[ \t]*"
 )
 
 
@@ -173,8 +180,8 @@ def _value_of(text: str, field: re.Match[str]) -> tuple[int, int] | None:
     if group == "plain" and found[group][0] in "|>":  # a block
         line = text.rfind("\n", 0, offset + found.start()) + 1
         begin = text.find("\n", offset + found.end()) + 1
-        inside = _inside(text, begin, _depth_of(text[line:])) if begin else []
-        return inside[0] if inside and not text.startswith(MARK, inside[0][0]) else None
+        lines = _inside(text, begin, _depth_of(text[line:])) if begin else []
+        return lines[0] if lines and not text.startswith(MARK, lines[0][0]) else None
     if not is_value(found[group], says):
         return None
     return offset + found.start(group), offset + found.end(group)

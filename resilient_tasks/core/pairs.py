@@ -21,7 +21,10 @@ _RIGHT = re.compile(rf"[\w.-]{{0,{_LONGEST}}}+")
 _WORD_BEFORE = re.compile(r"[A-Za-z]{1,20}[ ](?=[A-Za-z])")
 _WANTS_A_WORD = frozenset({"key", "keys", "token", "tokens", "session", "code", "access", "id"})
 
-_TYPE = r"(?:&?(?:'static )?str|bytes|string|any|[\w.]{0,20}secret\w{0,10}|[\w.]{0,20}(?:optional|union|final)\[[\w.|, ]{0,40}\])"
+_TYPE = (
+    r"(?:&?(?:'static )?str|bytes|string|any|[\w.]{0,20}secret\w{0,10}"
+    r"|[\w.]{0,20}(?:optional|union|final)\[[\w.|, ]{0,40}\])"
+)
 _SEPARATOR = re.compile(
     rf"(?P<typed>:[ \t]{{0,4}}{_TYPE}(?: ?\| ?none)?[ \t]{{0,4}}=[ \t]{{0,4}}(?=[bru]?[\"']))"
     r"|(?P<sign>(?:\\{0,7}[\"'`]\]?|\]|&quot;|&#3[49];|%2[27])?[ \t]{0,8}"
@@ -34,7 +37,9 @@ _SEPARATOR = re.compile(
     re.IGNORECASE,
 )
 _QUOTED = re.compile(
-    r"(?P<open>(?:(?:[\w.]{0,30}Secret\w{0,12}\((?:\w{1,20}=)?|string\(\d{1,5}\)[ ]|(?:Some|Just|Ok|Optional|String|str|bytes|bytearray)\())?[bBrRuUfF]{0,2}(?P<quote>\\{0,7}(?:\"\"\"|'''|[\"'`])|&quot;|&#3[49];))"
+    r"(?P<open>(?:(?:[\w.]{0,30}Secret\w{0,12}\((?:\w{1,20}=)?|string\(\d{1,5}\)[ ]|"
+    r"(?:Some|Just|Ok|Optional|String|str|bytes|bytearray)\())?"
+    r"[bBrRuUfF]{0,2}(?P<quote>\\{0,7}(?:\"\"\"|'''|[\"'`])|&quot;|&#3[49];))"
     r"(?P<value>(?:\\\\(?P=quote)(?=[^\s,;:)\]}])|(?!(?P=quote))(?:\\[^\n]|[^\\\n])|''(?=[^\s,;:)\]}])|'\"'\"'|'\\'')*+)(?P<close>(?P=quote)?)"
 )
 _MORE = (
@@ -50,7 +55,8 @@ _NAMED_ONLY = re.compile(r"=[ \t]+")
 _TO_THE_END = re.compile(r"(?:[^\r\n\"'\\]|[\"'](?=\w))+")
 _NO_BLANK = re.compile(r"[^\s\"'\\]+")
 _PLACEHOLDER = re.compile(
-    r"<[a-z][\w .-]{1,60}>|\$\{\{[^{}\r\n]{1,120}\}\}|\$\{[^{}\r\n]{1,120}\}|\{\{[^{}\r\n]{1,120}\}\}|\$\([^()\r\n]{1,120}\)|%[A-Z_]\w{0,60}%"
+    r"<[a-z][\w .-]{1,60}>|\$\{\{[^{}\r\n]{1,120}\}\}|\$\{[^{}\r\n]{1,120}\}"
+    r"|\{\{[^{}\r\n]{1,120}\}\}|\$\([^()\r\n]{1,120}\)|%[A-Z_]\w{0,60}%"
     r"|(?:[a-z_]+\.){0,6}[A-Za-z_]+\([^()\r\n]{0,120}\)"
     r"|[a-z_][\w.]{0,60}(?:\[[\"']?[\w.-]{1,60}[\"']?\]){1,5}"
     r"|(?:[a-z]+\.)?(?:optional|union|list|dict|literal|annotated|final|tuple|sequence)\[[\w.|, \[\]\"']{1,80}\]",
@@ -64,6 +70,7 @@ _FILES = frozenset({"key", "keys", "credentials", "credential", "pem", "secret",
 _FILE = re.compile(
     r"(?:~|\.{1,2})?/[\w.-]+(?:/[\w.-]+)+|[A-Za-z]:\\+[\w.\\ -]+|[\w./-]+\.(?:json|pem|key|crt|ya?ml|txt|p12|pfx|jks)"
 )
+_PATH_OF_FILE = re.compile(r"\S*/\S*\.[a-z0-9]{2,8}")
 _BEFORE_ITEM = re.compile(r"(?:[\[,{]|(?<![\w-])-{1,2}[\w-]{1,30}[ \t=])[ \t]*b?$")
 _ITEMS = {
     quote: re.compile(rf"(?:\\.|(?![,;&][ \t]*[\w.-]+=)[^{quote}\r\n\\]){{1,512}}(?={quote}(?:[ \t]*[,\])}}]|[ \t]|$))")
@@ -215,7 +222,7 @@ def _can_be(value: str, head: Head) -> bool:
     if head.says is Says.IF_RANDOM:
         if noun in {"auth", "authorization", "signature", "sig", "sas", "hmac"}:
             return looks_random(value) and (noun.startswith("auth") or len(value) >= 16)
-        return is_random(value)
+        return is_random(value) and _PATH_OF_FILE.fullmatch(value) is None
     if noun in {"otp", "totp"}:
         return (value.isdigit() and 4 <= len(value) <= 10) or is_random(value)
     if head.name.lower() == "pass" and ":" in head.separator:

@@ -83,8 +83,8 @@ _OTHER_TOKENS = words(
     "n count number of the a any no image audio text word sub"
 )
 _OTHER_PASSES = words(
-    "boarding season ski day bus rail train gate first second third final last next each per render band low high one two "
-    "single forward backward training optimizer test quality all partial full by press free guest tourist museum "
+    "boarding season ski day bus rail train gate first second third final last next each per render band low high one "
+    "two single forward backward training optimizer test quality all partial full by press free guest tourist museum "
     "interrail mountain travel hall back under over data multi in mail"
 )
 _OTHER_SESSIONS = words("sql the a this spark http requests client database db")
@@ -109,7 +109,8 @@ _ABOUT = words(
     "change changes change_required management management_url recovery_url update updates expiration_date owner user "
     "username email account_name length_limit bits usage_count metadata info kid curve ops order bits signature_type "
     "complexity history histories lifetime window windows leeway grace flow flows grant request requests response "
-    "responses exists present sock socket process agent set_at seen stdin stdout prompt fd command cmd from via encoding charset alphabet chars characters case shape shapes"
+    "responses exists present sock socket process agent set_at seen stdin stdout "
+    "prompt fd command cmd from via encoding charset alphabet chars characters case shape shapes"
 )
 #: Behind a noun, these leave it what it is; any other word leaves it probable.
 _STILL = words(

@@ -1,9 +1,10 @@
 """Finds given texts in a text in every spelling in which software writes them.
 
-What is written out is read as programs read it: percent signs, the escapes of JSON, Python, HTML, YAML and shells, several
-times over where one of them wrote out what another had. After each reading the texts are looked for, and each letter
-that was read leads back to where it stands. Base64 and hexadecimal digits hide the letters themselves: of these, what
-a text becomes in them is looked for, at each of the three places in a group of base64 at which it may begin.
+What is written out is read as programs read it: percent signs, the escapes of JSON, Python, HTML, YAML and shells,
+several times over where one of them wrote out what another had. After each reading the texts are looked for, and each
+letter that was read leads back to where it stands. Base64 and hexadecimal digits hide the letters themselves: of
+these, what a text becomes in them is looked for, at each of the three places in a group of base64 at which it may
+begin.
 
 Each reading takes time in proportion to the text, and there are few.
 """

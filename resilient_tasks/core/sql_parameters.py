@@ -28,9 +28,9 @@ _AS = re.compile(
     r"\b(?P<column>[\w\"`.]+)\s*\)?\s*(?:=|<>|!=|<=|>=|<|>|(?:not\s+)?(?:i?like|in|between)\b)", re.IGNORECASE
 )
 _KEYWORDS = words(
-    "select insert update delete into values value set where and or not in is null like ilike between on from join left "
-    "right inner outer group by order having limit offset returning as case when then else end union all distinct any "
-    "cast exists using with replace merge default conflict do nothing call exec execute escape"
+    "select insert update delete into values value set where and or not in is null like ilike between on from "
+    "join left right inner outer group by order having limit offset returning as case when then else end union "
+    "all distinct any cast exists using with replace merge default conflict do nothing call exec execute escape"
 )
 _BREAKS = frozenset({"and", "or", "where", "set", "values", "then", "else", "when", "select", "having", "on", "using"})
 

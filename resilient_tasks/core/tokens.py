@@ -18,10 +18,12 @@ from resilient_tasks.core.token_shapes import ALPHABETS, SHAPES
 _OWN = (
     # source code, packages, continuous integration
     "ghp_ alnum:20- | gho_ alnum:20- | ghu_ alnum:20- | ghs_ any:20- | ghr_ alnum:20- | github_pat_ word:20-",
-    "glpat- dotted:16- | gldt- dotted:16- | glrt- dotted:16- | glcbt- dotted:16- | glptt- dotted:16- | glft- dotted:16-",
-    "glimt- dotted:16- | glagent- dotted:16- | glsoat- dotted:16- | glffct- dotted:16- | gloas- dotted:16-",
+    "glpat- dotted:16- | gldt- dotted:16- | glrt- dotted:16- | glcbt- dotted:16- | glptt- dotted:16-",
+    "glft- dotted:16- | glimt- dotted:16- | glagent- dotted:16-",
+    "glsoat- dotted:16- | glffct- dotted:16- | gloas- dotted:16-",
     "npm_ alnum:30- | pypi-AgE url:16- | rubygems_ hex:40- | dckr_pat_ url:20- | dckr_oat_ url:20- | CCIPAT_ word:20-",
-    "ATATT3 any:20- | ATCTT3 any:20- | oy2 lower:43 | cio alnum:32 | ATBB alnum:28- | PMAK- url:30- | ddog_ any:20- | jfrt@ alnum:20-",
+    "ATATT3 any:20- | ATCTT3 any:20- | oy2 lower:43 | cio alnum:32 | ATBB alnum:28- | PMAK- url:30-",
+    "ddog_ any:20- | jfrt@ alnum:20-",
     # people and messages
     "xoxb- dotted:10- | xoxp- dotted:10- | xoxa- dotted:10- | xoxr- dotted:10- | xoxs- dotted:10- | xoxe- dotted:10-",
     "xoxc- dotted:10- | xoxd- any:10- | xoxo- dotted:10- | xoxe.xoxp- url:10- | xoxe.xoxb- url:10- | xapp- url:10-",
@@ -37,8 +39,9 @@ _OWN = (
     "hvs. url:20- | hvb. url:20- | hvr. url:20- | s. alnum:24 | dor_v1_ hex:40- | dop_v1_ hex:40- | dot_v1_ hex:40-",
     "doo_v1_ hex:40- | HRKU- url:30- | pscale_tkn_ dotted:30- | pscale_pw_ dotted:30- | pscale_oauth_ dotted:30-",
     "dp.pt. dotted:30- | dp.st. dotted:30- | dp.ct. dotted:30- | dp.sa. dotted:30- | dp.scim. dotted:30-",
-    "dp.audit. dotted:30- | sbp_ alnum:36- | glc_ any:30- | glsa_ any:30- | NRAK- url:20- | NRAL- url:20- | NRJS- url:19-",
-    "NRII- url:20- | NRRA- url:20- | sntrys_ any:20- | sntryu_ any:20- | lin_api_ word:30- | lin_oauth_ word:30-",
+    "dp.audit. dotted:30- | sbp_ alnum:36- | glc_ any:30- | glsa_ any:30- | NRAK- url:20- | NRAL- url:20-",
+    "NRJS- url:19- | NRII- url:20- | NRRA- url:20-",
+    "sntrys_ any:20- | sntryu_ any:20- | lin_api_ word:30- | lin_oauth_ word:30-",
     "ntn_ alnum:40- | secret_ alnum:40- | AGE-SECRET-KEY-1 upper:40- | tskey- url:16- | pul- hex:40",
     "bedrock-api-key- base64:20- | fo1_ url:40- | fm1a_ any:100- | fm1r_ any:100- | fm2_ any:100-",
     "LTAI alnum:12-20 | AKID alnum:32 | AQ. url:40- | EAA alnum:60- | figo_ url:30- | figu_ url:30-",
