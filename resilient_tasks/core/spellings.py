@@ -67,13 +67,14 @@ def _reading(sign: str, *written: str) -> _Reading:
     return _Reading(re.compile(sign), re.compile("|".join(written)))
 
 
+_JSON = _reading(r"\\", _BY_BACKSLASH)
+_AROUND_JSON = (_reading("%", _BY_PERCENT), _reading("&", _BY_ENTITY))
 #: Everything at once reads what was written out in several ways; one alone, a text in which the others are letters.
 _AT_ONCE = _reading(r"[%\\&]|''|\"\"|'\"", _BY_PERCENT, _BY_BACKSLASH, _BY_ENTITY, _BY_QUOTE)
 _READINGS = (
     _AT_ONCE,
-    _reading("%", _BY_PERCENT),
-    _reading(r"\\", _BY_BACKSLASH),
-    _reading("&", _BY_ENTITY),
+    _JSON,
+    *_AROUND_JSON,
     _reading("=[0-9A-F]", _BY_MAIL),
     _reading(r"''|\"\"|'\"", _BY_QUOTE),
 )
@@ -89,6 +90,8 @@ def blot(text: str, secrets: tuple[str, ...]) -> str:
         read, places = (text, None) if text.isascii() else _read(text, None, _AS_BYTES)
         for reading in signs:
             spans += _found_by(reading, read, places, wanted)
+            if reading in _AROUND_JSON:
+                spans += _found_by(_JSON, *_read(read, places, reading.written), wanted)
     return _without(text, spans) if spans else text
 
 

@@ -65,7 +65,8 @@ def names_of(statement: str) -> tuple[tuple[str | None, str | None], ...]:  # no
             stack.append((column, before in {"in", "any"}))
             place = 0 if len(stack) == 1 else place
         elif token["sign"] == ")" and stack:
-            column, _ = stack.pop()
+            before_it, _ = stack.pop()
+            column = before_it or column
         elif token["sign"] == ",":
             if len(stack) <= 1:
                 place += 1
