@@ -82,7 +82,7 @@ _COMMANDS = (
     ("curl wget aria2c ftp", "user:", "-[a-zA-Z]{0,6}u|--user"),
     ("snmpwalk snmpget snmpset snmpbulkwalk snmptable", "next", "-A|-X|-c"),
     ("openssl", "next", "-k|-K"),
-    ("openssl", "glued", r"-pass(?:in|out)?(?:[ \t]+|\\*[\"'],[ \t]{0,4}|\0)pass:"),
+    ("openssl", "next", "-pass(?:in|out)?"),
     ("htpasswd", "third", "-[a-zA-Z]*b[a-zA-Z]*"),
     ("htpasswd", "second", "-[a-zA-Z]*(?:nb|bn)[a-zA-Z]*"),
     ("net", "second", "user"),
@@ -170,7 +170,7 @@ def _without_secret(match: re.Match[str]) -> str:
     quote = opening.lstrip("b\\")
     closes = quote != "" and secret.endswith(quote) and len(secret) > len(opening)
     bare = secret.strip("b\\\"'")
-    if is_nothing(bare) or bare.startswith(("-", MARK)):
+    if is_nothing(bare) or bare.startswith(("-", MARK, "env:", "file:", "fd:", "stdin")):
         return whole
     start, end = (at - match.start() for at in match.span("secret"))
     return f"{whole[:start]}{opening}{MARK}{opening.lstrip('b') if closes else ''}{whole[end:]}"

@@ -69,6 +69,7 @@ _LONG, _WITHOUT_PREFIX = (
     ),
 )
 #: Characters of a token by which it is told from words, and the longest run of letters that a name has.
+_IS_MIXED = re.compile(r"\d|[a-z][A-Z]|[A-Z][a-z]|[A-Za-z]{26}")
 _LOOKED_AT, _LONGEST_NAME = 60, re.compile(r"[A-Za-z0-9]{26}")
 
 
@@ -93,6 +94,8 @@ def blot(text: str) -> str:
         for at in _beginnings(text, start, end):
             some = known.get(text[at : at + 2])
             if some is None or at < done or not text.startswith(some.prefixes, at):
+                continue
+            if _IS_MIXED.search(text, at, at + _LOOKED_AT) is None:
                 continue
             end = max(_end(shape, text, at) for shape in _compiled(some.told))
             if end:
