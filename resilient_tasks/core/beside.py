@@ -24,6 +24,7 @@ _VALUES = words(
     "value input inputvalue instance content stringvalue parametervalue secretstring given got actual provided "
     "invalidvalue badvalue currentvalue rawvalue rejectedvalue default"
 )
+_LONGEST_NAME = 100
 _STATEMENTS = ("statement", "sql", "query", "sql_query", "operation")
 _PARAMETERS = (
     "params",
@@ -83,6 +84,10 @@ def _blotted(value: Any, said: Says) -> Any:
 def of_command(items: Sequence[str]) -> list[str] | None:
     """Return the items of what may be a command line without the secrets in them; None where there is none."""
     made = commands.without_secrets(items) or list(items)
+    for number, item in enumerate(made):
+        name, sign, value = item.partition("=")
+        if sign and len(name) <= _LONGEST_NAME and " " not in name and "&" not in value:
+            made[number] = f"{name}={_blotted(value, secret_names.of(name))}"
     for number, item in enumerate(made[:-1]):
         if item.startswith("-") and "=" not in item and " " not in item:
             made[number + 1] = _blotted(made[number + 1], secret_names.of(item))

@@ -156,13 +156,13 @@ class Cleaner:
         return make(parts)
 
     def _parts_of(self, value: Any, depth: int) -> list[Any]:
-        parts = [self(part, depth) for part in value]
-        if isinstance(value, list | tuple) and len(parts) > 1 and all(isinstance(part, str) for part in parts):
-            made = beside.of_command(parts)
+        items = value
+        if isinstance(value, list | tuple) and len(value) > 1 and all(isinstance(part, str) for part in value):
+            made = beside.of_command(value)
             if made is not None:
-                self._told.learn(zip(parts, made, strict=True))
-                parts = [old if old == new else new for old, new in zip(parts, made, strict=True)]
-        return parts
+                self._told.learn(zip(value, made, strict=True))
+                items = made
+        return [self(part, depth) for part in items]
 
     def named(self, name: object, value: Any, depth: int = 0) -> Any:
         """Return `value`, which stands under `name`, without the secrets in it, or blotted out whole."""

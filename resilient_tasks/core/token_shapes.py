@@ -3,7 +3,7 @@
 Facts of 604 shapes of 264 issuers, read off the rules of
 kingfisher-bin 1.112.0 and kingfisher-secret-scanner 1.5.0
 (Apache License 2.0) on 2026-11-27.
-A shape is a prefix, then texts and alphabets with the number of characters: `url:20-80`, `hex:40`, `any:16-`.
+A shape is a prefix, then texts, and alphabets with how many of them: `url:20-80`, `hex:40`, `any:16-`.
 """
 
 # ruff: noqa: E501

@@ -178,3 +178,8 @@ def test_texts_that_quote_a_value_by_its_name_are_known(text):
 def test_and_what_they_quote_of_harmless_names_stays():
     for text in ("Key (carrier, flight)=(UA, 1545) already exists.", "Duplicate entry 'UA' for key 'flights.PRIMARY'"):
         assert redact(text) is text
+
+
+def test_an_item_of_a_command_goes_whole_blanks_and_all():
+    assert clean(["load", "auth_token=two words", "rows=3"]) == ["load", "auth_token=***", "rows=3"]
+    assert clean(["sshpass", "-p", "two words", "ssh"]) == ["sshpass", "-p", "***", "ssh"]
