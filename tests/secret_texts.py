@@ -365,10 +365,27 @@ CONTEXTS = (
     "password  =  '§'",
     'password="§',
     "password:'§'",
+    'password <- "§"',
+    'client.setPassword("§")',
+    "builder.with_token('§')",
+    "password\\=§",
+    "PASSWORD -> §",
+    "dbpw=§",
+    "rootpw=§",
+    "psk=§",
+    'conf.set("spark.password", "§")',
+    'HTTPBasicAuth("bob", "§")',
+    "const API_KEY = '§';",
+    '#define DB_PASSWORD "§"',
+    "RABBITMQ_DEFAULT_PASS=§",
+    "AccessKeySecret=§",
+    "SENTRY_AUTH_TOKEN=§",
 )
 
 #: None of these holds any.
 LOOK_ALIKES = (
+    "read_secret('prod/db') and get_password('db')",
+    "setup('x') within('y')",
     "tokens_used=1234567 pass_rate=0.97 otp=erlang26 account_key_vault=prod",
     "docker run -u 1000:1000 -p 8080:80 img",
     "password=$VAR password=${DB_PASSWORD} password=%DB_PASSWORD% password={{ var }} password=***",

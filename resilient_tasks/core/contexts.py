@@ -42,6 +42,14 @@ _NAME = r"(?<![\w.-])(?P<name>[\w.-]{2,64})"
 _STRING = r"(?P<quote>\\{0,3}[\"'])(?P<secret>(?:(?!(?P=quote))(?:\\.|''|[^\\\r\n])){1,512}+)"
 _SPACE = r"(?:\s|\\[nrt]){1,8}"
 CONTEXTS = (
+    Context(
+        ("set", "with"),
+        re.compile(
+            r"(?P<name>\b(?:set|with)[A-Za-z_]{3,40})\([ \t]*b?"
+            r"(?P<quote>\\{0,3}[\"'])(?P<secret>(?:(?!(?P=quote))(?:\\.|[^\\\r\n])){1,512}+)"
+        ),
+        _by_name,
+    ),
     Context(  # what a program asked, and what was typed
         ("pass", "pin for"),
         re.compile(

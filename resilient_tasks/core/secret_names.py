@@ -30,7 +30,7 @@ class Says(enum.IntEnum):
 
 #: In small letters, one of these stands in the name of every secret. Factored, it is found twice as fast.
 HIT = re.compile(
-    r"p(?:ass|s?w|in|em)|se(?:cret|ss|ed)|token|k(?:ey|ek)|c(?:red|ookie|ode)|auth|s(?:ig|as|alt|id|rf)|hmac|jwt|otp"
+    r"p(?:ass|s?w|sk|in|em)|se(?:cret|ss|ed)|token|k(?:ey|ek)|c(?:red|ookie|ode)|auth|s(?:ig|as|alt|id|rf)|hmac|jwt|otp"
     r"|mnemonic|dek|nonce"
 )
 
@@ -44,7 +44,7 @@ _SURE = words(
     "password passwd passwort passphrase passcode pwd pswd psw pword userpassword mypassword secret secrets credential "
     "credentials cred creds apikey secretkey privatekey accesskey authkey apisecret appsecret clientsecret apitoken "
     "authtoken accesstoken refreshtoken sessiontoken pgpass sshpass userpass dbpass mnemonic kek "
-    "requirepass masterauth dek storepass keypass userpwd dbpwd mypwd passw pwds passes passwords"
+    "requirepass masterauth dek storepass keypass psk userpwd dbpwd mypwd passw pwds passes passwords"
 )
 _PROBABLE = words(
     "token tokens jwt cookie cookies sessionid sessid sid otp totp pw pass xsrf csrf csrftoken xsrftoken jsessionid "
@@ -128,6 +128,7 @@ _GLUED = re.compile(
 )
 #: In these words, a noun for secrets stands by chance.
 _CHANCE = frozenset({"nontoken", "detoken", "subtoken", "tokens", "cookies"})
+_PW = re.compile(r"(?:user|db|bind|root|admin|my|ldap|smtp|ftp|sql|app|login|svc|ssh|sa|key|store|web|mail)pw")
 _KEY_ENDS = re.compile(
     r"(api|access|account|auth|secret|private|signing|encryption|master|shared|session|ssh|host|client|server|app|"
     r"storage|license|service|webhook|hmac|fernet|aes|rsa|jwt|enc|crypt|deploy|admin|user|subscription)keys?"
@@ -179,6 +180,8 @@ def _glued(word: str) -> Says:
     """Tell of words that are written as one: `dbpassword`, `PGPASSWORD`, `authtoken`, `accountkey`."""
     if word in _CHANCE:
         return Says.NOTHING
+    if _PW.fullmatch(word) is not None:
+        return Says.SURELY
     if (match := _GLUED.fullmatch(word)) is not None:
         noun = match[2]
         return Says.PROBABLY if noun in {"token", "cookie", "signature", "sessionid"} else Says.SURELY
