@@ -7,14 +7,17 @@ import datetime as dt
 import enum
 import functools
 import pathlib
+import re
 import types
 from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
+from resilient_tasks.core import beside, secret_names
 from resilient_tasks.core.redact import is_secret_pair, left_out, redact
 from resilient_tasks.core.registered import MARK
+from resilient_tasks.core.secret_names import Says
 
 #: Deeper than this, and beyond so many parts, nothing is looked at.
 _DEPTH = 12
@@ -23,6 +26,9 @@ _PARTS = 4000
 _ROOM, _SHORT = 100_000, 60
 #: Bytes of a long value that are looked at: more than `redact` keeps.
 _BYTES = 16_000
+
+#: A word is shorter than this, and a text that is hardly more than a secret (characters).
+_A_WORD, _A_LINE = 10, 200
 
 _PLAIN = (type(None), bool, int, float, complex, dt.date, dt.time, dt.timedelta, enum.Enum, UUID)
 _NOT_DATA = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType, types.CodeType)
@@ -37,12 +43,49 @@ def clean(value: Any) -> Any:
     return Cleaner()(value)
 
 
+class Told:
+    """Values that a name tells to be secrets, as far as they are found elsewhere: in a message that quotes them."""
+
+    def __init__(self) -> None:
+        self._values: set[str] = set()
+        self._pattern: re.Pattern[str] | None = None
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def add(self, values: Iterable[Any]) -> None:
+        """Take these for secrets, unless they are words that stand in many texts."""
+        for value in values:
+            text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+            if isinstance(text, str) and 6 <= len(text) <= _BYTES and not (text.isalpha() and len(text) < _A_WORD):
+                self._values.add(text)
+                self._pattern = None
+
+    def learn(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Take for a secret what stands in a text where its redacted form has the mark."""
+        for old, new in pairs:
+            if new.count(MARK) == 1 and old.count(MARK) == 0:
+                before, _, after = new.partition(MARK)
+                self.add([old[len(before) : len(old) - len(after)]])
+
+    def blot(self, text: str) -> str:
+        """Blot them out of a text, wherever they stand as a whole."""
+        if not self._values:
+            return text
+        if self._pattern is None:
+            forms = {form for value in self._values for form in (value, repr(value)[1:-1])}
+            some = "|".join(map(re.escape, sorted(forms, key=len, reverse=True)))
+            self._pattern = re.compile(rf"(?<![A-Za-z0-9])(?:{some})(?![A-Za-z0-9])")
+        return self._pattern.sub(MARK, text)
+
+
 class Cleaner:
     """Takes values apart and puts them together again without their secrets."""
 
     def __init__(self) -> None:
         self._begin_anew()
         self._within: set[int] = set()
+        self._told = Told()
 
     def __call__(self, value: Any, depth: int = 0) -> Any:
         """Return `value` without the secrets in it: the same object where there is none."""
@@ -67,11 +110,24 @@ class Cleaner:
         self._room -= min(len(value), _BYTES)
         if self._room < 0 and len(value) > _SHORT:
             return f"[{left_out(len(value))}]"
-        return redact(value) if type(value) is str else _as_text(value)
+        if type(value) is not str:
+            return _as_text(value)
+        clean = redact(value)
+        if clean is not value and len(value) < _A_LINE:
+            self._told.learn([(value, clean)])
+        return self._told.blot(clean)
+
+    def _bytes(self, value: bytes | bytearray) -> bytes | bytearray:
+        if len(value) > 2 * _BYTES:
+            head, tail = (self._told.blot(redact(_decoded(part))) for part in (value[:_BYTES], value[-_BYTES:]))
+            return type(value)(f"{head} … {tail}".encode("utf-8", "surrogateescape"))
+        text = _decoded(value)
+        blotted = self._told.blot(redact(text))
+        return value if blotted == text else type(value)(blotted.encode("utf-8", "surrogateescape"))
 
     def _taken_apart(self, value: Any, depth: int) -> Any:
         if isinstance(value, bytes | bytearray):
-            return _bytes(value)
+            return self._bytes(value)
         if isinstance(value, pathlib.PurePath):
             text = redact(str(value))
             return value if text == str(value) else type(value)(text)
@@ -80,22 +136,33 @@ class Cleaner:
         if isinstance(value, tuple):
             return self._tuple(value, depth)
         if type(value) in {list, set, frozenset, deque}:
-            parts = [self(part, depth) for part in value]
+            parts = self._parts_of(value, depth)
             return value if _same(parts, value) else type(value)(parts)
         return self.other(value, depth)
 
     def _mapping(self, value: Mapping[Any, Any], depth: int) -> Any:
-        made = {self(key, depth): self.named(key, part, depth) for key, part in value.items()}
+        instead = beside.without_secrets(value)
+        self._told.add(value[key] for key in instead)
+        made = {self(key, depth): self.named(key, instead.get(key, part), depth) for key, part in value.items()}
         return value if _same(made.values(), value.values()) and _same(made, value) else made
 
     def _tuple(self, value: tuple[Any, ...], depth: int) -> Any:
-        parts = [self(part, depth) for part in value]
+        parts = self._parts_of(value, depth)
         if len(parts) in {2, 3}:  # a header, as some libraries keep it: the name, perhaps twice, and the value
             parts[-1] = self.named(value[0], value[-1], depth)
         if _same(parts, value):
             return value
         make: Any = getattr(type(value), "_make", tuple)  # a named tuple's
         return make(parts)
+
+    def _parts_of(self, value: Any, depth: int) -> list[Any]:
+        items = value
+        if isinstance(value, list | tuple) and len(value) > 1 and all(isinstance(part, str) for part in value):
+            made = beside.of_command(value)
+            if made is not None:
+                self._told.learn(zip(value, made, strict=True))
+                items = made
+        return [self(part, depth) for part in items]
 
     def named(self, name: object, value: Any, depth: int = 0) -> Any:
         """Return `value`, which stands under `name`, without the secrets in it, or blotted out whole."""
@@ -104,8 +171,10 @@ class Cleaner:
         if isinstance(name, str) and isinstance(value, str | bytes):
             text = value[:_BYTES] if isinstance(value, str) else value[:_BYTES].decode("utf-8", "replace")
             if is_secret_pair(name, text):
+                self._told.add([value])
                 return MARK if isinstance(value, str) else MARK.encode()
-        if isinstance(name, str) and type(value) in {list, tuple} and all(isinstance(part, str) for part in value):
+        is_secret = isinstance(name, str) and secret_names.of(name) is not Says.NOTHING
+        if is_secret and type(value) in {list, tuple} and all(isinstance(part, str) for part in value):
             parts = [self.named(name, part, depth) for part in value]
             return value if _same(parts, value) else type(value)(parts)
         return self(value, depth)
@@ -166,15 +235,6 @@ def _held_by(value: Any) -> Iterable[tuple[object, Any]]:
 def _as_text(value: str) -> Any:
     text = redact(str(value))  # of a subclass, such as an enum's
     return value if text == str(value) else text
-
-
-def _bytes(value: bytes | bytearray) -> bytes | bytearray:
-    if len(value) > 2 * _BYTES:
-        head, tail = redact(_decoded(value[:_BYTES])), redact(_decoded(value[-_BYTES:]))
-        return type(value)(f"{head} … {tail}".encode("utf-8", "surrogateescape"))
-    text = _decoded(value)
-    blotted = redact(text)
-    return value if blotted == text else type(value)(blotted.encode("utf-8", "surrogateescape"))
 
 
 def _decoded(value: bytes | bytearray) -> str:

@@ -10,8 +10,8 @@ import traceback
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
-from resilient_tasks.core import safely, settings
-from resilient_tasks.core.cleaned import Cleaner, Searcher
+from resilient_tasks.core import beside, safely, settings
+from resilient_tasks.core.cleaned import Cleaner, Searcher, Told
 from resilient_tasks.core.error_layout import builtin_base, kept_outside, saying
 from resilient_tasks.core.errors import ResilienceError
 from resilient_tasks.core.redact import redact, redact_whole
@@ -132,7 +132,7 @@ class _Copier(Cleaner):
             try:
                 self._known[id(error)] = self._copy(error)
             except Exception:  # what cannot be looked through is not handed on
-                self._known[id(error)] = _stand_in(error)
+                self._known[id(error)] = _stand_in(error, self._told)
         return self._known[id(error)]
 
     def other(self, value: Any, depth: int) -> Any:
@@ -156,6 +156,9 @@ class _Copier(Cleaner):
 
     def _copy(self, error: BaseException) -> BaseException | None:
         args, own, outside, changed = self._parts(error)
+        if len(self._told):  # what a name told of may stand in a text that came before it
+            self._begin_anew()
+            args, own, outside, changed = self._parts(error)
         lines_are_clean = _shows_no_secret(error.__traceback__)
         links = [link for link in (error.__cause__, error.__context__) if link is not None]
         printed = links[:1] if error.__cause__ is not None or not error.__suppress_context__ else []
@@ -183,8 +186,10 @@ class _Copier(Cleaner):
         own = dict(vars(error))
         state = rest[0] if rest and isinstance(rest[0], dict) else {}
         outside = {name: value for name, value in (*state.items(), *kept_outside(error)) if name not in own}
+        instead = beside.without_secrets({**outside, **own})
+        self._told.add(own.get(name, outside.get(name)) for name in instead)
         clean_args = tuple(self(arg) for arg in args)
-        clean_own = {name: self.named(name, value) for name, value in own.items()}
+        clean_own = {name: self.named(name, instead.get(name, value)) for name, value in own.items()}
         clean_outside = {name: self.named(name, value) for name, value in outside.items()}
         pairs = zip(
             (*args, *own.values(), *outside.values()),
@@ -205,15 +210,17 @@ class _Copier(Cleaner):
                 return copy
         except Exception:  # noqa: S110  # there is another way
             pass
-        return _stand_in(error)
+        return _stand_in(error, self._told)
 
 
-def _stand_in(error: BaseException) -> ResilienceError:
+def _stand_in(error: BaseException, told: Told | None = None) -> ResilienceError:
     name = f"{type(error).__module__}.{type(error).__qualname__}"
     said = _says(error)
-    stand_in = ResilienceError(f"{name}: {redact(safely.text(error) if said is None else said or 'it has no text')}")
+    blot = (told or Told()).blot
+    text = redact(safely.text(error) if said is None else said or "it has no text")
+    stand_in = ResilienceError(f"{name}: {blot(text)}")
     for note in safely.notes(error):
-        stand_in.add_note(redact(note))
+        stand_in.add_note(blot(redact(note)))
     vars(stand_in)[_KEPT] = _Original(error)
     return stand_in
 

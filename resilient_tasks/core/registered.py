@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import json
+import functools
 import os
 import re
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
-from urllib.parse import quote, quote_plus
 
+from resilient_tasks.core import spellings
 from resilient_tasks.core.errors import PolicyError
 
 #: A value, or a pattern of values.
@@ -18,7 +17,7 @@ Secret: TypeAlias = str | re.Pattern[str]
 #: Names of variables of the environment whose values are secrets, comma separated.
 VARIABLE = "RESILIENT_TASKS_SECRETS"
 
-MARK = "***"
+MARK = spellings.MARK
 
 #: Shorter ones would stand in half of all words.
 _SHORTEST = 4
@@ -75,48 +74,28 @@ def added(there: tuple[Secret, ...], given: object) -> tuple[Secret, ...]:
 
 def longest(secrets: tuple[Secret, ...]) -> int:
     """Return how many characters the longest registered text has, as it may be written."""
-    return max(map(len, _compiled_for(secrets)[0]), default=0) if secrets else 0
+    return max((_WIDEST * len(secret) for secret in secrets if isinstance(secret, str)), default=0)
+
+
+#: So many characters software writes for one, as `\u00e4` for a letter.
+_WIDEST = 6
 
 
 def blot(text: str, secrets: tuple[Secret, ...]) -> str:
-    """Blot registered secrets out of `text`, also where they are written for a URL, in base64 or in JSON."""
-    forms, patterns = _compiled_for(secrets)
-    for form in forms:
-        if form in text:
-            text = text.replace(form, MARK)
+    """Blot registered secrets out of `text`, in whichever spelling: see `spellings`."""
+    values, patterns = _apart(secrets)
+    if values:
+        text = spellings.blot(text, values)
     for pattern in patterns:
         text = pattern.sub(MARK, text)
     return text
 
 
-def _compiled_for(secrets: tuple[Secret, ...]) -> tuple[tuple[str, ...], tuple[re.Pattern[str], ...]]:
-    global _compiled  # noqa: PLW0603  # made anew where settings have changed
-    if _compiled[0] is not secrets:
-        _compiled = (secrets, *_made(secrets))
-    return _compiled[1:]
-
-
-def _made(secrets: tuple[Secret, ...]) -> tuple[tuple[str, ...], tuple[re.Pattern[str], ...]]:
-    forms = {form for secret in secrets if isinstance(secret, str) for form in _forms(secret)}
+@functools.lru_cache(maxsize=8)
+def _apart(secrets: tuple[Secret, ...]) -> tuple[tuple[str, ...], tuple[re.Pattern[str], ...]]:
     # The longest first: what a shorter one would leave of it would be read.
-    return tuple(sorted(forms, key=len, reverse=True)), tuple(s for s in secrets if isinstance(s, re.Pattern))
-
-
-def _forms(secret: str) -> set[str]:
-    data = secret.encode("utf-8", "surrogatepass")
-    encoded = {base64.b64encode(data).decode(), base64.urlsafe_b64encode(data).decode()}
-    return {
-        secret,
-        quote(data, safe=""),
-        quote(data),
-        quote_plus(data),
-        json.dumps(secret)[1:-1],
-        repr(secret)[1:-1],
-        *(form.rstrip("=") for form in encoded),
-    }
-
-
-_compiled: tuple[tuple[Secret, ...], tuple[str, ...], tuple[re.Pattern[str], ...]] = ((), (), ())
+    values = sorted((secret for secret in secrets if isinstance(secret, str)), key=len, reverse=True)
+    return tuple(values), tuple(secret for secret in secrets if isinstance(secret, re.Pattern))
 
 
 def _kind(value: object) -> str:

@@ -12,7 +12,9 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
+from resilient_tasks.core import tokens
 from resilient_tasks.core.registered import MARK
+from resilient_tasks.core.secret_values import looks_random, lowered
 
 
 class Rule(NamedTuple):
@@ -27,91 +29,6 @@ class Rule(NamedTuple):
     hints: tuple[str, ...]
     pattern: re.Pattern[str]
     blot: str | Callable[[re.Match[str]], str]
-
-
-def lowered(text: str) -> str:
-    """Return `text` in small letters, each in its place."""
-    low = text.lower()
-    return low if len(low) == len(text) else text.translate(_SMALL)
-
-
-_SMALL = {ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
-
-
-def looks_random(text: str) -> bool:
-    """Tell whether `text` was hardly written by a person: digits among its letters, or capitals inside."""
-    if len(text) < 8:
-        return False
-    letters, digits = any(map(str.isalpha, text)), any(map(str.isdigit, text))
-    return (letters and digits) or (text[1:] not in {text[1:].lower(), text[1:].upper()})
-
-
-#: Tokens by their prefixes: the prefix, what may follow it, and at least how much of it.
-_TOKENS = (
-    # source code, packages, continuous integration
-    ("gh[pousr]_", r"[A-Za-z0-9]{20,}"),
-    ("github_pat_", r"\w{20,}"),
-    ("gl(?:pat|dt|rt|cbt|ptt|ft|imt|agent|soat|ffct|oas)-", r"[\w.-]{16,}"),
-    ("npm_", r"[A-Za-z0-9]{30,}"),
-    ("pypi-AgE", r"[\w-]{16,}"),
-    ("rubygems_", r"[a-f0-9]{40,}"),
-    ("dckr_(?:pat|oat)_", r"[\w-]{20,}"),
-    ("CCIPAT_", r"\w{20,}"),
-    ("ATATT3", r"[\w=-]{20,}"),
-    ("pul-", r"[a-f0-9]{40}"),
-    ("PMAK-", r"[a-f0-9-]{30,}"),
-    # people and messages
-    (r"xox[a-z]-", r"[\w.-]{10,}"),
-    (r"xoxe\.xox[bp]-", r"[\w-]{10,}"),
-    ("xapp-", r"[\w-]{10,}"),
-    ("SG\\.", r"[\w-]{16,}\.[\w-]{16,}"),
-    ("key-", r"[0-9a-f]{32}(?![0-9a-f])"),
-    # money
-    ("[srp]k_(?:live|test)_", r"[A-Za-z0-9]{10,}"),
-    ("whsec_", r"[\w+/=-]{16,}"),
-    ("sq0[a-z]{3}-", r"[\w-]{20,}"),
-    ("shp(?:at|ca|pa|ss)_", r"[a-fA-F0-9]{30,}"),
-    # models
-    ("sk-(?=[A-Za-z_-]{0,60}[0-9])", r"[\w-]{20,}"),
-    ("hf_", r"[A-Za-z0-9]{30,}"),
-    ("gsk_", r"[A-Za-z0-9]{30,}"),
-    ("r8_", r"[A-Za-z0-9]{30,}"),
-    ("xai-", r"[A-Za-z0-9]{40,}"),
-    ("pplx-", r"[A-Za-z0-9]{30,}"),
-    # clouds and what runs in them
-    ("AIza", r"[\w-]{30,}"),
-    (r"ya29\.", r"[\w.-]{20,}"),
-    ("GOCSPX-", r"[\w-]{20,}"),
-    ("1//0", r"[\w-]{30,}"),
-    ("dapi", r"[0-9a-f]{32}(?:-\d+)?"),
-    ("pn[ub]_", r"[A-Za-z0-9]{20,}"),
-    (r"hv[sbr]\.", r"[\w-]{20,}"),
-    ("do[oprt]_v1_", r"[a-f0-9]{40,}"),
-    ("HRKU-", r"[\w-]{30,}"),
-    ("pscale_(?:tkn|pw|oauth)_", r"[\w.-]{30,}"),
-    (r"dp\.(?:pt|st|ct|sa|scim|audit)\.", r"[\w.-]{30,}"),
-    ("sbp_", r"[a-f0-9]{40,}"),
-    ("gl(?:c|sa)_", r"[\w=+/-]{30,}"),
-    ("NR(?:AK|AL|JS)-", r"[\w-]{20,}"),
-    ("sntry[su]_", r"[\w=+/-]{20,}"),
-    ("lin_(?:api|oauth)_", r"\w{30,}"),
-    ("ntn_|secret_(?=[A-Za-z]{0,42}[0-9])", r"[A-Za-z0-9]{40,}"),
-    ("AGE-SECRET-KEY-1", r"[A-Z0-9]{40,}"),
-    (r"pat[A-Za-z0-9]{14}\.", r"[a-f0-9]{60,}"),
-    ("SK", r"[0-9a-f]{32}(?![0-9a-f])"),
-    (r"[MNO][\w-]{22,27}\.[\w-]{6}\.", r"[\w-]{27,}"),
-    (r"[A-Za-z0-9]{14}\.atlasv1\.", r"[\w-]{40,}"),
-    # an access key of AWS, and the secret key beside it
-    (
-        "(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}(?![A-Za-z0-9])",
-        r"(?:[\"'\s:,;|/=]{1,5}[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+]))?",
-    ),
-    # JSON web tokens
-    (r"(?<![\w-])eyJ[\w-]{8,}\.", r"[\w-]{6,}(?:\.[\w-]*){0,4}"),
-)
-#: The shortest of these has so many characters in a row: where no word is so long, there is none.
-_LONG = re.compile(r"[A-Za-z0-9_.+/=-]{15}")
-_TOKEN = re.compile("(?<![A-Za-z0-9])(?:" + "|".join(f"(?:{prefix}){body}" for prefix, body in _TOKENS) + ")")
 
 
 def _in_url(match: re.Match[str]) -> str:
@@ -170,7 +87,7 @@ RULES = (
         ),
         _header,
     ),
-    Rule(("bearer",), re.compile(r"(\bbearer(?:[ \t]+|%20))([\w.~+/=-]{8,})", re.IGNORECASE), _bearer),
+    Rule(("bearer",), re.compile(r"(\bbearer(?:[ \t]+|%20))([\w.~+/-]{8,}=*(?![\w=]))", re.IGNORECASE), _bearer),
     Rule(("basic",), re.compile(r"(\bbasic(?:[ \t]+|%20))([A-Za-z0-9+/]{6,}={0,2})", re.IGNORECASE), _basic),
     Rule(
         ("://",),
@@ -180,14 +97,15 @@ RULES = (
     Rule(  # a password with a slash or an at in it; what is a port, and what a path, is not taken for one
         ("://",),
         re.compile(
-            rf"(://)({_AT}{{0,64}})(:)(?!\d{{1,5}}(?:[/?#\s]|$))((?:(?!://)[^\s\"'<>\\]){{1,80}})(@)(?=[\w.\[-])"
+            rf"(://)({_AT}{{0,64}})(:)(?!\d{{1,5}}(?:[/?#\s\"',)\]]|$))"
+            r"((?:(?!://)(?:[^\s<>\\]|\\[\"'\\])){1,256})(@)(?=[\w.\[-])"
         ),
         _in_url,
     ),
     Rule(
         ("%3a%2f%2f",),
         re.compile(
-            r"(%3a%2f%2f)((?:(?!%3a|%40|%2f)[\w.~%+-]){0,64})(%3a)((?:(?!%40|%2f)[\w.~%+-]){0,256})(%40)",
+            r"(%3a%2f%2f)((?:(?!%3a|%40|%2f)[\w.~%+-]){0,64})(%3a)(?!\d{1,5}(?:%2f|%3f|$))((?:(?!%40|%3a%2f%2f)[\w.~%+-]){0,256})(%40)",
             re.IGNORECASE,
         ),
         _in_url,
@@ -210,30 +128,38 @@ RULES = (
         ("auth",),
         re.compile(
             r"(auth\w{0,12}[\"']?(?:[ \t]?[=:])?[ \t]?\([ \t]?b?([\"'])[^\"'\n]{0,128}\2,[ \t]?b?([\"']))"
-            r"[^\"'\n]{1,256}(?=\3[ \t]?\))",
+            r"(?:\\.|(?!\3)[^\n\\]){1,256}(?=\3[ \t]?\))",
             re.IGNORECASE,
         ),
         rf"\1{MARK}",
     ),
-    Rule(
-        ("-u ", "-user ", "-user="),
-        re.compile(r"((?:(?<!\S)-u|--user|--proxy-user)[ =][\"']?[\w.@-]{1,64}:)(?!//)[^\s\"']{1,256}"),
-        rf"\1{MARK}",
+    Rule(("eyJ",), re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]{6,}(?:\.[\w-]*){0,4}"), MARK),  # JSON web tokens
+    Rule(  # an access key of AWS, and the secret key beside it
+        ("AKIA", "ASIA", "ABIA", "ACCA"),
+        re.compile(
+            r"(?<![A-Za-z0-9])(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}(?![A-Za-z0-9])"
+            r"(?:[\"'\s:,;|/=]{1,5}[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+]))?"
+        ),
+        MARK,
     ),
+    Rule((".atlasv1.",), re.compile(r"(?<![A-Za-z0-9])[A-Za-z0-9]{14}\.atlasv1\.[\w-]{40,}"), MARK),
+    Rule(("_mmk",), re.compile(r"(?<![A-Za-z0-9])[A-Za-z0-9]{6}_[A-Za-z0-9]{29}_mmk"), MARK),  # MaxMind's
     Rule((":AA",), re.compile(r"(?<!\d)\d{6,12}:AA[\w-]{30,}"), MARK),  # Telegram's
     Rule(("Q~",), re.compile(r"(?<![\w~.-])[\w~.-]{3}\dQ~[\w~.-]{30,}"), MARK),  # Entra's
     Rule(("-us",), re.compile(r"(?<![0-9a-f])[0-9a-f]{32}-us\d{1,2}(?!\d)"), MARK),  # Mailchimp's
 )
 
-_EXACT = tuple({hint for rule in RULES if not rule.pattern.flags & re.IGNORECASE for hint in rule.hints})
-_IN_SMALL = tuple({hint for rule in RULES if rule.pattern.flags & re.IGNORECASE for hint in rule.hints})
+#: The rules with the texts in which they look for their hints: in the text as it is, or in small letters.
+_BY_CASE = tuple((bool(rule.pattern.flags & re.IGNORECASE), rule) for rule in RULES)
+_EXACT = tuple({hint for ignores_case, rule in _BY_CASE if not ignores_case for hint in rule.hints})
+_IN_SMALL = tuple({hint for ignores_case, rule in _BY_CASE if ignores_case for hint in rule.hints})
 
 
 def blot(text: str) -> str:
     """Blot out of `text` what has the shape of a secret."""
     low = lowered(text)
     if any(map(text.__contains__, _EXACT)) or any(map(low.__contains__, _IN_SMALL)):
-        for hints, pattern, put in RULES:
-            if any(map((low if pattern.flags & re.IGNORECASE else text).__contains__, hints)):
-                text = pattern.sub(put, text)
-    return _TOKEN.sub(MARK, text) if _LONG.search(text) is not None else text
+        for ignores_case, rule in _BY_CASE:
+            if any(map((low if ignores_case else text).__contains__, rule.hints)):
+                text = rule.pattern.sub(rule.blot, text)
+    return tokens.blot(text)

@@ -1,0 +1,179 @@
+"""Secrets on command lines, as text and as lists: `mysql -ppw`, `['curl', '-u', 'bob:pw']`.
+
+What a long flag such as `--password` names, `pairs` knows by its words. Of short flags the command says what they mean.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+
+from resilient_tasks.core.registered import MARK
+from resilient_tasks.core.secret_values import is_nothing, looks_random
+
+#: Stands between the items of a command line that was a list.
+BETWEEN = "\0"
+
+_PART = r"[^\s\"'\0:%,/]{1,64}"
+
+
+def _forms(gap: str, word: str, rest: str, begin: str) -> dict[str, str]:
+    """Return how a flag takes its value: `flags` stands for it, and what stands before the secret is kept.
+
+    Args:
+        gap: what stands between two words.
+        word: a word, with its quotes.
+        rest: what is left of a word that has begun, up to the `quote` that it began with.
+        begin: what stands before a flag, and maybe such a quote.
+    """
+    user = rf"(?:flags)(?:{gap}|=)?(?P<kept>b?(?P<quote>\\{{0,3}}[\"'])?{_PART}SIGN)(?P<secret>{rest})"
+    return {
+        "glued": rf"{begin}(?:flags)(?P<secret>(?(quote){rest}|{word}))",
+        "next": rf"(?<![\w-])(?:flags){gap}(?P<secret>{word})",
+        "either": rf"(?<![\w-])(?:flags)(?:{gap})?(?P<secret>{word})",
+        "user:": "(?<![\\w-])" + user.replace("SIGN", ":(?!//)"),
+        "user%": "(?<![\\w-])" + user.replace("SIGN", "%"),
+        "user,": "(?<![\\w-])" + user.replace("SIGN", ","),
+        "user/": rf"{gap}b?[\"']?{_PART}/(?P<secret>[^\s\"'\0]{{1,256}}?)(?=@|[\s\"'\0]|$)",
+        "second": rf"{gap}b?[\"']?(?:flags){gap}b?[\"']?{_PART}{gap}(?P<secret>{word})",
+        "third": rf"{gap}b?[\"']?(?:flags){gap}b?[\"']?{_PART}{gap}b?[\"']?{_PART}{gap}(?P<secret>{word})",
+    }
+
+
+#: In a text: a word as a shell reads it, in quotes or partly, or an item of a list that is written out.
+_SHELL_WORD = (
+    r"(?:b?\\{0,3}(?:'(?:\\.|[^'\\\r\n])*+'?|\"(?:\\.|[^\"\\\r\n])*+\"?)|\\[^\r\n]"
+    r"|[^\s\"'\0\\,\]]|[,\]](?![\s,\]]|$))++"
+)
+_IN_TEXT = _forms(
+    r"(?:[ \t]+|\\*[\"'],[ \t]{0,4}(?=b?\\*[\"']))",
+    _SHELL_WORD,
+    rf"(?(quote)(?:\\.|(?!(?P=quote))[^\r\n\\])+|{_SHELL_WORD})",
+    r"(?:(?P<quote>\\{0,3}[\"'])|(?<![\w\"'-]))",
+)
+#: In a list of words, which is joined for it.
+_IN_LIST = _forms(r"\0", r"[^\0]{1,512}", r"[^\0]{1,512}", r"(?P<quote>(?!))?(?<=\0)")
+#: Commands, how their flag takes a secret, and the flag.
+_COMMANDS = (
+    ("mysql mysqldump mysqladmin mysqlimport mysqlshow mysqlcheck mysqlsh mysqlpump mysqlbinlog", "glued", "-p"),
+    (
+        "mariadb mariadb-dump mariadb-admin mariadb-import mydumper myloader mytop innobackupex xtrabackup",
+        "glued",
+        "-p",
+    ),
+    ("7z 7za 7zr 7zz rar unrar", "glued", "-p"),
+    ("sshpass", "either", "-p"),
+    ("redis-cli valkey-cli keydb-cli", "either", "-a"),
+    ("ldapsearch ldapadd ldapmodify ldapdelete ldapwhoami ldappasswd ldapcompare ldapmodrdn", "either", "-w"),
+    (
+        "docker podman nerdctl helm oras skopeo buildah crane cf ibmcloud oc az",
+        "next",
+        r"login\b[^\r\n]{0,200}?(?<![\w-])-p",
+    ),
+    ("mongo mongosh mongodump mongorestore mongoexport mongoimport mongostat cqlsh beeline hdbsql", "next", "-p"),
+    ("nodetool plink pscp psftp putty", "next", "-pw"),
+    ("sqlcmd bcp isql osql tsql freebcp defncopy mosquitto_pub mosquitto_sub ipmitool unzip zip", "either", "-P"),
+    ("smbclient rpcclient smbget winexe smbmap wmic pth-winexe", "user%", "-U|--user"),
+    ("lftp", "user,", "-u|--user"),
+    ("http https xh", "user:", "-a|--auth"),
+    ("net", "next", "/user:[^\\s\"'\\0]{1,64}"),
+    ("twine useradd usermod", "next", "-p"),
+    ("curl wget aria2c ftp", "user:", "-[a-zA-Z]{0,6}u|--user"),
+    ("snmpwalk snmpget snmpset snmpbulkwalk snmptable", "next", "-A|-X|-c"),
+    ("openssl", "next", "-k|-K"),
+    ("openssl", "next", "-pass(?:in|out)?"),
+    ("htpasswd", "third", "-[a-zA-Z]*b[a-zA-Z]*"),
+    ("htpasswd", "second", "-[a-zA-Z]*(?:nb|bn)[a-zA-Z]*"),
+    ("net", "second", "user"),
+    ("rabbitmqctl", "second", "add_user|change_password|authenticate_user"),
+    ("vault", "next", "login"),
+    ("influx gh op", "next", "-t"),
+    ("sqlplus exp imp expdp impdp sqlldr rman", "user/", ""),
+)
+_CREDENTIALS = tuple(
+    re.compile(forms["user:"].replace("flags", "-[a-zA-Z]{0,6}u|-U|--user|--proxy-user"))
+    for forms in (_IN_TEXT, _IN_LIST)
+)
+#: Here, `-u` names a user and a group, or a user and a host.
+_OF_SYSTEM = re.compile(
+    r"(?<![\w-])(?:docker|podman|nerdctl|kubectl|buildah|runuser|setpriv|chroot|chpst|crun|runc)(?![\w-])"
+)
+_FETCHES = re.compile(r"\bcurl\b|\bwget\b|https?\b|://|\bftp")
+_NAMES = "|".join(re.escape(name) for names, _, _ in _COMMANDS for name in names.split())
+_COMMAND = re.compile(rf"(?<![\w.-])({_NAMES})(?:\.exe)?(?=[\s\"'\0])")
+
+
+@functools.cache
+def _of_command(name: str, is_list: bool) -> list[re.Pattern[str]]:  # noqa: FBT001
+    forms = _IN_LIST if is_list else _IN_TEXT
+    return [
+        re.compile(forms[form].replace("flags", flags)) for names, form, flags in _COMMANDS if name in names.split()
+    ]
+
+
+_LINE_ENDS = re.compile(r"[\r\n]|[|;](?=\s)|\\n|&&")
+#: So far behind a command its flags are looked for (characters).
+_REACH = 400
+_HINTS = (" -", "--", "'-", '"-', "\0-", "sqlplus", "expdp", "impdp", "net us", "vault login", "rabbitmqctl", "rman")
+_FLAGS = re.compile(r"(?:^|[\s\"'\0])-{1,2}[A-Za-z]|sqlplus|expdp|impdp|net us|vault login|rabbitmqctl|rman")
+
+
+def blot(text: str) -> str:
+    """Blot out of `text` what commands are given as secrets."""
+    if not any(map(text.__contains__, _HINTS)) or _FLAGS.search(text) is None:
+        return text
+    is_list = BETWEEN in text
+    text = _CREDENTIALS[is_list].sub(_credentials, text)
+    parts: list[str] = []
+    done = 0
+    for command in _COMMAND.finditer(text):
+        if command.start() < done:
+            continue
+        line = text[command.end() : command.end() + _REACH]
+        ends = None if is_list else _LINE_ENDS.search(line)
+        line = line[: ends.start()] if ends else line
+        clean = line
+        for pattern in _of_command(command[1], is_list):
+            clean = pattern.sub(_without_secret, clean)
+        if clean != line:
+            parts += (text[done : command.end()], clean)
+            done = command.end() + len(line)
+    return "".join((*parts, text[done:])) if parts else text
+
+
+def without_secrets(items: Sequence[str]) -> list[str] | None:
+    """Return the items of a command line without the secrets in them; None where they are as they were."""
+    line = BETWEEN.join(items)
+    clean = blot(line)
+    made = clean.split(BETWEEN)
+    return made if clean != line and len(made) == len(items) else None
+
+
+def _credentials(match: re.Match[str]) -> str:
+    kept, secret, text = match["kept"], match["secret"], match.string
+    before = text[max(0, match.start() - _REACH) : match.start()]
+    before = before[max(before.rfind("\n"), before.rfind("|"), before.rfind(";")) + 1 :]
+    behind = text[match.end() : match.end() + _REACH].partition("\n")[0]
+    if (kept.strip("b\\\"':").isdigit() and secret.isdigit()) or _OF_SYSTEM.search(before):
+        return match[0]
+    if not looks_random(secret) and _FETCHES.search(before + "\n" + behind) is None:
+        return match[0]
+    return _without_secret(match)
+
+
+def _without_secret(match: re.Match[str]) -> str:
+    secret, whole = match["secret"], match[0]
+    if BETWEEN in match.string:
+        return f"{whole[: len(whole) - len(secret)]}{MARK}" if not is_nothing(secret) and secret[0] != "-" else whole
+    opening = _OPENING.match(secret)[0]  # type: ignore[index]  # it matches nothing, too
+    quote = opening.lstrip("b\\")
+    closes = quote != "" and secret.endswith(quote) and len(secret) > len(opening)
+    bare = secret.strip("b\\\"'")
+    if is_nothing(bare) or bare.startswith(("-", MARK, "env:", "file:", "fd:", "stdin")):
+        return whole
+    start, end = (at - match.start() for at in match.span("secret"))
+    return f"{whole[:start]}{opening}{MARK}{opening.lstrip('b') if closes else ''}{whole[end:]}"
+
+
+_OPENING = re.compile(r"(?:b?\\{0,3}[\"'])?")

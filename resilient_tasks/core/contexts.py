@@ -1,0 +1,298 @@
+"""Secrets by what stands around them: a block of YAML, a name and a value in two fields, SQL, files of passwords."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+from resilient_tasks.core import commands, error_texts, fields, secret_names
+from resilient_tasks.core.registered import MARK
+from resilient_tasks.core.secret_names import Says
+from resilient_tasks.core.secret_values import is_nothing, is_sentence, is_value, looks_random
+
+
+class Context(NamedTuple):
+    """Finds secrets that stand in some context.
+
+    Attributes:
+        hints: one of these stands in every such text, in small letters.
+        pattern: has the groups `secret`, and `name` where a name decides whether it is one.
+    """
+
+    hints: tuple[str, ...]
+    pattern: re.Pattern[str]
+    is_secret: Callable[[re.Match[str]], bool]
+
+
+def _by_name(match: re.Match[str]) -> bool:
+    says = secret_names.of(match["name"])
+    return says is not Says.NOTHING and is_value(match["secret"], says)
+
+
+def _always(match: re.Match[str]) -> bool:
+    return not is_nothing(match["secret"]) and not match["secret"].startswith(MARK)
+
+
+def _if_random(match: re.Match[str]) -> bool:
+    return looks_random(match["secret"])
+
+
+_NAME = r"(?<![\w.-])(?P<name>[\w.-]{2,64})"
+_STRING = r"(?P<quote>\\{0,3}[\"'])(?P<secret>(?:(?!(?P=quote))(?:\\.|''|[^\\\r\n])){1,512}+)"
+_SPACE = r"(?:\s|\\[nrt]){1,8}"
+CONTEXTS = (
+    Context(
+        ("set", "with"),
+        re.compile(
+            r"(?P<name>\b(?:set|with)[A-Za-z_]{3,40})\([ \t]*b?"
+            r"(?P<quote>\\{0,3}[\"'])(?P<secret>(?:(?!(?P=quote))(?:\\.|[^\\\r\n])){1,512}+)"
+        ),
+        _by_name,
+    ),
+    Context(  # what a program asked, and what was typed
+        ("pass", "pin for"),
+        re.compile(
+            r"(?P<name>\b(?:[Pp]assword|[Pp]assphrase|[Pp]asscode|PIN))(?: for| of)[ \t]+(?:key |user |account )?"
+            r"(?:'[^'\r\n]{1,128}'|[^\s:]{1,128}): ?(?P<secret>[^\s]{1,256})"
+        ),
+        lambda match: (
+            _always(match) and not is_sentence(match.string[match.start("secret") : match.end("secret") + 60])
+        ),
+    ),
+    Context(  # two elements of XML, one for the name and one for the value
+        ("</",),
+        re.compile(
+            rf"<(?P<tag>[\w:-]*(?:name|key|id|property))>{_NAME}</(?P=tag)>\s{{0,40}}<[\w:-]*(?:value|string|data|text)[^<>]{{0,80}}>"
+            r"(?:\s{0,20}<\w+>)?(?:<!\[CDATA\[)?(?P<secret>[^<\r\n]{1,512})(?=<|\]\])",
+            re.IGNORECASE,
+        ),
+        _by_name,
+    ),
+    Context(  # an element of XML that has attributes, or is written out itself
+        ("<", "&lt;"),
+        re.compile(
+            rf"(?:<|&lt;)(?:[\w-]{{1,30}}:)?{_NAME}(?:\s[^<>]{{0,200}})?(?:>|&gt;)(?:<!\[CDATA\[)?"
+            r"(?P<secret>[^<&\r\n]{1,512})(?=</|&lt;/|\]\])"
+        ),
+        _by_name,
+    ),
+    Context(
+        ("<",),
+        re.compile(
+            rf"<(?:[\w-]{{1,30}}:)?{_NAME}\s(?:[^<>]{{0,200}}\s)?value=(?P<quote>[\"'])(?P<secret>[^\"'<>]{{1,512}})"
+        ),
+        _by_name,
+    ),
+    Context(  # items of a list in YAML
+        ("--",),
+        re.compile(
+            rf"--{_NAME}(?:,[ \t]+|[ \t]*\r?\n[ \t]*-[ \t]+)(?P<secret>[^\s,\[\]\"'-][^\s,\[\]\"']{{0,255}})".replace(
+                "(?<![\\w.-])", ""
+            )
+        ),
+        _by_name,
+    ),
+    Context(  # what a command reads
+        ("--password-stdin", "chpasswd", "--stdin", "--with-token"),
+        re.compile(
+            r"\b(?:echo|printf)[ \t]+(?:-\w+[ \t]+)?(?P<quote>[\"']?)"
+            r"(?:[\w.-]{1,64}:)?(?P<secret>[^\s\"'|]{1,256})(?P=quote)[ \t]*\|"
+            r"(?=[^|\r\n]{0,200}(?:--password-stdin|chpasswd|--stdin|--with-token))"
+            r"|\bchpasswd[ \t]*<<<[ \t]*[\"']?[\w.-]{1,64}:(?P<plain>[^\s\"']{1,256})"
+        ),
+        lambda _: True,
+    ),
+    Context(
+        ("key ", "token ", "secret "),
+        re.compile(
+            r"(?P<name>\b(?:api|access|secret|auth|client|bot|private)[ _-]?(?:key|token|secret))s?[ ]"
+            r"(?:provided|given|used|supplied|passed|received)(?:[ ]is)?[:=]?[ ]{1,2}[\"']?"
+            r"(?P<secret>[^\s\"',;]{8,256})",
+            re.IGNORECASE,
+        ),
+        _if_random,
+    ),
+    Context(  # several lines in quotes, or up to a word: TOML, HCL, a shell
+        ('"""', "'''", "<<"),
+        re.compile(
+            rf"{_NAME}[\"']?[ \t]*[=:][ \t]*(?:<<[-~]?[\"']?(?P<word>\w+)[\"']?\r?\n|(?P<quotes>\"\"\"|'''))"
+            r"(?P<secret>.{1,4000}?)(?:^[ \t]*(?P=word)\b|(?P=quotes))",
+            re.MULTILINE | re.DOTALL,
+        ),
+        _by_name,
+    ),
+    Context(
+        ("identified",),
+        re.compile(
+            r"\bidentified\s+(?:with\s+[\w.\"'`]{1,64}\s+)?(?:by|as|using)\s+(?:password\s+|values\s+)?"
+            r"(?:(?P<quote>\\?[\"'])(?P<secret>(?:''|(?!(?P=quote))[^\r\n])+)|(?P<plain>[^\s;\"']+))",
+            re.IGNORECASE,
+        ),
+        lambda _: True,
+    ),
+    Context(
+        ("secret",),
+        re.compile(r"\bSecret\w{0,12}\(b?(?P<quote>[\"'])(?P<secret>(?:''|(?!(?P=quote))[^\r\n])+)"),
+        _always,
+    ),
+    Context(  # of a Dockerfile, and of Windows
+        ("env ", "set", "requirepass", "auth ", "pw "),
+        re.compile(
+            rf"(?:^|(?<=[\s&;]))(?:(?:ENV|SETX|setx|setenv|(?:configure|config) set|config:set)"
+            rf"[ \t]+(?:[^\s:]{{0,80}}:)?{_NAME}"
+            r"|(?P<directive>(?i:requirepass|masterauth|bindpw|rootbindpw|rootpw|sasl_password|smtp_password|auth-pass)))"
+            r"[ \t]+(?P<quote>[\"']?)(?P<secret>(?:(?!(?P=quote)(?:\s|$))[^\r\n]){0,255}?[^\s])(?=(?P=quote)(?:\s|$))",
+            re.MULTILINE,
+        ),
+        lambda match: _always(match) if match["directive"] else _by_name(match),
+    ),
+    Context(  # a line that has a name and a value, and nothing else
+        ("pass", "secret", "pwd"),
+        re.compile(rf"^[ \t]*{_NAME}[ \t]+(?P<secret>\S{{6,256}})[ \t]*$", re.MULTILINE),
+        lambda match: (
+            secret_names.of(match["name"]) is Says.SURELY and looks_random(match["secret"]) and _always(match)
+        ),
+    ),
+    Context(  # a key and its value in the long form of YAML
+        ("? ",),
+        re.compile(
+            rf"^[ \t]*\?[ \t]+[\"']?{_NAME}[\"']?[ \t]*\r?\n[ \t]*:[ \t]+[\"']?(?P<secret>[^\r\n\"']+)", re.MULTILINE
+        ),
+        _by_name,
+    ),
+    Context(  # Oracle's, as its own tools take them
+        ("conn",),
+        re.compile(r"\bconn(?:ect)?[ \t]+[\w.$#\"-]{1,128}/(?P<secret>\S{1,256})(?=@)", re.IGNORECASE),
+        _always,
+    ),
+    Context(
+        ("alter ", "create ", "set ", "encrypted", "credential", "role ", "user ", "copy ", "option", "login "),
+        re.compile(
+            r"(?:\b(?:encrypted|with|user|role|login|set|alter|valid|options?|\()[ \t\r\n]+|,[ \t]*|\()"
+            rf"{_NAME}(?:\s+for\s+[^\s=]{{1,80}})?"
+            rf"[ \t]*(?:=[ \t]*)?(?:password\()?[ \t]*(?<=[ (=]){_STRING}(?=(?P=quote)(?![\"'\w]))",
+            re.IGNORECASE,
+        ),
+        lambda match: (
+            secret_names.of(match["name"]) is Says.SURELY and _always(match) and not is_sentence(match["secret"])
+        ),
+    ),
+    Context(
+        ("password",),
+        re.compile(
+            rf"(?:\b(?:machine{_SPACE}\S{{1,255}}|default){_SPACE}|\blogin{_SPACE}\S{{1,128}}{_SPACE}"
+            rf"(?:account{_SPACE}\S{{1,128}}{_SPACE})?)password{_SPACE}(?P<secret>[^\s\"'\\]{{1,256}})"
+        ),
+        _always,
+    ),
+    Context(
+        ("password ",),
+        re.compile(r"\bPASSWORD[ \t]+(?P<quote>[\"'])(?P<secret>(?:''|(?!(?P=quote))[^\r\n])+)"),
+        _always,
+    ),
+    Context(  # Oracle's
+        (":thin:", ":oci"),
+        re.compile(
+            r":(?:thin|oci8?):(?P<user>[\w.$#\"-]{1,128})/(?P<secret>(?:\"[^\"\r\n]{1,128}\"|[^\s]{1,512}))(?=@)"
+        ),
+        _always,
+    ),
+    Context(  # .pgpass
+        (":",),
+        re.compile(
+            r":(?:\d{2,5}|\*):[^:\s]{1,64}:(?!\d+:)[^:\s\d][^:\s]{0,63}:"
+            r"(?P<secret>\S{4,256})(?=$)",
+            re.MULTILINE,
+        ),
+        _always,
+    ),
+    Context(  # a hash of a password, as systems keep it: it can be tried at home
+        ("$",),
+        re.compile(
+            r"(?<![\w$])(?P<secret>\$(?:apr1|1|2[abxy]?|5|6|7|y|gy|sha1|md5|argon2(?:id|i|d)|scrypt|pbkdf2(?:-sha\d+)?|bcrypt-sha256)"
+            r"\$[\w./$=,+-]{12,512})"
+        ),
+        _always,
+    ),
+    Context(("{s",), re.compile(r"\{S?SHA(?:256|512)?\}(?P<secret>[A-Za-z0-9+/]{20,200}={0,2})"), _always),
+    Context(
+        ("$",), re.compile(r"\b(?:pbkdf2_sha\d+|argon2|bcrypt(?:_sha256)?)\$(?P<secret>[\w./$=,+-]{20,512})"), _always
+    ),
+    Context(  # a DSN of Go's, without a scheme
+        ("@",),
+        re.compile(r":(?P<secret>[^\s\"'/][^\s\"']{0,128}?)(?=@(?:tcp|unix)\()"),
+        _always,
+    ),
+    Context(  # user:password@host without a scheme
+        ("@",),
+        re.compile(r":(?P<secret>[^\s\"'@/:]{8,128})(?=@[a-z][\w.-]{1,128}(?::\d{2,5}|/))", re.IGNORECASE),
+        lambda match: looks_random(match["secret"]) and not match["secret"].startswith("sha"),
+    ),
+    Context(  # a form of several parts
+        ("form-data",),
+        re.compile(
+            rf"form-data;[ \t]*name=\\?\"{_NAME}\\?\""
+            rf"(?:(?:\r?\n|\\r\\n|\\n)[\w-]+:[^\r\n\\]*){{0,4}}(?:\r?\n|\\r\\n|\\n){{2}}(?P<secret>[^\r\n\\]{{1,512}})"
+        ),
+        _by_name,
+    ),
+    Context(  # a private key in JSON
+        ("kty",),
+        re.compile(
+            r"(?<=[\"'])(?P<name>d|p|q|dp|dq|qi|k)(?P<close>\\?[\"']):[ \t]*"
+            r"(?P<quote>\\?[\"'])(?P<secret>[\w-]{10,2000})"
+        ),
+        _always,
+    ),
+    Context(
+        ("private-lines",),
+        re.compile(r"Private-Lines:[ \t]*\d+\s+(?P<secret>(?:[A-Za-z0-9+/=]{16,}\s*){1,100})", re.IGNORECASE),
+        _always,
+    ),
+)
+
+
+def _by_hint(*, with_names: bool) -> dict[str, list[Context]]:
+    found: dict[str, list[Context]] = {}
+    for context in CONTEXTS:
+        if with_names or "name" not in context.pattern.groupindex:
+            for hint in context.hints:
+                found.setdefault(hint, []).append(context)
+    return found
+
+
+#: With a name of a secret in the text, and without.
+_BY_HINT = (_by_hint(with_names=False), _by_hint(with_names=True))
+
+
+def blot(text: str, low: str, *, has_name: bool) -> str:
+    """Blot out of `text` what stands in a context of secrets.
+
+    Args:
+        text: any text.
+        low: it in small letters.
+        has_name: whether a name of a secret may stand in it.
+    """
+    text = commands.blot(text)
+    if has_name:
+        text = fields.blot(text, low)
+    by_hint = _BY_HINT[has_name]
+    hit = [context for hint in by_hint if hint in low for context in by_hint[hint]]
+    for context in dict.fromkeys(hit):
+        text = _blotted(text, context)
+    return error_texts.blot(text)
+
+
+def _blotted(text: str, context: Context) -> str:
+    parts: list[str] = []
+    done = 0
+    for match in context.pattern.finditer(text):
+        group = "plain" if match.groupdict().get("secret") is None else "secret"
+        if match.start(group) >= done and context.is_secret(match):
+            end = match.end(group)
+            while end > match.start(group) and text[end - 1] in "\r\n":
+                end -= 1
+            parts += (text[done : match.start(group)], MARK)
+            done = end
+    return "".join((*parts, text[done:])) if parts else text

@@ -1,0 +1,110 @@
+"""Secrets in the texts that well-known libraries make of their errors, in which a name and its value stand apart."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+from resilient_tasks.core import secret_names, sql_parameters
+from resilient_tasks.core.registered import MARK
+from resilient_tasks.core.secret_names import Says
+from resilient_tasks.core.secret_values import is_nothing, is_random, is_sentence
+
+#: Without one of these, no text is one of these errors'.
+_HINTS = ("[parameters: ", "input_value=", ")=(", "Duplicate entry '", "On instance[", ": invalid ", ", value: ", "loc")
+_LINE = r"(?:\r?\n|\\n)"
+
+# SQLAlchemy
+_STATEMENT = re.compile(
+    rf"(?:\[SQL: (?P<sql>(?:(?!\[SQL: |\[parameters: )[^\0])*?)\]{_LINE})?"
+    rf"\[parameters: (?P<values>(?:(?!\[parameters: )[^\0])*?)\](?=\s*$|{_LINE}|[\"'])"
+)
+_LITERAL = re.compile(r"b?(?P<quote>\\?[\"'])(?:(?!(?P=quote))(?:\\.|[^\\]))*+(?P=quote)?")
+
+# pydantic: the name stands in the line before
+_OF_FIELD = re.compile(
+    rf"(?:^|(?<=\n)|(?<=\\n))(?P<name>[^\s\\][^\r\n\\]{{0,200}}?){_LINE}"
+    rf"(?P<says>[ \t]+[^\r\n]{{0,1000}}?)\[type=(?P<type>[\w.-]+), "
+    r"input_value=(?P<secret>[^\r\n]*?), input_type=",
+)
+_CUT = re.compile(r"(input_value=[^\r\n\"'][^\r\n]{0,100}?\.\.\.)([^\r\n]{1,100}?)(?=[)}\]]*, input_type=)")
+
+_SIMPLE = (
+    # PostgreSQL: Key (name, password)=(bob, ...) already exists.
+    re.compile(r"\((?P<name>[^()\r\n]{1,200})\)=\((?P<secret>[^\r\n]{1,1000}?)\)(?= |$|\.)"),
+    # MySQL
+    re.compile(r"Duplicate entry '(?P<secret>[^'\r\n]{1,1000})' for key '(?P<name>[^'\r\n]{1,200})'"),
+    # jsonschema
+    re.compile(
+        rf"On instance(?P<name>(?:\[[^\]\r\n]{{1,80}}\]){{1,20}}):(?:{_LINE})[ \t]*(?P<secret>[^\r\n]{{1,2000}})"
+    ),
+    # argparse
+    re.compile(
+        r"argument (?P<name>[\w/-]{1,80}): invalid [\w ]{1,40}: (?P<secret>[\"'][^\r\n]{1,500}?[\"'])(?= |$|\))"
+    ),
+    # botocore
+    re.compile(r"(?:parameter|field|argument|member) (?P<name>[\w.\[\]-]{1,120}), value: (?P<secret>[^\r\n,]{1,1000})"),
+    # the errors of pydantic and of FastAPI as data
+    re.compile(
+        r"\\?[\"']?loc\\?[\"']?[:=] ?[\[(](?P<name>[^\])]{1,200})[\])](?:(?!loc\\?[\"']?[:=])[^\r\n]){0,600}?"
+        r"\b(?:input|input_value)\\?[\"']?[:=] ?(?P<secret>b?(?P<quote>\\?[\"'])(?:(?!(?P=quote))(?:\\.|[^\\\r\n]))*+)"
+    ),
+)
+_QUOTES = re.compile(r"b?\\?[\"']?")
+
+
+def blot(text: str) -> str:
+    """Blot secrets out of a text in which known errors are told."""
+    if not any(map(text.__contains__, _HINTS)):
+        return text
+    if "[parameters: " in text:
+        text = _STATEMENT.sub(_parameters, text)
+    if "input_value=" in text:
+        text = _OF_FIELD.sub(_field, _CUT.sub(rf"\1{MARK}", text))
+    for pattern in _SIMPLE:
+        text = pattern.sub(_simple, text)
+    return text
+
+
+def _parameters(match: re.Match[str]) -> str:
+    sql, values = match["sql"], match["values"]
+    try:
+        parsed = ast.literal_eval(values)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        parsed = None
+    if parsed is not None:
+        clean = sql_parameters.without_secrets(sql, parsed)
+        return match[0] if clean is parsed else match[0].replace(values, repr(clean))
+    if "'{" in values or values.lstrip("[(").startswith("{"):
+        return match[0]  # names stand beside the values
+    names = sql_parameters.names_of(sql) if sql else ()
+    if names and all(column and secret_names.of(column) is Says.NOTHING for _, column in names):
+        return match[0]
+    return match[0].replace(values, _LITERAL.sub(f"'{MARK}'", values))
+
+
+def _field(match: re.Match[str]) -> str:
+    return _without(match, "secret") if _is_secret(match["name"], match["secret"]) else match[0]
+
+
+def _simple(match: re.Match[str]) -> str:
+    return _without(match, "secret") if _is_secret(match["name"], match["secret"]) else match[0]
+
+
+def _is_secret(name: str, value: str) -> bool:
+    """Tell whether a value is one that `name` says is a secret; of several names that are told, any."""
+    bare = value.strip("b\\\"' ")
+    if bare.startswith((MARK, "{", "[")) or is_nothing(bare) or is_sentence(bare):
+        return False
+    says = max(map(secret_names.of, name.split(", ")))
+    return says > Says.IF_RANDOM or (says is Says.IF_RANDOM and is_random(bare))
+
+
+def _without(match: re.Match[str], group: str) -> str:
+    value = match[group]
+    opening = _QUOTES.match(value)[0]  # type: ignore[index]  # it matches nothing, too
+    quote = opening.lstrip("b")
+    closing = quote if quote and value.endswith(quote) and len(value) > len(opening) else ""
+    start, end = match.span(group)
+    whole = match[0]
+    return f"{whole[: start - match.start()]}{opening}{MARK}{closing}{whole[end - match.start() :]}"

@@ -1,0 +1,187 @@
+"""Secrets in lines, lists and fields that a name tells of from a distance: YAML, JSON, XML, and objects written out."""
+
+from __future__ import annotations
+
+import re
+
+from resilient_tasks.core import secret_names
+from resilient_tasks.core.registered import MARK
+from resilient_tasks.core.secret_names import Says
+from resilient_tasks.core.secret_values import is_value
+
+_NAME = r"(?<![\w.-])(?P<name>[\w.-]{2,64})"
+
+
+def blot(text: str, low: str) -> str:
+    """Blot out of `text` what stands in blocks, lists and fields under names of secrets.
+
+    Args:
+        text: any text.
+        low: it in small letters.
+    """
+    if ":" in low and "\n" in low:
+        text = _without_blocks(text)
+    if "[" in low or "(" in low:
+        text = _without_lists(text)
+    return _fields(text) if any(map(low.__contains__, _VALUE_HINTS)) else text
+
+
+_BLOCK = re.compile(
+    rf"(?P<indent>(?:^|(?<=\n))[ \t]*(?:-[ \t]+)?)[\"']?{_NAME}[\"']?:[ \t]*"
+    rf"(?P<block>(?:![\w!]+[ \t]+)?[|>][-+0-9]{{0,2}}[ \t]*)?\r?\n"
+)
+_ITEM = re.compile(
+    r"(?P<dash>-[ \t]+)?(?P<quote>[\"']?)(?P<secret>(?![-?#{[|>&*!%@`])[^\r\n:]*"
+    r"(?::(?![ \t\r\n]|$)[^\r\n:]*)*)(?P=quote)[ \t]*"
+)
+
+
+def _without_blocks(text: str) -> str:
+    """Blot out what stands in the lines under names of secrets in YAML: a block, a list, or a value of its own line."""
+    parts: list[str] = []
+    done = 0
+    for block in _BLOCK.finditer(text):
+        says = secret_names.of(block["name"])
+        if block.start() < done or says is Says.NOTHING:
+            continue
+        for start, end in (
+            _inside(text, block.end(), len(block["indent"].expandtabs()))
+            if block["block"]
+            else _items(text, block, says)
+        ):
+            if not text.startswith(MARK, start):
+                parts += (text[done:start], MARK)
+                done = end
+    return "".join((*parts, text[done:])) if parts else text
+
+
+def _inside(text: str, begin: int, depth: int) -> list[tuple[int, int]]:
+    """Return where the lines lie that stand deeper than `depth`, from `begin` on."""
+    end = begin
+    for line in _LINES.finditer(text, begin):
+        if line["rest"] and _depth_of(line[0]) <= depth:
+            break
+        end = line.end("rest") if line["rest"] else end
+    inside = text[begin:end]
+    start = begin + len(inside) - len(inside.lstrip())
+    return [(start, end)] if start < end else []
+
+
+def _depth_of(line: str) -> int:
+    return len(_INDENT.match(line)[0].expandtabs())  # type: ignore[index]  # it matches nothing, too
+
+
+_INDENT = re.compile(r"[ \t]*")
+
+
+def _items(text: str, block: re.Match[str], says: Says) -> list[tuple[int, int]]:
+    found: list[tuple[int, int]] = []
+    depth = len(block["indent"].expandtabs())
+    for line in _LINES.finditer(text, block.end()):
+        item = _ITEM.fullmatch(line["rest"])
+        here = len(line["indent"].expandtabs())
+        if item is None or not item["secret"] or here < depth or (not item["dash"] and (here == depth or found)):
+            break
+        if is_value(item["secret"], says):
+            found.append((line.start("rest") + item.start("secret"), line.start("rest") + item.end("secret")))
+        if not item["dash"]:
+            break
+    return found
+
+
+_LINES = re.compile(r"(?P<indent>[ \t]*)(?P<rest>[^\r\n]*)(?:\r?\n|$)(?<!^)")
+# A list in brackets under one name, and an object that has the value in a field.
+_LIST = re.compile(
+    rf"{_NAME}\\?[\"']?\]?[ \t]*(?:=>|[:=])[ \t]*"
+    r"(?P<items>[\[(](?:\s{0,40}b?(?:\\{0,3}\"(?:\\.|[^\"\\\r\n])*+\"|\\{0,3}'(?:\\.|[^'\\\r\n])*+'),?){1,200}\s{0,40}[\])])"
+)
+_NAMES = re.compile(r"(?=.*(?:pass|secret|token|key))[A-Za-z_]+", re.IGNORECASE)
+_STRINGS = re.compile(r"(?P<quote>\\{0,3}[\"'])(?P<secret>(?:(?!(?P=quote))(?:\\.|[^\\\r\n]))*+)(?P=quote)")
+
+
+def _without_lists(text: str) -> str:
+    parts: list[str] = []
+    done = 0
+    for listed in _LIST.finditer(text):
+        says = secret_names.of(listed["name"])
+        if says is Says.NOTHING or listed.start() < done:
+            continue
+        says = says if says is Says.SURELY else Says.IF_RANDOM
+        for item in _STRINGS.finditer(text, *listed.span("items")):
+            if is_value(item["secret"], says) and _NAMES.fullmatch(item["secret"]) is None:
+                parts += (text[done : item.start("secret")], MARK)
+                done = item.end("secret")
+    return "".join((*parts, text[done:])) if parts else text
+
+
+# A name in one field and its value in another: {"name": "DB_PASSWORD", "value": "..."}, in this order and in the other.
+_VALUE_HINTS = (
+    "val",
+    "input",
+    "default",
+    "content",
+    "secretstring",
+    "<property",
+    "<entry",
+    "<setting",
+    "<param",
+    "<string",
+    "<env",
+)
+_Q = r"(?:\\{0,3}[\"']|&quot;)?"
+_TO = rf"{_Q}[ \t]{{0,4}}(?:=>|[:=])[ \t]{{0,4}}b?"
+_FIELD = re.compile(
+    r"(?:name|key|field|id|variable|header|setting|option|param|parameter|property|label|env)"
+    rf"{_TO}(?P<quote>{_Q})(?P<name>[\w.$:/-]{{2,80}})",
+    re.IGNORECASE,
+)
+_VALUE = re.compile(
+    r"(?:value|val|content|string|default|input|data)"
+    rf"{_TO}(?:(?P<quote>\\{{0,3}}[\"']|&quot;)(?P<secret>(?:(?!(?P=quote))(?:\\.|[^\\\r\n]))*+)|(?P<plain>[^\s\"'{{}}\[\](),;<>]+))",
+    re.IGNORECASE,
+)
+_OBJECT = re.compile(rf"{_NAME}\\?[\"']?[ \t]*(?:(?:=>|[:=])[ \t]*)?\{{")
+_INSIDE = re.compile(r"[\"']?[^<>]{0,120}>(?:<value>)?(?P<secret>[^<\r\n]{1,512})(?=</)")
+_NEXT_OBJECT = re.compile(r"[{}<>]|\)(?=[,\])]|$)|\n[ \t]*-[ \t]|\}\}|\r?\n[ \t]*\r?\n")
+_REACH = 240
+
+
+def _fields(text: str) -> str:
+    fields = [*_FIELD.finditer(text), *_OBJECT.finditer(text)]
+    spans = sorted({span for field in fields if (span := _value_of(text, field)) is not None})
+    parts: list[str] = []
+    done = 0
+    for start, end in spans:
+        if start >= done:
+            parts += (text[done:start], MARK)
+            done = end
+    return "".join((*parts, text[done:])) if parts else text
+
+
+def _value_of(text: str, field: re.Match[str]) -> tuple[int, int] | None:
+    says = secret_names.of(field["name"])
+    if says is Says.NOTHING:
+        return None
+    behind = text[field.end() : field.end() + _REACH]
+    ends = _NEXT_OBJECT.search(behind)
+    if ends is not None and ends[0] in "<>" and (inside := _INSIDE.match(behind)) is not None:
+        start, end = inside.span("secret")
+        return (field.end() + start, field.end() + end) if is_value(inside["secret"], says) else None
+    found = _VALUE.search(behind[: ends.start()] if ends else behind)
+    offset = field.end()
+    if found is None:
+        before = text[max(0, field.start() - _REACH) : field.start()]
+        cut = max((match.end() for match in _NEXT_OBJECT.finditer(before)), default=0)
+        offset = max(0, field.start() - _REACH) + cut
+        found = _VALUE.search(before[cut:])
+    if found is None:
+        return None
+    group = "secret" if found["secret"] is not None else "plain"
+    if group == "plain" and found[group][0] in "|>":  # a block
+        line = text.rfind("\n", 0, offset + found.start()) + 1
+        begin = text.find("\n", offset + found.end()) + 1
+        lines = _inside(text, begin, _depth_of(text[line:])) if begin else []
+        return lines[0] if lines and not text.startswith(MARK, lines[0][0]) else None
+    if not is_value(found[group], says):
+        return None
+    return offset + found.start(group), offset + found.end(group)

@@ -1,0 +1,334 @@
+"""Blots out the values of names such as `password` or `hmac_key`, however the pair of the two is written.
+
+JSON, also in a string of JSON, Python, YAML, the environment, a query, a header, XML, a flag of a command line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from resilient_tasks.core import secret_names
+from resilient_tasks.core.registered import MARK
+from resilient_tasks.core.secret_names import Says
+from resilient_tasks.core.secret_values import is_nothing, is_random, is_sentence, looks_random
+
+#: The longest name (characters), to each side of a hit.
+_LONGEST = 64
+_LEFT = re.compile(r"[\w.-]*")  # on the reversed text
+_RIGHT = re.compile(rf"[\w.-]{{0,{_LONGEST}}}+")
+_WORD_BEFORE = re.compile(r"[A-Za-z]{1,20}[ ](?=[A-Za-z])")
+_WANTS_A_WORD = frozenset({"key", "keys", "token", "tokens", "session", "code", "access", "id"})
+
+_TYPE = (
+    r"(?:&?(?:'static )?str|bytes|string|any|[\w.]{0,20}secret\w{0,10}"
+    r"|[\w.]{0,20}(?:optional|union|final)\[[\w.|, ]{0,40}\])"
+)
+_SEPARATOR = re.compile(
+    rf"(?P<typed>:[ \t]{{0,4}}{_TYPE}(?: ?\| ?none)?[ \t]{{0,4}}=[ \t]{{0,4}}(?=[bru]?[\"']))"
+    r"|(?P<sign>(?:\\{0,7}[\"'`]\]?|\]|&quot;|&#3[49];|%2[27])?[ \t]{0,8}"
+    r"(?:=>|:=|\?=|\\=|<-|->|={1,2}|:(?!:)|%3d|%3a(?:%20|\+)?(?:%2[27])?|&#(?:61|x3d);|\\{1,3}u003[ad])[ \t]{0,8}"
+    r"(?:!!\w{1,20}[ \t]{1,4}|&\w{1,30}[ \t]{1,4})?)"
+    r"|(?P<item>\\{0,7}[\"'],[ \t]{0,4}(?=b?\\{0,7}[\"']))"  # of a list or tuple
+    r"|(?P<quoted>[ \t]{1,2}(?=[\"']\w))"
+    r"|(?P<flag>[ \t]{1,4}(?=[^\s=:-]))"  # of a command line
+    r"|(?P<element>>(?=[^<\s]|<!\[CDATA\[))",  # of XML
+    re.IGNORECASE,
+)
+_QUOTED = re.compile(
+    r"(?P<open>(?:(?:[\w.]{0,30}Secret\w{0,12}\((?:\w{1,20}=)?|string\(\d{1,5}\)[ ]|"
+    r"(?:Some|Just|Ok|Optional|String|str|bytes|bytearray)\())?"
+    r"[bBrRuUfF]{0,2}(?P<quote>\\{0,7}(?:\"\"\"|'''|[\"'`])|&quot;|&#3[49];))"
+    r"(?P<value>(?:\\\\(?P=quote)(?=[^\s,;:)\]}])|(?!(?P=quote))(?:\\[^\n]|[^\\\n])|''(?=[^\s,;:)\]}])|'\"'\"'|'\\'')*+)(?P<close>(?P=quote)?)"
+)
+_MORE = (
+    r"(?:[^\s\"'<>\\&;,]|\\(?![\"'nrt])|[\"']{1,2}(?=\w)|<(?![/A-Za-z])|>(?=\w)"
+    r"|&(?!\s|$|quot;|#3[49];|(?:amp;)?[\w.%\[\]-]{1,40}(?:=|%3d))|[;,](?!\s|$|[\w.% -]{1,40}\]?[=:]))*"
+)
+_BARE = re.compile(r"\{[^\s{}\"':][^{}\"'\r\n]{0,100}\}(?=;|$)|[^\s\"'<>\\&;,{}()\[\]|]" + _MORE)  # the first of ODBC
+_BARE_PASSWORD = re.compile(r"[{(\[|<&\\](?![\s\"'\\{(\[)\]}])" + _MORE)
+_TO_SEMICOLON = re.compile(r"[^\r\n\"'\\;&]{0,200}(?=;[ ]?[A-Za-z][\w ]{0,40}=)")
+_LAST_IN_STRING = re.compile(r"[^\r\n\"'\\;&]{1,200}(?=;?[\"']?\s*$)")
+_IN_STRING = re.compile(r";[ ]?[A-Za-z][\w ]{0,40}=")
+_NAMED_ONLY = re.compile(r"=[ \t]+")
+_TO_THE_END = re.compile(r"(?:[^\r\n\"'\\]|[\"'](?=\w))+")
+_NO_BLANK = re.compile(r"[^\s\"'\\]+")
+_PLACEHOLDER = re.compile(
+    r"<[a-z][\w .-]{1,60}>|\$\{\{[^{}\r\n]{1,120}\}\}|\$\{[^{}\r\n]{1,120}\}"
+    r"|\{\{[^{}\r\n]{1,120}\}\}|\$\([^()\r\n]{1,120}\)|%[A-Z_]\w{0,60}%"
+    r"|(?:[a-z_]+\.){0,6}[A-Za-z_]+\([^()\r\n]{0,120}\)"
+    r"|[a-z_][\w.]{0,60}(?:\[[\"']?[\w.-]{1,60}[\"']?\]){1,5}"
+    r"|(?:[a-z]+\.)?(?:optional|union|list|dict|literal|annotated|final|tuple|sequence)\[[\w.|, \[\]\"']{1,80}\]",
+    re.IGNORECASE,
+)
+_TAG = re.compile(r"<[\w:.-]*$")
+_ELEMENT = re.compile(r"<!\[CDATA\[[^\]\r\n]+|[^<\r\n]+")
+_FLAG = re.compile(r"(?<![\w-])--?[\w.-]*$|(?<!\S)/[\w-]+$")
+#: What these name may be a file in which it is.
+_FILES = frozenset({"key", "keys", "credentials", "credential", "pem", "secret", "secrets", "token"})
+_FILE = re.compile(
+    r"(?:~|\.{1,2})?/[\w.-]+(?:/[\w.-]+)+|[A-Za-z]:\\+[\w.\\ -]+|[\w./-]+\.(?:json|pem|key|crt|ya?ml|txt|p12|pfx|jks)"
+)
+_PATH_OF_FILE = re.compile(r"\S*/\S*\.[a-z0-9]{2,8}")
+_BEFORE_ITEM = re.compile(r"(?:[\[,{]|(?<![\w-])-{1,2}[\w-]{1,30}[ \t=])[ \t]*b?$")
+_ITEMS = {
+    quote: re.compile(rf"(?:\\.|(?![,;&][ \t]*[\w.-]+=)[^{quote}\r\n\\]){{1,512}}(?={quote}(?:[ \t]*[,\])}}]|[ \t]|$))")
+    for quote in ("'", '"')
+}
+_METAVAR = re.compile(r"[A-Z][A-Z_]{1,20}|<[\w-]+>")
+_PATH = re.compile(r"[A-Za-z_][\w.]*")
+_PAIR = re.compile(r"[(\[][ \t]{0,4}b?\\*[\"'][\w-]*$")
+_PAIR_END = re.compile(r"[ \t]{0,4}[)\]]")
+# fmt: off
+_PROSE = frozenset(
+    {
+        "a", "an", "and", "any", "are", "as", "at", "be", "but", "by", "can", "cannot", "could", "denied", "did",
+        "do", "does", "empty", "expired", "failed", "for", "from", "had", "has", "have", "if", "in", "incorrect",
+        "invalid", "is", "it", "its", "mismatch", "missing", "must", "need", "needs", "no", "not", "of", "on", "or",
+        "please", "rejected", "required", "see", "should", "so", "that", "the", "this", "to", "too", "unknown",
+        "unset", "use", "was", "were", "which", "will", "with", "without", "wrong", "you", "your",
+    }
+)
+_TYPES = frozenset(
+    {
+        "any", "bytes", "int", "object", "optional[str]", "secretstr", "str", "string", "str|none", "text", "varchar",
+    }
+)
+# fmt: on
+_SIGNS = ("=", "%3d", "%3D")
+_TO_LINE_END = ("cookie", "cookies", "passphrase", "signature")
+
+
+class Head(NamedTuple):
+    """A name that may be one of a secret, and what leads from it to the value."""
+
+    name: str
+    start: int
+    end: int  # where the value begins
+    kind: str  # of separator
+    separator: str
+    says: Says
+
+    @property
+    def noun(self) -> str:
+        """Return the noun for secrets in the name."""
+        return secret_names.noun_of(self.name)
+
+
+def is_secret(name: str, value: str) -> bool:
+    """Tell whether `value` is a secret for the name that it bears, as one of a mapping."""
+    says = secret_names.of(name)
+    if says is Says.NOTHING or is_nothing(value) or value.startswith(MARK):
+        return False
+    head = Head(name, 0, 0, "sign", ":", says)
+    return _can_be(value, head) and not is_sentence(value)
+
+
+def blot(text: str, low: str, *, code: bool) -> str:
+    """Blot out of `text` the values of names of secrets. `low` is the text in small letters."""
+    parts: list[str] = []
+    done = at = 0
+    for head in _heads(text, low):
+        if head.start < at:
+            continue
+        span = _value_after(text, head, code=code)
+        if span is None:
+            continue
+        start, end, blotted = span
+        if blotted:
+            parts += (text[done:start], MARK)
+            done = end
+        at = end
+    return "".join((*parts, text[done:])) if parts else text
+
+
+def _heads(text: str, low: str) -> Iterator[Head]:
+    seen = 0
+    for hit in secret_names.HIT.finditer(low):
+        if hit.start() < seen:
+            continue
+        start, end = name_at(text, hit.start())
+        seen = max(end, hit.end())
+        name = text[start:end]
+        separator = _SEPARATOR.match(text, end)
+        if separator is None:
+            continue
+        if name.lower() in _WANTS_A_WORD:
+            name = _word_before(text, start) + name
+        says = secret_names.of(name)
+        if says is Says.NOTHING or name.lower().endswith("authorization"):  # which `secret_shapes` knows as a header
+            continue
+        kind = separator.lastgroup or ""
+        if kind == "flag" and (_FLAG.search(text[max(0, start - 2) : end]) is None or len(separator[0]) > 1):
+            continue
+        if text[start - 1 : start] == ":" and text.rfind("arn:", max(0, start - 120), start) >= 0:
+            continue  # the name of a thing
+        yield Head(name, start, separator.end(), kind, separator[0], says)
+
+
+def name_at(text: str, hit: int) -> tuple[int, int]:
+    """Return where the name around a position begins and ends."""
+    left = text[max(0, hit - _LONGEST) : hit][::-1]
+    size = _LEFT.match(left).end()  # type: ignore[union-attr]  # it matches nothing, too
+    start = hit - size
+    before = text[start - 1 : start]
+    if before == "\\" and size:  # what is written out, such as `\n` and `%26`, is no part of a name
+        start += 5 if text[start] == "u" and size >= 5 else 1
+    elif before == "%" and size >= 2:
+        start += 2
+    end = _RIGHT.match(text, hit).end()  # type: ignore[union-attr]
+    while end > hit and text[end - 1] in ".-":
+        end -= 1
+    return min(start, hit), end
+
+
+def _word_before(text: str, start: int) -> str:
+    before = text[max(0, start - 42) : start]
+    words = _WORD_BEFORE.findall(before + "x")[-2:]
+    return "".join(words) if words and before.endswith(words[-1]) else ""
+
+
+def _value_after(text: str, head: Head, *, code: bool) -> tuple[int, int, bool] | None:
+    """Return where the value lies and whether to blot it out; None where there is none."""
+    at = head.end
+    if head.kind == "quoted":
+        return _quoted_behind_blank(text, head)
+    if head.kind in {"flag", "item"} and not _takes_a_list(text, head):
+        return None
+    if head.kind == "element":
+        inside = _ELEMENT.match(text, at) if _TAG.search(text[max(0, head.start - 42) : head.start]) else None
+        return inside and (*inside.span(), _can_be(inside[0], head) and not is_nothing(inside[0]))
+    quoted = _QUOTED.match(text, at)
+    if quoted is not None:
+        return _quoted_value(text, quoted, head)
+    return None if code else _bare_value(text, at, head)
+
+
+def _quoted_behind_blank(text: str, head: Head) -> tuple[int, int, bool] | None:
+    """Tell of `--password 'pw'`, and of `API key "..."` in a sentence."""
+    quoted = _QUOTED.match(text, head.end)
+    if quoted is None:
+        return None
+    is_flag = _FLAG.search(text[max(0, head.start - 2) : head.start + len(head.name)]) is not None
+    if not is_flag and not (head.says is Says.SURELY and is_random(quoted["value"])):
+        return None
+    return _quoted_value(text, quoted, head)
+
+
+def _can_be(value: str, head: Head) -> bool:
+    """Tell whether a value is a secret, for all that the name says."""
+    noun = head.noun
+    if head.says is Says.IF_RANDOM:
+        if noun in {"auth", "authorization", "signature", "sig", "sas", "hmac"}:
+            return looks_random(value) and (noun.startswith("auth") or len(value) >= 16)
+        return is_random(value) and _PATH_OF_FILE.fullmatch(value) is None
+    if noun in {"otp", "totp"}:
+        return (value.isdigit() and 4 <= len(value) <= 10) or is_random(value)
+    if head.name.lower() == "pass" and ":" in head.separator:
+        return looks_random(value)
+    if head.says is Says.PROBABLY:
+        is_number = value.replace(".", "", 1).replace(",", "").replace("_", "").isdigit()
+        return not (is_number and (len(value) < 6 or noun == "tokens" or "." in value))
+    return not (noun in _FILES and _FILE.fullmatch(value) and not is_random(value))
+
+
+def _quoted_value(text: str, quoted: re.Match[str], head: Head) -> tuple[int, int, bool] | None:
+    value, (start, end) = quoted["value"], quoted.span("value")
+    if value.startswith(MARK):  # from here on, the text may be another than it was
+        return start, start + len(MARK), False
+    if is_nothing(value) or is_sentence(value):
+        return start, quoted.end(), False
+    if head.kind == "item" and not _takes_a_list(text, head, quoted.end()):
+        return None
+    if head.kind == "item" and secret_names.of(value) and not any(map(str.isdigit, value)):
+        return start, quoted.end(), False  # names, one beside the other
+    if not _can_be(value, head) and not (head.name.lower() in {"key", "code"} and _is_in_query(text, head)):
+        return None if len(value) < 100 else (start, quoted.end(), False)
+    return start, end, True
+
+
+def _is_in_query(text: str, head: Head) -> bool:
+    return text[head.start - 1 : head.start] in {"?", "&"} and head.start > 0
+
+
+def _bare(text: str, at: int, head: Head) -> re.Match[str] | None:
+    """Return the value without quotes. It ends at a blank, but in a connection string at the next semicolon."""
+    in_prose = ":" in head.separator and not head.separator.strip().startswith(('"', "'", "\\"))
+    if in_prose and head.noun in _TO_LINE_END:
+        return (_NO_BLANK if head.noun == "signature" else _TO_THE_END).match(text, at)
+    if head.kind == "sign" and "=" in head.separator and text[at : at + 1] not in {"{", ""}:
+        before = text[max(0, head.start - 1) : head.start]
+        if before == ";" and (last := _LAST_IN_STRING.match(text, at)) is not None:
+            return last
+        if before == ";" or _IN_STRING.match(text, at + len(text[at : at + 200].partition(";")[0])):
+            found = _TO_SEMICOLON.match(text, at)
+            if found is not None and " " in found[0].strip():
+                return found
+    if (item := _whole_item(text, at, head)) is not None:
+        return item
+    bare = _BARE.match(text, at)
+    if bare is None and "=" in head.separator and head.says is Says.SURELY:
+        bare = _BARE_PASSWORD.match(text, at)
+    return bare
+
+
+def _whole_item(text: str, at: int, head: Head) -> re.Match[str] | None:
+    """Return the value in an item of a list, such as `'PASSWORD=two words'`: all up to the quote."""
+    quote = text[head.start - 1 : head.start]
+    if quote not in {"'", '"'} or "=" not in head.separator:
+        return None
+    if _BEFORE_ITEM.search(text[max(0, head.start - 42) : head.start - 1]) is None:
+        return None
+    return _ITEMS[quote].match(text, at)
+
+
+def _bare_value(text: str, at: int, head: Head) -> tuple[int, int, bool] | None:  # noqa: PLR0911  # one a reason
+    if (stands_for := _PLACEHOLDER.match(text, at)) is not None:
+        return at, stands_for.end(), False
+    bare = _bare(text, at, head)
+    if bare is None:
+        return None
+    if bare[0].startswith(MARK):
+        return at, at + len(MARK), False
+    value = bare[0].rstrip(".,:;)]}>|") if bare[0][:1] != "{" else bare[0]
+    in_query = _is_in_query(text, head)
+    if (
+        is_nothing(value)
+        or is_nothing(bare[0])
+        or (secret_names.of(value) and _PATH.fullmatch(value) and not any(map(str.isdigit, value)))  # a variable
+        or (head.kind == "flag" and _METAVAR.fullmatch(value))
+        or (head.separator == ": " and head.name.startswith("-"))  # "argument --password: ..."
+        or (
+            head.name.lower() in {"pwd", "oldpwd"} and (value[0] == "/" or value in {"~", "-"} or value[:2] == "~/")
+        )  # the working directory
+        or (text.startswith(("(", "["), bare.end()) and _PATH.fullmatch(value))  # it is called, or looked up
+    ):
+        return at, bare.end(), False
+    if not _can_be(value, head) and not (in_query and head.name.lower() in {"key", "code"} and looks_random(value)):
+        return None if len(value) < 100 else (at, bare.end(), False)
+    after = text[bare.end() : bare.end() + 1]
+    # A keyword that a sentence names has no value: "give webhook=, or token= with channel=".
+    is_named_only = _NAMED_ONLY.fullmatch(head.separator) and value.lower() in _PROSE and after == " "
+    if is_named_only or (":" in head.separator and _is_prose(value, after)):
+        return at, bare.end(), False
+    return at, at + len(value), True
+
+
+def _is_prose(value: str, after: str) -> bool:
+    """Tell whether what follows `token: ` is a sentence about it, or names its type."""
+    word = value.lower()
+    return (word in _PROSE and after == " ") or word in _TYPES or word in {"expired", "missing", "invalid", "required"}
+
+
+def _takes_a_list(text: str, head: Head, end: int | None = None) -> bool:
+    """Tell whether name and value are two items of a command line, or a tuple of just these two."""
+    before = text[max(0, head.start - 42) : head.start]
+    if _FLAG.search(text[max(0, head.start - 2) : head.start + len(head.name)]):
+        return True
+    if head.kind == "flag" or (pair := _PAIR.search(before)) is None:
+        return False
+    if end is None:
+        return True
+    is_pair = _PAIR_END.match(text, end) is not None
+    return is_pair and (pair[0][0] == "(" or looks_random(text[head.end : end].strip("b\"'\\")))

@@ -1,0 +1,102 @@
+"""Tells by a value whether it can be a secret: `***`, `$PASSWORD` and "must be set" are none, whatever their names."""
+
+from __future__ import annotations
+
+import re
+
+from resilient_tasks.core import secret_names
+from resilient_tasks.core.secret_names import Says, words
+
+_SMALL = {ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
+
+
+def lowered(text: str) -> str:
+    """Return `text` in small letters, each in its place."""
+    low = text.lower()
+    return low if len(low) == len(text) else text.translate(_SMALL)
+
+
+def looks_random(text: str) -> bool:
+    """Tell whether `text` was hardly written by a person: digits among its letters, or capitals inside."""
+    if len(text) < 8:
+        return False
+    letters, digits = any(map(str.isalpha, text)), any(map(str.isdigit, text))
+    return (letters and digits) or (text[1:] not in {text[1:].lower(), text[1:].upper()})
+
+
+_PARTS = re.compile(r"[A-Za-z0-9]{8,}")
+_DIGEST = re.compile(
+    r"(?:[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", re.IGNORECASE
+)
+_DIGIT_OR_NOT = re.compile(r"(?<=\d)(?=[A-Za-z])|(?<=[A-Za-z])(?=\d)")
+_CASE = re.compile(r"(?<=[A-Z])(?=[a-z])|(?<=[a-z])(?=[A-Z])")
+
+
+def is_random(text: str) -> bool:
+    """Tell whether no person and no counter wrote `text`, and it is no digest: `flights-2013-07-01` is not random."""
+    if not 12 <= len(text) <= 4000 or _DIGEST.fullmatch(text) is not None or any(map(str.isspace, text)):
+        return False
+    for part in _PARTS.findall(text):
+        turns = len(_DIGIT_OR_NOT.findall(part))
+        if turns >= 3 or (turns >= 1 and len(_CASE.findall(part)) >= 3) or (len(_CASE.findall(part)) >= 6):
+            return True
+    return False
+
+
+#: Words for "there is none", and what stands for a value that is looked up elsewhere.
+_NOTHING = re.compile(
+    r"(?:none|null|nil|undefined|unset|nan|n/a|true|false|yes|no|on|off|\*+|x{3,}|\.{3}|…|file|default|static|env|environment|prompt|keyring|anonymous|-+|•+|\d|%s|%\(\w+\)s|\?"
+    r"|(?:self|cls|os|settings|config|cfg|args|env|environ|var|vars|secrets|local|data|module|each|process\.env)"
+    r"\.[a-z_][\w.\[\]\"']*"
+    r"|[<\[({]{0,2}(?:redacted|filtered|masked|hidden|secure|removed|scrubbed|secret|none given|sensitive"
+    r"|sensitive value|unchanged|not set|empty)[>\])}]{0,2}"
+    r"|\$\{\{?[^{}\s]{0,120}[^{}]{0,20}\}?\}|\$\([^()\r\n]{1,120}\)|\{\{[^{}\r\n]{1,120}\}\}|%[A-Z_][A-Z0-9_]{0,60}%"
+    r"|%\{[^{}\s]{1,80}\}|#\{[^{}\s]{1,80}\}|@\{?[A-Z_]{2,60}\}?@|<%[^%\r\n]{1,80}%>|<[a-z][\w .-]{1,60}>"
+    r"|(?:arn:[\w-]{2,12}:|vault:(?=\w+/)|ssm:/|sm://|op://|keyvault://|secretsmanager:|file://|ref\+|projects/)"
+    r"[\w:/.+=,@#?&-]{3,}"
+    r"|!(?:ref|getatt|sub|secret|vault|env)\b[\w ./${}]{0,80}"
+    r"|(?:os\.)?(?:getenv|environ(?:\.get)?|env)[(\[][^)\]\r\n]{0,80}[)\]]?)[,;.)\]}]*",
+    re.IGNORECASE,
+)
+_VARIABLE = re.compile(r"\$(?:env:)?([A-Z_][A-Z0-9_]*|[a-z_]+|\d)[,;.)\]}]*")
+
+#: A sentence about a secret has some of these words.
+_SAYS = words(
+    "a an and are at be been but by can cannot characters contain contains could did does empty entered expected "
+    "expired field for found from has have in incorrect invalid is least less length long longer matches may missing "
+    "more must need needs no not of on or please provided received required shorter should short than that the this "
+    "to too type valid value was were when will with without wrong you your"
+)
+_WORD = re.compile(r"[A-Za-z']+")
+
+
+def is_nothing(value: str) -> bool:
+    """Tell whether a value says that there is none, is blotted out already, or names where it is found."""
+    if not value or _NOTHING.fullmatch(value) is not None:
+        return True
+    variable = _VARIABLE.fullmatch(value)
+    return variable is not None and (
+        variable[1] != variable[1].lower() or variable[1].isdigit() or secret_names.of(variable[1]) > 0
+    )
+
+
+def is_sentence(value: str) -> bool:
+    """Tell whether a value with blanks is a sentence, as "must be at least 8 characters": a passphrase has fewer."""
+    if value.count(" ") < 1:
+        return False
+    some = [word.lower() for word in _WORD.findall(value[:400])]
+    said = sum(word in _SAYS for word in some)
+    return (said >= 2 and said * 3 >= len(some)) or (said >= 1 and len(some) <= 3 and value[:1].isupper())
+
+
+def is_value(value: str, says: Says) -> bool:
+    """Tell whether a value is a secret, for what the name of it says."""
+    if is_nothing(value) or value.startswith("***") or is_sentence(value):
+        return False
+    return says > Says.IF_RANDOM or (
+        says is Says.IF_RANDOM and (is_random(value) or _DIGITS.fullmatch(value) is not None)
+    )
+
+
+#: What only a name makes a secret of, and a list of such.
+_DIGITS = re.compile(r"[0-9a-f]{40,}")

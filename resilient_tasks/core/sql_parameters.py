@@ -1,0 +1,134 @@
+"""What the parameters of a statement are called: the column that each is written to or compared with.
+
+Drivers and SQLAlchemy quote the parameters of a statement that failed, without their names: `('bob', 'hunter2')`.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from resilient_tasks.core import secret_names
+from resilient_tasks.core.registered import MARK
+from resilient_tasks.core.secret_names import Says, words
+from resilient_tasks.core.secret_values import is_nothing, is_random
+
+#: Of a statement, so many characters are read.
+_LONGEST = 20_000
+_TOKEN = re.compile(
+    r"'(?:''|[^'])*+'|(?P<placeholder>\?|%\((?P<py>\w+)\)s|%s|(?<![:\w]):(?P<colon>\w+)|\$\d+|@(?P<at>\w+))(?:::\w+)?"
+    r"|(?P<word>[\"`\[]?[A-Za-z_][\w.$]*[\"`\]]?(?:\.[\"`\[]?\w+[\"`\]]?)*)|(?P<sign>[(),])"
+)
+_COLUMNS = re.compile(
+    r"\b(?:insert|replace|merge)\b[^()]{0,200}?\((?P<columns>[^()]{1,8000})\)[^()]{0,200}?\bvalues\b", re.IGNORECASE
+)
+_AS = re.compile(
+    r"\b(?P<column>[\w\"`.]+)\s*\)?\s*(?:=|<>|!=|<=|>=|<|>|(?:not\s+)?(?:i?like|in|between)\b)", re.IGNORECASE
+)
+_KEYWORDS = words(
+    "select insert update delete into values value set where and or not in is null like ilike between on from "
+    "join left right inner outer group by order having limit offset returning as case when then else end union "
+    "all distinct any cast exists using with replace merge default conflict do nothing call exec execute escape"
+)
+_BREAKS = frozenset({"and", "or", "where", "set", "values", "then", "else", "when", "select", "having", "on", "using"})
+
+
+@functools.lru_cache(maxsize=256)
+def names_of(statement: str) -> tuple[tuple[str | None, str | None], ...]:  # noqa: C901  # one a kind of token
+    """Return for each placeholder of a statement its own name, and the column that it belongs to, where known."""
+    statement = statement[:_LONGEST]
+    listed = _COLUMNS.search(statement)
+    columns = [part.strip().strip('"`[]') for part in listed["columns"].split(",")] if listed else []
+    values_from = listed.end() if listed else len(statement)
+    found: list[tuple[str | None, str | None]] = []
+    column: str | None = None
+    stack: list[tuple[str | None, bool]] = []  # what a parenthesis interrupted, and whether it is one of a list
+    place = 0
+    before = ""
+    for token in _TOKEN.finditer(statement):
+        in_values = token.start() >= values_from
+        if token["placeholder"] is not None:
+            own = token["py"] or token["colon"] or token["at"]
+            at_place = columns[place] if in_values and len(stack) >= 1 and place < len(columns) else None
+            found.append((own, at_place or column))
+        elif (word := token["word"]) is not None:
+            low = word.lower().strip('"`[]')
+            if low in _BREAKS:
+                column = None if low != "and" or before != "between" else column
+                values_from = min(values_from, len(statement)) if low not in {"set", "where"} else len(statement)
+            elif low not in _KEYWORDS and not statement.startswith("(", token.end()):
+                column = low
+            before = low if low in _KEYWORDS else before
+        elif token["sign"] == "(":
+            stack.append((column, before in {"in", "any"}))
+            place = 0 if len(stack) == 1 else place
+        elif token["sign"] == ")" and stack:
+            before_it, _ = stack.pop()
+            column = before_it or column
+        elif token["sign"] == ",":
+            if len(stack) <= 1:
+                place += 1
+            if not (stack and stack[-1][1]):
+                column = None
+    return tuple(found)
+
+
+def without_secrets(statement: str | None, parameters: Any) -> Any:
+    """Return the parameters of `statement` without those that are secrets, or may be; the same where there is none.
+
+    A text whose column is not known may be a secret, so it goes.
+
+    Args:
+        statement: SQL; None where it is not known.
+        parameters: a mapping or a sequence of values, or a list of such.
+    """
+    names = names_of(statement) if statement else ()
+    return _cleaned(parameters, names, depth=0)
+
+
+def _cleaned(parameters: Any, names: tuple[tuple[str | None, str | None], ...], depth: int) -> Any:
+    if depth > 2:  # a list of lists of values at the most
+        return parameters
+    if isinstance(parameters, Mapping):
+        columns = {own: column for own, column in names if own}
+        made = {
+            key: _value(value, *_said_of(str(key), columns.get(str(key)), known=True))
+            for key, value in parameters.items()
+        }
+        return parameters if all(made[key] is parameters[key] for key in made) else made
+    if not isinstance(parameters, list | tuple):
+        return parameters
+    if parameters and all(isinstance(part, list | tuple | Mapping) for part in parameters):
+        many = [_cleaned(part, names, depth + 1) for part in parameters]
+        return parameters if _same(many, parameters) else type(parameters)(many)
+    columns_in_order = [column for _, column in names]
+    values = [
+        _value(value, *_said_of(None, columns_in_order[at] if at < len(columns_in_order) else None, known=False))
+        for at, value in enumerate(parameters)
+    ]
+    return parameters if _same(values, parameters) else tuple(values) if isinstance(parameters, tuple) else values
+
+
+_ANONYMOUS = re.compile(r"(?:param|p|arg|value|v|bind|b|x|pos)?_?\d*")
+
+
+def _said_of(key: str | None, column: str | None, *, known: bool) -> tuple[Says, bool]:
+    """Return what the names of a parameter say, and whether there is any."""
+    says = max(secret_names.of(key or ""), secret_names.of(column or ""))
+    has_name = column is not None or (known and key is not None and _ANONYMOUS.fullmatch(key) is None)
+    return says, has_name
+
+
+def _value(value: Any, says: Says, has_name: bool) -> Any:  # noqa: FBT001
+    if not isinstance(value, str | bytes):
+        return MARK if says is Says.SURELY and type(value) is int else value
+    text = value if isinstance(value, str) else value.decode("utf-8", "replace")
+    if is_nothing(text) or (has_name and (says is Says.NOTHING or (says is Says.IF_RANDOM and not is_random(text)))):
+        return value
+    return MARK if isinstance(value, str) else MARK.encode()
+
+
+def _same(parts: Sequence[Any], others: Sequence[Any]) -> bool:
+    return all(part is other for part, other in zip(parts, others, strict=True))

@@ -1,0 +1,176 @@
+"""A secret goes from wherever the documentation says so, and what only looks like one stays."""
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from resilient_tasks.core import secret_names
+from resilient_tasks.core.redact import redact, redact_whole
+from resilient_tasks.core.secret_names import Says
+from resilient_tasks.core.secret_values import is_nothing, is_random, is_sentence
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from secret_texts import CONTEXTS, LOOK_ALIKES
+
+SECRETS = ("Tr0ub4dor-9x", "gK7vQ2mZ8pR4tW1y")
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.parametrize("text", CONTEXTS)
+def test_a_secret_goes_from_its_context(text, secret):
+    told = redact(text.replace("§", secret))
+    assert secret not in told
+    assert "***" in told
+
+
+@pytest.mark.parametrize("text", LOOK_ALIKES)
+def test_what_is_no_secret_stays(text):
+    assert redact(text) is text
+
+
+@pytest.mark.parametrize("secret", ["It's", 'say "7"', "a;b", "two words", "back\\slash", "sign=first", "#1st", "ünï"])
+def test_a_secret_in_quotes_goes_whatever_it_is_made_of(secret):
+    for text in (f"{ {'password': secret}!r}", f"Login(user='bob', password={secret!r})"):
+        told = redact(text)
+        assert secret not in told
+        assert repr(secret)[1:-1] not in told
+        assert told.endswith((")", "}"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "password",
+        "db_password",
+        "DB_PASSWORD_2",
+        "userPassword",
+        "PGPASSWORD",
+        "spring.datasource.password",
+        "hmac_key",
+        "enc_key",
+        "FERNET_KEY",
+        "signing_secret",
+        "storageAccountKey",
+        "api-key",
+        "X-Api-Key",
+        "SECRET_KEY_BASE",
+        "keyStorePassword",
+        "aws_secret_access_key",
+        "credentials",
+        "sshpass",
+        "dbpass",
+    ],
+)
+def test_the_words_of_a_name_tell_of_a_secret(name):
+    assert secret_names.of(name) is Says.SURELY
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tokens_used",
+        "max_tokens",
+        "pass_rate",
+        "account_key_vault",
+        "password_reset_url",
+        "token_type",
+        "secret_name",
+        "key_id",
+        "primary_key",
+        "sort_key",
+        "cache_key",
+        "bypass",
+        "compass",
+        "tokenizer",
+        "secretary",
+        "author",
+        "passengers",
+        "boarding_pass",
+        "monkey",
+        "kid",
+        "password_min_length",
+        "aws_access_key_id",
+        "sslKeyFile",
+    ],
+)
+def test_the_words_of_a_name_tell_of_none(name):
+    assert secret_names.of(name) is Says.NOTHING
+
+
+@pytest.mark.parametrize("value", ["", "None", "***", "$DB_PASSWORD", "${x}", "%PASSWORD%", "{{ x }}", "<password>"])
+def test_a_value_that_stands_for_another_is_none(value):
+    assert is_nothing(value)
+    assert redact(f"password={value}") == f"password={value}"
+
+
+def test_a_password_that_begins_like_a_variable_is_one():
+    assert redact("password=$ecret1") == "password=***"
+
+
+def test_a_sentence_is_no_secret_and_a_passphrase_is():
+    assert is_sentence("must be at least 8 characters")
+    assert not is_sentence("correct horse battery staple")
+    assert redact('{"password": "correct horse battery staple"}') == '{"password": "***"}'
+
+
+def test_counters_digests_and_ids_are_not_random():
+    assert is_random("gK7vQ2mZ8pR4tW1y")
+    for text in (
+        "flights-2013-07-01",
+        "part-00001-of-00012",
+        "0" * 40,
+        "5f0c1c52-6a9d-4f0e-9f6e-2f8f8d2c1b11",
+        "short1",
+    ):
+        assert not is_random(text)
+
+
+def test_only_the_value_goes():
+    assert redact("['curl', '-u', 'bob:hunter2', 'h']") == "['curl', '-u', 'bob:***', 'h']"
+    assert redact("mysql -u root -phunter2 db") == "mysql -u root -p*** db"
+    assert redact('{"name": "DB_PASSWORD", "value": "x1"}') == '{"name": "DB_PASSWORD", "value": "***"}'
+    assert redact("db:\n  password: |\n    hunter2\n  user: bob") == "db:\n  password: |\n    ***\n  user: bob"
+    assert redact("ALTER USER bob IDENTIFIED BY 'x1' ACCOUNT LOCK") == "ALTER USER bob IDENTIFIED BY '***' ACCOUNT LOCK"
+    assert redact("Driver=x;Pwd={a;b};Uid=bob") == "Driver=x;Pwd=***;Uid=bob"
+
+
+#: What begins like one of the contexts, again and again.
+HOSTILE = (
+    *(
+        "password: >\n    a",
+        "password:\n",
+        "password:\n- a\n",
+        'passwords: ["',
+        '"password": {',
+        "mysql -p",
+        "curl -u a:",
+    ),
+    *("[SQL: a]\n[parameters: ", "[parameters: (", "loc: [", "(a)=(", "input_value=a..., ", "x [type=a, input_value="),
+    *(
+        "IDENTIFIED BY '",
+        ":thin:a/b",
+        "a:1234:b:c:",
+        '<a name="password" ',
+        "? password\n",
+        "password='\"'\"'",
+        "<<EOF\n",
+    ),
+    *("ghp_", "glpat-a", "sk-sk-", "aB1", "'-u', 'a:", "-----BEGIN ", "argument --password: invalid a: '", "set a b "),
+)
+
+
+@pytest.mark.parametrize("unit", HOSTILE)
+def test_eight_times_the_text_takes_eight_times_the_time(unit):
+    def seconds(size):
+        text = (unit * size)[:size]
+        best = float("inf")
+        for _ in range(3):
+            began = time.process_time()
+            redact_whole(text)
+            best = min(best, time.process_time() - began)
+        return best
+
+    few, many = seconds(5_000), seconds(40_000)
+    assert many < 32 * few + 0.02, f"{few:.4f} s, then {many:.4f} s"
