@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from resilient_tasks.data._overrides import overrides
 from resilient_tasks.data._pandas_errors import refused
 
 if TYPE_CHECKING:
@@ -46,10 +47,10 @@ class Verdict:
 
 
 def is_mask(check: Any) -> bool:
-    """Whether a check can be one; not warnings and verdicts over groups or samples, which are pandera's to give."""
+    """Whether a check can be one; not verdicts over groups or samples, which are pandera's to give."""
     from pandera.pandas import Check
 
-    return type(check) is Check and not check.raise_warning and check.groupby is None
+    return type(check) is Check and check.groupby is None and not overrides(check)
 
 
 def evaluate(check: Any, data: Any, missing: Mask | None = None) -> Verdict:
@@ -95,7 +96,7 @@ def _backend(check: Any, data: Any) -> Any:
 
 def _evaluate(check: Any, data: Any) -> Verdict:
     backend = _backend(check, data)
-    output = backend.apply(data)
+    output = _nulls_pass(check, data, backend.apply(data))
     plain = _plain(output, data)
     if plain is not None:
         return Verdict(_failing(check, data, output, plain), _is_rowwise(check, data))
@@ -109,6 +110,18 @@ def _evaluate(check: Any, data: Any) -> Verdict:
         by_column = {key: refused(output.iloc[:, at]) for at, key in enumerate(output.columns)}
         return Verdict(by_column, settled=False)
     return Verdict({None: refused(output)}, settled=False)
+
+
+def _nulls_pass(check: Any, data: Any, output: Any) -> Any:
+    """An output whose nulls are True: pandera lets them pass where all else does, and breaks down where it does not."""
+    import pandas as pd
+
+    if not isinstance(output, pd.Series) or output.dtype.kind not in "bO" or not output.hasnans:
+        return output
+    if output.dtype.kind == "b":
+        return output.fillna(value=True)
+    cell_by_cell = hasattr(data, "columns") and check.ignore_na  # where pandera takes None for False
+    return output if cell_by_cell else output.where(output.notna(), other=True)
 
 
 def _plain(output: Any, data: Any) -> Mask | None:

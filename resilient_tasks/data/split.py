@@ -17,6 +17,7 @@ import numpy as np
 from resilient_tasks.core.redact import redact
 from resilient_tasks.core.wording import named_few, number_of
 from resilient_tasks.data._backend import WHOLE_FRAME, Finding, Findings
+from resilient_tasks.data._overrides import validates_itself
 from resilient_tasks.data.schemas import as_schema, check_schema, library
 
 if TYPE_CHECKING:
@@ -263,7 +264,7 @@ def _backend(frame: Any, schema: Any) -> Backend[Any]:
     if wanted == "pandas":
         from resilient_tasks.data._pandas import PandasBackend
 
-        return PandasBackend(frame, as_schema(schema))
+        return PandasBackend(frame, as_schema(schema), schema if validates_itself(schema) else None)
     from resilient_tasks.data._polars import PolarsBackend
 
     return PolarsBackend(frame, as_schema(schema))
