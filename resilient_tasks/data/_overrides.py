@@ -38,7 +38,12 @@ def overrides(part: Any) -> bool:
         part: An object of pandera or of a subclass.
     """
     kind = type(part)
-    return _of_class(kind) or any(callable(getattr(kind, name, None)) for name in vars(part))
+    return _of_class(kind) or not _methods(kind).isdisjoint(vars(part))
+
+
+@lru_cache
+def _methods(kind: type) -> frozenset[str]:
+    return frozenset(name for name in dir(kind) if callable(getattr(kind, name, None)))
 
 
 def validates_itself(model: Any) -> bool:

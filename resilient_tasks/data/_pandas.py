@@ -21,7 +21,15 @@ from resilient_tasks.data._backend import (
     sentence,
 )
 from resilient_tasks.data._pandas_checks import evaluate, is_mask
-from resilient_tasks.data._pandas_coercion import attempt, is_date, is_number, needs_neighbours, uncoercible
+from resilient_tasks.data._pandas_coercion import (
+    attempt,
+    engine_dtype,
+    is_date,
+    is_number,
+    needs_neighbours,
+    uncoercible,
+)
+from resilient_tasks.data._pandas_fits import fits
 from resilient_tasks.data._pandas_parts import Part, Values
 from resilient_tasks.data.schemas import has_parsers
 
@@ -66,7 +74,9 @@ class PandasBackend:
         return len(self._frame)
 
     def take(self, keep: Mask) -> pd.DataFrame:
-        return _own(self._frame) if keep.all() else self._frame[keep]
+        if keep.all():
+            return _own(self._frame)
+        return self._frame[keep] if keep.any() else self._frame.iloc[:0]
 
     def reject(self, bad: Mask) -> pd.DataFrame:
         frame = self.take(bad)
@@ -139,8 +149,7 @@ class PandasBackend:
         schema, series, rows = part.schema, values.series, values.rows
         if self.size and not len(series):
             return
-        isna = series.isna().to_numpy()
-        missing = isna if isna.any() else None
+        missing = parts.missing(series)
         if missing is not None and not schema.nullable:
             self._notes.add(self._found.rows, part, label("not_nullable"), parts.rows_where(rows, missing))
         repeated = parts.duplicated(part, series, self._schema)
@@ -158,9 +167,7 @@ class PandasBackend:
         dtype, series = part.schema.dtype, values.series
         if dtype is None:
             return
-        from pandera.engines.pandas_engine import Engine
-
-        passed = dtype.check(Engine.dtype(series.dtype), series)
+        passed = dtype.check(engine_dtype(series.dtype), series)
         if hasattr(passed, "__len__"):
             self._by_value.add(part.key)
             self._notes.add(
@@ -282,9 +289,10 @@ class PandasBackend:
         return rest
 
     def accepted(self, keep: Mask) -> pd.DataFrame | None:
-        first = int(keep.argmax()) if self.size else 0
-        sample = self._frame.iloc[first : first + int(keep.any())]
-        if not self.size or not self._same_without(~keep) or not errors.fits(self._schema, sample):
+        if not self.size or not self._same_without(~keep):
+            return None
+        first = int(keep.argmax())
+        if not fits(self._schema, self._frame, slice(first, first + int(keep.any()))):
             return None
         rest = self._rest(keep)
         good: pd.DataFrame = (_own(rest) if keep.all() else rest).pandera.add_schema(self._schema)

@@ -116,7 +116,9 @@ def _nulls_pass(check: Any, data: Any, output: Any) -> Any:
     """An output whose nulls are True: pandera lets them pass where all else does, and breaks down where it does not."""
     import pandas as pd
 
-    if not isinstance(output, pd.Series) or output.dtype.kind not in "bO" or not output.hasnans:
+    if not isinstance(output, pd.Series) or output.dtype == bool or output.dtype.kind not in "bO":
+        return output
+    if not output.hasnans:
         return output
     if output.dtype.kind == "b":
         return output.fillna(value=True)
@@ -133,16 +135,16 @@ def _plain(output: Any, data: Any) -> Mask | None:
     if isinstance(output, pd.DataFrame):
         same = isinstance(data, pd.DataFrame) and output.columns.equals(data.columns) and data.columns.is_unique
         return output.to_numpy() if same and set(output.dtypes) <= {np.dtype(bool)} else None
-    if output.dtype.kind != "b" or output.hasnans:
-        return None
-    return output.to_numpy(dtype=bool)
+    if output.dtype == bool:
+        return output.to_numpy()
+    return None if output.dtype.kind != "b" or output.hasnans else output.to_numpy(dtype=bool)
 
 
 def _failing(check: Any, data: Any, output: Any, passing: Mask) -> dict[Hashable | None, Mask]:
     """In a frame a null cell passes, or a row of nothing but nulls, unless the check says otherwise."""
     failing = ~passing
     if passing.ndim == 1:
-        if hasattr(data, "columns") and check.ignore_na:
+        if hasattr(data, "columns") and check.ignore_na and failing.any():
             some = np.flatnonzero(failing)
             failing[some] = ~data.take(some).isna().all(axis=1).to_numpy()
         return {None: failing}

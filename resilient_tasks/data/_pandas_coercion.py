@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,14 @@ if TYPE_CHECKING:
     from resilient_tasks.data._backend import Mask, Positions
 
 _FORMAT_SAMPLE = 200
+
+
+@lru_cache(maxsize=256)
+def engine_dtype(dtype: Any) -> Any:
+    """Pandera's type for one of pandas: it looks for an optional library each time it is asked."""
+    from pandera.engines.pandas_engine import Engine
+
+    return Engine.dtype(dtype)
 
 
 def attempt(dtype: Any, series: pd.Series) -> pd.Series | None:

@@ -43,14 +43,6 @@ def validate(schema: Any, part: pd.DataFrame) -> tuple[pd.DataFrame | None, list
     return good, []
 
 
-def fits(schema: Any, part: pd.DataFrame) -> bool:
-    """Whether pandera finds nothing wrong with names, order and types; no value is checked."""
-    from pandera.config import ValidationDepth, config_context
-
-    with config_context(validation_depth=ValidationDepth.SCHEMA_ONLY):
-        return validate(schema, part)[0] is not None
-
-
 def warn(findings: list[Finding]) -> None:
     """Warn as pandera does, of what it was not asked about."""
     from pandera.errors import SchemaWarning

@@ -113,7 +113,10 @@ class _Rows:
 
 def is_panderas(frame: pd.DataFrame, schema: Any) -> bool:
     """Whether a schema and its parts are judged by pandera's own methods: then its rules can be read from it."""
-    return not any(overrides(part) or foreign_backend(part, frame) for part in components(schema))
+    found = components(schema)
+    if any(map(overrides, found)):
+        return False
+    return not any(foreign_backend(part, frame) for part in {type(part): part for part in found}.values())
 
 
 def readable(frame: pd.DataFrame, schema: Any) -> bool:
@@ -176,6 +179,14 @@ def plain_index(index: pd.Index[Any], schema: Any) -> bool:
         return True
     single = not hasattr(wanted, "indexes") and index.nlevels == 1
     return single and wanted.default is None and not (wanted.coerce or schema.coerce)
+
+
+def missing(series: pd.Series) -> Mask | None:
+    """Which values are null; None where none is."""
+    if isinstance(series.dtype, np.dtype) and series.dtype.kind in "iub":
+        return None
+    isna = series.isna().to_numpy()
+    return isna if isna.any() else None
 
 
 def duplicated(part: Part, series: pd.Series, schema: Any) -> Mask | None:
