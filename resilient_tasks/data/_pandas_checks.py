@@ -96,10 +96,13 @@ def _backend(check: Any, data: Any) -> Any:
 
 def _evaluate(check: Any, data: Any) -> Verdict:
     backend = _backend(check, data)
-    output = _nulls_pass(check, data, backend.apply(data))
+    said = backend.apply(data)
+    output = _nulls_pass(check, data, said)
     plain = _plain(output, data)
     if plain is not None:
-        return Verdict(_failing(check, data, output, plain), _is_rowwise(check, data))
+        # Of nulls alone the output may be of a type with which pandera breaks down.
+        settled = _is_rowwise(check, data) and (output is said or not check.element_wise)
+        return Verdict(_failing(check, data, output, plain), settled)
     result = backend.postprocess(data, output)
     output = result.check_output
     if bool(result.check_passed):
@@ -116,11 +119,12 @@ def _nulls_pass(check: Any, data: Any, output: Any) -> Any:
     """An output whose nulls are True: pandera lets them pass where all else does, and breaks down where it does not."""
     import pandas as pd
 
-    if not isinstance(output, pd.Series) or output.dtype == bool or output.dtype.kind not in "bO":
+    if not isinstance(output, pd.Series) or output.dtype == bool:
         return output
-    if not output.hasnans:
+    truths = output.dtype.kind == "b"
+    if not (truths or output.dtype == object) or not output.hasnans:
         return output
-    if output.dtype.kind == "b":
+    if truths:
         return output.fillna(value=True)
     cell_by_cell = hasattr(data, "columns") and check.ignore_na  # where pandera takes None for False
     return output if cell_by_cell else output.where(output.notna(), other=True)

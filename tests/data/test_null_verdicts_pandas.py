@@ -1,8 +1,11 @@
 """What a check says of nulls in a column that is nullable: a null verdict passes, and the wrong row alone is bad."""
 
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import pandera.pandas as pa
+import pyarrow as arrow  # noqa: ICN001 - pandera is pa
 import pytest
 
 from resilient_tasks.data.split import split
@@ -55,6 +58,18 @@ def test_a_verdict_of_objects_may_hold_nulls(null):
     result = split(frame, schema(int, of=later))
     assert result.report.frame_errors == ()
     assert result.bad["b"].tolist() == [3]
+
+
+def test_a_verdict_on_nulls_alone_is_panderas():
+    amounts = pd.array([Decimal("1.50"), None], dtype=pd.ArrowDtype(arrow.decimal128(5, 2)))
+    own = pa.Check(lambda v: v == v, element_wise=True, ignore_na=False, name="itself")  # noqa: PLR0124
+    rules = pa.DataFrameSchema({"a": pa.Column(amounts.dtype, [pa.Check.ge(2), own], nullable=True)})
+    frame = pd.DataFrame({"a": amounts})
+    with pytest.raises(pa.errors.SchemaErrors):
+        rules.validate(frame.iloc[1:], lazy=True)
+    errors = split(frame, rules).report.frame_errors
+    assert errors
+    assert all("itself raised TypeError" in error for error in errors)
 
 
 def test_a_check_over_levels_of_columns_names_the_wrong_row():
