@@ -83,6 +83,9 @@ class PandasBackend:
         self._notes.reject(frame, np.flatnonzero(bad))
         return frame
 
+    def _bad(self, part: Part, check: str, rows: Positions) -> None:
+        self._notes.add(self._found.rows, part, check, rows)
+
     def inspect(self) -> Findings:
         frame, schema = self._frame, self._schema
         own = self._model is None and parts.is_panderas(frame, schema)
@@ -131,8 +134,7 @@ class PandasBackend:
                 del self._values[part.where]
                 self._found.certain = False
                 return
-            self._notes.add(
-                self._found.rows,
+            self._bad(
                 part,
                 refusal(dtype, numeric=is_number(dtype), temporal=is_date(dtype)),
                 parts.rows_where(rows, bad),
@@ -151,10 +153,10 @@ class PandasBackend:
             return
         missing = parts.missing(series)
         if missing is not None and not schema.nullable:
-            self._notes.add(self._found.rows, part, label("not_nullable"), parts.rows_where(rows, missing))
+            self._bad(part, label("not_nullable"), parts.rows_where(rows, missing))
         repeated = parts.duplicated(part, series, self._schema)
         if repeated is not None:
-            self._notes.add(self._found.rows, part, label("field_uniqueness"), parts.rows_where(rows, repeated))
+            self._bad(part, label("field_uniqueness"), parts.rows_where(rows, repeated))
         self._dtype(part, values)
         for number, check in enumerate(schema.checks):
             if is_mask(check):
@@ -170,8 +172,7 @@ class PandasBackend:
         passed = dtype.check(engine_dtype(series.dtype), series)
         if hasattr(passed, "__len__"):
             self._by_value.add(part.key)
-            self._notes.add(
-                self._found.rows,
+            self._bad(
                 part,
                 f"not of type {dtype}",
                 parts.rows_where(values.rows, ~np.asarray(passed, dtype=bool)),
@@ -202,7 +203,7 @@ class PandasBackend:
             return
         for key, mask in (verdict.failing or {}).items():
             part = Part(WHOLE_FRAME if key is None else key) if rule.part is None else rule.part
-            self._notes.add(self._found.rows, part, rule.name, parts.rows_where(rows, mask))
+            self._bad(part, rule.name, parts.rows_where(rows, mask))
 
     def _warned(
         self, rule: _Rule, where: str, failing: Mapping[Hashable | None, Mask] | None, rows: Positions | None
@@ -231,9 +232,7 @@ class PandasBackend:
             return
         table, coerced = self._rest(keep), np.flatnonzero(keep) if partial else None
         for part, repeated in parts.jointly_duplicated(table, schema):
-            self._notes.add(
-                self._found.rows, part, label("multiple_fields_uniqueness"), parts.rows_where(coerced, repeated)
-            )
+            self._bad(part, label("multiple_fields_uniqueness"), parts.rows_where(coerced, repeated))
         for rule in checks:
             self._judge(rule, table, coerced)
 

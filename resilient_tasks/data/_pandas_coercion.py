@@ -89,12 +89,13 @@ def uncoercible(series: pd.Series, dtype: Any) -> Mask | None:
     def accepts(rows: Positions) -> bool:
         return attempt(dtype, series.iloc[rows]) is not None
 
+    def among(rows: Positions) -> Mask | None:
+        values = series.iloc[rows]
+        return refused(suspects(values, dtype), lambda at: codes(values.iloc[at]), lambda at: accepts(rows[at]))
+
     good = np.arange(0)
     for rows in _kinds(series, dtype):
-        values, at = series.iloc[rows], rows
-        bad = refused(
-            suspects(values, dtype), lambda some, of=values: codes(of.iloc[some]), lambda i, at=at: accepts(at[i])
-        )
+        bad = among(rows)
         if bad is None:
             return None
         together = np.union1d(good, rows[~bad])

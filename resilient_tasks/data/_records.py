@@ -53,19 +53,14 @@ def split_records(records: Any, model: type[BaseModel]) -> Split[Any]:
 
 def _at_once(records: list[Any], model: type[BaseModel]) -> Split[Any] | None:
     """Split in two calls of pydantic; None where they cannot tell what single calls would."""
-    from pydantic import ValidationError
-
     fast = together(model)
     if fast is None:
         return None
     try:
         held = fast.lenient.validate_python(records)
         refused = [position for position, each in enumerate(held) if each is FAILED]
-        bad, errors = [records[position] for position in refused], []
-        if bad:
-            fast.strict.validate_python(bad)
-    except ValidationError as error:
-        errors = error.errors(include_url=False, include_context=False, include_input=False)
+        bad = [records[position] for position in refused]
+        errors = fast.errors(bad)
     except Exception:  # of a record that is an object, say: asked one by one, pydantic tells which
         return None
     if len({error["loc"][0] for error in errors}) != len(refused):

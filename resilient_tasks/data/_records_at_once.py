@@ -54,6 +54,16 @@ class Together:
     strict: TypeAdapter[list[Any]]
     plain: Plain
 
+    def errors(self, bad: list[Any]) -> list[Any]:
+        """What is wrong with records, each error behind the place of its record among them."""
+        from pydantic import ValidationError
+
+        try:
+            self.strict.validate_python(bad)
+        except ValidationError as error:
+            return list(error.errors(include_url=False, include_context=False, include_input=False))
+        return []
+
 
 @lru_cache
 def together(model: type[BaseModel]) -> Together | None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     import polars as pl
+    from numpy.typing import NDArray
 
     from resilient_tasks.data._backend import Backend
 
@@ -32,6 +33,8 @@ Frame = TypeVar("Frame")
 _ROUNDS = 50
 _NAMED = 5
 _BITS = 32  # rules written at a time; the number of the combinations so far needs the other bits of an integer
+
+_TABLE = 1 << 20  # codes up to here are looked up, which is faster than to sort them
 
 
 class Reason(NamedTuple):
@@ -109,10 +112,11 @@ class Report:
         """
         if not self.findings:
             return []
-        bad = np.unique(np.concatenate([finding.positions for finding in self.findings]))
-        places = np.full(self.rows, -1)
-        places[bad] = np.arange(len(bad))
-        code, texts = np.zeros(len(bad), dtype=np.int64), [""]
+        bad = np.zeros(self.rows, dtype=bool)
+        for finding in self.findings:
+            bad[finding.positions] = True
+        places = np.cumsum(bad) - 1
+        code, texts = np.zeros(int(bad.sum()), dtype=np.int64), [""]
         rules = list(self.reasons)
         for first in range(0, len(rules), _BITS):
             some = rules[first : first + _BITS]
@@ -120,7 +124,7 @@ class Report:
             for finding in self.findings:
                 if (rule := (finding.column, finding.check)) in some:
                     code[places[finding.positions]] |= 1 << some.index(rule)
-            combinations, code = np.unique(code, return_inverse=True)
+            combinations, code = _numbered(code)
             texts = [_joined(texts[number >> len(some)], number, some) for number in combinations.tolist()]
         written: list[str] = np.array(texts, dtype=object)[code].tolist()
         return written
@@ -133,6 +137,18 @@ class Report:
         if self.invalid:
             said = f"{said}: {_named(self.reasons)}"
         return f"{said}; warned: {_named(self.warned)}" if self.warned else said
+
+
+def _numbered(codes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The distinct codes, ascending, and the number of each code among them."""
+    most = int(codes.max()) + 1
+    if most > _TABLE:
+        distinct, numbers = np.unique(codes, return_inverse=True)
+        return distinct, numbers
+    distinct = np.flatnonzero(np.bincount(codes, minlength=most))
+    table = np.zeros(most, dtype=np.int64)
+    table[distinct] = np.arange(len(distinct))
+    return distinct, table[codes]
 
 
 def _counted(findings: Iterable[Finding]) -> dict[tuple[str, str], int]:
