@@ -66,9 +66,7 @@ def _at_once(records: list[Any], model: type[BaseModel]) -> Split[Any] | None:
     if len({error["loc"][0] for error in errors}) != len(refused):
         return None
     found = _Reasons()
-    for error in errors:
-        at, *place = error["loc"]
-        found.add(refused[at], bad[at], place, error)
+    found.of_many(refused, bad, errors)
     good = [fast.plain(each, record) for each, record in zip(held, records, strict=True) if each is not FAILED]
     return Split(good, bad, Report(len(records), len(bad), (), found.findings()))
 
@@ -121,6 +119,22 @@ class _Reasons:
             text = self._texts[said] = _words(*said)
         column, value = _place(record, place, missing=said[0] == "missing")
         self._values.setdefault((column, text), {}).setdefault(position, value)
+
+    def of_many(self, positions: list[int], records: list[Any], errors: list[Any]) -> None:
+        """Note errors of several records: each is about a place behind the number of its record among these."""
+        known: dict[tuple[Any, str, str], dict[int, Any]] = {}
+        for error in errors:
+            place, kind = error["loc"], error["type"]
+            record = records[place[0]]
+            if len(place) != 2 or type(record) is not dict or place[1] not in record or kind == "missing":
+                self.add(positions[place[0]], record, place[1:], error)
+                continue
+            # A field of a record, as nearly all are: its rule is the same in every record.
+            rule = place[1], kind, error["msg"]
+            values = known.get(rule)
+            if values is None:
+                values = known[rule] = self._values.setdefault((str(place[1]) or WHOLE_FRAME, _words(*rule[1:])), {})
+            values.setdefault(positions[place[0]], record[place[1]])
 
     def findings(self) -> tuple[Finding, ...]:
         return tuple(
