@@ -1,6 +1,6 @@
 """What bad rows cost, beside what is done by hand: to split, to quarantine, to write, to find none, and of records.
 
-    python tests/benchmarks/rows.py [--quick]
+    python tests/benchmarks/bad_rows.py [--quick]
 
 Ours as it is now, and as it was at an earlier commit if the clone has it, each in a process of its own; the peers are
 in the first of them. All take turns in random order, and a time is compared with the peer's of the same round.
@@ -28,7 +28,7 @@ from setting import machine, say, table
 
 EARLIER = "7fe3d57"
 ROOT = Path(__file__).parents[2]
-ROUNDS, QUICK_ROUNDS = 9, 3
+ROUNDS, QUICK_ROUNDS = 7, 3
 NOW, BEFORE, PEER = "now", "before", "peer"
 HEAD = ("what", "beside", "ours / peer", f"at {EARLIER}", "goal")
 
@@ -153,7 +153,7 @@ def quarantine() -> Callable[[Any], object]:
 
 def emptied() -> Path:
     """Return a folder with nothing in it: the one that the process writes to."""
-    folder = Path(tempfile.gettempdir(), f"rows-{os.getpid()}")
+    folder = Path(tempfile.gettempdir(), f"bad-rows-{os.getpid()}")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     return folder
