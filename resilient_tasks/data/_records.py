@@ -57,7 +57,7 @@ def _at_once(records: list[Any], model: type[BaseModel]) -> Split[Any] | None:
     if fast is None:
         return None
     try:
-        held = fast.lenient.validate_python(records)
+        held = fast.made_of(records)
         refused = [position for position, each in enumerate(held) if each is FAILED]
         bad = [records[position] for position in refused]
         errors = fast.errors(bad)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pydantic import BaseModel, TypeAdapter
+    from pydantic_core import SchemaValidator
 
     Plain = Callable[[Any, Any], Any]
 
@@ -46,13 +47,23 @@ class Together:
     Attributes:
         lenient: Makes a list of records, with `FAILED` for those that the model refuses.
         strict: Raises the errors of a list of records.
-        plain: Gives what `plain` gives of what the model made of a record. Containers that were made for this model
-            alone are not copied.
+        plain: Gives what `plain` gives of what was made of a record. Containers that were made for it alone are not
+            copied.
+        fields: Makes a list like `lenient`, of dicts alone, and does not make models of their fields; None where those
+            are more than a model's fields.
     """
 
     lenient: TypeAdapter[list[Any]]
     strict: TypeAdapter[list[Any]]
     plain: Plain
+    fields: SchemaValidator | None
+
+    def made_of(self, records: list[Any]) -> list[Any]:
+        """What is made of each record, or `FAILED`."""
+        if self.fields is None or set(map(type, records)) != {dict}:
+            return self.lenient.validate_python(records)
+        made: list[Any] = self.fields.validate_python(records)
+        return made
 
     def errors(self, bad: list[Any]) -> list[Any]:
         """What is wrong with records, each error behind the place of its record among them."""
@@ -76,16 +87,40 @@ def together(model: type[BaseModel]) -> Together | None:
     if not model.__pydantic_complete__ or not _is_plain(rules):
         return None
     lenient = TypeAdapter(list[Annotated[model, _Lenient()]])  # type: ignore[valid-type]
-    return Together(lenient, TypeAdapter(list[model]), _plain_of(rules, {}) or plain)  # type: ignore[valid-type]
+    strict: Any = TypeAdapter(list[model])  # type: ignore[valid-type]
+    return Together(lenient, strict, _plain_of(rules, {}) or plain, _fields_alone(rules))
 
 
 class _Lenient:
     """Has pydantic go on with `FAILED` where it refuses a value."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        from pydantic_core import core_schema
+        return _leniently(handler(source))
 
-        return core_schema.with_default_schema(handler(source), default=FAILED, on_error="default")
+
+def _leniently(rules: Any) -> Any:
+    from pydantic_core import core_schema
+
+    return core_schema.with_default_schema(rules, default=FAILED, on_error="default", validate_default=False)
+
+
+def _fields_alone(rules: Any) -> SchemaValidator | None:
+    """A validator of many dicts that stops short of making models of them; None where a model says more."""
+    from pydantic_core import SchemaValidator, core_schema
+
+    config = rules.get("config", {})
+    if rules.get("strict") or config.get("strict") or not _is_dict_of_names(rules):
+        return None
+    return SchemaValidator(core_schema.list_schema(_leniently(rules["schema"])), config)
+
+
+def _is_dict_of_names(rules: Any) -> bool:
+    """Whether a model holds nothing but fields that are read under their names."""
+    if rules["type"] != "model" or rules["schema"]["type"] != "model-fields":
+        return False
+    model = rules["cls"]
+    renamed = any(keys != (name,) for name, keys in keys_of(model).items())
+    return not renamed and model.model_config.get("extra") != "allow"
 
 
 def _is_plain(rules: Any) -> bool:
@@ -131,10 +166,8 @@ def _plain_of_one(rules: Any, named: dict[str, Any]) -> Plain | None:
             return _unless_scalar(_plain_of(inner, named))
         case {"type": "default", "schema": inner, "default": default} if type(default) in SCALARS:
             return _unless_scalar(_plain_of(inner, named))
-        case {"type": "model", "cls": model, "schema": {"type": "model-fields", "fields": fields}}:
-            renamed = any(keys != (name,) for name, keys in keys_of(model).items())
-            if not renamed and model.model_config.get("extra") != "allow":
-                return _taking_over({name: _plain_of(field["schema"], named) for name, field in fields.items()})
+        case {"type": "model", "schema": {"fields": fields}} if _is_dict_of_names(rules):
+            return _taking_over({name: _plain_of(field["schema"], named) for name, field in fields.items()})
     return plain
 
 
@@ -145,13 +178,13 @@ def _unless_scalar(inner: Plain | None) -> Plain | None:
 
 
 def _taking_over(fields: Mapping[str, Plain | None]) -> Plain:
-    """Make a dict of a model by taking its fields over: nobody else has the model that was made of a dict."""
+    """Make a dict of a model by taking its fields over: nobody else has what was made of a dict."""
     deep = tuple((name, inner) for name, inner in fields.items() if inner is not None)
 
     def taken(held: Any, read: Any) -> Any:
         if type(read) is not dict:
             return plain(held, read)
-        values: dict[str, Any] = held.__dict__
+        values: dict[str, Any] = held[0] if type(held) is tuple else held.__dict__  # a tuple: of fields alone
         for name, inner in deep:
             values[name] = inner(values[name], read.get(name))
         return values

@@ -69,6 +69,19 @@ class Held(BaseModel):
     place: Place | None = None
 
 
+class Configured(BaseModel):
+    model_config = ConfigDict(str_strip_whitespace=True, str_max_length=4, extra="forbid", validate_default=True)
+    city: str
+    zip: str = "too long"
+    place: Place | None = None
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(strict=True)
+    number: int
+    place: Place | None = None
+
+
 class Numbers(RootModel[list[int]]):
     pass
 
@@ -100,14 +113,25 @@ TREES = st.recursive(
 )
 RENAMED = st.fixed_dictionaries({"n": NUMBERS}, optional={"place": SOME, "more": st.lists(NUMBERS, max_size=2)})
 ODD = st.one_of(NUMBERS, st.just([1]), st.just({}), st.just(Parcel(number=1)), st.just(Place(city="Ulm")))
-CASES = {Parcel: PARCELS, Tree: TREES, Renamed: RENAMED, Held: PARCELS, Numbers: st.lists(NUMBERS, max_size=3)}
+TEXTS = st.sampled_from([" a ", "abcd", "abcde", " abcd", 1])
+CONFIGURED = st.fixed_dictionaries({"city": TEXTS}, optional={"zip": TEXTS, "place": SOME, "more": TEXTS})
+CASES = {
+    Parcel: PARCELS,
+    Tree: TREES,
+    Renamed: RENAMED,
+    Held: PARCELS,
+    Strict: PARCELS,
+    Configured: CONFIGURED,
+    Numbers: st.lists(NUMBERS, max_size=3),
+}
 
 
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 @pytest.mark.parametrize("model", CASES)
 def test_all_at_once_gives_what_one_by_one_gives(model, data):
-    records = data.draw(st.lists(st.one_of(CASES[model], CASES[model], CASES[model], ODD), max_size=6))
+    kinds = st.one_of(CASES[model], CASES[model], ODD) if data.draw(st.booleans()) else CASES[model]
+    records = data.draw(st.lists(kinds, max_size=6))
     given_before = copy.deepcopy(records)
     alone = _records._one_by_one(copy.deepcopy(records), model)
     at_once = _records._at_once(records, model)
