@@ -139,18 +139,6 @@ class Report:
         return f"{said}; warned: {_named(self.warned)}" if self.warned else said
 
 
-def _numbered(codes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The distinct codes, ascending, and the number of each code among them."""
-    most = int(codes.max()) + 1
-    if most > _TABLE:
-        distinct, numbers = np.unique(codes, return_inverse=True)
-        return distinct, numbers
-    distinct = np.flatnonzero(np.bincount(codes, minlength=most))
-    table = np.zeros(most, dtype=np.int64)
-    table[distinct] = np.arange(len(distinct))
-    return distinct, table[codes]
-
-
 def _counted(findings: Iterable[Finding]) -> dict[tuple[str, str], int]:
     rows: dict[tuple[str, str], Any] = {}
     for finding in findings:
@@ -176,6 +164,18 @@ def _short(column: str, check: str, limit: int = 40) -> str:
     name, bracket, _ = check.partition("(")
     text = check if len(check) <= limit else f"{name[:limit]}(…)" if bracket else f"{check[: limit - 1]}…"
     return text if column == WHOLE_FRAME else f"{column} {text}"
+
+
+def _numbered(codes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The distinct codes, ascending, and the number of each code among them."""
+    most = int(codes.max()) + 1
+    if most > _TABLE:
+        distinct, numbers = np.unique(codes, return_inverse=True)
+        return distinct, numbers
+    distinct = np.flatnonzero(np.bincount(codes, minlength=most))
+    table = np.zeros(most, dtype=np.int64)
+    table[distinct] = np.arange(len(distinct))
+    return distinct, table[codes]
 
 
 @dataclass(frozen=True, eq=False)

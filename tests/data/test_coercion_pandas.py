@@ -135,14 +135,37 @@ ARROW = {
 }
 
 
+OTHERS = {
+    "Int8": [1, None, 3],
+    "Float32": [1.5, None, 2.5],
+    "boolean": [True, None, False],
+    "string": ["a", None, "b"],
+    "string[pyarrow]": ["a", None, "b"],
+    "str": ["a", None, "b"],
+    "category": ["a", None, "b"],
+    pd.CategoricalDtype(["b", "a"], ordered=True): ["a", None, "b"],
+    "datetime64[ns]": [pd.Timestamp("2013-01-01"), None, pd.Timestamp("2014-01-01")],
+    pd.DatetimeTZDtype("ns", "Europe/Berlin"): [pd.Timestamp("2013-03-31 03:00", tz="Europe/Berlin"), None, None],
+    "timedelta64[ns]": [pd.Timedelta("1s"), None, pd.Timedelta("2s")],
+    pd.PeriodDtype("M"): [pd.Period("2013-01", "M"), None, pd.Period("2013-02", "M")],
+    pd.IntervalDtype("float64", "right"): [pd.Interval(0.0, 1.0), None, pd.Interval(1.0, 2.0)],
+    pd.SparseDtype("float64"): [0.0, None, 2.0],
+    "complex128": [1j, None, 2j],
+}
+
+
 @pytest.mark.parametrize("coerce", [False, True])
-@pytest.mark.parametrize("kind", ARROW)
-def test_columns_of_every_arrow_type_are_split(kind, coerce):
-    dtype, values = ARROW[kind]
-    dtype = pd.ArrowDtype(dtype)
+@pytest.mark.parametrize(
+    ("dtype", "values"),
+    [*OTHERS.items(), *((pd.ArrowDtype(dtype), values) for dtype, values in ARROW.values())],
+    ids=str,
+)
+def test_columns_of_every_type_are_split(dtype, values, coerce):
     first = pa.Check(lambda s: pd.Series([label != 0 for label in s.index], index=s.index), name="not_first")
     frame = pd.DataFrame({"x": pd.Series(values, dtype=dtype)})
-    result = split(frame, pa.DataFrameSchema({"x": pa.Column(dtype, first, coerce=coerce, nullable=False)}))
-    assert [row for row, _ in result.report.rows_failed] == [0, *np.flatnonzero(frame["x"].isna())]
-    assert result.good["x"].dtype == dtype
-    pd.testing.assert_frame_equal(result.bad, frame.drop(result.good.index))
+    schema = pa.DataFrameSchema({"x": pa.Column(dtype, first, coerce=coerce, nullable=False)})
+    result = split(frame, schema)
+    bad = [0, *np.flatnonzero(frame["x"].isna())]
+    assert [row for row, _ in result.report.rows_failed] == bad
+    pd.testing.assert_frame_equal(result.good, schema.validate(frame.drop(bad), lazy=True))
+    pd.testing.assert_frame_equal(result.bad, frame.iloc[bad])
