@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,6 @@ from resilient_tasks.data._pandas_coercion import (
 )
 from resilient_tasks.data._pandas_fits import fits
 from resilient_tasks.data._pandas_parts import Part, Values
-from resilient_tasks.data.schemas import has_parsers
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -60,6 +60,7 @@ class PandasBackend:
         self._frame = frame
         self._schema = schema
         self._model = model
+        self._own = False
         self._found = Findings()
         self._notes = parts.Notes(frame)
         self._values: dict[tuple[int | None, Hashable], Values] = {}
@@ -88,10 +89,10 @@ class PandasBackend:
 
     def inspect(self) -> Findings:
         frame, schema = self._frame, self._schema
-        own = self._model is None and parts.is_panderas(frame, schema)
-        self._found = Findings(certain=own and parts.readable(frame, schema))
+        self._own = self._model is None and parts.is_panderas(frame, schema)
+        self._found = Findings(certain=self._own and parts.readable(frame, schema))
         if not self._found.certain:
-            if own:
+            if self._own:
                 self._by_index()
             return self._found
         self._replaced = {name for name, column in schema.columns.items() if column.default is not None}
@@ -113,8 +114,10 @@ class PandasBackend:
 
     def _by_index(self) -> None:
         """Where the columns are pandera's to judge: the rows that are bad through the index, which it cannot name."""
-        wanted = self._schema.index
-        if wanted is None or has_parsers(self._schema) or wanted.coerce or self._schema.coerce:
+        wanted, schema = self._schema.index, self._schema
+        if wanted is None or wanted.coerce or schema.coerce or schema.dtype is not None or schema.parsers:
+            return
+        if any(part.parsers for part in (wanted, *getattr(wanted, "indexes", ()))):
             return
         for part, series in parts.levels(self._frame.index, self._schema):
             self._component(part, Values(series))
@@ -306,15 +309,27 @@ class PandasBackend:
         if good is not None:
             self._listen(part, rows)
             return good, Findings()
-        if self._schema.index is None and not isinstance(said, str):
+        unnamed = isinstance(said, list) and any(errors.located(error, part) is None for error in said)
+        by_number = self._without_index(asked) if unnamed else None
+        if by_number is not None:
             # Row numbers for labels, so that pandera's failure cases say which rows it means.
             numbered = part.set_axis(np.arange(len(part)), axis=0)
-            again, by_row = errors.validate(asked, numbered)
+            again, by_row = errors.validate(by_number, numbered)
             if again is None and not isinstance(by_row, str):
                 part, said = numbered, by_row
         found = self._read(said, part, rows)
         # With every row bad already, what checks say of zero rows is no verdict: an empty frame it is.
         return (None, found) if len(part) or found.frame else (self.take(keep), found)
+
+    def _without_index(self, asked: Any) -> Any:
+        """What judges the columns alone; None where labels may count for them. The index is judged by masks before."""
+        if self._schema.index is None:
+            return asked
+        if asked is not self._schema or not self._own or self._schema.parsers:
+            return None
+        columns = copy.copy(asked)
+        columns.index = None
+        return columns
 
     def _listen(self, part: pd.DataFrame, rows: Positions) -> None:
         """Ask pandera for what the rules that only warn say of good rows, where no mask has told."""

@@ -71,6 +71,32 @@ def test_columns_of_one_name_are_each_judged(index):
     assert bad(frame(index, "aac"), rules) == [1, 2]
 
 
+PARSED = {"parsers": pa.Parser(lambda s: s), "nullable": True}
+
+
+@pytest.mark.parametrize(
+    ("index", "rules", "rows"),
+    [
+        (LABELS, pa.Index(int), [2, 3]),
+        (LABELS, pa.Index(int, pa.Check.ge(0)), [1, 2, 3]),
+        (LABELS, None, [2, 3]),
+        ([1, 2, 2, 3], pa.Index(int, unique=True), [1, 2, 3]),
+        (LEVELS, pa.MultiIndex([pa.Index(int, pa.Check.ge(0), name="i"), pa.Index(str, name="j")]), [1, 2, 3]),
+        (LEVELS, None, [2, 3]),
+    ],
+)
+def test_rows_are_told_apart_by_place_where_labels_repeat_and_pandera_alone_judges_the_columns(index, rules, rows):
+    data = pd.DataFrame({"x": [1.0, None, -3.0, 4.0], "y": [1, 2, 3, -4]}, index=index)
+    columns = {"x": pa.Column(float, pa.Check.ge(0), **PARSED), "y": pa.Column(int, pa.Check.ge(0))}
+    assert bad(data, pa.DataFrameSchema(columns, index=rules)) == rows
+
+
+def test_a_check_that_reads_labels_is_asked_with_the_labels():
+    even = pa.Check(lambda s: pd.Series(s.index % 2 == 0, index=s.index), name="even")
+    data = pd.DataFrame({"x": [1.0, 2.0, 3.0]}, index=[2, 4, 5])
+    assert bad(data, pa.DataFrameSchema({"x": pa.Column(float, even, **PARSED)})) == [2]
+
+
 def test_columns_of_one_name_that_must_not_be_are_about_the_frame():
     rules = pa.DataFrameSchema({"c": pa.Column(str)}, unique_column_names=True)
     (error,) = split(frame(columns="aac"), rules).report.frame_errors
