@@ -26,6 +26,8 @@ WHOLE_FRAME = "*"
 
 _PROBES = 2_000
 """How many coercions a search may try before the rest is left to pandera, which goes value by value."""
+_RETRIES, _NEIGHBOURS = 200, 100
+"""How many coercions may be tried to take suspects back, and beside how many of the rest at first."""
 
 _WORDS = {
     "not_nullable": "is null",
@@ -78,11 +80,13 @@ class Findings:
     Attributes:
         rows: Each rule that some row fails.
         frame: What is wrong with the frame as a whole, in sentences.
+        warnings: Each rule that only warns and that some row breaks; a rule with one verdict for all rows names none.
         certain: False where a rule was not judged as pandera would judge it on the rows that are left.
     """
 
     rows: list[Finding] = field(default_factory=list)
     frame: list[str] = field(default_factory=list)
+    warnings: list[Finding] = field(default_factory=list)
     certain: bool = True
     _mask: Mask | None = None
     _counted: int = 0
@@ -200,7 +204,8 @@ def refused(guess: Mask, codes: Codes, accepts: Callable[[Positions], bool]) -> 
         accepts: Whether pandera's own coercion takes the rows at these positions together.
 
     Returns:
-        The rows to leave out, so that the rest coerces; None where that takes too many questions.
+        The rows to leave out, so that the rest coerces; None where that takes too many questions. A suspect that
+        coerces by itself and with the rest is not among them.
     """
     bad = guess.copy()
     suspects = np.flatnonzero(guess)
@@ -210,23 +215,43 @@ def refused(guess: Mask, codes: Codes, accepts: Callable[[Positions], bool]) -> 
     if accepts(np.flatnonzero(~bad)):
         return bad
     # A value can be fine alone and not among its neighbours: a date in a second format, say.
+    unsure = suspects[:0] if confirmed is None else suspects[~confirmed]
     bad |= guess
     rest = np.flatnonzero(~bad)
-    if accepts(rest):
+    if not accepts(rest):
+        wrong = _culprits(rest, codes, accepts)
+        if wrong is None:
+            return None
+        bad[rest] = wrong
+        if not accepts(np.flatnonzero(~bad)):
+            return None
+    return _readmitted(bad, unsure, codes, accepts)
+
+
+def _readmitted(bad: Mask, unsure: Positions, codes: Codes, accepts: Callable[[Positions], bool]) -> Mask:
+    """Take suspects back that coerce with the rest: a guess is no verdict."""
+    good = np.flatnonzero(~bad)
+    _, first = np.unique(codes(good), return_index=True)
+    # Few of the rest stand for it at first: there may be a million of them.
+    some = good[first[np.linspace(0, len(first) - 1, min(len(first), _NEIGHBOURS), dtype=np.intp)]]
+    beside = np.union1d(good[:1], some)
+    wrong = _culprits(unsure, codes, lambda part: accepts(np.union1d(beside, part)), _RETRIES)
+    back = unsure if wrong is None else unsure[~wrong]
+    if not len(back) or not accepts(np.union1d(good, back)):
         return bad
-    wrong = _culprits(rest, codes, accepts)
-    if wrong is None:
-        return None
-    bad[rest] = wrong
-    return bad if accepts(np.flatnonzero(~bad)) else None
+    taken = bad.copy()
+    taken[back] = False
+    return taken
 
 
-def _culprits(rows: Positions, codes: Codes, accepts: Callable[[Positions], bool]) -> Mask | None:
+def _culprits(
+    rows: Positions, codes: Codes, accepts: Callable[[Positions], bool], probes: int = _PROBES
+) -> Mask | None:
     """Halve the distinct values until the refused ones stand alone: a mask over `rows`; None when out of probes."""
     _, first, code = np.unique(codes(rows), return_index=True, return_inverse=True)
     wrong = np.zeros(len(first), dtype=bool)
     pending = [np.arange(len(first))]
-    for _ in range(_PROBES):
+    for _ in range(probes):
         if not pending:
             mask: Mask = wrong[code]
             return mask

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,15 +19,22 @@ from resilient_tasks.data._backend import (
     label,
     raised,
     refusal,
-    refused,
     sentence,
 )
 from resilient_tasks.data._pandas_checks import evaluate, is_mask
-from resilient_tasks.data._pandas_coercion import attempt, codes, is_date, is_number, needs_neighbours, suspects
+from resilient_tasks.data._pandas_coercion import (
+    attempt,
+    engine_dtype,
+    is_date,
+    is_number,
+    needs_neighbours,
+    uncoercible,
+)
+from resilient_tasks.data._pandas_fits import fits
 from resilient_tasks.data._pandas_parts import Part, Values
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Mapping
 
     import pandas as pd
 
@@ -47,17 +54,20 @@ class _Rule:
 
 
 class PandasBackend:
-    """A pandas frame and a pandas schema."""
+    """A pandas frame and a pandas schema, or the model that judges in its place."""
 
-    def __init__(self, frame: pd.DataFrame, schema: Any) -> None:
+    def __init__(self, frame: pd.DataFrame, schema: Any, model: Any = None) -> None:
         self._frame = frame
         self._schema = schema
+        self._model = model
+        self._own = False
         self._found = Findings()
-        self._rejected = parts.Rejected()
+        self._notes = parts.Notes(frame)
         self._values: dict[tuple[int | None, Hashable], Values] = {}
         self._replaced: set[Hashable] = set()
         self._by_value: set[Hashable] = set()
         self._open: list[_Rule] = []
+        self._heard: set[tuple[int, int]] = set()
         self._left: tuple[Mask, pd.DataFrame] | None = None
 
     @property
@@ -65,18 +75,25 @@ class PandasBackend:
         return len(self._frame)
 
     def take(self, keep: Mask) -> pd.DataFrame:
-        return _own(self._frame) if keep.all() else self._frame[keep]
+        if keep.all():
+            return _own(self._frame)
+        return self._frame[keep] if keep.any() else self._frame.iloc[:0]
 
     def reject(self, bad: Mask) -> pd.DataFrame:
         frame = self.take(bad)
-        # Not the same object: who mends the bad rows in place does not rewrite the reasons.
-        self._rejected.frame, self._rejected.rows = frame.copy(deep=False), np.flatnonzero(bad)
+        self._notes.reject(frame, np.flatnonzero(bad))
         return frame
+
+    def _bad(self, part: Part, check: str, rows: Positions) -> None:
+        self._notes.add(self._found.rows, part, check, rows)
 
     def inspect(self) -> Findings:
         frame, schema = self._frame, self._schema
-        self._found = Findings(certain=parts.readable(frame, schema))
+        self._own = self._model is None and parts.is_panderas(frame, schema)
+        self._found = Findings(certain=self._own and parts.readable(frame, schema))
         if not self._found.certain:
+            if self._own:
+                self._by_index()
             return self._found
         self._replaced = {name for name, column in schema.columns.items() if column.default is not None}
         self._found.certain = parts.plain_index(frame.index, schema) and not self._replaced
@@ -95,6 +112,16 @@ class PandasBackend:
         self._settle()
         return self._found
 
+    def _by_index(self) -> None:
+        """Where the columns are pandera's to judge: the rows that are bad through the index, which it cannot name."""
+        wanted, schema = self._schema.index, self._schema
+        if wanted is None or wanted.coerce or schema.coerce or schema.dtype is not None or schema.parsers:
+            return
+        if any(part.parsers for part in (wanted, *getattr(wanted, "indexes", ()))):
+            return
+        for part, series in parts.levels(self._frame.index, self._schema):
+            self._component(part, Values(series))
+
     def _coerce(self, part: Part) -> None:
         """Replace a part's values by what they coerce to; forget them where only pandera can tell."""
         dtype = part.schema.dtype
@@ -104,14 +131,16 @@ class PandasBackend:
         series, rows = given.series, given.rows
         coerced = attempt(dtype, series)
         if coerced is None:
-            bad = self._refused(series, dtype)
+            bad = uncoercible(series, dtype)
             coerced = None if bad is None else attempt(dtype, series := series[~bad])
             if bad is None or coerced is None:
                 del self._values[part.where]
                 self._found.certain = False
                 return
-            self._note(
-                part, refusal(dtype, numeric=is_number(dtype), temporal=is_date(dtype)), parts.rows_where(rows, bad)
+            self._bad(
+                part,
+                refusal(dtype, numeric=is_number(dtype), temporal=is_date(dtype)),
+                parts.rows_where(rows, bad),
             )
             rows = parts.rows_where(rows, ~bad)
         needs = needs_neighbours(dtype, series, coerced)
@@ -121,24 +150,16 @@ class PandasBackend:
             self._replaced.add(part.key)
         self._values[part.where] = Values(coerced, rows, needs if given.needs is not None else None)
 
-    @staticmethod
-    def _refused(series: pd.Series, dtype: Any) -> Mask | None:
-        def accepts(positions: Positions) -> bool:
-            return attempt(dtype, series.iloc[positions]) is not None
-
-        return refused(suspects(series, dtype), lambda at: codes(series.iloc[at]), accepts)
-
     def _component(self, part: Part, values: Values) -> None:
         schema, series, rows = part.schema, values.series, values.rows
         if self.size and not len(series):
             return
-        isna = series.isna().to_numpy()
-        missing = isna if isna.any() else None
+        missing = parts.missing(series)
         if missing is not None and not schema.nullable:
-            self._note(part, label("not_nullable"), parts.rows_where(rows, missing))
+            self._bad(part, label("not_nullable"), parts.rows_where(rows, missing))
         repeated = parts.duplicated(part, series, self._schema)
         if repeated is not None:
-            self._note(part, label("field_uniqueness"), parts.rows_where(rows, repeated))
+            self._bad(part, label("field_uniqueness"), parts.rows_where(rows, repeated))
         self._dtype(part, values)
         for number, check in enumerate(schema.checks):
             if is_mask(check):
@@ -151,12 +172,14 @@ class PandasBackend:
         dtype, series = part.schema.dtype, values.series
         if dtype is None:
             return
-        from pandera.engines.pandas_engine import Engine
-
-        passed = dtype.check(Engine.dtype(series.dtype), series)
+        passed = dtype.check(engine_dtype(series.dtype), series)
         if hasattr(passed, "__len__"):
             self._by_value.add(part.key)
-            self._note(part, f"not of type {dtype}", parts.rows_where(values.rows, ~np.asarray(passed, dtype=bool)))
+            self._bad(
+                part,
+                f"not of type {dtype}",
+                parts.rows_where(values.rows, ~np.asarray(passed, dtype=bool)),
+            )
         elif not passed or not type(dtype).__module__.startswith("pandera.engines."):
             self._found.certain = False
 
@@ -165,19 +188,36 @@ class PandasBackend:
     ) -> None:
         """Note whom a check refuses, and keep it in mind if that may change once other rows are gone."""
         where = WHOLE_FRAME if rule.part is None else str(rule.part.key)
+        warns = rule.check.raise_warning
         try:
             verdict = evaluate(rule.check, data, missing)
-        except Exception as error:
+        except Exception as error:  # that is a failure, of a rule that only warns too
             self._found.frame.append(raised(where, rule.name, error))
             return
-        if verdict.failing is None:
+        if verdict.failing is None and not warns:
             self._found.frame.append(failed(where, rule.name))
             return
-        for key, mask in verdict.failing.items():
-            part = Part(WHOLE_FRAME if key is None else key) if rule.part is None else rule.part
-            self._note(part, rule.name, parts.rows_where(rows, mask))
         if first and not verdict.settled:
             self._open.append(rule)
+        if warns:
+            if first:
+                self._heard.add((id(self._schema if rule.part is None else rule.part.schema), id(rule.check)))
+                self._warned(rule, where, verdict.failing, rows)
+            return
+        for key, mask in (verdict.failing or {}).items():
+            part = Part(WHOLE_FRAME if key is None else key) if rule.part is None else rule.part
+            self._bad(part, rule.name, parts.rows_where(rows, mask))
+
+    def _warned(
+        self, rule: _Rule, where: str, failing: Mapping[Hashable | None, Mask] | None, rows: Positions | None
+    ) -> None:
+        """Note what a rule that only warns has found; where it has one verdict for all rows, that it has."""
+        if failing is None:
+            self._found.warnings.append(Finding(where, rule.name, np.arange(0)))
+            return
+        for key, mask in failing.items():
+            part = Part(WHOLE_FRAME if key is None else key) if rule.part is None else rule.part
+            self._notes.warn(self._found.warnings, part, rule.name, parts.rows_where(rows, mask))
 
     def _whole(self) -> None:
         """The rules over several columns: on the rows in which every column coerced."""
@@ -195,7 +235,7 @@ class PandasBackend:
             return
         table, coerced = self._rest(keep), np.flatnonzero(keep) if partial else None
         for part, repeated in parts.jointly_duplicated(table, schema):
-            self._note(part, label("multiple_fields_uniqueness"), parts.rows_where(coerced, repeated))
+            self._bad(part, label("multiple_fields_uniqueness"), parts.rows_where(coerced, repeated))
         for rule in checks:
             self._judge(rule, table, coerced)
 
@@ -251,29 +291,58 @@ class PandasBackend:
         return rest
 
     def accepted(self, keep: Mask) -> pd.DataFrame | None:
-        first = int(keep.argmax()) if self.size else 0
-        sample = self._frame.iloc[first : first + int(keep.any())]
-        if not self.size or not self._same_without(~keep) or not errors.fits(self._schema, sample):
+        if not self.size or not self._same_without(~keep):
+            return None
+        first = int(keep.argmax())
+        if not fits(self._schema, self._frame, slice(first, first + int(keep.any()))):
             return None
         rest = self._rest(keep)
         good: pd.DataFrame = (_own(rest) if keep.all() else rest).pandera.add_schema(self._schema)
+        errors.warn(self._found.warnings)
         return good
 
     def judge(self, keep: Mask) -> tuple[pd.DataFrame | None, Findings]:
         rows = np.flatnonzero(keep)
         part = self.take(keep)
-        good, said = errors.validate(self._schema, part)
+        asked = self._schema if self._model is None else self._model
+        good, said = errors.validate(asked, part)
         if good is not None:
+            self._listen(part, rows)
             return good, Findings()
-        if self._schema.index is None and not isinstance(said, str):
+        unnamed = isinstance(said, list) and any(errors.located(error, part) is None for error in said)
+        by_number = self._without_index(asked) if unnamed else None
+        if by_number is not None:
             # Row numbers for labels, so that pandera's failure cases say which rows it means.
             numbered = part.set_axis(np.arange(len(part)), axis=0)
-            again, by_row = errors.validate(self._schema, numbered)
+            again, by_row = errors.validate(by_number, numbered)
             if again is None and not isinstance(by_row, str):
                 part, said = numbered, by_row
         found = self._read(said, part, rows)
         # With every row bad already, what checks say of zero rows is no verdict: an empty frame it is.
         return (None, found) if len(part) or found.frame else (self.take(keep), found)
+
+    def _without_index(self, asked: Any) -> Any:
+        """What judges the columns alone; None where labels may count for them. The index is judged by masks before."""
+        if self._schema.index is None:
+            return asked
+        if asked is not self._schema or not self._own or self._schema.parsers:
+            return None
+        columns = copy.copy(asked)
+        columns.index = None
+        return columns
+
+    def _listen(self, part: pd.DataFrame, rows: Positions) -> None:
+        """Ask pandera for what the rules that only warn say of good rows, where no mask has told."""
+        loud = errors.loud(self._schema, self._heard)
+        if loud is None:
+            return
+        _, said = errors.validate(loud, part)
+        for error in said if isinstance(said, list) else []:
+            at, column = errors.located(error, part), errors.column(error)
+            if at is None:
+                self._found.warnings.append(Finding(str(column), errors.title(error), np.arange(0)))
+            else:
+                self._notes.warn(self._found.warnings, Part(column), errors.title(error), rows[at])
 
     def _read(self, said: list[Any] | str, part: pd.DataFrame, rows: Positions) -> Findings:
         found = Findings()
@@ -286,19 +355,12 @@ class PandasBackend:
         for error, at in coercion or located:
             column = errors.column(error)
             if at is not None:
-                self._note(Part(column), errors.title(error), rows[at], found)
+                self._notes.add(found.rows, Part(column), errors.title(error), rows[at])
             elif len(rows) == 0 and errors.code(error) == "WRONG_DATATYPE" and column in self._by_value:
                 continue  # of an empty object column pandera cannot say that it holds the type
             elif text := sentence(error, str(column), any_rows=len(rows) > 0 or not self.size):
                 found.frame.append(text)
         return found
-
-    def _note(self, part: Part, check: str, rows: Positions, into: Findings | None = None) -> None:
-        if len(rows) == 0:
-            return
-        named = part.key in self._frame.columns and self._frame.columns.is_unique
-        read = partial(self._rejected.read, part.key, part.level, rows) if named or part.level is not None else None
-        (into or self._found).rows.append(Finding(str(part.key), check, rows, read))
 
 
 def _own(frame: pd.DataFrame) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from resilient_tasks.data._overrides import overrides
 from resilient_tasks.data._pandas_errors import refused
 
 if TYPE_CHECKING:
@@ -46,10 +47,10 @@ class Verdict:
 
 
 def is_mask(check: Any) -> bool:
-    """Whether a check can be one; not warnings and verdicts over groups or samples, which are pandera's to give."""
+    """Whether a check can be one; not verdicts over groups or samples, which are pandera's to give."""
     from pandera.pandas import Check
 
-    return type(check) is Check and not check.raise_warning and check.groupby is None
+    return type(check) is Check and check.groupby is None and not overrides(check)
 
 
 def evaluate(check: Any, data: Any, missing: Mask | None = None) -> Verdict:
@@ -95,10 +96,13 @@ def _backend(check: Any, data: Any) -> Any:
 
 def _evaluate(check: Any, data: Any) -> Verdict:
     backend = _backend(check, data)
-    output = backend.apply(data)
+    said = backend.apply(data)
+    output = _nulls_pass(check, data, said)
     plain = _plain(output, data)
     if plain is not None:
-        return Verdict(_failing(check, data, output, plain), _is_rowwise(check, data))
+        # Of nulls alone the output may be of a type with which pandera breaks down.
+        settled = _is_rowwise(check, data) and (output is said or not check.element_wise)
+        return Verdict(_failing(check, data, output, plain), settled)
     result = backend.postprocess(data, output)
     output = result.check_output
     if bool(result.check_passed):
@@ -111,6 +115,21 @@ def _evaluate(check: Any, data: Any) -> Verdict:
     return Verdict({None: refused(output)}, settled=False)
 
 
+def _nulls_pass(check: Any, data: Any, output: Any) -> Any:
+    """An output whose nulls are True: pandera lets them pass where all else does, and breaks down where it does not."""
+    import pandas as pd
+
+    if not isinstance(output, pd.Series) or output.dtype == bool:
+        return output
+    truths = output.dtype.kind == "b"
+    if not (truths or output.dtype == object) or not output.hasnans:
+        return output
+    if truths:
+        return output.fillna(value=True)
+    cell_by_cell = hasattr(data, "columns") and check.ignore_na  # where pandera takes None for False
+    return output if cell_by_cell else output.where(output.notna(), other=True)
+
+
 def _plain(output: Any, data: Any) -> Mask | None:
     """An output of nothing but True and False for just these rows, as an array; None for any other."""
     import pandas as pd
@@ -120,16 +139,16 @@ def _plain(output: Any, data: Any) -> Mask | None:
     if isinstance(output, pd.DataFrame):
         same = isinstance(data, pd.DataFrame) and output.columns.equals(data.columns) and data.columns.is_unique
         return output.to_numpy() if same and set(output.dtypes) <= {np.dtype(bool)} else None
-    if output.dtype.kind != "b" or output.hasnans:
-        return None
-    return output.to_numpy(dtype=bool)
+    if output.dtype == bool:
+        return output.to_numpy()
+    return None if output.dtype.kind != "b" or output.hasnans else output.to_numpy(dtype=bool)
 
 
 def _failing(check: Any, data: Any, output: Any, passing: Mask) -> dict[Hashable | None, Mask]:
     """In a frame a null cell passes, or a row of nothing but nulls, unless the check says otherwise."""
     failing = ~passing
     if passing.ndim == 1:
-        if hasattr(data, "columns") and check.ignore_na:
+        if hasattr(data, "columns") and check.ignore_na and failing.any():
             some = np.flatnonzero(failing)
             failing[some] = ~data.take(some).isna().all(axis=1).to_numpy()
         return {None: failing}

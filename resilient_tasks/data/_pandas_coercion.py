@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from resilient_tasks.data._backend import refused
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,10 +18,19 @@ if TYPE_CHECKING:
 _FORMAT_SAMPLE = 200
 
 
+@lru_cache(maxsize=256)
+def engine_dtype(dtype: Any) -> Any:
+    """Pandera's type for one of pandas: it looks for an optional library each time it is asked."""
+    from pandera.engines.pandas_engine import Engine
+
+    return Engine.dtype(dtype)
+
+
 def attempt(dtype: Any, series: pd.Series) -> pd.Series | None:
-    """The values as pandera's type coerces them; None where it refuses."""
+    """The values as a type coerces them; None where it refuses. A user's own type is asked as pandera asks it."""
+    coerce = dtype.coerce if type(dtype).__module__.startswith("pandera.engines.") else dtype.try_coerce
     try:
-        coerced: pd.Series = dtype.coerce(series)
+        coerced: pd.Series = coerce(series)
     except Exception:
         return None
     return coerced
@@ -65,6 +77,46 @@ def _with_the_format(given: pd.Series, coerced: pd.Series) -> Positions | None:
     first = np.flatnonzero(coerced.notna().to_numpy())[:1]
     # pandas passes over words like "today" in its search.
     return first if any(letter.isdigit() for value in given.iloc[first] for letter in str(value)) else None
+
+
+def uncoercible(series: pd.Series, dtype: Any) -> Mask | None:
+    """The rows to leave out, so that the rest coerces; None where that takes too many questions.
+
+    A value that does not coerce by itself is left out. Where all that is left do, and not together, the kind of value
+    that fewer rows hold is left out as a whole; so is a date that is not in the format of the first.
+    """
+
+    def accepts(rows: Positions) -> bool:
+        return attempt(dtype, series.iloc[rows]) is not None
+
+    def among(rows: Positions) -> Mask | None:
+        values = series.iloc[rows]
+        return refused(suspects(values, dtype), lambda at: codes(values.iloc[at]), lambda at: accepts(rows[at]))
+
+    good = np.arange(0)
+    for rows in _kinds(series, dtype):
+        bad = among(rows)
+        if bad is None:
+            return None
+        together = np.union1d(good, rows[~bad])
+        if not len(good) or accepts(together):
+            good = together
+    left_out = np.ones(len(series), dtype=bool)
+    left_out[good] = False
+    return left_out
+
+
+def _kinds(series: pd.Series, dtype: Any) -> list[Positions]:
+    """The rows by what they hold: text, numbers, nulls and so on, the most frequent first.
+
+    Nullable and Arrow types take either text or numbers from a column of objects, and not the two together, whatever
+    they coerce to alone. All others take each value by itself, or look for a format: those are of one kind.
+    """
+    if series.dtype != object or is_date(dtype) or isinstance(getattr(dtype, "type", None), np.dtype):
+        return [np.arange(len(series))]
+    names = series.map(lambda value: type(value).__name__)
+    names = names.where(series.notna(), "null " + names)
+    return [np.flatnonzero(names == name) for name in names.value_counts().sort_index().sort_values().index[::-1]]
 
 
 def suspects(series: pd.Series, dtype: Any) -> Mask:

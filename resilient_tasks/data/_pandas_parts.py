@@ -4,14 +4,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from resilient_tasks.data._backend import Finding
+from resilient_tasks.data._overrides import foreign_backend, overrides
+from resilient_tasks.data._pandas_errors import components
 from resilient_tasks.data.schemas import has_parsers
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
+    from collections.abc import Callable, Hashable, Iterator
 
     import pandas as pd
 
@@ -52,21 +56,67 @@ class Values:
         return self.series[keep if self.rows is None else keep[self.rows]]
 
 
+class Notes:
+    """What is found of a frame's rows, with the values as read.
+
+    Reasons take the values of rejected rows from those rows, once they are asked for; those of rows that are kept are
+    put aside, a column at a time.
+    """
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self._frame = frame
+        self._rejected = _Rows()
+
+    def reject(self, frame: pd.DataFrame, rows: Positions) -> None:
+        """Keep the rejected rows, and their numbers."""
+        # Not the same object: who mends the bad rows in place does not rewrite the reasons.
+        self._rejected.frame, self._rejected.numbers = frame.copy(deep=False), rows
+
+    def add(self, findings: list[Finding], part: Part, check: str, rows: Positions) -> None:
+        """Note which rows break a rule: rows to reject, unless these are the findings of rules that only warn."""
+        if len(rows):
+            findings.append(Finding(str(part.key), check, rows, self._read(part, rows, self._rejected)))
+
+    def warn(self, findings: list[Finding], part: Part, check: str, rows: Positions) -> None:
+        """Note which rows break a rule that only warns."""
+        if len(rows):
+            column = (
+                self._frame.iloc[:, :0] if part.level is not None or not self._named(part) else self._frame[[part.key]]
+            )
+            aside = _Rows(column.take(rows), rows)
+            findings.append(Finding(str(part.key), check, rows, self._read(part, rows, aside)))
+
+    def _named(self, part: Part) -> bool:
+        return part.key in self._frame.columns and self._frame.columns.is_unique
+
+    def _read(self, part: Part, rows: Positions, source: _Rows) -> Callable[[], list[Any]] | None:
+        told = part.level is not None or self._named(part)
+        return partial(source.read, part.key, part.level, rows) if told else None
+
+
 @dataclass(slots=True)
-class Rejected:
-    """The bad rows as they were read: reasons take their values from here, once somebody asks for them."""
+class _Rows:
+    """Some rows as they were read."""
 
     frame: pd.DataFrame | None = None
-    rows: Positions | None = None
+    numbers: Positions | None = None
 
     def read(self, key: Hashable, level: int | None, rows: Positions) -> list[Any]:
         """The values in a column, or a level of the index, of the rows with these numbers."""
-        if self.frame is None or self.rows is None:
+        if self.frame is None or self.numbers is None:
             raise RuntimeError("The values of bad rows are there once the split is done.")
-        at = np.searchsorted(self.rows, rows)
+        at = np.searchsorted(self.numbers, rows)
         if level is None:
             return self.frame[key].iloc[at].tolist()
         return self.frame.index.take(at).get_level_values(level).tolist()
+
+
+def is_panderas(frame: pd.DataFrame, schema: Any) -> bool:
+    """Whether a schema and its parts are judged by pandera's own methods: then its rules can be read from it."""
+    found = components(schema)
+    if any(map(overrides, found)):
+        return False
+    return not any(foreign_backend(part, frame) for part in {type(part): part for part in found}.values())
 
 
 def readable(frame: pd.DataFrame, schema: Any) -> bool:
@@ -74,8 +124,14 @@ def readable(frame: pd.DataFrame, schema: Any) -> bool:
     columns = frame.columns
     adds = schema.add_missing_columns and not set(schema.columns) <= set(columns)
     filled = any(column.regex and column.default is not None for column in schema.columns.values())
-    one_each = columns.is_unique and columns.nlevels == 1
+    one_each = columns.is_unique and (columns.nlevels == 1 or _in_full(columns.nlevels, schema))
     return one_each and not (has_parsers(schema) or schema.dtype is not None or adds or filled)
+
+
+def _in_full(levels: int, schema: Any) -> bool:
+    """Whether each name in a schema stands for one column of as many levels, and not for a group of them."""
+    full = all(isinstance(key, tuple) and len(key) == levels for key in schema.columns)
+    return full and not schema.unique and schema.strict != "filter"
 
 
 def columns(frame: pd.DataFrame, schema: Any) -> Iterator[tuple[Part, pd.Series]]:
@@ -105,7 +161,8 @@ def levels(index: pd.Index[Any], schema: Any) -> Iterator[tuple[Part, pd.Series]
         return
     several = hasattr(wanted, "indexes")
     parts = wanted.indexes if several else [wanted]
-    if len(parts) != index.nlevels:
+    found = [list(index.names).count(part.name) for part in parts]
+    if len(parts) != index.nlevels and not (several and index.nlevels > 1 and set(found) == {1}):
         return
     by_position = not several or all(part.name is None for part in parts)
     for number, part in enumerate(parts):
@@ -122,6 +179,14 @@ def plain_index(index: pd.Index[Any], schema: Any) -> bool:
         return True
     single = not hasattr(wanted, "indexes") and index.nlevels == 1
     return single and wanted.default is None and not (wanted.coerce or schema.coerce)
+
+
+def missing(series: pd.Series) -> Mask | None:
+    """Which values are null; None where none is."""
+    if isinstance(series.dtype, np.dtype) and series.dtype.kind in "iub":
+        return None
+    isna = series.isna().to_numpy()
+    return isna if isna.any() else None
 
 
 def duplicated(part: Part, series: pd.Series, schema: Any) -> Mask | None:

@@ -1,30 +1,26 @@
 # ruff: noqa: PLC0415 - pydantic loads on first use
 """Records of JSON and a pydantic model: the model judges one record at a time, and its verdict is the one that counts.
 
-One at a time is faster than a list at once as soon as one record is bad: a list is refused as a whole, and what is left
-would be validated again.
+Where no function of the user's takes part, pydantic is given all records at once, and then those that it refused once
+more, for the reasons.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import lru_cache
-from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from resilient_tasks.data._backend import WHOLE_FRAME, Finding, raised
+from resilient_tasks.data._records_at_once import FAILED, together
+from resilient_tasks.data._records_plain import JSON, MAPPINGS, plain
 from resilient_tasks.data.split import Report, Split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
     from pydantic import BaseModel
 
-_MAPPINGS = (dict, Mapping)  # the ABC is slow to ask
-_JSON = (*_MAPPINGS, list, str, int, float, NoneType)
-_SCALARS = frozenset({str, int, float, bool, NoneType})
 _WORDS = {"missing": "is missing", "extra_forbidden": "is not in the model"}
 _LEADS = ("Input ", "Value error, ", "Assertion failed, ")
 _WITH_DETAILS = ("_parsing", "too_short", "too_long")
@@ -50,22 +46,47 @@ def split_records(records: Any, model: type[BaseModel]) -> Split[Any]:
     Raises:
         TypeError: If the data is no value of JSON.
     """
-    from pydantic import TypeAdapter, ValidationError
-
     if not isinstance(records, list):
         return _refused(records, 0, _not_a_list(records))
+    return _at_once(records, model) or _one_by_one(records, model)
+
+
+def _at_once(records: list[Any], model: type[BaseModel]) -> Split[Any] | None:
+    """Split in two calls of pydantic; None where they cannot tell what single calls would."""
+    fast = together(model)
+    if fast is None:
+        return None
+    try:
+        held = fast.made_of(records)
+        refused = [position for position, each in enumerate(held) if each is FAILED]
+        bad = [records[position] for position in refused]
+        errors = fast.errors(bad)
+    except Exception:  # of a record that is an object, say: asked one by one, pydantic tells which
+        return None
+    if len({error["loc"][0] for error in errors}) != len(refused):
+        return None
+    found = _Reasons()
+    found.of_many(refused, bad, errors)
+    good = [fast.plain(each, record) for each, record in zip(held, records, strict=True) if each is not FAILED]
+    return Split(good, bad, Report(len(records), len(bad), (), found.findings()))
+
+
+def _one_by_one(records: list[Any], model: type[BaseModel]) -> Split[Any]:
+    from pydantic import TypeAdapter, ValidationError
+
     validate = TypeAdapter(model).validate_python
     good, bad, found = [], [], _Reasons()
     for position, record in enumerate(records):
         try:
             held = validate(_copied(record))
-        except ValidationError as error:
+        except ValidationError as refusal:
             bad.append(record)
-            found.add(position, record, error.errors(include_url=False, include_context=False))
+            for error in refusal.errors(include_url=False, include_context=False):
+                found.add(position, record, error["loc"], error)
         except Exception as error:
             return _refused(records, len(records), f"record {position}: {raised(WHOLE_FRAME, 'the model', error)}")
         else:
-            good.append(_plain(held, record))
+            good.append(plain(held, record))
     return Split(good, bad, Report(len(records), len(bad), (), found.findings()))
 
 
@@ -74,7 +95,7 @@ def _refused(data: Any, rows: int, why: str) -> Split[Any]:
 
 
 def _not_a_list(data: Any) -> str:
-    if isinstance(data, _JSON):
+    if isinstance(data, JSON):
         return f"the data is a {type(data).__name__}, not a list of records"
     raise TypeError(
         f"A pydantic model is for a list of records and the data is a {type(data).__module__}."
@@ -88,10 +109,32 @@ class _Reasons:
     def __init__(self) -> None:
         self._values: dict[tuple[str, str], dict[int, Any]] = {}
 
-    def add(self, position: int, record: Any, errors: Iterable[Any]) -> None:
+        self._texts: dict[tuple[str, str], str] = {}
+
+    def add(self, position: int, record: Any, place: Sequence[str | int], error: Any) -> None:
+        """Note an error that is about a place in a record."""
+        said = error["type"], error["msg"]
+        text = self._texts.get(said)
+        if text is None:
+            text = self._texts[said] = _words(*said)
+        column, value = _place(record, place, missing=said[0] == "missing")
+        self._values.setdefault((column, text), {}).setdefault(position, value)
+
+    def of_many(self, positions: list[int], records: list[Any], errors: list[Any]) -> None:
+        """Note errors of several records: each is about a place behind the number of its record among these."""
+        known: dict[tuple[Any, str, str], dict[int, Any]] = {}
         for error in errors:
-            column, value = _place(record, error)
-            self._values.setdefault((column, _words(error)), {}).setdefault(position, value)
+            place, kind = error["loc"], error["type"]
+            record = records[place[0]]
+            if len(place) != 2 or type(record) is not dict or place[1] not in record or kind == "missing":
+                self.add(positions[place[0]], record, place[1:], error)
+                continue
+            # A field of a record, as nearly all are: its rule is the same in every record.
+            rule = place[1], kind, error["msg"]
+            values = known.get(rule)
+            if values is None:
+                values = known[rule] = self._values.setdefault((str(place[1]) or WHOLE_FRAME, _words(*rule[1:])), {})
+            values.setdefault(positions[place[0]], record[place[1]])
 
     def findings(self) -> tuple[Finding, ...]:
         return tuple(
@@ -104,12 +147,11 @@ def _reader(values: list[Any]) -> Callable[[], list[Any]]:
     return values.copy
 
 
-def _place(record: Any, error: Any) -> tuple[str, Any]:
+def _place(record: Any, place: Sequence[str | int], *, missing: bool) -> tuple[str, Any]:
     """The path of what an error is about, and its value as read."""
     path, value = "", record
-    missing = error["type"] == "missing"
-    for part in error["loc"]:
-        fields = value if isinstance(value, Mapping) else getattr(value, "__dict__", {})
+    for part in place:
+        fields = value if isinstance(value, MAPPINGS) else getattr(value, "__dict__", {})
         if part in fields:
             path, value = f"{path}.{part}", fields[part]
         elif isinstance(value, list | tuple) and isinstance(part, int):
@@ -120,8 +162,7 @@ def _place(record: Any, error: Any) -> tuple[str, Any]:
     return path.removeprefix(".") or WHOLE_FRAME, value if path and not missing else None
 
 
-def _words(error: Any) -> str:
-    kind, text = str(error["type"]), str(error["msg"])
+def _words(kind: str, text: str) -> str:
     for lead in _LEADS:
         text = text.removeprefix(lead)
     if kind.endswith(_WITH_DETAILS):  # of the one value; reasons are counted by rule
@@ -134,57 +175,3 @@ def _copied(value: Any) -> Any:
     if type(value) is dict:
         return {key: _copied(item) for key, item in value.items()}
     return [_copied(item) for item in value] if type(value) is list else value
-
-
-def _plain(value: Any, read: Any) -> Any:
-    """What a model made of `read`, with dicts for models wherever JSON was read."""
-    kind = type(value)
-    if kind in _SCALARS:
-        return value
-    if kind is list or kind is tuple:
-        return kind(map(_plain, value, _parts(read, len(value))))
-    if kind is dict:
-        return dict(zip(value, map(_plain, value.values(), _parts(read, len(value))), strict=True))
-    if hasattr(kind, "__pydantic_root_model__") and isinstance(read, _JSON):
-        return _plain(value.root, read) if kind.__pydantic_root_model__ else _fields(value, read)
-    return value
-
-
-def _parts(read: Any, size: int) -> Iterable[Any]:
-    """The items of what was read, for a container of `size` items; a validator may have made it of something else."""
-    items = read.values() if isinstance(read, _MAPPINGS) else read
-    same = isinstance(read, (*_MAPPINGS, list, tuple)) and len(read) == size
-    return items if same else [None] * size
-
-
-def _fields(held: BaseModel, read: Any) -> dict[str, Any]:
-    record = read if isinstance(read, _MAPPINGS) else {}
-    values, named = held.__dict__, {}
-    for name, aliases in _keys(type(held)).items():
-        if name not in values:  # an instance that a validator built without it
-            continue
-        key = aliases[0]
-        if len(aliases) > 1:
-            key = next((alias for alias in aliases if alias in record), key)
-        value = values[name]
-        named[key] = value if type(value) in _SCALARS else _plain(value, record.get(key))
-    for key, value in (held.__pydantic_extra__ or {}).items():
-        named[key] = _plain(value, record.get(key))
-    return named
-
-
-@lru_cache
-def _keys(model: type[BaseModel]) -> Mapping[str, tuple[str, ...]]:
-    """The keys under which each field may be read, in the order in which the model looks for them."""
-    from pydantic import AliasChoices
-
-    config = model.model_config
-    by_alias = config.get("validate_by_alias") is not False
-    by_name = config.get("validate_by_name") or config.get("populate_by_name")
-    keys = {}
-    for name, field in model.model_fields.items():
-        alias = field.validation_alias
-        choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
-        aliases = [choice for choice in choices if by_alias and isinstance(choice, str)]
-        keys[name] = (*aliases, name) if by_name or not aliases else tuple(aliases)
-    return keys

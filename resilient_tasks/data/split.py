@@ -17,12 +17,14 @@ import numpy as np
 from resilient_tasks.core.redact import redact
 from resilient_tasks.core.wording import named_few, number_of
 from resilient_tasks.data._backend import WHOLE_FRAME, Finding, Findings
+from resilient_tasks.data._overrides import validates_itself
 from resilient_tasks.data.schemas import as_schema, check_schema, library
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import polars as pl
+    from numpy.typing import NDArray
 
     from resilient_tasks.data._backend import Backend
 
@@ -31,6 +33,8 @@ Frame = TypeVar("Frame")
 _ROUNDS = 50
 _NAMED = 5
 _BITS = 32  # rules written at a time; the number of the combinations so far needs the other bits of an integer
+
+_TABLE = 1 << 20  # codes up to here are looked up, which is faster than to sort them
 
 
 class Reason(NamedTuple):
@@ -56,34 +60,39 @@ class Report:
         invalid: Rows that are bad.
         frame_errors: What is wrong with the frame as a whole. These drop no rows.
         findings: Each rule that some row failed, with the positions of those rows.
+        warnings: Each rule that only warns and that some row broke, with the positions of those rows. They drop no
+            rows. A rule with one verdict for all rows has no positions.
     """
 
     rows: int
     invalid: int = 0
     frame_errors: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = field(default=(), repr=False)
+    warnings: tuple[Finding, ...] = field(default=(), repr=False)
 
     def __redacted__(self) -> Report:
         """Return this report without the secrets in it, for an error that is kept elsewhere; itself, if it has none."""
         errors = tuple(map(redact, self.frame_errors))
-        findings = tuple(finding.__redacted__() for finding in self.findings)
-        if errors == self.frame_errors and all(map(operator.is_, findings, self.findings)):
+        found = (*self.findings, *self.warnings)
+        clean = tuple(finding.__redacted__() for finding in found)
+        if errors == self.frame_errors and all(map(operator.is_, clean, found)):
             return self
-        return Report(self.rows, self.invalid, errors, findings)
+        failed = len(self.findings)
+        return Report(self.rows, self.invalid, errors, clean[:failed], clean[failed:])
 
     def __getstate__(self) -> dict[str, Any]:
-        names = ("rows", "invalid", "frame_errors", "findings")  # what is built from these is built again
+        names = ("rows", "invalid", "frame_errors", "findings", "warnings")  # what is built from these is built again
         return {name: getattr(self, name) for name in names}
 
     @cached_property
     def reasons(self) -> Mapping[tuple[str, str], int]:
         """Rows for each (column, check), most frequent first."""
-        rows: dict[tuple[str, str], Any] = {}
-        for finding in self.findings:
-            rule = (finding.column, finding.check)
-            rows[rule] = np.union1d(rows[rule], finding.positions) if rule in rows else finding.positions
-        counted = {rule: len(positions) for rule, positions in rows.items()}
-        return dict(sorted(counted.items(), key=lambda item: -item[1]))
+        return _counted(self.findings)
+
+    @cached_property
+    def warned(self) -> Mapping[tuple[str, str], int]:
+        """Rows for each (column, check) that only warns, most frequent first; 0 for one verdict on all rows."""
+        return _counted(self.warnings)
 
     @cached_property
     def rows_failed(self) -> tuple[tuple[int, tuple[Reason, ...]], ...]:
@@ -103,10 +112,11 @@ class Report:
         """
         if not self.findings:
             return []
-        bad = np.unique(np.concatenate([finding.positions for finding in self.findings]))
-        places = np.full(self.rows, -1)
-        places[bad] = np.arange(len(bad))
-        code, texts = np.zeros(len(bad), dtype=np.int64), [""]
+        bad = np.zeros(self.rows, dtype=bool)
+        for finding in self.findings:
+            bad[finding.positions] = True
+        places = np.cumsum(bad) - 1
+        code, texts = np.zeros(int(bad.sum()), dtype=np.int64), [""]
         rules = list(self.reasons)
         for first in range(0, len(rules), _BITS):
             some = rules[first : first + _BITS]
@@ -114,7 +124,7 @@ class Report:
             for finding in self.findings:
                 if (rule := (finding.column, finding.check)) in some:
                     code[places[finding.positions]] |= 1 << some.index(rule)
-            combinations, code = np.unique(code, return_inverse=True)
+            combinations, code = _numbered(code)
             texts = [_joined(texts[number >> len(some)], number, some) for number in combinations.tolist()]
         written: list[str] = np.array(texts, dtype=object)[code].tolist()
         return written
@@ -123,10 +133,19 @@ class Report:
         """One line for logs: how many rows are invalid, and the most frequent reasons."""
         if self.frame_errors:
             return f"{number_of(self.rows, 'row')} not accepted: {'; '.join(self.frame_errors)}"
-        if not self.invalid:
-            return f"0 of {number_of(self.rows, 'row')} invalid"
-        named = [f"{_short(*rule)} ×{count:,}" for rule, count in self.reasons.items()]
-        return f"{self.invalid:,} of {number_of(self.rows, 'row')} invalid: {named_few(named, _NAMED)}"
+        said = f"{self.invalid:,} of {number_of(self.rows, 'row')} invalid"
+        if self.invalid:
+            said = f"{said}: {_named(self.reasons)}"
+        return f"{said}; warned: {_named(self.warned)}" if self.warned else said
+
+
+def _counted(findings: Iterable[Finding]) -> dict[tuple[str, str], int]:
+    rows: dict[tuple[str, str], Any] = {}
+    for finding in findings:
+        rule = (finding.column, finding.check)
+        rows[rule] = np.union1d(rows[rule], finding.positions) if rule in rows else finding.positions
+    counted = {rule: len(positions) for rule, positions in rows.items()}
+    return dict(sorted(counted.items(), key=lambda item: -item[1]))
 
 
 def _joined(text: str, number: int, rules: list[tuple[str, str]]) -> str:
@@ -136,10 +155,27 @@ def _joined(text: str, number: int, rules: list[tuple[str, str]]) -> str:
     return "; ".join([text, *more] if text else more)
 
 
+def _named(rows: Mapping[tuple[str, str], int]) -> str:
+    texts = [f"{_short(*rule)} ×{count:,}" if count else _short(*rule) for rule, count in rows.items()]
+    return named_few(texts, _NAMED)
+
+
 def _short(column: str, check: str, limit: int = 40) -> str:
     name, bracket, _ = check.partition("(")
     text = check if len(check) <= limit else f"{name[:limit]}(…)" if bracket else f"{check[: limit - 1]}…"
     return text if column == WHOLE_FRAME else f"{column} {text}"
+
+
+def _numbered(codes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The distinct codes, ascending, and the number of each code among them."""
+    most = int(codes.max()) + 1
+    if most > _TABLE:
+        distinct, numbers = np.unique(codes, return_inverse=True)
+        return distinct, numbers
+    distinct = np.flatnonzero(np.bincount(codes, minlength=most))
+    table = np.zeros(most, dtype=np.int64)
+    table[distinct] = np.arange(len(distinct))
+    return distinct, table[codes]
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,7 +228,8 @@ def split(frame: Any, schema: Any) -> Split[Any]:
         errors = tuple(dict.fromkeys(found.frame))
         return Split(backend.take(everything), backend.take(~everything), Report(size, frame_errors=errors))
     bad = found.bad(size)
-    return Split(good, backend.reject(bad), Report(size, int(bad.sum()), (), tuple(found.rows)))
+    report = Report(size, int(bad.sum()), (), tuple(found.rows), tuple(found.warnings))
+    return Split(good, backend.reject(bad), report)
 
 
 def _accepted(backend: Backend[Any], found: Findings) -> Any:
@@ -243,7 +280,7 @@ def _backend(frame: Any, schema: Any) -> Backend[Any]:
     if wanted == "pandas":
         from resilient_tasks.data._pandas import PandasBackend
 
-        return PandasBackend(frame, as_schema(schema))
+        return PandasBackend(frame, as_schema(schema), schema if validates_itself(schema) else None)
     from resilient_tasks.data._polars import PolarsBackend
 
     return PolarsBackend(frame, as_schema(schema))

@@ -4,8 +4,8 @@
 
 All contestants split the same frames by the same ten rules, and have to give the same rows before anything is measured.
 They take turns in random order, and a time is compared with the mask's of the same round, so that a slow minute of the
-machine hits all of them. Peak memory is that of a fresh process each. Ends with an error if a goal is missed. Takes
-about ten minutes and 8 GB.
+machine hits all of them. Peak memory is that of a fresh process each. A second table, of `bad_rows.py`, is of what bad
+rows cost, beside an earlier build. Ends with an error if a goal is missed. Takes about fifteen minutes and 8 GB.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import bad_rows
 import numpy as np
 from cliffs import cliffs
 from contestants import BY_HAND_TELLS, CONTESTANTS, DATAFRAMELY, MASK, OURS, OURS_TELLS, Contestant
@@ -176,13 +177,17 @@ def main() -> None:
     measured = [measure(*case) for case in (QUICK if options.quick else CASES)]
     say("the two cliffs ...")
     judged = [*(goal for results in measured for goal in goals(results)), *cliffs()]
-    lines = [line for results in measured for line in rows(results)]
+    costs = bad_rows.measure(quick=options.quick)
+    judged += bad_rows.goals(costs)
+    lines, others = [line for results in measured for line in rows(results)], bad_rows.lines(costs)
     libraries = ", ".join(f"{name} {version(name)}" for name in ("pandas", "polars", "pandera", "dataframely"))
     about = f"{machine()}, {libraries}. Median of up to {ROUNDS} rounds:\n"
-    print(about, table(HEAD, lines, markdown=False), "", *map(said, judged), sep="\n")
+    print(about, table(HEAD, lines, markdown=False), "", table(bad_rows.HEAD, others, markdown=False), "", sep="\n")
+    print(*map(said, judged), sep="\n")
     if options.page:
         remarks = "\n".join(f"- {said(goal)}" for goal in judged)
-        write_into(options.page, "splitting", f"{about}\n{table(HEAD, lines, markdown=True)}\n\n{remarks}")
+        tables = f"{table(HEAD, lines, markdown=True)}\n\n{table(bad_rows.HEAD, others, markdown=True)}"
+        write_into(options.page, "splitting", f"{about}\n{tables}\n\n{remarks}")
     if options.figure:
         from bars import draw
 

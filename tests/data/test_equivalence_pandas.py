@@ -56,6 +56,9 @@ def check(frame, schema, result, chance):
     if judged_alone(schema):
         for row in chance.sample(list(bad), min(2, len(bad))):
             assert accepts(copy.deepcopy(schema), frame.iloc[np.sort(np.append(good, row))]) is None
+        shuffled = chance.sample(range(len(frame)), len(frame))
+        again = bad_rows(split(frame.iloc[shuffled], schema))
+        assert sorted(np.array(shuffled, dtype=int)[again]) == sorted(bad)
 
 
 def judged_alone(schema):
@@ -64,7 +67,7 @@ def judged_alone(schema):
     parts = [*schema.columns.values(), *([] if index is None else getattr(index, "indexes", [index]))]
     checks = [check for part in [schema, *parts] for check in part.checks or []]
     alone = all(check.element_wise or ("_check_fn" in vars(check) and check._check_kwargs) for check in checks)
-    loose = any(part.coerce for part in [schema, *parts])
+    loose = any((part.coerce or schema.coerce) and "date" in str(part.dtype).lower() for part in parts)
     return (
         alone
         and not loose
