@@ -78,11 +78,13 @@ class Findings:
     Attributes:
         rows: Each rule that some row fails.
         frame: What is wrong with the frame as a whole, in sentences.
+        warnings: Each rule that only warns and that some row breaks; a rule with one verdict for all rows names none.
         certain: False where a rule was not judged as pandera would judge it on the rows that are left.
     """
 
     rows: list[Finding] = field(default_factory=list)
     frame: list[str] = field(default_factory=list)
+    warnings: list[Finding] = field(default_factory=list)
     certain: bool = True
     _mask: Mask | None = None
     _counted: int = 0

@@ -20,7 +20,7 @@ from resilient_tasks.data._backend import WHOLE_FRAME, Finding, Findings
 from resilient_tasks.data.schemas import as_schema, check_schema, library
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import polars as pl
 
@@ -56,34 +56,39 @@ class Report:
         invalid: Rows that are bad.
         frame_errors: What is wrong with the frame as a whole. These drop no rows.
         findings: Each rule that some row failed, with the positions of those rows.
+        warnings: Each rule that only warns and that some row broke, with the positions of those rows. They drop no
+            rows. A rule with one verdict for all rows has no positions.
     """
 
     rows: int
     invalid: int = 0
     frame_errors: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = field(default=(), repr=False)
+    warnings: tuple[Finding, ...] = field(default=(), repr=False)
 
     def __redacted__(self) -> Report:
         """Return this report without the secrets in it, for an error that is kept elsewhere; itself, if it has none."""
         errors = tuple(map(redact, self.frame_errors))
-        findings = tuple(finding.__redacted__() for finding in self.findings)
-        if errors == self.frame_errors and all(map(operator.is_, findings, self.findings)):
+        found = (*self.findings, *self.warnings)
+        clean = tuple(finding.__redacted__() for finding in found)
+        if errors == self.frame_errors and all(map(operator.is_, clean, found)):
             return self
-        return Report(self.rows, self.invalid, errors, findings)
+        failed = len(self.findings)
+        return Report(self.rows, self.invalid, errors, clean[:failed], clean[failed:])
 
     def __getstate__(self) -> dict[str, Any]:
-        names = ("rows", "invalid", "frame_errors", "findings")  # what is built from these is built again
+        names = ("rows", "invalid", "frame_errors", "findings", "warnings")  # what is built from these is built again
         return {name: getattr(self, name) for name in names}
 
     @cached_property
     def reasons(self) -> Mapping[tuple[str, str], int]:
         """Rows for each (column, check), most frequent first."""
-        rows: dict[tuple[str, str], Any] = {}
-        for finding in self.findings:
-            rule = (finding.column, finding.check)
-            rows[rule] = np.union1d(rows[rule], finding.positions) if rule in rows else finding.positions
-        counted = {rule: len(positions) for rule, positions in rows.items()}
-        return dict(sorted(counted.items(), key=lambda item: -item[1]))
+        return _counted(self.findings)
+
+    @cached_property
+    def warned(self) -> Mapping[tuple[str, str], int]:
+        """Rows for each (column, check) that only warns, most frequent first; 0 for one verdict on all rows."""
+        return _counted(self.warnings)
 
     @cached_property
     def rows_failed(self) -> tuple[tuple[int, tuple[Reason, ...]], ...]:
@@ -123,10 +128,19 @@ class Report:
         """One line for logs: how many rows are invalid, and the most frequent reasons."""
         if self.frame_errors:
             return f"{number_of(self.rows, 'row')} not accepted: {'; '.join(self.frame_errors)}"
-        if not self.invalid:
-            return f"0 of {number_of(self.rows, 'row')} invalid"
-        named = [f"{_short(*rule)} ×{count:,}" for rule, count in self.reasons.items()]
-        return f"{self.invalid:,} of {number_of(self.rows, 'row')} invalid: {named_few(named, _NAMED)}"
+        said = f"{self.invalid:,} of {number_of(self.rows, 'row')} invalid"
+        if self.invalid:
+            said = f"{said}: {_named(self.reasons)}"
+        return f"{said}; warned: {_named(self.warned)}" if self.warned else said
+
+
+def _counted(findings: Iterable[Finding]) -> dict[tuple[str, str], int]:
+    rows: dict[tuple[str, str], Any] = {}
+    for finding in findings:
+        rule = (finding.column, finding.check)
+        rows[rule] = np.union1d(rows[rule], finding.positions) if rule in rows else finding.positions
+    counted = {rule: len(positions) for rule, positions in rows.items()}
+    return dict(sorted(counted.items(), key=lambda item: -item[1]))
 
 
 def _joined(text: str, number: int, rules: list[tuple[str, str]]) -> str:
@@ -134,6 +148,11 @@ def _joined(text: str, number: int, rules: list[tuple[str, str]]) -> str:
     broken = [rule for at, rule in enumerate(rules) if number >> at & 1]
     more = [check if column == WHOLE_FRAME else f"{column} {check}" for column, check in broken]
     return "; ".join([text, *more] if text else more)
+
+
+def _named(rows: Mapping[tuple[str, str], int]) -> str:
+    texts = [f"{_short(*rule)} ×{count:,}" if count else _short(*rule) for rule, count in rows.items()]
+    return named_few(texts, _NAMED)
 
 
 def _short(column: str, check: str, limit: int = 40) -> str:
@@ -192,7 +211,8 @@ def split(frame: Any, schema: Any) -> Split[Any]:
         errors = tuple(dict.fromkeys(found.frame))
         return Split(backend.take(everything), backend.take(~everything), Report(size, frame_errors=errors))
     bad = found.bad(size)
-    return Split(good, backend.reject(bad), Report(size, int(bad.sum()), (), tuple(found.rows)))
+    report = Report(size, int(bad.sum()), (), tuple(found.rows), tuple(found.warnings))
+    return Split(good, backend.reject(bad), report)
 
 
 def _accepted(backend: Backend[Any], found: Findings) -> Any:

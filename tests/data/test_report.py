@@ -1,5 +1,7 @@
 """What a report says of the bad rows."""
 
+import pickle
+
 import hypothesis
 import numpy as np
 import pandas as pd
@@ -43,3 +45,21 @@ def test_texts_tell_what_the_rows_failed_however_many_rules_there_are(found):
     expected = [{told((why.column, why.check)) for why in reasons} for _, reasons in report.rows_failed]
     assert [set(text.split("; ")) for text in report.texts] == expected
     assert all(len(set(text.split("; "))) == len(text.split("; ")) for text in report.texts)
+
+
+def test_what_rules_that_warn_have_found_is_counted_and_told_apart_from_what_is_bad():
+    late = Finding("delay", "le(60)", np.array([0, 2]), [70, 90].copy)
+    late_too = Finding("delay", "le(60)", np.array([2, 3]), [90, 99].copy)
+    enough = Finding(WHOLE_FRAME, "enough", np.arange(0))
+    report = Report(4, warnings=(enough, late, late_too))
+    assert report.warned == {("delay", "le(60)"): 3, (WHOLE_FRAME, "enough"): 0}
+    assert (report.reasons, report.rows_failed, report.texts) == ({}, (), [])
+    assert report.summary() == "0 of 4 rows invalid; warned: delay le(60) ×3, enough"
+
+
+def test_warnings_cross_processes_and_are_redacted_like_findings():
+    told = Finding("password", "short", np.array([1]), ["hunter22"].copy)
+    report = pickle.loads(pickle.dumps(Report(4, warnings=(told,))))
+    (back,) = report.warnings
+    assert list(back.values) == ["hunter22"]
+    assert "hunter22" not in str(report.__redacted__().warnings[0].values)
