@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resilient_tasks.core.wording import number_of
-from resilient_tasks.data._backend import WHOLE_FRAME, Finding, Findings, failed, label, raised, sentence
+from resilient_tasks.data._backend import WHOLE_FRAME, Finding, Findings, failed, label, raised
 from resilient_tasks.data._polars_checks import Rule, collect, is_rowwise, sees_one_column
 from resilient_tasks.data._polars_coercion import NeverCastsError, coerce, filled, is_float, is_plain_cast, word
-from resilient_tasks.data._polars_errors import code_of, column_of, judged_label, located_rows, refused_rows
+from resilient_tasks.data._polars_errors import judged, refused_rows
 from resilient_tasks.data._polars_plan import Plan, is_overridden
 from resilient_tasks.data._polars_plan import plan as planned
 from resilient_tasks.data.schemas import has_parsers
@@ -76,7 +75,7 @@ class PolarsBackend:
         return self._found
 
     def _at_once(self) -> bool:
-        """Whether one query answers all rules. Where it raises, the rules are asked one by one: then it is known which."""
+        """Whether one query answers all rules. Where it raises, they are asked one by one: then it is known which."""
         import polars as pl
 
         plan = planned(self._schema, self._frame.schema)
@@ -331,47 +330,12 @@ class PolarsBackend:
             self._found.warnings.append(Finding(name, check, rows, read))
 
     def judge(self, keep: Mask) -> tuple[pl.DataFrame | None, Findings]:
-        import polars as pl
-        from pandera.errors import SchemaDefinitionError, SchemaError, SchemaErrors, SchemaInitError
-
-        part = self.take(keep)
-        try:
-            good = self._schema.validate(part, lazy=True)
-            if good.height == part.height:
-                return good, Findings()
-            found = Findings(frame=[f"validate returned {good.height:,} of {number_of(part.height, 'row')}"])
-        except SchemaErrors as errors:
-            found = self._read(errors.schema_errors, part, np.flatnonzero(keep))
-        except SchemaError as error:  # raised by a `validate` of the user's own
-            found = self._read([error], part, np.flatnonzero(keep))
-        except (SchemaDefinitionError, SchemaInitError):
-            raise  # the schema is at fault, not the data
-        except (Exception, pl.exceptions.PanicException) as error:
-            found = Findings(frame=self._missing() or [raised(WHOLE_FRAME, "the schema", error)])
+        part, rows, found = self.take(keep), np.flatnonzero(keep), Findings()
+        good, located, found.frame = judged(self._schema, part, any_rows=part.height > 0 or not self.size)
+        for column, check, at in located:
+            self._note(column, check, rows[at], found)
         # With every row bad already, what checks say of zero rows is no verdict: an empty frame it is.
-        return (None, found) if part.height or found.frame else (part, found)
-
-    def _missing(self) -> list[str]:
-        """Columns that are not there: coercing one makes polars raise before pandera looks."""
-        absent = [
-            name
-            for name, column in self._schema.columns.items()
-            if column.required and not column.regex and name not in self._frame.columns
-        ]
-        return [f"column '{name}' is missing" for name in absent if not self._schema.add_missing_columns]
-
-    def _read(self, errors: list[Any], part: pl.DataFrame, rows: Positions) -> Findings:
-        found = Findings()
-        located = [(error, located_rows(error, part)) for error in errors]
-        # A column that did not coerce fails further checks for that reason alone: first without those rows.
-        coercion = [pair for pair in located if pair[1] is not None and code_of(pair[0]) == "DATATYPE_COERCION"]
-        for error, at in coercion or located:
-            column = column_of(error)
-            if at is not None:
-                self._note(column, judged_label(error), rows[at], found)
-            elif text := sentence(error, column, any_rows=len(rows) > 0 or not self.size):
-                found.frame.append(text)
-        return found
+        return (part if good is None and not (part.height or found.frame) else good), found
 
 
 def _filtered(frame: pl.DataFrame, keep: Mask) -> pl.DataFrame:

@@ -98,7 +98,8 @@ def is_overridden(schema: Any) -> bool:
     """Whether the schema, or a column of it, has a `validate` of its own: then only that can tell what it accepts."""
     from pandera.polars import Column, DataFrameSchema
 
-    parts = [(schema, DataFrameSchema), *((column, Column) for column in schema.columns.values())]
+    parts: list[tuple[Any, Any]] = [(schema, DataFrameSchema)]
+    parts += [(column, Column) for column in schema.columns.values()]
     return any(type(part).validate is not base.validate or "validate" in vars(part) for part, base in parts)
 
 

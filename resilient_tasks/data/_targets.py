@@ -15,6 +15,7 @@ from resilient_tasks.data._chunk_rules import coerced_to
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_SINKS = {".parquet": "sink_parquet", ".csv": "sink_csv", ".ndjson": "sink_ndjson", ".arrow": "sink_ipc"}
 _SAMPLES: tuple[Any, ...] = (1, 1.0, "1", b"1", True)
 
 
@@ -48,6 +49,25 @@ def writer(target: Path, types: pa.Schema) -> Iterator[Callable[[Any], int]]:
             return int(table.num_rows)
 
         yield write
+
+
+def sink(frame: Any, target: Path, rows: int) -> None:
+    """Stream a polars frame to a file of the kind that its name ends in.
+
+    A sink of polars 2.1 that fails leaves a shorter file where the last one was: so it writes beside the target.
+    """
+    if not hasattr(frame, "lazy"):
+        raise TypeError(f"sink_good writes frames of polars, not a {type(frame).__qualname__}: write `good` yourself")
+    if target.suffix not in _SINKS:
+        raise ValueError(f"{target} ends in none of {', '.join(_SINKS)}.")
+    with whole_or_not(target) as temporary:
+        getattr(frame.lazy(), _SINKS[target.suffix])(temporary)
+        if target.suffix == ".parquet":
+            import pyarrow.parquet as pq
+
+            written = pq.read_metadata(temporary).num_rows
+            if written != rows:
+                raise RuntimeError(f"{target}: {written:,} of {rows:,} good rows written: the data changed meanwhile")
 
 
 def types_of(good: Any, schema: Any, stored: pa.Schema, *, keeps_index: bool) -> pa.Schema:

@@ -147,12 +147,11 @@ def test_good_and_bad_are_the_input_in_order_and_the_verdict_is_panderas(case):
 @hypothesis.given(case=cases(), data=st.data())
 def test_where_rules_go_by_row_it_does_not_matter_which_rows_are_beside_it(case, data):
     frame, schema = case
-    hypothesis.assume(frame.height and looks_at_one_row(schema))
     first = split(frame, schema)
-    hypothesis.assume(not first.report.frame_errors)
     bad = {row for row, _ in first.report.rows_failed}
     good = [row for row in range(frame.height) if row not in bad]
-    hypothesis.assume(good)  # of a frame of bad rows alone, rules over the whole row are not asked
+    if not (good and looks_at_one_row(schema)) or first.report.frame_errors:
+        return  # of a frame of bad rows alone, rules over the whole row are not asked
     more = data.draw(st.lists(st.integers(0, frame.height - 1), max_size=12), "rows, shuffled and repeated")
     picked = [*more, good[0]]
     again = split(frame[picked], schema)
