@@ -12,7 +12,7 @@ from resilient_tasks.data._backend import WHOLE_FRAME, Finding, Findings, failed
 from resilient_tasks.data._polars_checks import Rule, collect, is_rowwise, sees_one_column
 from resilient_tasks.data._polars_coercion import NeverCastsError, coerce, filled, is_float, is_plain_cast, word
 from resilient_tasks.data._polars_errors import judged, refused_rows
-from resilient_tasks.data._polars_plan import Plan, is_overridden
+from resilient_tasks.data._polars_plan import Plan, answers_itself
 from resilient_tasks.data._polars_plan import plan as planned
 from resilient_tasks.data.schemas import has_parsers
 
@@ -29,9 +29,10 @@ _ROUNDS = 50
 class PolarsBackend:
     """A polars frame and a polars schema. A lazy frame is collected: pandera checks no data in a lazy one."""
 
-    def __init__(self, frame: pl.DataFrame | pl.LazyFrame, schema: Any) -> None:
+    def __init__(self, frame: pl.DataFrame | pl.LazyFrame, schema: Any, own: Any = None) -> None:
+        """Take a frame and a `DataFrameSchema`; `own` is the model it was made of, if that has its own `validate`."""
         self._frame: pl.DataFrame = frame.collect() if hasattr(frame, "collect") else frame
-        self._schema = schema
+        self._schema, self._own = schema, own
         self._found = Findings()
         # The frame as pandera's checks see it, without the rows in which some value does not coerce.
         self._table = self._frame
@@ -78,7 +79,7 @@ class PolarsBackend:
         """Whether one query answers all rules. Where it raises, they are asked one by one: then it is known which."""
         import polars as pl
 
-        plan = planned(self._schema, self._frame.schema)
+        plan = "" if self._own else planned(self._schema, self._frame.schema)
         if isinstance(plan, str) or any(rule.warns for rule in plan.rules):  # a warning is pandera's to give
             return False
         masks = [plan.mask(number) for number in range(len(plan.rules))]
@@ -124,7 +125,7 @@ class PolarsBackend:
         computed = any(hasattr(column.default, "meta") for column in defaults)  # an expression
         unclear = any(column.regex or column.dtype is None for column in defaults)
         patterns = any(name == "*" or (name.startswith("^") and name.endswith("$")) for name in self._frame.columns)
-        unknown = is_overridden(schema) or has_parsers(schema)
+        unknown = self._own is not None or answers_itself(schema) or has_parsers(schema)
         return not (unknown or adds or computed or unclear or patterns) and (
             schema.dtype is None or hasattr(schema.dtype.type, "is_numeric")
         )
@@ -331,7 +332,7 @@ class PolarsBackend:
 
     def judge(self, keep: Mask) -> tuple[pl.DataFrame | None, Findings]:
         part, rows, found = self.take(keep), np.flatnonzero(keep), Findings()
-        good, located, found.frame = judged(self._schema, part, any_rows=part.height > 0 or not self.size)
+        good, located, found.frame = judged(self._own or self._schema, part, any_rows=part.height > 0 or not self.size)
         for column, check, at in located:
             self._note(column, check, rows[at], found)
         # With every row bad already, what checks say of zero rows is no verdict: an empty frame it is.

@@ -23,7 +23,7 @@ def judged(
     """Let pandera validate a frame.
 
     Args:
-        schema: A `DataFrameSchema`.
+        schema: A schema, or a model with a `validate` of its own.
         part: The frame.
         any_rows: False where every row is known to be bad, so that `part` has none.
 
@@ -53,7 +53,7 @@ def _missing(schema: Any, part: pl.DataFrame) -> list[str]:
     """Columns that are not there: coercing one makes polars raise before pandera looks."""
     absent = [
         name
-        for name, column in schema.columns.items()
+        for name, column in getattr(schema, "columns", {}).items()
         if column.required and not column.regex and name not in part.columns
     ]
     return [f"column '{name}' is missing" for name in absent if not schema.add_missing_columns]

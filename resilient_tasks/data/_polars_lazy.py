@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from resilient_tasks.data._backend import Finding
+from resilient_tasks.data._overrides import validates_itself
 from resilient_tasks.data._polars_plan import Plan
 from resilient_tasks.data._polars_plan import plan as planned
+from resilient_tasks.data.schemas import as_schema
 from resilient_tasks.data.split import Report, Split
 
 if TYPE_CHECKING:
@@ -24,11 +26,13 @@ def split_lazily(frame: pl.LazyFrame, schema: Any) -> Split[Any] | str:
 
     Args:
         frame: The query.
-        schema: A `DataFrameSchema` for polars.
+        schema: A schema or model for polars.
     """
     import polars as pl
 
-    plan = planned(schema, frame.collect_schema())
+    if validates_itself(schema):
+        return "the model has a validate of its own"
+    plan = planned(as_schema(schema), frame.collect_schema())
     if isinstance(plan, str):
         return plan
     asked, masks = plan.asked(frame), [plan.mask(number) for number in range(len(plan.rules))]

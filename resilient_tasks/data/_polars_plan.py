@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resilient_tasks.data._backend import WHOLE_FRAME, label
+from resilient_tasks.data._overrides import foreign_backend, overrides
 from resilient_tasks.data._polars_checks import Rowwise, sees_one_column
 from resilient_tasks.data._polars_coercion import is_plain_cast, word
 from resilient_tasks.data.schemas import has_parsers
@@ -94,13 +95,12 @@ def plan(schema: Any, frame: pl.Schema) -> Plan | str:
     return reason or _Planner(schema, frame).plan()
 
 
-def is_overridden(schema: Any) -> bool:
-    """Whether the schema, or a column of it, has a `validate` of its own: then only that can tell what it accepts."""
-    from pandera.polars import Column, DataFrameSchema
+def answers_itself(schema: Any) -> bool:
+    """Whether the schema, or a column of it, has methods or a backend of its own: only these tell what it accepts."""
+    import polars as pl
 
-    parts: list[tuple[Any, Any]] = [(schema, DataFrameSchema)]
-    parts += [(column, Column) for column in schema.columns.values()]
-    return any(type(part).validate is not base.validate or "validate" in vars(part) for part, base in parts)
+    parts = [schema, *schema.columns.values()]
+    return any(map(overrides, parts)) or any(foreign_backend(part, pl.LazyFrame()) for part in parts)
 
 
 def _obstacle(schema: Any, frame: pl.Schema) -> str:
@@ -110,7 +110,7 @@ def _obstacle(schema: Any, frame: pl.Schema) -> str:
     columns = schema.columns.values()
     kinds = [column.dtype for column in columns if column.dtype is not None]
     obstacles = {
-        "the schema is of a class of its own": type(schema) is not DataFrameSchema or is_overridden(schema),
+        "the schema is of a class of its own": type(schema) is not DataFrameSchema or answers_itself(schema),
         "a column is of a class of its own": any(type(column) is not Column for column in columns),
         "the schema has parsers": has_parsers(schema),
         "the schema has one type for all columns": schema.dtype is not None,

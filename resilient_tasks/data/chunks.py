@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,14 @@ class ChunksReport:
         invalid: Rows that are bad.
         reasons: Rows for each (column, check), most frequent first.
         chunks: How many chunks were split.
+        warned: Rows for each (column, check) that only warns, most frequent first. They are good rows.
     """
 
     rows: int
     invalid: int
     reasons: Mapping[tuple[str, str], int]
     chunks: int
+    warned: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
     @property
     def good(self) -> int:
@@ -93,7 +95,7 @@ def split_parquet(
     if nothing.report.frame_errors:
         raise ValueError(f"{sources.files[0]}: {'; '.join(nothing.report.frame_errors)}")
     types = types_of(nothing.good, built, sources.types, keeps_index=index.exists)
-    read, invalid, chunks, reasons = 0, 0, 0, Counter[tuple[str, str]]()
+    read, invalid, chunks, reasons, warned = 0, 0, 0, Counter[tuple[str, str]](), Counter[tuple[str, str]]()
     with _bar(sources.rows, wanted=progress) as advance, writer(target, types) as write:
         for chunk in sources.chunks(rows):
             parts = _judged(chunk, convert, built)
@@ -105,10 +107,11 @@ def split_parquet(
                 raise RuntimeError(f"{chunk}: {there} read, {written:,} good ones written")
             read, invalid, chunks = read + chunk.table.num_rows, invalid + parts.report.invalid, chunks + 1
             reasons.update(parts.report.reasons)
+            warned.update(parts.report.warned)
             advance(chunk.table.num_rows)
         if read != sources.rows:
             raise RuntimeError(f"{source} says that it has {number_of(sources.rows, 'row')}, and {read:,} were read")
-    return ChunksReport(read, invalid, dict(reasons.most_common()), chunks)
+    return ChunksReport(read, invalid, dict(reasons.most_common()), chunks, dict(warned.most_common()))
 
 
 def _judged(chunk: Chunk, convert: Callable[[Chunk], Any], schema: Any) -> Split[Any]:
@@ -119,8 +122,11 @@ def _judged(chunk: Chunk, convert: Callable[[Chunk], Any], schema: Any) -> Split
     report = parts.report
     if report.frame_errors:
         raise ValueError(f"{chunk}: {'; '.join(report.frame_errors)}")
-    numbered = tuple(replace(finding, positions=finding.positions + chunk.start) for finding in report.findings)
-    return replace(parts, report=Report(report.rows, report.invalid, (), numbered))
+    findings, warnings = (
+        tuple(replace(finding, positions=finding.positions + chunk.start) for finding in found)
+        for found in (report.findings, report.warnings)
+    )
+    return replace(parts, report=Report(report.rows, report.invalid, (), findings, warnings))
 
 
 def _keeper(

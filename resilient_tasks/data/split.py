@@ -18,6 +18,7 @@ import numpy as np
 from resilient_tasks.core.redact import redact
 from resilient_tasks.core.wording import named_few, number_of
 from resilient_tasks.data._backend import WHOLE_FRAME, Finding, Findings
+from resilient_tasks.data._overrides import validates_itself
 from resilient_tasks.data.schemas import as_schema, check_schema, library
 
 if TYPE_CHECKING:
@@ -233,7 +234,7 @@ def split(frame: Any, schema: Any) -> Split[Any]:
         if hasattr(frame, "sink_parquet"):
             from resilient_tasks.data._polars_lazy import split_lazily
 
-            parts = split_lazily(frame, as_schema(schema))
+            parts = split_lazily(frame, schema)
             if not isinstance(parts, str):
                 return parts
             collected = parts
@@ -308,4 +309,4 @@ def _backend(frame: Any, schema: Any) -> Backend[Any]:
         return PandasBackend(frame, as_schema(schema))
     from resilient_tasks.data._polars import PolarsBackend
 
-    return PolarsBackend(frame, as_schema(schema))
+    return PolarsBackend(frame, as_schema(schema), schema if validates_itself(schema) else None)

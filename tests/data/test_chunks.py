@@ -9,6 +9,7 @@ import pandera.pandas as pp
 import pandera.polars as pa
 import polars as pl
 import pytest
+from pandera.errors import SchemaWarning
 from polars.testing import assert_frame_equal
 
 from resilient_tasks.data import chunks
@@ -167,3 +168,11 @@ def test_read_is_good_and_bad_or_it_is_an_error(folder, monkeypatch):
     monkeypatch.setattr(chunks, "split", lambda frame, schema: split(frame[1:], schema))
     with pytest.raises(RuntimeError, match="4 rows read, 1 good ones written"):
         split_parquet(folder / "in", Schema, folder / "good.parquet")
+
+
+def test_a_rule_that_warns_is_counted_over_all_chunks_and_keeps_its_rows(folder):
+    schema = pa.DataFrameSchema({"a": pa.Column(pl.Int64, [pa.Check.ne(4, raise_warning=True), pa.Check.ge(0)])})
+    with pytest.warns(SchemaWarning):
+        report = split_parquet(folder / "in", schema, folder / "good.parquet", rows=2)
+    assert report.warned == {("a", "not_equal_to(4)"): 1}
+    assert report.good == 5

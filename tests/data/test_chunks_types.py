@@ -300,3 +300,12 @@ def test_a_chunk_has_rows(tmp_path, rows):
     pq.write_table(pa.table({"a": [1]}), tmp_path / "in.parquet")
     with pytest.raises(ValueError, match="is a number of rows from 1 up"):
         split_parquet(tmp_path / "in.parquet", MINE, tmp_path / "good.parquet", rows=rows)
+
+
+@pytest.mark.parametrize("library", [pp, ppl], ids=["pandas", "polars"])
+def test_a_column_without_any_value_stays_without_a_type(tmp_path, library):
+    pq.write_table(pa.table({"a": [1, 2], "x": pa.nulls(2)}), tmp_path / "in.parquet")
+    split_parquet(
+        tmp_path / "in.parquet", library.DataFrameSchema({"a": library.Column(int)}), tmp_path / "good.parquet"
+    )
+    assert pq.read_table(tmp_path / "good.parquet")["x"].to_pylist() == [None, None]

@@ -14,6 +14,8 @@ import pytest
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from resilient_tasks import Validate, resilient
+from resilient_tasks.core.errors import InvalidData
 from resilient_tasks.data.split import Report, split
 
 Hours = pa.DataFrameSchema(
@@ -184,6 +186,24 @@ def test_a_query_that_gives_other_rows_than_were_counted_replaces_nothing(tmp_pa
 def test_what_cannot_be_written_is_said(tmp_path):
     with pytest.raises(ValueError, match=r"ends in none of \.parquet"):
         split(DATA, Hours).sink_good(tmp_path / "good.xlsx")
+
+
+def test_a_policy_counts_a_query_and_hands_it_on():
+    @resilient(validate=Validate(output=Hours, on_invalid="drop", max_invalid=3, min_rows=5))
+    def fetch():
+        return DATA.lazy()
+
+    good = fetch()
+    assert isinstance(good, pl.LazyFrame)
+    assert good.collect()["hour"].to_list() == [1, 4]
+
+    @resilient(validate=Hours)
+    def refuse():
+        return DATA.lazy()
+
+    with pytest.raises(InvalidData, match="3 of 5 rows invalid") as refused:
+        refuse()
+    assert pickle.loads(pickle.dumps(refused.value)).report.invalid == 3
 
 
 LARGE = """

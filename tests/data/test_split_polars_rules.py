@@ -123,6 +123,29 @@ def test_a_column_of_a_users_own_says_what_is_good():
     assert result.report.reasons == {("a", "even"): 1}
 
 
+class Halves(pa.DataFrameModel):
+    a: int = pa.Field(gt=0)
+
+    @classmethod
+    def validate(cls, check_obj, *args, **kwargs):
+        return super().validate(check_obj.with_columns(pl.col("a") // 2), *args, **kwargs)
+
+
+@pytest.mark.parametrize("lazy", [True, False])
+def test_a_model_with_a_validate_of_its_own_says_what_is_good(lazy):
+    frame = pl.DataFrame({"a": [1, 2, 5]})
+    result = split(frame.lazy() if lazy else frame, Halves)
+    assert result.good["a"].to_list() == [1, 2]
+    assert result.bad["a"].to_list() == [1]
+    assert (result.collected == "the model has a validate of its own") is lazy
+
+
+def test_a_method_replaced_on_the_object_has_the_word():
+    schema = pa.DataFrameSchema(RULES)
+    schema.validate = lambda frame, **_: frame
+    assert split(pl.DataFrame({"a": [1, -2]}), schema).good["a"].to_list() == [1, -2]
+
+
 def test_a_schema_that_changes_between_two_splits_is_asked_anew():
     allowed = ["x"]
     schema = pa.DataFrameSchema({"a": pa.Column(pl.String, pa.Check.isin(allowed))})

@@ -1,0 +1,83 @@
+"""Whether a schema is judged by pandera's own methods: a class or an object with methods of its own is asked itself."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+_HARMLESS = frozenset(
+    [
+        "__abstractmethods__",
+        "__annotations__",
+        "__classcell__",
+        "__dict__",
+        "__doc__",
+        "__firstlineno__",
+        "__init__",
+        "__module__",
+        "__orig_bases__",
+        "__parameters__",
+        "__qualname__",
+        "__repr__",
+        "__slots__",
+        "__static_attributes__",
+        "__str__",
+        "__weakref__",
+        "_abc_impl",
+    ]
+)
+"""What a subclass may define and be judged as before: its rules are read from the object that its `__init__` made."""
+
+
+def overrides(part: Any) -> bool:
+    """Whether a schema, column, index or check answers for itself in some way that pandera's own class does not.
+
+    A method may be replaced in a subclass, on the object, or in a backend that was registered for the class.
+
+    Args:
+        part: An object of pandera or of a subclass.
+    """
+    kind = type(part)
+    return _of_class(kind) or not _methods(kind).isdisjoint(vars(part))
+
+
+@lru_cache
+def _methods(kind: type) -> frozenset[str]:
+    return frozenset(name for name in dir(kind) if callable(getattr(kind, name, None)))
+
+
+def validates_itself(model: Any) -> bool:
+    """Whether a model has a `validate` of its own, which a schema made of the model would not have.
+
+    Args:
+        model: A model's class; or a schema, which is none.
+    """
+    return isinstance(model, type) and not model.validate.__func__.__module__.startswith("pandera.")
+
+
+@lru_cache
+def _of_class(kind: type) -> bool:
+    for ancestor in kind.__mro__:
+        if _is_panderas(ancestor):
+            return False
+        for name in vars(ancestor):
+            if name not in _HARMLESS and any(hasattr(base, name) for base in kind.__mro__ if _is_panderas(base)):
+                return True
+    return False
+
+
+def foreign_backend(part: Any, data: Any) -> bool:
+    """Whether validation of some data is left to a backend that is not pandera's, or that is missing.
+
+    Args:
+        part: A schema or a component of one.
+        data: What it would validate.
+    """
+    try:
+        return not _is_panderas(type(part.get_backend(data)))
+    except Exception:  # a subclass for which no backend was registered: pandera words that
+        return True
+
+
+def _is_panderas(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] == "pandera"
