@@ -21,6 +21,9 @@ def common_schema(schemas: Mapping[Path, pa.Schema]) -> pa.Schema:
     Raises:
         ValueError: If a file lacks a column, has one more, or has one of another kind. It names both files.
     """
+    for file, schema in schemas.items():
+        if twice := [name for name in schema.names if schema.names.count(name) > 1]:
+            raise ValueError(f"{file}: two columns are named '{twice[0]}'; rename one")
     (first, common), *others = schemas.items()
     came_from = dict.fromkeys(common.names, first)
     for file, schema in others:

@@ -16,7 +16,7 @@ from resilient_tasks.data.schemas import has_parsers
 if TYPE_CHECKING:
     import polars as pl
 
-_FLOATS = frozenset({"Float16", "Float32", "Float64"})
+_FLOATS = frozenset({"Float32", "Float64"})  # those in which pandera takes NaN for null
 
 
 class Mask(NamedTuple):

@@ -151,12 +151,22 @@ def named(what: Path | Chunk) -> Iterator[None]:
 
 
 def converter(kind: str | None, sources: Sources) -> Callable[[Chunk], Any]:
-    """How chunks become frames: each with the types that a frame of all rows would have."""
-    if kind == "polars":
-        import polars as pl
+    """How chunks become frames: each with the types that a frame of all rows would have.
 
-        return lambda chunk: pl.from_arrow(chunk.table)
-    return _PandasConverter(sources)
+    What is returned raises a ValueError that names the chunk if its library has no word for a type.
+    """
+    import polars as pl
+
+    convert = _PandasConverter(sources) if kind == "pandas" else lambda chunk: pl.from_arrow(chunk.table)
+
+    def named_in_errors(chunk: Chunk) -> Any:
+        try:
+            with named(chunk):
+                return convert(chunk)
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, TypeError, OverflowError) as error:
+            raise ValueError(f"{chunk if chunk.table.num_rows else chunk.file}: {error}") from error
+
+    return named_in_errors
 
 
 class _PandasConverter:

@@ -82,13 +82,22 @@ def types_of(good: Any, schema: Any, stored: pa.Schema, *, keeps_index: bool) ->
     import pyarrow as pa
 
     if hasattr(good, "to_arrow"):
-        return good.to_arrow().schema.remove_metadata()
+        return _types_of_polars(good)
     found = pa.Table.from_pandas(good, preserve_index=keeps_index).schema
     for at, field in enumerate(found):
         if field.name in map(str, good.columns):
             source = stored.field(field.name).type if field.name in stored.names else pa.null()
             found = found.set(at, field.with_type(_kind(field.type, source, coerced_to(schema, field.name))))
     return found
+
+
+def _types_of_polars(good: Any) -> pa.Schema:
+    import polars as pl
+
+    try:
+        return good.to_arrow().schema.remove_metadata()
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise ValueError(f"polars writes no Parquet of these types, {dict(good.schema)}: {error}") from error
 
 
 def _kind(kind: pa.DataType, stored: pa.DataType, dtype: Any) -> pa.DataType:

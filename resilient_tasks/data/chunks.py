@@ -116,9 +116,7 @@ def split_parquet(
 
 def _judged(chunk: Chunk, convert: Callable[[Chunk], Any], schema: Any) -> Split[Any]:
     """The two parts of a chunk, its rows numbered as in the file."""
-    with named(chunk):
-        frame = convert(chunk)
-    parts = split(frame, schema)
+    parts = split(convert(chunk), schema)
     report = parts.report
     if report.frame_errors:
         raise ValueError(f"{chunk}: {'; '.join(report.frame_errors)}")

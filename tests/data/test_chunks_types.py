@@ -309,3 +309,23 @@ def test_a_column_without_any_value_stays_without_a_type(tmp_path, library):
         tmp_path / "in.parquet", library.DataFrameSchema({"a": library.Column(int)}), tmp_path / "good.parquet"
     )
     assert pq.read_table(tmp_path / "good.parquet")["x"].to_pylist() == [None, None]
+
+
+def test_a_map_stays_one(tmp_path):
+    column = pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64()))
+    pq.write_table(pa.table({"x": column}), tmp_path / "in.parquet")
+    report = split_parquet(tmp_path / "in.parquet", pp.DataFrameSchema({"x": pp.Column()}), tmp_path / "good.parquet")
+    assert report.good == 1
+    assert pq.read_table(tmp_path / "good.parquet")["x"].to_pylist() == [[("a", 1)]]
+
+
+def test_two_columns_of_one_name_are_told_with_their_file(tmp_path):
+    pq.write_table(pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"]), tmp_path / "in.parquet")
+    with pytest.raises(ValueError, match=r"in\.parquet: two columns are named 'a'"):
+        split_parquet(tmp_path / "in.parquet", MINE, tmp_path / "good.parquet")
+
+
+def test_a_type_that_polars_cannot_write_is_said_and_is_no_panic(tmp_path):
+    pq.write_table(pa.table({"x": pa.array([Decimal(1)], pa.decimal256(60, 2))}), tmp_path / "in.parquet")
+    with pytest.raises(ValueError, match="polars writes no Parquet of these types"):
+        split_parquet(tmp_path / "in.parquet", ppl.DataFrameSchema({}), tmp_path / "good.parquet")
