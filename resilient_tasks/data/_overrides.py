@@ -37,7 +37,7 @@ def overrides(part: Any) -> bool:
     Args:
         part: An object of pandera or of a subclass.
     """
-    kind = type(part)
+    kind: Any = type(part)
     return _of_class(kind) or not _methods(kind).isdisjoint(vars(part))
 
 
@@ -52,7 +52,10 @@ def validates_itself(model: Any) -> bool:
     Args:
         model: A model's class; or a schema, which is none.
     """
-    return isinstance(model, type) and not model.validate.__func__.__module__.startswith("pandera.")
+    if not isinstance(model, type):
+        return False
+    validate: Any = getattr(model, "validate", None)
+    return not getattr(validate, "__module__", "").startswith("pandera.")
 
 
 @lru_cache
