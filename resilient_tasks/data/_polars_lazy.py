@@ -10,7 +10,8 @@ import numpy as np
 
 from resilient_tasks.data._backend import Finding
 from resilient_tasks.data._overrides import validates_itself
-from resilient_tasks.data._polars_plan import Plan
+from resilient_tasks.data._polars_errors import judged
+from resilient_tasks.data._polars_plan import OTHER_COLUMNS, Plan
 from resilient_tasks.data._polars_plan import plan as planned
 from resilient_tasks.data.schemas import as_schema
 from resilient_tasks.data.split import Report, Split
@@ -34,7 +35,7 @@ def split_lazily(frame: pl.LazyFrame, schema: Any) -> Split[Any] | str:
         return "the model has a validate of its own"
     plan = planned(as_schema(schema), frame.collect_schema())
     if isinstance(plan, str):
-        return plan
+        return (_refused(frame, schema) if plan is OTHER_COLUMNS else None) or plan
     asked, masks = plan.asked(frame), [plan.mask(number) for number in range(len(plan.rules))]
     failing = [(~pl.col(mask)).sum() for mask in masks]
     try:
@@ -49,6 +50,19 @@ def split_lazily(frame: pl.LazyFrame, schema: Any) -> Split[Any] | str:
     good = asked.filter(plan.passes).select(plan.good)
     bad = asked.filter(~plan.passes).select(map(plan.as_read, plan.read))
     return Split(good, bad, report)
+
+
+def _refused(frame: pl.LazyFrame, schema: Any) -> Split[Any] | None:
+    """Return a query as it is, with what is wrong with its columns and types; None if pandera accepts them."""
+    import polars as pl
+    from pandera.config import ValidationDepth, config_context
+
+    with config_context(validation_enabled=True, validation_depth=ValidationDepth.SCHEMA_ONLY):
+        _, _, errors = judged(as_schema(schema), frame.collect_schema().to_frame(), any_rows=True)
+    if not errors:
+        return None
+    rows = frame.select(pl.len()).collect(engine="streaming").item()
+    return Split(frame, frame.clear(), Report(rows, frame_errors=tuple(dict.fromkeys(errors))))
 
 
 class LazyReport(Report):

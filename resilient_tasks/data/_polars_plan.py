@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 _FLOATS = frozenset({"Float32", "Float64"})  # those in which pandera takes NaN for null
 
 
+OTHER_COLUMNS = "the columns or types are not those of the schema"
+"""Why there is no plan for a frame that pandera may refuse whatever its rows are."""
+
+
 class Mask(NamedTuple):
     """A rule as an expression.
 
@@ -148,7 +152,7 @@ class _Planner:
             named = {name for name, _ in self._columns}
             good = {name: kind for name, kind in types.items() if self._schema.strict != "filter" or name in named}
             if not self._is_as_declared(good):
-                return "the columns or types are not those of the schema"
+                return OTHER_COLUMNS
             rules = tuple(self._rules(types))
         except _NoPlanError as obstacle:
             return str(obstacle)
