@@ -12,9 +12,9 @@ from resilient_tasks.data._backend import WHOLE_FRAME, Finding, Findings, failed
 from resilient_tasks.data._polars_checks import Rule, collect, is_rowwise, sees_one_column
 from resilient_tasks.data._polars_coercion import NeverCastsError, coerce, filled, is_float, is_plain_cast, word
 from resilient_tasks.data._polars_errors import judged, refused_rows
-from resilient_tasks.data._polars_plan import Plan, answers_itself
+from resilient_tasks.data._polars_parts import is_plain, is_readable
+from resilient_tasks.data._polars_plan import Plan
 from resilient_tasks.data._polars_plan import plan as planned
-from resilient_tasks.data.schemas import has_parsers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,9 +57,9 @@ class PolarsBackend:
         if self._at_once():
             return self._found
         self._found = Findings(certain=False)
-        if not self._maskable():
+        if self._own or not is_readable(self._schema, self._frame.columns):
             return self._found
-        self._found.certain = self._plain()
+        self._found.certain = is_plain(self._schema)
         columns = self._columns()
         coerced = self._coerce_all(columns)
         columns = [(name, column) for name, column in columns if name in coerced]
@@ -116,35 +116,6 @@ class PolarsBackend:
             except (Exception, pl.exceptions.PanicException):
                 return None
         return shape
-
-    def _maskable(self) -> bool:
-        """Whether the parts of the schema can be read one by one; else pandera judges the rows alone."""
-        schema, columns = self._schema, self._schema.columns.values()
-        adds = schema.add_missing_columns and not set(schema.columns) <= set(self._frame.columns)
-        defaults = [column for column in columns if column.default is not None]
-        computed = any(hasattr(column.default, "meta") for column in defaults)  # an expression
-        unclear = any(column.regex or column.dtype is None for column in defaults)
-        patterns = any(name == "*" or (name.startswith("^") and name.endswith("$")) for name in self._frame.columns)
-        unknown = self._own is not None or answers_itself(schema) or has_parsers(schema)
-        return not (unknown or adds or computed or unclear or patterns) and (
-            schema.dtype is None or hasattr(schema.dtype.type, "is_numeric")
-        )
-
-    def _plain(self) -> bool:
-        """Whether nothing in the schema looks at values beyond the rules that are masks here."""
-        from pandera.engines import polars_engine
-        from pandera.polars import Column, DataFrameSchema
-
-        schema, columns = self._schema, self._schema.columns.values()
-        kinds = [column.dtype for column in columns if column.dtype is not None]
-        checks = [*schema.checks, *(check for column in columns for check in column.checks)]
-        return (
-            type(schema) is DataFrameSchema
-            and schema.dtype is None
-            and all(type(column) is Column and not column.regex for column in columns)
-            and all(type(kind).__module__ == polars_engine.__name__ and not kind.auto_coerce for kind in kinds)
-            and not any(check.raise_warning for check in checks)  # a warning is pandera's to give
-        )
 
     def _is_rowwise(self, check: Any) -> bool:
         """Ask each check once: by identity, as checks compare their arguments, and expressions do not tell if equal."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resilient_tasks.data._backend import WHOLE_FRAME, label
-from resilient_tasks.data._overrides import foreign_backend, overrides
 from resilient_tasks.data._polars_checks import Rowwise, sees_one_column
 from resilient_tasks.data._polars_coercion import is_plain_cast, word
+from resilient_tasks.data._polars_parts import answers_itself, is_pattern
 from resilient_tasks.data.schemas import has_parsers
 
 if TYPE_CHECKING:
@@ -99,14 +99,6 @@ def plan(schema: Any, frame: pl.Schema) -> Plan | str:
     return reason or _Planner(schema, frame).plan()
 
 
-def answers_itself(schema: Any) -> bool:
-    """Whether the schema, or a column of it, has methods or a backend of its own: only these tell what it accepts."""
-    import polars as pl
-
-    parts = [schema, *schema.columns.values()]
-    return any(map(overrides, parts)) or any(foreign_backend(part, pl.LazyFrame()) for part in parts)
-
-
 def _obstacle(schema: Any, frame: pl.Schema) -> str:
     from pandera.engines import polars_engine
     from pandera.polars import Column, DataFrameSchema
@@ -119,7 +111,7 @@ def _obstacle(schema: Any, frame: pl.Schema) -> str:
         "the schema has parsers": has_parsers(schema),
         "the schema has one type for all columns": schema.dtype is not None,
         "a column is named by a pattern": any(column.regex for column in columns)
-        or any(name == "*" or (name.startswith("^") and name.endswith("$")) for name in frame.names()),
+        or any(map(is_pattern, frame.names())),
         "rows are unique": schema.unique or any(column.unique for column in columns),
         "a default is computed": any(hasattr(column.default, "meta") for column in columns),
         "a column that is coerced or filled has no type": any(
