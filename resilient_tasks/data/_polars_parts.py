@@ -49,8 +49,9 @@ def answers_itself(schema: Any) -> bool:
     """Whether the schema, or a column of it, has methods or a backend of its own: only these tell what it accepts."""
     import polars as pl
 
-    parts = [schema, *schema.columns.values()]
-    return any(map(overrides, parts)) or any(foreign_backend(part, pl.LazyFrame()) for part in parts)
+    parts, frame = [schema, *schema.columns.values()], pl.LazyFrame()
+    by_class = {type(part): part for part in parts}  # backends are registered for classes
+    return any(map(overrides, parts)) or any(foreign_backend(part, frame) for part in by_class.values())
 
 
 def is_pattern(name: str) -> bool:
