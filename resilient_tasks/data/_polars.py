@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resilient_tasks.data._backend import WHOLE_FRAME, Finding, Findings, failed, label, raised, sentence
+from resilient_tasks.data._backend import WHOLE_FRAME, Finding, Findings, failed, label, raised
 from resilient_tasks.data._polars_checks import Rule, collect, is_rowwise, sees_one_column
 from resilient_tasks.data._polars_coercion import NeverCastsError, coerce, filled, is_float, is_plain_cast, word
-from resilient_tasks.data._polars_errors import code_of, column_of, judged_label, located_rows, refused_rows
-from resilient_tasks.data.schemas import has_parsers
+from resilient_tasks.data._polars_errors import judged, refused_rows
+from resilient_tasks.data._polars_parts import is_plain, is_readable
+from resilient_tasks.data._polars_plan import Plan
+from resilient_tasks.data._polars_plan import plan as planned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,22 +29,24 @@ _ROUNDS = 50
 class PolarsBackend:
     """A polars frame and a polars schema. A lazy frame is collected: pandera checks no data in a lazy one."""
 
-    def __init__(self, frame: pl.DataFrame | pl.LazyFrame, schema: Any) -> None:
+    def __init__(self, frame: pl.DataFrame | pl.LazyFrame, schema: Any, own: Any = None) -> None:
+        """Take a frame and a `DataFrameSchema`; `own` is the model it was made of, if that has its own `validate`."""
         self._frame: pl.DataFrame = frame.collect() if hasattr(frame, "collect") else frame
-        self._schema = schema
+        self._schema, self._own = schema, own
         self._found = Findings()
         # The frame as pandera's checks see it, without the rows in which some value does not coerce.
         self._table = self._frame
         self._rows: Positions | None = None  # the table's row numbers; None for all
         self._known: dict[int, bool] = {}
         self._rejected: list[Any] = []
+        self._asked: tuple[Plan, pl.DataFrame] | None = None
 
     @property
     def size(self) -> int:
         return self._frame.height
 
     def take(self, keep: Mask) -> pl.DataFrame:
-        return self._frame if keep.all() else self._frame.filter(keep)
+        return _filtered(self._frame, keep)
 
     def reject(self, bad: Mask) -> pl.DataFrame:
         frame = self.take(bad)
@@ -50,10 +54,12 @@ class PolarsBackend:
         return frame
 
     def inspect(self) -> Findings:
-        self._found = Findings(certain=False)
-        if not self._maskable():
+        if self._at_once():
             return self._found
-        self._found.certain = self._plain()
+        self._found = Findings(certain=False)
+        if self._own or not is_readable(self._schema, self._frame.columns):
+            return self._found
+        self._found.certain = is_plain(self._schema)
         columns = self._columns()
         coerced = self._coerce_all(columns)
         columns = [(name, column) for name, column in columns if name in coerced]
@@ -69,20 +75,35 @@ class PolarsBackend:
         self._settle([custom for custom in self._checks_on_frame(columns) if not self._is_rowwise(custom[1])])
         return self._found
 
+    def _at_once(self) -> bool:
+        """Whether one query answers all rules. Where it raises, they are asked one by one: then it is known which."""
+        import polars as pl
+
+        plan = "" if self._own else planned(self._schema, self._frame.schema)
+        if isinstance(plan, str) or any(rule.warns for rule in plan.rules):  # a warning is pandera's to give
+            return False
+        masks = [plan.mask(number) for number in range(len(plan.rules))]
+        try:
+            asked = plan.asked(self._frame.lazy()).select(*masks, *plan.values).collect()
+        except (Exception, pl.exceptions.PanicException):
+            return False
+        if any(asked[mask].dtype != pl.Boolean for mask in masks):
+            return False
+        self._found, self._asked = Findings(), (plan, asked)
+        for rule, mask in zip(plan.rules, masks, strict=True):
+            if not asked[mask].all():
+                self._note(rule.column, rule.title, (~asked[mask]).arg_true().to_numpy().astype(np.intp))
+        return True
+
     def accepted(self, keep: Mask) -> pl.DataFrame | None:
+        if self._asked is not None:
+            plan, asked = self._asked
+            good = self._frame.with_columns(asked.select(list(plan.values))) if plan.values else self._frame
+            good = good if plan.good == plan.read else good.select(plan.good)
+            return _filtered(good, keep)
         here = keep if self._rows is None else keep[self._rows]
-        good = self._table if here.all() else self._table.filter(here)
-        return good if self._is_as_declared() or good.schema == self._shape() else None
-
-    def _is_as_declared(self) -> bool:
-        """Whether the table has all of the schema's columns, in its order and of its types; so has `good` then."""
-        from pandera.engines.polars_engine import Engine
-
-        kinds = [column.dtype for column in self._schema.columns.values()]
-        return list(self._schema.columns) == self._table.columns and all(
-            kind is not None and kind.check(Engine.dtype(found))
-            for kind, found in zip(kinds, self._table.dtypes, strict=True)
-        )
+        good = _filtered(self._table, here)
+        return good if good.schema == self._shape() else None
 
     def _shape(self) -> pl.Schema | None:
         """The columns and types that pandera returns; None where it refuses the frame whatever its rows are."""
@@ -95,34 +116,6 @@ class PolarsBackend:
             except (Exception, pl.exceptions.PanicException):
                 return None
         return shape
-
-    def _maskable(self) -> bool:
-        """Whether the parts of the schema can be read one by one; else pandera judges the rows alone."""
-        schema, columns = self._schema, self._schema.columns.values()
-        adds = schema.add_missing_columns and not set(schema.columns) <= set(self._frame.columns)
-        defaults = [column for column in columns if column.default is not None]
-        computed = any(hasattr(column.default, "meta") for column in defaults)  # an expression
-        unclear = any(column.regex or column.dtype is None for column in defaults)
-        patterns = any(name == "*" or (name.startswith("^") and name.endswith("$")) for name in self._frame.columns)
-        return not (has_parsers(schema) or adds or computed or unclear or patterns) and (
-            schema.dtype is None or hasattr(schema.dtype.type, "is_numeric")
-        )
-
-    def _plain(self) -> bool:
-        """Whether nothing in the schema looks at values beyond the rules that are masks here."""
-        from pandera.engines import polars_engine
-        from pandera.polars import Column, DataFrameSchema
-
-        schema, columns = self._schema, self._schema.columns.values()
-        kinds = [column.dtype for column in columns if column.dtype is not None]
-        checks = [*schema.checks, *(check for column in columns for check in column.checks)]
-        return (
-            type(schema) is DataFrameSchema
-            and schema.dtype is None
-            and all(type(column) is Column and not column.regex for column in columns)
-            and all(type(kind).__module__ == polars_engine.__name__ and not kind.auto_coerce for kind in kinds)
-            and not any(check.raise_warning for check in checks)  # a warning is pandera's to give
-        )
 
     def _is_rowwise(self, check: Any) -> bool:
         """Ask each check once: by identity, as checks compare their arguments, and expressions do not tell if equal."""
@@ -208,7 +201,7 @@ class PolarsBackend:
         if column.unique:
             yield Rule(name, label("field_uniqueness"), table, rows, ~value.is_duplicated())
         for number, check in enumerate(column.checks):
-            if self._is_rowwise(check) and sees_one_column(check) and not check.raise_warning:
+            if self._is_rowwise(check) and sees_one_column(check):
                 yield Rule(name, label(check, number), table, rows, check)
 
     def _frame_rules(self, columns: list[tuple[str, Any]]) -> Iterator[Rule]:
@@ -234,7 +227,10 @@ class PolarsBackend:
         for rule, answer in zip(rules, collect(rules), strict=True):
             if not isinstance(answer, BaseException):
                 failing = answer.to_numpy().astype(np.intp)
-                self._note(rule.column, rule.title, failing if rule.rows is None else rule.rows[failing])
+                failing = failing if rule.rows is None else rule.rows[failing]
+                self._warn(rule.column, rule.title, failing) if rule.warns else self._note(
+                    rule.column, rule.title, failing
+                )
             elif rule.is_check:
                 self._found.frame.append(raised(rule.column, rule.title, answer))
             else:
@@ -248,17 +244,21 @@ class PolarsBackend:
                 yield from (
                     (name, check, at)
                     for at, check in numbered
-                    if not ((self._is_rowwise(check) and sees_one_column(check)) or check.raise_warning)
+                    if not (self._is_rowwise(check) and sees_one_column(check))
                 )
-        yield from ((WHOLE_FRAME, check, at) for at, check in enumerate(self._schema.checks) if not check.raise_warning)
+        yield from ((WHOLE_FRAME, check, at) for at, check in enumerate(self._schema.checks))
 
     def _settle(self, customs: list[tuple[str, Any, int]]) -> None:
         """Ask them of all rows, then of the rows that are left, until they refuse none of these."""
         if not customs or (self.size and not self._table.height):
             return
         table, rows = self._table, _at(self._rows, np.ones(self._table.height, dtype=bool))
+        drop = [custom for custom in customs if not custom[1].raise_warning]
+        for name, check, number in customs:
+            if check.raise_warning:
+                self._check(name, table, rows, check, number)
         for _ in range(_ROUNDS):
-            for name, check, number in customs:
+            for name, check, number in drop:
                 self._check(name, table, rows, check, number)
             left = ~self._found.bad(self.size)[rows]
             if self._found.frame or left.all() or not left.any():
@@ -282,53 +282,40 @@ class PolarsBackend:
             return
         if output.all():
             return
-        if whole:
+        failing = rows[:0] if whole else rows[refused_rows(output)]
+        if check.raise_warning:
+            self._warn(name, title, failing, whole=whole)
+        elif whole:
             self._found.frame.append(failed(name, title))
         else:
-            self._note(name, title, rows[refused_rows(output)])
+            self._note(name, title, failing)
 
     def _note(self, name: str, check: str, rows: Positions, into: Findings | None = None) -> None:
         if len(rows):
             read = functools.partial(_values, self._rejected, name, rows) if name in self._frame.columns else None
             (into or self._found).rows.append(Finding(name, check, rows, read))
 
+    def _warn(self, name: str, check: str, rows: Positions, *, whole: bool = False) -> None:
+        """Note rows that only a warning is about: most are good, so their values are taken from the frame at once."""
+        if whole or len(rows):
+            read = self._frame[name][rows].to_list if name in self._frame.columns and not whole else None
+            self._found.warnings.append(Finding(name, check, rows, read))
+
     def judge(self, keep: Mask) -> tuple[pl.DataFrame | None, Findings]:
-        import polars as pl
-        from pandera.errors import SchemaDefinitionError, SchemaErrors, SchemaInitError
-
-        part = self.take(keep)
-        try:
-            return self._schema.validate(part, lazy=True), Findings()
-        except SchemaErrors as errors:
-            found = self._read(errors.schema_errors, part, np.flatnonzero(keep))
-        except (SchemaDefinitionError, SchemaInitError):
-            raise  # the schema is at fault, not the data
-        except (Exception, pl.exceptions.PanicException) as error:
-            found = Findings(frame=self._missing() or [raised(WHOLE_FRAME, "the schema", error)])
+        part, rows, found = self.take(keep), np.flatnonzero(keep), Findings()
+        good, located, found.frame = judged(self._own or self._schema, part, any_rows=part.height > 0 or not self.size)
+        for column, check, at in located:
+            self._note(column, check, rows[at], found)
         # With every row bad already, what checks say of zero rows is no verdict: an empty frame it is.
-        return (None, found) if part.height or found.frame else (part, found)
+        return (part if good is None and not (part.height or found.frame) else good), found
 
-    def _missing(self) -> list[str]:
-        """Columns that are not there: coercing one makes polars raise before pandera looks."""
-        absent = [
-            name
-            for name, column in self._schema.columns.items()
-            if column.required and not column.regex and name not in self._frame.columns
-        ]
-        return [f"column '{name}' is missing" for name in absent if not self._schema.add_missing_columns]
 
-    def _read(self, errors: list[Any], part: pl.DataFrame, rows: Positions) -> Findings:
-        found = Findings()
-        located = [(error, located_rows(error, part)) for error in errors]
-        # A column that did not coerce fails further checks for that reason alone: first without those rows.
-        coercion = [pair for pair in located if pair[1] is not None and code_of(pair[0]) == "DATATYPE_COERCION"]
-        for error, at in coercion or located:
-            column = column_of(error)
-            if at is not None:
-                self._note(column, judged_label(error), rows[at], found)
-            elif text := sentence(error, column, any_rows=len(rows) > 0 or not self.size):
-                found.frame.append(text)
-        return found
+def _filtered(frame: pl.DataFrame, keep: Mask) -> pl.DataFrame:
+    import polars as pl
+
+    if keep.all():
+        return frame
+    return frame.filter(pl.Series(keep)) if keep.any() else frame.clear()
 
 
 def _call(check: Any, table: pl.DataFrame, name: str) -> Any:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Collection, Iterator, Sized
@@ -47,6 +48,11 @@ class Rule:
         """Whether the rule is a check, which may raise; else it is a flag of the column."""
         return hasattr(self.asks, "element_wise")
 
+    @property
+    def warns(self) -> bool:
+        """Whether a row that fails is only warned of."""
+        return self.is_check and bool(self.asks.raise_warning)
+
     def query(self) -> pl.LazyFrame:
         """One column: the numbers, within the table, of the rows that fail."""
         import polars as pl
@@ -68,26 +74,60 @@ def is_rowwise(check: Any) -> bool:
     So do pandera's own functions of plain arguments, functions of single values, and what is selected by an
     expression of comparisons, arithmetic and logic alone. Of anything else it cannot be told from outside.
     """
-    import polars as pl
+    return Rowwise().knows(check)
+
+
+class Rowwise:
+    """Tells which checks decide each row by itself, and what they ask of it."""
+
+    def __init__(self) -> None:
+        import polars as pl
+        from pandera.backends.polars.checks import PolarsCheckBackend
+        from pandera.polars import Check
+
+        self._kind = Check
+        self._is_polars = Check.get_backend(pl.LazyFrame()) is PolarsCheckBackend
+
+    def knows(self, check: Any) -> bool:
+        """Whether a check decides each row by itself."""
+        if type(check) is not self._kind or not self._is_polars:
+            return False
+        if check.element_wise:
+            return True
+        return _is_comparison(check) if _is_builtin(check) else _selected(check, "key") is not None
+
+    def expression(self, check: Any, key: str) -> pl.Expr | None:
+        """What a check asks of the column `key`; None where it may look at other rows, or at many columns."""
+        import polars as pl
+
+        if type(check) is not self._kind or not self._is_polars:
+            return None
+        if not (check.element_wise or _is_builtin(check)):
+            return _selected(check, key)
+        if key == "*":
+            return None
+        if check.element_wise:
+            function = functools.partial(check._check_fn, **check._check_kwargs)  # noqa: SLF001
+            return pl.col(key).map_elements(function, return_dtype=pl.Boolean)
+        return _asked(check, key) if _is_comparison(check) else None
+
+
+def _is_builtin(check: Any) -> bool:
+    return hasattr(check._check_fn, "_function_registry")  # noqa: SLF001
+
+
+def _is_comparison(check: Any) -> bool:
+    """Whether it is one of pandera's functions that compare a value with plain arguments."""
     from pandera.api.polars.types import PolarsData
     from pandera.backends.polars import builtin_checks
-    from pandera.backends.polars.checks import PolarsCheckBackend
-    from pandera.polars import Check
 
-    if type(check) is not Check or check.get_backend(pl.LazyFrame()) is not PolarsCheckBackend:
+    name = check._check_fn.__name__  # noqa: SLF001
+    several = name in _MEMBERSHIP
+    if not several and name not in _COMPARISONS:
         return False
-    if check.element_wise:
-        return True
-    name = getattr(check._check_fn, "__name__", "")  # noqa: SLF001
-    if not hasattr(check._check_fn, "_function_registry"):  # noqa: SLF001
-        return _selects_rowwise(check)
     current = check.get_builtin_check_fn(name)._function_registry.get(PolarsData)  # noqa: SLF001
     arguments = check._check_kwargs.values()  # noqa: SLF001
-    return (
-        name in _MEMBERSHIP | _COMPARISONS
-        and current is getattr(builtin_checks, name)
-        and all(_is_plain(argument, several=name in _MEMBERSHIP) for argument in arguments)
-    )
+    return current is getattr(builtin_checks, name) and all(_is_plain(each, several=several) for each in arguments)
 
 
 def sees_one_column(check: Any) -> bool:
@@ -117,18 +157,35 @@ class _Selection:
         return self
 
 
-def _selects_rowwise(check: Any) -> bool:
+def _asked(check: Any, key: str) -> pl.Expr | None:
+    """The one expression that a check selects from the frame; None where it does anything else."""
     import polars as pl
     from pandera.api.polars.types import PolarsData
 
+    # A copy of a function, pickled or in a schema, knows the libraries that were loaded when it was made.
+    function = check.get_builtin_check_fn(check._check_fn.__name__) if _is_builtin(check) else check._check_fn  # noqa: SLF001
     selection: Any = _Selection()
     try:
-        answer = check._check_fn(PolarsData(selection, "key"), **check._check_kwargs)  # noqa: SLF001
+        answer = function(PolarsData(selection, key), **check._check_kwargs)  # noqa: SLF001
         (expression,) = selection.expressions
-        tree = json.loads(expression.meta.serialize(format="json"))
     except (Exception, pl.exceptions.PanicException):
-        return False
-    return answer is selection and _is_rowwise(tree) and bool(expression.meta.root_names())
+        return None
+    return expression if answer is selection and isinstance(expression, pl.Expr) else None
+
+
+def _selected(check: Any, key: str) -> pl.Expr | None:
+    """The expression that a function of the user's selects, if every part of it decides row by row."""
+    import polars as pl
+
+    expression = _asked(check, key)
+    if expression is None:
+        return None
+    try:
+        tree = json.loads(expression.meta.serialize(format="json"))
+        rowwise = _is_rowwise(tree) and bool(expression.meta.root_names())
+    except (Exception, pl.exceptions.PanicException):
+        return None
+    return expression if rowwise else None
 
 
 def _is_rowwise(tree: Any) -> bool:

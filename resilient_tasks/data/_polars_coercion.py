@@ -45,8 +45,10 @@ def coerce(dtype: Any, series: pl.Series) -> tuple[pl.Series, Mask | None] | Non
 def is_plain_cast(dtype: Any, source: pl.DataType) -> bool:
     """Whether pandera's coercion of a value is sure to depend on that value alone."""
     import polars as pl
-    from pandera.engines.polars_engine import DataType
+    from pandera.engines.polars_engine import DataType, Decimal
 
+    if type(dtype) is Decimal and bool(source == dtype.type):
+        return True
     if type(dtype).coerce is not DataType.coerce or type(dtype).try_coerce is not DataType.try_coerce:
         return False
     target = dtype.type

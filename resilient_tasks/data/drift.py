@@ -10,7 +10,9 @@ import numpy as np
 
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.wording import number_of
-from resilient_tasks.data.profile import ColumnProfile, Described, Profile, described
+from resilient_tasks.data._columns import ColumnProfile, Described, described
+from resilient_tasks.data._common_type import in_common_type
+from resilient_tasks.data.profile import Profile
 from resilient_tasks.data.schemas import fingerprint
 
 if TYPE_CHECKING:
@@ -165,7 +167,7 @@ class Drift:
         """Compare a frame with the baseline.
 
         Args:
-            frame: a pandas DataFrame, a polars DataFrame, or a polars LazyFrame, which is collected.
+            frame: a pandas or polars DataFrame, a polars LazyFrame, which is collected, or an Arrow table.
             schema: what the frame satisfies now; the report says if the baseline was made under other rules.
 
         Raises:
@@ -197,6 +199,7 @@ class Drift:
             rows_are = f"{number_of(fewest, 'row')} {'is' if fewest == 1 else 'are'}"
             few = f"{name}: {rows_are} too few to judge; {self.min_rows:,} are needed"
             return ColumnDrift(name, "too few rows", few)
+        then, now = in_common_type(then, now)
         if then.kind != now.kind:
             return ColumnDrift(name, "retyped", f"{name} is {now.dtype} and was {then.dtype}")
         limits = self.limits.get(name) or Limits(psi=self.psi, ks=self.ks, warn=self.warn)

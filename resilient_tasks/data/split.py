@@ -10,6 +10,7 @@ from __future__ import annotations
 import operator
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
 
 import numpy as np
@@ -21,6 +22,7 @@ from resilient_tasks.data._overrides import validates_itself
 from resilient_tasks.data.schemas import as_schema, check_schema, library
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Mapping
 
     import polars as pl
@@ -186,15 +188,33 @@ class Split(Generic[Frame]):
         good: The rows that the schema accepts, as it returns them: coerced. With frame errors, the frame as read.
         bad: The other rows, with their values as read. Empty with frame errors.
         report: What was found, and where.
+        collected: Why the rows of a polars LazyFrame were collected; None where they were not, and for other frames.
     """
 
     good: Frame
     bad: Frame
     report: Report
+    collected: str | None = None
+
+    def sink_good(self, path: str | os.PathLike[str]) -> None:
+        """Write the good rows to a file that appears whole or not at all; a polars query is streamed into it.
+
+        Args:
+            path: A file that ends in `.parquet`, `.csv`, `.ndjson` or `.arrow`; replaced if it exists.
+
+        Raises:
+            ValueError: If the file ends in something else.
+            TypeError: If the good rows are no frame of polars.
+            RuntimeError: If the query gives another number of rows now. The file stays as it was.
+        """
+        from resilient_tasks.data._targets import sink
+
+        left = self.report.rows - self.report.invalid
+        sink(self.good, Path(path), left)
 
 
 @overload
-def split(frame: pl.LazyFrame, schema: Any) -> Split[pl.DataFrame]: ...
+def split(frame: pl.LazyFrame, schema: Any) -> Split[pl.LazyFrame] | Split[pl.DataFrame]: ...
 @overload
 def split(frame: Frame, schema: Any) -> Split[Frame]: ...
 def split(frame: Any, schema: Any) -> Split[Any]:
@@ -205,11 +225,13 @@ def split(frame: Any, schema: Any) -> Split[Any]:
     drops a row: it is in `report.frame_errors`, and the caller decides.
 
     Args:
-        frame: A pandas DataFrame, a polars DataFrame, a polars LazyFrame, which is collected, or a list of records.
-        schema: A pandera schema or model of the same library; for records, a pydantic model of one.
+        frame: A pandas DataFrame, a polars DataFrame or LazyFrame, an Arrow table, or a list of records.
+        schema: A pandera schema or model of the same library, of either for an Arrow table; for records, a pydantic
+            model of one.
 
     Returns:
-        The two parts and a report.
+        The two parts and a report. The parts of a LazyFrame are lazy where each rule decides each row by itself: then
+        its rows are counted in one streaming pass. Else it is collected, and `collected` says why.
 
     Raises:
         TypeError: If `schema` is no schema, or the frame is not of its library.
@@ -218,7 +240,20 @@ def split(frame: Any, schema: Any) -> Split[Any]:
         from resilient_tasks.data._records import split_records
 
         return split_records(frame, schema)
+    given = _library(frame, schema)
+    if given == "pyarrow":
+        from resilient_tasks.data._split_arrow import split_table
+
+        return split_table(frame, schema)
     with _validating():
+        collected = None
+        if hasattr(frame, "sink_parquet"):
+            from resilient_tasks.data._polars_lazy import split_lazily
+
+            parts = split_lazily(frame, schema)
+            if not isinstance(parts, str):
+                return parts
+            collected = parts
         backend = _backend(frame, schema)
         found = backend.inspect()
         good = _accepted(backend, found)
@@ -226,10 +261,11 @@ def split(frame: Any, schema: Any) -> Split[Any]:
     if found.frame:
         everything = ~Findings().bad(size)
         errors = tuple(dict.fromkeys(found.frame))
-        return Split(backend.take(everything), backend.take(~everything), Report(size, frame_errors=errors))
+        report = Report(size, frame_errors=errors)
+        return Split(backend.take(everything), backend.take(~everything), report, collected)
     bad = found.bad(size)
     report = Report(size, int(bad.sum()), (), tuple(found.rows), tuple(found.warnings))
-    return Split(good, backend.reject(bad), report)
+    return Split(good, backend.reject(bad), report, collected)
 
 
 def _accepted(backend: Backend[Any], found: Findings) -> Any:
@@ -264,23 +300,29 @@ def _validating() -> Any:
     return config_context(validation_enabled=True, validation_depth=ValidationDepth.SCHEMA_AND_DATA)
 
 
-def _backend(frame: Any, schema: Any) -> Backend[Any]:
+def _library(frame: Any, schema: Any) -> str:
+    """The library of the frame, which is the schema's, or Arrow."""
     check_schema(schema)
     wanted = library(schema)
     given = {
         ancestor.__module__.partition(".")[0]
         for ancestor in type(frame).__mro__
-        if ancestor.__name__ in {"DataFrame", "LazyFrame"}
+        if ancestor.__name__ in {"DataFrame", "LazyFrame", "Table"}
     }
-    if wanted not in given:
-        raise TypeError(
-            f"The schema is for {wanted} data frames and the data is a {type(frame).__module__}."
-            f"{type(frame).__qualname__}; write the schema for that library, or convert the data."
-        )
-    if wanted == "pandas":
+    for fits in (wanted, "pyarrow"):
+        if fits in given:
+            return fits
+    raise TypeError(
+        f"The schema is for {wanted} data frames and the data is a {type(frame).__module__}."
+        f"{type(frame).__qualname__}; write the schema for that library, or convert the data."
+    )
+
+
+def _backend(frame: Any, schema: Any) -> Backend[Any]:
+    if library(schema) == "pandas":
         from resilient_tasks.data._pandas import PandasBackend
 
         return PandasBackend(frame, as_schema(schema), schema if validates_itself(schema) else None)
     from resilient_tasks.data._polars import PolarsBackend
 
-    return PolarsBackend(frame, as_schema(schema))
+    return PolarsBackend(frame, as_schema(schema), schema if validates_itself(schema) else None)

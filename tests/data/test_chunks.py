@@ -9,6 +9,7 @@ import pandera.pandas as pp
 import pandera.polars as pa
 import polars as pl
 import pytest
+from pandera.errors import SchemaWarning
 from polars.testing import assert_frame_equal
 
 from resilient_tasks.data import chunks
@@ -96,7 +97,7 @@ def test_the_old_target_stays_until_the_new_one_is_whole(folder):
 
 def test_a_chunk_that_is_wrong_as_a_whole_is_named_and_drops_nothing(folder):
     DATA.drop("b").write_parquet(folder / "in" / "3.parquet")
-    with pytest.raises(ValueError, match=r"3\.parquet, rows 0 to 6: column 'b' is missing"):
+    with pytest.raises(ValueError, match=r"3\.parquet: column 'b' is missing"):
         split_parquet(folder / "in", Schema, folder / "good.parquet")
     assert not (folder / "good.parquet").exists()
 
@@ -167,3 +168,11 @@ def test_read_is_good_and_bad_or_it_is_an_error(folder, monkeypatch):
     monkeypatch.setattr(chunks, "split", lambda frame, schema: split(frame[1:], schema))
     with pytest.raises(RuntimeError, match="4 rows read, 1 good ones written"):
         split_parquet(folder / "in", Schema, folder / "good.parquet")
+
+
+def test_a_rule_that_warns_is_counted_over_all_chunks_and_keeps_its_rows(folder):
+    schema = pa.DataFrameSchema({"a": pa.Column(pl.Int64, [pa.Check.ne(4, raise_warning=True), pa.Check.ge(0)])})
+    with pytest.warns(SchemaWarning):
+        report = split_parquet(folder / "in", schema, folder / "good.parquet", rows=2)
+    assert report.warned == {("a", "not_equal_to(4)"): 1}
+    assert report.good == 5

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import os
+from decimal import Decimal
 
 import hypothesis
 import pandera.polars as pa
@@ -22,6 +23,12 @@ VALUES = {
     pl.Datetime("us", "UTC"): st.sampled_from([dt.datetime(year, 1, 1, tzinfo=dt.UTC) for year in (2012, 2013)]),
     pl.Categorical(): st.sampled_from(["a", "b"]),
     pl.List(pl.Int64): st.lists(st.integers(0, 2), max_size=2),
+    pl.UInt8: st.sampled_from([0, 3, 255]),
+    pl.Float32: st.sampled_from([-1.0, 0.5, 300.0, float("nan")]),
+    pl.Decimal(10, 2): st.sampled_from([Decimal("-1.50"), Decimal(2)]),
+    pl.Date: st.sampled_from([dt.date(2012, 1, 1), dt.date(2013, 1, 1)]),
+    pl.Duration("ns"): st.sampled_from([dt.timedelta(0), dt.timedelta(1)]),
+    pl.Enum(["b", "a"]): st.sampled_from(["a", "b"]),
 }
 
 
@@ -56,8 +63,10 @@ EXAMPLES = int(os.environ.get("EQUIVALENCE_EXAMPLES", "120"))
 
 @st.composite
 def columns(draw, kind):
-    target = draw(st.sampled_from([kind, kind, pl.Int64, pl.Float64, pl.String, None]))
-    checks = {pl.Int64: NUMBERS, pl.Float64: NUMBERS, pl.String: TEXTS}.get(target or kind, [])
+    others = [pl.Int64, pl.Float64, pl.String, pl.UInt8, pl.Int8, pl.Float32, pl.Boolean, None]
+    target = draw(st.sampled_from([kind, kind, kind, *others]))
+    numbers = dict.fromkeys([pl.Int64, pl.Float64, pl.UInt8, pl.Int8, pl.Float32], NUMBERS)
+    checks = {**numbers, pl.String: TEXTS}.get(target or kind, [])
     rules = draw(st.lists(st.sampled_from([*checks, lambda: pa.Check(raises)]), max_size=2)) if checks else []
     rules = [make() for make in rules]
     default = draw(st.sampled_from([None, None, 1])) if target in {pl.Int64, pl.Float64} else None
@@ -83,6 +92,7 @@ def cases(draw):
         del parts["x_1"]
         parts["^x_.$"] = pa.Column(regex=True, checks=[pa.Check.ge(0)] if draw(st.booleans()) else [])
     frame = pl.DataFrame(data)
+    frame = frame[draw(st.lists(st.integers(0, height - 1), max_size=8))] if height and draw(st.booleans()) else frame
     options = {
         "checks": [make() for make in draw(st.lists(st.sampled_from(FRAMES), max_size=1))],
         "unique": draw(st.sampled_from([None, None, ["a", "b"]])),
@@ -130,6 +140,26 @@ def test_good_and_bad_are_the_input_in_order_and_the_verdict_is_panderas(case):
     if looks_at_one_row(schema):
         for row in bad:
             assert refused(schema, frame[sorted([*good, row])])
+
+
+@pytest.mark.filterwarnings("ignore")
+@hypothesis.settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
+@hypothesis.given(case=cases(), data=st.data())
+def test_where_rules_go_by_row_it_does_not_matter_which_rows_are_beside_it(case, data):
+    frame, schema = case
+    first = split(frame, schema)
+    bad = {row for row, _ in first.report.rows_failed}
+    good = [row for row in range(frame.height) if row not in bad]
+    if not (good and looks_at_one_row(schema)) or first.report.frame_errors:
+        return  # of a frame of bad rows alone, rules over the whole row are not asked
+    more = data.draw(st.lists(st.integers(0, frame.height - 1), max_size=12), "rows, shuffled and repeated")
+    picked = [*more, good[0]]
+    again = split(frame[picked], schema)
+    assert not again.report.frame_errors
+    assert [row for row, _ in again.report.rows_failed] == [at for at, row in enumerate(picked) if row in bad]
+    given = split(pl.concat([frame, frame.clear(1)]), schema)  # and a row of nulls
+    if not given.report.frame_errors:
+        assert {row for row, _ in given.report.rows_failed} - {frame.height} == bad
 
 
 @pytest.mark.parametrize("height", [0, 7])

@@ -61,7 +61,7 @@ def test_the_bad_rows_of_a_lazy_frame_are_found():
     lazy = pl.LazyFrame({"a": [1, -1]})
     schema = pa.DataFrameSchema({"a": pa.Column(pl.Int64, pa.Check.ge(0))})
     assert schema.validate(lazy, lazy=True).collect().height == 2  # pandera: valid
-    assert split(lazy, schema).bad["a"].to_list() == [-1]
+    assert split(lazy, schema).bad.collect()["a"].to_list() == [-1]
 
 
 def test_a_panic_inside_a_check_does_not_fly_past():

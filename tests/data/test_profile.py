@@ -100,7 +100,7 @@ def test_every_sort_of_column_has_its_kind():
 
     assert {name: column.kind for name, column in columns.items()} == {
         "Int64": "number", "arrow": "number", "arrow time": "time", "zone": "time", "category": "category",
-        "boolean": "category", "dates": "category", "complex": "category",
+        "boolean": "boolean", "dates": "time", "complex": "category",
     }  # fmt: skip
     assert {column.nulls for column in columns.values()} == {1}
     assert columns["zone"].sample == (pd.Timestamp("2013-01-01 05:00", tz="UTC").timestamp(),)

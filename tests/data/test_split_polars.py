@@ -48,12 +48,6 @@ def test_a_value_that_does_not_coerce_makes_its_row_bad_and_stays_as_read():
     )
 
 
-def test_a_lazy_frame_is_collected_and_its_data_judged():
-    result = split(flights(hour=["1", "99", "3", "4"]).lazy(), Hours)
-    assert isinstance(result.good, pl.DataFrame)
-    assert result.bad["tail"].to_list() == ["b"]
-
-
 def test_a_null_and_a_nan_are_both_null():
     schema = pa.DataFrameSchema({"x": pa.Column(pl.Float64)})
     result = split(pl.DataFrame({"x": [1.0, None, float("nan")]}), schema)
