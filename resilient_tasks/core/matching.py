@@ -10,7 +10,8 @@ from typing import Any, TypeAlias, cast
 
 from resilient_tasks.core import callables, safely, strategies, wording
 from resilient_tasks.core.errors import PolicyError, PredicateError, judged_in
-from resilient_tasks.core.failures import Kind, classify, describe
+from resilient_tasks.core.failures import classify, describe
+from resilient_tasks.core.kinds import Kind
 
 One: TypeAlias = Kind | type[Exception] | Callable[[Exception], bool]
 On: TypeAlias = One | Iterable[One]
