@@ -13,7 +13,8 @@ from enum import Enum
 from typing import Any
 
 from resilient_tasks.core import safely
-from resilient_tasks.core.failure_names import of_a_library, worded
+from resilient_tasks.core.failure_names import of_a_library, of_name, worded
+from resilient_tasks.core.kinds import Kind
 from resilient_tasks.core.wrapped import module_of
 
 _STATUSES = ("status_code", "http_status", "http_status_code", "http_code", "response_code", "status", "statusCode")
@@ -36,7 +37,7 @@ def status_here(error: BaseException) -> int | None:
     for place in (response, safely.attribute(error, "resp"), safely.attribute(error, "meta")):
         if place is not None and (status := _first_status(place, _STATUSES, text=True)) is not None:
             return status
-    about_http = _is_about_http(error)
+    about_http = _is_about_http(error) and of_name(type(error).__name__) is not Kind.MALFORMED  # aiohttp's own 400
     status = _first_status(error, _STATUSES, text=about_http)
     if status is None:
         status = _first_status(error, _CODES, text=about_http, only_http=not about_http)
@@ -117,14 +118,14 @@ def _headers(error: BaseException) -> Iterator[Any]:
 _NAMES_OF_CODES = frozenset(
     {
         *("code", "type", "__type", "status", "reason", "error", "errorcode", "error_code", "errortype", "error_type"),
-        *("errorname", "error_name", "codename", "name"),
+        *("errorname", "error_name", "codename"),
     }
 )
 _NAMES_OF_PARTS = frozenset(
     {"error", "errors", "details", "detail", "extensions", "fault", "errorlabels", "error_info"}
 )
 _BODIES = ("body", "json_body", "data", "details", "error_details", "errors", "error", "info", "content")
-_SPOKEN = ("code", "type", "error_code", "error_type", "error_name", "errorcode", "status", "reason", "name")
+_SPOKEN = ("code", "type", "error_code", "error_type", "error_name", "errorcode", "status", "reason")
 
 
 def codes(error: BaseException) -> list[str]:
@@ -133,6 +134,8 @@ def codes(error: BaseException) -> list[str]:
     for said in safely.own(error, "args")[:1]:  # librdkafka's errors lie in an argument, and are asked for their names
         if not isinstance(said, str | int | BaseException) and of_a_library(module_of(type(said))):
             given.append(asked(said, "name"))
+    if first := re.match(r"([A-Z][A-Z_]{3,})[ :]", safely.text(error)):  # Redis, memcached
+        given.append(first[1])
     found = [code for one in given if (code := _as_code(one)) is not None]
     for body in bodies(error):
         found.extend(_codes_in(body))

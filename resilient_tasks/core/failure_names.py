@@ -22,26 +22,28 @@ def _any(words: str) -> re.Pattern[str]:
 
 #: The account has used up what it paid for: to wait does not help.
 _QUOTA = _any(
-    "quota insufficient billing payment credit_ credits_ spend spending daily hard_limit usage_limit"
+    "quota insufficient_(?!resource) billing payment credit_ credits_ spend spending daily hard_limit usage_limit"
     " (?:balance|funds)_ over_daily plan_limit"
 )
 _TLS = _any("ssl tls certificate cert_")
 _REFUSED = _any(
     # who asks
     "auth_ authent authoriz authoris unauth oauth credential login_ password permission forbidden denied access_refused"
-    " not_allowed not_permitted not_authorized account_ license token_expired legal"
+    " not_allowed not_permitted not_authorized account_ license (?:token|session)_expired legal security insecure key_exchange not_verif"
     # what is asked for
     " not_found no_such missing unknown undefined unrecognized does_not_exist exist gone_(?!away) duplicate already"
     " (?<!write_)(?<!transaction_)(?<!update_)conflict integrity constraint precondition unprocessable"
     # how it is asked
-    " invalid illegal bad_(?:request|arg|param|cred|host|user|attr|auth) improper unsupported not_supported"
-    " not_implemented unimplemented incompatible mismatch wrong host_key verification (?<!response_)validation schema_"
-    " config setting argument param attribute state_ usage_ deprecat programming syntax query_error format_ overflow"
-    " too_(?:large|long|big|old|deep) read_only value_error type_error key_error index_error name_error redirect"
+    r" invalid_(?!chunk) illegal mandatory not_started bad_(?:request|arg|param|cred|host|user|attr|auth) improper unsupported not_supported"
+    " not_implemented unimplemented incompatible mismatch wrong host_key verification validation schema_"
+    " config setting argument param attribute state_ usage_ deprecat programming (?<!xml_)(?<!json_)(?<!yaml_)(?<!html_)syntax query_error format_ overflow"
+    " too_(?:large|long|big|old|deep) max_(?:payload|size|length|message|body) read_only disallowed value_error (?<!content_)type_error key_error index_error name_error redirect"
     " local_protocol url_ uri_ location_ connection_(?:string|name|id_|option|type|kind|class|info)"
-    " timeout_(?:value|type|option|range) disabled enabled by_client cancel"
+    " timeout_(?:value|type|option|range) bad_timeout compression disabled enabled by_client cancel"
+    # a part of the library that is not installed
+    " package_ extension module_ dependency md5 zstd feature"
     # what the library says of it
-    " non_re not_re unsafe unrecoverable fatal_"
+    " non_ not_re unsafe unrecoverable irrecoverable fatal_"
 )
 _FAMILIES = (
     (
@@ -49,16 +51,16 @@ _FAMILIES = (
         _any(
             "decod deserial serializ parse malform corrupt truncat incomplete_(?:read|body|response|payload|message)"
             " checksum chunked_encoding content_encoding transfer_encoding payload_ bad_(?:zip|gzip|http|data)"
-            " content_(?:type|length)_error empty_data unexpected_(?:eof|end|content) response_validation"
+            " content_(?:type|length)_error bad_status_line invalid_chunk empty_data unexpected_(?:eof|end_|content) scanner yaml_error (?:xml|json|yaml|toml|html)_syntax"
         ),
     ),
-    (Kind.RESOURCE, _any("out_of_memory memory_(?:error|limit) no_space no_more_space disk_full")),
+    (Kind.RESOURCE, _any("out_of_memory memory_(?:error|limit) no_space no_more_space disk_full worker_lost broken_(?:worker|process)")),
     (
         Kind.THROTTLED,
         _any(
             "throttl rate_?limit rate_exceeded too_many_(?:requests|quer|simultaneous|concurrent|calls|operations)"
             " requests?_limit slow_?down throughput_exceeded flood_wait enhance_your_calm overload bandwidth_limit"
-            " resource_exhausted server_busy over_query_limit concurrency_limit retry_after capacity_exceeded"
+            " resource_exhausted server_busy over_query_limit concurrency_limit retry_after capacity_exceeded prior_request_not_complete transaction_in_progress query_queue_full"
         ),
     ),
     (
@@ -72,21 +74,21 @@ _FAMILIES = (
         Kind.TRANSIENT,
         _any(
             "connection connect(?:or|ing)?_ cannot_connect disconnect reconnect network transport_error unavailable"
-            " not_available temporar transient retriable retryable try_?again deadlock write_conflict update_conflict"
+            " not_available communication_(?:error|fail|exc) remote_protocol temporar transient retriable retryable recoverable try_?again deadlock write_conflict update_conflict"
             " transaction_(?:conflict|serializ|abort) serialization_(?:failure|conflict) concurrent_(?:update|modif)"
-            " lock_(?:wait|not_available) database_(?:is_)?locked locked_error busy bad_gateway gateway_"
-            " internal_server_error broken_pipe stream_(?:lost|reset) socket name_resolution dns_error dns_fail"
+            r" lock_(?:wait|not_available) database_(?:is_)?locked locked_error busy_(?!resource) \w+_busy_ \w*_?down_$ \w+_down_(?:error|exception)_$ bad_gateway gateway_ no_(?:host|node|broker|server|worker|leader|connection|backend|endpoint|replica|responder)s?_ unexpected(?:ly)?_close"
+            " internal_server_error broken_(?:pipe|resource) end_of_stream no_nameservers stream_(?:lost|reset) (?<!web_)socket_ dns_error dns_fail"
             " (?:host_|server_|node_|un)unreachable unreachable server_down service_down gone_away hung_up"
             " node_not_ready server_not_ready (?:not_|no_)(?:leader|primary|master_node|coordinator) stepped_down"
             " shutdown_in_progress shutting_down starting_up interrupted_at_shutdown operation_aborted"
-            " pool_(?:exhausted|empty) session_terminated_by_server host_unreachable is_restarting leader_election"
+            r" (?:pool|\w+_pool)_(?:exhausted|empty) empty_pool session_terminated_by_server host_unreachable is_restarting leader_election"
         ),
     ),
 )
 #: What a service's code may say besides; as the name of a class it says too little.
 _OF_CODES_ONLY = re.compile(
     r"_(?:internal|internal_(?:error|failure|service_error)|(?:server|backend|service|api|fatal)_error"
-    r"|service_(?:failure|exception)|team_added_to_org|prior_request_not_complete|transaction_in_progress\w*)_"
+    r"|transport|all_brokers_down|resolve|service_(?:failure|exception)|team_added_to_org)_"
 )
 
 

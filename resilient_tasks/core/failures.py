@@ -81,11 +81,18 @@ def _kind_of(error: BaseException, above: list[BaseException]) -> Kind | None:
         return gravest({classify(part) for part in safely.parts(error)})
     sure = judgement.by_what_it_bears(error) or judgement.by_type(error)
     if sure is not None:
-        return sure
+        hung_up = type(error) is EOFError and above and wrapped.is_from_a_library(above[-1])
+        return None if hung_up else sure  # the name of what a client made of it says whether it was a connection
     by_name = judgement.by_names(error)
-    if by_name.refuses:
-        return Kind.PERMANENT
-    return _of_what_it_wraps(error, above) or databases.by_text(error) or by_name.kind
+    if by_name.sure:
+        return by_name.kind
+    return (
+        _of_what_it_wraps(error, above)
+        or databases.by_text(error)
+        or by_name.kind
+        or judgement.by_codes(error)
+        or judgement.by_text(error)
+    )
 
 
 def _of_what_it_wraps(error: BaseException, above: list[BaseException]) -> Kind | None:

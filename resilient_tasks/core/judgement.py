@@ -8,20 +8,20 @@ from typing import NamedTuple
 
 from resilient_tasks.core import answers, databases, safely, waits
 from resilient_tasks.core.failure_names import is_quota, is_tls, of_a_library, of_code, of_name, worded
-from resilient_tasks.core.kinds import Kind
-from resilient_tasks.core.wrapped import is_from_a_library, module_of
+from resilient_tasks.core.kinds import RETRIED_BY_DEFAULT, Kind
+from resilient_tasks.core.wrapped import BUGS, is_from_a_library, module_of
 
 # Keys are "<top module>.<class>"; where a class has several bases that are listed here, the nearest in its MRO decides.
 # Of libraries, only classes whose names do not say what they are.
 _TYPES: dict[Kind, str] = {
     Kind.TRANSIENT: """
-        builtins.ConnectionError socket.gaierror socket.herror http.BadStatusLine http.RemoteDisconnected
+        builtins.ConnectionError socket.gaierror socket.herror http.BadStatusLine
         ssl.SSLEOFError ssl.SSLZeroReturnError ssl.SSLSyscallError ssl.SSLWantReadError ssl.SSLWantWriteError
         smtplib.SMTPServerDisconnected ftplib.error_temp imaplib.abort asyncio.IncompleteReadError
         nntplib.NNTPTemporaryError
-        urllib3.ProtocolError urllib3.MaxRetryError botocore.HTTPClientError h2.ProtocolError httpcore.ProtocolError
-        redis.MasterNotFoundError redis.SlaveNotFoundError redis.ClusterDownError redis.MasterDownError
-        azure.ServiceRequestError azure.ServiceResponseError hvac.VaultDown paramiko.NoValidConnectionsError
+        urllib3.ProtocolError urllib3.MaxRetryError urllib3_future.ProtocolError urllib3_future.MaxRetryError
+        botocore.HTTPClientError websockets.InvalidMessage
+        redis.MasterNotFoundError redis.SlaveNotFoundError azure.ServiceRequestError azure.ServiceResponseError paramiko.NoValidConnectionsError
         resilient_tasks.ResultRejected
     """,
     Kind.TIMEOUT: """
@@ -84,9 +84,12 @@ _BY_CURL = {
     28: Kind.TIMEOUT,
     **dict.fromkeys((18, 23, 61), Kind.MALFORMED),
 }
+_FOR_NOW_IN_AMQP = frozenset({320, 506, 541})  # forced to close, no resources, internal error
+_FOR_NOW_IN_WEBSOCKETS = frozenset({1001, 1005, 1006, 1011, 1012, 1013, 1014})  # RFC 6455 §7.4.1
 _TLS_HANG_UP = re.compile(
     r"\beof\b|UNEXPECTED_EOF|BAD_RECORD_MAC|reset by peer|closed (?:the )?conn|ZeroReturn", re.IGNORECASE
 )
+_RESET = re.compile("Connection(?:Reset|Aborted)Error|BrokenPipeError|reset by peer", re.IGNORECASE)
 _CUT_SHORT = re.compile("complete message body|ended prematurely|IncompleteRead", re.IGNORECASE)
 #: How libraries say that a failure may pass.
 _OWN_WORDS = ("retryable", "retriable", "is_retryable", "is_retriable", "isrecoverable", "is_transient", "should_retry")
@@ -104,7 +107,7 @@ def by_what_it_bears(error: BaseException) -> Kind | None:
         return _of_status(status, error)
     if (kind := databases.by_code(error) or databases.by_mongo(error)) is not None:
         return kind
-    if library and (kind := _by_codes(error) or _by_curl(error) or _by_own_word(error)) is not None:
+    if library and (kind := _by_number(error) or _by_own_word(error)) is not None:
         return kind
     return _by_errno(error)
 
@@ -128,14 +131,22 @@ def _of_status(status: int, error: BaseException) -> Kind:
         return Kind.THROTTLED
     if status in {408, 425}:
         return Kind.TIMEOUT if status == 408 else Kind.TRANSIENT
+    if status == 400 and _is_of_a_broken_answer(error):
+        return Kind.MALFORMED
     if status in {400, 409}:
         return _of_codes(codes) or Kind.PERMANENT
     return Kind.PERMANENT
 
 
-def _by_codes(error: BaseException) -> Kind | None:
-    """Return what an answer's codes say where no HTTP status tells of a failure."""
-    return _of_codes(answers.codes(error))
+def _is_of_a_broken_answer(error: BaseException) -> bool:
+    """Tell whether a client gives an answer that it could not read a status of its own, as aiohttp does."""
+    cause = safely.own(error, "__cause__")
+    return is_from_a_library(cause) and by_names(cause).kind is Kind.MALFORMED
+
+
+def by_codes(error: BaseException) -> Kind | None:
+    """Return what the codes of a service say, where no HTTP status tells of a failure."""
+    return _of_codes(answers.codes(error)) if is_from_a_library(error) else None
 
 
 def _of_codes(codes: list[str]) -> Kind | None:
@@ -147,15 +158,20 @@ def _of_codes(codes: list[str]) -> Kind | None:
     return Kind.PERMANENT if Kind.PERMANENT in kinds else next(iter(kinds), None)
 
 
-def _by_curl(error: BaseException) -> Kind | None:
-    if not any(module_of(base).partition(".")[0] in {"pycurl", "curl_cffi"} for base in type(error).__mro__):
-        return None
+def _by_number(error: BaseException) -> Kind | None:
+    """Return what the code of libcurl, AMQP or WebSocket says that an error bears."""
     args = safely.own(error, "args")
-    number = safely.number(safely.attribute(error, "code", args[0] if args else None))
-    if number is None or number == 0:
-        return None
-    hung_up = number == 35 and _TLS_HANG_UP.search(safely.text(error))
-    return Kind.TRANSIENT if hung_up else _BY_CURL.get(number, Kind.PERMANENT)
+    code = safely.number(safely.attribute(error, "code", args[0] if args else None))
+    tops = {module_of(base).partition(".")[0] for base in type(error).__mro__}
+    if tops & {"pycurl", "curl_cffi"} and code:
+        hung_up = code == 35 and _TLS_HANG_UP.search(safely.text(error))
+        return Kind.TRANSIENT if hung_up else _BY_CURL.get(code, Kind.PERMANENT)
+    if reply := safely.number(safely.attribute(error, "reply_code")):
+        return Kind.TRANSIENT if reply in _FOR_NOW_IN_AMQP else Kind.PERMANENT
+    closed = safely.number(safely.attribute(safely.attribute(error, "rcvd"), "code"))
+    if closed is not None:
+        return Kind.TRANSIENT if closed in _FOR_NOW_IN_WEBSOCKETS else Kind.PERMANENT
+    return None
 
 
 def _by_own_word(error: BaseException) -> Kind | None:
@@ -165,7 +181,8 @@ def _by_own_word(error: BaseException) -> Kind | None:
             if callable(answer) and not isinstance(answer, type):
                 answer = answers.asked(said, name)
             if answer is True:
-                return Kind.TRANSIENT
+                named = by_names(error).kind
+                return named if named in RETRIED_BY_DEFAULT else Kind.TRANSIENT
     return None
 
 
@@ -205,11 +222,11 @@ class Named(NamedTuple):
 
     Attributes:
         kind: the kind that they tell, or None.
-        refuses: whether the nearest name that says anything tells of a refusal; what the error wraps does not count then.
+        sure: whether what the error wraps does not count, because the nearest name that says anything tells of a refusal.
     """
 
     kind: Kind | None
-    refuses: bool = False
+    sure: bool = False
 
 
 def by_names(error: BaseException) -> Named:
@@ -219,13 +236,32 @@ def by_names(error: BaseException) -> Named:
         kind = listed
         if listed is None and of_a_library(module_of(base)):
             kind = of_name(name)
-            if "_serializ" in worded(name) and databases.is_database_error(error):
+            if "_serialization_error_" in worded(name) and databases.is_database_error(error):
                 kind = Kind.TRANSIENT
+            if kind in RETRIED_BY_DEFAULT and safely.is_a(error, BUGS):
+                kind = None
         if kind is not None:
             if is_tls(name):
                 hung_up = kind is Kind.TRANSIENT or _TLS_HANG_UP.search(safely.text(error))
                 return Named(Kind.TRANSIENT if hung_up else Kind.PERMANENT)
             if kind is Kind.TRANSIENT and _CUT_SHORT.search(safely.text(error)):
                 kind = Kind.MALFORMED
-            return Named(kind, refuses=kind is Kind.PERMANENT and listed is None)
+            elif kind is Kind.MALFORMED and _RESET.search(safely.text(error)):
+                return Named(Kind.TRANSIENT, sure=True)
+            return Named(kind, sure=kind is Kind.PERMANENT and listed is None)
     return Named(Kind.THROTTLED if is_from_a_library(error) and waits.is_asked(error) else None)
+
+
+#: How libraries say in words that a connection broke, where their names say nothing.
+_HUNG_UP = re.compile(
+    r"connection (?:\w+ ){0,3}(?:refused|reset|aborted|lost|dropped|broken)|server disconnected|broken pipe|pool exhausted"
+    r"|temporarily unavailable|resource shortage|error reading ssh protocol banner|connection timed out|(?:read|request|operation) timed out",
+    re.IGNORECASE,
+)
+
+
+def by_text(error: BaseException) -> Kind | None:
+    """Return what the text of a library's error says of a connection; None where it says nothing, or finds a bug."""
+    if not is_from_a_library(error) or safely.is_a(error, BUGS) or (found := _HUNG_UP.search(safely.text(error))) is None:
+        return None
+    return Kind.TIMEOUT if "timed out" in found[0].lower() else Kind.TRANSIENT
