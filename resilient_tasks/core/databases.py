@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from resilient_tasks.core import safely
+from resilient_tasks.core.failure_names import of_name
 from resilient_tasks.core.kinds import Kind
 from resilient_tasks.core.wrapped import is_from_a_library, module_of
 
@@ -86,8 +87,9 @@ def by_code(error: BaseException) -> Kind | None:
     if family and (kind := _by_number(error, _number(error))) is not None:
         return kind
     if code is not None and code not in _SAYS_NOTHING:
-        kind = _OF_SQLSTATE.get(code) or _OF_SQLSTATE.get(code[:2]) or Kind.PERMANENT
-        return Kind.PERMANENT if kind is Kind.TRANSIENT and _REFUSED.search(_text(error)) else kind
+        kind = _OF_SQLSTATE.get(code) or _OF_SQLSTATE.get(code[:2]) or (Kind.PERMANENT if code[0].isdigit() else None)
+        refused = _REFUSED.search(_text(error)) or of_name(type(error).__name__) is Kind.PERMANENT
+        return Kind.PERMANENT if code[:2] == "08" and refused else kind  # a wrong password is no connection either
     name = safely.attribute(error, "sqlite_errorname")
     if isinstance(name, str):
         return next((kind for start, kind in _SQLITE.items() if name.startswith(start)), Kind.PERMANENT)
@@ -140,14 +142,14 @@ def _by_number(error: BaseException, number: int | None) -> Kind | None:
     if not number:
         return None
     if "clickhouse" in tops:
-        codes, unlisted = _CLICKHOUSE, Kind.PERMANENT
+        codes = _CLICKHOUSE
     elif any(part in tops for part in ("mssql", "odbc", "tds")):
-        codes, unlisted = _MSSQL, Kind.PERMANENT
-    elif 1000 <= number < 5000:  # drivers of MySQL have many names
-        codes, unlisted = _MYSQL, Kind.PERMANENT if "mysql" in tops or "maria" in tops else None
+        codes = _MSSQL
+    elif 1000 <= number < 5000 and any(part in tops for part in ("mysql", "maria", "asyncmy")):
+        codes = _MYSQL
     else:
         return None
-    return next((kind for kind, numbers in codes.items() if number in numbers), unlisted)
+    return next((kind for kind, numbers in codes.items() if number in numbers), Kind.PERMANENT)
 
 
 def _said(error: BaseException) -> int | None:
@@ -166,10 +168,11 @@ def by_text(error: BaseException) -> Kind | None:
 
 
 _REFUSED = re.compile(
-    r"password|authenticat|access (?:is )?denied|permission|not authorized|login failed|does not exist|no such (?!file or directory\s+Is the server)"
+    r"password|authenticat|access (?:is )?denied|permission|not authorized|login failed|does not exist"
+    r"|no such (?!file or directory\s+Is the server)"
     r"|unknown (?:database|user|table|column)|syntax error|no pg_hba|certificate|unable to open|not a database"
-    r"|read-?only|already exists|invalid (?:dsn|connection|value|port|uri)|unsupported|constraint|missing|expired"
-    r"|different configuration",
+    r"|read-?only|already exists|invalid (?:dsn|connection|value|port|uri)|unsupported|constraint|missing"
+    r"|(?:password|token|license|account|session)\b.{0,40}expired|different configuration",
     re.IGNORECASE,
 )
 _TEXTS = (

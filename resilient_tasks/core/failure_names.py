@@ -31,12 +31,12 @@ _REFUSED = _any(
     "auth_ authent authoriz authoris unauth oauth credential login_ password permission forbidden denied access_refused"
     " not_allowed not_permitted not_authorized account_ license (?:token|session)_expired legal security insecure key_exchange not_verif"
     # what is asked for
-    " not_found no_such missing unknown undefined unrecognized does_not_exist exist gone_(?!away) duplicate already"
+    " not_found no_such missing unknown undefined unrecognized (?<!connection_)does_not_exist (?<!_not_)exist gone_(?!away) duplicate already"
     " (?<!write_)(?<!transaction_)(?<!update_)conflict integrity constraint precondition unprocessable"
     # how it is asked
     r" invalid_(?!chunk) illegal mandatory not_started bad_(?:request|arg|param|cred|host|user|attr|auth) improper unsupported not_supported"
     " not_implemented unimplemented incompatible mismatch wrong host_key verification validation schema_"
-    " config setting argument param attribute state_ usage_ deprecat programming (?<!xml_)(?<!json_)(?<!yaml_)(?<!html_)syntax query_error format_ overflow"
+    " config setting argument param attribute state_ usage_ deprecat programming (?<!xml_)(?<!json_)(?<!yaml_)(?<!html_)syntax transport_query malformed_(?:request|query|url) format_ overflow"
     " too_(?:large|long|big|old|deep) max_(?:payload|size|length|message|body) read_only disallowed value_error (?<!content_)type_error key_error index_error name_error redirect"
     " local_protocol url_ uri_ location_ connection_(?:string|name|id_|option|type|kind|class|info)"
     " timeout_(?:value|type|option|range) bad_timeout compression disabled enabled by_client cancel"
@@ -51,10 +51,15 @@ _FAMILIES = (
         _any(
             "decod deserial serializ parse malform corrupt truncat incomplete_(?:read|body|response|payload|message)"
             " checksum chunked_encoding content_encoding transfer_encoding payload_ bad_(?:zip|gzip|http|data)"
-            " content_(?:type|length)_error bad_status_line invalid_chunk empty_data unexpected_(?:eof|end_|content) scanner yaml_error (?:xml|json|yaml|toml|html)_syntax"
+            r" content_(?:type|length)_error bad_status_line invalid_chunk empty_data unexpected_(?:eof|end_|content) scanner yaml_error (?:zstd|lz4|snappy|brotli|gzip|zlib|lzma)_?\w*_?error (?:xml|json|yaml|toml|html)_syntax"
         ),
     ),
-    (Kind.RESOURCE, _any("out_of_memory memory_(?:error|limit) no_space no_more_space disk_full worker_lost broken_(?:worker|process)")),
+    (
+        Kind.RESOURCE,
+        _any(
+            "out_of_memory memory_(?:error|limit) no_space no_more_space disk_full worker_lost broken_(?:worker|process)"
+        ),
+    ),
     (
         Kind.THROTTLED,
         _any(
@@ -76,7 +81,7 @@ _FAMILIES = (
             "connection connect(?:or|ing)?_ cannot_connect disconnect reconnect network transport_error unavailable"
             " not_available communication_(?:error|fail|exc) remote_protocol temporar transient retriable retryable recoverable try_?again deadlock write_conflict update_conflict"
             " transaction_(?:conflict|serializ|abort) serialization_(?:failure|conflict) concurrent_(?:update|modif)"
-            r" lock_(?:wait|not_available) database_(?:is_)?locked locked_error busy_(?!resource) \w+_busy_ \w*_?down_$ \w+_down_(?:error|exception)_$ bad_gateway gateway_ no_(?:host|node|broker|server|worker|leader|connection|backend|endpoint|replica|responder)s?_ unexpected(?:ly)?_close"
+            r" lock_(?:wait|not_available) database_(?:is_)?locked locked_error busy_(?!resource) \w+_busy_ \w*_?down_$ \w+_down_(?:error|exception)_$ bad_gateway gateway_ no_(?:host|node|broker|server|worker|leader)_available no_(?:hosts|nodes|brokers|servers|workers|leaders|connections|backends|endpoints|responders)_ unexpected(?:ly)?_close"
             " internal_server_error broken_(?:pipe|resource) end_of_stream no_nameservers stream_(?:lost|reset) (?<!web_)socket_ dns_error dns_fail"
             " (?:host_|server_|node_|un)unreachable unreachable server_down service_down gone_away hung_up"
             " node_not_ready server_not_ready (?:not_|no_)(?:leader|primary|master_node|coordinator) stepped_down"
@@ -88,7 +93,7 @@ _FAMILIES = (
 #: What a service's code may say besides; as the name of a class it says too little.
 _OF_CODES_ONLY = re.compile(
     r"_(?:internal|internal_(?:error|failure|service_error)|(?:server|backend|service|api|fatal)_error"
-    r"|transport|all_brokers_down|resolve|service_(?:failure|exception)|team_added_to_org)_"
+    r"|(?:\w+_)?out_of_memory|transport|all_brokers_down|resolve|service_(?:failure|exception)|team_added_to_org)_"
 )
 
 

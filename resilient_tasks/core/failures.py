@@ -81,7 +81,7 @@ def _kind_of(error: BaseException, above: list[BaseException]) -> Kind | None:
         return gravest({classify(part) for part in safely.parts(error)})
     sure = judgement.by_what_it_bears(error) or judgement.by_type(error)
     if sure is not None:
-        hung_up = type(error) is EOFError and above and wrapped.is_from_a_library(above[-1])
+        hung_up = safely.is_a(error, EOFError) and above and wrapped.is_from_a_library(above[-1])
         return None if hung_up else sure  # the name of what a client made of it says whether it was a connection
     by_name = judgement.by_names(error)
     if by_name.sure:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import socket
 from typing import NamedTuple
 
 from resilient_tasks.core import answers, databases, safely, waits
@@ -17,7 +18,7 @@ _TYPES: dict[Kind, str] = {
     Kind.TRANSIENT: """
         builtins.ConnectionError socket.gaierror socket.herror http.BadStatusLine
         ssl.SSLEOFError ssl.SSLZeroReturnError ssl.SSLSyscallError ssl.SSLWantReadError ssl.SSLWantWriteError
-        smtplib.SMTPServerDisconnected ftplib.error_temp imaplib.abort asyncio.IncompleteReadError
+        smtplib.SMTPServerDisconnected ftplib.error_temp imaplib.abort
         nntplib.NNTPTemporaryError
         urllib3.ProtocolError urllib3.MaxRetryError urllib3_future.ProtocolError urllib3_future.MaxRetryError
         botocore.HTTPClientError websockets.InvalidMessage
@@ -68,6 +69,12 @@ _ERRNO = {
 }
 _BY_ERRNO = {getattr(errno, name): kind for kind, names in _ERRNO.items() for name in names if hasattr(errno, name)}
 
+#: getaddrinfo was asked for what there is not: the name of a service, a family of addresses.
+_BAD_LOOKUPS = frozenset(
+    getattr(socket, name, None)
+    for name in ("EAI_SERVICE", "EAI_FAMILY", "EAI_SOCKTYPE", "EAI_BADFLAGS", "EAI_ADDRFAMILY")
+) - {None}
+
 _BY_GRPC = {
     "UNAVAILABLE": Kind.TRANSIENT,
     "ABORTED": Kind.TRANSIENT,
@@ -89,6 +96,7 @@ _FOR_NOW_IN_WEBSOCKETS = frozenset({1001, 1005, 1006, 1011, 1012, 1013, 1014})  
 _TLS_HANG_UP = re.compile(
     r"\beof\b|UNEXPECTED_EOF|BAD_RECORD_MAC|reset by peer|closed (?:the )?conn|ZeroReturn", re.IGNORECASE
 )
+_POP_FOR_NOW = re.compile(r"\[(?:SYS/TEMP|IN-USE|LOGIN-DELAY)\]")  # RFC 2449, RFC 3206
 _RESET = re.compile("Connection(?:Reset|Aborted)Error|BrokenPipeError|reset by peer", re.IGNORECASE)
 _CUT_SHORT = re.compile("complete message body|ended prematurely|IncompleteRead", re.IGNORECASE)
 #: How libraries say that a failure may pass.
@@ -134,7 +142,8 @@ def _of_status(status: int, error: BaseException) -> Kind:
     if status == 400 and _is_of_a_broken_answer(error):
         return Kind.MALFORMED
     if status in {400, 409}:
-        return _of_codes(codes) or Kind.PERMANENT
+        kind = _of_codes(codes)
+        return kind if kind in RETRIED_BY_DEFAULT else Kind.PERMANENT
     return Kind.PERMANENT
 
 
@@ -190,7 +199,9 @@ def _by_errno(error: BaseException) -> Kind | None:
     if not safely.is_a(error, OSError) or _is_tls(error):
         return None
     number = safely.number(safely.attribute(error, "errno"))
-    if number is None or number <= 0:  # those of getaddrinfo are below
+    if safely.is_a(error, socket.gaierror):
+        return Kind.PERMANENT if number in _BAD_LOOKUPS else None
+    if number is None:
         return None
     kind = _BY_ERRNO.get(number)
     return Kind.PERMANENT if kind is None and module_of(type(error)) == "builtins" else kind
@@ -210,6 +221,8 @@ def by_type(error: BaseException) -> Kind | None:
             return kind
         if base.__name__ == "SSLError":
             return Kind.TRANSIENT if _TLS_HANG_UP.search(safely.text(error)) else Kind.PERMANENT
+        if _key(base) == "poplib.error_proto":
+            return Kind.TRANSIENT if _POP_FOR_NOW.search(safely.text(error)) else Kind.PERMANENT
     return None
 
 
@@ -262,6 +275,10 @@ _HUNG_UP = re.compile(
 
 def by_text(error: BaseException) -> Kind | None:
     """Return what the text of a library's error says of a connection; None where it says nothing, or finds a bug."""
-    if not is_from_a_library(error) or safely.is_a(error, BUGS) or (found := _HUNG_UP.search(safely.text(error))) is None:
+    if (
+        not is_from_a_library(error)
+        or safely.is_a(error, BUGS)
+        or (found := _HUNG_UP.search(safely.text(error))) is None
+    ):
         return None
     return Kind.TIMEOUT if "timed out" in found[0].lower() else Kind.TRANSIENT
