@@ -1,7 +1,7 @@
 """What a server answered, read from the error that bears it: status, headers, codes in the body.
 
-Nothing here raises, whatever that error is like, and nothing reads from a connection: of a body, only what the client has
-read already is looked at.
+Nothing here raises, whatever that error is like, and nothing reads from a connection: of a body, only what the client
+has read already is looked at.
 """
 
 from __future__ import annotations
@@ -131,9 +131,11 @@ _SPOKEN = ("code", "type", "error_code", "error_type", "error_name", "errorcode"
 def codes(error: BaseException) -> list[str]:
     """Return the words by which a service names what went wrong, from the error's attributes and its answer's body."""
     given = [safely.attribute(error, name) for name in _SPOKEN]
-    for said in safely.own(error, "args")[:1]:  # librdkafka's errors lie in an argument, and are asked for their names
-        if not isinstance(said, str | int | BaseException) and of_a_library(module_of(type(said))):
-            given.append(asked(said, "name"))
+    given.extend(
+        asked(said, "name")  # librdkafka's errors lie in an argument, and are asked for their names
+        for said in safely.own(error, "args")[:1]
+        if not isinstance(said, str | int | BaseException) and of_a_library(module_of(type(said)))
+    )
     if first := re.match(r"([A-Z][A-Z_]{3,})[ :]", safely.text(error)):  # Redis, memcached
         given.append(first[1])
     found = [code for one in given if (code := _as_code(one)) is not None]

@@ -165,8 +165,9 @@ def in_words(error: BaseException) -> str:
 def retry_after(error: BaseException, *, now: float | None = None) -> float | None:
     """Return the seconds that the service asks to wait before the next call, or None where it asks nothing.
 
-    For `CircuitOpen` and `RateLimited` these are the seconds until a call may be let through. Of a group, the longest of
-    its errors counts. A service that asks for more than the setting `longest_retry_after` gets that, and the log says so.
+    For `CircuitOpen` and `RateLimited` these are the seconds until a call may be let through. Of a group, the longest
+    wait counts. Where a service asks for more than the setting `longest_retry_after`, that is returned, and the log
+    says so.
 
     See `docs/failures.md` for all that is read. A date that is past gives 0.0; what is no duration gives None.
 

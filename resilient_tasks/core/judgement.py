@@ -1,4 +1,4 @@
-"""What one error says of its kind, apart from what it wraps: by what it bears, by its type, by the names of its classes."""
+"""What one error says of its kind, apart from what it wraps: by what it bears, its type, the names of its classes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ from resilient_tasks.core.wrapped import BUGS, is_from_a_library, module_of
 # Of libraries, only classes whose names do not say what they are.
 _TYPES: dict[Kind, str] = {
     Kind.TRANSIENT: """
-        builtins.ConnectionError socket.gaierror socket.herror http.BadStatusLine
-        ssl.SSLEOFError ssl.SSLZeroReturnError ssl.SSLSyscallError ssl.SSLWantReadError ssl.SSLWantWriteError
-        smtplib.SMTPServerDisconnected ftplib.error_temp imaplib.abort
-        nntplib.NNTPTemporaryError
+        builtins.ConnectionError socket.gaierror socket.herror http.BadStatusLine ssl.SSLEOFError
+        ssl.SSLZeroReturnError ssl.SSLSyscallError ssl.SSLWantReadError ssl.SSLWantWriteError
+        smtplib.SMTPServerDisconnected ftplib.error_temp imaplib.abort nntplib.NNTPTemporaryError
         urllib3.ProtocolError urllib3.MaxRetryError urllib3_future.ProtocolError urllib3_future.MaxRetryError
-        botocore.HTTPClientError websockets.InvalidMessage
-        redis.MasterNotFoundError redis.SlaveNotFoundError azure.ServiceRequestError azure.ServiceResponseError paramiko.NoValidConnectionsError
+        botocore.HTTPClientError websockets.InvalidMessage redis.MasterNotFoundError redis.SlaveNotFoundError
+        azure.ServiceRequestError azure.ServiceResponseError paramiko.NoValidConnectionsError
         resilient_tasks.ResultRejected
     """,
     Kind.TIMEOUT: """
@@ -30,15 +29,15 @@ _TYPES: dict[Kind, str] = {
         resilient_tasks.TimedOut
     """,
     Kind.MALFORMED: """
-        builtins.UnicodeDecodeError builtins.EOFError json.JSONDecodeError csv.Error _csv.Error zlib.error _lzma.LZMAError
-        lzma.LZMAError gzip.BadGzipFile zipfile.BadZipFile zipfile.BadZipfile tarfile.TarError binascii.Error struct.error
-        pickle.UnpicklingError _pickle.UnpicklingError xml.ParseError xml.ExpatError pyexpat.ExpatError
-        tomllib.TOMLDecodeError plistlib.InvalidFileException email.MessageParseError http.IncompleteRead http.LineTooLong
-        xmlrpc.ResponseError
-        pandas.ParserError pandas.EmptyDataError pandera.SchemaError pandera.SchemaErrors polars.ComputeError
-        polars.NoDataError pyarrow.ArrowInvalid pydantic.ValidationError pydantic_core.ValidationError
-        jsonschema.ValidationError marshmallow.ValidationError msgspec.ValidationError msgspec.DecodeError
-        resilient_tasks.InvalidData resilient_tasks.DriftDetected resilient_tasks.PredicateError
+        builtins.UnicodeDecodeError builtins.EOFError json.JSONDecodeError csv.Error _csv.Error zlib.error
+        _lzma.LZMAError lzma.LZMAError gzip.BadGzipFile zipfile.BadZipFile zipfile.BadZipfile tarfile.TarError
+        binascii.Error struct.error pickle.UnpicklingError _pickle.UnpicklingError xml.ParseError xml.ExpatError
+        pyexpat.ExpatError tomllib.TOMLDecodeError plistlib.InvalidFileException email.MessageParseError
+        http.IncompleteRead http.LineTooLong xmlrpc.ResponseError pandas.ParserError pandas.EmptyDataError
+        pandera.SchemaError pandera.SchemaErrors polars.ComputeError polars.NoDataError pyarrow.ArrowInvalid
+        pydantic.ValidationError pydantic_core.ValidationError jsonschema.ValidationError
+        marshmallow.ValidationError msgspec.ValidationError msgspec.DecodeError resilient_tasks.InvalidData
+        resilient_tasks.DriftDetected resilient_tasks.PredicateError
     """,
     Kind.RESOURCE: "builtins.MemoryError concurrent.BrokenExecutor resilient_tasks.ProcessDied",
     Kind.REJECTED: "resilient_tasks.CircuitOpen resilient_tasks.BulkheadFull resilient_tasks.RateLimited",
@@ -126,7 +125,7 @@ def _of_grpc(name: str, error: BaseException) -> Kind | None:
     return _BY_GRPC.get(name, Kind.PERMANENT)
 
 
-def _of_status(status: int, error: BaseException) -> Kind:
+def _of_status(status: int, error: BaseException) -> Kind:  # noqa: PLR0911  # one line a rule
     codes = answers.codes(error)
     if status == 429 or (status < 500 and any(of_code(code) is Kind.THROTTLED for code in codes)):
         used_up = any(map(is_quota, (*codes, type(error).__name__)))
@@ -235,7 +234,7 @@ class Named(NamedTuple):
 
     Attributes:
         kind: the kind that they tell, or None.
-        sure: whether what the error wraps does not count, because the nearest name that says anything tells of a refusal.
+        sure: whether what the error wraps does not count, as where a name tells of a refusal.
     """
 
     kind: Kind | None
@@ -267,8 +266,9 @@ def by_names(error: BaseException) -> Named:
 
 #: How libraries say in words that a connection broke, where their names say nothing.
 _HUNG_UP = re.compile(
-    r"connection (?:\w+ ){0,3}(?:refused|reset|aborted|lost|dropped|broken)|server disconnected|broken pipe|pool exhausted"
-    r"|temporarily unavailable|resource shortage|error reading ssh protocol banner|connection timed out|(?:read|request|operation) timed out",
+    r"connection (?:\w+ ){0,3}(?:refused|reset|aborted|lost|dropped|broken)|server disconnected"
+    r"|broken pipe|pool exhausted|temporarily unavailable|resource shortage|error reading ssh protocol banner"
+    r"|(?:connection|read|request|operation) timed out",
     re.IGNORECASE,
 )
 
