@@ -62,6 +62,11 @@ def register_kind(rule: Rule, kind: Kind) -> None:
     _broken.discard(id(rule))
 
 
+def registered() -> list[tuple[str, Kind]]:
+    """Return the names of what is registered, and its kinds, in the order in which they are asked."""
+    return [(wording.short_name_of(rule), kind) for rule, kind in _registered]
+
+
 def classify(error: BaseException) -> Kind:
     """Tell what sort of failure `error` is. Where nothing is known of it, that is `Kind.PERMANENT`: it is not retried.
 

@@ -166,10 +166,9 @@ class Retry(Policy):
         return Leave(self.budget.pay_in)
 
     def describe(self) -> str:
-        kinds = "transient, throttled and timed-out failures" if self.on is None else f"on={self.on!r}"
         upto = "attempts without a limit by number" if self.attempts is None else number_of(self.attempts, "attempt")
         budget = "" if self.budget is None else f", {self.budget.describe()}"
-        return f"retry: {upto}, {kinds}{budget}"
+        return f"retry: {upto}, {self._retries.describe()}{budget}"
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         failures: Failures = Counter()

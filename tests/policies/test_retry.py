@@ -306,7 +306,8 @@ class TestWhatIsTold:
         assert {event.operation for event in resilient_events} == {"flaky"}
 
     def test_explaining_names_the_failures_it_is_for(self):
-        assert "on=<Kind.TIMEOUT" in explain(Pipeline(Retry(on=Kind.TIMEOUT)))
+        told = explain(Pipeline(Retry(on=(Kind.TIMEOUT, Kind.MALFORMED, KeyError, callable))))
+        assert "timed-out and malformed failures, KeyError, what callable accepts" in told
 
 
 class TestWhatIsRefused:
