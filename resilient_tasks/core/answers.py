@@ -15,7 +15,7 @@ from typing import Any
 from resilient_tasks.core import safely
 from resilient_tasks.core.failure_names import of_a_library, of_name, worded
 from resilient_tasks.core.kinds import Kind
-from resilient_tasks.core.wrapped import module_of
+from resilient_tasks.core.wrapped import bears_nothing, module_of
 
 _STATUSES = ("status_code", "http_status", "http_status_code", "http_code", "response_code", "status", "statusCode")
 #: That is an HTTP status only where the error is about HTTP: databases, gRPC and mail have codes of their own.
@@ -25,9 +25,10 @@ _OF_HTTP = ("response", "headers", "hdrs", "request", "url", "resp")
 _LONGEST_BODY = 100_000
 
 
+@safely.or_none
 def status_here(error: BaseException) -> int | None:
     """Return the HTTP status that an error itself, its response or its metadata bears; None where there is none."""
-    if is_about_mail(error):
+    if bears_nothing(error) or is_about_mail(error):
         return None
     response = safely.attribute(error, "response")
     if safely.is_a(response, Mapping):
@@ -50,9 +51,10 @@ def _first_status(place: object, names: tuple[str, ...], *, text: bool, only_htt
     return next((status for status in known if status is not None), None)
 
 
+@safely.or_none
 def _as_status(value: object, *, text: bool = True) -> int | None:
     """Return `value` where it can be an HTTP status: a number, a member of `HTTPStatus`, or a text that begins so."""
-    if isinstance(value, str):
+    if safely.is_a(value, str):
         found = re.match(r"([1-5]\d\d)(?!\S)", value) if text else None
         return None if found is None else int(found[1])
     number = safely.number(value)
@@ -82,15 +84,16 @@ def _in_words(error: BaseException) -> int | None:
     return None if found is None else int(found[1])
 
 
-def header(error: BaseException, name: str) -> str | None:
-    """Return a header of the response that an error bears, or bears itself; None where there is none."""
-    for headers in _headers(error):
-        value = safely.item(headers, name)
+@safely.or_none
+def header(found: list[Any], name: str) -> str | None:
+    """Return a header from what `headers` returned; None where it is not there."""
+    for each in found:
+        value = safely.item(each, name)
         if value is None:
-            value = next((value for key, value in _pairs(headers) if key == name.lower()), None)
-        if isinstance(value, bytes):
+            value = next((value for key, value in _pairs(each) if key == name.lower()), None)
+        if safely.is_a(value, bytes):
             value = value.decode("latin-1")
-        if isinstance(value, str | int | float):
+        if safely.is_a(value, (str, int, float)):
             return safely.text(value).strip()
     return None
 
@@ -104,14 +107,18 @@ def _pairs(headers: Any) -> list[tuple[str, Any]]:
         return []
 
 
+def headers(error: BaseException) -> list[Any]:
+    """Return the headers of the response that an error bears, and those that it bears itself, as they are kept."""
+    return [] if bears_nothing(error) else [found for found in _headers(error) if found is not None]
+
+
 def _headers(error: BaseException) -> Iterator[Any]:
     response: Any = safely.attribute(error, "response")
     if safely.is_a(response, Mapping):
         yield safely.item(response, "ResponseMetadata", "HTTPHeaders")
     for place in (response, safely.attribute(error, "meta"), error):
-        for name in ("headers", "hdrs", "http_headers"):
-            if (headers := safely.attribute(place, name)) is not None:
-                yield headers
+        for name in ("headers", "hdrs", "http_headers") if place is not None else ():
+            yield safely.attribute(place, name)
     yield safely.attribute(error, "resp")  # httplib2's response is a mapping of its headers
 
 
@@ -134,7 +141,7 @@ def codes(error: BaseException) -> list[str]:
     given.extend(
         asked(said, "name")  # librdkafka's errors lie in an argument, and are asked for their names
         for said in safely.own(error, "args")[:1]
-        if not isinstance(said, str | int | BaseException) and of_a_library(module_of(type(said)))
+        if not safely.is_a(said, (str, int, BaseException)) and of_a_library(module_of(type(said)))
     )
     if first := re.match(r"([A-Z][A-Z_]{3,})[ :]", safely.text(error)):  # Redis, memcached
         given.append(first[1])
@@ -161,12 +168,13 @@ def _is_slack(response: object) -> bool:
     return type(response).__name__.endswith("SlackResponse")
 
 
+@safely.or_none
 def _parsed(body: object) -> Any:
-    if safely.is_a(body, Mapping | list | tuple):  # type: ignore[arg-type]  # a union of classes serves
+    if safely.is_a(body, (Mapping, list, tuple)):
         return body
-    if isinstance(body, bytes | bytearray):
+    if safely.is_a(body, (bytes, bytearray)):
         body = bytes(body[:_LONGEST_BODY]).decode("utf-8", "replace")
-    if not isinstance(body, str) or len(body) > _LONGEST_BODY:
+    if not safely.is_a(body, str) or len(body) > _LONGEST_BODY:
         return None
     if body.lstrip()[:1] in {"{", "["}:
         try:
@@ -182,13 +190,13 @@ def _codes_in(body: Any, depth: int = 0) -> Iterator[str]:
         return
     if safely.is_a(body, Mapping):
         for key, value in _items(body):
-            name = key.lower() if isinstance(key, str) else ""
+            name = key.lower() if safely.is_a(key, str) else ""
             code = _as_code(value) if name in _NAMES_OF_CODES else None
             if code is not None:
                 yield code
             elif name in _NAMES_OF_PARTS:
                 yield from _codes_in(value, depth + 1)
-    elif safely.is_a(body, list | tuple):  # type: ignore[arg-type]
+    elif safely.is_a(body, (list, tuple)):
         for one in body[:_MOST]:
             if depth and (code := _as_code(one)) is not None:
                 yield code
@@ -207,11 +215,12 @@ def _items(mapping: Any) -> list[tuple[Any, Any]]:
         return []
 
 
+@safely.or_none
 def _as_code(value: object) -> str | None:
     """Return `value` where it can be a code: one word, or a member of an enumeration of words."""
-    if safely.is_a(value, Enum) and not isinstance(value, str | int):
+    if safely.is_a(value, Enum) and not safely.is_a(value, (str, int)):
         value = safely.attribute(value, "name")
-    if not isinstance(value, str):
+    if not safely.is_a(value, str):
         return None
     text = str.__str__(value)
     return text.rpartition("#")[2] if 0 < len(text) <= 80 and not re.search(r"\s", text) else None
@@ -222,16 +231,17 @@ def is_about_mail(error: BaseException) -> bool:
     return any(module_of(base).partition(".")[0] in {"smtplib", "aiosmtplib"} for base in type(error).__mro__)
 
 
+@safely.or_none
 def mail_code(error: BaseException) -> int | None:
     """Return the code with which a mail server refused something, the mildest of several recipients; None without one.
 
     4xx says "come back later" and 5xx "do not" (RFC 5321 §4.2.1): the other way round than in HTTP.
     """
     refused = safely.attribute(error, "recipients")
-    if isinstance(refused, dict):
-        given = [answer[0] for answer in refused.values() if isinstance(answer, tuple) and answer]
+    if safely.is_a(refused, dict):
+        given = [answer[0] for answer in refused.values() if safely.is_a(answer, tuple) and answer]
     else:
-        each = refused if isinstance(refused, list) and refused else [error]
+        each = refused if safely.is_a(refused, list) and refused else [error]
         given = [safely.attribute(one, "smtp_code", safely.attribute(one, "code")) for one in each]
     return min((code for code in given if type(code) is int and 400 <= code < 600), default=None)
 
@@ -250,6 +260,7 @@ def is_grpc_call(error: BaseException) -> bool:
     return any(base.__name__ == "RpcError" and of_a_library(module_of(base)) for base in type(error).__mro__)
 
 
+@safely.or_none
 def grpc_code(error: BaseException) -> str | None:
     """Return the name of the gRPC status of an error, such as `UNAVAILABLE`; None where it has none."""
     given = [safely.attribute(error, "grpc_status_code"), safely.attribute(error, "status")]
@@ -257,7 +268,7 @@ def grpc_code(error: BaseException) -> str | None:
         given.append(asked(error, "code"))
     for status in given:
         name = safely.attribute(status, "name") if safely.is_a(status, Enum) else None
-        if isinstance(name, str) and name in _GRPC:
+        if safely.is_a(name, str) and name in _GRPC:
             return str.__str__(name)
     return None
 

@@ -92,6 +92,7 @@ def is_database_error(error: BaseException) -> bool:
     ) and (is_from_a_library(error) or "sqlite3" in {module_of(base) for base in type(error).__mro__})
 
 
+@safely.or_none
 def by_code(error: BaseException) -> Kind | None:
     """Return what the SQLSTATE or the number says that a database's error bears; None where it bears none."""
     family = is_database_error(error)
@@ -103,7 +104,7 @@ def by_code(error: BaseException) -> Kind | None:
         refused = _REFUSED.search(_text(error)) or of_name(type(error).__name__) is Kind.PERMANENT
         return Kind.PERMANENT if code[:2] == "08" and refused else kind  # a wrong password is no connection either
     name = safely.attribute(error, "sqlite_errorname")
-    if isinstance(name, str):
+    if safely.is_a(name, str):
         return next((kind for start, kind in _SQLITE.items() if name.startswith(start)), Kind.PERMANENT)
     return _by_oracles_code(error) if family else None
 
@@ -135,13 +136,13 @@ def _sqlstate(error: BaseException, *, family: bool) -> str | None:
     if family and args:
         first = args[0]
         found.append(safely.item(first, "C") if safely.is_a(first, Mapping) else first)  # pg8000; pyodbc
-    return next((code for code in found if isinstance(code, str) and re.fullmatch(r"[0-9A-Z]{5}", code)), None)
+    return next((code for code in found if safely.is_a(code, str) and re.fullmatch(r"[0-9A-Z]{5}", code)), None)
 
 
 def _number(error: BaseException) -> int | None:
     args = safely.own(error, "args")
     first: Any = args[0] if args else None
-    if isinstance(first, tuple) and first:  # pymssql
+    if safely.is_a(first, tuple) and first:  # pymssql
         first = first[0]
     found = (safely.number(each) for each in (safely.attribute(error, "errno"), first, safely.attribute(error, "code")))
     return next((number for number in found if number is not None), None)
@@ -169,6 +170,7 @@ def _said(error: BaseException) -> int | None:
     return None if found is None else int(found[1])
 
 
+@safely.or_none
 def by_text(error: BaseException) -> Kind | None:
     """Return what the text of a database's error says; None where it says nothing that is known."""
     if not is_database_error(error):
@@ -205,12 +207,13 @@ _TEXTS = (
 )
 
 
+@safely.or_none
 def by_mongo(error: BaseException) -> Kind | None:
     """Return what the number says that a MongoDB error bears, and what its labels say."""
     if not any(module_of(base).startswith("pymongo") for base in type(error).__mro__):
         return None
     labels = safely.item(safely.attribute(error, "details"), "errorLabels")
-    if isinstance(labels, list) and {"TransientTransactionError", "RetryableWriteError"} & set(_texts(labels)):
+    if safely.is_a(labels, list) and {"TransientTransactionError", "RetryableWriteError"} & set(_texts(labels)):
         return Kind.TRANSIENT
     number = safely.number(safely.attribute(error, "code"))
     if number is None:
@@ -219,7 +222,7 @@ def by_mongo(error: BaseException) -> Kind | None:
 
 
 def _texts(labels: list[Any]) -> Iterator[str]:
-    return (label for label in labels if isinstance(label, str))
+    return (label for label in labels if safely.is_a(label, str))
 
 
 def _text(error: BaseException) -> str:

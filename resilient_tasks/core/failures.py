@@ -192,7 +192,7 @@ def retry_after(error: BaseException, *, now: float | None = None) -> float | No
 
 def _wait_of(error: BaseException, now: float | None = None) -> float | None:
     if safely.is_a(error, (CircuitOpen, RateLimited)):
-        return safely.attribute(error, "retry_in")  # type: ignore[no-any-return]  # as these two declare it
+        return waits.seconds_in(safely.attribute(error, "retry_in"))
     if (judged := _judged(error)) is not None:
         return judged.wait
     if safely.is_a(error, BaseExceptionGroup):

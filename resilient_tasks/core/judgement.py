@@ -10,7 +10,7 @@ from typing import NamedTuple
 from resilient_tasks.core import answers, databases, safely, waits
 from resilient_tasks.core.failure_names import is_quota, is_tls, of_a_library, of_code, of_name, worded
 from resilient_tasks.core.kinds import RETRIED_BY_DEFAULT, Kind
-from resilient_tasks.core.wrapped import BUGS, is_from_a_library, module_of
+from resilient_tasks.core.wrapped import BUGS, bears_nothing, is_from_a_library, module_of
 
 # Keys are "<top module>.<class>"; where a class has several bases that are listed here, the nearest in its MRO decides.
 # Of libraries, only classes whose names do not say what they are.
@@ -102,8 +102,10 @@ _CUT_SHORT = re.compile("complete message body|ended prematurely|IncompleteRead"
 _OWN_WORDS = ("retryable", "retriable", "is_retryable", "is_retriable", "isrecoverable", "is_transient", "should_retry")
 
 
-def by_what_it_bears(error: BaseException) -> Kind | None:
+def by_what_it_bears(error: BaseException) -> Kind | None:  # noqa: PLR0911  # one line a sort of code
     """Return what an error's codes say: of mail, gRPC, HTTP, a database, a service, the operating system."""
+    if bears_nothing(error):
+        return _by_errno(error)
     if answers.is_about_mail(error) and (code := answers.mail_code(error)) is not None:
         return Kind.TRANSIENT if code < 500 else Kind.PERMANENT
     status = answers.status_here(error)
@@ -152,6 +154,7 @@ def _is_of_a_broken_answer(error: BaseException) -> bool:
     return is_from_a_library(cause) and by_names(cause).kind is Kind.MALFORMED
 
 
+@safely.or_none
 def by_codes(error: BaseException) -> Kind | None:
     """Return what the codes of a service say, where no HTTP status tells of a failure."""
     return _of_codes(answers.codes(error)) if is_from_a_library(error) else None
@@ -166,6 +169,7 @@ def _of_codes(codes: list[str]) -> Kind | None:
     return Kind.PERMANENT if Kind.PERMANENT in kinds else next(iter(kinds), None)
 
 
+@safely.or_none
 def _by_number(error: BaseException) -> Kind | None:
     """Return what the code of libcurl, AMQP or WebSocket says that an error bears."""
     args = safely.own(error, "args")
@@ -182,11 +186,12 @@ def _by_number(error: BaseException) -> Kind | None:
     return None
 
 
+@safely.or_none
 def _by_own_word(error: BaseException) -> Kind | None:
     for said in (error, *safely.own(error, "args")[:1]):
         for name in _OWN_WORDS:
             answer = safely.attribute(said, name)
-            if callable(answer) and not isinstance(answer, type):
+            if callable(answer) and not safely.is_a(answer, type):
                 answer = answers.asked(said, name)
             if answer is True:
                 named = by_names(error).kind
@@ -194,6 +199,7 @@ def _by_own_word(error: BaseException) -> Kind | None:
     return None
 
 
+@safely.or_none
 def _by_errno(error: BaseException) -> Kind | None:
     if not safely.is_a(error, OSError) or _is_tls(error):
         return None
@@ -273,6 +279,7 @@ _HUNG_UP = re.compile(
 )
 
 
+@safely.or_none
 def by_text(error: BaseException) -> Kind | None:
     """Return what the text of a library's error says of a connection; None where it says nothing, or finds a bug."""
     if (

@@ -45,6 +45,14 @@ def module_of(cls: type) -> str:
     return module if type(module) is str else ""
 
 
+def bears_nothing(error: BaseException) -> bool:
+    """Tell whether an error is one of Python's own, with no attributes: then no client put an answer into it."""
+    try:
+        return type(error).__module__ == "builtins" and not safely.own(error, "__dict__")
+    except Exception:  # a `__dict__` of its own making
+        return False
+
+
 def is_a_bug(error: BaseException) -> bool:
     """Tell whether Python or the user's own code found a bug: a `ValueError`, a `KeyError` and their like."""
     return safely.is_a(error, BUGS) and not of_a_library(module_of(type(error)))

@@ -245,7 +245,7 @@ class Retry(Policy):
             seconds = _default_wait()(by_default)
         if state is not None:
             state.upcoming_sleep = seconds
-        return max(0.0, seconds, retry_after(outcome.error) or 0.0)
+        return min(max(0.0, seconds, retry_after(outcome.error) or 0.0), _LONGEST)
 
     def _wanted(self, call: Call, state: RetryCallState | None) -> float:
         if isinstance(self.wait, int | float):
@@ -302,6 +302,8 @@ def _tallied(failures: Failures) -> dict[str, dict[str, int]]:
     return {"errors": dict(errors), "failures": dict(in_brief)}
 
 
+#: Ten years in seconds. Dates end, and Prefect is told when the next attempt begins.
+_LONGEST = 10 * 365 * 86_400.0
 _NOT_RETRIED = "not a failure to retry"
 
 
