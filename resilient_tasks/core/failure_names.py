@@ -33,13 +33,15 @@ _REFUSED = _any(
     # who asks
     auth_ authent authoriz authoris unauth oauth credential login_ password permission forbidden denied
     access_refused not_allowed not_permitted not_authorized account_ license (?:token|session)_expired legal
-    security insecure key_exchange not_verif
+    security insecure kerberos key_exchange not_verif
     # what is asked for
-    not_found no_such missing unknown undefined unrecognized (?<!connection_)does_not_exist (?<!_not_)exist
+    not_found no_such missing unknown undefined unrecognized (?<!connection_)does_not_exist
+    (?<!connection_does_not_)exist
     gone_(?!away) duplicate already (?<!write_)(?<!transaction_)(?<!update_)conflict integrity constraint
     precondition unprocessable
     # how it is asked
-    invalid_(?!chunk) illegal mandatory not_started bad_(?:request|arg|param|cred|host|user|attr|auth) improper
+    invalid_(?!chunk) illegal mandatory not_started not_init not_closed not_busy dsn empty_(?:error|exception)_
+    bad_(?:request|arg|param|cred|host|user|attr|auth) improper
     unsupported not_supported not_implemented unimplemented incompatible mismatch wrong host_key verification
     validation schema_ config setting argument param attribute state_ usage_ deprecat programming
     (?<!xml_)(?<!json_)(?<!yaml_)(?<!html_)syntax transport_query malformed_(?:request|query|url) format_ overflow

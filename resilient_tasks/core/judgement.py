@@ -266,8 +266,14 @@ def by_names(error: BaseException) -> Named:
                 kind = Kind.MALFORMED
             elif kind is Kind.MALFORMED and _RESET.search(safely.text(error)):
                 return Named(Kind.TRANSIENT, sure=True)
+            if kind in RETRIED_BY_DEFAULT and listed is None and _is_a_bad_request(error):
+                kind = Kind.PERMANENT
             return Named(kind, sure=kind is Kind.PERMANENT and listed is None)
     return Named(Kind.THROTTLED if is_from_a_library(error) and waits.is_asked(error) else None)
+
+
+def _is_a_bad_request(error: BaseException) -> bool:
+    return any("_bad_request_" in worded(base.__name__) for base in type(error).__mro__)
 
 
 #: How libraries say in words that a connection broke, where their names say nothing.

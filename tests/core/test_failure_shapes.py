@@ -255,6 +255,9 @@ NAMES = {
         shaped("acme.QuotaExceeded"),
         shaped("acme.SSLError", "acme.ConnectionError"),
         shaped("acme.OfflineModeIsEnabled", ConnectionError),
+        shaped("acme.ConnectionVersionMissing", "acme.BadRequestError"),
+        shaped("acme.NetworkVersionTooNew", "acme.BadRequestError"),
+        shaped("acme.ConnectionNotExistException"),
         shaped("acme.Unheard"),
     ],
 }
