@@ -137,7 +137,7 @@ _SPOKEN = ("code", "type", "error_code", "error_type", "error_name", "errorcode"
 
 def codes(error: BaseException) -> list[str]:
     """Return the words by which a service names what went wrong, from the error's attributes and its answer's body."""
-    given = [safely.attribute(error, name) for name in _SPOKEN]
+    given = [safely.attribute(error, name) for name in _SPOKEN if name != "code" or not _repeats_the_status(error)]
     given.extend(
         asked(said, "name")  # librdkafka's errors lie in an argument, and are asked for their names
         for said in safely.own(error, "args")[:1]
@@ -149,6 +149,12 @@ def codes(error: BaseException) -> list[str]:
     for body in bodies(error):
         found.extend(_codes_in(body))
     return found
+
+
+def _repeats_the_status(error: BaseException) -> bool:
+    """Tell whether `code` is computed beside a number in `status`, as by aiohttp, which warns of it."""
+    computed = any(safely.is_a(vars(base).get("code"), property) for base in type(error).__mro__)
+    return computed and safely.number(safely.own(error, "__dict__").get("status")) is not None
 
 
 def bodies(error: BaseException) -> Iterator[Any]:

@@ -19,6 +19,7 @@ from resilient_tasks import (
     Retry,
     TimedOut,
     explain,
+    register_kind,
 )
 from resilient_tasks.core import failures
 
