@@ -2,6 +2,8 @@
 
 from types import SimpleNamespace
 
+import pytest
+
 
 def shaped(name, *bases, args=("no",), cause=None, **held):
     """Return an error of a class `library.module.Name`, that derives from classes of its library and holds attributes.
@@ -32,3 +34,18 @@ def answered(status, body=b"", **headers):
     headers = {name.replace("_", "-"): value for name, value in headers.items()}
     response = SimpleNamespace(status_code=status, headers=headers, _content=body)
     return shaped("acme.errors.RequestFailed", response=response)
+
+
+def sql(*args, **held):
+    """An error as the drivers of many databases have it, after PEP 249."""
+    return shaped("driver.OperationalError", "driver.DatabaseError", "driver.Error", args=args, **held)
+
+
+def rows(*tables):
+    """Return the parameters of a test: each error of tables by kind, with the kind."""
+    return [
+        pytest.param(error, kind, id=f"{kind.value}-{type(error).__module__}-{error!r:.60}")
+        for table in tables
+        for kind, errors in table.items()
+        for error in errors
+    ]

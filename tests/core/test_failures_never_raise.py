@@ -200,3 +200,28 @@ def test_a_property_that_raises_hides_nothing(name):
     assert classify(cls("refused")) is Kind.TRANSIENT
     assert status_of(cls("refused")) is None
     assert retry_after(cls("refused")) is None
+
+
+class TestErrorsThatGoRound:
+    def test_errors_that_wrap_each_other_end(self):
+        one, other = shaped("acme.One"), shaped("acme.Other")
+        one.__cause__, other.inner, other.__cause__ = other, one, one
+        assert classify(one) is Kind.PERMANENT
+
+    def test_a_long_chain_ends(self):
+        error = ConnectionResetError()
+        for _ in range(5000):
+            error = shaped("acme.Failed", cause=error)
+        assert classify(error) is Kind.PERMANENT
+        assert status_of(error) is None
+
+    def test_many_errors_in_each_of_many_end(self):
+        error = shaped("acme.Deep")
+        for _ in range(12):
+            error = shaped("acme.Many", errors=[error] * 8, others=[shaped("acme.Few", errors=[error])] * 8)
+        assert classify(error) is Kind.PERMANENT
+
+    def test_a_body_that_holds_itself_ends(self):
+        held = {"type": 1}
+        held["error"] = held["errors"] = held
+        assert classify(shaped("acme.ApiError", body=held)) is Kind.PERMANENT
