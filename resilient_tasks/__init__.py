@@ -31,7 +31,8 @@ if TYPE_CHECKING:
         TimedOut,
         UnobservedFailure,
     )
-    from resilient_tasks.core.failures import Kind, classify, register_kind
+    from resilient_tasks.core.failures import classify, register_kind
+    from resilient_tasks.core.kinds import Kind
     from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
     from resilient_tasks.core.pipeline import Pipeline, Policy
     from resilient_tasks.core.settings import configure
@@ -78,7 +79,8 @@ _ROOMS = {
         "TimedOut",
         "UnobservedFailure",
     ),
-    "core.failures": ("Kind", "classify", "register_kind"),
+    "core.failures": ("classify", "register_kind"),
+    "core.kinds": ("Kind",),
     "core.outcome": ("Degraded", "Failed", "Ok", "Outcome"),
     "core.pipeline": ("Pipeline", "Policy"),
     "core.settings": ("configure",),

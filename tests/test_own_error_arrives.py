@@ -128,7 +128,7 @@ class HidesWhatPythonKeeps(Down):
 
 
 class _Headers:
-    status_code = "503"
+    status_code = "5oo"
     headers = None
 
 

@@ -1,164 +1,23 @@
 """One classifier of failures, for retry, breaker, fallback and alert alike.
 
-Errors of httpx, requests, urllib3, botocore, SQLAlchemy, pandas and others are known by the names of their classes, so
-that none of these libraries is imported to recognise them.
+An error is judged by what it bears (an HTTP status, a database's code, a number of the system), by its type, by what it
+wraps, and at last by the names of its classes. No library is imported to recognise its errors.
 """
 
 from __future__ import annotations
 
-import csv
-import errno
-import http.client
-import json
 import logging
-import re
-import socket
-import time
-import zlib
-from collections.abc import Callable, Iterator, Mapping
-from email.utils import parsedate_to_datetime
-from enum import Enum
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from resilient_tasks.core import answers, callables, safely, wording
-from resilient_tasks.core.errors import (
-    BulkheadFull,
-    CircuitOpen,
-    DriftDetected,
-    InvalidData,
-    PolicyError,
-    PredicateError,
-    ProcessDied,
-    RateLimited,
-    ResultRejected,
-    TimedOut,
-    judged_in,
-)
+from resilient_tasks.core import answers, callables, databases, judgement, safely, waits, wording, wrapped
+from resilient_tasks.core.errors import CircuitOpen, PolicyError, RateLimited, judged_in
+from resilient_tasks.core.kinds import Kind, gravest
 from resilient_tasks.core.redact import redact
 
 
-class Kind(Enum):
-    """What sort of failure an error is, and with that what can be done about it."""
-
-    TRANSIENT = "transient"
-    """Likely to pass: connection refused or reset, DNS, 500, 502, 503, 504."""
-    THROTTLED = "throttled"
-    """The service asks for fewer calls: 429, or 503 with Retry-After."""
-    TIMEOUT = "timeout"
-    """No answer in time."""
-    MALFORMED = "malformed"
-    """Data that does not parse, is cut short, or does not satisfy its schema."""
-    PERMANENT = "permanent"
-    """Will fail again: a refused request (4xx), a bug of our own. The kind of every error that nobody knows."""
-    RESOURCE = "resource"
-    """This machine is out of memory, disk or file handles; or the process that did the work has died."""
-    REJECTED = "rejected"
-    """Not tried at all: circuit open, bulkhead full, rate limit."""
-
-
-#: The kinds that are retried unless `Retry(on=...)` says otherwise.
-RETRIED_BY_DEFAULT = frozenset({Kind.TRANSIENT, Kind.THROTTLED, Kind.TIMEOUT})
-
-#: Most to least telling: an `ExceptionGroup` is of the first of these kinds that one of its errors is of.
-_GRAVITY = (
-    Kind.PERMANENT,
-    Kind.RESOURCE,
-    Kind.MALFORMED,
-    Kind.REJECTED,
-    Kind.TIMEOUT,
-    Kind.THROTTLED,
-    Kind.TRANSIENT,
-)
-
-_BY_TYPE: dict[type[BaseException], Kind] = {
-    TimedOut: Kind.TIMEOUT,
-    InvalidData: Kind.MALFORMED,
-    DriftDetected: Kind.MALFORMED,
-    ProcessDied: Kind.RESOURCE,
-    ResultRejected: Kind.TRANSIENT,
-    PredicateError: Kind.MALFORMED,  # of a result that the predicate could not judge; else the kind of what it judged
-    CircuitOpen: Kind.REJECTED,
-    BulkheadFull: Kind.REJECTED,
-    RateLimited: Kind.REJECTED,
-    TimeoutError: Kind.TIMEOUT,
-    ConnectionError: Kind.TRANSIENT,
-    socket.gaierror: Kind.TRANSIENT,
-    MemoryError: Kind.RESOURCE,
-    json.JSONDecodeError: Kind.MALFORMED,
-    UnicodeDecodeError: Kind.MALFORMED,
-    http.client.IncompleteRead: Kind.MALFORMED,
-    http.client.RemoteDisconnected: Kind.TRANSIENT,
-    csv.Error: Kind.MALFORMED,
-    zlib.error: Kind.MALFORMED,
-    EOFError: Kind.MALFORMED,
-}
-
-# Keys are "<top module>.<class>"; where a class has several bases that are listed here, the nearest in its MRO decides.
-_BY_NAME: dict[str, Kind] = {
-    "httpx.TimeoutException": Kind.TIMEOUT,
-    "httpx.TransportError": Kind.TRANSIENT,
-    "httpx.UnsupportedProtocol": Kind.PERMANENT,
-    "httpx.DecodingError": Kind.MALFORMED,
-    "httpcore.TimeoutException": Kind.TIMEOUT,
-    "httpcore.NetworkError": Kind.TRANSIENT,
-    "httpcore.RemoteProtocolError": Kind.TRANSIENT,
-    "requests.Timeout": Kind.TIMEOUT,
-    "requests.ConnectTimeout": Kind.TIMEOUT,
-    "requests.ConnectionError": Kind.TRANSIENT,
-    "requests.ChunkedEncodingError": Kind.MALFORMED,
-    "requests.ContentDecodingError": Kind.MALFORMED,
-    "requests.SSLError": Kind.PERMANENT,
-    "urllib3.TimeoutError": Kind.TIMEOUT,
-    "urllib3.IncompleteRead": Kind.MALFORMED,
-    "urllib3.DecodeError": Kind.MALFORMED,
-    "urllib3.ProtocolError": Kind.TRANSIENT,
-    "urllib3.NewConnectionError": Kind.TRANSIENT,
-    "urllib3.NameResolutionError": Kind.TRANSIENT,
-    "urllib3.MaxRetryError": Kind.TRANSIENT,
-    "aiohttp.ServerTimeoutError": Kind.TIMEOUT,
-    "aiohttp.ClientConnectionError": Kind.TRANSIENT,
-    "aiohttp.ClientPayloadError": Kind.MALFORMED,
-    "botocore.ConnectTimeoutError": Kind.TIMEOUT,
-    "botocore.ReadTimeoutError": Kind.TIMEOUT,
-    "botocore.HTTPClientError": Kind.TRANSIENT,
-    "botocore.IncompleteReadError": Kind.MALFORMED,
-    "sqlalchemy.TimeoutError": Kind.TIMEOUT,
-    "sqlalchemy.OperationalError": Kind.TRANSIENT,
-    "sqlalchemy.InterfaceError": Kind.TRANSIENT,
-    "psycopg.OperationalError": Kind.TRANSIENT,
-    "psycopg2.OperationalError": Kind.TRANSIENT,
-    "redis.TimeoutError": Kind.TIMEOUT,
-    "redis.ConnectionError": Kind.TRANSIENT,
-    "pandas.ParserError": Kind.MALFORMED,
-    "pandas.EmptyDataError": Kind.MALFORMED,
-    "pandera.SchemaError": Kind.MALFORMED,
-    "pandera.SchemaErrors": Kind.MALFORMED,
-    "polars.ComputeError": Kind.MALFORMED,
-    "polars.NoDataError": Kind.MALFORMED,
-    "pyarrow.ArrowInvalid": Kind.MALFORMED,
-    "pydantic.ValidationError": Kind.MALFORMED,
-    "pydantic_core.ValidationError": Kind.MALFORMED,
-    "gzip.BadGzipFile": Kind.MALFORMED,
-    "zipfile.BadZipFile": Kind.MALFORMED,
-    "smtplib.SMTPServerDisconnected": Kind.TRANSIENT,
-    "ssl.SSLEOFError": Kind.TRANSIENT,
-}
-
-_OUT_OF_RESOURCES = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
-_NETWORK_DOWN = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EADDRNOTAVAIL}
-
-_BOTO_THROTTLES = {
-    "Throttling",
-    "ThrottlingException",
-    "TooManyRequestsException",
-    "RequestLimitExceeded",
-    "SlowDown",
-    "ProvisionedThroughputExceededException",
-}
-
-
 class Judgement(NamedTuple):
-    """What is to be known of an error that came here from another process, and what it went by there did not."""
+    """What is known of an error that came from another process, and lost there what that was read from."""
 
     kind: Kind
     status: int | None
@@ -171,7 +30,7 @@ JUDGED = "__resilient_judged__"
 
 def judge(error: BaseException) -> Judgement:
     """Return what is known of `error` here, for another process to know it too."""
-    return Judgement(classify(error), status_of(error), retry_after(error))
+    return Judgement(classify(error), status_of(error), _wait_of(judged_in(error)))
 
 
 def _judged(error: BaseException) -> Judgement | None:
@@ -203,24 +62,57 @@ def register_kind(rule: Rule, kind: Kind) -> None:
     _broken.discard(id(rule))
 
 
+def registered() -> list[tuple[str, Kind]]:
+    """Return the names of what is registered, and its kinds, in the order in which they are asked."""
+    return [(wording.short_name_of(rule), kind) for rule, kind in _registered]
+
+
 def classify(error: BaseException) -> Kind:
-    """Tell what sort of failure `error` is. An error that nobody knows is `Kind.PERMANENT`: it is not retried.
+    """Tell what sort of failure `error` is. Where nothing is known of it, that is `Kind.PERMANENT`: it is not retried.
 
     It never raises, whatever the error's attributes do.
     """
-    error = judged_in(error)
+    return _kind_of(judged_in(error), []) or Kind.PERMANENT
+
+
+def _kind_of(error: BaseException, above: list[BaseException]) -> Kind | None:
+    """Return the kind of an error; None where nothing tells it. `above` are the errors that wrap it."""
     for rule, kind in _registered:
         if _is_of(rule, error):
             return kind
     if (judged := _judged(error)) is not None:
         return judged.kind
     if safely.is_a(error, BaseExceptionGroup):
-        kinds = {classify(part) for part in safely.parts(error)}
-        return next((kind for kind in _GRAVITY if kind in kinds), Kind.PERMANENT)
-    status = status_of(error)
-    if status is not None and status >= 400:
-        return _of_status(status, error)
-    return _of_type(error)
+        return gravest({classify(part) for part in safely.parts(error)})
+    sure = judgement.by_what_it_bears(error) or judgement.by_type(error)
+    if sure is not None:
+        hung_up = safely.is_a(error, EOFError) and above and wrapped.is_from_a_library(above[-1])
+        return None if hung_up else sure  # the name of what a client made of it says whether it was a connection
+    by_name = judgement.by_names(error)
+    if by_name.sure:
+        return by_name.kind
+    return (
+        _of_what_it_wraps(error, above)
+        or databases.by_text(error)
+        or by_name.kind
+        or judgement.by_codes(error)
+        or judgement.by_text(error)
+    )
+
+
+def _of_what_it_wraps(error: BaseException, above: list[BaseException]) -> Kind | None:
+    """Return the kind of the cause, or else the gravest of the other errors that are kept in `error`."""
+    path = [*above, error]
+    inner = [one for one in wrapped.directly_in(error) if all(one is not other for other in path)]
+    if len(path) > _DEEPEST or not inner:
+        return None
+    if inner[0] is safely.own(error, "__cause__") and (kind := _kind_of(inner[0], path)) is not None:
+        return kind
+    return gravest({kind for one in inner if (kind := _kind_of(one, path)) is not None})
+
+
+#: An error inside of so many others is looked at no more.
+_DEEPEST = 8
 
 
 def _is_of(rule: Rule, error: BaseException) -> bool:
@@ -241,39 +133,12 @@ def _is_of(rule: Rule, error: BaseException) -> bool:
 
 
 def status_of(error: BaseException) -> int | None:
-    """Return the HTTP status that an error carries, wherever its library keeps it, or None.
-
-    On the error itself or on its response: httpx, requests, urllib, urllib3, aiohttp, botocore, and the clients of many
-    services (google.api_core, openai, kubernetes, azure, stripe, ...).
-    """
+    """Return the HTTP status that an error, or what it wraps, carries wherever its library keeps it, or None."""
     error = judged_in(error)
     if (judged := _judged(error)) is not None:
         return judged.status
-    response = safely.attribute(error, "response")
-    if safely.is_a(response, Mapping):
-        return _as_status(safely.item(response, "ResponseMetadata", "HTTPStatusCode"))
-    places = (response, safely.attribute(error, "resp"), error)
-    found = (safely.attribute(place, name) for place in places if place is not None for name in _STATUSES)
-    return next((code for code in map(_as_status, found) if code is not None), None) or _tried_too_often(error)
-
-
-_STATUSES = ("status_code", "status", "code", "http_status")
-
-
-def _as_status(code: object) -> int | None:
-    """Return `code` where it can be an HTTP status; some libraries have the standard library's enumeration of these."""
-    number = safely.number(code)
-    return number if number is not None and 100 <= number < 600 else None
-
-
-def _tried_too_often(error: BaseException) -> int | None:
-    """Return the status that urllib3 gave up on: it stands in the text only, there and in what requests makes of it."""
-    inner = next(iter(safely.own(error, "args")), None)
-    reason = safely.attribute(error, "reason") or (safely.attribute(inner, "reason") if inner is not error else None)
-    if not safely.is_a(reason, Exception):
-        return None
-    found = re.fullmatch(r"too many (\d{3}) error responses", safely.text(reason))
-    return None if found is None else int(found[1])
+    found = (answers.status_here(one) for one in wrapped.layers(error))
+    return next((status for status in found if status is not None), None)
 
 
 def http_failure(error: BaseException) -> int | None:
@@ -283,8 +148,6 @@ def http_failure(error: BaseException) -> int | None:
     """
     if safely.is_a(error, BaseExceptionGroup):
         return next((status for part in safely.parts(error) if (status := http_failure(part)) is not None), None)
-    if type(error).__module__.startswith("aiosmtplib"):  # its `code` is a mail server's
-        return None
     status = status_of(error)
     return status if status is not None and status >= 300 else None
 
@@ -307,77 +170,35 @@ def in_words(error: BaseException) -> str:
 def retry_after(error: BaseException, *, now: float | None = None) -> float | None:
     """Return the seconds that the service asks to wait before the next call, or None where it asks nothing.
 
-    For `CircuitOpen` and `RateLimited` these are the seconds until a call may be let through.
+    For `CircuitOpen` and `RateLimited` these are the seconds until a call may be let through. Of a group, the longest
+    wait counts. Where a service asks for more than the setting `longest_retry_after`, that is returned, and the log
+    says so.
 
-    Reads the header `Retry-After` of the error's response (or of the error, as `urllib.error.HTTPError` bears it), in
-    both forms of RFC 9110 §10.2.3: seconds, and HTTP date. A date that is past gives 0.0; text that is neither, None.
+    See `docs/failures.md` for all that is read. A date that is past gives 0.0; what is no duration gives None.
 
     Args:
         error: the error of the failed attempt.
         now: the present, in unix seconds.
     """
-    error = judged_in(error)
+    seconds = _wait_of(judged_in(error), now)
+    if seconds is None or safely.is_a(error, (CircuitOpen, RateLimited)):
+        return seconds
+    wait = waits.capped(seconds)
+    if wait < seconds:
+        said = "%s asks to wait for %.0f s: waited for %.0f s (the setting longest_retry_after)"
+        logging.getLogger("resilient_tasks").warning(said, in_words(error), seconds, wait)
+    return wait
+
+
+def _wait_of(error: BaseException, now: float | None = None) -> float | None:
     if safely.is_a(error, (CircuitOpen, RateLimited)):
-        return safely.attribute(error, "retry_in")  # type: ignore[no-any-return]  # as these two declare it
+        return waits.seconds_in(safely.attribute(error, "retry_in"))
     if (judged := _judged(error)) is not None:
         return judged.wait
-    text = answers.header(error, "Retry-After")
-    if text is None:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(text).timestamp() - (time.time() if now is None else now)
-        except Exception:  # whatever the service has sent
-            return None
-    if seconds != seconds or seconds == float("inf"):  # noqa: PLR0124  # NaN is the one value unlike itself
-        return None
-    return max(0.0, seconds)
-
-
-def _of_status(status: int, error: BaseException) -> Kind:
-    if type(error).__module__.startswith("aiosmtplib"):  # its `code` is no HTTP status
-        return _of_smtp(error)
-    if status == 429 or (status == 503 and answers.header(error, "Retry-After") is not None):
-        return Kind.THROTTLED
-    if status == 408:
-        return Kind.TIMEOUT
-    if status == 425 or (status >= 500 and status not in {501, 505}):
-        return Kind.TRANSIENT
-    code = safely.item(safely.attribute(error, "response"), "Error", "Code")
-    if isinstance(code, str) and code in _BOTO_THROTTLES:
-        return Kind.THROTTLED
-    return Kind.PERMANENT
-
-
-def _of_smtp(error: BaseException) -> Kind:
-    return Kind.TRANSIENT if answers.mail_is_refused_for_now(error) else Kind.PERMANENT
-
-
-def _of_type(error: BaseException) -> Kind:
-    if safely.is_a(error, OSError):
-        number, reason = safely.number(safely.attribute(error, "errno")), safely.attribute(error, "reason")
-        if number in _OUT_OF_RESOURCES:
-            return Kind.RESOURCE
-        if number in _NETWORK_DOWN:
-            return Kind.TRANSIENT
-        # urllib.error.URLError wraps what happened. (Errors that wrap each other are somebody's mistake.)
-        wraps = safely.is_a(reason, Exception)
-        if wraps and all(error is not inner for inner in (reason, safely.attribute(reason, "reason"))):
-            return classify(reason)
-    for base, name in _ancestry(error):
-        kind = _BY_NAME.get(name) or _BY_TYPE.get(base)
-        if name == "httpx.RemoteProtocolError" and "complete message body" in safely.text(error):
-            return Kind.MALFORMED
-        if kind is not None:
-            return kind
-    return _of_smtp(error)
-
-
-def _ancestry(error: BaseException) -> Iterator[tuple[type, str]]:
-    for base in type(error).__mro__:
-        yield base, f"{base.__module__.partition('.')[0]}.{base.__name__}"
+    if safely.is_a(error, BaseExceptionGroup):
+        return max((wait for part in safely.parts(error) if (wait := _wait_of(part, now)) is not None), default=None)
+    found = (waits.asked(one, now) for one in wrapped.layers(error))
+    return next((wait for wait in found if wait is not None), None)
 
 
 def describe(error: BaseException) -> str:

@@ -10,7 +10,10 @@ from typing import Any, TypeAlias, cast
 
 from resilient_tasks.core import callables, safely, strategies, wording
 from resilient_tasks.core.errors import PolicyError, PredicateError, judged_in
-from resilient_tasks.core.failures import Kind, classify, describe
+from resilient_tasks.core.failures import classify, describe, registered
+from resilient_tasks.core.kinds import Kind
+
+_IN_WORDS = {kind: kind.value for kind in Kind} | {Kind.TIMEOUT: "timed-out", Kind.RESOURCE: "out-of-resources"}
 
 One: TypeAlias = Kind | type[Exception] | Callable[[Exception], bool]
 On: TypeAlias = One | Iterable[One]
@@ -60,6 +63,16 @@ class Matcher:
         subject = cast("Exception", judged_in(error))
         state = None if subject is not error else state
         return any(self._holds(rule, subject, state) for rule in self._rules)
+
+    def describe(self) -> str:
+        """Say which failures these are: `transient and malformed failures, ValueError`; with what is registered so."""
+        kinds = {rule for rule in self._rules if isinstance(rule, Kind)}
+        said = [f"{wording.joined([_IN_WORDS[kind] for kind in Kind if kind in kinds])} failures"] if kinds else []
+        said += [rule.__name__ for rule in self._rules if isinstance(rule, type)]
+        asked = [rule for rule in self._rules if not isinstance(rule, Kind | type)]
+        said += [f"what {wording.short_name_of(rule)} accepts" for rule in asked]
+        taught = [f"{name} as {kind.value}" for name, kind in registered() if kind in kinds]
+        return ", ".join(said) + (f" (registered: {', '.join(taught)})" if taught else "")
 
     def _holds(self, rule: object, error: Exception, state: Any) -> bool:
         if isinstance(rule, Kind):

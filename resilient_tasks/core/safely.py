@@ -8,16 +8,32 @@ here. What is no `Exception` (an interrupt, a cancellation) flies past.
 from __future__ import annotations
 
 import contextlib
+import functools
 import operator
 import re
-from typing import Any, TypeGuard, TypeVar
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeGuard, TypeVar
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 #: Characters of an error's text that are looked at: redaction and sinks take their time over each.
 LONGEST = 20_000
 #: A cut is made at a gap up to so many characters before that: half a secret would not be known for one.
 _GAP = 2_000
+
+
+def or_none(function: Callable[P, T | None]) -> Callable[P, T | None]:
+    """Make a function that looks at what a user gave return None where that raises."""
+
+    @functools.wraps(function)
+    def looks(*args: P.args, **kwargs: P.kwargs) -> T | None:
+        try:
+            return function(*args, **kwargs)
+        except Exception:
+            return None
+
+    return looks
 
 
 def text(thing: object) -> str:
@@ -57,7 +73,7 @@ def own(error: BaseException, name: str) -> Any:
 def parts(error: BaseException) -> tuple[BaseException, ...]:
     """Return the errors that a group holds; none of any other error, or where asking for them raises."""
     found = attribute(error, "exceptions", ()) if is_a(error, BaseExceptionGroup) else ()
-    return found if isinstance(found, tuple) else ()
+    return found if is_a(found, tuple) else ()
 
 
 def item(mapping: object, *keys: str) -> Any:
@@ -72,7 +88,7 @@ def item(mapping: object, *keys: str) -> Any:
 
 def number(value: object) -> int | None:
     """Return a whole number, also of a subclass or of numpy, as a plain one; None for anything else."""
-    if isinstance(value, bool):
+    if is_a(value, bool):
         return None
     try:
         return operator.index(value)  # type: ignore[arg-type]  # what has no index raises

@@ -39,6 +39,7 @@ class Settings:
             `("127.0.0.1:8025",)`: only to servers there; so the processes that a test starts reach its fake servers.
         notify_deadline: seconds that one try to deliver a message may take.
         notify_cooldown: seconds in which failures like the first are counted instead of sent.
+        longest_retry_after: seconds that are waited for at most where a service asks to wait.
         secrets: values, and patterns of values, that are blotted out wherever the library writes.
     """
 
@@ -51,13 +52,14 @@ class Settings:
     channels: bool | tuple[str, ...] = True
     notify_deadline: float = 10.0
     notify_cooldown: float = 300.0
+    longest_retry_after: float = 3600.0
     secrets: tuple[registered.Secret, ...] = field(default=(), repr=False)
 
 
 #: Variables with our prefix that are no settings.
 _MORE_VARIABLES = ("HOME",)
 #: Where 0 seconds have a meaning.
-_ZERO = ("store_staleness", "notify_cooldown")
+_ZERO = ("store_staleness", "notify_cooldown", "longest_retry_after")
 
 
 def _tell_of_unknown_variables() -> None:
@@ -116,6 +118,7 @@ def configure(
     channels: bool | None = None,
     notify_deadline: Duration | None = None,
     notify_cooldown: Duration | None = None,
+    longest_retry_after: Duration | None = None,
     secrets: Iterable[registered.Secret] | None = None,
 ) -> Settings:
     """Change settings of this process, and return those now in force. What is not named stays.
@@ -135,6 +138,7 @@ def configure(
             processes which this one starts do the same.
         notify_deadline: seconds that one try to deliver a message may take.
         notify_cooldown: seconds in which failures like the first are counted instead of sent.
+        longest_retry_after: seconds that are waited for at most where a service asks to wait.
         secrets: texts of at least 4 characters, and compiled patterns, to blot out wherever the library writes, besides
             those that are named already, and the values of the variables that `RESILIENT_TASKS_SECRETS` names.
 
@@ -164,6 +168,7 @@ def configure(
         "channels": channels,
         "notify_deadline": _seconds("notify_deadline", notify_deadline),
         "notify_cooldown": _seconds("notify_cooldown", notify_cooldown),
+        "longest_retry_after": _seconds("longest_retry_after", longest_retry_after),
         "secrets": registered.added(current.secrets, () if secrets is None else secrets),
     }
     current = replace(current, **{name: value for name, value in changes.items() if value is not None})

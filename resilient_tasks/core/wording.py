@@ -17,6 +17,11 @@ def was(count: int) -> str:
     return "was" if count == 1 else "were"
 
 
+def joined(words: Sequence[str]) -> str:
+    """Return `one`, `one and two`, `one, two and three`."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
 def named_few(names: Sequence[str], most: int, separator: str = ", ") -> str:
     """Join names, the first `most` of them and the number of the others."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""

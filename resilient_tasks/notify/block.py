@@ -16,7 +16,8 @@ from inspect import isawaitable
 from typing import Any, Protocol, TypeGuard
 
 from resilient_tasks.core.errors import PolicyError, ResilienceError
-from resilient_tasks.core.failures import RETRIED_BY_DEFAULT, classify
+from resilient_tasks.core.failures import classify
+from resilient_tasks.core.kinds import RETRIED_BY_DEFAULT
 from resilient_tasks.core.registered import MARK
 from resilient_tasks.core.shown import for_terminal
 from resilient_tasks.notify import gate

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from resilient_tasks.core import real_time as time
 from resilient_tasks.core import settings
 from resilient_tasks.core.events import NotifyFailed, NotifySent, bus
-from resilient_tasks.core.failures import RETRIED_BY_DEFAULT, classify, describe, fields_of, retry_after
+from resilient_tasks.core.failures import classify, describe, fields_of, retry_after
+from resilient_tasks.core.kinds import RETRIED_BY_DEFAULT
 from resilient_tasks.machines.pace import bounded
 from resilient_tasks.notify import gate, registry
 from resilient_tasks.notify.delivery import deliver

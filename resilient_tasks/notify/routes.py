@@ -11,7 +11,7 @@ from typing import NamedTuple, get_args
 from resilient_tasks.core import checks
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.errors import PolicyError
-from resilient_tasks.core.failures import Kind
+from resilient_tasks.core.kinds import Kind
 from resilient_tasks.notify.block import BlockChannel, NotificationBlock, is_block
 from resilient_tasks.notify.message import Channel, Severity
 

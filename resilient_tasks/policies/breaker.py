@@ -10,7 +10,8 @@ from resilient_tasks.core import checks, clock, durations
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.durations import Duration, Seconds, SecondsOrNone
 from resilient_tasks.core.errors import CircuitOpen, PolicyError, PredicateError
-from resilient_tasks.core.failures import RETRIED_BY_DEFAULT, status_of
+from resilient_tasks.core.failures import status_of
+from resilient_tasks.core.kinds import RETRIED_BY_DEFAULT
 from resilient_tasks.core.matching import On, matcher
 from resilient_tasks.core.outcome import Failed, Ok, Outcome
 from resilient_tasks.core.pipeline import Leave, Policy

@@ -13,7 +13,8 @@ from resilient_tasks.core.call import NEVER
 from resilient_tasks.core.durations import SecondsOrNone
 from resilient_tasks.core.errors import PolicyError, PredicateError, judged_in
 from resilient_tasks.core.events import FallbackUsed
-from resilient_tasks.core.failures import Kind, about, describe
+from resilient_tasks.core.failures import about, describe
+from resilient_tasks.core.kinds import Kind
 from resilient_tasks.core.limits import cut
 from resilient_tasks.core.matching import On, matcher
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome, without_traceback

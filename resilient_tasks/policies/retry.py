@@ -13,7 +13,8 @@ from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.durations import Duration, Seconds
 from resilient_tasks.core.errors import PolicyError, PredicateError, ResultRejected, TimedOut
 from resilient_tasks.core.events import RetryExhausted, RetryRecovered, RetryScheduled, RetryStarted, run_ids
-from resilient_tasks.core.failures import RETRIED_BY_DEFAULT, about, describe, http_failure, retry_after
+from resilient_tasks.core.failures import about, describe, http_failure, retry_after
+from resilient_tasks.core.kinds import RETRIED_BY_DEFAULT
 from resilient_tasks.core.matching import Matcher, On, ask, matcher
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome, let_go
 from resilient_tasks.core.pipeline import Leave, Policy
@@ -165,10 +166,9 @@ class Retry(Policy):
         return Leave(self.budget.pay_in)
 
     def describe(self) -> str:
-        kinds = "transient, throttled and timed-out failures" if self.on is None else f"on={self.on!r}"
         upto = "attempts without a limit by number" if self.attempts is None else number_of(self.attempts, "attempt")
         budget = "" if self.budget is None else f", {self.budget.describe()}"
-        return f"retry: {upto}, {kinds}{budget}"
+        return f"retry: {upto}, {self._retries.describe()}{budget}"
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         failures: Failures = Counter()
@@ -245,7 +245,7 @@ class Retry(Policy):
             seconds = _default_wait()(by_default)
         if state is not None:
             state.upcoming_sleep = seconds
-        return max(0.0, seconds, retry_after(outcome.error) or 0.0)
+        return min(max(0.0, seconds, retry_after(outcome.error) or 0.0), _LONGEST)
 
     def _wanted(self, call: Call, state: RetryCallState | None) -> float:
         if isinstance(self.wait, int | float):
@@ -302,6 +302,8 @@ def _tallied(failures: Failures) -> dict[str, dict[str, int]]:
     return {"errors": dict(errors), "failures": dict(in_brief)}
 
 
+#: Ten years in seconds. Dates end, and Prefect is told when the next attempt begins.
+_LONGEST = 10 * 365 * 86_400.0
 _NOT_RETRIED = "not a failure to retry"
 
 

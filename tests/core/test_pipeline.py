@@ -173,7 +173,7 @@ class TestExplain:
             "notify: console, slack:#ml",
             "fallback: sorted, max",
             "fallback: value 7",
-            "retry: attempts without a limit by number, on=<class 'OSError'>",
+            "retry: attempts without a limit by number, OSError",
             "validate input and output: invalid rows drop",
             "chaos: 25% of attempts, latency of 2 s and outcome sorted, seed 4",
         ):

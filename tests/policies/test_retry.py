@@ -19,7 +19,9 @@ from resilient_tasks import (
     Retry,
     TimedOut,
     explain,
+    register_kind,
 )
+from resilient_tasks.core import failures
 
 
 @pytest.fixture(autouse=True)
@@ -306,7 +308,15 @@ class TestWhatIsTold:
         assert {event.operation for event in resilient_events} == {"flaky"}
 
     def test_explaining_names_the_failures_it_is_for(self):
-        assert "on=<Kind.TIMEOUT" in explain(Pipeline(Retry(on=Kind.TIMEOUT)))
+        told = explain(Pipeline(Retry(on=(Kind.TIMEOUT, Kind.MALFORMED, KeyError, callable))))
+        assert "timed-out and malformed failures, KeyError, what callable accepts" in told
+
+    def test_explaining_names_what_is_registered_as_one_of_its_kinds(self, monkeypatch):
+        monkeypatch.setattr(failures, "_registered", [])
+        register_kind(ZeroDivisionError, Kind.TRANSIENT)
+        register_kind(KeyError, Kind.RESOURCE)
+        told = explain(Pipeline(Retry()))
+        assert "transient, throttled and timed-out failures (registered: ZeroDivisionError as transient)" in told
 
 
 class TestWhatIsRefused:

@@ -1,0 +1,297 @@
+"""What one error says of its kind, apart from what it wraps: by what it bears, its type, the names of its classes."""
+
+from __future__ import annotations
+
+import errno
+import re
+import socket
+from typing import NamedTuple
+
+from resilient_tasks.core import answers, databases, safely, waits
+from resilient_tasks.core.failure_names import is_quota, is_tls, of_a_library, of_code, of_name, worded
+from resilient_tasks.core.kinds import RETRIED_BY_DEFAULT, Kind
+from resilient_tasks.core.wrapped import BUGS, bears_nothing, is_from_a_library, module_of
+
+# Keys are "<top module>.<class>"; where a class has several bases that are listed here, the nearest in its MRO decides.
+# Of libraries, only classes whose names do not say what they are.
+_TYPES: dict[Kind, str] = {
+    Kind.TRANSIENT: """
+        builtins.ConnectionError socket.gaierror socket.herror http.BadStatusLine ssl.SSLEOFError
+        ssl.SSLZeroReturnError ssl.SSLSyscallError ssl.SSLWantReadError ssl.SSLWantWriteError
+        smtplib.SMTPServerDisconnected ftplib.error_temp imaplib.abort nntplib.NNTPTemporaryError
+        urllib3.ProtocolError urllib3.MaxRetryError urllib3_future.ProtocolError urllib3_future.MaxRetryError
+        botocore.HTTPClientError websockets.InvalidMessage redis.MasterNotFoundError redis.SlaveNotFoundError
+        azure.ServiceRequestError azure.ServiceResponseError paramiko.NoValidConnectionsError
+        resilient_tasks.ResultRejected
+    """,
+    Kind.TIMEOUT: """
+        builtins.TimeoutError subprocess.TimeoutExpired concurrent.TimeoutError multiprocessing.TimeoutError
+        resilient_tasks.TimedOut
+    """,
+    Kind.MALFORMED: """
+        builtins.UnicodeDecodeError builtins.EOFError json.JSONDecodeError csv.Error _csv.Error zlib.error
+        _lzma.LZMAError lzma.LZMAError gzip.BadGzipFile zipfile.BadZipFile zipfile.BadZipfile tarfile.TarError
+        binascii.Error struct.error pickle.UnpicklingError _pickle.UnpicklingError xml.ParseError xml.ExpatError
+        pyexpat.ExpatError tomllib.TOMLDecodeError plistlib.InvalidFileException email.MessageParseError
+        http.IncompleteRead http.LineTooLong xmlrpc.ResponseError pandas.ParserError pandas.EmptyDataError
+        pandera.SchemaError pandera.SchemaErrors polars.ComputeError polars.NoDataError pyarrow.ArrowInvalid
+        pydantic.ValidationError pydantic_core.ValidationError jsonschema.ValidationError
+        marshmallow.ValidationError msgspec.ValidationError msgspec.DecodeError resilient_tasks.InvalidData
+        resilient_tasks.DriftDetected resilient_tasks.PredicateError
+    """,
+    Kind.RESOURCE: "builtins.MemoryError concurrent.BrokenExecutor resilient_tasks.ProcessDied",
+    Kind.REJECTED: "resilient_tasks.CircuitOpen resilient_tasks.BulkheadFull resilient_tasks.RateLimited",
+    Kind.PERMANENT: """
+        builtins.ValueError builtins.TypeError builtins.AssertionError builtins.NotImplementedError
+        ssl.SSLCertVerificationError ssl.CertificateError ftplib.Error imaplib.error
+    """,
+}
+_BY_TYPE = {name: kind for kind, names in _TYPES.items() for name in names.split()}
+
+_ERRNO = {
+    Kind.RESOURCE: ("ENOSPC", "EDQUOT", "EMFILE", "ENFILE", "ENOMEM"),
+    Kind.TIMEOUT: ("ETIMEDOUT", "ETIME"),
+    Kind.TRANSIENT: (
+        *(
+            "EHOSTUNREACH",
+            "ENETUNREACH",
+            "ENETDOWN",
+            "EHOSTDOWN",
+            "EADDRNOTAVAIL",
+            "ENETRESET",
+            "ENOTCONN",
+            "ECONNABORTED",
+        ),
+        *("ECONNREFUSED", "ECONNRESET", "EPIPE", "ESHUTDOWN", "ENOBUFS", "EAGAIN", "EWOULDBLOCK", "EINTR", "ESTALE"),
+        *("EBUSY", "ETXTBSY", "EDEADLK", "ENOLCK", "EREMOTEIO", "ECOMM", "ENOLINK"),
+    ),
+}
+_BY_ERRNO = {getattr(errno, name): kind for kind, names in _ERRNO.items() for name in names if hasattr(errno, name)}
+
+#: getaddrinfo was asked for what there is not: the name of a service, a family of addresses.
+_BAD_LOOKUPS = frozenset(
+    getattr(socket, name, None)
+    for name in ("EAI_SERVICE", "EAI_FAMILY", "EAI_SOCKTYPE", "EAI_BADFLAGS", "EAI_ADDRFAMILY")
+) - {None}
+
+_BY_GRPC = {
+    "UNAVAILABLE": Kind.TRANSIENT,
+    "ABORTED": Kind.TRANSIENT,
+    "INTERNAL": Kind.TRANSIENT,
+    "DEADLINE_EXCEEDED": Kind.TIMEOUT,
+    "RESOURCE_EXHAUSTED": Kind.THROTTLED,
+    "UNKNOWN": None,
+}
+#: 5xx that will be answered again.
+_NOT_FOR_NOW = frozenset({501, 505, 506, 508, 510, 511})
+#: Those by which libcurl names a failure.
+_BY_CURL = {
+    **dict.fromkeys((5, 6, 7, 16, 52, 55, 56, 92, 95), Kind.TRANSIENT),
+    28: Kind.TIMEOUT,
+    **dict.fromkeys((18, 23, 61), Kind.MALFORMED),
+}
+_FOR_NOW_IN_AMQP = frozenset({320, 506, 541})  # forced to close, no resources, internal error
+_FOR_NOW_IN_WEBSOCKETS = frozenset({1001, 1005, 1006, 1011, 1012, 1013, 1014})  # RFC 6455 §7.4.1
+_TLS_HANG_UP = re.compile(
+    r"\beof\b|UNEXPECTED_EOF|BAD_RECORD_MAC|reset by peer|closed (?:the )?conn|ZeroReturn", re.IGNORECASE
+)
+_POP_FOR_NOW = re.compile(r"\[(?:SYS/TEMP|IN-USE|LOGIN-DELAY)\]")  # RFC 2449, RFC 3206
+_RESET = re.compile("Connection(?:Reset|Aborted)Error|BrokenPipeError|reset by peer", re.IGNORECASE)
+_CUT_SHORT = re.compile("complete message body|ended prematurely|IncompleteRead", re.IGNORECASE)
+#: How libraries say that a failure may pass.
+_OWN_WORDS = ("retryable", "retriable", "is_retryable", "is_retriable", "isrecoverable", "is_transient", "should_retry")
+
+
+def by_what_it_bears(error: BaseException) -> Kind | None:  # noqa: PLR0911  # one line a sort of code
+    """Return what an error's codes say: of mail, gRPC, HTTP, a database, a service, the operating system."""
+    if bears_nothing(error):
+        return _by_errno(error)
+    if answers.is_about_mail(error) and (code := answers.mail_code(error)) is not None:
+        return Kind.TRANSIENT if code < 500 else Kind.PERMANENT
+    status = answers.status_here(error)
+    library = is_from_a_library(error)
+    if library and (name := answers.grpc_code(error)) is not None and (kind := _of_grpc(name, error)) is not None:
+        return kind
+    if status is not None and status >= 400:
+        return _of_status(status, error)
+    if (kind := databases.by_code(error) or databases.by_mongo(error)) is not None:
+        return kind
+    if library and (kind := _by_number(error) or _by_own_word(error)) is not None:
+        return kind
+    return _by_errno(error)
+
+
+def _of_grpc(name: str, error: BaseException) -> Kind | None:
+    if name == "RESOURCE_EXHAUSTED" and "larger than max" in safely.text(error):  # a message, and no allowance
+        return Kind.PERMANENT
+    return _BY_GRPC.get(name, Kind.PERMANENT)
+
+
+def _of_status(status: int, error: BaseException) -> Kind:  # noqa: PLR0911  # one line a rule
+    codes = answers.codes(error)
+    if status == 429 or (status < 500 and any(of_code(code) is Kind.THROTTLED for code in codes)):
+        used_up = any(map(is_quota, (*codes, type(error).__name__)))
+        return Kind.PERMANENT if used_up else Kind.THROTTLED
+    asks_to_wait = waits.is_header_there(error)
+    if status >= 500:
+        slower = status == 529 or (status == 503 and asks_to_wait) or Kind.THROTTLED in map(of_code, codes)
+        return Kind.THROTTLED if slower else Kind.PERMANENT if status in _NOT_FOR_NOW else Kind.TRANSIENT
+    if status == 420 or (status == 403 and (asks_to_wait or waits.nothing_remains(error))):
+        return Kind.THROTTLED
+    if status in {408, 425}:
+        return Kind.TIMEOUT if status == 408 else Kind.TRANSIENT
+    if status == 400 and _is_of_a_broken_answer(error):
+        return Kind.MALFORMED
+    if status in {400, 409}:
+        kind = _of_codes(codes)
+        return kind if kind in RETRIED_BY_DEFAULT else Kind.PERMANENT
+    return Kind.PERMANENT
+
+
+def _is_of_a_broken_answer(error: BaseException) -> bool:
+    """Tell whether a client gives an answer that it could not read a status of its own, as aiohttp does."""
+    cause = safely.own(error, "__cause__")
+    return is_from_a_library(cause) and by_names(cause).kind is Kind.MALFORMED
+
+
+@safely.or_none
+def by_codes(error: BaseException) -> Kind | None:
+    """Return what the codes of a service say, where no HTTP status tells of a failure."""
+    return _of_codes(answers.codes(error)) if is_from_a_library(error) else None
+
+
+def _of_codes(codes: list[str]) -> Kind | None:
+    kinds = [kind for kind in map(of_code, codes) if kind is not None]
+    if any(map(is_quota, codes)):
+        return Kind.PERMANENT
+    if Kind.THROTTLED in kinds:
+        return Kind.THROTTLED
+    return Kind.PERMANENT if Kind.PERMANENT in kinds else next(iter(kinds), None)
+
+
+@safely.or_none
+def _by_number(error: BaseException) -> Kind | None:
+    """Return what the code of libcurl, AMQP or WebSocket says that an error bears."""
+    args = safely.own(error, "args")
+    code = safely.number(safely.attribute(error, "code", args[0] if args else None))
+    tops = {module_of(base).partition(".")[0] for base in type(error).__mro__}
+    if tops & {"pycurl", "curl_cffi"} and code:
+        hung_up = code == 35 and _TLS_HANG_UP.search(safely.text(error))
+        return Kind.TRANSIENT if hung_up else _BY_CURL.get(code, Kind.PERMANENT)
+    if reply := safely.number(safely.attribute(error, "reply_code")):
+        return Kind.TRANSIENT if reply in _FOR_NOW_IN_AMQP else Kind.PERMANENT
+    closed = safely.number(safely.attribute(safely.attribute(error, "rcvd"), "code"))
+    if closed is not None:
+        return Kind.TRANSIENT if closed in _FOR_NOW_IN_WEBSOCKETS else Kind.PERMANENT
+    return None
+
+
+@safely.or_none
+def _by_own_word(error: BaseException) -> Kind | None:
+    for said in (error, *safely.own(error, "args")[:1]):
+        for name in _OWN_WORDS:
+            answer = safely.attribute(said, name)
+            if callable(answer) and not safely.is_a(answer, type):
+                answer = answers.asked(said, name)
+            if answer is True:
+                named = by_names(error).kind
+                return named if named in RETRIED_BY_DEFAULT else Kind.TRANSIENT
+    return None
+
+
+@safely.or_none
+def _by_errno(error: BaseException) -> Kind | None:
+    if not safely.is_a(error, OSError) or _is_tls(error):
+        return None
+    number = safely.number(safely.attribute(error, "errno"))
+    if safely.is_a(error, socket.gaierror):
+        return Kind.PERMANENT if number in _BAD_LOOKUPS else None
+    if number is None:
+        return None
+    kind = _BY_ERRNO.get(number)
+    return Kind.PERMANENT if kind is None and module_of(type(error)) == "builtins" else kind
+
+
+def _is_tls(error: BaseException) -> bool:
+    return any(base.__name__ == "SSLError" or is_tls(base.__name__) for base in type(error).__mro__)
+
+
+def by_type(error: BaseException) -> Kind | None:
+    """Return the kind of an error of the standard library, or derived from one by the user; None of all others."""
+    if is_from_a_library(error):
+        return None
+    for base in type(error).__mro__:
+        kind = _BY_TYPE.get(_key(base))
+        if kind is not None:
+            return kind
+        if base.__name__ == "SSLError":
+            return Kind.TRANSIENT if _TLS_HANG_UP.search(safely.text(error)) else Kind.PERMANENT
+        if _key(base) == "poplib.error_proto":
+            return Kind.TRANSIENT if _POP_FOR_NOW.search(safely.text(error)) else Kind.PERMANENT
+    return None
+
+
+def _key(base: type) -> str:
+    return f"{module_of(base).partition('.')[0]}.{base.__name__}"
+
+
+class Named(NamedTuple):
+    """What the names of an error's classes say.
+
+    Attributes:
+        kind: the kind that they tell, or None.
+        sure: whether what the error wraps does not count, as where a name tells of a refusal.
+    """
+
+    kind: Kind | None
+    sure: bool = False
+
+
+def by_names(error: BaseException) -> Named:
+    """Return what the names of an error's classes say, the nearest that says anything; libraries' only."""
+    for base in type(error).__mro__ if is_from_a_library(error) else ():
+        name, listed = base.__name__, _BY_TYPE.get(_key(base))
+        kind = listed
+        if listed is None and of_a_library(module_of(base)):
+            kind = of_name(name)
+            if "_serialization_error_" in worded(name) and databases.is_database_error(error):
+                kind = Kind.TRANSIENT
+            if kind in RETRIED_BY_DEFAULT and safely.is_a(error, BUGS):
+                kind = None
+        if kind is not None:
+            if is_tls(name):
+                hung_up = kind is Kind.TRANSIENT or _TLS_HANG_UP.search(safely.text(error))
+                return Named(Kind.TRANSIENT if hung_up else Kind.PERMANENT)
+            if kind is Kind.TRANSIENT and _CUT_SHORT.search(safely.text(error)):
+                kind = Kind.MALFORMED
+            elif kind is Kind.MALFORMED and _RESET.search(safely.text(error)):
+                return Named(Kind.TRANSIENT, sure=True)
+            if kind in RETRIED_BY_DEFAULT and listed is None and _is_a_bad_request(error):
+                kind = Kind.PERMANENT
+            return Named(kind, sure=kind is Kind.PERMANENT and listed is None)
+    return Named(Kind.THROTTLED if is_from_a_library(error) and waits.is_asked(error) else None)
+
+
+def _is_a_bad_request(error: BaseException) -> bool:
+    return any("_bad_request_" in worded(base.__name__) for base in type(error).__mro__)
+
+
+#: How libraries say in words that a connection broke, where their names say nothing.
+_HUNG_UP = re.compile(
+    r"connection (?:\w+ ){0,3}(?:refused|reset|aborted|lost|dropped|broken)|server disconnected"
+    r"|broken pipe|pool exhausted|temporarily unavailable|resource shortage|error reading ssh protocol banner"
+    r"|(?:connection|read|request|operation) timed out",
+    re.IGNORECASE,
+)
+
+
+@safely.or_none
+def by_text(error: BaseException) -> Kind | None:
+    """Return what the text of a library's error says of a connection; None where it says nothing, or finds a bug."""
+    if (
+        not is_from_a_library(error)
+        or safely.is_a(error, BUGS)
+        or (found := _HUNG_UP.search(safely.text(error))) is None
+    ):
+        return None
+    return Kind.TIMEOUT if "timed out" in found[0].lower() else Kind.TRANSIENT

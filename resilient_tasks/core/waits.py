@@ -1,0 +1,218 @@
+"""How long a service asks to wait before the next call."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from resilient_tasks.core import answers, safely, settings
+from resilient_tasks.core.wrapped import bears_nothing
+
+#: A number that is larger counts from 1970: it would be ten years.
+_EPOCH_FROM = 3e8
+_MILLISECONDS_FROM = 1e11
+_IN_MILLISECONDS = ("retry-after-ms", "x-ms-retry-after-ms")
+_IN_SECONDS = ("Retry-After", "X-Retry-After")
+_RESETS = ("RateLimit-Reset", "X-RateLimit-Reset-After", "X-RateLimit-Reset", "X-Rate-Limit-Reset")
+_REMAINS = ("RateLimit-Remaining", "X-RateLimit-Remaining", "X-Rate-Limit-Remaining")
+
+
+def capped(seconds: float) -> float:
+    """Return the seconds that are waited for at most where a service asks for `seconds`."""
+    return min(seconds, settings.current.longest_retry_after)
+
+
+@safely.or_none
+def asked(error: BaseException, now: float | None = None) -> float | None:
+    """Return the seconds that an error itself asks to wait; None where it asks nothing that makes sense.
+
+    Args:
+        error: one error, not what it wraps.
+        now: the present, in unix seconds.
+    """
+    if bears_nothing(error):
+        return None
+    present = time.time() if now is None else now
+    return next((seconds for seconds in _asked(error, present) if seconds is not None), None)
+
+
+def _asked(error: BaseException, now: float) -> Iterator[float | None]:
+    headers = answers.headers(error)
+    if headers:
+        for name in _IN_MILLISECONDS:
+            yield seconds_in(answers.header(headers, name), 0.001)
+        for name in _IN_SECONDS:
+            text = answers.header(headers, name)
+            yield seconds_in(text)
+            yield _until(text, now)
+    yield _said_by_grpc(error)
+    for place in (error, safely.attribute(error, "error"), safely.attribute(error, "parameters")):
+        for name in ("retry_after", "retry_after_seconds", "retry_delay") if place is not None else ():
+            yield seconds_in(safely.attribute(place, name))
+        yield seconds_in(safely.attribute(place, "retry_after_ms"), 0.001)
+    for body in answers.bodies(error):
+        yield _said_in(body)
+    if headers and _is_used_up(error, headers):
+        yield _reset(headers, now)
+
+
+def is_asked(error: BaseException) -> bool:
+    """Tell whether an error says by itself, in an attribute, when to come back."""
+    return seconds_in(safely.attribute(error, "retry_after")) is not None
+
+
+def is_header_there(error: BaseException) -> bool:
+    """Tell whether an answer names a time to come back."""
+    headers = answers.headers(error)
+    return any(answers.header(headers, name) is not None for name in (*_IN_SECONDS, *_IN_MILLISECONDS))
+
+
+def nothing_remains(error: BaseException) -> bool:
+    """Tell whether the headers say that the present allowance is used up."""
+    headers = answers.headers(error)
+    return _fields(headers) is not None or any(seconds_in(answers.header(headers, name)) == 0 for name in _REMAINS)
+
+
+def _is_used_up(error: BaseException, headers: list[Any]) -> bool:
+    """Tell whether the time of the next allowance matters: services name it in every answer."""
+    remains = [seconds_in(answers.header(headers, name)) for name in _REMAINS]
+    return nothing_remains(error) or (answers.status_here(error) == 429 and not any(remains))
+
+
+def _reset(headers: list[Any], now: float) -> float | None:
+    for name in _RESETS:
+        text = answers.header(headers, name)
+        seconds = seconds_in(text)
+        if seconds is None:
+            seconds = _until(text, now)
+        elif seconds >= _EPOCH_FROM:
+            seconds = max(0.0, seconds / (1000 if seconds >= _MILLISECONDS_FROM else 1) - now)
+        if seconds is not None:
+            return seconds
+    return _fields(headers)
+
+
+def _fields(headers: list[Any]) -> float | None:
+    """Return the seconds that `RateLimit: "default";r=0;t=30` asks for, or `limit=100, remaining=0, reset=30`."""
+    text = answers.header(headers, "RateLimit")
+    if text is None:
+        return None
+    policies = [text] if "remaining=" in text else text.split(",")
+    used_up = [policy for policy in policies if re.search(r"\b(?:r|remaining)=0+(?!\d)", policy)]
+    found = [float(each[1]) for policy in used_up if (each := re.search(r"\b(?:t|reset)=(\d{1,9})\b", policy))]
+    return max(found, default=None)
+
+
+@safely.or_none
+def seconds_in(value: Any, unit: float = 1.0) -> float | None:
+    """Return a number of seconds, also as text (`"3"`, `"3.5s"`), `timedelta` or protobuf's Duration; else None."""
+    if safely.is_a(value, timedelta):
+        return max(0.0, value.total_seconds())
+    if safely.is_a(value, str) and (
+        found := re.fullmatch(r"\s*([+-]?[\d.]{1,30}(?:e\+?\d+)?)\s*(s|ms)?\s*", value, re.IGNORECASE)
+    ):
+        value, unit = found[1], 0.001 if found[2] == "ms" else unit
+    elif not safely.is_a(value, (int, float)) and value is not None:
+        whole = safely.number(safely.attribute(value, "seconds"))
+        nanos = safely.number(safely.attribute(value, "nanos"))
+        value = None if whole is None or nanos is None else whole + nanos / 1e9
+    if value is None or safely.is_a(value, bool):
+        return None
+    try:
+        seconds = float(value) * unit
+    except Exception:  # text that is no number, a number that no float holds
+        return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+@safely.or_none
+def _until(text: str | None, now: float) -> float | None:
+    """Return the seconds until a date: all three forms of RFC 9110 §5.6.7, and ISO 8601; without a zone it is UTC."""
+    if text is None:
+        return None
+    when = None
+    for read in (parsedate_to_datetime, datetime.fromisoformat):
+        try:
+            when = read(text)
+            break
+        except Exception:  # noqa: S112  # whatever the service has sent
+            continue
+    if when is None:
+        return None
+    try:
+        return max(0.0, (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - now)
+    except Exception:
+        return None
+
+
+@safely.or_none
+def _said_in(body: Any) -> float | None:
+    """Return the seconds that an answer's body asks for: `retry_after`, or Google's RetryInfo."""
+    if not safely.is_a(body, Mapping):
+        inner = next(iter(body), None) if safely.is_a(body, (list, tuple)) else None
+        return _said_in(inner) if safely.is_a(inner, Mapping) else None
+    for place in (body, safely.item(body, "error"), safely.item(body, "parameters")):
+        for name in ("retry_after", "retryAfter", "retry_after_seconds"):
+            if (seconds := seconds_in(safely.item(place, name))) is not None:
+                return seconds
+        details = safely.item(place, "details")
+        for detail in details if safely.is_a(details, list) else ():
+            if (seconds := seconds_in(safely.item(detail, "retryDelay"))) is not None:
+                return seconds
+    return None
+
+
+@safely.or_none
+def _said_by_grpc(error: BaseException) -> float | None:
+    """Return the seconds of a RetryInfo among the details of a gRPC status, or in the trailing metadata of the call."""
+    details = safely.attribute(error, "details")
+    for detail in details if safely.is_a(details, (list, tuple)) else ():
+        if (seconds := seconds_in(safely.attribute(detail, "retry_delay"))) is not None:
+            return seconds
+    metadata = answers.asked(error, "trailing_metadata") if answers.is_grpc_call(error) else None
+    try:
+        found = {key: value for key, value in metadata or () if safely.is_a(value, bytes)}
+        if (info := found.get("google.rpc.retryinfo-bin")) is not None:
+            return _retry_info(info)
+        for number, detail in _message(found.get("grpc-status-details-bin", b"")):
+            parts = dict(_message(detail)) if number == 3 else {}  # each an Any: its type, and its bytes
+            if parts.get(1, b"").endswith(b"google.rpc.RetryInfo"):
+                return _retry_info(parts.get(2, b""))
+    except Exception:  # bytes that are no such message
+        return None
+    return None
+
+
+def _retry_info(message: bytes) -> float | None:
+    duration = dict(_message(dict(_message(message)).get(1, b"")))
+    return seconds_in(duration.get(1, 0) + duration.get(2, 0) / 1e9)
+
+
+def _message(data: bytes) -> Iterator[tuple[int, Any]]:
+    """Yield the fields of a protobuf message: numbers as they are, everything of several bytes as bytes."""
+    at = 0
+
+    def varint() -> int:
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = data[at]
+            at += 1
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return value - (1 << 64) if value >= 1 << 63 else value
+
+    while at < len(data):
+        key = varint()
+        if key & 7 == 0:
+            yield key >> 3, varint()
+        else:
+            size = varint() if key & 7 == 2 else {1: 8, 5: 4}[key & 7]
+            yield key >> 3, data[at : at + size]
+            at += size
