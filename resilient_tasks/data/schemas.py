@@ -127,8 +127,8 @@ def check_complete(obj: Any) -> None:
     except Exception as error:
         first = str(error).strip().partition("\n")[0]
         raise TypeError(
-            f"The model {obj.__name__} cannot be made a schema ({type(error).__name__}: {first}). Define every type that"
-            " it names before it is used here, and mend what this error names."
+            f"The model {obj.__name__} cannot be made a schema ({type(error).__name__}: {first}). Define every type"
+            " that it names before it is used here, and mend what this error names."
         ) from error
 
 

@@ -51,7 +51,7 @@ class DataQuality:
         secrets in them.
         """
         counts = [
-            (for_markdown(event.operation), _code(reason), f"{rows:,}", f"{event.rows:,}")
+            (for_markdown(_named(event)), _code(reason), f"{rows:,}", f"{event.rows:,}")
             for event in self.batches
             for reason, rows in event.reasons.items()
         ]
@@ -61,6 +61,10 @@ class DataQuality:
         if more := len(self.batches) - _MOST_BATCHES:
             parts += [f"… and {number_of(more, 'more batch', 'more batches')}."] if more > 0 else []
         return "\n\n".join(parts) + "\n"
+
+
+def _named(event: RowsQuarantined) -> str:
+    return f"{event.operation} {event.part}" if event.part else event.operation
 
 
 def _batch(event: RowsQuarantined) -> Iterable[str]:

@@ -37,7 +37,9 @@ from resilient_tasks.core.events.rows import (
     DataDrifted,
     RowsInvalid,
     RowsQuarantined,
+    RowsWarned,
     in_the_quarantine,
+    what_warned,
     why_and_where,
 )
 from resilient_tasks.core.events.shared import (
@@ -78,6 +80,7 @@ __all__ = [
     "RetryStarted",
     "RowsInvalid",
     "RowsQuarantined",
+    "RowsWarned",
     "Sink",
     "StoreLost",
     "StoreRegained",
@@ -87,5 +90,6 @@ __all__ = [
     "identify_runs_by",
     "in_the_quarantine",
     "run_ids",
+    "what_warned",
     "why_and_where",
 ]
