@@ -38,8 +38,9 @@ from resilient_tasks.core.events.rows import (
     RowsInvalid,
     RowsQuarantined,
     RowsWarned,
+    frames_warned_of,
     in_the_quarantine,
-    what_warned,
+    what_rules_warn_of,
     why_and_where,
 )
 from resilient_tasks.core.events.shared import (
@@ -87,9 +88,10 @@ __all__ = [
     "TimeoutExceeded",
     "bus",
     "counted",
+    "frames_warned_of",
     "identify_runs_by",
     "in_the_quarantine",
     "run_ids",
-    "what_warned",
+    "what_rules_warn_of",
     "why_and_where",
 ]

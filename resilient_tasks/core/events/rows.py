@@ -78,10 +78,19 @@ def why_and_where(batches: Sequence[RowsQuarantined]) -> str:
     return f"{_checks(batches)} in {named_few(paths, 1)}" if paths else ""
 
 
-def what_warned(events: Iterable[Event]) -> list[RowsWarned]:
-    """Return the last event of each frame with rows that break a rule which only warns, in their order."""
+def frames_warned_of(events: Iterable[Event]) -> list[RowsWarned]:
+    """Return the last event of each frame that breaks a rule which only warns, in their order."""
     last = {(event.call, event.operation, event.part): event for event in events if isinstance(event, RowsWarned)}
     return list(last.values())
+
+
+def what_rules_warn_of(events: Iterable[Event]) -> str:
+    """Return `rules that warn: fetch delay: le(60) ×3`; empty where none was broken."""
+    rows: Counter[str] = Counter()
+    for event in frames_warned_of(events):
+        for rule, count in event.reasons.items():
+            rows[f"{event.operation} {_of(event)}{rule}"] += count
+    return f"rules that warn: {_rules(rows)}" if rows else ""
 
 
 def _checks(batches: Sequence[RowsInvalid]) -> str:
