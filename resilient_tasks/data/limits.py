@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -185,11 +185,16 @@ def _is_check(key: Any, check: str) -> bool:
 def _instead(key: Any, known: Iterable[_Known]) -> str:
     rules = list(known)
     columns = sorted({name for one in rules for name in one.checks} - {WHOLE_FRAME})
-    names = sorted({name for one in rules for some in one.checks.values() for name in some})
+    names = _in_full({name for one in rules for some in one.checks.values() for name in some})
     if isinstance(key, tuple) and len(key) == 2 and any(_is_column(key[0], one) for one in rules):
-        names = sorted({name for one in rules for name in _checks_of(key[0], one)})
+        names = _in_full({name for one in rules for name in _checks_of(key[0], one)} - {"is missing"})
         return f"and {key[0]!r} has the checks {names}"
     meant = difflib.get_close_matches(str(key), [*columns, *names], 1)
     hint = f"; did you mean {meant[0]!r}?" if meant else "; write '*' for all bad rows"
     told = f"columns {columns}" + (f" and the checks {names}" if names else "")
     return f"which is no column and no check: there are the {told}{hint}"
+
+
+def _in_full(names: Collection[str]) -> list[str]:
+    """Leave out a name that stands there with its arguments, too."""
+    return sorted(name for name in names if not any(other.startswith(f"{name}(") for other in names))

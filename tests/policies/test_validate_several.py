@@ -308,8 +308,8 @@ class TestBesideOtherPolicies:
 
 class TestBranch:
     def test_the_caller_gets_a_split_of_each_part(self, drive, library, both, resilient_events):
-        call = drive(lambda *frames: Frames(*frames), validate=Validate(output=both, on_invalid="branch"))
-        match call.outcome(library.frame(1, 0), library.frame(2)):
+        call = drive(Frames._make, validate=Validate(output=both, on_invalid="branch"))
+        match call.outcome([library.frame(1, 0), library.frame(2)]):
             case Ok(Frames(Split(good=good, bad=bad), Split(bad=none))):
                 assert (library.numbers(good), library.numbers(bad), len(none)) == ([1], [0], 0)
             case other:

@@ -1,7 +1,5 @@
 """Rules that warn, `raise_warning=True`: they count in events, reports and the artifact, and their rows go on."""
 
-import warnings
-
 import numpy as np
 import pandas as pd
 import pandera.pandas as pa
@@ -9,7 +7,7 @@ import pandera.polars as pap
 import polars as pl
 import pytest
 
-from resilient_tasks import InvalidData, Retry, RunReport, Split, Validate, resilient
+from resilient_tasks import InvalidData, Retry, RunReport, Split, Validate
 from resilient_tasks.data._backend import Finding
 from resilient_tasks.data.split import Report
 from resilient_tasks.observe.quality import DataQuality
@@ -62,13 +60,6 @@ def test_bad_rows_are_told_beside(drive, warning, resilient_events):
 def test_they_pass_no_limit(drive, warning):
     policy = Validate(output=warning.schema, on_invalid="drop", max_invalid={"*": 0, "less_than(10)": 0})
     assert warning.numbers(drive(warning.frame, validate=policy)(20, 30)) == [20, 30]
-
-
-def test_pandera_says_nothing_beside(warning):
-    fetch = resilient(validate=warning.schema)(warning.frame)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert len(fetch(1, 20)) == 2
 
 
 def test_the_split_has_them_in_its_report(drive, warning):
