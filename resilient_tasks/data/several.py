@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 #: How a part is found in what holds it: by a key, a field's name or a position.
 Key = Any
-_ITSELF: Key = object()  # the value is the frame
 
 
 class Place(NamedTuple):
@@ -88,7 +87,7 @@ def together(operation: str, errors: Sequence[tuple[Place, Exception]]) -> Excep
     refused = [(what, error) for what, error in errors if isinstance(error, InvalidData)]
     (what, first), *more = refused
     if not more and what.name is None:
-        return first
+        return first  # the parts are good, as far as they are there
     lead = f"{operation}: "
     one = InvalidData(
         lead + "; ".join(str(error).removeprefix(lead) for _, error in refused),
@@ -152,8 +151,8 @@ def opened(value: Any, schemas: Any, whole: Place) -> tuple[list[Part], str]:
     """Take a value apart, as its schemas are.
 
     Args:
-        value: a frame; or a mapping, a tuple, a list, a named tuple or a dataclass's instance that holds frames.
-        schemas: a schema; or a mapping or a tuple of them, in which None leaves a part unchecked.
+        value: a mapping, a tuple, a list, a named tuple or a dataclass's instance that holds frames.
+        schemas: a mapping or a tuple of schemas, in which None leaves a part unchecked.
         whole: which data the value is.
 
     Returns:
@@ -162,8 +161,6 @@ def opened(value: Any, schemas: Any, whole: Place) -> tuple[list[Part], str]:
     Raises:
         TypeError: the value is of another shape than the schemas.
     """
-    if not is_several(schemas):
-        return [Part(_ITSELF, whole, value, schemas)], ""
     wanted = dict(_named(schemas))
     if isinstance(value, tuple | list) and not isinstance(schemas, Mapping):
         return _by_position(value, wanted, whole)
@@ -183,8 +180,6 @@ def opened(value: Any, schemas: Any, whole: Place) -> tuple[list[Part], str]:
 
 def with_parts(value: Any, new: Mapping[Key, Any]) -> Any:
     """Return a value of the same type that holds other frames at these keys; the value itself where none is another."""
-    if _ITSELF in new:
-        return new[_ITSELF]
     if isinstance(value, tuple):
         return _tuple(value, new)
     held = value if isinstance(value, Mapping | list) else _held(value) or {}

@@ -214,6 +214,19 @@ class Validate(Policy):
         Raises:
             InvalidData: the batch, or a part of it, is refused. Every part has been judged by then.
         """
+        if not is_several(schemas):
+            given, report = self._judge_part(call, Part(None, whole, value, schemas))
+            judged = [Judged(None, whole, given, report)]
+        else:
+            judged = self._judge_parts(call, value, schemas, whole)
+            given = with_parts(value, {part.key: part.given for part in judged})
+        for part in judged:
+            if part.report.warned:
+                reasons, rows = _by_reason(part.report.warned), part.report.rows
+                call.emit(events.RowsWarned, rows=rows, reasons=reasons, part=part.what.part)
+        return given, judged
+
+    def _judge_parts(self, call: Call, value: Any, schemas: Any, whole: Place) -> list[Judged]:
         parts, problem = opened(value, schemas, whole)
         judged, errors = [], []
         for part in parts:
@@ -225,11 +238,7 @@ class Validate(Policy):
             errors.append((whole, InvalidData(redact(f"{call.operation}: {whole.title}: {problem}"))))
         if errors:
             raise together(call.operation, errors)
-        for part in judged:
-            if part.report.warned:
-                reasons, rows = _by_reason(part.report.warned), part.report.rows
-                call.emit(events.RowsWarned, rows=rows, reasons=reasons, part=part.what.part)
-        return with_parts(value, {part.key: part.given for part in judged}), judged
+        return judged
 
     def _judge_part(self, call: Call, part: Part) -> tuple[Any, Report]:
         frame, schema, what = part.frame, part.schema, part.what
