@@ -242,7 +242,8 @@ def _validating_by(model: Any) -> Any:
     What that method calls by `super()` goes by this very schema: a model that crossed may have lost its check methods.
     """
     schema = model.to_schema()
-    own = type(model.__name__, (model,), {"__module__": model.__module__, "to_schema": classmethod(lambda _: schema)})
+    names = {"__module__": model.__module__, "to_schema": classmethod(lambda _: schema)}
+    own: Any = type(model.__name__, (model,), names)
 
     def validate(_: Any, check_obj: Any, *args: Any, **options: Any) -> Any:
         return own.validate(check_obj, *args, **options)

@@ -126,7 +126,7 @@ def check_schemas(schemas: Any) -> None:
             raise TypeError(f"Two parts bear one name: {', '.join(names)}.")
         if not by_name(schemas):
             raise TypeError("None of the parts has a schema: give one to each part that is to be checked.")
-        only = schemas[0] if isinstance(schemas, list) and len(schemas) == 1 else None
+        only: Any = schemas[0] if isinstance(schemas, list) and len(schemas) == 1 else None
         if library(only) == "pydantic":
             raise TypeError(
                 f"[{only.__name__}] is a list of one frame: write {only.__name__} for a list of records, or"
