@@ -10,7 +10,7 @@ from __future__ import annotations
 import operator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar, overload
 
 import numpy as np
 
@@ -65,6 +65,12 @@ class Report:
     frame_errors: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = field(default=(), repr=False)
     warnings: tuple[Finding, ...] = field(default=(), repr=False)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, *_: Any) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.is_instance_schema(cls)
 
     def __redacted__(self) -> Report:
         """Return this report without the secrets in it, for an error that is kept elsewhere; itself, if it has none."""
@@ -174,6 +180,9 @@ class Split(Generic[Frame]):
     good: Frame
     bad: Frame
     report: Report
+
+    # Prefect has pydantic check a parameter that is annotated `Split[pd.DataFrame]`.
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = {"arbitrary_types_allowed": True}
 
 
 @overload

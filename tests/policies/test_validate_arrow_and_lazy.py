@@ -4,18 +4,18 @@ import pandas as pd
 import pandera.pandas as pa
 import pandera.polars as pap
 import polars as pl
-import pyarrow
+import pyarrow as arrow  # noqa: ICN001  # pa is pandera
 import pytest
 
-from resilient_tasks import Degraded, Drift, InvalidData, Split, Validate
+from resilient_tasks import Degraded, Drift, InvalidData, Split, Validate, resilient
 from resilient_tasks.data.profile import profile
 
 PANDAS = pa.DataFrameSchema({"n": pa.Column(int, pa.Check.gt(0))})
 POLARS = pap.DataFrameSchema({"n": pap.Column(int, pap.Check.gt(0))})
 KINDS = {
     "lazy": (lambda numbers, name="n": pl.LazyFrame({name: numbers}), POLARS),
-    "arrow by polars": (lambda numbers, name="n": pyarrow.table({name: numbers}), POLARS),
-    "arrow by pandas": (lambda numbers, name="n": pyarrow.table({name: numbers}), PANDAS),
+    "arrow by polars": (lambda numbers, name="n": arrow.table({name: numbers}), POLARS),
+    "arrow by pandas": (lambda numbers, name="n": arrow.table({name: numbers}), PANDAS),
 }
 
 
@@ -31,14 +31,14 @@ def kind(request):
 
 def numbers(frame):
     frame = frame.collect() if isinstance(frame, pl.LazyFrame) else frame
-    return frame["n"].to_pylist() if isinstance(frame, pyarrow.Table) else frame["n"].to_list()
+    return frame["n"].to_pylist() if isinstance(frame, arrow.Table) else frame["n"].to_list()
 
 
 @pytest.mark.parametrize(("on_invalid", "left"), [("drop", [1]), ("warn", [1, 0]), ("quarantine", [1])])
-def test_what_goes_on_is_of_the_same_kind(drive, kind, quarantine, resilient_events, on_invalid, left):
+def test_what_goes_on_is_of_the_same_kind(kind, quarantine, resilient_events, on_invalid, left):
     make, schema = kind
     given = make([1, 0])
-    value = drive(lambda: given, validate=Validate(output=schema, on_invalid=on_invalid, quarantine=quarantine))()
+    value = resilient(validate=Validate(output=schema, on_invalid=on_invalid, quarantine=quarantine))(lambda: given)()
     assert type(value) is type(given)
     assert numbers(value) == left
     (event,) = resilient_events

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypedDict
 import pandas as pd
 import pandera.pandas as pa
 import pytest
+from prefect import flow
 from pydantic import BaseModel
 
 from resilient_tasks import (
@@ -80,6 +81,12 @@ def held(value):
     if isinstance(value, (dict, MappingProxyType)):
         return value["train"], value["test"]
     return (value.train, value.test) if hasattr(value, "train") else tuple(value)
+
+
+def _splits(value):
+    if isinstance(value, Split):
+        return [value]
+    return [part for part in (value.values() if isinstance(value, dict) else value) if isinstance(part, Split)]
 
 
 @pytest.fixture
@@ -341,6 +348,24 @@ class TestBranch:
 
         fetch.__annotations__["return"] = annotation
         assert drive(fetch, validate=Validate(output=both, on_invalid="branch"))()["train"].report.rows == 1
+
+    @pytest.mark.parametrize(
+        ("annotation", "held"),
+        [
+            (Split[pd.DataFrame], lambda part: part),
+            (dict[str, Split[pd.DataFrame]], lambda part: {"train": part}),
+            (tuple[Split[pd.DataFrame], int], lambda part: (part, 1)),
+            (Parts, lambda part: TestBranch.Parts(part, part)),
+        ],
+    )
+    def test_a_flow_may_take_them_as_typed_parameters(self, annotation, held):
+        def train(given):
+            return given
+
+        train.__annotations__["given"] = annotation
+        given = held(split(pd.DataFrame({"n": [1]}), PANDAS))
+        taken = flow(train).validate_parameters({"given": given})["given"]
+        assert [id(part) for part in _splits(taken)] == [id(part) for part in _splits(given)]
 
     @pytest.mark.parametrize("annotation", [dict[str, pd.DataFrame], Frames, "dict[str, pd.DataFrame]", Any, None])
     def test_a_function_that_says_something_else_is_refused(self, drive, both, annotation):
