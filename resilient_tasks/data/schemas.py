@@ -143,7 +143,7 @@ def portable(obj: Any) -> Any:
         obj: A schema or model.
     """
     is_model = isinstance(obj, type) and library(obj) in {"pandas", "polars"}
-    return _Carried(obj) if is_model and not _is_found_by_name(obj) else obj
+    return _Carried(obj) if is_model and not is_found_by_name(obj) else obj
 
 
 class _Carried:
@@ -159,7 +159,12 @@ class _Carried:
         return pickle.loads, (cloudpickle.dumps(_built(self._model)),)
 
 
-def _is_found_by_name(model: type) -> bool:
+def is_found_by_name(model: type) -> bool:
+    """Whether another process can import a class, and cloudpickle has it do so.
+
+    Args:
+        model: A class.
+    """
     from cloudpickle import list_registry_pickle_by_value  # noqa: PLC0415 - as above
 
     name = model.__module__

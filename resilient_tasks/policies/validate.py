@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
@@ -21,6 +20,7 @@ from resilient_tasks.core.wording import number_of, was
 from resilient_tasks.data.annotated import check_annotation
 from resilient_tasks.data.drift import Drift
 from resilient_tasks.data.limits import check_limits, passed
+from resilient_tasks.data.provenance import schema_name, source
 from resilient_tasks.data.quarantine import Quarantine
 from resilient_tasks.data.replay import commands
 from resilient_tasks.data.schemas import library
@@ -39,7 +39,7 @@ from resilient_tasks.data.several import (
 from resilient_tasks.data.split import Report, Split, split
 
 if TYPE_CHECKING:
-    from resilient_tasks.core.call import Call, Proceed, Work
+    from resilient_tasks.core.call import Call, Proceed
 
 OnInvalid = Literal["raise", "quarantine", "drop", "warn", "branch"]
 OnSchemaError = Literal["raise", "warn"]
@@ -335,13 +335,13 @@ class Validate(Policy):
             self._tell_of_quarantine(call, schema, what, action="taken out of quarantine", path=str(path), **about)
 
     def _tell_of_quarantine(self, call: Call, schema: Any, what: Place, **about: Any) -> None:
-        where = _importable(schema, call.work.fn)
+        where = schema_name(schema, call.work.fn)
         call.emit(events.RowsQuarantined, batch=what.batch(call.work.id), schema=where, part=what.part, **about)
 
     def _keep(self, call: Call, parts: Split[Any], schema: Any, what: Place) -> Any:
         place = self.quarantine or settings.current.quarantine
         quarantine = place if isinstance(place, Quarantine) else Quarantine(place)
-        context = {**events.run_ids(), "call": call.work.id, "source": _source(call.work, what.title)}
+        context = {**events.run_ids(), "call": call.work.id, "source": source(call.work, what.title)}
         return quarantine.write(
             parts, operation=call.operation, batch=what.batch(call.work.id), schema=schema, context=context
         )
@@ -392,20 +392,3 @@ def _by_reason(reasons: Mapping[tuple[str, str], int]) -> dict[str, int]:
     for (column, check), rows in reasons.items():
         counts[f"{column}: {check}"] += rows
     return dict(counts)
-
-
-def _source(work: Work, what: str) -> str:
-    """Say which data it is, of which call: the names of its arguments, never their values."""
-    try:
-        names = ", ".join(inspect.signature(work.fn).bind(*work.args, **work.kwargs).arguments)
-    except (TypeError, ValueError):  # some callables written in C have no signature
-        names = "…"
-    return f"{what} of {work.operation}({names})"
-
-
-def _importable(schema: Any, fn: Callable[..., Any]) -> str:
-    """Return `module:name` by which the schema can be imported as the function's own module knows it, or nothing."""
-    names = getattr(inspect.unwrap(fn), "__globals__", {})
-    module = names.get("__name__", "__main__")
-    found = [name for name, value in list(names.items()) if value is schema]
-    return f"{module}:{found[0]}" if found and module != "__main__" else ""
