@@ -125,7 +125,7 @@ def check_complete(obj: Any) -> None:
         elif not obj.__pydantic_complete__:
             obj.model_rebuild()
     except Exception as error:
-        first = str(error).strip().partition("\n")[0]
+        first = "it contains itself" if isinstance(error, RecursionError) else str(error).strip().partition("\n")[0]
         raise TypeError(
             f"The model {obj.__name__} cannot be made a schema ({type(error).__name__}: {first}). Define every type"
             " that it names before it is used here, and mend what this error names."

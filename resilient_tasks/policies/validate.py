@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import KW_ONLY, dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field
 from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
@@ -153,14 +153,20 @@ class Validate(Policy):
         """Return this policy as one for the way in and one for the way out: they have different places in the order."""
         parts: list[Policy] = []
         if self.input is not None:
-            parts.append(_ValidateInput(**{**self._options(), "output": None}))
+            parts.append(self._but(_ValidateInput, output=None, drift=None))
         if self.output is not None:
-            parts.append(replace(self, input=None))
+            parts.append(self._but(input=None))
         return tuple(parts)
 
     def of_stand_in(self) -> Validate:
         """Return this policy for what a fallback gives: its bad rows are kept apart, and it may be as old as it is."""
-        return replace(self, _subject="stand-in", drift=None)
+        return self._but(_subject="stand-in", drift=None)
+
+    def _but(self, kind: type[Validate] | None = None, **changes: Any) -> Validate:
+        """Return a part of this policy: what was checked as a whole is not checked again."""
+        made = object.__new__(kind or type(self))
+        vars(made).update(vars(self), **changes)
+        return made
 
     def check(self, fn: Callable[..., Any]) -> None:
         super().check(fn)
@@ -345,10 +351,6 @@ class Validate(Policy):
         return quarantine.write(
             parts, operation=call.operation, batch=what.batch(call.work.id), schema=schema, context=context
         )
-
-    def _options(self) -> dict[str, Any]:
-        names = ("input", "output", "on_invalid", "on_schema_error", "max_invalid", "min_rows", "quarantine")
-        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True, eq=False)

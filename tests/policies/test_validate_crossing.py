@@ -14,6 +14,7 @@ from pathlib import Path
 
 import cloudpickle
 import pandera.pandas as pa
+import pandera.polars as pap
 import pytest
 from pydantic import BaseModel
 
@@ -150,6 +151,10 @@ class LaterRecord(BaseModel):
     n: "DefinedLater"  # noqa: F821  # as above
 
 
+class Tree(pap.DataFrameModel):
+    child: "Tree"
+
+
 class Misspelt(pa.DataFrameModel):
     n: int
 
@@ -164,6 +169,7 @@ class Misspelt(pa.DataFrameModel):
     [
         (Later, "name 'DefinedLater' is not defined"),
         (LaterRecord, "DefinedLater"),
+        (Tree, "it contains itself"),
         (Misspelt, "Check small is assigned to a non-existing field 'm'"),
     ],
 )

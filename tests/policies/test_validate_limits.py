@@ -34,6 +34,8 @@ def flights(request):
     return checked
 
 
+SCHEMA = pa.DataFrameSchema({"distance": pa.Column(int, pa.Check.gt(0)), "tail": pa.Column(str)})
+OTHER = pa.DataFrameSchema({"month": pa.Column(int, pa.Check.gt(0))})
 DISTANCES, DELAYS = [0, 0, 0, 1, 1, 1, 1, 1, 1, 1], [-1, 100, 1, 100, 1, 1, 1, 1, 1, 1]
 
 
@@ -84,6 +86,15 @@ def test_each_part_of_a_value_has_these_limits():
     assert len(fetch(1)["a"]) == 1
     with pytest.raises(InvalidData, match=r"result\['b'\]: .*; 1 row more than max_invalid\['m'\]=0 allows"):
         fetch(0)
+
+
+def test_a_limit_may_name_a_column_of_one_way_only(drive):
+    policy = Validate(input={"frame": SCHEMA}, output=OTHER, on_invalid="drop", max_invalid={"tail": 0, "month": 1})
+    call = drive(lambda frame: pd.DataFrame({"month": [0, 1, 0][: len(frame) + 1]}), validate=policy)
+    good = pd.DataFrame({"distance": [1, 2], "tail": ["a", "b"]})
+    with pytest.raises(InvalidData, match=r"result: .*; 1 row more than max_invalid\['month'\]=1 allows"):
+        call(good)
+    assert len(call(good.assign(distance=[0, 1]))) == 1
 
 
 class TestNames:
@@ -138,9 +149,6 @@ class TestNames:
         assert resilient(validate=self.of({"legs": 1, "name": 1}, Trip))(lambda: trips)() == []
         with pytest.raises(PolicyError, match=r"'leg', which is no column and no check.*did you mean 'legs'\?"):
             self.of({"leg": 0}, Trip)
-
-
-SCHEMA = pa.DataFrameSchema({"distance": pa.Column(int, pa.Check.gt(0)), "tail": pa.Column(str)})
 
 
 @pytest.mark.parametrize(
