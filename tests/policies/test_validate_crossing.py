@@ -4,6 +4,7 @@ cloudpickle sends such a model by value and loses what pandera's decorators note
 the other process it would accept every row, and say nothing.
 """
 
+import copy
 import json
 import os
 import pickle
@@ -135,6 +136,13 @@ class TestByName:
         finally:
             cloudpickle.unregister_pickle_by_value(script)
         assert script.judged(pickle.loads(sent), *script.CASES["pandas"][1:3])[1] == 1
+
+    def test_a_copy_in_this_process_is_the_policy_itself(self):
+        class Here(pa.DataFrameModel):
+            n: int
+
+        policy = Validate(output=Here)
+        assert copy.copy(policy) is copy.deepcopy(policy) is policy
 
     def test_the_policy_shows_what_the_user_wrote(self):
         policy = Validate(output=script.OfPandas)
