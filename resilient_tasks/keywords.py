@@ -35,7 +35,7 @@ class PolicyOptions(TypedDict, total=False):
         rate_limit: a `RateLimit`.
         bulkhead: a `Bulkhead`.
         hedge: a `Hedge`, or the seconds after which a call is made once more beside one that is slow to answer.
-        validate: a `Validate`, or a schema for the result.
+        validate: a `Validate`, or a schema for the result; a tuple of schemas for a result of several frames.
         fallback: a `Fallback`, a function of the call's arguments, or a mapping from errors to such functions.
         notify: one channel or several that hear of a call that failed or was degraded, each perhaps in a `Route`; or a
             `Notify`. A Prefect `NotificationBlock` is a channel, too.

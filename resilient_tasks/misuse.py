@@ -138,7 +138,9 @@ def _bulkhead(given: object) -> str:
 
 def _validate(given: object) -> str:
     if isinstance(given, Mapping):
-        return f"write validate=Validate(input={_shown(given)}) for arguments, or validate=Orders for the result"
+        shown = _shown(given)
+        several = f"or validate=Validate(output={shown}) for a result of several frames"
+        return f"write validate=Validate(input={shown}) for arguments, {several}"
     return ""
 
 

@@ -22,7 +22,8 @@ note that tells of the attempts.
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 
 class ResilienceError(Exception):
@@ -94,12 +95,15 @@ class InvalidData(ResilienceError, ValueError):
     """Data did not satisfy its schema.
 
     Attributes:
-        report: what the check found (`resilient_tasks.data.split.Report`), or None where nothing could be checked.
+        report: what the check found (`resilient_tasks.data.split.Report`), or None where nothing could be checked; of
+            several frames, that of the first that was refused.
+        reports: what was found in each frame that was refused, by its name, where the value holds several.
     """
 
-    def __init__(self, message: str, *, report: object = None) -> None:
+    def __init__(self, message: str, *, report: object = None, reports: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
         self.report = report
+        self.reports = dict(reports or {})
 
 
 class DriftDetected(ResilienceError, ValueError):

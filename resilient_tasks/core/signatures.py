@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, TypeAlias
+from weakref import WeakKeyDictionary
 
 Given: TypeAlias = Literal["some", "all", "all by name"]
 
@@ -18,6 +19,25 @@ def signature_of(fn: Callable[..., Any]) -> inspect.Signature | None:
         return inspect.signature(fn)
     except Exception:  # a user's object may raise anything when it is looked at
         return None
+
+
+#: By function, its signature: to make one takes longer than to call most functions.
+_kept: WeakKeyDictionary[Callable[..., Any], inspect.Signature] = WeakKeyDictionary()
+
+
+def kept_signature(fn: Callable[..., Any]) -> inspect.Signature:
+    """Return the function's signature, which is made once.
+
+    Raises:
+        TypeError, ValueError: it has none.
+    """
+    try:
+        found = _kept.get(fn)
+    except TypeError:  # it has no weak reference, or no hash
+        return inspect.signature(fn)
+    if found is None:
+        found = _kept[fn] = inspect.signature(fn)
+    return found
 
 
 def why_unfit(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
+import pickle
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from types import CodeType
@@ -35,6 +38,7 @@ _NO_RULES = frozenset({"serialization", "computed_fields", "metadata"})
 _IDENTITY = re.compile(r":\d+")  # behind a class's name, in a reference to it
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _DEPTH = 12
+_SCRIPTS = frozenset({"__main__", "__mp_main__"})  # what another process does not find under that name
 
 
 def library(obj: object) -> str | None:
@@ -106,6 +110,73 @@ def as_schema(obj: Any) -> Any:
     return schema
 
 
+def check_complete(obj: Any) -> None:
+    """Refuse a model that no rules can be made of yet.
+
+    Args:
+        obj: A schema or model.
+
+    Raises:
+        TypeError: With a sentence that says what the model lacks.
+    """
+    try:
+        if library(obj) != "pydantic":
+            _built(obj)
+        elif not obj.__pydantic_complete__:
+            obj.model_rebuild()
+    except Exception as error:
+        first = "it contains itself" if isinstance(error, RecursionError) else str(error).strip().partition("\n")[0]
+        raise TypeError(
+            f"The model {obj.__name__} cannot be made a schema ({type(error).__name__}: {first}). Define every type"
+            " that it names before it is used here, and mend what this error names."
+        ) from error
+
+
+def portable(obj: Any) -> Any:
+    """Return what arrives in another process as the rules of `obj`, whichever pickler sends it.
+
+    A model that the other side can import crosses by its name. One of the running script does not: cloudpickle 3.1
+    sends it by value and drops the marks that pandera's decorators put on its check methods and parsers, so it would
+    arrive without them. Its schema holds them, and crosses instead.
+
+    Args:
+        obj: A schema or model.
+    """
+    is_model = isinstance(obj, type) and library(obj) in {"pandas", "polars"}
+    return _Carried(obj) if is_model and not is_found_by_name(obj) else obj
+
+
+class _Carried:
+    """Stands for a model's schema in a pickle; the pickle gives the schema."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        import cloudpickle  # noqa: PLC0415 - only what crosses needs it
+
+        # As bytes, because plain pickle refuses the functions of a check method.
+        return pickle.loads, (cloudpickle.dumps(_built(self._model)),)
+
+
+def is_found_by_name(model: type) -> bool:
+    """Whether another process can import a class, and cloudpickle has it do so.
+
+    Args:
+        model: A class.
+    """
+    from cloudpickle import list_registry_pickle_by_value  # noqa: PLC0415 - as above
+
+    name = model.__module__
+    parents = (name.rsplit(".", levels)[0] for levels in range(name.count(".") + 1))
+    if name in _SCRIPTS or list_registry_pickle_by_value() & set(parents):
+        return False
+    found: Any = sys.modules.get(name)
+    for part in model.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is model
+
+
 def has_parsers(schema: Any) -> bool:
     """Whether the schema rewrites values before it checks them.
 
@@ -132,13 +203,14 @@ def fingerprint(schema: Any) -> str:
     """
     check_schema(schema)
     kind = library(schema)
-    facts = list(_leaves(schema.__pydantic_core_schema__)) if kind == "pydantic" else _pandera_facts(_built(schema))
+    facts = list(_leaves(schema.__pydantic_core_schema__)) if kind == "pydantic" else _pandera_facts(schema)
     return hashlib.sha256(_canonical([kind, facts]).encode()).hexdigest()[:12]
 
 
-def _pandera_facts(schema: Any) -> list[Any]:
+def _pandera_facts(given: Any) -> list[Any]:
+    schema, own = _built(given), _own_validate(given)
     components = [_component_facts(component) for component in _components(schema)]
-    return [_facts(schema, _SCHEMA_FACTS), components, _rules(schema)]
+    return [_facts(schema, _SCHEMA_FACTS), components, _rules(schema), *([] if own is None else [own])]
 
 
 def _leaves(rules: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -156,7 +228,35 @@ def _leaves(rules: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _built(obj: Any) -> Any:
-    return obj.to_schema() if hasattr(obj, "to_schema") else obj
+    if not hasattr(obj, "to_schema"):
+        return obj
+    return obj.to_schema() if _own_validate(obj) is None else _validating_by(obj)
+
+
+def _own_validate(obj: Any) -> Any:
+    """Return the method of a user's class that validates in the place of pandera's, if there is one."""
+    function = getattr(obj.validate, "__func__", None)
+    own = not str(getattr(function, "__module__", "")).startswith("pandera.")
+    return getattr(function, "of_model", function) if own else None
+
+
+@functools.lru_cache
+def _validating_by(model: Any) -> Any:
+    """Return the schema of a model whose `validate` is its own, as a schema that validates so.
+
+    What that method calls by `super()` goes by this very schema: a model that crossed may have lost its check methods.
+    """
+    schema = model.to_schema()
+    names = {"__module__": model.__module__, "to_schema": classmethod(lambda _: schema)}
+    own: Any = type(model.__name__, (model,), names)
+
+    def validate(_: Any, check_obj: Any, *args: Any, **options: Any) -> Any:
+        return own.validate(check_obj, *args, **options)
+
+    validate.of_model = _own_validate(model)  # type: ignore[attr-defined]  # what names its version
+    held = copy.copy(schema)
+    held.__class__ = type(type(schema).__name__, (type(schema),), {"validate": validate})
+    return held
 
 
 def _components(schema: Any) -> list[Any]:

@@ -11,7 +11,7 @@ import operator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar, overload
 
 import numpy as np
 
@@ -71,6 +71,12 @@ class Report:
     frame_errors: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = field(default=(), repr=False)
     warnings: tuple[Finding, ...] = field(default=(), repr=False)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, *_: Any) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.is_instance_schema(cls)
 
     def __redacted__(self) -> Report:
         """Return this report without the secrets in it, for an error that is kept elsewhere; itself, if it has none."""
@@ -195,6 +201,9 @@ class Split(Generic[Frame]):
     bad: Frame
     report: Report
     collected: str | None = None
+
+    # Prefect has pydantic check a parameter that is annotated `Split[pd.DataFrame]`.
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = {"arbitrary_types_allowed": True}
 
     def sink_good(self, path: str | os.PathLike[str]) -> None:
         """Write the good rows to a file that appears whole or not at all; a polars query is streamed into it.

@@ -1,4 +1,4 @@
-"""What a run put into the quarantine, for a person to look at: computed from its events and the files they name."""
+"""What was wrong with a run's data, for a person to look at: computed from its events and the files they name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from resilient_tasks.core.cleaned import Cleaner
-from resilient_tasks.core.events import Event, RowsQuarantined, in_the_quarantine, why_and_where
+from resilient_tasks.core.events import (
+    Event,
+    RowsQuarantined,
+    RowsWarned,
+    frames_warned_of,
+    in_the_quarantine,
+    what_rules_warn_of,
+    why_and_where,
+)
 from resilient_tasks.core.redact import redact
 from resilient_tasks.core.shown import for_markdown, for_terminal
 from resilient_tasks.core.wording import number_of
@@ -24,21 +32,30 @@ _LONGEST_ROW = 400
 
 
 class DataQuality:
-    """What lies in the quarantine after a run, as its events tell.
+    """What lies in the quarantine after a run, and which rules warned, as its events tell.
 
     Args:
         events: the events, those of one call in their order.
 
     Attributes:
         batches: the last event of each file that lies there, most rows first.
+        warned: the last event of each frame that went on although it breaks a rule which only warns.
     """
 
     def __init__(self, events: Iterable[Event]) -> None:
+        events = tuple(events)
         self.batches: Sequence[RowsQuarantined] = sorted(in_the_quarantine(events), key=lambda event: -event.invalid)
+        self.warned: Sequence[RowsWarned] = frames_warned_of(events)
+
+    @property
+    def is_worth_a_look(self) -> bool:
+        """Whether there is anything to tell."""
+        return bool(self.batches or self.warned)
 
     def headline(self) -> str:
-        """Say in one line how many rows lie there, of how many in their batches, why, and in which file."""
-        return f"{self._counts()}{why_and_where(self.batches)}"
+        """Say in one line how many rows lie there, of how many, why, and in which file; and which rules warn."""
+        kept = f"{self._counts()}{why_and_where(self.batches)}" if self.batches or not self.warned else ""
+        return "; ".join(filter(None, [kept, what_rules_warn_of(self.warned)]))
 
     def _counts(self) -> str:
         invalid, rows = sum(event.invalid for event in self.batches), sum(event.rows for event in self.batches)
@@ -48,19 +65,31 @@ class DataQuality:
         """Return Markdown: counts by operation, column and check, then a few rows of each batch, read from its file.
 
         A row that failed several checks is counted for each. The rows hold their values as they were read, but for the
-        secrets in them.
+        secrets in them. Rules that warn have a table of their own.
         """
-        counts = [
-            (for_markdown(event.operation), _code(reason), f"{rows:,}", f"{event.rows:,}")
-            for event in self.batches
-            for reason, rows in event.reasons.items()
-        ]
-        parts = [f"## {self._counts()}", *_table(("operation", "column: check", "rows", "of"), counts, _MOST_COUNTS)]
+        parts: list[str] = []
+        if self.batches or not self.warned:
+            parts += [f"## {self._counts()}", *_counted(self.batches)]
         for event in self.batches[:_MOST_BATCHES]:
             parts += _batch(event)
         if more := len(self.batches) - _MOST_BATCHES:
             parts += [f"… and {number_of(more, 'more batch', 'more batches')}."] if more > 0 else []
+        if self.warned:
+            parts += ["## Rules that warn: these rows went on", *_counted(self.warned)]
         return "\n\n".join(parts) + "\n"
+
+
+def _counted(events: Iterable[RowsQuarantined | RowsWarned]) -> Iterable[str]:
+    counts = [
+        (for_markdown(_named(event)), _code(reason), f"{rows:,}" if rows else "the frame", f"{event.rows:,}")
+        for event in events
+        for reason, rows in event.reasons.items()
+    ]
+    return _table(("operation", "column: check", "rows", "of"), counts, _MOST_COUNTS)
+
+
+def _named(event: RowsQuarantined | RowsWarned) -> str:
+    return f"{event.operation} {event.part}" if event.part else event.operation
 
 
 def _batch(event: RowsQuarantined) -> Iterable[str]:

@@ -20,6 +20,7 @@ from resilient_tasks.core.events import (
     RowsQuarantined,
     TimeoutExceeded,
     in_the_quarantine,
+    what_rules_warn_of,
     why_and_where,
 )
 from resilient_tasks.core.events.attempts import place
@@ -124,8 +125,9 @@ class RunReport:
             f"attempts that overran their limit, and could not be interrupted: {_named(late)}": len(late),
             f"alerts that could not be delivered, and wait: {_named(list(undelivered.values()))}": len(undelivered),
             f"alerts sent: {kinds[NotifySent]}": kinds[NotifySent],
+            what_rules_warn_of(self.events): 1,
         }
-        return tuple(text for text, count in remarks.items() if count)
+        return tuple(text for text, count in remarks.items() if text and count)
 
     def _undelivered(self) -> dict[tuple[str, str], str]:
         """Return why, by channel and key, for each message that was not delivered after all."""

@@ -1,4 +1,4 @@
-"""What a run leaves in Prefect's UI besides its states: the report of what happened, what it quarantined, and tags.
+"""What a run leaves in Prefect's UI besides its states: the report of what happened, what was wrong in its data, tags.
 
 An artifact costs 0.1 s, so each kind is left once a run: at the end of a resilient flow's run for all that it gathered,
 else at the end of the task run.
@@ -14,7 +14,7 @@ from uuid import UUID
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
 
-from resilient_tasks.core.events import Event, RowsQuarantined
+from resilient_tasks.core.events import Event, RowsQuarantined, RowsWarned
 from resilient_tasks.observe.quality import DataQuality
 from resilient_tasks.observe.report import RunReport
 
@@ -43,15 +43,16 @@ def leave(events: Sequence[Event]) -> None:
 
 
 def leave_quality(events: Sequence[Event]) -> None:
-    """Leave what was quarantined in a run, if anything was."""
+    """Leave what was quarantined in a run, and which rules warned, if there is anything to tell."""
     quality = DataQuality(events)
-    if quality.batches:
+    if quality.is_worth_a_look:
         _leave("data-quality", quality)
 
 
 def nobody_gathers(events: Sequence[Event]) -> bool:
-    """Tell whether `events` hold something quarantined of which no flow run will tell at its end."""
-    return any(isinstance(event, RowsQuarantined) and event.run.get("flow_run_id") not in _gathered for event in events)
+    """Tell whether `events` hold something about data of which no flow run will tell at its end."""
+    about_data = (event for event in events if isinstance(event, RowsQuarantined | RowsWarned))
+    return any(event.run.get("flow_run_id") not in _gathered for event in about_data)
 
 
 def tag(flow_run_id: UUID, tags: Iterable[str]) -> None:

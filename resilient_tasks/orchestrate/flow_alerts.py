@@ -29,6 +29,7 @@ from resilient_tasks.core.events import (
     RetryRecovered,
     RowsInvalid,
     RowsQuarantined,
+    what_rules_warn_of,
 )
 from resilient_tasks.core.failures import about
 from resilient_tasks.core.pipeline import Pipeline
@@ -237,11 +238,13 @@ def _stand_ins(events: Iterable[Event]) -> Iterable[str]:
 def _data(events: Sequence[Event]) -> Iterable[str]:
     if quarantined := RunReport(events).quarantine():
         yield quarantined
-    invalid: dict[str, dict[str, int]] = defaultdict(dict)
+    if warned := what_rules_warn_of(events):
+        yield warned
+    invalid: dict[str, dict[tuple[str, str | None], int]] = defaultdict(dict)
     for event in events:
         # A refused batch is the call's failure.
         if isinstance(event, RowsInvalid) and not isinstance(event, RowsQuarantined) and event.action != "refused":
-            invalid[event.action][event.call] = event.invalid  # that of the call's last attempt
+            invalid[event.action][event.call, event.part] = event.invalid  # that of the call's last attempt
     for action, of_calls in invalid.items():
         if rows := sum(of_calls.values()):
             yield f"{number_of(rows, 'invalid row')} {action}"

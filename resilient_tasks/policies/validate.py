@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-import re
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from os import PathLike
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from resilient_tasks.core import checks, events, settings
 from resilient_tasks.core.arguments import answering
@@ -17,15 +15,31 @@ from resilient_tasks.core.failures import about
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
 from resilient_tasks.core.pipeline import Policy, operation_of
 from resilient_tasks.core.redact import redact
+from resilient_tasks.core.signatures import kept_signature
 from resilient_tasks.core.wording import number_of, was
+from resilient_tasks.data.annotated import check_annotation
 from resilient_tasks.data.drift import Drift
+from resilient_tasks.data.limits import check_limits, passed
+from resilient_tasks.data.provenance import schema_name, source
 from resilient_tasks.data.quarantine import Quarantine
 from resilient_tasks.data.replay import commands
-from resilient_tasks.data.schemas import check_schema, library
+from resilient_tasks.data.schemas import library
+from resilient_tasks.data.several import (
+    Judged,
+    Part,
+    Place,
+    by_name,
+    check_schemas,
+    is_several,
+    opened,
+    portable_parts,
+    together,
+    with_parts,
+)
 from resilient_tasks.data.split import Report, Split, split
 
 if TYPE_CHECKING:
-    from resilient_tasks.core.call import Call, Proceed, Work
+    from resilient_tasks.core.call import Call, Proceed
 
 OnInvalid = Literal["raise", "quarantine", "drop", "warn", "branch"]
 OnSchemaError = Literal["raise", "warn"]
@@ -43,21 +57,27 @@ class Validate(Policy):
     Rows that do not satisfy the schema are dealt with by `on_invalid`; a frame that as a whole does not (missing
     column, wrong dtype, failed aggregate check) never loses rows: `on_schema_error` says whether it is refused.
 
+    A value may hold several frames: in the place of a schema stands a mapping or a tuple of schemas, for a dict, a
+    named tuple, a dataclass, a tuple or a list of frames. None leaves a part unchecked. Each part is split, counted and
+    quarantined by itself, before any of them is refused.
+
     Args:
         input: a schema for each parameter to check, by name; a single schema is for the first parameter.
-        output: a schema for the result.
+        output: a schema for the result, or those of its parts: `{"train": Flights, "test": Flights}`.
         on_invalid: `"raise"` refuses the batch; `"quarantine"` puts the bad rows into a Parquet file with their
             reasons and goes on with the good ones; `"drop"` goes on without them; `"warn"` goes on with all;
             `"branch"` gives the caller both, as a `Split`: the function, which returns a frame or a `Split`, is
             annotated `-> Split[...]` or not at all. For results only, and not beside a fallback.
         on_schema_error: `"raise"` refuses a frame that is wrong as a whole; `"warn"` lets it pass unchecked.
         max_invalid: bad rows above which the batch is refused all the same: a `float` is a fraction from 0.0 to 1.0,
-            an `int` a number of rows. What was wrong is quarantined even then.
+            an `int` a number of rows. What was wrong is quarantined even then. A mapping sets limits by column, by
+            check or by both: `{"distance": 0.01, ("tail", "is null"): 5, "*": 0.05}`, where `"*"` is for all bad rows.
         min_rows: fewer rows than this, good and bad ones together, are refused.
         quarantine: where bad rows go: a `Quarantine` or a folder. Default: `configure(quarantine=...)`. Given beside
             `"branch"`, bad rows are kept there too.
-        drift: the gate that the good rows of a result must pass. On drift `"warn"` emits an event and goes on;
-            `"branch"` makes the outcome `Degraded`, with the data, because of `DriftDetected`; `"stop"` fails with it.
+        drift: the gate that the good rows of a result must pass; of a result with several frames, a mapping by their
+            names. On drift `"warn"` emits an event and goes on; `"branch"` makes the outcome `Degraded`, with the data,
+            because of `DriftDetected`; `"stop"` fails with it.
 
     Raises:
         PolicyError: the arguments are contradictory or impossible.
@@ -73,25 +93,26 @@ class Validate(Policy):
     output: Any = None
     on_invalid: OnInvalid = "raise"
     on_schema_error: OnSchemaError = "raise"
-    max_invalid: float | None = None
+    max_invalid: float | Mapping[Any, float] | None = None
     min_rows: int | None = None
     quarantine: Quarantine | str | PathLike[str] | None = None
-    drift: Drift | None = None
+    drift: Drift | Mapping[str, Drift] | None = None
     _subject: str = field(default="result", kw_only=True, repr=False)
 
     def __post_init__(self) -> None:
         if self.input is None and self.output is None:
             msg = "Validate checks nothing: give output=Schema, or input={'frame': Schema}"
             raise PolicyError(msg)
-        for schema in (*_schemas(self.input), *_schemas(self.output)):
+        for schemas in self._given():
             try:
-                check_schema(schema)
+                check_schemas(schemas)
             except TypeError as error:
-                raise PolicyError(str(error)) from None
+                raise PolicyError(str(error)) from error.__cause__
         checks.one_of(self.on_invalid, get_args(OnInvalid), "Validate(on_invalid=...)")
         checks.one_of(self.on_schema_error, get_args(OnSchemaError), "Validate(on_schema_error=...)")
         if self.max_invalid is not None:
-            checks.share_or_number(self.max_invalid, "Validate(max_invalid=...)")
+            schemas = [schema for given in self._given() for schema in by_name(given).values()]
+            check_limits(self.max_invalid, schemas, "Validate(max_invalid=...)")
             if self.on_invalid == "raise":
                 others = "'quarantine', 'drop', 'warn' or 'branch'"
                 raise PolicyError(f"Validate(max_invalid=...) needs on_invalid={others}: 'raise' allows no row")
@@ -100,14 +121,23 @@ class Validate(Policy):
             raise PolicyError(msg)
         if self.quarantine is not None and not isinstance(self.quarantine, Quarantine | str | PathLike):
             raise PolicyError(f"Validate(quarantine=...) is a folder or a Quarantine(...), not {self.quarantine!r}")
-        if self.drift is not None and (not isinstance(self.drift, Drift) or library(self.output) in {None, "pydantic"}):
-            raise PolicyError("Validate(drift=...) is a Drift, for a result that is a frame: give output=Schema")
+        if self.drift is not None:
+            _check_drift(self.drift, self.output)
         if self.branches and self.input is not None:
             msg = (
                 "Validate(on_invalid='branch') is for a result: a function takes a frame, not a Split. Give the input"
                 " a Validate of its own, in policies=[...], with another on_invalid"
             )
             raise PolicyError(msg)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "input": portable_parts(self.input), "output": portable_parts(self.output)}
+
+    def __copy__(self) -> Validate:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Validate:
+        return self
 
     @property
     def branches(self) -> bool:
@@ -123,25 +153,32 @@ class Validate(Policy):
         """Return this policy as one for the way in and one for the way out: they have different places in the order."""
         parts: list[Policy] = []
         if self.input is not None:
-            parts.append(_ValidateInput(**{**self._options(), "output": None}))
+            parts.append(self._but(_ValidateInput, output=None, drift=None))
         if self.output is not None:
-            parts.append(replace(self, input=None))
+            parts.append(self._but(input=None))
         return tuple(parts)
 
     def of_stand_in(self) -> Validate:
         """Return this policy for what a fallback gives: its bad rows are kept apart, and it may be as old as it is."""
-        return replace(self, _subject="stand-in", drift=None)
+        return self._but(_subject="stand-in", drift=None)
+
+    def _but(self, kind: type[Validate] | None = None, **changes: Any) -> Validate:
+        """Return a part of this policy: what was checked as a whole is not checked again."""
+        made = object.__new__(kind or type(self))
+        vars(made).update(vars(self), **changes)
+        return made
 
     def check(self, fn: Callable[..., Any]) -> None:
         super().check(fn)
         if self.input is not None:
             _parameters_of(fn, self.input)
         if self.branches:
-            _is_annotated_as_split(fn)
+            check_annotation(fn, several=is_several(self.output))
 
     def describe(self) -> str:
         ways = [way for way, schema in (("input", self.input), ("output", self.output)) if schema is not None]
-        return f"validate {' and '.join(ways)}: invalid rows {self.on_invalid}"
+        names = f" of {', '.join(by_name(self.output))}" if is_several(self.output) else ""
+        return f"validate {' and '.join(ways)}: invalid rows{names} {self.on_invalid}"
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         try:
@@ -152,44 +189,79 @@ class Validate(Policy):
         if self.output is None or isinstance(outcome, Failed):
             return outcome
         try:
-            good = self._judge(call, outcome.value, self.output, self._subject)
-            drifted = self._drifted(call, good.good if isinstance(good, Split) else good)
+            value, found = self._judge(call, outcome.value, self.output, Place(self._subject))
+            drifted = self._drifted(call, found)
         except Exception as error:
             return Failed(error)
         if isinstance(outcome, Degraded):
-            return Degraded(good, outcome.because)
-        return Ok(good, outcome.attempts) if drifted is None else Degraded(good, drifted)
+            return Degraded(value, outcome.because)
+        return Ok(value, outcome.attempts) if drifted is None else Degraded(value, drifted)
+
+    def _given(self) -> list[Any]:
+        """Return what is to be checked, each with its schema or the schemas of its parts."""
+        given = [*self.input.values()] if isinstance(self.input, Mapping) else [self.input]
+        return [schemas for schemas in (*given, self.output) if schemas is not None]
 
     def _on_the_way_in(self, call: Call) -> Call:
         if self.input is None:
             return call
         work = call.work
-        bound = inspect.signature(work.fn).bind(*work.args, **work.kwargs)
-        for name, schema in _parameters_of(work.fn, self.input).items():
-            if name in bound.arguments:  # a default was the author's to check
-                bound.arguments[name] = self._judge(call, bound.arguments[name], schema, f"argument {name!r}")
+        bound = kept_signature(work.fn).bind(*work.args, **work.kwargs)
+        for name, schemas in _parameters_of(work.fn, self.input).items():
+            if name in bound.arguments and schemas is not None:  # a default was the author's to check
+                bound.arguments[name], _ = self._judge(
+                    call, bound.arguments[name], schemas, Place(name, is_argument=True)
+                )
         return call.given(bound.args, bound.kwargs)
 
-    def _judge(self, call: Call, frame: Any, schema: Any, what: str) -> Any:
-        """Return the rows to go on with.
+    def _judge(self, call: Call, value: Any, schemas: Any, whole: Place) -> tuple[Any, list[Judged]]:
+        """Return the value to go on with, and its parts that have a schema.
 
         Raises:
-            InvalidData: the batch is refused.
+            InvalidData: the batch, or a part of it, is refused. Every part has been judged by then.
         """
+        if not is_several(schemas):
+            given, report = self._judge_part(call, Part(None, whole, value, schemas))
+            judged = [Judged(None, whole, given, report)]
+        else:
+            judged = self._judge_parts(call, value, schemas, whole)
+            given = with_parts(value, {part.key: part.given for part in judged})
+        for part in judged:
+            if part.report.warned:
+                reasons, rows = _by_reason(part.report.warned), part.report.rows
+                call.emit(events.RowsWarned, rows=rows, reasons=reasons, part=part.what.part)
+        return given, judged
+
+    def _judge_parts(self, call: Call, value: Any, schemas: Any, whole: Place) -> list[Judged]:
+        parts, problem = opened(value, schemas, whole)
+        judged, errors = [], []
+        for part in parts:
+            try:
+                judged.append(Judged(part.key, part.what, *self._judge_part(call, part)))
+            except Exception as error:
+                errors.append((part.what, error))
+        if problem:
+            errors.append((whole, InvalidData(redact(f"{call.operation}: {whole.title}: {problem}"))))
+        if errors:
+            raise together(call.operation, errors)
+        return judged
+
+    def _judge_part(self, call: Call, part: Part) -> tuple[Any, Report]:
+        frame, schema, what = part.frame, part.schema, part.what
         parts = frame if self.branches and isinstance(frame, Split) else split(frame, schema)
         report = parts.report
         if report.frame_errors:
-            return self._unchecked(call, frame, parts, what)
-        objection = self._objection(report)
+            return self._unchecked(call, frame, parts, what), report
+        objection = self._objection(report, schema)
         path = self._tell(call, parts, schema, what, refused=bool(objection)) if report.invalid else None
         if objection:
-            error = InvalidData(redact(f"{call.operation}: {what}: {objection}"), report=report)
+            error = InvalidData(redact(f"{call.operation}: {what.title}: {objection}"), report=report)
             if path:
-                error.add_note(f"the bad rows wait in the quarantine: {commands(path, _batch(call, what))[0]}")
+                error.add_note(f"the bad rows wait in the quarantine: {commands(path, what.batch(call.work.id))[0]}")
             raise error
         if self.keeps and call.attempt > 1 and not report.invalid:
             self._take_back(call, parts, schema, what)
-        return self._good(frame, parts)
+        return self._good(frame, parts), report
 
     def _good(self, frame: Any, parts: Split[Any]) -> Any:
         """Return what goes on of a batch that was accepted."""
@@ -197,81 +269,88 @@ class Validate(Policy):
             return parts
         return frame if parts.report.invalid and self.on_invalid == "warn" else parts.good
 
-    def _drifted(self, call: Call, good: Any) -> DriftDetected | None:
+    def _drifted(self, call: Call, judged: Iterable[Judged]) -> DriftDetected | None:
         """Return the drift that degrades the result, if any does.
 
         Raises:
-            DriftDetected: the gate stops the call.
+            DriftDetected: the gate stops the call. Every part has been judged by then.
         """
         if self.drift is None:
             return None
-        report = self.drift.judge(good, self.output)
+        gates: Mapping[str, Any] = self.drift if isinstance(self.drift, Mapping) else {"": self.drift}
+        schemas = by_name(self.output)
+        named = [(part.what.name or "", part) for part in judged]
+        found = [self._drift_of(call, gates[name], part, schemas[name]) for name, part in named if name in gates]
+        drifts = [drift for drift in found if drift is not None]
+        for drift in drifts:
+            if drift.report.action == "stop":  # type: ignore[attr-defined]  # what a gate found
+                raise drift
+        if not drifts:
+            return None
+        call.emit(events.FallbackUsed, fallback="the result as it is", **about(drifts[0]))
+        return drifts[0]
+
+    def _drift_of(self, call: Call, gate: Drift, part: Judged, schema: Any) -> DriftDetected | None:
+        """Emit what a gate found in one frame; return it where more is to follow than that event."""
+        report = gate.judge(part.given.good if isinstance(part.given, Split) else part.given, schema)
         if not report.noted:
             return None
-        summary, columns = report.summary(), {column.column: column.sentence for column in report.noted}
-        call.emit(events.DataDrifted, action=report.action, rows=report.rows, columns=columns, message=summary)
-        drifted = DriftDetected(f"{call.operation}: {self._subject}: {summary}", report=report)
-        if report.action == "stop":
-            raise drifted
-        if report.action != "branch":
-            return None
-        call.emit(events.FallbackUsed, fallback="the result as it is", **about(drifted))
-        return drifted
+        columns = {column.column: column.sentence for column in report.noted}
+        what, summary = part.what, report.summary()
+        told = {"action": report.action, "rows": report.rows, "columns": columns, "message": summary}
+        call.emit(events.DataDrifted, part=what.part, **told)
+        drifted = DriftDetected(f"{call.operation}: {what.title}: {summary}", report=report)
+        return drifted if report.action in {"stop", "branch"} else None
 
-    def _unchecked(self, call: Call, frame: Any, parts: Split[Any], what: str) -> Any:
+    def _unchecked(self, call: Call, frame: Any, parts: Split[Any], what: Place) -> Any:
         report = parts.report
         if self.on_schema_error == "raise":
-            problem = redact(f"{call.operation}: {what} as a whole: {'; '.join(report.frame_errors)}")
+            problem = redact(f"{call.operation}: {what.title} as a whole: {'; '.join(report.frame_errors)}")
             raise InvalidData(problem, report=report)
-        reasons = dict.fromkeys(report.frame_errors, report.rows)
-        call.emit(events.RowsInvalid, action="frame let pass unchecked", rows=report.rows, invalid=0, reasons=reasons)
+        told = {"rows": report.rows, "invalid": 0, "reasons": dict.fromkeys(report.frame_errors, report.rows)}
+        call.emit(events.RowsInvalid, action="frame let pass unchecked", part=what.part, **told)
         return parts if self.branches else frame
 
-    def _objection(self, report: Report) -> str:
+    def _objection(self, report: Report, schema: Any) -> str:
         """Say why the batch is refused; nothing, if it is not."""
         if self.min_rows is not None and report.rows < self.min_rows:
             return f"{number_of(report.rows, 'row')}; at least {self.min_rows:,} {was(self.min_rows)} expected"
         if report.invalid and self.on_invalid == "raise":
             return report.summary()
-        allowed = self.max_invalid
-        if allowed is not None and report.invalid > (allowed if isinstance(allowed, int) else allowed * report.rows):
-            return f"{report.summary()}; more than max_invalid={allowed} allows"
-        return ""
+        too_many = passed(self.max_invalid, report, schema) if self.max_invalid is not None and report.invalid else ""
+        return f"{report.summary()}; {too_many}" if too_many else ""
 
-    def _tell(self, call: Call, parts: Split[Any], schema: Any, what: str, *, refused: bool) -> str | None:
+    def _tell(self, call: Call, parts: Split[Any], schema: Any, what: Place, *, refused: bool) -> str | None:
         """Emit what is wrong; return the file in the quarantine, if the bad rows are kept."""
         report = parts.report
         about = {"rows": report.rows, "invalid": report.invalid, "reasons": _by_reason(report.reasons)}
         if not self.keeps:
-            call.emit(events.RowsInvalid, action="refused" if refused else _DONE[self.on_invalid], **about)
+            action = "refused" if refused else _DONE[self.on_invalid]
+            call.emit(events.RowsInvalid, action=action, part=what.part, **about)
             return None
         path = str(self._keep(call, parts, schema, what))
         action = "batch refused, bad rows quarantined" if refused else "quarantined"
         self._tell_of_quarantine(call, schema, what, action=action, path=path, **about)
         return path
 
-    def _take_back(self, call: Call, parts: Split[Any], schema: Any, what: str) -> None:
+    def _take_back(self, call: Call, parts: Split[Any], schema: Any, what: Place) -> None:
         """Empty the quarantine of what an earlier attempt put there: the data that this one got is good."""
         path = self._keep(call, parts, schema, what)
         if path is not None:
             about = {"rows": parts.report.rows, "invalid": 0, "reasons": {}}
             self._tell_of_quarantine(call, schema, what, action="taken out of quarantine", path=str(path), **about)
 
-    def _tell_of_quarantine(self, call: Call, schema: Any, what: str, **about: Any) -> None:
-        where = _importable(schema, call.work.fn)
-        call.emit(events.RowsQuarantined, batch=_batch(call, what), schema=where, **about)
+    def _tell_of_quarantine(self, call: Call, schema: Any, what: Place, **about: Any) -> None:
+        where = schema_name(schema, call.work.fn)
+        call.emit(events.RowsQuarantined, batch=what.batch(call.work.id), schema=where, part=what.part, **about)
 
-    def _keep(self, call: Call, parts: Split[Any], schema: Any, what: str) -> Any:
+    def _keep(self, call: Call, parts: Split[Any], schema: Any, what: Place) -> Any:
         place = self.quarantine or settings.current.quarantine
         quarantine = place if isinstance(place, Quarantine) else Quarantine(place)
-        context = {**events.run_ids(), "call": call.work.id, "source": _source(call.work, what)}
+        context = {**events.run_ids(), "call": call.work.id, "source": source(call.work, what.title)}
         return quarantine.write(
-            parts, operation=call.operation, batch=_batch(call, what), schema=schema, context=context
+            parts, operation=call.operation, batch=what.batch(call.work.id), schema=schema, context=context
         )
-
-    def _options(self) -> dict[str, Any]:
-        names = ("input", "output", "on_invalid", "on_schema_error", "max_invalid", "min_rows", "quarantine")
-        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True, eq=False)
@@ -279,20 +358,31 @@ class _ValidateInput(Validate):
     slot: ClassVar[str] = "validate input"
 
 
-def _schemas(given: Any) -> tuple[Any, ...]:
-    if given is None:
-        return ()
-    return tuple(given.values()) if isinstance(given, Mapping) else (given,)
+def _check_drift(drift: Any, output: Any) -> None:
+    schemas = by_name(output)
+    gates: Mapping[Any, Any] = drift if isinstance(drift, Mapping) else dict.fromkeys(schemas, drift)
+    frames = [name for name, schema in schemas.items() if library(schema) != "pydantic"]
+    if is_several(output) and not isinstance(drift, Mapping):
+        names = ", ".join(f"{name!r}: Drift(...)" for name in frames)
+        raise PolicyError(f"Validate(drift=...) of a result with several frames is a mapping by name: {{{names}}}")
+    if not gates or not gates.keys() <= {*frames} or not all(isinstance(gate, Drift) for gate in gates.values()):
+        names = f"; its frames are {frames}" if is_several(output) else ""
+        msg = f"Validate(drift=...) is a Drift, for a result that is a frame: give output=Schema{names}"
+        raise PolicyError(msg)
 
 
 def _parameters_of(fn: Callable[..., Any], given: Any) -> Mapping[str, Any]:
-    names = [name for name in inspect.signature(fn).parameters if name not in {"self", "cls"}]
+    names = [name for name in kept_signature(fn).parameters if name not in {"self", "cls"}]
     if isinstance(given, Mapping):
         unknown = [name for name in given if name not in names]
         if unknown:
             msg = f"Validate(input=...) names {unknown}, but {operation_of(fn)} has the parameters {names}"
             raise PolicyError(msg)
         return given
+    if isinstance(given, tuple | list):
+        written = ", ".join(f"{name!r}: ..." for name in names[: len(given)])
+        msg = f"Validate(input=...) takes the schemas of several parameters by their names: {{{written}}}"
+        raise PolicyError(msg)
     if not names:
         msg = f"Validate(input=...) is for the first parameter, and {operation_of(fn)} has none"
         raise PolicyError(msg)
@@ -304,40 +394,3 @@ def _by_reason(reasons: Mapping[tuple[str, str], int]) -> dict[str, int]:
     for (column, check), rows in reasons.items():
         counts[f"{column}: {check}"] += rows
     return dict(counts)
-
-
-def _batch(call: Call, what: str) -> str:
-    """Name what is kept of one call and one of its frames: a later attempt replaces what an earlier one put there."""
-    return f"{call.work.id}-{what.removeprefix('argument ').strip(chr(39))}"
-
-
-def _source(work: Work, what: str) -> str:
-    """Say which data it is, of which call: the names of its arguments, never their values."""
-    try:
-        names = ", ".join(inspect.signature(work.fn).bind(*work.args, **work.kwargs).arguments)
-    except (TypeError, ValueError):  # some callables written in C have no signature
-        names = "…"
-    return f"{what} of {work.operation}({names})"
-
-
-def _importable(schema: Any, fn: Callable[..., Any]) -> str:
-    """Return `module:name` by which the schema can be imported as the function's own module knows it, or nothing."""
-    names = getattr(inspect.unwrap(fn), "__globals__", {})
-    module = names.get("__name__", "__main__")
-    found = [name for name, value in list(names.items()) if value is schema]
-    return f"{module}:{found[0]}" if found and module != "__main__" else ""
-
-
-def _is_annotated_as_split(fn: Callable[..., Any]) -> None:
-    try:
-        given = inspect.get_annotations(fn, eval_str=True).get("return", Split)
-    except Exception:  # names that only type checkers know, or something that has no annotations
-        given = getattr(fn, "__annotations__", {}).get("return", Split)
-    text = given if isinstance(given, str) else inspect.formatannotation(given)
-    meant: object = get_origin(given) or given
-    if meant is not Split and not (meant is text and re.match(r"(\w+\.)*Split\b", text)):
-        msg = (
-            f"{operation_of(fn)} is annotated to return {text}, and with on_invalid='branch' its caller gets a Split:"
-            " annotate it -> Split[...]"
-        )
-        raise PolicyError(msg)

@@ -1,8 +1,8 @@
 """Values as bytes, from one process to another.
 
-By cloudpickle, with three differences: a function is sent by name wherever the other side finds it, also one whose
-name a decorator has taken; what is defined in a module that cannot be imported there is sent by value; and exceptions
-cross whole.
+By cloudpickle, with four differences: a function is sent by name wherever the other side finds it, also one whose
+name a decorator has taken; what is defined in a module that cannot be imported there is sent by value; a class method
+keeps what a decorator noted on it; and exceptions cross whole.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _by_value = threading.Lock()
 #: Classes that came here by value: the process that sent them has the originals.
 _received: weakref.WeakSet[type] = weakref.WeakSet()
 
-_SPECIAL = (BaseException, TracebackType, FunctionType, type)
+_SPECIAL = (BaseException, TracebackType, FunctionType, type, classmethod, staticmethod)
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not typed
@@ -41,7 +41,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not
         super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
         self._keep = keep
 
-    def reducer_override(self, obj: Any) -> Any:
+    def reducer_override(self, obj: Any) -> Any:  # noqa: PLR0911  # one line a kind
         if not isinstance(obj, _SPECIAL):
             return NotImplemented
         if isinstance(obj, BaseException):
@@ -49,6 +49,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not
             return NotImplemented if parts is None else parts
         if isinstance(obj, TracebackType):
             return errors.traceback_of, (errors.frames_of(obj),)
+        if isinstance(obj, classmethod | staticmethod):
+            # Pandera's models, and others, find by these notes which of their methods are rules.
+            return type(obj), (obj.__func__,), vars(obj)
         if isinstance(obj, FunctionType):
             reference = reference_to(obj)
             if reference is not None and reference.depth:

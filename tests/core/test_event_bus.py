@@ -34,6 +34,7 @@ from resilient_tasks.core.events import (
     RetryStarted,
     RowsInvalid,
     RowsQuarantined,
+    RowsWarned,
     StoreLost,
     StoreRegained,
     TimeoutExceeded,
@@ -87,6 +88,14 @@ SENTENCES = [
             operation="f", action="quarantined", rows=3, invalid=1, reasons={}, path="q/f.parquet", batch="f", schema=""
         ),
         "1 of 3 rows quarantined in q/f.parquet",
+    ),
+    (
+        RowsInvalid(operation="f", action="dropped", rows=3, invalid=1, reasons={"n: gt(0)": 1}, part="train"),
+        "train: 1 of 3 rows invalid: dropped (n: gt(0))",
+    ),
+    (
+        RowsWarned(operation="f", rows=12_000, reasons={"*: enough": 0, "n: le(60)": 1_500}),
+        "rules that warn, in 12,000 rows: n: le(60) ×1,500, *: enough",
     ),
     (
         DataDrifted(operation="f", action="stop", rows=9, columns={}, message="distance: PSI 0.31"),

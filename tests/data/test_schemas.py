@@ -6,6 +6,7 @@ import sys
 import textwrap
 from typing import Annotated
 
+import pandas as pd
 import pandera.pandas as pa
 import pandera.polars as ppl
 import pytest
@@ -122,6 +123,44 @@ def test_equal_models_have_equal_fingerprints():
 )
 def test_a_changed_rule_or_validator_changes_the_fingerprint(changed):
     assert fingerprint(changed) != fingerprint(model(lambda x: x + 1))
+
+
+class Doubling(PandasModel):
+    """Validates in a way of its own."""
+
+    @classmethod
+    def validate(cls, check_obj, *args, **options):
+        return super().validate(check_obj * 2, *args, **options)
+
+
+class Squaring(PandasModel):
+    @classmethod
+    def validate(cls, check_obj, *args, **options):
+        return super().validate(check_obj**2, *args, **options)
+
+    class Config:
+        name = "Doubling"
+
+
+class Capped(pa.DataFrameSchema):
+    def validate(self, check_obj, *args, **options):
+        return super().validate(check_obj, *args, **options).clip(upper=9)
+
+
+def test_a_models_own_way_to_validate_is_in_its_schema():
+    frame = pd.DataFrame({"x": [1, 2]})
+    assert as_schema(Doubling).validate(frame)["x"].tolist() == [2, 4]
+    assert as_schema(PandasModel).validate(frame)["x"].tolist() == [1, 2]
+    with pytest.raises(pa.errors.SchemaError, match="to have type int64, got float64"):
+        as_schema(Doubling).validate(frame.astype(float))
+
+
+def test_a_way_to_validate_of_ones_own_counts():
+    columns = {"x": pa.Column(int, pa.Check.ge(0))}
+    assert fingerprint(Capped(columns)) == fingerprint(Capped(columns))
+    assert fingerprint(Capped(columns)) != fingerprint(pa.DataFrameSchema(columns))
+    assert fingerprint(Doubling) == fingerprint(as_schema(Doubling))
+    assert fingerprint(Doubling) != fingerprint(Squaring)
 
 
 def test_a_fingerprint_is_the_same_in_every_process():

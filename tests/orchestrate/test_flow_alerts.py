@@ -22,6 +22,7 @@ from resilient_tasks.core.events import (
     RetryRecovered,
     RowsInvalid,
     RowsQuarantined,
+    RowsWarned,
 )
 from resilient_tasks.orchestrate import flow_alerts, undocumented
 from resilient_tasks.testing import Slow, flush_messages
@@ -66,8 +67,12 @@ def recovered(**more):
     return RetryRecovered(operation="fetch", attempt=3, attempts=5, errors={"ConnectError": 2}, **more)
 
 
-def invalid(rows, action="dropped", call="1"):
-    return RowsInvalid(operation="fetch", action=action, rows=100, invalid=rows, reasons={}, call=call)
+def invalid(rows, action="dropped", call="1", part=None):
+    return RowsInvalid(operation="fetch", action=action, rows=100, invalid=rows, reasons={}, call=call, part=part)
+
+
+def warned(rows, part=None):
+    return RowsWarned(operation="fetch", rows=100, reasons={"delay: le(60)": rows}, call="1", part=part)
 
 
 def quarantined(rows, path="a"):
@@ -89,6 +94,12 @@ def quarantined(rows, path="a"):
         ([quarantined(1)], ("1 row quarantined in a",)),
         ([quarantined(3), quarantined(1200)], ("1,200 rows quarantined in a",)),
         ([invalid(9), invalid(7), invalid(5, call="2")], ("12 invalid rows dropped",)),
+        ([invalid(9, part="train"), invalid(7, part="test"), invalid(6, part="test")], ("15 invalid rows dropped",)),
+        ([warned(9), warned(7)], ("rules that warn: fetch delay: le(60) ×7",)),
+        (
+            [warned(9, part="train"), warned(7, part="test")],
+            ("rules that warn: fetch train: delay: le(60) ×9, fetch test: delay: le(60) ×7",),
+        ),
         ([invalid(9, action="refused"), failed(error_type="InvalidData")], ("fetch: failed (InvalidData)",)),
         (
             [DataDrifted(operation="look", action="warn", rows=9, columns={"delay": "..."}, message="m")],

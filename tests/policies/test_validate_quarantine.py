@@ -1,5 +1,8 @@
 """Validate with on_invalid="quarantine": what is kept of bad rows, and what the stream of events says of it."""
 
+import pickle
+
+import cloudpickle
 import pandas as pd
 import pandera.pandas as pa
 import pytest
@@ -7,6 +10,7 @@ import pytest
 from resilient_tasks import InvalidData, Retry, RunReport, Validate, resilient
 from resilient_tasks.core.events import RowsQuarantined
 from resilient_tasks.data.schemas import fingerprint
+from tests.policies import models_of_a_script as script
 
 SCHEMA = pa.DataFrameSchema({"n": pa.Column(int, pa.Check.gt(0))})
 
@@ -60,6 +64,12 @@ class TestWhereTheRowsCameFrom:
         (event,), (batch,) = resilient_events, quarantine.list()
         assert (event.batch, event.schema) == (batch.batch, f"{__name__}:SCHEMA")
         assert set(quarantine.read(batch)["schema"]) == {fingerprint(SCHEMA)}
+
+    def test_a_model_that_the_functions_module_has_no_name_for_bears_its_own(self, quarantine, resilient_events):
+        policy = Validate(output=script.OfPandas, on_invalid="quarantine", quarantine=quarantine)
+        for kept in (policy, pickle.loads(cloudpickle.dumps(policy))):
+            resilient(validate=kept)(lambda: pd.DataFrame({"n": [0]}))()
+        assert {event.schema for event in resilient_events} == {f"{script.__name__}:OfPandas"}
 
     def test_a_schema_that_cannot_be_imported_is_not_named(self, quarantine, resilient_events):
         hidden = pa.DataFrameSchema({"n": pa.Column(int, pa.Check.gt(0))})

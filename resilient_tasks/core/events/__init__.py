@@ -37,7 +37,10 @@ from resilient_tasks.core.events.rows import (
     DataDrifted,
     RowsInvalid,
     RowsQuarantined,
+    RowsWarned,
+    frames_warned_of,
     in_the_quarantine,
+    what_rules_warn_of,
     why_and_where,
 )
 from resilient_tasks.core.events.shared import (
@@ -78,14 +81,17 @@ __all__ = [
     "RetryStarted",
     "RowsInvalid",
     "RowsQuarantined",
+    "RowsWarned",
     "Sink",
     "StoreLost",
     "StoreRegained",
     "TimeoutExceeded",
     "bus",
     "counted",
+    "frames_warned_of",
     "identify_runs_by",
     "in_the_quarantine",
     "run_ids",
+    "what_rules_warn_of",
     "why_and_where",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from resilient_tasks.core.events.event import Event, named
@@ -13,16 +13,38 @@ from resilient_tasks.core.wording import named_few, number_of
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RowsInvalid(Event):
-    """Of `rows` rows, `invalid` did not satisfy the schema; `action` is what was done with them."""
+    """Of `rows` rows, `invalid` did not satisfy the schema; `action` is what was done with them.
+
+    `part` names the frame where there may be several: an argument, or a part of the result.
+    """
 
     name: ClassVar[str] = "rows.invalid"
     action: str
     rows: int
     invalid: int
     reasons: Mapping[str, int]
+    part: str | None = field(default=None, metadata={"if_known": True})
 
     def sentence(self) -> str:
-        return f"{self.invalid:,} of {number_of(self.rows, 'row')} invalid: {self.action}{_checks((self,))}"
+        counts = f"{self.invalid:,} of {number_of(self.rows, 'row')} invalid"
+        return f"{_of(self)}{counts}: {self.action}{_checks((self,))}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowsWarned(Event):
+    """Of `rows` rows, some break a rule that only warns: the rows go on.
+
+    `reasons` counts the rows for each such rule; 0 for a rule with one verdict for all rows. `part` is that of
+    `RowsInvalid`.
+    """
+
+    name: ClassVar[str] = "rows.warned"
+    rows: int
+    reasons: Mapping[str, int]
+    part: str | None = field(default=None, metadata={"if_known": True})
+
+    def sentence(self) -> str:
+        return f"{_of(self)}rules that warn, in {number_of(self.rows, 'row')}: {_rules(self.reasons)}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +62,8 @@ class RowsQuarantined(RowsInvalid):
 
     def sentence(self) -> str:
         words = "" if self.action == "quarantined" else f"invalid: {self.action}"
-        return f"{self.invalid:,} of {number_of(self.rows, 'row')} {words or 'quarantined'}{why_and_where((self,))}"
+        counts = f"{self.invalid:,} of {number_of(self.rows, 'row')}"
+        return f"{_of(self)}{counts} {words or 'quarantined'}{why_and_where((self,))}"
 
 
 def in_the_quarantine(events: Iterable[Event]) -> list[RowsQuarantined]:
@@ -55,13 +78,37 @@ def why_and_where(batches: Sequence[RowsQuarantined]) -> str:
     return f"{_checks(batches)} in {named_few(paths, 1)}" if paths else ""
 
 
-def _checks(batches: Iterable[RowsInvalid]) -> str:
+def frames_warned_of(events: Iterable[Event]) -> list[RowsWarned]:
+    """Return the last event of each frame that breaks a rule which only warns, in their order."""
+    last = {(event.call, event.operation, event.part): event for event in events if isinstance(event, RowsWarned)}
+    return list(last.values())
+
+
+def what_rules_warn_of(events: Iterable[Event]) -> str:
+    """Return `rules that warn: fetch delay: le(60) ×3`; empty where none was broken."""
+    rows: Counter[str] = Counter()
+    for event in frames_warned_of(events):
+        for rule, count in event.reasons.items():
+            rows[f"{event.operation} {_of(event)}{rule}"] += count
+    return f"rules that warn: {_rules(rows)}" if rows else ""
+
+
+def _checks(batches: Sequence[RowsInvalid]) -> str:
     """Return the checks that failed most often, with the number of rows that failed them."""
     rows: Counter[str] = Counter()
     for batch in batches:
-        rows.update(batch.reasons)
-    named_ = [f"{check} ×{count:,}" if count > 1 else check for check, count in rows.most_common() if count]
-    return f" ({named_few(named_, _CHECKS)})" if named_ else ""
+        of = _of(batch) if len(batches) > 1 else ""
+        rows.update({f"{of}{check}": count for check, count in batch.reasons.items() if count})
+    return f" ({_rules(rows)})" if rows else ""
+
+
+def _rules(rows: Mapping[str, int]) -> str:
+    most = sorted(rows.items(), key=lambda item: -item[1])
+    return named_few([f"{rule} ×{count:,}" if count > 1 else rule for rule, count in most], _CHECKS)
+
+
+def _of(event: RowsInvalid | RowsWarned | DataDrifted) -> str:
+    return f"{event.part}: " if event.part else ""
 
 
 _CHECKS = 3
@@ -79,6 +126,7 @@ class DataDrifted(Event):
     rows: int
     columns: Mapping[str, str]
     message: str = named("drift.message")
+    part: str | None = field(default=None, metadata={"if_known": True})
 
     def sentence(self) -> str:
-        return f"drift ({self.action}): {self.message}"
+        return f"{_of(self)}drift ({self.action}): {self.message}"
