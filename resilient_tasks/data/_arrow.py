@@ -20,6 +20,7 @@ PREFIX = "__quarantine_"
 """What the names of the library's own columns begin with. A column of the frame with such a name is stored as another."""
 
 RECORD = "record"
+_WIDE = 64  # bits
 
 Shape = Mapping[str, Any]
 
@@ -57,8 +58,8 @@ def stored(frame: Any, rows: Sequence[int]) -> tuple[Any, Shape]:
     labels = list(frame.column_names if library == ARROW else frame.columns)
     names = stored_names(labels)
     parts = [
-        {"name": name, "label": encode(label), "json": json}
-        for name, label, (_, json) in zip(names, labels, columns, strict=True)
+        {"name": name, "label": encode(label), "json": json, "at": at}
+        for at, (name, label, (_, json)) in enumerate(zip(names, labels, columns, strict=True))
     ]
     if library == ARROW:
         schema = frame.schema.serialize().to_pybytes()
@@ -159,6 +160,11 @@ def escaped(label: Any) -> Any:
     return f"{PREFIX}_{label}" if isinstance(label, str) and label.startswith(PREFIX) else label
 
 
+def unescaped(label: Any) -> Any:
+    """The label that `escaped` was given; the same object where it was not changed."""
+    return label[len(PREFIX) + 1 :] if isinstance(label, str) and label.startswith(f"{PREFIX}_") else label
+
+
 def stored_names(labels: Iterable[Any]) -> list[str]:
     """Names for these columns in a file: unique, never empty, and none that the library's own columns have."""
     names = []
@@ -172,20 +178,47 @@ def stored_names(labels: Iterable[Any]) -> list[str]:
     return unique_names(names)
 
 
-def values_of(table: Any, shape: Shape, rows: Sequence[int]) -> dict[str, list[Any]]:
-    """The values as read, column by column, by names that are unique; of a pandas frame with its index levels."""
+def columns_of(table: Any, shape: Shape, rows: Sequence[int]) -> list[list[Any]]:
+    """The values as read, one list for each part of the shape."""
     frame = restored(table, shape, rows)
     match shape["library"]:
         case "records":
-            return {RECORD: frame}
+            return [frame]
         case "pandas":
-            from resilient_tasks.data._arrow_pandas import columns_of
-
-            names, columns = columns_of(frame, shape)
-            return dict(zip(unique_names(names), columns, strict=True))
+            levels = sum(part["level"] for part in shape["parts"])
+            columns = [frame.index.get_level_values(at) for at in range(levels)]
+            return [values.tolist() for values in (*columns, *(frame.iloc[:, at] for at in range(frame.shape[1])))]
         case "pyarrow":
-            return dict(zip(unique_names(frame.column_names), map(_pylist, frame.columns), strict=True))
-    return {name: frame[name].to_list() for name in frame.columns}
+            return list(map(_pylist, frame.columns))
+    return [series.to_list() for series in frame]
+
+
+def part_labels(shape: Shape) -> list[str]:
+    """A name for each part of the shape, for people: unique, and that of its column where that is text."""
+    labels = [decode(part["label"]) for part in shape["parts"]]
+    levels = [part.get("level", False) for part in shape["parts"]]
+    shown = ["index" if level and label is None else label for level, label in zip(levels, labels, strict=True)]
+    in_order = sorted(range(len(shown)), key=levels.__getitem__)  # a column before a level of its name
+    named = dict(zip(in_order, unique_names(shown[at] for at in in_order), strict=True))
+    return [named[at] for at in range(len(shown))]
+
+
+def cells(column: Any, *, json: bool = False) -> list[Any]:
+    """A stored column's values as Python's, for a comparison: whole numbers where a type has them, None for NaN.
+
+    Args:
+        column: The column as stored.
+        json: Whether to decode what is JSON text.
+    """
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_temporal(kind) and not pa.types.is_date(kind):
+        column = column.cast(pa.int64() if kind.bit_width == _WIDE else pa.int32())
+    values = _pylist(column)
+    if pa.types.is_floating(kind):
+        return [None if value is None or value != value else int(value) if value.is_integer() else value for value in values]  # noqa: PLR0124
+    return list(map(loads_or_none, values)) if json else values
 
 
 def held(array: Any, *, back: Any = None) -> tuple[Any, bool]:
@@ -289,14 +322,15 @@ def _restored_arrow(table: Any, shape: Shape) -> Any:
     import pyarrow as pa
 
     schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(shape["schema"])))
+    fields = [schema.field(part["at"]) for part in shape["parts"]]
     columns = []
-    for part, field in zip(shape["parts"], schema, strict=True):
+    for part, field in zip(shape["parts"], fields, strict=True):
         column = table[part["name"]]
         if part["json"]:
             columns.append(pa.array(list(map(loads_or_none, _pylist(column))), field.type))
         else:
             columns.append(retyped(column, field.type))
-    return pa.Table.from_arrays(columns, schema=schema)
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields, schema.metadata))
 
 
 def _objects(frame: Any) -> list[str]:

@@ -61,16 +61,6 @@ def restored(table: Any, shape: Shape, rows: Sequence[int]) -> Any:
     return frame
 
 
-def columns_of(frame: Any, shape: Shape) -> tuple[list[Any], list[list[Any]]]:
-    """The names and values of a frame's columns, and of its index levels where the shape has them."""
-    names, columns = list(frame.columns), [frame.iloc[:, at].tolist() for at in range(frame.shape[1])]
-    if any(part["level"] for part in shape["parts"]):
-        for level in _levels(frame.index):
-            names.append("index" if level.name is None else level.name)
-            columns.append(level.tolist())
-    return names, columns
-
-
 def relabelled(frame: Any, shape: Shape) -> Any:
     """A frame with the labels as read, of their types, where it has those labels still."""
     columns = _from_labels(shape)
