@@ -80,7 +80,7 @@ def test_rows_are_shown_to_a_file_corrected_there_and_replayed(run, store, tmp_p
 
 
 def test_a_replay_that_could_judge_nothing_says_so(run, tmp_path):
-    (tmp_path / "rows.json").write_text('[{"quarantine_row": 1, "miles": 2}]')
+    (tmp_path / "rows.json").write_text('[{"__quarantine_row": 1, "miles": 2}]')
     code, out, _ = run("replay", "b1", "--schema", "rules_of_flights:Flights", "--rows", "rows.json")
     assert code == 1
     assert "nothing could be judged" in out

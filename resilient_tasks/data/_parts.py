@@ -116,8 +116,10 @@ def parquet(table: Any, facts: Mapping[str, Any]) -> bytes:
     import pyarrow.parquet as pq
 
     text = json.dumps({"format": _FORMAT, **facts})
+    # Numbers seldom repeat: to look for those that do takes most of the time that a write takes.
+    repeated = [field.name for field in table.schema if "string" in str(field.type)]
     buffer = pa.BufferOutputStream()
-    pq.write_table(table.replace_schema_metadata({_KEY: text}), buffer)
+    pq.write_table(table.replace_schema_metadata({_KEY: text}), buffer, use_dictionary=repeated or False)
     content: bytes = buffer.getvalue().to_pybytes()
     return content
 

@@ -29,10 +29,14 @@ Rule = tuple[str, str]
 
 def bad_rows(report: Report) -> Any:
     """The positions of the bad rows, ascending, as an array."""
-    bad = np.zeros(report.rows, dtype=bool)
+    if not report.findings:
+        return np.array([], dtype=np.int64)
+    first = min(int(finding.positions[0]) for finding in report.findings)  # of a chunk, far from 0
+    last = max(int(finding.positions[-1]) for finding in report.findings)
+    bad = np.zeros(last + 1 - first, dtype=bool)
     for finding in report.findings:
-        bad[finding.positions] = True
-    return np.flatnonzero(bad)
+        bad[finding.positions - first] = True
+    return np.flatnonzero(bad) + first
 
 
 def written(report: Report, rows: Any, shape: Shape) -> dict[str, Any]:
@@ -46,15 +50,16 @@ def written(report: Report, rows: Any, shape: Shape) -> dict[str, Any]:
     import pyarrow as pa
 
     rules = list(dict.fromkeys(map(_rule, report.findings)))
-    places = np.zeros(report.rows, dtype=np.intp)
-    places[rows] = np.arange(len(rows))
+    first = int(rows[0]) if len(rows) else 0
+    places = np.zeros(int(rows[-1]) + 1 - first if len(rows) else 0, dtype=np.intp)
+    places[rows - first] = np.arange(len(rows))
     code, broken = np.zeros(len(rows), dtype=np.int64), [()]
-    for first in range(0, len(rules), _BITS):
-        some = rules[first : first + _BITS]
+    for begin in range(0, len(rules), _BITS):
+        some = rules[begin : begin + _BITS]
         code <<= len(some)
         for finding in report.findings:
             if (rule := _rule(finding)) in some:
-                code[places[finding.positions]] |= 1 << some.index(rule)
+                code[places[finding.positions - first]] |= 1 << some.index(rule)
         numbers, code = np.unique(code, return_inverse=True)
         broken = [
             (*broken[number >> len(some)], *(rule for at, rule in enumerate(some) if number >> at & 1))
@@ -64,7 +69,7 @@ def written(report: Report, rows: Any, shape: Shape) -> dict[str, Any]:
     columns = {REASONS: pa.DictionaryArray.from_arrays(pa.array(code.astype("int32")), pa.array(sets, pa.string()))}
     elsewhere = [finding for finding in report.findings if finding.read and finding.column not in places_of(shape)]
     if elsewhere:
-        columns[VALUES] = pa.array(_values(elsewhere, places, len(rows)), pa.string())
+        columns[VALUES] = pa.array(_values(elsewhere, rows), pa.string())
     return columns
 
 
@@ -144,12 +149,12 @@ def _rule(finding: Finding) -> Rule:
     return finding.column, redact(finding.check)
 
 
-def _values(findings: Sequence[Finding], places: Any, size: int) -> list[str | None]:
+def _values(findings: Sequence[Finding], rows: Any) -> list[str | None]:
     """For each row the values that lie nowhere in it: a field deep in a record, or one of two columns of a name."""
-    values: list[dict[Rule, Any]] = [{} for _ in range(size)]
+    values: list[dict[Rule, Any]] = [{} for _ in rows]
     for finding in findings:
         rule = _rule(finding)
         found = without_secrets(finding.column, finding.values)
-        for place, value in zip(places[finding.positions].tolist(), found, strict=True):
+        for place, value in zip(np.searchsorted(rows, finding.positions).tolist(), found, strict=True):
             values[place].setdefault(rule, value)
     return [dumps([[*rule, value] for rule, value in row.items()]) if row else None for row in values]
