@@ -139,7 +139,7 @@ def _values(column: Any, part: Mapping[str, Any]) -> Any:
     if items is not None:
         return pd.Series(items, dtype=dtype).array
     made = dtype.__from_arrow__(column) if hasattr(dtype, "__from_arrow__") else column.to_pandas()
-    series = pd.Series(made, copy=False)
+    series = pd.Series(made, copy=True)  # what is Arrow's memory cannot be corrected
     return series if dtype is None or series.dtype == dtype else series.astype(dtype)
 
 
@@ -166,7 +166,7 @@ def _categorical(column: Any, dtype: Any) -> Any:
     import pyarrow.compute as pc
 
     known = _of_categories(dtype.categories)
-    column = column.combine_chunks()
+    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     column = column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
     column = column if column.type == known.type else column.cast(known.type)
     codes = pc.index_in(column, known)

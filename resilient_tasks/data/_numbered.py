@@ -58,7 +58,9 @@ def _numbered_pandas(frame: Any, numbers: Sequence[int]) -> Any:
         first = (ROW, *[""] * (columns.nlevels - 1))
         labels: Any = pd.MultiIndex.from_tuples([first, *columns], names=columns.names)
     else:
-        labels = pd.Index([ROW, *map(escaped, columns)], name=columns.name, tupleize_cols=False)
+        names = [ROW, *map(escaped, columns)]
+        texts = all(isinstance(name, str) for name in names)  # else None would be one more NaN
+        labels = pd.Index(names, dtype=None if texts else object, name=columns.name, tupleize_cols=False)
     made = frame.set_axis(range(len(columns)), axis=1)
     made.insert(0, -1, numbers)
     return made.set_axis(labels, axis=1)
