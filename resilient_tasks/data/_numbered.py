@@ -58,9 +58,7 @@ def _numbered_pandas(frame: Any, numbers: Sequence[int]) -> Any:
         first = (ROW, *[""] * (columns.nlevels - 1))
         labels: Any = pd.MultiIndex.from_tuples([first, *columns], names=columns.names)
     else:
-        names = [ROW, *map(escaped, columns)]
-        texts = all(isinstance(name, str) for name in names)  # else None would be one more NaN
-        labels = pd.Index(names, dtype=None if texts else object, name=columns.name, tupleize_cols=False)
+        labels = _labels([ROW, *map(escaped, columns)], columns.name)
     made = frame.set_axis(range(len(columns)), axis=1)
     made.insert(0, -1, numbers)
     return made.set_axis(labels, axis=1)
@@ -75,8 +73,16 @@ def _without_pandas(table: Any, shape: Shape | None) -> tuple[list[int], Any]:
         raise ValueError(f"Rows to replay have their numbers in a column {ROW!r}, as table() gives it.")
     frame = table.iloc[:, [at for at in range(len(labels)) if at != places[0]]]
     if table.columns.nlevels == 1 and any(unescaped(label) is not label for label in frame.columns):
-        frame = frame.set_axis([unescaped(label) for label in frame.columns], axis=1)
+        names = [unescaped(label) for label in frame.columns]
+        frame = frame.set_axis(_labels(names, frame.columns.name), axis=1)
     return _whole(table.iloc[:, places[0]].tolist()), frame if shape is None else relabelled(frame, shape)
+
+
+def _labels(names: Sequence[Any], name: Any) -> Any:
+    import pandas as pd
+
+    texts = all(isinstance(name, str) for name in names)  # else None would be one more NaN
+    return pd.Index(names, dtype=None if texts else object, name=name, tupleize_cols=False)
 
 
 def _whole(numbers: Sequence[Any]) -> list[int]:

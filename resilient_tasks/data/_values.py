@@ -176,12 +176,12 @@ def _timestamp(value: list[str]) -> Any:
 
 
 def _moment(value: dt.datetime) -> Any:
-    return [value.isoformat(), getattr(value.tzinfo, "key", None)]
+    return [value.isoformat(), getattr(value.tzinfo, "key", None), value.fold]
 
 
 def _from_moment(value: list[Any]) -> dt.datetime:
     moment = dt.datetime.fromisoformat(value[0])
-    return moment.astimezone(ZoneInfo(value[1])) if value[1] else moment
+    return (moment.astimezone(ZoneInfo(value[1])) if value[1] else moment).replace(fold=value[2])
 
 
 def _pandas(name: str) -> Any:
@@ -213,7 +213,11 @@ _KINDS: dict[str, tuple[str, Any, Any]] = {
     "uuid.UUID": ("uuid", str, UUID),
     "datetime.datetime": ("datetime", _moment, _from_moment),
     "datetime.date": ("date", dt.date.isoformat, dt.date.fromisoformat),
-    "datetime.time": ("time", dt.time.isoformat, dt.time.fromisoformat),
+    "datetime.time": (
+        "time",
+        lambda value: [value.isoformat(), value.fold],
+        lambda value: dt.time.fromisoformat(value[0]).replace(fold=value[1]),
+    ),
     "datetime.timedelta": (
         "timedelta",
         lambda value: [value.days, value.seconds, value.microseconds],
