@@ -217,7 +217,9 @@ def cells(column: Any, *, json: bool = False) -> list[Any]:
         column = column.cast(pa.int64() if kind.bit_width == _WIDE else pa.int32())
     values = _pylist(column)
     if pa.types.is_floating(kind):
-        return [None if value is None or value != value else int(value) if value.is_integer() else value for value in values]  # noqa: PLR0124
+        return [
+            None if value is None or value != value else int(value) if value.is_integer() else value for value in values
+        ]  # noqa: PLR0124
     return list(map(loads_or_none, values)) if json else values
 
 

@@ -147,7 +147,9 @@ def _of_codes(codes: Any, categories: Any) -> Any:
     import pyarrow as pa
 
     taken, values = pa.array(codes, mask=codes < 0), _of_categories(categories)
-    return pa.DictionaryArray.from_arrays(taken, values) if pa.types.is_large_string(values.type) else values.take(taken)
+    return (
+        pa.DictionaryArray.from_arrays(taken, values) if pa.types.is_large_string(values.type) else values.take(taken)
+    )
 
 
 def _of_categories(categories: Any) -> Any:
@@ -222,7 +224,9 @@ def _of_objects(values: Any) -> tuple[Any, Any]:
     described = {"object": "values", "missing": None}
     if missing is not None:
         absent = np.fromiter((type(value) is missing for value in values), bool, len(values))
-        if any(value is None for value in values) or any(value == value for value in values[absent] if missing is float):  # noqa: PLR0124 - NaN
+        if any(value is None for value in values) or any(
+            value == value for value in values[absent] if missing is float
+        ):  # noqa: PLR0124 - NaN
             return list(values), described
         kinds.discard(missing)
         described["missing"] = missing.__name__

@@ -72,7 +72,9 @@ def waiting(files: Files, wanted: Wanted) -> Batch:
         verdicts = ledger.verdicts()
     released = {key for key in keys if verdicts.get(key) == ""}
     open_rows = [at for at, key in enumerate(keys) if key not in released]
-    return Batch(part.take(open_rows), tuple(keys[at] for at in open_rows), frozenset(key.row for key in released), ledger)
+    return Batch(
+        part.take(open_rows), tuple(keys[at] for at in open_rows), frozenset(key.row for key in released), ledger
+    )
 
 
 def keys_of(part: Part) -> list[Key]:

@@ -46,7 +46,10 @@ def plain(column: Any, *, json: bool) -> list[Any]:
     if types.is_duration(kind):
         import pandas as pd
 
-        return [value if value is None else str(pd.Timedelta(value, kind.unit)) for value in column.cast("int64").to_pylist()]
+        return [
+            value if value is None else str(pd.Timedelta(value, kind.unit))
+            for value in column.cast("int64").to_pylist()
+        ]
     if types.is_temporal(kind) or types.is_decimal(kind):
         texts: list[Any] = pc.cast(column, pa.string()).to_pylist()
         return texts
@@ -118,14 +121,20 @@ def _plain(value: Any) -> Any:
         value = value.item()
     if isinstance(value, str):
         return str(value)
-    if value is None or type(value).__name__ in {"NAType", "NaTType"} or (isinstance(value, float) and math.isnan(value)):
+    if (
+        value is None
+        or type(value).__name__ in {"NAType", "NaTType"}
+        or (isinstance(value, float) and math.isnan(value))
+    ):
         return None
     return _number(value) if type(value) is float else value if type(value) in {bool, int} else _worded(value)
 
 
 def _worded(value: Any) -> Any:
     """Values with an everyday spelling as text; the others as tagged JSON."""
-    return str(value) if isinstance(value, tuple(_LIKE)) and not isinstance(value, dict | list | tuple) else encode(value)
+    return (
+        str(value) if isinstance(value, tuple(_LIKE)) and not isinstance(value, dict | list | tuple) else encode(value)
+    )
 
 
 def _number(value: float) -> Any:
@@ -176,7 +185,9 @@ def _reader(kind: Any) -> Callable[[str], Any]:  # noqa: PLR0911 - one answer a 
 
 
 def _bool(text: str) -> bool:
-    return {"true": True, "false": False}[text.strip().lower()] if text.strip().lower() in {"true", "false"} else _no(text)
+    return (
+        {"true": True, "false": False}[text.strip().lower()] if text.strip().lower() in {"true", "false"} else _no(text)
+    )
 
 
 def _no(text: str) -> Any:

@@ -47,9 +47,7 @@ class Given:
         same = self._same_rows()
         part = self._read.take(np.flatnonzero(same))
         reasons = told(part.table, part.shape, columns_of(part.table, part.shape, part.rows))
-        return {
-            row: [Reason(**reason) for reason in of_row] for row, of_row in zip(part.rows, reasons, strict=True)
-        }
+        return {row: [Reason(**reason) for reason in of_row] for row, of_row in zip(part.rows, reasons, strict=True)}
 
     def doubts(self, good: Sequence[int], frame: Any, schema: Any, *, as_read: bool) -> Reasons:
         """The rows that a split accepts and that may not be released, with the reasons.
@@ -80,7 +78,9 @@ class Given:
     def _standing(self, at: int) -> list[tuple[str, str]]:
         """The rules that a row failed when it was read, and whose cells are as they were read."""
         names, rules = self._names, self._rules[at]
-        edited = {name for name in dict(rules) if name in names and not all(same[at] for same in self._same_cells(name))}
+        edited = {
+            name for name in dict(rules) if name in names and not all(same[at] for same in self._same_cells(name))
+        }
         again = any(column in edited and check == _DUPLICATED for column, check in rules)
         return [
             (column, check)
@@ -189,13 +189,14 @@ def _is_two_dates(text: str) -> bool:
     import pandas as pd
 
     ways = [(False, False), (False, True), (True, False), (True, True)]
-    read = {
-        pd.to_datetime(text, dayfirst=day, yearfirst=year, errors="coerce", utc=True) for day, year in ways
-    }
+    read = {pd.to_datetime(text, dayfirst=day, yearfirst=year, errors="coerce", utc=True) for day, year in ways}
     return len(read) > 1
 
 
 def _has_format(schema: Any, label: Any) -> bool:
     """Whether the schema says how its dates are written."""
     column = getattr(schema.to_schema() if hasattr(schema, "to_schema") else schema, "columns", {}).get(label)
-    return (getattr(getattr(column, "dtype", None), "to_datetime_kwargs", None) or {}).get("format") not in {None, "mixed"}
+    return (getattr(getattr(column, "dtype", None), "to_datetime_kwargs", None) or {}).get("format") not in {
+        None,
+        "mixed",
+    }

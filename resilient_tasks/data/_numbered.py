@@ -68,7 +68,9 @@ def _without_pandas(table: Any, shape: Shape | None) -> tuple[list[int], Any]:
     from resilient_tasks.data._arrow_pandas import relabelled
 
     labels = list(table.columns)
-    places = [at for at, label in enumerate(labels) if (label[:1] == (ROW,) if isinstance(label, tuple) else label == ROW)]
+    places = [
+        at for at, label in enumerate(labels) if (label[:1] == (ROW,) if isinstance(label, tuple) else label == ROW)
+    ]
     if not places:
         raise ValueError(f"Rows to replay have their numbers in a column {ROW!r}, as table() gives it.")
     frame = table.iloc[:, [at for at in range(len(labels)) if at != places[0]]]

@@ -81,7 +81,9 @@ class Part:
         columns = [cells(self.table[part["name"]]) for part in self.shape["parts"]]
         names = json.dumps([part["label"] for part in self.shape["parts"]])
         rows = zip(*columns, strict=True) if columns else [()] * self.table.num_rows
-        return [hashlib.blake2b(f"{names}{row!r}".encode("utf-8", "replace"), digest_size=8).hexdigest() for row in rows]
+        return [
+            hashlib.blake2b(f"{names}{row!r}".encode("utf-8", "replace"), digest_size=8).hexdigest() for row in rows
+        ]
 
 
 def encoded(split: Split[Any], common: Mapping[str, str]) -> bytes:

@@ -183,7 +183,9 @@ class Quarantine:
         columns: dict[str, list[Any]] = {name: [] for name in ("row", "reasons", "values", *part.facts["ids"])}
         columns = {name: [row[name] for row in rows] for name in columns}
         again = [verdicts.get(key) for key in keys] or [None] * len(rows)
-        columns["reasons"] = [loads(text) if text else first for text, first in zip(again, columns["reasons"], strict=True)]
+        columns["reasons"] = [
+            loads(text) if text else first for text, first in zip(again, columns["reasons"], strict=True)
+        ]
         # Object columns, item by item: pandas would turn a list of dicts into something else.
         objects = {name: pd.Series(columns[name], dtype=object) for name in ("reasons", "values")}
         return pd.DataFrame({**columns, **objects, "released": [text == "" for text in again]})

@@ -49,7 +49,9 @@ def save_table(table: Any, path: Path) -> int:
         case ".json":
             columns = [map(_json, sheet.plain(part)) for part in sheet.parts]
             keys = [_json(name) for name in (ROW, *sheet.names)]
-            rows = [zip(keys, (str(row), *cells), strict=True) for row, *cells in zip(sheet.rows, *columns, strict=True)]
+            rows = [
+                zip(keys, (str(row), *cells), strict=True) for row, *cells in zip(sheet.rows, *columns, strict=True)
+            ]
             lines = ",\n".join(f"{{{', '.join(f'{key}: {cell}' for key, cell in row)}}}" for row in rows)
             path.write_text(f"[{lines}]\n", encoding="utf-8")
         case ".csv":
@@ -220,7 +222,9 @@ class _Sheet:
         places = list(range(len(column)))
         for number, at in enumerate(made):
             places[at] = len(column) + number
-        array = pa.concat_arrays([column, pa.array(list(made.values()), column.type)]).take(pa.array(places, pa.int64()))
+        array = pa.concat_arrays([column, pa.array(list(made.values()), column.type)]).take(
+            pa.array(places, pa.int64())
+        )
         at = self.names.index(part["name"])
         table = self.table.set_column(at, part["name"], array)
         parts = [part if each["name"] == part["name"] else each for each in self.parts]

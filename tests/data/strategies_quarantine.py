@@ -12,7 +12,9 @@ import pyarrow as pa
 from hypothesis import strategies as st
 
 TEXTS = st.one_of(
-    st.sampled_from(["", "a", "=1", "'=1", "-5", "NA", "nan", "null", "a,b", 'a "b"\nc', "\tx", "ü", "x\r", "\ufeff", " "]),
+    st.sampled_from(
+        ["", "a", "=1", "'=1", "-5", "NA", "nan", "null", "a,b", 'a "b"\nc', "\tx", "ü", "x\r", "\ufeff", " "]
+    ),
     st.text(st.characters(codec="utf-8"), max_size=4),
 )
 INTS = st.sampled_from([0, 1, -1, 127, 2**53 + 1, -(2**63), 2**63 - 1])
@@ -104,10 +106,17 @@ def pandas_frames(draw):
     frame.columns = pd.Index(labels, dtype=object, tupleize_cols=False)
     index = draw(st.sampled_from(["range", "drawn", "levels"]))
     if index != "range":
-        levels = [_of(kind, draw(st.lists(cells, min_size=rows, max_size=rows))) for kind, cells in (("int64", INTS), ("str", TEXTS), ("datetime64[ns]", NANOS))]
+        levels = [
+            _of(kind, draw(st.lists(cells, min_size=rows, max_size=rows)))
+            for kind, cells in (("int64", INTS), ("str", TEXTS), ("datetime64[ns]", NANOS))
+        ]
         names = draw(st.lists(st.sampled_from([None, "x", 7, "__quarantine_row"]), min_size=3, max_size=3))
         one = draw(st.integers(0, 2))
-        frame.index = pd.MultiIndex.from_arrays(levels, names=names) if index == "levels" else pd.Index(levels[one], name=names[0])
+        frame.index = (
+            pd.MultiIndex.from_arrays(levels, names=names)
+            if index == "levels"
+            else pd.Index(levels[one], name=names[0])
+        )
     return frame
 
 

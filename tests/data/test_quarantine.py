@@ -219,7 +219,11 @@ def test_a_file_of_another_format_is_refused_with_its_number(tmp_path, metadata,
     path = tmp_path / "fetch" / "2013-01-01" / "b1.parquet"
     path.parent.mkdir(parents=True)
     pq.write_table(pyarrow.table({"row": [1]}).replace_schema_metadata(metadata), path)
-    for ask in (Quarantine(tmp_path).list, lambda: Quarantine(tmp_path).table("b1"), lambda: Quarantine.sample(path, 1)):
+    for ask in (
+        Quarantine(tmp_path).list,
+        lambda: Quarantine(tmp_path).table("b1"),
+        lambda: Quarantine.sample(path, 1),
+    ):
         with pytest.raises(QuarantineError, match=f"has format {number}, and this version of resilient_tasks reads"):
             ask()
 
@@ -337,14 +341,23 @@ def test_what_is_missing_stays_missing_in_its_own_way(value):
 
 @pytest.mark.parametrize(
     "value",
-    [np.int64(3), np.float32(0.1), np.str_("a"), np.datetime64("2013-01-01", "D"), np.timedelta64(3, "ns"), np.bool_(True)],
+    [
+        np.int64(3),
+        np.float32(0.1),
+        np.str_("a"),
+        np.datetime64("2013-01-01", "D"),
+        np.timedelta64(3, "ns"),
+        np.bool_(True),
+    ],
 )
 def test_numpy_scalars_come_back_as_they_were(value):
     back = loads(dumps(value))
     assert (back, back.dtype) == (value, value.dtype)
 
 
-@pytest.mark.parametrize("value", [np.array([[1.5, np.nan]]), np.array(["a", None], object), np.array(["2013"], "M8[D]")])
+@pytest.mark.parametrize(
+    "value", [np.array([[1.5, np.nan]]), np.array(["a", None], object), np.array(["2013"], "M8[D]")]
+)
 def test_numpy_arrays_come_back_as_they_were(value):
     np.testing.assert_array_equal(loads(dumps([value]))[0], value)
 

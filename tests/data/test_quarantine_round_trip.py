@@ -17,7 +17,9 @@ from resilient_tasks.data.quarantine import Quarantine
 from resilient_tasks.data.split import Report, Split
 from resilient_tasks.data.tables import load_table, save_table
 
-SOME = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+SOME = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 
 
 @pytest.fixture

@@ -224,7 +224,9 @@ class TestFiles:
         replay = store.replay("b1", FLAGGED, rows=rows, fix=lambda table: table.assign(bad=False))
         assert_frame_equal(replay.released, frame.assign(bad=False))
 
-    @pytest.mark.parametrize("text", ["=1+1", "+1", "-cmd", "@x", "\tx", "\rx", "\nx", "'=1", "''=1", "'x", "＝1", "-5", "="])
+    @pytest.mark.parametrize(
+        "text", ["=1+1", "+1", "-cmd", "@x", "\tx", "\rx", "\nx", "'=1", "''=1", "'x", "＝1", "-5", "="]
+    )
     @pytest.mark.parametrize("library", ["pandas", "polars"])
     def test_a_cell_that_a_spreadsheet_takes_for_a_formula_is_written_inert_and_read_as_it_was(
         self, store, tmp_path, text, library
@@ -296,7 +298,13 @@ class TestFiles:
             ([1, 1], "int64", "7", "", 7),
             ([1, 1], "Int64", "7", "x", 7),
             ([True, True], "bool", "false", "nein", False),
-            (["2013-01-01"] * 2, "datetime64[ns, Europe/Berlin]", "2014-01-01", "x", pd.Timestamp("2014", tz="Europe/Berlin")),
+            (
+                ["2013-01-01"] * 2,
+                "datetime64[ns, Europe/Berlin]",
+                "2014-01-01",
+                "x",
+                pd.Timestamp("2014", tz="Europe/Berlin"),
+            ),
             ([1j] * 2, "complex128", "2j", "x", 2j),
         ],
     )
