@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from resilient_tasks.data._values import decode, encode, loads, texts
 RECORDS, PANDAS, POLARS, ARROW = "records", "pandas", "polars", "pyarrow"
 
 PREFIX = "__quarantine_"
-"""What the names of the library's own columns begin with. A column of the frame with such a name is stored as another."""
+"""What the names of the library's own columns begin with; a column of the frame with such a name is renamed."""
 
 RECORD = "record"
 _WIDE = 64  # bits
@@ -217,10 +218,14 @@ def cells(column: Any, *, json: bool = False) -> list[Any]:
         column = column.cast(pa.int64() if kind.bit_width == _WIDE else pa.int32())
     values = _pylist(column)
     if pa.types.is_floating(kind):
-        return [
-            None if value is None or value != value else int(value) if value.is_integer() else value for value in values
-        ]  # noqa: PLR0124
+        return [_whole(value) for value in values]
     return list(map(loads_or_none, values)) if json else values
+
+
+def _whole(value: float | None) -> float | None:
+    if value is None or math.isnan(value):
+        return None
+    return int(value) if value.is_integer() else value
 
 
 def held(array: Any, *, back: Any = None) -> tuple[Any, bool]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import math
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from types import NoneType
@@ -104,7 +105,7 @@ def _column(values: Any) -> tuple[Any, Any]:
     import pyarrow as pa
 
     dtype = values.dtype
-    if dtype == object:
+    if dtype == np.dtype(object):
         return _of_objects(values.to_numpy())
     described = _described(dtype)
     if isinstance(dtype, pd.CategoricalDtype):
@@ -224,23 +225,17 @@ def _of_objects(values: Any) -> tuple[Any, Any]:
     described = {"object": "values", "missing": None}
     if missing is not None:
         absent = np.fromiter((type(value) is missing for value in values), bool, len(values))
-        if any(value is None for value in values) or any(
-            value == value for value in values[absent] if missing is float
-        ):  # noqa: PLR0124 - NaN
+        number = missing is float and not all(map(math.isnan, values[absent]))
+        if number or any(value is None for value in values):
             return list(values), described
         kinds.discard(missing)
         described["missing"] = missing.__name__
-        values = np.where(absent, None, values) if kinds != {np.ndarray} else _without(values, absent)
+        values = values.copy()
+        values[absent] = None
     array = _of_one_kind(kinds, values)
     if array is None:
         return list(values), {"object": "values", "missing": described["missing"]}
     return array, described | ({"object": "arrays"} if kinds == {np.ndarray} else {})
-
-
-def _without(values: Any, absent: Any) -> Any:
-    values = values.copy()
-    values[absent] = None
-    return values
 
 
 def _of_one_kind(kinds: set[type], values: Any) -> Any:

@@ -41,15 +41,10 @@ def plain(column: Any, *, json: bool) -> list[Any]:
     if json:
         return [_plain(loads_or_none(text)) for text in column.to_pylist()]
     if types.is_floating(kind):
-        short = np.float32 if kind.bit_width < 64 else float  # noqa: PLR2004 - bits
+        short = np.float32 if kind.bit_width < 64 else float
         return [None if value is None else _number(float(str(short(value)))) for value in column.to_pylist()]
     if types.is_duration(kind):
-        import pandas as pd
-
-        return [
-            value if value is None else str(pd.Timedelta(value, kind.unit))
-            for value in column.cast("int64").to_pylist()
-        ]
+        return [value if value is None else _words(value, kind.unit) for value in column.cast("int64").to_pylist()]
     if types.is_temporal(kind) or types.is_decimal(kind):
         texts: list[Any] = pc.cast(column, pa.string()).to_pylist()
         return texts
@@ -135,6 +130,15 @@ def _worded(value: Any) -> Any:
     return (
         str(value) if isinstance(value, tuple(_LIKE)) and not isinstance(value, dict | list | tuple) else encode(value)
     )
+
+
+def _words(value: int, unit: str) -> str:
+    import pandas as pd
+
+    try:
+        return str(pd.Timedelta(np.timedelta64(value, unit)))
+    except (ValueError, OverflowError):
+        return f"{value} {unit}"
 
 
 def _number(value: float) -> Any:

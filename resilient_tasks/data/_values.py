@@ -184,6 +184,10 @@ def _from_moment(value: list[Any]) -> dt.datetime:
     return (moment.astimezone(ZoneInfo(value[1])) if value[1] else moment).replace(fold=value[2])
 
 
+def _timedelta(value: str) -> Any:
+    return _pandas("Timedelta")(value)
+
+
 def _pandas(name: str) -> Any:
     import pandas as pd  # noqa: PLC0415 - loads on first use
 
@@ -225,7 +229,7 @@ _KINDS: dict[str, tuple[str, Any, Any]] = {
     ),
     "decimal.Decimal": ("decimal", str, Decimal),
     "pandas.Timestamp": ("timestamp", lambda v: [v.isoformat(), v.tz and str(v.tz)], _timestamp),
-    "pandas.Timedelta": ("pandas.timedelta", lambda v: v.isoformat(), lambda v: _pandas("Timedelta")(v)),
+    "pandas.Timedelta": ("pandas.timedelta", lambda v: v.isoformat(), _timedelta),
     "pandas.Period": ("period", lambda v: [v.ordinal, v.freqstr], lambda v: _pandas("Period")(ordinal=v[0], freq=v[1])),
     "pandas.Interval": (
         "interval",

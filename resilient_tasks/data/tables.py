@@ -90,18 +90,14 @@ def load_table(path: Path, table: Any) -> Corrected:
     wrong: dict[int, list[Reason]] = {}
     added: dict[str, list[Any]] = {}
     for name, column in file.columns.items():
-        if isinstance(column, pa.ChunkedArray):
-            there = column.take(pa.array(here, pa.int64()))
-            values = there.to_pylist()
-        else:
-            there = values = [column[at] for at in here]
+        there = column.take(pa.array(here, pa.int64())) if isinstance(column, pa.ChunkedArray) else _at(column, here)
         part = next((part for part in wanted.parts if part["name"] == name), None)
         if part is not None:
             same = file.same(wanted, part, there)
-            edits = {at: file.given(values[at]) for at, unchanged in enumerate(same) if not unchanged}
+            edits = {at: file.given(_cell(there[at])) for at, unchanged in enumerate(same) if not unchanged}
             wanted = wanted.edited(part, edits, wrong) if edits else wanted
         elif name != ROW:
-            added[name] = list(map(file.given, values))
+            added[name] = [file.given(_cell(cell)) for cell in there]
     return wanted.only(file.columns).corrected(added, wrong, frozenset(file.rows) - place.keys())
 
 
@@ -281,6 +277,15 @@ class _File:
         columns = {name: table[name] for name in table.column_names if not _INDEX_OF_PANDAS.fullmatch(name)}
         numbers = {name: column.to_pylist() for name, column in columns.items() if name == ROW}
         return cls(_numbers(path, {**columns, **numbers}, table.num_rows), columns, _same_parquet)
+
+
+def _at(column: list[Any], positions: Sequence[int]) -> list[Any]:
+    return [column[position] for position in positions]
+
+
+def _cell(cell: Any) -> Any:
+    """A cell's value, of Arrow or not: those that nobody changed need not be ones that Python has."""
+    return cell.as_py() if hasattr(cell, "as_py") else cell
 
 
 def _known(path: Path) -> None:

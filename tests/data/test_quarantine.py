@@ -15,9 +15,9 @@ import pandas as pd
 import pandera.pandas as pa
 import pandera.polars as ppl
 import polars as pl
-import pyarrow
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import table as arrow_table
 
 from resilient_tasks.data import _files as room
 from resilient_tasks.data._values import AsText, dumps, loads
@@ -218,7 +218,7 @@ def test_a_foreign_parquet_file_is_named(tmp_path):
 def test_a_file_of_another_format_is_refused_with_its_number(tmp_path, metadata, number):
     path = tmp_path / "fetch" / "2013-01-01" / "b1.parquet"
     path.parent.mkdir(parents=True)
-    pq.write_table(pyarrow.table({"row": [1]}).replace_schema_metadata(metadata), path)
+    pq.write_table(arrow_table({"row": [1]}).replace_schema_metadata(metadata), path)
     for ask in (
         Quarantine(tmp_path).list,
         lambda: Quarantine(tmp_path).table("b1"),

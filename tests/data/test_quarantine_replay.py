@@ -13,8 +13,8 @@ from pandas.testing import assert_frame_equal
 from pydantic import BaseModel, Field
 
 from resilient_tasks.data import ledger
-from resilient_tasks.data.quarantine import Quarantine, QuarantineError
 from resilient_tasks.data._parts import ROW
+from resilient_tasks.data.quarantine import Quarantine, QuarantineError
 from resilient_tasks.data.split import split
 from resilient_tasks.data.tables import load_table, save_table
 

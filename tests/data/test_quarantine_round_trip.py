@@ -9,13 +9,13 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from pandas.testing import assert_frame_equal
-from tests.data.strategies_quarantine import pandas_frames, polars_frames
 
 from resilient_tasks.data import replay as replays
 from resilient_tasks.data._backend import Finding
 from resilient_tasks.data.quarantine import Quarantine
 from resilient_tasks.data.split import Report, Split
 from resilient_tasks.data.tables import load_table, save_table
+from tests.data.strategies_quarantine import pandas_frames, polars_frames
 
 SOME = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]

@@ -9,10 +9,11 @@ import pandas as pd
 import pandera.pandas as pa
 import pandera.polars as ppl
 import polars as pl
-import pyarrow
+import pyarrow as arrow  # noqa: ICN001 - pa is pandera
 import pytest
 from pandas.testing import assert_frame_equal
 from pandera.engines import pandas_engine
+from pyarrow import parquet
 from pydantic import BaseModel, Field
 
 from resilient_tasks.data._backend import Finding
@@ -241,7 +242,7 @@ class TestFiles:
         with path.open(newline="") as file:
             cells = [cell for row in csv.reader(file) for cell in row]
         assert not [cell for cell in cells if cell[:1] in "=+-@\t\r\n＝" and cell]
-        released = store.replay("b1", schema, rows=rows, fix=lambda table: flagged(table)).released
+        released = store.replay("b1", schema, rows=rows, fix=flagged).released
         assert released["x"].to_list() == [text]
         assert list(released.columns)[1] == text
 
@@ -262,7 +263,7 @@ class TestFiles:
             (pl.Series([1.5] * 2), "7", "7,5", 7.0),
             (pl.Series([True] * 2), "False", "no", False),
             (pl.Series([dt.time(1)] * 2), "02:30", "2 o'clock", dt.time(2, 30)),
-            (pl.Series([dt.datetime(2013, 1, 1)] * 2), "2014-01-01 05:00", "01/02/2014", dt.datetime(2014, 1, 1, 5)),
+            (pl.Series([pd.Timestamp(2013, 1, 1)] * 2), "2014-01-01 05:00", "01/02/2014", pd.Timestamp(2014, 1, 1, 5)),
             (pl.Series(["a"] * 2, dtype=pl.Enum(["a", "b"])), "b", "c", "b"),
             (pl.Series([[1]] * 2), "[1, 2]", "1;2", [1, 2]),
             (pl.Series([b"a"] * 2), "Yg==", "b", b"b"),
@@ -270,7 +271,7 @@ class TestFiles:
         ],
         ids=lambda value: str(value.dtype) if isinstance(value, pl.Series) else "",
     )
-    def test_one_wrong_cell_is_told_and_the_other_rows_are_replayed(
+    def test_one_wrong_cell_is_told_and_the_other_rows_are_replayed(  # noqa: PLR0917 - one parameter a fixture
         self, store, tmp_path, ending, series, good, wrong, value
     ):
         frame = pl.DataFrame({"x": series, "bad": [True, True]}, schema_overrides={"x": series.dtype})
@@ -308,7 +309,7 @@ class TestFiles:
             ([1j] * 2, "complex128", "2j", "x", 2j),
         ],
     )
-    def test_one_wrong_cell_of_pandas_is_told_and_the_other_rows_are_replayed(
+    def test_one_wrong_cell_of_pandas_is_told_and_the_other_rows_are_replayed(  # noqa: PLR0917 - as above
         self, store, tmp_path, ending, cells, dtype, good, wrong, value
     ):
         frame = pd.DataFrame({"x": pd.Series(cells, dtype=dtype), "bad": [True, True]})
@@ -383,14 +384,14 @@ def write_cells(path, cells):
 def test_arrow_tables_are_kept_and_released_as_arrow_tables(store, tmp_path):
     from resilient_tasks.data._arrow import restored, stored
 
-    table = pyarrow.table({
+    table = arrow.table({
         "a": [[1], None],
-        "b": pyarrow.array([{"x": 1}, None]),
-        "c": pyarrow.array([[1, 2], None], pyarrow.list_(pyarrow.int8(), 2)),
-        "d": pyarrow.array(["x", None], pyarrow.string_view()),
-        "e": pyarrow.array([3, None]).dictionary_encode(),
-        "f": pyarrow.array([1, None], pyarrow.timestamp("s")),
+        "b": arrow.array([{"x": 1}, None]),
+        "c": arrow.array([[1, 2], None], arrow.list_(arrow.int8(), 2)),
+        "d": arrow.array(["x", None], arrow.string_view()),
+        "e": arrow.array([3, None]).dictionary_encode(),
+        "f": arrow.array([1, None], arrow.timestamp("s")),
     })  # fmt: skip
     held, shape = stored(table, [0, 1])
-    pyarrow.parquet.write_table(held, tmp_path / "x.parquet")
-    assert restored(pyarrow.parquet.read_table(tmp_path / "x.parquet"), shape, [0, 1]).equals(table)
+    parquet.write_table(held, tmp_path / "x.parquet")
+    assert restored(parquet.read_table(tmp_path / "x.parquet"), shape, [0, 1]).equals(table)
