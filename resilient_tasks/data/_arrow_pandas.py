@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from resilient_tasks.data._arrow import PANDAS, PREFIX, Shape, held, loads_or_none, retyped, stored_names, unique_names
+from resilient_tasks.data._arrow import PANDAS, PREFIX, Shape, stored_names, unique_names
+from resilient_tasks.data._arrow_columns import held, loads_or_none, retyped
 from resilient_tasks.data._values import decode, encode
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from resilient_tasks.data._arrow import loads_or_none
+from resilient_tasks.data._arrow_columns import loads_or_none
 from resilient_tasks.data._values import decode, encode
 
 # What a spreadsheet takes for a formula, in its own and in full width; already marked or not.
@@ -132,7 +132,7 @@ def _worded(value: Any) -> Any:
     )
 
 
-def _words(value: int, unit: str) -> str:
+def _words(value: int, unit: Any) -> str:
     import pandas as pd
 
     try:
@@ -253,13 +253,13 @@ def _is_binary(kind: Any) -> bool:
     import pyarrow as pa
 
     types = pa.types
-    return types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind)
+    return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind))
 
 
 def _is_text(kind: Any) -> bool:
     import pyarrow as pa
 
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 # In an object column, by the type of what a cell held; a datetime is a date too.

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from resilient_tasks.data._arrow import Shape, cells, columns_of, stored
+from resilient_tasks.data._arrow import Shape, columns_of, stored
+from resilient_tasks.data._arrow_columns import cells
 from resilient_tasks.data._parts import Part
 from resilient_tasks.data._reasons import part_names, rules_of, told
 from resilient_tasks.data._values import AsText
@@ -45,7 +46,7 @@ class Given:
     def unchanged(self) -> Reasons:
         """The rows without a correction, and why they wait."""
         same = self._same_rows()
-        part = self._read.take(np.flatnonzero(same))
+        part = self._read.take(np.flatnonzero(same).tolist())
         reasons = told(part.table, part.shape, columns_of(part.table, part.shape, part.rows))
         return {row: [Reason(**reason) for reason in of_row] for row, of_row in zip(part.rows, reasons, strict=True)}
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from resilient_tasks.core.redact import redact
-from resilient_tasks.data._arrow import PREFIX, RECORDS, Shape, cells, columns_of, part_labels, stored
+from resilient_tasks.data._arrow import PREFIX, RECORDS, Shape, columns_of, part_labels, stored
+from resilient_tasks.data._arrow_columns import cells
 from resilient_tasks.data._reasons import bad_rows, told, written
 
 if TYPE_CHECKING:

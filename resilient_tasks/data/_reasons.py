@@ -25,6 +25,7 @@ REASONS, VALUES = f"{PREFIX}reasons", f"{PREFIX}values"
 _BITS = 32  # rules looked at together; the combinations so far need the other bits of an integer
 
 Rule = tuple[str, str]
+_NONE: list[tuple[Rule, ...]] = [()]
 
 
 def bad_rows(report: Report) -> Any:
@@ -53,7 +54,7 @@ def written(report: Report, rows: Any, shape: Shape) -> dict[str, Any]:
     first = int(rows[0]) if len(rows) else 0
     places = np.zeros(int(rows[-1]) + 1 - first if len(rows) else 0, dtype=np.intp)
     places[rows - first] = np.arange(len(rows))
-    code, broken = np.zeros(len(rows), dtype=np.int64), [()]
+    code, broken = np.zeros(len(rows), dtype=np.int64), _NONE
     for begin in range(0, len(rules), _BITS):
         some = rules[begin : begin + _BITS]
         code <<= len(some)

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resilient_tasks.data._arrow import PANDAS, POLARS, RECORDS, Shape, cells, restored, stored
+from resilient_tasks.data._arrow import PANDAS, POLARS, RECORDS, Shape, restored, stored
+from resilient_tasks.data._arrow_columns import cells
 from resilient_tasks.data._cells import from_csv, like, plain, to_csv, typed
 from resilient_tasks.data._doubts import same_value
 from resilient_tasks.data._numbered import numbered, without_numbers
@@ -47,7 +48,7 @@ def save_table(table: Any, path: Path) -> int:
     sheet = _Sheet.of(table)
     match path.suffix:
         case ".json":
-            columns = [map(_json, sheet.plain(part)) for part in sheet.parts]
+            columns = [list(map(_json, sheet.plain(part))) for part in sheet.parts]
             keys = [_json(name) for name in (ROW, *sheet.names)]
             rows = [
                 zip(keys, (str(row), *cells), strict=True) for row, *cells in zip(sheet.rows, *columns, strict=True)
