@@ -142,6 +142,18 @@ def test_a_row_that_a_retry_read_anew_is_another_row(store):
     assert store.table("b1")[ROW].tolist() == [1, 2, 3]
 
 
+def test_a_retry_that_read_one_row_anew_leaves_the_release_of_another_as_it_is(store):
+    keep(store)
+    store.replay("b1", Flights, fix=lambda table: corrected(table).iloc[[0, 1]])
+    again = FRAME.assign(miles=[1, 2, -30, -4]).astype(
+        {"miles": "float64"}
+    )  # of another type, as with a null elsewhere
+    keep(store, again, Flights.update_column("miles", dtype="float64"))
+    assert store.table("b1")[ROW].tolist() == [2, 3]
+    assert [batch.waiting for batch in store.list()] == [2]
+    assert len(store.release("fetch")) == 2
+
+
 def test_polars_rows_come_back_as_polars(store):
     schema = ppl.DataFrameSchema({"n": ppl.Column(pl.Int16, ppl.Check.gt(0)), "c": ppl.Column(pl.Categorical)})
     frame = pl.DataFrame({"n": [1, -2, -3], "c": ["a", "b", None]}, schema={"n": pl.Int16, "c": pl.Categorical})
@@ -214,7 +226,8 @@ def test_a_file_of_another_kind_is_refused(tmp_path, name):
 @pytest.mark.parametrize("method", ["entries", "read"])
 def test_a_replay_in_the_midst_of_another_releases_no_row_twice(store, monkeypatch, method, step):
     keep(store)
-    store.replay("b1", Flights)  # one entry, so that there is something to read
+    wrong = store.replay("b1", Flights, fix=lambda table: table.assign(carrier="!!"))
+    assert wrong.waiting == 3  # one entry, so that there is something to read
     original, calls, other = getattr(ledger.Ledger, method), [], []
 
     def interrupted(self, *args):
