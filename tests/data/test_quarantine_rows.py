@@ -395,3 +395,15 @@ def test_arrow_tables_are_kept_and_released_as_arrow_tables(store, tmp_path):
     held, shape = stored(table, [0, 1])
     parquet.write_table(held, tmp_path / "x.parquet")
     assert restored(parquet.read_table(tmp_path / "x.parquet"), shape, [0, 1]).equals(table)
+
+
+@pytest.mark.parametrize("make", [arrow.table, pl.LazyFrame])
+def test_bad_rows_of_an_arrow_table_and_of_a_lazy_frame_are_corrected_in_a_file_and_released(store, tmp_path, make):
+    schema = ppl.DataFrameSchema({"n": ppl.Column(pl.Int64, ppl.Check.gt(0))})
+    keep(store, make({"n": [1, -1, -2], "l": [[1], None, [2]]}), schema)
+    rows = through_a_file(store, tmp_path / "rows.csv", lambda text: text.replace("-1", "7"))
+    replay = store.replay("b1", schema, rows=rows)
+    assert (replay.rows, replay.waiting) == (1, 1)
+    released = store.release("fetch")
+    assert isinstance(released, arrow.Table if make is arrow.table else pl.DataFrame)
+    assert pl.DataFrame(released).to_dicts() == [{"n": 7, "l": None}]
