@@ -79,8 +79,31 @@ def test_rows_are_shown_to_a_file_corrected_there_and_replayed(run, store, tmp_p
     assert store.release("fetch")["miles"].tolist() == [2, 3]
 
 
+def test_rows_go_to_parquet_and_come_back(run, tmp_path):
+    assert run("show", "b1", "--to", "rows.parquet")[0] == 0
+    frame = pd.read_parquet(tmp_path / "rows.parquet")
+    frame.assign(carrier="UA", miles=frame["miles"].abs()).to_parquet(tmp_path / "rows.parquet")
+    code, out, _ = run("replay", "b1", "--schema", "rules_of_flights:Flights", "--rows", "rows.parquet")
+    assert (code, out.splitlines()[0]) == (0, "2 rows released, 0 still wait")
+
+
+def test_a_cell_that_cannot_be_read_is_told_by_row_and_column(run, tmp_path):
+    run("show", "b1", "--to", "rows.csv")
+    file = tmp_path / "rows.csv"
+    file.write_text(file.read_text().replace("??", "UA").replace("-3", "three"))
+    code, out, _ = run("replay", "b1", "--schema", "rules_of_flights:Flights", "--rows", "rows.csv")
+    assert (code, out.splitlines()[0]) == (1, "1 row released, 1 still waits")
+    assert "2    miles: cannot be read as int64 ('three')" in out
+
+
+def test_rows_without_a_correction_are_judged_anew_when_a_person_vouches_for_them(run, monkeypatch):
+    replay = ("replay", "b1", "--schema", "rules_of_flights:Flights", "--json")
+    assert json.loads(run(*replay)[1])["failing"][0]["reasons"][0]["check"] == "isin(['UA'])"
+    assert json.loads(run(*replay, "--unchanged")[1])["released"] == 0
+
+
 def test_a_replay_that_could_judge_nothing_says_so(run, tmp_path):
-    (tmp_path / "rows.json").write_text('[{"quarantine_row": 1, "miles": 2}]')
+    (tmp_path / "rows.json").write_text('[{"__quarantine_row": 1, "miles": 2}]')
     code, out, _ = run("replay", "b1", "--schema", "rules_of_flights:Flights", "--rows", "rows.json")
     assert code == 1
     assert "nothing could be judged" in out

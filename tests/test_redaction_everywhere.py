@@ -31,6 +31,7 @@ from pyarrow import parquet
 from resilient_tasks import (
     Console,
     Fallback,
+    Quarantine,
     Retry,
     Slack,
     Timeout,
@@ -334,8 +335,9 @@ def written(resilient_prefect, tmp_path_factory):
             "data quality": DataQuality(happened).markdown(),
             "the server's database": database(),
             "results": results(folder / "results"),
-            "quarantine": quarantined(folder / "kept", lambda name: name != "values"),
-            "cells": quarantined(folder / "kept", lambda name: name == "values"),
+            "quarantine": quarantined(folder / "kept", lambda name: name.startswith("__quarantine_"))
+            + reasons(folder / "kept"),
+            "cells": quarantined(folder / "kept", lambda name: not name.startswith("__quarantine_")),
             "incidents": "\n".join(tables(path) for path in folder.rglob("*.db")),
         }
 
@@ -385,6 +387,12 @@ def quarantined(folder, wanted):
         texts += [str(path), repr(table.schema.metadata)]
         texts += [repr(table[name].to_pylist()) for name in table.column_names if wanted(name)]
     return "\n".join(texts)
+
+
+def reasons(folder):
+    """The reasons as they are read from the quarantine, with the values that failed."""
+    store = Quarantine(folder)
+    return "\n".join(repr(store.read(batch)["reasons"].tolist()) for batch in store.list())
 
 
 SINKS = (

@@ -49,6 +49,9 @@ def add_to(rooms: Rooms) -> None:
     replay.add_argument("batch", help="its id, or its file")
     replay.add_argument("--schema", required=True, metavar="MODULE:NAME", help="today's schema")
     replay.add_argument("--rows", type=Path, metavar="FILE", help="the corrected rows, from show --to")
+    replay.add_argument(
+        "--unchanged", action="store_true", help="judge rows without a correction anew, and release those that pass"
+    )
     replay.set_defaults(run=_replay)
 
     purge = commands.add_parser("purge", parents=[common], help="remove old batches whose rows are all released")
@@ -93,7 +96,7 @@ def _replay(options: argparse.Namespace) -> int:
 
     schema = _imported(options.schema)
     rows = load_table(options.rows, quarantine.table(options.batch)) if options.rows else None
-    replay = quarantine.replay(options.batch, schema, rows=rows)
+    replay = quarantine.replay(options.batch, schema, rows=rows, unchanged=options.unchanged)
     if options.json:
         failing = [{"row": row, "reasons": [reason._asdict() for reason in why]} for row, why in replay.failing]
         result = {"released": replay.rows, "waiting": replay.waiting, "failing": failing}

@@ -1,4 +1,3 @@
-# ruff: noqa: PLC0415 - pyarrow loads on first use
 """Batches in a quarantine's files: finding one, listing it, and telling which of its rows wait."""
 
 from __future__ import annotations
@@ -10,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from resilient_tasks.data._files import Files
-from resilient_tasks.data._parts import QuarantineError, explained, facts_of, safe
-from resilient_tasks.data.ledger import Ledger, key_of
+from resilient_tasks.data._parts import Part, QuarantineError, explained, facts_of, read, safe
+from resilient_tasks.data.ledger import Key, Ledger
 from resilient_tasks.data.replay import Batch
 
 
@@ -68,13 +67,19 @@ def waiting(files: Files, wanted: Wanted) -> Batch:
     """A batch with those of its rows that no replay has released."""
     name = found(files, wanted)
     with explained(f"Cannot read {files.place(name)}"):
-        table, facts, ledger = opened(files, name)
+        part, ledger = opened(files, name)
+        keys = keys_of(part)
         verdicts = ledger.verdicts()
-    rows, values = table["row"].to_pylist(), table["values"].to_pylist()
-    keyed = {key_of(row, text): text for row, text in zip(rows, values, strict=True)}
-    open_rows = {key: text for key, text in keyed.items() if verdicts.get(key) != ""}
-    settled = frozenset(key.row for key in keyed.keys() - open_rows.keys())
-    return Batch(facts["operation"], facts["batch"], open_rows, settled, facts, ledger)
+    released = {key for key in keys if verdicts.get(key) == ""}
+    open_rows = [at for at, key in enumerate(keys) if key not in released]
+    return Batch(
+        part.take(open_rows), tuple(keys[at] for at in open_rows), frozenset(key.row for key in released), ledger
+    )
+
+
+def keys_of(part: Part) -> list[Key]:
+    """The key of each row."""
+    return list(map(Key, part.rows, part.digests()))
 
 
 def named(files: Files, folder: str, batch: str) -> list[str]:
@@ -82,16 +87,11 @@ def named(files: Files, folder: str, batch: str) -> list[str]:
     return [name for name in files.names(folder) if name.endswith(f"/{safe(batch)}.parquet")]
 
 
-def opened(files: Files, name: str) -> tuple[Any, dict[str, str], Ledger]:
-    """One file: its table, what holds for it as a whole, and its ledger."""
-    import pyarrow.parquet as pq
-
+def opened(files: Files, name: str) -> tuple[Part, Ledger]:
+    """One file, and its ledger."""
     with files.open(name) as file:
-        facts, _ = facts_of(file, files.place(name))
-        file.seek(0)
-        # A pool of threads that read from Python may abort the process, if that ends soon: the command line does.
-        table = pq.read_table(file, use_threads=False)
-    return table, facts, Ledger.beside(files, safe(facts["operation"]), safe(facts["batch"]))
+        part = read(file, files.place(name))
+    return part, Ledger.beside(files, safe(part.facts["operation"]), safe(part.facts["batch"]))
 
 
 def listed(files: Files, name: str, replayed: set[str]) -> QuarantinedBatch:
@@ -101,9 +101,10 @@ def listed(files: Files, name: str, replayed: set[str]) -> QuarantinedBatch:
     ledger = Ledger.beside(files, safe(facts["operation"]), safe(facts["batch"]))
     waiting = rows
     if ledger.folder in replayed:
-        verdicts = ledger.verdicts()
-        table, _, _ = opened(files, name)
-        keys = map(key_of, table["row"].to_pylist(), table["values"].to_pylist())
-        waiting = sum(verdicts.get(key) != "" for key in keys)
+        released = {key for key, reasons in ledger.verdicts().items() if not reasons}
+        numbers = {key.row for key in released}
+        part, _ = opened(files, name)
+        maybe = part.take([at for at, row in enumerate(part.rows) if row in numbers])
+        waiting -= sum(key in released for key in keys_of(maybe))
     when = dt.datetime.fromisoformat(facts["quarantined_at"])
     return QuarantinedBatch(files.place(name), facts["operation"], facts["batch"], rows, when, waiting)

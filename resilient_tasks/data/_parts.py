@@ -4,22 +4,27 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from resilient_tasks.core.redact import redact
-from resilient_tasks.data._redaction import without_secrets
-from resilient_tasks.data._rows import library_of, shape_of, to_texts
-from resilient_tasks.data._values import dumps, loads, texts
-from resilient_tasks.data.ledger import parquet
+from resilient_tasks.data._arrow import PREFIX, RECORDS, Shape, columns_of, part_labels, stored
+from resilient_tasks.data._arrow_columns import cells
+from resilient_tasks.data._reasons import bad_rows, told, written
 
 if TYPE_CHECKING:
-    from resilient_tasks.data.split import Report, Split
+    from resilient_tasks.data.split import Split
+
+ROW = f"{PREFIX}row"
+"""The column of a file, and of a table to correct, that says which row of its batch each one is."""
 
 COLUMNS = ("row", "reasons", "values", "operation", "batch", "schema", "quarantined_at", "released")
-_FACTS = ("operation", "batch", "schema", "quarantined_at")
+_FORMAT = 2
+_KEY = b"resilient_tasks.quarantine"
 _UNSAFE = re.compile(r"[^A-Za-z0-9._=-]+")
 _NAME_LENGTH = 100
 
@@ -28,8 +33,62 @@ class QuarantineError(OSError):
     """The quarantine could not be written or read. The sentence names the path and the cause."""
 
 
+@dataclass(frozen=True)
+class Part:
+    """Rows of one file.
+
+    Attributes:
+        table: The rows as stored, of Arrow.
+        facts: What holds for the file as a whole.
+    """
+
+    table: Any
+    facts: Mapping[str, Any]
+
+    @property
+    def shape(self) -> Shape:
+        """What makes a frame of the rows again."""
+        shape: Shape = self.facts["shape"]
+        return shape
+
+    @property
+    def rows(self) -> list[int]:
+        """Each row's number."""
+        numbers: list[int] = self.table[ROW].to_pylist()
+        return numbers
+
+    def take(self, positions: Sequence[int]) -> Part:
+        """The rows at these positions, from 0."""
+        import pyarrow as pa
+
+        return Part(self.table.take(pa.array(positions, pa.int64())), self.facts)
+
+    def decoded(self) -> list[dict[str, Any]]:
+        """Each row: its number, its reasons and its values as read, and the ids."""
+        columns = columns_of(self.table, self.shape, self.rows)
+        labels = part_labels(self.shape)
+        records = self.shape["library"] == RECORDS
+        values = columns[0] if records else [dict(zip(labels, row, strict=True)) for row in zip(*columns, strict=True)]
+        reasons = told(self.table, self.shape, columns)
+        ids = {name: self.table[f"{PREFIX}{name}"].to_pylist() for name in self.facts["ids"]}
+        return [
+            {"row": row, "reasons": reasons[at], "values": values[at] if values else {}}
+            | {name: texts[at] for name, texts in ids.items()}
+            for at, row in enumerate(self.rows)
+        ]
+
+    def digests(self) -> list[str]:
+        """A digest of each row's values as read, by which it is known again."""
+        columns = [cells(self.table[part["name"]]) for part in self.shape["parts"]]
+        names = json.dumps([part["label"] for part in self.shape["parts"]])
+        rows = zip(*columns, strict=True) if columns else [()] * self.table.num_rows
+        return [
+            hashlib.blake2b(f"{names}{row!r}".encode("utf-8", "replace"), digest_size=8).hexdigest() for row in rows
+        ]
+
+
 def encoded(split: Split[Any], common: Mapping[str, str]) -> bytes:
-    """The bad rows of a split as a file. Text and whole numbers only: a scan over files meets no column of mixed type.
+    """The bad rows of a split as a file.
 
     Args:
         split: What `split()` returned.
@@ -37,56 +96,79 @@ def encoded(split: Split[Any], common: Mapping[str, str]) -> bytes:
     """
     import pyarrow as pa
 
-    reasons = reason_texts(split.report)
-    columns = {
-        "row": pa.array(list(reasons), pa.int64()),
-        "reasons": pa.array(list(reasons.values()), pa.string()),
-        "values": pa.array(to_texts(split.bad), pa.string()),
-        **{name: pa.array([value] * len(reasons), pa.string()) for name, value in common.items()},
-    }
-    facts = {name: common[name] for name in _FACTS}
-    facts |= {"library": library_of(split.bad), "shape": shape_of(split.bad)}
-    return parquet(pa.table(columns).replace_schema_metadata(facts))
+    rows = bad_rows(split.report)
+    table, shape = stored(split.bad, rows)
+    columns = {ROW: pa.array(rows, pa.int64()), **written(split.report, rows, shape)}
+    first = pa.array([0] * len(rows), pa.int8())
+    for name, text in common.items():
+        columns[f"{PREFIX}{name}"] = pa.DictionaryArray.from_arrays(first, pa.array([text], pa.string()))
+    return parquet(beside(columns, table), {**common, "ids": list(common), "shape": shape})
 
 
-def facts_of(file: IO[bytes], name: object) -> tuple[dict[str, str], int]:
+def beside(columns: Mapping[str, Any], table: Any) -> Any:
+    """The library's own columns, and those of a frame as stored, as one table."""
+    import pyarrow as pa
+
+    arrays, names = [*columns.values(), *table.columns], [*columns, *table.column_names]
+    return pa.Table.from_arrays(arrays, names=names)
+
+
+def parquet(table: Any, facts: Mapping[str, Any]) -> bytes:
+    """An Arrow table, and what holds for it as a whole, as the content of a Parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    text = json.dumps({"format": _FORMAT, **facts})
+    # Numbers seldom repeat: to look for those that do takes most of the time that a write takes.
+    repeated = [field.name for field in table.schema if "string" in str(field.type)]
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table.replace_schema_metadata({_KEY: text}), buffer, use_dictionary=repeated or False)
+    content: bytes = buffer.getvalue().to_pybytes()
+    return content
+
+
+def read(file: IO[bytes], name: object) -> Part:
+    """The rows of a file.
+
+    Raises:
+        QuarantineError: If it is not a file of a quarantine, or not one of this format.
+    """
+    import pyarrow.parquet as pq
+
+    facts, _ = facts_of(file, name)
+    file.seek(0)
+    # A pool of threads that read from Python may abort the process, if that ends soon: the command line does.
+    return Part(pq.read_table(file, use_threads=False), facts)
+
+
+def facts_of(file: IO[bytes], name: object) -> tuple[dict[str, Any], int]:
     """What holds for a file as a whole, and its number of rows.
 
     Raises:
-        QuarantineError: If it is not a file of a quarantine.
+        QuarantineError: If it is not a file of a quarantine, or not one of this format.
     """
     import pyarrow.parquet as pq
 
     footer = pq.read_metadata(file)
-    facts = {key.decode(): value.decode() for key, value in (footer.metadata or {}).items() if key != b"ARROW:schema"}
-    if missing := [fact for fact in _FACTS if fact not in facts]:
-        raise QuarantineError(f"{name} was not written by a quarantine: it does not say its {missing[0]!r}")
+    found = footer.metadata or {}
+    if _KEY not in found and b"quarantined_at" not in found:
+        raise QuarantineError(f"{name} was not written by a quarantine: it lacks the metadata {_KEY.decode()!r}")
+    facts: dict[str, Any] = json.loads(found.get(_KEY, b'{"format": 1}'))
+    if facts["format"] != _FORMAT:
+        other = f"{name} has format {facts['format']}, and this version of resilient_tasks reads format {_FORMAT}"
+        raise QuarantineError(f"{other}: replay it with the version that wrote it")
     return facts, footer.num_rows
 
 
-def sample(file: IO[bytes], rows: int) -> list[dict[str, Any]]:
+def sample(file: IO[bytes], name: object, rows: int) -> list[dict[str, Any]]:
     """The first rows of a file, decoded."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    kept = next(pq.ParquetFile(file).iter_batches(batch_size=rows, use_threads=False)).to_pylist()
-    return [{**row, "reasons": loads(row["reasons"]), "values": loads(row["values"])} for row in kept]
-
-
-def reason_texts(report: Report) -> dict[int, str]:
-    """Each bad row's position, ascending, and its reasons as JSON text: the first value, where a rule failed twice.
-
-    Reasons are read, and shown in reports: secrets are blotted out of them. The row itself stays as it was read.
-    """
-    reasons: dict[int, dict[str, str]] = {}
-    for finding in report.findings:
-        rule = f'{{"column": {dumps(finding.column)}, "check": {dumps(redact(finding.check))}, "value": '
-        values = without_secrets(finding.column, finding.values)
-        for position, value in zip(finding.positions.tolist(), texts(values), strict=True):
-            reasons.setdefault(position, {}).setdefault(rule, value)
-    return {
-        position: f"[{', '.join(f'{rule}{value}}}' for rule, value in reasons[position].items())}]"
-        for position in sorted(reasons)
-    }
+    facts, _ = facts_of(file, name)
+    file.seek(0)
+    first = next(pq.ParquetFile(file).iter_batches(batch_size=rows, use_threads=False))
+    return Part(pa.Table.from_batches([first]), facts).decoded()
 
 
 def safe(name: str) -> str:

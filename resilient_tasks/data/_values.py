@@ -14,10 +14,13 @@ from collections.abc import Callable
 from decimal import Decimal
 from json.encoder import encode_basestring
 from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
 _write = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 _TAG = "$"
 _DEPTH = 20
+_DOUBLE = 8
 
 
 def encode(value: Any, depth: int = 0) -> Any:
@@ -37,8 +40,14 @@ def encode(value: Any, depth: int = 0) -> Any:
         return _unknown(value)
 
 
+class AsText(str):
+    """The text of a value whose type JSON has no word for: it stands for the value, and is not the value itself."""
+
+    __slots__ = ()
+
+
 def decode(value: Any) -> Any:
-    """The value that `encode` was given; for a type it did not know, the text.
+    """The value that `encode` was given; for a type it did not know, an `AsText`.
 
     Args:
         value: What `json.loads` returned.
@@ -75,16 +84,9 @@ def texts(values: list[Any]) -> list[str]:
             plain = _float
         case kinds if kinds == {str} and "".join(filter(None, values)).isascii():
             plain = encode_basestring
-        case kinds if [kind.__name__ for kind in kinds] == ["Timestamp"]:
-            plain = _stamp
         case _:
             plain = dumps
     return ["null" if value is None else plain(value) for value in values]
-
-
-def _stamp(value: Any) -> str:
-    zone = "null" if value.tz is None else _write(str(value.tz))
-    return f'{{"{_TAG}": "timestamp", "value": ["{value.isoformat()}", {zone}]}}'
 
 
 def _float(value: float) -> str:
@@ -127,7 +129,7 @@ def _container(value: Any, depth: int) -> Any:
         return _tagged("dict", [[encode(key, depth), encode(item, depth)] for key, item in value.items()])
     if type(value) is list:
         return [encode(item, depth) for item in value]
-    if type(value) is tuple:
+    if isinstance(value, tuple):
         return _tagged("tuple", [encode(item, depth) for item in value])
     if hasattr(value, "__pydantic_fields_set__"):
         return encode(dict(value), depth)
@@ -138,19 +140,48 @@ def _scalar(value: Any, depth: int) -> Any:
     kind = type(value)
     package = kind.__module__.partition(".")[0]
     if package == "numpy":
-        return encode(value.tolist(), depth)
+        return _numpy(value, depth)
     known = _KINDS.get(f"{package}.{kind.__name__}")
     return _unknown(value) if known is None else _tagged(known[0], known[1](value))
 
 
-def _timestamp(value: list[str]) -> Any:
-    import pandas as pd  # noqa: PLC0415 - loads on first use
+def _numpy(value: Any, depth: int) -> Any:
+    kind = value.dtype
+    if kind.kind in "mM":
+        return _tagged("numpy", [kind.str, value.astype("int64").tolist()])
+    if kind.kind == "O" and value.ndim == 1:
+        return _tagged("numpy", [kind.str, [encode(item, depth) for item in value]])
+    if kind.kind not in "biufU" or (kind.kind == "f" and kind.itemsize > _DOUBLE):
+        return _unknown(value)
+    return _tagged("numpy", [kind.str, encode(value.tolist(), depth)])
 
-    stamp, zone = pd.Timestamp(value[0]), value[1]
+
+def _from_numpy(value: list[Any]) -> Any:
+    import numpy as np  # noqa: PLC0415 - loads on first use
+
+    kind = np.dtype(value[0])
+    if kind.kind == "O":
+        items = np.empty(len(value[1]), dtype=object)
+        items[:] = [decode(item) for item in value[1]]
+        return items
+    return np.array(decode(value[1]), "int64" if kind.kind in "mM" else kind).astype(kind)[()]
+
+
+def _timestamp(value: list[str]) -> Any:
+    stamp, zone = _pandas("Timestamp")(value[0]), value[1]
     try:
         return stamp.tz_convert(zone) if zone else stamp
     except Exception:  # a zone without a name: its offset is in the text
         return stamp
+
+
+def _moment(value: dt.datetime) -> Any:
+    return [value.isoformat(), getattr(value.tzinfo, "key", None), value.fold]
+
+
+def _from_moment(value: list[Any]) -> dt.datetime:
+    moment = dt.datetime.fromisoformat(value[0])
+    return (moment.astimezone(ZoneInfo(value[1])) if value[1] else moment).replace(fold=value[2])
 
 
 def _timedelta(value: str) -> Any:
@@ -167,14 +198,30 @@ def _base64(value: Any) -> str:
     return base64.b64encode(bytes(value)).decode()
 
 
+def _interval(value: Any) -> Any:
+    return [encode(value.left), encode(value.right), value.closed]
+
+
+def _parts(value: Any) -> Any:
+    return [encode(item) for item in value]
+
+
 # By the type's name, so that pandas need not be loaded to ask: tag, value to JSON, JSON to value.
 _KINDS: dict[str, tuple[str, Any, Any]] = {
     "builtins.bytes": ("bytes", _base64, base64.b64decode),
     "builtins.bytearray": ("bytearray", _base64, lambda value: bytearray(base64.b64decode(value))),
     "builtins.memoryview": ("bytes", _base64, base64.b64decode),
-    "datetime.datetime": ("datetime", dt.datetime.isoformat, dt.datetime.fromisoformat),
+    "builtins.set": ("set", _parts, lambda value: {decode(item) for item in value}),
+    "builtins.frozenset": ("frozenset", _parts, lambda value: frozenset(decode(item) for item in value)),
+    "builtins.complex": ("complex", str, complex),
+    "uuid.UUID": ("uuid", str, UUID),
+    "datetime.datetime": ("datetime", _moment, _from_moment),
     "datetime.date": ("date", dt.date.isoformat, dt.date.fromisoformat),
-    "datetime.time": ("time", dt.time.isoformat, dt.time.fromisoformat),
+    "datetime.time": (
+        "time",
+        lambda value: [value.isoformat(), value.fold],
+        lambda value: dt.time.fromisoformat(value[0]).replace(fold=value[1]),
+    ),
     "datetime.timedelta": (
         "timedelta",
         lambda value: [value.days, value.seconds, value.microseconds],
@@ -183,12 +230,20 @@ _KINDS: dict[str, tuple[str, Any, Any]] = {
     "decimal.Decimal": ("decimal", str, Decimal),
     "pandas.Timestamp": ("timestamp", lambda v: [v.isoformat(), v.tz and str(v.tz)], _timestamp),
     "pandas.Timedelta": ("pandas.timedelta", lambda v: v.isoformat(), _timedelta),
+    "pandas.Period": ("period", lambda v: [v.ordinal, v.freqstr], lambda v: _pandas("Period")(ordinal=v[0], freq=v[1])),
+    "pandas.Interval": (
+        "interval",
+        _interval,
+        lambda v: _pandas("Interval")(decode(v[0]), decode(v[1]), v[2]),
+    ),
     "pandas.NaTType": ("NaT", str, lambda _: _pandas("NaT")),
     "pandas.NAType": ("NA", str, lambda _: _pandas("NA")),
 }
 _DECODERS: dict[str, Any] = {
     **{tag: back for tag, _, back in _KINDS.values()},
     "float": float,
+    "numpy": _from_numpy,
+    "text": AsText,
     "surrogates": lambda value: bytes.fromhex(value).decode("utf-8", "surrogatepass"),
     "dict": lambda value: {decode(key): decode(item) for key, item in value},
     "tuple": lambda value: tuple(decode(item) for item in value),

@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415 - pyarrow loads on first use
-"""What became of a batch's rows: one numbered file a replay, created only where that number is free.
+"""The replays of a batch: one numbered file each, created only where that number is free.
 
 The file is the release and its record in one, so there is no moment between them in which a kill could lose a row or
 release it twice. Of two replays at once, one finds its number taken, reads what the other released, and tries the next.
@@ -8,13 +8,16 @@ release it twice. Of two replays at once, one finds its number taken, reads what
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from resilient_tasks.data._arrow import PREFIX
 from resilient_tasks.data._files import Files
+from resilient_tasks.data._parts import ROW, Part, beside, parquet, read
+from resilient_tasks.data._reasons import REASONS
 
+DIGEST = f"{PREFIX}digest"
 _FOLDER = ".ledger"
 
 
@@ -26,21 +29,10 @@ class Key(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """A row as a replay found it: the values given, and what is wrong with them; nothing, if it is released."""
+    """A row as a replay found it, and what is wrong with it as JSON text; nothing, if it is released."""
 
     key: Key
-    values: str
     reasons: str
-
-
-def key_of(row: int, values: str) -> Key:
-    """The key of a row.
-
-    Args:
-        row: Its number in the frame as read.
-        values: Its values as read, as JSON text.
-    """
-    return Key(row, hashlib.blake2b(values.encode(), digest_size=8).hexdigest())
 
 
 @dataclass(frozen=True)
@@ -76,14 +68,12 @@ class Ledger:
         entries = self.entries()
         if not entries:
             return None
-        return dt.datetime.fromisoformat(self.read(entries[-1]).schema.metadata[b"replayed_at"].decode())
+        return dt.datetime.fromisoformat(self.read(entries[-1]).facts["replayed_at"])
 
-    def read(self, entry: str) -> Any:
-        """One entry as an Arrow table: row, digest, reasons, values, with the frame's library and shape as metadata."""
-        import pyarrow.parquet as pq
-
+    def read(self, entry: str) -> Part:
+        """One entry: the released rows as the schema returned them, and of the others no more than why they wait."""
         with self.files.open(entry) as file:
-            return pq.read_table(file, use_threads=False)  # as for the batches themselves
+            return read(file, self.files.place(entry))
 
     def verdicts(self, entries: Sequence[str] | None = None) -> dict[Key, str]:
         """The last reasons of each row that was replayed; nothing where it is released.
@@ -93,32 +83,38 @@ class Ledger:
         """
         last: dict[Key, str] = {}
         for entry in self.entries() if entries is None else entries:
-            table = self.read(entry)
-            keys = map(Key, table["row"].to_pylist(), table["digest"].to_pylist())
-            last.update(zip(keys, table["reasons"].to_pylist(), strict=True))
+            part = self.read(entry)
+            keys = map(Key, part.rows, part.table[DIGEST].to_pylist())
+            last.update(zip(keys, part.table[REASONS].to_pylist(), strict=True))
         return last
 
-    def commit(self, judged: Sequence[Judged], about: Mapping[str, str]) -> set[Key]:
+    def commit(self, judged: Sequence[Judged], released: Any, about: Mapping[str, Any]) -> set[Key]:
         """Write down what a replay found, each released row once.
 
         Args:
             judged: The rows that it judged.
+            released: Those of them that are released, in order, as an Arrow table.
             about: What holds for the entry as a whole.
 
         Returns:
             The rows that this entry releases: those that no other has.
         """
+        import pyarrow as pa
+
         while True:
             entries = self.entries()
             settled = {key for key, reasons in self.verdicts(entries).items() if not reasons}
-            fresh = [row for row in judged if row.key not in settled]
-            if not fresh:
+            if all(row.key in settled for row in judged):
                 return set()
             # The number after those that were read: whoever wrote another meanwhile has it, and is read next.
             last = int(entries[-1].rpartition("/")[2].partition(".")[0]) if entries else 0
             name = f"{self.folder}/{last + 1:06}.parquet"
-            if self.files.create(name, _encoded(fresh, about)):
-                return {row.key for row in fresh if not row.reasons}
+            good = [row for row in judged if not row.reasons]
+            ours = [at for at, row in enumerate(good) if row.key not in settled]
+            rest = [row for row in judged if row.reasons and row.key not in settled]
+            kept = released.take(pa.array(ours, pa.int64()))
+            if self.files.create(name, _encoded([*(good[at] for at in ours), *rest], kept, about)):
+                return {good[at].key for at in ours}
 
     def remove(self) -> None:
         """Remove every entry, the last first: what is left of it at a kill is still in order."""
@@ -126,26 +122,15 @@ class Ledger:
             self.files.remove(entry)
 
 
-def _encoded(judged: Iterable[Judged], about: Mapping[str, str]) -> bytes:
+def _encoded(judged: Sequence[Judged], released: Any, about: Mapping[str, Any]) -> bytes:
     import pyarrow as pa
 
-    rows = list(judged)
-    columns = {
-        "row": pa.array([row.key.row for row in rows], pa.int64()),
-        "digest": pa.array([row.key.digest for row in rows], pa.string()),
-        "reasons": pa.array([row.reasons for row in rows], pa.string()),
-        "values": pa.array([row.values for row in rows], pa.string()),
-    }
-    now = dt.datetime.now(dt.UTC).isoformat()
-    return parquet(pa.table(columns).replace_schema_metadata({**about, "replayed_at": now}))
-
-
-def parquet(table: Any) -> bytes:
-    """An Arrow table as the content of a Parquet file."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    buffer = pa.BufferOutputStream()
-    pq.write_table(table, buffer)
-    content: bytes = buffer.getvalue().to_pybytes()
-    return content
+    own = pa.table({
+        ROW: pa.array([row.key.row for row in judged], pa.int64()),
+        DIGEST: pa.array([row.key.digest for row in judged], pa.string()),
+        REASONS: pa.array([row.reasons for row in judged], pa.string()),
+    })  # fmt: skip
+    size = released.num_rows
+    first = beside(dict(zip(own.column_names, own.slice(0, size).columns, strict=True)), released)
+    table = pa.concat_tables([first, own.slice(size)], promote_options="default")
+    return parquet(table, {**about, "replayed_at": dt.datetime.now(dt.UTC).isoformat()})

@@ -20,12 +20,13 @@ from resilient_tasks.core.cleaned import Cleaner
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.redact import redact
 from resilient_tasks.data import _batches, _parts
-from resilient_tasks.data._batches import QuarantinedBatch, Wanted, found, listed, named, opened
+from resilient_tasks.data._arrow import restored, together
+from resilient_tasks.data._batches import QuarantinedBatch, Wanted, found, listed, named
 from resilient_tasks.data._files import Files, LocalFiles, files_at
 from resilient_tasks.data._parts import COLUMNS, QuarantineError, explained, safe
-from resilient_tasks.data._rows import from_texts, together
+from resilient_tasks.data._reasons import REASONS
 from resilient_tasks.data._values import loads
-from resilient_tasks.data.ledger import Ledger, key_of
+from resilient_tasks.data.ledger import Ledger
 from resilient_tasks.data.replay import Replay
 from resilient_tasks.data.schemas import fingerprint
 
@@ -176,17 +177,18 @@ class Quarantine:
 
         name = found(self._files, batch)
         with explained(f"Cannot read {self._files.place(name)}"):
-            table, _, ledger = opened(self._files, name)
-            verdicts = ledger.verdicts()
-        frame: pd.DataFrame = table.to_pandas()
-        keys = map(key_of, frame["row"], frame["values"])
-        last = [verdicts.get(key) for key in keys]
-        reasons = [again or first for again, first in zip(last, frame["reasons"], strict=True)]
+            part, ledger = _batches.opened(self._files, name)
+            rows, verdicts = part.decoded(), ledger.verdicts()
+            keys = _batches.keys_of(part) if verdicts else []
+        columns: dict[str, list[Any]] = {name: [] for name in ("row", "reasons", "values", *part.facts["ids"])}
+        columns = {name: [row[name] for row in rows] for name in columns}
+        again = [verdicts.get(key) for key in keys] or [None] * len(rows)
+        columns["reasons"] = [
+            loads(text) if text else first for text, first in zip(again, columns["reasons"], strict=True)
+        ]
         # Object columns, item by item: pandas would turn a list of dicts into something else.
-        frame["reasons"] = pd.Series([loads(text) for text in reasons], dtype=object)
-        frame["values"] = pd.Series([loads(text) for text in frame["values"]], dtype=object)
-        frame["released"] = [reasons == "" for reasons in last]
-        return frame
+        objects = {name: pd.Series(columns[name], dtype=object) for name in ("reasons", "values")}
+        return pd.DataFrame({**columns, **objects, "released": [text == "" for text in again]})
 
     def table(self, batch: Wanted) -> Any:
         """The rows of one batch that wait, as a table to correct.
@@ -195,8 +197,9 @@ class Quarantine:
             batch: A batch's id, its file, or an item of `list()`.
 
         Returns:
-            A frame of the library and types that were read, with each row's number in the column `quarantine_row`;
-            for records of JSON a dict of number and record.
+            A frame of the library, types and index that were read, with each row's number in its first column,
+            `__quarantine_row`; for records of JSON a dict of number and record. A column whose own name begins with
+            `__quarantine_` is called `__quarantine__` and its name there.
 
         Raises:
             QuarantineError: As `read` does.
@@ -210,16 +213,22 @@ class Quarantine:
         *,
         rows: Any = None,
         fix: Callable[[Any], Any] | None = None,
+        unchanged: bool = False,
     ) -> Replay:
         """Validate quarantined rows again, and release those that pass: each once, however many replays there are.
 
         Rows that still fail stay in the quarantine, with their new reasons. So do rows that the table leaves out.
 
+        A row is judged as it was judged. Under the schema that refused it, a row without a correction keeps its
+        reasons: among other rows it may pass, as one of two duplicates does, or a date in a second format. Under
+        another schema all are judged anew. A date in text that can be read in two ways is never released.
+
         Args:
             batch: A batch's id, its file, or an item of `list()`.
             schema: Today's schema.
-            rows: The corrected table, with the column `quarantine_row`; default: the rows as they were read.
+            rows: The corrected table, with the column `__quarantine_row`; default: the rows as they were read.
             fix: Is given that table, and returns the one to judge.
+            unchanged: Judge rows without a correction anew, and vouch for those that pass.
 
         Returns:
             What was released, and what still fails.
@@ -231,7 +240,7 @@ class Quarantine:
         """
         rows_there = _batches.waiting(self._files, batch)
         with explained(f"Cannot release rows of batch {rows_there.batch!r} in the quarantine {self.folder}"):
-            return rows_there.replay(schema, rows, fix)
+            return rows_there.replay(schema, rows, fix, unchanged=unchanged)
 
     def release(self, operation: str, *, batch: str | None = None) -> Any:
         """Every row that replays have released, as one frame. Asking takes nothing away: each run gets them all.
@@ -252,12 +261,11 @@ class Quarantine:
         with explained(f"Cannot read what is released in the quarantine {self.folder}"):
             for ledger in Ledger.every(files, safe(operation)):
                 for entry in ledger.entries():
-                    table = ledger.read(entry)
-                    facts = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
-                    pairs = zip(table["values"].to_pylist(), table["reasons"].to_pylist(), strict=True)
-                    values = [text for text, reasons in pairs if not reasons]
-                    if values and batch in {None, facts["batch"]}:
-                        frames.append((facts["replayed_at"], from_texts(values, facts["library"], facts["shape"])))
+                    part = ledger.read(entry)
+                    released = part.take([at for at, text in enumerate(part.table[REASONS].to_pylist()) if not text])
+                    if released.rows and batch in {None, part.facts["batch"]}:
+                        frame = restored(released.table, part.shape, released.rows)
+                        frames.append((part.facts["replayed_at"], frame))
         frames.sort(key=lambda pair: pair[0])
         return together([frame for _, frame in frames]) if frames else None
 
@@ -322,7 +330,7 @@ class Quarantine:
         """
         folder, _, name = os.fspath(path).rpartition("/")
         with explained(f"Cannot read {path}"), files_at(folder or ".", {}).open(name) as file:
-            return _parts.sample(file, rows)
+            return _parts.sample(file, path, rows)
 
     def rows(self) -> int:
         """Rows that wait in the quarantine, over all batches.

@@ -1,4 +1,3 @@
-# ruff: noqa: PLC0415 - polars loads on first use
 """The way back: quarantined rows, corrected or not, against today's schema."""
 
 from __future__ import annotations
@@ -6,17 +5,17 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from resilient_tasks.data._parts import reason_texts
-from resilient_tasks.data._rows import RECORDS, at, from_texts, library_of, shape_of, to_texts
+from resilient_tasks.data import _doubts
+from resilient_tasks.data._arrow import at, restored, stored
+from resilient_tasks.data._numbered import numbered, without_numbers
+from resilient_tasks.data._parts import Part
+from resilient_tasks.data._reasons import reason_texts, told_texts
 from resilient_tasks.data.ledger import Judged, Key, Ledger
 from resilient_tasks.data.schemas import fingerprint
-from resilient_tasks.data.split import Report, split
-
-ROW = "quarantine_row"
-"""The column of a table to correct that says which row of its batch each one is."""
+from resilient_tasks.data.split import Reason, Report, Split, split
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +26,7 @@ class Replay:
         released: The rows that this replay released, as the schema returns them; no other replay gives them again.
         rows: How many those are.
         waiting: How many rows of the batch still wait in the quarantine.
-        failing: Why those that were judged still fail: (row number, reasons).
+        failing: Why the others of those it was given wait on: (row number, reasons).
         report: The split's report on the rows that were judged. With frame errors, nothing was released.
     """
 
@@ -39,87 +38,100 @@ class Replay:
 
 
 @dataclass(frozen=True)
+class Corrected:
+    """A table that a person corrected in a file.
+
+    Attributes:
+        table: The rows, with their numbers.
+        wrong: Row number and reasons, for each row with a cell that could not be read.
+        gone: Numbers in the file that are of no row that waits.
+    """
+
+    table: Any
+    wrong: Mapping[int, Sequence[Reason]] = field(default_factory=dict)
+    gone: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
 class Batch:
     """The rows of one batch that wait, and what is needed to make a frame of them.
 
     Attributes:
-        operation: Whose data it is.
-        batch: Its id.
-        waiting: Row numbers and values as read, as JSON text, of what is not released.
-        settled: Row numbers that are released.
-        facts: What holds for the file as a whole.
+        part: The rows as stored, and what holds for the file as a whole.
+        keys: Their keys.
+        settled: Numbers of the rows that are released.
         ledger: Where replays are written down.
     """
 
-    operation: str
-    batch: str
-    waiting: Mapping[Key, str]
+    part: Part
+    keys: Sequence[Key]
     settled: frozenset[int]
-    facts: Mapping[str, str]
     ledger: Ledger
 
+    @property
+    def batch(self) -> str:
+        """Its id."""
+        return str(self.part.facts["batch"])
+
     def table(self) -> Any:
-        """The rows that wait, as read and of the types as read, each with its number in the column `quarantine_row`.
+        """The rows that wait as read, of the types as read, with their numbers."""
+        return numbered(restored(self.part.table, self.part.shape, self.part.rows), self.part.rows)
 
-        Records of JSON are a dict of number and record.
-        """
-        frame = from_texts(self.waiting.values(), self.facts.get("library", "pandas"), self.facts.get("shape", ""))
-        numbers = [key.row for key in self.waiting]
-        match library_of(frame):
-            case "records":
-                return dict(zip(numbers, frame, strict=True))
-            case "pandas":
-                frame.insert(0, ROW, numbers)
-                return frame
-        import polars as pl
-
-        return frame.insert_column(0, pl.Series(ROW, numbers, dtype=pl.Int64))
-
-    def replay(self, schema: Any, rows: Any, fix: Callable[[Any], Any] | None) -> Replay:
+    def replay(self, schema: Any, rows: Any, fix: Callable[[Any], Any] | None, *, unchanged: bool) -> Replay:
         """Judge the rows, release what passes, and write down why the rest does not."""
-        table = self.table() if rows is None else rows
-        numbers, frame = self._judged(table if fix is None else fix(table))
-        parts = split(frame, schema)
+        given = rows if isinstance(rows, Corrected) else Corrected(self.table() if rows is None else rows)
+        numbers, frame = self._open(given.table if fix is None else fix(given.table), given.gone)
+        why: dict[int, Sequence[Reason]] = {number: given.wrong[number] for number in numbers if number in given.wrong}
+        rows_given = _doubts.Given(self.part, frame, numbers)
+        as_read = not unchanged and self.part.facts["schema"] in {"", fingerprint(schema)}
+        told_before = rows_given.unchanged() if as_read else {}
+        why = {**told_before, **why}
+        judged = [position for position, number in enumerate(numbers) if number not in why]
+        frame, numbers = at(frame, judged), [numbers[position] for position in judged]
+        parts = split(frame, schema) if numbers else Split(frame, frame, Report(0))
         if parts.report.frame_errors:
-            return Replay(at(frame, []), 0, len(self.waiting), (), parts.report)
-        reasons = {numbers[position]: text for position, text in reason_texts(parts.report).items()}
-        good = [number for number in numbers if number not in reasons]
-        values = dict(zip([*good, *reasons], [*to_texts(parts.good), *to_texts(parts.bad)], strict=True))
-        keys = {key.row: key for key in self.waiting}
-        about = {
-            "operation": self.operation,
-            "batch": self.batch,
-            "schema": fingerprint(schema),
-            "library": library_of(parts.good),
-            "shape": shape_of(parts.good),
-        }
-        released = self.ledger.commit(
-            [Judged(keys[number], values[number], reasons.get(number, "")) for number in numbers], about
-        )
+            return Replay(at(frame, []), 0, len(self.keys), tuple(sorted(why.items())), parts.report)
+        rows_given = _doubts.Given(self.part, frame, numbers)
+        texts = {numbers[position]: text for position, text in reason_texts(parts.report).items()}
+        why |= {numbers[position]: reasons for position, reasons in parts.report.rows_failed}
+        good = [number for number in numbers if number not in why]
+        doubts = rows_given.doubts(good, parts.good, schema, as_read=as_read)
+        why |= doubts
+        texts |= {number: told_texts(why[number]) for number in why.keys() - texts.keys() - told_before.keys()}
+        return self._written(parts, good, texts, why, schema)
+
+    def _written(self, parts: Any, good: list[int], texts: Mapping[int, str], why: Any, schema: Any) -> Replay:
+        kept = [position for position, number in enumerate(good) if number not in texts]
+        passed, numbers = at(parts.good, kept), [good[position] for position in kept]
+        keys = {key.row: key for key in self.keys}
+        table, shape = stored(passed, numbers)
+        facts = self.part.facts
+        about = {name: facts[name] for name in ("operation", "batch")} | {"schema": fingerprint(schema), "shape": shape}
+        judged = [Judged(keys[number], texts.get(number, "")) for number in [*numbers, *texts]]
+        released = self.ledger.commit(judged, table, about) if judged else set()
         verdicts = self.ledger.verdicts()
-        ours = [position for position, number in enumerate(good) if keys[number] in released]
+        ours = [position for position, number in enumerate(numbers) if keys[number] in released]
         return Replay(
-            released=at(parts.good, ours),
+            released=at(passed, ours),
             rows=len(ours),
-            waiting=sum(verdicts.get(key) != "" for key in self.waiting),
-            failing=tuple((numbers[position], why) for position, why in parts.report.rows_failed),
+            waiting=sum(verdicts.get(key) != "" for key in self.keys),
+            failing=tuple(sorted(why.items())),
             report=parts.report,
         )
 
-    def _judged(self, table: Any) -> tuple[list[int], Any]:
-        """The numbers of the rows to judge, and these rows; those that are released already are left out.
+    def _open(self, table: Any, gone: frozenset[int]) -> tuple[list[int], Any]:
+        """The numbers of the rows given, and these rows; those that are released already are left out.
 
         Raises:
             ValueError: If a number is missing, twice there, or of no row of this batch.
         """
-        numbers, frame = _numbered(table)
+        numbers, frame = without_numbers(table, self.part.shape)
         if twice := [number for number, times in Counter(numbers).items() if times > 1]:
             raise ValueError(f"Row {twice[0]} of batch {self.batch} is there more than once.")
-        known = {key.row for key in self.waiting} | self.settled
-        if unknown := sorted(set(numbers) - known):
+        waiting = {key.row for key in self.keys}
+        if unknown := sorted({*numbers, *gone} - waiting - self.settled):
             raise ValueError(f"Batch {self.batch} has no row {unknown[0]} in the quarantine.")
-        open_rows = {key.row for key in self.waiting}
-        positions = [position for position, number in enumerate(numbers) if number in open_rows]
+        positions = [position for position, number in enumerate(numbers) if number in waiting]
         return [numbers[position] for position in positions], at(frame, positions)
 
 
@@ -137,12 +149,3 @@ def commands(path: str, batch: str, schema: str = "") -> tuple[str, str]:
         f"resilient-tasks quarantine show {words}",
         f"resilient-tasks quarantine replay {words} --schema {schema or 'MODULE:NAME'}",
     )
-
-
-def _numbered(table: Any) -> tuple[list[int], Any]:
-    if isinstance(table, Mapping):
-        return list(table), list(table.values())
-    if library_of(table) == RECORDS or ROW not in table.columns:
-        raise ValueError(f"Rows to replay have their numbers in a column {ROW!r}, as table() gives it.")
-    numbers = [int(number) for number in table[ROW].to_list()]
-    return numbers, table.drop(columns=ROW) if hasattr(table, "iloc") else table.drop(ROW)

@@ -1,19 +1,34 @@
-# ruff: noqa: PLC0415 - pandas, polars and pyarrow load on first use
-"""Quarantined rows as a file to correct by hand, and back: CSV, JSON or Parquet, by the file's ending."""
+# ruff: noqa: PLC0415 - pyarrow loads on first use
+"""Quarantined rows as a file to correct by hand, and back: CSV, JSON or Parquet, by the file's ending.
+
+A cell that is as it was written out is the value as it was read: it is never read anew. What a person wrote is read
+as a value of its column's type; where that cannot be done, the row waits, and the cell is told.
+"""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resilient_tasks.data._rows import at, from_texts, library_of, shape_of, to_texts
+from resilient_tasks.data._arrow import PANDAS, POLARS, RECORDS, Shape, restored, stored
+from resilient_tasks.data._arrow_columns import cells
+from resilient_tasks.data._cells import from_csv, like, plain, to_csv, typed
+from resilient_tasks.data._doubts import same_value
+from resilient_tasks.data._numbered import numbered, without_numbers
+from resilient_tasks.data._parts import ROW, beside
 from resilient_tasks.data._values import decode, dumps, loads
-from resilient_tasks.data.replay import ROW
+from resilient_tasks.data.replay import Corrected
+from resilient_tasks.data.split import Reason
 
-_VALUE = "record"
+_INDEX_OF_PANDAS = re.compile(r"__index_level_\d+__")
+_WHOLE = re.compile(r"(u?int\d+|bool)$")
 
 
 def save_table(table: Any, path: Path) -> int:
@@ -21,143 +36,288 @@ def save_table(table: Any, path: Path) -> int:
 
     Args:
         table: What `Quarantine.table` returned.
-        path: A file that ends in `.csv`, `.json` or `.parquet`; Parquet is for frames.
+        path: A file that ends in `.csv`, `.json` or `.parquet`.
 
     Returns:
         How many rows there are.
 
     Raises:
-        ValueError: If the ending is another, or the rows do not go into such a file.
+        ValueError: If the ending is another.
     """
+    _known(path)
+    sheet = _Sheet.of(table)
     match path.suffix:
         case ".json":
-            lines = ",\n".join(dumps(row) for row in _rows(table))
+            columns = [list(map(_json, sheet.plain(part))) for part in sheet.parts]
+            keys = [_json(name) for name in (ROW, *sheet.names)]
+            rows = [
+                zip(keys, (str(row), *cells), strict=True) for row, *cells in zip(sheet.rows, *columns, strict=True)
+            ]
+            lines = ",\n".join(f"{{{', '.join(f'{key}: {cell}' for key, cell in row)}}}" for row in rows)
             path.write_text(f"[{lines}]\n", encoding="utf-8")
         case ".csv":
-            rows = [_cells(row) for row in _rows(table)]
-            with path.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, list(rows[0]) if rows else [ROW])
-                writer.writeheader()
-                writer.writerows(rows)
+            columns = [sheet.csv(part) for part in sheet.parts]
+            with path.open("w", newline="", encoding="utf-8", errors="surrogatepass") as file:
+                writer = csv.writer(file)
+                writer.writerow([ROW, *map(to_csv, sheet.names)])
+                writer.writerows(zip(sheet.rows, *columns, strict=True))
         case ".parquet":
-            _save_parquet(table, path)
-        case _:
-            raise ValueError(f"{path} ends in none of .csv, .json and .parquet.")
-    return len(table)
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+
+            pq.write_table(beside({ROW: pa.array(sheet.rows, pa.int64())}, sheet.table), path)
+    return len(sheet.rows)
 
 
-def load_table(path: Path, table: Any) -> Any:
-    """Read rows that were corrected. What a CSV file holds unchanged is the value as it was read, type and all.
+def load_table(path: Path, table: Any) -> Corrected:
+    """Read rows that were corrected. What the file holds unchanged is the value as it was read, type and all.
 
     Args:
         path: What `save_table` wrote, corrected; rows may be left out.
         table: What `Quarantine.table` returns now.
 
     Returns:
-        What `Quarantine.replay` takes as `rows`: of the library of `table`, and of its types where the values allow it.
+        What `Quarantine.replay` takes as `rows`: the library and types of `table`, and the cells that are wrong.
 
     Raises:
         ValueError: If the file's ending is unknown, or it is not such a table.
     """
-    match path.suffix:
-        case ".json":
-            rows = decode(json.loads(path.read_text(encoding="utf-8")))
-        case ".csv":
-            as_read = {str(row[ROW]): row for row in _rows(table)}
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                rows = [_uncelled(row, as_read.get(row.get(ROW, ""), {})) for row in csv.DictReader(file)]
-        case ".parquet":
-            import pyarrow.parquet as pq
+    import pyarrow as pa
 
-            rows = pq.read_table(path).to_pylist()
-        case _:
-            raise ValueError(f"{path} ends in none of .csv, .json and .parquet.")
-    if not all(isinstance(row, dict) and row.get(ROW) is not None for row in rows):
-        raise ValueError(f"Every row in {path} needs its number as {ROW!r}.")
-    if isinstance(table, Mapping):
-        return {int(row[ROW]): row[_VALUE] for row in rows}
-    if any(row.keys() != rows[0].keys() for row in rows):
-        raise ValueError(f"The rows in {path} do not all have the same columns.")
-    return _frame(rows, table)
+    file, sheet = _File.read(path), _Sheet.of(table)
+    place = {row: at for at, row in enumerate(sheet.rows)}
+    here = [at for at, row in enumerate(file.rows) if row in place]
+    wanted = sheet.take([place[file.rows[at]] for at in here])
+    wrong: dict[int, list[Reason]] = {}
+    added: dict[str, list[Any]] = {}
+    for name, column in file.columns.items():
+        there = column.take(pa.array(here, pa.int64())) if isinstance(column, pa.ChunkedArray) else _at(column, here)
+        part = next((part for part in wanted.parts if part["name"] == name), None)
+        if part is not None:
+            same = file.same(wanted, part, there)
+            edits = {at: file.given(_cell(there[at])) for at, unchanged in enumerate(same) if not unchanged}
+            wanted = wanted.edited(part, edits, wrong) if edits else wanted
+        elif name != ROW:
+            added[name] = [file.given(_cell(cell)) for cell in there]
+    return wanted.only(file.columns).corrected(added, wrong, frozenset(file.rows) - place.keys())
 
 
-def _rows(table: Any) -> list[dict[str, Any]]:
-    if isinstance(table, Mapping):
-        return [{ROW: number, _VALUE: record} for number, record in table.items()]
-    return [loads(text) for text in to_texts(table)]
+@dataclass(frozen=True)
+class _Sheet:
+    """Rows to correct, as they are stored."""
 
+    table: Any
+    shape: Shape
+    rows: list[int]
 
-def _save_parquet(table: Any, path: Path) -> None:
-    if isinstance(table, Mapping):
-        raise ValueError("Records of JSON do not go into Parquet: write .json.")  # noqa: TRY004 - the file is at fault
-    try:
-        table.to_parquet(path) if hasattr(table, "iloc") else table.write_parquet(path)
-    except Exception as error:
-        raise ValueError(f"These rows do not go into Parquet ({error}): write .json or .csv.") from error
+    @classmethod
+    def of(cls, table: Any) -> _Sheet:
+        rows, frame = without_numbers(table)
+        return cls(*stored(frame, rows), rows)
 
+    @property
+    def parts(self) -> Sequence[Mapping[str, Any]]:
+        parts: Sequence[Mapping[str, Any]] = self.shape["parts"]
+        return parts
 
-def _cells(row: dict[str, Any]) -> dict[str, str]:
-    return {name: _cell(value) for name, value in row.items()}
+    @property
+    def names(self) -> list[str]:
+        return [part["name"] for part in self.parts]
 
+    def plain(self, part: Mapping[str, Any]) -> list[Any]:
+        return plain(self.table[part["name"]], json=part["json"])
 
-def _cell(value: Any) -> str:
-    """A value as a person edits it: text as it is, nothing for what is null, else as Python or JSON writes it."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, dict | list | tuple):
-        return dumps(value)
-    if value is None or value != value or str(value) == "<NA>":  # noqa: PLR0124 - NaN and NaT differ from themselves
-        return ""
-    return str(value)
+    def csv(self, part: Mapping[str, Any]) -> list[str]:
+        values = self.plain(part)
+        if self.shape["library"] == RECORDS:
+            return [_json(value) for value in values]
+        decimal = "decimal" in str(self.table[part["name"]].type)
+        return [value or "" for value in values] if decimal else list(map(to_csv, values))
 
+    def take(self, positions: Sequence[int]) -> _Sheet:
+        import pyarrow as pa
 
-def _uncelled(row: dict[str, str], as_read: dict[str, Any]) -> dict[str, Any]:
-    """Each cell as it was read, or as it was changed: then of the type of what it replaces, if that is possible."""
-    return {
-        name: as_read[name] if name in as_read and _cell(as_read[name]) == text else _changed(text, as_read.get(name))
-        for name, text in row.items()
-    }
+        rows = [self.rows[at] for at in positions]
+        return _Sheet(self.table.take(pa.array(positions, pa.int64())), self.shape, rows)
 
+    def only(self, names: Any) -> _Sheet:
+        """Without the columns that are not in the file any more."""
+        kept = [part for part in self.parts if part["name"] in names]
+        return _Sheet(self.table, {**self.shape, "parts": kept}, self.rows)
 
-def _changed(text: str, before: Any) -> Any:
-    if text == "":
-        return None
-    if isinstance(before, dict | list | tuple):
-        return loads(text)
-    if isinstance(before, bool):
-        return {"true": True, "false": False}.get(text.lower(), text)
-    if isinstance(before, int | float):
+    def edited(self, part: Mapping[str, Any], edits: Mapping[int, Any], wrong: dict[int, list[Reason]]) -> _Sheet:
+        """With what a person wrote into one column, position by position; what it does not take goes to `wrong`."""
+        import pyarrow as pa
+
+        column = self.table[part["name"]].combine_chunks()
+        column = column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+        if pa.types.is_null(column.type):  # whatever is written there is the first value
+            part = {**part, "json": True, "dtype": {"object": "values", "missing": None}}
+            column = column.cast(pa.string())
+        made: dict[int, Any] = {}
+        for at, given in edits.items():
+            try:
+                made[at] = self._read(part, column, at, given)
+            except ValueError:
+                self._tell(part, column.type, at, given, wrong)
+        sheet = self._with(part, column, made)
+        if made and not sheet.fits(part):  # no member of an enumeration, say
+            for at in list(made):
+                if not self._with(part, column, {at: made[at]}).fits(part):
+                    self._tell(part, column.type, at, edits[at], wrong)
+                    del made[at]
+            sheet = self._with(part, column, made)
+        return sheet
+
+    def fits(self, part: Mapping[str, Any]) -> bool:
+        """Whether a column can be what it was with the values that it has now."""
         try:
-            return type(before)(text)
-        except ValueError:
-            return text
-    return text
+            restored(self.table, {**self.shape, "parts": [part]}, self.rows)
+        except Exception:  # each library has its own
+            return False
+        return True
+
+    def corrected(self, added: Mapping[str, list[Any]], wrong: Mapping[int, Any], gone: frozenset[int]) -> Corrected:
+        """As a table to replay, with the columns that are new in the file."""
+        frame = restored(self.table, self.shape, self.rows)
+        for name, values in added.items():
+            if self.shape["library"] == PANDAS:
+                frame[name] = values
+            elif self.shape["library"] == POLARS:
+                import polars as pl
+
+                frame = frame.with_columns(pl.Series(name, values, strict=False))
+            else:
+                frame = frame.append_column(name, [values])
+        return Corrected(numbered(frame, self.rows), wrong, gone)
+
+    def _read(self, part: Mapping[str, Any], column: Any, at: int, given: Any) -> Any:
+        """The value to store of what a person wrote.
+
+        Raises:
+            ValueError: If the column takes none like it.
+        """
+        if self.shape["library"] == RECORDS:
+            return dumps(loads(given) if isinstance(given, str) and not part.get("value") else decode(given))
+        if not part["json"]:
+            dtype = part.get("dtype")
+            whole = isinstance(dtype, str) and _WHOLE.fullmatch(dtype)
+            return typed(given, column.type, nullable=not whole)
+        before = column[at].as_py()
+        value = like(None if before is None else loads(before), given)
+        return None if value is None else dumps(value)
+
+    def _tell(self, part: Mapping[str, Any], kind: Any, at: int, given: Any, wrong: dict[int, list[Reason]]) -> None:
+        check = f"cannot be read as {'JSON' if self.shape['library'] == RECORDS else kind}"
+        if given is None:
+            check = "cannot be empty"
+        wrong.setdefault(self.rows[at], []).append(Reason(str(decode(part["label"])), check, given))
+
+    def _with(self, part: Mapping[str, Any], column: Any, made: Mapping[int, Any]) -> _Sheet:
+        import pyarrow as pa
+
+        places = list(range(len(column)))
+        for number, at in enumerate(made):
+            places[at] = len(column) + number
+        array = pa.concat_arrays([column, pa.array(list(made.values()), column.type)]).take(
+            pa.array(places, pa.int64())
+        )
+        at = self.names.index(part["name"])
+        table = self.table.set_column(at, part["name"], array)
+        parts = [part if each["name"] == part["name"] else each for each in self.parts]
+        return _Sheet(table, {**self.shape, "parts": parts}, self.rows)
 
 
-def _frame(rows: list[dict[str, Any]], table: Any) -> Any:
-    library, texts = library_of(table), [dumps(row) for row in rows]
-    if not rows:
-        return at(table, [])
-    if library == "pandas":
-        return _retyped(from_texts(texts, library, ""), table)
+@dataclass(frozen=True)
+class _File:
+    """A file that came back: its rows' numbers, and its columns by name.
+
+    Attributes:
+        rows: The numbers.
+        columns: The cells of each column, as the file has them.
+        same: Whether each of a column's cells is as it was written out.
+        given: What a person wrote into a cell.
+    """
+
+    rows: list[int]
+    columns: Mapping[str, Any]
+    same: Callable[[_Sheet, Mapping[str, Any], Any], list[bool]]
+    given: Callable[[Any], Any] = lambda cell: cell
+
+    @classmethod
+    def read(cls, path: Path) -> _File:
+        _known(path)
+        return {".json": cls._read_json, ".csv": cls._read_csv, ".parquet": cls._read_parquet}[path.suffix](path)
+
+    @classmethod
+    def _read_json(cls, path: Path) -> _File:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise ValueError(f"{path} holds no list of rows.")
+        if any(row.keys() != rows[0].keys() for row in rows):
+            raise ValueError(f"The rows in {path} do not all have the same columns.")
+        columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
+        return cls(_numbers(path, columns, len(rows)), columns, _same_json)
+
+    @classmethod
+    def _read_csv(cls, path: Path) -> _File:
+        csv.field_size_limit(sys.maxsize)
+        with path.open(newline="", encoding="utf-8-sig", errors="surrogatepass") as file:
+            head, *rows = [row for row in csv.reader(file) if row] or [[]]
+        if odd := next((row for row in rows if len(row) != len(head)), None):
+            raise ValueError(f"A row in {path} has {len(odd)} cells, and there are {len(head)} columns: {odd[:3]}")
+        names = [from_csv(name) or "" for name in head]
+        columns = {name: [row[at] for row in rows] for at, name in enumerate(names)}
+        return cls(_numbers(path, columns, len(rows)), columns, _same_csv, from_csv)
+
+    @classmethod
+    def _read_parquet(cls, path: Path) -> _File:
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(path, use_threads=False)
+        columns = {name: table[name] for name in table.column_names if not _INDEX_OF_PANDAS.fullmatch(name)}
+        numbers = {name: column.to_pylist() for name, column in columns.items() if name == ROW}
+        return cls(_numbers(path, {**columns, **numbers}, table.num_rows), columns, _same_parquet)
+
+
+def _at(column: list[Any], positions: Sequence[int]) -> list[Any]:
+    return [column[position] for position in positions]
+
+
+def _cell(cell: Any) -> Any:
+    """A cell's value, of Arrow or not: those that nobody changed need not be ones that Python has."""
+    return cell.as_py() if hasattr(cell, "as_py") else cell
+
+
+def _known(path: Path) -> None:
+    if path.suffix not in {".json", ".csv", ".parquet"}:
+        raise ValueError(f"{path} ends in none of .csv, .json and .parquet.")
+
+
+def _numbers(path: Path, columns: dict[str, Any], size: int) -> list[int]:
     try:
-        return from_texts(texts, library, shape_of(table))
-    except Exception:  # a value that is not of its column's type
-        return from_texts(texts, library, "")
+        return [int(number) for number in columns.get(ROW, [None] * size)]
+    except (TypeError, ValueError):
+        raise ValueError(f"Every row in {path} needs its number as {ROW!r}.") from None
 
 
-def _retyped(frame: Any, table: Any) -> Any:
-    """The types of the table as read, column by column, where no value would change by it; and its index."""
-    import pandas as pd
+def _same_json(sheet: _Sheet, part: Mapping[str, Any], cells: Any) -> list[bool]:
+    written = [json.dumps(json.loads(_json(value))) for value in sheet.plain(part)]
+    return [json.dumps(cell) == text for cell, text in zip(cells, written, strict=True)]
 
-    index = [name for name in table.index.names if name is not None]
-    kinds = {**{str(name): table.index.get_level_values(name).dtype for name in index}}
-    kinds |= {str(name): kind for name, kind in table.dtypes.items()}
-    for name in frame.columns.intersection(list(kinds)):
-        try:
-            typed = pd.Series(frame[name].tolist(), dtype="object").astype(kinds[name])
-        except (ValueError, TypeError):
-            continue
-        if (typed.isna().to_numpy() == frame[name].isna().to_numpy()).all():
-            frame[name] = typed
-    return frame.set_index([str(name) for name in index]) if index else frame
+
+def _same_csv(sheet: _Sheet, part: Mapping[str, Any], cells: Any) -> list[bool]:
+    return [cell == text for cell, text in zip(cells, sheet.csv(part), strict=True)]
+
+
+def _same_parquet(sheet: _Sheet, part: Mapping[str, Any], column: Any) -> list[bool]:
+    import pyarrow as pa
+
+    read = sheet.table[part["name"]]
+    with suppress(pa.ArrowException, NotImplementedError):  # else what differs in type differs in value
+        read = read.cast(column.type, safe=False)
+    return list(map(same_value, cells(read), cells(column)))
+
+
+def _json(value: Any) -> str:
+    return dumps(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -5,7 +5,10 @@ import errno
 import json
 import pickle
 import threading
+import uuid
 from decimal import Decimal
+from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -14,9 +17,10 @@ import pandera.polars as ppl
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import table as arrow_table
 
 from resilient_tasks.data import _files as room
-from resilient_tasks.data._values import dumps, loads
+from resilient_tasks.data._values import AsText, dumps, loads
 from resilient_tasks.data.quarantine import Quarantine, QuarantineError
 from resilient_tasks.data.schemas import fingerprint
 from resilient_tasks.data.split import split
@@ -46,17 +50,18 @@ def test_a_file_lies_under_its_operation_and_day(tmp_path):
     assert path.relative_to(tmp_path).as_posix() == f"fetch/{day}/b1.parquet"
 
 
-def test_the_columns_are_text_and_whole_numbers_whatever_the_rows_hold(tmp_path):
+def test_the_columns_of_the_frame_are_stored_as_they_are_and_the_librarys_own_beside_them(tmp_path):
     store = Quarantine(tmp_path)
-    first = store.write(bad("n/a"), operation="fetch", batch="1")
-    second = store.write(
-        split(pl.DataFrame({"z": [-1]}), ppl.DataFrameSchema({"z": ppl.Column(int, ppl.Check.gt(0))})),
-        operation="other",
-        batch="2",
-    )
-    kinds = {str(kind) for path in (first, second) for kind in pq.read_schema(path).types}
-    assert kinds == {"int64", "string"}
-    assert pl.scan_parquet([first, second]).collect().height == 2
+    first = store.write(bad("n/a"), operation="fetch", batch="1", context={"flow_run": "f-1"})
+    schema = ppl.DataFrameSchema({"z": ppl.Column(int, ppl.Check.gt(0))})
+    second = store.write(split(pl.DataFrame({"z": [-1]}), schema), operation="other", batch="2")
+    own = [f"__quarantine_{name}" for name in ("row", "reasons", "operation", "batch", "schema", "quarantined_at")]
+    assert pd.read_parquet(first).columns.tolist() == [*own, "__quarantine_flow_run", "x", "y"]
+    assert pl.read_parquet(second).columns == [*own, "z"]
+    assert pq.read_schema(second).field("z").type == "int64"
+    both = pl.scan_parquet([first, second], missing_columns="insert", extra_columns="ignore").select(own).collect()
+    assert both["__quarantine_operation"].to_list() == ["fetch", "other"]
+    assert json.loads(both["__quarantine_reasons"][0]) == [{"column": "x", "check": "not a number"}]
 
 
 def test_nothing_bad_writes_nothing(tmp_path):
@@ -206,6 +211,23 @@ def test_a_foreign_parquet_file_is_named(tmp_path):
         Quarantine(tmp_path).list()
 
 
+@pytest.mark.parametrize(
+    ("metadata", "number"),
+    [({"resilient_tasks.quarantine": '{"format": 3}'}, 3), ({"quarantined_at": "2013-01-01", "operation": "fetch"}, 1)],
+)
+def test_a_file_of_another_format_is_refused_with_its_number(tmp_path, metadata, number):
+    path = tmp_path / "fetch" / "2013-01-01" / "b1.parquet"
+    path.parent.mkdir(parents=True)
+    pq.write_table(arrow_table({"row": [1]}).replace_schema_metadata(metadata), path)
+    for ask in (
+        Quarantine(tmp_path).list,
+        lambda: Quarantine(tmp_path).table("b1"),
+        lambda: Quarantine.sample(path, 1),
+    ):
+        with pytest.raises(QuarantineError, match=f"has format {number}, and this version of resilient_tasks reads"):
+            ask()
+
+
 def test_a_file_url_is_a_folder(tmp_path):
     spaced = tmp_path / "with space"
     assert Quarantine(spaced.as_uri()).folder == spaced
@@ -293,6 +315,13 @@ def test_a_polars_row_is_read_back_as_it_was_read(tmp_path):
         (1, (2, [None])),
         {"a": {"$": 1}, "b": [b"x"]},
         {1: "one", (2, 3): None},
+        {1, 2},
+        frozenset("a"),
+        complex(1, 2),
+        uuid.UUID(int=3),
+        dt.datetime(2013, 10, 27, 2, 30, fold=1, tzinfo=ZoneInfo("Europe/Berlin")),
+        pd.Period("2013-01", "M"),
+        pd.Interval(pd.Timestamp("2013"), pd.Timestamp("2014"), closed="left"),
     ],
 )
 def test_a_value_comes_back_as_it_went_in(value):
@@ -310,8 +339,27 @@ def test_what_is_missing_stays_missing_in_its_own_way(value):
     assert back is value if value is pd.NA or value is pd.NaT else isinstance(back, float)
 
 
-def test_numpy_values_come_back_as_python_s():
-    assert loads(dumps([np.int64(3), np.bool_(True), np.array([1.5, 2.5]), np.str_("a")])) == [3, True, [1.5, 2.5], "a"]
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.int64(3),
+        np.float32(0.1),
+        np.str_("a"),
+        np.datetime64("2013-01-01", "D"),
+        np.timedelta64(3, "ns"),
+        np.bool_(True),
+    ],
+)
+def test_numpy_scalars_come_back_as_they_were(value):
+    back = loads(dumps(value))
+    assert (back, back.dtype) == (value, value.dtype)
+
+
+@pytest.mark.parametrize(
+    "value", [np.array([[1.5, np.nan]]), np.array(["a", None], object), np.array(["2013"], "M8[D]")]
+)
+def test_numpy_arrays_come_back_as_they_were(value):
+    np.testing.assert_array_equal(loads(dumps([value]))[0], value)
 
 
 def test_a_type_without_a_word_in_json_is_kept_as_its_text_and_never_fails():
@@ -321,7 +369,8 @@ def test_a_type_without_a_word_in_json_is_kept_as_its_text_and_never_fails():
 
     loop = []
     loop.append(loop)
-    assert loads(dumps(complex(1, 2))) == "(1+2j)"
+    assert loads(dumps(Path("a"))) == "a"
+    assert isinstance(loads(dumps(Path("a"))), AsText)
     assert loads(dumps(Mute())).endswith("Mute without a text>")
     assert isinstance(dumps(loop), str)
 

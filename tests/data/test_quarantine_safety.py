@@ -159,7 +159,7 @@ class QuarantineMachine(RuleBasedStateMachine):
             return
 
         def fix(table):
-            return table[table["quarantine_row"].isin(only)].assign(n=to)
+            return table[table["__quarantine_row"].isin(only)].assign(n=to)
 
         replay = self.store.replay(batch, Positive, fix=fix)
         fresh = {key for key in self.waiting(batch) if key[0] in only} if to > 0 else set()

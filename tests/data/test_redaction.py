@@ -38,10 +38,12 @@ def kept(tmp_path):
 def test_reasons_and_sources_are_cleaned_and_the_row_is_as_it_was_read(kept):
     quarantine, path = kept
     table = parquet.read_table(path)
-    others = repr([table[name].to_pylist() for name in table.column_names if name != "values"]) + repr(table.schema)
+    own = [name for name in table.column_names if name.startswith("__quarantine_")]
+    others = repr([table[name].to_pylist() for name in own]) + repr(table.schema.metadata)
+    assert set(table.column_names) - set(own) == set(FRAME.columns)
     assert "hunter2" not in others
     assert "t0k" not in others
-    assert table["source"].to_pylist() == ["https://bob:***@example.org/x"] * 2
+    assert table["__quarantine_source"].to_pylist() == ["https://bob:***@example.org/x"] * 2
     rows = quarantine.read("b1")
     assert rows["values"][0] == {"note": URL, "rows": 2}
     assert rows["reasons"][0] == [{"column": "note", "check": "no_url", "value": "https://bob:***@example.org/x"}]
@@ -136,5 +138,7 @@ def test_records_are_no_exception(tmp_path):
     quarantine = Quarantine(str(tmp_path))
     parts = split([{"user": "bob", "password": "hunter2"}], Login)
     path = quarantine.write(parts, operation="logins", batch="b1", schema=Login)
-    assert "hunter2" not in repr(parquet.read_table(path)["reasons"].to_pylist())
+    table = parquet.read_table(path)
+    assert "hunter2" not in repr(table.drop_columns("record").to_pylist()) + repr(table.schema.metadata)
+    assert quarantine.read("b1")["reasons"][0][0]["value"] == "***"
     assert quarantine.read("b1")["values"][0]["password"] == "hunter2"

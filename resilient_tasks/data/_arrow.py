@@ -1,0 +1,234 @@
+# ruff: noqa: PLC0415 - pandas, polars and pyarrow load on first use
+"""Frames as Arrow tables that Parquet holds, and back: values, types, labels, index and library, all as they were.
+
+A column keeps its own type wherever Arrow and Parquet have one; the values of the others are JSON text. What Arrow
+does not say of a frame (labels, pandas' types, what is missing in an object column) is the table's shape, in JSON.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from resilient_tasks.data._arrow_columns import held, loads_or_none, pylist, retyped
+from resilient_tasks.data._values import decode, encode, loads, texts
+
+RECORDS, PANDAS, POLARS, ARROW = "records", "pandas", "polars", "pyarrow"
+
+PREFIX = "__quarantine_"
+"""What the names of the library's own columns begin with; a column of the frame with such a name is renamed."""
+
+RECORD = "record"
+
+Shape = Mapping[str, Any]
+
+
+def library_of(frame: Any) -> str:
+    """Which library's the frame is; `"records"` for a list."""
+    if isinstance(frame, list):
+        return RECORDS
+    return PANDAS if hasattr(frame, "iloc") else ARROW if hasattr(frame, "column_names") else POLARS
+
+
+def stored(frame: Any, rows: Sequence[int]) -> tuple[Any, Shape]:
+    """The frame as an Arrow table, and its shape.
+
+    Args:
+        frame: A frame of pandas or polars, an Arrow table, or a list of records.
+        rows: Each row's number; an index that repeats them is not stored.
+
+    Returns:
+        A table whose column names are unique texts, and what `restored` needs besides: JSON.
+    """
+    import pyarrow as pa
+
+    library = library_of(frame)
+    if library == RECORDS:
+        part = {"name": RECORD, "label": RECORD, "json": True}
+        return pa.table({RECORD: pa.array(texts(frame), pa.string())}), {"library": library, "parts": [part]}
+    if library == PANDAS:
+        from resilient_tasks.data._arrow_pandas import stored as stored_pandas
+
+        return stored_pandas(frame, rows)
+    frame = frame.collect() if hasattr(frame, "collect") else frame
+    arrays = [frame.column(at) for at in range(frame.num_columns)] if library == ARROW else map(_polars, frame)
+    columns = [held(array) for array in arrays]
+    labels = list(frame.column_names if library == ARROW else frame.columns)
+    names = stored_names(labels)
+    parts = [
+        {"name": name, "label": encode(label), "json": json, "at": at}
+        for at, (name, label, (_, json)) in enumerate(zip(names, labels, columns, strict=True))
+    ]
+    if library == ARROW:
+        schema = frame.schema.serialize().to_pybytes()
+    else:
+        buffer = io.BytesIO()
+        frame.clear().drop(_objects(frame)).write_ipc(buffer)
+        schema = buffer.getvalue()
+    table = pa.Table.from_arrays([array for array, _ in columns], names=names)
+    return table, {"library": library, "parts": parts, "schema": base64.b64encode(schema).decode()}
+
+
+def restored(table: Any, shape: Shape, rows: Sequence[int]) -> Any:
+    """The frame that `stored` was given.
+
+    Args:
+        table: Its table, or some rows of it; other columns are passed over.
+        shape: Its shape.
+        rows: Each row's number.
+    """
+    match shape["library"]:
+        case "records":
+            return list(map(loads, table[RECORD].to_pylist()))
+        case "pandas":
+            from resilient_tasks.data._arrow_pandas import restored as restored_pandas
+
+            return restored_pandas(table, shape, rows)
+        case "pyarrow":
+            return _restored_arrow(table, shape)
+    import polars as pl
+
+    empty = pl.read_ipc(io.BytesIO(base64.b64decode(shape["schema"])))
+    columns = {}
+    for part in shape["parts"]:
+        label, dtype = decode(part["label"]), empty.schema.get(decode(part["label"]), pl.Object)
+        column = table[part["name"]]
+        if part["json"]:
+            columns[label] = pl.Series(label, list(map(loads_or_none, column.to_pylist())), dtype=dtype)
+        else:
+            series = pl.Series(label, pl.from_arrow(column))
+            columns[label] = series if series.dtype == dtype else series.cast(dtype)
+    return pl.DataFrame(columns)
+
+
+def at(frame: Any, positions: Sequence[int]) -> Any:
+    """The rows at these positions, from 0."""
+    if isinstance(frame, list):
+        return [frame[position] for position in positions]
+    if library_of(frame) == ARROW:
+        import pyarrow as pa
+
+        return frame.take(pa.array(positions, pa.int64()))
+    return frame.iloc[list(positions)] if hasattr(frame, "iloc") else frame[list(positions)]
+
+
+def together(frames: Sequence[Any]) -> Any:
+    """One frame of several, under each other; a column that one of them lacks is null there.
+
+    Of pandas, each row keeps its index. Where several frames have no more than unnamed numbers there, these are
+    counted anew.
+
+    Raises:
+        TypeError: If they are not of one library.
+    """
+    if len(frames) == 1:
+        return frames[0]
+    if len({library_of(frame) for frame in frames}) > 1:
+        raise TypeError("Rows of different libraries do not go into one frame; take them batch by batch.")
+    match library_of(frames[0]):
+        case "records":
+            return [record for frame in frames for record in frame]
+        case "pandas":
+            import pandas as pd
+
+            numbers = all(frame.index.names == [None] and frame.index.dtype.kind in "iu" for frame in frames)
+            return pd.concat(list(frames), ignore_index=numbers)
+        case "pyarrow":
+            import pyarrow as pa
+
+            return pa.concat_tables(frames, promote_options="permissive")
+    import polars as pl
+
+    return pl.concat(frames, how="diagonal_relaxed")
+
+
+def unique_names(labels: Iterable[Any]) -> list[str]:
+    """Each label as text; `y.1` for the second `y`: two columns of one name are both evidence."""
+    names: dict[str, None] = {}
+    for label in labels:
+        text, number = str(label), 1
+        while text in names:
+            text, number = f"{label}.{number}", number + 1
+        names[text] = None
+    return list(names)
+
+
+def escaped(label: Any) -> Any:
+    """A label as it stands beside the library's own columns: under another name if it begins as theirs do."""
+    return f"{PREFIX}_{label}" if isinstance(label, str) and label.startswith(PREFIX) else label
+
+
+def unescaped(label: Any) -> Any:
+    """The label that `escaped` was given; the same object where it was not changed."""
+    return label[len(PREFIX) + 1 :] if isinstance(label, str) and label.startswith(f"{PREFIX}_") else label
+
+
+def stored_names(labels: Iterable[Any]) -> list[str]:
+    """Names for these columns in a file: unique, never empty, and none that the library's own columns have."""
+    names = []
+    for position, label in enumerate(labels):
+        text = str(escaped(label))
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            text = ""
+        names.append(f"{PREFIX}_{position}" if text == "" or label is None else text)
+    return unique_names(names)
+
+
+def columns_of(table: Any, shape: Shape, rows: Sequence[int]) -> list[list[Any]]:
+    """The values as read, one list for each part of the shape."""
+    frame = restored(table, shape, rows)
+    match shape["library"]:
+        case "records":
+            return [frame]
+        case "pandas":
+            levels = sum(part["level"] for part in shape["parts"])
+            columns = [frame.index.get_level_values(at) for at in range(levels)]
+            return [values.tolist() for values in (*columns, *(frame.iloc[:, at] for at in range(frame.shape[1])))]
+        case "pyarrow":
+            return list(map(pylist, frame.columns))
+    return [series.to_list() for series in frame]
+
+
+def part_labels(shape: Shape) -> list[str]:
+    """A name for each part of the shape, for people: unique, and that of its column where that is text."""
+    labels = [decode(part["label"]) for part in shape["parts"]]
+    levels = [part.get("level", False) for part in shape["parts"]]
+    shown = ["index" if level and label is None else label for level, label in zip(levels, labels, strict=True)]
+    in_order = sorted(range(len(shown)), key=levels.__getitem__)  # a column before a level of its name
+    named = dict(zip(in_order, unique_names(shown[at] for at in in_order), strict=True))
+    return [named[at] for at in range(len(shown))]
+
+
+def _restored_arrow(table: Any, shape: Shape) -> Any:
+    import pyarrow as pa
+
+    schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(shape["schema"])))
+    fields = [schema.field(part["at"]) for part in shape["parts"]]
+    columns = []
+    for part, field in zip(shape["parts"], fields, strict=True):
+        column = table[part["name"]]
+        if part["json"]:
+            columns.append(pa.array(list(map(loads_or_none, pylist(column))), field.type))
+        else:
+            columns.append(retyped(column, field.type))
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields, schema.metadata))
+
+
+def _objects(frame: Any) -> list[str]:
+    return [name for name, dtype in frame.schema.items() if "Object" in str(dtype)]
+
+
+def _polars(series: Any) -> Any:
+    """A column of polars as Arrow has it; its values where it has none."""
+    import pyarrow as pa
+
+    if "Object" in str(series.dtype):  # Arrow would be given the addresses
+        return series.to_list()
+    try:
+        return series.to_arrow()
+    except pa.ArrowException:
+        return series.to_list()

@@ -1,0 +1,203 @@
+# ruff: noqa: PLC0415 - pandas loads on first use
+"""Rows that must not be released on the word of a replay: their verdict, or a value, would depend on other rows.
+
+A batch holds the bad rows alone. Among these a value may pass that failed among the rows that it was read with.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from resilient_tasks.data._arrow import Shape, columns_of, stored
+from resilient_tasks.data._arrow_columns import cells
+from resilient_tasks.data._parts import Part
+from resilient_tasks.data._reasons import part_names, rules_of, told
+from resilient_tasks.data._values import AsText
+from resilient_tasks.data.split import Reason
+
+_DUPLICATED = "is duplicated"
+_YEAR_FIRST = re.compile(r"\s*\d{4}")
+_AS_TEXT = "is kept as its text only: write the value"
+_AMBIGUOUS = "can be read as two dates: write it as YYYY-MM-DD"
+
+Reasons = Mapping[int, Sequence[Reason]]
+
+
+class Given:
+    """Rows as they were given to a replay, beside the same rows as they were read.
+
+    Args:
+        part: The batch's rows that wait.
+        frame: The rows given.
+        numbers: Their numbers.
+    """
+
+    def __init__(self, part: Part, frame: Any, numbers: Sequence[int]) -> None:
+        self._part, self._frame, self._numbers = part, frame, numbers
+        place = {row: at for at, row in enumerate(part.rows)}
+        self._read = part.take([place[number] for number in numbers])
+
+    def unchanged(self) -> Reasons:
+        """The rows without a correction, and why they wait."""
+        same = self._same_rows()
+        part = self._read.take(np.flatnonzero(same).tolist())
+        reasons = told(part.table, part.shape, columns_of(part.table, part.shape, part.rows))
+        return {row: [Reason(**reason) for reason in of_row] for row, of_row in zip(part.rows, reasons, strict=True)}
+
+    def doubts(self, good: Sequence[int], frame: Any, schema: Any, *, as_read: bool) -> Reasons:
+        """The rows that a split accepts and that may not be released, with the reasons.
+
+        Args:
+            good: The numbers of the rows that it accepts.
+            frame: These rows as the schema returns them.
+            schema: The schema.
+            as_read: Whether it is the one that refused them.
+        """
+        found: dict[int, list[Reason]] = {}
+        place = {number: at for at, number in enumerate(self._numbers)}
+        rows = [place[number] for number in good]
+        if as_read:
+            for at in rows:
+                for column, check in self._standing(at):
+                    said = f"{check} when it was read, and is not corrected"
+                    found.setdefault(self._numbers[at], []).append(Reason(column, said, self._value(column, at)))
+        for column, values in self._texts_kept():
+            for at in rows:
+                if _holds_text(values[at]):
+                    found.setdefault(self._numbers[at], []).append(Reason(column, _AS_TEXT, values[at]))
+        for column, values, doubtful in _dates(self._frame, rows, frame, schema):
+            for at in doubtful:
+                found.setdefault(self._numbers[at], []).append(Reason(column, _AMBIGUOUS, values[at]))
+        return found
+
+    def _standing(self, at: int) -> list[tuple[str, str]]:
+        """The rules that a row failed when it was read, and whose cells are as they were read."""
+        names, rules = self._names, self._rules[at]
+        edited = {
+            name for name in dict(rules) if name in names and not all(same[at] for same in self._same_cells(name))
+        }
+        again = any(column in edited and check == _DUPLICATED for column, check in rules)
+        return [
+            (column, check)
+            for column, check in rules
+            if column in names and column not in edited and not (again and check == _DUPLICATED)
+        ]
+
+    def _same_rows(self) -> Any:
+        """Which of the rows are as they were read, in every cell and in the index."""
+        read, given = _addresses(self._read.shape), _addresses(self._given[1])
+        same = np.full(len(self._numbers), {*read} == {*given})
+        for address in read.keys() & given.keys():
+            same &= self._same(address)
+        return same
+
+    def _same_cells(self, name: str) -> list[Any]:
+        return [self._same(address) for address, at in _addresses(self._read.shape).items() if self._names[at] == name]
+
+    def _same(self, address: Any) -> Any:
+        if address not in self._compared:
+            read, given = _addresses(self._read.shape), _addresses(self._given[1])
+            if address in given:
+                part = _column(self._read.table, self._read.shape, read[address])
+                other = _column(*self._given, given[address])
+                self._compared[address] = np.array(list(map(same_value, part, other)), dtype=bool)
+            else:
+                self._compared[address] = np.zeros(len(self._numbers), dtype=bool)
+        return self._compared[address]
+
+    def _value(self, column: str, at: int) -> Any:
+        return self._columns[self._names.index(column)][at]
+
+    def _texts_kept(self) -> list[tuple[str, list[Any]]]:
+        """Columns whose values may be the texts of what they were."""
+        table, shape = self._given
+        kept = [at for at, part in enumerate(shape["parts"]) if part["json"]]
+        if not kept:
+            return []
+        columns, names = columns_of(table, shape, self._numbers), part_names(shape)
+        return [(names[at], columns[at]) for at in kept]
+
+    @cached_property
+    def _given(self) -> tuple[Any, Shape]:
+        return stored(self._frame, self._numbers)
+
+    @cached_property
+    def _compared(self) -> dict[Any, Any]:
+        return {}
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return part_names(self._read.shape)
+
+    @cached_property
+    def _rules(self) -> list[list[tuple[str, str]]]:
+        return rules_of(self._read.table)
+
+    @cached_property
+    def _columns(self) -> list[list[Any]]:
+        return columns_of(self._read.table, self._read.shape, self._read.rows)
+
+
+def same_value(one: Any, other: Any) -> bool:
+    """Whether two cells hold one value; of floats, whole numbers count as such."""
+    return one is other or (type(one) is type(other) and repr(one) == repr(other))
+
+
+def _column(table: Any, shape: Shape, at: int) -> list[Any]:
+    part = shape["parts"][at]
+    return cells(table[part["name"]], json=part["json"])
+
+
+def _addresses(shape: Shape) -> dict[Any, int]:
+    """Where each part of a row lies. An index of unnamed numbers says nothing of a row."""
+    found: dict[Any, int] = {}
+    for at, part in enumerate(shape["parts"]):
+        level = part.get("level", False)
+        if level and part["label"] is None and str(part["dtype"]).startswith(("int", "uint")):
+            continue
+        address = (level, json.dumps(part["label"]))
+        found[(*address, sum(other[:2] == address for other in found))] = at
+    return found
+
+
+def _holds_text(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_holds_text, value.values()))
+    return isinstance(value, AsText) or (isinstance(value, list | tuple) and any(map(_holds_text, value)))
+
+
+def _dates(given: Any, rows: Sequence[int], good: Any, schema: Any) -> list[tuple[str, Any, list[int]]]:
+    """Columns of text that the schema reads as dates: the rows whose text is one date or another, by its neighbours."""
+    if not hasattr(given, "iloc") or not given.columns.is_unique or not rows:
+        return []
+    found = []
+    for label in given.columns.intersection(good.columns):
+        values, made = given[label], good[label]
+        if made.dtype.kind == "M" and values.dtype.kind not in "mMiuf" and not _has_format(schema, label):
+            texts = [str(values.iloc[at]) if isinstance(values.iloc[at], str) else "" for at in rows]
+            doubtful = [at for at, text in zip(rows, texts, strict=True) if text and not _YEAR_FIRST.match(text)]
+            found.append((str(label), values.tolist(), [at for at in doubtful if _is_two_dates(values.iloc[at])]))
+    return found
+
+
+def _is_two_dates(text: str) -> bool:
+    import pandas as pd
+
+    ways = [(False, False), (False, True), (True, False), (True, True)]
+    read = {pd.to_datetime(text, dayfirst=day, yearfirst=year, errors="coerce", utc=True) for day, year in ways}
+    return len(read) > 1
+
+
+def _has_format(schema: Any, label: Any) -> bool:
+    """Whether the schema says how its dates are written."""
+    column = getattr(schema.to_schema() if hasattr(schema, "to_schema") else schema, "columns", {}).get(label)
+    return (getattr(getattr(column, "dtype", None), "to_datetime_kwargs", None) or {}).get("format") not in {
+        None,
+        "mixed",
+    }
