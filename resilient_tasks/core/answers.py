@@ -234,6 +234,8 @@ def _as_code(value: object) -> str | None:
 
 def is_about_mail(error: BaseException) -> bool:
     """Tell whether a mail server refused something: its codes look like HTTP's, and mean other things."""
+    if "smtp_code" in safely.own(error, "__dict__"):
+        return True
     return any(module_of(base).partition(".")[0] in {"smtplib", "aiosmtplib"} for base in type(error).__mro__)
 
 
