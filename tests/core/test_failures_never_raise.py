@@ -148,7 +148,7 @@ def errors(draw):
     base = draw(st.sampled_from([Exception, OSError, ValueError, ConnectionError, TimeoutError, EOFError]))
     held = draw(st.dictionaries(st.sampled_from(READ), values, max_size=4))
     args = held.pop("args", ("no",))
-    error = shaped(name, base, args=args if isinstance(args, tuple) else (args,))
+    error = shaped(name, base, args=args if type(args) is tuple else (args,))
     vars(error).update(held)
     return error
 
