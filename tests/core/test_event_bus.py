@@ -154,7 +154,7 @@ SENTENCES = [
         "redis://host:6379/0 answers again after 12.3 s: state is shared as before",
     ),
     (ChaosInjected(operation="f", fault="fault OSError"), "injected fault OSError"),
-    (CallFailed(operation="f", **ABOUT), "failed with ConnectError: refused"),
+    (CallFailed(operation="f", **ABOUT), "failed with ConnectError (transient): refused"),
     (NotifySent(operation="f", channel="slack"), "told slack"),
     (NotifySent(operation="f", channel="slack", occasion="recovered"), "told slack (recovered)"),
     (

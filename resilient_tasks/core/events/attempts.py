@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from resilient_tasks.core.events.event import ErrorEvent, Event, named
-from resilient_tasks.core.wording import counted, number_of
+from resilient_tasks.core.wording import counted, number_of, worded
 
 
 def place(name: str) -> str:
@@ -185,4 +185,5 @@ class CallFailed(ErrorEvent):
 
     def sentence(self) -> str:
         follows = {True: "; another attempt follows", None: "; another attempt may follow"}.get(self.again, "")
-        return f"failed with {self.error}: {self.message}{follows}"
+        # The kind is the reason why the call was retried, or was not.
+        return f"failed with {worded(self.error_type, self.http_status, self.kind)}: {self.message}{follows}"
