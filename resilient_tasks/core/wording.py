@@ -34,7 +34,7 @@ def counted(errors: Mapping[str, int]) -> str:
 
 
 def worded(error_type: str, http_status: int | None, *remarks: str) -> str:
-    """Return `HTTPStatusError (HTTP 503)`, with any remarks beside the status: `HTTPStatusError (HTTP 404, permanent)`."""
+    """Return an error's type with its status and any remarks: `HTTPStatusError (HTTP 404, permanent)`, `KeyError`."""
     status = "" if http_status is None else f"HTTP {http_status}"
     details = ", ".join(filter(None, (status, *remarks)))
     return f"{error_type} ({details})" if details else error_type
