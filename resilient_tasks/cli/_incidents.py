@@ -1,4 +1,4 @@
-"""`resilient-tasks alerts list | silence | unsilence`: incidents, and what nobody is to hear of for a while."""
+"""`resilient-tasks alerts list | silence | unsilence`: incidents, and functions without alerts for a while."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _list(options: argparse.Namespace) -> int:
 def _silence(options: argparse.Namespace) -> int:
     seconds: float = options.seconds
     silence = reach_the_outbox(options).add_silence(options.what, seconds, options.reason)
-    said = f"{silence.pattern} is silenced for {lasted(seconds)}: what fails is counted, and told of after that"
+    said = f"{silence.pattern} is silenced for {lasted(seconds)}: failures are counted, and reported after that"
     say(json.dumps(silence._asdict()) if options.json else said)
     return DONE
 

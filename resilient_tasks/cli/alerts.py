@@ -1,4 +1,4 @@
-"""`resilient-tasks alerts ...`: who is told of what."""
+"""`resilient-tasks alerts ...`: incidents, silences, and automations for crashed runs."""
 
 from __future__ import annotations
 

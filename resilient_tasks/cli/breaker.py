@@ -85,7 +85,7 @@ def _reach_the_store(options: argparse.Namespace) -> States:
     shared = states()
     if not shared.is_shared:
         raise UsageError(
-            "The store is the memory of each process, which nobody else can see:"
+            "The store is the memory of each process, which no other process can see:"
             " give --store or RESILIENT_TASKS_STORE, such as sqlite:///state.db or redis://host:6379/0."
         )
     if not shared.is_there:

@@ -88,7 +88,7 @@ def reach_the_outbox(options: argparse.Namespace) -> Outbox:
     states = kept.states()
     if not states.is_shared:
         raise UsageError(
-            "Incidents are kept in the memory of each process, which nobody else can see:"
+            "Incidents are kept in the memory of each process, which no other process can see:"
             " give --incidents or RESILIENT_TASKS_INCIDENTS, such as sqlite:///incidents.db or redis://host:6379/0."
         )
     until = time.monotonic() + _PATIENCE

@@ -95,7 +95,7 @@ SENTENCES = [
     ),
     (
         RowsWarned(operation="f", rows=12_000, reasons={"*: enough": 0, "n: le(60)": 1_500}),
-        "rules that warn, in 12,000 rows: n: le(60) ×1,500, *: enough",
+        "rules that warn, 12,000 rows checked: n: le(60) ×1,500, *: enough",
     ),
     (
         DataDrifted(operation="f", action="stop", rows=9, columns={}, message="distance: PSI 0.31"),

@@ -46,7 +46,7 @@ class RetryStarted(Event):
 class RetryRecovered(Event):
     """Attempt number `attempt` succeeded after others had failed; `errors` counts those by type.
 
-    `failures` counts them as people are told of them: by HTTP status where there is one.
+    `failures` counts them for messages: by HTTP status if there is one.
     """
 
     name: ClassVar[str] = "retry.recovered"

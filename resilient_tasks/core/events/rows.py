@@ -43,7 +43,7 @@ class RowsWarned(Event):
     part: str | None = field(default=None, metadata={"if_known": True})
 
     def sentence(self) -> str:
-        return f"{_of(self)}rules that warn, in {number_of(self.rows, 'row')}: {_rules(self.reasons)}"
+        return f"{_of(self)}rules that warn, {number_of(self.rows, 'row')} checked: {_rules(self.reasons)}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
