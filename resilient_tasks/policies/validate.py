@@ -178,7 +178,7 @@ class Validate(Policy):
     def describe(self) -> str:
         ways = [way for way, schema in (("input", self.input), ("output", self.output)) if schema is not None]
         names = f" of {', '.join(by_name(self.output))}" if is_several(self.output) else ""
-        return f"validate {' and '.join(ways)}: invalid rows{names} {self.on_invalid}"
+        return f"validate {' and '.join(ways)}{names}: on_invalid={self.on_invalid!r}"
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         try:

@@ -270,7 +270,7 @@ class TestWhatIsTold:
 
     def test_explain_names_the_parts(self, drive, library, both):
         call = drive(lambda: None, validate=Validate(output=both, on_invalid="drop"))
-        assert explain(call.decorated).splitlines()[0] == "1. validate output: invalid rows of train, test drop"
+        assert explain(call.decorated).splitlines()[0] == "1. validate output of train, test: on_invalid='drop'"
 
 
 class TestBesideOtherPolicies:
