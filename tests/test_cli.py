@@ -106,7 +106,7 @@ def test_a_replay_that_could_judge_nothing_says_so(run, tmp_path):
     (tmp_path / "rows.json").write_text('[{"__quarantine_row": 1, "miles": 2}]')
     code, out, _ = run("replay", "b1", "--schema", "rules_of_flights:Flights", "--rows", "rows.json")
     assert code == 1
-    assert "nothing could be judged" in out
+    assert "no row could be judged" in out
 
 
 def test_purge_says_what_it_removes(run, store):

@@ -168,7 +168,7 @@ class TestIncidents:
         code, out = run("alerts", "silence", "fetch*", "--for", "2h", "--reason", "deploy")
         assert (code, out) == (
             0,
-            "fetch* is silenced for 2 h: what fails is counted, and told of after that\n",
+            "fetch* is silenced for 2 h: failures are counted, and reported after that\n",
         )
         assert "silenced for 2 h: fetch* (deploy)" in run("alerts", "list")[1]
         assert json.loads(run("alerts", "list", "--json")[1])["silences"][0]["pattern"] == "fetch*"

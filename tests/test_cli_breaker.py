@@ -90,7 +90,7 @@ def test_a_name_that_is_not_there_is_refused_with_those_that_are(run):
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        ((), "memory of each process, which nobody else can see"),
+        ((), "memory of each process, which no other process can see"),
         (("--store", "redis://127.0.0.1:1/0"), "redis://127.0.0.1:1/0 does not answer."),
         (("--store", "nonsense"), "a store is memory:"),
     ],

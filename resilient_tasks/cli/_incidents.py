@@ -1,4 +1,4 @@
-"""`resilient-tasks alerts list | silence | unsilence`: incidents, and what nobody is to hear of for a while."""
+"""`resilient-tasks alerts list | silence | unsilence`: incidents, and functions without alerts for a while."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from resilient_tasks.notify.message import lasted
 def add_to(commands: Any) -> None:
     """Add these commands to those about alerts."""
     common = incidents_option()
-    commands.add_parser("list", parents=[common], help="what fails now, and what is silenced").set_defaults(run=_list)
+    commands.add_parser("list", parents=[common], help="list what fails now, and what is silenced").set_defaults(
+        run=_list
+    )
 
-    silence = commands.add_parser("silence", parents=[common], help="let nobody hear of what fails there, for a time")
+    silence = commands.add_parser("silence", parents=[common], help="send no alerts about a function for a time")
     silence.add_argument("what", help="a function's name (may hold * and ?), or an incident as `list` names it")
     silence.add_argument(
         "--for",
@@ -27,10 +29,10 @@ def add_to(commands: Any) -> None:
         metavar="TIME",
         help="90, 10m, 2h, 1d; default: 1h",
     )
-    silence.add_argument("--reason", default="", help="for those who wonder")
+    silence.add_argument("--reason", default="", help="why, for the people who see it in `list`")
     silence.set_defaults(run=_silence)
 
-    unsilence = commands.add_parser("unsilence", parents=[common], help="let people hear of it again")
+    unsilence = commands.add_parser("unsilence", parents=[common], help="send its alerts again")
     unsilence.add_argument("what", help="as given to silence")
     unsilence.set_defaults(run=_unsilence)
 
@@ -89,7 +91,7 @@ def _list(options: argparse.Namespace) -> int:
 def _silence(options: argparse.Namespace) -> int:
     seconds: float = options.seconds
     silence = reach_the_outbox(options).add_silence(options.what, seconds, options.reason)
-    said = f"{silence.pattern} is silenced for {lasted(seconds)}: what fails is counted, and told of after that"
+    said = f"{silence.pattern} is silenced for {lasted(seconds)}: failures are counted, and reported after that"
     say(json.dumps(silence._asdict()) if options.json else said)
     return DONE
 

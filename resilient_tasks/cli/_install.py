@@ -27,12 +27,12 @@ def add_to(commands: Rooms, common: argparse.ArgumentParser) -> None:
     install = commands.add_parser(
         "install",
         parents=[both, common],
-        help="have the Prefect server notice killed flow runs, and tell of crashed ones",
+        help="have the Prefect server mark killed flow runs, and send alerts about crashed ones",
         description="Put two automations on the Prefect server that PREFECT_API_URL names, or bring them up to date:"
-        " one marks a flow run Crashed whose heartbeats stopped, the other one tells people of crashed flow runs.",
+        " one marks a flow run as Crashed if its heartbeats stop, the other one sends alerts about crashed flow runs.",
     )
     whom = install.add_mutually_exclusive_group(required=True)
-    whom.add_argument("--block", metavar="TYPE/NAME", help="a block that tells people, such as slack-webhook/ops")
+    whom.add_argument("--block", metavar="TYPE/NAME", help="the block that sends the alert, such as slack-webhook/ops")
     whom.add_argument("--webhook-block", metavar="NAME", help="short for --block webhook/NAME")
     whom.add_argument("--slack-block", metavar="NAME", help="short for --block slack-webhook/NAME")
     whom.add_argument("--tell-nobody", action="store_true", help="only mark such runs")
@@ -40,18 +40,18 @@ def add_to(commands: Rooms, common: argparse.ArgumentParser) -> None:
         "--zombie-after",
         type=duration("--zombie-after", 1),
         metavar="TIME",
-        help="90, 10m, 2h without a sign of life, until a run is taken for dead; default: that of three heartbeats",
+        help="90, 10m, 2h without a heartbeat until a run counts as crashed; default: the time of three heartbeats",
     )
     install.add_argument(
         "--cooldown",
         type=duration("--cooldown", 1, zero=True),
         default=_COOLDOWN,
         metavar="TIME",
-        help=f"90, 10m, 2h in which further crashes of a flow are not told; 0 tells of each; default: {_COOLDOWN:g}s",
+        help=f"90, 10m, 2h without alerts about more crashes of a flow; 0 alerts every time; default: {_COOLDOWN:g}s",
     )
     install.set_defaults(run=_run_install)
 
-    uninstall = commands.add_parser("uninstall", parents=[both, common], help="take these automations away again")
+    uninstall = commands.add_parser("uninstall", parents=[both, common], help="remove these automations")
     uninstall.set_defaults(run=_run_uninstall)
 
 

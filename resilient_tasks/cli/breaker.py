@@ -16,7 +16,7 @@ from resilient_tasks.shared.states import States, states
 
 def add_to(rooms: Rooms) -> None:
     """Add these commands to the command line's."""
-    breaker = rooms.add_parser("breaker", help="circuits: see how they stand, open and close them by hand")
+    breaker = rooms.add_parser("breaker", help="circuits: show their states, open and close them by hand")
     commands = breaker.add_subparsers(required=True, metavar="list|status|open|isolate|close")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--store", metavar="URL", help="where the state is; default: RESILIENT_TASKS_STORE")
@@ -24,8 +24,8 @@ def add_to(rooms: Rooms) -> None:
     named = argparse.ArgumentParser(add_help=False)
     named.add_argument("name", help="the breaker's name")
 
-    commands.add_parser("list", parents=[common], help="all circuits").set_defaults(run=_list)
-    commands.add_parser("status", parents=[named, common], help="one circuit").set_defaults(run=_status)
+    commands.add_parser("list", parents=[common], help="show all circuits").set_defaults(run=_list)
+    commands.add_parser("status", parents=[named, common], help="show one circuit").set_defaults(run=_status)
     opening = commands.add_parser("open", parents=[named, common], help="let no call through, for a time")
     opening.add_argument(
         "--for", dest="seconds", type=duration("--for", 1), metavar="TIME", help="90, 10m, 2h; default: 30s"
@@ -85,7 +85,7 @@ def _reach_the_store(options: argparse.Namespace) -> States:
     shared = states()
     if not shared.is_shared:
         raise UsageError(
-            "The store is the memory of each process, which nobody else can see:"
+            "The store is the memory of each process, which no other process can see:"
             " give --store or RESILIENT_TASKS_STORE, such as sqlite:///state.db or redis://host:6379/0."
         )
     if not shared.is_there:

@@ -38,14 +38,16 @@ _PATIENCE = 5.0
 
 def add_to(rooms: Rooms) -> None:
     """Add these commands to the command line's."""
-    outbox = rooms.add_parser("outbox", help="messages that wait: see them, send them, throw them away")
+    outbox = rooms.add_parser("outbox", help="unsent messages: list, send or delete them")
     commands = outbox.add_subparsers(required=True, metavar="status|flush|purge")
     common = incidents_option()
 
-    status = commands.add_parser("status", parents=[common], help="what waits, and why")
+    status = commands.add_parser("status", parents=[common], help="list the unsent messages, and why they wait")
     status.set_defaults(run=_status)
 
-    flushing = commands.add_parser("flush", parents=[common], help="send what waits now, also what was given up")
+    flushing = commands.add_parser(
+        "flush", parents=[common], help="send all unsent messages now, also those that were given up"
+    )
     flushing.add_argument(
         "--module",
         action="append",
@@ -58,7 +60,7 @@ def add_to(rooms: Rooms) -> None:
     )
     flushing.set_defaults(run=_flush)
 
-    purge = commands.add_parser("purge", parents=[common], help="throw messages away that will never be sent")
+    purge = commands.add_parser("purge", parents=[common], help="delete unsent messages")
     purge.add_argument("--channel", help="those to this channel, as status names it")
     purge.add_argument("--operation", help="those of this function")
     purge.add_argument("--given-up", action="store_true", help="those that were given up")
@@ -86,7 +88,7 @@ def reach_the_outbox(options: argparse.Namespace) -> Outbox:
     states = kept.states()
     if not states.is_shared:
         raise UsageError(
-            "Incidents are kept in the memory of each process, which nobody else can see:"
+            "Incidents are kept in the memory of each process, which no other process can see:"
             " give --incidents or RESILIENT_TASKS_INCIDENTS, such as sqlite:///incidents.db or redis://host:6379/0."
         )
     until = time.monotonic() + _PATIENCE

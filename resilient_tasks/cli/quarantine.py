@@ -24,7 +24,7 @@ _SHOWN = 20
 
 def add_to(rooms: Rooms) -> None:
     """Add these commands to the command line's."""
-    quarantine = rooms.add_parser("quarantine", help="bad rows: see them, and put them back")
+    quarantine = rooms.add_parser("quarantine", help="bad rows: see why, correct them, put them back")
     commands = quarantine.add_subparsers(required=True, metavar="list|show|replay|purge")
 
     common = argparse.ArgumentParser(add_help=False)
@@ -33,24 +33,24 @@ def add_to(rooms: Rooms) -> None:
     )
     common.add_argument("--json", action="store_true", help="print JSON, for machines")
 
-    listing = commands.add_parser("list", parents=[common], help="the batches that are there")
+    listing = commands.add_parser("list", parents=[common], help="list the batches")
     listing.add_argument("--operation", help="only those of this operation")
     listing.add_argument("--since", type=_day, metavar="YYYY-MM-DD", help="only those written then or later, UTC")
     listing.set_defaults(run=_list)
 
-    show = commands.add_parser("show", parents=[common], help="why the rows of a batch are bad")
+    show = commands.add_parser("show", parents=[common], help="say why the rows of a batch are bad")
     show.add_argument("batch", help="its id, or its file")
     show.add_argument(
-        "--to", type=Path, metavar="FILE", help="write the waiting rows there to correct: csv, json, parquet"
+        "--to", type=Path, metavar="FILE", help="write the waiting rows to a .csv, .json or .parquet file to correct"
     )
     show.set_defaults(run=_show)
 
-    replay = commands.add_parser("replay", parents=[common], help="validate again, and release what passes")
+    replay = commands.add_parser("replay", parents=[common], help="validate rows again, and release those that pass")
     replay.add_argument("batch", help="its id, or its file")
     replay.add_argument("--schema", required=True, metavar="MODULE:NAME", help="today's schema")
-    replay.add_argument("--rows", type=Path, metavar="FILE", help="the corrected rows, from show --to")
+    replay.add_argument("--rows", type=Path, metavar="FILE", help="the file of corrected rows, from show --to")
     replay.add_argument(
-        "--unchanged", action="store_true", help="judge rows without a correction anew, and release those that pass"
+        "--unchanged", action="store_true", help="judge uncorrected rows again too, and release those that pass"
     )
     replay.set_defaults(run=_replay)
 
@@ -105,7 +105,7 @@ def _replay(options: argparse.Namespace) -> int:
     else:
         say(f"{number_of(replay.rows, 'row')} released, {replay.waiting:,} still {_wait(replay.waiting)}")
         for error in replay.report.frame_errors:
-            say(f"nothing could be judged: {redact(str(error))}")
+            say(f"no row could be judged: {redact(str(error))}")
         failing_rows = [(row, _why([reason._asdict() for reason in why])) for row, why in replay.failing]
         print_table(("row", "why"), failing_rows[:_SHOWN])
     return STILL_WAITING if replay.waiting else DONE

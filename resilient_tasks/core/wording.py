@@ -33,9 +33,11 @@ def counted(errors: Mapping[str, int]) -> str:
     return ", ".join(f"{name} ×{count}" if count > 1 else name for name, count in errors.items())
 
 
-def worded(error_type: str, http_status: int | None) -> str:
-    """Return `HTTPStatusError (HTTP 503)`, or the type alone where there is no status."""
-    return error_type if http_status is None else f"{error_type} (HTTP {http_status})"
+def worded(error_type: str, http_status: int | None, *remarks: str) -> str:
+    """Return an error's type with its status and any remarks: `HTTPStatusError (HTTP 404, permanent)`, `KeyError`."""
+    status = "" if http_status is None else f"HTTP {http_status}"
+    details = ", ".join(filter(None, (status, *remarks)))
+    return f"{error_type} ({details})" if details else error_type
 
 
 def in_brief(error_type: str, http_status: int | None) -> str:

@@ -1,4 +1,4 @@
-"""How many bad rows are allowed: in all, of a column, by a check."""
+"""Limits of bad rows: in total, by column, by check."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _OF_TYPES = ("not coercible to ", "coerce_dtype(", "dtype(")
 
 
 def check_limits(limits: Any, schemas: Iterable[Any], where: str) -> None:
-    """Refuse limits that are none, or that name what the schemas do not have.
+    """Refuse values that are no limits, and limits for columns or checks that the schemas do not have.
 
     Raises:
         PolicyError: with a sentence that says what to write instead.
@@ -57,7 +57,7 @@ def check_limits(limits: Any, schemas: Iterable[Any], where: str) -> None:
 
 
 def passed(limits: Limit, report: Report, schema: Any) -> str:
-    """Say which limits a report passes, and by how much; nothing, where it passes none."""
+    """Return which limits a report passes, and by how much; empty if it passes none."""
     if not isinstance(limits, Mapping):
         return _excess(limits, report.invalid, report.rows, f"max_invalid={limits}")
     rules = _known(schema)
@@ -74,13 +74,13 @@ def _excess(limit: float, bad: int, rows: int, named: str) -> str:
 
 
 class _Known(NamedTuple):
-    """What a schema says of its columns.
+    """The columns and checks that a schema names.
 
     Attributes:
-        checks: the names of each column's checks; those of rows as a whole under `*`.
-        patterns: the columns that stand for all whose name matches.
-        is_complete: whether no other check can fail.
-        nests: whether a column's values have columns of their own, as records do.
+        checks: the names of each column's checks; checks of whole rows are under `*`.
+        patterns: the columns whose name is a pattern for other names.
+        is_complete: whether `checks` has every check that can fail.
+        nests: whether a column's values have fields of their own, as records do.
     """
 
     checks: Mapping[str, frozenset[str]]
@@ -122,7 +122,7 @@ def _is_known(key: Any, rules: _Known) -> bool:
         if len(key) != 2 or not (_is_column(key[0], rules) or key[0] == WHOLE_FRAME):
             return False
         return not rules.is_complete or any(_is_check(key[1], name) for name in _checks_of(key[0], rules))
-    # A model does not tell the sentences in which it refuses a value; a single word is more likely a field.
+    # A pydantic model does not list its error sentences. A key with a space may be one; a single word is a field.
     return any(_is_check(key, name) for names in rules.checks.values() for name in (*names, *_OF_EVERY_COLUMN)) or (
         str(key).startswith(_OF_TYPES) or (not rules.is_complete and " " in str(key))
     )
@@ -140,7 +140,7 @@ def _is_column(key: Any, rules: _Known) -> bool:
 
 
 def _matches(key: Any, column: str, rules: _Known) -> bool:
-    """Whether a key means a column of a schema."""
+    """Return whether a key names a column of a schema."""
     text = str(key)
     if text == column or (rules.nests and _top(text) == column):
         return True
@@ -168,7 +168,7 @@ def _rows(key: Any, report: Report, rules: _Known) -> int:
 
 
 def _is_of(key: Any, column: str, rules: _Known) -> bool:
-    """Whether a key means the column that a finding names."""
+    """Return whether a key names the column of a finding."""
     text = str(key)
     if text == column or (rules.nests and column.startswith((f"{text}.", f"{text}["))):
         return True
@@ -176,7 +176,7 @@ def _is_of(key: Any, column: str, rules: _Known) -> bool:
 
 
 def _is_check(key: Any, check: str) -> bool:
-    """Whether a key is a check's name: in full, without its arguments, or in pandera's short form."""
+    """Return whether a key names a check: in full, without arguments, or in pandera's short form."""
     name, bracket, rest = str(key).partition("(")
     full = f"{_SHORT.get(name, name)}{bracket}{rest}"
     return full == check or (not bracket and f"{full}(" == f"{check.partition('(')[0]}(" and "(" in check)
@@ -191,10 +191,10 @@ def _instead(key: Any, known: Iterable[_Known]) -> str:
         return f"and {key[0]!r} has the checks {names}"
     meant = difflib.get_close_matches(str(key), [*columns, *names], 1)
     hint = f"; did you mean {meant[0]!r}?" if meant else "; write '*' for all bad rows"
-    told = f"columns {columns}" + (f" and the checks {names}" if names else "")
-    return f"which is no column and no check: there are the {told}{hint}"
+    told = f"the columns are {columns}" + (f" and the checks are {names}" if names else "")
+    return f"which is neither a column nor a check: {told}{hint}"
 
 
 def _in_full(names: Collection[str]) -> list[str]:
-    """Leave out a name that stands there with its arguments, too."""
+    """Leave out a name that is also there with its arguments."""
     return sorted(name for name in names if not any(other.startswith(f"{name}(") for other in names))

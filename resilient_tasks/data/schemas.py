@@ -1,4 +1,4 @@
-"""What counts as a schema, which library's data it is for, and a fingerprint that names its version."""
+"""Recognise schemas and the library of their data, and compute the fingerprint of a schema's version."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ _CHECK_FACTS = (
     "name", "element_wise", "ignore_na", "raise_warning", "n_failure_cases", "groupby", "groups",
     "statistics",
 )  # fmt: skip
-# How a model is written out, described and named by address changes no verdict.
+# Serialization, description and addresses of a model change no verdict.
 _NO_RULES = frozenset({"serialization", "computed_fields", "metadata"})
-_IDENTITY = re.compile(r":\d+")  # behind a class's name, in a reference to it
+_IDENTITY = re.compile(r":\d+")  # an address after a class's name, in a reference to it
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _DEPTH = 12
-_SCRIPTS = frozenset({"__main__", "__mp_main__"})  # what another process does not find under that name
+_SCRIPTS = frozenset({"__main__", "__mp_main__"})  # modules that another process cannot import
 
 
 def library(obj: object) -> str | None:
-    """The library whose data a schema is for.
+    """Return the library whose data a schema is for.
 
-    Reads the class's ancestry by name, so that asking imports nothing.
+    Compares the names of base classes, so it imports nothing.
 
     Args:
         obj: Anything.
@@ -61,7 +61,7 @@ def library(obj: object) -> str | None:
 
 
 def is_schema(obj: object) -> bool:
-    """Whether `obj` is a pandera schema or model for pandas or polars, or a pydantic model.
+    """Return whether `obj` is a pandera schema or model for pandas or polars, or a pydantic model.
 
     Args:
         obj: Anything.
@@ -73,7 +73,7 @@ def check_schema(obj: object) -> None:
     """Refuse anything that is no schema.
 
     Args:
-        obj: What a user gave as a schema.
+        obj: The object given as a schema.
 
     Raises:
         TypeError: With a sentence that says what is accepted.
@@ -88,7 +88,7 @@ def check_schema(obj: object) -> None:
 
 
 def as_schema(obj: Any) -> Any:
-    """The `DataFrameSchema` of a pandera schema or model, with `drop_invalid_rows` off throughout.
+    """Return the `DataFrameSchema` of a pandera schema or model, with `drop_invalid_rows` off throughout.
 
     Args:
         obj: A schema or model of pandera.
@@ -103,7 +103,7 @@ def as_schema(obj: Any) -> Any:
         )
     schema = _built(obj)
     if any(getattr(part, "drop_invalid_rows", False) for part in (schema, *_components(schema))):
-        # Pandera would drop rows by label and silently; whoever splits wants them back.
+        # Pandera would drop rows by label, without a message; a split must return them.
         schema = copy.deepcopy(schema)
         for part in (schema, *_components(schema)):
             part.drop_invalid_rows = False
@@ -111,13 +111,13 @@ def as_schema(obj: Any) -> Any:
 
 
 def check_complete(obj: Any) -> None:
-    """Refuse a model that no rules can be made of yet.
+    """Refuse a model that cannot be built yet.
 
     Args:
         obj: A schema or model.
 
     Raises:
-        TypeError: With a sentence that says what the model lacks.
+        TypeError: With a sentence that says what is missing.
     """
     try:
         if library(obj) != "pydantic":
@@ -128,16 +128,16 @@ def check_complete(obj: Any) -> None:
         first = "it contains itself" if isinstance(error, RecursionError) else str(error).strip().partition("\n")[0]
         raise TypeError(
             f"The model {obj.__name__} cannot be made a schema ({type(error).__name__}: {first}). Define every type"
-            " that it names before it is used here, and mend what this error names."
+            " that it names before this decorator, and correct what this error names."
         ) from error
 
 
 def portable(obj: Any) -> Any:
-    """Return what arrives in another process as the rules of `obj`, whichever pickler sends it.
+    """Return `obj` in a form that keeps all its rules in another process, with any pickler.
 
-    A model that the other side can import crosses by its name. One of the running script does not: cloudpickle 3.1
-    sends it by value and drops the marks that pandera's decorators put on its check methods and parsers, so it would
-    arrive without them. Its schema holds them, and crosses instead.
+    A model that the other process can import is sent by name. A model of the running script is replaced by its schema:
+    cloudpickle 3.1 would send the class by value and drop the marks that pandera's decorators put on its check methods
+    and parsers.
 
     Args:
         obj: A schema or model.
@@ -147,20 +147,20 @@ def portable(obj: Any) -> Any:
 
 
 class _Carried:
-    """Stands for a model's schema in a pickle; the pickle gives the schema."""
+    """Pickle a model as its schema."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
 
     def __reduce__(self) -> tuple[Any, ...]:
-        import cloudpickle  # noqa: PLC0415 - only what crosses needs it
+        import cloudpickle  # noqa: PLC0415 - needed only when a model is pickled
 
         # As bytes, because plain pickle refuses the functions of a check method.
         return pickle.loads, (cloudpickle.dumps(_built(self._model)),)
 
 
 def is_found_by_name(model: type) -> bool:
-    """Whether another process can import a class, and cloudpickle has it do so.
+    """Return whether another process can import a class, and cloudpickle sends it by name.
 
     Args:
         model: A class.
@@ -178,7 +178,7 @@ def is_found_by_name(model: type) -> bool:
 
 
 def has_parsers(schema: Any) -> bool:
-    """Whether the schema rewrites values before it checks them.
+    """Return whether the schema rewrites values before it checks them.
 
     Args:
         schema: A `DataFrameSchema`.
@@ -187,7 +187,7 @@ def has_parsers(schema: Any) -> bool:
 
 
 def fingerprint(schema: Any) -> str:
-    """Name a schema's version: equal rules, equal fingerprint, in every process of one Python version.
+    """Return the fingerprint of a schema: equal rules, equal fingerprint, in every process of one Python version.
 
     Covers types, flags, checks with their arguments, and the compiled code of custom checks, parsers and validators
     with the values they close over. (Pandera's own `to_json()` and a model's JSON schema leave that code out.)
@@ -214,9 +214,9 @@ def _pandera_facts(given: Any) -> list[Any]:
 
 
 def _leaves(rules: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """What pydantic compiled a model to, as pairs of a path and what is there: it lies too deep for `_canonical`."""
+    """Yield pydantic's compiled model as pairs of path and value: it nests too deeply for `_canonical`."""
     if isinstance(rules, Mapping):
-        is_rule = isinstance(rules.get("type"), str)  # else the fields of a model, of whatever names
+        is_rule = isinstance(rules.get("type"), str)  # otherwise a model's fields, which can have any names
         for key, value in rules.items():
             if not (is_rule and key in _NO_RULES):
                 yield from _leaves(value, f"{path}.{key}")
@@ -234,7 +234,7 @@ def _built(obj: Any) -> Any:
 
 
 def _own_validate(obj: Any) -> Any:
-    """Return the method of a user's class that validates in the place of pandera's, if there is one."""
+    """Return the `validate` with which a user's class overrides pandera's; None if it does not."""
     function = getattr(obj.validate, "__func__", None)
     own = not str(getattr(function, "__module__", "")).startswith("pandera.")
     return getattr(function, "of_model", function) if own else None
@@ -242,9 +242,9 @@ def _own_validate(obj: Any) -> Any:
 
 @functools.lru_cache
 def _validating_by(model: Any) -> Any:
-    """Return the schema of a model whose `validate` is its own, as a schema that validates so.
+    """Return the schema of a model that overrides `validate`, as a schema that validates with that method.
 
-    What that method calls by `super()` goes by this very schema: a model that crossed may have lost its check methods.
+    Its `super().validate()` uses this schema: a model that was pickled may have lost its check methods.
     """
     schema = model.to_schema()
     names = {"__module__": model.__module__, "to_schema": classmethod(lambda _: schema)}
@@ -253,7 +253,7 @@ def _validating_by(model: Any) -> Any:
     def validate(_: Any, check_obj: Any, *args: Any, **options: Any) -> Any:
         return own.validate(check_obj, *args, **options)
 
-    validate.of_model = _own_validate(model)  # type: ignore[attr-defined]  # what names its version
+    validate.of_model = _own_validate(model)  # type: ignore[attr-defined]  # for the fingerprint
     held = copy.copy(schema)
     held.__class__ = type(type(schema).__name__, (type(schema),), {"validate": validate})
     return held
@@ -280,7 +280,7 @@ def _rules(part: Any) -> list[Any]:
 
 
 def _canonical(value: Any, depth: int = 0) -> str:
-    """Text that is the same in every process: no addresses, no order of a hash table."""
+    """Return text that is the same in every process: without addresses and hash order."""
     down = depth + 1
     match value:
         case _ if depth > _DEPTH:
@@ -320,5 +320,5 @@ def _callable(function: Any, depth: int) -> str:
 def _cell(cell: Any) -> Any:
     try:
         return cell.cell_contents
-    except ValueError:  # a name that is not bound yet
+    except ValueError:  # the name is not bound yet
         return None

@@ -1,4 +1,4 @@
-"""A value that holds several frames: its parts, each with its schema and its name, and the value with others in it."""
+"""Values that hold several frames: take one apart into named parts with their schemas, and put new frames into it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from resilient_tasks.data.schemas import check_complete, check_schema, library, 
 if TYPE_CHECKING:
     from resilient_tasks.data.split import Report
 
-#: How a part is found in what holds it: by a key, a field's name or a position.
+#: A part's key in the value that holds it: a mapping's key, a field's name or a position.
 Key = Any
 
 
 class Place(NamedTuple):
-    """Which data it is: the result, its stand-in or an argument, and which part of it.
+    """Where data is found: in the result, its stand-in or an argument, and in which part of it.
 
     Attributes:
         of: `result`, `stand-in`, or the name of an argument.
         is_argument: whether it is an argument.
-        found: how the part is found, as Python writes it: `['train']`, `.train` or `[0]`; empty for the whole.
+        found: how Python reaches the part: `['train']`, `.train` or `[0]`; empty for the whole.
         name: the part's key as text; None for the whole.
     """
 
@@ -36,28 +36,28 @@ class Place(NamedTuple):
 
     @property
     def title(self) -> str:
-        """As people read it: `result`, `result['train']`, `argument 'frame'`."""
+        """The place in messages: `result`, `result['train']`, `argument 'frame'`."""
         if self.is_argument:
             return f"argument {self.of}{self.found}" if self.found else f"argument {self.of!r}"
         return f"{self.of}{self.found}"
 
     @property
     def part(self) -> str | None:
-        """Its name in events; None for a result that is one frame."""
+        """The part's name in events; None for a result that is one frame."""
         return f"{self.of}{self.found}" if self.is_argument else self.name
 
     def batch(self, call: str) -> str:
-        """Name what is kept of it: a later attempt of the call replaces what an earlier one put there."""
+        """Return the id of its batch in the quarantine, the same for all attempts of a call."""
         taken = "argument-" if self.is_argument and self.of == "result" else ""
         return f"{call}-{taken}{self.of}{'' if self.name is None else f'.{self.name}'}"
 
 
 class Part(NamedTuple):
-    """A frame, and what it has to satisfy.
+    """A frame and its schema.
 
     Attributes:
-        key: where it is found in what holds it.
-        what: which data it is.
+        key: its key in the value that holds it.
+        what: its place.
         frame: the frame.
         schema: its schema.
     """
@@ -69,7 +69,7 @@ class Part(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """A frame that was accepted: where it stood, what goes on in its place, and what was found."""
+    """An accepted frame: its key and place, the frame that goes on, and the report."""
 
     key: Key
     what: Place
@@ -78,7 +78,7 @@ class Judged(NamedTuple):
 
 
 def together(operation: str, errors: Sequence[tuple[Place, Exception]]) -> Exception:
-    """Return one error for all parts of a value that cannot go on; what is not about data comes first."""
+    """Return one error for all refused parts of a value. An error that is no `InvalidData` comes first."""
     for what, error in errors:
         if not isinstance(error, InvalidData):
             if what.name is not None:
@@ -87,7 +87,7 @@ def together(operation: str, errors: Sequence[tuple[Place, Exception]]) -> Excep
     refused = [(what, error) for what, error in errors if isinstance(error, InvalidData)]
     (what, first), *more = refused
     if not more and what.name is None:
-        return first  # the parts are good, as far as they are there
+        return first  # no part is bad; one is missing or not expected
     lead = f"{operation}: "
     one = InvalidData(
         lead + "; ".join(str(error).removeprefix(lead) for _, error in refused),
@@ -101,12 +101,12 @@ def together(operation: str, errors: Sequence[tuple[Place, Exception]]) -> Excep
 
 
 def is_several(schemas: Any) -> bool:
-    """Whether these are the schemas of several frames, by name or by position."""
+    """Return whether these are schemas of several frames, by name or by position."""
     return isinstance(schemas, Mapping | tuple | list)
 
 
 def by_name(schemas: Any) -> Mapping[str, Any]:
-    """Return the schemas of what is checked, by the names of the parts; a single schema under an empty name."""
+    """Return the schemas by the names of the parts; a single schema has an empty name."""
     if schemas is None:
         return {}
     if not is_several(schemas):
@@ -115,7 +115,7 @@ def by_name(schemas: Any) -> Mapping[str, Any]:
 
 
 def check_schemas(schemas: Any) -> None:
-    """Refuse what is no schema, and no mapping or tuple of schemas.
+    """Refuse anything but a schema, or a mapping or tuple of schemas.
 
     Raises:
         TypeError: with a sentence that says what to write instead.
@@ -123,9 +123,9 @@ def check_schemas(schemas: Any) -> None:
     if is_several(schemas):
         names = [str(name) for name, _ in _named(schemas)]
         if len({*names}) < len(names):
-            raise TypeError(f"Two parts bear one name: {', '.join(names)}.")
+            raise TypeError(f"Two parts have the same name: {', '.join(names)}.")
         if not by_name(schemas):
-            raise TypeError("None of the parts has a schema: give one to each part that is to be checked.")
+            raise TypeError("No part has a schema: give one to each part to check.")
         only: Any = schemas[0] if isinstance(schemas, list) and len(schemas) == 1 else None
         if library(only) == "pydantic":
             raise TypeError(
@@ -141,22 +141,22 @@ def check_schemas(schemas: Any) -> None:
 
 
 def portable_parts(schemas: Any) -> Any:
-    """Return what arrives in another process as these schemas; see `portable`."""
+    """Return these schemas in a form that keeps its rules in another process; see `portable`."""
     if not is_several(schemas):
         return portable(schemas)
     return with_parts(schemas, {name: portable_parts(schema) for name, schema in _keyed(schemas)})
 
 
 def opened(value: Any, schemas: Any, whole: Place) -> tuple[list[Part], str]:
-    """Take a value apart, as its schemas are.
+    """Take a value apart into the parts that its schemas name.
 
     Args:
         value: a mapping, a tuple, a list, a named tuple or a dataclass's instance that holds frames.
         schemas: a mapping or a tuple of schemas, in which None leaves a part unchecked.
-        whole: which data the value is.
+        whole: the value's place.
 
     Returns:
-        The parts that have a schema, and what is wrong with the others: a part is missing or not expected.
+        The parts that have a schema, and a message about parts that are missing or not expected, or an empty one.
 
     Raises:
         TypeError: the value is of another shape than the schemas.
@@ -179,20 +179,20 @@ def opened(value: Any, schemas: Any, whole: Place) -> tuple[list[Part], str]:
 
 
 def with_parts(value: Any, new: Mapping[Key, Any]) -> Any:
-    """Return a value of the same type that holds other frames at these keys; the value itself where none is another."""
+    """Return a value of the same type with new frames at these keys; the value itself if none changed."""
     if isinstance(value, tuple):
         return _tuple(value, new)
     held = value if isinstance(value, Mapping | list) else _held(value) or {}
     if all(held[key] is frame for key, frame in new.items()):
         return value
     if isinstance(value, Mapping) and not isinstance(value, MutableMapping):
-        return type(value)({**value, **new})  # type: ignore[call-arg]  # as every mapping that cannot be changed
+        return type(value)({**value, **new})  # type: ignore[call-arg]  # immutable mappings are made from a dict
     made = copy.copy(value)
     for key, frame in new.items():
         if isinstance(value, MutableMapping | list):
             made[key] = frame
         else:
-            object.__setattr__(made, key, frame)  # a frozen dataclass, too
+            object.__setattr__(made, key, frame)  # works for frozen dataclasses too
     return made
 
 
@@ -219,7 +219,7 @@ def _keyed(schemas: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _held(value: Any) -> Mapping[Any, Any] | None:
-    """Return what a value holds by name; None where it has no names."""
+    """Return a value's items by name; None if they have no names."""
     if isinstance(value, Mapping):
         return value
     if isinstance(value, tuple) and hasattr(value, "_fields"):

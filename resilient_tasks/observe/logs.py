@@ -105,7 +105,7 @@ def extra_of(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def get_logger(**bound: Any) -> Any:
-    """Return a structlog logger for a user's own lines: each bears the run's ids, the operation and the attempt."""
+    """Return a structlog logger for a user's own lines: each has the run's ids, the operation and the attempt."""
     return _structured().bind(**bound)
 
 

@@ -1,4 +1,4 @@
-"""What was wrong with a run's data, for a person to look at: computed from its events and the files they name."""
+"""What was wrong with a run's data, for people: computed from its events and the files that they name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from resilient_tasks.core.wording import number_of
 from resilient_tasks.data.quarantine import Quarantine, QuarantineError
 from resilient_tasks.data.replay import commands
 
-#: Prefect refuses large artifacts, and nobody reads them.
+#: Prefect refuses large artifacts, and people do not read them.
 _MOST_COUNTS = 200
 _MOST_BATCHES = 20
 _ROWS_A_BATCH = 5
@@ -32,14 +32,14 @@ _LONGEST_ROW = 400
 
 
 class DataQuality:
-    """What lies in the quarantine after a run, and which rules warned, as its events tell.
+    """The batches in the quarantine after a run, and the rules that warned, according to its events.
 
     Args:
         events: the events, those of one call in their order.
 
     Attributes:
-        batches: the last event of each file that lies there, most rows first.
-        warned: the last event of each frame that went on although it breaks a rule which only warns.
+        batches: the last event of each file in the quarantine, most rows first.
+        warned: the last `RowsWarned` of each frame.
     """
 
     def __init__(self, events: Iterable[Event]) -> None:
@@ -49,11 +49,11 @@ class DataQuality:
 
     @property
     def is_worth_a_look(self) -> bool:
-        """Whether there is anything to tell."""
+        """Whether there is anything to show."""
         return bool(self.batches or self.warned)
 
     def headline(self) -> str:
-        """Say in one line how many rows lie there, of how many, why, and in which file; and which rules warn."""
+        """Return one line: how many rows are quarantined, of how many, why, in which file; and which rules warned."""
         kept = f"{self._counts()}{why_and_where(self.batches)}" if self.batches or not self.warned else ""
         return "; ".join(filter(None, [kept, what_rules_warn_of(self.warned)]))
 
@@ -64,8 +64,8 @@ class DataQuality:
     def markdown(self) -> str:
         """Return Markdown: counts by operation, column and check, then a few rows of each batch, read from its file.
 
-        A row that failed several checks is counted for each. The rows hold their values as they were read, but for the
-        secrets in them. Rules that warn have a table of their own.
+        A row that failed several checks counts for each. The rows show their values as read, without secrets. Rules
+        that warned have a table of their own.
         """
         parts: list[str] = []
         if self.batches or not self.warned:
@@ -101,7 +101,7 @@ def _batch(event: RowsQuarantined) -> Iterable[str]:
     else:
         rows = [(str(row["row"]), _why(row["reasons"]), _values(row)) for row in kept]
         yield from _table(("row", "why", "as read"), rows, _ROWS_A_BATCH)
-    yield f"In {_code(event.path)}. To see them all, and to put them back once they are right:"
+    yield f"In {_code(event.path)}. To see all rows, and to put corrected ones back:"
     lines = for_terminal("\n".join(commands(event.path, event.batch, event.schema)))
     fence = _fence(lines, at_least=3)
     yield f"{fence}\n{lines}\n{fence}"
@@ -119,9 +119,9 @@ def _why(reasons: Iterable[dict[str, Any]]) -> str:
 
 
 def _values(row: dict[str, Any]) -> str:
-    """The row's values, those that failed first."""
+    """Return the row's values, those that failed first."""
     values = row["values"]
-    if not isinstance(values, dict):  # of a list of records, something that is none
+    if not isinstance(values, dict):  # an item of a list of records that is no record
         return _code(_value(values))
     failed = {re.split(r"[.\[]", reason["column"])[0] for reason in row["reasons"]}  # a record's field is a path
     failed |= {reason["column"] for reason in row["reasons"]}
@@ -136,7 +136,7 @@ def _value(value: Any) -> str:
 
 
 def _code(text: str) -> str:
-    """Text as code in a table's cell: nothing in it has a meaning to Markdown, or to a browser."""
+    """Return text as code in a table's cell: neither Markdown nor a browser interprets it."""
     text = for_terminal(redact(" ".join(text.split())))
     text = text if len(text) <= _LONGEST_ROW else f"{text[: _LONGEST_ROW - 1]}…"
     fence = _fence(text)

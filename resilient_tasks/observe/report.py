@@ -114,7 +114,7 @@ class RunReport:
 
     @cached_property
     def remarks(self) -> tuple[str, ...]:
-        """What has to be said besides the counts: work that was not stopped, messages that nobody got."""
+        """Remarks besides the counts: work that was not stopped, messages that were not delivered."""
         kinds = Counter(type(event) for event in self.events)
         overran = [event for event in self.events if isinstance(event, TimeoutExceeded) and not event.stopped]
         running = [f"{event.operation} in {place(event.thread)}" for event in overran if event.abandoned]

@@ -1,7 +1,7 @@
-"""What a run leaves in Prefect's UI besides its states: the report of what happened, what was wrong in its data, tags.
+"""What a run leaves in Prefect's UI besides its states: a report of events, a report of bad data, and tags.
 
-An artifact costs 0.1 s, so each kind is left once a run: at the end of a resilient flow's run for all that it gathered,
-else at the end of the task run.
+An artifact takes 0.1 s, so each kind is left once per run: at the end of a resilient flow's run for everything that it
+gathered, otherwise at the end of the task run.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def gathering(flow_run_id: str) -> Iterator[None]:
 
 
 def leave(events: Sequence[Event]) -> None:
-    """Leave what there is to say of `events`, at the end of the run that they happened in."""
+    """Leave the artifacts about `events`, at the end of their run."""
     report = RunReport(events)
     if report.operations:
         _leave("resilience-report", report)
@@ -43,20 +43,20 @@ def leave(events: Sequence[Event]) -> None:
 
 
 def leave_quality(events: Sequence[Event]) -> None:
-    """Leave what was quarantined in a run, and which rules warned, if there is anything to tell."""
+    """Leave an artifact about rows that were quarantined and rules that warned, if there are any."""
     quality = DataQuality(events)
     if quality.is_worth_a_look:
         _leave("data-quality", quality)
 
 
 def nobody_gathers(events: Sequence[Event]) -> bool:
-    """Tell whether `events` hold something about data of which no flow run will tell at its end."""
+    """Return whether `events` include some about data that no flow run will report at its end."""
     about_data = (event for event in events if isinstance(event, RowsQuarantined | RowsWarned))
     return any(event.run.get("flow_run_id") not in _gathered for event in about_data)
 
 
 def tag(flow_run_id: UUID, tags: Iterable[str]) -> None:
-    """Add tags to a flow run: Prefect's list of runs shows them, and can be filtered by them."""
+    """Add tags to a flow run: Prefect's list of runs shows them and can filter by them."""
     new = set(tags)
     if not new:
         return

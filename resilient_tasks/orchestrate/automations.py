@@ -24,7 +24,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, get_current_settin
 
 #: Prefect refuses to wait for less.
 LEAST = 10.0
-#: Of so many heartbeats in a row one may be late.
+#: The heartbeat intervals without a sign of life after which a run counts as crashed.
 _HEARTBEATS = 3
 
 _RUN = "prefect.flow-run"
@@ -45,7 +45,7 @@ class Recipe:
 
     Attributes:
         name: what the names of its automations begin with.
-        block: the block that tells people, as `"slack-webhook/ops"`; empty: nobody is told.
+        block: the block that sends the alert, such as `"slack-webhook/ops"`; empty: no alert.
         zombie_after: seconds without a sign of life after which a run is marked Crashed.
         cooldown: seconds in which further crashes of the same flow are not told.
     """
@@ -68,7 +68,7 @@ class Recipe:
 
     @property
     def telling(self) -> str:
-        """Name of the automation that tells of them."""
+        """Name of the automation that sends alerts about them."""
         return f"{self.name}: a flow run crashed"
 
 
@@ -81,7 +81,7 @@ class Step:
         name: the automation's name.
         purpose: what the automation does.
         automation: the automation itself, as Prefect's API takes it; empty where it was removed.
-        paused: somebody has paused it, and it stays so.
+        paused: whether it was paused; it stays paused.
     """
 
     done: Done
@@ -161,7 +161,7 @@ def marking(recipe: Recipe) -> AutomationCore:
 
 
 def telling(recipe: Recipe, block: BlockDocument) -> AutomationCore:
-    """Return the automation that tells of crashed runs by `block`."""
+    """Return the automation that sends alerts about crashed runs by `block`."""
     each = "related:flow:prefect.resource.id" if recipe.cooldown else "prefect.resource.id"
     return AutomationCore(
         name=recipe.telling,
@@ -186,7 +186,7 @@ _BODY = (
 What depends on it does not run, and what it had begun may be half done.
 {{ %s }}"""
 )
-_MORE = "\nOf further crashes of this flow within {seconds:g} s nobody is told."
+_MORE = "\nMore crashes of this flow within {seconds:g} s send no alert."
 
 
 def _message(recipe: Recipe, block: BlockDocument) -> SendNotification | CallWebhook:
@@ -234,7 +234,7 @@ def _block(client: SyncPrefectClient, called: str) -> BlockDocument:
     except ObjectNotFound:
         raise ValueError(f"There is no block {called} on {PREFECT_API_URL.value()}. {_usable(client)}") from None
     if not _can_notify(block) and not _is_webhook(block):
-        raise ValueError(f"The block {called} can tell nobody. {_usable(client)}")
+        raise ValueError(f"The block {called} cannot send alerts. {_usable(client)}")
     return block
 
 

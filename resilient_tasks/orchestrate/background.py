@@ -1,6 +1,6 @@
 """The futures of tasks that a task worker runs in the background (`delay`, `apply_async`).
 
-Prefect's own future waits for an event that bears the name of a final state: Completed, Failed, Crashed or Cancelled.
+Prefect's own future waits for an event with the name of a final state: Completed, Failed, Crashed or Cancelled.
 A state with a name of its own, `Degraded` as well as Prefect's `TimedOut`, has another event, and a future that began
 to wait before it would wait for ever.
 """

@@ -32,7 +32,7 @@ _HOOKS = tuple(f"on_{state}_hooks" for state in ("completion", "failure", "cance
 
 
 class ResilientFlow(Flow[P, R]):
-    """A Prefect flow whose function runs inside a pipeline, and whose end says what became of the calls in it.
+    """A Prefect flow whose function runs inside a pipeline, and whose final state counts what happened in it.
 
     Everything that Prefect does with a flow it does with this one. Its `fn`, called by anybody but Prefect's engine, is
     the bare function.

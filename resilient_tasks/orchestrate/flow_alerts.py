@@ -1,8 +1,8 @@
-"""What people are told of a flow run: one message at its end, with all that went wrong inside of it rolled up.
+"""The alert about a flow run: one message at its end, which rolls up everything that went wrong inside it.
 
-The tasks' own `notify=` tells of their calls as they fail. A flow's is told once a run, however often its function was
-tried: of a run that failed or crashed, of one that completed although calls in it failed or were degraded, and of one
-that went well, which ends an incident.
+A task's `notify=` sends alerts as its calls fail. A flow's sends one per run, however often its function was tried: if
+the run failed or crashed, or completed although calls in it failed or were degraded. A run without trouble ends the
+incident.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ from resilient_tasks.orchestrate import undocumented, verdict
 
 _logger = logging.getLogger("resilient_tasks")
 
-#: So many operations are named; of any more, the number.
+#: The most operations that are named; of more, the number is given.
 _NAMED = 7
-#: Seconds for which a process that was told to end waits for its message to leave.
+#: Seconds for which a terminated process waits until its message is sent.
 _LAST_WORDS = 3.0
 
 _FAILED = "The flow run failed: what depends on it does not run."
@@ -54,13 +54,13 @@ _CRASHED = "The flow run crashed: it was ended before its end, and what it had b
 
 @dataclass(slots=True)
 class Told:
-    """What is to be told of a run.
+    """The content of an alert about a run.
 
     Attributes:
-        events: all that happened in it, besides what concerns the call of its own function.
-        standing: of these, the ones that no later attempt has made good.
-        own: what happened to the call of its own function.
-        remark: what the final state says besides; empty for nothing.
+        events: the events in it, except those of the call of its own function.
+        standing: those of them that no later attempt made good.
+        own: the events of the call of its own function.
+        remark: an additional remark of the final state; may be empty.
     """
 
     events: Sequence[Event]
@@ -70,14 +70,14 @@ class Told:
 
 
 def untold(pipeline: Pipeline) -> Pipeline:
-    """Return the pipeline without its `notify`, which is told at the end of the run instead of that of an attempt."""
+    """Return the pipeline without its `notify`, which acts at the end of the run, not of an attempt."""
     if not any(isinstance(policy, Notify) for policy in pipeline.policies):
         return pipeline
     return Pipeline(*(policy for policy in pipeline.policies if not isinstance(policy, Notify)))
 
 
 def is_told(pipeline: Pipeline) -> bool:
-    """Tell whether anybody hears of the runs of this flow."""
+    """Return whether this flow's runs send alerts."""
     return any(isinstance(policy, Notify) for policy in pipeline.policies)
 
 
@@ -90,7 +90,7 @@ def callers() -> Iterator[Work]:
 
 
 def is_crash(error: BaseException | None) -> bool:
-    """Tell whether something ended the run that nobody asked for, as somebody does who cancels it or presses Ctrl-C."""
+    """Return whether something ended the run other than a person who cancelled it or pressed Ctrl-C."""
     ended = isinstance(error, ExternalSignal | SystemExit | asyncio.CancelledError)
     return ended and not undocumented.ended_on_request()
 
@@ -105,19 +105,19 @@ def overran(error: BaseException, limit: float | None, seconds: float) -> TimedO
 def tell(
     pipeline: Pipeline, work: Work, told: Told, error: BaseException | None, because: Exception | None = None
 ) -> None:
-    """Tell whoever is to hear of the run that it has ended.
+    """Send the alerts about the end of a run.
 
     Args:
         pipeline: the flow's policies, `notify` among them.
         work: the call of the flow's function.
         told: what happened in the run.
         error: what it failed with, or what ended it; None where it completed.
-        because: what the flow's own fallback stood in for, if it did.
+        because: the error that the flow's own fallback stood in for; None if it did not.
     """
     try:
         _tell_of_end(pipeline, work, told, error, because)
     except Exception:
-        _logger.exception("%s: nobody could be told of the end of its run", work.operation)
+        _logger.exception("%s: the alert about the end of its run could not be sent", work.operation)
 
 
 def _tell_of_end(
@@ -159,7 +159,7 @@ def rolled_up(events: Sequence[Event]) -> tuple[str, ...]:
 def failure_in(operation: str, state: State[Any]) -> CallFailed | None:
     """Return the event of a failed task run whose own events were not heard here, if it has failed.
 
-    It ran in another process, or has no policy and so tells of nothing.
+    It ran in another process, or has no policy and therefore no events.
     """
     if not (state.is_failed() or state.is_crashed()):
         return None
@@ -172,7 +172,7 @@ def failure_in(operation: str, state: State[Any]) -> CallFailed | None:
 def unhealed(events: Sequence[Event]) -> list[Event]:
     """Leave out failures inside a task run that came before it recovered, was degraded, or was tried again.
 
-    What became of them is told by later events.
+    Later events say how those calls ended.
     """
     ended = {
         event.run["task_run_id"]: number

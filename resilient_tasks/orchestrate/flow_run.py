@@ -1,4 +1,4 @@
-"""One execution of a resilient flow's function: what happened in it, whether that will do, and how it is told."""
+"""One execution of a resilient flow's function: its events, its final state, and its alerts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from resilient_tasks.orchestrate.states import ReturnedFailureError
 
 _logger = logging.getLogger("resilient_tasks")
 
-#: Where the function that stands in for the user's own bears its plan.
+#: The attribute with the plan, on the function that replaces the user's own.
 MARK = "__resilient_flow__"
 
 #: What happened in a run's failed attempts, where Prefect's own `retries=` makes another one.
@@ -48,7 +48,7 @@ class Care:
     """What a resilient flow asks of its runs, besides its policies.
 
     Attributes:
-        on_unobserved: what becomes of a run in which a submitted task failed and nobody looked at its future.
+        on_unobserved: how a run ends in which a submitted task failed and no code looked at its future.
         fail_on_degraded: a run in which any call was degraded has failed.
     """
 
@@ -64,7 +64,7 @@ class Heard:
         events: what happened in it.
         below: what happened where its events are not heard: in runs of flows called inside of it that tell nobody
             themselves, and in task runs of which only the end is known.
-        own: the calls of its own function, whose events are told apart from those of the calls inside.
+        own: the calls of its own function, whose events are kept apart from those of the calls inside.
         since: the numbers of `events` and of `below` when the last attempt began.
         degraded: the names of the flows whose runs inside the last attempt were degraded.
     """
@@ -165,7 +165,7 @@ class FlowRun:
                 _under_way.pop(call, None)
 
     def work(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Work:
-        """Return the invocation of the function, whose own events are told apart from those of the calls inside."""
+        """Return the invocation of the function, whose own events are kept apart from those of the calls inside."""
         self._work = plan.work(args, kwargs)
         self._work.again = self._is_tried_again
         self._heard.own.add(self._work.id)
@@ -181,7 +181,7 @@ class FlowRun:
         """Wait for all that was submitted, and return `value` with its futures resolved to states, as Prefect does.
 
         Raises:
-            UnobservedFailure: a task run failed and nobody looked.
+            UnobservedFailure: a task run failed and no code looked at it.
             DegradedRun: a call was degraded, and the flow is not to accept that.
             Exception: the failure that `value` itself is.
         """
@@ -256,7 +256,7 @@ class FlowRun:
             self._heard.events.append(event)
 
     def _hear_of(self, operation: str, state: State[Any]) -> None:
-        """Take in what a task run's final state tells of it, if it ran where its events could not be heard."""
+        """Add the events in a task run's final state, if it ran where its events could not be heard."""
         event, heard = verdict.retold(operation, state), self._heard.events
         if event is not None and not any(_same_task_run(event, other) for other in heard):
             heard.append(event)
@@ -287,7 +287,7 @@ class FlowRun:
             yield "quarantined"
 
     def _tell(self, error: BaseException | None) -> None:
-        """Have people told of the run, now that it has ended; or hand what there is to tell to the run around it."""
+        """Send the alerts about the run that has ended, or hand its events to the run around it."""
         pipeline, work = self.plan.pipeline, self._work or self.plan.work((), {})
         if flow_alerts.is_told(pipeline):
             flow_alerts.tell(pipeline, work, self._heard.told(self._remark), error, self._because)
@@ -307,7 +307,7 @@ _NO_CARE = Care(on_unobserved="ignore")
 
 
 def engaged(plan: Plan, care: Care) -> FlowRun | None:
-    """Return the run that Prefect's engine has begun for the function of `plan`; None where somebody else calls it."""
+    """Return the run that Prefect's engine has begun for the function of `plan`; None if other code calls it."""
     context = FlowRunContext.get()
     if context is None or context.flow is None or context.flow_run is None:
         return None

@@ -1,7 +1,7 @@
-"""The futures of a flow run that nobody has looked at yet, so that none of them fails unnoticed.
+"""The futures of a flow run that no code has looked at yet, so that none of them fails unnoticed.
 
 In Prefect a flow whose submitted task failed completes, unless its future is returned or asked for its result. Here
-every future that the run's task runner gives out is on a list until somebody looks at it: asks it for its result or
+every future that the run's task runner gives out is on a list until code looks at it: asks it for its result or
 its final state, returns it, or hands it to another task.
 """
 
@@ -30,7 +30,7 @@ _LIST = "_resilient_list"
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """A task run whose outcome nobody has looked at.
+    """A task run whose outcome no code has looked at.
 
     Attributes:
         future: the run's future.
@@ -55,7 +55,7 @@ class Submitted:
 
 
 class Unseen:
-    """The list of futures at which nobody has looked.
+    """The list of futures that no code has looked at.
 
     Args:
         told: hears of the final states of task runs whose futures were waited for.
@@ -106,7 +106,7 @@ class Unseen:
         return found
 
     def look(self, run: UUID, state: object) -> None:
-        """Take a future off the list: somebody has seen, or will see, how it ended."""
+        """Take a future off the list: its outcome was looked at, or will be."""
         submitted = self._open.pop(run, None)
         if submitted is not None and isinstance(state, State):
             self._told(submitted.operation, state)
@@ -165,7 +165,7 @@ def _has_answered(future: PrefectFuture[Any]) -> bool:
 
 @functools.cache
 def _watched(kind: type[Any]) -> type[Any]:
-    """Return a class of futures like `kind` that tell when somebody looks at them."""
+    """Return a class of futures like `kind` that report when code looks at them."""
 
     class Watched(kind):  # type: ignore[misc]  # of whatever class the task runner's futures are
         __doc__, __module__, __qualname__ = kind.__doc__, kind.__module__, kind.__qualname__

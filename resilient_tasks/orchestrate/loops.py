@@ -1,6 +1,6 @@
 """Prefect's own retries beside the library's policies.
 
-Two retry loops would multiply, and nobody sees by how much: they are refused. A policy that stands outside of `retry=`
+Two retry loops would multiply without any sign of it: they are refused. A policy that stands outside of `retry=`
 acts on the end of all attempts, so it has to know whether Prefect makes another one.
 """
 

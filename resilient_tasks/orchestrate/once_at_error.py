@@ -21,7 +21,7 @@ from resilient_tasks.core import safely, settings
 _ROOM = 4096
 _logged: OrderedDict[str, None] = OrderedDict()
 
-#: Under this name an error bears the id of the flow run in which a task's record told of it.
+#: The attribute of an error with the id of the flow run in which a task's log record reported it.
 _LOGGED_IN = "__resilient_logged_in__"
 
 _LAST = "Finished in state"

@@ -75,7 +75,7 @@ class RunLogHandler(logging.Handler):
 
 
 def _logger_of(record: logging.LogRecord) -> logging.LoggerAdapter[Any] | logging.Logger | None:
-    """Return the logger of the run of this context, or of the one that the record tells of; None: it is of none.
+    """Return the logger of the run of this context, or of the run that the record names; None if there is none.
 
     A message of an alert may be delivered when its run has long ended.
     """

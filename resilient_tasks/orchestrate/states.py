@@ -66,7 +66,7 @@ class WordedState(State[Any]):
         return self
 
     def handed_on(self) -> WordedState:
-        """Return this state as what another task's function returned: whoever calls that task gets the state."""
+        """Return this state as what another task's function returned: the caller of that task gets the state."""
         self._handed_on = True
         return self
 

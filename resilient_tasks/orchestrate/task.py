@@ -147,7 +147,7 @@ class ResilientTask(Task[P, R]):
     @overload
     def outcome(self, *args: P.args, **kwargs: P.kwargs) -> Outcome[R]: ...
     def outcome(self, *args: P.args, **kwargs: P.kwargs) -> Any:
-        """Run the task, and return what came of it, to be matched. Of an async task, an awaitable of that."""
+        """Run the task and return its outcome, for `match`; for an async task, an awaitable of it."""
         state = super().__call__(*args, return_state=True, **kwargs)
         if inspect.iscoroutine(state):
             return _awaited_outcome(state)
@@ -172,7 +172,7 @@ def _named(state: State[Any], result: Any) -> Outcome[Any]:
 
 
 def outcome_of(future: PrefectFuture[T]) -> Outcome[T]:
-    """Wait for a submitted task, and return what came of it, to be matched.
+    """Wait for a submitted task and return its outcome, for `match`.
 
     Args:
         future: what `submit` or `delay` gave; of `map`, each item of the list.

@@ -1,4 +1,4 @@
-"""How the end of a flow run is put into words: what was recovered, what was degraded, what nobody looked at."""
+"""The final state of a flow run in words: what recovered, what was degraded, which failures no code looked at."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from resilient_tasks.orchestrate.futures import Submitted
 
 #: So many names are given; of any more, the number.
 _NAMED = 10
-#: The server learns of a task run a moment after the run itself began: its name is awaited for so many seconds.
+#: Seconds to wait for a task run's name: the server learns of the run a moment after it began.
 _PATIENCE = 2.0
 
 WHAT_TO_DO = (
@@ -64,7 +64,7 @@ def were_degraded(events: Sequence[FallbackUsed]) -> str:
 
 
 def retold(operation: str, state: State[Any]) -> Event | None:
-    """Return the event that the final state of a task run in another process tells of, if it tells of any."""
+    """Return the event in the final state of a task run in another process; None if it has none."""
     message, details = state.message or "", state.state_details
     run = {"flow_run_id": str(details.flow_run_id), "task_run_id": str(details.task_run_id)}
     if state.name == "Degraded":

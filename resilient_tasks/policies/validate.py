@@ -1,4 +1,4 @@
-"""Validate: data that does not satisfy its schema is stopped, split off or reported."""
+"""Validate: stop, split off or report data that does not satisfy its schema."""
 
 from __future__ import annotations
 
@@ -50,40 +50,40 @@ _DONE = {"raise": "refused", "drop": "dropped", "warn": "let pass", "branch": "s
 @answering("Validate(output=Orders), or Validate(input={'orders': Orders}) for an argument", "output", "on_invalid")
 @dataclass(frozen=True, eq=False)
 class Validate(Policy):
-    """Hold data against a schema, on its way into the function or out of it.
+    """Check the arguments or the result of a function against a schema.
 
     A schema is pandera's, for a pandas or polars frame, or a pydantic model, for a list of JSON records.
 
-    Rows that do not satisfy the schema are dealt with by `on_invalid`; a frame that as a whole does not (missing
-    column, wrong dtype, failed aggregate check) never loses rows: `on_schema_error` says whether it is refused.
+    `on_invalid` decides about rows that do not satisfy the schema. If the frame as a whole does not (missing column,
+    wrong dtype, failed aggregate check), no row is dropped: `on_schema_error` decides whether the frame is refused.
 
-    A value may hold several frames: in the place of a schema stands a mapping or a tuple of schemas, for a dict, a
-    named tuple, a dataclass, a tuple or a list of frames. None leaves a part unchecked. Each part is split, counted and
-    quarantined by itself, before any of them is refused.
+    For a dict, a named tuple, a dataclass, a tuple or a list of frames, give a mapping or a tuple of schemas. None
+    leaves a part unchecked. Each part is split, counted and quarantined separately; all are judged before any is
+    refused.
 
     Args:
         input: a schema for each parameter to check, by name; a single schema is for the first parameter.
-        output: a schema for the result, or those of its parts: `{"train": Flights, "test": Flights}`.
+        output: a schema for the result; for several frames, their schemas: `{"train": Flights, "test": Flights}`.
         on_invalid: `"raise"` refuses the batch; `"quarantine"` puts the bad rows into a Parquet file with their
             reasons and goes on with the good ones; `"drop"` goes on without them; `"warn"` goes on with all;
-            `"branch"` gives the caller both, as a `Split`: the function, which returns a frame or a `Split`, is
-            annotated `-> Split[...]` or not at all. For results only, and not beside a fallback.
-        on_schema_error: `"raise"` refuses a frame that is wrong as a whole; `"warn"` lets it pass unchecked.
-        max_invalid: bad rows above which the batch is refused all the same: a `float` is a fraction from 0.0 to 1.0,
-            an `int` a number of rows. What was wrong is quarantined even then. A mapping sets limits by column, by
-            check or by both: `{"distance": 0.01, ("tail", "is null"): 5, "*": 0.05}`, where `"*"` is for all bad rows.
-        min_rows: fewer rows than this, good and bad ones together, are refused.
-        quarantine: where bad rows go: a `Quarantine` or a folder. Default: `configure(quarantine=...)`. Given beside
+            `"branch"` gives the caller both, as a `Split`: annotate the function, which returns a frame or a `Split`,
+            `-> Split[...]` or not at all. For results only, and not together with a fallback.
+        on_schema_error: `"raise"` refuses a frame that is wrong as a whole; `"warn"` lets it go on unchecked.
+        max_invalid: with more bad rows than this, the batch is refused: a `float` is a fraction from 0.0 to 1.0, an
+            `int` a number of rows. Bad rows of a refused batch are quarantined too. A mapping sets limits by column,
+            by check or by both: `{"distance": 0.01, ("tail", "is null"): 5, "*": 0.05}`; `"*"` is for all bad rows.
+        min_rows: with fewer rows than this, the batch is refused; good and bad rows count.
+        quarantine: where bad rows go: a `Quarantine` or a folder. Default: `configure(quarantine=...)`. With
             `"branch"`, bad rows are kept there too.
-        drift: the gate that the good rows of a result must pass; of a result with several frames, a mapping by their
-            names. On drift `"warn"` emits an event and goes on; `"branch"` makes the outcome `Degraded`, with the data,
-            because of `DriftDetected`; `"stop"` fails with it.
+        drift: the gate that the good rows of a result must pass; for several frames, a mapping by their names. On
+            drift, `"warn"` emits an event and goes on; `"branch"` makes the outcome `Degraded`, with the data, because
+            of `DriftDetected`; `"stop"` fails with it.
 
     Raises:
         PolicyError: the arguments are contradictory or impossible.
 
-    At run time a refused batch is `InvalidData`, with the report; a quarantine that cannot be written fails the batch
-    with the operating system's error: good rows never go on as if nothing had been wrong.
+    At run time a refused batch raises `InvalidData`, with the report. If the quarantine cannot be written, the batch
+    fails with a `QuarantineError`; its good rows do not go on.
     """
 
     slot: ClassVar[str] = "validate output"
@@ -141,7 +141,7 @@ class Validate(Policy):
 
     @property
     def branches(self) -> bool:
-        """Whether the caller is given a `Split`."""
+        """Whether the caller gets a `Split`."""
         return self.on_invalid == "branch"
 
     @property
@@ -150,7 +150,7 @@ class Validate(Policy):
         return self.on_invalid == "quarantine" or (self.branches and self.quarantine is not None)
 
     def parts(self) -> tuple[Policy, ...]:
-        """Return this policy as one for the way in and one for the way out: they have different places in the order."""
+        """Return this policy as one for arguments and one for results: they have different places in the order."""
         parts: list[Policy] = []
         if self.input is not None:
             parts.append(self._but(_ValidateInput, output=None, drift=None))
@@ -159,11 +159,11 @@ class Validate(Policy):
         return tuple(parts)
 
     def of_stand_in(self) -> Validate:
-        """Return this policy for what a fallback gives: its bad rows are kept apart, and it may be as old as it is."""
+        """Return this policy for a fallback's result: its bad rows are kept apart, and drift is not judged."""
         return self._but(_subject="stand-in", drift=None)
 
     def _but(self, kind: type[Validate] | None = None, **changes: Any) -> Validate:
-        """Return a part of this policy: what was checked as a whole is not checked again."""
+        """Return a changed copy, without checking the arguments again."""
         made = object.__new__(kind or type(self))
         vars(made).update(vars(self), **changes)
         return made
@@ -178,7 +178,7 @@ class Validate(Policy):
     def describe(self) -> str:
         ways = [way for way, schema in (("input", self.input), ("output", self.output)) if schema is not None]
         names = f" of {', '.join(by_name(self.output))}" if is_several(self.output) else ""
-        return f"validate {' and '.join(ways)}: invalid rows{names} {self.on_invalid}"
+        return f"validate {' and '.join(ways)}{names}: on_invalid={self.on_invalid!r}"
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         try:
@@ -198,7 +198,7 @@ class Validate(Policy):
         return Ok(value, outcome.attempts) if drifted is None else Degraded(value, drifted)
 
     def _given(self) -> list[Any]:
-        """Return what is to be checked, each with its schema or the schemas of its parts."""
+        """Return the schema of each argument and of the result, or the schemas of its parts."""
         given = [*self.input.values()] if isinstance(self.input, Mapping) else [self.input]
         return [schemas for schemas in (*given, self.output) if schemas is not None]
 
@@ -208,7 +208,7 @@ class Validate(Policy):
         work = call.work
         bound = kept_signature(work.fn).bind(*work.args, **work.kwargs)
         for name, schemas in _parameters_of(work.fn, self.input).items():
-            if name in bound.arguments and schemas is not None:  # a default was the author's to check
+            if name in bound.arguments and schemas is not None:  # the author vouches for a default
                 bound.arguments[name], _ = self._judge(
                     call, bound.arguments[name], schemas, Place(name, is_argument=True)
                 )
@@ -218,7 +218,7 @@ class Validate(Policy):
         """Return the value to go on with, and its parts that have a schema.
 
         Raises:
-            InvalidData: the batch, or a part of it, is refused. Every part has been judged by then.
+            InvalidData: the batch, or a part of it, is refused; every part was judged before.
         """
         if not is_several(schemas):
             given, report = self._judge_part(call, Part(None, whole, value, schemas))
@@ -264,16 +264,16 @@ class Validate(Policy):
         return self._good(frame, parts), report
 
     def _good(self, frame: Any, parts: Split[Any]) -> Any:
-        """Return what goes on of a batch that was accepted."""
+        """Return the data that goes on from an accepted batch."""
         if self.branches:
             return parts
         return frame if parts.report.invalid and self.on_invalid == "warn" else parts.good
 
     def _drifted(self, call: Call, judged: Iterable[Judged]) -> DriftDetected | None:
-        """Return the drift that degrades the result, if any does.
+        """Return the drift that degrades the result; None if none does.
 
         Raises:
-            DriftDetected: the gate stops the call. Every part has been judged by then.
+            DriftDetected: the gate stops the call; every part was judged before.
         """
         if self.drift is None:
             return None
@@ -291,7 +291,7 @@ class Validate(Policy):
         return drifts[0]
 
     def _drift_of(self, call: Call, gate: Drift, part: Judged, schema: Any) -> DriftDetected | None:
-        """Emit what a gate found in one frame; return it where more is to follow than that event."""
+        """Emit what a gate found in one frame; return it if the gate stops or degrades the call."""
         report = gate.judge(part.given.good if isinstance(part.given, Split) else part.given, schema)
         if not report.noted:
             return None
@@ -312,7 +312,7 @@ class Validate(Policy):
         return parts if self.branches else frame
 
     def _objection(self, report: Report, schema: Any) -> str:
-        """Say why the batch is refused; nothing, if it is not."""
+        """Return why the batch is refused; empty if it is not."""
         if self.min_rows is not None and report.rows < self.min_rows:
             return f"{number_of(report.rows, 'row')}; at least {self.min_rows:,} {was(self.min_rows)} expected"
         if report.invalid and self.on_invalid == "raise":
@@ -321,7 +321,7 @@ class Validate(Policy):
         return f"{report.summary()}; {too_many}" if too_many else ""
 
     def _tell(self, call: Call, parts: Split[Any], schema: Any, what: Place, *, refused: bool) -> str | None:
-        """Emit what is wrong; return the file in the quarantine, if the bad rows are kept."""
+        """Emit an event about the bad rows; return their file in the quarantine, if they are kept."""
         report = parts.report
         about = {"rows": report.rows, "invalid": report.invalid, "reasons": _by_reason(report.reasons)}
         if not self.keeps:
@@ -334,7 +334,7 @@ class Validate(Policy):
         return path
 
     def _take_back(self, call: Call, parts: Split[Any], schema: Any, what: Place) -> None:
-        """Empty the quarantine of what an earlier attempt put there: the data that this one got is good."""
+        """Remove the batch that an earlier attempt quarantined: this attempt's data is good."""
         path = self._keep(call, parts, schema, what)
         if path is not None:
             about = {"rows": parts.report.rows, "invalid": 0, "reasons": {}}
@@ -381,7 +381,7 @@ def _parameters_of(fn: Callable[..., Any], given: Any) -> Mapping[str, Any]:
         return given
     if isinstance(given, tuple | list):
         written = ", ".join(f"{name!r}: ..." for name in names[: len(given)])
-        msg = f"Validate(input=...) takes the schemas of several parameters by their names: {{{written}}}"
+        msg = f"Validate(input=...) takes the schemas of several parameters by name: {{{written}}}"
         raise PolicyError(msg)
     if not names:
         msg = f"Validate(input=...) is for the first parameter, and {operation_of(fn)} has none"

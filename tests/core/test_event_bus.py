@@ -95,7 +95,7 @@ SENTENCES = [
     ),
     (
         RowsWarned(operation="f", rows=12_000, reasons={"*: enough": 0, "n: le(60)": 1_500}),
-        "rules that warn, in 12,000 rows: n: le(60) ×1,500, *: enough",
+        "rules that warn, 12,000 rows checked: n: le(60) ×1,500, *: enough",
     ),
     (
         DataDrifted(operation="f", action="stop", rows=9, columns={}, message="distance: PSI 0.31"),
@@ -154,7 +154,7 @@ SENTENCES = [
         "redis://host:6379/0 answers again after 12.3 s: state is shared as before",
     ),
     (ChaosInjected(operation="f", fault="fault OSError"), "injected fault OSError"),
-    (CallFailed(operation="f", **ABOUT), "failed with ConnectError: refused"),
+    (CallFailed(operation="f", **ABOUT), "failed with ConnectError (transient): refused"),
     (NotifySent(operation="f", channel="slack"), "told slack"),
     (NotifySent(operation="f", channel="slack", occasion="recovered"), "told slack (recovered)"),
     (

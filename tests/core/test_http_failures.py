@@ -192,5 +192,5 @@ def test_the_log_line_names_the_status(monkeypatch):
     monkeypatch.setattr(logs.LOGGER, "propagate", False)
     with pytest.raises(httpx.HTTPStatusError):
         _failing(_httpx(), fallback=Fallback(value=0, on=KeyError))()
-    assert "fetch: failed with HTTPStatusError (HTTP 503): no" in written.getvalue()
+    assert "fetch: failed with HTTPStatusError (HTTP 503, transient): no" in written.getvalue()
     assert "http.response.status_code=503" in written.getvalue()

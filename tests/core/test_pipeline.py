@@ -174,7 +174,7 @@ class TestExplain:
             "fallback: sorted, max",
             "fallback: value 7",
             "retry: attempts without a limit by number, OSError",
-            "validate input and output: invalid rows drop",
+            "validate input and output: on_invalid='drop'",
             "chaos: 25% of attempts, latency of 2 s and outcome sorted, seed 4",
         ):
             assert part in told

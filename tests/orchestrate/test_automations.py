@@ -113,7 +113,7 @@ def test_further_crashes_of_a_flow_are_told_of_after_the_cool_down_only(run, res
     assert told["subject"] == f"one crashed: flow run {first.name}"
     assert told["body"].splitlines()[1] == "the infrastructure is gone"
     assert f"/runs/flow-run/{first.id}" in told["body"]
-    assert "Of further crashes of this flow within 300 s nobody is told." in told["body"]
+    assert "More crashes of this flow within 300 s send no alert." in told["body"]
     assert of_another["subject"].startswith("another crashed")
 
 
@@ -162,7 +162,7 @@ def test_a_block_that_is_not_there_or_tells_nobody_is_refused_and_the_right_ones
     Secret(value="42").save("silent", overwrite=True)
     for block, why in (
         ("slack-webhook/nowhere", "There is no block slack-webhook/nowhere"),
-        ("secret/silent", "can tell nobody"),
+        ("secret/silent", "cannot send alerts"),
         ("nothing", "by its type and its name"),
     ):
         code, _, err = run("install", "--block", block, "--zombie-after", "900")

@@ -199,9 +199,9 @@ class TestInput:
         call = drive(lambda frame: library.frame(*library.numbers(frame), 0), validate=policy, retry=2)
         assert library.numbers(call(library.frame(1, -1))) == [1]
         assert explain(call.decorated).splitlines()[:3] == [
-            "1. validate input: invalid rows drop",
+            "1. validate input: on_invalid='drop'",
             "2. retry: 2 attempts, transient, throttled and timed-out failures",
-            "3. validate output: invalid rows drop",
+            "3. validate output: on_invalid='drop'",
         ]
 
     def test_arguments_that_do_not_fit_the_function_are_its_error(self, drive, library):

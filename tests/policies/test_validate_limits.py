@@ -147,7 +147,7 @@ class TestNames:
             with pytest.raises(InvalidData, match="1 row more than"):
                 resilient(validate=self.of(limits, Trip))(lambda: trips)()
         assert resilient(validate=self.of({"legs": 1, "name": 1}, Trip))(lambda: trips)() == []
-        with pytest.raises(PolicyError, match=r"'leg', which is no column and no check.*did you mean 'legs'\?"):
+        with pytest.raises(PolicyError, match=r"'leg', which is neither a column nor a check.*did you mean 'legs'\?"):
             self.of({"leg": 0}, Trip)
 
 
@@ -157,19 +157,19 @@ class TestNames:
         ({}, r"has no limit: give one, such as \{'\*': 0.05\}"),
         ({"distance": 1.5}, r"\['distance'\] is a fraction from 0.0 to 1.0"),
         ({"distance": "5%"}, r"\['distance'\] is a fraction .* It is not '5%'"),
-        ({"distnace": 1}, r"names 'distnace', which is no column and no check: .*; did you mean 'distance'\?"),
+        ({"distnace": 1}, r"names 'distnace', which is neither a column nor a check: .*; did you mean 'distance'\?"),
         (
             {"month": 1},
-            r"there are the columns \['distance', 'tail'\] and the checks \['greater_than\(0\)'\]; write '\*' for all",
+            r"the columns are \['distance', 'tail'\] and the checks are \['greater_than\(0\)'\]; write '\*' for all",
         ),
-        ({"gt(5)": 1}, r"names 'gt\(5\)', which is no column and no check"),
+        ({"gt(5)": 1}, r"names 'gt\(5\)', which is neither a column nor a check"),
         (
             {("distance", "lt(5)"): 1},
             r"and 'distance' has the checks \['greater_than\(0\)', 'is duplicated', 'is null'",
         ),
         ({("tail", "gt(0)"): 1}, r"and 'tail' has the checks"),
-        ({("month", "gt(0)"): 1}, "which is no column and no check"),
-        ({("distance", "gt(0)", "x"): 1}, "which is no column and no check"),
+        ({("month", "gt(0)"): 1}, "which is neither a column nor a check"),
+        ({("distance", "gt(0)", "x"): 1}, "which is neither a column nor a check"),
     ],
 )
 def test_a_limit_that_means_nothing_is_refused_at_decoration(limits, sentence):

@@ -270,7 +270,7 @@ class TestWhatIsTold:
 
     def test_explain_names_the_parts(self, drive, library, both):
         call = drive(lambda: None, validate=Validate(output=both, on_invalid="drop"))
-        assert explain(call.decorated).splitlines()[0] == "1. validate output: invalid rows of train, test drop"
+        assert explain(call.decorated).splitlines()[0] == "1. validate output of train, test: on_invalid='drop'"
 
 
 class TestBesideOtherPolicies:
@@ -373,7 +373,7 @@ class TestBranch:
             pass
 
         fetch.__annotations__["return"] = annotation
-        with pytest.raises(PolicyError, match=r"Splits in the place of frames: annotate it -> dict\[str, Split"):
+        with pytest.raises(PolicyError, match=r"Splits in place of frames: annotate it -> dict\[str, Split"):
             drive(fetch, validate=Validate(output=both, on_invalid="branch"))
 
 
@@ -420,13 +420,13 @@ class TestDrift:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"output": {}}, "None of the parts has a schema"),
-        ({"output": ()}, "None of the parts has a schema"),
-        ({"output": {"train": None}}, "None of the parts has a schema"),
+        ({"output": {}}, "No part has a schema"),
+        ({"output": ()}, "No part has a schema"),
+        ({"output": {"train": None}}, "No part has a schema"),
         ({"output": {"train": dict}}, r"A schema is a pandera DataFrameSchema .* It is given for the part 'train'"),
         ({"output": (PANDAS, {"x": PANDAS})}, r"a dict is none of these. It is given for the part '1'"),
         ({"output": [Other]}, r"write Other for a list of records, or \(Other,\) for a tuple"),
-        ({"output": {1: PANDAS, "1": PANDAS}}, "Two parts bear one name"),
+        ({"output": {1: PANDAS, "1": PANDAS}}, "Two parts have the same name"),
         ({"input": {"frames": {"train": 7}}}, "It is given for the part 'train'"),
     ],
 )
@@ -436,7 +436,7 @@ def test_what_makes_no_sense_is_refused(arguments, sentence):
 
 
 def test_several_parameters_are_named(drive):
-    with pytest.raises(PolicyError, match=r"by their names: \{'a': \.\.\., 'b': \.\.\.\}"):
+    with pytest.raises(PolicyError, match=r"by name: \{'a': \.\.\., 'b': \.\.\.\}"):
         drive(lambda a, b: a, validate=Validate(input=(PANDAS, PANDAS)))
 
 

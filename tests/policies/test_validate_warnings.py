@@ -80,7 +80,7 @@ def test_each_of_several_frames_has_its_own(drive, library, late, resilient_even
     policy = Validate(output={"train": library.schema, "test": library.schema}, on_invalid="branch")
     drive(lambda: {"train": library.frame(1), "test": late(library.frame(1, 2, 3))}, validate=policy)()
     (event,) = resilient_events
-    assert event.sentence() == "test: rules that warn, in 3 rows: delay: le(60) ×2"
+    assert event.sentence() == "test: rules that warn, 3 rows checked: delay: le(60) ×2"
 
 
 def test_report_and_artifact_name_them(drive, library, late, resilient_events):
@@ -113,5 +113,5 @@ def test_a_rule_with_one_verdict_for_all_rows_counts_none(drive, library, resili
     frame = library.frame(1)
     parts = Split(frame, frame[:0], Report(1, warnings=(Finding("*", "enough", np.arange(0)),)))
     drive(lambda: parts, validate=Validate(output=library.schema, on_invalid="branch"))()
-    assert resilient_events[0].sentence() == "rules that warn, in 1 row: *: enough"
+    assert resilient_events[0].sentence() == "rules that warn, 1 row checked: *: enough"
     assert "| `*: enough` | the frame | 1 |" in DataQuality(resilient_events).markdown()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from resilient_tasks.core.events.event import ErrorEvent, Event, named
-from resilient_tasks.core.wording import counted, number_of
+from resilient_tasks.core.wording import counted, number_of, worded
 
 
 def place(name: str) -> str:
@@ -46,7 +46,7 @@ class RetryStarted(Event):
 class RetryRecovered(Event):
     """Attempt number `attempt` succeeded after others had failed; `errors` counts those by type.
 
-    `failures` counts them as people are told of them: by HTTP status where there is one.
+    `failures` counts them for messages: by HTTP status if there is one.
     """
 
     name: ClassVar[str] = "retry.recovered"
@@ -185,4 +185,5 @@ class CallFailed(ErrorEvent):
 
     def sentence(self) -> str:
         follows = {True: "; another attempt follows", None: "; another attempt may follow"}.get(self.again, "")
-        return f"failed with {self.error}: {self.message}{follows}"
+        # The kind is the reason why the call was retried, or was not.
+        return f"failed with {worded(self.error_type, self.http_status, self.kind)}: {self.message}{follows}"

@@ -1,4 +1,4 @@
-"""Carries events to whoever listens."""
+"""Carries events to sinks."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def _shown(value: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ErrorEvent(Event):
-    """Something that happened because of an error: its type, its text, and the HTTP status that it tells of, if any."""
+    """Something that happened because of an error: its type, its text, and its HTTP status, if any."""
 
     error_type: str = named("error.type")
     message: str = named("exception.message")

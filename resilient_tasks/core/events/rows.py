@@ -1,4 +1,4 @@
-"""What happens to data that passes a schema or a gate."""
+"""Events about data that a schema or a drift gate judged."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from resilient_tasks.core.wording import named_few, number_of
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RowsInvalid(Event):
-    """Of `rows` rows, `invalid` did not satisfy the schema; `action` is what was done with them.
+    """Of `rows` rows, `invalid` did not satisfy the schema; `action` says what was done with them.
 
-    `part` names the frame where there may be several: an argument, or a part of the result.
+    `part` names an argument, or one of several frames in a result.
     """
 
     name: ClassVar[str] = "rows.invalid"
@@ -32,10 +32,9 @@ class RowsInvalid(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RowsWarned(Event):
-    """Of `rows` rows, some break a rule that only warns: the rows go on.
+    """Of `rows` rows, some break a rule with `raise_warning=True`: they go on.
 
-    `reasons` counts the rows for each such rule; 0 for a rule with one verdict for all rows. `part` is that of
-    `RowsInvalid`.
+    `reasons` counts the rows by rule; 0 for a rule with one verdict for all rows. `part` is as in `RowsInvalid`.
     """
 
     name: ClassVar[str] = "rows.warned"
@@ -44,15 +43,15 @@ class RowsWarned(Event):
     part: str | None = field(default=None, metadata={"if_known": True})
 
     def sentence(self) -> str:
-        return f"{_of(self)}rules that warn, in {number_of(self.rows, 'row')}: {_rules(self.reasons)}"
+        return f"{_of(self)}rules that warn, {number_of(self.rows, 'row')} checked: {_rules(self.reasons)}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RowsQuarantined(RowsInvalid):
-    """As `RowsInvalid`; the bad rows lie in the file `path` with their reasons, as the quarantine's batch `batch`.
+    """As `RowsInvalid`; the bad rows and their reasons are in the file `path`, the quarantine's batch `batch`.
 
-    Each attempt of a call replaces that file: with 0 invalid rows it is gone. `schema` is where the schema can be
-    imported from (`module:name`), if that is known.
+    Each attempt of a call replaces that file; with 0 invalid rows it is removed. `schema` is the schema's
+    `module:name`, if that is known.
     """
 
     name: ClassVar[str] = "rows.quarantined"
@@ -67,25 +66,25 @@ class RowsQuarantined(RowsInvalid):
 
 
 def in_the_quarantine(events: Iterable[Event]) -> list[RowsQuarantined]:
-    """Return the last event of each file that lies in the quarantine after `events`, in their order."""
+    """Return the last event of each file that is in the quarantine after `events`, in their order."""
     last = {event.path: event for event in events if isinstance(event, RowsQuarantined)}
     return [event for event in last.values() if event.invalid]
 
 
 def why_and_where(batches: Sequence[RowsQuarantined]) -> str:
-    """Return ` (n: greater_than(0) ×2) in quarantine/fetch/part.parquet`; empty where nothing lies there."""
+    """Return ` (n: greater_than(0) ×2) in quarantine/fetch/part.parquet`; empty if no rows are quarantined."""
     paths = [batch.path for batch in batches if batch.invalid]
     return f"{_checks(batches)} in {named_few(paths, 1)}" if paths else ""
 
 
 def frames_warned_of(events: Iterable[Event]) -> list[RowsWarned]:
-    """Return the last event of each frame that breaks a rule which only warns, in their order."""
+    """Return the last `RowsWarned` of each frame, in their order."""
     last = {(event.call, event.operation, event.part): event for event in events if isinstance(event, RowsWarned)}
     return list(last.values())
 
 
 def what_rules_warn_of(events: Iterable[Event]) -> str:
-    """Return `rules that warn: fetch delay: le(60) ×3`; empty where none was broken."""
+    """Return `rules that warn: fetch delay: le(60) ×3`; empty if no rule warned."""
     rows: Counter[str] = Counter()
     for event in frames_warned_of(events):
         for rule, count in event.reasons.items():
@@ -116,9 +115,9 @@ _CHECKS = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataDrifted(Event):
-    """Of a frame of `rows` rows, `columns` do not look like the baseline, or could not be judged: a sentence for each.
+    """Of a frame of `rows` rows, `columns` differ from the baseline or could not be judged: a sentence for each.
 
-    `action` is what the gate asked for: `"warn"`, `"branch"` or `"stop"`; `"pass"` where only too few rows are to tell.
+    `action` is the gate's: `"warn"`, `"branch"` or `"stop"`; `"pass"` if there were only too few rows to judge.
     """
 
     name: ClassVar[str] = "data.drifted"

@@ -12,7 +12,7 @@ from resilient_tasks.core.wording import number_of
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BreakerOpened(Event):
-    """The circuit `breaker` lets no call through for the next `open_for` seconds; None: until somebody closes it."""
+    """The circuit `breaker` lets no call through for the next `open_for` seconds; None: until a person closes it."""
 
     name: ClassVar[str] = "breaker.opened"
     breaker: str
