@@ -77,6 +77,14 @@ _COMMANDS = (
     ("smbclient rpcclient smbget winexe smbmap wmic pth-winexe", "user%", "-U|--user"),
     ("lftp", "user,", "-u|--user"),
     ("http https xh", "user:", "-a|--auth"),
+    ("cargo", "next", "login"),
+    ("mc mcli", "third", r"set"),
+    ("az gcloud", "next", r"secret\b[^\r\n]{0,200}?(?<![\w-])--value"),
+    ("aws", "next", r"(?:parameter|secret)\b[^\r\n]{0,300}?(?<![\w-])--(?:value|secret-string)"),
+    ("gh", "next", r"secret\W{1,6}set\b[^\r\n]{0,200}?(?<![\w-])(?:--body|-b)"),
+    ("wpa_passphrase", "next", r"[^\s\0-]{1,64}"),
+    ("xfreerdp xfreerdp3 wfreerdp rdesktop", "glued", "/p:"),
+    ("net", "user%", "-U|--user"),
     ("net", "next", "/user:[^\\s\"'\\0]{1,64}"),
     ("twine useradd usermod", "next", "-p"),
     ("curl wget aria2c ftp", "user:", "-[a-zA-Z]{0,6}u|--user"),
@@ -116,7 +124,10 @@ _LINE_ENDS = re.compile(r"[\r\n]|[|;](?=\s)|\\n|&&")
 #: So far behind a command its flags are looked for (characters).
 _REACH = 400
 _HINTS = (" -", "--", "'-", '"-', "\0-", "sqlplus", "expdp", "impdp", "net us", "vault login", "rabbitmqctl", "rman")
-_FLAGS = re.compile(r"(?:^|[\s\"'\0])-{1,2}[A-Za-z]|sqlplus|expdp|impdp|net us|vault login|rabbitmqctl|rman")
+_HINTS += ("cargo login", "mc alias", "wpa_passphrase", "freerdp ")
+_FLAGS = re.compile(
+    r"(?:^|[\s\"'\0])-{1,2}[A-Za-z]|sqlplus|expdp|impdp|net us|vault login|rabbitmqctl|rman|cargo login|mc alias|wpa_|freerdp"
+)
 
 
 def blot(text: str) -> str:

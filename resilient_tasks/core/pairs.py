@@ -12,7 +12,7 @@ from typing import NamedTuple
 from resilient_tasks.core import secret_names
 from resilient_tasks.core.registered import MARK
 from resilient_tasks.core.secret_names import Says
-from resilient_tasks.core.secret_values import is_nothing, is_random, is_sentence, looks_random
+from resilient_tasks.core.secret_values import is_machine_made, is_nothing, is_random, is_sentence, looks_random
 
 #: The longest name (characters), to each side of a hit.
 _LONGEST = 64
@@ -27,9 +27,13 @@ _TYPE = (
 )
 _SEPARATOR = re.compile(
     rf"(?P<typed>:[ \t]{{0,4}}{_TYPE}(?: ?\| ?none)?[ \t]{{0,4}}=[ \t]{{0,4}}(?=[bru]?[\"']))"
-    r"|(?P<sign>(?:\\{0,7}[\"'`]\]?|\]|&quot;|&#3[49];|%2[27])?[ \t]{0,8}"
+    r"|(?P<sign>(?:\]?\\{0,7}[\"'`]\]?|\]|\[\d{0,3}\]|%5d|&quot;|&#3[49];|%2[27])?[ \t]{0,60}"
     r"(?:=>|:=|\?=|\\=|<-|->|={1,2}|:(?!:)|%3d|%3a(?:%20|\+)?(?:%2[27])?|&#(?:61|x3d);|\\{1,3}u003[ad])[ \t]{0,8}"
-    r"(?:!!\w{1,20}[ \t]{1,4}|&\w{1,30}[ \t]{1,4})?)"
+    r"(?:!!\w{1,20}[ \t]{1,4}|&\w{1,30}[ \t]{1,4}|\s{1,20}(?=string\())?"
+    r"|\r?\n\[1\] (?=\"))"  # as R prints
+    r"|(?P<dots>[ \t]?\.{4,60}[: \t]{0,3})"
+    r"|(?P<told>[ \t]{1,40}\|[ \t]|[ ](?:(?:is |was )?(?:set|changed) (?:to|from)|is|was|to|of)[ ])"
+    r"|(?P<term>,[ \t]?(?:<<)?(?=\"))"  # of Erlang
     r"|(?P<item>\\{0,7}[\"'],[ \t]{0,4}(?=b?\\{0,7}[\"']))"  # of a list or tuple
     r"|(?P<quoted>[ \t]{1,2}(?=[\"']\w))"
     r"|(?P<flag>[ \t]{1,4}(?=[^\s=:-]))"  # of a command line
@@ -38,7 +42,7 @@ _SEPARATOR = re.compile(
 )
 _QUOTED = re.compile(
     r"(?P<open>(?:(?:[\w.]{0,30}Secret\w{0,12}\((?:\w{1,20}=)?|string\(\d{1,5}\)[ ]|"
-    r"(?:Some|Just|Ok|Optional|String|str|bytes|bytearray)\())?"
+    r"(?:Some|Just|Ok|Optional|String|str|bytes|bytearray)\(\s{0,60}))?"
     r"[bBrRuUfF]{0,2}(?P<quote>\\{0,7}(?:\"\"\"|'''|[\"'`])|&quot;|&#3[49];))"
     r"(?P<value>(?:\\\\(?P=quote)(?=[^\s,;:)\]}])|(?!(?P=quote))(?:\\[^\n]|[^\\\n])|''(?=[^\s,;:)\]}])|'\"'\"'|'\\'')*+)(?P<close>(?P=quote)?)"
 )
@@ -51,6 +55,11 @@ _BARE_PASSWORD = re.compile(r"[{(\[|<&\\](?![\s\"'\\{(\[)\]}])" + _MORE)
 _TO_SEMICOLON = re.compile(r"[^\r\n\"'\\;&]{0,200}(?=;[ ]?[A-Za-z][\w ]{0,40}=)")
 _LAST_IN_STRING = re.compile(r"[^\r\n\"'\\;&]{1,200}(?=;?[\"']?\s*$)")
 _IN_STRING = re.compile(r";[ ]?[A-Za-z][\w ]{0,40}=")
+_TOLD = re.compile(r"(?P<value>[^\s\"'<>|,;()\[\]{}]{12,512}?)(?=[.:]?(?:[\s\"'<>|,;()\[\]{}]|$))")
+_SHORT_ID = re.compile(r"(?:0x)?[0-9A-Fa-f]{1,31}")
+_IN_ODBC = re.compile(r"[^\r\n\"'\\;{}]{1,200}(?=;)")
+#: Of Terraform: what a value was, and what it is to be.
+_CHANGED = re.compile(r"[\"'][ \t]{0,4}->[ \t]{0,4}[\"'](?P<value>(?:\\.|[^\"\\\r\n])+)")
 _NAMED_ONLY = re.compile(r"=[ \t]+")
 _TO_THE_END = re.compile(r"(?:[^\r\n\"'\\]|[\"'](?=\w))+")
 _NO_BLANK = re.compile(r"[^\s\"'\\]+")
@@ -78,8 +87,8 @@ _ITEMS = {
 }
 _METAVAR = re.compile(r"[A-Z][A-Z_]{1,20}|<[\w-]+>")
 _PATH = re.compile(r"[A-Za-z_][\w.]*")
-_PAIR = re.compile(r"[(\[][ \t]{0,4}b?\\*[\"'][\w-]*$")
-_PAIR_END = re.compile(r"[ \t]{0,4}[)\]]")
+_PAIR = re.compile(r"[({\[][ \t]{0,4}b?\\*[\"'][\w-]*$")
+_PAIR_END = re.compile(r"[ \t]{0,4}[)}\]]")
 # fmt: off
 _PROSE = frozenset(
     {
@@ -139,6 +148,9 @@ def blot(text: str, low: str, *, code: bool) -> str:
         if blotted:
             parts += (text[done:start], MARK)
             done = end
+        if (changed := _CHANGED.match(text, end)) is not None and not changed["value"].startswith(MARK):
+            parts += (text[done : changed.start("value")], MARK)
+            done = end = changed.end("value")
         at = end
     return "".join((*parts, text[done:])) if parts else text
 
@@ -157,10 +169,14 @@ def _heads(text: str, low: str) -> Iterator[Head]:
         if name.lower() in _WANTS_A_WORD:
             name = _word_before(text, start) + name
         says = secret_names.of(name)
+        if says is Says.NOTHING and name.endswith(" token"):  # "Invalid token: ..."
+            says = Says.IF_RANDOM
         if says is Says.NOTHING or name.lower().endswith("authorization"):  # which `secret_shapes` knows as a header
             continue
         kind = separator.lastgroup or ""
         if kind == "flag" and (_FLAG.search(text[max(0, start - 2) : end]) is None or len(separator[0]) > 1):
+            kind = "told"
+        if kind == "term" and text[start - 1 : start] != "{":
             continue
         if text[start - 1 : start] == ":" and text.rfind("arn:", max(0, start - 120), start) >= 0:
             continue  # the name of a thing
@@ -192,6 +208,8 @@ def _word_before(text: str, start: int) -> str:
 def _value_after(text: str, head: Head, *, code: bool) -> tuple[int, int, bool] | None:
     """Return where the value lies and whether to blot it out; None where there is none."""
     at = head.end
+    if head.kind == "told":
+        return _told(text, head, code=code)
     if head.kind == "quoted":
         return _quoted_behind_blank(text, head)
     if head.kind in {"flag", "item"} and not _takes_a_list(text, head):
@@ -211,9 +229,23 @@ def _quoted_behind_blank(text: str, head: Head) -> tuple[int, int, bool] | None:
     if quoted is None:
         return None
     is_flag = _FLAG.search(text[max(0, head.start - 2) : head.start + len(head.name)]) is not None
-    if not is_flag and not (head.says is Says.SURELY and is_random(quoted["value"])):
+    if not is_flag and not _is_told(quoted["value"], head):
         return None
     return _quoted_value(text, quoted, head)
+
+
+def _told(text: str, head: Head, *, code: bool) -> tuple[int, int, bool] | None:
+    """Tell of "the password is ...", "token ... was refused", and of a cell of a table: if no person wrote the value."""
+    quoted = _QUOTED.match(text, head.end)
+    found = quoted or (None if code else _TOLD.match(text, head.end))
+    if found is None or not _is_told(found["value"], head):
+        return None
+    return (*found.span("value"), True)
+
+
+def _is_told(value: str, head: Head) -> bool:
+    is_short_id = _SHORT_ID.fullmatch(value) is not None  # of a public key
+    return head.says > Says.IF_RANDOM and is_machine_made(value) and not is_short_id and not value.startswith(MARK)
 
 
 def _can_be(value: str, head: Head) -> bool:
@@ -222,11 +254,14 @@ def _can_be(value: str, head: Head) -> bool:
     if head.says is Says.IF_RANDOM:
         if noun in {"auth", "authorization", "signature", "sig", "sas", "hmac"}:
             return looks_random(value) and (noun.startswith("auth") or len(value) >= 16)
-        return is_random(value) and _PATH_OF_FILE.fullmatch(value) is None
+        is_made = is_machine_made(value) if noun == "token" else is_random(value)
+        return is_made and _PATH_OF_FILE.fullmatch(value) is None
     if noun in {"otp", "totp"}:
         return (value.isdigit() and 4 <= len(value) <= 10) or is_random(value)
     if head.name.lower() == "pass" and ":" in head.separator:
         return looks_random(value)
+    if noun == "token" and ":" in head.separator and value.isalpha() and len(value) < 12:
+        return bool(head.says is Says.SURELY or {value.lower(), value.upper()}.isdisjoint({value}))
     if head.says is Says.PROBABLY:
         is_number = value.replace(".", "", 1).replace(",", "").replace("_", "").isdigit()
         return not (is_number and (len(value) < 6 or noun == "tokens" or "." in value))
@@ -261,6 +296,8 @@ def _bare(text: str, at: int, head: Head) -> re.Match[str] | None:
         before = text[max(0, head.start - 1) : head.start]
         if before == ";" and (last := _LAST_IN_STRING.match(text, at)) is not None:
             return last
+        if before == ";" and (found := _IN_ODBC.match(text, at)) is not None and "&" in found[0]:
+            return found
         if before == ";" or _IN_STRING.match(text, at + len(text[at : at + 200].partition(";")[0])):
             found = _TO_SEMICOLON.match(text, at)
             if found is not None and " " in found[0].strip():

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from resilient_tasks.core import tokens
+from resilient_tasks.core import secret_names, tokens
 from resilient_tasks.core.registered import MARK
 from resilient_tasks.core.secret_values import looks_random, lowered
 
@@ -54,6 +54,8 @@ def _bearer(match: re.Match[str]) -> str:
 
 def _header(match: re.Match[str]) -> str:
     before, listed, scheme, value = match.groups()
+    if not listed and not scheme and secret_names.of(value) and not any(map(str.isdigit, value)):
+        return match[0]  # names of headers, one beside the other
     if listed or (scheme and scheme.strip().lower() in _SCHEMES) or looks_random(value):
         return f"{before}{listed or scheme}{MARK}"
     return match[0]
@@ -90,8 +92,8 @@ RULES = (
     Rule(("bearer",), re.compile(r"(\bbearer(?:[ \t]+|%20))([\w.~+/-]{8,}=*(?![\w=]))", re.IGNORECASE), _bearer),
     Rule(("basic",), re.compile(r"(\bbasic(?:[ \t]+|%20))([A-Za-z0-9+/]{6,}={0,2})", re.IGNORECASE), _basic),
     Rule(
-        ("://",),
-        re.compile(rf"(://)({_AT}{{0,256}})(?:(:)({_AT.replace(':', '')}{{0,512}}))?(@)"),
+        ("://", ":\\/\\/"),
+        re.compile(rf"(:(?://|\\/\\/))({_AT}{{0,256}})(?:(:)({_AT.replace(':', '')}{{0,512}}))?(@)"),
         _in_url,
     ),
     Rule(  # a password with a slash or an at in it; what is a port, and what a path, is not taken for one
@@ -105,7 +107,7 @@ RULES = (
     Rule(
         ("%3a%2f%2f",),
         re.compile(
-            r"(%3a%2f%2f)((?:(?!%3a|%40|%2f)[\w.~%+-]){0,64})(%3a)(?!\d{1,5}(?:%2f|%3f|$))((?:(?!%40|%3a%2f%2f)[\w.~%+-]){0,256})(%40)",
+            r"(%3a%2f%2f)((?:(?!%3a|%40|%2f)[\w.~%+-]){0,64})(%3a)(?!\d{1,5}(?:%2f|%3f|$))((?:(?!%40|%3a%2f%2f)[\w.~%+/=!*-]){0,256})(%40)",
             re.IGNORECASE,
         ),
         _in_url,

@@ -1,6 +1,7 @@
 """Part (e): everyday text in which nothing is secret, much of it like a secret at first sight.
 
-In `look_alikes.txt`, and in `look_alikes_unseen.txt`, which was written without sight of the patterns, one text is a line; `⏎` stands for a line break, and `{sha1}` and its like are filled in.
+In `look_alikes.txt`, and in `look_alikes_unseen.txt`, which was written without sight of the patterns, one text is a
+line; `⏎` stands for a line break, and `{sha1}` and its like are filled in.
 """
 
 from __future__ import annotations
