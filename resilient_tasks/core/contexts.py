@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from resilient_tasks.core import commands, error_texts, fields, secret_names
+from resilient_tasks.core import commands, error_texts, fields, secret_names, sql_parameters
 from resilient_tasks.core.registered import MARK
 from resilient_tasks.core.secret_names import Says
 from resilient_tasks.core.secret_values import is_nothing, is_sentence, is_value, looks_random
@@ -306,6 +306,8 @@ def blot(text: str, low: str, *, has_name: bool) -> str:
     text = commands.blot(text)
     if has_name:
         text = fields.blot(text, low)
+        if "values" in low:
+            text = sql_parameters.blot_literals(text)
     by_hint = _BY_HINT[has_name]
     hit = [context for hint in by_hint if hint in low for context in by_hint[hint]]
     for context in dict.fromkeys(hit):

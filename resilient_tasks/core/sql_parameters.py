@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from resilient_tasks.core import secret_names
 from resilient_tasks.core.registered import MARK
 from resilient_tasks.core.secret_names import Says, words
-from resilient_tasks.core.secret_values import is_nothing, is_random
+from resilient_tasks.core.secret_values import is_nothing, is_random, is_value
 
 #: Of a statement, so many characters are read.
 _LONGEST = 20_000
@@ -23,6 +23,10 @@ _TOKEN = re.compile(
 )
 _COLUMNS = re.compile(
     r"\b(?:insert|replace|merge)\b[^()]{0,200}?\((?P<columns>[^()]{1,8000})\)[^()]{0,200}?\bvalues\b", re.IGNORECASE
+)
+_LITERAL = re.compile(
+    r"(?P<quote>\\{0,3}[\"'])(?P<secret>(?:''|(?!(?P=quote))(?:\\.|[^\\]))*+)(?P=quote)?"
+    r"|(?P<sign>[(),])|(?P<word>[^\s\"'(),\\]+)"
 )
 _AS = re.compile(
     r"\b(?P<column>[\w\"`.]+)\s*\)?\s*(?:=|<>|!=|<=|>=|<|>|(?:not\s+)?(?:i?like|in|between)\b)", re.IGNORECASE
@@ -73,6 +77,36 @@ def names_of(statement: str) -> tuple[tuple[str | None, str | None], ...]:  # no
             if not (stack and stack[-1][1]):
                 column = None
     return tuple(found)
+
+
+def blot_literals(text: str) -> str:
+    """Blot out of `text` what `INSERT INTO users (name, password) VALUES (...)` writes into columns of secrets."""
+    parts: list[str] = []
+    done = 0
+    for statement in _COLUMNS.finditer(text):
+        says = [secret_names.of(part.strip().strip('"`[]\\')) for part in statement["columns"].split(",")]
+        if any(says) and statement.start() >= done:
+            for start, end in _written_into(text, statement.end(), says):
+                parts += (text[done:start], MARK)
+                done = end
+    return "".join((*parts, text[done:])) if parts else text
+
+
+def _written_into(text: str, begin: int, says: Sequence[Says]) -> Iterator[tuple[int, int]]:
+    """Give where the literals lie that are written into columns of secrets, from `VALUES` on."""
+    depth = place = 0
+    for token in _LITERAL.finditer(text, begin, begin + _LONGEST):
+        if token["sign"] == "(":
+            depth, place = depth + 1, place if depth else 0
+        elif token["sign"] == ")":
+            depth -= 1
+        elif token["sign"] == ",":
+            place += depth == 1
+        elif token["quote"] is None:
+            if depth == 0:  # the next clause
+                return
+        elif depth and place < len(says) and is_value(token["secret"], says[place]):
+            yield token.span("secret")
 
 
 def without_secrets(statement: str | None, parameters: Any) -> Any:
