@@ -123,8 +123,8 @@ def _of_command(name: str, is_list: bool) -> list[re.Pattern[str]]:  # noqa: FBT
 _LINE_ENDS = re.compile(r"[\r\n]|[|;](?=\s)|\\n|&&")
 #: So far behind a command its flags are looked for (characters).
 _REACH = 400
-_HINTS = (" -", "--", "'-", '"-', "\0-", "sqlplus", "expdp", "impdp", "net us", "vault login", "rabbitmqctl", "rman")
-_HINTS += ("cargo login", "mc alias", "wpa_passphrase", "freerdp ")
+HINTS = (" -", "--", "'-", '"-', "\0-", "sqlplus", "expdp", "impdp", "net us", "vault login", "rabbitmqctl", "rman")
+HINTS += ("cargo login", "mc alias", "wpa_passphrase", "freerdp ")
 _FLAGS = re.compile(
     r"(?:^|[\s\"'\0])-{1,2}[A-Za-z]|sqlplus|expdp|impdp|net us|vault login|rabbitmqctl|rman|cargo login|mc alias|wpa_|freerdp"
 )
@@ -132,7 +132,7 @@ _FLAGS = re.compile(
 
 def blot(text: str) -> str:
     """Blot out of `text` what commands are given as secrets."""
-    if not any(map(text.__contains__, _HINTS)) or _FLAGS.search(text) is None:
+    if not any(map(text.__contains__, HINTS)) or _FLAGS.search(text) is None:
         return text
     is_list = BETWEEN in text
     text = _CREDENTIALS[is_list].sub(_credentials, text)

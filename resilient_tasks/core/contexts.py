@@ -191,7 +191,7 @@ CONTEXTS = (
         _by_name,
     ),
     Context(  # Oracle's, as its own tools take them
-        ("conn",),
+        ("conn ", "conn\t", "connect ", "connect\t"),
         re.compile(r"\bconn(?:ect)?[ \t]+[\w.$#\"-]{1,128}/(?P<secret>\S{1,256})(?=@)", re.IGNORECASE),
         _always,
     ),
@@ -293,6 +293,8 @@ def _by_hint(*, with_names: bool) -> dict[str, list[Context]]:
 
 #: With a name of a secret in the text, and without.
 _BY_HINT = (_by_hint(with_names=False), _by_hint(with_names=True))
+#: One of these stands in every text that holds a secret without a name.
+HINTS = frozenset(_BY_HINT[False])
 
 
 def blot(text: str, low: str, *, has_name: bool) -> str:

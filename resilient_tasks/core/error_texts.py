@@ -13,7 +13,7 @@ from resilient_tasks.core.secret_values import is_nothing, is_random, is_sentenc
 from resilient_tasks.core.told import Told
 
 #: Without one of these, no text is one of these errors'.
-_HINTS = ("[parameters: ", "input_value=", ")=(", "Duplicate entry '", "On instance[", ": invalid ", ", value: ", "loc")
+HINTS = ("[parameters: ", "input_value=", ")=(", "Duplicate entry '", "On instance[", ": invalid ", ", value: ", "loc")
 _LINE = r"(?:\r?\n|\\n)"
 
 # SQLAlchemy
@@ -57,7 +57,7 @@ _QUOTES = re.compile(r"b?\\?[\"']?")
 
 def blot(text: str) -> str:
     """Blot secrets out of a text in which known errors are told."""
-    if not any(map(text.__contains__, _HINTS)):
+    if not any(map(text.__contains__, HINTS)):
         return text
     told = Told()
     if "[parameters: " in text:
@@ -89,7 +89,8 @@ def _parameters(match: re.Match[str]) -> str:
 def _of_name(told: Told, match: re.Match[str]) -> str:
     if not _is_secret(match["name"], match["secret"]):
         return match[0]
-    told.add([match["secret"].strip("b\\\"'")])
+    bare = match["secret"].strip("b\\\"'")
+    told.add([bare, bare.replace("\\\\", "\\")])
     return _without(match, "secret")
 
 

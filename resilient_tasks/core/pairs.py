@@ -155,6 +155,19 @@ def blot(text: str, low: str, *, code: bool) -> str:
     return "".join((*parts, text[done:])) if parts else text
 
 
+def names_in(text: str, low: str) -> bool:
+    """Tell whether a name of a secret stands in `text`; `low` is the text in small letters."""
+    seen = 0
+    for hit in secret_names.HIT.finditer(low):
+        if hit.start() >= seen:
+            start, seen = name_at(text, hit.start())
+            name = text[start:seen]
+            if secret_names.of(name) is not Says.NOTHING or name.lower() in _WANTS_A_WORD:
+                return True
+            seen = max(seen, hit.end())
+    return False
+
+
 def _heads(text: str, low: str) -> Iterator[Head]:
     seen = 0
     for hit in secret_names.HIT.finditer(low):

@@ -30,8 +30,8 @@ class Says(enum.IntEnum):
 
 #: In small letters, one of these stands in the name of every secret. Factored, it is found twice as fast.
 HIT = re.compile(
-    r"p(?:ass|s?w|sk|in|em|hrase|arola)|se(?:cret|ss|ed|nha)|token|k(?:ey|ek|ennwort)|c(?:red|ookie|ode|ontrase|ommunity)"
-    r"|a(?:uth|nswer|ssertion)|s(?:ig|as|alt|id|rf)|hmac|jwt|otp|mnemonic|dek|nonce|wachtwoord|_pat(?![a-z])"
+    r"p(?:ass|s?w|sk|in|em|hrase|arola)|se(?:cret|curity.?a|ss|ed|nha)|token|k(?:ey|ek|ennwort)|c(?:red|ookie|ode|ontrase)"
+    r"|auth|t.?assertion|snmp.?c|s(?:ig|as|alt|id|rf)|hmac|jwt|otp|mnemonic|dek|nonce|wachtwoord|_pat(?![a-z])"
 )
 
 

@@ -153,6 +153,7 @@ RULES = (
 
 #: The rules with the texts in which they look for their hints: in the text as it is, or in small letters.
 _BY_CASE = tuple((bool(rule.pattern.flags & re.IGNORECASE), rule) for rule in RULES)
+HINTS = frozenset(hint for rule in RULES for hint in rule.hints)
 _EXACT = tuple({hint for ignores_case, rule in _BY_CASE if not ignores_case for hint in rule.hints})
 _IN_SMALL = tuple({hint for ignores_case, rule in _BY_CASE if ignores_case for hint in rule.hints})
 

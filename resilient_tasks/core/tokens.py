@@ -57,6 +57,8 @@ _PIECE = re.compile(rf"({'|'.join(ALPHABETS)}):(\d+)(?:(-)(\d*))?")
 #: The shortest token has so many characters in a row.
 _RUN = re.compile(r"[A-Za-z0-9_.+/=:~!$|-]{14,}")
 _WORD = re.compile(r"[A-Za-z0-9]+")
+#: No token is as short (characters).
+_SHORTEST = 10
 #: Those without a prefix. Only in a run as long as they are is one looked for.
 _LONG, _WITHOUT_PREFIX = (
     42,
@@ -78,6 +80,11 @@ class _Shape(NamedTuple):
     rest: re.Pattern[str]  # what goes on behind that
     skipped: int  # so long is the prefix
     is_strict: bool  # the prefix alone may begin an ordinary word
+
+
+def has_run(text: str) -> bool:
+    """Tell whether so many characters stand in a row in `text` as the shortest token has."""
+    return _RUN.search(text) is not None
 
 
 def blot(text: str) -> str:
@@ -106,7 +113,7 @@ def blot(text: str) -> str:
 
 def _beginnings(text: str, start: int, end: int) -> list[int]:
     r"""Return where words begin. What stands written out before them, such as `%3D` and `\n`, is no part of them."""
-    found = [word.start() for word in _WORD.finditer(text, start, end)]
+    found = [word.start() for word in _WORD.finditer(text, start, end - _SHORTEST)]
     before = text[start - 1 : start]
     if before == "%":
         return [start + 2, *found]
