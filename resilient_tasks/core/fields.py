@@ -31,7 +31,7 @@ _BLOCK = re.compile(
     rf"(?P<block>(?:![\w!]+[ \t]+)?[|>][-+0-9]{{0,2}}[ \t]*)?\r?\n"
 )
 _ITEM = re.compile(
-    r"(?P<dash>-[ \t]+)?(?P<quote>[\"']?)(?P<secret>(?![-?#{[|>&*!%@`])[^\r\n:]*"
+    r"(?P<dash>-[ \t]+)?(?P<quote>[\"']?)(?P<secret>(?![-?#{[|>&*%@`]|!!?\w*(?:[ \t]|$))[^\r\n:]*"
     r"(?::(?![ \t\r\n]|$)[^\r\n:]*)*)(?P=quote)[ \t]*"
 )
 
@@ -167,13 +167,16 @@ def _value_of(text: str, field: re.Match[str]) -> tuple[int, int] | None:
     if ends is not None and ends[0] in "<>" and (inside := _INSIDE.match(behind)) is not None:
         start, end = inside.span("secret")
         return (field.end() + start, field.end() + end) if is_value(inside["secret"], says) else None
-    found = _VALUE.search(behind[: ends.start()] if ends else behind)
+    found = _VALUE.search(behind)
+    if found is not None and ends is not None and found.start() > ends.start():
+        found = None
     offset = field.end()
     if found is None:
         before = text[max(0, field.start() - _REACH) : field.start()]
-        cut = max((match.end() for match in _NEXT_OBJECT.finditer(before)), default=0)
-        offset = max(0, field.start() - _REACH) + cut
-        found = _VALUE.search(before[cut:])
+        offset = max(0, field.start() - _REACH)
+        found = next(reversed([*_VALUE.finditer(before)]), None)
+        if found is not None and _NEXT_OBJECT.search(before, found.end()) is not None:
+            found = None
     if found is None:
         return None
     group = "secret" if found["secret"] is not None else "plain"

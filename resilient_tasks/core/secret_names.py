@@ -75,7 +75,7 @@ _KEYS = words(
     "provisioning psk recovery registration root rsa salt sas seal secret secrets security "
     "server service session shared sig sign signature signed signing smtp ssh ssl static storage subscription "
     "symmetric tls token totp vapid vault wallet webhook wep wg wireguard wpa wrapping write x25519 xts "
-    "plugin ingest ingestion publisher manage rest sdk authz bearer basic instrumentation fastly"
+    "plugin ingest ingestion publisher manage rest sdk authz bearer basic instrumentation fastly cosmos"
 )
 # ... unless it is one of a table, a mapping, a message or a keyboard, or meant to be seen.
 _OTHER_KEYS = words(
