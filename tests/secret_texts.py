@@ -420,6 +420,14 @@ CONTEXTS = (
     "option 'api_key' in section 'a' contains an interpolation key. Raw value: '§%(x)s'",
     "1 validation error for M\napi_key\n  Value error, § is too weak [type=value_error, input_value='§', input_type=str]",
     "'§' is not one of ['a']\n\nOn instance['db'][0]['secret']:\n    '§'",
+    "**password**: `§`",
+    "smtp.login('ann', '§')",
+    "ldap.simple_bind_s(who='cn=ann', cred='§')",
+    "spark.hadoop.fs.azure.account.key.acct.dfs.core.windows.net=§",
+    "wandb login §",
+    "prefect cloud login -k §",
+    '[{"name": "DB_PASSWORD", "value": "a}b>c§"}]',
+    '{"value": "a}b>c§", "name": "DB_PASSWORD"}',
 )
 
 #: None of these holds any.
@@ -720,4 +728,13 @@ LOOK_ALIKES = (
     "secret of success",
     "security_answer_count=3 community=python code=EWR phrase=hello answer=yes",
     "path=/data/x pattern=ab pat=12",
+    'secret "flights-db-credentials-7d4b9c6f5d" created',
+    "--- PASS: TestToken2Refresh (0.00s)",
+    r"pattern=(?P<token>\w+)",
+    "Passwort: bitte eingeben",
+    "password ........ ok",
+    "const token = await getToken(user);",
+    'if (token === undefined) throw new Error("no token");',
+    'let token = env::var("TOKEN").expect("TOKEN");',
+    "test_AReallyLongCamelCaseName2013WithNumbers7AndWords9Inside",
 )

@@ -77,7 +77,8 @@ _COMMANDS = (
     ("smbclient rpcclient smbget winexe smbmap wmic pth-winexe", "user%", "-U|--user"),
     ("lftp", "user,", "-u|--user"),
     ("http https xh", "user:", "-a|--auth"),
-    ("cargo", "next", "login"),
+    ("cargo wandb", "next", "login"),
+    ("prefect", "next", "-k"),
     ("mc mcli", "next", r"(?:set|add)\b[^\r\n]{0,200}?https?://[^\s\"'\0]{1,200}[\s\"',\0]{1,5}[^\s\"'\0]{1,128}"),
     ("az gcloud", "next", r"secret\b[^\r\n]{0,200}?(?<![\w-])--value"),
     ("aws", "next", r"(?:put|create|update)-\w[^\r\n]{0,300}?(?<![\w-])--(?:value|secret-string)"),
@@ -124,9 +125,9 @@ _LINE_ENDS = re.compile(r"[\r\n]|[|;](?=\s)|\\n|&&")
 #: So far behind a command its flags are looked for (characters).
 _REACH = 400
 HINTS = (" -", "--", "'-", '"-', "\0-", "sqlplus", "expdp", "impdp", "net us", "vault login", "rabbitmqctl", "rman")
-HINTS += ("cargo login", "mc alias", "wpa_passphrase", "freerdp ")
+HINTS += ("cargo login", "wandb login", "mc alias", "wpa_passphrase", "freerdp ")
 _FLAGS = re.compile(
-    r"(?:^|[\s\"'\0])-{1,2}[A-Za-z]|sqlplus|expdp|impdp|net us|vault login|rabbitmqctl|rman|cargo login|mc alias|wpa_|freerdp"
+    r"(?:^|[\s\"'\0])-{1,2}[A-Za-z]|sqlplus|expdp|impdp|net us|vault login|rabbitmqctl|rman|(?:cargo|wandb) login|mc alias|wpa_|freerdp"
 )
 
 

@@ -27,8 +27,8 @@ _TYPE = (
 )
 _SEPARATOR = re.compile(
     rf"(?P<typed>:[ \t]{{0,4}}{_TYPE}(?: ?\| ?none)?[ \t]{{0,4}}=[ \t]{{0,4}}(?=[bru]?[\"']))"
-    r"|(?P<sign>(?:\]?\\{0,7}[\"'`]\]?|\]|\[\d{0,3}\]|%5d|&quot;|&#3[49];|%2[27])?[ \t]{0,60}"
-    r"(?:=>|:=|\?=|\\=|<-|->|={1,2}|:(?!:)|%3d|%3a(?:%20|\+)?(?:%2[27])?|&#(?:61|x3d);|\\{1,3}u003[ad])[ \t]{0,8}"
+    r"|(?P<sign>(?:\]?\\{0,7}[\"'`]\]?|\]|\[\d{0,3}\]|\*{1,2}|%5d|&quot;|&#3[49];|%2[27])?[ \t]{0,60}"
+    r"(?:=>|:=|\?=|\\=|<-|->|={1,3}|:(?!:)|%3d|%3a(?:%20|\+)?(?:%2[27])?|&#(?:61|x3d);|\\{1,3}u003[ad])[ \t]{0,8}"
     r"(?:!!\w{1,20}[ \t]{1,4}|&\w{1,30}[ \t]{1,4}|\s{1,20}(?=string\())?"
     r"|\r?\n\[1\] (?=\"))"  # as R prints
     r"|(?P<dots>[ \t]?\.{4,60}[: \t]{0,3})"
@@ -56,7 +56,7 @@ _TO_SEMICOLON = re.compile(r"[^\r\n\"'\\;&]{0,200}(?=;[ ]?[A-Za-z][\w ]{0,40}=)"
 _LAST_IN_STRING = re.compile(r"[^\r\n\"'\\;&]{1,200}(?=;?[\"']?\s*$)")
 _IN_STRING = re.compile(r";[ ]?[A-Za-z][\w ]{0,40}=")
 _TOLD = re.compile(r"(?P<value>[^\s\"'<>|,;()\[\]{}]{12,512}?)(?=[.:]?(?:[\s\"'<>|,;()\[\]{}]|$))")
-_SHORT_ID = re.compile(r"(?:0x)?[0-9A-Fa-f]{1,31}")
+_SHORT_ID = re.compile(r"(?:0x)?[0-9A-Fa-f]{1,31}|[a-z][a-z0-9]{0,15}(?:[-_./][a-z0-9]{1,15})+")
 _IN_ODBC = re.compile(r"[^\r\n\"'\\;{}]{1,200}(?=;)")
 #: Of Terraform: what a value was, and what it is to be.
 _CHANGED = re.compile(r"[\"'][ \t]{0,4}->[ \t]{0,4}[\"'](?P<value>(?:\\.|[^\"\\\r\n])+)")
@@ -66,12 +66,12 @@ _NO_BLANK = re.compile(r"[^\s\"'\\]+")
 _PLACEHOLDER = re.compile(
     r"<[a-z][\w .-]{1,60}>|\$\{\{[^{}\r\n]{1,120}\}\}|\$\{[^{}\r\n]{1,120}\}"
     r"|\{\{[^{}\r\n]{1,120}\}\}|\$\([^()\r\n]{1,120}\)|%[A-Z_]\w{0,60}%"
-    r"|(?:[a-z_]+\.){0,6}[A-Za-z_]+\([^()\r\n]{0,120}\)"
+    r"|(?:await|new|yield)[ ][\w.]{1,60}|(?:[a-z_]+(?:\.|::)){0,6}[A-Za-z_]+\([^()\r\n]{0,120}\)"
     r"|[a-z_][\w.]{0,60}(?:\[[\"']?[\w.-]{1,60}[\"']?\]){1,5}"
     r"|(?:[a-z]+\.)?(?:optional|union|list|dict|literal|annotated|final|tuple|sequence)\[[\w.|, \[\]\"']{1,80}\]",
     re.IGNORECASE,
 )
-_TAG = re.compile(r"<[\w:.-]*$")
+_TAG = re.compile(r"(?<!\?)(?<!\?P)<[\w:.-]*$")
 _ELEMENT = re.compile(r"<!\[CDATA\[[^\]\r\n]+|[^<\r\n]+")
 _FLAG = re.compile(r"(?<![\w-])--?[\w.-]*$|(?<!\S)/[\w-]+$")
 #: What these name may be a file in which it is.
@@ -93,10 +93,10 @@ _PAIR_END = re.compile(r"[ \t]{0,4}[)}\]]")
 _PROSE = frozenset(
     {
         "a", "an", "and", "any", "are", "as", "at", "be", "but", "by", "can", "cannot", "could", "denied", "did",
-        "do", "does", "empty", "expired", "failed", "for", "from", "had", "has", "have", "if", "in", "incorrect",
+        "do", "does", "empty", "expired", "failed", "for", "from", "had", "has", "have", "if", "in",
         "invalid", "is", "it", "its", "mismatch", "missing", "must", "need", "needs", "no", "not", "of", "on", "or",
         "please", "rejected", "required", "see", "should", "so", "that", "the", "this", "to", "too", "unknown",
-        "unset", "use", "was", "were", "which", "will", "with", "without", "wrong", "you", "your",
+        "unset", "use", "bitte", "eingeben", "falsch", "fehlt", "abgelaufen", "est", "incorrecta", "incorrect", "requerida", "was", "were", "which", "will", "with", "without", "wrong", "you", "your",
     }
 )
 _TYPES = frozenset(
@@ -257,7 +257,7 @@ def _told(text: str, head: Head, *, code: bool) -> tuple[int, int, bool] | None:
 
 
 def _is_told(value: str, head: Head) -> bool:
-    is_short_id = _SHORT_ID.fullmatch(value) is not None  # of a public key
+    is_short_id = _SHORT_ID.fullmatch(value) is not None  # of a public key, or of a thing in Kubernetes
     return head.says > Says.IF_RANDOM and is_machine_made(value) and not is_short_id and not value.startswith(MARK)
 
 
@@ -272,7 +272,9 @@ def _can_be(value: str, head: Head) -> bool:
     if noun in {"otp", "totp"}:
         return (value.isdigit() and 4 <= len(value) <= 10) or is_random(value)
     if head.name.lower() == "pass" and ":" in head.separator:
-        return looks_random(value)
+        return looks_random(value) and not (head.name == "PASS" and value.startswith("Test"))  # Go's
+    if head.kind == "dots" and not looks_random(value):
+        return False
     if noun == "token" and ":" in head.separator and value.isalpha() and len(value) < 12:
         return bool(head.says is Says.SURELY or {value.lower(), value.upper()}.isdisjoint({value}))
     if head.says is Says.PROBABLY:

@@ -138,6 +138,7 @@ _SIGNS = {
     "-us": r"-us\d",
     ": invalid ": r":[ ]invalid [\w ]{1,40}: ",
     "cargo login": " login",
+    "wandb login": " login",
     "vault login": " login",
     " login ": " login",
     "mc alias": " alias",

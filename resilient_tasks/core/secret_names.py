@@ -131,6 +131,8 @@ _STILL = words(
     "secret password hmac sha sha1 sha256 sha512 md5 v v1 v2 v3"
 )
 
+#: In Hadoop's settings, the name of a storage account ends the name of the secret.
+_OF_STORAGE = re.compile(r"\.[\w-]{1,60}\.(?:dfs|blob)\.core\.windows\.net$")
 _SPLIT = re.compile(r"[\W_]+")
 _HUMPS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _GLUED = re.compile(
@@ -157,7 +159,7 @@ def noun_of(name: str) -> str:
 @functools.lru_cache(maxsize=4096)
 def of(name: str) -> Says:
     """Return what `name` says of the value that bears it."""
-    parts = words_of(name)
+    parts = words_of(_OF_STORAGE.sub("", name))
     for at in range(len(parts) - 1, -1, -1):
         if (found := _noun(parts, at)) is not Says.NOTHING:
             return _with_what_follows(found, parts, at)

@@ -135,6 +135,15 @@ RULES = (
         ),
         rf"\1{MARK}",
     ),
+    Rule(  # a program that logs in: `smtp.login("bob", "...")`
+        ("login(", "bind_s(", "bind(", "authenticate("),
+        re.compile(
+            r"(\b(?:log_?in|simple_bind(?:_s)?|bind(?:_s)?|authenticate)\([ \t]?(?:\w{2,12}=)?b?([\"'])[^\"'\r\n]{1,256}\2,[ \t]?"
+            r"(?:\w{2,12}=)?b?([\"']))(?:\\.|(?!\3)[^\r\n\\]){1,512}(?=\3[ \t]?[,)])",
+            re.IGNORECASE,
+        ),
+        rf"\1{MARK}",
+    ),
     Rule(("eyJ",), re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]{6,}(?:\.[\w-]*){0,4}"), MARK),  # JSON web tokens
     Rule(  # an access key of AWS, and the secret key beside it
         ("AKIA", "ASIA", "ABIA", "ACCA"),

@@ -76,7 +76,7 @@ _LONG, _WITHOUT_PREFIX = (
         r"|eyJrIjoi[A-Za-z0-9+/]{40,400}={0,2}"  # Grafana's
         # As many issuers write theirs: what names them, and then what no person writes.
         r"|[a-z][a-z0-9]{1,9}(?:_[a-z0-9]{1,9}){0,2}_(?=[a-z0-9]{0,40}[A-Z])(?=[A-Z0-9]{0,40}[a-z])"
-        r"(?=(?:[A-Za-z]{0,30}\d{1,4}[A-Za-z]){3})[A-Za-z0-9]{32,255}(?![\w-]))"
+        r"(?=[A-Za-z0-9]{0,40}[A-Z]{2})(?=[A-Za-z0-9]{0,40}\d[a-z])(?=(?:[A-Za-z]{0,30}\d{1,4}[A-Za-z]){3})[A-Za-z0-9]{32,255}(?![\w-]))"
     ),
 )
 #: Characters of a token by which it is told from words, and the longest run of letters that a name has.
