@@ -105,10 +105,8 @@ _CREDENTIALS = tuple(
     for forms in (_IN_TEXT, _IN_LIST)
 )
 #: Here, `-u` names a user and a group, or a user and a host.
-_OF_SYSTEM = re.compile(
-    r"(?<![\w-])(?:docker|podman|nerdctl|kubectl|buildah|runuser|setpriv|chroot|chpst|crun|runc)(?![\w-])"
-)
-_FETCHES = re.compile(r"\bcurl\b|\bwget\b|https?\b|://|\bftp")
+_OF_SYSTEM = re.compile(r"(?:docker|podman|nerdctl|kubectl|buildah|runuser|setpriv|chroot|chpst|crun|runc)(?![\w-])")
+_FETCHES = re.compile(r"curl\b|wget\b|https?\b|://|ftp")
 _NAMES = "|".join(re.escape(name) for names, _, _ in _COMMANDS for name in names.split())
 _COMMAND = re.compile(rf"(?<![\w.-])({_NAMES})(?:\.exe)?(?=[\s\"'\0])")
 

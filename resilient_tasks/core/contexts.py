@@ -124,7 +124,7 @@ CONTEXTS = (
     Context(
         ("raw value: ",),  # configparser's
         re.compile(
-            r"option '(?P<name>[^'\r\n]{1,80})' in section [^\r\n]{1,400}?Raw value: \\?[\"'](?P<secret>[^\r\n]{1,1000}?)"
+            r"option '(?P<name>[^'\r\n]{1,80})' in section [^\r\n]{1,200}?Raw value: \\?[\"'](?P<secret>[^\r\n]{1,1000}?)"
             r"(?=\\?[\"'](?:$|[\r\n,}\\]))"
         ),
         _by_name,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from resilient_tasks.core import secret_names
@@ -82,31 +82,36 @@ def names_of(statement: str) -> tuple[tuple[str | None, str | None], ...]:  # no
 def blot_literals(text: str) -> str:
     """Blot out of `text` what `INSERT INTO users (name, password) VALUES (...)` writes into columns of secrets."""
     parts: list[str] = []
-    done = 0
+    done = read = 0
     for statement in _COLUMNS.finditer(text):
         says = [secret_names.of(part.strip().strip('"`[]\\')) for part in statement["columns"].split(",")]
-        if any(says) and statement.start() >= done:
-            for start, end in _written_into(text, statement.end(), says):
-                parts += (text[done:start], MARK)
-                done = end
+        if not any(says) or statement.start() < read:
+            continue
+        spans, read = _written_into(text, statement.end(), says)
+        for start, end in spans:
+            parts += (text[done:start], MARK)
+            done = end
     return "".join((*parts, text[done:])) if parts else text
 
 
-def _written_into(text: str, begin: int, says: Sequence[Says]) -> Iterator[tuple[int, int]]:
-    """Give where the literals lie that are written into columns of secrets, from `VALUES` on."""
+def _written_into(text: str, begin: int, says: Sequence[Says]) -> tuple[list[tuple[int, int]], int]:
+    """Return where the literals lie that are written into columns of secrets, and where the statement was left."""
+    found: list[tuple[int, int]] = []
     depth = place = 0
+    end = begin
     for token in _LITERAL.finditer(text, begin, begin + _LONGEST):
+        end = token.end()
         if token["sign"] == "(":
             depth, place = depth + 1, place if depth else 0
         elif token["sign"] == ")":
             depth -= 1
         elif token["sign"] == ",":
             place += depth == 1
-        elif token["quote"] is None:
-            if depth == 0:  # the next clause
-                return
-        elif depth and place < len(says) and is_value(token["secret"], says[place]):
-            yield token.span("secret")
+        elif depth == 0:  # the next clause
+            break
+        elif token["quote"] is not None and place < len(says) and is_value(token["secret"], says[place]):
+            found.append(token.span("secret"))
+    return found, end
 
 
 def without_secrets(statement: str | None, parameters: Any) -> Any:

@@ -35,7 +35,7 @@ class Told:
 
     def join(self, other: Told) -> None:
         """Take for secrets what `other` does."""
-        self.add(other._values)  # noqa: SLF001  # of the same class
+        self.add(other._values)  # of the same class
 
     def learn(self, pairs: Iterable[tuple[str, str]]) -> None:
         """Take for a secret what stands in a text where its redacted form has the mark."""
