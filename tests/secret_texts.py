@@ -418,7 +418,7 @@ CONTEXTS = (
     '{"url": "https:\\/\\/ann:§@h\\/v1"}',
     "Server=h;Password=§&x=1;Encrypt=True",
     "option 'api_key' in section 'a' contains an interpolation key. Raw value: '§%(x)s'",
-    "1 validation error for M\napi_key\n  Value error, § is too weak [type=value_error, input_value='§', input_type=str]",
+    "1 error for M\napi_key\n  Value error, § is too weak [type=value_error, input_value='§', input_type=str]",
     "'§' is not one of ['a']\n\nOn instance['db'][0]['secret']:\n    '§'",
     "**password**: `§`",
     "smtp.login('ann', '§')",

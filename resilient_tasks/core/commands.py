@@ -122,10 +122,13 @@ def _of_command(name: str, is_list: bool) -> list[re.Pattern[str]]:  # noqa: FBT
 _LINE_ENDS = re.compile(r"[\r\n]|[|;](?=\s)|\\n|&&")
 #: So far behind a command its flags are looked for (characters).
 _REACH = 400
-HINTS = (" -", "--", "'-", '"-', "\0-", "sqlplus", "expdp", "impdp", "net us", "vault login", "rabbitmqctl", "rman")
-HINTS += ("cargo login", "wandb login", "mc alias", "wpa_passphrase", "freerdp ")
+HINTS = (
+    *(" -", "--", "'-", '"-', "\0-", "sqlplus", "expdp", "impdp", "net us", "vault login", "rabbitmqctl", "rman"),
+    *("cargo login", "wandb login", "mc alias", "wpa_passphrase", "freerdp "),
+)
 _FLAGS = re.compile(
-    r"(?:^|[\s\"'\0])-{1,2}[A-Za-z]|sqlplus|expdp|impdp|net us|vault login|rabbitmqctl|rman|(?:cargo|wandb) login|mc alias|wpa_|freerdp"
+    r"(?:^|[\s\"'\0])-{1,2}[A-Za-z]|sqlplus|expdp|impdp|net us|rabbitmqctl|rman"
+    r"|(?:vault|cargo|wandb) login|mc alias|wpa_|freerdp"
 )
 
 

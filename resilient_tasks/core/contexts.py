@@ -107,7 +107,8 @@ CONTEXTS = (
     Context(  # what a protocol for mail, files or a cache is told
         ("pass ", "auth ", " login ", "community "),
         re.compile(
-            r"(?:\bUSER[ ]\S{1,128}(?:\s|\\[rn]|[<>*:]){1,8}(?:[\w.]{1,40}[ ]){0,2}PASS|^(?:[CS>]:?[ ])?AUTH(?:[ ][\w-]{1,20})?"
+            r"(?:\bUSER[ ]\S{1,128}(?:\s|\\[rn]|[<>*:]){1,8}(?:[\w.]{1,40}[ ]){0,2}PASS"
+            r"|^(?:[CS>]:?[ ])?AUTH(?:[ ][\w-]{1,20})?"
             r"|\b[A-Za-z]{0,4}\d{1,6}[ ]LOGIN[ ]\S{1,128}|\bsnmp-server[ ]community)[ ]\"?(?P<secret>[^\s\"]{6,512})",
             re.MULTILINE,
         ),
@@ -116,16 +117,16 @@ CONTEXTS = (
     Context(  # of the parsers of command lines in Rust and Go
         (" for '-", ' for "-', ' for \\"-'),
         re.compile(
-            r"\b(?:value|argument)[ ](?P<quote>\\?[\"'])(?P<secret>[^\r\n]{1,512}?)(?P=quote)[ ]for[ ]\\?[\"'](?:-\w,[ ])?"
-            r"(?P<name>--?[\w-]{1,80})"
+            r"\b(?:value|argument)[ ](?P<quote>\\?[\"'])(?P<secret>[^\r\n]{1,512}?)(?P=quote)[ ]for[ ]"
+            r"\\?[\"'](?:-\w,[ ])?(?P<name>--?[\w-]{1,80})"
         ),
         _by_name,
     ),
     Context(
         ("raw value: ",),  # configparser's
         re.compile(
-            r"option '(?P<name>[^'\r\n]{1,80})' in section [^\r\n]{1,200}?Raw value: \\?[\"'](?P<secret>[^\r\n]{1,1000}?)"
-            r"(?=\\?[\"'](?:$|[\r\n,}\\]))"
+            r"option '(?P<name>[^'\r\n]{1,80})' in section [^\r\n]{1,200}?Raw value: "
+            r"\\?[\"'](?P<secret>[^\r\n]{1,1000}?)(?=\\?[\"'](?:$|[\r\n,}\\]))"
         ),
         _by_name,
     ),
@@ -176,7 +177,8 @@ CONTEXTS = (
     Context(  # a line that has a name and a value, and nothing else
         ("pass", "secret", "pwd"),
         re.compile(
-            rf"^[ \t]*(?:(?:set|enable|username[ ]\S{{1,64}})[ ])?{_NAME}[ \t]+(?:\d[ ])?(?P<secret>\S{{6,256}})[ \t]*$",
+            rf"^[ \t]*(?:(?:set|enable|username[ ]\S{{1,64}})[ ])?{_NAME}[ \t]+(?:\d[ ])?"
+            r"(?P<secret>\S{6,256})[ \t]*$",
             re.MULTILINE,
         ),
         lambda match: (

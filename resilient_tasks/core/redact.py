@@ -16,6 +16,7 @@ from resilient_tasks.core import (
     commands,
     contexts,
     error_texts,
+    heads,
     pairs,
     registered,
     secret_names,
@@ -81,7 +82,7 @@ def redact_whole(text: str, *, code: bool = False) -> str:
     """
     if not settings.current.secrets:
         low, has_run = lowered(text), tokens.has_run(text)
-        if not _signs().are_in(low, has_run=has_run) and not pairs.names_in(text, low):
+        if not _signs().are_in(low, has_run=has_run) and not heads.names_in(text, low):
             return tokens.blot(text) if has_run else text
     for _ in range(_ROUNDS):
         once = _once(text, code=code)
@@ -173,7 +174,7 @@ def _once(text: str, *, code: bool) -> str:
         text = registered.blot(text, secrets)
     text = secret_shapes.blot(text)
     low = lowered(text)
-    has_name = pairs.names_in(text, low)
+    has_name = heads.names_in(text, low)
     if not code:
         clean = contexts.blot(text, low, has_name=has_name)
         text, low = (text, low) if clean is text else (clean, lowered(clean))

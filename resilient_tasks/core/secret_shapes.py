@@ -138,8 +138,8 @@ RULES = (
     Rule(  # a program that logs in: `smtp.login("bob", "...")`
         ("login(", "bind_s(", "bind(", "authenticate("),
         re.compile(
-            r"(\b(?:log_?in|simple_bind(?:_s)?|bind(?:_s)?|authenticate)\([ \t]?(?:\w{2,12}=)?b?([\"'])[^\"'\r\n]{1,256}\2,[ \t]?"
-            r"(?:\w{2,12}=)?b?([\"']))(?:\\.|(?!\3)[^\r\n\\]){1,512}(?=\3[ \t]?[,)])",
+            r"(\b(?:log_?in|simple_bind(?:_s)?|bind(?:_s)?|authenticate)\([ \t]?(?:\w{2,12}=)?b?([\"'])"
+            r"[^\"'\r\n]{1,256}\2,[ \t]?(?:\w{2,12}=)?b?([\"']))(?:\\.|(?!\3)[^\r\n\\]){1,512}(?=\3[ \t]?[,)])",
             re.IGNORECASE,
         ),
         rf"\1{MARK}",

@@ -48,7 +48,7 @@ _BLOCKS = (
     'fatal: [db1]: FAILED! => {"changed": false, "invocation": {"module_args": {"login_user": "ann", "¤": "§"}}}',
     'ok: [db1] => (item={"name": "ann", "¤": "§"})',
     "ok: [db1] => (item={'name': 'ann', 'password': '§§'})",
-    'services:\n  db:\n    image: postgres:17\n    environment:\n      POSTGRES_PASSWORD: "§"\n    ports:\n      - "5432"\n',
+    'services:\n  db:\n    environment:\n      POSTGRES_PASSWORD: "§"\n    image: x\n',
     'services:\n  db:\n    environment:\n      - "POSTGRES_PASSWORD=§§"\n      - POSTGRES_USER=ann\n',
     "    environment:\n      - POSTGRES_USER=ann\n      - POSTGRES_PASSWORD=§§\n",
     "USER-SUPPLIED VALUES:\nauth:\n  username: ann\n  ¤: §§\nreplicas: 2\n",
