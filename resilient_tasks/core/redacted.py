@@ -25,7 +25,9 @@ _LONGEST_SHOWN = 1_000_000
 
 
 #: To learn what a message quotes, so many parts of an error are looked at, and so many characters.
-_LEARNT_FROM, _LEARNT_ROOM = 300, 10_000
+_LEARNT_FROM, _LEARNT_ROOM = 100, 5_000
+#: Objects within objects are opened so deep: a response holds its client's whole world.
+_OPENED = 2
 _SIMPLE = frozenset({str, int, float, bool, type(None)})
 
 
@@ -231,7 +233,7 @@ class _Learner(_Copier):
         self._left, self._room = _LEARNT_FROM, _LEARNT_ROOM
 
     def other(self, value: Any, depth: int) -> Any:
-        if not isinstance(value, NOT_DATA):
+        if depth <= _OPENED and not isinstance(value, NOT_DATA):
             for name, part in held_by(value):
                 self.named(name, part, depth)
         return value
