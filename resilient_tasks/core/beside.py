@@ -5,8 +5,10 @@ Many libraries' errors hold the two apart, in attributes or in entries: the path
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from resilient_tasks.core import commands, secret_names, sql_parameters
@@ -24,6 +26,12 @@ _VALUES = words(
     "value input inputvalue instance content stringvalue parametervalue secretstring given got actual provided "
     "invalidvalue badvalue currentvalue rawvalue rejectedvalue default"
 )
+#: What a parser of arguments or forms calls what it tells of.
+_ABOUT = words(
+    "param paramname paramhint parameter parametername argument argumentname option optionname field fieldname"
+)
+_QUOTED = re.compile(r"(?<![\w])([\"'])((?:\\.|(?!\1)[^\\\r\n]){4,200})\1(?!\w)")
+_SQL = re.compile(r"\s{0,20}(?:select|insert|update|delete|merge|replace|with|call|exec|execute)\b", re.IGNORECASE)
 _LONGEST_NAME = 100
 _STATEMENTS = ("statement", "sql", "query", "sql_query", "operation")
 _PARAMETERS = (
@@ -48,6 +56,27 @@ def without_secrets(held: Mapping[Any, Any]) -> dict[Any, Any]:
             if found:
                 made[key] = sql_parameters.without_secrets(found[0], values)
     return {key: value for key, value in made.items() if value is not held[key]}
+
+
+def after_statement(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return `values` in which the parameters that follow a statement of SQL are without secrets."""
+    made = list(values)
+    for at, (statement, parameters) in enumerate(itertools.pairwise(values)):
+        if isinstance(parameters, Mapping | list | tuple) and isinstance(statement, str) and _SQL.match(statement):
+            made[at + 1] = sql_parameters.without_secrets(statement, parameters)
+    return values if all(new is old for new, old in zip(made, values, strict=True)) else tuple(made)
+
+
+def quoted_by(held: Mapping[str, Any], texts: Iterable[str]) -> set[str]:
+    """Return what `texts` quote, where an attribute says that they are about a secret, and none has its value."""
+    short = {key: key.lower().replace("_", "") for key in held}
+    said = max(
+        (secret_names.of(_name(held[key])) for key, word in short.items() if word in _ABOUT), default=Says.NOTHING
+    )
+    if said <= Says.IF_RANDOM or any(word in _VALUES for word in short.values()):
+        return set()
+    found = {quoted[2] for text in texts for quoted in _QUOTED.finditer(text[:2000])}
+    return {text for text in found if not secret_names.of(text) and not is_sentence(text)}
 
 
 def _described(held: Mapping[Any, Any]) -> dict[Any, Any]:

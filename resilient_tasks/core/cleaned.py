@@ -7,7 +7,6 @@ import datetime as dt
 import enum
 import functools
 import pathlib
-import re
 import types
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -18,6 +17,7 @@ from resilient_tasks.core import beside, secret_names
 from resilient_tasks.core.redact import is_secret_pair, left_out, redact
 from resilient_tasks.core.registered import MARK
 from resilient_tasks.core.secret_names import Says
+from resilient_tasks.core.told import Told
 
 #: Deeper than this, and beyond so many parts, nothing is looked at.
 _DEPTH = 12
@@ -27,11 +27,11 @@ _ROOM, _SHORT = 100_000, 60
 #: Bytes of a long value that are looked at: more than `redact` keeps.
 _BYTES = 16_000
 
-#: A word is shorter than this, and a text that is hardly more than a secret (characters).
-_A_WORD, _A_LINE = 10, 200
+#: A text that is hardly more than a secret is shorter (characters).
+_A_LINE = 200
 
 _PLAIN = (type(None), bool, int, float, complex, dt.date, dt.time, dt.timedelta, enum.Enum, UUID)
-_NOT_DATA = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType, types.CodeType)
+NOT_DATA = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType, types.CodeType)
 
 
 def clean(value: Any) -> Any:
@@ -41,42 +41,6 @@ def clean(value: Any) -> Any:
     counts, as a log line would show it: that text, blotted out, stands in its place where a secret is in it.
     """
     return Cleaner()(value)
-
-
-class Told:
-    """Values that a name tells to be secrets, as far as they are found elsewhere: in a message that quotes them."""
-
-    def __init__(self) -> None:
-        self._values: set[str] = set()
-        self._pattern: re.Pattern[str] | None = None
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def add(self, values: Iterable[Any]) -> None:
-        """Take these for secrets, unless they are words that stand in many texts."""
-        for value in values:
-            text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-            if isinstance(text, str) and 6 <= len(text) <= _BYTES and not (text.isalpha() and len(text) < _A_WORD):
-                self._values.add(text)
-                self._pattern = None
-
-    def learn(self, pairs: Iterable[tuple[str, str]]) -> None:
-        """Take for a secret what stands in a text where its redacted form has the mark."""
-        for old, new in pairs:
-            if new.count(MARK) == 1 and old.count(MARK) == 0:
-                before, _, after = new.partition(MARK)
-                self.add([old[len(before) : len(old) - len(after)]])
-
-    def blot(self, text: str) -> str:
-        """Blot them out of a text, wherever they stand as a whole."""
-        if not self._values:
-            return text
-        if self._pattern is None:
-            forms = {form for value in self._values for form in (value, repr(value)[1:-1])}
-            some = "|".join(map(re.escape, sorted(forms, key=len, reverse=True)))
-            self._pattern = re.compile(rf"(?<![A-Za-z0-9])(?:{some})(?![A-Za-z0-9])")
-        return self._pattern.sub(MARK, text)
 
 
 class Cleaner:
@@ -142,18 +106,25 @@ class Cleaner:
 
     def _mapping(self, value: Mapping[Any, Any], depth: int) -> Any:
         instead = beside.without_secrets(value)
-        self._told.add(value[key] for key in instead)
+        self._told.compare(dict(value), instead)
         made = {self(key, depth): self.named(key, instead.get(key, part), depth) for key, part in value.items()}
         return value if _same(made.values(), value.values()) and _same(made, value) else made
 
     def _tuple(self, value: tuple[Any, ...], depth: int) -> Any:
-        parts = self._parts_of(value, depth)
+        items = self.after_statement(value)
+        parts = self._parts_of(items, depth)
         if len(parts) in {2, 3}:  # a header, as some libraries keep it: the name, perhaps twice, and the value
-            parts[-1] = self.named(value[0], value[-1], depth)
+            parts[-1] = self.named(items[0], items[-1], depth)
         if _same(parts, value):
             return value
         make: Any = getattr(type(value), "_make", tuple)  # a named tuple's
         return make(parts)
+
+    def after_statement(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return values in which the parameters behind a statement are without secrets."""
+        made = beside.after_statement(values)
+        self._told.compare(values, made)
+        return made
 
     def _parts_of(self, value: Any, depth: int) -> list[Any]:
         items = value
@@ -195,6 +166,11 @@ class Searcher(Cleaner):
         super().__init__()
         self.found = False
 
+    @property
+    def told(self) -> Told:
+        """Return the values that were found to be secrets."""
+        return self._told
+
     def __call__(self, value: Any, depth: int = 0) -> Any:
         if not self.found and super().__call__(value, depth) is not value:
             self.found = True
@@ -206,14 +182,14 @@ class Searcher(Cleaner):
         return value
 
     def other(self, value: Any, depth: int) -> Any:
-        if isinstance(value, _NOT_DATA):
+        if isinstance(value, NOT_DATA):
             return value
-        for name, part in _held_by(value):
+        for name, part in held_by(value):
             self.named(name, part, depth)
         return value
 
 
-def _held_by(value: Any) -> Iterable[tuple[object, Any]]:
+def held_by(value: Any) -> Iterable[tuple[object, Any]]:
     with contextlib.suppress(TypeError):
         yield from tuple(vars(value).items())
     for cls in type(value).__mro__:

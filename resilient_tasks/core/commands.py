@@ -77,6 +77,15 @@ _COMMANDS = (
     ("smbclient rpcclient smbget winexe smbmap wmic pth-winexe", "user%", "-U|--user"),
     ("lftp", "user,", "-u|--user"),
     ("http https xh", "user:", "-a|--auth"),
+    ("cargo wandb", "next", "login"),
+    ("prefect", "next", "-k"),
+    ("mc mcli", "next", r"(?:set|add)\b[^\r\n]{0,200}?https?://[^\s\"'\0]{1,200}[\s\"',\0]{1,5}[^\s\"'\0]{1,128}"),
+    ("az gcloud", "next", r"secret\b[^\r\n]{0,200}?(?<![\w-])--value"),
+    ("aws", "next", r"(?:put|create|update)-\w[^\r\n]{0,300}?(?<![\w-])--(?:value|secret-string)"),
+    ("gh", "next", r"secret\W{1,6}set\b[^\r\n]{0,200}?(?<![\w-])(?:--body|-b)"),
+    ("wpa_passphrase", "next", r"[^\s\0-]{1,64}"),
+    ("xfreerdp xfreerdp3 wfreerdp rdesktop", "glued", "/p:"),
+    ("net", "user%", "-U|--user"),
     ("net", "next", "/user:[^\\s\"'\\0]{1,64}"),
     ("twine useradd usermod", "next", "-p"),
     ("curl wget aria2c ftp", "user:", "-[a-zA-Z]{0,6}u|--user"),
@@ -96,10 +105,8 @@ _CREDENTIALS = tuple(
     for forms in (_IN_TEXT, _IN_LIST)
 )
 #: Here, `-u` names a user and a group, or a user and a host.
-_OF_SYSTEM = re.compile(
-    r"(?<![\w-])(?:docker|podman|nerdctl|kubectl|buildah|runuser|setpriv|chroot|chpst|crun|runc)(?![\w-])"
-)
-_FETCHES = re.compile(r"\bcurl\b|\bwget\b|https?\b|://|\bftp")
+_OF_SYSTEM = re.compile(r"(?:docker|podman|nerdctl|kubectl|buildah|runuser|setpriv|chroot|chpst|crun|runc)(?![\w-])")
+_FETCHES = re.compile(r"curl\b|wget\b|https?\b|://|ftp")
 _NAMES = "|".join(re.escape(name) for names, _, _ in _COMMANDS for name in names.split())
 _COMMAND = re.compile(rf"(?<![\w.-])({_NAMES})(?:\.exe)?(?=[\s\"'\0])")
 
@@ -115,13 +122,19 @@ def _of_command(name: str, is_list: bool) -> list[re.Pattern[str]]:  # noqa: FBT
 _LINE_ENDS = re.compile(r"[\r\n]|[|;](?=\s)|\\n|&&")
 #: So far behind a command its flags are looked for (characters).
 _REACH = 400
-_HINTS = (" -", "--", "'-", '"-', "\0-", "sqlplus", "expdp", "impdp", "net us", "vault login", "rabbitmqctl", "rman")
-_FLAGS = re.compile(r"(?:^|[\s\"'\0])-{1,2}[A-Za-z]|sqlplus|expdp|impdp|net us|vault login|rabbitmqctl|rman")
+HINTS = (
+    *(" -", "--", "'-", '"-', "\0-", "sqlplus", "expdp", "impdp", "net us", "vault login", "rabbitmqctl", "rman"),
+    *("cargo login", "wandb login", "mc alias", "wpa_passphrase", "freerdp "),
+)
+_FLAGS = re.compile(
+    r"(?:^|[\s\"'\0])-{1,2}[A-Za-z]|sqlplus|expdp|impdp|net us|rabbitmqctl|rman"
+    r"|(?:vault|cargo|wandb) login|mc alias|wpa_|freerdp"
+)
 
 
 def blot(text: str) -> str:
     """Blot out of `text` what commands are given as secrets."""
-    if not any(map(text.__contains__, _HINTS)) or _FLAGS.search(text) is None:
+    if not any(map(text.__contains__, HINTS)) or _FLAGS.search(text) is None:
         return text
     is_list = BETWEEN in text
     text = _CREDENTIALS[is_list].sub(_credentials, text)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from resilient_tasks.core import commands, error_texts, fields, secret_names
+from resilient_tasks.core import commands, error_texts, fields, secret_names, sql_parameters
 from resilient_tasks.core.registered import MARK
 from resilient_tasks.core.secret_names import Says
 from resilient_tasks.core.secret_values import is_nothing, is_sentence, is_value, looks_random
@@ -31,7 +31,8 @@ def _by_name(match: re.Match[str]) -> bool:
 
 
 def _always(match: re.Match[str]) -> bool:
-    return not is_nothing(match["secret"]) and not match["secret"].startswith(MARK)
+    secret = match["plain"] if match["secret"] is None else match["secret"]
+    return not is_nothing(secret) and not secret.startswith(MARK)
 
 
 def _if_random(match: re.Match[str]) -> bool:
@@ -39,7 +40,7 @@ def _if_random(match: re.Match[str]) -> bool:
 
 
 _NAME = r"(?<![\w.-])(?P<name>[\w.-]{2,64})"
-_STRING = r"(?P<quote>\\{0,3}[\"'])(?P<secret>(?:(?!(?P=quote))(?:\\.|''|[^\\\r\n])){1,512}+)"
+_STRING = r"(?P<quote>\\{0,3}[\"'])(?P<secret>(?:''|(?!(?P=quote))(?:\\.|[^\\\r\n])){1,512}+)"
 _SPACE = r"(?:\s|\\[nrt]){1,8}"
 CONTEXTS = (
     Context(
@@ -94,14 +95,40 @@ CONTEXTS = (
         _by_name,
     ),
     Context(  # what a command reads
-        ("--password-stdin", "chpasswd", "--stdin", "--with-token"),
+        ("--password-stdin", "chpasswd", "--stdin", "--with-token", "sudo -"),
         re.compile(
             r"\b(?:echo|printf)[ \t]+(?:-\w+[ \t]+)?(?P<quote>[\"']?)"
             r"(?:[\w.-]{1,64}:)?(?P<secret>[^\s\"'|]{1,256})(?P=quote)[ \t]*\|"
-            r"(?=[^|\r\n]{0,200}(?:--password-stdin|chpasswd|--stdin|--with-token))"
+            r"(?=[^|\r\n]{0,200}(?:--password-stdin|chpasswd|--stdin|--with-token|\bsudo[ ]-\w*S))"
             r"|\bchpasswd[ \t]*<<<[ \t]*[\"']?[\w.-]{1,64}:(?P<plain>[^\s\"']{1,256})"
         ),
-        lambda _: True,
+        _always,
+    ),
+    Context(  # what a protocol for mail, files or a cache is told
+        ("pass ", "auth ", " login ", "community "),
+        re.compile(
+            r"(?:\bUSER[ ]\S{1,128}(?:\s|\\[rn]|[<>*:]){1,8}(?:[\w.]{1,40}[ ]){0,2}PASS"
+            r"|^(?:[CS>]:?[ ])?AUTH(?:[ ][\w-]{1,20})?"
+            r"|\b[A-Za-z]{0,4}\d{1,6}[ ]LOGIN[ ]\S{1,128}|\bsnmp-server[ ]community)[ ]\"?(?P<secret>[^\s\"]{6,512})",
+            re.MULTILINE,
+        ),
+        lambda match: _always(match) and looks_random(match["secret"]),
+    ),
+    Context(  # of the parsers of command lines in Rust and Go
+        (" for '-", ' for "-', ' for \\"-'),
+        re.compile(
+            r"\b(?:value|argument)[ ](?P<quote>\\?[\"'])(?P<secret>[^\r\n]{1,512}?)(?P=quote)[ ]for[ ]"
+            r"\\?[\"'](?:-\w,[ ])?(?P<name>--?[\w-]{1,80})"
+        ),
+        _by_name,
+    ),
+    Context(
+        ("raw value: ",),  # configparser's
+        re.compile(
+            r"option '(?P<name>[^'\r\n]{1,80})' in section [^\r\n]{1,200}?Raw value: "
+            r"\\?[\"'](?P<secret>[^\r\n]{1,1000}?)(?=\\?[\"'](?:$|[\r\n,}\\]))"
+        ),
+        _by_name,
     ),
     Context(
         ("key ", "token ", "secret "),
@@ -149,7 +176,11 @@ CONTEXTS = (
     ),
     Context(  # a line that has a name and a value, and nothing else
         ("pass", "secret", "pwd"),
-        re.compile(rf"^[ \t]*{_NAME}[ \t]+(?P<secret>\S{{6,256}})[ \t]*$", re.MULTILINE),
+        re.compile(
+            rf"^[ \t]*(?:(?:set|enable|username[ ]\S{{1,64}})[ ])?{_NAME}[ \t]+(?:\d[ ])?"
+            r"(?P<secret>\S{6,256})[ \t]*$",
+            re.MULTILINE,
+        ),
         lambda match: (
             secret_names.of(match["name"]) is Says.SURELY and looks_random(match["secret"]) and _always(match)
         ),
@@ -162,7 +193,7 @@ CONTEXTS = (
         _by_name,
     ),
     Context(  # Oracle's, as its own tools take them
-        ("conn",),
+        ("conn ", "conn\t", "connect ", "connect\t"),
         re.compile(r"\bconn(?:ect)?[ \t]+[\w.$#\"-]{1,128}/(?P<secret>\S{1,256})(?=@)", re.IGNORECASE),
         _always,
     ),
@@ -221,7 +252,7 @@ CONTEXTS = (
     ),
     Context(  # a DSN of Go's, without a scheme
         ("@",),
-        re.compile(r":(?P<secret>[^\s\"'/][^\s\"']{0,128}?)(?=@(?:tcp|unix)\()"),
+        re.compile(r":(?P<secret>[^\s\"'/][^\s\"']{0,512}?)(?=@(?:tcp|unix)\()"),
         _always,
     ),
     Context(  # user:password@host without a scheme
@@ -264,6 +295,8 @@ def _by_hint(*, with_names: bool) -> dict[str, list[Context]]:
 
 #: With a name of a secret in the text, and without.
 _BY_HINT = (_by_hint(with_names=False), _by_hint(with_names=True))
+#: One of these stands in every text that holds a secret without a name.
+HINTS = frozenset(_BY_HINT[False])
 
 
 def blot(text: str, low: str, *, has_name: bool) -> str:
@@ -277,6 +310,8 @@ def blot(text: str, low: str, *, has_name: bool) -> str:
     text = commands.blot(text)
     if has_name:
         text = fields.blot(text, low)
+        if "values" in low:
+            text = sql_parameters.blot_literals(text)
     by_hint = _BY_HINT[has_name]
     hit = [context for hint in by_hint if hint in low for context in by_hint[hint]]
     for context in dict.fromkeys(hit):

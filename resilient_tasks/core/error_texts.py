@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 
 from resilient_tasks.core import secret_names, sql_parameters
 from resilient_tasks.core.registered import MARK
 from resilient_tasks.core.secret_names import Says
 from resilient_tasks.core.secret_values import is_nothing, is_random, is_sentence
+from resilient_tasks.core.told import Told
 
 #: Without one of these, no text is one of these errors'.
-_HINTS = ("[parameters: ", "input_value=", ")=(", "Duplicate entry '", "On instance[", ": invalid ", ", value: ", "loc")
+HINTS = ("[parameters: ", "input_value=", ")=(", "Duplicate entry '", "On instance[", ": invalid ", ", value: ", "loc")
 _LINE = r"(?:\r?\n|\\n)"
 
 # SQLAlchemy
@@ -55,15 +57,16 @@ _QUOTES = re.compile(r"b?\\?[\"']?")
 
 def blot(text: str) -> str:
     """Blot secrets out of a text in which known errors are told."""
-    if not any(map(text.__contains__, _HINTS)):
+    if not any(map(text.__contains__, HINTS)):
         return text
+    told = Told()
     if "[parameters: " in text:
         text = _STATEMENT.sub(_parameters, text)
     if "input_value=" in text:
-        text = _OF_FIELD.sub(_field, _CUT.sub(rf"\1{MARK}", text))
+        text = _OF_FIELD.sub(functools.partial(_of_name, told), _CUT.sub(rf"\1{MARK}", text))
     for pattern in _SIMPLE:
-        text = pattern.sub(_simple, text)
-    return text
+        text = pattern.sub(functools.partial(_of_name, told), text)
+    return told.blot(text)  # for such a text quotes a value twice
 
 
 def _parameters(match: re.Match[str]) -> str:
@@ -83,12 +86,12 @@ def _parameters(match: re.Match[str]) -> str:
     return match[0].replace(values, _LITERAL.sub(f"'{MARK}'", values))
 
 
-def _field(match: re.Match[str]) -> str:
-    return _without(match, "secret") if _is_secret(match["name"], match["secret"]) else match[0]
-
-
-def _simple(match: re.Match[str]) -> str:
-    return _without(match, "secret") if _is_secret(match["name"], match["secret"]) else match[0]
+def _of_name(told: Told, match: re.Match[str]) -> str:
+    if not _is_secret(match["name"], match["secret"]):
+        return match[0]
+    bare = match["secret"].strip("b\\\"'")
+    told.add([bare, bare.replace("\\\\", "\\")])
+    return _without(match, "secret")
 
 
 def _is_secret(name: str, value: str) -> bool:

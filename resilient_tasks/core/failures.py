@@ -14,6 +14,7 @@ from resilient_tasks.core import answers, callables, databases, judgement, safel
 from resilient_tasks.core.errors import CircuitOpen, PolicyError, RateLimited, judged_in
 from resilient_tasks.core.kinds import Kind, gravest
 from resilient_tasks.core.redact import redact
+from resilient_tasks.core.redacted import said_by
 
 
 class Judgement(NamedTuple):
@@ -159,7 +160,7 @@ def about(error: BaseException) -> dict[str, Any]:
 
 def fields_of(error: BaseException) -> dict[str, Any]:
     """Return what an event says of an error, but for its kind."""
-    return {"error_type": type(error).__name__, "message": safely.text(error), "http_status": http_failure(error)}
+    return {"error_type": type(error).__name__, "message": said_by(error), "http_status": http_failure(error)}
 
 
 def in_words(error: BaseException) -> str:
@@ -203,7 +204,7 @@ def _wait_of(error: BaseException, now: float | None = None) -> float | None:
 
 def describe(error: BaseException) -> str:
     """Name an error in one short line: its type, and the first line of its text, without the secrets in it."""
-    text = redact(safely.text(error)).strip().partition("\n")[0]
+    text = redact(said_by(error)).strip().partition("\n")[0]
     if text.startswith(f"{type(error).__name__}("):  # it has no text of its own
         return text[:200]
     name = in_words(error)

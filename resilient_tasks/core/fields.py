@@ -31,7 +31,7 @@ _BLOCK = re.compile(
     rf"(?P<block>(?:![\w!]+[ \t]+)?[|>][-+0-9]{{0,2}}[ \t]*)?\r?\n"
 )
 _ITEM = re.compile(
-    r"(?P<dash>-[ \t]+)?(?P<quote>[\"']?)(?P<secret>(?![-?#{[|>&*!%@`])[^\r\n:]*"
+    r"(?P<dash>-[ \t]+)?(?P<quote>[\"']?)(?P<secret>(?![-?#{[|>&*%@`]|!!?\w*(?:[ \t]|$))[^\r\n:]*"
     r"(?::(?![ \t\r\n]|$)[^\r\n:]*)*)(?P=quote)[ \t]*"
 )
 
@@ -93,7 +93,7 @@ _LINES = re.compile(r"(?P<indent>[ \t]*)(?P<rest>[^\r\n]*)(?:\r?\n|$)(?<!^)")
 # A list in brackets under one name, and an object that has the value in a field.
 _LIST = re.compile(
     rf"{_NAME}\\?[\"']?\]?[ \t]*(?:=>|[:=])[ \t]*"
-    r"(?P<items>[\[(](?:\s{0,40}b?(?:\\{0,3}\"(?:\\.|[^\"\\\r\n])*+\"|\\{0,3}'(?:\\.|[^'\\\r\n])*+'),?){1,200}\s{0,40}[\])])"
+    r"(?P<items>(?:\[\]\w{1,20}\{|[\[(])(?:\s{0,40}b?(?:\\{0,3}\"(?:\\.|[^\"\\\r\n])*+\"|\\{0,3}'(?:\\.|[^'\\\r\n])*+'),?){1,200}\s{0,40}[\])}])"
 )
 _NAMES = re.compile(r"(?=.*(?:pass|secret|token|key))[A-Za-z_]+", re.IGNORECASE)
 _STRINGS = re.compile(r"(?P<quote>\\{0,3}[\"'])(?P<secret>(?:(?!(?P=quote))(?:\\.|[^\\\r\n]))*+)(?P=quote)")
@@ -141,7 +141,7 @@ _VALUE = re.compile(
     re.IGNORECASE,
 )
 _OBJECT = re.compile(rf"{_NAME}\\?[\"']?[ \t]*(?:(?:=>|[:=])[ \t]*)?\{{")
-_INSIDE = re.compile(r"[\"']?[^<>]{0,120}>(?:<value>)?(?P<secret>[^<\r\n]{1,512})(?=</)")
+_INSIDE = re.compile(r"[\"']?[^<>]{0,120}>(?:<value>)?(?P<secret>[^<\r\n]{1,512})(?=</)", re.IGNORECASE)
 _NEXT_OBJECT = re.compile(r"[{}<>]|\)(?=[,\])]|$)|\n[ \t]*-[ \t]|\}\}|\r?\n[ \t]*\r?\n")
 _REACH = 240
 
@@ -167,13 +167,16 @@ def _value_of(text: str, field: re.Match[str]) -> tuple[int, int] | None:
     if ends is not None and ends[0] in "<>" and (inside := _INSIDE.match(behind)) is not None:
         start, end = inside.span("secret")
         return (field.end() + start, field.end() + end) if is_value(inside["secret"], says) else None
-    found = _VALUE.search(behind[: ends.start()] if ends else behind)
+    found = _VALUE.search(behind)
+    if found is not None and ends is not None and found.start() > ends.start():
+        found = None
     offset = field.end()
     if found is None:
         before = text[max(0, field.start() - _REACH) : field.start()]
-        cut = max((match.end() for match in _NEXT_OBJECT.finditer(before)), default=0)
-        offset = max(0, field.start() - _REACH) + cut
-        found = _VALUE.search(before[cut:])
+        offset = max(0, field.start() - _REACH)
+        found = next(reversed([*_VALUE.finditer(before)]), None)
+        if found is not None and _NEXT_OBJECT.search(before, found.end()) is not None:
+            found = None
     if found is None:
         return None
     group = "secret" if found["secret"] is not None else "plain"

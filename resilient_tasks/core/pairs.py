@@ -6,40 +6,17 @@ JSON, also in a string of JSON, Python, YAML, the environment, a query, a header
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import NamedTuple
 
 from resilient_tasks.core import secret_names
+from resilient_tasks.core.heads import FLAG, Head, heads
 from resilient_tasks.core.registered import MARK
 from resilient_tasks.core.secret_names import Says
-from resilient_tasks.core.secret_values import is_nothing, is_random, is_sentence, looks_random
+from resilient_tasks.core.secret_values import is_machine_made, is_nothing, is_random, is_sentence, looks_random
 
-#: The longest name (characters), to each side of a hit.
-_LONGEST = 64
-_LEFT = re.compile(r"[\w.-]*")  # on the reversed text
-_RIGHT = re.compile(rf"[\w.-]{{0,{_LONGEST}}}+")
-_WORD_BEFORE = re.compile(r"[A-Za-z]{1,20}[ ](?=[A-Za-z])")
-_WANTS_A_WORD = frozenset({"key", "keys", "token", "tokens", "session", "code", "access", "id"})
-
-_TYPE = (
-    r"(?:&?(?:'static )?str|bytes|string|any|[\w.]{0,20}secret\w{0,10}"
-    r"|[\w.]{0,20}(?:optional|union|final)\[[\w.|, ]{0,40}\])"
-)
-_SEPARATOR = re.compile(
-    rf"(?P<typed>:[ \t]{{0,4}}{_TYPE}(?: ?\| ?none)?[ \t]{{0,4}}=[ \t]{{0,4}}(?=[bru]?[\"']))"
-    r"|(?P<sign>(?:\\{0,7}[\"'`]\]?|\]|&quot;|&#3[49];|%2[27])?[ \t]{0,8}"
-    r"(?:=>|:=|\?=|\\=|<-|->|={1,2}|:(?!:)|%3d|%3a(?:%20|\+)?(?:%2[27])?|&#(?:61|x3d);|\\{1,3}u003[ad])[ \t]{0,8}"
-    r"(?:!!\w{1,20}[ \t]{1,4}|&\w{1,30}[ \t]{1,4})?)"
-    r"|(?P<item>\\{0,7}[\"'],[ \t]{0,4}(?=b?\\{0,7}[\"']))"  # of a list or tuple
-    r"|(?P<quoted>[ \t]{1,2}(?=[\"']\w))"
-    r"|(?P<flag>[ \t]{1,4}(?=[^\s=:-]))"  # of a command line
-    r"|(?P<element>>(?=[^<\s]|<!\[CDATA\[))",  # of XML
-    re.IGNORECASE,
-)
 _QUOTED = re.compile(
     r"(?P<open>(?:(?:[\w.]{0,30}Secret\w{0,12}\((?:\w{1,20}=)?|string\(\d{1,5}\)[ ]|"
-    r"(?:Some|Just|Ok|Optional|String|str|bytes|bytearray)\())?"
-    r"[bBrRuUfF]{0,2}(?P<quote>\\{0,7}(?:\"\"\"|'''|[\"'`])|&quot;|&#3[49];))"
+    r"(?:Some|Just|Ok|Optional|String|str|bytes|bytearray)\(\s{0,60}))?"
+    r"[bBrRuUfFnNeE]{0,2}(?P<quote>\\{0,7}(?:\"\"\"|'''|[\"'`])|&quot;|&#3[49];))"
     r"(?P<value>(?:\\\\(?P=quote)(?=[^\s,;:)\]}])|(?!(?P=quote))(?:\\[^\n]|[^\\\n])|''(?=[^\s,;:)\]}])|'\"'\"'|'\\'')*+)(?P<close>(?P=quote)?)"
 )
 _MORE = (
@@ -51,20 +28,24 @@ _BARE_PASSWORD = re.compile(r"[{(\[|<&\\](?![\s\"'\\{(\[)\]}])" + _MORE)
 _TO_SEMICOLON = re.compile(r"[^\r\n\"'\\;&]{0,200}(?=;[ ]?[A-Za-z][\w ]{0,40}=)")
 _LAST_IN_STRING = re.compile(r"[^\r\n\"'\\;&]{1,200}(?=;?[\"']?\s*$)")
 _IN_STRING = re.compile(r";[ ]?[A-Za-z][\w ]{0,40}=")
+_TOLD = re.compile(r"(?P<value>[^\s\"'<>|,;()\[\]{}]{12,512}?)(?=[.:]?(?:[\s\"'<>|,;()\[\]{}]|$))")
+_SHORT_ID = re.compile(r"(?:0x)?[0-9A-Fa-f]{1,31}|[a-z][a-z0-9]{0,15}(?:[-_./][a-z0-9]{1,15})+")
+_IN_ODBC = re.compile(r"[^\r\n\"'\\;{}]{1,200}(?=;)")
+#: Of Terraform: what a value was, and what it is to be.
+_CHANGED = re.compile(r"[\"'][ \t]{0,4}->[ \t]{0,4}[\"'](?P<value>(?:\\.|[^\"\\\r\n])+)")
 _NAMED_ONLY = re.compile(r"=[ \t]+")
 _TO_THE_END = re.compile(r"(?:[^\r\n\"'\\]|[\"'](?=\w))+")
 _NO_BLANK = re.compile(r"[^\s\"'\\]+")
 _PLACEHOLDER = re.compile(
     r"<[a-z][\w .-]{1,60}>|\$\{\{[^{}\r\n]{1,120}\}\}|\$\{[^{}\r\n]{1,120}\}"
     r"|\{\{[^{}\r\n]{1,120}\}\}|\$\([^()\r\n]{1,120}\)|%[A-Z_]\w{0,60}%"
-    r"|(?:[a-z_]+\.){0,6}[A-Za-z_]+\([^()\r\n]{0,120}\)"
+    r"|(?:await|new|yield)[ ][\w.]{1,60}|(?:[a-z_]+(?:\.|::)){0,6}[A-Za-z_]+\([^()\r\n]{0,120}\)"
     r"|[a-z_][\w.]{0,60}(?:\[[\"']?[\w.-]{1,60}[\"']?\]){1,5}"
     r"|(?:[a-z]+\.)?(?:optional|union|list|dict|literal|annotated|final|tuple|sequence)\[[\w.|, \[\]\"']{1,80}\]",
     re.IGNORECASE,
 )
-_TAG = re.compile(r"<[\w:.-]*$")
+_TAG = re.compile(r"(?<!\?)(?<!\?P)<[\w:.-]*$")
 _ELEMENT = re.compile(r"<!\[CDATA\[[^\]\r\n]+|[^<\r\n]+")
-_FLAG = re.compile(r"(?<![\w-])--?[\w.-]*$|(?<!\S)/[\w-]+$")
 #: What these name may be a file in which it is.
 _FILES = frozenset({"key", "keys", "credentials", "credential", "pem", "secret", "secrets", "token"})
 _FILE = re.compile(
@@ -78,42 +59,17 @@ _ITEMS = {
 }
 _METAVAR = re.compile(r"[A-Z][A-Z_]{1,20}|<[\w-]+>")
 _PATH = re.compile(r"[A-Za-z_][\w.]*")
-_PAIR = re.compile(r"[(\[][ \t]{0,4}b?\\*[\"'][\w-]*$")
-_PAIR_END = re.compile(r"[ \t]{0,4}[)\]]")
-# fmt: off
-_PROSE = frozenset(
-    {
-        "a", "an", "and", "any", "are", "as", "at", "be", "but", "by", "can", "cannot", "could", "denied", "did",
-        "do", "does", "empty", "expired", "failed", "for", "from", "had", "has", "have", "if", "in", "incorrect",
-        "invalid", "is", "it", "its", "mismatch", "missing", "must", "need", "needs", "no", "not", "of", "on", "or",
-        "please", "rejected", "required", "see", "should", "so", "that", "the", "this", "to", "too", "unknown",
-        "unset", "use", "was", "were", "which", "will", "with", "without", "wrong", "you", "your",
-    }
+_PAIR = re.compile(r"[({\[][ \t]{0,4}b?\\*[\"'][\w-]*$")
+_PAIR_END = re.compile(r"[ \t]{0,4}[)}\]]")
+_PROSE = secret_names.words(
+    "a abgelaufen an and any are as at be bitte but by can cannot could denied did do does eingeben empty est "
+    "expired failed falsch fehlt for from had has have if in incorrect incorrecta invalid is it its mismatch "
+    "missing must need needs no not of on or please rejected requerida required see should so that the this "
+    "to too unknown unset use was were which will with without wrong you your"
 )
-_TYPES = frozenset(
-    {
-        "any", "bytes", "int", "object", "optional[str]", "secretstr", "str", "string", "str|none", "text", "varchar",
-    }
-)
-# fmt: on
+_TYPES = secret_names.words("any bytes int object optional[str] secretstr str string str|none text varchar")
 _SIGNS = ("=", "%3d", "%3D")
 _TO_LINE_END = ("cookie", "cookies", "passphrase", "signature")
-
-
-class Head(NamedTuple):
-    """A name that may be one of a secret, and what leads from it to the value."""
-
-    name: str
-    start: int
-    end: int  # where the value begins
-    kind: str  # of separator
-    separator: str
-    says: Says
-
-    @property
-    def noun(self) -> str:
-        """Return the noun for secrets in the name."""
-        return secret_names.noun_of(self.name)
 
 
 def is_secret(name: str, value: str) -> bool:
@@ -129,7 +85,7 @@ def blot(text: str, low: str, *, code: bool) -> str:
     """Blot out of `text` the values of names of secrets. `low` is the text in small letters."""
     parts: list[str] = []
     done = at = 0
-    for head in _heads(text, low):
+    for head in heads(text, low):
         if head.start < at:
             continue
         span = _value_after(text, head, code=code)
@@ -139,59 +95,18 @@ def blot(text: str, low: str, *, code: bool) -> str:
         if blotted:
             parts += (text[done:start], MARK)
             done = end
+        if (changed := _CHANGED.match(text, end)) is not None and not changed["value"].startswith(MARK):
+            parts += (text[done : changed.start("value")], MARK)
+            done = end = changed.end("value")
         at = end
     return "".join((*parts, text[done:])) if parts else text
-
-
-def _heads(text: str, low: str) -> Iterator[Head]:
-    seen = 0
-    for hit in secret_names.HIT.finditer(low):
-        if hit.start() < seen:
-            continue
-        start, end = name_at(text, hit.start())
-        seen = max(end, hit.end())
-        name = text[start:end]
-        separator = _SEPARATOR.match(text, end)
-        if separator is None:
-            continue
-        if name.lower() in _WANTS_A_WORD:
-            name = _word_before(text, start) + name
-        says = secret_names.of(name)
-        if says is Says.NOTHING or name.lower().endswith("authorization"):  # which `secret_shapes` knows as a header
-            continue
-        kind = separator.lastgroup or ""
-        if kind == "flag" and (_FLAG.search(text[max(0, start - 2) : end]) is None or len(separator[0]) > 1):
-            continue
-        if text[start - 1 : start] == ":" and text.rfind("arn:", max(0, start - 120), start) >= 0:
-            continue  # the name of a thing
-        yield Head(name, start, separator.end(), kind, separator[0], says)
-
-
-def name_at(text: str, hit: int) -> tuple[int, int]:
-    """Return where the name around a position begins and ends."""
-    left = text[max(0, hit - _LONGEST) : hit][::-1]
-    size = _LEFT.match(left).end()  # type: ignore[union-attr]  # it matches nothing, too
-    start = hit - size
-    before = text[start - 1 : start]
-    if before == "\\" and size:  # what is written out, such as `\n` and `%26`, is no part of a name
-        start += 5 if text[start] == "u" and size >= 5 else 1
-    elif before == "%" and size >= 2:
-        start += 2
-    end = _RIGHT.match(text, hit).end()  # type: ignore[union-attr]
-    while end > hit and text[end - 1] in ".-":
-        end -= 1
-    return min(start, hit), end
-
-
-def _word_before(text: str, start: int) -> str:
-    before = text[max(0, start - 42) : start]
-    words = _WORD_BEFORE.findall(before + "x")[-2:]
-    return "".join(words) if words and before.endswith(words[-1]) else ""
 
 
 def _value_after(text: str, head: Head, *, code: bool) -> tuple[int, int, bool] | None:
     """Return where the value lies and whether to blot it out; None where there is none."""
     at = head.end
+    if head.kind == "told":
+        return _told(text, head, code=code)
     if head.kind == "quoted":
         return _quoted_behind_blank(text, head)
     if head.kind in {"flag", "item"} and not _takes_a_list(text, head):
@@ -210,23 +125,42 @@ def _quoted_behind_blank(text: str, head: Head) -> tuple[int, int, bool] | None:
     quoted = _QUOTED.match(text, head.end)
     if quoted is None:
         return None
-    is_flag = _FLAG.search(text[max(0, head.start - 2) : head.start + len(head.name)]) is not None
-    if not is_flag and not (head.says is Says.SURELY and is_random(quoted["value"])):
+    is_flag = FLAG.search(text[max(0, head.start - 2) : head.start + len(head.name)]) is not None
+    if not is_flag and not _is_told(quoted["value"], head):
         return None
     return _quoted_value(text, quoted, head)
 
 
-def _can_be(value: str, head: Head) -> bool:
+def _told(text: str, head: Head, *, code: bool) -> tuple[int, int, bool] | None:
+    """Tell of "the password is ...", of "token ... was refused", and of a cell of a table: if the value is random."""
+    quoted = _QUOTED.match(text, head.end)
+    found = quoted or (None if code else _TOLD.match(text, head.end))
+    if found is None or not _is_told(found["value"], head):
+        return None
+    return (*found.span("value"), True)
+
+
+def _is_told(value: str, head: Head) -> bool:
+    is_short_id = _SHORT_ID.fullmatch(value) is not None  # of a public key, or of a thing in Kubernetes
+    return head.says > Says.IF_RANDOM and is_machine_made(value) and not is_short_id and not value.startswith(MARK)
+
+
+def _can_be(value: str, head: Head) -> bool:  # noqa: PLR0911  # one a reason
     """Tell whether a value is a secret, for all that the name says."""
     noun = head.noun
     if head.says is Says.IF_RANDOM:
         if noun in {"auth", "authorization", "signature", "sig", "sas", "hmac"}:
             return looks_random(value) and (noun.startswith("auth") or len(value) >= 16)
-        return is_random(value) and _PATH_OF_FILE.fullmatch(value) is None
+        is_made = is_machine_made(value) if noun == "token" else is_random(value)
+        return is_made and _PATH_OF_FILE.fullmatch(value) is None
     if noun in {"otp", "totp"}:
         return (value.isdigit() and 4 <= len(value) <= 10) or is_random(value)
     if head.name.lower() == "pass" and ":" in head.separator:
-        return looks_random(value)
+        return looks_random(value) and not (head.name == "PASS" and value.startswith("Test"))  # Go's
+    if head.kind == "dots" and not looks_random(value):
+        return False
+    if noun == "token" and ":" in head.separator and value.isalpha() and len(value) < 12:
+        return bool(head.says is Says.SURELY or {value.lower(), value.upper()}.isdisjoint({value}))
     if head.says is Says.PROBABLY:
         is_number = value.replace(".", "", 1).replace(",", "").replace("_", "").isdigit()
         return not (is_number and (len(value) < 6 or noun == "tokens" or "." in value))
@@ -261,6 +195,8 @@ def _bare(text: str, at: int, head: Head) -> re.Match[str] | None:
         before = text[max(0, head.start - 1) : head.start]
         if before == ";" and (last := _LAST_IN_STRING.match(text, at)) is not None:
             return last
+        if before == ";" and (found := _IN_ODBC.match(text, at)) is not None and "&" in found[0]:
+            return found
         if before == ";" or _IN_STRING.match(text, at + len(text[at : at + 200].partition(";")[0])):
             found = _TO_SEMICOLON.match(text, at)
             if found is not None and " " in found[0].strip():
@@ -324,7 +260,7 @@ def _is_prose(value: str, after: str) -> bool:
 def _takes_a_list(text: str, head: Head, end: int | None = None) -> bool:
     """Tell whether name and value are two items of a command line, or a tuple of just these two."""
     before = text[max(0, head.start - 42) : head.start]
-    if _FLAG.search(text[max(0, head.start - 2) : head.start + len(head.name)]):
+    if FLAG.search(text[max(0, head.start - 2) : head.start + len(head.name)]):
         return True
     if head.kind == "flag" or (pair := _PAIR.search(before)) is None:
         return False

@@ -8,9 +8,23 @@ What only looks like a secret stays: hashes, UUIDs, dates, `max_tokens=512`, `pa
 
 from __future__ import annotations
 
+import functools
 import re
+from typing import NamedTuple
 
-from resilient_tasks.core import contexts, pairs, registered, secret_names, secret_shapes, secret_values, settings
+from resilient_tasks.core import (
+    commands,
+    contexts,
+    error_texts,
+    heads,
+    pairs,
+    registered,
+    secret_names,
+    secret_shapes,
+    secret_values,
+    settings,
+    tokens,
+)
 from resilient_tasks.core.secret_values import lowered
 
 #: What is blotted out may, in rare texts, bring two halves of something together.
@@ -34,6 +48,8 @@ def redact(text: str, *, code: bool = False) -> str:
         text: any text.
         code: it is a line of a program, in which only what is in quotes can be a value: `password=password` is none.
     """
+    if is_short(text):
+        return redact_whole(text, code=code)
     margin = max(_MARGIN, registered.longest(settings.current.secrets))
     if len(text) <= _HEAD_KEPT + _TAIL_KEPT + 2 * margin:
         return redact_whole(text, code=code)
@@ -64,12 +80,82 @@ def redact_whole(text: str, *, code: bool = False) -> str:
         text: any text.
         code: it is a line of a program, in which only what is in quotes can be a value: `password=password` is none.
     """
+    if not settings.current.secrets:
+        low, has_run = lowered(text), tokens.has_run(text)
+        if not _signs().are_in(low, has_run=has_run) and not heads.names_in(text, low):
+            return tokens.blot(text) if has_run else text
     for _ in range(_ROUNDS):
         once = _once(text, code=code)
         if once == text:
             return text
         text = once
     return text
+
+
+class _Signs(NamedTuple):
+    """What stands in every text with a secret, but a registered one, a token, or one under a name."""
+
+    words: tuple[str, ...]
+    in_runs: tuple[str, ...]  # of many characters without a blank
+    others: re.Pattern[str]
+
+    def are_in(self, low: str, *, has_run: bool) -> bool:
+        """Tell whether one of them is in a text in small letters."""
+        return (
+            any(map(low.__contains__, self.words))
+            or self.others.search(low) is not None
+            or (has_run and any(map(low.__contains__, self.in_runs)))
+        )
+
+
+@functools.cache
+def _signs() -> _Signs:
+    """Return the hints of all that is looked for: a text without any of them has cost no more than this look."""
+    hints = {*secret_shapes.HINTS, *contexts.HINTS, *commands.HINTS, *error_texts.HINTS}
+    small = sorted({hint.lower() for hint in hints if secret_names.HIT.search(hint.lower()) is None} - _IN_RUNS)
+    words = tuple(hint for hint in small if hint.isalpha() and hint not in _SIGNS)
+    others = {_SIGNS.get(hint, re.escape(hint)) for hint in small if hint not in words}
+    behind_blank = "|".join(sorted(sign[1:] for sign in others if sign[0] == " "))
+    rest = "|".join(sorted(sign for sign in others if sign[0] != " "))
+    return _Signs(words, tuple(_IN_RUNS), re.compile(f" (?:{behind_blank})|{rest}"))
+
+
+#: Hints of what is longer than a word.
+_IN_RUNS = frozenset(
+    {
+        *("akia", "asia", "abia", "acca", "eyj", ".atlasv1.", "_mmk", "q~", "/services/t", "/api/webhooks/"),
+        *("hooks.slack.com/", "webhook.office.com/"),
+    }
+)
+#: Hints that begin as many words do, or stand in many texts: what of them leads to anything, and begins with a sign.
+_SIGNS = {
+    ":": r":(?:\d{2,5}|\*):",
+    "loc": r"loc\\?[\"']?[:=]",
+    " -": " --?[a-z]",
+    "--": "--[a-z]",
+    "'-": "'--?[a-z]",
+    '"-': '"--?[a-z]',
+    "\0-": "\0--?[a-z]",
+    "-us": r"-us\d",
+    ": invalid ": r":[ ]invalid [\w ]{1,40}: ",
+    "cargo login": " login",
+    "wandb login": " login",
+    "vault login": " login",
+    " login ": " login",
+    "mc alias": " alias",
+    "net us": " use",
+    "community ": "-server ",
+    "conn ": "@",
+    "connect ": "@",
+    "conn\t": "@",
+    "connect\t": "@",
+    "duplicate entry '": " entry '",
+    "on instance[": " instance\\[",
+    "input_value=": "_value=",
+    "private-lines": "-lines",
+    "sudo -": " --?[a-z]",
+    "freerdp ": " /",
+}
 
 
 def is_secret_pair(name: str, value: str) -> bool:
@@ -88,7 +174,7 @@ def _once(text: str, *, code: bool) -> str:
         text = registered.blot(text, secrets)
     text = secret_shapes.blot(text)
     low = lowered(text)
-    has_name = secret_names.may_be_in(low)
+    has_name = heads.names_in(text, low)
     if not code:
         clean = contexts.blot(text, low, has_name=has_name)
         text, low = (text, low) if clean is text else (clean, lowered(clean))

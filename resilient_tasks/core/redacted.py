@@ -11,16 +11,24 @@ from types import TracebackType
 from typing import Any, TypeVar, cast
 
 from resilient_tasks.core import beside, safely, settings
-from resilient_tasks.core.cleaned import Cleaner, Searcher, Told
+from resilient_tasks.core.cleaned import NOT_DATA, Cleaner, Searcher, held_by
 from resilient_tasks.core.error_layout import builtin_base, kept_outside, saying
 from resilient_tasks.core.errors import ResilienceError
 from resilient_tasks.core.redact import redact, redact_whole
 from resilient_tasks.core.registered import Secret
+from resilient_tasks.core.told import Told
 
 E = TypeVar("E", bound=BaseException)
 
 #: A copy whose text is longer (characters), for its class makes it of something else, is not looked through.
 _LONGEST_SHOWN = 1_000_000
+
+
+#: To learn what a message quotes, so many parts of an error are looked at, and so many characters.
+_LEARNT_FROM, _LEARNT_ROOM = 100, 5_000
+#: Objects within objects are opened so deep: a response holds its client's whole world.
+_OPENED = 2
+_SIMPLE = frozenset({str, int, float, bool, type(None)})
 
 
 class Withheld:
@@ -145,6 +153,7 @@ class _Copier(Cleaner):
             return clean(value)
         searcher = Searcher()
         searcher(value, depth)
+        self._told.join(searcher.told)
         if not searcher.found:
             try:
                 shown, said = repr(value), str(value)
@@ -187,8 +196,9 @@ class _Copier(Cleaner):
         state = rest[0] if rest and isinstance(rest[0], dict) else {}
         outside = {name: value for name, value in (*state.items(), *kept_outside(error)) if name not in own}
         instead = beside.without_secrets({**outside, **own})
-        self._told.add(own.get(name, outside.get(name)) for name in instead)
-        clean_args = tuple(self(arg) for arg in args)
+        self._told.compare({name: own.get(name, outside.get(name)) for name in instead}, instead)
+        self._told.add(beside.quoted_by({**outside, **own}, (arg for arg in args if isinstance(arg, str))))
+        clean_args = tuple(self(arg) for arg in self.after_statement(args))
         clean_own = {name: self.named(name, instead.get(name, value)) for name, value in own.items()}
         clean_outside = {name: self.named(name, value) for name, value in outside.items()}
         pairs = zip(
@@ -211,6 +221,43 @@ class _Copier(Cleaner):
         except Exception:  # noqa: S110  # there is another way
             pass
         return _stand_in(error, self._told)
+
+
+class _Learner(_Copier):
+    """Learns what the parts of an error tell to be secrets. Looks at fewer of them, and runs no code of theirs."""
+
+    def __init__(self) -> None:
+        super().__init__(chain=False)
+
+    def _begin_anew(self) -> None:
+        self._left, self._room = _LEARNT_FROM, _LEARNT_ROOM
+
+    def other(self, value: Any, depth: int) -> Any:
+        if depth <= _OPENED and not isinstance(value, NOT_DATA):
+            for name, part in held_by(value):
+                self.named(name, part, depth)
+        return value
+
+    def without(self, error: BaseException, text: str) -> str:
+        """Return `text` without what the parts of `error` tell."""
+        self._parts(error)
+        return self._told.blot(text)
+
+
+def said_by(error: BaseException) -> str:
+    """Return the text of `error` without those secrets which only its arguments, attributes and notes tell.
+
+    What the text itself tells, `redact` finds.
+    """
+    text = safely.text(error)
+    own, args = safely.own(error, "__dict__"), safely.own(error, "args")
+    has_slots = type(error).__module__ != "builtins" and any("__slots__" in vars(cls) for cls in type(error).__mro__)
+    if not own and not has_slots and all(type(arg) in _SIMPLE for arg in args):
+        return text
+    try:
+        return _Learner().without(error, text)
+    except Exception:
+        return text
 
 
 def _stand_in(error: BaseException, told: Told | None = None) -> ResilienceError:

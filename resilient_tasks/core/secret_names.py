@@ -30,8 +30,8 @@ class Says(enum.IntEnum):
 
 #: In small letters, one of these stands in the name of every secret. Factored, it is found twice as fast.
 HIT = re.compile(
-    r"p(?:ass|s?w|sk|in|em)|se(?:cret|ss|ed)|token|k(?:ey|ek)|c(?:red|ookie|ode)|auth|s(?:ig|as|alt|id|rf)|hmac|jwt|otp"
-    r"|mnemonic|dek|nonce"
+    r"p(?:ass|s?w|sk|in|em|hrase|arola)|se(?:cret|curity.?a|ss|ed|nha)|token|k(?:ey|ek|ennwort)|c(?:red|ookie|ode|ontrase)"
+    r"|auth|t.?assertion|snmp.?c|s(?:ig|as|alt|id|rf)|hmac|jwt|otp|mnemonic|dek|nonce|wachtwoord|_pat(?![a-z])"
 )
 
 
@@ -44,14 +44,26 @@ _SURE = words(
     "password passwd passwort passphrase passcode pwd pswd psw pword userpassword mypassword secret secrets credential "
     "credentials cred creds apikey secretkey privatekey accesskey authkey apisecret appsecret clientsecret apitoken "
     "authtoken accesstoken refreshtoken sessiontoken pgpass sshpass userpass dbpass mnemonic kek "
-    "requirepass masterauth dek storepass keypass psk userpwd dbpwd mypwd passw pwds passes passwords"
+    "requirepass masterauth dek storepass keypass psk userpwd dbpwd mypwd passw pwds passes passwords kennwort passe "
+    "passord contrasena contraseña senha wachtwoord parola"
 )
 _PROBABLE = words(
     "token tokens jwt cookie cookies sessionid sessid sid otp totp pw pass xsrf csrf csrftoken xsrftoken jsessionid "
     "phpsessid"
 )
-_VAGUE = words("key keys auth authorization code session pin salt seed nonce sess signature sig sas hmac pem")
-_NOUNS = _SURE | _PROBABLE | _VAGUE
+_VAGUE = words(
+    "key keys auth authorization code session pin salt seed nonce sess signature sig sas hmac pem pat assertion"
+)
+#: Two words that name a secret together, of which the second alone names none, or only what looks random.
+_TOGETHER = {
+    "answer": words("security secret recovery"),
+    "code": words("recovery backup mfa 2fa otp totp pairing unlock"),
+    "codes": words("recovery backup mfa 2fa otp totp scratch"),
+    "community": words("snmp"),
+    "phrase": words("seed recovery backup wallet secret pass key"),
+    "seed": words("totp otp mfa wallet bip39 hd"),
+}
+_NOUNS = _SURE | _PROBABLE | _VAGUE | frozenset(_TOGETHER)
 
 #: A `key` behind these words is a secret ...
 _KEYS = words(
@@ -63,7 +75,7 @@ _KEYS = words(
     "provisioning psk recovery registration root rsa salt sas seal secret secrets security "
     "server service session shared sig sign signature signed signing smtp ssh ssl static storage subscription "
     "symmetric tls token totp vapid vault wallet webhook wep wg wireguard wpa wrapping write x25519 xts "
-    "plugin ingest ingestion publisher manage rest sdk authz bearer basic"
+    "plugin ingest ingestion publisher manage rest sdk authz bearer basic instrumentation fastly cosmos"
 )
 # ... unless it is one of a table, a mapping, a message or a keyboard, or meant to be seen.
 _OTHER_KEYS = words(
@@ -119,7 +131,9 @@ _STILL = words(
     "secret password hmac sha sha1 sha256 sha512 md5 v v1 v2 v3"
 )
 
-_SPLIT = re.compile(r"[^A-Za-z0-9]+")
+#: In Hadoop's settings, the name of a storage account ends the name of the secret.
+_OF_STORAGE = re.compile(r"\.[\w-]{1,60}\.(?:dfs|blob)\.core\.windows\.net$")
+_SPLIT = re.compile(r"[\W_]+")
 _HUMPS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _GLUED = re.compile(
     r"(\w*?)(password|passwd|passphrase|passcode|pwd|secret|token|credentials|credential|apikey|secretkey|"
@@ -145,7 +159,7 @@ def noun_of(name: str) -> str:
 @functools.lru_cache(maxsize=4096)
 def of(name: str) -> Says:
     """Return what `name` says of the value that bears it."""
-    parts = words_of(name)
+    parts = words_of(_OF_STORAGE.sub("", name))
     for at in range(len(parts) - 1, -1, -1):
         if (found := _noun(parts, at)) is not Says.NOTHING:
             return _with_what_follows(found, parts, at)
@@ -163,6 +177,8 @@ def _noun(parts: list[str], at: int) -> Says:  # noqa: PLR0911  # one a kind of 
     word, before = parts[at].rstrip("0123456789") or parts[at], parts[at - 1] if at else ""
     if word not in _NOUNS:
         return _glued(word)
+    if word in _TOGETHER and before in _TOGETHER[word] and at:
+        return Says.PROBABLY
     if word in {"key", "keys"}:
         if before in _OTHER_KEYS:
             return Says.NOTHING
@@ -173,7 +189,11 @@ def _noun(parts: list[str], at: int) -> Says:  # noqa: PLR0911  # one a kind of 
         return Says.NOTHING
     if word == "session" and before in _OTHER_SESSIONS:
         return Says.NOTHING
-    return Says.SURELY if word in _SURE else Says.PROBABLY if word in _PROBABLE else Says.IF_RANDOM
+    return Says.SURELY if word in _SURE else Says.PROBABLY if word in _PROBABLE else _vaguely(word)
+
+
+def _vaguely(word: str) -> Says:
+    return Says.IF_RANDOM if word in _VAGUE else Says.NOTHING
 
 
 def _glued(word: str) -> Says:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from resilient_tasks.core import tokens
+from resilient_tasks.core import secret_names, tokens
 from resilient_tasks.core.registered import MARK
 from resilient_tasks.core.secret_values import looks_random, lowered
 
@@ -54,6 +54,8 @@ def _bearer(match: re.Match[str]) -> str:
 
 def _header(match: re.Match[str]) -> str:
     before, listed, scheme, value = match.groups()
+    if not listed and not scheme and secret_names.of(value) and not any(map(str.isdigit, value)):
+        return match[0]  # names of headers, one beside the other
     if listed or (scheme and scheme.strip().lower() in _SCHEMES) or looks_random(value):
         return f"{before}{listed or scheme}{MARK}"
     return match[0]
@@ -90,8 +92,8 @@ RULES = (
     Rule(("bearer",), re.compile(r"(\bbearer(?:[ \t]+|%20))([\w.~+/-]{8,}=*(?![\w=]))", re.IGNORECASE), _bearer),
     Rule(("basic",), re.compile(r"(\bbasic(?:[ \t]+|%20))([A-Za-z0-9+/]{6,}={0,2})", re.IGNORECASE), _basic),
     Rule(
-        ("://",),
-        re.compile(rf"(://)({_AT}{{0,256}})(?:(:)({_AT.replace(':', '')}{{0,512}}))?(@)"),
+        ("://", ":\\/\\/"),
+        re.compile(rf"(:(?://|\\/\\/))({_AT}{{0,256}})(?:(:)({_AT.replace(':', '')}{{0,512}}))?(@)"),
         _in_url,
     ),
     Rule(  # a password with a slash or an at in it; what is a port, and what a path, is not taken for one
@@ -105,7 +107,7 @@ RULES = (
     Rule(
         ("%3a%2f%2f",),
         re.compile(
-            r"(%3a%2f%2f)((?:(?!%3a|%40|%2f)[\w.~%+-]){0,64})(%3a)(?!\d{1,5}(?:%2f|%3f|$))((?:(?!%40|%3a%2f%2f)[\w.~%+-]){0,256})(%40)",
+            r"(%3a%2f%2f)((?:(?!%3a|%40|%2f)[\w.~%+-]){0,64})(%3a)(?!\d{1,5}(?:%2f|%3f|$))((?:(?!%40|%3a%2f%2f)[\w.~%+/=!*-]){0,256})(%40)",
             re.IGNORECASE,
         ),
         _in_url,
@@ -133,6 +135,15 @@ RULES = (
         ),
         rf"\1{MARK}",
     ),
+    Rule(  # a program that logs in: `smtp.login("bob", "...")`
+        ("login(", "bind_s(", "bind(", "authenticate("),
+        re.compile(
+            r"(\b(?:log_?in|simple_bind(?:_s)?|bind(?:_s)?|authenticate)\([ \t]?(?:\w{2,12}=)?b?([\"'])"
+            r"[^\"'\r\n]{1,256}\2,[ \t]?(?:\w{2,12}=)?b?([\"']))(?:\\.|(?!\3)[^\r\n\\]){1,512}(?=\3[ \t]?[,)])",
+            re.IGNORECASE,
+        ),
+        rf"\1{MARK}",
+    ),
     Rule(("eyJ",), re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]{6,}(?:\.[\w-]*){0,4}"), MARK),  # JSON web tokens
     Rule(  # an access key of AWS, and the secret key beside it
         ("AKIA", "ASIA", "ABIA", "ACCA"),
@@ -151,6 +162,7 @@ RULES = (
 
 #: The rules with the texts in which they look for their hints: in the text as it is, or in small letters.
 _BY_CASE = tuple((bool(rule.pattern.flags & re.IGNORECASE), rule) for rule in RULES)
+HINTS = frozenset(hint for rule in RULES for hint in rule.hints)
 _EXACT = tuple({hint for ignores_case, rule in _BY_CASE if not ignores_case for hint in rule.hints})
 _IN_SMALL = tuple({hint for ignores_case, rule in _BY_CASE if ignores_case for hint in rule.hints})
 

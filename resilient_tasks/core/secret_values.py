@@ -37,19 +37,29 @@ def is_random(text: str) -> bool:
     if not 12 <= len(text) <= 4000 or _DIGEST.fullmatch(text) is not None or any(map(str.isspace, text)):
         return False
     for part in _PARTS.findall(text):
+        if _DIGEST.fullmatch(part) is not None:
+            continue
         turns = len(_DIGIT_OR_NOT.findall(part))
         if turns >= 3 or (turns >= 1 and len(_CASE.findall(part)) >= 3) or (len(_CASE.findall(part)) >= 6):
             return True
     return False
 
 
+_HEXADECIMAL = re.compile(r"[0-9a-f]{32,128}", re.IGNORECASE)
+
+
+def is_machine_made(text: str) -> bool:
+    """Tell whether `text` is random, or hexadecimal digits, which a digest has as well."""
+    return is_random(text) or _HEXADECIMAL.fullmatch(text) is not None
+
+
 #: Words for "there is none", and what stands for a value that is looked up elsewhere.
 _NOTHING = re.compile(
-    r"(?:none|null|nil|undefined|unset|nan|n/a|true|false|yes|no|on|off|\*+|x{3,}|\.{3}|…|file|default|static|env|environment|prompt|keyring|anonymous|-+|•+|\d|%s|%\(\w+\)s|\?"
+    r"(?:none|null|nil|undefined|unset|nan|n/a|true|false|yes|no|on|off|\*+|x{3,}|[a-z]{0,6}[-_]?(?:\.{3}|…)|:[a-z_]\w{0,40}|file|default|static|env|environment|prompt|keyring|anonymous|-+|•+|\d|%s|%\(\w+\)s|\?"
     r"|(?:self|cls|os|settings|config|cfg|args|env|environ|var|vars|secrets|local|data|module|each|process\.env)"
     r"\.[a-z_][\w.\[\]\"']*"
     r"|[<\[({]{0,2}(?:redacted|filtered|masked|hidden|secure|removed|scrubbed|secret|none given|sensitive"
-    r"|sensitive value|unchanged|not set|empty)[>\])}]{0,2}"
+    r"|sensitive value|unchanged|not set|empty|none|null|missing|absent|unset)[>\])}]{0,2}"
     r"|\$\{\{?[^{}\s]{0,120}[^{}]{0,20}\}?\}|\$\([^()\r\n]{1,120}\)|\{\{[^{}\r\n]{1,120}\}\}|%[A-Z_][A-Z0-9_]{0,60}%"
     r"|%\{[^{}\s]{1,80}\}|#\{[^{}\s]{1,80}\}|@\{?[A-Z_]{2,60}\}?@|<%[^%\r\n]{1,80}%>|<[a-z][\w .-]{1,60}>"
     r"|(?:arn:[\w-]{2,12}:|vault:(?=\w+/)|ssm:/|sm://|op://|keyvault://|secretsmanager:|file://|ref\+|projects/)"
@@ -67,7 +77,6 @@ _SAYS = words(
     "more must need needs no not of on or please provided received required shorter should short than that the this "
     "to too type valid value was were when will with without wrong you your"
 )
-_WORD = re.compile(r"[A-Za-z']+")
 
 
 def is_nothing(value: str) -> bool:
@@ -84,7 +93,7 @@ def is_sentence(value: str) -> bool:
     """Tell whether a value with blanks is a sentence, as "must be at least 8 characters": a passphrase has fewer."""
     if value.count(" ") < 1:
         return False
-    some = [word.lower() for word in _WORD.findall(value[:400])]
+    some = [word.strip(".,:;!?()\"'").lower() for word in value[:400].split()]
     said = sum(word in _SAYS for word in some)
     return (said >= 2 and said * 3 >= len(some)) or (said >= 1 and len(some) <= 3 and value[:1].isupper())
 

@@ -22,6 +22,8 @@ MARK = "***"
 _DEPTH = 5
 #: Shorter codes would stand in half of all words.
 _SHORTEST_CODE = 5
+_SHORTEST_TWICE = 8
+_HEXADECIMAL = re.compile(r"[0-9a-fA-F]+")
 _NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'", "nbsp": " ", "sol": "/", "bsol": "\\", "num": "#"}
 _NAMED |= {
     "percnt": "%",
@@ -55,6 +57,7 @@ _BY_ENTITY = r"&#\d{1,7};?|&#[xX][0-9A-Fa-f]{1,6};?|&[A-Za-z]{2,8};"
 _BY_MAIL = r"=[0-9A-F]{2}"
 _BY_QUOTE = r"'\"'\"'|''|\"\""  # shells; SQL, YAML and CSV double a quote
 #: What is written out is often bytes of UTF-8, so letters are read as these, once.
+_IN_LINES = r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{60,}+\r?\n[A-Za-z0-9+/=]"  # base64 in mails and in PEM
 _AS_BYTES = re.compile(r"[\x80-\U0010ffff]")
 
 
@@ -77,6 +80,7 @@ _READINGS = (
     *_AROUND_JSON,
     _reading("=[0-9A-F]", _BY_MAIL),
     _reading(r"''|\"\"|'\"", _BY_QUOTE),
+    _reading(_IN_LINES, r"(?<=[A-Za-z0-9+/])\r?\n(?=[A-Za-z0-9+/=])"),
 )
 _BASE64 = re.compile(r"[A-Za-z0-9+/_=-]*")
 
@@ -128,7 +132,18 @@ def _wanted(secrets: tuple[str, ...]) -> _Wanted:
         texts.update(dict.fromkeys(some))
         for form in {data, secret.encode("utf-16-le", "surrogatepass")}:
             codes.update(dict.fromkeys(_codes(form)))
+        texts.update(dict.fromkeys(digits for sign in " :-" for digits in _digits(data, sign)))
+        # What is base64 already is encoded again with what stands around it, as in Kubernetes.
+        inner = (code for code in _codes(data) if len(code) >= _SHORTEST_TWICE and not _HEXADECIMAL.fullmatch(code))
+        codes.update(
+            dict.fromkeys(code for once in inner for code in _codes(once.encode()) if len(code) >= _SHORTEST_TWICE)
+        )
     return _Wanted(tuple(sorted(texts, key=len, reverse=True)), tuple(sorted(codes, key=len, reverse=True)))
+
+
+def _digits(data: bytes, sign: str) -> tuple[str, str]:
+    digits = data.hex(sign)
+    return digits, digits.upper()
 
 
 def _codes(data: bytes) -> list[str]:
@@ -191,6 +206,8 @@ def _letters(written: str) -> str:  # noqa: PLR0911  # one a kind
     sign, rest = written[0], written[1:]
     if sign == "%":
         return _utf8(int(rest[1:], 16)) if rest[0] == "u" else chr(int(rest, 16))
+    if sign in "\r\n":
+        return ""
     if sign == "=":
         return chr(int(rest, 16))
     if sign == "&":

@@ -13,7 +13,7 @@ from typing import Any
 from resilient_tasks.core import secret_names
 from resilient_tasks.core.registered import MARK
 from resilient_tasks.core.secret_names import Says, words
-from resilient_tasks.core.secret_values import is_nothing, is_random
+from resilient_tasks.core.secret_values import is_nothing, is_random, is_value
 
 #: Of a statement, so many characters are read.
 _LONGEST = 20_000
@@ -23,6 +23,10 @@ _TOKEN = re.compile(
 )
 _COLUMNS = re.compile(
     r"\b(?:insert|replace|merge)\b[^()]{0,200}?\((?P<columns>[^()]{1,8000})\)[^()]{0,200}?\bvalues\b", re.IGNORECASE
+)
+_LITERAL = re.compile(
+    r"(?P<quote>\\{0,3}[\"'])(?P<secret>(?:''|(?!(?P=quote))(?:\\.|[^\\]))*+)(?P=quote)?"
+    r"|(?P<sign>[(),])|(?P<word>[^\s\"'(),\\]+)"
 )
 _AS = re.compile(
     r"\b(?P<column>[\w\"`.]+)\s*\)?\s*(?:=|<>|!=|<=|>=|<|>|(?:not\s+)?(?:i?like|in|between)\b)", re.IGNORECASE
@@ -73,6 +77,41 @@ def names_of(statement: str) -> tuple[tuple[str | None, str | None], ...]:  # no
             if not (stack and stack[-1][1]):
                 column = None
     return tuple(found)
+
+
+def blot_literals(text: str) -> str:
+    """Blot out of `text` what `INSERT INTO users (name, password) VALUES (...)` writes into columns of secrets."""
+    parts: list[str] = []
+    done = read = 0
+    for statement in _COLUMNS.finditer(text):
+        says = [secret_names.of(part.strip().strip('"`[]\\')) for part in statement["columns"].split(",")]
+        if not any(says) or statement.start() < read:
+            continue
+        spans, read = _written_into(text, statement.end(), says)
+        for start, end in spans:
+            parts += (text[done:start], MARK)
+            done = end
+    return "".join((*parts, text[done:])) if parts else text
+
+
+def _written_into(text: str, begin: int, says: Sequence[Says]) -> tuple[list[tuple[int, int]], int]:
+    """Return where the literals lie that are written into columns of secrets, and where the statement was left."""
+    found: list[tuple[int, int]] = []
+    depth = place = 0
+    end = begin
+    for token in _LITERAL.finditer(text, begin, begin + _LONGEST):
+        end = token.end()
+        if token["sign"] == "(":
+            depth, place = depth + 1, place if depth else 0
+        elif token["sign"] == ")":
+            depth -= 1
+        elif token["sign"] == ",":
+            place += depth == 1
+        elif depth == 0:  # the next clause
+            break
+        elif token["quote"] is not None and place < len(says) and is_value(token["secret"], says[place]):
+            found.append(token.span("secret"))
+    return found, end
 
 
 def without_secrets(statement: str | None, parameters: Any) -> Any:

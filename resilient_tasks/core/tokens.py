@@ -57,15 +57,26 @@ _PIECE = re.compile(rf"({'|'.join(ALPHABETS)}):(\d+)(?:(-)(\d*))?")
 #: The shortest token has so many characters in a row.
 _RUN = re.compile(r"[A-Za-z0-9_.+/=:~!$|-]{14,}")
 _WORD = re.compile(r"[A-Za-z0-9]+")
+#: No token is as short (characters).
+_SHORTEST = 10
 #: Those without a prefix. Only in a run as long as they are is one looked for.
 _LONG, _WITHOUT_PREFIX = (
-    42,
+    36,
     re.compile(
         r"(?<![A-Za-z0-9])(?:"
         r"[MNO][\w-]{22,27}\.[\w-]{6}\.[\w-]{27,}"  # Discord's
         r"|pat[A-Za-z0-9]{14}\.[a-f0-9]{60,}"  # Airtable's
         r"|00(?=[\w-]{0,20}[A-Z])(?=[\w-]{0,20}[a-z])[\w-]{40}(?![\w-])"  # Okta's
-        r"|\d{14,16}\|[\w-]{27,40})"  # Facebook's, of an app
+        r"|\d{14,16}\|[\w-]{27,40}"  # Facebook's, of an app
+        # Azure's, which have a mark inside
+        r"|[A-Za-z0-9]{52}JQQJ9[9A-D][A-Za-z0-9]{18,24}(?:[A-Z0-9]{4}|[A-Z][A-Za-z]{3})[A-Za-z0-9]{4}"
+        r"|[A-Za-z0-9]{42}(?:AzSe[A-D]|\+ACR[A-D])[A-Za-z0-9]{5}|[\w-]{44}AzFu[\w-]{6}=="
+        r"|[A-Za-z0-9+/]{76}(?:\+ASt|ACDb|\+ABa|APIM|\+AMC)[A-Za-z0-9+/]{6}=="
+        r"|[A-Za-z0-9+/]{33}(?:AIoT|\+ASb|\+AEh|\+ARm|AzCa)[A-P][A-Za-z0-9+/]{5}="
+        r"|eyJrIjoi[A-Za-z0-9+/]{40,400}={0,2}"  # Grafana's
+        # As many issuers write theirs: what names them, and then what no person writes.
+        r"|[a-z][a-z0-9]{1,9}(?:_[a-z0-9]{1,9}){0,2}_(?=[a-z0-9]{0,40}[A-Z])(?=[A-Z0-9]{0,40}[a-z])"
+        r"(?=[A-Za-z0-9]{0,40}[A-Z]{2})(?=[A-Za-z0-9]{0,40}\d[a-z])(?=(?:[A-Za-z]{0,30}\d{1,4}[A-Za-z]){3})[A-Za-z0-9]{32,255}(?![\w-]))"
     ),
 )
 #: Characters of a token by which it is told from words, and the longest run of letters that a name has.
@@ -78,6 +89,11 @@ class _Shape(NamedTuple):
     rest: re.Pattern[str]  # what goes on behind that
     skipped: int  # so long is the prefix
     is_strict: bool  # the prefix alone may begin an ordinary word
+
+
+def has_run(text: str) -> bool:
+    """Tell whether so many characters stand in a row in `text` as the shortest token has."""
+    return _RUN.search(text) is not None
 
 
 def blot(text: str) -> str:
@@ -106,7 +122,7 @@ def blot(text: str) -> str:
 
 def _beginnings(text: str, start: int, end: int) -> list[int]:
     r"""Return where words begin. What stands written out before them, such as `%3D` and `\n`, is no part of them."""
-    found = [word.start() for word in _WORD.finditer(text, start, end)]
+    found = [word.start() for word in _WORD.finditer(text, start, end - _SHORTEST)]
     before = text[start - 1 : start]
     if before == "%":
         return [start + 2, *found]

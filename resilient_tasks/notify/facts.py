@@ -16,6 +16,7 @@ from resilient_tasks.core import errors, safely
 from resilient_tasks.core.events import run_ids
 from resilient_tasks.core.failures import classify, http_failure
 from resilient_tasks.core.redact import redact
+from resilient_tasks.core.redacted import said_by
 from resilient_tasks.core.shown import for_terminal
 from resilient_tasks.machines.incident import Incident
 from resilient_tasks.machines.letters import Letter
@@ -137,7 +138,7 @@ def facts(
 
 def latest(error: Exception) -> dict[str, Any]:
     """Return what a digest says of the last failure."""
-    text, status = safely.text(error), http_failure(error)
+    text, status = said_by(error), http_failure(error)
     if status is not None and str(status) not in text:  # the last failure may have had another than the first
         text = f"HTTP {status}: {text}"
     return {

@@ -138,6 +138,12 @@ def test_only_the_value_goes():
 
 #: What begins like one of the contexts, again and again.
 HOSTILE = (
+    "insert into t(password) values ('a',",
+    ";Password=a&",
+    "value: a name: password ",
+    "option 'key' in section Raw value: '",
+    "login('a', ",
+    "a_B1c_",
     *(
         "password: >\n    a",
         "password:\n",

@@ -116,3 +116,21 @@ def test_eight_times_the_text_takes_eight_times_the_time(unit):
 
     few, many = seconds(10_000), seconds(80_000)
     assert many < 32 * few + 0.02, f"{few:.4f} s, then {many:.4f} s"
+
+
+@pytest.mark.parametrize(
+    "spell",
+    [
+        lambda data: data.hex(" "),
+        lambda data: data.hex(":").upper(),
+        lambda data: base64.b64encode(base64.b64encode(data)).decode(),
+        lambda data: base64.b64encode(b'{"auth":"' + base64.b64encode(b"ann:" + data) + b'"}').decode(),
+        lambda data: base64.encodebytes(b"some words that go before it, and so on: " + data).decode(),
+    ],
+    ids=["spaced digits", "digits and colons", "base64 twice", "base64 of a login in base64", "base64 in lines"],
+)
+def test_codes_are_found_twice_over_and_in_pieces(spell):
+    secret = "Nightingale-in-the-Garden-7"
+    told = blot(f"got {spell(secret.encode())} back", (secret,))
+    assert "***" in told
+    assert len(told) < 80

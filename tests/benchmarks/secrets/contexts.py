@@ -14,6 +14,8 @@ from connections import CONNECTIONS
 from programs import PROGRAMS
 from reprs import REPRS
 from settings_files import FILES
+from unseen import UNSEEN
+from unseen_too import UNSEEN_TOO
 from web import WEB
 from writers import WRITERS
 
@@ -60,7 +62,7 @@ _TRIES = 60
 #: These write text with spaces without quotes.
 _WITHOUT_QUOTES = {"yaml", "yaml in unicode", "yaml, flow", "configparser"}
 
-GROUPS = {**CONNECTIONS, **FILES, **WEB, **PROGRAMS}
+GROUPS = {**CONNECTIONS, **FILES, **WEB, **PROGRAMS, **UNSEEN, **UNSEEN_TOO}
 
 
 def cases() -> Iterator[Case]:

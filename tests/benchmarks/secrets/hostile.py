@@ -19,6 +19,14 @@ _PATIENCE = 5
 
 #: What is repeated up to the length.
 REPEATED = (
+    *("insert into t(password) values ('a',", "curl -u a:", ";Password=a&", "**password**: ", "a_B1c_", "1 LOGIN a "),
+    *(
+        "option 'key' in section Raw value: '",
+        "value: a name: password ",
+        "login('a', ",
+        "password is ",
+        "A1b2" * 15 + "\n",
+    ),
     *(
         "a",
         "\\",

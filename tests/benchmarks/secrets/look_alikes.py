@@ -1,6 +1,7 @@
 """Part (e): everyday text in which nothing is secret, much of it like a secret at first sight.
 
-In `look_alikes.txt`, one text is a line; `⏎` stands for a line break, and `{sha1}` and its like are filled in.
+In `look_alikes.txt`, and in `look_alikes_unseen.txt`, which was written without sight of the patterns, one text is a
+line; `⏎` stands for a line break, and `{sha1}` and its like are filled in.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from pathlib import Path
 
 from cases import HEX, Case, Maker
 
-_TEXTS = Path(__file__).with_name("look_alikes.txt").read_text(encoding="utf-8")
+_TEXTS = "".join(
+    Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("look_alikes.txt", "look_alikes_unseen.txt")
+)
 #: Names that only sound like those of a secret, and what stands under them.
 _NAMES = (
     *(("total_tokens", "1183456"), ("token_count", "12"), ("tokens_per_second", "118.4"), ("token_limit", "8192")),

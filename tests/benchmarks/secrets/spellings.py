@@ -6,6 +6,7 @@ import base64
 import html
 import itertools
 import json
+import re
 import shlex
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -142,6 +143,23 @@ SPELLINGS: dict[str, Spell] = {
     "SQL": lambda secret: secret.replace("'", "''"),
     "YAML, double quotes": lambda secret: yaml.safe_dump(secret, default_style='"', width=2000).strip()[1:-1],
     "YAML, single quotes": lambda secret: secret.replace("'", "''"),
+    # Written without sight of the engine.
+    "percent, thrice": lambda secret: urllib.parse.quote(urllib.parse.quote(urllib.parse.quote(secret))),
+    "JSON of HTML": lambda secret: _json(html.escape(secret)),
+    "HTML of JSON": lambda secret: html.escape(_json(secret)),
+    "HTML twice": lambda secret: html.escape(html.escape(secret)),
+    "percent of JSON": lambda secret: urllib.parse.quote(_json(secret), safe=""),
+    "JSON of a bytes' repr": _between(lambda secret: json.dumps(repr(secret.encode())), 3, 2),
+    "CSV": lambda secret: secret.replace('"', '""'),
+    "libpq": lambda secret: secret.replace("\\", "\\\\").replace("'", "\\'"),
+    "regular expression": re.escape,
+    "quoted-printable": lambda secret: "".join(
+        chr(byte) if 32 < byte < 127 and byte != 61 else f"={byte:02X}" for byte in secret.encode()
+    ),
+    "digits with blanks": lambda secret: secret.encode().hex(" "),
+    "digits with colons": lambda secret: secret.encode().hex(":").upper(),
+    "base64 twice": lambda secret: base64.b64encode(base64.b64encode(secret.encode())).decode().rstrip("="),
+    "base64 of UTF-16": lambda secret: base64.b64encode(secret.encode("utf-16-le")).decode(),
     "form field": _between(lambda secret: f"x={urllib.parse.quote_plus(secret)}&y=1", 2, 4),
 }
 
