@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Any
 
 from resilient_tasks.core import safely
+from resilient_tasks.core.classes import module_of, of_class, tops_of
 from resilient_tasks.core.failure_names import of_a_library, of_name, worded
 from resilient_tasks.core.kinds import Kind
-from resilient_tasks.core.wrapped import bears_nothing, module_of
+from resilient_tasks.core.wrapped import bears_nothing, is_from_a_library
 
-_STATUSES = ("status_code", "http_status", "http_status_code", "http_code", "response_code", "status", "statusCode")
+_STATUSES = (
+    *("status_code", "http_status", "http_status_code", "http_code", "response_code", "status", "statusCode"),
+    *("httpStatus", "httpStatusCode"),
+)
 #: That is an HTTP status only where the error is about HTTP: databases, gRPC and mail have codes of their own.
 _CODES = ("code", "errcode")
 _OF_HTTP = ("response", "headers", "hdrs", "request", "url", "resp")
@@ -28,21 +32,66 @@ _LONGEST_BODY = 100_000
 @safely.or_none
 def status_here(error: BaseException) -> int | None:
     """Return the HTTP status that an error itself, its response or its metadata bears; None where there is none."""
-    if bears_nothing(error) or is_about_mail(error):
+    if is_about_mail(error):
         return None
+    if bears_nothing(error):
+        return _of_name(type(error)) or _in_words(error) or _in_arguments(error)
     response = safely.attribute(error, "response")
     if safely.is_a(response, Mapping):
         status = _as_status(safely.item(response, "ResponseMetadata", "HTTPStatusCode"))
         if status is not None:
             return status
-    for place in (response, safely.attribute(error, "resp"), safely.attribute(error, "meta")):
-        if place is not None and (status := _first_status(place, _STATUSES, text=True)) is not None:
+    for name in ("response", "resp", "meta", "http_response"):
+        place = safely.attribute(error, name)
+        if place is not None and (status := _status_of_answer(place)) is not None:
             return status
     about_http = _is_about_http(error) and of_name(type(error).__name__) is not Kind.MALFORMED  # aiohttp's own 400
     status = _first_status(error, _STATUSES, text=about_http)
     if status is None:
         status = _first_status(error, _CODES, text=about_http, only_http=not about_http)
-    return _in_words(error) if status is None else status
+    status = status or _of_name(type(error)) or _in_words(error) or _in_arguments(error)
+    return status or _in_parts(error, about_http=about_http)
+
+
+def _status_of_answer(place: Any) -> int | None:
+    """Return the status of a response, of a mapping that tells of one, or of a response that a response wraps."""
+    if safely.is_a(place, Mapping):
+        return _status_in(place, _STATUSES)
+    status = _first_status(place, _STATUSES, text=True)
+    inner = safely.attribute(place, "response") if status is None else None
+    return status if inner is None else _first_status(inner, _STATUSES, text=True)
+
+
+def _status_in(mapping: Any, names: Iterable[str]) -> int | None:
+    found = (_as_status(safely.item(mapping, name)) for name in names)
+    return next((status for status in found if status is not None), None)
+
+
+def _in_parts(error: BaseException, *, about_http: bool) -> int | None:
+    """Return the status of a failure from a mapping that a library's error keeps."""
+    own = safely.own(error, "__dict__")
+    names = (*_STATUSES, "code") if about_http else _STATUSES
+    kept = [each for name in _PARTS if safely.is_a(each := own.get(name), Mapping)] if own else []
+    found = [_status_in(each, names) for each in kept] if kept and is_from_a_library(error) else []
+    return next((status for status in found if status is not None and status >= 400), None)
+
+
+_PARTS = ("details", "detail", "body", "error", "data", "info")
+
+
+def _in_arguments(error: BaseException) -> int | None:
+    """Return the status that is the first argument of an `HTTPError`, alone or with a text."""
+    args = safely.own(error, "args")
+    alone = len(args) == 1 or (len(args) == 2 and safely.is_a(args[1], str))
+    if not alone or not _is_named_after_http(type(error)):
+        return None
+    status = _as_status(args[0][0] if type(args[0]) is tuple and args[0] else args[0], text=False)
+    return status if status is not None and status >= 400 else None
+
+
+@of_class
+def _is_named_after_http(cls: type) -> bool:
+    return any("http" in worded(base.__name__) for base in cls.__mro__)
 
 
 def _first_status(place: object, names: tuple[str, ...], *, text: bool, only_http: bool = False) -> int | None:
@@ -54,6 +103,8 @@ def _first_status(place: object, names: tuple[str, ...], *, text: bool, only_htt
 @safely.or_none
 def _as_status(value: object, *, text: bool = True) -> int | None:
     """Return `value` where it can be an HTTP status: a number, a member of `HTTPStatus`, or a text that begins so."""
+    if safely.is_a(value, bytes):
+        value = value[:40].decode("latin-1")
     if safely.is_a(value, str):
         found = re.match(r"([1-5]\d\d)(?!\S)", value) if text else None
         return None if found is None else int(found[1])
@@ -67,20 +118,30 @@ def _is_of_the_enumeration(value: object) -> bool:
 
 def _is_about_http(error: BaseException) -> bool:
     own = safely.own(error, "__dict__")
-    for base in type(error).__mro__[:-3]:  # without Exception, BaseException and object
+    return _is_class_about_http(type(error)) or any(name in own for name in _OF_HTTP)
+
+
+@of_class
+def _is_class_about_http(cls: type) -> bool:
+    for base in cls.__mro__[:-3]:  # without Exception, BaseException and object
         words = worded(base.__name__)
         if "http" in words or words.startswith("_api_") or any(name in vars(base) for name in _OF_HTTP):
             return True
-    return any(name in own for name in _OF_HTTP)
+    return False
 
 
 def _in_words(error: BaseException) -> int | None:
-    """Return the status in the name of a class, such as `Http503Error`, or in the text with which urllib3 gave up."""
-    name = type(error).__name__
-    if name == "ResponseError":
-        found = re.fullmatch(r"too many (\d{3}) error responses", safely.text(error))
-    else:
-        found = re.search(r"(?i:http)_?([45]\d\d)(?!\d)", name)
+    """Return the status in the text with which urllib3 gave up."""
+    if type(error).__name__ != "ResponseError":
+        return None
+    found = re.fullmatch(r"too many (\d{3}) error responses", safely.text(error))
+    return None if found is None else int(found[1])
+
+
+@of_class
+def _of_name(cls: type) -> int | None:
+    """Return the status in the name of a class, such as `Http503Error`."""
+    found = re.search(r"(?i:http)_?([45]\d\d)(?!\d)", cls.__name__)
     return None if found is None else int(found[1])
 
 
@@ -91,6 +152,8 @@ def header(found: list[Any], name: str) -> str | None:
         value = safely.item(each, name)
         if value is None:
             value = next((value for key, value in _pairs(each) if key == name.lower()), None)
+        if safely.is_a(value, (list, tuple)):
+            value = next(iter(value), None)
         if safely.is_a(value, bytes):
             value = value.decode("latin-1")
         if safely.is_a(value, (str, int, float)):
@@ -132,12 +195,14 @@ _NAMES_OF_PARTS = frozenset(
     {"error", "errors", "details", "detail", "extensions", "fault", "errorlabels", "error_info"}
 )
 _BODIES = ("body", "json_body", "data", "details", "error_details", "errors", "error", "info", "content")
-_SPOKEN = ("code", "type", "error_code", "error_type", "error_name", "errorcode", "status", "reason")
+_SPOKEN = ("code", "type", "error", "error_code", "error_type", "error_name", "errorcode", "status", "reason")
 
 
 def codes(error: BaseException) -> list[str]:
     """Return the words by which a service names what went wrong, from the error's attributes and its answer's body."""
-    given = [safely.attribute(error, name) for name in _SPOKEN if name != "code" or not _repeats_the_status(error)]
+    bare = bears_nothing(error)
+    names = () if bare else _SPOKEN
+    given = [safely.attribute(error, name) for name in names if name != "code" or not _repeats_the_status(error)]
     given.extend(
         asked(said, "name")  # librdkafka's errors lie in an argument, and are asked for their names
         for said in safely.own(error, "args")[:1]
@@ -146,7 +211,7 @@ def codes(error: BaseException) -> list[str]:
     if first := re.match(r"([A-Z][A-Z_]{3,})[ :]", safely.text(error)):  # Redis, memcached
         given.append(first[1])
     found = [code for one in given if (code := _as_code(one)) is not None]
-    for body in bodies(error):
+    for body in () if bare else bodies(error):
         found.extend(_codes_in(body))
     return found
 
@@ -172,6 +237,19 @@ def bodies(error: BaseException) -> Iterator[Any]:
 
 def _is_slack(response: object) -> bool:
     return type(response).__name__.endswith("SlackResponse")
+
+
+def says_try_again(error: BaseException) -> bool:
+    """Tell whether the service's message asks for the same request once more."""
+    said = [safely.text(error)]
+    for body in bodies(error):
+        said += [safely.text(safely.item(part, "message")) for part in (body, safely.item(body, "error")) if part]
+    return any(_TRY_AGAIN.search(each) for each in said)
+
+
+_TRY_AGAIN = re.compile(
+    r"\b(?:try again|retry(?:ing)?)\b(?! (?:with|using|after (?:re|chang|updat|fix)))", re.IGNORECASE
+)
 
 
 @safely.or_none
@@ -236,7 +314,7 @@ def is_about_mail(error: BaseException) -> bool:
     """Tell whether a mail server refused something: its codes look like HTTP's, and mean other things."""
     if "smtp_code" in safely.own(error, "__dict__"):
         return True
-    return any(module_of(base).partition(".")[0] in {"smtplib", "aiosmtplib"} for base in type(error).__mro__)
+    return not tops_of(type(error)).isdisjoint(("smtplib", "aiosmtplib"))
 
 
 @safely.or_none
@@ -265,12 +343,19 @@ _GRPC = frozenset(
 
 def is_grpc_call(error: BaseException) -> bool:
     """Tell whether an error is a failed gRPC call, which has methods for what the server answered."""
-    return any(base.__name__ == "RpcError" and of_a_library(module_of(base)) for base in type(error).__mro__)
+    return _is_grpc_class(type(error))
+
+
+@of_class
+def _is_grpc_class(cls: type) -> bool:
+    return any(base.__name__ == "RpcError" and of_a_library(module_of(base)) for base in cls.__mro__)
 
 
 @safely.or_none
 def grpc_code(error: BaseException) -> str | None:
     """Return the name of the gRPC status of an error, such as `UNAVAILABLE`; None where it has none."""
+    if bears_nothing(error):
+        return None
     given = [safely.attribute(error, "grpc_status_code"), safely.attribute(error, "status")]
     if is_grpc_call(error):
         given.append(asked(error, "code"))

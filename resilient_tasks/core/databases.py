@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from resilient_tasks.core import safely
+from resilient_tasks.core.classes import module_of, of_class, tops_of
 from resilient_tasks.core.failure_names import of_name
 from resilient_tasks.core.kinds import Kind
-from resilient_tasks.core.wrapped import is_from_a_library, module_of
+from resilient_tasks.core.wrapped import is_a_librarys
 
 
 def _table(codes: dict[Kind, str]) -> dict[str, Kind]:
@@ -85,11 +86,14 @@ _NAMES = frozenset({"DatabaseError", "OperationalError", "InterfaceError"})
 
 def is_database_error(error: BaseException) -> bool:
     """Tell whether an error is of a driver that follows PEP 249: sqlite3, or one that is installed."""
-    return any(
-        base.__name__ in _NAMES and module_of(base) != "builtins"
-        for base in type(error).__mro__
-        if issubclass(base, Exception)
-    ) and (is_from_a_library(error) or "sqlite3" in {module_of(base) for base in type(error).__mro__})
+    return is_a_databases(type(error))
+
+
+@of_class
+def is_a_databases(cls: type) -> bool:
+    """Tell the same of a class."""
+    named = any(base.__name__ in _NAMES and module_of(base) != "builtins" for base in cls.__mro__)
+    return named and (is_a_librarys(cls) or "sqlite3" in tops_of(cls))
 
 
 @safely.or_none
@@ -132,11 +136,18 @@ _SQLITE = {
 
 def _sqlstate(error: BaseException, *, family: bool) -> str | None:
     found = [safely.attribute(error, name) for name in ("sqlstate", "pgcode", "sql_state")]
+    if _is_named_after_sql(type(error)):  # PostgREST passes it on
+        found.append(safely.attribute(error, "code"))
     args = safely.own(error, "args")
     if family and args:
         first = args[0]
         found.append(safely.item(first, "C") if safely.is_a(first, Mapping) else first)  # pg8000; pyodbc
     return next((code for code in found if safely.is_a(code, str) and re.fullmatch(r"[0-9A-Z]{5}", code)), None)
+
+
+@of_class
+def _is_named_after_sql(cls: type) -> bool:
+    return is_a_librarys(cls) and any(part in top for top in tops_of(cls) for part in ("sql", "postg", "pg"))
 
 
 def _number(error: BaseException) -> int | None:
@@ -149,7 +160,7 @@ def _number(error: BaseException) -> int | None:
 
 
 def _by_number(error: BaseException, number: int | None) -> Kind | None:
-    tops = "".join(module_of(base).partition(".")[0].lower() for base in type(error).__mro__)
+    tops = "".join(tops_of(type(error))).lower()
     if "clickhouse" in tops and number is None:
         number = _said(error)
     if not number:
@@ -181,6 +192,11 @@ def by_text(error: BaseException) -> Kind | None:
     return next((kind for kind, words in _TEXTS if words.search(said)), None)
 
 
+def refuses(said: str) -> bool:
+    """Tell whether a text says that a database or broker refuses what was asked, or who asks."""
+    return _REFUSED.search(said) is not None
+
+
 _REFUSED = re.compile(
     r"password|authenticat|access (?:is )?denied|permission|not authorized|login failed|does not exist"
     r"|no such (?!file or directory\s+Is the server)"
@@ -210,7 +226,7 @@ _TEXTS = (
 @safely.or_none
 def by_mongo(error: BaseException) -> Kind | None:
     """Return what the number says that a MongoDB error bears, and what its labels say."""
-    if not any(module_of(base).startswith("pymongo") for base in type(error).__mro__):
+    if "pymongo" not in tops_of(type(error)):
         return None
     labels = safely.item(safely.attribute(error, "details"), "errorLabels")
     if safely.is_a(labels, list) and {"TransientTransactionError", "RetryableWriteError"} & set(_texts(labels)):

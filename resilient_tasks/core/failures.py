@@ -10,7 +10,17 @@ import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from resilient_tasks.core import answers, callables, databases, judgement, safely, waits, wording, wrapped
+from resilient_tasks.core import (
+    answers,
+    callables,
+    databases,
+    failure_texts,
+    judgement,
+    safely,
+    waits,
+    wording,
+    wrapped,
+)
 from resilient_tasks.core.errors import CircuitOpen, PolicyError, RateLimited, judged_in
 from resilient_tasks.core.kinds import Kind, gravest
 from resilient_tasks.core.redact import redact
@@ -85,19 +95,37 @@ def _kind_of(error: BaseException, above: list[BaseException]) -> Kind | None:
         return judged.kind
     if safely.is_a(error, BaseExceptionGroup):
         return gravest({classify(part) for part in safely.parts(error)})
+    told = _told_by(error, above)
+    if told in _MAY_PASS and failure_texts.refuses_a_certificate(error) and not _is_known_better(error):
+        return Kind.PERMANENT  # clients name it as any connection that did not come about
+    return told
+
+
+def _is_known_better(error: BaseException) -> bool:
+    """Tell whether there was an HTTP status, or TLS itself says that the other side hung up: words count for less."""
+    hung_up = any(judgement.is_a_tls_hang_up(one) for one in wrapped.layers(error))
+    return hung_up or status_of(error) is not None
+
+
+_MAY_PASS = frozenset({Kind.TRANSIENT, Kind.TIMEOUT})
+
+
+def _told_by(error: BaseException, above: list[BaseException]) -> Kind | None:
+    """Return the kind that the error itself tells, or what it wraps; None where neither does."""
     sure = judgement.by_what_it_bears(error) or judgement.by_type(error)
     if sure is not None:
         hung_up = safely.is_a(error, EOFError) and above and wrapped.is_from_a_library(above[-1])
         return None if hung_up else sure  # the name of what a client made of it says whether it was a connection
     by_name = judgement.by_names(error)
     if by_name.sure:
-        return by_name.kind
+        return judgement.despite_its_name(error) or by_name.kind
     return (
         _of_what_it_wraps(error, above)
         or databases.by_text(error)
         or by_name.kind
         or judgement.by_codes(error)
-        or judgement.by_text(error)
+        or judgement.by_status_in_text(error)
+        or failure_texts.by_text(error)
     )
 
 
@@ -139,7 +167,8 @@ def status_of(error: BaseException) -> int | None:
     if (judged := _judged(error)) is not None:
         return judged.status
     found = (answers.status_here(one) for one in wrapped.layers(error))
-    return next((status for status in found if status is not None), None)
+    told = next((status for status in found if status is not None), None)
+    return told if told is not None else next(filter(None, map(failure_texts.status, wrapped.layers(error))), None)
 
 
 def http_failure(error: BaseException) -> int | None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import re
 import socket
+import ssl
 from typing import NamedTuple
 
-from resilient_tasks.core import answers, databases, safely, waits
-from resilient_tasks.core.failure_names import is_quota, is_tls, of_a_library, of_code, of_name, worded
+from resilient_tasks.core import answers, databases, failure_texts, safely, waits
+from resilient_tasks.core.classes import module_of, of_class, tops_of
+from resilient_tasks.core.failure_names import is_of_who_asks, is_quota, is_tls, of_a_library, of_code, of_name, worded
 from resilient_tasks.core.kinds import RETRIED_BY_DEFAULT, Kind
-from resilient_tasks.core.wrapped import BUGS, bears_nothing, is_from_a_library, module_of
+from resilient_tasks.core.wrapped import BUGS, bears_nothing, is_from_a_library
 
 # Keys are "<top module>.<class>"; where a class has several bases that are listed here, the nearest in its MRO decides.
 # Of libraries, only classes whose names do not say what they are.
@@ -66,7 +68,8 @@ _ERRNO = {
         *("EBUSY", "ETXTBSY", "EDEADLK", "ENOLCK", "EREMOTEIO", "ECOMM", "ENOLINK"),
     ),
 }
-_BY_ERRNO = {getattr(errno, name): kind for kind, names in _ERRNO.items() for name in names if hasattr(errno, name)}
+_BY_ERRNO_NAME = {name: kind for kind, names in _ERRNO.items() for name in names}
+_BY_ERRNO = {getattr(errno, name): kind for name, kind in _BY_ERRNO_NAME.items() if hasattr(errno, name)}
 
 #: getaddrinfo was asked for what there is not: the name of a service, a family of addresses.
 _BAD_LOOKUPS = frozenset(
@@ -76,20 +79,21 @@ _BAD_LOOKUPS = frozenset(
 
 _BY_GRPC = {
     "UNAVAILABLE": Kind.TRANSIENT,
-    "ABORTED": Kind.TRANSIENT,
-    "INTERNAL": Kind.TRANSIENT,
+    "ABORTED": Kind.TRANSIENT,  # "retry at a higher level": a task is that
     "DEADLINE_EXCEEDED": Kind.TIMEOUT,
     "RESOURCE_EXHAUSTED": Kind.THROTTLED,
-    "UNKNOWN": None,
 }
+#: AIP-194 retries neither; but so gRPC also names a stream that broke, which only the text tells.
+_TOO_WIDE_IN_GRPC = frozenset({"INTERNAL", "UNKNOWN"})
 #: 5xx that will be answered again.
-_NOT_FOR_NOW = frozenset({501, 505, 506, 508, 510, 511})
+_NOT_FOR_NOW = frozenset({501, 505, 506, 508, 510, 511, 526})  # 526: a bad certificate behind Cloudflare
 #: Those by which libcurl names a failure.
 _BY_CURL = {
     **dict.fromkeys((5, 6, 7, 16, 52, 55, 56, 92, 95), Kind.TRANSIENT),
     28: Kind.TIMEOUT,
     **dict.fromkeys((18, 23, 61), Kind.MALFORMED),
 }
+_CURL_SAYS_STATUS = 22
 _FOR_NOW_IN_AMQP = frozenset({320, 506, 541})  # forced to close, no resources, internal error
 _FOR_NOW_IN_WEBSOCKETS = frozenset({1001, 1005, 1006, 1011, 1012, 1013, 1014})  # RFC 6455 §7.4.1
 _TLS_HANG_UP = re.compile(
@@ -104,9 +108,10 @@ _OWN_WORDS = ("retryable", "retriable", "is_retryable", "is_retriable", "isrecov
 
 def by_what_it_bears(error: BaseException) -> Kind | None:  # noqa: PLR0911  # one line a sort of code
     """Return what an error's codes say: of mail, gRPC, HTTP, a database, a service, the operating system."""
-    if bears_nothing(error):
+    bare = bears_nothing(error)
+    if bare and module_of(type(error)) == "builtins":
         return _by_errno(error)
-    if answers.is_about_mail(error) and (code := answers.mail_code(error)) is not None:
+    if not bare and answers.is_about_mail(error) and (code := answers.mail_code(error)) is not None:
         return Kind.TRANSIENT if code < 500 else Kind.PERMANENT
     status = answers.status_here(error)
     library = is_from_a_library(error)
@@ -116,7 +121,7 @@ def by_what_it_bears(error: BaseException) -> Kind | None:  # noqa: PLR0911  # o
         return _of_status(status, error)
     if (kind := databases.by_code(error) or databases.by_mongo(error)) is not None:
         return kind
-    if library and (kind := _by_number(error) or _by_own_word(error)) is not None:
+    if library and (kind := _by_number(error, bare=bare) or _by_own_word(error, bare=bare)) is not None:
         return kind
     return _by_errno(error)
 
@@ -124,6 +129,10 @@ def by_what_it_bears(error: BaseException) -> Kind | None:  # noqa: PLR0911  # o
 def _of_grpc(name: str, error: BaseException) -> Kind | None:
     if name == "RESOURCE_EXHAUSTED" and "larger than max" in safely.text(error):  # a message, and no allowance
         return Kind.PERMANENT
+    if name in _TOO_WIDE_IN_GRPC and (kind := failure_texts.by_text(error)) is not None:
+        return kind
+    if name == "INTERNAL" and answers.status_here(error) is not None:  # Google's own clients retry it as their 500
+        return None
     return _BY_GRPC.get(name, Kind.PERMANENT)
 
 
@@ -138,13 +147,14 @@ def _of_status(status: int, error: BaseException) -> Kind:  # noqa: PLR0911  # o
         return Kind.THROTTLED if slower else Kind.PERMANENT if status in _NOT_FOR_NOW else Kind.TRANSIENT
     if status == 420 or (status == 403 and (asks_to_wait or waits.nothing_remains(error))):
         return Kind.THROTTLED
-    if status in {408, 425}:
+    if status in {408, 425, 449}:  # 449: "retry with", of Microsoft
         return Kind.TIMEOUT if status == 408 else Kind.TRANSIENT
     if status == 400 and _is_of_a_broken_answer(error):
         return Kind.MALFORMED
     if status in {400, 409}:
         kind = _of_codes(codes)
-        return kind if kind in RETRIED_BY_DEFAULT else Kind.PERMANENT
+        again = status == 409 and answers.says_try_again(error)
+        return kind if kind in RETRIED_BY_DEFAULT else Kind.TRANSIENT if again else Kind.PERMANENT
     return Kind.PERMANENT
 
 
@@ -161,7 +171,7 @@ def by_codes(error: BaseException) -> Kind | None:
 
 
 def _of_codes(codes: list[str]) -> Kind | None:
-    kinds = [kind for kind in map(of_code, codes) if kind is not None]
+    kinds = [kind for code in codes if (kind := _BY_ERRNO_NAME.get(code) or of_code(code)) is not None]
     if any(map(is_quota, codes)):
         return Kind.PERMANENT
     if Kind.THROTTLED in kinds:
@@ -169,13 +179,30 @@ def _of_codes(codes: list[str]) -> Kind | None:
     return Kind.PERMANENT if Kind.PERMANENT in kinds else next(iter(kinds), None)
 
 
+def despite_its_name(error: BaseException) -> Kind | None:
+    """Return what the code of an authorization server says, where it says that the server is at fault (RFC 6749)."""
+    kind = by_codes(error) if is_of_who_asks(type(error).__name__) else None
+    return kind if kind in RETRIED_BY_DEFAULT else None
+
+
 @safely.or_none
-def _by_number(error: BaseException) -> Kind | None:
+def by_status_in_text(error: BaseException) -> Kind | None:
+    """Return what the HTTP status says that only the text of an error names."""
+    status = failure_texts.status(error)
+    return None if status is None else _of_status(status, error)
+
+
+@safely.or_none
+def _by_number(error: BaseException, *, bare: bool) -> Kind | None:
     """Return what the code of libcurl, AMQP or WebSocket says that an error bears."""
+    curl = not tops_of(type(error)).isdisjoint(("pycurl", "curl_cffi"))
+    if bare and not curl:
+        return None
     args = safely.own(error, "args")
     code = safely.number(safely.attribute(error, "code", args[0] if args else None))
-    tops = {module_of(base).partition(".")[0] for base in type(error).__mro__}
-    if tops & {"pycurl", "curl_cffi"} and code:
+    if curl and code:
+        if code == _CURL_SAYS_STATUS and (kind := by_status_in_text(error)) is not None:
+            return kind
         hung_up = code == 35 and _TLS_HANG_UP.search(safely.text(error))
         return Kind.TRANSIENT if hung_up else _BY_CURL.get(code, Kind.PERMANENT)
     if reply := safely.number(safely.attribute(error, "reply_code")):
@@ -187,8 +214,9 @@ def _by_number(error: BaseException) -> Kind | None:
 
 
 @safely.or_none
-def _by_own_word(error: BaseException) -> Kind | None:
-    for said in (error, *safely.own(error, "args")[:1]):
+def _by_own_word(error: BaseException, *, bare: bool) -> Kind | None:
+    first = safely.own(error, "args")[:1]
+    for said in (*(() if bare else (error,)), *(one for one in first if not safely.is_a(one, (str, bytes, int)))):
         for name in _OWN_WORDS:
             answer = safely.attribute(said, name)
             if callable(answer) and not safely.is_a(answer, type):
@@ -201,33 +229,61 @@ def _by_own_word(error: BaseException) -> Kind | None:
 
 @safely.or_none
 def _by_errno(error: BaseException) -> Kind | None:
-    if not safely.is_a(error, OSError) or _is_tls(error):
+    if not safely.is_a(error, OSError):
+        return _by_errno_of_a_library(error)
+    if _is_tls(type(error)):
         return None
     number = safely.number(safely.attribute(error, "errno"))
+    python = module_of(type(error)) == "builtins"
+    if number is None and python and len(args := safely.own(error, "args")) == 1:  # OSError(errno.ECONNRESET)
+        number = safely.number(args[0])
     if safely.is_a(error, socket.gaierror):
         return Kind.PERMANENT if number in _BAD_LOOKUPS else None
     if number is None:
         return None
     kind = _BY_ERRNO.get(number)
-    return Kind.PERMANENT if kind is None and module_of(type(error)) == "builtins" else kind
+    return Kind.PERMANENT if kind is None and python else kind
 
 
-def _is_tls(error: BaseException) -> bool:
-    return any(base.__name__ == "SSLError" or is_tls(base.__name__) for base in type(error).__mro__)
+def _by_errno_of_a_library(error: BaseException) -> Kind | None:
+    """Return what the number of the system says in an error that is no `OSError`; a database's is one of its own."""
+    number = safely.own(error, "__dict__").get("errno")
+    if number is None or not is_from_a_library(error) or databases.is_database_error(error):
+        return None
+    return _BY_ERRNO.get(safely.number(number) or 0)
+
+
+@of_class
+def _is_tls(cls: type) -> bool:
+    return any(base.__name__ == "SSLError" or is_tls(base.__name__) for base in cls.__mro__)
 
 
 def by_type(error: BaseException) -> Kind | None:
     """Return the kind of an error of the standard library, or derived from one by the user; None of all others."""
     if is_from_a_library(error):
         return None
-    for base in type(error).__mro__:
+    known = _of_type(type(error))
+    if isinstance(known, re.Pattern):
+        return Kind.TRANSIENT if known.search(safely.text(error)) else Kind.PERMANENT
+    return known
+
+
+def is_a_tls_hang_up(error: BaseException) -> bool:
+    """Tell whether Python's own TLS says that the other side hung up."""
+    return safely.is_a(error, ssl.SSLError) and by_type(error) is Kind.TRANSIENT
+
+
+@of_class
+def _of_type(cls: type) -> Kind | re.Pattern[str] | None:
+    """Return the kind of the nearest class that is listed, or the pattern of the texts that may pass."""
+    for base in cls.__mro__:
         kind = _BY_TYPE.get(_key(base))
         if kind is not None:
             return kind
         if base.__name__ == "SSLError":
-            return Kind.TRANSIENT if _TLS_HANG_UP.search(safely.text(error)) else Kind.PERMANENT
+            return _TLS_HANG_UP
         if _key(base) == "poplib.error_proto":
-            return Kind.TRANSIENT if _POP_FOR_NOW.search(safely.text(error)) else Kind.PERMANENT
+            return _POP_FOR_NOW
     return None
 
 
@@ -249,49 +305,45 @@ class Named(NamedTuple):
 
 def by_names(error: BaseException) -> Named:
     """Return what the names of an error's classes say, the nearest that says anything; libraries' only."""
-    for base in type(error).__mro__ if is_from_a_library(error) else ():
-        name, listed = base.__name__, _BY_TYPE.get(_key(base))
-        kind = listed
-        if listed is None and of_a_library(module_of(base)):
+    if not is_from_a_library(error):
+        return Named(None)
+    said = _said_by_names(type(error))
+    if said is None:
+        return Named(Kind.THROTTLED if waits.is_asked(error) else None)
+    kind, listed = said.kind, said.listed
+    if said.tls:
+        hung_up = kind is Kind.TRANSIENT or _TLS_HANG_UP.search(safely.text(error))
+        return Named(Kind.TRANSIENT if hung_up else Kind.PERMANENT)
+    if kind is Kind.TRANSIENT and _CUT_SHORT.search(safely.text(error)):
+        return Named(Kind.MALFORMED)
+    if kind is Kind.MALFORMED and _RESET.search(safely.text(error)):
+        return Named(Kind.TRANSIENT, sure=True)
+    return Named(kind, sure=kind is Kind.PERMANENT and not listed)
+
+
+class _Said(NamedTuple):
+    """What the name of a class says: the kind, whether the class is listed, and whether the name is about TLS."""
+
+    kind: Kind
+    listed: bool
+    tls: bool
+
+
+@of_class
+def _said_by_names(cls: type) -> _Said | None:
+    """Return what the nearest class says by its name that says anything; None where none does."""
+    bad_request = any(re.search("_bad_request_(?!timeout)", worded(base.__name__)) for base in cls.__mro__)
+    for base in cls.__mro__:
+        name, kind = base.__name__, _BY_TYPE.get(_key(base))
+        listed = kind is not None
+        if not listed and of_a_library(module_of(base)):
             kind = of_name(name)
-            if "_serialization_error_" in worded(name) and databases.is_database_error(error):
+            if "_serialization_error_" in worded(name) and databases.is_a_databases(cls):
                 kind = Kind.TRANSIENT
-            if kind in RETRIED_BY_DEFAULT and safely.is_a(error, BUGS):
+            if kind in RETRIED_BY_DEFAULT and issubclass(cls, BUGS):
                 kind = None
         if kind is not None:
-            if is_tls(name):
-                hung_up = kind is Kind.TRANSIENT or _TLS_HANG_UP.search(safely.text(error))
-                return Named(Kind.TRANSIENT if hung_up else Kind.PERMANENT)
-            if kind is Kind.TRANSIENT and _CUT_SHORT.search(safely.text(error)):
-                kind = Kind.MALFORMED
-            elif kind is Kind.MALFORMED and _RESET.search(safely.text(error)):
-                return Named(Kind.TRANSIENT, sure=True)
-            if kind in RETRIED_BY_DEFAULT and listed is None and _is_a_bad_request(error):
+            if kind in RETRIED_BY_DEFAULT and not listed and bad_request and not is_tls(name):
                 kind = Kind.PERMANENT
-            return Named(kind, sure=kind is Kind.PERMANENT and listed is None)
-    return Named(Kind.THROTTLED if is_from_a_library(error) and waits.is_asked(error) else None)
-
-
-def _is_a_bad_request(error: BaseException) -> bool:
-    return any("_bad_request_" in worded(base.__name__) for base in type(error).__mro__)
-
-
-#: How libraries say in words that a connection broke, where their names say nothing.
-_HUNG_UP = re.compile(
-    r"connection (?:\w+ ){0,3}(?:refused|reset|aborted|lost|dropped|broken)|server disconnected"
-    r"|broken pipe|pool exhausted|temporarily unavailable|resource shortage|error reading ssh protocol banner"
-    r"|(?:connection|read|request|operation) timed out",
-    re.IGNORECASE,
-)
-
-
-@safely.or_none
-def by_text(error: BaseException) -> Kind | None:
-    """Return what the text of a library's error says of a connection; None where it says nothing, or finds a bug."""
-    if (
-        not is_from_a_library(error)
-        or safely.is_a(error, BUGS)
-        or (found := _HUNG_UP.search(safely.text(error))) is None
-    ):
-        return None
-    return Kind.TIMEOUT if "timed out" in found[0].lower() else Kind.TRANSIENT
+            return _Said(kind, listed, is_tls(name))
+    return None

@@ -15,9 +15,13 @@ from resilient_tasks.core.wrapped import bears_nothing
 
 #: A number that is larger counts from 1970: it would be ten years.
 _EPOCH_FROM = 3e8
-_MILLISECONDS_FROM = 1e11
+_MILLISECONDS_FROM = 1e11  # as seconds it would be the year 5138
+_YEAR = 366 * 86400.0
 _IN_MILLISECONDS = ("retry-after-ms", "x-ms-retry-after-ms")
-_IN_SECONDS = ("Retry-After", "X-Retry-After")
+_IN_SECONDS = (
+    *("Retry-After", "X-Retry-After", "X-RateLimit-Retry-After", "X-Rate-Limit-Retry-After-Seconds"),
+    *("X-Retry-In", "Retry-In"),
+)
 _RESETS = ("RateLimit-Reset", "X-RateLimit-Reset-After", "X-RateLimit-Reset", "X-Rate-Limit-Reset")
 _REMAINS = ("RateLimit-Remaining", "X-RateLimit-Remaining", "X-Rate-Limit-Remaining")
 
@@ -48,17 +52,18 @@ def _asked(error: BaseException, now: float) -> Iterator[float | None]:
             yield seconds_in(answers.header(headers, name), 0.001)
         for name in _IN_SECONDS:
             text = answers.header(headers, name)
-            yield seconds_in(text)
-            yield _until(text, now)
+            yield _moment(text, now, _YEAR)
     yield _said_by_grpc(error)
     for place in (error, safely.attribute(error, "error"), safely.attribute(error, "parameters")):
         for name in ("retry_after", "retry_after_seconds", "retry_delay") if place is not None else ():
-            yield seconds_in(safely.attribute(place, name))
+            yield _moment(safely.attribute(place, name), now, _YEAR)
         yield seconds_in(safely.attribute(place, "retry_after_ms"), 0.001)
     for body in answers.bodies(error):
         yield _said_in(body)
     if headers and _is_used_up(error, headers):
         yield _reset(headers, now)
+    if headers:
+        yield _reset_of_several(headers, now)
 
 
 def is_asked(error: BaseException) -> bool:
@@ -86,15 +91,48 @@ def _is_used_up(error: BaseException, headers: list[Any]) -> bool:
 
 def _reset(headers: list[Any], now: float) -> float | None:
     for name in _RESETS:
-        text = answers.header(headers, name)
-        seconds = seconds_in(text)
-        if seconds is None:
-            seconds = _until(text, now)
-        elif seconds >= _EPOCH_FROM:
-            seconds = max(0.0, seconds / (1000 if seconds >= _MILLISECONDS_FROM else 1) - now)
+        seconds = _moment(answers.header(headers, name), now)
         if seconds is not None:
             return seconds
     return _fields(headers)
+
+
+def _moment(value: Any, now: float, within: float = math.inf) -> float | None:
+    """Return the seconds that a duration takes, or that are left until a date or a count from 1970.
+
+    Args:
+        value: what the service said.
+        now: the present, in unix seconds.
+        within: a large number counts from 1970 only if it is a moment so many seconds from now at most.
+    """
+    seconds = seconds_in(value)
+    if seconds is None:
+        return _until(value, now)
+    if seconds < _EPOCH_FROM or safely.is_a(value, timedelta):
+        return seconds
+    moment = seconds
+    while moment >= _MILLISECONDS_FROM:  # of milliseconds, microseconds, nanoseconds
+        moment /= 1000
+    return max(0.0, moment - now) if abs(moment - now) <= within else seconds
+
+
+def _reset_of_several(headers: list[Any], now: float) -> float | None:
+    """Return the seconds until the next of several allowances, each with headers of its own, of which 0 remain."""
+    found = []
+    for remaining, reset in _OF_SEVERAL:
+        if seconds_in(answers.header(headers, remaining)) == 0:
+            found.append(_moment(answers.header(headers, reset), now))
+    return max((seconds for seconds in found if seconds is not None), default=None)
+
+
+_OF_SEVERAL = tuple(
+    (name.format("remaining"), name.format("reset"))
+    for name in (
+        *("x-ratelimit-{}-requests", "x-ratelimit-{}-tokens"),
+        *("anthropic-ratelimit-requests-{}", "anthropic-ratelimit-tokens-{}"),
+        *("anthropic-ratelimit-input-tokens-{}", "anthropic-ratelimit-output-tokens-{}"),
+    )
+)
 
 
 def _fields(headers: list[Any]) -> float | None:
@@ -108,15 +146,25 @@ def _fields(headers: list[Any]) -> float | None:
     return max(found, default=None)
 
 
+_GO_DURATION = re.compile(
+    r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9}(?:\.\d{1,9})?)s)?(?:(\d{1,9}(?:\.\d{1,9})?)ms)?"
+)
+_GO_UNITS = (86400, 3600, 60, 1, 0.001)
+
+
 @safely.or_none
 def seconds_in(value: Any, unit: float = 1.0) -> float | None:
     """Return a number of seconds, also as text (`"3"`, `"3.5s"`), `timedelta` or protobuf's Duration; else None."""
     if safely.is_a(value, timedelta):
         return max(0.0, value.total_seconds())
     if safely.is_a(value, str) and (
-        found := re.fullmatch(r"\s*([+-]?[\d.]{1,30}(?:e\+?\d+)?)\s*(s|ms)?\s*", value, re.IGNORECASE)
+        found := re.fullmatch(
+            r"[\s\"']*([+-]?[\d.]{1,30}(?:e\+?\d+)?)\s*(?:(ms)|s|secs?|seconds?)?[\s\"']*", value, re.IGNORECASE
+        )
     ):
-        value, unit = found[1], 0.001 if found[2] == "ms" else unit
+        value, unit = found[1], 0.001 if found[2] else unit
+    elif safely.is_a(value, str) and value and (parts := _GO_DURATION.fullmatch(value.strip())) and any(parts.groups()):
+        return sum(float(part) * unit for part, unit in zip(parts.groups(), _GO_UNITS, strict=True) if part)
     elif not safely.is_a(value, (int, float)) and value is not None:
         whole = safely.number(safely.attribute(value, "seconds"))
         nanos = safely.number(safely.attribute(value, "nanos"))
@@ -131,9 +179,11 @@ def seconds_in(value: Any, unit: float = 1.0) -> float | None:
 
 
 @safely.or_none
-def _until(text: str | None, now: float) -> float | None:
+def _until(text: Any, now: float) -> float | None:
     """Return the seconds until a date: all three forms of RFC 9110 §5.6.7, and ISO 8601; without a zone it is UTC."""
-    if text is None:
+    if safely.is_a(text, datetime):
+        return max(0.0, (text if text.tzinfo else text.replace(tzinfo=UTC)).timestamp() - now)
+    if not safely.is_a(text, str):
         return None
     when = None
     for read in (parsedate_to_datetime, datetime.fromisoformat):
@@ -159,6 +209,9 @@ def _said_in(body: Any) -> float | None:
     for place in (body, safely.item(body, "error"), safely.item(body, "parameters")):
         for name in ("retry_after", "retryAfter", "retry_after_seconds"):
             if (seconds := seconds_in(safely.item(place, name))) is not None:
+                return seconds
+        for name in ("retry_after_ms", "retryAfterMs"):
+            if (seconds := seconds_in(safely.item(place, name), 0.001)) is not None:
                 return seconds
         details = safely.item(place, "details")
         for detail in details if safely.is_a(details, list) else ():

@@ -11,7 +11,8 @@ from concurrent.futures import Future
 from typing import Any
 
 from resilient_tasks.core import safely
-from resilient_tasks.core.failure_names import of_a_library
+from resilient_tasks.core.classes import BEARING, may_bear, module_of, of_class
+from resilient_tasks.core.failure_names import in_site_packages, of_a_library
 
 #: A bug of the code that raises them, whatever they were raised from.
 BUGS = (
@@ -33,22 +34,39 @@ _MOST_ITEMS = 8
 
 def is_from_a_library(error: BaseException) -> bool:
     """Tell whether the class of an error, or one that it derives from, belongs to an installed library."""
-    return any(of_a_library(module_of(base)) for base in type(error).__mro__)
+    return is_a_librarys(type(error))
 
 
-def module_of(cls: type) -> str:
-    """Return the name of a class's module, or nothing where it has none."""
-    try:
-        module = type.__dict__["__module__"].__get__(cls)
-    except AttributeError:
-        return ""
-    return module if type(module) is str else ""
+@of_class
+def is_a_librarys(cls: type) -> bool:
+    """Tell whether a class, or one that it derives from, belongs to an installed library."""
+    return any(of_a_library(module_of(base)) for base in cls.__mro__)
+
+
+@safely.or_none
+def _file_of(error: BaseException) -> str | None:
+    """Return the file of the code that raised an error; None where that is not known."""
+    trace = safely.own(error, "__traceback__")
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return None if trace is None else str(trace.tb_frame.f_code.co_filename)
+
+
+def is_raised_by_a_library(error: BaseException) -> bool:
+    """Tell whether an installed library raised an error of Python's that says nothing by its type.
+
+    So do clients that are compiled, and have only a text to give: `OSError("... connection refused")`.
+    """
+    if type(error) not in {OSError, RuntimeError, Exception}:
+        return False
+    file = _file_of(error)
+    return file is not None and in_site_packages(file)
 
 
 def bears_nothing(error: BaseException) -> bool:
-    """Tell whether an error is one of Python's own, with no attributes: then no client put an answer into it."""
+    """Tell whether an error has no attribute in which a client keeps an answer."""
     try:
-        return type(error).__module__ == "builtins" and not safely.own(error, "__dict__")
+        return not may_bear(type(error)) and BEARING.isdisjoint(safely.own(error, "__dict__"))
     except Exception:  # a `__dict__` of its own making
         return False
 
@@ -99,7 +117,17 @@ def _errors_in(values: Iterable[Any]) -> Iterator[Exception]:
                 yield failed
         elif type(value) in (list, tuple, dict):
             items = value.values() if type(value) is dict else value
-            yield from (item for item in itertools.islice(items, _MOST_ITEMS) if safely.is_a(item, Exception))
+            held = map(_held_by, itertools.islice(items, _MOST_ITEMS))
+            yield from (item for item in held if safely.is_a(item, Exception))
+        elif safely.is_a(held_there := _held_by(value), Exception):
+            yield held_there
+
+
+def _held_by(item: object) -> object:
+    """Return an error, or the one that a library's record of a failure holds, as Twisted's `Failure` does."""
+    if safely.is_a(item, Exception) or not type(item).__name__.endswith("Failure"):
+        return item
+    return safely.attribute(item, "value")
 
 
 def _quoted(error: BaseException) -> Iterator[Exception]:

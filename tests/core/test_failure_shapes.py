@@ -34,6 +34,8 @@ class Grpc(Enum):
     ABORTED = 10
     INVALID_ARGUMENT = 3
     PERMISSION_DENIED = 7
+    INTERNAL = 13
+    UNKNOWN = 2
 
 
 def rpc(code, text="no"):

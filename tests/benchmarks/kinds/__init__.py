@@ -10,6 +10,7 @@ from . import layers as layers
 from . import lower as lower
 from . import mail as mail
 from . import models as models
+from . import more_clients as more_clients
 from . import mysql as mysql
 from . import postgres as postgres
 from . import queues as queues

@@ -1,0 +1,95 @@
+"""What the text of an error says, where nothing better is known; and what it refuses, whatever else is known."""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+
+from resilient_tasks.core import databases, safely
+from resilient_tasks.core.kinds import Kind
+from resilient_tasks.core.wrapped import BUGS, is_from_a_library, is_raised_by_a_library
+
+#: More of a text is not looked at.
+_LONGEST = 4_000
+_MAY_BE_TLS = re.compile(r"certif|x509|ssl|tls|pkix|issuer|hostname", re.IGNORECASE)
+_NOT_GOOD = (
+    r"(?:verif\w+[ _]failed|unable to (?:verify|get|find)|expired|revoked|unknown|untrusted|required|invalid|bad"
+    r"|problem|not (?:yet )?(?:valid|trusted)|self[- _]signed|mismatch|(?:doesn't|does not) match|rejected"
+    r"|is valid for \S+, not)"
+)
+_UNTRUSTED = re.compile(
+    rf"certificat\w*.{{0,100}}?{_NOT_GOOD}|{_NOT_GOOD}.{{0,60}}?certificat|signed by unknown authority|x509: "
+    r"|hostname.{0,80}(?:mismatch|(?:doesn't|does not) match)|unknown[_ ]?(?:ca|issuer)\b|pkix path"
+    r"|wrong[_ ]version[_ ]number|(?:ssl|tls)\b.{0,80}\b(?:unsupported[_ ]protocol|no[_ ]protocols[_ ]available"
+    r"|protocol version|handshake[_ ]failure)|sslv3_alert_(?!bad_record|close)|tlsv1_alert_(?!internal|user_cancel)",
+    re.IGNORECASE | re.DOTALL,
+)
+#: How libraries say in words what happened, where their names say nothing; the first that is found counts.
+_SAID = {
+    kind: re.compile(pattern, re.IGNORECASE)
+    for kind, pattern in {
+        Kind.THROTTLED: (
+            r"\brate limit(?:s|ed)? (?:is |was |has been )?(?:exceeded|reached|hit)|\btoo many requests\b"
+            r"|\boverloaded\b|\b(?:server|service|system) is (?:too )?busy"
+        ),
+        Kind.TIMEOUT: r"\btimed[ -]?out\b|\btimeout of \d|deadline (?:was )?exceeded|gateway time-?out",
+        Kind.TRANSIENT: (
+            r"connection (?:\w+ ){0,3}(?:refused|reset|aborted|lost|dropped|broken|closed by)|server disconnected"
+            r"|broken pipe|pool exhausted|temporarily unavailable|resource shortage|error reading ssh protocol banner"
+            r"|stream removed|rst_stream|stream (?:was )?(?:terminated|reset)|\bgoaway\b|transport is closing"
+            r"|could(?:n'?t| not) (?:connect|resolve host)|(?:failed to|can ?not|could not) lookup address"
+            r"|temporary failure|network is (?:unreachable|down)|no route to host|name or service not known"
+            r"|remote end closed|socket hang ?up|disconnect/reset|upstream connect error|too many connections"
+            r"|failed to establish a (?:new )?connection|\bdeadlock\b|service unavailable|bad gateway"
+            r"|\bno (?:cluster )?leader\b"
+        ),
+    }.items()
+}
+#: A refusal in words: it says why a connection was refused or closed.
+_TURNED_AWAY = re.compile(
+    r"not authori[sz]ed|unauthori[sz]ed|bad user|identifier rejected|unacceptable|forbidden|denied|credential"
+    r"|invalid (?:token|api|key|argument)|not supported|by client\b|locally",
+    re.IGNORECASE,
+)
+_PHRASES = {status.phrase.lower(): status.value for status in HTTPStatus if status >= 400}
+_STATUSES = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"\bHTTP(?:[ /-](?:\d(?:\.\d)?|status|error|code|response))*[ :=]+\(?['\"]?([45]\d\d)\b",
+        r"\b(?:status(?:[ _]?code)?|returned error|responded with|response code)[ :=]+(?:is )?['\"]?([45]\d\d)\b",
+        r"^[(\[]?([45]\d\d)(?::|[)\]]| ?[{<]|$)",
+        rf"\b([45]\d\d)\b[ :-]+(?:{'|'.join(map(re.escape, _PHRASES))})\b",
+    )
+)
+
+
+def refuses_a_certificate(error: BaseException) -> bool:
+    """Tell whether the text of an error says that TLS refused the other side, or the other side us."""
+    said = safely.text(error)[:_LONGEST]
+    return _MAY_BE_TLS.search(said) is not None and _UNTRUSTED.search(said) is not None
+
+
+def speaks(error: BaseException) -> bool:
+    """Tell whether the text of an error counts: that of a library, unless it found a bug."""
+    return (is_from_a_library(error) and not safely.is_a(error, BUGS)) or is_raised_by_a_library(error)
+
+
+@safely.or_none
+def status(error: BaseException) -> int | None:
+    """Return the HTTP status of a failure that the text of a library's error names; None where it names none."""
+    if not speaks(error):
+        return None
+    said = safely.text(error)[:_LONGEST]
+    found = next((found for pattern in _STATUSES if (found := pattern.search(said)) is not None), None)
+    return int(found[1]) if found is not None else _PHRASES.get(said.strip(" .!").lower())
+
+
+@safely.or_none
+def by_text(error: BaseException) -> Kind | None:
+    """Return what the text of a library's error says of a connection or an allowance; None where it says nothing."""
+    if not speaks(error):
+        return None
+    said = safely.text(error)[:_LONGEST]
+    kind = next((kind for kind, words in _SAID.items() if words.search(said)), None)
+    turned_away = kind is not None and (_TURNED_AWAY.search(said) or databases.refuses(said))
+    return Kind.PERMANENT if turned_away else kind
