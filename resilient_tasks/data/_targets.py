@@ -3,10 +3,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,31 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from resilient_tasks.data._chunk_rules import coerced_to, says_what
 from resilient_tasks.data._sources import without_index
+from resilient_tasks.data._whole import whole_or_not
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _SINKS = {".parquet": "sink_parquet", ".csv": "sink_csv", ".ndjson": "sink_ndjson", ".arrow": "sink_ipc"}
 _SAMPLES: tuple[Any, ...] = (1, 1.0, "1", b"1", True)
-
-
-@contextmanager
-def whole_or_not(target: Path) -> Iterator[Path]:
-    """Give a name beside the target to write to; what is there in the end takes the target's name.
-
-    It is on the disk by then. After an error, the target is as it was.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "Is a directory; name a file in it", os.fspath(target))
-    temporary = target.parent / f".{uuid.uuid4().hex}.tmp"
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
