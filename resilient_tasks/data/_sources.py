@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from resilient_tasks.data._arrow_columns import polars_of
 from resilient_tasks.data._common_schema import common_schema
 from resilient_tasks.data._folders import Found, found_at
 
@@ -173,7 +174,7 @@ def converter(kind: str | None, sources: Sources) -> Callable[[Chunk], Any]:
     import polars as pl
 
     try:
-        convert = _PandasConverter(sources) if kind == "pandas" else lambda chunk: pl.from_arrow(chunk.table)
+        convert = _PandasConverter(sources) if kind == "pandas" else lambda chunk: polars_of(chunk.table)
     except (TypeError, KeyError) as error:
         raise _unreadable(sources.files[0], error) from error
 
