@@ -161,7 +161,7 @@ def polars_of(table: Any) -> Any:
     import polars as pl
 
     try:
-        frame = pl.from_arrow(table)
+        frame: Any = pl.from_arrow(table)
     except pl.exceptions.PanicException as error:  # which is no Exception
         raise ValueError(str(error)) from error
     frame.columns = table.column_names  # polars 2.1 gives a column without a name another one

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _PANDAS = b"pandas"
 _EXACT = 2**53  # integers up to this one are floats, too
-_NULLABLE = {"i": "Int64", "u": "UInt64"}
 
 
 class Chunk(NamedTuple):
@@ -209,9 +208,8 @@ class _PandasConverter:
         flags = {name for name, kind in kinds.items() if kind.kind in "iub" and sources.has_nulls(name)}
         self._objects = {name for name in flags if kinds[name].kind == "b"}
         wide = {name for name in flags - self._objects if kinds[name].itemsize * 8 > _EXACT.bit_length()}
-        self._integers = {
-            name: pd.array([], _NULLABLE[kinds[name].kind]).dtype for name in wide if sources.has_more_than_floats(name)
-        }
+        nullable: dict[str, Any] = {"i": pd.Int64Dtype(), "u": pd.UInt64Dtype()}
+        self._integers = {name: nullable[kinds[name].kind] for name in wide if sources.has_more_than_floats(name)}
         self._floats = flags - self._objects - self._integers.keys()
 
     def __call__(self, chunk: Chunk) -> Any:
