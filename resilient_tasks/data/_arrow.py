@@ -12,7 +12,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from resilient_tasks.data._arrow_columns import held, loads_or_none, pylist, retyped
+from resilient_tasks.data._arrow_columns import held, loads_or_none, pylist, retyped, rows_at
 from resilient_tasks.data._values import decode, encode, loads, texts
 
 RECORDS, PANDAS, POLARS, ARROW = "records", "pandas", "polars", "pyarrow"
@@ -108,9 +108,7 @@ def at(frame: Any, positions: Sequence[int]) -> Any:
     if isinstance(frame, list):
         return [frame[position] for position in positions]
     if library_of(frame) == ARROW:
-        import pyarrow as pa
-
-        return frame.take(pa.array(positions, pa.int64()))
+        return rows_at(frame, positions)
     return frame.iloc[list(positions)] if hasattr(frame, "iloc") else frame[list(positions)]
 
 

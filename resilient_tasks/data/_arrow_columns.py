@@ -1,12 +1,19 @@
-# ruff: noqa: PLC0415 - pyarrow loads on first use
+# ruff: noqa: PLC0415 - polars and pyarrow load on first use
 """A column of any Arrow type as Parquet holds it, and back."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from resilient_tasks.data._values import loads, texts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
 _WIDE = 64  # bits
 
@@ -131,3 +138,31 @@ def _parquet_type(kind: Any) -> Any:  # noqa: PLR0911 - one answer a kind of typ
         return None
     plain = {"string_view": pa.large_string(), "binary_view": pa.large_binary()}
     return plain.get(str(kind), kind)
+
+
+def rows_at(table: Any, positions: Sequence[int] | NDArray[np.intp]) -> Any:
+    """Take the rows of an Arrow table at these positions, from 0, whatever its types are."""
+    import pyarrow as pa
+
+    places = np.asarray(positions, np.int64)
+    try:
+        return table.take(pa.array(places))
+    except pa.ArrowNotImplementedError:  # pyarrow 25: views of text, and what holds them; run-end encoding
+        runs = np.split(places, np.flatnonzero(np.diff(places) != 1) + 1)
+        return pa.concat_tables([table.slice(run[0], len(run)) for run in runs if len(run)] or [table.slice(0, 0)])
+
+
+def polars_of(table: Any) -> Any:
+    """Return an Arrow table as a frame of polars.
+
+    Raises:
+        ValueError: If polars has no word for a type.
+    """
+    import polars as pl
+
+    try:
+        frame: Any = pl.from_arrow(table)
+    except pl.exceptions.PanicException as error:  # which is no Exception
+        raise ValueError(str(error)) from error
+    frame.columns = table.column_names  # polars 2.1 gives a column without a name another one
+    return frame

@@ -112,6 +112,12 @@ def coerced_to(schema: Any, name: str) -> Any:
     return next((dtype for dtype in coerced if dtype is not None), None)
 
 
+def says_what(schema: Any, name: str) -> bool:
+    """Whether a schema has a type, or a default, for a column."""
+    asked = [column for title, column in schema.columns.items() if _speaks_of(title, column, name)]
+    return schema.dtype is not None or any(part.dtype is not None or part.default is not None for part in asked)
+
+
 def _speaks_of(title: Any, column: Any, name: str) -> bool:
     return bool(re.match(title, name)) if column.regex else title == name
 

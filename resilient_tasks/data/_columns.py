@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    Numbers: TypeAlias = NDArray[np.float64]
+    Numbers: TypeAlias = NDArray[Any]  # float64; int64 or uint64 where a float does not hold each integer
 
 Kind = Literal["number", "time", "boolean", "category", "other"]
 
@@ -23,6 +23,7 @@ _QUANTILES = np.linspace(0, 1, 11)
 _POINTS = 1_000
 # The index's own noise grows with its bins: twenty and one of the rest stay below 0.05 at a thousand rows.
 _CATEGORIES = 20
+_EXACT = 2**53
 
 
 @dataclass(frozen=True)
@@ -139,10 +140,15 @@ def _of_pandas(frame: Any) -> Iterator[tuple[str, Described]]:
 
 def _of_arrow(table: Any) -> Iterator[tuple[str, Described]]:
     import pandas as pd
+    import pyarrow as pa
 
-    for name, kind in zip(table.column_names, table.schema.types, strict=True):
-        series = table.select([name]).to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)[name]
-        yield name, _of_series(series, kind)
+    for name, kind, column in zip(table.column_names, table.schema.types, table.columns, strict=True):
+        flat = {"string_view": pa.large_string(), "binary_view": pa.large_binary()}.get(str(kind), kind)
+        series = pd.Series(pd.arrays.ArrowExtensionArray(column.cast(flat)))
+        try:
+            yield name, _of_series(series, kind)
+        except NotImplementedError:  # pandas 3.1 does nothing with, for example, views of lists
+            yield name, _categories(kind, len(column), len(column) - column.null_count)
 
 
 def _of_series(series: Any, dtype: Any) -> Described:
@@ -165,8 +171,17 @@ def _of_series(series: Any, dtype: Any) -> Described:
         unit = "timedelta64[us]" if types.is_timedelta64_dtype(present) else "datetime64[us]"
         return _numbers("time", dtype, rows, present.to_numpy(unit).astype(np.int64) / 1e6)
     if types.is_numeric_dtype(present) and not types.is_complex_dtype(present):
-        return _numbers("number", dtype, rows, present.to_numpy(np.float64))
+        exact = types.is_integer_dtype(present) and present.dtype != object
+        numbers = present.to_numpy(_integers_of(present) if exact else np.float64)
+        return _numbers("number", dtype, rows, numbers)
     return _categories(dtype, rows, _counted(present))
+
+
+def _integers_of(series: Any) -> Any:
+    """The type of integers that a column without missing values is in."""
+    import pandas as pd
+
+    return np.uint64 if pd.api.types.is_unsigned_integer_dtype(series) else np.int64
 
 
 def _is_moment(series: Any) -> bool:
@@ -183,6 +198,8 @@ def _inferred(present: Any) -> Any:
     kind = pd.api.types.infer_dtype(objects)
     if kind == "boolean":
         return objects.astype(bool)
+    if kind == "integer" and objects.min() >= -(2**63) and objects.max() < 2**63:
+        return objects.astype(np.int64)
     if kind in {"integer", "floating", "mixed-integer-float", "decimal"}:
         return objects.astype(np.float64)
     if kind in {"date", "datetime", "datetime64"}:
@@ -219,17 +236,29 @@ def _of_polars(frame: Any) -> Iterator[tuple[str, Described]]:
         if dtype == pl.Boolean:
             yield series.name, _booleans(dtype, rows, int(present.sum()), len(present))
         elif dtype.is_numeric():
-            yield series.name, _numbers("number", dtype, rows, present.cast(pl.Float64).to_numpy())
+            exact = dtype.is_integer() and dtype not in {pl.Int128, pl.UInt128}
+            yield (
+                series.name,
+                _numbers("number", dtype, rows, (present if exact else present.cast(pl.Float64)).to_numpy()),
+            )
         elif dtype == pl.Time:
             yield series.name, _numbers("time", dtype, rows, present.cast(pl.Int64).to_numpy() // 1_000 / 1e6)
         elif dtype.is_temporal():
             since = present.dt.total_microseconds() if dtype == pl.Duration else present.dt.epoch("us")
             yield series.name, _numbers("time", dtype, rows, since.to_numpy() / 1e6)
+        elif dtype == pl.Object:
+            yield series.name, _of_objects(series, dtype)
         elif any(dtype == known for known in texts):
             values, counts = present.value_counts().get_columns()
             yield series.name, _categories(dtype, rows, dict(zip(values, counts, strict=True)))
         else:
             yield series.name, _categories(dtype, rows, len(present))
+
+
+def _of_objects(series: Any, dtype: Any) -> Described:
+    import pandas as pd
+
+    return _of_series(pd.Series(series.to_list(), dtype=object), dtype)
 
 
 _FRAMES = {("pandas", "DataFrame"), ("polars", "DataFrame"), ("polars", "LazyFrame"), ("pyarrow", "Table")}
@@ -239,7 +268,11 @@ _READERS: Mapping[str, Callable[[Any], Iterator[tuple[str, Described]]]] = {
 
 
 def _numbers(kind: Kind, dtype: Any, rows: int, values: Numbers) -> Described:
-    return Described(kind, str(dtype), rows, np.sort(values[~np.isnan(values)]), {})
+    found = np.sort(values[~np.isnan(values)])
+    if found.dtype.kind in "iu":
+        most = max(abs(int(value)) for value in found[[0, -1]]) if len(found) else 0
+        found = found.astype(np.float64 if most < _EXACT else np.int64 if most < 2**63 else found.dtype)
+    return Described(kind, str(dtype), rows, found, {})
 
 
 def _booleans(dtype: Any, rows: int, true: int, known: int) -> Described:

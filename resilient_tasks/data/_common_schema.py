@@ -63,9 +63,10 @@ def _nested(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     import pyarrow as pa
     from pyarrow import types
 
-    if types.is_list(one) and types.is_list(other):
+    if _is_list(one) and _is_list(other):
         inner = _common(one.value_type, other.value_type)
-        return None if inner is None else pa.list_(one.value_field.with_type(inner))
+        made = pa.list_ if types.is_list(one) and types.is_list(other) else pa.large_list
+        return None if inner is None else made(one.value_field.with_type(inner))
     if types.is_struct(one) and types.is_struct(other) and one.names == other.names:
         kinds = [_common(mine.type, its.type) for mine, its in zip(one.fields, other.fields, strict=True)]
         if None not in kinds:
@@ -115,3 +116,9 @@ def _is_bytes(kind: pa.DataType) -> bool:
     from pyarrow import types
 
     return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    from pyarrow import types
+
+    return bool(types.is_list(kind) or types.is_large_list(kind))

@@ -55,7 +55,8 @@ def _rounding(then: ColumnProfile, now: Described) -> Rounding | None:
     if (then.kind, now.kind) == ("number", "number"):
         coarse = {_coarse(then.dtype, before), _coarse(now.dtype, now.values)}
         if None in coarse and len(coarse) == 1:
-            return None
+            exact = {values.dtype.kind for values in (before, now.values) if len(values)}
+            return None if len(exact) < 2 else lambda values: _cast(values, np.float64)
         kind = np.float16 if np.float16 in coarse else np.float32
         return lambda values: _cast(values, kind)
     if (then.kind, now.kind) == ("time", "time"):
@@ -89,7 +90,7 @@ def _is_in_units(values: Numbers, unit: int) -> bool:
 def _rounded(then: ColumnProfile, rounding: Rounding) -> ColumnProfile:
     """A baseline's distribution after rounding, by its sample: equal values share a bin that did not before."""
     before = np.array([*then.edges, *then.sample])
-    if np.array_equal(rounding(before), before):
+    if np.array_equal(rounding(before), before) and before.dtype.kind == "f":
         return then
     sample, edges = rounding(np.array(then.sample)), np.unique(rounding(np.array(then.edges)))
     known = then.rows - then.nulls

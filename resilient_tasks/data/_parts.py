@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from resilient_tasks.core.redact import redact
 from resilient_tasks.data._arrow import PREFIX, RECORDS, Shape, columns_of, part_labels, stored
-from resilient_tasks.data._arrow_columns import cells
+from resilient_tasks.data._arrow_columns import cells, rows_at
 from resilient_tasks.data._reasons import bad_rows, told, written
 
 if TYPE_CHECKING:
@@ -59,9 +59,7 @@ class Part:
 
     def take(self, positions: Sequence[int]) -> Part:
         """The rows at these positions, from 0."""
-        import pyarrow as pa
-
-        return Part(self.table.take(pa.array(positions, pa.int64())), self.facts)
+        return Part(rows_at(self.table, positions), self.facts)
 
     def decoded(self) -> list[dict[str, Any]]:
         """Each row: its number, its reasons and its values as read, and the ids."""

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -13,12 +12,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from resilient_tasks.data._arrow_columns import polars_of
 from resilient_tasks.data._common_schema import common_schema
+from resilient_tasks.data._folders import Found, found_at
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _PANDAS = b"pandas"
+_EXACT = 2**53  # integers up to this one are floats, too
 
 
 class Chunk(NamedTuple):
@@ -43,14 +45,19 @@ class Sources:
     """Parquet files with the same columns.
 
     Attributes:
-        files: The files, in the order of their names.
-        types: Their columns and types, in the order of the first file that has rows.
+        found: The files, in the order of their names, and what the names of their folders say.
+        types: Their columns and types, in the order of the first file that has rows; then those of the folders.
         rows: How many rows they have.
     """
 
-    files: tuple[Path, ...]
+    found: Found
     types: pa.Schema
     rows: int
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files, in the order of their names."""
+        return self.found.files
 
     @classmethod
     def at(cls, source: str | os.PathLike[str]) -> Sources:
@@ -62,14 +69,15 @@ class Sources:
         """
         import pyarrow.parquet as pq
 
-        files, schemas, rows = _files(source), {}, 0
-        for file in files:
+        found, schemas, rows = found_at(source), {}, 0
+        for file in found.files:
             with named(file):
                 footer, schema = pq.read_metadata(file), pq.read_schema(file)
             rows += footer.num_rows
             if footer.num_rows:
                 schemas[file] = schema
-        return cls(tuple(files), common_schema(schemas or {files[0]: pq.read_schema(files[0])}), rows)
+        first = found.files[0]
+        return cls(found, found.with_keys(common_schema(schemas or {first: pq.read_schema(first)})), rows)
 
     def chunks(self, rows: int) -> Iterator[Chunk]:
         """Read the files, at most so many rows at a time; where there is none, one chunk without rows."""
@@ -89,7 +97,7 @@ class Sources:
                         batch = next(batches, None)
                         if batch is None:
                             break
-                        table = pa.Table.from_batches([batch]).select(self.types.names).cast(self.types)
+                        table = self.found.completed(pa.Table.from_batches([batch]), file, self.types)
                     if table.num_rows:
                         yield Chunk(file, start, table)
                     start += table.num_rows
@@ -101,12 +109,19 @@ class Sources:
 
     def has_nulls(self, name: str) -> bool:
         """Whether a column lacks a value in any file. Reads the column only where a file has no statistics of it."""
-        return any(_has_nulls(file, name) for file in self.files)
+        return self.found.has_nulls(name) or any(
+            _any(file, name, lambda facts: facts.null_count > 0 if facts.has_null_count else None, _null_count)
+            for file in self.files
+        )
+
+    def has_more_than_floats(self, name: str) -> bool:
+        """Whether a column has an integer that floats may not hold. Reads the column as `has_nulls` does."""
+        return any(_any(file, name, _bounds_are_beyond, _is_beyond) for file in self.files)
 
     @cached_property
     def index(self) -> PandasIndex:
         """What pandas noted about the index when it wrote the files."""
-        notes = json.loads((self.types.metadata or {}).get(_PANDAS, b"{}"))
+        notes = _notes(self.types, self.files[0])
         levels = [level for level in notes.get("index_columns", []) if isinstance(level, str)]
         ranges = {} if levels else {file: found for file in self.files if (found := _range(file)) is not None}
         told = any(
@@ -157,7 +172,10 @@ def converter(kind: str | None, sources: Sources) -> Callable[[Chunk], Any]:
     """
     import polars as pl
 
-    convert = _PandasConverter(sources) if kind == "pandas" else lambda chunk: pl.from_arrow(chunk.table)
+    try:
+        convert = _PandasConverter(sources) if kind == "pandas" else lambda chunk: polars_of(chunk.table)
+    except (TypeError, KeyError) as error:
+        raise _unreadable(sources.files[0], error) from error
 
     def named_in_errors(chunk: Chunk) -> Any:
         try:
@@ -173,12 +191,13 @@ class _PandasConverter:
     """Types that pandas chooses by the values are chosen by all of them, and not by those of a chunk."""
 
     def __init__(self, sources: Sources) -> None:
+        import pandas as pd
         import pyarrow as pa
 
         self._index = sources.index
         self._notes = dict(sources.types.metadata or {})
         if _PANDAS in self._notes and not self._index.in_columns:
-            self._notes[_PANDAS] = _without_index(self._notes[_PANDAS])
+            self._notes[_PANDAS] = without_index(self._notes[_PANDAS])
         self._dictionaries = {
             field.name: _all_values(sources, field.name)
             for field in sources.types
@@ -188,7 +207,10 @@ class _PandasConverter:
         kinds = {str(name): kind for name, kind in empty.dtypes.items() if not hasattr(kind, "na_value")}
         flags = {name for name, kind in kinds.items() if kind.kind in "iub" and sources.has_nulls(name)}
         self._objects = {name for name in flags if kinds[name].kind == "b"}
-        self._floats = flags - self._objects
+        wide = {name for name in flags - self._objects if kinds[name].itemsize * 8 > _EXACT.bit_length()}
+        nullable: dict[str, Any] = {"i": pd.Int64Dtype(), "u": pd.UInt64Dtype()}
+        self._integers = {name: nullable[kinds[name].kind] for name in wide if sources.has_more_than_floats(name)}
+        self._floats = flags - self._objects - self._integers.keys()
 
     def __call__(self, chunk: Chunk) -> Any:
         import pandas as pd
@@ -202,26 +224,16 @@ class _PandasConverter:
             at = table.column_names.index(name)
             table = table.set_column(at, name, _by_dictionary(table.column(at), values))
         frame = table.to_pandas(split_blocks=True)
+        names = list(map(str, frame.columns))
         for name in self._objects:
-            frame[name] = frame[name].astype(object)
+            frame.isetitem(names.index(name), frame.iloc[:, names.index(name)].astype(object))
+        for name, kind in self._integers.items():
+            frame.isetitem(names.index(name), kind.__from_arrow__(table[name]))
         if self._index.ranges:
             found = self._index.ranges.get(chunk.file, {"start": 0, "step": 1, "name": None})
             first, step = found["start"] + chunk.start * found["step"], found["step"]
             frame.index = pd.RangeIndex(first, first + len(frame) * step, step, name=found["name"])
         return frame
-
-
-def _files(source: str | os.PathLike[str]) -> list[Path]:
-    path = Path(source)
-    if path.is_dir():
-        hidden = (".", "_")  # what writers leave beside the data
-        found = [file for file in path.rglob("*.parquet") if not file.name.startswith(hidden)]
-    else:
-        pattern = glob.glob(os.fspath(source), recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
-        found = [path] if path.exists() else list(map(Path, pattern))
-    if not found:
-        raise FileNotFoundError(f"There is no Parquet file at {os.fspath(source)}.")
-    return sorted(found)
 
 
 def _column(file: Path, name: str) -> Iterator[pa.ChunkedArray]:
@@ -233,30 +245,64 @@ def _column(file: Path, name: str) -> Iterator[pa.ChunkedArray]:
                 yield batch.column(0)
 
 
-def _has_nulls(file: Path, name: str) -> bool:
+def _any(
+    file: Path, name: str, by_statistics: Callable[[Any], bool | None], by_values: Callable[[pa.Array], bool]
+) -> bool:
+    """Whether something holds in any part of a column; by its values where the statistics do not tell (None)."""
     import pyarrow.parquet as pq
 
     footer = pq.read_metadata(file)
     for group in map(footer.row_group, range(footer.num_row_groups)):
         for column in map(group.column, range(group.num_columns)):
             if column.path_in_schema == name:
-                facts = column.statistics
-                if facts is None or not facts.has_null_count:
-                    return any(piece.null_count for piece in _column(file, name))
-                if facts.null_count:
+                answer = None if column.statistics is None else by_statistics(column.statistics)
+                if answer is None:
+                    return any(map(by_values, _column(file, name)))
+                if answer:
                     return True
     return False
+
+
+def _null_count(values: pa.Array) -> bool:
+    return bool(values.null_count)
+
+
+def _bounds_are_beyond(facts: Any) -> bool | None:
+    if not facts.has_min_max:
+        return None if facts.num_values else False
+    return bool(max(abs(facts.min), abs(facts.max)) > _EXACT)
+
+
+def _is_beyond(values: pa.Array) -> bool:
+    import pyarrow.compute as pc
+
+    least, most = pc.min_max(values).as_py().values()
+    return least is not None and bool(max(abs(least), abs(most)) > _EXACT)
 
 
 def _range(file: Path) -> dict[str, Any] | None:
     import pyarrow.parquet as pq
 
-    notes = json.loads((pq.read_schema(file).metadata or {}).get(_PANDAS, b"{}"))
+    notes = _notes(pq.read_schema(file), file)
     found = [level for level in notes.get("index_columns", []) if isinstance(level, dict)]
     return found[0] if found and pq.read_metadata(file).num_rows else None
 
 
-def _without_index(notes: bytes) -> bytes:
+def _notes(types: pa.Schema, file: Path) -> dict[str, Any]:
+    """What pandas noted about a frame, or frames, that it wrote."""
+    try:
+        return dict(json.loads((types.metadata or {}).get(_PANDAS, b"{}")))
+    except ValueError as error:
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: Path, error: Exception) -> ValueError:
+    way_out = "split it by a polars schema, or write it anew"
+    return ValueError(f"{file}: pandas cannot read what it is told of types and index there ({error}); {way_out}")
+
+
+def without_index(notes: bytes) -> bytes:
+    """Notes of pandas that say nothing of an index."""
     return json.dumps({**json.loads(notes), "index_columns": []}).encode()
 
 
@@ -280,4 +326,6 @@ def _by_dictionary(column: pa.ChunkedArray, empty: pa.DictionaryArray) -> pa.Arr
 
     values = column.cast(empty.type.value_type).combine_chunks()
     numbers = pc.index_in(values, empty.dictionary)
+    if numbers.null_count != values.null_count:
+        raise pa.ArrowInvalid("it has values that were not there before: the data changed meanwhile")
     return pa.DictionaryArray.from_arrays(numbers, empty.dictionary, ordered=empty.type.ordered)

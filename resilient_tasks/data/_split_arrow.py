@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from resilient_tasks.data._arrow_columns import polars_of, rows_at
 from resilient_tasks.data.schemas import library
 from resilient_tasks.data.split import Split, split
 
@@ -31,7 +32,7 @@ def split_table(table: pa.Table, schema: Any) -> Split[pa.Table]:
         return Split(table, table.slice(0, 0), report)
     for finding in report.findings:
         keep[finding.positions] = False
-    return replace(parts, good=_good(table, frame, parts.good, keep), bad=table.filter(~keep))
+    return replace(parts, good=_good(table, frame, parts.good, keep), bad=rows_at(table, np.flatnonzero(~keep)))
 
 
 def _frame(table: pa.Table, kind: str | None) -> Any:
@@ -39,11 +40,7 @@ def _frame(table: pa.Table, kind: str | None) -> Any:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"two columns of the table are named {twice[0]!r}: rename one")
     try:
-        if kind == "pandas":
-            return table.to_pandas()
-        import polars as pl
-
-        return pl.from_arrow(table)
+        return table.to_pandas() if kind == "pandas" else polars_of(table)
     except Exception as error:  # Arrow's, numpy's or polars' own
         raise ValueError(f"the table does not become a frame of {kind}: {error}") from error
 
@@ -52,7 +49,7 @@ def _good(table: pa.Table, frame: Any, good: Any, keep: Mask) -> pa.Table:
     """The good rows: columns that the schema left as they were are the table's."""
     import pyarrow as pa
 
-    own = table if keep.all() else table.filter(keep)
+    own = table if keep.all() else rows_at(table, np.flatnonzero(keep))
     before = frame[keep] if hasattr(frame, "iloc") else frame.filter(keep)
     pandas = hasattr(good, "iloc")
     changed = [name for name in good.columns if not _is_same(before, good, name)]

@@ -3,37 +3,21 @@
 
 from __future__ import annotations
 
-import os
-import uuid
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resilient_tasks.data._chunk_rules import coerced_to
+from resilient_tasks.data._chunk_rules import coerced_to, says_what
+from resilient_tasks.data._sources import without_index
+from resilient_tasks.data._whole import whole_or_not
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _SINKS = {".parquet": "sink_parquet", ".csv": "sink_csv", ".ndjson": "sink_ndjson", ".arrow": "sink_ipc"}
 _SAMPLES: tuple[Any, ...] = (1, 1.0, "1", b"1", True)
-
-
-@contextmanager
-def whole_or_not(target: Path) -> Iterator[Path]:
-    """Give a name beside the target to write to; what is there in the end takes the target's name.
-
-    It is on the disk by then. After an error, the target is as it was.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.parent / f".{uuid.uuid4().hex}.tmp"
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -60,14 +44,17 @@ def sink(frame: Any, target: Path, rows: int) -> None:
         raise TypeError(f"sink_good writes frames of polars, not a {type(frame).__qualname__}: write `good` yourself")
     if target.suffix not in _SINKS:
         raise ValueError(f"{target} ends in none of {', '.join(_SINKS)}.")
-    with whole_or_not(target) as temporary:
-        getattr(frame.lazy(), _SINKS[target.suffix])(temporary)
-        if target.suffix == ".parquet":
-            import pyarrow.parquet as pq
+    heights: list[int] = []  # threads of polars append to it
 
-            written = pq.read_metadata(temporary).num_rows
-            if written != rows:
-                raise RuntimeError(f"{target}: {written:,} of {rows:,} good rows written: the data changed meanwhile")
+    def counted(part: Any) -> Any:
+        heights.append(part.height)
+        return part
+
+    query = frame.lazy().map_batches(counted, streamable=True)
+    with whole_or_not(target) as temporary:
+        getattr(query, _SINKS[target.suffix])(temporary)
+        if sum(heights) != rows:
+            raise RuntimeError(f"{target}: {sum(heights):,} of {rows:,} good rows written: the data changed meanwhile")
 
 
 def types_of(good: Any, schema: Any, stored: pa.Schema, *, keeps_index: bool) -> pa.Schema:
@@ -83,12 +70,23 @@ def types_of(good: Any, schema: Any, stored: pa.Schema, *, keeps_index: bool) ->
 
     if hasattr(good, "to_arrow"):
         return _types_of_polars(good)
-    found = pa.Table.from_pandas(good, preserve_index=keeps_index).schema
+    found = _noted(good, pa.Table.from_pandas(good, preserve_index=keeps_index).schema)
     for at, field in enumerate(found):
         if field.name in map(str, good.columns):
             source = stored.field(field.name).type if field.name in stored.names else pa.null()
-            found = found.set(at, field.with_type(_kind(field.type, source, coerced_to(schema, field.name))))
+            kind = _kind(field.type, source, coerced_to(schema, field.name))
+            if pa.types.is_integer(source) and pa.types.is_floating(kind) and not says_what(schema, field.name):
+                kind = source  # pandas takes integers beside a null for floats
+            found = found.set(at, field.with_type(kind))
     return found
+
+
+def _noted(good: Any, types: pa.Schema) -> pa.Schema:
+    """Note the labels of the columns that are no texts: pyarrow 25 leaves them out where it leaves the index out."""
+    import pyarrow as pa
+
+    notes = {**types.metadata, b"pandas": without_index(pa.Table.from_pandas(good).schema.metadata[b"pandas"])}
+    return types if json.loads(types.metadata[b"pandas"])["column_indexes"] else types.with_metadata(notes)
 
 
 def _types_of_polars(good: Any) -> pa.Schema:

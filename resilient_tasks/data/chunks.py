@@ -62,8 +62,9 @@ def split_parquet(
     repeated with the same arguments: it replaces what the first one left there.
 
     Args:
-        source: A Parquet file, a folder of them (with its subfolders), or a pattern such as `"data/2013-*.parquet"`.
-            Columns go by name; a file without rows has no say in their types.
+        source: A Parquet file, a folder of files named `*.parquet` (with its subfolders), or a pattern such as
+            `"data/2013-*.parquet"`. Columns go by name; a file without rows has no say in their types. The keys of
+            subfolders (`year=2013`) are columns.
         schema: A pandera schema or model, for pandas or polars.
         good: The Parquet file for the rows that the schema accepts, as it returns them; replaced if it exists. A
             pandas index is kept, unless it is the row numbers from 0.
@@ -87,14 +88,15 @@ def split_parquet(
     built, target, sources = as_schema(schema), Path(good), Sources.at(source)
     if target.resolve() in {file.resolve() for file in sources.files}:
         raise ValueError(f"{target} is one of the files to read; write the good rows elsewhere.")
-    kind, index = library(schema), sources.index
-    check_by_chunks(built, kind, sources.types, has_index=kind == "pandas" and index.exists)
+    kind = library(schema)
+    has_index = kind == "pandas" and sources.index.exists
+    check_by_chunks(built, kind, sources.types, has_index=has_index)
     keep = _keeper(quarantine, operation, fingerprint(schema))
     convert = converter(kind, sources)
     nothing = split(convert(Chunk(sources.files[0], 0, sources.types.empty_table())), built)
     if nothing.report.frame_errors:
         raise ValueError(f"{sources.files[0]}: {'; '.join(nothing.report.frame_errors)}")
-    types = types_of(nothing.good, built, sources.types, keeps_index=index.exists)
+    types = types_of(nothing.good, built, sources.types, keeps_index=has_index)
     read, invalid, chunks, reasons, warned = 0, 0, 0, Counter[tuple[str, str]](), Counter[tuple[str, str]]()
     with _bar(sources.rows, wanted=progress) as advance, writer(target, types) as write:
         for chunk in sources.chunks(rows):

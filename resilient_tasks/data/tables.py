@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from resilient_tasks.data._arrow import PANDAS, POLARS, RECORDS, Shape, restored, stored
-from resilient_tasks.data._arrow_columns import cells
+from resilient_tasks.data._arrow_columns import cells, rows_at
 from resilient_tasks.data._cells import from_csv, like, plain, to_csv, typed
 from resilient_tasks.data._doubts import same_value
 from resilient_tasks.data._numbered import numbered, without_numbers
@@ -135,10 +135,8 @@ class _Sheet:
         return [value or "" for value in values] if decimal else list(map(to_csv, values))
 
     def take(self, positions: Sequence[int]) -> _Sheet:
-        import pyarrow as pa
-
         rows = [self.rows[at] for at in positions]
-        return _Sheet(self.table.take(pa.array(positions, pa.int64())), self.shape, rows)
+        return _Sheet(rows_at(self.table, positions), self.shape, rows)
 
     def only(self, names: Any) -> _Sheet:
         """Without the columns that are not in the file any more."""

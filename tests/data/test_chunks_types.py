@@ -271,30 +271,6 @@ def test_a_file_that_is_broken_is_named(tmp_path, damage):
     assert not (tmp_path / "good.parquet").exists()
 
 
-KILLED = """
-import os, signal
-import pandera.polars as pa, polars as pl
-import pyarrow.parquet as pq
-from resilient_tasks.data import chunks
-
-written, calls = pq.ParquetWriter.write_table, iter([True, True, False])
-pq.ParquetWriter.write_table = lambda *given: (written(*given), next(calls) or os.kill(os.getpid(), signal.SIGKILL))
-pl.DataFrame({"a": range(100)}).write_parquet("in.parquet")
-chunks.split_parquet("in.parquet", pa.DataFrameSchema({"a": pa.Column(pl.Int64)}), "good.parquet", rows=20)
-"""
-
-
-@pytest.mark.parametrize("before", [None, "old"])
-def test_a_run_killed_while_it_writes_leaves_the_target_as_it_was(tmp_path, before):
-    if before:
-        (tmp_path / "good.parquet").write_text(before)
-    killed = subprocess.run([sys.executable, "-c", KILLED], cwd=tmp_path, check=False)
-    assert killed.returncode == -9
-    assert ((tmp_path / "good.parquet").read_text() if before else (tmp_path / "good.parquet").exists()) == (
-        before or False
-    )
-
-
 @pytest.mark.parametrize("rows", [0, -1, 1.5, True])
 def test_a_chunk_has_rows(tmp_path, rows):
     pq.write_table(pa.table({"a": [1]}), tmp_path / "in.parquet")

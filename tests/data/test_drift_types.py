@@ -10,12 +10,13 @@ import pyarrow as pa
 import pytest
 
 from resilient_tasks import Drift
-from resilient_tasks.data.profile import profile
+from resilient_tasks.data.profile import Profile, profile
 
 SCHEMA = pp.DataFrameSchema({})
 ROWS = 1_500
 RATES = [(0.1, 0.2, 0.7)[n % 3] for n in range(ROWS)]
 WHOLE = [n % 4 for n in range(ROWS)]
+HUGE = [2**60 + n % 2 for n in range(ROWS)]
 FLAGS = [n % 3 == 0 for n in range(ROWS)]
 NAMES = ["ab"[n % 2] for n in range(ROWS)]
 MOMENTS = [dt.datetime(2013, 1, 1 + n % 3, 5, 30, 15, 123_456 * (n % 3)) for n in range(ROWS)]  # noqa: DTZ001
@@ -41,7 +42,8 @@ STORED = {
         pandas(RATES, "float32").astype("float64"), pandas(RATES, "float16"),
         pandas([Decimal(str(rate)) for rate in RATES]), pandas(RATES, "category"),
         pandas([Decimal(str(rate)) for rate in RATES], pd.ArrowDtype(pa.decimal128(10, 3))),
-        pandas(RATES, "object"), polars(RATES), polars(RATES, pl.Float32), polars(RATES, pl.Decimal(10, 3)),
+        pandas(RATES, "object"), pl.DataFrame({"x": pl.Series(RATES, dtype=pl.Object)}),
+        polars(RATES), polars(RATES, pl.Float32), polars(RATES, pl.Decimal(10, 3)),
         polars(RATES, pl.Float32).cast(pl.Float64), polars(RATES).lazy(),
         table(pa.array(RATES, pa.float32())),
         table(RATES),
@@ -56,6 +58,12 @@ STORED = {
         pandas([16_777_217 + value for value in WHOLE]), pandas([16_777_217 + value for value in WHOLE], "float32"),
         polars([16_777_217 + value for value in WHOLE], pl.Float32),
     ],
+    "huge": [
+        pandas(HUGE), pandas(HUGE, "uint64"), pandas(HUGE, "object"), pandas(HUGE, "Int64"),
+        pandas(HUGE, "float64"), pandas(HUGE, "float32"), pandas([Decimal(value) for value in HUGE]),
+        polars(HUGE), polars(HUGE, pl.UInt64), polars(HUGE, pl.Int128), polars(HUGE, pl.Decimal(30, 2)),
+        table(HUGE), table(pa.array(HUGE).dictionary_encode()),
+    ],
     "flags": [
         pandas(FLAGS), pandas(FLAGS, "boolean"), pandas(FLAGS, "object"), pandas(FLAGS, "bool[pyarrow]"),
         pandas(FLAGS, "int8"), pandas(FLAGS, "float64"), pandas(FLAGS, "category"), polars(FLAGS),
@@ -66,6 +74,7 @@ STORED = {
         pandas(NAMES, pd.ArrowDtype(pa.dictionary(pa.int8(), pa.string()))),
         polars(NAMES), polars(NAMES, pl.Categorical()), polars(NAMES, pl.Enum(["b", "a"])),
         table(pa.array(NAMES).dictionary_encode()), table(pa.array(NAMES, pa.large_string())),
+        table(pa.array(NAMES, pa.string_view())),
     ],
     "moments": [
         pandas(MOMENTS, "datetime64[us]"), pandas(MOMENTS, "datetime64[ns]"), pandas(MOMENTS, "datetime64[ms]"),
@@ -108,10 +117,37 @@ def test_another_distribution_in_another_type_has_drifted(kind):
     assert column.verdict == "drifted"
 
 
-@pytest.mark.parametrize(("then", "now"), [(123_456_789, 123_456_790), (1.0, 1.001), (2**40, 2**40 + 4_000)])
+@pytest.mark.parametrize(
+    ("then", "now"),
+    [(123_456_789, 123_456_790), (1.0, 1.001), (2**40, 2**40 + 4_000), (2**53, 2**53 + 1), (2**60, 2**60 + 1)],
+)
 def test_a_constant_that_changes_by_little_has_drifted(then, now):
     (column,) = Drift(profile(pandas([then] * ROWS), SCHEMA)).judge(pandas([now] * ROWS)).columns
     assert column.verdict == "drifted"
+
+
+@pytest.mark.parametrize("kind", [None, "Int64", "uint64", "object", "int64[pyarrow]", "category"])
+@pytest.mark.parametrize("make", [lambda values: pandas(values, "int64"), polars, table])
+def test_integers_beyond_what_floats_hold_are_told_apart_in_any_type(make, kind, tmp_path):
+    then = [2**60 + n % 2 for n in range(ROWS)]
+    now = [2**60 + (n % 4 > 0) for n in range(ROWS)]
+    profile(pandas(then, kind), SCHEMA).save(tmp_path / "baseline.json")
+    gate = Drift(Profile.load(tmp_path / "baseline.json"))
+    assert gate.judge(make(then)).columns[0].psi == 0
+    assert gate.judge(make(now)).columns[0].verdict == "drifted"
+
+
+def test_bounds_of_64_bits_are_told_apart():
+    (column,) = Drift(profile(polars([2**64 - 1] * ROWS), SCHEMA)).judge(polars([2**64 - 2] * ROWS)).columns
+    assert column.verdict == "drifted"
+
+
+@pytest.mark.parametrize("then", [pa.list_view(pa.int64()), pa.month_day_nano_interval()], ids=str)
+def test_of_a_type_that_pandas_does_nothing_with_only_missing_values_are_known(then):
+    values = [[1]] * ROWS if then == pa.list_view(pa.int64()) else [(1, 2, 3)] * ROWS
+    baseline = profile(table(pa.array(values, then)), SCHEMA)
+    assert baseline.columns["x"].kind == "other"
+    assert Drift(baseline).judge(table(pa.array([None] * ROWS, then))).columns[0].verdict == "drifted"
 
 
 @pytest.mark.parametrize("now", [pandas([None] * ROWS), polars([None] * ROWS, pl.Null), table([None] * ROWS)])

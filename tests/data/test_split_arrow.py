@@ -8,10 +8,12 @@ import pandera.pandas as pp
 import pandera.polars as ppl
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from resilient_tasks import Validate, resilient
+from resilient_tasks import Quarantine, Validate, resilient
 from resilient_tasks.core.errors import InvalidData
+from resilient_tasks.data.chunks import split_parquet
 from resilient_tasks.data.split import split
 
 COLUMNS = {
@@ -119,3 +121,46 @@ def test_a_policy_validates_tables(library):
 
     with pytest.raises(InvalidData):
         refuse()
+
+
+VIEWS = {
+    "text": pa.array(["a", None, "c", "d", "e"], pa.string_view()),
+    "bytes": pa.array([b"a", None, b"c", b"d", b"e"], pa.binary_view()),
+}
+
+
+@pytest.mark.parametrize("column", list(VIEWS.values()), ids=list(VIEWS))
+@pytest.mark.parametrize("library", [pp, ppl], ids=["pandas", "polars"])
+def test_types_that_arrow_takes_no_rows_of_are_split_quarantined_and_released(tmp_path, library, column):
+    table = pa.table({"n": [1, -1, 2, -2, -3], "x": column})
+    schema = library.DataFrameSchema({"n": library.Column(int, library.Check.gt(0))})
+    parts = split(table, schema)
+    assert parts.good == pa.table({"n": [1, 2], "x": pa.array([column[0].as_py(), column[2].as_py()], column.type)})
+    store = Quarantine(tmp_path)
+    store.write(parts, operation="months", batch="one", schema="1")
+    fixed = pa.array([5, 6, -3])
+    replayed = store.replay("one", schema, fix=lambda rows: rows.set_column(rows.column_names.index("n"), "n", fixed))
+    assert (replayed.rows, replayed.waiting) == (2, 1)
+    assert store.release("months") == pa.table({"n": [5, 6], "x": pa.array([None, column[3].as_py()], column.type)})
+
+
+@pytest.mark.parametrize("column", [pa.array([["a"], None], pa.list_(pa.string_view()))])
+def test_so_are_types_that_hold_such_a_type(column):
+    table = pa.table({"n": [1, -1], "x": column})
+    parts = split(table, ppl.DataFrameSchema({"n": ppl.Column(int, ppl.Check.gt(0))}))
+    assert (parts.good, parts.bad) == (table[:1], table[1:])
+
+
+def test_a_column_without_a_name_keeps_none(tmp_path):
+    table = pa.table({"n": [1, -1], "": [3, 4]})
+    schema = ppl.DataFrameSchema({"n": ppl.Column(int, ppl.Check.gt(0))})
+    assert split(table, schema).good == table[:1]
+    pq.write_table(table, tmp_path / "in.parquet")
+    split_parquet(tmp_path / "in.parquet", schema, tmp_path / "good.parquet")
+    assert pq.read_table(tmp_path / "good.parquet") == table[:1]
+
+
+def test_a_type_that_polars_panics_over_is_said_to_be_none_of_its_own():
+    table = pa.table({"n": [1], "x": pa.array([Decimal("1.5")], pa.decimal256(50, 2))})
+    with pytest.raises(ValueError, match="does not become a frame of polars"):
+        split(table, ppl.DataFrameSchema({"n": ppl.Column(int)}))

@@ -193,13 +193,14 @@ def test_a_sink_that_fails_leaves_the_last_good_file(tmp_path, name):
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_a_query_that_gives_other_rows_than_were_counted_replaces_nothing(tmp_path):
+@pytest.mark.parametrize("name", ["good.parquet", "good.csv", "good.ndjson", "good.arrow"])
+def test_a_query_that_gives_other_rows_than_were_counted_replaces_nothing(tmp_path, name):
     DATA.write_csv(tmp_path / "in.csv")
     result = split(pl.scan_csv(tmp_path / "in.csv"), Hours)
     pl.concat([DATA, DATA]).write_csv(tmp_path / "in.csv")
     with pytest.raises(RuntimeError, match="4 of 2 good rows written: the data changed"):
-        result.sink_good(tmp_path / "good.parquet")
-    assert not (tmp_path / "good.parquet").exists()
+        result.sink_good(tmp_path / name)
+    assert not (tmp_path / name).exists()
 
 
 def test_what_cannot_be_written_is_said(tmp_path):
