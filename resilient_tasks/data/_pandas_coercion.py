@@ -151,15 +151,22 @@ def _dates(series: pd.Series, dtype: Any) -> pd.Series:
         texts = (value for value in series.head(_FORMAT_SAMPLE).dropna() if isinstance(value, str))
         formats = (guess_datetime_format(text, dayfirst=options["dayfirst"]) for text in texts)
         options["format"] = next((each for each in formats if each), "mixed")
-    return pd.to_datetime(series, **{**options, "errors": "coerce", "utc": True})
+    if series.dtype == object:  # with a format, pandas reads numbers as text, and warns
+        series = series.map(lambda value: str(value) if type(value) in {int, float} else value, na_action="ignore")
+    with np.errstate(all="ignore"):
+        return pd.to_datetime(series, **{**options, "errors": "coerce", "utc": True})
 
 
 def codes(series: pd.Series) -> Positions:
-    """A number for each distinct value."""
+    """A number for each distinct value. True, 1 and 1.0 are three, and so are None and NaT: they coerce differently."""
     import pandas as pd
 
     try:
-        return pd.factorize(series, use_na_sentinel=False)[0]
+        numbers = pd.factorize(series, use_na_sentinel=False)[0]
+        if series.dtype != object:
+            return numbers
+        kinds = pd.factorize(np.fromiter(map(id, map(type, series)), np.int64, len(series)))[0]
+        return numbers * (kinds.max(initial=0) + 1) + kinds
     except TypeError:  # lists and dicts have no hash: each is its own
         return np.arange(len(series))
 
