@@ -162,11 +162,12 @@ def codes(series: pd.Series) -> Positions:
     import pandas as pd
 
     try:
-        numbers = pd.factorize(series, use_na_sentinel=False)[0]
+        numbers: Positions = pd.factorize(series, use_na_sentinel=False)[0]
         if series.dtype != object:
             return numbers
         kinds = pd.factorize(np.fromiter(map(id, map(type, series)), np.int64, len(series)))[0]
-        return numbers * (kinds.max(initial=0) + 1) + kinds
+        asked: Positions = numbers * (kinds.max(initial=0) + 1) + kinds
+        return asked
     except TypeError:  # lists and dicts have no hash: each is its own
         return np.arange(len(series))
 
