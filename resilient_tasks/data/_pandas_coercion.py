@@ -163,13 +163,12 @@ def codes(series: pd.Series) -> Positions:
 
     try:
         numbers: Positions = pd.factorize(series, use_na_sentinel=False)[0]
-        if series.dtype != object:
-            return numbers
-        kinds = pd.factorize(np.fromiter(map(id, map(type, series)), np.int64, len(series)))[0]
-        asked: Positions = numbers * (kinds.max(initial=0) + 1) + kinds
-        return asked
     except TypeError:  # lists and dicts have no hash: each is its own
         return np.arange(len(series))
+    if series.dtype != object:
+        return numbers
+    kinds: Positions = pd.factorize(np.fromiter(map(id, map(type, series)), np.int64, len(series)))[0]
+    return numbers * (len(kinds) + 1) + kinds
 
 
 def is_number(dtype: Any) -> bool:
