@@ -152,7 +152,8 @@ def _dates(series: pd.Series, dtype: Any) -> pd.Series:
         formats = (guess_datetime_format(text, dayfirst=options["dayfirst"]) for text in texts)
         options["format"] = next((each for each in formats if each), "mixed")
     if series.dtype == object:  # with a format, pandas reads numbers as text, and warns
-        series = series.map(lambda value: str(value) if type(value) in {int, float} else value, na_action="ignore")
+        numbers = (float, int, np.number)
+        series = series.map(lambda value: str(value) if isinstance(value, numbers) else value, na_action="ignore")
     with np.errstate(all="ignore"):
         return pd.to_datetime(series, **{**options, "errors": "coerce", "utc": True})
 
@@ -168,7 +169,8 @@ def codes(series: pd.Series) -> Positions:
     if series.dtype != object:
         return numbers
     kinds: Positions = pd.factorize(np.fromiter(map(id, map(type, series)), np.int64, len(series)))[0]
-    return numbers * (len(kinds) + 1) + kinds
+    together: Positions = numbers * (len(kinds) + 1) + kinds
+    return together
 
 
 def is_number(dtype: Any) -> bool:

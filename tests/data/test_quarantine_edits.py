@@ -176,6 +176,13 @@ class TestUnchanged:
             store.replay("b1", pa.DataFrameSchema({}), rows=store.table("b1"))
             assert store.release("fetch")["x"].dt.tz is not None
 
+    def test_many_columns_are_read_without_a_warning(self, store):
+        frame = pd.DataFrame({"bad": [True], **{f"x{number}": ["a"] for number in range(300)}})
+        store.write(split(frame, FLAGGED), operation="fetch", batch="b1")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert store.table("b1").shape == (1, 302)
+
 
 class TestSpreadsheets:
     @pytest.mark.parametrize(
