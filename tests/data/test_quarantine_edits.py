@@ -177,7 +177,7 @@ class TestUnchanged:
             assert store.release("fetch")["x"].dt.tz is not None
 
     def test_many_columns_are_read_without_a_warning(self, store):
-        frame = pd.DataFrame({"bad": [True], **{f"x{number}": ["a"] for number in range(300)}})
+        frame = pd.DataFrame({"bad": [True], **{f"x{number}": [number] for number in range(300)}})
         store.write(split(frame, FLAGGED), operation="fetch", batch="b1")
         with warnings.catch_warnings():
             warnings.simplefilter("error")
