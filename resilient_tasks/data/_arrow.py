@@ -8,8 +8,9 @@ does not say of a frame (labels, pandas' types, what is missing in an object col
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from resilient_tasks.data._arrow_columns import held, loads_or_none, pylist, retyped, rows_at
@@ -21,6 +22,9 @@ PREFIX = "__quarantine_"
 """What the names of the library's own columns begin with; a column of the frame with such a name is renamed."""
 
 RECORD = "record"
+
+_EPOCH = dt.datetime(1970, 1, 2, tzinfo=dt.UTC)  # and a day, as no zone is further east
+_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 Shape = Mapping[str, Any]
 
@@ -96,7 +100,8 @@ def restored(table: Any, shape: Shape, rows: Sequence[int]) -> Any:
         label, dtype = decode(part["label"]), empty.schema.get(decode(part["label"]), pl.Object)
         column = table[part["name"]]
         if part["json"]:
-            columns[label] = pl.Series(label, list(map(loads_or_none, column.to_pylist())), dtype=dtype)
+            kind = None if "written" in part else dtype  # into a column that had no type
+            columns[label] = pl.Series(label, list(map(loads_or_none, column.to_pylist())), dtype=kind)
         else:
             series = pl.Series(label, pl.from_arrow(column))
             columns[label] = series if series.dtype == dtype else series.cast(dtype)
@@ -185,10 +190,42 @@ def columns_of(table: Any, shape: Shape, rows: Sequence[int]) -> list[list[Any]]
         case "pandas":
             levels = sum(part["level"] for part in shape["parts"])
             columns = [frame.index.get_level_values(at) for at in range(levels)]
-            return [values.tolist() for values in (*columns, *(frame.iloc[:, at] for at in range(frame.shape[1])))]
+            columns += [frame.iloc[:, at] for at in range(frame.shape[1])]
+            return [
+                _told(values.tolist, table[part["name"]]) for values, part in zip(columns, shape["parts"], strict=True)
+            ]
         case "pyarrow":
-            return list(map(pylist, frame.columns))
-    return [series.to_list() for series in frame]
+            return [_told(column.to_pylist, column) for column in frame.columns]
+    return [_told(series.to_list, table[part["name"]]) for series, part in zip(frame, shape["parts"], strict=True)]
+
+
+def _told(values: Callable[[], list[Any]], column: Any) -> list[Any]:
+    """The values of a column as Python's; their texts where Python has no such date."""
+    import pyarrow as pa
+
+    try:
+        if pa.types.is_timestamp(column.type):
+            _within_years(column)  # polars aborts on one in a zone, where Python has none
+        return values()
+    except (ValueError, OverflowError):
+        if not pa.types.is_temporal(column.type):
+            raise
+        texts: list[Any] = column.cast(pa.string()).to_pylist()
+        return texts
+
+
+def _within_years(column: Any) -> None:
+    """Find out whether Python has a date for each moment.
+
+    Raises:
+        OverflowError: If it has none for one of them.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    bounds = pc.min_max(column.cast(pa.int64())).as_py().values()
+    for moment in bounds:
+        _EPOCH + dt.timedelta(seconds=(moment or 0) // _PER_SECOND[column.type.unit])
 
 
 def part_labels(shape: Shape) -> list[str]:
@@ -210,9 +247,11 @@ def _restored_arrow(table: Any, shape: Shape) -> Any:
     for part, field in zip(shape["parts"], fields, strict=True):
         column = table[part["name"]]
         if part["json"]:
-            columns.append(pa.array(list(map(loads_or_none, pylist(column))), field.type))
+            kind = None if "written" in part else field.type  # into a column that had no type
+            columns.append(pa.array(list(map(loads_or_none, pylist(column))), kind))
         else:
             columns.append(retyped(column, field.type))
+    fields = [field.with_type(column.type) for field, column in zip(fields, columns, strict=True)]
     return pa.Table.from_arrays(columns, schema=pa.schema(fields, schema.metadata))
 
 

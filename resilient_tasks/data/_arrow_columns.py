@@ -28,7 +28,7 @@ def cells(column: Any, *, json: bool = False) -> list[Any]:
     import pyarrow as pa
 
     kind = column.type
-    if pa.types.is_temporal(kind) and not pa.types.is_date(kind):
+    if pa.types.is_temporal(kind):
         column = column.cast(pa.int64() if kind.bit_width == _WIDE else pa.int32())
     values = pylist(column)
     if pa.types.is_floating(kind):

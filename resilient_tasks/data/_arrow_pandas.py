@@ -114,6 +114,9 @@ def _column(values: Any) -> tuple[Any, Any]:
     if isinstance(dtype, pd.SparseDtype):
         return _column(pd.Series(np.asarray(values)))[0], described
     try:
+        if isinstance(dtype, pd.DatetimeTZDtype):  # by pandas 3.1, pyarrow's own way of asking warns
+            kind = pa.timestamp(dtype.unit, pa.lib.tzinfo_to_string(dtype.tz))
+            return pa.array(values.array.tz_convert(None).to_numpy(), kind, from_pandas=True), described
         array = pa.array(values if isinstance(dtype, np.dtype) else values.array, from_pandas=True)
     except (pa.ArrowException, NotImplementedError, TypeError, ValueError):
         return values.tolist(), described

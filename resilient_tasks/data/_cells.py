@@ -74,7 +74,7 @@ def from_csv(text: str) -> str | None:
 
 
 def typed(given: Any, kind: Any, *, nullable: bool) -> Any:
-    """The value that a column of an Arrow type takes of what a person wrote: what `pyarrow.array` makes one of.
+    """The value that a column of an Arrow type takes of what a person wrote: that value, and never one like it.
 
     Args:
         given: Text, or another value of JSON or Parquet.
@@ -91,11 +91,51 @@ def typed(given: Any, kind: Any, *, nullable: bool) -> Any:
             raise ValueError("empty")
         return None
     try:
-        value = _reader(kind)(given) if isinstance(given, str) else _same_kind(given, kind)
-        pa.array([value], kind)
+        return _made(given, kind)
     except (pa.ArrowException, ValueError, TypeError, OverflowError, InvalidOperation, binascii.Error) as error:
         raise ValueError(str(error)) from error
+
+
+def _made(given: Any, kind: Any) -> Any:
+    import pyarrow as pa
+
+    if given is None:
+        return None
+    if pa.types.is_nested(kind):
+        value = _nested(given) if isinstance(given, str) else decode(given)
+        return None if value is None else _inside(value, kind)
+    if isinstance(given, str):
+        value = _reader(kind)(given)
+        made = pa.array([value], kind)[0]
+        exact = not pa.types.is_floating(kind) or math.isinf(made.as_py()) == ("inf" in given.lower())
+    else:
+        value = _same_kind(given, kind)
+        made = pa.array([value], kind)[0].as_py()
+        exact = made == value or (pa.types.is_floating(kind) and math.isinf(made) == math.isinf(value))
+    if not exact:
+        raise ValueError(f"{given!r} is another value as {kind}")
     return value
+
+
+def _inside(value: Any, kind: Any) -> Any:
+    """What a list, a map or a struct takes of a value: each of its items by itself."""
+    import pyarrow as pa
+
+    types = pa.types
+    if types.is_struct(kind):
+        fields = [kind.field(at) for at in range(kind.num_fields)]
+        if not isinstance(value, dict) or value.keys() != {field.name for field in fields}:
+            raise ValueError(f"an object of {', '.join(field.name for field in fields)}")
+        return {field.name: _made(value[field.name], field.type) for field in fields}
+    if types.is_map(kind):
+        pairs = list(value.items() if isinstance(value, dict) else value)
+        return [(_made(key, kind.key_type), _made(item, kind.item_type)) for key, item in pairs]
+    if isinstance(value, str | dict) or not hasattr(value, "__len__"):
+        raise ValueError("a list")
+    made = [_made(item, kind.value_type) for item in value]
+    if len(made) != getattr(kind, "list_size", len(made)):
+        raise ValueError(f"a list of {kind.list_size}")
+    return made
 
 
 def like(before: Any, given: Any) -> Any:
@@ -146,11 +186,11 @@ def _number(value: float) -> Any:
 
 
 def _same_kind(given: Any, kind: Any) -> Any:
-    """A value that is no text, as the type takes it: never another one."""
+    """A value that is no text, as the type takes it."""
     import pyarrow as pa
 
     types = pa.types
-    if isinstance(given, bool) != types.is_boolean(kind) and not types.is_nested(kind):
+    if isinstance(given, bool) != types.is_boolean(kind):
         raise ValueError("true or false")
     if types.is_integer(kind) and isinstance(given, float) and given.is_integer():
         return int(given)
@@ -158,7 +198,7 @@ def _same_kind(given: Any, kind: Any) -> Any:
         return Decimal(repr(given))
     if _is_text(kind):
         return json.dumps(given)
-    if isinstance(given, int) and types.is_temporal(kind):
+    if isinstance(given, int | float) and types.is_temporal(kind):
         raise ValueError("a number is no time")
     return decode(given) if isinstance(given, list | dict) else given
 
@@ -174,7 +214,7 @@ def _reader(kind: Any) -> Callable[[str], Any]:  # noqa: PLR0911 - one answer a 
     if types.is_floating(kind):
         return _float
     if types.is_decimal(kind):
-        return Decimal
+        return _decimal
     if types.is_date(kind):
         return dt.date.fromisoformat
     if types.is_time(kind):
@@ -185,7 +225,7 @@ def _reader(kind: Any) -> Callable[[str], Any]:  # noqa: PLR0911 - one answer a 
         return lambda text: _duration(text, kind.unit)
     if _is_binary(kind):
         return lambda text: base64.b64decode(text, validate=True)
-    return _nested if types.is_nested(kind) else str
+    return str
 
 
 def _bool(text: str) -> bool:
@@ -204,6 +244,10 @@ def _int(text: str) -> int:
 
 def _float(text: str) -> float:
     return _no(text) if "_" in text else float(text)
+
+
+def _decimal(text: str) -> Decimal:
+    return _no(text) if "_" in text else Decimal(text)
 
 
 def _nested(text: str) -> Any:
@@ -229,7 +273,7 @@ def _moment(text: str, kind: Any) -> int:
         moment = moment.tz_localize(kind.tz)
     elif moment.tz is not None and not kind.tz:
         raise ValueError(text)
-    return _exactly(moment.tz_convert("UTC").tz_localize(None).asm8 if moment.tz else moment.asm8, f"M8[{kind.unit}]")
+    return _exactly(moment.tz_convert("UTC").tz_localize(None).asm8 if moment.tz else moment.asm8, kind.unit)
 
 
 def _duration(text: str, unit: str) -> int:
@@ -237,12 +281,15 @@ def _duration(text: str, unit: str) -> int:
 
     if _INT.fullmatch(text.strip()):
         raise ValueError(text)  # of what?
-    return _exactly(pd.Timedelta(text).asm8, f"m8[{unit}]")
+    return _exactly(pd.Timedelta(text).asm8, unit)
 
 
-def _exactly(value: Any, kind: str) -> int:
-    made = value.astype(kind)
-    return int(made.astype("int64")) if made == value and not np.isnat(made) else _no(str(value))
+def _exactly(value: Any, unit: str) -> int:
+    """A moment or a duration of numpy in units of a type: numpy itself wraps around where the type ends."""
+    if np.isnat(value):
+        raise ValueError(str(value))
+    number, rest = divmod(int(value.astype("int64")) * _UNITS[unit], _UNITS[np.datetime_data(value.dtype)[0]])
+    return _no(str(value)) if rest else number
 
 
 def _timedelta(text: str) -> dt.timedelta:
@@ -267,7 +314,7 @@ _LIKE: dict[type, Callable[[str], Any]] = {
     int: _int,
     float: _float,
     complex: complex,
-    Decimal: Decimal,
+    Decimal: _decimal,
     dt.datetime: dt.datetime.fromisoformat,
     dt.date: dt.date.fromisoformat,
     dt.time: dt.time.fromisoformat,

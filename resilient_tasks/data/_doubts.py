@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -174,16 +175,29 @@ def _holds_text(value: Any) -> bool:
 
 def _dates(given: Any, rows: Sequence[int], good: Any, schema: Any) -> list[tuple[str, Any, list[int]]]:
     """Columns of text that the schema reads as dates: the rows whose text is one date or another, by its neighbours."""
-    if not hasattr(given, "iloc") or not given.columns.is_unique or not rows:
+    if not hasattr(given, "iloc") or not rows:
         return []
     found = []
-    for label in given.columns.intersection(good.columns):
-        values, made = given[label], good[label]
+    there = _places(good.columns)
+    for (label, number), at in _places(given.columns).items():
+        if (label, number) not in there:
+            continue
+        values, made = given.iloc[:, at], good.iloc[:, there[label, number]]
         if made.dtype.kind == "M" and values.dtype.kind not in "mMiuf" and not _has_format(schema, label):
             texts = [str(values.iloc[at]) if isinstance(values.iloc[at], str) else "" for at in rows]
             doubtful = [at for at, text in zip(rows, texts, strict=True) if text and not _YEAR_FIRST.match(text)]
             found.append((str(label), values.tolist(), [at for at in doubtful if _is_two_dates(values.iloc[at])]))
     return found
+
+
+def _places(labels: Any) -> dict[tuple[Any, int], int]:
+    """Where each column is, by its label and how many columns before it have that label."""
+    seen: Counter[Any] = Counter()
+    places = {}
+    for at, label in enumerate(labels):
+        places[label, seen[label]] = at
+        seen[label] += 1
+    return places
 
 
 def _is_two_dates(text: str) -> bool:

@@ -55,13 +55,13 @@ def _numbered_pandas(frame: Any, numbers: Sequence[int]) -> Any:
 
     columns = frame.columns
     if isinstance(columns, pd.MultiIndex):
-        first = (ROW, *[""] * (columns.nlevels - 1))
-        labels: Any = pd.MultiIndex.from_tuples([first, *columns], names=columns.names)
+        own = (ROW, *[""] * (columns.nlevels - 1))
+        labels: Any = pd.MultiIndex.from_tuples([own, *columns], names=columns.names)
     else:
         labels = _labels([ROW, *map(escaped, columns)], columns.name)
     made = frame.set_axis(range(len(columns)), axis=1)
-    made.insert(0, -1, numbers)
-    return made.set_axis(labels, axis=1)
+    first = pd.Series(numbers, frame.index, dtype="int64", name=-1)
+    return pd.concat([first, made], axis=1).set_axis(labels, axis=1)  # insert() warns of frames with many columns
 
 
 def _without_pandas(table: Any, shape: Shape | None) -> tuple[list[int], Any]:

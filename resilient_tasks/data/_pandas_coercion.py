@@ -151,17 +151,26 @@ def _dates(series: pd.Series, dtype: Any) -> pd.Series:
         texts = (value for value in series.head(_FORMAT_SAMPLE).dropna() if isinstance(value, str))
         formats = (guess_datetime_format(text, dayfirst=options["dayfirst"]) for text in texts)
         options["format"] = next((each for each in formats if each), "mixed")
-    return pd.to_datetime(series, **{**options, "errors": "coerce", "utc": True})
+    if series.dtype == object:  # with a format, pandas reads numbers as text, and warns
+        numbers = (float, int, np.number)
+        series = series.map(lambda value: str(value) if isinstance(value, numbers) else value, na_action="ignore")
+    with np.errstate(all="ignore"):
+        return pd.to_datetime(series, **{**options, "errors": "coerce", "utc": True})
 
 
 def codes(series: pd.Series) -> Positions:
-    """A number for each distinct value."""
+    """A number for each distinct value. True, 1 and 1.0 are three, and so are None and NaT: they coerce differently."""
     import pandas as pd
 
     try:
-        return pd.factorize(series, use_na_sentinel=False)[0]
+        numbers: Positions = pd.factorize(series, use_na_sentinel=False)[0]
     except TypeError:  # lists and dicts have no hash: each is its own
         return np.arange(len(series))
+    if series.dtype != object:
+        return numbers
+    kinds: Positions = pd.factorize(np.fromiter(map(id, map(type, series)), np.int64, len(series)))[0]
+    together: Positions = numbers * (len(kinds) + 1) + kinds
+    return together
 
 
 def is_number(dtype: Any) -> bool:

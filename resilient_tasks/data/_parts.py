@@ -120,7 +120,9 @@ def parquet(table: Any, facts: Mapping[str, Any]) -> bytes:
     # Numbers seldom repeat: to look for those that do takes most of the time that a write takes.
     repeated = [field.name for field in table.schema if "string" in str(field.type)]
     buffer = pa.BufferOutputStream()
-    pq.write_table(table.replace_schema_metadata({_KEY: text}), buffer, use_dictionary=repeated or False)
+    table = table.replace_schema_metadata({_KEY: text})
+    # Nor are there row groups to choose from by their statistics: a batch is read whole.
+    pq.write_table(table, buffer, use_dictionary=repeated or False, write_statistics=False)
     content: bytes = buffer.getvalue().to_pybytes()
     return content
 

@@ -110,10 +110,10 @@ class LazyReport(Report):
         return dict(sorted(counts.items(), key=lambda item: -item[1]))
 
     def _found(self, *, warns: bool) -> list[Finding]:
-        (plan, _, counts), evidence, found = self._query, self._evidence, []
+        (plan, _, counts), found = self._query, []
         for number, rule in enumerate(plan.rules):
             if rule.warns == warns and counts[number]:
-                rows = evidence.filter(~evidence[plan.mask(number)])
+                rows = self._evidence.filter(~self._evidence[plan.mask(number)])
                 positions = rows[plan.row].to_numpy().astype(np.intp)
                 read = rows[rule.column].to_list if rule.column in plan.read else None
                 found.append(Finding(rule.column, rule.title, positions, read))

@@ -51,6 +51,9 @@ def decode(value: Any) -> Any:
 
     Args:
         value: What `json.loads` returned.
+
+    Raises:
+        ValueError: If an object with the key `$` is none that `encode` writes.
     """
     if isinstance(value, list):
         return [decode(item) for item in value]
@@ -58,7 +61,10 @@ def decode(value: Any) -> Any:
         return value
     if _TAG not in value:
         return {key: decode(item) for key, item in value.items()}
-    return _DECODERS.get(value[_TAG], str)(value["value"])
+    try:
+        return _DECODERS.get(value[_TAG], str)(value["value"])
+    except Exception as error:  # as a person wrote it
+        raise ValueError(f"{value!r} stands for no value") from error
 
 
 def dumps(value: Any) -> str:

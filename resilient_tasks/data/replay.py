@@ -80,7 +80,10 @@ class Batch:
     def replay(self, schema: Any, rows: Any, fix: Callable[[Any], Any] | None, *, unchanged: bool) -> Replay:
         """Judge the rows, release what passes, and write down why the rest does not."""
         given = rows if isinstance(rows, Corrected) else Corrected(self.table() if rows is None else rows)
-        numbers, frame = self._open(given.table if fix is None else fix(given.table), given.gone)
+        table = given.table if fix is None else fix(given.table)
+        if table is None:
+            raise TypeError("fix= returns the table to judge; this one returned None.")
+        numbers, frame = self._open(table, given.gone)
         why: dict[int, Sequence[Reason]] = {number: given.wrong[number] for number in numbers if number in given.wrong}
         rows_given = _doubts.Given(self.part, frame, numbers)
         as_read = not unchanged and self.part.facts["schema"] in {"", fingerprint(schema)}

@@ -80,11 +80,13 @@ def load_table(path: Path, table: Any) -> Corrected:
         What `Quarantine.replay` takes as `rows`: the library and types of `table`, and the cells that are wrong.
 
     Raises:
-        ValueError: If the file's ending is unknown, or it is not such a table.
+        ValueError: If the file's ending is unknown, or it is not such a table, or a column is gone from it.
     """
     import pyarrow as pa
 
     file, sheet = _File.read(path), _Sheet.of(table)
+    if gone := [name for name in sheet.names if file.columns and name not in file.columns]:
+        raise ValueError(f"{path} has no column {gone[0]!r} any more: keep each column, under its name.")
     place = {row: at for at, row in enumerate(sheet.rows)}
     here = [at for at, row in enumerate(file.rows) if row in place]
     wanted = sheet.take([place[file.rows[at]] for at in here])
@@ -97,9 +99,9 @@ def load_table(path: Path, table: Any) -> Corrected:
             same = file.same(wanted, part, there)
             edits = {at: file.given(_cell(there[at])) for at, unchanged in enumerate(same) if not unchanged}
             wanted = wanted.edited(part, edits, wrong) if edits else wanted
-        elif name != ROW:
+        elif name != ROW and not _INDEX_OF_PANDAS.fullmatch(name):
             added[name] = [file.given(_cell(cell)) for cell in there]
-    return wanted.only(file.columns).corrected(added, wrong, frozenset(file.rows) - place.keys())
+    return wanted.corrected(added, wrong, frozenset(file.rows) - place.keys())
 
 
 @dataclass(frozen=True)
@@ -128,20 +130,17 @@ class _Sheet:
         return plain(self.table[part["name"]], json=part["json"])
 
     def csv(self, part: Mapping[str, Any]) -> list[str]:
+        import pyarrow as pa
+
         values = self.plain(part)
         if self.shape["library"] == RECORDS:
             return [_json(value) for value in values]
-        decimal = "decimal" in str(self.table[part["name"]].type)
+        decimal = pa.types.is_decimal(self.table[part["name"]].type)  # a number: its minus is no formula
         return [value or "" for value in values] if decimal else list(map(to_csv, values))
 
     def take(self, positions: Sequence[int]) -> _Sheet:
         rows = [self.rows[at] for at in positions]
         return _Sheet(rows_at(self.table, positions), self.shape, rows)
-
-    def only(self, names: Any) -> _Sheet:
-        """Without the columns that are not in the file any more."""
-        kept = [part for part in self.parts if part["name"] in names]
-        return _Sheet(self.table, {**self.shape, "parts": kept}, self.rows)
 
     def edited(self, part: Mapping[str, Any], edits: Mapping[int, Any], wrong: dict[int, list[Reason]]) -> _Sheet:
         """With what a person wrote into one column, position by position; what it does not take goes to `wrong`."""
@@ -150,7 +149,7 @@ class _Sheet:
         column = self.table[part["name"]].combine_chunks()
         column = column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
         if pa.types.is_null(column.type):  # whatever is written there is the first value
-            part = {**part, "json": True, "dtype": {"object": "values", "missing": None}}
+            part = {**part, "json": True, "dtype": {"object": "values", "missing": None}, "written": True}
             column = column.cast(pa.string())
         made: dict[int, Any] = {}
         for at, given in edits.items():
@@ -249,33 +248,58 @@ class _File:
 
     @classmethod
     def _read_json(cls, path: Path) -> _File:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            rows = json.loads(path.read_text(encoding="utf-8-sig"))
+        except ValueError as error:
+            raise ValueError(f"{path} is no JSON in UTF-8: {error}") from error
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise ValueError(f"{path} holds no list of rows.")
         if any(row.keys() != rows[0].keys() for row in rows):
             raise ValueError(f"The rows in {path} do not all have the same columns.")
         columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
-        return cls(_numbers(path, columns, len(rows)), columns, _same_json)
+        return cls(_numbers(path, columns) if rows else [], columns, _same_json)
 
     @classmethod
     def _read_csv(cls, path: Path) -> _File:
         csv.field_size_limit(sys.maxsize)
-        with path.open(newline="", encoding="utf-8-sig", errors="surrogatepass") as file:
-            head, *rows = [row for row in csv.reader(file) if row] or [[]]
+        try:
+            head, rows = _csv(path)
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} is not in UTF-8: save it as CSV UTF-8.") from error
         if odd := next((row for row in rows if len(row) != len(head)), None):
             raise ValueError(f"A row in {path} has {len(odd)} cells, and there are {len(head)} columns: {odd[:3]}")
-        names = [from_csv(name) or "" for name in head]
+        names = _once(path, [from_csv(name) or "" for name in head])
         columns = {name: [row[at] for row in rows] for at, name in enumerate(names)}
-        return cls(_numbers(path, columns, len(rows)), columns, _same_csv, from_csv)
+        return cls(_numbers(path, columns), columns, _same_csv, from_csv)
 
     @classmethod
     def _read_parquet(cls, path: Path) -> _File:
         import pyarrow.parquet as pq
 
         table = pq.read_table(path, use_threads=False)
-        columns = {name: table[name] for name in table.column_names if not _INDEX_OF_PANDAS.fullmatch(name)}
+        columns = {name: table[name] for name in _once(path, table.column_names)}
         numbers = {name: column.to_pylist() for name, column in columns.items() if name == ROW}
-        return cls(_numbers(path, {**columns, **numbers}, table.num_rows), columns, _same_parquet)
+        return cls(_numbers(path, {**columns, **numbers}), columns, _same_parquet)
+
+
+def _csv(path: Path) -> tuple[list[str], list[list[str]]]:
+    """The names and rows of a CSV file, as spreadsheets save it: with semicolons or tabs, and with empty borders."""
+    with path.open(newline="", encoding="utf-8-sig", errors="surrogatepass") as file:
+        first = file.readline()
+        file.seek(0)
+        comma = next((mark for mark in ",;\t" if ROW in next(csv.reader([first], delimiter=mark), ())), ",")
+        head, *rows = [row for row in csv.reader(file, delimiter=comma) if any(row)] or [[]]
+    while head and not head[-1] and not any(row[-1] for row in rows if len(row) == len(head)):
+        rows = [row[:-1] if len(row) == len(head) else row for row in rows]
+        head = head[:-1]
+    return head, rows
+
+
+def _once(path: Path, names: list[str]) -> list[str]:
+    """The names, if each is there once."""
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"{path} has two columns {twice!r}.")
+    return names
 
 
 def _at(column: list[Any], positions: Sequence[int]) -> list[Any]:
@@ -292,9 +316,9 @@ def _known(path: Path) -> None:
         raise ValueError(f"{path} ends in none of .csv, .json and .parquet.")
 
 
-def _numbers(path: Path, columns: dict[str, Any], size: int) -> list[int]:
+def _numbers(path: Path, columns: dict[str, Any]) -> list[int]:
     try:
-        return [int(number) for number in columns.get(ROW, [None] * size)]
+        return [int(number) for number in columns.get(ROW, [None])]
     except (TypeError, ValueError):
         raise ValueError(f"Every row in {path} needs its number as {ROW!r}.") from None
 

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import decimal
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import pandera.pandas as pa
 import pyarrow as arrow  # noqa: ICN001 - pandera is pa
 import pytest
 
+from resilient_tasks.data._pandas_coercion import codes
 from resilient_tasks.data.split import split
 
 
@@ -169,3 +171,25 @@ def test_columns_of_every_type_are_split(dtype, values, coerce):
     assert [row for row, _ in result.report.rows_failed] == bad
     pd.testing.assert_frame_equal(result.good, schema.validate(frame.drop(bad), lazy=True))
     pd.testing.assert_frame_equal(result.bad, frame.iloc[bad])
+
+
+def test_a_null_is_not_left_out_because_another_kind_of_null_is():
+    assert bad(["\u0663", "1,5", None, pd.NaT, decimal.Decimal("1.5")], "float64") == [1, 3]
+
+
+def test_values_that_are_equal_and_of_two_types_are_asked_about_each():
+    values = pd.Series([True, 1, 1.0, decimal.Decimal(1), None, pd.NaT, np.nan, 1, "a", "a"], dtype=object)
+    numbers = codes(values).tolist()
+    assert len(set(numbers)) == 8
+    assert (numbers[1], numbers[8]) == (numbers[7], numbers[9])
+
+
+def test_dates_beside_numbers_are_judged_without_a_warning_of_our_own():
+    values = ["2013-01-01", 20130102, float("inf"), 1.5, "x", None]
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        split(
+            pd.DataFrame({"x": pd.Series(values, dtype=object)}),
+            pa.DataFrameSchema({"x": pa.Column("datetime64[ns]", coerce=True, nullable=True)}),
+        )
+    assert [warning for warning in seen if "resilient_tasks" in warning.filename] == []

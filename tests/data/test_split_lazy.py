@@ -80,6 +80,12 @@ def test_which_rows_they_are_is_known_once_it_is_asked():
     assert again.reasons == lazy.reasons
 
 
+@pytest.mark.parametrize("column", [pa.Column(pl.Int64, nullable=True), pa.Column(pl.Int64)])
+def test_where_no_rule_found_a_row_none_is_named_and_no_row_is_read(uncollected, column):
+    report = split(pl.LazyFrame({"x": [1, 2]}), pa.DataFrameSchema({"x": column})).report
+    assert (report.rows, report.rows_failed, report.findings, report.reasons) == (2, (), (), {})
+
+
 def test_two_rules_of_one_name_count_a_row_once():
     schema = pa.DataFrameSchema({"a": pa.Column(pl.Int64, [pa.Check.gt(1), pa.Check.gt(1)])})
     assert split(pl.LazyFrame({"a": [1, 2]}), schema).report.reasons == {("a", "greater_than(1)"): 1}
