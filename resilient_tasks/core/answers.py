@@ -1,4 +1,4 @@
-"""What a server answered, read from the error that bears it: status, headers, codes in the body.
+"""Read what a server answered from the error that carries it: status, headers, codes in the body.
 
 Nothing here raises, whatever that error is like, and nothing reads from a connection: of a body, only what the client
 has read already is looked at.
@@ -25,13 +25,13 @@ _STATUSES = (
 #: That is an HTTP status only where the error is about HTTP: databases, gRPC and mail have codes of their own.
 _CODES = ("code", "errcode")
 _OF_HTTP = ("response", "headers", "hdrs", "request", "url", "resp")
-#: Longer bodies are not looked into.
+#: Longer bodies are not read.
 _LONGEST_BODY = 100_000
 
 
 @safely.or_none
 def status_here(error: BaseException) -> int | None:
-    """Return the HTTP status that an error itself, its response or its metadata bears; None where there is none."""
+    """Return the HTTP status of an error, its response or its metadata; None if there is none."""
     if is_about_mail(error):
         return None
     if bears_nothing(error):
@@ -147,7 +147,7 @@ def _of_name(cls: type) -> int | None:
 
 @safely.or_none
 def header(found: list[Any], name: str) -> str | None:
-    """Return a header from what `headers` returned; None where it is not there."""
+    """Return one of the headers that `headers` returned; None if it is missing."""
     for each in found:
         value = safely.item(each, name)
         if value is None:
@@ -171,7 +171,7 @@ def _pairs(headers: Any) -> list[tuple[str, Any]]:
 
 
 def headers(error: BaseException) -> list[Any]:
-    """Return the headers of the response that an error bears, and those that it bears itself, as they are kept."""
+    """Return the headers of an error's response and of the error itself, unchanged."""
     return [] if bears_nothing(error) else [found for found in _headers(error) if found is not None]
 
 
@@ -288,7 +288,7 @@ def _codes_in(body: Any, depth: int = 0) -> Iterator[str]:
                 yield from _codes_in(one, depth + 1)
 
 
-#: So many items of a body are looked at, on each level.
+#: The number of items of a body that are read on each level.
 _MOST = 32
 
 
@@ -367,7 +367,7 @@ def grpc_code(error: BaseException) -> str | None:
 
 
 def asked(thing: object, method: str) -> Any:
-    """Return what a method without arguments answers; None where there is none, or it raises."""
+    """Return the result of a method without arguments; None if there is no such method or it raises."""
     try:
         return getattr(thing, method)()
     except Exception:

@@ -16,7 +16,7 @@ from resilient_tasks.core.registered import MARK
 from resilient_tasks.core.secret_names import Says, words
 from resilient_tasks.core.secret_values import is_nothing, is_random, is_sentence
 
-#: What holds a name, and what holds the value that bears it; in small letters, without `_` and `-`.
+#: Keys that hold a name, and keys that hold its value; in lower case, without `_` and `-`.
 _NAMES = words(
     "name key field fieldname loc path relativepath absolutepath param paramname paramhint parameter parametername "
     "parameterkey variable variablename column columnname header headername option argument argumentname property "

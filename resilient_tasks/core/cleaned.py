@@ -1,4 +1,4 @@
-"""Blots secrets out of values: of text by what it says, of what stands in a mapping also by its name."""
+"""Blot secrets out of values: of text by its content, of a mapping's values also by their key."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from resilient_tasks.core.registered import MARK
 from resilient_tasks.core.secret_names import Says
 from resilient_tasks.core.told import Told
 
-#: Deeper than this, and beyond so many parts, nothing is looked at.
+#: The greatest depth, and the number of parts, that are searched.
 _DEPTH = 12
 _PARTS = 4000
-#: Of the texts in one value, so many characters are looked at in all; a text beyond, if it is not short, is left out.
+#: The characters of all texts in one value that are searched. A text beyond that is left out, unless it is short.
 _ROOM, _SHORT = 100_000, 60
 #: Bytes of a long value that are looked at: more than `redact` keeps.
 _BYTES = 16_000
@@ -160,7 +160,7 @@ class Cleaner:
 
 
 class Searcher(Cleaner):
-    """Looks for secrets also in what objects hold: `found` tells whether there was one. Runs no code of theirs."""
+    """Also searches objects' attributes: `found` is whether there was a secret. Runs none of their code."""
 
     def __init__(self) -> None:
         super().__init__()

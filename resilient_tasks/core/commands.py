@@ -120,7 +120,7 @@ def _of_command(name: str, is_list: bool) -> list[re.Pattern[str]]:  # noqa: FBT
 
 
 _LINE_ENDS = re.compile(r"[\r\n]|[|;](?=\s)|\\n|&&")
-#: So far behind a command its flags are looked for (characters).
+#: The characters after a command in which its flags are searched.
 _REACH = 400
 HINTS = (
     *(" -", "--", "'-", '"-', "\0-", "sqlplus", "expdp", "impdp", "net us", "vault login", "rabbitmqctl", "rman"),

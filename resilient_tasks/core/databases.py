@@ -1,4 +1,4 @@
-"""What a database's error says by its SQLSTATE, by the number of its driver, or else in its text."""
+"""Judge a database's error by its SQLSTATE, its driver's error number, or its text."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SQLSTATES = _table(
         Kind.RESOURCE: "53100 53200",
     }
 )
-#: They say only that something went wrong.
+#: They say only that an error occurred.
 _SAYS_NOTHING = frozenset({"HY000", "S1000", "00000", "XX000", "58000", "58005"})
 
 # Numbers of drivers; what is not here is permanent.
@@ -98,7 +98,7 @@ def is_a_databases(cls: type) -> bool:
 
 @safely.or_none
 def by_code(error: BaseException) -> Kind | None:
-    """Return what the SQLSTATE or the number says that a database's error bears; None where it bears none."""
+    """Return the kind for the SQLSTATE or number of a database's error; None if it has none."""
     family = is_database_error(error)
     code = _sqlstate(error, family=family)
     if family and (kind := _by_number(error, _number(error))) is not None:
@@ -183,7 +183,7 @@ def _said(error: BaseException) -> int | None:
 
 @safely.or_none
 def by_text(error: BaseException) -> Kind | None:
-    """Return what the text of a database's error says; None where it says nothing that is known."""
+    """Return the kind for the text of a database's error; None if the text is unknown."""
     if not is_database_error(error):
         return None
     said = _text(error)
@@ -225,7 +225,7 @@ _TEXTS = (
 
 @safely.or_none
 def by_mongo(error: BaseException) -> Kind | None:
-    """Return what the number says that a MongoDB error bears, and what its labels say."""
+    """Return the kind for the number and labels of a MongoDB error."""
     if "pymongo" not in tops_of(type(error)):
         return None
     labels = safely.item(safely.attribute(error, "details"), "errorLabels")

@@ -66,7 +66,7 @@ class CircuitOpen(ResilienceError):
 
     Attributes:
         name: the breaker's.
-        retry_in: seconds until a call may be let through, or None where nobody can tell.
+        retry_in: seconds until a call may be let through; None if unknown.
     """
 
     def __init__(self, message: str, *, name: str = "", retry_in: float | None = None) -> None:
@@ -122,7 +122,7 @@ class ProcessDied(ResilienceError):
     """The process that a function ran in ended by itself, before the function did.
 
     Attributes:
-        exitcode: what it gave as its exit code, or None if a signal ended it or nobody can tell.
+        exitcode: its exit code; None if a signal ended it or the code is unknown.
         signal: the number of the signal that killed it, or None. `SIGKILL` is often the kernel's, for want of memory.
     """
 
@@ -145,7 +145,7 @@ class ResultRejected(ResilienceError):
 
 
 class UnobservedFailure(ResilienceError):
-    """Submitted tasks of a flow failed, and nobody looked: their results are missing without anybody knowing."""
+    """Submitted tasks of a flow failed, and no code looked at their results."""
 
 
 class DegradedRun(ResilienceError):

@@ -1,4 +1,4 @@
-"""What the names of error classes, and the codes that services send, say of a failure.
+"""Judge a failure by the names of error classes and by the codes that services send.
 
 Both are read as words: `RateLimitExceeded`, `rate_limit_exceeded` and `rateLimitExceeded` say the same. A word that
 tells of a refusal wins over one that tells of a connection: `InvalidConnectionString` is no connection that broke.
@@ -20,7 +20,7 @@ def _any(words: str) -> re.Pattern[str]:
     return re.compile(f"_(?:{'|'.join(re.sub(r'#.*', '', words).split())})")
 
 
-#: The account has used up what it paid for: to wait does not help.
+#: The account's paid quota is used up: waiting does not help.
 _QUOTA = _any(
     r"""
     quota insufficient_(?!resource) billing payment credit_ credits_ spend spending daily hard_limit usage_limit
@@ -165,7 +165,7 @@ def of_code(code: str) -> Kind | None:
 
 
 def is_quota(name: str) -> bool:
-    """Tell whether a name or code says that what the account paid for is used up."""
+    """Return whether a name or code says that a paid quota is used up."""
     return _QUOTA.search(worded(name)) is not None
 
 

@@ -1,7 +1,7 @@
 """One classifier of failures, for retry, breaker, fallback and alert alike.
 
-An error is judged by what it bears (an HTTP status, a database's code, a number of the system), by its type, by what it
-wraps, and at last by the names of its classes. No library is imported to recognise its errors.
+An error is judged by its codes (an HTTP status, a database's code, an errno), then by its type, by the errors it wraps,
+and last by the names of its classes. No library is imported to recognise its errors.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from resilient_tasks.core.redacted import said_by
 
 
 class Judgement(NamedTuple):
-    """What is known of an error that came from another process, and lost there what that was read from."""
+    """What is known about an error from another process, which arrives without the attributes that told it."""
 
     kind: Kind
     status: int | None
     wait: float | None
 
 
-#: Under this name an error bears its judgement.
+#: The attribute in which an error keeps its judgement.
 JUDGED = "__resilient_judged__"
 
 
@@ -57,8 +57,8 @@ _broken: set[int] = set()
 def register_kind(rule: Rule, kind: Kind) -> None:
     """Teach `classify` an error of your own: an exception type, or a predicate of the error.
 
-    The rule registered last is asked first, and before everything that is built in. A predicate that raises is passed
-    over, and the log says so once.
+    The rule registered last is asked first, and before everything that is built in. A predicate that raises is skipped,
+    and the log says so once.
 
     Raises:
         TypeError: `rule` is neither, or `kind` is not a `Kind` (a `PolicyError`, and so a `ValueError`, too).
@@ -79,7 +79,7 @@ def registered() -> list[tuple[str, Kind]]:
 
 
 def classify(error: BaseException) -> Kind:
-    """Tell what sort of failure `error` is. Where nothing is known of it, that is `Kind.PERMANENT`: it is not retried.
+    """Return the kind of failure of `error`; `Kind.PERMANENT`, which is not retried, if nothing is known about it.
 
     It never raises, whatever the error's attributes do.
     """
@@ -140,7 +140,7 @@ def _of_what_it_wraps(error: BaseException, above: list[BaseException]) -> Kind 
     return gravest({kind for one in inner if (kind := _kind_of(one, path)) is not None})
 
 
-#: An error inside of so many others is looked at no more.
+#: The number of wrapped errors after which the search ends.
 _DEEPEST = 8
 
 
@@ -155,7 +155,7 @@ def _is_of(rule: Rule, error: BaseException) -> bool:
     except Exception as problem:
         if id(rule) not in _broken:
             _broken.add(id(rule))
-            said = "register_kind(%s) is passed over for errors like %s: it raised %s"
+            said = "register_kind(%s) is skipped for errors like %s: it raised %s"
             name = wording.short_name_of(rule)
             logging.getLogger("resilient_tasks").warning(said, name, type(error).__name__, describe(problem))
         return False
@@ -215,7 +215,7 @@ def retry_after(error: BaseException, *, now: float | None = None) -> float | No
         return seconds
     wait = waits.capped(seconds)
     if wait < seconds:
-        said = "%s asks to wait for %.0f s: waited for %.0f s (the setting longest_retry_after)"
+        said = "%s asks to wait %.0f s: the setting longest_retry_after cuts the wait to %.0f s"
         logging.getLogger("resilient_tasks").warning(said, in_words(error), seconds, wait)
     return wait
 

@@ -1,4 +1,4 @@
-"""Secrets in lines, lists and fields that a name tells of from a distance: YAML, JSON, XML, and objects written out."""
+"""Secrets whose name is on another line or in another field: YAML, JSON, XML, and objects written as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one error says of its kind, apart from what it wraps: by what it bears, its type, the names of its classes."""
+"""Judge one error alone, without those it wraps: by its codes, its type, the names of its classes."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ _ERRNO = {
 _BY_ERRNO_NAME = {name: kind for kind, names in _ERRNO.items() for name in names}
 _BY_ERRNO = {getattr(errno, name): kind for name, kind in _BY_ERRNO_NAME.items() if hasattr(errno, name)}
 
-#: getaddrinfo was asked for what there is not: the name of a service, a family of addresses.
+#: getaddrinfo was asked for an unknown service or address family.
 _BAD_LOOKUPS = frozenset(
     getattr(socket, name, None)
     for name in ("EAI_SERVICE", "EAI_FAMILY", "EAI_SOCKTYPE", "EAI_BADFLAGS", "EAI_ADDRFAMILY")
@@ -85,7 +85,7 @@ _BY_GRPC = {
 }
 #: AIP-194 retries neither; but so gRPC also names a stream that broke, which only the text tells.
 _TOO_WIDE_IN_GRPC = frozenset({"INTERNAL", "UNKNOWN"})
-#: 5xx that will be answered again.
+#: 5xx that the server would send again.
 _NOT_FOR_NOW = frozenset({501, 505, 506, 508, 510, 511, 526})  # 526: a bad certificate behind Cloudflare
 #: Those by which libcurl names a failure.
 _BY_CURL = {
@@ -259,7 +259,7 @@ def _is_tls(cls: type) -> bool:
 
 
 def by_type(error: BaseException) -> Kind | None:
-    """Return the kind of an error of the standard library, or derived from one by the user; None of all others."""
+    """Return the kind of a standard library error, or of a user's subclass of one; None for all others."""
     if is_from_a_library(error):
         return None
     known = _of_type(type(error))
@@ -295,8 +295,8 @@ class Named(NamedTuple):
     """What the names of an error's classes say.
 
     Attributes:
-        kind: the kind that they tell, or None.
-        sure: whether what the error wraps does not count, as where a name tells of a refusal.
+        kind: the kind that they mean, or None.
+        sure: whether the errors it wraps do not count, as for a name that means a refusal.
     """
 
     kind: Kind | None

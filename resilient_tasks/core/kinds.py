@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class Kind(Enum):
-    """What sort of failure an error is, and with that what can be done about it."""
+    """The kind of a failure, which decides what can be done about it."""
 
     TRANSIENT = "transient"
     """Likely to pass: connection refused or reset, DNS, 500, 502, 503, 504, a deadlock."""
@@ -18,7 +18,7 @@ class Kind(Enum):
     MALFORMED = "malformed"
     """Data that does not parse, is cut short, or does not satisfy its schema."""
     PERMANENT = "permanent"
-    """Will fail again: a refused request (4xx), a bug. The kind of every error of which nothing is known."""
+    """Will fail again: a refused request (4xx), a bug. The kind of every unknown error."""
     RESOURCE = "resource"
     """This machine is out of memory, disk or file handles; or the process that did the work has died."""
     REJECTED = "rejected"

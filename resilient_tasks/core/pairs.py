@@ -46,7 +46,7 @@ _PLACEHOLDER = re.compile(
 )
 _TAG = re.compile(r"(?<!\?)(?<!\?P)<[\w:.-]*$")
 _ELEMENT = re.compile(r"<!\[CDATA\[[^\]\r\n]+|[^<\r\n]+")
-#: What these name may be a file in which it is.
+#: These may name a file that holds the secret.
 _FILES = frozenset({"key", "keys", "credentials", "credential", "pem", "secret", "secrets", "token"})
 _FILE = re.compile(
     r"(?:~|\.{1,2})?/[\w.-]+(?:/[\w.-]+)+|[A-Za-z]:\\+[\w.\\ -]+|[\w./-]+\.(?:json|pem|key|crt|ya?ml|txt|p12|pfx|jks)"

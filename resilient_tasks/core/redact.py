@@ -64,7 +64,7 @@ def redact(text: str, *, code: bool = False) -> str:
 
 
 def left_out(length: int) -> str:
-    """Say how much of a text is left out."""
+    """Return a remark about how much of a text is left out."""
     return f"{length:,} characters left out"
 
 
@@ -164,7 +164,7 @@ def is_secret_pair(name: str, value: str) -> bool:
 
 
 def is_nothing(value: str) -> bool:
-    """Tell whether a value says that there is none, or that it is blotted out already."""
+    """Return whether a value is empty, or blotted out already."""
     return secret_values.is_nothing(value)
 
 

@@ -1,4 +1,4 @@
-"""Errors without secrets: a copy of the same type, for those who keep or show what they are given."""
+"""Copies of errors without secrets, of the same type, for code that keeps or shows errors."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def redacted(error: E, *, chain: bool = False) -> E | ResilienceError | None:
 
 
 def presentable(error: E) -> E | ResilienceError | None:
-    """Return what stands for an error that others stumble over; None where they can deal with it.
+    """Return a replacement for an error that other code cannot handle; None if it can.
 
     Whoever shows errors, as an orchestrator does, calls `str` and `repr`, asks for their `__class__` and whether there
     is one at all, and what hands them on through a context manager assigns `__traceback__`: each may raise an error of
@@ -322,7 +322,7 @@ def _shows_no_secret(link: TracebackType | None) -> bool:
     return True
 
 
-#: So many lines of one statement are printed at the most, by Python 3.13.
+#: The most lines of one statement that Python 3.13 prints.
 _LINES = 20
 
 

@@ -19,7 +19,7 @@ VARIABLE = "RESILIENT_TASKS_SECRETS"
 
 MARK = spellings.MARK
 
-#: Shorter ones would stand in half of all words.
+#: Shorter ones would be part of many words.
 _SHORTEST = 4
 
 
@@ -45,7 +45,7 @@ def checked(given: object) -> tuple[Secret, ...]:
 
 
 _TOO_SHORT = (
-    f"has fewer than {_SHORTEST} characters: so short a text stands in many words, and each would be blotted out"
+    f"has fewer than {_SHORTEST} characters: a text so short is part of many words, and all would be blotted out"
 )
 
 
@@ -73,7 +73,7 @@ def added(there: tuple[Secret, ...], given: object) -> tuple[Secret, ...]:
 
 
 def longest(secrets: tuple[Secret, ...]) -> int:
-    """Return how many characters the longest registered text has, as it may be written."""
+    """Return the most characters that a spelling of the longest registered text can have."""
     return max((_WIDEST * len(secret) for secret in secrets if isinstance(secret, str)), default=0)
 
 

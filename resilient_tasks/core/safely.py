@@ -1,4 +1,4 @@
-"""Touch what a user gave without stumbling over it: errors, responses, predicates.
+"""Use objects that come from the user (errors, responses, predicates) without failing because of them.
 
 An error's `__str__` may raise, an attribute may be a property that raises, and a frozen dataclass refuses a note. None
 of that may replace the error that the caller is to get, so everything in this package that looks at one goes through

@@ -1,4 +1,4 @@
-"""Tells by a name whether what it names is a secret: `hmac_key`, `storageAccountKey`, `--db-password`, `X-Api-Key`.
+"""Tell by a name whether its value is a secret: `hmac_key`, `storageAccountKey`, `--db-password`, `X-Api-Key`.
 
 A name is taken apart into words. The last word that is a noun for secrets decides, by what stands before it
 (`api key`, not `sort key`) and behind it (`password_2`, not `password_file`).
@@ -20,7 +20,7 @@ class Says(enum.IntEnum):
     """What a name says of its value."""
 
     NOTHING = 0
-    #: A secret, if it looks as no person would write it.
+    #: A secret, if it looks random.
     IF_RANDOM = 1
     #: A secret, unless it is a small number or says that there is none.
     PROBABLY = 2
@@ -140,7 +140,7 @@ _GLUED = re.compile(
     r"privatekey|accesskey|authkey|accountkey|signingkey|encryptionkey|masterkey|sharedkey|sessionkey|sshkey|"
     r"sessionid|cookie|signature|keypair)s?(\d*)"
 )
-#: In these words, a noun for secrets stands by chance.
+#: Words that contain a noun for secrets by chance.
 _CHANCE = frozenset({"nontoken", "detoken", "subtoken", "tokens", "cookies"})
 _PW = re.compile(r"(?:user|db|bind|root|admin|my|ldap|smtp|ftp|sql|app|login|svc|ssh|sa|key|store|web|mail)pw")
 _KEY_ENDS = re.compile(

@@ -1,4 +1,4 @@
-"""Tells by a value whether it can be a secret: `***`, `$PASSWORD` and "must be set" are none, whatever their names."""
+"""Tell by a value whether it can be a secret: `***`, `$PASSWORD` and "must be set" are not, whatever their names."""
 
 from __future__ import annotations
 

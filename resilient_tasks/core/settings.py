@@ -63,7 +63,7 @@ _ZERO = ("store_staleness", "notify_cooldown", "longest_retry_after")
 
 
 def _tell_of_unknown_variables() -> None:
-    """Warn of variables that bear our prefix and set nothing: a slip of the finger, as a rule."""
+    """Warn about variables with our prefix that set nothing: usually a typing error."""
     known = [*(part.name for part in fields(Settings)), *map(str.lower, _MORE_VARIABLES)]
     for variable in sorted(os.environ):
         name = variable.removeprefix(_PREFIX).removeprefix("RESILIENT_TASK_").lower()

@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 MARK = "***"
 
-#: So often something is written out again: HTML of JSON in JSON in a URL.
+#: The number of nested escapes that are undone: HTML of JSON in JSON in a URL.
 _DEPTH = 5
-#: Shorter codes would stand in half of all words.
+#: Shorter codes would be part of many words.
 _SHORTEST_CODE = 5
 _SHORTEST_TWICE = 8
 _HEXADECIMAL = re.compile(r"[0-9a-fA-F]+")

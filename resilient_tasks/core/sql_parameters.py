@@ -15,7 +15,7 @@ from resilient_tasks.core.registered import MARK
 from resilient_tasks.core.secret_names import Says, words
 from resilient_tasks.core.secret_values import is_nothing, is_random, is_value
 
-#: Of a statement, so many characters are read.
+#: The characters of a statement that are read.
 _LONGEST = 20_000
 _TOKEN = re.compile(
     r"'(?:''|[^'])*+'|(?P<placeholder>\?|%\((?P<py>\w+)\)s|%s|(?<![:\w]):(?P<colon>\w+)|\$\d+|@(?P<at>\w+))(?:::\w+)?"

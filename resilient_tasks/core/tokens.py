@@ -54,7 +54,7 @@ _GENERIC = re.compile(
 #: A prefix that is as long is one of tokens alone, so a shorter token is one that was cut, or is of another year.
 _UNMISTAKABLE, _SHARE, _FEWEST = 5, 0.6, 16
 _PIECE = re.compile(rf"({'|'.join(ALPHABETS)}):(\d+)(?:(-)(\d*))?")
-#: The shortest token has so many characters in a row.
+#: The length of the shortest token.
 _RUN = re.compile(r"[A-Za-z0-9_.+/=:~!$|-]{14,}")
 _WORD = re.compile(r"[A-Za-z0-9]+")
 #: No token is as short (characters).
@@ -97,7 +97,7 @@ def has_run(text: str) -> bool:
 
 
 def blot(text: str) -> str:
-    """Blot out of `text` every token that begins as those of some issuer do."""
+    """Blot out of `text` every token that has an issuer's shape."""
     parts: list[str] = []
     done = 0
     known: dict[str, _Some] = {}

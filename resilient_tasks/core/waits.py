@@ -27,13 +27,13 @@ _REMAINS = ("RateLimit-Remaining", "X-RateLimit-Remaining", "X-Rate-Limit-Remain
 
 
 def capped(seconds: float) -> float:
-    """Return the seconds that are waited for at most where a service asks for `seconds`."""
+    """Return how long to wait if a service asks for `seconds`: never longer than the setting."""
     return min(seconds, settings.current.longest_retry_after)
 
 
 @safely.or_none
 def asked(error: BaseException, now: float | None = None) -> float | None:
-    """Return the seconds that an error itself asks to wait; None where it asks nothing that makes sense.
+    """Return the seconds that an error itself asks to wait; None if it asks for no valid wait.
 
     Args:
         error: one error, not what it wraps.
@@ -67,12 +67,12 @@ def _asked(error: BaseException, now: float) -> Iterator[float | None]:
 
 
 def is_asked(error: BaseException) -> bool:
-    """Tell whether an error says by itself, in an attribute, when to come back."""
+    """Return whether an attribute of the error itself says how long to wait."""
     return seconds_in(safely.attribute(error, "retry_after")) is not None
 
 
 def is_header_there(error: BaseException) -> bool:
-    """Tell whether an answer names a time to come back."""
+    """Return whether a response says how long to wait."""
     headers = answers.headers(error)
     return any(answers.header(headers, name) is not None for name in (*_IN_SECONDS, *_IN_MILLISECONDS))
 
@@ -84,7 +84,7 @@ def nothing_remains(error: BaseException) -> bool:
 
 
 def _is_used_up(error: BaseException, headers: list[Any]) -> bool:
-    """Tell whether the time of the next allowance matters: services name it in every answer."""
+    """Return whether the reset time matters: services send it with every response."""
     remains = [seconds_in(answers.header(headers, name)) for name in _REMAINS]
     return nothing_remains(error) or (answers.status_here(error) == 429 and not any(remains))
 

@@ -1,4 +1,4 @@
-"""What an error wraps: the errors that it was raised from, or that it keeps in an attribute or among its arguments.
+"""Find the errors that an error wraps: its causes, and the errors in its attributes and arguments.
 
 Only what an error holds already is looked at: no property is asked, so nothing is read, computed or waited for.
 """
@@ -27,7 +27,7 @@ BUGS = (
     TypeError,
     ValueError,
 )
-#: So many errors of one failure are looked at.
+#: The number of errors of one failure that are looked at.
 _MOST = 16
 _MOST_ITEMS = 8
 
@@ -131,7 +131,7 @@ def _held_by(item: object) -> object:
 
 
 def _quoted(error: BaseException) -> Iterator[Exception]:
-    """Yield what a library's error was raised in the handling of, if its text repeats the text of that."""
+    """Yield the `__context__` of a library's error, if the error repeats its text."""
     context = safely.own(error, "__context__")
     if not safely.is_a(context, Exception) or safely.own(error, "__suppress_context__"):
         return

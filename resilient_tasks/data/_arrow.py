@@ -76,7 +76,7 @@ def stored(frame: Any, rows: Sequence[int]) -> tuple[Any, Shape]:
 
 
 def restored(table: Any, shape: Shape, rows: Sequence[int]) -> Any:
-    """The frame that `stored` was given.
+    """Return the frame that was given to `stored`.
 
     Args:
         table: Its table, or some rows of it; other columns are passed over.
@@ -118,7 +118,7 @@ def at(frame: Any, positions: Sequence[int]) -> Any:
 
 
 def together(frames: Sequence[Any]) -> Any:
-    """One frame of several, under each other; a column that one of them lacks is null there.
+    """Concatenate frames into one; a column that one of them lacks is null there.
 
     Of pandas, each row keeps its index. Where several frames have no more than unnamed numbers there, these are
     counted anew.
@@ -129,7 +129,7 @@ def together(frames: Sequence[Any]) -> Any:
     if len(frames) == 1:
         return frames[0]
     if len({library_of(frame) for frame in frames}) > 1:
-        raise TypeError("Rows of different libraries do not go into one frame; take them batch by batch.")
+        raise TypeError("Rows of different libraries do not fit into one frame: release them batch by batch.")
     match library_of(frames[0]):
         case "records":
             return [record for frame in frames for record in frame]

@@ -25,7 +25,7 @@ WHOLE_FRAME = "*"
 """The column of a reason that concerns a row as a whole."""
 
 _PROBES = 2_000
-"""How many coercions a search may try before the rest is left to pandera, which goes value by value."""
+"""The number of coercions that a search tries before it leaves the rest to pandera, which goes value by value."""
 _RETRIES, _NEIGHBOURS = 200, 100
 """How many coercions may be tried to take suspects back, and beside how many of the rest at first."""
 
@@ -100,7 +100,7 @@ class Findings:
         return mask
 
     def extend(self, other: Findings) -> None:
-        """Take over another's findings."""
+        """Add the findings of another."""
         self.rows.extend(other.rows)
         self.frame.extend(other.frame)
 
@@ -125,7 +125,7 @@ class Backend(Protocol[Frame_co]):
         ...
 
     def judge(self, keep: Mask) -> tuple[Frame_co | None, Findings]:
-        """Pandera's own word on the rows in `keep`: the frame it returns, or None and what it rejects."""
+        """Return pandera's own verdict on the rows in `keep`: its frame, or None and what it rejects."""
         ...
 
     def take(self, keep: Mask) -> Frame_co:

@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415 - pandas, polars and pandera load on first use
-"""Which rules of a schema a chunk of rows can be judged by, without the rows of the other chunks."""
+"""Find the rules of a schema that judge a chunk of rows without the rows of other chunks."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def _dictionary(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
 
 
 def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """Of two types of one family the one that holds the values of both."""
+    """Return the wider of two types of one family, which holds the values of both."""
     import pyarrow as pa
     from pyarrow import types
 

@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415 - pandas loads on first use
-"""Rows that must not be released on the word of a replay: their verdict, or a value, would depend on other rows.
+"""Find rows that a replay accepts but must not release: their verdict, or a value, depends on other rows.
 
 A batch holds the bad rows alone. Among these a value may pass that failed among the rows that it was read with.
 """

@@ -1,4 +1,4 @@
-"""Whether a schema is judged by pandera's own methods: a class or an object with methods of its own is asked itself."""
+"""Tell whether pandera's own methods judge a schema. A class or an object with its own methods is called instead."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _HARMLESS = frozenset(
 
 
 def overrides(part: Any) -> bool:
-    """Whether a schema, column, index or check answers for itself in some way that pandera's own class does not.
+    """Return whether a schema, column, index or check overrides a method of pandera's class.
 
     A method may be replaced in a subclass, on the object, or in a backend that was registered for the class.
 

@@ -364,7 +364,7 @@ class PandasBackend:
 
 
 def _own(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame for somebody else to write to: from pandas 3 on a column is copied when it is written to."""
+    """Return the frame for other code to change: from pandas 3 on, a column is copied when it is written to."""
     import pandas as pd
 
     return frame.copy(deep=int(pd.__version__.partition(".")[0]) < _COPIES_ON_WRITE)

@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415 - pandera loads on first use
-"""Pandera's own word on a pandas frame, and which of its errors can be pinned on rows."""
+"""Ask pandera for its verdict on a pandas frame, and find the rows of its errors."""
 
 from __future__ import annotations
 

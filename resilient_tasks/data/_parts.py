@@ -156,7 +156,7 @@ def facts_of(file: IO[bytes], name: object) -> tuple[dict[str, Any], int]:
     facts: dict[str, Any] = json.loads(found.get(_KEY, b'{"format": 1}'))
     if facts["format"] != _FORMAT:
         other = f"{name} has format {facts['format']}, and this version of resilient_tasks reads format {_FORMAT}"
-        raise QuarantineError(f"{other}: replay it with the version that wrote it")
+        raise QuarantineError(f"{other}: replay it with the version of the library that wrote it")
     return facts, footer.num_rows
 
 

@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415 - pydantic loads on first use
-"""Records of JSON and a pydantic model: the model judges one record at a time, and its verdict is the one that counts.
+"""Split records of JSON by a pydantic model. The model judges one record at a time, and only its verdict counts.
 
 Where no function of the user's takes part, pydantic is given all records at once, and then those that it refused once
 more, for the reasons.

@@ -61,7 +61,7 @@ class Sources:
 
     @classmethod
     def at(cls, source: str | os.PathLike[str]) -> Sources:
-        """Find the files and compare their columns. A file without rows has no say in them.
+        """Find the files and compare their columns. Files without rows are ignored.
 
         Raises:
             FileNotFoundError: If there is no file.

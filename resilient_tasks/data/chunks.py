@@ -56,21 +56,21 @@ def split_parquet(
     rows: int = 1_000_000,
     progress: bool | None = None,
 ) -> ChunksReport:
-    """Split Parquet data by a schema, in memory that depends on the size of a chunk and not of the data.
+    """Split Parquet data by a schema. Memory depends on the size of a chunk, not on the data.
 
-    The target appears whole or not at all, and after every bad row is in the quarantine. A run that was killed is
-    repeated with the same arguments: it replaces what the first one left there.
+    The target appears complete or not at all, after all bad rows are in the quarantine. After a kill, run it again with
+    the same arguments: it replaces what the first run left.
 
     Args:
         source: A Parquet file, a folder of files named `*.parquet` (with its subfolders), or a pattern such as
-            `"data/2013-*.parquet"`. Columns go by name; a file without rows has no say in their types. The keys of
+            `"data/2013-*.parquet"`. Columns are matched by name; a file without rows is ignored. The keys of
             subfolders (`year=2013`) are columns.
         schema: A pandera schema or model, for pandas or polars.
         good: The Parquet file for the rows that the schema accepts, as it returns them; replaced if it exists. A
             pandas index is kept, unless it is the row numbers from 0.
-        quarantine: Where the bad rows go, one batch a chunk; None drops them.
+        quarantine: Where the bad rows go, one batch per chunk. None drops them and only counts them.
         operation: The name of the data in the quarantine.
-        rows: At most so many rows in a chunk.
+        rows: The largest number of rows in a chunk.
         progress: Whether to show a progress bar on standard error; None: where that is a terminal.
 
     Returns:

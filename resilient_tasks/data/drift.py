@@ -1,4 +1,4 @@
-"""Drift: whether a frame still looks like the one that a model was trained on, column by column."""
+"""Drift: compare a frame with the one that a model was trained on, column by column."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _NAMED = 3
 @answering("Limits(psi=0.3)", "psi", "ks", "warn")
 @dataclass(frozen=True)
 class Limits:
-    """From where on a column counts as shifted or drifted.
+    """The thresholds from which a column has shifted or drifted.
 
     Attributes:
         psi: a population stability index from here on is drift.
@@ -57,7 +57,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class ColumnDrift:
-    """What became of one column.
+    """The verdict on one column.
 
     Attributes:
         column: its name as text.
@@ -99,7 +99,7 @@ class DriftReport:
 
     @property
     def noted(self) -> tuple[ColumnDrift, ...]:
-        """The columns that are worth a word: all that are not stable, the drifted ones first."""
+        """The columns to report: all that are not stable, the drifted ones first."""
         told = [column for column in self.columns if column.verdict != "stable"]
         return tuple(sorted(told, key=lambda column: (column.verdict not in _ACT, column.verdict not in _WARN)))
 
@@ -118,7 +118,7 @@ class DriftReport:
 @answering('Drift(Profile.load("flights.json"), psi=0.2)', "psi", "ks", "warn")
 @dataclass(frozen=True, eq=False)
 class Drift:
-    """Hold frames against a baseline, and say what to do where they no longer look like it.
+    """Compare frames with a baseline, and say what to do if they differ.
 
     The gate goes by the size of a shift and not by its p-value: with a million rows, a shift of a hundredth of a
     standard deviation is "significant" and means nothing. Needs scipy: `pip install 'resilient-tasks[drift]'`.

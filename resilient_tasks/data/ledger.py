@@ -2,7 +2,7 @@
 """The replays of a batch: one numbered file each, created only where that number is free.
 
 The file is the release and its record in one, so there is no moment between them in which a kill could lose a row or
-release it twice. Of two replays at once, one finds its number taken, reads what the other released, and tries the next.
+release it twice. Of two concurrent replays, one finds its number taken, reads that file, and tries the next number.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Ledger:
         return last
 
     def commit(self, judged: Sequence[Judged], released: Any, about: Mapping[str, Any]) -> set[Key]:
-        """Write down what a replay found, each released row once.
+        """Record the result of a replay; release each row once.
 
         Args:
             judged: The rows that it judged.
@@ -106,7 +106,7 @@ class Ledger:
             settled = {key for key, reasons in self.verdicts(entries).items() if not reasons}
             if all(row.key in settled for row in judged):
                 return set()
-            # The number after those that were read: whoever wrote another meanwhile has it, and is read next.
+            # The number after those that were read. If another replay took it meanwhile, its entry is read next.
             last = int(entries[-1].rpartition("/")[2].partition(".")[0]) if entries else 0
             name = f"{self.folder}/{last + 1:06}.parquet"
             good = [row for row in judged if not row.reasons]

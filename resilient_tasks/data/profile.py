@@ -1,4 +1,4 @@
-"""What a frame looked like once: types, counts and distributions, small enough to be kept beside its schema."""
+"""Profiles of frames: types, counts and distributions, small enough to keep beside the schema."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["ColumnProfile", "Profile", "profile"]
 
 @dataclass(frozen=True)
 class Profile:
-    """A baseline: what a frame looked like that was as it should be.
+    """A baseline: the profile of a frame that is trusted.
 
     Attributes:
         library: `"pandas"`, `"polars"` or `"pyarrow"`.
@@ -30,7 +30,7 @@ class Profile:
     columns: Mapping[str, ColumnProfile]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the profile to a JSON file. Whoever reads meanwhile sees the old file or the new one.
+        """Write the profile to a JSON file. A concurrent reader sees the old file or the new one.
 
         It holds up to 1,000 values of each column of numbers, and the names of its categories.
         """

@@ -1,4 +1,4 @@
-"""Where bad rows came from: the data of which call, and the schema that refused them."""
+"""Describe where bad rows come from: the call's data, and the schema that refused them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def source(work: Work, what: str) -> str:
-    """Say which data it is, of which call: the names of its arguments, never their values."""
+    """Describe the data and its call: with the names of the arguments, never their values."""
     try:
         names = ", ".join(inspect.signature(work.fn).bind(*work.args, **work.kwargs).arguments)
     except (TypeError, ValueError):  # some callables written in C have no signature

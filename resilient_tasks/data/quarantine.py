@@ -243,7 +243,7 @@ class Quarantine:
             return rows_there.replay(schema, rows, fix, unchanged=unchanged)
 
     def release(self, operation: str, *, batch: str | None = None) -> Any:
-        """Every row that replays have released, as one frame. Asking takes nothing away: each run gets them all.
+        """Return all rows that replays have released, as one frame. This removes nothing: each run gets them all.
 
         Args:
             operation: Whose rows.
@@ -333,7 +333,7 @@ class Quarantine:
             return _parts.sample(file, path, rows)
 
     def rows(self) -> int:
-        """Rows that wait in the quarantine, over all batches.
+        """Return the number of rows that wait, over all batches.
 
         Raises:
             QuarantineError: If the folder or a file in it cannot be read.

@@ -20,13 +20,13 @@ from resilient_tasks.data.split import Reason, Report, Split, split
 
 @dataclass(frozen=True, eq=False)
 class Replay:
-    """What came of a replay.
+    """The result of a replay.
 
     Attributes:
         released: The rows that this replay released, as the schema returns them; no other replay gives them again.
         rows: How many those are.
         waiting: How many rows of the batch still wait in the quarantine.
-        failing: Why the others of those it was given wait on: (row number, reasons).
+        failing: Why the other given rows still wait: (row number, reasons).
         report: The split's report on the rows that were judged. With frame errors, nothing was released.
     """
 
@@ -78,7 +78,7 @@ class Batch:
         return numbered(restored(self.part.table, self.part.shape, self.part.rows), self.part.rows)
 
     def replay(self, schema: Any, rows: Any, fix: Callable[[Any], Any] | None, *, unchanged: bool) -> Replay:
-        """Judge the rows, release what passes, and write down why the rest does not."""
+        """Judge the rows, release those that pass, and record why the others do not."""
         given = rows if isinstance(rows, Corrected) else Corrected(self.table() if rows is None else rows)
         table = given.table if fix is None else fix(given.table)
         if table is None:

@@ -2,7 +2,7 @@
 """Split a frame by its schema: rows that pandera accepts, rows that it does not, and why.
 
 Every rule that can be a mask is evaluated once, vectorised, by pandera's own functions. Where a rule's verdict on a
-row could depend on other rows, pandera validates the rows that are left, and its verdict is the one that counts.
+row could depend on other rows, pandera validates the remaining rows, and its verdict counts.
 """
 
 from __future__ import annotations
@@ -286,7 +286,7 @@ def _accepted(backend: Backend[Any], found: Findings) -> Any:
 
 
 def _certify(backend: Backend[Any], found: Findings) -> Any:
-    """Let pandera validate what is left until it accepts it; what it rejects is added to `found`."""
+    """Let pandera validate the remaining rows until it accepts them; add what it rejects to `found`."""
     for _ in range(_ROUNDS):
         bad = found.bad(backend.size)
         good, verdict = backend.judge(~bad)
@@ -296,14 +296,14 @@ def _certify(backend: Backend[Any], found: Findings) -> Any:
         if found.frame:
             return None
         if (found.bad(backend.size) == bad).all():
-            found.frame.append("pandera rejects the frame, and no row of it in particular")
+            found.frame.append("pandera rejects the frame, but names no row")
             return None
     found.frame.append(f"pandera still finds new invalid rows after {_ROUNDS} rounds without those it named before")
     return None
 
 
 def _validating() -> Any:
-    """Validate in full whatever the environment says: a split without a verdict would call every row good."""
+    """Validate in full, whatever pandera's settings: otherwise every row would count as good."""
     from pandera.config import ValidationDepth, config_context
 
     return config_context(validation_enabled=True, validation_depth=ValidationDepth.SCHEMA_AND_DATA)

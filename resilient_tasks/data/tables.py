@@ -1,7 +1,7 @@
 # ruff: noqa: PLC0415 - pyarrow loads on first use
 """Quarantined rows as a file to correct by hand, and back: CSV, JSON or Parquet, by the file's ending.
 
-A cell that is as it was written out is the value as it was read: it is never read anew. What a person wrote is read
+An unchanged cell keeps the value that was read; it is not parsed. What a person wrote is read
 as a value of its column's type; where that cannot be done, the row waits, and the cell is told.
 """
 
@@ -70,7 +70,7 @@ def save_table(table: Any, path: Path) -> int:
 
 
 def load_table(path: Path, table: Any) -> Corrected:
-    """Read rows that were corrected. What the file holds unchanged is the value as it was read, type and all.
+    """Read corrected rows. Unchanged cells keep the value that was read, with its type.
 
     Args:
         path: What `save_table` wrote, corrected; rows may be left out.
@@ -307,7 +307,7 @@ def _at(column: list[Any], positions: Sequence[int]) -> list[Any]:
 
 
 def _cell(cell: Any) -> Any:
-    """A cell's value, of Arrow or not: those that nobody changed need not be ones that Python has."""
+    """A cell's value, in Arrow or Python; unchanged values may have no Python type."""
     return cell.as_py() if hasattr(cell, "as_py") else cell
 
 

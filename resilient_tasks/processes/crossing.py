@@ -50,7 +50,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not
         if isinstance(obj, TracebackType):
             return errors.traceback_of, (errors.frames_of(obj),)
         if isinstance(obj, classmethod | staticmethod):
-            # Pandera's models, and others, find by these notes which of their methods are rules.
+            # Pandera's models, and others, find their rules by these attributes.
             return type(obj), (obj.__func__,), vars(obj)
         if isinstance(obj, FunctionType):
             reference = reference_to(obj)

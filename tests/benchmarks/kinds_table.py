@@ -75,8 +75,8 @@ def totals(name: str, found: list[Judged]) -> str:
     right = [one for one in came if one.right]
     libraries = len({one.case.library for one in came})
     wrong_ways = (
-        f"{sum(one.given_up for one in came)} retriable ones would not be retried, "
-        f"{sum(one.repeated for one in came)} that come again would be"
+        f"{sum(one.given_up for one in came)} that should be retried are not, "
+        f"{sum(one.repeated for one in came)} that should not be retried are"
     )
     missing = len(found) - len(came)
     lost = f"; {missing} could not be raised" if missing else ""
