@@ -97,6 +97,8 @@ class PandasBackend:
             return self._found
         self._replaced = {name for name, column in schema.columns.items() if column.default is not None}
         self._found.certain = parts.plain_index(frame.index, schema) and not self._replaced
+        if not self.size and self._replaced:  # pandera's way to fill in defaults gives empty columns other types
+            return self._found
         try:
             found = [*parts.columns(frame, schema), *parts.levels(frame.index, schema)]
         except (TypeError, ValueError):  # a default that does not go into its column, as pandera will say

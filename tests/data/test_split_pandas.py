@@ -207,6 +207,14 @@ def test_an_empty_frame_is_good():
     assert result.good["hour"].dtype == "int64"
 
 
+def test_an_empty_column_with_a_default_is_judged_as_pandera_fills_it():
+    near = pa.Check(lambda texts: texts > texts.mean() - 50)
+    schema = pa.DataFrameSchema({"y": pa.Column(str, near, default="a")})
+    empty = pd.DataFrame({"y": pd.Series([], dtype=str)})
+    assert schema.validate(empty) is not None
+    assert split(empty, schema).report.frame_errors == ()
+
+
 def test_a_frame_of_bad_rows_only_leaves_an_empty_good_part():
     schema = pa.DataFrameSchema(
         {"x": pa.Column(int, [pa.Check.ge(0), pa.Check(lambda s: s.mean() < 5)], coerce=True, nullable=False)}
