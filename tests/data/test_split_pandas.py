@@ -209,9 +209,9 @@ def test_an_empty_frame_is_good():
 
 def test_an_empty_column_with_a_default_is_judged_as_pandera_fills_it():
     near = pa.Check(lambda texts: texts > texts.mean() - 50)
-    schema = pa.DataFrameSchema({"y": pa.Column(str, near, default="a")})
+    schema = pa.DataFrameSchema({"y": pa.Column(object, near, default="a")})
     empty = pd.DataFrame({"y": pd.Series([], dtype=str)})
-    assert schema.validate(empty) is not None
+    assert schema.validate(empty, lazy=True) is not None
     assert split(empty, schema).report.frame_errors == ()
 
 
