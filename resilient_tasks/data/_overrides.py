@@ -46,18 +46,6 @@ def _methods(kind: type) -> frozenset[str]:
     return frozenset(name for name in dir(kind) if callable(getattr(kind, name, None)))
 
 
-def validates_itself(model: Any) -> bool:
-    """Whether a model has a `validate` of its own, which a schema made of the model would not have.
-
-    Args:
-        model: A model's class; or a schema, which is none.
-    """
-    if not isinstance(model, type):
-        return False
-    validate: Any = getattr(model, "validate", None)
-    return not getattr(validate, "__module__", "").startswith("pandera.")
-
-
 @lru_cache
 def _of_class(kind: type) -> bool:
     for ancestor in kind.__mro__:

@@ -54,12 +54,11 @@ class _Rule:
 
 
 class PandasBackend:
-    """A pandas frame and a pandas schema, or the model that judges in its place."""
+    """A pandas frame and a pandas schema."""
 
-    def __init__(self, frame: pd.DataFrame, schema: Any, model: Any = None) -> None:
+    def __init__(self, frame: pd.DataFrame, schema: Any) -> None:
         self._frame = frame
         self._schema = schema
-        self._model = model
         self._own = False
         self._found = Findings()
         self._notes = parts.Notes(frame)
@@ -89,7 +88,7 @@ class PandasBackend:
 
     def inspect(self) -> Findings:
         frame, schema = self._frame, self._schema
-        self._own = self._model is None and parts.is_panderas(frame, schema)
+        self._own = parts.is_panderas(frame, schema)
         self._found = Findings(certain=self._own and parts.readable(frame, schema))
         if not self._found.certain:
             if self._own:
@@ -306,13 +305,12 @@ class PandasBackend:
     def judge(self, keep: Mask) -> tuple[pd.DataFrame | None, Findings]:
         rows = np.flatnonzero(keep)
         part = self.take(keep)
-        asked = self._schema if self._model is None else self._model
-        good, said = errors.validate(asked, part)
+        good, said = errors.validate(self._schema, part)
         if good is not None:
             self._listen(part, rows)
             return good, Findings()
         unnamed = isinstance(said, list) and any(errors.located(error, part) is None for error in said)
-        by_number = self._without_index(asked) if unnamed else None
+        by_number = self._without_index() if unnamed else None
         if by_number is not None:
             # Row numbers for labels, so that pandera's failure cases say which rows it means.
             numbered = part.set_axis(np.arange(len(part)), axis=0)
@@ -323,13 +321,13 @@ class PandasBackend:
         # With every row bad already, what checks say of zero rows is no verdict: an empty frame it is.
         return (None, found) if len(part) or found.frame else (self.take(keep), found)
 
-    def _without_index(self, asked: Any) -> Any:
-        """What judges the columns alone; None where labels may count for them. The index is judged by masks before."""
+    def _without_index(self) -> Any:
+        """Return the schema of the columns alone; None where labels may matter to them. Masks have judged the index."""
         if self._schema.index is None:
-            return asked
-        if asked is not self._schema or not self._own or self._schema.parsers:
+            return self._schema
+        if not self._own or self._schema.parsers:
             return None
-        columns = copy.copy(asked)
+        columns = copy.copy(self._schema)
         columns.index = None
         return columns
 

@@ -29,10 +29,9 @@ _ROUNDS = 50
 class PolarsBackend:
     """A polars frame and a polars schema. A lazy frame is collected: pandera checks no data in a lazy one."""
 
-    def __init__(self, frame: pl.DataFrame | pl.LazyFrame, schema: Any, own: Any = None) -> None:
-        """Take a frame and a `DataFrameSchema`; `own` is the model it was made of, if that has its own `validate`."""
+    def __init__(self, frame: pl.DataFrame | pl.LazyFrame, schema: Any) -> None:
         self._frame: pl.DataFrame = frame.collect() if hasattr(frame, "collect") else frame
-        self._schema, self._own = schema, own
+        self._schema = schema
         self._found = Findings()
         # The frame as pandera's checks see it, without the rows in which some value does not coerce.
         self._table = self._frame
@@ -57,7 +56,7 @@ class PolarsBackend:
         if self._at_once():
             return self._found
         self._found = Findings(certain=False)
-        if self._own or not is_readable(self._schema, self._frame.columns):
+        if not is_readable(self._schema, self._frame.columns):
             return self._found
         self._found.certain = is_plain(self._schema)
         columns = self._columns()
@@ -79,7 +78,7 @@ class PolarsBackend:
         """Whether one query answers all rules. Where it raises, they are asked one by one: then it is known which."""
         import polars as pl
 
-        plan = "" if self._own else planned(self._schema, self._frame.schema)
+        plan = planned(self._schema, self._frame.schema)
         if isinstance(plan, str) or any(rule.warns for rule in plan.rules):  # a warning is pandera's to give
             return False
         masks = [plan.mask(number) for number in range(len(plan.rules))]
@@ -303,7 +302,7 @@ class PolarsBackend:
 
     def judge(self, keep: Mask) -> tuple[pl.DataFrame | None, Findings]:
         part, rows, found = self.take(keep), np.flatnonzero(keep), Findings()
-        good, located, found.frame = judged(self._own or self._schema, part, any_rows=part.height > 0 or not self.size)
+        good, located, found.frame = judged(self._schema, part, any_rows=part.height > 0 or not self.size)
         for column, check, at in located:
             self._note(column, check, rows[at], found)
         # With every row bad already, what checks say of zero rows is no verdict: an empty frame it is.

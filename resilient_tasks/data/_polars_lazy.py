@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from resilient_tasks.data._backend import Finding
-from resilient_tasks.data._overrides import validates_itself
 from resilient_tasks.data._polars_errors import judged
 from resilient_tasks.data._polars_plan import OTHER_COLUMNS, Plan
 from resilient_tasks.data._polars_plan import plan as planned
@@ -31,8 +30,6 @@ def split_lazily(frame: pl.LazyFrame, schema: Any) -> Split[Any] | str:
     """
     import polars as pl
 
-    if validates_itself(schema):
-        return "the model has a validate of its own"
     plan = planned(as_schema(schema), frame.collect_schema())
     if isinstance(plan, str):
         return (_refused(frame, schema) if plan is OTHER_COLUMNS else None) or plan

@@ -18,7 +18,6 @@ import numpy as np
 from resilient_tasks.core.redact import redact
 from resilient_tasks.core.wording import named_few, number_of
 from resilient_tasks.data._backend import WHOLE_FRAME, Finding, Findings
-from resilient_tasks.data._overrides import validates_itself
 from resilient_tasks.data.schemas import as_schema, check_schema, library
 
 if TYPE_CHECKING:
@@ -331,7 +330,7 @@ def _backend(frame: Any, schema: Any) -> Backend[Any]:
     if library(schema) == "pandas":
         from resilient_tasks.data._pandas import PandasBackend
 
-        return PandasBackend(frame, as_schema(schema), schema if validates_itself(schema) else None)
+        return PandasBackend(frame, as_schema(schema))
     from resilient_tasks.data._polars import PolarsBackend
 
-    return PolarsBackend(frame, as_schema(schema), schema if validates_itself(schema) else None)
+    return PolarsBackend(frame, as_schema(schema))

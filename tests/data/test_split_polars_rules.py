@@ -137,10 +137,10 @@ def test_a_model_with_a_validate_of_its_own_says_what_is_good(lazy):
     result = split(frame.lazy() if lazy else frame, Halves)
     assert result.good["a"].to_list() == [1, 2]
     assert result.bad["a"].to_list() == [1]
-    assert (result.collected == "the model has a validate of its own") is lazy
+    assert (result.collected == "the schema is of a class of its own") is lazy
 
 
-def test_a_method_replaced_on_the_object_has_the_word():
+def test_a_method_replaced_on_the_object_is_asked():
     schema = pa.DataFrameSchema(RULES)
     schema.validate = lambda frame, **_: frame
     assert split(pl.DataFrame({"a": [1, -2]}), schema).good["a"].to_list() == [1, -2]
