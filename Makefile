@@ -40,7 +40,7 @@ timeouts: $(FOR_DEV)  ## A limit of 1 s on 6 s of work of every sort, ours besid
 costs: $(FOR_DEV)  ## What a resilient task costs in CPU time, beside Prefect's own and a control.
 	$(BIN)/python tests/benchmarks/costs.py --page docs/measured.md
 
-splitting: $(FOR_DEV)  ## Good and bad rows of up to ten million, ours beside pandera, dataframely and a mask. Ten minutes, on a quiet machine.
+splitting: $(FOR_DEV)  ## Good and bad rows of up to ten million beside pandera, dataframely and a mask; what bad rows cost. Ten minutes, on a quiet machine.
 	$(BIN)/python tests/benchmarks/splitting.py --page docs/measured.md --figure docs/images/splitting.png
 
 chunks: $(FOR_DEV)  ## 100 million generated rows split in chunks, under 2 GB of memory. A minute, and 1 GB of disk meanwhile.
