@@ -142,6 +142,8 @@ def _sqlstate(error: BaseException, *, family: bool) -> str | None:
     if family and args:
         first = args[0]
         found.append(safely.item(first, "C") if safely.is_a(first, Mapping) else first)  # pg8000; pyodbc
+    elif len(args) == 2 and all(type(said) is str for said in args) and args[1].startswith(f"[{args[0]}]"):
+        found.append(args[0])  # ODBC's bare `Error`
     return next((code for code in found if safely.is_a(code, str) and re.fullmatch(r"[0-9A-Z]{5}", code)), None)
 
 
