@@ -90,7 +90,7 @@ _FAMILIES = (
             throttl rate_?limit rate_exceeded
             too_many_(?:\w*requests?|quer|simultaneous|concurrent|calls|operations) queue_(?:is_)?full
             requests?_limit slow_?down
-            throughput_exceeded flood_wait enhance_your_calm overload bandwidth_limit resource_exhausted
+            throughput_exceeded flood_wait back_?pressure enhance_your_calm overload bandwidth_limit resource_exhausted
             server_busy over_query_limit concurrency_limit retry_after capacity_exceeded
             prior_request_not_complete transaction_in_progress query_queue_full
             """
@@ -121,7 +121,7 @@ _FAMILIES = (
             no_(?:host|node|broker|server|worker|leader)_available
             no_(?:hosts|nodes|brokers|servers|workers|leaders|connections|backends|endpoints|responders)_
             unexpected(?:ly)?_close server_error_$ broken_(?:pipe|resource) end_of_stream
-            no_nameservers stream_(?:lost|reset) (?<!web_)socket_ dns_(?:error|fail|lookup|resol|query_fail)
+            no_nameservers stream_(?:lost|reset) (?<!web_)socket_(?!io_) dns_(?:error|fail|lookup|resol|query_fail)
             unknown_host resolve_host
             (?:host_|server_|node_|un)unreachable unreachable
             server_(?:down|halted|stopped) service_down gone_away hung_up

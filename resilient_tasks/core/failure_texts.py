@@ -29,7 +29,7 @@ _SAID = {
     kind: re.compile(pattern, re.IGNORECASE)
     for kind, pattern in {
         Kind.THROTTLED: (
-            r"\brate limit(?:s|ed)? (?:is |was |has been )?(?:exceeded|reached|hit)|\btoo many requests\b"
+            r"\brate limit(?:s|ed)? (?:is |was |has been )?(?:exceeded|reached|hit)|\btoo many (?:requests|concurrent)\b"
             r"|\boverloaded\b|\b(?:server|service|system) is (?:too )?busy"
         ),
         Kind.TIMEOUT: r"\btimed[ -]?out\b|\btimeout of \d|deadline (?:was )?exceeded|gateway time-?out"
@@ -64,6 +64,7 @@ _STATUSES = tuple(
     for pattern in (
         r"\bHTTP(?:[ /-](?:\d(?:\.\d)?|status|error|code|response))*[ :=]+\(?['\"]?([45]\d\d)\b",
         r"\b(?:status(?:[ _]?code)?|returned error|responded with|response code)[ :=]+(?:is )?['\"]?([45]\d\d)\b",
+        r"\brequest\b.{0,200}?(?:\bcode[ :=]+|\[)([45]\d\d)\b",
         r"^[(\[]?([45]\d\d)(?::|[)\]]| ?[{<]|$)",
         rf"\b([45]\d\d)\b[ :-]+(?:{'|'.join(map(re.escape, _PHRASES))})\b",
     )

@@ -232,6 +232,10 @@ OF_ODD_PLACES = {
         shaped("acme.ServiceError", args=("no",), status=409, message="In an incorrect state; please retry later"),
         shaped("acme.Failed", args=("timeout waiting to lock key: write-write conflict",), status_code=409),
         shaped("acme.Failed", args=("no",), code="InternalError.DBError"),
+        shaped("acme.ServerException", args=("Code: 242.\nDB::Exception: Table is in readonly mode",)),
+        sql("[IBM][CLI Driver] SQL30081N  A communication error. SQLSTATE=08001 SQLCODE=-30081"),
+        shaped("acme.ResponseErrorCode", args=("Request to x failed with code 503 and message: b''",)),
+        shaped("acme.Failed", args=("Error in request. Possibly authentication failed [503]",)),
         shaped("acme.Failed", args=("no",), status=400, body='{"error_code": "PRODUCT_NOT_READY"}'),
         *(
             shaped("acme.Failed", args=(said,))
@@ -252,7 +256,11 @@ OF_ODD_PLACES = {
         shaped("acme.Failed", args=("[Input/Output] No response received after 3 retries",)),
         shaped("acme.Failed", args=("net::ERR_CONNECTION_TIMED_OUT at http://x/",)),
     ],
-    Kind.THROTTLED: [answered(418, retry_after="30")],
+    Kind.THROTTLED: [
+        answered(418, retry_after="30"),
+        shaped("acme.Failed", args=("Too many concurrent aggregations.",)),
+        shaped("acme.BackPressureError"),
+    ],
     Kind.MALFORMED: [
         shutil.ReadError("x.zip is not a zip file"),
         configparser.MissingSectionHeaderError("x", 1, "x"),
@@ -269,6 +277,10 @@ OF_ODD_PLACES = {
         shaped("odbc.Error", args=("42000", "[42000] Incorrect syntax")),
         shaped("acme.Failed", args=("no",), code="InternalError.InvalidParameter"),
         answered(418),
+        shaped("acme.ServerException", args=("Code: 62.\nDB::Exception: Syntax error: service unavailable",)),
+        shaped("acme.BadNamespaceError", "acme.SocketIOError", args=("/ is not a connected namespace.",)),
+        shaped("acme.ResponseErrorCode", args=("Request to x failed with code 403 and message: b''",)),
+        sql("[IBM][CLI Driver] SQL0204N undefined name, network. SQLSTATE=42704 SQLCODE=-204"),
         shaped("acme.Failed", args=("net::ERR_CERT_AUTHORITY_INVALID at https://x/",)),
         shaped("acme.Failed", args=("Unable to connect to x: invalid URL",)),
         shaped("acme.Failed", args=("Failed to connect to x: bad credentials",)),
