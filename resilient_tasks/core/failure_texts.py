@@ -29,8 +29,8 @@ _SAID = {
     kind: re.compile(pattern, re.IGNORECASE)
     for kind, pattern in {
         Kind.THROTTLED: (
-            r"\brate limit(?:s|ed)? (?:is |was |has been )?(?:exceeded|reached|hit)|\btoo many (?:requests|concurrent)\b"
-            r"|\boverloaded\b|\b(?:server|service|system) is (?:too )?busy"
+            r"\brate limit(?:s|ed)? (?:is |was |has been )?(?:exceeded|reached|hit)"
+            r"|\btoo many (?:requests|concurrent)\b|\boverloaded\b|\b(?:server|service|system) is (?:too )?busy"
         ),
         Kind.TIMEOUT: r"\btimed[ -]?out\b|\btimeout of \d|deadline (?:was )?exceeded|gateway time-?out"
         r"|\bno (?:response|reply) (?:was |has been )?received|\bERR_(?:\w+_)?TIMED_OUT\b|\bETIMEDOUT\b",
