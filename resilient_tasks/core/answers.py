@@ -241,14 +241,15 @@ def _is_slack(response: object) -> bool:
 
 def says_try_again(error: BaseException) -> bool:
     """Tell whether the service's message asks for the same request once more."""
-    said = [safely.text(error)]
+    said = [safely.text(error), safely.text(safely.attribute(error, "message"))]
     for body in bodies(error):
         said += [safely.text(safely.item(part, "message")) for part in (body, safely.item(body, "error")) if part]
     return any(_TRY_AGAIN.search(each) for each in said)
 
 
 _TRY_AGAIN = re.compile(
-    r"\b(?:try again|retry(?:ing)?)\b(?! (?:with|using|after (?:re|chang|updat|fix)))", re.IGNORECASE
+    r"\bwrite-write conflict\b|\b(?:try again|retry(?:ing)?)\b(?! (?:with|using|after (?:re|chang|updat|fix)))",
+    re.IGNORECASE,
 )
 
 

@@ -39,7 +39,7 @@ BEARING = frozenset(
         *("errors", "error", "info", "content", "parameters", "type", "error_code", "error_type", "error_name"),
         *("errorcode", "reason", "grpc_status_code", "trailing_metadata", "sqlstate", "pgcode", "sql_state"),
         *("sqlite_errorname", "reply_code", "rcvd", "recipients", "smtp_code"),
-        *("retry_after", "retry_after_ms", "retry_after_seconds", "retry_delay", "retryable", "retriable"),
+        *("retry_after", "retry_after_ms", "retry_after_seconds", "retry_delay", "seconds", "retryable", "retriable"),
         *("is_retryable", "is_retriable", "isrecoverable", "is_transient", "should_retry"),
     }
 )

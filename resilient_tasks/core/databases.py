@@ -101,6 +101,8 @@ def by_code(error: BaseException) -> Kind | None:
     """Return the kind for the SQLSTATE or number of a database's error; None if it has none."""
     family = is_database_error(error)
     code = _sqlstate(error, family=family)
+    if (found := _IN_CLICKHOUSES_WORDS.search(_text(error))) is not None and is_a_librarys(type(error)):
+        return _CLICKHOUSE.get(found[1], Kind.PERMANENT)
     if family and (kind := _by_number(error, _number(error))) is not None:
         return kind
     if code is not None and code not in _SAYS_NOTHING:
@@ -111,6 +113,10 @@ def by_code(error: BaseException) -> Kind | None:
     if safely.is_a(name, str):
         return next((kind for start, kind in _SQLITE.items() if name.startswith(start)), Kind.PERMANENT)
     return _by_oracles_code(error) if family else None
+
+
+_IN_CLICKHOUSES_WORDS = re.compile(r"\bCode: (\d{1,4})\.\s+DB::")
+_SQLSTATE_IN_TEXT = re.compile(r"\bSQLSTATE[=: ]+([0-9A-Z]{5})\b")  # DB2
 
 
 def _by_oracles_code(error: BaseException) -> Kind | None:
@@ -142,6 +148,9 @@ def _sqlstate(error: BaseException, *, family: bool) -> str | None:
     if family and args:
         first = args[0]
         found.append(safely.item(first, "C") if safely.is_a(first, Mapping) else first)  # pg8000; pyodbc
+        found.extend(_SQLSTATE_IN_TEXT.findall(_text(error))[:1])
+    elif len(args) == 2 and all(type(said) is str for said in args) and args[1].startswith(f"[{args[0]}]"):
+        found.append(args[0])  # ODBC's bare `Error`
     return next((code for code in found if safely.is_a(code, str) and re.fullmatch(r"[0-9A-Z]{5}", code)), None)
 
 

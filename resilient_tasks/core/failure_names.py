@@ -44,10 +44,11 @@ _REFUSED = _any(
     gone_(?!away) duplicate already (?<!write_)(?<!transaction_)(?<!update_)conflict integrity constraint
     precondition unprocessable
     # how it is asked
+    ssh_unknown_host
     invalid_(?!chunk) illegal mandatory not_started not_init not_closed not_busy dsn empty_(?:error|exception)_
     bad_(?:request_(?!timeout)|arg|param|cred|host|user|attr|auth) improper
-    unsupported not_supported not_implemented unimplemented incompatible mismatch wrong host_key verification
-    validation schema_ config setting argument param attribute state_ usage_ deprecat programming
+    unsupported not_supported not_implemented unimplemented incompatible (?<!checksum_)mismatch wrong host_key
+    verification validation schema_ config setting argument param attribute state_ usage_ deprecat programming
     (?<!xml_)(?<!json_)(?<!yaml_)(?<!html_)syntax transport_query malformed_(?:request|query|url) format_ overflow
     too_(?:large|long|big|old|deep) max_(?:payload|size|length|message|body) read_only disallowed value_error
     (?<!content_)type_error key_error index_error name_error redirect local_protocol url_ uri_ location_
@@ -77,7 +78,8 @@ _FAMILIES = (
         _any(
             r"""
             out_of_memory memory_(?:error|limit) no_space no_more_space disk_full worker_lost
-            broken_(?:worker|process) (?:process|worker)_(?:expired|died|killed|crashed|terminated)
+            broken_(?:worker|process) (?:dead|killed)_(?:worker|process|kernel|node|actor)
+            (?:process|worker|kernel|node|actor|executor)_(?:expired|died|killed|crashed|terminated)
             """
         ),
     ),
@@ -88,7 +90,7 @@ _FAMILIES = (
             throttl rate_?limit rate_exceeded
             too_many_(?:\w*requests?|quer|simultaneous|concurrent|calls|operations) queue_(?:is_)?full
             requests?_limit slow_?down
-            throughput_exceeded flood_wait enhance_your_calm overload bandwidth_limit resource_exhausted
+            throughput_exceeded flood_wait back_?pressure enhance_your_calm overload bandwidth_limit resource_exhausted
             server_busy over_query_limit concurrency_limit retry_after capacity_exceeded
             prior_request_not_complete transaction_in_progress query_queue_full
             """
@@ -99,7 +101,7 @@ _FAMILIES = (
         _any(
             r"""
             \w*time_?outs? \w*timed_?out deadline_?exceeded time_limit max_time_ exceeded_time took_too
-            expired_waiting too_slow
+            expired_waiting too_slow wait_time_exceeded
             """
         ),
     ),
@@ -108,20 +110,23 @@ _FAMILIES = (
         _any(
             r"""
             connection connect(?:or|ing)?_ cannot_connect disconnect reconnect network transport_error
-            unavailable not_available communication_(?:error|fail|exc) remote_protocol temporar transient
+            unavailable not_available availability_(?:error|exc)
+            comm(?:unication)?_(?:error|fail|exc|closed) remote_protocol temporar transient
             retriable retryable recoverable try_?again deadlock write_conflict update_conflict
             transaction_(?:conflict|serializ|abort) lock_acqui unable_to_(?:lock|acquire|obtain)
             serialization_(?:failure|conflict)
-            concurrent_(?:update|modif) lock_(?:wait|not_available) database_(?:is_)?locked locked_error
+            concurrent_(?:update|modif) lock_(?:wait|not_available)
+            (?:database|document|record|row)_(?:is_)?locked locked_error sharing_violation lost_(?:remote|peer)
             busy_(?!resource) \w+_busy_ \w*_?down_$ \w+_down_(?:error|exception)_$ bad_gateway gateway_
             no_(?:host|node|broker|server|worker|leader)_available
             no_(?:hosts|nodes|brokers|servers|workers|leaders|connections|backends|endpoints|responders)_
             unexpected(?:ly)?_close server_error_$ broken_(?:pipe|resource) end_of_stream
-            no_nameservers stream_(?:lost|reset) (?<!web_)socket_ dns_(?:error|fail|lookup|resol|query_fail)
+            no_nameservers stream_(?:lost|reset) (?<!web_)socket_(?!io_) dns_(?:error|fail|lookup|resol|query_fail)
             unknown_host resolve_host
             (?:host_|server_|node_|un)unreachable unreachable
             server_(?:down|halted|stopped) service_down gone_away hung_up
             (?:node|server|unit|service|resource|broker|cluster|shard|replica|partition|index)_not_ready
+            (?:instance|node|server|member)_not_active
             not_connected too_many_(?:sessions|clients|channels|connections)
             (?:not_|no_)(?:leader|primary|master_node|coordinator)
             stepped_down shutdown_in_progress shutting_down starting_up interrupted_at_shutdown
@@ -134,7 +139,7 @@ _FAMILIES = (
 #: What a service's code may say besides; as the name of a class it says too little.
 _OF_CODES_ONLY = re.compile(
     r"_(?:internal|internal_(?:error|failure|service_error)|(?:server|backend|service|api|fatal)_error"
-    r"|(?:\w+_)?out_of_memory|transport|all_brokers_down|resolve|service_(?:failure|exception)|team_added_to_org)_"
+    r"|(?:\w+_)?out_of_memory|transport|all_brokers_down|resolve|\w+_not_ready|service_(?:failure|exception)|team_added_to_org)_"
 )
 
 
@@ -161,7 +166,10 @@ def of_code(code: str) -> Kind | None:
     words = worded(code)
     if _OF_CODES_ONLY.fullmatch(words):
         return Kind.TRANSIENT
-    return Kind.THROTTLED if code == "LimitExceededException" else of_name(code)  # AWS: as its own client retries it
+    if code == "LimitExceededException":  # AWS: as its own client retries it
+        return Kind.THROTTLED
+    whole, dot, _ = code.partition(".")
+    return of_name(code) or (of_code(whole) if dot else None)  # `InternalError.Disk`
 
 
 def is_quota(name: str) -> bool:

@@ -29,10 +29,11 @@ _SAID = {
     kind: re.compile(pattern, re.IGNORECASE)
     for kind, pattern in {
         Kind.THROTTLED: (
-            r"\brate limit(?:s|ed)? (?:is |was |has been )?(?:exceeded|reached|hit)|\btoo many requests\b"
-            r"|\boverloaded\b|\b(?:server|service|system) is (?:too )?busy"
+            r"\brate limit(?:s|ed)? (?:is |was |has been )?(?:exceeded|reached|hit)"
+            r"|\btoo many (?:requests|concurrent)\b|\boverloaded\b|\b(?:server|service|system) is (?:too )?busy"
         ),
-        Kind.TIMEOUT: r"\btimed[ -]?out\b|\btimeout of \d|deadline (?:was )?exceeded|gateway time-?out",
+        Kind.TIMEOUT: r"\btimed[ -]?out\b|\btimeout of \d|deadline (?:was )?exceeded|gateway time-?out"
+        r"|\bno (?:response|reply) (?:was |has been )?received|\bERR_(?:\w+_)?TIMED_OUT\b|\bETIMEDOUT\b",
         Kind.TRANSIENT: (
             r"connection (?:\w+ ){0,3}(?:refused|reset|aborted|lost|dropped|broken|closed by)|server disconnected"
             r"|broken pipe|pool exhausted|temporarily unavailable|resource shortage|error reading ssh protocol banner"
@@ -41,14 +42,20 @@ _SAID = {
             r"|temporary failure|network is (?:unreachable|down)|no route to host|name or service not known"
             r"|remote end closed|socket hang ?up|disconnect/reset|upstream connect error|too many connections"
             r"|failed to establish a (?:new )?connection|\bdeadlock\b|service unavailable|bad gateway"
-            r"|\bno (?:cluster )?leader\b"
+            r"|\bno (?:cluster )?leader\b|\bin safe mode\b"
+            r"|fail(?:ed|ure)?(?: to)? connect(?:ing)? to|(?:unable to|can ?not) connect to"
+            r"|\bdisconnected(?::| unexpectedly)|(?:stream|socket) (?:is|was) closed"
+            # the codes of browsers, and of Node.js
+            r"|\bERR_(?:CONNECTION_(?:REFUSED|RESET|CLOSED|ABORTED|FAILED)|NAME_NOT_RESOLVED|ADDRESS_UNREACHABLE"
+            r"|NETWORK_CHANGED|INTERNET_DISCONNECTED|EMPTY_RESPONSE)\b|\bNS_ERROR_(?:NET_RESET|CONNECTION_REFUSED)\b"
+            r"|\b(?:ECONN(?:REFUSED|RESET|ABORTED)|EPIPE|EHOSTUNREACH|ENETUNREACH|EAI_AGAIN)\b"
         ),
     }.items()
 }
 #: A refusal in words: it says why a connection was refused or closed.
 _TURNED_AWAY = re.compile(
     r"not authori[sz]ed|unauthori[sz]ed|bad user|identifier rejected|unacceptable|forbidden|denied|credential"
-    r"|invalid (?:token|api|key|argument)|not supported|by client\b|locally",
+    r"|invalid (?:token|api|key|argument|url|host|address)|not supported|mismatch|by client\b|locally",
     re.IGNORECASE,
 )
 _PHRASES = {status.phrase.lower(): status.value for status in HTTPStatus if status >= 400}
@@ -57,6 +64,7 @@ _STATUSES = tuple(
     for pattern in (
         r"\bHTTP(?:[ /-](?:\d(?:\.\d)?|status|error|code|response))*[ :=]+\(?['\"]?([45]\d\d)\b",
         r"\b(?:status(?:[ _]?code)?|returned error|responded with|response code)[ :=]+(?:is )?['\"]?([45]\d\d)\b",
+        r"\brequest\b.{0,200}?(?:\bcode[ :=]+|\[)([45]\d\d)\b",
         r"^[(\[]?([45]\d\d)(?::|[)\]]| ?[{<]|$)",
         rf"\b([45]\d\d)\b[ :-]+(?:{'|'.join(map(re.escape, _PHRASES))})\b",
     )

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from resilient_tasks.core import answers, databases, failure_texts, safely, waits
 from resilient_tasks.core.classes import module_of, of_class, tops_of
 from resilient_tasks.core.failure_names import is_of_who_asks, is_quota, is_tls, of_a_library, of_code, of_name, worded
-from resilient_tasks.core.kinds import RETRIED_BY_DEFAULT, Kind
+from resilient_tasks.core.kinds import RETRIED_BY_DEFAULT, Kind, gravest
 from resilient_tasks.core.wrapped import BUGS, bears_nothing, is_from_a_library
 
 # Keys are "<top module>.<class>"; where a class has several bases that are listed here, the nearest in its MRO decides.
@@ -35,7 +35,8 @@ _TYPES: dict[Kind, str] = {
         _lzma.LZMAError lzma.LZMAError gzip.BadGzipFile zipfile.BadZipFile zipfile.BadZipfile tarfile.TarError
         binascii.Error struct.error pickle.UnpicklingError _pickle.UnpicklingError xml.ParseError xml.ExpatError
         pyexpat.ExpatError tomllib.TOMLDecodeError plistlib.InvalidFileException email.MessageParseError
-        http.IncompleteRead http.LineTooLong xmlrpc.ResponseError pandas.ParserError pandas.EmptyDataError
+        http.IncompleteRead http.LineTooLong urllib.ContentTooShortError configparser.ParsingError shutil.ReadError
+        xmlrpc.ResponseError pandas.ParserError pandas.EmptyDataError
         pandera.SchemaError pandera.SchemaErrors polars.ComputeError polars.NoDataError pyarrow.ArrowInvalid
         pydantic.ValidationError pydantic_core.ValidationError jsonschema.ValidationError
         marshmallow.ValidationError msgspec.ValidationError msgspec.DecodeError resilient_tasks.InvalidData
@@ -45,7 +46,8 @@ _TYPES: dict[Kind, str] = {
     Kind.REJECTED: "resilient_tasks.CircuitOpen resilient_tasks.BulkheadFull resilient_tasks.RateLimited",
     Kind.PERMANENT: """
         builtins.ValueError builtins.TypeError builtins.AssertionError builtins.NotImplementedError
-        ssl.SSLCertVerificationError ssl.CertificateError ftplib.Error imaplib.error
+        ssl.SSLCertVerificationError ssl.CertificateError ftplib.Error imaplib.error tarfile.FilterError
+        tarfile.CompressionError
     """,
 }
 _BY_TYPE = {name: kind for kind, names in _TYPES.items() for name in names.split()}
@@ -99,7 +101,11 @@ _FOR_NOW_IN_WEBSOCKETS = frozenset({1001, 1005, 1006, 1011, 1012, 1013, 1014})  
 _TLS_HANG_UP = re.compile(
     r"\beof\b|UNEXPECTED_EOF|BAD_RECORD_MAC|reset by peer|closed (?:the )?conn|ZeroReturn", re.IGNORECASE
 )
-_POP_FOR_NOW = re.compile(r"\[(?:SYS/TEMP|IN-USE|LOGIN-DELAY)\]")  # RFC 2449, RFC 3206
+#: The response codes with which a mailbox is refused for now.
+_MAIL_FOR_NOW = {
+    "poplib.error_proto": re.compile(r"\[(?:SYS/TEMP|IN-USE|LOGIN-DELAY)\]"),  # RFC 2449, RFC 3206
+    "imaplib.error": re.compile(r"\[(?:UNAVAILABLE|INUSE)\]"),  # RFC 5530
+}
 _RESET = re.compile("Connection(?:Reset|Aborted)Error|BrokenPipeError|reset by peer", re.IGNORECASE)
 _CUT_SHORT = re.compile("complete message body|ended prematurely|IncompleteRead", re.IGNORECASE)
 #: How libraries say that a failure may pass.
@@ -145,7 +151,7 @@ def _of_status(status: int, error: BaseException) -> Kind:  # noqa: PLR0911  # o
     if status >= 500:
         slower = status == 529 or (status == 503 and asks_to_wait) or Kind.THROTTLED in map(of_code, codes)
         return Kind.THROTTLED if slower else Kind.PERMANENT if status in _NOT_FOR_NOW else Kind.TRANSIENT
-    if status == 420 or (status == 403 and (asks_to_wait or waits.nothing_remains(error))):
+    if status == 420 or (status in {403, 418} and (asks_to_wait or waits.nothing_remains(error))):
         return Kind.THROTTLED
     if status in {408, 425, 449}:  # 449: "retry with", of Microsoft
         return Kind.TIMEOUT if status == 408 else Kind.TRANSIENT
@@ -208,9 +214,16 @@ def _by_number(error: BaseException, *, bare: bool) -> Kind | None:
     if reply := safely.number(safely.attribute(error, "reply_code")):
         return Kind.TRANSIENT if reply in _FOR_NOW_IN_AMQP else Kind.PERMANENT
     closed = safely.number(safely.attribute(safely.attribute(error, "rcvd"), "code"))
+    if closed is None and code and 1000 <= code < 5000 and _is_a_closed_websocket(type(error)):
+        closed = code
     if closed is not None:
         return Kind.TRANSIENT if closed in _FOR_NOW_IN_WEBSOCKETS else Kind.PERMANENT
     return None
+
+
+@of_class
+def _is_a_closed_websocket(cls: type) -> bool:
+    return any(re.search("_(?:web_?socket|connection)_clos", worded(base.__name__)) for base in cls.__mro__)
 
 
 @safely.or_none
@@ -240,9 +253,16 @@ def _by_errno(error: BaseException) -> Kind | None:
     if safely.is_a(error, socket.gaierror):
         return Kind.PERMANENT if number in _BAD_LOOKUPS else None
     if number is None:
-        return None
+        return _of_several_attempts(error) if python else None
     kind = _BY_ERRNO.get(number)
     return Kind.PERMANENT if kind is None and python else kind
+
+
+def _of_several_attempts(error: BaseException) -> Kind | None:
+    """Return the gravest kind of the attempts that asyncio tells in one text, one for each address of a host."""
+    said = safely.text(error)
+    numbers = re.findall(r"\[Errno (\d+)\]", said) if said.startswith("Multiple exceptions: ") else ()
+    return gravest({_BY_ERRNO.get(int(number), Kind.PERMANENT) for number in numbers})
 
 
 def _by_errno_of_a_library(error: BaseException) -> Kind | None:
@@ -277,13 +297,11 @@ def is_a_tls_hang_up(error: BaseException) -> bool:
 def _of_type(cls: type) -> Kind | re.Pattern[str] | None:
     """Return the kind of the nearest class that is listed, or the pattern of the texts that may pass."""
     for base in cls.__mro__:
-        kind = _BY_TYPE.get(_key(base))
-        if kind is not None:
-            return kind
+        known = _MAIL_FOR_NOW.get(_key(base)) or _BY_TYPE.get(_key(base))
+        if known is not None:
+            return known
         if base.__name__ == "SSLError":
             return _TLS_HANG_UP
-        if _key(base) == "poplib.error_proto":
-            return _POP_FOR_NOW
     return None
 
 

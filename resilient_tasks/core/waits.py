@@ -11,6 +11,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from resilient_tasks.core import answers, safely, settings
+from resilient_tasks.core.failure_names import of_name
+from resilient_tasks.core.kinds import Kind
 from resilient_tasks.core.wrapped import bears_nothing
 
 #: A number that is larger counts from 1970: it would be ten years.
@@ -53,17 +55,27 @@ def _asked(error: BaseException, now: float) -> Iterator[float | None]:
         for name in _IN_SECONDS:
             text = answers.header(headers, name)
             yield _moment(text, now, _YEAR)
+            yield _longest_of(text)
     yield _said_by_grpc(error)
     for place in (error, safely.attribute(error, "error"), safely.attribute(error, "parameters")):
         for name in ("retry_after", "retry_after_seconds", "retry_delay") if place is not None else ():
             yield _moment(safely.attribute(place, name), now, _YEAR)
         yield seconds_in(safely.attribute(place, "retry_after_ms"), 0.001)
+    if of_name(type(error).__name__) is Kind.THROTTLED:  # `FloodWaitError`
+        yield seconds_in(safely.attribute(error, "seconds"))
     for body in answers.bodies(error):
         yield _said_in(body)
     if headers and _is_used_up(error, headers):
         yield _reset(headers, now)
     if headers:
         yield _reset_of_several(headers, now)
+
+
+def _longest_of(text: str | None) -> float | None:
+    """Return the longest of the waits that a proxy joined into one header; None where one of them is no number."""
+    parts = text.split(",") if text and "," in text else ()
+    found = [seconds_in(part) for part in parts]
+    return None if None in found else max((wait for wait in found if wait is not None), default=None)
 
 
 def is_asked(error: BaseException) -> bool:

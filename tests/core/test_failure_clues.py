@@ -1,9 +1,14 @@
 """The classifier, over clues that are easily missed: refusals in words, codes and numbers in odd places."""
 
+import configparser
 import errno
+import imaplib
 import importlib.util
+import shutil
 import ssl
 import sys
+import tarfile
+import urllib.error
 from http import HTTPStatus
 from types import SimpleNamespace
 
@@ -183,13 +188,15 @@ def test_a_code_counts_wherever_a_library_keeps_it(error, kind):
 
 NAMES = {
     Kind.TRANSIENT: "NotConnected ServerError UnknownHost UnknownHostError DNSLookupError CannotResolveHostError"
-    " ServiceUnitNotReady SchemaMismatchRetryable AuthRetryableError LockAcquisitionError BadTooManySessions",
-    Kind.TIMEOUT: "TooSlowError BadRequestTimeout RequestTooSlow",
+    " ServiceUnitNotReady SchemaMismatchRetryable AuthRetryableError LockAcquisitionError BadTooManySessions"
+    " CommClosedError LostRemote SharingViolation DocumentLockedException InstanceNotActiveError AvailabilityError",
+    Kind.TIMEOUT: "TooSlowError BadRequestTimeout RequestTooSlow MaximumWaitTimeExceeded",
     Kind.THROTTLED: "TooManyLookupRequestException ProducerQueueIsFull",
-    Kind.MALFORMED: "ZstdError ResponseDataLossError",
-    Kind.RESOURCE: "ProcessExpired WorkerDied",
+    Kind.MALFORMED: "ZstdError ResponseDataLossError ChecksumMismatch",
+    Kind.RESOURCE: "ProcessExpired WorkerDied KilledWorker DeadKernelError ActorDiedError",
     Kind.PERMANENT: "PermanentConnectionError NoConnectionAdapter NonRetryableError NotRetryable UnretryableError"
-    " ServerErrorConfig UnknownServer RegistryNotReady DnsNameInvalid",
+    " ServerErrorConfig UnknownServer RegistryNotReady DnsNameInvalid"
+    " SSHUnknownHostError AccountLockedError VersionMismatch MaximumSizeExceeded",
 }
 
 
@@ -212,6 +219,83 @@ def test_a_class_name_says_what_happened(error, kind):
 )
 def test_a_code_of_an_authorization_server_counts_more_than_a_class_named_after_authorization(code, kind):
     assert classify(shaped("acme.OAuthError", error=code, description="no")) is kind
+
+
+CLOSED = "acme.ConnectionClosed"
+OF_ODD_PLACES = {
+    Kind.TRANSIENT: [
+        OSError("Multiple exceptions: [Errno 111] Connect call failed ('::1', 1), [Errno 111] Connect call failed"),
+        imaplib.IMAP4.error(b"[UNAVAILABLE] Temporary authentication failure"),
+        imaplib.IMAP4.error(b"[INUSE] Mailbox in use"),
+        shaped(CLOSED, code=1006),
+        shaped("odbc.Error", args=("40001", "[40001] Transaction was deadlocked (1205)")),
+        shaped("acme.ServiceError", args=("no",), status=409, message="In an incorrect state; please retry later"),
+        shaped("acme.Failed", args=("timeout waiting to lock key: write-write conflict",), status_code=409),
+        shaped("acme.Failed", args=("no",), code="InternalError.DBError"),
+        shaped("acme.ServerException", args=("Code: 242.\nDB::Exception: Table is in readonly mode",)),
+        sql("[IBM][CLI Driver] SQL30081N  A communication error. SQLSTATE=08001 SQLCODE=-30081"),
+        shaped("acme.ResponseErrorCode", args=("Request to x failed with code 503 and message: b''",)),
+        shaped("acme.Failed", args=("Error in request. Possibly authentication failed [503]",)),
+        shaped("acme.Failed", args=("no",), status=400, body='{"error_code": "PRODUCT_NOT_READY"}'),
+        *(
+            shaped("acme.Failed", args=(said,))
+            for said in (
+                "Page.goto: net::ERR_CONNECTION_RESET at http://x/",
+                "unknown error: net::ERR_NAME_NOT_RESOLVED",
+                "Reached error page: NS_ERROR_CONNECTION_REFUSED",
+                "get: connect ECONNREFUSED 127.0.0.1:1",
+                "Fail connecting to server on localhost:1",
+                "Unable to connect to the broker",
+                "Device disconnected unexpectedly",
+                "in <TCP>: Stream is closed",
+                "Name node is in safe mode.",
+            )
+        ),
+    ],
+    Kind.TIMEOUT: [
+        shaped("acme.Failed", args=("[Input/Output] No response received after 3 retries",)),
+        shaped("acme.Failed", args=("net::ERR_CONNECTION_TIMED_OUT at http://x/",)),
+    ],
+    Kind.THROTTLED: [
+        answered(418, retry_after="30"),
+        shaped("acme.Failed", args=("Too many concurrent aggregations.",)),
+        shaped("acme.BackPressureError"),
+    ],
+    Kind.MALFORMED: [
+        shutil.ReadError("x.zip is not a zip file"),
+        configparser.MissingSectionHeaderError("x", 1, "x"),
+        urllib.error.ContentTooShortError("retrieval incomplete", b""),
+    ],
+    Kind.PERMANENT: [
+        OSError("Multiple exceptions: [Errno 111] Connect call failed, [Errno 13] Permission denied"),
+        OSError("Multiple exceptions: none with a number"),
+        imaplib.IMAP4.error(b"[AUTHENTICATIONFAILED] Invalid credentials"),
+        tarfile.CompressionError("lzma module is not available"),
+        tarfile.FilterError("outside of the destination"),
+        shaped(CLOSED, code=4004),
+        shaped(CLOSED, code=1008),
+        shaped("odbc.Error", args=("42000", "[42000] Incorrect syntax")),
+        shaped("acme.Failed", args=("no",), code="InternalError.InvalidParameter"),
+        answered(418),
+        shaped("acme.ServerException", args=("Code: 62.\nDB::Exception: Syntax error: service unavailable",)),
+        shaped("acme.BadNamespaceError", "acme.SocketIOError", args=("/ is not a connected namespace.",)),
+        shaped("acme.ResponseErrorCode", args=("Request to x failed with code 403 and message: b''",)),
+        sql("[IBM][CLI Driver] SQL0204N undefined name, network. SQLSTATE=42704 SQLCODE=-204"),
+        shaped("acme.Failed", args=("net::ERR_CERT_AUTHORITY_INVALID at https://x/",)),
+        shaped("acme.Failed", args=("Unable to connect to x: invalid URL",)),
+        shaped("acme.Failed", args=("Failed to connect to x: bad credentials",)),
+    ],
+}
+
+
+@pytest.mark.parametrize(("error", "kind"), rows(OF_ODD_PLACES))
+def test_a_clue_counts_in_an_odd_place_and_only_for_what_it_says(error, kind):
+    assert classify(error) is kind
+
+
+@pytest.mark.parametrize(("name", "seconds"), [("FloodWaitError", 30), ("VideoTooShort", None)])
+def test_the_seconds_of_an_error_are_a_wait_only_where_its_name_says_that_it_was_throttled(name, seconds):
+    assert retry_after(shaped(f"acme.{name}", code=420, seconds=30)) == seconds
 
 
 GRPC = {
@@ -254,6 +338,8 @@ RESETS = [
     ({"retry_after": "1m30s"}, 90),
     ({"retry_after": '"30"'}, 30),
     ({"retry_after": "30 seconds"}, 30),
+    ({"retry_after": "10, 30"}, 30),
+    ({"retry_after": "10, soon"}, None),
     ({"retry_after": ["30"]}, 30),
     ({"retry_after": "1700000030"}, 30),
     ({"x_ratelimit_reset": "1700000030000000"}, 30),
