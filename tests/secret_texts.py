@@ -428,10 +428,28 @@ CONTEXTS = (
     "prefect cloud login -k §",
     '[{"name": "DB_PASSWORD", "value": "a}b>c§"}]',
     '{"value": "a}b>c§", "name": "DB_PASSWORD"}',
+    "- **Password:** §\n- **User:** bob",
+    "*Token:* `§`",
+    'cfg.set("db", "password", "§")',
+    "setattr(client, 'api_key', '§')",
+    '{:user "bob", :password "§"}',
+    "userPassWord=§",
+    'var dbPassword string = "§"',
+    "pass-word: §",
+    '{"kty":"EC","crv":"P-256","d":"§"}',
+    "user.token.int\n  Input should be a valid integer [type=int_parsing, input_value='§', input_type=str]",
+    "secrets.list[int].0\n  Input should be a valid integer [type=int_parsing, input_value='§', input_type=str]",
+    '  Invalid JSON: EOF [type=json_invalid, input_value=\'{"user":"b","pa...ord":"§"}\', input_type=str]',
 )
 
 #: None of these holds any.
 LOOK_ALIKES = (
+    "num_secrets=14 n_tokens=3 number_of_passwords=12",
+    "kms_key_alias=alias/app secret_alias=prod",
+    "pip install python-secrets==22.1 flask-secrets==1.2.3",
+    "top_token: ' the' predicted_token='cat' decoded_token=dog",
+    'unexpected token "Float64Column3Name" at line 3',
+    "df.set('user', 'password', 'token')",
     "read_secret('prod/db') and get_password('db')",
     "setup('x') within('y')",
     "tokens_used=1234567 pass_rate=0.97 otp=erlang26 account_key_vault=prod",
