@@ -57,6 +57,7 @@ _ITEMS = {
     quote: re.compile(rf"(?:\\.|(?![,;&][ \t]*[\w.-]+=)[^{quote}\r\n\\]){{1,512}}(?={quote}(?:[ \t]*[,\])}}]|[ \t]|$))")
     for quote in ("'", '"')
 }
+_AMOUNT = re.compile(r"\d[\d.,_]*(?:[eE][+-]?\d{1,3})?[kKMBGT%]?")
 #: That of a parser is unexpected, or stands near something.
 _THE_TOKEN = re.compile(r"\b(?:the|this|that) token$", re.IGNORECASE)
 _VERSION = re.compile(r"\d+(?:\.\w+)+")
@@ -168,6 +169,8 @@ def _can_be(value: str, head: Head) -> bool:  # noqa: PLR0911  # one a reason
         return bool(head.says is Says.SURELY or {value.lower(), value.upper()}.isdisjoint({value}))
     if head.says is Says.PROBABLY:
         is_number = value.replace(".", "", 1).replace(",", "").replace("_", "").isdigit()
+        if noun == "tokens" and _AMOUNT.fullmatch(value) is not None:
+            return False
         return not (is_number and (len(value) < 6 or noun == "tokens" or "." in value))
     return not (noun in _FILES and _FILE.fullmatch(value) and not is_random(value))
 
@@ -244,6 +247,7 @@ def _bare_value(text: str, at: int, head: Head) -> tuple[int, int, bool] | None:
             head.name.lower() in {"pwd", "oldpwd"} and (value[0] == "/" or value in {"~", "-"} or value[:2] == "~/")
         )  # the working directory
         or (head.separator == "==" and _VERSION.fullmatch(value))
+        or (head.separator.strip() == "==" and value.isidentifier() and not any(map(str.isdigit, value)))  # compared
         or (text.startswith(("(", "["), bare.end()) and _PATH.fullmatch(value))  # it is called, or looked up
     ):
         return at, bare.end(), False
@@ -273,4 +277,5 @@ def _takes_a_list(text: str, head: Head, end: int | None = None) -> bool:
     if end is None:
         return True
     is_pair = _PAIR_END.match(text, end) is not None
-    return is_pair and (pair[0][0] == "(" or looks_random(text[head.end : end].strip("b\"'\\")))
+    is_sure = pair[0][0] == "(" and ("," not in pair[0] or head.says is Says.SURELY)
+    return is_pair and (is_sure or looks_random(text[head.end : end].strip("b\"'\\")))

@@ -142,8 +142,8 @@ def _cleaned(parameters: Any, names: tuple[tuple[str | None, str | None], ...], 
     if parameters and all(isinstance(part, list | tuple | Mapping) for part in parameters):
         many = [_cleaned(part, names, depth + 1) for part in parameters]
         return parameters if _same(many, parameters) else type(parameters)(many)
-    columns = _in_order(names)
-    values = [_value(value, *_said_of(None, columns.get(at), known=False)) for at, value in enumerate(parameters, 1)]
+    in_order = _in_order(names)
+    values = [_value(value, *_said_of(None, in_order.get(at), known=False)) for at, value in enumerate(parameters, 1)]
     return parameters if _same(values, parameters) else tuple(values) if isinstance(parameters, tuple) else values
 
 
