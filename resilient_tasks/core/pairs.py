@@ -247,7 +247,7 @@ def _bare_value(text: str, at: int, head: Head) -> tuple[int, int, bool] | None:
             head.name.lower() in {"pwd", "oldpwd"} and (value[0] == "/" or value in {"~", "-"} or value[:2] == "~/")
         )  # the working directory
         or (head.separator == "==" and _VERSION.fullmatch(value))
-        or (head.separator.strip() == "==" and value.isidentifier() and not any(map(str.isdigit, value)))  # compared
+        or (head.separator == " == " and value.isidentifier() and not any(map(str.isdigit, value)))  # compared
         or (text.startswith(("(", "["), bare.end()) and _PATH.fullmatch(value))  # it is called, or looked up
     ):
         return at, bare.end(), False
