@@ -271,7 +271,7 @@ CONTEXTS = (
     Context(  # a private key in JSON
         ("kty",),
         re.compile(
-            r"(?<=[\"'])(?P<name>d|p|q|dp|dq|qi|k)(?P<close>\\?[\"']):[ \t]*"
+            r"(?<=[\"'])(?:d|p|q|dp|dq|qi|k)\\?[\"']:[ \t]*"
             r"(?P<quote>\\?[\"'])(?P<secret>[\w-]{10,2000})"
         ),
         _always,

@@ -29,7 +29,13 @@ _OF_FIELD = re.compile(
     rf"(?P<says>[ \t]+[^\r\n]{{0,1000}}?)\[type=(?P<type>[\w.-]+), "
     r"input_value=(?P<secret>[^\r\n]*?), input_type=",
 )
-_CUT = re.compile(r"(input_value=[^\r\n\"'][^\r\n]{0,100}?\.\.\.)([^\r\n]{1,100}?)(?=[)}\]]*, input_type=)")
+#: Behind the field stands which type of several was tried.
+_OF_TYPE = re.compile(
+    r"\.(?:int|float|bool|bytes|str|decimal|json-or-python\b.*|constrained-\w+|[a-z-]{1,30}\[.*\])(?:\.\d{1,6})?$"
+)
+_CUT = re.compile(
+    r"(input_value=(?:[^\r\n\"']|b?[\"']\[?\{)[^\r\n]{0,100}?\.\.\.)([^\r\n]{1,100}?)(?=[)}\]]*, input_type=)"
+)
 
 _SIMPLE = (
     # PostgreSQL: Key (name, password)=(bob, ...) already exists.
@@ -99,7 +105,7 @@ def _is_secret(name: str, value: str) -> bool:
     bare = value.strip("b\\\"' ")
     if bare.startswith((MARK, "{", "[")) or is_nothing(bare) or is_sentence(bare):
         return False
-    says = max(map(secret_names.of, name.split(", ")))
+    says = max(map(secret_names.of, _OF_TYPE.sub("", name).split(", ")))
     return says > Says.IF_RANDOM or (says is Says.IF_RANDOM and is_random(bare))
 
 

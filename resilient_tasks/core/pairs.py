@@ -57,9 +57,13 @@ _ITEMS = {
     quote: re.compile(rf"(?:\\.|(?![,;&][ \t]*[\w.-]+=)[^{quote}\r\n\\]){{1,512}}(?={quote}(?:[ \t]*[,\])}}]|[ \t]|$))")
     for quote in ("'", '"')
 }
+_AMOUNT = re.compile(r"\d[\d.,_]*(?:[eE][+-]?\d{1,3})?[kKMBGT%]?")
+#: That of a parser is unexpected, or stands near something.
+_THE_TOKEN = re.compile(r"\b(?:the|this|that) token$", re.IGNORECASE)
+_VERSION = re.compile(r"\d+(?:\.\w+)+")
 _METAVAR = re.compile(r"[A-Z][A-Z_]{1,20}|<[\w-]+>")
 _PATH = re.compile(r"[A-Za-z_][\w.]*")
-_PAIR = re.compile(r"[({\[][ \t]{0,4}b?\\*[\"'][\w-]*$")
+_PAIR = re.compile(r"(?:[({\[]|(?:(?<=set)|(?<=put)|(?<=setattr))\([^()\r\n]{1,24},)[ \t]{0,4}b?\\*[\"'][\w-]*$")
 _PAIR_END = re.compile(r"[ \t]{0,4}[)}\]]")
 _PROSE = secret_names.words(
     "a abgelaufen an and any are as at be bitte but by can cannot could denied did do does eingeben empty est "
@@ -126,7 +130,8 @@ def _quoted_behind_blank(text: str, head: Head) -> tuple[int, int, bool] | None:
     if quoted is None:
         return None
     is_flag = FLAG.search(text[max(0, head.start - 2) : head.start + len(head.name)]) is not None
-    if not is_flag and not _is_told(quoted["value"], head):
+    is_keyword = text[max(0, head.start - 2) : head.start] in {" :", "{:", ",:"}  # of Clojure
+    if not is_flag and not is_keyword and not _is_told(quoted["value"], head):
         return None
     return _quoted_value(text, quoted, head)
 
@@ -142,7 +147,8 @@ def _told(text: str, head: Head, *, code: bool) -> tuple[int, int, bool] | None:
 
 def _is_told(value: str, head: Head) -> bool:
     is_short_id = _SHORT_ID.fullmatch(value) is not None  # of a public key, or of a thing in Kubernetes
-    return head.says > Says.IF_RANDOM and is_machine_made(value) and not is_short_id and not value.startswith(MARK)
+    may_be = head.says > Says.IF_RANDOM or _THE_TOKEN.search(head.name) is not None
+    return may_be and is_machine_made(value) and not is_short_id and not value.startswith(MARK)
 
 
 def _can_be(value: str, head: Head) -> bool:  # noqa: PLR0911  # one a reason
@@ -163,6 +169,8 @@ def _can_be(value: str, head: Head) -> bool:  # noqa: PLR0911  # one a reason
         return bool(head.says is Says.SURELY or {value.lower(), value.upper()}.isdisjoint({value}))
     if head.says is Says.PROBABLY:
         is_number = value.replace(".", "", 1).replace(",", "").replace("_", "").isdigit()
+        if noun == "tokens" and _AMOUNT.fullmatch(value) is not None:
+            return False
         return not (is_number and (len(value) < 6 or noun == "tokens" or "." in value))
     return not (noun in _FILES and _FILE.fullmatch(value) and not is_random(value))
 
@@ -238,6 +246,8 @@ def _bare_value(text: str, at: int, head: Head) -> tuple[int, int, bool] | None:
         or (
             head.name.lower() in {"pwd", "oldpwd"} and (value[0] == "/" or value in {"~", "-"} or value[:2] == "~/")
         )  # the working directory
+        or (head.separator == "==" and _VERSION.fullmatch(value))
+        or (head.separator == " == " and value.isidentifier() and not any(map(str.isdigit, value)))  # compared
         or (text.startswith(("(", "["), bare.end()) and _PATH.fullmatch(value))  # it is called, or looked up
     ):
         return at, bare.end(), False
@@ -267,4 +277,5 @@ def _takes_a_list(text: str, head: Head, end: int | None = None) -> bool:
     if end is None:
         return True
     is_pair = _PAIR_END.match(text, end) is not None
-    return is_pair and (pair[0][0] == "(" or looks_random(text[head.end : end].strip("b\"'\\")))
+    is_sure = pair[0][0] == "(" and ("," not in pair[0] or head.says is Says.SURELY)
+    return is_pair and (is_sure or looks_random(text[head.end : end].strip("b\"'\\")))

@@ -91,8 +91,10 @@ _OTHER_KEYS = words(
 _OTHER_TOKENS = words(
     "pad eos bos unk sep cls mask special stop end start max min num total prompt completion input output unexpected "
     "unknown invalid next first last bad near at this that new offending illegal expected cached reasoning per used "
-    "n count number of the a any no image audio text word sub"
+    "n count number of the a any no image audio text word sub top predicted generated decoded sampled"
 )
+#: With one of these before it, a noun is counted: `num_secrets`.
+_HOW_MANY = words("num number n count nr")
 _OTHER_PASSES = words(
     "boarding season ski day bus rail train gate first second third final last next each per render band low high one "
     "two single forward backward training optimizer test quality all partial full by press free guest tourist museum "
@@ -117,8 +119,9 @@ _ABOUT = words(
     "templates pattern regex placeholder label title description text_field message messages prompt link page form "
     "view screen button input inputs location region zone space spaces distribution distributions vocab vocabulary "
     "embedding embeddings ids probability prob probs logprob logprobs throughput latency speed ring chain "
-    "change changes change_required management management_url recovery_url update updates expiration_date owner user "
-    "username email account_name length_limit bits usage_count metadata info kid curve ops order bits signature_type "
+    "change changes change_required management alias aliases management_url recovery_url update updates "
+    "expiration_date owner user username "
+    "email account_name length_limit bits usage_count metadata info kid curve ops order bits signature_type "
     "complexity history histories lifetime window windows leeway grace flow flows grant request requests response "
     "responses exists present sock socket process agent set_at seen stdin stdout "
     "prompt fd command cmd from via encoding charset alphabet chars characters case shape shapes"
@@ -133,6 +136,8 @@ _STILL = words(
 
 #: In Hadoop's settings, the name of a storage account ends the name of the secret.
 _OF_STORAGE = re.compile(r"\.[\w-]{1,60}\.(?:dfs|blob)\.core\.windows\.net$")
+#: One word, written as two: `passWord`, `pass-word`.
+_IN_TWO = re.compile(r"(?<=[Pp]ass)(?:[_-]?W|[_-]w)(?=(?:or)?d(?![a-z]))")
 _SPLIT = re.compile(r"[\W_]+")
 _HUMPS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _GLUED = re.compile(
@@ -170,6 +175,7 @@ def of(name: str) -> Says:
 
 def words_of(name: str) -> list[str]:
     """Return the words in a name, in small letters."""
+    name = _IN_TWO.sub("w", name)
     return [word for part in _SPLIT.split(name) if part for word in _HUMPS.sub(" ", part).lower().split()]
 
 
@@ -183,6 +189,8 @@ def _noun(parts: list[str], at: int) -> Says:  # noqa: PLR0911  # one a kind of 
         if before in _OTHER_KEYS:
             return Says.NOTHING
         return Says.SURELY if before in _KEYS and at else Says.IF_RANDOM
+    if word.endswith("s") and not word.endswith("ss") and _HOW_MANY.intersection(parts[:at]):
+        return Says.NOTHING
     if word in {"token", "tokens"} and before in _OTHER_TOKENS:
         return Says.NOTHING
     if word == "pass" and before in _OTHER_PASSES:

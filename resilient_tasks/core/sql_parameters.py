@@ -18,7 +18,7 @@ from resilient_tasks.core.secret_values import is_nothing, is_random, is_value
 #: The characters of a statement that are read.
 _LONGEST = 20_000
 _TOKEN = re.compile(
-    r"'(?:''|[^'])*+'|(?P<placeholder>\?|%\((?P<py>\w+)\)s|%s|(?<![:\w]):(?P<colon>\w+)|\$\d+|@(?P<at>\w+))(?:::\w+)?"
+    r"'(?:''|[^'])*+'|(?P<placeholder>\?|%\((?P<py>\w+)\)s|%s|(?<![:\w]):(?P<colon>\w+)|\$(?P<number>\d+)|@(?P<at>\w+))(?:::\w+)?"
     r"|(?P<word>[\"`\[]?[A-Za-z_][\w.$]*[\"`\]]?(?:\.[\"`\[]?\w+[\"`\]]?)*)|(?P<sign>[(),])"
 )
 _COLUMNS = re.compile(
@@ -54,7 +54,7 @@ def names_of(statement: str) -> tuple[tuple[str | None, str | None], ...]:  # no
     for token in _TOKEN.finditer(statement):
         in_values = token.start() >= values_from
         if token["placeholder"] is not None:
-            own = token["py"] or token["colon"] or token["at"]
+            own = token["py"] or token["colon"] or token["at"] or (token["number"] and f"${token['number']}")
             at_place = columns[place] if in_values and len(stack) >= 1 and place < len(columns) else None
             found.append((own, at_place or column))
         elif (word := token["word"]) is not None:
@@ -142,12 +142,19 @@ def _cleaned(parameters: Any, names: tuple[tuple[str | None, str | None], ...], 
     if parameters and all(isinstance(part, list | tuple | Mapping) for part in parameters):
         many = [_cleaned(part, names, depth + 1) for part in parameters]
         return parameters if _same(many, parameters) else type(parameters)(many)
-    columns_in_order = [column for _, column in names]
-    values = [
-        _value(value, *_said_of(None, columns_in_order[at] if at < len(columns_in_order) else None, known=False))
-        for at, value in enumerate(parameters)
-    ]
+    in_order = _in_order(names)
+    values = [_value(value, *_said_of(None, in_order.get(at), known=False)) for at, value in enumerate(parameters, 1)]
     return parameters if _same(values, parameters) else tuple(values) if isinstance(parameters, tuple) else values
+
+
+def _in_order(names: tuple[tuple[str | None, str | None], ...]) -> dict[int, str | None]:
+    """Return the column of each place among the parameters, from 1 on: PostgreSQL's `$2` is the second."""
+    found: dict[int, str | None] = {}
+    for at, (own, column) in enumerate(names, 1):
+        place = int(own[1:9]) if own and own[0] == "$" else at
+        if place not in found or secret_names.of(column or ""):
+            found[place] = column
+    return found
 
 
 _ANONYMOUS = re.compile(r"(?:param|p|arg|value|v|bind|b|x|pos)?_?\d*")

@@ -34,6 +34,7 @@ _OWN = (
     "shpss_ Hex:30- | access_token$production$ lower:16 $ hex:32 | sk_prod_ any:10- | rk_prod_ any:10-",
     # models
     "sk- url:20- | hf_ alnum:30- | gsk_ alnum:30- | r8_ alnum:30- | xai- url:40- | pplx- alnum:30- | nvapi- url:30-",
+    "tvly-dev- url:20- | wandb_v1_ url:40- | snyk_uat. dotted:30- | snyk_sat. dotted:30-",
     # clouds and what runs in them
     "AIza url:30- | ya29. dotted:20- | GOCSPX- url:20- | 1//0 url:30- | dapi hex:32 | pnu_ alnum:20- | pnb_ alnum:20-",
     "hvs. url:20- | hvb. url:20- | hvr. url:20- | s. alnum:24 | dor_v1_ hex:40- | dop_v1_ hex:40- | dot_v1_ hex:40-",

@@ -65,7 +65,7 @@ class Told:
             bare = _either({form for value, is_found in self._values.items() if is_found for form in _forms(value)})
             quoted = _either({form for value in self._values for form in _forms(value)})
             self._pattern = re.compile(
-                rf"(?<![A-Za-z0-9])(?:{bare})(?![A-Za-z0-9])|(?<=[\"'`])(?:{quoted})(?=\\?[\"'`])"
+                rf"(?:(?<![A-Za-z0-9])|(?<=[\s\"']-[A-Za-z]))(?:{bare})(?![A-Za-z0-9])|(?<=[\"'`])(?:{quoted})(?=\\?[\"'`])"
             )
         return self._pattern.sub(MARK, text)
 

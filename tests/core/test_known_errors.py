@@ -92,6 +92,16 @@ def test_a_placeholder_belongs_to_a_column(statement, columns):
     assert [column for _, column in names_of(statement)] == columns
 
 
+def test_a_numbered_placeholder_takes_the_parameter_of_its_number():
+    statement = "UPDATE users SET password = $2, name = $1 WHERE id = $3 AND name <> $1"
+    assert without_secrets(statement, ("bob", SECRET, 3)) == ("bob", "***", 3)
+
+
+def test_the_output_of_a_command_may_repeat_a_short_flag_with_its_secret():
+    error = subprocess.CalledProcessError(1, ["mysql", "-u", "root", f"-p{SECRET}"], output=f"ran -p{SECRET}".encode())
+    assert SECRET.encode() not in redacted(error).output
+
+
 class Login(BaseModel):
     user: str
     password: str = Field(max_length=3)

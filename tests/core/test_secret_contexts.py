@@ -127,6 +127,12 @@ def test_counters_digests_and_ids_are_not_random():
         assert not is_random(text)
 
 
+@pytest.mark.parametrize("text", ["the token § has expired", 'This token "§" was refused'])
+def test_an_article_before_a_token_changes_nothing(text):
+    token = "Xq7TzR4bLk9Wm2Pv8Ys3"  # generated
+    assert redact(text.replace("§", token)) == text.replace("§", "***")
+
+
 def test_only_the_value_goes():
     assert redact("['curl', '-u', 'bob:hunter2', 'h']") == "['curl', '-u', 'bob:***', 'h']"
     assert redact("mysql -u root -phunter2 db") == "mysql -u root -p*** db"
