@@ -22,6 +22,7 @@ def store(tmp_path, monkeypatch):
         "import pandera.pandas as pa\n"
         "Flights = pa.DataFrameSchema({'carrier': pa.Column(str, pa.Check.isin(['UA'])),"
         " 'miles': pa.Column(int, pa.Check.gt(0))})\n"
+        "Gates = pa.DataFrameSchema({'gate': pa.Column(str)})\n"
     )
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delitem(sys.modules, "rules_of_flights", raising=False)
@@ -102,11 +103,17 @@ def test_rows_without_a_correction_are_judged_anew_when_a_person_vouches_for_the
     assert json.loads(run(*replay, "--unchanged")[1])["released"] == 0
 
 
-def test_a_replay_that_could_judge_nothing_says_so(run, tmp_path):
-    (tmp_path / "rows.json").write_text('[{"__quarantine_row": 1, "miles": 2}]')
-    code, out, _ = run("replay", "b1", "--schema", "rules_of_flights:Flights", "--rows", "rows.json")
+def test_a_replay_that_could_judge_nothing_says_so(run):
+    code, out, _ = run("replay", "b1", "--schema", "rules_of_flights:Gates")
     assert code == 1
-    assert "no row could be judged" in out
+    assert "no row could be judged: column 'gate' is missing" in out
+
+
+def test_a_corrected_file_without_one_of_the_columns_is_refused_by_its_name(run, tmp_path):
+    (tmp_path / "rows.json").write_text('[{"__quarantine_row": 1, "miles": 2}]')
+    code, _, err = run("replay", "b1", "--schema", "rules_of_flights:Flights", "--rows", "rows.json")
+    assert code == 2
+    assert "carrier" in err
 
 
 def test_purge_says_what_it_removes(run, store):
