@@ -83,6 +83,11 @@ class Batch:
         table = given.table if fix is None else fix(given.table)
         if table is None:
             raise TypeError("fix= returns the table to judge; this one returned None.")
+        if not (isinstance(table, dict) or hasattr(type(table), "columns")):
+            raise TypeError(
+                f"rows= and fix= give the corrected table of `Quarantine.table`, not {table!r:.80}. To read a file:"
+                " resilient-tasks quarantine replay BATCH --schema MODULE:NAME --rows FILE"
+            )
         numbers, frame = self._open(table, given.gone)
         why: dict[int, Sequence[Reason]] = {number: given.wrong[number] for number in numbers if number in given.wrong}
         rows_given = _doubts.Given(self.part, frame, numbers)

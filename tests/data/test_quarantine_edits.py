@@ -255,3 +255,10 @@ def test_a_fix_that_returns_nothing_is_told(store):
     keep(store, pd.Series(["a", "b"]))
     with pytest.raises(TypeError, match="returned None"):
         store.replay("b1", FLAGGED, fix=lambda table: table.__setitem__("bad", np.zeros(2, bool)))
+
+
+@pytest.mark.parametrize("given", ["rows.csv", 7, [{"x": 1}]])
+def test_rows_that_are_no_table_are_refused_with_what_to_give(store, given):
+    keep(store, pd.Series([1]))
+    with pytest.raises(TypeError, match=r"corrected table of `Quarantine.table`, not .*--rows FILE"):
+        store.replay("b1", FLAGGED, rows=given)
