@@ -31,7 +31,7 @@ CONNECTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
             "nats://bob:§@nats.example.org:4222",
             "http_proxy=http://bob:§@proxy.example.org:3128",
             "ProxyError('Cannot connect to proxy http://bob:§@proxy:3128')",
-            "pip install --index-url https://bob:§@pypi.example.org/simple flights",
+            "pip install --index-url https://bob:§@packages.example.org/simple flights",
             "[Errno 111] connect to ('s3://key:§@bucket/path')",
             '{"url": "postgresql://bob:§@db/flights", "rows": 12}',
             "engine = Engine(postgresql://bob:§@db/flights)",

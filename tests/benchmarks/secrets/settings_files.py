@@ -196,7 +196,7 @@ FILES: dict[str, tuple[str, tuple[str, ...]]] = {
     "other files": (
         "word",
         (
-            "//registry.npmjs.example/:_authToken=§§",
+            "//packages.example/:_authToken=§§",
             "//npm.example.org/:_password=§\n//npm.example.org/:username=bob",
             "_auth=§§",
             "[pypi]\nusername = __token__\npassword = §§",

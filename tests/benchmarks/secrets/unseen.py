@@ -171,7 +171,7 @@ _COMMANDS = (
     "ffmpeg -i rtsp://ann:§§@cam.local/stream",
     "git clone https://oauth2:§§@gitlab.example.org/a/b.git",
     "git remote set-url origin https://§§@github.com/a/b.git",
-    "pip install --index-url https://ann:§§@pypi.example.org/simple x",
+    "pip install --index-url https://ann:§§@packages.example.org/simple x",
     "clickhouse-client --host db --user ann --password §",
     "cqlsh db -u ann -p §",
     "bcp flights out x.csv -S db -U ann -P §",

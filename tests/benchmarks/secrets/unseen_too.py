@@ -140,7 +140,7 @@ _SENT = (
     "authorization: 'token §§'",
     "x-goog-iap-jwt-assertion: §§",
     "X-Plex-Token=§§",
-    "//registry.example/:_authToken=§§",
+    "//packages.example/:_authToken=§§",
     '"auths": {"quay.io": {"auth": "§§"}}',
     "ann:$apr1$abcd$§§",
     "db:5432:flights:ann:§§",
