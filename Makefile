@@ -11,7 +11,7 @@ CLIENTS := tests/benchmarks/kinds/requirements.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs timeouts costs splitting chunks breakers hedging outage alerts-pictures rough storm kinds \
+.PHONY: help demo test check docs timeouts costs splitting chunks breakers hedging outage alerts-pictures prefect-pictures rough storm kinds \
 	secrets everywhere orchestrate prefect-3.8 clean
 
 help:  ## This list.
@@ -57,6 +57,9 @@ outage: $(FOR_DEV)  ## 1,000 callers of an API that is down and slow to recover,
 
 alerts-pictures: $(FOR_DEV)  ## What people see in Slack: pictures for docs/policies/notify.md. Two minutes, and a Chromium.
 	$(BIN)/python docs/pictures/alerts.py
+
+prefect-pictures: $(FOR_DEV)  ## What people see in Prefect's UI: pictures for docs/prefect.md. A minute, and a Chromium.
+	$(BIN)/python docs/pictures/prefect_ui.py
 
 rough: $(FOR_DEMO)  ## The example while its process is stopped eight times for 4 s, beside six busy loops. Ten minutes. SEED=2 as above.
 	$(BIN)/python tests/benchmarks/rough.py --seed $(or $(SEED),1) --busy 6
