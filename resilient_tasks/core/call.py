@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from resilient_tasks.core import clock, later
 from resilient_tasks.core.errors import TimedOut
-from resilient_tasks.core.events import Event, Sink, bus
+from resilient_tasks.core.events import Event, FallbackUsed, Sink, bus
 from resilient_tasks.core.outcome import Failed, Outcome
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ class Work:
         again: whoever began this work begins it anew if it fails, as an orchestrator's own retries do: nothing may
             stand in for it yet, and nobody is told. None: that is decided later.
         thread: the thread that does this work, and that its limits interrupt.
+        degraded: the last attempt in which a resilient call inside was degraded: its result is made of a stand-in.
     """
 
     operation: str
@@ -117,6 +118,7 @@ class Work:
     known: Mapping[str, Any] = field(default_factory=dict)
     again: bool | None = False
     thread: int = field(default_factory=threading.get_ident)
+    degraded: int = 0
     _id: str = ""
 
     @property
@@ -207,8 +209,21 @@ class Call:
     def emit(self, event: type[Event], **details: Any) -> None:
         """Tell the sinks what happened; nothing, if this call is fenced."""
         if not self.fenced:
+            if event is FallbackUsed:
+                self._mark_degraded()
             details.setdefault("attempt", self.attempt)
             bus.emit(event(operation=self.operation, call=self.work.id, **details), *self.work.sinks)
+
+    def _mark_degraded(self) -> None:
+        """Have the calls around this one know that what they are given inside is a stand-in."""
+        around, of, attempt = self.parent, self.work.id, 0
+        while around is not None:
+            if around.work.id != of:
+                of, attempt = around.work.id, 0
+            attempt = max(attempt, around.attempt)  # the innermost knows it, those around it are of all attempts
+            if of != self.work.id:
+                around.work.degraded = max(attempt, around.work.degraded)
+            around = around.parent
 
     async def invoke(self) -> Outcome[Any]:
         """Call the function itself. Work that nobody waits for any more begins no further attempt."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
+
+_UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
 def number_of(count: int, noun: str, plural: str = "") -> str:
@@ -15,6 +18,22 @@ def number_of(count: int, noun: str, plural: str = "") -> str:
 def was(count: int) -> str:
     """Return the verb for a count of things: `was` for one, else `were`."""
     return "was" if count == 1 else "were"
+
+
+def age(seconds: float) -> str:
+    """Return how old something is, in its two greatest units: `45 s`, `23 h`, `3 d 4 h`."""
+    left = max(0, int(seconds))
+    for at, (unit, size) in enumerate(_UNITS[:-1]):
+        if left >= size:
+            smaller, its_size = _UNITS[at + 1]
+            more = left % size // its_size
+            return f"{left // size} {unit}{f' {more} {smaller}' if more else ''}"
+    return f"{left} s"
+
+
+def moment(time: float) -> str:
+    """Return unix seconds as `2026-11-26 14:03 UTC`."""
+    return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def joined(words: Sequence[str]) -> str:

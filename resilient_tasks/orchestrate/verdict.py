@@ -68,12 +68,15 @@ def retold(operation: str, state: State[Any]) -> Event | None:
     message, details = state.message or "", state.state_details
     run = {"flow_run_id": str(details.flow_run_id), "task_run_id": str(details.task_run_id)}
     if state.name == "Degraded":
-        fallback, _, error = message.removeprefix("degraded: ").partition(" stands in after ")
+        words, _, error = message.removeprefix("degraded: ").partition(" stands in after ")
+        fallback, since = FallbackUsed.named_in(words)
         status = re.search(r" \(HTTP (\d{3})\)$", error)
         return FallbackUsed(
             operation=operation,
             run=run,
             fallback=fallback,
+            since=since,
+            age=None if since is None else max(0.0, state.timestamp.timestamp() - since),
             kind="",
             error_type=error[: status.start()] if status else error,
             http_status=int(status[1]) if status else None,

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from resilient_tasks.core import callables, durations, safely
+from resilient_tasks.core import callables, durations
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.call import NEVER
 from resilient_tasks.core.durations import SecondsOrNone
-from resilient_tasks.core.errors import PolicyError, PredicateError, judged_in
-from resilient_tasks.core.events import FallbackUsed
-from resilient_tasks.core.failures import about, describe
-from resilient_tasks.core.kinds import Kind
-from resilient_tasks.core.limits import cut
+from resilient_tasks.core.errors import PolicyError, PredicateError
 from resilient_tasks.core.matching import On, matcher
-from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome, without_traceback
-from resilient_tasks.core.pipeline import Policy, operation_of
-from resilient_tasks.core.signatures import Given, signature_of, why_unfit, written
+from resilient_tasks.core.outcome import Failed, Ok, Outcome
+from resilient_tasks.core.pipeline import Policy
+from resilient_tasks.core.stand_ins import DEFAULT, StandIn, calling, stood_in
 from resilient_tasks.core.wording import short_name_of
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Proceed
-
-#: Bugs and a machine without memory or disk are not papered over.
-_DEFAULT = frozenset(Kind) - {Kind.PERMANENT, Kind.RESOURCE}
 
 
 class _Missing:
@@ -44,7 +36,7 @@ _MISSING = _Missing()
 
 @answering("Fallback(last_good)", "on", "timeout")
 @dataclass(frozen=True, eq=False)
-class Fallback(Policy):
+class Fallback(StandIn):
     """Let something stand in for the result of a call that failed; the outcome is then `Degraded`, and says why.
 
     Args:
@@ -60,8 +52,6 @@ class Fallback(Policy):
     Raises:
         PolicyError: the arguments are contradictory or impossible.
     """
-
-    slot: ClassVar[str] = "fallback"
 
     use: Callable[..., Any] | Mapping[Any, Callable[..., Any]] | None = None
     value: Any = field(default=_MISSING, kw_only=True)
@@ -99,33 +89,11 @@ class Fallback(Policy):
         # Prefect words the end of an async generator itself: nobody would see that it is degraded.
         return None if callables.is_async_generator(fn) else NEVER
 
-    def check(self, fn: Callable[..., Any]) -> None:
-        super().check(fn)
-        if why := self.misfit(fn):
-            raise PolicyError(why)
-        if callables.is_async(fn):
-            return
-        for use in self.functions():
-            if callables.is_async(use):
-                msg = (
-                    f"{operation_of(fn)} is sync and its fallback {_name(use)} is async: a sync call cannot await it."
-                    " Make the fallback a plain function, or the function `async def`"
-                )
-                raise PolicyError(msg)
-
-    def misfit(self, fn: Callable[..., Any], given: Given = "some") -> str:
-        """Say which function cannot take the arguments of `fn`, or nothing; `given` is explained in `why_unfit`."""
-        return next((why for use in self.functions() if (why := _misfit(use, fn, given))), "")
-
     def functions(self) -> tuple[Callable[..., Any], ...]:
         """Return the functions that may stand in."""
         if isinstance(self.use, Mapping):
             return tuple(self.use.values())
         return () if self.use is None else (self.use,)
-
-    def checked_by(self, *policies: Policy) -> Fallback:
-        """Return this fallback with policies that its value must pass."""
-        return replace(self, through=policies)
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         try:
@@ -138,22 +106,15 @@ class Fallback(Policy):
             found, use = self._chosen(outcome.error)
             if not found:
                 return outcome
-            stand_in = await self._stand_in(call, use, judged_in(outcome.error))
+            produce = self._plain_value if use is None else calling(use, outcome.error)
+            return await stood_in(call, outcome, produce, name=_name(use), through=self.through, timeout=self.timeout)
         except PredicateError as problem:
             return Failed(problem)
-        if isinstance(stand_in, Failed):
-            safely.note(outcome.error, f"the fallback {_name(use)} failed too: {describe(stand_in.error)}")
-            return outcome
-        error = outcome.error
-        call.emit(
-            FallbackUsed,
-            fallback=_name(use),
-            **about(error),
-        )
-        try:
-            return Degraded(stand_in.value, without_traceback(error))
         finally:
-            del outcome, error  # the frame that raised may hold on to this one
+            del outcome  # the frame that raised may hold on to this one
+
+    async def _plain_value(self, _: Call) -> Outcome[Any]:
+        return Ok(self.value)
 
     def _chosen(self, error: Exception) -> tuple[bool, Callable[..., Any] | None]:
         if isinstance(self.use, Mapping):
@@ -161,64 +122,7 @@ class Fallback(Policy):
                 if matcher(rule, "a fallback's key")(error):
                     return True, use
             return False, None
-        return matcher(_DEFAULT if self.on is None else self.on, "Fallback(on=...)")(error), self.use
-
-    async def _stand_in(self, call: Call, use: Callable[..., Any] | None, error: BaseException) -> Outcome[Any]:
-        async def produce(inner: Call) -> Outcome[Any]:
-            if use is None:
-                return Ok(self.value)
-            work = inner.work
-            more = {"error": error} if _takes_error(use, work.fn) else {}
-            return await inner.runtime.invoke(use, work.args, {**work.kwargs, **more})
-
-        proceed: Proceed = produce
-        for policy in reversed(self.through):
-            proceed = _Around(policy, proceed)
-        # Outside the deadline, which may well be what brought us here.
-        free = call.undue()
-        if self.timeout is None:
-            return await proceed(free)
-        return await cut(free, proceed, policy="fallback timeout", seconds=self.timeout)
-
-
-@dataclass(frozen=True)
-class _Around:
-    policy: Policy
-    proceed: Proceed
-
-    async def __call__(self, call: Call) -> Outcome[Any]:
-        return await self.policy.around(call, self.proceed)
-
-
-def _misfit(use: Callable[..., Any], fn: Callable[..., Any], given: Given) -> str:
-    why = why_unfit(use, fn, ("error",) if _takes_error(use, fn) else (), given=given)
-    ours, theirs = signature_of(fn), signature_of(use)
-    if not why or ours is None or theirs is None:
-        return ""
-    of_fn, of_use = written(ours.parameters.values()), written(theirs.parameters.values())
-    error = "error" if "error" in theirs.parameters and "error" not in ours.parameters else ""
-    wanted = ", ".join(part for part in (of_fn, f"*, {error}" if error else "") if part)
-    name = _name(use)
-    what, right = (
-        (f"{name}({of_use})", f"def {name}({wanted})")
-        if name.isidentifier()
-        else (f"lambda {of_use}".strip(), f"lambda {wanted}: ...")
-    )
-    return (
-        f"the fallback {what} cannot take the arguments of {operation_of(fn)}({of_fn}): {why}."
-        f" A fallback is given the call's own arguments: write {right}, or take *args, **kwargs"
-    )
-
-
-def _takes_error(use: Callable[..., Any], fn: Callable[..., Any]) -> bool:
-    if "error" in _parameters(fn):  # then `error` is an argument of the call itself
-        return False
-    return "error" in _parameters(use)
-
-
-def _parameters(fn: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    signature = signature_of(fn)
-    return {} if signature is None else signature.parameters
+        return matcher(DEFAULT if self.on is None else self.on, "Fallback(on=...)")(error), self.use
 
 
 def _name(use: Callable[..., Any] | None) -> str:
@@ -234,6 +138,10 @@ def _check_branches(branches: Mapping[Any, Any], on: object) -> None:
         raise PolicyError(msg)
     for rule, use in branches.items():
         matcher(rule, "a fallback's key")
+        if Policy in type(use).__mro__:
+            name = type(use).__name__
+            msg = f"the fallback for {rule!r} is a function, not a policy: write fallback={name}(..., on=...)"
+            raise PolicyError(msg)
         if not callable(use):
             msg = f"the fallback for {rule!r} is a function of the call's arguments, not {use!r}"
             raise PolicyError(msg)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import ClassVar
 
+from resilient_tasks.core import wording
 from resilient_tasks.core.events.event import ErrorEvent, Event, named
 from resilient_tasks.core.wording import counted, number_of, worded
 
@@ -143,14 +146,53 @@ class HedgeWon(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FallbackUsed(ErrorEvent):
-    """The call failed, and `fallback` gave the result in its place."""
+    """The call failed, and `fallback` gave the result in its place.
+
+    Of an earlier result, `since` is its time in unix seconds, and `age` how old it is.
+    """
 
     name: ClassVar[str] = "fallback.used"
     fallback: str
     kind: str
+    age: float | None = field(default=None, metadata={"name": "fallback.age_s", "if_known": True})
+    since: float | None = field(default=None, metadata={"name": "fallback.since", "if_known": True})
 
     def sentence(self) -> str:
-        return f"degraded: {self.fallback} stands in after {self.error}"
+        return f"degraded: {self.fallback}{self.how_old} stands in after {self.error}"
+
+    @property
+    def how_old(self) -> str:
+        """How old the stand-in is, in words: ` of 2026-11-26 14:03 UTC, 23 h old,`; empty where it has no age."""
+        if self.age is None or self.since is None:
+            return ""
+        return f" of {wording.moment(self.since)}, {wording.age(self.age)} old,"
+
+    @classmethod
+    def named_in(cls, words: str) -> tuple[str, float | None]:
+        """Return the name of the stand-in, and its time, from what stands before ` stands in` in a sentence."""
+        found = _HOW_OLD.fullmatch(words)
+        if found is None:
+            return words, None
+        return found[1], datetime.strptime(found[2], "%Y-%m-%d %H:%M").replace(tzinfo=UTC).timestamp()
+
+
+_HOW_OLD = re.compile(r"(.+) of (\d{4}-\d\d-\d\d \d\d:\d\d) UTC, [^,]+ old,")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LastGoodUnavailable(Event):
+    """A last good result was not `kept`, or could not be `read`; `action` says which, and `reason` says why.
+
+    The call goes on as if there were no such result. It is told once an hour for each operation and kind of reason.
+    """
+
+    name: ClassVar[str] = "fallback.unavailable"
+    action: str
+    reason: str
+
+    def sentence(self) -> str:
+        was = {"kept": "was not kept", "read": "cannot be read"}.get(self.action, self.action)
+        return f"the last good result {was}: {self.reason}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

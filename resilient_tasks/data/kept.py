@@ -1,0 +1,272 @@
+# ruff: noqa: PLC0415 - pyarrow, cloudpickle and fsspec load on first use
+"""Results that are kept for later: as bytes, in files whose names say whose they are, of when, and whether whole.
+
+    <folder>/<operation>/<key>.<time>.<check>.<form>
+
+`key` is that of the arguments, `time` when the call began that gave the result, `check` a digest of the content, and
+`form` how it is written. No file is ever changed: a newer result is another file, which appears whole or not at all,
+and takes the older ones of its key away. So it does not matter how many write at once, or who is slow.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+import pickle
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from io import BytesIO
+from typing import Any, Protocol
+
+from resilient_tasks.data import _parts
+from resilient_tasks.data._arrow import restored, stored
+from resilient_tasks.data._files import Files
+
+PARQUET, JSON, PICKLE, OWN = "parquet", "json", "pickle", "data"
+
+_SKEW = 60.0
+"""Seconds by which the clocks of two machines may differ."""
+_LEFT_OVER = 3600.0  # seconds; no write takes that long
+_TRIES = 3
+_NAME = re.compile(
+    r"(?P<key>[0-9a-f]{32})\.(?P<time>[0-9]{8}T[0-9]{6}\.[0-9]{6}Z)\.(?P<check>[0-9a-f]{16})\.(?P<form>[a-z]+)"
+)
+_TIME = "%Y%m%dT%H%M%S.%fZ"
+_DEPTH = 100
+
+
+class UnkeepableError(ValueError):
+    """A result cannot be kept, or what was kept cannot be read. The sentence says why."""
+
+
+@dataclass(frozen=True, order=True)
+class Label:
+    """What the name of a file says.
+
+    Attributes:
+        key: Of the arguments.
+        time: When the call began, in unix seconds.
+        check: A digest of the content.
+        form: How the content is written: `parquet`, `json`, `pickle`, or `data` for a serializer of the user's.
+    """
+
+    key: str
+    time: float
+    check: str
+    form: str
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        when = dt.datetime.fromtimestamp(self.time, dt.UTC)
+        return f"{self.key}.{when.strftime(_TIME)}.{self.check}.{self.form}"
+
+    @classmethod
+    def of(cls, key: str, time: float, form: str, content: bytes) -> Label:
+        """The label for a content."""
+        return cls(key, time, _check(content), form)
+
+    @classmethod
+    def in_name(cls, name: str) -> Label | None:
+        """The label in a file's name; None for a file that is not ours."""
+        found = _NAME.fullmatch(name)
+        if found is None:
+            return None
+        try:
+            when = dt.datetime.strptime(found["time"], _TIME).replace(tzinfo=dt.UTC)
+        except ValueError:
+            return None
+        return cls(found["key"], when.timestamp(), found["check"], found["form"])
+
+    def fits(self, content: bytes) -> bool:
+        """Whether this is the content that was written."""
+        return _check(content) == self.check
+
+
+def _check(content: bytes) -> str:
+    return blake2b(content, digest_size=8).hexdigest()
+
+
+class Shelf(Protocol):
+    """Where the results of one operation are kept."""
+
+    def newest(self, key: str, now: float) -> tuple[Label, bytes] | None:
+        """The newest result of a key, with its content as it lies there; None where there is none."""
+        ...
+
+    def put(self, label: Label, content: bytes, now: float, keep: int) -> None:
+        """Keep a result, unless a newer one is there; of all keys, keep so many, those with the newest results."""
+        ...
+
+
+@dataclass(frozen=True)
+class FileShelf:
+    """A folder, or whatever fsspec reaches."""
+
+    files: Files
+
+    def newest(self, key: str, now: float) -> tuple[Label, bytes] | None:
+        for _ in range(_TRIES):
+            label = _newest((one for one in self._labels() if one.key == key), now)
+            if label is None:
+                return None
+            try:
+                with self.files.open(label.name) as file:
+                    return label, file.read()
+            except FileNotFoundError:  # a newer one has just taken its place
+                continue
+        return None
+
+    def put(self, label: Label, content: bytes, now: float, keep: int) -> None:
+        there = [*self._labels()]
+        own = [one for one in there if one.key == label.key]
+        if _newest([*own, label], now) != label:
+            return  # a call that began later was faster
+        self.files.write(label.name, content)
+        others = {one.key: one.time for one in sorted(there, key=lambda one: one.time) if one.key != label.key}
+        oldest = sorted(others, key=others.__getitem__)[: max(0, len(others) + 1 - keep)]
+        for one in there:
+            if (one in own and one != label) or one.key in oldest:
+                self.files.remove(one.name)
+
+    def tidy(self) -> None:
+        """Remove what writers that were killed have left."""
+        for name in list(self.files.leftovers(_LEFT_OVER)):
+            self.files.remove(name)
+
+    def _labels(self) -> Iterator[Label]:
+        for name in self.files.names():
+            label = Label.in_name(name)
+            if label is not None:
+                yield label
+
+
+def _newest(labels: Iterable[Label], now: float) -> Label | None:
+    """The newest result: one from the future, written by a clock that was wrong, only where there is no other."""
+    return max(labels, key=lambda one: (one.time <= now + _SKEW, one.time, one.check), default=None)
+
+
+def is_of_the_future(label: Label, now: float) -> bool:
+    """Whether the age of a result is unknown, because the clock that dated it was wrong, or is now."""
+    return label.time > now + _SKEW
+
+
+def encoded(value: Any, serializer: Any = None, form: str = OWN) -> tuple[str, bytes]:
+    """A value as bytes, and in which form.
+
+    Args:
+        value: A result. A frame becomes Parquet, unless the form is `OWN`: then all that there is goes through
+            `serializer`. Without one, what JSON gives back as it was becomes JSON, and the rest a pickle.
+        serializer: Has `dumps` and `loads`, as Prefect's have.
+        form: The form of what it writes.
+
+    Raises:
+        UnkeepableError: If it cannot be written so that it can be read.
+    """
+    if _is_lazy(value):
+        raise UnkeepableError("a LazyFrame is a plan, and holds no data: collect() it")
+    try:
+        if is_frame(value) and (serializer is None or form != OWN):
+            return PARQUET, _parquet(value)
+        if serializer is not None:
+            content = serializer.dumps(value)
+            return form, content.encode() if isinstance(content, str) else bytes(content)
+        if _is_plain(value):
+            return JSON, json.dumps(value).encode()
+        import cloudpickle
+
+        return PICKLE, cloudpickle.dumps(value)
+    except Exception as error:
+        raise UnkeepableError(f"a {type(value).__qualname__} cannot be written: {type(error).__name__}: {error}") from error
+
+
+def decoded(label: Label, content: bytes, serializer: Any = None) -> Any:
+    """The value that `encoded` was given.
+
+    Raises:
+        UnkeepableError: If the content is damaged, or nothing here can read its form.
+    """
+    if not label.fits(content):
+        raise UnkeepableError("its file is damaged")
+    try:
+        match label.form:
+            case "parquet":
+                part = _parts.read(BytesIO(content), label.name)
+                return restored(part.table, part.shape, range(part.table.num_rows))
+            case "json":
+                return json.loads(content)
+            case "pickle":
+                return pickle.loads(content)  # noqa: S301  # of a folder that the user vouches for
+        if serializer is None:
+            raise UnkeepableError(f"it was written by a serializer ({label.form}), and there is none now")  # noqa: TRY301
+        return serializer.loads(content)
+    except UnkeepableError:
+        raise
+    except Exception as error:
+        raise UnkeepableError(f"it cannot be read: {type(error).__name__}: {error}") from error
+
+
+def is_frame(value: Any) -> bool:
+    """Whether a value is a frame that Parquet holds with all that it is: of pandas or polars, or an Arrow table."""
+    kind = type(value)  # a subclass may hold more
+    if (kind.__module__.partition(".")[0], kind.__name__) not in _FRAMES:
+        return False
+    return not (getattr(value, "attrs", None) or False)
+
+
+_FRAMES = {("pandas", "DataFrame"), ("polars", "DataFrame"), ("pyarrow", "Table")}
+
+
+def _is_lazy(value: Any) -> bool:
+    kind = type(value)
+    return (kind.__module__.partition(".")[0], kind.__name__) == ("polars", "LazyFrame")
+
+
+def _parquet(frame: Any) -> bytes:
+    table, shape = stored(frame, range(len(frame)))
+    return _parts.parquet(table, {"shape": shape})
+
+
+def _is_plain(value: Any, depth: int = 0) -> bool:
+    """Whether JSON gives a value back as it was."""
+    kind = type(value)
+    if kind is float:
+        return math.isfinite(value)
+    if kind in {str, int, bool, type(None)}:
+        return True
+    if depth > _DEPTH:
+        return False
+    if kind is list:
+        return all(_is_plain(one, depth + 1) for one in value)
+    return kind is dict and all(type(key) is str and _is_plain(one, depth + 1) for key, one in value.items())
+
+
+def parts_of(value: Any) -> Iterable[Any] | None:
+    """What a value of numpy, pandas, polars or pyarrow is made of, for `core.stable_keys`; None for any other."""
+    kind = type(value)
+    library = kind.__module__.partition(".")[0]
+    if library == "numpy":
+        return _parts_of_numpy(value)
+    if is_frame(value):
+        return (_parquet(value.combine_chunks() if library == "pyarrow" else value),)
+    if library in {"pandas", "polars"}:
+        if hasattr(value, "to_frame"):
+            return (value.name, *(parts_of(value.to_frame()) or ()))
+        if kind.__name__ in _SCALARS:
+            return (repr(value),)
+    return None
+
+
+_SCALARS = {"Timestamp", "Timedelta", "Period", "Interval", "NaTType", "NAType"}
+
+
+def _parts_of_numpy(value: Any) -> Iterable[Any] | None:
+    dtype = getattr(value, "dtype", None)
+    if dtype is None or not hasattr(value, "tobytes"):
+        return (str(value),) if type(value).__name__.endswith("DType") else None
+    if dtype.hasobject:
+        return (value.shape, value.tolist())
+    return (dtype.str, value.shape, value.tobytes())
