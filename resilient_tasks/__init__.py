@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from resilient_tasks.policies.deadline import Deadline
     from resilient_tasks.policies.fallback import Fallback
     from resilient_tasks.policies.hedge import Hedge
+    from resilient_tasks.policies.last_good import LastGood
     from resilient_tasks.policies.rate_limit import RateLimit
     from resilient_tasks.policies.retry import Retry, RetryBudget
     from resilient_tasks.policies.timeout import Timeout
@@ -105,6 +106,7 @@ _ROOMS = {
     "policies.deadline": ("Deadline",),
     "policies.fallback": ("Fallback",),
     "policies.hedge": ("Hedge",),
+    "policies.last_good": ("LastGood",),
     "policies.rate_limit": ("RateLimit",),
     "policies.retry": ("Retry", "RetryBudget"),
     "policies.timeout": ("Timeout",),
@@ -131,6 +133,7 @@ __all__ = [
     "Hedge",
     "InvalidData",
     "Kind",
+    "LastGood",
     "Notify",
     "Ok",
     "Outcome",

@@ -19,10 +19,10 @@ from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import Sink
 from resilient_tasks.core.outcome import Failed, Ok, Outcome
 from resilient_tasks.core.pipeline import Leave, Pipeline, explain_pipeline, operation_of
+from resilient_tasks.core.stand_ins import StandIn
 from resilient_tasks.keywords import PolicyOptions, arranged, build, settled, slots_given, slots_of
 from resilient_tasks.observe import logs
 from resilient_tasks.policies.deadline import Deadline
-from resilient_tasks.policies.fallback import Fallback
 from resilient_tasks.policies.timeout import Timeout
 
 P = ParamSpec("P")
@@ -179,7 +179,7 @@ def _check(pipeline: Pipeline, fn: Callable[..., Any], *, idempotent: bool, by_p
     """Refuse what cannot work. Prefect gives a function all its arguments, and those with a default by name."""
     for policy in pipeline.policies:
         policy.check(fn)
-        if isinstance(policy, Fallback) and (why := policy.misfit(fn, "all by name" if by_prefect else "all")):
+        if isinstance(policy, StandIn) and (why := policy.misfit(fn, "all by name" if by_prefect else "all")):
             if by_prefect:
                 raise PolicyError(why)
             warnings.warn(why, UserWarning, stacklevel=_frames_of_ours())
@@ -206,7 +206,7 @@ def replaced(plan: Plan, options: PolicyOptions) -> Plan:
         gone |= plan.more
     kept = [policy for policy in plan.pipeline.policies if policy.slot not in gone]
     if "validate output" in gone:
-        kept = [policy.checked_by() if isinstance(policy, Fallback) else policy for policy in kept]
+        kept = [policy.checked_by() if isinstance(policy, StandIn) else policy for policy in kept]
     pipeline = arranged((*kept, *new))
     idempotent = _idempotent(options, otherwise=plan.idempotent)
     _check(pipeline, plan.fn, idempotent=idempotent, by_prefect=True)

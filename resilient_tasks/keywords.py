@@ -9,6 +9,7 @@ from resilient_tasks import misuse
 from resilient_tasks.core.durations import Duration
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.pipeline import Pipeline, Policy, in_order
+from resilient_tasks.core.stand_ins import StandIn
 from resilient_tasks.notify.block import NotificationBlock
 from resilient_tasks.notify.message import Channel
 from resilient_tasks.notify.policy import Notify
@@ -36,7 +37,8 @@ class PolicyOptions(TypedDict, total=False):
         bulkhead: a `Bulkhead`.
         hedge: a `Hedge`, or the seconds after which a call is made once more beside one that is slow to answer.
         validate: a `Validate`, or a schema for the result; a tuple of schemas for a result of several frames.
-        fallback: a `Fallback`, a function of the call's arguments, or a mapping from errors to such functions.
+        fallback: a `Fallback`, a function of the call's arguments, or a mapping from errors to such functions; or a
+            `LastGood`.
         notify: one channel or several that hear of a call that failed or was degraded, each perhaps in a `Route`; or a
             `Notify`. A Prefect `NotificationBlock` is a channel, too.
         policies: further policies, put into the canonical order; a `Pipeline` keeps its own order and stands alone.
@@ -51,7 +53,7 @@ class PolicyOptions(TypedDict, total=False):
     bulkhead: Bulkhead | None
     hedge: Hedge | Duration | None
     validate: Any
-    fallback: Fallback | Callable[..., Any] | Mapping[Any, Callable[..., Any]] | None
+    fallback: StandIn | Callable[..., Any] | Mapping[Any, Callable[..., Any]] | None
     notify: Notify | Channel | NotificationBlock | Route | Iterable[Channel | NotificationBlock | Route] | None
     policies: Pipeline | Iterable[Policy] | None
     idempotent: bool
@@ -89,6 +91,9 @@ _TAKES: dict[str, tuple[type[Policy], Callable[[Any], Policy] | None]] = {
     "notify": (Notify, Notify),
 }
 
+#: By keyword, the class of all policies that it takes, where there are several.
+_ALSO: dict[str, type] = {"fallback": StandIn}
+
 _POLICIES = {keyword: policy for keyword, (policy, _) in _TAKES.items()}
 
 
@@ -118,7 +123,7 @@ def _from_keywords(options: PolicyOptions) -> Iterable[Policy]:
         given: Any = options.get(keyword)
         if given is None:
             continue
-        if policy in type(given).__mro__:
+        if _ALSO.get(keyword, policy) in type(given).__mro__:
             yield given
         else:
             misuse.refuse_value(keyword, given, _POLICIES)
@@ -137,6 +142,8 @@ def arranged(policies: tuple[Policy, ...]) -> Pipeline:
     for policy in parts:
         if policy.slot not in {"custom", "chaos"} and policy.slot in seen:
             msg = f"{policy.slot} is given twice, {seen[policy.slot]!r} and {policy!r}: one of them is too many"
+            if policy.slot == "fallback":
+                msg += "; where there is no last good result, LastGood(otherwise=...) stands in"
             raise PolicyError(msg)
         seen[policy.slot] = policy
     _no_stand_in_for_a_split(parts)
@@ -144,7 +151,7 @@ def arranged(policies: tuple[Policy, ...]) -> Pipeline:
     if isinstance(breaker, CircuitBreaker) and seen.keys() & {"rate limit", "bulkhead"}:
         parts.append(breaker.ahead())
     schema, fallback = seen.get("validate output"), seen.get("fallback")
-    if schema is not None and isinstance(fallback, Fallback):
+    if schema is not None and isinstance(fallback, StandIn):
         checked = schema.of_stand_in() if isinstance(schema, Validate) else schema
         parts[parts.index(fallback)] = fallback.checked_by(checked)
     return Pipeline(*in_order(parts))
@@ -153,7 +160,7 @@ def arranged(policies: tuple[Policy, ...]) -> Pipeline:
 def _no_stand_in_for_a_split(policies: Iterable[Policy]) -> None:
     given = tuple(policies)
     branches = any(isinstance(policy, Validate) and policy.branches for policy in given)
-    if branches and any(isinstance(policy, Fallback) for policy in given):
+    if branches and any(isinstance(policy, StandIn) for policy in given):
         msg = (
             "Validate(on_invalid='branch') gives the caller a Split of what was read, and a fallback something that"
             " was not: drop one of them, or match Failed(error=InvalidData()) where the fallback would stand in"

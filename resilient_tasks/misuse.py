@@ -79,7 +79,7 @@ def _class_or_policy(keyword: str, given: object, policies: Mapping[str, type[Po
         return f"that is the class, without its arguments; write {EXAMPLES[keyword]}"
     if Policy in type(given).__mro__:
         for other, policy in policies.items():
-            if policy in type(given).__mro__:
+            if policy in type(given).__mro__ or policy.slot == getattr(given, "slot", None):
                 return f"write {other}={given!r}"
         return f"write policies=[{given!r}]"
     return ""
@@ -150,6 +150,8 @@ def _fallback(given: object) -> str:
         if close is not None:
             close()  # it is never awaited, and that is what this error says: no second warning from Python
         return "that is the result of a call; write the function's name without brackets"
+    if isinstance(given, list | tuple) and any(type(one).__name__ == "LastGood" for one in given):
+        return "write LastGood(..., otherwise=f), with what stands in where there is no last good result"
     if isinstance(given, list | tuple | set) and given and all(map(callable, given)):
         return "write one function, or a mapping such as fallback={TimedOut: f, InvalidData: g}"
     return ""
@@ -230,6 +232,8 @@ def _keyword_of(policy: type[Any]) -> str:
     for example in EXAMPLES.values():
         if f"{policy.__name__}(" in example:
             return example.rpartition(" or ")[2]
+    if policy.__name__.lower() not in EXAMPLES and policy.slot in EXAMPLES:
+        return f"{policy.slot}={policy.__name__}(...)"
     return EXAMPLES.get(policy.__name__.lower(), f"policies=[{policy.__name__}(...)]").partition(", with")[0]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 _FOLDER, _FILE = 0o700, 0o600
 #: The library's own files there begin so.
-_OURS = "incidents.db"
+_OURS = ("incidents.db", "last_good")
 
 
 def folder() -> Path:

@@ -29,6 +29,8 @@ class Settings:
     Attributes:
         enabled: False calls every decorated function bare, with no policy at all; `outcome(...)` then raises too.
         quarantine: the folder for quarantined rows, where `Validate(quarantine=...)` names none.
+        last_good: the folder for last good results, where `LastGood(folder=...)` names none; empty: `last_good` in the
+            folder `RESILIENT_TASKS_HOME` (`~/.resilient_tasks`).
         store: where state lives that calls share: `memory:` (this process), `sqlite:///path` (this machine) or
             `redis://host:port/0` (all machines); or a `StateStore`.
         store_timeout: seconds after which an unanswered question to the store is answered without it.
@@ -45,6 +47,7 @@ class Settings:
 
     enabled: bool = True
     quarantine: str = "quarantine"
+    last_good: str = ""
     store: Any = "memory:"
     store_timeout: float = 0.05
     store_staleness: float = 0.2
@@ -111,6 +114,7 @@ def configure(
     *,
     enabled: bool | None = None,
     quarantine: str | os.PathLike[str] | None = None,
+    last_good: str | os.PathLike[str] | None = None,
     store: StateStore | str | None = None,
     store_timeout: Duration | None = None,
     store_staleness: Duration | None = None,
@@ -127,6 +131,7 @@ def configure(
         enabled: False switches every policy off: decorated functions run bare, and an error raises even where it would
             have been a `Failed` to match. For tests, and to compare.
         quarantine: folder for quarantined rows.
+        last_good: folder for last good results.
         store: where state lives that calls share. A URL is put into the environment too, so that processes which this
             one starts share the same state.
         store_timeout: seconds after which an unanswered question to the store is answered without it.
@@ -153,14 +158,16 @@ def configure(
     for setting, answer in (("enabled", enabled), ("channels", channels)):
         if answer is not None and not isinstance(answer, bool):
             raise PolicyError(f"configure({setting}=...) is True or False, not {answer!r}")
-    if quarantine is not None and not isinstance(quarantine, str | os.PathLike):
-        raise PolicyError(f"configure(quarantine=...) is a folder, as text or a path, or a URL, not {quarantine!r}")
+    for setting, folder in (("quarantine", quarantine), ("last_good", last_good)):
+        if folder is not None and not isinstance(folder, str | os.PathLike):
+            raise PolicyError(f"configure({setting}=...) is a folder, as text or a path, or a URL, not {folder!r}")
     for setting, where in (("store", store), ("incidents", incidents or None)):
         if where is not None:
             _check_store(setting, where)
     changes: dict[str, Any] = {
         "enabled": enabled,
         "quarantine": None if quarantine is None else os.fspath(quarantine),
+        "last_good": None if last_good is None else os.fspath(last_good),
         "store": store,
         "store_timeout": _seconds("store_timeout", store_timeout),
         "store_staleness": _seconds("store_staleness", store_staleness),

@@ -17,7 +17,8 @@ import re
 import struct
 import types
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from decimal import Decimal
 from fractions import Fraction
 from hashlib import blake2b
@@ -75,7 +76,7 @@ class _Digest:
         if isinstance(value, Mapping):
             pairs = sorted(self.of(key) + self.of(one) for key, one in value.items())
             return _hashed(b"mapping", *pairs)
-        if isinstance(value, Set):
+        if isinstance(value, AbstractSet):
             return _hashed(b"set", *sorted(map(self.of, value)))
         parts = self._known(value)
         if parts is None:
@@ -108,8 +109,8 @@ def _plain(value: Any) -> bytes | None:  # noqa: PLR0911  # one line a kind
     if isinstance(value, bytes | bytearray):
         return b"bytes:" + bytes(value)
     if isinstance(value, dt.date | dt.time):
-        fold = getattr(value, "fold", 0)
-        return f"{'datetime' if isinstance(value, dt.datetime) else type(value).__name__}:{value.isoformat()}:{fold}".encode()
+        kind = "datetime" if isinstance(value, dt.datetime) else type(value).__name__
+        return f"{kind}:{value.isoformat()}:{getattr(value, 'fold', 0)}".encode()
     if isinstance(value, _SHOWN):
         return f"{type(value).__name__}:{value!r}".encode("utf-8", "surrogatepass")
     if isinstance(value, PurePath):
@@ -194,7 +195,9 @@ def key_of_call(
             default needs none.
         TypeError: `fn` cannot be called so.
     """
-    digests = [(name, _key_of_argument(name, value, default, known)) for name, value, default in _bound(fn, args, kwargs)]
+    digests = [
+        (name, _key_of_argument(name, value, default, known)) for name, value, default in _bound(fn, args, kwargs)
+    ]
     return key_of(digests)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from resilient_tasks.core import callables, safely
 from resilient_tasks.core.errors import PolicyError, judged_in
@@ -59,19 +59,19 @@ class StandIn(Policy):
         """Say which function cannot take the arguments of `fn`, or nothing; `given` is explained in `why_unfit`."""
         return next((why for use in self.functions() if (why := misfit(use, fn, given))), "")
 
-    def checked_by(self: S, *policies: Policy) -> S:
+    def checked_by(self, *policies: Policy) -> Self:
         """Return this policy with others that its value must pass."""
         return replace(self, through=policies)  # type: ignore[type-var]  # each of them is a dataclass
 
 
-async def stood_in(  # noqa: PLR0913  # what all of them have to say
+async def stood_in(  # what all of them have to say
     call: Call,
     failed: Failed,
     produce: Proceed,
     *,
     name: str,
     through: tuple[Policy, ...] = (),
-    timeout: float | None = None,
+    seconds: float | None = None,
     **details: Any,
 ) -> Outcome[Any]:
     """Let what `produce` gives stand in for `failed`; where that fails too, note it on the error.
@@ -82,10 +82,10 @@ async def stood_in(  # noqa: PLR0913  # what all of them have to say
         produce: gives the stand-in. It runs outside of the deadline, which may well be what brought us here.
         name: of the stand-in, for people.
         through: policies that it must pass.
-        timeout: seconds that it may take.
+        seconds: that it may take.
         **details: further fields of the event.
     """
-    stand_in = await _produced(call.undue(), produce, through, timeout)
+    stand_in = await _produced(call.undue(), produce, through, seconds)
     if isinstance(stand_in, Failed):
         safely.note(failed.error, f"the fallback {name} failed too: {describe(stand_in.error)}")
         return failed
@@ -97,15 +97,13 @@ async def stood_in(  # noqa: PLR0913  # what all of them have to say
         del failed, error  # the frame that raised may hold on to this one
 
 
-async def _produced(
-    call: Call, produce: Proceed, through: tuple[Policy, ...], timeout: float | None
-) -> Outcome[Any]:
+async def _produced(call: Call, produce: Proceed, through: tuple[Policy, ...], seconds: float | None) -> Outcome[Any]:
     proceed = produce
     for policy in reversed(through):
         proceed = _Around(policy, proceed)
-    if timeout is None:
+    if seconds is None:
         return await proceed(call)
-    return await cut(call, proceed, policy="fallback timeout", seconds=timeout)
+    return await cut(call, proceed, policy="fallback timeout", seconds=seconds)
 
 
 @dataclass(frozen=True)

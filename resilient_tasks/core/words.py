@@ -54,6 +54,13 @@ _OTHERS: Mapping[str, str] = {
     # a fallback, chaos
     "value": "default fallback_value return_value result otherwise constant",
     "use": "function func fn callback handler fallback_function fallback call",
+    "max_age": "age ttl expires expire max_staleness staleness older_than valid_for max_seconds seconds"
+    " cache_expiration",
+    "otherwise": "fallback default else_ use fn func function value on_missing if_missing",
+    "folder": "path dir directory location url storage result_storage root",
+    "keep": "size maxsize max_size max_keys max_entries limit",
+    "key": "cache_key key_fn cache_key_fn by",
+    "serializer": "result_serializer encoder format",
     "rate": "probability p chance failure_rate ratio",
     "fault": "exception error exceptions errors raises",
     "latency": "delay slow sleep wait seconds",

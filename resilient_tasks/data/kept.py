@@ -180,7 +180,9 @@ def encoded(value: Any, serializer: Any = None, form: str = OWN) -> tuple[str, b
 
         return PICKLE, cloudpickle.dumps(value)
     except Exception as error:
-        raise UnkeepableError(f"a {type(value).__qualname__} cannot be written: {type(error).__name__}: {error}") from error
+        raise UnkeepableError(
+            f"a {type(value).__qualname__} cannot be written: {type(error).__name__}: {error}"
+        ) from error
 
 
 def decoded(label: Label, content: bytes, serializer: Any = None) -> Any:
@@ -194,8 +196,7 @@ def decoded(label: Label, content: bytes, serializer: Any = None) -> Any:
     try:
         match label.form:
             case "parquet":
-                part = _parts.read(BytesIO(content), label.name)
-                return restored(part.table, part.shape, range(part.table.num_rows))
+                return _of_parquet(_parts.read(BytesIO(content), label.name))
             case "json":
                 return json.loads(content)
             case "pickle":
@@ -227,7 +228,14 @@ def _is_lazy(value: Any) -> bool:
 
 def _parquet(frame: Any) -> bytes:
     table, shape = stored(frame, range(len(frame)))
-    return _parts.parquet(table, {"shape": shape})
+    index: Any = getattr(frame, "index", None)
+    counts = type(index).__name__ == "RangeIndex" and index.start == 0 and index.step == 1 and index.name is None
+    return _parts.parquet(table, {"shape": shape, "counts": counts})
+
+
+def _of_parquet(part: _parts.Part) -> Any:
+    frame = restored(part.table, part.shape, range(part.table.num_rows))
+    return frame.reset_index(drop=True) if part.facts["counts"] else frame
 
 
 def _is_plain(value: Any, depth: int = 0) -> bool:

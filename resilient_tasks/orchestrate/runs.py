@@ -17,7 +17,7 @@ from resilient_tasks.core.loops import Loop
 from resilient_tasks.notify import facts
 from resilient_tasks.notify.facts import Surroundings
 from resilient_tasks.observe import logs
-from resilient_tasks.orchestrate import once_at_error, undocumented
+from resilient_tasks.orchestrate import kept_results, once_at_error, undocumented
 
 
 def run_ids() -> Mapping[str, str]:
@@ -131,6 +131,7 @@ def connect() -> None:
     loops.know_loops_by(loops_around)
     facts.know_surroundings_by(surroundings)
     clock.end_waits_by(undocumented.cancelled_by_its_runner)
+    kept_results.connect()
     logs.install()
     once_at_error.install()
     if not any(isinstance(handler, RunLogHandler) for handler in logs.LOGGER.handlers):

@@ -107,7 +107,7 @@ class Fallback(StandIn):
             if not found:
                 return outcome
             produce = self._plain_value if use is None else calling(use, outcome.error)
-            return await stood_in(call, outcome, produce, name=_name(use), through=self.through, timeout=self.timeout)
+            return await stood_in(call, outcome, produce, name=_name(use), through=self.through, seconds=self.timeout)
         except PredicateError as problem:
             return Failed(problem)
         finally:

@@ -22,6 +22,7 @@ from resilient_tasks.core.events import (
     FallbackUsed,
     HedgeStarted,
     HedgeWon,
+    LastGoodUnavailable,
     NotifyFailed,
     NotifyKnown,
     NotifySent,
@@ -79,6 +80,18 @@ SENTENCES = [
         "timeout of 0.5 s exceeded; not stopped (held), still running in the thread f-1",
     ),
     (FallbackUsed(operation="f", fallback="cached", **ABOUT), "degraded: cached stands in after ConnectError"),
+    (
+        FallbackUsed(operation="f", fallback="last good result", since=0.0, age=93_600.0, **ABOUT),
+        "degraded: last good result of 1970-01-01 00:00 UTC, 1 d 2 h old, stands in after ConnectError",
+    ),
+    (
+        LastGoodUnavailable(operation="f", action="kept", reason="No space left on device"),
+        "the last good result was not kept: No space left on device",
+    ),
+    (
+        LastGoodUnavailable(operation="f", action="read", reason="its file is damaged"),
+        "the last good result cannot be read: its file is damaged",
+    ),
     (
         RowsInvalid(operation="f", action="dropped", rows=12_000, invalid=1_500, reasons={}),
         "1,500 of 12,000 rows invalid: dropped",

@@ -1,0 +1,86 @@
+"""The result storage of Prefect's runs as the place for last good results."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.filesystems import LocalFileSystem, RemoteFileSystem
+from prefect.futures import PrefectFuture
+from prefect.results import ResultStore, get_result_store, should_persist_result
+from prefect.serializers import PickleSerializer
+
+from resilient_tasks.data.kept import Label, Shelf, is_of_the_future
+from resilient_tasks.policies import last_good
+from resilient_tasks.policies.last_good import Surroundings, file_shelf
+
+#: The folder in the result storage.
+FOLDER = "last_good"
+#: How the storages of clouds word that something is not there.
+_ABSENT = re.compile(r"NoSuchKey|Not ?Found|404|not exist|no such", re.IGNORECASE)
+
+
+def surroundings() -> Surroundings | None:
+    """Return where the run of this context stores its results, and how; None outside of any run."""
+    if TaskRunContext.get() is None and FlowRunContext.get() is None:
+        return None
+    store = get_result_store()
+    storage = store.result_storage if should_persist_result() else None
+    shelf = None if storage is None else lambda name: _shelf(storage, name)
+    return Surroundings(shelf, store.serializer, _is_data)
+
+
+def _is_data(value: Any) -> bool:
+    items = value if isinstance(value, list | tuple | set) else (value,)
+    return not any(isinstance(item, State | PrefectFuture) for item in items)
+
+
+def _shelf(storage: Any, name: str) -> Shelf:
+    if isinstance(storage, LocalFileSystem):
+        base = os.path.expanduser(storage.basepath or ".")  # noqa: PTH111  # a text, as a URL would be
+        return file_shelf(f"{base}/{FOLDER}", name, {})
+    if isinstance(storage, RemoteFileSystem) and not storage.basepath.startswith("smb://"):
+        return file_shelf(f"{storage.basepath.rstrip('/')}/{FOLDER}", name, storage.settings)
+    return BlockShelf(storage, name)
+
+
+@dataclass(frozen=True)
+class BlockShelf:
+    """A storage block that reads and writes, and can do no more: it neither lists nor removes.
+
+    Each key has one file there, which a newer result replaces. Nothing limits their number.
+    """
+
+    storage: Any
+    name: str
+
+    def newest(self, key: str, now: float) -> tuple[Label, bytes] | None:  # noqa: ARG002  # there is but one
+        try:
+            text, content = self._store.read(self._path(key)).result
+        except Exception as error:
+            if isinstance(error, FileNotFoundError) or _ABSENT.search(f"{type(error).__name__}: {error}"):
+                return None
+            raise
+        label = Label.in_name(text)
+        return None if label is None else (label, content)
+
+    def put(self, label: Label, content: bytes, now: float, keep: int) -> None:  # noqa: ARG002  # as above
+        there = self.newest(label.key, now)
+        if there is None or there[0].time <= label.time or is_of_the_future(there[0], now):
+            self._store.write((label.name, content), self._path(label.key))
+
+    @property
+    def _store(self) -> ResultStore:
+        return ResultStore(result_storage=self.storage, serializer=PickleSerializer(), cache_result_in_memory=False)
+
+    def _path(self, key: str) -> str:
+        return f"{FOLDER}/{self.name}/{key}"
+
+
+def connect() -> None:
+    """Have results kept in the storage of Prefect's runs."""
+    last_good.know_surroundings_by(surroundings)

@@ -1,0 +1,384 @@
+"""LastGood: the last result that was accepted stands in when nothing else helped."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from resilient_tasks.core import callables, clock, durations, home, runtime, safely, settings
+from resilient_tasks.core.arguments import answering
+from resilient_tasks.core.durations import SecondsOrNone
+from resilient_tasks.core.errors import PolicyError, PredicateError
+from resilient_tasks.core.events import LastGoodUnavailable
+from resilient_tasks.core.failures import describe
+from resilient_tasks.core.matching import On, matcher
+from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
+from resilient_tasks.core.pipeline import Policy, operation_of
+from resilient_tasks.core.redact import redact
+from resilient_tasks.core.signatures import Given, signature_of, why_unfit, written
+from resilient_tasks.core.stable_keys import UnstableKeyError, key_of, key_of_call, module_of
+from resilient_tasks.core.stand_ins import DEFAULT, StandIn, calling, stood_in
+from resilient_tasks.core.wording import age, moment
+from resilient_tasks.data import kept
+from resilient_tasks.data._files import files_at
+from resilient_tasks.data._parts import safe
+from resilient_tasks.data.kept import FileShelf, Label, Shelf, UnkeepableError
+
+if TYPE_CHECKING:
+    from resilient_tasks.core.call import Call, Proceed
+
+NAME = "last good result"
+_HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What an orchestrator gives: its storage for results, and how it writes them.
+
+    Attributes:
+        shelf: makes the shelf for an operation's name; None where results are not stored.
+        serializer: has `dumps` and `loads`.
+        is_data: whether a result is data, and no state or future.
+    """
+
+    shelf: Callable[[str], Shelf] | None
+    serializer: Any
+    is_data: Callable[[Any], bool]
+
+
+_surroundings: Callable[[], Surroundings | None] = lambda: None  # noqa: E731  # to be replaced
+
+
+def know_surroundings_by(provider: Callable[[], Surroundings | None]) -> None:
+    """Have results kept where, and as, the orchestrator keeps its own."""
+    global _surroundings  # noqa: PLW0603  # one orchestrator a process
+    _surroundings = provider
+
+
+@answering('LastGood(max_age="2d")', "on", "otherwise", "folder")
+@dataclass(frozen=True, eq=False)
+class LastGood(StandIn):
+    """Keep each accepted result, and let the last one stand in for a call that failed.
+
+    Results are kept by operation and arguments. What stands in makes the outcome `Degraded`, with its age. A degraded
+    result is never kept, and neither is one that validation refused. What cannot be kept does not fail the call: the
+    event `fallback.unavailable` tells of it. If there is no result, or it is too old, the original error is raised,
+    with a note that says so.
+
+    Args:
+        max_age: seconds after which a result stands in no longer, also as `"2d"` or a `timedelta`. Default: never. A
+            result is as old as the call that gave it, from its start.
+        on: which failures it is for, as in `Fallback`.
+        otherwise: what stands in where there is no result, or it is too old: a function of the call's own arguments,
+            or a `Fallback`.
+        folder: where results are kept: a folder's path, its `file://` URL, or any URL that fsspec knows. Default: the
+            result storage of a Prefect run that persists its results; else `configure(last_good=...)`; else `last_good`
+            in the folder `RESILIENT_TASKS_HOME` (`~/.resilient_tasks`).
+        options: what fsspec's file system takes for that URL: credentials, an endpoint.
+        serializer: an object with `dumps` and `loads`, such as one of Prefect's serializers, for all results. Default:
+            frames as Parquet; anything else by the serializer of the Prefect run; outside of any as JSON where JSON
+            gives it back as it was, and else as a pickle.
+        key: a function of the call's own arguments that returns what to tell calls apart by. Default: all arguments.
+        name: the name under which results are kept. Default: the module's and the function's.
+        keep: of how many different arguments results are kept, for each name; the oldest give way.
+
+    Raises:
+        PolicyError: the arguments are contradictory or impossible.
+    """
+
+    max_age: SecondsOrNone = field(default=durations.default(None))
+    on: On | None = field(default=None, kw_only=True)
+    otherwise: Callable[..., Any] | StandIn | None = field(default=None, kw_only=True)
+    folder: str | os.PathLike[str] | None = field(default=None, kw_only=True, repr=False)  # may hold credentials
+    options: Mapping[str, Any] = field(default_factory=dict, kw_only=True, repr=False)
+    serializer: Any = field(default=None, kw_only=True)
+    key: Callable[..., Any] | None = field(default=None, kw_only=True)
+    name: str | None = field(default=None, kw_only=True)
+    keep: int = field(default=1000, kw_only=True)
+    through: tuple[Policy, ...] = field(default=(), kw_only=True, repr=False)
+    """Policies that the stand-in must pass like any result: the output schema."""
+
+    def __post_init__(self) -> None:
+        durations.settle(self, "max_age")
+        if self.on is not None:
+            if isinstance(self.on, Iterator):  # it could be read once only, and each failure asks
+                object.__setattr__(self, "on", tuple(self.on))
+            matcher(self.on, "LastGood(on=...)")
+        self._check_functions()
+        self._check_place()
+        if type(self.keep) is not int or self.keep < 1:
+            raise PolicyError(f"LastGood(keep=...) is a number of results from 1 up, not {self.keep!r}")
+        if self.name is not None and (not isinstance(self.name, str) or not self.name.strip()):
+            raise PolicyError(f"LastGood(name=...) is a name for the results, not {self.name!r}")
+
+    def _check_functions(self) -> None:
+        other = self.otherwise
+        if isinstance(other, type) or not (other is None or callable(other) or isinstance(other, StandIn)):
+            msg = (
+                f"LastGood(otherwise=...) is a function of the call's arguments, or a Fallback, not {other!r};"
+                " a value is otherwise=Fallback(value=...), and a mapping otherwise=Fallback({...})"
+            )
+            raise PolicyError(msg)
+        if self.key is not None and (not callable(self.key) or callables.is_async(self.key)):
+            raise PolicyError(f"LastGood(key=...) is a plain function of the call's arguments, not {self.key!r}")
+        if self.serializer is None:
+            return
+        methods = (getattr(self.serializer, "dumps", None), getattr(self.serializer, "loads", None))
+        if isinstance(self.serializer, type) or not all(map(callable, methods)):
+            example = "such as prefect.serializers.JSONSerializer()"
+            msg = f"LastGood(serializer=...) is an object with dumps and loads, {example}, not {self.serializer!r}"
+            raise PolicyError(msg)
+
+    def _check_place(self) -> None:
+        if not isinstance(self.options, Mapping):
+            raise PolicyError(f"LastGood(options=...) is a mapping of fsspec's options, not {self.options!r}")
+        if self.folder is None:
+            return
+        if not isinstance(self.folder, str | os.PathLike) or not os.fspath(self.folder):
+            raise PolicyError(f"LastGood(folder=...) is a folder's path or a URL, not {self.folder!r}")
+        try:
+            files_at(self.folder, self.options)
+        except ValueError as error:
+            raise PolicyError(f"LastGood(folder=...): {error}") from None
+
+    def describe(self) -> str:
+        limit = "" if self.max_age is None else f", at most {age(self.max_age)} old"
+        other = self.otherwise
+        more = "" if other is None else f"; else {other.describe() if isinstance(other, StandIn) else _named(other)}"
+        return f"fallback: {NAME}{limit}{more}"
+
+    def functions(self) -> tuple[Callable[..., Any], ...]:
+        """Return the functions that may stand in."""
+        if isinstance(self.otherwise, StandIn):
+            return tuple(self.otherwise.functions())
+        return () if self.otherwise is None else (self.otherwise,)
+
+    def check(self, fn: Callable[..., Any]) -> None:
+        super().check(fn)
+        signature = signature_of(fn)
+        names = list(signature.parameters) if signature else []
+        if self.key is None and names[:1] == ["self"]:
+            given = ", ".join(names)
+            msg = (
+                f"{operation_of(fn)} is a method, and its object has no key by which its results are found again:"
+                f" write LastGood(key=lambda {given}: ({', '.join(names[1:])},)), with what tells two objects apart"
+            )
+            raise PolicyError(msg)
+
+    def misfit(self, fn: Callable[..., Any], given: Given = "some") -> str:
+        """Say which function cannot take the arguments of `fn`, or nothing."""
+        why = "" if self.key is None else why_unfit(self.key, fn, given=given)
+        ours = signature_of(fn)
+        if why and ours is not None:
+            head = written(ours.parameters.values())
+            return (
+                f"LastGood(key=...) is given the arguments of {operation_of(fn)}: write key=lambda {head}: ... ({why})"
+            )
+        return super().misfit(fn, given)
+
+    async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
+        began = _stamps.next()
+        key = self._key(call)  # before the call: a function may change its arguments
+        try:
+            outcome = await proceed(call)
+        except Exception as problem:  # of a policy further in
+            outcome = Failed(problem)
+        if call.fenced or isinstance(outcome, Degraded):
+            return outcome
+        if isinstance(outcome, Ok):
+            if outcome.attempts > call.work.degraded:  # else it is made of a stand-in
+                await self._keep(call, key, began, outcome.value)
+            return outcome
+        try:
+            if call.work.again or not matcher(DEFAULT if self.on is None else self.on, "LastGood(on=...)")(
+                outcome.error
+            ):
+                return outcome
+            return await self._instead(call, key, outcome)
+        except PredicateError as problem:
+            return Failed(problem)
+        finally:
+            del outcome  # the frame that raised may hold on to this one
+
+    def _key(self, call: Call) -> str | Exception:
+        work = call.work
+        try:
+            if self.key is not None:
+                return key_of(self.key(*work.args, **work.kwargs), kept.parts_of)
+            return key_of_call(work.fn, work.args, work.kwargs, kept.parts_of)
+        except UnstableKeyError as error:
+            names = ", ".join(_names_in(work.fn))
+            return UnstableKeyError(f"{error}: write LastGood(key=lambda {names}: ...), with what tells calls apart")
+        except Exception as error:
+            return error
+
+    async def _keep(self, call: Call, key: str | Exception, began: float, value: Any) -> None:
+        """Keep a result. Whatever goes wrong, the call has succeeded."""
+        if isinstance(key, Exception):
+            self._tell(call, "kept", key)
+            return
+        around = _surroundings()
+        if around is not None and not around.is_data(value):
+            return
+        done = await _aside(call, self._write, call, around, key, began, value)
+        if isinstance(done, Failed):
+            self._tell(call, "kept", done.error)
+
+    def _write(self, call: Call, around: Surroundings | None, key: str, began: float, value: Any) -> None:
+        form, content = kept.encoded(value, *self._serializer(around))
+        shelf = self._shelf(call, around)
+        shelf.put(Label.of(key, began, form, content), content, clock.wall(), self.keep)
+        if isinstance(shelf, FileShelf) and (place := f"{shelf.files}") not in _tidied:
+            _tidied.add(place)
+            shelf.tidy()
+
+    async def _instead(self, call: Call, key: str | Exception, failed: Failed) -> Outcome[Any]:
+        """Let the last good result stand in, or else what `otherwise` gives."""
+        now = clock.wall()
+        found = Failed(key) if isinstance(key, Exception) else await _aside(call, self._read, call, key, now)
+        if isinstance(found, Ok) and isinstance(found.value, tuple):
+            label, value = found.value
+            how_old = max(0.0, now - label.time)
+
+            async def produce(_: Call) -> Outcome[Any]:
+                return Ok(value)
+
+            outcome = await stood_in(
+                call, failed, produce, name=NAME, through=self.through, age=how_old, since=label.time
+            )
+            if isinstance(outcome, Degraded):
+                said = f"the {NAME} of {moment(label.time)}, {age(how_old)} old, stands in"
+                safely.note(outcome.because, said)
+                return outcome
+        elif isinstance(found, Failed):
+            self._tell(call, "read", found.error)
+            safely.note(failed.error, redact(f"the {NAME} cannot be read: {_why(found.error)}"))
+        elif isinstance(found, Ok):
+            safely.note(failed.error, found.value)
+        return await self._otherwise(call, failed)
+
+    async def _otherwise(self, call: Call, failed: Failed) -> Outcome[Any]:
+        other = self.otherwise
+        if other is None:
+            return failed
+        if not isinstance(other, StandIn):
+            return await stood_in(call, failed, calling(other, failed.error), name=_named(other), through=self.through)
+
+        async def given(_: Call) -> Outcome[Any]:
+            return failed
+
+        return await other.checked_by(*self.through).around(call, given)
+
+    def _read(self, call: Call, key: str, now: float) -> tuple[Label, Any] | str:
+        """Return the last good result, or say why there is none."""
+        around = _surroundings()
+        found = self._shelf(call, around).newest(key, now)
+        if found is None:
+            return f"no {NAME} of {call.operation}({', '.join(_names_in(call.work.fn))}) with these arguments"
+        label, content = found
+        if self.max_age is not None:
+            if kept.is_of_the_future(label, now):
+                return f"the {NAME} is of {moment(label.time)}, which is in the future: its age is unknown"
+            if now - label.time > self.max_age:
+                return f"the {NAME} is {age(now - label.time)} old, max_age is {age(self.max_age)}"
+        own = self.serializer if label.form == kept.OWN else around.serializer if around is not None else None
+        return label, kept.decoded(label, content, own)
+
+    def _serializer(self, around: Surroundings | None) -> tuple[Any, str]:
+        if self.serializer is not None or around is None:
+            return self.serializer, kept.OWN
+        return around.serializer, _PREFECTS
+
+    def _shelf(self, call: Call, around: Surroundings | None) -> Shelf:
+        name = safe(self.name or f"{module_of(_innermost(call.work.fn))}.{call.operation}")
+        if self.folder is None and around is not None and around.shelf is not None:
+            return around.shelf(name)
+        folder = self.folder or settings.current.last_good or _at_home()
+        return file_shelf(folder, name, self.options if self.folder is not None else {})
+
+    def _tell(self, call: Call, action: str, error: Exception) -> None:
+        """Emit the event, once an hour for each operation and kind of error."""
+        about = (action, call.operation, str(self.folder or settings.current.last_good), type(error).__name__)
+        now = clock.wall()
+        if 0 <= now - _told.get(about, -_HOUR) < _HOUR:
+            return
+        _told[about] = now
+        call.emit(LastGoodUnavailable, action=action, reason=_why(error))
+
+
+#: The form of what Prefect's serializer writes.
+_PREFECTS = "prefect"
+
+#: When it was last told that results cannot be kept or read, by what was told.
+_told: dict[tuple[str, str, str, str], float] = {}
+#: Folders in which this process has looked for files that killed writers left.
+_tidied: set[str] = set()
+
+
+def file_shelf(folder: str | os.PathLike[str], name: str, options: Mapping[str, Any]) -> FileShelf:
+    """Return the shelf for the results of one name in a folder, or at a URL."""
+    text = os.fspath(folder)
+    return FileShelf(files_at(f"{text.rstrip('/') or '/'}/{name}", options))
+
+
+def _at_home() -> str:
+    """Return the folder for results at home, which is for the owner alone."""
+    folder = home.folder() / "last_good"
+    for made in (folder.parent, folder):
+        made.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return str(folder)
+
+
+class _Stamps:
+    """Gives each call of this process a time of its own, in the order in which they begin."""
+
+    def __init__(self) -> None:
+        self._last = -_HOUR
+        self._lock = threading.Lock()
+
+    def next(self) -> float:
+        now = clock.wall()
+        with self._lock:
+            if self._last - 1 < now <= self._last:  # a clock that was put back farther is right
+                now = self._last + 1e-6
+            self._last = now = round(now, 6)
+        return now
+
+
+_stamps = _Stamps()
+
+
+async def _aside(call: Call, work: Callable[..., Any], *args: Any) -> Outcome[Any]:
+    """Do what waits for a disk or a network; under an event loop in a thread, so that the loop goes on."""
+    if call.runtime is runtime.ASYNC:
+        return await call.runtime.invoke(asyncio.to_thread, (work, *args), {})
+    return await call.runtime.invoke(work, args, {})
+
+
+def _innermost(fn: Any) -> Any:
+    """Return the user's own function, without partials and the wrappers of other decorators."""
+    while True:
+        if isinstance(fn, functools.partial):
+            fn = fn.func
+        elif hasattr(fn, "__wrapped__"):
+            fn = fn.__wrapped__
+        else:
+            return fn
+
+
+def _why(error: Exception) -> str:
+    return str(error) if isinstance(error, UnkeepableError | UnstableKeyError) else describe(error)
+
+
+def _named(use: Callable[..., Any]) -> str:
+    return operation_of(use).rpartition(".")[2]
+
+
+def _names_in(fn: Callable[..., Any]) -> tuple[str, ...]:
+    signature = signature_of(fn)
+    return tuple(signature.parameters) if signature else ("...",)
