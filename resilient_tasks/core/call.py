@@ -210,18 +210,23 @@ class Call:
         """Tell the sinks what happened; nothing, if this call is fenced."""
         if not self.fenced:
             if event is FallbackUsed:
-                self._mark_degraded()
+                self.mark_degraded(inside=self.work.id)
             details.setdefault("attempt", self.attempt)
             bus.emit(event(operation=self.operation, call=self.work.id, **details), *self.work.sinks)
 
-    def _mark_degraded(self) -> None:
-        """Have the calls around this one know that what they are given inside is a stand-in."""
-        around, of, attempt = self.parent, self.work.id, 0
+    def mark_degraded(self, inside: str = "") -> None:
+        """Have this call, and those around it, know that a call inside was given a stand-in.
+
+        Args:
+            inside: the id of that call, where it is this one.
+        """
+        around: Call | None = self
+        of, attempt = inside, 0
         while around is not None:
             if around.work.id != of:
                 of, attempt = around.work.id, 0
             attempt = max(attempt, around.attempt)  # the innermost knows it, those around it are of all attempts
-            if of != self.work.id:
+            if of != inside:
                 around.work.degraded = max(attempt, around.work.degraded)
             around = around.parent
 

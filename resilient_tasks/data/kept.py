@@ -1,10 +1,10 @@
 # ruff: noqa: PLC0415 - pyarrow, cloudpickle and fsspec load on first use
 """Results that are kept for later: as bytes, in files whose names say whose they are, of when, and whether whole.
 
-    <folder>/<operation>/<key>.<time>.<check>.<form>
+    <folder>/<operation>/<key>.<time>-<order>.<check>.<form>
 
-`key` is that of the arguments, `time` when the call began that gave the result, `check` a digest of the content, and
-`form` how it is written. No file is ever changed: a newer result is another file, which appears whole or not at all,
+`key` is that of the arguments, `time` when the call began that gave the result, `order` tells calls of one moment
+apart, `check` is a digest of the content, and `form` how it is written. No file is ever changed: a newer result is another file, which appears whole or not at all,
 and takes the older ones of its key away. So it does not matter how many write at once, or who is slow.
 """
 
@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from io import BytesIO
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from resilient_tasks.data import _parts
 from resilient_tasks.data._arrow import restored, stored
@@ -32,7 +32,7 @@ _SKEW = 60.0
 _LEFT_OVER = 3600.0  # seconds; no write takes that long
 _TRIES = 3
 _NAME = re.compile(
-    r"(?P<key>[0-9a-f]{32})\.(?P<time>[0-9]{8}T[0-9]{6}\.[0-9]{6}Z)\.(?P<check>[0-9a-f]{16})\.(?P<form>[a-z]+)"
+    r"(?P<key>[0-9a-f]{32})\.(?P<time>[0-9]{8}T[0-9]{6}\.[0-9]{6}Z)-(?P<order>[0-9a-f]{16})\.(?P<check>[0-9a-f]{16})\.(?P<form>[a-z]+)"
 )
 _TIME = "%Y%m%dT%H%M%S.%fZ"
 _DEPTH = 100
@@ -42,19 +42,28 @@ class UnkeepableError(ValueError):
     """A result cannot be kept, or what was kept cannot be read. The sentence says why."""
 
 
-@dataclass(frozen=True, order=True)
+class Moment(NamedTuple):
+    """When a call began: `time` in unix seconds, and `order` among the calls of one moment."""
+
+    time: float
+    order: int
+
+
+@dataclass(frozen=True)
 class Label:
     """What the name of a file says.
 
     Attributes:
         key: Of the arguments.
         time: When the call began, in unix seconds.
+        order: Is greater for the call that began later, among those of one moment.
         check: A digest of the content.
         form: How the content is written: `parquet`, `json`, `pickle`, or `data` for a serializer of the user's.
     """
 
     key: str
     time: float
+    order: int
     check: str
     form: str
 
@@ -62,12 +71,17 @@ class Label:
     def name(self) -> str:
         """The file's name."""
         when = dt.datetime.fromtimestamp(self.time, dt.UTC)
-        return f"{self.key}.{when.strftime(_TIME)}.{self.check}.{self.form}"
+        return f"{self.key}.{when.strftime(_TIME)}-{self.order:016x}.{self.check}.{self.form}"
 
     @classmethod
-    def of(cls, key: str, time: float, form: str, content: bytes) -> Label:
+    def of(cls, key: str, began: Moment, form: str, content: bytes) -> Label:
         """The label for a content."""
-        return cls(key, time, _check(content), form)
+        return cls(key, began.time, began.order, _check(content), form)
+
+    @property
+    def moment(self) -> tuple[float, int]:
+        """When the call began, to be compared."""
+        return self.time, self.order
 
     @classmethod
     def in_name(cls, name: str) -> Label | None:
@@ -79,7 +93,7 @@ class Label:
             when = dt.datetime.strptime(found["time"], _TIME).replace(tzinfo=dt.UTC)
         except ValueError:
             return None
-        return cls(found["key"], when.timestamp(), found["check"], found["form"])
+        return cls(found["key"], when.timestamp(), int(found["order"], 16), found["check"], found["form"])
 
     def fits(self, content: bytes) -> bool:
         """Whether this is the content that was written."""
@@ -146,7 +160,7 @@ class FileShelf:
 
 def _newest(labels: Iterable[Label], now: float) -> Label | None:
     """The newest result: one from the future, written by a clock that was wrong, only where there is no other."""
-    return max(labels, key=lambda one: (one.time <= now + _SKEW, one.time, one.check), default=None)
+    return max(labels, key=lambda one: (one.time <= now + _SKEW, one.moment, one.check), default=None)
 
 
 def is_of_the_future(label: Label, now: float) -> bool:

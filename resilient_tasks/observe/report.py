@@ -12,6 +12,7 @@ from resilient_tasks.core.events import (
     CallFailed,
     Event,
     FallbackUsed,
+    LastGoodUnavailable,
     NotifyFailed,
     NotifySent,
     RetryRecovered,
@@ -25,7 +26,7 @@ from resilient_tasks.core.events import (
 )
 from resilient_tasks.core.events.attempts import place
 from resilient_tasks.core.shown import for_markdown, for_terminal
-from resilient_tasks.core.wording import counted, number_of
+from resilient_tasks.core.wording import age, counted, number_of
 
 
 @dataclass(slots=True)
@@ -120,9 +121,15 @@ class RunReport:
         running = [f"{event.operation} in {place(event.thread)}" for event in overran if event.abandoned]
         late = [f"{event.operation}: {event.reason or 'late'}" for event in overran if not event.abandoned]
         undelivered = self._undelivered()
+        old = [
+            f"{e.operation}: {age(e.age)} old" for e in self.events if isinstance(e, FallbackUsed) and e.age is not None
+        ]
+        lost = [f"{each.operation}: {each.reason}" for each in self.events if isinstance(each, LastGoodUnavailable)]
         remarks = {
             f"attempts abandoned, which may have run on: {_named(running)}": len(running),
             f"attempts that overran their limit, and could not be interrupted: {_named(late)}": len(late),
+            f"last good results that stood in: {_named(old)}": len(old),
+            f"last good results that were not kept or could not be read: {_named(lost)}": len(lost),
             f"alerts that could not be delivered, and wait: {_named(list(undelivered.values()))}": len(undelivered),
             f"alerts sent: {kinds[NotifySent]}": kinds[NotifySent],
             what_rules_warn_of(self.events): 1,

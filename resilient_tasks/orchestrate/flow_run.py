@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -230,6 +231,8 @@ class FlowRun:
             _logger.warning("%s: %s", self.plan.operation, message)
             self._remark = message
         degraded = [event for event in self._heard.events[self._heard.since[0] :] if isinstance(event, FallbackUsed)]
+        if self._work is not None and (degraded or self._heard.degraded):
+            self._work.degraded = sys.maxsize  # in whichever attempt: no result of a stand-in is kept as a good one
         if degraded and self.care.fail_on_degraded:
             raise DegradedRun(verdict.were_degraded(degraded))
 

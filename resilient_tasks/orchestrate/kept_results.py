@@ -70,7 +70,7 @@ class BlockShelf:
 
     def put(self, label: Label, content: bytes, now: float, keep: int) -> None:  # noqa: ARG002  # as above
         there = self.newest(label.key, now)
-        if there is None or there[0].time <= label.time or is_of_the_future(there[0], now):
+        if there is None or there[0].moment <= label.moment or is_of_the_future(there[0], now):
             self._store.write((label.name, content), self._path(label.key))
 
     @property

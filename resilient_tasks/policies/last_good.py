@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from resilient_tasks.core import callables, clock, durations, home, runtime, safely, settings
+from resilient_tasks.core import callables, clock, durations, home, real_time, runtime, safely, settings
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.durations import SecondsOrNone
 from resilient_tasks.core.errors import PolicyError, PredicateError
@@ -27,7 +27,7 @@ from resilient_tasks.core.wording import age, moment
 from resilient_tasks.data import kept
 from resilient_tasks.data._files import files_at
 from resilient_tasks.data._parts import safe
-from resilient_tasks.data.kept import FileShelf, Label, Shelf, UnkeepableError
+from resilient_tasks.data.kept import FileShelf, Label, Moment, Shelf, UnkeepableError
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Proceed
@@ -182,7 +182,7 @@ class LastGood(StandIn):
         return super().misfit(fn, given)
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
-        began = _stamps.next()
+        began = _moments.next()
         key = self._key(call)  # before the call: a function may change its arguments
         try:
             outcome = await proceed(call)
@@ -217,7 +217,7 @@ class LastGood(StandIn):
         except Exception as error:
             return error
 
-    async def _keep(self, call: Call, key: str | Exception, began: float, value: Any) -> None:
+    async def _keep(self, call: Call, key: str | Exception, began: Moment, value: Any) -> None:
         """Keep a result. Whatever goes wrong, the call has succeeded."""
         if isinstance(key, Exception):
             self._tell(call, "kept", key)
@@ -229,7 +229,7 @@ class LastGood(StandIn):
         if isinstance(done, Failed):
             self._tell(call, "kept", done.error)
 
-    def _write(self, call: Call, around: Surroundings | None, key: str, began: float, value: Any) -> None:
+    def _write(self, call: Call, around: Surroundings | None, key: str, began: Moment, value: Any) -> None:
         form, content = kept.encoded(value, *self._serializer(around))
         shelf = self._shelf(call, around)
         shelf.put(Label.of(key, began, form, content), content, clock.wall(), self.keep)
@@ -334,23 +334,21 @@ def _at_home() -> str:
     return str(folder)
 
 
-class _Stamps:
-    """Gives each call of this process a time of its own, in the order in which they begin."""
+class _Moments:
+    """Gives each call of this process a moment of its own, in the order in which they begin, on any clock."""
 
     def __init__(self) -> None:
-        self._last = -_HOUR
+        self._last = 0
         self._lock = threading.Lock()
 
-    def next(self) -> float:
-        now = clock.wall()
+    def next(self) -> Moment:
+        now = round(clock.wall(), 6)  # as the names of files have it
         with self._lock:
-            if self._last - 1 < now <= self._last:  # a clock that was put back farther is right
-                now = self._last + 1e-6
-            self._last = now = round(now, 6)
-        return now
+            self._last = max(self._last + 1, int(real_time.time() * 1e9))
+            return Moment(now, self._last)
 
 
-_stamps = _Stamps()
+_moments = _Moments()
 
 
 async def _aside(call: Call, work: Callable[..., Any], *args: Any) -> Outcome[Any]:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from resilient_tasks.core import safely
-from resilient_tasks.core.events import Event, Sink, bus, run_ids
+from resilient_tasks.core.call import current_call
+from resilient_tasks.core.events import Event, FallbackUsed, Sink, bus, run_ids
 from resilient_tasks.processes import crossing
 from resilient_tasks.processes.channel import Message
 
@@ -44,7 +45,10 @@ def log(data: bytes | bytearray) -> None:
 
 def happen(data: bytes | bytearray) -> None:
     """In the parent, emit a child's event as part of the caller's run."""
-    bus.emit(replace(crossing.loads(data), run=run_ids()))
+    event: Event = crossing.loads(data)
+    if isinstance(event, FallbackUsed) and (call := current_call()) is not None:
+        call.mark_degraded()
+    bus.emit(replace(event, run=run_ids()))
 
 
 def _prepared(record: logging.LogRecord) -> bytes:
