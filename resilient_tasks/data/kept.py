@@ -4,8 +4,9 @@
     <folder>/<operation>/<key>.<time>-<order>.<check>.<form>
 
 `key` is that of the arguments, `time` when the call began that gave the result, `order` tells calls of one moment
-apart, `check` is a digest of the content, and `form` how it is written. No file is ever changed: a newer result is another file, which appears whole or not at all,
-and takes the older ones of its key away. So it does not matter how many write at once, or who is slow.
+apart, `check` is a digest of the content, and `form` how it is written. No file is ever changed: a newer result is
+another file, which appears whole or not at all, and takes the older ones of its key away. So it does not matter how
+many write at once, or who is slow.
 """
 
 from __future__ import annotations
