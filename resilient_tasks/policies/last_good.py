@@ -95,7 +95,7 @@ class LastGood(StandIn):
     on: On | None = field(default=None, kw_only=True)
     otherwise: Callable[..., Any] | StandIn | None = field(default=None, kw_only=True)
     folder: str | os.PathLike[str] | None = field(default=None, kw_only=True, repr=False)  # may hold credentials
-    options: Mapping[str, Any] = field(default_factory=dict, kw_only=True, repr=False)
+    options: Mapping[str, Any] | None = field(default=None, kw_only=True, repr=False)
     serializer: Any = field(default=None, kw_only=True)
     key: Callable[..., Any] | None = field(default=None, kw_only=True)
     name: str | None = field(default=None, kw_only=True)
@@ -135,14 +135,14 @@ class LastGood(StandIn):
             raise PolicyError(msg)
 
     def _check_place(self) -> None:
-        if not isinstance(self.options, Mapping):
+        if self.options is not None and not isinstance(self.options, Mapping):
             raise PolicyError(f"LastGood(options=...) is a mapping of fsspec's options, not {self.options!r}")
         if self.folder is None:
             return
         if not isinstance(self.folder, str | os.PathLike) or not os.fspath(self.folder):
             raise PolicyError(f"LastGood(folder=...) is a folder's path or a URL, not {self.folder!r}")
         try:
-            files_at(self.folder, self.options)
+            files_at(self.folder, self.options or {})
         except ValueError as error:
             raise PolicyError(f"LastGood(folder=...): {error}") from None
 
@@ -299,7 +299,7 @@ class LastGood(StandIn):
         if self.folder is None and around is not None and around.shelf is not None:
             return around.shelf(name)
         folder = self.folder or settings.current.last_good or _at_home()
-        return file_shelf(folder, name, self.options if self.folder is not None else {})
+        return file_shelf(folder, name, (self.options or {}) if self.folder is not None else {})
 
     def _tell(self, call: Call, action: str, error: Exception) -> None:
         """Emit the event, once an hour for each operation and kind of error."""

@@ -138,7 +138,7 @@ def test_a_storage_that_lists_nothing_holds_one_result_for_each_key(own, resilie
     assert len([path for path in Vault.there if path.startswith("last_good/")]) == 1
     missing = outcome(task, "08")[1]
     assert isinstance(missing, Failed)
-    assert missing.error.__notes__ == ["no last good result of fetch(month) with these arguments"]
+    assert missing.error.__notes__[-1].startswith("no last good result of fetch(")
 
 
 @pytest.mark.parametrize("way", ["sync", "async"])
