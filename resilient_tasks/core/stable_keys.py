@@ -160,29 +160,28 @@ def _of_named(thing: Any) -> Iterable[Any] | None:
 
 
 def _type(value: Any) -> bytes:
-    kind = type(value)
-    return f"{module_of(kind)}.{kind.__qualname__}".encode()
+    return type(value).__qualname__.encode()  # without its module, which is another one where a program is imported
 
 
 def _a(value: Any) -> str:
     return f"{'an' if type(value).__name__[:1] in 'AEIOUaeiou' else 'a'} {type(value).__qualname__}"
 
 
+_PROGRAMS = ("__main__", "__mp_main__")
+
+
 def module_of(thing: Any) -> str:
-    """Name the module in which a function or class was written, alike whether it is imported or run as a program.
+    """Name the module in which a function was written, alike whether it is imported or run as a program.
 
     What was run as a program is in `__main__`, and what Prefect loaded from a file in a module named for that run: both
-    are named by their file.
+    are named by their file. A notebook's cell has no file that lasts, and stays in `__main__`.
     """
     module = str(getattr(thing, "__module__", None) or "")
-    if module != "__main__" and not module.startswith("__prefect_loader"):
+    if module not in _PROGRAMS and not module.startswith("__prefect_loader"):
         return module
-    try:
-        file = inspect.getsourcefile(thing)
-    except (TypeError, OSError):
-        file = None
-    name = os.path.basename(file or "")  # noqa: PTH119  # of text that may be no path
-    return name.removesuffix(".py") if name.endswith(".py") else "__main__"
+    path = getattr(getattr(thing, "__code__", None), "co_filename", "")
+    name = os.path.basename(path)  # noqa: PTH119  # of text that may be no path
+    return name.removesuffix(".py") if name.endswith(".py") and "ipykernel_" not in path else "__main__"
 
 
 def key_of_call(

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple, Protocol
 from resilient_tasks.data import _parts
 from resilient_tasks.data._arrow import restored, stored
 from resilient_tasks.data._files import Files
+from resilient_tasks.data._values import AsText, decode
 
 PARQUET, JSON, PICKLE, OWN = "parquet", "json", "pickle", "data"
 
@@ -173,8 +174,9 @@ def encoded(value: Any, serializer: Any = None, form: str = OWN) -> tuple[str, b
     """A value as bytes, and in which form.
 
     Args:
-        value: A result. A frame becomes Parquet, unless the form is `OWN`: then all that there is goes through
-            `serializer`. Without one, what JSON gives back as it was becomes JSON, and the rest a pickle.
+        value: A result. A frame becomes Parquet, if that holds all of it, unless the form is `OWN`: then all that
+            there is goes through `serializer`. Without one, what JSON gives back as it was becomes JSON, and the rest
+            a pickle.
         serializer: Has `dumps` and `loads`, as Prefect's have.
         form: The form of what it writes.
 
@@ -185,10 +187,12 @@ def encoded(value: Any, serializer: Any = None, form: str = OWN) -> tuple[str, b
         raise UnkeepableError("a LazyFrame is a plan, and holds no data: collect() it")
     try:
         if is_frame(value) and (serializer is None or form != OWN):
-            return PARQUET, _parquet(value)
+            content, whole = _parquet(value)
+            if whole:
+                return PARQUET, content
         if serializer is not None:
-            content = serializer.dumps(value)
-            return form, content.encode() if isinstance(content, str) else bytes(content)
+            written = serializer.dumps(value)
+            return form, written.encode() if isinstance(written, str) else bytes(written)
         if _is_plain(value):
             return JSON, json.dumps(value).encode()
         import cloudpickle
@@ -241,16 +245,40 @@ def _is_lazy(value: Any) -> bool:
     return (kind.__module__.partition(".")[0], kind.__name__) == ("polars", "LazyFrame")
 
 
-def _parquet(frame: Any) -> bytes:
+def _parquet(frame: Any) -> tuple[bytes, bool]:
+    """A frame as Parquet, and whether that holds all of it: of what Arrow has no type for, it holds the text."""
     table, shape = stored(frame, range(len(frame)))
-    index: Any = getattr(frame, "index", None)
-    counts = type(index).__name__ == "RangeIndex" and index.start == 0 and index.step == 1 and index.name is None
-    return _parts.parquet(table, {"shape": shape, "counts": counts})
+    labels = [decode(part["label"]) for part in shape["parts"]]
+    whole = not any(part["json"] for part in shape["parts"]) and not any(map(_is_text_only, labels))
+    axes = [_axis(getattr(frame, "index", None)), _axis(getattr(frame, "columns", None))]
+    return _parts.parquet(table, {"shape": shape, "axes": axes}), whole
+
+
+def _is_text_only(label: Any) -> bool:
+    return any(map(_is_text_only, label)) if isinstance(label, tuple) else isinstance(label, AsText)
+
+
+def _axis(index: Any) -> list[Any] | None:
+    """What an index of pandas is besides its values: a range, or a frequency."""
+    match type(index).__name__:
+        case "RangeIndex":
+            return ["range", index.start, index.stop, index.step]
+        case "DatetimeIndex" | "TimedeltaIndex" if index.freqstr:
+            return ["freq", index.freqstr]
+    return None
 
 
 def _of_parquet(part: _parts.Part) -> Any:
     frame = restored(part.table, part.shape, range(part.table.num_rows))
-    return frame.reset_index(drop=True) if part.facts["counts"] else frame
+    for axis, name in zip(part.facts["axes"], ("index", "columns"), strict=True):
+        match axis:
+            case ["range", *numbers]:
+                import pandas as pd
+
+                setattr(frame, name, pd.RangeIndex(*numbers, name=getattr(frame, name).name))
+            case ["freq", freq]:
+                getattr(frame, name).freq = freq
+    return frame
 
 
 def _is_plain(value: Any, depth: int = 0) -> bool:
@@ -274,13 +302,24 @@ def parts_of(value: Any) -> Iterable[Any] | None:
     if library == "numpy":
         return _parts_of_numpy(value)
     if is_frame(value):
-        return (_parquet(value.combine_chunks() if library == "pyarrow" else value),)
+        content, whole = _parquet(value.combine_chunks() if library == "pyarrow" else value)
+        return (content,) if whole else _cells_of(value)
     if library in {"pandas", "polars"}:
         if hasattr(value, "to_frame"):
             return (value.name, *(parts_of(value.to_frame()) or ()))
         if kind.__name__ in _SCALARS:
             return (repr(value),)
     return None
+
+
+def _cells_of(frame: Any) -> Iterable[Any]:
+    """The labels and values of a frame, one by one: some of them may have no key."""
+    if hasattr(frame, "iloc"):
+        columns = [frame.iloc[:, at].tolist() for at in range(frame.shape[1])]
+        return (list(frame.columns), frame.index.tolist(), *columns)
+    if hasattr(frame, "to_pydict"):
+        return (frame.to_pydict(),)
+    return (frame.columns, *(series.to_list() for series in frame))
 
 
 _SCALARS = {"Timestamp", "Timedelta", "Period", "Interval", "NaTType", "NAType"}

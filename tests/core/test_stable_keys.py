@@ -109,6 +109,41 @@ def test_a_key_is_the_same_in_every_process_whatever_its_hash_seed():
     assert len(keys) == 1
 
 
+WRITTEN = """
+import dataclasses
+from resilient_tasks.core.stable_keys import key_of_call, module_of
+
+@dataclasses.dataclass
+class Window:
+    start: int
+
+def fetch(window):
+    pass
+
+print(module_of(fetch), key_of_call(fetch, (Window(1),), {}))
+"""
+
+
+def test_a_program_has_the_keys_that_it_has_where_it_is_imported(tmp_path):
+    (tmp_path / "etl.py").write_text(WRITTEN)
+    environment = {"PYTHONPATH": ":".join([str(tmp_path), *filter(None, sys.path)])}
+    commands = [["etl.py"], ["-c", "import etl"], ["-m", "etl"]]
+    said = {
+        subprocess.run(
+            [sys.executable, *command],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        ).stdout
+        for command in commands
+    }
+    assert len(said) == 1
+    assert said.pop().startswith("etl ")
+
+
 def loop():
     inner = []
     inner.append(inner)

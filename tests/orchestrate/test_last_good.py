@@ -123,7 +123,6 @@ class Vault(WritableFileSystem):
         return path
 
 
-
 def test_a_storage_that_lists_nothing_holds_one_result_for_each_key(own, resilient_clock):
     Vault.there.clear()
     vault = Vault()

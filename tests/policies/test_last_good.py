@@ -1,6 +1,7 @@
 """LastGood: what is kept, what stands in, how old it may be, and that trouble with keeping never fails a call."""
 
 import asyncio
+import errno
 import functools
 import json
 import os
@@ -30,6 +31,7 @@ from resilient_tasks import (
     RunReport,
     Split,
     TimedOut,
+    Timeout,
     Validate,
     configure,
     explain,
@@ -295,6 +297,8 @@ class TestWhatIsKept:
             pd.DataFrame({"n": pd.Categorical(["a", "b"])}, index=pd.Index([5, 7], name="id")),
             pd.DataFrame({("a", 1): [1.5]}, index=pd.MultiIndex.from_tuples([(1, "x")])),
             pd.DataFrame(),
+            pd.DataFrame([[1, 2]], index=pd.RangeIndex(5, 7, 2, name="id")),
+            pd.DataFrame({"n": [1, 2]}, index=pd.date_range("2026-01-01", periods=2, freq="h", tz="UTC")),
             pl.DataFrame({"n": [1, None], "who": [["x"], []]}),
             pl.DataFrame(schema={"n": pl.Categorical}),
         ],
@@ -305,12 +309,29 @@ class TestWhatIsKept:
         call()
         back = call()
         if isinstance(frame, pd.DataFrame):
-            pd.testing.assert_frame_equal(back, frame, check_index_type="exact" if len(frame) else "equiv")
+            pd.testing.assert_frame_equal(back, frame)
+            assert type(back.index) is type(frame.index)
+            assert type(back.columns) is type(frame.columns)
         else:
             assert back.equals(frame)
             assert back.schema == frame.schema
         (path,) = files(folder)
         assert path.suffix == ".parquet"
+
+    @pytest.mark.parametrize(
+        "frame",
+        [
+            pd.DataFrame({"cell": [(1, 2), {3}, timedelta(1)]}),
+            pd.DataFrame({Kind.TIMEOUT: [1]}),
+            pd.DataFrame({"n": [1]}, index=pd.Index([Kind.TIMEOUT])),
+        ],
+        ids=["cells", "labels", "index"],
+    )
+    def test_a_frame_of_which_parquet_would_hold_the_text_alone_is_pickled(self, drive, folder, frame):
+        call = drive(Service(frame, down()).fetch(), fallback=LastGood(folder=folder))
+        call()
+        pd.testing.assert_frame_equal(call(), frame)
+        assert files(folder)[0].suffix == ".pickle"
 
     @pytest.mark.parametrize("value", [{"a": [1, None, True, 1.5, "x"]}, [], "\ud800", 0, None])
     def test_what_json_gives_back_as_it_was_is_json(self, drive, folder, value):
@@ -423,6 +444,11 @@ class TestDegradedResults:
         assert drive(outer, hedge=60, idempotent=True, retry=2, fallback=policy)() == "stale"
         assert files(folder) == []
 
+    def test_nor_where_it_was_made_in_a_process_of_its_own(self, folder):
+        call = resilient(timeout=Timeout(60, enforce="process"), fallback=LastGood(folder=folder))(made_of_a_stand_in)
+        assert call() == "stale"
+        assert files(folder) == []
+
     def test_an_attempt_without_a_stand_in_is_kept_although_an_earlier_one_had_one(self, drive, folder):
         inner = resilient(fallback=Fallback(value="stale"))(Service(down(), "fresh").fetch())
 
@@ -496,6 +522,19 @@ class TestTrouble:
         outcome = call.outcome()
         assert outcome.error.__notes__ == ["the last good result cannot be read: its file is damaged"]
         assert resilient_events.named("fallback.unavailable")[0].action == "read"
+
+    def test_a_full_disk_fails_no_call_and_leaves_the_last_result(self, drive, folder, resilient_events, monkeypatch):
+        def full(_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        call = drive(Service("good", "better", down()).fetch(), fallback=LastGood(folder=folder))
+        call()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", full)
+            assert call() == "better"
+        assert "No space left on device" in resilient_events[0].reason
+        assert call() == "good"
+        assert len(files(folder)) == 1
 
     def test_files_of_others_in_the_folder_are_left_alone(self, drive, folder):
         call = drive(Service("good", "better", down()).fetch(), fallback=LastGood(folder=folder))
@@ -631,6 +670,15 @@ class TestKeys:
 
 def named_fetch(month):
     pass
+
+
+@resilient(fallback=Fallback(value="stale"))
+def refused():
+    raise ConnectionError
+
+
+def made_of_a_stand_in():
+    return refused()
 
 
 class TestWhereResultsAre:
