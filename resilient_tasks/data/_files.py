@@ -49,6 +49,10 @@ class Files(Protocol):
         """Every file under a folder, in order; none where there is no such folder."""
         ...
 
+    def here(self) -> list[str]:
+        """Every file that lies at the address itself, in no order; none where there is no such folder."""
+        ...
+
     def exist(self) -> bool:
         """Whether there is anything at the address."""
         ...
@@ -122,6 +126,12 @@ class LocalFiles:
     def names(self, under: str = "") -> Iterator[str]:
         for path in _walk(self.root / under):
             yield path.relative_to(self.root).as_posix()
+
+    def here(self) -> list[str]:
+        try:
+            return [name for name in os.listdir(self.root) if not name.startswith(".")]  # noqa: PTH208  # names alone
+        except FileNotFoundError:
+            return []
 
     def exist(self) -> bool:
         return self.root.exists()
@@ -204,6 +214,9 @@ class RemoteFiles:
         for name in self._everything(under):
             if not any(part.startswith(".") for part in name.removeprefix(under).split("/")):
                 yield name
+
+    def here(self) -> list[str]:
+        return [name for name in self.names() if "/" not in name]
 
     def exist(self) -> bool:
         system, root = self._system()

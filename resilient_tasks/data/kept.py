@@ -16,7 +16,7 @@ import json
 import math
 import pickle
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 from io import BytesIO
@@ -126,7 +126,7 @@ class FileShelf:
 
     def newest(self, key: str, now: float) -> tuple[Label, bytes] | None:
         for _ in range(_TRIES):
-            label = _newest((one for one in self._labels() if one.key == key), now)
+            label = _newest(_labels_of(key, self.files.here()), now)
             if label is None:
                 return None
             try:
@@ -137,27 +137,37 @@ class FileShelf:
         return None
 
     def put(self, label: Label, content: bytes, now: float, keep: int) -> None:
-        there = [*self._labels()]
-        own = [one for one in there if one.key == label.key]
+        there = self.files.here()
+        own = _labels_of(label.key, there)
         if _newest([*own, label], now) != label:
             return  # a call that began later was faster
         self.files.write(label.name, content)
-        others = {one.key: one.time for one in sorted(there, key=lambda one: one.time) if one.key != label.key}
-        oldest = sorted(others, key=others.__getitem__)[: max(0, len(others) + 1 - keep)]
-        for one in there:
-            if (one in own and one != label) or one.key in oldest:
+        for one in own:
+            if one != label:
                 self.files.remove(one.name)
+        for name in _too_many(label.key, there, keep):
+            self.files.remove(name)
 
     def tidy(self) -> None:
         """Remove what writers that were killed have left."""
         for name in list(self.files.leftovers(_LEFT_OVER)):
             self.files.remove(name)
 
-    def _labels(self) -> Iterator[Label]:
-        for name in self.files.names():
-            label = Label.in_name(name)
-            if label is not None:
-                yield label
+
+def _labels_of(key: str, names: Iterable[str]) -> list[Label]:
+    found = (Label.in_name(name) for name in names if name.startswith(f"{key}."))
+    return [label for label in found if label is not None]
+
+
+def _too_many(key: str, names: Iterable[str], keep: int) -> list[str]:
+    """The files of the keys with the oldest results, besides `key`, where there are more than so many keys."""
+    newest: dict[str, str] = {}
+    for name in names:
+        if _NAME.fullmatch(name) and not name.startswith(f"{key}."):
+            other, _, when = name.partition(".")  # of which the text is in order of time
+            newest[other] = max(when, newest.get(other, ""))
+    oldest = set(sorted(newest, key=newest.__getitem__)[: max(0, len(newest) + 1 - keep)])
+    return [name for name in names if _NAME.fullmatch(name) and name.partition(".")[0] in oldest] if oldest else []
 
 
 def _newest(labels: Iterable[Label], now: float) -> Label | None:
@@ -272,10 +282,10 @@ def _of_parquet(part: _parts.Part) -> Any:
     frame = restored(part.table, part.shape, range(part.table.num_rows))
     for axis, name in zip(part.facts["axes"], ("index", "columns"), strict=True):
         match axis:
-            case ["range", *numbers]:
+            case ["range", start, stop, step]:
                 import pandas as pd
 
-                setattr(frame, name, pd.RangeIndex(*numbers, name=getattr(frame, name).name))
+                setattr(frame, name, pd.RangeIndex(start, stop, step, name=getattr(frame, name).name))
             case ["freq", freq]:
                 getattr(frame, name).freq = freq
     return frame
