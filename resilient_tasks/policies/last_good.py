@@ -7,6 +7,7 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -326,8 +327,25 @@ def file_shelf(folder: str | os.PathLike[str], name: str, options: Mapping[str, 
     return FileShelf(files_at(f"{text.rstrip('/') or '/'}/{name}", options))
 
 
+#: In a test, the folder in the place of the one at home; else empty.
+_instead_of_home = ""
+
+
+@contextmanager
+def use_folder(folder: str) -> Iterator[None]:
+    """Keep results in `folder` inside the block, where neither a policy nor a setting names one."""
+    global _instead_of_home  # noqa: PLW0603  # one for the process: worker threads must see it too
+    before, _instead_of_home = _instead_of_home, folder
+    try:
+        yield
+    finally:
+        _instead_of_home = before
+
+
 def _at_home() -> str:
     """Return the folder for results at home, which is for the owner alone."""
+    if _instead_of_home:
+        return _instead_of_home
     folder = home.folder() / "last_good"
     for made in (folder.parent, folder):
         made.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -15,21 +15,24 @@ from resilient_tasks.notify.block import NotificationBlock
 from resilient_tasks.notify.message import Channel
 from resilient_tasks.notify.outbox import use_incidents
 from resilient_tasks.notify.sender import another_sender
+from resilient_tasks.policies.last_good import use_folder
 
 _lock = threading.Lock()
 _blocks = 0
 _open = ExitStack()
 
 _CHANNELS, _INCIDENTS = "RESILIENT_TASKS_CHANNELS", "RESILIENT_TASKS_INCIDENTS"
+_LAST_GOOD = "RESILIENT_TASKS_LAST_GOOD"
 
 
 @contextmanager
 def away_from_people() -> Iterator[None]:
     """Keep alerts away from people inside the block; every fixture and server of this package does so.
 
-    Failures are still counted, in memory. A channel is sent nothing unless it leads to a fake server that a `with`
-    block or fixture has started, is a `Console`, or is named by `deliver_to`: the event `notify.suppressed` tells of
-    what would have been sent. Processes that are started inside the block do the same, by their environment.
+    Failures are still counted, in memory, and `LastGood` keeps results in a temporary folder. A channel is sent nothing
+    unless it leads to a fake server that a `with` block or fixture has started, is a `Console`, or is named by
+    `deliver_to`: the event `notify.suppressed` tells of what would have been sent. Processes that are started inside
+    the block do the same, by their environment.
     """
     _enter()
     try:
@@ -66,8 +69,12 @@ def _enter() -> None:
             _open.enter_context(gate.shut())
             _open.enter_context(use_incidents(MemoryStore()))
             folder = _open.enter_context(tempfile.TemporaryDirectory(prefix="resilient-tasks-"))
-            _open.callback(_put_back, {name: os.environ.get(name) for name in (_CHANNELS, _INCIDENTS)})
+            _open.callback(_put_back, {name: os.environ.get(name) for name in (_CHANNELS, _INCIDENTS, _LAST_GOOD)})
             os.environ[_INCIDENTS] = f"sqlite:///{os.path.abspath(folder)}/incidents.db"  # noqa: PTH100
+            # A last good result of a test, of its clock too, is none for production, nor the other way round.
+            _open.enter_context(use_folder(os.path.join(folder, "last_good")))  # noqa: PTH118  # as above
+            if not settings.current.last_good:
+                os.environ[_LAST_GOOD] = os.path.join(os.path.abspath(folder), "last_good")  # noqa: PTH100, PTH118
             _tell_processes()
             _open.enter_context(another_sender())
 

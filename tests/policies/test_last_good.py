@@ -38,6 +38,7 @@ from resilient_tasks import (
     resilient,
 )
 from resilient_tasks.core import clock as clocks
+from resilient_tasks.policies import last_good
 from resilient_tasks.testing import VirtualClock
 
 
@@ -684,10 +685,19 @@ def made_of_a_stand_in():
 class TestWhereResultsAre:
     def test_by_default_at_home_for_the_owner_alone(self, tmp_path, monkeypatch):
         monkeypatch.setenv("RESILIENT_TASKS_HOME", str(tmp_path / "home"))
+        monkeypatch.setattr(last_good, "_instead_of_home", "")  # outside of a test
         resilient(fallback=LastGood())(named_fetch)("07")
         (path,) = files(tmp_path / "home")
         assert path.parent == tmp_path / "home" / "last_good" / f"{__name__}.named_fetch"
         assert (tmp_path / "home" / "last_good").stat().st_mode & 0o77 == 0
+
+    def test_in_a_test_in_a_folder_that_ends_with_it(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("RESILIENT_TASKS_HOME", str(tmp_path / "home"))
+        call = resilient(fallback=LastGood())(Service("good", down()).fetch())
+        with clocks.use_clock(VirtualClock()):
+            assert [call(), call()] == ["good"] * 2
+        assert not (tmp_path / "home").exists()
+        assert str(Path(last_good._instead_of_home)).endswith("last_good")
 
     def test_by_setting_in_a_folder(self, tmp_path, own_settings):
         configure(last_good=tmp_path / "kept")

@@ -15,7 +15,9 @@ from resilient_tasks import (
     CircuitBreaker,
     Degraded,
     Failed,
+    Fallback,
     Hedge,
+    LastGood,
     Ok,
     Outcome,
     RateLimit,
@@ -38,6 +40,11 @@ def bare(x: int) -> str:
 
 @resilient(retry=3, timeout=1.5, deadline=20, fallback=lambda x: "")
 def plain(x: int) -> str:
+    return str(x)
+
+
+@resilient(fallback=LastGood(max_age="2d", keep=10, otherwise=Fallback(value=""), key=lambda x: x))
+def kept(x: int) -> str:
     return str(x)
 
 
