@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         UnobservedFailure,
     )
     from resilient_tasks.core.failures import classify, register_kind
+    from resilient_tasks.core.hosts import host_of
     from resilient_tasks.core.kinds import Kind
     from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
     from resilient_tasks.core.pipeline import Pipeline, Policy
@@ -80,6 +81,7 @@ _ROOMS = {
         "UnobservedFailure",
     ),
     "core.failures": ("classify", "register_kind"),
+    "core.hosts": ("host_of",),
     "core.kinds": ("Kind",),
     "core.outcome": ("Degraded", "Failed", "Ok", "Outcome"),
     "core.pipeline": ("Pipeline", "Policy"),
@@ -161,6 +163,7 @@ __all__ = [
     "current_call",
     "explain",
     "get_logger",
+    "host_of",
     "outcome_of",
     "register_kind",
     "remaining",

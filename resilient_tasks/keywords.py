@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 from resilient_tasks import misuse
 from resilient_tasks.core.durations import Duration
 from resilient_tasks.core.errors import PolicyError
+from resilient_tasks.core.keys import Name
 from resilient_tasks.core.pipeline import Pipeline, Policy, in_order
 from resilient_tasks.notify.block import NotificationBlock
 from resilient_tasks.notify.message import Channel
@@ -31,7 +32,7 @@ class PolicyOptions(TypedDict, total=False):
         retry: a `Retry`, or the number of attempts.
         deadline: a `Deadline`, or its seconds for all attempts and waits, also as `"2 min"` or a `timedelta`.
         timeout: a `Timeout`, or its seconds for each attempt, also as `"20s"` or a `timedelta`.
-        breaker: a `CircuitBreaker`, or its name.
+        breaker: a `CircuitBreaker`, or its name, or a key function that gives the name for each call.
         rate_limit: a `RateLimit`.
         bulkhead: a `Bulkhead`.
         hedge: a `Hedge`, or the seconds after which a call is made once more beside one that is slow to answer.
@@ -46,7 +47,7 @@ class PolicyOptions(TypedDict, total=False):
     retry: Retry | int | None
     deadline: Deadline | Duration | None
     timeout: Timeout | Duration | None
-    breaker: CircuitBreaker | str | None
+    breaker: CircuitBreaker | Name | None
     rate_limit: RateLimit | None
     bulkhead: Bulkhead | None
     hedge: Hedge | Duration | None

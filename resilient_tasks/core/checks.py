@@ -42,9 +42,21 @@ def _as_fraction(value: object) -> str:
 
 def name(value: object, where: str) -> None:
     """Raise `PolicyError` unless `value` can name what several calls share."""
-    if not isinstance(value, str) or not value.strip():
-        msg = f'{where} names what is shared, such as "flights-api", and is not {value!r}'
+    if not isinstance(value, str) or not value.strip() or not can_be_kept(value):
+        msg = (
+            f'{where} names what is shared, such as "flights-api", or is a function of the call\'s arguments that'
+            f" returns such a name; it is not {value!r}"
+        )
         raise PolicyError(msg)
+
+
+def can_be_kept(text: str) -> bool:
+    """Tell whether a store can keep something under this name: half a surrogate pair is no text to it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def one_of(value: object, words: Collection[str], where: str) -> None:
