@@ -47,7 +47,7 @@ class HeldSlots:
         """See `View`."""
         with contextlib.suppress(ValueError):
             self._states.when_back.remove(self.tell)
-        self._states.forget(self._key, lambda state: Slots.decode(state, -math.inf) == Slots())
+        self._states.forget(self._key, lambda state: 0.0 if Slots.decode(state, -math.inf) == Slots() else math.inf)
 
     def ask(self, ticket: str, limit: int, places: int) -> Answer:
         """Ask for one slot of `limit`, or for one of so many `places` in the queue."""
