@@ -168,8 +168,8 @@ def _arguments(key: Key, call: Call, asked: str) -> tuple[list[Any], dict[str, A
         msg = f"{call.operation}(): {error}"
         raise TypeError(msg) from None
     bound.apply_defaults()
-    if theirs is None:
-        return list(bound.args), {}
+    if theirs is None:  # as `operator.itemgetter`, which has no signature before Python 3.13
+        return list(bound.args[:1]), {}
     args, kwargs, missing = _matched(theirs, bound)
     if missing:
         msg = f"{asked} names {joined(missing)}, which this call of {call.operation} was not given"

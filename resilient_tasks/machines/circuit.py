@@ -165,6 +165,13 @@ class Circuit:
             case _:
                 return self.retry_in(now) or 0.0
 
+    def matters_for(self, now: float) -> float:
+        """Return the seconds for which a process whose memory is short keeps it: 0 where it is closed.
+
+        One that nobody called for ten times as long as it was open has little left to protect.
+        """
+        return self.acts_for(now) + (0.0 if self.position == "closed" else 10 * self.open_for)
+
     @property
     def fades_in(self) -> float:
         """Seconds after which it is as good as a new one if no call comes; infinite where it never is."""

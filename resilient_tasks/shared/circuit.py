@@ -133,14 +133,14 @@ class SharedCircuit:
         return False
 
     def let_go(self) -> None:
-        """See `View`. The memory of this process forgets the circuit too, once it keeps no call away."""
+        """See `View`. The memory of this process forgets the circuit too, one that is not closed after a while."""
         rules = self._rules
         if self._states.is_shared and rules is not None and rules.counts:
             before, leave = self._untold(), Pass(self.known.turn)
             if before.calls:
                 self.exchange(lambda found, now: (found.record(rules, now, leave, Seen(None), before), None), tell_all)
         now = self._states.now()
-        self._states.forget(self._key, lambda state: Circuit.decode(state).acts_for(now))
+        self._states.forget(self._key, lambda state: Circuit.decode(state).matters_for(now))
 
     def _take_in(self, done: _Exchanged[Any]) -> None:
         """Take in the circuit before another thread asks: none may put an older one in the place of a newer one."""
