@@ -168,9 +168,11 @@ class Circuit:
     def matters_for(self, now: float) -> float:
         """Return the seconds for which a process whose memory is short keeps it: 0 where it is closed.
 
-        One that nobody called for ten times as long as it was open has little left to protect.
+        An open one that no call tried for ten times as long as it was open has little left to protect.
         """
-        return self.acts_for(now) + (0.0 if self.position == "closed" else 10 * self.open_for)
+        if self.position == "closed":
+            return 0.0
+        return max(self.acts_for(now), self.since + 11 * self.open_for - now)
 
     @property
     def fades_in(self) -> float:
