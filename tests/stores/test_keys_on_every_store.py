@@ -1,7 +1,9 @@
 """Keys are independent: one keyed policy on a store does as many plain ones do, each in a memory of its own."""
 
 import itertools
-from contextlib import contextmanager
+import threading
+import time
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import pytest
@@ -12,8 +14,9 @@ from two_workers import Workers, run
 from resilient_tasks import Bulkhead, CircuitBreaker, Failed, Ok, RateLimit, Retry, RetryBudget
 from resilient_tasks.core.call import Call, Work
 from resilient_tasks.core.runtime import SYNC
-from resilient_tasks.core.store import MemoryStore
+from resilient_tasks.core.store import MemoryStore, opened_by
 from resilient_tasks.machines.circuit import Circuit
+from resilient_tasks.machines.slots import Slots
 from resilient_tasks.shared import slots
 from resilient_tasks.shared.states import States, shared
 
@@ -183,3 +186,37 @@ def test_limits_of_several_keys_are_as_independent_as_limits_of_several_names(an
     monkeypatch.setattr(slots, "LEASE", 1e9)
     monkeypatch.setattr(slots.HeldSlots, "_keep_renewing", lambda self: None)
     run(type("Keys", (Interleaved,), {"store": any_store, "make": staticmethod(make)}))
+
+
+def renewing():
+    return [thread for thread in threading.enumerate() if thread.name == "resilient:bulkhead"]
+
+
+def until(condition):
+    patience = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < patience
+        time.sleep(0.005)
+
+
+def test_one_thread_renews_the_slots_of_all_keys_and_ends_with_the_last(tmp_path, monkeypatch):
+    monkeypatch.setattr(slots, "LEASE", 0.03)
+    states = States(*opened_by(f"sqlite:///{tmp_path}/states.db", 10), bound=10)
+    with keeping(states):
+        bulkhead = Bulkhead(lambda url: url, 1)
+        before = len(renewing())
+        with ExitStack() as stack:
+            for number in range(30):
+                running = Running(bulkhead, states, f"{number}")
+                assert running.result is None
+                stack.callback(running.send, Ok(1))
+            assert len(renewing()) == before + 1
+            ends = {key: Slots.decode(states.get(key), 0).held for key in states.keys("bulkhead/")}
+            assert len(ends) == 30
+            until(lambda: all(Slots.decode(states.get(key), 0).held != held for key, held in ends.items()))
+        until(lambda: len(renewing()) == before)
+        running = Running(bulkhead, states, "again")
+        assert len(renewing()) == before + 1
+        running.send(Ok(1))
+        until(lambda: len(renewing()) == before)
+    states.close()
