@@ -76,7 +76,7 @@ class Keyed:
     @property
     def title(self) -> str:
         """The name, or which key function gives it."""
-        return f"one for each key of {short_name_of(self.name)}" if self.is_keyed else self.name
+        return f"each key of {short_name_of(self.name)}" if self.is_keyed else self.name
 
     def settle_name(self) -> None:
         """Raise `PolicyError` unless the name is a text that can name something, or a key function."""

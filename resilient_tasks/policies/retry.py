@@ -141,6 +141,7 @@ class Retry(Policy):
     stop: Stop | None = None
     budget: RetryBudget | None = None
     _retries: Matcher = field(init=False, repr=False)
+    _only_counts: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         _check_attempts(self.attempts, self.stop)
@@ -152,6 +153,8 @@ class Retry(Policy):
             raise PolicyError(msg)
         on: On = RETRIED_BY_DEFAULT if self.on is None else self.on
         object.__setattr__(self, "_retries", matcher(on, "Retry(on=...)"))
+        counts = self.budget is not None and not self.budget.is_keyed
+        object.__setattr__(self, "_only_counts", counts and self.on_result is None and self.stop is None)
 
     @property
     def reacts_only(self) -> bool:
@@ -163,9 +166,7 @@ class Retry(Policy):
         return self.attempts or 0
 
     def at_once(self) -> Leave | None:
-        if self.budget is None or self.budget.is_keyed or self.on_result is not None or self.stop is not None:
-            return None
-        return Leave(self.budget.pay_in)
+        return Leave(self.budget.pay_in) if self._only_counts and self.budget is not None else None
 
     def check(self, fn: Callable[..., Any]) -> None:
         super().check(fn)

@@ -252,7 +252,7 @@ class TestEveryKeyedPolicy:
             drive(Services().fetch, **keyed(lambda host: host))
 
     def test_it_is_explained(self, drive, keyed):
-        assert "one for each key of host_of" in explain(drive(Services().fetch, **keyed(host_of)).decorated)
+        assert "each key of host_of" in explain(drive(Services().fetch, **keyed(host_of)).decorated)
 
     def test_it_goes_around_methods_and_knows_the_object(self, keyed):
         class Client:

@@ -24,6 +24,7 @@ from resilient_tasks import (
     TimedOut,
     Timeout,
     Validate,
+    host_of,
     outcome_of,
     resilient,
     resilient_flow,
@@ -216,3 +217,20 @@ Validate(str)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 Retry(max_attempts=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 Timeout([20])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 RateLimit("api", calls=10, per=None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+@resilient(
+    retry=Retry(budget=RetryBudget(lambda url: host_of(url.lower()))),
+    breaker=lambda url: host_of(url.lower()),
+    rate_limit=RateLimit(host_of, calls=1, per=1),
+    bulkhead=Bulkhead(lambda url, page: page, 4),
+)
+def by_host(url: str, page: int) -> str:
+    return url
+
+
+assert_type(by_host("https://a/x", 1), str)
+assert_type(CircuitBreaker(host_of).status(key="a").retry_in, float | None)
+assert_type(CircuitBreaker(host_of).for_key("a"), CircuitBreaker)
+assert_type(host_of("https://a/x"), str)
+CircuitBreaker(lambda url: [url])  # type: ignore[arg-type,return-value]  # pyright: ignore[reportArgumentType]
