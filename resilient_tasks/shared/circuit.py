@@ -103,7 +103,8 @@ class SharedCircuit:
             run_goes_on = rules.failures is not None and self.known.run
             self._last = now = clock.now()
             self._rules = rules
-            is_no_news = seen.good and not seen.slow and leave.turn == self.known.turn and not run_goes_on
+            was_let_go = self._states.views.get(self._key) is not self  # then others know more by now
+            is_no_news = seen.good and not (seen.slow or run_goes_on or was_let_go) and leave.turn == self.known.turn
             if is_no_news and not rules.counts:
                 return
             if is_no_news and now < self._tell_from:  # a process may live for one call: its success is told at once
