@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from resilient_tasks.observe.report import RunReport
     from resilient_tasks.orchestrate.flow import resilient_flow
     from resilient_tasks.orchestrate.task import outcome_of, resilient_task
+    from resilient_tasks.policies.adaptive_rate_limit import AdaptiveRateLimit
     from resilient_tasks.policies.breaker import CircuitBreaker
     from resilient_tasks.policies.bulkhead import Bulkhead
     from resilient_tasks.policies.chaos import Chaos
@@ -101,6 +102,7 @@ _ROOMS = {
     "observe.report": ("RunReport",),
     "orchestrate.flow": ("resilient_flow",),
     "orchestrate.task": ("outcome_of", "resilient_task"),
+    "policies.adaptive_rate_limit": ("AdaptiveRateLimit",),
     "policies.breaker": ("CircuitBreaker",),
     "policies.bulkhead": ("Bulkhead",),
     "policies.chaos": ("Chaos",),
@@ -115,6 +117,7 @@ _ROOMS = {
 _WHERE = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
+    "AdaptiveRateLimit",
     "Bulkhead",
     "BulkheadFull",
     "Chaos",

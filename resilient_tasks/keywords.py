@@ -14,6 +14,7 @@ from resilient_tasks.notify.block import NotificationBlock
 from resilient_tasks.notify.message import Channel
 from resilient_tasks.notify.policy import Notify
 from resilient_tasks.notify.routes import Route
+from resilient_tasks.policies.adaptive_rate_limit import AdaptiveRateLimit
 from resilient_tasks.policies.breaker import CircuitBreaker
 from resilient_tasks.policies.bulkhead import Bulkhead
 from resilient_tasks.policies.deadline import Deadline
@@ -33,7 +34,7 @@ class PolicyOptions(TypedDict, total=False):
         deadline: a `Deadline`, or its seconds for all attempts and waits, also as `"2 min"` or a `timedelta`.
         timeout: a `Timeout`, or its seconds for each attempt, also as `"20s"` or a `timedelta`.
         breaker: a `CircuitBreaker`, or its name, or a key function that gives the name for each call.
-        rate_limit: a `RateLimit`.
+        rate_limit: a `RateLimit`, or an `AdaptiveRateLimit`.
         bulkhead: a `Bulkhead`.
         hedge: a `Hedge`, or the seconds after which a call is made once more beside one that is slow to answer.
         validate: a `Validate`, or a schema for the result; a tuple of schemas for a result of several frames.
@@ -48,7 +49,7 @@ class PolicyOptions(TypedDict, total=False):
     deadline: Deadline | Duration | None
     timeout: Timeout | Duration | None
     breaker: CircuitBreaker | Name | None
-    rate_limit: RateLimit | None
+    rate_limit: RateLimit | AdaptiveRateLimit | None
     bulkhead: Bulkhead | None
     hedge: Hedge | Duration | None
     validate: Any
@@ -90,6 +91,9 @@ _TAKES: dict[str, tuple[type[Policy], Callable[[Any], Policy] | None]] = {
     "notify": (Notify, Notify),
 }
 
+#: By keyword, another policy that stands in the same place.
+_OR: dict[str, type[Policy]] = {"rate_limit": AdaptiveRateLimit}
+
 _POLICIES = {keyword: policy for keyword, (policy, _) in _TAKES.items()}
 
 
@@ -119,7 +123,7 @@ def _from_keywords(options: PolicyOptions) -> Iterable[Policy]:
         given: Any = options.get(keyword)
         if given is None:
             continue
-        if policy in type(given).__mro__:
+        if policy in type(given).__mro__ or _OR.get(keyword) in type(given).__mro__:
             yield given
         else:
             misuse.refuse_value(keyword, given, _POLICIES)

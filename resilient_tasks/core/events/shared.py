@@ -68,6 +68,30 @@ class RateLimitReached(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RateAdapted(Event):
+    """The service refused a call, so the adaptive rate limit `limit` lets fewer calls begin; none for `pause` seconds.
+
+    `rate_before` and `rate` are calls in `per` seconds; they are equal where the limit was at its least before.
+    """
+
+    name: ClassVar[str] = "rate.adapted"
+    level: ClassVar[int] = logging.INFO
+    limit: str
+    rate_before: float = named("rate.before")
+    rate: float = named("rate.now")
+    per: float = named("rate.per_s")
+    pause: float = named("rate.pause_s")
+    reason: str
+
+    def sentence(self) -> str:
+        now = f"{self.rate:.3g} calls in {self.per:g} s"
+        lowered = f"lowered from {self.rate_before:.3g} to {now}"
+        what = lowered if self.rate < self.rate_before else f"stays at its least, {now}"
+        pause = f"; no call begins for {self.pause:.1f} s" if self.pause > 0 else ""
+        return f"rate limit {self.limit} {what}: {self.reason}{pause}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class BulkheadRejected(Event):
     """All `limit` slots of the bulkhead `bulkhead` were taken, and this call got none: `reason` says why."""
 
