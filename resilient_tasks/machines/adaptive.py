@@ -152,8 +152,6 @@ class Limit:
             return
         if number == self.next - 1:
             self.next = number
-            while self.gaps and self.gaps[-1] == self.next - 1:
-                self.next = self.gaps.pop()
             return
         if len(self.gaps) >= _MOST_GAPS:
             self._go_on_from(now, self.rate, self.paused)  # those that are past are needed no more
