@@ -128,6 +128,10 @@ class Limit:
         """Return how many calls wait."""
         return self._position(self.next) - self._not_begun(now)
 
+    def acts_for(self, now: float) -> float:
+        """Return the seconds for which it makes a call wait."""
+        return max(0.0, self.begins(self.next) - now)
+
     def come(self, now: float, patience: float) -> Place:
         """Give a call a place in the queue, if it would begin within `patience` seconds."""
         if self.begins(self.next) <= now:
@@ -200,14 +204,15 @@ class Limit:
         self.since, self.calls = math.inf, 0
 
     def _go_on_from(self, now: float, rate: float, paused: float) -> None:
-        """Have calls that wait begin by another rate, and after a pause: what is left of each wait is stretched."""
+        """Have calls that wait begin by another rate, and none in a pause: what is left of the first wait is stretched."""
         position = self._not_begun(now)
-        left = self.at + position / self.rate - max(now, self.paused)
+        since = max(now, self.paused)
+        left = max(0.0, self.at + position / self.rate - since)
         number = self.first + position
         for gap in self.gaps:
             number += gap <= number
         self.first, self.gaps = number, [gap for gap in self.gaps if gap > number]
-        self.at = max(now, paused) + max(0.0, left) * self.rate / rate
+        self.at = max(paused, since + left * self.rate / rate)
         self.rate, self.paused = rate, paused
 
     def _position(self, number: int) -> int:

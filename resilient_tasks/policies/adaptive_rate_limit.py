@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from resilient_tasks.core import checks, clock, durations
+from resilient_tasks.core import checks, clock, durations, keys
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.durations import Duration, Seconds
 from resilient_tasks.core.errors import PolicyError, PredicateError, RateLimited
@@ -55,7 +55,7 @@ class RateStatus:
 
 @answering('AdaptiveRateLimit("flights-api", start=10, per=1)')
 @dataclass(frozen=True, eq=False)
-class AdaptiveRateLimit(Policy):
+class AdaptiveRateLimit(keys.Keyed, Policy):
     """Find out how many calls a service accepts, and make no more, together with everyone who names the same limit.
 
     The limit begins at `start` calls in `per` seconds. While it is used and accepted it grows by `increase` each `per`;
@@ -66,7 +66,9 @@ class AdaptiveRateLimit(Policy):
     Calls begin one by one, evenly spaced, in the order in which they came.
 
     Args:
-        name: of what is protected, such as `"flights-api"`.
+        name: of what is protected, such as `"flights-api"`. Or a key function, such as `lambda url: host_of(url)`: it
+            is given those of the call's arguments that it names, and returns the name for this call. Each name has a
+            limit of its own.
         start: so many calls
         per: in so many seconds, or a text such as `"1 min"`, or a `timedelta`.
         least: calls in `per` seconds that the limit never falls below. Default: a twentieth of `start`.
@@ -86,7 +88,7 @@ class AdaptiveRateLimit(Policy):
 
     slot: ClassVar[str] = "rate limit"
 
-    name: str
+    name: keys.Name
     start: float = 10
     per: Seconds = field(default=durations.default(1))
     _: KW_ONLY
@@ -104,7 +106,7 @@ class AdaptiveRateLimit(Policy):
 
         def __init__(  # noqa: PLR0913  # as the fields are
             self,
-            name: str,
+            name: keys.Name,
             start: float = 10,
             per: Duration = 1,
             *,
@@ -117,7 +119,7 @@ class AdaptiveRateLimit(Policy):
         ) -> None: ...
 
     def __post_init__(self) -> None:
-        checks.name(self.name, "AdaptiveRateLimit(name)")
+        self.settle_name()
         for what in ("start", "least", "most", "increase"):
             checks.calls(getattr(self, what), f"AdaptiveRateLimit({what}=...)", optional=what != "start")
         durations.settle(self, "per")
@@ -140,18 +142,24 @@ class AdaptiveRateLimit(Policy):
         increase = self.start / 10 if self.increase is None else self.increase
         per = self.per
         rules = Rules(self.start / per, least / per, most / per, increase / per, self.decrease, per)
-        object.__setattr__(self, "_key", _PREFIX + self.name)
+        object.__setattr__(self, "_key", "" if self.is_keyed else f"{_PREFIX}{self.name}")
         object.__setattr__(self, "_rules", rules)
         on = Kind.THROTTLED if self.on is None else self.on
         object.__setattr__(self, "_refuses", matcher(on, "AdaptiveRateLimit(on=...)"))
 
+    def check(self, fn: Callable[..., Any]) -> None:
+        super().check(fn)
+        self.check_key(fn)
+
     def describe(self) -> str:
         rules = self._rules
         between = f"{rules.least * self.per:g} and {rules.most * self.per:g} calls in {self.per:g} s"
-        return f"rate limit: {self.name}, adapts between {between}, from {self.start:g}"
+        return f"rate limit: {self.title}, adapts between {between}, from {self.start:g}"
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
-        limit = self._limit()
+        if self.is_keyed:
+            return await keys.around(self, call, proceed)
+        limit: SharedLimit = states().view(self._key, SharedLimit)
         place = await self._turn(call, limit)
         if not place.granted:
             return Failed(self._refused(call, place.wait))
@@ -164,11 +172,23 @@ class AdaptiveRateLimit(Policy):
             return Failed(error)
         return outcome
 
-    def status(self) -> RateStatus:
-        """Return how the limit stands, asking the store."""
+    def status(self, *, key: keys.Answer | None = None) -> RateStatus:
+        """Return how the limit stands, asking the store.
+
+        Args:
+            key: which limit, where the name is a key function.
+
+        Raises:
+            PolicyError: the name is a key function and there is no `key`, or the other way round.
+        """
+        if key is not None:
+            return self.for_key(key).status()
+        if self.is_keyed:
+            msg = 'this limit is one for each key: say which, as in limit.status(key="api.example.com")'
+            raise PolicyError(msg)
         limit, now = found(states(), self._key, self._rules)
         return RateStatus(
-            name=self.name,
+            name=self.title,
             rate=limit.rate * self.per,
             per=self.per,
             pause=max(0.0, limit.paused - now),
@@ -184,14 +204,14 @@ class AdaptiveRateLimit(Policy):
                 begins = clock.now() + place.wait
                 if begins > told + _NEWS:
                     told = begins
-                    call.emit(RateLimitReached, limit=self.name, refused=False, delay=place.wait)
+                    call.emit(RateLimitReached, limit=self.title, refused=False, delay=place.wait)
                 await call.runtime.sleep(place.wait if place.wait <= _LOOK else place.wait / 2)
                 place = limit.ask(self._rules, self._patience_of(call, until), place.number)
         finally:
             if place.granted and place.wait > 0:  # the call was cancelled
                 limit.leave(self._rules, place.number)
         if not place.granted:
-            call.emit(RateLimitReached, limit=self.name, refused=True, delay=place.wait)
+            call.emit(RateLimitReached, limit=self.title, refused=True, delay=place.wait)
         return place
 
     @property
@@ -217,7 +237,7 @@ class AdaptiveRateLimit(Policy):
             if cut is not None:
                 call.emit(
                     RateAdapted,
-                    limit=self.name,
+                    limit=self.title,
                     rate_before=cut.before * self.per,
                     rate=cut.after * self.per,
                     per=self.per,
@@ -229,10 +249,10 @@ class AdaptiveRateLimit(Policy):
 
     def _refused(self, call: Call, wait: float) -> RateLimited:
         return RateLimited(
-            f"rate limit {self.name}: {call.operation} was not called; it would have had to wait {wait:.1f} s, and may"
+            f"rate limit {self.title}: {call.operation} was not called; it would have had to wait {wait:.1f} s, and may"
             f" wait {min(self._patience, call.remaining()):.1f} s",
             retry_in=wait,
         )
 
-    def _limit(self) -> SharedLimit:
-        return states().view(self._key, SharedLimit)
+    def _named(self, name: str) -> Self:
+        return keys.changed(self, name=name, _key=_PREFIX + name)

@@ -33,13 +33,17 @@ class SharedLimit:
         return False
 
     def let_go(self) -> None:
-        """See `View`."""
-        if self._calls and self._rules is not None:
-            self._tell(self._rules)
+        """See `View`. The memory of this process forgets the limit too, once it makes no call wait."""
+        if (rules := self._rules) is None:
+            return
+        if self._states.is_shared and self._calls:
+            self._tell(rules)
+        now = self._states.now()
+        self._states.forget(self._key, lambda state: Limit.decode(rules, state, now).acts_for(now))
 
     def ask(self, rules: Rules, patience: float, number: int | None = None) -> Place:
         """Ask for a place in the queue of calls; or, with the number of a place, when that one begins by now."""
-        self.was_used = True
+        self.was_used, self._rules = True, rules
         accepted = self._untold()
 
         def step(state: bytes | None, now: float) -> tuple[bytes | None, Place]:
@@ -67,7 +71,6 @@ class SharedLimit:
 
         It is told with the next question; at once, if none was told lately: a process may live for one call.
         """
-        self._rules = rules
         with self._lock:
             if turn != self._turn:
                 self._turn, self._calls = turn, 0

@@ -70,8 +70,11 @@ class Service:
     """Allows `rate(time)` calls a second, and `burst` at once after a pause; each takes `latency` seconds.
 
     Attributes:
+        at: when the last call came.
         accepted, refused: when calls came.
     """
+
+    at = 0.0
 
     def __init__(self, rate, *, burst=5, retry_after=None):
         self.rate, self.burst, self.retry_after = rate, burst, retry_after
@@ -119,6 +122,7 @@ async def _all(work, workers):
 def _work(clock, decorate, service, seconds, latency):
     def request():
         clock.sleep(latency)
+        service.at = clock.now()
         service()
 
     call = decorate(request)
@@ -135,6 +139,7 @@ def _work(clock, decorate, service, seconds, latency):
 def _async_work(clock, decorate, service, seconds, latency):
     async def request():
         await clock.asleep(latency)
+        service.at = clock.now()
         service()
 
     call = decorate(request)

@@ -148,11 +148,12 @@ class Adapting(RuleBasedStateMachine):
         self.turn, self.since = self.turn + 1, None
 
     def move(self, rate, paused):
-        old, new = max(self.now, self.paused), max(self.now, paused)
-        stretch = self.rate / rate
+        since, stretch = max(self.now, self.paused), self.rate / rate
+        first = max(since, self.waiting[0][0] if self.waiting else self.free)
+        moved = max(paused, since + (first - since) * stretch)
         for entry in self.waiting:
-            entry[0] = new + (entry[0] - old) * stretch
-        self.free = new + max(0, self.free - old) * stretch
+            entry[0] = moved + (entry[0] - first) * stretch
+        self.free = moved + max(0, self.free - first) * stretch
         self.rate, self.paused = rate, paused
 
     @precondition(lambda self: len(self.under_way) > 5)
