@@ -204,7 +204,7 @@ class Limit:
         self.since, self.calls = math.inf, 0
 
     def _go_on_from(self, now: float, rate: float, paused: float) -> None:
-        """Have calls that wait begin by another rate, and none in a pause: what is left of the first wait is stretched."""
+        """Have calls that wait begin by another rate, and none in a pause: the rest of the first wait is stretched."""
         position = self._not_begun(now)
         since = max(now, self.paused)
         left = max(0.0, self.at + position / self.rate - since)

@@ -17,6 +17,7 @@ from resilient_tasks.core.kinds import RETRIED_BY_DEFAULT, Kind
 from resilient_tasks.core.matching import On, matcher
 from resilient_tasks.core.outcome import Failed, Ok, Outcome
 from resilient_tasks.core.pipeline import Policy
+from resilient_tasks.core.wording import about, calls_in
 from resilient_tasks.machines.adaptive import Place, Rules
 from resilient_tasks.shared.adaptive import SharedLimit, found
 from resilient_tasks.shared.states import states
@@ -104,7 +105,7 @@ class AdaptiveRateLimit(keys.Keyed, Policy):
 
     if TYPE_CHECKING:
 
-        def __init__(  # noqa: PLR0913  # as the fields are
+        def __init__(
             self,
             name: keys.Name,
             start: float = 10,
@@ -135,8 +136,8 @@ class AdaptiveRateLimit(keys.Keyed, Policy):
         most = self.start * 10 if self.most is None else self.most
         if not least <= self.start <= most:
             msg = (
-                f"AdaptiveRateLimit begins between its least and its most, and start={self.start:g} does not lie between"
-                f" {least:g} and {most:g}: change start=, {'least=' if self.start < least else 'most='}, or both"
+                f"AdaptiveRateLimit begins between its least and its most, and start={self.start:g} does not lie"
+                f" between {least:g} and {most:g}: change start=, {'least=' if self.start < least else 'most='}, or both"
             )
             raise PolicyError(msg)
         increase = self.start / 10 if self.increase is None else self.increase
@@ -153,8 +154,8 @@ class AdaptiveRateLimit(keys.Keyed, Policy):
 
     def describe(self) -> str:
         rules = self._rules
-        between = f"{rules.least * self.per:g} and {rules.most * self.per:g} calls in {self.per:g} s"
-        return f"rate limit: {self.title}, adapts between {between}, from {self.start:g}"
+        between = f"{about(rules.least * self.per)} and {calls_in(rules.most * self.per, self.per)}"
+        return f"rate limit: {self.title}, adapts between {between}, from {about(self.start)}"
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         if self.is_keyed:

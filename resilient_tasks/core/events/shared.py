@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from resilient_tasks.core.events.event import Event, named
-from resilient_tasks.core.wording import number_of
+from resilient_tasks.core.wording import about, calls_in, number_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,8 +84,8 @@ class RateAdapted(Event):
     reason: str
 
     def sentence(self) -> str:
-        now = f"{self.rate:.3g} calls in {self.per:g} s"
-        lowered = f"lowered from {self.rate_before:.3g} to {now}"
+        now = calls_in(self.rate, self.per)
+        lowered = f"lowered from {about(self.rate_before)} to {now}"
         what = lowered if self.rate < self.rate_before else f"stays at its least, {now}"
         pause = f"; no call begins for {self.pause:.1f} s" if self.pause > 0 else ""
         return f"rate limit {self.limit} {what}: {self.reason}{pause}"
