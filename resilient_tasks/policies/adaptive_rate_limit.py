@@ -137,7 +137,7 @@ class AdaptiveRateLimit(keys.Keyed, Policy):
         if not least <= self.start <= most:
             msg = (
                 f"AdaptiveRateLimit begins between its least and its most, and start={self.start:g} does not lie"
-                f" between {least:g} and {most:g}: change start=, {'least=' if self.start < least else 'most='}, or both"
+                f" between {least:g} and {most:g}: change start=, {'least=' if self.start < least else 'most='} or both"
             )
             raise PolicyError(msg)
         increase = self.start / 10 if self.increase is None else self.increase

@@ -433,6 +433,20 @@ def test_processes_that_make_one_call_each_let_it_grow(clock):
         assert adaptive().status().rate == 11
 
 
+def test_while_the_store_is_gone_a_process_adapts_by_itself(clock):
+    class Gone(MemoryStore):
+        def swap(self, *_, **__):
+            raise ConnectionError
+
+    with use_store(Gone()):
+        limit = adaptive(wait=False)
+        assert isinstance(Pipeline(limit).outcome(Service(TooMany(5)).fetch).error, TooMany)
+        assert limit.status().rate == 5
+        assert isinstance(Pipeline(limit).outcome(int, "7").error, RateLimited)
+        clock.advance(5)
+        assert isinstance(Pipeline(limit).outcome(int, "7"), Ok)
+
+
 def test_an_attempt_that_its_caller_left_has_no_effect(clock):
     limit = adaptive()
 
@@ -510,8 +524,8 @@ def test_it_stands_in_the_place_of_the_rate_limit():
         ({"decrease": 1}, "a number between 0 and 1"),
         ({"decrease": 0}, "a number between 0 and 1"),
         ({"decrease": "0.5"}, "a number between 0 and 1"),
-        ({"least": 20}, "start=10 does not lie between 20 and 100: change start=, least=, or both"),
-        ({"most": 5}, "start=10 does not lie between 0.5 and 5: change start=, most=, or both"),
+        ({"least": 20}, "start=10 does not lie between 20 and 100: change start=, least= or both"),
+        ({"most": 5}, "start=10 does not lie between 0.5 and 5: change start=, most= or both"),
         ({"wait": -1}, "seconds above 0"),
         ({"on": "throttled"}, "write Kind.THROTTLED"),
         ({"on": ()}, "is empty"),

@@ -11,6 +11,7 @@ from prefect.client.schemas.objects import State
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from resilient_tasks import (
+    AdaptiveRateLimit,
     Bulkhead,
     CircuitBreaker,
     Degraded,
@@ -52,6 +53,14 @@ def plain(x: int) -> str:
 )
 def shared(x: int) -> str:
     return str(x)
+
+
+@resilient(rate_limit=AdaptiveRateLimit("api", start=0.5, per="1 min", least=0.1, on=[TimedOut], wait="5s"))
+def adapting(x: int) -> str:
+    return str(x)
+
+
+rate: float = AdaptiveRateLimit(lambda host: str(host)).status(key="a").rate
 
 
 @resilient_task(breaker="api", hedge=0.3, idempotent=True)
