@@ -199,9 +199,14 @@ def test_a_limit_that_is_not_used_does_not_grow(drive, clock):
     assert limit.status().rate == 10
 
 
-def test_calls_that_fail_for_other_reasons_say_nothing_about_it(drive, clock):
+class Unavailable(Exception):
+    status_code = 503
+
+
+@pytest.mark.parametrize("error", [ConnectionError, Unavailable])
+def test_calls_that_fail_for_other_reasons_say_nothing_about_it(drive, clock, error):
     limit = adaptive()
-    fetch = drive(Service(*[ConnectionError() for _ in range(100)]).fetch, rate_limit=limit)
+    fetch = drive(Service(*[error() for _ in range(100)]).fetch, rate_limit=limit)
     for _ in range(100):
         fetch.outcome()
     assert limit.status().rate == 10
@@ -261,6 +266,14 @@ def test_a_pause_is_no_longer_than_the_setting_allows(drive, own_settings):
     own_settings(longest_retry_after=60)
     drive(Service(TooMany(3600)).fetch, rate_limit=adaptive()).outcome()
     assert adaptive().status().pause == 60
+
+
+def test_a_pause_is_kept_for_as_long_as_it_lasts(drive, clock, own_settings):
+    own_settings(longest_retry_after="1 day")
+    drive(Service(TooMany(36_000)).fetch, rate_limit=adaptive()).outcome()
+    drive(clock.now, rate_limit=adaptive(wait=False)).outcome()
+    clock.advance("9 hours")
+    assert adaptive().status().pause == 3600
 
 
 def test_a_call_that_may_not_wait_is_refused_and_takes_no_place(drive, clock, resilient_events):
@@ -487,10 +500,16 @@ def test_what_a_clock_that_was_fast_wrote_holds_nothing_up_for_longer():
     with use_clock(clock), use_store(MemoryStore(clocks.wall)):
         clock.ahead = 3600
         Pipeline(limit).outcome(Service(TooMany(5)).fetch)
+        shared = SharedLimit(states(), "adaptive/api")
+        number = shared.ask(limit._rules, 100).number
         clock.ahead = 0
         assert limit.status().pause == pytest.approx(5)
+        assert shared.ask(limit._rules, 100, number).wait == pytest.approx(5)
+        clock.advance(2)
+        assert shared.ask(limit._rules, 100, number).wait == pytest.approx(3)
+        shared.leave(limit._rules, number)
         assert isinstance(Pipeline(limit).outcome(int, "7"), Failed)
-        clock.advance(5.2)
+        clock.advance(3.2)
         assert isinstance(Pipeline(limit).outcome(int, "7"), Ok)
 
 

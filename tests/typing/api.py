@@ -60,7 +60,7 @@ def adapting(x: int) -> str:
     return str(x)
 
 
-rate: float = AdaptiveRateLimit(lambda host: str(host)).status(key="a").rate
+rate: float = AdaptiveRateLimit(host_of).status(key="a").rate
 
 
 @resilient_task(breaker="api", hedge=0.3, idempotent=True)
