@@ -387,7 +387,7 @@ def test_each_key_has_a_limit_of_its_own(drive, clock):
     assert [call(host) for host in "abab"] == [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
     assert limit.status(key="a").name == "a"
     assert AdaptiveRateLimit("a", start=1).status() == limit.status(key="a")
-    assert limit.describe() == "rate limit: one for each key of _host, adapts between 0.05 and 10 calls in 1 s, from 1"
+    assert limit.describe() == "rate limit: each key of _host, adapts between 0.05 and 10 calls in 1 s, from 1"
     with pytest.raises(PolicyError, match="one for each key"):
         limit.status()
     with pytest.raises(PolicyError, match="leave the key out"):
