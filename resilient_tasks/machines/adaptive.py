@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import bisect
 import math
+import struct
 from array import array
 from typing import NamedTuple
 
@@ -100,12 +101,16 @@ class Limit:
 
         A state that was written later than now was written by a clock that was fast: its times move back.
         """
-        found = array("d", state if state and len(state) % _SIZE == 0 else b"")
         limit = cls(rules.start, now)
-        if len(found) < _FIELDS or not -1 <= min(found[5:]) <= max(found[5:]) < _LARGEST:
+        if state is None or len(state) < _HEAD.size or (len(state) - _HEAD.size) % _GAP:
             return limit
-        written, limit.rate, limit.at, limit.paused, limit.since, *numbers = found
-        limit.turn, limit.round, limit.first, limit.begun, limit.next, limit.calls, *limit.gaps = map(int, numbers)
+        written, rate, at, paused, since, *numbers = _HEAD.unpack_from(state)
+        if not 0 < rate < math.inf or not -1 <= min(numbers) <= max(numbers) < _LARGEST:
+            return limit
+        limit.rate, limit.at, limit.paused, limit.since = rate, at, paused, since
+        limit.turn, limit.round, limit.first, limit.begun, limit.next, limit.calls = numbers
+        if len(state) > _HEAD.size:
+            limit.gaps = array("q", state[_HEAD.size :]).tolist()
         if (ahead := written - now) > 0:
             limit.at, limit.paused, limit.since = limit.at - ahead, limit.paused - ahead, limit.since - ahead
             limit.corrected = True
@@ -115,8 +120,8 @@ class Limit:
     def encode(self, now: float) -> bytes:
         """Return the state for a store."""
         times = (now, self.rate, self.at, self.paused, self.since)
-        numbers = (self.turn, self.round, self.first, self.begun, self.next, self.calls, *self.gaps)
-        return array("d", (*times, *numbers)).tobytes()
+        head = _HEAD.pack(*times, self.turn, self.round, self.first, self.begun, self.next, self.calls)
+        return head + array("q", self.gaps).tobytes() if self.gaps else head
 
     def begins(self, number: int) -> float:
         """Return when a call begins."""
@@ -224,9 +229,10 @@ class Limit:
         return min(max(self._position(self.begun + 1), lost, 0), self._position(self.next))
 
 
-_SIZE = array("d").itemsize
-#: Numbers in a state that is without gaps, and what none of those that count something reaches.
-_FIELDS, _LARGEST = 11, 2.0**53
+#: A state without its gaps: five times and rates, six numbers; and the size of one gap.
+_HEAD, _GAP = struct.Struct("=5d6q"), 8
+#: What no number of a call reaches.
+_LARGEST = 2**53
 
 
 def _until(begins: float, now: float) -> float:
