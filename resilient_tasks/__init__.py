@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         UnobservedFailure,
     )
     from resilient_tasks.core.failures import classify, register_kind
+    from resilient_tasks.core.hosts import host_of
     from resilient_tasks.core.kinds import Kind
     from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
     from resilient_tasks.core.pipeline import Pipeline, Policy
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from resilient_tasks.observe.report import RunReport
     from resilient_tasks.orchestrate.flow import resilient_flow
     from resilient_tasks.orchestrate.task import outcome_of, resilient_task
+    from resilient_tasks.policies.adaptive_rate_limit import AdaptiveRateLimit
     from resilient_tasks.policies.breaker import CircuitBreaker
     from resilient_tasks.policies.bulkhead import Bulkhead
     from resilient_tasks.policies.chaos import Chaos
@@ -81,6 +83,7 @@ _ROOMS = {
         "UnobservedFailure",
     ),
     "core.failures": ("classify", "register_kind"),
+    "core.hosts": ("host_of",),
     "core.kinds": ("Kind",),
     "core.outcome": ("Degraded", "Failed", "Ok", "Outcome"),
     "core.pipeline": ("Pipeline", "Policy"),
@@ -100,6 +103,7 @@ _ROOMS = {
     "observe.report": ("RunReport",),
     "orchestrate.flow": ("resilient_flow",),
     "orchestrate.task": ("outcome_of", "resilient_task"),
+    "policies.adaptive_rate_limit": ("AdaptiveRateLimit",),
     "policies.breaker": ("CircuitBreaker",),
     "policies.bulkhead": ("Bulkhead",),
     "policies.chaos": ("Chaos",),
@@ -115,6 +119,7 @@ _ROOMS = {
 _WHERE = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
+    "AdaptiveRateLimit",
     "Bulkhead",
     "BulkheadFull",
     "Chaos",
@@ -164,6 +169,7 @@ __all__ = [
     "current_call",
     "explain",
     "get_logger",
+    "host_of",
     "outcome_of",
     "register_kind",
     "remaining",

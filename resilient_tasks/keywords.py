@@ -8,12 +8,14 @@ from typing import Any, TypedDict
 from resilient_tasks import misuse
 from resilient_tasks.core.durations import Duration
 from resilient_tasks.core.errors import PolicyError
+from resilient_tasks.core.keys import Name
 from resilient_tasks.core.pipeline import Pipeline, Policy, in_order
 from resilient_tasks.core.stand_ins import StandIn
 from resilient_tasks.notify.block import NotificationBlock
 from resilient_tasks.notify.message import Channel
 from resilient_tasks.notify.policy import Notify
 from resilient_tasks.notify.routes import Route
+from resilient_tasks.policies.adaptive_rate_limit import AdaptiveRateLimit
 from resilient_tasks.policies.breaker import CircuitBreaker
 from resilient_tasks.policies.bulkhead import Bulkhead
 from resilient_tasks.policies.deadline import Deadline
@@ -32,8 +34,8 @@ class PolicyOptions(TypedDict, total=False):
         retry: a `Retry`, or the number of attempts.
         deadline: a `Deadline`, or its seconds for all attempts and waits, also as `"2 min"` or a `timedelta`.
         timeout: a `Timeout`, or its seconds for each attempt, also as `"20s"` or a `timedelta`.
-        breaker: a `CircuitBreaker`, or its name.
-        rate_limit: a `RateLimit`.
+        breaker: a `CircuitBreaker`, or its name, or a key function that gives the name for each call.
+        rate_limit: a `RateLimit`, or an `AdaptiveRateLimit`.
         bulkhead: a `Bulkhead`.
         hedge: a `Hedge`, or the seconds after which a call is made once more beside one that is slow to answer.
         validate: a `Validate`, or a schema for the result; a tuple of schemas for a result of several frames.
@@ -48,8 +50,8 @@ class PolicyOptions(TypedDict, total=False):
     retry: Retry | int | None
     deadline: Deadline | Duration | None
     timeout: Timeout | Duration | None
-    breaker: CircuitBreaker | str | None
-    rate_limit: RateLimit | None
+    breaker: CircuitBreaker | Name | None
+    rate_limit: RateLimit | AdaptiveRateLimit | None
     bulkhead: Bulkhead | None
     hedge: Hedge | Duration | None
     validate: Any
@@ -91,8 +93,8 @@ _TAKES: dict[str, tuple[type[Policy], Callable[[Any], Policy] | None]] = {
     "notify": (Notify, Notify),
 }
 
-#: By keyword, the class of all policies that it takes, where there are several.
-_ALSO: dict[str, type] = {"fallback": StandIn}
+#: By keyword, the class of other policies that it takes.
+_ALSO: dict[str, type] = {"fallback": StandIn, "rate_limit": AdaptiveRateLimit}
 
 _POLICIES = {keyword: policy for keyword, (policy, _) in _TAKES.items()}
 
@@ -123,7 +125,7 @@ def _from_keywords(options: PolicyOptions) -> Iterable[Policy]:
         given: Any = options.get(keyword)
         if given is None:
             continue
-        if _ALSO.get(keyword, policy) in type(given).__mro__:
+        if policy in type(given).__mro__ or _ALSO.get(keyword) in type(given).__mro__:
             yield given
         else:
             misuse.refuse_value(keyword, given, _POLICIES)

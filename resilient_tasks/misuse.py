@@ -5,6 +5,7 @@ Nothing here is asked for a decorator that is used rightly.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -79,7 +80,7 @@ def _class_or_policy(keyword: str, given: object, policies: Mapping[str, type[Po
         return f"that is the class, without its arguments; write {EXAMPLES[keyword]}"
     if Policy in type(given).__mro__:
         for other, policy in policies.items():
-            if policy in type(given).__mro__ or policy.slot == getattr(given, "slot", None):
+            if policy.slot == type(given).slot:
                 return f"write {other}={given!r}"
         return f"write policies=[{given!r}]"
     return ""
@@ -114,7 +115,7 @@ _TENACITYS = {"stop_base": "stop", "wait_base": "wait", "retry_base": "on"}
 
 
 def _breaker(given: object) -> str:
-    if isinstance(given, str):
+    if isinstance(given, str | functools.partial) or inspect.isroutine(given):
         return ""
     number = given if isinstance(given, int) and not isinstance(given, bool) else 5
     return f'write breaker=CircuitBreaker("flights-api", failures={number}), with the name of what is protected'

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from resilient_tasks import CircuitBreaker, CircuitOpen, resilient
+from resilient_tasks import CircuitBreaker, CircuitOpen, host_of, resilient
 from resilient_tasks.cli import main
 from resilient_tasks.shared import states
 
@@ -38,6 +38,23 @@ def fetch(answer):
     if isinstance(answer, Exception):
         raise answer
     return answer
+
+
+def test_circuits_of_keys_are_listed_by_their_names_and_moved_by_hand(run):
+    by_host = CircuitBreaker(host_of, failures=1)
+
+    @resilient(breaker=by_host)
+    def get(url):
+        raise ConnectionError
+
+    for number in range(12):
+        get.outcome(f"https://user:hunter22secret@h{number:02}/x")
+    _, out, _ = run("list")
+    assert [row.split()[0] for row in out.splitlines()[1:]] == [f"h{number:02}" for number in range(12)]
+    assert run("close", "h03")[0] == 0
+    assert by_host.status(key="h03").position == "closed"
+    _, _, err = run("status", "h99")
+    assert err.endswith("There: h00, h01, h02, h03, h04, h05, h06, h07, h08, h09 and 2 more.\n")
 
 
 def test_it_lists_the_circuits_of_the_store(run):

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from resilient_tasks.cli.printing import DONE, Rooms, UsageError, check_store, duration, print_table, say
 from resilient_tasks.core import settings
+from resilient_tasks.core.wording import named_few
 from resilient_tasks.policies.breaker import CircuitBreaker, CircuitStatus
 from resilient_tasks.shared.states import States, states
 
@@ -44,8 +45,7 @@ def _list(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:
     _reach_the_store(options)
     if options.name not in CircuitBreaker.names():
-        known = ", ".join(CircuitBreaker.names()) or "none"
-        raise UsageError(f"No circuit {options.name} is in the store. There: {known}.")
+        raise UsageError(f"No circuit {options.name} is in the store. There: {_named(CircuitBreaker.names())}.")
     return _print([CircuitBreaker(options.name).status()], options)
 
 
@@ -73,8 +73,13 @@ def _tell_if_new(name: str) -> None:
     """Say so where no call has gone through a circuit of that name yet: it may be misspelt."""
     known = CircuitBreaker.names()
     if name not in known:
-        there = f"there are {', '.join(known)}" if known else "there are none yet"
+        there = f"there are {_named(known)}" if known else "there are none yet"
         print(f"No call has gone through a circuit {name}; {there}.", file=sys.stderr)  # noqa: T201
+
+
+def _named(names: Sequence[str]) -> str:
+    """Name circuits: one policy may have thousands, one for each key."""
+    return named_few(names, 10) or "none"
 
 
 def _reach_the_store(options: argparse.Namespace) -> States:

@@ -42,9 +42,21 @@ def _as_fraction(value: object) -> str:
 
 def name(value: object, where: str) -> None:
     """Raise `PolicyError` unless `value` can name what several calls share."""
-    if not isinstance(value, str) or not value.strip():
-        msg = f'{where} names what is shared, such as "flights-api", and is not {value!r}'
+    if not isinstance(value, str) or not value.strip() or not can_be_kept(value):
+        msg = (
+            f'{where} names what is shared, such as "flights-api", or is a function of the call\'s arguments that'
+            f" returns such a name; it is not {value!r}"
+        )
         raise PolicyError(msg)
+
+
+def can_be_kept(text: str) -> bool:
+    """Tell whether a store can keep something under this name: half a surrogate pair is no text to it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def one_of(value: object, words: Collection[str], where: str) -> None:
@@ -61,3 +73,13 @@ def share_or_number(value: object, where: str) -> None:
     if not number or not (0 <= value <= 1 or (isinstance(value, int) and value > 0)):  # type: ignore[operator]
         msg = "a fraction from 0.0 to 1.0, such as 0.05 for five in a hundred, or a whole number of rows: 1 is one row,"
         raise PolicyError(f"{where} is {msg} 1.0 is all. It is not {value!r}")
+
+
+def calls(value: object, where: str, *, optional: bool = False) -> None:
+    """Raise `PolicyError` unless `value` is a number of calls above zero, which need not be whole; or None."""
+    if value is None and optional:
+        return
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 < value < float("inf"):  # type: ignore[operator]  # it is a number
+        msg = f"{where} is a number of calls above 0, such as 10 or 0.5, not {value!r}"
+        raise PolicyError(msg)

@@ -165,20 +165,21 @@ class PolicyError(TypeError, ValueError):
 
 
 class PredicateError(PolicyError):
-    """A predicate that a policy was given failed, or did not answer.
+    """A predicate or a key function that a policy was given failed, or did not answer.
 
     Its cause is the error that the predicate was asked about: that of the call. Every other policy goes by that one,
-    so that a fallback stands in as it would have. A predicate of a result has no such error: its own is the cause.
+    so that a fallback stands in as it would have. A predicate of a result, and a key function, was asked about no
+    error: its own is the cause.
     """
 
     @property
     def judged(self) -> BaseException | None:
-        """The error that the predicate was asked about; None where it was asked about a result."""
-        return None if self.of_result else self.__cause__
+        """The error that the predicate was asked about; None where it was asked about something else."""
+        return self.__cause__ if self.about_error else None
 
-    def __init__(self, message: str, *, of_result: bool = False) -> None:
+    def __init__(self, message: str, *, about_error: bool = True) -> None:
         super().__init__(message)
-        self.of_result = of_result
+        self.about_error = about_error
 
 
 def judged_in(error: BaseException) -> BaseException:

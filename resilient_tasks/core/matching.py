@@ -106,13 +106,14 @@ def ask(predicate: Callable[[Any], Any], argument: Any, where: str, error: Excep
             raise callables.refused(answer, "a predicate has to answer at once")  # noqa: TRY301  # told as any other
         return bool(answer)
     except Exception as problem:
-        said = f"{where}: the predicate {wording.short_name_of(predicate)} {_how(problem)}"
+        said = f"{where}: the predicate {wording.short_name_of(predicate)} {how_it_failed(problem)}"
         if error is None:
-            raise PredicateError(f"{said}, when it was asked about a result", of_result=True) from problem
+            raise PredicateError(f"{said}, when it was asked about a result", about_error=False) from problem
         raise PredicateError(f"{said}, when it was asked about {describe(error)}, see the cause") from error
 
 
-def _how(problem: Exception) -> str:
+def how_it_failed(problem: Exception) -> str:
+    """Say what a user's function raised, and where: `raised ValueError: no host (flows.py:12)`."""
     link = problem.__traceback__
     while link is not None and link.tb_next is not None:
         link = link.tb_next

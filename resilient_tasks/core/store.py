@@ -100,11 +100,16 @@ class MemoryStore:
         """See `StateStore`."""
         return [key for key in list(self._values) if key.startswith(prefix) and self.get(key) is not None]
 
-    def forget(self, key: str, may_go: Callable[[bytes], bool]) -> None:
-        """Have nothing stand under `key`, if that which does `may_go`."""
+    def forget(self, key: str, after: Callable[[bytes], float]) -> None:
+        """Have nothing stand under `key` `after` so many seconds, which depend on what stands there now."""
         with self._lock:
-            value, _ = self._values.get(key, (None, 0.0))
-            if value is not None and may_go(value):
+            value, expires = self._values.get(key, (None, 0.0))
+            if value is None:
+                return
+            seconds = after(value)
+            if seconds > 0:
+                self._values[key] = (value, min(expires, self.now() + seconds))
+            else:
                 del self._values[key]
 
     def close(self) -> None:

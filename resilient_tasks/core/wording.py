@@ -15,6 +15,17 @@ def number_of(count: int, noun: str, plural: str = "") -> str:
     return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
 
 
+def about(number: float) -> str:
+    """Return a number to three digits, whole from 100 on: `0.333`, `12.5`, `1,234`."""
+    return f"{number:.3g}" if number < 99.95 else f"{number:,.0f}"
+
+
+def calls_in(calls: float, per: float) -> str:
+    """Return a rate as it is read: `12.5 calls in 1 s`."""
+    said = about(calls)
+    return f"{said} {'call' if said == '1' else 'calls'} in {per:g} s"
+
+
 def was(count: int) -> str:
     """Return the verb for a count of things: `was` for one, else `were`."""
     return "was" if count == 1 else "were"

@@ -42,6 +42,11 @@ _OTHERS: Mapping[str, str] = {
     " per_second rate calls_per_minute",
     "per": "period interval window seconds time_period every",
     "burst": "capacity bucket bucket_size max_burst",
+    "start": "initial initial_rate start_rate start_at calls requests limit rate rps qps requests_per_second",
+    "least": "min minimum min_rate minimum_rate lowest floor lower",
+    "most": "max maximum max_rate maximum_rate highest ceiling upper max_calls",
+    "increase": "step additive increment increase_by add",
+    "decrease": "factor multiplier multiplicative beta backoff backoff_factor decrease_by",
     "after": "delay timeout seconds hedge_after wait",
     "name": "key id service resource label",
     # data

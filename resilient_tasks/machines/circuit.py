@@ -11,6 +11,7 @@ that began before the circuit opened neither closes it nor opens it again.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -153,6 +154,32 @@ class Circuit:
         if self.position == "closed":
             return 0.0
         return max(0.0, self.since + self.open_for - now) if self.position == "open" else None
+
+    def acts_for(self, now: float) -> float:
+        """Return the seconds for which it keeps calls away by itself: 0 where the next one is let through."""
+        match self.position:
+            case "isolated":
+                return math.inf
+            case "half_open":
+                return max([0.0, *(ends - now for ends in self.probes.values())])
+            case _:
+                return self.retry_in(now) or 0.0
+
+    def matters_for(self, now: float) -> float:
+        """Return the seconds for which a process whose memory is short keeps it: 0 where it is closed.
+
+        An open one that no call tried for ten times as long as it was open has little left to protect.
+        """
+        if self.position == "closed":
+            return 0.0
+        return max(self.acts_for(now), self.since + 11 * self.open_for - now)
+
+    @property
+    def fades_in(self) -> float:
+        """Seconds after which it is as good as a new one if no call comes; infinite where it never is."""
+        if self.position == "closed" and not self.run and isinstance(self.window, TimeWindow):
+            return self.window.seconds
+        return math.inf
 
     # What calls do.
 

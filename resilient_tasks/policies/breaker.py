@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from resilient_tasks.core import checks, clock, durations
+from resilient_tasks.core import checks, clock, durations, keys
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.durations import Duration, Seconds, SecondsOrNone
 from resilient_tasks.core.errors import CircuitOpen, PolicyError, PredicateError
@@ -53,14 +53,16 @@ class CircuitStatus:
 
 @answering('CircuitBreaker("flights-api", failures=5)', "failures", "open_for")
 @dataclass(frozen=True, eq=False)
-class CircuitBreaker(Policy):
+class CircuitBreaker(keys.Keyed, Policy):
     """Let no call through to a service that is known to be down, and find out with few calls when it is back.
 
     Everyone who names the same breaker shares its state: in this process, or, with `configure(store=...)`, on all
     machines.
 
     Args:
-        name: of what is protected, such as `"flights-api"`; not of the function that calls it.
+        name: of what is protected, such as `"flights-api"`; not of the function that calls it. Or a key function, such
+            as `lambda url: host_of(url)`: it is given those of the call's arguments that it names, and returns the name
+            for this call. Each name has a circuit of its own.
         failures: so many in a row open the circuit, and the rate is not looked at.
         failure_rate: this share of the window's calls, from 0 to 1, opens it.
         window: seconds that a rate is taken of (to within a twentieth).
@@ -85,7 +87,7 @@ class CircuitBreaker(Policy):
 
     slot: ClassVar[str] = "breaker"
 
-    name: str
+    name: keys.Name
     _: KW_ONLY
     failures: int | None = None
     failure_rate: float = 0.5
@@ -103,7 +105,7 @@ class CircuitBreaker(Policy):
     _fails: Callable[[Exception], bool] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        checks.name(self.name, "CircuitBreaker(name)")
+        self.settle_name()
         for what in ("failures", "last"):
             if getattr(self, what) is not None:
                 checks.positive_number(getattr(self, what), f"CircuitBreaker({what}=...)")
@@ -126,16 +128,22 @@ class CircuitBreaker(Policy):
             open_at_most=self.open_at_most,
             probes=self.probes,
         )
-        object.__setattr__(self, "_key", _PREFIX + self.name)
+        object.__setattr__(self, "_key", "" if self.is_keyed else f"{_PREFIX}{self.name}")
         object.__setattr__(self, "_rules", rules)
         on = RETRIED_BY_DEFAULT if self.on is None else self.on
         object.__setattr__(self, "_fails", matcher(on, "CircuitBreaker(on=...)"))
 
+    def check(self, fn: Callable[..., Any]) -> None:
+        super().check(fn)
+        self.check_key(fn)
+
     def describe(self) -> str:
         when = f"{self.failures} failures in a row" if self.failures else f"{self.failure_rate:.0%} of calls failing"
-        return f"breaker: {self.name}, opens for {self.open_for:g} s at {when}"
+        return f"breaker: {self.title}, opens for {self.open_for:g} s at {when}"
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
+        if self.is_keyed:
+            return await keys.around(self, call, proceed)
         circuit = self._circuit()
         # An attempt that was made already, see `at_once`, had its leave then: the circuit may have moved on since.
         had = call.work.known.get(self._key) if call.work.given is not None else None
@@ -166,14 +174,18 @@ class CircuitBreaker(Policy):
         """Return the policy that notices an open circuit before a call queues up for it, and takes no probe."""
         return _Ahead(self)
 
-    def status(self) -> CircuitStatus:
-        """Return how the circuit stands, asking the store."""
-        shared = states()
+    def status(self, *, key: keys.Answer | None = None) -> CircuitStatus:
+        """Return how the circuit stands, asking the store.
+
+        Args:
+            key: which circuit, of a breaker whose name is a key function.
+        """
+        at, shared = self._at(key), states()
         now = shared.now()
-        circuit = Circuit.decode(shared.get(self._key)).until(now)
+        circuit = Circuit.decode(shared.get(at)).until(now)
         calls, failures, slow = circuit.window.totals(now)
         return CircuitStatus(
-            name=self.name,
+            name=at.removeprefix(_PREFIX),
             position=circuit.position,
             reason=circuit.reason,
             retry_in=circuit.retry_in(now),
@@ -183,23 +195,39 @@ class CircuitBreaker(Policy):
             probes=len(circuit.probes),
         )
 
-    def open(self, seconds: Duration | None = None) -> None:
+    def open(self, seconds: Duration | None = None, *, key: keys.Answer | None = None) -> None:
         """Open the circuit by hand, for so many seconds (default: `open_for`); then it is tried again."""
         longer = self.open_for if seconds is None else durations.seconds(seconds, "open(seconds)")
-        self._circuit().exchange(lambda circuit, now: (circuit.opened(now, longer, BY_HAND), None), tell_all)
+        self._change(key, lambda circuit, now: circuit.opened(now, longer, BY_HAND))
 
-    def isolate(self) -> None:
+    def isolate(self, *, key: keys.Answer | None = None) -> None:
         """Open the circuit by hand until `close()`: it is not tried again by itself."""
-        self._circuit().exchange(lambda circuit, now: (circuit.isolated(now, BY_HAND), None), tell_all)
+        self._change(key, lambda circuit, now: circuit.isolated(now, BY_HAND))
 
-    def close(self) -> None:
+    def close(self, *, key: keys.Answer | None = None) -> None:
         """Close the circuit by hand."""
-        self._circuit().exchange(lambda circuit, now: (circuit.closed(now, BY_HAND), None), tell_all)
+        self._change(key, lambda circuit, now: circuit.closed(now, BY_HAND))
 
     @staticmethod
     def names() -> list[str]:
         """Return the names of all breakers whose state is in the store."""
         return sorted(key.removeprefix(_PREFIX) for key in states().keys(_PREFIX))
+
+    def _at(self, key: keys.Answer | None) -> str:
+        """Return where a circuit is in the store."""
+        if key is not None:
+            return f"{_PREFIX}{self.for_key(key).name}"
+        if self.is_keyed:
+            msg = 'this breaker has a circuit for each key: say which, as in breaker.status(key="api.example.com")'
+            raise PolicyError(msg)
+        return self._key
+
+    def _change(self, key: keys.Answer | None, step: Callable[[Circuit, float], Circuit]) -> None:
+        circuit: SharedCircuit = states().view(self._at(key), SharedCircuit)
+        circuit.exchange(lambda found, now: (step(found, now), None), tell_all)
+
+    def _named(self, name: str) -> Self:
+        return keys.changed(self, name=name, _key=_PREFIX + name)
 
     def _circuit(self) -> SharedCircuit:
         return states().view(self._key, SharedCircuit)
@@ -213,8 +241,8 @@ class CircuitBreaker(Policy):
 
     def _refused(self, call: Call, refusal: Refusal) -> CircuitOpen:
         return CircuitOpen(
-            f"circuit {self.name} is {_IS[refusal.position]}: {call.operation} was not called{_after(refusal)}",
-            name=self.name,
+            f"circuit {self.title} is {_IS[refusal.position]}: {call.operation} was not called{_after(refusal)}",
+            name=self.title,
             retry_in=refusal.retry_in,
         )
 
@@ -242,9 +270,15 @@ class _Ahead(Policy):
         return ()  # whoever arranges a pipeline anew makes it anew, for the breaker that stands there then
 
     def describe(self) -> str:
-        return f"open circuit: {self.breaker.name}, noticed before a call queues up"
+        return f"open circuit: {self.breaker.title}, noticed before a call queues up"
+
+    def for_call(self, call: Call) -> _Ahead:
+        """Return the same for the circuit of this call."""
+        return _Ahead(self.breaker.for_call(call))
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
+        if self.breaker.is_keyed:
+            return await keys.around(self, call, proceed)
         breaker = self.breaker
         refusal = breaker._circuit().refusal(breaker._rules)  # noqa: SLF001  # the two are one policy
         return await proceed(call) if refusal is None else Failed(breaker._refused(call, refusal))  # noqa: SLF001

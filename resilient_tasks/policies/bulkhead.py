@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from resilient_tasks.core import abandoned, checks, leftovers, safely
+from resilient_tasks.core import abandoned, checks, keys, leftovers, safely
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.errors import BulkheadFull, PolicyError, TimedOut
 from resilient_tasks.core.events import BulkheadRejected
@@ -25,11 +26,13 @@ _FIRST_LOOK, _LAST_LOOK = 0.005, 0.1
 
 @answering('Bulkhead("warehouse", 4)')
 @dataclass(frozen=True, eq=False)
-class Bulkhead(Policy):
+class Bulkhead(keys.Keyed, Policy):
     """Let at most `limit` calls be under way at once, together with everyone who names the same bulkhead.
 
     Args:
-        name: of what is protected, such as `"warehouse"`.
+        name: of what is protected, such as `"warehouse"`. Or a key function, such as `lambda url: host_of(url)`: it is
+            given those of the call's arguments that it names, and returns the name for this call. Each name has slots
+            and a queue of its own.
         limit: calls at once.
         queue: calls that may wait for one of those to end, in the order in which they came. The others, and those whose
             deadline comes while they wait, fail with `BulkheadFull`, which is not retried by default.
@@ -43,23 +46,29 @@ class Bulkhead(Policy):
 
     slot: ClassVar[str] = "bulkhead"
 
-    name: str
+    name: keys.Name
     limit: int
     _: KW_ONLY
     queue: int = 0
 
     def __post_init__(self) -> None:
-        checks.name(self.name, "Bulkhead(name)")
+        self.settle_name()
         checks.positive_number(self.limit, "Bulkhead(limit)")
         if type(self.queue) is not int or self.queue < 0:
             msg = f"Bulkhead(queue) is the number of calls that may wait, 0 or more, not {self.queue!r}"
             raise PolicyError(msg)
 
+    def check(self, fn: Callable[..., Any]) -> None:
+        super().check(fn)
+        self.check_key(fn)
+
     def describe(self) -> str:
         queue = f", {self.queue} more may wait" if self.queue else ""
-        return f"bulkhead: {self.name}, {number_of(self.limit, 'call')} at once{queue}"
+        return f"bulkhead: {self.title}, {number_of(self.limit, 'call')} at once{queue}"
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
+        if self.is_keyed:
+            return await keys.around(self, call, proceed)
         slots = self._slots()
         reason = await self._enter(call, slots)
         if reason:
@@ -102,8 +111,8 @@ class Bulkhead(Policy):
 
     def _full(self, call: Call, slots: HeldSlots, reason: str) -> Failed:
         queued = slots.waiting
-        call.emit(BulkheadRejected, bulkhead=self.name, limit=self.limit, queued=queued, reason=reason)
-        full = f"bulkhead {self.name} is full ({number_of(self.limit, 'call')} at once, {queued} waiting)"
+        call.emit(BulkheadRejected, bulkhead=self.title, limit=self.limit, queued=queued, reason=reason)
+        full = f"bulkhead {self.title} is full ({number_of(self.limit, 'call')} at once, {queued} waiting)"
         return Failed(BulkheadFull(f"{full}: {call.operation} was not called; {reason}"))
 
     def _slots(self) -> HeldSlots:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from resilient_tasks.core import checks, durations
+from resilient_tasks.core import checks, durations, keys
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.errors import PolicyError, RateLimited
 from resilient_tasks.core.events import RateLimitReached
@@ -28,13 +29,15 @@ _SPARE = 10.0
 
 @answering('RateLimit("flights-api", calls=10, per=1)')
 @dataclass(frozen=True, eq=False)
-class RateLimit(Policy):
+class RateLimit(keys.Keyed, Policy):
     """Make at most `calls` calls in any `per` seconds, together with everyone who names the same limit.
 
     A call that comes too early reserves the next time that the limit allows, and waits for it: calls keep their order.
 
     Args:
-        name: of what is protected, such as `"flights-api"`.
+        name: of what is protected, such as `"flights-api"`. Or a key function, such as `lambda url: host_of(url)`: it
+            is given those of the call's arguments that it names, and returns the name for this call. Each name has a
+            limit of its own.
         calls: so many
         per: in so many seconds, or a text such as `"1 min"`, or a `timedelta`. By default a sliding window:
             exact, for up to 1,000 calls.
@@ -51,7 +54,7 @@ class RateLimit(Policy):
 
     slot: ClassVar[str] = "rate limit"
 
-    name: str
+    name: keys.Name
     calls: int
     per: float
     burst: int | None = field(default=None, kw_only=True)
@@ -61,11 +64,11 @@ class RateLimit(Policy):
     if TYPE_CHECKING:
 
         def __init__(
-            self, name: str, calls: int, per: Duration, *, burst: int | None = None, wait: Duration | bool = True
+            self, name: keys.Name, calls: int, per: Duration, *, burst: int | None = None, wait: Duration | bool = True
         ) -> None: ...
 
     def __post_init__(self) -> None:
-        checks.name(self.name, "RateLimit(name)")
+        self.settle_name()
         checks.positive_number(self.calls, "RateLimit(calls)")
         durations.settle(self, "per", where="RateLimit(per)")
         if self.burst is not None:
@@ -83,18 +86,24 @@ class RateLimit(Policy):
         )
         object.__setattr__(self, "_rate", rate)
 
+    def check(self, fn: Callable[..., Any]) -> None:
+        super().check(fn)
+        self.check_key(fn)
+
     def describe(self) -> str:
         burst = "" if self.burst is None else f", up to {self.burst} at once"
-        return f"rate limit: {self.name}, {number_of(self.calls, 'call')} in {self.per:g} s{burst}"
+        return f"rate limit: {self.title}, {number_of(self.calls, 'call')} in {self.per:g} s{burst}"
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
+        if self.is_keyed:
+            return await keys.around(self, call, proceed)
         patience = min(self._patience, call.remaining())
         reserved = self._reserve(patience)
         if not reserved.granted:
-            call.emit(RateLimitReached, limit=self.name, refused=True, delay=reserved.wait)
+            call.emit(RateLimitReached, limit=self.title, refused=True, delay=reserved.wait)
             return Failed(self._refused(call, reserved.wait, patience))
         if reserved.wait > 0:
-            call.emit(RateLimitReached, limit=self.name, refused=False, delay=reserved.wait)
+            call.emit(RateLimitReached, limit=self.title, refused=False, delay=reserved.wait)
             await call.runtime.sleep(reserved.wait)
         return await proceed(call)
 
@@ -114,7 +123,7 @@ class RateLimit(Policy):
     def _refused(self, call: Call, wait: float, patience: float) -> RateLimited:
         limit = f"{number_of(self.calls, 'call')} in {self.per:g} s"
         return RateLimited(
-            f"rate limit {self.name} ({limit}): {call.operation} was not called; it would have had to wait"
+            f"rate limit {self.title} ({limit}): {call.operation} was not called; it would have had to wait"
             f" {wait:.1f} s, and may wait {patience:.1f} s",
             retry_in=wait,
         )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
-from resilient_tasks.core import callables, checks, clock, durations, safely, strategies, wording
+from resilient_tasks.core import callables, checks, clock, durations, keys, safely, strategies, wording
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.durations import Duration, Seconds
 from resilient_tasks.core.errors import PolicyError, PredicateError, ResultRejected, TimedOut
@@ -40,14 +40,16 @@ Failures: TypeAlias = Counter[tuple[str, int | None]]
 
 @answering('RetryBudget("flights-api", share=0.1)', "share", "floor", "per")
 @dataclass(frozen=True, eq=False)
-class RetryBudget:
+class RetryBudget(keys.Keyed):
     """A limit for the retries of many calls together: a service that is down is called little more often than usual.
 
     Everyone who names the same budget shares it. When it is used up, first attempts are made as before, and their
     errors raised at once. After the retry budget of Finagle (Twitter, 2016).
 
     Args:
-        name: of what the calls go to; None gives each flow run a budget of its own, across its tasks and workers.
+        name: of what the calls go to; None gives each flow run a budget of its own, across its tasks and workers. Or a
+            key function, such as `lambda url: host_of(url)`: it is given those of the call's arguments that it names,
+            and returns the name for this call. Each name has a budget of its own.
         share: retries may be this share of the calls of the last `per` seconds, from 0 to 1,
         floor: and so many more, so that the rare call can be retried where there are few.
         per: seconds, also as `"10s"` or a `timedelta`. All retries of so long may be made at once: over a long time
@@ -57,7 +59,7 @@ class RetryBudget:
         PolicyError: a value is out of range.
     """
 
-    name: str | None = None
+    name: keys.Name | None = None
     _: KW_ONLY
     share: float = 0.1
     floor: int = 10
@@ -66,7 +68,7 @@ class RetryBudget:
 
     def __post_init__(self) -> None:
         if self.name is not None:
-            checks.name(self.name, "RetryBudget(name)")
+            self.settle_name()
         checks.fraction(self.share, "RetryBudget(share)")
         durations.settle(self, "per", where="RetryBudget(per)")
         if type(self.floor) is not int or self.floor < 0:
@@ -76,7 +78,7 @@ class RetryBudget:
 
     def describe(self) -> str:
         """Say in a few words what it allows."""
-        return f"budget of {self._title}: {self.share:.0%} of calls and {self.floor} more in {self.per:g} s"
+        return f"budget of {self.title}: {self.share:.0%} of calls and {self.floor} more in {self.per:g} s"
 
     def pay_in(self) -> None:
         """Count a call."""
@@ -88,15 +90,15 @@ class RetryBudget:
         if grant.granted:
             return None
         used = f"{number_of(grant.retries, 'retry', 'retries')} of {number_of(grant.calls, 'call')} in {self.per:g} s"
-        return f"the retry budget of {self._title} is used up ({used})"
+        return f"the retry budget of {self.title} is used up ({used})"
 
     def _purse(self) -> Purse:
         of = self.name if self.name is not None else f"run/{run_ids().get('flow_run_id', 'none')}"
         return states().view(f"budget/{of}", Purse)
 
     @property
-    def _title(self) -> str:
-        return self.name if self.name is not None else "this flow run"
+    def title(self) -> str:
+        return super().title if self.name is not None else "this flow run"
 
 
 @answering("Retry(attempts=5, wait=2)", "attempts", "wait")
@@ -139,6 +141,7 @@ class Retry(Policy):
     stop: Stop | None = None
     budget: RetryBudget | None = None
     _retries: Matcher = field(init=False, repr=False)
+    _only_counts: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         _check_attempts(self.attempts, self.stop)
@@ -150,6 +153,8 @@ class Retry(Policy):
             raise PolicyError(msg)
         on: On = RETRIED_BY_DEFAULT if self.on is None else self.on
         object.__setattr__(self, "_retries", matcher(on, "Retry(on=...)"))
+        counts = self.budget is not None and not self.budget.is_keyed
+        object.__setattr__(self, "_only_counts", counts and self.on_result is None and self.stop is None)
 
     @property
     def reacts_only(self) -> bool:
@@ -161,9 +166,16 @@ class Retry(Policy):
         return self.attempts or 0
 
     def at_once(self) -> Leave | None:
-        if self.budget is None or self.on_result is not None or self.stop is not None:
-            return None
-        return Leave(self.budget.pay_in)
+        return Leave(self.budget.pay_in) if self._only_counts and self.budget is not None else None
+
+    def check(self, fn: Callable[..., Any]) -> None:
+        super().check(fn)
+        if self.budget is not None:
+            self.budget.check_key(fn)
+
+    def for_call(self, call: Call) -> Retry:
+        """Return this policy with the budget of a call."""
+        return keys.changed(self, budget=None if self.budget is None else self.budget.for_call(call))
 
     def describe(self) -> str:
         upto = "attempts without a limit by number" if self.attempts is None else number_of(self.attempts, "attempt")
@@ -171,6 +183,8 @@ class Retry(Policy):
         return f"retry: {upto}, {self._retries.describe()}{budget}"
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
+        if self.budget is not None and self.budget.is_keyed:
+            return await keys.around(self, call, proceed)
         failures: Failures = Counter()
         problems: dict[str, None] = {}
         attempt = 1

@@ -155,11 +155,11 @@ class States:
         """Return what this process knows of the state under `key`; made by `make(states, key)` when first asked for."""
         return cast("V", self.views.get(key) or self.views.made(key, lambda: make(self, key)))
 
-    def forget(self, key: str, may_go: Callable[[bytes], bool]) -> None:
-        """Delete a state that `may_go` from the memory of this process; in a store that is shared it stays."""
+    def forget(self, key: str, after: Callable[[bytes], float]) -> None:
+        """Delete a state from this process's memory `after` so many seconds; in a store that is shared it stays."""
         memory = self._memory or self._link.memory
         if memory is not None:
-            memory.forget(key, may_go)
+            memory.forget(key, after)
         self._last.pop(key, None)
 
     def close(self) -> None:

@@ -23,8 +23,9 @@ T = TypeVar("T")
 #: Why a person's circuit took its position, and in events the place of a function's name.
 BY_HAND = "by hand"
 
-#: Seconds for which a closed circuit is kept that no call asks for.
-_KEPT = 30 * 86400.0
+#: Seconds for which a circuit is kept that no call asks for: one that is as good as new, and any other, after the time
+#: for which it is open.
+_LITTLE_KEPT, _KEPT = 86_400.0, 30 * 86_400.0
 
 Tell = Callable[..., None]
 
@@ -102,7 +103,8 @@ class SharedCircuit:
             run_goes_on = rules.failures is not None and self.known.run
             self._last = now = clock.now()
             self._rules = rules
-            is_no_news = seen.good and not seen.slow and leave.turn == self.known.turn and not run_goes_on
+            was_let_go = self._states.views.get(self._key) is not self  # then others know more by now
+            is_no_news = seen.good and not (seen.slow or run_goes_on or was_let_go) and leave.turn == self.known.turn
             if is_no_news and not rules.counts:
                 return
             if is_no_news and now < self._tell_from:  # a process may live for one call: its success is told at once
@@ -128,17 +130,18 @@ class SharedCircuit:
 
     @property
     def is_needed(self) -> bool:
-        """Whether it is not closed: then it is not forgotten."""
-        return self.known.position != "closed"
+        """No: all that it knows stands in the store, or in memory."""
+        return False
 
     def let_go(self) -> None:
-        """See `View`. The memory of this process forgets the circuit too."""
+        """See `View`. The memory of this process forgets the circuit too, one that is not closed after a while."""
         rules = self._rules
         if self._states.is_shared and rules is not None and rules.counts:
             before, leave = self._untold(), Pass(self.known.turn)
             if before.calls:
                 self.exchange(lambda found, now: (found.record(rules, now, leave, Seen(None), before), None), tell_all)
-        self._states.forget(self._key, lambda state: Circuit.decode(state).position == "closed")
+        now = self._states.now()
+        self._states.forget(self._key, lambda state: Circuit.decode(state).matters_for(now))
 
     def _take_in(self, done: _Exchanged[Any]) -> None:
         """Take in the circuit before another thread asks: none may put an older one in the place of a newer one."""
@@ -170,8 +173,11 @@ class _Exchanged(NamedTuple, Generic[T]):
 
 
 def _kept(done: _Exchanged[Any]) -> float | None:
-    """Say for how long a circuit is kept that is used no more: a closed one, not for ever."""
-    return _KEPT if done.after.position == "closed" else None
+    """Say for how long a circuit is kept that is used no more: not for ever, unless a person isolated it."""
+    acts_for, fades_in = done.after.acts_for(done.now), done.after.fades_in
+    if acts_for == math.inf:
+        return None
+    return acts_for + _KEPT if fades_in == math.inf else max(_LITTLE_KEPT, fades_in)
 
 
 def _no_news() -> None:

@@ -6,6 +6,7 @@ import contextlib
 import math
 import threading
 import uuid
+from weakref import WeakKeyDictionary
 
 from resilient_tasks.machines.slots import Answer, Slots
 from resilient_tasks.shared.states import States
@@ -33,7 +34,6 @@ class HeldSlots:
         self._me = uuid.uuid4().hex
         self._counting = threading.Lock()  # held for no longer than it takes to count
         self._held = 0
-        self._renewed = False
         shared.when_back.append(self.tell)
         # Where the state dies with the process, nobody else has to be told when that was.
         self._lease, self._place = (LEASE, PLACE) if shared.is_shared else (math.inf, math.inf)
@@ -47,7 +47,7 @@ class HeldSlots:
         """See `View`."""
         with contextlib.suppress(ValueError):
             self._states.when_back.remove(self.tell)
-        self._states.forget(self._key, lambda state: Slots.decode(state, -math.inf) == Slots())
+        self._states.forget(self._key, lambda state: 0.0 if Slots.decode(state, -math.inf) == Slots() else math.inf)
 
     def ask(self, ticket: str, limit: int, places: int) -> Answer:
         """Ask for one slot of `limit`, or for one of so many `places` in the queue."""
@@ -110,19 +110,47 @@ class HeldSlots:
         return slots.holding(self._me, number, now + self._lease)
 
     def _keep_renewing(self) -> None:
-        with self._counting:
-            if not self._states.is_shared or not self._held or self._renewed:
-                return
-            self._renewed = True
-        with contextlib.suppress(RuntimeError):  # at shutdown no thread starts
-            threading.Thread(target=self._renew, name="resilient:bulkhead", daemon=True).start()
+        if self._states.is_shared and self._held:
+            _renewals(self._states).add(self)
 
-    def _renew(self) -> None:
-        pause = threading.Event()  # nobody sets it
+
+class _Renewals:
+    """A thread that says in time which slots a process still holds: one for all of its bulkheads, which may be many."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: set[HeldSlots] = set()
+        self._runs = False
+
+    def add(self, held: HeldSlots) -> None:
+        with self._lock:
+            self._held.add(held)
+            if self._runs:
+                return
+            self._runs = True
+        try:
+            threading.Thread(target=self._run, name="resilient:bulkhead", daemon=True).start()
+        except RuntimeError:  # at shutdown no thread starts
+            self._runs = False
+
+    def _run(self) -> None:
+        pause = threading.Event()  # which is never set
         while True:
             pause.wait(LEASE / 3)
-            with self._counting:
+            with self._lock:
+                self._held = {held for held in self._held if held.is_needed}
                 if not self._held:
-                    self._renewed = False
+                    self._runs = False
                     return
-            self.tell()
+                still = list(self._held)
+            for held in still:
+                held.tell()
+
+
+#: By the states that a process uses. A forked child opens its own.
+_of_states: WeakKeyDictionary[States, _Renewals] = WeakKeyDictionary()
+
+
+def _renewals(states: States) -> _Renewals:
+    found = _of_states.get(states)
+    return _of_states.setdefault(states, _Renewals()) if found is None else found

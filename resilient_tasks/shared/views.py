@@ -19,7 +19,7 @@ class View(Protocol):
 
     @property
     def is_needed(self) -> bool:
-        """Whether something would be lost with it that cannot be told: a circuit that is not closed, a slot."""
+        """Whether something would be lost with it that cannot be told, such as a slot."""
 
     def let_go(self) -> None:
         """Tell the store what it was not told yet. This view is asked for no more."""
@@ -49,17 +49,17 @@ class Views(dict[str, Any]):
             found = self.get(key)
             if found is not None:
                 return cast("V", found)  # one key is always of the same sort
+            gone = self._make_room()
             made = self[key] = make()
             self._hand.append(key)
-            gone = self._make_room()
         for view in gone:
             view.let_go()
         return made
 
     def _make_room(self) -> list[View]:
         gone: list[View] = []
-        for _ in range(min(_LOOKS, len(self._hand))):
-            if len(self) <= self._most or len(gone) == _GO:
+        for _ in range(_LOOKS):
+            if len(self) < self._most or len(gone) == _GO or not self._hand:
                 break
             key = self._hand.popleft()
             view: View | None = self.get(key)

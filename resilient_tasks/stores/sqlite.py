@@ -25,7 +25,9 @@ _TABLE = "CREATE TABLE IF NOT EXISTS states (key TEXT PRIMARY KEY, value BLOB NO
 _GET = "SELECT value FROM states WHERE key = ? AND (expires IS NULL OR expires > ?)"
 _PUT = "INSERT OR REPLACE INTO states VALUES (?, ?, ?)"
 _KEYS = "SELECT key FROM states WHERE substr(key, 1, ?) = ? AND (expires IS NULL OR expires > ?)"
-_TIDY = "DELETE FROM states WHERE expires <= ?"
+_NEXT = "SELECT key FROM states WHERE key > ? ORDER BY key LIMIT 1 OFFSET ?"
+_TIDY = "DELETE FROM states WHERE key > ? AND key <= ? AND expires <= ?"
+_TIDY_TO_THE_END = "DELETE FROM states WHERE key > ? AND expires <= ?"
 
 #: Seconds for which a process waits at the most, at random, before it asks for the write lock again. The longer it has
 #: waited, the sooner it asks: one that has just had the lock is not to take it from one that waits.
@@ -37,8 +39,9 @@ _STANDS_STILL = 4
 #: Seconds for which each step of opening the file waits for others to be ready with it.
 _OPENING = 1.0
 
-#: With this share of the values that are put, those whose time is over are deleted.
-_TIDIED = 1 / 500
+#: With this share of the values that are put, so many others are looked at, and those whose time is over deleted: four
+#: for each that is put, and none at the cost of a wait, however many there are.
+_TIDIED, _LOOKED_AT = 1 / 500, 2000
 
 
 class SQLiteStore:
@@ -66,6 +69,7 @@ class SQLiteStore:
         self._lent: Lent[sqlite3.Connection] | None = None
         self._inode = (0, 0)
         self._suspect = False
+        self._tidied_to: str | None = None
 
     def connect(self) -> None:
         """Open the file, and make it, with its folder, where there is none.
@@ -184,7 +188,23 @@ class SQLiteStore:
     def _put(self, connection: sqlite3.Connection, key: str, new: bytes, ttl: float | None) -> None:
         connection.execute(_PUT, (key, new, None if ttl is None else self.now() + ttl))
         if random.random() < _TIDIED:  # a process may live for a few calls
-            connection.execute(_TIDY, (self.now(),))
+            self._tidy(connection, key)
+
+    def _tidy(self, connection: sqlite3.Connection, key: str) -> None:
+        """Go on where this process stopped, at first beside `key`: not all are to begin at the same place."""
+        begin = key if self._tidied_to is None else self._tidied_to
+        self._tidied_to = self._tidied(connection, begin)
+        if not self._tidied_to:
+            self._tidied_to = self._tidied(connection, "")
+
+    def _tidied(self, connection: sqlite3.Connection, begin: str) -> str:
+        """Look at the values after this key, and return the last key that was looked at; empty: that was the end."""
+        last = connection.execute(_NEXT, (begin, _LOOKED_AT - 1)).fetchone()
+        if last is None:
+            connection.execute(_TIDY_TO_THE_END, (begin, self.now()))
+            return ""
+        connection.execute(_TIDY, (begin, *last, self.now()))
+        return str(last[0])
 
     @contextlib.contextmanager
     def _writing(self, connection: sqlite3.Connection, within: float) -> Iterator[None]:

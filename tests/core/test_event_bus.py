@@ -27,6 +27,7 @@ from resilient_tasks.core.events import (
     NotifyKnown,
     NotifySent,
     NotifySuppressed,
+    RateAdapted,
     RateLimitReached,
     RetryExhausted,
     RetryMultiplied,
@@ -148,6 +149,14 @@ SENTENCES = [
     (
         RateLimitReached(operation="f", limit="api", refused=True, delay=60.0),
         "rate limit api: refused, 60.0 s of waiting would be too long",
+    ),
+    (
+        RateAdapted(operation="f", limit="api", rate_before=2500, rate=1750, per=60, pause=0, reason="HTTP 429"),
+        "rate limit api lowered from 2,500 to 1,750 calls in 60 s: HTTP 429",
+    ),
+    (
+        RateAdapted(operation="f", limit="api", rate_before=1, rate=1, per=1, pause=4.12, reason="HTTP 429"),
+        "rate limit api stays at its least, 1 call in 1 s: HTTP 429; no call begins for 4.1 s",
     ),
     (
         BulkheadRejected(operation="f", bulkhead="db", limit=4, queued=9, reason="the queue is full"),

@@ -12,7 +12,21 @@ import pytest
 from prefect.client.schemas.objects import StateType
 from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 
-from resilient_tasks import Degraded, Failed, Ok, Retry, TimedOut, outcome_of, resilient_flow, resilient_task
+from resilient_tasks import (
+    Bulkhead,
+    CircuitBreaker,
+    Degraded,
+    Failed,
+    Ok,
+    RateLimit,
+    Retry,
+    RetryBudget,
+    TimedOut,
+    host_of,
+    outcome_of,
+    resilient_flow,
+    resilient_task,
+)
 from resilient_tasks.core.events import bus
 from resilient_tasks.orchestrate.states import WordedState
 
@@ -67,6 +81,17 @@ def ran(request, resilient_prefect, tmp_path_factory):
             raise ValueError(folder)
         return 3 * number
 
+    @resilient_task(
+        retry=Retry(attempts=2, wait=0.01, budget=RetryBudget(lambda url: host_of(url.lower()), floor=0)),
+        breaker=CircuitBreaker(lambda url: host_of(url.lower()), failures=9),
+        rate_limit=RateLimit(lambda url: host_of(url.lower()), calls=100, per=1),
+        bulkhead=Bulkhead(lambda url: host_of(url.lower()), 4),
+    )
+    def by_host(url):
+        if "down" in url:
+            raise ConnectionError("refused")
+        return url
+
     @resilient_flow(deadline=300, task_runner=task_runner())
     def around():
         futures = {task.name: task.submit(folder) for task in elsewhere.EVERY}
@@ -74,6 +99,7 @@ def ran(request, resilient_prefect, tmp_path_factory):
         futures["made_here"] = made_here.submit(5)
         futures["time_left"] = elsewhere.time_left.submit()
         found.outcomes = {name: outcome_of(future) for name, future in futures.items()}
+        found.by_host = [outcome_of(one) for one in by_host.map(["http://a/1", "http://down/1", "http://b/1"])]
         found.mapped = elsewhere.uses.map(["a", "b"]).result()
         return "done"
 
@@ -106,6 +132,14 @@ def test_results_stand_ins_and_errors_arrive_as_outcomes(ran):
         case other:
             pytest.fail(f"not as expected: {other}")
     assert ran.mapped == ["A", "B"]
+
+
+def test_policies_with_key_functions_cross_with_these(ran):
+    match ran.by_host:
+        case [Ok("http://a/1"), Failed(error=ConnectionError()) as failed, Ok("http://b/1")]:
+            assert "the retry budget of down is used up" in failed.error.__notes__[-1]
+        case other:
+            pytest.fail(f"not as expected: {other}")
 
 
 def test_a_stand_in_arrives_without_its_error_where_that_cannot_be_pickled():

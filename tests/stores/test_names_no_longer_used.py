@@ -1,17 +1,20 @@
 """What a process knows of names is bounded: those go that were not used for long, and never what is still needed."""
 
 import math
+import sqlite3
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilient_tasks import Bulkhead, CircuitBreaker, CircuitOpen, Pipeline, RateLimit, RetryBudget, resilient
+from resilient_tasks import Bulkhead, CircuitBreaker, CircuitOpen, Pipeline, RateLimit, Retry, RetryBudget, resilient
 from resilient_tasks.core.clock import use_clock
 from resilient_tasks.core.store import MemoryStore
 from resilient_tasks.shared import asking
 from resilient_tasks.shared.states import states, use_store
 from resilient_tasks.shared.views import MOST, Views
+from resilient_tasks.stores import sqlite
+from resilient_tasks.stores.sqlite import SQLiteStore
 from resilient_tasks.testing import VirtualClock
 
 #: More names than are kept, and views of which more than `MOST` may be there while all of them were used just now.
@@ -113,7 +116,7 @@ class View:
         self.gone = True
 
 
-@given(st.lists(st.tuples(st.integers(0, 60), st.booleans()), max_size=400), st.integers(1, 20))
+@given(st.lists(st.tuples(st.integers(0, 28), st.booleans()), max_size=400), st.integers(1, 20))
 def test_views_are_bounded_none_that_is_needed_goes_and_none_that_goes_stays(asked, most):
     views, made = Views(most), []
 
@@ -126,7 +129,7 @@ def test_views_are_bounded_none_that_is_needed_goes_and_none_that_goes_stays(ask
         view.was_used = True
         assert views[f"{name}"] is view
     needed = sum(view.is_needed for view in views.values())
-    assert len(views) <= max(most + 1, needed + most + 1)
+    assert len(views) <= needed + most + 1
     for view in made:
         assert view.gone == (view not in views.values())
         assert not (view.gone and view.is_needed)
@@ -154,6 +157,133 @@ def test_what_a_memory_holds_that_has_expired_is_deleted():
             store.swap(f"{number}", None, bytes(1000), ttl=1)
             clock.advance(0.1)
         assert len(store._values) <= 256
+
+
+def rows(path):
+    with sqlite3.connect(path) as connection:
+        return [key for (key,) in connection.execute("SELECT key FROM states ORDER BY key")]
+
+
+@pytest.mark.parametrize("begin", ["a", "m", "z"])
+def test_what_has_expired_in_a_file_is_deleted_wherever_it_stands_a_part_at_a_time(clock, tmp_path, monkeypatch, begin):
+    monkeypatch.setattr(sqlite, "_TIDIED", 1.0)
+    monkeypatch.setattr(sqlite, "_LOOKED_AT", 50)
+    path = tmp_path / "states.db"
+    SQLiteStore(f"sqlite:///{path}").connect()
+    with sqlite3.connect(path) as connection:
+        names = [f"{letter}{number:03}" for letter in "bny" for number in range(100)]
+        expires = [clock.wall() + (5 if number % 2 else 1000) for number in range(300)]
+        connection.executemany("INSERT INTO states VALUES (?, '', ?)", zip(names, expires, strict=True))
+    clock.advance(10)
+    store = SQLiteStore(f"sqlite:///{path}", bound=5)
+    store.connect()
+    before = len(rows(path))
+    assert store.swap(begin, None, b"1") == (True, b"1")
+    assert before - 60 <= len(rows(path)) < before
+    for number in range(10):
+        store.swap(begin, b"1" if number == 0 else f"{number}".encode(), f"{number + 1}".encode())
+    assert rows(path) == sorted([begin, *names[::2]])
+    store.close()
+
+
+def test_every_state_of_a_key_has_an_end_but_a_circuit_that_a_person_isolated(clock):
+    with use_store(Ending()) as shared:
+        by_key = resilient(
+            breaker=CircuitBreaker(lambda key: key, failures=1),
+            rate_limit=RateLimit(lambda key: key, 5, per=1),
+            bulkhead=Bulkhead(lambda key: key, 2),
+            retry=Retry(attempts=1, budget=RetryBudget(lambda key: key)),
+        )
+        by_key(lambda key: key)("well")
+        by_key(lambda key: down()).outcome("open")
+        CircuitBreaker("isolated").isolate()
+        CircuitBreaker("closed").open(1)
+        CircuitBreaker("closed").close()
+        ends = shared._store.ends
+        assert {key for key, ttl in ends.items() if ttl is None} == {"breaker/isolated"}
+        assert {key.partition("/")[0] for key in ends} >= {"breaker", "rate", "bulkhead", "budget"}
+        day = 86_400
+        assert ends["breaker/closed"] == day
+        assert ends["breaker/open"] == 30 * day + 30
+        assert max(ttl for key, ttl in ends.items() if ttl and not key.startswith("breaker/")) < 200
+
+
+class Ending(MemoryStore):
+    """Stands for a store that processes share, and remembers for how long each state is kept."""
+
+    def __init__(self):
+        super().__init__()
+        self.ends = {}
+
+    def swap(self, key, old, new, *, ttl=None):
+        if not key.startswith("is-there/"):
+            self.ends[key] = ttl
+        return super().swap(key, old, new, ttl=ttl)
+
+
+def by_key(policy, work=lambda key: key):
+    return resilient(policies=[policy])(work).outcome
+
+
+#: A process that remembers little, and more keys than that.
+FEW, KEYS = 100, 600
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["memory", "shared"])
+def test_open_circuits_of_many_keys_are_bounded_in_what_a_process_knows_and_end_with_their_time(clock, shared):
+    breaker = CircuitBreaker(lambda key: f"{key}", failures=1)
+    with use_store(Ending() if shared else MemoryStore()) as states:
+        states.views = Views(FEW)
+        fetch = by_key(breaker, lambda key: down())
+        for key in range(KEYS):
+            fetch(key)
+        assert len(states.views) <= FEW + SPARE
+        assert {type(fetch(key).error) for key in (0, 1, KEYS // 2, KEYS - 1)} == {CircuitOpen}  # none was forgotten
+        if shared:
+            return
+        clock.advance(30)
+        assert breaker.status(key=1).position == "open"
+        assert isinstance(fetch(1).error, ConnectionError)  # a probe, and one is enough
+        assert isinstance(fetch(1).error, CircuitOpen)
+        clock.advance(400)
+        for key in range(KEYS, 2 * KEYS):
+            fetch(key)
+        assert len(states._store._values) <= KEYS + SPARE
+
+
+def test_a_circuit_of_a_key_that_was_forgotten_begins_anew(clock):
+    breaker = CircuitBreaker(lambda key: f"{key}", failures=2)
+    states().views = Views(FEW)
+    fetch = by_key(breaker, lambda key: down())
+    fetch(0), fetch(0)
+    assert isinstance(fetch(0).error, CircuitOpen)
+    for key in range(1, KEYS):
+        fetch(key)
+    clock.advance(331)
+    assert breaker.status(key=0).position == "closed"
+    assert [type(fetch(0).error) for _ in range(3)] == [ConnectionError, ConnectionError, CircuitOpen]
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        CircuitBreaker(lambda key: f"{key}"),
+        CircuitBreaker(lambda key: f"{key}", failures=3),
+        RateLimit(lambda key: f"{key}", 5, per=1),
+        Bulkhead(lambda key: f"{key}", 2),
+        Retry(attempts=1, budget=RetryBudget(lambda key: f"{key}")),
+    ],
+    ids=["rate", "in a row", "limit", "bulkhead", "budget"],
+)
+def test_many_keys_leave_no_more_behind_than_a_process_remembers(clock, policy):
+    states().views = Views(FEW)
+    fetch = by_key(policy)
+    most = 0
+    for key in range(KEYS):
+        fetch(key)
+        clock.advance(0.2)
+        most = max(most, len(states()._store._values), len(states().views), len(states().when_back))
+    assert most <= 256 + SPARE  # a memory of no more is not tidied
 
 
 def test_what_stands_in_for_a_store_that_is_gone_is_bounded_too(clock):

@@ -11,6 +11,7 @@ from prefect.client.schemas.objects import State
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from resilient_tasks import (
+    AdaptiveRateLimit,
     Bulkhead,
     CircuitBreaker,
     Degraded,
@@ -26,6 +27,7 @@ from resilient_tasks import (
     TimedOut,
     Timeout,
     Validate,
+    host_of,
     outcome_of,
     resilient,
     resilient_flow,
@@ -58,6 +60,14 @@ def kept(x: int) -> str:
 )
 def shared(x: int) -> str:
     return str(x)
+
+
+@resilient(rate_limit=AdaptiveRateLimit("api", start=0.5, per="1 min", least=0.1, on=[TimedOut], wait="5s"))
+def adapting(x: int) -> str:
+    return str(x)
+
+
+rate: float = AdaptiveRateLimit(host_of).status(key="a").rate
 
 
 @resilient_task(breaker="api", hedge=0.3, idempotent=True)
@@ -223,3 +233,20 @@ Validate(str)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 Retry(max_attempts=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 Timeout([20])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 RateLimit("api", calls=10, per=None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+@resilient(
+    retry=Retry(budget=RetryBudget(lambda url: host_of(url.lower()))),
+    breaker=lambda url: host_of(url.lower()),
+    rate_limit=RateLimit(host_of, calls=1, per=1),
+    bulkhead=Bulkhead(lambda url, page: page, 4),
+)
+def by_host(url: str, page: int) -> str:
+    return url
+
+
+assert_type(by_host("https://a/x", 1), str)
+assert_type(CircuitBreaker(host_of).status(key="a").retry_in, float | None)
+assert_type(CircuitBreaker(host_of).for_key("a"), CircuitBreaker)
+assert_type(host_of("https://a/x"), str)
+CircuitBreaker(lambda url: [url])  # type: ignore[arg-type,return-value]  # pyright: ignore[reportArgumentType]

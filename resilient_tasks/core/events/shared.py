@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from resilient_tasks.core.events.event import Event, named
-from resilient_tasks.core.wording import number_of
+from resilient_tasks.core.wording import about, calls_in, number_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +65,30 @@ class RateLimitReached(Event):
         if self.refused:
             return f"rate limit {self.limit}: refused, {self.delay:.1f} s of waiting would be too long"
         return f"rate limit {self.limit}: waits {self.delay:.1f} s"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RateAdapted(Event):
+    """The service refused a call, so the adaptive rate limit `limit` lets fewer calls begin; none for `pause` seconds.
+
+    `rate_before` and `rate` are calls in `per` seconds; they are equal where the limit was at its least before.
+    """
+
+    name: ClassVar[str] = "rate.adapted"
+    level: ClassVar[int] = logging.INFO
+    limit: str
+    rate_before: float = named("rate.before")
+    rate: float = named("rate.now")
+    per: float = named("rate.per_s")
+    pause: float = named("rate.pause_s")
+    reason: str
+
+    def sentence(self) -> str:
+        now = calls_in(self.rate, self.per)
+        lowered = f"lowered from {about(self.rate_before)} to {now}"
+        what = lowered if self.rate < self.rate_before else f"stays at its least, {now}"
+        pause = f"; no call begins for {self.pause:.1f} s" if self.pause > 0 else ""
+        return f"rate limit {self.limit} {what}: {self.reason}{pause}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,37 @@
+"""The host of a URL, the most common key of a policy."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from resilient_tasks.core.redact import redact
+
+#: Ports that say nothing, for they are those of the scheme.
+_USUAL = {("http", 80), ("https", 443), ("ws", 80), ("wss", 443)}
+_NO_HOST = re.compile(r"[\s\\]")
+
+
+def host_of(url: object) -> str:
+    """Return the host of a URL in small letters, without user and password, and with a port that is not the usual one.
+
+        CircuitBreaker(lambda url: host_of(url))
+
+    Args:
+        url: a URL with its scheme, as text or as an object whose `str()` is one (of httpx, yarl, pydantic).
+
+    Raises:
+        ValueError: it has no host, as `api.example.com/flights` without a scheme.
+    """
+    text = str(url).strip()
+    try:
+        parts = urlsplit(text)
+        host, port = (parts.hostname or "").rstrip("."), parts.port
+    except ValueError as problem:
+        msg = f"{redact(text)!r} is no URL: {redact(str(problem))}"
+        raise ValueError(msg) from None
+    if not host or _NO_HOST.search(host):
+        msg = f"{redact(text)!r} has no host: write it with its scheme, as https://api.example.com/flights"
+        raise ValueError(msg)
+    host = f"[{host}]" if ":" in host else host
+    return host if port is None or (parts.scheme, port) in _USUAL else f"{host}:{port}"

@@ -1,0 +1,243 @@
+"""The state machine of an adaptive rate limit: additive increase, multiplicative decrease.
+
+The rule is that of Chiu and Jain (1989), by which TCP avoids congestion (RFC 5681): a limit that is used and accepted
+grows by a fixed amount, and one that is refused shrinks by a fixed factor, once for all refusals of one round.
+
+Calls stand in a queue. Each has a number, and one formula says when each number begins: evenly spaced by the present
+rate. So a new rate, or a pause, moves all calls that wait, keeps their order, and lets them begin one by one.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+import struct
+from array import array
+from typing import NamedTuple
+
+#: A limit grows only if so large a share of it was accepted: one that is not used would grow without end.
+USED = 0.75
+#: No growth is judged by a time in which fewer calls may begin.
+ENOUGH = 5
+#: Seconds after which a call that did not begin in its turn is taken for one that never will.
+_LOST = 1.0
+#: Places in the queue that were given back: more than so many are not remembered, and their times pass unused.
+_MOST_GAPS = 1000
+
+
+class Rules(NamedTuple):
+    """What an adaptive limit goes by: rates in calls a second, `per` in seconds."""
+
+    start: float
+    least: float
+    most: float
+    increase: float
+    decrease: float
+    per: float
+
+
+class Accepted(NamedTuple):
+    """Calls that the service accepted, and that began under the rate of this `turn`."""
+
+    turn: int
+    calls: int
+
+
+class Place(NamedTuple):
+    """A call's place in the queue: its number, and the seconds until it begins.
+
+    Not `granted`: the call would have to wait for longer than it may, and stands in the queue no more. `turn` is for
+    those that may begin now, to be told with what comes of them.
+    """
+
+    number: int
+    wait: float
+    granted: bool
+    turn: int
+
+
+class Cut(NamedTuple):
+    """What a refusal changed: rates in calls a second, and the seconds for which no call begins now."""
+
+    before: float
+    after: float
+    pause: float
+
+
+class Limit:
+    """An adaptive limit as it stands.
+
+    Attributes:
+        turn: counts the changes of the rate.
+        round: the turn that the last decrease began. Calls that began before it belong to a round that is over.
+        rate: calls a second.
+        first: number of a call, which begins at the time `at`; the others follow it, evenly spaced.
+        begun: the highest number that has begun.
+        next: number of the next call that comes.
+        paused: until when no call begins.
+        since: when it was first used under this rate; infinite: not yet.
+        calls: those that were accepted since then.
+        gaps: numbers of calls that left the queue before their time.
+        corrected: its times were moved back, and the store does not know that yet.
+    """
+
+    __slots__ = (
+        *("at", "begun", "calls", "corrected", "first", "gaps"),
+        *("next", "paused", "rate", "round", "since", "turn"),
+    )
+
+    def __init__(self, rate: float, now: float) -> None:
+        self.rate = rate
+        self.turn = self.round = self.first = self.next = self.calls = 0
+        self.begun = -1
+        self.at = self.paused = now
+        self.since = math.inf
+        self.gaps: list[int] = []
+        self.corrected = False
+
+    @classmethod
+    def decode(cls, rules: Rules, state: bytes | None, now: float) -> Limit:
+        """Return the limit in a state; a new one, if something else stands there.
+
+        A state that was written later than now was written by a clock that was fast: its times move back.
+        """
+        limit = cls(rules.start, now)
+        if state is None or len(state) < _HEAD.size or (len(state) - _HEAD.size) % _GAP:
+            return limit
+        written, rate, at, paused, since, *numbers = _HEAD.unpack_from(state)
+        if not 0 < rate < math.inf or not -1 <= min(numbers) <= max(numbers) < _LARGEST:
+            return limit
+        limit.rate, limit.at, limit.paused, limit.since = rate, at, paused, since
+        limit.turn, limit.round, limit.first, limit.begun, limit.next, limit.calls = numbers
+        if len(state) > _HEAD.size:
+            limit.gaps = array("q", state[_HEAD.size :]).tolist()
+        if (ahead := written - now) > 0:
+            limit.at, limit.paused, limit.since = limit.at - ahead, limit.paused - ahead, limit.since - ahead
+            limit.corrected = True
+        limit.rate = min(max(limit.rate, rules.least), rules.most)  # others may go by other rules
+        return limit
+
+    def encode(self, now: float) -> bytes:
+        """Return the state for a store."""
+        times = (now, self.rate, self.at, self.paused, self.since)
+        head = _HEAD.pack(*times, self.turn, self.round, self.first, self.begun, self.next, self.calls)
+        return head + array("q", self.gaps).tobytes() if self.gaps else head
+
+    def begins(self, number: int) -> float:
+        """Return when a call begins."""
+        if number < self.first:  # its time was before the rate changed
+            return self.paused
+        return self.at + (number - self.first - bisect.bisect_left(self.gaps, number)) / self.rate
+
+    def waiting(self, now: float) -> int:
+        """Return how many calls wait."""
+        return self._position(self.next) - self._not_begun(now)
+
+    def acts_for(self, now: float) -> float:
+        """Return the seconds for which it makes a call wait."""
+        return max(0.0, self.begins(self.next) - now)
+
+    def come(self, now: float, patience: float) -> Place:
+        """Give a call a place in the queue, if it would begin within `patience` seconds."""
+        if self.begins(self.next) <= now:
+            self.first, self.at, self.gaps = self.next, now, []
+        wait = _until(self.begins(self.next), now)
+        if wait > patience:
+            return Place(self.next, wait, False, self.turn)
+        self.next += 1
+        return self._begun(self.next - 1, wait)
+
+    def look(self, now: float, patience: float, number: int) -> Place:
+        """Say when a call that waits begins by now; one that would wait for longer than it may leaves the queue."""
+        wait = _until(self.begins(number), now)
+        if wait > patience:
+            self.leave(now, number)
+            return Place(number, wait, False, self.turn)
+        return self._begun(number, wait)
+
+    def leave(self, now: float, number: int) -> None:
+        """Let those behind a call that left the queue move up."""
+        if number < self.first or number in self.gaps:
+            return
+        if number == self.next - 1:
+            self.next = number
+            return
+        if len(self.gaps) >= _MOST_GAPS:
+            self._go_on_from(now, self.rate, self.paused)  # those that are past are needed no more
+        if len(self.gaps) < _MOST_GAPS:
+            bisect.insort(self.gaps, number)
+
+    def accept(self, rules: Rules, now: float, accepted: Accepted) -> None:
+        """Take in calls that the service accepted. A limit that was used for long enough grows."""
+        if accepted.turn != self.turn or now < self.paused:
+            return
+        if self.since == math.inf:
+            self.since = now  # and those before it are not counted, as the time before it is not
+            return
+        self.calls += accepted.calls
+        seconds = now - self.since
+        if seconds < max(rules.per, ENOUGH / self.rate):
+            return
+        was_used = self.calls >= USED * self.rate * seconds
+        self.since, self.calls = now, 0
+        if was_used and self.rate < rules.most:
+            self._change(now, min(rules.most, self.rate + rules.increase), self.paused)
+
+    def refuse(self, rules: Rules, now: float, turn: int, wait: float) -> Cut | None:
+        """Take in that the service refused a call: no call begins for `wait` seconds.
+
+        The rate falls if the call began under the present round; else None is returned.
+        """
+        paused = max(self.paused, now + wait) if wait > 0 else self.paused
+        if turn < self.round:
+            if paused > self.paused:
+                self._go_on_from(now, self.rate, paused)
+            return None
+        before = self.rate
+        self._change(now, max(rules.least, before * rules.decrease), paused)
+        self.round = self.turn
+        return Cut(before, self.rate, max(0.0, paused - now))
+
+    def _begun(self, number: int, wait: float) -> Place:
+        if wait <= 0:
+            self.begun = max(self.begun, number)
+        return Place(number, wait, True, self.turn)
+
+    def _change(self, now: float, rate: float, paused: float) -> None:
+        self._go_on_from(now, rate, paused)
+        self.turn += 1
+        self.since, self.calls = math.inf, 0
+
+    def _go_on_from(self, now: float, rate: float, paused: float) -> None:
+        """Have calls that wait begin by another rate, and none in a pause: the rest of the first wait is stretched."""
+        position = self._not_begun(now)
+        since = max(now, self.paused)
+        left = max(0.0, self.at + position / self.rate - since)
+        number = self.first + position
+        for gap in self.gaps:
+            number += gap <= number
+        self.first, self.gaps = number, [gap for gap in self.gaps if gap > number]
+        self.at = max(paused, since + left * self.rate / rate)
+        self.rate, self.paused = rate, paused
+
+    def _position(self, number: int) -> int:
+        return number - self.first - bisect.bisect_left(self.gaps, number)
+
+    def _not_begun(self, now: float) -> int:
+        """Return the position of the first call that waits, or else of the next one that comes."""
+        lost = math.floor((now - _LOST - self.at) * self.rate) + 1 if self.at < now - _LOST else 0
+        return min(max(self._position(self.begun + 1), lost, 0), self._position(self.next))
+
+
+#: A state without its gaps: five times and rates, six numbers; and the size of one gap.
+_HEAD, _GAP = struct.Struct("=5d6q"), 8
+#: What no number of a call reaches.
+_LARGEST = 2**53
+
+
+def _until(begins: float, now: float) -> float:
+    """Return the seconds from `now`, rounded so that none begins too early; 0 if it is time."""
+    if begins <= now:
+        return 0.0
+    wait = begins - now
+    return wait if now + wait >= begins else math.nextafter(wait, math.inf)

@@ -1,0 +1,119 @@
+"""An adaptive rate limit that calls share."""
+
+from __future__ import annotations
+
+import math
+import threading
+
+from resilient_tasks.core import clock, settings
+from resilient_tasks.machines.adaptive import Accepted, Cut, Limit, Place, Rules
+from resilient_tasks.shared.states import States
+
+#: A limit that is not used is kept for so many seconds, or for so many times its `per`; then it begins anew.
+_KEPT, _PERIODS = 3600.0, 10
+
+
+class SharedLimit:
+    """An adaptive limit as this process knows it: the accepted calls that it has not told yet."""
+
+    __slots__ = ("_calls", "_key", "_lock", "_rules", "_states", "_tell_from", "_turn", "was_used")
+
+    def __init__(self, shared: States, key: str) -> None:
+        self._states = shared
+        self._key = key
+        self._lock = threading.Lock()
+        self._turn = self._calls = 0
+        self._tell_from = -math.inf
+        self._rules: Rules | None = None
+        self.was_used = False
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether something would be lost with it: no, what was not told is told by `let_go`."""
+        return False
+
+    def let_go(self) -> None:
+        """See `View`. The memory of this process forgets the limit too, once it makes no call wait."""
+        if (rules := self._rules) is None:
+            return
+        if self._states.is_shared and self._calls:
+            self._tell(rules)
+        now = self._states.now()
+        self._states.forget(self._key, lambda state: Limit.decode(rules, state, now).acts_for(now))
+
+    def ask(self, rules: Rules, patience: float, number: int | None = None) -> Place:
+        """Ask for a place in the queue of calls; or, with the number of a place, when that one begins by now."""
+        self.was_used, self._rules = True, rules
+        accepted = self._untold()
+
+        def step(state: bytes | None, now: float) -> tuple[bytes | None, Place]:
+            limit = Limit.decode(rules, state, now)
+            if accepted.calls:
+                limit.accept(rules, now, accepted)
+            place = limit.come(now, patience) if number is None else limit.look(now, patience, number)
+            is_as_it_was = number is not None and place.granted and place.wait > 0 and not accepted.calls
+            return (None if is_as_it_was and not limit.corrected else limit.encode(now)), place
+
+        return self._states.update(self._key, step, ttl=lambda place: place.wait + _kept(rules))
+
+    def leave(self, rules: Rules, number: int) -> None:
+        """Tell that a call does not wait any more."""
+
+        def step(state: bytes | None, now: float) -> tuple[bytes, float]:
+            limit = Limit.decode(rules, state, now)
+            limit.leave(now, number)
+            return limit.encode(now), limit.paused - now
+
+        self._states.update(self._key, step, ttl=lambda pause: max(0.0, pause) + _kept(rules))
+
+    def accept(self, rules: Rules, turn: int) -> None:
+        """Count a call that the service accepted.
+
+        It is told with the next question; at once, if none was told lately: a process may live for one call.
+        """
+        with self._lock:
+            if turn != self._turn:
+                self._turn, self._calls = turn, 0
+            self._calls += 1
+            now = clock.now()
+            if now < self._tell_from:
+                return
+        self._tell(rules)
+
+    def refuse(self, rules: Rules, turn: int, wait: float) -> Cut | None:
+        """Tell that the service refused a call, and asks to wait for so many seconds; see `Limit.refuse`."""
+
+        def step(state: bytes | None, now: float) -> tuple[bytes, Cut | None]:
+            limit = Limit.decode(rules, state, now)
+            cut = limit.refuse(rules, now, turn, wait)
+            return limit.encode(now), cut
+
+        return self._states.update(self._key, step, ttl=wait + _kept(rules))
+
+    def _tell(self, rules: Rules) -> None:
+        accepted = self._untold()
+
+        def step(state: bytes | None, now: float) -> tuple[bytes, float]:
+            limit = Limit.decode(rules, state, now)
+            limit.accept(rules, now, accepted)
+            return limit.encode(now), limit.paused - now
+
+        self._states.update(self._key, step, ttl=lambda pause: max(0.0, pause) + _kept(rules))
+
+    def _untold(self) -> Accepted:
+        """Return what was not told yet, to be told now."""
+        with self._lock:
+            untold, self._calls = Accepted(self._turn, self._calls), 0
+            if untold.calls:
+                self._tell_from = clock.now() + settings.current.store_staleness
+        return untold
+
+
+def found(shared: States, key: str, rules: Rules) -> tuple[Limit, float]:
+    """Return the limit as it stands in the store, and the present."""
+    now = shared.now()
+    return Limit.decode(rules, shared.get(key), now), now
+
+
+def _kept(rules: Rules) -> float:
+    return max(_KEPT, _PERIODS * rules.per)
