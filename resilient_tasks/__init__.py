@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from resilient_tasks.policies.hedge import Hedge
     from resilient_tasks.policies.rate_limit import RateLimit
     from resilient_tasks.policies.retry import Retry, RetryBudget
+    from resilient_tasks.policies.single_flight import SingleFlight
     from resilient_tasks.policies.timeout import Timeout
     from resilient_tasks.policies.validate import Validate
 
@@ -107,6 +108,7 @@ _ROOMS = {
     "policies.hedge": ("Hedge",),
     "policies.rate_limit": ("RateLimit",),
     "policies.retry": ("Retry", "RetryBudget"),
+    "policies.single_flight": ("SingleFlight",),
     "policies.timeout": ("Timeout",),
     "policies.validate": ("Validate",),
 }
@@ -148,6 +150,7 @@ __all__ = [
     "RetryBudget",
     "Route",
     "RunReport",
+    "SingleFlight",
     "Slack",
     "Split",
     "TimedOut",

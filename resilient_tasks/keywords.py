@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypedDict
 
 from resilient_tasks import misuse
+from resilient_tasks.core.call import NEVER
 from resilient_tasks.core.durations import Duration
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.pipeline import Pipeline, Policy, in_order
@@ -20,6 +21,7 @@ from resilient_tasks.policies.fallback import Fallback
 from resilient_tasks.policies.hedge import Hedge
 from resilient_tasks.policies.rate_limit import RateLimit
 from resilient_tasks.policies.retry import Retry
+from resilient_tasks.policies.single_flight import SingleFlight
 from resilient_tasks.policies.timeout import Timeout
 from resilient_tasks.policies.validate import Validate
 
@@ -37,6 +39,8 @@ class PolicyOptions(TypedDict, total=False):
         hedge: a `Hedge`, or the seconds after which a call is made once more beside one that is slow to answer.
         validate: a `Validate`, or a schema for the result; a tuple of schemas for a result of several frames.
         fallback: a `Fallback`, a function of the call's arguments, or a mapping from errors to such functions.
+        single_flight: True, or a `SingleFlight`: calls with equal arguments that come while one is under way share what
+            comes of it.
         notify: one channel or several that hear of a call that failed or was degraded, each perhaps in a `Route`; or a
             `Notify`. A Prefect `NotificationBlock` is a channel, too.
         policies: further policies, put into the canonical order; a `Pipeline` keeps its own order and stands alone.
@@ -52,6 +56,7 @@ class PolicyOptions(TypedDict, total=False):
     hedge: Hedge | Duration | None
     validate: Any
     fallback: Fallback | Callable[..., Any] | Mapping[Any, Callable[..., Any]] | None
+    single_flight: SingleFlight | bool | None
     notify: Notify | Channel | NotificationBlock | Route | Iterable[Channel | NotificationBlock | Route] | None
     policies: Pipeline | Iterable[Policy] | None
     idempotent: bool
@@ -86,6 +91,7 @@ _TAKES: dict[str, tuple[type[Policy], Callable[[Any], Policy] | None]] = {
     "hedge": (Hedge, Hedge),
     "validate": (Validate, lambda schema: Validate(output=schema)),
     "fallback": (Fallback, Fallback),
+    "single_flight": (SingleFlight, lambda _: SingleFlight()),
     "notify": (Notify, Notify),
 }
 
@@ -116,7 +122,7 @@ def slots_given(options: PolicyOptions) -> frozenset[str]:
 def _from_keywords(options: PolicyOptions) -> Iterable[Policy]:
     for keyword, (policy, from_short) in _TAKES.items():
         given: Any = options.get(keyword)
-        if given is None:
+        if given is None or (keyword == "single_flight" and given is False):
             continue
         if policy in type(given).__mro__:
             yield given
@@ -140,6 +146,9 @@ def arranged(policies: tuple[Policy, ...]) -> Pipeline:
             raise PolicyError(msg)
         seen[policy.slot] = policy
     _no_stand_in_for_a_split(parts)
+    flight, deadline = seen.get("single flight"), seen.get("deadline")
+    if isinstance(flight, SingleFlight):
+        parts[parts.index(flight)] = flight.within(deadline.seconds if isinstance(deadline, Deadline) else NEVER)
     breaker = seen.get("breaker")
     if isinstance(breaker, CircuitBreaker) and seen.keys() & {"rate limit", "bulkhead"}:
         parts.append(breaker.ahead())
