@@ -26,6 +26,10 @@ _RECORDS = ("__dataclass_fields__", "__pydantic_fields_set__", "__attrs_attrs__"
 _BUILT_IN = (int, float, complex, str, bytes, bytearray, tuple, list, dict, set, frozenset)
 
 
+#: In this attribute a function that is made anew for each call names the one that it stands for.
+STANDS_FOR = "__resilient_stands_for__"
+
+
 class NoLikeness(Exception):
     """Nothing tells whether this value equals another: it says why."""
 
@@ -96,6 +100,12 @@ def of_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, 
         except NoLikeness as why:
             raise NoLikeness(f"{name!r}, {why}") from None
     return Likeness(tuple(parts), taken.crosses)
+
+
+def lasting(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function by which calls of one operation are known."""
+    found: Callable[..., Any] = getattr(fn, STANDS_FOR, fn)
+    return found
 
 
 def of_function(fn: Callable[..., Any]) -> Likeness:

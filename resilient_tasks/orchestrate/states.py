@@ -180,8 +180,10 @@ class StateSink:
 
 
 def _own(state: State[Any]) -> State[Any]:
-    """Return a copy of a state that task runs share: the engine writes into it whose it is."""
-    return state.fresh_copy().model_copy(update={"state_details": state.state_details.model_copy()})
+    """Return a copy of a state that task runs share: the engine writes into it whose it is, and takes no other's."""
+    copy = state.fresh_copy()
+    copy.state_details = state.state_details.model_copy(update={"flow_run_id": None, "task_run_id": None})
+    return copy
 
 
 def _means_more_than_data(value: Any) -> bool:

@@ -135,7 +135,7 @@ class SingleFlight(Policy):
         make = bells.LoopBell if call.runtime is runtime.ASYNC else bells.ThreadBell
         began, mine = clock.now(), call
         while True:
-            flight, seat = flights.board((call.work.fn, equal.parts), call, make)
+            flight, seat = flights.board((likeness.lasting(call.work.fn), equal.parts), call, make)
             try:
                 if seat is Seat.WAITS:
                     seat = await _wait(flight, call, until)
@@ -207,7 +207,7 @@ class SingleFlight(Policy):
     async def _with_others(self, flight: Flight, call: Call, equal: Likeness, proceed: Proceed) -> Outcome[Any]:
         """Share the attempt with other workers: make it, or wait for that of one of them."""
         try:
-            what = likeness.of_function(call.work.fn)
+            what = likeness.of_function(likeness.lasting(call.work.fn))
         except NoLikeness as why:
             what = Likeness(str(why), crosses=False)
         if not (what.crosses and equal.crosses):
