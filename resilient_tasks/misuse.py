@@ -160,7 +160,7 @@ def _single_flight(given: object) -> str:
     if isinstance(given, bool):
         return ""
     if callable(given) and not isinstance(given, type):
-        return f"write single_flight=SingleFlight(key={getattr(given, '__name__', 'key')})"
+        return f"write single_flight=SingleFlight({getattr(given, '__name__', '...')})"
     if isinstance(given, str) and given.lower() in {"shared", "workers", "all"}:
         return "write single_flight=SingleFlight(shared=True)"
     return "write single_flight=True, or single_flight=SingleFlight(shared=True) to share with other workers"

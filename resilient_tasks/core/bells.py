@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from typing import Protocol
+from typing import Protocol, cast
 
 from resilient_tasks.core import clock, real_time
 
@@ -56,7 +56,9 @@ class LoopBell:
     async def heard(self, seconds: float | None) -> None:
         if seconds is None and clock.is_watched():
             seconds = clock.SLICE
-        await real_time.first_of({self._rung}, seconds)
+        await real_time.first_of(
+            {cast("asyncio.Task[None]", self._rung)}, seconds
+        )  # a future is waited for like a task
         if self._rung.done():
             self._rung = self._loop.create_future()
         clock.check()

@@ -146,7 +146,7 @@ class _Taker:
             return ("enum", self._name_of(cls), self(value.value))
         if isinstance(value, _NAMED):
             return self._name_of(value)
-        if cls.__eq__ is object.__eq__:
+        if vars(object)["__eq__"] is cls.__eq__:
             return self._same(value)
         return self._content(value)
 
@@ -202,7 +202,7 @@ class _Hashing:
 def _pickled(value: Any) -> str:
     """Return a hash of what pickle makes of a value, without holding all of that in memory."""
     file = _Hashing()
-    pickler = pickle.Pickler(file, protocol=5)  # type: ignore[arg-type]  # pickle asks for nothing but `write`
+    pickler = pickle.Pickler(file, protocol=5)  # of a file, pickle asks for `write` only
     # Else two equal texts are written in another way than one text twice.
     pickler.fast = True
     pickler.dump(value)

@@ -15,9 +15,7 @@ import time as shared
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from types import BuiltinFunctionType, ModuleType
-from typing import Any, Protocol, TypeVar, cast
-
-F = TypeVar("F", bound="asyncio.Future[Any]")
+from typing import Any, Protocol, cast
 
 
 def _copy_of(module: ModuleType) -> Any:
@@ -80,7 +78,7 @@ async def pause(seconds: float) -> None:
         timer.cancel()
 
 
-async def first_of(tasks: set[F], seconds: float | None) -> set[F]:
+async def first_of(tasks: set[asyncio.Task[Any]], seconds: float | None) -> set[asyncio.Task[Any]]:
     """Wait until one of the tasks is done, for so many seconds at the most, and return those that are."""
     if seconds is None or not is_frozen():
         return (await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED))[0]

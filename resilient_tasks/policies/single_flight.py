@@ -62,8 +62,8 @@ class SingleFlight(Policy):
 
     slot: ClassVar[str] = "single flight"
 
-    _: KW_ONLY
     key: Callable[..., Any] | None = None
+    _: KW_ONLY
     copy: bool = False
     shared: bool = False
     serializer: Literal["json", "pickle"] | Serializer = "json"
@@ -72,9 +72,10 @@ class SingleFlight(Policy):
 
     def __post_init__(self) -> None:
         if self.key is not None and not callable(self.key):
+            instead = "shared=True" if self.key is True else "lambda url: url"
             msg = (
-                f"SingleFlight(key=...) is a function of the call's arguments, not {self.key!r}: write"
-                " SingleFlight(key=lambda url: url)"
+                f"SingleFlight(key) is a function of the call's arguments, not {self.key!r}:"
+                f" write SingleFlight({instead})"
             )
             raise PolicyError(msg)
         for name in ("copy", "shared"):
@@ -99,9 +100,9 @@ class SingleFlight(Policy):
             ours = signature_of(fn)
             head = "" if ours is None else written(ours.parameters.values())
             msg = (
-                f"SingleFlight(key={short_name_of(self.key)}) names {joined(unknown)}, which {operation_of(fn)}({head})"
+                f"SingleFlight(key): {short_name_of(self.key)} names {joined(unknown)}, which {operation_of(fn)}({head})"
                 " does not have. It is given those of the call's arguments that it names: write"
-                f" key=lambda {head.partition(',')[0]}: ..."
+                f" lambda {head.partition(',')[0]}: ..."
             )
             raise PolicyError(msg)
 
@@ -161,7 +162,7 @@ class SingleFlight(Policy):
         return None if given is None else likeness.of_value(self.key(*given[0], **given[1]))
 
     def _broken(self, problem: Exception) -> PolicyError:
-        error = PolicyError(f"SingleFlight(key={short_name_of(self.key)}) failed: {safely.text(problem)}")
+        error = PolicyError(f"SingleFlight(key): {short_name_of(self.key)} failed: {safely.text(problem)}")
         error.__cause__ = problem
         return error
 

@@ -773,7 +773,7 @@ def test_what_cannot_work_is_refused(given, complaint):
 
 
 def test_a_key_that_cannot_take_the_arguments_is_refused():
-    with pytest.raises(PolicyError, match=r"names url, which fetch\(x\) does not have.*write key=lambda x: \.\.\."):
+    with pytest.raises(PolicyError, match=r"names url, which fetch\(x\) does not have.*write lambda x: \.\.\."):
 
         @resilient(single_flight=SingleFlight(key=by_url, copy=True))
         def fetch(x): ...

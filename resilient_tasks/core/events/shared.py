@@ -140,4 +140,4 @@ class FlightAlone(Event):
     reason: str
 
     def sentence(self) -> str:
-        return f"single flight: this call was made on its own, for {self.reason}"
+        return f"single flight: this call was made on its own: {self.reason}"
