@@ -99,7 +99,9 @@ _POLICIES = {keyword: policy for keyword, (policy, _) in _TAKES.items()}
 
 
 def settled(options: PolicyOptions) -> PolicyOptions:
-    """Return `options` with `policies=` as something that can be read more than once."""
+    """Return `options` with `policies=` as something that can be read more than once, and None for False."""
+    if options.get("single_flight") is False:
+        options = {**options, "single_flight": None}
     more = options.get("policies")
     return {**options, "policies": tuple(more)} if isinstance(more, Iterator) else options
 
@@ -122,7 +124,7 @@ def slots_given(options: PolicyOptions) -> frozenset[str]:
 def _from_keywords(options: PolicyOptions) -> Iterable[Policy]:
     for keyword, (policy, from_short) in _TAKES.items():
         given: Any = options.get(keyword)
-        if given is None or (keyword == "single_flight" and given is False):
+        if given is None:
             continue
         if policy in type(given).__mro__:
             yield given

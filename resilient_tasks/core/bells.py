@@ -56,9 +56,8 @@ class LoopBell:
     async def heard(self, seconds: float | None) -> None:
         if seconds is None and clock.is_watched():
             seconds = clock.SLICE
-        await real_time.first_of(
-            {cast("asyncio.Task[None]", self._rung)}, seconds
-        )  # a future is waited for like a task
+        rung = cast("asyncio.Task[None]", self._rung)  # a future is waited for like a task
+        await real_time.first_of({rung}, seconds)
         if self._rung.done():
             self._rung = self._loop.create_future()
         clock.check()

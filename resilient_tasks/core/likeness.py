@@ -142,9 +142,9 @@ class _Taker:
             return ("dict", *sorted(((self(key), self(item)) for key, item in value.items()), key=repr))
         if cls is set or cls is frozenset:
             return (cls.__name__, *sorted(map(self, value), key=repr))
-        if isinstance(value, enum.Enum):
+        if issubclass(cls, enum.Enum):
             return ("enum", self._name_of(cls), self(value.value))
-        if isinstance(value, _NAMED):
+        if issubclass(cls, _NAMED):
             return self._name_of(value)
         if vars(object)["__eq__"] is cls.__eq__:
             return self._same(value)
@@ -165,14 +165,17 @@ class _Taker:
     def _content(self, value: Any) -> Hashable:
         cls = type(value)
         try:
-            if any(hasattr(cls, mark) for mark in _RECORDS) and not isinstance(value, _BUILT_IN):
+            if any(hasattr(cls, mark) for mark in _RECORDS) and not issubclass(cls, _BUILT_IN):
                 return ("object", self._name_of(cls), self(value.__getstate__()))
             return ("pickle", self._name_of(cls), _pickled(value))
         except RecursionError:
             raise
         except Exception as problem:
-            if cls.__hash__ is None:
-                raise NoLikeness(f"a {_name(cls)} that has no hash and cannot be pickled ({problem})") from None
+            why = problem
+        try:
+            hash(value)
+        except Exception:
+            raise NoLikeness(f"a {_name(cls)} that has no hash and cannot be pickled ({why})") from None
         self.crosses = False
         return ("equal", cls, value)
 

@@ -100,9 +100,9 @@ class SingleFlight(Policy):
             ours = signature_of(fn)
             head = "" if ours is None else written(ours.parameters.values())
             msg = (
-                f"SingleFlight(key): {short_name_of(self.key)} names {joined(unknown)}, which {operation_of(fn)}({head})"
-                " does not have. It is given those of the call's arguments that it names: write"
-                f" lambda {head.partition(',')[0]}: ..."
+                f"SingleFlight(key): {short_name_of(self.key)} names {joined(unknown)}, which"
+                f" {operation_of(fn)}({head}) does not have. It is given those of the call's arguments that it names:"
+                f" write lambda {head.partition(',')[0]}: ..."
             )
             raise PolicyError(msg)
 
@@ -134,13 +134,13 @@ class SingleFlight(Policy):
 
     async def _fly(self, call: Call, equal: Likeness, until: float, proceed: Proceed) -> Outcome[Any]:
         make = bells.LoopBell if call.runtime is runtime.ASYNC else bells.ThreadBell
-        began, mine = clock.now(), call
+        began, mine = clock.now(), _due(call, until) if self.shared else call
         while True:
             flight, seat = flights.board((likeness.lasting(call.work.fn), equal.parts), call, make)
             try:
                 if seat is Seat.WAITS:
                     seat = await _wait(flight, call, until)
-                    mine = mine if until >= call.deadline else call.due(until)
+                    mine = _due(call, until)
                 if seat is Seat.LEADS:
                     return await self._lead(flight, (call, mine), equal, proceed)
                 if seat is Seat.ALONE:
@@ -217,13 +217,17 @@ class SingleFlight(Policy):
             return await proceed(call)
         shared, me = states(), uuid.uuid4().hex
         lead = Lead(shared, f"flight/{call.operation}/{equal.digest(what.digest())}", me)
-        if not shared.is_there:
+        if not (shared.is_shared and shared.is_there):
             return await proceed(call)
         began, look_again_in, attempt = clock.now(), _FIRST_LOOK, lead.board()
         while attempt != me:
-            if call.remaining() <= 0 or not shared.is_there:
+            left = call.deadline - clock.now()
+            if left <= 0:
+                _joined(call, "another worker", began, "deadline")
+                return await proceed(_late(call))
+            if not shared.is_there:
                 return await proceed(call)
-            await call.runtime.sleep(min(look_again_in, call.remaining()))
+            await call.runtime.sleep(min(look_again_in, left))
             look_again_in = min(_LAST_LOOK, 2 * look_again_in)
             if lead.under_way() == attempt:
                 continue
@@ -294,6 +298,11 @@ def _deadline_around(call: Call) -> float:
     while call.parent is not None and call.parent.work is call.work:
         call = call.parent
     return call.deadline
+
+
+def _due(call: Call, until: float) -> Call:
+    """Return the call with the time that its own deadline leaves it, for what it has waited counts."""
+    return call if until >= call.deadline else call.due(until)
 
 
 def _late(call: Call) -> Call:

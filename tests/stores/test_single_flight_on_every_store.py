@@ -13,7 +13,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from sharing import PATIENT
 from two_workers import Workers, run
 
+from resilient_tasks import DeadlineExceeded, SingleFlight, resilient
+from resilient_tasks.core import likeness
+from resilient_tasks.core.wording import name_of
 from resilient_tasks.machines.flight import Flight
+from resilient_tasks.policies import single_flight
 from resilient_tasks.shared import parcels
 from resilient_tasks.shared.leads import KEPT, LEASE, Lead
 from resilient_tasks.shared.states import states
@@ -141,6 +145,80 @@ def test_a_state_that_is_none_of_ours_is_replaced(state):
 def test_a_clock_that_was_fast_is_not_believed():
     state = Flight("me", until=1e9).encode()
     assert Flight.decode(state, 0.0, LEASE).until == LEASE
+
+
+class TestOneCallAmongOthers:
+    """A call on virtual time, and other workers that are played by the test."""
+
+    @pytest.fixture
+    def workers(self, store_url, monkeypatch):
+        workers = Workers(store_url)
+        monkeypatch.setattr(single_flight, "states", lambda: workers.states[0])
+        yield workers
+        workers.end()
+
+    @staticmethod
+    def other(workers, fn, name="the other"):
+        digest = likeness.of_call(fn, (7,), {}).digest(likeness.of_function(fn).digest())
+        return Lead(workers.states[1], f"flight/{name_of(fn)}/{digest}", name)
+
+    def test_it_leads_once_the_lease_of_one_that_died_is_over(self, workers, drive):
+        fetch = drive.own(one_more)
+        assert self.other(workers, fetch).board() == "the other"
+        call = resilient(single_flight=SingleFlight(shared=True))(fetch)
+        assert drive.run(call, 7) == 8
+        assert LEASE <= workers.clock.now() < LEASE + 0.2
+
+    def test_it_takes_what_another_has_left(self, workers, drive, resilient_events):
+        fetch = drive.own(one_more)
+        lead = self.other(workers, fetch)
+        lead.board()
+        call = resilient(single_flight=SingleFlight(shared=True))(fetch)
+        parcel = parcels.packed(parcels.Ok("theirs", 2), "task run fetch-3af", "", "json", 1000)
+        at_sleep(workers, 5, lambda: lead.leave(lambda: parcel))
+        outcome = drive.run(call.outcome, 7)
+        assert (outcome.value, outcome.attempts) == ("theirs", 2)
+        (joined,) = resilient_events.named("flight.joined")
+        assert joined.leader == "task run fetch-3af"
+        assert joined.waited == workers.clock.now()
+
+    def test_it_makes_the_call_when_another_has_left_without_a_result(self, workers, drive):
+        fetch = drive.own(one_more)
+        lead = self.other(workers, fetch)
+        lead.board()
+        at_sleep(workers, 5, lead.leave)
+        assert drive.run(resilient(single_flight=SingleFlight(shared=True))(fetch), 7) == 8
+        assert workers.clock.now() < 1
+
+    def test_its_deadline_ends_the_waiting_for_another_worker(self, workers, drive):
+        fetch = drive.own(one_more)
+        self.other(workers, fetch).board()
+        call = resilient(single_flight=SingleFlight(shared=True), deadline=3)(fetch)
+        assert isinstance(drive.run(call.outcome, 7).error, DeadlineExceeded)
+        assert workers.clock.now() == pytest.approx(3)
+
+    def test_what_it_led_stands_in_the_way_of_no_later_call(self, workers, drive):
+        fetch = drive.own(one_more)
+        call = resilient(single_flight=SingleFlight(shared=True))(fetch)
+        assert [drive.run(call, 7), drive.run(call, 7)] == [8, 8]
+        assert self.other(workers, fetch).board() == "the other"
+
+
+def one_more(number):
+    return number + 1
+
+
+def at_sleep(workers, number, act):
+    """Do something when the clock of these workers is slept by for the time numbered so."""
+    sleep, times = workers.clock.sleep, []
+
+    def counted(seconds):
+        times.append(seconds)
+        sleep(seconds)
+        if len(times) == number:
+            act()
+
+    workers.clock.sleep = counted
 
 
 # With real processes.
