@@ -25,7 +25,7 @@ from resilient_tasks.shared import parcels
 from resilient_tasks.shared.flights import Audience, Flight, Seat, flights, is_news
 from resilient_tasks.shared.leads import Lead, renewal
 from resilient_tasks.shared.parcels import CannotBeSent, Serializer
-from resilient_tasks.shared.states import states
+from resilient_tasks.shared.states import States, states
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Proceed
@@ -134,13 +134,12 @@ class SingleFlight(Policy):
 
     async def _fly(self, call: Call, equal: Likeness, until: float, proceed: Proceed) -> Outcome[Any]:
         make = bells.LoopBell if call.runtime is runtime.ASYNC else bells.ThreadBell
-        began, mine = clock.now(), _due(call, until) if self.shared else call
+        began, mine = clock.now(), _due(call, until)
         while True:
             flight, seat = flights.board((likeness.lasting(call.work.fn), equal.parts), call, make)
             try:
                 if seat is Seat.WAITS:
                     seat = await _wait(flight, call, until)
-                    mine = _due(call, until)
                 if seat is Seat.LEADS:
                     return await self._lead(flight, (call, mine), equal, proceed)
                 if seat is Seat.ALONE:
@@ -176,7 +175,7 @@ class SingleFlight(Policy):
             outcome = Failed(error)
         if flights.is_awaited(flight, call):
             outcome, theirs = self._divided(call, outcome)
-            flights.land(flight, call, theirs, _audience(flight, call, outcome))
+            flights.land(flight, call, theirs, _audience(flight, made, outcome))
         return outcome
 
     def _divided(self, call: Call, outcome: Outcome[Any]) -> tuple[Outcome[Any], Outcome[Any]]:
@@ -215,12 +214,17 @@ class SingleFlight(Policy):
             which = "among its arguments" if what.crosses else "that its function holds"
             _alone(call, f"objects {which} are known by identity, which means nothing to other workers")
             return await proceed(call)
-        shared, me = states(), uuid.uuid4().hex
-        lead = Lead(shared, f"flight/{call.operation}/{equal.digest(what.digest())}", me)
+        shared = states()
+        lead = Lead(shared, f"flight/{call.operation}/{equal.digest(what.digest())}", uuid.uuid4().hex)
         if not (shared.is_shared and shared.is_there):
             return await proceed(call)
+        outcome = await self._follow(call, lead, shared, proceed)
+        return await self._lead_others(flight, call, lead, proceed) if outcome is None else outcome
+
+    async def _follow(self, call: Call, lead: Lead, shared: States, proceed: Proceed) -> Outcome[Any] | None:
+        """Wait for the attempt of another worker as long as one is under way; None: this one leads now."""
         began, look_again_in, attempt = clock.now(), _FIRST_LOOK, lead.board()
-        while attempt != me:
+        while attempt != lead.me:
             left = call.deadline - clock.now()
             if left <= 0:
                 _joined(call, "another worker", began, "deadline")
@@ -239,7 +243,7 @@ class SingleFlight(Policy):
                     _alone(call, str(why))
                     return await proceed(call)
             attempt = lead.board()
-        return await self._lead_others(flight, call, lead, proceed)
+        return None
 
     async def _lead_others(self, flight: Flight, call: Call, lead: Lead, proceed: Proceed) -> Outcome[Any]:
         make: Callable[[], bytes] | None = None

@@ -30,20 +30,20 @@ class Lead:
     def __init__(self, shared: States, key: str, me: str) -> None:
         self._states = shared
         self._key = key
-        self._me = me
+        self.me = me
         self._ending = threading.Lock()
         self._is_over = False
 
     def board(self) -> str:
         """Return the attempt that is under way: this one, where there was none."""
-        return self._changed(lambda flight, now: flight.boarded(self._me, now + LEASE)).leader
+        return self._changed(lambda flight, now: flight.boarded(self.me, now + LEASE)).leader
 
     def renew(self) -> bool:
         """Say that this attempt is under way, and return whether it is still the one that counts."""
         with self._ending:  # after its end it would stand in the way of those who come next
             if self._is_over:
                 return False
-            return self._changed(lambda flight, now: flight.renewed(self._me, now + LEASE)).leader == self._me
+            return self._changed(lambda flight, now: flight.renewed(self.me, now + LEASE)).leader == self.me
 
     def under_way(self) -> str:
         """Return the attempt that is under way; empty if none is. It changes nothing."""
@@ -55,10 +55,10 @@ class Lead:
             self._is_over = True
         if make is not None and not self._ended_unawaited():
             parcel = make()
-            place = _outcome(self._me)
+            place = _outcome(self.me)
             self._states.update(place, lambda *_: (parcel, None), ttl=KEPT)
             self._states.forget(place, lambda _: False)  # it is large, and this process asks for it no more
-        self._changed(lambda flight, _: flight.without(self._me))
+        self._changed(lambda flight, _: flight.without(self.me))
 
     def outcome_of(self, attempt: str) -> bytes | None:
         """Return what another attempt has left; None if it left nothing."""
@@ -69,7 +69,7 @@ class Lead:
 
         def change(state: bytes | None, now: float) -> tuple[bytes | None, bool]:
             flight = Flight.decode(state, now, LEASE)
-            if flight.leader != self._me or flight.awaited:
+            if flight.leader != self.me or flight.awaited:
                 return state, False
             return Flight().encode(), True
 
