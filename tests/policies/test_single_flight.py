@@ -189,6 +189,37 @@ def test_an_error_of_a_class_that_no_copy_can_be_made_of_is_shared_as_it_is(towe
     assert all(error.response is response for error in errors)
 
 
+def test_the_frames_of_the_leaders_caller_go_on_while_others_fail():
+    async def scenario():
+        gate, done = asyncio.Event(), []
+
+        @resilient(single_flight=True)
+        async def fetch(x):
+            await gate.wait()
+            raise ValueError(x)
+
+        @resilient(fallback=lambda name: name)
+        async def caller(name):
+            try:
+                await fetch(7)
+            except ValueError:
+                if name != "leader":
+                    raise
+                await asyncio.sleep(0.05)  # the others empty the frames of what failed meanwhile
+            done.append(name)
+            return name
+
+        tasks = [asyncio.create_task(caller(name)) for name in ("leader", "second", "third")]
+        await _turns()
+        gate.set()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert done == ["leader"]
+        assert outcomes[0] == "leader"
+        assert [type(each) for each in outcomes[1:]] == [ValueError, ValueError]
+
+    asyncio.run(scenario())
+
+
 def test_a_stand_in_is_shared_with_its_reason_and_each_call_counts_as_degraded(tower, resilient_events):
     def fail(_):
         raise ConnectionError("down")
