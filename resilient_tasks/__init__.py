@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from resilient_tasks.policies.last_good import LastGood
     from resilient_tasks.policies.rate_limit import RateLimit
     from resilient_tasks.policies.retry import Retry, RetryBudget
+    from resilient_tasks.policies.single_flight import SingleFlight
     from resilient_tasks.policies.timeout import Timeout
     from resilient_tasks.policies.validate import Validate
 
@@ -113,6 +114,7 @@ _ROOMS = {
     "policies.last_good": ("LastGood",),
     "policies.rate_limit": ("RateLimit",),
     "policies.retry": ("Retry", "RetryBudget"),
+    "policies.single_flight": ("SingleFlight",),
     "policies.timeout": ("Timeout",),
     "policies.validate": ("Validate",),
 }
@@ -156,6 +158,7 @@ __all__ = [
     "RetryBudget",
     "Route",
     "RunReport",
+    "SingleFlight",
     "Slack",
     "Split",
     "TimedOut",

@@ -120,6 +120,7 @@ def resilient(fn: Callable[..., Any] | None = None, /, **options: Unpack[PolicyO
             - `hedge=0.2` or `Hedge(...)`: a second call beside one that is slow to answer.
             - `validate=Orders` or `Validate(...)`: bad data is stopped or split off.
             - `fallback=last_good`, `{TimedOut: f}` or `Fallback(...)`: what stands in for the result.
+            - `single_flight=True` or `SingleFlight(...)`: concurrent calls with equal arguments share one attempt.
             - `notify=Slack(channel="#ml-alerts")`, several channels, or `Notify(...)`: who hears of a failure.
             - `policies=[...]` or a `Pipeline`: further policies.
             - `idempotent=True`: doing the work twice does no harm.

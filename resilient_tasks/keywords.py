@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypedDict
 
 from resilient_tasks import misuse
+from resilient_tasks.core.call import NEVER
 from resilient_tasks.core.durations import Duration
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.keys import Name
@@ -23,6 +24,7 @@ from resilient_tasks.policies.fallback import Fallback
 from resilient_tasks.policies.hedge import Hedge
 from resilient_tasks.policies.rate_limit import RateLimit
 from resilient_tasks.policies.retry import Retry
+from resilient_tasks.policies.single_flight import SingleFlight
 from resilient_tasks.policies.timeout import Timeout
 from resilient_tasks.policies.validate import Validate
 
@@ -41,6 +43,8 @@ class PolicyOptions(TypedDict, total=False):
         validate: a `Validate`, or a schema for the result; a tuple of schemas for a result of several frames.
         fallback: a `Fallback`, a function of the call's arguments, or a mapping from errors to such functions; or a
             `LastGood`.
+        single_flight: True, or a `SingleFlight`: calls with equal arguments that come while one is under way share what
+            comes of it.
         notify: one channel or several that hear of a call that failed or was degraded, each perhaps in a `Route`; or a
             `Notify`. A Prefect `NotificationBlock` is a channel, too.
         policies: further policies, put into the canonical order; a `Pipeline` keeps its own order and stands alone.
@@ -56,6 +60,7 @@ class PolicyOptions(TypedDict, total=False):
     hedge: Hedge | Duration | None
     validate: Any
     fallback: StandIn | Callable[..., Any] | Mapping[Any, Callable[..., Any]] | None
+    single_flight: SingleFlight | bool | None
     notify: Notify | Channel | NotificationBlock | Route | Iterable[Channel | NotificationBlock | Route] | None
     policies: Pipeline | Iterable[Policy] | None
     idempotent: bool
@@ -90,6 +95,7 @@ _TAKES: dict[str, tuple[type[Policy], Callable[[Any], Policy] | None]] = {
     "hedge": (Hedge, Hedge),
     "validate": (Validate, lambda schema: Validate(output=schema)),
     "fallback": (Fallback, Fallback),
+    "single_flight": (SingleFlight, lambda _: SingleFlight()),
     "notify": (Notify, Notify),
 }
 
@@ -100,7 +106,9 @@ _POLICIES = {keyword: policy for keyword, (policy, _) in _TAKES.items()}
 
 
 def settled(options: PolicyOptions) -> PolicyOptions:
-    """Return `options` with `policies=` as something that can be read more than once."""
+    """Return `options` with `policies=` as something that can be read more than once, and None for False."""
+    if options.get("single_flight") is False:
+        options = {**options, "single_flight": None}
     more = options.get("policies")
     return {**options, "policies": tuple(more)} if isinstance(more, Iterator) else options
 
@@ -149,6 +157,9 @@ def arranged(policies: tuple[Policy, ...]) -> Pipeline:
             raise PolicyError(msg)
         seen[policy.slot] = policy
     _no_stand_in_for_a_split(parts)
+    flight, deadline = seen.get("single flight"), seen.get("deadline")
+    if isinstance(flight, SingleFlight):
+        parts[parts.index(flight)] = flight.within(deadline.seconds if isinstance(deadline, Deadline) else NEVER)
     breaker = seen.get("breaker")
     if isinstance(breaker, CircuitBreaker) and seen.keys() & {"rate limit", "bulkhead"}:
         parts.append(breaker.ahead())

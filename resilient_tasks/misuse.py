@@ -27,6 +27,7 @@ EXAMPLES = {
     "hedge": "hedge=0.2",
     "validate": "validate=Orders, with a pandera or pydantic schema",
     "fallback": "fallback=last_good, with a function of the call's own arguments",
+    "single_flight": "single_flight=True",
     "notify": 'notify=Slack(channel="#ml-alerts")',
 }
 _PER = re.compile(r"\s*([0-9]+)\s*(?:/|per|an?)\s*([0-9]*\s*[a-z]+)\s*", re.IGNORECASE)
@@ -68,7 +69,7 @@ def refuse_value(keyword: str, given: object, policies: Mapping[str, type[Policy
         policies: by keyword, the policy that it takes.
     """
     why = _class_or_policy(keyword, given, policies) or _BY_KEYWORD.get(keyword, _nothing)(given)
-    if not why and isinstance(given, bool):
+    if not why and isinstance(given, bool) and keyword != "single_flight":
         why = f"write {EXAMPLES[keyword]}"
     if why:
         msg = f"{keyword}= takes a {policies[keyword].__name__}(...), not {_shown(given)}: {why}"
@@ -158,6 +159,16 @@ def _fallback(given: object) -> str:
     return ""
 
 
+def _single_flight(given: object) -> str:
+    if isinstance(given, bool):
+        return ""
+    if callable(given) and not isinstance(given, type):
+        return f"write single_flight=SingleFlight({getattr(given, '__name__', '...')})"
+    if isinstance(given, str) and given.lower() in {"shared", "workers", "all"}:
+        return "write single_flight=SingleFlight(shared=True)"
+    return "write single_flight=True, or single_flight=SingleFlight(shared=True) to share with other workers"
+
+
 _BY_KEYWORD: Mapping[str, Callable[[Any], str]] = {
     "retry": _retry,
     "breaker": _breaker,
@@ -165,6 +176,7 @@ _BY_KEYWORD: Mapping[str, Callable[[Any], str]] = {
     "bulkhead": _bulkhead,
     "validate": _validate,
     "fallback": _fallback,
+    "single_flight": _single_flight,
 }
 
 

@@ -242,7 +242,11 @@ class Call:
             try:
                 outcome = await work.runtime.begin(work.fn, work.args, work.kwargs)
             finally:
-                running.reset(token)
+                # A coroutine that is thrown away is closed in another context: that is no error of its own.
+                try:  # noqa: SIM105  # this is the hot path
+                    running.reset(token)
+                except ValueError:
+                    pass
         return await outcome.carried_out(self) if isinstance(outcome, Later) else outcome
 
 

@@ -77,6 +77,11 @@ def end_waits_by(watch: Callable[[], Check | None]) -> None:
     _watch = watch
 
 
+def is_watched() -> bool:
+    """Tell whether a flag may end the waits of this context: whoever waits has to look up for it."""
+    return _watch() is not None
+
+
 def check() -> None:
     """Raise if the run of this context is cancelled: no attempt begins in it any more."""
     cancelled = _watch()

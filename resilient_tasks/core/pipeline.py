@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 #: Where each policy stands, outermost first. `docs/order.md` gives the reason for each place.
 ORDER = (
+    "single flight",
     "notify",
     "validate input",
     "fallback",

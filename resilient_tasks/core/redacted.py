@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 
 from resilient_tasks.core import beside, safely, settings
 from resilient_tasks.core.cleaned import NOT_DATA, Cleaner, Searcher, held_by
-from resilient_tasks.core.error_layout import builtin_base, kept_outside, saying
+from resilient_tasks.core.error_layout import builtin_base, kept_outside, like, saying
 from resilient_tasks.core.errors import ResilienceError
 from resilient_tasks.core.redact import redact, redact_whole
 from resilient_tasks.core.registered import Secret
@@ -117,7 +117,7 @@ def _presented(error: E) -> E | ResilienceError:
     try:
         cls = saying(type(error), safely.text(error))
         own = dict(safely.own(error, "__dict__"))
-        copy: Any = _like(error, safely.own(error, "args"), own, dict(kept_outside(error)), cls)
+        copy: Any = like(error, safely.own(error, "args"), own, dict(kept_outside(error)), cls)
         copy.__traceback__ = error.__traceback__
         copy.__cause__, copy.__context__ = error.__cause__, error.__context__
         copy.__suppress_context__ = error.__suppress_context__
@@ -212,7 +212,7 @@ class _Copier(Cleaner):
         self, error: BaseException, args: tuple[Any, ...], own: dict[str, Any], outside: dict[str, Any]
     ) -> BaseException:
         try:
-            copy = _like(error, args, own, outside)
+            copy = like(error, args, own, outside)
             self._begin_anew()
             shown, still = _shown(copy), self._parts(copy)[-1]
             is_clean = len(shown) <= _LONGEST_SHOWN and redact_whole(shown) == shown and not still
@@ -270,26 +270,6 @@ def _stand_in(error: BaseException, told: Told | None = None) -> ResilienceError
         stand_in.add_note(blot(redact(note)))
     vars(stand_in)[_KEPT] = _Original(error)
     return stand_in
-
-
-def _like(
-    error: BaseException,
-    args: tuple[Any, ...],
-    own: dict[str, Any],
-    outside: dict[str, Any],
-    cls: type[BaseException] | None = None,
-) -> BaseException:
-    """Make an error of the type of `error`, or of `cls`, without running any code of that type."""
-    cls = cls or type(error)
-    base = builtin_base(cls)
-    if base is None:
-        raise TypeError(cls)
-    copy = base.__new__(cls, *args)
-    base.__init__(copy, *args)
-    vars(copy).update(own)
-    for name, value in outside.items():
-        object.__setattr__(copy, name, value)
-    return copy
 
 
 def _shown(error: BaseException) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -38,6 +38,51 @@ def kept_signature(fn: Callable[..., Any]) -> inspect.Signature:
     if found is None:
         found = _kept[fn] = inspect.signature(fn)
     return found
+
+
+def named_by(
+    key: Callable[..., Any], fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[list[Any], dict[str, Any]] | None:
+    """Return those of the arguments of a call of `fn`, and of its defaults, that `key` names.
+
+    None: the arguments do not fit `fn`. Where one of the two has no signature, as some written in C, it is all of them.
+    """
+    try:
+        given = kept_signature(fn).bind(*args, **kwargs)
+    except TypeError:
+        return None
+    except ValueError:
+        return list(args), dict(kwargs)
+    given.apply_defaults()
+    theirs = signature_of(key)
+    if theirs is None:
+        return list(given.args), given.kwargs
+    if any(one.kind is inspect.Parameter.VAR_POSITIONAL for one in theirs.parameters.values()):
+        return list(given.args), given.kwargs
+    values = dict(given.arguments)
+    for one in given.signature.parameters.values():
+        if one.kind is inspect.Parameter.VAR_KEYWORD:
+            values = {**values.pop(one.name), **values}
+    named = [one for name, one in theirs.parameters.items() if name in values]
+    by_place = [values.pop(one.name) for one in named if one.kind is inspect.Parameter.POSITIONAL_ONLY]
+    if any(one.kind is inspect.Parameter.VAR_KEYWORD for one in theirs.parameters.values()):
+        return by_place, values
+    return by_place, {one.name: values[one.name] for one in named if one.name in values}
+
+
+def unknown_to(fn: Callable[..., Any], key: Callable[..., Any]) -> list[str]:
+    """Return the names of the arguments that `key` needs, and `fn` is never given."""
+    ours, theirs = signature_of(fn), signature_of(key)
+    if ours is None or theirs is None or any(one.kind in _VARIABLE for one in ours.parameters.values()):
+        return []
+    if any(one.kind is inspect.Parameter.VAR_POSITIONAL for one in theirs.parameters.values()):
+        return []
+    needs = [
+        name
+        for name, one in theirs.parameters.items()
+        if one.kind not in _VARIABLE and one.default is inspect.Parameter.empty
+    ]
+    return [name for name in needs if name not in ours.parameters]
 
 
 def why_unfit(

@@ -14,6 +14,7 @@ from typing import Any
 from prefect.utilities.asyncutils import run_coro_as_sync
 
 from resilient_tasks.core import callables, runtime, settings, streams
+from resilient_tasks.core.likeness import STANDS_FOR
 from resilient_tasks.decorate import Plan
 from resilient_tasks.orchestrate import flow_alerts, raising, undocumented
 from resilient_tasks.orchestrate.flow_run import MARK, Care, FlowRun, engaged
@@ -57,6 +58,7 @@ def _function(plan: Plan, care: Care) -> Callable[..., Any]:
             # The engine awaits it too, but only once the run has completed.
             return run.settled(run_coro_as_sync(value) if asyncio.iscoroutine(value) else value)
 
+        setattr(attempt, STANDS_FOR, plan.fn)
         with run.attended():
             work = run.work(replace(plan, fn=attempt), *_placed(plan.fn, args, kwargs))
             work.runtime = runtime.STRICT  # the engine would take a coroutine for the result
@@ -81,6 +83,7 @@ def _async_function(plan: Plan, care: Care) -> Callable[..., Any]:
             # Where there is something to wait for, other coroutines go on meanwhile, and a deadline can come.
             return await asyncio.to_thread(run.settled, value) if run.unseen else run.settled(value)
 
+        setattr(attempt, STANDS_FOR, plan.fn)
         with run.attended():
             work = run.work(replace(plan, fn=attempt), *_placed(plan.fn, args, kwargs))
             return run.worded(await pipeline.run(work))

@@ -27,7 +27,7 @@ from pydantic import PrivateAttr
 from resilient_tasks.core import safely
 from resilient_tasks.core.call import Call, Proceed
 from resilient_tasks.core.errors import ResilienceError
-from resilient_tasks.core.events import Event, FallbackUsed, RetryRecovered, RetryScheduled, RetryStarted
+from resilient_tasks.core.events import Event, FallbackUsed, FlightJoined, RetryRecovered, RetryScheduled, RetryStarted
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
 from resilient_tasks.core.pipeline import Policy
 from resilient_tasks.core.redacted import redacted
@@ -100,6 +100,10 @@ def _returned_by(error: Exception) -> State[Any] | None:
     return state if isinstance(state, State) else None
 
 
+#: What follows the words of a degraded state, where the stand-in came of another task run.
+SHARED = "; shared with "
+
+
 class StateSink:
     """Hears of one task run's events, in the thread they happen in, and publishes states for them."""
 
@@ -107,6 +111,7 @@ class StateSink:
         self._failed: RetryScheduled | None = None
         self._recovered: RetryRecovered | None = None
         self._degraded: FallbackUsed | None = None
+        self._joined: FlightJoined | None = None
         self._last: Any = None
 
     def __call__(self, event: Event) -> None:
@@ -122,6 +127,8 @@ class StateSink:
             self._recovered = event
         elif isinstance(event, FallbackUsed):
             self._degraded = event
+        elif isinstance(event, FlightJoined) and event.outcome != "deadline":
+            self._joined = event
 
     def worded(self, outcome: Outcome[Any]) -> Any:
         """Return what the task's body returns for `outcome`: its value, in a state where there is something to say.
@@ -139,16 +146,19 @@ class StateSink:
         value = outcome.value
         if isinstance(outcome, Degraded):
             words, data = self._degraded.sentence() if self._degraded else "degraded", undocumented.kept_apart(value)
+            if self._joined is not None:
+                words = f"{words}{SHARED}{self._joined.leader}"
             state = WordedState(type=StateType.COMPLETED, name="Degraded", message=words, data=data)
             return state.standing_in_for(outcome.because)
         if isinstance(value, WordedState):
             value = value.handed_on()
-        if self._recovered is None:
+        told = self._recovered or self._joined
+        if told is None:
             return value
         if _means_more_than_data(value):
-            get_run_logger().info("%s", self._recovered.sentence())  # the final state has other words
-            return value
-        return WordedState(type=StateType.COMPLETED, name="Completed", message=self._recovered.sentence(), data=value)
+            get_run_logger().info("%s", told.sentence())  # the final state has other words
+            return _own(value) if told is self._joined and isinstance(value, State) else value
+        return WordedState(type=StateType.COMPLETED, name="Completed", message=told.sentence(), data=value)
 
     def _why(self, event: RetryStarted) -> str:
         if self._failed is None or self._failed.delay > 0:
@@ -167,6 +177,13 @@ class StateSink:
         self._last = undocumented.publish(run, before, state, self._last)
         if state.is_running():
             _call_on_running_hooks(task, run, state)
+
+
+def _own(state: State[Any]) -> State[Any]:
+    """Return a copy of a state that task runs share: the engine writes into it whose it is, and takes no other's."""
+    copy = state.fresh_copy()
+    copy.state_details = state.state_details.model_copy(update={"flow_run_id": None, "task_run_id": None})
+    return copy
 
 
 def _means_more_than_data(value: Any) -> bool:

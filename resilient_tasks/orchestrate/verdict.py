@@ -19,6 +19,7 @@ from resilient_tasks.core.wording import named_few, number_of, was
 from resilient_tasks.observe.report import RunReport
 from resilient_tasks.orchestrate import undocumented
 from resilient_tasks.orchestrate.futures import Submitted
+from resilient_tasks.orchestrate.states import SHARED
 
 #: So many names are given; of any more, the number.
 _NAMED = 10
@@ -68,7 +69,7 @@ def retold(operation: str, state: State[Any]) -> Event | None:
     message, details = state.message or "", state.state_details
     run = {"flow_run_id": str(details.flow_run_id), "task_run_id": str(details.task_run_id)}
     if state.name == "Degraded":
-        words, _, error = message.removeprefix("degraded: ").partition(" stands in after ")
+        words, _, error = message.partition(SHARED)[0].removeprefix("degraded: ").partition(" stands in after ")
         fallback, since = FallbackUsed.named_in(words)
         status = re.search(r" \(HTTP (\d{3})\)$", error)
         return FallbackUsed(

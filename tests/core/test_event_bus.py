@@ -20,6 +20,8 @@ from resilient_tasks.core.events import (
     DataDrifted,
     Event,
     FallbackUsed,
+    FlightAlone,
+    FlightJoined,
     HedgeStarted,
     HedgeWon,
     LastGoodUnavailable,
@@ -165,6 +167,18 @@ SENTENCES = [
     (
         HedgeStarted(operation="f", number=2, after=0.25),
         "no answer for 0.25 s: called once more, as number 2",
+    ),
+    (
+        FlightJoined(operation="f", leader="task run fetch-3af", outcome="ok", waited=1.23),
+        "shared the result of task run fetch-3af, after 1.2 s of waiting",
+    ),
+    (
+        FlightJoined(operation="f", leader="call 1a-2b-3", outcome="deadline", waited=5),
+        "waited 5.0 s for call 1a-2b-3, until its own deadline came",
+    ),
+    (
+        FlightAlone(operation="f", reason="JSON cannot hold a tuple"),
+        "single flight: this call was made on its own: JSON cannot hold a tuple",
     ),
     (HedgeWon(operation="f", number=2, seconds=0.3126), "call number 2 answered first, after 0.313 s"),
     (

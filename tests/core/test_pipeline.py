@@ -112,7 +112,7 @@ def test_only_policies_make_a_pipeline():
 
 
 def test_a_policy_without_a_place_in_the_order_is_refused():
-    with pytest.raises(PolicyError, match=r"slot 'somewhere'; the slots are notify"):
+    with pytest.raises(PolicyError, match=r"slot 'somewhere'; the slots are single flight"):
         Pipeline(Named("mine", [], "somewhere"))
 
 

@@ -46,6 +46,7 @@ GIVEN = {
     "rate_limit": RateLimit("api", calls=10, per=1),
     "bulkhead": Bulkhead("api", limit=2),
     "hedge": 1,
+    "single_flight": True,
     "validate": Validate(input={"frame": SCHEMA}, output=SCHEMA),
     "fallback": Fallback(value=pd.DataFrame()),
     "notify": Kept(),

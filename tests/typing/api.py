@@ -24,6 +24,7 @@ from resilient_tasks import (
     RateLimit,
     Retry,
     RetryBudget,
+    SingleFlight,
     TimedOut,
     Timeout,
     Validate,
@@ -57,6 +58,7 @@ def kept(x: int) -> str:
     bulkhead=Bulkhead("api", limit=4, queue=10),
     hedge=Hedge(0.2, attempts=3),
     idempotent=True,
+    single_flight=SingleFlight(key=lambda x: x, copy=True, shared=True, serializer="pickle", largest=10),
 )
 def shared(x: int) -> str:
     return str(x)
@@ -70,7 +72,7 @@ def adapting(x: int) -> str:
 rate: float = AdaptiveRateLimit(host_of).status(key="a").rate
 
 
-@resilient_task(breaker="api", hedge=0.3, idempotent=True)
+@resilient_task(breaker="api", hedge=0.3, idempotent=True, single_flight=True)
 def shared_task(x: int) -> str:
     return str(x)
 

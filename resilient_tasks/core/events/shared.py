@@ -134,3 +134,34 @@ class StoreRegained(Event):
 
     def sentence(self) -> str:
         return f"{self.store} answers again after {self.seconds:.1f} s: state is shared as before"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FlightJoined(Event):
+    """This call waited for `leader`, which made the same call already, and shares what came of that.
+
+    `outcome` is `"ok"`, `"degraded"` or `"failed"`; or `"deadline"`, where its own deadline ended the waiting.
+    """
+
+    name: ClassVar[str] = "flight.joined"
+    level: ClassVar[int] = logging.DEBUG
+    leader: str
+    outcome: str
+    waited: float = named("flight.waited_s")
+
+    def sentence(self) -> str:
+        if self.outcome == "deadline":
+            return f"waited {self.waited:.1f} s for {self.leader}, until its own deadline came"
+        what = {"ok": "result", "degraded": "stand-in", "failed": "failure"}[self.outcome]
+        return f"shared the {what} of {self.leader}, after {self.waited:.1f} s of waiting"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FlightAlone(Event):
+    """Calls of this function are made one by one although they were to be shared: `reason` says why. Told once."""
+
+    name: ClassVar[str] = "flight.alone"
+    reason: str
+
+    def sentence(self) -> str:
+        return f"single flight: this call was made on its own: {self.reason}"

@@ -1,0 +1,196 @@
+"""What came of an attempt, as bytes for the workers that wait for it.
+
+Nothing is unpickled unless the user has asked for it: who can write to the store could run code that way.
+"""
+
+from __future__ import annotations
+
+import builtins
+import json
+from typing import Any, NamedTuple, Protocol
+
+from resilient_tasks.core import safely
+from resilient_tasks.core.errors import ResilienceError
+from resilient_tasks.core.failures import JUDGED, Judgement, judge
+from resilient_tasks.core.kinds import Kind
+from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
+from resilient_tasks.core.redacted import redacted
+
+_SCALARS = frozenset({type(None), bool, int, float, str})
+
+
+class Serializer(Protocol):
+    """Makes bytes of a result, and a result of bytes; Prefect's serializers are ones, and so is the module `pickle`."""
+
+    def dumps(self, value: Any, /) -> bytes:
+        """Return the value as bytes."""
+
+    def loads(self, data: bytes, /) -> Any:
+        """Return the value that `dumps` made bytes of."""
+
+
+class CannotBeSent(Exception):
+    """The others have to make the call themselves: it says why."""
+
+
+class Parcel(NamedTuple):
+    """What was sent.
+
+    Attributes:
+        outcome: what came of the attempt.
+        leader: the name of the call that it came of.
+        fallback: name of what stood in, for a degraded one.
+    """
+
+    outcome: Outcome[Any]
+    leader: str
+    fallback: str
+
+
+def packed(outcome: Outcome[Any], leader: str, fallback: str, how: Serializer | str, largest: int) -> bytes:
+    """Return what came of an attempt as bytes; if it cannot be sent, why that is so.
+
+    Args:
+        outcome: what came of it. Secrets in an error stay here.
+        leader: the name of the call.
+        fallback: name of what stood in.
+        how: `"json"`, `"pickle"` or a serializer.
+        largest: bytes that it may have.
+    """
+    try:
+        head, value = _parts(outcome, how)
+        data = _joined({**head, "leader": leader, "fallback": fallback}, value)
+        if len(data) <= largest:
+            return data
+        why = f"what came of it has {len(data):,} bytes, and SingleFlight(largest={largest:,}) allows no more"
+    except CannotBeSent as reason:
+        why = str(reason)
+    return _joined({"is": "kept", "why": why}, b"")
+
+
+def opened(data: bytes, how: Serializer | str) -> Parcel:
+    """Return what `packed` was given.
+
+    Raises:
+        CannotBeSent: it holds only the reason why it was not sent, or something that cannot be read.
+    """
+    try:
+        line, _, value = data.partition(b"\n")
+        head: dict[str, Any] = json.loads(line)
+        parcel = None if head["is"] == "kept" else _opened(head, value, how)
+        why = head.get("why", "")
+    except Exception as problem:
+        raise CannotBeSent(f"what the other worker sent cannot be read here ({safely.text(problem)})") from problem
+    if parcel is None:
+        raise CannotBeSent(str(why))
+    return parcel
+
+
+def _opened(head: dict[str, Any], value: bytes, how: Serializer | str) -> Parcel:
+    outcome: Outcome[Any]
+    if head["is"] == "ok":
+        outcome = Ok(_loaded(value, how), int(head["attempts"]))
+    elif head["is"] == "degraded":
+        outcome = Degraded(_loaded(value, how), _error(head, how))
+    else:
+        outcome = Failed(_error(head, how))
+    return Parcel(outcome, str(head["leader"]), str(head["fallback"]))
+
+
+def _joined(head: dict[str, Any], value: bytes) -> bytes:
+    return json.dumps(head).encode() + b"\n" + value
+
+
+def _parts(outcome: Outcome[Any], how: Serializer | str) -> tuple[dict[str, Any], bytes]:
+    if isinstance(outcome, Ok):
+        return {"is": "ok", "attempts": outcome.attempts}, _dumped(outcome.value, how)
+    if isinstance(outcome, Degraded):
+        return {"is": "degraded", **_told(outcome.because, how)}, _dumped(outcome.value, how)
+    return {"is": "failed", **_told(outcome.error, how)}, b""
+
+
+def _dumped(value: Any, how: Serializer | str) -> bytes:
+    if how == "json":
+        if (why := _unlike_json(value)) is not None:
+            raise CannotBeSent(
+                f"JSON cannot hold {why}; where all who write to the store are trusted,"
+                ' SingleFlight(shared=True, serializer="pickle") can'
+            )
+        return json.dumps(value).encode()
+    try:
+        return _pickled(value) if how == "pickle" else bytes(_of_ones_own(how).dumps(value))
+    except Exception as problem:
+        raise CannotBeSent(f"a {type(value).__qualname__} cannot be sent ({safely.text(problem)})") from problem
+
+
+def _loaded(data: bytes, how: Serializer | str) -> Any:
+    if how == "json":
+        return json.loads(data)
+    return _unpickled(data) if how == "pickle" else _of_ones_own(how).loads(data)
+
+
+def _of_ones_own(how: Serializer | str) -> Serializer:
+    assert not isinstance(how, str)  # noqa: S101  # the two words were asked for before
+    return how
+
+
+def _pickled(value: Any) -> bytes:
+    from resilient_tasks.processes import crossing  # noqa: PLC0415  # for those who need it
+
+    return crossing.dumps(value)
+
+
+def _unpickled(data: bytes) -> Any:
+    from resilient_tasks.processes import crossing  # noqa: PLC0415  # as above
+
+    return crossing.loads(data)
+
+
+def _unlike_json(value: Any) -> str | None:
+    """Return what of a value would come back as something else; None, if nothing."""
+    cls = type(value)
+    if cls in _SCALARS:
+        return None
+    if cls is list:
+        return next((why for item in value if (why := _unlike_json(item)) is not None), None)
+    if cls is dict:
+        if any(type(key) is not str for key in value):
+            return "a dict with keys that are no text"
+        return _unlike_json(list(value.values()))
+    return f"a {cls.__module__}.{cls.__qualname__}".replace("builtins.", "")
+
+
+def _told(error: Exception, how: Serializer | str) -> dict[str, Any]:
+    """Describe an error, without its secrets."""
+    error = redacted(error) or error
+    if how == "pickle":
+        from resilient_tasks.processes import crossing  # noqa: PLC0415  # as above
+
+        return {"pickled": crossing.dump_error(error, "the call in another worker").hex()}
+    cls, judged = type(error), judge(error)
+    args = safely.own(error, "args")
+    plain = cls.__module__ == "builtins" and all(type(arg) in _SCALARS for arg in args)
+    return {
+        "type": f"{cls.__module__}.{cls.__qualname__}".removeprefix("builtins."),
+        "args": list(args) if plain else None,
+        "text": safely.text(error),
+        "notes": list(safely.notes(error)),
+        "judged": [judged.kind.value, judged.status, judged.wait],
+    }
+
+
+def _error(head: dict[str, Any], how: Serializer | str) -> Exception:
+    if how == "pickle":
+        found = _unpickled(bytes.fromhex(head["pickled"]))
+        assert isinstance(found, Exception)  # noqa: S101  # else it is unreadable
+        return found
+    cls = getattr(builtins, head["type"], None) if head["args"] is not None else None
+    if isinstance(cls, type) and issubclass(cls, Exception):
+        error: Exception = cls(*head["args"])
+    else:
+        error = ResilienceError(f"{head['type']}: {head['text']}")
+    for note in head["notes"]:
+        safely.note(error, note)
+    kind, status, wait = head["judged"]
+    safely.own(error, "__dict__")[JUDGED] = Judgement(Kind(kind), status, wait)
+    return error
