@@ -312,7 +312,7 @@ VALUES_OF_POLICIES = [
     (lambda: CircuitBreaker("api", failure_rate="50%"), "write 0.5"),
     (lambda: Timeout(20, "Process"), "did you mean 'process'?"),
     (lambda: Validate(output=Orders, on_invalid="Drop"), "did you mean 'drop'?"),
-    (lambda: Validate(output=Orders, quarantine=5), "is a folder or a Quarantine(...)"),
+    (lambda: Validate(output=Orders, quarantine=5), "is a folder's path, a URL or a storage block, not 5"),
     (lambda: Retry(wait=tenacity.wait_fixed), "write wait_fixed(...)"),
     (lambda: Slack(channel=5), "such as '#ml-alerts'"),
     (lambda: Route(Console(), kind="transiet"), "transient, throttled"),

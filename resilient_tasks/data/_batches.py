@@ -53,7 +53,7 @@ def found(files: Files, wanted: Wanted) -> str:
     if text.endswith(".parquet"):
         inside = text.removeprefix(folder)
         return Path(text).absolute().as_posix() if inside == text else Path(inside).as_posix()
-    with explained(f"Cannot list the quarantine {folder}"):
+    with explained(f"Cannot list the quarantine {folder}", files.advice):
         names = named(files, "", text)
     if len(names) == 1:
         return names[0]
@@ -66,7 +66,7 @@ def found(files: Files, wanted: Wanted) -> str:
 def waiting(files: Files, wanted: Wanted) -> Batch:
     """A batch with those of its rows that no replay has released."""
     name = found(files, wanted)
-    with explained(f"Cannot read {files.place(name)}"):
+    with explained(f"Cannot read {files.place(name)}", files.advice):
         part, ledger = opened(files, name)
         keys = keys_of(part)
         verdicts = ledger.verdicts()

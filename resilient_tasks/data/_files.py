@@ -8,28 +8,41 @@ is out of sight of `names`: left-over temporary files, and folders kept apart.
 from __future__ import annotations
 
 import os
+import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, ClassVar, Protocol
 from urllib.parse import unquote, urlsplit
 
+from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.redact import redact
+from resilient_tasks.data._blocks import Address, address_named, address_of, is_block, is_name
+from resilient_tasks.data._redaction import secrets_in, without
 
 _TEMPORARY = ".tmp"
+#: File systems without folders: a bucket is there, or it is not, and no write is to make one.
+_BUCKETS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "oci"})
 
 
 class Files(Protocol):
-    """One address."""
+    """One address.
+
+    Attributes:
+        advice: What to look at, where it fails.
+    """
+
+    advice: ClassVar[str]
 
     def place(self, name: str) -> Path | str:
         """Where a file is, for people and for other programs: a path, or a URL."""
         ...
 
-    def open(self, name: str) -> IO[bytes]:
+    def open(self, name: str) -> AbstractContextManager[IO[bytes]]:
         """Open a file to read it."""
         ...
 
@@ -62,17 +75,25 @@ class Files(Protocol):
         ...
 
 
-def files_at(url: str | os.PathLike[str], options: Mapping[str, Any]) -> Files:
+def files_at(url: Any, options: Mapping[str, Any]) -> Files:
     """The files at an address.
 
     Args:
-        url: A local path, a `file://` URL, or any URL that fsspec knows.
+        url: A local path, a `file://` URL, any URL that fsspec knows, a block or the name of one.
         options: What fsspec's file system takes; unused for local paths.
 
     Raises:
-        ValueError: If no file system is known for the URL.
+        ValueError: If no file system is known for the URL, or its library is not installed.
+        OSError: If a block of that name cannot be loaded.
     """
+    if is_block(url):
+        return _files_of(address_of(url), options)
     text = os.fspath(url)
+    return _files_of(address_named(text) if is_name(text) else Address(text, {}), options)
+
+
+def _files_of(address: Address, options: Mapping[str, Any]) -> Files:
+    text = address.url
     parts = urlsplit(text)
     if "://" not in text and parts.scheme != "file":
         return LocalFiles(Path(text))
@@ -80,11 +101,30 @@ def files_at(url: str | os.PathLike[str], options: Mapping[str, Any]) -> Files:
         if parts.netloc in {"", "localhost"} and parts.path:
             return LocalFiles(Path(unquote(parts.path)))
         raise ValueError(f"{redact(text)!r} names a folder on another host; a file URL is file:///path.")
-    from fsspec import available_protocols
+    _check_known(text, parts.scheme.partition("+")[0])
+    return RemoteFiles(text.rstrip("/"), {**address.options, **options}, address.shown)
 
-    if parts.scheme.partition("+")[0] not in available_protocols():
-        raise ValueError(f"No file system is known for {redact(text)!r}: give a path, or a URL that fsspec can open.")
-    return RemoteFiles(text.rstrip("/"), options)
+
+def _check_known(url: str, protocol: str) -> None:
+    """Refuse a URL at once, and not when the first bad row is to be written."""
+    from fsspec import available_protocols
+    from fsspec.registry import known_implementations, registry
+
+    if protocol not in available_protocols():
+        raise ValueError(f"No file system is known for {redact(url)!r}: give a path, or a URL that fsspec can open.")
+    known = {} if protocol in registry else known_implementations.get(protocol, {})
+    library = known.get("class", "fsspec").partition(".")[0]
+    if not _is_installed(library):
+        extra = ": pip install 'resilient-tasks[s3]'" if library == "s3fs" else ""
+        needed = known.get("err", f"Install {library}").rstrip(".")
+        raise PolicyError(f"{redact(url)!r} needs a library that is not installed. {needed}{extra}")
+
+
+def _is_installed(library: str) -> bool:
+    try:
+        return find_spec(library) is not None
+    except ValueError:  # it is being imported, or a test has taken it away
+        return sys.modules.get(library) is not None
 
 
 @dataclass(frozen=True)
@@ -92,11 +132,12 @@ class LocalFiles:
     """A folder of this machine: written beside the target, flushed to the disk, renamed."""
 
     root: Path
+    advice: ClassVar[str] = "Check that the disk has room and the path is accessible."
 
     def place(self, name: str) -> Path:
         return self.root / name
 
-    def open(self, name: str) -> IO[bytes]:
+    def open(self, name: str) -> AbstractContextManager[IO[bytes]]:
         return self.place(name).open("rb")
 
     def write(self, name: str, content: bytes) -> None:
@@ -170,44 +211,49 @@ class LocalFiles:
 
 @dataclass(frozen=True)
 class RemoteFiles:
-    """An address of fsspec's. A file is written under another name and moved, so that half of it is never seen."""
+    """An address of fsspec's. A file is written under another name and moved, so that half of it is never seen.
+
+    Whatever a file system raises comes out as an `OSError`, without the secrets among the options: each has errors of its
+    own, and those of botocore are none.
+    """
 
     url: str
     options: Mapping[str, Any]
+    shown: str = ""
+    advice: ClassVar[str] = "Check that the service answers, that the place exists, and that you may write there."
 
     def place(self, name: str) -> str:
-        return f"{self.url}/{name}"
+        return f"{self.shown or self.url}/{name}"
 
-    def open(self, name: str) -> IO[bytes]:
-        system, root = self._system()
-        opened: IO[bytes] = system.open(f"{root}/{name}", "rb")
-        return opened
+    @contextmanager
+    def open(self, name: str) -> Iterator[IO[bytes]]:
+        with self._reached(reading=True) as (system, root), system.open(f"{root}/{name}", "rb") as file:
+            yield file
 
     def write(self, name: str, content: bytes) -> None:
-        system, root = self._system()
-        folder = f"{root}/{name}".rpartition("/")[0]
-        temporary = f"{folder}/.{uuid.uuid4().hex}{_TEMPORARY}"
-        system.makedirs(folder, exist_ok=True)
-        try:
-            system.pipe_file(temporary, content)
-            system.mv(temporary, f"{root}/{name}")
-        except BaseException:
-            with suppress(Exception):  # the failure itself is what the caller should hear of
-                system.rm_file(temporary)
-            raise
+        with self._reached() as (system, root):
+            folder = f"{root}/{name}".rpartition("/")[0]
+            temporary = f"{folder}/.{uuid.uuid4().hex}{_TEMPORARY}"
+            self._make(system, folder)
+            try:
+                system.pipe_file(temporary, content)
+                system.mv(temporary, f"{root}/{name}")
+            except BaseException:
+                with suppress(Exception):  # the failure itself is what the caller should hear of
+                    system.rm_file(temporary)
+                raise
 
     def create(self, name: str, content: bytes) -> bool:
-        system, root = self._system()
-        system.makedirs(f"{root}/{name}".rpartition("/")[0], exist_ok=True)
         try:
-            system.pipe_file(f"{root}/{name}", content, mode="create")
+            with self._reached() as (system, root):
+                self._make(system, f"{root}/{name}".rpartition("/")[0])
+                system.pipe_file(f"{root}/{name}", content, mode="create")
         except FileExistsError:
             return False
         return True
 
     def remove(self, name: str) -> None:
-        system, root = self._system()
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError), self._reached() as (system, root):
             system.rm_file(f"{root}/{name}")
 
     def names(self, under: str = "") -> Iterator[str]:
@@ -219,28 +265,52 @@ class RemoteFiles:
         return [name for name in self.names() if "/" not in name]
 
     def exist(self) -> bool:
-        system, root = self._system()
-        return bool(system.exists(root))
+        with self._reached() as (system, root):
+            return bool(system.exists(root))
 
     def leftovers(self, older_than: float) -> Iterator[str]:
-        system, root = self._system()
         for name in self._everything(""):
-            if name.endswith(_TEMPORARY):
-                with suppress(FileNotFoundError, NotImplementedError):  # some systems know no times
-                    if time.time() - system.modified(f"{root}/{name}").timestamp() > older_than:
-                        yield name
+            if name.endswith(_TEMPORARY) and self._is_older(name, older_than):
+                yield name
+
+    def _is_older(self, name: str, seconds: float) -> bool:
+        # Its writer may have just finished, and some systems know no times.
+        with suppress(FileNotFoundError), self._reached() as (system, root), suppress(NotImplementedError):
+            return bool(time.time() - system.modified(f"{root}/{name}").timestamp() > seconds)
+        return False
 
     def _everything(self, under: str) -> list[str]:
-        system, root = self._system()
-        system.invalidate_cache()  # another process may have written since
-        found: list[str] = system.find(f"{root}/{under}".rstrip("/"))
-        return sorted(path.removeprefix(f"{root}/") for path in found)
+        with self._reached() as (system, root):
+            system.invalidate_cache()  # another process may have written since
+            found: list[str] = system.find(f"{root}/{under}".rstrip("/"))
+            return sorted(path.removeprefix(f"{root}/") for path in found)
 
-    def _system(self) -> tuple[Any, str]:
+    def _make(self, system: Any, folder: str) -> None:
+        if urlsplit(self.url).scheme not in _BUCKETS:
+            system.makedirs(folder, exist_ok=True)
+
+    @contextmanager
+    def _reached(self, *, reading: bool = False) -> Iterator[tuple[Any, str]]:
+        """The file system, and the address in it."""
         from fsspec.core import url_to_fs
 
-        system, root = url_to_fs(self.url, **self.options)
-        return system, root.rstrip("/")
+        try:
+            system, root = url_to_fs(self.url, **self.options)
+            yield system, root.rstrip("/")
+        except Exception as error:
+            told = str(error) or type(error).__name__
+            clean = without(told, secrets_in(self.options))
+            if clean != told:
+                kind = type(error) if type(error) in _OF_PYTHON else OSError
+                raise kind(clean) from None  # a cause would be printed, secret and all
+            # What a reader raises inside the block is of Arrow or of Python, and says what is wrong with the file.
+            if isinstance(error, OSError | ImportError) or (reading and isinstance(error, _OF_READERS)):
+                raise
+            raise OSError(f"{type(error).__name__}: {told}") from error
+
+
+_OF_PYTHON = (OSError, FileNotFoundError, FileExistsError, PermissionError, ImportError)
+_OF_READERS = (ValueError, TypeError, LookupError, ArithmeticError)
 
 
 def _walk(folder: Path) -> Iterator[Path]:

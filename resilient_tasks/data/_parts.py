@@ -182,8 +182,8 @@ def safe(name: str) -> str:
 
 
 @contextmanager
-def explained(doing: str) -> Iterator[None]:
-    """Turn what the disk, the store or the Parquet reader says into one error with a sentence."""
+def explained(doing: str, advice: str = "") -> Iterator[None]:
+    """Turn what the disk, the store or the Parquet reader says into one error with a sentence, and advice after it."""
     import pyarrow as pa
 
     try:
@@ -192,7 +192,7 @@ def explained(doing: str) -> Iterator[None]:
         raise
     except (OSError, pa.ArrowException, ImportError) as error:
         cause = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        told = redact(f"{doing}: {cause}")  # a folder's URL may hold credentials
-        sentence = QuarantineError(f"{told}. Check that the disk has room and the path is accessible.")
+        told = redact(f"{doing}: {cause}").rstrip(".")  # a folder's URL may hold credentials
+        sentence = QuarantineError(f"{told}. {advice}".rstrip())
         sentence.errno = getattr(error, "errno", None)
         raise sentence from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from resilient_tasks.core.cleaned import Cleaner
@@ -24,6 +25,33 @@ def without_secrets(column: str, values: list[Any]) -> list[Any]:
     parts = [_cleaned(values[at : at + _AT_A_TIME]) for at in range(0, len(values), _AT_A_TIME)]
     made = [value for part in parts for value in part]
     return values if all(new is old for new, old in zip(made, values, strict=True)) else made
+
+
+def secrets_in(options: Mapping[str, Any]) -> set[str]:
+    """Return the texts that options of a file system keep secret: by their names, or by their type."""
+    return {text for text in _secrets(options) if len(text) >= _SHORTEST}
+
+
+def without(text: str, secrets: Iterable[str]) -> str:
+    """Return `text` with these secrets blotted out."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, MARK)
+    return text
+
+
+#: Shorter texts are part of many words.
+_SHORTEST = 6
+
+
+def _secrets(options: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in options.items():
+        reveal = getattr(value, "get_secret_value", None)
+        if isinstance(value, Mapping):
+            yield from _secrets(value)
+        elif callable(reveal):
+            yield str(reveal())
+        elif isinstance(value, str) and is_secret_pair(str(name), value):
+            yield value
 
 
 def _cleaned(values: list[Any]) -> list[Any]:

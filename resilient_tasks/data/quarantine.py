@@ -22,6 +22,7 @@ from resilient_tasks.core.redact import redact
 from resilient_tasks.data import _batches, _parts
 from resilient_tasks.data._arrow import restored, together
 from resilient_tasks.data._batches import QuarantinedBatch, Wanted, found, listed, named
+from resilient_tasks.data._blocks import is_block, is_name
 from resilient_tasks.data._files import Files, LocalFiles, files_at
 from resilient_tasks.data._parts import COLUMNS, QuarantineError, explained, safe
 from resilient_tasks.data._reasons import REASONS
@@ -48,36 +49,53 @@ class Quarantine:
     """A folder for bad rows. Holds only its address, so it can be pickled to any worker that sees the folder.
 
     Attributes:
-        url: A local folder's path, its `file://` URL, or any URL that fsspec knows. Made on the first write.
+        url: A local folder's path, its `file://` URL, or any URL that fsspec knows; a folder is made on the first write,
+            a bucket has to exist. Or one of Prefect's storage blocks: a `LocalFileSystem`, a `RemoteFileSystem`, an
+            `S3Bucket`, or the name `block:TYPE/NAME` of one that the server keeps, as in
+            `block:remote-file-system/ml`, which is loaded when it is used. `block:TYPE/NAME/FOLDER` is a folder in it.
         options: What fsspec's file system takes for that URL: credentials, an endpoint.
 
     Raises:
+        PolicyError: If it is no address, no name of a block, or a block that stores no files; or the library for the
+            URL is not installed.
         ValueError: If no file system is known for the URL, or a `file://` URL names another host.
     """
 
-    url: str | os.PathLike[str]
+    url: Any
     _: KW_ONLY
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse at once what no write could reach."""
-        if not isinstance(self.url, str | os.PathLike) or not os.fspath(self.url):
-            raise PolicyError(f"Quarantine(url) is a folder's path or a URL, not {self.url!r}")
+        if not is_block(self.url) and (not isinstance(self.url, str | os.PathLike) or not os.fspath(self.url)):
+            given = type(self.url).__name__ if isinstance(self.url, type) or callable(self.url) else repr(self.url)
+            raise PolicyError(f"Quarantine(url) is a folder's path, a URL or a storage block, not {given}")
         if not isinstance(self.options, Mapping):
-            raise PolicyError(f"Quarantine(options=...) is a mapping of fsspec's options, not {self.options!r}")
-        _ = self._files
+            raise PolicyError(f"Quarantine(options=...) is a mapping of fsspec's options, not a {type(self.options).__name__}")
+        if not self._is_name:  # the server is not asked while a module is imported
+            _ = self._files
 
     def __repr__(self) -> str:
-        return f"Quarantine(url={redact(os.fspath(self.url))!r})"  # which may hold credentials
+        return f"Quarantine(url={redact(os.fspath(self.folder))!r})"  # which may hold credentials
 
     @property
     def folder(self) -> Any:
-        """The address: a path where it is a local folder, else a URL."""
-        return self._files.root if isinstance(self._files, LocalFiles) else self.url
+        """The address: a path where it is a local folder, the name of a block, else a URL."""
+        if self._is_name:
+            return self.url
+        files = self._files
+        return files.root if isinstance(files, LocalFiles) else os.fspath(files.place(""))[:-1]
+
+    @property
+    def _is_name(self) -> bool:
+        return isinstance(self.url, str) and is_name(self.url)
 
     @property
     def _files(self) -> Files:
-        return files_at(self.url, self.options)
+        if not self._is_name:
+            return files_at(self.url, self.options)
+        with explained(f"Cannot use the quarantine {self.url}"):
+            return files_at(self.url, self.options)
 
     def exists(self) -> bool:
         """Whether the folder is there: it is made on the first write.
@@ -85,8 +103,9 @@ class Quarantine:
         Raises:
             QuarantineError: If it cannot be asked.
         """
-        with explained(f"Cannot reach the quarantine {self.folder}"):
-            return self._files.exist()
+        files = self._files
+        with explained(f"Cannot reach the quarantine {self.folder}", files.advice):
+            return files.exist()
 
     def write(
         self,
@@ -120,7 +139,7 @@ class Quarantine:
         if taken := sorted(ids.keys() & set(COLUMNS)):
             raise ValueError(f"context may not be named {', '.join(taken)}: the quarantine has columns of that name.")
         files = self._files
-        with explained(f"Cannot write batch {batch!r} to the quarantine {self.folder}"):
+        with explained(f"Cannot write batch {batch!r} to the quarantine {self.folder}", files.advice):
             earlier = named(files, safe(operation), batch)
             if not split.report.invalid:
                 if split.report.frame_errors or not earlier:
@@ -152,7 +171,7 @@ class Quarantine:
             QuarantineError: If the folder or a file in it cannot be read.
         """
         files = self._files
-        with explained(f"Cannot list the quarantine {self.folder}"):
+        with explained(f"Cannot list the quarantine {self.folder}", files.advice):
             under = "" if operation is None else safe(operation)
             replayed = {ledger.folder for ledger in Ledger.every(files, under)}
             batches = [listed(files, name, replayed) for name in files.names(under) if name.endswith(".parquet")]
@@ -175,9 +194,10 @@ class Quarantine:
         """
         import pandas as pd
 
-        name = found(self._files, batch)
-        with explained(f"Cannot read {self._files.place(name)}"):
-            part, ledger = _batches.opened(self._files, name)
+        files = self._files
+        name = found(files, batch)
+        with explained(f"Cannot read {files.place(name)}", files.advice):
+            part, ledger = _batches.opened(files, name)
             rows, verdicts = part.decoded(), ledger.verdicts()
             keys = _batches.keys_of(part) if verdicts else []
         columns: dict[str, list[Any]] = {name: [] for name in ("row", "reasons", "values", *part.facts["ids"])}
@@ -238,8 +258,9 @@ class Quarantine:
             ValueError: If the table has no row numbers, one twice, or one that the batch does not have.
             TypeError: If `schema` is no schema, or not of the table's library.
         """
-        rows_there = _batches.waiting(self._files, batch)
-        with explained(f"Cannot release rows of batch {rows_there.batch!r} in the quarantine {self.folder}"):
+        files = self._files
+        rows_there = _batches.waiting(files, batch)
+        with explained(f"Cannot release rows of batch {rows_there.batch!r} in the quarantine {self.folder}", files.advice):
             return rows_there.replay(schema, rows, fix, unchanged=unchanged)
 
     def release(self, operation: str, *, batch: str | None = None) -> Any:
@@ -258,7 +279,7 @@ class Quarantine:
         """
         files = self._files
         frames = []
-        with explained(f"Cannot read what is released in the quarantine {self.folder}"):
+        with explained(f"Cannot read what is released in the quarantine {self.folder}", files.advice):
             for ledger in Ledger.every(files, safe(operation)):
                 for entry in ledger.entries():
                     part = ledger.read(entry)
@@ -296,7 +317,7 @@ class Quarantine:
         files, before = self._files, dt.datetime.now(dt.UTC) - age
         removed, kept = [], set()
         for batch in self.list():
-            with explained(f"Cannot purge {batch.path}"):
+            with explained(f"Cannot purge {batch.path}", files.advice):
                 ledger = Ledger.beside(files, safe(batch.operation), safe(batch.batch))
                 if (batch.waiting and not waiting) or max(batch.when, ledger.last or batch.when) > before:
                     kept.add(ledger.folder)
@@ -306,7 +327,7 @@ class Quarantine:
                     files.remove(found(files, batch))
         if dry_run:
             return removed
-        with explained(f"Cannot purge the quarantine {self.folder}"):
+        with explained(f"Cannot purge the quarantine {self.folder}", files.advice):
             for ledger in Ledger.every(files):
                 if ledger.folder not in kept and ledger.last and ledger.last <= before:
                     ledger.remove()
@@ -329,7 +350,8 @@ class Quarantine:
             QuarantineError: If the file cannot be read.
         """
         folder, _, name = os.fspath(path).rpartition("/")
-        with explained(f"Cannot read {path}"), files_at(folder or ".", {}).open(name) as file:
+        files = Quarantine(folder or ".")._files  # noqa: SLF001  # a block may have to be loaded
+        with explained(f"Cannot read {path}", files.advice), files.open(name) as file:
             return _parts.sample(file, path, rows)
 
     def rows(self) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
-from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from resilient_tasks.core import checks, events, settings
@@ -73,8 +72,8 @@ class Validate(Policy):
             `int` a number of rows. Bad rows of a refused batch are quarantined too. A mapping sets limits by column,
             by check or by both: `{"distance": 0.01, ("tail", "is null"): 5, "*": 0.05}`; `"*"` is for all bad rows.
         min_rows: with fewer rows than this, the batch is refused; good and bad rows count.
-        quarantine: where bad rows go: a `Quarantine` or a folder. Default: `configure(quarantine=...)`. With
-            `"branch"`, bad rows are kept there too.
+        quarantine: where bad rows go: a `Quarantine`, or what it takes: a folder, a URL, a storage block. Default:
+            `configure(quarantine=...)`. With `"branch"`, bad rows are kept there too.
         drift: the gate that the good rows of a result must pass; for several frames, a mapping by their names. On
             drift, `"warn"` emits an event and goes on; `"branch"` makes the outcome `Degraded`, with the data, because
             of `DriftDetected`; `"stop"` fails with it.
@@ -95,7 +94,7 @@ class Validate(Policy):
     on_schema_error: OnSchemaError = "raise"
     max_invalid: float | Mapping[Any, float] | None = None
     min_rows: int | None = None
-    quarantine: Quarantine | str | PathLike[str] | None = None
+    quarantine: Any = None
     drift: Drift | Mapping[str, Drift] | None = None
     _subject: str = field(default="result", kw_only=True, repr=False)
 
@@ -119,8 +118,11 @@ class Validate(Policy):
         if self.min_rows is not None and (type(self.min_rows) is not int or self.min_rows < 0):
             msg = f"Validate(min_rows=...) is a number of rows from 0 up, not {self.min_rows!r}"
             raise PolicyError(msg)
-        if self.quarantine is not None and not isinstance(self.quarantine, Quarantine | str | PathLike):
-            raise PolicyError(f"Validate(quarantine=...) is a folder or a Quarantine(...), not {self.quarantine!r}")
+        if self.quarantine is not None and not isinstance(self.quarantine, Quarantine):
+            try:
+                Quarantine(self.quarantine)
+            except ValueError as error:
+                raise PolicyError(f"Validate(quarantine=...): {error}") from None
         if self.drift is not None:
             _check_drift(self.drift, self.output)
         if self.branches and self.input is not None:

@@ -4,6 +4,7 @@ import datetime as dt
 import errno
 import json
 import pickle
+import sys
 import threading
 import uuid
 from decimal import Decimal
@@ -19,6 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import table as arrow_table
 
+from resilient_tasks import PolicyError, Validate
 from resilient_tasks.data import _files as room
 from resilient_tasks.data._values import AsText, dumps, loads
 from resilient_tasks.data.quarantine import Quarantine, QuarantineError
@@ -259,12 +261,15 @@ def test_a_store_that_fsspec_reaches_keeps_rows_too(in_memory):
     assert in_memory.list() == []
 
 
-def test_a_store_whose_package_is_not_installed_says_which_one_it_is(monkeypatch):
-    from fsspec.registry import known_implementations
+@pytest.mark.parametrize("given", [Quarantine, lambda url: Validate(output=Positive, quarantine=url)])
+def test_a_url_whose_library_is_not_installed_is_refused_at_once_and_not_at_the_first_bad_row(monkeypatch, given):
+    from fsspec.registry import known_implementations, registry
 
-    monkeypatch.setitem(known_implementations, "s3", {"class": "absent.S3", "err": "Install s3fs"})
-    with pytest.raises(QuarantineError, match="Install s3fs"):
-        Quarantine("s3://bucket/q").write(bad("a"), operation="fetch", batch="b1")
+    monkeypatch.setitem(known_implementations, "s3", {"class": "s3fs.S3FileSystem", "err": "Install s3fs to access S3"})
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    monkeypatch.delitem(registry.target, "s3", raising=False)
+    with pytest.raises(PolicyError, match=r"Install s3fs to access S3: pip install 'resilient-tasks\[s3\]'"):
+        given("s3://bucket/q")
 
 
 def test_a_quarantine_crosses_processes(tmp_path):

@@ -1,0 +1,124 @@
+"""Prefect's storage blocks as addresses: a block itself, or `block:TYPE/NAME` for one that the server keeps.
+
+A block is known by its attributes and never by its class: nothing of Prefect is imported to use one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from resilient_tasks.core.errors import PolicyError
+
+#: What the name of a block begins with, where a folder or a URL is taken as well.
+PREFIX = "block:"
+_NAME = re.compile(r"block:/{0,2}([a-z0-9-]+/[^/\s]+)((?:/[^/]+)*)/?")
+#: Who can load a block by its name: the one room that imports Prefect.
+_LOADER = "resilient_tasks.orchestrate.blocks"
+
+
+class Address(NamedTuple):
+    """Where a block puts its files.
+
+    Attributes:
+        url: A path or a URL.
+        options: What fsspec's file system takes for it.
+        shown: How people and other programs name it: the block's own name where the server keeps it, for a URL says
+            nothing of credentials and of an endpoint. Empty: as `url`.
+    """
+
+    url: str
+    options: Mapping[str, Any]
+    shown: str = ""
+
+
+def is_block(thing: object) -> bool:
+    """Whether `thing` is one of Prefect's blocks."""
+    return not isinstance(thing, type) and callable(getattr(thing, "get_block_type_slug", None))
+
+
+def is_name(text: str) -> bool:
+    """Whether `text` names a block.
+
+    Raises:
+        PolicyError: It begins as such a name does, and is none.
+    """
+    if text.startswith(PREFIX) and _NAME.fullmatch(text) is None:
+        raise PolicyError(f"a block is named block:TYPE/NAME, as block:remote-file-system/ml is; not {text!r}")
+    return text.startswith(PREFIX)
+
+
+def address_named(text: str) -> Address:
+    """The address of a block that the server keeps, and of a folder below it: `block:TYPE/NAME/FOLDER`.
+
+    Raises:
+        OSError: It cannot be loaded.
+        PolicyError: It is no block that stores files.
+    """
+    found = _NAME.fullmatch(text)
+    if found is None:
+        raise PolicyError(f"{text!r} names no block")
+    url, options, _ = address_of(importlib.import_module(_LOADER).loaded(found[1]))
+    return Address(url.rstrip("/") + found[2], options, f"{PREFIX}{found[1]}{found[2]}")
+
+
+def address_of(block: Any) -> Address:
+    """The address of a block.
+
+    Raises:
+        PolicyError: It is no block that stores files at an address which fsspec reaches.
+    """
+    return Address(*_place_of(block), _saved_as(block))
+
+
+def _place_of(block: Any) -> tuple[str, Mapping[str, Any]]:
+    bucket, base, settings = (getattr(block, name, None) for name in ("bucket_name", "basepath", "settings"))
+    if isinstance(bucket, str) and hasattr(block, "credentials"):  # of S3: its `basepath` is a folder in the bucket
+        folder = str(getattr(block, "bucket_folder", "") or "").strip("/")
+        return f"s3://{bucket}/{folder}".rstrip("/"), _options_for_s3(block.credentials)
+    if isinstance(base, str) and isinstance(settings, Mapping):
+        return base, settings
+    if is_block(inner := getattr(block, "filesystem", None)):  # that of SMB is another block
+        return _place_of(inner)
+    if "basepath" in getattr(type(block), "model_fields", ()):  # a bucket's is a folder in it, and no field
+        return str(Path(base or ".").expanduser()), {}
+    raise PolicyError(
+        f"a quarantine cannot be kept on a block of the type {block.get_block_type_slug()!r}: give a LocalFileSystem, a"
+        " RemoteFileSystem, an S3Bucket, or the folder's URL"
+    )
+
+
+def _options_for_s3(credentials: Any) -> dict[str, Any]:
+    """What s3fs takes for the credentials of an `S3Bucket`: those of AWS, or of MinIO."""
+    more = getattr(credentials, "aws_client_parameters", None)
+    client = {
+        "region_name": getattr(credentials, "region_name", None),
+        "use_ssl": None if getattr(more, "use_ssl", True) else False,
+        "verify": getattr(more, "verify", None),
+    }
+    options = {
+        "key": _text(credentials, "aws_access_key_id", "minio_root_user"),
+        "secret": _text(credentials, "aws_secret_access_key", "minio_root_password"),
+        "token": _text(credentials, "aws_session_token"),
+        "profile": _text(credentials, "profile_name"),
+        "endpoint_url": _text(more, "endpoint_url"),
+        "client_kwargs": {name: value for name, value in client.items() if value is not None},
+    }
+    return {name: value for name, value in options.items() if value}
+
+
+def _text(holder: Any, *names: str) -> str | None:
+    for name in names:
+        value = getattr(holder, name, None)
+        reveal = getattr(value, "get_secret_value", None)
+        if value is not None:
+            return str(reveal() if callable(reveal) else value)
+    return None
+
+
+def _saved_as(block: Any) -> str:
+    name = getattr(block, "_block_document_name", None)
+    return f"{PREFIX}{block.get_block_type_slug()}/{name}" if isinstance(name, str) and name else ""

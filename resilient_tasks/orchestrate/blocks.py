@@ -1,0 +1,27 @@
+"""Blocks that Prefect's server keeps, by their names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+from prefect.blocks.core import Block
+from prefect.settings import PREFECT_API_URL
+
+
+def loaded(name: str) -> Any:
+    """Load a block, from sync code or beside a running event loop.
+
+    Args:
+        name: Its type and its name, as in `remote-file-system/ml`.
+
+    Raises:
+        OSError: The server does not answer, has no such block, or the library that knows its type is not installed.
+    """
+    try:
+        return Block.load(name, _sync=True)
+    except (httpx.HTTPError, OSError) as error:
+        raise OSError(f"Prefect's server does not answer: {str(error) or type(error).__name__}") from error
+    except ValueError as error:  # says what is missing
+        where = PREFECT_API_URL.value() or "of this process"
+        raise FileNotFoundError(f"{error} on the server {where}: `prefect block ls` lists those it has") from error
