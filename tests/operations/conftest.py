@@ -1,0 +1,22 @@
+"""A Prefect server of the tests' own, as a user would start it."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from running import Server
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory):
+    """A server that runs for the whole session: `.url`, `.env` for commands against it, `.prefect("config", "view")`.
+
+    Its home, profile and database are its own. It must not be stopped: who needs that starts a `Server`.
+    """
+    server = Server(tmp_path_factory.mktemp("server"))
+    try:
+        yield server.start()
+    finally:
+        server.stop()
