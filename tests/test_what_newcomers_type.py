@@ -317,7 +317,7 @@ VALUES_OF_POLICIES = [
     (lambda: Slack(channel=5), "such as '#ml-alerts'"),
     (lambda: Route(Console(), kind="transiet"), "transient, throttled"),
     (lambda: Route(Console(), kind=5), "a name or several"),
-    (lambda: Quarantine(None), "a folder's path or a URL"),
+    (lambda: Quarantine(None), "a folder's path, a URL or a storage block"),
     (lambda: Retry(on="transient"), "write Kind.TRANSIENT"),
     (lambda: Retry(on=["ConnectionError"]), "write ConnectionError without quotes"),
     (lambda: Retry(on=ConnectionError | TimeoutError), "write (ConnectionError, TimeoutError)"),

@@ -108,14 +108,14 @@ def _files_of(address: Address, options: Mapping[str, Any]) -> Files:
 def _check_known(url: str, protocol: str) -> None:
     """Refuse a URL at once, and not when the first bad row is to be written."""
     from fsspec import available_protocols
-    from fsspec.registry import known_implementations, registry
+    from fsspec.registry import known_implementations
 
     if protocol not in available_protocols():
         raise ValueError(f"No file system is known for {redact(url)!r}: give a path, or a URL that fsspec can open.")
-    known = {} if protocol in registry else known_implementations.get(protocol, {})
+    known = known_implementations.get(protocol, {})  # one that the user has registered may not be among them
     library = known.get("class", "fsspec").partition(".")[0]
     if not _is_installed(library):
-        extra = ": pip install 'resilient-tasks[s3]'" if library == "s3fs" else ""
+        extra = ": pip install 'resilient-tasks[s3]'" if protocol in {"s3", "s3a"} else ""
         needed = known.get("err", f"Install {library}").rstrip(".")
         raise PolicyError(f"{redact(url)!r} needs a library that is not installed. {needed}{extra}")
 
@@ -213,8 +213,8 @@ class LocalFiles:
 class RemoteFiles:
     """An address of fsspec's. A file is written under another name and moved, so that half of it is never seen.
 
-    Whatever a file system raises comes out as an `OSError`, without the secrets among the options: each has errors of its
-    own, and those of botocore are none.
+    Whatever a file system raises comes out as an `OSError`, without the secrets among the options: each has errors of
+    its own, and those of botocore are none.
     """
 
     url: str

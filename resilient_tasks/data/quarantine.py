@@ -49,8 +49,8 @@ class Quarantine:
     """A folder for bad rows. Holds only its address, so it can be pickled to any worker that sees the folder.
 
     Attributes:
-        url: A local folder's path, its `file://` URL, or any URL that fsspec knows; a folder is made on the first write,
-            a bucket has to exist. Or one of Prefect's storage blocks: a `LocalFileSystem`, a `RemoteFileSystem`, an
+        url: A local folder's path, its `file://` URL, or any URL that fsspec knows; a folder is made on the first
+            write, a bucket has to exist. Or one of Prefect's storage blocks: a `LocalFileSystem`, a `RemoteFileSystem`, an
             `S3Bucket`, or the name `block:TYPE/NAME` of one that the server keeps, as in
             `block:remote-file-system/ml`, which is loaded when it is used. `block:TYPE/NAME/FOLDER` is a folder in it.
         options: What fsspec's file system takes for that URL: credentials, an endpoint.
@@ -71,7 +71,8 @@ class Quarantine:
             given = type(self.url).__name__ if isinstance(self.url, type) or callable(self.url) else repr(self.url)
             raise PolicyError(f"Quarantine(url) is a folder's path, a URL or a storage block, not {given}")
         if not isinstance(self.options, Mapping):
-            raise PolicyError(f"Quarantine(options=...) is a mapping of fsspec's options, not a {type(self.options).__name__}")
+            given = type(self.options).__name__  # and not what may be a secret
+            raise PolicyError(f"Quarantine(options=...) is a mapping of fsspec's options, not of type {given}")
         if not self._is_name:  # the server is not asked while a module is imported
             _ = self._files
 
@@ -260,7 +261,8 @@ class Quarantine:
         """
         files = self._files
         rows_there = _batches.waiting(files, batch)
-        with explained(f"Cannot release rows of batch {rows_there.batch!r} in the quarantine {self.folder}", files.advice):
+        doing = f"Cannot release rows of batch {rows_there.batch!r} in the quarantine {self.folder}"
+        with explained(doing, files.advice):
             return rows_there.replay(schema, rows, fix, unchanged=unchanged)
 
     def release(self, operation: str, *, batch: str | None = None) -> Any:

@@ -119,10 +119,7 @@ class Validate(Policy):
             msg = f"Validate(min_rows=...) is a number of rows from 0 up, not {self.min_rows!r}"
             raise PolicyError(msg)
         if self.quarantine is not None and not isinstance(self.quarantine, Quarantine):
-            try:
-                Quarantine(self.quarantine)
-            except ValueError as error:
-                raise PolicyError(f"Validate(quarantine=...): {error}") from None
+            _check_quarantine(self.quarantine)
         if self.drift is not None:
             _check_drift(self.drift, self.output)
         if self.branches and self.input is not None:
@@ -358,6 +355,13 @@ class Validate(Policy):
 @dataclass(frozen=True, eq=False)
 class _ValidateInput(Validate):
     slot: ClassVar[str] = "validate input"
+
+
+def _check_quarantine(place: Any) -> None:
+    try:
+        Quarantine(place)
+    except ValueError as error:
+        raise PolicyError(f"Validate(quarantine=...): {error}") from None
 
 
 def _check_drift(drift: Any, output: Any) -> None:
