@@ -107,13 +107,14 @@ def _files_of(address: Address, options: Mapping[str, Any]) -> Files:
 
 def _check_known(url: str, protocol: str) -> None:
     """Refuse a URL at once, and not when the first bad row is to be written."""
-    from fsspec import available_protocols
-    from fsspec.registry import known_implementations
+    from fsspec.registry import known_implementations, registry
 
-    if protocol not in available_protocols():
+    if protocol in registry:  # loaded already, or the user's own
+        return
+    if protocol not in known_implementations:
         raise ValueError(f"No file system is known for {redact(url)!r}: give a path, or a URL that fsspec can open.")
-    known = known_implementations.get(protocol, {})  # one that the user has registered may not be among them
-    library = known.get("class", "fsspec").partition(".")[0]
+    known = known_implementations[protocol]
+    library = known["class"].partition(".")[0]
     if not _is_installed(library):
         extra = ": pip install 'resilient-tasks[s3]'" if protocol in {"s3", "s3a"} else ""
         needed = known.get("err", f"Install {library}").rstrip(".")
@@ -227,7 +228,9 @@ class RemoteFiles:
 
     @contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:
-        with self._reached(reading=True) as (system, root), system.open(f"{root}/{name}", "rb") as file:
+        with self._reached() as (system, root):
+            file = system.open(f"{root}/{name}", "rb")
+        with self._reached(reading=True), file:
             yield file
 
     def write(self, name: str, content: bytes) -> None:

@@ -50,8 +50,8 @@ class Quarantine:
 
     Attributes:
         url: A local folder's path, its `file://` URL, or any URL that fsspec knows; a folder is made on the first
-            write, a bucket has to exist. Or one of Prefect's storage blocks: a `LocalFileSystem`, a `RemoteFileSystem`, an
-            `S3Bucket`, or the name `block:TYPE/NAME` of one that the server keeps, as in
+            write, a bucket has to exist. Or one of Prefect's storage blocks: a `LocalFileSystem`, a `RemoteFileSystem`,
+            an `S3Bucket`, or the name `block:TYPE/NAME` of one that the server keeps, as in
             `block:remote-file-system/ml`, which is loaded when it is used. `block:TYPE/NAME/FOLDER` is a folder in it.
         options: What fsspec's file system takes for that URL: credentials, an endpoint.
 

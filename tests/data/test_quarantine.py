@@ -264,9 +264,9 @@ def test_a_store_that_fsspec_reaches_keeps_rows_too(in_memory):
 def test_a_url_whose_library_is_not_installed_is_refused_at_once_and_not_at_the_first_bad_row(monkeypatch, given):
     from fsspec.registry import known_implementations
 
-    monkeypatch.setitem(known_implementations, "s3", {"class": "absent.S3", "err": "Install s3fs to access S3"})
+    monkeypatch.setitem(known_implementations, "s3a", {"class": "absent.S3", "err": "Install s3fs to access S3"})
     with pytest.raises(PolicyError, match=r"Install s3fs to access S3: pip install 'resilient-tasks\[s3\]'"):
-        given("s3://bucket/q")
+        given("s3a://bucket/q")
 
 
 def test_a_quarantine_crosses_processes(tmp_path):
