@@ -88,4 +88,6 @@ class Reader:
 
 def is_alike(want, got):
     """Tell whether printed text is what the page shows: `...` stands for anything, and space for any space."""
-    return doctest.OutputChecker().check_output(f"{want}\n" if want else "", f"{got.strip()}\n" if got.strip() else "", _ALIKE)
+    return doctest.OutputChecker().check_output(
+        f"{want}\n" if want else "", f"{got.strip()}\n" if got.strip() else "", _ALIKE
+    )
