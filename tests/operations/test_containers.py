@@ -25,7 +25,7 @@ SERVICES = COMPOSE["services"]
 #: Of the compose specification, as far as a service here may use it.
 KEYS = {
     *("build", "command", "depends_on", "environment", "healthcheck", "image", "init", "ports", "restart"),
-    *("stop_grace_period", "volumes"),
+    "volumes",
 }
 CHECKS = {"test", "interval", "timeout", "retries", "start_period"}
 OURS = [name for name, service in SERVICES.items() if "build" in service]
