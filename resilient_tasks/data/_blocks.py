@@ -9,7 +9,7 @@ import importlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 from resilient_tasks.core.errors import PolicyError
 
@@ -18,6 +18,14 @@ PREFIX = "block:"
 _NAME = re.compile(r"block:/{0,2}([a-z0-9-]+/[^/\s]+)((?:/[^/]+)*)/?")
 #: Who can load a block by its name: the one room that imports Prefect.
 _LOADER = "resilient_tasks.orchestrate.blocks"
+
+
+class StorageBlock(Protocol):
+    """One of Prefect's blocks that store files."""
+
+    @classmethod
+    def get_block_type_slug(cls) -> str:
+        """Return the type's name, such as `remote-file-system`."""
 
 
 class Address(NamedTuple):
@@ -35,7 +43,7 @@ class Address(NamedTuple):
     shown: str = ""
 
 
-def is_block(thing: object) -> bool:
+def is_block(thing: object) -> TypeGuard[StorageBlock]:
     """Whether `thing` is one of Prefect's blocks."""
     return not isinstance(thing, type) and callable(getattr(thing, "get_block_type_slug", None))
 

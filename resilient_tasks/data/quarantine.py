@@ -22,7 +22,7 @@ from resilient_tasks.core.redact import redact
 from resilient_tasks.data import _batches, _parts
 from resilient_tasks.data._arrow import restored, together
 from resilient_tasks.data._batches import QuarantinedBatch, Wanted, found, listed, named
-from resilient_tasks.data._blocks import is_block, is_name
+from resilient_tasks.data._blocks import StorageBlock, is_block, is_name
 from resilient_tasks.data._files import Files, LocalFiles, files_at
 from resilient_tasks.data._parts import COLUMNS, QuarantineError, explained, safe
 from resilient_tasks.data._reasons import REASONS
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from resilient_tasks.data.split import Split
 
-__all__ = ["Quarantine", "QuarantineError", "QuarantinedBatch"]
+__all__ = ["Quarantine", "QuarantineError", "QuarantinedBatch", "StorageBlock"]
 
 _LEFT_OVER = 3600.0  # seconds; no write takes that long
 
@@ -61,7 +61,7 @@ class Quarantine:
         ValueError: If no file system is known for the URL, or a `file://` URL names another host.
     """
 
-    url: Any
+    url: str | os.PathLike[str] | StorageBlock
     _: KW_ONLY
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 

@@ -19,7 +19,7 @@ def loaded(name: str) -> Any:
         OSError: The server does not answer, has no such block, or the library that knows its type is not installed.
     """
     try:
-        return Block.load(name, _sync=True)
+        return Block.load(name, _sync=True)  # type: ignore[call-arg]  # taken by its decorator, also beside a loop
     except (httpx.HTTPError, OSError) as error:
         raise OSError(f"Prefect's server does not answer: {str(error) or type(error).__name__}") from error
     except ValueError as error:  # says what is missing

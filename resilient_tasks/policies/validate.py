@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
+from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from resilient_tasks.core import checks, events, settings
@@ -20,7 +21,7 @@ from resilient_tasks.data.annotated import check_annotation
 from resilient_tasks.data.drift import Drift
 from resilient_tasks.data.limits import check_limits, passed
 from resilient_tasks.data.provenance import schema_name, source
-from resilient_tasks.data.quarantine import Quarantine
+from resilient_tasks.data.quarantine import Quarantine, StorageBlock
 from resilient_tasks.data.replay import commands
 from resilient_tasks.data.schemas import library
 from resilient_tasks.data.several import (
@@ -94,7 +95,7 @@ class Validate(Policy):
     on_schema_error: OnSchemaError = "raise"
     max_invalid: float | Mapping[Any, float] | None = None
     min_rows: int | None = None
-    quarantine: Any = None
+    quarantine: Quarantine | str | PathLike[str] | StorageBlock | None = None
     drift: Drift | Mapping[str, Drift] | None = None
     _subject: str = field(default="result", kw_only=True, repr=False)
 
