@@ -257,6 +257,28 @@ def test_a_run_that_begins_anew_takes_the_persisted_result_from_the_bucket(saved
     assert len(s3.keys("flights")) > before
 
 
+def test_a_result_that_cannot_be_stored_fails_nothing_and_is_computed_anew(saved, s3, caplog):
+    calls = []
+
+    @resilient_task(persist_result=True, result_storage=saved.name, retry=Retry(attempts=3, wait=0.1))
+    def fetch():
+        calls.append(1)
+        return 12
+
+    @resilient_flow(retries=1)
+    def monthly():
+        if not calls:
+            with s3.away():
+                state = fetch(return_state=True)
+            assert state.is_completed()
+            raise ConnectionError("killed after the first task")
+        return fetch()
+
+    assert monthly() == 12
+    assert len(calls) == 2
+    assert "Could not connect to the endpoint URL" in caplog.text
+
+
 def test_a_block_that_the_server_does_not_have_is_named_with_where_it_was_searched(on_server):
     with pytest.raises(QuarantineError, match=r"document named absent for block type remote-file-system on the server"):
         Quarantine("block:remote-file-system/absent").rows()
