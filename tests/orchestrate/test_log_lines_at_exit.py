@@ -1,4 +1,4 @@
-"""What the library logs while Python ends, when an alert is delivered last, is printed without an error of Prefect's."""
+"""A line that the library logs while Python ends, of an alert for example, is printed without an error of Prefect's."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""docs/tutorial.md, typed to the letter: its files are built, its commands run, and what it shows is what was printed."""
+"""docs/tutorial.md, typed to the letter: its files are built and its commands run, and they print what it shows."""
 
 import ast
 import json
@@ -89,7 +89,11 @@ def test_the_schedule_starts_a_run_by_itself(reader):
     every_minute = re.search(r'`cron="(\* \* \* \* \*)"`', TEXT)[1]
     file = reader.folder / "my_flow.py"
     file.write_text(file.read_text().replace("0 6 * * *", every_minute))
-    reader.type("python my_flow.py", "leave it running", ["Your flow 'daily-revenue' is being served and polling for scheduled runs!"])
+    reader.type(
+        "python my_flow.py",
+        "leave it running",
+        ["Your flow 'daily-revenue' is being served and polling for scheduled runs!"],
+    )
     until = time.monotonic() + PATIENCE
     while True:
         runs = _ask(reader, "flow_runs/filter", sort="EXPECTED_START_TIME_ASC")
