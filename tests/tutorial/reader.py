@@ -16,8 +16,8 @@ import page
 
 import resilient_tasks
 
-PATIENCE = 180
-BATCH = r"[0-9a-f]{8}-[0-9a-f]{4}-\d+-result"
+PATIENCE = 300
+BATCH = r"\b[0-9a-f]{8}-[0-9a-f]+-\d+-result"
 #: The page's own way to an installed package; a test has one.
 INSTALLING = ("python3 -m venv ", ". .venv-tutorial/", "pip install . pytest", "mkdir ", "cd ")
 
