@@ -190,7 +190,8 @@ def masked(text):
         (r"(fetch_\w+)-[0-9a-f]{3}\b", r"\1-ID"),
         (r"(?i)(flow run) '[a-z]+-[a-z]+'", r"\1 NAME"),
         (r"waits \d+\.\d s", "waits S"),
-        (r"in \d+\.\d\ds", "in S"),
+        (r"in \d+\.\d\ds( \([\d:]+\))?", "in S"),
+        (r"failed 1 time in [\d.]+ \w+", "failed 1 time in S"),
         (BATCH, "BATCH"),
         (r"[ \t]+", " "),
     ):
