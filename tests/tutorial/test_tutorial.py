@@ -19,7 +19,7 @@ TEXT = page.PAGE.read_text(encoding="utf-8")
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory):
-    """Somebody who has typed the whole page, and whose server still runs."""
+    """A reader who has typed the whole page, and whose server still runs."""
     reader = Reader(tmp_path_factory.mktemp("my-first-flow"))
     try:
         reader.follow(TEXT)
