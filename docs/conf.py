@@ -11,6 +11,8 @@ exclude_patterns = ["images"]
 html_theme = "furo"
 html_title = f"resilient_tasks {release}"
 html_show_copyright = False
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 
 myst_heading_anchors = 3
 

@@ -116,7 +116,9 @@ def _pages(
     )
 
 
-_plain = _pages(DOCS, "*.md", excludes=["prefect.md", "flows.md", "where-it-runs.md", "testing.md", "shared-state.md"])
+# The tutorial's blocks make files, which tests/tutorial builds and runs.
+_with_their_own = ["prefect.md", "flows.md", "where-it-runs.md", "testing.md", "shared-state.md", "tutorial.md"]
+_plain = _pages(DOCS, "*.md", excludes=_with_their_own)
 _sharing = _pages(DOCS, "shared-state.md", begin=_begin_with_a_store_to_choose)
 _prefect = _pages(
     DOCS, "prefect.md", "flows.md", "where-it-runs.md", begin=_begin_with_prefect, fixtures=["resilient_prefect"]

@@ -1,9 +1,13 @@
 """`resilient-tasks demo`: a newcomer's first ten seconds."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+import resilient_tasks
 
 
 @pytest.fixture(scope="module")
@@ -38,3 +42,17 @@ def test_the_demo_logs_each_failure_and_what_was_done_about_it(shown, told):
 
 def test_every_row_of_the_demo_is_accounted_for(shown):
     assert "12 rows read = 11 used + 1 quarantined (row 6: amount is -999.0, not greater_than(0))." in shown
+
+
+def test_the_demo_prints_what_the_page_on_the_command_line_shows(shown):
+    page = (Path(resilient_tasks.__file__).parents[1] / "docs" / "command-line.md").read_text(encoding="utf-8")
+    lines = page.partition("$ resilient-tasks demo\n")[2].partition("```")[0].splitlines()
+    assert len(lines) > 10
+    rest = _without_waits(shown)
+    for line in (line for line in lines if line not in {"", "..."}):
+        _, found, rest = rest.partition(_without_waits(line).strip())
+        assert found, f"{line!r} is not printed in this place:\n{shown}"
+
+
+def _without_waits(text):
+    return re.sub(r"waits \d+\.\d s", "waits", text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
@@ -86,7 +87,9 @@ def _logger_of(record: logging.LogRecord) -> logging.LoggerAdapter[Any] | loggin
     ids = {name: told[name] for name in ("flow_run_id", "task_run_id") if _is_id(told.get(name))}
     if not ids:
         return None
-    about = {**ids, "flow_run_name": told.get("flow_run", ""), "flow_name": ""}
+    about: dict[str, Any] = {**ids, "flow_run_name": told.get("flow_run", ""), "flow_name": ""}
+    if not threading.main_thread().is_alive():  # Python ends: what sends log lines to the API can start no thread
+        about["send_to_api"] = False
     if "task_run_id" not in ids:
         return logging.LoggerAdapter(logging.getLogger("prefect.flow_runs"), about)
     about |= {"task_run_name": told.get("task_run", ""), "task_name": ""}
