@@ -81,7 +81,7 @@ def _class_or_policy(keyword: str, given: object, policies: Mapping[str, type[Po
         return f"that is the class, without its arguments; write {EXAMPLES[keyword]}"
     if Policy in type(given).__mro__:
         for other, policy in policies.items():
-            if policy.slot == type(given).slot:
+            if policy.slot == getattr(given, "slot", None):
                 return f"write {other}={given!r}"
         return f"write policies=[{given!r}]"
     return ""
