@@ -1,5 +1,6 @@
 """The pages of Start: what docs/install.md says of extras and versions, and the groups of the sidebar."""
 
+import dataclasses
 import re
 import tomllib
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import resilient_tasks
+from resilient_tasks.core.settings import Settings
 
 ROOT = Path(resilient_tasks.__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -33,7 +35,7 @@ def test_the_page_has_every_extra_of_the_package():
     assert list(_rows("Extras")) == list(PROJECT["optional-dependencies"])
 
 
-@pytest.mark.parametrize("extra", ["redis", "drift", "demo"])
+@pytest.mark.parametrize("extra", ["redis", "s3", "drift", "demo"])
 def test_an_extra_brings_what_the_page_says(extra):
     brings = re.findall(r"`([\w-]+)`", _rows("Extras")[extra][1])
     assert brings == [_name(each) for each in PROJECT["optional-dependencies"][extra]]
@@ -45,6 +47,13 @@ def test_the_page_names_the_versions_that_the_package_allows():
         if name != "Python":
             assert re.sub(r"^[\w-]+(\[.*\])?", "", needed[name.lower()]) == cells[1].strip("`"), name
     assert PROJECT["requires-python"] == ">=3.11"
+
+
+def test_the_first_page_has_every_setting_with_its_default():
+    table = INDEX.partition("\n| setting | default | meaning |\n")[2].partition("\n\n")[0]
+    rows = [[cell.strip(" `") for cell in line.strip("|").split(" | ")[:2]] for line in table.splitlines()[1:]]
+    settings = [[part.name, repr(part.default).replace("'", '"')] for part in dataclasses.fields(Settings)]
+    assert [row for row in rows if row[0] != "secrets"] == [each for each in settings if each[0] != "secrets"]
 
 
 def test_the_sidebar_has_four_groups():
