@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _SIZE, _DPI = (8.0, 3.9), 200
 # Shape and filling tell a verdict, and its colour too.
+_NAMES = {"promoted": "challenger, promoted", "kept": "not better: kept", "refused": "degraded data: refused"}
 _MARKS: dict[str, dict[str, Any]] = {
     "promoted": {"marker": "o", "markersize": 7.5, "color": BLUE, "markeredgecolor": BLUE},
     "kept": {"marker": "o", "markersize": 6, "color": "white", "markeredgecolor": INK, "markeredgewidth": 1.2},
@@ -99,7 +100,7 @@ def _legend(axes: Axes) -> None:
         Line2D([], [], color=BLUE, linewidth=2, label="champion as it stood"),
         Line2D([], [], color=ORANGE, linewidth=1.4, linestyle=(0, (4, 1.6)), label="first champion, frozen"),
     ]
-    marks = [Line2D([], [], linestyle="", label=f"challenger {name}", **style) for name, style in _MARKS.items()]
+    marks = [Line2D([], [], linestyle="", label=_NAMES[verdict], **style) for verdict, style in _MARKS.items()]
     axes.legend(
         handles=[*lines, *marks],
         ncols=5,

@@ -5,7 +5,8 @@ would be if nothing ever failed. Each task finds its files by `FLIGHT_TIMES_OUT`
 whatever process it runs.
 """
 
-from __future__ import annotations
+# Annotations are objects here, no texts: `serve` hands the flow to its processes by cloudpickle, which leaves behind what
+# texts name.
 
 import time
 from collections.abc import Sequence

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 MARGIN = 0.02
 #: Of the two-sided interval: an upper bound that is too low in 5 % of the cases.
 LEVEL = 0.9
+#: With three days an equally good model would be promoted in 8 % of the cases, with five in 5 %.
+FEWEST_DAYS = 5
 #: Draws. With 10,000 the bounds move by about 0.002 from seed to seed.
 RESAMPLES = 10_000
 
@@ -69,7 +71,7 @@ def compare(
         resamples: How many draws.
 
     Returns:
-        The comparison. With fewer than two days, or sums that are not positive numbers, its interval is from 0 to
+        The comparison. With fewer than `FEWEST_DAYS` days, or sums that are not positive numbers, its interval is from 0 to
         infinity: nothing is known.
 
     Raises:
@@ -77,7 +79,7 @@ def compare(
     """
     errors = np.array([np.asarray(each, dtype=np.float64) for each in _alike(champion, challenger)])
     days = errors.shape[1]
-    if days < 2 or not (np.isfinite(errors).all() and (errors.sum(axis=1) > 0).all()):
+    if days < FEWEST_DAYS or not (np.isfinite(errors).all() and (errors.sum(axis=1) > 0).all()):
         total = errors.sum(axis=1)
         known = days > 0 and np.isfinite(total).all() and bool((total > 0).all())
         return Comparison(float(np.sqrt(total[1] / total[0])) if known else np.nan, 0.0, np.inf, days)
@@ -90,7 +92,8 @@ def compare(
     tail = (1 - level) / 2
     # Not the mean of two neighbouring draws: one of them may be endless.
     least, most = np.quantile(scaled, [tail, 1 - tail], method="inverted_cdf")
-    low, high = (np.exp(measured - bound * spread) if spread else np.exp(measured) for bound in (most, least))
+    with np.errstate(over="ignore"):  # too few days: a bound beyond every number
+        low, high = (np.exp(measured - bound * spread) if spread else np.exp(measured) for bound in (most, least))
     return Comparison(float(np.exp(measured)), float(low), float(high), days)
 
 
