@@ -68,7 +68,9 @@ def write(registry: Registry, key: str, result: MonthResult, seed: int, report: 
 
 
 def read(registry: Registry) -> list[Record]:
-    """Return each month's newest record, in the order of the months."""
+    """Return each month's newest record, in the order of the months; none where there is no registry yet."""
+    if not (registry.folder / "mlflow.db").exists():
+        return []
     client = registry.client()
     experiment = client.get_experiment_by_name(NAME)
     if experiment is None:

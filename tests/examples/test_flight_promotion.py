@@ -78,7 +78,9 @@ def test_a_model_whose_errors_are_the_same_share_each_day_is_known_exactly(error
 def test_the_bounds_are_in_order_and_exchanging_the_models_inverts_the_ratio(pairs, seed):
     champion, challenger = zip(*pairs, strict=True)
 
-    found, exchanged = (compare(*both, seed=seed, resamples=200) for both in ((champion, challenger), (challenger, champion)))
+    found, exchanged = (
+        compare(*both, seed=seed, resamples=200) for both in ((champion, challenger), (challenger, champion))
+    )
 
     assert 0 <= found.low <= found.high
     assert exchanged.ratio == pytest.approx(1 / found.ratio)
