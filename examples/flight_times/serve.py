@@ -28,6 +28,7 @@ def main() -> int:
     try:
         load_planes()  # the data package is there, or is not: said before anything starts
         _prepare(given.out.resolve())
+        _has_a_server()
         with contextlib.ExitStack() as servers:
             if not os.environ.get("FLIGHT_TIMES_API"):
                 api = servers.enter_context(flights_api(given.out.resolve() / "api", seed=given.seed))
@@ -61,12 +62,16 @@ def _prepare(out: Path) -> None:
     os.environ.setdefault("RESILIENT_TASKS_INCIDENTS", f"sqlite:///{out / 'incidents.db'}")
 
 
-def _serve(given: argparse.Namespace) -> None:
-    from flow import retrain_month  # noqa: PLC0415  # Prefect reads its settings on import
-    from prefect.settings import get_current_settings  # noqa: PLC0415
+def _has_a_server() -> None:
+    from prefect.settings import get_current_settings  # noqa: PLC0415  # Prefect reads its settings on import
 
     if not get_current_settings().api.url:
         raise CannotStartError("PREFECT_API_URL names no server: start one with `prefect server start`, and set it")
+
+
+def _serve(given: argparse.Namespace) -> None:
+    from flow import retrain_month  # noqa: PLC0415  # Prefect reads its settings on import
+
     retrain_month.serve("monthly", cron=given.cron, parameters={"month": "next", "seed": given.seed})
 
 

@@ -104,6 +104,8 @@ def year(resilient_prefect, tmp_path_factory):
             "NO_PROXY": "*",
         }.items():
             patch.setenv(name, value)
+        # It reads the files of every installed package, only to warn: two seconds, and no part of what is tested.
+        patch.setattr("mlflow.utils.environment.warn_dependency_requirement_mismatches", lambda _: None)
         configure(quarantine=str(out / "quarantine"))
         found = SimpleNamespace(out=out, registry=registry.Registry(out / "registry"))
         found.january = flow.retrain_month("2013-01", return_state=True)
@@ -171,9 +173,8 @@ def test_each_row_of_the_poisoned_month_is_accounted_for(year):
     metrics = year.runs["2013-05"].data.metrics
 
     assert metrics["rows_read"] == 28_796
-    assert metrics["rows_quarantined"] == year.accounts.quarantined_in("May") or metrics["rows_quarantined"] == sum(
-        rows for page, rows in year.accounts.corrupted.items() if page.startswith("May ")
-    )
+    corrupted = sum(rows for page, rows in year.accounts.corrupted.items() if page.startswith("May "))
+    assert metrics["rows_quarantined"] == corrupted
     assert metrics["rows_used"] == metrics["rows_missing"] == 0
     assert metrics["rows_read"] == metrics["rows_quarantined"] + metrics["rows_withheld"]
 
