@@ -162,7 +162,7 @@ def _by_origin(frame: pd.DataFrame, places: dict[str, pd.Index[int]], entry: dic
     label = frame.index[int(str(entry["row"]))]
     for origin, rows in places.items():
         if label in rows:
-            return {"origin": origin, "page_at_origin": int(rows.get_loc(label)) // PAGE_ROWS + 1}
+            return {"origin": origin, "page_at_origin": int(rows.searchsorted(label)) // PAGE_ROWS + 1}
     raise KeyError(label)
 
 

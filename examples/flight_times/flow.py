@@ -5,8 +5,8 @@ would be if nothing ever failed. Each task finds its files by `FLIGHT_TIMES_OUT`
 whatever process it runs.
 """
 
-# Annotations are objects here, no texts: `serve` hands the flow to its processes by cloudpickle, which leaves behind what
-# texts name.
+# Annotations are objects here, no texts: `serve` hands the flow to its processes by cloudpickle, which leaves behind
+# what texts name.
 
 import time
 from collections.abc import Sequence
@@ -16,8 +16,9 @@ from typing import Any, Literal
 import records
 from fetching import ALERTS, Gathered, fetch_page, fetch_planes, gathered, month_index, named, planes_of
 from model import with_air_time
+from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
-from prefect.states import Completed, State
+from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 from registry import Registry
 from training import Trained, drift_since_promotion, retrain
@@ -45,7 +46,7 @@ Month = Literal[
 MOST_QUARANTINED = 0.02
 #: With more of its rows absent, a month is not trained on.
 MOST_ABSENT = 0.5
-_RUNNER = ThreadPoolTaskRunner(max_workers=8)
+_RUNNER: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=8)
 
 
 class NotTrainedError(RuntimeError):
@@ -152,13 +153,14 @@ def one_month(month: int, seed: int, origins: list[str] | None) -> MonthResult:
 
 def _fetched_and_trained(month: int, key: str, seed: int, origins: list[str] | None) -> MonthResult:
     iso = f"2013-{month:02}"
-    indexes: list[Any] = [month_index.submit(month, origin) for origin in origins or [None]]
+    places: Sequence[str | None] = origins or [None]
+    indexes: list[Any] = [month_index.submit(month, origin) for origin in places]
     found = [outcome_of(index) for index in indexes]
     if failed := [outcome for outcome in found if isinstance(outcome, Failed)]:
         return MonthResult(iso, note=f"not trained: index: {type(failed[0].error).__name__}")
     planes: Any = fetch_planes.submit(month)
     pages, sizes = [], []
-    for origin, index in zip(origins or [None], indexes, strict=True):
+    for origin, index in zip(places, indexes, strict=True):
         for page, rows in enumerate(index.result(), 1):
             pages.append(fetch_page.submit(month, page, origin))
             sizes.append(rows)

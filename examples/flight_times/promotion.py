@@ -71,8 +71,8 @@ def compare(
         resamples: How many draws.
 
     Returns:
-        The comparison. With fewer than `FEWEST_DAYS` days, or sums that are not positive numbers, its interval is from 0 to
-        infinity: nothing is known.
+        The comparison. With fewer than `FEWEST_DAYS` days, or sums that are not positive numbers, its interval is from
+        0 to infinity: nothing is known.
 
     Raises:
         ValueError: The two have not the same days.

@@ -133,7 +133,7 @@ class Registry:
     def profile(self, version: int) -> Profile:
         """Return the profile of the month that a version was trained on: a later one is held against it."""
         with TemporaryDirectory() as folder:
-            return Profile.load(self.client().download_artifacts(self._found(version).run_id, _PROFILE, folder))
+            return Profile.load(self.client().download_artifacts(str(self._found(version).run_id), _PROFILE, folder))
 
     def tags(self, version: int) -> Mapping[str, str]:
         """Return what was noted of a version when it was registered: its month, its verdict, and why.
