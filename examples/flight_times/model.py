@@ -84,7 +84,7 @@ def errors_by_day(model: Model, frame: pd.DataFrame, planes: pd.DataFrame) -> Da
     used = _known(frame, "measure the error on")
     squared = (model.predict(used, planes) - used[TARGET].to_numpy(np.float64)) ** 2
     days, at = np.unique(_dates(used).dt.strftime("%Y-%m-%d").to_numpy(str), return_inverse=True)
-    return DayErrors(tuple(map(str, days)), np.bincount(at, squared), np.bincount(at).astype(np.int64))
+    return DayErrors(tuple(map(str, days)), np.bincount(at, squared).astype(np.float64), np.bincount(at))
 
 
 def newest_day(frame: pd.DataFrame) -> str:
