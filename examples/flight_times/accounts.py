@@ -9,6 +9,7 @@ was served, because the machine was too slow. Anything else is a disagreement.
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ EXPLANATION = (
     " one cause: a fault that the API served, or a limit that expired because the machine was too slow."
 )
 AGREED = "The three accounts agree on every attempt of every task run."
+_ASKS = re.compile(r"\w+ (index|planes|page \d+|[A-Z]{3} (index|page \d+))")  # "May page 3", "May JFK page 3"
 _EXPIRED = {"TimedOut", "DeadlineExceeded"}
 _SLOW = {
     "late": "answered after the limit",
@@ -187,8 +189,7 @@ class Accounts:
 
 def asks_the_api(task: str) -> bool:
     """Tell by a task run's name whether it sends requests."""
-    what = task.partition(" ")[2]
-    return what in {"index", "planes"} or what.startswith("page ")
+    return _ASKS.fullmatch(task) is not None
 
 
 def _why_not(requests: list[Request], errors: list[str], expired: int) -> str:

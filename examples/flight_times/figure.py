@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 # 8 x 6.4 inches at 200 dots: 1600 x 1280 pixels, about twice what a README's column shows.
 _SIZE, _DPI = (8.0, 6.4), 200
 _HEAD = 0.115  # of the height: the headline, which a page has in words of its own
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # it comes with matplotlib, so the picture is the same everywhere
     "font.size": 7.5,
     "text.color": INK,
@@ -51,7 +51,7 @@ def draw(report: RunSummary, path: Path) -> None:
     Raises:
         ValueError: The report has no month.
     """
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = _figure(report)
         _headline(figure, report)
         figure.savefig(path, format="png", dpi=_DPI, facecolor="white")
@@ -64,13 +64,16 @@ def svg(report: RunSummary) -> str:
         ValueError: The report has no month.
     """
     buffer = BytesIO()
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         wide, high = _SIZE
         below = Bbox.from_bounds(0, 0, wide, high * (1 - _HEAD))
         _figure(report).savefig(buffer, format="svg", facecolor="white", bbox_inches=below, metadata={"Date": None})
-    text = buffer.getvalue().decode()
-    label = quoteattr(f"{headline(report)}. {subline(report)}")
-    return text[text.index("<svg") :].replace("<svg", f'<svg role="img" aria-label={label}', 1)
+    return as_element(buffer.getvalue().decode(), f"{headline(report)}. {subline(report)}")
+
+
+def as_element(text: str, label: str) -> str:
+    """Return an SVG file's element alone, with a label for those who cannot see it."""
+    return text[text.index("<svg") :].replace("<svg", f'<svg role="img" aria-label={quoteattr(label)}', 1)
 
 
 def _figure(report: RunSummary) -> Figure:

@@ -22,6 +22,8 @@ CATEGORIES = ["carrier", "origin", "dest"]
 NUMBERS = ["distance", "minute_of_day", "weekday", "seats", "engines", "built"]
 # Not NaN: the booster cannot be fitted where a whole column is missing, as it is while no plane is known.
 UNKNOWN = -1
+#: The newest days of a month, held out of the training: no model that is judged on them has seen them.
+HELD_OUT = 7
 
 
 @dataclass(frozen=True)
@@ -53,15 +55,46 @@ def train(frame: pd.DataFrame, planes: pd.DataFrame) -> Model:
     return Model(pipeline)
 
 
-def rmse(model: Model, frame: pd.DataFrame, planes: pd.DataFrame) -> float:
-    """Return the root mean squared error in minutes, over the flights whose air time is known.
+@dataclass(frozen=True)
+class DayErrors:
+    """A model's errors, by day: flights of one day share one wind.
+
+    Attributes:
+        days: The days, "2013-07-25" and so on.
+        squared: The sum of the squared errors of each day, in square minutes.
+        flights: How many flights that is.
+    """
+
+    days: tuple[str, ...]
+    squared: NDArray[np.float64]
+    flights: NDArray[np.int64]
+
+    @property
+    def rmse(self) -> float:
+        """The root mean squared error over all flights, in minutes."""
+        return float(np.sqrt(self.squared.sum() / self.flights.sum()))
+
+
+def errors_by_day(model: Model, frame: pd.DataFrame, planes: pd.DataFrame) -> DayErrors:
+    """Measure a model on the flights whose air time is known.
 
     Raises:
         ValueError: No flight has an air time.
     """
     used = _known(frame, "measure the error on")
-    errors = model.predict(used, planes) - used[TARGET].to_numpy(np.float64)
-    return float(np.sqrt(np.mean(errors**2)))
+    squared = (model.predict(used, planes) - used[TARGET].to_numpy(np.float64)) ** 2
+    days, at = np.unique(_dates(used).dt.strftime("%Y-%m-%d").to_numpy(str), return_inverse=True)
+    return DayErrors(tuple(map(str, days)), np.bincount(at, squared).astype(np.float64), np.bincount(at))
+
+
+def newest_day(frame: pd.DataFrame) -> str:
+    """Return the newest day on which a flight has an air time, "2013-07-24"."""
+    return str(_dates(_known(frame, "date")).max().date())
+
+
+def after(frame: pd.DataFrame, day: str) -> pd.DataFrame:
+    """Return the flights of the days after `day`."""
+    return frame[_dates(frame) > pd.Timestamp(day)]
 
 
 def with_air_time(frame: pd.DataFrame) -> pd.DataFrame:
@@ -69,7 +102,7 @@ def with_air_time(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame[TARGET].notna()]
 
 
-def split_newest(frame: pd.DataFrame, days: int = 7) -> tuple[pd.DataFrame, pd.DataFrame]:
+def split_newest(frame: pd.DataFrame, days: int = HELD_OUT) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Split by date into the older flights, to train on, and those of the newest `days` days, held out.
 
     The newest day is the newest one in the frame. Nothing is drawn at random, because flights of one day

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 #: The id of the request that is sent when the flow has ended: the log is complete if it has this one.
 CLOSING = "closing"
+#: What a good answer brings in a poisoned month: it has to be refused.
+POISONED = "half in seconds"
 _ASKED = {"/months": "index", "/planes": "planes", "/flights": "page {page}"}
 _REFUSED = {400, 404}  # no page or month that there is
 _FAULTS = {
@@ -59,13 +61,21 @@ async def gather(folder: Path, events: Iterable[Event], flow_run_id: UUID) -> Ac
 
 def read_api(accounts: Accounts, folder: Path) -> None:
     """Read the API's account from its files."""
-    for line in sorted(_lines(folder / "requests.jsonl"), key=lambda line: int(line["number"])):
+    lines = sorted(_lines(folder / "requests.jsonl"), key=lambda line: int(line["number"]))
+    by_origin = any("origin" in line["query"] for line in lines)
+    poisoned = set()
+    for cell in _lines(folder / "corrupted.jsonl"):
+        origin, page = (cell["origin"], cell["page_at_origin"]) if by_origin else (None, cell["page"])
+        accounts.corrupted[name := in_month(cell["month"], f"page {page}", origin)] += 1
+        if cell.get("poisoned"):
+            poisoned.add(name)
+    for line in lines:
         accounts.numbers.append(line["number"])
         accounts.closed |= line["id"] == CLOSING
         if line["path"] in _ASKED and line["status"] not in _REFUSED:
-            accounts.requests.append(Request(line["number"], _attempt_of(line), _fault_of(line), line["left"]))
-    for cell in _lines(folder / "corrupted.jsonl"):
-        accounts.corrupted[in_month(cell["month"], f"page {cell['page']}")] += 1
+            attempt = _attempt_of(line)
+            fault = _fault_of(line) or (POISONED if attempt.task in poisoned else "")
+            accounts.requests.append(Request(line["number"], attempt, fault, line["left"]))
 
 
 def read_events(accounts: Accounts, events: Iterable[Event]) -> None:
@@ -139,7 +149,7 @@ def _in_short(state: State[Any]) -> str:
 
 def _attempt_of(line: dict[str, Any]) -> Attempt:
     query = line["query"]
-    task = in_month(int(query["month"]), _ASKED[line["path"]].format(**query))
+    task = in_month(int(query["month"]), _ASKED[line["path"]].format(**query), query.get("origin"))
     call, _, number = line["id"].rpartition("/")
     return Attempt(task, call, int(number) if number else 0)  # somebody else may ask the API, too, and send no id
 

@@ -1,4 +1,4 @@
-"""Champion and challenger in MLflow's model registry, in one folder, without a server.
+"""Models in MLflow's registry, and one MLflow run a month, in one folder, without a server.
 
 Every call goes through a client that names its own database, so MLflow's process-wide settings (tracking URI,
 active run) are neither read nor changed, and worker threads do not meet there.
@@ -19,14 +19,23 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # MLflow reads it onc
 
 import mlflow.sklearn
 from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from model import Model
+
+from resilient_tasks.data.profile import Profile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mlflow.entities.model_registry import ModelVersion
+
 NAME = "flight-times"
-ALIAS = "champion"
+CHAMPION = "champion"
+#: The newest model that was registered, whether it was promoted or not.
+CHALLENGER = "challenger"
+_ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
+_PROFILE = "profile.json"
 
 # MLflow stores a model in the skops format, which loads only types that are named: these make up the booster.
 _TRUSTED_TYPES = [
@@ -44,13 +53,25 @@ _opening = Lock()
 _reading = Lock()
 
 
+class NoSuchVersionError(LookupError):
+    """The registry has no model of that version."""
+
+
 @dataclass(frozen=True)
-class Champion:
-    """The model that serves: its registry version, and the month that it was trained on ("2013-07")."""
+class Stored:
+    """A model in the registry.
+
+    Attributes:
+        model: what predicts.
+        version: its number in the registry.
+        month: the month that it was trained on, "2013-07".
+        trained_until: the newest day that it was trained on, "2013-07-24".
+    """
 
     model: Model
     version: int
     month: str
+    trained_until: str
 
 
 @dataclass(frozen=True)
@@ -63,47 +84,13 @@ class Registry:
 
     folder: Path
 
-    def champion(self) -> Champion | None:
-        """Return the model that the alias points to, or None before the first promotion."""
-        try:
-            found = self._client().get_model_version_by_alias(NAME, ALIAS)
-        except MlflowException as error:
-            if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
-                return None  # no model yet, or no alias yet
-            raise
-        with _reading:
-            pipeline = mlflow.sklearn.load_model(found.source)
-        return Champion(Model(pipeline), int(found.version), found.tags["month"])
+    @classmethod
+    def of_this_run(cls) -> Registry:
+        """Return the registry in the folder that the environment names, in whatever process this is."""
+        return cls(Path(os.environ["FLIGHT_TIMES_OUT"], "registry"))
 
-    def register(self, model: Model, month: str, metrics: Mapping[str, float]) -> int:
-        """Store a model as a new version, with a run that holds its metrics, and return the version's number.
-
-        The alias stays where it is: registering changes nothing for those who use the champion.
-        """
-        client = self._client()
-        run = client.create_run(_experiment(client, self.folder), run_name=month)
-        for name, value in metrics.items():
-            client.log_metric(run.info.run_id, name, value)
-        with TemporaryDirectory() as folder:
-            path = str(Path(folder, "model"))
-            with _reading:  # saving reads what it wrote
-                mlflow.sklearn.save_model(
-                    model.pipeline,
-                    path,
-                    pip_requirements=_requirements(),  # inferring them takes MLflow 10 to 20 s
-                    skops_trusted_types=_TRUSTED_TYPES,
-                )
-            client.log_artifacts(run.info.run_id, path, "model")
-        client.set_terminated(run.info.run_id)
-        source = f"{run.info.artifact_uri}/model"
-        made = client.create_model_version(NAME, source, run_id=run.info.run_id, tags={"month": month})
-        return int(made.version)
-
-    def promote(self, version: int) -> None:
-        """Make a version the champion by one move of the alias: readers see the old one or the new one."""
-        self._client().set_registered_model_alias(NAME, ALIAS, str(version))
-
-    def _client(self) -> MlflowClient:
+    def client(self) -> MlflowClient:
+        """Return a client of this registry's own database."""
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
         # It warns of each model that is stored where there is no pip, as in environments that uv makes.
@@ -118,13 +105,133 @@ class Registry:
                 client.create_registered_model(NAME)
         return client
 
+    def under(self, alias: str) -> int | None:
+        """Return the version that an alias points to, or None while it points to none."""
+        try:
+            return int(self.client().get_model_version_by_alias(NAME, alias).version)
+        except MlflowException as error:
+            if error.error_code in _ABSENT:
+                return None
+            raise
 
-def decide(champion_rmse: float, challenger_rmse: float, margin: float = 0.02) -> bool:
-    """Say whether the challenger replaces the champion: only if its error is smaller by more than `margin`.
+    def champion(self) -> Stored | None:
+        """Return the model that serves, or None before the first promotion."""
+        version = self.under(CHAMPION)
+        return None if version is None else self.stored(version)
 
-    Both errors must come from the same flights. An error that is not a number never wins.
-    """
-    return challenger_rmse < champion_rmse * (1 - margin)
+    def stored(self, version: int) -> Stored:
+        """Return the model of a version.
+
+        Raises:
+            NoSuchVersionError: There is none.
+        """
+        found = self._found(version)
+        with _reading:
+            pipeline = mlflow.sklearn.load_model(found.source)
+        return Stored(Model(pipeline), int(found.version), found.tags["month"], found.tags["trained_until"])
+
+    def profile(self, version: int) -> Profile:
+        """Return the profile of the month that a version was trained on: a later one is held against it."""
+        with TemporaryDirectory() as folder:
+            return Profile.load(self.client().download_artifacts(str(self._found(version).run_id), _PROFILE, folder))
+
+    def tags(self, version: int) -> Mapping[str, str]:
+        """Return what was noted of a version when it was registered: its month, its verdict, and why.
+
+        Raises:
+            NoSuchVersionError: There is none.
+        """
+        return dict(self._found(version).tags)
+
+    def of_run(self, key: str) -> int | None:
+        """Return the version that was registered under the key of a run, or None."""
+        client = self.client()
+        found = client.search_model_versions(f"name = '{NAME}' and tags.key = '{key}'")
+        return int(found[0].version) if found else None
+
+    def register(self, key: str, model: Model, profile: Profile, tags: Mapping[str, str]) -> int:
+        """Store a model as a new version in the MLflow run of `key`, and return the version's number.
+
+        The alias `challenger` moves to it, and `champion` stays where it is: registering changes nothing for those who
+        use the champion. Under a key that is known nothing is stored again: a repeated attempt changes nothing.
+
+        Args:
+            key: Names the run: one month of one flow run.
+            model: What is stored.
+            profile: Of the flights that it was trained on.
+            tags: What is noted of the version: "month" and "trained_until" at least.
+        """
+        if (known := self.of_run(key)) is not None:
+            return known
+        client = self.client()
+        run_id = self.run(key, tags["month"])
+        with TemporaryDirectory() as folder:
+            path = str(Path(folder, "model"))
+            with _reading:  # saving reads what it wrote
+                mlflow.sklearn.save_model(
+                    model.pipeline,
+                    path,
+                    pip_requirements=_requirements(),  # inferring them takes MLflow 10 to 20 s
+                    skops_trusted_types=_TRUSTED_TYPES,
+                )
+            client.log_artifacts(run_id, path, "model")
+            profile.save(Path(folder, _PROFILE))
+            client.log_artifact(run_id, str(Path(folder, _PROFILE)))
+        source = f"{client.get_run(run_id).info.artifact_uri}/model"
+        made = client.create_model_version(NAME, source, run_id=run_id, tags={**tags, "key": key})
+        client.set_registered_model_alias(NAME, CHALLENGER, made.version)
+        return int(made.version)
+
+    def run(self, key: str, month: str) -> str:
+        """Return the id of the MLflow run of `key`; it is made when it is first asked for."""
+        client = self.client()
+        experiment = _experiment(client, self.folder)
+        found = client.search_runs([experiment], f"tags.key = '{key}'")
+        if found:
+            return str(found[0].info.run_id)
+        return str(client.create_run(experiment, run_name=month, tags={"key": key, "month": month}).info.run_id)
+
+    def record(
+        self,
+        key: str,
+        month: str,
+        *,
+        metrics: Mapping[str, float],
+        params: Mapping[str, object],
+        tags: Mapping[str, str],
+        files: Mapping[str, str],
+    ) -> None:
+        """Write down what a month came to in its MLflow run, and end the run; a second time writes the same again.
+
+        Args:
+            key: Names the run.
+            month: "2013-07".
+            metrics, params, tags: What MLflow compares.
+            files: Texts by the name of their file, among the run's artifacts.
+        """
+        client = self.client()
+        run_id = self.run(key, month)
+        client.log_batch(
+            run_id,
+            # One time for all attempts: MLflow keeps the same value at the same time once.
+            metrics=[Metric(name, float(value), timestamp=0, step=int(month[-2:])) for name, value in metrics.items()],
+            params=[Param(name, str(value)) for name, value in params.items()],
+            tags=[RunTag(name, value) for name, value in tags.items()],
+        )
+        for name, text in files.items():
+            client.log_text(run_id, text, name)
+        client.set_terminated(run_id)
+
+    def _found(self, version: int) -> ModelVersion:
+        client = self.client()
+        try:
+            return client.get_model_version(NAME, str(version))
+        except MlflowException as error:
+            if error.error_code not in _ABSENT:
+                raise
+        known = sorted(int(each.version) for each in client.search_model_versions(f"name = '{NAME}'"))
+        listed = ", ".join(map(str, known)) or "none yet"
+        raise NoSuchVersionError(f"there is no version {version} of {NAME}; there are: {listed}")
 
 
 def _experiment(client: MlflowClient, folder: Path) -> str:

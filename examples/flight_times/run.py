@@ -60,7 +60,7 @@ def main() -> int:
         load_planes()  # the data package is there, or is not: said before anything starts
         _prepare(out, bare=given.bare)
         with contextlib.ExitStack() as servers:
-            api = servers.enter_context(flights_api(out / "api", port=given.port, seed=given.seed))
+            api = servers.enter_context(flights_api(out / "api", port=given.port, seed=given.seed, poison=given.poison))
             slack = servers.enter_context(FakeSlack())
             _say(f"the failing API is at {api}, Slack's stand-in at {slack.url}")
             prefect = servers.enter_context(prefect_server(out / "prefect", port=given.prefect_port))
@@ -83,6 +83,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1, help="another schedule of faults")
+    parser.add_argument("--poison", type=int, default=0, metavar="MONTH", help="1 to 12: half of it in seconds")
     parser.add_argument("--bare", action="store_true", help="the same flow with every policy off")
     parser.add_argument("--port", type=int, default=0, help="port of the flights API; 0 picks a free one")
     parser.add_argument("--prefect-port", type=int, default=0, help="port of the Prefect server; 0 picks a free one")
@@ -189,6 +190,8 @@ def _summary(
                 faults_by_page=accounts.faults_in(name),
                 drift=result.drift,
                 absent=result.absent,
+                withheld=result.withheld,
+                verdict=str(trained or ""),
             )
         )
     reasons: Counter[str] = Counter()
@@ -203,17 +206,22 @@ def _summary(
 
 def _conclude(summary: RunSummary, report: RunReport, accounts: Accounts, slack: FakeSlack, out: Path) -> int:
     import figure  # noqa: PLC0415  # matplotlib, only once there is something to draw
+    import figure_champions  # noqa: PLC0415
     import page  # noqa: PLC0415
+    import records  # noqa: PLC0415
+    from registry import Registry  # noqa: PLC0415
 
+    months = records.read(Registry(out / "registry"))
     figure.draw(summary, out / "report.png")
-    page.write(summary, report, accounts.summary(), out / "report.html")
+    if months:
+        figure_champions.draw(months, out / "champions.png")
+    page.write(summary, report, accounts.summary(), months, out / "report.html")
     print(f"\n{report.text()}\n")
     for text in slack.texts():
         print(f"Slack got: {text.splitlines()[0]}")
     print(f"\n{headline(summary)} ({summary.seconds:.0f} s)")
     for month in summary.months:
-        if not month.trained:
-            print(f"{month.month} {month.note}")
+        print(f"{month.month} {month.verdict or month.note}")
     print(_drift(summary))
     print(_rows(summary))
     print(f"\n{textwrap.fill(EXPLANATION, 100)}")
@@ -228,10 +236,12 @@ def _conclude(summary: RunSummary, report: RunReport, accounts: Accounts, slack:
 
 
 def _rows(summary: RunSummary) -> str:
-    names = ("read", "used", "missing", "quarantined", "absent")
-    read, used, missing, quarantined, absent = (sum(getattr(month, name) for month in summary.months) for name in names)
-    sign = "=" if read == used + missing + quarantined else "≠"
-    text = f"{read:,} rows read {sign} {used:,} used + {missing:,} missing + {quarantined:,} quarantined."
+    names = ("used", "missing", "quarantined", "withheld")
+    rows = {name: sum(getattr(month, name) for month in summary.months) for name in names}
+    read, absent = (sum(getattr(month, name) for month in summary.months) for name in ("read", "absent"))
+    sign = "=" if read == sum(rows.values()) else "≠"
+    parts = " + ".join(f"{count:,} {name}" for name, count in rows.items() if count or name != "withheld")
+    text = f"{read:,} rows read {sign} {parts}."
     return f"{text} {counted(absent, 'row')} never came." if absent else text
 
 

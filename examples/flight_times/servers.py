@@ -41,13 +41,14 @@ class CannotStartError(RuntimeError):
 
 
 @contextlib.contextmanager
-def flights_api(folder: Path, *, port: int, seed: int) -> Iterator[str]:
-    """Run the failing API as a process of its own, and give its URL.
+def flights_api(folder: Path, *, port: int = 0, seed: int = 1, poison: int = 0) -> Iterator[str]:
+    """Run the failing API as a process of its own, and give its URL; `poison` is the month with seconds in it.
 
     Raises:
         CannotStartError: the port is in use, or the data is not installed.
     """
-    command = [sys.executable, str(_HERE / "api.py"), "--port", str(port), "--seed", str(seed), "--folder", str(folder)]
+    options = {"--port": port, "--seed": seed, "--folder": folder, "--poison": poison}
+    command = [sys.executable, str(_HERE / "api.py"), *(str(part) for option in options.items() for part in option)]
     with _running(command, {}, folder / "api.log", stdout=subprocess.PIPE) as process:
         if process.stdout is None:
             raise CannotStartError("the flights API has no output")

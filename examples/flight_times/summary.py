@@ -33,6 +33,8 @@ class Month:
             in the order served; empty where the first answer was good.
         drift: In which columns the month is unlike the one that the champion was trained on; empty where in none.
         absent: Rows of pages that never came, by the index: none of them is among those read.
+        withheld: Good rows of pages that the schema refused as a whole.
+        verdict: What became of the month's model, and why; empty where none was trained.
     """
 
     month: str
@@ -50,6 +52,8 @@ class Month:
     faults_by_page: Mapping[str, tuple[str, ...]]
     drift: str = ""
     absent: int = 0
+    withheld: int = 0
+    verdict: str = ""
 
     @property
     def faults(self) -> Counter[str]:
@@ -59,7 +63,7 @@ class Month:
     @property
     def balances(self) -> bool:
         """Whether every row that was read is accounted for."""
-        return self.read == self.used + self.missing + self.quarantined
+        return self.read == self.used + self.missing + self.quarantined + self.withheld
 
 
 @dataclass(frozen=True)

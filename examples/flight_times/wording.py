@@ -28,9 +28,9 @@ _WRONG = {
 }
 
 
-def in_month(month: int, what: str) -> str:
-    """Name what was asked for in a month, such as "January page 3"; task runs have these names."""
-    return f"{month_name[month]} {what}"
+def in_month(month: int, what: str, origin: str | None = None) -> str:
+    """Name what was asked for in a month, "January page 3" or "January JFK page 3"; task runs have these names."""
+    return " ".join(filter(None, (month_name[month], origin, what)))
 
 
 def counted(number: int, noun: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable, Mapping
@@ -55,6 +56,17 @@ class ResilientFlow(Flow[P, R]):
         vars(body).update(bound.binding_of(self.fn))
         self.fn = body
         self.isasync = plan.is_async or callables.is_async_generator(plan.fn)  # of an object, Prefect cannot tell
+
+    def validate_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters as the function's annotations have them, as Prefect's flow does.
+
+        Raises:
+            prefect.exceptions.ParameterTypeError: they do not fit the annotations.
+        """
+        # Prefect looks up names in annotations where `fn` was defined: the body was defined in this library.
+        own = copy.copy(self)
+        own.fn = flow_body.bare(self.fn)
+        return super(ResilientFlow, own).validate_parameters(parameters)
 
     def with_options(self, **options: Any) -> ResilientFlow[P, R]:
         """Return this flow with other options, Prefect's or this library's.

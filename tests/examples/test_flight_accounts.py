@@ -291,6 +291,43 @@ def test_each_request_bears_the_call_and_the_attempt_that_the_events_tell_of(
     assert [event.attempt for event in scheduled] == [1, 2]
 
 
+POISON = [
+    {"month": 1, "page": 1, "row": row, "column": "air_time", "became": 6000, "poisoned": True} for row in (3, 77)
+]
+
+
+def test_a_poisoned_page_that_is_taken_for_good_is_a_disagreement(compared):
+    assert compared(corrupted=POISON).disagreements() == [
+        "January page 1, attempt 2: by the API's log it failed (half in seconds), and no event says so"
+    ]
+
+
+def test_a_poisoned_page_that_the_schema_refuses_is_a_failure_with_its_cause(compared, events):
+    refused = happened(CallFailed, "page 1", "b", 1, "InvalidData")
+    exhausted = happened(RetryExhausted, "page 1", "b", 2, "InvalidData", reason="not retried")
+    others = [event for event in events if not (event.call == "b" and isinstance(event, RetryRecovered))]
+    states = ("AwaitingRetry 1", "Retrying 2", "Failed")
+
+    found = compared(
+        corrupted=POISON,
+        events=[*others, exhausted, refused],
+        histories=HISTORIES | {"January page 1": History(2, "Failed", states)},
+    )
+
+    assert found.disagreements() == []
+    assert found.faults_in("January")["page 1"] == ("status 503", "half in seconds")
+
+
+def test_what_is_asked_for_by_airport_is_compared_by_airport(compared):
+    page = {"page": "1", "month": "1", "origin": "JFK"}
+    cells = [{**cell, "origin": "JFK", "page_at_origin": 1} for cell in CORRUPTED]
+
+    found = compared(log=[line(1, query=page, request_id="a/1")], corrupted=cells, events=[], histories={})
+
+    assert [request.attempt.task for request in found.requests] == ["January JFK page 1"]
+    assert found.corrupted == {"January JFK page 1": 2}
+
+
 def test_the_closing_request_ends_the_apis_log(tmp_path):
     log = tmp_path / "requests.jsonl"
     with FaultyServer(lambda _: "ok", log=log) as server:
@@ -304,6 +341,7 @@ def test_the_closing_request_ends_the_apis_log(tmp_path):
 
 
 def test_the_names_of_tasks_that_ask_the_api_are_told_from_the_others():
-    names = ("index", "planes", "page 12", "keep planes", "retrain")
+    asking = ["index", "planes", "page 12", "JFK index", "EWR page 3"]
+    others = ["keep planes", "retrain", "record"]
 
-    assert [name for name in names if accounts.asks_the_api(f"May {name}")] == ["index", "planes", "page 12"]
+    assert [name for name in (*asking, *others) if accounts.asks_the_api(f"May {name}")] == asking

@@ -1,11 +1,8 @@
 """The data and model half of the flight example: real rows, a real registry, a real picture."""
 
 import io
-import sqlite3
 import struct
 import xml.etree.ElementTree as ET
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import replace
 
 import data
@@ -15,7 +12,6 @@ import headline
 import model
 import pandas as pd
 import pytest
-import registry
 import schema
 from matplotlib.figure import Figure
 from pandera.errors import SchemaErrors
@@ -145,12 +141,34 @@ def test_the_newest_seven_days_are_held_out(january):
     assert len(older) + len(newest) == len(january)
 
 
+def test_the_newest_day_is_one_on_which_the_model_was_trained_or_judged(january):
+    cancelled = january.assign(air_time=january["air_time"].mask(january["day"] == 31))
+
+    assert model.newest_day(january) == "2013-01-31"
+    assert model.newest_day(cancelled) == "2013-01-30"
+    assert sorted(model.after(january, "2013-01-29")["day"].unique()) == [30, 31]
+    assert model.after(january, "2013-03-01").empty
+
+
+def test_errors_are_summed_by_day_in_the_order_of_the_days(january, planes, fitted):
+    _, newest = model.split_newest(january)
+    shuffled = newest.sample(frac=1, random_state=1)
+
+    errors = model.errors_by_day(fitted, shuffled, planes)
+
+    known = model.with_air_time(newest)
+    assert errors.days == tuple(f"2013-01-{day}" for day in range(25, 32))
+    assert errors.flights.tolist() == known.groupby("day").size().tolist()
+    of_a_day = model.errors_by_day(fitted, newest[newest["day"] == 27], planes)
+    assert of_a_day.squared.tolist() == pytest.approx([errors.squared[2]])
+
+
 def test_january_predicts_its_own_newest_days(january, planes, fitted):
     _, newest = model.split_newest(january)
     naive = float(newest["air_time"].astype(float).std(ddof=0))
 
     # Measured: 10.9 minutes; the best constant guess errs by about 90.
-    assert model.rmse(fitted, newest, planes) < 12.5
+    assert model.errors_by_day(fitted, newest, planes).rmse < 12.5
     assert naive > 80
 
 
@@ -159,7 +177,7 @@ def test_flights_without_an_air_time_change_neither_the_model_nor_its_error(janu
     known = model.with_air_time(rows)
     assert len(known) < len(rows)
 
-    errors = {model.rmse(model.train(part, planes), part, planes) for part in (rows, known)}
+    errors = {model.errors_by_day(model.train(part, planes), part, planes).rmse for part in (rows, known)}
 
     assert len(errors) == 1
 
@@ -167,7 +185,7 @@ def test_flights_without_an_air_time_change_neither_the_model_nor_its_error(janu
 def test_a_model_can_be_trained_while_no_plane_is_known(january, planes):
     nothing = planes.head(0)
 
-    assert model.rmse(model.train(january, nothing), january, nothing) < 12.5
+    assert model.errors_by_day(model.train(january, nothing), january, nothing).rmse < 12.5
 
 
 def test_an_airport_never_seen_in_training_is_predicted_all_the_same(january, planes, fitted):
@@ -183,56 +201,12 @@ def test_training_on_nothing_is_refused_with_a_sentence(january, planes):
         model.train(cancelled, planes)
 
 
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory, fitted):
-    """A registry that two worker threads opened at the same time, while it was new, and the versions they made."""
-    shared = registry.Registry(tmp_path_factory.mktemp("models") / "registry")
-    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as pool:
-        # It reads the files of every installed package, only to warn: two seconds, and no part of what is tested.
-        patch.setattr("mlflow.utils.environment.warn_dependency_requirement_mismatches", lambda _: None)
-        versions = list(pool.map(lambda month: shared.register(fitted, month, {"rmse": 10.9}), ["2013-01", "2013-02"]))
-    return shared, versions
-
-
-def test_worker_threads_that_open_a_new_registry_together_lose_no_version(opened):
-    shared, versions = opened
-
-    assert sorted(versions) == [1, 2]
-    assert [path.name for path in shared.folder.parent.iterdir()] == ["registry"], "nothing is written beside it"
-
-
-def test_promotion_is_one_move_of_an_alias_that_lives_in_the_database(opened, january, planes, fitted):
-    shared, (first, second) = opened
-    assert shared.champion() is None, "registering alone promotes nothing"
-
-    shared.promote(first)
-    assert aliases(shared) == [("champion", first)]
-    shared.promote(second)
-
-    assert aliases(shared) == [("champion", second)]
-    found = registry.Registry(shared.folder).champion()
-    assert (found.version, found.month) == (second, "2013-02")
-    assert (found.model.predict(january, planes) == fitted.predict(january, planes)).all()
-
-
-def aliases(of):
-    """Read what any other process would read, past every cache of this one."""
-    with closing(sqlite3.connect(of.folder / "mlflow.db")) as database:
-        return database.execute("SELECT alias, version FROM registered_model_aliases").fetchall()
-
-
-@pytest.mark.parametrize(
-    ("champion", "challenger", "promoted"),
-    [(10.0, 9.79, True), (10.0, 9.81, False), (10.0, 10.5, False), (10.0, float("nan"), False)],
-)
-def test_only_a_challenger_beyond_the_margin_is_promoted(champion, challenger, promoted):
-    assert registry.decide(champion, challenger, margin=0.02) is promoted
-
-
 def test_a_month_balances_only_if_every_row_is_accounted_for(month, report):
     assert month.balances
     assert report.balances
     assert not replace(month, quarantined=99).balances
+    assert not replace(month, withheld=1).balances
+    assert replace(month, withheld=10, used=month.used - 10).balances
     assert not replace(report, months=(month, replace(month, used=0))).balances
 
 

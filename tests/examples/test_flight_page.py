@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 
 import page
 import pytest
+from records import Record
 from summary import Month, RunSummary
 
 from resilient_tasks import RunReport
@@ -35,9 +36,10 @@ class References(HTMLParser):
 def written(tmp_path_factory):
     faults = {"index": (), "planes": ("no answer",), "page 1": ("status 503", "<script>")}
     month = Month("2013-07", True, True, 16.3, 9.8, 9.1, "a <b>note</b>", 1000, 900, 60, 40, ("planes",), faults)
+    decided = Record("2013-07", "kept", "error <i>so</i>", 9.1, 9.8, 16.3, 0.8, 1.1)
     path = tmp_path_factory.mktemp("page") / "report.html"
     summary = RunSummary(7, (month,), {"dest: is null": 40}, 2, 1, 0, 12.5, ("July page 1: <i>",))
-    page.write(summary, RunReport([]), ["the API's log: <4> requests"], path)
+    page.write(summary, RunReport([]), ["the API's log: <4> requests"], [decided], path)
     return path.read_text(encoding="utf-8")
 
 
@@ -59,6 +61,7 @@ def test_what_the_run_says_is_text_in_the_page_and_never_markup(written):
     assert "a &lt;b&gt;note" in written
     assert "July page 1: &lt;i&gt;" in written
     assert "log: &lt;4&gt; requests" in written
+    assert "kept – error &lt;i&gt;so&lt;/i&gt;" in written
 
 
 def test_the_page_says_what_the_accounts_are_and_that_they_differ(written):
@@ -72,4 +75,4 @@ def test_the_page_says_what_the_accounts_are_and_that_they_differ(written):
 def test_the_page_adds_up_the_rows_of_all_months(written):
     total = written[written.index("<tfoot>") : written.index("</tfoot>")]
 
-    assert re.findall("<td>(.*?)</td>", total)[:6] == ["all", "1,000", "900", "60", "40", "3"]
+    assert re.findall("<td>(.*?)</td>", total)[:6] == ["all", "1,000", "900", "60", "40", "0"]

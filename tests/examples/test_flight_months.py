@@ -1,0 +1,289 @@
+"""Months of the flow to their end, as they are scheduled: served, on a work pool, poisoned, degraded, and promoted."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import champions
+import data
+import flow
+import manage
+import pytest
+import reading
+import registry
+import yaml
+from accounts import Accounts
+from prefect.client.orchestration import get_client
+from prefect.deployments import run_deployment
+from prefect.settings import get_current_settings
+from servers import flights_api
+
+from resilient_tasks import configure
+from resilient_tasks.core import settings
+from resilient_tasks.testing import FakeSlack
+
+EXAMPLE = Path(flow.__file__).parent
+SEED = 96  # few faults in these months, and no planes to be had in June
+POISONED = 5
+
+
+def environment(**more):
+    known = get_current_settings().to_environment_variables(exclude_unset=True)
+    often = {"PREFECT_RUNNER_POLL_FREQUENCY": "1", "PREFECT_WORKER_QUERY_SECONDS": "1"}
+    return {**os.environ, **known, **often, "PREFECT_SERVER_ANALYTICS_ENABLED": "false", **more}
+
+
+@contextmanager
+def started(folder, *command, **more):
+    """Start a process of Python, and end it after the block if it still runs."""
+    with (folder / "output.txt").open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, *command], env=environment(**more), cwd=EXAMPLE, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def eventually(look, process, folder, within=180):
+    until = time.monotonic() + within
+    while not (seen := look()):
+        assert process.poll() is None, (folder / "output.txt").read_text()
+        assert time.monotonic() < until, (folder / "output.txt").read_text()
+        time.sleep(0.3)
+    return seen
+
+
+def ended(run_id):
+    with get_client(sync_client=True) as client:
+        run = client.read_flow_run(run_id)
+    return run if run.state.is_final() else None
+
+
+def deployed(name):
+    with get_client(sync_client=True) as client:
+        try:
+            return client.read_deployment_by_name(name)
+        except Exception:
+            return None
+
+
+def served(folder, out):
+    """Run the deployment of `serve.py` once, as its schedule would: with the next month."""
+    with started(folder, "serve.py", "--out", str(out), "--cron", "0 6 1 1 *") as process:
+        deployment = eventually(lambda: deployed("retrain-month/monthly"), process, folder)
+        run = run_deployment("retrain-month/monthly", timeout=0, as_subflow=False)
+        return deployment, eventually(lambda: ended(run.id), process, folder)
+
+
+@pytest.fixture(scope="module")
+def year(resilient_prefect, tmp_path_factory):
+    """January, May poisoned, June without planes, and July served on a schedule, in one registry."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in ("served", "out", "api")}
+    out = folders["out"]
+    with ExitStack() as around, pytest.MonkeyPatch.context() as patch:
+        api = around.enter_context(flights_api(folders["api"], seed=SEED, poison=POISONED))
+        slack = around.enter_context(FakeSlack())
+        patch.setattr(settings, "current", settings.Settings())
+        for name, value in {
+            "FLIGHT_TIMES_API": api,
+            "FLIGHT_TIMES_OUT": str(out),
+            "SLACK_WEBHOOK_URL": slack.webhook_url,
+            "RESILIENT_TASKS_QUARANTINE": str(out / "quarantine"),
+            "RESILIENT_TASKS_INCIDENTS": f"sqlite:///{out / 'incidents.db'}",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "OMP_NUM_THREADS": "1",
+            "NO_PROXY": "*",
+        }.items():
+            patch.setenv(name, value)
+        # It reads the files of every installed package, only to warn: two seconds, and no part of what is tested.
+        patch.setattr("mlflow.utils.environment.warn_dependency_requirement_mismatches", lambda _: None)
+        configure(quarantine=str(out / "quarantine"))
+        found = SimpleNamespace(out=out, registry=registry.Registry(out / "registry"))
+        found.january = flow.retrain_month("2013-01", return_state=True)
+        before = sorted((out / "registry" / "models").rglob("*.skops"))
+        found.may = flow.retrain_month("2013-05", return_state=True)
+        found.trained_in_may = sorted((out / "registry" / "models").rglob("*.skops")) != before
+        found.champion_after_may = found.registry.under(registry.CHAMPION)
+        found.june = flow.retrain_month("2013-06", return_state=True)
+        found.champion_after_june = found.registry.under(registry.CHAMPION)
+        found.served, found.july = served(folders["served"], out)
+        reading.close(api)
+    found.accounts = Accounts()
+    reading.read_api(found.accounts, folders["api"])
+    client = found.registry.client()
+    experiment = client.get_experiment_by_name(registry.NAME)
+    found.runs = {run.data.tags["month"]: run for run in client.search_runs([experiment.experiment_id])}
+    return found
+
+
+def test_the_first_challenger_is_the_first_champion(year):
+    assert year.january.is_completed(), year.january.message
+    tags = year.runs["2013-01"].data.tags
+    assert (tags["verdict"], tags["version"]) == ("promoted", "1")
+
+
+def test_what_is_served_takes_the_next_month(year):
+    assert year.july.parameters == {"month": "next", "seed": 1}
+    assert year.july.state.is_completed(), year.july.state.message
+    assert year.runs["2013-07"].data.tags["flow_run_id"] == str(year.july.id)
+    assert [schedule.schedule.cron for schedule in year.served.schedules] == ["0 6 1 1 *"]
+
+
+def test_the_parameters_can_be_edited_and_know_their_values(year):
+    known = year.served.parameter_openapi_schema["properties"]
+
+    assert known["month"]["enum"][:2] == ["next", "2013-01"]
+    assert len(known["month"]["enum"]) == 13
+    assert known["seed"]["type"] == "integer"
+    assert year.served.enforce_parameter_schema
+
+
+def test_what_is_deployed_to_the_work_pool_is_the_same_flow_with_parameters_that_it_takes():
+    (deployment,) = yaml.safe_load((EXAMPLE / "prefect.yaml").read_text())["deployments"]
+    file, _, name = deployment["entrypoint"].partition(":")
+
+    assert (EXAMPLE / file, getattr(flow, name)) == (Path(flow.__file__), flow.retrain_month)
+    assert flow.retrain_month.validate_parameters(deployment["parameters"])["month"] == "next"
+    assert deployment["work_pool"]["name"] == "ml"
+
+
+def test_nothing_is_trained_on_a_poisoned_month_and_the_champion_is_untouched(year):
+    assert year.may.is_failed()
+    assert not year.trained_in_may
+    assert year.champion_after_may == 1
+    run = year.runs["2013-05"]
+    assert run.data.tags["verdict"] == "not trained"
+    assert re.fullmatch(
+        r"not trained: 12 of 12 pages refused by the schema \(air_time: not in 5 to 1000 ×14,\d{3}\)",
+        run.data.tags["why"],
+    )
+    assert "NotTrainedError: 2013-05 was not trained: 12 of 12 pages" in repr(year.may.message) + str(year.may.message)
+
+
+def test_each_row_of_the_poisoned_month_is_accounted_for(year):
+    metrics = year.runs["2013-05"].data.metrics
+
+    assert metrics["rows_read"] == 28_796
+    corrupted = sum(rows for page, rows in year.accounts.corrupted.items() if page.startswith("May "))
+    assert metrics["rows_quarantined"] == corrupted
+    assert metrics["rows_used"] == metrics["rows_missing"] == 0
+    assert metrics["rows_read"] == metrics["rows_quarantined"] + metrics["rows_withheld"]
+
+
+def test_a_challenger_of_degraded_data_is_registered_and_tagged_and_not_promoted(year):
+    assert year.june.name == "Degraded"
+    assert year.champion_after_june == 1
+    run = year.runs["2013-06"]
+    assert (run.data.tags["verdict"], run.data.tags["degraded"]) == ("refused", "planes")
+    tags = year.registry.tags(int(run.data.tags["version"]))
+    assert tags["degraded"] == "planes are a stand-in"
+    assert tags["why"] == "trained on degraded data: planes are a stand-in"
+    assert run.data.metrics["ratio_high"] < 0.98, "by its error it would have been promoted"
+
+
+def test_the_real_drift_of_july_leads_to_a_promotion(year):
+    run = year.runs["2013-07"]
+    assert run.data.tags["verdict"] == "promoted"
+    assert run.data.tags["drift"].startswith("air_time shifted (PSI 0.15")
+    assert run.data.metrics["ratio_high"] < 0.98
+    assert run.data.metrics["rmse_champion"] == run.data.metrics["rmse_frozen"] == pytest.approx(16.2, abs=0.3)
+    assert run.data.metrics["rmse_challenger"] == pytest.approx(11.0, abs=0.3)
+
+
+def test_each_month_is_a_run_that_can_be_compared(year):
+    assert sorted(year.runs) == ["2013-01", "2013-05", "2013-06", "2013-07"]
+    for run in year.runs.values():
+        assert run.info.status == "FINISHED"
+        assert run.data.params == {
+            "seed": "1", "margin": "0.02", "level": "0.9", "resamples": "10000", "days held out": "7",
+        }  # fmt: skip
+        assert {"retries", "quarantined_rows", "degraded", "verdict", "drift", "flow_run_id"} <= set(run.data.tags)
+        assert {"rows_read", "rows_used", "rows_quarantined", "retries", "waited_s"} <= set(run.data.metrics)
+    repeated = {month: run.data.metrics["retries"] for month, run in year.runs.items()}
+    faults = {month: sum(map(len, year.accounts.faults_in(name).values())) for month, name in MONTHS.items()}
+    slow = year.accounts.slow().total()
+    assert all(faults[month] <= repeated[month] + 12 + slow for month in MONTHS)
+    assert repeated["2013-06"] >= 4, "the planes were asked for five times"
+
+
+MONTHS = {"2013-01": "January", "2013-06": "June", "2013-07": "July"}
+
+
+def test_the_runs_report_is_an_artifact_that_asks_the_network_for_nothing(year):
+    client = year.registry.client()
+    for month, run in year.runs.items():
+        names = [file.path for file in client.list_artifacts(run.info.run_id)]
+        assert "report.html" in names
+        text = (Path(run.info.artifact_uri.removeprefix("file://")) / "report.html").read_text()
+        assert f"<title>{month}</title>" in text
+        assert "http" not in re.sub(r"HTTP \d+", "", text)
+    assert "planes" in text or "fetch" in text
+
+
+def test_who_was_champion_is_told_and_one_command_goes_back(year, capsys):
+    out = ["--out", str(year.out)]
+    assert year.registry.under(registry.CHALLENGER) == year.registry.under(registry.CHAMPION) == 3
+    assert [(move.month, move.what) for move in champions.history(year.registry)] == [
+        ("2013-01", "promoted"),
+        ("2013-07", "promoted"),
+    ]
+
+    assert manage.main([*out, "rollback", "--why", "late flights"]) == 0
+    assert year.registry.under(registry.CHAMPION) == 1
+    assert manage.main([*out, "promote", "2", "--why", "planes checked by hand"]) == 0
+
+    assert year.registry.champion().month == "2013-06"
+    assert "2013-06  version 2 promoted by" in capsys.readouterr().out
+
+
+def test_the_history_is_drawn(year, tmp_path):
+    assert manage.main(["--out", str(year.out), "plot", str(tmp_path / "champions.png")]) == 0
+
+    assert (tmp_path / "champions.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_served_without_a_server_it_says_what_to_start(tmp_path):
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    bare |= {"FLIGHT_TIMES_API": "http://127.0.0.1:9", "PREFECT_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, EXAMPLE / "serve.py", "--out", str(tmp_path)],
+        env=bare,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert done.returncode == 2, done.stderr
+    assert "cannot start: PREFECT_API_URL names no server: start one with `prefect server start`" in done.stdout
+
+
+def test_the_months_and_airports_that_the_api_serves_hold_the_same_rows(tmp_path):
+    import api
+
+    served = api.FlightsApi(1, tmp_path, POISONED)
+
+    assert (
+        sum(map(sum, served.pages.values()))
+        == sum(map(sum, served.pages_by_origin.values()))
+        == len(data.load_flights())
+    )
+    cells = [json.loads(line) for line in (tmp_path / "corrupted.jsonl").read_text().splitlines()]
+    poisoned = [cell for cell in cells if cell.get("poisoned")]
+    assert {cell["month"] for cell in poisoned} == {POISONED}
+    assert len(poisoned) == pytest.approx(28_796 / 2, rel=0.03)
+    for cell in cells[::997]:
+        page = served(SimpleNamespace(
+            path="/flights",
+            query={"month": str(cell["month"]), "page": str(cell["page_at_origin"]), "origin": cell["origin"]},
+        )).body  # fmt: skip
+        assert str(cell["became"]) in page
