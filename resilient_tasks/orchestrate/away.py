@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES
 
 from resilient_tasks.core import real_time as time
-from resilient_tasks.core.events import ApiAway, bus
+from resilient_tasks.core.events import ApiAway
 
 _logger = logging.getLogger("resilient_tasks")
 
@@ -71,12 +71,8 @@ class Outages:
             self._change.notify_all()
         _logger.log(logging.WARNING if outage.lost else logging.INFO, "%s", outage.as_event("").sentence())
 
-    def tell(self, operation: str, since: float) -> None:
-        """Emit an event for each outage after `since`; wait for the end of one that lasts, as the run's end has to."""
-        for outage in self._noticed(since):
-            bus.emit(outage.as_event(operation))
-
-    def _noticed(self, since: float) -> list[Outage]:
+    def noticed(self, since: float) -> list[Outage]:
+        """Return those of which some was after `since`; wait for the end of one that lasts, as the run's end has to."""
         with self._change:
             self._change.wait_for(lambda: all(outage.ended is not None for outage in self._known), patience())
             return [outage for outage in self._known if outage.ended is None or outage.ended >= since]

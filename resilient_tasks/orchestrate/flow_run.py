@@ -272,7 +272,7 @@ class FlowRun:
         flow = self.context.flow
         if error is not None and flow is not None:
             error = flow_alerts.overran(error, flow.timeout_seconds, time.monotonic() - self._began) or error
-        outages.tell(self.plan.operation, self._began)
+        self._hear_of_outages()
         if self._failed and self._is_tried_again and not flow_alerts.is_crash(error):
             _earlier[self._id] = self._heard
             return
@@ -284,6 +284,12 @@ class FlowRun:
             artifacts.tag(self._id, tags)
             if "degraded" in tags and self._above is not None:
                 self._above.hear_of_degraded(self.plan.operation)
+
+    def _hear_of_outages(self) -> None:
+        for outage in outages.noticed(self._began):
+            event = outage.as_event(self.plan.operation)
+            bus.emit(event)
+            self._heard.events.append(event)
 
     def _tags(self) -> Iterator[str]:
         if self._because is not None or self._did_without():
