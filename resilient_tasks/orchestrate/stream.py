@@ -54,7 +54,7 @@ class PatientEventsClient(PrefectEventsClient):
             self._start_checkpoint_task()
             return self
 
-    async def __aexit__(self, *exc_info: Any) -> None:
+    async def __aexit__(self, *exc_info: Any) -> None:  # noqa: PYI036  # Prefect's are narrower
         self._stop_checkpoint_task()
         await self._send_the_rest()
         await super().__aexit__(*exc_info)

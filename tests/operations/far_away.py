@@ -4,7 +4,6 @@ Where that can be had, the server, the worker and the flows are each in a networ
 bridge; elsewhere they are processes with addresses and homes of their own.
 """
 
-import json
 import os
 import shutil
 import subprocess
@@ -169,9 +168,9 @@ class FarAway:
                 wrong.append(f"other results: {(folder / 'results').read_text().splitlines()}")
             if any(run.run_count != 1 for run in mine.values()):
                 wrong.append("a flow run was counted twice")
-            noticed = [line for line in self._report(client, outer).splitlines() if "Prefect API" in line]
+            noticed = [line.strip("- ") for line in self._report(client, outer).splitlines() if "Prefect API" in line]
             through = folder.name.partition("-")[2]
-            return Ended(outer.name, through, outer.state_name, wrong, "; ".join(noticed).strip("- "))
+            return Ended(outer.name, through, outer.state_name, wrong, "; ".join(noticed))
 
     def _runs_of(self, client, folder):
         """Return the runs of the outer and the inner flow with this folder, once all have ended."""
@@ -207,14 +206,9 @@ class FarAway:
         return [kind.format(number) for number in range(self.rounds) for kind in kinds]
 
     def _report(self, client, flow_run):
-        found = client._client.post(
-            "/artifacts/filter",
-            json={
-                "flow_runs": {"id": {"any_": [str(flow_run.id)]}},
-                "artifacts": {"key": {"any_": ["resilience-report"]}},
-            },
-        ).json()
-        return "\n".join(json.loads(json.dumps(artifact["data"])) for artifact in found)
+        of_run, of_key = {"id": {"any_": [str(flow_run.id)]}}, {"key": {"any_": ["resilience-report"]}}
+        found = client._client.post("/artifacts/filter", json={"flow_runs": of_run, "artifacts": of_key}).json()
+        return "\n".join(artifact["data"] for artifact in found).replace("\\", "")
 
 
 def _differences(task_run, states, folder):

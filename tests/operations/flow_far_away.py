@@ -32,7 +32,7 @@ def shaky(folder, name, seconds):
     return name
 
 
-def stand_in(folder, name, seconds):  # noqa: ARG001
+def stand_in(folder, name, seconds):
     """Stand in for what fails."""
     return f"instead of {name}"
 

@@ -8,7 +8,6 @@ import pandera.pandas as pa
 
 from resilient_tasks import (
     CircuitBreaker,
-    CircuitOpen,
     Degraded,
     Failed,
     Ok,

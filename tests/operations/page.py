@@ -39,8 +39,8 @@ def file_in(section: str) -> str:
 def agrees(shown: list[str], printed: str) -> bool:
     """Tell whether what was printed is what the page shows.
 
-    On the page, `…` stands for any text of a line, and alone in a line for any lines. Spaces and the rules of tables are
-    not compared, nor are lines after which the page shows nothing more if it ends in `…`.
+    On the page, `…` stands for any text of a line, and alone in a line for any lines. Empty lines, the width of spaces
+    and the rules of tables are not compared.
     """
     pattern = "".join(
         r"(?:[^\n]*\n)*" if line == "…" else re.escape(line).replace("…", r"[^\n]*") + r"\n" for line in _lines(shown)

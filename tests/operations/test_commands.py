@@ -31,13 +31,13 @@ class Terminal:
 
     def type(self, section, first="", until=""):
         """Type the commands of a section, from the one that begins with `first` to the one before `until`."""
-        is_on, differing = not first, self.differing.setdefault(section, [])
-        for shown in shown_in(section):
-            is_on = (is_on or shown.command.startswith(first)) and not (until and shown.command.startswith(until))
-            if is_on:
-                printed = self.printed_by(shown.command)
-                if not agrees(shown.output, printed):
-                    differing.append(f"$ {shown.command}\n{printed}")
+        differing, commands = self.differing.setdefault(section, []), shown_in(section)
+        ends = [at for at, shown in enumerate(commands) if until and shown.command.startswith(until)]
+        begins = [at for at, shown in enumerate(commands) if shown.command.startswith(first)]
+        for shown in commands[begins[0] : ends[0] if ends else None]:
+            printed = self.printed_by(shown.command)
+            if not agrees(shown.output, printed):
+                differing.append(f"$ {shown.command}\n{printed}")
 
     def printed_by(self, command):
         """Run a command, and return what it prints, with the page's port and ids masked."""
@@ -77,7 +77,9 @@ def test_each_command_of_today_in_the_table_is_run():
     table = PAGE.read_text(encoding="utf-8").partition("\n## Then and now\n")[2].partition("\n## ")[0]
     now = [row.split(" | ")[1] for row in table.splitlines() if row.startswith("| `")]
     named = [name for cell in now for name in re.findall(r"`(prefect [^`]*)`", cell)]
-    typed = [shown.command for section in ("Then and now", "The server and its UI", "Reset") for shown in shown_in(section)]
+    typed = [
+        shown.command for section in ("Then and now", "The server and its UI", "Reset") for shown in shown_in(section)
+    ]
     assert len(named) > 20
     assert [name for name in named if not any(_is_run_by(name, command) for command in typed)] == []
 

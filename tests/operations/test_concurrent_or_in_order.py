@@ -14,7 +14,7 @@ from resilient_tasks.shared.states import states, use_store
 
 HERE = str(Path(__file__).parent)
 sys.path.insert(0, HERE)  # the processes of a pool look for the tasks where this one does
-import one_flow
+import one_flow  # noqa: E402  # needs that path
 
 EXPECTED = {
     "fetched": [([1, -1], 2), ([2, -2], 2), ([3, -3], 2), ([4, -4], 2)],
