@@ -25,12 +25,14 @@ class Outage:
     """A time in which the server did not answer.
 
     Attributes:
+        api: the server's address.
         since: when it began, on the monotonic clock.
         ended: when it ended; None while it lasts.
         late: states of task runs that were published meanwhile, and have arrived.
         lost: those that have not, and will not.
     """
 
+    api: str
     since: float
     ended: float | None = None
     late: int = 0
@@ -44,8 +46,7 @@ class Outage:
     def as_event(self, operation: str) -> ApiAway:
         """Return it as an event of the run of `operation`."""
         seconds, is_back = (self.ended or time.monotonic()) - self.since, self.ended is not None
-        where = str(PREFECT_API_URL.value() or "")
-        return ApiAway(operation=operation, api=where, seconds=seconds, back=is_back, late=self.late, lost=self.lost)
+        return ApiAway(operation=operation, api=self.api, seconds=seconds, back=is_back, late=self.late, lost=self.lost)
 
 
 class Outages:
@@ -55,13 +56,13 @@ class Outages:
         self._known: deque[Outage] = deque(maxlen=100)
         self._change = threading.Condition()
 
-    def begin(self, since: float) -> Outage:
-        """Note that the server has been away `since` then."""
-        outage = Outage(since)
+    def begin(self, api: str, since: float) -> Outage:
+        """Note that the server at `api` has been away `since` then."""
+        outage = Outage(api, since)
         with self._change:
             self._known.append(outage)
         waits = f"states of task runs wait for it, for {patience():g} s at the end of the process"
-        _logger.warning("the Prefect API at %s does not answer: %s", PREFECT_API_URL.value(), waits)
+        _logger.warning("the Prefect API at %s does not answer: %s", api, waits)
         return outage
 
     def end(self, outage: Outage) -> None:
@@ -74,8 +75,14 @@ class Outages:
     def noticed(self, since: float) -> list[Outage]:
         """Return those of which some was after `since`; wait for the end of one that lasts, as the run's end has to."""
         with self._change:
-            self._change.wait_for(lambda: all(outage.ended is not None for outage in self._known), patience())
-            return [outage for outage in self._known if outage.ended is None or outage.ended >= since]
+            while lasting := [outage for outage in self._of_this_server() if outage.ended is None]:
+                if not self._change.wait(max(patience() - time.monotonic() + lasting[0].since, 0)):
+                    break
+            return [outage for outage in self._of_this_server() if outage.ended is None or outage.ended >= since]
+
+    def _of_this_server(self) -> list[Outage]:
+        here = PREFECT_API_URL.value()
+        return [outage for outage in self._known if outage.api == here or not here]
 
 
 outages = Outages()

@@ -119,7 +119,8 @@ class PatientEventsClient(PrefectEventsClient):
     async def _pause(self) -> None:
         """Wait until the next look is due, or the connection breaks."""
         if not self._is_open:
-            await asyncio.sleep(_AGAIN)
+            is_tried_of = self._outage is not None and self._outage.is_tried_of
+            await asyncio.sleep(_REACH if is_tried_of else _AGAIN)
             return
         with suppress(TimeoutError):
             await asyncio.wait_for(self._websocket.wait_closed(), _LOOK)
@@ -192,7 +193,7 @@ class PatientEventsClient(PrefectEventsClient):
         if self._outage is None:
             self._note(time.monotonic(), 0)
             assert self._broke is not None  # noqa: S101  # noted
-            self._outage = outages.begin(self._broke)
+            self._outage = outages.begin(self._api_url, self._broke)
         return self._outage
 
     def _end_outage(self, late: int) -> None:

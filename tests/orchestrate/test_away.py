@@ -5,11 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 from prefect.events import Event
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from resilient_tasks.core import real_time
 from resilient_tasks.orchestrate import away, stream
 from resilient_tasks.orchestrate.away import Outages, patience
+
+HERE = "http://127.0.0.1:9/api"
 
 
 class Socket:
@@ -61,11 +63,12 @@ def server(monkeypatch):
         pass
 
     monkeypatch.setattr("prefect.events.clients.check_server_version", no_check)
-    return SimpleNamespace(socket=socket, noticed=noticed)
+    with temporary_settings({PREFECT_API_URL: HERE}):
+        yield SimpleNamespace(socket=socket, noticed=noticed)
 
 
 def client():
-    return stream.PatientEventsClient(api_url="http://127.0.0.1:9/api")
+    return stream.PatientEventsClient(api_url=HERE)
 
 
 def event(name):
@@ -197,6 +200,14 @@ def test_patience_is_that_of_prefects_requests():
 def test_an_outage_that_lasts_is_waited_for_no_longer_than_prefect_would(monkeypatch):
     monkeypatch.setattr(away, "patience", lambda: 0.01)
     outages = Outages()
-    lasting = outages.begin(real_time.monotonic())
-    assert outages.noticed(0) == [lasting]
+    with temporary_settings({PREFECT_API_URL: HERE}):
+        lasting = outages.begin(HERE, real_time.monotonic())
+        assert outages.noticed(0) == [lasting]
     assert not lasting.as_event("flow").back
+
+
+def test_an_outage_of_another_server_is_not_told_of():
+    outages = Outages()
+    outages.begin("http://127.0.0.1:8/api", real_time.monotonic())
+    with temporary_settings({PREFECT_API_URL: HERE}):
+        assert outages.noticed(0) == []
