@@ -138,9 +138,7 @@ class FarAway:
         with ExitStack() as stack, temporary_settings({PREFECT_API_URL: self.server.url}):
             self._begin(folders, stack)
             eventually(lambda: all((each / "begins").exists() for each in folders), 300)
-            (folder / "go").touch()
-            eventually(lambda: all((each / "steady-0").exists() for each in folders), 300)
-            how(self.server, seconds)
+            how(self.server, seconds, (folder / "go").touch)
             return [self._ended(each) for each in folders]
 
     def _begin(self, folders, stack):
@@ -222,17 +220,19 @@ def _differences(task_run, states, folder):
         yield f"{task_run.name} was called {made} times, and is counted {task_run.run_count} times, not {tries}"
 
 
-def stopped(server, seconds):
-    """Stop the server for a while, and start it again on the same database."""
+def stopped(server, seconds, go_on):
+    """Stop the server for a while, in which runs `go_on`, and start it again on the same database."""
     server.stop()
+    go_on()
     time.sleep(seconds)
     server.start()
 
 
-def frozen(server, seconds):
-    """Have the server stand still for a while: it accepts connections, and does not answer."""
+def frozen(server, seconds, go_on):
+    """Have the server stand still for a while, in which runs `go_on`: it accepts connections, and does not answer."""
     server.freeze()
     try:
+        go_on()
         time.sleep(seconds)
     finally:
         server.thaw()

@@ -14,7 +14,7 @@ def far_away(tmp_path_factory):
 def test_runs_end_right_although_the_server_is_stopped_or_stands_still_in_the_midst_of_them(far_away):
     with far_away.running(limit=1):
         ended = far_away.outage("stopped", stopped, seconds=6, through_worker=1, called=1)
-        ended += far_away.outage("frozen", frozen, seconds=10, through_worker=0, called=1)
+        ended += far_away.outage("frozen", frozen, seconds=15, through_worker=0, called=1)
     assert [(each.through, each.state, each.wrong) for each in ended] == [
         ("worker", "Degraded", []),
         ("called", "Degraded", []),
