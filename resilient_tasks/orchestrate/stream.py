@@ -47,12 +47,19 @@ class PatientEventsClient(PrefectEventsClient):
         self._taken: deque[tuple[float, int]] = deque()  # when an answer was asked for, and after how many events
 
     async def __aenter__(self) -> Self:
+        began = time.monotonic()
         try:
-            return await super().__aenter__()
+            await super().__aenter__()
         except RETRYABLE_EXCEPTIONS:
-            self._break()
+            self._break(began)
             self._start_checkpoint_task()
-            return self
+        else:
+            if time.monotonic() - began > _HUNG:  # it stood still, and went on
+                self._break(began)
+                self._begin_outage()
+                self._is_open = True
+                self._end_outage(0)
+        return self
 
     async def __aexit__(self, *exc_info: Any) -> None:  # noqa: PYI036  # Prefect's are narrower
         self._stop_checkpoint_task()

@@ -124,6 +124,18 @@ def test_a_stream_that_begins_in_an_outage_loses_nothing(server):
     assert states(server.socket) == ["A"]
 
 
+def test_a_server_that_stood_still_while_the_stream_began_was_away(server, monkeypatch):
+    monkeypatch.setattr(stream, "_HUNG", -1)
+
+    async def scenario():
+        async with client() as events:
+            await events.emit(event("A"))
+
+    asyncio.run(scenario())
+    assert len(server.noticed.noticed(0)) == 1
+    assert states(server.socket) == ["A"]
+
+
 def test_what_a_server_did_not_live_long_enough_to_write_down_is_sent_again(server):
     async def scenario():
         async with client() as events:
