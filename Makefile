@@ -11,7 +11,7 @@ CLIENTS := tests/benchmarks/kinds/requirements.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs timeouts costs splitting chunks breakers hedging outage alerts-pictures prefect-pictures rough storm kinds \
+.PHONY: help demo test check docs timeouts costs splitting chunks breakers hedging outage alerts-pictures prefect-pictures rough storm remote kinds \
 	secrets everywhere orchestrate prefect-3.8 clean
 
 help:  ## This list.
@@ -66,6 +66,9 @@ rough: $(FOR_DEMO)  ## The example while its process is stopped eight times for 
 
 storm: $(FOR_DEV)  ## 10,000 failures in a minute, and what people hear of it, beside Prefect's own hook. Three minutes, on a quiet machine.
 	$(BIN)/python tests/benchmarks/storm.py --page docs/measured.md
+
+remote: $(FOR_DEV)  ## Twenty flows whose server is away for 20 s in the midst of them, and how each ends. Five minutes.
+	$(BIN)/python tests/benchmarks/remote.py
 
 kinds:  ## Real errors of real clients, and the kind that each is taken for. Three minutes. OPTIONS=--wrong shows those only.
 	@$(MAKE) --no-print-directory .venv-kinds/.for-kinds VENV=.venv-kinds

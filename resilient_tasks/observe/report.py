@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from resilient_tasks.core.events import (
+    ApiAway,
     CallFailed,
     Event,
     FallbackUsed,
@@ -133,6 +134,7 @@ class RunReport:
             f"alerts that could not be delivered, and wait: {_named(list(undelivered.values()))}": len(undelivered),
             f"alerts sent: {kinds[NotifySent]}": kinds[NotifySent],
             what_rules_warn_of(self.events): 1,
+            **{event.sentence(): 1 for event in self.events if isinstance(event, ApiAway)},
         }
         return tuple(text for text, count in remarks.items() if text and count)
 

@@ -14,7 +14,7 @@ from uuid import UUID
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
 
-from resilient_tasks.core.events import Event, RowsQuarantined, RowsWarned
+from resilient_tasks.core.events import ApiAway, Event, RowsQuarantined, RowsWarned
 from resilient_tasks.observe.quality import DataQuality
 from resilient_tasks.observe.report import RunReport
 
@@ -37,7 +37,7 @@ def gathering(flow_run_id: str) -> Iterator[None]:
 def leave(events: Sequence[Event]) -> None:
     """Leave the artifacts about `events`, at the end of their run."""
     report = RunReport(events)
-    if report.operations:
+    if report.operations or any(isinstance(event, ApiAway) for event in events):
         _leave("resilience-report", report)
     leave_quality(events)
 

@@ -29,6 +29,7 @@ from resilient_tasks.core.shown import for_terminal
 from resilient_tasks.decorate import Plan
 from resilient_tasks.observe.report import RunReport
 from resilient_tasks.orchestrate import artifacts, flow_alerts, raising, undocumented, verdict
+from resilient_tasks.orchestrate.away import outages
 from resilient_tasks.orchestrate.futures import Unseen, is_listed
 from resilient_tasks.orchestrate.states import ReturnedFailureError
 
@@ -271,6 +272,7 @@ class FlowRun:
         flow = self.context.flow
         if error is not None and flow is not None:
             error = flow_alerts.overran(error, flow.timeout_seconds, time.monotonic() - self._began) or error
+        self._hear_of_outages()
         if self._failed and self._is_tried_again and not flow_alerts.is_crash(error):
             _earlier[self._id] = self._heard
             return
@@ -282,6 +284,12 @@ class FlowRun:
             artifacts.tag(self._id, tags)
             if "degraded" in tags and self._above is not None:
                 self._above.hear_of_degraded(self.plan.operation)
+
+    def _hear_of_outages(self) -> None:
+        for outage in outages.noticed(self._began):
+            event = outage.as_event(self.plan.operation)
+            bus.emit(event)
+            self._heard.events.append(event)
 
     def _tags(self) -> Iterator[str]:
         if self._because is not None or self._did_without():

@@ -125,6 +125,18 @@ RAISED = Reliance(
     purpose="a flow run that completes with a state gives the result of that, not the error of an earlier attempt",
     without="a flow with Prefect's retries= has no words of its own in the final state of a repeated attempt",
 )
+STREAM = Reliance(
+    name="prefect.events.worker.PrefectEventsClient",
+    since="3.0.0",
+    purpose="the states of task runs outlast an outage of the server, and each outage is known",
+    without="states of task runs that end while the server is away for more than eight seconds may be lost",
+)
+HAS_CONNECTED = Reliance(
+    name="prefect.client.base.PrefectHttpxSyncClient._has_connected",
+    since="3.6.0",
+    purpose="a flow called in a flow, an artifact and a tag wait for a server that is away",
+    without="a flow that is called in a flow while the server is away fails",
+)
 
 RELIANCES = (
     PUBLISH,
@@ -140,6 +152,8 @@ RELIANCES = (
     FUTURES,
     INTENT,
     RAISED,
+    STREAM,
+    HAS_CONNECTED,
 )
 
 _said: set[Reliance] = set()
@@ -322,3 +336,27 @@ def forget_earlier_error(run_id: UUID) -> bool:
         frame = frame.f_back
     say_once(RAISED)
     return False
+
+
+#: What the stream's client builds on.
+_PARTS = (
+    "_reconnect",
+    "_auth_handshake",
+    "_emit",
+    "_checkpoint_loop",
+    "_start_checkpoint_task",
+    "_stop_checkpoint_task",
+)
+
+
+def replace_events_client(kind: type[Any], other: type[Any]) -> bool:
+    """Have Prefect use `other` as its client of a stream of events in the place of `kind`; False where it cannot."""
+    modules = [importlib.import_module(f"prefect.events.{name}") for name in ("worker", "utilities")]
+    known = all(hasattr(module, kind.__name__) for module in modules) and all(hasattr(kind, part) for part in _PARTS)
+    if not known:
+        say_once(STREAM)
+        return False
+    for module in modules:
+        if getattr(module, kind.__name__) is kind:
+            setattr(module, kind.__name__, other)
+    return True

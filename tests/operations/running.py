@@ -43,6 +43,7 @@ def eventually(look, within=120):
 def environment(home, **more):
     """Return the environment of a process whose home, Prefect profile and database lie below `home`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
+    Path(home).mkdir(parents=True, exist_ok=True)
     path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")])
     own = {"HOME": str(home), "PREFECT_HOME": str(Path(home) / ".prefect"), "PATH": path}
     return {**kept, **ALONE, **own, **{name: str(value) for name, value in more.items()}}

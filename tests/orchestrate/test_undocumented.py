@@ -9,6 +9,7 @@ from typing import get_args
 import pytest
 from prefect import Task, flow, task
 from prefect._internal import control_listener
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import TaskRun
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.states import Completed
@@ -158,6 +159,26 @@ def a_flows_engine_keeps_what_an_attempt_raised():
     return around()
 
 
+def a_stream_of_events_can_have_another_client():
+    from prefect.events import utilities, worker
+
+    from resilient_tasks.orchestrate.stream import PatientEventsClient
+
+    names = inspect.signature(worker.EventsWorker.instance).parameters
+    replaced = {worker.PrefectEventsClient, utilities.PrefectEventsClient} == {PatientEventsClient}
+    return replaced and "client_type" in names and worker.EventsWorker.instance().client_type is PatientEventsClient
+
+
+def a_client_made_within_a_run_repeats_what_was_refused():
+    @flow
+    def around():
+        with get_client(sync_client=True) as client:
+            return client._client._has_connected
+
+    with get_client(sync_client=True) as client:
+        return around() and not client._client._has_connected
+
+
 PROBES = {
     undocumented.PUBLISH: publishes,
     undocumented.TASK_RUN: the_engine_shares_its_run,
@@ -174,6 +195,8 @@ PROBES = {
     undocumented.FUTURES: futures_keep_the_answer_they_gave,
     undocumented.INTENT: a_runner_says_why_it_ends_a_run,
     undocumented.RAISED: a_flows_engine_keeps_what_an_attempt_raised,
+    undocumented.STREAM: a_stream_of_events_can_have_another_client,
+    undocumented.HAS_CONNECTED: a_client_made_within_a_run_repeats_what_was_refused,
 }
 
 

@@ -45,6 +45,7 @@ from resilient_tasks.core.events.rows import (
     why_and_where,
 )
 from resilient_tasks.core.events.shared import (
+    ApiAway,
     BreakerClosed,
     BreakerHalfOpened,
     BreakerOpened,
@@ -60,6 +61,7 @@ from resilient_tasks.core.wording import counted
 
 __all__ = [
     "EVENTS",
+    "ApiAway",
     "BreakerClosed",
     "BreakerHalfOpened",
     "BreakerOpened",

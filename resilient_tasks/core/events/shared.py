@@ -165,3 +165,23 @@ class FlightAlone(Event):
 
     def sentence(self) -> str:
         return f"single flight: this call was made on its own: {self.reason}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ApiAway(Event):
+    """The orchestrator's server did not answer for `seconds`; states of task runs came `late`, or were `lost`.
+
+    It is `back`, unless it was still away when the run ended.
+    """
+
+    name: ClassVar[str] = "api.away"
+    api: str
+    back: bool
+    late: int
+    lost: int
+    seconds: float = named("api.was_away_s")
+
+    def sentence(self) -> str:
+        away = f"was away for {self.seconds:.1f} s" if self.back else f"has been away for {self.seconds:.1f} s"
+        lost = f", {number_of(self.lost, 'state')} lost" if self.lost else ""
+        return f"the Prefect API at {self.api} {away}: {number_of(self.late, 'state')} published late{lost}"

@@ -1,0 +1,88 @@
+"""The times in which Prefect's server did not answer this process, for the log and for the reports of its runs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from dataclasses import dataclass
+
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES
+
+from resilient_tasks.core import real_time as time
+from resilient_tasks.core.events import ApiAway
+
+_logger = logging.getLogger("resilient_tasks")
+
+
+def patience() -> float:
+    """Return for how many seconds Prefect repeats a request, by its setting: 62 with the default of five retries."""
+    return float(2 ** (PREFECT_CLIENT_MAX_RETRIES.value() + 1) - 2)
+
+
+@dataclass(eq=False, slots=True)
+class Outage:
+    """A time in which the server did not answer.
+
+    Attributes:
+        api: the server's address.
+        since: when it began, on the monotonic clock.
+        ended: when it ended; None while it lasts.
+        late: states of task runs that were published meanwhile, and have arrived.
+        lost: those that have not, and will not.
+    """
+
+    api: str
+    since: float
+    ended: float | None = None
+    late: int = 0
+    lost: int = 0
+
+    @property
+    def is_tried_of(self) -> bool:
+        """Tell whether it lasts for longer than Prefect itself would wait."""
+        return time.monotonic() - self.since > patience()
+
+    def as_event(self, operation: str) -> ApiAway:
+        """Return it as an event of the run of `operation`."""
+        seconds, is_back = (self.ended or time.monotonic()) - self.since, self.ended is not None
+        return ApiAway(operation=operation, api=self.api, seconds=seconds, back=is_back, late=self.late, lost=self.lost)
+
+
+class Outages:
+    """What is known of outages: written by the thread that sends events, read by those of runs."""
+
+    def __init__(self) -> None:
+        self._known: deque[Outage] = deque(maxlen=100)
+        self._change = threading.Condition()
+
+    def begin(self, api: str, since: float) -> Outage:
+        """Note that the server at `api` has been away `since` then."""
+        outage = Outage(api, since)
+        with self._change:
+            self._known.append(outage)
+        waits = f"states of task runs wait for it, for {patience():g} s at the end of the process"
+        _logger.warning("the Prefect API at %s does not answer: %s", api, waits)
+        return outage
+
+    def end(self, outage: Outage) -> None:
+        """Note that the server is back, or is not waited for any longer, and say so."""
+        with self._change:
+            outage.ended = time.monotonic()
+            self._change.notify_all()
+        _logger.log(logging.WARNING if outage.lost else logging.INFO, "%s", outage.as_event("").sentence())
+
+    def noticed(self, since: float) -> list[Outage]:
+        """Return those of which some was after `since`; wait for the end of one that lasts, as the run's end has to."""
+        with self._change:
+            while lasting := [outage for outage in self._of_this_server() if outage.ended is None]:
+                if not self._change.wait(max(patience() - time.monotonic() + lasting[0].since, 0)):
+                    break
+            return [outage for outage in self._of_this_server() if outage.ended is None or outage.ended >= since]
+
+    def _of_this_server(self) -> list[Outage]:
+        here = PREFECT_API_URL.value()
+        return [outage for outage in self._known if outage.api == here or not here]
+
+
+outages = Outages()

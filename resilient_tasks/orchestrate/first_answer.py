@@ -1,0 +1,40 @@
+"""A client of Prefect's that is made while a run is under way waits for a server that is away, as older ones do.
+
+Prefect repeats a request that was refused only where the same client has had an answer before, so that a wrong address
+is noticed at once. A flow that is called in a flow, an artifact and a tag each get a client of their own, which would
+give up at the first refusal. But within a run it is known that the address is right: the run was made there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect.client import base
+from prefect.context import FlowRunContext, TaskRunContext
+
+from resilient_tasks.orchestrate import undocumented
+
+
+class HasConnected:
+    """The attribute of Prefect's clients by which they know whether to repeat a request that was refused."""
+
+    def __get__(self, client: Any, kind: type[Any] | None = None) -> Any:
+        """Return whether the client has had an answer, or is used within a run."""
+        if client is None:
+            return self
+        had_one: bool = vars(client).get("_has_connected", False)
+        return had_one or FlowRunContext.get() is not None or TaskRunContext.get() is not None
+
+    def __set__(self, client: Any, value: object) -> None:
+        """Note whether the client has had an answer."""
+        vars(client)["_has_connected"] = value
+
+
+def install() -> None:
+    """Have Prefect's clients look here whether there was an answer."""
+    for name in ("PrefectHttpxSyncClient", "PrefectHttpxAsyncClient"):
+        kind = getattr(base, name, None)
+        if kind is None or "_has_connected" not in kind.send.__code__.co_names:
+            undocumented.say_once(undocumented.HAS_CONNECTED)
+        else:
+            kind._has_connected = HasConnected()  # noqa: SLF001  # there is no public way

@@ -1,0 +1,224 @@
+"""The stream of events in which Prefect sends the states of task runs, made to outlast an outage of the server.
+
+Prefect's own client gives an event up after eight seconds without a server. It keeps what the server has not confirmed,
+but sends it again only with the next event, so that the end of the process forgets it. This one never gives an event up
+while the process lives, sends what is left as soon as the server is back, and waits for that at the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+from typing import Any, Self
+
+from prefect.events import Event
+from prefect.events.clients import RETRYABLE_EXCEPTIONS, PrefectCloudEventsClient, PrefectEventsClient
+from prefect.settings import get_current_settings
+
+from resilient_tasks.core import real_time as time
+from resilient_tasks.orchestrate import undocumented
+from resilient_tasks.orchestrate.away import Outage, outages
+
+#: Seconds between two looks whether the server is there, and between two attempts to reach it.
+_LOOK, _AGAIN = 2.0, 1.0
+#: Seconds without an answer after which the server counts as away, and those for one attempt to reach it.
+_HUNG, _REACH = 5.0, 10.0
+#: A server writes an event down a moment after it took it. If it is gone sooner than this, the event is sent again.
+_SETTLES = 10.0
+
+
+def _is_state(event: Event) -> bool:
+    return event.event.startswith("prefect.task-run.")
+
+
+class PatientEventsClient(PrefectEventsClient):
+    """Prefect's client of a server's stream of events, for a server that may be away for a while."""
+
+    _websocket: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._reconnection_attempts = 0  # the loop below makes them
+        self._is_open = False
+        self._outage: Outage | None = None
+        self._broke: float | None = None
+        self._sent = 0  # of the events that are not confirmed, those that were sent before the connection broke
+        self._taken: deque[tuple[float, int]] = deque()  # when an answer was asked for, and after how many events
+
+    async def __aenter__(self) -> Self:
+        began = time.monotonic()
+        try:
+            await super().__aenter__()
+        except RETRYABLE_EXCEPTIONS:
+            self._break(began)
+            self._start_checkpoint_task()
+        else:
+            if time.monotonic() - began > _HUNG:  # it stood still, and went on
+                self._break(began)
+                self._begin_outage()
+                self._is_open = True
+                self._end_outage(0)
+        return self
+
+    async def __aexit__(self, *exc_info: Any) -> None:  # noqa: PYI036  # Prefect's are narrower
+        self._stop_checkpoint_task()
+        await self._send_the_rest()
+        await super().__aexit__(*exc_info)
+
+    def _log_connection_error(self, error: Exception) -> None:
+        if not isinstance(error, RETRYABLE_EXCEPTIONS):  # there is no sense in waiting
+            super()._log_connection_error(error)
+
+    def _start_checkpoint_task(self) -> None:
+        if self._checkpoint_task is None or self._checkpoint_task.done():
+            super()._start_checkpoint_task()
+
+    async def _auth_handshake(self) -> None:
+        await super()._auth_handshake()
+        self._is_open = True
+
+    async def _reconnect(self) -> None:
+        self._is_open = False
+        self._taken.clear()
+        # Prefect's own method would lose these where it is cancelled in the midst of them.
+        held, self._unconfirmed_events = self._unconfirmed_events, []
+        try:
+            await super()._reconnect()
+        finally:
+            self._unconfirmed_events[:0] = held
+        try:
+            for event in held:
+                await self._send(event)
+        except BaseException:
+            self._is_open = False
+            raise
+
+    async def _emit(self, event: Event) -> None:
+        self._unconfirmed_events.append(event)
+        self._drop_what_is_too_much()
+        await self._send(event)
+
+    async def _send(self, event: Event) -> None:
+        """Send an event if there is a connection; it stays among those that are not confirmed."""
+        if self._is_open:
+            try:
+                await self._websocket.send(event.model_dump_json())
+            except RETRYABLE_EXCEPTIONS:
+                self._break(sent=len(self._unconfirmed_events) - 1)
+
+    def _drop_what_is_too_much(self) -> None:
+        """Keep no more events without a server than Prefect's own queue would."""
+        most = get_current_settings().events.worker_max_queue_size
+        if self._outage is not None and len(self._unconfirmed_events) > most > 0:
+            self._outage.lost += _is_state(self._unconfirmed_events.pop(0))
+            self._sent = max(self._sent - 1, 0)
+            self._taken.clear()
+
+    async def _checkpoint_loop(self) -> None:
+        while True:
+            if self._is_open:
+                await self._confirm()
+            if not self._is_open:
+                await self._try_to_reach()
+            await self._pause()
+
+    async def _pause(self) -> None:
+        """Wait until the next look is due, or the connection breaks."""
+        if not self._is_open:
+            is_tried_of = self._outage is not None and self._outage.is_tried_of
+            await asyncio.sleep(_REACH if is_tried_of else _AGAIN)
+            return
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._websocket.wait_closed(), _LOOK)
+
+    async def _confirm(self) -> None:
+        """Ask whether the server is there, and forget the events that it took long enough ago."""
+        asked, sent = time.monotonic(), len(self._unconfirmed_events)
+        try:
+            pong = asyncio.ensure_future(await self._websocket.ping())
+            await asyncio.wait({pong}, timeout=_HUNG)
+            await asyncio.wait({pong}, timeout=_AGAIN)  # this process may have stood still itself
+            if not pong.done():
+                self._note(asked, sent)
+                self._begin_outage()
+            await pong
+        except RETRYABLE_EXCEPTIONS:
+            self._break(asked, sent)
+            return
+        self._end_outage(self._late())
+        self._taken.append((asked, sent))
+        while self._taken[0][0] <= asked - _SETTLES:
+            _, settled = self._taken.popleft()
+            del self._unconfirmed_events[:settled]
+            self._taken = deque((when, count - settled) for when, count in self._taken)
+
+    async def _try_to_reach(self) -> None:
+        late = self._late()
+        with suppress(Exception):  # the events wait, whatever keeps the server from taking them
+            await self._reconnect()
+            if self._is_open:
+                self._end_outage(late)
+                return
+        self._is_open = False
+        self._begin_outage()
+
+    async def _send_the_rest(self) -> None:
+        """Have the server confirm what it was sent, and wait for it as long as Prefect's requests do."""
+        while self._unconfirmed_events:
+            if not self._is_open:
+                await self._try_to_reach()
+            if self._is_open:
+                try:
+                    await asyncio.wait_for(await self._websocket.ping(), _REACH)
+                except RETRYABLE_EXCEPTIONS:
+                    self._break()
+                else:
+                    self._unconfirmed_events.clear()
+                    break
+            outage = self._begin_outage()
+            if outage.is_tried_of:
+                outage.lost += self._late()
+                break
+            await asyncio.sleep(_AGAIN)
+        self._end_outage(0)
+
+    def _break(self, asked: float | None = None, sent: int = 0) -> None:
+        """Note that the connection is gone: that is an outage where no other can be had."""
+        self._is_open = False
+        self._note(time.monotonic() if asked is None else asked, sent)
+
+    def _note(self, since: float, sent: int) -> None:
+        if self._broke is None:
+            self._broke, self._sent = since, sent
+
+    def _late(self) -> int:
+        """Return how many states are among the events that the server has not got in time."""
+        return sum(map(_is_state, self._unconfirmed_events[self._sent :])) if self._broke is not None else 0
+
+    def _begin_outage(self) -> Outage:
+        if self._outage is None:
+            self._note(time.monotonic(), 0)
+            assert self._broke is not None  # noqa: S101  # noted
+            self._outage = outages.begin(self._api_url, self._broke)
+        return self._outage
+
+    def _end_outage(self, late: int) -> None:
+        if self._outage is not None:
+            self._outage.late += late
+            outages.end(self._outage)
+        self._outage = self._broke = None
+
+
+class PatientCloudEventsClient(PatientEventsClient, PrefectCloudEventsClient):
+    """The same for Prefect Cloud."""
+
+
+def install() -> None:
+    """Have Prefect send its events by these clients."""
+    for kind, patient in (
+        (PrefectEventsClient, PatientEventsClient),
+        (PrefectCloudEventsClient, PatientCloudEventsClient),
+    ):
+        if not undocumented.replace_events_client(kind, patient):
+            return

@@ -1,0 +1,225 @@
+"""The stream in which the states of task runs are sent outlasts an outage of the server."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+from prefect.events import Event
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+from resilient_tasks.core import real_time
+from resilient_tasks.orchestrate import away, stream
+from resilient_tasks.orchestrate.away import Outages, patience
+
+HERE = "http://127.0.0.1:9/api"
+
+
+class Socket:
+    """A server's end of the stream: `is_up` says whether it answers, `got` what it was sent."""
+
+    def __init__(self):
+        self.is_up, self.got, self.connections = True, [], 0
+
+    def check(self):
+        if not self.is_up:
+            raise ConnectionRefusedError
+
+    async def __aenter__(self):
+        self.check()
+        self.connections += 1
+        return self
+
+    async def __aexit__(self, *_):
+        pass
+
+    async def ping(self):
+        self.check()
+        answered = asyncio.get_running_loop().create_future()
+        answered.set_result(0.0)
+        return answered
+
+    async def send(self, text):
+        self.check()
+        self.got.append(Event.model_validate_json(text).event if "prefect.task-run" in text else text)
+
+    async def recv(self):
+        return '{"type": "auth_success"}'
+
+    async def wait_closed(self):
+        while self.is_up:  # noqa: ASYNC110  # a server tells no client that it goes away
+            await asyncio.sleep(0.001)
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A stream to a server that can be taken away, with no waits to speak of, and the outages that are noticed."""
+    socket, noticed = Socket(), Outages()
+    monkeypatch.setattr(stream, "outages", noticed)
+    monkeypatch.setattr(stream, "_AGAIN", 0.001)
+    monkeypatch.setattr(stream, "_LOOK", 0.001)
+    monkeypatch.setattr("prefect.events.clients.websocket_connect", lambda *_, **__: socket)
+
+    async def no_check(*_, **__):
+        pass
+
+    monkeypatch.setattr("prefect.events.clients.check_server_version", no_check)
+    with temporary_settings({PREFECT_API_URL: HERE}):
+        yield SimpleNamespace(socket=socket, noticed=noticed)
+
+
+def client():
+    return stream.PatientEventsClient(api_url=HERE)
+
+
+def event(name):
+    return Event(event=f"prefect.task-run.{name}", resource={"prefect.resource.id": f"prefect.task-run.{name}"})
+
+
+def states(socket):
+    return [name.rpartition(".")[2] for name in socket.got if name.startswith("prefect.task-run")]
+
+
+async def until(condition):
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110  # what is waited for is Prefect's own
+            await asyncio.sleep(0.001)
+
+
+def test_states_of_an_outage_arrive_when_the_server_is_back(server):
+    async def scenario():
+        async with client() as events:
+            server.socket.is_up = False
+            await events.emit(event("A"))
+            await events.emit(event("B"))
+            await until(lambda: server.noticed._known)
+            server.socket.is_up = True
+            await until(lambda: server.noticed._known[0].ended)
+            assert states(server.socket) == ["A", "B"]
+
+    asyncio.run(scenario())
+    (outage,) = server.noticed.noticed(0)
+    assert (outage.late, outage.lost) == (2, 0)
+
+
+def test_the_end_of_the_process_waits_for_the_server(server):
+    async def scenario():
+        async with client() as events:
+            server.socket.is_up = False
+            await events.emit(event("A"))
+            back = asyncio.get_running_loop().call_later(0.05, setattr, server.socket, "is_up", True)
+        assert back.when() <= asyncio.get_running_loop().time()
+
+    asyncio.run(scenario())
+    assert states(server.socket) == ["A"]
+
+
+def test_a_stream_that_begins_in_an_outage_loses_nothing(server):
+    async def scenario():
+        server.socket.is_up = False
+        async with client() as events:
+            await events.emit(event("A"))
+            server.socket.is_up = True
+
+    asyncio.run(scenario())
+    assert states(server.socket) == ["A"]
+
+
+def test_a_server_that_stood_still_while_the_stream_began_was_away(server, monkeypatch):
+    monkeypatch.setattr(stream, "_HUNG", -1)
+
+    async def scenario():
+        async with client() as events:
+            await events.emit(event("A"))
+
+    asyncio.run(scenario())
+    assert len(server.noticed.noticed(0)) == 1
+    assert states(server.socket) == ["A"]
+
+
+def test_what_a_server_did_not_live_long_enough_to_write_down_is_sent_again(server):
+    async def scenario():
+        async with client() as events:
+            await events.emit(event("A"))
+            await until(lambda: len(events._taken) > 2)  # taken, and confirmed
+            server.socket.is_up = False
+            await until(lambda: server.noticed._known)
+            server.socket.is_up = True
+            await until(lambda: server.noticed._known[0].ended)
+
+    asyncio.run(scenario())
+    assert states(server.socket) == ["A", "A"]
+    assert server.noticed.noticed(0)[0].late == 0
+
+
+def test_what_is_confirmed_for_long_enough_is_forgotten(server, monkeypatch):
+    monkeypatch.setattr(stream, "_SETTLES", 0)
+
+    async def scenario():
+        async with client() as events:
+            await events.emit(event("A"))
+            await until(lambda: not events._unconfirmed_events)
+
+    asyncio.run(scenario())
+
+
+def test_a_connection_that_breaks_and_is_had_again_at_once_is_no_outage(server):
+    async def scenario():
+        async with client() as events:
+            events._break()
+            await until(lambda: server.socket.connections == 2)
+            await events.emit(event("A"))
+
+    asyncio.run(scenario())
+    assert not server.noticed.noticed(0)
+    assert states(server.socket) == ["A"]
+
+
+def test_states_for_which_the_server_did_not_come_back_in_time_are_counted_as_lost(server):
+    async def scenario():
+        async with client() as events:
+            server.socket.is_up = False
+            await events.emit(event("A"))
+
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+        asyncio.run(scenario())
+        (outage,) = server.noticed.noticed(0)
+        assert (outage.late, outage.lost) == (0, 1)
+        assert "1 state lost" in outage.as_event("flow").sentence()
+
+
+def test_no_more_events_are_kept_than_prefects_own_queue_would(server, monkeypatch):
+    settings = SimpleNamespace(events=SimpleNamespace(worker_max_queue_size=2))
+    monkeypatch.setattr(stream, "get_current_settings", lambda: settings)
+
+    async def scenario():
+        async with client() as events:
+            server.socket.is_up = False
+            await until(lambda: server.noticed._known)
+            for name in "ABC":
+                await events.emit(event(name))
+            server.socket.is_up = True
+
+    asyncio.run(scenario())
+    assert states(server.socket) == ["B", "C"]
+    assert server.noticed.noticed(0)[0].lost == 1
+
+
+def test_patience_is_that_of_prefects_requests():
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 5}):
+        assert patience() == 2 + 4 + 8 + 16 + 32
+
+
+def test_an_outage_that_lasts_is_waited_for_no_longer_than_prefect_would(monkeypatch):
+    monkeypatch.setattr(away, "patience", lambda: 0.01)
+    outages = Outages()
+    with temporary_settings({PREFECT_API_URL: HERE}):
+        lasting = outages.begin(HERE, real_time.monotonic())
+        assert outages.noticed(0) == [lasting]
+    assert not lasting.as_event("flow").back
+
+
+def test_an_outage_of_another_server_is_not_told_of():
+    outages = Outages()
+    outages.begin("http://127.0.0.1:8/api", real_time.monotonic())
+    with temporary_settings({PREFECT_API_URL: HERE}):
+        assert outages.noticed(0) == []
