@@ -5,6 +5,7 @@ import inspect
 import logging
 import re
 import types
+from collections import Counter
 from importlib import import_module
 from pathlib import Path
 
@@ -164,3 +165,11 @@ def test_a_public_name_is_documented(name):
 def test_a_file_can_be_read_in_one_go(path):
     lines = len(path.read_text(encoding="utf-8").splitlines())
     assert lines <= LONGEST, f"{lines} lines: split {path.relative_to(ROOT)}, one idea a file"
+
+
+def test_no_two_helpers_of_the_tests_have_one_name():
+    """They are imported by their bare names into one process, as the example's own modules are."""
+    folders = [ROOT / "examples" / "flight_times", *(path for path in (ROOT / "tests").rglob("*") if path.is_dir())]
+    helpers = [path for folder in folders for path in folder.glob("*.py") if "benchmarks" not in path.parts]
+    names = Counter(path.stem for path in helpers if not path.stem.startswith(("test_", "conftest", "__init__")))
+    assert [name for name, count in names.items() if count > 1] == []

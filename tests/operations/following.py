@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from page import PAGE, shown_in
+from operations_page import PAGE, shown_in
 from running import Running, eventually, run
 
 _ALIKE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE

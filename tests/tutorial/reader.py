@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.request import urlopen
 
-import page
+import tutorial_page as page
 
 import resilient_tasks
 

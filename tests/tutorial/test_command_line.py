@@ -12,7 +12,7 @@ import pytest
 import resilient_tasks
 
 sys.path.insert(0, str(Path(__file__).parent))
-import page
+import tutorial_page as page
 from command_tables import commands, table
 from reader import BATCH, masked
 

@@ -11,7 +11,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-import page
+import tutorial_page as page
 from reader import PATIENCE, Reader, masked
 
 TEXT = page.PAGE.read_text(encoding="utf-8")
