@@ -1,0 +1,130 @@
+"""A policy, an event and a channel of one's own, used in a task of Prefect's.
+
+    python examples/your_own.py
+
+A geocoder sells a number of calls a day. The policy `Quota` counts them for all workers, the event `QuotaLow` says when
+four fifths are used, and the channel `Ntfy` pushes to a phone what failed.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import httpx
+
+from resilient_tasks import (
+    Failed,
+    Ok,
+    Policy,
+    PolicyError,
+    RateLimited,
+    configure,
+    explain,
+    outcome_of,
+    resilient_flow,
+    resilient_task,
+)
+from resilient_tasks.core.events import Event, bus
+from resilient_tasks.notify.message import Message
+from resilient_tasks.shared.states import count
+from resilient_tasks.testing import FaultyServer, flush_messages
+
+DAY = 86_400
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuotaLow(Event):
+    """Four fifths of a quota are used."""
+
+    name = "quota.low"
+    quota: str
+    used: int
+    calls: int
+
+    def sentence(self) -> str:
+        return f"quota {self.quota}: {self.used} of {self.calls} calls are used"
+
+
+@dataclass(frozen=True, eq=False)
+class Quota(Policy):
+    """At most `calls` calls in the day that begins with the first, of all workers that share a store."""
+
+    slot: ClassVar[str] = "rate limit"  # each attempt of a retry pays
+
+    name: str
+    calls: int
+
+    def __post_init__(self) -> None:
+        if self.calls < 1:
+            raise PolicyError(f"Quota(calls=...) is a number of calls, 1 or more, not {self.calls!r}")
+
+    async def around(self, call: Any, proceed: Callable[..., Any]) -> Any:
+        used = count(f"quota/{self.name}", ttl=DAY)
+        if used > self.calls:
+            return Failed(RateLimited(f"quota {self.name}: all {self.calls} calls of the day are used"))
+        if used == max(1, self.calls * 4 // 5):
+            call.emit(QuotaLow, quota=self.name, used=used, calls=self.calls)
+        return await proceed(call)
+
+    def describe(self) -> str:
+        return f"quota: {self.name}, {self.calls} calls a day"
+
+
+@dataclass(frozen=True)
+class Ntfy:
+    """Push messages to a phone by ntfy: ntfy.sh, or a server of your own."""
+
+    server: str
+    topic: str
+
+    @property
+    def name(self) -> str:
+        return f"ntfy:{self.topic}"  # says where to, and holds no secret
+
+    def send(self, message: Message, *, within: float) -> None:
+        push: dict[str, Any] = {"topic": self.topic, "title": message.headline(), "message": message.text()}
+        push["priority"] = 4 if message.occasion == "first" else 2
+        httpx.post(self.server, json=push, timeout=within, trust_env=False).raise_for_status()
+
+
+# From here on: a geocoder and an ntfy server on this machine, so that the example runs as it stands.
+geocoder = FaultyServer(lambda request: f"40.7, -73.{len(request.query['q'])}").start()
+phone = FaultyServer(lambda _: "{}").start()
+configure(incidents="memory:")  # so that a second run pushes again, and does not count as the same incident
+
+
+@resilient_task(
+    retry=3,
+    timeout=10,
+    idempotent=True,
+    policies=[Quota("geocoder", calls=10)],
+    notify=Ntfy(phone.url, "data-team"),  # yours: Ntfy("https://ntfy.sh", "a topic that you have subscribed to")
+)
+def locate(address: str) -> str:
+    response = httpx.get(geocoder.url, params={"q": address}, trust_env=False)
+    return response.raise_for_status().text
+
+
+@resilient_flow
+def locate_all(addresses: list[str]) -> dict[str, str]:
+    """Return the place of each address, as far as the quota goes."""
+    outcomes = [outcome_of(locate.submit(address)) for address in addresses]
+    return {address: found.value for address, found in zip(addresses, outcomes, strict=True) if isinstance(found, Ok)}
+
+
+if __name__ == "__main__":
+    print(explain(locate))
+    events: list[Event] = []
+    bus.subscribe(events.append)
+    addresses = [f"{number} Broadway" for number in range(1, 15)]
+    found = locate_all(addresses)
+    flush_messages()
+    print(f"\n{len(found)} of {len(addresses)} addresses; the geocoder counted {len(geocoder.requests)} requests")
+    for event in events:
+        if isinstance(event, QuotaLow):
+            print(f"{event.name}: {event.sentence()}")
+    for request in phone.requests:
+        push = request.json()
+        print(f"\npushed to {push['topic']}, priority {push['priority']}:\n{push['message']}")
+    geocoder.stop()
+    phone.stop()
