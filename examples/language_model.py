@@ -166,18 +166,11 @@ def show(outcomes: list[Any]) -> None:
 # From here on: a model on this machine, so that the example runs as it stands. Yours has a URL and a key.
 
 
-def moody() -> Callable[[Request], Slow | Status | None]:
-    """Return a schedule: at most 15 requests a second, and each ninth takes three seconds longer."""
-    accepted: list[float] = []
-
-    def schedule(request: Request) -> Slow | Status | None:
-        accepted[:] = [at for at in accepted if at > request.time - 1]
-        if len(accepted) >= 15:
-            return Status(429, retry_after=1)
-        accepted.append(request.time)
-        return Slow(3) if request.number % 9 == 0 and request.json()["model"] == LARGE else None
-
-    return schedule
+def moods(request: Request) -> Slow | Status | None:
+    """Throttle each tenth request, and have each ninth take three seconds longer where it is for the large model."""
+    if request.number % 10 == 0:
+        return Status(429, retry_after=1)
+    return Slow(3) if request.number % 9 == 0 and request.json()["model"] == LARGE else None
 
 
 def complete(request: Request) -> Response:
@@ -199,7 +192,7 @@ if __name__ == "__main__":
     remarks = [f"flight {number}: {number % 50} minutes, {causes[number % 4]}" for number in range(40)]
     print(explain(ask))
     bus.subscribe(count)
-    with FaultyServer(complete, moody()) as server:
+    with FaultyServer(complete, moods) as server:
         outcomes = asyncio.run(read_all(server.url, remarks))  # your own URL here, and headers with your key
         show(outcomes)
         print(f"the server counted {len(server.requests)} requests")

@@ -21,6 +21,7 @@ from resilient_tasks import (
     Bulkhead,
     CircuitBreaker,
     CircuitOpen,
+    Failed,
     Kind,
     Ok,
     RateLimit,
@@ -37,7 +38,7 @@ requests: Counter[str] = Counter()
 
 @resilient(
     # `host_of` in the place of a name: each host has a budget, a limit and a circuit of its own.
-    retry=Retry(attempts=4, wait=0.3, budget=RetryBudget(host_of, share=0.3, floor=5, per=10)),
+    retry=Retry(attempts=5, wait=0.3, budget=RetryBudget(host_of, share=0.3, floor=5, per=10)),
     rate_limit=RateLimit(host_of, calls=20, per=1, burst=1),
     # A host that asks for patience (429) is not down: only other failures and timeouts open its circuit.
     breaker=CircuitBreaker(host_of, min_calls=5, on=[Kind.TRANSIENT, Kind.TIMEOUT]),
@@ -63,13 +64,14 @@ async def crawl(urls: list[str]) -> dict[str, str]:
         bar = progress.add_task("fetching", total=len(urls))
 
         async def one(client: httpx.AsyncClient, url: str) -> None:
-            outcome = await fetch.outcome(client, url)
-            if isinstance(outcome, Ok):
-                pages[url] = outcome.value
-                table[host_of(url)]["answered"] += 1
-            else:
-                refused = isinstance(outcome.error, CircuitOpen)
-                table[host_of(url)]["refused" if refused else "failed"] += 1
+            match await fetch.outcome(client, url):
+                case Ok(page):
+                    pages[url], what = page, "answered"
+                case Failed(CircuitOpen()):
+                    what = "refused"
+                case _:
+                    what = "failed"
+            table[host_of(url)][what] += 1
             finished[host_of(url)] = time.monotonic() - began
             progress.advance(bar)
 
