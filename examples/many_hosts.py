@@ -18,13 +18,13 @@ from rich.progress import MofNCompleteColumn, Progress
 from rich.table import Table
 
 from resilient_tasks import (
+    AdaptiveRateLimit,
     Bulkhead,
     CircuitBreaker,
     CircuitOpen,
     Failed,
     Kind,
     Ok,
-    RateLimit,
     Retry,
     RetryBudget,
     host_of,
@@ -39,7 +39,7 @@ requests: Counter[str] = Counter()
 @resilient(
     # `host_of` in the place of a name: each host has a budget, a limit and a circuit of its own.
     retry=Retry(attempts=5, wait=0.3, budget=RetryBudget(host_of, share=0.3, floor=5, per=10)),
-    rate_limit=RateLimit(host_of, calls=20, per=1, burst=1),
+    rate_limit=AdaptiveRateLimit(host_of, start=20, per=1),
     # A host that asks for patience (429) is not down: only other failures and timeouts open its circuit.
     breaker=CircuitBreaker(host_of, min_calls=5, on=[Kind.TRANSIENT, Kind.TIMEOUT]),
     # So many requests at once to all hosts together. What waits for its host's limit takes no place here.
