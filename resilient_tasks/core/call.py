@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from resilient_tasks.core import clock, later
+from resilient_tasks.core import clock, later, real_time
 from resilient_tasks.core.errors import TimedOut
 from resilient_tasks.core.events import Event, FallbackUsed, Sink, bus
 from resilient_tasks.core.outcome import Failed, Outcome
@@ -53,12 +53,18 @@ class Runtime(Protocol):
         """As `invoke`, for the call's own function, which may return an awaitable where nobody could know before."""
 
     async def race(
-        self, begin: Callable[[int], Coroutine[Any, Any, Outcome[Any]]], *, most: int, after: float, name: str
+        self,
+        begin: Callable[[int], Coroutine[Any, Any, Outcome[Any]]],
+        *,
+        most: int,
+        after: float,
+        more: Callable[[int], float],
+        name: str,
     ) -> tuple[int, Outcome[Any]]:
         """Make up to `most` calls side by side, and give the number and the outcome of the one that was first good.
 
-        `begin(1)` is awaited at once, and each next number `after` seconds later. A failure counts only when no other
-        call is under way.
+        `begin(1)` is awaited at once, and each next number `after` seconds later; or still later, where `more` gives
+        the call before it so many seconds more. A failure counts only when no other call is under way.
         """
 
     async def limit(self, call: Call, proceed: Proceed, seconds: float, enforce: Enforce) -> Outcome[Any] | Overrun:
@@ -188,10 +194,25 @@ class Call:
         work = replace(self.work, runtime=runtime, _id=self.work.id)
         return Call(work, self, self.attempt, self.started, self.deadline, self.limited_until)
 
-    def beside(self) -> Call:
+    def beside(self) -> Beside:
         """Return the call as one of several that are made side by side, each in a thread or task of its own."""
         work = replace(self.work, _id=self.work.id)
-        return Call(work, self, self.attempt, self.started, self.deadline, self.limited_until)
+        return Beside(work, self, self.attempt, self.started, self.deadline, self.limited_until)
+
+    async def wait_for_turn(self, seconds: float) -> None:
+        """Let `seconds` pass before the work may begin: they do not count for a hedge, since nothing is slow yet."""
+        here: Call | None = self
+        beside = []
+        while here is not None and here.work.id == self.work.id:
+            if isinstance(here, Beside):
+                here.turn = NEVER
+                beside.append(here)
+            here = here.parent
+        try:
+            await self.runtime.sleep(seconds)
+        finally:
+            for each in beside:
+                each.turn = real_time.monotonic()
 
     def undue(self) -> Call:
         """Return the call without its own deadline and limit: for what has to happen after these have come."""
@@ -248,6 +269,16 @@ class Call:
                 except ValueError:
                     pass
         return await outcome.carried_out(self) if isinstance(outcome, Later) else outcome
+
+
+class Beside(Call):
+    """One of several calls side by side. It had its `turn` at that time, if it waited for one; NEVER while it waits."""
+
+    __slots__ = ("turn",)
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.turn = -NEVER
 
 
 class FirstCall(Call):

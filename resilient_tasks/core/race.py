@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 
 async def in_tasks(
-    begin: Callable[[int], Coroutine[Any, Any, Outcome[Any]]], *, most: int, after: float, name: str
+    begin: Callable[[int], Coroutine[Any, Any, Outcome[Any]]],
+    *,
+    most: int,
+    after: float,
+    more: Callable[[int], float],
+    name: str,
 ) -> tuple[int, Outcome[Any]]:
     """Await them in tasks of this event loop; those that lose are cancelled. See `Runtime.race`."""
     now = real_time.clock_of(asyncio.get_running_loop())
@@ -28,6 +33,9 @@ async def in_tasks(
     try:
         while True:
             if started < most and now() >= next_at:
+                if started and (longer := more(started)) > 0:
+                    next_at = now() + longer
+                    continue
                 started, next_at = started + 1, now() + after
                 running[asyncio.create_task(begin(started), name=f"resilient:{name}-{started}")] = started
             left = None if started == most else max(0.0, next_at - now())
@@ -49,7 +57,9 @@ def _lost(task: asyncio.Task[Any], *, begun: leftovers.Begun | None, name: str) 
         abandoned.leave_pieces([piece for piece in begun.running() if piece.known], name)
 
 
-def in_threads(begin: Callable[[int], Outcome[Any]], *, most: int, after: float, name: str) -> tuple[int, Outcome[Any]]:
+def in_threads(
+    begin: Callable[[int], Outcome[Any]], *, most: int, after: float, more: Callable[[int], float], name: str
+) -> tuple[int, Outcome[Any]]:
     """Do them in threads of their own; those that lose are left behind. See `Runtime.race`.
 
     The threads see this thread's context variables; what they write to them is lost, and thread-locals start anew.
@@ -70,6 +80,9 @@ def in_threads(begin: Callable[[int], Outcome[Any]], *, most: int, after: float,
     try:
         while True:
             if started < most and real_time.monotonic() >= next_at:
+                if started and (longer := more(started)) > 0:
+                    next_at = real_time.monotonic() + longer
+                    continue
                 started, next_at = started + 1, real_time.monotonic() + after
                 context = contextvars.copy_context()
                 running[started] = threading.Thread(

@@ -75,9 +75,17 @@ class SyncRuntime:
         return ended
 
     async def race(
-        self, begin: Callable[[int], Coroutine[Any, Any, Outcome[Any]]], *, most: int, after: float, name: str
+        self,
+        begin: Callable[[int], Coroutine[Any, Any, Outcome[Any]]],
+        *,
+        most: int,
+        after: float,
+        more: Callable[[int], float],
+        name: str,
     ) -> tuple[int, Outcome[Any]]:
-        number, ended = race.in_threads(lambda number: drive(begin(number)), most=most, after=after, name=name)
+        number, ended = race.in_threads(
+            lambda number: drive(begin(number)), most=most, after=after, more=more, name=name
+        )
         if not isinstance(ended, Rest):
             return number, ended
         await pause()
@@ -85,7 +93,7 @@ class SyncRuntime:
         def go_on(number: int) -> Coroutine[Any, Any, Outcome[Any]]:
             return _outcome(ended if number == 1 else drive(begin(number)))
 
-        return await race.in_tasks(go_on, most=most, after=after, name=name)
+        return await race.in_tasks(go_on, most=most, after=after, more=more, name=name)
 
 
 class ItemRuntime(SyncRuntime):
@@ -147,9 +155,15 @@ class AsyncRuntime:
         return await interrupt.by_cancelling(proceed(call), seconds, call)
 
     async def race(
-        self, begin: Callable[[int], Coroutine[Any, Any, Outcome[Any]]], *, most: int, after: float, name: str
+        self,
+        begin: Callable[[int], Coroutine[Any, Any, Outcome[Any]]],
+        *,
+        most: int,
+        after: float,
+        more: Callable[[int], float],
+        name: str,
     ) -> tuple[int, Outcome[Any]]:
-        return await race.in_tasks(begin, most=most, after=after, name=name)
+        return await race.in_tasks(begin, most=most, after=after, more=more, name=name)
 
 
 SYNC: Runtime = SyncRuntime()

@@ -206,7 +206,7 @@ class AdaptiveRateLimit(keys.Keyed, Policy):
                 if begins > told + _NEWS:
                     told = begins
                     call.emit(RateLimitReached, limit=self.title, refused=False, delay=place.wait)
-                await call.runtime.sleep(place.wait if place.wait <= _LOOK else place.wait / 2)
+                await call.wait_for_turn(place.wait if place.wait <= _LOOK else place.wait / 2)
                 place = limit.ask(self._rules, self._patience_of(call, until), place.number)
         finally:
             if place.granted and place.wait > 0:  # the call was cancelled

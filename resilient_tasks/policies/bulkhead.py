@@ -99,7 +99,7 @@ class Bulkhead(keys.Keyed, Policy):
                 left = call.remaining()
                 if left <= 0:
                     return "the deadline came first"
-                await call.runtime.sleep(min(look_again_in, left))
+                await call.wait_for_turn(min(look_again_in, left))
                 look_again_in = min(_LAST_LOOK, 2 * look_again_in)
                 answer = slots.ask(ticket, self.limit, self.queue)
         finally:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from resilient_tasks.core import clock, durations
+from resilient_tasks.core import clock, durations, real_time
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import HedgeStarted, HedgeWon
@@ -17,7 +18,7 @@ from resilient_tasks.core.pipeline import Policy
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from resilient_tasks.core.call import Call, Proceed
+    from resilient_tasks.core.call import Beside, Call, Proceed
     from resilient_tasks.core.durations import Duration
 
 
@@ -32,7 +33,8 @@ class Hedge(Policy):
 
     Args:
         after: seconds to wait for an answer, or a text such as `"200ms"`, or a `timedelta`. Near the
-            service's 95th percentile, one call in twenty is made twice.
+            service's 95th percentile, one call in twenty is made twice. What a call waits for its turn, at a rate limit
+            or a bulkhead, does not count.
         attempts: calls side by side, the first included; each next one `after` seconds after the one before.
 
     The work may be done several times, so the operation has to be `idempotent=True`. Hedging is no retry: a call that
@@ -74,7 +76,11 @@ class Hedge(Policy):
         began, winner = clock.now(), 0
         try:
             winner, outcome = await call.runtime.race(
-                self._begin(call, beside, proceed), most=self.attempts, after=self.after, name=call.operation
+                self._begin(call, beside, proceed),
+                most=self.attempts,
+                after=self.after,
+                more=lambda number: self._more(beside[number - 1]),
+                name=call.operation,
             )
         finally:
             for number, each in enumerate(beside, 1):
@@ -84,8 +90,13 @@ class Hedge(Policy):
             call.emit(HedgeWon, number=winner, seconds=clock.now() - began)
         return outcome
 
+    def _more(self, each: Beside) -> float:
+        """Return the seconds that a call is given from now on: it is slow `after` seconds after it had its turn."""
+        waits = each.turn == math.inf
+        return self.after if waits else self.after - (real_time.monotonic() - each.turn)
+
     def _begin(
-        self, call: Call, beside: list[Call], proceed: Proceed
+        self, call: Call, beside: list[Beside], proceed: Proceed
     ) -> Callable[[int], Coroutine[Any, Any, Outcome[Any]]]:
         def begin(number: int) -> Coroutine[Any, Any, Outcome[Any]]:
             if number > 1:

@@ -104,7 +104,7 @@ class RateLimit(keys.Keyed, Policy):
             return Failed(self._refused(call, reserved.wait, patience))
         if reserved.wait > 0:
             call.emit(RateLimitReached, limit=self.title, refused=False, delay=reserved.wait)
-            await call.runtime.sleep(reserved.wait)
+            await call.wait_for_turn(reserved.wait)
         return await proceed(call)
 
     @property

@@ -86,6 +86,7 @@ class ProcessRuntime:
         *,
         most: int,  # noqa: ARG002  # a child does one thing at a time
         after: float,  # noqa: ARG002
+        more: Callable[[int], float],  # noqa: ARG002
         name: str,  # noqa: ARG002
     ) -> tuple[int, Outcome[Any]]:
         """Make the first call only."""

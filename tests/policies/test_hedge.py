@@ -8,6 +8,7 @@ import cloudpickle
 import pytest
 
 from resilient_tasks import (
+    AdaptiveRateLimit,
     Bulkhead,
     CircuitBreaker,
     Failed,
@@ -16,12 +17,13 @@ from resilient_tasks import (
     Pipeline,
     Policy,
     PolicyError,
+    RateLimit,
     Retry,
     abandoned,
     explain,
     resilient,
 )
-from resilient_tasks.core.events import ChaosInjected
+from resilient_tasks.core.events import ChaosInjected, bus
 from resilient_tasks.core.store import MemoryStore
 from resilient_tasks.shared.states import use_store
 
@@ -177,6 +179,45 @@ def test_each_call_takes_a_slot_of_its_own_until_it_ends(hedged, drive):
     assert hedged(service, bulkhead=Bulkhead("api", 2)).value == "second"
     refused = Pipeline(Bulkhead("api", 1)).outcome(int)
     assert isinstance(refused, Failed) != drive.is_async  # a cancelled coroutine has ended, a thread has not
+    service.go_on.set()
+
+
+WAITING = {
+    "rate limit": {"rate_limit": RateLimit("api", calls=1, per=0.25)},
+    "token bucket": {"rate_limit": RateLimit("api", calls=4, per=1, burst=1)},
+    "adaptive limit": {"rate_limit": AdaptiveRateLimit("api", start=4, per=1)},
+    "bulkhead": {"bulkhead": Bulkhead("api", 1, queue=9)},
+}
+
+
+@pytest.mark.parametrize("waits_for", WAITING)
+def test_a_call_that_waits_for_its_turn_is_not_slow(hedged, waits_for):
+    guards = WAITING[waits_for]
+    began, let_go = threading.Event(), threading.Event()
+
+    def first():
+        began.set()
+        if waits_for == "bulkhead":
+            threading.Timer(0.25, let_go.set).start()
+            let_go.wait(20)
+
+    holder = threading.Thread(target=resilient(**guards)(first))
+    holder.start()
+    began.wait(20)
+
+    service, begun_at_hedge = Service(*["answer"] * 9), []
+    note = lambda event: event.name == "hedge.started" and begun_at_hedge.append(service.begun)  # noqa: E731
+    with bus.listening(note):
+        assert hedged(service, hedge=Hedge(5 * SOON), **guards).value == "answer"
+    holder.join()
+    assert 0 not in begun_at_hedge
+
+
+@pytest.mark.parametrize("waits_for", WAITING)
+def test_after_its_turn_has_come_a_slow_call_is_hedged(hedged, waits_for, resilient_events):
+    service = Service("slow", "second")
+    assert hedged(service, **(WAITING[waits_for] | {"bulkhead": Bulkhead("api", 2)})).value == "second"
+    assert "hedge.won" in resilient_events.names
     service.go_on.set()
 
 
