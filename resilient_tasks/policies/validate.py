@@ -8,10 +8,11 @@ from dataclasses import KW_ONLY, dataclass, field
 from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-from resilient_tasks.core import checks, events, settings
+from resilient_tasks.core import checks, events, keys, settings
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.errors import DriftDetected, InvalidData, PolicyError
 from resilient_tasks.core.failures import about
+from resilient_tasks.core.keys import Keyed
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
 from resilient_tasks.core.pipeline import Policy, operation_of
 from resilient_tasks.core.redact import redact
@@ -75,6 +76,10 @@ class Validate(Policy):
         min_rows: with fewer rows than this, the batch is refused; good and bad rows count.
         quarantine: where bad rows go: a `Quarantine`, or what it takes: a folder, a URL, a storage block. Default:
             `configure(quarantine=...)`. With `"branch"`, bad rows are kept there too.
+        batch: gives the name of a call's batch in the quarantine: a function of the call's arguments, such as `lambda
+            hour: hour`. A later call with the same name replaces the batch, so that an hour which is read again does
+            not have its bad rows there twice. It has to tell apart all calls whose rows differ. Default: each call has
+            a batch of its own.
         drift: the gate that the good rows of a result must pass; for several frames, a mapping by their names. On
             drift, `"warn"` emits an event and goes on; `"branch"` makes the outcome `Degraded`, with the data, because
             of `DriftDetected`; `"stop"` fails with it.
@@ -96,6 +101,7 @@ class Validate(Policy):
     max_invalid: float | Mapping[Any, float] | None = None
     min_rows: int | None = None
     quarantine: Quarantine | str | PathLike[str] | StorageBlock | None = None
+    batch: Callable[..., Any] | None = None
     drift: Drift | Mapping[str, Drift] | None = None
     _subject: str = field(default="result", kw_only=True, repr=False)
 
@@ -121,6 +127,8 @@ class Validate(Policy):
             raise PolicyError(msg)
         if self.quarantine is not None and not isinstance(self.quarantine, Quarantine):
             _check_quarantine(self.quarantine)
+        if self.batch is not None:
+            _check_batch(self)
         if self.drift is not None:
             _check_drift(self.drift, self.output)
         if self.branches and self.input is not None:
@@ -162,6 +170,10 @@ class Validate(Policy):
         """Return this policy for a fallback's result: its bad rows are kept apart, and drift is not judged."""
         return self._but(_subject="stand-in", drift=None)
 
+    def for_call(self, call: Call) -> Validate:
+        """Return this policy with the name of a call's batch as a text."""
+        return self._but(batch=_Batch(self.batch).for_call(call).name)
+
     def _but(self, kind: type[Validate] | None = None, **changes: Any) -> Validate:
         """Return a changed copy, without checking the arguments again."""
         made = object.__new__(kind or type(self))
@@ -172,6 +184,8 @@ class Validate(Policy):
         super().check(fn)
         if self.input is not None:
             _parameters_of(fn, self.input)
+        if callable(self.batch):
+            _Batch(self.batch).check_key(fn)
         if self.branches:
             check_annotation(fn, several=is_several(self.output))
 
@@ -181,6 +195,8 @@ class Validate(Policy):
         return f"validate {' and '.join(ways)}{names}: on_invalid={self.on_invalid!r}"
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
+        if callable(self.batch):
+            return await keys.around(self, call, proceed)
         try:
             checked = self._on_the_way_in(call)
         except Exception as error:
@@ -257,9 +273,9 @@ class Validate(Policy):
         if objection:
             error = InvalidData(redact(f"{call.operation}: {what.title}: {objection}"), report=report)
             if path:
-                error.add_note(f"the bad rows wait in the quarantine: {commands(path, what.batch(call.work.id))[0]}")
+                error.add_note(f"the bad rows wait in the quarantine: {commands(path, self._batch_of(call, what))[0]}")
             raise error
-        if self.keeps and call.attempt > 1 and not report.invalid:
+        if self.keeps and not report.invalid and (call.attempt > 1 or self.batch is not None):
             self._take_back(call, parts, schema, what)
         return self._good(frame, parts), report
 
@@ -334,7 +350,7 @@ class Validate(Policy):
         return path
 
     def _take_back(self, call: Call, parts: Split[Any], schema: Any, what: Place) -> None:
-        """Remove the batch that an earlier attempt quarantined: this attempt's data is good."""
+        """Remove the batch that an earlier attempt, or an earlier call of its name, quarantined: this attempt's data is good."""
         path = self._keep(call, parts, schema, what)
         if path is not None:
             about = {"rows": parts.report.rows, "invalid": 0, "reasons": {}}
@@ -342,15 +358,18 @@ class Validate(Policy):
 
     def _tell_of_quarantine(self, call: Call, schema: Any, what: Place, **about: Any) -> None:
         where = schema_name(schema, call.work.fn)
-        call.emit(events.RowsQuarantined, batch=what.batch(call.work.id), schema=where, part=what.part, **about)
+        call.emit(events.RowsQuarantined, batch=self._batch_of(call, what), schema=where, part=what.part, **about)
 
     def _keep(self, call: Call, parts: Split[Any], schema: Any, what: Place) -> Any:
         place = self.quarantine or settings.current.quarantine
         quarantine = place if isinstance(place, Quarantine) else Quarantine(place)
         context = {**events.run_ids(), "call": call.work.id, "source": source(call.work, what.title)}
         return quarantine.write(
-            parts, operation=call.operation, batch=what.batch(call.work.id), schema=schema, context=context
+            parts, operation=call.operation, batch=self._batch_of(call, what), schema=schema, context=context
         )
+
+    def _batch_of(self, call: Call, what: Place) -> str:
+        return what.batch(call.work.id if self.batch is None else str(self.batch))
 
 
 @dataclass(frozen=True, eq=False)
@@ -363,6 +382,27 @@ def _check_quarantine(place: Any) -> None:
         Quarantine(place)
     except ValueError as error:
         raise PolicyError(f"Validate(quarantine=...): {error}") from None
+
+
+@dataclass(frozen=True, eq=False)
+class _Batch(Keyed):
+    """The name of a call's batch."""
+
+    name: Any
+
+    @property
+    def _where(self) -> str:
+        return "Validate(batch=...)"
+
+
+def _check_batch(policy: Validate) -> None:
+    if not callable(policy.batch):
+        wrong = "with one name for all, each call would replace the rows of the one before"
+        raise PolicyError(f"Validate(batch=...) is a function of the call's arguments, not {policy.batch!r}: {wrong}")
+    _Batch(policy.batch).settle_name()
+    if not policy.keeps:
+        msg = "Validate(batch=...) names batches in the quarantine: give on_invalid='quarantine' too"
+        raise PolicyError(msg)
 
 
 def _check_drift(drift: Any, output: Any) -> None:
