@@ -1,0 +1,66 @@
+"""`python examples/batch_scoring.py`: all rows are scored but those at fault, with few requests."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from resilient_tasks import Quarantine
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "batch_scoring.py"
+PAGE = Path(__file__).parents[2] / "docs" / "examples" / "batch_scoring.md"
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory, resilient_prefect):
+    """Run the example as its page says, with the session's Prefect server."""
+    folder = tmp_path_factory.mktemp("scoring")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment |= {
+        "HOME": str(folder),
+        "PREFECT_HOME": str(folder / "prefect"),
+        "PREFECT_API_URL": str(resilient_prefect),
+    }
+    command = [sys.executable, str(EXAMPLE)]
+    ended = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return folder / "out" / "batch_scoring", ended.stdout
+
+
+def test_it_prints_what_the_page_shows(ran):
+    _, output = ran
+    shown = re.search(r"```text\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[1]
+    assert output.strip().splitlines() == shown.strip().splitlines()
+
+
+def test_each_row_has_one_score_at_the_end(ran):
+    folder, _ = ran
+    scores = pd.concat(pd.read_parquet(file) for file in sorted((folder / "scores").iterdir()))
+    assert sorted(scores["id"]) == list(range(1000))
+    assert scores["score"].between(0, 1).all()
+    corrected = scores.set_index("id").loc[[137, 201, 613]]
+    assert corrected[["distance", "hour"]].to_numpy().tolist() == [[762, 17], [762, 9], [200 + 613, 0]]
+
+
+def test_only_the_rows_at_fault_were_in_the_quarantine(ran):
+    folder, _ = ran
+    quarantine = Quarantine(folder / "quarantine")
+    rows = pd.concat([quarantine.read(batch) for batch in quarantine.list()])
+    assert [values["id"] for values in rows["values"]] == [137, 201, 613]
+    problems = [reasons[0]["value"] for reasons in rows["reasons"]]
+    assert [problem[:3] for problem in problems] == ["500", "500", "422"]
+    assert rows["released"].all()
+
+
+def test_a_service_that_is_down_is_asked_four_times_for_four_batches(ran):
+    _, output = ran
+    down, up, corrected = (int(count) for count in re.findall(r"^(\d+) requests:", output, re.MULTILINE))
+    assert down == 4
+    assert up <= 52 + 3  # the bound, and what was repeated while the service was busy
+    assert corrected == 2
