@@ -75,6 +75,8 @@ def bisected(batch: pd.DataFrame) -> pd.DataFrame:
     while waiting:
         rows = waiting.pop()
         match score.outcome(rows):
+            case Ok(list() as scores):
+                done.append(rows.assign(score=scores, problem=""))
             case Ok(Refused()) if len(rows) > 1:
                 half = len(rows) // 2
                 waiting += [rows[half:], rows[:half]]
@@ -83,8 +85,6 @@ def bisected(batch: pd.DataFrame) -> pd.DataFrame:
                 refused += 1
             case Ok(Refused(why)):
                 raise InvalidData(f"more than {MOST_REFUSED} rows of a batch are refused, the last one: {why}")
-            case Ok(scores):
-                done.append(rows.assign(score=scores, problem=""))
             case Failed(error=error):  # the service is down, or does not know us: halves would fare no better
                 raise error
     return pd.concat(done)

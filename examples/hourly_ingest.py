@@ -175,7 +175,7 @@ def demo() -> None:
         os.environ["ORDERS_API"] = server.url
         for hour in range(8, 13):
             if hour == 11:
-                server.down(RETRY.attempts, path="/rates")
+                server.down(4, path="/rates")  # as often as it is asked
             run(f"{DAY}T{hour:02}")
         show()
         print("The rates are back: the hour with old ones is loaded again. So is one with bad rows.")

@@ -1,5 +1,6 @@
 """`python examples/batch_scoring.py`: all rows are scored but those at fault, with few requests."""
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -9,7 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from resilient_tasks import Quarantine
+from resilient_tasks import InvalidData, Quarantine
+from resilient_tasks.testing import FaultyServer, Response
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "batch_scoring.py"
 PAGE = Path(__file__).parents[2] / "docs" / "examples" / "batch_scoring.md"
@@ -64,3 +66,39 @@ def test_a_service_that_is_down_is_asked_four_times_for_four_batches(ran):
     assert down == 4
     assert up <= 52 + 3  # the bound, and what was repeated while the service was busy
     assert corrected == 2
+
+
+@pytest.fixture
+def example(monkeypatch, resilient_clock):
+    spec = importlib.util.spec_from_file_location("batch_scoring", EXAMPLE)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "batch_scoring", module)
+    monkeypatch.setenv("PREFECT_LOGGING_LEVEL", "CRITICAL")
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_batch_of_which_every_row_is_refused_is_given_up_early(example, monkeypatch):
+    with FaultyServer(lambda _: Response("unknown model", 422)) as server:
+        monkeypatch.setenv("SCORING_URL", server.url + "/score")
+        with pytest.raises(
+            InvalidData, match="more than 5 rows of a batch are refused, the last one: 422 unknown model"
+        ):
+            example.bisected(example.flights()[:250])
+        assert len(server.requests) <= 2 * 8 + 2 * example.MOST_REFUSED
+
+
+def test_a_refused_key_halves_no_batch(example, monkeypatch):
+    with FaultyServer(lambda _: Response("who are you?", 401)) as server:
+        monkeypatch.setenv("SCORING_URL", server.url + "/score")
+        with pytest.raises(example.httpx.HTTPStatusError):
+            example.bisected(example.flights()[:250])
+        assert len(server.requests) == 1
+
+
+def test_rows_keep_their_order(example, monkeypatch):
+    with FaultyServer(example.model) as server:
+        monkeypatch.setenv("SCORING_URL", server.url + "/score")
+        scored = example.bisected(example.flights()[:250])
+    assert scored["id"].tolist() == list(range(250))
+    assert scored.index[scored["problem"] != ""].tolist() == [137, 201]
