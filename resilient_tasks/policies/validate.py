@@ -127,8 +127,7 @@ class Validate(Policy):
             raise PolicyError(msg)
         if self.quarantine is not None and not isinstance(self.quarantine, Quarantine):
             _check_quarantine(self.quarantine)
-        if self.batch is not None:
-            _check_batch(self)
+        _check_batch(self)
         if self.drift is not None:
             _check_drift(self.drift, self.output)
         if self.branches and self.input is not None:
@@ -350,7 +349,7 @@ class Validate(Policy):
         return path
 
     def _take_back(self, call: Call, parts: Split[Any], schema: Any, what: Place) -> None:
-        """Remove the batch that an earlier attempt, or an earlier call of its name, quarantined: this attempt's data is good."""
+        """Remove the batch of an earlier attempt, or of an earlier call with its name: this data is good."""
         path = self._keep(call, parts, schema, what)
         if path is not None:
             about = {"rows": parts.report.rows, "invalid": 0, "reasons": {}}
@@ -396,6 +395,8 @@ class _Batch(Keyed):
 
 
 def _check_batch(policy: Validate) -> None:
+    if policy.batch is None:
+        return
     if not callable(policy.batch):
         wrong = "with one name for all, each call would replace the rows of the one before"
         raise PolicyError(f"Validate(batch=...) is a function of the call's arguments, not {policy.batch!r}: {wrong}")
