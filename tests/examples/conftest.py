@@ -1,5 +1,6 @@
 """The demo's modules are scripts in one folder: put it on the path. The short examples are run as a user runs them."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -11,18 +12,18 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 sys.path.insert(0, str(EXAMPLES / "flight_times"))
 
 
-@pytest.fixture
-def run_example(tmp_path):
-    """Return a function that runs an example by its one command, in a home of its own, and returns what it printed."""
+@pytest.fixture(scope="session")
+def run_example_in():
+    """Return a function that runs an example by its one command, with a folder as its home, and returns its output."""
 
-    def run(name, **environment):
+    def run(folder, name, **environment):
         others = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "RESILIENT_"))}
-        home = {"HOME": str(tmp_path), "PREFECT_HOME": str(tmp_path / "prefect"), "COLUMNS": "120"}
+        home = {"HOME": str(folder), "PREFECT_HOME": str(folder / "prefect"), "COLUMNS": "120"}
         command = [sys.executable, str(EXAMPLES / name)]
         ended = subprocess.run(
             command,
             env=others | home | environment,
-            cwd=tmp_path,
+            cwd=folder,
             capture_output=True,
             text=True,
             timeout=240,
@@ -32,3 +33,9 @@ def run_example(tmp_path):
         return ended.stdout
 
     return run
+
+
+@pytest.fixture
+def run_example(run_example_in, tmp_path):
+    """As `run_example_in`, in a home of the test's own."""
+    return functools.partial(run_example_in, tmp_path)

@@ -1,9 +1,7 @@
 """`python examples/batch_scoring.py`: all rows are scored but those at fault, with few requests."""
 
 import importlib.util
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,21 +16,11 @@ PAGE = Path(__file__).parents[2] / "docs" / "examples" / "batch_scoring.md"
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory, resilient_prefect):
-    """Run the example as its page says, with the session's Prefect server."""
+def ran(tmp_path_factory, run_example_in, resilient_prefect):
+    """Run the example once, with the session's Prefect server."""
     folder = tmp_path_factory.mktemp("scoring")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    environment |= {
-        "HOME": str(folder),
-        "PREFECT_HOME": str(folder / "prefect"),
-        "PREFECT_API_URL": str(resilient_prefect),
-    }
-    command = [sys.executable, str(EXAMPLE)]
-    ended = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return folder / "out" / "batch_scoring", ended.stdout
+    output = run_example_in(folder, "batch_scoring.py", PREFECT_API_URL=resilient_prefect)
+    return folder / "out" / "batch_scoring", output
 
 
 def test_it_prints_what_the_page_shows(ran):

@@ -2,9 +2,7 @@
 
 import datetime as dt
 import importlib.util
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -19,17 +17,11 @@ PAGE = Path(__file__).parents[2] / "docs" / "examples" / "hourly_ingest.md"
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory):
-    """Run the example as its page says, with a Prefect server of its own."""
+def ran(tmp_path_factory, run_example_in):
+    """Run the example once, with a Prefect server of its own."""
     folder = tmp_path_factory.mktemp("hourly")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    environment |= {"HOME": str(folder), "PREFECT_HOME": str(folder / "prefect")}
-    command = [sys.executable, str(EXAMPLE)]
-    ended = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return folder / "out" / "hourly_ingest", ended.stdout
+    output = run_example_in(folder, "hourly_ingest.py")
+    return folder / "out" / "hourly_ingest", output
 
 
 def told(text):
