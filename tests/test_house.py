@@ -170,6 +170,11 @@ def test_a_file_can_be_read_in_one_go(path):
 def test_no_two_helpers_of_the_tests_have_one_name():
     """They are imported by their bare names into one process, as the example's own modules are."""
     folders = [ROOT / "examples" / "flight_times", *(path for path in (ROOT / "tests").rglob("*") if path.is_dir())]
-    helpers = [path for folder in folders for path in folder.glob("*.py") if not {"benchmarks", "typing"}.intersection(path.parts)]
+    helpers = [
+        path
+        for folder in folders
+        for path in folder.glob("*.py")
+        if not {"benchmarks", "typing"}.intersection(path.parts)
+    ]
     names = Counter(path.stem for path in helpers if not path.stem.startswith(("test_", "conftest", "__init__")))
     assert [name for name, count in names.items() if count > 1] == []
