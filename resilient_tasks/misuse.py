@@ -76,7 +76,7 @@ def refuse_value(keyword: str, given: object, policies: Mapping[str, type[Policy
         raise PolicyError(msg)
 
 
-def _class_or_policy(keyword: str, given: object, policies: Mapping[str, type[Policy]]) -> str:
+def _class_or_policy(keyword: str, given: Any, policies: Mapping[str, type[Policy]]) -> str:
     if isinstance(given, type) and Policy in given.__mro__:
         return f"that is the class, without its arguments; write {EXAMPLES[keyword]}"
     if Policy in type(given).__mro__:

@@ -7,18 +7,16 @@ blotted out, and a digest of the whole text stands behind, so that two secrets s
 from __future__ import annotations
 
 import hashlib
-import inspect
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, TypeVar
 
-from resilient_tasks.core import callables, checks, safely
-from resilient_tasks.core.errors import PolicyError, PredicateError
-from resilient_tasks.core.matching import how_it_failed
+from resilient_tasks.core import checks, key_functions, safely
+from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.outcome import Failed, Outcome
 from resilient_tasks.core.redact import is_secret_pair, redact
-from resilient_tasks.core.signatures import kept_signature, signature_of, written
-from resilient_tasks.core.wording import joined, name_of, short_name_of
+from resilient_tasks.core.signatures import signature_of
+from resilient_tasks.core.wording import short_name_of
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Proceed
@@ -33,10 +31,6 @@ T = TypeVar("T")
 #: Characters of a name that a key function gives.
 LONGEST = 500
 
-_BY_PLACE, _EITHER = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
-_MORE, _MORE_BY_NAME = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
-_NONE = inspect.Parameter.empty
-
 
 def changed(value: T, **fields: object) -> T:
     """Return a copy of a frozen value with other fields. What was checked when it was made is not checked again."""
@@ -46,16 +40,10 @@ def changed(value: T, **fields: object) -> T:
 
 
 def _check(name: object, where: str) -> None:
-    if isinstance(name, type):
-        msg = f"{where} is a text or a function of the call's arguments that returns one, not the class {name.__name__}"
-        raise PolicyError(msg)
-    if not callable(name):
+    if callable(name):
+        key_functions.check(name, where, what="a text, or a function of the call's arguments that returns one")
+    else:
         checks.name(name, where)
-    elif callables.is_async(name) or callables.is_generator(name) or callables.is_async_generator(name):
-        msg = (
-            f"{where} asks {short_name_of(name)} before each call, and needs its answer at once: make it a plain `def`"
-        )
-        raise PolicyError(msg)
 
 
 class Keyed:
@@ -86,8 +74,8 @@ class Keyed:
 
     def check_key(self, fn: Callable[..., Any]) -> None:
         """Raise `PolicyError` if the key function cannot be asked about calls of `fn`. Asked at decoration."""
-        if self.is_keyed and (why := _why_unfit(self.name, fn)):
-            raise PolicyError(f"{self._where}: {why}")
+        if self.is_keyed:
+            key_functions.check_fits(self.name, fn, self._where)
 
     def for_key(self, key: Answer) -> Self:
         """Return this policy as it is for one key: with the name that the key function gave, or `key` would give.
@@ -110,7 +98,13 @@ class Keyed:
             PredicateError: the key function failed, or gave what cannot be a name.
             TypeError: the call's arguments do not fit its function.
         """
-        return self._named(_asked(self.name, call, self._where)) if self.is_keyed else self
+        if not self.is_keyed:
+            return self
+        answer = key_functions.ask(self.name, call, self._where)
+        try:
+            return self._named(_name_of(answer, self.name))
+        except ValueError as problem:
+            raise key_functions.refused(self.name, call, self._where, f"gave {problem}") from None
 
     def _named(self, name: str) -> Self:
         """Return a copy with this name."""
@@ -135,136 +129,7 @@ async def around(policy: _KeyedPolicy, call: Call, proceed: Proceed) -> Outcome[
     return outcome
 
 
-# What a key function is asked with.
-
-
-def _asked(key: Key, call: Call, where: str) -> str:
-    """Return the name that a key function gives for a call."""
-    asked = f"{where}: the key function {short_name_of(key)}"
-    args, kwargs = _arguments(key, call, asked)
-    try:
-        answer: object = key(*args, **kwargs)
-        if callables.comes_later(answer):
-            raise callables.refused(answer, "a key function has to answer at once")  # noqa: TRY301  # told as any other
-    except Exception as problem:
-        msg = f"{asked} {how_it_failed(problem)}, when it was asked about a call of {call.operation}"
-        raise PredicateError(msg, about_error=False) from problem
-    try:
-        return _name_of(answer, key)
-    except ValueError as problem:
-        msg = f"{asked} gave {problem}, when it was asked about a call of {call.operation}"
-        raise PredicateError(msg, about_error=False) from None
-
-
-def _arguments(key: Key, call: Call, asked: str) -> tuple[list[Any], dict[str, Any]]:
-    """Return what the key function is called with: those of the call's arguments that it takes, and their defaults."""
-    work = call.work
-    ours, theirs = _kept(work.fn), _kept(key)
-    if ours is None:  # a function written in C: nothing says how its arguments are called
-        return list(work.args), dict(work.kwargs)
-    try:
-        bound = ours.bind(*work.args, **work.kwargs)
-    except TypeError as error:
-        msg = f"{call.operation}(): {error}"
-        raise TypeError(msg) from None
-    bound.apply_defaults()
-    if theirs is None:  # as `operator.itemgetter`, which has no signature before Python 3.13
-        return list(bound.args[:1]), {}
-    args, kwargs, missing = _matched(theirs, bound)
-    if missing:
-        msg = f"{asked} names {joined(missing)}, which this call of {call.operation} was not given"
-        raise PredicateError(msg, about_error=False)
-    return args, kwargs
-
-
-def _matched(theirs: inspect.Signature, bound: inspect.BoundArguments) -> tuple[list[Any], dict[str, Any], list[str]]:
-    """Match a call's arguments with the parameters of a key function: by place, by name, and what is missing."""
-    parameters = list(theirs.parameters.values())
-    by_place = any(one.kind is _MORE for one in parameters)
-    values, more = _by_name(bound)
-    args: list[Any] = []
-    kwargs: dict[str, Any] = {}
-    missing: list[str] = []
-    for place, one in enumerate(parameters):
-        value = one.default
-        if one.kind is _MORE:
-            args.extend(bound.args[place:])
-            continue
-        if one.kind is _MORE_BY_NAME:
-            rest = bound.kwargs if by_place else values
-            kwargs.update({name: rest[name] for name in rest if name not in theirs.parameters})
-            continue
-        in_order = one.kind is _BY_PLACE or (by_place and one.kind is _EITHER)
-        if in_order:
-            value = bound.args[place] if place < len(bound.args) else value
-        elif one.name in values:
-            value = values[one.name]
-        elif more and one.kind is _EITHER:
-            value = more.pop(0)
-        if value is _NONE:
-            missing.append(one.name)
-        elif in_order:
-            args.append(value)
-        else:
-            kwargs[one.name] = value
-    return args, kwargs, missing
-
-
-def _by_name(bound: inspect.BoundArguments) -> tuple[dict[str, Any], list[Any]]:
-    """Return a call's arguments by name, and those that came by place and have no name of their own."""
-    values, more = dict(bound.arguments), []
-    for one in bound.signature.parameters.values():
-        if one.kind is _MORE:
-            more = list(values[one.name])
-        elif one.kind is _MORE_BY_NAME:
-            values = {**values[one.name], **values}
-    return values, more
-
-
-def _why_unfit(key: Key, fn: Callable[..., Any]) -> str:
-    """Say why a key function cannot be asked about calls of `fn`; empty, if it can."""
-    ours, theirs = signature_of(fn), signature_of(key)
-    if ours is None or theirs is None:
-        return ""
-    names = list(ours.parameters)
-    kinds = [one.kind for one in ours.parameters.values()]
-    places = len(kinds) if _MORE in kinds else sum(kind in {_BY_PLACE, _EITHER} for kind in kinds)
-    asked = list(theirs.parameters.values())
-    by_place = any(one.kind is _MORE for one in asked)
-    unknown = []
-    for place, one in enumerate(asked):
-        in_order = one.kind is _BY_PLACE or (by_place and one.kind is _EITHER)
-        found = (place < places or _MORE in kinds) if in_order else one.name in names or _MORE_BY_NAME in kinds
-        found = found or one.kind in {_MORE, _MORE_BY_NAME} or one.default is not _NONE
-        if not found and not (_MORE in kinds and one.kind is _EITHER):
-            unknown.append(one.name)
-    if not unknown:
-        return ""
-    return (
-        f"the key function {short_name_of(key)} names {joined(unknown)}, which {name_of(fn)}"
-        f"({written(ours.parameters.values())}) does not have. It is given those of the call's arguments that it names:"
-        f" {_instead(key, asked, names)}"
-    )
-
-
-def _instead(key: Key, asked: list[inspect.Parameter], names: list[str]) -> str:
-    likely = [name for name in names if name not in {"self", "cls"}]
-    if not likely:
-        return "write a function without parameters"
-    name = short_name_of(key)
-    if name.isidentifier() and len(asked) == 1:
-        return f"write lambda {likely[0]}: {name}({likely[0]})"
-    return f"write lambda {likely[0]}: ..., or take **kwargs"
-
-
-def _kept(fn: Callable[..., Any]) -> inspect.Signature | None:
-    try:
-        return kept_signature(fn)
-    except Exception:  # as in `signature_of`
-        return None
-
-
-# What it gives.
+# What a key function gives.
 
 
 def _name_of(answer: object, key: Key) -> str:
@@ -302,5 +167,5 @@ def _without_secrets(text: str, names: Iterable[str]) -> str:
 
 
 def _parameters(key: Key) -> Mapping[str, object]:
-    signature = _kept(key)
+    signature = signature_of(key)
     return {} if signature is None else signature.parameters

@@ -12,11 +12,10 @@ import inspect
 import pickle
 import sys
 from collections.abc import Callable, Hashable, Mapping
-from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
-from resilient_tasks.core.signatures import kept_signature
+from resilient_tasks.core.signatures import bound_to, module_of
 
 _PLAIN = frozenset({type(None), bool, int, str, bytes})
 _NAMED = (type, FunctionType, BuiltinFunctionType, ModuleType)
@@ -78,19 +77,16 @@ def of_value(value: object) -> Likeness:
         raise NoLikeness(f"a {_name(type(value))} that holds itself") from None
 
 
-def of_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Likeness | None:
-    """Return the likeness of the arguments of a call, with the defaults of those not given; None if they do not fit.
+def of_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Likeness:
+    """Return the likeness of the arguments of a call, with the defaults of those not given.
 
     Raises:
         NoLikeness: one of them has none.
+        TypeError: they do not fit.
     """
-    try:
-        given = kept_signature(fn).bind(*args, **kwargs)
-    except TypeError:
-        return None
-    except ValueError:  # written in C, and has no signature
+    given = bound_to(fn, args, kwargs)
+    if given is None:
         return of_value((args, dict(kwargs)))
-    given.apply_defaults()
     taken, parts = _Taker(), []
     for name, value in given.arguments.items():
         try:
@@ -121,7 +117,7 @@ def of_function(fn: Callable[..., Any]) -> Likeness:
         return Likeness(_Same(fn), crosses=False)
     taken = _Taker()
     held = tuple(taken.held(cell) for cell in fn.__closure__ or ())
-    return Likeness((_module_of(fn), fn.__qualname__, _of_code(fn.__code__), held), taken.crosses)
+    return Likeness((module_of(fn), fn.__qualname__, _of_code(fn.__code__), held), taken.crosses)
 
 
 class _Taker:
@@ -183,7 +179,7 @@ class _Taker:
         if isinstance(thing, ModuleType):
             return ("module", thing.__name__)
         if _is_found(thing):
-            return ("name", _module_of(thing), thing.__qualname__)
+            return ("name", module_of(thing), thing.__qualname__)
         return self._same(thing)
 
     def _same(self, thing: object) -> Hashable:
@@ -217,14 +213,6 @@ def _of_code(code: CodeType) -> Hashable:
         _of_code(each) if isinstance(each, CodeType) else (type(each).__name__, repr(each)) for each in code.co_consts
     )
     return (code.co_code, code.co_names, code.co_varnames, constants)
-
-
-def _module_of(thing: Any) -> str:
-    """Return the module of a function or class; of a program, and of what Prefect loads as one, its file."""
-    name = str(thing.__module__)
-    if name != "__main__" and not name.startswith("__prefect_loader"):
-        return name
-    return Path(str(getattr(sys.modules.get(name), "__file__", None) or name)).name
 
 
 def _is_found(thing: Any) -> bool:

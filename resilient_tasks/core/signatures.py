@@ -1,9 +1,11 @@
-"""Whether one function can take the arguments of another's calls."""
+"""What a function looks like from outside: its parameters, its module, and what a call of it gives to which one."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -13,76 +15,41 @@ _BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
+#: By function, its signature, or None: to make one takes longer than to call most functions.
+_kept: WeakKeyDictionary[Callable[..., Any], inspect.Signature | None] = WeakKeyDictionary()
+_UNSEEN = inspect.Signature()
+
+
 def signature_of(fn: Callable[..., Any]) -> inspect.Signature | None:
-    """Return the function's signature, or None: some callables written in C have none."""
+    """Return the function's signature, which is made once, or None: some callables written in C have none."""
+    try:
+        found = _kept.get(fn, _UNSEEN)
+        if found is _UNSEEN:
+            found = _kept[fn] = _signature(fn)
+    except Exception:  # it has no weak reference, or no hash
+        return _signature(fn)
+    return found
+
+
+def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
     try:
         return inspect.signature(fn)
     except Exception:  # a user's object may raise anything when it is looked at
         return None
 
 
-#: By function, its signature: to make one takes longer than to call most functions.
-_kept: WeakKeyDictionary[Callable[..., Any], inspect.Signature] = WeakKeyDictionary()
-
-
-def kept_signature(fn: Callable[..., Any]) -> inspect.Signature:
-    """Return the function's signature, which is made once.
+def bound_to(fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> inspect.BoundArguments | None:
+    """Return a call's arguments by parameter, with the defaults of those not given; None: `fn` has no signature.
 
     Raises:
-        TypeError, ValueError: it has none.
+        TypeError: the arguments do not fit.
     """
-    try:
-        found = _kept.get(fn)
-    except TypeError:  # it has no weak reference, or no hash
-        return inspect.signature(fn)
-    if found is None:
-        found = _kept[fn] = inspect.signature(fn)
-    return found
-
-
-def named_by(
-    key: Callable[..., Any], fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> tuple[list[Any], dict[str, Any]] | None:
-    """Return those of the arguments of a call of `fn`, and of its defaults, that `key` names.
-
-    None: the arguments do not fit `fn`. Where one of the two has no signature, as some written in C, it is all of them.
-    """
-    try:
-        given = kept_signature(fn).bind(*args, **kwargs)
-    except TypeError:
+    signature = signature_of(fn)
+    if signature is None:
         return None
-    except ValueError:
-        return list(args), dict(kwargs)
-    given.apply_defaults()
-    theirs = signature_of(key)
-    if theirs is None:
-        return list(given.args), given.kwargs
-    if any(one.kind is inspect.Parameter.VAR_POSITIONAL for one in theirs.parameters.values()):
-        return list(given.args), given.kwargs
-    values = dict(given.arguments)
-    for one in given.signature.parameters.values():
-        if one.kind is inspect.Parameter.VAR_KEYWORD:
-            values = {**values.pop(one.name), **values}
-    named = [one for name, one in theirs.parameters.items() if name in values]
-    by_place = [values.pop(one.name) for one in named if one.kind is inspect.Parameter.POSITIONAL_ONLY]
-    if any(one.kind is inspect.Parameter.VAR_KEYWORD for one in theirs.parameters.values()):
-        return by_place, values
-    return by_place, {one.name: values[one.name] for one in named if one.name in values}
-
-
-def unknown_to(fn: Callable[..., Any], key: Callable[..., Any]) -> list[str]:
-    """Return the names of the arguments that `key` needs, and `fn` is never given."""
-    ours, theirs = signature_of(fn), signature_of(key)
-    if ours is None or theirs is None or any(one.kind in _VARIABLE for one in ours.parameters.values()):
-        return []
-    if any(one.kind is inspect.Parameter.VAR_POSITIONAL for one in theirs.parameters.values()):
-        return []
-    needs = [
-        name
-        for name, one in theirs.parameters.items()
-        if one.kind not in _VARIABLE and one.default is inspect.Parameter.empty
-    ]
-    return [name for name in needs if name not in ours.parameters]
+    bound = signature.bind(*args, **kwargs)
+    bound.apply_defaults()
+    return bound
 
 
 def why_unfit(
@@ -141,3 +108,21 @@ def written(parameters: Iterable[inspect.Parameter]) -> str:
     """Write parameters as in the function's head, without types and defaults."""
     bare = [one.replace(annotation=inspect.Parameter.empty, default=inspect.Parameter.empty) for one in parameters]
     return str(inspect.Signature(bare))[1:-1]
+
+
+_PROGRAMS = ("__main__", "__mp_main__")
+
+
+def module_of(thing: Any) -> str:
+    """Name the module in which a function was written, alike whether it is imported or run as a program.
+
+    What was run as a program is in `__main__`, and what Prefect loaded from a file in a module named for that run: both
+    are named by their file. A notebook's cell has no file that lasts, and stays in `__main__`.
+    """
+    module = str(getattr(thing, "__module__", None) or "")
+    if module not in _PROGRAMS and not module.startswith("__prefect_loader"):
+        return module
+    code = getattr(thing, "__code__", None)  # a class has none
+    path = code.co_filename if code else getattr(sys.modules.get(module), "__file__", None) or ""
+    name = os.path.basename(path)  # noqa: PTH119  # of text that may be no path
+    return name.removesuffix(".py") if name.endswith(".py") and "ipykernel_" not in path else "__main__"

@@ -28,6 +28,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from resilient_tasks.core.errors import ResilienceError
+from resilient_tasks.core.signatures import bound_to, module_of
 
 _LENGTH = 16
 _DEPTH = 100
@@ -167,23 +168,6 @@ def _a(value: Any) -> str:
     return f"{'an' if type(value).__name__[:1] in 'AEIOUaeiou' else 'a'} {type(value).__qualname__}"
 
 
-_PROGRAMS = ("__main__", "__mp_main__")
-
-
-def module_of(thing: Any) -> str:
-    """Name the module in which a function was written, alike whether it is imported or run as a program.
-
-    What was run as a program is in `__main__`, and what Prefect loaded from a file in a module named for that run: both
-    are named by their file. A notebook's cell has no file that lasts, and stays in `__main__`.
-    """
-    module = str(getattr(thing, "__module__", None) or "")
-    if module not in _PROGRAMS and not module.startswith("__prefect_loader"):
-        return module
-    path = getattr(getattr(thing, "__code__", None), "co_filename", "")
-    name = os.path.basename(path)  # noqa: PTH119  # of text that may be no path
-    return name.removesuffix(".py") if name.endswith(".py") and "ipykernel_" not in path else "__main__"
-
-
 def key_of_call(
     fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], known: Known = lambda _: None
 ) -> str:
@@ -206,14 +190,11 @@ _NONE = inspect.Parameter.empty
 def _bound(fn: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     if isinstance(fn, functools.partial):  # its signature hides what it binds by position
         return _bound(fn.func, (*fn.args, *args), {**fn.keywords, **kwargs})
-    try:
-        signature = inspect.signature(fn)
-    except (TypeError, ValueError):  # some callables written in C have none
+    bound = bound_to(fn, args, kwargs)
+    if bound is None:
         return iter([("*", tuple(args), _NONE), ("**", dict(kwargs), _NONE)])
-    bound = signature.bind(*args, **kwargs)
-    bound.apply_defaults()
     own = [("self", fn.__self__, _NONE)] if isinstance(fn, types.MethodType) else []
-    named = [(name, value, signature.parameters[name].default) for name, value in bound.arguments.items()]
+    named = [(name, value, bound.signature.parameters[name].default) for name, value in bound.arguments.items()]
     return iter([*own, *named])
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from resilient_tasks.core import callables, clock, durations, home, real_time, runtime, safely, settings
+from resilient_tasks.core import clock, durations, home, key_functions, real_time, runtime, safely, settings
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.durations import SecondsOrNone
 from resilient_tasks.core.errors import PolicyError, PredicateError
@@ -21,8 +21,8 @@ from resilient_tasks.core.matching import On, matcher
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
 from resilient_tasks.core.pipeline import Policy, operation_of
 from resilient_tasks.core.redact import redact
-from resilient_tasks.core.signatures import Given, signature_of, why_unfit, written
-from resilient_tasks.core.stable_keys import UnstableKeyError, key_of, key_of_call, module_of
+from resilient_tasks.core.signatures import module_of, signature_of
+from resilient_tasks.core.stable_keys import UnstableKeyError, key_of, key_of_call
 from resilient_tasks.core.stand_ins import DEFAULT, StandIn, calling, stood_in
 from resilient_tasks.core.wording import age, moment
 from resilient_tasks.data import kept
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 NAME = "last good result"
 _HOUR = 3600.0
+_KEY = "LastGood(key=...)"
 
 
 @dataclass(frozen=True)
@@ -125,8 +126,8 @@ class LastGood(StandIn):
                 " a value is otherwise=Fallback(value=...), and a mapping otherwise=Fallback({...})"
             )
             raise PolicyError(msg)
-        if self.key is not None and (not callable(self.key) or callables.is_async(self.key)):
-            raise PolicyError(f"LastGood(key=...) is a plain function of the call's arguments, not {self.key!r}")
+        if self.key is not None:
+            key_functions.check(self.key, _KEY)
         if self.serializer is None:
             return
         methods = (getattr(self.serializer, "dumps", None), getattr(self.serializer, "loads", None))
@@ -161,26 +162,16 @@ class LastGood(StandIn):
 
     def check(self, fn: Callable[..., Any]) -> None:
         super().check(fn)
-        signature = signature_of(fn)
-        names = list(signature.parameters) if signature else []
-        if self.key is None and names[:1] == ["self"]:
+        names = _names_in(fn)
+        if self.key is not None:
+            key_functions.check_fits(self.key, fn, _KEY)
+        elif names[:1] == ("self",):
             given = ", ".join(names)
             msg = (
                 f"{operation_of(fn)} is a method, and its object has no key by which its results are found again:"
                 f" write LastGood(key=lambda {given}: ({', '.join(names[1:])},)), with what tells two objects apart"
             )
             raise PolicyError(msg)
-
-    def misfit(self, fn: Callable[..., Any], given: Given = "some") -> str:
-        """Say which function cannot take the arguments of `fn`, or nothing."""
-        why = "" if self.key is None else why_unfit(self.key, fn, given=given)
-        ours = signature_of(fn)
-        if why and ours is not None:
-            head = written(ours.parameters.values())
-            return (
-                f"LastGood(key=...) is given the arguments of {operation_of(fn)}: write key=lambda {head}: ... ({why})"
-            )
-        return super().misfit(fn, given)
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         began = _moments.next()
@@ -210,7 +201,7 @@ class LastGood(StandIn):
         work = call.work
         try:
             if self.key is not None:
-                return key_of(self.key(*work.args, **work.kwargs), kept.parts_of)
+                return key_of(key_functions.ask(self.key, call, _KEY), kept.parts_of)
             return key_of_call(work.fn, work.args, work.kwargs, kept.parts_of)
         except UnstableKeyError as error:
             names = ", ".join(_names_in(work.fn))

@@ -9,18 +9,17 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from resilient_tasks.core import bells, checks, clock, likeness, runtime, safely
+from resilient_tasks.core import bells, checks, clock, key_functions, likeness, runtime, safely
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.call import NEVER
 from resilient_tasks.core.error_layout import twin
-from resilient_tasks.core.errors import PolicyError
+from resilient_tasks.core.errors import PolicyError, PredicateError
 from resilient_tasks.core.events import FallbackUsed, FlightAlone, FlightJoined
 from resilient_tasks.core.failures import about
 from resilient_tasks.core.likeness import Likeness, NoLikeness
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
-from resilient_tasks.core.pipeline import Policy, operation_of
-from resilient_tasks.core.signatures import named_by, signature_of, unknown_to, written
-from resilient_tasks.core.wording import joined, short_name_of
+from resilient_tasks.core.pipeline import Policy
+from resilient_tasks.core.wording import short_name_of
 from resilient_tasks.shared import parcels
 from resilient_tasks.shared.flights import Audience, Flight, Seat, flights, is_news
 from resilient_tasks.shared.leads import Lead, renewal
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
 
 #: A worker that waits for another looks again after so many seconds, doubling from the first to the last.
 _FIRST_LOOK, _LAST_LOOK = 0.005, 0.1
+
+_KEY = "SingleFlight(key=...)"
 
 
 @answering("SingleFlight(shared=True)")
@@ -71,13 +72,8 @@ class SingleFlight(Policy):
     _within: float = field(default=NEVER, repr=False)
 
     def __post_init__(self) -> None:
-        if self.key is not None and not callable(self.key):
-            instead = "shared=True" if self.key is True else "lambda url: url"
-            msg = (
-                f"SingleFlight(key) is a function of the call's arguments, not {self.key!r}:"
-                f" write SingleFlight({instead})"
-            )
-            raise PolicyError(msg)
+        if self.key is not None:
+            key_functions.check(self.key, _KEY, instead="lambda url: url; to share with other workers, shared=True")
         for name in ("copy", "shared"):
             if not isinstance(getattr(self, name), bool):
                 raise PolicyError(f"SingleFlight({name}=...) is True or False, not {getattr(self, name)!r}")
@@ -96,15 +92,8 @@ class SingleFlight(Policy):
 
     def check(self, fn: Callable[..., Any]) -> None:
         super().check(fn)
-        if self.key is not None and (unknown := unknown_to(fn, self.key)):
-            ours = signature_of(fn)
-            head = "" if ours is None else written(ours.parameters.values())
-            msg = (
-                f"SingleFlight(key): {short_name_of(self.key)} names {joined(unknown)}, which"
-                f" {operation_of(fn)}({head}) does not have. It is given those of the call's arguments that it names:"
-                f" write lambda {head.partition(',')[0]}: ..."
-            )
-            raise PolicyError(msg)
+        if self.key is not None:
+            key_functions.check_fits(self.key, fn, _KEY)
 
     def describe(self) -> str:
         by = "equal arguments" if self.key is None else f"equal {short_name_of(self.key)}"
@@ -120,12 +109,12 @@ class SingleFlight(Policy):
         until = min(call.deadline, clock.now() + self._within)
         try:
             equal = self._likeness(call)
-        except NoLikeness as why:
-            _alone(call, f"nothing tells whether its arguments equal those of another: {why}")
+        except PredicateError as problem:
+            return Failed(problem)
+        except TypeError:  # the function itself says best what is wrong with its arguments
             return await proceed(call)
-        except Exception as problem:
-            return Failed(self._broken(problem))
-        if equal is None:  # the function itself says best what is wrong with its arguments
+        except Exception as why:  # of a user's object, too, that is looked at
+            _alone(call, f"nothing tells whether its arguments equal those of another: {safely.text(why)}")
             return await proceed(call)
         if call.runtime is runtime.SYNC:
             # Who waits must not depend on whether another caller ever awaits what it was given.
@@ -153,17 +142,11 @@ class SingleFlight(Policy):
             finally:
                 flights.leave(flight, call)
 
-    def _likeness(self, call: Call) -> Likeness | None:
+    def _likeness(self, call: Call) -> Likeness:
+        if self.key is not None:
+            return likeness.of_value(key_functions.ask(self.key, call, _KEY))
         work = call.work
-        if self.key is None:
-            return likeness.of_call(work.fn, work.args, work.kwargs)
-        given = named_by(self.key, work.fn, work.args, work.kwargs)
-        return None if given is None else likeness.of_value(self.key(*given[0], **given[1]))
-
-    def _broken(self, problem: Exception) -> PolicyError:
-        error = PolicyError(f"SingleFlight(key): {short_name_of(self.key)} failed: {safely.text(problem)}")
-        error.__cause__ = problem
-        return error
+        return likeness.of_call(work.fn, work.args, work.kwargs)
 
     async def _lead(self, flight: Flight, calls: tuple[Call, Call], equal: Likeness, proceed: Proceed) -> Outcome[Any]:
         """Make the attempt: for the call that leads, as one with the time that it has left."""

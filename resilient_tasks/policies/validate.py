@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
@@ -16,7 +17,7 @@ from resilient_tasks.core.keys import Keyed
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
 from resilient_tasks.core.pipeline import Policy, operation_of
 from resilient_tasks.core.redact import redact
-from resilient_tasks.core.signatures import kept_signature
+from resilient_tasks.core.signatures import signature_of
 from resilient_tasks.core.wording import number_of, was
 from resilient_tasks.data.annotated import check_annotation
 from resilient_tasks.data.drift import Drift
@@ -221,7 +222,7 @@ class Validate(Policy):
         if self.input is None:
             return call
         work = call.work
-        bound = kept_signature(work.fn).bind(*work.args, **work.kwargs)
+        bound = _signature_of(work.fn).bind(*work.args, **work.kwargs)
         for name, schemas in _parameters_of(work.fn, self.input).items():
             if name in bound.arguments and schemas is not None:  # the author vouches for a default
                 bound.arguments[name], _ = self._judge(
@@ -419,8 +420,15 @@ def _check_drift(drift: Any, output: Any) -> None:
         raise PolicyError(msg)
 
 
+def _signature_of(fn: Callable[..., Any]) -> inspect.Signature:
+    if (signature := signature_of(fn)) is None:
+        msg = f"Validate(input=...): {operation_of(fn)} has no signature: decorate a def that calls it"
+        raise PolicyError(msg)
+    return signature
+
+
 def _parameters_of(fn: Callable[..., Any], given: Any) -> Mapping[str, Any]:
-    names = [name for name in kept_signature(fn).parameters if name not in {"self", "cls"}]
+    names = [name for name in _signature_of(fn).parameters if name not in {"self", "cls"}]
     if isinstance(given, Mapping):
         unknown = [name for name in given if name not in names]
         if unknown:

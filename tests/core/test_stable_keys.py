@@ -111,7 +111,8 @@ def test_a_key_is_the_same_in_every_process_whatever_its_hash_seed():
 
 WRITTEN = """
 import dataclasses
-from resilient_tasks.core.stable_keys import key_of_call, module_of
+from resilient_tasks.core.signatures import module_of
+from resilient_tasks.core.stable_keys import key_of_call
 
 @dataclasses.dataclass
 class Window:

@@ -700,7 +700,7 @@ def test_a_key_that_fails_is_told_as_such(drive):
     call = drive(lambda x: x, single_flight=SingleFlight(key=lambda x: x.missing))
     error = call.outcome(7).error
     assert isinstance(error, PolicyError)
-    assert "failed: 'int' object has no attribute 'missing'" in str(error)
+    assert "raised AttributeError: 'int' object has no attribute 'missing'" in str(error)
 
 
 def test_arguments_that_do_not_fit_are_the_functions_own_affair(drive):
@@ -806,7 +806,7 @@ def test_what_cannot_work_is_refused(given, complaint):
 
 
 def test_a_key_that_cannot_take_the_arguments_is_refused():
-    with pytest.raises(PolicyError, match=r"names url, which fetch\(x\) does not have.*write lambda x: \.\.\."):
+    with pytest.raises(PolicyError, match=r"names url, which fetch\(x\) does not have.*write lambda x: by_url\(x\)"):
 
         @resilient(single_flight=SingleFlight(key=by_url, copy=True))
         def fetch(x): ...
