@@ -5,15 +5,16 @@ Nothing here is asked for a decorator that is used rightly.
 
 from __future__ import annotations
 
-import functools
 import inspect
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
+from resilient_tasks.core import key_functions
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.pipeline import Policy
+from resilient_tasks.core.wording import a
 from resilient_tasks.core.words import meant_by
 
 #: By keyword, how it is written rightly.
@@ -29,6 +30,11 @@ EXAMPLES = {
     "fallback": "fallback=last_good, with a function of the call's own arguments",
     "single_flight": "single_flight=True",
     "notify": 'notify=Slack(channel="#ml-alerts")',
+}
+#: By class, how one is written that shares its keyword with others.
+_OF_CLASS = {
+    "AdaptiveRateLimit": 'rate_limit=AdaptiveRateLimit("flights-api", start=10, per=1)',
+    "LastGood": 'fallback=LastGood(max_age="2d")',
 }
 _PER = re.compile(r"\s*([0-9]+)\s*(?:/|per|an?)\s*([0-9]*\s*[a-z]+)\s*", re.IGNORECASE)
 
@@ -78,7 +84,7 @@ def refuse_value(keyword: str, given: object, policies: Mapping[str, type[Policy
 
 def _class_or_policy(keyword: str, given: Any, policies: Mapping[str, type[Policy]]) -> str:
     if isinstance(given, type) and Policy in given.__mro__:
-        return f"that is the class, without its arguments; write {EXAMPLES[keyword]}"
+        return f"that is the class, without its arguments; write {_OF_CLASS.get(given.__name__, EXAMPLES[keyword])}"
     if Policy in type(given).__mro__:
         for other, policy in policies.items():
             if policy.slot == getattr(given, "slot", None):
@@ -116,7 +122,7 @@ _TENACITYS = {"stop_base": "stop", "wait_base": "wait", "retry_base": "on"}
 
 
 def _breaker(given: object) -> str:
-    if isinstance(given, str | functools.partial) or inspect.isroutine(given):
+    if isinstance(given, str) or (callable(given) and not isinstance(given, type)):
         return ""
     number = given if isinstance(given, int) and not isinstance(given, bool) else 5
     return f'write breaker=CircuitBreaker("flights-api", failures={number}), with the name of what is protected'
@@ -129,13 +135,14 @@ def _rate_limit(given: object) -> str:
         per = f'"{unit if unit[0].isdigit() else f"1 {unit}"}"'
     elif isinstance(given, int) and not isinstance(given, bool):
         calls = str(given)
-    return f'write rate_limit=RateLimit("flights-api", calls={calls}, per={per}), with the name of what is protected'
+    name = key_functions.as_name(given if callable(given) else None, "flights-api")
+    return f"write rate_limit=RateLimit({name}, calls={calls}, per={per}), with the name of what is protected"
 
 
 def _bulkhead(given: object) -> str:
     number = given if isinstance(given, int) and not isinstance(given, bool) else 4
-    name = given if isinstance(given, str) and not given.strip().isdecimal() else "warehouse"
-    return f'write bulkhead=Bulkhead("{name}", {number}), with the name of what is protected'
+    name = key_functions.as_name(None if str(given).strip().isdecimal() else given, "warehouse")
+    return f"write bulkhead=Bulkhead({name}, {number}), with the name of what is protected"
 
 
 def _validate(given: object) -> str:
@@ -163,7 +170,7 @@ def _single_flight(given: object) -> str:
     if isinstance(given, bool):
         return ""
     if callable(given) and not isinstance(given, type):
-        return f"write single_flight=SingleFlight({getattr(given, '__name__', '...')})"
+        return f"write single_flight=SingleFlight({key_functions.as_name(given, '')})"
     if isinstance(given, str) and given.lower() in {"shared", "workers", "all"}:
         return "write single_flight=SingleFlight(shared=True)"
     return "write single_flight=True, or single_flight=SingleFlight(shared=True) to share with other workers"
@@ -258,7 +265,7 @@ def _shown(value: object) -> str:
     if isinstance(value, Mapping):
         return f"{{{', '.join(f'{_shown(name)}: {_shown(one)}' for name, one in value.items())}}}"
     text = repr(value)
-    return text if len(text) <= _LONGEST else f"a {type(value).__name__}"
+    return text if len(text) <= _LONGEST else a(type(value).__name__)
 
 
 _LONGEST = 80

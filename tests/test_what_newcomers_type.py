@@ -18,6 +18,7 @@ import tenacity
 from pydantic import BaseModel
 
 from resilient_tasks import (
+    AdaptiveRateLimit,
     Bulkhead,
     Chaos,
     CircuitBreaker,
@@ -28,6 +29,7 @@ from resilient_tasks import (
     Fallback,
     Hedge,
     Kind,
+    LastGood,
     Notify,
     Ok,
     Pipeline,
@@ -221,6 +223,8 @@ KEYWORDS = [
     ("timout", "timeout="),
     ("schema", "validate="),
     ("alerts", "notify="),
+    ("last_good", "fallback="),
+    ("adaptive_rate_limit", "rate_limit="),
 ]
 
 
@@ -251,6 +255,13 @@ VALUES = [
     ({"single_flight": "shared"}, "write single_flight=SingleFlight(shared=True)"),
     ({"single_flight": 5}, "write single_flight=True"),
     ({"single_flight": fetch}, "write single_flight=SingleFlight(fetch)"),
+    ({"single_flight": lambda month: month}, "write single_flight=SingleFlight(lambda ...: ...)"),
+    ({"rate_limit": fetch}, "write rate_limit=RateLimit(fetch, calls=10, per=1)"),
+    ({"rate_limit": lambda month: month}, "write rate_limit=RateLimit(lambda ...: ..., calls=10, per=1)"),
+    ({"bulkhead": fetch}, "write bulkhead=Bulkhead(fetch, 4)"),
+    ({"rate_limit": AdaptiveRateLimit}, 'write rate_limit=AdaptiveRateLimit("flights-api", start=10, per=1)'),
+    ({"breaker": AdaptiveRateLimit}, 'write rate_limit=AdaptiveRateLimit("flights-api", start=10, per=1)'),
+    ({"fallback": LastGood}, 'write fallback=LastGood(max_age="2d")'),
     ({"bulkhead": "db"}, 'write bulkhead=Bulkhead("db", 4)'),
     ({"validate": dict}, "A schema is a pandera DataFrameSchema"),
     ({"validate": "Orders"}, "A schema is a pandera DataFrameSchema"),
@@ -325,6 +336,20 @@ VALUES_OF_POLICIES = [
     (lambda: Retry(on=[503, 429]), "write Kind.TRANSIENT for 500"),
     (lambda: CircuitBreaker("api", on="throttled"), "write Kind.THROTTLED"),
     (lambda: Fallback({"TimeoutError": fetch}), "write TimeoutError without quotes"),
+    (lambda: Retry(budget="api"), 'write RetryBudget("api")'),
+    (lambda: Retry(budget=fetch), "write RetryBudget(fetch)"),
+    (lambda: Retry(budget=5), 'write RetryBudget("flights-api")'),
+    (lambda: Retry(budget=RetryBudget), 'write RetryBudget("flights-api")'),
+    (lambda: SingleFlight(largest=5), "write shared=True, too"),
+    (lambda: SingleFlight(str), "not the class str: write lambda url: str(url)"),
+    (lambda: LastGood(key=str), "not the class str: write lambda url: str(url)"),
+    (lambda: SingleFlight(True), "shared=True"),  # as it is typed
+    (lambda: SingleFlight(afetch), "make it a plain `def`"),
+    (lambda: AdaptiveRateLimit("api", least=10, most=5), "least=10 is above most=5"),
+    (lambda: AdaptiveRateLimit("api", least=200), "least=200 is above most=100"),
+    (lambda: AdaptiveRateLimit("api", most=0.2), "least=0.5 is above most=0.2"),
+    (lambda: AdaptiveRateLimit("api", most=5), "start=10 does not lie between 0.5 and 5: change start=, most= or both"),
+    (lambda: AdaptiveRateLimit(fetch).status(key=object()), "the key is an object"),
     (lambda: Pipeline(Retry), "write Retry(...)"),
     (lambda: Pipeline([Retry()]), "write Pipeline(*policies)"),
 ]

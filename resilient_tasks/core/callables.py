@@ -100,7 +100,7 @@ def refused(value: Any, sentence: str) -> PolicyError:
     close = getattr(value, "close", None) or getattr(value, "cancel", None)
     if callable(close):
         close()
-    return PolicyError(f"{sentence}; what came was a {type(value).__name__}")
+    return PolicyError(f"{sentence}; what came was {wording.a(type(value).__name__)}")
 
 
 def check_question(fn: Any, where: str, what: str) -> None:

@@ -44,6 +44,14 @@ def check(
         raise PolicyError(msg)
 
 
+def as_name(given: object, otherwise: str) -> str:
+    """Write what was probably meant as a name: a text, or a key function; else the example `otherwise`."""
+    if callable(given) and not isinstance(given, type):
+        name = short_name_of(given)
+        return name if name.isidentifier() else "lambda ...: ..."
+    return f'"{given}"' if isinstance(given, str) and given.strip() else f'"{otherwise}"'
+
+
 def check_fits(key: Callable[..., Any], fn: Callable[..., Any], where: str) -> None:
     """Raise `PolicyError` if the key function cannot be asked about calls of `fn`. Asked at decoration."""
     if why := _why_unfit(key, fn):

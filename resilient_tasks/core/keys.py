@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, TypeVar
 
-from resilient_tasks.core import checks, key_functions, safely
+from resilient_tasks.core import checks, key_functions, safely, wording
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.outcome import Failed, Outcome
 from resilient_tasks.core.redact import is_secret_pair, redact
 from resilient_tasks.core.signatures import signature_of
-from resilient_tasks.core.wording import short_name_of
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Proceed
@@ -64,7 +63,7 @@ class Keyed:
     @property
     def title(self) -> str:
         """The name, or which key function gives it."""
-        return f"each key of {short_name_of(self.name)}" if self.is_keyed else self.name
+        return f"each key of {wording.short_name_of(self.name)}" if self.is_keyed else self.name
 
     def settle_name(self) -> None:
         """Raise `PolicyError` unless the name is a text that can name something, or a key function."""
@@ -145,7 +144,7 @@ def _name_of(answer: object, key: Key) -> str:
     elif number is not None:
         text = str(number)
     else:
-        what = "None" if value is None else f"a {type(value).__name__}"
+        what = "None" if value is None else wording.a(type(value).__name__)
         msg = f"{what}: a name is a text, a whole number or a member of an Enum of these. Write str(...)"
         raise ValueError(msg)
     if not text.strip():

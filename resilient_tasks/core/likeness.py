@@ -16,6 +16,7 @@ from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 from resilient_tasks.core.signatures import bound_to, module_of
+from resilient_tasks.core.wording import a
 
 _PLAIN = frozenset({type(None), bool, int, str, bytes})
 _NAMED = (type, FunctionType, BuiltinFunctionType, ModuleType)
@@ -74,7 +75,7 @@ def of_value(value: object) -> Likeness:
     try:
         return Likeness(taken(value), taken.crosses)
     except RecursionError:
-        raise NoLikeness(f"a {_name(type(value))} that holds itself") from None
+        raise NoLikeness(f"{a(_name(type(value)))} that holds itself") from None
 
 
 def of_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Likeness:
@@ -92,7 +93,7 @@ def of_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, 
         try:
             parts.append((name, taken(value)))
         except RecursionError:
-            raise NoLikeness(f"{name!r}, a {_name(type(value))} that holds itself") from None
+            raise NoLikeness(f"{name!r}, {a(_name(type(value)))} that holds itself") from None
         except NoLikeness as why:
             raise NoLikeness(f"{name!r}, {why}") from None
     return Likeness(tuple(parts), taken.crosses)
@@ -171,7 +172,7 @@ class _Taker:
         try:
             hash(value)
         except Exception:
-            raise NoLikeness(f"a {_name(cls)} that has no hash and cannot be pickled ({why})") from None
+            raise NoLikeness(f"{a(_name(cls))} that has no hash and cannot be pickled ({why})") from None
         self.crosses = False
         return ("equal", cls, value)
 

@@ -27,6 +27,7 @@ from typing import Any, TypeAlias
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from resilient_tasks.core import wording
 from resilient_tasks.core.errors import ResilienceError
 from resilient_tasks.core.signatures import bound_to, module_of
 
@@ -165,7 +166,7 @@ def _type(value: Any) -> bytes:
 
 
 def _a(value: Any) -> str:
-    return f"{'an' if type(value).__name__[:1] in 'AEIOUaeiou' else 'a'} {type(value).__qualname__}"
+    return wording.a(type(value).__qualname__)
 
 
 def key_of_call(

@@ -75,6 +75,11 @@ def in_brief(error_type: str, http_status: int | None) -> str:
     return error_type if http_status is None else f"HTTP {http_status}"
 
 
+def a(noun: str) -> str:
+    """Put the article before a noun: `a list`, `an int`."""
+    return f"{'an' if noun[:1] in {*'AEIOUaeiou'} else 'a'} {noun}"
+
+
 def name_of(fn: Any) -> str:
     """Name something callable as people know it, without the scaffolding of local functions.
 

@@ -90,7 +90,7 @@ _OTHERS: Mapping[str, str] = {
     "retry": "retries retrys attempts max_attempts max_retries tries retry_policy max_tries wait delay backoff"
     " retry_delay retry_on exceptions",
     "breaker": "circuit_breaker circuitbreaker circuit cb",
-    "rate_limit": "ratelimit rate_limiter throttle limiter limits rate",
+    "rate_limit": "ratelimit rate_limiter throttle limiter limits rate adaptive_rate_limit adaptive",
     "bulkhead": "semaphore concurrency max_concurrency concurrency_limit max_concurrent",
     "hedge": "hedging hedged",
     "single_flight": "singleflight coalesce coalescing dedupe deduplicate dedup collapse request_coalescing",
@@ -98,7 +98,7 @@ _OTHERS: Mapping[str, str] = {
     "largest": "max_size max_bytes limit size max_result",
     "copy": "deepcopy deep_copy copies",
     "validate": "schema validator validation output",
-    "fallback": "default on_error otherwise fallback_function backup on_failure fallback_value",
+    "fallback": "default on_error otherwise fallback_function backup on_failure fallback_value last_good lastgood",
     "policies": "policy pipeline",
     "idempotent": "is_idempotent idempotency",
     "cache_key_fn": "cache_key cache_fn",

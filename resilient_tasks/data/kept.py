@@ -22,6 +22,7 @@ from hashlib import blake2b
 from io import BytesIO
 from typing import Any, NamedTuple, Protocol
 
+from resilient_tasks.core.wording import a
 from resilient_tasks.data import _parts
 from resilient_tasks.data._arrow import restored, stored
 from resilient_tasks.data._files import Files
@@ -210,7 +211,7 @@ def encoded(value: Any, serializer: Any = None, form: str = OWN) -> tuple[str, b
         return PICKLE, cloudpickle.dumps(value)
     except Exception as error:
         raise UnkeepableError(
-            f"a {type(value).__qualname__} cannot be written: {type(error).__name__}: {error}"
+            f"{a(type(value).__qualname__)} cannot be written: {type(error).__name__}: {error}"
         ) from error
 
 

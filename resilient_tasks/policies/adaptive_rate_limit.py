@@ -134,6 +134,9 @@ class AdaptiveRateLimit(keys.Keyed, Policy):
             raise PolicyError(msg)
         least = self.start / 20 if self.least is None else self.least
         most = self.start * 10 if self.most is None else self.most
+        if least > most:
+            msg = f"AdaptiveRateLimit never falls below least={least:g}, and least={least:g} is above most={most:g}"
+            raise PolicyError(f"{msg}: give a smaller least= or a larger most=")
         if not least <= self.start <= most:
             msg = (
                 f"AdaptiveRateLimit begins between its least and its most, and start={self.start:g} does not lie"

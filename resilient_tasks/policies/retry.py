@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
-from resilient_tasks.core import callables, checks, clock, durations, keys, safely, strategies, wording
+from resilient_tasks.core import callables, checks, clock, durations, key_functions, keys, safely, strategies, wording
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.durations import Duration, Seconds
 from resilient_tasks.core.errors import PolicyError, PredicateError, ResultRejected, TimedOut
@@ -149,7 +149,8 @@ class Retry(Policy):
         _check_on_result(self.on_result)
         _check_stop(self.stop)
         if self.budget is not None and not isinstance(self.budget, RetryBudget):
-            msg = f'Retry(budget=...) takes a RetryBudget("flights-api"), not {self.budget!r}'
+            name = key_functions.as_name(self.budget, "flights-api")
+            msg = f"Retry(budget=...) takes a RetryBudget, not {self.budget!r}: write RetryBudget({name})"
             raise PolicyError(msg)
         on: On = RETRIED_BY_DEFAULT if self.on is None else self.on
         object.__setattr__(self, "_retries", matcher(on, "Retry(on=...)"))

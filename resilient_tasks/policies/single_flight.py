@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _FIRST_LOOK, _LAST_LOOK = 0.005, 0.1
 
 _KEY = "SingleFlight(key=...)"
+_LARGEST = 1_000_000
 
 
 @answering("SingleFlight(shared=True)")
@@ -68,12 +69,13 @@ class SingleFlight(Policy):
     copy: bool = False
     shared: bool = False
     serializer: Literal["json", "pickle"] | Serializer = "json"
-    largest: int = 1_000_000
+    largest: int = _LARGEST
     _within: float = field(default=NEVER, repr=False)
 
     def __post_init__(self) -> None:
         if self.key is not None:
-            key_functions.check(self.key, _KEY, instead="lambda url: url; to share with other workers, shared=True")
+            instead = "SingleFlight(shared=True)" if isinstance(self.key, bool) else "lambda url: url"
+            key_functions.check(self.key, _KEY, instead=instead)
         for name in ("copy", "shared"):
             if not isinstance(getattr(self, name), bool):
                 raise PolicyError(f"SingleFlight({name}=...) is True or False, not {getattr(self, name)!r}")
@@ -87,8 +89,9 @@ class SingleFlight(Policy):
         elif isinstance(how, type) or not all(callable(getattr(how, name, None)) for name in ("dumps", "loads")):
             msg = f'SingleFlight(serializer=...) is "json", "pickle" or an object with dumps and loads, not {how!r}'
             raise PolicyError(msg)
-        if how != "json" and not self.shared:
-            raise PolicyError("SingleFlight(serializer=...) is for other workers: write shared=True, too")
+        for name, other in (("serializer", how != "json"), ("largest", self.largest != _LARGEST)):
+            if other and not self.shared:
+                raise PolicyError(f"SingleFlight({name}=...) is for other workers: write shared=True, too")
 
     def check(self, fn: Callable[..., Any]) -> None:
         super().check(fn)

@@ -15,6 +15,7 @@ from resilient_tasks.core.failures import JUDGED, Judgement, judge
 from resilient_tasks.core.kinds import Kind
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
 from resilient_tasks.core.redacted import redacted
+from resilient_tasks.core.wording import a
 
 _SCALARS = frozenset({type(None), bool, int, float, str})
 
@@ -120,7 +121,7 @@ def _dumped(value: Any, how: Serializer | str) -> bytes:
     try:
         return _pickled(value) if how == "pickle" else bytes(_of_ones_own(how).dumps(value))
     except Exception as problem:
-        raise CannotBeSent(f"a {type(value).__qualname__} cannot be sent ({safely.text(problem)})") from problem
+        raise CannotBeSent(f"{a(type(value).__qualname__)} cannot be sent ({safely.text(problem)})") from problem
 
 
 def _loaded(data: bytes, how: Serializer | str) -> Any:
@@ -157,7 +158,7 @@ def _unlike_json(value: Any) -> str | None:
         if any(type(key) is not str for key in value):
             return "a dict with keys that are no text"
         return _unlike_json(list(value.values()))
-    return f"a {cls.__module__}.{cls.__qualname__}".replace("builtins.", "")
+    return a(f"{cls.__module__}.{cls.__qualname__}".removeprefix("builtins."))
 
 
 def _told(error: Exception, how: Serializer | str) -> dict[str, Any]:
