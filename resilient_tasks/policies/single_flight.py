@@ -187,7 +187,7 @@ class SingleFlight(Policy):
         value = copy.deepcopy(outcome.value) if self.copy else outcome.value
         if isinstance(outcome, Ok):
             return Ok(value, outcome.attempts)
-        _tell_degraded(call, flight.heard.fallback, outcome)
+        _tell_degraded(call, flight.heard.stand_in, outcome)
         return Degraded(value, twin(outcome.because))
 
     async def _with_others(self, flight: Flight, call: Call, equal: Likeness, proceed: Proceed) -> Outcome[Any]:
@@ -238,7 +238,7 @@ class SingleFlight(Policy):
             outcome = await proceed(call)
             if _audience(flight, call, outcome) is Audience.ALL:
                 make = partial(
-                    parcels.packed, outcome, flight.name, flight.heard.fallback, self.serializer, self.largest
+                    parcels.packed, outcome, flight.name, flight.heard.stand_in, self.serializer, self.largest
                 )
             return outcome
         finally:
@@ -251,7 +251,7 @@ class SingleFlight(Policy):
         if isinstance(parcel.outcome, Failed):
             safely.note(parcel.outcome.error, _note(parcel.leader))
         elif isinstance(parcel.outcome, Degraded):
-            _tell_degraded(call, parcel.fallback, parcel.outcome)
+            _tell_degraded(call, parcel.stand_in, parcel.outcome)
         return parcel.outcome
 
 
@@ -304,8 +304,8 @@ def _joined(call: Call, leader: str, began: float, outcome: str) -> None:
     call.emit(FlightJoined, leader=leader, waited=clock.now() - began, outcome=outcome)
 
 
-def _tell_degraded(call: Call, fallback: str, outcome: Degraded[Any]) -> None:
-    call.emit(FallbackUsed, fallback=fallback, **about(outcome.because))
+def _tell_degraded(call: Call, stand_in: dict[str, Any], outcome: Degraded[Any]) -> None:
+    call.emit(FallbackUsed, **stand_in, **about(outcome.because))
 
 
 def _alone(call: Call, reason: str) -> None:

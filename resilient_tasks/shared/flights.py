@@ -6,7 +6,7 @@ import enum
 import os
 import threading
 from collections.abc import Callable, Hashable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from resilient_tasks.core.bells import Bell
 from resilient_tasks.core.events import BulkheadRejected, Event, FallbackUsed, RetryExhausted, TimeoutExceeded, run_ids
@@ -37,17 +37,17 @@ class Heard:
     """What a leader's attempt told, as far as it matters to those who wait. A sink.
 
     Attributes:
-        fallback: name of what stood in.
+        stand_in: what an event says of what stood in: its name, and the age of an earlier result.
         cut: a deadline ended the attempt, or kept it from another try.
     """
 
     def __init__(self) -> None:
-        self.fallback = ""
+        self.stand_in: dict[str, Any] = {"fallback": ""}
         self.cut = False
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, FallbackUsed):
-            self.fallback = event.fallback
+            self.stand_in = {"fallback": event.fallback, "age": event.age, "since": event.since}
         elif isinstance(event, TimeoutExceeded):
             self.cut = self.cut or event.policy == "deadline"
         elif isinstance(event, RetryExhausted | BulkheadRejected):

@@ -40,27 +40,29 @@ class Parcel(NamedTuple):
     Attributes:
         outcome: what came of the attempt.
         leader: the name of the call that it came of.
-        fallback: name of what stood in, for a degraded one.
+        stand_in: what an event says of what stood in, for a degraded one.
     """
 
     outcome: Outcome[Any]
     leader: str
-    fallback: str
+    stand_in: dict[str, Any]
 
 
-def packed(outcome: Outcome[Any], leader: str, fallback: str, how: Serializer | str, largest: int) -> bytes:
+def packed(
+    outcome: Outcome[Any], leader: str, stand_in: dict[str, Any], how: Serializer | str, largest: int
+) -> bytes:
     """Return what came of an attempt as bytes; if it cannot be sent, why that is so.
 
     Args:
         outcome: what came of it. Secrets in an error stay here.
         leader: the name of the call.
-        fallback: name of what stood in.
+        stand_in: what an event says of what stood in.
         how: `"json"`, `"pickle"` or a serializer.
         largest: bytes that it may have.
     """
     try:
         head, value = _parts(outcome, how)
-        data = _joined({**head, "leader": leader, "fallback": fallback}, value)
+        data = _joined({**head, "leader": leader, "stand in": stand_in}, value)
         if len(data) <= largest:
             return data
         why = f"what came of it has {len(data):,} bytes, and SingleFlight(largest={largest:,}) allows no more"
@@ -95,7 +97,7 @@ def _opened(head: dict[str, Any], value: bytes, how: Serializer | str) -> Parcel
         outcome = Degraded(_loaded(value, how), _error(head, how))
     else:
         outcome = Failed(_error(head, how))
-    return Parcel(outcome, str(head["leader"]), str(head["fallback"]))
+    return Parcel(outcome, str(head["leader"]), dict(head["stand in"]))
 
 
 def _joined(head: dict[str, Any], value: bytes) -> bytes:

@@ -19,6 +19,7 @@ from resilient_tasks import (
     DeadlineExceeded,
     Degraded,
     Failed,
+    LastGood,
     Ok,
     Pipeline,
     Policy,
@@ -241,6 +242,29 @@ def test_a_stand_in_is_shared_with_its_reason_and_each_call_counts_as_degraded(t
     assert stood_in == [7]
     assert len(resilient_events.named("fallback.used")) == 3
     assert {event.fallback for event in resilient_events.named("fallback.used")} == {"last_good"}
+
+
+def test_a_last_good_result_has_its_age_for_each_of_them(tower, tmp_path, resilient_events):
+    answers = [lambda: "good"]
+
+    def answer(x):
+        if not answers:
+            raise ConnectionError("down")
+        return answers.pop()()
+
+    calls = tower(answer, fallback=LastGood(folder=tmp_path))
+    calls.begin("first", 7)
+    calls.let_out()
+    assert calls.of("first").value == "good"
+    for name in ("leader", "other", "third"):
+        calls.begin(name, 7)
+    calls.let_out()
+    assert [calls.of(name).value for name in ("leader", "other", "third")] == ["good"] * 3
+    events = resilient_events.named("fallback.used")
+    assert len(events) == 3
+    assert None not in {events[0].age, events[0].since}
+    assert len({(event.age, event.since) for event in events}) == 1
+    assert all("old, stands in after ConnectionError" in event.sentence() for event in events)
 
 
 def test_the_attempts_of_the_leader_are_those_of_all(tower):

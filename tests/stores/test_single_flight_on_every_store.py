@@ -174,7 +174,7 @@ class TestOneCallAmongOthers:
         lead = self.other(workers, fetch)
         lead.board()
         call = resilient(single_flight=SingleFlight(shared=True))(fetch)
-        parcel = parcels.packed(parcels.Ok("theirs", 2), "task run fetch-3af", "", "json", 1000)
+        parcel = parcels.packed(parcels.Ok("theirs", 2), "task run fetch-3af", {}, "json", 1000)
         at_sleep(workers, 5, lambda: lead.leave(lambda: parcel))
         outcome = drive.run(call.outcome, 7)
         assert (outcome.value, outcome.attempts) == ("theirs", 2)
@@ -357,8 +357,8 @@ def counting_alone(url):
 
 
 def test_nothing_is_unpickled_that_was_not_asked_for():
-    assert parcels.packed(parcels.Ok([1]), "a", "", "pickle", 10**6)
-    data = parcels.packed(parcels.Ok([1]), "a", "", "pickle", 10**6)
+    assert parcels.packed(parcels.Ok([1]), "a", {}, "pickle", 10**6)
+    data = parcels.packed(parcels.Ok([1]), "a", {}, "pickle", 10**6)
     with pytest.raises(parcels.CannotBeSent, match="cannot be read here"):
         parcels.opened(data, "json")
 
@@ -372,6 +372,12 @@ def test_what_is_no_outcome_is_told_as_such(data):
 def test_a_serializer_of_ones_own_serves():
     import pickle
 
-    data = parcels.packed(parcels.Ok({1, 2}, 3), "task run x", "", pickle, 10**6)
+    data = parcels.packed(parcels.Ok({1, 2}, 3), "task run x", {}, pickle, 10**6)
     parcel = parcels.opened(data, pickle)
     assert (parcel.outcome.value, parcel.outcome.attempts, parcel.leader) == ({1, 2}, 3, "task run x")
+
+
+def test_the_age_of_what_stood_in_crosses_too():
+    told = {"fallback": "last good result", "age": 7200.0, "since": 5.5}
+    data = parcels.packed(parcels.Degraded(1, ConnectionError("down")), "task run x", told, "json", 10**6)
+    assert parcels.opened(data, "json").stand_in == told
