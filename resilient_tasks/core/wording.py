@@ -58,9 +58,9 @@ def named_few(names: Sequence[str], most: int, separator: str = ", ") -> str:
     return separator.join(names[:most]) + more
 
 
-def counted(errors: Mapping[str, int]) -> str:
+def counted(errors: Mapping[str, int], separator: str = ", ") -> str:
     """Join counts into the form `ConnectError ×2, TimedOut`."""
-    return ", ".join(f"{name} ×{count}" if count > 1 else name for name, count in errors.items())
+    return separator.join(f"{name} ×{count}" if count > 1 else name for name, count in errors.items())
 
 
 def worded(error_type: str, http_status: int | None, *remarks: str) -> str:

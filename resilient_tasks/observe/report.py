@@ -13,9 +13,12 @@ from resilient_tasks.core.events import (
     CallFailed,
     Event,
     FallbackUsed,
+    FlightAlone,
+    FlightJoined,
     LastGoodUnavailable,
     NotifyFailed,
     NotifySent,
+    RateAdapted,
     RetryRecovered,
     RetryScheduled,
     RowsInvalid,
@@ -27,7 +30,7 @@ from resilient_tasks.core.events import (
 )
 from resilient_tasks.core.events.attempts import place
 from resilient_tasks.core.shown import for_markdown, for_terminal
-from resilient_tasks.core.wording import age, counted, number_of
+from resilient_tasks.core.wording import age, calls_in, counted, number_of
 
 
 @dataclass(slots=True)
@@ -126,11 +129,20 @@ class RunReport:
             f"{e.operation}: {age(e.age)} old" for e in self.events if isinstance(e, FallbackUsed) and e.age is not None
         ]
         lost = [f"{each.operation}: {each.reason}" for each in self.events if isinstance(each, LastGoodUnavailable)]
+        joined = [event for event in self.events if isinstance(event, FlightJoined)]
+        shared = [event.operation for event in joined if event.outcome != "deadline"]
+        waited = [event.operation for event in joined if event.outcome == "deadline"]
+        alone = [f"{each.operation}: {each.reason}" for each in self.events if isinstance(each, FlightAlone)]
+        lowered = _lowered(event for event in self.events if isinstance(event, RateAdapted))
         remarks = {
             f"attempts abandoned, which may have run on: {_named(running)}": len(running),
             f"attempts that overran their limit, and could not be interrupted: {_named(late)}": len(late),
             f"last good results that stood in: {_named(old)}": len(old),
             f"last good results that were not kept or could not be read: {_named(lost)}": len(lost),
+            f"calls that shared the attempt of another: {_named(shared)}": len(shared),
+            f"calls whose deadline came while they waited for the attempt of another: {_named(waited)}": len(waited),
+            f"calls that could share no attempt, and were made one by one: {_named(alone)}": len(alone),
+            f"rate limits that throttled calls lowered: {_named(lowered)}": len(lowered),
             f"alerts that could not be delivered, and wait: {_named(list(undelivered.values()))}": len(undelivered),
             f"alerts sent: {kinds[NotifySent]}": kinds[NotifySent],
             what_rules_warn_of(self.events): 1,
@@ -227,9 +239,24 @@ _AT_MOST = 5
 
 
 def _named(what: list[str]) -> str:
-    """Count, and name the first few."""
-    more = f" and {len(what) - _AT_MOST} more" if len(what) > _AT_MOST else ""
-    return f"{len(what)} ({'; '.join(what[:_AT_MOST])}{more})"
+    """Count, and name the first few; what is alike is named once."""
+    counts = Counter(what)
+    few = dict(list(counts.items())[:_AT_MOST])
+    left = len(what) - sum(few.values())
+    more = f" and {left} more" if left else ""
+    return f"{len(what)} ({counted(few, '; ')}{more})"
+
+
+def _lowered(events: Iterable[RateAdapted]) -> list[str]:
+    """Say of each adaptive rate limit how often throttled calls lowered it, and how far."""
+    found: dict[str, list[RateAdapted]] = {}
+    for event in events:
+        found.setdefault(event.limit, []).append(event)
+    lowest = {limit: min(told, key=lambda event: event.rate / event.per) for limit, told in found.items()}
+    return [
+        f"{limit}: {number_of(len(found[limit]), 'time')}, down to {calls_in(event.rate, event.per)}"
+        for limit, event in lowest.items()
+    ]
 
 
 def _html(text: str) -> str:

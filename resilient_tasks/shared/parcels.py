@@ -48,9 +48,7 @@ class Parcel(NamedTuple):
     stand_in: dict[str, Any]
 
 
-def packed(
-    outcome: Outcome[Any], leader: str, stand_in: dict[str, Any], how: Serializer | str, largest: int
-) -> bytes:
+def packed(outcome: Outcome[Any], leader: str, stand_in: dict[str, Any], how: Serializer | str, largest: int) -> bytes:
     """Return what came of an attempt as bytes; if it cannot be sent, why that is so.
 
     Args:

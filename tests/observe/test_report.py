@@ -3,6 +3,7 @@
 import pytest
 
 from resilient_tasks import Fallback, Retry, RunReport, resilient
+from resilient_tasks.core.events import FallbackUsed, FlightAlone, FlightJoined, RateAdapted
 
 
 @pytest.fixture
@@ -89,3 +90,47 @@ def test_an_abandoned_attempt_and_a_lost_alert_are_said(resilient_events):
 def test_of_no_events_it_reports_nothing():
     assert RunReport([]).operations == ()
     assert RunReport([]).headline() == "0 failed, 0 degraded, 0 recovered"
+
+
+class TestWhatTheSharedPoliciesDid:
+    """Events of a flow with single flight, LastGood and adaptive rate limits."""
+
+    @staticmethod
+    def remarks(*events):
+        return RunReport(events).remarks
+
+    @staticmethod
+    def joined(operation, outcome="ok"):
+        return FlightJoined(operation=operation, call="1", leader="call 0", outcome=outcome, waited=1.5)
+
+    @staticmethod
+    def adapted(limit, before, after):
+        names = {"operation": "fetch", "call": "1", "limit": limit, "reason": "HTTP 429"}
+        return RateAdapted(**names, rate_before=before, rate=after, per=60.0, pause=0.0)
+
+    def test_calls_that_shared_an_attempt_are_counted_by_their_operation(self):
+        assert self.remarks(self.joined("fetch"), self.joined("token", "failed"), self.joined("fetch", "degraded")) == (
+            "calls that shared the attempt of another: 3 (fetch ×2; token)",
+        )
+
+    def test_calls_that_waited_until_their_deadline_shared_nothing(self):
+        assert self.remarks(self.joined("fetch", "deadline")) == (
+            "calls whose deadline came while they waited for the attempt of another: 1 (fetch)",
+        )
+
+    def test_why_calls_could_share_no_attempt(self):
+        assert self.remarks(FlightAlone(operation="fetch", call="1", reason="the store is away")) == (
+            "calls that could share no attempt, and were made one by one: 1 (fetch: the store is away)",
+        )
+
+    def test_of_each_adaptive_limit_how_often_it_fell_and_how_far(self):
+        found = self.remarks(self.adapted("a", 10, 7), self.adapted("b", 2, 1), self.adapted("a", 9, 6.3))
+        assert found == (
+            "rate limits that throttled calls lowered: 2 (a: 2 times, down to 6.3 calls in 60 s;"
+            " b: 1 time, down to 1 call in 60 s)",
+        )
+
+    def test_results_of_one_age_are_named_once(self):
+        error = {"error_type": "ConnectionError", "message": "refused", "http_status": None, "kind": "transient"}
+        used = FallbackUsed(operation="fetch", call="1", fallback="last good result", age=7200.0, since=0.0, **error)
+        assert self.remarks(used, used, used) == ("last good results that stood in: 3 (fetch: 2 h old ×3)",)

@@ -152,7 +152,7 @@ class FlightJoined(Event):
     def sentence(self) -> str:
         if self.outcome == "deadline":
             return f"waited {self.waited:.1f} s for {self.leader}, until its own deadline came"
-        what = {"ok": "result", "degraded": "stand-in", "failed": "failure"}[self.outcome]
+        what = {"ok": "result", "degraded": "stand-in", "failed": "failure"}.get(self.outcome, self.outcome)
         return f"shared the {what} of {self.leader}, after {self.waited:.1f} s of waiting"
 
 
