@@ -125,10 +125,8 @@ class TestWhatTheSharedPoliciesDid:
 
     def test_of_each_adaptive_limit_how_often_it_fell_and_how_far(self):
         found = self.remarks(self.adapted("a", 10, 7), self.adapted("b", 2, 1), self.adapted("a", 9, 6.3))
-        assert found == (
-            "rate limits that throttled calls lowered: 2 (a: 2 times, down to 6.3 calls in 60 s;"
-            " b: 1 time, down to 1 call in 60 s)",
-        )
+        each = "a: 2 times, down to 6.3 calls in 60 s; b: 1 time, down to 1 call in 60 s"
+        assert found == (f"rate limits that throttled calls lowered: 2 ({each})",)
 
     def test_results_of_one_age_are_named_once(self):
         error = {"error_type": "ConnectionError", "message": "refused", "http_status": None, "kind": "transient"}

@@ -140,5 +140,5 @@ def test_what_cannot_work_is_refused(given, complaint):
 
 
 def test_something_else_in_its_place_is_refused():
-    with pytest.raises(PolicyError, match=r'takes a RetryBudget\("flights-api"\), not 0\.1'):
+    with pytest.raises(PolicyError, match=r'takes a RetryBudget, not 0\.1: write RetryBudget\("flights-api"\)'):
         Retry(budget=0.1)
