@@ -77,7 +77,8 @@ def in_brief(error_type: str, http_status: int | None) -> str:
 
 def a(noun: str) -> str:
     """Put the article before a noun: `a list`, `an int`."""
-    return f"{'an' if noun[:1] in {*'AEIOUaeiou'} else 'a'} {noun}"
+    an = noun[:1].lower() in {*"aeio"}  # a UUID, a URL, a user
+    return f"{'an' if an else 'a'} {noun}"
 
 
 def name_of(fn: Any) -> str:

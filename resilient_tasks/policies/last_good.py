@@ -85,7 +85,8 @@ class LastGood(StandIn):
         serializer: an object with `dumps` and `loads`, such as one of Prefect's serializers, for all results. Default:
             frames as Parquet; anything else by the serializer of the Prefect run; outside of any as JSON where JSON
             gives it back as it was, and else as a pickle.
-        key: a function of the call's own arguments that returns what to tell calls apart by. Default: all arguments.
+        key: a function of those of the call's arguments that it names; it returns what to tell calls apart by. Default:
+            all arguments.
         name: the name under which results are kept. Default: the module's and the function's.
         keep: of how many different arguments results are kept, for each name; the oldest give way.
 
@@ -166,10 +167,10 @@ class LastGood(StandIn):
         if self.key is not None:
             key_functions.check_fits(self.key, fn, _KEY)
         elif names[:1] == ("self",):
-            given = ", ".join(names)
+            given, others = ", ".join(names), f"({', '.join(names[1:])},)" if names[1:] else "..."
             msg = (
                 f"{operation_of(fn)} is a method, and its object has no key by which its results are found again:"
-                f" write LastGood(key=lambda {given}: ({', '.join(names[1:])},)), with what tells two objects apart"
+                f" write LastGood(key=lambda {given}: {others}), with what tells two objects apart"
             )
             raise PolicyError(msg)
 

@@ -9,7 +9,17 @@ import cloudpickle
 import numpy as np
 import pytest
 
-from resilient_tasks import Bulkhead, CircuitBreaker, PolicyError, PredicateError, RateLimit, RetryBudget, configure
+from resilient_tasks import (
+    Bulkhead,
+    CircuitBreaker,
+    LastGood,
+    PolicyError,
+    PredicateError,
+    RateLimit,
+    RetryBudget,
+    SingleFlight,
+    configure,
+)
 from resilient_tasks.core.call import Call, Work
 from resilient_tasks.core.hosts import host_of
 from resilient_tasks.core.keys import LONGEST
@@ -67,6 +77,14 @@ def foreign(fn):
         return fn(*args, **kwargs)
 
     return wrapper
+
+
+async def awaited(url):
+    return url
+
+
+def yielding(url):
+    yield url
 
 
 class TestItIsGivenTheArgumentsThatItNames:
@@ -147,6 +165,41 @@ class TestItIsGivenTheArgumentsThatItNames:
         with pytest.raises(TypeError, match=r"fetch\(\): missing a required argument: 'url'") as caught:
             name(lambda url: url, fetch)
         assert not isinstance(caught.value, PolicyError)
+
+
+#: By policy that takes `key=`, the keywords that put it around a function.
+WITH_KEY = {
+    "LastGood": lambda key, folder: {"fallback": LastGood(folder=folder, key=key)},
+    "SingleFlight": lambda key, folder: {"single_flight": SingleFlight(key=key)},
+}
+
+
+@pytest.mark.parametrize("options", WITH_KEY.values(), ids=WITH_KEY)
+class TestTheKeyOfLastGoodAndSingleFlightIsAskedInTheSameWay:
+    def test_with_the_arguments_that_it_names_and_their_defaults(self, drive, tmp_path, options):
+        seen = []
+        call = drive(fetch, **options(lambda timeout, url: seen.append((url, timeout)), tmp_path))
+        assert call("a", region="us") == "a"
+        assert call(url="b") == "b"
+        assert seen == [("a", 3), ("b", 3)]
+
+    def test_what_the_function_does_not_have_is_refused_at_decoration(self, drive, tmp_path, options):
+        with pytest.raises(PolicyError, match=r"\(key=...\): the key function .* names host, which .* does not have"):
+            drive(fetch, **options(lambda host: host, tmp_path))
+
+    def test_wrong_arguments_are_a_type_error_as_without_a_policy(self, drive, tmp_path, options):
+        call = drive(fetch, **options(lambda url: url, tmp_path))
+        with pytest.raises(TypeError, match="missing 1 required positional argument: 'url'"):
+            call()
+
+    def test_any_value_will_do(self, drive, tmp_path, options):
+        call = drive(fetch, **options(lambda url: [None, 1.5, {url: b"x"}], tmp_path))
+        assert call("a") == "a"
+
+    @pytest.mark.parametrize("given", [str, 5, "url", awaited, yielding])
+    def test_what_is_no_plain_function_is_refused(self, tmp_path, options, given):
+        with pytest.raises(PolicyError, match=r"\(key=...\) "):
+            options(given, tmp_path)
 
 
 class Api(enum.StrEnum):
@@ -237,14 +290,6 @@ MAKERS = {
 @pytest.fixture(params=MAKERS.values(), ids=MAKERS)
 def make(request):
     return request.param
-
-
-async def awaited(url):
-    return url
-
-
-def yielding(url):
-    yield url
 
 
 class TestWhatIsGivenAsAName:

@@ -655,6 +655,13 @@ class TestKeys:
                 @resilient(fallback=LastGood(folder=folder))
                 def fetch(self, month): ...
 
+    def test_a_method_without_arguments_is_not_shown_what_python_cannot_read(self, folder):
+        with pytest.raises(PolicyError, match=r"write LastGood\(key=lambda self: \.\.\.\), with what tells"):
+
+            class Client:
+                @resilient(fallback=LastGood(folder=folder))
+                def fetch(self): ...
+
     def test_with_one_a_method_has_results(self, folder):
         class Client:
             up = True
