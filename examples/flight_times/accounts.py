@@ -3,8 +3,9 @@
 The API knows what it did with each request, the library's events tell which attempts failed, and Prefect's history
 how often each task ran and through which states it went. None of them is computed from another.
 
-An attempt that failed has exactly one cause: a fault that the API served, or a limit that expired although no fault
-was served, because the machine was too slow. Anything else is a disagreement.
+An attempt that failed has exactly one cause: a fault that the API served, a limit that expired although no fault was
+served, because the machine was too slow, or the open circuit, which lets no request through. Anything else is a
+disagreement.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from wording import counted
 EXPLANATION = (
     "Three accounts of this run are compared, none computed from another: the API's log of what it did with each"
     " request, the library's events, and Prefect's run counts and state histories. Each failed attempt needs exactly"
-    " one cause: a fault that the API served, or a limit that expired because the machine was too slow."
+    " one cause: a fault that the API served, a limit that expired because the machine was too slow, or a circuit that"
+    " was open and let no request through."
 )
 AGREED = "The three accounts agree on every attempt of every task run."
 _ASKS = re.compile(r"\w+ (index|planes|page \d+|[A-Z]{3} (index|page \d+))")  # "May page 3", "May JFK page 3"
 _EXPIRED = {"TimedOut", "DeadlineExceeded"}
+_REFUSED = "CircuitOpen"
 _SLOW = {
     "late": "answered after the limit",
     "left": "given up before the API answered",
@@ -126,6 +129,8 @@ class Accounts:
             f"the library's events: {counted(len(self.failed), 'attempt')} failed",
             f"Prefect's history: {counted(len(self.histories), 'task run')}",
         ]
+        if refused := sum(error == _REFUSED for _, error in self.failed):
+            lines.append(f"The circuit was open for {counted(refused, 'attempt')}, and no request was sent.")
         if slow:
             how = ", ".join(f"{slow[kind]} {words}" for kind, words in _SLOW.items() if slow[kind])
             lines.append(f"The machine was too slow for {counted(slow.total(), 'attempt')}: {how}. That is no failure.")
@@ -201,12 +206,18 @@ def _why_not(requests: list[Request], errors: list[str], expired: int) -> str:
     request, error = next(iter(requests), None), next(iter(errors), "")
     if expired != (error in _EXPIRED):
         return f"the events tell of {counted(expired, 'expired limit')}, and of {error or 'no failure'}"
-    if error and not (request and request.fault) and not _is_slow(error, request):
-        return f"it failed with {error}, and the API served no fault"
+    if error and not _is_explained(error, request):
+        return f"it failed with {error}, and the API {'was asked' if error == _REFUSED else 'served no fault'}"
     if not error and request and (request.fault or request.left):
         met = request.fault or "the client had left"
         return f"by the API's log it failed ({met}), and no event says so"
     return ""
+
+
+def _is_explained(error: str, request: Request | None) -> bool:
+    if error == _REFUSED:
+        return request is None
+    return bool(request and request.fault) or _is_slow(error, request)
 
 
 def _is_slow(error: str, request: Request | None) -> bool:

@@ -3,6 +3,7 @@
     python api.py --port 8085 --seed 1 --folder out/api
 
 `--poison 5` has it deliver half of May's air times in seconds, as a source does that changed its unit for some rows.
+`--share 0.2` has it serve every fifth flight.
 
 It keeps its own account of what it did: `requests.jsonl` has a line for every request, with the id that the client
 gave it, the fault that it met, and whether the client had left before the answer; `corrupted.jsonl` has a line for
@@ -95,8 +96,8 @@ class FlightsApi:
     Every CSV comes with its number of rows in the header `X-Rows`, as a client cannot see a cut between two lines.
     """
 
-    def __init__(self, seed: int, folder: Path, poison: int = 0) -> None:
-        flights, self._planes = load_flights().astype(object), load_planes()
+    def __init__(self, seed: int, folder: Path, poison: int = 0, share: float = 1) -> None:
+        flights, self._planes = load_flights().iloc[:: round(1 / share)].astype(object), load_planes()
         self._months = {month: month_of(flights, month).copy() for month in range(1, 13)}
         self._by_origin: dict[tuple[int, str], pd.DataFrame] = {}
         with (folder / "corrupted.jsonl").open("w", encoding="utf-8") as ledger:
@@ -181,10 +182,11 @@ def main() -> int:
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--folder", type=Path, default=Path("out/api"))
     arguments.add_argument("--poison", type=int, default=0, metavar="MONTH", help="a month with half in seconds")
+    arguments.add_argument("--share", type=float, default=1, help="of the flights that are served")
     given = arguments.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     try:
-        api = FlightsApi(given.seed, given.folder, given.poison)
+        api = FlightsApi(given.seed, given.folder, given.poison, given.share)
         schedule = Schedule(given.seed, api.pages, api.pages_by_origin)
         log = given.folder / "requests.jsonl"
         log.unlink(missing_ok=True)

@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
+import heard  # noqa: F401  # writes down what happens in the process that imports this
 import httpx
 import pandas as pd
 from data import read_exactly
@@ -19,12 +19,16 @@ from schema import Flights, Planes
 from wording import counted, in_month, in_words
 
 from resilient_tasks import (
+    CircuitBreaker,
+    CircuitOpen,
     Degraded,
     Failed,
     InvalidData,
     Kind,
+    LastGood,
     Ok,
     Retry,
+    RetryBudget,
     Slack,
     Validate,
     current_call,
@@ -41,15 +45,21 @@ class TruncatedCsvError(ValueError):
 register_kind(TruncatedCsvError, Kind.MALFORMED)
 
 #: What passes when it is asked for again: a body that was cut short among it. Rows that the schema refuses come again.
+#: While the circuit is open, a retry waits until it may ask again.
 PASSING = (
     Kind.TRANSIENT,
     Kind.THROTTLED,
     Kind.TIMEOUT,
+    CircuitOpen,
     TruncatedCsvError,
     json.JSONDecodeError,
     pd.errors.ParserError,
 )
 ALERTS = Slack()  # SLACK_WEBHOOK_URL
+#: One for all tasks that ask the API, in all processes that share a store.
+CIRCUIT = CircuitBreaker("flights-api", open_for=2, open_at_most=10)
+#: A quarter of the requests meets a fault: as many retries as calls, and no storm of them.
+BUDGET = RetryBudget("flights-api", share=1, floor=50, per=60)
 #: Longer than any timeout below: when an attempt has taken too long is the decorator's business.
 _PATIENCE = 60
 #: Made once: reading the certificates takes longer than a page does.
@@ -61,7 +71,13 @@ def named(what: str) -> Callable[[dict[str, Any]], str]:
     return lambda parameters: in_month(parameters["month"], what.format(**parameters), parameters.get("origin"))
 
 
-@resilient_task(retry=Retry(on=PASSING, attempts=8, wait=0.2), timeout=5, idempotent=True, task_run_name=named("index"))
+@resilient_task(
+    retry=Retry(on=PASSING, attempts=10, wait=0.2, budget=BUDGET),
+    breaker=CIRCUIT,
+    timeout=5,
+    idempotent=True,
+    task_run_name=named("index"),
+)
 async def month_index(month: int, origin: str | None = None) -> list[int]:
     """Ask how many rows each page of a month has, of all airports or of one."""
     rows: list[int] = (await _get("/months", month=month, origin=origin)).json()["rows_by_page"]
@@ -69,7 +85,8 @@ async def month_index(month: int, origin: str | None = None) -> list[int]:
 
 
 @resilient_task(
-    retry=Retry(on=PASSING, attempts=8),
+    retry=Retry(on=PASSING, attempts=10, budget=BUDGET),
+    breaker=CIRCUIT,
     timeout=5,
     deadline=180,
     validate=Validate(output=Flights, on_invalid="quarantine", max_invalid=0.05),
@@ -82,17 +99,13 @@ async def fetch_page(month: int, page: int, origin: str | None = None) -> pd.Dat
     return _rows(await _get("/flights", month=month, page=page, origin=origin))
 
 
-def last_good_planes(month: int) -> pd.DataFrame:  # noqa: ARG001  # a fallback takes the arguments of what it replaces
-    """Read the planes as they were when they could last be had."""
-    return pd.read_parquet(_good_copy())
-
-
 @resilient_task(
-    retry=Retry(on=PASSING, attempts=5, wait=0.5),
+    retry=Retry(on=PASSING, attempts=5, wait=0.5, budget=BUDGET),
+    breaker=CIRCUIT,
     timeout=5,
     deadline=60,
     validate=Planes,
-    fallback=last_good_planes,
+    fallback=LastGood(max_age="62d", key=lambda month: "planes"),  # noqa: ARG005  # those of any month
     notify=ALERTS,
     idempotent=True,
     task_run_name=named("planes"),
@@ -101,14 +114,6 @@ def fetch_planes(month: int) -> pd.DataFrame:
     """Fetch the register of aircraft, as it is this month."""
     with httpx.Client(**_client()) as client:
         return _rows(client.get("/planes", params={"month": month}).raise_for_status())
-
-
-@resilient_task(task_run_name=named("keep planes"))
-def keep_planes(month: int, planes: pd.DataFrame) -> None:  # noqa: ARG001  # names the run
-    """Keep a good copy, for the month in which there is none to be had."""
-    fresh = _good_copy().with_suffix(".new")
-    planes.to_parquet(fresh)
-    fresh.replace(_good_copy())
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,6 @@ class Gathered:
         withheld: good rows of pages that the schema refused as a whole; their bad rows lie in the quarantine.
         lost: how many pages did not come, and why; empty where all did.
         refused: which pages the schema refused, and why; empty where none was.
-        repeated: attempts after the first, of the pages that came.
     """
 
     flights: pd.DataFrame
@@ -131,7 +135,6 @@ class Gathered:
     withheld: int
     lost: str
     refused: str
-    repeated: int
 
     @property
     def quarantined(self) -> int:
@@ -141,15 +144,12 @@ class Gathered:
 
 def gathered(pages: Sequence[PrefectFuture[Any]], sizes: Sequence[int]) -> Gathered:
     """Wait for the pages, and return the rows that came, the number of those that did not, and why they did not."""
-    come, absent, withheld, repeated = [], 0, 0, 0
+    come, absent, withheld = [], 0, 0
     lost: Counter[str] = Counter()
     refused: list[InvalidData] = []
     for page, rows in zip(pages, sizes, strict=True):
         match outcome_of(page):
-            case Ok(frame, attempts):
-                come.append(frame)
-                repeated += attempts - 1
-            case Degraded(frame):
+            case Ok(frame) | Degraded(frame):
                 come.append(frame)
             case Failed(error=InvalidData() as error):
                 refused.append(error)
@@ -159,15 +159,14 @@ def gathered(pages: Sequence[PrefectFuture[Any]], sizes: Sequence[int]) -> Gathe
                 lost[type(error).__name__] += 1
     flights = pd.concat(come, ignore_index=True) if come else pd.DataFrame(columns=list(Flights.columns))
     return Gathered(
-        flights, sum(sizes) - absent, absent, withheld, _lost(lost, len(pages)), _refused(refused, len(pages)), repeated
+        flights, sum(sizes) - absent, absent, withheld, _lost(lost, len(pages)), _refused(refused, len(pages))
     )
 
 
-def planes_of(month: int, planes: PrefectFuture[Any]) -> tuple[tuple[str, ...], bool]:
-    """Say whether the planes are a stand-in, and whether there are any; a good set is kept."""
+def planes_of(planes: PrefectFuture[Any]) -> tuple[tuple[str, ...], bool]:
+    """Say whether the planes are a stand-in, and whether there are any."""
     match outcome_of(planes):
-        case Ok(frame):
-            keep_planes.submit(month, frame).wait()
+        case Ok():
             return (), True
         case Degraded():
             return ("planes",), True
@@ -213,7 +212,3 @@ def _client() -> dict[str, Any]:
     headers = {"X-Request-ID": f"{call.work.id}/{call.attempt}"} if (call := current_call()) else {}
     where = os.environ["FLIGHT_TIMES_API"]
     return {"base_url": where, "headers": headers, "follow_redirects": True, "timeout": _PATIENCE, "verify": _TLS}
-
-
-def _good_copy() -> Path:
-    return Path(os.environ["FLIGHT_TIMES_OUT"], "last_good_planes.parquet")

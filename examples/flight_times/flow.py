@@ -9,10 +9,12 @@ whatever process it runs.
 # what texts name.
 
 import time
+from calendar import month_name
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import heard
 import records
 from fetching import ALERTS, Gathered, fetch_page, fetch_planes, gathered, month_index, named, planes_of
 from model import with_air_time
@@ -23,8 +25,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from registry import Registry
 from training import Trained, drift_since_promotion, retrain
 
-from resilient_tasks import Failed, Kind, Ok, Retry, RunReport, outcome_of, resilient_flow, resilient_task
-from resilient_tasks.core.events import Event, bus
+from resilient_tasks import Failed, Kind, Retry, RunReport, outcome_of, resilient_flow, resilient_task
 
 #: A month that a person or a schedule asks for; "next" is the one after the newest that has a run in the registry.
 Month = Literal[
@@ -69,7 +70,7 @@ class MonthResult:
         note: why there was none.
         drift: in which columns the month is unlike the one that the champion was trained on; empty where in none.
         retries: attempts after the first.
-        waited: seconds waited between attempts, as far as they were made in the flow's own process.
+        waited: seconds waited between attempts.
     """
 
     month: str
@@ -139,14 +140,11 @@ def retrain_month(month: Month = "next", seed: int = 1, origins: list[str] | Non
 def one_month(month: int, seed: int, origins: list[str] | None) -> MonthResult:
     """Fetch, train and compare one month, and write down what it came to."""
     key = f"{flow_run.get_id()}/2013-{month:02}"
-    events: list[Event] = []
-    with bus.listening(events.append):
-        result = _fetched_and_trained(month, key, seed, origins)
-    report = RunReport(events)
-    # In other processes the attempts are counted by their outcomes; here the events know those of failed calls, too.
-    heard = sum(operation.retries for operation in report.operations)
+    result = _fetched_and_trained(month, key, seed, origins)
+    report = RunReport(heard.of_run(flow_run.get_id(), month_name[month]))
+    retries = sum(operation.retries for operation in report.operations)
     waited = sum(operation.waited for operation in report.operations)
-    result = MonthResult(**{**vars(result), "retries": max(result.retries, heard), "waited": waited})
+    result = replace(result, retries=retries, waited=waited)
     record.submit(month, result, key, seed, records.page(result, report)).result()
     return result
 
@@ -154,19 +152,20 @@ def one_month(month: int, seed: int, origins: list[str] | None) -> MonthResult:
 def _fetched_and_trained(month: int, key: str, seed: int, origins: list[str] | None) -> MonthResult:
     iso = f"2013-{month:02}"
     places: Sequence[str | None] = origins or [None]
-    indexes: list[Any] = [month_index.submit(month, origin) for origin in places]
+    indexes: Any = month_index.map(month, places)
     found = [outcome_of(index) for index in indexes]
     if failed := [outcome for outcome in found if isinstance(outcome, Failed)]:
         return MonthResult(iso, note=f"not trained: index: {type(failed[0].error).__name__}")
     planes: Any = fetch_planes.submit(month)
-    pages, sizes = [], []
-    for origin, index in zip(places, indexes, strict=True):
-        for page, rows in enumerate(index.result(), 1):
-            pages.append(fetch_page.submit(month, page, origin))
-            sizes.append(rows)
+    asked = [
+        (page, origin, rows)
+        for origin, index in zip(places, indexes, strict=True)
+        for page, rows in enumerate(index.result(), 1)
+    ]
+    numbers, origins_of, sizes = zip(*asked, strict=True)
+    pages: Any = fetch_page.map(month, numbers, origins_of)
     came = gathered(pages, sizes)
-    degraded, known = planes_of(month, planes)
-    repeated = came.repeated + sum(outcome.attempts - 1 for outcome in found if isinstance(outcome, Ok))
+    degraded, known = planes_of(planes)
     problems, drift = _problems(came, known=known)
     trained = None
     if not problems:
@@ -185,7 +184,6 @@ def _fetched_and_trained(month: int, key: str, seed: int, origins: list[str] | N
         trained=trained,
         note=f"not trained: {'; '.join(problems)}" if problems else "",
         drift=drift,
-        retries=repeated,
     )
 
 

@@ -1,4 +1,4 @@
-"""Run the example: `python examples/flight_times/run.py [--seed N] [--bare]`.
+"""Run the example: `python examples/flight_times/run.py [--seed N] [--bare] [--runner dask --store sqlite]`.
 
 Starts the failing API, a Prefect server and a stand-in for Slack, runs the flow, holds three accounts of what happened
 against each other, and writes `report.html` and `report.png`. Ends with 1 where anything does not balance.
@@ -19,12 +19,13 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from accounts import AGREED, EXPLANATION, Accounts
 from data import DataPackageMissing, load_planes
 from headline import headline
+from runners import RUNNERS, places, task_runner
 from servers import CannotStartError, Waiting, flights_api, prefect_server
 from wording import counted
 
@@ -58,7 +59,7 @@ def main() -> int:
         signal.signal(sign, _as_ctrl_c)
     try:
         load_planes()  # the data package is there, or is not: said before anything starts
-        _prepare(out, bare=given.bare)
+        _prepare(out, given)
         with contextlib.ExitStack() as servers:
             api = servers.enter_context(flights_api(out / "api", port=given.port, seed=given.seed, poison=given.poison))
             slack = servers.enter_context(FakeSlack())
@@ -67,7 +68,7 @@ def main() -> int:
             _say("loading Prefect, MLflow and scikit-learn ...")
             os.environ |= {"FLIGHT_TIMES_API": api, "SLACK_WEBHOOK_URL": slack.webhook_url}
             servers.callback(_flush_run_logs)  # while the server is still there to take them
-            code = _bare() if given.bare else _resilient(given.seed, out, slack)
+            code = _bare() if given.bare else _resilient(given, out, slack)
             if given.keep:
                 _say(f"Prefect's UI: {prefect.removesuffix('/api')}  (Ctrl-C ends it)")
                 signal.pause()
@@ -84,6 +85,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1, help="another schedule of faults")
     parser.add_argument("--poison", type=int, default=0, metavar="MONTH", help="1 to 12: half of it in seconds")
+    parser.add_argument("--runner", choices=RUNNERS, default="threads", help="what runs the tasks")
+    parser.add_argument("--store", default="memory", help="of circuit and budget: memory, sqlite, redis, or a URL")
+    parser.add_argument("--origins", nargs="*", choices=("EWR", "JFK", "LGA"), help="airports to ask for one by one")
     parser.add_argument("--bare", action="store_true", help="the same flow with every policy off")
     parser.add_argument("--port", type=int, default=0, help="port of the flights API; 0 picks a free one")
     parser.add_argument("--prefect-port", type=int, default=0, help="port of the Prefect server; 0 picks a free one")
@@ -92,15 +96,22 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _prepare(out: Path, *, bare: bool) -> None:
-    for name in ("api", "prefect", "registry", "quarantine"):
+def _prepare(out: Path, given: argparse.Namespace) -> None:
+    """Empty the folders, and name them in the environment, which the processes that run tasks inherit."""
+    for name in ("api", "prefect", "registry", "quarantine", "last_good", "events"):
         shutil.rmtree(out / name, ignore_errors=True)
-    for name in ("last_good_planes.parquet", "incidents.db", "incidents.db-wal", "incidents.db-shm"):
-        (out / name).unlink(missing_ok=True)
+    for name in ("incidents.db", "store.db"):
+        for end in ("", "-wal", "-shm"):
+            (out / f"{name}{end}").unlink(missing_ok=True)
     out.mkdir(parents=True, exist_ok=True)
-    os.environ |= {**_QUIET, "FLIGHT_TIMES_OUT": str(out)}
+    os.environ |= {**_QUIET, **places(out)}
+    stores = {"memory": "memory:", "sqlite": f"sqlite:///{out / 'store.db'}", "redis": "redis://127.0.0.1:6379/0"}
     configure(
-        enabled=not bare, quarantine=str(out / "quarantine"), incidents=f"sqlite:///{out.absolute() / 'incidents.db'}"
+        enabled=not given.bare,
+        quarantine=os.environ["RESILIENT_TASKS_QUARANTINE"],
+        last_good=os.environ["RESILIENT_TASKS_LAST_GOOD"],
+        incidents=os.environ["RESILIENT_TASKS_INCIDENTS"],
+        store=stores.get(given.store, given.store),
     )
 
 
@@ -118,8 +129,9 @@ def _bare() -> int:
     return 0
 
 
-def _resilient(seed: int, out: Path, slack: FakeSlack) -> int:
+def _resilient(given: argparse.Namespace, out: Path, slack: FakeSlack) -> int:
     """Run the flow with its policies, hold the accounts against each other, and report."""
+    import heard  # noqa: PLC0415  # as below
     from flow import flight_times  # noqa: PLC0415  # Prefect reads its settings on import
     from reading import close, gather  # noqa: PLC0415
 
@@ -128,16 +140,11 @@ def _resilient(seed: int, out: Path, slack: FakeSlack) -> int:
     from resilient_tasks.notify import sender  # noqa: PLC0415
 
     began = time.monotonic()
-    events: list[Any] = []
     waiting = Waiting("fetching twelve months, and training on each", every=15)
-
-    def hear(event: Any) -> None:
-        events.append(event)
-        failed = sum(each.name == "retry.scheduled" for each in events)
-        waiting.tell(f"; so far {counted(failed, 'failed attempt')} repeated")
-
-    with bus.listening(hear):
-        state = flight_times(return_state=True)
+    with bus.listening(lambda _: waiting.tell()):
+        state = flight_times.with_options(task_runner=task_runner(given.runner))(
+            given.seed, given.origins, return_state=True
+        )
         sender.flush()
     results = state.result(raise_on_failure=False)
     if isinstance(results, BaseException):
@@ -145,9 +152,10 @@ def _resilient(seed: int, out: Path, slack: FakeSlack) -> int:
         return 1
     close(os.environ["FLIGHT_TIMES_API"])
     flow_run_id = UUID(str(state.state_details.flow_run_id))
+    events = heard.of_run(flow_run_id)
     accounts = _settled(lambda: asyncio.run(gather(out / "api", events, flow_run_id)))
     report = RunReport(events)
-    summary = _summary(seed, results, accounts, report, time.monotonic() - began)
+    summary = _summary(given.seed, results, accounts, report, time.monotonic() - began)
     return _conclude(summary, report, accounts, slack, out)
 
 

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from data import DataPackageMissing, load_planes
+from runners import places
 from servers import CannotStartError, flights_api
 
 _MONTHLY = "0 6 1 * *"  # at six on the first of each month
@@ -55,11 +56,13 @@ def _given() -> argparse.Namespace:
 
 
 def _prepare(out: Path) -> None:
-    """Name the folder in the environment, which the processes of the runs inherit."""
+    """Name the folders in the environment, which the processes of the runs inherit."""
     out.mkdir(parents=True, exist_ok=True)
-    os.environ["FLIGHT_TIMES_OUT"] = str(out)
-    os.environ.setdefault("RESILIENT_TASKS_QUARANTINE", str(out / "quarantine"))
-    os.environ.setdefault("RESILIENT_TASKS_INCIDENTS", f"sqlite:///{out / 'incidents.db'}")
+    for name, value in places(out).items():
+        if name == "FLIGHT_TIMES_OUT":
+            os.environ[name] = value
+        else:
+            os.environ.setdefault(name, value)
 
 
 def _has_a_server() -> None:

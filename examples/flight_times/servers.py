@@ -41,13 +41,20 @@ class CannotStartError(RuntimeError):
 
 
 @contextlib.contextmanager
-def flights_api(folder: Path, *, port: int = 0, seed: int = 1, poison: int = 0) -> Iterator[str]:
-    """Run the failing API as a process of its own, and give its URL; `poison` is the month with seconds in it.
+def flights_api(folder: Path, *, port: int = 0, seed: int = 1, poison: int = 0, share: float = 1) -> Iterator[str]:
+    """Run the failing API as a process of its own, and give its URL.
+
+    Args:
+        folder: For its log.
+        port: 0 picks a free one.
+        seed: Of its faults.
+        poison: The month with seconds in it.
+        share: Of the flights that are served.
 
     Raises:
         CannotStartError: the port is in use, or the data is not installed.
     """
-    options = {"--port": port, "--seed": seed, "--folder": folder, "--poison": poison}
+    options = {"--port": port, "--seed": seed, "--folder": folder, "--poison": poison, "--share": share}
     command = [sys.executable, str(_HERE / "api.py"), *(str(part) for option in options.items() for part in option)]
     with _running(command, {}, folder / "api.log", stdout=subprocess.PIPE) as process:
         if process.stdout is None:

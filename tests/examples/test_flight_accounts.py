@@ -105,7 +105,7 @@ def events(tmp_path):
         happened(RetryRecovered, "page 2", "c", 4),
         *failed("planes", "d", 1),
         happened(RetryExhausted, "planes", "d", 2, "ConnectError", reason="no attempts left"),
-        happened(FallbackUsed, "planes", "d", 1, "ConnectError", fallback="last_good_planes"),
+        happened(FallbackUsed, "planes", "d", 1, "ConnectError", fallback="the last good result"),
     ]
 
 
@@ -207,6 +207,28 @@ def test_a_failure_that_is_neither_a_fault_nor_an_expired_limit_is_a_disagreemen
     assert compared(events=others).disagreements() == [
         f"January page 2, attempt 1: it failed with {error}, and the API served no fault"
     ]
+
+
+def test_an_attempt_that_the_open_circuit_refused_sends_no_request_and_is_no_disagreement(compared, events):
+    refused = [event for event in events if event.call != "c" or event.attempt >= 3]
+    refused += [*failed("page 2", "c", 1, "CircuitOpen"), *failed("page 2", "c", 2, "CircuitOpen")[:-1]]
+    log = [each | {"number": each["number"] - (each["number"] > 5)} for each in LOG if each["number"] != 5]
+
+    found = compared(log=log, events=refused)
+
+    assert found.disagreements() == []
+    assert "The circuit was open for 2 attempts, and no request was sent." in found.summary()
+
+
+@pytest.mark.parametrize("fault", [None, "reset"])
+def test_a_request_of_an_attempt_that_the_open_circuit_refused_is_a_disagreement(compared, events, fault):
+    refused = [event for event in events if event.call != "c" or event.attempt >= 2]
+    refused += failed("page 2", "c", 1, "CircuitOpen")[:-1]
+    log = [each | {"fault": fault} if each["id"] == "c/1" else each for each in LOG]
+
+    assert "January page 2, attempt 1: it failed with CircuitOpen, and the API was asked" in (
+        compared(log=log, events=refused).disagreements()
+    )
 
 
 def test_a_fault_that_no_attempt_felt_is_a_disagreement(compared):
@@ -342,6 +364,6 @@ def test_the_closing_request_ends_the_apis_log(tmp_path):
 
 def test_the_names_of_tasks_that_ask_the_api_are_told_from_the_others():
     asking = ["index", "planes", "page 12", "JFK index", "EWR page 3"]
-    others = ["keep planes", "retrain", "record"]
+    others = ["retrain", "record"]
 
     assert [name for name in (*asking, *others) if accounts.asks_the_api(f"May {name}")] == asking

@@ -1,0 +1,38 @@
+"""What runs the flow's tasks: threads of its own process, or the processes of a cluster on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prefect.task_runners import TaskRunner
+
+RUNNERS = ("threads", "dask", "ray")
+
+
+def task_runner(name: str) -> TaskRunner[Any]:
+    """Return a task runner: eight threads, two processes of Dask with four threads each, or two of Ray."""
+    if name == "dask":
+        from prefect_dask import DaskTaskRunner  # noqa: PLC0415  # only where it is asked for
+
+        cluster = {"n_workers": 2, "threads_per_worker": 4, "processes": True, "dashboard_address": None}
+        return DaskTaskRunner(cluster_kwargs=cluster)
+    if name == "ray":
+        from prefect_ray import RayTaskRunner  # noqa: PLC0415  # as above
+
+        here = {"env_vars": {"PYTHONPATH": str(Path(__file__).parent)}}
+        return RayTaskRunner(init_kwargs={"num_cpus": 2, "include_dashboard": False, "runtime_env": here})
+    from prefect.task_runners import ThreadPoolTaskRunner  # noqa: PLC0415  # Prefect reads its settings on import
+
+    return ThreadPoolTaskRunner(max_workers=8)
+
+
+def places(out: Path) -> dict[str, str]:
+    """Return the variables that name, to each process that runs a task, where to write."""
+    return {
+        "FLIGHT_TIMES_OUT": str(out),
+        "RESILIENT_TASKS_QUARANTINE": str(out / "quarantine"),
+        "RESILIENT_TASKS_LAST_GOOD": str(out / "last_good"),
+        "RESILIENT_TASKS_INCIDENTS": f"sqlite:///{out / 'incidents.db'}",
+    }
