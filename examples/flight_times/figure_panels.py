@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from calendar import month_abbr
 from collections import Counter
-from itertools import cycle
+from itertools import cycle, pairwise
 from math import nan
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ _SHAPES = ("o", "D", "^", "s", "v", "P", "X", "p")
 MARGIN = 0.022  # of the figure's width
 _MARK = 4.6  # points
 _GAP = 0.25  # of a column, between the pages and what is asked for once a month
+_OF_PAGES = re.compile(r"(?:([A-Z]{3}) )?(?:page (\d+)|index)")
 _MOST_BARS, _LONGEST_CAUSE, _LONGEST_REASON = 9, 24, 38
 
 
@@ -148,13 +150,33 @@ def _label(axes: Axes, text: str, at: tuple[int, float], colour: str, **where: A
 
 
 def _columns(months: Sequence[Month]) -> dict[str, float]:
-    """Place the pages in their order, and after a gap what is asked for once a month."""
+    """Place the pages in their order, airport by airport, and after a gap what is asked for once a month."""
     asked = {what for month in months for what in month.faults_by_page}
-    pages = sorted((what for what in asked if what.startswith("page ")), key=lambda what: int(what[5:]))
-    once = sorted(asked - set(pages), reverse=True)
-    return dict(
-        zip([*pages, *once], [*range(len(pages)), *(len(pages) + _GAP + at for at in range(len(once)))], strict=True)
-    )
+    pages = sorted((what for what in asked if _of_pages(what)), key=_of_pages)
+    ordered = [*pages, *sorted(asked - set(pages), reverse=True)]
+    columns, x = {}, 0.0
+    for before, what in pairwise(["", *ordered]):
+        x += 1 + _GAP * (_of_pages(before)[:1] != _of_pages(what)[:1]) if before else 0
+        columns[what] = x
+    return columns
+
+
+def _of_pages(what: str) -> tuple[str, int] | tuple[()]:
+    """Return the airport and number of a page, `("JFK", 3)` or `("", 3)`; an airport's index follows its pages."""
+    found = _OF_PAGES.fullmatch(what)
+    return (found[1] or "", int(found[2] or 99)) if found and (found[1] or found[2]) else ()
+
+
+def _heading(what: str) -> str:
+    """Return what stands above a column: a page's number, and for the first page of an airport its name."""
+    match _of_pages(what):
+        case (str(airport), 1) if airport:
+            return airport
+        case (_, 99):
+            return "i"
+        case (_, page):
+            return str(page)
+    return what
 
 
 def _spread(column: float, count: int) -> NDArray[np.float64]:
@@ -187,7 +209,7 @@ def _legend(axes: Axes, causes: Mapping[str, int], marks: Mapping[str, tuple[str
 def _grid_axes(axes: Axes, months: Sequence[Month], columns: Mapping[str, float]) -> None:
     axes.set_yticks(range(len(months)), _names(months))
     axes.set_ylim(len(months) - 0.5, -0.5)
-    axes.set_xticks(list(columns.values()), [what.removeprefix("page ") for what in columns])
+    axes.set_xticks(list(columns.values()), [_heading(what) for what in columns])
     axes.set_xlim(-0.5, max(columns.values()) + 0.5)
     axes.annotate(
         "page", (0, 1), (-4, 5.2), xycoords="axes fraction", textcoords="offset points", ha="right", color=MUTED

@@ -1,4 +1,7 @@
-"""Months of the flow to their end, as they are scheduled: served, on a work pool, poisoned, degraded, and promoted."""
+"""Months of the flow to their end: served on a schedule, on Dask, poisoned, degraded, and promoted.
+
+The API serves every fifth flight: what is claimed of the months holds for those, too, in a fifth of the time.
+"""
 
 import json
 import os
@@ -17,20 +20,24 @@ import manage
 import pytest
 import reading
 import registry
+import runners
 import yaml
 from accounts import Accounts
+from api import ORIGINS
 from prefect.client.orchestration import get_client
 from prefect.deployments import run_deployment
 from prefect.settings import get_current_settings
 from servers import flights_api
 
-from resilient_tasks import configure
+from resilient_tasks import CircuitBreaker, configure, resilient_flow
 from resilient_tasks.core import settings
 from resilient_tasks.testing import FakeSlack
 
 EXAMPLE = Path(flow.__file__).parent
 SEED = 96  # few faults in these months, and no planes to be had in June
 POISONED = 5
+SHARE = 0.2
+AIRPORTS = list(ORIGINS)
 
 
 def environment(**more):
@@ -76,6 +83,24 @@ def deployed(name):
             return None
 
 
+def on_dask(out, patch):
+    """Run January and May on Dask, in a registry of their own, and a third month with an isolated circuit."""
+    for name, value in {**runners.places(out), "RESILIENT_TASKS_STORE": f"sqlite:///{out / 'store.db'}"}.items():
+        patch.setenv(name, value)
+    configure(store=os.environ["RESILIENT_TASKS_STORE"], quarantine=str(out / "quarantine"))
+    found = SimpleNamespace(out=out, registry=registry.Registry(out / "registry"))
+
+    @resilient_flow(task_runner=runners.task_runner("dask"))
+    def months():
+        found.months = [flow.one_month(month, 1, AIRPORTS) for month in (1, 5)]
+        found.circuits = CircuitBreaker.names()
+        CircuitBreaker("flights-api").isolate()
+        found.months.append(flow.one_month(9, 1, AIRPORTS))
+
+    found.state = months(return_state=True)
+    return found
+
+
 def served(folder, out):
     """Run the deployment of `serve.py` once, as its schedule would: with the next month."""
     with started(folder, "serve.py", "--out", str(out), "--cron", "0 6 1 1 *") as process:
@@ -87,18 +112,16 @@ def served(folder, out):
 @pytest.fixture(scope="module")
 def year(resilient_prefect, tmp_path_factory):
     """January, May poisoned, June without planes, and July served on a schedule, in one registry."""
-    folders = {name: tmp_path_factory.mktemp(name) for name in ("served", "out", "api")}
+    folders = {name: tmp_path_factory.mktemp(name) for name in ("served", "out", "api", "dask")}
     out = folders["out"]
     with ExitStack() as around, pytest.MonkeyPatch.context() as patch:
-        api = around.enter_context(flights_api(folders["api"], seed=SEED, poison=POISONED))
+        api = around.enter_context(flights_api(folders["api"], seed=SEED, poison=POISONED, share=SHARE))
         slack = around.enter_context(FakeSlack())
         patch.setattr(settings, "current", settings.Settings())
         for name, value in {
             "FLIGHT_TIMES_API": api,
-            "FLIGHT_TIMES_OUT": str(out),
             "SLACK_WEBHOOK_URL": slack.webhook_url,
-            "RESILIENT_TASKS_QUARANTINE": str(out / "quarantine"),
-            "RESILIENT_TASKS_INCIDENTS": f"sqlite:///{out / 'incidents.db'}",
+            **runners.places(out),
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "OMP_NUM_THREADS": "1",
             "NO_PROXY": "*",
@@ -106,9 +129,9 @@ def year(resilient_prefect, tmp_path_factory):
             patch.setenv(name, value)
         # It reads the files of every installed package, only to warn: two seconds, and no part of what is tested.
         patch.setattr("mlflow.utils.environment.warn_dependency_requirement_mismatches", lambda _: None)
-        configure(quarantine=str(out / "quarantine"))
+        configure(quarantine=str(out / "quarantine"), last_good=str(out / "last_good"))
         found = SimpleNamespace(out=out, registry=registry.Registry(out / "registry"))
-        found.january = flow.retrain_month("2013-01", return_state=True)
+        found.january = flow.retrain_month("2013-01", origins=AIRPORTS, return_state=True)
         before = sorted((out / "registry" / "models").rglob("*.skops"))
         found.may = flow.retrain_month("2013-05", return_state=True)
         found.trained_in_may = sorted((out / "registry" / "models").rglob("*.skops")) != before
@@ -116,12 +139,14 @@ def year(resilient_prefect, tmp_path_factory):
         found.june = flow.retrain_month("2013-06", return_state=True)
         found.champion_after_june = found.registry.under(registry.CHAMPION)
         found.served, found.july = served(folders["served"], out)
+        found.dask = on_dask(folders["dask"], patch)
         reading.close(api)
     found.accounts = Accounts()
     reading.read_api(found.accounts, folders["api"])
-    client = found.registry.client()
-    experiment = client.get_experiment_by_name(registry.NAME)
-    found.runs = {run.data.tags["month"]: run for run in client.search_runs([experiment.experiment_id])}
+    for each in (found, found.dask):
+        client = each.registry.client()
+        experiment = client.get_experiment_by_name(registry.NAME)
+        each.runs = {run.data.tags["month"]: run for run in client.search_runs([experiment.experiment_id])}
     return found
 
 
@@ -197,6 +222,35 @@ def test_the_real_drift_of_july_leads_to_a_promotion(year):
     assert run.data.metrics["ratio_high"] < 0.98
     assert run.data.metrics["rmse_champion"] == run.data.metrics["rmse_frozen"] == pytest.approx(16.2, abs=0.3)
     assert run.data.metrics["rmse_challenger"] == pytest.approx(11.0, abs=0.3)
+
+
+@pytest.mark.parametrize("month", ["2013-01", "2013-05"])
+def test_a_month_on_dask_comes_to_the_same_as_on_threads(year, month):
+    here, there = year.runs[month].data, year.dask.runs[month].data
+
+    assert there.tags["verdict"] == here.tags["verdict"]
+    kept = {name for name in here.metrics if name.startswith(("rows_", "rmse_"))}
+    assert {name: there.metrics[name] for name in kept} == {name: here.metrics[name] for name in kept}
+
+
+def test_the_flow_hears_what_happens_in_both_processes_of_dask(year):
+    heard_in = list((year.dask.out / "events").glob("*.jsonl"))
+
+    assert len([path for path in heard_in if f"-{os.getpid()}." not in path.name]) == 2
+    assert year.dask.months[1].quarantined == year.dask.runs["2013-05"].data.metrics["rows_quarantined"] > 0
+
+
+def test_the_processes_of_dask_share_one_circuit_and_ask_nothing_while_it_is_isolated(year):
+    assert year.dask.circuits == ["flights-api"]
+    assert year.dask.months[2].note == "not trained: index: CircuitOpen"
+    assert year.accounts.faults_in("September") == {}, "no request was sent"
+
+
+def test_the_flow_itself_takes_another_task_runner():
+    elsewhere = flow.flight_times.with_options(task_runner=runners.task_runner("dask"))
+
+    assert type(elsewhere.task_runner).__name__ == "DaskTaskRunner"
+    assert elsewhere.fn.__code__ is flow.flight_times.fn.__code__
 
 
 def test_each_month_is_a_run_that_can_be_compared(year):
