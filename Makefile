@@ -12,10 +12,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check docs timeouts costs splitting chunks breakers hedging outage alerts-pictures prefect-pictures rough storm remote kinds \
-	secrets everywhere orchestrate prefect-3.8 clean
+	secrets everywhere flights-everywhere orchestrate prefect-3.8 clean
 
 help:  ## This list.
-	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(FOR_DEMO)  ## The example: an ML flow keeps retraining while everything around it fails. Two minutes. SEED=2 meets other faults.
 	$(BIN)/python examples/flight_times/run.py --seed $(or $(SEED),1)
@@ -60,6 +60,9 @@ alerts-pictures: $(FOR_DEV)  ## What people see in Slack: pictures for docs/poli
 
 prefect-pictures: $(FOR_DEV)  ## What people see in Prefect's UI: pictures for docs/prefect.md. A minute, and a Chromium.
 	$(BIN)/python docs/pictures/prefect_ui.py
+
+flights-everywhere: $(FOR_DEV)  ## The example on threads, Dask and Ray, with three stores: the same result. Ten minutes. Ray and Redis where installed.
+	$(BIN)/python tests/benchmarks/everywhere_flights.py --page docs/flight-times.md
 
 rough: $(FOR_DEMO)  ## The example while its process is stopped eight times for 4 s, beside six busy loops. Ten minutes. SEED=2 as above.
 	$(BIN)/python tests/benchmarks/rough.py --seed $(or $(SEED),1) --busy 6

@@ -21,6 +21,7 @@ import pytest
 import reading
 import registry
 import runners
+import serve
 import yaml
 from accounts import Accounts
 from api import ORIGINS
@@ -188,16 +189,16 @@ def test_nothing_is_trained_on_a_poisoned_month_and_the_champion_is_untouched(ye
     run = year.runs["2013-05"]
     assert run.data.tags["verdict"] == "not trained"
     assert re.fullmatch(
-        r"not trained: 12 of 12 pages refused by the schema \(air_time: not in 5 to 1000 ×14,\d{3}\)",
+        r"not trained: 3 of 3 pages refused by the schema \(air_time: not in 5 to 1000 ×2,\d{3}\)",
         run.data.tags["why"],
     )
-    assert "NotTrainedError: 2013-05 was not trained: 12 of 12 pages" in repr(year.may.message) + str(year.may.message)
+    assert "NotTrainedError: 2013-05 was not trained: 3 of 3 pages" in repr(year.may.message) + str(year.may.message)
 
 
 def test_each_row_of_the_poisoned_month_is_accounted_for(year):
     metrics = year.runs["2013-05"].data.metrics
 
-    assert metrics["rows_read"] == 28_796
+    assert metrics["rows_read"] == 5_759
     corrupted = sum(rows for page, rows in year.accounts.corrupted.items() if page.startswith("May "))
     assert metrics["rows_quarantined"] == corrupted
     assert metrics["rows_used"] == metrics["rows_missing"] == 0
@@ -218,10 +219,10 @@ def test_a_challenger_of_degraded_data_is_registered_and_tagged_and_not_promoted
 def test_the_real_drift_of_july_leads_to_a_promotion(year):
     run = year.runs["2013-07"]
     assert run.data.tags["verdict"] == "promoted"
-    assert run.data.tags["drift"].startswith("air_time shifted (PSI 0.15")
+    assert run.data.tags["drift"].startswith("air_time shifted (PSI 0.16")
     assert run.data.metrics["ratio_high"] < 0.98
-    assert run.data.metrics["rmse_champion"] == run.data.metrics["rmse_frozen"] == pytest.approx(16.2, abs=0.3)
-    assert run.data.metrics["rmse_challenger"] == pytest.approx(11.0, abs=0.3)
+    assert run.data.metrics["rmse_champion"] == run.data.metrics["rmse_frozen"] == pytest.approx(16.7, abs=0.5)
+    assert run.data.metrics["rmse_challenger"] == pytest.approx(11.5, abs=0.5)
 
 
 @pytest.mark.parametrize("month", ["2013-01", "2013-05"])
@@ -305,37 +306,34 @@ def test_the_history_is_drawn(year, tmp_path):
     assert (tmp_path / "champions.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_served_without_a_server_it_says_what_to_start(tmp_path):
-    bare = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    bare |= {"FLIGHT_TIMES_API": "http://127.0.0.1:9", "PREFECT_HOME": str(tmp_path), "HOME": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, EXAMPLE / "serve.py", "--out", str(tmp_path)],
-        env=bare,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+def test_served_without_a_server_it_says_what_to_start(tmp_path, monkeypatch, capsys):
+    nowhere = SimpleNamespace(api=SimpleNamespace(url=None))
+    monkeypatch.setattr("prefect.settings.get_current_settings", lambda: nowhere)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr(sys, "argv", ["serve.py", "--out", str(tmp_path)])
 
-    assert done.returncode == 2, done.stderr
-    assert "cannot start: PREFECT_API_URL names no server: start one with `prefect server start`" in done.stdout
+    assert serve.main() == 2
+    assert "cannot start: PREFECT_API_URL names no server: start one with `prefect server start`" in (
+        capsys.readouterr().out
+    )
 
 
 def test_the_months_and_airports_that_the_api_serves_hold_the_same_rows(tmp_path):
     import api
 
-    served = api.FlightsApi(1, tmp_path, POISONED)
+    served = api.FlightsApi(1, tmp_path, POISONED, SHARE)
 
     assert (
         sum(map(sum, served.pages.values()))
         == sum(map(sum, served.pages_by_origin.values()))
-        == len(data.load_flights())
+        == len(data.load_flights().iloc[::5])
     )
     cells = [json.loads(line) for line in (tmp_path / "corrupted.jsonl").read_text().splitlines()]
     poisoned = [cell for cell in cells if cell.get("poisoned")]
     assert {cell["month"] for cell in poisoned} == {POISONED}
-    assert len(poisoned) == pytest.approx(28_796 / 2, rel=0.03)
-    for cell in cells[::997]:
+    assert len(poisoned) == pytest.approx(5_759 / 2, rel=0.05)
+    for cell in cells[::197]:
         page = served(SimpleNamespace(
             path="/flights",
             query={"month": str(cell["month"]), "page": str(cell["page_at_origin"]), "origin": cell["origin"]},
