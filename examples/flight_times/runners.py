@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +15,15 @@ RUNNERS = ("threads", "dask", "ray")
 def task_runner(name: str) -> TaskRunner[Any]:
     """Return a task runner: eight threads, two processes of Dask with four threads each, or two of Ray."""
     if name == "dask":
-        from prefect_dask import DaskTaskRunner  # noqa: PLC0415  # only where it is asked for
+        from prefect_dask.task_runners import DaskTaskRunner  # noqa: PLC0415  # only where it is asked for
 
         cluster = {"n_workers": 2, "threads_per_worker": 4, "processes": True, "dashboard_address": None}
         return DaskTaskRunner(cluster_kwargs=cluster)
     if name == "ray":
-        from prefect_ray import RayTaskRunner  # noqa: PLC0415  # as above
-
         here = {"env_vars": {"PYTHONPATH": str(Path(__file__).parent)}}
-        return RayTaskRunner(init_kwargs={"num_cpus": 2, "include_dashboard": False, "runtime_env": here})
+        options = {"num_cpus": 2, "include_dashboard": False, "runtime_env": here}
+        on_ray: TaskRunner[Any] = import_module("prefect_ray").RayTaskRunner(init_kwargs=options)
+        return on_ray
     from prefect.task_runners import ThreadPoolTaskRunner  # noqa: PLC0415  # Prefect reads its settings on import
 
     return ThreadPoolTaskRunner(max_workers=8)

@@ -323,11 +323,7 @@ def test_the_months_and_airports_that_the_api_serves_hold_the_same_rows(tmp_path
 
     served = api.FlightsApi(1, tmp_path, POISONED, SHARE)
 
-    assert (
-        sum(map(sum, served.pages.values()))
-        == sum(map(sum, served.pages_by_origin.values()))
-        == 67_356
-    )
+    assert sum(map(sum, served.pages.values())) == sum(map(sum, served.pages_by_origin.values())) == 67_356
     cells = [json.loads(line) for line in (tmp_path / "corrupted.jsonl").read_text().splitlines()]
     poisoned = [cell for cell in cells if cell.get("poisoned")]
     assert {cell["month"] for cell in poisoned} == {POISONED}
