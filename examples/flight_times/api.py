@@ -103,7 +103,7 @@ class FlightsApi:
         with (folder / "corrupted.jsonl").open("w", encoding="utf-8") as ledger:
             for month, frame in self._months.items():
                 places = {origin: frame.index[frame["origin"] == origin] for origin in ORIGINS}
-                entries = list(corrupt(frame, random.Random(f"{seed}/{month}")))
+                entries = list(corrupt(frame, random.Random(f"{seed}/{month}"), share))
                 if month == poison:
                     entries += in_seconds(frame, {int(str(entry["row"])) for entry in entries})
                 for entry in entries:
@@ -140,9 +140,9 @@ class FlightsApi:
         return _csv(frame.iloc[first : first + PAGE_ROWS])
 
 
-def corrupt(frame: pd.DataFrame, chance: random.Random) -> Iterator[dict[str, object]]:
+def corrupt(frame: pd.DataFrame, chance: random.Random, share: float = 1) -> Iterator[dict[str, object]]:
     """Corrupt one cell in each of some tens of rows, in place, and tell which one, and what it became."""
-    for row in chance.sample(range(len(frame)), k=chance.randint(40, 140)):
+    for row in chance.sample(range(len(frame)), k=round(chance.randint(40, 140) * share)):
         column = chance.choice(list(DIRT))
         dirt = chance.choice(DIRT[column])
         frame.loc[frame.index[row], column] = dirt

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 from matplotlib.transforms import blended_transform_factory
 from wording import in_words
 
@@ -146,7 +147,8 @@ def _label(axes: Axes, text: str, at: tuple[int, float], colour: str, **where: A
     # A label of the last months ends at the axes' edge, where a centred one would leave the panel.
     late = month > axes.get_xlim()[1] - 1.5
     x, ha = (axes.get_xlim()[1], "right") if late else (month, "center")
-    axes.text(x, height, text, ha=ha, color=colour, fontweight="bold", linespacing=1.05, **where)
+    halo = [withStroke(linewidth=2.5, foreground="white")]  # a label may lie on a line
+    axes.text(x, height, text, ha=ha, color=colour, fontweight="bold", linespacing=1.05, path_effects=halo, **where)
 
 
 def _columns(months: Sequence[Month]) -> dict[str, float]:
