@@ -8,6 +8,7 @@ its final state, returns it, or hands it to another task.
 from __future__ import annotations
 
 import concurrent.futures
+import contextvars
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -26,6 +27,8 @@ from resilient_tasks.orchestrate import undocumented
 Told = Callable[[str, State[Any]], None]
 
 _LIST = "_resilient_list"
+#: A future is waiting for its own result, so that what it asks of itself is no look from outside.
+_waits: contextvars.ContextVar[bool] = contextvars.ContextVar("_waits", default=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,21 +161,40 @@ def _look(future: PrefectFuture[Any], state: object = None) -> None:
     vars(future)[_LIST].look(future.task_run_id, state or getattr(future, "_final_state", None))
 
 
+def _look_from_outside(future: PrefectFuture[Any]) -> None:
+    if not _waits.get():
+        _look(future)
+
+
 def _has_answered(future: PrefectFuture[Any]) -> bool:
     """Tell whether it gave its final state. Where Prefect keeps that elsewhere, being asked counts as an answer."""
     return getattr(future, "_final_state", True) is not None
 
 
+@contextmanager
+def _waiting() -> Iterator[None]:
+    before = _waits.set(True)
+    try:
+        yield
+    finally:
+        _waits.reset(before)
+
+
 @functools.cache
-def _watched(kind: type[Any]) -> type[Any]:
+def _watched(kind: type[Any]) -> type[Any]:  # noqa: C901  # a class of short methods
     """Return a class of futures like `kind` that report when code looks at them."""
 
     class Watched(kind):  # type: ignore[misc]  # of whatever class the task runner's futures are
         __doc__, __module__, __qualname__ = kind.__doc__, kind.__module__, kind.__qualname__
 
+        def wait(self, *args: Any, **kwargs: Any) -> None:
+            with _waiting():
+                super().wait(*args, **kwargs)
+
         def result(self, *args: Any, **kwargs: Any) -> Any:
             try:
-                return super().result(*args, **kwargs)
+                with _waiting():
+                    return super().result(*args, **kwargs)
             finally:
                 if _has_answered(self):
                     _look(self)
@@ -197,8 +219,9 @@ def _watched(kind: type[Any]) -> type[Any]:
 
             @property
             def wrapped_future(self) -> Any:
-                # Runners with a cluster hand this on to a task that takes the future as an argument.
-                _look(self)
+                # Runners with a cluster hand this on to a task that takes the future as an argument. Ray's futures use
+                # it to wait as well.
+                _look_from_outside(self)
                 return super().wrapped_future
 
     Watched.__name__ = kind.__name__

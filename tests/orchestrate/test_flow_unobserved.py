@@ -7,6 +7,7 @@ import weakref
 
 import pytest
 from prefect import allow_failure, flow, task
+from prefect.futures import PrefectWrappedFuture
 from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 
 from resilient_tasks import (
@@ -210,6 +211,50 @@ def test_tasks_in_other_processes_are_watched_and_counted_by_their_states():
     state = report(return_state=True)
     assert state.message == "1 call recovered, 1 degraded"
     assert state.result() == 2
+
+
+class _Remote:
+    """A handle for a result elsewhere, as a cluster gives them."""
+
+    def __init__(self, future):
+        self._future = future
+
+    def get(self):
+        return self._future.result()
+
+
+class _AsksItself(PrefectWrappedFuture):
+    """A future that gets its result by its own public `wrapped_future`, as Ray's do."""
+
+    def wait(self, timeout=None):
+        self._final_state = self.wrapped_future.get()
+
+    def result(self, timeout=None, raise_on_failure=True):  # noqa: FBT002  # as Prefect's own
+        self.wait()
+        return self._final_state.result(raise_on_failure=raise_on_failure)
+
+
+class _Cluster(ThreadPoolTaskRunner):
+    def submit(self, *args, **kwargs):
+        future = super().submit(*args, **kwargs)
+        return _AsksItself(future.task_run_id, _Remote(future.wrapped_future))
+
+
+@pytest.mark.parametrize("look", [True, False])
+def test_a_future_that_waits_by_its_own_handle_is_heard_of(look):
+    @resilient_flow(task_runner=_Cluster())
+    def report():
+        future = stands_in.submit()
+        assert not look or future.result() == "yesterday's"
+
+    state = report(return_state=True)
+    assert state.name == "Degraded"
+    assert state.message == "1 call degraded"
+
+
+@resilient_task(fallback=lambda: "yesterday's")
+def stands_in():
+    raise ConnectionError
 
 
 def test_a_future_of_an_unknown_make_is_left_alone(monkeypatch, caplog):
