@@ -10,6 +10,7 @@ import pytest
 from resilient_tasks.core import events
 from resilient_tasks.core.events import (
     EVENTS,
+    ApiAway,
     BreakerClosed,
     BreakerHalfOpened,
     BreakerOpened,
@@ -188,6 +189,14 @@ SENTENCES = [
     (
         StoreRegained(operation="f", store="redis://host:6379/0", seconds=12.34),
         "redis://host:6379/0 answers again after 12.3 s: state is shared as before",
+    ),
+    (
+        ApiAway(operation="f", api="http://far:4200/api", back=True, late=6, lost=0, seconds=38.94),
+        "the Prefect API at http://far:4200/api was away for 38.9 s: 6 states published late",
+    ),
+    (
+        ApiAway(operation="f", api="http://far:4200/api", back=False, late=1, lost=2, seconds=70.0),
+        "the Prefect API at http://far:4200/api has been away for 70.0 s: 1 state published late, 2 states lost",
     ),
     (ChaosInjected(operation="f", fault="fault OSError"), "injected fault OSError"),
     (CallFailed(operation="f", **ABOUT), "failed with ConnectError (transient): refused"),
