@@ -84,7 +84,8 @@ def refuse_value(keyword: str, given: object, policies: Mapping[str, type[Policy
 
 def _class_or_policy(keyword: str, given: Any, policies: Mapping[str, type[Policy]]) -> str:
     if isinstance(given, type) and Policy in given.__mro__:
-        return f"that is the class, without its arguments; write {_OF_CLASS.get(given.__name__, EXAMPLES[keyword])}"
+        example = EXAMPLES[keyword] if given is policies[keyword] else _keyword_of(given)
+        return f"that is the class, without its arguments; write {example}"
     if Policy in type(given).__mro__:
         for other, policy in policies.items():
             if policy.slot == getattr(given, "slot", None):
@@ -249,11 +250,9 @@ def prefects(fn: object) -> str | None:
 
 
 def _keyword_of(policy: type[Any]) -> str:
-    for example in EXAMPLES.values():
+    for example in (*EXAMPLES.values(), *_OF_CLASS.values()):
         if f"{policy.__name__}(" in example:
             return example.rpartition(" or ")[2]
-    if policy.__name__.lower() not in EXAMPLES and policy.slot in EXAMPLES:
-        return f"{policy.slot}={policy.__name__}(...)"
     return EXAMPLES.get(policy.__name__.lower(), f"policies=[{policy.__name__}(...)]").partition(", with")[0]
 
 

@@ -130,6 +130,7 @@ def test_purge_says_what_it_removes(run, store):
     ("words", "sentence"),
     [
         (["show", "b9"], "There is no batch b9"),
+        (["show", "b9"], "`resilient-tasks quarantine list` shows its batches"),
         (["replay", "b1", "--schema", "Flights"], "--schema is MODULE:NAME"),
         (["replay", "b1", "--schema", "nowhere:Flights"], "There is no schema nowhere:Flights"),
         (["replay", "b1", "--schema", "rules_of_flights:Other"], "There is no schema rules_of_flights:Other"),

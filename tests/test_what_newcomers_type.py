@@ -307,6 +307,21 @@ def test_a_policy_without_brackets_is_answered_with_an_example(keyword, policy):
     assert f"not {policy.__name__}: that is the class, without its arguments; write {keyword}=" in sentence
 
 
+@pytest.mark.parametrize(
+    ("keyword", "policy", "instead"),
+    [
+        ("fallback", LastGood, 'write fallback=LastGood(max_age="2d")'),
+        ("rate_limit", AdaptiveRateLimit, 'write rate_limit=AdaptiveRateLimit("flights-api", start=10, per=1)'),
+        ("rate_limit", Bulkhead, 'write bulkhead=Bulkhead("warehouse", 4)'),
+        ("retry", CircuitBreaker, 'write breaker=CircuitBreaker("flights-api", failures=5)'),
+        ("timeout", Deadline, "write deadline=120"),
+        ("fallback", Chaos, "write policies=[Chaos(...)]"),
+    ],
+)
+def test_another_policy_without_brackets_is_answered_with_an_example_of_itself(keyword, policy, instead):
+    assert refusal(lambda: resilient(**{keyword: policy})(fetch)).endswith(instead)
+
+
 @pytest.mark.parametrize("channel", [Slack, Email, Webhook, Console])
 def test_a_channel_without_brackets_is_answered_with_an_example(channel):
     assert f"write {channel.__name__}(" in refusal(lambda: resilient(notify=channel)(fetch))

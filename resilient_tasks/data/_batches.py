@@ -60,7 +60,8 @@ def found(files: Files, wanted: Wanted) -> str:
     if names:
         paths = ", ".join(str(files.place(name)) for name in names)
         raise QuarantineError(f"Several operations have a batch {text}; give the path of one: {paths}")
-    raise QuarantineError(f"There is no batch {text} in the quarantine {folder}; list() names those it has.")
+    listed = "`resilient-tasks quarantine list` shows its batches"
+    raise QuarantineError(f"There is no batch {text} in the quarantine {folder}: {listed}, as does list().")
 
 
 def waiting(files: Files, wanted: Wanted) -> Batch:

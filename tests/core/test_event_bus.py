@@ -10,6 +10,7 @@ import pytest
 from resilient_tasks.core import events
 from resilient_tasks.core.events import (
     EVENTS,
+    ApiAway,
     BreakerClosed,
     BreakerHalfOpened,
     BreakerOpened,
@@ -189,21 +190,29 @@ SENTENCES = [
         StoreRegained(operation="f", store="redis://host:6379/0", seconds=12.34),
         "redis://host:6379/0 answers again after 12.3 s: state is shared as before",
     ),
+    (
+        ApiAway(operation="f", api="http://far:4200/api", back=True, late=6, lost=0, seconds=38.94),
+        "the Prefect API at http://far:4200/api was away for 38.9 s: 6 states published late",
+    ),
+    (
+        ApiAway(operation="f", api="http://far:4200/api", back=False, late=1, lost=2, seconds=70.0),
+        "the Prefect API at http://far:4200/api has been away for 70.0 s: 1 state published late, 2 states lost",
+    ),
     (ChaosInjected(operation="f", fault="fault OSError"), "injected fault OSError"),
     (CallFailed(operation="f", **ABOUT), "failed with ConnectError (transient): refused"),
-    (NotifySent(operation="f", channel="slack"), "told slack"),
-    (NotifySent(operation="f", channel="slack", occasion="recovered"), "told slack (recovered)"),
+    (NotifySent(operation="f", channel="slack"), "alert sent to slack"),
+    (NotifySent(operation="f", channel="slack", occasion="recovered"), "alert sent to slack (recovered)"),
     (
         NotifySuppressed(operation="f", channel="slack", suppressed=4),
-        "did not tell slack at once: 4 to be told of (cool-down)",
+        "counted for the next alert to slack: 4 failures (cool-down)",
     ),
     (
         NotifyKnown(operation="f", channel="slack", suppressed=1, next_in=240.0),
-        "this incident is known: the next message to slack is due in 4 min, 1 failure to be told of",
+        "this incident is known: the next message to slack is due in 4 min, 1 failure counted so far",
     ),
     (
         NotifyKnown(operation="f", channel="slack", suppressed=2, reason="their maintenance"),
-        "this incident is silenced (their maintenance): slack hears of it after that, 2 failures to be told of",
+        "this incident is silenced (their maintenance): no alert to slack until that ends, 2 failures counted so far",
     ),
     (
         NotifyFailed(operation="f", channel="slack", error_type="URLError", message="URLError: refused", retry_in=4.0),

@@ -121,7 +121,7 @@ class TestOnAServer:
             assert flush_messages()
         finally:
             logging.getLogger("prefect.task_runs").removeHandler(handler)
-        assert (f"told_of: told {slack.name}", dict(seen)["ran"]) in seen
+        assert (f"told_of: alert sent to {slack.name}", dict(seen)["ran"]) in seen
 
     def test_a_message_that_is_delivered_after_its_run_is_told_of_in_the_log_of_that_run(self, resilient_slack):
         seen = []
@@ -148,7 +148,7 @@ class TestOnAServer:
             assert flush_messages()
         finally:
             logging.getLogger("prefect.task_runs").removeHandler(handler)
-        assert (f"told_of: told {slack.name}", flow_run_id, "prefect.task_runs") in seen
+        assert (f"told_of: alert sent to {slack.name}", flow_run_id, "prefect.task_runs") in seen
 
     def test_log_lines_reach_the_log_of_their_task_run_with_its_attempt(self, caplog):
         seen = []

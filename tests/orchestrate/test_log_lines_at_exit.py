@@ -10,7 +10,7 @@ from resilient_tasks.orchestrate import runs
 
 run = {"flow_run_id": str(uuid.uuid4()), "flow_run": "lush-otter"}
 # As Prefect's logging does in a run, and as the sender of alerts does at exit: long after threads can be started.
-atexit.register(lambda: logging.getLogger("resilient_tasks").info("told console", extra=run))
+atexit.register(lambda: logging.getLogger("resilient_tasks").info("alert sent to console", extra=run))
 """
 
 
@@ -23,5 +23,5 @@ def test_a_line_about_a_run_that_ended_is_printed_and_not_sent_to_the_api(tmp_pa
         timeout=120,
         check=True,
     )
-    assert "Flow run 'lush-otter' - told console" in done.stderr
+    assert "Flow run 'lush-otter' - alert sent to console" in done.stderr
     assert "Logging error" not in done.stderr

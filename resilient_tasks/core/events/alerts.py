@@ -1,4 +1,4 @@
-"""What becomes of messages to people."""
+"""Events about alerts: sent, counted, failed."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class NotifySent(Event):
     key: str = ""
 
     def sentence(self) -> str:
-        return f"told {self.channel}" + ("" if self.occasion == "first" else f" ({self.occasion})")
+        return f"alert sent to {self.channel}" + ("" if self.occasion == "first" else f" ({self.occasion})")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NotifySuppressed(Event):
-    """A failure was counted, not told: `reason` says why. `suppressed` of its incident are yet to be told of."""
+    """A failure was counted, not sent: `reason` says why. `suppressed` failures of its incident are unsent."""
 
     name: ClassVar[str] = "notify.suppressed"
     level: ClassVar[int] = logging.DEBUG
@@ -35,7 +35,7 @@ class NotifySuppressed(Event):
     reason: str = "cool-down"
 
     def sentence(self) -> str:
-        return f"did not tell {self.channel} at once: {self.suppressed} to be told of ({self.reason})"
+        return f"counted for the next alert to {self.channel}: {number_of(self.suppressed, 'failure')} ({self.reason})"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,9 +52,9 @@ class NotifyKnown(Event):
     reason: str = ""
 
     def sentence(self) -> str:
-        count = f"{number_of(self.suppressed, 'failure')} to be told of"
+        count = f"{number_of(self.suppressed, 'failure')} counted so far"
         if self.reason:
-            return f"this incident is silenced ({self.reason}): {self.channel} hears of it after that, {count}"
+            return f"this incident is silenced ({self.reason}): no alert to {self.channel} until that ends, {count}"
         due = f"in {self.next_in:.0f} s" if self.next_in < 100 else f"in {self.next_in / 60:.0f} min"
         return f"this incident is known: the next message to {self.channel} is due {due}, {count}"
 
