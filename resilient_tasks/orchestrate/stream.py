@@ -15,6 +15,7 @@ from typing import Any, Self
 from prefect.events import Event
 from prefect.events.clients import RETRYABLE_EXCEPTIONS, PrefectCloudEventsClient, PrefectEventsClient
 from prefect.settings import get_current_settings
+from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
 
 from resilient_tasks.core import real_time as time
 from resilient_tasks.orchestrate import undocumented
@@ -30,6 +31,17 @@ _SETTLES = 10.0
 
 def _is_state(event: Event) -> bool:
     return event.event.startswith("prefect.task-run.")
+
+
+def _may_pass(error: Exception) -> bool:
+    """Tell whether a server that is away may be the cause, or a proxy that cannot reach it."""
+    if isinstance(error, InvalidStatus):
+        status = error.response.status_code
+        return status >= 500 or status in {408, 429}
+    if isinstance(error.__cause__, ConnectionClosed):  # Prefect's words for a token that is wrong; that has a reason
+        said = error.__cause__.rcvd
+        return said is None or not said.reason
+    return isinstance(error, (*RETRYABLE_EXCEPTIONS, InvalidMessage))
 
 
 class PatientEventsClient(PrefectEventsClient):
@@ -50,7 +62,9 @@ class PatientEventsClient(PrefectEventsClient):
         began = time.monotonic()
         try:
             await super().__aenter__()
-        except RETRYABLE_EXCEPTIONS:
+        except Exception as error:
+            if not _may_pass(error):
+                raise
             self._break(began)
             self._start_checkpoint_task()
         else:
@@ -67,7 +81,7 @@ class PatientEventsClient(PrefectEventsClient):
         await super().__aexit__(*exc_info)
 
     def _log_connection_error(self, error: Exception) -> None:
-        if not isinstance(error, RETRYABLE_EXCEPTIONS):  # there is no sense in waiting
+        if not _may_pass(error):  # there is no sense in waiting
             super()._log_connection_error(error)
 
     def _start_checkpoint_task(self) -> None:
