@@ -58,6 +58,11 @@ class PatientEventsClient(PrefectEventsClient):
         self._sent = 0  # of the events that are not confirmed, those that were sent before the connection broke
         self._taken: deque[tuple[float, int]] = deque()  # when an answer was asked for, and after how many events
 
+    @property
+    def is_away(self) -> bool:
+        """Whether there is no connection, or no answer."""
+        return not self._is_open or self._outage is not None
+
     async def __aenter__(self) -> Self:
         began = time.monotonic()
         try:

@@ -137,6 +137,12 @@ HAS_CONNECTED = Reliance(
     purpose="a flow called in a flow, an artifact and a tag wait for a server that is away",
     without="a flow that is called in a flow while the server is away fails",
 )
+RELATED = Reliance(
+    name="prefect.events.worker.EventsWorker.attach_related_resources_from_context",
+    since="3.0.0",
+    purpose="a state whose flow and deployment cannot be read while the server is away is sent without them",
+    without="states of task runs may be lost where the server cannot say to which flow their run belongs",
+)
 
 RELIANCES = (
     PUBLISH,
@@ -154,6 +160,7 @@ RELIANCES = (
     RAISED,
     STREAM,
     HAS_CONNECTED,
+    RELATED,
 )
 
 _said: set[Reliance] = set()
