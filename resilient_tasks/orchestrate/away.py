@@ -30,6 +30,7 @@ class Outage:
         ended: when it ended; None while it lasts.
         late: states of task runs that were published meanwhile, and have arrived.
         lost: those that have not, and will not.
+        is_given_up: whether the process ended before it did.
     """
 
     api: str
@@ -37,6 +38,7 @@ class Outage:
     ended: float | None = None
     late: int = 0
     lost: int = 0
+    is_given_up: bool = False
 
     @property
     def is_tried_of(self) -> bool:
@@ -45,7 +47,10 @@ class Outage:
 
     def as_event(self, operation: str) -> ApiAway:
         """Return it as an event of the run of `operation`."""
-        seconds, is_back = (self.ended or time.monotonic()) - self.since, self.ended is not None
+        seconds, is_back = (
+            (self.ended or time.monotonic()) - self.since,
+            self.ended is not None and not self.is_given_up,
+        )
         return ApiAway(operation=operation, api=self.api, seconds=seconds, back=is_back, late=self.late, lost=self.lost)
 
 

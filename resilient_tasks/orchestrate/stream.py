@@ -177,6 +177,8 @@ class PatientEventsClient(PrefectEventsClient):
         with suppress(Exception):  # the events wait, whatever keeps the server from taking them
             await self._reconnect()
             if self._is_open:
+                if self._broke is not None and time.monotonic() - self._broke > _HUNG:  # the first attempt took so long
+                    self._begin_outage()
                 self._end_outage(late)
                 return
         self._is_open = False
@@ -198,6 +200,7 @@ class PatientEventsClient(PrefectEventsClient):
             outage = self._begin_outage()
             if outage.is_tried_of:
                 outage.lost += self._late()
+                outage.is_given_up = True
                 break
             await asyncio.sleep(_AGAIN)
         self._end_outage(0)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from forking import Commands
 from operations_page import PAGE, agrees, file_in, shown_in
 from running import answers, environment, eventually, free_port, masked, run
 
@@ -27,6 +28,7 @@ class Terminal:
             "RESILIENT_TASKS_HOME": folder / "kept",
         }
         self.env = environment(folder / "home", PYTHONPATH=ROOT, **kept)
+        self.commands = Commands(self.env)
         self.differing = {}
 
     def type(self, section, first="", until=""):
@@ -42,7 +44,10 @@ class Terminal:
     def printed_by(self, command):
         """Run a command, and return what it prints, with the page's port and ids masked."""
         command = command.replace("4200", self.port).replace("<id of the run>", self.run_id)
-        printed = run(command, self.env, self.folder, within=300, status=None)
+        if self.commands.can_run(command):
+            _, printed = self.commands.run(command, self.env, self.folder)
+        else:
+            printed = run(command, self.env, self.folder, within=300, status=None)
         if command.startswith("prefect deployment run"):
             self.run_id = UUID.search(printed)[0]
         if "--background" in command:
@@ -64,6 +69,7 @@ def typed(tmp_path_factory):
         terminal.type("Reset")
         terminal.type("The server and its UI", first="prefect profile create")
     finally:
+        terminal.commands.stop()
         run("prefect server stop", terminal.env, terminal.folder, status=None)
     return terminal
 

@@ -238,6 +238,21 @@ def test_a_connection_that_breaks_and_is_had_again_at_once_is_no_outage(server):
     assert states(server.socket) == ["A"]
 
 
+def test_a_connection_that_is_had_again_only_after_a_while_was_an_outage(server, monkeypatch):
+    monkeypatch.setattr(stream, "_HUNG", -1)
+
+    async def scenario():
+        server.socket.is_up = False
+        async with client() as events:  # as after a handshake that nobody answered
+            server.socket.is_up = True
+            await events.emit(event("A"))
+            await until(lambda: not events.is_away)
+
+    asyncio.run(scenario())
+    (outage,) = server.noticed.noticed(0)
+    assert outage.late == 1
+
+
 def test_states_for_which_the_server_did_not_come_back_in_time_are_counted_as_lost(server):
     async def scenario():
         async with client() as events:
@@ -248,7 +263,9 @@ def test_states_for_which_the_server_did_not_come_back_in_time_are_counted_as_lo
         asyncio.run(scenario())
         (outage,) = server.noticed.noticed(0)
         assert (outage.late, outage.lost) == (0, 1)
-        assert "1 state lost" in outage.as_event("flow").sentence()
+        said = outage.as_event("flow").sentence()
+        assert "has been away for" in said
+        assert "1 state lost" in said
 
 
 def test_no_more_events_are_kept_than_prefects_own_queue_would(server, monkeypatch):
