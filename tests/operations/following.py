@@ -94,7 +94,6 @@ class Reader:
 
     def stop(self):
         """End what stays."""
-        self.commands.stop()
         for process in self.staying.values():
             process.stop()
 

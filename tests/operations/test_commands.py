@@ -21,7 +21,8 @@ class Terminal:
     """Runs the page's commands in an empty folder and home, on another port than the page's 4200."""
 
     def __init__(self, folder):
-        self.folder, self.port, self.run_id = folder, str(free_port()), ""
+        self.folder, self.port = folder, str(free_port())
+        self.run_id = self.schedule_id = ""
         kept = {
             "RESILIENT_TASKS_STORE": f"sqlite:///{folder}/states.db",
             "RESILIENT_TASKS_QUARANTINE": folder / "quarantine",
@@ -43,13 +44,17 @@ class Terminal:
 
     def printed_by(self, command):
         """Run a command, and return what it prints, with the page's port and ids masked."""
-        command = command.replace("4200", self.port).replace("<id of the run>", self.run_id)
+        ids = {"<id of the run>": self.run_id, "<id of the schedule>": self.schedule_id}
+        for its, ours in {"4200": self.port, **ids}.items():
+            command = command.replace(its, ours)
         if self.commands.can_run(command):
             _, printed = self.commands.run(command, self.env, self.folder)
         else:
             printed = run(command, self.env, self.folder, within=300, status=None)
         if command.startswith("prefect deployment run"):
             self.run_id = UUID.search(printed)[0]
+        if command.startswith("prefect deployment schedule ls"):
+            self.schedule_id = UUID.search(printed)[0]
         if "--background" in command:
             eventually(lambda: answers(f"http://127.0.0.1:{self.port}/api"), 300)
         return masked(printed).replace(self.port, "4200")

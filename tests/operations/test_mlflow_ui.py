@@ -22,7 +22,8 @@ def ui(tmp_path):
     name, _, value = variable.partition("=")
     (tmp_path / "out" / "registry").mkdir(parents=True)
     port = free_port()
-    env = environment(tmp_path / "home", **{name: value})
+    no_jobs = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # a process more, of which the page needs nothing
+    env = environment(tmp_path / "home", **{name: value}, **no_jobs)
     with Running(
         [str(Path(sys.executable).with_name("mlflow")), *words, "--port", str(port)], env, tmp_path
     ) as process:

@@ -42,6 +42,7 @@ def reader(prefect_server, s3, tmp_path_factory):
         yield one
     finally:
         one.stop()
+        one.commands.stop()
 
 
 @pytest.fixture(scope="module")
