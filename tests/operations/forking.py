@@ -87,7 +87,7 @@ def _become(printed, words, env, folder):
         os.dup2(old, new)
     os.chdir(folder)
     os.environ.clear()
-    os.environ.update(env)
+    os.environ.update(env, PWD=folder)  # as a shell does
     sys.path[0] = folder
     sys.argv = [str(Path(sys.executable).with_name(words[0])), *words[1:]]
     context = importlib.import_module("prefect.context")
