@@ -32,7 +32,8 @@ class _Unknown:
 
 def install() -> None:
     """Have Prefect's worker of events send an event whose relations it cannot read."""
-    whole = getattr(EventsWorker, "attach_related_resources_from_context", None)
+    prefects: Any = EventsWorker
+    whole = getattr(prefects, "attach_related_resources_from_context", None)
     if whole is None or "_orchestration_client" not in whole.__code__.co_names:
         undocumented.say_once(undocumented.RELATED)
         return
@@ -56,7 +57,7 @@ def install() -> None:
             worker._orchestration_client = client  # noqa: SLF001
             _forget_what_is_unknown()
 
-    EventsWorker.attach_related_resources_from_context = attach  # type: ignore[method-assign]
+    prefects.attach_related_resources_from_context = attach
 
 
 def _forget_what_is_unknown() -> None:
