@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from forking import Commands
+from forked_commands import Commands
 from operations_page import PAGE, shown_in
 from running import Running, eventually, run
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from forking import Commands
+from forked_commands import Commands
 from operations_page import PAGE, agrees, file_in, shown_in
 from running import answers, environment, eventually, free_port, masked, run
 
