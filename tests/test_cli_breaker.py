@@ -87,7 +87,7 @@ def test_one_that_is_opened_there_is_open_here(run):
     assert run("close", "flights-api")[0] == 0
     assert fetch("[]") == "[]"
     assert "isolated" in run("isolate", "flights-api")[1]
-    with pytest.raises(CircuitOpen, match="isolated, until somebody closes it"):
+    with pytest.raises(CircuitOpen, match="isolated, until it is closed by hand"):
         fetch("[]")
 
 

@@ -1,4 +1,4 @@
-"""How one call wakes another that waits for it, whatever thread or event loop that one runs in."""
+"""Let one call wake another that waits for it, in any thread or event loop."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from resilient_tasks.core import clock, real_time
 
 
 class Bell(Protocol):
-    """Wakes the one call that made it. To ring twice is to ring once, until it was heard."""
+    """Wakes the call that made it. Two rings before it is heard count as one."""
 
     def ring(self) -> None:
         """Wake the call; from any thread."""
 
     async def heard(self, seconds: float | None) -> None:
-        """Wait for the next ring, for so many seconds of real time at the most."""
+        """Wait for the next ring, at most `seconds` of real time."""
 
 
 class ThreadBell:
     """Blocks the thread of a sync call."""
 
     def __init__(self) -> None:
-        # A bare lock: what interrupts this thread in mid-wait can leave nothing half done in it.
+        # A bare lock: an interrupt in mid-wait leaves no half-changed state in it.
         self._silence = threading.Lock()
         self._silence.acquire()
 
     def ring(self) -> None:
-        with contextlib.suppress(RuntimeError):  # it rings already
+        with contextlib.suppress(RuntimeError):  # it is ringing already
             self._silence.release()
 
     async def heard(self, seconds: float | None) -> None:
-        # A cancelled run is told by a flag: see `clock.check`.
+        # A flag shows that the run was cancelled: see `clock.check`.
         self._silence.acquire(timeout=clock.SLICE if seconds is None else min(seconds, clock.SLICE))
         clock.check()
 
@@ -56,7 +56,7 @@ class LoopBell:
     async def heard(self, seconds: float | None) -> None:
         if seconds is None and clock.is_watched():
             seconds = clock.SLICE
-        rung = cast("asyncio.Task[None]", self._rung)  # a future is waited for like a task
+        rung = cast("asyncio.Task[None]", self._rung)  # `first_of` waits for a future like for a task
         await real_time.first_of({rung}, seconds)
         if self._rung.done():
             self._rung = self._loop.create_future()

@@ -32,7 +32,7 @@ LONGEST = 500
 
 
 def changed(value: T, **fields: object) -> T:
-    """Return a copy of a frozen value with other fields. What was checked when it was made is not checked again."""
+    """Return a copy of a frozen value with other fields, without repeating its checks."""
     copy = object.__new__(type(value))
     copy.__dict__.update(value.__dict__, **fields)
     return copy
@@ -140,7 +140,7 @@ def _name_of(answer: object, key: Key) -> str:
     value: Any = answer.value if safely.is_a(answer, Enum) else answer
     number = safely.number(value)
     if safely.is_a(value, str):
-        text = str.__str__(value)  # what a subclass makes of itself is its own affair
+        text = str.__str__(value)  # ignores a subclass's own `__str__`
     elif number is not None:
         text = str(number)
     else:
@@ -148,10 +148,10 @@ def _name_of(answer: object, key: Key) -> str:
         msg = f"{what}: a name is a text, a whole number or a member of an Enum of these. Write str(...)"
         raise ValueError(msg)
     if not text.strip():
-        msg = "an empty text: a name says what is shared"
+        msg = "an empty text: a name has to name what is shared"
         raise ValueError(msg)
     if len(text) > LONGEST:
-        msg = f"{len(text):,} characters, and {LONGEST} are the most: take the part that says what is shared, as a host"
+        msg = f"{len(text):,} characters, and {LONGEST} are the most: take the part that names what is shared, a host"
         raise ValueError(msg)
     if not checks.can_be_kept(text):
         msg = "a text with half a surrogate pair, which no store can keep"

@@ -31,7 +31,7 @@ STANDS_FOR = "__resilient_stands_for__"
 
 
 class NoLikeness(Exception):
-    """Nothing tells whether this value equals another: it says why."""
+    """It cannot be decided whether this value equals another; the message says why."""
 
 
 class Likeness(NamedTuple):
@@ -39,7 +39,7 @@ class Likeness(NamedTuple):
 
     Attributes:
         parts: equal for equal values, and hashable.
-        crosses: it means the same in another process; no part of it goes by the identity of an object.
+        crosses: it means the same in another process, because no part of it is an object's identity.
     """
 
     parts: Hashable
@@ -51,7 +51,7 @@ class Likeness(NamedTuple):
 
 
 class _Same:
-    """Stands for an object that is equal to itself only; it is kept, so that no other one gets its address."""
+    """Stands for an object that is equal only to itself. It holds the object, so that no other gets its address."""
 
     __slots__ = ("_thing",)
 
@@ -100,7 +100,7 @@ def of_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, 
 
 
 def lasting(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function by which calls of one operation are known."""
+    """Return the function that identifies calls of one operation."""
     found: Callable[..., Any] = getattr(fn, STANDS_FOR, fn)
     return found
 
@@ -132,7 +132,7 @@ class _Taker:
         if cls in _PLAIN:
             return (cls.__name__, value)
         if cls is float:
-            return ("float", repr(value))  # no number equals one that is none
+            return ("float", repr(value))  # NaN equals no number
         if cls is tuple or cls is list:
             return (cls.__name__, *map(self, value))
         if cls is dict:
@@ -189,7 +189,7 @@ class _Taker:
 
 
 class _Hashing:
-    """A file that keeps nothing of what is written but its hash."""
+    """A file that keeps only the hash of the data written to it."""
 
     def __init__(self) -> None:
         self._hash = hashlib.blake2b(digest_size=32)
@@ -200,10 +200,10 @@ class _Hashing:
 
 
 def _pickled(value: Any) -> str:
-    """Return a hash of what pickle makes of a value, without holding all of that in memory."""
+    """Return a hash of a value's pickled form, without holding it in memory."""
     file = _Hashing()
     pickler = pickle.Pickler(file, protocol=5)  # of a file, pickle asks for `write` only
-    # Else two equal texts are written in another way than one text twice.
+    # Otherwise two equal texts are pickled differently from one text twice.
     pickler.fast = True
     pickler.dump(value)
     return file.hexdigest()
@@ -217,7 +217,7 @@ def _of_code(code: CodeType) -> Hashable:
 
 
 def _is_found(thing: Any) -> bool:
-    """Tell whether a class or function is what its name leads to, in every process that has its module."""
+    """Return whether a class or function is found under its name in every process that has its module."""
     found: Any = sys.modules.get(thing.__module__ or "")
     for name in thing.__qualname__.split("."):
         found = inspect.getattr_static(found, name, None)

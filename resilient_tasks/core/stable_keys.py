@@ -39,7 +39,7 @@ Known: TypeAlias = Callable[[Any], Iterable[Any] | None]
 
 
 class UnstableKeyError(ResilienceError):
-    """An argument has nothing by which it would be known again in another process."""
+    """An argument has nothing that identifies it in another process."""
 
 
 def key_of(value: Any, known: Known = lambda _: None) -> str:
@@ -56,7 +56,7 @@ def key_of(value: Any, known: Known = lambda _: None) -> str:
 
 
 class _Digest:
-    """Digests values, inner ones first. Remembers which it is inside of: a list may contain itself."""
+    """Digests values, inner ones first. Remembers the enclosing values, because a list may contain itself."""
 
     def __init__(self, known: Known) -> None:
         self._known = known
@@ -120,7 +120,7 @@ def _plain(value: Any) -> bytes | None:  # noqa: PLR0911  # one line a kind
     return None
 
 
-#: Values whose `repr` says all that they are.
+#: Types whose `repr` describes a value completely.
 _SHOWN = (
     *(complex, range, dt.timedelta, dt.timezone, ZoneInfo, Decimal, Fraction, UUID, re.Pattern),
     *(ipaddress.IPv4Address, ipaddress.IPv6Address, ipaddress.IPv4Network, ipaddress.IPv6Network),
@@ -128,7 +128,7 @@ _SHOWN = (
 
 
 def _parts(value: Any) -> Iterable[Any] | None:  # noqa: PLR0911  # as above
-    """Return the parts that make a value what it is, besides its type; None where they cannot be told."""
+    """Return the parts that define a value, besides its type; None if they are unknown."""
     if isinstance(value, tuple | list | deque):
         return value
     if isinstance(value, slice):
@@ -153,7 +153,7 @@ def _parts(value: Any) -> Iterable[Any] | None:  # noqa: PLR0911  # as above
 
 
 def _of_named(thing: Any) -> Iterable[Any] | None:
-    """Return where a function or a class is found by name; None where it is made anew each time."""
+    """Return the name under which a function or class is found; None if it is created anew each time."""
     name = getattr(thing, "__qualname__", "")
     owner = getattr(thing, "__self__", None)
     if "<" in name or not name or not (owner is None or isinstance(owner, types.ModuleType)):

@@ -1,4 +1,4 @@
-"""What all policies share that let something stand in for the result of a call that failed."""
+"""The common part of all policies with a stand-in for the result of a failed call."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound="StandIn")
 
-#: Bugs and a machine without memory or disk are not papered over.
+#: Bugs, and a machine without memory or disk, get no stand-in.
 DEFAULT = frozenset(Kind) - {Kind.PERMANENT, Kind.RESOURCE}
 
 
@@ -60,7 +60,7 @@ class StandIn(Policy):
         return next((why for use in self.functions() if (why := misfit(use, fn, given))), "")
 
     def checked_by(self, *policies: Policy) -> Self:
-        """Return this policy with others that its value must pass."""
+        """Return a copy of this policy whose value must also pass `policies`."""
         return replace(self, through=policies)  # type: ignore[type-var]  # each of them is a dataclass
 
 
@@ -74,12 +74,12 @@ async def stood_in(  # what all of them have to say
     seconds: float | None = None,
     **details: Any,
 ) -> Outcome[Any]:
-    """Let what `produce` gives stand in for `failed`; where that fails too, note it on the error.
+    """Let the result of `produce` stand in for `failed`. If that fails too, note it on the error.
 
     Args:
         call: the call that failed.
         failed: its outcome.
-        produce: gives the stand-in. It runs outside of the deadline, which may well be what brought us here.
+        produce: gives the stand-in. It runs outside the deadline, which may be the reason for the failure.
         name: of the stand-in, for people.
         through: policies that it must pass.
         seconds: that it may take.
@@ -116,7 +116,7 @@ class _Around:
 
 
 def calling(use: Callable[..., Any], error: Exception) -> Proceed:
-    """Return what calls `use` with the arguments of a call, and with its error where `use` takes that."""
+    """Return a function that calls `use` with the arguments of a call, and with its error if `use` takes `error`."""
     judged = judged_in(error)
 
     async def produce(call: Call) -> Outcome[Any]:

@@ -42,6 +42,10 @@ class Address(NamedTuple):
     options: Mapping[str, Any]
     shown: str = ""
 
+    def below(self, folder: str) -> Address:
+        """Return the address of a folder in this one."""
+        return Address(f"{self.url.rstrip('/')}/{folder}", self.options, self.shown and f"{self.shown}/{folder}")
+
 
 def is_block(thing: object) -> TypeGuard[StorageBlock]:
     """Whether `thing` is one of Prefect's blocks."""
@@ -94,7 +98,7 @@ def _place_of(block: Any) -> tuple[str, Mapping[str, Any]]:
     if "basepath" in getattr(type(block), "model_fields", ()):  # a bucket's is a folder in it, and no field
         return str(Path(base or ".").expanduser()), {}
     raise PolicyError(
-        f"a quarantine cannot be kept on a block of the type {block.get_block_type_slug()!r}: give a LocalFileSystem, a"
+        f"no files can be kept on a block of the type {block.get_block_type_slug()!r}: give a LocalFileSystem, a"
         " RemoteFileSystem, an S3Bucket, or the folder's URL"
     )
 

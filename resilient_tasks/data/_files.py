@@ -71,25 +71,28 @@ class Files(Protocol):
         ...
 
     def leftovers(self, older_than: float) -> Iterator[str]:
-        """Temporary files that nobody has touched for `older_than` seconds."""
+        """Temporary files that were unchanged for `older_than` seconds."""
         ...
 
 
-def files_at(url: Any, options: Mapping[str, Any]) -> Files:
+def files_at(url: Any, options: Mapping[str, Any], below: str = "") -> Files:
     """The files at an address.
 
     Args:
         url: A local path, a `file://` URL, any URL that fsspec knows, a block or the name of one.
         options: What fsspec's file system takes; unused for local paths.
+        below: A folder at that address.
 
     Raises:
         ValueError: If no file system is known for the URL, or its library is not installed.
         OSError: If a block of that name cannot be loaded.
     """
-    if is_block(url):
-        return _files_of(address_of(url), options)
-    text = os.fspath(url)
-    return _files_of(address_named(text) if is_name(text) else Address(text, {}), options)
+    address = address_of(url) if is_block(url) else _address_at(os.fspath(url))
+    return _files_of(address.below(below) if below else address, options)
+
+
+def _address_at(text: str) -> Address:
+    return address_named(text) if is_name(text) else Address(text, {})
 
 
 def _files_of(address: Address, options: Mapping[str, Any]) -> Files:

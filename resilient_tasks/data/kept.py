@@ -115,7 +115,7 @@ class Shelf(Protocol):
         ...
 
     def put(self, label: Label, content: bytes, now: float, keep: int) -> None:
-        """Keep a result, unless a newer one is there; of all keys, keep so many, those with the newest results."""
+        """Keep a result, unless a newer one exists. Of all keys, keep those with the newest results."""
         ...
 
 

@@ -1,10 +1,10 @@
 """The state machine of an adaptive rate limit: additive increase, multiplicative decrease.
 
 The rule is that of Chiu and Jain (1989), by which TCP avoids congestion (RFC 5681): a limit that is used and accepted
-grows by a fixed amount, and one that is refused shrinks by a fixed factor, once for all refusals of one round.
+grows by a fixed amount, and a refused one shrinks by a fixed factor, once for all refusals of one round.
 
-Calls stand in a queue. Each has a number, and one formula says when each number begins: evenly spaced by the present
-rate. So a new rate, or a pause, moves all calls that wait, keeps their order, and lets them begin one by one.
+Calls wait in a queue. Each has a number, and one formula gives the time when each number begins: evenly spaced by the
+present rate. So a new rate or a pause moves all waiting calls, keeps their order, and lets them begin one by one.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import struct
 from array import array
 from typing import NamedTuple
 
-#: A limit grows only if so large a share of it was accepted: one that is not used would grow without end.
+#: A limit grows only if this share of it was accepted: otherwise an unused limit would grow without end.
 USED = 0.75
-#: No growth is judged by a time in which fewer calls may begin.
+#: Growth is decided over a time in which at least this many calls may begin.
 ENOUGH = 5
-#: Seconds after which a call that did not begin in its turn is taken for one that never will.
+#: Seconds after which a call that missed its turn is taken for lost.
 _LOST = 1.0
-#: Places in the queue that were given back: more than so many are not remembered, and their times pass unused.
+#: The number of abandoned places in the queue that are remembered. The times of more places stay unused.
 _MOST_GAPS = 1000
 
 
 class Rules(NamedTuple):
-    """What an adaptive limit goes by: rates in calls a second, `per` in seconds."""
+    """The parameters of an adaptive limit: rates in calls a second, `per` in seconds."""
 
     start: float
     least: float
@@ -46,8 +46,8 @@ class Accepted(NamedTuple):
 class Place(NamedTuple):
     """A call's place in the queue: its number, and the seconds until it begins.
 
-    Not `granted`: the call would have to wait for longer than it may, and stands in the queue no more. `turn` is for
-    those that may begin now, to be told with what comes of them.
+    Not `granted`: the call would have to wait too long, and has left the queue. A call that may begin now reports its
+    result with `turn`.
     """
 
     number: int
@@ -57,7 +57,7 @@ class Place(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """What a refusal changed: rates in calls a second, and the seconds for which no call begins now."""
+    """The effect of a refusal: rates in calls a second, and the seconds for which no call begins now."""
 
     before: float
     after: float
@@ -65,7 +65,7 @@ class Cut(NamedTuple):
 
 
 class Limit:
-    """An adaptive limit as it stands.
+    """The state of an adaptive limit.
 
     Attributes:
         turn: counts the changes of the rate.
@@ -97,9 +97,9 @@ class Limit:
 
     @classmethod
     def decode(cls, rules: Rules, state: bytes | None, now: float) -> Limit:
-        """Return the limit in a state; a new one, if something else stands there.
+        """Return the limit in a state; a new one if the state is something else.
 
-        A state that was written later than now was written by a clock that was fast: its times move back.
+        A state from the future comes from a fast clock: its times move back.
         """
         limit = cls(rules.start, now)
         if state is None or len(state) < _HEAD.size or (len(state) - _HEAD.size) % _GAP:
@@ -114,7 +114,7 @@ class Limit:
         if (ahead := written - now) > 0:
             limit.at, limit.paused, limit.since = limit.at - ahead, limit.paused - ahead, limit.since - ahead
             limit.corrected = True
-        limit.rate = min(max(limit.rate, rules.least), rules.most)  # others may go by other rules
+        limit.rate = min(max(limit.rate, rules.least), rules.most)  # other policies may have other rules
         return limit
 
     def encode(self, now: float) -> bytes:
@@ -130,7 +130,7 @@ class Limit:
         return self.at + (number - self.first - bisect.bisect_left(self.gaps, number)) / self.rate
 
     def waiting(self, now: float) -> int:
-        """Return how many calls wait."""
+        """Return the number of waiting calls."""
         return self._position(self.next) - self._not_begun(now)
 
     def acts_for(self, now: float) -> float:
@@ -148,7 +148,7 @@ class Limit:
         return self._begun(self.next - 1, wait)
 
     def look(self, now: float, patience: float, number: int) -> Place:
-        """Say when a call that waits begins by now; one that would wait for longer than it may leaves the queue."""
+        """Return the present place of a waiting call. A call that would wait too long leaves the queue."""
         wait = _until(self.begins(number), now)
         if wait > patience:
             self.leave(now, number)
@@ -156,23 +156,23 @@ class Limit:
         return self._begun(number, wait)
 
     def leave(self, now: float, number: int) -> None:
-        """Let those behind a call that left the queue move up."""
+        """Remove a call from the queue; the calls behind it move up."""
         if number < self.first or number in self.gaps:
             return
         if number == self.next - 1:
             self.next = number
             return
         if len(self.gaps) >= _MOST_GAPS:
-            self._go_on_from(now, self.rate, self.paused)  # those that are past are needed no more
+            self._go_on_from(now, self.rate, self.paused)  # drops the gaps that are over
         if len(self.gaps) < _MOST_GAPS:
             bisect.insort(self.gaps, number)
 
     def accept(self, rules: Rules, now: float, accepted: Accepted) -> None:
-        """Take in calls that the service accepted. A limit that was used for long enough grows."""
+        """Count calls that the service accepted. A limit that was used for long enough grows."""
         if accepted.turn != self.turn or now < self.paused:
             return
         if self.since == math.inf:
-            self.since = now  # and those before it are not counted, as the time before it is not
+            self.since = now  # neither earlier calls nor earlier time count
             return
         self.calls += accepted.calls
         seconds = now - self.since
@@ -184,7 +184,7 @@ class Limit:
             self._change(now, min(rules.most, self.rate + rules.increase), self.paused)
 
     def refuse(self, rules: Rules, now: float, turn: int, wait: float) -> Cut | None:
-        """Take in that the service refused a call: no call begins for `wait` seconds.
+        """Record that the service refused a call: no call begins for `wait` seconds.
 
         The rate falls if the call began under the present round; else None is returned.
         """
@@ -209,7 +209,7 @@ class Limit:
         self.since, self.calls = math.inf, 0
 
     def _go_on_from(self, now: float, rate: float, paused: float) -> None:
-        """Have calls that wait begin by another rate, and none in a pause: the rest of the first wait is stretched."""
+        """Move waiting calls to another rate, and none into a pause: the rest of the first wait is stretched."""
         position = self._not_begun(now)
         since = max(now, self.paused)
         left = max(0.0, self.at + position / self.rate - since)
@@ -224,14 +224,14 @@ class Limit:
         return number - self.first - bisect.bisect_left(self.gaps, number)
 
     def _not_begun(self, now: float) -> int:
-        """Return the position of the first call that waits, or else of the next one that comes."""
+        """Return the position of the first waiting call, or else of the next call."""
         lost = math.floor((now - _LOST - self.at) * self.rate) + 1 if self.at < now - _LOST else 0
         return min(max(self._position(self.begun + 1), lost, 0), self._position(self.next))
 
 
 #: A state without its gaps: five times and rates, six numbers; and the size of one gap.
 _HEAD, _GAP = struct.Struct("=5d6q"), 8
-#: What no number of a call reaches.
+#: Above all numbers of calls.
 _LARGEST = 2**53
 
 

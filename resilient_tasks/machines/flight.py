@@ -1,7 +1,7 @@
-"""The state machine of one attempt that workers share: who makes it, until when that is believed, and who waits.
+"""The state machine of one attempt that workers share: its leader, its lease, and whether others wait.
 
-The one that makes it says in time that it still does. When it has died, the first to look after that makes the attempt
-anew. Each attempt has a name of its own, so one that comes back late can neither end nor overwrite a later one.
+The leader renews the lease in time. After its death the next worker to look starts a new attempt. Each attempt has
+its own name, so a leader that comes back late can neither end nor overwrite a later attempt.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ class Flight:
     """The state of the calls of one operation with equal arguments.
 
     Attributes:
-        leader: name of the attempt that is under way; empty where none is.
-        until: when its leader counts as dead, unless it says otherwise.
-        awaited: another worker waits for what comes of it.
+        leader: name of the current attempt; empty if there is none.
+        until: when its leader counts as dead, unless it renews the lease.
+        awaited: another worker waits for the outcome.
     """
 
     leader: str = ""
@@ -28,9 +28,9 @@ class Flight:
 
     @classmethod
     def decode(cls, state: bytes | None, now: float, lease: float = math.inf) -> Flight:
-        """Return the flight that `encode` gave, if its leader is alive; a new one if something else is there.
+        """Return the encoded flight if its leader is alive, else a new one.
 
-        It ends no later than `lease` seconds from now: a clock that was fast for a moment is not believed.
+        It ends no later than `lease` seconds from now, in case a clock was fast for a moment.
         """
         try:
             found: dict[str, Any] = json.loads(state or b"")
@@ -47,15 +47,15 @@ class Flight:
         return json.dumps(told, separators=(",", ":")).encode()
 
     def boarded(self, me: str, until: float) -> Flight:
-        """Return the flight with the attempt `me` in it: it leads, if none is under way, and otherwise waits."""
+        """Return the flight with the attempt `me`: it leads if there is no other, else it waits."""
         if not self.leader:
             return Flight(me, until)
         return self if self.leader == me else replace(self, awaited=True)
 
     def renewed(self, me: str, until: float) -> Flight:
-        """Return the flight after `me` has said that it is under way: no later one has taken its place, or it stays."""
+        """Return the flight after `me` has renewed its lease; unchanged if a later attempt leads."""
         if not self.leader:
-            return Flight(me, until, awaited=True)  # it counted as dead: others may wait for it all the same
+            return Flight(me, until, awaited=True)  # it counted as dead, but others may still wait for it
         return replace(self, until=until) if self.leader == me else self
 
     def without(self, me: str) -> Flight:

@@ -16,7 +16,7 @@ _logger = logging.getLogger("resilient_tasks")
 
 
 def patience() -> float:
-    """Return for how many seconds Prefect repeats a request, by its setting: 62 with the default of five retries."""
+    """Return how long Prefect repeats a request, in seconds: 62 with the default of five retries."""
     return float(2 ** (PREFECT_CLIENT_MAX_RETRIES.value() + 1) - 2)
 
 
@@ -28,8 +28,9 @@ class Outage:
         api: the server's address.
         since: when it began, on the monotonic clock.
         ended: when it ended; None while it lasts.
-        late: states of task runs that were published meanwhile, and have arrived.
-        lost: those that have not, and will not.
+        late: states of task runs that arrived after the outage.
+        lost: states of task runs that never arrive.
+        is_given_up: whether the process ended before it did.
     """
 
     api: str
@@ -37,20 +38,24 @@ class Outage:
     ended: float | None = None
     late: int = 0
     lost: int = 0
+    is_given_up: bool = False
 
     @property
     def is_tried_of(self) -> bool:
-        """Tell whether it lasts for longer than Prefect itself would wait."""
+        """Return whether it has lasted longer than Prefect itself would wait."""
         return time.monotonic() - self.since > patience()
 
     def as_event(self, operation: str) -> ApiAway:
         """Return it as an event of the run of `operation`."""
-        seconds, is_back = (self.ended or time.monotonic()) - self.since, self.ended is not None
+        seconds, is_back = (
+            (self.ended or time.monotonic()) - self.since,
+            self.ended is not None and not self.is_given_up,
+        )
         return ApiAway(operation=operation, api=self.api, seconds=seconds, back=is_back, late=self.late, lost=self.lost)
 
 
 class Outages:
-    """What is known of outages: written by the thread that sends events, read by those of runs."""
+    """The known outages: the thread that sends events writes them, the threads of runs read them."""
 
     def __init__(self) -> None:
         self._known: deque[Outage] = deque(maxlen=100)
@@ -66,14 +71,14 @@ class Outages:
         return outage
 
     def end(self, outage: Outage) -> None:
-        """Note that the server is back, or is not waited for any longer, and say so."""
+        """Note that the server is back, or that waiting for it ended, and log it."""
         with self._change:
             outage.ended = time.monotonic()
             self._change.notify_all()
         _logger.log(logging.WARNING if outage.lost else logging.INFO, "%s", outage.as_event("").sentence())
 
     def noticed(self, since: float) -> list[Outage]:
-        """Return those of which some was after `since`; wait for the end of one that lasts, as the run's end has to."""
+        """Return the outages that lasted beyond `since`. Wait for the end of the present one, as the run's end does."""
         with self._change:
             while lasting := [outage for outage in self._of_this_server() if outage.ended is None]:
                 if not self._change.wait(max(patience() - time.monotonic() + lasting[0].since, 0)):

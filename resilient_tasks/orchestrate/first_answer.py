@@ -1,8 +1,8 @@
-"""A client of Prefect's that is made while a run is under way waits for a server that is away, as older ones do.
+"""Let a Prefect client that is created during a run wait for a server that is away, as older clients do.
 
-Prefect repeats a request that was refused only where the same client has had an answer before, so that a wrong address
-is noticed at once. A flow that is called in a flow, an artifact and a tag each get a client of their own, which would
-give up at the first refusal. But within a run it is known that the address is right: the run was made there.
+Prefect repeats a refused request only if the same client has had an answer before, so that a wrong address is noticed
+at once. A flow that is called in a flow, an artifact and a tag each get a client of their own, which would give up at
+the first refusal. Within a run the address is known to be right: the server there created the run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from resilient_tasks.orchestrate import undocumented
 
 
 class HasConnected:
-    """The attribute of Prefect's clients by which they know whether to repeat a request that was refused."""
+    """The attribute by which Prefect's clients decide whether to repeat a refused request."""
 
     def __get__(self, client: Any, kind: type[Any] | None = None) -> Any:
         """Return whether the client has had an answer, or is used within a run."""
@@ -31,7 +31,7 @@ class HasConnected:
 
 
 def install() -> None:
-    """Have Prefect's clients look here whether there was an answer."""
+    """Let Prefect's clients ask this attribute."""
     for name in ("PrefectHttpxSyncClient", "PrefectHttpxAsyncClient"):
         kind = getattr(base, name, None)
         if kind is None or "_has_connected" not in kind.send.__code__.co_names:

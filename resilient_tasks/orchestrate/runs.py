@@ -18,7 +18,7 @@ from resilient_tasks.core.loops import Loop
 from resilient_tasks.notify import facts
 from resilient_tasks.notify.facts import Surroundings
 from resilient_tasks.observe import logs
-from resilient_tasks.orchestrate import first_answer, kept_results, once_at_error, stream, undocumented
+from resilient_tasks.orchestrate import first_answer, kept_results, once_at_error, related, stream, undocumented
 
 
 def run_ids() -> Mapping[str, str]:
@@ -139,6 +139,7 @@ def connect() -> None:
     once_at_error.install()
     first_answer.install()
     stream.install()
+    related.install()
     if not any(isinstance(handler, RunLogHandler) for handler in logs.LOGGER.handlers):
         logs.LOGGER.addHandler(RunLogHandler())
         logs.LOGGER.propagate = False

@@ -1,8 +1,8 @@
 """The stream of events in which Prefect sends the states of task runs, made to outlast an outage of the server.
 
-Prefect's own client gives an event up after eight seconds without a server. It keeps what the server has not confirmed,
-but sends it again only with the next event, so that the end of the process forgets it. This one never gives an event up
-while the process lives, sends what is left as soon as the server is back, and waits for that at the end.
+Prefect's own client gives an event up after eight seconds without a server. It keeps unconfirmed events, but sends them
+again only with the next event, so they are lost at the end of the process. This client keeps every event while the
+process lives, sends them as soon as the server is back, and waits for that at the end of the process.
 """
 
 from __future__ import annotations
@@ -15,21 +15,33 @@ from typing import Any, Self
 from prefect.events import Event
 from prefect.events.clients import RETRYABLE_EXCEPTIONS, PrefectCloudEventsClient, PrefectEventsClient
 from prefect.settings import get_current_settings
+from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
 
 from resilient_tasks.core import real_time as time
 from resilient_tasks.orchestrate import undocumented
 from resilient_tasks.orchestrate.away import Outage, outages
 
-#: Seconds between two looks whether the server is there, and between two attempts to reach it.
+#: Seconds between two checks of the server, and between two attempts to reach it.
 _LOOK, _AGAIN = 2.0, 1.0
 #: Seconds without an answer after which the server counts as away, and those for one attempt to reach it.
 _HUNG, _REACH = 5.0, 10.0
-#: A server writes an event down a moment after it took it. If it is gone sooner than this, the event is sent again.
+#: A server stores an event a moment after it took it. If it goes away within these seconds, the event is sent again.
 _SETTLES = 10.0
 
 
 def _is_state(event: Event) -> bool:
     return event.event.startswith("prefect.task-run.")
+
+
+def _may_pass(error: Exception) -> bool:
+    """Tell whether a server that is away may be the cause, or a proxy that cannot reach it."""
+    if isinstance(error, InvalidStatus):
+        status = error.response.status_code
+        return status >= 500 or status in {408, 429}
+    if isinstance(error.__cause__, ConnectionClosed):  # Prefect's words for a token that is wrong; that has a reason
+        said = error.__cause__.rcvd
+        return said is None or not said.reason
+    return isinstance(error, (*RETRYABLE_EXCEPTIONS, InvalidMessage))
 
 
 class PatientEventsClient(PrefectEventsClient):
@@ -46,15 +58,22 @@ class PatientEventsClient(PrefectEventsClient):
         self._sent = 0  # of the events that are not confirmed, those that were sent before the connection broke
         self._taken: deque[tuple[float, int]] = deque()  # when an answer was asked for, and after how many events
 
+    @property
+    def is_away(self) -> bool:
+        """Whether there is no connection, or no answer."""
+        return not self._is_open or self._outage is not None
+
     async def __aenter__(self) -> Self:
         began = time.monotonic()
         try:
             await super().__aenter__()
-        except RETRYABLE_EXCEPTIONS:
+        except Exception as error:
+            if not _may_pass(error):
+                raise
             self._break(began)
             self._start_checkpoint_task()
         else:
-            if time.monotonic() - began > _HUNG:  # it stood still, and went on
+            if time.monotonic() - began > _HUNG:  # the server was frozen for a while
                 self._break(began)
                 self._begin_outage()
                 self._is_open = True
@@ -67,7 +86,7 @@ class PatientEventsClient(PrefectEventsClient):
         await super().__aexit__(*exc_info)
 
     def _log_connection_error(self, error: Exception) -> None:
-        if not isinstance(error, RETRYABLE_EXCEPTIONS):  # there is no sense in waiting
+        if not _may_pass(error):  # waiting would not help
             super()._log_connection_error(error)
 
     def _start_checkpoint_task(self) -> None:
@@ -81,7 +100,7 @@ class PatientEventsClient(PrefectEventsClient):
     async def _reconnect(self) -> None:
         self._is_open = False
         self._taken.clear()
-        # Prefect's own method would lose these where it is cancelled in the midst of them.
+        # Prefect's own method would lose these if it is cancelled meanwhile.
         held, self._unconfirmed_events = self._unconfirmed_events, []
         try:
             await super()._reconnect()
@@ -100,7 +119,7 @@ class PatientEventsClient(PrefectEventsClient):
         await self._send(event)
 
     async def _send(self, event: Event) -> None:
-        """Send an event if there is a connection; it stays among those that are not confirmed."""
+        """Send an event if there is a connection; it stays among the unconfirmed ones."""
         if self._is_open:
             try:
                 await self._websocket.send(event.model_dump_json())
@@ -124,7 +143,7 @@ class PatientEventsClient(PrefectEventsClient):
             await self._pause()
 
     async def _pause(self) -> None:
-        """Wait until the next look is due, or the connection breaks."""
+        """Wait until the next check is due, or the connection breaks."""
         if not self._is_open:
             is_tried_of = self._outage is not None and self._outage.is_tried_of
             await asyncio.sleep(_REACH if is_tried_of else _AGAIN)
@@ -133,12 +152,12 @@ class PatientEventsClient(PrefectEventsClient):
             await asyncio.wait_for(self._websocket.wait_closed(), _LOOK)
 
     async def _confirm(self) -> None:
-        """Ask whether the server is there, and forget the events that it took long enough ago."""
+        """Check that the server answers, and forget the events that it took long enough ago."""
         asked, sent = time.monotonic(), len(self._unconfirmed_events)
         try:
             pong = asyncio.ensure_future(await self._websocket.ping())
             await asyncio.wait({pong}, timeout=_HUNG)
-            await asyncio.wait({pong}, timeout=_AGAIN)  # this process may have stood still itself
+            await asyncio.wait({pong}, timeout=_AGAIN)  # this process may have been frozen itself
             if not pong.done():
                 self._note(asked, sent)
                 self._begin_outage()
@@ -158,13 +177,15 @@ class PatientEventsClient(PrefectEventsClient):
         with suppress(Exception):  # the events wait, whatever keeps the server from taking them
             await self._reconnect()
             if self._is_open:
+                if self._broke is not None and time.monotonic() - self._broke > _HUNG:  # the first attempt took so long
+                    self._begin_outage()
                 self._end_outage(late)
                 return
         self._is_open = False
         self._begin_outage()
 
     async def _send_the_rest(self) -> None:
-        """Have the server confirm what it was sent, and wait for it as long as Prefect's requests do."""
+        """Let the server confirm all events, and wait for it as long as Prefect's requests do."""
         while self._unconfirmed_events:
             if not self._is_open:
                 await self._try_to_reach()
@@ -179,12 +200,13 @@ class PatientEventsClient(PrefectEventsClient):
             outage = self._begin_outage()
             if outage.is_tried_of:
                 outage.lost += self._late()
+                outage.is_given_up = True
                 break
             await asyncio.sleep(_AGAIN)
         self._end_outage(0)
 
     def _break(self, asked: float | None = None, sent: int = 0) -> None:
-        """Note that the connection is gone: that is an outage where no other can be had."""
+        """Note that the connection is lost. It is an outage if no new connection succeeds."""
         self._is_open = False
         self._note(time.monotonic() if asked is None else asked, sent)
 
@@ -193,7 +215,7 @@ class PatientEventsClient(PrefectEventsClient):
             self._broke, self._sent = since, sent
 
     def _late(self) -> int:
-        """Return how many states are among the events that the server has not got in time."""
+        """Return how many states are among the events that the server did not get in time."""
         return sum(map(_is_state, self._unconfirmed_events[self._sent :])) if self._broke is not None else 0
 
     def _begin_outage(self) -> Outage:

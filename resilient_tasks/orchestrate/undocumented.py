@@ -110,14 +110,14 @@ TASK_RUNNER = Reliance(
 FUTURES = Reliance(
     name="prefect.futures.PrefectTaskRunFuture._final_state",
     since="3.0.0",
-    purpose="telling whether somebody has seen how a submitted task ended",
+    purpose="knowing whether any code has looked at the end of a submitted task",
     without="asking a future counts as having seen, also where it had no answer yet",
 )
 INTENT = Reliance(
     name="prefect._internal.control_listener.get_intent",
     since="3.8.0",
-    purpose="telling a run that a person cancelled from one whose process was told to end",
-    without="a flow run that was cancelled through its worker is told of as crashed",
+    purpose="distinguishing a run that a person cancelled from one whose process had to end",
+    without="a flow run that was cancelled through its worker is reported as crashed",
 )
 RAISED = Reliance(
     name="prefect.flow_engine.FlowRunEngine._raised",
@@ -137,6 +137,12 @@ HAS_CONNECTED = Reliance(
     purpose="a flow called in a flow, an artifact and a tag wait for a server that is away",
     without="a flow that is called in a flow while the server is away fails",
 )
+RELATED = Reliance(
+    name="prefect.events.worker.EventsWorker.attach_related_resources_from_context",
+    since="3.0.0",
+    purpose="a state whose flow and deployment cannot be read while the server is away is sent without them",
+    without="states of task runs may be lost where the server cannot say to which flow their run belongs",
+)
 
 RELIANCES = (
     PUBLISH,
@@ -154,6 +160,7 @@ RELIANCES = (
     RAISED,
     STREAM,
     HAS_CONNECTED,
+    RELATED,
 )
 
 _said: set[Reliance] = set()

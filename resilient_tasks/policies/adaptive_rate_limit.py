@@ -31,7 +31,7 @@ _PREFIX = "adaptive/"
 _LOOK = 0.25
 #: Seconds by which a wait may exceed what a call may wait, for clocks that round.
 _SLACK = 0.001
-#: A call that has to wait for so many seconds longer than was told before tells of it again.
+#: A wait that grows by these seconds emits the event again.
 _NEWS = 1.0
 
 
@@ -41,8 +41,8 @@ class RateStatus:
 
     Attributes:
         name: the limit's.
-        rate: so many calls may begin
-        per: in so many seconds.
+        rate: the calls that may begin in `per`.
+        per: seconds.
         pause: seconds for which no call begins, as the service asked for; 0 where there is no pause.
         waiting: calls that wait for their turn.
     """
@@ -70,8 +70,8 @@ class AdaptiveRateLimit(keys.Keyed, Policy):
         name: of what is protected, such as `"flights-api"`. Or a key function, such as `lambda url: host_of(url)`: it
             is given those of the call's arguments that it names, and returns the name for this call. Each name has a
             limit of its own.
-        start: so many calls
-        per: in so many seconds, or a text such as `"1 min"`, or a `timedelta`.
+        start: the first limit, in calls in `per`.
+        per: seconds, or a text such as `"1 min"`, or a `timedelta`.
         least: calls in `per` seconds that the limit never falls below. Default: a twentieth of `start`.
         most: calls in `per` seconds that the limit never rises above. Default: ten times `start`.
         increase: calls in `per` seconds that the limit grows by. Default: a tenth of `start`.

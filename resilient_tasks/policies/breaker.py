@@ -34,7 +34,7 @@ class CircuitStatus:
         name: the breaker's.
         position: `closed`, `open`, `half_open` or `isolated`.
         reason: why it took its position; empty if it never took another.
-        retry_in: seconds until a call may be let through; 0 where one may at once, None where nobody can tell.
+        retry_in: seconds until a call may be let through; 0 if at once, None if unknown.
         calls: calls in its window, as far as they were told to the store.
         failures: those that failed; where only failures in a row count, so many of these.
         slow: those that took too long.
@@ -249,7 +249,7 @@ class CircuitBreaker(keys.Keyed, Policy):
 
 _IS = {
     "open": "open",
-    "isolated": "isolated, until somebody closes it",
+    "isolated": "isolated, until it is closed by hand",
     "half_open": "half open, and its probes are under way",
 }
 
@@ -260,7 +260,7 @@ def _after(refusal: Refusal) -> str:
 
 @dataclass(frozen=True, eq=False)
 class _Ahead(Policy):
-    """Stands before the queues: nobody waits, and no token is spent, for a circuit that is known to be open."""
+    """Comes before the queues: no call waits, and no token is spent, while the circuit is known to be open."""
 
     slot: ClassVar[str] = "open circuit"
 

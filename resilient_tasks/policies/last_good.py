@@ -26,6 +26,7 @@ from resilient_tasks.core.stable_keys import UnstableKeyError, key_of, key_of_ca
 from resilient_tasks.core.stand_ins import DEFAULT, StandIn, calling, stood_in
 from resilient_tasks.core.wording import age, moment
 from resilient_tasks.data import kept
+from resilient_tasks.data._blocks import StorageBlock, is_block, is_name
 from resilient_tasks.data._files import files_at
 from resilient_tasks.data._parts import safe
 from resilient_tasks.data.kept import FileShelf, Label, Moment, Shelf, UnkeepableError
@@ -78,7 +79,8 @@ class LastGood(StandIn):
         on: which failures it is for, as in `Fallback`.
         otherwise: what stands in where there is no result, or it is too old: a function of the call's own arguments,
             or a `Fallback`.
-        folder: where results are kept: a folder's path, its `file://` URL, or any URL that fsspec knows. Default: the
+        folder: where results are kept: a folder's path, its `file://` URL, any URL that fsspec knows, one of Prefect's
+            storage blocks, or the name of one that the server keeps, as in `block:remote-file-system/ml`. Default: the
             result storage of a Prefect run that persists its results; else `configure(last_good=...)`; else `last_good`
             in the folder `RESILIENT_TASKS_HOME` (`~/.resilient_tasks`).
         options: what fsspec's file system takes for that URL: credentials, an endpoint.
@@ -97,7 +99,9 @@ class LastGood(StandIn):
     max_age: SecondsOrNone = field(default=durations.default(None))
     on: On | None = field(default=None, kw_only=True)
     otherwise: Callable[..., Any] | StandIn | None = field(default=None, kw_only=True)
-    folder: str | os.PathLike[str] | None = field(default=None, kw_only=True, repr=False)  # may hold credentials
+    folder: str | os.PathLike[str] | StorageBlock | None = field(
+        default=None, kw_only=True, repr=False
+    )  # may hold credentials
     options: Mapping[str, Any] | None = field(default=None, kw_only=True, repr=False)
     serializer: Any = field(default=None, kw_only=True)
     key: Callable[..., Any] | None = field(default=None, kw_only=True)
@@ -142,8 +146,10 @@ class LastGood(StandIn):
             raise PolicyError(f"LastGood(options=...) is a mapping of fsspec's options, not {self.options!r}")
         if self.folder is None:
             return
-        if not isinstance(self.folder, str | os.PathLike) or not os.fspath(self.folder):
-            raise PolicyError(f"LastGood(folder=...) is a folder's path or a URL, not {self.folder!r}")
+        if not is_block(self.folder) and (not isinstance(self.folder, str | os.PathLike) or not os.fspath(self.folder)):
+            raise PolicyError(f"LastGood(folder=...) is a folder's path, a URL or a storage block, not {self.folder!r}")
+        if isinstance(self.folder, str) and is_name(self.folder):
+            return  # the server is not asked while a module is imported
         try:
             files_at(self.folder, self.options or {})
         except ValueError as error:
@@ -307,16 +313,27 @@ class LastGood(StandIn):
 #: The form of what Prefect's serializer writes.
 _PREFECTS = "prefect"
 
-#: When it was last told that results cannot be kept or read, by what was told.
+#: The time of the last report that results cannot be kept or read, by reason.
 _told: dict[tuple[str, str, str, str], float] = {}
 #: Folders in which this process has looked for files that killed writers left.
 _tidied: set[str] = set()
 
 
-def file_shelf(folder: str | os.PathLike[str], name: str, options: Mapping[str, Any]) -> FileShelf:
-    """Return the shelf for the results of one name in a folder, or at a URL."""
-    text = os.fspath(folder)
-    return FileShelf(files_at(f"{text.rstrip('/') or '/'}/{name}", options))
+#: For how many seconds a block that was loaded by its name is used: each call needs it, and a block may be changed.
+_BLOCK_HOLDS = 60.0
+_loaded: dict[tuple[str, str], tuple[float, FileShelf]] = {}
+
+
+def file_shelf(folder: str | os.PathLike[str] | StorageBlock, name: str, options: Mapping[str, Any]) -> FileShelf:
+    """Return the shelf for the results of one name in a folder, at a URL, or on a block."""
+    if not isinstance(folder, str) or not is_name(folder):
+        return FileShelf(files_at(folder, options, name))
+    since, shelf = _loaded.get((folder, name), (0.0, None))
+    now = clock.wall()
+    if shelf is None or not 0 <= now - since < _BLOCK_HOLDS:
+        shelf = FileShelf(files_at(folder, options, name))
+        _loaded[folder, name] = now, shelf
+    return shelf
 
 
 #: In a test, the folder in the place of the one at home; else empty.

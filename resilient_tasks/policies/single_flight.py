@@ -29,7 +29,7 @@ from resilient_tasks.shared.states import States, states
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Proceed
 
-#: A worker that waits for another looks again after so many seconds, doubling from the first to the last.
+#: Seconds between two looks of a waiting worker, doubling from the first to the last.
 _FIRST_LOOK, _LAST_LOOK = 0.005, 0.1
 
 _KEY = "SingleFlight(key=...)"
@@ -103,7 +103,7 @@ class SingleFlight(Policy):
         return f"single flight: calls with {by} share one attempt{', across workers' if self.shared else ''}"
 
     def within(self, seconds: float) -> SingleFlight:
-        """Return this policy for calls that have so many seconds in all, those of waiting included."""
+        """Return this policy for calls with a total of `seconds`, waiting included."""
         return replace(self, _within=seconds)
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:

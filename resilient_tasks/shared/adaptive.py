@@ -9,12 +9,12 @@ from resilient_tasks.core import clock, settings
 from resilient_tasks.machines.adaptive import Accepted, Cut, Limit, Place, Rules
 from resilient_tasks.shared.states import States
 
-#: A limit that is not used is kept for so many seconds, or for so many times its `per`; then it begins anew.
+#: An unused limit is kept for these seconds, or this many times its `per`; then it starts again.
 _KEPT, _PERIODS = 3600.0, 10
 
 
 class SharedLimit:
-    """An adaptive limit as this process knows it: the accepted calls that it has not told yet."""
+    """An adaptive limit in this process, with the accepted calls that it has not reported yet."""
 
     __slots__ = ("_calls", "_key", "_lock", "_rules", "_states", "_tell_from", "_turn", "was_used")
 
@@ -29,7 +29,7 @@ class SharedLimit:
 
     @property
     def is_needed(self) -> bool:
-        """Whether something would be lost with it: no, what was not told is told by `let_go`."""
+        """Whether something would be lost with it: no, `let_go` reports the rest."""
         return False
 
     def let_go(self) -> None:
@@ -69,7 +69,7 @@ class SharedLimit:
     def accept(self, rules: Rules, turn: int) -> None:
         """Count a call that the service accepted.
 
-        It is told with the next question; at once, if none was told lately: a process may live for one call.
+        It is reported with the next request, or at once if none was reported lately: a process may live for one call.
         """
         with self._lock:
             if turn != self._turn:
@@ -81,7 +81,7 @@ class SharedLimit:
         self._tell(rules)
 
     def refuse(self, rules: Rules, turn: int, wait: float) -> Cut | None:
-        """Tell that the service refused a call, and asks to wait for so many seconds; see `Limit.refuse`."""
+        """Report that the service refused a call and asks to wait `wait` seconds; see `Limit.refuse`."""
 
         def step(state: bytes | None, now: float) -> tuple[bytes, Cut | None]:
             limit = Limit.decode(rules, state, now)
@@ -101,7 +101,7 @@ class SharedLimit:
         self._states.update(self._key, step, ttl=lambda pause: max(0.0, pause) + _kept(rules))
 
     def _untold(self) -> Accepted:
-        """Return what was not told yet, to be told now."""
+        """Return the unreported calls, to report them now."""
         with self._lock:
             untold, self._calls = Accepted(self._turn, self._calls), 0
             if untold.calls:
@@ -110,7 +110,7 @@ class SharedLimit:
 
 
 def found(shared: States, key: str, rules: Rules) -> tuple[Limit, float]:
-    """Return the limit as it stands in the store, and the present."""
+    """Return the limit in the store, and the present time."""
     now = shared.now()
     return Limit.decode(rules, shared.get(key), now), now
 

@@ -1,4 +1,4 @@
-"""The attempts that calls of this process share: who makes each, who waits for it, and what came of it."""
+"""The attempts that calls of this process share: the leading call, the waiting calls, and the outcome."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
 
 
 class Seat(enum.Enum):
-    """What a call is to do about a flight."""
+    """What a call has to do about a flight."""
 
     LEADS = "it makes the attempt"
-    WAITS = "it waits for what comes of the attempt"
+    WAITS = "it waits for the outcome of the attempt"
     LANDED = "the attempt has ended"
     ALONE = "the attempt waits for this very call, so it must not wait for the attempt"
 
 
 class Audience(enum.Enum):
-    """Whom what came of an attempt is for, of those who wait for it."""
+    """Which of the waiting calls get the outcome of an attempt."""
 
     ALL = "all of them"
-    RETRIED = "those whose failure is not the last word either"
-    NONE = "none: a limit around the leader alone has brought it about"
+    RETRIED = "those that are retried after a failure, too"
+    NONE = "none: a limit around the leader alone caused it"
 
 
 class Heard:
-    """What a leader's attempt told, as far as it matters to those who wait. A sink.
+    """The events of a leader's attempt that matter to waiting calls. A sink.
 
     Attributes:
-        stand_in: what an event says of what stood in: its name, and the age of an earlier result.
+        stand_in: from an event, the name of the stand-in, and the age of an earlier result.
         cut: a deadline ended the attempt, or kept it from another try.
     """
 
@@ -58,13 +58,13 @@ class Flight:
     """One attempt that calls share.
 
     Attributes:
-        leader: the call that makes it; None after that has gone, until another one takes its place.
+        leader: the call that makes it; None after it left, until another one takes its place.
         run: ids of the run that the leader is part of.
-        landed: what came of it, to be handed to those who wait; None before that.
-        audience: for whom of them that is.
-        heard: what the leader's attempt told.
-        key: by which calls find it.
-        waiting: by call that waits, what wakes it.
+        landed: its outcome for the waiting calls; None before that.
+        audience: which waiting calls get the outcome.
+        heard: the events of the leader's attempt.
+        key: under which calls find it.
+        waiting: by waiting call, the bell that wakes it.
     """
 
     def __init__(self, key: Hashable) -> None:
@@ -86,22 +86,22 @@ class Flight:
 
 
 class Flights:
-    """All flights that are under way in this process."""
+    """All current flights of this process."""
 
     def __init__(self) -> None:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew, as a forked child does: the threads that lead are its parent's."""
-        # Reentrant: a coroutine that is collected as garbage leaves its flight in whatever thread is at work just then.
+        """Start empty, as a forked child does: the leading threads are its parent's."""
+        # Reentrant: garbage collection of a coroutine leaves its flight in any thread, at any time.
         self._lock = threading.RLock()
         self._under_way: dict[Hashable, Flight] = {}
         self._led: dict[Call, Flight] = {}
-        #: By call that waits inside of calls that lead, which flight it waits for, and those that it holds up.
+        #: By call that waits inside leading calls: the flight that it waits for, and the flights that it delays.
         self._held_up: dict[Call, tuple[Flight, frozenset[Flight]]] = {}
 
     def board(self, key: Hashable, call: Call, make: Callable[[], Bell]) -> tuple[Flight, Seat]:
-        """Have a call lead the flight under `key`, or wait for it with a bell that `make` makes."""
+        """Let a call lead the flight under `key`, or wait for it with a bell from `make`."""
         with self._lock:
             flight = self._under_way.get(key)
             if flight is None:
@@ -117,7 +117,7 @@ class Flights:
             return flight, Seat.WAITS
 
     def look(self, flight: Flight, call: Call) -> Seat:
-        """Return what a call that waits is to do now."""
+        """Return what a waiting call has to do now."""
         if flight.landed is not None:
             return Seat.LANDED
         with self._lock:
@@ -126,9 +126,9 @@ class Flights:
             return Seat.LEADS if self._takes_lead(flight, call) else Seat.WAITS
 
     def leave(self, flight: Flight, call: Call) -> None:
-        """Take note that a call has to do with this flight no more.
+        """Remove a call from a flight.
 
-        If it leads, and has not landed, it was cancelled or interrupted: another one leads in its place.
+        If it leads and has not landed, it was cancelled or interrupted: another call leads instead.
         """
         with self._lock:
             flight.waiting.pop(call, None)
@@ -141,7 +141,7 @@ class Flights:
                 self._end(flight)
 
     def is_awaited(self, flight: Flight, call: Call) -> bool:
-        """Return whether calls wait for what this leader has; if none does, its flight ends here."""
+        """Return whether calls wait for this leader; if none does, end its flight."""
         with self._lock:
             if flight.leader is not call or call.fenced:
                 return False
@@ -151,7 +151,7 @@ class Flights:
             return True
 
     def land(self, flight: Flight, call: Call, outcome: Outcome[object], audience: Audience) -> None:
-        """Hand what came of the leader's attempt to those who wait; nothing, if another one leads by now."""
+        """Give the outcome of the leader's attempt to the waiting calls. Do nothing if another call leads now."""
         with self._lock:
             if flight.leader is call:
                 flight.audience = audience
@@ -160,7 +160,7 @@ class Flights:
                 _ring(flight)
 
     def _takes_lead(self, flight: Flight, call: Call) -> bool:
-        """Have the call lead, if no call does whose outcome still matters, and that of this one does."""
+        """Let the call lead if its outcome still matters, and no other call leads whose outcome still matters."""
         if call.fenced:
             return False
         if flight.leader is not None:
@@ -207,13 +207,13 @@ def _around(call: Call) -> Iterator[Call]:
 
 flights = Flights()
 
-#: What was told of operations whose calls are not shared; of more of them, the first are told again.
+#: Reported reasons for unshared calls, by operation. Beyond `_MOST`, the oldest are forgotten and reported again.
 _told: dict[tuple[str, str], None] = {}
 _MOST = 1024
 
 
 def is_news(operation: str, reason: str) -> bool:
-    """Return whether this is the first time that this is to be told."""
+    """Return whether this was not reported yet."""
     if (operation, reason) in _told:
         return False
     _told[operation, reason] = None

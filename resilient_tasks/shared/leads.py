@@ -1,4 +1,4 @@
-"""Which worker makes the attempt that several share, and what came of it."""
+"""The worker that leads a shared attempt, and its outcome."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from collections.abc import Callable
 from resilient_tasks.machines.flight import Flight
 from resilient_tasks.shared.states import States
 
-#: Seconds after which a leader that died is replaced. A living one renews its lease in time.
+#: Seconds after which a dead leader is replaced. A living one renews its lease in time.
 LEASE = 30.0
-#: Seconds for which what came of an attempt is kept for those who wait for it: they look every 0.1 s.
+#: Seconds for which an outcome is kept for the waiting workers, which look every 0.1 s.
 KEPT = 30.0
-#: Seconds for which it is kept that no attempt is under way.
+#: Seconds for which the state "no attempt" is kept.
 _EMPTY = 60.0
 
 
 class Lead:
-    """One attempt `me` at the calls under `key`, as this worker and the others see it.
+    """One attempt `me` for the calls under `key`, shared by this worker and the others.
 
     Args:
-        shared: where they meet.
+        shared: the states that the workers share.
         key: names the operation and its arguments.
-        me: name of this worker's attempt, which no other bears.
+        me: unique name of this worker's attempt.
     """
 
     def __init__(self, shared: States, key: str, me: str) -> None:
@@ -36,22 +36,22 @@ class Lead:
         self._is_over = False
 
     def board(self) -> str:
-        """Return the attempt that is under way: this one, where there was none."""
+        """Return the current attempt: this one, if there was none."""
         return self._changed(lambda flight, now: flight.boarded(self.me, now + LEASE)).leader
 
     def renew(self) -> bool:
-        """Say that this attempt is under way, and return whether it is still the one that counts."""
-        with self._ending:  # after its end it would stand in the way of those who come next
+        """Confirm that this attempt continues, and return whether it still leads."""
+        with self._ending:  # after its end it would block the next calls
             if self._is_over:
                 return False
             return self._changed(lambda flight, now: flight.renewed(self.me, now + LEASE)).leader == self.me
 
     def under_way(self) -> str:
-        """Return the attempt that is under way; empty if none is. It changes nothing."""
+        """Return the current attempt; empty if there is none. Change nothing."""
         return Flight.decode(self._states.get(self._key), self._states.now(), LEASE).leader
 
     def leave(self, make: Callable[[], bytes] | None = None) -> None:
-        """End this attempt, and leave what `make` gives for those who wait for it; None: they go on without it."""
+        """End this attempt, and store the bytes from `make` for the waiting workers; None: they continue without."""
         with self._ending:
             self._is_over = True
         if make is not None and not self._ended_unawaited():
@@ -62,11 +62,11 @@ class Lead:
         self._changed(lambda flight, _: flight.without(self.me))
 
     def outcome_of(self, attempt: str) -> bytes | None:
-        """Return what another attempt has left; None if it left nothing."""
+        """Return the stored outcome of another attempt; None if there is none."""
         return self._states.get(_outcome(attempt))
 
     def _ended_unawaited(self) -> bool:
-        """End this attempt if no other worker waits, and return whether that was so."""
+        """End this attempt if no other worker waits, and return whether it ended so."""
 
         def change(state: bytes | None, now: float) -> tuple[bytes | None, bool]:
             flight = Flight.decode(state, now, LEASE)
@@ -85,13 +85,13 @@ class Lead:
 
 
 class Renewal:
-    """Says for each attempt that this process leads that it is under way, from one thread, as long as it is."""
+    """One thread that renews the leases of all attempts that this process leads."""
 
     def __init__(self) -> None:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew, as a forked child does: its parent's attempts are not its own."""
+        """Start empty, as a forked child does: its parent's attempts are not its own."""
         self._changing = threading.Lock()
         self._leads: dict[Lead, Callable[[], bool]] = {}
         self._runs = False
@@ -107,7 +107,7 @@ class Renewal:
             threading.Thread(target=self._renew, name="resilient:single-flight", daemon=True).start()
 
     def end(self, lead: Lead) -> None:
-        """Renew `lead` no more."""
+        """Stop renewing `lead`."""
         with self._changing:
             self._leads.pop(lead, None)
 

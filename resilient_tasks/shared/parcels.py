@@ -1,6 +1,6 @@
-"""What came of an attempt, as bytes for the workers that wait for it.
+"""The outcome of an attempt as bytes, for the workers that wait for it.
 
-Nothing is unpickled unless the user has asked for it: who can write to the store could run code that way.
+Nothing is unpickled unless the user asked for it, because everyone who can write to the store could then run code.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ _SCALARS = frozenset({type(None), bool, int, float, str})
 
 
 class Serializer(Protocol):
-    """Makes bytes of a result, and a result of bytes; Prefect's serializers are ones, and so is the module `pickle`."""
+    """Converts a result to bytes and back. Prefect's serializers and the module `pickle` fit."""
 
     def dumps(self, value: Any, /) -> bytes:
         """Return the value as bytes."""
 
     def loads(self, data: bytes, /) -> Any:
-        """Return the value that `dumps` made bytes of."""
+        """Return the value that `dumps` converted."""
 
 
 class CannotBeSent(Exception):
-    """The others have to make the call themselves: it says why."""
+    """A result cannot be sent, so the other workers make the call themselves; the message says why."""
 
 
 class Parcel(NamedTuple):

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from prefect.events.worker import EventsWorker
 
 sys.path.insert(0, str(Path(__file__).parent))
 from running import Server
@@ -18,5 +19,6 @@ def prefect_server(tmp_path_factory):
     server = Server(tmp_path_factory.mktemp("server"))
     try:
         yield server.start()
+        EventsWorker.drain_all(timeout=60)  # or else the end of the tests would wait for this server
     finally:
         server.stop()

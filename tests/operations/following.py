@@ -6,6 +6,7 @@ import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from forked_commands import Commands
 from operations_page import PAGE, shown_in
 from running import Running, eventually, run
 
@@ -40,6 +41,9 @@ class Reader:
     known: dict[str, str] = field(default_factory=dict)
     staying: dict[str, Running] = field(default_factory=dict)
     printed: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self):
+        self.commands = Commands(self.env)
 
     def write(self, section, **instead):
         """Write the files of a section, with some texts replaced by others."""
@@ -80,7 +84,11 @@ class Reader:
             )
             eventually(lambda: is_alike(want, self.staying[command].output.read_text()))
             return
-        got = run(["bash", "-c", command], self.env, self.folder)
+        if self.commands.can_run(command):
+            status, got = self.commands.run(command, self.env, self.folder)
+            assert status == 0, f"{command} ended with {status}:\n{got}"
+        else:
+            got = run(["bash", "-c", command], self.env, self.folder)
         self.printed[command] = got
         assert is_alike(want, got), f"$ {command}\n{got}\n--- and the page shows:\n{want}"
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from forked_commands import Commands
 from operations_page import PAGE, agrees, file_in, shown_in
 from running import answers, environment, eventually, free_port, masked, run
 
@@ -20,13 +21,15 @@ class Terminal:
     """Runs the page's commands in an empty folder and home, on another port than the page's 4200."""
 
     def __init__(self, folder):
-        self.folder, self.port, self.run_id = folder, str(free_port()), ""
+        self.folder, self.port = folder, str(free_port())
+        self.run_id = self.schedule_id = ""
         kept = {
             "RESILIENT_TASKS_STORE": f"sqlite:///{folder}/states.db",
             "RESILIENT_TASKS_QUARANTINE": folder / "quarantine",
             "RESILIENT_TASKS_HOME": folder / "kept",
         }
         self.env = environment(folder / "home", PYTHONPATH=ROOT, **kept)
+        self.commands = Commands(self.env)
         self.differing = {}
 
     def type(self, section, first="", until=""):
@@ -41,10 +44,17 @@ class Terminal:
 
     def printed_by(self, command):
         """Run a command, and return what it prints, with the page's port and ids masked."""
-        command = command.replace("4200", self.port).replace("<id of the run>", self.run_id)
-        printed = run(command, self.env, self.folder, within=300, status=None)
+        ids = {"<id of the run>": self.run_id, "<id of the schedule>": self.schedule_id}
+        for its, ours in {"4200": self.port, **ids}.items():
+            command = command.replace(its, ours)
+        if self.commands.can_run(command):
+            _, printed = self.commands.run(command, self.env, self.folder)
+        else:
+            printed = run(command, self.env, self.folder, within=300, status=None)
         if command.startswith("prefect deployment run"):
             self.run_id = UUID.search(printed)[0]
+        if command.startswith("prefect deployment schedule ls"):
+            self.schedule_id = UUID.search(printed)[0]
         if "--background" in command:
             eventually(lambda: answers(f"http://127.0.0.1:{self.port}/api"), 300)
         return masked(printed).replace(self.port, "4200")
@@ -64,6 +74,7 @@ def typed(tmp_path_factory):
         terminal.type("Reset")
         terminal.type("The server and its UI", first="prefect profile create")
     finally:
+        terminal.commands.stop()
         run("prefect server stop", terminal.env, terminal.folder, status=None)
     return terminal
 

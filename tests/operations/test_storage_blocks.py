@@ -17,7 +17,16 @@ from prefect.filesystems import LocalFileSystem, RemoteFileSystem
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from s3 import KEY, S3, SECRET
 
-from resilient_tasks import PolicyError, Quarantine, Retry, Validate, resilient_flow, resilient_task
+from resilient_tasks import (
+    LastGood,
+    PolicyError,
+    Quarantine,
+    Retry,
+    Validate,
+    resilient,
+    resilient_flow,
+    resilient_task,
+)
 from resilient_tasks.cli import main
 from resilient_tasks.data.quarantine import QuarantineError
 from resilient_tasks.data.split import split
@@ -296,3 +305,71 @@ def test_naming_a_block_asks_no_server(monkeypatch):
     monkeypatch.setitem(sys.modules, "resilient_tasks.orchestrate.blocks", None)
     assert repr(Quarantine("block:remote-file-system/ml")) == "Quarantine(url='block:remote-file-system/ml')"
     Validate(output=Positive, on_invalid="quarantine", quarantine="block:remote-file-system/ml/bad-rows")
+
+
+def twice(last_good):
+    """Call a function that is down at the second call, and return what both calls gave."""
+    answers = [{"rate": 1.1}, ConnectionError("down")]
+
+    @resilient(fallback=last_good)
+    def rates():
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return [rates(), rates()]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        pytest.param(lambda s3, _: LastGood(folder="s3://flights/rates", options=s3.options), id="a URL with options"),
+        pytest.param(lambda s3, _: LastGood(folder=remote(s3, "rates-by-block")), id="a block"),
+        pytest.param(lambda s3, _: LastGood(folder=s3_bucket(s3, "aws")), id="a bucket"),
+        pytest.param(lambda _, name: LastGood(folder=f"block:{name}/rates"), id="the name of a block"),
+    ],
+)
+def test_a_last_good_result_is_kept_there_as_well(place, s3, saved):
+    before = len(s3.keys("flights"))
+    assert twice(place(s3, saved.name)) == [{"rate": 1.1}] * 2
+    assert len(s3.keys("flights")) == before + 1
+
+
+def test_a_block_is_loaded_once_for_many_results(s3, saved, monkeypatch):
+    from resilient_tasks.orchestrate import blocks
+
+    loads, load = [], blocks.loaded
+    monkeypatch.setattr(blocks, "loaded", lambda name: [loads.append(name), load(name)][1])
+    twice(LastGood(folder=f"block:{saved.name}/once"))
+    assert loads == [saved.name]
+
+
+def test_a_last_good_result_that_no_block_takes_fails_no_call(on_server, resilient_events):
+    with pytest.raises(ConnectionError) as caught:
+        twice(LastGood(folder="block:remote-file-system/absent"))
+    told = [event.reason for event in resilient_events if event.name == "fallback.unavailable"]
+    assert len(told) == 2
+    assert all("document named absent" in reason for reason in told)
+    assert "last good result cannot be read" in "".join(caught.value.__notes__)
+
+
+def test_naming_a_block_for_last_good_results_asks_no_server_and_refuses_what_is_no_name(monkeypatch):
+    monkeypatch.setitem(sys.modules, "resilient_tasks.orchestrate.blocks", None)
+    LastGood(folder="block:remote-file-system/ml")
+    with pytest.raises(PolicyError, match="block:TYPE/NAME"):
+        LastGood(folder="block:ml")
+
+
+def test_a_block_that_was_deleted_meanwhile_is_an_error_of_the_batch_and_not_of_the_good_rows_before_it(saved):
+    quarantine = Quarantine(f"block:{saved.name}/gone")
+    quarantine.write(split(FRAME, Positive), operation="fetch", batch="b1")
+    RemoteFileSystem.delete(saved.name.partition("/")[2])
+    with pytest.raises(QuarantineError, match="document named named"):
+        quarantine.write(split(FRAME, Positive), operation="fetch", batch="b2")
+
+
+def test_a_command_for_a_block_says_which_server_it_asked(monkeypatch, capsys):
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        assert main(["quarantine", "list", "--at", "block:remote-file-system/ml"]) != 0
+    assert "Prefect's server does not answer" in capsys.readouterr().err

@@ -36,11 +36,13 @@ def s3():
 @pytest.fixture(scope="module")
 def reader(prefect_server, s3, tmp_path_factory):
     folder = tmp_path_factory.mktemp("flights")
-    one = Reader(folder, {**prefect_server.env, **s3.env, "COLUMNS": "190", "PREFECT_WORKER_QUERY_SECONDS": "2"})
+    env = {**prefect_server.env, **s3.env, "COLUMNS": "190", "PREFECT_WORKER_QUERY_SECONDS": "2"}
+    one = Reader(folder, env)
     try:
         yield one
     finally:
         one.stop()
+        one.commands.stop()
 
 
 @pytest.fixture(scope="module")

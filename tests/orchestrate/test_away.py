@@ -1,11 +1,15 @@
 """The stream in which the states of task runs are sent outlasts an outage of the server."""
 
 import asyncio
+import socket
 from types import SimpleNamespace
 
 import pytest
 from prefect.events import Event
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosedError, InvalidMessage, InvalidStatus
+from websockets.http11 import Response
 
 from resilient_tasks.core import real_time
 from resilient_tasks.orchestrate import away, stream
@@ -18,11 +22,11 @@ class Socket:
     """A server's end of the stream: `is_up` says whether it answers, `got` what it was sent."""
 
     def __init__(self):
-        self.is_up, self.got, self.connections = True, [], 0
+        self.is_up, self.got, self.connections, self.refusal = True, [], 0, ConnectionRefusedError()
 
     def check(self):
         if not self.is_up:
-            raise ConnectionRefusedError
+            raise self.refusal
 
     async def __aenter__(self):
         self.check()
@@ -53,18 +57,18 @@ class Socket:
 @pytest.fixture
 def server(monkeypatch):
     """A stream to a server that can be taken away, with no waits to speak of, and the outages that are noticed."""
-    socket, noticed = Socket(), Outages()
+    end, noticed = Socket(), Outages()
     monkeypatch.setattr(stream, "outages", noticed)
     monkeypatch.setattr(stream, "_AGAIN", 0.001)
     monkeypatch.setattr(stream, "_LOOK", 0.001)
-    monkeypatch.setattr("prefect.events.clients.websocket_connect", lambda *_, **__: socket)
+    monkeypatch.setattr("prefect.events.clients.websocket_connect", lambda *_, **__: end)
 
     async def no_check(*_, **__):
         pass
 
     monkeypatch.setattr("prefect.events.clients.check_server_version", no_check)
     with temporary_settings({PREFECT_API_URL: HERE}):
-        yield SimpleNamespace(socket=socket, noticed=noticed)
+        yield SimpleNamespace(socket=end, noticed=noticed)
 
 
 def client():
@@ -124,6 +128,66 @@ def test_a_stream_that_begins_in_an_outage_loses_nothing(server):
     assert states(server.socket) == ["A"]
 
 
+def answered(status):
+    """Return what the client makes of a proxy's answer to its request for a stream."""
+    return InvalidStatus(Response(status, "", Headers()))
+
+
+REFUSALS = {
+    "a port that is closed": ConnectionRefusedError(),
+    "a connection that is reset": ConnectionResetError(),
+    "a proxy that closes the connection": InvalidMessage("did not receive a valid HTTP response"),
+    "a name that is not resolved": socket.gaierror(-2, "Name or service not known"),
+    "a network that swallows everything": TimeoutError("timed out during opening handshake"),
+    **{f"a proxy that answers {status}": answered(status) for status in (408, 429, 500, 502, 503, 504)},
+}
+
+
+@pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
+def test_a_stream_that_begins_in_an_outage_of_any_kind_loses_nothing(server, refusal):
+    server.socket.refusal = refusal
+
+    async def scenario():
+        server.socket.is_up = False
+        async with client() as events:
+            await events.emit(event("A"))
+            await until(lambda: server.noticed._known)
+            server.socket.is_up = True
+
+    asyncio.run(scenario())
+    assert states(server.socket) == ["A"]
+
+
+def test_a_connection_that_breaks_while_the_token_is_shown_is_an_outage(server, monkeypatch):
+    async def gone():
+        raise ConnectionClosedError(None, None)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(server.socket, "recv", gone)
+
+        async def scenario():
+            async with client() as events:
+                await events.emit(event("A"))
+                await until(lambda: server.noticed._known)
+                broken.undo()
+
+        asyncio.run(scenario())
+    assert states(server.socket) == ["A"]
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_an_answer_that_will_not_change_is_not_waited_for(server, status):
+    server.socket.refusal, server.socket.is_up = answered(status), False
+
+    async def scenario():
+        async with client():
+            pass
+
+    with pytest.raises(InvalidStatus):
+        asyncio.run(scenario())
+    assert not server.noticed._known
+
+
 def test_a_server_that_stood_still_while_the_stream_began_was_away(server, monkeypatch):
     monkeypatch.setattr(stream, "_HUNG", -1)
 
@@ -174,6 +238,21 @@ def test_a_connection_that_breaks_and_is_had_again_at_once_is_no_outage(server):
     assert states(server.socket) == ["A"]
 
 
+def test_a_connection_that_is_had_again_only_after_a_while_was_an_outage(server, monkeypatch):
+    monkeypatch.setattr(stream, "_HUNG", -1)
+
+    async def scenario():
+        server.socket.is_up = False
+        async with client() as events:  # as after a handshake that nobody answered
+            server.socket.is_up = True
+            await events.emit(event("A"))
+            await until(lambda: not events.is_away)
+
+    asyncio.run(scenario())
+    (outage,) = server.noticed.noticed(0)
+    assert outage.late == 1
+
+
 def test_states_for_which_the_server_did_not_come_back_in_time_are_counted_as_lost(server):
     async def scenario():
         async with client() as events:
@@ -184,7 +263,9 @@ def test_states_for_which_the_server_did_not_come_back_in_time_are_counted_as_lo
         asyncio.run(scenario())
         (outage,) = server.noticed.noticed(0)
         assert (outage.late, outage.lost) == (0, 1)
-        assert "1 state lost" in outage.as_event("flow").sentence()
+        said = outage.as_event("flow").sentence()
+        assert "has been away for" in said
+        assert "1 state lost" in said
 
 
 def test_no_more_events_are_kept_than_prefects_own_queue_would(server, monkeypatch):

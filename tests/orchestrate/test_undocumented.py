@@ -179,6 +179,13 @@ def a_client_made_within_a_run_repeats_what_was_refused():
         return around() and not client._client._has_connected
 
 
+def a_worker_of_events_reads_what_a_run_belongs_to():
+    from prefect.events import related, worker
+
+    calls = worker.EventsWorker._handle.__code__.co_names
+    return "attach_related_resources_from_context" in calls and isinstance(related.RESOURCE_CACHE, dict)
+
+
 PROBES = {
     undocumented.PUBLISH: publishes,
     undocumented.TASK_RUN: the_engine_shares_its_run,
@@ -197,6 +204,7 @@ PROBES = {
     undocumented.RAISED: a_flows_engine_keeps_what_an_attempt_raised,
     undocumented.STREAM: a_stream_of_events_can_have_another_client,
     undocumented.HAS_CONNECTED: a_client_made_within_a_run_repeats_what_was_refused,
+    undocumented.RELATED: a_worker_of_events_reads_what_a_run_belongs_to,
 }
 
 

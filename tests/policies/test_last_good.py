@@ -740,8 +740,8 @@ class TestWhatIsRefused:
         [
             ({"max_age": 0}, r"LastGood\(max_age=...\) is a number of seconds above 0"),
             ({"max_age": "2"}, "write 2 or"),
-            ({"folder": 5}, r"LastGood\(folder=...\) is a folder's path or a URL, not 5"),
-            ({"folder": ""}, r"is a folder's path or a URL"),
+            ({"folder": 5}, r"LastGood\(folder=...\) is a folder's path, a URL or a storage block, not 5"),
+            ({"folder": ""}, r"is a folder's path, a URL or a storage block"),
             ({"folder": "nowhere://x"}, r"LastGood\(folder=...\): No file system is known"),
             ({"options": 3}, r"LastGood\(options=...\) is a mapping"),
             ({"serializer": "json"}, "is an object with dumps and loads, such as prefect.serializers.JSONSerializer"),
