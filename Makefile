@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check docs timeouts costs splitting chunks breakers hedging outage alerts-pictures prefect-pictures rough storm remote kinds \
-	secrets everywhere flights-everywhere orchestrate prefect-3.8 clean
+	secrets everywhere flights-everywhere promotion-rates orchestrate prefect-3.8 clean
 
 help:  ## This list.
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -60,6 +60,9 @@ alerts-pictures: $(FOR_DEV)  ## What people see in Slack: pictures for docs/poli
 
 prefect-pictures: $(FOR_DEV)  ## What people see in Prefect's UI: pictures for docs/prefect.md. A minute, and a Chromium.
 	$(BIN)/python docs/pictures/prefect_ui.py
+
+promotion-rates: $(FOR_DEV)  ## How often the example promotes a model that is as good, or better, in simulated weeks. Half a minute.
+	$(BIN)/python tests/benchmarks/promotion_rates.py --page docs/flight-times.md
 
 flights-everywhere: $(FOR_DEV)  ## The example on threads, Dask and Ray, with three stores: the same result. Ten minutes. Ray and Redis where installed.
 	$(BIN)/python tests/benchmarks/everywhere_flights.py --page docs/flight-times.md

@@ -74,7 +74,7 @@ def _champions(months: Sequence[Record]) -> str:
         f"<li>{html.escape(month.month)}: {html.escape(month.verdict)} – {html.escape(month.why)}</li>"
         for month in months
     )
-    return f"<h2>The champion</h2><figure>{figure_champions.svg(months)}</figure><ul>{verdicts}</ul>"
+    return f"<figure>{figure_champions.svg(months)}</figure><ul>{verdicts}</ul>"
 
 
 def _row(month: Month) -> str:
