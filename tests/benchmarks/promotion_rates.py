@@ -2,8 +2,8 @@
 
     python tests/benchmarks/promotion_rates.py [--weeks 800] [--page docs/flight-times.md]
 
-Two models are simulated whose errors of a day share that day's wind. `promotion.compare` compares them, beside the simpler
-percentile interval (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3).
+Two models are simulated whose errors of a day share that day's wind. `promotion.compare` compares them, and so does
+the simpler percentile interval (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3).
 """
 
 import argparse
@@ -61,8 +61,8 @@ def main() -> None:
         return (
             f"How often an equally good model is promoted, in {chosen.weeks:,} simulated weeks of seven days:\n\n"
             f"{table(head, rows, markdown=markdown)}\n\n"
-            f"A better model waits: one with a 20 % smaller error is promoted after {better[7]:.0%} of such weeks, and\n"
-            f"after {better[28]:.0%} of periods of four weeks.\n\n"
+            f"A better model waits: one with a 20 % smaller error is promoted after {better[7]:.0%} of such weeks,\n"
+            f"and after {better[28]:.0%} of periods of four weeks.\n\n"
             f"(`make promotion-rates`, {machine()}, NumPy {version('numpy')})"
         )
 
