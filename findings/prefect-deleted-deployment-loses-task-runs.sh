@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Prefect 3.9.1: while a run goes on, its deployment is deleted (here by the run itself, as a one-off does). The run ends as
 # Completed with its data, and the server has no task run of it: before each event is sent, the client asks the server for
-# the deployment, and throws the event away when there is none. Only the log of the events service says so.
+# the deployment, and throws the event away when there is none. Only a line in the log for each event says so.
 # Expected: the task runs, without their relation to the deployment.
 set -euo pipefail
 folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
