@@ -43,6 +43,8 @@ Month = Literal[
     "2013-11",
     "2013-12",
 ]
+#: What the API can be asked for by itself.
+Airport = Literal["EWR", "JFK", "LGA"]
 #: With more of its rows in the quarantine, a month's challenger is not promoted by itself. A usual month has 0.4 %.
 MOST_QUARANTINED = 0.02
 #: With more of its rows absent, a month is not trained on.
@@ -100,7 +102,7 @@ def record(month: int, result: MonthResult, key: str, seed: int, report: str) ->
 
 
 @resilient_flow(name="flight-times", task_runner=_RUNNER, notify=ALERTS)
-def flight_times(seed: int = 1, origins: list[str] | None = None) -> list[MonthResult]:
+def flight_times(seed: int = 1, origins: list[Airport] | None = None) -> list[MonthResult]:
     """Retrain the model month by month; a month that cannot be trained is named, and the next one goes on.
 
     Args:
@@ -116,7 +118,9 @@ def flight_times(seed: int = 1, origins: list[str] | None = None) -> list[MonthR
 
 
 @resilient_flow(name="retrain-month", task_runner=_RUNNER, notify=ALERTS)
-def retrain_month(month: Month = "next", seed: int = 1, origins: list[str] | None = None) -> MonthResult | State[Any]:
+def retrain_month(
+    month: Month = "next", seed: int = 1, origins: list[Airport] | None = None
+) -> MonthResult | State[Any]:
     """Fetch one month, train a challenger on it, and promote it where it is better.
 
     Args:
@@ -137,7 +141,7 @@ def retrain_month(month: Month = "next", seed: int = 1, origins: list[str] | Non
     return result
 
 
-def one_month(month: int, seed: int, origins: list[str] | None) -> MonthResult:
+def one_month(month: int, seed: int, origins: Sequence[str] | None) -> MonthResult:
     """Fetch, train and compare one month, and write down what it came to."""
     key = f"{flow_run.get_id()}/2013-{month:02}"
     result = _fetched_and_trained(month, key, seed, origins)
@@ -149,9 +153,9 @@ def one_month(month: int, seed: int, origins: list[str] | None) -> MonthResult:
     return result
 
 
-def _fetched_and_trained(month: int, key: str, seed: int, origins: list[str] | None) -> MonthResult:
+def _fetched_and_trained(month: int, key: str, seed: int, origins: Sequence[str] | None) -> MonthResult:
     iso = f"2013-{month:02}"
-    places: Sequence[str | None] = origins or [None]
+    places: Sequence[str | None] = list(dict.fromkeys(origins or [])) or [None]  # each airport once
     indexes: Any = month_index.map(month, places)
     found = [outcome_of(index) for index in indexes]
     if failed := [outcome for outcome in found if isinstance(outcome, Failed)]:

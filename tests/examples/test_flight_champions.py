@@ -276,7 +276,7 @@ def deleted(kept):
 
 
 def test_a_rollback_passes_over_a_champion_that_was_deleted(deleted, capsys, kept):
-    shared, (january, _, july) = kept
+    shared, (january, *_) = kept
 
     assert manage.main(["--out", str(shared.folder.parent), "rollback"]) == 0
 
