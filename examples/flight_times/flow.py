@@ -17,7 +17,7 @@ from typing import Any, Literal
 import heard
 import records
 from fetching import ALERTS, Gathered, fetch_page, fetch_planes, gathered, month_index, named, planes_of
-from model import with_air_time
+from model import HELD_OUT, split_newest, with_air_time
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed
@@ -166,6 +166,8 @@ def _fetched_and_trained(month: int, key: str, seed: int, origins: Sequence[str]
         for origin, index in zip(places, indexes, strict=True)
         for page, rows in enumerate(index.result(), 1)
     ]
+    if not asked:
+        return MonthResult(iso, note="not trained: the API has no flights of this month")
     numbers, origins_of, sizes = zip(*asked, strict=True)
     pages: Any = fetch_page.map(month, numbers, origins_of)
     came = gathered(pages, sizes)
@@ -196,12 +198,24 @@ def _problems(came: Gathered, *, known: bool) -> tuple[list[str], str]:
     problems = [came.refused] if came.refused else []
     if came.absent > MOST_ABSENT * (came.read + came.absent):
         problems.append(came.lost)
+    if not problems:
+        problems += _too_few(came)
     if not known:
         problems.append("no planes, and no earlier copy of them")
     drift = None if came.flights.empty else drift_since_promotion(came.flights)
     if drift is not None and drift.action == "stop":
         problems.append(f"drifted: {', '.join(drift.drifted)}")
     return problems, drift.summary() if drift is not None and drift.noted else ""
+
+
+def _too_few(came: Gathered) -> list[str]:
+    """Return what is missing for a training: flights to train on, or the newest days to judge on."""
+    if came.flights.empty:
+        return ["no flights"]
+    older, newest = split_newest(came.flights)
+    if with_air_time(older).empty:
+        return [f"no flight with an air time before the newest {HELD_OUT} days, which are held out"]
+    return [f"no flight with an air time in the newest {HELD_OUT} days"] if with_air_time(newest).empty else []
 
 
 def _doubts(came: Gathered, degraded: Sequence[str]) -> tuple[str, ...]:
