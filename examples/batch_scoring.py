@@ -6,10 +6,12 @@ A batch that the service refuses is halved until the rows at fault are alone; th
 service said. A service that is busy is asked again, and one that is down is left alone: neither halves a batch.
 """
 
+import argparse
 import json
 import math
 import os
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -170,7 +172,10 @@ BUSY = {20: Status(503), 21: Status(503), 40: Status(429, retry_after=1)}
 
 def prefect_server() -> AbstractContextManager[None]:
     """Return a Prefect server for this run alone, unless PREFECT_API_URL names one."""
-    return nullcontext() if os.environ.get("PREFECT_API_URL") else prefect_test_harness(server_startup_timeout=120)
+    if os.environ.get("PREFECT_API_URL"):
+        return nullcontext()
+    print("starting a Prefect server, which takes 10 to 60 s ...", file=sys.stderr, flush=True)
+    return prefect_test_harness(server_startup_timeout=120)
 
 
 def run() -> None:
@@ -201,4 +206,8 @@ def demo() -> None:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args()
+    if os.environ.get("SCORING_URL"):  # the demonstration empties OUT, where the scores of that service may be
+        parser.error("SCORING_URL names a service of yours: call score_all(), or unset it for the demonstration")
     demo()

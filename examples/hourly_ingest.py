@@ -6,6 +6,7 @@ An hour can be loaded again at any time, and no row is there twice: its rows are
 batch in the quarantine has the hour's name.
 """
 
+import argparse
 import datetime as dt
 import os
 import shutil
@@ -191,7 +192,10 @@ def demo() -> None:
 
 def prefect_server() -> AbstractContextManager[None]:
     """Return a Prefect server for this run alone, unless PREFECT_API_URL names one."""
-    return nullcontext() if os.environ.get("PREFECT_API_URL") else prefect_test_harness(server_startup_timeout=120)
+    if os.environ.get("PREFECT_API_URL"):
+        return nullcontext()
+    print("starting a Prefect server, which takes 10 to 60 s ...", file=sys.stderr, flush=True)
+    return prefect_test_harness(server_startup_timeout=120)
 
 
 def run(hour: str) -> None:
@@ -200,7 +204,13 @@ def run(hour: str) -> None:
 
 
 if __name__ == "__main__":
-    if "--serve" in sys.argv:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--serve", action="store_true", help="load the API of ORDERS_API, five minutes past each hour")
+    if parser.parse_args().serve:
+        if not os.environ.get("ORDERS_API"):
+            parser.error("ORDERS_API is not set: it names the API to load from")
         ingest.serve(name="hourly", cron="5 * * * *")
+    elif os.environ.get("ORDERS_API"):  # the demonstration empties OUT, where the rows of that API may be
+        parser.error("ORDERS_API names an API of yours: load it with --serve, or unset it for the demonstration")
     else:
         demo()

@@ -6,6 +6,7 @@ The pace follows what the service accepts. A second request goes beside one that
 JSON is asked for again. A budget in dollars bounds what the large model costs, and a smaller one stands in for it.
 """
 
+import argparse
 import asyncio
 import json
 import re
@@ -188,6 +189,7 @@ def complete(request: Request) -> Response:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     causes = ("weather", "crew", "aircraft", "airport")
     remarks = [f"flight {number}: {number % 50} minutes, {causes[number % 4]}" for number in range(40)]
     print(explain(ask))

@@ -6,14 +6,17 @@ No host suffers from another: the one that is down is asked a few times and then
 is waited for while all others are finished.
 """
 
+import argparse
 import asyncio
 import logging
+import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 
 import httpx
 from prefect.settings import (
+    PREFECT_API_URL,
     PREFECT_SERVER_ANALYTICS_ENABLED,
     PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
     temporary_settings,
@@ -132,9 +135,12 @@ def start_hosts() -> list[FaultyServer]:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     logging.disable(logging.ERROR)  # the table tells what some hundred lines of log would
     servers = start_hosts()
     urls = [f"{server.url}/{page}" for page in range(25) for server in servers]  # your own URLs here
+    if not PREFECT_API_URL.value():
+        print("starting a Prefect server, which takes 10 to 60 s ...", file=sys.stderr, flush=True)
     with temporary_settings(ALONE):
         pages = asyncio.run(crawl(urls))
     seen = sum(len(server.requests) for server in servers)

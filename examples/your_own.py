@@ -6,12 +6,15 @@ A geocoder sells a number of calls a day. The policy `Quota` counts them for all
 four fifths are used, and the channel `Ntfy` pushes to a phone what failed.
 """
 
+import argparse
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import httpx
 from prefect.settings import (
+    PREFECT_API_URL,
     PREFECT_SERVER_ANALYTICS_ENABLED,
     PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
     temporary_settings,
@@ -121,10 +124,13 @@ def locate_all(addresses: list[str]) -> dict[str, str]:
 ALONE = {PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 120, PREFECT_SERVER_ANALYTICS_ENABLED: False}
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     print(explain(locate))
     events: list[Event] = []
     bus.subscribe(events.append)
     addresses = [f"{number} Broadway" for number in range(1, 15)]
+    if not PREFECT_API_URL.value():
+        print("starting a Prefect server, which takes 10 to 60 s ...", file=sys.stderr, flush=True)
     with temporary_settings(ALONE):
         found = locate_all(addresses)
     flush_messages()

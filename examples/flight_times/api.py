@@ -175,14 +175,21 @@ def _csv(frame: pd.DataFrame) -> Response:
     return Response(frame.to_csv(index=False), 200, "text/csv", {"X-Rows": str(len(frame))})
 
 
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"above 0, and 1 at most, not {text}")
+    return share
+
+
 def main() -> int:
     """Serve until standard input closes, which it does when the process that started this one ends."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--port", type=int, default=0)
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--folder", type=Path, default=Path("out/api"))
-    arguments.add_argument("--poison", type=int, default=0, metavar="MONTH", help="a month with half in seconds")
-    arguments.add_argument("--share", type=float, default=1, help="of the flights that are served")
+    arguments.add_argument("--poison", type=int, default=0, choices=range(13), metavar="MONTH", help="half in seconds")
+    arguments.add_argument("--share", type=_share, default=1, help="of the flights that are served")
     given = arguments.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -73,9 +73,9 @@ def promote(registry: Registry, version: int, why: str, who: str | None = None) 
         who: For the history; the user of this process where nothing is given.
 
     Raises:
-        registry.NoSuchVersionError: There is no such version.
+        registry.NoSuchVersionError: There is no such version, or another program registered it.
     """
-    registry.tags(version)
+    registry.check(version)
     moves = history(registry)
     if moves and moves[-1].version == version == registry.under(CHAMPION):
         return False
@@ -89,6 +89,8 @@ def promote(registry: Registry, version: int, why: str, who: str | None = None) 
 def rollback(registry: Registry, why: str, who: str | None = None) -> Move:
     """Make the previous champion the champion again, and return the move; a second time goes back one more.
 
+    A champion that was deleted from the registry is passed over.
+
     Raises:
         NoEarlierChampionError: There is no previous one.
     """
@@ -97,14 +99,20 @@ def rollback(registry: Registry, why: str, who: str | None = None) -> Move:
         raise NoEarlierChampionError("there is no champion yet: nothing was promoted")
     if len(line) == 1:
         raise NoEarlierChampionError(f"version {line[0]} is the first champion: there is none before it to go back to")
-    _point(registry, line[-2])
-    return _write(registry, line[-2], "rolled back", who, why)
+    there = registry.versions()
+    earlier = [version for version in line[:-1] if version in there and version != line[-1]]
+    if not earlier:
+        raise NoEarlierChampionError(
+            f"version {line[-1]} is the first champion that is still in the registry: those before it were deleted"
+        )
+    _point(registry, earlier[-1])
+    return _write(registry, earlier[-1], "rolled back", who, why)
 
 
 def first(registry: Registry) -> int | None:
-    """Return the version of the first champion, or None while there was none."""
-    moves = history(registry)
-    return moves[0].version if moves else None
+    """Return the version of the first champion that is still in the registry, or None while there is none."""
+    there = registry.versions()
+    return next((move.version for move in history(registry) if move.version in there), None)
 
 
 def _succession(moves: Sequence[Move]) -> list[int]:
@@ -132,6 +140,6 @@ def _point(registry: Registry, version: int) -> None:
 
 def _write(registry: Registry, version: int, what: What, who: str | None, why: str) -> Move:
     when = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    move = Move(version, registry.tags(version)["month"], what, who or getpass.getuser(), when, why)
+    move = Move(version, registry.tags(version).get("month", "no month"), what, who or getpass.getuser(), when, why)
     registry.client().set_registered_model_tag(NAME, f"{_TAG}{when}", json.dumps(asdict(move)))
     return move

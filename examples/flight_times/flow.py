@@ -17,7 +17,7 @@ from typing import Any, Literal
 import heard
 import records
 from fetching import ALERTS, Gathered, fetch_page, fetch_planes, gathered, month_index, named, planes_of
-from model import with_air_time
+from model import HELD_OUT, split_newest, with_air_time
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed
@@ -43,6 +43,8 @@ Month = Literal[
     "2013-11",
     "2013-12",
 ]
+#: What the API can be asked for by itself.
+Airport = Literal["EWR", "JFK", "LGA"]
 #: With more of its rows in the quarantine, a month's challenger is not promoted by itself. A usual month has 0.4 %.
 MOST_QUARANTINED = 0.02
 #: With more of its rows absent, a month is not trained on.
@@ -100,7 +102,7 @@ def record(month: int, result: MonthResult, key: str, seed: int, report: str) ->
 
 
 @resilient_flow(name="flight-times", task_runner=_RUNNER, notify=ALERTS)
-def flight_times(seed: int = 1, origins: list[str] | None = None) -> list[MonthResult]:
+def flight_times(seed: int = 1, origins: list[Airport] | None = None) -> list[MonthResult]:
     """Retrain the model month by month; a month that cannot be trained is named, and the next one goes on.
 
     Args:
@@ -116,7 +118,9 @@ def flight_times(seed: int = 1, origins: list[str] | None = None) -> list[MonthR
 
 
 @resilient_flow(name="retrain-month", task_runner=_RUNNER, notify=ALERTS)
-def retrain_month(month: Month = "next", seed: int = 1, origins: list[str] | None = None) -> MonthResult | State[Any]:
+def retrain_month(
+    month: Month = "next", seed: int = 1, origins: list[Airport] | None = None
+) -> MonthResult | State[Any]:
     """Fetch one month, train a challenger on it, and promote it where it is better.
 
     Args:
@@ -137,7 +141,7 @@ def retrain_month(month: Month = "next", seed: int = 1, origins: list[str] | Non
     return result
 
 
-def one_month(month: int, seed: int, origins: list[str] | None) -> MonthResult:
+def one_month(month: int, seed: int, origins: Sequence[str] | None) -> MonthResult:
     """Fetch, train and compare one month, and write down what it came to."""
     key = f"{flow_run.get_id()}/2013-{month:02}"
     result = _fetched_and_trained(month, key, seed, origins)
@@ -149,9 +153,9 @@ def one_month(month: int, seed: int, origins: list[str] | None) -> MonthResult:
     return result
 
 
-def _fetched_and_trained(month: int, key: str, seed: int, origins: list[str] | None) -> MonthResult:
+def _fetched_and_trained(month: int, key: str, seed: int, origins: Sequence[str] | None) -> MonthResult:
     iso = f"2013-{month:02}"
-    places: Sequence[str | None] = origins or [None]
+    places: Sequence[str | None] = list(dict.fromkeys(origins or [])) or [None]  # each airport once
     indexes: Any = month_index.map(month, places)
     found = [outcome_of(index) for index in indexes]
     if failed := [outcome for outcome in found if isinstance(outcome, Failed)]:
@@ -162,6 +166,8 @@ def _fetched_and_trained(month: int, key: str, seed: int, origins: list[str] | N
         for origin, index in zip(places, indexes, strict=True)
         for page, rows in enumerate(index.result(), 1)
     ]
+    if not asked:
+        return MonthResult(iso, note="not trained: the API has no flights of this month")
     numbers, origins_of, sizes = zip(*asked, strict=True)
     pages: Any = fetch_page.map(month, numbers, origins_of)
     came = gathered(pages, sizes)
@@ -192,12 +198,24 @@ def _problems(came: Gathered, *, known: bool) -> tuple[list[str], str]:
     problems = [came.refused] if came.refused else []
     if came.absent > MOST_ABSENT * (came.read + came.absent):
         problems.append(came.lost)
+    if not problems:
+        problems += _too_few(came)
     if not known:
         problems.append("no planes, and no earlier copy of them")
     drift = None if came.flights.empty else drift_since_promotion(came.flights)
     if drift is not None and drift.action == "stop":
         problems.append(f"drifted: {', '.join(drift.drifted)}")
     return problems, drift.summary() if drift is not None and drift.noted else ""
+
+
+def _too_few(came: Gathered) -> list[str]:
+    """Return what is missing for a training: flights to train on, or the newest days to judge on."""
+    if came.flights.empty:
+        return ["no flights"]
+    older, newest = split_newest(came.flights)
+    if with_air_time(older).empty:
+        return [f"no flight with an air time before the newest {HELD_OUT} days, which are held out"]
+    return [f"no flight with an air time in the newest {HELD_OUT} days"] if with_air_time(newest).empty else []
 
 
 def _doubts(came: Gathered, degraded: Sequence[str]) -> tuple[str, ...]:

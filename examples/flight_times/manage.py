@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
             _plot(registry, given.path)
         else:
             _history(registry)
-    except (NoSuchVersionError, champions.NoEarlierChampionError, ValueError) as error:
+    except (NoSuchVersionError, champions.NoEarlierChampionError, ValueError, OSError) as error:
         print(error)
         return 1
     return 0
@@ -57,8 +57,10 @@ def _given(arguments: list[str] | None) -> argparse.Namespace:
 
 def _promote(registry: Registry, version: str, why: str) -> None:
     number = registry.under(CHALLENGER) if version == CHALLENGER else int(version) if version.isdecimal() else None
+    if number is None and version == CHALLENGER:
+        raise NoSuchVersionError("there is no challenger: nothing was registered yet, or it was deleted")
     if number is None:
-        raise NoSuchVersionError(f'"{version}" is no version: give a number, or "{CHALLENGER}" where there is one')
+        raise NoSuchVersionError(f'"{version}" is no version: give a number, or "{CHALLENGER}"')
     changed = champions.promote(registry, number, why)
     print(champions.history(registry)[-1] if changed else f"version {number} is the champion already")
 
@@ -73,6 +75,8 @@ def _history(registry: Registry) -> None:
 
 def _told(registry: Registry, version: int) -> str:
     tags = registry.tags(version)
+    if "verdict" not in tags:
+        return f"version {version}, which another program registered"
     return f"version {version} of {tags['month']} ({tags['verdict']}: {tags['why']})"
 
 

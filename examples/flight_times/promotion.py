@@ -46,8 +46,13 @@ class Comparison:
         return self.high < 1 - margin
 
     def __str__(self) -> str:
+        counted = "1 day" if self.days == 1 else f"{self.days} days"
+        if not np.isfinite(self.ratio):
+            return f"unknown, as an error is 0 or no number on {counted}" if self.days else "unknown on no day"
+        if self.days < FEWEST_DAYS:
+            return f"{self.ratio - 1:+.0%} on {counted}, and {FEWEST_DAYS} are needed to tell"
         high = f"{self.high - 1:+.0%}" if np.isfinite(self.high) else "any"
-        return f"{self.ratio - 1:+.0%} ({self.low - 1:+.0%} to {high} on {self.days} days)"
+        return f"{self.ratio - 1:+.0%} ({self.low - 1:+.0%} to {high} on {counted})"
 
 
 def compare(

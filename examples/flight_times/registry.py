@@ -54,7 +54,7 @@ _reading = Lock()
 
 
 class NoSuchVersionError(LookupError):
-    """The registry has no model of that version."""
+    """The registry has no model of that version, or one that this flow did not register."""
 
 
 @dataclass(frozen=True)
@@ -123,9 +123,9 @@ class Registry:
         """Return the model of a version.
 
         Raises:
-            NoSuchVersionError: There is none.
+            NoSuchVersionError: There is none, or another program registered it.
         """
-        found = self._found(version)
+        found = self._registered_here(version)
         with _reading:
             pipeline = mlflow.sklearn.load_model(found.source)
         return Stored(Model(pipeline), int(found.version), found.tags["month"], found.tags["trained_until"])
@@ -142,6 +142,18 @@ class Registry:
             NoSuchVersionError: There is none.
         """
         return dict(self._found(version).tags)
+
+    def check(self, version: int) -> None:
+        """Check that this flow can use a version as its champion.
+
+        Raises:
+            NoSuchVersionError: There is none, or another program registered it.
+        """
+        self._registered_here(version)
+
+    def versions(self) -> list[int]:
+        """Return the numbers of all versions that are there, the oldest first."""
+        return sorted(int(each.version) for each in self.client().search_model_versions(f"name = '{NAME}'"))
 
     def of_run(self, key: str) -> int | None:
         """Return the version that was registered under the key of a run, or None."""
@@ -229,9 +241,15 @@ class Registry:
         except MlflowException as error:
             if error.error_code not in _ABSENT:
                 raise
-        known = sorted(int(each.version) for each in client.search_model_versions(f"name = '{NAME}'"))
-        listed = ", ".join(map(str, known)) or "none yet"
+        listed = ", ".join(map(str, self.versions())) or "none yet"
         raise NoSuchVersionError(f"there is no version {version} of {NAME}; there are: {listed}")
+
+    def _registered_here(self, version: int) -> ModelVersion:
+        found = self._found(version)
+        for tag in ("month", "trained_until"):
+            if tag not in found.tags:
+                raise NoSuchVersionError(f"version {version} was not registered by this flow: its tag {tag} is missing")
+        return found
 
 
 def _experiment(client: MlflowClient, folder: Path) -> str:

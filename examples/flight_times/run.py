@@ -25,11 +25,11 @@ from uuid import UUID
 from accounts import AGREED, EXPLANATION, Accounts
 from data import DataPackageMissing, load_planes
 from headline import headline
-from runners import RUNNERS, places, task_runner
+from runners import KEPT, RUNNERS, check_installed, places, task_runner
 from servers import CannotStartError, Waiting, flights_api, prefect_server
 from wording import counted
 
-from resilient_tasks import configure
+from resilient_tasks import PolicyError, configure
 from resilient_tasks.testing.slack import FakeSlack
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def main() -> int:
         signal.signal(sign, _as_ctrl_c)
     try:
         load_planes()  # the data package is there, or is not: said before anything starts
+        check_installed(given.runner)
         _prepare(out, given)
         with contextlib.ExitStack() as servers:
             api = servers.enter_context(flights_api(out / "api", port=given.port, seed=given.seed, poison=given.poison))
@@ -73,7 +74,7 @@ def main() -> int:
                 _say(f"Prefect's UI: {prefect.removesuffix('/api')}  (Ctrl-C ends it)")
                 signal.pause()
             return code
-    except (DataPackageMissing, CannotStartError) as error:
+    except (DataPackageMissing, CannotStartError, PolicyError) as error:
         _say(f"cannot start: {error}")
         return 2
     except KeyboardInterrupt:
@@ -84,26 +85,25 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1, help="another schedule of faults")
-    parser.add_argument("--poison", type=int, default=0, metavar="MONTH", help="1 to 12: half of it in seconds")
+    months = range(1, 13)
+    parser.add_argument(
+        "--poison", type=int, default=0, choices=months, metavar="MONTH", help="1 to 12: half of it in seconds"
+    )
     parser.add_argument("--runner", choices=RUNNERS, default="threads", help="what runs the tasks")
     parser.add_argument("--store", default="memory", help="of circuit and budget: memory, sqlite, redis, or a URL")
-    parser.add_argument("--origins", nargs="*", choices=("EWR", "JFK", "LGA"), help="airports to ask for one by one")
+    parser.add_argument("--origins", nargs="+", choices=("EWR", "JFK", "LGA"), help="airports to ask for one by one")
     parser.add_argument("--bare", action="store_true", help="the same flow with every policy off")
     parser.add_argument("--port", type=int, default=0, help="port of the flights API; 0 picks a free one")
     parser.add_argument("--prefect-port", type=int, default=0, help="port of the Prefect server; 0 picks a free one")
-    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for everything that the run writes")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder of the run, emptied first")
     parser.add_argument("--keep", action="store_true", help="keep Prefect's UI up afterwards, to look at the run")
     return parser.parse_args()
 
 
 def _prepare(out: Path, given: argparse.Namespace) -> None:
     """Empty the folders, and name them in the environment, which the processes that run tasks inherit."""
-    for name in ("api", "prefect", "registry", "quarantine", "last_good", "events"):
-        shutil.rmtree(out / name, ignore_errors=True)
-    for name in ("incidents.db", "store.db"):
-        for end in ("", "-wal", "-shm"):
-            (out / f"{name}{end}").unlink(missing_ok=True)
-    out.mkdir(parents=True, exist_ok=True)
+    if (out / KEPT).exists():
+        raise CannotStartError(f"serve.py keeps its champions in {out}, and this run empties its folder: give --out")
     os.environ |= {**_QUIET, **places(out)}
     stores = {"memory": "memory:", "sqlite": f"sqlite:///{out / 'store.db'}", "redis": "redis://127.0.0.1:6379/0"}
     configure(
@@ -113,6 +113,12 @@ def _prepare(out: Path, given: argparse.Namespace) -> None:
         incidents=os.environ["RESILIENT_TASKS_INCIDENTS"],
         store=stores.get(given.store, given.store),
     )
+    for name in ("api", "prefect", "registry", "quarantine", "last_good", "events"):
+        shutil.rmtree(out / name, ignore_errors=True)
+    for name in ("incidents.db", "store.db"):
+        for end in ("", "-wal", "-shm"):
+            (out / f"{name}{end}").unlink(missing_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
 
 
 def _bare() -> int:

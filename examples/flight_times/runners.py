@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from servers import CannotStartError
 
 if TYPE_CHECKING:
     from prefect.task_runners import TaskRunner
 
 RUNNERS = ("threads", "dask", "ray")
+#: A file in the folder of `serve.py`, so that `run.py` does not empty it.
+KEPT = "kept-by-serve"
+
+
+def check_installed(name: str) -> None:
+    """Check that the package of a task runner is there.
+
+    Raises:
+        CannotStartError: It is not; the message says how to install it.
+    """
+    if name != "threads" and find_spec(f"prefect_{name}") is None:
+        raise CannotStartError(f"--runner {name} needs a package: pip install prefect-{name}")
 
 
 def task_runner(name: str) -> TaskRunner[Any]:

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from data import DataPackageMissing, load_planes
-from runners import places
+from runners import KEPT, places
 from servers import CannotStartError, flights_api
 
 _MONTHLY = "0 6 1 * *"  # at six on the first of each month
@@ -58,6 +58,7 @@ def _given() -> argparse.Namespace:
 def _prepare(out: Path) -> None:
     """Name the folders in the environment, which the processes of the runs inherit."""
     out.mkdir(parents=True, exist_ok=True)
+    (out / KEPT).touch()
     for name, value in places(out).items():
         if name == "FLIGHT_TIMES_OUT":
             os.environ[name] = value

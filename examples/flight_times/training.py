@@ -10,7 +10,7 @@ from typing import Any, Literal
 import champions
 import pandas as pd
 from fetching import ALERTS, named
-from model import CATEGORIES, TARGET, Model, after, errors_by_day, newest_day, split_newest, train
+from model import CATEGORIES, TARGET, Model, after, errors_by_day, newest_day, split_newest, train, with_air_time
 from promotion import MARGIN, Comparison, compare
 from registry import CHAMPION, Registry, Stored
 from schema import Flights
@@ -132,7 +132,7 @@ def _judge(
     doubts: Sequence[str],
     seed: int,
 ) -> dict[str, Any]:
-    unseen = newest if champion is None else after(newest, champion.trained_until)
+    unseen = with_air_time(newest if champion is None else after(newest, champion.trained_until))
     comparison, champion_error = None, None
     errors = errors_by_day(challenger, newest if unseen.empty else unseen, planes)
     if champion is not None and not unseen.empty:

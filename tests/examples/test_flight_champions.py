@@ -259,3 +259,105 @@ def test_a_month_is_one_mlflow_run_however_often_it_is_written(kept):
     (record,) = records.read(shared)
     assert record == records.Record("2013-07", "kept", "so", 9.1, 9.8, 16.2)
     assert records.next_month(shared) == 8
+
+
+@pytest.fixture
+def deleted(kept):
+    """The registry with January's model as champion, then one that was deleted, then July's."""
+    shared, (january, _, july) = kept
+    client = shared.client()
+    tags = {"month": "2013-03", "trained_until": "2013-03-21", "verdict": "kept", "why": "so"}
+    source = client.get_model_version(registry.NAME, str(january)).source
+    made = int(client.create_model_version(registry.NAME, source, tags=tags).version)
+    for version in (january, made, july):
+        champions.promote(shared, version, "better")
+    client.delete_model_version(registry.NAME, str(made))
+    return shared, made
+
+
+def test_a_rollback_passes_over_a_champion_that_was_deleted(deleted, capsys, kept):
+    shared, (january, *_) = kept
+
+    assert manage.main(["--out", str(shared.folder.parent), "rollback"]) == 0
+
+    assert aliases(shared)["champion"] == january
+    assert f"2013-01  version {january} rolled back" in capsys.readouterr().out
+
+
+def test_where_all_earlier_champions_were_deleted_a_rollback_says_so_and_moves_nothing(kept, deleted, capsys):
+    shared, (_, _, july) = kept
+    client = shared.client()
+    for tag, text in client.get_registered_model(registry.NAME).tags.items():
+        if '"2013-01"' in text:
+            client.delete_registered_model_tag(registry.NAME, tag)
+
+    assert manage.main(["--out", str(shared.folder.parent), "rollback"]) == 1
+
+    assert f"version {july} is the first champion that is still in the registry" in capsys.readouterr().out
+    assert aliases(shared)["champion"] == july
+
+
+def test_once_the_first_champion_is_deleted_the_next_one_is_the_frozen_model(kept, deleted):
+    shared, (january, _, july) = kept
+    assert champions.first(shared) == january
+    client = shared.client()
+    for tag, text in client.get_registered_model(registry.NAME).tags.items():
+        if '"2013-01"' in text:
+            client.delete_registered_model_tag(registry.NAME, tag)
+
+    assert champions.first(shared) == july, "the deleted one is passed over: no month could be trained on otherwise"
+
+
+def test_a_version_that_was_registered_by_other_means_cannot_be_promoted(kept, capsys):
+    shared, (january, *_) = kept
+    client = shared.client()
+    source = client.get_model_version(registry.NAME, str(january)).source
+    made = client.create_model_version(registry.NAME, source).version
+    try:
+        assert manage.main(["--out", str(shared.folder.parent), "promote", str(made)]) == 1
+    finally:
+        client.delete_model_version(registry.NAME, str(made))
+
+    assert f"version {made} was not registered by this flow: its tag month is missing" in capsys.readouterr().out
+    assert "champion" not in aliases(shared)
+
+
+def test_without_a_challenger_its_name_is_refused(kept, capsys):
+    shared, (*_, july) = kept
+    shared.client().delete_registered_model_alias(registry.NAME, registry.CHALLENGER)
+    try:
+        assert manage.main(["--out", str(shared.folder.parent), "promote", "challenger"]) == 1
+    finally:
+        shared.client().set_registered_model_alias(registry.NAME, registry.CHALLENGER, str(july))
+
+    assert "there is no challenger" in capsys.readouterr().out
+
+
+def test_a_picture_that_cannot_be_written_is_a_sentence(kept, capsys, tmp_path):
+    shared, _ = kept
+    result = flow.MonthResult("2013-07", 100, used=90, trained=Trained(3, 16.2, 9.8, 9.1, "kept", "so"))
+    records.write(shared, "key/7", result, 1, "")
+
+    assert manage.main(["--out", str(shared.folder.parent), "plot", str(tmp_path / "no" / "folder.png")]) == 1
+
+    assert "No such file or directory" in capsys.readouterr().out
+
+
+def test_a_champion_that_another_program_registered_can_be_looked_at_and_rolled_back(kept, capsys):
+    shared, (january, *_) = kept
+    champions.promote(shared, january, "first")
+    client = shared.client()
+    source = client.get_model_version(registry.NAME, str(january)).source
+    made = client.create_model_version(registry.NAME, source).version
+    client.set_registered_model_alias(registry.NAME, registry.CHAMPION, made)
+    out = ["--out", str(shared.folder.parent)]
+    try:
+        assert manage.main([*out, "history"]) == 0
+        assert f"champion: version {made}, which another program registered" in capsys.readouterr().out
+        with pytest.raises(registry.NoSuchVersionError, match="its tag month is missing"):
+            shared.champion()
+        assert manage.main([*out, "rollback"]) == 0
+    finally:
+        client.delete_model_version(registry.NAME, str(made))
+
+    assert aliases(shared)["champion"] == january

@@ -8,7 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import api
 import pytest
+import runners
+import serve
+from servers import CannotStartError
 
 from resilient_tasks import Quarantine
 
@@ -88,3 +92,58 @@ def test_an_interrupt_leaves_no_process_and_a_quarantine_that_can_be_read(tmp_pa
     batches = quarantine.list()
     assert batches
     assert all(len(quarantine.read(batch)) == batch.rows for batch in batches)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--poison", "13"], "argument --poison: invalid choice: 13"),
+        (["--poison", "-1"], "argument --poison: invalid choice: -1"),
+        (["--origins"], "argument --origins: expected at least one argument"),
+        (["--origins", "XXX"], "argument --origins: invalid choice: 'XXX'"),
+        (["--store", "nonsense"], "cannot start: a store is memory:, sqlite:///"),
+    ],
+)
+def test_a_choice_that_there_is_not_is_refused_before_anything_is_emptied(tmp_path, arguments, sentence):
+    (tmp_path / "registry").mkdir()
+
+    ended = ran(RUN, "--out", tmp_path, *arguments)
+
+    assert ended.returncode == 2
+    assert sentence in ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stdout + ended.stderr
+    assert (tmp_path / "registry").exists()
+
+
+def test_a_run_does_not_empty_the_folder_that_the_schedule_writes_to(tmp_path, monkeypatch):
+    for name in runners.places(tmp_path):
+        monkeypatch.setenv(name, "of the test")  # what is set below is taken back
+    (tmp_path / "registry").mkdir()
+    serve._prepare(tmp_path)
+
+    ended = ran(RUN, "--out", tmp_path)
+
+    assert ended.returncode == 2
+    assert f"cannot start: serve.py keeps its champions in {tmp_path}" in ended.stdout
+    assert (tmp_path / "registry").exists()
+
+
+@pytest.mark.parametrize(("runner", "package"), [("dask", "prefect-dask"), ("ray", "prefect-ray")])
+def test_a_runner_that_is_not_installed_is_named_with_its_package(monkeypatch, runner, package):
+    monkeypatch.setattr("runners.find_spec", lambda _: None)
+
+    with pytest.raises(CannotStartError, match=f"--runner {runner} needs a package: pip install {package}"):
+        runners.check_installed(runner)
+
+    runners.check_installed("threads")
+
+
+@pytest.mark.parametrize("arguments", [["--poison", "13"], ["--share", "0"], ["--share", "2"], ["--share", "nan"]])
+def test_the_api_refuses_a_month_and_a_share_that_there_are_not(tmp_path, monkeypatch, capsys, arguments):
+    monkeypatch.setattr(sys, "argv", ["api.py", "--folder", str(tmp_path / "api"), *arguments])
+
+    with pytest.raises(SystemExit):
+        api.main()
+
+    assert f"argument {arguments[0]}: " in capsys.readouterr().err
+    assert not (tmp_path / "api").exists()
