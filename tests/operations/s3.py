@@ -1,6 +1,7 @@
 """An S3 on this machine, which can be away for a while."""
 
 import contextlib
+import urllib.request
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +30,11 @@ class S3:
             self.server.stop()
             self.server._server.server_close()
             self.server = None
+
+    def empty(self):
+        """Forget every bucket: all servers of a process share what they hold."""
+        request = urllib.request.Request(f"{self.url}/moto-api/reset", method="POST")
+        urllib.request.urlopen(request, timeout=30).close()
 
     @contextlib.contextmanager
     def away(self):

@@ -221,7 +221,6 @@ def test_the_commands_start_become_well_and_carry_a_flow_to_its_end(machine, tmp
     flows.mkdir()
     (flows / "flow.py").write_text(FLOW.format(port=mail.port))
     here = environment(tmp_path / "laptop", PREFECT_API_URL=api)
-    (tmp_path / "laptop").mkdir()
     run(["prefect", "--no-prompt", "deploy", "flow.py:monthly", "-n", "once", "-p", "ml"], here, flows)
     said = run(["prefect", "deployment", "run", "monthly/once", "--watch"], here, flows)
     assert "Flow run is in state 'Degraded'" in said or "finished" in said, said

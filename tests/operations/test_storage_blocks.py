@@ -39,6 +39,7 @@ FRAME = pd.DataFrame({"n": [1, -1, 2]})
 def s3():
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = S3().start()
+    server.empty()
     server.make("flights")
     try:
         yield server

@@ -26,6 +26,7 @@ BATCHES = "resilient-tasks quarantine list"
 def s3():
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = S3().start()
+    server.empty()
     server.make("flights")
     try:
         yield server
