@@ -1,9 +1,11 @@
 """The compose file: what it says is checked, and its commands run as processes of this machine, without containers."""
 
+import contextlib
 import json
 import re
 import shutil
 import sys
+import urllib.error
 import urllib.request
 from dataclasses import fields
 from pathlib import Path
@@ -221,6 +223,7 @@ def test_the_commands_start_become_well_and_carry_a_flow_to_its_end(machine, tmp
     flows.mkdir()
     (flows / "flow.py").write_text(FLOW.format(port=mail.port))
     here = environment(tmp_path / "laptop", PREFECT_API_URL=api)
+    eventually(lambda: _knows_the_pool(api))  # the worker makes it
     run(["prefect", "--no-prompt", "deploy", "flow.py:monthly", "-n", "once", "-p", "ml"], here, flows)
     said = run(["prefect", "deployment", "run", "monthly/once", "--watch"], here, flows)
     assert "Flow run is in state 'Degraded'" in said or "finished" in said, said
@@ -229,6 +232,12 @@ def test_the_commands_start_become_well_and_carry_a_flow_to_its_end(machine, tmp
     assert any(b"flights-api" in key for key in redis.Redis(port=machine.ports["6379"]).keys("*"))
     (letter,) = eventually(lambda: mail.messages)
     assert "fetch" in letter.subject
+
+
+def _knows_the_pool(api):
+    with contextlib.suppress(urllib.error.HTTPError), urllib.request.urlopen(f"{api}/work_pools/ml", timeout=30):
+        return True
+    return False
 
 
 def test_mlflow_starts_by_its_command_and_answers_under_the_service_s_name(machine):
