@@ -61,7 +61,10 @@ class Model:
     def is_too_bad(self, now):
         if self.policy.failures:
             return self.run >= self.policy.failures
-        lately = [good for at, good in self.counted if at > now - self.policy.window][-(self.policy.last or 10**6) :]
+        if self.policy.last:  # of the last calls, however long ago they were
+            lately = [good for _, good in self.counted][-self.policy.last :]
+        else:
+            lately = [good for at, good in self.counted if at > now - self.policy.window]
         return len(lately) >= self.policy.min_calls and lately.count(False) >= self.policy.failure_rate * len(lately)
 
 
