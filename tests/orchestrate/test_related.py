@@ -102,3 +102,12 @@ def test_a_server_that_answers_is_asked_once_and_the_event_has_it_all(context):
     orchestration = Orchestration(well)
     assert [set(one) for one in sent(context, orchestration)] == [{"flow", "flow-run"}] * 2
     assert orchestration.asked == 1
+
+
+def test_it_is_put_in_place_once_however_often_the_room_is_connected():
+    related.install()
+    in_place = EventsWorker.attach_related_resources_from_context
+
+    related.install()
+
+    assert EventsWorker.attach_related_resources_from_context is in_place
