@@ -1,5 +1,6 @@
-"""A Prefect server of the tests' own, as a user would start it."""
+"""A Prefect server of the tests' own, as a user would start it, and an S3."""
 
+import logging
 import sys
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from prefect.events.worker import EventsWorker
 
 sys.path.insert(0, str(Path(__file__).parent))
 from running import Server
+from s3 import S3
 
 
 @pytest.fixture(scope="session")
@@ -20,5 +22,18 @@ def prefect_server(tmp_path_factory):
     try:
         yield server.start()
         EventsWorker.drain_all(timeout=60)  # or else the end of the tests would wait for this server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def s3():
+    """An S3 with the bucket `flights`, for the tests of one module."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = S3().start()
+    server.empty()
+    server.make("flights")
+    try:
+        yield server
     finally:
         server.stop()

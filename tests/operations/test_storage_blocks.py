@@ -1,7 +1,6 @@
 """Results and bad rows on Prefect's storage blocks, in a folder and in an S3 on this machine."""
 
 import asyncio
-import logging
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +14,7 @@ pytest.importorskip("s3fs")
 sys.path.insert(0, str(Path(__file__).parent))
 from prefect.filesystems import LocalFileSystem, RemoteFileSystem
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from s3 import KEY, S3, SECRET
+from s3 import KEY, SECRET
 
 from resilient_tasks import (
     LastGood,
@@ -33,18 +32,6 @@ from resilient_tasks.data.split import split
 
 Positive = pa.DataFrameSchema({"n": pa.Column(int, pa.Check.gt(0))})
 FRAME = pd.DataFrame({"n": [1, -1, 2]})
-
-
-@pytest.fixture(scope="module")
-def s3():
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = S3().start()
-    server.empty()
-    server.make("flights")
-    try:
-        yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture

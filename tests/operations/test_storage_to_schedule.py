@@ -5,7 +5,6 @@ The sections build on each other, so each fixture follows one, after the one bef
 
 import datetime as dt
 import json
-import logging
 import sys
 import urllib.request
 from pathlib import Path
@@ -17,21 +16,9 @@ pytest.importorskip("s3fs")
 sys.path.insert(0, str(Path(__file__).parent))
 from following import Reader
 from running import eventually
-from s3 import S3, SECRET
+from s3 import SECRET
 
 BATCHES = "resilient-tasks quarantine list"
-
-
-@pytest.fixture(scope="module")
-def s3():
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = S3().start()
-    server.empty()
-    server.make("flights")
-    try:
-        yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="module")

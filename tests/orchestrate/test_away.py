@@ -222,8 +222,9 @@ def test_what_is_confirmed_for_long_enough_is_forgotten(server, monkeypatch):
         async with client() as events:
             await events.emit(event("A"))
             await until(lambda: not events._unconfirmed_events)
+            return events._is_open
 
-    asyncio.run(scenario())
+    assert asyncio.run(scenario())
 
 
 def test_a_connection_that_breaks_and_is_had_again_at_once_is_no_outage(server):

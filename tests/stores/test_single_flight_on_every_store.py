@@ -306,7 +306,8 @@ def test_what_cannot_cross_has_the_other_worker_make_its_own_call(pair, tmp_path
     assert second[-1] == ["flight.alone"]
 
 
-def test_a_worker_that_is_killed_is_replaced_by_one_that_waits(mortals, tmp_path, share):
+def one_waits_for_the_other(mortals, tmp_path, share):
+    """Have the first worker make a call under a lease of 3 s, and the second wait for it."""
     mortals.all(flying.short_lease, 3)
     url = f"sqlite:///{tmp_path}/states.db"
     share(url, PATIENT)
@@ -315,6 +316,10 @@ def test_a_worker_that_is_killed_is_replaced_by_one_that_waits(mortals, tmp_path
     until(lambda: made(tmp_path))
     mortals.tell([1], flying.told, "json", tmp_path, "rows")
     until(is_awaited)
+
+
+def test_a_worker_that_is_killed_is_replaced_by_one_that_waits(mortals, tmp_path, share):
+    one_waits_for_the_other(mortals, tmp_path, share)
     os.kill(mortals.pids[0], signal.SIGKILL)
     until(lambda: made(tmp_path) == mortals.pids)
     (tmp_path / "go").touch()
@@ -323,14 +328,7 @@ def test_a_worker_that_is_killed_is_replaced_by_one_that_waits(mortals, tmp_path
 
 
 def test_a_worker_that_stood_still_ends_nothing_of_the_one_that_took_its_place(mortals, tmp_path, share):
-    mortals.all(flying.short_lease, 3)
-    url = f"sqlite:///{tmp_path}/states.db"
-    share(url, PATIENT)
-    mortals.all(counting.go_by, url, PATIENT)
-    mortals.tell([0], flying.told, "json", tmp_path, "rows")
-    until(lambda: made(tmp_path))
-    mortals.tell([1], flying.told, "json", tmp_path, "rows")
-    until(is_awaited)
+    one_waits_for_the_other(mortals, tmp_path, share)
     os.kill(mortals.pids[0], signal.SIGSTOP)
     until(lambda: made(tmp_path) == mortals.pids)
     os.kill(mortals.pids[0], signal.SIGCONT)
