@@ -64,5 +64,6 @@ def install() -> None:
 
 def _forget_what_is_unknown() -> None:
     cache: dict[str, Any] = getattr(related, "RESOURCE_CACHE", {})
-    for key in [key for key, (entry, _) in cache.items() if entry.get("object") is None]:
-        del cache[key]
+    for key, (entry, _) in list(cache.items()):  # a copy: the worker of another server writes it too
+        if entry.get("object") is None:
+            cache.pop(key, None)

@@ -5,7 +5,8 @@ import socket
 from types import SimpleNamespace
 
 import pytest
-from prefect.events import Event
+from prefect.events import Event, clients
+from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosedError, InvalidMessage, InvalidStatus
@@ -15,7 +16,8 @@ from resilient_tasks.core import real_time
 from resilient_tasks.orchestrate import away, stream
 from resilient_tasks.orchestrate.away import Outages, patience
 
-HERE = "http://127.0.0.1:9/api"
+NOWHERE = "127.0.0.1:9"
+HERE = f"http://{NOWHERE}/api"
 
 
 class Socket:
@@ -56,17 +58,22 @@ class Socket:
 
 @pytest.fixture
 def server(monkeypatch):
-    """A stream to a server that can be taken away, with no waits to speak of, and the outages that are noticed."""
+    """A stream to a server that can be taken away, with no waits to speak of, and the outages that are noticed.
+
+    The stream of the tests before is ended first: it must not connect to the socket of these tests.
+    """
+    EventsWorker.drain_all(at_exit=False)
     end, noticed = Socket(), Outages()
+    connect = clients.websocket_connect
     monkeypatch.setattr(stream, "outages", noticed)
     monkeypatch.setattr(stream, "_AGAIN", 0.001)
     monkeypatch.setattr(stream, "_LOOK", 0.001)
-    monkeypatch.setattr("prefect.events.clients.websocket_connect", lambda *_, **__: end)
+    monkeypatch.setattr(clients, "websocket_connect", lambda to, **how: end if NOWHERE in to else connect(to, **how))
 
     async def no_check(*_, **__):
         pass
 
-    monkeypatch.setattr("prefect.events.clients.check_server_version", no_check)
+    monkeypatch.setattr(clients, "check_server_version", no_check)
     with temporary_settings({PREFECT_API_URL: HERE}):
         yield SimpleNamespace(socket=end, noticed=noticed)
 
