@@ -5,20 +5,18 @@ from __future__ import annotations
 import functools
 import sys
 import warnings
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import CodeType
 from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from resilient_tasks import misuse
-from resilient_tasks.core import call as calls
-from resilient_tasks.core import callables, runtime, settings, streams
-from resilient_tasks.core import pipeline as pipelines
-from resilient_tasks.core.call import Later, Work
+from resilient_tasks.core import callables, runtime, streams, wrappers
+from resilient_tasks.core.call import Work
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import Sink
-from resilient_tasks.core.outcome import Failed, Ok, Outcome
-from resilient_tasks.core.pipeline import Leave, Pipeline, explain_pipeline, operation_of
+from resilient_tasks.core.outcome import Outcome
+from resilient_tasks.core.pipeline import Pipeline, explain_pipeline, operation_of
 from resilient_tasks.core.stand_ins import StandIn
 from resilient_tasks.keywords import PolicyOptions, arranged, build, settled, slots_given, slots_of
 from resilient_tasks.observe import logs
@@ -86,16 +84,6 @@ class Plan:
         how = runtime.ASYNC if self.is_async else runtime.SYNC
         return Work(self.operation, self.fn, args, kwargs, how, self.idempotent, sinks, self.attempts)
 
-    def begun(
-        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], given: Outcome[Any] | Later, leave: Leave
-    ) -> Work:
-        """Return an invocation whose first attempt was made at once, with what came of it."""
-        work, made = self.work(args, kwargs), calls.running.get()
-        if made is not None and not isinstance(made, calls.FirstCall):  # the function asked which call it was
-            work = replace(work, _id=made.work.id)
-        work.given, work.known = given, leave.known
-        return work
-
 
 @overload
 def resilient(fn: Callable[P, R], /) -> Resilient[P, R]: ...
@@ -142,8 +130,8 @@ def _decorate(fn: Callable[..., Any], options: PolicyOptions) -> Any:
         )
         warnings.warn(msg, UserWarning, stacklevel=_frames_of_ours())
     if streams.is_stream(plan.fn) and plan.pipeline.policies:
-        return plan.owned_by(_stream_wrapper(plan))
-    return plan.owned_by(_async_wrapper(plan) if plan.is_async else _sync_wrapper(plan))
+        return plan.owned_by(wrappers.stream(plan))
+    return plan.owned_by(wrappers.asynchronous(plan) if plan.is_async else wrappers.sync(plan))
 
 
 def make_plan(fn: Callable[..., Any], options: PolicyOptions, who: str = "resilient") -> Plan:
@@ -301,95 +289,3 @@ def _frames_of_ours() -> int:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(ours):
         frame, level = frame.f_back, level + 1
     return level
-
-
-def _sync_wrapper(plan: Plan) -> Callable[..., Any]:
-    fn, run, drive = plan.fn, plan.pipeline.run, runtime.drive
-    first = calls.FirstCall(plan.work((), {}))
-    gate = plan.pipeline.gate
-
-    @functools.wraps(fn)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        if not settings.current.enabled:
-            return fn(*args, **kwargs)
-        if calls.running.get() is not None or (leave := gate()) is None:
-            return drive(run(plan.work(args, kwargs))).unwrap()
-        # No policy has to act before the call, so it is made first, and the pipeline entered only if it fails.
-        token = calls.running.set(first)  # by its module's name: a context variable in a closure cannot be pickled
-        try:
-            value = fn(*args, **kwargs)
-        except Exception as error:
-            work = plan.begun(args, kwargs, Failed(error), leave)
-        else:
-            if type(value) in callables.PLAIN or not callables.comes_later(value):
-                if leave is not pipelines.AT_ONCE:
-                    leave.succeeded()
-                return value
-            work = plan.begun(args, kwargs, runtime.put_off(fn, value), leave)
-        finally:
-            calls.running.reset(token)
-        return drive(run(work)).unwrap()
-
-    def outcome(*args: Any, **kwargs: Any) -> Any:
-        if settings.current.enabled:
-            return runtime.ended(run(plan.work(args, kwargs)))
-        value = fn(*args, **kwargs)
-        return _ok(value) if callables.comes_later(value) else Ok(value)
-
-    wrapper.outcome = outcome  # type: ignore[attr-defined]
-    return wrapper
-
-
-async def _ok(awaitable: Awaitable[Any]) -> Outcome[Any]:
-    return Ok(await awaitable)
-
-
-def _async_wrapper(plan: Plan) -> Callable[..., Any]:
-    fn, run = plan.fn, plan.pipeline.run
-    first = calls.FirstCall(plan.work((), {}))
-    gate = plan.pipeline.gate
-
-    @functools.wraps(fn)
-    async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        if not settings.current.enabled:
-            return await fn(*args, **kwargs)
-        if calls.running.get() is not None or (leave := gate()) is None:
-            return (await run(plan.work(args, kwargs))).unwrap()
-        token = calls.running.set(first)  # as in the sync wrapper
-        try:
-            value = await fn(*args, **kwargs)
-        except Exception as error:
-            work = plan.begun(args, kwargs, Failed(error), leave)
-        else:
-            if leave is not pipelines.AT_ONCE:
-                leave.succeeded()
-            return value
-        finally:
-            calls.running.reset(token)
-        return (await run(work)).unwrap()
-
-    async def outcome(*args: Any, **kwargs: Any) -> Outcome[Any]:
-        if not settings.current.enabled:
-            return Ok(await fn(*args, **kwargs))
-        return await run(plan.work(args, kwargs))
-
-    wrapper.outcome = outcome  # type: ignore[attr-defined]
-    return wrapper
-
-
-def _stream_wrapper(plan: Plan) -> Callable[..., Any]:
-    fn, pipeline = plan.fn, plan.pipeline
-
-    @functools.wraps(fn)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        if not settings.current.enabled:
-            return (yield from fn(*args, **kwargs))
-        return (yield from streams.items(pipeline, plan.work(args, kwargs))).unwrap()
-
-    @functools.wraps(fn)
-    async def async_wrapper(*args: Any, **kwargs: Any) -> Any:
-        enabled = settings.current.enabled
-        async for item in streams.async_items(pipeline, plan.work(args, kwargs)) if enabled else fn(*args, **kwargs):
-            yield item
-
-    return async_wrapper if callables.is_async_generator(fn) else wrapper

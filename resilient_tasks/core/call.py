@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextvars
 import itertools
 import os
+import sys
 import threading
 import uuid
-from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from dataclasses import dataclass
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from resilient_tasks.core import clock, later, real_time
 from resilient_tasks.core.errors import TimedOut
@@ -93,7 +95,25 @@ class Later:
             running.reset(token)
 
 
-@dataclass(slots=True, eq=False)
+class Leave:
+    """The function may be called at once, before any pipeline is built around it. Made anew for a call, or shared.
+
+    Attributes:
+        key: under which the policy that gave this finds it again if the call fails: `call.work.leave(key)`.
+    """
+
+    __slots__ = ("key",)
+
+    def __init__(self, key: str = "") -> None:
+        self.key = key
+
+    def succeeded(self) -> None:
+        """Hear that the function returned."""
+
+    def gone(self) -> None:
+        """Hear that the call ended as neither success nor failure: it was cancelled, interrupted, or never made."""
+
+
 class Work:
     """What one logical invocation is about; its attempts share it.
 
@@ -102,30 +122,46 @@ class Work:
         fn: the function, with its `args` and `kwargs`.
         runtime: how to wait and invoke, sync or async.
         idempotent: a second attempt may start although an abandoned one may still run.
-        attempts: how often its policies may invoke the function, at the most; 0 where no number limits that.
         sinks: hear of this call's events, after the sinks of the bus.
+        attempts: how often its policies may invoke the function, at the most; 0 where no number limits that.
         given: an outcome that is there already, for the next invocation to return.
-        known: what policies knew when they gave leave for that to be made (`Leave.known`).
         again: whoever began this work begins it anew if it fails, as an orchestrator's own retries do: nothing may
             stand in for it yet, and nobody is told. None: that is decided later.
         thread: the thread that does this work, and that its limits interrupt.
         degraded: the last attempt in which a resilient call inside was degraded: its result is made of a stand-in.
     """
 
-    operation: str
-    fn: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    runtime: Runtime
-    idempotent: bool = False
-    sinks: tuple[Sink, ...] = ()
-    attempts: int = 1
-    given: Outcome[Any] | Later | None = None
-    known: Mapping[str, Any] = field(default_factory=dict)
-    again: bool | None = False
-    thread: int = field(default_factory=threading.get_ident)
-    degraded: int = 0
-    _id: str = ""
+    __slots__ = (
+        *("_id", "_leaves", "again", "args", "attempts", "degraded", "fn", "given"),
+        *("idempotent", "kwargs", "operation", "runtime", "sinks", "thread"),
+    )
+
+    def __init__(  # noqa: PLR0917  # built on the hot path: positions are cheaper than names
+        self,
+        operation: str,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        runtime: Runtime,
+        idempotent: bool = False,  # noqa: FBT001, FBT002  # as above
+        sinks: tuple[Sink, ...] = (),
+        attempts: int = 1,
+        id: str = "",  # noqa: A002  # it is the attribute's name
+    ) -> None:
+        self.operation = operation
+        self.fn = fn
+        self.args = args
+        self.kwargs = kwargs
+        self.runtime = runtime
+        self.idempotent = idempotent
+        self.sinks = sinks
+        self.attempts = attempts
+        self.given: Outcome[Any] | Later | None = None
+        self.again: bool | None = False
+        self.thread = threading.get_ident()
+        self.degraded = 0
+        self._leaves: tuple[Leave, ...] = ()
+        self._id = id
 
     @property
     def id(self) -> str:
@@ -133,6 +169,51 @@ class Work:
         if not self._id:
             self._id = _new_id()
         return self._id
+
+    def changed(self, **changes: Any) -> Work:
+        """Return a copy with other attributes, and the same name."""
+        changes.setdefault("_id", self.id)
+        other = object.__new__(Work)
+        for name in Work.__slots__:
+            setattr(other, name, changes[name] if name in changes else getattr(self, name))
+        return other
+
+    def was_begun(self, given: Outcome[Any] | Later, leaves: tuple[Leave, ...]) -> Work:
+        """Take note of what came of the first attempt, which policies gave these `leaves` for."""
+        self.given = given
+        self._leaves = leaves
+        return self
+
+    def leave(self, key: str) -> Any:
+        """Return the leave that a policy gave for the attempt that is `given`, once; None for any other attempt."""
+        for leave in self._leaves:
+            if leave.key == key:
+                self._leaves = tuple(other for other in self._leaves if other is not leave)
+                return leave
+        return None
+
+
+class Plan(Protocol):
+    """What a decorator has made of a function and its policies."""
+
+    @property
+    def fn(self) -> Callable[..., Any]:
+        """The user's own function."""
+
+    @property
+    def operation(self) -> str:
+        """Its name."""
+
+    @property
+    def attempts(self) -> int:
+        """How often it may be called for one call, at the most; 0 where no number limits that."""
+
+    @property
+    def pipeline(self) -> Any:
+        """The policies around it: a `Pipeline`."""
+
+    def work(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Work:
+        """Return one invocation of the function."""
 
 
 class Call:
@@ -186,17 +267,17 @@ class Call:
 
     def given(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
         """Return the call with other arguments."""
-        work = replace(self.work, args=args, kwargs=kwargs, _id=self.work.id)
+        work = self.work.changed(args=args, kwargs=kwargs)
         return Call(work, self, self.attempt, self.started, self.deadline, self.limited_until)
 
     def on(self, runtime: Runtime) -> Call:
         """Return the call as one whose function is invoked by another runtime."""
-        work = replace(self.work, runtime=runtime, _id=self.work.id)
+        work = self.work.changed(runtime=runtime)
         return Call(work, self, self.attempt, self.started, self.deadline, self.limited_until)
 
     def beside(self) -> Beside:
         """Return the call as one of several that are made side by side, each in a thread or task of its own."""
-        work = replace(self.work, _id=self.work.id)
+        work = self.work.changed()
         return Beside(work, self, self.attempt, self.started, self.deadline, self.limited_until)
 
     async def wait_for_turn(self, seconds: float) -> None:
@@ -281,29 +362,76 @@ class Beside(Call):
         self.turn = -NEVER
 
 
-class FirstCall(Call):
-    """Stands for every call whose function was called first: the pipeline is built only if that fails.
-
-    All calls share it, for they cost nothing so. Who asks which call this is gets one that is its own.
-    """
-
-    __slots__ = ()
-
-    def own(self) -> Call:
-        """Return the call in progress in this context, and keep it there."""
-        work = replace(self.work, thread=threading.get_ident(), _id="")
-        call = Call(work)
-        running.set(call)  # whoever set this one takes it back by its token
-        return call
+#: The name of what makes a first attempt at once (see `core.wrappers`). Its frame is all that this leaves behind. By
+#: name, for a function that was pickled by its value has other code, and the hash of code is slow.
+_FIRST = "resilient_call"
+#: Where such a frame keeps its call, once that is asked for: in its own `kwargs`, of which the function got a copy.
+_ASKED = "resilient_tasks.call"
+#: The variable that such a frame has once its attempt is over, and the pipeline entered.
+_ENTERED = "work"
 
 
 def current_call() -> Call | None:
     """Return the call whose function is running in this context, or None outside of any.
 
     Its `work.id` and `attempt` are those of the events: send them along with a request, for both logs to fit together.
+
+    Where nothing limits a call, its first attempt is known to the code that the function calls and awaits, and not to
+    threads and tasks that it starts.
+    """
+    known = running.get()
+    for frame in _attempts(sys._getframe(1)):  # noqa: SLF001  # inspect.stack() would read every source file
+        return known if frame.f_code is _INVOKE else _call_of(frame, known)
+    return known
+
+
+def _attempts(frame: FrameType | None) -> Iterator[FrameType]:
+    """Yield the frames that invoke resilient functions, from the innermost on."""
+    while frame is not None:
+        code = frame.f_code
+        if code is _INVOKE or (code.co_name == _FIRST and _ENTERED not in frame.f_locals):
+            yield frame
+        frame = frame.f_back
+
+
+def _call_of(frame: FrameType, parent: Call | None) -> Call:
+    """Return the call that a first attempt is about. It is made when it is asked for, once."""
+    here = frame.f_locals
+    kwargs = here["kwargs"]
+    if _ASKED not in kwargs:
+        made = Call(here["plan"].work(here["args"], dict(kwargs)), parent)
+        if parent is not None:
+            made.deadline, made.limited_until = parent.deadline, parent.limited_until
+        kwargs[_ASKED] = made
+    return cast("Call", kwargs[_ASKED])
+
+
+def id_asked_for(kwargs: dict[str, Any]) -> str:
+    """Return the name under which a first attempt knows itself, if it asked for that; else nothing."""
+    made = kwargs.pop(_ASKED, None)
+    return made.work.id if made is not None else ""
+
+
+def around() -> Iterator[Work | Plan]:
+    """Yield what the attempts around this code are about, in this thread and context, from the innermost on.
+
+    Of a first attempt, its plan is yielded: it has an `operation` and `attempts`, too.
     """
     call = running.get()
-    return call.own() if isinstance(call, FirstCall) else call
+    for frame in _attempts(sys._getframe(1)):  # noqa: SLF001  # as above
+        here = frame.f_locals
+        if frame.f_code is _INVOKE:
+            call = here["self"]
+            yield call.work
+            call = call.parent
+        else:
+            yield here["plan"]
+    while call is not None:
+        yield call.work
+        call = call.parent
+
+
+_INVOKE = Call.invoke.__code__
 
 
 def remaining() -> float:

@@ -6,11 +6,12 @@ import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from resilient_tasks.core.call import around
 from resilient_tasks.core.events import RetryMultiplied, bus
 from resilient_tasks.core.wording import number_of
 
 if TYPE_CHECKING:
-    from resilient_tasks.core.call import Call, Work
+    from resilient_tasks.core.call import Work
 
 
 class Loop(NamedTuple):
@@ -34,9 +35,9 @@ def know_loops_by(provider: Callable[[], tuple[Loop, ...]]) -> None:
     _around = provider
 
 
-def tell_if_multiplied(work: Work, outer: Call | None) -> None:
+def tell_if_multiplied(work: Work) -> None:
     """Tell that `work` is retried inside of what is retried itself; once for each stack of loops in this process."""
-    stack = (*_around(), *reversed([*_of_calls(outer)]), Loop(work.operation, work.attempts))
+    stack = (*_around(), *reversed([*_around_here()]), Loop(work.operation, work.attempts))
     if len(stack) < 2 or stack in _told:
         return
     _told.add(stack)
@@ -49,9 +50,9 @@ def _often(loop: Loop) -> str:
     return number_of(loop.attempts, "attempt") if loop.attempts else "any number of attempts"
 
 
-def _of_calls(call: Call | None) -> Iterator[Loop]:
-    work = None
-    while call is not None:
-        if call.work.operation != getattr(work, "operation", None) and call.work.attempts != 1:
-            yield Loop(call.work.operation, call.work.attempts)
-        work, call = call.work, call.parent
+def _around_here() -> Iterator[Loop]:
+    inner = ""
+    for outer in around():
+        if outer.operation != inner and outer.attempts != 1:
+            yield Loop(outer.operation, outer.attempts)
+        inner = outer.operation

@@ -6,8 +6,8 @@ no reference cycle behind that would keep a failed attempt's arguments alive.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, NoReturn, TypeAlias, TypeVar
+from dataclasses import FrozenInstanceError
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeAlias, TypeVar
 
 from resilient_tasks.core import safely
 
@@ -17,40 +17,73 @@ if TYPE_CHECKING:
 T_co = TypeVar("T_co", covariant=True)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Ok(Generic[T_co]):
+class _Frozen:
+    """What does not change. Written out: the dataclass would set each attribute by its name, at twice the cost."""
+
+    __slots__ = ()
+    __match_args__: tuple[str, ...]
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        msg = f"cannot assign to field {name!r}"
+        raise FrozenInstanceError(msg)
+
+    def __delattr__(self, name: str) -> NoReturn:
+        msg = f"cannot delete field {name!r}"
+        raise FrozenInstanceError(msg)
+
+    def __repr__(self) -> str:
+        said = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__match_args__)
+        return f"{type(self).__qualname__}({said})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), tuple(getattr(self, name) for name in self.__match_args__)
+
+
+class Ok(_Frozen, Generic[T_co]):
     """The function's own result, from the attempt numbered `attempts` (1 if the first succeeded)."""
 
+    __slots__ = __match_args__ = ("value", "attempts")
+
     value: T_co
-    attempts: int = 1
+    attempts: int
+
+    def __init__(self, value: T_co, attempts: int = 1) -> None:
+        _set_value(self, value)
+        _set_attempts(self, attempts)
 
     def unwrap(self) -> T_co:
         """Return the value."""
         return self.value
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Degraded(Generic[T_co]):
+class Degraded(_Frozen, Generic[T_co]):
     """A stand-in for the function's result. `because` is the error that made it necessary, without its traceback."""
+
+    __slots__ = __match_args__ = ("value", "because")
 
     value: T_co
     because: Exception
+
+    def __init__(self, value: T_co, because: Exception) -> None:
+        object.__setattr__(self, "value", value)
+        object.__setattr__(self, "because", because)
 
     def unwrap(self) -> T_co:
         """Return the stand-in value."""
         return self.value
 
 
-@dataclass(frozen=True, slots=True, eq=False, init=False)
-class Failed:
+class Failed(_Frozen):
     """The call failed with `error`, the function's own where there is one."""
+
+    __slots__ = __match_args__ = ("error", "traceback")
 
     error: Exception
     traceback: TracebackType | None
 
     def __init__(self, error: Exception) -> None:
-        object.__setattr__(self, "error", error)
-        object.__setattr__(self, "traceback", safely.own(error, "__traceback__"))
+        _set_error(self, error)
+        _set_traceback(self, _traceback_of(error))
 
     def __reduce__(self) -> tuple[type[Failed], tuple[Exception]]:
         return Failed, (self.error,)  # no traceback crosses into another process
@@ -64,6 +97,11 @@ class Failed:
             # The traceback now holds this frame: a frame that held the error would close a cycle.
             del error, traceback, self
 
+
+_set_value, _set_attempts = vars(Ok)["value"].__set__, vars(Ok)["attempts"].__set__
+_set_error, _set_traceback = vars(Failed)["error"].__set__, vars(Failed)["traceback"].__set__
+#: As `safely.own`, of the one attribute that each failure is asked for.
+_traceback_of = vars(BaseException)["__traceback__"].__get__
 
 Outcome: TypeAlias = Ok[T_co] | Degraded[T_co] | Failed
 

@@ -6,13 +6,12 @@ import functools
 import itertools
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, TypeVar, cast, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar, cast, runtime_checkable
 
 from resilient_tasks.core import call as calls
 from resilient_tasks.core import callables, clock, loops, runtime
 from resilient_tasks.core.arguments import answering
-from resilient_tasks.core.call import NEVER, Call, Proceed, Work
+from resilient_tasks.core.call import NEVER, Call, Leave, Plan, Proceed, Work
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import CallFailed
 from resilient_tasks.core.failures import about
@@ -42,19 +41,10 @@ ORDER = (
 )
 
 
-class Leave(NamedTuple):
-    """The function may be called at once.
+#: Leave of which no policy is to hear.
+AT_ONCE = Leave()
 
-    Attributes:
-        succeeded: to be called if it succeeds.
-        known: what `around` finds as `call.work.known`, if it fails and the pipeline is entered after all.
-    """
-
-    succeeded: Callable[[], object]
-    known: Mapping[str, Any] = MappingProxyType({})
-
-
-Gate: TypeAlias = Callable[[], Leave | None]
+Gate: TypeAlias = Callable[[Plan, tuple[Any, ...], Mapping[str, Any]], Leave | None]
 
 
 @runtime_checkable
@@ -84,11 +74,12 @@ class Policy(Protocol):
         """Whether it does nothing before the first attempt and lets a success pass."""
         return False
 
-    def at_once(self) -> Leave | None:
-        """Say that the next call may be made at once.
+    def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:  # noqa: ARG002
+        """Say that a call of `plan.fn` with these arguments may be made at once.
 
         Where each policy that does not react only says so, the function is called first, and the pipeline entered only
-        if it fails. None: the pipeline is to stand around the call.
+        if it fails. None: the pipeline is to stand around the call. The leave hears how the call ended; if it failed,
+        `around` finds it as `call.work.leave(key)`.
         """
         return None
 
@@ -164,16 +155,16 @@ class Pipeline:
         return f"Pipeline({', '.join(map(repr, self.policies))})"
 
     @property
-    def gate(self) -> Gate:
-        """What to ask whether the function can be called first; it answers as `Policy.at_once` does."""
+    def gate(self) -> Gate | None:
+        """What to ask whether the function can be called first, as `Policy.at_once`; None where it always can."""
         active = [policy for policy in self.policies if not policy.reacts_only]
-        if len(active) == 1:
-            return active[0].at_once
         if not active:
-            return _always
+            return None
         if any(type(policy).at_once is Policy.at_once for policy in active):
             return _never
-        return functools.partial(_all_at_once, tuple(policy.at_once for policy in active))
+        if len(active) == 1:
+            return active[0].at_once
+        return functools.partial(_Leaves.of, tuple(policy.at_once for policy in active))
 
     @property
     def repeats(self) -> bool:
@@ -199,10 +190,12 @@ class Pipeline:
 
     async def run(self, work: Work) -> Outcome[Any]:
         """Do `work` inside this pipeline."""
-        outer = calls.current_call()
+        outer = calls.running.get()
         if work.attempts != 1:
-            loops.tell_if_multiplied(work, outer)
-        call = Call(work, outer, 1, clock.now(), *_inherited(outer, work))
+            loops.tell_if_multiplied(work)
+        call = Call(work, outer, 1, clock.now())
+        if outer is not None:
+            call.deadline, call.limited_until = inherited(outer, work)
         try:
             outcome = await self._proceed(call)
         except Exception as error:  # a policy's own, or that of a predicate it was given
@@ -224,15 +217,14 @@ def told(call: Call, outcome: Outcome[Any]) -> Outcome[Any]:
     """Return `outcome` after telling the sinks, where the call failed."""
     if isinstance(outcome, Failed):
         error = outcome.error
-        call.emit(CallFailed, inside=calls.current_call() is not None, again=call.work.again, **about(error))
+        inside = next(calls.around(), None) is not None
+        call.emit(CallFailed, inside=inside, again=call.work.again, **about(error))
         let_go(error)
     return outcome
 
 
-def _inherited(outer: Call | None, work: Work) -> tuple[float, float]:
+def inherited(outer: Call, work: Work) -> tuple[float, float]:
     """Return the deadline of the call around `work`, and until when somebody interrupts it there."""
-    if outer is None:
-        return NEVER, NEVER
     by_cancelling = outer.runtime is runtime.ASYNC and work.runtime is not runtime.ASYNC
     if outer.work.thread == work.thread and not by_cancelling:
         return outer.deadline, outer.limited_until
@@ -246,34 +238,47 @@ def _instead(given: object) -> str:
     return ": write Pipeline(*policies)" if isinstance(given, list | tuple) else ""
 
 
-def _never() -> None:
+def _never(plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
     """Some policy has to stand around every call."""
 
 
-def _nobody_asks() -> None:
-    """No policy asks after a call that went well."""
+class _Leaves(Leave):
+    """The leaves that several policies gave for one call."""
+
+    __slots__ = ("each",)
+
+    def __init__(self, each: tuple[Leave, ...]) -> None:
+        super().__init__()
+        self.each = each
+
+    @classmethod
+    def of(cls, gates: tuple[Gate, ...], plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:
+        """Ask all gates; if one gives no leave, those of the others are given back."""
+        given: list[Leave] = []
+        for gate in gates:
+            leave = gate(plan, args, kwargs)
+            if leave is None:
+                for other in given:
+                    other.gone()
+                return None
+            if leave is not AT_ONCE:
+                given.append(leave)
+        return given[0] if len(given) == 1 else cls(tuple(given))
+
+    def succeeded(self) -> None:
+        for leave in self.each:
+            leave.succeeded()
+
+    def gone(self) -> None:
+        for leave in self.each:
+            leave.gone()
 
 
-#: Leave of which no policy is to hear.
-AT_ONCE = Leave(_nobody_asks)
-
-
-def _always() -> Leave:
-    return AT_ONCE
-
-
-def _all_at_once(gates: tuple[Gate, ...]) -> Leave | None:
-    leaves = [leave for gate in gates if (leave := gate()) is not None]
-    if len(leaves) < len(gates):
-        return None
-    return Leave(
-        functools.partial(_tell, leaves), {name: known for leave in leaves for name, known in leave.known.items()}
-    )
-
-
-def _tell(leaves: list[Leave]) -> None:
-    for leave in leaves:
-        leave.succeeded()
+def parts_of(leave: Leave | None) -> tuple[Leave, ...]:
+    """Return the leaves of the single policies."""
+    if isinstance(leave, _Leaves):
+        return leave.each
+    return () if leave is None else (leave,)
 
 
 async def _invoke(call: Call) -> Outcome[Any]:

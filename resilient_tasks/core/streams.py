@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncGenerator, Callable, Generator
-from dataclasses import replace
 from typing import Any
 
 from resilient_tasks.core import call as calls
@@ -65,11 +64,11 @@ async def async_items(pipeline: Pipeline, work: Work) -> AsyncGenerator[Any, Non
 
 
 def _begun(pipeline: Pipeline, work: Work, step: Callable[[], Any]) -> Call:
-    outer, now = calls.current_call(), clock.now()
+    outer, now = calls.running.get(), clock.now()
     limits = [policy.limit_of_stream(work.fn) or NEVER for policy in pipeline.policies]
     due = min(now + min(limits, default=NEVER), outer.deadline if outer else NEVER)
     how = runtime.ITEMS if work.runtime is runtime.SYNC else work.runtime
-    return Call(replace(work, fn=step, args=(), kwargs={}, runtime=how, _id=work.id), outer, 1, now, due)
+    return Call(work.changed(fn=step, args=(), kwargs={}, runtime=how), outer, 1, now, due)
 
 
 async def _next(call: Call) -> Outcome[Any]:

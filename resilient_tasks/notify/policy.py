@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from resilient_tasks.core import checks, durations, safely, settings
 from resilient_tasks.core.arguments import answering
-from resilient_tasks.core.call import NEVER, current_call
+from resilient_tasks.core.call import NEVER, Leave
 from resilient_tasks.core.durations import SecondsOrNone
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import NotifyFailed, NotifyKnown, NotifySuppressed
 from resilient_tasks.core.failures import describe, fields_of
 from resilient_tasks.core.outcome import Degraded, Failed, Outcome
-from resilient_tasks.core.pipeline import Leave, Policy, operation_of
+from resilient_tasks.core.pipeline import Policy, operation_of
 from resilient_tasks.machines.incident import Failure
 from resilient_tasks.notify import facts, gate, registry
 from resilient_tasks.notify.block import NotificationBlock, is_block
@@ -25,7 +25,7 @@ from resilient_tasks.notify.routes import About, Route, as_channel
 from resilient_tasks.notify.sender import sender
 
 if TYPE_CHECKING:
-    from resilient_tasks.core.call import Call, Proceed
+    from resilient_tasks.core.call import Call, Plan, Proceed
 
 _logger = logging.getLogger("resilient_tasks")
 
@@ -89,9 +89,9 @@ class Notify(Policy):
     def describe(self) -> str:
         return f"notify: {', '.join(route.to.name for route in self._routes)}"
 
-    def at_once(self) -> Leave | None:
+    def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:  # noqa: ARG002
         sender().begin()
-        return _LEAVE
+        return _Heard(plan.operation)
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         sender().begin()
@@ -190,10 +190,17 @@ class Notify(Policy):
                 call.emit(NotifyKnown, channel=whom, suppressed=told.untold, next_in=told.window, reason=told.silence)
 
 
-def _heard() -> None:
-    call = current_call()
-    if call is not None:
-        _succeeded(call.operation)
+class _Heard(Leave):
+    """Has a call that went well end the incident of its operation."""
+
+    __slots__ = ("_operation",)
+
+    def __init__(self, operation: str) -> None:
+        super().__init__()
+        self._operation = operation
+
+    def succeeded(self) -> None:
+        _succeeded(self._operation)
 
 
 def _succeeded(operation: str) -> None:
@@ -201,6 +208,3 @@ def _succeeded(operation: str) -> None:
         sender().succeeded(operation)
     except Exception:  # a result that is there is not to be lost
         _logger.exception("%s: its success could not be taken note of", operation)
-
-
-_LEAVE = Leave(_heard)

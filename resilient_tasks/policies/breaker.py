@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from resilient_tasks.core import checks, clock, durations, keys
 from resilient_tasks.core.arguments import answering
+from resilient_tasks.core.call import Leave
 from resilient_tasks.core.durations import Duration, Seconds, SecondsOrNone
 from resilient_tasks.core.errors import CircuitOpen, PolicyError, PredicateError
 from resilient_tasks.core.failures import status_of
 from resilient_tasks.core.kinds import RETRIED_BY_DEFAULT
 from resilient_tasks.core.matching import On, matcher
 from resilient_tasks.core.outcome import Failed, Ok, Outcome
-from resilient_tasks.core.pipeline import Leave, Policy
+from resilient_tasks.core.pipeline import Policy
 from resilient_tasks.machines.circuit import Circuit, Position, Refusal, Rules, Seen
 from resilient_tasks.shared.circuit import BY_HAND, SharedCircuit, tell_all
 from resilient_tasks.shared.states import states
 
 if TYPE_CHECKING:
-    from resilient_tasks.core.call import Call, Proceed
+    from resilient_tasks.core.call import Call, Plan, Proceed
 
 #: Where circuits are in the store.
 _PREFIX = "breaker/"
@@ -146,8 +147,8 @@ class CircuitBreaker(keys.Keyed, Policy):
             return await keys.around(self, call, proceed)
         circuit = self._circuit()
         # An attempt that was made already, see `at_once`, had its leave then: the circuit may have moved on since.
-        had = call.work.known.get(self._key) if call.work.given is not None else None
-        leave = had or circuit.admit(self._rules, call)
+        had = call.work.leave(self._key)
+        leave = had.turn if had else circuit.admit(self._rules, call)
         if isinstance(leave, Refusal):
             return Failed(self._refused(call, leave))
         began = clock.now()
@@ -164,7 +165,7 @@ class CircuitBreaker(keys.Keyed, Policy):
         finally:
             circuit.record(self._rules, call, leave, seen)
 
-    def at_once(self) -> Leave | None:
+    def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:  # noqa: ARG002
         circuit: SharedCircuit | None = states().views.get(self._key)
         if self.slow is not None or circuit is None or not circuit.is_well(self._rules):
             return None

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
-from resilient_tasks.core import callables, checks, clock, durations, key_functions, keys, safely, strategies, wording
+from resilient_tasks.core import (
+    callables,
+    checks,
+    clock,
+    durations,
+    key_functions,
+    keys,
+    safely,
+    strategies,
+    wording,
+)
 from resilient_tasks.core.arguments import answering
+from resilient_tasks.core.call import Leave
 from resilient_tasks.core.durations import Duration, Seconds
 from resilient_tasks.core.errors import PolicyError, PredicateError, ResultRejected, TimedOut
 from resilient_tasks.core.events import RetryExhausted, RetryRecovered, RetryScheduled, RetryStarted, run_ids
@@ -17,7 +28,7 @@ from resilient_tasks.core.failures import about, describe, http_failure, retry_a
 from resilient_tasks.core.kinds import RETRIED_BY_DEFAULT
 from resilient_tasks.core.matching import Matcher, On, ask, matcher
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome, let_go
-from resilient_tasks.core.pipeline import Leave, Policy
+from resilient_tasks.core.pipeline import Policy
 from resilient_tasks.core.wording import counted, number_of
 from resilient_tasks.machines.budget import Allowance
 from resilient_tasks.shared.budget import Purse
@@ -28,7 +39,7 @@ if TYPE_CHECKING:
     from tenacity.stop import stop_base
     from tenacity.wait import wait_base
 
-    from resilient_tasks.core.call import Call, Proceed
+    from resilient_tasks.core.call import Call, Plan, Proceed
 
     Wait: TypeAlias = Duration | Sequence[Duration] | wait_base | Callable[[Call], float]
     Stop: TypeAlias = stop_base | Callable[[RetryCallState], bool]
@@ -36,6 +47,16 @@ if TYPE_CHECKING:
 
 #: Failed attempts by the type of their errors and their HTTP status.
 Failures: TypeAlias = Counter[tuple[str, int | None]]
+
+
+class _Counted(Leave):
+    """Has a call counted once it went well; one that failed is counted when the policy is entered."""
+
+    __slots__ = ("succeeded",)
+
+    def __init__(self, count: Callable[[], None]) -> None:
+        super().__init__()
+        self.succeeded = count
 
 
 @answering('RetryBudget("flights-api", share=0.1)', "share", "floor", "per")
@@ -141,7 +162,7 @@ class Retry(Policy):
     stop: Stop | None = None
     budget: RetryBudget | None = None
     _retries: Matcher = field(init=False, repr=False)
-    _only_counts: bool = field(init=False, repr=False)
+    _leave: Leave | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         _check_attempts(self.attempts, self.stop)
@@ -155,7 +176,8 @@ class Retry(Policy):
         on: On = RETRIED_BY_DEFAULT if self.on is None else self.on
         object.__setattr__(self, "_retries", matcher(on, "Retry(on=...)"))
         counts = self.budget is not None and not self.budget.is_keyed
-        object.__setattr__(self, "_only_counts", counts and self.on_result is None and self.stop is None)
+        only_counts = counts and self.on_result is None and self.stop is None
+        object.__setattr__(self, "_leave", _Counted(self.budget.pay_in) if only_counts and self.budget else None)
 
     @property
     def reacts_only(self) -> bool:
@@ -166,8 +188,8 @@ class Retry(Policy):
     def most_attempts(self) -> int:
         return self.attempts or 0
 
-    def at_once(self) -> Leave | None:
-        return Leave(self.budget.pay_in) if self._only_counts and self.budget is not None else None
+    def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:  # noqa: ARG002
+        return self._leave
 
     def check(self, fn: Callable[..., Any]) -> None:
         super().check(fn)

@@ -171,7 +171,7 @@ class SingleFlight(Policy):
         if not self.copy:
             return outcome, outcome
         try:
-            return replace(outcome, value=copy.deepcopy(outcome.value)), outcome
+            return Ok(copy.deepcopy(outcome.value), outcome.attempts), outcome
         except Exception as problem:
             what = type(outcome.value).__qualname__
             msg = (

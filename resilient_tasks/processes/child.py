@@ -112,7 +112,7 @@ def _told(result: object, operation: str) -> tuple[Message, bytes]:
 
 
 def _call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], about: About) -> Call:
-    work = Work(about.operation, fn, args, kwargs, runtime.SYNC, about.idempotent, _id=about.id)
+    work = Work(about.operation, fn, args, kwargs, runtime.SYNC, about.idempotent, id=about.id)
     now = clock.now()
     return Call(work, None, about.attempt, now - about.elapsed, now + about.deadline, now + about.limited_until)
 

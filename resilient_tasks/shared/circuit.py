@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from resilient_tasks.core import clock, settings
+from resilient_tasks.core.call import Leave
 from resilient_tasks.core.events import BreakerClosed, BreakerHalfOpened, BreakerOpened, Event, bus
-from resilient_tasks.core.pipeline import Leave
 from resilient_tasks.machines.circuit import Circuit, Pass, Refusal, Rules, Seen, Successes
 from resilient_tasks.shared.states import States
 
@@ -30,6 +30,26 @@ _LITTLE_KEPT, _KEPT = 86_400.0, 30 * 86_400.0
 Tell = Callable[..., None]
 
 
+class TurnLeave(Leave):
+    """Leave for any call of one turn. Where only failures in a row count, a success among successes is no news."""
+
+    __slots__ = ("turn",)
+
+    def __init__(self, key: str, turn: Pass) -> None:
+        super().__init__(key)
+        self.turn = turn
+
+
+class _Counted(TurnLeave):
+    """The same where successes are counted."""
+
+    __slots__ = ("succeeded",)
+
+    def __init__(self, key: str, turn: Pass, count: Callable[[], object]) -> None:
+        super().__init__(key, turn)
+        self.succeeded = count
+
+
 class SharedCircuit:
     """A circuit as this process knows it, and the successes that it has not told yet.
 
@@ -39,8 +59,8 @@ class SharedCircuit:
         leave_and_count: the same, where successes are counted, to be told later.
     """
 
-    leave: Leave
-    leave_and_count: Leave
+    leave: TurnLeave
+    leave_and_count: TurnLeave
 
     def __init__(self, shared: States, key: str) -> None:
         self.known = Circuit()
@@ -147,7 +167,7 @@ class SharedCircuit:
         """Take in the circuit before another thread asks: none may put an older one in the place of a newer one."""
         self.was_used = True
         self.known, self._fresh_until = done.after, clock.now() + settings.current.store_staleness
-        if done.after.turn != self.leave.known[self._key].turn:
+        if done.after.turn != self.leave.turn.turn:
             self._give_leave()
 
     def _untold(self) -> Successes:
@@ -159,8 +179,8 @@ class SharedCircuit:
 
     def _give_leave(self) -> None:
         """Make what `at_once` gives to every call of this turn."""
-        known = {self._key: Pass(self.known.turn)}
-        self.leave, self.leave_and_count = Leave(_no_news, known), Leave(self._count, known)
+        turn = Pass(self.known.turn)
+        self.leave, self.leave_and_count = TurnLeave(self._key, turn), _Counted(self._key, turn, self._count)
 
 
 class _Exchanged(NamedTuple, Generic[T]):
@@ -178,10 +198,6 @@ def _kept(done: _Exchanged[Any]) -> float | None:
     if acts_for == math.inf:
         return None
     return acts_for + _KEPT if fades_in == math.inf else max(_LITTLE_KEPT, fades_in)
-
-
-def _no_news() -> None:
-    """Where only failures in a row count, a success among successes is no news."""
 
 
 def _tell(tell: Tell, name: str, before: Circuit, after: Circuit, now: float) -> None:

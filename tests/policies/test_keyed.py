@@ -25,7 +25,7 @@ from resilient_tasks import (
     host_of,
     resilient,
 )
-from resilient_tasks.core.pipeline import Leave
+from resilient_tasks.core.call import Leave
 from resilient_tasks.shared.states import states
 
 
@@ -272,12 +272,12 @@ class TestEveryKeyedPolicy:
             Pipeline(policy).call(lambda **options: 1, host="a")
 
     def test_it_does_not_answer_before_it_has_the_arguments_and_a_plain_name_does_as_before(self, drive, clock):
-        assert CircuitBreaker(host_of).at_once() is None
-        assert Retry(budget=RetryBudget(host_of)).at_once() is None
+        assert CircuitBreaker(host_of).at_once(None, (), {}) is None
+        assert Retry(budget=RetryBudget(host_of)).at_once(None, (), {}) is None
         plain = CircuitBreaker("plain", failures=2)
         drive(lambda: 1, breaker=plain)()
-        assert isinstance(plain.at_once(), Leave)
-        assert isinstance(Retry(budget=RetryBudget("plain")).at_once(), Leave)
+        assert isinstance(plain.at_once(None, (), {}), Leave)
+        assert isinstance(Retry(budget=RetryBudget("plain")).at_once(None, (), {}), Leave)
 
     def test_it_is_a_value_that_crosses_with_its_lambda(self, keyed):
         here = resilient(**keyed(lambda url: host_of(url.lower())))(functools.partial(Services().fetch))
