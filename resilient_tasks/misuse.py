@@ -13,7 +13,7 @@ from typing import Any
 
 from resilient_tasks.core import key_functions
 from resilient_tasks.core.errors import PolicyError
-from resilient_tasks.core.pipeline import Policy
+from resilient_tasks.core.pipeline import Policy, is_policy
 from resilient_tasks.core.wording import a
 from resilient_tasks.core.words import meant_by
 
@@ -192,7 +192,7 @@ def refuse_policies(given: object) -> None:
     """Raise `PolicyError` unless `policies=` may be what it is: several policies."""
     if isinstance(given, type) and Policy in given.__mro__:
         raise PolicyError(f"policies= takes several policies, not a class: write policies=[{given.__name__}(...)]")
-    if isinstance(given, Policy):
+    if is_policy(given):
         msg = f"policies=[Retry(...)] takes several policies, or a Pipeline: put {given!r} into a list"
         raise PolicyError(msg)
     if isinstance(given, str | bytes | Mapping) or not hasattr(given, "__iter__"):

@@ -31,7 +31,7 @@ def _policies_in(path):
         item
         for name, item in vars(module).items()
         if inspect.isclass(item)
-        and Policy in item.__mro__  # a protocol with data members answers no issubclass()
+        and issubclass(item, Policy)
         and item.__module__ == module.__name__
         and not name.startswith("_")
     ]

@@ -6,7 +6,7 @@ import functools
 import itertools
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar, cast, runtime_checkable
+from typing import Any, ClassVar, TypeAlias, TypeVar, cast
 
 from resilient_tasks.core import call as calls
 from resilient_tasks.core import callables, clock, loops, runtime
@@ -47,8 +47,7 @@ AT_ONCE = Leave()
 Gate: TypeAlias = Callable[[Plan, tuple[Any, ...], Mapping[str, Any]], Leave | None]
 
 
-@runtime_checkable
-class Policy(Protocol):
+class Policy:
     """Says what to do around a call. A frozen value: what changes from call to call lives in a store.
 
     A policy of one's own derives from this class and adds `around`, which awaits only `proceed(call)` and
@@ -85,7 +84,7 @@ class Policy(Protocol):
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         """Do what the policy is for, with `proceed(call)` for everything inside of it."""
-        ...
+        raise NotImplementedError
 
     def parts(self) -> tuple[Policy, ...]:
         """Return the policies to put into their places in the canonical order: itself, as a rule."""
@@ -118,8 +117,12 @@ class Policy(Protocol):
 
 
 def is_policy(thing: object) -> bool:
-    """As `isinstance`, which asks a protocol's every member by name, but at once where the class derives from it."""
-    return Policy in type(thing).__mro__ or isinstance(thing, Policy)
+    """Tell whether `thing` is a policy: its class derives from `Policy`, or it has all that a policy has."""
+    return isinstance(thing, Policy) or all(hasattr(thing, name) for name in _MEMBERS)
+
+
+#: What the pipeline asks of a policy.
+_MEMBERS = tuple(name for name in vars(Policy) if not name.startswith("_"))
 
 
 @answering("Pipeline(Retry(attempts=3), Timeout(20))")

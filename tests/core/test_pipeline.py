@@ -111,6 +111,30 @@ def test_only_policies_make_a_pipeline():
             Pipeline(wrong)
 
 
+class Alike:
+    """Has all that a policy has, without deriving from one."""
+
+    slot = "custom"
+    repeats = needs_idempotent = reacts_only = False
+    most_attempts = 1
+    at_once, parts, limit_of_stream = Policy.at_once, Policy.parts, Policy.limit_of_stream
+    check, describe = Policy.check, Policy.describe
+
+    async def around(self, call, proceed):
+        outcome = await proceed(call)
+        return Ok(f"around {outcome.value}")
+
+
+def test_what_has_all_that_a_policy_has_is_one(drive):
+    assert drive(lambda: "fn", policies=[Alike()])() == "around fn"
+
+
+def test_what_lacks_one_of_a_policys_members_is_none(monkeypatch):
+    monkeypatch.delattr(Alike, "describe")
+    with pytest.raises(PolicyError, match="made of policies such as Retry"):
+        Pipeline(Alike())
+
+
 def test_a_policy_without_a_place_in_the_order_is_refused():
     with pytest.raises(PolicyError, match=r"slot 'somewhere'; the slots are single flight"):
         Pipeline(Named("mine", [], "somewhere"))
