@@ -182,14 +182,79 @@ def http_failure(error: BaseException) -> int | None:
     return status if status is not None and status >= 300 else None
 
 
+class Facts:
+    """What is known of one failure: each fact is found once, when it is first asked for.
+
+    `Failed.facts` makes it, so that all who ask about a failed attempt (policies, events, alerts) ask the same one. It
+    holds the error, and so is as short-lived as the outcome.
+
+    Attributes:
+        error: the error itself.
+    """
+
+    __slots__ = ("_kind", "_message", "_status", "_wait", "error")
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    @property
+    def kind(self) -> Kind:
+        """As `classify`."""
+        try:
+            return self._kind
+        except AttributeError:
+            self._kind = classify(self.error)
+            return self._kind
+
+    @property
+    def error_type(self) -> str:
+        """The name of the error's type."""
+        return type(self.error).__name__
+
+    @property
+    def message(self) -> str:
+        """The text of the error, as `said_by`. What the text itself tells of secrets is still in it: see `redact`."""
+        try:
+            return self._message
+        except AttributeError:
+            self._message = said_by(self.error)
+            return self._message
+
+    @property
+    def http_status(self) -> int | None:
+        """As `http_failure`."""
+        try:
+            return self._status
+        except AttributeError:
+            self._status = http_failure(self.error)
+            return self._status
+
+    @property
+    def retry_after(self) -> float | None:
+        """As `retry_after`, at the time when this was first asked for."""
+        try:
+            return self._wait
+        except AttributeError:
+            self._wait = retry_after(self.error)
+            return self._wait
+
+    def about(self) -> dict[str, Any]:
+        """Return what an event says of the error."""
+        return {"kind": self.kind.value, **self.fields()}
+
+    def fields(self) -> dict[str, Any]:
+        """Return what an event says of the error, but for its kind."""
+        return {"error_type": self.error_type, "message": self.message, "http_status": self.http_status}
+
+
 def about(error: BaseException) -> dict[str, Any]:
     """Return what an event says of an error."""
-    return {"kind": classify(error).value, **fields_of(error)}
+    return Facts(error).about()
 
 
 def fields_of(error: BaseException) -> dict[str, Any]:
     """Return what an event says of an error, but for its kind."""
-    return {"error_type": type(error).__name__, "message": said_by(error), "http_status": http_failure(error)}
+    return Facts(error).fields()
 
 
 def in_words(error: BaseException) -> str:

@@ -6,10 +6,11 @@ no reference cycle behind that would keep a failed attempt's arguments alive.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, NoReturn, TypeAlias, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, NoReturn, TypeAlias, TypeVar, cast
 
 from resilient_tasks.core import safely
+from resilient_tasks.core.failures import Facts
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -47,10 +48,19 @@ class Failed:
 
     error: Exception
     traceback: TracebackType | None
+    _facts: Facts | None = field(repr=False)
 
     def __init__(self, error: Exception) -> None:
         object.__setattr__(self, "error", error)
         object.__setattr__(self, "traceback", safely.own(error, "__traceback__"))
+        object.__setattr__(self, "_facts", None)
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of the failure, found once for all who ask."""
+        if self._facts is None:
+            object.__setattr__(self, "_facts", Facts(self.error))
+        return cast("Facts", self._facts)
 
     def __reduce__(self) -> tuple[type[Failed], tuple[Exception]]:
         return Failed, (self.error,)  # no traceback crosses into another process
