@@ -16,6 +16,7 @@ from resilient_tasks.core import (
     databases,
     failure_texts,
     judgement,
+    plain_errors,
     safely,
     waits,
     wording,
@@ -83,6 +84,8 @@ def classify(error: BaseException) -> Kind:
 
     It never raises, whatever the error's attributes do.
     """
+    if not _registered and (kind := plain_errors.kind_of(error)) is not None:
+        return kind
     return _kind_of(judged_in(error), []) or Kind.PERMANENT
 
 
@@ -95,6 +98,8 @@ def _kind_of(error: BaseException, above: list[BaseException]) -> Kind | None:
         return judged.kind
     if safely.is_a(error, BaseExceptionGroup):
         return gravest({classify(part) for part in safely.parts(error)})
+    if not above and (plain := plain_errors.kind_of(error)) is not None:
+        return plain
     told = _told_by(error, above)
     if told in _MAY_PASS and failure_texts.refuses_a_certificate(error) and not _is_known_better(error):
         return Kind.PERMANENT  # clients name it as any connection that did not come about
@@ -163,6 +168,8 @@ def _is_of(rule: Rule, error: BaseException) -> bool:
 
 def status_of(error: BaseException) -> int | None:
     """Return the HTTP status that an error, or what it wraps, carries wherever its library keeps it, or None."""
+    if plain_errors.plain(error) is not None:
+        return None
     error = judged_in(error)
     if (judged := _judged(error)) is not None:
         return judged.status
@@ -190,57 +197,51 @@ class Facts:
 
     Attributes:
         error: the error itself.
+        kind: as `classify`.
+        http_status: as `http_failure`.
+        retry_after: as the function of that name, at the time when this was first asked for.
+        message: the text of the error, as `said_by`: secrets that the text itself tells are still in it, see `redact`.
     """
 
-    __slots__ = ("_kind", "_message", "_status", "_wait", "error")
+    __slots__ = ("error", "http_status", "kind", "message", "retry_after")
+
+    error: BaseException
+    kind: Kind
+    http_status: int | None
+    retry_after: float | None
+    message: str
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
 
-    @property
-    def kind(self) -> Kind:
-        """As `classify`."""
-        try:
-            return self._kind
-        except AttributeError:
-            self._kind = classify(self.error)
-            return self._kind
+    def __getattr__(self, name: str) -> Any:
+        # It is asked for what is not there yet: a slot that is filled is found without it.
+        error = self.error
+        found: Any
+        if name == "message":
+            self.message = found = said_by(error)
+        elif (kind := plain_errors.kind_of(error)) is not None:
+            self.kind = kind = classify(error) if _registered else kind
+            self.http_status = self.retry_after = None
+            found = kind if name == "kind" else None
+        elif name == "kind":
+            self.kind = found = classify(error)
+        elif name == "http_status":
+            self.http_status = found = http_failure(error)
+        elif name == "retry_after":
+            self.retry_after = found = retry_after(error)
+        else:
+            raise AttributeError(name)
+        return found
 
     @property
     def error_type(self) -> str:
         """The name of the error's type."""
         return type(self.error).__name__
 
-    @property
-    def message(self) -> str:
-        """The text of the error, as `said_by`. What the text itself tells of secrets is still in it: see `redact`."""
-        try:
-            return self._message
-        except AttributeError:
-            self._message = said_by(self.error)
-            return self._message
-
-    @property
-    def http_status(self) -> int | None:
-        """As `http_failure`."""
-        try:
-            return self._status
-        except AttributeError:
-            self._status = http_failure(self.error)
-            return self._status
-
-    @property
-    def retry_after(self) -> float | None:
-        """As `retry_after`, at the time when this was first asked for."""
-        try:
-            return self._wait
-        except AttributeError:
-            self._wait = retry_after(self.error)
-            return self._wait
-
     def about(self) -> dict[str, Any]:
         """Return what an event says of the error."""
-        return {"kind": self.kind.value, **self.fields()}
+        return {"kind": self.kind.value} | self.fields()
 
     def fields(self) -> dict[str, Any]:
         """Return what an event says of the error, but for its kind."""
@@ -286,6 +287,8 @@ def retry_after(error: BaseException, *, now: float | None = None) -> float | No
 
 
 def _wait_of(error: BaseException, now: float | None = None) -> float | None:
+    if plain_errors.plain(error) is not None:
+        return None
     if safely.is_a(error, (CircuitOpen, RateLimited)):
         return waits.seconds_in(safely.attribute(error, "retry_in"))
     if (judged := _judged(error)) is not None:
