@@ -79,6 +79,12 @@ def _in_parts(error: BaseException, *, about_http: bool) -> int | None:
 _PARTS = ("details", "detail", "body", "error", "data", "info")
 
 
+@of_class
+def may_tell_a_status(cls: type) -> bool:
+    """Tell whether the name of a class tells of a status, or has a status looked for in the arguments or the text."""
+    return _of_name(cls) is not None or cls.__name__ == _GAVE_UP or _is_named_after_http(cls)
+
+
 def _in_arguments(error: BaseException) -> int | None:
     """Return the status that is the first argument of an `HTTPError`, alone or with a text."""
     args = safely.own(error, "args")
@@ -130,9 +136,13 @@ def _is_class_about_http(cls: type) -> bool:
     return False
 
 
+#: urllib3's, which has a text, and nothing else.
+_GAVE_UP = "ResponseError"
+
+
 def _in_words(error: BaseException) -> int | None:
     """Return the status in the text with which urllib3 gave up."""
-    if type(error).__name__ != "ResponseError":
+    if type(error).__name__ != _GAVE_UP:
         return None
     found = re.fullmatch(r"too many (\d{3}) error responses", safely.text(error))
     return None if found is None else int(found[1])

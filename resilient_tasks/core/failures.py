@@ -16,6 +16,7 @@ from resilient_tasks.core import (
     databases,
     failure_texts,
     judgement,
+    plain_errors,
     safely,
     waits,
     wording,
@@ -83,6 +84,8 @@ def classify(error: BaseException) -> Kind:
 
     It never raises, whatever the error's attributes do.
     """
+    if not _registered and (kind := plain_errors.kind_of(error)) is not None:
+        return kind
     return _kind_of(judged_in(error), []) or Kind.PERMANENT
 
 
@@ -95,6 +98,8 @@ def _kind_of(error: BaseException, above: list[BaseException]) -> Kind | None:
         return judged.kind
     if safely.is_a(error, BaseExceptionGroup):
         return gravest({classify(part) for part in safely.parts(error)})
+    if not above and (plain := plain_errors.kind_of(error)) is not None:
+        return plain
     told = _told_by(error, above)
     if told in _MAY_PASS and failure_texts.refuses_a_certificate(error) and not _is_known_better(error):
         return Kind.PERMANENT  # clients name it as any connection that did not come about
@@ -163,6 +168,8 @@ def _is_of(rule: Rule, error: BaseException) -> bool:
 
 def status_of(error: BaseException) -> int | None:
     """Return the HTTP status that an error, or what it wraps, carries wherever its library keeps it, or None."""
+    if plain_errors.plain(error) is not None:
+        return None
     error = judged_in(error)
     if (judged := _judged(error)) is not None:
         return judged.status
@@ -182,14 +189,73 @@ def http_failure(error: BaseException) -> int | None:
     return status if status is not None and status >= 300 else None
 
 
+class Facts:
+    """What is known of one failure: each fact is found once, when it is first asked for.
+
+    `Failed.facts` makes it, so that all who ask about a failed attempt (policies, events, alerts) ask the same one. It
+    holds the error, and so is as short-lived as the outcome.
+
+    Attributes:
+        error: the error itself.
+        kind: as `classify`.
+        http_status: as `http_failure`.
+        retry_after: as the function of that name, at the time when this was first asked for.
+        message: the text of the error, as `said_by`: secrets that the text itself tells are still in it, see `redact`.
+    """
+
+    __slots__ = ("error", "http_status", "kind", "message", "retry_after")
+
+    error: BaseException
+    kind: Kind
+    http_status: int | None
+    retry_after: float | None
+    message: str
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __getattr__(self, name: str) -> Any:
+        # It is asked for what is not there yet: a slot that is filled is found without it.
+        error = self.error
+        found: Any
+        if name == "message":
+            self.message = found = said_by(error)
+        elif (kind := plain_errors.kind_of(error)) is not None:
+            self.kind = kind = classify(error) if _registered else kind
+            self.http_status = self.retry_after = None
+            found = kind if name == "kind" else None
+        elif name == "kind":
+            self.kind = found = classify(error)
+        elif name == "http_status":
+            self.http_status = found = http_failure(error)
+        elif name == "retry_after":
+            self.retry_after = found = retry_after(error)
+        else:
+            raise AttributeError(name)
+        return found
+
+    @property
+    def error_type(self) -> str:
+        """The name of the error's type."""
+        return type(self.error).__name__
+
+    def about(self) -> dict[str, Any]:
+        """Return what an event says of the error."""
+        return {"kind": self.kind.value} | self.fields()
+
+    def fields(self) -> dict[str, Any]:
+        """Return what an event says of the error, but for its kind."""
+        return {"error_type": self.error_type, "message": self.message, "http_status": self.http_status}
+
+
 def about(error: BaseException) -> dict[str, Any]:
     """Return what an event says of an error."""
-    return {"kind": classify(error).value, **fields_of(error)}
+    return Facts(error).about()
 
 
 def fields_of(error: BaseException) -> dict[str, Any]:
     """Return what an event says of an error, but for its kind."""
-    return {"error_type": type(error).__name__, "message": said_by(error), "http_status": http_failure(error)}
+    return Facts(error).fields()
 
 
 def in_words(error: BaseException) -> str:
@@ -221,6 +287,8 @@ def retry_after(error: BaseException, *, now: float | None = None) -> float | No
 
 
 def _wait_of(error: BaseException, now: float | None = None) -> float | None:
+    if plain_errors.plain(error) is not None:
+        return None
     if safely.is_a(error, (CircuitOpen, RateLimited)):
         return waits.seconds_in(safely.attribute(error, "retry_in"))
     if (judged := _judged(error)) is not None:

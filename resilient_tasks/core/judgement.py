@@ -116,7 +116,7 @@ def by_what_it_bears(error: BaseException) -> Kind | None:  # noqa: PLR0911  # o
     """Return what an error's codes say: of mail, gRPC, HTTP, a database, a service, the operating system."""
     bare = bears_nothing(error)
     if bare and module_of(type(error)) == "builtins":
-        return _by_errno(error)
+        return by_errno(error)
     if not bare and answers.is_about_mail(error) and (code := answers.mail_code(error)) is not None:
         return Kind.TRANSIENT if code < 500 else Kind.PERMANENT
     status = answers.status_here(error)
@@ -129,7 +129,7 @@ def by_what_it_bears(error: BaseException) -> Kind | None:  # noqa: PLR0911  # o
         return kind
     if library and (kind := _by_number(error, bare=bare) or _by_own_word(error, bare=bare)) is not None:
         return kind
-    return _by_errno(error)
+    return by_errno(error)
 
 
 def _of_grpc(name: str, error: BaseException) -> Kind | None:
@@ -241,10 +241,11 @@ def _by_own_word(error: BaseException, *, bare: bool) -> Kind | None:
 
 
 @safely.or_none
-def _by_errno(error: BaseException) -> Kind | None:
+def by_errno(error: BaseException) -> Kind | None:
+    """Return what the number of the system says in an error; None where it has none, or none that says anything."""
     if not safely.is_a(error, OSError):
         return _by_errno_of_a_library(error)
-    if _is_tls(type(error)):
+    if is_about_tls(type(error)):
         return None
     number = safely.number(safely.attribute(error, "errno"))
     python = module_of(type(error)) == "builtins"
@@ -258,10 +259,14 @@ def _by_errno(error: BaseException) -> Kind | None:
     return Kind.PERMANENT if kind is None and python else kind
 
 
+#: asyncio tells the attempts in one text, one for each address of a host.
+OF_SEVERAL = "Multiple exceptions: "
+
+
 def _of_several_attempts(error: BaseException) -> Kind | None:
-    """Return the gravest kind of the attempts that asyncio tells in one text, one for each address of a host."""
+    """Return the gravest kind of the attempts that one text tells of."""
     said = safely.text(error)
-    numbers = re.findall(r"\[Errno (\d+)\]", said) if said.startswith("Multiple exceptions: ") else ()
+    numbers = re.findall(r"\[Errno (\d+)\]", said) if said.startswith(OF_SEVERAL) else ()
     return gravest({_BY_ERRNO.get(int(number), Kind.PERMANENT) for number in numbers})
 
 
@@ -274,7 +279,8 @@ def _by_errno_of_a_library(error: BaseException) -> Kind | None:
 
 
 @of_class
-def _is_tls(cls: type) -> bool:
+def is_about_tls(cls: type) -> bool:
+    """Tell whether a class is about TLS, by its name or by that of one that it derives from."""
     return any(base.__name__ == "SSLError" or is_tls(base.__name__) for base in cls.__mro__)
 
 
@@ -282,7 +288,7 @@ def by_type(error: BaseException) -> Kind | None:
     """Return the kind of a standard library error, or of a user's subclass of one; None for all others."""
     if is_from_a_library(error):
         return None
-    known = _of_type(type(error))
+    known = of_type(type(error))
     if isinstance(known, re.Pattern):
         return Kind.TRANSIENT if known.search(safely.text(error)) else Kind.PERMANENT
     return known
@@ -294,7 +300,7 @@ def is_a_tls_hang_up(error: BaseException) -> bool:
 
 
 @of_class
-def _of_type(cls: type) -> Kind | re.Pattern[str] | None:
+def of_type(cls: type) -> Kind | re.Pattern[str] | None:
     """Return the kind of the nearest class that is listed, or the pattern of the texts that may pass."""
     for base in cls.__mro__:
         known = _MAIL_FOR_NOW.get(_key(base)) or _BY_TYPE.get(_key(base))

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, cast
 
 from resilient_tasks.core import callables, safely, strategies, wording
 from resilient_tasks.core.errors import PolicyError, PredicateError, judged_in
-from resilient_tasks.core.failures import classify, describe, registered
+from resilient_tasks.core.failures import Facts, describe, registered
 from resilient_tasks.core.kinds import Kind
 
 _IN_WORDS = {kind: kind.value for kind in Kind} | {Kind.TIMEOUT: "timed-out", Kind.RESOURCE: "out-of-resources"}
@@ -48,21 +48,25 @@ class Matcher:
     def __init__(self, rules: tuple[object, ...], where: str) -> None:
         self._rules = rules
         self._where = where
+        self._kinds = tuple(rule for rule in rules if isinstance(rule, Kind))
         self.asks_tenacity = any(strategies.kind_of(rule) for rule in rules)
 
-    def __call__(self, error: Exception, state: Any = None) -> bool:
-        """Tell whether any rule holds for `error`.
+    def __call__(self, failure: Exception | Facts, state: Any = None) -> bool:
+        """Tell whether any rule holds for a failure.
 
         Args:
-            error: what the call failed with.
+            failure: what the call failed with, or what is known of it, so that it is judged once.
             state: what tenacity's own conditions are asked with, where that is known better than here.
 
         Raises:
-            PredicateError: a predicate failed; from `error`.
+            PredicateError: a predicate failed; from the error.
         """
-        subject = cast("Exception", judged_in(error))
-        state = None if subject is not error else state
-        return any(self._holds(rule, subject, state) for rule in self._rules)
+        facts = failure if type(failure) is Facts else Facts(cast("Exception", failure))
+        if len(self._kinds) == len(self._rules):
+            return facts.kind in self._kinds
+        subject = cast("Exception", judged_in(facts.error))
+        state = None if subject is not facts.error else state
+        return any(self._holds(rule, subject, facts, state) for rule in self._rules)
 
     def describe(self) -> str:
         """Say which failures these are: `transient and malformed failures, ValueError`; with what is registered so."""
@@ -74,9 +78,9 @@ class Matcher:
         taught = [f"{name} as {kind.value}" for name, kind in registered() if kind in kinds]
         return ", ".join(said) + (f" (registered: {', '.join(taught)})" if taught else "")
 
-    def _holds(self, rule: object, error: Exception, state: Any) -> bool:
+    def _holds(self, rule: object, error: Exception, facts: Facts, state: Any) -> bool:
         if isinstance(rule, Kind):
-            return classify(error) is rule
+            return facts.kind is rule
         if isinstance(rule, type):
             if type(rule).__instancecheck__ is type.__instancecheck__:
                 return safely.is_a(error, rule)

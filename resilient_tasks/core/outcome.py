@@ -10,6 +10,7 @@ from dataclasses import FrozenInstanceError
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeAlias, TypeVar
 
 from resilient_tasks.core import safely
+from resilient_tasks.core.failures import Facts
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -76,14 +77,24 @@ class Degraded(_Frozen, Generic[T_co]):
 class Failed(_Frozen):
     """The call failed with `error`, the function's own where there is one."""
 
-    __slots__ = __match_args__ = ("error", "traceback")
+    __match_args__ = ("error", "traceback")
+    __slots__ = (*__match_args__, "_facts")
 
     error: Exception
     traceback: TracebackType | None
+    _facts: Facts
 
     def __init__(self, error: Exception) -> None:
         _set_error(self, error)
         _set_traceback(self, _traceback_of(error))
+        _set_facts(self, None)
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of the failure, found once for all who ask."""
+        if self._facts is None:
+            _set_facts(self, Facts(self.error))
+        return self._facts
 
     def __reduce__(self) -> tuple[type[Failed], tuple[Exception]]:
         return Failed, (self.error,)  # no traceback crosses into another process
@@ -100,6 +111,7 @@ class Failed(_Frozen):
 
 _set_value, _set_attempts = vars(Ok)["value"].__set__, vars(Ok)["attempts"].__set__
 _set_error, _set_traceback = vars(Failed)["error"].__set__, vars(Failed)["traceback"].__set__
+_set_facts = vars(Failed)["_facts"].__set__
 #: As `safely.own`, of the one attribute that each failure is asked for.
 _traceback_of = vars(BaseException)["__traceback__"].__get__
 

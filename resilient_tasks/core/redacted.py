@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, TypeVar, cast
 
 from resilient_tasks.core import beside, safely, settings
+from resilient_tasks.core.classes import module_of, of_class
 from resilient_tasks.core.cleaned import NOT_DATA, Cleaner, Searcher, held_by
 from resilient_tasks.core.error_layout import builtin_base, kept_outside, like, saying
 from resilient_tasks.core.errors import ResilienceError
@@ -244,6 +245,11 @@ class _Learner(_Copier):
         return self._told.blot(text)
 
 
+@of_class
+def _has_slots(cls: type) -> bool:
+    return module_of(cls) != "builtins" and any("__slots__" in vars(base) for base in cls.__mro__)
+
+
 def said_by(error: BaseException) -> str:
     """Return the text of `error` without those secrets which only its arguments, attributes and notes tell.
 
@@ -251,8 +257,7 @@ def said_by(error: BaseException) -> str:
     """
     text = safely.text(error)
     own, args = safely.own(error, "__dict__"), safely.own(error, "args")
-    has_slots = type(error).__module__ != "builtins" and any("__slots__" in vars(cls) for cls in type(error).__mro__)
-    if not own and not has_slots and all(type(arg) in _SIMPLE for arg in args):
+    if not own and all(type(arg) in _SIMPLE for arg in args) and not _has_slots(type(error)):
         return text
     try:
         return _Learner().without(error, text)

@@ -67,7 +67,14 @@ def attribute(thing: object, name: str, default: Any = None) -> Any:
 
 def own(error: BaseException, name: str) -> Any:
     """Return what Python itself keeps of an error, such as `__traceback__`, whatever its class has under that name."""
-    return vars(BaseException)[name].__get__(error)
+    return _GET_OWN[name](error)
+
+
+#: What reads each attribute of an error, whatever its class has under that name.
+_GET_OWN: dict[str, Callable[[BaseException], Any]] = {
+    name: vars(BaseException)[name].__get__
+    for name in ("args", "__dict__", "__cause__", "__context__", "__suppress_context__", "__traceback__")
+}
 
 
 def parts(error: BaseException) -> tuple[BaseException, ...]:
@@ -139,6 +146,8 @@ def _cut(said: str) -> str:
         gaps = [gap.start() for gap in re.finditer(r"\s", kept[-_GAP:])]
         kept = kept[: LONGEST - _GAP + gaps[-1]] if gaps else kept
         said = f"{kept}… (and {len(said) - len(kept):,} more characters)"
+    if said.isascii():  # nearly every text, and the length of one does not matter for it
+        return said
     try:
         said.encode()
     except UnicodeEncodeError:  # a file name that is no text, say: neither a store nor JSON takes it

@@ -52,12 +52,16 @@ def _file_of(error: BaseException) -> str | None:
     return None if trace is None else str(trace.tb_frame.f_code.co_filename)
 
 
+#: Of Python's own, those that say nothing by their type.
+SAY_NOTHING = frozenset((OSError, RuntimeError, Exception))
+
+
 def is_raised_by_a_library(error: BaseException) -> bool:
     """Tell whether an installed library raised an error of Python's that says nothing by its type.
 
     So do clients that are compiled, and have only a text to give: `OSError("... connection refused")`.
     """
-    if type(error) not in {OSError, RuntimeError, Exception}:
+    if type(error) not in SAY_NOTHING:
         return False
     file = _file_of(error)
     return file is not None and in_site_packages(file)

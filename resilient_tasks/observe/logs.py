@@ -18,7 +18,7 @@ from typing import Any
 
 from resilient_tasks.core import log_records
 from resilient_tasks.core.call import current_call
-from resilient_tasks.core.events import Event, bus, run_ids
+from resilient_tasks.core.events import CallFailed, Event, bus, run_ids
 from resilient_tasks.core.shown import for_terminal
 
 LOGGER = logging.getLogger("resilient_tasks")
@@ -32,7 +32,13 @@ def install() -> None:
     if not _installed:
         _installed = True
         log_records.install(LOGGER)
-        bus.subscribe(log_event)
+        bus.subscribe(log_event, wants)
+
+
+def wants(event: type[Event]) -> bool:
+    """Tell whether the logger writes events of this class, as far as the class tells."""
+    # The level of an event is at most that of its class, but for a class from elsewhere that says so of each event.
+    return LOGGER.isEnabledFor(event.level) or (event.severity is not Event.severity and event is not CallFailed)
 
 
 _adding = threading.Lock()

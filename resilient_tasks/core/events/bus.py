@@ -14,20 +14,32 @@ _logger = logging.getLogger("resilient_tasks")
 log_records.install(_logger)
 
 Sink = Callable[[Event], None]
+#: Tells of which events a sink is to hear.
+Wants = Callable[[type[Event]], bool]
+
+
+def _all(_: type[Event]) -> bool:
+    return True
 
 
 class Bus:
     """Carries events to its sinks, in the thread in which they happen. A sink that raises is reported, never felt."""
 
     def __init__(self) -> None:
-        self._sinks: tuple[Sink, ...] = ()
+        self._sinks: tuple[tuple[Sink, Wants], ...] = ()
 
-    def subscribe(self, sink: Sink) -> Callable[[], None]:
-        """Add a sink; the result takes it away again."""
-        self._sinks = (*self._sinks, sink)
+    def subscribe(self, sink: Sink, wants: Wants = _all) -> Callable[[], None]:
+        """Add a sink; the result takes it away again.
+
+        Args:
+            sink: is called with each event.
+            wants: tells of which classes of events it is to hear. It is asked each time, so it has to be quick.
+        """
+        mine = (sink, wants)
+        self._sinks = (*self._sinks, mine)
 
         def unsubscribe() -> None:
-            self._sinks = tuple(other for other in self._sinks if other is not sink)
+            self._sinks = tuple(other for other in self._sinks if other is not mine)
 
         return unsubscribe
 
@@ -40,14 +52,28 @@ class Bus:
         finally:
             unsubscribe()
 
+    def wants(self, event: type[Event]) -> bool:
+        """Tell whether any sink wants events of this class: where none does, none need be made."""
+        for _, wants in self._sinks:  # noqa: SIM110  # a generator costs more than the questions
+            if wants is _all or wants(event):
+                return True
+        return False
+
     def emit(self, event: Event, *more: Sink) -> None:
-        """Hand `event` to every sink, and to those in `more`."""
-        for sink in (*self._sinks, *more):
-            try:
-                sink(event)
-            except Exception:
-                with contextlib.suppress(Exception):  # the sink may be the log's own
-                    _logger.exception("the sink %s failed on %s", safely.shown(sink), event.name)
+        """Hand `event` to every sink that wants it, and to those in `more`."""
+        for sink, wants in self._sinks:
+            if wants is _all or wants(type(event)):
+                _hand(event, sink)
+        for sink in more:
+            _hand(event, sink)
+
+
+def _hand(event: Event, sink: Sink) -> None:
+    try:
+        sink(event)
+    except Exception:
+        with contextlib.suppress(Exception):  # the sink may be the log's own
+            _logger.exception("the sink %s failed on %s", safely.shown(sink), event.name)
 
 
 #: The one bus of this process.

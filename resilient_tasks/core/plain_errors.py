@@ -1,0 +1,98 @@
+"""Errors that only their class can tell of: Python's own and a user's, with a text, and nothing else in them.
+
+Most failures that a program meets often are so plain: `ConnectionError("refused")`, `TimeoutError()`. They carry no answer
+of a server, wrap no other error, and belong to no library, so all the other questions of `failures` have no answer. The
+class is looked at once; of each error it remains to see that it is plain, and what its number and its text say.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+from resilient_tasks.core import answers, databases, failure_texts, judgement, safely, wrapped
+from resilient_tasks.core.classes import may_bear, module_of, of_class, tops_of
+from resilient_tasks.core.kinds import Kind
+
+#: What a class from elsewhere than Python may say in its own way: then it is looked at with care.
+_OWN_WAYS = frozenset(
+    ("__dict__", "__str__", "__cause__", "__context__", "__traceback__", "args", "errno", "strerror", "filename")
+)
+#: A tuple finds a member by identity; to look up a member of an enumeration, and to hash it, takes longer.
+_MAY_PASS, _UNKNOWN = (Kind.TRANSIENT, Kind.TIMEOUT), Kind.PERMANENT
+_SIMPLE = frozenset((str, int, float, bool, bytes, type(None)))
+#: Their codes, and their words, tell of more than the class does.
+_TOLD_OTHERWISE = frozenset(("smtplib", "aiosmtplib", "pymongo", "pycurl", "curl_cffi"))
+
+
+class Plain(NamedTuple):
+    """What a class tells of its plain errors.
+
+    Attributes:
+        kind: what the class says; None where it says nothing.
+        numbered: an `OSError`: its number tells more.
+        pythons: it is one of Python's built-in classes.
+    """
+
+    kind: Kind | None
+    numbered: bool
+    pythons: bool
+
+
+@of_class
+def _of_class(cls: type) -> Plain | None:
+    """Return what a class tells; None where its errors have to be looked at with care."""
+    if type(cls) is not type or issubclass(cls, (BaseExceptionGroup, EOFError)) or not issubclass(cls, Exception):
+        return None
+    if may_bear(cls) or wrapped.is_a_librarys(cls) or not _TOLD_OTHERWISE.isdisjoint(tops_of(cls)):
+        return None
+    if any(not _OWN_WAYS.isdisjoint(vars(base)) for base in cls.__mro__ if module_of(base) != "builtins"):
+        return None
+    if answers.may_tell_a_status(cls) or databases.is_a_databases(cls) or judgement.is_about_tls(cls):
+        return None
+    kind = judgement.of_type(cls)
+    return None if isinstance(kind, re.Pattern) else Plain(kind, issubclass(cls, OSError), module_of(cls) == "builtins")
+
+
+def plain(error: BaseException) -> Plain | None:
+    """Return what the class of a plain error tells; None for every other error.
+
+    Such an error has no HTTP status, and asks for no wait.
+    """
+    found = _of_class(type(error))
+    if found is None or error.__cause__ is not None:
+        return None
+    if (own := error.__dict__) and not _are_notes(own):
+        return None
+    args = error.args
+    if len(args) > 1 and type(args[0]) is str:  # so ODBC gives its codes, whatever the class
+        return None
+    for arg in args:
+        if type(arg) not in _SIMPLE:
+            return None
+    return None if type(error) in wrapped.SAY_NOTHING and wrapped.is_raised_by_a_library(error) else found
+
+
+def _are_notes(own: dict[str, Any]) -> bool:
+    notes = own.get("__notes__")
+    return len(own) == 1 and type(notes) is list and all(type(note) is str for note in notes)
+
+
+def kind_of(error: BaseException) -> Kind | None:
+    """Return the kind of a plain error; None for every other error, and where its text may tell more."""
+    if (found := plain(error)) is None:
+        return None
+    kind, args = found.kind, error.args
+    said = args[0] if len(args) == 1 and type(args[0]) is str else None
+    if found.numbered and _may_tell(error.errno, said, pythons=found.pythons):  # type: ignore[attr-defined]  # an OSError
+        kind = judgement.by_errno(error) or kind
+    if kind in _MAY_PASS:
+        return None if failure_texts.may_be_of_tls(safely.text(error) if said is None else said) else kind
+    return kind or _UNKNOWN
+
+
+def _may_tell(number: object, said: str | None, *, pythons: bool) -> bool:
+    """Tell whether the number of an `OSError` says anything; where it has none, Python's may have one in its text."""
+    if number is not None:
+        return True
+    return pythons and (said is None or said.startswith(judgement.OF_SEVERAL))
