@@ -3,40 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
+from resilient_tasks.core import host
 from resilient_tasks.core.events import RetryMultiplied, bus
+from resilient_tasks.core.host import Loop
 from resilient_tasks.core.wording import number_of
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Work
 
 
-class Loop(NamedTuple):
-    """Something that makes several attempts; 0 where no number limits them."""
-
-    name: str
-    attempts: int
-
-
-def _none() -> tuple[Loop, ...]:
-    return ()
-
-
-_around: Callable[[], tuple[Loop, ...]] = _none
 _told: set[tuple[Loop, ...]] = set()
-
-
-def know_loops_by(provider: Callable[[], tuple[Loop, ...]]) -> None:
-    """Have the loops that an orchestrator makes around this code counted too, outermost first."""
-    global _around  # noqa: PLW0603  # one orchestrator a process
-    _around = provider
 
 
 def tell_if_multiplied(work: Work, outer: Call | None) -> None:
     """Tell that `work` is retried inside of what is retried itself; once for each stack of loops in this process."""
-    stack = (*_around(), *reversed([*_of_calls(outer)]), Loop(work.operation, work.attempts))
+    stack = (*host.current.loops(), *reversed([*_of_calls(outer)]), Loop(work.operation, work.attempts))
     if len(stack) < 2 or stack in _told:
         return
     _told.add(stack)
