@@ -9,6 +9,7 @@ import pytest
 
 from resilient_tasks import resilient
 from resilient_tasks.core import settings
+from resilient_tasks.core.host import Host, use_host
 from resilient_tasks.core.store import MemoryStore
 from resilient_tasks.notify import gate
 from resilient_tasks.notify.outbox import use_incidents
@@ -103,6 +104,22 @@ def own_settings(monkeypatch):
     """Let a test change the settings; they are put back after it."""
     monkeypatch.setattr(settings, "current", settings.Settings())
     return settings.configure
+
+
+class InRun(Host):
+    """A host whose calls are part of one run."""
+
+    def __init__(self, **ids):
+        self.ids = ids
+
+    def run(self):
+        return self.ids
+
+
+@pytest.fixture
+def in_run():
+    """`with in_run(flow_run_id="f-1"):` is code of that run."""
+    return lambda **ids: use_host(InRun(**ids))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from resilient_tasks.core import real_time
+from resilient_tasks.core import host, real_time
 from resilient_tasks.core.errors import PolicyError
 
 #: A sleeping thread looks up this often (seconds), so that a cancelled run is not kept waiting.
@@ -36,7 +36,7 @@ class SystemClock:
     wall = staticmethod(real_time.time)
 
     def sleep(self, seconds: float) -> None:
-        check = _watch()
+        check = host.current.watch()
         until = real_time.monotonic() + seconds
         while (left := until - real_time.monotonic()) > 0:
             if check is not None:
@@ -44,7 +44,7 @@ class SystemClock:
             real_time.sleep(min(left, SLICE))
 
     async def asleep(self, seconds: float) -> None:
-        check = _watch()
+        check = host.current.watch()
         if check is None:  # cancelling the coroutine is all that can end it
             await real_time.pause(seconds)
             return
@@ -54,37 +54,18 @@ class SystemClock:
             await real_time.pause(min(left, SLICE))
 
 
-#: Raises once the run that it watches is cancelled.
-Check = Callable[[], None]
-
-
-def _unwatched() -> Check | None:
-    return None
-
-
-_watch: Callable[[], Check | None] = _unwatched
 _clock: Clock = SystemClock()
 _METHODS = ("now", "wall", "sleep", "asleep")
 
 
-def end_waits_by(watch: Callable[[], Check | None]) -> None:
-    """Have waits end early where their run is cancelled by a flag, since no exception reaches a waiting thread.
-
-    `watch()` is called where a wait begins. It returns a function that raises once that run is cancelled, or None where
-    nothing can cancel it so.
-    """
-    global _watch  # noqa: PLW0603  # one orchestrator a process
-    _watch = watch
-
-
 def is_watched() -> bool:
     """Tell whether a flag may end the waits of this context: whoever waits has to look up for it."""
-    return _watch() is not None
+    return host.current.watch() is not None
 
 
 def check() -> None:
     """Raise if the run of this context is cancelled: no attempt begins in it any more."""
-    cancelled = _watch()
+    cancelled = host.current.watch()
     if cancelled is not None:
         cancelled()
 

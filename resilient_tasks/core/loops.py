@@ -3,42 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
+from resilient_tasks.core import host
 from resilient_tasks.core.call import around
 from resilient_tasks.core.events import RetryMultiplied, bus
+from resilient_tasks.core.host import Loop
 from resilient_tasks.core.wording import number_of
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Work
 
 
-class Loop(NamedTuple):
-    """Something that makes several attempts; 0 where no number limits them."""
-
-    name: str
-    attempts: int
-
-
-def _none() -> tuple[Loop, ...]:
-    return ()
-
-
-_around: Callable[[], tuple[Loop, ...]] = _none
 _told: set[tuple[Loop, ...]] = set()
-
-
-def know_loops_by(provider: Callable[[], tuple[Loop, ...]]) -> None:
-    """Have the loops that an orchestrator makes around this code counted too, outermost first."""
-    global _around  # noqa: PLW0603  # one orchestrator a process
-    _around = provider
 
 
 def tell_if_multiplied(work: Work) -> None:
     """Tell that `work` is retried inside of what is retried itself; once for each stack of loops in this process."""
-    stack = (*_around(), *reversed([*_around_here()]), Loop(work.operation, work.attempts))
-    if len(stack) < 2 or stack in _told:
+    outer = (*host.current.loops(), *reversed([*_around_here()]))
+    if not outer:
+        return
+    stack = (*outer, Loop(work.operation, work.attempts))
+    if stack in _told:
         return
     _told.add(stack)
     attempts = math.prod(loop.attempts for loop in stack)

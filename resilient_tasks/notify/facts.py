@@ -7,8 +7,7 @@ import hashlib
 import os
 import sysconfig
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,28 +22,6 @@ from resilient_tasks.machines.letters import Letter
 from resilient_tasks.notify.message import Message, Severity
 
 _LONGEST_TEXT, _LONGEST_NOTE, _MOST_NOTES = 1500, 300, 12
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """The flow that this code is part of.
-
-    Attributes:
-        flow: its name; empty outside of any.
-        tags: those of the flow run and the task run.
-    """
-
-    flow: str = ""
-    tags: frozenset[str] = frozenset()
-
-
-surroundings: Callable[[], Surroundings] = Surroundings
-
-
-def know_surroundings_by(provider: Callable[[], Surroundings]) -> None:
-    """Have alerts know which flow they come from."""
-    global surroundings  # noqa: PLW0603  # one orchestrator a process
-    surroundings = provider
 
 
 class Frame(NamedTuple):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-from resilient_tasks.core import checks, durations, safely, settings
+from resilient_tasks.core import checks, durations, host, safely, settings
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.call import NEVER, Leave
 from resilient_tasks.core.durations import SecondsOrNone
@@ -158,9 +158,9 @@ class Notify(Policy):
 
     def _tell(self, call: Call, status: str, error: Exception, notes: tuple[str, ...], consequence: str) -> None:
         severity: Severity = self.severity or ("warning" if status == "degraded" else "error")
-        around = facts.surroundings()
+        around = host.current.flow()
         about = About(
-            call.operation, severity, facts.kind_of(error), facts.policy_of(status, error), around.flow, around.tags
+            call.operation, severity, facts.kind_of(error), facts.policy_of(status, error), around.name, around.tags
         )
         channels = [route.to for route in self._routes if route.takes(about)]
         if shut := [channel.name for channel in channels if not gate.takes(channel)]:
@@ -177,7 +177,7 @@ class Notify(Policy):
             fallback="" if self._instead is None or not gate.takes(self._instead) else self._instead.name,
             cooldown=settings.current.notify_cooldown if self.cooldown is None else self.cooldown,
             recover_after=self.recover_after,
-            flows=(around.flow,),
+            flows=(around.name,),
             facts=functools.cache(lambda: facts.facts(status, severity, error, notes, consequence)),
             latest=functools.cache(lambda: facts.latest(error)),
         )

@@ -17,7 +17,6 @@ from resilient_tasks.core import callables
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.decorate import Plan
 from resilient_tasks.keywords import PolicyOptions
-from resilient_tasks.observe import logs
 from resilient_tasks.orchestrate import bound, flow_body, loops, runs
 from resilient_tasks.orchestrate.flow_run import Care
 from resilient_tasks.orchestrate.options import FlowOptions
@@ -44,6 +43,11 @@ class ResilientFlow(Flow[P, R]):
     def __init__(self, fn: Callable[P, R], plan: Plan, care: Care, **options: Any) -> None:
         super().__init__(fn=fn, **_checked(plan, care, options))
         self._arm(plan, care)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take up what was pickled: a process that is handed a flow may make none of its own."""
+        runs.connect()
+        vars(self).update(state)
 
     def __get__(self, instance: Any, owner: Any) -> ResilientFlow[P, R]:
         """Return the flow as a method of `instance`, or of the class `owner`, and of nothing else."""
@@ -140,7 +144,6 @@ resilient_flow.from_source = Flow.from_source  # type: ignore[attr-defined]
 
 
 def _make(fn: Callable[..., Any], options: Mapping[str, Any]) -> ResilientFlow[..., Any]:
-    logs.install()
     runs.connect()
     policies, theirs, new = _sorted(options)
     if not isinstance(fn, classmethod | staticmethod):

@@ -14,9 +14,9 @@ from prefect.futures import PrefectFuture
 from prefect.results import ResultStore, get_result_store, should_persist_result
 from prefect.serializers import PickleSerializer
 
+from resilient_tasks.core.host import Results
 from resilient_tasks.data.kept import Label, Shelf, is_of_the_future
-from resilient_tasks.policies import last_good
-from resilient_tasks.policies.last_good import Surroundings, file_shelf
+from resilient_tasks.policies.last_good import file_shelf
 
 #: The folder in the result storage.
 FOLDER = "last_good"
@@ -24,14 +24,14 @@ FOLDER = "last_good"
 _ABSENT = re.compile(r"NoSuchKey|Not ?Found|404|not exist|no such", re.IGNORECASE)
 
 
-def surroundings() -> Surroundings | None:
+def of_this_run() -> Results | None:
     """Return where the run of this context stores its results, and how; None outside of any run."""
     if TaskRunContext.get() is None and FlowRunContext.get() is None:
         return None
     store = get_result_store()
     storage = store.result_storage if should_persist_result() else None
     shelf = None if storage is None else lambda name: _shelf(storage, name)
-    return Surroundings(shelf, store.serializer, _is_data)
+    return Results(shelf, store.serializer, _is_data)
 
 
 def _is_data(value: Any) -> bool:
@@ -79,8 +79,3 @@ class BlockShelf:
 
     def _path(self, key: str) -> str:
         return f"{FOLDER}/{self.name}/{key}"
-
-
-def connect() -> None:
-    """Have results kept in the storage of Prefect's runs."""
-    last_good.know_surroundings_by(surroundings)

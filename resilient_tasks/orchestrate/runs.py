@@ -1,4 +1,4 @@
-"""Which Prefect run this code is part of, for events, log lines and alerts."""
+"""Prefect as the host of calls: which run this code is part of, for events, log lines, alerts and waits."""
 
 from __future__ import annotations
 
@@ -13,51 +13,50 @@ from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_UI_URL
 
-from resilient_tasks.core import clock, events, loops
-from resilient_tasks.core.loops import Loop
-from resilient_tasks.notify import facts
-from resilient_tasks.notify.facts import Surroundings
+from resilient_tasks.core import events, host
+from resilient_tasks.core.host import Host, Loop
 from resilient_tasks.observe import logs
 from resilient_tasks.orchestrate import first_answer, kept_results, once_at_error, related, stream, undocumented
 
 
-def run_ids() -> Mapping[str, str]:
-    """Return the ids and names of the flow run and task run of this context, and where to look at them."""
-    found: dict[str, str] = {}
-    task_context, flow_context = TaskRunContext.get(), FlowRunContext.get()
-    if flow_context is not None and flow_context.flow_run is not None:
-        found.update(flow_run_id=str(flow_context.flow_run.id), flow_run=flow_context.flow_run.name)
-    if task_context is not None:
-        run = task_context.task_run
-        found.update(task_run_id=str(run.id), task_run=run.name)
-        if run.flow_run_id is not None:
-            found["flow_run_id"] = str(run.flow_run_id)
-    if found and (base := PREFECT_UI_URL.value()):
-        kind, run_id = ("task", found["task_run_id"]) if task_context else ("flow", found["flow_run_id"])
-        found["url"] = f"{base}/runs/{kind}-run/{run_id}"
-    return found
+class PrefectHost(Host):
+    """Prefect, as the contexts of its runs describe it."""
 
+    def run(self) -> Mapping[str, str]:
+        found: dict[str, str] = {}
+        task_context, flow_context = TaskRunContext.get(), FlowRunContext.get()
+        if flow_context is not None and flow_context.flow_run is not None:
+            found.update(flow_run_id=str(flow_context.flow_run.id), flow_run=flow_context.flow_run.name)
+        if task_context is not None:
+            run = task_context.task_run
+            found.update(task_run_id=str(run.id), task_run=run.name)
+            if run.flow_run_id is not None:
+                found["flow_run_id"] = str(run.flow_run_id)
+        if found and (base := PREFECT_UI_URL.value()):
+            kind, run_id = ("task", found["task_run_id"]) if task_context else ("flow", found["flow_run_id"])
+            found["url"] = f"{base}/runs/{kind}-run/{run_id}"
+        return found
 
-def surroundings() -> Surroundings:
-    """Return the flow of this context, and the tags of its flow run and task run."""
-    flow, task = FlowRunContext.get(), TaskRunContext.get()
-    tags: set[str] = set()
-    if flow is not None and flow.flow_run is not None:
-        tags.update(flow.flow_run.tags)
-    if task is not None:
-        tags.update(task.task_run.tags)
-    return Surroundings(flow.flow.name if flow is not None and flow.flow is not None else "", frozenset(tags))
+    def flow(self) -> host.Flow:
+        flow, task = FlowRunContext.get(), TaskRunContext.get()
+        tags: set[str] = set()
+        if flow is not None and flow.flow_run is not None:
+            tags.update(flow.flow_run.tags)
+        if task is not None:
+            tags.update(task.task_run.tags)
+        return host.Flow(flow.flow.name if flow is not None and flow.flow is not None else "", frozenset(tags))
 
+    def loops(self) -> tuple[Loop, ...]:
+        flow, task = FlowRunContext.get(), TaskRunContext.get()
+        found = []
+        if flow is not None and flow.flow is not None and flow.flow.retries:
+            found.append(Loop(f"flow {flow.flow.name}", flow.flow.retries + 1))
+        if task is not None and task.task.retries:
+            found.append(Loop(f"task {task.task.name}", task.task.retries + 1))
+        return tuple(found)
 
-def loops_around() -> tuple[Loop, ...]:
-    """Return Prefect's own retries around this code: those of its flow and of its task."""
-    flow, task = FlowRunContext.get(), TaskRunContext.get()
-    found = []
-    if flow is not None and flow.flow is not None and flow.flow.retries:
-        found.append(Loop(f"flow {flow.flow.name}", flow.flow.retries + 1))
-    if task is not None and task.task.retries:
-        found.append(Loop(f"task {task.task.name}", task.task.retries + 1))
-    return tuple(found)
+    watch = staticmethod(undocumented.cancelled_by_its_runner)
+    results = staticmethod(kept_results.of_this_run)
 
 
 class RunLogHandler(logging.Handler):
@@ -126,16 +125,13 @@ def _text(record: logging.LogRecord) -> str:
 
 
 def connect() -> None:
-    """Have events bear the ids of Prefect's runs and reach their logs, and waits end when a run is cancelled.
+    """Have Prefect be the host of this process's calls: their events reach its logs, and bear its ids.
 
-    Done once, on import of the room: a process that is handed a task decorates none itself.
+    To be called where a task or a flow is made, and where one arrives from another process, which made it.
     """
-    events.identify_runs_by(run_ids)
-    loops.know_loops_by(loops_around)
-    facts.know_surroundings_by(surroundings)
-    clock.end_waits_by(undocumented.cancelled_by_its_runner)
-    kept_results.connect()
     logs.install()
+    if not host.install(PrefectHost()):
+        return
     once_at_error.install()
     first_answer.install()
     stream.install()
@@ -145,6 +141,3 @@ def connect() -> None:
         logs.LOGGER.propagate = False
     if logs.LOGGER.level == logging.NOTSET:
         logs.LOGGER.setLevel(logging.INFO)
-
-
-connect()

@@ -21,7 +21,6 @@ from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
 from resilient_tasks.core.redacted import original_of
 from resilient_tasks.decorate import Plan
 from resilient_tasks.keywords import PolicyOptions
-from resilient_tasks.observe import logs
 from resilient_tasks.orchestrate import bound, loops, not_ready, runs, undocumented
 from resilient_tasks.orchestrate.background import BackgroundFuture
 from resilient_tasks.orchestrate.body import Body
@@ -67,6 +66,11 @@ class ResilientTask(Task[P, R]):
     def fn(self, fn: Callable[P, R]) -> None:
         self.__dict__["fn"] = fn
         self._follow(self.plan if fn is self.plan.fn else replace(self.plan, fn=fn, owner=[]))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take up what was pickled: a process that is handed a task may make none of its own."""
+        runs.connect()
+        vars(self).update(state)
 
     def __get__(self, instance: Any, owner: Any) -> ResilientTask[P, R]:
         """Return the task as a method of `instance`, or of the class `owner`, and of nothing else."""
@@ -241,7 +245,6 @@ def resilient_task(fn: Callable[..., Any] | None = None, /, **options: Unpack[Ta
 
 
 def _make(fn: Callable[..., Any], options: Mapping[str, Any]) -> ResilientTask[..., Any]:
-    logs.install()
     runs.connect()
     misuse.refuse_unknown(options, _OURS, _PREFECTS, "resilient_task")
     ours = {name: value for name, value in options.items() if name in _OURS}

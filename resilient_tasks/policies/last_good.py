@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from resilient_tasks.core import clock, durations, home, key_functions, real_time, runtime, safely, settings
+from resilient_tasks.core import clock, durations, home, host, key_functions, real_time, runtime, safely, settings
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.durations import SecondsOrNone
 from resilient_tasks.core.errors import PolicyError, PredicateError
 from resilient_tasks.core.events import LastGoodUnavailable
 from resilient_tasks.core.failures import describe
+from resilient_tasks.core.host import Results
 from resilient_tasks.core.matching import On, matcher
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
 from resilient_tasks.core.pipeline import Policy, operation_of
@@ -37,30 +38,6 @@ if TYPE_CHECKING:
 NAME = "last good result"
 _HOUR = 3600.0
 _KEY = "LastGood(key=...)"
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What an orchestrator gives: its storage for results, and how it writes them.
-
-    Attributes:
-        shelf: makes the shelf for an operation's name; None where results are not stored.
-        serializer: has `dumps` and `loads`.
-        is_data: whether a result is data, and no state or future.
-    """
-
-    shelf: Callable[[str], Shelf] | None
-    serializer: Any
-    is_data: Callable[[Any], bool]
-
-
-_surroundings: Callable[[], Surroundings | None] = lambda: None  # noqa: E731  # to be replaced
-
-
-def know_surroundings_by(provider: Callable[[], Surroundings | None]) -> None:
-    """Have results kept where, and as, the orchestrator keeps its own."""
-    global _surroundings  # noqa: PLW0603  # one orchestrator a process
-    _surroundings = provider
 
 
 @answering('LastGood(max_age="2d")', "on", "otherwise", "folder")
@@ -221,14 +198,14 @@ class LastGood(StandIn):
         if isinstance(key, Exception):
             self._tell(call, "kept", key)
             return
-        around = _surroundings()
+        around = host.current.results()
         if around is not None and not around.is_data(value):
             return
         done = await _aside(call, self._write, call, around, key, began, value)
         if isinstance(done, Failed):
             self._tell(call, "kept", done.error)
 
-    def _write(self, call: Call, around: Surroundings | None, key: str, began: Moment, value: Any) -> None:
+    def _write(self, call: Call, around: Results | None, key: str, began: Moment, value: Any) -> None:
         form, content = kept.encoded(value, *self._serializer(around))
         shelf = self._shelf(call, around)
         shelf.put(Label.of(key, began, form, content), content, clock.wall(), self.keep)
@@ -275,7 +252,7 @@ class LastGood(StandIn):
 
     def _read(self, call: Call, key: str, now: float) -> tuple[Label, Any] | str:
         """Return the last good result, or say why there is none."""
-        around = _surroundings()
+        around = host.current.results()
         found = self._shelf(call, around).newest(key, now)
         if found is None:
             return f"no {NAME} of {call.operation}({', '.join(_names_in(call.work.fn))}) with these arguments"
@@ -288,15 +265,16 @@ class LastGood(StandIn):
         own = self.serializer if label.form == kept.OWN else around.serializer if around is not None else None
         return label, kept.decoded(label, content, own)
 
-    def _serializer(self, around: Surroundings | None) -> tuple[Any, str]:
+    def _serializer(self, around: Results | None) -> tuple[Any, str]:
         if self.serializer is not None or around is None:
             return self.serializer, kept.OWN
         return around.serializer, _PREFECTS
 
-    def _shelf(self, call: Call, around: Surroundings | None) -> Shelf:
+    def _shelf(self, call: Call, around: Results | None) -> Shelf:
         name = safe(self.name or f"{module_of(_innermost(call.work.fn))}.{call.operation}")
         if self.folder is None and around is not None and around.shelf is not None:
-            return around.shelf(name)
+            shelf: Shelf = around.shelf(name)
+            return shelf
         folder = self.folder or settings.current.last_good or _at_home()
         return file_shelf(folder, name, (self.options or {}) if self.folder is not None else {})
 

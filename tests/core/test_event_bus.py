@@ -258,11 +258,10 @@ def test_fields_bear_opentelemetrys_names():
     assert not told.keys() & {"error_type", "message", "delay"}
 
 
-def test_run_ids_are_merged_in(monkeypatch):
-    monkeypatch.setattr("resilient_tasks.core.events.event._identify", dict)
-    events.identify_runs_by(lambda: {"flow_run_id": "f-1"})
-    assert NotifySent(operation="f", channel="slack").as_dict()["flow_run_id"] == "f-1"
-    assert events.run_ids() == {"flow_run_id": "f-1"}
+def test_the_ids_that_the_host_gives_are_merged_in(in_run):
+    with in_run(flow_run_id="f-1"):
+        assert NotifySent(operation="f", channel="slack").as_dict()["flow_run_id"] == "f-1"
+        assert events.run_ids() == {"flow_run_id": "f-1"}
 
 
 def test_an_event_of_ones_own_is_registered(monkeypatch):

@@ -6,13 +6,12 @@ import pytest
 
 from resilient_tasks import Hedge, Pipeline, Retry, resilient
 from resilient_tasks.core import loops
-from resilient_tasks.core.loops import Loop
+from resilient_tasks.core.host import Host, Loop, use_host
 
 
 @pytest.fixture(autouse=True)
 def clock(resilient_clock, monkeypatch):
     monkeypatch.setattr(loops, "_told", set())
-    monkeypatch.setattr(loops, "_around", loops._none)
     return resilient_clock
 
 
@@ -92,13 +91,16 @@ def test_a_hedged_retry_is_one_loop_of_all_its_attempts(resilient_events):
 
 
 def test_the_loops_of_an_orchestrator_count_too(resilient_events):
-    loops.know_loops_by(lambda: (Loop("flow train", 3),))
+    class Looping(Host):
+        def loops(self):
+            return (Loop("flow train", 3),)
 
     @resilient(retry=3)
     def page():
         raise ConnectionError
 
-    page.outcome()
+    with use_host(Looping()):
+        page.outcome()
     assert told(resilient_events) == [
         "retries multiply: flow train (3 attempts) × page (3 attempts) = up to 9 attempts; keep one of these loops"
     ]

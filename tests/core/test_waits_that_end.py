@@ -10,6 +10,7 @@ import pytest
 
 from resilient_tasks import Failed, Retry
 from resilient_tasks.core import clock
+from resilient_tasks.core.host import Host, use_host
 
 
 class CancelledRunError(BaseException):
@@ -17,7 +18,7 @@ class CancelledRunError(BaseException):
 
 
 @pytest.fixture
-def cancelled(monkeypatch):
+def cancelled():
     """A run that is cancelled when it is asked for the second time."""
     asked = []
 
@@ -26,9 +27,12 @@ def cancelled(monkeypatch):
         if len(asked) > 1:
             raise CancelledRunError
 
-    monkeypatch.setattr(clock, "_watch", clock._watch)
-    clock.end_waits_by(lambda: check)
-    return asked
+    class Cancelling(Host):
+        def watch(self):
+            return check
+
+    with use_host(Cancelling()):
+        yield asked
 
 
 def failing():

@@ -13,6 +13,7 @@ import pytest
 
 from resilient_tasks import CircuitOpen, Console, Fallback, InvalidData, Pipeline, PolicyError, Retry, resilient
 from resilient_tasks.core.events import bus
+from resilient_tasks.core.host import Flow, Host, use_host
 from resilient_tasks.core.store import MemoryStore
 from resilient_tasks.notify import facts, registry, rounds, sender
 from resilient_tasks.notify.delivery import deliver
@@ -69,10 +70,10 @@ def test_every_channel_is_told(drive, recorder, resilient_events):
     assert [event.channel for event in resilient_events.named("notify.sent")] == ["one", "two"]
 
 
-def test_a_message_bears_the_ids_of_its_run(drive, recorder, monkeypatch, resilient_events):
-    monkeypatch.setattr("resilient_tasks.core.events.event._identify", lambda: {"flow_run_id": "f-1"})
+def test_a_message_bears_the_ids_of_its_run(drive, recorder, in_run, resilient_events):
     channel = recorder()
-    drive(fail, notify=channel).outcome()
+    with in_run(flow_run_id="f-1"):
+        drive(fail, notify=channel).outcome()
     assert flush_messages()
     assert channel.messages[0].run == {"flow_run_id": "f-1"}
     assert resilient_events.named("notify.sent")[0].run == {"flow_run_id": "f-1"}
@@ -244,11 +245,11 @@ class TestAKnownIncident:
         assert "the next message to recorder is due in 5 min" in caplog.text
         sender.sender().stop()
 
-    def test_is_told_of_by_each_run_of_one_process(self, drive, recorder, resilient_events, monkeypatch):
+    def test_is_told_of_by_each_run_of_one_process(self, drive, recorder, resilient_events, in_run):
         call = drive(fail, notify=recorder())
         for run in ("f-1", "f-1", "f-2", "f-2", "f-3"):
-            monkeypatch.setattr("resilient_tasks.core.events.event._identify", lambda run=run: {"flow_run_id": run})
-            call.outcome()
+            with in_run(flow_run_id=run):
+                call.outcome()
         known = resilient_events.named("notify.known")
         assert [event.run["flow_run_id"] for event in known] == ["f-2", "f-3"]
         assert all(event.next_in == 300 for event in known)
@@ -311,12 +312,15 @@ class TestRoutes:
         assert [message.severity for message in channel.messages] == ["critical"]
 
     @pytest.mark.parametrize("condition", ["flow", "tags"])
-    def test_the_flow_and_its_tags(self, drive, recorder, monkeypatch, condition):
-        around = facts.Surroundings("nightly", frozenset({"prod", "ml"}))
-        monkeypatch.setattr(facts, "surroundings", lambda: around)
+    def test_the_flow_and_its_tags(self, drive, recorder, condition):
+        class Nightly(Host):
+            def flow(self):
+                return Flow("nightly", frozenset({"prod", "ml"}))
+
         yes, no = recorder("yes"), recorder("no")
         wanted = {"flow": ("night*", "day"), "tags": ("prod", "dev")}[condition]
-        drive(fail, notify=[Route(yes, **{condition: wanted[0]}), Route(no, **{condition: wanted[1]})]).outcome()
+        with use_host(Nightly()):
+            drive(fail, notify=[Route(yes, **{condition: wanted[0]}), Route(no, **{condition: wanted[1]})]).outcome()
         assert flush_messages()
         assert [message.flows for message in yes.messages] == [("nightly",)]
         assert no.messages == []
@@ -449,16 +453,14 @@ class TestTheTaskDoesNotWait:
         gc.collect()
         assert alive() is None
 
-    def test_what_goes_wrong_with_telling_does_not_change_what_the_call_raises(
-        self, drive, recorder, resilient_events, monkeypatch
-    ):
-        def broken():
-            raise RuntimeError("no surroundings")
+    def test_what_goes_wrong_with_telling_does_not_change_what_the_call_raises(self, drive, recorder, resilient_events):
+        class Broken(Host):
+            def flow(self):
+                raise RuntimeError("no flow")
 
-        monkeypatch.setattr(facts, "surroundings", broken)
-        with pytest.raises(ConnectionError, match="down"):
+        with use_host(Broken()), pytest.raises(ConnectionError, match="down"):
             drive(fail, notify=recorder())()
-        assert [event.message for event in resilient_events.named("notify.failed")] == ["RuntimeError: no surroundings"]
+        assert [event.message for event in resilient_events.named("notify.failed")] == ["RuntimeError: no flow"]
 
 
 class Unreachable(MemoryStore):
@@ -534,14 +536,13 @@ class TestAStoreThatIsGone:
             assert sum(message.count for message in channel.messages) == 4
             assert Outbox(states).incidents("fail").all[0].total == 4
 
-    def test_the_run_and_the_time_of_a_failure_that_had_to_wait_are_its_own(self, drive, recorder, store, monkeypatch):
-        monkeypatch.setattr("resilient_tasks.core.events.event._identify", lambda: {"flow_run_id": "f-1"})
+    def test_the_run_and_the_time_of_a_failure_that_had_to_wait_are_its_own(self, drive, recorder, store, in_run):
         channel = recorder()
         call = drive(fail, notify=channel)
         store.away = True
-        call.outcome()
+        with in_run(flow_run_id="f-1"):
+            call.outcome()
         failed_at = time.time()
-        monkeypatch.setattr("resilient_tasks.core.events.event._identify", dict)
         time.sleep(0.3)
         store.away = False
         assert flush_messages(5)

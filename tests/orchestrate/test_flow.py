@@ -18,7 +18,7 @@ from resilient_tasks import (
     resilient_flow,
     resilient_task,
 )
-from resilient_tasks.orchestrate import runs
+from resilient_tasks.core import events
 from resilient_tasks.testing import flush_messages
 
 
@@ -112,7 +112,7 @@ class TestOnAServer:
 
         @resilient_task(notify=slack, fallback=lambda: 1)
         def told_of():
-            seen.append(("ran", runs.run_ids()["task_run_id"]))
+            seen.append(("ran", events.run_ids()["task_run_id"]))
             raise ConnectionError("refused")
 
         logging.getLogger("prefect.task_runs").addHandler(handler := Seen())
@@ -139,7 +139,7 @@ class TestOnAServer:
         @resilient_flow
         def ended():
             told_of.outcome()
-            return runs.run_ids()["flow_run_id"]
+            return events.run_ids()["flow_run_id"]
 
         resilient_slack.slow(0.2)
         flow_run_id = ended()
@@ -167,7 +167,7 @@ class TestOnAServer:
             get_logger(rows=3).warning("fetched", page=2)
             if len(calls) < 3:
                 raise ConnectionError("refused")
-            return str(runs.run_ids()["task_run_id"])
+            return str(events.run_ids()["task_run_id"])
 
         try:
             run_id = fetch()
@@ -179,7 +179,7 @@ class TestOnAServer:
         assert {str(owner) for text, owner in seen if "fetch" in text} == {run_id}
 
     def test_outside_of_a_run_there_are_no_ids(self):
-        assert runs.run_ids() == {}
+        assert events.run_ids() == {}
 
     def test_a_plain_prefect_task_in_a_resilient_flow_is_left_alone(self):
         @task

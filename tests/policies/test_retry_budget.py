@@ -78,16 +78,15 @@ def test_those_who_name_it_share_it(drive, service):
     assert other.calls == 1 + 3
 
 
-def test_without_a_name_each_flow_run_has_its_own(drive, service, monkeypatch):
-    run = {"flow_run_id": "first"}
-    monkeypatch.setattr("resilient_tasks.core.events.event._identify", lambda: run)
+def test_without_a_name_each_flow_run_has_its_own(drive, service, in_run):
     call = retrying(drive, service, RetryBudget(share=0, floor=2, per=60))
-    call.outcome(), call.outcome()
-    assert service.calls == 3 + 1
-    run["flow_run_id"] = "second"
-    assert "this flow run" not in call.outcome().error.__notes__[0]
-    assert service.calls == 4 + 3
-    assert "the retry budget of this flow run is used up" in call.outcome().error.__notes__[0]
+    with in_run(flow_run_id="first"):
+        call.outcome(), call.outcome()
+        assert service.calls == 3 + 1
+    with in_run(flow_run_id="second"):
+        assert "this flow run" not in call.outcome().error.__notes__[0]
+        assert service.calls == 4 + 3
+        assert "the retry budget of this flow run is used up" in call.outcome().error.__notes__[0]
 
 
 def test_an_attempt_that_would_not_be_made_anyway_draws_nothing(drive, service):

@@ -31,7 +31,6 @@ from resilient_tasks.core.events.event import (
     EVENTS,
     ErrorEvent,
     Event,
-    identify_runs_by,
     run_ids,
 )
 from resilient_tasks.core.events.rows import (
@@ -99,7 +98,6 @@ __all__ = [
     "bus",
     "counted",
     "frames_warned_of",
-    "identify_runs_by",
     "in_the_quarantine",
     "run_ids",
     "what_rules_warn_of",

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, ClassVar
 
+from resilient_tasks.core import host, settings
 from resilient_tasks.core import real_time as time
-from resilient_tasks.core import settings
 from resilient_tasks.core.cleaned import clean
 from resilient_tasks.core.registered import Secret
 from resilient_tasks.core.shown import for_terminal
@@ -24,18 +24,10 @@ from resilient_tasks.core.wording import in_brief, worded
 #: Every event by its name, for tools that read `events.jsonl` back.
 EVENTS: dict[str, type[Event]] = {}
 
-_identify: Callable[[], Mapping[str, str]] = dict
-
-
-def identify_runs_by(provider: Callable[[], Mapping[str, str]]) -> None:
-    """Have every event bear the ids of the run it happens in (`flow_run_id`, `task_run_id`, ...)."""
-    global _identify  # noqa: PLW0603  # one orchestrator a process
-    _identify = provider
-
 
 def run_ids() -> Mapping[str, str]:
     """Return the ids of the run that this code is part of; empty outside of any."""
-    return _identify()
+    return host.current.run()
 
 
 def named(name: str) -> Any:
