@@ -1,0 +1,184 @@
+"""The rows about a single call: success, failure, limits, and what keeps state in memory."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from itertools import cycle
+from typing import Any
+
+from bench import peers, states
+from bench.table import FASTEST, ITSELF, Goal, Row
+from bench.timing import BARE, HAND, ROUNDS, Clock, Contestant, best_of, contestants, in_thread, race, race_async
+
+BOTH = ((False, "sync"), (True, "async"))
+ALL_THREADS = "CPU time of all threads"
+ROUNDS_OF_THREADS = 30
+NO_SINK = "two failures and a success, no sink"
+
+
+def succeeding(*, is_async: bool) -> Callable[[], Any]:
+    """Return a function of one's own that does nothing."""
+
+    def function() -> int:
+        return 1
+
+    async def coroutine_function() -> int:
+        return 1
+
+    return coroutine_function if is_async else function
+
+
+def failing_twice(*, is_async: bool) -> Callable[[], Any]:
+    """Return a function of one's own that fails twice before each success."""
+    turns = cycle((True, True, False))
+
+    def function() -> int:
+        if next(turns):
+            raise ConnectionError("the connection was reset by the other side")
+        return 1
+
+    async def coroutine_function() -> int:
+        return function()
+
+    return coroutine_function if is_async else function
+
+
+def measured(
+    recipes: Callable[[], peers.Recipes],
+    make: Callable[..., Any] = succeeding,
+    *,
+    is_async: bool,
+    nested: bool = False,
+    rounds: int = ROUNDS,
+    clock: Clock = time.thread_time_ns,
+) -> dict[str, float]:
+    """Time them all in turns, the bare function too where it succeeds, and return µs a call."""
+
+    def gathered() -> list[Contestant]:
+        bare: peers.Recipes = {BARE: lambda fn: fn} if make is succeeding else {}
+        return contestants(recipes() | bare, partial(make, is_async=is_async), nested=nested)
+
+    async def in_a_loop() -> list[Contestant]:
+        found = gathered()  # hyx asks for the running loop when it decorates
+        for each in found:
+            _check(each, await each.call())
+        await race_async(found, rounds=rounds, clock=clock)
+        return found
+
+    if is_async:
+        return best_of(asyncio.run(in_a_loop()))
+    found = gathered()
+    for each in found:
+        _check(each, each.call())
+    race(found, rounds=rounds, clock=clock)
+    return best_of(found)
+
+
+def _check(each: Contestant, value: Any) -> None:
+    if value != 1:
+        raise RuntimeError(f"{each.name} returned {value!r} instead of the function's own 1")
+
+
+def success() -> Iterator[Row]:
+    for is_async, place in BOTH:
+        for nested in (False, True):
+            figures = measured(partial(peers.retry, is_async=is_async), is_async=is_async, nested=nested)
+            where = f"{place}, inside another such call" if nested else place
+            yield Row("success, retry alone", where, figures, by_the_loop())
+
+
+def by_the_loop() -> list[Goal]:
+    return [Goal(HAND, 1.0), Goal(FASTEST, 1.0)]
+
+
+def several() -> Iterator[Row]:
+    for is_async, place in BOTH:
+        figures = measured(partial(peers.three, is_async=is_async), is_async=is_async)
+        yield Row("fallback + retry + breaker", place, figures, [Goal(FASTEST, 1.0)])
+    goals = [Goal(ITSELF, 2.0), Goal(FASTEST, 0.25)]
+    for place, figures in _in_three_places(peers.four):
+        what = "fallback + deadline + retry + breaker"
+        judged = goals[1:] if place == "worker thread" else goals
+        remark = "" if place == "async" else ALL_THREADS
+        yield Row(what, place, figures, judged, also_ran=[peers.COOPERATIVE], remark=remark)
+
+
+def limits() -> Iterator[Row]:
+    check_limits()
+    for place, figures in _in_three_places(peers.limit):
+        remark = "" if place == "async" else ALL_THREADS
+        yield Row("a limit that enforces, success", place, figures, [Goal(HAND, 0.5)], remark=remark)
+
+
+def _in_three_places(recipes: Callable[..., peers.Recipes]) -> Iterator[tuple[str, dict[str, float]]]:
+    """Measure in the main thread, in a loop, and in a worker thread. Whatever starts a thread pays for it there."""
+    timed = partial(measured, is_async=False, clock=time.process_time_ns, rounds=ROUNDS_OF_THREADS)
+    yield "main thread", timed(lambda: recipes(is_async=False, main=True))
+    yield "async", measured(lambda: recipes(is_async=True, main=True), is_async=True)
+    yield "worker thread", in_thread(lambda: timed(lambda: recipes(is_async=False, main=False)))
+
+
+def check_limits() -> None:
+    """See that each limit ends a call that takes longer, in good time."""
+    logging.disable()
+    for main in (True, False):
+        for name, decorate in peers.limit(is_async=False, main=main, seconds=0.05).items():
+            ends = partial(_ends_early, name, decorate(_sleeps))
+            ends() if main else in_thread(ends)
+    asyncio.run(_check_async_limits())
+    logging.disable(logging.NOTSET)
+
+
+def _sleeps() -> None:
+    time.sleep(0.5)
+
+
+async def _async_sleeps() -> None:
+    await asyncio.sleep(0.5)
+
+
+def _ends_early(name: str, fn: Callable[[], Any]) -> None:
+    began = time.monotonic()
+    with suppress(Exception):
+        fn()
+    _judge_limit(name, time.monotonic() - began)
+
+
+async def _check_async_limits() -> None:
+    for name, decorate in peers.limit(is_async=True, main=True, seconds=0.05).items():
+        began = time.monotonic()
+        with suppress(Exception):
+            await decorate(_async_sleeps)()
+        _judge_limit(name, time.monotonic() - began)
+
+
+def _judge_limit(name: str, took: float) -> None:
+    if not 0.04 < took < 0.4:
+        raise RuntimeError(f"{name} has a limit of 0.05 s, and its call took {took:.2f} s of 0.5")
+
+
+def failing() -> Iterator[Row]:
+    logging.getLogger("resilient_tasks").setLevel(logging.CRITICAL + 1)
+    for is_async, place in BOTH:
+        figures = measured(partial(peers.retry, is_async=is_async), failing_twice, is_async=is_async)
+        yield Row(NO_SINK, place, figures, [Goal(FASTEST, 1.0)])
+
+
+def states_in_memory() -> Iterator[Row]:
+    for is_async, place in BOTH:
+        kinds: dict[str, Callable[..., peers.Recipes]] = {
+            "bulkhead": states.bulkhead,
+            "rate limit, token bucket": partial(states.rate_limit, sliding=False),
+            "rate limit, sliding window": partial(states.rate_limit, sliding=True),
+            "breaker, failures in a row": states.breaker_in_a_row,
+            "breaker, a rate": states.breaker_of_a_rate,
+        }
+        for what, recipes in kinds.items():
+            figures = measured(partial(recipes, is_async=is_async), is_async=is_async)
+            yield Row(what, place, figures, [Goal(FASTEST, 1.0)])
+        hedged = partial(states.hedge, is_async=is_async)
+        figures = measured(hedged, is_async=is_async, clock=time.process_time_ns, rounds=ROUNDS_OF_THREADS)
+        yield Row("hedge", place, figures, [Goal(FASTEST, 1.0)], remark=ALL_THREADS)
