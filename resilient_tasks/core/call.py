@@ -19,6 +19,7 @@ from resilient_tasks.core.events import Event, FallbackUsed, Sink, bus
 from resilient_tasks.core.outcome import Failed, Outcome
 
 if TYPE_CHECKING:
+    from resilient_tasks.core.failures import Facts
     from resilient_tasks.core.interrupt import Overrun
 
 Proceed = Callable[["Call"], Coroutine[Any, Any, "Outcome[Any]"]]
@@ -251,7 +252,12 @@ class Call:
     @property
     def fenced(self) -> bool:
         """Whether nobody waits for this call any more: nothing may follow from it."""
-        return self._fenced or (self.parent is not None and self.parent.fenced)
+        call: Call | None = self
+        while call is not None:
+            if call._fenced:  # noqa: SLF001  # of this class
+                return True
+            call = call.parent
+        return False
 
     def fence(self) -> None:
         """Let nothing that still comes of this call have an effect: no event, no state, no further attempt."""
@@ -261,18 +267,19 @@ class Call:
         """Return the call as its attempt number `attempt`."""
         return Call(self.work, self, attempt, self.started, self.deadline, self.limited_until)
 
-    def due(self, deadline: float) -> Call:
-        """Return the call with a total deadline, on the clock in use; an earlier one stays."""
-        return Call(self.work, self, self.attempt, self.started, min(deadline, self.deadline), self.limited_until)
+    def within(self, deadline: float = NEVER, *, limited_until: float = NEVER) -> Call:
+        """Return the call with limits, on the clock in use; earlier ones stay.
 
-    def given(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
-        """Return the call with other arguments."""
-        work = self.work.changed(args=args, kwargs=kwargs)
-        return Call(work, self, self.attempt, self.started, self.deadline, self.limited_until)
+        Args:
+            deadline: of the call, with all its attempts.
+            limited_until: when somebody already interrupts its work.
+        """
+        until = min(limited_until, self.limited_until)
+        return Call(self.work, self, self.attempt, self.started, min(deadline, self.deadline), until)
 
-    def on(self, runtime: Runtime) -> Call:
-        """Return the call as one whose function is invoked by another runtime."""
-        work = self.work.changed(runtime=runtime)
+    def changed(self, **of_work: Any) -> Call:
+        """Return the call with other arguments (`args`, `kwargs`), or one whose function another `runtime` invokes."""
+        work = self.work.changed(**of_work)
         return Call(work, self, self.attempt, self.started, self.deadline, self.limited_until)
 
     def beside(self) -> Beside:
@@ -299,22 +306,26 @@ class Call:
         """Return the call without its own deadline and limit: for what has to happen after these have come."""
         return Call(self.work, self, self.attempt, self.started)
 
-    def limited(self, until: float) -> Call:
-        """Return the call as one whose work somebody already interrupts at `until`; an earlier time stays."""
-        return Call(self.work, self, self.attempt, self.started, self.deadline, min(until, self.limited_until))
-
     def remaining(self) -> float:
         """Return the seconds until the work is to end, infinite where nothing limits it."""
         until = min(self.deadline, self.limited_until)
         return until if until == NEVER else max(0.0, until - clock.now())
 
-    def emit(self, event: type[Event], **details: Any) -> None:
-        """Tell the sinks what happened; nothing, if this call is fenced."""
-        if not self.fenced:
-            if event is FallbackUsed:
-                self.mark_degraded(inside=self.work.id)
-            details.setdefault("attempt", self.attempt)
-            bus.emit(event(operation=self.operation, call=self.work.id, **details), *self.work.sinks)
+    def emit(self, event: type[Event], failure: Facts | None = None, /, **details: Any) -> None:
+        """Tell the sinks what happened; nothing, if this call is fenced. No event is made that no sink wants.
+
+        Args:
+            event: its class.
+            failure: what an event about an error says of it.
+            **details: its other fields.
+        """
+        if event is FallbackUsed and not self.fenced:
+            self.mark_degraded(inside=self.work.id)
+        work = self.work
+        if (work.sinks or bus.wants(event)) and not self.fenced:
+            told = details if failure is None else {**failure.about(), **details}
+            told.setdefault("attempt", self.attempt)
+            bus.emit(event(operation=work.operation, call=work.id, **told), *work.sinks)
 
     def mark_degraded(self, inside: str = "") -> None:
         """Have this call, and those around it, know that a call inside was given a stand-in.

@@ -27,7 +27,7 @@ async def cut(call: Call, proceed: Proceed, *, policy: str, seconds: float, enfo
         policy, seconds = "deadline", max(0.0, until - began)
     if seconds <= 0:
         return _exceeded(call, policy, seconds, Overrun(stopped=True))
-    attempt = call.limited(until)
+    attempt = call.within(limited_until=until)
     outcome = await call.runtime.limit(attempt, proceed, seconds, enforce)
     if isinstance(outcome, Overrun):
         return _exceeded(call, policy, seconds, outcome)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any, ClassVar, TypeAlias, TypeVar, cast
 
 from resilient_tasks.core import call as calls
@@ -14,7 +14,6 @@ from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.call import NEVER, Call, Leave, Plan, Proceed, Work
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import CallFailed
-from resilient_tasks.core.failures import about
 from resilient_tasks.core.limits import cut
 from resilient_tasks.core.outcome import Failed, Outcome, let_go
 from resilient_tasks.core.wording import name_of
@@ -148,7 +147,7 @@ class Pipeline:
         self.policies = policies
         proceed: Proceed = _invoke
         for policy in reversed(policies):
-            proceed = functools.partial(policy.around, proceed=proceed)
+            proceed = _inside(policy, proceed)
         self._proceed = proceed
 
     def __reduce__(self) -> tuple[type[Pipeline], tuple[Policy, ...]]:
@@ -219,10 +218,9 @@ class Pipeline:
 def told(call: Call, outcome: Outcome[Any]) -> Outcome[Any]:
     """Return `outcome` after telling the sinks, where the call failed."""
     if isinstance(outcome, Failed):
-        error = outcome.error
         inside = next(calls.around(), None) is not None
-        call.emit(CallFailed, inside=inside, again=call.work.again, **about(error))
-        let_go(error)
+        call.emit(CallFailed, outcome.facts, inside=inside, again=call.work.again)
+        let_go(outcome.error)
     return outcome
 
 
@@ -284,10 +282,15 @@ def parts_of(leave: Leave | None) -> tuple[Leave, ...]:
     return () if leave is None else (leave,)
 
 
-async def _invoke(call: Call) -> Outcome[Any]:
+def _inside(policy: Policy, proceed: Proceed) -> Proceed:
+    around = policy.around
+    return lambda call: around(call, proceed)  # a partial would merge keywords at each call
+
+
+def _invoke(call: Call) -> Coroutine[Any, Any, Outcome[Any]]:
     if call.deadline < call.limited_until:  # no timeout of its own that would end at the deadline as well
-        return await cut(call, Call.invoke, policy="deadline", seconds=NEVER)
-    return await call.invoke()
+        return cut(call, Call.invoke, policy="deadline", seconds=NEVER)
+    return call.invoke()
 
 
 def operation_of(fn: Callable[..., Any]) -> str:

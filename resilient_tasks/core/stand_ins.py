@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 from resilient_tasks.core import callables, safely
 from resilient_tasks.core.errors import PolicyError, judged_in
 from resilient_tasks.core.events import FallbackUsed
-from resilient_tasks.core.failures import about, describe
+from resilient_tasks.core.failures import describe
 from resilient_tasks.core.kinds import Kind
 from resilient_tasks.core.limits import cut
 from resilient_tasks.core.outcome import Degraded, Failed, Outcome, without_traceback
@@ -90,7 +90,7 @@ async def stood_in(  # what all of them have to say
         safely.note(failed.error, f"the fallback {name} failed too: {describe(stand_in.error)}")
         return failed
     error = failed.error
-    call.emit(FallbackUsed, fallback=name, **details, **about(error))
+    call.emit(FallbackUsed, failed.facts, fallback=name, **details)
     try:
         return Degraded(stand_in.value, without_traceback(error))
     finally:

@@ -50,4 +50,4 @@ class Deadline(Policy):
         return self.seconds
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
-        return await proceed(call.due(clock.now() + self.seconds))
+        return await proceed(call.within(clock.now() + self.seconds))

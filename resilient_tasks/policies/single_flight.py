@@ -292,12 +292,12 @@ def _deadline_around(call: Call) -> float:
 
 def _due(call: Call, until: float) -> Call:
     """Return the call with the time that its own deadline leaves it, for what it has waited counts."""
-    return call if until >= call.deadline else call.due(until)
+    return call if until >= call.deadline else call.within(until)
 
 
 def _late(call: Call) -> Call:
     """Return the call as one whose deadline has come: nothing is attempted, and what stands in or tells does so."""
-    return call.undue().due(clock.now())
+    return call.undue().within(clock.now())
 
 
 def _joined(call: Call, leader: str, began: float, outcome: str) -> None:

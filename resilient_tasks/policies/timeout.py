@@ -82,7 +82,9 @@ class Timeout(Policy):
         runtime = ProcessRuntime(call.operation)
         try:
             runtime.prepare(call.work.fn, call.remaining())
-            return await cut(call.on(runtime), proceed, policy="timeout", seconds=self.seconds, enforce="process")
+            return await cut(
+                call.changed(runtime=runtime), proceed, policy="timeout", seconds=self.seconds, enforce="process"
+            )
         except Exception as error:
             return Failed(error)
         finally:

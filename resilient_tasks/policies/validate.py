@@ -228,7 +228,7 @@ class Validate(Policy):
                 bound.arguments[name], _ = self._judge(
                     call, bound.arguments[name], schemas, Place(name, is_argument=True)
                 )
-        return call.given(bound.args, bound.kwargs)
+        return call.changed(args=bound.args, kwargs=bound.kwargs)
 
     def _judge(self, call: Call, value: Any, schemas: Any, whole: Place) -> tuple[Any, list[Judged]]:
         """Return the value to go on with, and its parts that have a schema.

@@ -156,11 +156,11 @@ def test_a_changed_copy_leaves_the_call_as_it_is():
     spy = Spy()
     Pipeline(spy).call(max, 1, 2)
     call = spy.seen[0]
-    other = call.given((3, 4), {}).attempted(2).due(5).limited(6)
+    other = call.changed(args=(3, 4), kwargs={}).attempted(2).within(5).within(limited_until=6)
     assert (other.work.args, other.attempt, other.deadline, other.limited_until) == ((3, 4), 2, 5, 6)
     assert (call.work.args, call.attempt, call.deadline, call.limited_until) == ((1, 2), 1, math.inf, math.inf)
     assert other.work.id == call.work.id
-    elsewhere = other.on(runtime.ASYNC)
+    elsewhere = other.changed(runtime=runtime.ASYNC)
     assert (elsewhere.runtime, other.runtime, call.runtime) == (runtime.ASYNC, runtime.SYNC, runtime.SYNC)
     assert (elsewhere.attempt, elsewhere.deadline, elsewhere.limited_until) == (2, 5, 6)
     assert elsewhere.work.id == call.work.id
