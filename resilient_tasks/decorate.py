@@ -131,7 +131,7 @@ def _decorate(fn: Callable[..., Any], options: PolicyOptions) -> Any:
         warnings.warn(msg, UserWarning, stacklevel=_frames_of_ours())
     if streams.is_stream(plan.fn) and plan.pipeline.policies:
         return plan.owned_by(wrappers.stream(plan))
-    return plan.owned_by(wrappers.asynchronous(plan) if plan.is_async else wrappers.sync(plan))
+    return plan.owned_by(wrappers.wrapped(plan))
 
 
 def make_plan(fn: Callable[..., Any], options: PolicyOptions, who: str = "resilient") -> Plan:

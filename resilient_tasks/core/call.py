@@ -28,6 +28,8 @@ NEVER = float("inf")
 
 #: The call whose function runs in this context.
 running: contextvars.ContextVar[Call | None] = contextvars.ContextVar("resilient_tasks.call", default=None)
+#: Calls with a limit that are under way in any thread. Where there are none, no call inherits a limit.
+limited: set[Call] = set()
 _numbers = itertools.count(1)
 _process = uuid.uuid4().hex[:8]
 
@@ -89,11 +91,8 @@ class Later:
             here = here.parent
         await later.pause()
         call.work.thread = threading.get_ident()
-        token = running.set(call)
-        try:
+        with InProgress(call):
             return await self.runtime.invoke(lambda: self.awaitable, (), {})
-        finally:
-            running.reset(token)
 
 
 class Leave:
@@ -194,6 +193,22 @@ class Work:
         return None
 
 
+class InProgress:
+    """Have the code inside the block know that it is part of `call`. (A generator would touch the errors of others.)"""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def __enter__(self) -> None:
+        self._token = running.set(self._call)
+        if self._call.is_limited:
+            limited.add(self._call)
+
+    def __exit__(self, *_: object) -> None:
+        limited.discard(self._call)
+        running.reset(self._token)
+
+
 class Plan(Protocol):
     """What a decorator has made of a function and its policies."""
 
@@ -210,6 +225,10 @@ class Plan(Protocol):
         """How often it may be called for one call, at the most; 0 where no number limits that."""
 
     @property
+    def is_async(self) -> bool:
+        """Whether calling it gives a coroutine, as far as can be known before."""
+
+    @property
     def pipeline(self) -> Any:
         """The policies around it: a `Pipeline`."""
 
@@ -220,7 +239,7 @@ class Plan(Protocol):
 class Call:
     """One try at the work, as a policy sees it. Policies hand a changed copy on and leave their own as it is."""
 
-    __slots__ = ("_fenced", "attempt", "deadline", "limited_until", "parent", "started", "work")
+    __slots__ = ("_fenced", "attempt", "deadline", "is_limited", "limited_until", "parent", "started", "work")
 
     def __init__(  # noqa: PLR0917  # built on the hot path: positions are cheaper than names
         self,
@@ -237,6 +256,7 @@ class Call:
         self.started = started
         self.deadline = deadline
         self.limited_until = limited_until
+        self.is_limited = deadline < NEVER or limited_until < NEVER
         self._fenced = False
 
     @property
@@ -352,9 +372,12 @@ class Call:
             work.given = None
         else:
             token = running.set(self)
+            if self.is_limited:
+                limited.add(self)
             try:
                 outcome = await work.runtime.begin(work.fn, work.args, work.kwargs)
             finally:
+                limited.discard(self)
                 # A coroutine that is thrown away is closed in another context: that is no error of its own.
                 try:  # noqa: SIM105  # this is the hot path
                     running.reset(token)
@@ -376,8 +399,6 @@ class Beside(Call):
 #: The name of what makes a first attempt at once (see `core.wrappers`). Its frame is all that this leaves behind. By
 #: name, for a function that was pickled by its value has other code, and the hash of code is slow.
 _FIRST = "resilient_call"
-#: Where such a frame keeps its call, once that is asked for: in its own `kwargs`, of which the function got a copy.
-_ASKED = "resilient_tasks.call"
 #: The variable that such a frame has once its attempt is over, and the pipeline entered.
 _ENTERED = "work"
 
@@ -407,20 +428,33 @@ def _attempts(frame: FrameType | None) -> Iterator[FrameType]:
 
 def _call_of(frame: FrameType, parent: Call | None) -> Call:
     """Return the call that a first attempt is about. It is made when it is asked for, once."""
-    here = frame.f_locals
-    kwargs = here["kwargs"]
-    if _ASKED not in kwargs:
-        made = Call(here["plan"].work(here["args"], dict(kwargs)), parent)
-        if parent is not None:
-            made.deadline, made.limited_until = parent.deadline, parent.limited_until
-        kwargs[_ASKED] = made
-    return cast("Call", kwargs[_ASKED])
+    if not isinstance(frame.f_trace, _Asked):
+        here, code = frame.f_locals, frame.f_code
+        args = here.get("args", tuple(here[name] for name in code.co_varnames[: code.co_argcount]))
+        limits = (NEVER, NEVER) if parent is None else (parent.deadline, parent.limited_until)
+        made = Call(here["plan"].work(args, here.get("kwargs", {})), parent, 1, clock.now(), *limits)
+        frame.f_trace = _Asked(made, frame.f_trace)
+    return cast("_Asked", frame.f_trace).call
 
 
-def id_asked_for(kwargs: dict[str, Any]) -> str:
+class _Asked:
+    """Keeps the call of a first attempt at its frame: the one place there that code outside of it can write to.
+
+    A debugger that traces the frame goes on doing so.
+    """
+
+    def __init__(self, call: Call, trace: Any) -> None:
+        self.call = call
+        self._trace = trace
+
+    def __call__(self, *event: Any) -> None:
+        if self._trace is not None:
+            self._trace = self._trace(*event)
+
+
+def id_asked_for(frame: FrameType) -> str:
     """Return the name under which a first attempt knows itself, if it asked for that; else nothing."""
-    made = kwargs.pop(_ASKED, None)
-    return made.work.id if made is not None else ""
+    return frame.f_trace.call.work.id if isinstance(frame.f_trace, _Asked) else ""
 
 
 def around() -> Iterator[Work | Plan]:

@@ -169,6 +169,11 @@ class Pipeline:
         return functools.partial(_Leaves.of, tuple(policy.at_once for policy in active))
 
     @property
+    def heeds_arguments(self) -> bool:
+        """Whether it matters which arguments of a call are given by their names: a policy may say that it does not."""
+        return any(getattr(policy, "heeds_arguments", True) for policy in self.policies)
+
+    @property
     def repeats(self) -> bool:
         """Whether the function may be called more than once."""
         return any(policy.repeats for policy in self.policies)
@@ -195,9 +200,8 @@ class Pipeline:
         outer = calls.running.get()
         if work.attempts != 1:
             loops.tell_if_multiplied(work)
-        call = Call(work, outer, 1, clock.now())
-        if outer is not None:
-            call.deadline, call.limited_until = inherited(outer, work)
+        limits = (NEVER, NEVER) if outer is None else inherited(outer, work)
+        call = Call(work, outer, 1, clock.now(), *limits)
         try:
             outcome = await self._proceed(call)
         except Exception as error:  # a policy's own, or that of a predicate it was given

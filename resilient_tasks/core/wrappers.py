@@ -1,121 +1,201 @@
 """What a decorator returns: it makes the first attempt at once, and enters the pipeline only if that fails.
 
 A call that goes well touches nothing but the policies that have to act before it. It makes no object, and sets no
-context variable: its frame says which call it is (see `current_call`).
+context variable: its frame says which call it is (see `current_call`). Sync and async functions, with few parameters
+and with any, differ in a word here and there, and a call to a common part would cost as much as all the rest: so each
+wrapper is compiled from one text, once for its kind.
 """
 
 from __future__ import annotations
 
 import functools
+import inspect
+import linecache
+import sys
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from types import CellType, CodeType, FunctionType
+from typing import Any
 
 from resilient_tasks.core import call as calls
 from resilient_tasks.core import callables, runtime, settings, streams
-from resilient_tasks.core.call import NEVER, Later, Leave, Plan, Work
-from resilient_tasks.core.outcome import Failed, Ok, Outcome
+from resilient_tasks.core.call import Later, Leave, Plan, Work
+from resilient_tasks.core.outcome import Failed, Ok
 from resilient_tasks.core.pipeline import inherited, parts_of
 
-if TYPE_CHECKING:
-    from resilient_tasks.core.call import Call
-
-
-def sync(plan: Plan) -> Callable[..., Any]:  # noqa: C901  # as below
-    """Return the wrapper of a sync function."""
-    fn, run, gate = plan.fn, plan.pipeline.run, plan.pipeline.gate
-    drive, new = runtime.drive, [True]  # the first call tells of loops that multiply
-
-    @functools.wraps(fn)
-    def resilient_call(*args: Any, **kwargs: Any) -> Any:  # noqa: C901  # a call inside costs as much as all this
-        leave = None
-        outer = calls.running.get()  # by its module's name: a context variable in a closure cannot be pickled
-        if new or (outer is not None and _is_to_be_cut(outer, plan)):
-            new.clear()
-            work = plan.work(args, kwargs)
-            return drive(run(work)).unwrap()
-        if gate is not None:
-            if not settings.current.enabled:
-                return fn(*args, **kwargs)
-            leave = gate(plan, args, kwargs)
-            if leave is None:
-                work = plan.work(args, kwargs)
-                return drive(run(work)).unwrap()
+#: No policy acts before the first attempt.
+_FREE = """
+{async_}def resilient_call({parameters}):
+    if (new or calls.limited) and enters(plan, new):
+        work = plan.work({args}, {kwargs})
+    else:
         try:
-            value = fn(*args, **kwargs)
+            value = {await_}fn({arguments})
         except Exception as error:
-            if gate is None and not settings.current.enabled:
+            if not settings.current.enabled:
                 raise
-            work = _begun(plan, args, kwargs, Failed(error), leave)
+            work = begun(plan, {args}, {kwargs}, error)
+        else:
+            if {is_result}:
+                return value
+            if not settings.current.enabled:
+                return value
+            work = begun(plan, {args}, {kwargs}, runtime.put_off(fn, value))
+    return {entered}
+"""
+#: Policies are asked for their leave, and the pipeline stands around the call where one gives none.
+_ON_LEAVE = """
+{async_}def resilient_call({parameters}):
+    if (new or calls.limited) and enters(plan, new):
+        work = plan.work({args}, {kwargs})
+    elif not settings.current.enabled:
+        return {await_}fn({arguments})
+    elif (leave := gate(plan, {args}, {kwargs})) is None:
+        work = plan.work({args}, {kwargs})
+    else:
+        try:
+            value = {await_}fn({arguments})
+        except Exception as error:
+            work = begun(plan, {args}, {kwargs}, error, leave)
         except BaseException:
-            if leave is not None:
-                leave.gone()
+            leave.gone()
             raise
         else:
-            if type(value) in callables.PLAIN or not callables.comes_later(value):
-                if leave is not None:
-                    leave.succeeded()
+            if {is_result}:
+                leave.succeeded()
                 return value
-            if gate is None and not settings.current.enabled:
-                return value
-            work = _begun(plan, args, kwargs, runtime.put_off(fn, value), leave)
-        return drive(run(work)).unwrap()
+            work = begun(plan, {args}, {kwargs}, runtime.put_off(fn, value), leave)
+    return {entered}
+"""
+_WORDS = {
+    False: {
+        "async_": "",
+        "await_": "",
+        "is_result": "type(value) in callables.PLAIN or not callables.comes_later(value)",
+        "entered": "runtime.drive(plan.pipeline.run(work)).unwrap()",
+    },
+    True: {
+        "async_": "async ",
+        "await_": "await ",
+        "is_result": "True",
+        "entered": "(await plan.pipeline.run(work)).unwrap()",
+    },
+}
+#: Functions with more parameters are called as those with any: to pack them costs no more.
+_MOST = 8
 
-    def outcome(*args: Any, **kwargs: Any) -> Any:
-        if settings.current.enabled:
-            return runtime.ended(run(plan.work(args, kwargs)))
-        value = fn(*args, **kwargs)
-        return _ok(value) if callables.comes_later(value) else Ok(value)
 
-    resilient_call.outcome = outcome  # type: ignore[attr-defined]
-    return resilient_call
+def wrapped(plan: Plan) -> Callable[..., Any]:
+    """Return the callable that carries `plan` out."""
+    fn, is_async, gate = plan.fn, plan.is_async, plan.pipeline.gate
+    code = _code(_FREE if gate is None else _ON_LEAVE, is_async, None)
+    defaults = None
+    if gate is None and not plan.pipeline.heeds_arguments and (names := _plain_parameters(fn)) is not None:
+        code, defaults = _renamed(_code(_FREE, is_async, len(names)), names), fn.__defaults__
+    known = {"fn": fn, "gate": gate, "new": [True], "plan": plan}
+    wrapper = FunctionType(
+        code, globals(), "resilient_call", defaults, tuple(CellType(known[name]) for name in code.co_freevars)
+    )
+    functools.update_wrapper(wrapper, fn)
+    wrapper.outcome = functools.partial(_async_outcome if is_async else _outcome, plan)  # type: ignore[attr-defined]
+    return wrapper
 
 
-async def _ok(awaitable: Awaitable[Any]) -> Outcome[Any]:
+def _plain_parameters(fn: Callable[..., Any]) -> tuple[str, ...] | None:
+    """Return the names of the parameters of `fn`, if each can be given by position; None for anything else."""
+    if type(fn) is not FunctionType or fn.__code__.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS):
+        return None
+    code = fn.__code__
+    names = code.co_varnames[: code.co_argcount]
+    if code.co_kwonlyargcount or code.co_posonlyargcount or len(names) > _MOST or not _OWN.isdisjoint(names):
+        return None
+    return names
+
+
+@functools.cache
+def _code(text: str, is_async: bool, number: int | None) -> CodeType:  # noqa: FBT001  # as the cache is asked
+    """Return the code of a wrapper: of functions with so many parameters, or with any."""
+    names = ", ".join(_placeholders(number or 0))
+    packed = {"parameters": "*args, **kwargs", "arguments": "*args, **kwargs", "args": "args", "kwargs": "kwargs"}
+    plain = {"parameters": names, "arguments": names, "args": f"({names}{',' if names else ''})", "kwargs": "{{}}"}
+    source = text.format(**_WORDS[is_async], **(packed if number is None else plain)).replace("{{}}", "{}")
+    made = f"def made(fn, gate, new, plan):\n{source.replace(chr(10), chr(10) + '    ')}\n    return resilient_call\n"
+    # Tracebacks show the lines of a file that is no file, too.
+    name = f"<resilient_tasks: {'async' if is_async else 'sync'} call, {number} parameters>"
+    linecache.cache[name] = (len(made), None, made.splitlines(keepends=True), name)
+    space: dict[str, Any] = {}
+    exec(compile(made, name, "exec"), globals(), space)  # noqa: S102  # of the texts above
+    code = space["made"](None, None, None, None).__code__
+    assert isinstance(code, CodeType)  # noqa: S101
+    return code
+
+
+def _placeholders(number: int) -> list[str]:
+    return [f"_{index}" for index in range(number)]
+
+
+def _renamed(code: CodeType, names: tuple[str, ...]) -> CodeType:
+    """Return the code with the names of a function's own parameters, by which they can be given then.
+
+    Safe, because the code knows its local variables by their places: the names serve keywords and debuggers. Tried on
+    Python 3.11, 3.12 and 3.13.
+    """
+    return code.replace(co_varnames=(*names, *code.co_varnames[len(names) :]))
+
+
+def _names(text: str) -> frozenset[str]:
+    code = _code(text, False, None)
+    return frozenset((*code.co_varnames, *code.co_freevars))
+
+
+def enters(plan: Plan, new: list[bool]) -> bool:
+    """Tell whether the pipeline has to stand around this call from its start.
+
+    Args:
+        plan: of the call.
+        new: not empty before the first call, which tells of loops that multiply.
+    """
+    if not settings.current.enabled:
+        return False
+    if new:
+        new.clear()
+        return True
+    outer = calls.running.get()
+    if outer is None or not outer.is_limited:
+        return False
+    deadline, limited_until = inherited(outer, plan.work((), {}))
+    return deadline < limited_until  # nobody else enforces it here
+
+
+def begun(
+    plan: Plan,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    given: Exception | Failed | Later,
+    leave: Leave | None = None,
+) -> Work:
+    """Return an invocation whose first attempt was made at once, with what came of it."""
+    work = plan.work(args, kwargs)
+    if isinstance(given, Exception):
+        given = Failed(given)
+    name = calls.id_asked_for(sys._getframe(1))  # noqa: SLF001  # the wrapper's
+    return (work.changed(_id=name) if name else work).was_begun(given, parts_of(leave))
+
+
+def _outcome(plan: Plan, /, *args: Any, **kwargs: Any) -> Any:
+    if settings.current.enabled:
+        return runtime.ended(plan.pipeline.run(plan.work(args, kwargs)))
+    value = plan.fn(*args, **kwargs)
+    return _ok(value) if callables.comes_later(value) else Ok(value)
+
+
+async def _ok(awaitable: Awaitable[Any]) -> Ok[Any]:
     return Ok(await awaitable)
 
 
-def asynchronous(plan: Plan) -> Callable[..., Any]:  # noqa: C901  # as below
-    """Return the wrapper of an async function."""
-    fn, run, gate, new = plan.fn, plan.pipeline.run, plan.pipeline.gate, [True]
-
-    @functools.wraps(fn)
-    async def resilient_call(*args: Any, **kwargs: Any) -> Any:  # noqa: C901  # as in the sync wrapper
-        leave = None
-        outer = calls.running.get()  # as in the sync wrapper
-        if new or (outer is not None and _is_to_be_cut(outer, plan)):
-            new.clear()
-            work = plan.work(args, kwargs)
-            return (await run(work)).unwrap()
-        if gate is not None:
-            if not settings.current.enabled:
-                return await fn(*args, **kwargs)
-            leave = gate(plan, args, kwargs)
-            if leave is None:
-                work = plan.work(args, kwargs)
-                return (await run(work)).unwrap()
-        try:
-            value = await fn(*args, **kwargs)
-        except Exception as error:
-            if gate is None and not settings.current.enabled:
-                raise
-            work = _begun(plan, args, kwargs, Failed(error), leave)
-        except BaseException:
-            if leave is not None:
-                leave.gone()
-            raise
-        else:
-            if leave is not None:
-                leave.succeeded()
-            return value
-        return (await run(work)).unwrap()
-
-    async def outcome(*args: Any, **kwargs: Any) -> Outcome[Any]:
-        if not settings.current.enabled:
-            return Ok(await fn(*args, **kwargs))
-        return await run(plan.work(args, kwargs))
-
-    resilient_call.outcome = outcome  # type: ignore[attr-defined]
-    return resilient_call
+async def _async_outcome(plan: Plan, /, *args: Any, **kwargs: Any) -> Any:
+    if not settings.current.enabled:
+        return Ok(await plan.fn(*args, **kwargs))
+    return await plan.pipeline.run(plan.work(args, kwargs))
 
 
 def stream(plan: Plan) -> Callable[..., Any]:
@@ -137,20 +217,5 @@ def stream(plan: Plan) -> Callable[..., Any]:
     return async_wrapper if callables.is_async_generator(fn) else wrapper
 
 
-def _is_to_be_cut(outer: Call, plan: Plan) -> bool:
-    """Tell whether a limit of the call around holds here, and is not enforced there."""
-    if outer.deadline == NEVER == outer.limited_until:
-        return False
-    deadline, limited_until = inherited(outer, plan.work((), {}))
-    return deadline < limited_until
-
-
-def _begun(
-    plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any], given: Outcome[Any] | Later, leave: Leave | None
-) -> Work:
-    """Return an invocation whose first attempt was made at once, with what came of it."""
-    name = calls.id_asked_for(kwargs)
-    work = plan.work(args, kwargs)
-    if name:
-        work = work.changed(_id=name)
-    return work.was_begun(given, parts_of(leave))
+#: The names that the wrappers use themselves.
+_OWN = _names(_FREE) | _names(_ON_LEAVE)

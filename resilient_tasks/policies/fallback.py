@@ -81,6 +81,10 @@ class Fallback(StandIn):
     def reacts_only(self) -> bool:
         return True
 
+    @property
+    def heeds_arguments(self) -> bool:
+        return self.use is not None
+
     def describe(self) -> str:
         names = ", ".join(_name(use) for use in self.functions()) or f"value {self.value!r}"
         return f"fallback: {names}"

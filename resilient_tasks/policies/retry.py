@@ -191,6 +191,10 @@ class Retry(Policy):
         return self.on_result is None and self.stop is None and self.budget is None
 
     @property
+    def heeds_arguments(self) -> bool:
+        return self._asks_tenacity or callable(self.wait) or self.budget is not None
+
+    @property
     def most_attempts(self) -> int:
         return self.attempts or 0
 

@@ -79,14 +79,13 @@ class _Child:
         try:
             args, kwargs, about = crossing.received(data)
             operation = about.operation
-            token = calls.running.set(_call(self._fn, args, kwargs, about))
-            self._send(Message.BEGUN)
-            self._calling = True
-            try:
-                result = self._fn(*args, **kwargs)
-            finally:
-                self._calling = False
-                calls.running.reset(token)
+            with calls.InProgress(_call(self._fn, args, kwargs, about)):
+                self._send(Message.BEGUN)
+                self._calling = True
+                try:
+                    result = self._fn(*args, **kwargs)
+                finally:
+                    self._calling = False
             return _told(result, operation)
         except BaseException as error:
             if error.__traceback__ is not None:
