@@ -10,18 +10,16 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from resilient_tasks.core import call as calls
 from resilient_tasks.core import callables, clock, runtime
 from resilient_tasks.core.call import Call, Work
 from resilient_tasks.processes import crossing, killing, relay, surroundings
-from resilient_tasks.processes.channel import Channel, EndedError, Message
+from resilient_tasks.processes.channel import Channel, EndedError, Incoming, Message, Piece
 
 
-@dataclass(frozen=True, slots=True)
-class About:
+class About(NamedTuple):
     """What the child knows of the call: the names are those of `Call` and `Work`, times are seconds from now."""
 
     operation: str
@@ -51,8 +49,8 @@ class _Child:
         self._channel = channel
         self._sending = threading.Lock()
         self._fn: Callable[..., Any] | None = None
-        self._operation = ""
         self._calling = False
+        self._around: surroundings.Surroundings | None = None
         relay.divert(self._tell_of_call)
 
     def serve(self) -> None:
@@ -61,26 +59,27 @@ class _Child:
             message, data = self._channel.receive()
             if message is Message.SURROUNDINGS:
                 surroundings.put(crossing.loads(data))
+                self._around = surroundings.present()
             elif message is Message.LOAD:
                 self._send(*self._loaded(data))
             else:
                 self._send(*self._called(data))
+                self._tidy()
 
-    def _loaded(self, data: bytearray) -> tuple[Message, bytes]:
+    def _loaded(self, data: bytes | Incoming) -> tuple[Message, bytes]:
         try:
             self._fn = crossing.received(data)
         except BaseException as error:
             return Message.NOT_LOADED, crossing.dump_error(error, "its module")
         return Message.LOADED, b""
 
-    def _called(self, data: bytearray) -> tuple[Message, bytes]:
+    def _called(self, data: bytes | Incoming) -> tuple[Message, bytes | list[Piece]]:
         assert self._fn is not None  # noqa: S101  # the parent loads before it calls
         operation = "the function"
         try:
             args, kwargs, about = crossing.received(data)
-            operation = about.operation
-            with calls.InProgress(_call(self._fn, args, kwargs, about)):
-                self._send(Message.BEGUN)
+            operation = about[0]
+            with calls.InProgress(_call(self._fn, args, kwargs, About(*about))):
                 self._calling = True
                 try:
                     result = self._fn(*args, **kwargs)
@@ -98,12 +97,19 @@ class _Child:
         if self._calling:  # afterwards nobody listens
             self._send(message, data)
 
-    def _send(self, message: Message, data: bytes = b"") -> None:
+    def _tidy(self) -> None:
+        """Undo what the function has changed around itself: the next one finds what its caller has."""
+        now = surroundings.present()
+        if self._around is not None and now is not self._around:
+            surroundings.put(surroundings.changes(now, self._around))
+            self._around = surroundings.present()
+
+    def _send(self, message: Message, data: bytes | list[Piece] = b"") -> None:
         with self._sending:
             self._channel.send(message, data)
 
 
-def _told(result: object, operation: str) -> tuple[Message, bytes]:
+def _told(result: object, operation: str) -> tuple[Message, bytes | list[Piece]]:
     if callables.comes_later(result):
         sentence = f"{operation} is async, and can be cancelled where it is: drop enforce='process'"
         return Message.RAISED, crossing.dump_error(callables.refused(result, sentence), operation)
@@ -124,5 +130,7 @@ def _reseed() -> None:
 
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
+        try:  # noqa: SIM105  # this is the hot path
             stream.flush()
+        except Exception:  # noqa: S110  # closed, or none at all
+            pass

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import io
 import pickle
 import sys
 import threading
@@ -26,6 +25,7 @@ from resilient_tasks.core import safely
 from resilient_tasks.core.errors import ResilienceError
 from resilient_tasks.core.failures import JUDGED, judge
 from resilient_tasks.processes import errors
+from resilient_tasks.processes.channel import EndedError, Incoming, LateError, Piece
 from resilient_tasks.processes.references import importable, reference_to, resolve
 
 _by_value = threading.Lock()
@@ -36,8 +36,19 @@ _received: weakref.WeakSet[type] = weakref.WeakSet()
 _SPECIAL = (BaseException, TracebackType, FunctionType, type, classmethod, staticmethod)
 
 
+class _Pieces(list[Piece]):
+    """What a pickler writes: large values as they are, not as copies."""
+
+    def write(self, piece: bytes | bytearray | memoryview | pickle.PickleBuffer) -> None:
+        if isinstance(piece, pickle.PickleBuffer):
+            self.append(piece.raw())
+        else:
+            # A bare memoryview is of memory that nothing keeps alive; a bytearray that is looked at cannot grow.
+            self.append(piece if isinstance(piece, bytes) else bytes(piece))
+
+
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not typed
-    def __init__(self, file: io.BytesIO, keep: Callable[[object], bool]) -> None:
+    def __init__(self, file: _Pieces, keep: Callable[[object], bool]) -> None:
         super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
         self._keep = keep
 
@@ -80,31 +91,50 @@ def _original(tracker: str) -> type:
     return trackers._DYNAMIC_CLASS_TRACKER_BY_ID[tracker]  # type: ignore[no-any-return]  # noqa: SLF001  # no public way
 
 
-def dumps(value: object, keep: Callable[[object], bool] = lambda _: True) -> bytes:
-    """Return `value` as bytes. Raises whatever its parts raise when they cannot be pickled.
+def _all(_: object) -> bool:
+    return True
+
+
+def pieces(value: object, keep: Callable[[object], bool] = _all) -> list[Piece]:
+    """Return `value` as bytes in pieces, which are to be sent before it changes: a large array is one of them itself.
 
     Args:
-        value: anything.
+        value: anything. Raises whatever its parts raise when they cannot be pickled.
         keep: tells of an exception's attribute whether it can cross; the others are left out.
     """
-    file = io.BytesIO()
+    file = _Pieces()
     _Pickler(file, keep).dump(value)
-    return file.getvalue()
+    return file
 
 
-def loads(data: bytes | bytearray) -> Any:
-    """Return the value that `dumps` made bytes of, in this or another process."""
-    return pickle.loads(data)  # noqa: S301  # from our own process at the other end of a private socket
+def dumps(value: object, keep: Callable[[object], bool] = _all) -> bytes:
+    """Return `value` as bytes, with `keep` as for `pieces`."""
+    return b"".join(pieces(value, keep))
 
 
-def received(data: bytes | bytearray) -> Any:
+def loads(data: bytes | Incoming) -> Any:
+    """Return the value of which `dumps` or `pieces` made bytes, in this or another process."""
+    # From our own process at the other end of a private socket.
+    if isinstance(data, bytes):
+        return pickle.loads(data)  # noqa: S301
+    try:
+        return pickle.load(data)  # noqa: S301
+    except (EndedError, LateError):
+        raise
+    except Exception:
+        data.skip()  # what cannot be made here leaves the two ends in step
+        raise
+
+
+def received(data: bytes | Incoming) -> Any:
     """As `loads`, in a child: it sends the classes that come with the value back as what they are for the parent."""
     value = loads(data)
-    _received.update(trackers._DYNAMIC_CLASS_TRACKER_BY_CLASS)  # noqa: SLF001  # see _original
+    if came := trackers._DYNAMIC_CLASS_TRACKER_BY_CLASS:  # noqa: SLF001  # see _original
+        _received.update(came)
     return value
 
 
-def crosses(value: object, keep: Callable[[object], bool] = lambda _: True) -> bool:
+def crosses(value: object, keep: Callable[[object], bool] = _all) -> bool:
     """Tell whether `value` arrives at the other end, with `keep` as for `dumps`."""
     try:
         loads(dumps(value, keep))
@@ -126,51 +156,33 @@ class _WhatCrosses:
         return self._known[id(value)][1]
 
 
-def dump_function(fn: Callable[..., Any], operation: str) -> bytes:
-    """Return a function as bytes.
-
-    Raises:
-        TypeError: something that it holds on to cannot be pickled.
-    """
-    try:
-        return dumps(fn)
-    except Exception as error:
-        used = inspect.getclosurevars(fn) if isinstance(fn, FunctionType) else None
-        names = {**used.nonlocals, **used.globals} if used else {}
-        msg = (
-            f"{operation} cannot be sent to a process of its own: {_culprit(names, 'it uses', error)}."
-            " Make that inside the function, or define the function in a module that can be imported"
-        )
-        raise TypeError(msg) from error
-
-
 def dump_arguments(
     fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], about: object, operation: str
-) -> bytes:
-    """Return the arguments of a call, and what the child is to know of it, as bytes.
+) -> list[Piece]:
+    """Return the arguments of a call, and what the child is to know of it, as bytes in pieces.
 
     Raises:
         TypeError: one of them cannot be pickled.
     """
     try:
-        return dumps((args, kwargs, about))
+        return pieces((args, kwargs, about))
     except Exception as error:
         named = _named(fn, args, kwargs)
         msg = (
-            f"{operation} cannot be called in a process of its own: {_culprit(named, 'it is given', error)}."
+            f"{operation} cannot be called in a process of its own: {culprit(named, 'it is given', error)}."
             " Pass what it is made from, such as a path or a URL, and make it inside the function"
         )
         raise TypeError(msg) from error
 
 
-def dump_result(value: object, operation: str) -> bytes:
-    """Return a result as bytes.
+def dump_result(value: object, operation: str) -> list[Piece]:
+    """Return a result as bytes in pieces.
 
     Raises:
         TypeError: it cannot be pickled.
     """
     try:
-        return dumps(value)
+        return pieces(value)
     except Exception as error:
         msg = (
             f"{operation} returned a {type(value).__qualname__}, which cannot leave its process ({safely.text(error)})."
@@ -181,7 +193,7 @@ def dump_result(value: object, operation: str) -> bytes:
 
 def dump_error(error: BaseException, operation: str) -> bytes:
     """Return an error as bytes: whole; else without what cannot cross; else as one that names it."""
-    for keep in (lambda _: True, _WhatCrosses()):
+    for keep in (_all, _WhatCrosses()):
         with contextlib.suppress(Exception):
             data = dumps(error, keep)
             loads(data)  # some can be pickled, but not made again
@@ -203,7 +215,8 @@ def _named(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, A
         return {**{f"argument {number}": arg for number, arg in enumerate(args, 1)}, **kwargs}
 
 
-def _culprit(named: Mapping[str, object], how: str, error: Exception) -> str:
+def culprit(named: Mapping[str, object], how: str, error: Exception) -> str:
+    """Say which of the `named` values cannot be pickled, after `how` the function comes by it; else what `error` says."""
     for name, value in named.items():
         try:
             dumps(value)

@@ -41,13 +41,31 @@ class Pool:
             EndedError: no child could be had: the fork server ended again and again.
             LateError: `until` has come.
         """
-        try:
-            child = self._taken(key, function, until)
-        except EndedError:  # somebody has killed the fork server: another one starts
-            child = self._taken(key, function, until)
-        with self._lock:
-            self._at_work.add(child)
+        child = self._warm(key)
+        if child is None:
+            try:
+                child = self._taken(key, function, until)
+            except EndedError:  # somebody has killed the fork server: another one starts
+                child = self._taken(key, function, until)
+            with self._lock:
+                self._at_work.add(child)
         return child
+
+    def _warm(self, key: Hashable) -> Child | None:
+        """Return the child that has loaded the function and was at work last, if there is one."""
+        while True:
+            with self._lock:
+                place = len(self._idle) - 1
+                while place >= 0 and key not in self._idle[place].known:
+                    place -= 1
+                if place < 0:
+                    return None
+                child = self._idle.pop(place)
+                self._at_work.add(child)
+            if child.alive():
+                return child
+            child.close()
+            self.drop(child)
 
     def give_back(self, child: Child) -> None:
         """Keep a child that waits for its next call."""

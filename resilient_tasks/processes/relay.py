@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from resilient_tasks.core import safely
 from resilient_tasks.core.call import current_call
 from resilient_tasks.core.events import Event, FallbackUsed, Sink, bus, run_ids
 from resilient_tasks.processes import crossing
-from resilient_tasks.processes.channel import Message
+from resilient_tasks.processes.channel import Incoming, Message
 
 Tell = Callable[[Message, bytes], None]
 
@@ -36,20 +37,26 @@ def divert(tell: Tell) -> None:
     setattr(bus, "wants", lambda _event: True)  # noqa: B010  # the parent knows who listens there
 
 
-def log(data: bytes | bytearray) -> None:
-    """In the parent, log a child's record: in the caller's thread, so that it belongs to the caller's run."""
-    record = logging.makeLogRecord(crossing.loads(data))
+def hand_on(message: Message, data: bytes | Incoming) -> None:
+    """In the parent, hand on what a child told: in the caller's thread, so that it belongs to the caller's run."""
+    TOLD[message](crossing.loads(data))
+
+
+def _log(attributes: Mapping[str, Any]) -> None:
+    record = logging.makeLogRecord(attributes)
     logger = logging.getLogger(record.name)
     if logger.isEnabledFor(record.levelno):
         logger.handle(record)
 
 
-def happen(data: bytes | bytearray) -> None:
-    """In the parent, emit a child's event as part of the caller's run."""
-    event: Event = crossing.loads(data)
+def _happen(event: Event) -> None:
     if isinstance(event, FallbackUsed) and (call := current_call()) is not None:
         call.mark_degraded()
     bus.emit(replace(event, run=run_ids()))
+
+
+#: What a child tells while it works.
+TOLD: Mapping[Message, Callable[[Any], None]] = {Message.LOGGED: _log, Message.HAPPENED: _happen}
 
 
 def _prepared(record: logging.LogRecord) -> bytes:

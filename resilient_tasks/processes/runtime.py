@@ -12,8 +12,8 @@ from resilient_tasks.core.call import NEVER, Call, Enforce, Proceed, current_cal
 from resilient_tasks.core.errors import ProcessDied, ResilienceError
 from resilient_tasks.core.interrupt import Overrun
 from resilient_tasks.core.outcome import Failed, Ok, Outcome
-from resilient_tasks.processes import crossing, pool, relay
-from resilient_tasks.processes.channel import EndedError, LateError, Message
+from resilient_tasks.processes import crossing, functions, pool, relay
+from resilient_tasks.processes.channel import EndedError, LateError, Message, Piece, UnheardError
 from resilient_tasks.processes.child import About
 from resilient_tasks.processes.server import Child
 
@@ -127,34 +127,29 @@ class ProcessRuntime:
 
     begin = invoke
 
-    def _answer(self, fn: Callable[..., Any], data: bytes) -> tuple[Message, Any]:
+    def _answer(self, fn: Callable[..., Any], data: list[Piece]) -> tuple[Message, Any]:
         for last in (False, True):
             child = self._ready(fn, self._until)
-            begun, self._busy = False, True
+            self._busy = True
             try:
                 child.surround(self._until)
                 child.channel.send(Message.CALL, data, self._until)
-                while True:
-                    message, told = child.channel.receive(self._until)
-                    if message is Message.LOGGED:
-                        relay.log(told)
-                    elif message is Message.HAPPENED:
-                        relay.happen(told)
-                    elif message is Message.BEGUN:
-                        begun = True
-                    else:
-                        self._busy = False
-                        return message, crossing.loads(told)
-            except EndedError:
-                if begun or last:
+                while (answer := child.channel.receive(self._until))[0] in relay.TOLD:
+                    relay.hand_on(*answer)
+                result = crossing.loads(answer[1])
+            except UnheardError:
+                if last:
                     raise
-                self._obituary()  # it died while it waited for a call: another one takes this
+                self._obituary()  # it died before it had read the call: another one takes this
+            else:
+                self._busy = False
+                return answer[0], result
         raise AssertionError
 
     def _ready(self, fn: Callable[..., Any], until: float) -> Child:
         """Return a child that has loaded `fn`."""
         if fn is not self._fn:
-            self._fn, self._function = fn, crossing.dump_function(fn, self._operation)
+            self._fn, self._function = fn, functions.dump(fn, self._operation)
         key = (getattr(fn, "__module__", None), getattr(fn, "__qualname__", repr(type(fn))))
         if self._child is None:
             self._child = pool.pool.take(key, self._function, until)
@@ -209,11 +204,11 @@ def died(operation: str, code: int | None) -> ProcessDied:
     return ProcessDied(f"{operation}'s process was killed by {name}{why}", signal=-code)
 
 
-def _about() -> About:
+def _about() -> tuple[Any, ...]:
     call = current_call()
     assert call is not None  # noqa: S101  # only `Call.invoke` invokes
     work, now = call.work, clock.now()
-    return About(
+    about = About(
         operation=work.operation,
         id=work.id,
         idempotent=work.idempotent,
@@ -222,3 +217,4 @@ def _about() -> About:
         deadline=call.deadline - now,
         limited_until=call.limited_until - now,
     )
+    return tuple(about)  # which needs no class to be found

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Hashable
-from typing import Any
 
 import psutil
 
@@ -46,7 +45,8 @@ class Server:
 
     def preload(self, key: Hashable, function: bytes, until: float) -> None:
         """Have it load what `function` needs."""
-        self._channel.send(Message.PRELOAD, crossing.dumps((surroundings.present(), function)), until)
+        around = surroundings.changes(None, surroundings.present())
+        self._channel.send(Message.PRELOAD, crossing.dumps((around, function)), until)
         _, data = self._channel.receive(until)
         self.sound, self.modules = PRELOADED.unpack(data)
         self.preloaded.add(key)
@@ -54,8 +54,8 @@ class Server:
     def fork(self, until: float) -> Child:
         """Return a new child."""
         self._channel.send(Message.FORK, until=until)
+        descriptors = self._channel.receive_descriptors(2, until)  # before the message, whose buffer would lose them
         _, data = self._channel.receive(until)
-        descriptors = self._channel.receive_descriptors(2, until)
         return Child(self, *PID.unpack(data), *descriptors)
 
     def close(self) -> None:
@@ -89,7 +89,10 @@ class Child:
         self.known: set[Hashable] = set()
         self.loaded = b""
         self._ended = ended
-        self._around: dict[str, Any] = {}
+        self._signs = select.poll()
+        self._signs.register(sock, select.POLLIN)
+        self._signs.register(ended, select.POLLIN)
+        self._around: surroundings.Surroundings | None = None
         try:
             self._process: psutil.Process | None = psutil.Process(pid)
         except psutil.NoSuchProcess:
@@ -97,20 +100,15 @@ class Child:
 
     def alive(self) -> bool:
         """Whether it waits for a call. One that says something of its own accord is at its end."""
-        poller = select.poll()
-        poller.register(self.channel.fileno(), select.POLLIN)
-        poller.register(self._ended, select.POLLIN)
-        return not poller.poll(0)
+        return not self._signs.poll(0)
 
     def surround(self, until: float) -> None:
         """Give it the surroundings of this process, as far as they have changed."""
         now = surroundings.present()
-        before, self._around = self._around, now
-        changed = {name: value for name, value in now.items() if name not in before or before[name] != value}
-        if changed:
-            if "levels" in changed and before:
-                changed["levels"] = {**dict.fromkeys(before["levels"], 0), **now["levels"]}
-            self.channel.send(Message.SURROUNDINGS, crossing.dumps(changed), until)
+        if now is not self._around:
+            changes = surroundings.changes(self._around, now)
+            self.channel.send(Message.SURROUNDINGS, crossing.dumps(changes), until)
+            self._around = now
 
     def exit_code(self, within: float = killing.WITHIN) -> int | None:
         """Return how it ended (below 0: by that signal), or None if nobody can tell."""
