@@ -7,7 +7,6 @@ import itertools
 import os
 import sys
 import threading
-import uuid
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from types import FrameType
@@ -28,7 +27,7 @@ NEVER = float("inf")
 #: The call whose function runs in this context.
 running: contextvars.ContextVar[Call | None] = contextvars.ContextVar("resilient_tasks.call", default=None)
 _numbers = itertools.count(1)
-_process = uuid.uuid4().hex[:8]
+_process = os.urandom(4).hex()
 
 
 def _new_id() -> str:

@@ -13,14 +13,16 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field, fields
-from typing import Any, ClassVar, NoReturn, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, dataclass_transform
 
+from resilient_tasks import core
 from resilient_tasks.core import host, settings
 from resilient_tasks.core import real_time as time
-from resilient_tasks.core.cleaned import clean
-from resilient_tasks.core.registered import Secret
 from resilient_tasks.core.shown import for_terminal
 from resilient_tasks.core.wording import in_brief, worded
+
+if TYPE_CHECKING:
+    from resilient_tasks.core.registered import Secret
 
 #: Every event by its name, for tools that read `events.jsonl` back.
 EVENTS: dict[str, type[Event]] = {}
@@ -122,7 +124,7 @@ class Event(_Record):
     def __post_init__(self) -> None:
         for name in _texts_of(type(self)):
             value = getattr(self, name)
-            if type(value) not in _NUMBERS and (cleaned := clean(value)) is not value:
+            if type(value) not in _NUMBERS and (cleaned := core.cleaned.clean(value)) is not value:
                 value = cleaned
                 object.__setattr__(self, name, value)
             if type(value) is str and (shown := for_terminal(value)) is not value:
@@ -169,7 +171,7 @@ def _texts_of(event: type[Event]) -> tuple[str, ...]:
 
 @functools.lru_cache(512)
 def _clean_run(run: tuple[tuple[str, str], ...], _secrets: tuple[Secret, ...]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, _shown(clean(value))) for name, value in run)
+    return tuple((name, _shown(core.cleaned.clean(value))) for name, value in run)
 
 
 def _shown(value: Any) -> Any:
