@@ -7,21 +7,29 @@ import sys
 import warnings
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from types import CodeType
-from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, overload
+from types import CodeType, FunctionType
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from resilient_tasks import misuse
 from resilient_tasks.core import callables, runtime, streams, wrappers
 from resilient_tasks.core.call import Work
 from resilient_tasks.core.errors import PolicyError
-from resilient_tasks.core.events import Sink
 from resilient_tasks.core.outcome import Outcome
 from resilient_tasks.core.pipeline import Pipeline, explain_pipeline, operation_of
-from resilient_tasks.core.stand_ins import StandIn
-from resilient_tasks.keywords import PolicyOptions, arranged, build, settled, slots_given, slots_of
+from resilient_tasks.keywords import (
+    KEYWORDS,
+    PolicyOptions,
+    arranged,
+    build,
+    is_stand_in,
+    settled,
+    slots_given,
+    slots_of,
+)
 from resilient_tasks.observe import logs
-from resilient_tasks.policies.deadline import Deadline
-from resilient_tasks.policies.timeout import Timeout
+
+if TYPE_CHECKING:
+    from resilient_tasks.core.events import Sink
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -140,8 +148,9 @@ def make_plan(fn: Callable[..., Any], options: PolicyOptions, who: str = "resili
     Raises:
         PolicyError: the keywords are contradictory or impossible for this function.
     """
-    misuse.refuse_unknown(options, PolicyOptions.__annotations__, who=who)
-    misuse.refuse_object(fn, who)
+    misuse.refuse_unknown(options, KEYWORDS, who=who)
+    if type(fn) is not FunctionType:
+        misuse.refuse_object(fn, who)
     options = settled(options)
     inner = plan_of(fn)
     idempotent = _idempotent(options, otherwise=False)
@@ -168,7 +177,7 @@ def _check(pipeline: Pipeline, fn: Callable[..., Any], *, idempotent: bool, by_p
     """Refuse what cannot work. Prefect gives a function all its arguments, and those with a default by name."""
     for policy in pipeline.policies:
         policy.check(fn)
-        if isinstance(policy, StandIn) and (why := policy.misfit(fn, "all by name" if by_prefect else "all")):
+        if is_stand_in(policy) and (why := policy.misfit(fn, "all by name" if by_prefect else "all")):
             if by_prefect:
                 raise PolicyError(why)
             warnings.warn(why, UserWarning, stacklevel=_frames_of_ours())
@@ -195,7 +204,7 @@ def replaced(plan: Plan, options: PolicyOptions) -> Plan:
         gone |= plan.more
     kept = [policy for policy in plan.pipeline.policies if policy.slot not in gone]
     if "validate output" in gone:
-        kept = [policy.checked_by() if isinstance(policy, StandIn) else policy for policy in kept]
+        kept = [policy.checked_by() if is_stand_in(policy) else policy for policy in kept]
     pipeline = arranged((*kept, *new))
     idempotent = _idempotent(options, otherwise=plan.idempotent)
     _check(pipeline, plan.fn, idempotent=idempotent, by_prefect=True)
@@ -236,15 +245,17 @@ _OTHERWISE = {
 
 
 def _how_limits_end(plan: Plan) -> Iterable[str]:
-    timeouts = [policy for policy in plan.pipeline.policies if isinstance(policy, Timeout)]
-    if timeouts or any(isinstance(policy, Deadline) for policy in plan.pipeline.policies):
-        enforce = timeouts[0].enforce if timeouts else "auto"
+    limits = [policy for policy in plan.pipeline.policies if policy.slot in {"timeout", "deadline"}]
+    if limits:
+        enforce = next((policy.enforce for policy in limits if hasattr(policy, "enforce")), "auto")
         yield f"· {_OTHERWISE.get(enforce, _AUTO[plan.is_async])}"
 
 
 def _warn_of_abandoned_attempts(plan: Plan) -> None:
-    limits = [policy for policy in plan.pipeline.policies if isinstance(policy, Timeout) and policy.enforce == "auto"]
-    if not limits or not plan.pipeline.repeats or plan.idempotent:
+    if plan.idempotent or not plan.pipeline.repeats:
+        return
+    limits = [policy for policy in plan.pipeline.policies if policy.slot == "timeout"]
+    if not any(getattr(policy, "enforce", "") == "auto" for policy in limits):
         return
     name = operation_of(plan.fn)
     if not plan.is_async:

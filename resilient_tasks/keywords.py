@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypedDict
+from functools import cache
+from importlib import import_module
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, TypedDict, TypeGuard
 
 from resilient_tasks import misuse
 from resilient_tasks.core.call import NEVER
-from resilient_tasks.core.durations import Duration
 from resilient_tasks.core.errors import PolicyError
-from resilient_tasks.core.keys import Name
-from resilient_tasks.core.pipeline import Pipeline, Policy, in_order
-from resilient_tasks.core.stand_ins import StandIn
-from resilient_tasks.notify.block import NotificationBlock
-from resilient_tasks.notify.message import Channel
-from resilient_tasks.notify.policy import Notify
-from resilient_tasks.notify.routes import Route
-from resilient_tasks.policies.adaptive_rate_limit import AdaptiveRateLimit
-from resilient_tasks.policies.breaker import CircuitBreaker
-from resilient_tasks.policies.bulkhead import Bulkhead
-from resilient_tasks.policies.deadline import Deadline
-from resilient_tasks.policies.fallback import Fallback
-from resilient_tasks.policies.hedge import Hedge
-from resilient_tasks.policies.rate_limit import RateLimit
-from resilient_tasks.policies.retry import Retry
-from resilient_tasks.policies.single_flight import SingleFlight
-from resilient_tasks.policies.timeout import Timeout
-from resilient_tasks.policies.validate import Validate
+from resilient_tasks.core.pipeline import Pipeline, Policy, checked, in_order
+
+if TYPE_CHECKING:
+    from resilient_tasks.core.durations import Duration
+    from resilient_tasks.core.keys import Name
+    from resilient_tasks.core.stand_ins import StandIn
+    from resilient_tasks.notify.block import NotificationBlock
+    from resilient_tasks.notify.message import Channel
+    from resilient_tasks.notify.policy import Notify
+    from resilient_tasks.notify.routes import Route
+    from resilient_tasks.policies.adaptive_rate_limit import AdaptiveRateLimit
+    from resilient_tasks.policies.breaker import CircuitBreaker
+    from resilient_tasks.policies.bulkhead import Bulkhead
+    from resilient_tasks.policies.deadline import Deadline
+    from resilient_tasks.policies.hedge import Hedge
+    from resilient_tasks.policies.rate_limit import RateLimit
+    from resilient_tasks.policies.retry import Retry
+    from resilient_tasks.policies.single_flight import SingleFlight
+    from resilient_tasks.policies.timeout import Timeout
 
 
 class PolicyOptions(TypedDict, total=False):
@@ -66,6 +69,50 @@ class PolicyOptions(TypedDict, total=False):
     idempotent: bool
 
 
+#: The keywords of every decorator.
+KEYWORDS = PolicyOptions.__annotations__.keys()
+
+#: By keyword, the policy that it takes. It is loaded with its first use: a program pays for the policies that it uses.
+_TAKES = {
+    "retry": "policies.retry:Retry",
+    "deadline": "policies.deadline:Deadline",
+    "timeout": "policies.timeout:Timeout",
+    "breaker": "policies.breaker:CircuitBreaker",
+    "rate_limit": "policies.rate_limit:RateLimit",
+    "bulkhead": "policies.bulkhead:Bulkhead",
+    "hedge": "policies.hedge:Hedge",
+    "validate": "policies.validate:Validate",
+    "fallback": "policies.fallback:Fallback",
+    "single_flight": "policies.single_flight:SingleFlight",
+    "notify": "notify.policy:Notify",
+}
+#: By keyword, the class of other policies that it takes.
+_ALSO = {"fallback": "core.stand_ins:StandIn", "rate_limit": "policies.adaptive_rate_limit:AdaptiveRateLimit"}
+#: By keyword, the name of the argument that a short form is; without a name, the first one.
+_SHORT = {"retry": "attempts", "validate": "output"}
+#: What is short for a policy beyond doubt: `misuse` need not look at it.
+_PLAIN: Mapping[str, tuple[type, ...]] = {
+    "retry": (int,),
+    "deadline": (int, float),
+    "timeout": (int, float),
+    "hedge": (int, float),
+    "breaker": (str,),
+    "fallback": (FunctionType,),
+}
+
+
+@cache
+def policy_of(keyword: str) -> type[Policy]:
+    """Return the policy that a keyword stands for."""
+    return _loaded(_TAKES[keyword])
+
+
+@cache
+def _loaded(place: str) -> Any:
+    room, _, name = place.partition(":")
+    return getattr(import_module(f"resilient_tasks.{room}"), name)
+
+
 def build(options: PolicyOptions) -> Pipeline:
     """Build the pipeline that a decorator's keywords stand for.
 
@@ -73,36 +120,34 @@ def build(options: PolicyOptions) -> Pipeline:
         PolicyError: the keywords are contradictory.
     """
     more = options.get("policies") or ()
-    given = [*_from_keywords(options)]
+    given = [
+        value if isinstance(value, Policy) and _is_taken(keyword, value) else _from_short(keyword, value)
+        for keyword in _TAKES
+        if (value := options.get(keyword)) is not None
+    ]
     if isinstance(more, Pipeline):
         if given:
             msg = f"policies=Pipeline(...) keeps its own order, so it stands alone: move {given[0]!r} into it"
             raise PolicyError(msg)
         _no_stand_in_for_a_split(more.policies)
         return more
-    misuse.refuse_policies(more)
+    if more:
+        misuse.refuse_policies(more)
     return arranged((*given, *more))
 
 
-#: By keyword, the policy that it takes, and what anything else is short for.
-_TAKES: dict[str, tuple[type[Policy], Callable[[Any], Policy] | None]] = {
-    "retry": (Retry, lambda attempts: Retry(attempts=attempts)),
-    "deadline": (Deadline, Deadline),
-    "timeout": (Timeout, Timeout),
-    "breaker": (CircuitBreaker, CircuitBreaker),
-    "rate_limit": (RateLimit, None),
-    "bulkhead": (Bulkhead, None),
-    "hedge": (Hedge, Hedge),
-    "validate": (Validate, lambda schema: Validate(output=schema)),
-    "fallback": (Fallback, Fallback),
-    "single_flight": (SingleFlight, lambda _: SingleFlight()),
-    "notify": (Notify, Notify),
-}
+def _is_taken(keyword: str, given: Policy) -> bool:
+    mro = type(given).__mro__  # a mock would pass isinstance(), too
+    return policy_of(keyword) in mro or (keyword in _ALSO and _loaded(_ALSO[keyword]) in mro)
 
-#: By keyword, the class of other policies that it takes.
-_ALSO: dict[str, type] = {"fallback": StandIn, "rate_limit": AdaptiveRateLimit}
 
-_POLICIES = {keyword: policy for keyword, (policy, _) in _TAKES.items()}
+def _from_short(keyword: str, given: Any) -> Policy:
+    policy: Any = policy_of(keyword)
+    if type(given) not in _PLAIN.get(keyword, ()):
+        misuse.refuse_value(keyword, given, policy_of)
+    if keyword == "single_flight":
+        return policy()
+    return policy(**{_SHORT[keyword]: given}) if keyword in _SHORT else policy(given)
 
 
 def settled(options: PolicyOptions) -> PolicyOptions:
@@ -117,8 +162,7 @@ def slots_of(keyword: str) -> frozenset[str]:
     """Return the places in a pipeline that the policy of `keyword` takes; none, if it stands for no one policy."""
     if keyword not in _TAKES:
         return frozenset()
-    policy, _ = _TAKES[keyword]
-    return frozenset({policy.slot, *(("validate input",) if policy is Validate else ())})
+    return frozenset({policy_of(keyword).slot, *(("validate input",) if keyword == "validate" else ())})
 
 
 def slots_given(options: PolicyOptions) -> frozenset[str]:
@@ -128,27 +172,14 @@ def slots_given(options: PolicyOptions) -> frozenset[str]:
     return frozenset(part.slot for policy in policies for part in policy.parts())
 
 
-def _from_keywords(options: PolicyOptions) -> Iterable[Policy]:
-    for keyword, (policy, from_short) in _TAKES.items():
-        given: Any = options.get(keyword)
-        if given is None:
-            continue
-        if policy in type(given).__mro__ or _ALSO.get(keyword) in type(given).__mro__:
-            yield given
-        else:
-            misuse.refuse_value(keyword, given, _POLICIES)
-            if from_short is not None:
-                yield from_short(given)
-
-
 def arranged(policies: tuple[Policy, ...]) -> Pipeline:
     """Put policies into the canonical order, each in its one place, the fallback's value under the output's schema.
 
     Raises:
         PolicyError: there are two for one place, or two that do not go together.
     """
-    parts = [part for policy in Pipeline(*policies).policies for part in policy.parts()]
-    seen: dict[str, Policy] = {}
+    parts = [part for policy in checked(policies) for part in policy.parts()]
+    seen: dict[str, Any] = {}
     for policy in parts:
         if policy.slot not in {"custom", "chaos"} and policy.slot in seen:
             msg = f"{policy.slot} is given twice, {seen[policy.slot]!r} and {policy!r}: one of them is too many"
@@ -156,24 +187,41 @@ def arranged(policies: tuple[Policy, ...]) -> Pipeline:
                 msg += "; where there is no last good result, LastGood(otherwise=...) stands in"
             raise PolicyError(msg)
         seen[policy.slot] = policy
-    _no_stand_in_for_a_split(parts)
-    flight, deadline = seen.get("single flight"), seen.get("deadline")
-    if isinstance(flight, SingleFlight):
-        parts[parts.index(flight)] = flight.within(deadline.seconds if isinstance(deadline, Deadline) else NEVER)
-    breaker = seen.get("breaker")
-    if isinstance(breaker, CircuitBreaker) and seen.keys() & {"rate limit", "bulkhead"}:
+    if len(parts) > 1:
+        parts = [*in_order(_beside_each_other(parts, seen))]
+    return Pipeline(*parts)
+
+
+def _beside_each_other(parts: list[Policy], seen: Mapping[str, Any]) -> list[Policy]:
+    """Return `parts` as they are where they stand together; `seen` has them by their place."""
+    flight, deadline, breaker = (_ours(keyword, seen) for keyword in ("single_flight", "deadline", "breaker"))
+    if flight is not None:
+        parts[parts.index(flight)] = flight.within(deadline.seconds if deadline is not None else NEVER)
+    if breaker is not None and ("rate limit" in seen or "bulkhead" in seen):
         parts.append(breaker.ahead())
-    schema, fallback = seen.get("validate output"), seen.get("fallback")
-    if schema is not None and isinstance(fallback, StandIn):
-        checked = schema.of_stand_in() if isinstance(schema, Validate) else schema
-        parts[parts.index(fallback)] = fallback.checked_by(checked)
-    return Pipeline(*in_order(parts))
+    if "fallback" in seen and "validate output" in seen and is_stand_in(fallback := seen["fallback"]):
+        _no_stand_in_for_a_split(parts)
+        schema = seen["validate output"]
+        through = schema.of_stand_in() if isinstance(schema, policy_of("validate")) else schema
+        parts[parts.index(fallback)] = fallback.checked_by(through)
+    return parts
+
+
+def _ours(keyword: str, seen: Mapping[str, Any]) -> Any:
+    """Return what stands in the place of a keyword's policy if it is one of that class, and no user's own."""
+    policy = seen.get(keyword.replace("_", " "))
+    return policy if policy is not None and isinstance(policy, policy_of(keyword)) else None
+
+
+def is_stand_in(policy: Policy) -> TypeGuard[StandIn]:
+    """Tell whether a policy lets something stand in for the result."""
+    return policy.slot == "fallback" and isinstance(policy, _loaded(_ALSO["fallback"]))
 
 
 def _no_stand_in_for_a_split(policies: Iterable[Policy]) -> None:
     given = tuple(policies)
-    branches = any(isinstance(policy, Validate) and policy.branches for policy in given)
-    if branches and any(isinstance(policy, StandIn) for policy in given):
+    branches = any(policy.slot == "validate output" and getattr(policy, "branches", False) for policy in given)
+    if branches and any(map(is_stand_in, given)):
         msg = (
             "Validate(on_invalid='branch') gives the caller a Split of what was read, and a fallback something that"
             " was not: drop one of them, or match Failed(error=InvalidData()) where the fallback would stand in"

@@ -1,6 +1,6 @@
 """What people write at a decorator by mistake, and the sentence that says what to write instead.
 
-Nothing here is asked for a decorator that is used rightly.
+Nothing here is asked for a decorator that is used rightly, and what only the sentences need is loaded with them.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
-from resilient_tasks.core import key_functions
+from resilient_tasks import core
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.pipeline import Policy, is_policy
 from resilient_tasks.core.wording import a
-from resilient_tasks.core.words import meant_by
 
 #: By keyword, how it is written rightly.
 EXAMPLES = {
@@ -36,12 +35,12 @@ _OF_CLASS = {
     "AdaptiveRateLimit": 'rate_limit=AdaptiveRateLimit("flights-api", start=10, per=1)',
     "LastGood": 'fallback=LastGood(max_age="2d")',
 }
-_PER = re.compile(r"\s*([0-9]+)\s*(?:/|per|an?)\s*([0-9]*\s*[a-z]+)\s*", re.IGNORECASE)
+_PER = r"(?i)\s*([0-9]+)\s*(?:/|per|an?)\s*([0-9]*\s*[a-z]+)\s*"
 
 
 def is_likely_ours(name: str) -> bool:
     """Tell whether a keyword may have stood for one of this library's."""
-    return bool(meant_by(name, EXAMPLES))
+    return bool(core.words.meant_by(name, EXAMPLES))
 
 
 def refuse_unknown(options: Iterable[str], ours: Collection[str], more: Collection[str] = (), who: str = "") -> None:
@@ -56,7 +55,7 @@ def refuse_unknown(options: Iterable[str], ours: Collection[str], more: Collecti
     for name in options:
         if name in ours or name in more:
             continue
-        found = list(dict.fromkeys((*meant_by(name, ours)[:1], *meant_by(name, more)[:1])))
+        found = list(dict.fromkeys((*core.words.meant_by(name, ours)[:1], *core.words.meant_by(name, more)[:1])))
         meant = f": did you mean {' or '.join(f'{one}=' for one in found)}?" if found else ":"
         theirs = f", and the keywords of Prefect's @{who.removeprefix('resilient_')}" if more else ""
         msg = (
@@ -66,29 +65,29 @@ def refuse_unknown(options: Iterable[str], ours: Collection[str], more: Collecti
         raise PolicyError(msg)
 
 
-def refuse_value(keyword: str, given: object, policies: Mapping[str, type[Policy]]) -> None:
+def refuse_value(keyword: str, given: object, policy_of: Callable[[str], type[Policy]]) -> None:
     """Raise `PolicyError` if `given` cannot be short for the policy of `keyword`.
 
     Args:
         keyword: the decorator's keyword.
         given: what the user wrote there; not the policy itself.
-        policies: by keyword, the policy that it takes.
+        policy_of: returns the policy that a keyword takes.
     """
-    why = _class_or_policy(keyword, given, policies) or _BY_KEYWORD.get(keyword, _nothing)(given)
+    why = _class_or_policy(keyword, given, policy_of) or _BY_KEYWORD.get(keyword, _nothing)(given)
     if not why and isinstance(given, bool) and keyword != "single_flight":
         why = f"write {EXAMPLES[keyword]}"
     if why:
-        msg = f"{keyword}= takes a {policies[keyword].__name__}(...), not {_shown(given)}: {why}"
+        msg = f"{keyword}= takes a {policy_of(keyword).__name__}(...), not {_shown(given)}: {why}"
         raise PolicyError(msg)
 
 
-def _class_or_policy(keyword: str, given: Any, policies: Mapping[str, type[Policy]]) -> str:
+def _class_or_policy(keyword: str, given: Any, policy_of: Callable[[str], type[Policy]]) -> str:
     if isinstance(given, type) and Policy in given.__mro__:
-        example = EXAMPLES[keyword] if given is policies[keyword] else _keyword_of(given)
+        example = EXAMPLES[keyword] if given is policy_of(keyword) else _keyword_of(given)
         return f"that is the class, without its arguments; write {example}"
     if Policy in type(given).__mro__:
-        for other, policy in policies.items():
-            if policy.slot == getattr(given, "slot", None):
+        for other in EXAMPLES:
+            if policy_of(other).slot == getattr(given, "slot", None):
                 return f"write {other}={given!r}"
         return f"write policies=[{given!r}]"
     return ""
@@ -131,18 +130,18 @@ def _breaker(given: object) -> str:
 
 def _rate_limit(given: object) -> str:
     calls, per = "10", "1"
-    if isinstance(given, str) and (found := _PER.fullmatch(given)):
+    if isinstance(given, str) and (found := re.fullmatch(_PER, given)):
         calls, unit = found[1], found[2].strip().lower()
         per = f'"{unit if unit[0].isdigit() else f"1 {unit}"}"'
     elif isinstance(given, int) and not isinstance(given, bool):
         calls = str(given)
-    name = key_functions.as_name(given if callable(given) else None, "flights-api")
+    name = core.key_functions.as_name(given if callable(given) else None, "flights-api")
     return f"write rate_limit=RateLimit({name}, calls={calls}, per={per}), with the name of what is protected"
 
 
 def _bulkhead(given: object) -> str:
     number = given if isinstance(given, int) and not isinstance(given, bool) else 4
-    name = key_functions.as_name(None if str(given).strip().isdecimal() else given, "warehouse")
+    name = core.key_functions.as_name(None if str(given).strip().isdecimal() else given, "warehouse")
     return f"write bulkhead=Bulkhead({name}, {number}), with the name of what is protected"
 
 
@@ -171,7 +170,7 @@ def _single_flight(given: object) -> str:
     if isinstance(given, bool):
         return ""
     if callable(given) and not isinstance(given, type):
-        return f"write single_flight=SingleFlight({key_functions.as_name(given, '')})"
+        return f"write single_flight=SingleFlight({core.key_functions.as_name(given, '')})"
     if isinstance(given, str) and given.lower() in {"shared", "workers", "all"}:
         return "write single_flight=SingleFlight(shared=True)"
     return "write single_flight=True, or single_flight=SingleFlight(shared=True) to share with other workers"

@@ -7,8 +7,8 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
+from resilient_tasks import core
 from resilient_tasks.core.errors import PolicyError
-from resilient_tasks.core.words import did_you_mean, note_on
 
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -80,9 +80,9 @@ def _misfit(call: Callable[..., Any], right: _Right, args: tuple[Any, ...], kwar
     taken = f"it takes {', '.join(map(_head, parameters))}, as in {example}" if names else "it takes no arguments"
     unknown = [name for name in kwargs if name not in names]
     if unknown:
-        if note := note_on(title, unknown[0]):
+        if note := core.words.note_on(title, unknown[0]):
             return f"{title} has no argument {unknown[0]!r}: {note}"
-        meant = did_you_mean(unknown[0], names)
+        meant = core.words.did_you_mean(unknown[0], names)
         return f"{title} has no argument {unknown[0]!r}{f'{meant} I{taken[1:]}' if meant else f': {taken}'}"
     by_place = [one.name for one in parameters if one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
     if len(args) > len(by_place):

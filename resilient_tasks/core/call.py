@@ -7,7 +7,6 @@ import itertools
 import os
 import sys
 import threading
-import uuid
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from types import FrameType
@@ -31,7 +30,7 @@ running: contextvars.ContextVar[Call | None] = contextvars.ContextVar("resilient
 #: Calls with a limit that are under way in any thread. Where there are none, no call inherits a limit.
 limited: set[Call] = set()
 _numbers = itertools.count(1)
-_process = uuid.uuid4().hex[:8]
+_process = os.urandom(4).hex()
 
 
 def _new_id() -> str:

@@ -6,13 +6,12 @@ lambda, a wrapper of another decorator) shows it only by its result.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import inspect
 import sys
 from collections.abc import Callable
-from types import AsyncGeneratorType, GeneratorType
+from types import AsyncGeneratorType, FunctionType, GeneratorType
 from typing import Any
 
 from resilient_tasks.core import safely, wording
@@ -24,9 +23,22 @@ PLAIN: set[type] = {type(None), bool, int, float, str, bytes, list, dict, tuple,
 _MOST = 512
 
 
+#: Of a function with one of these, a call does not run its body.
+_LATER = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
+
+
+def is_plain(fn: Any) -> bool:
+    """Tell at once of most functions that they are neither async nor generators, and that no decorator marked them."""
+    return type(fn) is FunctionType and not fn.__code__.co_flags & _LATER and not fn.__dict__
+
+
 def is_async(fn: Callable[..., Any]) -> bool:
     """Tell whether calling `fn` gives a coroutine, as far as can be known before."""
-    marked = sys.version_info < (3, 14) and asyncio.iscoroutinefunction(fn)  # as Cython and mocks mark theirs
+    if is_plain(fn):
+        return False
+    coroutines: Any = sys.modules.get("asyncio.coroutines")
+    # As Cython and mocks mark theirs. Where asyncio is not loaded, nothing bears its mark.
+    marked = sys.version_info < (3, 14) and coroutines is not None and coroutines.iscoroutinefunction(fn)
     runs = _runs(fn)
     return marked or inspect.iscoroutinefunction(runs) or _is_of_old_style(runs)
 
@@ -90,7 +102,8 @@ def comes_later(value: Any) -> bool:
 
 
 def _is_of_sync_code(cls: type) -> bool:
-    if issubclass(cls, asyncio.Future):
+    futures: Any = sys.modules.get("asyncio.futures")
+    if futures is not None and issubclass(cls, futures.Future):
         return False
     return callable(getattr(cls, "result", None)) or cls.__module__.partition(".")[0] == "ray"
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 
-from resilient_tasks.core.cleaned import clean
-from resilient_tasks.core.redact import redact
-from resilient_tasks.core.redacted import redacted
+from resilient_tasks import core
 from resilient_tasks.core.shown import for_terminal
 
 _OWN = frozenset(vars(logging.makeLogRecord({})))
@@ -21,14 +19,14 @@ class Redaction(logging.Filter):
         try:
             message = record.getMessage()
         except Exception:  # the arguments do not fit: the handler says so, and shows them
-            record.args = clean(record.args)
+            record.args = core.cleaned.clean(record.args)
             message = str(record.msg)
-        if (told := for_terminal(redact(message))) != message:
+        if (told := for_terminal(core.redact.redact(message))) != message:
             record.msg, record.args = told, ()
         for name in vars(record).keys() - _OWN:
             setattr(record, name, _named(name, getattr(record, name)))
         if isinstance(record.exc_info, tuple) and record.exc_info[1] is not None:
-            copy = redacted(record.exc_info[1], chain=True)
+            copy = core.redacted.redacted(record.exc_info[1], chain=True)
             if copy is not None:
                 record.exc_info = (type(copy), copy, copy.__traceback__)
                 record.exc_text = None
@@ -36,7 +34,7 @@ class Redaction(logging.Filter):
         for name in ("exc_text", "stack_info"):
             text = getattr(record, name)
             if text:
-                setattr(record, name, for_terminal(redact(text)))
+                setattr(record, name, for_terminal(core.redact.redact(text)))
         return True
 
 
@@ -51,7 +49,7 @@ def _written_out(error: BaseException) -> str | None:
 
 
 def _named(name: str, value: object) -> object:
-    return clean({name: value})[name]
+    return core.cleaned.clean({name: value})[name]
 
 
 def install(logger: logging.Logger) -> None:

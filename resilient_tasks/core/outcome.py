@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import FrozenInstanceError
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeAlias, TypeVar
 
+from resilient_tasks import core
 from resilient_tasks.core import safely
-from resilient_tasks.core.failures import Facts
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from resilient_tasks.core.failures import Facts
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -93,7 +95,7 @@ class Failed(_Frozen):
     def facts(self) -> Facts:
         """What is known of the failure, found once for all who ask."""
         if self._facts is None:
-            _set_facts(self, Facts(self.error))
+            _set_facts(self, core.failures.Facts(self.error))
         return self._facts
 
     def __reduce__(self) -> tuple[type[Failed], tuple[Exception]]:

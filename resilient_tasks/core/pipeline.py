@@ -8,13 +8,13 @@ import math
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any, ClassVar, TypeAlias, TypeVar, cast
 
+from resilient_tasks import core
 from resilient_tasks.core import call as calls
 from resilient_tasks.core import callables, clock, loops, runtime
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.call import NEVER, Call, Leave, Plan, Proceed, Work
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import CallFailed
-from resilient_tasks.core.limits import cut
 from resilient_tasks.core.outcome import Failed, Outcome, let_go
 from resilient_tasks.core.wording import name_of
 
@@ -38,6 +38,7 @@ ORDER = (
     "timeout",
     "chaos",
 )
+_PLACES = {slot: place for place, slot in enumerate(ORDER)}
 
 
 #: Leave of which no policy is to hear.
@@ -95,6 +96,8 @@ class Policy:
 
     def check(self, fn: Callable[..., Any]) -> None:
         """Raise `PolicyError` if the policy cannot serve `fn`. Asked once, at decoration."""
+        if callables.is_plain(fn):
+            return
         if callables.makes_context(fn):
             msg = (
                 f"{operation_of(fn)} is a context manager: {self.slot} would surround only its creation, not what it"
@@ -124,6 +127,22 @@ def is_policy(thing: object) -> bool:
 _MEMBERS = tuple(name for name in vars(Policy) if not name.startswith("_"))
 
 
+def checked(policies: tuple[Policy, ...]) -> tuple[Policy, ...]:
+    """Return `policies`.
+
+    Raises:
+        PolicyError: one of them is not a policy, or has no place in the order.
+    """
+    for policy in policies:
+        if isinstance(policy, type) or not is_policy(policy):
+            msg = f"a Pipeline is made of policies such as Retry(...), not of {policy!r}{_instead(policy)}"
+            raise PolicyError(msg)
+        if policy.slot not in _PLACES:
+            msg = f"{policy!r} has the slot {policy.slot!r}; the slots are {', '.join(ORDER)}"
+            raise PolicyError(msg)
+    return policies
+
+
 @answering("Pipeline(Retry(attempts=3), Timeout(20))")
 class Pipeline:
     """Policies in the order given, the first outermost. `resilient(...)` builds the canonical order instead.
@@ -134,27 +153,27 @@ class Pipeline:
         PolicyError: one of the arguments is not a policy, or has no place in the order.
     """
 
-    __slots__ = ("_proceed", "policies")
+    __slots__ = ("_made", "policies")
 
     def __init__(self, *policies: Policy) -> None:
-        for policy in policies:
-            if isinstance(policy, type) or not is_policy(policy):
-                msg = f"a Pipeline is made of policies such as Retry(...), not of {policy!r}{_instead(policy)}"
-                raise PolicyError(msg)
-            if policy.slot not in ORDER:
-                msg = f"{policy!r} has the slot {policy.slot!r}; the slots are {', '.join(ORDER)}"
-                raise PolicyError(msg)
-        self.policies = policies
-        proceed: Proceed = _invoke
-        for policy in reversed(policies):
-            proceed = _inside(policy, proceed)
-        self._proceed = proceed
+        self.policies = checked(policies)
+        self._made: Proceed | None = None
 
     def __reduce__(self) -> tuple[type[Pipeline], tuple[Policy, ...]]:
         return (Pipeline, self.policies)
 
     def __repr__(self) -> str:
         return f"Pipeline({', '.join(map(repr, self.policies))})"
+
+    @property
+    def _proceed(self) -> Proceed:
+        """The policies around the call, composed when first entered: most functions do well, and need none of it."""
+        if self._made is None:
+            proceed: Proceed = _invoke
+            for policy in reversed(self.policies):
+                proceed = _inside(policy, proceed)
+            self._made = proceed
+        return self._made
 
     @property
     def gate(self) -> Gate | None:
@@ -293,7 +312,7 @@ def _inside(policy: Policy, proceed: Proceed) -> Proceed:
 
 def _invoke(call: Call) -> Coroutine[Any, Any, Outcome[Any]]:
     if call.deadline < call.limited_until:  # no timeout of its own that would end at the deadline as well
-        return cut(call, Call.invoke, policy="deadline", seconds=NEVER)
+        return core.limits.cut(call, Call.invoke, policy="deadline", seconds=NEVER)
     return call.invoke()
 
 
@@ -304,7 +323,7 @@ def operation_of(fn: Callable[..., Any]) -> str:
 
 def in_order(policies: Iterable[Policy]) -> tuple[Policy, ...]:
     """Sort policies into the canonical order; those of one slot keep their order among themselves."""
-    return tuple(sorted(policies, key=lambda policy: ORDER.index(policy.slot)))
+    return tuple(sorted(policies, key=lambda policy: _PLACES[policy.slot]))
 
 
 def explain_pipeline(pipeline: Pipeline) -> str:
@@ -317,7 +336,7 @@ def explain_pipeline(pipeline: Pipeline) -> str:
 
 def _remarks(policies: tuple[Policy, ...]) -> Iterable[str]:
     for outer, inner in itertools.pairwise(policies):
-        if ORDER.index(outer.slot) > ORDER.index(inner.slot):
+        if _PLACES[outer.slot] > _PLACES[inner.slot]:
             yield _COSTS.get(
                 (outer.slot, inner.slot),
                 f"{outer.slot} stands outside {inner.slot}; the usual order is the other way round",

@@ -7,7 +7,6 @@ module, so nothing finds them, and they are the real ones even where this packag
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import importlib.util
 import threading
@@ -15,7 +14,10 @@ import time as shared
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from types import BuiltinFunctionType, ModuleType
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 def _copy_of(module: ModuleType) -> Any:
@@ -66,6 +68,8 @@ def clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
 
 async def pause(seconds: float) -> None:
     """Suspend this coroutine for so many seconds, even if the timers of its loop stand still."""
+    import asyncio  # noqa: PLC0415  # there, where a loop runs; sync code need not load it
+
     if not is_frozen():
         await asyncio.sleep(seconds)
         return
@@ -80,6 +84,8 @@ async def pause(seconds: float) -> None:
 
 async def first_of(tasks: set[asyncio.Task[Any]], seconds: float | None) -> set[asyncio.Task[Any]]:
     """Wait until one of the tasks is done, for so many seconds at the most, and return those that are."""
+    import asyncio  # noqa: PLC0415  # as above
+
     if seconds is None or not is_frozen():
         return (await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED))[0]
     timer = asyncio.create_task(pause(seconds))

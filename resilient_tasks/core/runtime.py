@@ -13,12 +13,16 @@ import inspect
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from types import AsyncGeneratorType
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from resilient_tasks.core import callables, clock, interrupt, race, real_time, threads, wording
+from resilient_tasks import core
+from resilient_tasks.core import callables, clock, real_time, wording
 from resilient_tasks.core.call import Call, Enforce, Later, Proceed, Runtime
 from resilient_tasks.core.later import PAUSE, Rest, pause
 from resilient_tasks.core.outcome import Failed, Ok, Outcome
+
+if TYPE_CHECKING:
+    from resilient_tasks.core.interrupt import Overrun
 
 T = TypeVar("T")
 
@@ -54,9 +58,7 @@ class SyncRuntime:
             return put_off(fn, value)
         return Ok(value)
 
-    async def limit(
-        self, call: Call, proceed: Proceed, seconds: float, enforce: Enforce
-    ) -> Outcome[Any] | interrupt.Overrun:
+    async def limit(self, call: Call, proceed: Proceed, seconds: float, enforce: Enforce) -> Outcome[Any] | Overrun:
         if enforce == "cooperative":
             return await proceed(call)
         until = real_time.monotonic() + seconds
@@ -65,13 +67,13 @@ class SyncRuntime:
             call.work.thread = threading.get_ident()
             return drive(proceed(call))
 
-        if interrupt.signals_work_here():
-            ended = interrupt.by_signal(work, seconds, call)
+        if core.interrupt.signals_work_here():
+            ended = core.interrupt.by_signal(work, seconds, call)
         else:
-            ended = threads.by_leaving_a_thread(work, seconds, call)
+            ended = core.threads.by_leaving_a_thread(work, seconds, call)
         if isinstance(ended, Rest):
             await pause()
-            return await interrupt.by_cancelling(ended, max(0.0, until - real_time.monotonic()), call)
+            return await core.interrupt.by_cancelling(ended, max(0.0, until - real_time.monotonic()), call)
         return ended
 
     async def race(
@@ -83,7 +85,7 @@ class SyncRuntime:
         more: Callable[[int], float],
         name: str,
     ) -> tuple[int, Outcome[Any]]:
-        number, ended = race.in_threads(
+        number, ended = core.race.in_threads(
             lambda number: drive(begin(number)), most=most, after=after, more=more, name=name
         )
         if not isinstance(ended, Rest):
@@ -93,7 +95,7 @@ class SyncRuntime:
         def go_on(number: int) -> Coroutine[Any, Any, Outcome[Any]]:
             return _outcome(ended if number == 1 else drive(begin(number)))
 
-        return await race.in_tasks(go_on, most=most, after=after, more=more, name=name)
+        return await core.race.in_tasks(go_on, most=most, after=after, more=more, name=name)
 
 
 class ItemRuntime(SyncRuntime):
@@ -147,12 +149,10 @@ class AsyncRuntime:
 
     begin = invoke
 
-    async def limit(
-        self, call: Call, proceed: Proceed, seconds: float, enforce: Enforce
-    ) -> Outcome[Any] | interrupt.Overrun:
+    async def limit(self, call: Call, proceed: Proceed, seconds: float, enforce: Enforce) -> Outcome[Any] | Overrun:
         if enforce == "cooperative":
             return await proceed(call)
-        return await interrupt.by_cancelling(proceed(call), seconds, call)
+        return await core.interrupt.by_cancelling(proceed(call), seconds, call)
 
     async def race(
         self,
@@ -163,7 +163,7 @@ class AsyncRuntime:
         more: Callable[[int], float],
         name: str,
     ) -> tuple[int, Outcome[Any]]:
-        return await race.in_tasks(begin, most=most, after=after, more=more, name=name)
+        return await core.race.in_tasks(begin, most=most, after=after, more=more, name=name)
 
 
 SYNC: Runtime = SyncRuntime()

@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from resilient_tasks.core import durations, registered
+from resilient_tasks import core
 from resilient_tasks.core.arguments import answering
-from resilient_tasks.core.durations import Duration
 from resilient_tasks.core.errors import PolicyError
-from resilient_tasks.core.words import did_you_mean
 
 if TYPE_CHECKING:
+    from resilient_tasks.core.durations import Duration
+    from resilient_tasks.core.registered import Secret
     from resilient_tasks.core.store import StateStore
 
 _PREFIX = "RESILIENT_TASKS_"
@@ -56,7 +56,7 @@ class Settings:
     notify_deadline: float = 10.0
     notify_cooldown: float = 300.0
     longest_retry_after: float = 3600.0
-    secrets: tuple[registered.Secret, ...] = field(default=(), repr=False)
+    secrets: tuple[Secret, ...] = field(default=(), repr=False)
 
 
 #: Variables with our prefix that are no settings.
@@ -72,9 +72,8 @@ def _tell_of_unknown_variables() -> None:
         name = variable.removeprefix(_PREFIX).removeprefix("RESILIENT_TASK_").lower()
         ours = variable.startswith((_PREFIX, "RESILIENT_TASK_"))
         if ours and (name not in known or not variable.startswith(_PREFIX)):
-            meant = (
-                did_you_mean(name, known).replace("=", "").upper().replace("DID YOU MEAN ", f"did you mean {_PREFIX}")
-            )
+            meant = core.words.did_you_mean(name, known).replace("=", "").upper()
+            meant = meant.replace("DID YOU MEAN ", f"did you mean {_PREFIX}")
             all_of = ", ".join(_PREFIX + one.upper() for one in known)
             warnings.warn(f"{variable} in the environment sets nothing{meant or f': there are {all_of}'}", stacklevel=2)
 
@@ -88,7 +87,8 @@ def _from_environment() -> Settings:
         for name, text in given.items()
         if text and name != "secrets"
     }
-    return replace(defaults, **changes, secrets=registered.from_environment())
+    secrets = core.registered.from_environment() if _PREFIX + "SECRETS" in os.environ else ()
+    return replace(defaults, **changes, secrets=secrets)
 
 
 def _parse(name: str, text: str, form: type) -> bool | float | str | tuple[str, ...]:
@@ -101,7 +101,7 @@ def _parse(name: str, text: str, form: type) -> bool | float | str | tuple[str, 
         msg = f"{_PREFIX}{name.upper()} must be one of true, false, 1, 0; it is {text!r}"
         raise PolicyError(msg)
     if form is float:
-        return durations.seconds(text, _PREFIX + name.upper(), zero=name in _ZERO, bare=1.0)
+        return core.durations.seconds(text, _PREFIX + name.upper(), zero=name in _ZERO, bare=1.0)
     return text
 
 
@@ -123,7 +123,7 @@ def configure(
     notify_deadline: Duration | None = None,
     notify_cooldown: Duration | None = None,
     longest_retry_after: Duration | None = None,
-    secrets: Iterable[registered.Secret] | None = None,
+    secrets: Iterable[Secret] | None = None,
 ) -> Settings:
     """Change settings of this process, and return those now in force. What is not named stays.
 
@@ -176,7 +176,7 @@ def configure(
         "notify_deadline": _seconds("notify_deadline", notify_deadline),
         "notify_cooldown": _seconds("notify_cooldown", notify_cooldown),
         "longest_retry_after": _seconds("longest_retry_after", longest_retry_after),
-        "secrets": registered.added(current.secrets, () if secrets is None else secrets),
+        "secrets": core.registered.added(current.secrets, () if secrets is None else secrets),
     }
     current = replace(current, **{name: value for name, value in changes.items() if value is not None})
     for name, url in (("STORE", store), ("INCIDENTS", incidents)):
@@ -188,7 +188,7 @@ def configure(
 
 
 def _seconds(name: str, given: Duration | None) -> float | None:
-    return None if given is None else durations.seconds(given, f"configure({name}=...)", zero=name in _ZERO)
+    return None if given is None else core.durations.seconds(given, f"configure({name}=...)", zero=name in _ZERO)
 
 
 def _check_store(setting: str, given: Any) -> None:

@@ -12,10 +12,10 @@ import functools
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any
 
+from resilient_tasks import core
 from resilient_tasks.core import call as calls
-from resilient_tasks.core import callables, clock, interrupt, runtime, safely
+from resilient_tasks.core import callables, clock, runtime, safely
 from resilient_tasks.core.call import NEVER, Call, Proceed, Work
-from resilient_tasks.core.limits import cut
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
 from resilient_tasks.core.pipeline import Pipeline, told
 
@@ -74,9 +74,9 @@ def _begun(pipeline: Pipeline, work: Work, step: Callable[[], Any]) -> Call:
 async def _next(call: Call) -> Outcome[Any]:
     """Wait for the next item. In another thread it could be waited for in time, but would find its own thread gone."""
     late = call.deadline <= clock.now()
-    can_be_cut = call.runtime is runtime.ASYNC or interrupt.signals_work_here()
+    can_be_cut = call.runtime is runtime.ASYNC or core.interrupt.signals_work_here()
     if late or (can_be_cut and call.deadline < NEVER):
-        return await cut(call, Call.invoke, policy="deadline", seconds=NEVER)
+        return await core.limits.cut(call, Call.invoke, policy="deadline", seconds=NEVER)
     return await call.invoke()
 
 

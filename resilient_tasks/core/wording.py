@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 _UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
@@ -44,6 +43,8 @@ def age(seconds: float) -> str:
 
 def moment(time: float) -> str:
     """Return unix seconds as `2026-11-26 14:03 UTC`."""
+    from datetime import UTC, datetime  # noqa: PLC0415  # few messages give a date
+
     return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M} UTC"
 
 

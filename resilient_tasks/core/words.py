@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Mapping
 
 #: By our argument, what others call it. Where a word stands for several, the first that a function has is meant.
@@ -130,6 +129,8 @@ def meant_by(word: str, ours: Collection[str]) -> tuple[str, ...]:
     if not exact:
         spelt = {other: name for name, others in _OTHERS.items() if name in ours for other in others.split()}
         spelt |= {name: name for name in ours}
+        import difflib  # noqa: PLC0415  # for a slip of the finger
+
         likely = difflib.get_close_matches(plain, spelt, n=2, cutoff=_ALIKE)
         exact = [spelt[one] for one in likely]
     return tuple(dict.fromkeys(exact))[:2]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import ClassVar
 
 from resilient_tasks.core.events.event import ErrorEvent, Event
 from resilient_tasks.core.wording import number_of
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class NotifySent(Event):
     """A channel accepted a message: the `"first"` of an incident, a `"digest"`, or that it has `"recovered"`."""
 
@@ -24,7 +22,6 @@ class NotifySent(Event):
         return f"alert sent to {self.channel}" + ("" if self.occasion == "first" else f" ({self.occasion})")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class NotifySuppressed(Event):
     """A failure was counted, not sent: `reason` says why. `suppressed` failures of its incident are unsent."""
 
@@ -38,7 +35,6 @@ class NotifySuppressed(Event):
         return f"counted for the next alert to {self.channel}: {number_of(self.suppressed, 'failure')} ({self.reason})"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class NotifyKnown(Event):
     """A failure is part of an incident that began before this run: emitted once for each run and incident.
 
@@ -59,7 +55,6 @@ class NotifyKnown(Event):
         return f"this incident is known: the next message to {self.channel} is due {due}, {count}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class NotifyFailed(ErrorEvent):
     """A channel did not accept a message at the `attempt`: it is kept. `retry_in` is 0 where it is given up."""
 

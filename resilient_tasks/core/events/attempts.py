@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from typing import ClassVar
 
@@ -19,7 +19,6 @@ def place(name: str) -> str:
     return f"the {name}" if name.startswith(("task ", "process ")) else f"the thread {name}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class RetryScheduled(ErrorEvent):
     """Attempt number `attempt` failed, and another one follows after `delay` seconds."""
 
@@ -33,7 +32,6 @@ class RetryScheduled(ErrorEvent):
         return f"attempt {self.attempt}{of}: {self.error}; waits {self.delay:.1f} s"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class RetryStarted(Event):
     """The wait is over: attempt number `attempt` begins."""
 
@@ -45,7 +43,6 @@ class RetryStarted(Event):
         return f"attempt {self.attempt}{f' of {self.attempts}' if self.attempts else ''}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class RetryRecovered(Event):
     """Attempt number `attempt` succeeded after others had failed; `errors` counts those by type.
 
@@ -63,7 +60,6 @@ class RetryRecovered(Event):
         return f"recovered on attempt {self.attempt}{of} ({counted(self.failures or self.errors)})"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class RetryExhausted(ErrorEvent):
     """No further attempt follows, and `reason` says why; `errors` and `failures` as in `RetryRecovered`."""
 
@@ -78,7 +74,6 @@ class RetryExhausted(ErrorEvent):
         return f"gave up after attempt {self.attempt}: {self.reason} ({counted(self.failures or self.errors)})"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class RetryMultiplied(Event):
     """Loops of attempts surround each other: `loops` names them, outermost first.
 
@@ -94,7 +89,6 @@ class RetryMultiplied(Event):
         return f"retries multiply: {' × '.join(self.loops)} = {product}; keep one of these loops"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class TimeoutExceeded(Event):
     """An attempt exceeded `limit` seconds. `stopped` tells whether the work was really interrupted; None is unknown.
 
@@ -118,7 +112,6 @@ class TimeoutExceeded(Event):
         return f"{self.policy} of {self.limit:g} s exceeded; {fate}{why}{running}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class HedgeStarted(Event):
     """No answer within `after` seconds: the same call was made once more, beside the first, as number `number`."""
 
@@ -131,7 +124,6 @@ class HedgeStarted(Event):
         return f"no answer for {self.after:g} s: called once more, as number {self.number}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class HedgeWon(Event):
     """Call number `number` of those made side by side answered first, `seconds` after the first was made."""
 
@@ -144,7 +136,6 @@ class HedgeWon(Event):
         return f"call number {self.number} answered first, after {self.seconds:.3f} s"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class FallbackUsed(ErrorEvent):
     """The call failed, and `fallback` gave the result in its place.
 
@@ -179,7 +170,6 @@ class FallbackUsed(ErrorEvent):
 _HOW_OLD = re.compile(r"(.+) of (\d{4}-\d\d-\d\d \d\d:\d\d) UTC, [^,]+ old,")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class LastGoodUnavailable(Event):
     """A last good result was not `kept`, or could not be `read`; `action` says which, and `reason` says why.
 
@@ -195,7 +185,6 @@ class LastGoodUnavailable(Event):
         return f"the last good result {was}: {self.reason}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class ChaosInjected(Event):
     """A rehearsal made this call fail, wait or return something else on purpose."""
 
@@ -207,7 +196,6 @@ class ChaosInjected(Event):
         return f"injected {self.fault}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class CallFailed(ErrorEvent):
     """Nothing helped: the caller gets the error. It may be another call's function, which this one was made `inside`.
 

@@ -9,17 +9,20 @@ An event holds no secret, and no text that a terminal would obey: its sinks may 
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
-from collections.abc import Iterator, Mapping
-from dataclasses import Field, dataclass, field, fields
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, dataclass_transform
 
+from resilient_tasks import core
 from resilient_tasks.core import host, settings
 from resilient_tasks.core import real_time as time
-from resilient_tasks.core.cleaned import clean
-from resilient_tasks.core.registered import Secret
 from resilient_tasks.core.shown import for_terminal
 from resilient_tasks.core.wording import in_brief, worded
+
+if TYPE_CHECKING:
+    from resilient_tasks.core.registered import Secret
 
 #: Every event by its name, for tools that read `events.jsonl` back.
 EVENTS: dict[str, type[Event]] = {}
@@ -40,8 +43,73 @@ _CODE = frozenset({"operation", "call", "attempt", "time", "kind", "error_type",
 _NUMBERS = frozenset({int, float, bool, type(None)})
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Event:
+@dataclass(frozen=True, init=False, repr=False, eq=False)
+class _Frozen:
+    """Has `dataclass`, which a user's event may bear, take every event for a frozen dataclass."""
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field, named))
+class _Record(_Frozen):
+    """Makes each subclass a frozen dataclass that takes its fields by name.
+
+    What `dataclass` would write and compile for each of them is written once, here: of thirty events, that was most of
+    what their import took. `_shadow` is a class without code, of which `dataclass` says what the fields are.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+    _shadow: ClassVar[type] = object
+    _names: ClassVar[frozenset[str]]
+    _defaults: ClassVar[Mapping[str, Any]]
+    _made: ClassVar[Mapping[str, Callable[[], Any]]]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__dataclass_fields__" in vars(cls):  # `dataclass(slots=True)` of a user's builds the class a second time
+            return
+        kinds = inspect.get_annotations(cls)
+        body = {name: vars(cls)[name] for name in kinds if name in vars(cls)}
+        body |= {"__annotations__": kinds, "__module__": cls.__module__, "__doc__": cls.__name__}
+        shadow = type(cls.__name__, (cls._shadow,), body)
+        made: Any = dataclass(init=False, repr=False, eq=False, match_args=False, kw_only=True)(shadow)
+        cls._shadow, cls.__dataclass_fields__ = made, made.__dataclass_fields__
+        parts = fields(made)
+        cls._names = frozenset(part.name for part in parts)
+        cls._defaults = {part.name: part.default for part in parts if part.default is not MISSING}
+        cls._made = {part.name: part.default_factory for part in parts if part.default_factory is not MISSING}
+
+    def __init__(self, **given: Any) -> None:
+        values = vars(self)
+        values.update(self._defaults)
+        values.update(given)
+        for name, make in self._made.items():
+            if name not in given:
+                values[name] = make()
+        if values.keys() != (names := self._names):
+            wrong = {"it lacks": names - values.keys(), "it has no": values.keys() - names}
+            said = "; ".join(f"{what} {', '.join(sorted(which))}" for what, which in wrong.items() if which)
+            raise TypeError(f"{type(self).__name__}: {said}")
+        self.__post_init__()
+
+    def __post_init__(self) -> None:
+        """Bring the values into the form in which they are kept."""
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise FrozenInstanceError(f"cannot delete field {name!r}")
+
+    def __eq__(self, other: object) -> bool:
+        return vars(self) == vars(other) if type(other) is type(self) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # the ids of its run are a mapping
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{part.name}={getattr(self, part.name)!r}" for part in fields(self))
+        return f"{type(self).__qualname__}({values})"
+
+
+class Event(_Record):
     """Something that happened: `operation` is the function, `attempt` counts from 1, `time` is in unix seconds."""
 
     name: ClassVar[str] = ""
@@ -56,7 +124,7 @@ class Event:
     def __post_init__(self) -> None:
         for name in _texts_of(type(self)):
             value = getattr(self, name)
-            if type(value) not in _NUMBERS and (cleaned := clean(value)) is not value:
+            if type(value) not in _NUMBERS and (cleaned := core.cleaned.clean(value)) is not value:
                 value = cleaned
                 object.__setattr__(self, name, value)
             if type(value) is str and (shown := for_terminal(value)) is not value:
@@ -65,8 +133,7 @@ class Event:
             object.__setattr__(self, "run", dict(_clean_run(tuple(self.run.items()), settings.current.secrets)))
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        # dataclass(slots=True) builds the class a second time, and the second is the one that lasts.
-        super(Event, cls).__init_subclass__(**kwargs)
+        super().__init_subclass__(**kwargs)
         if cls.name:
             EVENTS[cls.name] = cls
 
@@ -104,14 +171,13 @@ def _texts_of(event: type[Event]) -> tuple[str, ...]:
 
 @functools.lru_cache(512)
 def _clean_run(run: tuple[tuple[str, str], ...], _secrets: tuple[Secret, ...]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, _shown(clean(value))) for name, value in run)
+    return tuple((name, _shown(core.cleaned.clean(value))) for name, value in run)
 
 
 def _shown(value: Any) -> Any:
     return for_terminal(value, lines=False) if isinstance(value, str) else value
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class ErrorEvent(Event):
     """Something that happened because of an error: its type, its text, and its HTTP status, if any."""
 

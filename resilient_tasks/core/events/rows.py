@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 from resilient_tasks.core.events.event import Event, named
 from resilient_tasks.core.wording import named_few, number_of
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class RowsInvalid(Event):
     """Of `rows` rows, `invalid` did not satisfy the schema; `action` says what was done with them.
 
@@ -30,7 +29,6 @@ class RowsInvalid(Event):
         return f"{_of(self)}{counts}: {self.action}{_checks((self,))}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class RowsWarned(Event):
     """Of `rows` rows, some break a rule with `raise_warning=True`: they go on.
 
@@ -46,7 +44,6 @@ class RowsWarned(Event):
         return f"{_of(self)}rules that warn, {number_of(self.rows, 'row')} checked: {_rules(self.reasons)}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class RowsQuarantined(RowsInvalid):
     """As `RowsInvalid`; the bad rows and their reasons are in the file `path`, the quarantine's batch `batch`.
 
@@ -113,7 +110,6 @@ def _of(event: RowsInvalid | RowsWarned | DataDrifted) -> str:
 _CHECKS = 3
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class DataDrifted(Event):
     """Of a frame of `rows` rows, `columns` differ from the baseline or could not be judged: a sentence for each.
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import ClassVar
 
 from resilient_tasks.core.events.event import Event, named
 from resilient_tasks.core.wording import about, calls_in, number_of
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class BreakerOpened(Event):
     """The circuit `breaker` lets no call through for the next `open_for` seconds; None: until a person closes it."""
 
@@ -24,7 +22,6 @@ class BreakerOpened(Event):
         return f"circuit {self.breaker} opened {until}: {self.reason}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class BreakerHalfOpened(Event):
     """The circuit `breaker` was open long enough: a few calls are let through, to see how they fare."""
 
@@ -37,7 +34,6 @@ class BreakerHalfOpened(Event):
         return f"circuit {self.breaker} is half open, to be tried: {self.reason}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class BreakerClosed(Event):
     """The circuit `breaker` lets calls through again; it had let none for `seconds` (probes apart)."""
 
@@ -51,7 +47,6 @@ class BreakerClosed(Event):
         return f"circuit {self.breaker} closed after {self.seconds:.1f} s: {self.reason}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class RateLimitReached(Event):
     """The rate limit `limit` made this call wait for `delay` seconds; or it was `refused`, as that was too long."""
 
@@ -67,7 +62,6 @@ class RateLimitReached(Event):
         return f"rate limit {self.limit}: waits {self.delay:.1f} s"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class RateAdapted(Event):
     """The service refused a call, so the adaptive rate limit `limit` lets fewer calls begin; none for `pause` seconds.
 
@@ -91,7 +85,6 @@ class RateAdapted(Event):
         return f"rate limit {self.limit} {what}: {self.reason}{pause}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class BulkheadRejected(Event):
     """All `limit` slots of the bulkhead `bulkhead` were taken, and this call got none: `reason` says why."""
 
@@ -106,7 +99,6 @@ class BulkheadRejected(Event):
         return f"bulkhead {self.bulkhead} is full: {under_way} under way, {self.queued} waiting; {self.reason}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class StoreLost(Event):
     """The store of shared states does not answer: until it does, each process goes by its own memory.
 
@@ -123,7 +115,6 @@ class StoreLost(Event):
         return f"{self.store} does not answer ({self.message}): {meanwhile} until it does"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class StoreRegained(Event):
     """The store of shared states answers again, after `seconds`."""
 
@@ -136,7 +127,6 @@ class StoreRegained(Event):
         return f"{self.store} answers again after {self.seconds:.1f} s: state is shared as before"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class FlightJoined(Event):
     """This call waited for `leader`, which made the same call already, and shares what came of that.
 
@@ -156,7 +146,6 @@ class FlightJoined(Event):
         return f"shared the {what} of {self.leader}, after {self.waited:.1f} s of waiting"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class FlightAlone(Event):
     """Calls of this function are made one by one although they were to be shared: `reason` says why. Told once."""
 
@@ -167,7 +156,6 @@ class FlightAlone(Event):
         return f"single flight: this call was made on its own: {self.reason}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class ApiAway(Event):
     """The orchestrator's server did not answer for `seconds`; states of task runs came `late`, or were `lost`.
 
