@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 from resilient_tasks.core import callables, checks, clock, durations, key_functions, keys, safely, strategies, wording
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.durations import Duration, Seconds
-from resilient_tasks.core.errors import PolicyError, PredicateError, ResultRejected, TimedOut
+from resilient_tasks.core.errors import ENDED_BY, PolicyError, PredicateError, ResultRejected, TimedOut
 from resilient_tasks.core.events import RetryExhausted, RetryRecovered, RetryScheduled, RetryStarted, run_ids
 from resilient_tasks.core.failures import about, describe, http_failure, retry_after
 from resilient_tasks.core.kinds import RETRIED_BY_DEFAULT
@@ -243,6 +243,7 @@ class Retry(Policy):
         gave_up = f"{call.operation}: gave up after attempt {call.attempt} ({counted(tally['failures'])}): {reason}"
         for said in (*problems, gave_up):
             safely.note(outcome.error, said)
+        safely.mark(outcome.error, ENDED_BY, self.slot)
         return outcome
 
     @property
