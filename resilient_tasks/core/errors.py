@@ -25,6 +25,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+#: The attribute of an error with the slot of the policy that ended its call, where the error's type does not tell.
+ENDED_BY = "__resilient_ended_by__"
+
 
 class ResilienceError(Exception):
     """Base of every error that this library raises at run time."""

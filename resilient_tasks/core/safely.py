@@ -119,6 +119,16 @@ def notes(error: BaseException) -> tuple[str, ...]:
     return tuple(text(each) for each in there) if isinstance(there, list | tuple) else ()
 
 
+def mark(error: BaseException, name: str, value: Any) -> None:
+    """Leave something for this library's own code on an error, also on one that refuses to be assigned to."""
+    own(error, "__dict__")[name] = value
+
+
+def marked(error: BaseException, name: str) -> Any:
+    """Return what was left on an error under this name; None where nothing was."""
+    return own(error, "__dict__").get(name)
+
+
 def without_frames(error: BaseException) -> None:
     """Take the traceback away, also from an error that refuses to be assigned one, as a frozen dataclass does."""
     BaseException.with_traceback(error, None)

@@ -89,8 +89,7 @@ def policy_of(status: str, error: Exception) -> str:
     if status == "degraded":
         return "fallback"
     by_type = next((name for cls, name in _POLICIES.items() if safely.is_a(error, cls)), "")
-    tried = any("gave up after attempt" in note for note in safely.notes(error))
-    return by_type or ("retry" if tried else "")
+    return by_type or str(safely.marked(error, errors.ENDED_BY) or "")
 
 
 def facts(

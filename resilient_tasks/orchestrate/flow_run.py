@@ -261,7 +261,7 @@ class FlowRun:
 
     def _hear_of(self, operation: str, state: State[Any]) -> None:
         """Add the events in a task run's final state, if it ran where its events could not be heard."""
-        event, heard = verdict.retold(operation, state), self._heard.events
+        event, heard = verdict.retold(state), self._heard.events
         if event is not None and not any(_same_task_run(event, other) for other in heard):
             heard.append(event)
         failure, failures = flow_alerts.failure_in(operation, state), [e for e in heard if isinstance(e, CallFailed)]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
 from collections import OrderedDict
 from datetime import UTC, datetime, timedelta
 from types import GeneratorType
@@ -31,7 +30,8 @@ from resilient_tasks.core.events import Event, FallbackUsed, FlightJoined, Retry
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
 from resilient_tasks.core.pipeline import Policy
 from resilient_tasks.core.redacted import redacted
-from resilient_tasks.orchestrate import raising, undocumented
+from resilient_tasks.orchestrate import marks, raising, undocumented
+from resilient_tasks.orchestrate.marks import Mark
 
 
 class WordedState(State[Any]):
@@ -100,10 +100,6 @@ def _returned_by(error: Exception) -> State[Any] | None:
     return state if isinstance(state, State) else None
 
 
-#: What follows the words of a degraded state, where the stand-in came of another task run.
-SHARED = "; shared with "
-
-
 class StateSink:
     """Hears of one task run's events, in the thread they happen in, and publishes states for them."""
 
@@ -142,23 +138,37 @@ class StateSink:
         if isinstance(outcome, Failed):
             returned = _returned_by(outcome.error)
             return raising.fail(outcome) if returned is None else raising.told(returned)
-        remember(outcome)
-        value = outcome.value
+        attempts, value = _attempts_of(outcome), outcome.value
         if isinstance(outcome, Degraded):
             words, data = self._degraded.sentence() if self._degraded else "degraded", undocumented.kept_apart(value)
             if self._joined is not None:
-                words = f"{words}{SHARED}{self._joined.leader}"
-            state = WordedState(type=StateType.COMPLETED, name="Degraded", message=words, data=data)
-            return state.standing_in_for(outcome.because)
+                words = f"{words}; shared with {self._joined.leader}"
+            state = _completed("Degraded", words, data).standing_in_for(outcome.because)
+            marks.put(state, Mark(attempts, degraded=True, event=self._degraded))
+            return state
+        told, mark = self._recovered or self._joined, Mark(attempts, event=self._recovered)
+        if isinstance(value, State) or _is_told_by_prefect(value):
+            return self._handed_on(value, told, mark)
+        if told is None:
+            _remember(attempts)
+            return value
+        state = _completed("Completed", told.sentence(), value)
+        marks.put(state, mark)
+        return state
+
+    def _handed_on(self, value: Any, told: Event | None, mark: Mark) -> Any:
+        """Return a value of which Prefect makes something else than a completed state that holds it."""
         if isinstance(value, WordedState):
             value = value.handed_on()
-        told = self._recovered or self._joined
-        if told is None:
-            return value
-        if _means_more_than_data(value):
+        if told is not None:
             get_run_logger().info("%s", told.sentence())  # the final state has other words
-            return _own(value) if told is self._joined and isinstance(value, State) else value
-        return WordedState(type=StateType.COMPLETED, name="Completed", message=told.sentence(), data=value)
+            if told is self._joined and isinstance(value, State):
+                value = _own(value)
+        if isinstance(value, State) and not (value.state_details.flow_run_id or value.state_details.task_run_id):
+            marks.put(value, mark)
+        else:
+            _remember(mark.attempts)
+        return value
 
     def _why(self, event: RetryStarted) -> str:
         if self._failed is None or self._failed.delay > 0:
@@ -186,9 +196,15 @@ def _own(state: State[Any]) -> State[Any]:
     return copy
 
 
-def _means_more_than_data(value: Any) -> bool:
+def _is_told_by_prefect(value: Any) -> bool:
     """Tell whether Prefect makes something else of `value` than a completed state that holds it."""
-    return isinstance(value, State | GeneratorType) or bool(is_state_iterable(value))
+    return isinstance(value, GeneratorType) or bool(is_state_iterable(value))
+
+
+def _completed(name: str, words: str, data: Any) -> WordedState:
+    state = WordedState(type=StateType.COMPLETED, name=name, message=words)
+    state.data = data  # after Prefect's validation, which takes some dicts for something else
+    return state
 
 
 def _account(run: TaskRun, before: State[Any] | None, state: State[Any]) -> None:
@@ -221,18 +237,19 @@ def _call_on_running_hooks(task: Task[..., Any], run: TaskRun, state: State[Any]
             logger.info("Hook %r finished running successfully", name)
 
 
-#: Attempts of this process's latest task runs that recovered, for a user's own state cannot tell them.
+#: Attempts of this process's latest task runs, of which Prefect makes the final state itself.
 _ROOM = 4096
-_attempts: OrderedDict[UUID, int] = OrderedDict()
+_attempts: OrderedDict[UUID | None, int] = OrderedDict()
 
 
-def remember(outcome: Outcome[Any]) -> None:
-    """Keep of `outcome` what a state of the user's own cannot tell."""
+def _attempts_of(outcome: Outcome[Any]) -> int:
+    context, own = TaskRunContext.get(), outcome.attempts if isinstance(outcome, Ok) else 1
+    return own if context is None else max(own, context.task_run.run_count)  # the latter counts Prefect's own, too
+
+
+def _remember(attempts: int) -> None:
     context = TaskRunContext.get()
-    if context is None or not isinstance(outcome, Ok):
-        return
-    attempts = max(outcome.attempts, context.task_run.run_count)  # the latter counts Prefect's own attempts, too
-    if attempts == 1:
+    if context is None or attempts == 1:
         return
     _attempts[context.task_run.id] = attempts
     while len(_attempts) > _ROOM:
@@ -240,13 +257,12 @@ def remember(outcome: Outcome[Any]) -> None:
 
 
 def told_of(state: State[Any]) -> Ok[None] | Degraded[None]:
-    """Return what is known of the task run that completed in `state`, of a run elsewhere by the words of that state."""
-    if state.name == "Degraded":
+    """Return what is known of the task run that completed in `state`."""
+    mark = marks.of(state)
+    if mark is not None and mark.degraded:
         words = ResilienceError(state.message or "degraded")
         return Degraded(None, state.because if isinstance(state, WordedState) else words)
-    run_id, recovered = state.state_details.task_run_id, re.match(r"recovered on attempt (\d+)\b", state.message or "")
-    by_its_words = int(recovered[1]) if recovered else 1
-    return Ok(None, _attempts.get(run_id, by_its_words) if run_id is not None else by_its_words)
+    return Ok(None, mark.attempts if mark is not None else _attempts.get(state.state_details.task_run_id, 1))
 
 
 def data_of(value: Any) -> Any:

@@ -284,6 +284,11 @@ def kept_apart(value: Any) -> Any:
     return value
 
 
+def comes_from_the_server(state: State[Any]) -> bool:
+    """Tell whether a final state was read from the server, which has no result, but knows at most where one is."""
+    return _record is not None and not isinstance(state.data, _record)
+
+
 def data_in(state: State[Any]) -> Any:
     """Return the data of a final state of this process, without asking the result's storage."""
     data: Any = state.data

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -13,13 +13,12 @@ from prefect.client.schemas.filters import TaskRunFilter, TaskRunFilterId
 from prefect.client.schemas.objects import State
 
 from resilient_tasks.core import real_time as time
-from resilient_tasks.core.events import Event, FallbackUsed, RetryRecovered
+from resilient_tasks.core.events import Event, FallbackUsed
 from resilient_tasks.core.failures import in_words
 from resilient_tasks.core.wording import named_few, number_of, was
 from resilient_tasks.observe.report import RunReport
-from resilient_tasks.orchestrate import undocumented
+from resilient_tasks.orchestrate import marks, undocumented
 from resilient_tasks.orchestrate.futures import Submitted
-from resilient_tasks.orchestrate.states import SHARED
 
 #: So many names are given; of any more, the number.
 _NAMED = 10
@@ -35,10 +34,10 @@ WHAT_TO_DO = (
 def counts(report: RunReport) -> str:
     """Say how many calls were recovered and degraded; empty where none was touched by anything."""
     told = {"recovered": report.recovered, "degraded": report.degraded, "failed": report.failed}
-    parts = [f"{count} {what}" for what, count in told.items() if count]
-    if parts:
-        count, _, what = parts[0].partition(" ")
-        parts[0] = f"{number_of(int(count), 'call')} {what}"
+    parts = []
+    for what, count in told.items():
+        if count:
+            parts.append(f"{count} {what}" if parts else f"{number_of(count, 'call')} {what}")
     if report.quarantined:
         parts.append(report.quarantine())
     return ", ".join(parts)
@@ -64,36 +63,13 @@ def were_degraded(events: Sequence[FallbackUsed]) -> str:
     return f"{number_of(len(told), 'call')} {was(len(told))} degraded: {named_few(told, _NAMED)}"
 
 
-def retold(operation: str, state: State[Any]) -> Event | None:
-    """Return the event in the final state of a task run in another process; None if it has none."""
-    message, details = state.message or "", state.state_details
-    run = {"flow_run_id": str(details.flow_run_id), "task_run_id": str(details.task_run_id)}
-    if state.name == "Degraded":
-        words, _, error = message.partition(SHARED)[0].removeprefix("degraded: ").partition(" stands in after ")
-        fallback, since = FallbackUsed.named_in(words)
-        status = re.search(r" \(HTTP (\d{3})\)$", error)
-        return FallbackUsed(
-            operation=operation,
-            run=run,
-            fallback=fallback,
-            since=since,
-            age=None if since is None else max(0.0, state.timestamp.timestamp() - since),
-            kind="",
-            error_type=error[: status.start()] if status else error,
-            http_status=int(status[1]) if status else None,
-            message=message,
-        )
-    found = re.fullmatch(r"recovered on attempt (\d+)(?: of (\d+))? \((.+)\)", message)
-    if found is None:
+def retold(state: State[Any]) -> Event | None:
+    """Return the event in the mark of a task run's final state, as one of that run; None if it has none."""
+    mark, details = marks.of(state) if state.is_completed() else None, state.state_details
+    if mark is None or mark.event is None:
         return None
-    attempt, attempts, errors = found.groups()
-    return RetryRecovered(
-        operation=operation,
-        run=run,
-        attempt=int(attempt),
-        attempts=int(attempts) if attempts else None,
-        errors={name: int(times or 1) for name, _, times in (part.partition(" ×") for part in errors.split(", "))},
-    )
+    run = {"flow_run_id": str(details.flow_run_id), "task_run_id": str(details.task_run_id)}
+    return replace(mark.event, run={**mark.event.run, **run})
 
 
 def _why(state: State[Any]) -> str:

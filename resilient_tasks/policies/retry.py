@@ -24,7 +24,7 @@ from resilient_tasks.core import (
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.call import Leave
 from resilient_tasks.core.durations import Duration, Seconds
-from resilient_tasks.core.errors import PolicyError, PredicateError, ResultRejected, TimedOut
+from resilient_tasks.core.errors import ENDED_BY, PolicyError, PredicateError, ResultRejected, TimedOut
 from resilient_tasks.core.events import RetryExhausted, RetryRecovered, RetryScheduled, RetryStarted, bus, run_ids
 from resilient_tasks.core.failures import describe
 from resilient_tasks.core.kinds import RETRIED_BY_DEFAULT
@@ -278,6 +278,7 @@ class Retry(Policy):
         gave_up = f"{call.operation}: gave up after attempt {call.attempt} ({counted(tally['failures'])}): {reason}"
         for said in (*problems, gave_up):
             safely.note(outcome.error, said)
+        safely.mark(outcome.error, ENDED_BY, self.slot)
         return outcome
 
     def _delay(self, call: Call, failed: Failed, state: RetryCallState | None, problems: dict[str, None]) -> float:

@@ -10,7 +10,7 @@ import json
 from typing import Any, NamedTuple, Protocol
 
 from resilient_tasks.core import safely
-from resilient_tasks.core.errors import ResilienceError
+from resilient_tasks.core.errors import ENDED_BY, ResilienceError
 from resilient_tasks.core.failures import JUDGED, Judgement, judge
 from resilient_tasks.core.kinds import Kind
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
@@ -176,6 +176,7 @@ def _told(error: Exception, how: Serializer | str) -> dict[str, Any]:
         "args": list(args) if plain else None,
         "text": safely.text(error),
         "notes": list(safely.notes(error)),
+        "ended by": safely.marked(error, ENDED_BY),
         "judged": [judged.kind.value, judged.status, judged.wait],
     }
 
@@ -192,6 +193,8 @@ def _error(head: dict[str, Any], how: Serializer | str) -> Exception:
         error = ResilienceError(f"{head['type']}: {head['text']}")
     for note in head["notes"]:
         safely.note(error, note)
+    if ended_by := head.get("ended by"):
+        safely.mark(error, ENDED_BY, str(ended_by))
     kind, status, wait = head["judged"]
-    safely.own(error, "__dict__")[JUDGED] = Judgement(Kind(kind), status, wait)
+    safely.mark(error, JUDGED, Judgement(Kind(kind), status, wait))
     return error

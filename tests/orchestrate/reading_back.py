@@ -12,6 +12,8 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, LogFi
 from prefect.settings import get_current_settings
 
 HERE = Path(__file__).parent
+#: Where other processes look for modules: here, and where this one does.
+PATHS = os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH"))))
 
 #: What the server tells of `recovers`, once it runs.
 RECOVERED = [
@@ -68,7 +70,7 @@ def log_lines(flow_run_id):
 def started(folder, *arguments, **environment):
     """Start Python with these arguments against the tests' server, and end it after the block if it still runs."""
     settings = get_current_settings().to_environment_variables(exclude_unset=True)
-    everything = {**os.environ, **settings, "PYTHONPATH": str(HERE), **environment}
+    everything = {**os.environ, **settings, "PYTHONPATH": PATHS, **environment}
     with (folder / "output").open("w") as output:
         process = subprocess.Popen(
             [sys.executable, *arguments], env=everything, cwd=folder, stdout=output, stderr=subprocess.STDOUT

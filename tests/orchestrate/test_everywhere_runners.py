@@ -46,7 +46,7 @@ def dask():
 def ray():
     from prefect_ray import RayTaskRunner
 
-    there = {"env_vars": {"PYTHONPATH": HERE}}
+    there = {"env_vars": {"PYTHONPATH": reading_back.PATHS}}
     return RayTaskRunner(init_kwargs={"num_cpus": 2, "include_dashboard": False, "runtime_env": there})
 
 

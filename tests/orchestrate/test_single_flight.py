@@ -111,7 +111,7 @@ def test_a_degraded_one_stays_degraded_and_can_be_read_by_another_process():
     assert all(isinstance(outcome, Degraded) and outcome.value == "old" for outcome in outcomes)
     told = [state.message for state in states if "; shared with task run fetch-" in state.message]
     assert len(told) == 2
-    read = [retold("fetch", state) for state in states]
+    read = [retold(state) for state in states]
     assert {(event.fallback, event.error_type) for event in read} == {("last_good", "ConnectionError")}
 
 

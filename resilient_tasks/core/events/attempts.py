@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping
 from dataclasses import field
-from datetime import UTC, datetime
 from typing import ClassVar
 
 from resilient_tasks.core import wording
@@ -157,17 +155,6 @@ class FallbackUsed(ErrorEvent):
         if self.age is None or self.since is None:
             return ""
         return f" of {wording.moment(self.since)}, {wording.age(self.age)} old,"
-
-    @classmethod
-    def named_in(cls, words: str) -> tuple[str, float | None]:
-        """Return the name of the stand-in, and its time, from what stands before ` stands in` in a sentence."""
-        found = _HOW_OLD.fullmatch(words)
-        if found is None:
-            return words, None
-        return found[1], datetime.strptime(found[2], "%Y-%m-%d %H:%M").replace(tzinfo=UTC).timestamp()
-
-
-_HOW_OLD = re.compile(r"(.+) of (\d{4}-\d\d-\d\d \d\d:\d\d) UTC, [^,]+ old,")
 
 
 class LastGoodUnavailable(Event):

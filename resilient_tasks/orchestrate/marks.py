@@ -1,0 +1,117 @@
+"""The mark that a resilient task leaves on its final state, for programs: what is written for people is not read back.
+
+A state bears it in its details, in this process and pickled on the way from another one. Prefect's server keeps nothing
+of a state's details but what it knows. It does keep the labels of a task run, which arrive with that state.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State, StateDetails, TaskRun
+from pydantic import PrivateAttr
+
+from resilient_tasks.core import real_time as time
+from resilient_tasks.core.events import FallbackUsed, RetryRecovered
+from resilient_tasks.orchestrate import undocumented
+
+#: Seconds to wait for the server to write down a state that it has passed on.
+_PATIENCE = 5.0
+
+Told: TypeAlias = RetryRecovered | FallbackUsed
+_EVENTS: Mapping[str, type[Told]] = {RetryRecovered.name: RetryRecovered, FallbackUsed.name: FallbackUsed}
+
+#: The labels: the id of the state that they describe, whether it holds a stand-in, and the event as JSON.
+STATE, DEGRADED, EVENT = "resilient_tasks.state_id", "resilient_tasks.degraded", "resilient_tasks.event"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The outcome of a task run that completed.
+
+    Attributes:
+        attempts: how often the function was tried.
+        degraded: whether the data is a stand-in.
+        event: what was done about its failures, where anything was.
+    """
+
+    attempts: int = 1
+    degraded: bool = False
+    event: Told | None = None
+
+
+class MarkedDetails(StateDetails):
+    """The details of a state that bears a mark. The mark is private: it is in no event, and no server is sent it."""
+
+    _mark: Mark = PrivateAttr(default=Mark())
+
+    @property
+    def mark(self) -> Mark:
+        """The mark."""
+        return self._mark
+
+
+def put(state: State[Any], mark: Mark) -> None:
+    """Mark a state that no task run has entered yet, and the task run that is about to."""
+    details = MarkedDetails(**state.state_details.model_dump(exclude_unset=True))
+    details._mark = mark  # noqa: SLF001  # pydantic takes no private attribute as an argument
+    state.state_details = details
+    found = undocumented.engine_run()
+    if found is not None and (mark.degraded or mark.event is not None):
+        _, run = found
+        event = {} if mark.event is None else {EVENT: _written(mark.event)}
+        run.labels = {**run.labels, STATE: str(state.id), DEGRADED: mark.degraded, **event}
+
+
+def of(state: State[Any]) -> Mark | None:
+    """Return the mark of a completed state; None where it has none: it is Prefect's own, or another's.
+
+    Of a state that came from the server, the server is asked: it knows of each task run how often it was tried.
+    """
+    details = state.state_details
+    if isinstance(details, MarkedDetails):
+        return details.mark
+    if details.task_run_id is None or not undocumented.comes_from_the_server(state):
+        return None
+    try:
+        return _in(_run_in(state, details.task_run_id), state)
+    except Exception:
+        told = "the server does not say what the task run %s came to: it counts as completed at the first attempt"
+        logging.getLogger("resilient_tasks").warning(told, details.task_run_id, exc_info=True)
+        return None
+
+
+def _run_in(state: State[Any], run_id: UUID) -> TaskRun:
+    """Return the task run as the server has it, once it has it in `state`."""
+    until = time.monotonic() + _PATIENCE
+    with get_client(sync_client=True) as client:
+        while (run := client.read_task_run(run_id)).state_id != state.id and time.monotonic() < until:
+            time.sleep(0.1)
+    return run
+
+
+def _in(run: TaskRun, state: State[Any]) -> Mark:
+    labels = run.labels
+    if labels.get(STATE) != str(state.id):
+        return Mark(max(run.run_count, 1))
+    return Mark(max(run.run_count, 1), labels.get(DEGRADED) is True, _read(labels.get(EVENT), run))
+
+
+def _written(event: Told) -> str:
+    return json.dumps({"name": event.name, **asdict(replace(event, run={}))})
+
+
+def _read(text: object, run: TaskRun) -> Told | None:
+    if not isinstance(text, str):
+        return None
+    about = json.loads(text)
+    kind = _EVENTS[about["name"]]
+    known = {part.name for part in fields(kind)}  # another version of this library may have written more
+    ids = {"task_run_id": str(run.id), **({"flow_run_id": str(run.flow_run_id)} if run.flow_run_id else {})}
+    return kind(**{**{name: value for name, value in about.items() if name in known}, "run": ids})
