@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import calls
+from bench import calls, decorating, imports, loggings, scale, seldom, shared, tasks
 from bench.peers import LIBRARIES
 from bench.table import Row, verdicts
 from bench.timing import BARE, HAND, OURS
@@ -29,7 +29,14 @@ GROUPS: dict[str, Callable[[], Iterable[Row]]] = {
     "several": calls.several,
     "limits": calls.limits,
     "failing": calls.failing,
+    "logging": loggings.with_logging,
     "states": calls.states_in_memory,
+    "seldom": seldom.seldom,
+    "decorating": decorating.decorating,
+    "imports": imports.imports,
+    "sqlite": shared.busy_bulkhead,
+    "scale": scale.scale,
+    "tasks": tasks.tasks,
 }
 HEAD = ("", "where", "unit", "ours", "spread", "by hand", "fastest peer", "", "ours / by hand", "ours / fastest")
 
