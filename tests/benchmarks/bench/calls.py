@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import cycle
@@ -99,7 +99,8 @@ def _check(each: Contestant, value: Any) -> None:
 def success() -> Iterator[Row]:
     for is_async, place in BOTH:
         for nested in (False, True):
-            figures = Race(partial(peers.retry, is_async=is_async), is_async=is_async, nested=nested).measured()
+            with silenced():  # a retry inside a retry is warned of
+                figures = Race(partial(peers.retry, is_async=is_async), is_async=is_async, nested=nested).measured()
             where = f"{place}, inside another such call" if nested else place
             yield Row("success, retry alone", where, figures, by_the_loop())
 
@@ -121,7 +122,8 @@ def several() -> Iterator[Row]:
 
 
 def limits() -> Iterator[Row]:
-    check_limits()
+    with silenced():
+        check_limits()
     for place, figures in _in_three_places(peers.limit):
         remark = "" if place == "async" else ALL_THREADS
         yield Row("a limit that enforces, success", place, figures, [Goal(HAND, 0.5)], remark=remark)
@@ -135,15 +137,25 @@ def _in_three_places(recipes: Callable[..., peers.Recipes]) -> Iterator[tuple[st
     yield "worker thread", in_thread(timed(partial(recipes, is_async=False, main=False)).measured)
 
 
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Have ours log nothing, as an application does that wants no lines: by the level of its logger."""
+    logger = logging.getLogger("resilient_tasks")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
 def check_limits() -> None:
     """See that each limit ends a call that takes longer, in good time."""
-    logging.disable()
     for main in (True, False):
         for name, decorate in peers.limit(is_async=False, main=main, seconds=FAST).items():
             ends = partial(_ends_early, name, decorate(_sleeps))
             ends() if main else in_thread(ends)
     asyncio.run(_check_async_limits())
-    logging.disable(logging.NOTSET)
 
 
 def _sleeps() -> None:
@@ -175,9 +187,9 @@ def _judge_limit(name: str, took: float) -> None:
 
 
 def failing() -> Iterator[Row]:
-    logging.getLogger("resilient_tasks").setLevel(logging.CRITICAL + 1)
     for is_async, place in BOTH:
-        figures = Race(partial(peers.retry, is_async=is_async), failing_twice, is_async=is_async).measured()
+        with silenced():
+            figures = Race(partial(peers.retry, is_async=is_async), failing_twice, is_async=is_async).measured()
         yield Row(NO_SINK, place, figures, [Goal(FASTEST, 1.0)])
 
 
