@@ -1,12 +1,12 @@
 """What every part costs, ours beside other libraries and beside what is written by hand: the table, and its goals.
 
     python tests/benchmarks/bench_table.py [--only GROUP] [--page docs/measured.md --figure docs/images/bench.png]
-                                           [--json FILE] [--profile ROW]
+                                           [--json FILE] [--from FILE] [--profile ROW]
 
 Contestants take turns in shuffled order, in many short batches; the figure is the least CPU time of a call. Each group
 of rows has a process of its own. What is written by hand, or else the bare function, is measured twice in each row:
-what differs between those two is noise, the spread, and a goal counts as missed only where it is missed by more than
-that. Exits with 1 where a goal is missed.
+what differs between those two is noise (A/A), and a goal counts as missed only where it is missed by more than that.
+Exits with 1 where a goal is missed.
 """
 
 import argparse
@@ -15,23 +15,40 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
-from importlib.metadata import version
 from pathlib import Path
 
-from bench import calls
-from bench.peers import LIBRARIES
+from bench import (
+    calls,
+    decorating,
+    figure,
+    imports,
+    in_processes,
+    loggings,
+    profiles,
+    report,
+    scale,
+    seldom,
+    shared,
+    tasks,
+)
 from bench.table import Row, verdicts
-from bench.timing import BARE, HAND, OURS
-from setting import machine, say, table
+from setting import machine, say, write_into
 
 GROUPS: dict[str, Callable[[], Iterable[Row]]] = {
     "success": calls.success,
     "several": calls.several,
     "limits": calls.limits,
     "failing": calls.failing,
+    "logging": loggings.with_logging,
     "states": calls.states_in_memory,
+    "seldom": seldom.seldom,
+    "decorating": decorating.decorating,
+    "imports": imports.imports,
+    "sqlite": shared.busy_bulkhead,
+    "processes": in_processes.in_processes,
+    "scale": scale.scale,
+    "tasks": tasks.tasks,
 }
-HEAD = ("", "where", "unit", "ours", "spread", "by hand", "fastest peer", "", "ours / by hand", "ours / fastest")
 
 
 def measure(group: str) -> list[Row]:
@@ -40,59 +57,69 @@ def measure(group: str) -> list[Row]:
     with tempfile.NamedTemporaryFile(suffix=".json") as found:
         command = [sys.executable, __file__, "--only", group, "--json", found.name, "--quiet"]
         subprocess.run(command, check=True)
-        return read(Path(found.name))
+        return read(Path(found.name))[1]
 
 
-def read(path: Path) -> list[Row]:
-    return [Row.from_json(each) for each in json.loads(path.read_text(encoding="utf-8"))["rows"]]
+def read(path: Path) -> tuple[str, list[Row]]:
+    """Return what was measured on, and the rows, of an earlier run."""
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return found["about"], [Row.from_json(each) for each in found["rows"]]
 
 
-def lines(rows: list[Row]) -> Iterable[tuple[str, ...]]:
-    for row in rows:
-        by_hand, fastest = row.figures.get(HAND), row.fastest
-        ratios = [row.ratio(HAND), row.ratio(fastest) if fastest else None]
-        yield (
-            *(row.name, row.place, row.unit, f"{row.figures[OURS]:.2f}", f"{row.spread:.2f}"),
-            *("" if by_hand is None else f"{by_hand:.2f}", "" if fastest is None else f"{row.figures[fastest]:.2f}"),
-            *(fastest or "", *("" if ratio is None else f"{ratio:.2f}" for ratio in ratios)),
-        )
-
-
-def everyone(rows: list[Row], *, markdown: bool) -> str:
-    """Lay out the figures of all contestants; a dash where a library has no such thing."""
-    head = ("", "where", OURS, HAND, BARE, *LIBRARIES)
-    cells = (
-        (row.name, row.place, *("-" if name not in row.figures else f"{row.figures[name]:.2f}" for name in head[2:]))
-        for row in rows
-    )
-    return table(head, cells, markdown=markdown)
-
-
-def versions() -> str:
-    return ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+def written(about: str, rows: list[Row], *, markdown: bool) -> str:
+    parts = [
+        f"{about}:",
+        report.judged(rows, markdown=markdown),
+        *(report.bullets(said) for said in (report.remarks(rows), report.left_out(rows))),
+        "Everyone's figures:",
+        report.everyone(rows, markdown=markdown),
+    ]
+    return "\n\n".join(part for part in parts if part)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What every part costs, beside other libraries.")
-    parser.add_argument("--only", choices=GROUPS, action="append", help="this group alone, in this process")
-    parser.add_argument("--json", type=Path, help="write the figures into this file")
-    parser.add_argument("--quiet", action="store_true", help="print no table")
-    options = parser.parse_args()
+    options = _options()
+    if options.profile:
+        said = f"{machine()}:\n\n```text\n{profiles.profiled(options.profile)}\n```"
+        print(said)
+        if options.page:
+            write_into(options.page, "bench-profile", said)
+        return
+    about, rows = _rows(options)
+    if options.json:
+        found = {"about": about, "rows": [row.as_json() for row in rows]}
+        options.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    if options.quiet:
+        return
+    print(written(about, rows, markdown=False))
+    if options.page:
+        write_into(options.page, "bench", written(about, rows, markdown=True))
+    if options.figure:
+        figure.draw(rows, options.figure)
+    missed = [each for each in verdicts(rows) if not each.met]
+    print("", f"NOT AS PROMISED: {len(missed)}" if missed else "as promised", *(each.says for each in missed), sep="\n")
+    sys.exit(bool(missed))
+
+
+def _rows(options: argparse.Namespace) -> tuple[str, list[Row]]:
+    if options.rows:
+        return read(options.rows)
     rows: list[Row] = []
     for group in options.only or GROUPS:
         rows += GROUPS[group]() if options.only else measure(group)
-    if options.json:
-        about = {"machine": machine(), "versions": versions(), "rows": [row.as_json() for row in rows]}
-        options.json.write_text(json.dumps(about, indent=1), encoding="utf-8")
-    if options.quiet:
-        return
-    print(
-        f"{machine()}; {versions()}\n\n{everyone(rows, markdown=False)}\n\n{table(HEAD, lines(rows), markdown=False)}\n"
-    )
-    missed = [each for each in verdicts(rows) if not each.met]
-    for each in verdicts(rows):
-        print(f"{'met   ' if each.met else 'MISSED'} {each.says}")
-    sys.exit(bool(missed))
+    return f"{machine()}; {report.versions()}", rows
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="What every part costs, beside other libraries.")
+    parser.add_argument("--only", choices=GROUPS, action="append", help="this group alone, in this process")
+    parser.add_argument("--page", type=Path, help="put the table into this page too")
+    parser.add_argument("--figure", type=Path, help="draw it, too")
+    parser.add_argument("--json", type=Path, help="write the figures into this file")
+    parser.add_argument("--from", type=Path, dest="rows", help="measure nothing: take the figures of this file")
+    parser.add_argument("--profile", choices=["all", *profiles.PROFILES], help="say where ours spends its time instead")
+    parser.add_argument("--quiet", action="store_true", help="print no table")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

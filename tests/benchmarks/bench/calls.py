@@ -4,7 +4,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from itertools import cycle
 from typing import Any
@@ -16,6 +17,7 @@ from bench.timing import BARE, HAND, ROUNDS, Clock, Contestant, best_of, contest
 BOTH = ((False, "sync"), (True, "async"))
 ALL_THREADS = "CPU time of all threads"
 ROUNDS_OF_THREADS = 30
+FAST, SLOW = 0.03, 0.3  # seconds: the limit of a call, and how long it would take
 NO_SINK = "two failures and a success, no sink"
 
 
@@ -46,35 +48,47 @@ def failing_twice(*, is_async: bool) -> Callable[[], Any]:
     return coroutine_function if is_async else function
 
 
-def measured(
-    recipes: Callable[[], peers.Recipes],
-    make: Callable[..., Any] = succeeding,
-    *,
-    is_async: bool,
-    nested: bool = False,
-    rounds: int = ROUNDS,
-    clock: Clock = time.thread_time_ns,
-) -> dict[str, float]:
-    """Time them all in turns, the bare function too where it succeeds, and return µs a call."""
+@dataclass(frozen=True)
+class Race:
+    """Contestants to be timed in turns.
 
-    def gathered() -> list[Contestant]:
-        bare: peers.Recipes = {BARE: lambda fn: fn} if make is succeeding else {}
-        return contestants(recipes() | bare, partial(make, is_async=is_async), nested=nested)
+    Attributes:
+        recipes: gives their decorators.
+        make: gives the function that each decorates; where that succeeds, the bare function takes part.
+        is_async: whether the functions are.
+        nested: whether each batch is called by a function that is decorated alike.
+        rounds: batches of each.
+        clock: of the CPU.
+    """
 
-    async def in_a_loop() -> list[Contestant]:
-        found = gathered()  # hyx asks for the running loop when it decorates
+    recipes: Callable[[], peers.Recipes]
+    make: Callable[..., Any] = succeeding
+    is_async: bool = False
+    nested: bool = False
+    rounds: int = ROUNDS
+    clock: Clock = time.thread_time_ns
+
+    def measured(self) -> dict[str, float]:
+        """Return the least µs of a call of each."""
+        if self.is_async:
+            return asyncio.run(self.measured_in_loop())
+        found = self._contestants()
+        for each in found:
+            _check(each, each.call())
+        race(found, rounds=self.rounds, clock=self.clock)
+        return best_of(found)
+
+    async def measured_in_loop(self) -> dict[str, float]:
+        """Do the same in the loop that runs."""
+        found = self._contestants()  # hyx asks for the running loop when it decorates
         for each in found:
             _check(each, await each.call())
-        await race_async(found, rounds=rounds, clock=clock)
-        return found
+        await race_async(found, rounds=self.rounds, clock=self.clock)
+        return best_of(found)
 
-    if is_async:
-        return best_of(asyncio.run(in_a_loop()))
-    found = gathered()
-    for each in found:
-        _check(each, each.call())
-    race(found, rounds=rounds, clock=clock)
-    return best_of(found)
+    def _contestants(self) -> list[Contestant]:
+        bare: peers.Recipes = {BARE: lambda fn: fn} if self.make is succeeding else {}
+        return contestants(self.recipes() | bare, partial(self.make, is_async=self.is_async), nested=self.nested)
 
 
 def _check(each: Contestant, value: Any) -> None:
@@ -85,7 +99,8 @@ def _check(each: Contestant, value: Any) -> None:
 def success() -> Iterator[Row]:
     for is_async, place in BOTH:
         for nested in (False, True):
-            figures = measured(partial(peers.retry, is_async=is_async), is_async=is_async, nested=nested)
+            with silenced():  # a retry inside a retry is warned of
+                figures = Race(partial(peers.retry, is_async=is_async), is_async=is_async, nested=nested).measured()
             where = f"{place}, inside another such call" if nested else place
             yield Row("success, retry alone", where, figures, by_the_loop())
 
@@ -96,7 +111,7 @@ def by_the_loop() -> list[Goal]:
 
 def several() -> Iterator[Row]:
     for is_async, place in BOTH:
-        figures = measured(partial(peers.three, is_async=is_async), is_async=is_async)
+        figures = Race(partial(peers.three, is_async=is_async), is_async=is_async).measured()
         yield Row("fallback + retry + breaker", place, figures, [Goal(FASTEST, 1.0)])
     goals = [Goal(ITSELF, 2.0), Goal(FASTEST, 0.25)]
     for place, figures in _in_three_places(peers.four):
@@ -107,7 +122,8 @@ def several() -> Iterator[Row]:
 
 
 def limits() -> Iterator[Row]:
-    check_limits()
+    with silenced():
+        check_limits()
     for place, figures in _in_three_places(peers.limit):
         remark = "" if place == "async" else ALL_THREADS
         yield Row("a limit that enforces, success", place, figures, [Goal(HAND, 0.5)], remark=remark)
@@ -115,29 +131,39 @@ def limits() -> Iterator[Row]:
 
 def _in_three_places(recipes: Callable[..., peers.Recipes]) -> Iterator[tuple[str, dict[str, float]]]:
     """Measure in the main thread, in a loop, and in a worker thread. Whatever starts a thread pays for it there."""
-    timed = partial(measured, is_async=False, clock=time.process_time_ns, rounds=ROUNDS_OF_THREADS)
-    yield "main thread", timed(lambda: recipes(is_async=False, main=True))
-    yield "async", measured(lambda: recipes(is_async=True, main=True), is_async=True)
-    yield "worker thread", in_thread(lambda: timed(lambda: recipes(is_async=False, main=False)))
+    timed = partial(Race, clock=time.process_time_ns, rounds=ROUNDS_OF_THREADS)
+    yield "main thread", timed(partial(recipes, is_async=False, main=True)).measured()
+    yield "async", Race(partial(recipes, is_async=True, main=True), is_async=True).measured()
+    yield "worker thread", in_thread(timed(partial(recipes, is_async=False, main=False)).measured)
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Have ours log nothing, as an application does that wants no lines: by the level of its logger."""
+    logger = logging.getLogger("resilient_tasks")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def check_limits() -> None:
     """See that each limit ends a call that takes longer, in good time."""
-    logging.disable()
     for main in (True, False):
-        for name, decorate in peers.limit(is_async=False, main=main, seconds=0.05).items():
+        for name, decorate in peers.limit(is_async=False, main=main, seconds=FAST).items():
             ends = partial(_ends_early, name, decorate(_sleeps))
             ends() if main else in_thread(ends)
     asyncio.run(_check_async_limits())
-    logging.disable(logging.NOTSET)
 
 
 def _sleeps() -> None:
-    time.sleep(0.5)
+    time.sleep(SLOW)
 
 
 async def _async_sleeps() -> None:
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(SLOW)
 
 
 def _ends_early(name: str, fn: Callable[[], Any]) -> None:
@@ -148,7 +174,7 @@ def _ends_early(name: str, fn: Callable[[], Any]) -> None:
 
 
 async def _check_async_limits() -> None:
-    for name, decorate in peers.limit(is_async=True, main=True, seconds=0.05).items():
+    for name, decorate in peers.limit(is_async=True, main=True, seconds=FAST).items():
         began = time.monotonic()
         with suppress(Exception):
             await decorate(_async_sleeps)()
@@ -156,14 +182,14 @@ async def _check_async_limits() -> None:
 
 
 def _judge_limit(name: str, took: float) -> None:
-    if not 0.04 < took < 0.4:
-        raise RuntimeError(f"{name} has a limit of 0.05 s, and its call took {took:.2f} s of 0.5")
+    if not FAST * 0.8 < took < SLOW * 0.8:
+        raise RuntimeError(f"{name} has a limit of {FAST} s, and its call took {took:.2f} s of {SLOW}")
 
 
 def failing() -> Iterator[Row]:
-    logging.getLogger("resilient_tasks").setLevel(logging.CRITICAL + 1)
     for is_async, place in BOTH:
-        figures = measured(partial(peers.retry, is_async=is_async), failing_twice, is_async=is_async)
+        with silenced():
+            figures = Race(partial(peers.retry, is_async=is_async), failing_twice, is_async=is_async).measured()
         yield Row(NO_SINK, place, figures, [Goal(FASTEST, 1.0)])
 
 
@@ -177,8 +203,8 @@ def states_in_memory() -> Iterator[Row]:
             "breaker, a rate": states.breaker_of_a_rate,
         }
         for what, recipes in kinds.items():
-            figures = measured(partial(recipes, is_async=is_async), is_async=is_async)
+            figures = Race(partial(recipes, is_async=is_async), is_async=is_async).measured()
             yield Row(what, place, figures, [Goal(FASTEST, 1.0)])
         hedged = partial(states.hedge, is_async=is_async)
-        figures = measured(hedged, is_async=is_async, clock=time.process_time_ns, rounds=ROUNDS_OF_THREADS)
-        yield Row("hedge", place, figures, [Goal(FASTEST, 1.0)], remark=ALL_THREADS)
+        timed = Race(hedged, is_async=is_async, clock=time.process_time_ns, rounds=ROUNDS_OF_THREADS)
+        yield Row("hedge", place, timed.measured(), [Goal(FASTEST, 1.0)], remark=ALL_THREADS)

@@ -40,8 +40,13 @@ def async_retry(fn: Function) -> Function:
     return wrapper
 
 
-def logged_retry(log: Callable[[str, int, BaseException], None]) -> Callable[[Function], Function]:
+def logged_retry(log: Callable[[str, int, BaseException], None], *, is_async: bool) -> Callable[[Function], Function]:
     """Return a decorator that writes one line for each failure that is retried."""
+
+    def seen(fn: Function, attempt: int, error: BaseException) -> None:
+        if attempt == ATTEMPTS - 1:
+            raise error
+        log(fn.__qualname__, attempt + 1, error)
 
     def decorator(fn: Function) -> Function:
         @functools.wraps(fn)
@@ -50,12 +55,19 @@ def logged_retry(log: Callable[[str, int, BaseException], None]) -> Callable[[Fu
                 try:
                     return fn(*args, **kwargs)
                 except Exception as error:
-                    if attempt == ATTEMPTS - 1:
-                        raise
-                    log(fn.__qualname__, attempt + 1, error)
+                    seen(fn, attempt, error)
             return None
 
-        return wrapper
+        @functools.wraps(fn)
+        async def async_wrapper(*args: Any, **kwargs: Any) -> Any:
+            for attempt in range(ATTEMPTS):
+                try:
+                    return await fn(*args, **kwargs)
+                except Exception as error:
+                    seen(fn, attempt, error)
+            return None
+
+        return async_wrapper if is_async else wrapper
 
     return decorator
 

@@ -132,8 +132,6 @@ def four(*, is_async: bool, main: bool) -> Recipes:
     """Fallback, a limit for everything together, retry and breaker."""
     import crashbytes_resilience as crashbytes
     import grit
-    import hyx.circuitbreaker
-    import hyx.fallback
     import nopanic
     import pyresilience
     import resilix

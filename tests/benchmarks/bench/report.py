@@ -1,0 +1,92 @@
+"""The table as text, for a terminal and for the page."""
+
+from collections.abc import Iterable, Iterator
+from importlib.metadata import version
+
+from setting import table
+
+from bench.notes import LEFT_OUT
+from bench.peers import LIBRARIES
+from bench.table import FASTEST, ITSELF, Row, Verdict, verdicts
+from bench.timing import BARE, HAND, OURS
+
+HEAD = ("", "where", "unit", "ours", "by hand", "fastest peer", "its figure", "A/A", "ours is", "goal", "")
+PROCESSES = ("pebble", "loky")
+ALSO = ("@task", "import prefect", "from prefect import flow, task", "structlog, by hand", "nopanic, its `deadline`")
+
+
+def versions() -> str:
+    return ", ".join(f"{name} {version(name)}" for name in (*LIBRARIES, *PROCESSES))
+
+
+def judged(rows: list[Row], *, markdown: bool) -> str:
+    return table(HEAD, _judged(rows), markdown=markdown)
+
+
+def _judged(rows: list[Row]) -> Iterator[tuple[str, ...]]:
+    for row in rows:
+        found = list(verdicts([row])) or [None]
+        for at, verdict in enumerate(found):
+            yield (*(_about(row) if at == 0 else [""] * 8), *_said(verdict))
+
+
+def _about(row: Row) -> tuple[str, ...]:
+    fastest = row.fastest
+    reference = "@task" if "@task" in row.figures else "import prefect" if "import prefect" in row.figures else HAND
+    by_hand = row.figures.get(reference)
+    return (
+        *(row.name, row.place, row.unit, shown(row.figures[OURS])),
+        "" if by_hand is None else shown(by_hand) if reference == HAND else f"{shown(by_hand)} ({reference})",
+        *(fastest or "", "" if fastest is None else shown(row.figures[fastest]), f"{row.spread:.2f}"),
+    )
+
+
+def _said(verdict: Verdict | None) -> tuple[str, str, str]:
+    if verdict is None:
+        return "", "", ""
+    goal, bound = verdict.goal, ">=" if verdict.goal.at_least else "<="
+    if goal.against == ITSELF:
+        return shown(verdict.found), f"{bound} {shown(goal.limit)} {verdict.row.unit}".strip(), _verdict(verdict)
+    whom = verdict.row.fastest if goal.against == FASTEST else goal.against
+    return f"{verdict.found:.2f} x {whom}", f"{bound} {goal.limit:.3g}", _verdict(verdict)
+
+
+def _verdict(verdict: Verdict) -> str:
+    return "met" if verdict.met else f"MISSED, {verdict.by:.3g} times over"
+
+
+def everyone(rows: list[Row], *, markdown: bool) -> str:
+    """Lay out the figures of all contestants; a dash where a library has no such thing."""
+    names = (OURS, HAND, BARE, *LIBRARIES)
+    compared = [row for row in rows if len([name for name in names if name in row.figures]) > 1]
+    cells = (
+        (f"{row.title}, {row.unit}", *(shown(row.figures[name]) if name in row.figures else "-" for name in names))
+        for row in compared
+    )
+    return table(("", *names), cells, markdown=markdown)
+
+
+def remarks(rows: list[Row]) -> Iterator[str]:
+    """Say what else took part, and in what the figures of some rows differ."""
+    for row in rows:
+        others = [f"{name} {shown(row.figures[name])} {row.unit}" for name in row.also_ran if name in row.figures]
+        if others:
+            yield f"{row.title}: also {', '.join(others)}"
+    for remark in dict.fromkeys(row.remark for row in rows if row.remark):
+        yield f"{remark}: {', '.join(dict.fromkeys(row.name for row in rows if row.remark == remark))}"
+
+
+def left_out(rows: list[Row]) -> Iterator[str]:
+    """Say of each fastest peer what is not in its figures."""
+    for name in dict.fromkeys(row.fastest for row in rows if row.fastest):
+        yield f"{name}: {LEFT_OUT[name]}"
+
+
+def bullets(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def shown(value: float) -> str:
+    if value == 0 or value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
