@@ -7,10 +7,10 @@ import itertools
 import os
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from types import FrameType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from types import CoroutineType, FrameType
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast
 
 from resilient_tasks.core import clock, later, real_time
 from resilient_tasks.core.errors import TimedOut
@@ -51,10 +51,11 @@ class Runtime(Protocol):
     async def invoke(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Outcome[Any]:
         """Call `fn`, and give what came of it. Only an `Exception` becomes `Failed`: everything above flies past."""
 
-    async def begin(
-        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Outcome[Any] | Later:
-        """As `invoke`, for the call's own function, which may return an awaitable where nobody could know before."""
+    def begin(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Begun:
+        """As `invoke`, for the call's own function, which may return an awaitable where nobody could know before.
+
+        A runtime that never suspends gives the outcome itself.
+        """
 
     async def race(
         self,
@@ -92,6 +93,10 @@ class Later:
         call.work.thread = threading.get_ident()
         with InProgress(call):
             return await self.runtime.invoke(lambda: self.awaitable, (), {})
+
+
+#: What comes of beginning a call: an outcome, or a coroutine of one.
+Begun: TypeAlias = "Outcome[Any] | Later | CoroutineType[Any, Any, Outcome[Any] | Later]"
 
 
 class Leave:
@@ -193,7 +198,7 @@ class Work:
 
 
 class InProgress:
-    """Have the code inside the block know that it is part of `call`. (A generator would touch the errors of others.)"""
+    """Have the code inside the block know that it is part of `call`. A generator would touch the errors of others."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
@@ -330,6 +335,10 @@ class Call:
         until = min(self.deadline, self.limited_until)
         return until if until == NEVER else max(0.0, until - clock.now())
 
+    def hears(self, event: type[Event]) -> bool:
+        """Whether anybody wants to hear of such an event."""
+        return bool(self.work.sinks) or bus.wants(event)
+
     def emit(self, event: type[Event], failure: Facts | None = None, /, **details: Any) -> None:
         """Tell the sinks what happened; nothing, if this call is fenced. No event is made that no sink wants.
 
@@ -340,8 +349,8 @@ class Call:
         """
         if event is FallbackUsed and not self.fenced:
             self.mark_degraded(inside=self.work.id)
-        work = self.work
-        if (work.sinks or bus.wants(event)) and not self.fenced:
+        if self.hears(event) and not self.fenced:
+            work = self.work
             told = details if failure is None else {**failure.about(), **details}
             told.setdefault("attempt", self.attempt)
             bus.emit(event(operation=work.operation, call=work.id, **told), *work.sinks)
@@ -374,7 +383,8 @@ class Call:
             if self.is_limited:
                 limited.add(self)
             try:
-                outcome = await work.runtime.begin(work.fn, work.args, work.kwargs)
+                begun = work.runtime.begin(work.fn, work.args, work.kwargs)
+                outcome = await begun if type(begun) is CoroutineType else begun
             finally:
                 limited.discard(self)
                 # A coroutine that is thrown away is closed in another context: that is no error of its own.
@@ -416,13 +426,15 @@ def current_call() -> Call | None:
     return known
 
 
-def _attempts(frame: FrameType | None) -> Iterator[FrameType]:
-    """Yield the frames that invoke resilient functions, from the innermost on."""
+def _attempts(frame: FrameType | None) -> list[FrameType]:
+    """Return the frames that invoke resilient functions, the innermost first."""
+    found = []
     while frame is not None:
         code = frame.f_code
         if code is _INVOKE or (code.co_name == _FIRST and _ENTERED not in frame.f_locals):
-            yield frame
+            found.append(frame)
         frame = frame.f_back
+    return found
 
 
 def _call_of(frame: FrameType, parent: Call | None) -> Call:
@@ -456,23 +468,25 @@ def id_asked_for(frame: FrameType) -> str:
     return frame.f_trace.call.work.id if isinstance(frame.f_trace, _Asked) else ""
 
 
-def around() -> Iterator[Work | Plan]:
-    """Yield what the attempts around this code are about, in this thread and context, from the innermost on.
+def around() -> list[Work | Plan]:
+    """Return what the attempts around this code are about, in this thread and context, the innermost first.
 
-    Of a first attempt, its plan is yielded: it has an `operation` and `attempts`, too.
+    Of a first attempt, that is its plan: it has an `operation` and `attempts`, too.
     """
+    found: list[Work | Plan] = []
     call = running.get()
     for frame in _attempts(sys._getframe(1)):  # noqa: SLF001  # as above
         here = frame.f_locals
         if frame.f_code is _INVOKE:
             call = here["self"]
-            yield call.work
+            found.append(call.work)
             call = call.parent
         else:
-            yield here["plan"]
+            found.append(here["plan"])
     while call is not None:
-        yield call.work
+        found.append(call.work)
         call = call.parent
+    return found
 
 
 _INVOKE = Call.invoke.__code__

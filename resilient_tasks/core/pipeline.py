@@ -241,8 +241,8 @@ class Pipeline:
 def told(call: Call, outcome: Outcome[Any]) -> Outcome[Any]:
     """Return `outcome` after telling the sinks, where the call failed."""
     if isinstance(outcome, Failed):
-        inside = next(calls.around(), None) is not None
-        call.emit(CallFailed, outcome.facts, inside=inside, again=call.work.again)
+        if call.hears(CallFailed):
+            call.emit(CallFailed, outcome.facts, inside=bool(calls.around()), again=call.work.again)
         let_go(outcome.error)
     return outcome
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from resilient_tasks import core
 from resilient_tasks.core import callables, clock, real_time, wording
-from resilient_tasks.core.call import Call, Enforce, Later, Proceed, Runtime
+from resilient_tasks.core.call import Begun, Call, Enforce, Later, Proceed, Runtime
 from resilient_tasks.core.later import PAUSE, Rest, pause
 from resilient_tasks.core.outcome import Failed, Ok, Outcome
 
@@ -47,9 +47,7 @@ class SyncRuntime:
             )
         return Ok(value)
 
-    async def begin(
-        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Outcome[Any] | Later:
+    def begin(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Begun:
         try:
             value = fn(*args, **kwargs)
         except Exception as error:
@@ -101,9 +99,7 @@ class SyncRuntime:
 class ItemRuntime(SyncRuntime):
     """For the steps of a generator: an item that can be awaited is an item."""
 
-    async def begin(
-        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Outcome[Any] | Later:
+    def begin(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Begun:
         try:
             return Ok(fn(*args, **kwargs))
         except Exception as error:
@@ -113,10 +109,8 @@ class ItemRuntime(SyncRuntime):
 class StrictRuntime(SyncRuntime):
     """For callers that await nothing, as an orchestrator of a sync function: an awaitable is refused."""
 
-    async def begin(
-        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Outcome[Any] | Later:
-        return await self.invoke(fn, args, kwargs)
+    def begin(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Begun:
+        return self.invoke(fn, args, kwargs)
 
 
 async def _outcome(ended: Outcome[Any]) -> Outcome[Any]:

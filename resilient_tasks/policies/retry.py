@@ -22,10 +22,10 @@ from resilient_tasks.core import (
     wording,
 )
 from resilient_tasks.core.arguments import answering
-from resilient_tasks.core.call import Leave
+from resilient_tasks.core.call import NEVER, Leave
 from resilient_tasks.core.durations import Duration, Seconds
 from resilient_tasks.core.errors import ENDED_BY, PolicyError, PredicateError, ResultRejected, TimedOut
-from resilient_tasks.core.events import RetryExhausted, RetryRecovered, RetryScheduled, RetryStarted, bus, run_ids
+from resilient_tasks.core.events import RetryExhausted, RetryRecovered, RetryScheduled, RetryStarted, run_ids
 from resilient_tasks.core.failures import describe
 from resilient_tasks.core.kinds import RETRIED_BY_DEFAULT
 from resilient_tasks.core.matching import Matcher, On, ask, matcher
@@ -243,11 +243,14 @@ class Retry(Policy):
                 outcome, reason = Failed(error), "Retry(on=...) is broken"
             if reason is not None:
                 return self._exhausted(here, outcome, reason, failures, problems)
-            began = clock.now()
+            due = clock.now() + delay  # to tell the sinks takes its time, too
             here.emit(RetryScheduled, facts, attempts=self.attempts, delay=delay)
             let_go(outcome.error)
             del outcome, facts, state  # nothing may keep the failed attempt's arguments alive during the wait
-            await call.runtime.sleep(delay - (clock.now() - began))  # to tell the sinks takes its time, too
+            if delay > 0:
+                await call.runtime.sleep(due - clock.now())
+            else:
+                clock.check()
             attempt += 1
             call.emit(RetryStarted, attempts=self.attempts, attempt=attempt)
 
@@ -264,7 +267,7 @@ class Retry(Policy):
         return Failed(ResultRejected(f"attempt {call.attempt} returned a result to retry on", result=outcome.value))
 
     def _recovered(self, call: Call, outcome: Outcome[Any], failures: Failures) -> Outcome[Any]:
-        if call.work.sinks or bus.wants(RetryRecovered):
+        if call.hears(RetryRecovered):
             call.emit(RetryRecovered, attempts=self.attempts, **_tallied(failures))
         return outcome if isinstance(outcome, Degraded | Failed) else Ok(outcome.value, call.attempt)
 
@@ -317,7 +320,7 @@ class Retry(Policy):
             return "no attempts left"
         if self.stop is not None and state is not None and self._stops(call, state, problems):
             return f"{type(self.stop).__name__} said so"
-        if clock.now() + delay >= call.deadline:
+        if call.deadline < NEVER and clock.now() + delay >= call.deadline:
             return f"the next attempt, after {delay:.1f} s, would start past the deadline"
         return None if self.budget is None else self.budget.why_not()
 

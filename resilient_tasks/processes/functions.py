@@ -62,7 +62,15 @@ def dump(fn: Callable[..., Any], operation: str) -> bytes:
 def _values(fn: FunctionType, names: tuple[str, ...]) -> list[object]:
     """Return what a function that goes by value is made of."""
     kwdefaults, globals_ = fn.__kwdefaults__ or {}, fn.__globals__
-    values = [fn.__module__, fn.__name__, fn.__qualname__, fn.__doc__, fn.__defaults__, *kwdefaults, *kwdefaults.values()]
+    values = [
+        fn.__module__,
+        fn.__name__,
+        fn.__qualname__,
+        fn.__doc__,
+        fn.__defaults__,
+        *kwdefaults,
+        *kwdefaults.values(),
+    ]
     values += (*fn.__dict__, *fn.__dict__.values(), *fn.__annotations__.values())
     values += (globals_.get(name, _ABSENT) for name in names)
     for cell in fn.__closure__ or ():
