@@ -318,7 +318,11 @@ def _sync_wrapper(plan: Plan) -> Callable[..., Any]:
         token = calls.running.set(first)  # by its module's name: a context variable in a closure cannot be pickled
         try:
             value = fn(*args, **kwargs)
-        except Exception as error:
+        except BaseException as error:
+            if leave.ended is not None:
+                leave.ended(error)
+            if not isinstance(error, Exception):
+                raise
             work = plan.begun(args, kwargs, Failed(error), leave)
         else:
             if type(value) in callables.PLAIN or not callables.comes_later(value):
@@ -355,10 +359,15 @@ def _async_wrapper(plan: Plan) -> Callable[..., Any]:
             return await fn(*args, **kwargs)
         if calls.running.get() is not None or (leave := gate()) is None:
             return (await run(plan.work(args, kwargs))).unwrap()
-        token = calls.running.set(first)  # as in the sync wrapper
+        # As in the sync wrapper.
+        token = calls.running.set(calls.FirstCall(first.work) if leave.apart else first)
         try:
             value = await fn(*args, **kwargs)
-        except Exception as error:
+        except BaseException as error:
+            if leave.ended is not None:
+                leave.ended(error)
+            if not isinstance(error, Exception):
+                raise
             work = plan.begun(args, kwargs, Failed(error), leave)
         else:
             if leave is not pipelines.AT_ONCE:

@@ -48,10 +48,15 @@ class Leave(NamedTuple):
     Attributes:
         succeeded: to be called if it succeeds.
         known: what `around` finds as `call.work.known`, if it fails and the pipeline is entered after all.
+        ended: to be called with the error if it fails, is cancelled or interrupted, before anything else is done about
+            that; with None, if it is not called after all.
+        apart: whether the call is to be one of its own in its context, so that what it leaves behind is found.
     """
 
     succeeded: Callable[[], object]
     known: Mapping[str, Any] = MappingProxyType({})
+    ended: Callable[[BaseException | None], object] | None = None
+    apart: bool = False
 
 
 Gate: TypeAlias = Callable[[], Leave | None]
@@ -68,11 +73,13 @@ class Policy(Protocol):
         slot: the policy's place in `ORDER`.
         repeats: it may invoke the function more than once.
         needs_idempotent: it does so while an earlier invocation may still run, so the operation must be idempotent.
+        spends: what `at_once` takes for a call cannot be given back, so it is asked last.
     """
 
     slot: ClassVar[str] = "custom"
     repeats: ClassVar[bool] = False
     needs_idempotent: ClassVar[bool] = False
+    spends: ClassVar[bool] = False
 
     @property
     def most_attempts(self) -> int:
@@ -173,6 +180,9 @@ class Pipeline:
             return _always
         if any(type(policy).at_once is Policy.at_once for policy in active):
             return _never
+        if sum(policy.spends for policy in active) > 1:
+            return _never
+        active.sort(key=lambda policy: policy.spends)
         return functools.partial(_all_at_once, tuple(policy.at_once for policy in active))
 
     @property
@@ -250,12 +260,12 @@ def _never() -> None:
     """Some policy has to stand around every call."""
 
 
-def _nobody_asks() -> None:
+def nobody_asks() -> None:
     """No policy asks after a call that went well."""
 
 
 #: Leave of which no policy is to hear.
-AT_ONCE = Leave(_nobody_asks)
+AT_ONCE = Leave(nobody_asks)
 
 
 def _always() -> Leave:
@@ -263,17 +273,30 @@ def _always() -> Leave:
 
 
 def _all_at_once(gates: tuple[Gate, ...]) -> Leave | None:
-    leaves = [leave for gate in gates if (leave := gate()) is not None]
-    if len(leaves) < len(gates):
-        return None
+    leaves: list[Leave] = []
+    for gate in gates:
+        leave = gate()
+        if leave is None:
+            _end(leaves, None)
+            return None
+        leaves.append(leave)
     return Leave(
-        functools.partial(_tell, leaves), {name: known for leave in leaves for name, known in leave.known.items()}
+        functools.partial(_tell, leaves),
+        {name: known for leave in leaves for name, known in leave.known.items()},
+        functools.partial(_end, leaves),
+        any(leave.apart for leave in leaves),
     )
 
 
 def _tell(leaves: list[Leave]) -> None:
     for leave in leaves:
         leave.succeeded()
+
+
+def _end(leaves: list[Leave], error: BaseException | None) -> None:
+    for leave in leaves:
+        if leave.ended is not None:
+            leave.ended(error)
 
 
 async def _invoke(call: Call) -> Outcome[Any]:
