@@ -60,7 +60,7 @@ class Rate(Protocol):
     def takes(self, times: Times, now: float) -> bool:
         """Reserve the present, if a call may be made at once."""
 
-    def reserve(self, times: Times | None, now: float, patience: float) -> tuple[Times | None, Reserved]:
+    def reserve(self, times: Times, now: float, patience: float) -> tuple[Times | None, Reserved]:
         """Reserve a time at most `patience` seconds from `now`. Returns None for the times where nothing changed."""
 
 
@@ -89,9 +89,8 @@ class SlidingWindow(NamedTuple):
         times.written = now
         return True
 
-    def reserve(self, times: Times | None, now: float, patience: float) -> tuple[Times | None, Reserved]:
+    def reserve(self, times: Times, now: float, patience: float) -> tuple[Times | None, Reserved]:
         """See `Rate`."""
-        times = times or Times()
         corrected = times.corrected(now)
         last = times.all
         # Between the first of `calls` calls and the one after the last lie at least `per` seconds.
@@ -134,9 +133,8 @@ class TokenBucket(NamedTuple):
         times.written = now
         return True
 
-    def reserve(self, times: Times | None, now: float, patience: float) -> tuple[Times | None, Reserved]:
+    def reserve(self, times: Times, now: float, patience: float) -> tuple[Times | None, Reserved]:
         """See `Rate`."""
-        times = times or Times()
         corrected = times.corrected(now)
         interval = self.per / self.calls
         full = max(now, times.all[0]) if times.all else now

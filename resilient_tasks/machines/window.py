@@ -46,8 +46,9 @@ class TimeWindow:
             self._begins, self._ends = _span(step, self.seconds)
         counts = steps[-1]
         if counts[0] > step:  # counted later than it was told
-            counts = next((each for each in steps if each[0] == step), [step, 0, 0, 0])
-            if not counts[1]:
+            counts = next((each for each in steps if each[0] == step), [])
+            if not counts:
+                counts += [step, 0, 0, 0]
                 steps.append(counts)
                 steps.sort()
         for place, number in enumerate(totals, 1):

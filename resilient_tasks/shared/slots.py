@@ -40,6 +40,7 @@ class HeldSlots:
         self._key = key
         self._me = uuid.uuid4().hex
         self._memory = shared.memory
+        shared.when_back.append(self.tell)
         # In a memory, the holder that stands there: what is held is held there, and need not be told.
         self._mine = Holder(0, math.inf)
         self._lock: threading.Lock | threading.RLock = threading.Lock()  # held for no longer than it takes to count
@@ -49,8 +50,6 @@ class HeldSlots:
             # Where the state dies with the process, nobody else has to be told when that was.
             self._lease = self._place = math.inf
             self._lock = self._memory.lock
-        else:
-            shared.when_back.append(self.tell)
 
     @property
     def is_needed(self) -> bool:
