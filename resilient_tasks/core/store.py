@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -81,19 +82,26 @@ LiveStep: TypeAlias = Callable[[L, float], tuple[L | None, T]]
 TimeToLive: TypeAlias = float | Callable[[T], float | None] | None
 
 
+#: Whether threads take turns only where the interpreter looks whether they should: at the start of a function, after a
+#: call and where a loop turns back. This is so on CPython 3.11, 3.12 and 3.13, but for the builds without a global lock.
+TAKES_TURNS: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
+
+
 class Cell:
-    """The place of one state in a memory. Read and change it under the memory's lock.
+    """The place of one state in a memory.
 
     Attributes:
-        state: bytes, or the object that was last made of them; None: the memory has forgotten it, and keeps the next
-            state under that key in another cell.
+        state: bytes, or the object that was last made of them. Read and change it under the memory's lock.
+        live: the object while no step changes it, else None. Code without calls and loops may read this and change the
+            object without the lock: no other thread has its turn meanwhile, see `TAKES_TURNS`. None for good once the
+            memory has forgotten the state: it keeps the next one under that key in another cell.
         expires: time from which on nothing stands here; also where nothing was put yet.
     """
 
-    __slots__ = ("expires", "state")
+    __slots__ = ("expires", "live", "state")
 
     def __init__(self, state: Any, expires: float) -> None:
-        self.state = state
+        self.state = self.live = state
         self.expires = expires
 
 
@@ -150,11 +158,12 @@ class MemoryStore:
             cell, now = self._values.get(key), self.now()
             if cell is None:
                 self._make_room()
-                cell = self._values[key] = Cell(decode(None, now), -math.inf)
-            elif now >= cell.expires:
+                cell = self._values[key] = Cell(None, -math.inf)
+            if now >= cell.expires:
                 cell.state = decode(None, now)
             elif type(cell.state) is bytes:
                 cell.state = decode(cell.state, now)
+            cell.live = cell.state if TAKES_TURNS else None
             return cell
 
     def step(
@@ -164,12 +173,17 @@ class MemoryStore:
         with self.lock:
             cell = self.cell(key, decode)
             now = self.now()
-            state, result = step(cell.state, now)
-            if state is not None:
-                cell.state = state
-                kept = ttl(result) if callable(ttl) else ttl
-                cell.expires = math.inf if kept is None else now + kept
-            take_in(result)
+            cell.live = None
+            try:
+                state, result = step(cell.state, now)
+                if state is not None:
+                    cell.state = state
+                    kept = ttl(result) if callable(ttl) else ttl
+                    cell.expires = math.inf if kept is None else now + kept
+                take_in(result)
+            finally:
+                if TAKES_TURNS and self._values.get(key) is cell:
+                    cell.live = cell.state
             return result
 
     def forget(self, key: str, after: Callable[[Any], float]) -> None:
@@ -178,10 +192,11 @@ class MemoryStore:
             cell = self._values.get(key)
             if cell is None:
                 return
-            now = self.now()
+            now, cell.live = self.now(), None
             seconds = after(cell.state) if now < cell.expires else 0.0
             if seconds > 0:
                 cell.expires = min(cell.expires, now + seconds)
+                cell.live = cell.state if TAKES_TURNS else None
             else:
                 self._forget(key)
 
@@ -201,7 +216,7 @@ class MemoryStore:
     def _forget(self, key: str) -> None:
         cell = self._values.pop(key, None)
         if cell is not None:
-            cell.state = None
+            cell.live = None
 
     def _make_room(self) -> None:
         """Delete what has expired; next when there is twice as much as is left now."""

@@ -54,9 +54,14 @@ class Rules:
 
     def fit(self, window: Window) -> bool:
         """Tell whether it is the window that rates are taken of: others may have put one there by other rules."""
+        if window.fits is self:
+            return True
         if self.last is None:
-            return isinstance(window, TimeWindow) and window.seconds == self.window
-        return isinstance(window, CountWindow) and window.size == self.last
+            fits = isinstance(window, TimeWindow) and window.seconds == self.window
+        else:
+            fits = isinstance(window, CountWindow) and window.size == self.last
+        window.fits = self if fits else None
+        return fits
 
     @property
     def counts(self) -> bool:

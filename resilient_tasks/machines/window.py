@@ -29,21 +29,25 @@ class TimeWindow:
     Attributes:
         seconds: the window's length.
         steps: number of a step since the clock's zero, and the calls, bad and slow ones counted in it; oldest first.
+        fits: what it was last found to be right for.
     """
 
-    __slots__ = ("_begins", "_ends", "seconds", "steps")
+    __slots__ = ("_begins", "_ends", "_latest", "fits", "seconds", "steps")
 
     def __init__(self, seconds: float, steps: list[list[int]] | None = None) -> None:
         self.seconds = seconds
         self.steps = steps or []
-        self._begins = self._ends = -math.inf  # of the last step, once something was counted in it here
+        self.fits: object = None
+        # The last step, and when it begins and ends, once something was counted in it here.
+        self._latest: list[int] = []
+        self._begins = self._ends = -math.inf
 
     def add(self, now: float, totals: Totals) -> TimeWindow:
         """Count `totals` at `now`, and forget what is too old."""
         step, steps = self._step(now), self.steps
         if not steps or steps[-1][0] < step:
             steps.append([step, 0, 0, 0])
-            self._begins, self._ends = _span(step, self.seconds)
+            self._latest, (self._begins, self._ends) = steps[-1], _span(step, self.seconds)
         counts = steps[-1]
         if counts[0] > step:  # counted later than it was told
             counts = next((each for each in steps if each[0] == step), [])
@@ -61,7 +65,7 @@ class TimeWindow:
     def adds_one(self, now: float) -> bool:
         """Count a call that was neither bad nor slow, if it is in the same step as the last one."""
         if self._begins <= now < self._ends:
-            self.steps[-1][1] += 1
+            self._latest[1] += 1
             return True
         return False
 
@@ -107,11 +111,13 @@ class CountWindow:
         known: calls that are in it.
         bad: a bit for each call, set if it failed; the lowest is the latest.
         slow: as `bad`, for calls that took too long.
+        fits: as of a window of time.
     """
 
-    __slots__ = ("bad", "known", "size", "slow")
+    __slots__ = ("bad", "fits", "known", "size", "slow")
 
     def __init__(self, size: int, known: int = 0, bad: int = 0, slow: int = 0) -> None:
+        self.fits: object = None
         self.size = size
         self.known = known
         self.bad = bad

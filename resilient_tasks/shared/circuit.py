@@ -79,7 +79,7 @@ class SharedCircuit:
 
     def at_once(self, rules: Rules) -> Leave | None:
         """Give leave for a call to be made at once, or None where the store is to be asked."""
-        circuit: Circuit | None = self._cell.state
+        circuit: Circuit | None = self._cell.live
         if circuit is None or circuit.position != "closed":
             return None
         if self._memory is None and not self.is_well(rules):
@@ -153,27 +153,29 @@ class SharedCircuit:
 
     def _counted_here(self, rules: Rules, turn: int) -> bool:
         """Count a success in memory, if nothing comes of it but one more in the latest of the window's steps."""
-        assert self._memory is not None  # noqa: S101  # as its callers have seen
-        with self._memory.lock:
-            circuit: Circuit | None = self._cell.state
-            if circuit is None:
-                return False
-            if circuit.turn != turn or circuit.position != "closed":
-                return True  # what was let through in an earlier turn has no say
-            if circuit.run:
-                return False
-            return not rules.counts or (rules.fit(circuit.window) and circuit.window.adds_one(self._memory.now()))
+        circuit: Circuit | None = self._cell.live
+        if circuit is None:
+            return False
+        if circuit.turn != turn or circuit.position != "closed":
+            return True  # what was let through in an earlier turn has no say
+        if circuit.run:
+            return False
+        return not rules.counts or (rules.fit(circuit.window) and circuit.window.adds_one(self._states.now()))
 
     def _succeeded(self) -> None:
         """Take in a success of a call that was made at once."""
+        circuit: Circuit | None = self._cell.live
         rules, turn = self._rules, self._turn
+        if circuit is not None and not circuit.run and circuit.window.fits is rules and circuit.turn == turn:
+            if circuit.window.adds_one(self._states.now()):
+                return
         if rules is not None and not self._counted_here(rules, turn):
             leave, seen = Pass(turn), Seen(good=True)
             self.exchange(lambda circuit, now: (circuit.record(rules, now, leave, seen), None), tell_all)
 
     def _ended_a_row(self) -> None:
         """Take in a success where only failures in a row count."""
-        circuit: Circuit | None = self._cell.state
+        circuit: Circuit | None = self._cell.live
         if circuit is None or circuit.run:
             self._succeeded()
 
@@ -211,7 +213,8 @@ class SharedCircuit:
         if self._memory is not None:
             self._cell = self._memory.cell(self._key, _decoded)
         else:
-            self._cell.state, self._fresh_until = done.after, clock.now() + settings.current.store_staleness
+            self._cell = Cell(done.after, 0.0)
+            self._fresh_until = clock.now() + settings.current.store_staleness
         if done.after.turn != self._turn:
             self._give_leave(done.after.turn)
 

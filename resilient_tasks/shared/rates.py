@@ -37,16 +37,14 @@ class SharedRate:
 
     def at_once(self, rate: Rate) -> Leave | None:
         """Reserve the present in this process's memory, if a call may be made at once; else `reserve`."""
-        memory, cell = self._memory, self._cell
-        if memory is None:
+        if (memory := self._memory) is None:
             return None
-        with memory.lock:
-            now = clock.now() if memory.goes_by_clock else memory.now()
-            if cell.state is None or not rate.takes(cell.state, now):
-                return None
-            cell.expires = now + rate.kept + _SPARE
-        self.was_used = True
-        return self._leave
+        now, cell = clock.now() if memory.goes_by_clock else memory.now(), self._cell
+        cell.expires = now + rate.kept + _SPARE  # before anything is reserved: it is not to be forgotten meanwhile
+        if rate.takes(cell, now):
+            self.was_used = True
+            return self._leave
+        return None
 
     def reserve(self, rate: Rate, patience: float) -> Reserved:
         """Reserve a time at most `patience` seconds from now."""

@@ -12,7 +12,7 @@ from resilient_tasks.core import abandoned, leftovers, safely
 from resilient_tasks.core.call import Call, running
 from resilient_tasks.core.errors import TimedOut
 from resilient_tasks.core.pipeline import Leave
-from resilient_tasks.core.store import Cell
+from resilient_tasks.core.store import TAKES_TURNS, Cell
 from resilient_tasks.machines.slots import Answer, Holder, Slots
 from resilient_tasks.shared.states import States
 
@@ -64,12 +64,12 @@ class HeldSlots:
 
     def acquire(self, limit: int) -> Leave | None:
         """Take one slot of `limit` if this process holds all that are taken, and none waits; else `ask`."""
-        with self._lock:
-            slots, mine = self._cell.state, self._mine
-            if slots is None or slots.only is not mine or mine.number >= limit:
-                return None
-            mine.number += 1
         self.was_used = True
+        # Without a call or a loop: no other thread has its turn before the slot is counted, see `Cell`.
+        slots, mine = self._cell.live, self._mine
+        if slots is None or slots.only is not mine or mine.number >= limit:
+            return None
+        mine.number += 1
         return self.leave_given
 
     def ask(self, ticket: str, limit: int, places: int) -> Answer:
@@ -90,6 +90,9 @@ class HeldSlots:
 
     def leave(self) -> None:
         """Give a slot back."""
+        if self._memory is not None and TAKES_TURNS:
+            self._mine.number -= 1  # counted in one go, as in `acquire`
+            return
         with self._lock:
             self._mine.number -= 1
         if self._memory is None:
