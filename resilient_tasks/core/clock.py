@@ -89,10 +89,19 @@ def check() -> None:
         cancelled()
 
 
-#: Return the present on the clock in use, in seconds; and in unix seconds. They are the clock's own, so that a look at
-#: the time costs one call. Call them as `clock.now()`: `from clock import now` would keep that of another clock.
-now: Callable[[], float] = _clock.now
-wall: Callable[[], float] = _clock.wall
+#: The clock's own function for what `now` returns: a look at the time that costs one call less. It is another one while
+#: another clock is in use, so call it as `clock.present()`.
+present: Callable[[], float] = _clock.now
+
+
+def now() -> float:
+    """Return the present on the clock in use, in seconds."""
+    return present()
+
+
+def wall() -> float:
+    """Return the present on the clock in use, in unix seconds."""
+    return _clock.wall()
 
 
 @contextmanager
@@ -115,8 +124,8 @@ def use_clock(clock: Clock) -> Iterator[None]:
 
 
 def _go_by(clock: Clock) -> None:
-    global _clock, now, wall  # noqa: PLW0603  # time is one for the process: worker threads must see it too
-    _clock, now, wall = clock, clock.now, clock.wall
+    global _clock, present  # noqa: PLW0603  # time is one for the process: worker threads must see it too
+    _clock, present = clock, clock.now
 
 
 def sleep(seconds: float) -> None:

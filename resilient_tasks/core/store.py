@@ -229,7 +229,7 @@ class MemoryStore:
 
 
 def _now() -> float:
-    return clock.now()
+    return clock.present()
 
 
 #: Who opens a store, by the scheme of its URL: `module:class`, called with the URL and the bound in seconds. A kind of

@@ -39,7 +39,7 @@ class SharedRate:
         """Reserve the present in this process's memory, if a call may be made at once; else `reserve`."""
         if (memory := self._memory) is None:
             return None
-        now, cell = clock.now() if memory.goes_by_clock else memory.now(), self._cell
+        now, cell = clock.present() if memory.goes_by_clock else memory.now(), self._cell
         cell.expires = now + rate.kept + _SPARE  # before anything is reserved: it is not to be forgotten meanwhile
         if rate.takes(cell, now):
             self.was_used = True
