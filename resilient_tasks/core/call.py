@@ -99,23 +99,35 @@ class Later:
 Begun: TypeAlias = "Outcome[Any] | Later | CoroutineType[Any, Any, Outcome[Any] | Later]"
 
 
+def nothing(*_: object) -> None:
+    """Do nothing."""
+
+
 class Leave:
     """The function may be called at once, before any pipeline is built around it. Made anew for a call, or shared.
 
     Attributes:
-        key: under which the policy that gave this finds it again if the call fails: `call.work.leave(key)`.
+        key: under which the policy finds this again if the call fails: `call.work.leave(key)`.
+        known: what the policy wants to find there.
+        succeeded: called if the function returns a result.
+        ended: called with its error if it fails, is cancelled or is interrupted, and with None if it is not called
+            after all.
     """
 
-    __slots__ = ("key",)
+    __slots__ = ("ended", "key", "known", "succeeded")
 
-    def __init__(self, key: str = "") -> None:
+    def __init__(
+        self,
+        key: str = "",
+        known: Any = None,
+        *,
+        succeeded: Callable[[], object] = nothing,
+        ended: Callable[[BaseException | None], object] = nothing,
+    ) -> None:
         self.key = key
-
-    def succeeded(self) -> None:
-        """Hear that the function returned."""
-
-    def gone(self) -> None:
-        """Hear that the call ended as neither success nor failure: it was cancelled, interrupted, or never made."""
+        self.known = known
+        self.succeeded = succeeded
+        self.ended = ended
 
 
 class Work:

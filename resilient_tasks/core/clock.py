@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -70,9 +70,14 @@ def check() -> None:
         cancelled()
 
 
+#: The clock's own function for what `now` returns: a look at the time that costs one call less. It is another one while
+#: another clock is in use, so call it as `clock.present()`.
+present: Callable[[], float] = _clock.now
+
+
 def now() -> float:
     """Return the present on the clock in use, in seconds."""
-    return _clock.now()
+    return present()
 
 
 def wall() -> float:
@@ -91,12 +96,17 @@ def use_clock(clock: Clock) -> Iterator[None]:
         given = f"the class {clock.__name__}: write {clock.__name__}()" if isinstance(clock, type) else repr(clock)
         msg = f"use_clock takes a clock such as VirtualClock(), not {given}"
         raise PolicyError(msg)
-    global _clock  # noqa: PLW0603  # time is one for the process: worker threads must see it too
-    before, _clock = _clock, clock
+    before = _clock
+    _go_by(clock)
     try:
         yield
     finally:
-        _clock = before
+        _go_by(before)
+
+
+def _go_by(clock: Clock) -> None:
+    global _clock, present  # time is one for the process: worker threads must see it too
+    _clock, present = clock, clock.now
 
 
 def sleep(seconds: float) -> None:

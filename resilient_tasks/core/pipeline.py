@@ -57,6 +57,12 @@ class Policy:
         slot: the policy's place in `ORDER`.
         repeats: it may invoke the function more than once.
         needs_idempotent: it does so while an earlier invocation may still run, so the operation must be idempotent.
+
+    It may also say, and need not:
+
+        reads no arguments: `heeds_arguments = False`. Neither it nor a function that it was given looks at them.
+        spends: `spends = True`. What `at_once` takes for a call cannot be given back, so it is asked last.
+        looks for what a call leaves behind: `is_in_context = True`. The function finds its call in its context then.
     """
 
     slot: ClassVar[str] = "custom"
@@ -183,6 +189,9 @@ class Pipeline:
             return None
         if any(type(policy).at_once is Policy.at_once for policy in active):
             return _never
+        if sum(getattr(policy, "spends", False) for policy in active) > 1:
+            return _never
+        active.sort(key=lambda policy: getattr(policy, "spends", False))
         if len(active) == 1:
             return active[0].at_once
         return functools.partial(_Leaves.of, tuple(policy.at_once for policy in active))
@@ -191,6 +200,11 @@ class Pipeline:
     def heeds_arguments(self) -> bool:
         """Whether it matters which arguments of a call are given by their names: a policy may say that it does not."""
         return any(getattr(policy, "heeds_arguments", True) for policy in self.policies)
+
+    @property
+    def is_in_context(self) -> bool:
+        """Whether the function has to find its call in its context, also at its first attempt."""
+        return any(getattr(policy, "is_in_context", False) for policy in self.policies)
 
     @property
     def repeats(self) -> bool:
@@ -272,7 +286,7 @@ class _Leaves(Leave):
     __slots__ = ("each",)
 
     def __init__(self, each: tuple[Leave, ...]) -> None:
-        super().__init__()
+        super().__init__(succeeded=self._succeeded, ended=self._ended)
         self.each = each
 
     @classmethod
@@ -283,19 +297,19 @@ class _Leaves(Leave):
             leave = gate(plan, args, kwargs)
             if leave is None:
                 for other in given:
-                    other.gone()
+                    other.ended(None)
                 return None
             if leave is not AT_ONCE:
                 given.append(leave)
         return given[0] if len(given) == 1 else cls(tuple(given))
 
-    def succeeded(self) -> None:
+    def _succeeded(self) -> None:
         for leave in self.each:
             leave.succeeded()
 
-    def gone(self) -> None:
+    def _ended(self, error: BaseException | None) -> None:
         for leave in self.each:
-            leave.gone()
+            leave.ended(error)
 
 
 def parts_of(leave: Leave | None) -> tuple[Leave, ...]:

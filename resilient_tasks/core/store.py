@@ -7,9 +7,11 @@ once, as functions from a state to the next one (`machines`), and is the same in
 from __future__ import annotations
 
 import importlib
+import math
+import sys
 import threading
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from resilient_tasks.core import clock
 from resilient_tasks.core.errors import PolicyError
@@ -60,68 +62,174 @@ class StateStore(Protocol):
         """Let go of files and connections."""
 
 
-#: A memory that holds fewer values is not searched for those that have expired.
+class Live(Protocol):
+    """A state as an object: one that changes in place, or is replaced by the next one."""
+
+    def encode(self) -> bytes:
+        """Return the state as bytes, for a store outside this process."""
+
+
+L = TypeVar("L", bound=Live)
+T = TypeVar("T")
+
+#: Makes a state of the bytes in a store (None: there are none), and the time there.
+Decode: TypeAlias = Callable[[bytes | None, float], L]
+
+#: Given a state and the time, gives the next state (None: nothing has changed) and a result.
+LiveStep: TypeAlias = Callable[[L, float], tuple[L | None, T]]
+
+#: Seconds after which a state may be forgotten, or what gives them for the result of a step; None: it is kept.
+TimeToLive: TypeAlias = float | Callable[[T], float | None] | None
+
+
+#: Whether threads take turns only where the interpreter looks whether they should: at the start of a function, after a
+#: call and where a loop turns back. This is so on CPython 3.11, 3.12 and 3.13, but for the builds without a global lock.
+TAKES_TURNS: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
+
+
+class Cell:
+    """The place of one state in a memory.
+
+    Attributes:
+        state: bytes, or the object that was last made of them. Read and change it under the memory's lock.
+        live: the object while no step changes it, else None. Code without calls and loops may read this and change the
+            object without the lock: no other thread has its turn meanwhile, see `TAKES_TURNS`. None for good once the
+            memory has forgotten the state: it keeps the next one under that key in another cell.
+        expires: time from which on nothing stands here; also where nothing was put yet.
+    """
+
+    __slots__ = ("expires", "live", "state")
+
+    def __init__(self, state: Any, expires: float) -> None:
+        self.state = self.live = state
+        self.expires = expires
+
+
+#: A memory that holds fewer states is not searched for those that have expired.
 _FEW = 256
 
 
 class MemoryStore:
-    """State of one process.
+    """State of one process: bytes as in any store, or live objects, which are encoded only for who asks for bytes.
 
     Args:
         now: the clock to go by; default: the process's own.
+
+    Attributes:
+        goes_by_clock: it has no clock of its own.
+        lock: held while a state is read or changed. The same thread may take it again: the end of a coroutine that is
+            collected as garbage may change a state at any time.
     """
 
-    def __init__(self, now: Callable[[], float] = clock.now) -> None:
-        self.now = now
-        self._values: dict[str, tuple[bytes, float]] = {}
+    def __init__(self, now: Callable[[], float] | None = None) -> None:
+        self.now = now or _now
+        self.goes_by_clock = now is None
+        self.lock = threading.RLock()
+        self._values: dict[str, Cell] = {}
         self._tidy_at = _FEW
-        self._lock = threading.Lock()
 
     def connect(self) -> None:
         """Nothing is needed."""
 
     def get(self, key: str) -> bytes | None:
         """See `StateStore`."""
-        value, expires = self._values.get(key, (None, 0.0))
-        return value if value is not None and self.now() < expires else None
+        with self.lock:
+            return self._found(key)
 
     def swap(self, key: str, old: bytes | None, new: bytes, *, ttl: float | None = None) -> tuple[bool, bytes | None]:
         """See `StateStore`."""
-        with self._lock:
-            found = self.get(key)
+        with self.lock:
+            found = self._found(key)
             if found != old:
                 return False, found
-            if key not in self._values and len(self._values) >= self._tidy_at:
-                self._tidy()
-            self._values[key] = (new, float("inf") if ttl is None else self.now() + ttl)
+            self._forget(key)
+            self._make_room()
+            self._values[key] = Cell(new, math.inf if ttl is None else self.now() + ttl)
             return True, new
 
     def keys(self, prefix: str) -> list[str]:
         """See `StateStore`."""
-        return [key for key in list(self._values) if key.startswith(prefix) and self.get(key) is not None]
+        now = self.now()
+        return [key for key, cell in list(self._values.items()) if key.startswith(prefix) and now < cell.expires]
 
-    def forget(self, key: str, after: Callable[[bytes], float]) -> None:
+    def cell(self, key: str, decode: Decode[Any]) -> Cell:
+        """Return the place of the live state under `key`, a new state if nothing stands there."""
+        with self.lock:
+            cell, now = self._values.get(key), self.now()
+            if cell is None:
+                self._make_room()
+                cell = self._values[key] = Cell(None, -math.inf)
+            if now >= cell.expires:
+                cell.state = decode(None, now)
+            elif type(cell.state) is bytes:
+                cell.state = decode(cell.state, now)
+            cell.live = cell.state if TAKES_TURNS else None
+            return cell
+
+    def step(
+        self, key: str, decode: Decode[L], step: LiveStep[L, T], ttl: TimeToLive[T], take_in: Callable[[T], None]
+    ) -> T:
+        """Change the live state under `key` by one step, and return its result; see `States.step`."""
+        with self.lock:
+            cell = self.cell(key, decode)
+            now = self.now()
+            cell.live = None
+            try:
+                state, result = step(cell.state, now)
+                if state is not None:
+                    cell.state = state
+                    kept = ttl(result) if callable(ttl) else ttl
+                    cell.expires = math.inf if kept is None else now + kept
+                take_in(result)
+            finally:
+                if TAKES_TURNS and self._values.get(key) is cell:
+                    cell.live = cell.state
+            return result
+
+    def forget(self, key: str, after: Callable[[Any], float]) -> None:
         """Have nothing stand under `key` `after` so many seconds, which depend on what stands there now."""
-        with self._lock:
-            value, expires = self._values.get(key, (None, 0.0))
-            if value is None:
+        with self.lock:
+            cell = self._values.get(key)
+            if cell is None:
                 return
-            seconds = after(value)
+            now, cell.live = self.now(), None
+            seconds = after(cell.state) if now < cell.expires else 0.0
             if seconds > 0:
-                self._values[key] = (value, min(expires, self.now() + seconds))
+                cell.expires = min(cell.expires, now + seconds)
+                cell.live = cell.state if TAKES_TURNS else None
             else:
-                del self._values[key]
+                self._forget(key)
 
     def close(self) -> None:
         """Forget everything."""
-        self._values.clear()
+        with self.lock:
+            for key in list(self._values):
+                self._forget(key)
 
-    def _tidy(self) -> None:
+    def _found(self, key: str) -> bytes | None:
+        cell = self._values.get(key)
+        if cell is None or self.now() >= cell.expires:
+            return None
+        state = cell.state
+        return state if type(state) is bytes else state.encode()
+
+    def _forget(self, key: str) -> None:
+        cell = self._values.pop(key, None)
+        if cell is not None:
+            cell.live = None
+
+    def _make_room(self) -> None:
         """Delete what has expired; next when there is twice as much as is left now."""
+        if len(self._values) < self._tidy_at:
+            return
         now = self.now()
-        for key in [key for key, (_, expires) in self._values.items() if now >= expires]:
-            del self._values[key]
+        for key in [key for key, cell in self._values.items() if now >= cell.expires]:
+            self._forget(key)
         self._tidy_at = max(_FEW, 2 * len(self._values))
+
+
+def _now() -> float:
+    return clock.present()
 
 
 #: Who opens a store, by the scheme of its URL: `module:class`, called with the URL and the bound in seconds. A kind of

@@ -17,7 +17,7 @@ from types import CellType, CodeType, FunctionType
 from typing import Any
 
 from resilient_tasks.core import call as calls
-from resilient_tasks.core import callables, runtime, settings, streams
+from resilient_tasks.core import callables, clock, runtime, settings, streams  # noqa: F401  # the texts name it
 from resilient_tasks.core.call import Later, Leave, Plan, Work
 from resilient_tasks.core.outcome import Failed, Ok
 from resilient_tasks.core.pipeline import inherited, parts_of
@@ -55,15 +55,45 @@ _ON_LEAVE = """
         try:
             value = {await_}fn({arguments})
         except Exception as error:
+            leave.ended(error)
             work = begun(plan, {args}, {kwargs}, error, leave)
-        except BaseException:
-            leave.gone()
+        except BaseException as error:
+            leave.ended(error)
             raise
         else:
             if {is_result}:
                 leave.succeeded()
                 return value
             work = begun(plan, {args}, {kwargs}, runtime.put_off(fn, value), leave)
+    return {entered}
+"""
+#: The same, and the function finds its call in its context.
+_IN_CONTEXT = """
+{async_}def resilient_call({parameters}):
+    if (new or calls.limited) and enters(plan, new):
+        work = plan.work({args}, {kwargs})
+    elif not settings.current.enabled:
+        return {await_}fn({arguments})
+    elif (leave := gate(plan, {args}, {kwargs})) is None:
+        work = plan.work({args}, {kwargs})
+    else:
+        call = calls.Call(plan.work({args}, {kwargs}), calls.running.get(), 1, clock.now())
+        token = calls.running.set(call)
+        try:
+            value = {await_}fn({arguments})
+        except Exception as error:
+            leave.ended(error)
+            work = call.work.was_begun(Failed(error), parts_of(leave))
+        except BaseException as error:
+            leave.ended(error)
+            raise
+        else:
+            if {is_result}:
+                leave.succeeded()
+                return value
+            work = call.work.was_begun(runtime.put_off(fn, value), parts_of(leave))
+        finally:
+            calls.running.reset(token)
     return {entered}
 """
 _WORDS = {
@@ -87,7 +117,8 @@ _MOST = 8
 def wrapped(plan: Plan) -> Callable[..., Any]:
     """Return the callable that carries `plan` out."""
     fn, is_async, gate = plan.fn, plan.is_async, plan.pipeline.gate
-    code = _code(_FREE if gate is None else _ON_LEAVE, is_async, None)
+    with_gate = _IN_CONTEXT if plan.pipeline.is_in_context else _ON_LEAVE
+    code = _code(_FREE if gate is None else with_gate, is_async, None)
     defaults = None
     if gate is None and not plan.pipeline.heeds_arguments and (names := _plain_parameters(fn)) is not None:
         code, defaults = _renamed(_code(_FREE, is_async, len(names)), names), fn.__defaults__
@@ -218,4 +249,4 @@ def stream(plan: Plan) -> Callable[..., Any]:
 
 
 #: The names that the wrappers use themselves.
-_OWN = _names(_FREE) | _names(_ON_LEAVE)
+_OWN = _names(_FREE)

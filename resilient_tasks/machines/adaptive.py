@@ -78,48 +78,53 @@ class Limit:
         since: when it was first used under this rate; infinite: not yet.
         calls: those that were accepted since then.
         gaps: numbers of calls that left the queue before their time.
+        written: when it was changed last: if that is later than now, a clock was fast for a moment.
         corrected: its times were moved back, and the store does not know that yet.
     """
 
     __slots__ = (
         *("at", "begun", "calls", "corrected", "first", "gaps"),
-        *("next", "paused", "rate", "round", "since", "turn"),
+        *("next", "paused", "rate", "round", "since", "turn", "written"),
     )
 
     def __init__(self, rate: float, now: float) -> None:
         self.rate = rate
         self.turn = self.round = self.first = self.next = self.calls = 0
         self.begun = -1
-        self.at = self.paused = now
+        self.at = self.paused = self.written = now
         self.since = math.inf
         self.gaps: list[int] = []
         self.corrected = False
 
     @classmethod
     def decode(cls, rules: Rules, state: bytes | None, now: float) -> Limit:
-        """Return the limit in a state; a new one if the state is something else.
-
-        A state from the future comes from a fast clock: its times move back.
-        """
+        """Return the limit in a state; a new one if the state is something else."""
         limit = cls(rules.start, now)
         if state is None or len(state) < _HEAD.size or (len(state) - _HEAD.size) % _GAP:
             return limit
         written, rate, at, paused, since, *numbers = _HEAD.unpack_from(state)
         if not 0 < rate < math.inf or not -1 <= min(numbers) <= max(numbers) < _LARGEST:
             return limit
-        limit.rate, limit.at, limit.paused, limit.since = rate, at, paused, since
+        limit.written, limit.rate, limit.at, limit.paused, limit.since = written, rate, at, paused, since
         limit.turn, limit.round, limit.first, limit.begun, limit.next, limit.calls = numbers
         if len(state) > _HEAD.size:
             limit.gaps = array("q", state[_HEAD.size :]).tolist()
-        if (ahead := written - now) > 0:
-            limit.at, limit.paused, limit.since = limit.at - ahead, limit.paused - ahead, limit.since - ahead
-            limit.corrected = True
-        limit.rate = min(max(limit.rate, rules.least), rules.most)  # other policies may have other rules
-        return limit
+        return limit.by(rules, now)
 
-    def encode(self, now: float) -> bytes:
+    def by(self, rules: Rules, now: float) -> Limit:
+        """Have it keep these rules, others may have other ones, and correct what a fast clock has written."""
+        if (ahead := self.written - now) > 0:
+            self.at, self.paused, self.since = self.at - ahead, self.paused - ahead, self.since - ahead
+            self.corrected = True
+        self.written = now
+        if not rules.least <= self.rate <= rules.most:
+            self.rate = min(max(self.rate, rules.least), rules.most)
+        return self
+
+    def encode(self) -> bytes:
         """Return the state for a store."""
-        times = (now, self.rate, self.at, self.paused, self.since)
+        self.corrected = False
+        times = (self.written, self.rate, self.at, self.paused, self.since)
         head = _HEAD.pack(*times, self.turn, self.round, self.first, self.begun, self.next, self.calls)
         return head + array("q", self.gaps).tobytes() if self.gaps else head
 

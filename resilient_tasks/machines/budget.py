@@ -25,28 +25,38 @@ class Allowance:
     floor: int
     per: float
 
-    def pay_in(self, state: bytes | None, now: float, calls: int, at: float) -> bytes:
-        """Count so many calls, the last of them made `at` this time."""
-        return _encode(self._window(state, now).add(min(at, now), Totals(calls)))
+    def decode(self, state: bytes | None, _now: float) -> Paid:
+        """Return what `Paid.encode` gave; nothing was paid, if something else stands there."""
+        try:
+            found = window_from(json.loads(state or b""))
+        except (ValueError, TypeError, LookupError):
+            found = None
+        return Paid(found if isinstance(found, TimeWindow) else TimeWindow(self.per))
 
-    def draw(self, state: bytes | None, now: float, calls: int, at: float) -> tuple[bytes, Grant]:
+    def pay_in(self, paid: Paid, now: float, calls: int, at: float) -> Paid:
+        """Count so many calls, the last of them made `at` this time."""
+        window = paid.window.until(now) if paid.window.seconds == self.per else TimeWindow(self.per)
+        paid.window = window.add(min(at, now), Totals(calls))
+        return paid
+
+    def draw(self, paid: Paid, now: float, calls: int, at: float) -> tuple[Paid, Grant]:
         """As `pay_in`, and ask for one retry."""
-        window = self._window(state, now).add(min(at, now), Totals(calls))
+        window = self.pay_in(paid, now, calls, at).window
         total = window.totals(now)
         granted = total.bad + 1 <= self.floor + self.share * total.calls
         if granted:
-            window = window.add(now, Totals(0, 1))
-        return _encode(window), Grant(granted, total.bad, total.calls)
-
-    def _window(self, state: bytes | None, now: float) -> TimeWindow:
-        try:
-            found = window_from(json.loads(state or b""))
-        except (ValueError, TypeError, LookupError):  # none, or something else stands there
-            found = None
-        if isinstance(found, TimeWindow) and found.seconds == self.per:
-            return found.until(now)
-        return TimeWindow(self.per)
+            window.add(now, Totals(0, 1))
+        return paid, Grant(granted, total.bad, total.calls)
 
 
-def _encode(window: TimeWindow) -> bytes:
-    return json.dumps(window.as_json(), separators=(",", ":")).encode()
+class Paid:
+    """The state of a budget: a window in which the bad ones are retries. It changes in place."""
+
+    __slots__ = ("window",)
+
+    def __init__(self, window: TimeWindow) -> None:
+        self.window = window
+
+    def encode(self) -> bytes:
+        """Return it as JSON."""
+        return json.dumps(self.window.as_json(), separators=(",", ":")).encode()

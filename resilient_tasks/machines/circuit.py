@@ -52,6 +52,17 @@ class Rules:
         """Return the window of a circuit that has just closed."""
         return TimeWindow(self.window) if self.last is None else CountWindow(self.last)
 
+    def fit(self, window: Window) -> bool:
+        """Tell whether it is the window that rates are taken of: others may have put one there by other rules."""
+        if window.fits is self:
+            return True
+        if self.last is None:
+            fits = isinstance(window, TimeWindow) and window.seconds == self.window
+        else:
+            fits = isinstance(window, CountWindow) and window.size == self.last
+        window.fits = self if fits else None
+        return fits
+
     @property
     def counts(self) -> bool:
         """Whether a window is needed at all: successes need not be told where only failures in a row count."""
@@ -234,7 +245,7 @@ class Circuit:
             since=now,
             closed_until=now if self.position == "closed" else self.closed_until,
             run=0,
-            window=replace(self.window, **_EMPTY[type(self.window)]),
+            window=self.window.emptied(),
             probes={},
             passed=0,
             reason=reason,
@@ -254,21 +265,18 @@ class Circuit:
         return replace(self, probes=others, passed=self.passed + 1)
 
     def _counted(self, rules: Rules, now: float, seen: Seen, before: Successes) -> Circuit:
-        run, window = self.run, self._window_of(rules)
-        if before.calls:
-            window = window.add(before.at, Totals(before.calls))
-        if seen.good is not None:
-            run = 0 if seen.good else run + 1
-            window = window.add(now, Totals(1, int(not seen.good), int(seen.slow)))
-        counted = replace(self, run=run, window=window if rules.counts else self.window)
+        run = self.run if seen.good is None else 0 if seen.good else self.run + 1
+        window = self.window
+        if rules.counts:
+            window = window if rules.fit(window) else rules.empty_window
+            if before.calls:
+                window.add(before.at, Totals(before.calls))
+            if seen.good is not None:
+                window.add(now, Totals(1, int(not seen.good), int(seen.slow)))
+        counted = replace(self, run=run, window=window)
         # A success never opens it, not even where it is the one that makes enough calls for a rate.
         reason = _why_open(counted, rules, now) if seen.good is False or seen.slow else ""
         return counted.opened(now, rules.open_for, reason) if reason else counted
-
-    def _window_of(self, rules: Rules) -> Window:
-        empty = rules.empty_window
-        same = type(self.window) is type(empty) and self.window.as_json()[1] == empty.as_json()[1]
-        return self.window if same else empty  # the rules were changed since
 
 
 def _why_open(circuit: Circuit, rules: Rules, now: float) -> str:
@@ -286,9 +294,3 @@ def _why_open(circuit: Circuit, rules: Rules, now: float) -> str:
 
 def _s(number: int) -> str:
     return "" if number == 1 else "s"
-
-
-_EMPTY: dict[type[Window], dict[str, Any]] = {
-    TimeWindow: {"steps": ()},
-    CountWindow: {"known": 0, "bad": 0, "slow": 0},
-}

@@ -8,81 +8,116 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 Answer: TypeAlias = Literal["taken", "queued", "full"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
+class Holder:
+    """The slots of one process: their number, and the time at which they are free again unless it says otherwise."""
+
+    number: int
+    until: float
+
+
 class Slots:
-    """The state of a bulkhead.
+    """The state of a bulkhead. It changes in place.
 
     Attributes:
-        held: by holder, the number of its slots, and the time at which they are free again unless it says otherwise.
+        held: the holders, by name.
         queue: tickets of those who wait, first come first, and the time at which each is forgotten likewise.
+        only: the one holder there is, if there is one and nobody waits.
+        stands: whether it stands in a store.
     """
 
-    held: Mapping[str, tuple[int, float]] = field(default_factory=dict)
-    queue: Mapping[str, float] = field(default_factory=dict)
+    __slots__ = ("held", "only", "queue", "stands")
+
+    def __init__(self, held: dict[str, Holder] | None = None, queue: dict[str, float] | None = None) -> None:
+        self.held = held or {}
+        self.queue = queue or {}
+        self.stands = False
+        self._settle()
 
     @classmethod
     def decode(cls, state: bytes | None, now: float, lease: float = math.inf, place: float = math.inf) -> Slots:
-        """Return the slots that `encode` gave, less those whose time is over; new ones if something else is there.
+        """Return the slots that `encode` gave, as they are by now; new ones if something else is there."""
+        try:
+            found: dict[str, Any] = json.loads(state or b"")
+            held = {holder: Holder(number, until) for holder, (number, until) in found["held"].items()}
+            slots = cls(held, dict(found["queue"])).by(now, lease, place)
+        except (ValueError, TypeError, LookupError, AttributeError):
+            slots = cls()
+        slots.stands = state is not None
+        return slots
+
+    def encode(self) -> bytes:
+        """Return the slots as JSON."""
+        held = {name: (holder.number, holder.until) for name, holder in self.held.items() if holder.number}
+        return json.dumps({"held": held, "queue": self.queue}, separators=(",", ":")).encode()
+
+    def by(self, now: float, lease: float, place: float) -> Slots:
+        """Take away those whose time is over.
 
         No time ends later than `lease` seconds (a slot) or `place` seconds (a place in the queue) from now: a clock
         that was fast for a moment is not believed.
         """
-        try:
-            found: dict[str, Any] = json.loads(state or b"")
-            held = {
-                holder: (number, min(until, now + lease))
-                for holder, (number, until) in found["held"].items()
-                if until > now
-            }
-            queue = {ticket: min(until, now + place) for ticket, until in found["queue"].items() if until > now}
-            return cls(held, queue)
-        except (ValueError, TypeError, LookupError, AttributeError):
-            return cls()
+        self.held = {name: holder for name, holder in self.held.items() if holder.until > now}
+        for holder in self.held.values():
+            holder.until = min(holder.until, now + lease)
+        self.queue = {ticket: min(until, now + place) for ticket, until in self.queue.items() if until > now}
+        self._settle()
+        return self
 
-    def encode(self) -> bytes:
-        """Return the slots as JSON."""
-        return json.dumps({"held": self.held, "queue": self.queue}, separators=(",", ":")).encode()
+    def to_keep(self) -> Slots | None:
+        """Return the slots, or None where nothing stands in the store, or need to."""
+        self.stands = self.stands or not self.is_empty
+        return self if self.stands else None
 
-    def encoded_over(self, state: bytes | None) -> bytes | None:
-        """Return the slots as JSON, to stand in the place of `state`; None where nothing stands there, or need to."""
-        return self.encode() if state is not None or self.held or self.queue else None
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody holds a slot or waits for one."""
+        return not self.queue and not self.taken
 
     @property
     def taken(self) -> int:
         """Slots that are taken."""
-        return sum(number for number, _ in self.held.values())
+        return sum(holder.number for holder in self.held.values())
 
-    def number_of(self, holder: str) -> int:
-        """Return how many slots `holder` holds."""
-        return self.held.get(holder, (0, 0.0))[0]
+    def holding(self, name: str, number: int, until: float) -> Slots:
+        """Have a holder hold `number` slots until then."""
+        return self.held_by(name, Holder(number, until))
 
-    def holding(self, holder: str, number: int, until: float) -> Slots:
-        """Return the slots with `holder` holding `number` of them until then."""
-        held = {other: entry for other, entry in self.held.items() if other != holder}
-        return Slots({**held, holder: (number, until)} if number else held, self.queue)
+    def held_by(self, name: str, holder: Holder) -> Slots:
+        """Have a holder hold its number of slots."""
+        self.held[name] = holder
+        self._settle()
+        return self
 
     def without(self, ticket: str) -> Slots:
-        """Return the slots with nobody waiting on `ticket`."""
-        return Slots(self.held, {other: until for other, until in self.queue.items() if other != ticket})
+        """Have nobody wait on `ticket`."""
+        self.queue.pop(ticket, None)
+        self._settle()
+        return self
 
-    def ask(self, ticket: str, limit: int, places: int, now: float, keep: float) -> tuple[Slots, Answer]:
+    def ask(self, ticket: str, limit: int, places: int, now: float, keep: float) -> Answer:
         """Ask for one slot of `limit`; if all are taken, for one of so many `places` in the queue.
 
-        A slot that was taken is yet to be told by `holding`. A place is kept for `keep` seconds after it was asked for.
+        A slot that was taken is yet to be told by `held_by`. A place is kept for `keep` seconds after it was asked for.
         """
         waiting = list(self.queue)
         ahead = waiting.index(ticket) if ticket in self.queue else len(waiting)
         if self.taken + ahead < limit:
-            return self.without(ticket), "taken"
+            self.without(ticket)
+            return "taken"
         if ticket not in self.queue and len(waiting) >= places:
-            return self, "full"
-        if self.queue.get(ticket, now) > now + keep / 2:  # told lately enough
-            return self, "queued"
-        return Slots(self.held, {**self.queue, ticket: now + keep}), "queued"
+            return "full"
+        if self.queue.get(ticket, now) <= now + keep / 2:  # else it was told lately enough
+            self.queue[ticket] = now + keep
+            self._settle()
+        return "queued"
+
+    def _settle(self) -> None:
+        alone = len(self.held) == 1 and not self.queue
+        self.only = next(iter(self.held.values())) if alone else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
 from typing import Any, NamedTuple, TypeAlias
 
 #: A window of time moves on in so many steps.
@@ -23,77 +23,122 @@ class Totals(NamedTuple):
     slow: int = 0
 
 
-@dataclass(frozen=True, slots=True)
 class TimeWindow:
-    """Counts over the last `seconds`, to within a twentieth of it.
+    """Counts over the last `seconds`, to within a twentieth of it. They change in place.
 
     Attributes:
         seconds: the window's length.
-        steps: number of a step since the clock's zero, and what was counted in it; oldest first.
+        steps: number of a step since the clock's zero, and the calls, bad and slow ones counted in it; oldest first.
+        fits: what it was last found to be right for.
     """
 
-    seconds: float
-    steps: tuple[tuple[int, Totals], ...] = ()
+    __slots__ = ("_begins", "_ends", "_latest", "fits", "seconds", "steps")
+
+    def __init__(self, seconds: float, steps: list[list[int]] | None = None) -> None:
+        self.seconds = seconds
+        self.steps = steps or []
+        self.fits: object = None
+        # The last step, and when it begins and ends, once something was counted in it here.
+        self._latest: list[int] = []
+        self._begins = self._ends = -math.inf
 
     def add(self, now: float, totals: Totals) -> TimeWindow:
-        """Return the window with `totals` counted at `now`; what is too old is gone."""
-        counts = dict(self.steps)
-        step = self._step(now)
-        counts[step] = _sum(counts.get(step, Totals()), totals)
-        oldest = max(counts) - STEPS
-        return replace(self, steps=tuple(sorted(item for item in counts.items() if item[0] > oldest)))
+        """Count `totals` at `now`, and forget what is too old."""
+        step, steps = self._step(now), self.steps
+        if not steps or steps[-1][0] < step:
+            steps.append([step, 0, 0, 0])
+            self._latest, (self._begins, self._ends) = steps[-1], _span(step, self.seconds)
+        counts = steps[-1]
+        if counts[0] > step:  # counted later than it was told
+            counts = next((each for each in steps if each[0] == step), [])
+            if not counts:
+                counts += [step, 0, 0, 0]
+                steps.append(counts)
+                steps.sort()
+        for place, number in enumerate(totals, 1):
+            counts[place] += number
+        oldest = steps[-1][0] - STEPS
+        while steps[0][0] <= oldest:
+            del steps[0]
+        return self
+
+    def adds_one(self, now: float) -> bool:
+        """Count a call that was neither bad nor slow, if it is in the same step as the last one."""
+        if self._begins <= now < self._ends:
+            self._latest[1] += 1
+            return True
+        return False
 
     def totals(self, now: float) -> Totals:
         """Return the counts over the window that ends at `now`."""
         oldest = self._step(now) - STEPS
-        total = Totals()
-        for at, counts in self.steps:
-            total = _sum(total, counts) if at > oldest else total
-        return total
+        return Totals(*(sum(counts[place] for counts in self.steps if counts[0] > oldest) for place in (1, 2, 3)))
 
     def until(self, now: float) -> TimeWindow:
         """Return the window with what was counted later than `now` counted now: a clock was fast for a moment."""
         step = self._step(now)
         if not self.steps or self.steps[-1][0] <= step:
             return self
-        window = replace(self, steps=tuple(item for item in self.steps if item[0] <= step))
-        for at, counts in self.steps:
-            window = window.add(now, counts) if at > step else window
+        window = TimeWindow(self.seconds, [[*counts] for counts in self.steps if counts[0] <= step])
+        for at, *counts in self.steps:
+            if at > step:
+                window.add(now, Totals(*counts))
         return window
+
+    def emptied(self) -> TimeWindow:
+        """Return a window as long as this one."""
+        return TimeWindow(self.seconds)
 
     def as_json(self) -> list[Any]:
         """Return plain lists and numbers."""
-        return ["time", self.seconds, [[at, *counts] for at, counts in self.steps]]
+        return ["time", self.seconds, self.steps]
 
     def _step(self, now: float) -> int:
         return int(now * STEPS // self.seconds)
 
 
-@dataclass(frozen=True, slots=True)
+def _span(step: int, seconds: float) -> tuple[float, float]:
+    """Return times between which all belong to a step: a little less than all of it, for numbers that are rounded."""
+    spare = 1e-9 * abs(step) * seconds / STEPS
+    return step * seconds / STEPS + spare, (step + 1) * seconds / STEPS - spare
+
+
 class CountWindow:
-    """Counts over the last `size` calls.
+    """Counts over the last `size` calls. They change in place.
 
     Attributes:
         size: the window's length, in calls.
         known: calls that are in it.
         bad: a bit for each call, set if it failed; the lowest is the latest.
         slow: as `bad`, for calls that took too long.
+        fits: as of a window of time.
     """
 
-    size: int
-    known: int = 0
-    bad: int = 0
-    slow: int = 0
+    __slots__ = ("bad", "fits", "known", "size", "slow")
+
+    def __init__(self, size: int, known: int = 0, bad: int = 0, slow: int = 0) -> None:
+        self.fits: object = None
+        self.size = size
+        self.known = known
+        self.bad = bad
+        self.slow = slow
 
     def add(self, now: float, totals: Totals) -> CountWindow:  # noqa: ARG002  # as a window of time
-        """Return the window with the latest calls in it; within `totals`, bad and slow ones count as the latest."""
+        """Count the latest calls; within `totals`, bad and slow ones count as the latest."""
         kept = (1 << self.size) - 1
-        return CountWindow(
-            self.size,
-            min(self.size, self.known + totals.calls),
-            (self.bad << totals.calls | (1 << totals.bad) - 1) & kept,
-            (self.slow << totals.calls | (1 << totals.slow) - 1) & kept,
-        )
+        self.known = min(self.size, self.known + totals.calls)
+        self.bad = (self.bad << totals.calls | (1 << totals.bad) - 1) & kept
+        self.slow = (self.slow << totals.calls | (1 << totals.slow) - 1) & kept
+        return self
+
+    def adds_one(self, now: float) -> bool:  # noqa: ARG002  # as a window of time
+        """Count a call that was neither bad nor slow, if that changes nothing but the place of others."""
+        if self.known < self.size:
+            return False
+        if self.bad or self.slow:
+            kept = (1 << self.size) - 1
+            self.bad, self.slow = self.bad << 1 & kept, self.slow << 1 & kept
+        return True
 
     def totals(self, now: float) -> Totals:  # noqa: ARG002  # as a window of time
         """Return the counts."""
@@ -102,6 +147,10 @@ class CountWindow:
     def until(self, now: float) -> CountWindow:  # noqa: ARG002  # as a window of time
         """Return the window: it holds no times."""
         return self
+
+    def emptied(self) -> CountWindow:
+        """Return a window as long as this one."""
+        return CountWindow(self.size)
 
     def as_json(self) -> list[Any]:
         """Return plain lists and numbers."""
@@ -115,8 +164,5 @@ def window_from(json: list[Any]) -> Window:
     """Return the window that `as_json` gave."""
     if json[0] == "count":
         return CountWindow(*json[1:])
-    return TimeWindow(json[1], tuple((at, Totals(*counts)) for at, *counts in json[2]))
-
-
-def _sum(one: Totals, other: Totals) -> Totals:
-    return Totals(one.calls + other.calls, one.bad + other.bad, one.slow + other.slow)
+    _, seconds, steps = json
+    return TimeWindow(seconds, [[at, calls, bad, slow] for at, calls, bad, slow in steps])

@@ -91,7 +91,7 @@ class Notify(Policy):
 
     def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:  # noqa: ARG002
         sender().begin()
-        return _Heard(plan.operation)
+        return Leave(succeeded=functools.partial(_succeeded, plan.operation))
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         sender().begin()
@@ -188,19 +188,6 @@ class Notify(Policy):
             call.emit(NotifySuppressed, channel=whom, suppressed=told.untold, reason=reason)
             if told.is_news:
                 call.emit(NotifyKnown, channel=whom, suppressed=told.untold, next_in=told.window, reason=told.silence)
-
-
-class _Heard(Leave):
-    """Has a call that went well end the incident of its operation."""
-
-    __slots__ = ("_operation",)
-
-    def __init__(self, operation: str) -> None:
-        super().__init__()
-        self._operation = operation
-
-    def succeeded(self) -> None:
-        _succeeded(self._operation)
 
 
 def _succeeded(operation: str) -> None:

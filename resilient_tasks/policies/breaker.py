@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from resilient_tasks.core import checks, clock, durations, keys
+from resilient_tasks.core import checks, clock, durations, keys, settings
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.call import Leave
 from resilient_tasks.core.durations import Duration, Seconds, SecondsOrNone
@@ -18,7 +18,7 @@ from resilient_tasks.core.outcome import Failed, Ok, Outcome
 from resilient_tasks.core.pipeline import Policy
 from resilient_tasks.machines.circuit import Circuit, Position, Refusal, Rules, Seen
 from resilient_tasks.shared.circuit import BY_HAND, SharedCircuit, tell_all
-from resilient_tasks.shared.states import states
+from resilient_tasks.shared.states import shared, states
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Plan, Proceed
@@ -148,7 +148,7 @@ class CircuitBreaker(keys.Keyed, Policy):
         circuit = self._circuit()
         # An attempt that was made already, see `at_once`, had its leave then: the circuit may have moved on since.
         had = call.work.leave(self._key)
-        leave = had.turn if had else circuit.admit(self._rules, call)
+        leave = had.known if had else circuit.admit(self._rules, call)
         if isinstance(leave, Refusal):
             return Failed(self._refused(call, leave))
         began = clock.now()
@@ -166,10 +166,11 @@ class CircuitBreaker(keys.Keyed, Policy):
             circuit.record(self._rules, call, leave, seen)
 
     def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:  # noqa: ARG002
-        circuit: SharedCircuit | None = states().views.get(self._key)
-        if self.slow is not None or circuit is None or not circuit.is_well(self._rules):
-            return None
-        return circuit.leave if self.failures is not None else circuit.leave_and_count
+        if shared.opened_for is settings.current and self.slow is None:
+            circuit: SharedCircuit | None = shared.views.get(self._key)
+            if circuit is not None:
+                return circuit.at_once(self._rules)
+        return None
 
     def ahead(self) -> Policy:
         """Return the policy that notices an open circuit before a call queues up for it, and takes no probe."""
@@ -181,9 +182,9 @@ class CircuitBreaker(keys.Keyed, Policy):
         Args:
             key: which circuit, of a breaker whose name is a key function.
         """
-        at, shared = self._at(key), states()
-        now = shared.now()
-        circuit = Circuit.decode(shared.get(at)).until(now)
+        at, kept = self._at(key), states()
+        now = kept.now()
+        circuit = Circuit.decode(kept.get(at)).until(now)
         calls, failures, slow = circuit.window.totals(now)
         return CircuitStatus(
             name=at.removeprefix(_PREFIX),

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from resilient_tasks.core import abandoned, checks, keys, leftovers, safely
+from resilient_tasks.core import checks, keys, settings
 from resilient_tasks.core.arguments import answering
-from resilient_tasks.core.errors import BulkheadFull, PolicyError, TimedOut
+from resilient_tasks.core.call import Leave
+from resilient_tasks.core.errors import BulkheadFull, PolicyError
 from resilient_tasks.core.events import BulkheadRejected
 from resilient_tasks.core.outcome import Failed, Outcome
 from resilient_tasks.core.pipeline import Policy
 from resilient_tasks.core.wording import number_of
 from resilient_tasks.shared.slots import HeldSlots
-from resilient_tasks.shared.states import states
+from resilient_tasks.shared.states import shared, states
 
 if TYPE_CHECKING:
-    from resilient_tasks.core.call import Call, Proceed
+    from resilient_tasks.core.call import Call, Plan, Proceed
 
+#: Where bulkheads are in the store.
+_PREFIX = "bulkhead/"
 #: A caller in the queue looks again after so many seconds, doubling from the first to the last.
 _FIRST_LOOK, _LAST_LOOK = 0.005, 0.1
 
@@ -45,11 +48,14 @@ class Bulkhead(keys.Keyed, Policy):
     """
 
     slot: ClassVar[str] = "bulkhead"
+    #: What a call has left behind keeps its slot: it is found by the call in its context.
+    is_in_context: ClassVar[bool] = True
 
     name: keys.Name
     limit: int
     _: KW_ONLY
     queue: int = 0
+    _key: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.settle_name()
@@ -57,6 +63,7 @@ class Bulkhead(keys.Keyed, Policy):
         if type(self.queue) is not int or self.queue < 0:
             msg = f"Bulkhead(queue) is the number of calls that may wait, 0 or more, not {self.queue!r}"
             raise PolicyError(msg)
+        object.__setattr__(self, "_key", "" if self.is_keyed else f"{_PREFIX}{self.name}")
 
     def check(self, fn: Callable[..., Any]) -> None:
         super().check(fn)
@@ -69,25 +76,26 @@ class Bulkhead(keys.Keyed, Policy):
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         if self.is_keyed:
             return await keys.around(self, call, proceed)
+        if call.work.leave(self._key) is not None:
+            return await proceed(call)  # that attempt was made already, and has given its slot back: see `at_once`
         slots = self._slots()
         reason = await self._enter(call, slots)
         if reason:
             return self._full(call, slots, reason)
-        running_on = ""
         try:
             outcome = await proceed(call)
-            if isinstance(outcome, Failed) and safely.is_a(outcome.error, TimedOut) and outcome.error.abandoned:
-                running_on = outcome.error.thread
-        except BaseException:  # it was cancelled, or is cut by a limit around this
-            running_on = abandoned.leave_pieces(leftovers.known_of(call), call.operation)
+        except BaseException as error:
+            slots.ended(error, call)
             raise
-        else:
-            return outcome
-        finally:
-            if running_on:
-                abandoned.once_ended(running_on, slots.leave)
-            else:
-                slots.leave()
+        slots.ended(outcome.error if isinstance(outcome, Failed) else None)
+        return outcome
+
+    def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:  # noqa: ARG002
+        if shared.opened_for is settings.current:
+            slots: HeldSlots | None = shared.views.get(self._key)
+            if slots is not None:
+                return slots.acquire(self.limit)
+        return None
 
     async def _enter(self, call: Call, slots: HeldSlots) -> str:
         """Take a slot, or say why not."""
@@ -116,4 +124,7 @@ class Bulkhead(keys.Keyed, Policy):
         return Failed(BulkheadFull(f"{full}: {call.operation} was not called; {reason}"))
 
     def _slots(self) -> HeldSlots:
-        return states().view(f"bulkhead/{self.name}", HeldSlots)
+        return states().view(self._key, HeldSlots)
+
+    def _named(self, name: str) -> Self:
+        return keys.changed(self, name=name, _key=_PREFIX + name)

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from resilient_tasks.core import checks, durations, keys
+from resilient_tasks.core import checks, durations, keys, settings
 from resilient_tasks.core.arguments import answering
+from resilient_tasks.core.call import Leave
 from resilient_tasks.core.errors import PolicyError, RateLimited
 from resilient_tasks.core.events import RateLimitReached
 from resilient_tasks.core.outcome import Failed, Outcome
 from resilient_tasks.core.pipeline import Policy
 from resilient_tasks.core.wording import number_of
-from resilient_tasks.machines.rate import Rate, Reserved, SlidingWindow, TokenBucket
-from resilient_tasks.shared.states import states
+from resilient_tasks.machines.rate import Rate, SlidingWindow, TokenBucket
+from resilient_tasks.shared.rates import SharedRate
+from resilient_tasks.shared.states import shared, states
 
 if TYPE_CHECKING:
-    from resilient_tasks.core.call import Call, Proceed
+    from resilient_tasks.core.call import Call, Plan, Proceed
     from resilient_tasks.core.durations import Duration
 
 #: A sliding window remembers the time of each call: more than so many are too many to read and write for each call.
 MOST_REMEMBERED = 1000
-#: Seconds for which a state is kept after nothing is left of it, for clocks that do not quite agree.
-_SPARE = 10.0
+#: Where rate limits are in the store.
+_PREFIX = "rate/"
 
 
 @answering('RateLimit("flights-api", calls=10, per=1)')
@@ -53,12 +55,14 @@ class RateLimit(keys.Keyed, Policy):
     """
 
     slot: ClassVar[str] = "rate limit"
+    spends: ClassVar[bool] = True
 
     name: keys.Name
     calls: int
     per: float
     burst: int | None = field(default=None, kw_only=True)
     wait: float | bool = field(default=True, kw_only=True)
+    _key: str = field(init=False, repr=False)
     _rate: Rate = field(init=False, repr=False)
 
     if TYPE_CHECKING:
@@ -84,6 +88,7 @@ class RateLimit(keys.Keyed, Policy):
         rate = (
             SlidingWindow(self.calls, self.per) if self.burst is None else TokenBucket(self.calls, self.per, self.burst)
         )
+        object.__setattr__(self, "_key", "" if self.is_keyed else f"{_PREFIX}{self.name}")
         object.__setattr__(self, "_rate", rate)
 
     def check(self, fn: Callable[..., Any]) -> None:
@@ -97,8 +102,11 @@ class RateLimit(keys.Keyed, Policy):
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         if self.is_keyed:
             return await keys.around(self, call, proceed)
+        if call.work.leave(self._key) is not None:
+            return await proceed(call)  # that attempt was made already, and has paid: see `at_once`
         patience = min(self._patience, call.remaining())
-        reserved = self._reserve(patience)
+        limit: SharedRate = states().view(self._key, SharedRate)
+        reserved = limit.reserve(self._rate, patience)
         if not reserved.granted:
             call.emit(RateLimitReached, limit=self.title, refused=True, delay=reserved.wait)
             return Failed(self._refused(call, reserved.wait, patience))
@@ -107,18 +115,21 @@ class RateLimit(keys.Keyed, Policy):
             await call.wait_for_turn(reserved.wait)
         return await proceed(call)
 
+    def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:  # noqa: ARG002
+        if shared.opened_for is settings.current:
+            limit: SharedRate | None = shared.views.get(self._key)
+            if limit is not None:
+                return limit.at_once(self._rate)
+        return None
+
     @property
     def _patience(self) -> float:
         if isinstance(self.wait, bool):
             return math.inf if self.wait else 0.0
         return self.wait
 
-    def _reserve(self, patience: float) -> Reserved:
-        return states().update(
-            f"rate/{self.name}",
-            lambda state, now: self._rate.reserve(state, now, patience),
-            ttl=lambda reserved: reserved.wait + self._rate.kept + _SPARE,
-        )
+    def _named(self, name: str) -> Self:
+        return keys.changed(self, name=name, _key=_PREFIX + name)
 
     def _refused(self, call: Call, wait: float, patience: float) -> RateLimited:
         limit = f"{number_of(self.calls, 'call')} in {self.per:g} s"

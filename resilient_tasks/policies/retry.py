@@ -52,16 +52,6 @@ if TYPE_CHECKING:
 Failures: TypeAlias = list[tuple[str, int | None]]
 
 
-class _Counted(Leave):
-    """Has a call counted once it went well; one that failed is counted when the policy is entered."""
-
-    __slots__ = ("succeeded",)
-
-    def __init__(self, count: Callable[[], None]) -> None:
-        super().__init__()
-        self.succeeded = count
-
-
 @answering('RetryBudget("flights-api", share=0.1)', "share", "floor", "per")
 @dataclass(frozen=True, eq=False)
 class RetryBudget(keys.Keyed):
@@ -183,7 +173,7 @@ class Retry(Policy):
         object.__setattr__(self, "_asks_tenacity", asks)
         counts = self.budget is not None and not self.budget.is_keyed
         only_counts = counts and self.on_result is None and self.stop is None
-        object.__setattr__(self, "_leave", _Counted(self.budget.pay_in) if only_counts and self.budget else None)
+        object.__setattr__(self, "_leave", Leave(succeeded=self.budget.pay_in) if only_counts and self.budget else None)
 
     @property
     def reacts_only(self) -> bool:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 from resilient_tasks.core import clock, settings
+from resilient_tasks.core.store import LiveStep
 from resilient_tasks.machines.adaptive import Accepted, Cut, Limit, Place, Rules
 from resilient_tasks.shared.states import States
+
+T = TypeVar("T")
 
 #: An unused limit is kept for these seconds, or this many times its `per`; then it starts again.
 _KEPT, _PERIODS = 3600.0, 10
@@ -39,32 +45,31 @@ class SharedLimit:
         if self._states.is_shared and self._calls:
             self._tell(rules)
         now = self._states.now()
-        self._states.forget(self._key, lambda state: Limit.decode(rules, state, now).acts_for(now))
+        self._states.forget(self._key, partial(Limit.decode, rules), lambda limit: limit.acts_for(now))
 
     def ask(self, rules: Rules, patience: float, number: int | None = None) -> Place:
         """Ask for a place in the queue of calls; or, with the number of a place, when that one begins by now."""
         self.was_used, self._rules = True, rules
         accepted = self._untold()
 
-        def step(state: bytes | None, now: float) -> tuple[bytes | None, Place]:
-            limit = Limit.decode(rules, state, now)
+        def step(limit: Limit, now: float) -> tuple[Limit | None, Place]:
+            limit.by(rules, now)
             if accepted.calls:
                 limit.accept(rules, now, accepted)
             place = limit.come(now, patience) if number is None else limit.look(now, patience, number)
             is_as_it_was = number is not None and place.granted and place.wait > 0 and not accepted.calls
-            return (None if is_as_it_was and not limit.corrected else limit.encode(now)), place
+            return (None if is_as_it_was and not limit.corrected else limit), place
 
-        return self._states.update(self._key, step, ttl=lambda place: place.wait + _kept(rules))
+        return self._step(rules, step, lambda place: place.wait)
 
     def leave(self, rules: Rules, number: int) -> None:
         """Tell that a call does not wait any more."""
 
-        def step(state: bytes | None, now: float) -> tuple[bytes, float]:
-            limit = Limit.decode(rules, state, now)
-            limit.leave(now, number)
-            return limit.encode(now), limit.paused - now
+        def step(limit: Limit, now: float) -> tuple[Limit, float]:
+            limit.by(rules, now).leave(now, number)
+            return limit, limit.paused - now
 
-        self._states.update(self._key, step, ttl=lambda pause: max(0.0, pause) + _kept(rules))
+        self._step(rules, step, lambda pause: pause)
 
     def accept(self, rules: Rules, turn: int) -> None:
         """Count a call that the service accepted.
@@ -83,22 +88,26 @@ class SharedLimit:
     def refuse(self, rules: Rules, turn: int, wait: float) -> Cut | None:
         """Report that the service refused a call and asks to wait `wait` seconds; see `Limit.refuse`."""
 
-        def step(state: bytes | None, now: float) -> tuple[bytes, Cut | None]:
-            limit = Limit.decode(rules, state, now)
-            cut = limit.refuse(rules, now, turn, wait)
-            return limit.encode(now), cut
+        def step(limit: Limit, now: float) -> tuple[Limit, Cut | None]:
+            return limit, limit.by(rules, now).refuse(rules, now, turn, wait)
 
-        return self._states.update(self._key, step, ttl=wait + _kept(rules))
+        return self._step(rules, step, lambda _: wait)
 
     def _tell(self, rules: Rules) -> None:
         accepted = self._untold()
 
-        def step(state: bytes | None, now: float) -> tuple[bytes, float]:
-            limit = Limit.decode(rules, state, now)
-            limit.accept(rules, now, accepted)
-            return limit.encode(now), limit.paused - now
+        def step(limit: Limit, now: float) -> tuple[Limit, float]:
+            limit.by(rules, now).accept(rules, now, accepted)
+            return limit, limit.paused - now
 
-        self._states.update(self._key, step, ttl=lambda pause: max(0.0, pause) + _kept(rules))
+        self._step(rules, step, lambda pause: pause)
+
+    def _step(self, rules: Rules, step: LiveStep[Limit, T], acts_for: Callable[[T], float]) -> T:
+        """Change the limit; it is kept for so many seconds longer than it makes calls wait."""
+        kept = max(_KEPT, _PERIODS * rules.per)
+        return self._states.step(
+            self._key, partial(Limit.decode, rules), step, ttl=lambda result: max(0.0, acts_for(result)) + kept
+        )
 
     def _untold(self) -> Accepted:
         """Return the unreported calls, to report them now."""
@@ -113,7 +122,3 @@ def found(shared: States, key: str, rules: Rules) -> tuple[Limit, float]:
     """Return the limit in the store, and the present time."""
     now = shared.now()
     return Limit.decode(rules, shared.get(key), now), now
-
-
-def _kept(rules: Rules) -> float:
-    return max(_KEPT, _PERIODS * rules.per)

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 from resilient_tasks.core import real_time as time
 from resilient_tasks.core.patience import STEP, Patience
-from resilient_tasks.core.store import Contended, MemoryStore, StateStore
+from resilient_tasks.core.store import Contended, Decode, L, LiveStep, MemoryStore, StateStore, TimeToLive
 from resilient_tasks.shared.link import Link, StoreAway
 from resilient_tasks.shared.views import View, Views
 
@@ -18,9 +18,6 @@ V = TypeVar("V", bound=View)
 #: Given a state (None: there is none) and the time on the store's clock, gives the next state and a result. It may be
 #: asked more than once for one change, so it does nothing else.
 Change: TypeAlias = Callable[[bytes | None, float], tuple[bytes | None, T]]
-
-#: Seconds after which a state may be forgotten, or what gives them for the result of its change; None: it is kept.
-TimeToLive: TypeAlias = float | Callable[[T], float | None] | None
 
 #: States of which it is remembered what was put there last: it is likely to stand there still.
 _REMEMBERED = 1024
@@ -78,7 +75,8 @@ class States:
         #: What the policies of this process know of shared states, by key.
         self.views = Views()
         self._store = store
-        self._memory = store if type(store) is MemoryStore else None
+        #: The store, where it is the memory of this process: what stands there is asked for without fail.
+        self.memory = store if type(store) is MemoryStore else None
         # Of the type: what wraps a store to change `swap` has not changed this.
         self._update: Callable[..., None] | None = getattr(type(store), "update", None)
         self._bound = bound
@@ -100,7 +98,7 @@ class States:
     @property
     def is_shared(self) -> bool:
         """Whether other processes may see these states."""
-        return self._memory is None
+        return self.memory is None
 
     @property
     def is_there(self) -> bool:
@@ -119,15 +117,8 @@ class States:
         """Return the keys that begin with `prefix`."""
         return self._answer(lambda _: self._ask(self._store.keys, prefix), lambda memory: memory.keys(prefix))
 
-    def update(
-        self,
-        key: str,
-        change: Change[T],
-        *,
-        ttl: TimeToLive[T] = None,
-        take_in: Callable[[T], None] = _nothing,
-    ) -> T:
-        """Replace the state under `key` by what `change` makes of it, and return its result.
+    def update(self, key: str, change: Change[T], *, ttl: TimeToLive[T] = None) -> T:
+        """Replace the bytes under `key` by what `change` makes of them, and return its result.
 
         Between what `change` was given and what it returned nobody else has changed the state. A `change` that returns
         the state as it was, or None, writes nothing.
@@ -136,16 +127,43 @@ class States:
             key: name of the state.
             change: see `Change`.
             ttl: see `TimeToLive`.
+        """
+        return self._changed(key, change, ttl, _nothing)
+
+    def step(
+        self,
+        key: str,
+        decode: Decode[L],
+        step: LiveStep[L, T],
+        *,
+        ttl: TimeToLive[T] = None,
+        take_in: Callable[[T], None] = _nothing,
+    ) -> T:
+        """Change the state under `key`, as an object, by one step, and return its result.
+
+        The memory of this process keeps the object. For any other store it is decoded and encoded for each step, which
+        may be made more than once for one change: so a step changes nothing but its state.
+
+        Args:
+            key: name of the state.
+            decode: see `Decode`.
+            step: see `LiveStep`.
+            ttl: see `TimeToLive`.
             take_in: called with the result before another thread of this process asks the store anything.
         """
+        if self.memory is not None:
+            return self.memory.step(key, decode, step, ttl, take_in)
+
+        def change(state: bytes | None, now: float) -> tuple[bytes | None, T]:
+            after, result = step(decode(state, now), now)
+            return (None if after is None else after.encode()), result
+
+        return self._changed(key, change, ttl, take_in)
+
+    def _changed(self, key: str, change: Change[T], ttl: TimeToLive[T], take_in: Callable[[T], None]) -> T:
         step = _Step(change, ttl, self._store.now)
-        if self._memory is not None and self._turn.acquire(blocking=False):  # it is not lost, and nobody is ahead
-            try:
-                result = _swapped_in(self._memory, key, step)
-                take_in(result)
-            finally:
-                self._turn.release()
-            return result
+        if self.memory is not None:
+            return _swapped_in(self.memory, key, step)
         work = self._swapped if self._update is None else self._locked
         return self._answer(
             lambda patience: work(key, step, patience), lambda memory: _swapped_in(memory, key, step), key, take_in
@@ -155,11 +173,11 @@ class States:
         """Return what this process knows of the state under `key`; made by `make(states, key)` when first asked for."""
         return cast("V", self.views.get(key) or self.views.made(key, lambda: make(self, key)))
 
-    def forget(self, key: str, after: Callable[[bytes], float]) -> None:
+    def forget(self, key: str, decode: Decode[L], after: Callable[[L], float]) -> None:
         """Delete a state from this process's memory `after` so many seconds; in a store that is shared it stays."""
-        memory = self._memory or self._link.memory
+        memory, now = self.memory or self._link.memory, self.now()
         if memory is not None:
-            memory.forget(key, after)
+            memory.forget(key, lambda state: after(decode(state, now) if type(state) is bytes else state))
         self._last.pop(key, None)
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from resilient_tasks.core import clock, settings
-from resilient_tasks.machines.budget import Allowance, Grant
+from resilient_tasks.machines.budget import Allowance, Grant, Paid
 from resilient_tasks.shared.states import States
 
 
@@ -46,16 +46,18 @@ class Purse:
     def _tell(self, allowance: Allowance) -> None:
         self.was_used, self._allowance = True, allowance
         calls, at = self._untold()
-        self._states.update(
-            self._key, lambda state, now: (allowance.pay_in(state, now, calls, at), None), ttl=2 * allowance.per
-        )
+
+        def step(paid: Paid, now: float) -> tuple[Paid, None]:
+            return allowance.pay_in(paid, now, calls, at), None
+
+        self._states.step(self._key, allowance.decode, step, ttl=2 * allowance.per)
 
     def draw(self, allowance: Allowance) -> Grant:
         """Ask for one retry."""
         self.was_used = True
         calls, at = self._untold()
-        return self._states.update(
-            self._key, lambda state, now: allowance.draw(state, now, calls, at), ttl=2 * allowance.per
+        return self._states.step(
+            self._key, allowance.decode, lambda paid, now: allowance.draw(paid, now, calls, at), ttl=2 * allowance.per
         )
 
     def _untold(self) -> tuple[int, float]:

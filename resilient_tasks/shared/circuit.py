@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from resilient_tasks.core import clock, settings
-from resilient_tasks.core.call import Leave
+from resilient_tasks.core.call import Leave, nothing
 from resilient_tasks.core.events import BreakerClosed, BreakerHalfOpened, BreakerOpened, Event, bus
+from resilient_tasks.core.store import Cell
 from resilient_tasks.machines.circuit import Circuit, Pass, Refusal, Rules, Seen, Successes
 from resilient_tasks.shared.states import States
 
@@ -30,59 +31,63 @@ _LITTLE_KEPT, _KEPT = 86_400.0, 30 * 86_400.0
 Tell = Callable[..., None]
 
 
-class TurnLeave(Leave):
-    """Leave for any call of one turn. Where only failures in a row count, a success among successes is no news."""
-
-    __slots__ = ("turn",)
-
-    def __init__(self, key: str, turn: Pass) -> None:
-        super().__init__(key)
-        self.turn = turn
-
-
-class _Counted(TurnLeave):
-    """The same where successes are counted."""
-
-    __slots__ = ("succeeded",)
-
-    def __init__(self, key: str, turn: Pass, count: Callable[[], object]) -> None:
-        super().__init__(key, turn)
-        self.succeeded = count
-
-
 class SharedCircuit:
     """A circuit as this process knows it, and the successes that it has not told yet.
 
+    In the memory of this process the circuit itself is what is known, and each success is counted there. Of any other
+    store, what was read last is known for a while, and successes are told now and then.
+
     Attributes:
-        known: the circuit when the store was asked last.
         leave: for a call that is made at once, where a success need not be told.
-        leave_and_count: the same, where successes are counted, to be told later.
+        leave_and_count: the same, where successes are counted.
     """
 
-    leave: TurnLeave
-    leave_and_count: TurnLeave
+    leave: Leave
+    leave_and_count: Leave
 
     def __init__(self, shared: States, key: str) -> None:
-        self.known = Circuit()
         self._name = key.partition("/")[2]
         self._states = shared
         self._key = key
-        self._fresh_until = self._tell_from = -math.inf
+        self._memory = shared.memory
+        self._cell = Cell(Circuit(), 0.0) if self._memory is None else self._memory.cell(key, _decoded)
+        self._fresh_until = -math.inf if self._memory is None else math.inf
+        self._tell_from = -math.inf
         self._lock = threading.Lock()
         self._count = itertools.count().__next__  # one step of C: no thread waits for another
         self._told = 0
         self._last = 0.0
         self._rules: Rules | None = None
         self.was_used = False
-        self._give_leave()
+        self._give_leave(0)
+
+    @property
+    def known(self) -> Circuit:
+        """The circuit; in a store that others change, as it was when that was asked last."""
+        if self._memory is not None:
+            self._cell = self._memory.cell(self._key, _decoded)
+        circuit: Circuit = self._cell.state
+        return circuit
 
     def is_well(self, rules: Rules) -> bool:
         """Whether a call may be made without asking the store: it was closed, and not long ago."""
         known = self.known
-        if clock.now() >= self._fresh_until or known.position != "closed":
+        if known.position != "closed" or clock.now() >= self._fresh_until:
             return False
-        # Failures in a row are to be exact: the store is asked while there are any.
-        return known.run == 0 or rules.failures is None
+        # Failures in a row are to be exact: a store that others change is asked while there are any.
+        return known.run == 0 or rules.failures is None or self._memory is not None
+
+    def at_once(self, rules: Rules) -> Leave | None:
+        """Give leave for a call to be made at once, or None where the store is to be asked."""
+        circuit: Circuit | None = self._cell.live
+        if circuit is None or circuit.position != "closed":
+            return None
+        if self._memory is None and not self.is_well(rules):
+            return None
+        if circuit.turn != self._turn:
+            self._give_leave(circuit.turn)
+        self.was_used, self._rules = True, rules
+        return self.leave if rules.failures is not None else self.leave_and_count
 
     def admit(self, rules: Rules, call: Call) -> Pass | Refusal:
         """Ask leave for a call."""
@@ -91,7 +96,8 @@ class SharedCircuit:
         # Named anew each time: a call may ask more than once.
         probe = f"{call.work.id}/{call.attempt}/{uuid.uuid4().hex[:6]}"
         if clock.now() < self._fresh_until:
-            _, leave = self.known.admit(rules, self._states.now(), probe)
+            now = self._states.now()
+            _, leave = self.known.until(now).admit(rules, now, probe)
             if isinstance(leave, Refusal):
                 return leave
         before, turn = self._untold(), self.known.turn
@@ -112,7 +118,8 @@ class SharedCircuit:
             return None
         if clock.now() >= self._fresh_until:
             self.exchange(lambda circuit, _: (circuit, None), tell_all)
-        _, leave = self.known.admit(rules, self._states.now(), "")
+        now = self._states.now()
+        _, leave = self.known.until(now).admit(rules, now, "")
         return leave if isinstance(leave, Refusal) else None
 
     def record(self, rules: Rules, call: Call, leave: Pass, seen: Seen) -> None:
@@ -120,30 +127,67 @@ class SharedCircuit:
         if not leave.probe:
             if seen.good is None:
                 return
-            run_goes_on = rules.failures is not None and self.known.run
-            self._last = now = clock.now()
             self._rules = rules
-            was_let_go = self._states.views.get(self._key) is not self  # then others know more by now
-            is_no_news = seen.good and not (seen.slow or run_goes_on or was_let_go) and leave.turn == self.known.turn
-            if is_no_news and not rules.counts:
-                return
-            if is_no_news and now < self._tell_from:  # a process may live for one call: its success is told at once
-                self._count()
+            if seen.good and not seen.slow and self._is_no_news(rules, leave):
                 return
         before = self._untold()
-        self._tell_from = clock.now() + settings.current.store_staleness
+        self._last = clock.now()
+        self._tell_from = self._last + settings.current.store_staleness
         self.exchange(lambda circuit, now: (circuit.record(rules, now, leave, seen, before), None), call.emit)
+
+    def _is_no_news(self, rules: Rules, leave: Pass) -> bool:
+        """Tell whether a success need not be told, or was counted, to be told later."""
+        if self._memory is not None:
+            return self._counted_here(rules, leave.turn)
+        run_goes_on = rules.failures is not None and self.known.run
+        was_let_go = self._states.views.get(self._key) is not self  # then others know more by now
+        if run_goes_on or was_let_go or leave.turn != self.known.turn:
+            return False
+        now = clock.now()
+        if rules.counts and now >= self._tell_from:  # a process may live for one call: its success is told at once
+            return False
+        if rules.counts:
+            self._last = now
+            self._count()
+        return True
+
+    def _counted_here(self, rules: Rules, turn: int) -> bool:
+        """Count a success in memory, if nothing comes of it but one more in the latest of the window's steps."""
+        circuit: Circuit | None = self._cell.live
+        if circuit is None:
+            return False
+        if circuit.turn != turn or circuit.position != "closed":
+            return True  # what was let through in an earlier turn has no say
+        if circuit.run:
+            return False
+        return not rules.counts or (rules.fit(circuit.window) and circuit.window.adds_one(self._states.now()))
+
+    def _succeeded(self) -> None:
+        """Take in a success of a call that was made at once."""
+        circuit: Circuit | None = self._cell.live
+        rules, turn = self._rules, self._turn
+        if circuit is not None and not circuit.run and circuit.window.fits is rules and circuit.turn == turn:
+            if circuit.window.adds_one(self._states.now()):
+                return
+        if rules is not None and not self._counted_here(rules, turn):
+            leave, seen = Pass(turn), Seen(good=True)
+            self.exchange(lambda circuit, now: (circuit.record(rules, now, leave, seen), None), tell_all)
+
+    def _ended_a_row(self) -> None:
+        """Take in a success where only failures in a row count."""
+        circuit: Circuit | None = self._cell.live
+        if circuit is None or circuit.run:
+            self._succeeded()
 
     def exchange(self, step: Callable[[Circuit, float], tuple[Circuit, T]], tell: Tell) -> T:
         """Change the circuit in the store by one step, take in how it stands then, and tell of a new position."""
 
-        def change(state: bytes | None, now: float) -> tuple[bytes | None, _Exchanged[T]]:
-            found = Circuit.decode(state)
+        def change(found: Circuit, now: float) -> tuple[Circuit | None, _Exchanged[T]]:
             before = found.until(now)
             after, answer = step(before, now)
-            return (state if after is found else after.encode()), _Exchanged(before, after, now, answer)
+            return (None if after is found else after), _Exchanged(before, after, now, answer)
 
-        done = self._states.update(self._key, change, ttl=_kept, take_in=self._take_in)
+        done = self._states.step(self._key, _decoded, change, ttl=_kept, take_in=self._take_in)
         if done.after.turn != done.before.turn:
             _tell(tell, self._name, done.before, done.after, done.now)
         return done.answer
@@ -156,31 +200,46 @@ class SharedCircuit:
     def let_go(self) -> None:
         """See `View`. The memory of this process forgets the circuit too, one that is not closed after a while."""
         rules = self._rules
-        if self._states.is_shared and rules is not None and rules.counts:
+        if self._memory is None and rules is not None and rules.counts:
             before, leave = self._untold(), Pass(self.known.turn)
             if before.calls:
                 self.exchange(lambda found, now: (found.record(rules, now, leave, Seen(None), before), None), tell_all)
         now = self._states.now()
-        self._states.forget(self._key, lambda state: Circuit.decode(state).matters_for(now))
+        self._states.forget(self._key, _decoded, lambda circuit: circuit.matters_for(now))
 
     def _take_in(self, done: _Exchanged[Any]) -> None:
         """Take in the circuit before another thread asks: none may put an older one in the place of a newer one."""
         self.was_used = True
-        self.known, self._fresh_until = done.after, clock.now() + settings.current.store_staleness
-        if done.after.turn != self.leave.turn.turn:
-            self._give_leave()
+        if self._memory is not None:
+            self._cell = self._memory.cell(self._key, _decoded)
+        else:
+            self._cell = Cell(done.after, 0.0)
+            self._fresh_until = clock.now() + settings.current.store_staleness
+        if done.after.turn != self._turn:
+            self._give_leave(done.after.turn)
 
     def _untold(self) -> Successes:
+        if self._memory is not None:
+            return _NONE
         with self._lock:
             counted = self._count()  # this question is counted too
             untold = Successes(counted - self._told, self._states.now() - (clock.now() - self._last))
             self._told = counted + 1
         return untold
 
-    def _give_leave(self) -> None:
+    def _give_leave(self, turn: int) -> None:
         """Make what `at_once` gives to every call of this turn."""
-        turn = Pass(self.known.turn)
-        self.leave, self.leave_and_count = TurnLeave(self._key, turn), _Counted(self._key, turn, self._count)
+        self._turn, here = turn, self._memory is not None
+        given = Pass(turn)
+        self.leave = Leave(self._key, given, succeeded=self._ended_a_row if here else nothing)
+        self.leave_and_count = Leave(self._key, given, succeeded=self._succeeded if here else self._count)
+
+
+_NONE = Successes()
+
+
+def _decoded(state: bytes | None, _now: float) -> Circuit:
+    return Circuit.decode(state)
 
 
 class _Exchanged(NamedTuple, Generic[T]):

@@ -58,7 +58,9 @@ class Lead:
             parcel = make()
             place = _outcome(self.me)
             self._states.update(place, lambda *_: (parcel, None), ttl=KEPT)
-            self._states.forget(place, lambda _: math.inf)  # it is large, and this process asks for it no more
+            self._states.forget(
+                place, Flight.decode, lambda _: math.inf
+            )  # it is large, and this process asks for it no more
         self._changed(lambda flight, _: flight.without(self.me))
 
     def outcome_of(self, attempt: str) -> bytes | None:

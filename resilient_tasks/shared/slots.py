@@ -8,7 +8,11 @@ import threading
 import uuid
 from weakref import WeakKeyDictionary
 
-from resilient_tasks.machines.slots import Answer, Slots
+from resilient_tasks.core import abandoned, leftovers, safely
+from resilient_tasks.core.call import Call, Leave, running
+from resilient_tasks.core.errors import TimedOut
+from resilient_tasks.core.store import TAKES_TURNS, Cell
+from resilient_tasks.machines.slots import Answer, Holder, Slots
 from resilient_tasks.shared.states import States
 
 #: Seconds after which the slots of a process that died are free again. A living one renews its lease in time.
@@ -24,93 +28,133 @@ class HeldSlots:
 
     Attributes:
         waiting: callers in the queue, of all processes, when the store was asked last.
+        leave_given: for a call that is made at once; it gives its slot back.
     """
 
     def __init__(self, shared: States, key: str) -> None:
         self.waiting = 0
         self.was_used = False
+        self.leave_given = Leave(key, succeeded=self.leave, ended=self.ended)
         self._states = shared
         self._key = key
         self._me = uuid.uuid4().hex
-        self._counting = threading.Lock()  # held for no longer than it takes to count
-        self._held = 0
+        self._memory = shared.memory
         shared.when_back.append(self.tell)
-        # Where the state dies with the process, nobody else has to be told when that was.
-        self._lease, self._place = (LEASE, PLACE) if shared.is_shared else (math.inf, math.inf)
+        # In a memory, the holder that stands there: what is held is held there, and need not be told.
+        self._mine = Holder(0, math.inf)
+        self._lock: threading.Lock | threading.RLock = threading.Lock()  # held for no longer than it takes to count
+        self._cell = Cell(None, 0.0)
+        self._lease, self._place = LEASE, PLACE
+        if self._memory is not None:
+            # Where the state dies with the process, nobody else has to be told when that was.
+            self._lease = self._place = math.inf
+            self._lock = self._memory.lock
 
     @property
     def is_needed(self) -> bool:
         """Whether slots are held here."""
-        return self._held > 0
+        return self._mine.number > 0
 
     def let_go(self) -> None:
         """See `View`."""
         with contextlib.suppress(ValueError):
             self._states.when_back.remove(self.tell)
-        self._states.forget(self._key, lambda state: 0.0 if Slots.decode(state, -math.inf) == Slots() else math.inf)
+        self._states.forget(self._key, self._decoded, lambda slots: 0.0 if slots.is_empty else math.inf)
+
+    def acquire(self, limit: int) -> Leave | None:
+        """Take one slot of `limit` if this process holds all that are taken, and none waits; else `ask`."""
+        self.was_used = True
+        # Without a call or a loop: no other thread has its turn before the slot is counted, see `Cell`.
+        slots, mine = self._cell.live, self._mine
+        if slots is None or slots.only is not mine or mine.number >= limit:
+            return None
+        mine.number += 1
+        return self.leave_given
 
     def ask(self, ticket: str, limit: int, places: int) -> Answer:
         """Ask for one slot of `limit`, or for one of so many `places` in the queue."""
 
-        def change(state: bytes | None, now: float) -> tuple[bytes | None, tuple[Answer, Slots]]:
-            found = self._decoded(state, now)
+        def step(slots: Slots, now: float) -> tuple[Slots | None, tuple[Answer, Slots]]:
             # A store that hung may have taken in, much later, what was asked then: no more is held than is held here.
-            before = found if found.number_of(self._me) == self._held else self._holding(found, self._held, now)
-            slots, answer = before.ask(ticket, limit, places, now, self._place)
+            self._tell(slots, now)
+            answer = slots.ask(ticket, limit, places, now, self._place)
             if answer == "taken":
-                slots = self._holding(slots, self._held + 1, now)
-            return slots.encoded_over(state), (answer, slots)
+                self._tell(slots, now, 1)
+            return slots.to_keep(), (answer, slots)
 
-        answer, slots = self._states.update(self._key, change, ttl=self._kept, take_in=self._count)
+        answer, slots = self._states.step(self._key, self._decoded, step, ttl=self._kept, take_in=self._count)
         self.waiting = len(slots.queue)
         self._keep_renewing()
         return answer
 
     def leave(self) -> None:
         """Give a slot back."""
-        with self._counting:
-            self._held -= 1
-        self.tell()
+        if self._memory is not None and TAKES_TURNS:
+            self._mine.number -= 1  # counted in one go, as in `acquire`
+            return
+        with self._lock:
+            self._mine.number -= 1
+        if self._memory is None:
+            self.tell()
 
     def tell(self) -> None:
         """Tell how many slots are held here."""
 
-        def change(state: bytes | None, now: float) -> tuple[bytes | None, tuple[Answer, Slots]]:
-            slots = self._holding(self._decoded(state, now), self._held, now)
-            return slots.encoded_over(state), ("full", slots)
+        def step(slots: Slots, now: float) -> tuple[Slots | None, tuple[Answer, Slots]]:
+            self._tell(slots, now)
+            return slots.to_keep(), ("full", slots)
 
-        self._states.update(self._key, change, ttl=self._kept)
+        self._states.step(self._key, self._decoded, step, ttl=self._kept)
 
     def forget(self, ticket: str) -> None:
         """Give a place in the queue back."""
 
-        def change(state: bytes | None, now: float) -> tuple[bytes | None, tuple[Answer, Slots]]:
-            slots = self._decoded(state, now).without(ticket)
-            return slots.encoded_over(state), ("full", slots)
+        def step(slots: Slots, now: float) -> tuple[Slots | None, tuple[Answer, Slots]]:
+            slots.by(now, self._lease, self._place).without(ticket)
+            return slots.to_keep(), ("full", slots)
 
-        self._states.update(self._key, change, ttl=self._kept)
+        self._states.step(self._key, self._decoded, step, ttl=self._kept)
+
+    def ended(self, error: BaseException | None, call: Call | None = None) -> None:
+        """Give a slot back: once what a call has left behind has ended, where it has failed so."""
+        running_on = ""
+        if error is None or isinstance(error, Exception):
+            if safely.is_a(error, TimedOut) and error.abandoned:
+                running_on = error.thread
+        elif (call := call or running.get()) is not None:  # it was cancelled, or is cut by a limit around this
+            running_on = abandoned.leave_pieces(leftovers.known_of(call), call.operation)
+        if running_on:
+            abandoned.once_ended(running_on, self.leave)
+        else:
+            self.leave()
+
+    def _tell(self, slots: Slots, now: float, more: int = 0) -> None:
+        """Have this process hold what it does, and so many slots more."""
+        slots.by(now, self._lease, self._place)
+        if self._memory is None:
+            slots.held_by(self._me, Holder(self._mine.number + more, now + self._lease))
+        else:
+            self._mine.number += more
+            slots.held_by(self._me, self._mine)
 
     def _count(self, result: tuple[Answer, Slots]) -> None:
         """Take in an answer before another thread asks: each tells the store how many are held in all."""
         self.was_used = True
-        if result[0] == "taken":
-            with self._counting:
-                self._held += 1
+        if self._memory is not None:
+            self._cell = self._memory.cell(self._key, self._decoded)
+        elif result[0] == "taken":
+            with self._lock:
+                self._mine.number += 1
 
     def _decoded(self, state: bytes | None, now: float) -> Slots:
         return Slots.decode(state, now, self._lease, self._place)
 
-    def _kept(self, result: tuple[Answer, Slots]) -> float | None:
-        """Say for how long the state is needed: as long as anybody holds a slot or waits for one."""
-        if not self._states.is_shared:
-            return None if result[1].held or result[1].queue else _EMPTY
-        return max(self._lease, self._place) + _EMPTY
-
-    def _holding(self, slots: Slots, number: int, now: float) -> Slots:
-        return slots.holding(self._me, number, now + self._lease)
+    def _kept(self, _result: object) -> float | None:
+        """Say for how long the state is needed; in memory, until `let_go`."""
+        return None if self._memory is not None else max(self._lease, self._place) + _EMPTY
 
     def _keep_renewing(self) -> None:
-        if self._states.is_shared and self._held:
+        if self._memory is None and self.is_needed:
             _renewals(self._states).add(self)
 
 

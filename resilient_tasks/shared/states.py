@@ -12,6 +12,7 @@ from resilient_tasks.core import settings
 from resilient_tasks.core.store import StateStore, opened_by
 from resilient_tasks.shared.asking import States
 from resilient_tasks.shared.link import StoreAway
+from resilient_tasks.shared.views import Views
 
 __all__ = ["Chosen", "States", "StoreAway", "count", "shared", "states", "use_store"]
 
@@ -22,7 +23,15 @@ class Chosen:
     Args:
         where: reads from the settings which store it is.
         how: arguments of `States`, besides its bound.
+
+    Attributes:
+        opened_for: the settings that the states were opened for: while those are in force, nothing need be asked.
+        views: what is known of the states; of any use only while `opened_for` is in force.
     """
+
+    opened_for: settings.Settings | None
+    views: Views
+    _states: States | None
 
     def __init__(self, where: Callable[[settings.Settings], StateStore | str], **how: Any) -> None:
         self._where = where
@@ -31,10 +40,9 @@ class Chosen:
 
     def forget(self) -> None:
         """Begin anew, as a forked child does: what the parent knows and is connected to is not the child's."""
-        self._states: States | None = None
-        self._opened_for: settings.Settings | None = None
         self._forced = False
         self._opening = threading.Lock()
+        self._put(None, None)
 
     def close(self) -> None:
         """Let go of the store, and begin anew."""
@@ -48,43 +56,50 @@ class Chosen:
         Raises:
             PolicyError: the setting names no store.
         """
-        if self._states is not None and (self._opened_for is settings.current or self._forced):
+        if self._states is not None and self.opened_for is settings.current:
             return self._states
         return self._open(settings.current)
 
     def ready(self) -> States | None:
         """Return the states if they are open. To open them takes longer than some can wait: it imports a library."""
-        opened_for, chosen = self._opened_for, settings.current
+        opened_for, chosen = self.opened_for, settings.current
         is_it = self._forced or opened_for is chosen or (opened_for and self._named(opened_for) == self._named(chosen))
         return self._states if is_it else None
+
+    def _put(self, states: States | None, opened_for: settings.Settings | None) -> None:
+        self.opened_for = None  # for a thread that looks at both meanwhile
+        self._states, self.views = states, Views() if states is None else states.views
+        self.opened_for = opened_for
 
     @contextmanager
     def use(self, store: StateStore) -> Iterator[States]:
         """Keep the states in `store` inside the block, whatever the settings say."""
         opened = States(store, type(store).__name__, bound=settings.current.store_timeout, **self._how)
         with self._opening:
-            before = self._states, self._forced
-            self._states, self._forced = opened, True
+            before, was_forced = self._states, self._forced
+            before_for = self.opened_for
+            self._forced = True
+            self._put(opened, settings.current)
         try:
             yield opened
         finally:
             opened.close()
             with self._opening:
-                self._states, self._forced = before
+                self._forced = was_forced
+                self._put(before, before_for)
 
     def _open(self, chosen: settings.Settings) -> States:
         with self._opening:
-            if self._forced and self._states is not None:
-                return self._states
-            before = self._opened_for
-            if self._states is None or before is None or self._named(before) != self._named(chosen):
+            before, states = self.opened_for, self._states
+            is_other = before is None or self._named(before) != self._named(chosen)
+            if states is None or (is_other and not self._forced):
                 store, name = opened_by(self._where(chosen), chosen.store_timeout)
                 opened = States(store, name, bound=chosen.store_timeout, **self._how)
-                if self._states is not None:
-                    self._states.close()
-                self._states = opened
-            self._opened_for = chosen
-            return self._states
+                if states is not None:
+                    states.close()
+                states = opened
+            self._put(states, chosen)
+            return states
 
     def _named(self, chosen: settings.Settings) -> tuple[object, float]:
         return self._where(chosen), chosen.store_timeout

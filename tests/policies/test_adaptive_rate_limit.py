@@ -438,9 +438,10 @@ def test_processes_that_make_one_call_each_let_it_grow(clock):
     for _ in range(20):
         with use_store(store) as shared:  # and closes it: what is in it goes into the next one
             Pipeline(adaptive()).call(int, "7")
-            kept = dict(shared._store._values)
+            kept = {key: shared.get(key) for key in shared.keys("")}
         store = MemoryStore()
-        store._values.update(kept)
+        for key, state in kept.items():
+            store.swap(key, None, state)
         clock.advance(0.1)
     with use_store(store):
         assert adaptive().status().rate == 11

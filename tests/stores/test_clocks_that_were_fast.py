@@ -9,7 +9,7 @@ from resilient_tasks.core import clock as clocks
 from resilient_tasks.core.clock import use_clock
 from resilient_tasks.core.store import MemoryStore
 from resilient_tasks.machines.circuit import Circuit, Pass, Rules, Seen
-from resilient_tasks.machines.rate import SlidingWindow, TokenBucket
+from resilient_tasks.machines.rate import SlidingWindow, Times, TokenBucket
 from resilient_tasks.machines.slots import Slots
 from resilient_tasks.machines.window import TimeWindow, Totals
 from resilient_tasks.shared.states import states, use_store
@@ -167,15 +167,15 @@ def test_a_window_loses_nothing_that_was_counted_too_late(ahead, early, late):
 @pytest.mark.parametrize("rate", [SlidingWindow(3, 10.0), TokenBucket(3, 10.0, 3)], ids=["window", "bucket"])
 @given(st.lists(st.tuples(AHEAD, st.floats(0, 5)), max_size=30))
 def test_a_rate_reserved_by_a_fast_clock_makes_nobody_wait_longer_than_one_reserved_by_a_right_one(rate, calls):
-    now, state = 1_000_000.0, None
+    now, times = 1_000_000.0, Times()
     for number, (ahead, later) in enumerate(calls, 1):
-        state, _ = rate.reserve(state, now + ahead, 1e9)
+        rate.reserve(times, now + ahead, 1e9)
         now += later
-        as_if_all_were_made_now = None
+        as_if_all_were_made_now = Times()
         for _ in range(number):
-            as_if_all_were_made_now, _ = rate.reserve(as_if_all_were_made_now, now, 1e9)
+            rate.reserve(as_if_all_were_made_now, now, 1e9)
         most = rate.reserve(as_if_all_were_made_now, now, 1e9)[1].wait
-        assert rate.reserve(state, now, 1e9)[1].wait <= most + 1e-3
+        assert rate.reserve(Times.decode(times.encode()), now, 1e9)[1].wait <= most + 1e-3
 
 
 def test_redis_keeps_nothing_that_was_reckoned_by_a_clock_set_since_it_was_asked_last(redis_server, monkeypatch):

@@ -6,6 +6,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from two_workers import Workers, run
 
 from resilient_tasks import Bulkhead, RateLimit, RetryBudget
+from resilient_tasks.machines.rate import Times
 from resilient_tasks.machines.slots import Slots
 from resilient_tasks.shared.budget import Purse
 from resilient_tasks.shared.slots import LEASE, PLACE, HeldSlots
@@ -65,8 +66,8 @@ class Limiter(OnTwoWorkers):
     def reserve(self, worker, patience):
         rate = self.policy._rate
         due = self.first_that_is_allowed()
-        reserved = self.workers.states[worker].update(
-            f"rate/{self.workers.name}", lambda state, now: rate.reserve(state, now, patience)
+        reserved = self.workers.states[worker].step(
+            f"rate/{self.workers.name}", Times.decode, lambda times, now: rate.reserve(times, now, patience)
         )
         assert reserved.wait == pytest.approx(due - self.now)
         assert reserved.granted == (due - self.now <= patience)
