@@ -422,6 +422,8 @@ class Beside(Call):
 _FIRST = "resilient_call"
 #: The variable that such a frame has once its attempt is over, and the pipeline entered.
 _ENTERED = "work"
+#: The one in which it keeps its call, where that has to be found in the context as well.
+MADE = "made"
 
 
 def current_call() -> Call | None:
@@ -451,6 +453,8 @@ def _attempts(frame: FrameType | None) -> list[FrameType]:
 
 def _call_of(frame: FrameType, parent: Call | None) -> Call:
     """Return the call that a first attempt is about. It is made when it is asked for, once."""
+    if MADE in frame.f_locals:
+        return cast("Call", frame.f_locals[MADE])
     if not isinstance(frame.f_trace, _Asked):
         here, code = frame.f_locals, frame.f_code
         args = here.get("args", tuple(here[name] for name in code.co_varnames[: code.co_argcount]))

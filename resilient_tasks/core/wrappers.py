@@ -77,13 +77,13 @@ _IN_CONTEXT = """
     elif (leave := gate(plan, {args}, {kwargs})) is None:
         work = plan.work({args}, {kwargs})
     else:
-        call = calls.Call(plan.work({args}, {kwargs}), calls.running.get(), 1, clock.now())
-        token = calls.running.set(call)
+        made = calls.Call(plan.work({args}, {kwargs}), calls.running.get(), 1, clock.now())
+        token = calls.running.set(made)
         try:
             value = {await_}fn({arguments})
         except Exception as error:
             leave.ended(error)
-            work = call.work.was_begun(Failed(error), parts_of(leave))
+            work = made.work.was_begun(Failed(error), parts_of(leave))
         except BaseException as error:
             leave.ended(error)
             raise
@@ -91,7 +91,7 @@ _IN_CONTEXT = """
             if {is_result}:
                 leave.succeeded()
                 return value
-            work = call.work.was_begun(runtime.put_off(fn, value), parts_of(leave))
+            work = made.work.was_begun(runtime.put_off(fn, value), parts_of(leave))
         finally:
             calls.running.reset(token)
     return {entered}
@@ -249,4 +249,4 @@ def stream(plan: Plan) -> Callable[..., Any]:
 
 
 #: The names that the wrappers use themselves.
-_OWN = _names(_FREE)
+_OWN = _names(_FREE) | {calls.MADE}
