@@ -15,8 +15,9 @@ from collections.abc import Callable, Coroutine, Mapping
 from types import AsyncGeneratorType
 from typing import Any, TypeVar, cast
 
-from resilient_tasks.core import callables, clock, interrupt, race, real_time, threads, wording
+from resilient_tasks.core import callables, clock, limits, race, real_time, wording
 from resilient_tasks.core.call import Call, Enforce, Later, Proceed, Runtime
+from resilient_tasks.core.interrupt import Overrun
 from resilient_tasks.core.later import PAUSE, Rest, pause
 from resilient_tasks.core.outcome import Failed, Ok, Outcome
 
@@ -54,9 +55,7 @@ class SyncRuntime:
             return put_off(fn, value)
         return Ok(value)
 
-    async def limit(
-        self, call: Call, proceed: Proceed, seconds: float, enforce: Enforce
-    ) -> Outcome[Any] | interrupt.Overrun:
+    async def limit(self, call: Call, proceed: Proceed, seconds: float, enforce: Enforce) -> Outcome[Any] | Overrun:
         if enforce == "cooperative":
             return await proceed(call)
         until = real_time.monotonic() + seconds
@@ -65,13 +64,10 @@ class SyncRuntime:
             call.work.thread = threading.get_ident()
             return drive(proceed(call))
 
-        if interrupt.signals_work_here():
-            ended = interrupt.by_signal(work, seconds, call)
-        else:
-            ended = threads.by_leaving_a_thread(work, seconds, call)
+        ended = limits.in_time(work, seconds, call)
         if isinstance(ended, Rest):
             await pause()
-            return await interrupt.by_cancelling(ended, max(0.0, until - real_time.monotonic()), call)
+            return await limits.in_time_async(ended, max(0.0, until - real_time.monotonic()), call)
         return ended
 
     async def race(
@@ -147,12 +143,10 @@ class AsyncRuntime:
 
     begin = invoke
 
-    async def limit(
-        self, call: Call, proceed: Proceed, seconds: float, enforce: Enforce
-    ) -> Outcome[Any] | interrupt.Overrun:
+    async def limit(self, call: Call, proceed: Proceed, seconds: float, enforce: Enforce) -> Outcome[Any] | Overrun:
         if enforce == "cooperative":
             return await proceed(call)
-        return await interrupt.by_cancelling(proceed(call), seconds, call)
+        return await limits.in_time_async(proceed(call), seconds, call)
 
     async def race(
         self,
