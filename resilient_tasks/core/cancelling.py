@@ -16,8 +16,9 @@ from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Any
 
 from resilient_tasks.core import real_time, starts
-from resilient_tasks.core.interrupt import BLOCKED, LATE, NEVER, SWALLOWED, Overrun, judged
+from resilient_tasks.core.interrupt import BLOCKED, LATE, SWALLOWED, Overrun, judged
 from resilient_tasks.core.leftovers import Begun
+from resilient_tasks.core.watch import NEVER
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call
@@ -59,34 +60,36 @@ class _Limit:
 class _Table:
     """The limits that are kept in one event loop, the first begun first.
 
+    The loop keeps it, by its timer, and the work that has a limit does.
+
     Attributes:
         clock: the loop's own, which goes as `monotonic` does but in a loop that makes its own time.
         looks_at: when the timer rings.
     """
 
-    __slots__ = ("_timer", "clock", "frozen", "limits", "looks_at", "loop")
+    __slots__ = ("__weakref__", "_timer", "clock", "frozen", "limits", "looks_at", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = weakref.ref(loop)
+        self.loop = loop
         self.limits: dict[_Limit, None] = {}
         self.looks_at = NEVER
         self._timer: real_time.Timer | None = None
-        self.go_by_time_of(loop)
+        self.go_by_time_of_loop()
 
-    def go_by_time_of(self, loop: asyncio.AbstractEventLoop) -> None:
+    def go_by_time_of_loop(self) -> None:
         """Go by the time that the loop has now, and wind the timer by it."""
-        own = getattr(loop.time, "__func__", None) is asyncio.BaseEventLoop.time
+        own = getattr(self.loop.time, "__func__", None) is asyncio.BaseEventLoop.time
         at, self.frozen = self.looks_at, real_time.is_frozen()
-        self.clock: Callable[[], float] = _now if own else real_time.clock_of(loop)
+        self.clock: Callable[[], float] = _now if own else real_time.clock_of(self.loop)
         self.calm()
         if at < NEVER:
-            self.look_by(at, loop)
+            self.look_by(at)
 
-    def look_by(self, due: float, loop: asyncio.AbstractEventLoop) -> None:
+    def look_by(self, due: float) -> None:
         """Have the timer ring at `due` at the latest. Asked by the few limits that are nearer than all before them."""
         self.calm()
         self.looks_at = due
-        self._timer = real_time.call_later(loop, max(0.0, due - self.clock()), self._ring)
+        self._timer = real_time.call_later(self.loop, max(0.0, due - self.clock()), self._ring)
         starts.watch()
 
     def calm(self) -> None:
@@ -96,12 +99,12 @@ class _Table:
         self._timer, self.looks_at = None, NEVER
 
     def _ring(self) -> None:
-        self.looks_at, now, began, loop = NEVER, self.clock() + _EARLY, _now(), self.loop()
+        self.looks_at, now, began = NEVER, self.clock() + _EARLY, _now()
         limits = [limit for limit in [*self.limits] if not limit.rang]
         due = [limit for limit in limits if limit.due <= now]
-        if len(due) < len(limits) and loop is not None:
+        if len(due) < len(limits):
             first = min(limit.due for limit in limits if limit.due > now)
-            self.look_by(max(first, now + _RESTS * (_now() - began)), loop)
+            self.look_by(max(first, now + _RESTS * (_now() - began)))
         for limit in due:
             limit.ring()
 
@@ -114,18 +117,19 @@ _RESTS = 5
 
 
 class _Here(threading.local):
-    table: _Table | None = None
+    table: Callable[[], _Table | None] = staticmethod(lambda: None)
 
 
 _here = _Here()
 
 
 def _table_of(loop: asyncio.AbstractEventLoop) -> _Table:
-    table = _here.table
-    if table is None or table.loop() is not loop:
-        _here.table = table = _Table(loop)
+    table = _here.table()
+    if table is None or table.loop is not loop:
+        table = _Table(loop)
+        _here.table = weakref.ref(table)
     elif table.frozen is isinstance(time.monotonic, BuiltinFunctionType):  # a test has frozen time, or lets it go on
-        table.go_by_time_of(loop)
+        table.go_by_time_of_loop()
     return table
 
 
@@ -148,7 +152,7 @@ async def by_cancelling(work: Awaitable[Any], seconds: float, call: Call) -> Any
     try:
         table.limits[limit] = None
         if due < table.looks_at:
-            table.look_by(due, loop)
+            table.look_by(due)
         value = await work
     except asyncio.CancelledError:
         if not limit.rang or task.uncancel() > cancelling:

@@ -11,18 +11,18 @@ Async work is cancelled, see `cancelling`. For sync work in any other thread see
 from __future__ import annotations
 
 import _thread
-import contextlib
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import BuiltinFunctionType, MappingProxyType
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from resilient_tasks.core import abandoned, real_time, safe_points, starts
 from resilient_tasks.core.leftovers import Begun
+from resilient_tasks.core.watch import NEVER, Watch
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -39,7 +39,6 @@ BLOCKED = "it blocked the event loop, or its process stood still"
 RUNS_ON = "what it had begun was not interrupted"
 CAME_TO_ITS_END = "what it had begun came to its own end"
 
-NEVER = float("inf")
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -144,7 +143,7 @@ def by_signal(
     try:
         try:
             _innermost = limit
-            if due < _looks_at:
+            if due < _watch.looks_at:
                 _look_by(due)
             value = work(*args, **kwargs)
         finally:
@@ -168,76 +167,12 @@ def by_signal(
 #: Its default is to be ignored, debuggers let it pass, nothing but out-of-band data sends it, and it may come without a
 #: reason: why the runtime of Go uses it to interrupt its threads.
 _SIGNAL: int = getattr(signal, "SIGURG", 0)
-#: Until the main thread has heard a signal, it is sent again: after 1 ms, and then less and less often (seconds). A
-#: signal that comes right before a wait begins does not end that.
-_SELDOM = 0.1
 
 _now = real_time.monotonic
 _main = threading.main_thread().ident
 _innermost: _Limit | None = None
-#: When the watch looks next. It says "never" before it looks, so a limit that begins meanwhile rings its bell.
-_looks_at = NEVER
-_watch: _Watch | None = None
 _theirs: Any = None
 _deaf = False
-
-
-class _Watch:
-    """The thread that looks after the limits of the main thread.
-
-    It is not one of `threading`: it calls nothing that asks for the present thread, so no list of threads shows it.
-    """
-
-    def __init__(self) -> None:
-        self._bell, self._ended = _thread.allocate_lock(), _thread.allocate_lock()
-        self._bell.acquire()
-        self._ended.acquire()
-        self._stopping = False
-        self._id = 0
-
-    def start(self) -> None:
-        """Begin to watch.
-
-        Raises:
-            RuntimeError: no thread can be started, or a library has replaced threads with something else.
-        """
-        start = _thread.start_new_thread
-        if not isinstance(start, BuiltinFunctionType):
-            msg = "no thread of the system can be started"
-            raise RuntimeError(msg)  # noqa: TRY004  # as where the system has none left
-        start(self._run, ())
-
-    def ring(self) -> None:
-        """Have it look at once. A lock is all that a handler of signals may use at any moment."""
-        with contextlib.suppress(RuntimeError):  # it has been rung already
-            self._bell.release()
-
-    def stop(self) -> None:
-        """End the thread, and wait for that."""
-        self._stopping = True
-        self.ring()
-        self._ended.acquire(timeout=1.0)
-        for _ in range(100):  # the system takes a moment longer
-            if not os.path.exists(f"/proc/self/task/{self._id}"):  # noqa: PTH110  # before each fork
-                return
-            real_time.sleep(0.00005)
-
-    def _run(self) -> None:
-        global _looks_at  # noqa: PLW0603  # of this process
-        self._id = _thread.get_native_id()
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        pause = safe_points.PAUSE
-        while not self._stopping:
-            _looks_at = NEVER
-            at, now = _first(), _now()
-            if at > now:
-                pause = safe_points.PAUSE
-            else:
-                _signal_main_thread()
-                at, pause = now + pause, min(_SELDOM, 2 * pause)
-            _looks_at = min(_looks_at, at)
-            self._bell.acquire(timeout=-1 if _looks_at == NEVER else max(0.0, _looks_at - now))
-        self._ended.release()
 
 
 def _first() -> float:
@@ -251,34 +186,24 @@ def _first() -> float:
 
 
 def _signal_main_thread() -> None:
-    if signal.getsignal(_SIGNAL) == _ring:  # without a handler it would be told as not interrupted, which is true
+    if signal.getsignal(_SIGNAL) == _ring:  # not where it was replaced in the meantime: what then happens is told
         signal.pthread_kill(_main or 0, _SIGNAL)
+
+
+_watch = Watch(_first, _signal_main_thread)
 
 
 def _look_by(due: float) -> None:
     """Have the watch look at `due` at the latest. Asked by the few limits that are nearer than all before them."""
-    global _looks_at, _watch, _theirs  # noqa: PLW0603  # of this process
-    _looks_at = due
-    if _watch is not None:
-        _watch.ring()
-    else:
-        watch = _Watch()
-        try:
-            watch.start()
-        except RuntimeError:  # the interpreter is shutting down
-            _watch_by_timer(due)
-        else:
-            _watch = watch
+    global _theirs  # noqa: PLW0603  # of this process
+    try:
+        _watch.look_by(due)
+    except RuntimeError:  # the interpreter is shutting down: no timer of the user's is left to disturb
+        signal.signal(signal.SIGALRM, _ring)
+        signal.setitimer(signal.ITIMER_REAL, max(1e-6, due - _now()))
     if signal.getsignal(_SIGNAL) != _ring:
         _theirs = signal.signal(_SIGNAL, _ring)
     starts.watch()
-
-
-def _watch_by_timer(due: float) -> None:
-    global _looks_at  # noqa: PLW0603  # of this process
-    _looks_at = NEVER
-    signal.signal(signal.SIGALRM, _ring)
-    signal.setitimer(signal.ITIMER_REAL, max(1e-6, due - _now()))
 
 
 def _ring(signum: int, frame: FrameType | None) -> None:
@@ -296,9 +221,9 @@ def _ring(signum: int, frame: FrameType | None) -> None:
             _interrupt(limit, frame)
     finally:
         _deaf = False
-    if signum != _SIGNAL:
-        signal.setitimer(signal.ITIMER_REAL, *((10 * safe_points.PAUSE, 0.0) if _innermost else (0.0, 0.0)))
-    elif not due and callable(_theirs):
+        if signum != _SIGNAL:
+            signal.setitimer(signal.ITIMER_REAL, 10 * safe_points.PAUSE if _innermost else 0)
+    if not due and callable(_theirs):
         _theirs(signum, frame)
 
 
@@ -328,26 +253,23 @@ def _up_to_here(frame: FrameType | None) -> list[FrameType]:
 
 
 def _before_fork() -> None:
-    """End the watch: a process is not to be copied while a thread of ours runs, which Python 3.12 warns of."""
-    global _watch, _deaf  # noqa: PLW0603  # of this process
+    global _deaf  # noqa: PLW0603  # of this process
     _deaf = True  # what is raised in a hook is lost
-    if _watch is not None:
-        _watch.stop()
-        _watch = None
+    _watch.before_fork()
 
 
-def _after_fork() -> None:
-    global _looks_at, _deaf  # of this process
-    _deaf, _looks_at = False, NEVER
-    if (at := _first()) < NEVER:
-        _look_by(at)
+def _in_parent() -> None:
+    global _deaf  # noqa: PLW0603  # of this process
+    _watch.after_fork()
+    _deaf = False
 
 
 def _in_child() -> None:
+    """Leave the limits to the process that has forked: what goes on here is not what they were for."""
     global _main, _innermost  # of this process
     _main, _innermost = threading.main_thread().ident, None
-    _after_fork()
+    _in_parent()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
