@@ -144,11 +144,12 @@ class Work:
         again: whoever began this work begins it anew if it fails, as an orchestrator's own retries do: nothing may
             stand in for it yet, and nobody is told. None: that is decided later.
         thread: the thread that does this work, and that its limits interrupt.
+        began: when the first attempt was made, on the clock in use, if that was before the pipeline was entered.
         degraded: the last attempt in which a resilient call inside was degraded: its result is made of a stand-in.
     """
 
     __slots__ = (
-        *("_id", "_leaves", "again", "args", "attempts", "degraded", "fn", "given"),
+        *("_id", "_leaves", "again", "args", "attempts", "began", "degraded", "fn", "given"),
         *("idempotent", "kwargs", "operation", "runtime", "sinks", "thread"),
     )
 
@@ -176,6 +177,7 @@ class Work:
         self.again: bool | None = False
         self.thread = threading.get_ident()
         self.degraded = 0
+        self.began = 0.0
         self._leaves: tuple[Leave, ...] = ()
         self._id = id
 
@@ -294,6 +296,11 @@ class Call:
                 return True
             call = call.parent
         return False
+
+    def over(self) -> None:
+        """Take note that its function has ended: calls inside of it need heed its limit no more."""
+        if not self._fenced:  # else it may run on
+            limited.discard(self)
 
     def fence(self) -> None:
         """Let nothing that still comes of this call have an effect: no event, no state, no further attempt."""
@@ -414,6 +421,7 @@ class Beside(Call):
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
+        self.is_limited = True  # it may be fenced any time
         self.turn = -NEVER
 
 

@@ -1,27 +1,33 @@
-"""Ending work that takes too long, and the truth about whether it ended.
+"""Ending work in the main thread that takes too long, and the truth about whether it ended.
 
-Async work is cancelled. Sync work in the main thread is interrupted by a timer signal. For sync work in any other
-thread see `threads`.
+A limit costs next to nothing while it is kept: it is a link in a chain, and one thread of this module sleeps until the
+first of them is due. Only then it sends the main thread a signal, which ends a wait in the operating system too, and
+whose handler raises in the work. No timer of the process is used, and no handler is installed anew for each call: a
+timer of the user's own and a handler of SIGALRM are left alone.
+
+Async work is cancelled, see `cancelling`. For sync work in any other thread see `threads`.
 """
 
 from __future__ import annotations
 
-import asyncio
+import _thread
+import os
 import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from resilient_tasks.core import abandoned, real_time, safe_points
+from resilient_tasks.core import abandoned, real_time, safe_points, starts
 from resilient_tasks.core.leftovers import Begun
+from resilient_tasks.core.watch import NEVER, Watch
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from resilient_tasks.core.call import Call
-    from resilient_tasks.core.outcome import Outcome
 
 
 #: An interrupt that comes so much later than its limit (seconds), or takes so long to end the work, is told as such.
@@ -32,6 +38,8 @@ SWALLOWED = "it swallowed the interrupt"
 BLOCKED = "it blocked the event loop, or its process stood still"
 RUNS_ON = "what it had begun was not interrupted"
 CAME_TO_ITS_END = "what it had begun came to its own end"
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,181 +80,167 @@ def judged(call: Call, begun: Begun, overrun: Overrun, *, after: float) -> Overr
     return overrun
 
 
-async def by_cancelling(work: Awaitable[Outcome[Any]], seconds: float, call: Call) -> Outcome[Any] | Overrun:
-    """Cancel the work at the limit. Code that blocks the event loop, or swallows the cancellation, is not stopped."""
-    loop, task, now = asyncio.get_running_loop(), asyncio.current_task(), real_time.monotonic
-    if task is None:
-        msg = f"{call.operation} has a limit, and can be cancelled in a task of asyncio only"
-        raise RuntimeError(msg)
-    begun, cancelling, due = Begun(call), task.cancelling(), now() + seconds
-    begun.apart_from(task)
-    cancelled: list[float] = []
+class _Limit:
+    """A limit that is being kept in the main thread.
 
-    def cancel() -> None:
-        cancelled.append(now())
-        try:
-            begun.look()
-        finally:
-            task.cancel()
+    Attributes:
+        began: when the work did, on `monotonic`.
+        rings: when the work is to be interrupted.
+        rang: when it was; 0.0 before.
+        call: the attempt.
+        around: the limit inside of which this one is.
+        begun: what the attempt had begun when it was interrupted.
+        patience: puts the interrupt off where it would leave a lock taken.
+    """
 
-    timer = real_time.call_later(loop, seconds, cancel)
-    interrupted = False
-    try:
-        outcome = await work
-    except asyncio.CancelledError:
-        if not cancelled or task.uncancel() > cancelling:
-            raise
-        interrupted = True
-    finally:
-        timer.cancel()
-        if cancelled and not interrupted and task.cancelling() > cancelling:
-            task.uncancel()
-    ended = now()
-    if not cancelled:
-        return outcome if ended <= due else Overrun(stopped=False, reason=BLOCKED)
-    for _ in range(3):  # tasks that the work has cancelled itself come to their end
-        await asyncio.sleep(0)
-    late = cancelled[0] - due > LATE
-    overrun = Overrun(stopped=not late, reason=BLOCKED if late else "")
-    if not interrupted:
-        overrun = Overrun(stopped=False, reason=SWALLOWED)
-    return judged(call, begun, overrun, after=ended - cancelled[0])
+    __slots__ = ("around", "began", "begun", "call", "patience", "rang", "rings")
+
+    began: float
+    rings: float
+    rang: float
+    call: Call | None
+    around: _Limit | None
+    begun: Begun
+    patience: safe_points.Postponement
 
 
 class _AlarmError(BaseException):
-    """Passes through `except Exception` in the user's code, as a cancellation does. Each belongs to one timer."""
+    """Passes through `except Exception` in the user's code, as a cancellation does. Each belongs to one limit."""
 
-    def __init__(self, timer: object) -> None:
+    def __init__(self, limit: _Limit) -> None:
         super().__init__()
-        self.timer = timer
+        self.limit = limit
 
 
 def signals_work_here() -> bool:
-    """Tell whether a timer signal can interrupt this thread: the main thread of a Unix process."""
-    return hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
+    """Tell whether a signal can interrupt this thread: the main thread of a Unix process."""
+    return _thread.get_ident() == _main and hasattr(signal, "setitimer")
 
 
-def by_signal(work: Callable[[], Outcome[Any]], seconds: float, call: Call | None = None) -> Outcome[Any] | Overrun:
-    """Interrupt the work with SIGALRM at the limit. A handler and a timer that were there before keep their turn.
+def by_signal(
+    work: Callable[..., Any],
+    seconds: float,
+    call: Call | None = None,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] = NOTHING,
+) -> Any:
+    """Call `work` in the main thread, and interrupt it with a signal after so many seconds.
 
     Without a call, nothing is asked of what the work has begun.
+
+    Returns:
+        what the work returns, or an `Overrun`.
     """
-    begun = None if call is None else Begun(call)
-    timer = _Timer(seconds, begun)
+    # While the limit is kept, the main thread alone writes the chain, and each call puts back what it has found: no
+    # exception, wherever it is raised, leaves a limit in it that is over.
+    global _innermost  # noqa: PLW0603  # of the main thread
+    limit = _Limit()
+    limit.began = began = _now()
+    limit.rings = due = began + seconds
+    limit.rang = 0.0
+    limit.call = call
+    limit.around = around = _innermost
     try:
         try:
-            timer.start()
-            outcome = work()
+            _innermost = limit
+            if due < _watch.looks_at:
+                _look_by(due)
+            value = work(*args, **kwargs)
         finally:
-            timer.armed = False
+            _innermost = around
     except _AlarmError as alarm:
-        if alarm.timer is not timer:  # the limit of a call around this one
+        if alarm.limit is not limit:  # the limit of a call around this one
             raise
         safe_points.release_locks(alarm.__traceback__, sys._getframe(1))  # noqa: SLF001  # the code around
-        held = timer.rang > seconds + LATE
+        held = limit.rang > due + LATE
         overrun = Overrun(stopped=not held, reason=HELD if held else "")
     else:
-        if not timer.rang:
-            return outcome
+        ended = _now()
+        if not limit.rang:
+            return value if ended <= due else Overrun(stopped=False, reason=HELD if ended > due + LATE else "")
         overrun = Overrun(stopped=False, reason=SWALLOWED)
-    finally:
-        timer.hand_back()
-    if call is None or begun is None:
+    if call is None:
         return overrun
-    return judged(call, begun, overrun, after=timer.elapsed() - timer.rang)
+    return judged(call, limit.begun, overrun, after=_now() - limit.rang)
 
 
-class _Timer:
-    """A turn at the process's one interval timer, inside the turn of whoever has it already.
+#: Its default is to be ignored, debuggers let it pass, nothing but out-of-band data sends it, and it may come without a
+#: reason: why the runtime of Go uses it to interrupt its threads.
+_SIGNAL: int = getattr(signal, "SIGURG", 0)
 
-    That is a timer of ours where limits nest, and anybody's otherwise (a flow's own timeout, a test's).
-    """
-
-    def __init__(self, seconds: float, begun: Begun | None = None) -> None:
-        self.armed = True
-        self.rang = 0.0
-        self._due = seconds
-        self._begun = begun
-        self._patience: safe_points.Postponement | None = None
-        self._theirs = signal.getsignal(signal.SIGALRM)
-        around = getattr(self._theirs, "__self__", None)
-        self._around = around if isinstance(around, _Timer) else None
-        self._their_delay, self._their_interval = (0.0, 0.0) if self._around else signal.getitimer(signal.ITIMER_REAL)
-        self._started = real_time.monotonic()
-
-    def start(self) -> None:
-        signal.signal(signal.SIGALRM, self._ring)
-        self._wind()
-
-    def hand_back(self) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, self._theirs)
-        if self._around is not None:
-            self._around._wind()  # noqa: SLF001  # one of its own kind
-        elif self._their_delay:
-            left = self._their_delay - self.elapsed()
-            signal.setitimer(signal.ITIMER_REAL, max(1e-6, left), self._their_interval)
-
-    def elapsed(self) -> float:
-        return real_time.monotonic() - self._started
-
-    def _left(self) -> float:
-        """Return the seconds until this timer, or one around it, has something to do."""
-        left = self._due - self.elapsed() if self.armed else float("inf")
-        if self._around is not None:
-            return min(left, self._around._left())  # noqa: SLF001  # one of its own kind
-        if self._their_delay and callable(self._theirs):  # without a handler, theirs waits until it is handed back
-            left = min(left, self._their_delay - self.elapsed())
-        return left
-
-    def _wind(self) -> None:
-        left = self._left()
-        signal.setitimer(signal.ITIMER_REAL, 0 if left == float("inf") else max(1e-6, left))
-
-    def _ring(self, signum: int, frame: FrameType | None) -> None:
-        try:
-            if self._around is not None:
-                self._around._ring(signum, frame)  # noqa: SLF001  # raises, if its time has come
-            elif self._their_delay and self.elapsed() >= self._their_delay and callable(self._theirs):
-                self._let_theirs_ring(self._theirs, signum, frame)
-            if self.armed and self.elapsed() >= self._due:
-                self._interrupt(frame)
-        finally:
-            self._wind()
-
-    def _interrupt(self, frame: FrameType | None) -> None:
-        """Raise in the code that runs in `frame`, or put that off for a moment where a lock would stay taken."""
-        if _rings_in(frame):  # on a busy machine the timer runs out before the code has moved: it cannot be judged yet
-            self._due = self.elapsed() + 10 * safe_points.PAUSE
-            return
-        self._patience = self._patience or safe_points.Postponement()
-        if not self._patience.may_deliver(frame, by_signal.__code__):
-            self._due = self.elapsed() + safe_points.PAUSE
-            return
-        self.rang = self.elapsed()
-        self.armed = False  # it rings once: code that swallows it is told as not stopped
-        try:
-            if self._begun is not None:
-                self._begun.look(_up_to_here(frame))
-        finally:
-            raise _AlarmError(self)  # whatever a look at other people's objects met with
-
-    def _let_theirs_ring(self, theirs: Callable[..., object], signum: int, frame: FrameType | None) -> None:
-        # A timer that repeats is due again; one that does not has had its turn.
-        self._their_delay = self.elapsed() + self._their_interval if self._their_interval else 0.0
-        theirs(signum, frame)
-        anew, interval = signal.getitimer(signal.ITIMER_REAL)
-        if anew:  # ours has just run out: their handler set the timer for its next turn
-            self._their_delay, self._their_interval = self.elapsed() + anew, interval
+_now = real_time.monotonic
+_main = threading.main_thread().ident
+_innermost: _Limit | None = None
+_theirs: Any = None
+_deaf = False
 
 
-def _rings_in(frame: FrameType | None) -> bool:
-    """Tell whether `frame` is part of a timer's ring, and not of the work that this has interrupted."""
-    while frame is not None and frame.f_code is not by_signal.__code__:
-        if frame.f_code is _Timer._ring.__code__:  # noqa: SLF001  # of this file
-            return True
-        frame = frame.f_back
-    return False
+def _first() -> float:
+    """Return when the first of the limits that are kept is to ring."""
+    at, limit = NEVER, _innermost
+    while limit is not None:
+        if not limit.rang and limit.rings < at:
+            at = limit.rings
+        limit = limit.around
+    return at
+
+
+def _signal_main_thread() -> None:
+    if signal.getsignal(_SIGNAL) == _ring:  # not where it was replaced in the meantime: what then happens is told
+        signal.pthread_kill(_main or 0, _SIGNAL)
+
+
+_watch = Watch(_first, _signal_main_thread)
+
+
+def _look_by(due: float) -> None:
+    """Have the watch look at `due` at the latest. Asked by the few limits that are nearer than all before them."""
+    global _theirs  # noqa: PLW0603  # of this process
+    try:
+        _watch.look_by(due)
+    except RuntimeError:  # the interpreter is shutting down: no timer of the user's is left to disturb
+        signal.signal(signal.SIGALRM, _ring)
+        signal.setitimer(signal.ITIMER_REAL, max(1e-6, due - _now()))
+    if signal.getsignal(_SIGNAL) != _ring:
+        _theirs = signal.signal(_SIGNAL, _ring)
+    starts.watch()
+
+
+def _ring(signum: int, frame: FrameType | None) -> None:
+    """Interrupt the outermost limit whose time has come. A signal that comes for nothing does nothing."""
+    global _deaf  # noqa: PLW0603  # of the main thread
+    if _deaf:  # it came while the one before is being heard: the code under that cannot be judged from here
+        return
+    due, limit, now, _deaf = [], _innermost, _now(), True
+    try:
+        while limit is not None:
+            if limit.rings <= now and not limit.rang:
+                due.append(limit)
+            limit = limit.around
+        for limit in reversed(due):
+            _interrupt(limit, frame)
+    finally:
+        _deaf = False
+        if signum != _SIGNAL:
+            signal.setitimer(signal.ITIMER_REAL, 10 * safe_points.PAUSE if _innermost else 0)
+    if not due and callable(_theirs):
+        _theirs(signum, frame)
+
+
+def _interrupt(limit: _Limit, frame: FrameType | None) -> None:
+    """Raise in the code that runs in `frame`, or put that off for a moment where a lock would stay taken."""
+    if not hasattr(limit, "patience"):
+        limit.patience = safe_points.Postponement()
+    if not limit.patience.may_deliver(frame, by_signal.__code__):
+        limit.rings = _now() + safe_points.PAUSE
+        return
+    limit.rang = _now()  # it rings once: code that swallows it is told as not stopped
+    try:
+        if limit.call is not None:
+            limit.begun = Begun(limit.call, limit.began)
+            limit.begun.look(_up_to_here(frame))
+    finally:
+        raise _AlarmError(limit)  # whatever a look at other people's objects met with
 
 
 def _up_to_here(frame: FrameType | None) -> list[FrameType]:
@@ -256,3 +250,26 @@ def _up_to_here(frame: FrameType | None) -> list[FrameType]:
         frames.append(frame)
         frame = frame.f_back
     return frames
+
+
+def _before_fork() -> None:
+    global _deaf  # noqa: PLW0603  # of this process
+    _deaf = True  # what is raised in a hook is lost
+    _watch.before_fork()
+
+
+def _in_parent() -> None:
+    global _deaf  # noqa: PLW0603  # of this process
+    _watch.after_fork()
+    _deaf = False
+
+
+def _in_child() -> None:
+    """Leave the limits to the process that has forked: what goes on here is not what they were for."""
+    global _main, _innermost  # of this process
+    _main, _innermost = threading.main_thread().ident, None
+    _in_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)

@@ -40,19 +40,19 @@ _OURS = __name__.partition(".")[0]
 
 
 class Begun:
-    """What one attempt begins. Made before it, and asked after its limit.
+    """What one attempt has begun. Asked once its limit has come; before, `starts.watch` is all that is needed.
 
     Args:
         call: the attempt.
-        began: when it did, on `monotonic`; by default, now.
+        began: when it did, on `monotonic`.
     """
 
     __slots__ = ("_began", "_call", "_found", "_own")
 
-    def __init__(self, call: Call, began: float | None = None) -> None:
+    def __init__(self, call: Call, began: float) -> None:
         self._call = call
         starts.watch()
-        self._began = real_time.monotonic() if began is None else began
+        self._began = began
         self._own: object = None
         self._found: list[Piece] = []
 

@@ -1,18 +1,52 @@
-"""Cutting an attempt that takes too long, for the timeout of an attempt and the deadline of a call alike."""
+"""Cutting an attempt that takes too long, for the timeout of an attempt and the deadline of a call alike.
+
+A wrapper that calls its function without a pipeline keeps a limit by `in_time` or `in_time_async`, and says with
+`exceeded` what came of one that was reached. `cut` does the same for a pipeline. All go by one mechanism.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from resilient_tasks.core import clock
+from resilient_tasks.core import clock, interrupt
+from resilient_tasks.core.cancelling import by_cancelling as in_time_async
 from resilient_tasks.core.errors import DeadlineExceeded, TimedOut
 from resilient_tasks.core.events import TimeoutExceeded
 from resilient_tasks.core.events.attempts import place
-from resilient_tasks.core.interrupt import Overrun
+from resilient_tasks.core.interrupt import NOTHING, Overrun
 from resilient_tasks.core.outcome import Failed, Outcome
+from resilient_tasks.core.threads import by_leaving_a_thread
+
+__all__ = ["cut", "exceeded", "in_time", "in_time_async"]
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Enforce, Proceed
+
+
+def in_time(
+    work: Callable[..., Any],
+    seconds: float,
+    call: Call,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] = NOTHING,
+) -> Any:
+    """Call sync `work` for at most `seconds` of real time, interrupted as the thread allows.
+
+    Args:
+        work: what to call.
+        seconds: the limit, from now.
+        call: the attempt: by its identity, what `running` holds while the work runs, or a call around that. Asked for
+            no more than `operation`, `parent` and `fence()`, in the main thread and in a task only at the limit.
+        args: for `work`.
+        kwargs: for `work`.
+
+    Returns:
+        what `work` returns, or an `Overrun` if that took longer. What it raises in time is raised.
+    """
+    if interrupt.signals_work_here():
+        return interrupt.by_signal(work, seconds, call, args, kwargs)
+    return by_leaving_a_thread(work, seconds, call, args, kwargs)
 
 
 async def cut(call: Call, proceed: Proceed, *, policy: str, seconds: float, enforce: Enforce = "auto") -> Outcome[Any]:
@@ -26,18 +60,19 @@ async def cut(call: Call, proceed: Proceed, *, policy: str, seconds: float, enfo
     if until < began + seconds:
         policy, seconds = "deadline", max(0.0, until - began)
     if seconds <= 0:
-        return _exceeded(call, policy, seconds, Overrun(stopped=True))
+        return exceeded(call, policy, seconds, Overrun(stopped=True))
     attempt = call.within(limited_until=until)
     outcome = await call.runtime.limit(attempt, proceed, seconds, enforce)
     if isinstance(outcome, Overrun):
-        return _exceeded(call, policy, seconds, outcome)
+        return exceeded(call, policy, seconds, outcome)
     if clock.now() > until:
-        late = _exceeded(call, policy, seconds, Overrun(stopped=False))
+        late = exceeded(call, policy, seconds, Overrun(stopped=False))
         return outcome if enforce == "cooperative" else late
     return outcome
 
 
-def _exceeded(call: Call, policy: str, seconds: float, overrun: Overrun) -> Failed:
+def exceeded(call: Call, policy: str, seconds: float, overrun: Overrun) -> Failed:
+    """Tell that an attempt has reached its limit of `seconds`, and return that as its outcome."""
     call.emit(
         TimeoutExceeded,
         policy=policy,

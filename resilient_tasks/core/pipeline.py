@@ -6,7 +6,7 @@ import functools
 import itertools
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from typing import Any, ClassVar, TypeAlias, TypeVar, cast
+from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeVar, cast
 
 from resilient_tasks import core
 from resilient_tasks.core import call as calls
@@ -63,6 +63,7 @@ class Policy:
         reads no arguments: `heeds_arguments = False`. Neither it nor a function that it was given looks at them.
         spends: `spends = True`. What `at_once` takes for a call cannot be given back, so it is asked last.
         looks for what a call leaves behind: `is_in_context = True`. The function finds its call in its context then.
+        limits an attempt: `first_limit`, in seconds. `around` does not do so itself while `call.work.given` is there.
     """
 
     slot: ClassVar[str] = "custom"
@@ -184,7 +185,12 @@ class Pipeline:
     @property
     def gate(self) -> Gate | None:
         """What to ask whether the function can be called first, as `Policy.at_once`; None where it always can."""
-        active = [policy for policy in self.policies if not policy.reacts_only]
+        limits = bool(self.first_limit.seconds)
+        active = [
+            policy
+            for policy in self.policies
+            if not policy.reacts_only and not (limits and getattr(policy, "first_limit", 0.0))
+        ]
         if not active:
             return None
         if any(type(policy).at_once is Policy.at_once for policy in active):
@@ -195,6 +201,20 @@ class Pipeline:
         if len(active) == 1:
             return active[0].at_once
         return functools.partial(_Leaves.of, tuple(policy.at_once for policy in active))
+
+    @property
+    def first_limit(self) -> Limit:
+        """The limit for a first attempt that is made at once; one of 0 seconds where there is none."""
+        deadline, seconds, name = NEVER, NEVER, ""
+        for number, policy in enumerate(self.policies):
+            its = getattr(policy, "first_limit", 0.0)
+            if its and policy.slot != "deadline" and any(inner.repeats for inner in self.policies[number:]):
+                return Limit()  # it is one for several attempts
+            if its and its < seconds:
+                seconds, name = its, policy.slot
+            if its and policy.slot == "deadline":
+                deadline = min(deadline, its)
+        return Limit(seconds, name, deadline) if name else Limit()
 
     @property
     def heeds_arguments(self) -> bool:
@@ -234,7 +254,7 @@ class Pipeline:
         if work.attempts != 1:
             loops.tell_if_multiplied(work)
         limits = (NEVER, NEVER) if outer is None else inherited(outer, work)
-        call = Call(work, outer, 1, clock.now(), *limits)
+        call = Call(work, outer, 1, work.began or clock.now(), *limits)
         try:
             outcome = await self._proceed(call)
         except Exception as error:  # a policy's own, or that of a predicate it was given
@@ -274,6 +294,41 @@ def _instead(given: object) -> str:
     if isinstance(given, type) and Policy in given.__mro__:
         return f": write {given.__name__}(...)"
     return ": write Pipeline(*policies)" if isinstance(given, list | tuple) else ""
+
+
+class Limit(NamedTuple):
+    """The limit for a first attempt that is made at once.
+
+    Attributes:
+        seconds: for the attempt; 0.0 where there is no limit.
+        policy: the slot of the policy that sets it.
+        deadline: seconds for the whole call.
+    """
+
+    seconds: float = 0.0
+    policy: str = ""
+    deadline: float = NEVER
+
+    def call(self, work: Work) -> Call:
+        """Return the first attempt at `work`, which begins now."""
+        outer, now = calls.running.get(), clock.now()
+        work.began = now
+        if self.seconds:
+            return Call(work, outer, 1, now, now + self.deadline, now + self.seconds)
+        return Call(work, outer, 1, now) if outer is None else Call(work, outer, 1, now, *inherited(outer, work))
+
+    def exceeded(self, call: Call, value: Any) -> Failed | None:
+        """Return what a call that came back with `value` has failed with, if it exceeded its limit."""
+        if not self.seconds:
+            return None
+        overrun = value if type(value) is core.interrupt.Overrun else None
+        if overrun is None:
+            if clock.now() <= call.limited_until:
+                return None
+            overrun = core.interrupt.Overrun(stopped=False)
+        if overrun.abandoned:
+            core.abandoned.once_ended(overrun.thread, functools.partial(calls.limited.discard, call))
+        return core.limits.exceeded(call, self.policy, self.seconds, overrun)
 
 
 def _never(plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:

@@ -65,13 +65,10 @@ class SyncRuntime:
             call.work.thread = threading.get_ident()
             return drive(proceed(call))
 
-        if core.interrupt.signals_work_here():
-            ended = core.interrupt.by_signal(work, seconds, call)
-        else:
-            ended = core.threads.by_leaving_a_thread(work, seconds, call)
+        ended = core.limits.in_time(work, seconds, call)
         if isinstance(ended, Rest):
             await pause()
-            return await core.interrupt.by_cancelling(ended, max(0.0, until - real_time.monotonic()), call)
+            return await core.limits.in_time_async(ended, max(0.0, until - real_time.monotonic()), call)
         return ended
 
     async def race(
@@ -146,7 +143,7 @@ class AsyncRuntime:
     async def limit(self, call: Call, proceed: Proceed, seconds: float, enforce: Enforce) -> Outcome[Any] | Overrun:
         if enforce == "cooperative":
             return await proceed(call)
-        return await core.interrupt.by_cancelling(proceed(call), seconds, call)
+        return await core.limits.in_time_async(proceed(call), seconds, call)
 
     async def race(
         self,

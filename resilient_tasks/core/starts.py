@@ -32,6 +32,11 @@ def watch() -> None:
     threading.Thread.start = noting  # type: ignore[method-assign,assignment]
 
 
+def began_under(call: Call | None, thread: threading.Thread) -> None:
+    """Note under which call a thread works now, where it works for one after the other."""
+    setattr(thread, _NOTE, call)
+
+
 def call_of(thread: threading.Thread) -> Call | None:
     """Return the call that a thread was started under, by its own code or by a thread that it had started."""
     found: Call | None = getattr(thread, _NOTE, None)

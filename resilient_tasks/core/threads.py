@@ -7,28 +7,32 @@ the thread is left behind, fenced off and counted.
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import ctypes
+import functools
 import itertools
+import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from resilient_tasks.core import real_time, safe_points
+from resilient_tasks.core import real_time, safe_points, starts
 from resilient_tasks.core.abandoned import forget, leave
 from resilient_tasks.core.clock import SLICE
-from resilient_tasks.core.interrupt import HELD, LATE, Overrun, judged
+from resilient_tasks.core.interrupt import HELD, LATE, NOTHING, Overrun, judged
 from resilient_tasks.core.leftovers import Begun
 
 if TYPE_CHECKING:
     from types import CodeType, FrameType
 
     from resilient_tasks.core.call import Call
-    from resilient_tasks.core.outcome import Outcome
 
 #: What runs Python code meets an exception well within so many seconds.
 _GRACE = 0.02
+#: How long a thread waits for the next call (seconds), and its name meanwhile.
+_IDLES, _IDLE = 10.0, "resilient-tasks:idle"
 
 
 class _LeftError(BaseException):
@@ -37,69 +41,144 @@ class _LeftError(BaseException):
     running = ""
 
 
-def by_leaving_a_thread(work: Callable[[], Outcome[Any]], seconds: float, call: Call) -> Outcome[Any] | Overrun:
-    """Do the work in a thread of its own; at the limit interrupt it there, or leave it behind, fenced.
+def by_leaving_a_thread(
+    work: Callable[..., Any],
+    seconds: float,
+    call: Call,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] = NOTHING,
+) -> Any:
+    """Call `work` in another thread; at the limit interrupt it there, or leave it behind, fenced.
 
-    The thread sees this thread's context variables; what it writes to them is lost, and thread-locals start anew.
+    The thread sees this thread's context variables; what it writes to them is lost. Its thread-locals are its own. It
+    serves this thread's next call too, unless it is left behind.
+
+    Returns:
+        what the work returns, or an `Overrun`.
     """
-    begun = Begun(call)
-    aside = _Aside(work, call.operation)
-    begun.apart_from(aside.thread)
-    until = real_time.monotonic() + seconds
-    aside.thread.start()
+    starts.watch()
+    began = real_time.monotonic()
+    until = began + seconds
+    aside = _aside()
     try:
-        finished = _wait(aside.done, until)
+        aside.begin(work, args, kwargs, call)
+        finished = _wait(aside, until)
     except _LeftError as error:  # what waits for this thread does not wait long: it is to hear what runs on
         call.fence()
         error.running = aside.leave()
         raise
     except BaseException:
+        aside.wait_for_beginning()
         call.fence()
         aside.stop()
         raise
     held = real_time.monotonic() > until + LATE
-    reason = HELD if held else ""
-    if not finished:
-        call.fence()
-        begun.look(aside.frames())
-        stopped = aside.stop()
-        if aside.running:
-            return Overrun(stopped=False, abandoned=True, thread=aside.running, reason=reason)
-        if not stopped and real_time.monotonic() > until + LATE:  # it came to its own end only now
-            reason = HELD
-        return judged(call, begun, Overrun(stopped and not held, reason=reason), after=0.0)
-    if aside.raised:
-        raise aside.raised.pop()
-    return judged(call, begun, Overrun(stopped=False, reason=reason), after=0.0) if held else aside.results.pop()
+    if finished and not held:
+        return aside.result()
+    begun, reason = Begun(call, began), HELD if held else ""
+    begun.apart_from(aside)
+    if finished:
+        aside.result()
+        return judged(call, begun, Overrun(stopped=False, reason=reason), after=0.0)
+    call.fence()
+    begun.look(aside.frames())
+    stopped = aside.stop()
+    if aside.running:
+        return Overrun(stopped=False, abandoned=True, thread=aside.running, reason=reason)
+    if not stopped and real_time.monotonic() > until + LATE:  # it came to its own end only now
+        reason = HELD
+    return judged(call, begun, Overrun(stopped and not held, reason=reason), after=0.0)
 
 
-class _Aside:
-    """Work in a thread of its own.
+class _Here(threading.local):
+    """What is known in each thread: the other one that waits to work for it, and the work that it does itself."""
+
+    def __init__(self) -> None:
+        self.idle: list[_Aside] = []
+        self.aside: _Aside | None = None
+
+
+_here = _Here()
+
+
+def _aside() -> _Aside:
+    """Return a thread that works for this one. Whoever takes it out of the list has it."""
+    try:
+        return _here.idle.pop()
+    except IndexError:
+        aside = _Aside(_here.idle)
+        aside.start()
+        return aside
+
+
+class _Aside(threading.Thread):
+    """A thread in which work is done that may have to be left behind. Until that happens, it serves one other thread.
 
     Attributes:
-        results: what came of it, once it is done.
-        raised: or else what it raised, to be raised again in the caller's thread.
+        done: there is no work, or it is over.
+        at_work: the work is under way, and what is raised in the thread ends it.
+        over: a lock that is released when work is over. It wakes who waits for that sooner than an event does.
+        ending: a lock that is held while work may be interrupted, and while it turns out to be over.
         running: name of the thread that runs on, after `stop`.
     """
 
     _numbers = itertools.count(1)
 
-    def __init__(self, work: Callable[[], Outcome[Any]], name: str) -> None:
-        self.results: list[Outcome[Any]] = []
-        self.raised: list[BaseException] = []
+    def __init__(self, idle: list[_Aside]) -> None:
+        super().__init__(name=_IDLE, daemon=True)
+        self.done, self.at_work = True, False
+        self.over, self.ending, self._go = threading.Lock(), threading.Lock(), threading.Lock()
+        self.over.acquire()
+        self._go.acquire()  # released when there is work
         self.running = ""
-        self.done = threading.Event()
-        self.thread = threading.Thread(target=self._run, name=f"resilient:{name}-{next(self._numbers)}", daemon=True)
-        self._work = work
-        self._name = name
-        self._context = contextvars.copy_context()
-        self._ending = threading.Lock()
-        self._over = threading.Lock()  # released when the work is over
-        self._over.acquire()
+        self._idle = idle
+        self._left = False
+        self._operation = ""
+        self._work: Callable[[], Any] | None = None
+        self._value: Any = None
+        self._error: BaseException | None = None
+
+    def begin(self, work: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], call: Call) -> None:
+        """Have it do some work."""
+        self._work = functools.partial(contextvars.copy_context().run, work, *args, **kwargs)
+        self._operation = call.operation
+        self.name = f"resilient:{self._operation}-{next(self._numbers)}"
+        starts.began_under(call, self)
+        self.done = False
+        self._go.release()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until the work is over, for so many seconds at the most, and tell whether it is."""
+        return self.over.acquire(timeout=seconds)
+
+    def wait_for_beginning(self) -> None:
+        """Wait until the work is under way or over, for a moment at the most: a new thread takes its time."""
+        for _ in range(safe_points.LOOKS):
+            if self.at_work or self.done:
+                return
+            real_time.sleep(safe_points.PAUSE)
+
+    def is_set(self) -> bool:
+        """Tell whether the work is over."""
+        return self.done
+
+    def result(self) -> Any:
+        """Return what the work has returned, or raise what it has raised, and have the thread wait for more."""
+        value, error = self._value, self._error
+        self._value = self._error = None
+        starts.began_under(None, self)
+        self.name = _IDLE
+        self._idle.append(self)
+        if error is None:
+            return value
+        try:
+            raise error
+        finally:
+            del error  # or this frame, which its traceback holds, would hold it
 
     def frames(self) -> list[FrameType]:
         """Return the frames of the work, the innermost first."""
-        frames, frame = [], sys._current_frames().get(self.thread.ident or 0)  # noqa: SLF001  # the one way to see them
+        frames, frame = [], sys._current_frames().get(self.ident or 0)  # noqa: SLF001  # the one way to see them
         while frame is not None:
             frames.append(frame)
             frame = frame.f_back
@@ -107,34 +186,75 @@ class _Aside:
 
     def stop(self) -> bool:
         """Interrupt the work, and tell whether that ended it. If it runs on instead, leave it behind."""
-        _interrupt(self.thread, self._ending, self._over, _Aside._run.__code__)
+        if not self.done:
+            _interrupt(self, _Aside._do.__code__)
         if self.leave():
             return False
-        interrupted = [error for error in self.raised if isinstance(error, _LeftError)]
-        self.running = interrupted[0].running if interrupted else ""
-        return bool(interrupted) and not self.running
+        error, self._error = self._error, None
+        if not isinstance(error, _LeftError):
+            return False
+        self.running = error.running
+        return not self.running
 
     def leave(self) -> str:
-        """List the thread as abandoned, and return its name; nothing, if its work is done."""
-        self.running = leave(self.thread, self._name, is_over=self.done.is_set)
+        """End the thread with its work. List it as abandoned and return its name; nothing, if its work is done."""
+        self.end()
+        self.running = leave(self, self._operation, is_over=self.is_set)
         return self.running
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        _here.aside = self
+        while self._has_work() and self._work is not None:
+            self._do(self._work)
+            if self._left:
+                break
+        forget()
+
+    def _has_work(self) -> bool:
+        """Wait for work. Where none comes for long, the thread is to end."""
+        for _ in range(2):
+            if self._go.acquire(timeout=_IDLES):
+                return True
+            with contextlib.suppress(ValueError):  # it has just been taken out, so work is about to come
+                self._idle.remove(self)
+                return False
+        return False
+
+    def _do(self, work: Any) -> None:
+        self._work = None
         try:
             try:
-                self.results.append(self._context.run(self._work))
+                self.at_work = True
+                self._value = work()
             except BaseException as error:
-                self.raised.append(error)
+                self._error = error
                 if isinstance(error, _LeftError):
                     safe_points.release_locks(error.__traceback__)
-            with self._ending:  # from here on nothing interrupts
-                self.done.set()
-                self._over.release()
+            work = None  # the caller goes on before this frame has ended
+            with self.ending:  # from here on nothing interrupts
+                self.at_work, self.done = False, True
+                self.over.release()
         except _LeftError:  # it had done its work
-            self.done.set()
-            if self._over.locked():
-                self._over.release()
-        forget()
+            self.at_work, self.done = False, True
+            if self.over.locked():
+                self.over.release()
+
+    def end(self) -> None:
+        """Have the thread end with the work that it has."""
+        self._left = True
+        with contextlib.suppress(RuntimeError):  # it is about to begin that
+            self._go.release()
+
+
+def _in_child() -> None:
+    """Forget the threads that do not come along into a forked process: all but the one that has forked it."""
+    _here.idle.clear()
+    if _here.aside is not None:
+        _here.aside.end()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
 
 
 class _SettledError(BaseException):
@@ -147,17 +267,17 @@ _interrupts = 0
 _counting = threading.Lock()
 
 
-def _interrupt(thread: threading.Thread, ending: threading.Lock, over: threading.Lock, end: CodeType) -> None:
+def _interrupt(aside: _Aside, end: CodeType) -> None:
     """Have the interpreter raise in another thread, as soon as that does not leave a lock taken there."""
     if _python is None:
         return
-    seen, same, pause = None, 0, 0.0
+    seen, same = None, 0
     for _ in range(safe_points.LOOKS):
-        if over.acquire(timeout=pause):
+        if aside.wait(safe_points.PAUSE):
             return
         # Reading these lets the thread run: what is looked at after them is where it stands.
-        so_far, starves = safe_points.time_on_processor(thread), safe_points.wants_to_run(thread)
-        frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001  # the one way to see it
+        so_far, starves = safe_points.time_on_processor(aside), safe_points.wants_to_run(aside)
+        frame = sys._current_frames().get(aside.ident or 0)  # noqa: SLF001  # the one way to see it
         if frame is None:
             return
         same = same + 1 if seen == (frame, frame.f_lasti) and not starves else 0
@@ -165,16 +285,15 @@ def _interrupt(thread: threading.Thread, ending: threading.Lock, over: threading
         if same >= safe_points.WAITS:  # it waits in C
             return
         if safe_points.is_safe(frame, end) and safe_points.goes_on_safely(frame):
-            came_of_it = _raised_in(thread, frame, ending, over)
+            came_of_it = _raised_in(aside, frame)
             if came_of_it == "ended":
                 return
-            if came_of_it == "did not end" and safe_points.time_on_processor(thread) != so_far:
+            if came_of_it == "did not end" and safe_points.time_on_processor(aside) != so_far:
                 return  # it has run since, so it was raised, and swallowed
             same += safe_points.WAITS // 2
-        pause = safe_points.PAUSE
 
 
-def _raised_in(thread: threading.Thread, frame: FrameType, ending: threading.Lock, over: threading.Lock) -> str:
+def _raised_in(aside: _Aside, frame: FrameType) -> str:
     """Raise in another thread, once that runs Python code. If it does not soon, take it back.
 
     CPython 3.11 notes that some thread has an exception to raise, and forgets that when one is raised, but not when one
@@ -190,13 +309,16 @@ def _raised_in(thread: threading.Thread, frame: FrameType, ending: threading.Loc
     global _interrupts  # noqa: PLW0603  # of this process
     assert _python is not None  # noqa: S101  # asked before
     raise_in, nothing, left, settled = _python.PyThreadState_SetAsyncExc, _NOTHING, _LEFT, _SETTLED
-    ident, frames, at = thread.ident or 0, sys._current_frames, frame.f_lasti  # noqa: SLF001  # the one way to see them
+    ident, frames, at = aside.ident or 0, sys._current_frames, frame.f_lasti  # noqa: SLF001  # the one way to see them
     theirs, ours = ctypes.c_ulong(ident), ctypes.c_ulong(threading.get_ident())
     forgetful, went_on = sys.version_info < (3, 12), False
     with _counting:
         _interrupts += 1
+    ending, over = aside.ending, aside.over
     with ending:
-        if over.locked():
+        if not aside.at_work:
+            went_on = not aside.done
+        else:
             raise_in(theirs, left)
             if frames().get(ident) is not frame or frame.f_lasti != at:
                 raise_in(theirs, nothing)
@@ -219,7 +341,7 @@ def _raised_in(thread: threading.Thread, frame: FrameType, ending: threading.Loc
     return "went on" if went_on else "ended" if ended else "did not end"
 
 
-def _wait(done: threading.Event, until: float) -> bool:
+def _wait(done: _Aside | threading.Event, until: float) -> bool:
     while not done.wait(max(0.0, min(SLICE, until - real_time.monotonic()))):
         if real_time.monotonic() >= until:
             return done.is_set()

@@ -16,11 +16,12 @@ from collections.abc import Awaitable, Callable
 from types import CellType, CodeType, FunctionType
 from typing import Any
 
+from resilient_tasks import core  # noqa: F401  # the texts name it
 from resilient_tasks.core import call as calls
 from resilient_tasks.core import callables, clock, runtime, settings, streams  # noqa: F401  # the texts name it
 from resilient_tasks.core.call import Later, Leave, Plan, Work
 from resilient_tasks.core.outcome import Failed, Ok
-from resilient_tasks.core.pipeline import inherited, parts_of
+from resilient_tasks.core.pipeline import AT_ONCE, inherited, parts_of
 
 #: No policy acts before the first attempt.
 _FREE = """
@@ -67,7 +68,7 @@ _ON_LEAVE = """
             work = begun(plan, {args}, {kwargs}, runtime.put_off(fn, value), leave)
     return {entered}
 """
-#: The same, and the function finds its call in its context.
+#: The same, and the function finds its call in its context, where its limits stand.
 _IN_CONTEXT = """
 {async_}def resilient_call({parameters}):
     if (new or calls.limited) and enters(plan, new):
@@ -77,10 +78,11 @@ _IN_CONTEXT = """
     elif (leave := gate(plan, {args}, {kwargs})) is None:
         work = plan.work({args}, {kwargs})
     else:
-        made = calls.Call(plan.work({args}, {kwargs}), calls.running.get(), 1, clock.now())
+        made = limit.call(plan.work({args}, {kwargs}))
         token = calls.running.set(made)
+        calls.limited.add(made)
         try:
-            value = {await_}fn({arguments})
+            value = {in_time}
         except Exception as error:
             leave.ended(error)
             work = made.work.was_begun(Failed(error), parts_of(leave))
@@ -88,11 +90,16 @@ _IN_CONTEXT = """
             leave.ended(error)
             raise
         else:
-            if {is_result}:
+            if (late := limit.exceeded(made, value)) is not None:
+                leave.ended(late.error)
+                work = made.work.was_begun(late, parts_of(leave))
+            elif {is_result}:
                 leave.succeeded()
                 return value
-            work = made.work.was_begun(runtime.put_off(fn, value), parts_of(leave))
+            else:
+                work = made.work.was_begun(runtime.put_off(fn, value), parts_of(leave))
         finally:
+            made.over()
             calls.running.reset(token)
     return {entered}
 """
@@ -101,12 +108,15 @@ _WORDS = {
         "async_": "",
         "await_": "",
         "is_result": "type(value) in callables.PLAIN or not callables.comes_later(value)",
+        "in_time": "core.limits.in_time(fn, limit.seconds, made, args, kwargs) if limit.seconds else fn(*args, **kwargs)",
         "entered": "runtime.drive(plan.pipeline.run(work)).unwrap()",
     },
     True: {
         "async_": "async ",
         "await_": "await ",
         "is_result": "True",
+        "in_time": "await core.limits.in_time_async(fn(*args, **kwargs), limit.seconds, made)"
+        " if limit.seconds else await fn(*args, **kwargs)",
         "entered": "(await plan.pipeline.run(work)).unwrap()",
     },
 }
@@ -117,12 +127,16 @@ _MOST = 8
 def wrapped(plan: Plan) -> Callable[..., Any]:
     """Return the callable that carries `plan` out."""
     fn, is_async, gate = plan.fn, plan.is_async, plan.pipeline.gate
-    with_gate = _IN_CONTEXT if plan.pipeline.is_in_context else _ON_LEAVE
-    code = _code(_FREE if gate is None else with_gate, is_async, None)
+    limit = plan.pipeline.first_limit
+    if limit.seconds or plan.pipeline.is_in_context:
+        text, gate = _IN_CONTEXT, gate or _always
+    else:
+        text = _FREE if gate is None else _ON_LEAVE
+    code = _code(text, is_async, None)
     defaults = None
-    if gate is None and not plan.pipeline.heeds_arguments and (names := _plain_parameters(fn)) is not None:
+    if text is _FREE and not plan.pipeline.heeds_arguments and (names := _plain_parameters(fn)) is not None:
         code, defaults = _renamed(_code(_FREE, is_async, len(names)), names), fn.__defaults__
-    known = {"fn": fn, "gate": gate, "new": [True], "plan": plan}
+    known = {"fn": fn, "gate": gate, "limit": limit, "new": [True], "plan": plan}
     wrapper = FunctionType(
         code, globals(), "resilient_call", defaults, tuple(CellType(known[name]) for name in code.co_freevars)
     )
@@ -149,13 +163,13 @@ def _code(text: str, is_async: bool, number: int | None) -> CodeType:  # noqa: F
     packed = {"parameters": "*args, **kwargs", "arguments": "*args, **kwargs", "args": "args", "kwargs": "kwargs"}
     plain = {"parameters": names, "arguments": names, "args": f"({names}{',' if names else ''})", "kwargs": "{{}}"}
     source = text.format(**_WORDS[is_async], **(packed if number is None else plain)).replace("{{}}", "{}")
-    made = f"def made(fn, gate, new, plan):\n{source.replace(chr(10), chr(10) + '    ')}\n    return resilient_call\n"
+    made = f"def made(fn, gate, limit, new, plan):\n{source.replace(chr(10), chr(10) + '    ')}\n    return resilient_call\n"
     # Tracebacks show the lines of a file that is no file, too.
     name = f"<resilient_tasks: {'async' if is_async else 'sync'} call, {number} parameters>"
     linecache.cache[name] = (len(made), None, made.splitlines(keepends=True), name)
     space: dict[str, Any] = {}
     exec(compile(made, name, "exec"), globals(), space)  # noqa: S102  # of the texts above
-    code = space["made"](None, None, None, None).__code__
+    code = space["made"](*(None,) * 5).__code__
     assert isinstance(code, CodeType)  # noqa: S101
     return code
 
@@ -193,8 +207,15 @@ def enters(plan: Plan, new: list[bool]) -> bool:
     outer = calls.running.get()
     if outer is None or not outer.is_limited:
         return False
+    if outer.fenced or plan.pipeline.first_limit.seconds:
+        return True  # nothing is begun any more, or the nearer limit counts
     deadline, limited_until = inherited(outer, plan.work((), {}))
     return deadline < limited_until  # nobody else enforces it here
+
+
+def _always(*_: Any) -> Leave:
+    """Give leave to every call."""
+    return AT_ONCE
 
 
 def begun(

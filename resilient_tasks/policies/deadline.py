@@ -46,8 +46,15 @@ class Deadline(Policy):
     def describe(self) -> str:
         return f"deadline: {self.seconds:g} s for all attempts and waits"
 
+    @property
+    def first_limit(self) -> float:
+        """The seconds for a first attempt that is made at once."""
+        return self.seconds
+
     def limit_of_stream(self, fn: Callable[..., Any]) -> float:  # noqa: ARG002  # the same for every function
         return self.seconds
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
-        return await proceed(call.within(clock.now() + self.seconds))
+        # The first attempt was limited where it was made: what is left of the time is for the others.
+        began = clock.now() if call.work.given is None else call.started
+        return await proceed(call.within(began + self.seconds))

@@ -68,12 +68,19 @@ class Timeout(Policy):
     def describe(self) -> str:
         return f"timeout: {self.seconds:g} s an attempt, enforce={self.enforce!r}"
 
+    @property
+    def first_limit(self) -> float:
+        """The seconds for a first attempt that is made at once; 0.0 where the pipeline has to see to the limit."""
+        return self.seconds if self.enforce == "auto" else 0.0
+
     def limit_of_stream(self, fn: Callable[..., Any]) -> float | None:  # noqa: ARG002  # the same for every function
         return self.seconds if self.enforce == "auto" else None
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         if self.enforce == "process":
             return await self._in_a_process(call, proceed)
+        if call.work.given is not None:  # that attempt was limited where it was made
+            return await proceed(call)
         return await cut(call, proceed, policy="timeout", seconds=self.seconds, enforce=self.enforce)
 
     async def _in_a_process(self, call: Call, proceed: Proceed) -> Outcome[Any]:

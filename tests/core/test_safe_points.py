@@ -130,15 +130,15 @@ def test_a_lock_of_the_users_own_is_free_afterwards(interrupted, kind, way):
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="Windows has no such timer")
 def test_an_interrupt_that_comes_while_the_one_before_is_put_off_leaves_no_lock_taken(monkeypatch):
-    wind = interrupt._Timer._wind
+    put_off = interrupt._interrupt
 
-    def wind_and_stand_still(timer):
-        wind(timer)
+    def put_off_and_stand_still(*about):
+        put_off(*about)
         until = time.monotonic() + 2 * safe_points.PAUSE  # as on a busy machine
         while time.monotonic() < until:
             pass
 
-    monkeypatch.setattr(interrupt._Timer, "_wind", wind_and_stand_still)
+    monkeypatch.setattr(interrupt, "_interrupt", put_off_and_stand_still)
     lock = threading.Lock()
 
     @resilient(timeout=0.01)

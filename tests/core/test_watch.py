@@ -1,0 +1,559 @@
+"""What keeps limits at little cost: the watch of the main thread, the timer of a loop, the thread beside a worker."""
+
+import asyncio
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+import weakref
+
+import pytest
+
+from resilient_tasks import Failed, TimedOut, resilient
+from resilient_tasks.core import interrupt, limits, real_time, threads
+from resilient_tasks.core.watch import NEVER, Watch
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*is sync and has a timeout")
+
+unix = pytest.mark.skipif(not hasattr(signal, "SIGURG"), reason="Windows has no such signal")
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+
+
+class Attempt:
+    """As much of a call as a limit asks for."""
+
+    operation, parent = "work", None
+
+    def __init__(self):
+        self.fenced = False
+
+    def fence(self):
+        self.fenced = True
+
+
+def until(happened, seconds=20):
+    """Wait until something has happened."""
+    late = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < late, "it did not happen"
+        time.sleep(0.001)
+
+
+def elsewhere(function):
+    """Call in a worker thread."""
+    results = []
+    thread = threading.Thread(target=lambda: results.append(function()))
+    thread.start()
+    thread.join(60)
+    return results[0]
+
+
+class TestWatch:
+    @pytest.fixture
+    def kept(self):
+        return []
+
+    @pytest.fixture
+    def rang(self):
+        return []
+
+    @pytest.fixture
+    def watch(self, kept, rang):
+        watch = Watch(lambda: min(kept, default=NEVER), lambda: rang.append(time.monotonic()))
+        yield watch
+        watch.before_fork()  # ends its thread
+
+    def test_it_rings_when_the_first_time_has_come(self, watch, kept, rang):
+        now = time.monotonic()
+        kept += [now + 60, now + 0.05]
+        watch.look_by(min(kept))
+        until(lambda: rang)
+        assert rang[0] >= now + 0.05
+
+    def test_it_rings_for_a_nearer_time_that_it_is_told_of_while_it_sleeps(self, watch, kept, rang):
+        kept.append(time.monotonic() + 60)
+        watch.look_by(kept[0])
+        until(lambda: watch.looks_at == kept[0])
+        kept.append(time.monotonic() + 0.02)
+        watch.look_by(kept[1])
+        until(lambda: rang)
+
+    def test_it_rings_again_until_what_it_rang_for_is_over(self, watch, kept, rang):
+        kept.append(time.monotonic())
+        watch.look_by(kept[0])
+        until(lambda: len(rang) >= 3)
+        kept.clear()
+        until(lambda: watch.looks_at == NEVER)
+
+    def test_it_does_not_ring_for_what_is_kept_no_more(self, watch, kept, rang):
+        kept.append(time.monotonic() + 0.02)
+        watch.look_by(kept[0])
+        kept.clear()
+        until(lambda: watch.looks_at == NEVER)
+        assert rang == []
+
+    def test_a_time_that_no_lock_could_wait_for_is_kept(self, watch, kept, rang):
+        kept.append(1e30)
+        watch.look_by(1e30)
+        until(lambda: watch.looks_at == 1e30)
+        kept.append(time.monotonic())
+        watch.look_by(kept[1])
+        until(lambda: rang)
+
+    def test_it_goes_on_after_a_fork(self, watch, kept, rang):
+        kept.append(time.monotonic() + 0.1)
+        watch.look_by(kept[0])
+        watch.before_fork()
+        watch.after_fork()
+        until(lambda: rang)
+
+    def test_where_threads_are_not_those_of_the_system_it_says_so(self, watch, monkeypatch):
+        monkeypatch.setattr("_thread.start_new_thread", lambda *_: None)
+        with pytest.raises(RuntimeError, match="no thread of the system can be started"):
+            watch.look_by(1.0)
+        assert watch.looks_at == NEVER
+
+
+@unix
+class TestInTheMainThread:
+    @pytest.fixture
+    def urgent(self):
+        before = signal.getsignal(interrupt._SIGNAL)
+        yield lambda handler: signal.signal(interrupt._SIGNAL, handler)
+        signal.signal(interrupt._SIGNAL, before)
+
+    def test_a_value_and_an_error_of_the_work_pass(self):
+        assert limits.in_time(max, 5, Attempt(), (1, 2), {"key": lambda n: -n}) == 1
+        with pytest.raises(KeyError):
+            limits.in_time({}.__getitem__, 5, Attempt(), ("mine",))
+
+    def test_no_thread_is_seen_and_no_alarm_is_touched(self):
+        before = threading.enumerate(), signal.getsignal(signal.SIGALRM)
+
+        def look():
+            assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+            return threading.enumerate(), signal.getsignal(signal.SIGALRM)
+
+        assert limits.in_time(look, 5, Attempt()) == before
+        assert look() == before
+
+    def test_work_that_uses_the_alarm_for_itself_is_interrupted_all_the_same(self):
+        rang = []
+
+        def own_alarm():
+            before = signal.signal(signal.SIGALRM, lambda *_: rang.append(1))
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+            try:
+                time.sleep(0.05)
+                time.sleep(20)
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.signal(signal.SIGALRM, before)
+
+        assert limits.in_time(own_alarm, 0.3, Attempt()).stopped
+        assert rang == [1]
+
+    def test_many_limits_that_are_kept_send_no_signal(self, monkeypatch):
+        sent = []
+        monkeypatch.setattr(interrupt._watch, "_ring", lambda: sent.append(1))
+        for _ in range(200):
+            limits.in_time(lambda: None, 0.02, Attempt())
+        until(lambda: interrupt._watch.looks_at == NEVER)
+        assert sent == []
+
+    def test_a_signal_that_was_lost_is_sent_again(self, monkeypatch):
+        send, lost = interrupt._watch._ring, []
+
+        def lose_some():
+            if len(lost) < 3:
+                lost.append(1)
+            else:
+                send()
+
+        monkeypatch.setattr(interrupt._watch, "_ring", lose_some)
+        assert limits.in_time(time.sleep, 0.02, Attempt(), (20,)).stopped
+        assert len(lost) == 3
+
+    def test_limits_inside_each_other_end_from_the_inside_out(self):
+        ended = []
+
+        def nest(depth):
+            if not depth:
+                return time.sleep(20)
+            overrun = limits.in_time(nest, depth * 0.05, Attempt(), (depth - 1,))
+            ended.append((depth, overrun.stopped))
+            return time.sleep(20)
+
+        assert limits.in_time(nest, 0.3, Attempt(), (3,)).stopped
+        assert ended == [(1, True), (2, True), (3, True)]
+
+    def test_a_handler_of_the_signal_that_was_there_hears_the_others(self, urgent):
+        heard = []
+        urgent(lambda *_: heard.append(1))
+        interrupt._watch.looks_at = NEVER
+        assert limits.in_time(time.sleep, 0.02, Attempt(), (20,)).stopped
+        signal.raise_signal(interrupt._SIGNAL)
+        assert heard == [1]
+
+    def test_where_the_handler_was_replaced_the_limit_is_told_as_not_stopped(self, urgent):
+        def replace():
+            urgent(signal.SIG_IGN)
+            time.sleep(0.1)
+
+        overrun = limits.in_time(replace, 0.02, Attempt())
+        assert (overrun.stopped, overrun.reason) == (False, "")
+
+    def test_work_that_is_interrupted_from_outside_leaves_no_limit_behind(self):
+        def outside():
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            limits.in_time(outside, 0.01, Attempt())
+        assert interrupt._innermost is None
+        time.sleep(0.03)
+
+    def test_a_process_that_stood_still_is_told_as_held(self):
+        pid = os.getpid()
+        other = subprocess.Popen(["/bin/sh", "-c", f"sleep 0.1; kill -STOP {pid}; sleep 1; kill -CONT {pid}"])
+        overrun = limits.in_time(time.sleep, 0.3, Attempt(), (20,))
+        assert other.wait(20) == 0
+        assert (overrun.stopped, overrun.reason) == (False, interrupt.HELD)
+
+    @forks
+    def test_a_fork_after_a_limit_is_one_of_a_process_with_one_thread(self):
+        script = (
+            "import os, time, warnings\n"
+            "from resilient_tasks import resilient, TimedOut\n"
+            "warnings.simplefilter('error')\n"
+            "call = resilient(deadline=0.5)(time.sleep)\n"
+            "for _ in range(5):\n"
+            "    call(0)\n"
+            "    if (child := os.fork()) == 0:\n"
+            "        os._exit(0 if call.outcome(20).error.stopped else 1)\n"
+            "    assert os.waitpid(child, 0)[1] == 0\n"
+            "assert call.outcome(20).error.stopped\n"
+        )
+        subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+    @forks
+    def test_a_fork_inside_of_the_work_leaves_the_limit_to_the_parent(self):
+        def fork():
+            child = os.fork()
+            if not child:
+                time.sleep(0.2)
+                os._exit(7)
+            _, status = os.waitpid(child, 0)
+            time.sleep(20)
+            return status
+
+        exits = []
+        waitpid = os.waitpid
+
+        def noted(*about):
+            result = waitpid(*about)
+            exits.append(os.waitstatus_to_exitcode(result[1]))
+            return result
+
+        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of other tests' threads
+            patch.setattr(os, "waitpid", noted)
+            assert limits.in_time(fork, 0.1, Attempt()).stopped in {True, None, False}
+        if not exits:
+            waitpid(-1, 0)
+
+    def test_it_holds_while_the_interpreter_shuts_down(self):
+        script = (
+            "import atexit, time\n"
+            "from resilient_tasks import resilient\n"
+            "atexit.register(lambda: print(resilient(deadline=0.2)(time.sleep).outcome(20).error.stopped))\n"
+        )
+        done = subprocess.run([sys.executable, "-c", script], check=True, timeout=15, capture_output=True, text=True)
+        assert done.stdout.strip() == "True"
+
+    def test_where_no_thread_can_be_started_a_timer_does_it(self, monkeypatch):
+        def none_left(_):
+            raise RuntimeError
+
+        monkeypatch.setattr(interrupt._watch, "look_by", none_left)
+        monkeypatch.setattr(interrupt._watch, "looks_at", NEVER)
+        before = signal.getsignal(signal.SIGALRM)
+        try:
+            lock = threading.Lock()
+
+            def for_ever():
+                while True:
+                    with lock:
+                        sum(range(50))
+
+            assert limits.in_time(for_ever, 0.05, Attempt()).stopped
+            assert not lock.locked()
+            until(lambda: signal.getitimer(signal.ITIMER_REAL) == (0, 0))
+        finally:
+            signal.signal(signal.SIGALRM, before)
+
+
+class TestInAWorkerThread:
+    def test_calls_of_one_thread_are_done_by_one_other(self):
+        @resilient(deadline=5)
+        def who():
+            return threading.current_thread(), threading.current_thread().name
+
+        def calls():
+            return [who() for _ in range(3)], threading.current_thread()
+
+        done, caller = elsewhere(calls)
+        assert len({thread for thread, _ in done}) == 1
+        assert len({name for _, name in done}) == 3
+        assert all(name.startswith("resilient:") and "who" in name for _, name in done)
+        assert done[0][0] is not caller
+        assert not done[0][0].name.startswith("resilient:")
+
+    def test_each_caller_has_a_thread_of_its_own(self):
+        who = resilient(deadline=5)(threading.get_ident)
+        both = threading.Barrier(2)
+
+        def call():
+            both.wait(20)
+            found = {who() for _ in range(20)}
+            both.wait(20)
+            return found
+
+        found = []
+        workers = [threading.Thread(target=lambda: found.append(call())) for _ in range(2)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join(60)
+        assert len(found[0]) == len(found[1]) == 1
+        assert found[0] != found[1]
+
+    def test_a_thread_that_was_left_behind_serves_no_other_call_and_ends_with_its_work(self):
+        gate = threading.Event()
+
+        @resilient(timeout=0.05)
+        def stuck(gate):
+            thread = threading.current_thread()
+            gate.wait(20)
+            return thread
+
+        def calls():
+            error = stuck.outcome(gate).error
+            (left,) = [each for each in threading.enumerate() if each.name == error.thread]
+            free = threading.Event()
+            free.set()
+            return left, stuck(free)
+
+        left, other = elsewhere(calls)
+        assert left is not other
+        gate.set()
+        left.join(20)
+        assert not left.is_alive()
+
+    def test_a_thread_that_has_nothing_to_do_ends(self, monkeypatch):
+        monkeypatch.setattr(threads, "_IDLES", 0.01)
+        who = resilient(deadline=5)(threading.current_thread)
+
+        def calls():
+            first = who()
+            first.join(20)
+            return first, who()
+
+        first, second = elsewhere(calls)
+        assert not first.is_alive()
+        assert first is not second
+
+    def test_nothing_of_a_call_is_kept_by_the_thread(self):
+        class Big:
+            pass
+
+        @resilient(deadline=5)
+        def fail(big):
+            raise KeyError(big)
+
+        @resilient(deadline=5)
+        def give(big):
+            return big
+
+        def calls():
+            given, failed = Big(), Big()
+            refs = weakref.ref(given), weakref.ref(failed)
+            assert give(given) is given
+            assert isinstance(fail.outcome(failed), Failed)
+            del given, failed
+            gc.collect()
+            return [ref() for ref in refs]
+
+        assert elsewhere(calls) == [None, None]
+
+    def test_what_a_thread_is_told_of_one_call_does_not_stick_to_it(self):
+        """What it starts later would be taken for that call's."""
+        from resilient_tasks.core import starts
+
+        who = resilient(deadline=5)(threading.current_thread)
+        assert elsewhere(lambda: starts.call_of(who())) is None
+
+    @forks
+    def test_a_fork_inside_of_the_work_ends_with_it_in_the_child(self):
+        script = (
+            "import os, threading, warnings\n"
+            "from resilient_tasks import resilient\n"
+            "warnings.simplefilter('ignore')\n"
+            "children = []\n"
+            "def fork():\n"
+            "    child = os.fork()\n"
+            "    if child: children.append(child)\n"
+            "call = resilient(deadline=20)(fork)\n"
+            "worker = threading.Thread(target=call)\n"
+            "worker.start()\n"
+            "worker.join()\n"
+            "print(os.waitpid(children[0], 0)[1])\n"
+        )
+        done = subprocess.run([sys.executable, "-c", script], check=True, timeout=30, capture_output=True, text=True)
+        assert done.stdout.strip() == "0"
+
+    @forks
+    def test_a_worker_that_forks_gets_another_thread_in_the_child(self):
+        script = (
+            "import os, threading, warnings\n"
+            "from resilient_tasks import resilient\n"
+            "warnings.simplefilter('ignore')\n"
+            "call = resilient(deadline=20)(lambda: 'done')\n"
+            "def work():\n"
+            "    call()\n"
+            "    child = os.fork()\n"
+            "    if not child:\n"
+            "        other = threading.Thread(target=lambda: os._exit(0 if call() == 'done' else 1))\n"
+            "        call()\n"
+            "        other.start()\n"
+            "        other.join()\n"
+            "    print(os.waitpid(child, 0)[1])\n"
+            "worker = threading.Thread(target=work)\n"
+            "worker.start()\n"
+            "worker.join()\n"
+        )
+        done = subprocess.run([sys.executable, "-c", script], check=True, timeout=30, capture_output=True, text=True)
+        assert done.stdout.strip() == "0"
+
+
+class TestInAnEventLoop:
+    def test_many_limits_at_different_times_are_each_kept(self):
+        async def main():
+            began = time.monotonic()
+
+            async def call(seconds):
+                overrun = await limits.in_time_async(asyncio.sleep(20), seconds, Attempt())
+                return time.monotonic() - began - seconds, overrun
+
+            ends = await asyncio.gather(*(call(0.1 + number * 0.001) for number in range(100)))
+            assert all(late >= -0.001 for late, _ in ends)
+            assert all(isinstance(overrun, interrupt.Overrun) for _, overrun in ends)
+
+        asyncio.run(main())
+
+    def test_a_loop_has_one_timer_for_all_of_them(self):
+        async def main():
+            loop = asyncio.get_running_loop()
+            for _ in range(100):
+                await limits.in_time_async(asyncio.sleep(0), 60, Attempt())
+            return len([timer for timer in loop._scheduled if not timer.cancelled()])
+
+        assert asyncio.run(main()) == 1
+
+    def test_a_limit_that_is_nearer_than_those_before_is_kept_and_then_theirs(self):
+        async def main():
+            async def outer():
+                inner = await limits.in_time_async(asyncio.sleep(20), 0.02, Attempt())
+                assert inner.stopped
+                await asyncio.sleep(20)
+
+            return await limits.in_time_async(outer(), 0.1, Attempt())
+
+        assert asyncio.run(main()).stopped
+
+    def test_a_limit_inside_of_one_that_is_due_at_the_same_time_lets_that_end_both(self):
+        async def main():
+            async def outer():
+                await limits.in_time_async(asyncio.sleep(20), 0.05, Attempt())
+                return "went on"
+
+            return await limits.in_time_async(outer(), 0.05, Attempt())
+
+        assert isinstance(asyncio.run(main()), interrupt.Overrun)
+
+    def test_one_loop_after_the_other_and_one_inside_the_other_keep_their_limits(self):
+        async def cut(seconds):
+            return (await limits.in_time_async(asyncio.sleep(20), seconds, Attempt())).stopped
+
+        async def main():
+            first = asyncio.create_task(cut(0.1))
+            await asyncio.sleep(0)
+            other = await asyncio.to_thread(lambda: asyncio.run(cut(0.02)))
+            return other, await first, await cut(0.02)
+
+        assert asyncio.run(main()) == (True, True, True)
+        assert asyncio.run(main()) == (True, True, True)
+
+    def test_a_loop_that_was_closed_is_not_kept(self):
+        async def main():
+            await limits.in_time_async(asyncio.sleep(0), 60, Attempt())
+            return weakref.ref(asyncio.get_running_loop())
+
+        loop = asyncio.run(main())
+        gc.collect()
+        assert loop() is None
+
+    def test_a_loop_that_makes_its_own_time_goes_by_that(self):
+        class Swift(asyncio.SelectorEventLoop):
+            """Lets waits pass at once."""
+
+            ahead = 0.0
+
+            def time(self):
+                return super().time() + self.ahead
+
+            def _run_once(self):
+                if not self._ready and self._scheduled:
+                    self.ahead += max(0.0, self._scheduled[0].when() - self.time())
+                super()._run_once()
+
+        async def main():
+            return await limits.in_time_async(asyncio.sleep(7200), 3600, Attempt())
+
+        loop = Swift()
+        try:
+            assert loop.run_until_complete(main()).stopped
+        finally:
+            loop.close()
+
+    def test_a_limit_is_kept_in_time_that_freezes_while_another_waits(self):
+        from unittest import mock
+
+        async def main():
+            await limits.in_time_async(asyncio.sleep(0), 60, Attempt())
+            with mock.patch("time.monotonic", return_value=5.0):
+                frozen = await limits.in_time_async(asyncio.Event().wait(), 0.02, Attempt())
+            thawed = await limits.in_time_async(asyncio.Event().wait(), 0.02, Attempt())
+            return frozen.stopped, thawed.stopped
+
+        assert asyncio.run(main()) == (True, True)
+        assert not any(isinstance(thread, threading.Timer) for thread in threading.enumerate())
+
+    def test_a_look_that_fails_does_not_keep_the_work_from_being_cancelled(self, monkeypatch):
+        def fail(*_):
+            raise ValueError
+
+        monkeypatch.setattr("resilient_tasks.core.leftovers.Begun.look", fail)
+
+        async def main():
+            return await limits.in_time_async(asyncio.sleep(20), 0.02, Attempt())
+
+        assert isinstance(asyncio.run(main()), interrupt.Overrun)
+
+
+def test_an_error_names_the_attempt_that_was_cut():
+    error = resilient(timeout=0.02)(lambda: real_time.sleep(20)).outcome().error
+    assert isinstance(error, TimedOut)
