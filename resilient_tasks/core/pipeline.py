@@ -328,7 +328,8 @@ class Limit(NamedTuple):
             overrun = core.interrupt.Overrun(stopped=False)
         if overrun.abandoned:
             core.abandoned.once_ended(overrun.thread, functools.partial(calls.limited.discard, call))
-        return core.limits.exceeded(call, self.policy, self.seconds, overrun)
+        told_by = Call(call.work, call.parent, 1, call.started)  # what runs on is fenced, and tells nothing
+        return core.limits.exceeded(told_by, self.policy, self.seconds, overrun)
 
 
 def _never(plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:

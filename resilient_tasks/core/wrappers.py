@@ -12,6 +12,7 @@ import functools
 import inspect
 import linecache
 import sys
+import textwrap
 from collections.abc import Awaitable, Callable
 from types import CellType, CodeType, FunctionType
 from typing import Any
@@ -108,7 +109,8 @@ _WORDS = {
         "async_": "",
         "await_": "",
         "is_result": "type(value) in callables.PLAIN or not callables.comes_later(value)",
-        "in_time": "core.limits.in_time(fn, limit.seconds, made, args, kwargs) if limit.seconds else fn(*args, **kwargs)",
+        "in_time": "core.limits.in_time(fn, limit.seconds, made, args, kwargs)"
+        " if limit.seconds else fn(*args, **kwargs)",
         "entered": "runtime.drive(plan.pipeline.run(work)).unwrap()",
     },
     True: {
@@ -163,7 +165,8 @@ def _code(text: str, is_async: bool, number: int | None) -> CodeType:  # noqa: F
     packed = {"parameters": "*args, **kwargs", "arguments": "*args, **kwargs", "args": "args", "kwargs": "kwargs"}
     plain = {"parameters": names, "arguments": names, "args": f"({names}{',' if names else ''})", "kwargs": "{{}}"}
     source = text.format(**_WORDS[is_async], **(packed if number is None else plain)).replace("{{}}", "{}")
-    made = f"def made(fn, gate, limit, new, plan):\n{source.replace(chr(10), chr(10) + '    ')}\n    return resilient_call\n"
+    inside = textwrap.indent(source, "    ")
+    made = f"def made(fn, gate, limit, new, plan):\n{inside}\n    return resilient_call\n"
     # Tracebacks show the lines of a file that is no file, too.
     name = f"<resilient_tasks: {'async' if is_async else 'sync'} call, {number} parameters>"
     linecache.cache[name] = (len(made), None, made.splitlines(keepends=True), name)
