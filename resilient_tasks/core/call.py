@@ -257,7 +257,7 @@ class Plan(Protocol):
 class Call:
     """One try at the work, as a policy sees it. Policies hand a changed copy on and leave their own as it is."""
 
-    __slots__ = ("_fenced", "attempt", "deadline", "is_limited", "limited_until", "parent", "started", "work")
+    __slots__ = ("attempt", "deadline", "is_fenced", "is_limited", "limited_until", "parent", "started", "work")
 
     def __init__(  # noqa: PLR0917  # built on the hot path: positions are cheaper than names
         self,
@@ -275,7 +275,7 @@ class Call:
         self.deadline = deadline
         self.limited_until = limited_until
         self.is_limited = deadline < NEVER or limited_until < NEVER
-        self._fenced = False
+        self.is_fenced = False
 
     @property
     def operation(self) -> str:
@@ -292,19 +292,14 @@ class Call:
         """Whether nobody waits for this call any more: nothing may follow from it."""
         call: Call | None = self
         while call is not None:
-            if call._fenced:  # noqa: SLF001  # of this class
+            if call.is_fenced:
                 return True
             call = call.parent
         return False
 
-    def over(self) -> None:
-        """Take note that its function has ended: calls inside of it need heed its limit no more."""
-        if not self._fenced:  # else it may run on
-            limited.discard(self)
-
     def fence(self) -> None:
         """Let nothing that still comes of this call have an effect: no event, no state, no further attempt."""
-        self._fenced = True
+        self.is_fenced = True
 
     def attempted(self, attempt: int) -> Call:
         """Return the call as its attempt number `attempt`."""

@@ -6,7 +6,7 @@ import functools
 import itertools
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeVar, cast
+from typing import Any, ClassVar, TypeAlias, TypeVar, cast
 
 from resilient_tasks import core
 from resilient_tasks.core import call as calls
@@ -296,7 +296,7 @@ def _instead(given: object) -> str:
     return ": write Pipeline(*policies)" if isinstance(given, list | tuple) else ""
 
 
-class Limit(NamedTuple):
+class Limit:
     """The limit for a first attempt that is made at once.
 
     Attributes:
@@ -305,27 +305,25 @@ class Limit(NamedTuple):
         deadline: seconds for the whole call.
     """
 
-    seconds: float = 0.0
-    policy: str = ""
-    deadline: float = NEVER
+    __slots__ = ("deadline", "policy", "seconds")
+
+    def __init__(self, seconds: float = 0.0, policy: str = "", deadline: float = NEVER) -> None:
+        self.seconds = seconds
+        self.policy = policy
+        self.deadline = deadline
 
     def call(self, work: Work) -> Call:
         """Return the first attempt at `work`, which begins now."""
-        outer, now = calls.running.get(), clock.now()
-        work.began = now
+        outer, work.began = calls.running.get(), (now := clock.present())
         if self.seconds:
             return Call(work, outer, 1, now, now + self.deadline, now + self.seconds)
         return Call(work, outer, 1, now) if outer is None else Call(work, outer, 1, now, *inherited(outer, work))
 
     def exceeded(self, call: Call, value: Any) -> Failed | None:
-        """Return what a call that came back with `value` has failed with, if it exceeded its limit."""
+        """Return what a call that came back late, or as an `Overrun`, has failed with; None where there is no limit."""
         if not self.seconds:
             return None
-        overrun = value if type(value) is core.interrupt.Overrun else None
-        if overrun is None:
-            if clock.now() <= call.limited_until:
-                return None
-            overrun = core.interrupt.Overrun(stopped=False)
+        overrun = value if type(value) is core.interrupt.Overrun else core.interrupt.Overrun(stopped=False)
         if overrun.abandoned:
             core.abandoned.once_ended(overrun.thread, functools.partial(calls.limited.discard, call))
         told_by = Call(call.work, call.parent, 1, call.started)  # what runs on is fenced, and tells nothing

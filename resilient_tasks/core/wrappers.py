@@ -91,7 +91,9 @@ _IN_CONTEXT = """
             leave.ended(error)
             raise
         else:
-            if (late := limit.exceeded(made, value)) is not None:
+            if (type(value) is core.interrupt.Overrun or clock.present() > made.limited_until) and (
+                late := limit.exceeded(made, value)
+            ):
                 leave.ended(late.error)
                 work = made.work.was_begun(late, parts_of(leave))
             elif {is_result}:
@@ -100,7 +102,7 @@ _IN_CONTEXT = """
             else:
                 work = made.work.was_begun(runtime.put_off(fn, value), parts_of(leave))
         finally:
-            made.over()
+            made.is_fenced or calls.limited.discard(made)
             calls.running.reset(token)
     return {entered}
 """
