@@ -110,8 +110,8 @@ class Leave:
         key: under which the policy finds this again if the call fails: `call.work.leave(key)`.
         known: what the policy wants to find there.
         succeeded: called if the function returns a result.
-        ended: called with its error if it fails, is cancelled or is interrupted, and with None if it is not called
-            after all.
+        ended: called with its error if it fails, is cancelled or is interrupted. With None if it is not called after
+            all, or has yet to be awaited: then the policy is asked anew.
     """
 
     __slots__ = ("ended", "key", "known", "succeeded")
@@ -196,7 +196,7 @@ class Work:
             setattr(other, name, changes[name] if name in changes else getattr(self, name))
         return other
 
-    def was_begun(self, given: Outcome[Any] | Later, leaves: tuple[Leave, ...]) -> Work:
+    def was_begun(self, given: Outcome[Any] | Later, leaves: tuple[Leave, ...] = ()) -> Work:
         """Take note of what came of the first attempt, which policies gave these `leaves` for."""
         self.given = given
         self._leaves = leaves

@@ -66,7 +66,8 @@ _ON_LEAVE = """
             if {is_result}:
                 leave.succeeded()
                 return value
-            work = begun(plan, {args}, {kwargs}, runtime.put_off(fn, value), leave)
+            leave.ended(None)
+            work = begun(plan, {args}, {kwargs}, runtime.put_off(fn, value))
     return {entered}
 """
 #: The same, and the function finds its call in its context, where its limits stand.
@@ -100,7 +101,8 @@ _IN_CONTEXT = """
                 leave.succeeded()
                 return value
             else:
-                work = made.work.was_begun(runtime.put_off(fn, value), parts_of(leave))
+                leave.ended(None)
+                work = made.work.was_begun(runtime.put_off(fn, value))
         finally:
             made.is_fenced or calls.limited.discard(made)
             calls.running.reset(token)

@@ -1,0 +1,216 @@
+"""What a decorator returns: the first attempt leaves nothing but its frame, and what it needs is found there."""
+
+import asyncio
+import gc
+import pickle
+import sys
+import threading
+import weakref
+
+import cloudpickle
+import pytest
+
+from resilient_tasks import Bulkhead, Fallback, Pipeline, Retry, TimedOut, Timeout, current_call, remaining, resilient
+from resilient_tasks.core import call as calls
+
+ONCE_MORE = Retry(attempts=2, wait=0)
+
+
+def warm(fn, *args):
+    """Return `fn` after its first call, which tells of loops and so enters the pipeline."""
+    fn(*args)
+    return fn
+
+
+def test_a_first_attempt_sets_no_context(drive):
+    seen = drive(calls.running.get, retry=ONCE_MORE)
+    seen()
+    assert seen() is None
+
+
+@pytest.mark.parametrize("parameters", ["", "a", "a, b=2", "a, *, b=2", "*args, **kwargs", "a, /", "self, work=1"])
+def test_a_first_attempt_knows_its_arguments_whatever_the_parameters(parameters):
+    space = {"current_call": current_call}
+    exec(f"def fetch({parameters}):\n    return current_call().work", space)
+    fetch = resilient(retry=ONCE_MORE)(space["fetch"])
+    args = (1,) if parameters.startswith(("a", "self", "*")) else ()
+    fetch(*args)
+    work = fetch(*args)
+    assert work.args[: len(args)] == args
+    assert work.operation == "fetch"
+
+
+def test_arguments_can_be_given_by_name_and_left_out():
+    fetch = warm(resilient(retry=ONCE_MORE)(lambda a, b=2: (a, b)), 0)
+    assert fetch(1) == fetch(a=1) == fetch(b=2, a=1) == (1, 2)
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'a'"):
+        fetch()
+
+
+def test_a_stand_in_is_given_arguments_by_name_where_the_call_gave_them_so():
+    def fail(url, page):
+        raise ConnectionError
+
+    fetch = resilient(fallback=lambda page, url: (url, page))(fail)
+    assert [fetch(url="u", page=1) for _ in range(3)] == [("u", 1)] * 3
+
+
+def test_the_call_is_the_same_whenever_the_attempt_asks_for_it(drive):
+    twice = drive(lambda: (current_call(), current_call()), retry=ONCE_MORE)
+    twice()
+    first, second = twice()
+    assert first is second
+
+
+def test_a_call_inside_a_first_attempt_is_the_one_that_is_found(drive):
+    def named():
+        return current_call().operation
+
+    inner = drive(named, retry=ONCE_MORE).decorated
+
+    def inside():
+        return current_call().operation, inner(), current_call().operation
+
+    async def ainside():
+        return current_call().operation, await inner(), current_call().operation
+
+    around = drive(ainside if drive.is_async else inside, retry=ONCE_MORE)
+    around()
+    name = "ainside" if drive.is_async else "inside"
+    assert around() == (name, "named", name)
+
+
+def test_a_call_that_was_asked_for_goes_with_its_frame(no_gc):
+    class Big:
+        pass
+
+    fetch = warm(resilient(retry=ONCE_MORE)(lambda big: current_call().work.id), Big())
+    big = Big()
+    gone = weakref.ref(big)
+    fetch(big)
+    del big
+    assert gone() is None
+
+
+@pytest.fixture
+def no_gc():
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def test_what_a_debugger_traces_goes_on_to_be_traced():
+    lines = []
+
+    def trace(frame, event, arg):
+        if frame.f_code.co_name == "resilient_call":
+            lines.append(event)
+        return trace
+
+    fetch = warm(resilient(retry=ONCE_MORE)(lambda: current_call().attempt))
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        assert fetch() == 1
+    finally:
+        sys.settrace(before)
+    assert lines[0] == "call"
+    assert lines[-1] == "return"
+
+
+def test_the_limit_of_a_first_attempt_is_inherited_by_calls_inside(drive, resilient_clock):
+    inner = drive(remaining, retry=ONCE_MORE).decorated
+
+    def inside():
+        resilient_clock.advance(1)
+        return inner()
+
+    async def ainside():
+        resilient_clock.advance(1)
+        return await inner()
+
+    around = drive(ainside if drive.is_async else inside, deadline=10)
+    assert [around(), around(), around()] == [9, 9, 9]
+    assert not calls.limited
+
+
+def test_what_is_left_of_the_deadline_is_for_the_later_attempts(drive, resilient_clock):
+    left = []
+
+    def fetch():
+        left.append(remaining())
+        resilient_clock.advance(2)
+        if len(left) % 3:
+            raise ConnectionError
+
+    fetching = drive(fetch, retry=Retry(attempts=3, wait=3), deadline=60)
+    fetching()
+    fetching()
+    assert left == [60, 55, 50] * 2
+
+
+def test_a_slot_is_given_back_however_the_attempt_ends(drive):
+    bulkhead = Bulkhead("one", 1)
+    ends = iter([None, None, ValueError(), KeyboardInterrupt(), None])
+
+    def fetch():
+        end = next(ends)
+        if end is not None:
+            raise end
+        return "done"
+
+    fetching = drive(fetch, bulkhead=bulkhead)
+    assert fetching() == fetching() == "done"
+    with pytest.raises(ValueError, match=""):
+        fetching()
+    with pytest.raises(KeyboardInterrupt):
+        fetching()
+    assert fetching() == "done"
+
+
+def test_a_slot_is_given_back_by_a_plain_function_that_returned_an_awaitable():
+    async def later(number):
+        return number
+
+    fetch = resilient(bulkhead=Bulkhead("later", 1), timeout=5)(lambda number, later=later: later(number))
+
+    async def scenario():
+        return [await fetch(number) for number in range(4)]
+
+    assert asyncio.run(scenario()) == [0, 1, 2, 3]
+
+
+def test_a_wrapper_that_was_pickled_by_value_knows_its_calls():
+    @resilient(retry=ONCE_MORE, fallback=Fallback(value=0))
+    def fetch(url):
+        return url, current_call().operation
+
+    there = pickle.loads(cloudpickle.dumps(fetch))
+    assert there("u") == there("u") == ("u", "fetch")
+
+
+def test_threads_share_a_function(drive):
+    fetch = resilient(retry=ONCE_MORE, bulkhead=Bulkhead("threads", 64))(lambda number: (number, remaining()))
+    found = []
+    threads = [threading.Thread(target=lambda n=n: found.append(fetch(n)[0])) for n in range(32)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(found) == list(range(32))
+
+
+def test_a_timeout_around_a_retry_is_for_all_attempts(drive, resilient_clock):
+    tried = []
+
+    def fetch():
+        tried.append(1)
+        resilient_clock.advance(3)
+        raise ConnectionError
+
+    fetching = drive(fetch, policies=Pipeline(Timeout(5), Retry(attempts=9, wait=0)))
+    for _ in range(2):
+        tried.clear()
+        with pytest.raises(TimedOut):
+            fetching()
+        assert len(tried) == 9
