@@ -363,8 +363,8 @@ class Call:
         """
         if event is FallbackUsed and not self.fenced:
             self.mark_degraded(inside=self.work.id)
-        if self.hears(event) and not self.fenced:
-            work = self.work
+        work = self.work
+        if (work.sinks or bus.wants(event)) and not self.fenced:
             told = details if failure is None else {**failure.about(), **details}
             told.setdefault("attempt", self.attempt)
             bus.emit(event(operation=work.operation, call=work.id, **told), *work.sinks)

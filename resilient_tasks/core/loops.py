@@ -21,6 +21,8 @@ _told: set[tuple[Loop, ...]] = set()
 
 def tell_if_multiplied(work: Work) -> None:
     """Tell that `work` is retried inside of what is retried itself; once for each stack of loops in this process."""
+    if not (work.sinks or bus.wants(RetryMultiplied)):
+        return
     outer = (*host.current.loops(), *reversed([*_around_here()]))
     if not outer:
         return

@@ -226,7 +226,7 @@ class Retry(Policy):
             facts = outcome.facts
             failures.append((facts.error_type, facts.http_status))
             state = _tenacity_state(here, outcome) if self._asks_tenacity else None
-            delay = self._delay(here, outcome, state, problems)
+            delay = self._delay(here, facts, state, problems)
             try:
                 reason = self._why_stop(here, facts, delay, state, problems)
             except PredicateError as error:
@@ -274,7 +274,7 @@ class Retry(Policy):
         safely.mark(outcome.error, ENDED_BY, self.slot)
         return outcome
 
-    def _delay(self, call: Call, failed: Failed, state: RetryCallState | None, problems: dict[str, None]) -> float:
+    def _delay(self, call: Call, facts: Facts, state: RetryCallState | None, problems: dict[str, None]) -> float:
         """Return the seconds to wait. A `wait` that does not say is put among the `problems`, and the default used."""
         try:
             seconds = self.wait if isinstance(self.wait, float) else self._wanted(call, state)
@@ -283,7 +283,9 @@ class Retry(Policy):
             seconds = _default_wait()(call)
         if state is not None:
             state.upcoming_sleep = seconds
-        return min(max(0.0, seconds, failed.facts.retry_after or 0.0), _LONGEST)
+        if (asked := facts.retry_after) is not None and asked > seconds:
+            seconds = asked
+        return min(max(0.0, seconds), _LONGEST)
 
     def _wanted(self, call: Call, state: RetryCallState | None) -> float:
         if self.wait is None:
