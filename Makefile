@@ -7,11 +7,13 @@ BIN := $(VENV)/bin
 FOR_DEMO := $(VENV)/.for-demo
 FOR_DEV := $(VENV)/.for-dev
 FOR_KINDS := $(VENV)/.for-kinds
+FOR_BENCH := $(VENV)/.for-bench
 CLIENTS := tests/benchmarks/kinds/requirements.txt
+PEERS := tests/benchmarks/bench/requirements.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs timeouts costs splitting chunks breakers hedging outage alerts-pictures prefect-pictures rough storm remote kinds \
+.PHONY: help demo test check docs bench timeouts splitting chunks breakers hedging outage alerts-pictures prefect-pictures rough storm remote kinds \
 	secrets everywhere flights-everywhere promotion-rates orchestrate prefect-3.8 clean
 
 help:  ## This list.
@@ -34,11 +36,12 @@ docs: $(FOR_DEV)  ## The documentation as HTML, in out/docs.
 	$(BIN)/sphinx-build -W -q docs out/docs
 	@echo "out/docs/index.html"
 
+bench:  ## What every part costs, beside 13 libraries and what is written by hand, and the goals. Five minutes, on a quiet machine.
+	@$(MAKE) --no-print-directory .venv-bench/.for-bench VENV=.venv-bench
+	PYTHONPATH=. .venv-bench/bin/python tests/benchmarks/bench_table.py --page docs/measured.md --figure docs/images/bench.png $(OPTIONS)
+
 timeouts: $(FOR_DEV)  ## A limit of 1 s on 6 s of work of every sort, ours beside Prefect's own. Three minutes, on a quiet machine.
 	$(BIN)/python tests/benchmarks/timeouts.py --page docs/measured.md --figure docs/images/timeouts.png
-
-costs: $(FOR_DEV)  ## What a resilient task costs in CPU time, beside Prefect's own and a control.
-	$(BIN)/python tests/benchmarks/costs.py --page docs/measured.md
 
 splitting: $(FOR_DEV)  ## Good and bad rows of up to ten million beside pandera, dataframely and a mask; what bad rows cost. Ten minutes, on a quiet machine.
 	$(BIN)/python tests/benchmarks/splitting.py --page docs/measured.md --figure docs/images/splitting.png
@@ -46,8 +49,8 @@ splitting: $(FOR_DEV)  ## Good and bad rows of up to ten million beside pandera,
 chunks: $(FOR_DEV)  ## 100 million generated rows split in chunks, under 2 GB of memory. A minute, and 1 GB of disk meanwhile.
 	$(BIN)/python tests/benchmarks/chunks.py
 
-breakers: $(FOR_DEV)  ## What a closed breaker costs a call, beside four other libraries, and with each store. Two minutes, on a quiet machine.
-	$(BIN)/python tests/benchmarks/breakers.py --page docs/measured.md
+breakers: $(FOR_DEV)  ## What a closed breaker costs a call with each store that is shared. Half a minute, on a quiet machine.
+	$(BIN)/python tests/benchmarks/breaker_stores.py --page docs/measured.md
 
 hedging: $(FOR_DEV)  ## A slow tail on a real server, plain and hedged. A minute and a half, on a quiet machine.
 	$(BIN)/python tests/benchmarks/hedging.py --page docs/measured.md
@@ -112,7 +115,11 @@ $(FOR_DEMO) $(FOR_DEV): pyproject.toml $(CONSTRAINTS)
 $(FOR_KINDS): WANTED := -r $(CLIENTS)
 $(FOR_KINDS): FROM :=
 $(FOR_KINDS): $(CLIENTS)
-$(FOR_DEMO) $(FOR_DEV) $(FOR_KINDS): | $(BIN)/python
+# The peers have pins of their own, beside those of everything else.
+$(FOR_BENCH): EXTRAS := demo
+$(FOR_BENCH): WANTED = -e '.[$(EXTRAS)]' -r $(PEERS)
+$(FOR_BENCH): pyproject.toml $(CONSTRAINTS) $(PEERS)
+$(FOR_DEMO) $(FOR_DEV) $(FOR_KINDS) $(FOR_BENCH): | $(BIN)/python
 	@echo "installing $(WANTED) into $(VENV) with uv: about a minute, the first time only"
 	@$(BIN)/python -m pip install --quiet $(FROM) uv && $(BIN)/uv pip install --python $(BIN)/python $(FROM) $(WANTED) \
 		|| { echo "uv could not: installing with pip, which takes up to ten minutes"; $(WITH_PIP); }

@@ -14,6 +14,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -53,10 +54,11 @@ GROUPS: dict[str, Callable[[], Iterable[Row]]] = {
 
 def measure(group: str) -> list[Row]:
     """Measure a group in a process of its own."""
-    say(f"{group} ...")
+    began = time.monotonic()
     with tempfile.NamedTemporaryFile(suffix=".json") as found:
         command = [sys.executable, __file__, "--only", group, "--json", found.name, "--quiet"]
         subprocess.run(command, check=True)
+        say(f"{group}: {time.monotonic() - began:.0f} s")
         return read(Path(found.name))[1]
 
 
@@ -107,7 +109,8 @@ def _rows(options: argparse.Namespace) -> tuple[str, list[Row]]:
     rows: list[Row] = []
     for group in options.only or GROUPS:
         rows += GROUPS[group]() if options.only else measure(group)
-    return f"{machine()}; {report.versions()}", rows
+    names = list(dict.fromkeys(row.name for row in rows))
+    return f"{machine()}; {report.versions()}", sorted(rows, key=lambda row: names.index(row.name))
 
 
 def _options() -> argparse.Namespace:

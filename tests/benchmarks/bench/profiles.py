@@ -22,6 +22,7 @@ from bench.timing import OURS
 
 CALLS, SELDOM = 2000, 12
 LINES = 10
+HERE = Path(__file__).parent  # the functions that are called are not ours
 Recipe = Callable[[], peers.Recipes]
 
 
@@ -62,11 +63,7 @@ def seldom(recipe: Recipe) -> str:
 def _written(profile: cProfile.Profile, calls: int) -> str:
     """Write how many calls of functions there were for each call, and the functions that took longest."""
     stats: dict[tuple[str, int, str], tuple[int, int, float, float, Any]] = vars(pstats.Stats(profile))["stats"]
-    found = {
-        key: entry
-        for key, entry in stats.items()
-        if "_lsprof" not in key[2] and Path(key[0]).parent != Path(__file__).parent
-    }
+    found = {key: entry for key, entry in stats.items() if "_lsprof" not in key[2] and Path(key[0]).parent != HERE}
     in_python = sum(entry[1] for key, entry in found.items() if key[0] != "~")
     in_c = sum(entry[1] for key, entry in found.items() if key[0] == "~")
     whole = sum(entry[2] for entry in found.values())

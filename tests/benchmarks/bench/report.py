@@ -8,11 +8,11 @@ from setting import table
 from bench.notes import LEFT_OUT
 from bench.peers import LIBRARIES
 from bench.table import FASTEST, ITSELF, Row, Verdict, verdicts
-from bench.timing import BARE, HAND, OURS
+from bench.timing import AGAIN, BARE, HAND, OURS
 
 HEAD = ("", "where", "unit", "ours", "by hand", "fastest peer", "its figure", "A/A", "ours is", "goal", "")
 PROCESSES = ("pebble", "loky")
-ALSO = ("@task", "import prefect", "from prefect import flow, task", "structlog, by hand", "nopanic, its `deadline`")
+REFERENCES = ("@task", "import prefect", HAND)  # what a row may be beside, where it has no library beside it
 
 
 def versions() -> str:
@@ -31,13 +31,13 @@ def _judged(rows: list[Row]) -> Iterator[tuple[str, ...]]:
 
 
 def _about(row: Row) -> tuple[str, ...]:
-    fastest = row.fastest
-    reference = "@task" if "@task" in row.figures else "import prefect" if "import prefect" in row.figures else HAND
-    by_hand = row.figures.get(reference)
+    fastest, beside = row.fastest, next((name for name in REFERENCES if name in row.figures), None)
+    named = "" if beside in (None, HAND) else f" ({beside})"
     return (
         *(row.name, row.place, row.unit, shown(row.figures[OURS])),
-        "" if by_hand is None else shown(by_hand) if reference == HAND else f"{shown(by_hand)} ({reference})",
-        *(fastest or "", "" if fastest is None else shown(row.figures[fastest]), f"{row.spread:.2f}"),
+        "" if beside is None else f"{shown(row.figures[beside])}{named}",
+        *(fastest or "", "" if fastest is None else shown(row.figures[fastest])),
+        f"{row.spread:.2f}" if AGAIN in row.figures else "",
     )
 
 
@@ -52,7 +52,7 @@ def _said(verdict: Verdict | None) -> tuple[str, str, str]:
 
 
 def _verdict(verdict: Verdict) -> str:
-    return "met" if verdict.met else f"MISSED, {verdict.by:.3g} times over"
+    return "met" if verdict.met else f"MISSED: {verdict.by:.3g} x the goal"
 
 
 def everyone(rows: list[Row], *, markdown: bool) -> str:
@@ -69,11 +69,12 @@ def everyone(rows: list[Row], *, markdown: bool) -> str:
 def remarks(rows: list[Row]) -> Iterator[str]:
     """Say what else took part, and in what the figures of some rows differ."""
     for row in rows:
-        others = [f"{name} {shown(row.figures[name])} {row.unit}" for name in row.also_ran if name in row.figures]
+        named = (name for name in row.also_ran if name in row.figures and name not in REFERENCES)
+        others = [f"{name} {shown(row.figures[name])} {row.unit}" for name in named]
         if others:
             yield f"{row.title}: also {', '.join(others)}"
     for remark in dict.fromkeys(row.remark for row in rows if row.remark):
-        yield f"{remark}: {', '.join(dict.fromkeys(row.name for row in rows if row.remark == remark))}"
+        yield f"{remark}: {'; '.join(dict.fromkeys(row.name for row in rows if row.remark == remark))}"
 
 
 def left_out(rows: list[Row]) -> Iterator[str]:
