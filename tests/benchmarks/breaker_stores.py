@@ -156,9 +156,8 @@ def _calls(call: Function, *, seconds: float) -> float:
 def measure() -> list[Stored]:
     """Measure each store in turn, and again; what is kept is the median of each figure."""
     with stores() as found:
-        runs: dict[tuple[str, str], list[Stored]] = {
-            (name, opens): [] for name in found for opens in (IN_A_ROW, SECONDS)
-        }
+        cases = [(name, opens) for name in found for opens in (IN_A_ROW, SECONDS)]
+        runs: dict[tuple[str, str], list[Stored]] = {case: [] for case in cases}
         for number in range(RUNS):
             say(f"run {number + 1} of {RUNS} ...")
             for name, opens in random.sample(cases, len(cases)):

@@ -194,6 +194,8 @@ def failing() -> Iterator[Row]:
 
 
 def states_in_memory() -> Iterator[Row]:
+    with silenced():
+        states.check_breakers()
     for is_async, place in BOTH:
         kinds: dict[str, Callable[..., peers.Recipes]] = {
             "bulkhead": states.bulkhead,

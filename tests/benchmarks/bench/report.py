@@ -69,7 +69,7 @@ def everyone(rows: list[Row], *, markdown: bool) -> str:
 def remarks(rows: list[Row]) -> Iterator[str]:
     """Say what else took part, and in what the figures of some rows differ."""
     for row in rows:
-        named = (name for name in row.also_ran if name in row.figures and name not in REFERENCES)
+        named = (name for name in row.figures if name in (*row.also_ran, *PROCESSES) and name not in REFERENCES)
         others = [f"{name} {shown(row.figures[name])} {row.unit}" for name in named]
         if others:
             yield f"{row.title}: also {', '.join(others)}"

@@ -1,6 +1,7 @@
 """The same for what keeps state: bulkhead, rate limit, hedge and breaker, each with its state in memory."""
 
 import functools
+from contextlib import suppress
 from typing import Any
 
 from bench import hand
@@ -144,3 +145,28 @@ def breaker_of_a_rate(*, is_async: bool) -> Recipes:
 
 def _called_by(policy: Any) -> Decorator:
     return lambda fn: functools.partial(policy.call, fn)
+
+
+def check_breakers() -> None:
+    """See that each breaker opens after as many failures as it is said to: else its time would be of something else."""
+    for recipes, expected in ((breaker_in_a_row, IN_A_ROW), (breaker_of_a_rate, 10)):
+        for library, decorate in recipes(is_async=False).items():
+            called: list[int] = []
+            fn = decorate(_failing(called))
+            for _ in range(30):
+                with suppress(Exception):
+                    fn()
+            if len(called) != expected:
+                raise RuntimeError(f"{library} let {len(called)} of 30 failing calls through: {expected}?")
+
+
+def _failing(called: list[int]) -> Any:
+    def fails() -> None:
+        _fails(called)
+
+    return fails
+
+
+def _fails(called: list[int]) -> None:
+    called.append(1)
+    raise ConnectionError
