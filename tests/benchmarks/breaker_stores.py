@@ -62,10 +62,12 @@ class Counted:
         self._store = store
 
     def get(self, key: str) -> bytes | None:
-        return self._answer(self._store.get, key)
+        found: bytes | None = self._answer(self._store.get, key)
+        return found
 
     def swap(self, key: str, old: bytes | None, new: bytes, *, ttl: float | None = None) -> tuple[bool, bytes | None]:
-        return self._answer(self._store.swap, key, old, new, ttl=ttl)
+        found: tuple[bool, bytes | None] = self._answer(self._store.swap, key, old, new, ttl=ttl)
+        return found
 
     def _answer(self, question: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         self.asked += 1
@@ -103,7 +105,7 @@ def stores() -> Iterator[dict[str, Callable[[], Any]]]:
 def _free_port() -> int:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
-        return held.getsockname()[1]
+        return int(held.getsockname()[1])
 
 
 def _wait_for(port: int) -> None:

@@ -117,7 +117,13 @@ def five() -> Recipes:
     from resilient_tasks import Fallback, resilient
 
     def ours(fn: Any) -> Any:
-        options = {"fallback": Fallback(value=0), "deadline": 60, "retry": 3, "breaker": "bench", "timeout": 20}
+        options: dict[str, Any] = {
+            "fallback": Fallback(value=0),
+            "deadline": 60,
+            "retry": 3,
+            "breaker": "bench",
+            "timeout": 20,
+        }
         return resilient(**options, idempotent=True)(fn)
 
     return {

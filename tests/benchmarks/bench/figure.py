@@ -4,6 +4,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from bench.table import FASTEST, ITSELF, Row, Verdict, verdicts
@@ -40,7 +41,7 @@ def draw(rows: list[Row], path: Path) -> None:
     plt.close(figure)
 
 
-def _draw(panel: plt.Axes, at: int, verdict: Verdict) -> None:
+def _draw(panel: Axes, at: int, verdict: Verdict) -> None:
     """Draw one ratio and its goal. A goal in µs is one of 1: the figure as a ratio to it."""
     alone = verdict.goal.against == ITSELF
     ratio, goal = (verdict.by, 1.0) if alone else (verdict.found, verdict.goal.limit)

@@ -25,7 +25,7 @@ def judged(rows: list[Row], *, markdown: bool) -> str:
 
 def _judged(rows: list[Row]) -> Iterator[tuple[str, ...]]:
     for row in rows:
-        found = list(verdicts([row])) or [None]
+        found: list[Verdict | None] = [*verdicts([row])] or [None]
         for at, verdict in enumerate(found):
             yield (*(_about(row) if at == 0 else [""] * 8), *_said(verdict))
 

@@ -84,8 +84,8 @@ def _alone() -> Iterator[Row]:
 
     from resilient_tasks import Retry, resilient_task
 
-    native = task(retries=1, retry_delay_seconds=0)
-    pairs = {
+    native: Any = task(retries=1, retry_delay_seconds=0)
+    pairs: dict[str, tuple[Any, Any, Callable[[], Callable[[], int]]]] = {
         "@resilient_task, alone in a flow": (resilient_task, task, lambda: _one),
         "retry + deadline + fallback, alone": (resilient_task(retry=3, deadline=60, fallback=int), task, lambda: _one),
         "a task that is retried at once": (
@@ -97,7 +97,9 @@ def _alone() -> Iterator[Row]:
     for is_async, place in BOTH:
         for what, (ours, its, make) in pairs.items():
             decorators = {OURS: ours, NATIVE: its, AGAIN: its}
-            called = {name: each(_own(make(), is_async=is_async)) for name, each in decorators.items()}
+            called: dict[str, Callable[[], Any]] = {
+                name: each(_own(make(), is_async=is_async)) for name, each in decorators.items()
+            }
             goals = [Goal(NATIVE, GOAL)]
             figures = _in_a_flow(called, is_async=is_async)
             yield Row(what, place, figures, goals, unit="ms", also_ran=[NATIVE], remark=REMARK)
