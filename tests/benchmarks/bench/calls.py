@@ -12,7 +12,19 @@ from typing import Any
 
 from bench import peers, states
 from bench.table import FASTEST, ITSELF, Goal, Row
-from bench.timing import BARE, HAND, ROUNDS, Clock, Contestant, best_of, contestants, in_thread, race, race_async
+from bench.timing import (
+    BARE,
+    HAND,
+    ROUNDS,
+    Clock,
+    Contestant,
+    Decorator,
+    best_of,
+    contestants,
+    in_thread,
+    race,
+    race_async,
+)
 
 BOTH = ((False, "sync"), (True, "async"))
 ALL_THREADS = "CPU time of all threads"
@@ -29,6 +41,18 @@ def succeeding(*, is_async: bool) -> Callable[[], Any]:
 
     async def coroutine_function() -> int:
         return 1
+
+    return coroutine_function if is_async else function
+
+
+def taking_two(*, is_async: bool) -> Callable[..., Any]:
+    """Return a function of one's own that takes two arguments, and gives one back."""
+
+    def function(one: int, *, two: int) -> int:
+        return one
+
+    async def coroutine_function(one: int, *, two: int) -> int:
+        return one
 
     return coroutine_function if is_async else function
 
@@ -56,7 +80,8 @@ class Race:
         recipes: gives their decorators.
         make: gives the function that each decorates; where that succeeds, the bare function takes part.
         is_async: whether the functions are.
-        nested: whether each batch is called by a function that is decorated alike.
+        inside: what each batch is called by: True for a function that is decorated alike, or a decorator.
+        given: whether each is called with two arguments, one of them by name.
         rounds: batches of each.
         clock: of the CPU.
     """
@@ -64,7 +89,8 @@ class Race:
     recipes: Callable[[], peers.Recipes]
     make: Callable[..., Any] = succeeding
     is_async: bool = False
-    nested: bool = False
+    inside: Decorator | bool = False
+    given: bool = False
     rounds: int = ROUNDS
     clock: Clock = time.thread_time_ns
 
@@ -74,7 +100,7 @@ class Race:
             return asyncio.run(self.measured_in_loop())
         found = self._contestants()
         for each in found:
-            _check(each, each.call())
+            _check(each, each.call(1, two=2) if self.given else each.call())
         race(found, rounds=self.rounds, clock=self.clock)
         return best_of(found)
 
@@ -82,13 +108,14 @@ class Race:
         """Do the same in the loop that runs."""
         found = self._contestants()  # hyx asks for the running loop when it decorates
         for each in found:
-            _check(each, await each.call())
+            _check(each, await (each.call(1, two=2) if self.given else each.call()))
         await race_async(found, rounds=self.rounds, clock=self.clock)
         return best_of(found)
 
     def _contestants(self) -> list[Contestant]:
-        bare: peers.Recipes = {BARE: lambda fn: fn} if self.make is succeeding else {}
-        return contestants(self.recipes() | bare, partial(self.make, is_async=self.is_async), nested=self.nested)
+        bare: peers.Recipes = {} if self.make is failing_twice else {BARE: lambda fn: fn}
+        make = partial(self.make, is_async=self.is_async)
+        return contestants(self.recipes() | bare, make, inside=self.inside, given=self.given)
 
 
 def _check(each: Contestant, value: Any) -> None:
@@ -97,12 +124,19 @@ def _check(each: Contestant, value: Any) -> None:
 
 
 def success() -> Iterator[Row]:
+    from resilient_tasks import resilient
+
+    ways: dict[str, tuple[dict[str, Any], list[Goal]]] = {
+        "": ({}, by_the_loop()),
+        ", with two arguments": ({"make": taking_two, "given": True}, by_the_loop()),
+        ", inside another such call": ({"inside": True}, by_the_loop()),
+        ", inside a call with a deadline": ({"inside": resilient(deadline=600)}, []),
+    }
     for is_async, place in BOTH:
-        for nested in (False, True):
+        for where, (how, goals) in ways.items():
             with silenced():  # a retry inside a retry is warned of
-                figures = Race(partial(peers.retry, is_async=is_async), is_async=is_async, nested=nested).measured()
-            where = f"{place}, inside another such call" if nested else place
-            yield Row("success, retry alone", where, figures, by_the_loop())
+                figures = Race(partial(peers.retry, is_async=is_async), is_async=is_async, **how).measured()
+            yield Row("success, retry alone", place + where, figures, goals)
 
 
 def by_the_loop() -> list[Goal]:

@@ -19,6 +19,7 @@ PAUSE, ROUNDS = 0.25, 48
 KINDS: dict[str, Callable[..., peers.Recipes]] = {
     "bulkhead": states.bulkhead,
     "rate limit, token bucket": partial(states.rate_limit, sliding=False),
+    "rate limit, sliding window": partial(states.rate_limit, sliding=True),
     "breaker, failures in a row": states.breaker_in_a_row,
     "breaker, a rate": states.breaker_of_a_rate,
 }

@@ -15,7 +15,7 @@ from itertools import repeat
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-Call = Callable[[], Any]
+Call = Callable[..., Any]
 Decorator = Callable[[Any], Any]
 Clock = Callable[[], int]
 
@@ -33,6 +33,7 @@ class Contestant:
         name: the library, or one of the names above.
         call: what is called; it gives a coroutine where the row is async.
         outer: a decorator inside whose call each batch runs.
+        given: whether it is called with two arguments, one of them by name.
         number: calls in a batch.
         nanos: a call took in each batch.
     """
@@ -40,6 +41,7 @@ class Contestant:
     name: str
     call: Call
     outer: Decorator | None = None
+    given: bool = False
     number: int = 1
     nanos: list[float] = field(default_factory=list)
 
@@ -54,13 +56,19 @@ class Contestant:
         return statistics.median(self.nanos) / 1000
 
 
-def contestants(recipes: dict[str, Decorator], make: Callable[[], Any], *, nested: bool = False) -> list[Contestant]:
+def contestants(
+    recipes: dict[str, Decorator], make: Callable[[], Any], *, inside: Decorator | bool = False, given: bool = False
+) -> list[Contestant]:
     """Give each decorator a function of its own, and one of them a second one: what differs between these is noise."""
     control = control_of(recipes)
+
+    def outer(name: str, decorate: Decorator) -> Decorator | None:
+        if isinstance(inside, bool):
+            return decorate if inside and name != BARE else None
+        return inside
+
     named = [*recipes.items(), (AGAIN, recipes[control])]
-    return [
-        Contestant(name, decorate(make()), decorate if nested and name != BARE else None) for name, decorate in named
-    ]
+    return [Contestant(name, decorate(make()), outer(name, decorate), given) for name, decorate in named]
 
 
 def control_of(names: Iterable[str]) -> str:
@@ -136,7 +144,14 @@ def _timed(each: Contestant, clock: Clock) -> int:
             call()
         return clock() - began
 
-    taken: int = batch() if each.outer is None else each.outer(batch)()
+    def batch_given() -> int:
+        began = clock()
+        for _ in repeat(None, number):
+            call(1, two=2)
+        return clock() - began
+
+    run = batch_given if each.given else batch
+    taken: int = run() if each.outer is None else each.outer(run)()
     return taken
 
 
@@ -149,7 +164,14 @@ async def _timed_async(each: Contestant, clock: Clock) -> int:
             await call()
         return clock() - began
 
-    running: Awaitable[int] = batch() if each.outer is None else each.outer(batch)()
+    async def batch_given() -> int:
+        began = clock()
+        for _ in repeat(None, number):
+            await call(1, two=2)
+        return clock() - began
+
+    run = batch_given if each.given else batch
+    running: Awaitable[int] = run() if each.outer is None else each.outer(run)()
     return await running
 
 
