@@ -48,6 +48,18 @@ def succeeding(*, is_async: bool) -> Callable[[], Any]:
 def taking_two(*, is_async: bool) -> Callable[..., Any]:
     """Return a function of one's own that takes two arguments, and gives one back."""
 
+    def function(one: int, two: int) -> int:
+        return one
+
+    async def coroutine_function(one: int, two: int) -> int:
+        return one
+
+    return coroutine_function if is_async else function
+
+
+def taking_one_by_name(*, is_async: bool) -> Callable[..., Any]:
+    """Return the same where the second is keyword-only."""
+
     def function(one: int, *, two: int) -> int:
         return one
 
@@ -129,6 +141,7 @@ def success() -> Iterator[Row]:
     ways: dict[str, tuple[dict[str, Any], list[Goal]]] = {
         "": ({}, by_the_loop()),
         ", with two arguments": ({"make": taking_two, "given": True}, by_the_loop()),
+        ", with a keyword-only argument": ({"make": taking_one_by_name, "given": True}, by_the_loop()),
         ", inside another such call": ({"inside": True}, by_the_loop()),
         ", inside a call with a deadline": ({"inside": resilient(deadline=600)}, []),
     }
