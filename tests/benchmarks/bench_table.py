@@ -87,7 +87,9 @@ def main() -> None:
         if options.page:
             write_into(options.page, "bench-profile", said)
         return
-    about, rows = _rows(options)
+    about, rows = read(options.rows) if options.rows else ("", _rows(options))
+    if not options.quiet and not about:  # asking for Prefect's version takes a second or two
+        about = f"{machine()}; {report.versions()}"
     if options.json:
         found = {"about": about, "rows": [row.as_json() for row in rows]}
         options.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
@@ -103,14 +105,12 @@ def main() -> None:
     sys.exit(bool(missed))
 
 
-def _rows(options: argparse.Namespace) -> tuple[str, list[Row]]:
-    if options.rows:
-        return read(options.rows)
+def _rows(options: argparse.Namespace) -> list[Row]:
     rows: list[Row] = []
     for group in options.only or GROUPS:
         rows += GROUPS[group]() if options.only else measure(group)
     names = list(dict.fromkeys(row.name for row in rows))
-    return f"{machine()}; {report.versions()}", sorted(rows, key=lambda row: names.index(row.name))
+    return sorted(rows, key=lambda row: names.index(row.name))
 
 
 def _options() -> argparse.Namespace:

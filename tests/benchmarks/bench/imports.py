@@ -10,7 +10,7 @@ from bench.peers import LIBRARIES
 from bench.table import ITSELF, Goal, Row
 from bench.timing import OURS
 
-ROUNDS = 4
+ROUNDS = 3
 PREFECT, ITS_TASK = "import prefect", "from prefect import flow, task"
 FUNCTIONS = "import resilient_tasks; from resilient_tasks import resilient"
 TASKS = "from resilient_tasks import resilient_task"
