@@ -253,7 +253,7 @@ class Pipeline:
         outer = calls.running.get()
         if work.attempts != 1:
             loops.tell_if_multiplied(work)
-        limits = (NEVER, NEVER) if outer is None else inherited(outer, work)
+        limits = (NEVER, NEVER) if outer is None else _inherited(outer, work)
         call = Call(work, outer, 1, work.began or clock.now(), *limits)
         try:
             outcome = await self._proceed(call)
@@ -281,13 +281,17 @@ def told(call: Call, outcome: Outcome[Any]) -> Outcome[Any]:
     return outcome
 
 
-def inherited(outer: Call, work: Work) -> tuple[float, float]:
-    """Return the deadline of the call around `work`, and until when somebody interrupts it there."""
-    by_cancelling = outer.runtime is runtime.ASYNC and work.runtime is not runtime.ASYNC
-    if outer.work.thread == work.thread and not by_cancelling:
+def inherited(outer: Call, thread: int, *, is_async: bool) -> tuple[float, float]:
+    """Return the deadline of the call around one in `thread`, and until when it is interrupted there already."""
+    by_cancelling = outer.work.runtime is runtime.ASYNC and not is_async
+    if outer.work.thread == thread and not by_cancelling:
         return outer.deadline, outer.limited_until
     # Whoever interrupts the call around does not reach into another thread, nor into sync code that blocks its loop.
     return min(outer.deadline, outer.limited_until), NEVER
+
+
+def _inherited(outer: Call, work: Work) -> tuple[float, float]:
+    return inherited(outer, work.thread, is_async=work.runtime is runtime.ASYNC)
 
 
 def _instead(given: object) -> str:
@@ -317,7 +321,7 @@ class Limit:
         outer, work.began = calls.running.get(), (now := clock.present())
         if self.seconds:
             return Call(work, outer, 1, now, now + self.deadline, now + self.seconds)
-        return Call(work, outer, 1, now) if outer is None else Call(work, outer, 1, now, *inherited(outer, work))
+        return Call(work, outer, 1, now) if outer is None else Call(work, outer, 1, now, *_inherited(outer, work))
 
     def exceeded(self, call: Call, value: Any) -> Failed | None:
         """Return what a call that came back late, or as an `Overrun`, has failed with; None where there is no limit."""

@@ -13,6 +13,7 @@ import inspect
 import linecache
 import sys
 import textwrap
+import threading
 from collections.abc import Awaitable, Callable
 from types import CellType, CodeType, FunctionType
 from typing import Any
@@ -73,7 +74,7 @@ _ON_LEAVE = """
 #: The same, and the function finds its call in its context, where its limits stand.
 _IN_CONTEXT = """
 {async_}def resilient_call({parameters}):
-    if (new or calls.limited) and enters(plan, new):
+    if (new or calls.limited) and enters(plan, new, limit.seconds):
         work = plan.work({args}, {kwargs})
     elif not settings.current.enabled:
         return {await_}fn({arguments})
@@ -199,12 +200,13 @@ def _names(text: str) -> frozenset[str]:
     return frozenset((*code.co_varnames, *code.co_freevars))
 
 
-def enters(plan: Plan, new: list[bool]) -> bool:
+def enters(plan: Plan, new: list[bool], seconds: float = 0.0) -> bool:
     """Tell whether the pipeline has to stand around this call from its start.
 
     Args:
         plan: of the call.
         new: not empty before the first call, which tells of loops that multiply.
+        seconds: its own limit, if it has one.
     """
     if not settings.current.enabled:
         return False
@@ -214,10 +216,10 @@ def enters(plan: Plan, new: list[bool]) -> bool:
     outer = calls.running.get()
     if outer is None or not outer.is_limited:
         return False
-    if outer.fenced or plan.pipeline.first_limit.seconds:
-        return True  # nothing is begun any more, or the nearer limit counts
-    deadline, limited_until = inherited(outer, plan.work((), {}))
-    return deadline < limited_until  # nobody else enforces it here
+    if seconds or outer.fenced:
+        return True  # the nearer limit counts, or nothing is begun any more
+    deadline, limited_until = inherited(outer, threading.get_ident(), is_async=plan.is_async)
+    return deadline < limited_until  # nothing else enforces it here
 
 
 def _always(*_: Any) -> Leave:
