@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import Any, ParamSpec, TypeVar, Unpack, cast, overload
 
-from prefect import Flow
+from prefect.flows import Flow
 from prefect.settings import PREFECT_FLOW_DEFAULT_RETRIES
 
 from resilient_tasks import decorate, misuse
