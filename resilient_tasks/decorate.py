@@ -76,7 +76,7 @@ class Plan:
     is_async: bool
     more: frozenset[str] = frozenset()
     attempts: int = field(init=False)
-    owner: list[object] = field(default_factory=list)
+    owner: object = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "attempts", self.pipeline.most_attempts)
@@ -84,7 +84,7 @@ class Plan:
     def owned_by(self, wrapper: Callable[..., Any]) -> Callable[..., Any]:
         """Give this plan to the callable that carries it out, and return that."""
         wrapper.__resilient__ = self  # type: ignore[attr-defined]
-        self.owner.append(wrapper)
+        object.__setattr__(self, "owner", wrapper)
         return wrapper
 
     def work(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], sinks: tuple[Sink, ...] = ()) -> Work:
@@ -209,13 +209,13 @@ def replaced(plan: Plan, options: PolicyOptions) -> Plan:
     idempotent = _idempotent(options, otherwise=plan.idempotent)
     _check(pipeline, plan.fn, idempotent=idempotent, by_prefect=True)
     more = plan.more - gone | slots_given(options)
-    return replace(plan, pipeline=pipeline, idempotent=idempotent, more=more, owner=[])
+    return replace(plan, pipeline=pipeline, idempotent=idempotent, more=more, owner=None)
 
 
 def plan_of(fn: object) -> Plan | None:
     """Return the plan of a decorated function, or None for anything else."""
     plan = getattr(fn, "__resilient__", None)
-    return plan if isinstance(plan, Plan) and any(owner is fn for owner in plan.owner) else None
+    return plan if isinstance(plan, Plan) and plan.owner is fn else None
 
 
 def explain(what: object) -> str:

@@ -65,7 +65,7 @@ class ResilientTask(Task[P, R]):
     @fn.setter
     def fn(self, fn: Callable[P, R]) -> None:
         self.__dict__["fn"] = fn
-        self._follow(self.plan if fn is self.plan.fn else replace(self.plan, fn=fn, owner=[]))
+        self._follow(self.plan if fn is self.plan.fn else replace(self.plan, fn=fn, owner=None))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take up what was pickled: a process that is handed a task may make none of its own."""
