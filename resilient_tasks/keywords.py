@@ -101,7 +101,8 @@ _PLAIN: Mapping[str, tuple[type, ...]] = {
 @cache
 def policy_of(keyword: str) -> type[Policy]:
     """Return the policy that a keyword stands for."""
-    return _loaded(_TAKES[keyword])
+    policy: type[Policy] = _loaded(_TAKES[keyword])
+    return policy
 
 
 @cache
@@ -153,7 +154,7 @@ def _of_plain(keyword: str, given: float | str) -> Policy:
 
 
 def _made(keyword: str, given: Any) -> Policy:
-    policy: Any = policy_of(keyword)
+    policy: Callable[..., Policy] = policy_of(keyword)
     if keyword == "single_flight":
         return policy()
     return policy(**{_SHORT[keyword]: given}) if keyword in _SHORT else policy(given)
@@ -215,8 +216,8 @@ def _beside_each_other(parts: list[Policy], seen: Mapping[str, Any]) -> list[Pol
         parts.append(breaker.ahead())
     if "fallback" in seen and "validate output" in seen and is_stand_in(fallback := seen["fallback"]):
         _no_stand_in_for_a_split(parts)
-        schema = seen["validate output"]
-        through = schema.of_stand_in() if isinstance(schema, policy_of("validate")) else schema
+        schema, validate = seen["validate output"], _loaded(_TAKES["validate"])
+        through = schema.of_stand_in() if isinstance(schema, validate) else schema
         parts[parts.index(fallback)] = fallback.checked_by(through)
     return parts
 

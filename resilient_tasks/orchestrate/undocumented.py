@@ -303,7 +303,8 @@ def kept_apart(value: Any) -> Any:
 
 def comes_from_the_server(state: State[Any]) -> bool:
     """Tell whether a final state was read from the server, which has no result, but knows at most where one is."""
-    return _record is not None and not isinstance(state.data, _record)
+    record = _its("_record")
+    return record is not None and not isinstance(state.data, record)
 
 
 def data_in(state: State[Any]) -> Any:
