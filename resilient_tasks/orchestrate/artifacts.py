@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
 
 from resilient_tasks.core.events import ApiAway, Event, RowsQuarantined, RowsWarned
@@ -76,8 +77,6 @@ def tag(flow_run_id: UUID, tags: Iterable[str]) -> None:
 
 
 def _leave(key: str, report: RunReport | DataQuality) -> None:
-    from prefect.artifacts import create_markdown_artifact  # noqa: PLC0415  # as above
-
     try:
         create_markdown_artifact(report.markdown(), key=key, description=report.headline(), _sync=True)  # type: ignore[call-arg]
     except Exception:
