@@ -7,10 +7,10 @@ import sys
 import warnings
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, Unpack, overload
 
-from resilient_tasks import misuse
+from resilient_tasks import core, misuse
 from resilient_tasks.core import callables, runtime, streams, wrappers
 from resilient_tasks.core.call import Work
 from resilient_tasks.core.errors import PolicyError
@@ -160,9 +160,16 @@ def make_plan(fn: Callable[..., Any], options: PolicyOptions, who: str = "resili
         fn, idempotent, more = inner.fn, idempotent or inner.idempotent, more | inner.more
         pipeline = arranged((*pipeline.policies, *inner.pipeline.policies))
     _check(pipeline, fn, idempotent=idempotent, by_prefect=who != "resilient")
+    if pipeline.policies:
+        _be_ready_to_fail()
     plan = Plan(fn, pipeline, idempotent, operation_of(fn), callables.is_async(fn), more)
     _warn_of_abandoned_attempts(plan)
     return plan
+
+
+def _be_ready_to_fail() -> tuple[ModuleType, ...]:
+    """Load what a failure needs: when it comes, there may be no file handle left to read a module with."""
+    return core.failures, core.redacted, core.cleaned
 
 
 def _idempotent(options: PolicyOptions, *, otherwise: bool) -> bool:

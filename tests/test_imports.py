@@ -70,6 +70,28 @@ def test_data_libraries_load_with_validate_alone():
     assert not {"numpy", "pandas", "pandera", "polars", "pyarrow"} & set(loaded_by(program, (*HEAVY, *LATER)))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="its processes have no such limit")
+@pytest.mark.parametrize("keyword", ["fallback=Fallback(value=7, on=OSError)", "retry=Retry(on=OSError, wait=0)"])
+def test_a_failure_for_want_of_file_handles_finds_all_that_it_needs(keyword):
+    program = (
+        "import logging, os, resource\n"
+        "from resilient_tasks import Fallback, Retry, resilient\n"
+        "logging.getLogger('resilient_tasks').setLevel(logging.CRITICAL)\n"
+        "held = []\n"
+        f"@resilient({keyword})\n"
+        "def fetch():\n"
+        "    try:\n"
+        "        while not held or len(held) > 3: held.append(os.open(os.devnull, os.O_RDONLY))\n"
+        "    except OSError:\n"
+        "        del held[3:]\n"
+        "        raise\n"
+        "    return 7\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))\n"
+        "print(fetch())\n"
+    )
+    assert python(program) == ["7"]
+
+
 def test_the_decorator_of_tasks_loads_nothing_of_prefect_but_its_tasks():
     program = (
         "import sys, prefect\n"

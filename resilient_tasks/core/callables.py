@@ -27,7 +27,7 @@ _YIELDS = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 
 def is_plain(fn: Any) -> bool:
-    """Tell at once of most functions, `def` and `async def`, that they yield nothing, and that no decorator marked them."""
+    """Tell at once of most functions, `def` and `async def`, that they yield nothing, and that nothing marked them."""
     return type(fn) is FunctionType and not fn.__code__.co_flags & _YIELDS and not fn.__dict__
 
 
