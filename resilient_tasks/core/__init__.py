@@ -6,6 +6,7 @@ A module that only some calls need is used as an attribute of this package, `cor
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from resilient_tasks.core import abandoned as abandoned
     from resilient_tasks.core import cleaned as cleaned
     from resilient_tasks.core import durations as durations
     from resilient_tasks.core import failures as failures
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from resilient_tasks.core import redact as redact
     from resilient_tasks.core import redacted as redacted
     from resilient_tasks.core import registered as registered
-    from resilient_tasks.core import threads as threads
     from resilient_tasks.core import words as words
 else:
 
