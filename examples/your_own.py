@@ -40,7 +40,6 @@ from resilient_tasks.testing import FaultyServer, flush_messages
 DAY = 86_400
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class QuotaLow(Event):
     """Four fifths of a quota are used."""
 

@@ -7,10 +7,10 @@ import sys
 import warnings
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, Unpack, overload
 
-from resilient_tasks import misuse
+from resilient_tasks import core, misuse
 from resilient_tasks.core import callables, runtime, streams, wrappers
 from resilient_tasks.core.call import Work
 from resilient_tasks.core.errors import PolicyError
@@ -76,7 +76,7 @@ class Plan:
     is_async: bool
     more: frozenset[str] = frozenset()
     attempts: int = field(init=False)
-    owner: list[object] = field(default_factory=list)
+    owner: object = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "attempts", self.pipeline.most_attempts)
@@ -84,7 +84,7 @@ class Plan:
     def owned_by(self, wrapper: Callable[..., Any]) -> Callable[..., Any]:
         """Give this plan to the callable that carries it out, and return that."""
         wrapper.__resilient__ = self  # type: ignore[attr-defined]
-        self.owner.append(wrapper)
+        object.__setattr__(self, "owner", wrapper)
         return wrapper
 
     def work(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], sinks: tuple[Sink, ...] = ()) -> Work:
@@ -160,9 +160,16 @@ def make_plan(fn: Callable[..., Any], options: PolicyOptions, who: str = "resili
         fn, idempotent, more = inner.fn, idempotent or inner.idempotent, more | inner.more
         pipeline = arranged((*pipeline.policies, *inner.pipeline.policies))
     _check(pipeline, fn, idempotent=idempotent, by_prefect=who != "resilient")
+    if pipeline.policies:
+        _be_ready_to_fail()
     plan = Plan(fn, pipeline, idempotent, operation_of(fn), callables.is_async(fn), more)
     _warn_of_abandoned_attempts(plan)
     return plan
+
+
+def _be_ready_to_fail() -> tuple[ModuleType, ...]:
+    """Load what a failure needs: when it comes, there may be no file handle left to read a module with."""
+    return core.failures, core.redacted, core.cleaned
 
 
 def _idempotent(options: PolicyOptions, *, otherwise: bool) -> bool:
@@ -209,13 +216,13 @@ def replaced(plan: Plan, options: PolicyOptions) -> Plan:
     idempotent = _idempotent(options, otherwise=plan.idempotent)
     _check(pipeline, plan.fn, idempotent=idempotent, by_prefect=True)
     more = plan.more - gone | slots_given(options)
-    return replace(plan, pipeline=pipeline, idempotent=idempotent, more=more, owner=[])
+    return replace(plan, pipeline=pipeline, idempotent=idempotent, more=more, owner=None)
 
 
 def plan_of(fn: object) -> Plan | None:
     """Return the plan of a decorated function, or None for anything else."""
     plan = getattr(fn, "__resilient__", None)
-    return plan if isinstance(plan, Plan) and any(owner is fn for owner in plan.owner) else None
+    return plan if isinstance(plan, Plan) and plan.owner is fn else None
 
 
 def explain(what: object) -> str:

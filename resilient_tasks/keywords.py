@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypedDict, TypeGuard
@@ -90,21 +90,19 @@ _TAKES = {
 _ALSO = {"fallback": "core.stand_ins:StandIn", "rate_limit": "policies.adaptive_rate_limit:AdaptiveRateLimit"}
 #: By keyword, the name of the argument that a short form is; without a name, the first one.
 _SHORT = {"retry": "attempts", "validate": "output"}
-#: What is short for a policy beyond doubt: `misuse` need not look at it.
+#: Plain values that are short for a policy beyond doubt: `misuse` need not look at them.
 _PLAIN: Mapping[str, tuple[type, ...]] = {
     "retry": (int,),
-    "deadline": (int, float),
-    "timeout": (int, float),
-    "hedge": (int, float),
+    **dict.fromkeys(("deadline", "timeout", "hedge"), (int, float, str)),
     "breaker": (str,),
-    "fallback": (FunctionType,),
 }
 
 
 @cache
 def policy_of(keyword: str) -> type[Policy]:
     """Return the policy that a keyword stands for."""
-    return _loaded(_TAKES[keyword])
+    policy: type[Policy] = _loaded(_TAKES[keyword])
+    return policy
 
 
 @cache
@@ -142,9 +140,21 @@ def _is_taken(keyword: str, given: Policy) -> bool:
 
 
 def _from_short(keyword: str, given: Any) -> Policy:
-    policy: Any = policy_of(keyword)
-    if type(given) not in _PLAIN.get(keyword, ()):
+    if type(given) in _PLAIN.get(keyword, ()):
+        return _of_plain(keyword, given)
+    if keyword != "fallback" or type(given) is not FunctionType:
         misuse.refuse_value(keyword, given, policy_of)
+    return _made(keyword, given)
+
+
+@lru_cache(maxsize=256, typed=True)
+def _of_plain(keyword: str, given: float | str) -> Policy:
+    """Return the policy that a plain value is short for. It never changes, so all who write the same share it."""
+    return _made(keyword, given)
+
+
+def _made(keyword: str, given: Any) -> Policy:
+    policy: Callable[..., Policy] = policy_of(keyword)
     if keyword == "single_flight":
         return policy()
     return policy(**{_SHORT[keyword]: given}) if keyword in _SHORT else policy(given)
@@ -165,9 +175,14 @@ def slots_of(keyword: str) -> frozenset[str]:
     return frozenset({policy_of(keyword).slot, *(("validate input",) if keyword == "validate" else ())})
 
 
+_NO_SLOTS: frozenset[str] = frozenset()
+
+
 def slots_given(options: PolicyOptions) -> frozenset[str]:
     """Return the places that `policies=` takes."""
-    more = options.get("policies") or ()
+    more = options.get("policies")
+    if not more:
+        return _NO_SLOTS
     policies = more.policies if isinstance(more, Pipeline) else tuple(more)
     return frozenset(part.slot for policy in policies for part in policy.parts())
 
@@ -201,8 +216,8 @@ def _beside_each_other(parts: list[Policy], seen: Mapping[str, Any]) -> list[Pol
         parts.append(breaker.ahead())
     if "fallback" in seen and "validate output" in seen and is_stand_in(fallback := seen["fallback"]):
         _no_stand_in_for_a_split(parts)
-        schema = seen["validate output"]
-        through = schema.of_stand_in() if isinstance(schema, policy_of("validate")) else schema
+        schema, validate = seen["validate output"], _loaded(_TAKES["validate"])
+        through = schema.of_stand_in() if isinstance(schema, validate) else schema
         parts[parts.index(fallback)] = fallback.checked_by(through)
     return parts
 

@@ -3,9 +3,13 @@
 import asyncio
 import contextlib
 import functools
+import gc
 import inspect
+import logging
 import math
+import tracemalloc
 import warnings
+import weakref
 
 import pandera.pandas as pa
 import pytest
@@ -426,6 +430,69 @@ class TestPoliciesOfOnesOwn:
     def test_several_chaos_policies_may_be_given(self):
         several = [Chaos(latency=1), Chaos(fault=OSError)]
         assert policies_of(resilient(policies=several)(fetch)) == tuple(several)
+
+
+FIVE = {"retry": 2, "deadline": 60, "timeout": "20s", "breaker": "many", "fallback": lambda *months: "stand-in"}
+FIVE["idempotent"] = True
+
+
+class TestManyFunctions:
+    def test_the_same_shorthand_gives_the_same_policy(self):
+        one, other = (resilient(retry=3, timeout=20, idempotent=True)(lambda: 0) for _ in range(2))
+        assert policies_of(one)[0] is policies_of(other)[0]
+        assert policies_of(resilient(timeout=1)(lambda: 0))[0].seconds == 1
+        assert policies_of(resilient(timeout="1 min")(lambda: 0))[0].seconds == 60
+
+    @pytest.mark.parametrize("error", [None, ConnectionError], ids=["going well", "failing"])
+    def test_those_that_are_dropped_leave_nothing_behind(self, error, resilient_clock, caplog):
+        caplog.set_level(logging.CRITICAL, logger="resilient_tasks")  # pytest keeps the lines
+
+        def made():
+            def fetch(month):
+                if error is not None:
+                    raise error
+                return month
+
+            decorated = resilient(**FIVE)(fetch)
+            decorated("07")
+            return decorated
+
+        made()
+        gc.collect()
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            functions = [made() for _ in range(300)]
+            kept = tracemalloc.get_traced_memory()[0] - before
+            last = weakref.ref(functions[-1])
+            functions.clear()
+            gc.collect()
+            left = tracemalloc.get_traced_memory()[0] - before
+        finally:
+            tracemalloc.stop()
+        assert last() is None
+        assert left < 0.1 * kept
+
+    @pytest.mark.parametrize(("options", "most"), [({"retry": 3}, 1.2), (FIVE, 3)], ids=["one policy", "five"])
+    def test_each_of_them_keeps_little(self, options, most):
+        def made():
+            def fetch(month):
+                return month
+
+            return fetch
+
+        resilient(**options)(made())
+        functions = [made() for _ in range(300)]
+        gc.collect()
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            decorated = [resilient(**options)(fn) for fn in functions]
+            gc.collect()
+            kept = tracemalloc.get_traced_memory()[0] - before
+        finally:
+            tracemalloc.stop()
+        assert kept / len(decorated) <= most * 1024
 
 
 def test_an_async_function_may_be_called_many_times_at_once(resilient_clock):

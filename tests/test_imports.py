@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+#: What only some programs need: data, a loop, a limit, a failure's text, a service's answer.
+LATER = ("numpy", "asyncio", "concurrent", "ctypes", "email", "http", "json", "pathlib", "ssl", "subprocess", "uuid")
 HEAVY = ("prefect", "pandas", "polars", "slack_sdk", "mlflow", "pytest", "tenacity", "structlog", "pandera", "pyarrow")
 
 
@@ -15,8 +17,13 @@ def python(program):
     return done.stdout.split()
 
 
-def loaded_by(statement):
-    return python(f"import sys\n{statement}\nprint(*[name for name in {HEAVY!r} if name in sys.modules])")
+def loaded_by(statement, names=HEAVY):
+    return python(f"import sys\n{statement}\nprint(*[name for name in {names!r} if name in sys.modules])")
+
+
+def rooms_loaded_by(statement):
+    """Return the modules of this library that a statement loads."""
+    return set(python(f"import sys\n{statement}\nprint(*[name for name in sys.modules if 'resilient_tasks' in name])"))
 
 
 @pytest.mark.parametrize("statement", ["import resilient_tasks", "import resilient_tasks.testing"])
@@ -26,6 +33,94 @@ def test_importing_loads_nothing_heavy(statement):
 
 def test_the_pytest_plugin_loads_nothing_but_pytest():
     assert loaded_by("import resilient_tasks.pytest_plugin") == ["pytest"]
+
+
+def test_the_decorator_loads_what_a_decorator_needs():
+    assert loaded_by("from resilient_tasks import resilient", (*HEAVY, *LATER)) == []
+    assert len(rooms_loaded_by("from resilient_tasks import resilient")) <= 40  # each takes its time
+
+
+def test_a_plain_function_that_goes_well_needs_no_more():
+    program = "from resilient_tasks import resilient\nassert resilient(policies=[])(lambda: 7)() == 7"
+    assert loaded_by(program, (*HEAVY, *LATER)) == []
+
+
+POLICIES = {
+    "retry=3": "retry",
+    "deadline=60": "deadline",
+    "timeout=20": "timeout",
+    "breaker='api'": "breaker",
+    "hedge=1, idempotent=True": "hedge",
+    "validate=int": "validate",
+    "fallback=lambda: 0": "fallback",
+    "single_flight=True": "single_flight",
+}
+
+
+@pytest.mark.parametrize(("keyword", "policy"), POLICIES.items(), ids=POLICIES.values())
+def test_a_keyword_loads_its_own_policy_and_no_other(keyword, policy):
+    program = f"from resilient_tasks import resilient\ntry: resilient({keyword})(lambda: 7)\nexcept ValueError: pass"
+    ours = {f"resilient_tasks.policies.{policy}"}
+    assert {room for room in rooms_loaded_by(program) if ".policies." in room or ".notify." in room} == ours
+
+
+def test_data_libraries_load_with_validate_alone():
+    others = ", ".join(keyword for keyword, policy in POLICIES.items() if policy != "validate")
+    program = f"from resilient_tasks import resilient\nassert resilient({others})(lambda: 7)() == 7"
+    assert not {"numpy", "pandas", "pandera", "polars", "pyarrow"} & set(loaded_by(program, (*HEAVY, *LATER)))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its processes have no such limit")
+@pytest.mark.parametrize("keyword", ["fallback=Fallback(value=7, on=OSError)", "retry=Retry(on=OSError, wait=0)"])
+def test_a_failure_for_want_of_file_handles_finds_all_that_it_needs(keyword):
+    program = (
+        "import logging, os, resource\n"
+        "from resilient_tasks import Fallback, Retry, resilient\n"
+        "logging.getLogger('resilient_tasks').setLevel(logging.CRITICAL)\n"
+        "held = []\n"
+        f"@resilient({keyword})\n"
+        "def fetch():\n"
+        "    try:\n"
+        "        while not held or len(held) > 3: held.append(os.open(os.devnull, os.O_RDONLY))\n"
+        "    except OSError:\n"
+        "        del held[3:]\n"
+        "        raise\n"
+        "    return 7\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))\n"
+        "print(fetch())\n"
+    )
+    assert python(program) == ["7"]
+
+
+def test_the_decorator_of_tasks_loads_nothing_of_prefect_but_its_tasks():
+    program = (
+        "import sys, prefect\n"
+        "before = {*sys.modules}\n"
+        "from resilient_tasks import resilient_task\n"
+        "print(*[name for name in {*sys.modules} - before if not name.startswith('resilient_tasks')])\n"
+        "print(len([name for name in sys.modules if name.startswith('resilient_tasks')]))\n"
+    )
+    *others, ours = python(program)
+    assert set(others) <= {"prefect.tasks", "prefect.cache_policies"}
+    assert int(ours) <= 60
+
+
+def test_a_module_of_the_core_loads_when_it_is_asked_for():
+    program = (
+        "import sys, resilient_tasks.core as core\n"
+        "print('resilient_tasks.core.words' in sys.modules, core.words.__name__, hasattr(core, 'no_such_thing'))"
+    )
+    assert python(program) == ["False", "resilient_tasks.core.words", "False"]
+
+
+def test_a_module_of_the_core_that_cannot_be_loaded_says_why(monkeypatch):
+    from resilient_tasks import core
+
+    monkeypatch.delattr(core, "hosts")
+    monkeypatch.delitem(sys.modules, "resilient_tasks.core.hosts")
+    monkeypatch.setitem(sys.modules, "urllib.parse", None)
+    with pytest.raises(ModuleNotFoundError, match=r"urllib\.parse"):
+        core.hosts  # noqa: B018  # the access is the test
 
 
 def test_every_public_name_is_there():

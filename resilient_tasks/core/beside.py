@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from resilient_tasks.core import commands, secret_names, sql_parameters
+from resilient_tasks.core.patterns import compiled
 from resilient_tasks.core.registered import MARK
 from resilient_tasks.core.secret_names import Says, words
 from resilient_tasks.core.secret_values import is_nothing, is_random, is_sentence
@@ -30,8 +31,8 @@ _VALUES = words(
 _ABOUT = words(
     "param paramname paramhint parameter parametername argument argumentname option optionname field fieldname"
 )
-_QUOTED = re.compile(r"(?<![\w])([\"'])((?:\\.|(?!\1)[^\\\r\n]){4,200})\1(?!\w)")
-_SQL = re.compile(r"\s{0,20}(?:select|insert|update|delete|merge|replace|with|call|exec|execute)\b", re.IGNORECASE)
+_QUOTED = compiled(r"(?<![\w])([\"'])((?:\\.|(?!\1)[^\\\r\n]){4,200})\1(?!\w)")
+_SQL = compiled(r"\s{0,20}(?:select|insert|update|delete|merge|replace|with|call|exec|execute)\b", re.IGNORECASE)
 _LONGEST_NAME = 100
 _STATEMENTS = ("statement", "sql", "query", "sql_query", "operation")
 _PARAMETERS = (

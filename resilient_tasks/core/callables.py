@@ -23,19 +23,18 @@ PLAIN: set[type] = {type(None), bool, int, float, str, bytes, list, dict, tuple,
 _MOST = 512
 
 
-#: Of a function with one of these, a call does not run its body.
-_LATER = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
+_YIELDS = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 
 def is_plain(fn: Any) -> bool:
-    """Tell at once of most functions that they are neither async nor generators, and that no decorator marked them."""
-    return type(fn) is FunctionType and not fn.__code__.co_flags & _LATER and not fn.__dict__
+    """Tell at once of most functions, `def` and `async def`, that they yield nothing, and that nothing marked them."""
+    return type(fn) is FunctionType and not fn.__code__.co_flags & _YIELDS and not fn.__dict__
 
 
 def is_async(fn: Callable[..., Any]) -> bool:
     """Tell whether calling `fn` gives a coroutine, as far as can be known before."""
     if is_plain(fn):
-        return False
+        return bool(fn.__code__.co_flags & inspect.CO_COROUTINE)
     coroutines: Any = sys.modules.get("asyncio.coroutines")
     # As Cython and mocks mark theirs. Where asyncio is not loaded, nothing bears its mark.
     marked = sys.version_info < (3, 14) and coroutines is not None and coroutines.iscoroutinefunction(fn)

@@ -9,6 +9,7 @@ import functools
 import re
 from collections.abc import Sequence
 
+from resilient_tasks.core.patterns import compiled
 from resilient_tasks.core.registered import MARK
 from resilient_tasks.core.secret_values import is_nothing, looks_random
 
@@ -101,32 +102,30 @@ _COMMANDS = (
     ("sqlplus exp imp expdp impdp sqlldr rman", "user/", ""),
 )
 _CREDENTIALS = tuple(
-    re.compile(forms["user:"].replace("flags", "-[a-zA-Z]{0,6}u|-U|--user|--proxy-user"))
+    compiled(forms["user:"].replace("flags", "-[a-zA-Z]{0,6}u|-U|--user|--proxy-user"))
     for forms in (_IN_TEXT, _IN_LIST)
 )
 #: Here, `-u` names a user and a group, or a user and a host.
-_OF_SYSTEM = re.compile(r"(?:docker|podman|nerdctl|kubectl|buildah|runuser|setpriv|chroot|chpst|crun|runc)(?![\w-])")
-_FETCHES = re.compile(r"curl\b|wget\b|https?\b|://|ftp")
+_OF_SYSTEM = compiled(r"(?:docker|podman|nerdctl|kubectl|buildah|runuser|setpriv|chroot|chpst|crun|runc)(?![\w-])")
+_FETCHES = compiled(r"curl\b|wget\b|https?\b|://|ftp")
 _NAMES = "|".join(re.escape(name) for names, _, _ in _COMMANDS for name in names.split())
-_COMMAND = re.compile(rf"(?<![\w.-])({_NAMES})(?:\.exe)?(?=[\s\"'\0])")
+_COMMAND = compiled(rf"(?<![\w.-])({_NAMES})(?:\.exe)?(?=[\s\"'\0])")
 
 
 @functools.cache
 def _of_command(name: str, is_list: bool) -> list[re.Pattern[str]]:  # noqa: FBT001
     forms = _IN_LIST if is_list else _IN_TEXT
-    return [
-        re.compile(forms[form].replace("flags", flags)) for names, form, flags in _COMMANDS if name in names.split()
-    ]
+    return [compiled(forms[form].replace("flags", flags)) for names, form, flags in _COMMANDS if name in names.split()]
 
 
-_LINE_ENDS = re.compile(r"[\r\n]|[|;](?=\s)|\\n|&&")
+_LINE_ENDS = compiled(r"[\r\n]|[|;](?=\s)|\\n|&&")
 #: The characters after a command in which its flags are searched.
 _REACH = 400
 HINTS = (
     *(" -", "--", "'-", '"-', "\0-", "sqlplus", "expdp", "impdp", "net us", "vault login", "rabbitmqctl", "rman"),
     *("cargo login", "wandb login", "mc alias", "wpa_passphrase", "freerdp "),
 )
-_FLAGS = re.compile(
+_FLAGS = compiled(
     r"(?:^|[\s\"'\0])-{1,2}[A-Za-z]|sqlplus|expdp|impdp|net us|rabbitmqctl|rman"
     r"|(?:vault|cargo|wandb) login|mc alias|wpa_|freerdp"
 )
@@ -189,4 +188,4 @@ def _without_secret(match: re.Match[str]) -> str:
     return f"{whole[:start]}{opening}{MARK}{opening.lstrip('b') if closes else ''}{whole[end:]}"
 
 
-_OPENING = re.compile(r"(?:b?\\{0,3}[\"'])?")
+_OPENING = compiled(r"(?:b?\\{0,3}[\"'])?")

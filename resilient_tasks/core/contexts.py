@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from resilient_tasks.core import commands, error_texts, fields, secret_names, sql_parameters
+from resilient_tasks.core.patterns import compiled
 from resilient_tasks.core.registered import MARK
 from resilient_tasks.core.secret_names import Says
 from resilient_tasks.core.secret_values import is_nothing, is_sentence, is_value, looks_random
@@ -45,7 +46,7 @@ _SPACE = r"(?:\s|\\[nrt]){1,8}"
 CONTEXTS = (
     Context(
         ("set", "with"),
-        re.compile(
+        compiled(
             r"(?P<name>\b(?:set|with)[A-Za-z_]{3,40})\([ \t]*b?"
             r"(?P<quote>\\{0,3}[\"'])(?P<secret>(?:(?!(?P=quote))(?:\\.|[^\\\r\n])){1,512}+)"
         ),
@@ -53,7 +54,7 @@ CONTEXTS = (
     ),
     Context(  # what a program asked, and what was typed
         ("pass", "pin for"),
-        re.compile(
+        compiled(
             r"(?P<name>\b(?:[Pp]assword|[Pp]assphrase|[Pp]asscode|PIN))(?: for| of)[ \t]+(?:key |user |account )?"
             r"(?:'[^'\r\n]{1,128}'|[^\s:]{1,128}): ?(?P<secret>[^\s]{1,256})"
         ),
@@ -63,7 +64,7 @@ CONTEXTS = (
     ),
     Context(  # two elements of XML, one for the name and one for the value
         ("</",),
-        re.compile(
+        compiled(
             rf"<(?P<tag>[\w:-]*(?:name|key|id|property))>{_NAME}</(?P=tag)>\s{{0,40}}<[\w:-]*(?:value|string|data|text)[^<>]{{0,80}}>"
             r"(?:\s{0,20}<\w+>)?(?:<!\[CDATA\[)?(?P<secret>[^<\r\n]{1,512})(?=<|\]\])",
             re.IGNORECASE,
@@ -72,7 +73,7 @@ CONTEXTS = (
     ),
     Context(  # an element of XML that has attributes, or is written out itself
         ("<", "&lt;"),
-        re.compile(
+        compiled(
             rf"(?:<|&lt;)(?:[\w-]{{1,30}}:)?{_NAME}(?:\s[^<>]{{0,200}})?(?:>|&gt;)(?:<!\[CDATA\[)?"
             r"(?P<secret>[^<&\r\n]{1,512})(?=</|&lt;/|\]\])"
         ),
@@ -80,14 +81,14 @@ CONTEXTS = (
     ),
     Context(
         ("<",),
-        re.compile(
+        compiled(
             rf"<(?:[\w-]{{1,30}}:)?{_NAME}\s(?:[^<>]{{0,200}}\s)?value=(?P<quote>[\"'])(?P<secret>[^\"'<>]{{1,512}})"
         ),
         _by_name,
     ),
     Context(  # items of a list in YAML
         ("--",),
-        re.compile(
+        compiled(
             rf"--{_NAME}(?:,[ \t]+|[ \t]*\r?\n[ \t]*-[ \t]+)(?P<secret>[^\s,\[\]\"'-][^\s,\[\]\"']{{0,255}})".replace(
                 "(?<![\\w.-])", ""
             )
@@ -96,7 +97,7 @@ CONTEXTS = (
     ),
     Context(  # what a command reads
         ("--password-stdin", "chpasswd", "--stdin", "--with-token", "sudo -"),
-        re.compile(
+        compiled(
             r"\b(?:echo|printf)[ \t]+(?:-\w+[ \t]+)?(?P<quote>[\"']?)"
             r"(?:[\w.-]{1,64}:)?(?P<secret>[^\s\"'|]{1,256})(?P=quote)[ \t]*\|"
             r"(?=[^|\r\n]{0,200}(?:--password-stdin|chpasswd|--stdin|--with-token|\bsudo[ ]-\w*S))"
@@ -106,7 +107,7 @@ CONTEXTS = (
     ),
     Context(  # what a protocol for mail, files or a cache is told
         ("pass ", "auth ", " login ", "community "),
-        re.compile(
+        compiled(
             r"(?:\bUSER[ ]\S{1,128}(?:\s|\\[rn]|[<>*:]){1,8}(?:[\w.]{1,40}[ ]){0,2}PASS"
             r"|^(?:[CS>]:?[ ])?AUTH(?:[ ][\w-]{1,20})?"
             r"|\b[A-Za-z]{0,4}\d{1,6}[ ]LOGIN[ ]\S{1,128}|\bsnmp-server[ ]community)[ ]\"?(?P<secret>[^\s\"]{6,512})",
@@ -116,7 +117,7 @@ CONTEXTS = (
     ),
     Context(  # of the parsers of command lines in Rust and Go
         (" for '-", ' for "-', ' for \\"-'),
-        re.compile(
+        compiled(
             r"\b(?:value|argument)[ ](?P<quote>\\?[\"'])(?P<secret>[^\r\n]{1,512}?)(?P=quote)[ ]for[ ]"
             r"\\?[\"'](?:-\w,[ ])?(?P<name>--?[\w-]{1,80})"
         ),
@@ -124,7 +125,7 @@ CONTEXTS = (
     ),
     Context(
         ("raw value: ",),  # configparser's
-        re.compile(
+        compiled(
             r"option '(?P<name>[^'\r\n]{1,80})' in section [^\r\n]{1,200}?Raw value: "
             r"\\?[\"'](?P<secret>[^\r\n]{1,1000}?)(?=\\?[\"'](?:$|[\r\n,}\\]))"
         ),
@@ -132,7 +133,7 @@ CONTEXTS = (
     ),
     Context(
         ("key ", "token ", "secret "),
-        re.compile(
+        compiled(
             r"(?P<name>\b(?:api|access|secret|auth|client|bot|private)[ _-]?(?:key|token|secret))s?[ ]"
             r"(?:provided|given|used|supplied|passed|received)(?:[ ]is)?[:=]?[ ]{1,2}[\"']?"
             r"(?P<secret>[^\s\"',;]{8,256})",
@@ -142,7 +143,7 @@ CONTEXTS = (
     ),
     Context(  # several lines in quotes, or up to a word: TOML, HCL, a shell
         ('"""', "'''", "<<"),
-        re.compile(
+        compiled(
             rf"{_NAME}[\"']?[ \t]*[=:][ \t]*(?:<<[-~]?[\"']?(?P<word>\w+)[\"']?\r?\n|(?P<quotes>\"\"\"|'''))"
             r"(?P<secret>.{1,4000}?)(?:^[ \t]*(?P=word)\b|(?P=quotes))",
             re.MULTILINE | re.DOTALL,
@@ -151,7 +152,7 @@ CONTEXTS = (
     ),
     Context(
         ("identified",),
-        re.compile(
+        compiled(
             r"\bidentified\s+(?:with\s+[\w.\"'`]{1,64}\s+)?(?:by|as|using)\s+(?:password\s+|values\s+)?"
             r"(?:(?P<quote>\\?[\"'])(?P<secret>(?:''|(?!(?P=quote))[^\r\n])+)|(?P<plain>[^\s;\"']+))",
             re.IGNORECASE,
@@ -160,12 +161,12 @@ CONTEXTS = (
     ),
     Context(
         ("secret",),
-        re.compile(r"\bSecret\w{0,12}\(b?(?P<quote>[\"'])(?P<secret>(?:''|(?!(?P=quote))[^\r\n])+)"),
+        compiled(r"\bSecret\w{0,12}\(b?(?P<quote>[\"'])(?P<secret>(?:''|(?!(?P=quote))[^\r\n])+)"),
         _always,
     ),
     Context(  # of a Dockerfile, and of Windows
         ("env ", "set", "requirepass", "auth ", "pw "),
-        re.compile(
+        compiled(
             rf"(?:^|(?<=[\s&;]))(?:(?:ENV|SETX|setx|setenv|(?:configure|config) set|config:set)"
             rf"[ \t]+(?:[^\s:]{{0,80}}:)?{_NAME}"
             r"|(?P<directive>(?i:requirepass|masterauth|bindpw|rootbindpw|rootpw|sasl_password|smtp_password|auth-pass)))"
@@ -176,7 +177,7 @@ CONTEXTS = (
     ),
     Context(  # a line that has a name and a value, and nothing else
         ("pass", "secret", "pwd"),
-        re.compile(
+        compiled(
             rf"^[ \t]*(?:(?:set|enable|username[ ]\S{{1,64}})[ ])?{_NAME}[ \t]+(?:\d[ ])?"
             r"(?P<secret>\S{6,256})[ \t]*$",
             re.MULTILINE,
@@ -187,19 +188,19 @@ CONTEXTS = (
     ),
     Context(  # a key and its value in the long form of YAML
         ("? ",),
-        re.compile(
+        compiled(
             rf"^[ \t]*\?[ \t]+[\"']?{_NAME}[\"']?[ \t]*\r?\n[ \t]*:[ \t]+[\"']?(?P<secret>[^\r\n\"']+)", re.MULTILINE
         ),
         _by_name,
     ),
     Context(  # Oracle's, as its own tools take them
         ("conn ", "conn\t", "connect ", "connect\t"),
-        re.compile(r"\bconn(?:ect)?[ \t]+[\w.$#\"-]{1,128}/(?P<secret>\S{1,256})(?=@)", re.IGNORECASE),
+        compiled(r"\bconn(?:ect)?[ \t]+[\w.$#\"-]{1,128}/(?P<secret>\S{1,256})(?=@)", re.IGNORECASE),
         _always,
     ),
     Context(
         ("alter ", "create ", "set ", "encrypted", "credential", "role ", "user ", "copy ", "option", "login "),
-        re.compile(
+        compiled(
             r"(?:\b(?:encrypted|with|user|role|login|set|alter|valid|options?|\()[ \t\r\n]+|,[ \t]*|\()"
             rf"{_NAME}(?:\s+for\s+[^\s=]{{1,80}})?"
             rf"[ \t]*(?:=[ \t]*)?(?:password\()?[ \t]*(?<=[ (=]){_STRING}(?=(?P=quote)(?![\"'\w]))",
@@ -211,7 +212,7 @@ CONTEXTS = (
     ),
     Context(
         ("password",),
-        re.compile(
+        compiled(
             rf"(?:\b(?:machine{_SPACE}\S{{1,255}}|default){_SPACE}|\blogin{_SPACE}\S{{1,128}}{_SPACE}"
             rf"(?:account{_SPACE}\S{{1,128}}{_SPACE})?)password{_SPACE}(?P<secret>[^\s\"'\\]{{1,256}})"
         ),
@@ -219,19 +220,17 @@ CONTEXTS = (
     ),
     Context(
         ("password ",),
-        re.compile(r"\bPASSWORD[ \t]+(?P<quote>[\"'])(?P<secret>(?:''|(?!(?P=quote))[^\r\n])+)"),
+        compiled(r"\bPASSWORD[ \t]+(?P<quote>[\"'])(?P<secret>(?:''|(?!(?P=quote))[^\r\n])+)"),
         _always,
     ),
     Context(  # Oracle's
         (":thin:", ":oci"),
-        re.compile(
-            r":(?:thin|oci8?):(?P<user>[\w.$#\"-]{1,128})/(?P<secret>(?:\"[^\"\r\n]{1,128}\"|[^\s]{1,512}))(?=@)"
-        ),
+        compiled(r":(?:thin|oci8?):(?P<user>[\w.$#\"-]{1,128})/(?P<secret>(?:\"[^\"\r\n]{1,128}\"|[^\s]{1,512}))(?=@)"),
         _always,
     ),
     Context(  # .pgpass
         (":",),
-        re.compile(
+        compiled(
             r":(?:\d{2,5}|\*):[^:\s]{1,64}:(?!\d+:)[^:\s\d][^:\s]{0,63}:"
             r"(?P<secret>\S{4,256})(?=$)",
             re.MULTILINE,
@@ -240,29 +239,29 @@ CONTEXTS = (
     ),
     Context(  # a hash of a password, as systems keep it: it can be tried at home
         ("$",),
-        re.compile(
+        compiled(
             r"(?<![\w$])(?P<secret>\$(?:apr1|1|2[abxy]?|5|6|7|y|gy|sha1|md5|argon2(?:id|i|d)|scrypt|pbkdf2(?:-sha\d+)?|bcrypt-sha256)"
             r"\$[\w./$=,+-]{12,512})"
         ),
         _always,
     ),
-    Context(("{s",), re.compile(r"\{S?SHA(?:256|512)?\}(?P<secret>[A-Za-z0-9+/]{20,200}={0,2})"), _always),
+    Context(("{s",), compiled(r"\{S?SHA(?:256|512)?\}(?P<secret>[A-Za-z0-9+/]{20,200}={0,2})"), _always),
     Context(
-        ("$",), re.compile(r"\b(?:pbkdf2_sha\d+|argon2|bcrypt(?:_sha256)?)\$(?P<secret>[\w./$=,+-]{20,512})"), _always
+        ("$",), compiled(r"\b(?:pbkdf2_sha\d+|argon2|bcrypt(?:_sha256)?)\$(?P<secret>[\w./$=,+-]{20,512})"), _always
     ),
     Context(  # a DSN of Go's, without a scheme
         ("@",),
-        re.compile(r":(?P<secret>[^\s\"'/][^\s\"']{0,512}?)(?=@(?:tcp|unix)\()"),
+        compiled(r":(?P<secret>[^\s\"'/][^\s\"']{0,512}?)(?=@(?:tcp|unix)\()"),
         _always,
     ),
     Context(  # user:password@host without a scheme
         ("@",),
-        re.compile(r":(?P<secret>[^\s\"'@/:]{8,128})(?=@[a-z][\w.-]{1,128}(?::\d{2,5}|/))", re.IGNORECASE),
+        compiled(r":(?P<secret>[^\s\"'@/:]{8,128})(?=@[a-z][\w.-]{1,128}(?::\d{2,5}|/))", re.IGNORECASE),
         lambda match: looks_random(match["secret"]) and not match["secret"].startswith("sha"),
     ),
     Context(  # a form of several parts
         ("form-data",),
-        re.compile(
+        compiled(
             rf"form-data;[ \t]*name=\\?\"{_NAME}\\?\""
             rf"(?:(?:\r?\n|\\r\\n|\\n)[\w-]+:[^\r\n\\]*){{0,4}}(?:\r?\n|\\r\\n|\\n){{2}}(?P<secret>[^\r\n\\]{{1,512}})"
         ),
@@ -270,7 +269,7 @@ CONTEXTS = (
     ),
     Context(  # a private key in JSON
         ("kty",),
-        re.compile(
+        compiled(
             r"(?<=[\"'])(?:d|p|q|dp|dq|qi|k)\\?[\"']:[ \t]*"
             r"(?P<quote>\\?[\"'])(?P<secret>[\w-]{10,2000})"
         ),
@@ -278,7 +277,7 @@ CONTEXTS = (
     ),
     Context(
         ("private-lines",),
-        re.compile(r"Private-Lines:[ \t]*\d+\s+(?P<secret>(?:[A-Za-z0-9+/=]{16,}\s*){1,100})", re.IGNORECASE),
+        compiled(r"Private-Lines:[ \t]*\d+\s+(?P<secret>(?:[A-Za-z0-9+/=]{16,}\s*){1,100})", re.IGNORECASE),
         _always,
     ),
 )
@@ -287,7 +286,7 @@ CONTEXTS = (
 def _by_hint(*, with_names: bool) -> dict[str, list[Context]]:
     found: dict[str, list[Context]] = {}
     for context in CONTEXTS:
-        if with_names or "name" not in context.pattern.groupindex:
+        if with_names or "(?P<name>" not in context.pattern.pattern:
             for hint in context.hints:
                 found.setdefault(hint, []).append(context)
     return found

@@ -10,6 +10,7 @@ from resilient_tasks.core import safely
 from resilient_tasks.core.classes import module_of, of_class, tops_of
 from resilient_tasks.core.failure_names import of_name
 from resilient_tasks.core.kinds import Kind
+from resilient_tasks.core.patterns import compiled
 from resilient_tasks.core.wrapped import is_a_librarys
 
 
@@ -115,8 +116,8 @@ def by_code(error: BaseException) -> Kind | None:
     return _by_oracles_code(error) if family else None
 
 
-_IN_CLICKHOUSES_WORDS = re.compile(r"\bCode: (\d{1,4})\.\s+DB::")
-_SQLSTATE_IN_TEXT = re.compile(r"\bSQLSTATE[=: ]+([0-9A-Z]{5})\b")  # DB2
+_IN_CLICKHOUSES_WORDS = compiled(r"\bCode: (\d{1,4})\.\s+DB::")
+_SQLSTATE_IN_TEXT = compiled(r"\bSQLSTATE[=: ]+([0-9A-Z]{5})\b")  # DB2
 
 
 def _by_oracles_code(error: BaseException) -> Kind | None:
@@ -206,7 +207,7 @@ def refuses(said: str) -> bool:
     return _REFUSED.search(said) is not None
 
 
-_REFUSED = re.compile(
+_REFUSED = compiled(
     r"password|authenticat|access (?:is )?denied|permission|not authorized|login failed|does not exist"
     r"|no such (?!file or directory\s+Is the server)"
     r"|unknown (?:database|user|table|column)|syntax error|no pg_hba|certificate|unable to open|not a database"
@@ -215,10 +216,10 @@ _REFUSED = re.compile(
     re.IGNORECASE,
 )
 _TEXTS = (
-    (Kind.TIMEOUT, re.compile(r"time(?:d |-)?out|cancel\w+ statement due to", re.IGNORECASE)),
+    (Kind.TIMEOUT, compiled(r"time(?:d |-)?out|cancel\w+ statement due to", re.IGNORECASE)),
     (
         Kind.TRANSIENT,
-        re.compile(
+        compiled(
             r"(?:database|table|schema)(?: \S+)? is locked|set lock on|lock is held"
             r"|conflict on (?:update|tuple)|lock wait|deadlock|serializ|gone away|lost connection|broken pipe"
             r"|too many (?:clients|connections|sessions)|starting up|shut(?:ting)? ?down|terminat|temporar|try again"

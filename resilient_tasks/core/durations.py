@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from resilient_tasks.core import callables, safely
 from resilient_tasks.core.errors import PolicyError
+from resilient_tasks.core.patterns import compiled
 
 #: What is taken wherever a duration is wanted; it is kept as seconds.
 Duration: TypeAlias = float | str | timedelta
@@ -41,8 +42,8 @@ _UNITS = {
     **dict.fromkeys(("w", "week", "weeks"), 604800.0),
 }
 _PART = r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([a-zµμ]+)"
-_WHOLE = re.compile(rf"{_PART}(?:\s*{_PART})*")
-_BARE = re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+")
+_WHOLE = compiled(rf"{_PART}(?:\s*{_PART})*")
+_BARE = compiled(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+")
 _LONGEST = 60
 _EXAMPLES = 'write 20, "20s", "1.5 min", "2h" or timedelta(seconds=20)'
 

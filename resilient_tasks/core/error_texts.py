@@ -7,6 +7,7 @@ import functools
 import re
 
 from resilient_tasks.core import secret_names, sql_parameters
+from resilient_tasks.core.patterns import compiled
 from resilient_tasks.core.registered import MARK
 from resilient_tasks.core.secret_names import Says
 from resilient_tasks.core.secret_values import is_nothing, is_random, is_sentence
@@ -17,48 +18,44 @@ HINTS = ("[parameters: ", "input_value=", ")=(", "Duplicate entry '", "On instan
 _LINE = r"(?:\r?\n|\\n)"
 
 # SQLAlchemy
-_STATEMENT = re.compile(
+_STATEMENT = compiled(
     rf"(?:\[SQL: (?P<sql>(?:(?!\[SQL: |\[parameters: )[^\0])*?)\]{_LINE})?"
     rf"\[parameters: (?P<values>(?:(?!\[parameters: )[^\0])*?)\](?=\s*$|{_LINE}|[\"'])"
 )
-_LITERAL = re.compile(r"b?(?P<quote>\\?[\"'])(?:(?!(?P=quote))(?:\\.|[^\\]))*+(?P=quote)?")
+_LITERAL = compiled(r"b?(?P<quote>\\?[\"'])(?:(?!(?P=quote))(?:\\.|[^\\]))*+(?P=quote)?")
 
 # pydantic: the name stands in the line before
-_OF_FIELD = re.compile(
+_OF_FIELD = compiled(
     rf"(?:^|(?<=\n)|(?<=\\n))(?P<name>[^\s\\][^\r\n\\]{{0,200}}?){_LINE}"
     rf"(?P<says>[ \t]+[^\r\n]{{0,1000}}?)\[type=(?P<type>[\w.-]+), "
     r"input_value=(?P<secret>[^\r\n]*?), input_type=",
 )
 #: Behind the field stands which type of several was tried.
-_OF_TYPE = re.compile(
+_OF_TYPE = compiled(
     r"\.(?:int|float|bool|bytes|str|decimal|json-or-python\b.*|constrained-\w+|[a-z-]{1,30}\[.*\])(?:\.\d{1,6})?$"
 )
-_CUT = re.compile(
+_CUT = compiled(
     r"(input_value=(?:[^\r\n\"']|b?[\"']\[?\{)[^\r\n]{0,100}?\.\.\.)([^\r\n]{1,100}?)(?=[)}\]]*, input_type=)"
 )
 
 _SIMPLE = (
     # PostgreSQL: Key (name, password)=(bob, ...) already exists.
-    re.compile(r"\((?P<name>[^()\r\n]{1,200})\)=\((?P<secret>[^\r\n]{1,1000}?)\)(?= |$|\.)"),
+    compiled(r"\((?P<name>[^()\r\n]{1,200})\)=\((?P<secret>[^\r\n]{1,1000}?)\)(?= |$|\.)"),
     # MySQL
-    re.compile(r"Duplicate entry '(?P<secret>[^'\r\n]{1,1000})' for key '(?P<name>[^'\r\n]{1,200})'"),
+    compiled(r"Duplicate entry '(?P<secret>[^'\r\n]{1,1000})' for key '(?P<name>[^'\r\n]{1,200})'"),
     # jsonschema
-    re.compile(
-        rf"On instance(?P<name>(?:\[[^\]\r\n]{{1,80}}\]){{1,20}}):(?:{_LINE})[ \t]*(?P<secret>[^\r\n]{{1,2000}})"
-    ),
+    compiled(rf"On instance(?P<name>(?:\[[^\]\r\n]{{1,80}}\]){{1,20}}):(?:{_LINE})[ \t]*(?P<secret>[^\r\n]{{1,2000}})"),
     # argparse
-    re.compile(
-        r"argument (?P<name>[\w/-]{1,80}): invalid [\w ]{1,40}: (?P<secret>[\"'][^\r\n]{1,500}?[\"'])(?= |$|\))"
-    ),
+    compiled(r"argument (?P<name>[\w/-]{1,80}): invalid [\w ]{1,40}: (?P<secret>[\"'][^\r\n]{1,500}?[\"'])(?= |$|\))"),
     # botocore
-    re.compile(r"(?:parameter|field|argument|member) (?P<name>[\w.\[\]-]{1,120}), value: (?P<secret>[^\r\n,]{1,1000})"),
+    compiled(r"(?:parameter|field|argument|member) (?P<name>[\w.\[\]-]{1,120}), value: (?P<secret>[^\r\n,]{1,1000})"),
     # the errors of pydantic and of FastAPI as data
-    re.compile(
+    compiled(
         r"\\?[\"']?loc\\?[\"']?[:=] ?[\[(](?P<name>[^\])]{1,200})[\])](?:(?!loc\\?[\"']?[:=])[^\r\n]){0,600}?"
         r"\b(?:input|input_value)\\?[\"']?[:=] ?(?P<secret>b?(?P<quote>\\?[\"'])(?:(?!(?P=quote))(?:\\.|[^\\\r\n]))*+)"
     ),
 )
-_QUOTES = re.compile(r"b?\\?[\"']?")
+_QUOTES = compiled(r"b?\\?[\"']?")
 
 
 def blot(text: str) -> str:

@@ -11,13 +11,14 @@ import re
 import sys
 
 from resilient_tasks.core.kinds import RETRIED_BY_DEFAULT, Kind
+from resilient_tasks.core.patterns import compiled
 
-_WORD_ENDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^A-Za-z0-9]+")
+_WORD_ENDS = compiled(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^A-Za-z0-9]+")
 
 
 def _any(words: str) -> re.Pattern[str]:
     """Return a pattern of the beginnings of words; one that ends with `_` is a whole word. Lines with # are remarks."""
-    return re.compile(f"_(?:{'|'.join(re.sub(r'#.*', '', words).split())})")
+    return compiled(f"_(?:{'|'.join(re.sub(r'#.*', '', words).split())})")
 
 
 #: The account's paid quota is used up: waiting does not help.
@@ -28,7 +29,7 @@ _QUOTA = _any(
     """
 )
 #: In so many words; this wins over all others.
-_RETRYABLE = re.compile(r"(?<!_non)(?<!_not)(?<!_never)_(?:retry|retri)able")
+_RETRYABLE = compiled(r"(?<!_non)(?<!_not)(?<!_never)_(?:retry|retri)able")
 #: It is about who asks. Where a code beside it says that the service is at fault, it is no refusal.
 _OF_WHO_ASKS = _any("auth_ authent authoriz authoris oauth o_auth credential login_ token_")
 _TLS = _any("ssl tls certificate cert_")
@@ -137,7 +138,7 @@ _FAMILIES = (
     ),
 )
 #: What a service's code may say besides; as the name of a class it says too little.
-_OF_CODES_ONLY = re.compile(
+_OF_CODES_ONLY = compiled(
     r"_(?:internal|internal_(?:error|failure|service_error)|(?:server|backend|service|api|fatal)_error"
     r"|(?:\w+_)?out_of_memory|transport|all_brokers_down|resolve|\w+_not_ready|service_(?:failure|exception)|team_added_to_org)_"
 )

@@ -7,17 +7,18 @@ from http import HTTPStatus
 
 from resilient_tasks.core import databases, safely
 from resilient_tasks.core.kinds import Kind
+from resilient_tasks.core.patterns import compiled
 from resilient_tasks.core.wrapped import BUGS, is_from_a_library, is_raised_by_a_library
 
 #: More of a text is not looked at.
 _LONGEST = 4_000
-_MAY_BE_TLS = re.compile(r"certif|x509|ssl|tls|pkix|issuer|hostname", re.IGNORECASE)
+_MAY_BE_TLS = compiled(r"certif|x509|ssl|tls|pkix|issuer|hostname", re.IGNORECASE)
 _NOT_GOOD = (
     r"(?:verif\w+[ _]failed|unable to (?:verify|get|find)|expired|revoked|unknown|untrusted|required|invalid|bad"
     r"|problem|not (?:yet )?(?:valid|trusted)|self[- _]signed|mismatch|(?:doesn't|does not) match|rejected"
     r"|is valid for \S+, not)"
 )
-_UNTRUSTED = re.compile(
+_UNTRUSTED = compiled(
     rf"certificat\w*.{{0,100}}?{_NOT_GOOD}|{_NOT_GOOD}.{{0,60}}?certificat|signed by unknown authority|x509: "
     r"|hostname.{0,80}(?:mismatch|(?:doesn't|does not) match)|unknown[_ ]?(?:ca|issuer)\b|pkix path"
     r"|wrong[_ ]version[_ ]number|(?:ssl|tls)\b.{0,80}\b(?:unsupported[_ ]protocol|no[_ ]protocols[_ ]available"
@@ -26,7 +27,7 @@ _UNTRUSTED = re.compile(
 )
 #: How libraries say in words what happened, where their names say nothing; the first that is found counts.
 _SAID = {
-    kind: re.compile(pattern, re.IGNORECASE)
+    kind: compiled(pattern, re.IGNORECASE)
     for kind, pattern in {
         Kind.THROTTLED: (
             r"\brate limit(?:s|ed)? (?:is |was |has been )?(?:exceeded|reached|hit)"
@@ -53,14 +54,14 @@ _SAID = {
     }.items()
 }
 #: A refusal in words: it says why a connection was refused or closed.
-_TURNED_AWAY = re.compile(
+_TURNED_AWAY = compiled(
     r"not authori[sz]ed|unauthori[sz]ed|bad user|identifier rejected|unacceptable|forbidden|denied|credential"
     r"|invalid (?:token|api|key|argument|url|host|address)|not supported|mismatch|by client\b|locally",
     re.IGNORECASE,
 )
 _PHRASES = {status.phrase.lower(): status.value for status in HTTPStatus if status >= 400}
 _STATUSES = tuple(
-    re.compile(pattern, re.IGNORECASE)
+    compiled(pattern, re.IGNORECASE)
     for pattern in (
         r"\bHTTP(?:[ /-](?:\d(?:\.\d)?|status|error|code|response))*[ :=]+\(?['\"]?([45]\d\d)\b",
         r"\b(?:status(?:[ _]?code)?|returned error|responded with|response code)[ :=]+(?:is )?['\"]?([45]\d\d)\b",

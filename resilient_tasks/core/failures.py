@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from resilient_tasks import core
 from resilient_tasks.core import (
     answers,
     callables,
@@ -24,8 +25,6 @@ from resilient_tasks.core import (
 )
 from resilient_tasks.core.errors import CircuitOpen, PolicyError, RateLimited, judged_in
 from resilient_tasks.core.kinds import Kind, gravest
-from resilient_tasks.core.redact import redact
-from resilient_tasks.core.redacted import said_by
 
 
 class Judgement(NamedTuple):
@@ -219,7 +218,7 @@ class Facts:
         error = self.error
         found: Any
         if name == "message":
-            self.message = found = said_by(error)
+            self.message = found = core.redacted.said_by(error)
         elif (kind := plain_errors.kind_of(error)) is not None:
             self.kind = kind = classify(error) if _registered else kind
             self.http_status = self.retry_after = None
@@ -301,7 +300,7 @@ def _wait_of(error: BaseException, now: float | None = None) -> float | None:
 
 def describe(error: BaseException) -> str:
     """Name an error in one short line: its type, and the first line of its text, without the secrets in it."""
-    text = redact(said_by(error)).strip().partition("\n")[0]
+    text = core.redact.redact(core.redacted.said_by(error)).strip().partition("\n")[0]
     if text.startswith(f"{type(error).__name__}("):  # it has no text of its own
         return text[:200]
     name = in_words(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from resilient_tasks.core import secret_names
+from resilient_tasks.core.patterns import compiled
 from resilient_tasks.core.registered import MARK
 from resilient_tasks.core.secret_names import Says
 from resilient_tasks.core.secret_values import is_value
@@ -26,11 +27,11 @@ def blot(text: str, low: str) -> str:
     return _fields(text) if any(map(low.__contains__, _VALUE_HINTS)) else text
 
 
-_BLOCK = re.compile(
+_BLOCK = compiled(
     rf"(?P<indent>(?:^|(?<=\n))[ \t]*(?:-[ \t]+)?)[\"']?{_NAME}[\"']?:[ \t]*"
     rf"(?P<block>(?:![\w!]+[ \t]+)?[|>][-+0-9]{{0,2}}[ \t]*)?\r?\n"
 )
-_ITEM = re.compile(
+_ITEM = compiled(
     r"(?P<dash>-[ \t]+)?(?P<quote>[\"']?)(?P<secret>(?![-?#{[|>&*%@`]|!!?\w*(?:[ \t]|$))[^\r\n:]*"
     r"(?::(?![ \t\r\n]|$)[^\r\n:]*)*)(?P=quote)[ \t]*"
 )
@@ -71,7 +72,7 @@ def _depth_of(line: str) -> int:
     return len(_INDENT.match(line)[0].expandtabs())  # type: ignore[index]  # it matches nothing, too
 
 
-_INDENT = re.compile(r"[ \t]*")
+_INDENT = compiled(r"[ \t]*")
 
 
 def _items(text: str, block: re.Match[str], says: Says) -> list[tuple[int, int]]:
@@ -89,14 +90,14 @@ def _items(text: str, block: re.Match[str], says: Says) -> list[tuple[int, int]]
     return found
 
 
-_LINES = re.compile(r"(?P<indent>[ \t]*)(?P<rest>[^\r\n]*)(?:\r?\n|$)(?<!^)")
+_LINES = compiled(r"(?P<indent>[ \t]*)(?P<rest>[^\r\n]*)(?:\r?\n|$)(?<!^)")
 # A list in brackets under one name, and an object that has the value in a field.
-_LIST = re.compile(
+_LIST = compiled(
     rf"{_NAME}\\?[\"']?\]?[ \t]*(?:=>|[:=])[ \t]*"
     r"(?P<items>(?:\[\]\w{1,20}\{|[\[(])(?:\s{0,40}b?(?:\\{0,3}\"(?:\\.|[^\"\\\r\n])*+\"|\\{0,3}'(?:\\.|[^'\\\r\n])*+'),?){1,200}\s{0,40}[\])}])"
 )
-_NAMES = re.compile(r"(?=.*(?:pass|secret|token|key))[A-Za-z_]+", re.IGNORECASE)
-_STRINGS = re.compile(r"(?P<quote>\\{0,3}[\"'])(?P<secret>(?:(?!(?P=quote))(?:\\.|[^\\\r\n]))*+)(?P=quote)")
+_NAMES = compiled(r"(?=.*(?:pass|secret|token|key))[A-Za-z_]+", re.IGNORECASE)
+_STRINGS = compiled(r"(?P<quote>\\{0,3}[\"'])(?P<secret>(?:(?!(?P=quote))(?:\\.|[^\\\r\n]))*+)(?P=quote)")
 
 
 def _without_lists(text: str) -> str:
@@ -130,19 +131,19 @@ _VALUE_HINTS = (
 )
 _Q = r"(?:\\{0,3}[\"']|&quot;)?"
 _TO = rf"{_Q}[ \t]{{0,4}}(?:=>|[:=])[ \t]{{0,4}}b?"
-_FIELD = re.compile(
+_FIELD = compiled(
     r"(?:name|key|field|id|variable|header|setting|option|param|parameter|property|label|env)"
     rf"{_TO}(?P<quote>{_Q})(?P<name>[\w.$:/-]{{2,80}})",
     re.IGNORECASE,
 )
-_VALUE = re.compile(
+_VALUE = compiled(
     r"(?:value|val|content|string|default|input|data)"
     rf"{_TO}(?:(?P<quote>\\{{0,3}}[\"']|&quot;)(?P<secret>(?:(?!(?P=quote))(?:\\.|[^\\\r\n]))*+)|(?P<plain>[^\s\"'{{}}\[\](),;<>]+))",
     re.IGNORECASE,
 )
-_OBJECT = re.compile(rf"{_NAME}\\?[\"']?[ \t]*(?:(?:=>|[:=])[ \t]*)?\{{")
-_INSIDE = re.compile(r"[\"']?[^<>]{0,120}>(?:<value>)?(?P<secret>[^<\r\n]{1,512})(?=</)", re.IGNORECASE)
-_NEXT_OBJECT = re.compile(r"[{}<>]|\)(?=[,\])]|$)|\n[ \t]*-[ \t]|\}\}|\r?\n[ \t]*\r?\n")
+_OBJECT = compiled(rf"{_NAME}\\?[\"']?[ \t]*(?:(?:=>|[:=])[ \t]*)?\{{")
+_INSIDE = compiled(r"[\"']?[^<>]{0,120}>(?:<value>)?(?P<secret>[^<\r\n]{1,512})(?=</)", re.IGNORECASE)
+_NEXT_OBJECT = compiled(r"[{}<>]|\)(?=[,\])]|$)|\n[ \t]*-[ \t]|\}\}|\r?\n[ \t]*\r?\n")
 _REACH = 240
 
 

@@ -7,19 +7,20 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from resilient_tasks.core import secret_names
+from resilient_tasks.core.patterns import compiled
 from resilient_tasks.core.secret_names import Says
 
 #: The longest name (characters), to each side of a hit.
 _LONGEST = 64
-_LEFT = re.compile(r"[\w.-]*")  # on the reversed text
-_RIGHT = re.compile(rf"[\w.-]{{0,{_LONGEST}}}+")
-_WORD_BEFORE = re.compile(r"[A-Za-z]{1,20}[ ](?=[A-Za-z])")
+_LEFT = compiled(r"[\w.-]*")  # on the reversed text
+_RIGHT = compiled(rf"[\w.-]{{0,{_LONGEST}}}+")
+_WORD_BEFORE = compiled(r"[A-Za-z]{1,20}[ ](?=[A-Za-z])")
 _WANTS_A_WORD = frozenset({"key", "keys", "token", "tokens", "session", "code", "access", "id"})
 _TYPE = (
     r"(?:&?(?:'static )?str|bytes|string|any|[\w.]{0,20}secret\w{0,10}"
     r"|[\w.]{0,20}(?:optional|union|final)\[[\w.|, ]{0,40}\])"
 )
-_SEPARATOR = re.compile(
+_SEPARATOR = compiled(
     rf"(?P<typed>:[ \t]{{0,4}}{_TYPE}(?: ?\| ?none)?[ \t]{{0,4}}=[ \t]{{0,4}}(?=[bru]?[\"']))"
     r"|(?P<sign>(?:\]?\\{0,7}[\"'`]\]?|\]|\[\d{0,3}\]|\*{1,2}|%5d|&quot;|&#3[49];|%2[27])?[ \t]{0,60}"
     r"(?:=>|:=|\?=|\\=|<-|->|={1,3}|:(?!:)(?:\*{1,2}(?=[ \t]))?|string[ ]=(?=[ ]\")|%3d|"
@@ -35,7 +36,7 @@ _SEPARATOR = re.compile(
     r"|(?P<element>>(?=[^<\s]|<!\[CDATA\[))",  # of XML
     re.IGNORECASE,
 )
-FLAG = re.compile(r"(?<![\w-])--?[\w.-]*$|(?<!\S)/[\w-]+$")
+FLAG = compiled(r"(?<![\w-])--?[\w.-]*$|(?<!\S)/[\w-]+$")
 
 
 class Head(NamedTuple):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import re
 import socket
-import ssl
-from typing import NamedTuple
+import sys
+from typing import Any, NamedTuple
 
 from resilient_tasks.core import answers, databases, failure_texts, safely, waits
 from resilient_tasks.core.classes import module_of, of_class, tops_of
@@ -296,7 +296,8 @@ def by_type(error: BaseException) -> Kind | None:
 
 def is_a_tls_hang_up(error: BaseException) -> bool:
     """Tell whether Python's own TLS says that the other side hung up."""
-    return safely.is_a(error, ssl.SSLError) and by_type(error) is Kind.TRANSIENT
+    ssl: Any = sys.modules.get("ssl")  # where nothing has loaded it, nothing has raised its errors
+    return ssl is not None and safely.is_a(error, ssl.SSLError) and by_type(error) is Kind.TRANSIENT
 
 
 @of_class

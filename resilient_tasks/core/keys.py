@@ -6,15 +6,14 @@ blotted out, and a digest of the whole text stands behind, so that two secrets s
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, TypeVar
 
+from resilient_tasks import core
 from resilient_tasks.core import checks, key_functions, safely, wording
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.outcome import Failed, Outcome
-from resilient_tasks.core.redact import is_secret_pair, redact
 from resilient_tasks.core.signatures import signature_of
 
 if TYPE_CHECKING:
@@ -160,9 +159,13 @@ def _name_of(answer: object, key: Key) -> str:
 
 
 def _without_secrets(text: str, names: Iterable[str]) -> str:
-    secret = any(is_secret_pair(name, text) for name in names)
-    shown = "***" if secret else redact(text)
-    return text if shown == text else f"{shown} ({hashlib.blake2b(text.encode(), digest_size=6).hexdigest()})"
+    secret = any(core.redact.is_secret_pair(name, text) for name in names)
+    shown = "***" if secret else core.redact.redact(text)
+    if shown == text:
+        return text
+    import hashlib  # noqa: PLC0415  # for a key that holds a secret
+
+    return f"{shown} ({hashlib.blake2b(text.encode(), digest_size=6).hexdigest()})"
 
 
 def _parameters(key: Key) -> Mapping[str, object]:

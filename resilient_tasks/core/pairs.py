@@ -9,11 +9,12 @@ import re
 
 from resilient_tasks.core import secret_names
 from resilient_tasks.core.heads import FLAG, Head, heads
+from resilient_tasks.core.patterns import compiled
 from resilient_tasks.core.registered import MARK
 from resilient_tasks.core.secret_names import Says
 from resilient_tasks.core.secret_values import is_machine_made, is_nothing, is_random, is_sentence, looks_random
 
-_QUOTED = re.compile(
+_QUOTED = compiled(
     r"(?P<open>(?:(?:[\w.]{0,30}Secret\w{0,12}\((?:\w{1,20}=)?|string\(\d{1,5}\)[ ]|"
     r"(?:Some|Just|Ok|Optional|String|str|bytes|bytearray)\(\s{0,60}))?"
     r"[bBrRuUfFnNeE]{0,2}(?P<quote>\\{0,7}(?:\"\"\"|'''|[\"'`])|&quot;|&#3[49];))"
@@ -23,20 +24,20 @@ _MORE = (
     r"(?:[^\s\"'<>\\&;,]|\\(?![\"'nrt])|[\"']{1,2}(?=\w)|<(?![/A-Za-z])|>(?=\w)"
     r"|&(?!\s|$|quot;|#3[49];|(?:amp;)?[\w.%\[\]-]{1,40}(?:=|%3d))|[;,](?!\s|$|[\w.% -]{1,40}\]?[=:]))*"
 )
-_BARE = re.compile(r"\{[^\s{}\"':][^{}\"'\r\n]{0,100}\}(?=;|$)|[^\s\"'<>\\&;,{}()\[\]|]" + _MORE)  # the first of ODBC
-_BARE_PASSWORD = re.compile(r"[{(\[|<&\\](?![\s\"'\\{(\[)\]}])" + _MORE)
-_TO_SEMICOLON = re.compile(r"[^\r\n\"'\\;&]{0,200}(?=;[ ]?[A-Za-z][\w ]{0,40}=)")
-_LAST_IN_STRING = re.compile(r"[^\r\n\"'\\;&]{1,200}(?=;?[\"']?\s*$)")
-_IN_STRING = re.compile(r";[ ]?[A-Za-z][\w ]{0,40}=")
-_TOLD = re.compile(r"(?P<value>[^\s\"'<>|,;()\[\]{}]{12,512}?)(?=[.:]?(?:[\s\"'<>|,;()\[\]{}]|$))")
-_SHORT_ID = re.compile(r"(?:0x)?[0-9A-Fa-f]{1,31}|[a-z][a-z0-9]{0,15}(?:[-_./][a-z0-9]{1,15})+")
-_IN_ODBC = re.compile(r"[^\r\n\"'\\;{}]{1,200}(?=;)")
+_BARE = compiled(r"\{[^\s{}\"':][^{}\"'\r\n]{0,100}\}(?=;|$)|[^\s\"'<>\\&;,{}()\[\]|]" + _MORE)  # the first of ODBC
+_BARE_PASSWORD = compiled(r"[{(\[|<&\\](?![\s\"'\\{(\[)\]}])" + _MORE)
+_TO_SEMICOLON = compiled(r"[^\r\n\"'\\;&]{0,200}(?=;[ ]?[A-Za-z][\w ]{0,40}=)")
+_LAST_IN_STRING = compiled(r"[^\r\n\"'\\;&]{1,200}(?=;?[\"']?\s*$)")
+_IN_STRING = compiled(r";[ ]?[A-Za-z][\w ]{0,40}=")
+_TOLD = compiled(r"(?P<value>[^\s\"'<>|,;()\[\]{}]{12,512}?)(?=[.:]?(?:[\s\"'<>|,;()\[\]{}]|$))")
+_SHORT_ID = compiled(r"(?:0x)?[0-9A-Fa-f]{1,31}|[a-z][a-z0-9]{0,15}(?:[-_./][a-z0-9]{1,15})+")
+_IN_ODBC = compiled(r"[^\r\n\"'\\;{}]{1,200}(?=;)")
 #: Of Terraform: what a value was, and what it is to be.
-_CHANGED = re.compile(r"[\"'][ \t]{0,4}->[ \t]{0,4}[\"'](?P<value>(?:\\.|[^\"\\\r\n])+)")
-_NAMED_ONLY = re.compile(r"=[ \t]+")
-_TO_THE_END = re.compile(r"(?:[^\r\n\"'\\]|[\"'](?=\w))+")
-_NO_BLANK = re.compile(r"[^\s\"'\\]+")
-_PLACEHOLDER = re.compile(
+_CHANGED = compiled(r"[\"'][ \t]{0,4}->[ \t]{0,4}[\"'](?P<value>(?:\\.|[^\"\\\r\n])+)")
+_NAMED_ONLY = compiled(r"=[ \t]+")
+_TO_THE_END = compiled(r"(?:[^\r\n\"'\\]|[\"'](?=\w))+")
+_NO_BLANK = compiled(r"[^\s\"'\\]+")
+_PLACEHOLDER = compiled(
     r"<[a-z][\w .-]{1,60}>|\$\{\{[^{}\r\n]{1,120}\}\}|\$\{[^{}\r\n]{1,120}\}"
     r"|\{\{[^{}\r\n]{1,120}\}\}|\$\([^()\r\n]{1,120}\)|%[A-Z_]\w{0,60}%"
     r"|(?:await|new|yield)[ ][\w.]{1,60}|(?:[a-z_]+(?:\.|::)){0,6}[A-Za-z_]+\([^()\r\n]{0,120}\)"
@@ -44,27 +45,27 @@ _PLACEHOLDER = re.compile(
     r"|(?:[a-z]+\.)?(?:optional|union|list|dict|literal|annotated|final|tuple|sequence)\[[\w.|, \[\]\"']{1,80}\]",
     re.IGNORECASE,
 )
-_TAG = re.compile(r"(?<!\?)(?<!\?P)<[\w:.-]*$")
-_ELEMENT = re.compile(r"<!\[CDATA\[[^\]\r\n]+|[^<\r\n]+")
+_TAG = compiled(r"(?<!\?)(?<!\?P)<[\w:.-]*$")
+_ELEMENT = compiled(r"<!\[CDATA\[[^\]\r\n]+|[^<\r\n]+")
 #: These may name a file that holds the secret.
 _FILES = frozenset({"key", "keys", "credentials", "credential", "pem", "secret", "secrets", "token"})
-_FILE = re.compile(
+_FILE = compiled(
     r"(?:~|\.{1,2})?/[\w.-]+(?:/[\w.-]+)+|[A-Za-z]:\\+[\w.\\ -]+|[\w./-]+\.(?:json|pem|key|crt|ya?ml|txt|p12|pfx|jks)"
 )
-_PATH_OF_FILE = re.compile(r"\S*/\S*\.[a-z0-9]{2,8}")
-_BEFORE_ITEM = re.compile(r"(?:[\[,{]|(?<![\w-])-{1,2}[\w-]{1,30}[ \t=])[ \t]*b?$")
+_PATH_OF_FILE = compiled(r"\S*/\S*\.[a-z0-9]{2,8}")
+_BEFORE_ITEM = compiled(r"(?:[\[,{]|(?<![\w-])-{1,2}[\w-]{1,30}[ \t=])[ \t]*b?$")
 _ITEMS = {
-    quote: re.compile(rf"(?:\\.|(?![,;&][ \t]*[\w.-]+=)[^{quote}\r\n\\]){{1,512}}(?={quote}(?:[ \t]*[,\])}}]|[ \t]|$))")
+    quote: compiled(rf"(?:\\.|(?![,;&][ \t]*[\w.-]+=)[^{quote}\r\n\\]){{1,512}}(?={quote}(?:[ \t]*[,\])}}]|[ \t]|$))")
     for quote in ("'", '"')
 }
-_AMOUNT = re.compile(r"\d[\d.,_]*(?:[eE][+-]?\d{1,3})?[kKMBGT%]?")
+_AMOUNT = compiled(r"\d[\d.,_]*(?:[eE][+-]?\d{1,3})?[kKMBGT%]?")
 #: That of a parser is unexpected, or stands near something.
-_THE_TOKEN = re.compile(r"\b(?:the|this|that) token$", re.IGNORECASE)
-_VERSION = re.compile(r"\d+(?:\.\w+)+")
-_METAVAR = re.compile(r"[A-Z][A-Z_]{1,20}|<[\w-]+>")
-_PATH = re.compile(r"[A-Za-z_][\w.]*")
-_PAIR = re.compile(r"(?:[({\[]|(?:(?<=set)|(?<=put)|(?<=setattr))\([^()\r\n]{1,24},)[ \t]{0,4}b?\\*[\"'][\w-]*$")
-_PAIR_END = re.compile(r"[ \t]{0,4}[)}\]]")
+_THE_TOKEN = compiled(r"\b(?:the|this|that) token$", re.IGNORECASE)
+_VERSION = compiled(r"\d+(?:\.\w+)+")
+_METAVAR = compiled(r"[A-Z][A-Z_]{1,20}|<[\w-]+>")
+_PATH = compiled(r"[A-Za-z_][\w.]*")
+_PAIR = compiled(r"(?:[({\[]|(?:(?<=set)|(?<=put)|(?<=setattr))\([^()\r\n]{1,24},)[ \t]{0,4}b?\\*[\"'][\w-]*$")
+_PAIR_END = compiled(r"[ \t]{0,4}[)}\]]")
 _PROSE = secret_names.words(
     "a abgelaufen an and any are as at be bitte but by can cannot could denied did do does eingeben empty est "
     "expired failed falsch fehlt for from had has have if in incorrect incorrecta invalid is it its mismatch "

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import enum
 import functools
-import re
+
+from resilient_tasks.core.patterns import compiled
 
 
 def words(text: str) -> frozenset[str]:
@@ -29,7 +30,7 @@ class Says(enum.IntEnum):
 
 
 #: In small letters, one of these stands in the name of every secret. Factored, it is found twice as fast.
-HIT = re.compile(
+HIT = compiled(
     r"p(?:ass|s?w|sk|in|em|hrase|arola)|se(?:cret|curity.?a|ss|ed|nha)|token|k(?:ey|ek|ennwort)|c(?:red|ookie|ode|ontrase)"
     r"|auth|t.?assertion|snmp.?c|s(?:ig|as|alt|id|rf)|hmac|jwt|otp|mnemonic|dek|nonce|wachtwoord|_pat(?![a-z])"
 )
@@ -135,20 +136,20 @@ _STILL = words(
 )
 
 #: In Hadoop's settings, the name of a storage account ends the name of the secret.
-_OF_STORAGE = re.compile(r"\.[\w-]{1,60}\.(?:dfs|blob)\.core\.windows\.net$")
+_OF_STORAGE = compiled(r"\.[\w-]{1,60}\.(?:dfs|blob)\.core\.windows\.net$")
 #: One word, written as two: `passWord`, `pass-word`.
-_IN_TWO = re.compile(r"(?<=[Pp]ass)(?:[_-]?W|[_-]w)(?=(?:or)?d(?![a-z]))")
-_SPLIT = re.compile(r"[\W_]+")
-_HUMPS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-_GLUED = re.compile(
+_IN_TWO = compiled(r"(?<=[Pp]ass)(?:[_-]?W|[_-]w)(?=(?:or)?d(?![a-z]))")
+_SPLIT = compiled(r"[\W_]+")
+_HUMPS = compiled(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_GLUED = compiled(
     r"(\w*?)(password|passwd|passphrase|passcode|pwd|secret|token|credentials|credential|apikey|secretkey|"
     r"privatekey|accesskey|authkey|accountkey|signingkey|encryptionkey|masterkey|sharedkey|sessionkey|sshkey|"
     r"sessionid|cookie|signature|keypair)s?(\d*)"
 )
 #: Words that contain a noun for secrets by chance.
 _CHANCE = frozenset({"nontoken", "detoken", "subtoken", "tokens", "cookies"})
-_PW = re.compile(r"(?:user|db|bind|root|admin|my|ldap|smtp|ftp|sql|app|login|svc|ssh|sa|key|store|web|mail)pw")
-_KEY_ENDS = re.compile(
+_PW = compiled(r"(?:user|db|bind|root|admin|my|ldap|smtp|ftp|sql|app|login|svc|ssh|sa|key|store|web|mail)pw")
+_KEY_ENDS = compiled(
     r"(api|access|account|auth|secret|private|signing|encryption|master|shared|session|ssh|host|client|server|app|"
     r"storage|license|service|webhook|hmac|fernet|aes|rsa|jwt|enc|crypt|deploy|admin|user|subscription)keys?"
 )

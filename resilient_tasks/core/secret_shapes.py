@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from resilient_tasks.core import secret_names, tokens
+from resilient_tasks.core.patterns import compiled
 from resilient_tasks.core.registered import MARK
 from resilient_tasks.core.secret_values import looks_random, lowered
 
@@ -73,7 +74,7 @@ _LISTED = "digest|aws4-hmac-sha256|hawk|oauth|sharedkey|sharedkeylite|signature|
 RULES = (
     Rule(
         ("PRIVATE KEY",),  # whole, or cut short: then as much as looks like one
-        re.compile(
+        compiled(
             r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----"
             r"(?:[^-]*(?:-(?!----)[^-]*)*-----END[A-Z0-9 ]{0,60}(?:-----)?"
             r"|(?:\s|\\+[rn]|[A-Za-z0-9+/=]{16,})*[A-Za-z0-9+/=]*)"
@@ -82,23 +83,23 @@ RULES = (
     ),
     Rule(
         ("authorization",),
-        re.compile(
+        compiled(
             rf"({_HEADER})(?![\w-]{{1,30}}[ \t]+\*\*\*)(?:((?:{_LISTED})[ \t]+)[^\r\n\"'\\]+(?:\\?\"[^\r\n\"'\\]*)*"
             r"|((?:[a-z][\w-]{0,30}[ \t]+)?)([^\s\"'\\,;<>)\]}]{6,}))",
             re.IGNORECASE,
         ),
         _header,
     ),
-    Rule(("bearer",), re.compile(r"(\bbearer(?:[ \t]+|%20))([\w.~+/-]{8,}=*(?![\w=]))", re.IGNORECASE), _bearer),
-    Rule(("basic",), re.compile(r"(\bbasic(?:[ \t]+|%20))([A-Za-z0-9+/]{6,}={0,2})", re.IGNORECASE), _basic),
+    Rule(("bearer",), compiled(r"(\bbearer(?:[ \t]+|%20))([\w.~+/-]{8,}=*(?![\w=]))", re.IGNORECASE), _bearer),
+    Rule(("basic",), compiled(r"(\bbasic(?:[ \t]+|%20))([A-Za-z0-9+/]{6,}={0,2})", re.IGNORECASE), _basic),
     Rule(
         ("://", ":\\/\\/"),
-        re.compile(rf"(:(?://|\\/\\/))({_AT}{{0,256}})(?:(:)({_AT.replace(':', '')}{{0,512}}))?(@)"),
+        compiled(rf"(:(?://|\\/\\/))({_AT}{{0,256}})(?:(:)({_AT.replace(':', '')}{{0,512}}))?(@)"),
         _in_url,
     ),
     Rule(  # a password with a slash or an at in it; what is a port, and what a path, is not taken for one
         ("://",),
-        re.compile(
+        compiled(
             rf"(://)({_AT}{{0,64}})(:)(?!\d{{1,5}}(?:[/?#\s\"',)\]]|$))"
             r"((?:(?!://)(?:[^\s<>\\]|\\[\"'\\])){1,256})(@)(?=[\w.\[-])"
         ),
@@ -106,7 +107,7 @@ RULES = (
     ),
     Rule(
         ("%3a%2f%2f",),
-        re.compile(
+        compiled(
             r"(%3a%2f%2f)((?:(?!%3a|%40|%2f)[\w.~%+-]){0,64})(%3a)(?!\d{1,5}(?:%2f|%3f|$))((?:(?!%40|%3a%2f%2f)[\w.~%+/=!*-]){0,256})(%40)",
             re.IGNORECASE,
         ),
@@ -114,21 +115,19 @@ RULES = (
     ),
     Rule(
         ("/services/T",),  # Slack's incoming webhooks, wherever they are sent to
-        re.compile(r"(/services/)T[A-Za-z0-9_]{5,}/B[A-Za-z0-9_]{5,}/[A-Za-z0-9_]{8,}"),
+        compiled(r"(/services/)T[A-Za-z0-9_]{5,}/B[A-Za-z0-9_]{5,}/[A-Za-z0-9_]{8,}"),
         rf"\1{MARK}",
     ),
     Rule(
         ("hooks.slack.com/",),
-        re.compile(r"(hooks\.slack\.com/(?:workflows|triggers)/)[\w/-]{8,}", re.IGNORECASE),
+        compiled(r"(hooks\.slack\.com/(?:workflows|triggers)/)[\w/-]{8,}", re.IGNORECASE),
         rf"\1{MARK}",
     ),
-    Rule(
-        ("/api/webhooks/",), re.compile(r"(/api/webhooks/)\d{6,}/[\w-]{8,}", re.IGNORECASE), rf"\1{MARK}"
-    ),  # Discord's
-    Rule(("webhook.office.com/",), re.compile(r"(webhook\.office\.com/)[\w@/-]{20,}", re.IGNORECASE), rf"\1{MARK}"),
+    Rule(("/api/webhooks/",), compiled(r"(/api/webhooks/)\d{6,}/[\w-]{8,}", re.IGNORECASE), rf"\1{MARK}"),  # Discord's
+    Rule(("webhook.office.com/",), compiled(r"(webhook\.office\.com/)[\w@/-]{20,}", re.IGNORECASE), rf"\1{MARK}"),
     Rule(  # a user and a password beside each other: `auth=("bob", "...")`, `curl -u bob:...`
         ("auth",),
-        re.compile(
+        compiled(
             r"(auth\w{0,12}[\"']?(?:[ \t]?[=:])?[ \t]?\([ \t]?b?([\"'])[^\"'\n]{0,128}\2,[ \t]?b?([\"']))"
             r"(?:\\.|(?!\3)[^\n\\]){1,256}(?=\3[ \t]?\))",
             re.IGNORECASE,
@@ -137,27 +136,27 @@ RULES = (
     ),
     Rule(  # a program that logs in: `smtp.login("bob", "...")`
         ("login(", "bind_s(", "bind(", "authenticate("),
-        re.compile(
+        compiled(
             r"(\b(?:log_?in|simple_bind(?:_s)?|bind(?:_s)?|authenticate)\([ \t]?(?:\w{2,12}=)?b?([\"'])"
             r"[^\"'\r\n]{1,256}\2,[ \t]?(?:\w{2,12}=)?b?([\"']))(?:\\.|(?!\3)[^\r\n\\]){1,512}(?=\3[ \t]?[,)])",
             re.IGNORECASE,
         ),
         rf"\1{MARK}",
     ),
-    Rule(("eyJ",), re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]{6,}(?:\.[\w-]*){0,4}"), MARK),  # JSON web tokens
+    Rule(("eyJ",), compiled(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]{6,}(?:\.[\w-]*){0,4}"), MARK),  # JSON web tokens
     Rule(  # an access key of AWS, and the secret key beside it
         ("AKIA", "ASIA", "ABIA", "ACCA"),
-        re.compile(
+        compiled(
             r"(?<![A-Za-z0-9])(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}(?![A-Za-z0-9])"
             r"(?:[\"'\s:,;|/=]{1,5}[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+]))?"
         ),
         MARK,
     ),
-    Rule((".atlasv1.",), re.compile(r"(?<![A-Za-z0-9])[A-Za-z0-9]{14}\.atlasv1\.[\w-]{40,}"), MARK),
-    Rule(("_mmk",), re.compile(r"(?<![A-Za-z0-9])[A-Za-z0-9]{6}_[A-Za-z0-9]{29}_mmk"), MARK),  # MaxMind's
-    Rule((":AA",), re.compile(r"(?<!\d)\d{6,12}:AA[\w-]{30,}"), MARK),  # Telegram's
-    Rule(("Q~",), re.compile(r"(?<![\w~.-])[\w~.-]{3}\dQ~[\w~.-]{30,}"), MARK),  # Entra's
-    Rule(("-us",), re.compile(r"(?<![0-9a-f])[0-9a-f]{32}-us\d{1,2}(?!\d)"), MARK),  # Mailchimp's
+    Rule((".atlasv1.",), compiled(r"(?<![A-Za-z0-9])[A-Za-z0-9]{14}\.atlasv1\.[\w-]{40,}"), MARK),
+    Rule(("_mmk",), compiled(r"(?<![A-Za-z0-9])[A-Za-z0-9]{6}_[A-Za-z0-9]{29}_mmk"), MARK),  # MaxMind's
+    Rule((":AA",), compiled(r"(?<!\d)\d{6,12}:AA[\w-]{30,}"), MARK),  # Telegram's
+    Rule(("Q~",), compiled(r"(?<![\w~.-])[\w~.-]{3}\dQ~[\w~.-]{30,}"), MARK),  # Entra's
+    Rule(("-us",), compiled(r"(?<![0-9a-f])[0-9a-f]{32}-us\d{1,2}(?!\d)"), MARK),  # Mailchimp's
 )
 
 #: The rules with the texts in which they look for their hints: in the text as it is, or in small letters.

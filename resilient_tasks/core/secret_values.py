@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from resilient_tasks.core import secret_names
+from resilient_tasks.core.patterns import compiled
 from resilient_tasks.core.secret_names import Says, words
 
 _SMALL = {ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
@@ -24,12 +25,12 @@ def looks_random(text: str) -> bool:
     return (letters and digits) or (text[1:] not in {text[1:].lower(), text[1:].upper()})
 
 
-_PARTS = re.compile(r"[A-Za-z0-9]{8,}")
-_DIGEST = re.compile(
+_PARTS = compiled(r"[A-Za-z0-9]{8,}")
+_DIGEST = compiled(
     r"(?:[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", re.IGNORECASE
 )
-_DIGIT_OR_NOT = re.compile(r"(?<=\d)(?=[A-Za-z])|(?<=[A-Za-z])(?=\d)")
-_CASE = re.compile(r"(?<=[A-Z])(?=[a-z])|(?<=[a-z])(?=[A-Z])")
+_DIGIT_OR_NOT = compiled(r"(?<=\d)(?=[A-Za-z])|(?<=[A-Za-z])(?=\d)")
+_CASE = compiled(r"(?<=[A-Z])(?=[a-z])|(?<=[a-z])(?=[A-Z])")
 
 
 def is_random(text: str) -> bool:
@@ -45,7 +46,7 @@ def is_random(text: str) -> bool:
     return False
 
 
-_HEXADECIMAL = re.compile(r"[0-9a-f]{32,128}", re.IGNORECASE)
+_HEXADECIMAL = compiled(r"[0-9a-f]{32,128}", re.IGNORECASE)
 
 
 def is_machine_made(text: str) -> bool:
@@ -54,7 +55,7 @@ def is_machine_made(text: str) -> bool:
 
 
 #: Words for "there is none", and what stands for a value that is looked up elsewhere.
-_NOTHING = re.compile(
+_NOTHING = compiled(
     r"(?:none|null|nil|undefined|unset|nan|n/a|true|false|yes|no|on|off|\*+|x{3,}|[a-z]{0,6}[-_]?(?:\.{3}|…)|:[a-z_]\w{0,40}|file|default|static|env|environment|prompt|keyring|anonymous|-+|•+|\d|%s|%\(\w+\)s|\?"
     r"|(?:self|cls|os|settings|config|cfg|args|env|environ|var|vars|secrets|local|data|module|each|process\.env)"
     r"\.[a-z_][\w.\[\]\"']*"
@@ -68,7 +69,7 @@ _NOTHING = re.compile(
     r"|(?:os\.)?(?:getenv|environ(?:\.get)?|env)[(\[][^)\]\r\n]{0,80}[)\]]?)[,;.)\]}]*",
     re.IGNORECASE,
 )
-_VARIABLE = re.compile(r"\$(?:env:)?([A-Z_][A-Z0-9_]*|[a-z_]+|\d)[,;.)\]}]*")
+_VARIABLE = compiled(r"\$(?:env:)?([A-Z_][A-Z0-9_]*|[a-z_]+|\d)[,;.)\]}]*")
 
 #: A sentence about a secret has some of these words.
 _SAYS = words(
@@ -108,4 +109,4 @@ def is_value(value: str, says: Says) -> bool:
 
 
 #: What only a name makes a secret of, and a list of such.
-_DIGITS = re.compile(r"[0-9a-f]{40,}")
+_DIGITS = compiled(r"[0-9a-f]{40,}")

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 from weakref import WeakKeyDictionary
 
+from resilient_tasks.core import callables
+
 Given: TypeAlias = Literal["some", "all", "all by name"]
 
 _BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -50,6 +52,24 @@ def bound_to(fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, A
     bound = signature.bind(*args, **kwargs)
     bound.apply_defaults()
     return bound
+
+
+def have_one_head(one: Any, other: Any) -> bool:
+    """Tell at once of two plain functions that their parameters bear the same names, in the same places."""
+    if not (callables.is_plain(one) and callables.is_plain(other)):
+        return False
+    code, its = one.__code__, other.__code__
+    number = code.co_argcount + code.co_kwonlyargcount
+    return bool(
+        code.co_argcount == its.co_argcount
+        and code.co_kwonlyargcount == its.co_kwonlyargcount
+        and code.co_posonlyargcount == its.co_posonlyargcount
+        and not (code.co_flags | its.co_flags) & _ANY
+        and code.co_varnames[:number] == its.co_varnames[:number]
+    )
+
+
+_ANY = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 
 
 def why_unfit(

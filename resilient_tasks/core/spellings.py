@@ -16,6 +16,8 @@ import functools
 import re
 from typing import NamedTuple
 
+from resilient_tasks.core.patterns import compiled
+
 MARK = "***"
 
 #: The number of nested escapes that are undone: HTML of JSON in JSON in a URL.
@@ -23,7 +25,7 @@ _DEPTH = 5
 #: Shorter codes would be part of many words.
 _SHORTEST_CODE = 5
 _SHORTEST_TWICE = 8
-_HEXADECIMAL = re.compile(r"[0-9a-fA-F]+")
+_HEXADECIMAL = compiled(r"[0-9a-fA-F]+")
 _NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'", "nbsp": " ", "sol": "/", "bsol": "\\", "num": "#"}
 _NAMED |= {
     "percnt": "%",
@@ -58,7 +60,7 @@ _BY_MAIL = r"=[0-9A-F]{2}"
 _BY_QUOTE = r"'\"'\"'|''|\"\""  # shells; SQL, YAML and CSV double a quote
 #: What is written out is often bytes of UTF-8, so letters are read as these, once.
 _IN_LINES = r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{60,}+\r?\n[A-Za-z0-9+/=]"  # base64 in mails and in PEM
-_AS_BYTES = re.compile(r"[\x80-\U0010ffff]")
+_AS_BYTES = compiled(r"[\x80-\U0010ffff]")
 
 
 class _Reading(NamedTuple):
@@ -67,7 +69,7 @@ class _Reading(NamedTuple):
 
 
 def _reading(sign: str, *written: str) -> _Reading:
-    return _Reading(re.compile(sign), re.compile("|".join(written)))
+    return _Reading(compiled(sign), compiled("|".join(written)))
 
 
 _JSON = _reading(r"\\", _BY_BACKSLASH)
@@ -82,7 +84,7 @@ _READINGS = (
     _reading(r"''|\"\"|'\"", _BY_QUOTE),
     _reading(_IN_LINES, r"(?<=[A-Za-z0-9+/])\r?\n(?=[A-Za-z0-9+/=])"),
 )
-_BASE64 = re.compile(r"[A-Za-z0-9+/_=-]*")
+_BASE64 = compiled(r"[A-Za-z0-9+/_=-]*")
 
 
 def blot(text: str, secrets: tuple[str, ...]) -> str:

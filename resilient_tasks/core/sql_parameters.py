@@ -11,24 +11,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from resilient_tasks.core import secret_names
+from resilient_tasks.core.patterns import compiled
 from resilient_tasks.core.registered import MARK
 from resilient_tasks.core.secret_names import Says, words
 from resilient_tasks.core.secret_values import is_nothing, is_random, is_value
 
 #: The characters of a statement that are read.
 _LONGEST = 20_000
-_TOKEN = re.compile(
+_TOKEN = compiled(
     r"'(?:''|[^'])*+'|(?P<placeholder>\?|%\((?P<py>\w+)\)s|%s|(?<![:\w]):(?P<colon>\w+)|\$(?P<number>\d+)|@(?P<at>\w+))(?:::\w+)?"
     r"|(?P<word>[\"`\[]?[A-Za-z_][\w.$]*[\"`\]]?(?:\.[\"`\[]?\w+[\"`\]]?)*)|(?P<sign>[(),])"
 )
-_COLUMNS = re.compile(
+_COLUMNS = compiled(
     r"\b(?:insert|replace|merge)\b[^()]{0,200}?\((?P<columns>[^()]{1,8000})\)[^()]{0,200}?\bvalues\b", re.IGNORECASE
 )
-_LITERAL = re.compile(
+_LITERAL = compiled(
     r"(?P<quote>\\{0,3}[\"'])(?P<secret>(?:''|(?!(?P=quote))(?:\\.|[^\\]))*+)(?P=quote)?"
     r"|(?P<sign>[(),])|(?P<word>[^\s\"'(),\\]+)"
 )
-_AS = re.compile(
+_AS = compiled(
     r"\b(?P<column>[\w\"`.]+)\s*\)?\s*(?:=|<>|!=|<=|>=|<|>|(?:not\s+)?(?:i?like|in|between)\b)", re.IGNORECASE
 )
 _KEYWORDS = words(
@@ -157,7 +158,7 @@ def _in_order(names: tuple[tuple[str | None, str | None], ...]) -> dict[int, str
     return found
 
 
-_ANONYMOUS = re.compile(r"(?:param|p|arg|value|v|bind|b|x|pos)?_?\d*")
+_ANONYMOUS = compiled(r"(?:param|p|arg|value|v|bind|b|x|pos)?_?\d*")
 
 
 def _said_of(key: str | None, column: str | None, *, known: bool) -> tuple[Says, bool]:

@@ -15,7 +15,7 @@ from resilient_tasks.core.kinds import Kind
 from resilient_tasks.core.limits import cut
 from resilient_tasks.core.outcome import Degraded, Failed, Outcome, without_traceback
 from resilient_tasks.core.pipeline import Policy, operation_of
-from resilient_tasks.core.signatures import Given, signature_of, why_unfit, written
+from resilient_tasks.core.signatures import Given, have_one_head, signature_of, why_unfit, written
 from resilient_tasks.core.wording import short_name_of
 
 if TYPE_CHECKING:
@@ -129,6 +129,8 @@ def calling(use: Callable[..., Any], error: Exception) -> Proceed:
 
 def misfit(use: Callable[..., Any], fn: Callable[..., Any], given: Given) -> str:
     """Say why the fallback `use` cannot take the arguments of `fn`; empty, if it can."""
+    if have_one_head(use, fn):
+        return ""
     why = why_unfit(use, fn, ("error",) if _takes_error(use, fn) else (), given=given)
     ours, theirs = signature_of(fn), signature_of(use)
     if not why or ours is None or theirs is None:

@@ -10,6 +10,7 @@ import functools
 import re
 from typing import NamedTuple
 
+from resilient_tasks.core.patterns import compiled
 from resilient_tasks.core.registered import MARK
 from resilient_tasks.core.token_shapes import ALPHABETS, SHAPES
 
@@ -47,23 +48,23 @@ _OWN = (
     "bedrock-api-key- base64:20- | fo1_ url:40- | fm1a_ any:100- | fm1r_ any:100- | fm2_ any:100-",
     "LTAI alnum:12-20 | AKID alnum:32 | AQ. url:40- | EAA alnum:60- | figo_ url:30- | figu_ url:30-",
 )
-_GENERIC = re.compile(
+_GENERIC = compiled(
     r"(?:live|test|key|ext|api|pat|sat|access|secret|app|dev|prod|preview|production|sandbox|stage|hawk|mint|base64|cr|"
     r"live_auth|key_live|key_test)[_.-]",
     re.IGNORECASE,
 )
 #: A prefix that is as long is one of tokens alone, so a shorter token is one that was cut, or is of another year.
 _UNMISTAKABLE, _SHARE, _FEWEST = 5, 0.6, 16
-_PIECE = re.compile(rf"({'|'.join(ALPHABETS)}):(\d+)(?:(-)(\d*))?")
+_PIECE = compiled(rf"({'|'.join(ALPHABETS)}):(\d+)(?:(-)(\d*))?")
 #: The length of the shortest token.
-_RUN = re.compile(r"[A-Za-z0-9_.+/=:~!$|-]{14,}")
-_WORD = re.compile(r"[A-Za-z0-9]+")
+_RUN = compiled(r"[A-Za-z0-9_.+/=:~!$|-]{14,}")
+_WORD = compiled(r"[A-Za-z0-9]+")
 #: No token is as short (characters).
 _SHORTEST = 10
 #: Those without a prefix. Only in a run as long as they are is one looked for.
 _LONG, _WITHOUT_PREFIX = (
     36,
-    re.compile(
+    compiled(
         r"(?<![A-Za-z0-9])(?:"
         r"[MNO][\w-]{22,27}\.[\w-]{6}\.[\w-]{27,}"  # Discord's
         r"|pat[A-Za-z0-9]{14}\.[a-f0-9]{60,}"  # Airtable's
@@ -81,8 +82,8 @@ _LONG, _WITHOUT_PREFIX = (
     ),
 )
 #: Characters of a token by which it is told from words, and the longest run of letters that a name has.
-_IS_MIXED = re.compile(r"\d|[a-z][A-Z]|[A-Z][a-z]|[A-Za-z]{26}")
-_LOOKED_AT, _LONGEST_NAME = 60, re.compile(r"[A-Za-z0-9]{26}")
+_IS_MIXED = compiled(r"\d|[a-z][A-Z]|[A-Z][a-z]|[A-Za-z]{26}")
+_LOOKED_AT, _LONGEST_NAME = 60, compiled(r"[A-Za-z0-9]{26}")
 
 
 class _Shape(NamedTuple):
@@ -194,4 +195,4 @@ def _shape(told: str) -> _Shape:
         # A longer one than was published is a token too, if the prefix is one of a token.
         rest = f"{of}*+" if is_telling or (is_range and not most) else f"{of}{{0,{int(most or least) - int(least)}}}+"
     end = "" if is_telling else "(?![A-Za-z0-9])"
-    return _Shape(re.compile("".join(made)), re.compile(rest + end), len(prefix), not is_telling)
+    return _Shape(compiled("".join(made)), compiled(rest + end), len(prefix), not is_telling)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from resilient_tasks.core.patterns import compiled
 from resilient_tasks.core.registered import MARK
 from resilient_tasks.core.secret_values import is_nothing
 
@@ -64,7 +65,7 @@ class Told:
         if self._pattern is None:
             bare = _either({form for value, is_found in self._values.items() if is_found for form in _forms(value)})
             quoted = _either({form for value in self._values for form in _forms(value)})
-            self._pattern = re.compile(
+            self._pattern = compiled(
                 rf"(?:(?<![A-Za-z0-9])|(?<=[\s\"']-[A-Za-z]))(?:{bare})(?![A-Za-z0-9])|(?<=[\"'`])(?:{quoted})(?=\\?[\"'`])"
             )
         return self._pattern.sub(MARK, text)

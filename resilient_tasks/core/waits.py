@@ -7,7 +7,6 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from resilient_tasks.core import answers, safely, settings
@@ -197,6 +196,8 @@ def _until(text: Any, now: float) -> float | None:
         return max(0.0, (text if text.tzinfo else text.replace(tzinfo=UTC)).timestamp() - now)
     if not safely.is_a(text, str):
         return None
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415  # for those services that name a date
+
     when = None
     for read in (parsedate_to_datetime, datetime.fromisoformat):
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -93,13 +94,13 @@ def name_of(fn: Any) -> str:
     name = getattr(fn, "__qualname__", None) or getattr(fn, "__name__", None)
     if not isinstance(name, str):
         name = type(fn).__qualname__
-    name = name.rpartition("<locals>.")[2]
+    name = str.__str__(name).rpartition("<locals>.")[2]
     code = getattr(fn, "__code__", None)
     if name.rpartition(".")[2] == "<lambda>" and code is not None:
         # By module, not by file: a lambda that came from another process has lost its file.
         module = str(fn.__module__ or "line").rpartition(".")[2]
         return f"lambda at {module}:{code.co_firstlineno}"
-    return name
+    return sys.intern(name)  # a factory's functions share their name
 
 
 def short_name_of(fn: Any) -> str:

@@ -15,7 +15,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Awaitable, Callable
-from types import CellType, CodeType, FunctionType
+from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any
 
 from resilient_tasks import core  # noqa: F401  # the texts name it
@@ -142,13 +142,13 @@ def wrapped(plan: Plan) -> Callable[..., Any]:
     code = _code(text, is_async, None)
     defaults = None
     if text is _FREE and not plan.pipeline.heeds_arguments and (names := _plain_parameters(fn)) is not None:
-        code, defaults = _renamed(_code(_FREE, is_async, len(names)), names), fn.__defaults__
+        code, defaults = _renamed(is_async, names), fn.__defaults__
     known = {"fn": fn, "gate": gate, "limit": limit, "new": [True], "plan": plan}
     wrapper = FunctionType(
         code, globals(), "resilient_call", defaults, tuple(CellType(known[name]) for name in code.co_freevars)
     )
     functools.update_wrapper(wrapper, fn)
-    wrapper.outcome = functools.partial(_async_outcome if is_async else _outcome, plan)  # type: ignore[attr-defined]
+    wrapper.outcome = MethodType(_async_outcome if is_async else _outcome, plan)  # type: ignore[attr-defined]
     return wrapper
 
 
@@ -186,12 +186,14 @@ def _placeholders(number: int) -> list[str]:
     return [f"_{index}" for index in range(number)]
 
 
-def _renamed(code: CodeType, names: tuple[str, ...]) -> CodeType:
+@functools.lru_cache(maxsize=512)  # a copy takes a kilobyte, and many functions have the same parameters
+def _renamed(is_async: bool, names: tuple[str, ...]) -> CodeType:  # noqa: FBT001  # as the cache is asked
     """Return the code with the names of a function's own parameters, by which they can be given then.
 
     Safe, because the code knows its local variables by their places: the names serve keywords and debuggers. Tried on
     Python 3.11, 3.12 and 3.13.
     """
+    code = _code(_FREE, is_async, len(names))
     return code.replace(co_varnames=(*names, *code.co_varnames[len(names) :]))
 
 

@@ -9,14 +9,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
 
 from resilient_tasks.core.events import ApiAway, Event, RowsQuarantined, RowsWarned
-from resilient_tasks.observe.quality import DataQuality
-from resilient_tasks.observe.report import RunReport
+
+if TYPE_CHECKING:
+    from resilient_tasks.observe.quality import DataQuality
+    from resilient_tasks.observe.report import RunReport
 
 _logger = logging.getLogger("resilient_tasks")
 
@@ -36,6 +39,8 @@ def gathering(flow_run_id: str) -> Iterator[None]:
 
 def leave(events: Sequence[Event]) -> None:
     """Leave the artifacts about `events`, at the end of their run."""
+    from resilient_tasks.observe.report import RunReport  # noqa: PLC0415  # for runs that leave one
+
     report = RunReport(events)
     if report.operations or any(isinstance(event, ApiAway) for event in events):
         _leave("resilience-report", report)
@@ -44,6 +49,8 @@ def leave(events: Sequence[Event]) -> None:
 
 def leave_quality(events: Sequence[Event]) -> None:
     """Leave an artifact about rows that were quarantined and rules that warned, if there are any."""
+    from resilient_tasks.observe.quality import DataQuality  # noqa: PLC0415  # as above
+
     quality = DataQuality(events)
     if quality.is_worth_a_look:
         _leave("data-quality", quality)

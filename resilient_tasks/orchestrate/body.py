@@ -10,11 +10,11 @@ from typing import Any
 
 from resilient_tasks.core import callables, runtime, settings, streams
 from resilient_tasks.core.call import Work
-from resilient_tasks.core.events import Event
+from resilient_tasks.core.events import Event, RowsQuarantined, RowsWarned
 from resilient_tasks.core.outcome import Outcome
 from resilient_tasks.core.pipeline import Pipeline
 from resilient_tasks.decorate import Plan
-from resilient_tasks.orchestrate import artifacts, loops, raising, undocumented
+from resilient_tasks.orchestrate import loops, raising, undocumented
 from resilient_tasks.orchestrate.states import ReturnedFailures, StateSink
 
 
@@ -59,15 +59,26 @@ class Body:
 
 
 def _ended(outcome: Outcome[Any], happened: list[Event]) -> Outcome[Any]:
+    if _is_about_data(happened):
+        _leave_quality(happened)
+    return outcome
+
+
+def _is_about_data(happened: list[Event]) -> bool:
+    return any(isinstance(event, RowsQuarantined | RowsWarned) for event in happened)
+
+
+def _leave_quality(happened: list[Event]) -> None:
+    from resilient_tasks.orchestrate import artifacts  # noqa: PLC0415  # for runs that leave some
+
     if artifacts.nobody_gathers(happened):
         artifacts.leave_quality(happened)
-    return outcome
 
 
 async def _ended_later(outcome: Coroutine[Any, Any, Outcome[Any]], happened: list[Event]) -> Outcome[Any]:
     ended = await outcome
-    if artifacts.nobody_gathers(happened):
-        await asyncio.to_thread(artifacts.leave_quality, happened)
+    if _is_about_data(happened):
+        await asyncio.to_thread(_leave_quality, happened)
     return ended
 
 

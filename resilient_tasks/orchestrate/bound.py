@@ -10,11 +10,12 @@ import copy
 import functools
 from collections.abc import Callable
 from types import FunctionType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from prefect import Flow, Task
+if TYPE_CHECKING:
+    from prefect import Flow, Task
 
-Made = TypeVar("Made", bound=Task[..., Any] | Flow[..., Any])
+Made = TypeVar("Made", bound="Task[..., Any] | Flow[..., Any]")
 
 _SELF, _CLASS = "__prefect_self__", "__prefect_cls__"
 _BOUND = "_is_bound"

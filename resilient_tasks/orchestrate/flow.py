@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import Any, ParamSpec, TypeVar, Unpack, cast, overload
 
-from prefect import Flow
+from prefect.flows import Flow
 from prefect.settings import PREFECT_FLOW_DEFAULT_RETRIES
 
 from resilient_tasks import decorate, misuse
@@ -82,7 +82,7 @@ class ResilientFlow(Flow[P, R]):
             PolicyError: the options are contradictory, also with those that stay.
         """
         policies, theirs, new = _sorted(options)
-        plan = decorate.replaced(self.plan, policies) if policies else replace(self.plan, owner=[])
+        plan = decorate.replaced(self.plan, policies) if policies else replace(self.plan, owner=None)
         care = replace(self.care, **new)
         if loops.has_loop(self.plan) and not loops.has_loop(plan):
             theirs = {"retries": PREFECT_FLOW_DEFAULT_RETRIES.value(), **theirs}

@@ -10,8 +10,7 @@ from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
 from prefect.utilities.annotations import BaseAnnotation
 
-from resilient_tasks.core.failures import describe
-from resilient_tasks.core.redact import redact
+from resilient_tasks import core
 from resilient_tasks.core.wording import named_few
 from resilient_tasks.orchestrate import undocumented
 
@@ -36,7 +35,7 @@ def say_if_not_run(operation: str, args: tuple[Any, ...], kwargs: Mapping[str, A
             "%s was not run, and returned None: what it was given had failed (%s). Prefect goes on all the same. Call"
             " .result() on the future first, which raises the error, or hand it over as allow_failure(future)",
             operation,
-            redact(named_few(failed, _NAMED)),
+            core.redact.redact(named_few(failed, _NAMED)),
         )
 
 
@@ -59,5 +58,5 @@ def _states(value: Any, depth: int) -> Iterator[State[Any]]:
 def _name(state: State[Any]) -> str:
     error = undocumented.data_in(state)
     if isinstance(error, BaseException):
-        return describe(error)  # with its HTTP status, which Prefect's message lacks
+        return core.failures.describe(error)  # with its HTTP status, which Prefect's message lacks
     return f"{state.name}: {state.message}" if state.message else str(state.name)

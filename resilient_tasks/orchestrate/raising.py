@@ -7,9 +7,8 @@ from typing import Any, NoReturn, TypeVar
 
 from prefect.client.schemas.objects import State
 
+from resilient_tasks import core
 from resilient_tasks.core.outcome import Failed
-from resilient_tasks.core.redact import redact
-from resilient_tasks.core.redacted import presentable, redacted
 
 R = TypeVar("R")
 
@@ -22,9 +21,9 @@ def fail(failed: Failed) -> NoReturn:
     Raises:
         Exception: always.
     """
-    copy = redacted(failed.error)
+    copy = core.redacted.redacted(failed.error)
     if copy is None:
-        shown = presentable(failed.error)
+        shown = core.redacted.presentable(failed.error)
         failed = failed if shown is None else Failed(shown)
         del shown
         failed.unwrap()
@@ -59,8 +58,8 @@ async def async_items(source: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, 
 
 def told(state: State[Any]) -> State[Any]:
     """Return a failed state that a user's function returned, without the secrets in its message and its error."""
-    copy = redacted(state.data) if isinstance(state.data, BaseException) else None
-    message = None if state.message is None else redact(state.message)
+    copy = core.redacted.redacted(state.data) if isinstance(state.data, BaseException) else None
+    message = None if state.message is None else core.redact.redact(state.message)
     if copy is None and message == state.message:
         return state
     return state.model_copy(update={"message": message, "data": state.data if copy is None else copy})

@@ -14,9 +14,9 @@ from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_UI_URL
 
 from resilient_tasks.core import events, host
-from resilient_tasks.core.host import Host, Loop
+from resilient_tasks.core.host import Host, Loop, Results
 from resilient_tasks.observe import logs
-from resilient_tasks.orchestrate import first_answer, kept_results, once_at_error, related, stream, undocumented
+from resilient_tasks.orchestrate import first_answer, once_at_error, related, stream, undocumented
 
 
 class PrefectHost(Host):
@@ -56,7 +56,11 @@ class PrefectHost(Host):
         return tuple(found)
 
     watch = staticmethod(undocumented.cancelled_by_its_runner)
-    results = staticmethod(kept_results.of_this_run)
+
+    def results(self) -> Results | None:
+        from resilient_tasks.orchestrate import kept_results  # noqa: PLC0415  # for those who keep results
+
+        return kept_results.of_this_run()
 
 
 class RunLogHandler(logging.Handler):
@@ -64,11 +68,12 @@ class RunLogHandler(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self._console = logs.console_handler()
+        self._console: logging.Handler | None = None  # made when needed: it loads structlog
 
     def emit(self, record: logging.LogRecord) -> None:
         logger = _logger_of(record)
         if logger is None:
+            self._console = self._console or logs.console_handler()
             self._console.handle(record)
         elif not _in_the_final_state(record):
             logger.log(record.levelno, "%s", _text(record), exc_info=record.exc_info)
@@ -132,6 +137,8 @@ def connect() -> None:
     logs.install()
     if not host.install(PrefectHost()):
         return
+    import prefect.main  # noqa: F401, PLC0415  # its models and logs, which a task needs to run, and not to be imported
+
     once_at_error.install()
     first_answer.install()
     stream.install()

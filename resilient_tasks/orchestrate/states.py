@@ -15,21 +15,21 @@ from typing import Any
 from uuid import UUID
 
 import cloudpickle
-from prefect import Task
 from prefect.client.schemas.objects import State, StateDetails, StateType, TaskRun
 from prefect.context import TaskRunContext
 from prefect.logging import get_run_logger
 from prefect.states import is_state_iterable
+from prefect.tasks import Task
 from prefect.utilities.asyncutils import run_coro_as_sync
 from pydantic import PrivateAttr
 
+from resilient_tasks import core
 from resilient_tasks.core import safely
 from resilient_tasks.core.call import Call, Proceed
 from resilient_tasks.core.errors import ResilienceError
 from resilient_tasks.core.events import Event, FallbackUsed, FlightJoined, RetryRecovered, RetryScheduled, RetryStarted
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
 from resilient_tasks.core.pipeline import Policy
-from resilient_tasks.core.redacted import redacted
 from resilient_tasks.orchestrate import marks, raising, undocumented
 from resilient_tasks.orchestrate.marks import Mark
 
@@ -49,7 +49,7 @@ class WordedState(State[Any]):
         private = dict(state["__pydantic_private__"] or {})
         try:
             if self._because is not None:
-                private["_because"] = redacted(self._because) or self._because
+                private["_because"] = core.redacted.redacted(self._because) or self._because
             cloudpickle.loads(cloudpickle.dumps(private["_because"]))
         except Exception:
             private["_because"] = None
@@ -231,7 +231,7 @@ def _call_on_running_hooks(task: Task[..., Any], run: TaskRun, state: State[Any]
             if inspect.iscoroutine(result):
                 run_coro_as_sync(result)
         except Exception as error:
-            told = redacted(error, chain=True) or error
+            told = core.redacted.redacted(error, chain=True) or error
             logger.error("An error was encountered while running hook %r", name, exc_info=told)  # noqa: TRY400
         else:
             logger.info("Hook %r finished running successfully", name)

@@ -9,16 +9,16 @@ from dataclasses import replace
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, cast, overload
 
-from prefect import Flow, Task, tasks
+from prefect import tasks
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectDistributedFuture, PrefectFuture
 from prefect.settings import PREFECT_TASK_DEFAULT_RETRIES
+from prefect.tasks import Task
 
-from resilient_tasks import decorate, misuse
+from resilient_tasks import core, decorate, misuse
 from resilient_tasks.core import callables, settings
 from resilient_tasks.core.errors import ResilienceError
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
-from resilient_tasks.core.redacted import original_of
 from resilient_tasks.decorate import Plan
 from resilient_tasks.keywords import PolicyOptions
 from resilient_tasks.orchestrate import bound, loops, not_ready, runs, undocumented
@@ -65,7 +65,7 @@ class ResilientTask(Task[P, R]):
     @fn.setter
     def fn(self, fn: Callable[P, R]) -> None:
         self.__dict__["fn"] = fn
-        self._follow(self.plan if fn is self.plan.fn else replace(self.plan, fn=fn, owner=[]))
+        self._follow(self.plan if fn is self.plan.fn else replace(self.plan, fn=fn, owner=None))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take up what was pickled: a process that is handed a task may make none of its own."""
@@ -169,7 +169,11 @@ def _outcome(state: State[Any]) -> Outcome[Any]:
 
 def _named(state: State[Any], result: Any) -> Outcome[Any]:
     if not state.is_completed():
-        error = original_of(result) if isinstance(result, Exception) else ResilienceError(state.message or str(state))
+        error = (
+            core.redacted.original_of(result)
+            if isinstance(result, Exception)
+            else ResilienceError(state.message or str(state))
+        )
         return Failed(error) if settings.current.enabled else Failed(error).unwrap()
     told = told_of(state)
     return Degraded(result, told.because) if isinstance(told, Degraded) else Ok(result, told.attempts)
@@ -201,7 +205,7 @@ def _no_future(given: object) -> str:
         return f"a {kind}: write [outcome_of(future) for future in futures]"
     if isinstance(given, Ok | Degraded | Failed):
         return f"an {kind}: that is an outcome already; match it"
-    if isinstance(given, Task | Flow) or callable(given):
+    if isinstance(given, Task) or callable(given):
         return f"the {kind} {getattr(given, 'name', '')}: write outcome_of(task.submit(...)), or task.outcome(...)"
     if inspect.isawaitable(given):
         return f"a {kind}: await it first, or write await task.outcome(...)"

@@ -16,17 +16,17 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Collection, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 from uuid import UUID, uuid4
 
-from prefect import Task
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.results import get_result_store
 from prefect.task_runners import ThreadPoolTaskRunner
-from prefect.transactions import get_transaction
+from prefect.tasks import Task
 from prefect.utilities.annotations import NotSet
 
 
@@ -183,18 +183,36 @@ def find(reliance: Reliance) -> Any:
         return None
 
 
-_publish = find(PUBLISH)
-_split = find(CALL_SPLIT)
-_record = find(RESULT_RECORD)
-_global_loop = find(BACKGROUND)
-_intent = find(INTENT)
+_FINDS = {
+    "_publish": PUBLISH,
+    "_split": CALL_SPLIT,
+    "_record": RESULT_RECORD,
+    "_global_loop": BACKGROUND,
+    "_intent": INTENT,
+}
+
+
+def _its(name: str) -> Any:
+    """Return what `__getattr__` below finds. It is looked for with its first use: that loads Prefect's engines."""
+    return getattr(sys.modules[__name__], name)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "_engine_is_known":
+        found: Any = _engine_reads_fn()
+    elif name in _FINDS:
+        found = find(_FINDS[name])
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return globals().setdefault(name, found)
 
 
 def publish(run: TaskRun, before: State[Any] | None, state: State[Any], follows: Any) -> Any:
     """Tell Prefect's server that `run` went from `before` to `state`; return the event, for the next one to follow."""
-    if _publish is None:
+    emit = _its("_publish")
+    if emit is None:
         return None
-    return _publish(task_run=run, initial_state=before, validated_state=state, follows=follows)
+    return emit(task_run=run, initial_state=before, validated_state=state, follows=follows)
 
 
 def engine_run() -> tuple[Task[..., Any], TaskRun] | None:
@@ -214,22 +232,18 @@ _ENGINE = "prefect.task_engine"
 
 def _engine_reads_fn() -> bool:
     """Tell whether the functions that run a task are where we know them, and read `fn` themselves."""
-    try:
+    with suppress(ImportError, AttributeError):
         engine = importlib.import_module(_ENGINE)
         runners = (engine.SyncTaskRunEngine.call_task_fn, engine.AsyncTaskRunEngine.call_task_fn)
-        return all("fn" in runner.__code__.co_names for runner in runners)
-    except (ImportError, AttributeError):
-        return False
-
-
-_engine_is_known = _engine_reads_fn()
-if not _engine_is_known:
+        if all("fn" in runner.__code__.co_names for runner in runners):
+            return True
     say_once(ENGINE_READS_FN)
+    return False
 
 
 def asked_by_the_engine(task: object) -> bool:
     """Tell whether the attribute of `task` that is being read is read by the engine, in order to run it."""
-    if _engine_is_known:
+    if _its("_engine_is_known"):
         return bool(sys._getframe(2).f_globals.get("__name__") == _ENGINE)  # noqa: SLF001  # the only way to tell
     context = TaskRunContext.get()
     return context is not None and context.task is task
@@ -239,9 +253,10 @@ def split_call(
     fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
     """Return the arguments in the places in which Prefect would pass them to `fn` itself."""
-    if _split is None:
+    split = _its("_split")
+    if split is None:
         return args, kwargs
-    bound: tuple[tuple[Any, ...], dict[str, Any]] = _split(
+    bound: tuple[tuple[Any, ...], dict[str, Any]] = split(
         fn, dict(inspect.signature(fn).bind(*args, **kwargs).arguments)
     )
     return bound
@@ -272,13 +287,15 @@ def kept_apart(value: Any) -> Any:
 
     The engine takes a finished record as it is, with its key; a bare value it would write under the key of the cache.
     """
+    from prefect.transactions import get_transaction  # noqa: PLC0415  # there by then: the engine is running
+
     transaction = get_transaction()
     if transaction is None or isinstance(value, State):
         return value
     if not hasattr(transaction, "write_on_commit"):
         say_once(WRITE_ON_COMMIT)
         return value
-    if transaction.write_on_commit and _record is not None:
+    if transaction.write_on_commit and _its("_record") is not None:
         return get_result_store().create_result_record(value, key=uuid4().hex)
     transaction.write_on_commit = False
     return value
@@ -286,13 +303,15 @@ def kept_apart(value: Any) -> Any:
 
 def comes_from_the_server(state: State[Any]) -> bool:
     """Tell whether a final state was read from the server, which has no result, but knows at most where one is."""
-    return _record is not None and not isinstance(state.data, _record)
+    record = _its("_record")
+    return record is not None and not isinstance(state.data, record)
 
 
 def data_in(state: State[Any]) -> Any:
     """Return the data of a final state of this process, without asking the result's storage."""
     data: Any = state.data
-    return data.result if _record is not None and isinstance(data, _record) else data
+    record = _its("_record")
+    return data.result if record is not None and isinstance(data, record) else data
 
 
 def cancelled_by_its_runner() -> Callable[[], None] | None:
@@ -319,15 +338,17 @@ def _raise_if_set(flag: threading.Event) -> None:
 
 def run_in_background(work: Callable[[], Coroutine[Any, Any, None]]) -> bool:
     """Have Prefect's own loop run `work()`; False where there is no way to ask it."""
-    if _global_loop is None:
+    loop = _its("_global_loop")
+    if loop is None:
         return False
-    asyncio.run_coroutine_threadsafe(work(), _global_loop().loop)
+    asyncio.run_coroutine_threadsafe(work(), loop().loop)
     return True
 
 
 def ended_on_request() -> bool:
     """Tell whether the signal that ends this process was announced: its run was cancelled, or goes on elsewhere."""
-    return _intent is not None and _intent() is not None
+    intent = _its("_intent")
+    return intent is not None and intent() is not None
 
 
 _FLOW_ENGINE = "prefect.flow_engine"

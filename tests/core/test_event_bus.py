@@ -1,9 +1,12 @@
 """Events as data, and the bus that carries them."""
 
 import contextlib
+import copy
 import json
 import logging
+import pickle
 import threading
+from dataclasses import FrozenInstanceError, dataclass, field, fields, replace
 
 import pytest
 
@@ -45,6 +48,7 @@ from resilient_tasks.core.events import (
     TimeoutExceeded,
     counted,
 )
+from resilient_tasks.core.events.event import named
 
 ABOUT = {"kind": "transient", "error_type": "ConnectError", "message": "refused"}
 SENTENCES = [
@@ -271,6 +275,56 @@ def test_an_event_of_ones_own_is_registered(monkeypatch):
         name = "token.spent"
 
     assert events.event.EVENTS["token.spent"] is TokenSpent
+
+
+class Spent(Event):  # it has no name, so that the register of events stays as it is
+    tokens: int = named("test.tokens")
+    models: list = field(default_factory=list)
+    price: float = 0.5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SpentAsBefore(Event):
+    tokens: int = named("test.tokens")
+    models: list = field(default_factory=list)
+    price: float = 0.5
+
+
+@pytest.mark.parametrize("kind", [Spent, SpentAsBefore])
+class TestAnEventOfOnesOwn:
+    def test_it_is_a_dataclass_whether_it_says_so_or_not(self, kind):
+        spent = kind(operation="ask", tokens=7)
+        assert [part.name for part in fields(kind)][-3:] == ["tokens", "models", "price"]
+        assert repr(spent).startswith(f"{kind.__name__}(operation='ask', attempt=1, call='', time=")
+        assert repr(spent).endswith("run={}, tokens=7, models=[], price=0.5)")
+        assert replace(spent, price=1.5) == kind(operation="ask", time=spent.time, tokens=7, price=1.5)
+        assert pickle.loads(pickle.dumps(spent)) == copy.copy(spent) == spent != replace(spent, tokens=8)
+
+    def test_its_fields_bear_the_names_that_it_gives_them(self, kind):
+        told = kind(operation="ask", tokens=7, models=["small"]).as_dict()
+        assert (told["test.tokens"], told["models"]) == (7, ["small"])
+
+    def test_nothing_changes_it(self, kind):
+        spent = kind(operation="ask", tokens=7)
+        with pytest.raises(FrozenInstanceError, match="cannot assign to field 'tokens'"):
+            spent.tokens = 8
+        with pytest.raises(FrozenInstanceError, match="cannot delete field 'tokens'"):
+            del spent.tokens
+
+    @pytest.mark.parametrize(
+        ("given", "said"),
+        [({"tokens": 7}, "operation"), ({"operation": "ask"}, "tokens"), ({"operation": "ask", "token": 7}, "token")],
+    )
+    def test_it_takes_its_fields_and_no_other(self, kind, given, said):
+        with pytest.raises(TypeError, match=said):
+            kind(**given)
+
+    def test_two_events_share_no_default(self, kind):
+        assert kind(operation="ask", tokens=7).models is not kind(operation="ask", tokens=7).models
+
+    def test_secrets_in_its_texts_are_blotted_out(self, kind):
+        models = kind(operation="ask", tokens=7, models=["postgresql://u:hunter2secret@host/db"]).models
+        assert "hunter2secret" not in str(models)
 
 
 def test_a_base_without_a_name_is_not_registered(monkeypatch):

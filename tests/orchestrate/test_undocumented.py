@@ -162,8 +162,10 @@ def a_flows_engine_keeps_what_an_attempt_raised():
 def a_stream_of_events_can_have_another_client():
     from prefect.events import utilities, worker
 
+    from resilient_tasks.orchestrate import runs
     from resilient_tasks.orchestrate.stream import PatientEventsClient
 
+    runs.connect()
     names = inspect.signature(worker.EventsWorker.instance).parameters
     replaced = {worker.PrefectEventsClient, utilities.PrefectEventsClient} == {PatientEventsClient}
     return replaced and "client_type" in names and worker.EventsWorker.instance().client_type is PatientEventsClient

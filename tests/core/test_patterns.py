@@ -1,0 +1,36 @@
+"""Patterns that are compiled with their first use: each of them can be, and then is used as any other."""
+
+import gc
+import pkgutil
+import re
+from importlib import import_module
+
+import pytest
+
+from resilient_tasks import core
+from resilient_tasks.core import patterns
+from resilient_tasks.core.patterns import compiled
+
+
+def test_every_pattern_of_the_core_compiles():
+    for room in pkgutil.iter_modules(core.__path__):
+        import_module(f"resilient_tasks.core.{room.name}")
+    later = [thing for thing in gc.get_objects() if type(thing) is patterns._Later]
+    assert len(later) > 100
+    for pattern in later:
+        assert pattern.flags == re.compile(pattern.pattern, pattern.flags).flags
+
+
+def test_one_that_is_wrong_says_so_with_its_first_use():
+    wrong = compiled("(")
+    with pytest.raises(re.error, match="unterminated subpattern"):
+        wrong.search("text")
+
+
+@pytest.mark.parametrize("use", ["search", "match", "fullmatch", "finditer", "findall", "split"])
+def test_it_is_used_as_any_other(use):
+    own, other = compiled(r"(?P<word>a+)", re.IGNORECASE), re.compile(r"(?P<word>a+)", re.IGNORECASE)
+    for text in ("Aab", "bAa", ""):
+        assert repr([getattr(own, use)(text)]).split(" at ")[0] == repr([getattr(other, use)(text)]).split(" at ")[0]
+    assert own.sub("-", "baab") == "b-b"
+    assert (own.pattern, own.flags, dict(own.groupindex)) == (other.pattern, other.flags, {"word": 1})
