@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from resilient_tasks.core.abandoned import abandoned
-    from resilient_tasks.core.call import current_call, remaining
+    from resilient_tasks.core.call import remaining
     from resilient_tasks.core.errors import (
         BulkheadFull,
         CircuitOpen,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         UnobservedFailure,
     )
     from resilient_tasks.core.failures import classify, register_kind
+    from resilient_tasks.core.first_attempts import current_call
     from resilient_tasks.core.hosts import host_of
     from resilient_tasks.core.kinds import Kind
     from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
@@ -66,7 +67,8 @@ if TYPE_CHECKING:
     from resilient_tasks.policies.validate import Validate
 
 _ROOMS = {
-    "core.call": ("current_call", "remaining"),
+    "core.call": ("remaining",),
+    "core.first_attempts": ("current_call",),
     "core.errors": (
         "BulkheadFull",
         "CircuitOpen",

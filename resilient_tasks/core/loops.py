@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from resilient_tasks.core import host
-from resilient_tasks.core.call import around
 from resilient_tasks.core.events import RetryMultiplied, bus
+from resilient_tasks.core.first_attempts import around
 from resilient_tasks.core.host import Loop
 from resilient_tasks.core.wording import number_of
 

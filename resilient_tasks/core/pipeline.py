@@ -15,6 +15,7 @@ from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.call import NEVER, Call, Leave, Plan, Proceed, Work
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import CallFailed
+from resilient_tasks.core.first_attempts import around
 from resilient_tasks.core.outcome import Failed, Outcome, let_go
 from resilient_tasks.core.wording import name_of
 
@@ -276,7 +277,7 @@ def told(call: Call, outcome: Outcome[Any]) -> Outcome[Any]:
     """Return `outcome` after telling the sinks, where the call failed."""
     if isinstance(outcome, Failed):
         if call.hears(CallFailed):
-            call.emit(CallFailed, outcome.facts, inside=bool(calls.around()), again=call.work.again)
+            call.emit(CallFailed, outcome.facts, inside=bool(around()), again=call.work.again)
         let_go(outcome.error)
     return outcome
 

@@ -16,11 +16,11 @@ import textwrap
 import threading
 from collections.abc import Awaitable, Callable
 from types import CellType, CodeType, FunctionType, MethodType
-from typing import Any
+from typing import Any, NamedTuple
 
 from resilient_tasks import core  # noqa: F401  # the texts name it
 from resilient_tasks.core import call as calls
-from resilient_tasks.core import callables, clock, runtime, settings, streams  # noqa: F401  # the texts name it
+from resilient_tasks.core import callables, clock, first_attempts, runtime, settings, streams  # noqa: F401  # the texts name it
 from resilient_tasks.core.call import Later, Leave, Plan, Work
 from resilient_tasks.core.outcome import Failed, Ok
 from resilient_tasks.core.pipeline import AT_ONCE, inherited, parts_of
@@ -140,66 +140,77 @@ def wrapped(plan: Plan) -> Callable[..., Any]:
     else:
         text = _FREE if gate is None else _ON_LEAVE
     code = _code(text, is_async, None)
-    defaults = None
-    if text is _FREE and not plan.pipeline.heeds_arguments and (names := _plain_parameters(fn)) is not None:
-        code, defaults = _renamed(is_async, names), fn.__defaults__
+    head = _head(fn) if text is _FREE and not plan.pipeline.heeds_arguments else None
+    if head is not None:
+        code = _renamed(is_async, head)
     known = {"fn": fn, "gate": gate, "limit": limit, "new": [True], "plan": plan}
-    wrapper = FunctionType(
-        code, globals(), "resilient_call", defaults, tuple(CellType(known[name]) for name in code.co_freevars)
-    )
+    cells = tuple(CellType(known[name]) for name in code.co_freevars)
+    wrapper = FunctionType(code, globals(), "resilient_call", None if head is None else fn.__defaults__, cells)
+    if head is not None and head.by_name:
+        wrapper.__kwdefaults__ = fn.__kwdefaults__
     functools.update_wrapper(wrapper, fn)
     wrapper.outcome = MethodType(_async_outcome if is_async else _outcome, plan)  # type: ignore[attr-defined]
     return wrapper
 
 
-def _plain_parameters(fn: Callable[..., Any]) -> tuple[str, ...] | None:
-    """Return the names of the parameters of `fn`, if each can be given by position; None for anything else."""
+class _Head(NamedTuple):
+    """The parameters of a function: their names, and how many of them, the last ones, are given by name alone."""
+
+    names: tuple[str, ...]
+    by_name: int
+
+
+def _head(fn: Callable[..., Any]) -> _Head | None:
+    """Return the parameters of `fn`; None for what the wrapper has to take as `*args, **kwargs`."""
     if type(fn) is not FunctionType or fn.__code__.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS):
         return None
     code = fn.__code__
-    names = code.co_varnames[: code.co_argcount]
-    if code.co_kwonlyargcount or code.co_posonlyargcount or len(names) > _MOST or not _OWN.isdisjoint(names):
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    if code.co_posonlyargcount or len(names) > _MOST or not _OWN.isdisjoint(names):
         return None
-    return names
+    return _Head(names, code.co_kwonlyargcount)
 
 
 @functools.cache
-def _code(text: str, is_async: bool, number: int | None) -> CodeType:  # noqa: FBT001  # as the cache is asked
-    """Return the code of a wrapper: of functions with so many parameters, or with any."""
-    names = ", ".join(_placeholders(number or 0))
-    packed = {"parameters": "*args, **kwargs", "arguments": "*args, **kwargs", "args": "args", "kwargs": "kwargs"}
-    plain = {"parameters": names, "arguments": names, "args": f"({names}{',' if names else ''})", "kwargs": "{{}}"}
-    source = text.format(**_WORDS[is_async], **(packed if number is None else plain)).replace("{{}}", "{}")
-    inside = textwrap.indent(source, "    ")
-    made = f"def made(fn, gate, limit, new, plan):\n{inside}\n    return resilient_call\n"
+def _code(text: str, is_async: bool, head: _Head | None) -> CodeType:  # noqa: FBT001  # as the cache is asked
+    """Return the code of a wrapper of functions with these parameters, or with any."""
+    words = {"parameters": "*args, **kwargs", "arguments": "*args, **kwargs", "args": "args", "kwargs": "kwargs"}
+    if head is not None:
+        first, last = head.names[: len(head.names) - head.by_name], head.names[len(head.names) - head.by_name :]
+        words["parameters"] = ", ".join((*first, *(("*", *last) if last else ())))
+        words["arguments"] = ", ".join((*first, *(f"{name}={name}" for name in last)))
+        words["args"] = f"({''.join(f'{name}, ' for name in first)})"
+        words["kwargs"] = f"{{{', '.join(f'{name!r}: {name}' for name in last)}}}"
+    inside = textwrap.indent(text.format(**_WORDS[is_async], **words), "    ")
+    source = f"def made(fn, gate, limit, new, plan):\n{inside}\n    return resilient_call\n"
     # Tracebacks show the lines of a file that is no file, too.
-    name = f"<resilient_tasks: {'async' if is_async else 'sync'} call, {number} parameters>"
-    linecache.cache[name] = (len(made), None, made.splitlines(keepends=True), name)
+    name = f"<resilient_tasks: {'async' if is_async else 'sync'} call({words['parameters']})>"
+    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     space: dict[str, Any] = {}
-    exec(compile(made, name, "exec"), globals(), space)  # noqa: S102  # of the texts above
+    exec(compile(source, name, "exec"), globals(), space)  # noqa: S102  # of the texts above
     code = space["made"](*(None,) * 5).__code__
     assert isinstance(code, CodeType)  # noqa: S101
     return code
 
 
-def _placeholders(number: int) -> list[str]:
-    return [f"_{index}" for index in range(number)]
-
-
 @functools.lru_cache(maxsize=512)  # a copy takes a kilobyte, and many functions have the same parameters
-def _renamed(is_async: bool, names: tuple[str, ...]) -> CodeType:  # noqa: FBT001  # as the cache is asked
-    """Return the code with the names of a function's own parameters, by which they can be given then.
+def _renamed(is_async: bool, head: _Head) -> CodeType:  # noqa: FBT001  # as the cache is asked
+    """Return the code of a wrapper whose parameters have the names of a function's own, by which they can be given.
 
-    Safe, because the code knows its local variables by their places: the names serve keywords and debuggers. Tried on
-    Python 3.11, 3.12 and 3.13.
+    It is compiled once for their number. Renaming is safe, because the code knows its variables by their places: their
+    names serve callers and debuggers, and are constants where they are passed on. Tried on Python 3.11, 3.12 and 3.13.
     """
-    code = _code(_FREE, is_async, len(names))
-    return code.replace(co_varnames=(*names, *code.co_varnames[len(names) :]))
+    placeholders = tuple(f"_{index}" for index in range(len(head.names)))
+    code = _code(_FREE, is_async, _Head(placeholders, head.by_name))
+    own = dict(zip(placeholders, head.names, strict=True))
 
+    def renamed(constant: Any) -> Any:
+        if isinstance(constant, tuple):
+            return tuple(map(renamed, constant))
+        return own.get(constant, constant) if isinstance(constant, str) else constant
 
-def _names(text: str) -> frozenset[str]:
-    code = _code(text, False, None)
-    return frozenset((*code.co_varnames, *code.co_freevars))
+    names = (*head.names, *code.co_varnames[len(head.names) :])
+    return code.replace(co_varnames=names, co_consts=tuple(map(renamed, code.co_consts)))
 
 
 def enters(plan: Plan, new: list[bool], seconds: float = 0.0) -> bool:
@@ -240,7 +251,7 @@ def begun(
     work = plan.work(args, kwargs)
     if isinstance(given, Exception):
         given = Failed(given)
-    name = calls.id_asked_for(sys._getframe(1))  # noqa: SLF001  # the wrapper's
+    name = first_attempts.id_asked_for(sys._getframe(1))  # noqa: SLF001  # the wrapper's
     return (work.changed(_id=name) if name else work).was_begun(given, parts_of(leave))
 
 
@@ -280,5 +291,5 @@ def stream(plan: Plan) -> Callable[..., Any]:
     return async_wrapper if callables.is_async_generator(fn) else wrapper
 
 
-#: The names that the wrappers use themselves.
-_OWN = _names(_FREE) | {calls.MADE}
+#: The names that a wrapper uses itself.
+_OWN = frozenset((first_attempts.MADE, *_code(_FREE, False, None).co_varnames, *_code(_FREE, False, None).co_freevars))

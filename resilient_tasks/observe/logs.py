@@ -17,8 +17,8 @@ from functools import cache
 from typing import Any
 
 from resilient_tasks.core import log_records
-from resilient_tasks.core.call import current_call
 from resilient_tasks.core.events import CallFailed, Event, bus, run_ids
+from resilient_tasks.core.first_attempts import current_call
 from resilient_tasks.core.shown import for_terminal
 
 LOGGER = logging.getLogger("resilient_tasks")

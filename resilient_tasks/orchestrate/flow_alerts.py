@@ -18,7 +18,6 @@ from typing import Any, Literal
 from prefect.client.schemas.objects import State
 from prefect.exceptions import ExternalSignal
 
-from resilient_tasks.core import call as calls
 from resilient_tasks.core.call import Call, Work
 from resilient_tasks.core.errors import CrashedRun, DegradedRun, ProcessDied, TimedOut
 from resilient_tasks.core.events import (
@@ -32,6 +31,7 @@ from resilient_tasks.core.events import (
     what_rules_warn_of,
 )
 from resilient_tasks.core.failures import about
+from resilient_tasks.core.first_attempts import current_call
 from resilient_tasks.core.pipeline import Pipeline
 from resilient_tasks.core.wording import counted, number_of
 from resilient_tasks.notify import sender
@@ -83,7 +83,7 @@ def is_told(pipeline: Pipeline) -> bool:
 
 def callers() -> Iterator[Work]:
     """Return the calls around this code, innermost first."""
-    call = calls.current_call()
+    call = current_call()
     while call is not None:
         yield call.work
         call = call.parent

@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from resilient_tasks.core import safely
-from resilient_tasks.core.call import current_call
 from resilient_tasks.core.events import Event, FallbackUsed, Sink, bus, run_ids
+from resilient_tasks.core.first_attempts import current_call
 from resilient_tasks.processes import crossing
 from resilient_tasks.processes.channel import Incoming, Message
 

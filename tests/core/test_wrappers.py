@@ -41,10 +41,26 @@ def test_a_first_attempt_knows_its_arguments_whatever_the_parameters(parameters)
 
 
 def test_arguments_can_be_given_by_name_and_left_out():
-    fetch = warm(resilient(retry=ONCE_MORE)(lambda a, b=2: (a, b)), 0)
-    assert fetch(1) == fetch(a=1) == fetch(b=2, a=1) == (1, 2)
+    fetch = warm(resilient(retry=ONCE_MORE)(lambda a, b=2, *, c=3: (a, b, c)), 0)
+    assert fetch(1) == fetch(a=1) == fetch(b=2, a=1) == fetch(1, c=3) == (1, 2, 3)
     with pytest.raises(TypeError, match="missing 1 required positional argument: 'a'"):
-        fetch()
+        fetch(c=1)
+    with pytest.raises(TypeError, match="takes from 1 to 2 positional arguments but 3"):
+        fetch(1, 2, 3)
+
+
+def test_arguments_are_given_again_to_a_later_attempt(drive):
+    seen = []
+
+    def fetch(a, b=2, *, c=3, d=4):
+        seen.append((a, b, c, d))
+        if len(seen) % 2:
+            raise ConnectionError
+
+    fetching = drive(fetch, retry=ONCE_MORE)
+    fetching(1, d=5)
+    fetching(1, d=5)
+    assert seen == [(1, 2, 3, 5)] * 4
 
 
 def test_a_stand_in_is_given_arguments_by_name_where_the_call_gave_them_so():

@@ -1,0 +1,102 @@
+"""Which call this code is part of: told by the context, or by the frame of a first attempt, which sets no context."""
+
+from __future__ import annotations
+
+import sys
+from types import FrameType
+from typing import Any, cast
+
+from resilient_tasks.core import clock
+from resilient_tasks.core.call import NEVER, Call, Plan, Work, running
+
+#: The name of what makes a first attempt at once (see `core.wrappers`). By name, for a function that was pickled by its
+#: value has other code, and the hash of code is slow.
+NAME = "resilient_call"
+#: The variable that such a frame has once its attempt is over, and the pipeline entered.
+_ENTERED = "work"
+#: The one in which it keeps its call, where that has to be found in the context as well.
+MADE = "made"
+
+
+def current_call() -> Call | None:
+    """Return the call whose function is running in this context, or None outside of any.
+
+    Its `work.id` and `attempt` are those of the events: send them along with a request, for both logs to fit together.
+
+    Where nothing limits a call, its first attempt is known to the code that the function calls and awaits, and not to
+    threads and tasks that it starts.
+    """
+    known = running.get()
+    for frame in _attempts(sys._getframe(1)):  # noqa: SLF001  # inspect.stack() would read every source file
+        return known if frame.f_code is _INVOKE else _call_of(frame, known)
+    return known
+
+
+def _attempts(frame: FrameType | None) -> list[FrameType]:
+    """Return the frames that invoke resilient functions, the innermost first."""
+    found = []
+    while frame is not None:
+        code = frame.f_code
+        if code is _INVOKE or (code.co_name == NAME and _ENTERED not in frame.f_locals):
+            found.append(frame)
+        frame = frame.f_back
+    return found
+
+
+def _call_of(frame: FrameType, parent: Call | None) -> Call:
+    """Return the call that a first attempt is about. It is made when it is asked for, once."""
+    if MADE in frame.f_locals:
+        return cast("Call", frame.f_locals[MADE])
+    if not isinstance(frame.f_trace, _Asked):
+        here, code = frame.f_locals, frame.f_code
+        names, number = code.co_varnames, code.co_argcount
+        args = here.get("args", tuple(here[name] for name in names[:number]))
+        by_name = {name: here[name] for name in names[number : number + code.co_kwonlyargcount]}
+        limits = (NEVER, NEVER) if parent is None else (parent.deadline, parent.limited_until)
+        made = Call(here["plan"].work(args, here.get("kwargs", by_name)), parent, 1, clock.now(), *limits)
+        frame.f_trace = _Asked(made, frame.f_trace)
+    return cast("_Asked", frame.f_trace).call
+
+
+class _Asked:
+    """Keeps the call of a first attempt at its frame: the one place there that code outside of it can write to.
+
+    A debugger that traces the frame goes on doing so.
+    """
+
+    def __init__(self, call: Call, trace: Any) -> None:
+        self.call = call
+        self._trace = trace
+
+    def __call__(self, *event: Any) -> None:
+        if self._trace is not None:
+            self._trace = self._trace(*event)
+
+
+def id_asked_for(frame: FrameType) -> str:
+    """Return the name under which a first attempt knows itself, if it asked for that; else nothing."""
+    return frame.f_trace.call.work.id if isinstance(frame.f_trace, _Asked) else ""
+
+
+def around() -> list[Work | Plan]:
+    """Return what the attempts around this code are about, in this thread and context, the innermost first.
+
+    Of a first attempt, that is its plan: it has an `operation` and `attempts`, too.
+    """
+    found: list[Work | Plan] = []
+    call = running.get()
+    for frame in _attempts(sys._getframe(1)):  # noqa: SLF001  # as above
+        here = frame.f_locals
+        if frame.f_code is _INVOKE:
+            call = here["self"]
+            found.append(call.work)
+            call = call.parent
+        else:
+            found.append(here["plan"])
+    while call is not None:
+        found.append(call.work)
+        call = call.parent
+    return found
+
+
+_INVOKE = Call.invoke.__code__
