@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -99,7 +98,7 @@ class Bulkhead(keys.Keyed, Policy):
 
     async def _enter(self, call: Call, slots: HeldSlots) -> str:
         """Take a slot, or say why not."""
-        ticket = uuid.uuid4().hex
+        ticket = slots.new_ticket()
         look_again_in = _FIRST_LOOK
         answer = slots.ask(ticket, self.limit, self.queue)
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -31,13 +32,16 @@ _TIDY_TO_THE_END = "DELETE FROM states WHERE key > ? AND expires <= ?"
 
 #: Seconds for which a process waits at the most, at random, before it asks for the write lock again. The longer it has
 #: waited, the sooner it asks: one that has just had the lock is not to take it from one that waits.
-_LONGEST_WAIT, _SHORTEST_WAIT = 0.001, 0.00005
+_LONGEST_WAIT, _SHORTEST_WAIT = 0.0005, 0.00005
 
 #: A file is given up where nothing was written to it for so many times the bound, while others had it locked.
 _STANDS_STILL = 4
 
 #: Seconds for which each step of opening the file waits for others to be ready with it.
 _OPENING = 1.0
+
+#: Keys of which it is remembered that their last step changed nothing.
+_IDLE = 1024
 
 #: With this share of the values that are put, so many others are looked at, and those whose time is over deleted: four
 #: for each that is put, and none at the cost of a wait, however many there are.
@@ -64,12 +68,14 @@ class SQLiteStore:
         if not path:
             msg = f"{url} names no file: sqlite:///relative/path or sqlite:////absolute/path"
             raise PolicyError(msg)
-        self._path = Path(path)
+        self._path, self._file = Path(path), path
         self._bound = bound
         self._lent: Lent[sqlite3.Connection] | None = None
         self._inode = (0, 0)
         self._suspect = False
         self._tidied_to: str | None = None
+        #: Keys whose last step changed nothing. The next one is likely not to, and needs no write lock.
+        self._idle: set[str] = set()
 
     def connect(self) -> None:
         """Open the file, and make it, with its folder, where there is none.
@@ -125,16 +131,21 @@ class SQLiteStore:
         """
 
         def updated(connection: sqlite3.Connection) -> None:
-            found = self._until_free(lambda: self._found(connection, key))
-            new, ttl = step(found)
-            if new is None:
-                return
+            found, seen = None, key in self._idle
+            if seen:
+                found = self._until_free(lambda: self._found(connection, key))
+                new, ttl = step(found)
+                if new is None:
+                    return
+            self._idle.discard(key)
             with self._writing(connection, within):
                 stands = self._found(connection, key)
-                if stands != found:
+                if not seen or stands != found:
                     new, ttl = step(stands)
                 if new is not None:
                     self._put(connection, key, new, ttl)
+                else:
+                    self._note_idle(key)
 
         self._ask(updated)
 
@@ -150,12 +161,17 @@ class SQLiteStore:
         if lent is not None:
             lent.give_up()
 
+    def _note_idle(self, key: str) -> None:
+        if len(self._idle) >= _IDLE:
+            self._idle.clear()
+        self._idle.add(key)
+
     def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
         lent = self._lent
         if lent is None:
             msg = f"{self._path} is not open"
             raise ConnectionError(msg)
-        found = self._path.stat()  # what is written to a file that was deleted, or set aside, nobody reads
+        found = os.stat(self._file)  # noqa: PTH116  # for each question; what is written to a file that was deleted, or set aside, nobody reads
         if (found.st_dev, found.st_ino) != self._inode:
             msg = f"another file has taken the place of {self._path}"
             raise ConnectionError(msg)
