@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from resilient_tasks.core import checks, clock, durations, keys
+from resilient_tasks.core import checks, clock, durations, keys, settings
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.durations import Duration, Seconds
 from resilient_tasks.core.errors import PolicyError, PredicateError, RateLimited
@@ -16,11 +16,11 @@ from resilient_tasks.core.failures import classify, in_words, retry_after, statu
 from resilient_tasks.core.kinds import RETRIED_BY_DEFAULT, Kind
 from resilient_tasks.core.matching import On, matcher
 from resilient_tasks.core.outcome import Failed, Ok, Outcome
-from resilient_tasks.core.pipeline import Policy
+from resilient_tasks.core.pipeline import Leave, Policy
 from resilient_tasks.core.wording import about, calls_in
 from resilient_tasks.machines.adaptive import Place, Rules
 from resilient_tasks.shared.adaptive import SharedLimit, found
-from resilient_tasks.shared.states import states
+from resilient_tasks.shared.states import shared, states
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Proceed
@@ -88,6 +88,7 @@ class AdaptiveRateLimit(keys.Keyed, Policy):
     """
 
     slot: ClassVar[str] = "rate limit"
+    spends: ClassVar[bool] = True
 
     name: keys.Name
     start: float = 10
@@ -164,17 +165,28 @@ class AdaptiveRateLimit(keys.Keyed, Policy):
         if self.is_keyed:
             return await keys.around(self, call, proceed)
         limit: SharedLimit = states().view(self._key, SharedLimit)
-        place = await self._turn(call, limit)
-        if not place.granted:
-            return Failed(self._refused(call, place.wait))
+        # An attempt that was made already, see `at_once`, had its turn then.
+        turn = call.work.known.get(self._key) if call.work.given is not None else None
+        if turn is None:
+            place = await self._turn(call, limit)
+            if not place.granted:
+                return Failed(self._refused(call, place.wait))
+            turn = place.turn
         outcome = await proceed(call)
         if call.fenced:
             return outcome
         try:
-            self._judge(call, limit, place.turn, outcome)
+            self._judge(call, limit, turn, outcome)
         except PredicateError as error:
             return Failed(error)
         return outcome
+
+    def at_once(self) -> Leave | None:
+        if shared.opened_for is settings.current:
+            limit: SharedLimit | None = shared.views.get(self._key)
+            if limit is not None:
+                return limit.at_once(self._rules)
+        return None
 
     def status(self, *, key: keys.Answer | None = None) -> RateStatus:
         """Return how the limit stands, asking the store.
