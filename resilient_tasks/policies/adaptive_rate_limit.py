@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from resilient_tasks.core import checks, clock, durations, keys, settings
 from resilient_tasks.core.arguments import answering
+from resilient_tasks.core.call import Leave
 from resilient_tasks.core.durations import Duration, Seconds
 from resilient_tasks.core.errors import PolicyError, PredicateError, RateLimited
 from resilient_tasks.core.events import RateAdapted, RateLimitReached
@@ -16,14 +17,14 @@ from resilient_tasks.core.failures import classify, in_words, retry_after, statu
 from resilient_tasks.core.kinds import RETRIED_BY_DEFAULT, Kind
 from resilient_tasks.core.matching import On, matcher
 from resilient_tasks.core.outcome import Failed, Ok, Outcome
-from resilient_tasks.core.pipeline import Leave, Policy
+from resilient_tasks.core.pipeline import Policy
 from resilient_tasks.core.wording import about, calls_in
 from resilient_tasks.machines.adaptive import Place, Rules
 from resilient_tasks.shared.adaptive import SharedLimit, found
 from resilient_tasks.shared.states import shared, states
 
 if TYPE_CHECKING:
-    from resilient_tasks.core.call import Call, Proceed
+    from resilient_tasks.core.call import Call, Plan, Proceed
 
 #: Where adaptive limits are in the store.
 _PREFIX = "adaptive/"
@@ -166,8 +167,10 @@ class AdaptiveRateLimit(keys.Keyed, Policy):
             return await keys.around(self, call, proceed)
         limit: SharedLimit = states().view(self._key, SharedLimit)
         # An attempt that was made already, see `at_once`, had its turn then.
-        turn = call.work.known.get(self._key) if call.work.given is not None else None
-        if turn is None:
+        had = call.work.leave(self._key)
+        if had is not None:
+            turn: int = had.known
+        else:
             place = await self._turn(call, limit)
             if not place.granted:
                 return Failed(self._refused(call, place.wait))
@@ -181,7 +184,7 @@ class AdaptiveRateLimit(keys.Keyed, Policy):
             return Failed(error)
         return outcome
 
-    def at_once(self) -> Leave | None:
+    def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:  # noqa: ARG002
         if shared.opened_for is settings.current:
             limit: SharedLimit | None = shared.views.get(self._key)
             if limit is not None:

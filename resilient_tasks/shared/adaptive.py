@@ -9,7 +9,7 @@ from functools import partial
 from typing import TypeVar
 
 from resilient_tasks.core import clock, settings
-from resilient_tasks.core.pipeline import Leave
+from resilient_tasks.core.call import Leave
 from resilient_tasks.core.store import Cell, LiveStep
 from resilient_tasks.machines.adaptive import Accepted, Cut, Limit, Place, Rules
 from resilient_tasks.shared.states import States
@@ -66,12 +66,12 @@ class SharedLimit:
             return None
         self.was_used = True
         leave = self._leave
-        if leave.known[self._key] != turn:
+        if leave.known != turn:
             leave = self._leave = self._leave_of(turn)
         return leave
 
     def _leave_of(self, turn: int) -> Leave:
-        return Leave(partial(self._accepted, turn), {self._key: turn})
+        return Leave(self._key, turn, succeeded=partial(self._accepted, turn))
 
     def _accepted(self, turn: int) -> None:
         if self._rules is not None:
