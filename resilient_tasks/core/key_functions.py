@@ -76,6 +76,14 @@ def ask(key: Callable[..., Any], call: Call, where: str) -> Any:
     return answer
 
 
+def answer_at_once(key: Callable[..., Any], fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """Return what a key function gives for a call of `fn`, where nothing is unusual about it, else raise anything."""
+    names, bound = _names[key], bound_to(fn, args, kwargs)
+    if names is None or bound is None:
+        raise LookupError
+    return key(**{name: bound.arguments[name] for name in names})
+
+
 def refused(key: Callable[..., Any], call: Call, where: str, why: str) -> PredicateError:
     """Return the error for a key function that gave no key for a call: it says which one, and why."""
     msg = f"{where}: the key function {short_name_of(key)} {why}, when it was asked about a call of {call.operation}"

@@ -184,9 +184,9 @@ class AdaptiveRateLimit(keys.Keyed, Policy):
             return Failed(error)
         return outcome
 
-    def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:  # noqa: ARG002
+    def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:
         if shared.opened_for is settings.current:
-            limit: SharedLimit | None = shared.views.get(self._key)
+            limit: SharedLimit | None = shared.views.get(self._key or self.place_at_once(_PREFIX, plan, args, kwargs))
             if limit is not None:
                 return limit.at_once(self._rules)
         return None

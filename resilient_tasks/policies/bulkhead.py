@@ -89,9 +89,9 @@ class Bulkhead(keys.Keyed, Policy):
         slots.ended(outcome.error if isinstance(outcome, Failed) else None)
         return outcome
 
-    def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:  # noqa: ARG002
+    def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:
         if shared.opened_for is settings.current:
-            slots: HeldSlots | None = shared.views.get(self._key)
+            slots: HeldSlots | None = shared.views.get(self._key or self.place_at_once(_PREFIX, plan, args, kwargs))
             if slots is not None:
                 return slots.acquire(self.limit)
         return None
