@@ -105,7 +105,7 @@ class Keyed:
             raise key_functions.refused(self.name, call, self._where, f"gave {problem}") from None
 
     def place_at_once(self, prefix: str, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
-        """Return where the state of a call's key is; empty, where `for_call` has to find out, or to say what is wrong."""
+        """Return where the state of a call's key is; empty, where `for_call` has to find out, or say what is wrong."""
         try:
             answer = key_functions.answer_at_once(self.name, plan.fn, args, kwargs)
             return prefix + _name_of(answer, self.name)
