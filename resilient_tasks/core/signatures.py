@@ -54,7 +54,7 @@ def bound_to(fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, A
         arguments = dict(zip(places.names, args, strict=False))
         for name in places.names[len(args) :]:
             arguments[name] = places.defaults[name]
-        return inspect.BoundArguments(signature, arguments)  # type: ignore[arg-type]  # it keeps a dict since 3.9
+        return inspect.BoundArguments(signature, arguments)  # it keeps a dict since 3.9
     bound = signature.bind(*args, **kwargs)
     bound.apply_defaults()
     return bound
