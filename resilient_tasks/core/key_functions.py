@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from resilient_tasks.core import callables
 from resilient_tasks.core.errors import PolicyError, PredicateError
@@ -75,6 +76,14 @@ def ask(key: Callable[..., Any], call: Call, where: str) -> Any:
     return answer
 
 
+def answer_at_once(key: Callable[..., Any], fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """Return what a key function gives for a call of `fn`, where nothing is unusual about it, else raise anything."""
+    names, bound = _names[key], bound_to(fn, args, kwargs)
+    if names is None or bound is None:
+        raise LookupError
+    return key(**{name: bound.arguments[name] for name in names})
+
+
 def refused(key: Callable[..., Any], call: Call, where: str, why: str) -> PredicateError:
     """Return the error for a key function that gave no key for a call: it says which one, and why."""
     msg = f"{where}: the key function {short_name_of(key)} {why}, when it was asked about a call of {call.operation}"
@@ -92,6 +101,8 @@ def _arguments(key: Callable[..., Any], call: Call, where: str) -> tuple[list[An
     if bound is None:  # a function written in C: nothing says how its arguments are called
         return list(work.args), dict(work.kwargs)
     theirs = signature_of(key)
+    if theirs is not None and (names := _named_by(key, theirs)) is not None and names <= bound.arguments.keys():
+        return [], {name: bound.arguments[name] for name in names}
     if theirs is None:  # as `operator.itemgetter`, which has no signature before Python 3.13
         return list(bound.args[:1]), {}
     args, kwargs, missing = _matched(theirs, bound)
@@ -100,6 +111,22 @@ def _arguments(key: Callable[..., Any], call: Call, where: str) -> tuple[list[An
         msg = f"{asked} names {joined(missing)}, which this call of {call.operation} was not given"
         raise PredicateError(msg, about_error=False)
     return args, kwargs
+
+
+#: By key function, the names of its parameters, where it takes each by name; else None.
+_names: WeakKeyDictionary[Callable[..., Any], frozenset[str] | None] = WeakKeyDictionary()
+_BY_NAME = {_EITHER, inspect.Parameter.KEYWORD_ONLY}
+
+
+def _named_by(key: Callable[..., Any], theirs: inspect.Signature) -> frozenset[str] | None:
+    try:
+        return _names[key]
+    except KeyError:
+        by_name = all(one.kind in _BY_NAME for one in theirs.parameters.values())
+        found = _names[key] = frozenset(theirs.parameters) if by_name else None
+    except TypeError:  # it has no weak reference, or no hash
+        return None
+    return found
 
 
 def _matched(theirs: inspect.Signature, bound: inspect.BoundArguments) -> tuple[list[Any], dict[str, Any], list[str]]:

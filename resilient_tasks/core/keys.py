@@ -17,7 +17,7 @@ from resilient_tasks.core.outcome import Failed, Outcome
 from resilient_tasks.core.signatures import signature_of
 
 if TYPE_CHECKING:
-    from resilient_tasks.core.call import Call, Proceed
+    from resilient_tasks.core.call import Call, Plan, Proceed
 
 #: A key function: it is given those of the call's arguments that it names.
 Answer: TypeAlias = str | int | Enum
@@ -103,6 +103,14 @@ class Keyed:
             return self._named(_name_of(answer, self.name))
         except ValueError as problem:
             raise key_functions.refused(self.name, call, self._where, f"gave {problem}") from None
+
+    def place_at_once(self, prefix: str, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+        """Return where the state of a call's key is; empty, where `for_call` has to find out, or say what is wrong."""
+        try:
+            answer = key_functions.answer_at_once(self.name, plan.fn, args, kwargs)
+            return prefix + _name_of(answer, self.name)
+        except Exception:
+            return ""
 
     def _named(self, name: str) -> Self:
         """Return a copy with this name."""

@@ -63,7 +63,8 @@ class Policy:
 
         reads no arguments: `heeds_arguments = False`. Neither it nor a function that it was given looks at them.
         spends: `spends = True`. What `at_once` takes for a call cannot be given back, so it is asked last.
-        looks for what a call leaves behind: `is_in_context = True`. The function finds its call in its context then.
+        looks for what a call leaves behind: `is_in_context = True`. An async function, which may be cancelled any time,
+            finds its call in its context then.
         limits an attempt: `first_limit`, in seconds. `around` does not do so itself while `call.work.given` is there.
     """
 
@@ -224,7 +225,7 @@ class Pipeline:
 
     @property
     def is_in_context(self) -> bool:
-        """Whether the function has to find its call in its context, also at its first attempt."""
+        """Whether an async function has to find its call in its context, also at its first attempt."""
         return any(getattr(policy, "is_in_context", False) for policy in self.policies)
 
     @property

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import functools
 import queue
-import threading
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from resilient_tasks.core import abandoned, leftovers, real_time
 from resilient_tasks.core.clock import SLICE
 from resilient_tasks.core.outcome import Failed
+from resilient_tasks.core.spare_threads import SpareThread, have_done
 
 if TYPE_CHECKING:
     from resilient_tasks.core.outcome import Outcome
@@ -62,10 +61,11 @@ def in_threads(
 ) -> tuple[int, Outcome[Any]]:
     """Do them in threads of their own; those that lose are left behind. See `Runtime.race`.
 
-    The threads see this thread's context variables; what they write to them is lost, and thread-locals start anew.
+    The threads see this thread's context variables; what they write to them is lost. They may have done other calls
+    before, and hold the thread-locals of those.
     """
     ended: queue.SimpleQueue[tuple[int, Outcome[Any] | BaseException]] = queue.SimpleQueue()
-    running: dict[int, threading.Thread] = {}
+    running: dict[int, SpareThread] = {}
     over: set[int] = set()
     started, next_at = 0, real_time.monotonic()
 
@@ -84,11 +84,7 @@ def in_threads(
                     next_at = real_time.monotonic() + longer
                     continue
                 started, next_at = started + 1, real_time.monotonic() + after
-                context = contextvars.copy_context()
-                running[started] = threading.Thread(
-                    target=context.run, args=(run, started), name=f"resilient:{name}-hedge-{started}", daemon=True
-                )
-                running[started].start()
+                running[started] = have_done(f"resilient:{name}-hedge-{started}", functools.partial(run, started))
             try:
                 left = SLICE if started == most else max(0.0, min(SLICE, next_at - real_time.monotonic()))
                 number, outcome = ended.get(timeout=left)
@@ -101,4 +97,5 @@ def in_threads(
                 return number, outcome
     finally:
         for number, thread in running.items():
+            thread.left = True
             abandoned.leave(thread, name, is_over=lambda number=number: number in over)  # type: ignore[misc]

@@ -6,7 +6,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
 from resilient_tasks.core import callables
@@ -49,6 +49,12 @@ def bound_to(fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, A
     signature = signature_of(fn)
     if signature is None:
         return None
+    if not kwargs and (places := _places_of(fn, signature)) is not None and places.least <= len(args) <= places.most:
+        # What `bind` and `apply_defaults` do, in a tenth of the time.
+        arguments = dict(zip(places.names, args, strict=False))
+        for name in places.names[len(args) :]:
+            arguments[name] = places.defaults[name]
+        return inspect.BoundArguments(signature, arguments)  # it keeps a dict since 3.9
     bound = signature.bind(*args, **kwargs)
     bound.apply_defaults()
     return bound
@@ -70,6 +76,38 @@ def have_one_head(one: Any, other: Any) -> bool:
 
 
 _ANY = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
+
+
+class _Places(NamedTuple):
+    """The parameters of a function that takes each by place, but those by name that have a default."""
+
+    names: tuple[str, ...]
+    defaults: dict[str, Any]
+    least: int
+    most: int
+
+
+_places: WeakKeyDictionary[Callable[..., Any], _Places | None] = WeakKeyDictionary()
+
+
+def _places_of(fn: Callable[..., Any], signature: inspect.Signature) -> _Places | None:
+    try:
+        return _places[fn]
+    except KeyError:
+        found = _places[fn] = _places_in(signature)
+    except TypeError:  # it has no weak reference, or no hash
+        return None
+    return found
+
+
+def _places_in(signature: inspect.Signature) -> _Places | None:
+    parameters = signature.parameters
+    defaults = {name: one.default for name, one in parameters.items() if one.default is not inspect.Parameter.empty}
+    by_place = [name for name, one in parameters.items() if one.kind in _BY_PLACE]
+    others = [name for name, one in parameters.items() if one.kind not in _BY_PLACE]
+    if any(parameters[name].kind in _VARIABLE or name not in defaults for name in others):
+        return None
+    return _Places(tuple(parameters), defaults, len(set(by_place) - set(defaults)), len(by_place))
 
 
 def why_unfit(

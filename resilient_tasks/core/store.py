@@ -83,7 +83,7 @@ TimeToLive: TypeAlias = float | Callable[[T], float | None] | None
 
 
 #: Whether threads take turns only where the interpreter looks whether they should: at the start of a function, after a
-#: call and where a loop turns back. This is so on CPython 3.11, 3.12 and 3.13, but for the builds without a global lock.
+#: call and where a loop turns back. This is so on CPython 3.11, 3.12 and 3.13, but not in builds without a global lock.
 TAKES_TURNS: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 

@@ -135,7 +135,7 @@ def wrapped(plan: Plan) -> Callable[..., Any]:
     """Return the callable that carries `plan` out."""
     fn, is_async, gate = plan.fn, plan.is_async, plan.pipeline.gate
     limit = plan.pipeline.first_limit
-    if limit.seconds or plan.pipeline.is_in_context:
+    if limit.seconds or (is_async and plan.pipeline.is_in_context):
         text, gate = _IN_CONTEXT, gate or _always
     else:
         text = _FREE if gate is None else _ON_LEAVE

@@ -13,7 +13,7 @@ import bisect
 import math
 import struct
 from array import array
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 #: A limit grows only if this share of it was accepted: otherwise an unused limit would grow without end.
 USED = 0.75
@@ -62,6 +62,12 @@ class Cut(NamedTuple):
     before: float
     after: float
     pause: float
+
+
+class LivePlace(Protocol):
+    """Where a limit is kept, see `Cell`."""
+
+    live: Limit | None
 
 
 class Limit:
@@ -151,6 +157,22 @@ class Limit:
             return Place(self.next, wait, False, self.turn)
         self.next += 1
         return self._begun(self.next - 1, wait)
+
+    @staticmethod
+    def comes(place: LivePlace, now: float) -> int | None:
+        """As `come`, for a call that may begin at once: return its turn, or None where it is not sure to begin.
+
+        It makes no call and has no loop, so that no other thread has its turn meanwhile, see `Cell`.
+        """
+        limit = place.live
+        if limit is None or limit.gaps or now < limit.written:
+            return None
+        if limit.at + (limit.next - limit.first) / limit.rate > now:
+            return None
+        limit.first = limit.begun = limit.next
+        limit.at = limit.written = now
+        limit.next += 1
+        return limit.turn
 
     def look(self, now: float, patience: float, number: int) -> Place:
         """Return the present place of a waiting call. A call that would wait too long leaves the queue."""

@@ -10,13 +10,13 @@ that began before the circuit opened neither closes it nor opens it again.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from resilient_tasks.machines.window import CountWindow, TimeWindow, Totals, Window, window_from
+from resilient_tasks.machines.written import dumped, loaded
 
 Position: TypeAlias = Literal["closed", "open", "half_open", "isolated"]
 
@@ -134,7 +134,7 @@ class Circuit:
         if state is None:
             return cls()
         try:
-            found: dict[str, Any] = json.loads(state)
+            found: dict[str, Any] = loaded(state)
             return cls(**{**found, "window": window_from(found["window"])})
         except (ValueError, TypeError, LookupError):
             return cls()
@@ -143,7 +143,7 @@ class Circuit:
         """Return the circuit as JSON, so that a person can read it in the store."""
         found = {name: getattr(self, name) for name in self.__slots__}
         found.update(window=self.window.as_json(), probes=dict(self.probes))
-        return json.dumps(found, separators=(",", ":")).encode()
+        return dumped(found)
 
     def until(self, now: float) -> Circuit:
         """Return the circuit with no time in it that lies too far ahead: a clock was fast for a moment."""

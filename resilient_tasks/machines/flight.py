@@ -6,10 +6,11 @@ its own name, so a leader that comes back late can neither end nor overwrite a l
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, replace
 from typing import Any
+
+from resilient_tasks.machines.written import dumped, loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Flight:
         It ends no later than `lease` seconds from now, in case a clock was fast for a moment.
         """
         try:
-            found: dict[str, Any] = json.loads(state or b"")
+            found: dict[str, Any] = loaded(state)
             flight = cls(str(found["leader"]), min(float(found["until"]), now + lease), bool(found["awaited"]))
         except (ValueError, TypeError, LookupError):
             return cls()
@@ -44,7 +45,7 @@ class Flight:
         if not self.leader:
             return b"{}"
         told = {"leader": self.leader, "until": self.until, "awaited": self.awaited}
-        return json.dumps(told, separators=(",", ":")).encode()
+        return dumped(told)
 
     def boarded(self, me: str, until: float) -> Flight:
         """Return the flight with the attempt `me`: it leads if there is no other, else it waits."""

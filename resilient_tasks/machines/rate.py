@@ -147,7 +147,8 @@ class TokenBucket:
         if times is None or times.count != 1 or now < times.written:
             return False
         full = times.latest
-        full = max(full, now)
+        if full < now:  # noqa: PLR1730  # `max` is a call
+            full = now
         if full - now > self.room:
             return False
         times.latest = times.all[0] = full + self.interval

@@ -6,10 +6,11 @@ while is right again as soon as it is, and one that has died is forgotten when i
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
+
+from resilient_tasks.machines.written import dumped, loaded
 
 Answer: TypeAlias = Literal["taken", "queued", "full"]
 
@@ -44,7 +45,7 @@ class Slots:
     def decode(cls, state: bytes | None, now: float, lease: float = math.inf, place: float = math.inf) -> Slots:
         """Return the slots that `encode` gave, as they are by now; new ones if something else is there."""
         try:
-            found: dict[str, Any] = json.loads(state or b"")
+            found: dict[str, Any] = loaded(state)
             held = {holder: Holder(number, until) for holder, (number, until) in found["held"].items()}
             slots = cls(held, dict(found["queue"])).by(now, lease, place)
         except (ValueError, TypeError, LookupError, AttributeError):
@@ -55,7 +56,7 @@ class Slots:
     def encode(self) -> bytes:
         """Return the slots as JSON."""
         held = {name: (holder.number, holder.until) for name, holder in self.held.items() if holder.number}
-        return json.dumps({"held": held, "queue": self.queue}, separators=(",", ":")).encode()
+        return dumped({"held": held, "queue": self.queue})
 
     def by(self, now: float, lease: float, place: float) -> Slots:
         """Take away those whose time is over.
@@ -63,10 +64,16 @@ class Slots:
         No time ends later than `lease` seconds (a slot) or `place` seconds (a place in the queue) from now: a clock
         that was fast for a moment is not believed.
         """
-        self.held = {name: holder for name, holder in self.held.items() if holder.until > now}
-        for holder in self.held.values():
-            holder.until = min(holder.until, now + lease)
-        self.queue = {ticket: min(until, now + place) for ticket, until in self.queue.items() if until > now}
+        for name, holder in [*self.held.items()]:
+            if holder.until <= now:
+                del self.held[name]
+            elif holder.until > now + lease:
+                holder.until = now + lease
+        for ticket, until in [*self.queue.items()]:
+            if until <= now:
+                del self.queue[ticket]
+            elif until > now + place:
+                self.queue[ticket] = now + place
         self._settle()
         return self
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from resilient_tasks.core import checks, clock, durations, keys
+from resilient_tasks.core import checks, clock, durations, keys, settings
 from resilient_tasks.core.arguments import answering
+from resilient_tasks.core.call import Leave
 from resilient_tasks.core.durations import Duration, Seconds
 from resilient_tasks.core.errors import PolicyError, PredicateError, RateLimited
 from resilient_tasks.core.events import RateAdapted, RateLimitReached
@@ -20,10 +21,10 @@ from resilient_tasks.core.pipeline import Policy
 from resilient_tasks.core.wording import about, calls_in
 from resilient_tasks.machines.adaptive import Place, Rules
 from resilient_tasks.shared.adaptive import SharedLimit, found
-from resilient_tasks.shared.states import states
+from resilient_tasks.shared.states import shared, states
 
 if TYPE_CHECKING:
-    from resilient_tasks.core.call import Call, Proceed
+    from resilient_tasks.core.call import Call, Plan, Proceed
 
 #: Where adaptive limits are in the store.
 _PREFIX = "adaptive/"
@@ -88,6 +89,7 @@ class AdaptiveRateLimit(keys.Keyed, Policy):
     """
 
     slot: ClassVar[str] = "rate limit"
+    spends: ClassVar[bool] = True
 
     name: keys.Name
     start: float = 10
@@ -164,17 +166,30 @@ class AdaptiveRateLimit(keys.Keyed, Policy):
         if self.is_keyed:
             return await keys.around(self, call, proceed)
         limit: SharedLimit = states().view(self._key, SharedLimit)
-        place = await self._turn(call, limit)
-        if not place.granted:
-            return Failed(self._refused(call, place.wait))
+        # An attempt that was made already, see `at_once`, had its turn then.
+        had = call.work.leave(self._key)
+        if had is not None:
+            turn: int = had.known
+        else:
+            place = await self._turn(call, limit)
+            if not place.granted:
+                return Failed(self._refused(call, place.wait))
+            turn = place.turn
         outcome = await proceed(call)
         if call.fenced:
             return outcome
         try:
-            self._judge(call, limit, place.turn, outcome)
+            self._judge(call, limit, turn, outcome)
         except PredicateError as error:
             return Failed(error)
         return outcome
+
+    def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:
+        if shared.opened_for is settings.current:
+            limit: SharedLimit | None = shared.views.get(self._key or self.place_at_once(_PREFIX, plan, args, kwargs))
+            if limit is not None:
+                return limit.at_once(self._rules)
+        return None
 
     def status(self, *, key: keys.Answer | None = None) -> RateStatus:
         """Return how the limit stands, asking the store.

@@ -165,9 +165,11 @@ class CircuitBreaker(keys.Keyed, Policy):
         finally:
             circuit.record(self._rules, call, leave, seen)
 
-    def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:  # noqa: ARG002
+    def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:
         if shared.opened_for is settings.current and self.slow is None:
-            circuit: SharedCircuit | None = shared.views.get(self._key)
+            circuit: SharedCircuit | None = shared.views.get(
+                self._key or self.place_at_once(_PREFIX, plan, args, kwargs)
+            )
             if circuit is not None:
                 return circuit.at_once(self._rules)
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -90,16 +89,16 @@ class Bulkhead(keys.Keyed, Policy):
         slots.ended(outcome.error if isinstance(outcome, Failed) else None)
         return outcome
 
-    def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:  # noqa: ARG002
+    def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:
         if shared.opened_for is settings.current:
-            slots: HeldSlots | None = shared.views.get(self._key)
+            slots: HeldSlots | None = shared.views.get(self._key or self.place_at_once(_PREFIX, plan, args, kwargs))
             if slots is not None:
                 return slots.acquire(self.limit)
         return None
 
     async def _enter(self, call: Call, slots: HeldSlots) -> str:
         """Take a slot, or say why not."""
-        ticket = uuid.uuid4().hex
+        ticket = slots.new_ticket()
         look_again_in = _FIRST_LOOK
         answer = slots.ask(ticket, self.limit, self.queue)
         try:

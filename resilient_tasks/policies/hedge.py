@@ -72,14 +72,14 @@ class Hedge(Policy):
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         if not call.work.idempotent:  # a pipeline without a decorator, which nobody could check
             return Failed(PolicyError(f"{call.operation} is hedged, so it may be done twice: say idempotent=True"))
-        beside = [call.beside() for _ in range(self.attempts)]
+        beside = [call.beside()]
         began, winner = clock.now(), 0
         try:
             winner, outcome = await call.runtime.race(
                 self._begin(call, beside, proceed),
                 most=self.attempts,
                 after=self.after,
-                more=lambda number: self._more(beside[number - 1]),
+                more=lambda number: self._more(call, beside, number),
                 name=call.operation,
             )
         finally:
@@ -90,10 +90,13 @@ class Hedge(Policy):
             call.emit(HedgeWon, number=winner, seconds=clock.now() - began)
         return outcome
 
-    def _more(self, each: Beside) -> float:
+    def _more(self, call: Call, beside: list[Beside], number: int) -> float:
         """Return the seconds that a call is given from now on: it is slow `after` seconds after it had its turn."""
-        waits = each.turn == math.inf
-        return self.after if waits else self.after - (real_time.monotonic() - each.turn)
+        turn = beside[number - 1].turn
+        more = self.after if turn == math.inf else self.after - (real_time.monotonic() - turn)
+        if more <= 0 and number == len(beside):  # the next one begins
+            beside.append(call.beside())
+        return more
 
     def _begin(
         self, call: Call, beside: list[Beside], proceed: Proceed

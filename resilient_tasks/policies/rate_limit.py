@@ -115,9 +115,9 @@ class RateLimit(keys.Keyed, Policy):
             await call.wait_for_turn(reserved.wait)
         return await proceed(call)
 
-    def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:  # noqa: ARG002
+    def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:
         if shared.opened_for is settings.current:
-            limit: SharedRate | None = shared.views.get(self._key)
+            limit: SharedRate | None = shared.views.get(self._key or self.place_at_once(_PREFIX, plan, args, kwargs))
             if limit is not None:
                 return limit.at_once(self._rate)
         return None

@@ -171,13 +171,15 @@ class SingleFlight(Policy):
         if not self.copy:
             return outcome, outcome
         try:
-            return Ok(copy.deepcopy(outcome.value), outcome.attempts), outcome
+            value = copy.deepcopy(outcome.value)
         except Exception as problem:
             what = type(outcome.value).__qualname__
             msg = (
                 f"SingleFlight(copy=True) cannot copy the {what} that {call.operation} returned: {safely.text(problem)}"
             )
             return outcome, Failed(PolicyError(msg))
+        mine = Ok(value, outcome.attempts) if isinstance(outcome, Ok) else Degraded(value, outcome.because)
+        return mine, outcome
 
     def _received(self, call: Call, flight: Flight, began: float, outcome: Outcome[Any]) -> Outcome[Any]:
         """Return what came of another call's attempt, as this call's own."""

@@ -9,7 +9,8 @@ from functools import partial
 from typing import TypeVar
 
 from resilient_tasks.core import clock, settings
-from resilient_tasks.core.store import LiveStep
+from resilient_tasks.core.call import Leave
+from resilient_tasks.core.store import Cell, LiveStep
 from resilient_tasks.machines.adaptive import Accepted, Cut, Limit, Place, Rules
 from resilient_tasks.shared.states import States
 
@@ -22,7 +23,10 @@ _KEPT, _PERIODS = 3600.0, 10
 class SharedLimit:
     """An adaptive limit in this process, with the accepted calls that it has not reported yet."""
 
-    __slots__ = ("_calls", "_key", "_lock", "_rules", "_states", "_tell_from", "_turn", "was_used")
+    __slots__ = (
+        *("_calls", "_cell", "_key", "_leave", "_lock", "_memory", "_rules"),
+        *("_states", "_tell_from", "_turn", "was_used"),
+    )
 
     def __init__(self, shared: States, key: str) -> None:
         self._states = shared
@@ -31,6 +35,9 @@ class SharedLimit:
         self._turn = self._calls = 0
         self._tell_from = -math.inf
         self._rules: Rules | None = None
+        self._memory = shared.memory
+        self._cell = Cell(None, -math.inf)
+        self._leave = self._leave_of(0)
         self.was_used = False
 
     @property
@@ -46,6 +53,29 @@ class SharedLimit:
             self._tell(rules)
         now = self._states.now()
         self._states.forget(self._key, partial(Limit.decode, rules), lambda limit: limit.acts_for(now))
+
+    def at_once(self, rules: Rules) -> Leave | None:
+        """Give leave for a call, if it need not wait and the limit is in this process's memory; else `ask`."""
+        memory, cell = self._memory, self._cell
+        if memory is None or self._rules is not rules:
+            return None
+        now = clock.present() if memory.goes_by_clock else memory.now()
+        cell.expires = now + max(_KEPT, _PERIODS * rules.per)
+        turn = Limit.comes(cell, now)
+        if turn is None:
+            return None
+        self.was_used = True
+        leave = self._leave
+        if leave.known != turn:
+            leave = self._leave = self._leave_of(turn)
+        return leave
+
+    def _leave_of(self, turn: int) -> Leave:
+        return Leave(self._key, turn, succeeded=partial(self._accepted, turn))
+
+    def _accepted(self, turn: int) -> None:
+        if self._rules is not None:
+            self.accept(self._rules, turn)
 
     def ask(self, rules: Rules, patience: float, number: int | None = None) -> Place:
         """Ask for a place in the queue of calls; or, with the number of a place, when that one begins by now."""
@@ -106,8 +136,16 @@ class SharedLimit:
         """Change the limit; it is kept for so many seconds longer than it makes calls wait."""
         kept = max(_KEPT, _PERIODS * rules.per)
         return self._states.step(
-            self._key, partial(Limit.decode, rules), step, ttl=lambda result: max(0.0, acts_for(result)) + kept
+            self._key,
+            partial(Limit.decode, rules),
+            step,
+            ttl=lambda result: max(0.0, acts_for(result)) + kept,
+            take_in=lambda _: self._look(rules),
         )
+
+    def _look(self, rules: Rules) -> None:
+        if self._memory is not None:
+            self._cell = self._memory.cell(self._key, partial(Limit.decode, rules))
 
     def _untold(self) -> Accepted:
         """Return the unreported calls, to report them now."""

@@ -216,7 +216,8 @@ class States:
 
     def _in_turn(self, there: Callable[[Patience], T], take_in: Callable[[T], None], patience: Patience) -> T:
         """Ask one thing at a time: threads that outbid each other inside the store would keep it busy in vain."""
-        if not patience.acquire(self._turn, unless=lambda: self._link.memory is not None):
+        ours = self._turn.acquire(blocking=False)
+        if not ours and not patience.acquire(self._turn, unless=lambda: self._link.memory is not None):
             self._see_that_it_is_there()
             msg = "other threads had their turn all the time"
             raise Contended(msg)

@@ -7,10 +7,11 @@ import math
 import threading
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from resilient_tasks.core import clock, settings
-from resilient_tasks.core.call import Leave, nothing
+from resilient_tasks.core.call import Leave
 from resilient_tasks.core.events import BreakerClosed, BreakerHalfOpened, BreakerOpened, Event, bus
 from resilient_tasks.core.store import Cell
 from resilient_tasks.machines.circuit import Circuit, Pass, Refusal, Rules, Seen, Successes
@@ -51,6 +52,7 @@ class SharedCircuit:
         self._key = key
         self._memory = shared.memory
         self._cell = Cell(Circuit(), 0.0) if self._memory is None else self._memory.cell(key, _decoded)
+        self._by_clock = self._memory is not None and self._memory.goes_by_clock
         self._fresh_until = -math.inf if self._memory is None else math.inf
         self._tell_from = -math.inf
         self._lock = threading.Lock()
@@ -162,22 +164,27 @@ class SharedCircuit:
             return False
         return not rules.counts or (rules.fit(circuit.window) and circuit.window.adds_one(self._states.now()))
 
-    def _succeeded(self) -> None:
-        """Take in a success of a call that was made at once."""
+    def _succeeded(self, turn: int) -> None:
+        """Take in a success of a call that was made at once, in this turn."""
         circuit: Circuit | None = self._cell.live
-        rules, turn = self._rules, self._turn
-        if circuit is not None and not circuit.run and circuit.window.fits is rules and circuit.turn == turn:
-            if circuit.window.adds_one(self._states.now()):
-                return
+        rules = self._rules
+        if (
+            circuit is not None
+            and not circuit.run
+            and circuit.window.fits is rules
+            and circuit.turn == turn
+            and circuit.window.adds_one(clock.present() if self._by_clock else self._states.now())
+        ):
+            return
         if rules is not None and not self._counted_here(rules, turn):
             leave, seen = Pass(turn), Seen(good=True)
             self.exchange(lambda circuit, now: (circuit.record(rules, now, leave, seen), None), tell_all)
 
-    def _ended_a_row(self) -> None:
+    def _ended_a_row(self, turn: int) -> None:
         """Take in a success where only failures in a row count."""
         circuit: Circuit | None = self._cell.live
         if circuit is None or circuit.run:
-            self._succeeded()
+            self._succeeded(turn)
 
     def exchange(self, step: Callable[[Circuit, float], tuple[Circuit, T]], tell: Tell) -> T:
         """Change the circuit in the store by one step, take in how it stands then, and tell of a new position."""
@@ -229,10 +236,12 @@ class SharedCircuit:
 
     def _give_leave(self, turn: int) -> None:
         """Make what `at_once` gives to every call of this turn."""
-        self._turn, here = turn, self._memory is not None
-        given = Pass(turn)
-        self.leave = Leave(self._key, given, succeeded=self._ended_a_row if here else nothing)
-        self.leave_and_count = Leave(self._key, given, succeeded=self._succeeded if here else self._count)
+        self._turn, given = turn, Pass(turn)
+        self.leave = Leave(self._key, given)
+        self.leave_and_count = Leave(self._key, given, succeeded=self._count)
+        if self._memory is not None:
+            self.leave = Leave(self._key, given, succeeded=partial(self._ended_a_row, turn))
+            self.leave_and_count = Leave(self._key, given, succeeded=partial(self._succeeded, turn))
 
 
 _NONE = Successes()

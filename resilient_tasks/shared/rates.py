@@ -17,7 +17,7 @@ _SPARE = 10.0
 class SharedRate:
     """A rate limit as this process knows it: where its times are, if they are in this process's memory."""
 
-    __slots__ = ("_cell", "_key", "_leave", "_memory", "_states", "was_used")
+    __slots__ = ("_cell", "_key", "_leave", "_memory", "_states", "_was_free", "was_used")
 
     def __init__(self, shared: States, key: str) -> None:
         self._states = shared
@@ -25,7 +25,7 @@ class SharedRate:
         self._memory = shared.memory
         self._cell = Cell(None, -math.inf)
         self._leave = Leave(key)
-        self.was_used = False
+        self.was_used = self._was_free = False
 
     @property
     def is_needed(self) -> bool:
@@ -36,9 +36,10 @@ class SharedRate:
         """See `View`. What stands in the store, or in memory, has its own end."""
 
     def at_once(self, rate: Rate) -> Leave | None:
-        """Reserve the present in this process's memory, if a call may be made at once; else `reserve`."""
+        """Reserve the present, if a call may be made at once; else `reserve`."""
         if (memory := self._memory) is None:
-            return None
+            self._was_free = self._was_free and self.reserve(rate, 0.0).granted  # what is likely to wait is asked once
+            return self._leave if self._was_free else None
         now, cell = clock.present() if memory.goes_by_clock else memory.now(), self._cell
         cell.expires = now + rate.kept + _SPARE  # before anything is reserved: it is not to be forgotten meanwhile
         if rate.takes(cell, now):
@@ -56,7 +57,7 @@ class SharedRate:
             take_in=self._take_in,
         )
 
-    def _take_in(self, _reserved: Reserved) -> None:
-        self.was_used = True
+    def _take_in(self, reserved: Reserved) -> None:
+        self.was_used, self._was_free = True, reserved.granted and reserved.wait == 0
         if self._memory is not None:
             self._cell = self._memory.cell(self._key, Times.decode)

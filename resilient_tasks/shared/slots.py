@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import threading
 import uuid
@@ -33,11 +34,12 @@ class HeldSlots:
 
     def __init__(self, shared: States, key: str) -> None:
         self.waiting = 0
-        self.was_used = False
+        self.was_used = self._was_free = False
         self.leave_given = Leave(key, succeeded=self.leave, ended=self.ended)
         self._states = shared
         self._key = key
         self._me = uuid.uuid4().hex
+        self._tickets = itertools.count(1)
         self._memory = shared.memory
         shared.when_back.append(self.tell)
         # In a memory, the holder that stands there: what is held is held there, and need not be told.
@@ -62,14 +64,22 @@ class HeldSlots:
         self._states.forget(self._key, self._decoded, lambda slots: 0.0 if slots.is_empty else math.inf)
 
     def acquire(self, limit: int) -> Leave | None:
-        """Take one slot of `limit` if this process holds all that are taken, and none waits; else `ask`."""
+        """Take one slot of `limit`, or return None where `ask` may have to wait for one."""
         self.was_used = True
+        if self._memory is None:
+            if not self._was_free:  # what is likely to be full is asked once
+                return None
+            return self.leave_given if self.ask("", limit, 0) == "taken" else None
         # Without a call or a loop: no other thread has its turn before the slot is counted, see `Cell`.
         slots, mine = self._cell.live, self._mine
         if slots is None or slots.only is not mine or mine.number >= limit:
             return None
         mine.number += 1
         return self.leave_given
+
+    def new_ticket(self) -> str:
+        """Return a ticket that no other caller has."""
+        return f"{self._me}-{next(self._tickets):x}"
 
     def ask(self, ticket: str, limit: int, places: int) -> Answer:
         """Ask for one slot of `limit`, or for one of so many `places` in the queue."""
@@ -83,7 +93,7 @@ class HeldSlots:
             return slots.to_keep(), (answer, slots)
 
         answer, slots = self._states.step(self._key, self._decoded, step, ttl=self._kept, take_in=self._count)
-        self.waiting = len(slots.queue)
+        self.waiting, self._was_free = len(slots.queue), answer == "taken"
         self._keep_renewing()
         return answer
 

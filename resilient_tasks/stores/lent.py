@@ -45,7 +45,7 @@ class Lent(Generic[C]):
             TimeoutError: other threads had it for `within` seconds.
             ConnectionError: it was given up.
         """
-        if not Patience(within).acquire(self._in_use):
+        if not self._in_use.acquire(blocking=False) and not Patience(within).acquire(self._in_use):
             msg = f"other threads had the connection for {within:g} s"
             raise TimeoutError(msg)
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ T = TypeVar("T")
 
 _TABLE = "CREATE TABLE IF NOT EXISTS states (key TEXT PRIMARY KEY, value BLOB NOT NULL, expires REAL) WITHOUT ROWID"
 _GET = "SELECT value FROM states WHERE key = ? AND (expires IS NULL OR expires > ?)"
+_REPLACE = "UPDATE states SET value = ?, expires = ? WHERE key = ? AND value = ? AND (expires IS NULL OR expires > ?)"
 _PUT = "INSERT OR REPLACE INTO states VALUES (?, ?, ?)"
 _KEYS = "SELECT key FROM states WHERE substr(key, 1, ?) = ? AND (expires IS NULL OR expires > ?)"
 _NEXT = "SELECT key FROM states WHERE key > ? ORDER BY key LIMIT 1 OFFSET ?"
@@ -31,13 +33,17 @@ _TIDY_TO_THE_END = "DELETE FROM states WHERE key > ? AND expires <= ?"
 
 #: Seconds for which a process waits at the most, at random, before it asks for the write lock again. The longer it has
 #: waited, the sooner it asks: one that has just had the lock is not to take it from one that waits.
-_LONGEST_WAIT, _SHORTEST_WAIT = 0.001, 0.00005
+_LONGEST_WAIT, _SHORTEST_WAIT = 0.0005, 0.00005
 
 #: A file is given up where nothing was written to it for so many times the bound, while others had it locked.
 _STANDS_STILL = 4
 
 #: Seconds for which each step of opening the file waits for others to be ready with it.
 _OPENING = 1.0
+
+#: Times that a new value is put in the place of the one that it was made of, in the hope that this still stands there.
+#: Then others are kept out: however many they are, the next time is the last.
+_GUESSES = 3
 
 #: With this share of the values that are put, so many others are looked at, and those whose time is over deleted: four
 #: for each that is put, and none at the cost of a wait, however many there are.
@@ -64,7 +70,7 @@ class SQLiteStore:
         if not path:
             msg = f"{url} names no file: sqlite:///relative/path or sqlite:////absolute/path"
             raise PolicyError(msg)
-        self._path = Path(path)
+        self._path, self._file = Path(path), path
         self._bound = bound
         self._lent: Lent[sqlite3.Connection] | None = None
         self._inode = (0, 0)
@@ -104,7 +110,8 @@ class SQLiteStore:
         """See `StateStore`."""
 
         def swapped(connection: sqlite3.Connection) -> tuple[bool, bytes | None]:
-            with self._writing(connection, self._bound):
+            # As long as `update` waits for one that writes: on a busy machine that one may have to wait for its turn.
+            with self._writing(connection, _STANDS_STILL * self._bound):
                 found = self._found(connection, key)
                 if found == old:
                     self._put(connection, key, new, ttl)
@@ -113,11 +120,11 @@ class SQLiteStore:
         return self._ask(swapped)
 
     def update(self, key: str, step: Step, *, within: float) -> None:
-        """Replace the value under `key` by what `step` makes of it, while others are kept from writing.
+        """Replace the value under `key` by what `step` makes of it, and of nothing that another one has changed since.
 
         Args:
             key: name of the state.
-            step: given the value, returns the next one (None: it stays) and its time to live. It may be asked twice.
+            step: given the value, returns the next one (None: it stays) and its time to live. It may be asked again.
             within: seconds for which this waits for others who write, one after the other.
 
         Raises:
@@ -125,14 +132,21 @@ class SQLiteStore:
         """
 
         def updated(connection: sqlite3.Connection) -> None:
-            found = self._until_free(lambda: self._found(connection, key))
-            new, ttl = step(found)
-            if new is None:
-                return
+            # Others are kept out for one statement, and not while Python makes the next value: a process that has to
+            # wait for a core at that moment would keep all the others waiting.
+            for _ in range(_GUESSES):
+                found = self._until_free(lambda: self._found(connection, key))
+                new, ttl = step(found)
+                if new is None:
+                    return
+                if found is None or random.random() < _TIDIED:
+                    break
+                now = self.now()
+                given = (new, None if ttl is None else now + ttl, key, found, now)
+                if self._when_free(connection, _REPLACE, given, within).rowcount:
+                    return
             with self._writing(connection, within):
-                stands = self._found(connection, key)
-                if stands != found:
-                    new, ttl = step(stands)
+                new, ttl = step(self._found(connection, key))
                 if new is not None:
                     self._put(connection, key, new, ttl)
 
@@ -155,7 +169,7 @@ class SQLiteStore:
         if lent is None:
             msg = f"{self._path} is not open"
             raise ConnectionError(msg)
-        found = self._path.stat()  # what is written to a file that was deleted, or set aside, nobody reads
+        found = os.stat(self._file)  # noqa: PTH116  # for each question; what is written to a file that was deleted, or set aside, nobody reads
         if (found.st_dev, found.st_ino) != self._inode:
             msg = f"another file has taken the place of {self._path}"
             raise ConnectionError(msg)
@@ -208,7 +222,7 @@ class SQLiteStore:
 
     @contextlib.contextmanager
     def _writing(self, connection: sqlite3.Connection, within: float) -> Iterator[None]:
-        self._take_the_lock(connection, within)
+        self._when_free(connection, "BEGIN IMMEDIATE", (), within)
         try:
             yield
             connection.execute("COMMIT")
@@ -218,27 +232,37 @@ class SQLiteStore:
                     connection.execute("ROLLBACK")
             raise
 
-    def _take_the_lock(self, connection: sqlite3.Connection, within: float) -> None:
-        """Wait for the write lock: up to `within` seconds while others write, and for less where the file stands still.
+    def _when_free(
+        self, connection: sqlite3.Connection, statement: str, given: tuple[object, ...], within: float
+    ) -> sqlite3.Cursor:
+        """Execute a statement that needs the write lock.
+
+        It waits for that up to `within` seconds while others write, and for less where the file stands still.
 
         Raises:
             Contended: others wrote all the time.
         """
-        busy = _begin(connection)
-        if busy is None:
-            return
+        try:
+            return connection.execute(statement, given)
+        except sqlite3.OperationalError as error:
+            busy = _if_busy(error)
         patience, longest = Patience(within), _LONGEST_WAIT
-        written, still = _written(connection), self._standstill(within)
-        while busy is not None:
+        written, still = -1, self._standstill(within)
+        while True:
             time.sleep(random.uniform(0, longest))
             longest = max(_SHORTEST_WAIT, 0.9 * longest)
-            busy = _begin(connection)
-            if busy is not None and still.is_over:
+            try:
+                return connection.execute(statement, given)
+            except sqlite3.OperationalError as error:
+                busy = _if_busy(error)
+            if written < 0:
+                written = _written(connection)
+            if still.is_over:
                 before, written = written, _written(connection)
                 if before == written:
                     raise busy
                 still = self._standstill(within)
-            if busy is not None and patience.is_over:
+            if patience.is_over:
                 msg = f"others kept writing to {self._path} for {within:g} s"
                 raise Contended(msg) from busy
 
@@ -256,15 +280,11 @@ class SQLiteStore:
             time.sleep(random.uniform(0, _LONGEST_WAIT))
 
 
-def _begin(connection: sqlite3.Connection) -> sqlite3.OperationalError | None:
-    """Take the write lock, or return the error that says that another process has it."""
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-    except sqlite3.OperationalError as error:
-        if not _is_busy(error):
-            raise
-        return error
-    return None
+def _if_busy(error: sqlite3.OperationalError) -> sqlite3.OperationalError:
+    """Return the error if it says that another process has the write lock, else raise it."""
+    if not _is_busy(error):
+        raise error
+    return error
 
 
 def _is_busy(error: sqlite3.OperationalError) -> bool:

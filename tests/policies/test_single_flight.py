@@ -19,6 +19,7 @@ from resilient_tasks import (
     DeadlineExceeded,
     Degraded,
     Failed,
+    Fallback,
     LastGood,
     Ok,
     Pipeline,
@@ -291,6 +292,20 @@ def test_with_copy_no_two_callers_have_the_same_object(tower):
     values = [calls.of(name).value for name in names]
     assert values == [{"rows": [7]}] * 3
     assert len({id(value["rows"]) for value in values}) == 3
+
+
+def test_a_stand_in_is_copied_for_each_and_stays_a_stand_in(tower):
+    def fail(x):
+        raise ConnectionError("down")
+
+    calls = tower(fail, fallback=Fallback(value={"rows": []}), single_flight=SingleFlight(copy=True))
+    names = ("leader", "other")
+    for name in names:
+        calls.begin(name, 7)
+    calls.let_out()
+    outcomes = [calls.of(name) for name in names]
+    assert [(type(outcome), str(outcome.because)) for outcome in outcomes] == [(Degraded, "down")] * 2
+    assert len({id(outcome.value) for outcome in outcomes}) == 2
 
 
 def test_what_cannot_be_copied_fails_for_those_who_wait_only(tower):
