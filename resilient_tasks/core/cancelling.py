@@ -41,7 +41,9 @@ class _Table:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.frozen, self.clock = real_time.is_frozen(), real_time.clock_of(loop)
+        self.frozen = real_time.is_frozen()
+        ordinary = getattr(loop.time, "__func__", None) is asyncio.BaseEventLoop.time  # it goes by the same clock
+        self.clock = _now if ordinary else real_time.clock_of(loop)
         self.limits: dict[Limit, asyncio.Task[Any]] = {}
         self.looks_at = NEVER
         self._timer: real_time.Timer | None = None
@@ -111,8 +113,11 @@ async def by_cancelling(work: Awaitable[T], seconds: float, call: Call) -> T | O
         msg = f"{call.operation} has a limit, and can be cancelled in a task of asyncio only"
         raise RuntimeError(msg)
     table, cancelling, limit = _table_of(loop), task.cancelling(), Limit()
-    limit.call, limit.rang, limit.began = call, 0.0, _now()
-    limit.rings, due = table.clock() + seconds, limit.began + seconds
+    limit.began = began = _now()
+    limit.rings = due = began + seconds
+    if table.clock is not _now:
+        limit.rings = table.clock() + seconds
+    limit.call, limit.rang = call, 0.0
     interrupted = False
     try:
         table.limits[limit] = task

@@ -115,7 +115,7 @@ class _AlarmError(BaseException):
 
 def signals_work_here() -> bool:
     """Tell whether a signal can interrupt this thread: the main thread of a Unix process."""
-    return _thread.get_ident() == _main and hasattr(signal, "setitimer")
+    return _thread.get_ident() == main_thread and hasattr(signal, "setitimer")
 
 
 def by_signal(
@@ -170,7 +170,8 @@ def by_signal(
 _SIGNAL: int = getattr(signal, "SIGURG", 0)
 
 _now = real_time.monotonic
-_main = threading.main_thread().ident
+#: The identity of the thread that `by_signal` can interrupt; 0, where a signal reaches none.
+main_thread = (threading.main_thread().ident or 0) if _SIGNAL else 0
 _innermost: Limit | None = None
 _theirs: Any = None
 _deaf = False
@@ -188,7 +189,7 @@ def _first() -> float:
 
 def _signal_main_thread() -> None:
     if signal.getsignal(_SIGNAL) == _ring:  # not where it was replaced in the meantime: what then happens is told
-        signal.pthread_kill(_main or 0, _SIGNAL)
+        signal.pthread_kill(main_thread, _SIGNAL)
 
 
 def _look_by(due: float) -> None:
@@ -252,8 +253,8 @@ def _up_to_here(frame: FrameType | None) -> list[FrameType]:
 
 def _in_child() -> None:
     """Leave the limits to the process that has forked: what goes on here is not what they were for."""
-    global _main, _innermost  # of this process
-    _main, _innermost = threading.main_thread().ident, None
+    global main_thread, _innermost  # of this process
+    main_thread, _innermost = threading.get_ident() if _SIGNAL else 0, None
 
 
 if hasattr(os, "register_at_fork"):

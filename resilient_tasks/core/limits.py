@@ -6,6 +6,7 @@ A wrapper that calls its function without a pipeline keeps a limit by `in_time` 
 
 from __future__ import annotations
 
+from _thread import get_ident
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -46,7 +47,7 @@ def in_time(
     Returns:
         what `work` returns, or an `Overrun` if that took longer. What it raises in time is raised.
     """
-    if interrupt.signals_work_here():
+    if get_ident() == interrupt.main_thread:
         return interrupt.by_signal(work, seconds, call, args, kwargs)
     return by_leaving_a_thread(work, seconds, call, args, kwargs)
 
