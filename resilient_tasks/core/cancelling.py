@@ -107,12 +107,11 @@ async def by_cancelling(work: Awaitable[T], seconds: float, call: Call) -> T | O
     Returns:
         what the work returns, or an `Overrun`.
     """
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task(loop)
+    task = asyncio.current_task()
     if task is None:
         msg = f"{call.operation} has a limit, and can be cancelled in a task of asyncio only"
         raise RuntimeError(msg)
-    table, cancelling, limit = _table_of(loop), task.cancelling(), Limit()
+    table, cancelling, limit = _table_of(task.get_loop()), task.cancelling(), Limit()
     limit.began = began = _now()
     limit.rings = due = began + seconds
     if table.clock is not _now:
