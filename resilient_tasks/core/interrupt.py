@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from resilient_tasks.core import abandoned, real_time, safe_points, starts
 from resilient_tasks.core.leftovers import Begun
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from resilient_tasks.core.call import Call
 
+T = TypeVar("T")
 
 #: An interrupt that comes so much later than its limit (seconds), or takes so long to end the work, is told as such.
 LATE = 0.25
@@ -80,15 +81,15 @@ def judged(call: Call, begun: Begun, overrun: Overrun, *, after: float) -> Overr
     return overrun
 
 
-class _Limit:
-    """A limit that is being kept in the main thread.
+class Limit:
+    """A limit that is being kept.
 
     Attributes:
         began: when the work did, on `monotonic`.
         rings: when the work is to be interrupted.
         rang: when it was; 0.0 before.
         call: the attempt.
-        around: the limit inside of which this one is.
+        around: the limit of the main thread inside of which this one is.
         begun: what the attempt had begun when it was interrupted.
         patience: puts the interrupt off where it would leave a lock taken.
     """
@@ -98,8 +99,8 @@ class _Limit:
     began: float
     rings: float
     rang: float
-    call: Call | None
-    around: _Limit | None
+    call: Any
+    around: Limit | None
     begun: Begun
     patience: safe_points.Postponement
 
@@ -107,23 +108,23 @@ class _Limit:
 class _AlarmError(BaseException):
     """Passes through `except Exception` in the user's code, as a cancellation does. Each belongs to one limit."""
 
-    def __init__(self, limit: _Limit) -> None:
+    def __init__(self, limit: Limit) -> None:
         super().__init__()
         self.limit = limit
 
 
 def signals_work_here() -> bool:
     """Tell whether a signal can interrupt this thread: the main thread of a Unix process."""
-    return _thread.get_ident() == _main and hasattr(signal, "setitimer")
+    return _thread.get_ident() == main_thread and hasattr(signal, "setitimer")
 
 
 def by_signal(
-    work: Callable[..., Any],
+    work: Callable[..., T],
     seconds: float,
     call: Call | None = None,
     args: tuple[Any, ...] = (),
     kwargs: Mapping[str, Any] = NOTHING,
-) -> Any:
+) -> T | Overrun:
     """Call `work` in the main thread, and interrupt it with a signal after so many seconds.
 
     Without a call, nothing is asked of what the work has begun.
@@ -134,7 +135,7 @@ def by_signal(
     # While the limit is kept, the main thread alone writes the chain, and each call puts back what it has found: no
     # exception, wherever it is raised, leaves a limit in it that is over.
     global _innermost  # noqa: PLW0603  # of the main thread
-    limit = _Limit()
+    limit = Limit()
     limit.began = began = _now()
     limit.rings = due = began + seconds
     limit.rang = 0.0
@@ -169,8 +170,9 @@ def by_signal(
 _SIGNAL: int = getattr(signal, "SIGURG", 0)
 
 _now = real_time.monotonic
-_main = threading.main_thread().ident
-_innermost: _Limit | None = None
+#: The identity of the thread that `by_signal` can interrupt; 0, where a signal reaches none.
+main_thread = (threading.main_thread().ident or 0) if _SIGNAL else 0
+_innermost: Limit | None = None
 _theirs: Any = None
 _deaf = False
 
@@ -187,10 +189,7 @@ def _first() -> float:
 
 def _signal_main_thread() -> None:
     if signal.getsignal(_SIGNAL) == _ring:  # not where it was replaced in the meantime: what then happens is told
-        signal.pthread_kill(_main or 0, _SIGNAL)
-
-
-_watch = Watch(_first, _signal_main_thread)
+        signal.pthread_kill(main_thread, _SIGNAL)
 
 
 def _look_by(due: float) -> None:
@@ -227,7 +226,7 @@ def _ring(signum: int, frame: FrameType | None) -> None:
         _theirs(signum, frame)
 
 
-def _interrupt(limit: _Limit, frame: FrameType | None) -> None:
+def _interrupt(limit: Limit, frame: FrameType | None) -> None:
     """Raise in the code that runs in `frame`, or put that off for a moment where a lock would stay taken."""
     if not hasattr(limit, "patience"):
         limit.patience = safe_points.Postponement()
@@ -252,24 +251,12 @@ def _up_to_here(frame: FrameType | None) -> list[FrameType]:
     return frames
 
 
-def _before_fork() -> None:
-    global _deaf  # noqa: PLW0603  # of this process
-    _deaf = True  # what is raised in a hook is lost
-    _watch.before_fork()
-
-
-def _in_parent() -> None:
-    global _deaf  # noqa: PLW0603  # of this process
-    _watch.after_fork()
-    _deaf = False
-
-
 def _in_child() -> None:
     """Leave the limits to the process that has forked: what goes on here is not what they were for."""
-    global _main, _innermost  # of this process
-    _main, _innermost = threading.main_thread().ident, None
-    _in_parent()
+    global main_thread, _innermost  # of this process
+    main_thread, _innermost = threading.get_ident() if _SIGNAL else 0, None
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
+    os.register_at_fork(after_in_child=_in_child)  # before the watch's own
+_watch = Watch(_first, _signal_main_thread)

@@ -6,8 +6,9 @@ A wrapper that calls its function without a pipeline keeps a limit by `in_time` 
 
 from __future__ import annotations
 
+from _thread import get_ident
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from resilient_tasks.core import clock, interrupt
 from resilient_tasks.core.cancelling import by_cancelling as in_time_async
@@ -23,14 +24,16 @@ __all__ = ["cut", "exceeded", "in_time", "in_time_async"]
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Enforce, Proceed
 
+T = TypeVar("T")
+
 
 def in_time(
-    work: Callable[..., Any],
+    work: Callable[..., T],
     seconds: float,
     call: Call,
     args: tuple[Any, ...] = (),
     kwargs: Mapping[str, Any] = NOTHING,
-) -> Any:
+) -> T | Overrun:
     """Call sync `work` for at most `seconds` of real time, interrupted as the thread allows.
 
     Args:
@@ -44,7 +47,7 @@ def in_time(
     Returns:
         what `work` returns, or an `Overrun` if that took longer. What it raises in time is raised.
     """
-    if interrupt.signals_work_here():
+    if get_ident() == interrupt.main_thread:
         return interrupt.by_signal(work, seconds, call, args, kwargs)
     return by_leaving_a_thread(work, seconds, call, args, kwargs)
 

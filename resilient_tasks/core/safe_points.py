@@ -34,8 +34,8 @@ _GUARDS = re.compile(
 )
 #: What is called in the line that runs and may just have taken a lock.
 _TAKES = ("acquire", "release_save", "enter")
-#: Here an interrupt is lost: these functions run as callbacks of the collector.
-_CALLBACKS = {"weakref", "_weakrefset"}
+#: Here an interrupt is lost: these functions run as callbacks of the collector, or around a fork.
+_CALLBACKS = {"weakref", "_weakrefset", "resilient_tasks.core.watch"}
 
 
 def is_safe(frame: FrameType | None, end: CodeType) -> bool:

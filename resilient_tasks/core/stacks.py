@@ -9,7 +9,6 @@ import gc
 import sys
 import threading
 from collections.abc import Iterator
-from concurrent.futures.thread import _WorkItem
 from contextvars import Context
 from types import BuiltinMethodType, FrameType
 from typing import Any
@@ -21,6 +20,12 @@ OUTERMOST = 8
 def is_a(value: Any, kind: type | tuple[type, ...]) -> bool:
     """Tell an object's true type: `isinstance` asks the object, and a proxy or a mock answers as it likes."""
     return issubclass(type(value), kind)
+
+
+def _is_job(value: Any) -> bool:
+    """Tell whether this is a job of a pool of threads. Its module cannot be imported while the interpreter ends."""
+    module = sys.modules.get("concurrent.futures.thread")
+    return module is not None and is_a(value, module._WorkItem)  # noqa: SLF001  # the one way to know one
 
 
 def outwards(frame: FrameType | None) -> list[FrameType]:
@@ -38,7 +43,7 @@ def value_of(frame: FrameType, name: str) -> Any:
 def job_of(stack: list[FrameType]) -> Any:
     """Return what a thread of a pool is doing for it."""
     for frame in stack[-OUTERMOST:]:
-        if is_a(job := value_of(frame, "self"), _WorkItem):
+        if _is_job(job := value_of(frame, "self")):
             return job
     return None
 
@@ -93,5 +98,5 @@ def contexts_of_task(task: asyncio.Task[Any]) -> Iterator[Context]:
 def queued(queue: Any) -> Iterator[Any]:
     for each in gc.get_referents(queue) if queue is not None else ():
         for item in each if is_a(each, list) else (each,):
-            if is_a(item, _WorkItem):
+            if _is_job(item):
                 yield item

@@ -16,18 +16,21 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from resilient_tasks.core import real_time, safe_points, starts
 from resilient_tasks.core.abandoned import forget, leave
 from resilient_tasks.core.clock import SLICE
 from resilient_tasks.core.interrupt import HELD, LATE, NOTHING, Overrun, judged
 from resilient_tasks.core.leftovers import Begun
+from resilient_tasks.core.stacks import outwards
 
 if TYPE_CHECKING:
     from types import CodeType, FrameType
 
     from resilient_tasks.core.call import Call
+
+T = TypeVar("T")
 
 #: What runs Python code meets an exception well within so many seconds.
 _GRACE = 0.02
@@ -42,12 +45,12 @@ class _LeftError(BaseException):
 
 
 def by_leaving_a_thread(
-    work: Callable[..., Any],
+    work: Callable[..., T],
     seconds: float,
     call: Call,
     args: tuple[Any, ...] = (),
     kwargs: Mapping[str, Any] = NOTHING,
-) -> Any:
+) -> T | Overrun:
     """Call `work` in another thread; at the limit interrupt it there, or leave it behind, fenced.
 
     The thread sees this thread's context variables; what it writes to them is lost. Its thread-locals are its own. It
@@ -72,43 +75,24 @@ def by_leaving_a_thread(
         call.fence()
         aside.stop()
         raise
-    held = real_time.monotonic() > until + LATE
-    if finished and not held:
-        return aside.result()
-    begun, reason = Begun(call, began), HELD if held else ""
+    ended, stopped = real_time.monotonic(), False
+    if finished and ended <= until:
+        return cast("T", aside.result())
+    held, begun = ended > until + LATE, Begun(call, began)
     begun.apart_from(aside)
     if finished:
         aside.result()
-        return judged(call, begun, Overrun(stopped=False, reason=reason), after=0.0)
-    call.fence()
-    begun.look(aside.frames())
-    stopped = aside.stop()
-    if aside.running:
-        return Overrun(stopped=False, abandoned=True, thread=aside.running, reason=reason)
-    if not stopped and real_time.monotonic() > until + LATE:  # it came to its own end only now
-        reason = HELD
-    return judged(call, begun, Overrun(stopped and not held, reason=reason), after=0.0)
-
-
-class _Here(threading.local):
-    """What is known in each thread: the other one that waits to work for it, and the work that it does itself."""
-
-    def __init__(self) -> None:
-        self.idle: list[_Aside] = []
-        self.aside: _Aside | None = None
-
-
-_here = _Here()
-
-
-def _aside() -> _Aside:
-    """Return a thread that works for this one. Whoever takes it out of the list has it."""
-    try:
-        return _here.idle.pop()
-    except IndexError:
-        aside = _Aside(_here.idle)
-        aside.start()
-        return aside
+    else:
+        aside.wait_for_beginning()
+        call.fence()
+        begun.look(outwards(aside.frame()))
+        stopped = aside.stop()
+        if aside.running:
+            return Overrun(stopped=False, abandoned=True, thread=aside.running, reason=HELD if held else "")
+    late = held or (
+        not finished and not stopped and real_time.monotonic() > until + LATE
+    )  # it came to its end only now
+    return judged(call, begun, Overrun(stopped and not held, reason=HELD if late else ""), after=0.0)
 
 
 class _Aside(threading.Thread):
@@ -126,14 +110,12 @@ class _Aside(threading.Thread):
 
     def __init__(self, idle: list[_Aside]) -> None:
         super().__init__(name=_IDLE, daemon=True)
-        self.done, self.at_work = True, False
+        self.done, self.at_work, self._left = True, False, False
         self.over, self.ending, self._go = threading.Lock(), threading.Lock(), threading.Lock()
         self.over.acquire()
         self._go.acquire()  # released when there is work
-        self.running = ""
         self._idle = idle
-        self._left = False
-        self._operation = ""
+        self.running = self._operation = ""
         self._work: Callable[[], Any] | None = None
         self._value: Any = None
         self._error: BaseException | None = None
@@ -147,16 +129,16 @@ class _Aside(threading.Thread):
         self.done = False
         self._go.release()
 
-    def wait(self, seconds: float) -> bool:
-        """Wait until the work is over, for so many seconds at the most, and tell whether it is."""
-        return self.over.acquire(timeout=seconds)
-
     def wait_for_beginning(self) -> None:
-        """Wait until the work is under way or over, for a moment at the most: a new thread takes its time."""
+        """Wait until the work is under way or over, for a moment at the most: on a busy machine that takes its time."""
         for _ in range(safe_points.LOOKS):
             if self.at_work or self.done:
                 return
             real_time.sleep(safe_points.PAUSE)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until the work is over, for so many seconds at the most, and tell whether it is."""
+        return self.over.acquire(timeout=seconds)
 
     def is_set(self) -> bool:
         """Tell whether the work is over."""
@@ -176,13 +158,9 @@ class _Aside(threading.Thread):
         finally:
             del error  # or this frame, which its traceback holds, would hold it
 
-    def frames(self) -> list[FrameType]:
-        """Return the frames of the work, the innermost first."""
-        frames, frame = [], sys._current_frames().get(self.ident or 0)  # noqa: SLF001  # the one way to see them
-        while frame is not None:
-            frames.append(frame)
-            frame = frame.f_back
-        return frames
+    def frame(self) -> FrameType | None:
+        """Return the innermost frame of the work."""
+        return sys._current_frames().get(self.ident or 0)  # noqa: SLF001  # the one way to see it
 
     def stop(self) -> bool:
         """Interrupt the work, and tell whether that ended it. If it runs on instead, leave it behind."""
@@ -191,19 +169,18 @@ class _Aside(threading.Thread):
         if self.leave():
             return False
         error, self._error = self._error, None
-        if not isinstance(error, _LeftError):
-            return False
-        self.running = error.running
-        return not self.running
+        self.running = error.running if isinstance(error, _LeftError) else ""
+        return isinstance(error, _LeftError) and not self.running
 
     def leave(self) -> str:
         """End the thread with its work. List it as abandoned and return its name; nothing, if its work is done."""
-        self.end()
+        self._left = True
+        with contextlib.suppress(RuntimeError):  # it is about to begin
+            self._go.release()
         self.running = leave(self, self._operation, is_over=self.is_set)
         return self.running
 
     def run(self) -> None:
-        _here.aside = self
         while self._has_work() and self._work is not None:
             self._do(self._work)
             if self._left:
@@ -239,18 +216,33 @@ class _Aside(threading.Thread):
             if self.over.locked():
                 self.over.release()
 
-    def end(self) -> None:
-        """Have the thread end with the work that it has."""
-        self._left = True
-        with contextlib.suppress(RuntimeError):  # it is about to begin that
-            self._go.release()
+
+class _Here(threading.local):
+    """The threads that wait to work for this one: one, as a rule."""
+
+    def __init__(self) -> None:
+        self.idle: list[_Aside] = []
+
+
+_here = _Here()
+
+
+def _aside() -> _Aside:
+    """Return a thread that works for this one. Taking it out of the list keeps it from ending for want of work."""
+    try:
+        return _here.idle.pop()
+    except IndexError:
+        aside = _Aside(_here.idle)
+        aside.start()
+        return aside
 
 
 def _in_child() -> None:
-    """Forget the threads that do not come along into a forked process: all but the one that has forked it."""
+    """Forget the threads that do not come along into a forked process, and end the one that does with its work."""
     _here.idle.clear()
-    if _here.aside is not None:
-        _here.aside.end()
+    thread = threading.current_thread()
+    if isinstance(thread, _Aside):
+        thread.leave()
 
 
 if hasattr(os, "register_at_fork"):
@@ -277,7 +269,7 @@ def _interrupt(aside: _Aside, end: CodeType) -> None:
             return
         # Reading these lets the thread run: what is looked at after them is where it stands.
         so_far, starves = safe_points.time_on_processor(aside), safe_points.wants_to_run(aside)
-        frame = sys._current_frames().get(aside.ident or 0)  # noqa: SLF001  # the one way to see it
+        frame = aside.frame()
         if frame is None:
             return
         same = same + 1 if seen == (frame, frame.f_lasti) and not starves else 0

@@ -6,7 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from resilient_tasks.core import clock, durations
+from resilient_tasks.core import (
+    clock,
+    durations,
+    limits,  # noqa: F401  # what enforces it is loaded with it: the first call would wait for that on its own time
+)
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.pipeline import Policy
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Timeout(Policy):
     """End an attempt after `seconds`, and say whether the work really stopped.
 
-    An async function is cancelled. A sync function in the main thread is interrupted by a timer signal. In any other
+    An async function is cancelled. A sync function in the main thread is interrupted by a signal. In any other
     thread it is interrupted if it runs Python code; what waits there cannot be stopped: the call returns on time, and
     the attempt is abandoned (`stopped=False`).
 
