@@ -218,26 +218,30 @@ class Channel:
 
 
 class Incoming:
-    """A large message that is still to be read, as a file for `pickle`. Its parts are read to where they stay."""
+    """A large message that is still to be read, as a file for `pickle`. Its parts are read to where they stay.
+
+    Attributes:
+        left: so many bytes are still to be read.
+    """
 
     def __init__(self, channel: Channel, size: int, until: float) -> None:
         self._channel = channel
-        self._left = size
+        self.left = size
         self._until = until
 
     def read(self, size: int) -> bytearray:
         """Return the next `size` bytes, or what is left."""
-        data = bytearray(min(size, self._left))
+        data = bytearray(min(size, self.left))
         self.readinto(memoryview(data))
         return data
 
     def readinto(self, target: memoryview) -> int:
         """Fill `target` with the next bytes, and return how many those are."""
-        count = min(len(target), self._left)
+        count = min(len(target), self.left)
         if count >= _LARGE:
             _in_large_pages(target)
         self._channel.read_into(target[:count], self._until)
-        self._left -= count
+        self.left -= count
         return count
 
     def readline(self) -> bytes:
@@ -246,7 +250,7 @@ class Incoming:
 
     def skip(self) -> None:
         """Read what is left, and forget it."""
-        while self._left:
+        while self.left:
             self.read(_SMALL)
 
 

@@ -62,7 +62,7 @@ def changes(before: Surroundings | None, after: Surroundings) -> dict[str, Any]:
     elif before.environment != after.environment:
         changed["variables"] = _changed(before.environment, after.environment, None)
     if before is None or before.settings is not after.settings:
-        changed["settings"] = _crossing(after.settings)
+        changed["settings"] = _portable(after.settings)
     if before is None or before.levels != after.levels:
         changed["levels"] = _changed({} if before is None else before.levels, after.levels, 0)
     return changed
@@ -98,9 +98,10 @@ def _changed(before: Mapping[Any, Any], after: Mapping[Any, Any], without: objec
     return gone | {name: value for name, value in after.items() if before.get(name) != value}
 
 
-def _crossing(here: settings.Settings) -> settings.Settings:
+def _portable(here: settings.Settings) -> settings.Settings:
     """Return the settings that can cross: a store that is an object stays here."""
-    return here if isinstance(here.store, str) else replace(here, store="memory:")
+    stores = {name: "memory:" for name in ("store", "incidents") if not isinstance(getattr(here, name), str)}
+    return replace(here, **stores) if stores else here
 
 
 def _path() -> list[str]:
