@@ -103,7 +103,9 @@ def main() -> int:
     measured = measure()
     names = [*measured[SMALL]]
     versions = {name: importlib.metadata.version(name) for name in names if name in ("pebble", "loky")}
-    print(", ".join([machine(), f"numpy {np.__version__}", *(f"{name} {version}" for name, version in versions.items())]))
+    print(
+        ", ".join([machine(), f"numpy {np.__version__}", *(f"{name} {version}" for name, version in versions.items())])
+    )
     rows = [
         (row, *(f"{best[name] * 1e6:,.0f} µs" if row == SMALL else f"{best[name] * 1e3:,.0f} ms" for name in names))
         for row, best in measured.items()
