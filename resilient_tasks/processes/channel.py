@@ -28,6 +28,8 @@ _HEADER = struct.Struct("!BQ")
 
 #: Up to so many bytes are sent in one piece and received into a buffer: one system call for a small message.
 _SMALL = 1 << 16
+#: So many bytes may be under way: the fewer turns the two ends take on a busy machine, the better.
+_IN_FLIGHT = 1 << 20
 #: From so many bytes on, memory is asked for in large pages (numpy does the same).
 _LARGE = 1 << 22
 
@@ -87,6 +89,8 @@ class Channel:
 
     def __init__(self, sock: socket.socket, every: float | None = SLICE) -> None:
         sock.setblocking(every is None)
+        with contextlib.suppress(OSError):  # some systems refuse what others cut down to what they allow
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _IN_FLIGHT)
         self._sock = sock
         self._every = every
         self._readable, self._writable = select.poll(), select.poll()
