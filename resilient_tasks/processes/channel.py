@@ -18,7 +18,7 @@ import struct
 import sys
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from resilient_tasks.core import real_time as time
 from resilient_tasks.core.call import NEVER
@@ -133,6 +133,10 @@ class Channel:
             self._fill(until)
         kind, size = _HEADER.unpack(self._take(_HEADER.size, until))
         return _MESSAGES[kind], self._take(size, until) if size <= _SMALL else Incoming(self, size, until)
+
+    def receive_short(self, until: float = NEVER) -> bytes:
+        """Return the content of the next message, where that is never large. Raises what `receive` raises."""
+        return cast("bytes", self.receive(until)[1])
 
     def send_descriptors(self, *descriptors: int) -> None:
         """Send open file descriptors to another process on this machine."""

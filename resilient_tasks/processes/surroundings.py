@@ -100,7 +100,9 @@ def _changed(before: Mapping[Any, Any], after: Mapping[Any, Any], without: objec
 
 def _portable(here: settings.Settings) -> settings.Settings:
     """Return the settings that can cross: a store that is an object stays here."""
-    stores = {name: "memory:" for name in ("store", "incidents") if not isinstance(getattr(here, name), str)}
+    stores: dict[str, Any] = {
+        name: "memory:" for name in ("store", "incidents") if not isinstance(getattr(here, name), str)
+    }
     return replace(here, **stores) if stores else here
 
 
