@@ -219,10 +219,11 @@ class Channel:
 
     def _wait(self, poller: select.poll, until: float) -> None:
         every = SLICE if self._every is None else self._every
-        while (left := until - time.monotonic()) > 0:
-            if poller.poll(min(left, every) * 1000):
-                return
-        raise LateError
+        left = until - time.monotonic()
+        while not poller.poll(max(0.0, min(left, every)) * 1000):  # what is there already is not late
+            left = until - time.monotonic()
+            if left <= 0:
+                raise LateError
 
 
 class Incoming:

@@ -99,6 +99,13 @@ def test_nobody_waits_past_the_moment_given(ends):
         ours.send(Message.CALL, bytes(10_000_000), time.monotonic() + 0.01)
 
 
+def test_what_is_there_already_is_not_late(ends):
+    """A parent that was halted past its limit finds the result there, and says that it came late."""
+    ours, theirs = ends
+    ours.send(Message.CALL, b"abc", time.monotonic() - 1)
+    assert theirs.receive(time.monotonic() - 1) == (Message.CALL, b"abc")
+
+
 def test_what_is_left_of_a_large_message_can_be_skipped(ends):
     ours, theirs = ends
 
