@@ -43,7 +43,6 @@ class Message(IntEnum):
     PRELOAD = 1
     PRELOADED = 2
     FORK = 3
-    FORKED = 4
     # To a child ...
     SURROUNDINGS = 10
     LOAD = 11
@@ -138,29 +137,29 @@ class Channel:
         """Return the content of the next message, where that is never large. Raises what `receive` raises."""
         return cast("bytes", self.receive(until)[1])
 
-    def send_descriptors(self, *descriptors: int) -> None:
-        """Send open file descriptors to another process on this machine."""
-        socket.send_fds(self._sock, [b"\0"], list(descriptors))
+    def send_descriptors(self, data: bytes, *descriptors: int) -> None:
+        """Send a few bytes with open file descriptors to another process on this machine."""
+        socket.send_fds(self._sock, [data], list(descriptors))
 
-    def receive_descriptors(self, count: int, until: float = NEVER) -> list[int]:
-        """Return the `count` file descriptors that the other end sends, closed on exec.
+    def receive_descriptors(self, size: int, count: int, until: float = NEVER) -> tuple[bytes, list[int]]:
+        """Return the `size` bytes that the other end sends with `count` file descriptors, closed on exec.
 
         Raises:
             EndedError: the other end is gone.
             LateError: `until` has come.
         """
         room = socket.CMSG_SPACE(count * array.array("i").itemsize)
-        while True:
-            with contextlib.suppress(BlockingIOError):
-                data, _, _, _ = answer = self._sock.recvmsg(1, room)
-                break
-            self._wait(self._readable, until)
+        self._wait(self._readable, until)
+        try:
+            data, told, _, _ = self._sock.recvmsg(size, room, getattr(socket, "MSG_CMSG_CLOEXEC", 0))
+        except OSError as error:
+            raise EndedError from error
         descriptors = array.array("i")
-        for _, _, packed in answer[1]:
+        for _, _, packed in told:
             descriptors.frombytes(packed)
         if not data or len(descriptors) < count:
             raise EndedError
-        return list(descriptors)
+        return data, list(descriptors)
 
     def read_into(self, target: memoryview, until: float) -> None:
         """Fill `target` with what comes next.

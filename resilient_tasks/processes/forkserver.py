@@ -97,8 +97,7 @@ class ForkServer:
             child.run(its_own)
         self._children[pid] = end
         its_own.close()
-        self._channel.send_descriptors(theirs.fileno(), ended)
-        self._channel.send(Message.FORKED, PID.pack(pid))
+        self._channel.send_descriptors(PID.pack(pid), theirs.fileno(), ended)
         theirs.close()
         os.close(ended)
 

@@ -53,8 +53,8 @@ class Server:
     def fork(self, until: float) -> Child:
         """Return a new child."""
         self._channel.send(Message.FORK, until=until)
-        descriptors = self._channel.receive_descriptors(2, until)  # before the message, whose buffer would lose them
-        return Child(self, *PID.unpack(self._channel.receive_short(until)), *descriptors)
+        pid, descriptors = self._channel.receive_descriptors(PID.size, 2, until)
+        return Child(self, *PID.unpack(pid), *descriptors)
 
     def close(self) -> None:
         """End it with all its children, and what those have started."""

@@ -51,18 +51,28 @@ def test_a_message_that_comes_byte_by_byte_comes_whole():
     receiver.close()
 
 
-def test_descriptors_come_before_the_message_that_follows_them(ends):
-    """Both are there before anything is read: what is read into the buffer would lose them."""
+def test_descriptors_come_with_the_bytes_that_are_sent_with_them_and_end_with_this_program(ends):
     ours, theirs = ends
     reading, writing = os.pipe()
-    ours.send_descriptors(reading, writing)
-    ours.send(Message.FORKED, b"pid")
-    got = theirs.receive_descriptors(2)
-    assert theirs.receive() == (Message.FORKED, b"pid")
+    ours.send_descriptors(b"pid", reading, writing)
+    ours.send(Message.PRELOADED, b"after")
+    data, got = theirs.receive_descriptors(3, 2)
+    assert data == b"pid"
+    assert theirs.receive() == (Message.PRELOADED, b"after")
     os.write(got[1], b"x")
     assert os.read(reading, 1) == b"x"
+    assert sys.platform != "linux" or not any(map(os.get_inheritable, got))
     for descriptor in (reading, writing, *got):
         os.close(descriptor)
+
+
+@pytest.mark.parametrize("unread", [b"", b"abc"])
+def test_an_end_that_is_gone_sends_no_descriptors(ends, unread):
+    ours, theirs = ends
+    ours.send(Message.FORK, unread)
+    theirs.close()
+    with pytest.raises(EndedError):
+        ours.receive_descriptors(4, 2)
 
 
 def test_an_end_that_has_read_all_has_heard_all(ends):
