@@ -5,7 +5,7 @@
 
 Each has one warm worker, and they take turns. The figures are of the clock on the wall, for the work is done in two
 processes; the least of many repeats. A function is given a number, or an array of 100 MB, and returns it: several times
-in a row, for in a virtual machine memory that was never in use before costs whoever touches it first. Takes about half a
+in a row, for in a virtual machine memory that was never in use before costs more. Takes about half a
 minute.
 """
 
