@@ -118,7 +118,7 @@ def loads(data: bytes | Incoming) -> Any:
     if isinstance(data, bytes):
         return pickle.loads(data)  # noqa: S301
     try:
-        return pickle.load(data)  # noqa: S301
+        return pickle.load(data)  # type: ignore[arg-type]  # noqa: S301  # a bytearray is as good to read from
     except (EndedError, LateError):
         raise
     except Exception:
@@ -216,7 +216,7 @@ def _named(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, A
 
 
 def culprit(named: Mapping[str, object], how: str, error: Exception) -> str:
-    """Say which of the `named` values cannot be pickled, after `how` the function comes by it; else what `error` says."""
+    """Say which of the `named` values cannot be pickled, and `how` the function comes by it; else what `error` says."""
     for name, value in named.items():
         try:
             dumps(value)

@@ -21,7 +21,7 @@ import psutil
 
 from resilient_tasks.core.clock import SLICE
 from resilient_tasks.processes import child, crossing, killing, surroundings, threads
-from resilient_tasks.processes.channel import Channel, EndedError, Message
+from resilient_tasks.processes.channel import Channel, EndedError, Incoming, Message
 
 PID = struct.Struct("!i")
 PRELOADED = struct.Struct("!?I")
@@ -68,7 +68,7 @@ class ForkServer:
         else:
             self._fork()
 
-    def _preload(self, data: bytearray) -> None:
+    def _preload(self, data: bytes | Incoming) -> None:
         around, function = crossing.loads(data)
         surroundings.put(around)
         signal.alarm(_STUCK)  # meanwhile nothing else is heard, not even that the parent is gone
@@ -97,8 +97,7 @@ class ForkServer:
             child.run(its_own)
         self._children[pid] = end
         its_own.close()
-        self._channel.send_descriptors(theirs.fileno(), ended)
-        self._channel.send(Message.FORKED, PID.pack(pid))
+        self._channel.send_descriptors(PID.pack(pid), theirs.fileno(), ended)
         theirs.close()
         os.close(ended)
 

@@ -50,13 +50,16 @@ def dump(fn: Callable[..., Any], operation: str) -> bytes:
     parts = (fn.__code__, *(reference_to(fn) or _values(fn, names)))
     # Submodules that a function finds in a package go with it, and there may be more of them by now.
     modules = len(sys.modules)
-    if before is not None and modules == before.modules and len(parts) == len(before.parts):
-        if all(map(is_, parts, before.parts)):
-            return before.data
+    if before is not None and modules == before.modules and _are_same(parts, before.parts):
+        return before.data
     data = _dumped(fn, operation)
     if all(map(_stays, parts)):
         _made[fn] = _Made(parts, names, modules, data)
     return data
+
+
+def _are_same(parts: tuple[object, ...], before: tuple[object, ...]) -> bool:
+    return len(parts) == len(before) and all(map(is_, parts, before))
 
 
 def _values(fn: FunctionType, names: tuple[str, ...]) -> list[object]:

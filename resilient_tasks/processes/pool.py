@@ -107,8 +107,7 @@ class Pool:
             server = self._prepared(key, function, until)
         with self._lock:
             idle = self._idle
-            fit = [child for child in idle if child.modules == server.modules or key in child.known]
-            fit.sort(key=lambda child: key in child.known)
+            fit = [child for child in idle if child.modules == server.modules]
             child = next((child for child in reversed(fit) if child.alive()), None)
             self._idle = [other for other in fit if other is not child]
         for other in idle:

@@ -137,15 +137,17 @@ class ProcessRuntime:
                 child.channel.send(Message.CALL, data, self._until)
                 while (answer := child.channel.receive(self._until))[0] in relay.TOLD:
                     relay.hand_on(*answer)
-                result = crossing.loads(answer[1])
             except UnheardError:
                 if last:
                     raise
                 self._obituary()  # it died before it had read the call: another one takes this
             else:
-                self._busy = False
-                return answer[0], result
-        raise AssertionError
+                break
+        message, told = answer
+        try:
+            return message, crossing.loads(told)
+        finally:
+            self._busy = not isinstance(told, bytes) and told.left > 0
 
     def _ready(self, fn: Callable[..., Any], until: float) -> Child:
         """Return a child that has loaded `fn`."""

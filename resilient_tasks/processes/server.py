@@ -47,16 +47,14 @@ class Server:
         """Have it load what `function` needs."""
         around = surroundings.changes(None, surroundings.present())
         self._channel.send(Message.PRELOAD, crossing.dumps((around, function)), until)
-        _, data = self._channel.receive(until)
-        self.sound, self.modules = PRELOADED.unpack(data)
+        self.sound, self.modules = PRELOADED.unpack(self._channel.receive_short(until))
         self.preloaded.add(key)
 
     def fork(self, until: float) -> Child:
         """Return a new child."""
         self._channel.send(Message.FORK, until=until)
-        descriptors = self._channel.receive_descriptors(2, until)  # before the message, whose buffer would lose them
-        _, data = self._channel.receive(until)
-        return Child(self, *PID.unpack(data), *descriptors)
+        pid, descriptors = self._channel.receive_descriptors(PID.size, 2, until)
+        return Child(self, *PID.unpack(pid), *descriptors)
 
     def close(self) -> None:
         """End it with all its children, and what those have started."""

@@ -36,7 +36,7 @@ _last: Surroundings | None = None
 
 def present() -> Surroundings:
     """Return the surroundings of this process: the same object as before, where nothing has changed."""
-    global _last
+    global _last  # noqa: PLW0603  # one a process
     last, path, folder, environment = _last, _path(), _folder(), _environment()
     if (
         last is None
@@ -44,14 +44,14 @@ def present() -> Surroundings:
         or last.environment != environment
         or last.path != path
         or last.folder != folder
-        or not _levels_stand()
+        or not _levels_stand(last)
     ):
         _last = last = Surroundings(path, folder, {**environment}, settings.current, _levels())
     return last
 
 
 def changes(before: Surroundings | None, after: Surroundings) -> dict[str, Any]:
-    """Return what `put` needs to make the surroundings `before` those `after`; None is of a process that has none yet."""
+    """Return what `put` needs to make the surroundings `before` those `after`; None: they may be any."""
     changed: dict[str, Any] = {}
     if before is None or before.path != after.path:
         changed["path"] = after.path
@@ -62,7 +62,7 @@ def changes(before: Surroundings | None, after: Surroundings) -> dict[str, Any]:
     elif before.environment != after.environment:
         changed["variables"] = _changed(before.environment, after.environment, None)
     if before is None or before.settings is not after.settings:
-        changed["settings"] = _crossing(after.settings)
+        changed["settings"] = _portable(after.settings)
     if before is None or before.levels != after.levels:
         changed["levels"] = _changed({} if before is None else before.levels, after.levels, 0)
     return changed
@@ -98,9 +98,12 @@ def _changed(before: Mapping[Any, Any], after: Mapping[Any, Any], without: objec
     return gone | {name: value for name, value in after.items() if before.get(name) != value}
 
 
-def _crossing(here: settings.Settings) -> settings.Settings:
+def _portable(here: settings.Settings) -> settings.Settings:
     """Return the settings that can cross: a store that is an object stays here."""
-    return here if isinstance(here.store, str) else replace(here, store="memory:")
+    stores: dict[str, Any] = {
+        name: "memory:" for name in ("store", "incidents") if not isinstance(getattr(here, name), str)
+    }
+    return replace(here, **stores) if stores else here
 
 
 def _path() -> list[str]:
@@ -124,9 +127,10 @@ def _environment() -> Mapping[bytes, bytes]:
 _SEEN: Any = "resilient_tasks has seen the levels"
 
 
-def _levels_stand() -> bool:
+def _levels_stand(last: Surroundings) -> bool:
     """Tell whether no level has changed since `_levels` was asked."""
-    return _SEEN in getattr(logging.root, "_cache", ())
+    disabled = logging.root.manager.disable
+    return last.levels[_DISABLED] == disabled and _SEEN in getattr(logging.root, "_cache", ())
 
 
 def _levels() -> dict[str, int]:

@@ -1,5 +1,6 @@
 """Children are kept warm, replaced when they are gone, and never mixed up."""
 
+import copy
 import logging
 import multiprocessing
 import os
@@ -273,8 +274,17 @@ def test_nothing_begins_after_a_wait_that_reached_the_limit():
 
 
 def test_no_file_descriptor_is_lost(own_pool, in_process):
+    large = bytearray(10_000_000)
+
+    class Unmade:
+        def __reduce__(self):
+            return int, ("text",)
+
     def one_of_each():
         in_process(len)("abc")
+        in_process(copy.copy)(large)
+        in_process(len).outcome([large, Unmade(), large])
+        in_process(lambda: threading.Lock()).outcome()  # noqa: PLW0108  # pickled by value
         in_process(time.sleep, 0.1).outcome(60)
         in_process(os._exit).outcome(3)
 

@@ -89,10 +89,8 @@ def test_configuring_handlers_in_the_function_does_not_take_records_away(in_proc
 
 
 def test_events_of_resilient_calls_inside_reach_the_callers_sinks_once_and_bear_its_run(
-    in_process, resilient_events, caplog, monkeypatch
+    in_process, resilient_events, caplog, in_run
 ):
-    monkeypatch.setattr("resilient_tasks.core.events.event._identify", lambda: {"task_run_id": "a-run"})
-
     def work():
         tries = []
 
@@ -104,11 +102,29 @@ def test_events_of_resilient_calls_inside_reach_the_callers_sinks_once_and_bear_
 
         inner()
 
-    in_process(work)()
+    with in_run(task_run_id="a-run"):
+        in_process(work)()
     (event,) = resilient_events.named("retry.recovered")
     assert event.operation == "inner"
     assert event.run == {"task_run_id": "a-run"}
     assert sum("recovered on attempt 2" in record.getMessage() for record in caplog.records) <= 1
+
+
+def test_an_event_that_no_log_wants_reaches_the_callers_sinks(in_process, resilient_events, caplog):
+    def work():
+        tries = []
+
+        @resilient(retry=Retry(attempts=2, wait=0))
+        def inner():
+            tries.append(1)
+            if len(tries) < 2:
+                raise ConnectionError
+
+        inner()
+
+    with caplog.at_level("CRITICAL", logger="resilient_tasks"):
+        in_process(work)()
+    assert resilient_events.named("retry.recovered")
 
 
 def test_the_function_knows_its_attempt_and_the_time_that_is_left(in_process):
