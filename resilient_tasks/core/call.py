@@ -95,7 +95,7 @@ class Later:
 
 
 #: What comes of beginning a call: an outcome, or a coroutine of one.
-Begun: TypeAlias = "Outcome[Any] | Later | CoroutineType[Any, Any, Outcome[Any] | Later]"
+Begun: TypeAlias = "Outcome[Any] | Later | Coroutine[Any, Any, Outcome[Any] | Later]"
 
 
 def nothing(*_: object) -> None:
@@ -389,7 +389,8 @@ class Call:
         work = self.work
         if self.fenced:
             return Failed(TimedOut(f"{self.operation} was not called: its caller stopped waiting"))
-        if (outcome := work.given) is not None:
+        outcome: Any = work.given
+        if outcome is not None:
             work.given = None
         else:
             token = running.set(self)

@@ -55,7 +55,7 @@ def _call_of(frame: FrameType, parent: Call | None) -> Call:
         limits = (NEVER, NEVER) if parent is None else (parent.deadline, parent.limited_until)
         made = Call(here["plan"].work(args, here.get("kwargs", by_name)), parent, 1, clock.now(), *limits)
         frame.f_trace = _Asked(made, frame.f_trace)
-    return cast("_Asked", frame.f_trace).call
+    return frame.f_trace.call
 
 
 class _Asked:

@@ -191,7 +191,7 @@ class Pipeline:
         active = [
             policy
             for policy in self.policies
-            if not policy.reacts_only and not (limits and getattr(policy, "first_limit", 0.0))
+            if not policy.reacts_only and not (limits and bool(getattr(policy, "first_limit", 0.0)))
         ]
         if not active:
             return None
