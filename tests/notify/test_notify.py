@@ -11,7 +11,8 @@ import weakref
 import cloudpickle
 import pytest
 
-from resilient_tasks import CircuitOpen, Console, Fallback, InvalidData, Pipeline, PolicyError, Retry, resilient
+from resilient_tasks import CircuitOpen, Console, Failed, Fallback, InvalidData, Pipeline, PolicyError, Retry, resilient
+from resilient_tasks.core.error_layout import twin
 from resilient_tasks.core.events import bus
 from resilient_tasks.core.host import Flow, Host, use_host
 from resilient_tasks.core.store import MemoryStore
@@ -21,6 +22,8 @@ from resilient_tasks.notify.message import Message
 from resilient_tasks.notify.outbox import Outbox, kept, use_incidents
 from resilient_tasks.notify.policy import Notify
 from resilient_tasks.notify.routes import Route
+from resilient_tasks.processes import crossing
+from resilient_tasks.shared import parcels
 from resilient_tasks.shared.states import StoreAway
 from resilient_tasks.testing import flush_messages
 
@@ -32,6 +35,14 @@ def clock(resilient_clock, at_once):
 
 def fail(month="07"):
     raise ConnectionError("down")
+
+
+def through_another_process(error):
+    return crossing.loads(crossing.dump_error(error, "fetch"))
+
+
+def by_a_parcel(error):
+    return parcels.opened(parcels.packed(Failed(error), "another", {}, "json", 10**6), "json").outcome.error
 
 
 def test_a_call_that_failed_is_told(drive, recorder):
@@ -337,6 +348,23 @@ class TestRoutes:
     def test_the_policy_that_had_the_last_word(self, error, policy):
         assert facts.policy_of("failed", error) == policy
         assert facts.policy_of("degraded", error) == "fallback"
+
+    def test_a_note_of_the_users_own_names_no_policy(self):
+        error = ConnectionError("down")
+        error.add_note("fetch: gave up after attempt 3 (ConnectionError ×3): no attempts left")
+        assert facts.policy_of("failed", error) == ""
+
+    @pytest.mark.parametrize("arrived", [lambda error: error, twin, through_another_process, by_a_parcel])
+    def test_a_retry_is_named_in_whatever_words_and_wherever_its_error_went(self, drive, monkeypatch, arrived):
+        monkeypatch.setattr("resilient_tasks.core.safely.note", lambda *_: None)
+        error = arrived(drive(fail, retry=Retry(attempts=2, wait=0)).outcome().error)
+        assert facts.policy_of("failed", error) == "retry"
+
+    def test_what_was_not_tried_again_was_not_ended_by_a_retry(self, drive):
+        def bug():
+            raise KeyError("tailnum")
+
+        assert facts.policy_of("failed", drive(bug, retry=3).outcome().error) == ""
 
     @pytest.mark.parametrize(
         ("given", "complaint"),
