@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import TaskRunFilter, TaskRunFilterId
 from prefect.client.schemas.objects import State, StateDetails, TaskRun
 from pydantic import PrivateAttr
 
@@ -88,12 +89,20 @@ def of(state: State[Any]) -> Mark | None:
 
 
 def _run_in(state: State[Any], run_id: UUID) -> TaskRun:
-    """Return the task run as the server has it, once it has it in `state`."""
-    until = time.monotonic() + _PATIENCE
+    """Return the task run as the server has it, once it has it in `state`.
+
+    Raises:
+        TimeoutError: it has it in no such state.
+    """
+    wanted, until = TaskRunFilter(id=TaskRunFilterId(any_=[run_id])), time.monotonic() + _PATIENCE
     with get_client(sync_client=True) as client:
-        while (run := client.read_task_run(run_id)).state_id != state.id and time.monotonic() < until:
+        while True:
+            for run in client.read_task_runs(task_run_filter=wanted):
+                if run.state_id == state.id:
+                    return run
+            if time.monotonic() > until:
+                raise TimeoutError(f"the server has the task run in no state {state.id}")
             time.sleep(0.1)
-    return run
 
 
 def _in(run: TaskRun, state: State[Any]) -> Mark:
