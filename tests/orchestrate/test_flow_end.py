@@ -7,7 +7,6 @@ import pytest
 from prefect import task
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
-from prefect.client.schemas.objects import State, StateDetails, StateType
 from prefect.states import Completed
 
 from resilient_tasks import (
@@ -73,19 +72,6 @@ def quarantined(rows, path):
 )
 def test_a_run_is_counted_in_words(events, words):
     assert verdict.counts(RunReport(events)) == words
-
-
-@pytest.mark.parametrize("event", [recovered(), used()], ids=["recovered", "degraded"])
-def test_what_a_state_from_another_process_says_is_the_event_again(event):
-    details = StateDetails(
-        flow_run_id="00000000-0000-4000-8000-000000000001", task_run_id="00000000-0000-4000-8000-000000000002"
-    )
-    name = "Degraded" if isinstance(event, FallbackUsed) else "Completed"
-    state = State(type=StateType.COMPLETED, name=name, message=event.sentence(), state_details=details)
-    told = verdict.retold("fetch", state)
-    assert (type(told), told.sentence(), told.attempt) == (type(event), event.sentence(), event.attempt)
-    assert told.run["task_run_id"] == str(details.task_run_id)
-    assert verdict.retold("fetch", Completed(message="recovered, says somebody else")) is None
 
 
 @pytest.mark.usefixtures("resilient_prefect")
