@@ -100,7 +100,10 @@ class Incidents:
         return incident
 
     def succeeded(self, number: int, at: float, now: float) -> bool:
-        """Count `number` successes, the last of them at that time. Return whether any incident was open."""
+        """Count `number` successes, the first of which began `at` that time. Return whether any incident was open.
+
+        One that began before the last failure does not show that all is well again.
+        """
         self._bound(now)
         open_ones = [incident for incident in self.all if not incident.closed]
         for incident in open_ones:

@@ -117,7 +117,7 @@ class Outbox:
         return self._change(operation, change)
 
     def succeeded(self, operation: str, number: int, age: float) -> None:
-        """Count successes, the last of them so many seconds ago."""
+        """Count successes, the first of which began so many seconds ago."""
         self._change(operation, lambda found, now: found.succeeded(number, now - age, now))
 
     def look(self, operation: str, channels: Mapping[str, float]) -> Agenda:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-from resilient_tasks.core import checks, durations, host, safely, settings
+from resilient_tasks.core import checks, clock, durations, host, safely, settings
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.call import NEVER, Leave
 from resilient_tasks.core.durations import SecondsOrNone
@@ -91,10 +91,11 @@ class Notify(Policy):
 
     def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:  # noqa: ARG002
         sender().begin()
-        return Leave(succeeded=functools.partial(_succeeded, plan.operation))
+        return Leave(succeeded=functools.partial(_succeeded, plan.operation, clock.present()))
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         sender().begin()
+        began = clock.now()
         try:
             outcome = await proceed(call)
         except Exception as error:  # of a policy further in
@@ -106,7 +107,7 @@ class Notify(Policy):
         elif isinstance(outcome, Degraded):
             self.tell(call, status="degraded", error=outcome.because, consequence=_DEGRADED)
         else:
-            self.heard(call)
+            self.heard(call, began)
         return outcome
 
     def tell(
@@ -135,10 +136,15 @@ class Notify(Policy):
             names = ", ".join(safely.text(safely.attribute(route.to, "name", "?")) for route in self._routes)
             call.emit(NotifyFailed, channel=names, **{**fields_of(problem), "message": describe(problem)})
 
-    def heard(self, call: Call) -> None:
-        """Take note that a call went well: an incident of its operation may be over."""
+    def heard(self, call: Call, began: float) -> None:
+        """Take note that a call went well: an incident of its operation may be over.
+
+        Args:
+            call: the call; of one that is fenced nobody hears.
+            began: when it began, on the clock in use: it says nothing of failures after that.
+        """
         if not call.fenced:
-            _succeeded(call.operation)
+            _succeeded(call.operation, began)
 
     @property
     def _routes(self) -> tuple[Route, ...]:
@@ -190,8 +196,8 @@ class Notify(Policy):
                 call.emit(NotifyKnown, channel=whom, suppressed=told.untold, next_in=told.window, reason=told.silence)
 
 
-def _succeeded(operation: str) -> None:
+def _succeeded(operation: str, began: float) -> None:
     try:
-        sender().succeeded(operation)
+        sender().succeeded(operation, began)
     except Exception:  # a result that is there is not to be lost
         _logger.exception("%s: its success could not be taken note of", operation)

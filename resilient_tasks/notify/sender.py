@@ -50,12 +50,16 @@ _LOOK = 0.1
 
 @dataclass(slots=True)
 class _Successes:
-    """Successes of an operation: `number` in all; the store was told of `told`, and the others wait `since` then."""
+    """Successes of an operation: `number` in all; the store was told of `told`, and the others wait `since` then.
+
+    Of those that wait, the first began at `began`. What began before `failed`, the last failure, does not count.
+    """
 
     counter: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     number: int = 0
     told: int = 0
-    at: float = 0.0
+    began: float = float("inf")
+    failed: float = float("-inf")
     since: float = 0.0
     quiet_until: float = 0.0
 
@@ -99,9 +103,8 @@ class Sender:
         return told._replace(is_news=is_news and told.untold > 0)
 
     def _failed(self, operation: str, failure: Failure) -> Told:
-        seen = self._successes.get(operation)
-        if seen is not None:
-            seen.quiet_until = 0.0
+        seen = self._of(operation)
+        seen.quiet_until, seen.failed = 0.0, clock.now()
         rounds = self._opened()
         if rounds is None:
             return self._keep_for_later(operation, failure)
@@ -117,18 +120,21 @@ class Sender:
             self._wake()
         return Told(1) if window is None else Told(window.untold, window=max(0.0, window.until - now))
 
-    def succeeded(self, operation: str) -> None:
-        """Take note of a success: an incident of this operation may be over."""
-        seen = self._successes.get(operation) or self._successes.setdefault(operation, _Successes())
-        if time.monotonic() < seen.quiet_until or gate.is_off():
+    def succeeded(self, operation: str, began: float) -> None:
+        """Take note of a success: an incident whose last failure came before the call `began` may be over."""
+        seen = self._of(operation)
+        if began < seen.failed or time.monotonic() < seen.quiet_until or gate.is_off():
             return
         if seen.number == seen.told:
             seen.since = time.monotonic()
             if self._rounds is not None:
                 self._rounds.may_be_over(operation)
             self._wake()
+        seen.began = min(seen.began, began)
         seen.number = next(seen.counter)
-        seen.at = clock.now()
+
+    def _of(self, operation: str) -> _Successes:
+        return self._successes.get(operation) or self._successes.setdefault(operation, _Successes())
 
     def flush(self, within: float, *, at_exit: bool = False) -> bool:
         """Deliver on this thread what waits, for at most `within` seconds. Return whether nothing is left.
@@ -275,12 +281,17 @@ class Sender:
     def _tell_of_successes(self, rounds: Rounds, operations: list[str]) -> None:
         for operation in operations:
             seen = self._successes[operation]
-            number, at = seen.number, seen.at
+            number, began = seen.number, seen.began
             if rounds.is_open(operation):
-                rounds.outbox.succeeded(operation, number - seen.told, clock.now() - at)
+                seen.began = float("inf")  # of those that come meanwhile
+                try:
+                    rounds.outbox.succeeded(operation, number - seen.told, clock.now() - began)
+                except StoreAway:
+                    seen.began = began
+                    raise
                 rounds.touched[operation] = None
             else:
-                seen.quiet_until = time.monotonic() + _STALENESS
+                seen.began, seen.quiet_until = float("inf"), time.monotonic() + _STALENESS
             seen.told = number
 
     def _opened(self) -> Rounds | None:

@@ -60,12 +60,14 @@ class Told:
         events: the events in it, except those of the call of its own function.
         standing: those of them that no later attempt made good.
         own: the events of the call of its own function.
+        began: when the run began, on the clock in use.
         remark: an additional remark of the final state; may be empty.
     """
 
     events: Sequence[Event]
     standing: Sequence[Event]
     own: Sequence[Event]
+    began: float
     remark: str = ""
 
 
@@ -139,7 +141,7 @@ def _tell_of_completion(pipeline: Pipeline, work: Work, told: Told) -> None:
     troubles = [event for event in unhealed(told.standing) if isinstance(event, CallFailed | FallbackUsed)]
     if not troubles and not told.remark:
         for policy in _policies(pipeline):
-            policy.heard(Call(work))
+            policy.heard(Call(work), told.began)
         return
     words = "; ".join(filter(None, [verdict.counts(RunReport(troubles)), told.remark]))
     recovered = tuple(event.sentence() for event in told.own if isinstance(event, RetryRecovered))

@@ -19,6 +19,7 @@ from prefect.exceptions import ExternalSignal, PrefectSignal
 from prefect.futures import resolve_futures_to_states
 from prefect.states import Completed, is_state_iterable
 
+from resilient_tasks.core import clock
 from resilient_tasks.core import real_time as time
 from resilient_tasks.core.call import Work
 from resilient_tasks.core.errors import DegradedRun, UnobservedFailure
@@ -69,6 +70,7 @@ class Heard:
         own: the calls of its own function, whose events are kept apart from those of the calls inside.
         since: the numbers of `events` and of `below` when the last attempt began.
         degraded: the names of the flows whose runs inside the last attempt were degraded.
+        began: when the first attempt began, on the clock in use.
     """
 
     events: list[Event] = field(default_factory=list)
@@ -76,6 +78,7 @@ class Heard:
     own: set[str] = field(default_factory=set)
     since: tuple[int, int] = (0, 0)
     degraded: list[str] = field(default_factory=list)
+    began: float = field(default_factory=clock.now)
 
     def begin(self) -> None:
         """Begin an attempt: what failed in the one before it is known."""
@@ -89,7 +92,8 @@ class Heard:
         """Return what there is to tell of it."""
         own = [event for event in self.events if self.is_own(event)]
         others = [event for event in [*self.events, *self.below] if not self.is_own(event)]
-        return flow_alerts.Told(others, [event for event in self.standing() if not self.is_own(event)], own, remark)
+        standing = [event for event in self.standing() if not self.is_own(event)]
+        return flow_alerts.Told(others, standing, own, self.began, remark)
 
     def standing(self) -> list[Event]:
         """Return what happened in the last attempt."""

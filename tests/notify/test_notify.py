@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import weakref
+from typing import ClassVar
 
 import cloudpickle
 import pytest
@@ -376,6 +377,68 @@ class TestRoutes:
     def test_what_is_no_route_is_refused(self, recorder, given, complaint):
         with pytest.raises(PolicyError, match=complaint):
             Route(recorder(), **given)
+
+
+class TestACallThatBeganBeforeTheFailure:
+    """In a fan-out, calls that were under way when another one failed end well later: that shows nothing."""
+
+    @pytest.fixture
+    def fetch(self, drive, recorder, clock):
+        """`fetch(during)` calls something that goes well; meanwhile `during()` is called."""
+
+        def work(during):
+            clock.advance(1)
+            during()
+            clock.advance(1)
+
+        work.__qualname__ = "fetch"
+        call = drive(work, notify=(channel := recorder()), **self.more)
+        call.channel = channel
+        return call
+
+    @pytest.fixture
+    def another_fails(self, fetch):
+        def bad():
+            raise ConnectionError("down")
+
+        bad.__qualname__ = "fetch"
+        return resilient(notify=fetch.channel)(bad).outcome
+
+    more: ClassVar = {}
+
+    def test_does_not_end_the_incident(self, fetch, another_fails):
+        fetch(another_fails)
+        assert flush_messages()
+        assert fetch.channel.told == [("first", 1, 1)]
+        fetch(lambda: None)
+        assert flush_messages()
+        assert fetch.channel.told == [("first", 1, 1), ("recovered", 1, 1)]
+
+    def test_does_not_end_one_of_another_process(self, fetch, another_fails, monkeypatch):
+        def elsewhere():
+            with monkeypatch.context() as there:
+                there.setattr(sender, "_sender", other := sender.Sender())
+                another_fails()
+                assert other.flush(5)
+                other.stop()
+
+        fetch(elsewhere)
+        assert flush_messages()
+        assert fetch.channel.told == [("first", 1, 1)]
+        fetch(lambda: None)
+        assert flush_messages()
+        assert fetch.channel.told == [("first", 1, 1), ("recovered", 1, 1)]
+
+    def test_does_not_count_among_those_that_are_needed(self, fetch, another_fails, clock):
+        fetch(another_fails)
+        for _ in range(2):
+            fetch(lambda: None)
+        assert flush_messages()
+        assert Outbox(kept.states()).incidents("fetch").all[0].successes == 2
+
+
+class TestACallInsideItsPipelineThatBeganBeforeTheFailure(TestACallThatBeganBeforeTheFailure):
+    more: ClassVar = {"timeout": 60}
 
 
 class TestTheTaskDoesNotWait:
