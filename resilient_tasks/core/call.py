@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
-from resilient_tasks.core import clock, later, real_time
+from resilient_tasks.core import clock, later, real_time, told_of
 from resilient_tasks.core.errors import TimedOut
 from resilient_tasks.core.events import Event, FallbackUsed, Sink, bus
 from resilient_tasks.core.outcome import Failed, Outcome
@@ -364,7 +364,9 @@ class Call:
             self.mark_degraded(inside=self.work.id)
         work = self.work
         if (work.sinks or bus.wants(event)) and not self.fenced:
-            told = details if failure is None else {**failure.about(), **details}
+            told = details
+            if failure is not None:
+                told = {**failure.about(), "of": told_of.inside(work.operation, failure.error), **details}
             told.setdefault("attempt", self.attempt)
             bus.emit(event(operation=work.operation, call=work.id, **told), *work.sinks)
 

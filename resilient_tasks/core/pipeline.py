@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeAlias, TypeVar, cast
 
 from resilient_tasks import core
 from resilient_tasks.core import call as calls
-from resilient_tasks.core import callables, clock, loops, runtime
+from resilient_tasks.core import callables, clock, loops, runtime, told_of
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.call import NEVER, Call, Leave, Plan, Proceed, Work
 from resilient_tasks.core.errors import PolicyError
@@ -278,7 +278,9 @@ def told(call: Call, outcome: Outcome[Any]) -> Outcome[Any]:
     """Return `outcome` after telling the sinks, where the call failed."""
     if isinstance(outcome, Failed):
         if call.hears(CallFailed):
-            call.emit(CallFailed, outcome.facts, inside=bool(around()), again=call.work.again)
+            outer = around()
+            call.emit(CallFailed, outcome.facts, inside=bool(outer), again=call.work.again)
+            told_of.by(outcome.error, call.work.id, outer[0].operation if outer else "")
         let_go(outcome.error)
     return outcome
 

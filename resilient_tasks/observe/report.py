@@ -12,6 +12,7 @@ from resilient_tasks.core.events import (
     ApiAway,
     CallFailed,
     Event,
+    FailureEvent,
     FallbackUsed,
     FlightAlone,
     FlightJoined,
@@ -94,8 +95,10 @@ class RunReport:
 
     @property
     def failed(self) -> int:
-        """Calls that raised."""
-        return sum(operation.failed for operation in self.operations)
+        """Calls that raised, but for those whose failure a call around them took up, and tells of itself."""
+        taken = taken_up(self.events)
+        raised = (event for event in self.events if isinstance(event, CallFailed) and not event.again)
+        return sum(event.call not in taken for event in raised)
 
     @property
     def degraded(self) -> int:
@@ -210,6 +213,11 @@ class RunReport:
             )
             for operation in self.operations
         ]
+
+
+def taken_up(events: Iterable[Event]) -> set[str]:
+    """Return the calls whose failures calls around them took up: these retried, were degraded, or failed so as well."""
+    return {event.of for event in events if isinstance(event, FailureEvent) and event.of}
 
 
 def _count(operation: Operation, event: Event) -> None:

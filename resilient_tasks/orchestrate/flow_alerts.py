@@ -36,7 +36,7 @@ from resilient_tasks.core.pipeline import Pipeline
 from resilient_tasks.core.wording import counted, number_of
 from resilient_tasks.notify import sender
 from resilient_tasks.notify.policy import Notify
-from resilient_tasks.observe.report import RunReport
+from resilient_tasks.observe.report import RunReport, taken_up
 from resilient_tasks.orchestrate import undocumented, verdict
 
 _logger = logging.getLogger("resilient_tasks")
@@ -174,8 +174,9 @@ def failure_in(operation: str, state: State[Any]) -> CallFailed | None:
 def unhealed(events: Sequence[Event]) -> list[Event]:
     """Leave out failures inside a task run that came before it recovered, was degraded, or was tried again.
 
-    Later events say how those calls ended.
+    Later events say how those calls ended. So they do of failures that a call around them took up.
     """
+    taken = taken_up(events)
     ended = {
         event.run["task_run_id"]: number
         for number, event in enumerate(events)
@@ -185,7 +186,7 @@ def unhealed(events: Sequence[Event]) -> list[Event]:
         event
         for number, event in enumerate(events)
         if not isinstance(event, CallFailed)
-        or not (event.again or number <= ended.get(event.run.get("task_run_id", ""), -1))
+        or not (event.again or event.call in taken or number <= ended.get(event.run.get("task_run_id", ""), -1))
     ]
 
 

@@ -132,3 +132,82 @@ class TestWhatTheSharedPoliciesDid:
         error = {"error_type": "ConnectionError", "message": "refused", "http_status": None, "kind": "transient"}
         used = FallbackUsed(operation="fetch", call="1", fallback="last good result", age=7200.0, since=0.0, **error)
         assert self.remarks(used, used, used) == ("last good results that stood in: 3 (fetch: 2 h old ×3)",)
+
+
+class TestAFailureThatComesUpThroughSeveralCalls:
+    """It is one: the outermost call that took it up is counted."""
+
+    @pytest.fixture
+    def around(self, resilient_clock):
+        """`around(depth, **options)` makes a function with so many resilient calls inside of each other."""
+
+        def make(depth, name="page", **options):
+            def innermost():
+                raise ConnectionError("down")
+
+            fn = innermost
+            for number in range(depth):
+                fn.__qualname__ = f"{name} {number}"
+                fn = resilient(**options)(fn) if number == depth - 1 else resilient(timeout=9)(fn)
+                inner = fn
+
+                def calling(inner=inner):
+                    return inner()
+
+                fn = calling
+            return inner
+
+        return make
+
+    @pytest.mark.parametrize("depth", [1, 2, 3, 4])
+    def test_it_counts_once_however_many_calls_raise_it(self, around, resilient_events, depth):
+        around(depth, timeout=9).outcome()
+        report = RunReport(resilient_events)
+        assert (report.failed, len(resilient_events.named("call.failed"))) == (1, depth)
+        assert [operation.failed for operation in report.operations] == [1] * depth
+        assert report.headline().startswith("1 failed")
+
+    def test_what_was_degraded_in_its_place_is_not_failed_too(self, around, resilient_events):
+        assert around(2, fallback=Fallback(value=0))() == 0
+        report = RunReport(resilient_events)
+        assert (report.failed, report.degraded) == (0, 1)
+
+    def test_each_attempt_that_was_made_again_is_part_of_the_call_around_it(self, around, resilient_events):
+        around(2, retry=Retry(attempts=3, wait=0)).outcome()
+        report = RunReport(resilient_events)
+        assert (report.failed, len(resilient_events.named("call.failed"))) == (1, 4)
+
+    def test_what_the_code_in_between_met_by_itself_counts(self, around, resilient_events):
+        inner = around(1, timeout=9)
+
+        @resilient(timeout=9)
+        def goes_on_without():
+            inner.outcome()
+            return 1
+
+        assert goes_on_without() == 1
+        assert RunReport(resilient_events).failed == 1
+
+    def test_another_error_counts_for_itself(self, around, resilient_events):
+        inner = around(1, timeout=9)
+
+        @resilient(timeout=9)
+        def month():
+            try:
+                inner()
+            except ConnectionError:
+                raise LookupError("no page") from None
+
+        month.outcome()
+        assert RunReport(resilient_events).failed == 2
+
+    def test_one_error_that_is_raised_by_calls_beside_each_other_counts_for_each(self, resilient_events):
+        error = ConnectionError("down")
+
+        @resilient(timeout=9)
+        def page():
+            raise error
+
+        for _ in range(3):
+            page.outcome()
+        assert RunReport(resilient_events).failed == 3

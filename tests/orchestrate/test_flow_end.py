@@ -15,6 +15,7 @@ from resilient_tasks import (
     Retry,
     RunReport,
     remaining,
+    resilient,
     resilient_flow,
     resilient_task,
 )
@@ -87,6 +88,52 @@ class TestOnAServer:
         assert (state.name, state.message) == ("Degraded", "1 call recovered, 1 degraded")
         assert [item.name for item in state.result()] == ["Completed", "Degraded"]
         assert len(artifacts(state)) == 1
+
+    def test_a_failure_that_comes_up_through_several_calls_counts_once(self):
+        @resilient(timeout=60)
+        def page():
+            raise ConnectionError("refused")
+
+        @resilient(timeout=60)
+        def month():
+            return page()
+
+        @resilient_task(timeout=60)
+        def fetch():
+            return month()
+
+        @resilient_flow
+        def around():
+            fetch.outcome()
+            month.outcome()
+            return 1
+
+        state = around(return_state=True)
+        assert (state.name, state.message) == ("Degraded", "2 calls failed")
+        (report,) = artifacts(state)
+        assert report.description == "2 failed, 0 degraded, 0 recovered"
+        assert "| page | 2 | 0 | 0 |" in report.data
+
+    def test_a_failure_inside_a_call_that_made_good_for_it_counts_for_nothing(self):
+        pages = []
+
+        @resilient(timeout=60)
+        def page():
+            pages.append(1)
+            if len(pages) < 3:
+                raise ConnectionError("refused")
+            return 1
+
+        @resilient(retry=Retry(attempts=2, wait=0), fallback=lambda: 0)
+        def month():
+            return page()
+
+        state = resilient_flow(lambda: [month(), month()])(return_state=True)
+        assert (state.name, state.message) == ("Degraded", "1 call degraded")
+
+        pages[:] = [1]
+        state = resilient_flow(lambda: [month()])(return_state=True)
+        assert (state.name, state.message) == ("Completed", "1 call recovered")
 
     def test_a_run_in_which_nothing_happened_keeps_prefects_words(self):
         fetch = flaky(fails=0)

@@ -31,6 +31,7 @@ from resilient_tasks.core.events.event import (
     EVENTS,
     ErrorEvent,
     Event,
+    FailureEvent,
     run_ids,
 )
 from resilient_tasks.core.events.rows import (
@@ -71,6 +72,7 @@ __all__ = [
     "DataDrifted",
     "ErrorEvent",
     "Event",
+    "FailureEvent",
     "FallbackUsed",
     "FlightAlone",
     "FlightJoined",

@@ -8,7 +8,7 @@ from dataclasses import field
 from typing import ClassVar
 
 from resilient_tasks.core import wording
-from resilient_tasks.core.events.event import ErrorEvent, Event, named
+from resilient_tasks.core.events.event import Event, FailureEvent, named
 from resilient_tasks.core.wording import counted, number_of, worded
 
 
@@ -17,7 +17,7 @@ def place(name: str) -> str:
     return f"the {name}" if name.startswith(("task ", "process ")) else f"the thread {name}"
 
 
-class RetryScheduled(ErrorEvent):
+class RetryScheduled(FailureEvent):
     """Attempt number `attempt` failed, and another one follows after `delay` seconds."""
 
     name: ClassVar[str] = "retry.scheduled"
@@ -58,7 +58,7 @@ class RetryRecovered(Event):
         return f"recovered on attempt {self.attempt}{of} ({counted(self.failures or self.errors)})"
 
 
-class RetryExhausted(ErrorEvent):
+class RetryExhausted(FailureEvent):
     """No further attempt follows, and `reason` says why; `errors` and `failures` as in `RetryRecovered`."""
 
     name: ClassVar[str] = "retry.exhausted"
@@ -134,7 +134,7 @@ class HedgeWon(Event):
         return f"call number {self.number} answered first, after {self.seconds:.3f} s"
 
 
-class FallbackUsed(ErrorEvent):
+class FallbackUsed(FailureEvent):
     """The call failed, and `fallback` gave the result in its place.
 
     Of an earlier result, `since` is its time in unix seconds, and `age` how old it is.
@@ -183,7 +183,7 @@ class ChaosInjected(Event):
         return f"injected {self.fault}"
 
 
-class CallFailed(ErrorEvent):
+class CallFailed(FailureEvent):
     """Nothing helped: the caller gets the error. It may be another call's function, which this one was made `inside`.
 
     With `again`, an orchestrator repeats the call; None: it may. One failure is one record at ERROR: the outer call,

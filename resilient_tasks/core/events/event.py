@@ -39,7 +39,7 @@ def named(name: str) -> Any:
 
 
 #: What is written in programs, or made by this library; what stands in `run` is the same for many events.
-_CODE = frozenset({"operation", "call", "attempt", "time", "kind", "error_type", "policy", "action", "run"})
+_CODE = frozenset({"operation", "call", "of", "attempt", "time", "kind", "error_type", "policy", "action", "run"})
 _NUMBERS = frozenset({int, float, bool, type(None)})
 
 
@@ -194,3 +194,12 @@ class ErrorEvent(Event):
     def error_in_brief(self) -> str:
         """The error as it is counted: `HTTP 503`, or its type."""
         return in_brief(self.error_type, self.http_status)
+
+
+class FailureEvent(ErrorEvent):
+    """Something that happened because a call failed, or an attempt of it.
+
+    Where a call inside raised that very error, and told of it, `of` is the `call` of its event.
+    """
+
+    of: str | None = field(default=None, metadata={"name": "failure.of", "if_known": True})
