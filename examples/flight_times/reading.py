@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,19 +131,19 @@ async def _read_prefect(accounts: Accounts, flow_run_id: UUID) -> None:
 async def _history(client: PrefectClient, run: TaskRun) -> History:
     states: list[State[Any]] = []
     if run.run_count != 1 or run.state_name != "Completed":
-        states = await client.read_task_run_states(run.id)
-    return History(run.run_count, str(run.state_name), tuple(filter(None, map(_in_short, states))))
+        states = sorted(await client.read_task_run_states(run.id), key=lambda state: state.timestamp)
+    return History(run.run_count, str(run.state_name), tuple(_in_short(states)))
 
 
-def _in_short(state: State[Any]) -> str:
-    """Return what happened in a state to which attempt, "Retrying 2"; nothing for what every task run goes through."""
-    number = re.search(r"attempt (\d+)", state.message or "")
-    match state.name:
-        case "AwaitingRetry" | "Retrying" | "Completed" if number:
-            return f"{state.name} {number[1]}"
-        case "Degraded" | "Failed":
-            return state.name
-    return ""
+def _in_short(states: Iterable[State[Any]]) -> Iterator[str]:
+    """Yield what happened to which attempt, "Retrying 2", but for what every task run goes through."""
+    attempt = 1
+    for state in states:
+        attempt += state.name == "Retrying"
+        if state.name in {"AwaitingRetry", "Retrying"} or (state.name == "Completed" and attempt > 1):
+            yield f"{state.name} {attempt}"
+        elif state.name in {"Degraded", "Failed"}:
+            yield state.name
 
 
 def _attempt_of(line: dict[str, Any]) -> Attempt:

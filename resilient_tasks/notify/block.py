@@ -108,7 +108,7 @@ class BlockChannel:
             BlockRefusedError: the block did not send it; a `BlockUnavailableError` where that is likely to pass.
             Exception: the block's own, where no secret of the block is in its text.
         """
-        subject, _, body = message.text().partition("\n")
+        subject, body = message.headline(), message.body()
         # A copy of its own: blocks keep what belongs to one message, and whether they raise, in themselves.
         copied = getattr(self.block, "model_copy", None)
         block: Any = copied() if callable(copied) else self.block

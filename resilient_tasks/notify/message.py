@@ -92,14 +92,18 @@ class Message:
         return f"{more}{number_of(self.total, 'time')} in {lasted(self.seconds)}{flows}"
 
     def text(self) -> str:
-        """Say it in plain text, a line each."""
+        """Say it in plain text, a line each, the headline first."""
+        return "\n".join(filter(None, (self.headline(), self.body())))
+
+    def body(self) -> str:
+        """Say in plain text what comes after the headline, a line each."""
         if self.occasion == "first":
             lines = [self.error[:500], self.where, *self.notes, self.consequence]
         elif self.occasion == "digest":
             lines = [self.summary(), f"last: {self.error[:500]}" if self.error else ""]
         else:
             lines = [f"failed {self.summary()}: {self.failure}"]
-        return "\n".join(line for line in [self.headline(), *lines, self.run.get("url", "")] if line)
+        return "\n".join(line for line in [*lines, self.run.get("url", "")] if line)
 
 
 def lasted(seconds: float) -> str:

@@ -11,22 +11,23 @@ import logging
 import sys
 from collections import OrderedDict
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+import prefect
 from prefect.context import TaskRunContext
 
 from resilient_tasks.core import safely, settings
 
-#: Ids of this process's runs of tasks and flows whose error was logged at ERROR, until their final state is logged.
+#: Ids of this process's latest runs of tasks and flows whose error was logged at ERROR.
 _ROOM = 4096
 _logged: OrderedDict[str, None] = OrderedDict()
 
 #: The attribute of an error with the id of the flow run in which a task's log record reported it.
 _LOGGED_IN = "__resilient_logged_in__"
 
-_LAST = "Finished in state"
-_TASK_SAYS_IT_AGAIN = (_LAST, "Task run failed due to timeout", "Task run exceeded timeout")
-_FLOW_SAYS_IT_AGAIN = ("Encountered exception during execution", "Flow run failed due to timeout")
+#: The files of Prefect's engines: what a user's code logs about a run is not said again.
+_ENGINES = {str(Path(prefect.__file__).with_name(f"{kind}_engine.py")) for kind in ("task", "flow")}
 
 
 def install() -> None:
@@ -41,28 +42,27 @@ def _of_task(record: logging.LogRecord) -> bool:
     """Lower the level of what says again what was logged with the traceback; let every record pass."""
     if record.levelno != logging.ERROR or not settings.current.enabled:
         return True
-    words, told = str(record.msg), vars(record)
-    run, context = str(told.get("task_run_id")), TaskRunContext.get()
-    if run in _logged and words.startswith(_TASK_SAYS_IT_AGAIN):
-        _lower(record, run, words)
-    elif record.exc_info and context is not None and hasattr(context.task, "plan") and str(context.task_run.id) == run:
-        _note(run)
-        _mark(sys.exc_info()[1], str(told.get("flow_run_id")))
+    told, context = vars(record), TaskRunContext.get()
+    run = str(told.get("task_run_id"))
+    if record.exc_info:
+        if context is not None and hasattr(context.task, "plan") and str(context.task_run.id) == run:
+            _note(run)
+            _mark(sys.exc_info()[1], str(told.get("flow_run_id")))
+    elif run in _logged and record.pathname in _ENGINES:
+        _lower(record)
     return True
 
 
 def _of_flow(record: logging.LogRecord) -> bool:
     """Do so where a flow run failed with the error of a task in it that was logged."""
-    if record.levelno != logging.ERROR or not settings.current.enabled:
+    if record.levelno != logging.ERROR or not settings.current.enabled or record.pathname not in _ENGINES:
         return True
-    words, run = str(record.msg), str(vars(record).get("flow_run_id"))
-    if words.startswith(_FLOW_SAYS_IT_AGAIN):
-        error = sys.exc_info()[1]
-        if error is not None and safely.attribute(error, _LOGGED_IN) == run:
-            _note(run)
-            _lower(record, run, words)
-    elif run in _logged and words.startswith(_LAST):
-        _lower(record, run, words)
+    run, error = str(vars(record).get("flow_run_id")), sys.exc_info()[1]
+    if error is not None and safely.attribute(error, _LOGGED_IN) == run:
+        _note(run)
+        _lower(record)
+    elif run in _logged and not record.exc_info:
+        _lower(record)
     return True
 
 
@@ -77,7 +77,5 @@ def _mark(error: Any, flow_run: str) -> None:
         vars(error)[_LOGGED_IN] = flow_run  # assigning is what a frozen dataclass refuses
 
 
-def _lower(record: logging.LogRecord, run: str, words: str) -> None:
+def _lower(record: logging.LogRecord) -> None:
     record.levelno, record.levelname = logging.INFO, logging.getLevelName(logging.INFO)
-    if words.startswith(_LAST):
-        _logged.pop(run, None)
