@@ -4,7 +4,7 @@ import logging
 import time
 
 import pytest
-from prefect import flow, task
+from prefect import flow, get_run_logger, task
 
 from resilient_tasks import Retry, resilient, resilient_flow, resilient_task
 
@@ -131,3 +131,22 @@ def test_a_task_of_prefects_own_is_logged_as_ever(caplog):
     found = _errors(caplog, _flow_of(calls_plain))
     assert [name for name, _ in found] == ["task_runs", "task_runs", "flow_runs"]
     assert not [message for _, message in found if message.startswith("plain:")]
+
+
+def test_a_line_of_the_users_own_is_left_alone_whatever_it_says(caplog):
+    said = [
+        "Encountered exception during execution: mine",
+        "Flow run failed due to timeout",
+        "Finished in state of shock",
+    ]
+
+    @flow
+    def around():
+        try:
+            fetch()
+        except ConnectionError:
+            for words in said:
+                get_run_logger().error(words)
+            raise
+
+    assert [words for _, words in _errors(caplog, around)][1:] == said
