@@ -34,7 +34,7 @@ WHAT_TO_DO = (
 def counts(report: RunReport) -> str:
     """Say how many calls were recovered and degraded; empty where none was touched by anything."""
     told = {"recovered": report.recovered, "degraded": report.degraded, "failed": report.failed}
-    parts = []
+    parts: list[str] = []
     for what, count in told.items():
         if count:
             parts.append(f"{count} {what}" if parts else f"{number_of(count, 'call')} {what}")
