@@ -155,6 +155,23 @@ def _of_name(cls: type) -> int | None:
     return None if found is None else int(found[1])
 
 
+def may_have(found: list[Any], names: frozenset[str]) -> bool:
+    """Tell whether one of the headers that `headers` returned may bear one of these names, in small letters.
+
+    False is certain: most answers have none of those that are looked for, and each look costs as much as this one.
+    """
+    try:
+        return any(
+            not safely.is_a(each, Mapping) or not names.isdisjoint([_small(name) for name in each]) for each in found
+        )
+    except Exception:  # keys that are no names
+        return True
+
+
+def _small(name: Any) -> str:
+    return (name.decode("latin-1") if safely.is_a(name, bytes) else str(name)).lower()
+
+
 @safely.or_none
 def header(found: list[Any], name: str) -> str | None:
     """Return one of the headers that `headers` returned; None if it is missing."""

@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from resilient_tasks.core import beside, secret_names
+from resilient_tasks.core.classes import of_class
 from resilient_tasks.core.redact import is_secret_pair, left_out, redact
 from resilient_tasks.core.registered import MARK
 from resilient_tasks.core.secret_names import Says
@@ -32,6 +33,34 @@ _A_LINE = 200
 
 _PLAIN = (type(None), bool, int, float, complex, dt.date, dt.time, dt.timedelta, enum.Enum, UUID)
 NOT_DATA = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType, types.CodeType)
+
+
+class _Sort:
+    """How a value is taken apart. No enumeration: to look up a member of one takes as long as all the rest."""
+
+    PLAIN, TEXT, BYTES, PATH, MAPPING, TUPLE, ITEMS, OTHER = range(8)
+
+
+@of_class
+def _sort_of(cls: type) -> int:
+    for bases, sort in _SORTS:
+        if issubclass(cls, bases):
+            return sort
+    return _EXACTLY.get(cls, _Sort.OTHER)
+
+
+_SORTS = (
+    (str, _Sort.TEXT),
+    (_PLAIN, _Sort.PLAIN),
+    ((bytes, bytearray), _Sort.BYTES),
+    (pathlib.PurePath, _Sort.PATH),
+    (tuple, _Sort.TUPLE),
+)
+#: Others that derive from these may be made in another way.
+_EXACTLY: dict[type, int] = {
+    **dict.fromkeys((dict, types.MappingProxyType), _Sort.MAPPING),
+    **dict.fromkeys((list, set, frozenset, deque), _Sort.ITEMS),
+}
 
 
 def clean(value: Any) -> Any:
@@ -53,16 +82,17 @@ class Cleaner:
 
     def __call__(self, value: Any, depth: int = 0) -> Any:
         """Return `value` without the secrets in it: the same object where there is none."""
-        if isinstance(value, str):
-            return self._text(value)
-        if isinstance(value, _PLAIN):
+        sort = _sort_of(type(value))
+        if sort == _Sort.PLAIN:
             return value
+        if sort == _Sort.TEXT:
+            return self._text(value)
         self._left -= 1
         if self._left < 0 or depth > _DEPTH or id(value) in self._within:
             return value
         self._within.add(id(value))
         try:
-            return self._taken_apart(value, depth + 1)
+            return self._taken_apart(value, sort, depth + 1)
         finally:
             self._within.discard(id(value))
 
@@ -89,17 +119,17 @@ class Cleaner:
         blotted = self._told.blot(redact(text))
         return value if blotted == text else type(value)(blotted.encode("utf-8", "surrogateescape"))
 
-    def _taken_apart(self, value: Any, depth: int) -> Any:
-        if isinstance(value, bytes | bytearray):
+    def _taken_apart(self, value: Any, sort: int, depth: int) -> Any:
+        if sort == _Sort.BYTES:
             return self._bytes(value)
-        if isinstance(value, pathlib.PurePath):
+        if sort == _Sort.PATH:
             text = redact(str(value))
             return value if text == str(value) else type(value)(text)
-        if type(value) in {dict, types.MappingProxyType}:
+        if sort == _Sort.MAPPING:
             return self._mapping(value, depth)
-        if isinstance(value, tuple):
+        if sort == _Sort.TUPLE:
             return self._tuple(value, depth)
-        if type(value) in {list, set, frozenset, deque}:
+        if sort == _Sort.ITEMS:
             parts = self._parts_of(value, depth)
             return value if _same(parts, value) else type(value)(parts)
         return self.other(value, depth)
@@ -189,16 +219,21 @@ class Searcher(Cleaner):
         return value
 
 
+@of_class
+def _members_of(cls: type) -> list[tuple[str, Any]]:
+    """Return what reads the slots of a class's objects, by their names."""
+    found = ((name, member) for base in cls.__mro__ for name, member in tuple(vars(base).items()))
+    return [(name, member) for name, member in found if isinstance(member, types.MemberDescriptorType)]
+
+
 def held_by(value: Any) -> Iterable[tuple[object, Any]]:
     with contextlib.suppress(TypeError):
         yield from tuple(vars(value).items())
-    for cls in type(value).__mro__:
-        for name, member in tuple(vars(cls).items()):
-            if isinstance(member, types.MemberDescriptorType):
-                try:
-                    yield name, member.__get__(value, cls)
-                except AttributeError:
-                    continue
+    for name, member in _members_of(type(value)):
+        try:
+            yield name, member.__get__(value)
+        except AttributeError:
+            continue
     if isinstance(value, Mapping):
         yield from tuple(value.items())
     elif isinstance(value, list | set | frozenset | deque):

@@ -6,6 +6,7 @@ and last by the names of its classes. No library is imported to recognise its er
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -172,9 +173,9 @@ def status_of(error: BaseException) -> int | None:
     error = judged_in(error)
     if (judged := _judged(error)) is not None:
         return judged.status
-    found = (answers.status_here(one) for one in wrapped.layers(error))
-    told = next((status for status in found if status is not None), None)
-    return told if told is not None else next(filter(None, map(failure_texts.status, wrapped.layers(error))), None)
+    layers, again = itertools.tee(wrapped.layers(error))
+    told = next((status for status in map(answers.status_here, layers) if status is not None), None)
+    return told if told is not None else next(filter(None, map(failure_texts.status, again)), None)
 
 
 def http_failure(error: BaseException) -> int | None:
@@ -212,25 +213,17 @@ class Facts:
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
+        if not _registered and (kind := plain_errors.kind_of(error)) is not None:
+            self.kind = kind
+            self.http_status = self.retry_after = None
 
     def __getattr__(self, name: str) -> Any:
         # It is asked for what is not there yet: a slot that is filled is found without it.
-        error = self.error
-        found: Any
-        if name == "message":
-            self.message = found = core.redacted.said_by(error)
-        elif (kind := plain_errors.kind_of(error)) is not None:
-            self.kind = kind = classify(error) if _registered else kind
-            self.http_status = self.retry_after = None
-            found = kind if name == "kind" else None
-        elif name == "kind":
-            self.kind = found = classify(error)
-        elif name == "http_status":
-            self.http_status = found = http_failure(error)
-        elif name == "retry_after":
-            self.retry_after = found = retry_after(error)
-        else:
+        find = _FIND.get(name)
+        if find is None:
             raise AttributeError(name)
+        found = find(self.error)
+        setattr(self, name, found)
         return found
 
     @property
@@ -240,7 +233,8 @@ class Facts:
 
     def about(self) -> dict[str, Any]:
         """Return what an event says of the error."""
-        return {"kind": self.kind.value} | self.fields()
+        kind, error_type = self.kind.value, self.error_type
+        return {"kind": kind, "error_type": error_type, "message": self.message, "http_status": self.http_status}
 
     def fields(self) -> dict[str, Any]:
         """Return what an event says of the error, but for its kind."""
@@ -305,3 +299,12 @@ def describe(error: BaseException) -> str:
         return text[:200]
     name = in_words(error)
     return f"{name}: {text[:200]}" if text else name
+
+
+#: How each fact is found out.
+_FIND: dict[str, Callable[[BaseException], Any]] = {
+    "kind": classify,
+    "http_status": http_failure,
+    "retry_after": retry_after,
+    "message": lambda error: core.redacted.said_by(error),  # noqa: PLW0108  # it loads with the first failure
+}

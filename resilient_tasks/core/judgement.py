@@ -71,7 +71,7 @@ _ERRNO = {
     ),
 }
 _BY_ERRNO_NAME = {name: kind for kind, names in _ERRNO.items() for name in names}
-_BY_ERRNO = {getattr(errno, name): kind for name, kind in _BY_ERRNO_NAME.items() if hasattr(errno, name)}
+BY_ERRNO = {getattr(errno, name): kind for name, kind in _BY_ERRNO_NAME.items() if hasattr(errno, name)}
 
 #: getaddrinfo was asked for an unknown service or address family.
 _BAD_LOOKUPS = frozenset(
@@ -255,7 +255,7 @@ def by_errno(error: BaseException) -> Kind | None:
         return Kind.PERMANENT if number in _BAD_LOOKUPS else None
     if number is None:
         return _of_several_attempts(error) if python else None
-    kind = _BY_ERRNO.get(number)
+    kind = BY_ERRNO.get(number)
     return Kind.PERMANENT if kind is None and python else kind
 
 
@@ -267,7 +267,7 @@ def _of_several_attempts(error: BaseException) -> Kind | None:
     """Return the gravest kind of the attempts that one text tells of."""
     said = safely.text(error)
     numbers = re.findall(r"\[Errno (\d+)\]", said) if said.startswith(OF_SEVERAL) else ()
-    return gravest({_BY_ERRNO.get(int(number), Kind.PERMANENT) for number in numbers})
+    return gravest({BY_ERRNO.get(int(number), Kind.PERMANENT) for number in numbers})
 
 
 def _by_errno_of_a_library(error: BaseException) -> Kind | None:
@@ -275,7 +275,7 @@ def _by_errno_of_a_library(error: BaseException) -> Kind | None:
     number = safely.own(error, "__dict__").get("errno")
     if number is None or not is_from_a_library(error) or databases.is_database_error(error):
         return None
-    return _BY_ERRNO.get(safely.number(number) or 0)
+    return BY_ERRNO.get(safely.number(number) or 0)
 
 
 @of_class

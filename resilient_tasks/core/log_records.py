@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+from typing import Any
 
 from resilient_tasks import core
 from resilient_tasks.core.shown import for_terminal
@@ -11,11 +12,41 @@ from resilient_tasks.core.shown import for_terminal
 _OWN = frozenset(vars(logging.makeLogRecord({})))
 
 
+class CleanRecord(logging.LogRecord):
+    """A record of an event, which has been redacted: what it is made of is text and data without any secret."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return logging.makeLogRecord, (self.__dict__,)  # elsewhere, and changed, it is a record like any other
+
+
+def made(
+    logger: logging.Logger, level: int, message: str, extra: dict[str, Any], *, is_clean: bool
+) -> logging.LogRecord:
+    """Return a record for `logger`.
+
+    Args:
+        logger: the logger that is to handle it.
+        level: the level.
+        message: the message, as it is.
+        extra: its further attributes, with names that a record has not.
+        is_clean: neither holds a secret, so the logger need not look for any. It does all the same where a user's own
+            factory makes the records, for that may add to them.
+    """
+    make: Any = logging.getLogRecordFactory()
+    if is_clean and make is logging.LogRecord:
+        make = CleanRecord
+    record: logging.LogRecord = make(logger.name, level, __file__, 0, message, (), None, "log_event", None)
+    record.__dict__.update(extra)
+    return record
+
+
 class Redaction(logging.Filter):
     """Blots secrets out of a record before any handler has it: its message, its extra attributes, its traceback."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Change the record where it holds a secret, and let it pass."""
+        if type(record) is CleanRecord:
+            return True
         try:
             message = record.getMessage()
         except Exception:  # the arguments do not fit: the handler says so, and shows them

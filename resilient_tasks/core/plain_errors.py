@@ -1,13 +1,12 @@
 """Errors that only their class can tell of: Python's own and a user's, with a text, and nothing else in them.
 
-Most failures that a program meets often are so plain: `ConnectionError("refused")`, `TimeoutError()`. They carry no answer
-of a server, wrap no other error, and belong to no library, so all the other questions of `failures` have no answer. The
+Most failures that a program meets often are so plain: `ConnectionError("refused")`, `TimeoutError()`. They carry no
+answer of a server, wrap no other error and belong to no library, so the other questions of `failures` lead nowhere. The
 class is looked at once; of each error it remains to see that it is plain, and what its number and its text say.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Any, NamedTuple
 
 from resilient_tasks.core import answers, databases, failure_texts, judgement, safely, wrapped
@@ -32,11 +31,13 @@ class Plain(NamedTuple):
         kind: what the class says; None where it says nothing.
         numbered: an `OSError`: its number tells more.
         pythons: it is one of Python's built-in classes.
+        speaks: the text of one that an installed library raised tells more.
     """
 
     kind: Kind | None
     numbered: bool
     pythons: bool
+    speaks: bool
 
 
 @of_class
@@ -51,7 +52,9 @@ def _of_class(cls: type) -> Plain | None:
     if answers.may_tell_a_status(cls) or databases.is_a_databases(cls) or judgement.is_about_tls(cls):
         return None
     kind = judgement.of_type(cls)
-    return None if isinstance(kind, re.Pattern) else Plain(kind, issubclass(cls, OSError), module_of(cls) == "builtins")
+    if kind is not None and not isinstance(kind, Kind):
+        return None  # but a pattern of what its text may say
+    return Plain(kind, issubclass(cls, OSError), module_of(cls) == "builtins", cls in wrapped.SAY_NOTHING)
 
 
 def plain(error: BaseException) -> Plain | None:
@@ -70,7 +73,7 @@ def plain(error: BaseException) -> Plain | None:
     for arg in args:
         if type(arg) not in _SIMPLE:
             return None
-    return None if type(error) in wrapped.SAY_NOTHING and wrapped.is_raised_by_a_library(error) else found
+    return None if found.speaks and wrapped.is_raised_by_a_library(error) else found
 
 
 def _are_notes(own: dict[str, Any]) -> bool:
@@ -84,15 +87,13 @@ def kind_of(error: BaseException) -> Kind | None:
         return None
     kind, args = found.kind, error.args
     said = args[0] if len(args) == 1 and type(args[0]) is str else None
-    if found.numbered and _may_tell(error.errno, said, pythons=found.pythons):  # type: ignore[attr-defined]  # an OSError
-        kind = judgement.by_errno(error) or kind
+    if found.numbered:
+        number = error.errno  # type: ignore[attr-defined]  # an OSError
+        if type(number) is int and found.pythons:
+            kind = judgement.BY_ERRNO.get(number, _UNKNOWN)
+        # Python's own may have one in its text alone.
+        elif number is not None or (found.pythons and (said is None or said.startswith(judgement.OF_SEVERAL))):
+            kind = judgement.by_errno(error) or kind
     if kind in _MAY_PASS:
         return None if failure_texts.may_be_of_tls(safely.text(error) if said is None else said) else kind
     return kind or _UNKNOWN
-
-
-def _may_tell(number: object, said: str | None, *, pythons: bool) -> bool:
-    """Tell whether the number of an `OSError` says anything; where it has none, Python's may have one in its text."""
-    if number is not None:
-        return True
-    return pythons and (said is None or said.startswith(judgement.OF_SEVERAL))

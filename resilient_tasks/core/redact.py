@@ -48,6 +48,9 @@ def redact(text: str, *, code: bool = False) -> str:
         text: any text.
         code: it is a line of a program, in which only what is in quotes can be a value: `password=password` is none.
     """
+    if len(text) <= _REMEMBERED and type(text) is str:
+        clean = _remembered(text, code, settings.current.secrets)
+        return text if clean == text else clean
     if is_short(text):
         return redact_whole(text, code=code)
     margin = max(_MARGIN, registered.longest(settings.current.secrets))
@@ -61,6 +64,16 @@ def redact(text: str, *, code: bool = False) -> str:
     blank = _BLANK.search(tail)  # what stands before it may be the end of a very long word
     tail = tail[blank.end() :] if blank is not None else ""
     return f"{head} … [{left_out(len(text) - len(head) - len(tail))}] … {tail}"
+
+
+#: A failure's text is redacted for its event, its note, its state, its alert and more; and a service that is down says
+#: the same again. So many results are kept, of texts of at most so many characters.
+_KEPT, _REMEMBERED = 512, 600
+
+
+@functools.lru_cache(_KEPT)
+def _remembered(text: str, code: bool, _secrets: tuple[registered.Secret, ...]) -> str:  # noqa: FBT001  # a key
+    return redact_whole(text, code=code)
 
 
 def left_out(length: int) -> str:

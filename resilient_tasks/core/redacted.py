@@ -257,7 +257,7 @@ def said_by(error: BaseException) -> str:
     """
     text = safely.text(error)
     own, args = safely.own(error, "__dict__"), safely.own(error, "args")
-    if not own and all(type(arg) in _SIMPLE for arg in args) and not _has_slots(type(error)):
+    if not own and _SIMPLE.issuperset(map(type, args)) and not _has_slots(type(error)):
         return text
     try:
         return _Learner().without(error, text)

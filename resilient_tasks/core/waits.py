@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import time
@@ -47,7 +48,7 @@ def asked(error: BaseException, now: float | None = None) -> float | None:
 
 
 def _asked(error: BaseException, now: float) -> Iterator[float | None]:
-    headers = answers.headers(error)
+    headers = _headers(error)
     if headers:
         for name in _IN_MILLISECONDS:
             yield seconds_in(answers.header(headers, name), 0.001)
@@ -82,15 +83,21 @@ def is_asked(error: BaseException) -> bool:
     return seconds_in(safely.attribute(error, "retry_after")) is not None
 
 
+def _headers(error: BaseException) -> list[Any]:
+    """Return the headers of an error, if any of them may be about waiting."""
+    headers = answers.headers(error)
+    return headers if headers and answers.may_have(headers, _NAMES) else []
+
+
 def is_header_there(error: BaseException) -> bool:
     """Return whether a response says how long to wait."""
-    headers = answers.headers(error)
+    headers = _headers(error)
     return any(answers.header(headers, name) is not None for name in (*_IN_SECONDS, *_IN_MILLISECONDS))
 
 
 def nothing_remains(error: BaseException) -> bool:
     """Tell whether the headers say that the present allowance is used up."""
-    headers = answers.headers(error)
+    headers = _headers(error)
     return _fields(headers) is not None or any(seconds_in(answers.header(headers, name)) == 0 for name in _REMAINS)
 
 
@@ -143,6 +150,12 @@ _OF_SEVERAL = tuple(
         *("anthropic-ratelimit-requests-{}", "anthropic-ratelimit-tokens-{}"),
         *("anthropic-ratelimit-input-tokens-{}", "anthropic-ratelimit-output-tokens-{}"),
     )
+)
+
+
+_NAMES = frozenset(
+    name.lower()
+    for name in (*_IN_MILLISECONDS, *_IN_SECONDS, *_RESETS, *_REMAINS, *itertools.chain(*_OF_SEVERAL), "RateLimit")
 )
 
 

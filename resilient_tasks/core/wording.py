@@ -67,6 +67,8 @@ def counted(errors: Mapping[str, int], separator: str = ", ") -> str:
 
 def worded(error_type: str, http_status: int | None, *remarks: str) -> str:
     """Return an error's type with its status and any remarks: `HTTPStatusError (HTTP 404, permanent)`, `KeyError`."""
+    if http_status is None and not remarks:
+        return error_type
     status = "" if http_status is None else f"HTTP {http_status}"
     details = ", ".join(filter(None, (status, *remarks)))
     return f"{error_type} ({details})" if details else error_type

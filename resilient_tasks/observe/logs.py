@@ -1,25 +1,28 @@
-"""Events as log lines: structlog renders them, the standard library's handlers carry them.
+"""Events as log lines, which the standard library's handlers carry; and structlog's loggers for a user's own lines.
 
-No line holds a secret: `core.log_records` sees to it before a handler has the line.
+No line holds a secret: an event holds none, and `core.log_records` looks at every other record before a handler has it.
 
 The logger `resilient_tasks` belongs to the library. Where the application has configured no logging for it, warnings
-and errors appear on standard error in structlog's form; an orchestrator adds its own handler.
+and errors appear on standard error; an orchestrator adds its own handler.
 """
 
 from __future__ import annotations
 
-import io
+import contextlib
 import logging
-import sys
 import threading
 from collections.abc import Mapping, MutableMapping
+from dataclasses import fields
 from functools import cache
 from typing import Any
 
+from resilient_tasks import core
 from resilient_tasks.core import log_records
+from resilient_tasks.core.classes import of_class
 from resilient_tasks.core.events import CallFailed, Event, bus, run_ids
 from resilient_tasks.core.first_attempts import current_call
-from resilient_tasks.core.shown import for_terminal
+from resilient_tasks.observe import lines
+from resilient_tasks.observe.lines import Console
 
 LOGGER = logging.getLogger("resilient_tasks")
 
@@ -46,23 +49,35 @@ _adding = threading.Lock()
 
 def log_event(event: Event) -> None:
     """Write one event to the log, with the ids of its run."""
-    if not LOGGER.isEnabledFor(event.severity):
+    level = event.severity
+    if not LOGGER.isEnabledFor(level):
         return
-    if not LOGGER.hasHandlers():
+    if not LOGGER.handlers and not LOGGER.hasHandlers():
         with _adding:  # two threads whose first events come at once
             if not LOGGER.hasHandlers():
                 LOGGER.addHandler(console_handler())
+    console, is_clean = next(iter(LOGGER.handlers), None), _is_clean(type(event))
+    if is_clean and type(console) is Console and not event.run and console.has_to_itself(LOGGER):
+        with contextlib.suppress(Exception):  # the logger tells of it, as of any handler's trouble
+            console.write(event)
+            return
     about = event.as_dict()
-    about.pop("time")
+    del about["time"]
     about.pop("url", None)
-    _structured().log(event.severity, f"{event.operation}: {event.sentence()}", **_unreserved(about))
+    message = f"{event.operation}: {event.sentence()}"
+    LOGGER.handle(log_records.made(LOGGER, level, message, _unreserved(about), is_clean=is_clean))
+
+
+@of_class
+def _is_clean(event: type[Event]) -> bool:
+    """Tell whether events of a class hold no secret, and no field whose name makes a secret of its value."""
+    ours = event.__module__.startswith("resilient_tasks.")
+    return ours and not any(core.secret_names.of(part.name) for part in fields(event))
 
 
 def console_handler() -> logging.Handler:
-    """Return a handler that writes to standard error in structlog's form, for the library's and other loggers."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter(colors=sys.stderr.isatty()))
-    return handler
+    """Return a handler that writes to standard error for people, for the library's and other loggers."""
+    return Console()
 
 
 def formatter(*, json: bool = False, colors: bool = False) -> logging.Formatter:
@@ -70,44 +85,7 @@ def formatter(*, json: bool = False, colors: bool = False) -> logging.Formatter:
 
     Tracebacks are rendered without local variables: those may hold secrets.
     """
-    import structlog  # noqa: PLC0415  # loads with the first log line
-
-    rendered: Any = (
-        structlog.processors.JSONRenderer()
-        if json
-        else structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=_plain_traceback)
-    )
-    return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[structlog.stdlib.ExtraAdder(), structlog.stdlib.add_log_level],
-        processors=[
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            structlog.processors.TimeStamper(fmt="iso"),
-            *([] if json else [_fit_for_a_terminal]),
-            rendered,
-        ],
-    )
-
-
-def _fit_for_a_terminal(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> Mapping[str, Any]:
-    """Write out what a terminal would obey: a value has one line, the message may have several."""
-    several = {"event", "exception", "stack"}
-    return {
-        key: for_terminal(value, lines=key in several) if isinstance(value, str) else value
-        for key, value in line.items()
-    }
-
-
-def _plain_traceback(to: Any, exc_info: Any) -> None:
-    import structlog  # noqa: PLC0415  # as above
-
-    written = io.StringIO()
-    structlog.dev.plain_traceback(written, exc_info)
-    to.write(for_terminal(written.getvalue()))
-
-
-def extra_of(record: logging.LogRecord) -> dict[str, Any]:
-    """Return what a log line of this library says besides its message."""
-    return {name: value for name, value in vars(record).items() if name not in _RESERVED}
+    return lines.AsJson() if json else lines.ForPeople(colors=colors)
 
 
 def get_logger(**bound: Any) -> Any:
@@ -137,8 +115,6 @@ def _add_call(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> Map
     return {**found, **line}
 
 
-#: What a log record calls its own attributes, in newer Pythons too; a handler's formatter adds the last two.
-_RESERVED = frozenset(vars(logging.makeLogRecord({}))) | {"taskName", "message", "asctime"}
 #: What structlog's loggers and renderers take for something else: a text under `stack` for a stack trace.
 _STRUCTLOGS = frozenset(
     {"event", "exception", "level", "logger", "logger_name", "positional_args", "stack", "timestamp"}
@@ -146,11 +122,16 @@ _STRUCTLOGS = frozenset(
 )
 
 
-def _unreserved(line: Mapping[str, Any]) -> dict[str, Any]:
+_NOT_OURS = lines.RESERVED | _STRUCTLOGS
+
+
+def _unreserved(line: dict[str, Any]) -> dict[str, Any]:
     """Rename what a logging library would take for something else, such as `name` and `stack`."""
-    return {f"{key}_" if key in _RESERVED | _STRUCTLOGS else key: value for key, value in line.items()}
+    if _NOT_OURS.isdisjoint(line):
+        return line
+    return {f"{key}_" if key in _NOT_OURS else key: value for key, value in line.items()}
 
 
 def _avoid_reserved(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> Mapping[str, Any]:
     kept = {name: line.pop(name) for name in ("event", "exc_info", "stack_info") if name in line}
-    return {**_unreserved(line), **kept}
+    return {**_unreserved(dict(line)), **kept}

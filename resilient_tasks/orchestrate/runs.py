@@ -15,7 +15,7 @@ from prefect.settings import PREFECT_UI_URL
 
 from resilient_tasks.core import events, host
 from resilient_tasks.core.host import Host, Loop, Results
-from resilient_tasks.observe import logs
+from resilient_tasks.observe import lines, logs
 from resilient_tasks.orchestrate import first_answer, once_at_error, related, stream, undocumented
 
 
@@ -122,7 +122,7 @@ _SAID = {"flow_run_id", "flow_run", "task_run_id", "task_run", "operation"}
 
 
 def _text(record: logging.LogRecord) -> str:
-    text, extra = record.getMessage(), logs.extra_of(record)
+    text, extra = record.getMessage(), lines.extra_of(record)
     if "event.name" not in extra:  # a user's own line
         return " ".join([text, *(f"{name}={value!r}" for name, value in extra.items() if name not in _SAID)])
     attempt = extra.get("attempt", 1)

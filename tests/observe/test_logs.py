@@ -9,6 +9,7 @@ import time
 import pytest
 
 from resilient_tasks import Retry, get_logger, resilient
+from resilient_tasks.core import host
 from resilient_tasks.core.events import NotifySent
 from resilient_tasks.observe import logs
 
@@ -61,9 +62,7 @@ def test_a_users_own_lines_bear_the_attempt_they_were_written_in(stream, failing
 
 
 def test_lines_bear_the_ids_of_the_run_where_there_is_one(stream, failing_once, monkeypatch):
-    monkeypatch.setattr(
-        "resilient_tasks.core.events.event._identify", lambda: {"flow_run_id": "f-1", "url": "http://localhost/f-1"}
-    )
+    monkeypatch.setattr(host.current, "run", lambda: {"flow_run_id": "f-1", "url": "http://localhost/f-1"})
     failing_once()
     assert {line["flow_run_id"] for line in stream()} == {"f-1"}
     assert all("url" not in line for line in stream())

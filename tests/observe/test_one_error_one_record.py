@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from resilient_tasks import Fallback, Retry, resilient
+from resilient_tasks.core import host
 from resilient_tasks.observe import logs
 
 
@@ -76,7 +77,7 @@ def test_a_failure_that_the_call_around_it_makes_good_is_no_error(records, resil
 
 
 def test_in_a_run_of_an_orchestrator_it_is_the_orchestrators_to_show(records, monkeypatch):
-    monkeypatch.setattr("resilient_tasks.core.events.event._identify", lambda: {"flow_run_id": "f-1"})
+    monkeypatch.setattr(host.current, "run", lambda: {"flow_run_id": "f-1"})
 
     @resilient(retry=Retry(attempts=1))
     def fetch():

@@ -11,13 +11,16 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Mapping
+import operator
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, dataclass_transform
 
 from resilient_tasks import core
 from resilient_tasks.core import host, settings
 from resilient_tasks.core import real_time as time
+from resilient_tasks.core.classes import of_class
+from resilient_tasks.core.patterns import compiled
 from resilient_tasks.core.shown import for_terminal
 from resilient_tasks.core.wording import in_brief, worded
 
@@ -38,9 +41,10 @@ def named(name: str) -> Any:
     return field(metadata={"name": name})
 
 
-#: What is written in programs, or made by this library; what stands in `run` is the same for many events.
-_CODE = frozenset({"operation", "call", "of", "attempt", "time", "kind", "error_type", "policy", "action", "run"})
+#: What is made by this library; what stands in `run` is the same for many events.
+_CODE = frozenset({"call", "of", "attempt", "time", "kind", "policy", "action", "run"})
 _NUMBERS = frozenset({int, float, bool, type(None)})
+_OF_NUMBERS = compiled(r"(?:int|float|bool)(?: \| None)?")
 
 
 @dataclass(frozen=True, init=False, repr=False, eq=False)
@@ -124,11 +128,8 @@ class Event(_Record):
     def __post_init__(self) -> None:
         for name in _texts_of(type(self)):
             value = getattr(self, name)
-            if type(value) not in _NUMBERS and (cleaned := core.cleaned.clean(value)) is not value:
-                value = cleaned
-                object.__setattr__(self, name, value)
-            if type(value) is str and (shown := for_terminal(value)) is not value:
-                object.__setattr__(self, name, shown)
+            if type(value) not in _NUMBERS and (fit := fit_to_show(value)) is not value:
+                object.__setattr__(self, name, fit)
         if self.run:
             object.__setattr__(self, "run", dict(_clean_run(tuple(self.run.items()), settings.current.secrets)))
 
@@ -144,29 +145,66 @@ class Event(_Record):
 
     def as_dict(self) -> dict[str, Any]:
         """Return the event as a flat mapping that JSON can hold, its run ids merged in."""
-        named = {part.metadata.get("name", part.name): getattr(self, part.name) for part in _known_fields(self)}
-        return {"event.name": self.name, **named.pop("run"), **named}
+        names, values, only_if_known = _fields_of(type(self))
+        told = {"event.name": self.name, **self.run, **dict(zip(names.values(), values(self), strict=True))}
+        for name in only_if_known:
+            if told[names[name]] is None:
+                del told[names[name]]
+        return told
+
+    def in_order(self) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+        """Return what `as_dict()` tells in the order of its names, but for the time and the run: names, and values."""
+        _, _, only_if_known = _fields_of(type(self))
+        left_out = [name for name in only_if_known if getattr(self, name) is None]
+        names, values = _in_order(type(self), *left_out)  # type: ignore[arg-type]  # only its objects have no hash
+        return names, values(self)
 
     def sentence(self) -> str:
         """Say in one line what happened."""
         return self.name
 
 
-def _known_fields(event: Event) -> Iterator[Field[Any]]:
-    """Yield the fields of `event`, but for those that a convention leaves out where nothing is known."""
-    for part in fields(event):
-        if "if_known" not in part.metadata or getattr(event, part.name) is not None:
-            yield part
+@of_class
+def _fields_of(event: type[Event]) -> tuple[dict[str, str], Callable[[Event], tuple[Any, ...]], list[str]]:
+    """Return the names in `as_dict()` of all fields but `run`, what gets their values, and which may be left out.
+
+    Those are left out where nothing is known, as a convention has it.
+    """
+    own = {part.name: part for part in fields(event) if part.name != "run"}
+    names = {name: part.metadata.get("name", name) for name, part in own.items()}
+    return names, operator.attrgetter(*names), [name for name, part in own.items() if "if_known" in part.metadata]
 
 
-_texts: dict[type[Event], tuple[str, ...]] = {}
+@functools.lru_cache(128)
+def _in_order(event: type[Event], *left_out: str) -> tuple[tuple[str, ...], Callable[[Event], tuple[Any, ...]]]:
+    names = {"name": "event.name", **_fields_of(event)[0]}
+    told = sorted((shown, name) for name, shown in names.items() if name not in {"time", *left_out})
+    return tuple(shown for shown, _ in told), operator.attrgetter(*(name for _, name in told))
 
 
+@of_class
 def _texts_of(event: type[Event]) -> tuple[str, ...]:
     """Return the names of the fields in which a secret could stand."""
-    if event not in _texts:
-        _texts[event] = tuple(part.name for part in fields(event) if part.name not in _CODE)
-    return _texts[event]
+    ours = event.__module__.startswith("resilient_tasks.")  # then a field for numbers has numbers
+    looked_at = (part for part in fields(event) if part.name not in _CODE)
+    return tuple(part.name for part in looked_at if not (ours and _OF_NUMBERS.fullmatch(str(part.type))))
+
+
+#: A service that is down says the same again and again. So many texts of at most so many characters are kept.
+_KEPT, _LONGEST = 256, 400
+
+
+def fit_to_show(value: Any) -> Any:
+    """Return `value` without the secrets in it; of a text, also without what a terminal would obey."""
+    if type(value) is str and len(value) <= _LONGEST:
+        return _fit(value, settings.current.secrets)
+    cleaned = core.cleaned.clean(value)
+    return for_terminal(cleaned) if type(cleaned) is str else cleaned
+
+
+@functools.lru_cache(_KEPT)
+def _fit(text: str, _secrets: tuple[Secret, ...]) -> str:
+    return for_terminal(core.cleaned.clean(text))
 
 
 @functools.lru_cache(512)

@@ -1,0 +1,253 @@
+"""What a line looks like, and who looks at it before it is written."""
+
+import dataclasses
+import io
+import json
+import logging
+import re
+from collections.abc import Mapping
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resilient_tasks import Retry, configure, resilient
+from resilient_tasks.core import log_records, settings
+from resilient_tasks.core.events import Event, FallbackUsed, NotifySent, RetryRecovered, RetryScheduled, bus
+from resilient_tasks.observe import logs
+from resilient_tasks.observe.lines import Console, ForPeople
+
+FAILED = {"error_type": "ConnectError", "message": "it said 'no'\nand left", "kind": "transient"}
+SCHEDULED = RetryScheduled(operation="fetch", attempts=3, delay=1.5, http_status=503, **FAILED)
+EVENTS = [
+    SCHEDULED,
+    dataclasses.replace(SCHEDULED, http_status=None),
+    FallbackUsed(operation="fetch", fallback="last", since=0.0, age=3.5, http_status=None, **FAILED),
+    FallbackUsed(operation="fetch", fallback="last", http_status=503, **FAILED),
+    RetryRecovered(operation="fetch", attempts=3, errors={"ConnectError": 2}),
+]
+SECRET = "hunter2-of-the-tests"
+
+
+@pytest.fixture
+def console(monkeypatch):
+    """The console that the library adds where an application has configured no logging."""
+    console = Console()
+    console.setStream(io.StringIO())
+    monkeypatch.setattr(logs.LOGGER, "handlers", [console])
+    monkeypatch.setattr(logs.LOGGER, "propagate", False)
+    monkeypatch.setattr(logs.LOGGER, "level", logging.INFO)
+    logs.LOGGER.manager._clear_cache()
+    return console
+
+
+@pytest.fixture
+def handled(monkeypatch):
+    """The records that the library's logger handles."""
+    seen = []
+    handle = logging.Logger.handle
+    monkeypatch.setattr(logging.Logger, "handle", lambda logger, record: seen.append(record) or handle(logger, record))
+    return seen
+
+
+values = st.one_of(st.text(), st.integers(), st.floats(), st.none(), st.booleans(), st.lists(st.text(max_size=3)))
+
+
+class TestForPeople:
+    @given(
+        extra=st.dictionaries(st.from_regex(r"[a-z.%]{1,8}", fullmatch=True), values, max_size=5),
+        message=st.text(max_size=50),
+        colors=st.booleans(),
+    )
+    def test_a_line_is_as_that_of_structlogs_console(self, extra, message, colors):
+        about = {name: value for name, value in extra.items() if isinstance(value, str | int | float | None)}
+        names = tuple(sorted(about))
+        ours = ForPeople(colors=colors).line(1_700_000_000.25, "WARNING", message, names, map(about.get, names))
+        fit = logs.lines.for_terminal
+        shown = {name: fit(value, lines=False) if isinstance(value, str) else value for name, value in about.items()}
+        theirs = structlog.dev.ConsoleRenderer(colors=colors)(
+            None, "", {**shown, "timestamp": "2023-11-14T22:13:20.250000Z", "level": "warning", "event": fit(message)}
+        )
+        assert ours == theirs
+
+    def test_a_line_about_nothing_else_ends_with_its_message(self):
+        assert ForPeople().line(0.0, "INFO", "well", (), ()) == "1970-01-01T00:00:00.000000Z [info     ] well"
+
+    def test_what_only_python_can_show_is_shown_so_and_no_terminal_obeys_it(self):
+        class Hostile:
+            def __repr__(self):
+                return "<\x1b[2J>"
+
+        assert "thing=<\\x1b[2J>" in ForPeople().line(0.0, "INFO", "seen", ("thing",), (Hostile(),))
+
+    def test_a_line_of_another_logger_may_have_a_stack(self):
+        record = logging.makeLogRecord({"msg": "here", "stack_info": "Stack (most recent call last):\n  one"})
+        assert ForPeople().format(record).endswith("\nStack (most recent call last):\n  one")
+
+    def test_a_traceback_of_no_error_is_left_out(self):
+        record = logging.makeLogRecord({"msg": "here", "exc_info": (None, None, None)})
+        assert "None" not in ForPeople().format(record)
+
+
+def test_json_says_where_it_broke():
+    try:
+        raise ValueError("broken")
+    except ValueError as error:
+        record = logging.makeLogRecord({"msg": "no", "exc_info": (ValueError, error, error.__traceback__)})
+    line = json.loads(logs.formatter(json=True).format(record))
+    assert line["event"] == "no"
+    assert line["exception"].endswith("ValueError: broken")
+
+
+class TestTheConsole:
+    @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.name)
+    def test_writes_an_event_as_it_would_write_its_record(self, console, event, monkeypatch):
+        logs.log_event(event)
+        at_once = console.stream.getvalue()
+        monkeypatch.setattr(Console, "has_to_itself", lambda *_: False)
+        logs.log_event(event)
+        by_record = console.stream.getvalue().removeprefix(at_once)
+        without_time = re.compile(r"^\S+Z ")
+        assert without_time.sub("", at_once) == without_time.sub("", by_record)
+        assert f"fetch: {event.sentence()}" in at_once
+
+    def test_has_a_line_to_itself_where_nothing_else_sees_it(self, console):
+        logger = logging.Logger("resilient_tasks.alone")  # noqa: LOG001  # one of its own
+        log_records.install(logger)
+        logger.addHandler(console)
+        logger.propagate = False
+        assert console.has_to_itself(logger)
+
+    @pytest.mark.parametrize("other", ["handler", "handler above", "filter", "its own filter", "format", "factory"])
+    def test_has_none_to_itself_where_something_else_sees_it(self, console, other, monkeypatch):
+        logger = logging.Logger("resilient_tasks.alone")  # noqa: LOG001  # one of its own
+        log_records.install(logger)
+        logger.addHandler(console)
+        logger.propagate = other == "handler above"
+        if other == "handler":
+            logger.addHandler(logging.NullHandler())
+        elif other == "handler above":
+            monkeypatch.setattr(logging.root, "handlers", [logging.NullHandler()])
+        elif other == "filter":
+            logger.addFilter(lambda _: True)
+        elif other == "its own filter":
+            console.addFilter(lambda _: True)
+        elif other == "format":
+            console.setFormatter(logging.Formatter("%(message)s"))
+        else:
+            monkeypatch.setattr(logging, "_logRecordFactory", logging.makeLogRecord)
+        assert not console.has_to_itself(logger)
+
+    @pytest.mark.parametrize("method", ["handle", "callHandlers"])
+    def test_has_none_to_itself_where_a_monitor_stands_in_the_loggers_place(self, console, method, monkeypatch):
+        logger = logging.Logger("resilient_tasks.alone")  # noqa: LOG001  # one of its own
+        log_records.install(logger)
+        logger.addHandler(console)
+        logger.propagate = False
+        monkeypatch.setattr(logging.Logger, method, lambda *_: None)
+        assert not console.has_to_itself(logger)
+
+    def test_writes_nothing_below_its_own_level(self, console, resilient_clock):
+        console.setLevel(logging.ERROR)
+        logs.log_event(SCHEDULED)
+        assert not console.stream.getvalue()
+
+    def test_that_cannot_be_written_to_says_so_as_any_handler_does(self, console, capsys, monkeypatch):
+        closed = io.StringIO()
+        closed.close()
+        console.setStream(closed)
+        logs.log_event(SCHEDULED)
+        assert "Logging error" in capsys.readouterr().err
+
+
+class TestTheRecordOfAnEvent:
+    def test_is_let_pass_by_the_redaction_for_the_event_holds_no_secret(self, console, handled):
+        bus_event = RetryScheduled(**{**dataclasses.asdict(SCHEDULED), "message": f"password={SECRET}"})
+        logs.log_event(bus_event)
+        assert type(handled[0]) is log_records.CleanRecord
+        assert SECRET not in console.stream.getvalue()
+        assert "password=***" in console.stream.getvalue()
+
+    @pytest.mark.parametrize("name", [f"load password={SECRET}", f"https://bob:{SECRET}@example.org/flow"])
+    def test_names_no_secret_that_a_user_put_into_a_name(self, console, name):
+        event = dataclasses.replace(SCHEDULED, operation=name, error_type=f"Error token={SECRET}")
+        logs.log_event(event)
+        assert SECRET not in event.sentence() + event.operation
+        assert SECRET not in console.stream.getvalue()
+
+    def test_is_looked_at_where_a_users_own_factory_may_have_added_to_it(self, console, monkeypatch):
+        def make(*given):
+            record = logging.LogRecord(*given)
+            record.request = f"Authorization: Bearer {SECRET}"
+            return record
+
+        monkeypatch.setattr(logging, "_logRecordFactory", make)
+        logs.log_event(SCHEDULED)
+        assert "request=" in console.stream.getvalue()
+        assert SECRET not in console.stream.getvalue()
+
+    def test_is_looked_at_where_the_event_is_a_users_own(self, console):
+        @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+        class TokenSpent(Event):
+            name = "token.spent"
+            token: str
+            about: Mapping[str, str]
+
+            def sentence(self):
+                return f"logged in with password={SECRET}"
+
+        logs.log_event(TokenSpent(operation="fetch", token=SECRET, about={"api_key": SECRET}))
+        assert "token.spent" in console.stream.getvalue()
+        assert SECRET not in console.stream.getvalue()
+
+    def test_is_a_record_like_any_other_elsewhere(self):
+        import copy
+        import pickle
+
+        record = log_records.made(logs.LOGGER, logging.INFO, "well", {"attempt": 2}, is_clean=True)
+        for other in (copy.copy(record), pickle.loads(pickle.dumps(record))):
+            assert type(other) is logging.LogRecord
+            assert vars(other) == vars(record)
+
+
+class TestWhatTheLogWants:
+    def test_are_events_that_its_logger_is_enabled_for(self, console):
+        assert logs.wants(RetryScheduled)
+        assert logs.wants(RetryRecovered)
+        console_level, logs.LOGGER.level = logs.LOGGER.level, logging.ERROR
+        logs.LOGGER.manager._clear_cache()
+        assert not logs.wants(RetryScheduled)
+        logs.LOGGER.level = console_level
+
+    def test_are_also_those_of_a_class_that_says_its_level_for_each(self, console):
+        class Grave(Event):
+            name = "test.grave"
+            level = logging.DEBUG
+
+            @property
+            def severity(self):
+                return logging.CRITICAL
+
+        assert logs.wants(Grave)
+
+    def test_no_event_is_made_where_neither_log_nor_sink_wants_it(self, console, flaky, resilient_clock, monkeypatch):
+        made = []
+        logs.install()
+        monkeypatch.setattr(Event, "__post_init__", made.append)
+        monkeypatch.setattr(logs.LOGGER, "level", logging.CRITICAL)
+        logs.LOGGER.manager._clear_cache()
+        monkeypatch.setattr(bus, "_sinks", ((logs.log_event, logs.wants),))
+        assert resilient(retry=Retry(attempts=3, wait=1))(flaky(ConnectionError(), ConnectionError()))() == "done"
+        assert made == []
+
+
+def test_a_secret_that_is_registered_later_is_blotted_out_of_what_was_told_before(console, monkeypatch):
+    monkeypatch.setattr(settings, "current", settings.current)
+    said = "the word is Xylophone-of-old"
+    logs.log_event(NotifySent(operation="fetch", channel=said))
+    configure(secrets=["Xylophone-of-old"])
+    logs.log_event(NotifySent(operation="fetch", channel=said))
+    before, after = console.stream.getvalue().splitlines()
+    assert "Xylophone" in before
+    assert "Xylophone" not in after
