@@ -96,7 +96,10 @@ def redact_whole(text: str, *, code: bool = False) -> str:
     if not settings.current.secrets:
         low, has_run = lowered(text), tokens.has_run(text)
         if not _signs().are_in(low, has_run=has_run) and not heads.names_in(text, low):
-            return tokens.blot(text) if has_run else text
+            once = tokens.blot(text) if has_run else text
+            if once == text:
+                return text
+            text = once  # two tokens side by side are found one after the other
     for _ in range(_ROUNDS):
         once = _once(text, code=code)
         if once == text:

@@ -56,6 +56,14 @@ def test_the_name_stays_and_the_value_goes():
     assert redact("Authorization: Bearer abcdef123456") == "Authorization: Bearer ***"
 
 
+def test_a_token_goes_that_stands_beside_another():
+    keys = (
+        "PMAK-60c5960f92f3f4480541a618-262be12ae0826697d443550477139a3fb5x",
+        "ghp_DbPfsNNszpWH70ywxEeTSXvLyGqzbCli6v3W",
+    )
+    assert redact(f"401 for {'='.join(keys)}; rows=12") == "401 for ***=***; rows=12"
+
+
 def test_what_is_cut_short_goes_as_well():
     lines = "\n".join(["-----BEGIN RSA PRIVATE KEY-----", "M" * 64, "M" * 30])
     assert "MMMM" not in redact(lines)
