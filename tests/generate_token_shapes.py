@@ -1,4 +1,4 @@
-"""Make `resilient_tasks/core/token_shapes.py` anew: how the tokens of several hundred issuers begin and go on.
+"""Make `resilient_tasks/redaction/token_shapes.py` anew: how the tokens of several hundred issuers begin and go on.
 
 The facts come from the rules of Kingfisher, a maintained scanner for secrets (Apache License 2.0): from its own, which
 its first major version has, and from those of Betterleaks and Veles, which the second has in their place. Of each rule

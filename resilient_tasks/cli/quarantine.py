@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from resilient_tasks.cli.printing import DONE, STILL_WAITING, Rooms, UsageError, as_json, duration, print_table, say
 from resilient_tasks.core import settings
-from resilient_tasks.core.redact import redact
 from resilient_tasks.core.wording import number_of
+from resilient_tasks.redaction.redact import redact
 
 if TYPE_CHECKING:
     from resilient_tasks.data.quarantine import Quarantine

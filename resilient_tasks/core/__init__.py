@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from resilient_tasks.core import key_functions as key_functions
     from resilient_tasks.core import limits as limits
     from resilient_tasks.core import race as race
-    from resilient_tasks.core import redact as redact
     from resilient_tasks.core import redacted as redacted
-    from resilient_tasks.core import registered as registered
     from resilient_tasks.core import words as words
 else:
 

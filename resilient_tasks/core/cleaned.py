@@ -13,12 +13,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
-from resilient_tasks.core import beside, secret_names
 from resilient_tasks.core.classes import of_class
-from resilient_tasks.core.redact import is_secret_pair, left_out, redact
-from resilient_tasks.core.registered import MARK
-from resilient_tasks.core.secret_names import Says
-from resilient_tasks.core.told import Told
+from resilient_tasks.redaction import beside, secret_names
+from resilient_tasks.redaction.redact import is_secret_pair, left_out, redact
+from resilient_tasks.redaction.registered import MARK
+from resilient_tasks.redaction.secret_names import Says
+from resilient_tasks.redaction.told import Told
 
 #: The greatest depth, and the number of parts, that are searched.
 _DEPTH = 12

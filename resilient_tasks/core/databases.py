@@ -10,8 +10,8 @@ from resilient_tasks.core import safely
 from resilient_tasks.core.classes import module_of, of_class, tops_of
 from resilient_tasks.core.failure_names import of_name
 from resilient_tasks.core.kinds import Kind
-from resilient_tasks.core.patterns import compiled
 from resilient_tasks.core.wrapped import is_a_librarys
+from resilient_tasks.redaction.patterns import compiled
 
 
 def _table(codes: dict[Kind, str]) -> dict[str, Kind]:

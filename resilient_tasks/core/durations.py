@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from resilient_tasks.core import callables, safely
 from resilient_tasks.core.errors import PolicyError
-from resilient_tasks.core.patterns import compiled
+from resilient_tasks.redaction.patterns import compiled
 
 #: What is taken wherever a duration is wanted; it is kept as seconds.
 Duration: TypeAlias = float | str | timedelta

@@ -11,7 +11,7 @@ import re
 import sys
 
 from resilient_tasks.core.kinds import RETRIED_BY_DEFAULT, Kind
-from resilient_tasks.core.patterns import compiled
+from resilient_tasks.redaction.patterns import compiled
 
 _WORD_ENDS = compiled(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^A-Za-z0-9]+")
 

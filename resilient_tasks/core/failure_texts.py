@@ -7,8 +7,8 @@ from http import HTTPStatus
 
 from resilient_tasks.core import databases, safely
 from resilient_tasks.core.kinds import Kind
-from resilient_tasks.core.patterns import compiled
 from resilient_tasks.core.wrapped import BUGS, is_from_a_library, is_raised_by_a_library
+from resilient_tasks.redaction.patterns import compiled
 
 #: More of a text is not looked at.
 _LONGEST = 4_000

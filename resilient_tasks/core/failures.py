@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from resilient_tasks import core
+from resilient_tasks import core, redaction
 from resilient_tasks.core import (
     answers,
     callables,
@@ -294,7 +294,7 @@ def _wait_of(error: BaseException, now: float | None = None) -> float | None:
 
 def describe(error: BaseException) -> str:
     """Name an error in one short line: its type, and the first line of its text, without the secrets in it."""
-    text = core.redact.redact(core.redacted.said_by(error)).strip().partition("\n")[0]
+    text = redaction.redact.redact(core.redacted.said_by(error)).strip().partition("\n")[0]
     if text.startswith(f"{type(error).__name__}("):  # it has no text of its own
         return text[:200]
     name = in_words(error)

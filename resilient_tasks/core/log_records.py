@@ -6,7 +6,7 @@ import logging
 import traceback
 from typing import Any
 
-from resilient_tasks import core
+from resilient_tasks import core, redaction
 from resilient_tasks.core.shown import for_terminal
 
 _OWN = frozenset(vars(logging.makeLogRecord({})))
@@ -52,7 +52,7 @@ class Redaction(logging.Filter):
         except Exception:  # the arguments do not fit: the handler says so, and shows them
             record.args = core.cleaned.clean(record.args)
             message = str(record.msg)
-        if (told := for_terminal(core.redact.redact(message))) != message:
+        if (told := for_terminal(redaction.redact.redact(message))) != message:
             record.msg, record.args = told, ()
         for name in vars(record).keys() - _OWN:
             setattr(record, name, _named(name, getattr(record, name)))
@@ -65,7 +65,7 @@ class Redaction(logging.Filter):
         for name in ("exc_text", "stack_info"):
             text = getattr(record, name)
             if text:
-                setattr(record, name, for_terminal(core.redact.redact(text)))
+                setattr(record, name, for_terminal(redaction.redact.redact(text)))
         return True
 
 

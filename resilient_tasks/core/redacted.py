@@ -10,14 +10,15 @@ import traceback
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
-from resilient_tasks.core import beside, safely, settings
+from resilient_tasks.core import safely, settings
 from resilient_tasks.core.classes import module_of, of_class
 from resilient_tasks.core.cleaned import NOT_DATA, Cleaner, Searcher, held_by
 from resilient_tasks.core.error_layout import builtin_base, kept_outside, like, saying
 from resilient_tasks.core.errors import ResilienceError
-from resilient_tasks.core.redact import redact, redact_whole
-from resilient_tasks.core.registered import Secret
-from resilient_tasks.core.told import Told
+from resilient_tasks.redaction import beside
+from resilient_tasks.redaction.redact import redact, redact_whole
+from resilient_tasks.redaction.registered import Secret
+from resilient_tasks.redaction.told import Told
 
 E = TypeVar("E", bound=BaseException)
 

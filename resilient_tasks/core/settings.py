@@ -8,14 +8,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from resilient_tasks import core
+from resilient_tasks import core, redaction
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.errors import PolicyError
 
 if TYPE_CHECKING:
     from resilient_tasks.core.durations import Duration
-    from resilient_tasks.core.registered import Secret
     from resilient_tasks.core.store import StateStore
+    from resilient_tasks.redaction.registered import Secret
 
 _PREFIX = "RESILIENT_TASKS_"
 _TRUE = {"1", "true", "yes", "on"}
@@ -87,8 +87,16 @@ def _from_environment() -> Settings:
         for name, text in given.items()
         if text and name != "secrets"
     }
-    secrets = core.registered.from_environment() if _PREFIX + "SECRETS" in os.environ else ()
+    secrets = _secrets("from_environment") if _PREFIX + "SECRETS" in os.environ else ()
     return replace(defaults, **changes, secrets=secrets)
+
+
+def _secrets(how: str, *given: Any) -> tuple[Secret, ...]:
+    try:
+        found: tuple[Secret, ...] = getattr(redaction.registered, how)(*given)
+    except ValueError as error:
+        raise PolicyError(str(error)) from None
+    return found
 
 
 def _parse(name: str, text: str, form: type) -> bool | float | str | tuple[str, ...]:
@@ -107,6 +115,7 @@ def _parse(name: str, text: str, form: type) -> bool | float | str | tuple[str, 
 
 #: The settings in force. Read it at call time, never at import.
 current: Settings = _from_environment()
+redaction.registered_by(lambda: current.secrets)
 
 
 @answering("configure(enabled=False)", "enabled")
@@ -176,7 +185,7 @@ def configure(
         "notify_deadline": _seconds("notify_deadline", notify_deadline),
         "notify_cooldown": _seconds("notify_cooldown", notify_cooldown),
         "longest_retry_after": _seconds("longest_retry_after", longest_retry_after),
-        "secrets": core.registered.added(current.secrets, () if secrets is None else secrets),
+        "secrets": _secrets("added", current.secrets, () if secrets is None else secrets),
     }
     current = replace(current, **{name: value for name, value in changes.items() if value is not None})
     for name, url in (("STORE", store), ("INCIDENTS", incidents)):

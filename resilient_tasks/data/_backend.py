@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
-from resilient_tasks.core.redact import redact
 from resilient_tasks.data._redaction import without_secrets
+from resilient_tasks.redaction.redact import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,9 +20,9 @@ from typing import IO, Any, ClassVar, Protocol
 from urllib.parse import unquote, urlsplit
 
 from resilient_tasks.core.errors import PolicyError
-from resilient_tasks.core.redact import redact
 from resilient_tasks.data._blocks import Address, address_named, address_of, is_block, is_name
 from resilient_tasks.data._redaction import secrets_in, without
+from resilient_tasks.redaction.redact import redact
 
 _TEMPORARY = ".tmp"
 #: File systems without folders: a bucket is there, or it is not, and no write is to make one.

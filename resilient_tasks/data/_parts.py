@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
-from resilient_tasks.core.redact import redact
 from resilient_tasks.data._arrow import PREFIX, RECORDS, Shape, columns_of, part_labels, stored
 from resilient_tasks.data._arrow_columns import cells, rows_at
 from resilient_tasks.data._reasons import bad_rows, told, written
+from resilient_tasks.redaction.redact import redact
 
 if TYPE_CHECKING:
     from resilient_tasks.data.split import Split

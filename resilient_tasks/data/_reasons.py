@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resilient_tasks.core.redact import redact
 from resilient_tasks.data._arrow import PREFIX, RECORDS, Shape
 from resilient_tasks.data._redaction import without_secrets
 from resilient_tasks.data._values import decode, dumps, loads, texts
+from resilient_tasks.redaction.redact import redact
 
 if TYPE_CHECKING:
     from resilient_tasks.data._backend import Finding

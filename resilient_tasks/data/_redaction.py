@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from resilient_tasks.core.cleaned import Cleaner
-from resilient_tasks.core.redact import is_nothing, is_secret_pair, is_short, redact_whole
-from resilient_tasks.core.registered import MARK
+from resilient_tasks.redaction.redact import is_nothing, is_secret_pair, is_short, redact_whole
+from resilient_tasks.redaction.registered import MARK
 
 _AT_A_TIME = 5_000
 _NUMBERS = frozenset({int, float, bool, type(None)})

@@ -18,7 +18,6 @@ from resilient_tasks.core import durations
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.cleaned import Cleaner
 from resilient_tasks.core.errors import PolicyError
-from resilient_tasks.core.redact import redact
 from resilient_tasks.data import _batches, _parts
 from resilient_tasks.data._arrow import restored, together
 from resilient_tasks.data._batches import QuarantinedBatch, Wanted, found, listed, named
@@ -30,6 +29,7 @@ from resilient_tasks.data._values import loads
 from resilient_tasks.data.ledger import Ledger
 from resilient_tasks.data.replay import Replay
 from resilient_tasks.data.schemas import fingerprint
+from resilient_tasks.redaction.redact import redact
 
 if TYPE_CHECKING:
     import builtins

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar, o
 
 import numpy as np
 
-from resilient_tasks.core.redact import redact
 from resilient_tasks.core.wording import named_few, number_of
 from resilient_tasks.data._backend import WHOLE_FRAME, Finding, Findings
 from resilient_tasks.data.schemas import as_schema, check_schema, library
+from resilient_tasks.redaction.redact import redact
 
 if TYPE_CHECKING:
     import os

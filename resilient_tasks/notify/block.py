@@ -18,11 +18,11 @@ from typing import Any, Protocol, TypeGuard
 from resilient_tasks.core.errors import PolicyError, ResilienceError
 from resilient_tasks.core.failures import classify
 from resilient_tasks.core.kinds import RETRIED_BY_DEFAULT
-from resilient_tasks.core.registered import MARK
 from resilient_tasks.core.shown import for_terminal
 from resilient_tasks.notify import gate
 from resilient_tasks.notify.message import Message
 from resilient_tasks.notify.secret import block_name
+from resilient_tasks.redaction.registered import MARK
 
 #: What Apprise, through which most blocks send, writes to its log of an answer that refuses.
 _STATUS = re.compile(r"\berror=(\d{3})\b")

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 from resilient_tasks.core import errors, safely
 from resilient_tasks.core.events import run_ids
 from resilient_tasks.core.failures import classify, http_failure
-from resilient_tasks.core.redact import redact
 from resilient_tasks.core.redacted import said_by
 from resilient_tasks.core.shown import for_terminal
 from resilient_tasks.machines.incident import Incident
 from resilient_tasks.machines.letters import Letter
 from resilient_tasks.notify.message import Message, Severity
+from resilient_tasks.redaction.redact import redact
 
 _LONGEST_TEXT, _LONGEST_NOTE, _MOST_NOTES = 1500, 300, 12
 

@@ -13,8 +13,8 @@ from typing import Any, TextIO
 
 from resilient_tasks.core import safely
 from resilient_tasks.core.events import Event
-from resilient_tasks.core.patterns import compiled
 from resilient_tasks.core.shown import for_terminal
+from resilient_tasks.redaction.patterns import compiled
 
 #: What a log record calls its own attributes, in newer Pythons too; a handler's formatter adds the last two.
 RESERVED = frozenset(vars(logging.makeLogRecord({}))) | {"taskName", "message", "asctime"}

@@ -16,7 +16,7 @@ from dataclasses import fields
 from functools import cache
 from typing import Any
 
-from resilient_tasks import core
+from resilient_tasks import redaction
 from resilient_tasks.core import log_records
 from resilient_tasks.core.classes import of_class
 from resilient_tasks.core.events import CallFailed, Event, bus, run_ids
@@ -72,7 +72,7 @@ def log_event(event: Event) -> None:
 def _is_clean(event: type[Event]) -> bool:
     """Tell whether events of a class hold no secret, and no field whose name makes a secret of its value."""
     ours = event.__module__.startswith("resilient_tasks.")
-    return ours and not any(core.secret_names.of(part.name) for part in fields(event))
+    return ours and not any(redaction.secret_names.of(part.name) for part in fields(event))
 
 
 def console_handler() -> logging.Handler:

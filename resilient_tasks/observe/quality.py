@@ -17,11 +17,11 @@ from resilient_tasks.core.events import (
     what_rules_warn_of,
     why_and_where,
 )
-from resilient_tasks.core.redact import redact
 from resilient_tasks.core.shown import for_markdown, for_terminal
 from resilient_tasks.core.wording import number_of
 from resilient_tasks.data.quarantine import Quarantine, QuarantineError
 from resilient_tasks.data.replay import commands
+from resilient_tasks.redaction.redact import redact
 
 #: Prefect refuses large artifacts, and people do not read them.
 _MOST_COUNTS = 200

@@ -25,7 +25,6 @@ from resilient_tasks.core.call import Work
 from resilient_tasks.core.errors import DegradedRun, UnobservedFailure
 from resilient_tasks.core.events import CallFailed, Event, FallbackUsed, RetryRecovered, bus
 from resilient_tasks.core.outcome import Degraded, Failed, Outcome
-from resilient_tasks.core.redact import redact
 from resilient_tasks.core.shown import for_terminal
 from resilient_tasks.decorate import Plan
 from resilient_tasks.observe.report import RunReport
@@ -33,6 +32,7 @@ from resilient_tasks.orchestrate import artifacts, flow_alerts, raising, undocum
 from resilient_tasks.orchestrate.away import outages
 from resilient_tasks.orchestrate.futures import Unseen, is_listed
 from resilient_tasks.orchestrate.states import ReturnedFailureError
+from resilient_tasks.redaction.redact import redact
 
 _logger = logging.getLogger("resilient_tasks")
 

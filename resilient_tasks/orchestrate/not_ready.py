@@ -10,7 +10,7 @@ from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
 from prefect.utilities.annotations import BaseAnnotation
 
-from resilient_tasks import core
+from resilient_tasks import core, redaction
 from resilient_tasks.core.wording import named_few
 from resilient_tasks.orchestrate import undocumented
 
@@ -35,7 +35,7 @@ def say_if_not_run(operation: str, args: tuple[Any, ...], kwargs: Mapping[str, A
             "%s was not run, and returned None: what it was given had failed (%s). Prefect goes on all the same. Call"
             " .result() on the future first, which raises the error, or hand it over as allow_failure(future)",
             operation,
-            core.redact.redact(named_few(failed, _NAMED)),
+            redaction.redact.redact(named_few(failed, _NAMED)),
         )
 
 

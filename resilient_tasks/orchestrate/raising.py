@@ -7,7 +7,7 @@ from typing import Any, NoReturn, TypeVar
 
 from prefect.client.schemas.objects import State
 
-from resilient_tasks import core
+from resilient_tasks import core, redaction
 from resilient_tasks.core.outcome import Failed
 
 R = TypeVar("R")
@@ -59,7 +59,7 @@ async def async_items(source: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, 
 def told(state: State[Any]) -> State[Any]:
     """Return a failed state that a user's function returned, without the secrets in its message and its error."""
     copy = core.redacted.redacted(state.data) if isinstance(state.data, BaseException) else None
-    message = None if state.message is None else core.redact.redact(state.message)
+    message = None if state.message is None else redaction.redact.redact(state.message)
     if copy is None and message == state.message:
         return state
     return state.model_copy(update={"message": message, "data": state.data if copy is None else copy})

@@ -21,7 +21,6 @@ from resilient_tasks.core.host import Results
 from resilient_tasks.core.matching import On, matcher
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
 from resilient_tasks.core.pipeline import Policy, operation_of
-from resilient_tasks.core.redact import redact
 from resilient_tasks.core.signatures import module_of, signature_of
 from resilient_tasks.core.stable_keys import UnstableKeyError, key_of, key_of_call
 from resilient_tasks.core.stand_ins import DEFAULT, StandIn, calling, stood_in
@@ -31,6 +30,7 @@ from resilient_tasks.data._blocks import StorageBlock, is_block, is_name
 from resilient_tasks.data._files import files_at
 from resilient_tasks.data._parts import safe
 from resilient_tasks.data.kept import FileShelf, Label, Moment, Shelf, UnkeepableError
+from resilient_tasks.redaction.redact import redact
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Proceed

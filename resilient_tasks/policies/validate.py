@@ -16,7 +16,6 @@ from resilient_tasks.core.failures import about
 from resilient_tasks.core.keys import Keyed
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
 from resilient_tasks.core.pipeline import Policy, operation_of
-from resilient_tasks.core.redact import redact
 from resilient_tasks.core.signatures import signature_of
 from resilient_tasks.core.wording import number_of, was
 from resilient_tasks.data.annotated import check_annotation
@@ -39,6 +38,7 @@ from resilient_tasks.data.several import (
     with_parts,
 )
 from resilient_tasks.data.split import Report, Split, split
+from resilient_tasks.redaction.redact import redact
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Proceed

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 import resilient_tasks
-from resilient_tasks.core.redact import redact
+from resilient_tasks.redaction.redact import redact
 
 PACKAGE = Path(resilient_tasks.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 #: These hold the shapes of secrets, and what tests pretend to be one.
-SHAPES = {"core/secret_names.py", "core/token_shapes.py", "core/words.py"}
+SHAPES = {"redaction/secret_names.py", "redaction/token_shapes.py", "core/words.py"}
 #: Stands in for what a sentence quotes: a name, a number, something's repr.
 FILLS = ("fetch", "3", "Retry(attempts=3)", "'wrong'", "")
 

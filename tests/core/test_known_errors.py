@@ -11,9 +11,9 @@ from pydantic import BaseModel, Field, ValidationError
 
 from resilient_tasks.core.cleaned import clean
 from resilient_tasks.core.failures import describe
-from resilient_tasks.core.redact import redact
 from resilient_tasks.core.redacted import redacted
-from resilient_tasks.core.sql_parameters import names_of, without_secrets
+from resilient_tasks.redaction.redact import redact
+from resilient_tasks.redaction.sql_parameters import names_of, without_secrets
 
 SECRET = "hunter2-Xy"
 

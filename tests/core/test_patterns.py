@@ -8,8 +8,8 @@ from importlib import import_module
 import pytest
 
 from resilient_tasks import core
-from resilient_tasks.core import patterns
-from resilient_tasks.core.patterns import compiled
+from resilient_tasks.redaction import patterns
+from resilient_tasks.redaction.patterns import compiled
 
 
 def test_every_pattern_of_the_core_compiles():

@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resilient_tasks import PolicyError, configure
-from resilient_tasks.core import log_records, registered, settings
-from resilient_tasks.core import redact as redaction
+from resilient_tasks.core import log_records, settings
 from resilient_tasks.core.cleaned import clean
 from resilient_tasks.core.failures import describe
-from resilient_tasks.core.redact import is_secret_pair, redact, redact_whole
 from resilient_tasks.core.settings import Settings
+from resilient_tasks.redaction import redact as redaction
+from resilient_tasks.redaction.redact import is_secret_pair, redact, redact_whole
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from secrets_corpus import corpus, look_alikes  # beside the tests, for more than one of them
@@ -287,7 +287,7 @@ class TestRegisteredValues:
         monkeypatch.setenv("RESILIENT_TASKS_SECRETS", "DB_LOGIN")
         monkeypatch.setenv("DB_LOGIN", "q7")
         with pytest.raises(PolicyError, match="DB_LOGIN, which has fewer than 4") as refused:
-            registered.from_environment()
+            settings._from_environment()
         assert "q7" not in str(refused.value)
 
 

@@ -17,9 +17,9 @@ import requests
 from pydantic import BaseModel, ValidationError
 
 from resilient_tasks import Kind, ResilienceError, classify
-from resilient_tasks.core import redact as redact_module
 from resilient_tasks.core import redacted as redacted_module
 from resilient_tasks.core.redacted import Withheld, original_of, redacted
+from resilient_tasks.redaction import redact as redact_module
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from secrets_corpus import corpus, look_alikes

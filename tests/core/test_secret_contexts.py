@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from resilient_tasks.core import secret_names
-from resilient_tasks.core.redact import redact, redact_whole
-from resilient_tasks.core.secret_names import Says
-from resilient_tasks.core.secret_values import is_nothing, is_random, is_sentence
+from resilient_tasks.redaction import secret_names
+from resilient_tasks.redaction.redact import redact, redact_whole
+from resilient_tasks.redaction.secret_names import Says
+from resilient_tasks.redaction.secret_values import is_nothing, is_random, is_sentence
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from secret_texts import CONTEXTS, LOOK_ALIKES

@@ -15,8 +15,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilient_tasks.core.redact import redact_whole
-from resilient_tasks.core.spellings import blot
+from resilient_tasks.redaction.redact import redact_whole
+from resilient_tasks.redaction.spellings import blot
 
 SECRETS = (
     *(

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from resilient_tasks.core import tokens
-from resilient_tasks.core.redact import redact
-from resilient_tasks.core.token_shapes import ALPHABETS, SHAPES
+from resilient_tasks.redaction import tokens
+from resilient_tasks.redaction.redact import redact
+from resilient_tasks.redaction.token_shapes import ALPHABETS, SHAPES
 
 LETTERS = {
     name: [letter for letter in map(chr, range(33, 127)) if re.fullmatch(f"[{some}]", letter)]
@@ -65,9 +65,7 @@ def test_names_that_begin_like_tokens_stay(text):
 
 
 def test_shapes_are_compiled_when_they_are_met_and_not_at_import():
-    program = (
-        "import resilient_tasks.core.redact, resilient_tasks.core.tokens as t; print(t._compiled.cache_info().currsize)"
-    )
+    program = "from resilient_tasks.redaction import redact, tokens; print(tokens._compiled.cache_info().currsize)"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "0"
 

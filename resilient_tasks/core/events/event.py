@@ -20,12 +20,12 @@ from resilient_tasks import core
 from resilient_tasks.core import host, settings
 from resilient_tasks.core import real_time as time
 from resilient_tasks.core.classes import of_class
-from resilient_tasks.core.patterns import compiled
 from resilient_tasks.core.shown import for_terminal
 from resilient_tasks.core.wording import in_brief, worded
+from resilient_tasks.redaction.patterns import compiled
 
 if TYPE_CHECKING:
-    from resilient_tasks.core.registered import Secret
+    from resilient_tasks.redaction.registered import Secret
 
 #: Every event by its name, for tools that read `events.jsonl` back.
 EVENTS: dict[str, type[Event]] = {}

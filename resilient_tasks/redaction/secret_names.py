@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import functools
 
-from resilient_tasks.core.patterns import compiled
+from resilient_tasks.redaction.patterns import compiled
 
 
 def words(text: str) -> frozenset[str]:

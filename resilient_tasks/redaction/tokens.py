@@ -10,9 +10,9 @@ import functools
 import re
 from typing import NamedTuple
 
-from resilient_tasks.core.patterns import compiled
-from resilient_tasks.core.registered import MARK
-from resilient_tasks.core.token_shapes import ALPHABETS, SHAPES
+from resilient_tasks.redaction.patterns import compiled
+from resilient_tasks.redaction.registered import MARK
+from resilient_tasks.redaction.token_shapes import ALPHABETS, SHAPES
 
 #: As in the generated table. The lengths are less strict where a prefix is unmistakable: some issuers changed theirs,
 #: and what cuts a text cuts tokens as well.

@@ -11,11 +11,11 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from resilient_tasks.core import commands, secret_names, sql_parameters
-from resilient_tasks.core.patterns import compiled
-from resilient_tasks.core.registered import MARK
-from resilient_tasks.core.secret_names import Says, words
-from resilient_tasks.core.secret_values import is_nothing, is_random, is_sentence
+from resilient_tasks.redaction import commands, secret_names, sql_parameters
+from resilient_tasks.redaction.patterns import compiled
+from resilient_tasks.redaction.registered import MARK
+from resilient_tasks.redaction.secret_names import Says, words
+from resilient_tasks.redaction.secret_values import is_nothing, is_random, is_sentence
 
 #: Keys that hold a name, and keys that hold its value; in lower case, without `_` and `-`.
 _NAMES = words(

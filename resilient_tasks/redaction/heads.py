@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from resilient_tasks.core import secret_names
-from resilient_tasks.core.patterns import compiled
-from resilient_tasks.core.secret_names import Says
+from resilient_tasks.redaction import secret_names
+from resilient_tasks.redaction.patterns import compiled
+from resilient_tasks.redaction.secret_names import Says
 
 #: The longest name (characters), to each side of a hit.
 _LONGEST = 64

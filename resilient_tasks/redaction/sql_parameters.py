@@ -10,11 +10,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from resilient_tasks.core import secret_names
-from resilient_tasks.core.patterns import compiled
-from resilient_tasks.core.registered import MARK
-from resilient_tasks.core.secret_names import Says, words
-from resilient_tasks.core.secret_values import is_nothing, is_random, is_value
+from resilient_tasks.redaction import secret_names
+from resilient_tasks.redaction.patterns import compiled
+from resilient_tasks.redaction.registered import MARK
+from resilient_tasks.redaction.secret_names import Says, words
+from resilient_tasks.redaction.secret_values import is_nothing, is_random, is_value
 
 #: The characters of a statement that are read.
 _LONGEST = 20_000

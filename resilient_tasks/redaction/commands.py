@@ -9,9 +9,9 @@ import functools
 import re
 from collections.abc import Sequence
 
-from resilient_tasks.core.patterns import compiled
-from resilient_tasks.core.registered import MARK
-from resilient_tasks.core.secret_values import is_nothing, looks_random
+from resilient_tasks.redaction.patterns import compiled
+from resilient_tasks.redaction.registered import MARK
+from resilient_tasks.redaction.secret_values import is_nothing, looks_random
 
 #: Stands between the items of a command line that was a list.
 BETWEEN = "\0"

@@ -16,7 +16,7 @@ import functools
 import re
 from typing import NamedTuple
 
-from resilient_tasks.core.patterns import compiled
+from resilient_tasks.redaction.patterns import compiled
 
 MARK = "***"
 

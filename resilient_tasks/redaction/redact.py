@@ -12,7 +12,8 @@ import functools
 import re
 from typing import NamedTuple
 
-from resilient_tasks.core import (
+from resilient_tasks import redaction
+from resilient_tasks.redaction import (
     commands,
     contexts,
     error_texts,
@@ -22,10 +23,9 @@ from resilient_tasks.core import (
     secret_names,
     secret_shapes,
     secret_values,
-    settings,
     tokens,
 )
-from resilient_tasks.core.secret_values import lowered
+from resilient_tasks.redaction.secret_values import lowered
 
 #: What is blotted out may, in rare texts, bring two halves of something together.
 _ROUNDS = 5
@@ -49,11 +49,11 @@ def redact(text: str, *, code: bool = False) -> str:
         code: it is a line of a program, in which only what is in quotes can be a value: `password=password` is none.
     """
     if len(text) <= _REMEMBERED and type(text) is str:
-        clean = _remembered(text, code, settings.current.secrets)
+        clean = _remembered(text, code, redaction.secrets())
         return text if clean == text else clean
     if is_short(text):
         return redact_whole(text, code=code)
-    margin = max(_MARGIN, registered.longest(settings.current.secrets))
+    margin = max(_MARGIN, registered.longest(redaction.secrets()))
     if len(text) <= _HEAD_KEPT + _TAIL_KEPT + 2 * margin:
         return redact_whole(text, code=code)
     # What is cut is cut after it is blotted out, together with all that may be a part of a secret cut in two.
@@ -93,7 +93,7 @@ def redact_whole(text: str, *, code: bool = False) -> str:
         text: any text.
         code: it is a line of a program, in which only what is in quotes can be a value: `password=password` is none.
     """
-    if not settings.current.secrets:
+    if not redaction.secrets():
         low, has_run = lowered(text), tokens.has_run(text)
         if not _signs().are_in(low, has_run=has_run) and not heads.names_in(text, low):
             once = tokens.blot(text) if has_run else text
@@ -185,7 +185,7 @@ def is_nothing(value: str) -> bool:
 
 
 def _once(text: str, *, code: bool) -> str:
-    secrets = settings.current.secrets
+    secrets = redaction.secrets()
     if secrets:
         text = registered.blot(text, secrets)
     text = secret_shapes.blot(text)

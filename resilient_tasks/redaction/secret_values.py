@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from resilient_tasks.core import secret_names
-from resilient_tasks.core.patterns import compiled
-from resilient_tasks.core.secret_names import Says, words
+from resilient_tasks.redaction import secret_names
+from resilient_tasks.redaction.patterns import compiled
+from resilient_tasks.redaction.secret_names import Says, words
 
 _SMALL = {ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 

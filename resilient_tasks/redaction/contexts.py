@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from resilient_tasks.core import commands, error_texts, fields, secret_names, sql_parameters
-from resilient_tasks.core.patterns import compiled
-from resilient_tasks.core.registered import MARK
-from resilient_tasks.core.secret_names import Says
-from resilient_tasks.core.secret_values import is_nothing, is_sentence, is_value, looks_random
+from resilient_tasks.redaction import commands, error_texts, fields, secret_names, sql_parameters
+from resilient_tasks.redaction.patterns import compiled
+from resilient_tasks.redaction.registered import MARK
+from resilient_tasks.redaction.secret_names import Says
+from resilient_tasks.redaction.secret_values import is_nothing, is_sentence, is_value, looks_random
 
 
 class Context(NamedTuple):

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 
-from resilient_tasks.core import secret_names
-from resilient_tasks.core.heads import FLAG, Head, heads
-from resilient_tasks.core.patterns import compiled
-from resilient_tasks.core.registered import MARK
-from resilient_tasks.core.secret_names import Says
-from resilient_tasks.core.secret_values import is_machine_made, is_nothing, is_random, is_sentence, looks_random
+from resilient_tasks.redaction import secret_names
+from resilient_tasks.redaction.heads import FLAG, Head, heads
+from resilient_tasks.redaction.patterns import compiled
+from resilient_tasks.redaction.registered import MARK
+from resilient_tasks.redaction.secret_names import Says
+from resilient_tasks.redaction.secret_values import is_machine_made, is_nothing, is_random, is_sentence, looks_random
 
 _QUOTED = compiled(
     r"(?P<open>(?:(?:[\w.]{0,30}Secret\w{0,12}\((?:\w{1,20}=)?|string\(\d{1,5}\)[ ]|"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from resilient_tasks.core import secret_names
-from resilient_tasks.core.patterns import compiled
-from resilient_tasks.core.registered import MARK
-from resilient_tasks.core.secret_names import Says
-from resilient_tasks.core.secret_values import is_value
+from resilient_tasks.redaction import secret_names
+from resilient_tasks.redaction.patterns import compiled
+from resilient_tasks.redaction.registered import MARK
+from resilient_tasks.redaction.secret_names import Says
+from resilient_tasks.redaction.secret_values import is_value
 
 _NAME = r"(?<![\w.-])(?P<name>[\w.-]{2,64})"
 

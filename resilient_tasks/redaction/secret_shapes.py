@@ -12,10 +12,10 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from resilient_tasks.core import secret_names, tokens
-from resilient_tasks.core.patterns import compiled
-from resilient_tasks.core.registered import MARK
-from resilient_tasks.core.secret_values import looks_random, lowered
+from resilient_tasks.redaction import secret_names, tokens
+from resilient_tasks.redaction.patterns import compiled
+from resilient_tasks.redaction.registered import MARK
+from resilient_tasks.redaction.secret_values import looks_random, lowered
 
 
 class Rule(NamedTuple):

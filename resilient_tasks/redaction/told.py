@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from resilient_tasks.core.patterns import compiled
-from resilient_tasks.core.registered import MARK
-from resilient_tasks.core.secret_values import is_nothing
+from resilient_tasks.redaction.patterns import compiled
+from resilient_tasks.redaction.registered import MARK
+from resilient_tasks.redaction.secret_values import is_nothing
 
 #: A word is shorter than this, and a value that is looked for is no longer than that (characters).
 _A_WORD, _LONGEST = 10, 16_000

@@ -8,8 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
-from resilient_tasks.core import spellings
-from resilient_tasks.core.errors import PolicyError
+from resilient_tasks.redaction import spellings
 
 #: A value, or a pattern of values.
 Secret: TypeAlias = str | re.Pattern[str]
@@ -27,19 +26,21 @@ def checked(given: object) -> tuple[Secret, ...]:
     """Return the secrets in `given`, as settings hold them.
 
     Raises:
-        PolicyError: one of them is neither text nor a pattern of text, or too short. Its text is not in the message.
+        ValueError: one of them is neither text nor a pattern of text, or too short. Its text is not in the message.
     """
     if isinstance(given, str | bytes | re.Pattern) or not isinstance(given, Iterable):
-        raise PolicyError(f"configure(secrets=...) takes a list of texts and compiled patterns, not a {_kind(given)}")
+        msg = f"configure(secrets=...) takes a list of texts and compiled patterns, not a {_kind(given)}"
+        raise ValueError(msg)  # noqa: TRY004  # as every wrong setting
     found: dict[Secret, None] = {}
     for number, secret in enumerate(given, 1):
         if isinstance(secret, re.Pattern) and isinstance(secret.pattern, str):
             if secret.search("") is not None:
-                raise PolicyError(f"configure(secrets=...): pattern number {number} matches the empty text")
+                raise ValueError(f"configure(secrets=...): pattern number {number} matches the empty text")
         elif not isinstance(secret, str):
-            raise PolicyError(f"configure(secrets=...): number {number} is a {_kind(secret)}, not a text or a pattern")
+            msg = f"configure(secrets=...): number {number} is a {_kind(secret)}, not a text or a pattern"
+            raise ValueError(msg)  # noqa: TRY004  # as above
         elif len(secret) < _SHORTEST:
-            raise PolicyError(f"configure(secrets=...): number {number} {_TOO_SHORT}")
+            raise ValueError(f"configure(secrets=...): number {number} {_TOO_SHORT}")
         found[secret] = None
     return tuple(found)
 
@@ -53,13 +54,13 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> tuple[str, 
     """Return the values of the variables that `RESILIENT_TASKS_SECRETS` names, as far as they are set.
 
     Raises:
-        PolicyError: one of them is too short.
+        ValueError: one of them is too short.
     """
     names = [name.strip() for name in environment.get(VARIABLE, "").split(",")]
     values = {name: environment.get(name, "") for name in names if name}
     for name, value in values.items():
         if value and len(value) < _SHORTEST:
-            raise PolicyError(f"{VARIABLE} names {name}, which {_TOO_SHORT}")
+            raise ValueError(f"{VARIABLE} names {name}, which {_TOO_SHORT}")
     return tuple(value for value in values.values() if value)
 
 
@@ -67,7 +68,7 @@ def added(there: tuple[Secret, ...], given: object) -> tuple[Secret, ...]:
     """Return the secrets that are there, with those in `given` and those of the environment as it is now.
 
     Raises:
-        PolicyError: as `checked` does.
+        ValueError: as `checked` does.
     """
     return tuple(dict.fromkeys((*there, *from_environment(), *checked(given))))
 

@@ -6,12 +6,12 @@ import ast
 import functools
 import re
 
-from resilient_tasks.core import secret_names, sql_parameters
-from resilient_tasks.core.patterns import compiled
-from resilient_tasks.core.registered import MARK
-from resilient_tasks.core.secret_names import Says
-from resilient_tasks.core.secret_values import is_nothing, is_random, is_sentence
-from resilient_tasks.core.told import Told
+from resilient_tasks.redaction import secret_names, sql_parameters
+from resilient_tasks.redaction.patterns import compiled
+from resilient_tasks.redaction.registered import MARK
+from resilient_tasks.redaction.secret_names import Says
+from resilient_tasks.redaction.secret_values import is_nothing, is_random, is_sentence
+from resilient_tasks.redaction.told import Told
 
 #: Without one of these, no text is one of these errors'.
 HINTS = ("[parameters: ", "input_value=", ")=(", "Duplicate entry '", "On instance[", ": invalid ", ", value: ", "loc")
