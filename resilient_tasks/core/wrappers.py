@@ -78,13 +78,14 @@ _IN_CONTEXT = """
         work = plan.work({args}, {kwargs})
     elif not settings.current.enabled:
         return {await_}fn({arguments})
-    elif (leave := gate(plan, {args}, {kwargs})) is None:
-        work = plan.work({args}, {kwargs})
     else:
-        made = limit.call(plan.work({args}, {kwargs}))
-        token = calls.running.set(made)
-        calls.limited.add(made)
+        made, token = limit.call(plan.work({args}, {kwargs})), None
+        if (leave := gate(plan, {args}, {kwargs})) is None:
+            work = made.work
+            return {entered}
         try:
+            token = calls.running.set(made)
+            calls.limited.add(made)
             value = {in_time}
         except Exception as error:
             leave.ended(error)
@@ -106,7 +107,7 @@ _IN_CONTEXT = """
                 work = made.work.was_begun(runtime.put_off(fn, value))
         finally:
             made.is_fenced or calls.limited.discard(made)
-            calls.running.reset(token)
+            token is None or calls.running.reset(token)
     return {entered}
 """
 _WORDS = {
