@@ -1,15 +1,11 @@
 """A call in a process of its own, beside pebble and loky: as `processes_peers.py` measures it, judged here."""
 
 from collections.abc import Iterator
-from importlib import import_module
-from importlib.util import find_spec
-from typing import Any
 
-from setting import say
+import processes_peers
 
 from bench.table import Goal, Row
 
-MEASURES = "processes_peers"
 SMALL, LARGE = "small call", "100 MB there and back"
 PEBBLE, LOKY = "pebble", "loky"
 #: A fifth of what ours took before, 494 ms in a run in which loky took 516.
@@ -17,11 +13,7 @@ A_FIFTH = 0.2 * 494 / 516
 
 
 def in_processes() -> Iterator[Row]:
-    if find_spec(MEASURES) is None:
-        say(f"{MEASURES}.py is not here: the rows about processes are left out")
-        return
-    module: Any = import_module(MEASURES)
-    found: dict[str, dict[str, float]] = module.measure()
+    found = processes_peers.measure()
     goals = {SMALL: (Goal(PEBBLE, 1.0), 1e6, "µs"), LARGE: (Goal(LOKY, A_FIFTH), 1e3, "ms")}
     for what, (goal, factor, unit) in goals.items():
         figures = {name: seconds * factor for name, seconds in found[what].items()}
