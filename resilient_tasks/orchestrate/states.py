@@ -11,7 +11,7 @@ import inspect
 from collections import OrderedDict
 from datetime import UTC, datetime, timedelta
 from types import GeneratorType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import cloudpickle
@@ -33,8 +33,15 @@ from resilient_tasks.core.pipeline import Policy
 from resilient_tasks.orchestrate import marks, raising, undocumented
 from resilient_tasks.orchestrate.marks import Mark
 
+if TYPE_CHECKING:
+    _State = State[Any]
+else:
+    # pydantic makes a class of `State[Any]` and gives it to the module that asked first, which is not the same one in
+    # every process: a state of that class cannot be unpickled everywhere.
+    _State = State
 
-class WordedState(State[Any]):
+
+class WordedState(_State):
     """A final state whose words are ours. Whoever calls the task directly gets the data, as if no state were there."""
 
     _handed_on: bool = PrivateAttr(default=False)
@@ -181,7 +188,7 @@ class StateSink:
         if found is None:
             return
         task, run = found
-        state = State[Any](type=kind, name=name, message=message, state_details=details or StateDetails())
+        state = _State(type=kind, name=name, message=message, state_details=details or StateDetails())
         before = run.state
         _account(run, before, state)
         self._last = undocumented.publish(run, before, state, self._last)

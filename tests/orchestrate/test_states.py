@@ -211,3 +211,19 @@ def test_a_degraded_result_is_not_cached_and_a_recovered_one_is(tmp_path):
     task = resilient_task(fallback=Fallback(value="stale"), name=str(tmp_path), **options)(fetch)
     assert [task(str(tmp_path)) for _ in range(3)] == ["stale", "fresh", "fresh"]
     assert len(calls) == 2
+
+
+def test_no_state_of_ours_is_of_a_class_that_another_process_may_not_have(resilient_prefect):
+    """pydantic makes a class of `State[Any]`, and gives it to whichever module asked for it first."""
+    states = []
+
+    @resilient_task(retry=Retry(attempts=2, wait=0), on_running=[lambda _task, _run, state: states.append(state)])
+    def fetch():
+        if len(states) < 2:
+            raise ConnectionError("once")
+        return 1
+
+    states.append(fetch(return_state=True))
+    for state in states:
+        assert not any("[" in each.__name__ for each in type(state).__mro__ if each.__module__.startswith("resilient"))
+        assert "[" not in type(state).__qualname__
