@@ -79,12 +79,12 @@ _IN_CONTEXT = """
     elif not settings.current.enabled:
         return {await_}fn({arguments})
     else:
-        made, token = limit.call(plan.work({args}, {kwargs})), None
+        made, before = limit.call(plan.work({args}, {kwargs})), None
         if (leave := gate(plan, {args}, {kwargs})) is None:
             work = made.work
             return {entered}
         try:
-            token = calls.running.set(made)
+            before = calls.running.set(made)
             calls.limited.add(made)
             value = {in_time}
         except Exception as error:
@@ -107,7 +107,7 @@ _IN_CONTEXT = """
                 work = made.work.was_begun(runtime.put_off(fn, value))
         finally:
             made.is_fenced or calls.limited.discard(made)
-            token is None or calls.running.reset(token)
+            before is None or calls.running.reset(before)
     return {entered}
 """
 _WORDS = {
