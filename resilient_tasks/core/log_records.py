@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+from types import MethodType
 from typing import Any
 
 from resilient_tasks import core, redaction
@@ -29,15 +30,33 @@ def made(
         level: the level.
         message: the message, as it is.
         extra: its further attributes, with names that a record has not.
-        is_clean: neither holds a secret, so the logger need not look for any. It does all the same where a user's own
-            factory makes the records, for that may add to them.
+        is_clean: neither holds a secret, so the logger need not look for any. It does all the same where other code may
+            add to the record before: a factory, a monitor in the place of a method, a filter that was there first.
     """
+    if not is_pythons_own(logger, "makeRecord", "handle"):
+        return logger.makeRecord(logger.name, level, __file__, 0, message, (), None, "log_event", extra, None)
     make: Any = logging.getLogRecordFactory()
-    if is_clean and make is logging.LogRecord:
+    if is_clean and make is logging.LogRecord and type(next(iter(logger.filters), None)) is Redaction:
         make = CleanRecord
     record: logging.LogRecord = make(logger.name, level, __file__, 0, message, (), None, "log_event", None)
     record.__dict__.update(extra)
     return record
+
+
+_PYTHONS = logging.makeLogRecord.__code__.co_filename
+
+
+def is_pythons_own(subject: logging.Filterer, *methods: str) -> bool:
+    """Tell whether methods of a logger or handler are those of Python's logging: monitors put theirs in their place.
+
+    They do so in the class or in one object, before this library is imported or after.
+    """
+    for name in methods:
+        method = getattr(subject, name)
+        # A proxy, as wrapt makes, shows the code of what it stands for; its type is another.
+        if type(method) is not MethodType or method.__func__.__code__.co_filename != _PYTHONS:
+            return False
+    return True
 
 
 class Redaction(logging.Filter):

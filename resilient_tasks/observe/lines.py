@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from resilient_tasks.core import safely
+from resilient_tasks.core import log_records, safely
 from resilient_tasks.core.events import Event
 from resilient_tasks.core.shown import for_terminal
 from resilient_tasks.redaction.patterns import compiled
@@ -85,9 +85,9 @@ class Console(logging.StreamHandler[TextIO]):
             and len(logger.filters) == 1  # the redaction
             and not self.filters
             and type(self.formatter) is ForPeople
-            and type(logger).handle is _HANDLE
-            and type(logger).callHandlers is _CALL_HANDLERS
             and logging.getLogRecordFactory() is logging.LogRecord
+            and log_records.is_pythons_own(logger, "makeRecord", "handle", "callHandlers")
+            and log_records.is_pythons_own(self, "handle", "emit", "format")
         )
 
     def write(self, event: Event) -> None:
@@ -103,15 +103,6 @@ class Console(logging.StreamHandler[TextIO]):
             with self.lock or contextlib.nullcontext():
                 self.stream.write(line + self.terminator)
                 self.stream.flush()
-
-
-def _pythons_own(function: Any) -> Any:
-    """Return a method of a logger; None where other code has put another in its place, as monitors do."""
-    file = safely.attribute(safely.attribute(function, "__code__"), "co_filename")
-    return function if file == logging.Formatter.format.__code__.co_filename else None
-
-
-_HANDLE, _CALL_HANDLERS = _pythons_own(logging.Logger.handle), _pythons_own(logging.Logger.callHandlers)
 
 
 class AsJson(logging.Formatter):

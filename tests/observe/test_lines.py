@@ -30,12 +30,19 @@ EVENTS = [
 SECRET = "hunter2-of-the-tests"
 
 
+class Closed(list):
+    """Handlers to which pytest, which adds its own to each logger, adds none."""
+
+    def append(self, handler):
+        pass
+
+
 @pytest.fixture
 def console(monkeypatch):
     """The console that the library adds where an application has configured no logging."""
     console = Console()
     console.setStream(io.StringIO())
-    monkeypatch.setattr(logs.LOGGER, "handlers", [console])
+    monkeypatch.setattr(logs.LOGGER, "handlers", Closed([console]))
     monkeypatch.setattr(logs.LOGGER, "propagate", False)
     monkeypatch.setattr(logs.LOGGER, "level", logging.INFO)
     logs.LOGGER.manager._clear_cache()
@@ -43,11 +50,10 @@ def console(monkeypatch):
 
 
 @pytest.fixture
-def handled(monkeypatch):
-    """The records that the library's logger handles."""
+def handled(console):
+    """The records that the console is to write."""
     seen = []
-    handle = logging.Logger.handle
-    monkeypatch.setattr(logging.Logger, "handle", lambda logger, record: seen.append(record) or handle(logger, record))
+    console.addFilter(lambda record: seen.append(record) or True)
     return seen
 
 
@@ -103,6 +109,7 @@ def test_json_says_where_it_broke():
 class TestTheConsole:
     @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.name)
     def test_writes_an_event_as_it_would_write_its_record(self, console, event, monkeypatch):
+        assert console.has_to_itself(logs.LOGGER)
         logs.log_event(event)
         at_once = console.stream.getvalue()
         monkeypatch.setattr(Console, "has_to_itself", lambda *_: False)
@@ -139,14 +146,26 @@ class TestTheConsole:
             monkeypatch.setattr(logging, "_logRecordFactory", logging.makeLogRecord)
         assert not console.has_to_itself(logger)
 
-    @pytest.mark.parametrize("method", ["handle", "callHandlers"])
-    def test_has_none_to_itself_where_a_monitor_stands_in_the_loggers_place(self, console, method, monkeypatch):
+    @pytest.mark.parametrize("method", ["handle", "callHandlers", "makeRecord"])
+    @pytest.mark.parametrize("whose", ["the class's", "this one's"])
+    def test_has_none_to_itself_where_a_monitor_stands_in_the_loggers_place(self, console, method, whose, monkeypatch):
         logger = logging.Logger("resilient_tasks.alone")  # noqa: LOG001  # one of its own
         log_records.install(logger)
         logger.addHandler(console)
         logger.propagate = False
-        monkeypatch.setattr(logging.Logger, method, lambda *_: None)
+        monkeypatch.setattr(logger if whose == "this one's" else logging.Logger, method, lambda *_: None)
         assert not console.has_to_itself(logger)
+
+    @pytest.mark.parametrize("method", ["handle", "emit", "format"])
+    def test_is_asked_for_each_record_where_other_code_stands_in_a_handlers_place(self, console, method, monkeypatch):
+        seen = []
+        for whose in (console, logging.StreamHandler, logging.Handler):
+            if whose is console or method in vars(whose):
+                with monkeypatch.context() as changed:
+                    changed.setattr(whose, method, lambda *given: seen.append(given[-1].getMessage()) or "")
+                    logs.log_event(SCHEDULED)
+        assert seen
+        assert set(seen) == {f"fetch: {SCHEDULED.sentence()}"}
 
     def test_writes_nothing_below_its_own_level(self, console, resilient_clock):
         console.setLevel(logging.ERROR)
@@ -185,6 +204,30 @@ class TestTheRecordOfAnEvent:
         monkeypatch.setattr(logging, "_logRecordFactory", make)
         logs.log_event(SCHEDULED)
         assert "request=" in console.stream.getvalue()
+        assert SECRET not in console.stream.getvalue()
+
+    def test_is_looked_at_where_a_filter_that_was_there_before_may_have_added_to_it(self, console, monkeypatch):
+        def add(record):
+            record.request = f"Authorization: Bearer {SECRET}"
+            return True
+
+        monkeypatch.setattr(logs.LOGGER, "filters", [add, *logs.LOGGER.filters])
+        logs.log_event(SCHEDULED)
+        assert "request=" in console.stream.getvalue()
+        assert SECRET not in console.stream.getvalue()
+
+    def test_is_made_by_a_loggers_own_method_where_a_monitor_put_one_there(self, console, monkeypatch):
+        make = logging.Logger.makeRecord
+
+        def traced(*given):
+            record = make(*given)
+            record.trace_id, record.request = "5f1c", f"Authorization: Bearer {SECRET}"
+            return record
+
+        monkeypatch.setattr(logging.Logger, "makeRecord", traced)
+        logs.log_event(SCHEDULED)
+        assert "trace_id=5f1c" in console.stream.getvalue()
+        assert "error.type=ConnectError" in console.stream.getvalue()
         assert SECRET not in console.stream.getvalue()
 
     def test_is_looked_at_where_the_event_is_a_users_own(self, console):
