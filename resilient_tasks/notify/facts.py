@@ -55,7 +55,8 @@ _LIBRARIES = tuple(f"{Path(place).resolve()}{os.sep}" for place in _PLACES)
 
 @functools.lru_cache(maxsize=1024)
 def _is_library(file: str) -> bool:
-    return file.startswith("<frozen") or str(Path(file).resolve()).startswith(_LIBRARIES)
+    # The wrappers that are made at decoration are in no file: see `core.wrappers`.
+    return file.startswith(("<frozen", "<resilient_tasks: ")) or str(Path(file).resolve()).startswith(_LIBRARIES)
 
 
 def fingerprint(operation: str, status: str, kind: str, error: Exception) -> str:

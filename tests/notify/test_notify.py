@@ -216,6 +216,19 @@ class TestIncidents:
         ) == 2
         assert len(channel.messages) == 3
 
+    def test_the_place_is_the_users_where_a_resilient_function_inside_was_refused(self, drive, recorder):
+        @resilient(retry=Retry(attempts=1, on_result=lambda number: number < 0))
+        def inside():
+            return -1
+
+        def caller():
+            return inside()
+
+        channel = recorder()
+        drive(caller, notify=channel).outcome()
+        assert flush_messages()
+        assert [message.where.rpartition(".")[2] for message in channel.messages] == ["caller"]
+
     def test_each_operation_has_its_own(self, drive, recorder):
         one, two = recorder("one"), recorder("two")
 
