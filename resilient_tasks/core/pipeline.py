@@ -63,7 +63,7 @@ class Policy:
 
         reads no arguments: `heeds_arguments = False`. Neither it nor a function that it was given looks at them.
         spends: `spends = True`. What `at_once` takes for a call cannot be given back, so it is asked last.
-        looks for what a call leaves behind: `is_in_context = True`. An async function finds its call in its context then.
+        looks for what a call leaves behind: `is_in_context = True`. An async function then finds its call there.
         limits an attempt: `first_limit`, in seconds. `around` does not do so itself while `call.work.given` is there.
     """
 
