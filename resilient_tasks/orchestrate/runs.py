@@ -68,7 +68,7 @@ class RunLogHandler(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self._console: logging.Handler | None = None  # made when needed: it loads structlog
+        self._console: logging.Handler | None = None  # made when needed: on the stderr of that time
 
     def emit(self, record: logging.LogRecord) -> None:
         logger = _logger_of(record)

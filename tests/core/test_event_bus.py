@@ -8,6 +8,7 @@ import pickle
 import threading
 from dataclasses import FrozenInstanceError, dataclass, field, fields, replace
 
+import cloudpickle
 import pytest
 
 from resilient_tasks.core import events
@@ -327,6 +328,13 @@ class TestAnEventOfOnesOwn:
         assert "hunter2secret" not in str(models)
 
 
+def test_an_event_class_of_a_script_can_be_sent_to_another_process(monkeypatch):
+    monkeypatch.setattr(Spent, "__module__", "__main__")  # so it is pickled by its value
+    event = Spent(operation="ask", tokens=7)
+    crossed = pickle.loads(cloudpickle.dumps(event))
+    assert crossed.as_dict() == event.as_dict()
+
+
 def test_a_base_without_a_name_is_not_registered(monkeypatch):
     monkeypatch.setattr("resilient_tasks.core.events.event.EVENTS", {})
 
@@ -383,6 +391,20 @@ class TestBus:
         assert "broken" in record.getMessage()
         assert "notify.sent" in record.getMessage()
         assert "sink is broken" in str(record.exc_info[1])
+
+    def test_a_sink_whose_wishes_raise_is_reported_and_not_felt(self, caplog):
+        bus, heard = Bus(), []
+
+        def torn(event):
+            raise ValueError("it wants and wants not")
+
+        bus.subscribe(heard.append, torn)
+        assert bus.wants(NotifySent)  # the event is made, so that the trouble is told
+        bus.subscribe(heard.append)
+        bus.emit(self.EVENT)
+        assert heard == [self.EVENT]
+        (record,) = caplog.records
+        assert "it wants and wants not" in str(record.exc_info[1])
 
     def test_a_sink_may_unsubscribe_while_it_is_being_told(self):
         bus, heard = Bus(), []

@@ -34,6 +34,7 @@ class Bus:
         Args:
             sink: is called with each event.
             wants: tells of which classes of events it is to hear. It is asked each time, so it has to be quick.
+                Where it raises, that is reported as if the sink had.
         """
         mine = (sink, wants)
         self._sinks = (*self._sinks, mine)
@@ -54,23 +55,26 @@ class Bus:
 
     def wants(self, event: type[Event]) -> bool:
         """Tell whether any sink wants events of this class: where none does, none need be made."""
-        for _, wants in self._sinks:  # noqa: SIM110  # a generator costs more than the questions
-            if wants is _all or wants(event):
+        for _, wants in self._sinks:
+            try:
+                if wants is _all or wants(event):
+                    return True
+            except Exception:  # it is asked again for the event, and reported there
                 return True
         return False
 
     def emit(self, event: Event, *more: Sink) -> None:
         """Hand `event` to every sink that wants it, and to those in `more`."""
         for sink, wants in self._sinks:
-            if wants is _all or wants(type(event)):
-                _hand(event, sink)
+            _hand(event, sink, wants)
         for sink in more:
             _hand(event, sink)
 
 
-def _hand(event: Event, sink: Sink) -> None:
+def _hand(event: Event, sink: Sink, wants: Wants = _all) -> None:
     try:
-        sink(event)
+        if wants is _all or wants(type(event)):
+            sink(event)
     except Exception:
         with contextlib.suppress(Exception):  # the sink may be the log's own
             _logger.exception("the sink %s failed on %s", safely.shown(sink), event.name)
