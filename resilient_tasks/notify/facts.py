@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from resilient_tasks.core import errors, safely
 from resilient_tasks.core.events import run_ids
+from resilient_tasks.core.events.event import fit_to_show
 from resilient_tasks.core.failures import classify, http_failure
 from resilient_tasks.core.redacted import said_by
 from resilient_tasks.core.shown import for_terminal
@@ -104,9 +105,9 @@ def facts(
         "status": status,
         "severity": severity,
         "kind": kind_of(error),
-        "error_type": type(error).__name__,
+        "error_type": fit_to_show(type(error).__name__),
         "http_status": http_failure(error),
-        "where": "" if frame is None else str(frame),
+        "where": "" if frame is None else fit_to_show(str(frame)),
         "notes": [for_terminal(redact(note))[:_LONGEST_NOTE] for note in told[:_MOST_NOTES]] + more,
         "consequence": consequence,
         **latest(error),
@@ -120,7 +121,7 @@ def latest(error: Exception) -> dict[str, Any]:
         text = f"HTTP {status}: {text}"
     return {
         "error": for_terminal(redact(text))[:_LONGEST_TEXT],
-        "run": {name: for_terminal(value, lines=False) for name, value in run_ids().items()},
+        "run": {name: for_terminal(fit_to_show(value), lines=False) for name, value in run_ids().items()},
         "time": time.time(),
     }
 
@@ -132,11 +133,11 @@ def message_of(operation: str, incident: Incident, letter: Letter) -> Message:
         key=incident.key(letter),
         incident=incident.id,
         occasion=letter.occasion,
-        operation=operation,
+        operation=fit_to_show(operation),
         **{**about, "notes": tuple(about["notes"])},
         count=letter.count,
         total=letter.total,
-        flows=tuple(letter.flows),
+        flows=tuple(map(fit_to_show, letter.flows)),
         seconds=letter.seconds,
         relapse=letter.relapse,
         thread=incident.threads.get(letter.channel, {}),

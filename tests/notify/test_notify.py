@@ -229,6 +229,20 @@ class TestIncidents:
         assert flush_messages()
         assert [message.where.rpartition(".")[2] for message in channel.messages] == ["caller"]
 
+    def test_no_name_of_a_users_brings_a_secret_into_an_alert(self, drive, recorder, in_run):
+        def load():
+            raise type("Failed with password=hunter2-of-the-tests", (Exception,), {})
+
+        load.__name__ = load.__qualname__ = "load password=hunter2-of-the-tests"
+        channel = recorder()
+        with in_run(flow_run_id="f-1", flow_run="password=hunter2-of-the-tests"):
+            drive(load, notify=channel).outcome()
+        assert flush_messages()
+        (message,) = channel.messages
+        assert "hunter2" not in str(message)
+        assert "hunter2" not in message.text()
+        assert (message.operation, message.run["flow_run_id"]) == ("load password=***", "f-1")
+
     def test_each_operation_has_its_own(self, drive, recorder):
         one, two = recorder("one"), recorder("two")
 
