@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import itertools
 import os
@@ -109,11 +110,12 @@ class Leave:
         key: under which the policy finds this again if the call fails: `call.work.leave(key)`.
         known: what the policy wants to find there.
         succeeded: called if the function returns a result.
-        ended: called with its error if it fails, is cancelled or is interrupted. With None if it is not called after
-            all, or has yet to be awaited: then the policy is asked anew.
+        ended: called with its error if it fails, is cancelled or is interrupted, and if `succeeded` raises. With None
+            if it is not called after all, or has yet to be awaited: then the policy is asked anew.
+        is_spent: what was taken for it cannot be given back: a policy that is to be asked anew finds this again.
     """
 
-    __slots__ = ("ended", "key", "known", "succeeded")
+    __slots__ = ("ended", "is_spent", "key", "known", "succeeded")
 
     def __init__(
         self,
@@ -122,7 +124,9 @@ class Leave:
         *,
         succeeded: Callable[[], object] = nothing,
         ended: Callable[[BaseException | None], object] = nothing,
+        is_spent: bool = False,
     ) -> None:
+        self.is_spent = is_spent
         self.key = key
         self.known = known
         self.succeeded = succeeded
@@ -198,7 +202,7 @@ class Work:
     def was_begun(self, given: Outcome[Any] | Later, leaves: tuple[Leave, ...] = ()) -> Work:
         """Take note of what came of the first attempt, which policies gave these `leaves` for."""
         self.given = given
-        self._leaves = leaves
+        self._leaves = tuple(leave for leave in leaves if leave.is_spent) if isinstance(given, Later) else leaves
         return self
 
     def leave(self, key: str) -> Any:
@@ -223,7 +227,8 @@ class InProgress:
 
     def __exit__(self, *_: object) -> None:
         limited.discard(self._call)
-        running.reset(self._token)
+        with contextlib.suppress(ValueError):  # as in `Call.invoke`
+            running.reset(self._token)
 
 
 class Plan(Protocol):

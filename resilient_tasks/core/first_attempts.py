@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sys
+import threading
 from types import FrameType
 from typing import Any, cast
 
 from resilient_tasks.core import clock
 from resilient_tasks.core.call import NEVER, Call, Plan, Work, running
 
-#: The name of what makes a first attempt at once (see `core.wrappers`). By name, for a function that was pickled by its
-#: value has other code, and the hash of code is slow.
-NAME = "resilient_call"
+#: The name of what makes a first attempt at once (see `core.wrappers`), and the names that it has from around it: the
+#: user's own function may have that name, too. One that was pickled by its value has other code, of another file.
+NAME, _AROUND = "resilient_call", frozenset(("fn", "new", "plan"))
 #: The variable that such a frame has once its attempt is over, and the pipeline entered.
 _ENTERED = "work"
 #: The one in which it keeps its call, where that has to be found in the context as well.
@@ -26,10 +27,19 @@ def current_call() -> Call | None:
     Where nothing limits a call, its first attempt is known to the code that the function calls and awaits, and not to
     threads and tasks that it starts.
     """
-    known = running.get()
-    for frame in _attempts(sys._getframe(1)):  # noqa: SLF001  # inspect.stack() would read every source file
-        return known if frame.f_code is _INVOKE else _call_of(frame, known)
-    return known
+    known, here = running.get(), sys._getframe(1)  # noqa: SLF001  # inspect.stack() would read every source file
+    found = _attempts(here)
+    if not found or found[0].f_code is _INVOKE or (known is not None and _came_with_a_task(known, here, found)):
+        return known
+    return _call_of(found[0], known)
+
+
+def _came_with_a_task(known: Call, here: FrameType | None, found: list[FrameType]) -> bool:
+    """Tell whether a task of an event loop inside of the first attempt that was found is of a call further in."""
+    while here is not found[0] and here is not None and here.f_code.co_qualname != "Handle._run":  # a step of asyncio's
+        here = here.f_back
+    is_inside = here is not found[0] and known.work.thread == threading.get_ident()
+    return is_inside and all(frame.f_locals.get("self", frame.f_locals.get(MADE)) is not known for frame in found)
 
 
 def _attempts(frame: FrameType | None) -> list[FrameType]:
@@ -37,7 +47,9 @@ def _attempts(frame: FrameType | None) -> list[FrameType]:
     found = []
     while frame is not None:
         code = frame.f_code
-        if code is _INVOKE or (code.co_name == NAME and _ENTERED not in frame.f_locals):
+        if code is _INVOKE or (
+            code.co_name == NAME and _AROUND.issubset(code.co_freevars) and _ENTERED not in frame.f_locals
+        ):
             found.append(frame)
         frame = frame.f_back
     return found
@@ -87,16 +99,21 @@ def around() -> list[Work | Plan]:
     call = running.get()
     for frame in _attempts(sys._getframe(1)):  # noqa: SLF001  # as above
         here = frame.f_locals
-        if frame.f_code is _INVOKE:
-            call = here["self"]
-            found.append(call.work)
-            call = call.parent
-        else:
-            found.append(here["plan"])
+        own = here["self"] if frame.f_code is _INVOKE else here.get(MADE)
+        found.append(here["plan"] if own is None else own.work)
+        call = call if own is None else _outside(own)
     while call is not None:
         found.append(call.work)
-        call = call.parent
+        call = _outside(call)
     return found
+
+
+def _outside(call: Call) -> Call | None:
+    """Return the call around all of a call's attempts."""
+    around, name = call.parent, call.work.id
+    while around is not None and around.work.id == name:
+        around = around.parent
+    return around
 
 
 _INVOKE = Call.invoke.__code__

@@ -63,7 +63,7 @@ class Policy:
 
         reads no arguments: `heeds_arguments = False`. Neither it nor a function that it was given looks at them.
         spends: `spends = True`. What `at_once` takes for a call cannot be given back, so it is asked last.
-        looks for what a call leaves behind: `is_in_context = True`. An async function then finds its call there.
+        holds something until a call has ended: `holds = True`. An async function then finds its call in its context.
         limits an attempt: `first_limit`, in seconds. `around` does not do so itself while `call.work.given` is there.
     """
 
@@ -194,14 +194,14 @@ class Pipeline:
         ]
         if not active:
             return None
-        if any(type(policy).at_once is Policy.at_once for policy in active):
+        if self._holds_for_several or any(type(policy).at_once is Policy.at_once for policy in active):
             return _never
         if sum(getattr(policy, "spends", False) for policy in active) > 1:
             return _never
         active.sort(key=lambda policy: getattr(policy, "spends", False))
         if len(active) == 1:
             return active[0].at_once
-        return functools.partial(_Leaves.of, tuple(policy.at_once for policy in active))
+        return _Gates(tuple(policy.at_once for policy in active)).ask
 
     @property
     def first_limit(self) -> Limit:
@@ -223,9 +223,15 @@ class Pipeline:
         return any(getattr(policy, "heeds_arguments", True) for policy in self.policies)
 
     @property
-    def is_in_context(self) -> bool:
-        """Whether an async function has to find its call in its context, also at its first attempt."""
-        return any(getattr(policy, "is_in_context", False) for policy in self.policies)
+    def holds(self) -> bool:
+        """Whether something is held until a call has ended: an async function finds its call in its context then."""
+        return any(getattr(policy, "holds", False) for policy in self.policies)
+
+    @property
+    def _holds_for_several(self) -> bool:
+        """Whether something is held during several attempts: a leave ends with the first."""
+        within = itertools.dropwhile(lambda policy: not getattr(policy, "holds", False), self.policies)
+        return any(policy.repeats for policy in within)
 
     @property
     def repeats(self) -> bool:
@@ -341,32 +347,46 @@ def _never(plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None
     """Some policy has to stand around every call."""
 
 
+class _Gates:
+    """The gates of several policies. Its method is a gate itself: a partial returns where a signal can interrupt."""
+
+    __slots__ = ("_each",)
+
+    def __init__(self, each: tuple[Gate, ...]) -> None:
+        self._each = each
+
+    def ask(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:
+        """Ask all gates; if one gives no leave, or fails, those of the others are given back."""
+        given: list[Leave] = []
+        try:
+            for gate in self._each:
+                leave = gate(plan, args, kwargs)
+                if leave is None:
+                    for other in given:
+                        other.ended(None)
+                    return None
+                if leave is not AT_ONCE:
+                    given += (leave,)
+            return given[0] if len(given) == 1 else _Leaves(given)
+        except BaseException:
+            for other in given:
+                other.ended(None)
+            raise
+
+
 class _Leaves(Leave):
     """The leaves that several policies gave for one call."""
 
     __slots__ = ("each",)
 
-    def __init__(self, each: tuple[Leave, ...]) -> None:
+    def __init__(self, each: list[Leave]) -> None:
         super().__init__(succeeded=self._succeeded, ended=self._ended)
         self.each = each
 
-    @classmethod
-    def of(cls, gates: tuple[Gate, ...], plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:
-        """Ask all gates; if one gives no leave, those of the others are given back."""
-        given: list[Leave] = []
-        for gate in gates:
-            leave = gate(plan, args, kwargs)
-            if leave is None:
-                for other in given:
-                    other.ended(None)
-                return None
-            if leave is not AT_ONCE:
-                given.append(leave)
-        return given[0] if len(given) == 1 else cls(tuple(given))
-
     def _succeeded(self) -> None:
-        for leave in self.each:
-            leave.succeeded()
+        while self.each:  # if one raises, that one and the others hear how the call `ended`
+            self.each[-1].succeeded()
+            del self.each[-1]
 
     def _ended(self, error: BaseException | None) -> None:
         for leave in self.each:
@@ -376,7 +396,7 @@ class _Leaves(Leave):
 def parts_of(leave: Leave | None) -> tuple[Leave, ...]:
     """Return the leaves of the single policies."""
     if isinstance(leave, _Leaves):
-        return leave.each
+        return tuple(leave.each)
     return () if leave is None else (leave,)
 
 

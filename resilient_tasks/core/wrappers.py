@@ -45,7 +45,9 @@ _FREE = """
             work = begun(plan, {args}, {kwargs}, runtime.put_off(fn, value))
     return {entered}
 """
-#: Policies are asked for their leave, and the pipeline stands around the call where one gives none.
+#: Policies are asked for their leave, and the pipeline stands around the call where one gives none. The exception of a
+#: signal, such as KeyboardInterrupt, comes where a function begins or one of C has returned (Python 3.11, 3.12, 3.13):
+#: so none comes between a leave that a function written in Python returns and the `try` that gives it back.
 _ON_LEAVE = """
 {async_}def resilient_call({parameters}):
     if (new or calls.limited) and enters(plan, new):
@@ -64,11 +66,15 @@ _ON_LEAVE = """
             leave.ended(error)
             raise
         else:
-            if {is_result}:
-                leave.succeeded()
-                return value
+            try:
+                if {is_result}:
+                    leave.succeeded()
+                    return value
+            except BaseException as error:
+                leave.ended(error)
+                raise
             leave.ended(None)
-            work = begun(plan, {args}, {kwargs}, runtime.put_off(fn, value))
+            work = begun(plan, {args}, {kwargs}, runtime.put_off(fn, value), leave)
     return {entered}
 """
 #: The same, and the function finds its call in its context, where its limits stand.
@@ -94,22 +100,27 @@ _IN_CONTEXT = """
             leave.ended(error)
             raise
         else:
-            if (type(value) is core.interrupt.Overrun or clock.present() > made.limited_until) and (
-                late := limit.exceeded(made, value)
-            ):
-                leave.ended(late.error)
-                work = made.work.was_begun(late, parts_of(leave))
-            elif {is_result}:
-                leave.succeeded()
-                return value
-            else:
-                leave.ended(None)
-                work = made.work.was_begun(runtime.put_off(fn, value))
+            try:
+                late = (type(value) is core.interrupt.Overrun or clock.present() > made.limited_until) and (
+                    limit.exceeded(made, value)
+                )
+                if not late and ({is_result}):
+                    leave.succeeded()
+                    return value
+            except BaseException as error:
+                leave.ended(error)
+                raise
+            leave.ended(late.error if late else None)
+            work = made.work.was_begun(late or runtime.put_off(fn, value), parts_of(leave))
         finally:
             made.is_fenced or calls.limited.discard(made)
-            before is None or calls.running.reset(before)
+            try:
+                before is None or calls.running.reset(before)
+            except ValueError:  # as in `Call.invoke`
+                pass
     return {entered}
 """
+_KINDS = {_FREE: "call", _ON_LEAVE: "call on leave", _IN_CONTEXT: "call in its context"}
 _WORDS = {
     False: {
         "async_": "",
@@ -136,7 +147,7 @@ def wrapped(plan: Plan) -> Callable[..., Any]:
     """Return the callable that carries `plan` out."""
     fn, is_async, gate = plan.fn, plan.is_async, plan.pipeline.gate
     limit = plan.pipeline.first_limit
-    if limit.seconds or (is_async and plan.pipeline.is_in_context):
+    if limit.seconds or (is_async and plan.pipeline.holds):
         text, gate = _IN_CONTEXT, gate or _always
     else:
         text = _FREE if gate is None else _ON_LEAVE
@@ -184,8 +195,8 @@ def _code(text: str, is_async: bool, head: _Head | None) -> CodeType:  # noqa: F
         words["kwargs"] = f"{{{', '.join(f'{name!r}: {name}' for name in last)}}}"
     inside = textwrap.indent(text.format(**_WORDS[is_async], **words), "    ")
     source = f"def made(fn, gate, limit, new, plan):\n{inside}\n    return resilient_call\n"
-    # Tracebacks show the lines of a file that is no file, too.
-    name = f"<resilient_tasks: {'async' if is_async else 'sync'} call({words['parameters']})>"
+    # Tracebacks show the lines of a file that is no file, too: of this text, so each has a name of its own.
+    name = f"<resilient_tasks: {'async' if is_async else 'sync'} {_KINDS[text]}({words['parameters']})>"
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     space: dict[str, Any] = {}
     exec(compile(source, name, "exec"), globals(), space)  # noqa: S102  # of the texts above

@@ -47,8 +47,7 @@ class Bulkhead(keys.Keyed, Policy):
     """
 
     slot: ClassVar[str] = "bulkhead"
-    #: What a call has left behind keeps its slot: it is found by the call in its context.
-    is_in_context: ClassVar[bool] = True
+    holds: ClassVar[bool] = True
 
     name: keys.Name
     limit: int
@@ -83,10 +82,13 @@ class Bulkhead(keys.Keyed, Policy):
             return self._full(call, slots, reason)
         try:
             outcome = await proceed(call)
+            if not isinstance(outcome, Failed):
+                slots.leave()
+                return outcome
         except BaseException as error:
             slots.ended(error, call)
             raise
-        slots.ended(outcome.error if isinstance(outcome, Failed) else None)
+        slots.ended(outcome.error)
         return outcome
 
     def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:

@@ -71,7 +71,7 @@ class SharedLimit:
         return leave
 
     def _leave_of(self, turn: int) -> Leave:
-        return Leave(self._key, turn, succeeded=partial(self._accepted, turn))
+        return Leave(self._key, turn, succeeded=partial(self._accepted, turn), is_spent=True)
 
     def _accepted(self, turn: int) -> None:
         if self._rules is not None:

@@ -24,7 +24,7 @@ class SharedRate:
         self._key = key
         self._memory = shared.memory
         self._cell = Cell(None, -math.inf)
-        self._leave = Leave(key)
+        self._leave = Leave(key, is_spent=True)
         self.was_used = self._was_free = False
 
     @property

@@ -83,29 +83,42 @@ class HeldSlots:
 
     def ask(self, ticket: str, limit: int, places: int) -> Answer:
         """Ask for one slot of `limit`, or for one of so many `places` in the queue."""
+        taken = False
 
         def step(slots: Slots, now: float) -> tuple[Slots | None, tuple[Answer, Slots]]:
+            nonlocal taken
             # A store that hung may have taken in, much later, what was asked then: no more is held than is held here.
             self._tell(slots, now)
             answer = slots.ask(ticket, limit, places, now, self._place)
             if answer == "taken":
                 self._tell(slots, now, 1)
+                taken = self._memory is not None
             return slots.to_keep(), (answer, slots)
 
-        answer, slots = self._states.step(self._key, self._decoded, step, ttl=self._kept, take_in=self._count)
-        self.waiting, self._was_free = len(slots.queue), answer == "taken"
-        self._keep_renewing()
+        try:
+            answer, slots = self._states.step(self._key, self._decoded, step, ttl=self._kept, take_in=self._count)
+            self.waiting, self._was_free = len(slots.queue), answer == "taken"
+            self._keep_renewing()
+        except BaseException:  # interrupted: the caller cannot give back what it does not know of
+            if taken:
+                self.leave()
+            raise
         return answer
 
     def leave(self) -> None:
-        """Give a slot back."""
+        """Give a slot back. If it is interrupted, the slot is still held."""
         if self._memory is not None and TAKES_TURNS:
             self._mine.number -= 1  # counted in one go, as in `acquire`
             return
         with self._lock:
             self._mine.number -= 1
         if self._memory is None:
-            self.tell()
+            try:
+                self.tell()
+            except BaseException:
+                with self._lock:
+                    self._mine.number += 1
+                raise
 
     def tell(self) -> None:
         """Tell how many slots are held here."""
@@ -128,15 +141,17 @@ class HeldSlots:
     def ended(self, error: BaseException | None, call: Call | None = None) -> None:
         """Give a slot back: once what a call has left behind has ended, where it has failed so."""
         running_on = ""
-        if error is None or isinstance(error, Exception):
-            if safely.is_a(error, TimedOut) and error.abandoned:
-                running_on = error.thread
-        elif (call := call or running.get()) is not None:  # it was cancelled, or is cut by a limit around this
-            running_on = abandoned.leave_pieces(leftovers.known_of(call), call.operation)
-        if running_on:
-            abandoned.once_ended(running_on, self.leave)
-        else:
-            self.leave()
+        try:
+            if error is None or isinstance(error, Exception):
+                if safely.is_a(error, TimedOut) and error.abandoned:
+                    running_on = error.thread
+            elif (call := call or running.get()) is not None:  # it was cancelled, or is cut by a limit around this
+                running_on = abandoned.leave_pieces(leftovers.known_of(call), call.operation)
+        finally:  # to look for them takes milliseconds, in which a second interrupt may come
+            if running_on:
+                abandoned.once_ended(running_on, self.leave)
+            else:
+                self.leave()
 
     def _tell(self, slots: Slots, now: float, more: int = 0) -> None:
         """Have this process hold what it does, and so many slots more."""
@@ -144,8 +159,8 @@ class HeldSlots:
         if self._memory is None:
             slots.held_by(self._me, Holder(self._mine.number + more, now + self._lease))
         else:
-            self._mine.number += more
             slots.held_by(self._me, self._mine)
+            self._mine.number += more
 
     def _count(self, result: tuple[Answer, Slots]) -> None:
         """Take in an answer before another thread asks: each tells the store how many are held in all."""

@@ -1,17 +1,36 @@
 """What a decorator returns: the first attempt leaves nothing but its frame, and what it needs is found there."""
 
 import asyncio
+import contextlib
+import contextvars
 import gc
 import pickle
 import sys
 import threading
+import traceback
 import weakref
 
 import cloudpickle
 import pytest
 
-from resilient_tasks import Bulkhead, Fallback, Pipeline, Retry, TimedOut, Timeout, current_call, remaining, resilient
+from resilient_tasks import (
+    AdaptiveRateLimit,
+    Bulkhead,
+    Failed,
+    Fallback,
+    Pipeline,
+    Policy,
+    RateLimit,
+    Retry,
+    TimedOut,
+    Timeout,
+    current_call,
+    remaining,
+    resilient,
+)
 from resilient_tasks.core import call as calls
+from resilient_tasks.core import loops
+from resilient_tasks.core.events import RetryMultiplied
 
 ONCE_MORE = Retry(attempts=2, wait=0)
 
@@ -230,3 +249,220 @@ def test_a_timeout_around_a_retry_is_for_all_attempts(drive, resilient_clock):
         with pytest.raises(TimedOut):
             fetching()
         assert len(tried) == 9
+
+
+def test_a_function_may_have_the_name_of_a_wrapper():
+    def resilient_call():
+        return current_call()
+
+    assert resilient_call() is None
+    fetch = warm(resilient(retry=ONCE_MORE)(resilient_call))
+    assert fetch().operation.endswith("resilient_call")
+
+
+@pytest.mark.parametrize("policies", [{"bulkhead": Bulkhead("thrown away", 9)}, {"timeout": 50}, {"retry": ONCE_MORE}])
+def test_a_coroutine_that_is_thrown_away_is_closed_in_another_context(policies):
+    class Pause:
+        def __await__(self):
+            yield
+
+    async def fetch(pauses):
+        if pauses:
+            await Pause()
+
+    fetching = resilient(**{"timeout": None, **policies})(fetch)
+
+    def later():
+        async def rest():
+            await Pause()
+
+        return rest()
+
+    async def scenario():
+        for call in (lambda: fetching(pauses=True), resilient(**policies)(later)):
+            await fetching(pauses=False)
+            await fetching(pauses=False)
+            thrown_away = call().__await__()
+            contextvars.copy_context().run(next, thrown_away)
+            thrown_away.close()
+
+    asyncio.run(scenario())
+    assert not calls.limited
+
+
+def test_a_slot_around_a_retry_is_held_during_all_attempts(drive):
+    bulkhead = Bulkhead("all attempts", 1)
+    other = resilient(bulkhead=bulkhead)(lambda: "entered")
+    found = []
+
+    def fetch():
+        found.append(type(other.outcome()).__name__)
+        if len(found) < 3:
+            raise ConnectionError
+
+    fetching = drive(fetch, policies=Pipeline(bulkhead, Retry(attempts=3, wait=0)))
+    for _ in range(3):
+        found.clear()
+        fetching()
+        assert found[:3] == ["Failed"] * 3
+        found[:] = [None] * 2
+
+
+@pytest.mark.parametrize("limit", [RateLimit("later", 9, 60, wait=False), AdaptiveRateLimit("adapts", 9, per=60)])
+def test_a_plain_function_that_returns_an_awaitable_pays_once(limit, resilient_clock):
+    begun = []
+
+    async def later():
+        begun.append(1)
+
+    def plain():
+        return later()
+
+    fetch = resilient(policies=[limit])(plain)
+
+    async def scenario():
+        for _ in range(9):
+            await fetch()
+            resilient_clock.advance(60 / 9)
+
+    asyncio.run(scenario())
+    assert len(begun) == 9
+    assert not resilient_clock.waits
+
+
+@pytest.mark.parametrize("limits", [{}, {"timeout": 50}, {"deadline": 50}])
+def test_each_loop_of_attempts_is_told_of_once(limits, resilient_events, monkeypatch):
+    monkeypatch.setattr(loops, "_told", set())
+
+    def of_two(fn):
+        return resilient(retry=ONCE_MORE, idempotent=True, **limits)(fn)
+
+    @of_two
+    def inner(failing):
+        if failing:
+            raise ConnectionError
+
+    @of_two
+    def middle(failing):
+        inner(failing)
+
+    @resilient(bulkhead=Bulkhead("once", 9))
+    def once(failing):
+        middle(failing)
+
+    @of_two
+    def outer(failing):
+        once(failing)
+
+    for failing in (False, True, True):
+        for fetch in (outer, middle):
+            with contextlib.suppress(ConnectionError):
+                fetch(failing)
+    told = [event for event in resilient_events if isinstance(event, RetryMultiplied)]
+    assert {(len(event.loops), event.attempts) for event in told} == {(2, 4), (3, 8)}
+
+
+@pytest.mark.parametrize("policies", [{}, {"breaker": "lines"}, {"timeout": 50}])
+def test_a_traceback_shows_the_lines_that_were_run(policies):
+    @resilient(retry=ONCE_MORE, fallback={KeyError: lambda number: 0}, **policies)
+    def fetch(number):
+        raise ValueError(number)
+
+    shown = []
+    for others in ({}, {"breaker": "other lines"}, {"bulkhead": Bulkhead("other lines", 9), "timeout": 50}):
+        resilient(fallback={KeyError: lambda number: 0}, **others)(lambda number: number)
+        with pytest.raises(ValueError, match="7") as info:
+            fetch(7)
+        shown = [frame.line for frame in traceback.extract_tb(info.tb) if frame.name == "resilient_call"]
+    assert shown[0] == "return runtime.drive(plan.pipeline.run(work)).unwrap()"
+    assert shown[1].startswith("value = ")
+
+
+def test_leave_that_was_given_is_given_back_if_another_policy_fails():
+    class Breaks(Policy):
+        spends = True
+
+        def at_once(self, plan, args, kwargs):
+            raise KeyboardInterrupt
+
+        async def around(self, call, proceed):
+            return await proceed(call)
+
+    bulkhead = Bulkhead("given back", 1)
+    fetch = resilient(bulkhead=bulkhead)(lambda: "done")
+    breaks = resilient(bulkhead=bulkhead, policies=[Breaks()])(lambda: "done")
+    assert fetch() == breaks() == "done"
+    with pytest.raises(KeyboardInterrupt):
+        breaks()
+    assert fetch() == "done"
+
+
+class Interrupted(BaseException):
+    """As a signal's handler may raise between any two steps of Python code."""
+
+
+@pytest.mark.parametrize(
+    "policies",
+    [
+        {"bulkhead": Bulkhead("interrupted", 1)},
+        {"bulkhead": Bulkhead("with a rate", 1), "rate_limit": RateLimit("interrupted", 10**6, 1, burst=10**6)},
+        {"bulkhead": Bulkhead("with a breaker", 1), "breaker": "interrupted"},
+        {"bulkhead": Bulkhead("with a limit", 1), "timeout": 50},
+    ],
+)
+def test_a_slot_is_given_back_wherever_the_call_is_interrupted(policies):
+    fetch = warm(resilient(**policies)(lambda: "done"))
+    fetch()
+    entered = 0
+
+    def count(frame, event, _):
+        nonlocal entered
+        if event == "call" and "resilient_tasks" in frame.f_code.co_filename:
+            entered += 1
+            if entered == at:
+                raise Interrupted
+
+    def interrupted():
+        nonlocal entered
+        entered = 0
+        sys.setprofile(count)
+        try:
+            fetch()
+        except Interrupted:
+            return True
+        finally:
+            sys.setprofile(None)
+        return False
+
+    at = 1
+    while interrupted():  # where a function of ours begins: at the first of them, the second, and so on
+        assert fetch() == "done"
+        at += 1
+    assert at > 3
+    within = resilient(bulkhead=policies["bulkhead"])(lambda: "entered")
+    assert isinstance(resilient(**policies)(lambda: within.outcome())(), Failed), "given back once only"  # noqa: PLW0108
+
+
+def test_a_task_knows_the_call_that_started_it_also_in_a_loop_inside_of_a_first_attempt():
+    found = []
+
+    async def ask():
+        found.append(current_call().operation)
+
+    @resilient(deadline=50)
+    async def fetch():
+        await asyncio.create_task(ask())
+        await ask()
+
+    async def scenario():
+        await fetch()
+        await ask()
+
+    @resilient(retry=ONCE_MORE)
+    def job():
+        found.clear()
+        asyncio.run(scenario())
+
+    for _ in range(2):
+        job()
+        assert [name.rpartition(".")[2] for name in found] == ["fetch", "fetch", "job"]
