@@ -8,6 +8,7 @@ import atexit, logging, uuid
 
 from resilient_tasks.orchestrate import runs
 
+runs.connect()
 run = {"flow_run_id": str(uuid.uuid4()), "flow_run": "lush-otter"}
 # As Prefect's logging does in a run, and as the sender of alerts does at exit: long after threads can be started.
 atexit.register(lambda: logging.getLogger("resilient_tasks").info("alert sent to console", extra=run))
