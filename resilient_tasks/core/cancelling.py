@@ -101,7 +101,9 @@ def _table_of(loop: asyncio.AbstractEventLoop) -> _Table:
     return table
 
 
-async def by_cancelling(work: Awaitable[T], seconds: float, call: Call) -> T | Overrun:
+async def by_cancelling(  # noqa: C901  # the ways in which work can end, each named once
+    work: Awaitable[T], seconds: float, call: Call
+) -> T | Overrun:
     """Cancel the work at the limit. Code that blocks the event loop, or swallows the cancellation, is not stopped.
 
     Returns:

@@ -630,7 +630,7 @@ def test_a_cancellation_from_outside_at_the_time_of_two_limits_is_one():
             task = asyncio.create_task(outer())
             await asyncio.sleep(0)
             asyncio.get_running_loop().call_later(0.03, task.cancel)
-            time.sleep(0.1)  # all three come due
+            time.sleep(0.1)  # noqa: ASYNC251  # all three come due
             with pytest.raises(asyncio.CancelledError):
                 await task
             assert task.cancelling() == 1
