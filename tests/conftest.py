@@ -8,7 +8,7 @@ import time
 import pytest
 
 from resilient_tasks import resilient
-from resilient_tasks.core import settings
+from resilient_tasks.core import settings, wrappers
 from resilient_tasks.core.host import Host, use_host
 from resilient_tasks.core.store import MemoryStore
 from resilient_tasks.notify import gate
@@ -142,3 +142,18 @@ def own_store():
     """Let a test begin with an empty store, on real time."""
     with use_store(MemoryStore()) as states:
         yield states
+
+
+@pytest.fixture(params=["first call", "later call"])
+def each_call(request, monkeypatch):
+    """Call decorated functions as in their first call, through the pipeline, or as in a later one."""
+    if request.param == "first call":
+        return
+
+    def later(plan, wrap=wrappers.wrapped):
+        wrapper = wrap(plan)
+        free = dict(zip(wrapper.__code__.co_freevars, wrapper.__closure__, strict=True))
+        free["new"].cell_contents.clear()
+        return wrapper
+
+    monkeypatch.setattr(wrappers, "wrapped", later)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from resilient_tasks.core import real_time
+from resilient_tasks.core.call import Call, limited
 
 #: Work that tells of its end by nothing is looked at this often, in seconds: at first, and at last.
 _FIRST_LOOK, _LAST_LOOK = 0.01, 0.25
@@ -93,6 +95,11 @@ def once_ended(name: str, tell: Callable[[], None]) -> None:
             _to_hear.setdefault(name, []).append(tell)
             return
     tell()
+
+
+def heeded_until(name: str, call: Call) -> None:
+    """Have calls inside of `call`, which is fenced, ask for that until what bears this name has ended."""
+    once_ended(name, functools.partial(limited.discard, call))
 
 
 def _tell(name: str) -> None:

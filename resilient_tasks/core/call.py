@@ -27,7 +27,7 @@ NEVER = float("inf")
 
 #: The call whose function runs in this context.
 running: contextvars.ContextVar[Call | None] = contextvars.ContextVar("resilient_tasks.call", default=None)
-#: Calls with a limit that are under way in any thread. Where there are none, no call inherits a limit.
+#: Calls with a limit, or fenced, that are under way in any thread. Where there are none, no call inherits either.
 limited: set[Call] = set()
 _numbers = itertools.count(1)
 _process = os.urandom(4).hex()
@@ -180,7 +180,7 @@ class Work:
         self.again: bool | None = False
         self.thread = threading.get_ident()
         self.degraded = 0
-        self.began = 0.0
+        self.began: float | None = None
         self._leaves: tuple[Leave, ...] = ()
         self._id = id
 
@@ -203,6 +203,7 @@ class Work:
         """Take note of what came of the first attempt, which policies gave these `leaves` for."""
         self.given = given
         self._leaves = tuple(leave for leave in leaves if leave.is_spent) if isinstance(given, Later) else leaves
+        self.thread = threading.get_ident()  # not the one in which that attempt was made
         return self
 
     def leave(self, key: str) -> Any:
@@ -302,8 +303,12 @@ class Call:
         return False
 
     def fence(self) -> None:
-        """Let nothing that still comes of this call have an effect: no event, no state, no further attempt."""
+        """Let nothing that still comes of this call have an effect: no event, no state, no further attempt.
+
+        Calls inside it ask for that as long as it is in `limited`, see `abandoned.heeded_until`.
+        """
         self.is_fenced = True
+        limited.add(self)
 
     def attempted(self, attempt: int) -> Call:
         """Return the call as its attempt number `attempt`."""

@@ -101,11 +101,13 @@ def _table_of(loop: asyncio.AbstractEventLoop) -> _Table:
     return table
 
 
-async def by_cancelling(work: Awaitable[T], seconds: float, call: Call) -> T | Overrun:
+async def by_cancelling(  # noqa: C901  # the ways in which work can end, each named once
+    work: Awaitable[T], seconds: float, call: Call
+) -> T | Overrun:
     """Cancel the work at the limit. Code that blocks the event loop, or swallows the cancellation, is not stopped.
 
     Returns:
-        what the work returns, or an `Overrun`.
+        what the work returns, or an `Overrun`. What it raises in time is raised.
     """
     task = asyncio.current_task()
     if task is None:
@@ -124,9 +126,14 @@ async def by_cancelling(work: Awaitable[T], seconds: float, call: Call) -> T | O
             table.look_by(limit.rings)
         value = await work
     except asyncio.CancelledError:
-        if not limit.rang or task.uncancel() > cancelling:
+        if not limit.rang:
             raise
         interrupted = True
+        if task.uncancel() > cancelling:  # from outside, too
+            raise
+    except Exception:
+        if not limit.rang and _now() <= due:
+            raise
     finally:
         table.limits.pop(limit, None)
         if table.frozen and not table.limits:

@@ -35,6 +35,7 @@ T = TypeVar("T")
 LATE = 0.25
 
 HELD = "the interrupt came late: it was in C code, or its process stood still"
+TAKEN = "it put another handler in the place of the one that interrupts it"
 SWALLOWED = "it swallowed the interrupt"
 BLOCKED = "it blocked the event loop, or its process stood still"
 RUNS_ON = "what it had begun was not interrupted"
@@ -73,6 +74,7 @@ def judged(call: Call, begun: Begun, overrun: Overrun, *, after: float) -> Overr
         call.fence()
         stopped = False if any(piece.known for piece in left) else None
         name = abandoned.leave_pieces(left, call.operation)
+        abandoned.heeded_until(name, call)
         return Overrun(stopped, abandoned=True, thread=name, reason=overrun.reason or RUNS_ON)
     if overrun.stopped and after > LATE:
         return Overrun(stopped=False, reason=f"it ended {after:.1f} s after its limit")
@@ -130,7 +132,7 @@ def by_signal(
     Without a call, nothing is asked of what the work has begun.
 
     Returns:
-        what the work returns, or an `Overrun`.
+        what the work returns, or an `Overrun`. What it raises in time is raised.
     """
     # While the limit is kept, the main thread alone writes the chain, and each call puts back what it has found: no
     # exception, wherever it is raised, leaves a limit in it that is over.
@@ -144,7 +146,7 @@ def by_signal(
     try:
         try:
             _innermost = limit
-            if due < _watch.looks_at:
+            if due < _watch.looks_at or _handler_of(_SIGNAL) is not _ring:
                 _look_by(due)
             value = work(*args, **kwargs)
         finally:
@@ -155,14 +157,28 @@ def by_signal(
         safe_points.release_locks(alarm.__traceback__, sys._getframe(1))  # noqa: SLF001  # the code around
         held = limit.rang > due + LATE
         overrun = Overrun(stopped=not held, reason=HELD if held else "")
+    except Exception:
+        if not limit.rang and _now() <= due:
+            raise
+        overrun = _late(limit, _now() - due)
     else:
         ended = _now()
-        if not limit.rang:
-            return value if ended <= due else Overrun(stopped=False, reason=HELD if ended > due + LATE else "")
-        overrun = Overrun(stopped=False, reason=SWALLOWED)
+        if not limit.rang and ended <= due:
+            return value
+        overrun = _late(limit, ended - due)
+    if not limit.rang:
+        return overrun
     if call is None:
         return overrun
     return judged(call, limit.begun, overrun, after=_now() - limit.rang)
+
+
+def _late(limit: Limit, after: float) -> Overrun:
+    """Say what came of work that came back, or failed, so long after its limit, and was not interrupted."""
+    if limit.rang:
+        return Overrun(stopped=False, reason=SWALLOWED)
+    why = HELD if _handler_of(_SIGNAL) is _ring else TAKEN
+    return Overrun(stopped=False, reason=why if after > LATE else "")
 
 
 #: Its default is to be ignored, debuggers let it pass, nothing but out-of-band data sends it, and it may come without a
@@ -172,6 +188,8 @@ _SIGNAL: int = getattr(signal, "SIGURG", 0)
 _now = real_time.monotonic
 #: The identity of the thread that `by_signal` can interrupt; 0, where a signal reaches none.
 main_thread = (threading.main_thread().ident or 0) if _SIGNAL else 0
+#: Without the enumeration that `signal.getsignal` makes of what it returns, which costs ten times as much.
+_handler_of: Callable[[int], Any] = getattr(signal, "_signal", signal).getsignal
 _innermost: Limit | None = None
 _theirs: Any = None
 _deaf = False
@@ -188,26 +206,29 @@ def _first() -> float:
 
 
 def _signal_main_thread() -> None:
-    if signal.getsignal(_SIGNAL) == _ring:  # not where it was replaced in the meantime: what then happens is told
+    if _handler_of(_SIGNAL) is _ring:  # not where it was replaced in the meantime: what then happens is told
         signal.pthread_kill(main_thread, _SIGNAL)
 
 
 def _look_by(due: float) -> None:
-    """Have the watch look at `due` at the latest. Asked by the few limits that are nearer than all before them."""
+    """Have the watch look at `due` at the latest, and the signal heard.
+
+    Asked by the few limits that are nearer than all before them, and where another handler was put in the meantime.
+    """
     global _theirs  # noqa: PLW0603  # of this process
     try:
         _watch.look_by(due)
     except RuntimeError:  # the interpreter is shutting down: no timer of the user's is left to disturb
         signal.signal(signal.SIGALRM, _ring)
         signal.setitimer(signal.ITIMER_REAL, max(1e-6, due - _now()))
-    if signal.getsignal(_SIGNAL) != _ring:
+    if _handler_of(_SIGNAL) is not _ring:
         _theirs = signal.signal(_SIGNAL, _ring)
     starts.watch()
 
 
 def _ring(signum: int, frame: FrameType | None) -> None:
     """Interrupt the outermost limit whose time has come. A signal that comes for nothing does nothing."""
-    global _deaf  # noqa: PLW0603  # of the main thread
+    global _deaf, _theirs  # noqa: PLW0603  # of the main thread
     if _deaf:  # it came while the one before is being heard: the code under that cannot be judged from here
         return
     due, limit, now, _deaf = [], _innermost, _now(), True
@@ -222,8 +243,12 @@ def _ring(signum: int, frame: FrameType | None) -> None:
         _deaf = False
         if signum != _SIGNAL:
             signal.setitimer(signal.ITIMER_REAL, 10 * safe_points.PAUSE if _innermost else 0)
-    if not due and callable(_theirs):
-        _theirs(signum, frame)
+    theirs, _theirs = _theirs, None  # which may call the handler before it: this one
+    try:
+        if not due and callable(theirs):
+            theirs(signum, frame)
+    finally:
+        _theirs = theirs
 
 
 def _interrupt(limit: Limit, frame: FrameType | None) -> None:

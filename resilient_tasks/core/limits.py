@@ -63,6 +63,8 @@ async def cut(call: Call, proceed: Proceed, *, policy: str, seconds: float, enfo
     if until < began + seconds:
         policy, seconds = "deadline", max(0.0, until - began)
     if seconds <= 0:
+        if call.fenced:  # it is not begun because nothing waits for it, and that it says itself
+            return await proceed(call)
         return exceeded(call, policy, seconds, Overrun(stopped=True))
     attempt = call.within(limited_until=until)
     outcome = await call.runtime.limit(attempt, proceed, seconds, enforce)

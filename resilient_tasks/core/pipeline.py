@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
@@ -261,7 +260,7 @@ class Pipeline:
         if work.attempts != 1:
             loops.tell_if_multiplied(work)
         limits = (NEVER, NEVER) if outer is None else _inherited(outer, work)
-        call = Call(work, outer, 1, work.began or clock.now(), *limits)
+        call = Call(work, outer, 1, clock.now() if work.began is None else work.began, *limits)
         try:
             outcome = await self._proceed(call)
         except Exception as error:  # a policy's own, or that of a predicate it was given
@@ -337,8 +336,6 @@ class Limit:
         if not self.seconds:
             return None
         overrun = value if type(value) is core.interrupt.Overrun else core.interrupt.Overrun(stopped=False)
-        if overrun.abandoned:
-            core.abandoned.once_ended(overrun.thread, functools.partial(calls.limited.discard, call))
         told_by = Call(call.work, call.parent, 1, call.started)  # what runs on is fenced, and tells nothing
         return core.limits.exceeded(told_by, self.policy, self.seconds, overrun)
 
@@ -406,7 +403,8 @@ def _inside(policy: Policy, proceed: Proceed) -> Proceed:
 
 
 def _invoke(call: Call) -> Coroutine[Any, Any, Outcome[Any]]:
-    if call.deadline < call.limited_until:  # no timeout of its own that would end at the deadline as well
+    # Not where a timeout of its own ends at the deadline as well, or the attempt was limited where it was made.
+    if call.deadline < call.limited_until and not isinstance(call.work.given, Failed):
         return core.limits.cut(call, Call.invoke, policy="deadline", seconds=NEVER)
     return call.invoke()
 

@@ -1,4 +1,4 @@
-"""Where running code may be interrupted: not between taking a lock and the code that gives it back.
+"""Where running code may be interrupted: not between taking a lock, or a slot, and the code that gives it back.
 
 An interrupt is raised between two instructions. Right after `lock.acquire()`, before the `try` whose `finally` releases
 the lock, and inside of a Python function that is about to release one, it would leave the lock held for ever. Such code
@@ -34,6 +34,11 @@ _GUARDS = re.compile(
 )
 #: What is called in the line that runs and may just have taken a lock.
 _TAKES = ("acquire", "release_save", "enter")
+#: The modules in which slots and the like are taken and given back, with all that these call.
+_COUNT = ("resilient_tasks.shared.", "resilient_tasks.machines.", "resilient_tasks.core.store")
+#: Those that have it done, apart from what these call, and that of what a decorator returns.
+_HAVE_COUNTED = ("resilient_tasks.policies.", "resilient_tasks.core.pipeline")
+_WRAPPERS = "resilient_tasks.core.wrappers"
 #: Here an interrupt is lost: these functions run as callbacks of the collector, or around a fork.
 _CALLBACKS = {"weakref", "_weakrefset", "resilient_tasks.core.watch"}
 
@@ -42,14 +47,36 @@ def is_safe(frame: FrameType | None, end: CodeType) -> bool:
     """Tell whether code may be interrupted in `frame`. The frames around it count up to the one that runs `end`."""
     if frame is None:
         return True
-    if _may_just_have_taken(frame):
+    if _keeps_count(frame) or _may_just_have_taken(frame):
         return False
     around: FrameType | None = frame
     while around is not None and around.f_code is not end:
-        if _guards(around.f_code.co_name) or around.f_globals.get("__name__") in _CALLBACKS:
+        module = _module(around)
+        if _guards(around.f_code.co_name) or module in _CALLBACKS or module.startswith(_COUNT):
             return False
         around = around.f_back
     return True
+
+
+def _keeps_count(frame: FrameType) -> bool:
+    """Tell whether a slot that a call has just taken, or is about to give back, would stay taken.
+
+    So it is in the code of a policy, and in what a wrapper calls once it has its leave, apart from the user's function.
+    """
+    if frame.f_code.co_name == "sleep":
+        return False
+    if _module(frame).startswith(_HAVE_COUNTED):
+        return True
+    around: FrameType | None = frame
+    while around is not None and _module(around).startswith("resilient_tasks."):
+        if _module(around) == _WRAPPERS and around.f_locals.get("leave") is not None:
+            return True
+        around = around.f_back
+    return False
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))
 
 
 def _guards(name: str) -> bool:
@@ -96,6 +123,8 @@ def goes_on_safely(frame: FrameType) -> bool:
         if not last.startswith("RETURN"):
             return True
         around = around.f_back
+        if around is not None and _keeps_count(around):
+            return False
     return True
 
 

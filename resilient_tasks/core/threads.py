@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from resilient_tasks.core import real_time, safe_points, starts
-from resilient_tasks.core.abandoned import forget, leave
+from resilient_tasks.core.abandoned import forget, heeded_until, leave
 from resilient_tasks.core.clock import SLICE
 from resilient_tasks.core.interrupt import HELD, LATE, NOTHING, Overrun, judged
 from resilient_tasks.core.leftovers import Begun
@@ -57,23 +57,26 @@ def by_leaving_a_thread(
     serves this thread's next call too, unless it is left behind.
 
     Returns:
-        what the work returns, or an `Overrun`.
+        what the work returns, or an `Overrun`. What it raises in time is raised.
     """
     starts.watch()
     began = real_time.monotonic()
     until = began + seconds
     aside = _aside()
+    call.work.thread = aside.ident or 0
     try:
         aside.begin(work, args, kwargs, call)
         finished = _wait(aside, until)
     except _LeftError as error:  # what waits for this thread does not wait long: it is to hear what runs on
         call.fence()
         error.running = aside.leave()
+        heeded_until(error.running, call)
         raise
     except BaseException:
         aside.wait_for_beginning()
         call.fence()
         aside.stop()
+        heeded_until(aside.running, call)
         raise
     ended, stopped = real_time.monotonic(), False
     if finished and ended <= until:
@@ -81,12 +84,14 @@ def by_leaving_a_thread(
     held, begun = ended > until + LATE, Begun(call, began)
     begun.apart_from(aside)
     if finished:
-        aside.result()
+        with contextlib.suppress(Exception):
+            aside.result()
     else:
         aside.wait_for_beginning()
         call.fence()
         begun.look(outwards(aside.frame()))
         stopped = aside.stop()
+        heeded_until(aside.running, call)
         if aside.running:
             return Overrun(stopped=False, abandoned=True, thread=aside.running, reason=HELD if held else "")
     late = held or (

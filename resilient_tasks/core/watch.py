@@ -93,13 +93,16 @@ class Watch:
 
     def _run(self, bell: _thread.LockType) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        self._id, pause = _thread.get_native_id(), _SOON
+        self._id, pause, rung_for = _thread.get_native_id(), _SOON, NEVER
         while self._bell is bell:
             self.looks_at = NEVER
             at, now = self._first(), real_time.monotonic()
             if at > now:
                 pause = _SOON
             else:
+                if at > rung_for:  # it was put off
+                    pause = _SOON
+                rung_for = at
                 self._ring()
                 at, pause = now + pause, min(_SELDOM, 2 * pause)
             self.looks_at = min(self.looks_at, at)

@@ -94,8 +94,9 @@ _IN_CONTEXT = """
             calls.limited.add(made)
             value = {in_time}
         except Exception as error:
-            leave.ended(error)
-            work = made.work.was_begun(Failed(error), parts_of(leave))
+            failed = (clock.present() > made.limited_until and limit.exceeded(made, None)) or Failed(error)
+            leave.ended(failed.error)
+            work = made.work.was_begun(failed, parts_of(leave))
         except BaseException as error:
             leave.ended(error)
             raise

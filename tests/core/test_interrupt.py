@@ -13,7 +13,7 @@ import pytest
 from resilient_tasks import DeadlineExceeded, Failed, Ok, Retry, TimedOut, Timeout, resilient
 from resilient_tasks.core import abandoned, interrupt, threads
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*is sync and has a timeout")
+pytestmark = [pytest.mark.filterwarnings("ignore:.*is sync and has a timeout"), pytest.mark.usefixtures("each_call")]
 
 
 def elsewhere(function, *args):
@@ -614,6 +614,28 @@ class TestInAnEventLoop:
 
         asyncio.run(main())
         assert resilient_events == []
+
+
+def test_a_cancellation_from_outside_at_the_time_of_two_limits_is_one():
+    @resilient(timeout=0.01)
+    async def inner():
+        await asyncio.sleep(20)
+
+    @resilient(timeout=0.02)
+    async def outer():
+        await inner()
+
+    async def main():
+        for _ in range(3):
+            task = asyncio.create_task(outer())
+            await asyncio.sleep(0)
+            asyncio.get_running_loop().call_later(0.03, task.cancel)
+            time.sleep(0.1)  # noqa: ASYNC251  # all three come due
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert task.cancelling() == 1
+
+    asyncio.run(main())
 
 
 def test_where_there_are_no_timer_signals_a_thread_is_left_behind(monkeypatch):

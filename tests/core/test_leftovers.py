@@ -20,7 +20,10 @@ from resilient_tasks.core import interrupt
 from resilient_tasks.core.abandoned import abandoned
 from resilient_tasks.core.outcome import Failed
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*has a timeout and a retry", "ignore:.*has a limit")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*has a timeout and a retry", "ignore:.*has a limit"),
+    pytest.mark.usefixtures("each_call"),
+]
 
 SLEEPS = [sys.executable, "-c", "import time; time.sleep(20)"]
 

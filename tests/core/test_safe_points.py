@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from resilient_tasks import TimedOut, resilient
+from resilient_tasks import Bulkhead, TimedOut, resilient
 from resilient_tasks.core import interrupt, safe_points, threads
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*has a timeout and a retry")
@@ -207,6 +207,37 @@ def test_a_callback_of_the_collector_is_no_place_for_it():
     exec("def callback(): moment.look()", {"moment": moment, "__name__": "weakref"}, found)
     found["callback"]()
     assert moment.safe == [False]
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "safe"),
+    [
+        ("resilient_tasks.shared.slots", "take", False),
+        ("resilient_tasks.policies.bulkhead", "around", False),
+        ("resilient_tasks.policies.retry", "sleep", True),
+        ("resilient_tasks.core.runtime", "drive", True),
+        ("the_users_own", "take", True),
+    ],
+)
+def test_code_that_takes_a_slot_or_gives_it_back_is_no_place_for_it(module, name, safe):
+    moment = Moment()
+    found = {"__name__": module, "moment": moment}
+    exec(f"def {name}(): moment.look()", found)
+    found[name]()
+    assert moment.safe == [safe]
+
+
+def test_a_slot_is_given_back_wherever_the_limit_around_the_call_comes():
+    taking = resilient(bulkhead=Bulkhead("interrupted", 1), timeout=60)(lambda: None)
+
+    def takes():
+        while True:
+            taking()
+
+    for number in range(60):
+        with pytest.raises(TimedOut):
+            resilient(timeout=0.002 + number * 0.00001)(takes)()
+        taking()
 
 
 def test_a_wait_in_a_condition_is_a_place_for_it_whose_lock_comes_back():

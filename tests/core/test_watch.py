@@ -215,6 +215,29 @@ class TestInTheMainThread:
         overrun = limits.in_time(replace, 0.02, Attempt())
         assert (overrun.stopped, overrun.reason) == (False, "")
 
+    def test_a_limit_after_the_handler_was_replaced_is_enforced_again(self, urgent):
+        def replace():
+            urgent(signal.SIG_DFL)
+            time.sleep(0.1)
+
+        for _ in range(3):  # with no pause in which the watch could find out
+            assert not was_cut(limits.in_time(replace, 0.02, Attempt()))
+            assert was_cut(limits.in_time(time.sleep, 0.3, Attempt(), (20,)))
+
+    def test_a_handler_that_calls_the_one_before_it_is_heard_once(self, urgent):
+        heard = []
+        assert was_cut(limits.in_time(time.sleep, 0.02, Attempt(), (20,)))
+        before = signal.getsignal(interrupt._SIGNAL)
+
+        def hear(*given):
+            heard.append(1)
+            before(*given)
+
+        urgent(hear)
+        assert was_cut(limits.in_time(time.sleep, 0.02, Attempt(), (20,)))
+        signal.raise_signal(interrupt._SIGNAL)
+        assert heard == [1]
+
     def test_work_that_is_interrupted_from_outside_leaves_no_limit_behind(self):
         def outside():
             raise KeyboardInterrupt

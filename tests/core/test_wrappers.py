@@ -7,8 +7,10 @@ import gc
 import pickle
 import sys
 import threading
+import time
 import traceback
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import cloudpickle
 import pytest
@@ -39,6 +41,15 @@ def warm(fn, *args):
     """Return `fn` after its first call, which tells of loops and so enters the pipeline."""
     fn(*args)
     return fn
+
+
+def until(happened):
+    """Wait until something has happened."""
+    for _ in range(2000):
+        if happened():
+            return
+        time.sleep(0.01)
+    pytest.fail("it did not happen")
 
 
 def test_a_first_attempt_sets_no_context(drive):
@@ -182,6 +193,157 @@ def test_what_is_left_of_the_deadline_is_for_the_later_attempts(drive, resilient
     fetching()
     fetching()
     assert left == [60, 55, 50] * 2
+
+
+def test_time_before_the_pipeline_is_entered_counts_on_a_clock_that_begins_at_nothing(drive, resilient_clock):
+    left = []
+
+    def fetch():
+        if warmed:
+            left.append(remaining())
+            resilient_clock.advance(2)
+            if len(left) < 2:
+                raise ConnectionError
+
+    warmed, fetching = False, drive(fetch, retry=Retry(attempts=2, wait=3), deadline=60)
+    fetching()
+    warmed = True
+    fetching()
+    assert left == [60, 55]
+
+
+@pytest.mark.parametrize("limit", [{"timeout": 0.05}, {"deadline": 0.05}])
+def test_in_a_thread_that_a_limit_left_behind_calls_inside_know_it(limit):
+    calls_inside, errors, gate = [], [], threading.Event()
+    inner = warm(resilient(retry=ONCE_MORE)(calls_inside.append), "warm")
+    threads = []
+
+    @resilient(**limit)
+    def outer(slow):
+        if slow:
+            threads.append(threading.current_thread())
+            gate.wait(20)
+            try:
+                inner("too late")
+            except TimedOut as error:
+                errors.append(error)
+
+    warm(outer, False)
+    with ThreadPoolExecutor(1) as pool:
+        error = pool.submit(outer, True).exception()
+    assert (error.stopped, error.abandoned) == (False, True)
+    gate.set()
+    threads[0].join(20)
+    assert calls_inside == ["warm"]
+    assert "its caller stopped waiting" in str(errors[0])
+    assert not calls.limited
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_no_call_begins_in_a_task_that_a_limit_left_behind(times):
+    begun, tasks = [], []
+
+    async def insert(what):
+        begun.append(what)
+
+    inner = resilient(retry=ONCE_MORE)(insert)
+
+    @resilient(timeout=0.05)
+    async def outer(slow):
+        async def later():
+            await gate.wait()
+            await inner("too late")
+
+        if slow:
+            tasks.append(asyncio.create_task(later()))
+            await asyncio.shield(tasks[0])
+
+    async def main():
+        nonlocal gate
+        gate = asyncio.Event()
+        await inner("warm")
+        for _ in range(1, times):
+            await outer(False)
+        with pytest.raises(TimedOut):
+            await outer(True)
+        gate.set()
+        await asyncio.wait(tasks)
+
+    gate = None
+    asyncio.run(main())
+    assert begun == ["warm"]
+    assert isinstance(tasks[0].exception(), TimedOut)
+    until(lambda: not calls.limited)
+
+
+def test_an_attempt_that_was_stopped_in_a_worker_thread_is_kept_nowhere():
+    @resilient(timeout=0.02)
+    def spin(slow):
+        until = time.monotonic() + 1
+        while slow and time.monotonic() < until:
+            pass
+
+    warm(spin, False)
+    with ThreadPoolExecutor(1) as pool:
+        error = pool.submit(spin, True).exception()
+    assert isinstance(error, TimedOut)
+    until(lambda: not calls.limited)
+
+
+def test_a_call_inside_a_limit_runs_in_the_thread_of_that():
+    inner = warm(resilient(retry=ONCE_MORE)(threading.get_ident))
+    outer = warm(resilient(timeout=60)(lambda: (threading.get_ident(), inner())))
+    with ThreadPoolExecutor(1) as pool:
+        around, inside = pool.submit(outer).result()
+    assert around == inside
+
+
+@pytest.mark.parametrize("where", ["main thread", "worker thread", "async"])
+def test_an_error_that_comes_after_the_limit_is_told_as_that(where):
+    def late():
+        try:
+            time.sleep(0.2)
+        except BaseException:
+            raise KeyError from None
+        raise KeyError
+
+    async def alate():
+        try:
+            await asyncio.sleep(0.2)
+        except asyncio.CancelledError:
+            raise KeyError from None
+
+    def spin():
+        until = time.monotonic() + 20
+        try:
+            while time.monotonic() < until:
+                pass
+        except BaseException:
+            raise KeyError from None
+
+    limited = resilient(timeout=0.02)({"async": alate, "worker thread": spin}.get(where, late))
+    errors = []
+    for _ in range(3):
+        with ThreadPoolExecutor(1) as pool:
+            if where == "worker thread":
+                errors.append(pool.submit(limited).exception())
+                continue
+            with pytest.raises(TimedOut) as raised:
+                asyncio.run(limited()) if where == "async" else limited()
+            errors.append(raised.value)
+    assert [type(error) for error in errors] == [TimedOut] * 3
+
+
+def test_an_error_that_comes_late_on_a_virtual_clock_is_told_as_that(drive, resilient_clock):
+    def fail():
+        resilient_clock.advance(3)
+        raise KeyError
+
+    limited = drive(fail, timeout=2)
+    assert [type(limited.outcome().error) for _ in range(3)] == [TimedOut] * 3
+    for _ in range(3):
+        with pytest.raises(TimedOut):
+            limited()
 
 
 def test_a_slot_is_given_back_however_the_attempt_ends(drive):

@@ -4,13 +4,15 @@ import pytest
 
 from resilient_tasks import Deadline, DeadlineExceeded, Pipeline, PolicyError, Timeout
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*is sync and has a timeout")
+pytestmark = [pytest.mark.filterwarnings("ignore:.*is sync and has a timeout"), pytest.mark.usefixtures("each_call")]
 
 
-def test_a_deadline_cuts_the_attempt_that_is_under_way(drive, resilient_events):
-    with pytest.raises(DeadlineExceeded, match=r"exceeded the 0\.0\d+ s left of its deadline"):
-        drive(drive.sleeper(5), deadline=0.05)()
-    assert [event.policy for event in resilient_events.named("timeout.exceeded")] == ["deadline"]
+def test_a_deadline_cuts_the_attempt_that_is_under_way_in_the_first_call_and_any_other(drive, resilient_events):
+    slow = drive(drive.sleeper(5), deadline=0.05)
+    for _ in range(3):
+        with pytest.raises(DeadlineExceeded, match=r"exceeded the 0\.0\d+ s left of its deadline"):
+            slow()
+    assert [event.policy for event in resilient_events.named("timeout.exceeded")] == ["deadline"] * 3
 
 
 def test_a_deadline_nearer_than_the_timeout_is_the_one_that_counts(drive, resilient_events):

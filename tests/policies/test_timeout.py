@@ -4,7 +4,7 @@ import pytest
 
 from resilient_tasks import DeadlineExceeded, Failed, Ok, Pipeline, PolicyError, Retry, TimedOut, Timeout, resilient
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*is sync and has a timeout")
+pytestmark = [pytest.mark.filterwarnings("ignore:.*is sync and has a timeout"), pytest.mark.usefixtures("each_call")]
 
 
 def test_an_attempt_that_is_too_slow_is_ended_on_time(drive):
