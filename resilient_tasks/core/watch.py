@@ -47,7 +47,7 @@ class Watch:
         self._ended, self._id = _thread.allocate_lock(), 0
         self._ended.acquire()
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(before=self.stop, after_in_parent=self._go_on, after_in_child=self._go_on)
+            os.register_at_fork(before=self.stop, after_in_parent=self._go_on, after_in_child=self._go_on_alone)
 
     def look_by(self, due: float) -> None:
         """Have it look at `due` at the latest.
@@ -90,6 +90,10 @@ class Watch:
         self.looks_at = NEVER
         if (at := self._first()) < NEVER:
             self.look_by(at)
+
+    def _go_on_alone(self) -> None:
+        self._bell = None  # another thread may have started it anew meanwhile: it is not in this process
+        self._go_on()
 
     def _run(self, bell: _thread.LockType) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
