@@ -99,6 +99,7 @@ def once_ended(name: str, tell: Callable[[], None]) -> None:
 
 def heeded_until(name: str, call: Call) -> None:
     """Have calls inside of `call`, which is fenced, ask for that until what bears this name has ended."""
+    limited.add(call)
     once_ended(name, functools.partial(limited.discard, call))
 
 

@@ -303,12 +303,8 @@ class Call:
         return False
 
     def fence(self) -> None:
-        """Let nothing that still comes of this call have an effect: no event, no state, no further attempt.
-
-        Calls inside it ask for that as long as it is in `limited`, see `abandoned.heeded_until`.
-        """
+        """Let nothing that still comes of this call have an effect: no event, no state, no further attempt."""
         self.is_fenced = True
-        limited.add(self)
 
     def attempted(self, attempt: int) -> Call:
         """Return the call as its attempt number `attempt`."""

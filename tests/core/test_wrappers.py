@@ -37,6 +37,12 @@ from resilient_tasks.core.events import RetryMultiplied
 ONCE_MORE = Retry(attempts=2, wait=0)
 
 
+@pytest.fixture(autouse=True)
+def _nothing_is_limited():
+    """What other tests have left behind is none of these tests' limits."""
+    calls.limited.clear()
+
+
 def warm(fn, *args):
     """Return `fn` after its first call, which tells of loops and so enters the pipeline."""
     fn(*args)
@@ -628,3 +634,10 @@ def test_a_task_knows_the_call_that_started_it_also_in_a_loop_inside_of_a_first_
     for _ in range(2):
         job()
         assert [name.rpartition(".")[2] for name in found] == ["fetch", "fetch", "job"]
+
+
+@pytest.mark.usefixtures("resilient_clock")
+def test_a_hedged_call_leaves_nothing_to_be_heeded(drive):
+    hedged = drive(lambda: "answer", hedge=60, idempotent=True)
+    assert [hedged(), hedged()] == ["answer"] * 2
+    assert not calls.limited
