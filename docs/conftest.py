@@ -73,7 +73,7 @@ def _begin_with_a_store_to_choose(namespace: Namespace) -> None:
     patch.setenv("RESILIENT_TASKS_STORE_TIMEOUT", "10")
     patch.setattr(settings, "current", settings.Settings(store_timeout=10))
     patch.setattr(states.shared, "_states", None)
-    patch.setattr(states.shared, "_opened_for", None)
+    patch.setattr(states.shared, "opened_for", None)
     patch.setattr(states.shared, "_forced", False)
     after.callback(lambda: states.states().close())
 
