@@ -67,7 +67,7 @@ def worked(served, deployed, prefect_server):
         "Work pools, queues and workers",
         before={"prefect deployment run": lambda: eventually(lambda: due_by_schedule(prefect_server, "daily"), 240)},
     )
-    return eventually(lambda: ended_by_schedule(prefect_server, "daily"), within=120)
+    return eventually(lambda: ended_by_schedule(prefect_server, "daily"), within=300)
 
 
 def ask(server, path, **body):
