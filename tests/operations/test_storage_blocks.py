@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("moto")
 pytest.importorskip("s3fs")
 sys.path.insert(0, str(Path(__file__).parent))
+from prefect.events.worker import EventsWorker
 from prefect.filesystems import LocalFileSystem, RemoteFileSystem
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from s3 import KEY, SECRET
@@ -36,8 +37,15 @@ FRAME = pd.DataFrame({"n": [1, -1, 2]})
 
 @pytest.fixture
 def on_server(prefect_server):
+    """Have this process use the session's server.
+
+    Prefect keeps one worker that sends events, and it stays with the server for which it began: the states of task runs
+    of other tests would arrive at this one.
+    """
+    EventsWorker.drain_all(at_exit=False)
     with temporary_settings({PREFECT_API_URL: prefect_server.url}):
         yield
+        EventsWorker.drain_all(at_exit=False)
 
 
 def remote(s3, folder):
