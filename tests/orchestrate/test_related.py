@@ -48,6 +48,7 @@ async def well(flow_id):
 @pytest.fixture
 def context(monkeypatch, resilient_prefect):
     """The context of a flow run, in which events are sent."""
+    related.install()
     monkeypatch.setattr(prefects, "RESOURCE_CACHE", {})
     monkeypatch.setattr(related, "_PATIENCE", 0.05)
 
