@@ -5,6 +5,8 @@ A module that only some calls need is used as an attribute of this package, `cor
 
 from typing import TYPE_CHECKING, Any
 
+from resilient_tasks.submodules import loaded
+
 if TYPE_CHECKING:
     from resilient_tasks.core import abandoned as abandoned
     from resilient_tasks.core import cleaned as cleaned
@@ -19,12 +21,4 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:
-        module = f"{__name__}.{name}"
-        if not name.startswith("_"):
-            try:
-                return __import__(module, fromlist=["*"])  # which sets the attribute, so this is asked once
-            except ModuleNotFoundError as error:
-                if error.name != module:
-                    raise
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
+        return loaded(__name__, name)

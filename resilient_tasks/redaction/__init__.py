@@ -9,21 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from resilient_tasks.submodules import loaded
+
 if TYPE_CHECKING:
     from resilient_tasks.redaction import redact as redact
     from resilient_tasks.redaction import registered as registered
 else:
 
     def __getattr__(name: str) -> Any:
-        module = f"{__name__}.{name}"
-        if not name.startswith("_"):
-            try:
-                return __import__(module, fromlist=["*"])  # which sets the attribute, so this is asked once
-            except ModuleNotFoundError as error:
-                if error.name != module:
-                    raise
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
+        return loaded(__name__, name)
 
 
 #: Returns the secrets that the user has registered, as `registered.checked` does.
