@@ -133,6 +133,12 @@ class Leave:
         self.ended = ended
 
 
+#: A failed attempt: the type of its error and its HTTP status.
+Tried: TypeAlias = tuple[type[Exception], int | None]
+#: Says whether another attempt is made at once after an error: all that were tried, and the seconds to wait; or None.
+Again: TypeAlias = Callable[[Exception, tuple[Tried, ...]], tuple[tuple[Tried, ...], float] | None]
+
+
 class Work:
     """What one logical invocation is about; its attempts share it.
 
@@ -147,13 +153,14 @@ class Work:
         again: whoever began this work begins it anew if it fails, as an orchestrator's own retries do: nothing may
             stand in for it yet, and nobody is told. None: that is decided later.
         thread: the thread that does this work, and that its limits interrupt.
+        tried: the attempts that failed, and were followed by another, before the pipeline was entered.
         began: when the first attempt was made, on the clock in use, if that was before the pipeline was entered.
         degraded: the last attempt in which a resilient call inside was degraded: its result is made of a stand-in.
     """
 
     __slots__ = (
         *("_id", "_leaves", "again", "args", "attempts", "began", "degraded", "fn", "given"),
-        *("idempotent", "kwargs", "operation", "runtime", "sinks", "thread"),
+        *("idempotent", "kwargs", "operation", "runtime", "sinks", "thread", "tried"),
     )
 
     def __init__(  # noqa: PLR0917  # built on the hot path: positions are cheaper than names
@@ -181,6 +188,7 @@ class Work:
         self.thread = threading.get_ident()
         self.degraded = 0
         self.began: float | None = None
+        self.tried: tuple[Tried, ...] = ()
         self._leaves: tuple[Leave, ...] = ()
         self._id = id
 

@@ -84,9 +84,14 @@ def classify(error: BaseException) -> Kind:
 
     It never raises, whatever the error's attributes do.
     """
-    if not _registered and (kind := plain_errors.kind_of(error)) is not None:
+    if (kind := at_a_glance(error)) is not None:
         return kind
     return _kind_of(judged_in(error), []) or Kind.PERMANENT
+
+
+def at_a_glance(error: BaseException) -> Kind | None:
+    """Return the kind of an error that tells nothing else, neither a status nor a wait; None of any other error."""
+    return None if _registered else plain_errors.kind_of(error)
 
 
 def _kind_of(error: BaseException, above: list[BaseException]) -> Kind | None:
@@ -213,7 +218,7 @@ class Facts:
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
-        if not _registered and (kind := plain_errors.kind_of(error)) is not None:
+        if (kind := at_a_glance(error)) is not None:
             self.kind = kind
             self.http_status = self.retry_after = None
 

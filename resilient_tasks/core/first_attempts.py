@@ -1,4 +1,4 @@
-"""Which call this code is part of: told by the context, or by the frame of a first attempt, which sets no context."""
+"""Which call this code is part of: told by the context, or by the frame of an attempt that is made at once."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def current_call() -> Call | None:
 
     Its `work.id` and `attempt` are those of the events: send them along with a request, for both logs to fit together.
 
-    Where nothing limits a call, its first attempt is known to the code that the function calls and awaits, and not to
-    threads and tasks that it starts.
+    Where nothing limits a call, the attempts that are made at once are known to the code that the function calls and
+    awaits, and not to threads and tasks that it starts.
     """
     known, here = running.get(), sys._getframe(1)  # noqa: SLF001  # inspect.stack() would read every source file
     found = _attempts(here)
@@ -67,18 +67,24 @@ def _call_of(frame: FrameType, parent: Call | None) -> Call:
         limits = (NEVER, NEVER) if parent is None else (parent.deadline, parent.limited_until)
         made = Call(here["plan"].work(args, here.get("kwargs", by_name)), parent, 1, clock.now(), *limits)
         frame.f_trace = _Asked(made, frame.f_trace)
-    return frame.f_trace.call
+    return frame.f_trace.attempt(len(frame.f_locals.get("tried", ())) + 1)
 
 
 class _Asked:
-    """Keeps the call of a first attempt at its frame: the one place there that code outside of it can write to.
+    """Keeps the call of an attempt at its frame: the one place there that code outside of it can write to.
 
     A debugger that traces the frame goes on doing so.
     """
 
     def __init__(self, call: Call, trace: Any) -> None:
-        self.call = call
+        self.call = self._latest = call
         self._trace = trace
+
+    def attempt(self, number: int) -> Call:
+        """Return the call as the attempt that is being made."""
+        if self._latest.attempt != number:
+            self._latest = self.call.attempted(number)
+        return self._latest
 
     def __call__(self, *event: Any) -> None:
         if self._trace is not None:

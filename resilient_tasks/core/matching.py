@@ -43,12 +43,19 @@ class Matcher:
 
     Attributes:
         asks_tenacity: whether a condition of tenacity is among its rules.
+        kinds: its rules, where each is a kind; else none.
+        goes_by_the_error: whether no code of a user's own is among its rules.
     """
 
     def __init__(self, rules: tuple[object, ...], where: str) -> None:
         self._rules = rules
         self._where = where
-        self._kinds = tuple(rule for rule in rules if isinstance(rule, Kind))
+        kinds = tuple(rule for rule in rules if isinstance(rule, Kind))
+        self.kinds = kinds if len(kinds) == len(rules) else ()
+        self.goes_by_the_error = all(
+            isinstance(rule, Kind) or getattr(type(rule), "__instancecheck__", None) is type.__instancecheck__
+            for rule in rules
+        )
         self.asks_tenacity = any(strategies.kind_of(rule) for rule in rules)
 
     def __call__(self, failure: Exception | Facts, state: Any = None) -> bool:
@@ -62,8 +69,8 @@ class Matcher:
             PredicateError: a predicate failed; from the error.
         """
         facts = failure if type(failure) is Facts else Facts(cast("Exception", failure))
-        if len(self._kinds) == len(self._rules):
-            return facts.kind in self._kinds
+        if self.kinds:
+            return facts.kind in self.kinds
         subject = cast("Exception", judged_in(facts.error))
         state = None if subject is not facts.error else state
         return any(self._holds(rule, subject, facts, state) for rule in self._rules)

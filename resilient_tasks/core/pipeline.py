@@ -11,7 +11,7 @@ from resilient_tasks import core
 from resilient_tasks.core import call as calls
 from resilient_tasks.core import callables, clock, loops, runtime, told_of
 from resilient_tasks.core.arguments import answering
-from resilient_tasks.core.call import NEVER, Call, Leave, Plan, Proceed, Work
+from resilient_tasks.core.call import NEVER, Again, Call, Leave, Plan, Proceed, Tried, Work
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import CallFailed
 from resilient_tasks.core.first_attempts import around
@@ -63,6 +63,7 @@ class Policy:
         reads no arguments: `heeds_arguments = False`. Neither it nor a function that it was given looks at them.
         spends: `spends = True`. What `at_once` takes for a call cannot be given back, so it is asked last.
         holds something until a call has ended: `holds = True`. An async function then finds its call in its context.
+        decides alone what follows from an error: `again`, as the type of that name, while no sink is to hear of it.
         limits an attempt: `first_limit`, in seconds. `around` does not do so itself while `call.work.given` is there.
     """
 
@@ -203,6 +204,15 @@ class Pipeline:
         return _Gates(tuple(policy.at_once for policy in active)).ask
 
     @property
+    def again(self) -> Again:
+        """What to ask after an error whether the function is called again at once, as `Policy.again`."""
+        if self.policies and all(policy.reacts_only for policy in self.policies):
+            outer, inner = self.policies[:-1], self.policies[-1]
+            if not any(policy.repeats for policy in outer):
+                return getattr(inner, "again", no_more)
+        return no_more
+
+    @property
     def first_limit(self) -> Limit:
         """The limit for a first attempt that is made at once; one of 0 seconds where there is none."""
         deadline, seconds, name = NEVER, NEVER, ""
@@ -338,6 +348,10 @@ class Limit:
         overrun = value if type(value) is core.interrupt.Overrun else core.interrupt.Overrun(stopped=False)
         told_by = Call(call.work, call.parent, 1, call.started)  # what runs on is fenced, and tells nothing
         return core.limits.exceeded(told_by, self.policy, self.seconds, overrun)
+
+
+def no_more(error: Exception, tried: tuple[Tried, ...]) -> None:
+    """Leave it to the pipeline what follows from an error."""
 
 
 def _never(plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:

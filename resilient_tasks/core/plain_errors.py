@@ -7,7 +7,7 @@ class is looked at once; of each error it remains to see that it is plain, and w
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from resilient_tasks.core import answers, databases, failure_texts, judgement, safely, wrapped
 from resilient_tasks.core.classes import may_bear, module_of, of_class, tops_of
@@ -19,12 +19,14 @@ _OWN_WAYS = frozenset(
 )
 #: A tuple finds a member by identity; to look up a member of an enumeration, and to hash it, takes longer.
 _MAY_PASS, _UNKNOWN = (Kind.TRANSIENT, Kind.TIMEOUT), Kind.PERMANENT
+#: The texts that are remembered of a class, and their characters.
+_MOST_TEXTS, _LONGEST_TEXT = 64, 200
 _SIMPLE = frozenset((str, int, float, bool, bytes, type(None)))
 #: Their codes, and their words, tell of more than the class does.
 _TOLD_OTHERWISE = frozenset(("smtplib", "aiosmtplib", "pymongo", "pycurl", "curl_cffi"))
 
 
-class Plain(NamedTuple):
+class Plain:
     """What a class tells of its plain errors.
 
     Attributes:
@@ -32,12 +34,17 @@ class Plain(NamedTuple):
         numbered: an `OSError`: its number tells more.
         pythons: it is one of Python's built-in classes.
         speaks: the text of one that an installed library raised tells more.
+        by_text: the kinds of errors that have one of these texts, and nothing else in them.
     """
 
-    kind: Kind | None
-    numbered: bool
-    pythons: bool
-    speaks: bool
+    __slots__ = ("by_text", "kind", "numbered", "pythons", "speaks")
+
+    def __init__(self, kind: Kind | None, cls: type[BaseException]) -> None:
+        self.kind = kind
+        self.numbered = issubclass(cls, OSError)
+        self.pythons = module_of(cls) == "builtins"
+        self.speaks = cls in wrapped.SAY_NOTHING
+        self.by_text: dict[str, Kind] = {}
 
 
 @of_class
@@ -54,7 +61,7 @@ def _of_class(cls: type) -> Plain | None:
     kind = judgement.of_type(cls)
     if kind is not None and not isinstance(kind, Kind):
         return None  # but a pattern of what its text may say
-    return Plain(kind, issubclass(cls, OSError), module_of(cls) == "builtins", cls in wrapped.SAY_NOTHING)
+    return Plain(kind, cls)
 
 
 def plain(error: BaseException) -> Plain | None:
@@ -83,8 +90,30 @@ def _are_notes(own: dict[str, Any]) -> bool:
 
 def kind_of(error: BaseException) -> Kind | None:
     """Return the kind of a plain error; None for every other error, and where its text may tell more."""
-    if (found := plain(error)) is None:
+    found = _of_class(type(error))
+    if found is None:
         return None
+    args = error.args
+    if (
+        len(args) != 1
+        or type(said := args[0]) is not str
+        or error.__cause__ is not None
+        or error.__dict__
+        or found.speaks
+        or (found.numbered and error.errno is not None)  # type: ignore[attr-defined]  # an OSError
+    ):
+        return None if plain(error) is None else _kind_by(found, error)
+    # A service that is down says the same again and again.
+    kind = found.by_text.get(said)
+    if kind is None:
+        kind = _kind_by(found, error)
+        if kind is not None and len(found.by_text) < _MOST_TEXTS and len(said) < _LONGEST_TEXT:
+            found.by_text[said] = kind
+    return kind
+
+
+def _kind_by(found: Plain, error: BaseException) -> Kind | None:
+    """Return the kind of a plain error by what its class tells, by its number and by its text."""
     kind, args = found.kind, error.args
     said = args[0] if len(args) == 1 and type(args[0]) is str else None
     if found.numbered:

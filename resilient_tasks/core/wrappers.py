@@ -20,8 +20,16 @@ from typing import Any, NamedTuple
 
 from resilient_tasks import core  # noqa: F401  # the texts name it
 from resilient_tasks.core import call as calls
-from resilient_tasks.core import callables, clock, first_attempts, runtime, settings, streams  # noqa: F401  # the texts name it
-from resilient_tasks.core.call import Later, Leave, Plan, Work
+from resilient_tasks.core import (  # noqa: F401  # the texts name them
+    callables,
+    clock,
+    first_attempts,
+    host,
+    runtime,
+    settings,
+    streams,
+)
+from resilient_tasks.core.call import Later, Leave, Plan, Tried, Work
 from resilient_tasks.core.outcome import Failed, Ok
 from resilient_tasks.core.pipeline import AT_ONCE, inherited, parts_of
 
@@ -31,18 +39,28 @@ _FREE = """
     if (new or calls.limited) and enters(plan, new):
         work = plan.work({args}, {kwargs})
     else:
-        try:
-            value = {await_}fn({arguments})
-        except Exception as error:
-            if not settings.current.enabled:
-                raise
-            work = begun(plan, {args}, {kwargs}, error)
-        else:
-            if {is_result}:
-                return value
-            if not settings.current.enabled:
-                return value
-            work = begun(plan, {args}, {kwargs}, runtime.put_off(fn, value))
+        tried = ()
+        while True:
+            try:
+                value = {await_}fn({arguments})
+            except Exception as error:
+                if (more := again(error, tried)) is None:
+                    if not settings.current.enabled:
+                        raise
+                    work = begun(plan, {args}, {kwargs}, error, None, tried)
+                    break
+                tried, delay = more
+            else:
+                if {is_result}:
+                    return value
+                if not settings.current.enabled:
+                    return value
+                work = begun(plan, {args}, {kwargs}, runtime.put_off(fn, value), None, tried)
+                break
+            if delay:
+                {sleep}(delay)
+            if (cancelled := host.current.watch()) is not None:
+                cancelled()
     return {entered}
 """
 #: Policies are asked for their leave, and the pipeline stands around the call where one gives none. The exception of a
@@ -126,6 +144,7 @@ _WORDS = {
     False: {
         "async_": "",
         "await_": "",
+        "sleep": "clock.sleep",
         "is_result": "type(value) in callables.PLAIN or not callables.comes_later(value)",
         "in_time": "core.limits.in_time(fn, limit.seconds, made, args, kwargs)"
         " if limit.seconds else fn(*args, **kwargs)",
@@ -134,6 +153,7 @@ _WORDS = {
     True: {
         "async_": "async ",
         "await_": "await ",
+        "sleep": "await clock.asleep",
         "is_result": "True",
         "in_time": "await core.limits.in_time_async(fn(*args, **kwargs), limit.seconds, made)"
         " if limit.seconds else await fn(*args, **kwargs)",
@@ -156,7 +176,8 @@ def wrapped(plan: Plan) -> Callable[..., Any]:
     head = _head(fn) if text is _FREE and not plan.pipeline.heeds_arguments else None
     if head is not None:
         code = _renamed(is_async, head)
-    known = {"fn": fn, "gate": gate, "limit": limit, "new": [True], "plan": plan}
+    again = plan.pipeline.again
+    known = {"again": again, "fn": fn, "gate": gate, "limit": limit, "new": [True], "plan": plan}
     cells = tuple(CellType(known[name]) for name in code.co_freevars)
     wrapper = FunctionType(code, globals(), "resilient_call", None if head is None else fn.__defaults__, cells)
     if head is not None and head.by_name:
@@ -195,13 +216,13 @@ def _code(text: str, is_async: bool, head: _Head | None) -> CodeType:  # noqa: F
         words["args"] = f"({''.join(f'{name}, ' for name in first)})"
         words["kwargs"] = f"{{{', '.join(f'{name!r}: {name}' for name in last)}}}"
     inside = textwrap.indent(text.format(**_WORDS[is_async], **words), "    ")
-    source = f"def made(fn, gate, limit, new, plan):\n{inside}\n    return resilient_call\n"
+    source = f"def made(again, fn, gate, limit, new, plan):\n{inside}\n    return resilient_call\n"
     # Tracebacks show the lines of a file that is no file, too: of this text, so each has a name of its own.
     name = f"<resilient_tasks: {'async' if is_async else 'sync'} {_KINDS[text]}({words['parameters']})>"
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     space: dict[str, Any] = {}
     exec(compile(source, name, "exec"), globals(), space)  # noqa: S102  # of the texts above
-    code = space["made"](*(None,) * 5).__code__
+    code = space["made"](*(None,) * 6).__code__
     assert isinstance(code, CodeType)  # noqa: S101
     return code
 
@@ -253,19 +274,32 @@ def _always(*_: Any) -> Leave:
     return AT_ONCE
 
 
-def begun(
+def begun(  # noqa: PLR0917  # as the texts call it
     plan: Plan,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     given: Exception | Failed | Later,
     leave: Leave | None = None,
+    tried: tuple[Tried, ...] = (),
 ) -> Work:
-    """Return an invocation whose first attempt was made at once, with what came of it."""
+    """Return an invocation whose first attempts were made at once.
+
+    Args:
+        plan: of the call.
+        args: its arguments,
+        kwargs: and those that are given by name.
+        given: what came of the last of these attempts.
+        leave: which policies gave for it.
+        tried: the failed attempts before that.
+    """
     work = plan.work(args, kwargs)
     if isinstance(given, Exception):
         given = Failed(given)
     name = first_attempts.id_asked_for(sys._getframe(1))  # noqa: SLF001  # the wrapper's
-    return (work.changed(_id=name) if name else work).was_begun(given, parts_of(leave))
+    if name:
+        work = work.changed(_id=name)
+    work.tried = tried
+    return work.was_begun(given, parts_of(leave))
 
 
 def _outcome(plan: Plan, /, *args: Any, **kwargs: Any) -> Any:

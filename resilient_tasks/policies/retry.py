@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
+from resilient_tasks.core import call as calls
 from resilient_tasks.core import (
     callables,
     checks,
@@ -18,19 +19,28 @@ from resilient_tasks.core import (
     key_functions,
     keys,
     safely,
+    settings,
     strategies,
     wording,
 )
 from resilient_tasks.core.arguments import answering
-from resilient_tasks.core.call import NEVER, Leave
+from resilient_tasks.core.call import NEVER, Leave, Tried
 from resilient_tasks.core.durations import Duration, Seconds
 from resilient_tasks.core.errors import ENDED_BY, PolicyError, PredicateError, ResultRejected, TimedOut
-from resilient_tasks.core.events import RetryExhausted, RetryRecovered, RetryScheduled, RetryStarted, run_ids
-from resilient_tasks.core.failures import describe
+from resilient_tasks.core.events import (
+    RetryExhausted,
+    RetryMultiplied,
+    RetryRecovered,
+    RetryScheduled,
+    RetryStarted,
+    bus,
+    run_ids,
+)
+from resilient_tasks.core.failures import Facts, at_a_glance, describe, registered
 from resilient_tasks.core.kinds import RETRIED_BY_DEFAULT
 from resilient_tasks.core.matching import Matcher, On, ask, matcher
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome, let_go
-from resilient_tasks.core.pipeline import Policy
+from resilient_tasks.core.pipeline import Policy, no_more
 from resilient_tasks.core.wording import counted, number_of
 from resilient_tasks.machines.budget import Allowance
 from resilient_tasks.shared.budget import Purse
@@ -41,14 +51,13 @@ if TYPE_CHECKING:
     from tenacity.stop import stop_base
     from tenacity.wait import wait_base
 
-    from resilient_tasks.core.call import Call, Plan, Proceed
-    from resilient_tasks.core.failures import Facts
+    from resilient_tasks.core.call import Again, Call, Plan, Proceed
 
     Wait: TypeAlias = Duration | Sequence[Duration] | wait_base | Callable[[Call], float]
     Stop: TypeAlias = stop_base | Callable[[RetryCallState], bool]
 
 
-#: Of each failed attempt, the type of its error and its HTTP status.
+#: Of each failed attempt, the name of its error's type and its HTTP status.
 Failures: TypeAlias = list[tuple[str, int | None]]
 
 
@@ -188,6 +197,32 @@ class Retry(Policy):
     def most_attempts(self) -> int:
         return self.attempts or 0
 
+    @property
+    def again(self) -> Again:
+        """Decide whether an attempt follows one that failed, where no sink hears of it and nothing limits the call."""
+        kinds, rules, most, wait = self._retries.kinds, self._retries, self.attempts or 0, self.wait
+        if not rules.goes_by_the_error or callable(wait):
+            return no_more
+
+        def again(error: Exception, tried: tuple[Tried, ...]) -> tuple[tuple[Tried, ...], float] | None:
+            number = len(tried) + 1
+            if number >= most or calls.limited or not settings.current.enabled or (bus.sinks and _is_heard()):
+                return None
+            kind, status, asked = at_a_glance(error), None, None
+            if kind is None or not kinds:
+                facts = Facts(error)
+                if registered() or safely.is_a(error, TimedOut) or not rules(facts):
+                    return None  # the pipeline judges it
+                status, asked = facts.http_status, facts.retry_after
+            elif kind not in kinds:
+                return None
+            seconds = wait if type(wait) is float else _after(number, wait)
+            if asked is not None and asked > seconds:
+                seconds = min(asked, _LONGEST)
+            return (*tried, (type(error), status)), seconds
+
+        return again
+
     def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:  # noqa: ARG002
         return self._leave
 
@@ -210,9 +245,9 @@ class Retry(Policy):
             return await keys.around(self, call, proceed)
         if self.budget is not None:
             self.budget.pay_in()
-        failures: Failures = []
+        failures: Failures = [(cls.__name__, status) for cls, status in call.work.tried]
         problems: dict[str, None] = {}
-        attempt = 1
+        attempt = len(failures) + 1
         while True:
             here = call.attempted(attempt)
             try:
@@ -280,7 +315,7 @@ class Retry(Policy):
             seconds = self.wait if isinstance(self.wait, float) else self._wanted(call, state)
         except Exception as problem:
             _tell(call, f"Retry(wait=...) {describe(problem)}: waited as by default", problems)
-            seconds = _default_wait()(call)
+            seconds = _after(call.attempt, None)
         if state is not None:
             state.upcoming_sleep = seconds
         if (asked := facts.retry_after) is not None and asked > seconds:
@@ -288,10 +323,8 @@ class Retry(Policy):
         return min(max(0.0, seconds), _LONGEST)
 
     def _wanted(self, call: Call, state: RetryCallState | None) -> float:
-        if self.wait is None:
-            return _default_wait()(call)
-        if isinstance(self.wait, tuple):
-            return float(self.wait[min(call.attempt, len(self.wait)) - 1])
+        if not callable(self.wait):
+            return _after(call.attempt, self.wait)
         asked = state if strategies.kind_of(self.wait) else call
         return durations.seconds_from(cast("Callable[[Any], Any]", self.wait)(asked))
 
@@ -340,17 +373,28 @@ def _tallied(failures: Failures) -> dict[str, dict[str, int]]:
     }
 
 
+def _is_heard() -> bool:
+    """Tell whether a sink wants to hear that a call is retried."""
+    return any(map(bus.wants, (RetryScheduled, RetryStarted, RetryRecovered, RetryMultiplied)))
+
+
 #: Ten years in seconds. Dates end, and Prefect is told when the next attempt begins.
 _LONGEST = 10 * 365 * 86_400.0
 _NOT_RETRIED = "not a failure to retry"
 
 
+def _after(attempt: int, wait: float | tuple[float, ...] | None) -> float:
+    """Return the seconds to wait after the attempt with this number."""
+    if isinstance(wait, tuple):
+        return wait[min(attempt, len(wait)) - 1]
+    return wait if wait is not None else _default_wait()(cast("Any", _Numbered(attempt)))
+
+
 @functools.cache
-def _default_wait() -> Callable[[Call], float]:
+def _default_wait() -> wait_base:
     from tenacity import wait_random_exponential  # noqa: PLC0415  # only once something has failed
 
-    strategy = wait_random_exponential(multiplier=0.5, max=60)
-    return lambda call: strategy(cast("Any", _Numbered(call.attempt)))
+    return wait_random_exponential(multiplier=0.5, max=60)
 
 
 class _Numbered:

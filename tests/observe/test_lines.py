@@ -280,7 +280,7 @@ class TestWhatTheLogWants:
         monkeypatch.setattr(Event, "__post_init__", made.append)
         monkeypatch.setattr(logs.LOGGER, "level", logging.CRITICAL)
         logs.LOGGER.manager._clear_cache()
-        monkeypatch.setattr(bus, "_sinks", ((logs.log_event, logs.wants),))
+        monkeypatch.setattr(bus, "sinks", ((logs.log_event, logs.wants),))
         assert resilient(retry=Retry(attempts=3, wait=1))(flaky(ConnectionError(), ConnectionError()))() == "done"
         assert made == []
 

@@ -23,10 +23,14 @@ def _all(_: type[Event]) -> bool:
 
 
 class Bus:
-    """Carries events to its sinks, in the thread in which they happen. A sink that raises is reported, never felt."""
+    """Carries events to its sinks, in the thread in which they happen. A sink that raises is reported, never felt.
+
+    Attributes:
+        sinks: each with what it wants.
+    """
 
     def __init__(self) -> None:
-        self._sinks: tuple[tuple[Sink, Wants], ...] = ()
+        self.sinks: tuple[tuple[Sink, Wants], ...] = ()
 
     def subscribe(self, sink: Sink, wants: Wants = _all) -> Callable[[], None]:
         """Add a sink; the result takes it away again.
@@ -37,10 +41,10 @@ class Bus:
                 Where it raises, that is reported as if the sink had.
         """
         mine = (sink, wants)
-        self._sinks = (*self._sinks, mine)
+        self.sinks = (*self.sinks, mine)
 
         def unsubscribe() -> None:
-            self._sinks = tuple(other for other in self._sinks if other is not mine)
+            self.sinks = tuple(other for other in self.sinks if other is not mine)
 
         return unsubscribe
 
@@ -55,7 +59,7 @@ class Bus:
 
     def wants(self, event: type[Event]) -> bool:
         """Tell whether any sink wants events of this class: where none does, none need be made."""
-        for _, wants in self._sinks:
+        for _, wants in self.sinks:
             try:
                 if wants is _all or wants(event):
                     return True
@@ -65,7 +69,7 @@ class Bus:
 
     def emit(self, event: Event, *more: Sink) -> None:
         """Hand `event` to every sink that wants it, and to those in `more`."""
-        for sink, wants in self._sinks:
+        for sink, wants in self.sinks:
             _hand(event, sink, wants)
         for sink in more:
             _hand(event, sink)
