@@ -378,11 +378,10 @@ class Call:
             self.mark_degraded(inside=self.work.id)
         work = self.work
         if (work.sinks or bus.wants(event)) and not self.fenced:
-            told = details
             if failure is not None:
-                told = {**failure.about(), "of": told_of.inside(work.operation, failure.error), **details}
-            told.setdefault("attempt", self.attempt)
-            bus.emit(event(operation=work.operation, call=work.id, **told), *work.sinks)
+                details = {**failure.about(), "of": told_of.inside(work.operation, failure.error), **details}
+            details.setdefault("attempt", self.attempt)
+            bus.emit(event(operation=work.operation, call=work.id, **details), *work.sinks)
 
     def mark_degraded(self, inside: str = "") -> None:
         """Have this call, and those around it, know that a call inside was given a stand-in.

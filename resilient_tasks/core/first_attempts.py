@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Mapping
 from types import FrameType
 from typing import Any, cast
 
@@ -57,17 +58,34 @@ def _attempts(frame: FrameType | None) -> list[FrameType]:
 
 def _call_of(frame: FrameType, parent: Call | None) -> Call:
     """Return the call that a first attempt is about. It is made when it is asked for, once."""
-    if MADE in frame.f_locals:
-        return cast("Call", frame.f_locals[MADE])
-    if not isinstance(frame.f_trace, _Asked):
-        here, code = frame.f_locals, frame.f_code
-        names, number = code.co_varnames, code.co_argcount
-        args = here.get("args", tuple(here[name] for name in names[:number]))
-        by_name = {name: here[name] for name in names[number : number + code.co_kwonlyargcount]}
-        limits = (NEVER, NEVER) if parent is None else (parent.deadline, parent.limited_until)
-        made = Call(here["plan"].work(args, here.get("kwargs", by_name)), parent, 1, clock.now(), *limits)
-        frame.f_trace = _Asked(made, frame.f_trace)
-    return frame.f_trace.attempt(len(frame.f_locals.get("tried", ())) + 1)
+    here = frame.f_locals
+    if MADE in here:
+        return cast("Call", here[MADE])
+    return _asked(frame, here, parent).attempt(len(here.get("tried", ())) + 1)
+
+
+def attempt_in(frame: FrameType, number: int) -> Call:
+    """Return the attempt that a frame is making at once, while its error is handled there."""
+    asked = frame.f_trace
+    if not isinstance(asked, _Asked):
+        here = frame.f_locals
+        asked = _asked(frame, here, running.get())
+        if sys.version_info < (3, 13):
+            here.pop("error", None)  # the frame keeps this mapping, and that would keep the error
+    return asked.attempt(number)
+
+
+def _asked(frame: FrameType, here: Mapping[str, Any], parent: Call | None) -> _Asked:
+    if isinstance(frame.f_trace, _Asked):
+        return frame.f_trace
+    code = frame.f_code
+    names, number = code.co_varnames, code.co_argcount
+    args = here.get("args", tuple(here[name] for name in names[:number]))
+    by_name = {name: here[name] for name in names[number : number + code.co_kwonlyargcount]}
+    limits = (NEVER, NEVER) if parent is None else (parent.deadline, parent.limited_until)
+    made = Call(here["plan"].work(args, here.get("kwargs", by_name)), parent, 1, clock.now(), *limits)
+    frame.f_trace = asked = _Asked(made, frame.f_trace)
+    return asked
 
 
 class _Asked:

@@ -63,7 +63,10 @@ class ForPeople(logging.Formatter):
         line = self._head % (_shown_time(time), self._levels.get(level, ""), level, for_terminal(message))
         if not names:
             return line.rstrip(" ")
-        told = [_text(value) if type(value) is str else _shown(value) for value in values]
+        told = [
+            _text(value) if (kind := type(value)) is str else value if kind in _NUMBERS else _shown(value)
+            for value in values
+        ]
         return line + _form(self._pair, names) % tuple(told)
 
 
@@ -150,9 +153,10 @@ def _text(value: str) -> str:
 
 
 def _shown(value: object) -> str:
-    return repr(value) if type(value) in _NUMBERS else for_terminal(safely.shown(value), lines=False)
+    return for_terminal(safely.shown(value), lines=False)
 
 
+#: They are written by `%s` as by `repr`.
 _NUMBERS = frozenset((int, float, bool, type(None)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
@@ -29,7 +30,6 @@ from resilient_tasks.core.durations import Duration, Seconds
 from resilient_tasks.core.errors import ENDED_BY, PolicyError, PredicateError, ResultRejected, TimedOut
 from resilient_tasks.core.events import (
     RetryExhausted,
-    RetryMultiplied,
     RetryRecovered,
     RetryScheduled,
     RetryStarted,
@@ -37,6 +37,7 @@ from resilient_tasks.core.events import (
     run_ids,
 )
 from resilient_tasks.core.failures import Facts, at_a_glance, describe, registered
+from resilient_tasks.core.first_attempts import attempt_in
 from resilient_tasks.core.kinds import RETRIED_BY_DEFAULT
 from resilient_tasks.core.matching import Matcher, On, ask, matcher
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome, let_go
@@ -206,9 +207,9 @@ class Retry(Policy):
 
         def again(error: Exception, tried: tuple[Tried, ...]) -> tuple[tuple[Tried, ...], float] | None:
             number = len(tried) + 1
-            if number >= most or calls.limited or not settings.current.enabled or (bus.sinks and _is_heard()):
+            if number >= most or calls.limited or not settings.current.enabled or (bus.sinks and _needs_pipeline()):
                 return None
-            kind, status, asked = at_a_glance(error), None, None
+            kind, facts, status, asked = at_a_glance(error), None, None, None
             if kind is None or not kinds:
                 facts = Facts(error)
                 if registered() or safely.is_a(error, TimedOut) or not rules(facts):
@@ -219,6 +220,9 @@ class Retry(Policy):
             seconds = wait if type(wait) is float else _after(number, wait)
             if asked is not None and asked > seconds:
                 seconds = min(asked, _LONGEST)
+            if bus.sinks:
+                call = attempt_in(sys._getframe(1), number)  # noqa: SLF001  # the wrapper's
+                call.emit(RetryScheduled, facts or Facts(error), attempts=most, delay=seconds)
             return (*tried, (type(error), status)), seconds
 
         return again
@@ -373,9 +377,9 @@ def _tallied(failures: Failures) -> dict[str, dict[str, int]]:
     }
 
 
-def _is_heard() -> bool:
-    """Tell whether a sink wants to hear that a call is retried."""
-    return any(map(bus.wants, (RetryScheduled, RetryStarted, RetryRecovered, RetryMultiplied)))
+def _needs_pipeline() -> bool:
+    """Tell whether a sink wants to hear of more than that an attempt is scheduled."""
+    return bus.wants(RetryStarted) or bus.wants(RetryRecovered)
 
 
 #: Ten years in seconds. Dates end, and Prefect is told when the next attempt begins.
