@@ -65,15 +65,16 @@ class Host:
         return None
 
 
-_NONE = Host()
+#: No host: nothing there watches a run.
+NONE = Host()
 #: The host of this process: worker threads ask it, too.
-current = _NONE
+current = NONE
 
 
 def install(host: Host) -> bool:
     """Have `host` answer from now on; False where another one does already."""
     global current  # noqa: PLW0603  # one host a process
-    if current is not _NONE:
+    if current is not NONE:
         return False
     current = host
     return True

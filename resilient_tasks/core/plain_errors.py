@@ -47,6 +47,10 @@ class Plain:
         self.by_text: dict[str, Kind] = {}
 
 
+#: What Python's own classes tell, which last as long as this does: nearly every plain error is of one of them.
+_PYTHONS: dict[type[BaseException], Plain] = {}
+
+
 @of_class
 def _of_class(cls: type) -> Plain | None:
     """Return what a class tells; None where its errors have to be looked at with care."""
@@ -61,7 +65,10 @@ def _of_class(cls: type) -> Plain | None:
     kind = judgement.of_type(cls)
     if kind is not None and not isinstance(kind, Kind):
         return None  # but a pattern of what its text may say
-    return Plain(kind, cls)
+    found = Plain(kind, cls)
+    if found.pythons:
+        _PYTHONS[cls] = found
+    return found
 
 
 def plain(error: BaseException) -> Plain | None:
@@ -90,7 +97,8 @@ def _are_notes(own: dict[str, Any]) -> bool:
 
 def kind_of(error: BaseException) -> Kind | None:
     """Return the kind of a plain error; None for every other error, and where its text may tell more."""
-    found = _of_class(type(error))
+    cls = type(error)
+    found = _PYTHONS.get(cls) or _of_class(cls)
     if found is None:
         return None
     args = error.args

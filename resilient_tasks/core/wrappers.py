@@ -59,8 +59,8 @@ _FREE = """
                 break
             if delay:
                 {sleep}(delay)
-            if (cancelled := host.current.watch()) is not None:
-                cancelled()
+            if host.current is not host.NONE:
+                clock.check()
     return {entered}
 """
 #: Policies are asked for their leave, and the pipeline stands around the call where one gives none. The exception of a

@@ -19,7 +19,7 @@ from typing import Any
 from resilient_tasks import redaction
 from resilient_tasks.core import log_records
 from resilient_tasks.core.classes import of_class
-from resilient_tasks.core.events import CallFailed, Event, bus, run_ids
+from resilient_tasks.core.events import Event, OfLevel, bus, run_ids
 from resilient_tasks.core.first_attempts import current_call
 from resilient_tasks.observe import lines
 from resilient_tasks.observe.lines import Console
@@ -38,12 +38,7 @@ def install() -> None:
         bus.subscribe(log_event, wants)
 
 
-def wants(event: type[Event]) -> bool:
-    """Tell whether the logger writes events of this class, as far as the class tells."""
-    # The level of an event is at most that of its class, but for a class from elsewhere that says so of each event.
-    return LOGGER.isEnabledFor(event.level) or (event.severity is not Event.severity and event is not CallFailed)
-
-
+wants = OfLevel(LOGGER.isEnabledFor)
 _adding = threading.Lock()
 
 

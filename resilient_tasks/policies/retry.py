@@ -33,6 +33,7 @@ from resilient_tasks.core.events import (
     RetryRecovered,
     RetryScheduled,
     RetryStarted,
+    Several,
     bus,
     run_ids,
 )
@@ -207,20 +208,23 @@ class Retry(Policy):
 
         def again(error: Exception, tried: tuple[Tried, ...]) -> tuple[tuple[Tried, ...], float] | None:
             number = len(tried) + 1
-            if number >= most or calls.limited or not settings.current.enabled or (bus.sinks and _needs_pipeline()):
+            if number >= most or calls.limited or not settings.current.enabled:
                 return None
-            kind, facts, status, asked = at_a_glance(error), None, None, None
-            if kind is None or not kinds:
+            facts, status = None, None
+            seconds = wait if type(wait) is float else _after(number, wait)
+            if kinds and (kind := at_a_glance(error)) is not None:
+                if kind not in kinds:
+                    return None
+            else:
                 facts = Facts(error)
                 if registered() or safely.is_a(error, TimedOut) or not rules(facts):
                     return None  # the pipeline judges it
                 status, asked = facts.http_status, facts.retry_after
-            elif kind not in kinds:
-                return None
-            seconds = wait if type(wait) is float else _after(number, wait)
-            if asked is not None and asked > seconds:
-                seconds = min(asked, _LONGEST)
-            if bus.sinks:
+                if asked is not None and asked > seconds:
+                    seconds = min(asked, _LONGEST)
+            if bus.sinks and bus.wants_any(_OF_ATTEMPTS):
+                if bus.wants_any(_TOLD_BY_PIPELINE):
+                    return None
                 call = attempt_in(sys._getframe(1), number)  # noqa: SLF001  # the wrapper's
                 call.emit(RetryScheduled, facts or Facts(error), attempts=most, delay=seconds)
             return (*tried, (type(error), status)), seconds
@@ -377,11 +381,9 @@ def _tallied(failures: Failures) -> dict[str, dict[str, int]]:
     }
 
 
-def _needs_pipeline() -> bool:
-    """Tell whether a sink wants to hear of more than that an attempt is scheduled."""
-    return bus.wants(RetryStarted) or bus.wants(RetryRecovered)
-
-
+#: What a sink may hear of attempts; where it hears of the last two, the pipeline makes them.
+_OF_ATTEMPTS = Several(RetryScheduled, RetryStarted, RetryRecovered)
+_TOLD_BY_PIPELINE = Several(RetryStarted, RetryRecovered)
 #: Ten years in seconds. Dates end, and Prefect is told when the next attempt begins.
 _LONGEST = 10 * 365 * 86_400.0
 _NOT_RETRIED = "not a failure to retry"

@@ -17,6 +17,7 @@ from resilient_tasks.core import failures
 from resilient_tasks.core.events import CallFailed, RetryExhausted, RetryRecovered, RetryScheduled, bus
 from resilient_tasks.core.host import Host, use_host
 from resilient_tasks.core.pipeline import Pipeline
+from resilient_tasks.observe import logs
 from resilient_tasks.testing.clock import VirtualClock
 
 WAYS = pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
@@ -70,6 +71,7 @@ RETRIES = st.builds(
 @contextmanager
 def hearing(*events):
     """Have sinks hear of these events alone, and yield a list of them."""
+    logs.install()  # which happens once a process
     found, before = [], bus.sinks
     bus.sinks = ()
     unsubscribe = bus.subscribe(found.append, lambda event: event in events)

@@ -24,6 +24,8 @@ from resilient_tasks.core.events.attempts import (
 )
 from resilient_tasks.core.events.bus import (
     Bus,
+    OfLevel,
+    Several,
     Sink,
     bus,
 )
@@ -83,6 +85,7 @@ __all__ = [
     "NotifyKnown",
     "NotifySent",
     "NotifySuppressed",
+    "OfLevel",
     "RateAdapted",
     "RateLimitReached",
     "RetryExhausted",
@@ -93,6 +96,7 @@ __all__ = [
     "RowsInvalid",
     "RowsQuarantined",
     "RowsWarned",
+    "Several",
     "Sink",
     "StoreLost",
     "StoreRegained",

@@ -192,6 +192,7 @@ class CallFailed(FailureEvent):
 
     name: ClassVar[str] = "call.failed"
     level: ClassVar[int] = logging.ERROR
+    loudest: ClassVar[int] = logging.ERROR
     kind: str
     inside: bool = False
     again: bool | None = False

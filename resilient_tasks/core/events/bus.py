@@ -22,6 +22,28 @@ def _all(_: type[Event]) -> bool:
     return True
 
 
+class OfLevel:
+    """Wants events whose level is `enabled`, such as by `Logger.isEnabledFor`."""
+
+    __slots__ = ("enabled",)
+
+    def __init__(self, enabled: Callable[[int], bool]) -> None:
+        self.enabled = enabled
+
+    def __call__(self, event: type[Event]) -> bool:
+        return self.enabled(event.loudest)
+
+
+class Several:
+    """Classes of events, for `Bus.wants_any`."""
+
+    __slots__ = ("classes", "loudest")
+
+    def __init__(self, *classes: type[Event]) -> None:
+        self.classes = classes
+        self.loudest = max(event.loudest for event in classes)
+
+
 class Bus:
     """Carries events to its sinks, in the thread in which they happen. A sink that raises is reported, never felt.
 
@@ -64,6 +86,16 @@ class Bus:
                 if wants is _all or wants(event):
                     return True
             except Exception:  # it is asked again for the event, and reported there
+                return True
+        return False
+
+    def wants_any(self, events: Several) -> bool:
+        """Tell whether any sink wants events of any of these classes."""
+        for _, wants in self.sinks:
+            if type(wants) is OfLevel:
+                if wants.enabled(events.loudest):
+                    return True
+            elif any(map(self.wants, events.classes)):
                 return True
         return False
 

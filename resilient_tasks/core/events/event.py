@@ -123,6 +123,8 @@ class Event(_Record):
 
     name: ClassVar[str] = ""
     level: ClassVar[int] = logging.WARNING
+    #: The highest level that an event of the class may have.
+    loudest: ClassVar[int] = logging.WARNING
 
     operation: str
     attempt: int = 1
@@ -140,6 +142,8 @@ class Event(_Record):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if "loudest" not in vars(cls):
+            cls.loudest = cls.level if cls.severity is Event.severity else logging.CRITICAL
         if cls.name:
             EVENTS[cls.name] = cls
 
