@@ -1,7 +1,8 @@
 """What a decorator returns: it makes the first attempt at once, and enters the pipeline only if that fails.
 
 A call that goes well touches nothing but the policies that have to act before it. It makes no object, and sets no
-context variable: its frame says which call it is (see `current_call`). Sync and async functions, with few parameters
+context variable: its frame says which call it is (see `current_call`). Where a retry decides alone what follows from a
+failure (see `Pipeline.again`), the attempts after it are made here, too. Sync and async functions, with few parameters
 and with any, differ in a word here and there, and a call to a common part would cost as much as all the rest: so each
 wrapper is compiled from one text, once for its kind.
 """

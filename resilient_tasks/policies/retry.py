@@ -389,11 +389,11 @@ _LONGEST = 10 * 365 * 86_400.0
 _NOT_RETRIED = "not a failure to retry"
 
 
-def _after(attempt: int, wait: float | tuple[float, ...] | None) -> float:
-    """Return the seconds to wait after the attempt with this number."""
+def _after(attempt: int, wait: Any) -> float:
+    """Return the seconds to wait after the attempt with this number, where no function says so."""
     if isinstance(wait, tuple):
-        return wait[min(attempt, len(wait)) - 1]
-    return wait if wait is not None else _default_wait()(cast("Any", _Numbered(attempt)))
+        return float(wait[min(attempt, len(wait)) - 1])
+    return float(wait) if wait is not None else _default_wait()(cast("Any", _Numbered(attempt)))
 
 
 @functools.cache
