@@ -202,7 +202,9 @@ class Retry(Policy):
     @property
     def again(self) -> Again:
         """Decide whether an attempt follows one that failed, where no sink hears of it and nothing limits the call."""
-        kinds, rules, most, wait = self._retries.kinds, self._retries, self.attempts or 0, self.wait
+        rules, kinds, wait = self._retries, self._retries.kinds, self.wait
+        attempts = self.attempts or 0
+        most = min(attempts, _MOST_AT_ONCE)
         if not rules.goes_by_the_error or callable(wait):
             return no_more
 
@@ -210,8 +212,7 @@ class Retry(Policy):
             number = len(tried) + 1
             if number >= most or calls.limited or not settings.current.enabled:
                 return None
-            facts, status = None, None
-            seconds = wait if type(wait) is float else _after(number, wait)
+            facts, status, asked = None, None, None
             if kinds and (kind := at_a_glance(error)) is not None:
                 if kind not in kinds:
                     return None
@@ -220,13 +221,14 @@ class Retry(Policy):
                 if registered() or safely.is_a(error, TimedOut) or not rules(facts):
                     return None  # the pipeline judges it
                 status, asked = facts.http_status, facts.retry_after
-                if asked is not None and asked > seconds:
-                    seconds = min(asked, _LONGEST)
+            seconds = wait if type(wait) is float else _after(number, wait)
+            if asked is not None and asked > seconds:
+                seconds = min(asked, _LONGEST)
             if bus.sinks and bus.wants_any(_OF_ATTEMPTS):
                 if bus.wants_any(_TOLD_BY_PIPELINE):
                     return None
                 call = attempt_in(sys._getframe(1), number)  # noqa: SLF001  # the wrapper's
-                call.emit(RetryScheduled, facts or Facts(error), attempts=most, delay=seconds)
+                call.emit(RetryScheduled, facts or Facts(error), attempts=attempts, delay=seconds)
             return (*tried, (type(error), status)), seconds
 
         return again
@@ -381,6 +383,8 @@ def _tallied(failures: Failures) -> dict[str, dict[str, int]]:
     }
 
 
+#: The pipeline goes on after these: it writes down failures in a list, and a copy of a tuple takes longer each time.
+_MOST_AT_ONCE = 100
 #: What a sink may hear of attempts; where it hears of the last two, the pipeline makes them.
 _OF_ATTEMPTS = Several(RetryScheduled, RetryStarted, RetryRecovered)
 _TOLD_BY_PIPELINE = Several(RetryStarted, RetryRecovered)

@@ -229,6 +229,17 @@ def test_policies_that_are_switched_off_during_an_attempt_make_no_other(is_async
 
 
 @WAYS
+def test_the_pipeline_goes_on_after_a_hundred_attempts(is_async):
+    function = Scripted(*["a text"] * 150)
+    with hearing(RetryExhausted) as found:
+        call = called(function, is_async, retry=Retry(attempts=150, wait=0))
+        with pytest.raises(ConnectionError):
+            call()
+    assert [attempt for _, attempt, *_ in function.seen] == list(range(1, 151))
+    assert found[0].failures == {"ConnectionError": 150}
+
+
+@WAYS
 def test_a_registered_predicate_is_asked_once_about_each_failure(is_async, unheard, monkeypatch):
     monkeypatch.setattr(failures, "_registered", [])
     asked = []
