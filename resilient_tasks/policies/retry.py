@@ -229,7 +229,7 @@ class Retry(Policy):
                     return None
                 call = attempt_in(sys._getframe(1), number)  # noqa: SLF001  # the wrapper's
                 call.emit(RetryScheduled, facts or Facts(error), attempts=attempts, delay=seconds)
-            return (*tried, (type(error), status)), seconds
+            return tried + ((type(error), status),), seconds  # noqa: RUF005  # an unpacked tuple becomes a list first
 
         return again
 
