@@ -30,7 +30,8 @@ class StateStore(Protocol):
     Calls come from any thread, one at a time; `close` may come while another thread asks.
 
     A store that can keep others out for a moment may have `update(key, step, *, within)` as well, see `SQLiteStore`:
-    then no process has to try again because another one was faster.
+    then no process has to try again because another one was faster. One whose processes can claim names of each other's
+    may have `claims()` and `version()`: then a process keeps a slot of a bulkhead for its next call.
     """
 
     def connect(self) -> None:
@@ -60,6 +61,20 @@ class StateStore(Protocol):
 
     def close(self) -> None:
         """Let go of files and connections."""
+
+
+class Claims(Protocol):
+    """Claims on numbers, which end with the process that has them."""
+
+    @property
+    def inode(self) -> int:
+        """The number of the file that they are made in. Those of another file are not seen."""
+
+    def take(self, number: int) -> bool:
+        """Claim a number, or return False if another process, or another thread of this one, has claimed it."""
+
+    def release(self, number: int) -> None:
+        """Give a claim back, if this process has it."""
 
 
 class Live(Protocol):

@@ -7,12 +7,16 @@ while is right again as soon as it is, and one that has died is forgotten when i
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from resilient_tasks.machines.written import dumped, loaded
 
 Answer: TypeAlias = Literal["taken", "queued", "full"]
+
+#: How the name of a holder ends whose one slot may be idle. Who has claimed that name may take the slot away.
+KEEPS = "*"
 
 
 @dataclass(slots=True)
@@ -85,12 +89,21 @@ class Slots:
     @property
     def is_empty(self) -> bool:
         """Whether nobody holds a slot or waits for one."""
-        return not self.queue and not self.taken
+        return not self.queue and not self._held_in_all
 
     @property
     def taken(self) -> int:
-        """Slots that are taken."""
-        return sum(holder.number for holder in self.held.values())
+        """Slots that are taken, without those that may be idle."""
+        return sum(holder.number for name, holder in self.held.items() if not name.endswith(KEEPS))
+
+    @property
+    def kept(self) -> list[str]:
+        """The names of those who keep a slot that may be idle."""
+        return [name for name in self.held if name.endswith(KEEPS)]
+
+    def lacks(self, ticket: str, limit: int) -> int:
+        """Return how many slots more would have to be free of `limit` for this ticket to have its turn."""
+        return max(0, self._held_in_all + self._ahead_of(ticket) + 1 - limit)
 
     def holding(self, name: str, number: int, until: float) -> Slots:
         """Have a holder hold `number` slots until then."""
@@ -108,22 +121,33 @@ class Slots:
         self._settle()
         return self
 
-    def ask(self, ticket: str, limit: int, places: int, now: float, keep: float) -> Answer:
+    def ask(
+        self, ticket: str, limit: int, places: int, now: float, keep: float, idle: Collection[str] = ()
+    ) -> Answer:
         """Ask for one slot of `limit`; if all are taken, for one of so many `places` in the queue.
 
         A slot that was taken is yet to be told by `held_by`. A place is kept for `keep` seconds after it was asked for.
+        Slots of the holders in `idle` are taken away as far as this one needs them.
         """
-        waiting = list(self.queue)
-        ahead = waiting.index(ticket) if ticket in self.queue else len(waiting)
-        if self.taken + ahead < limit:
+        idle = [name for name in idle if name in self.held]
+        if self.lacks(ticket, limit) <= len(idle):
+            for name in idle[: max(0, self._held_in_all + 1 - limit)]:
+                del self.held[name]
             self.without(ticket)
             return "taken"
-        if ticket not in self.queue and len(waiting) >= places:
+        if ticket not in self.queue and len(self.queue) >= places:
             return "full"
         if self.queue.get(ticket, now) <= now + keep / 2:  # else it was told lately enough
             self.queue[ticket] = now + keep
             self._settle()
         return "queued"
+
+    @property
+    def _held_in_all(self) -> int:
+        return sum(holder.number for holder in self.held.values())
+
+    def _ahead_of(self, ticket: str) -> int:
+        return list(self.queue).index(ticket) if ticket in self.queue else len(self.queue)
 
     def _settle(self) -> None:
         alone = len(self.held) == 1 and not self.queue

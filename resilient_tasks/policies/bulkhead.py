@@ -102,7 +102,7 @@ class Bulkhead(keys.Keyed, Policy):
         """Take a slot, or say why not."""
         ticket = slots.new_ticket()
         look_again_in = _FIRST_LOOK
-        answer = slots.ask(ticket, self.limit, self.queue)
+        answer = slots.ask(ticket, self.limit, self.queue, keep=True)
         try:
             while answer == "queued":
                 left = call.remaining()
@@ -110,7 +110,7 @@ class Bulkhead(keys.Keyed, Policy):
                     return "the deadline came first"
                 await call.wait_for_turn(min(look_again_in, left))
                 look_again_in = min(_LAST_LOOK, 2 * look_again_in)
-                answer = slots.ask(ticket, self.limit, self.queue)
+                answer = slots.ask(ticket, self.limit, self.queue, keep=True)
         finally:
             if answer == "queued":
                 slots.forget(ticket)

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 from resilient_tasks.core import real_time as time
 from resilient_tasks.core.patience import STEP, Patience
-from resilient_tasks.core.store import Contended, Decode, L, LiveStep, MemoryStore, StateStore, TimeToLive
+from resilient_tasks.core.store import Claims, Contended, Decode, L, LiveStep, MemoryStore, StateStore, TimeToLive
 from resilient_tasks.shared.link import Link, StoreAway
 from resilient_tasks.shared.views import View, Views
 
@@ -79,6 +79,8 @@ class States:
         self.memory = store if type(store) is MemoryStore else None
         # Of the type: what wraps a store to change `swap` has not changed this.
         self._update: Callable[..., None] | None = getattr(type(store), "update", None)
+        self._version: Callable[..., int] | None = getattr(type(store), "version", None)
+        self._claims: Callable[..., Claims | None] | None = getattr(type(store), "claims", None)
         self._bound = bound
         self._patience = 10 * bound if patience is None else patience
         self._stand_in = stand_in
@@ -108,6 +110,34 @@ class States:
     def now(self) -> float:
         """Return the present on the clock that the states go by."""
         return self._store.now()
+
+    def version(self) -> int | None:
+        """Return a number that changes when another process has written to the store; None as in `at_once`."""
+        return None if self._version is None else self.at_once(self._version)
+
+    def at_once(self, question: Callable[..., T], *given: Any) -> T | None:
+        """Return what the store itself says. None: it cannot now, or another thread has its turn."""
+        if self._link.memory is not None or not self._turn.acquire(blocking=False):
+            return None
+        try:
+            return question(self._store, *given)
+        except Exception:  # what is wrong with it shows as soon as it is asked something that counts
+            return None
+        finally:
+            self._turn.release()
+
+    def look(self, key: str) -> bytes | None:
+        """Return the state under `key`; None as in `at_once`, and where there is none."""
+        return self.at_once(type(self._store).get, key)
+
+    def claims(self) -> Claims | None:
+        """Return the claims of the processes that use the store; None where it has none."""
+        if self._claims is None or self._link.memory is not None:
+            return None
+        try:
+            return self._claims(self._store)
+        except OSError:
+            return None
 
     def get(self, key: str) -> bytes | None:
         """Return the state under `key`, or None where there is none."""

@@ -7,6 +7,7 @@ import itertools
 import math
 import threading
 import uuid
+from collections.abc import Collection
 from weakref import WeakKeyDictionary
 
 from resilient_tasks.core import abandoned, leftovers, safely
@@ -14,6 +15,7 @@ from resilient_tasks.core.call import Call, Leave, running
 from resilient_tasks.core.errors import TimedOut
 from resilient_tasks.core.store import TAKES_TURNS, Cell
 from resilient_tasks.machines.slots import Answer, Holder, Slots
+from resilient_tasks.shared.kept import KeptSlot, idle_slots
 from resilient_tasks.shared.states import States
 
 #: Seconds after which the slots of a process that died are free again. A living one renews its lease in time.
@@ -47,6 +49,7 @@ class HeldSlots:
         self._lock: threading.Lock | threading.RLock = threading.Lock()  # held for no longer than it takes to count
         self._cell = Cell(None, 0.0)
         self._lease, self._place = LEASE, PLACE
+        self._kept = KeptSlot(shared, self._me, self._lease)
         if self._memory is not None:
             # Where the state dies with the process, nobody else has to be told when that was.
             self._lease = self._place = math.inf
@@ -55,7 +58,7 @@ class HeldSlots:
     @property
     def is_needed(self) -> bool:
         """Whether slots are held here."""
-        return self._mine.number > 0
+        return self._mine.number > 0 or self._kept.is_needed
 
     def let_go(self) -> None:
         """See `View`."""
@@ -67,9 +70,13 @@ class HeldSlots:
         """Take one slot of `limit`, or return None where `ask` may have to wait for one."""
         self.was_used = True
         if self._memory is None:
+            if self._kept.state == "idle":
+                if self._kept.use_again(self._key, limit, self._renew):
+                    return self.leave_given
+                self._was_free = self._was_free and not self._kept.others_wait
             if not self._was_free:  # what is likely to be full is asked once
                 return None
-            return self.leave_given if self.ask("", limit, 0) == "taken" else None
+            return self.leave_given if self.ask("", limit, 0, keep=True) == "taken" else None
         # Without a call or a loop: no other thread has its turn before the slot is counted, see `Cell`.
         slots, mine = self._cell.live, self._mine
         if slots is None or slots.only is not mine or mine.number >= limit:
@@ -81,34 +88,75 @@ class HeldSlots:
         """Return a ticket that no other caller has."""
         return f"{self._me}-{next(self._tickets):x}"
 
-    def ask(self, ticket: str, limit: int, places: int) -> Answer:
-        """Ask for one slot of `limit`, or for one of so many `places` in the queue."""
+    def ask(self, ticket: str, limit: int, places: int, *, keep: bool = False) -> Answer:
+        """Ask for one slot of `limit`, or for one of so many `places` in the queue.
+
+        Args:
+            ticket: of the caller.
+            limit: slots in all.
+            places: in the queue.
+            keep: the process may keep the slot for its next call, see `KeptSlot`.
+        """
+        kept = self._kept if keep and self._memory is None and self._kept.claim() else None
+        answer: Answer = "full"
+        try:
+            answer, slots = self._asked(ticket, limit, places, kept, ())
+            if answer != "taken" and slots.kept:
+                claims, lacking = self._states.claims(), slots.lacks(ticket, limit)
+                with idle_slots(claims, slots, lacking, self._kept.name) as idle:
+                    if idle:
+                        answer, slots = self._asked(ticket, limit, places, kept, idle)
+        except BaseException:  # interrupted: the caller cannot give back what it does not know of
+            if answer == "taken":
+                self.leave()
+            raise
+        finally:
+            if kept is not None and answer != "taken":
+                kept.drop()
+        return answer
+
+    def _asked(
+        self, ticket: str, limit: int, places: int, kept: KeptSlot | None, idle: Collection[str]
+    ) -> tuple[Answer, Slots]:
         taken = False
 
         def step(slots: Slots, now: float) -> tuple[Slots | None, tuple[Answer, Slots]]:
             nonlocal taken
             # A store that hung may have taken in, much later, what was asked then: no more is held than is held here.
             self._tell(slots, now)
-            answer = slots.ask(ticket, limit, places, now, self._place)
-            if answer == "taken":
+            if kept is not None:
+                slots.held.pop(kept.name, None)
+            answer = slots.ask(ticket, limit, places, now, self._place, idle)
+            if answer == "taken" and kept is not None:
+                kept.holds(slots, now)
+            elif answer == "taken":
                 self._tell(slots, now, 1)
                 taken = self._memory is not None
             return slots.to_keep(), (answer, slots)
 
+        def count(result: tuple[Answer, Slots]) -> None:
+            answer, slots = result
+            if answer == "taken" and kept is not None:
+                kept.began(limit, others_wait=bool(slots.queue))
+            else:
+                self._count(result)
+
         try:
-            answer, slots = self._states.step(self._key, self._decoded, step, ttl=self._kept, take_in=self._count)
+            answer, slots = self._states.step(self._key, self._decoded, step, ttl=self._kept_for, take_in=count)
             self.waiting, self._was_free = len(slots.queue), answer == "taken"
             self._keep_renewing()
-        except BaseException:  # interrupted: the caller cannot give back what it does not know of
-            if taken:
+        except BaseException:  # as in `ask`
+            if taken or (kept is not None and kept.state == "used"):
                 self.leave()
             raise
-        return answer
+        return answer, slots
 
     def leave(self) -> None:
         """Give a slot back. If it is interrupted, the slot is still held."""
         if self._memory is not None and TAKES_TURNS:
             self._mine.number -= 1  # counted in one go, as in `acquire`
+            return
+        if self._kept.leave():  # one slot is as good as another
             return
         with self._lock:
             self._mine.number -= 1
@@ -127,7 +175,7 @@ class HeldSlots:
             self._tell(slots, now)
             return slots.to_keep(), ("full", slots)
 
-        self._states.step(self._key, self._decoded, step, ttl=self._kept)
+        self._states.step(self._key, self._decoded, step, ttl=self._kept_for)
 
     def forget(self, ticket: str) -> None:
         """Give a place in the queue back."""
@@ -136,7 +184,7 @@ class HeldSlots:
             slots.by(now, self._lease, self._place).without(ticket)
             return slots.to_keep(), ("full", slots)
 
-        self._states.step(self._key, self._decoded, step, ttl=self._kept)
+        self._states.step(self._key, self._decoded, step, ttl=self._kept_for)
 
     def ended(self, error: BaseException | None, call: Call | None = None) -> None:
         """Give a slot back: once what a call has left behind has ended, where it has failed so."""
@@ -158,6 +206,7 @@ class HeldSlots:
         slots.by(now, self._lease, self._place)
         if self._memory is None:
             slots.held_by(self._me, Holder(self._mine.number + more, now + self._lease))
+            self._kept.tell(slots, now)
         else:
             slots.held_by(self._me, self._mine)
             self._mine.number += more
@@ -174,13 +223,16 @@ class HeldSlots:
     def _decoded(self, state: bytes | None, now: float) -> Slots:
         return Slots.decode(state, now, self._lease, self._place)
 
-    def _kept(self, _result: object) -> float | None:
+    def _kept_for(self, _result: object) -> float | None:
         """Say for how long the state is needed; in memory, until `let_go`."""
         return None if self._memory is not None else max(self._lease, self._place) + _EMPTY
 
     def _keep_renewing(self) -> None:
         if self._memory is None and self.is_needed:
-            _renewals(self._states).add(self)
+            self._renew()
+
+    def _renew(self) -> None:
+        _renewals(self._states).add(self)
 
 
 class _Renewals:

@@ -17,7 +17,7 @@ from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.home import keep_private
 from resilient_tasks.core.patience import Patience
 from resilient_tasks.core.store import Contended, Step
-from resilient_tasks.stores import broken
+from resilient_tasks.stores import broken, claims
 from resilient_tasks.stores.lent import Lent
 
 T = TypeVar("T")
@@ -76,6 +76,7 @@ class SQLiteStore:
         self._inode = (0, 0)
         self._suspect = False
         self._tidied_to: str | None = None
+        self._claims: claims.Claims | None = None
 
     def connect(self) -> None:
         """Open the file, and make it, with its folder, where there is none.
@@ -152,6 +153,20 @@ class SQLiteStore:
 
         self._ask(updated)
 
+    def claims(self) -> claims.Claims | None:
+        """Return the claims of the processes that use this file; None where the system has none.
+
+        Raises:
+            OSError: the file beside it cannot be opened.
+        """
+        if claims.POSSIBLE and (self._claims is None or not self._claims.is_current):
+            self._claims = claims.Claims(f"{self._file}-slots", self._path.stat().st_mode & 0o777)
+        return self._claims
+
+    def version(self) -> int:
+        """Return a number that changes when another connection has written to the file."""
+        return self._ask(_written)
+
     def keys(self, prefix: str) -> list[str]:
         """See `StateStore`."""
         given = (len(prefix), prefix, self.now())
@@ -163,6 +178,7 @@ class SQLiteStore:
         lent, self._lent = self._lent, None
         if lent is not None:
             lent.give_up()
+        self._claims = None  # a call that is under way has them still
 
     def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
         lent = self._lent

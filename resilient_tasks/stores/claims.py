@@ -1,0 +1,98 @@
+"""Claims on names that processes of one machine share, which the kernel takes back when a process ends."""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+import weakref
+
+try:
+    import fcntl
+
+    _SET = fcntl.F_OFD_SETLK
+    _CLAIM, _RELEASE = fcntl.F_WRLCK, fcntl.F_UNLCK
+except (ImportError, AttributeError):  # not Linux
+    _SET = _CLAIM = _RELEASE = -1
+
+#: Whether there are claims here: locks that belong to one opening of a file. The older sort belongs to the process, so
+#: that two stores of one process would not see each other's.
+POSSIBLE = _SET >= 0
+
+
+class Claims:
+    """One byte of a file, which stays empty, is locked for each claim.
+
+    Args:
+        path: the file, which is made where there is none.
+        mode: the rights of a new file.
+
+    Attributes:
+        inode: the file's own number. One who had opened the file before it was deleted has another.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+
+    def __init__(self, path: str, mode: int) -> None:
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
+        found = os.fstat(self._file)
+        if found.st_uid == os.geteuid() and found.st_mode & 0o777 != mode:  # the umask took some
+            os.fchmod(self._file, mode)
+        self.inode = found.st_ino
+        self._path = path
+        self._mine: set[int] = set()
+        self._lock = threading.Lock()
+        _all.add(self)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether others who open the file now see these claims."""
+        try:
+            return self._file >= 0 and os.stat(self._path).st_ino == self.inode  # noqa: PTH116  # for each question
+        except FileNotFoundError:
+            return False
+
+    def take(self, number: int) -> bool:
+        """Claim a number below 2 ** 62, or return False if another process or thread has claimed it."""
+        with self._lock:
+            if number in self._mine or self._file < 0:
+                return False
+            try:
+                self._set(_CLAIM, number)
+            except OSError:
+                return False
+            self._mine.add(number)
+        return True
+
+    def release(self, number: int) -> None:
+        """Give a claim back, if it is one of these."""
+        with self._lock:
+            if number in self._mine and self._file >= 0:
+                self._mine.discard(number)
+                self._set(_RELEASE, number)
+
+    def close(self) -> None:
+        """Give all claims back."""
+        file, self._file = self._file, -1
+        if file >= 0:
+            os.close(file)
+
+    __del__ = close
+
+    def _set(self, what: int, number: int) -> None:
+        # `struct flock` of <fcntl.h>: type, whence, start, length and the process, which has to be 0.
+        fcntl.fcntl(self._file, _SET, struct.pack("hhqqi", what, os.SEEK_SET, number, 1, 0))
+
+
+_all: weakref.WeakSet[Claims] = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    for claims in list(_all):
+        claims.close()
+
+
+if hasattr(os, "register_at_fork"):
+    # The child's copy would hold the parent's claims after the parent has ended.
+    os.register_at_fork(after_in_child=_close_all)
