@@ -115,7 +115,13 @@ class KeptSlot:
         if self.state == "used":
             self.holds(slots, now)
         elif self.state == "none":
-            slots.held.pop(self.name, None)
+            self.takes_back(slots)
+
+    def takes_back(self, slots: Slots) -> None:
+        """Have no slot stand there, under this name or one from before the file of the claims was another one."""
+        for name in slots.kept:
+            if name.startswith(self._me):
+                del slots.held[name]
 
     def holds(self, slots: Slots, now: float) -> None:
         """Have the slot stand there."""

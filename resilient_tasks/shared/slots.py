@@ -125,7 +125,7 @@ class HeldSlots:
             # A store that hung may have taken in, much later, what was asked then: no more is held than is held here.
             self._tell(slots, now)
             if kept is not None:
-                slots.held.pop(kept.name, None)
+                kept.takes_back(slots)
             answer = slots.ask(ticket, limit, places, now, self._place, idle)
             if answer == "taken" and kept is not None:
                 kept.holds(slots, now)
@@ -144,6 +144,7 @@ class HeldSlots:
         try:
             answer, slots = self._states.step(self._key, self._decoded, step, ttl=self._kept_for, take_in=count)
             self.waiting, self._was_free = len(slots.queue), answer == "taken"
+            self._kept.others_wait = self.waiting > 0  # or other threads of this process
             self._keep_renewing()
         except BaseException:  # as in `ask`
             if taken or (kept is not None and kept.state == "used"):

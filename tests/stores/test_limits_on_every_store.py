@@ -1,5 +1,7 @@
 """Rate limit, retry budget and bulkhead of two workers, each held against a plain model, on each store."""
 
+from typing import ClassVar
+
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -8,8 +10,10 @@ from two_workers import Workers, run
 from resilient_tasks import Bulkhead, RateLimit, RetryBudget
 from resilient_tasks.machines.rate import Times
 from resilient_tasks.machines.slots import Slots
+from resilient_tasks.shared import kept
 from resilient_tasks.shared.budget import Purse
 from resilient_tasks.shared.slots import LEASE, PLACE, HeldSlots
+from resilient_tasks.stores.claims import POSSIBLE
 
 WORKERS = st.integers(0, 1)
 
@@ -123,6 +127,7 @@ class Full(OnTwoWorkers):
     """Callers come, wait, leave and give up; the model is a list of those inside and a queue."""
 
     policy = Bulkhead("x", 2, queue=2)
+    how: ClassVar = {}
 
     def __init__(self):
         super().__init__()
@@ -146,7 +151,7 @@ class Full(OnTwoWorkers):
     def ask(self, caller):
         worker, ticket = caller
         ahead = self.queue.index(caller) if caller in self.queue else len(self.queue)
-        answer = self.held[worker].ask(ticket, self.policy.limit, self.policy.queue)
+        answer = self.held[worker].ask(ticket, self.policy.limit, self.policy.queue, **self.how)
         if len(self.inside) + ahead < 2:
             assert answer == "taken"
             self.inside.append(worker)
@@ -177,6 +182,37 @@ class Full(OnTwoWorkers):
 
 def test_two_workers_share_the_slots_of_one_bulkhead(any_store):
     run(type("OneBulkhead", (Full,), {"store": any_store}))
+
+
+class FullAndKept(Full):
+    """Workers keep a slot for their next call, and take those that others keep and do not use."""
+
+    how: ClassVar = {"keep": True}
+
+    def __init__(self):
+        super().__init__()
+        for held in self.held:
+            held._kept._lease = 1e9
+            held._renew = lambda: None
+
+    @rule(worker=WORKERS)
+    def call_at_once(self, worker):
+        free = len(self.inside) + len(self.queue) < 2
+        if self.held[worker].acquire(self.policy.limit) is not None:
+            assert free
+            self.inside.append(worker)
+
+    @invariant()
+    def the_store_holds_what_the_model_says(self):
+        slots = Slots.decode(self.workers.states[0].get(f"bulkhead/{self.workers.name}"), self.now)
+        assert slots.taken + len(slots.kept) >= len(self.inside)
+        assert list(slots.queue) == [ticket for _, ticket in self.queue]
+
+
+@pytest.mark.skipif(not POSSIBLE, reason="this system has no claims")
+def test_a_slot_that_a_worker_keeps_is_as_free_as_any_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(kept, "TURN", -1)
+    run(type("OneBulkhead", (FullAndKept,), {"store": f"sqlite:///{tmp_path}/states.db"}))
 
 
 def test_what_a_dead_worker_held_is_free_again(tmp_path):
