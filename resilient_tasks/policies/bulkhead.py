@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 #: Where bulkheads are in the store.
 _PREFIX = "bulkhead/"
-#: A caller in the queue looks again after so many seconds, doubling from the first to the last.
-_FIRST_LOOK, _LAST_LOOK = 0.005, 0.1
+#: A caller in the queue looks again after so many seconds, growing from the first to the last: by a quarter, so that it
+#: waits no longer than a quarter of its time for nothing.
+_FIRST_LOOK, _LAST_LOOK, _GROWS = 0.005, 0.1, 1.25
 
 
 @answering('Bulkhead("warehouse", 4)')
@@ -109,7 +110,7 @@ class Bulkhead(keys.Keyed, Policy):
                 if left <= 0:
                     return "the deadline came first"
                 await call.wait_for_turn(min(look_again_in, left))
-                look_again_in = min(_LAST_LOOK, 2 * look_again_in)
+                look_again_in = min(_LAST_LOOK, _GROWS * look_again_in)
                 answer = slots.ask(ticket, self.limit, self.queue, keep=True)
         finally:
             if answer == "queued":
