@@ -20,11 +20,12 @@ _FRESH = 1 / 3
 
 
 class KeptSlot:
-    """One slot that stands in the store under a name of its own.
+    """One slot that stands in the store under a name of its own, which is claimed while a call uses the slot.
 
-    This name is claimed while a call uses the slot. So the process may use it again without asking the store, and
-    another one that finds all slots taken may claim the name and, while it has the claim, take the slot away. Who gets
-    the claim looks whether the slot still stands there.
+    The process may use the slot again without asking the store for one. Another process that finds all slots taken may
+    claim the name, and take the slot away while it has the claim. So no slot is counted twice: a process uses its slot
+    only while it has the claim, and after it has seen that the slot still stands in the store. If it dies, the kernel
+    gives the claim back, and its slot is free at once.
 
     Attributes:
         state: `idle`: the slot may be used again or be taken away. `claimed`: a thread has the claim, and looks.
@@ -53,6 +54,7 @@ class KeptSlot:
             claims, version = self._states.claims(), self._states.version()
             if claims is not None and version is not None:
                 self._claims, self._version = claims, version
+                self._fresh_until = self._states.now() + self._lease * _FRESH
                 self.name = f"{self._me}{_ending(claims)}"
                 mine = claims.take(_number(self._me))
         finally:
@@ -126,7 +128,6 @@ class KeptSlot:
     def holds(self, slots: Slots, now: float) -> None:
         """Have the slot stand there."""
         slots.held_by(self.name, Holder(1, now + self._lease))
-        self._fresh_until = now + self._lease * _FRESH
 
     def _turns(self, before: tuple[str, ...]) -> bool:
         with self._lock:
@@ -156,19 +157,21 @@ def idle_slots(claims: Claims | None, slots: Slots, lacking: int, mine: str) -> 
     """Claim slots that other processes keep and do not use: as many as are lacking, or none.
 
     Args:
-        claims: of this process.
+        claims: of this process; None where it has none.
         slots: as they stood in the store.
         lacking: how many are needed.
         mine: name of the slot that this process keeps itself.
     """
+    if claims is None or lacking > len(slots.kept):
+        yield []
+        return
     found: list[str] = []
     try:
-        if claims is not None and lacking <= len(slots.kept):
-            for name in slots.kept:
-                if name != mine and name.endswith(_ending(claims)) and claims.take(_number(name)):
-                    found.append(name)
-                    if len(found) == lacking:
-                        break
+        for name in slots.kept:
+            if name != mine and name.endswith(_ending(claims)) and claims.take(_number(name)):
+                found.append(name)
+                if len(found) == lacking:
+                    break
         yield found if len(found) == lacking else []
     finally:
         for name in found:

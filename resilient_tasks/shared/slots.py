@@ -126,7 +126,7 @@ class HeldSlots:
             self._tell(slots, now)
             if kept is not None:
                 kept.takes_back(slots)
-            answer = slots.ask(ticket, limit, places, now, self._place, idle)
+            answer = slots.ask(ticket, limit, places, now, self._place, idle=idle)
             if answer == "taken" and kept is not None:
                 kept.holds(slots, now)
             elif answer == "taken":
@@ -146,8 +146,8 @@ class HeldSlots:
             self.waiting, self._was_free = len(slots.queue), answer == "taken"
             self._kept.others_wait = self.waiting > 0  # or other threads of this process
             self._keep_renewing()
-        except BaseException:  # as in `ask`
-            if taken or (kept is not None and kept.state == "used"):
+        except BaseException:  # as in `ask`, which gives back what was to be kept
+            if taken:
                 self.leave()
             raise
         return answer, slots

@@ -49,7 +49,8 @@ def main() -> None:
 
     @resilient(bulkhead=Bulkhead("one at a time", 1))
     def stay() -> None:
-        print("inside", flush=True)
+        sys.stdout.write("inside\n")
+        sys.stdout.flush()
         time.sleep(600)
 
     stay()

@@ -3,8 +3,8 @@
     python tests/benchmarks/bench/slots.py URL SECONDS
 
 Started by `shared.py`. Says that it is ready; for each line with a number of slots it makes calls, and prints as JSON
-how many, the longest in seconds, and how often it lost its store. For 0 slots it calls a bare function: its longest call
-is how long this machine lets a process wait for a core.
+how many, the longest in seconds, and how often it lost its store. For 0 slots it calls a bare function: its longest
+call is how long this machine lets a process wait for a core.
 """
 
 import json
