@@ -121,7 +121,9 @@ class Slots:
         self._settle()
         return self
 
-    def ask(self, ticket: str, limit: int, places: int, now: float, keep: float, *, idle: Collection[str] = ()) -> Answer:
+    def ask(
+        self, ticket: str, limit: int, places: int, now: float, keep: float, *, idle: Collection[str] = ()
+    ) -> Answer:
         """Ask for one slot of `limit`; if all are taken, for one of so many `places` in the queue.
 
         A slot that was taken is yet to be told by `held_by`. A place is kept for `keep` seconds after it was asked for.
