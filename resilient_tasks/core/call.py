@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 import itertools
 import os
@@ -235,9 +234,12 @@ class InProgress:
             limited.add(self._call)
 
     def __exit__(self, *_: object) -> None:
-        limited.discard(self._call)
-        with contextlib.suppress(ValueError):  # as in `Call.invoke`
+        try:
             running.reset(self._token)
+        except ValueError:  # as in `Call.invoke`
+            pass
+        finally:
+            limited.discard(self._call)
 
 
 class Plan(Protocol):
@@ -299,6 +301,10 @@ class Call:
     def runtime(self) -> Runtime:
         """How to wait and to invoke."""
         return self.work.runtime
+
+    def done_in(self, thread: int) -> None:
+        """Have it known which thread does the work."""
+        self.work.thread = thread
 
     @property
     def fenced(self) -> bool:
@@ -415,12 +421,13 @@ class Call:
                 begun = work.runtime.begin(work.fn, work.args, work.kwargs)
                 outcome = await begun if type(begun) is CoroutineType else begun
             finally:
-                limited.discard(self)
                 # A coroutine that is thrown away is closed in another context: that is no error of its own.
-                try:  # noqa: SIM105  # this is the hot path
+                try:
                     running.reset(token)
                 except ValueError:
                     pass
+                finally:  # whatever is raised in this thread at the end of `reset`
+                    limited.discard(self)
         return await outcome.carried_out(self) if isinstance(outcome, Later) else outcome
 
 

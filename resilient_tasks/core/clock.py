@@ -54,6 +54,8 @@ class SystemClock:
             await real_time.pause(min(left, SLICE))
 
 
+#: The machine's own present. It is `present` itself, while no other clock is in use.
+machine: Callable[[], float] = real_time.monotonic
 _clock: Clock = SystemClock()
 _METHODS = ("now", "wall", "sleep", "asleep")
 

@@ -1,4 +1,7 @@
-"""Which call this code is part of: told by the context, or by the frame of an attempt that is made at once."""
+"""First attempts that are made at once, and which call this code is part of.
+
+That is told by the context, or by the frame of an attempt that is made at once.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,64 @@ NAME, _AROUND = "resilient_call", frozenset(("fn", "new", "plan"))
 _ENTERED = "work"
 #: The one in which it keeps its call, where that has to be found in the context as well.
 MADE = "made"
+
+
+class FirstAttempt(Call):
+    """The first attempt of a call, where it is made at once and found in its context.
+
+    What a call that succeeds needs is all that is set, by `pipeline.Limit.call`: the work is made when it is asked for.
+    In an event loop it is its own `interrupt.Limit`, and has the attributes of one.
+
+    Attributes:
+        plan: what is carried out, with these `args` and `kwargs`.
+    """
+
+    __slots__ = (
+        *("_work", "args", "kwargs", "plan", "thread"),
+        *("began", "begun", "cancelling", "due", "rang", "rings", "task"),
+    )
+
+    __init__ = object.__init__  # one written in Python costs more than the whole object
+    attempt = 1
+
+    _work: Work
+    plan: Plan
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    thread: int
+    began: float
+    begun: Any
+    cancelling: int
+    due: float
+    rang: float
+    rings: float
+    task: Any
+
+    def done_in(self, thread: int) -> None:
+        self.thread = thread
+        if hasattr(self, "_work"):
+            self._work.thread = thread
+
+    @property
+    def call(self) -> FirstAttempt:
+        """Itself."""
+        return self
+
+    @property
+    def work(self) -> Work:  # type: ignore[override]  # nothing puts another in its place
+        """What the call is about."""
+        try:
+            return self._work
+        except AttributeError:
+            work = self.plan.work(self.args, self.kwargs)
+        work.thread, work.began = self.thread, self.started
+        with _making:  # several threads may ask at once
+            if not hasattr(self, "_work"):
+                self._work = work
+        return self._work
+
+
+_making = threading.RLock()  # a handler of signals may ask, too
 
 
 def current_call() -> Call | None:

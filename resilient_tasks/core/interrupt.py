@@ -25,6 +25,7 @@ from resilient_tasks.core.leftovers import Begun
 from resilient_tasks.core.watch import NEVER, Watch
 
 if TYPE_CHECKING:
+    import asyncio
     from types import FrameType
 
     from resilient_tasks.core.call import Call
@@ -94,9 +95,12 @@ class Limit:
         around: the limit of the main thread inside of which this one is.
         begun: what the attempt had begun when it was interrupted.
         patience: puts the interrupt off where it would leave a lock taken.
+        due: of async work, when that is over its time, on `monotonic`: `rings` is on the clock of its event loop.
+        task: in which async work is done.
+        cancelling: how many requests to cancel that task there were before.
     """
 
-    __slots__ = ("around", "began", "begun", "call", "patience", "rang", "rings")
+    __slots__ = ("around", "began", "begun", "call", "cancelling", "due", "patience", "rang", "rings", "task")
 
     began: float
     rings: float
@@ -105,6 +109,9 @@ class Limit:
     around: Limit | None
     begun: Begun
     patience: safe_points.Postponement
+    due: float
+    task: asyncio.Task[Any]
+    cancelling: int
 
 
 class _AlarmError(BaseException):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from resilient_tasks.core import clock, interrupt
 from resilient_tasks.core.cancelling import by_cancelling as in_time_async
+from resilient_tasks.core.cancelling import came_of, kept
 from resilient_tasks.core.errors import DeadlineExceeded, TimedOut
 from resilient_tasks.core.events import TimeoutExceeded
 from resilient_tasks.core.events.attempts import place
@@ -19,7 +20,7 @@ from resilient_tasks.core.interrupt import NOTHING, Overrun
 from resilient_tasks.core.outcome import Failed, Outcome
 from resilient_tasks.core.threads import by_leaving_a_thread
 
-__all__ = ["cut", "exceeded", "in_time", "in_time_async"]
+__all__ = ["came_of", "cut", "exceeded", "in_time", "in_time_async", "kept"]
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Enforce, Proceed

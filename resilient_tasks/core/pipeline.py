@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from _thread import get_ident
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any, ClassVar, TypeAlias, TypeVar, cast
 
@@ -14,7 +15,7 @@ from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.call import NEVER, Again, Call, Leave, Plan, Proceed, Tried, Work
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import CallFailed
-from resilient_tasks.core.first_attempts import around
+from resilient_tasks.core.first_attempts import FirstAttempt, around
 from resilient_tasks.core.outcome import Failed, Outcome, let_go
 from resilient_tasks.core.wording import name_of
 
@@ -334,12 +335,27 @@ class Limit:
         self.policy = policy
         self.deadline = deadline
 
-    def call(self, work: Work) -> Call:
-        """Return the first attempt at `work`, which begins now."""
-        outer, work.began = calls.running.get(), (now := clock.present())
+    def call(self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]) -> FirstAttempt:
+        """Return the first attempt at a call, which begins now."""
+        made: FirstAttempt = FirstAttempt()
+        made.plan = plan
+        made.args = args
+        made.kwargs = kwargs
+        made.is_fenced = False
+        made.parent = outer = calls.running.get()
+        made.thread = get_ident()
+        made.started = now = clock.present()
+        made.is_limited = True
         if self.seconds:
-            return Call(work, outer, 1, now, now + self.deadline, now + self.seconds)
-        return Call(work, outer, 1, now) if outer is None else Call(work, outer, 1, now, *_inherited(outer, work))
+            made.deadline = now + self.deadline
+            made.limited_until = now + self.seconds
+        elif outer is None:
+            made.deadline = made.limited_until = NEVER
+            made.is_limited = False
+        else:
+            made.deadline, made.limited_until = limits = inherited(outer, made.thread, is_async=plan.is_async)
+            made.is_limited = limits != (NEVER, NEVER)
+        return made
 
     def exceeded(self, call: Call, value: Any) -> Failed | None:
         """Return what a call that came back late, or as an `Overrun`, has failed with; None where there is no limit."""

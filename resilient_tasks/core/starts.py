@@ -11,7 +11,7 @@ import threading
 
 from resilient_tasks.core.call import Call, running
 
-_NOTE = "_resilient_tasks_call"
+_NOTE = "resilient_tasks_call"
 _watching = threading.Lock()
 
 
@@ -32,12 +32,10 @@ def watch() -> None:
     threading.Thread.start = noting  # type: ignore[method-assign,assignment]
 
 
-def began_under(call: Call | None, thread: threading.Thread) -> None:
-    """Note under which call a thread works now, where it works for one after the other."""
-    setattr(thread, _NOTE, call)
-
-
 def call_of(thread: threading.Thread) -> Call | None:
-    """Return the call that a thread was started under, by its own code or by a thread that it had started."""
+    """Return the call that a thread was started under, by its own code or by a thread that it had started.
+
+    One of ours, which works for one call after the other, says for which now.
+    """
     found: Call | None = getattr(thread, _NOTE, None)
     return found

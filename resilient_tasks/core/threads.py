@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import ctypes
-import functools
 import itertools
 import os
 import sys
@@ -24,6 +23,7 @@ from resilient_tasks.core.clock import SLICE
 from resilient_tasks.core.interrupt import HELD, LATE, NOTHING, Overrun, judged
 from resilient_tasks.core.leftovers import Begun
 from resilient_tasks.core.stacks import outwards
+from resilient_tasks.core.watch import NEVER, Watch
 
 if TYPE_CHECKING:
     from types import CodeType, FrameType
@@ -59,11 +59,9 @@ def by_leaving_a_thread(
     Returns:
         what the work returns, or an `Overrun`. What it raises in time is raised.
     """
-    starts.watch()
     began = real_time.monotonic()
     until = began + seconds
     aside = _aside()
-    call.work.thread = aside.ident or 0
     try:
         aside.begin(work, args, kwargs, call)
         finished = _wait(aside, until)
@@ -80,12 +78,12 @@ def by_leaving_a_thread(
         raise
     ended, stopped = real_time.monotonic(), False
     if finished and ended <= until:
-        return cast("T", aside.result())
+        return cast("T", aside.result(ended))
     held, begun = ended > until + LATE, Begun(call, began)
     begun.apart_from(aside)
     if finished:
         with contextlib.suppress(Exception):
-            aside.result()
+            aside.result(ended)
     else:
         aside.wait_for_beginning()
         call.fence()
@@ -109,6 +107,9 @@ class _Aside(threading.Thread):
         over: a lock that is released when work is over. It wakes who waits for that sooner than an event does.
         ending: a lock that is held while work may be interrupted, and while it turns out to be over.
         running: name of the thread that runs on, after `stop`.
+        resilient_tasks_call: what the work is part of: the note of `starts`.
+        idle_until: when the thread ends for want of work, on `monotonic`; NEVER while it works.
+        missed: it was found with no work, and not waiting for any: it has just been taken, and work is about to come.
     """
 
     _numbers = itertools.count(1)
@@ -120,19 +121,31 @@ class _Aside(threading.Thread):
         self.over.acquire()
         self._go.acquire()  # released when there is work
         self._idle = idle
-        self.running = self._operation = ""
-        self._work: Callable[[], Any] | None = None
+        self.running = ""
+        self.idle_until, self.missed = NEVER, False
+        self._number = 0
+        self.resilient_tasks_call: Call | None = None
+        self._work: tuple[Any, ...] | None = None
         self._value: Any = None
         self._error: BaseException | None = None
 
     def begin(self, work: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], call: Call) -> None:
         """Have it do some work."""
-        self._work = functools.partial(contextvars.copy_context().run, work, *args, **kwargs)
-        self._operation = call.operation
-        self.name = f"resilient:{self._operation}-{next(self._numbers)}"
-        starts.began_under(call, self)
-        self.done = False
+        call.done_in(self.ident or 0)
+        self.resilient_tasks_call, self._number = call, next(self._numbers)
+        self._work = (contextvars.copy_context().run, work, args, kwargs)
+        self.done, self.idle_until, self.missed = False, NEVER, False
         self._go.release()
+
+    @property
+    def name(self) -> str:
+        """Of the work that it does: put together where it is asked for."""
+        call = self.resilient_tasks_call
+        return _IDLE if call is None else f"resilient:{call.operation}-{self._number}"
+
+    @name.setter
+    def name(self, name: str) -> None:
+        """Leave it as it is: the work names it."""
 
     def wait_for_beginning(self) -> None:
         """Wait until the work is under way or over, for a moment at the most: on a busy machine that takes its time."""
@@ -149,13 +162,15 @@ class _Aside(threading.Thread):
         """Tell whether the work is over."""
         return self.done
 
-    def result(self) -> Any:
+    def result(self, ended: float) -> Any:
         """Return what the work has returned, or raise what it has raised, and have the thread wait for more."""
         value, error = self._value, self._error
-        self._value = self._error = None
-        starts.began_under(None, self)
-        self.name = _IDLE
+        self._value = self._error = self.resilient_tasks_call = None
+        self.idle_until = until = ended + _IDLES
         self._idle.append(self)
+        if until < _watch.looks_at:
+            with contextlib.suppress(RuntimeError):  # the interpreter is shutting down
+                _watch.look_by(until)
         if error is None:
             return value
         try:
@@ -182,37 +197,44 @@ class _Aside(threading.Thread):
         self._left = True
         with contextlib.suppress(RuntimeError):  # it is about to begin
             self._go.release()
-        self.running = leave(self, self._operation, is_over=self.is_set)
+        call = self.resilient_tasks_call
+        self.running = leave(self, call.operation if call else "", is_over=self.is_set)
         return self.running
 
     def run(self) -> None:
-        while self._has_work() and self._work is not None:
-            self._do(self._work)
+        while self._go.acquire() and self._work is not None:  # to wait for a time costs a tenth of a call
+            self._do(*self._work)
             if self._left:
                 break
+        _asides.discard(self)
         forget()
 
-    def _has_work(self) -> bool:
-        """Wait for work. Where none comes for long, the thread is to end."""
-        for _ in range(2):
-            if self._go.acquire(timeout=_IDLES):
-                return True
-            with contextlib.suppress(ValueError):  # it has just been taken out, so work is about to come
-                self._idle.remove(self)
-                return False
-        return False
+    def end_if_idle(self, now: float) -> None:
+        """End the thread if no work has come for long."""
+        if self.idle_until > now:
+            return
+        try:
+            self._idle.remove(self)
+        except ValueError:
+            self.idle_until = now + _IDLES
+            if not self.missed:
+                self.missed = True
+                return
+        self.idle_until = NEVER
+        with contextlib.suppress(RuntimeError):  # it has work after all
+            self._go.release()
 
-    def _do(self, work: Any) -> None:
+    def _do(self, run: Any, work: Any, args: Any, kwargs: Any) -> None:
         self._work = None
         try:
             try:
                 self.at_work = True
-                self._value = work()
+                self._value = run(work, *args, **kwargs)
             except BaseException as error:
                 self._error = error
                 if isinstance(error, _LeftError):
                     safe_points.release_locks(error.__traceback__)
-            work = None  # the caller goes on before this frame has ended
+            del run, work, args, kwargs  # the caller goes on before this frame has ended
             with self.ending:  # from here on nothing interrupts
                 self.at_work, self.done = False, True
                 self.over.release()
@@ -237,21 +259,39 @@ def _aside() -> _Aside:
     try:
         return _here.idle.pop()
     except IndexError:
+        starts.watch()
         aside = _Aside(_here.idle)
         aside.start()
+        _asides.add(aside)
         return aside
+
+
+#: All that have not ended. One that waits for work does so without a limit: `_watch` ends it.
+_asides: set[_Aside] = set()
+
+
+def _first_to_end() -> float:
+    return min((aside.idle_until for aside in [*_asides]), default=NEVER)
+
+
+def _end_idle() -> None:
+    now = real_time.monotonic()
+    for aside in [*_asides]:
+        aside.end_if_idle(now)
 
 
 def _in_child() -> None:
     """Forget the threads that do not come along into a forked process, and end the one that does with its work."""
     _here.idle.clear()
+    _asides.clear()
     thread = threading.current_thread()
     if isinstance(thread, _Aside):
         thread.leave()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
+    os.register_at_fork(after_in_child=_in_child)  # before the watch's own
+_watch = Watch(_first_to_end, _end_idle)
 
 
 class _SettledError(BaseException):

@@ -15,11 +15,12 @@ import linecache
 import sys
 import textwrap
 import threading
+from _thread import get_ident
 from collections.abc import Awaitable, Callable
 from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any, NamedTuple
 
-from resilient_tasks import core  # noqa: F401  # the texts name it
+from resilient_tasks import core
 from resilient_tasks.core import call as calls
 from resilient_tasks.core import (  # noqa: F401  # the texts name them
     callables,
@@ -32,7 +33,7 @@ from resilient_tasks.core import (  # noqa: F401  # the texts name them
 )
 from resilient_tasks.core.call import Later, Leave, Plan, Tried, Work
 from resilient_tasks.core.outcome import Failed, Ok
-from resilient_tasks.core.pipeline import AT_ONCE, inherited, parts_of
+from resilient_tasks.core.pipeline import inherited, parts_of
 
 #: No policy acts before the first attempt.
 _FREE = """
@@ -66,7 +67,8 @@ _FREE = """
 """
 #: Policies are asked for their leave, and the pipeline stands around the call where one gives none. The exception of a
 #: signal, such as KeyboardInterrupt, comes where a function begins or one of C has returned (Python 3.11, 3.12, 3.13):
-#: so none comes between a leave that a function written in Python returns and the `try` that gives it back.
+#: so none comes between a leave that a function written in Python returns and the `try` that gives it back. One that is
+#: raised in this thread while the function waits in C comes later if that fails: with the call of `settle`.
 _ON_LEAVE = """
 {async_}def resilient_call({parameters}):
     if (new or calls.limited) and enters(plan, new):
@@ -79,10 +81,16 @@ _ON_LEAVE = """
         try:
             value = {await_}fn({arguments})
         except Exception as error:
-            leave.ended(error)
+            try:
+                settle()
+            finally:
+                leave.ended(error)
             work = begun(plan, {args}, {kwargs}, error, leave)
         except BaseException as error:
-            leave.ended(error)
+            try:
+                settle()
+            finally:
+                leave.ended(error)
             raise
         else:
             try:
@@ -104,51 +112,78 @@ _IN_CONTEXT = """
     elif not settings.current.enabled:
         return {await_}fn({arguments})
     else:
-        made, before = limit.call(plan.work({args}, {kwargs})), None
-        if (leave := gate(plan, {args}, {kwargs})) is None:
+        made, before, kept, leave = limit.call(plan, {args}, {kwargs}), None, None, None
+        if gate is not None and (leave := gate(plan, {args}, {kwargs})) is None:
             work = made.work
             return {entered}
         try:
             before = calls.running.set(made)
             calls.limited.add(made)
-            value = {in_time}
+            {in_time}
         except Exception as error:
-            failed = (clock.present() > made.limited_until and limit.exceeded(made, None)) or Failed(error)
-            leave.ended(failed.error)
+            failed = None
+            try:
+                failed = (clock.present() > made.limited_until and limit.exceeded(made, None)) or Failed(error)
+            finally:
+                leave is None or leave.ended(failed.error if failed else error)
             work = made.work.was_begun(failed, parts_of(leave))
         except BaseException as error:
-            leave.ended(error)
+            try:
+                settle()
+            finally:
+                leave is None or leave.ended(error)
             raise
         else:
             try:
-                late = (type(value) is core.interrupt.Overrun or clock.present() > made.limited_until) and (
-                    limit.exceeded(made, value)
-                )
+                late = {late}
                 if not late and ({is_result}):
-                    leave.succeeded()
+                    leave is None or leave.succeeded()
                     return value
             except BaseException as error:
-                leave.ended(error)
+                leave is None or leave.ended(error)
                 raise
-            leave.ended(late.error if late else None)
+            leave is None or leave.ended(late.error if late else None)
             work = made.work.was_begun(late or runtime.put_off(fn, value), parts_of(leave))
         finally:
-            made.is_fenced or calls.limited.discard(made)
             try:
                 before is None or calls.running.reset(before)
             except ValueError:  # as in `Call.invoke`
                 pass
+            finally:
+                kept is None or kept.discard(made)
+                made.is_fenced or calls.limited.discard(made)
     return {entered}
 """
-_KINDS = {_FREE: "call", _ON_LEAVE: "call on leave", _IN_CONTEXT: "call in its context"}
+#: The same where something is held until the call has ended, and nothing limits it.
+_HELD = _IN_CONTEXT.replace("{in_time}", "value = {await_}fn({arguments})").replace("{late}", "None")
+_KINDS = {_FREE: "call", _ON_LEAVE: "call on leave", _IN_CONTEXT: "call in its context", _HELD: "call that holds"}
+#: Where another clock is in use, a call can be late by that, too.
+_LATE = (
+    "(type(value) is limits.Overrun"
+    " or (clock.present is not clock.machine and clock.present() > made.limited_until)"
+    ") and limit.exceeded(made, value)"
+)
+#: As `cancelling.by_cancelling`, whose own coroutine would cost as much as the rest.
+_BY_CANCELLING = """
+            kept = limits.kept(made, limit.seconds, made.started if clock.present is clock.machine else clock.machine())
+            kept.add(made)
+            try:
+                value = await fn({arguments})
+            except BaseException as error:
+                if (value := await limits.came_of(made, error)) is None:
+                    raise
+            else:
+                if made.rang or clock.machine() > made.due:
+                    value = await limits.came_of(made)
+"""
 _WORDS = {
     False: {
         "async_": "",
         "await_": "",
         "sleep": "clock.sleep",
         "is_result": "type(value) in callables.PLAIN or not callables.comes_later(value)",
-        "in_time": "core.limits.in_time(fn, limit.seconds, made, args, kwargs)"
-        " if limit.seconds else fn(*args, **kwargs)",
+        "in_time": "value = limits.in_time(fn, limit.seconds, made, args, kwargs)",
+        "late": _LATE,
         "entered": "runtime.drive(plan.pipeline.run(work)).unwrap()",
     },
     True: {
@@ -156,21 +191,26 @@ _WORDS = {
         "await_": "await ",
         "sleep": "await clock.asleep",
         "is_result": "True",
-        "in_time": "await core.limits.in_time_async(fn(*args, **kwargs), limit.seconds, made)"
-        " if limit.seconds else await fn(*args, **kwargs)",
+        "in_time": _BY_CANCELLING.strip().format(arguments="*args, **kwargs"),
+        "late": _LATE,
         "entered": "(await plan.pipeline.run(work)).unwrap()",
     },
 }
 #: Functions with more parameters are called as those with any: to pack them costs no more.
 _MOST = 8
+#: Written in C: an exception that waits to be raised in this thread is raised after its call, not where leave is given
+#: back.
+settle = get_ident
 
 
 def wrapped(plan: Plan) -> Callable[..., Any]:
     """Return the callable that carries `plan` out."""
     fn, is_async, gate = plan.fn, plan.is_async, plan.pipeline.gate
     limit = plan.pipeline.first_limit
-    if limit.seconds or (is_async and plan.pipeline.holds):
-        text, gate = _IN_CONTEXT, gate or _always
+    if limit.seconds:
+        text = _IN_CONTEXT
+    elif is_async and plan.pipeline.holds:
+        text = _HELD
     else:
         text = _FREE if gate is None else _ON_LEAVE
     code = _code(text, is_async, None)
@@ -178,7 +218,16 @@ def wrapped(plan: Plan) -> Callable[..., Any]:
     if head is not None:
         code = _renamed(is_async, head)
     again = plan.pipeline.again
-    known = {"again": again, "fn": fn, "gate": gate, "limit": limit, "new": [True], "plan": plan}
+    limits = core.limits if limit.seconds else None  # the policy that has a limit has loaded it
+    known = {
+        "again": again,
+        "fn": fn,
+        "gate": gate,
+        "limit": limit,
+        "limits": limits,
+        "new": [True],
+        "plan": plan,
+    }
     cells = tuple(CellType(known[name]) for name in code.co_freevars)
     wrapper = FunctionType(code, globals(), "resilient_call", None if head is None else fn.__defaults__, cells)
     if head is not None and head.by_name:
@@ -217,13 +266,13 @@ def _code(text: str, is_async: bool, head: _Head | None) -> CodeType:  # noqa: F
         words["args"] = f"({''.join(f'{name}, ' for name in first)})"
         words["kwargs"] = f"{{{', '.join(f'{name!r}: {name}' for name in last)}}}"
     inside = textwrap.indent(text.format(**_WORDS[is_async], **words), "    ")
-    source = f"def made(again, fn, gate, limit, new, plan):\n{inside}\n    return resilient_call\n"
+    source = f"def made(again, fn, gate, limit, limits, new, plan):\n{inside}\n    return resilient_call\n"
     # Tracebacks show the lines of a file that is no file, too: of this text, so each has a name of its own.
     name = f"<resilient_tasks: {'async' if is_async else 'sync'} {_KINDS[text]}({words['parameters']})>"
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     space: dict[str, Any] = {}
     exec(compile(source, name, "exec"), globals(), space)  # noqa: S102  # of the texts above
-    code = space["made"](*(None,) * 6).__code__
+    code = space["made"](*(None,) * 7).__code__
     assert isinstance(code, CodeType)  # noqa: S101
     return code
 
@@ -268,11 +317,6 @@ def enters(plan: Plan, new: list[bool], seconds: float = 0.0) -> bool:
         return True  # the nearer limit counts, or nothing is begun any more
     deadline, limited_until = inherited(outer, threading.get_ident(), is_async=plan.is_async)
     return deadline < limited_until  # nothing else enforces it here
-
-
-def _always(*_: Any) -> Leave:
-    """Give leave to every call."""
-    return AT_ONCE
 
 
 def begun(  # noqa: PLR0917  # as the texts call it

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import contextvars
+import ctypes
 import gc
 import pickle
 import sys
@@ -609,6 +610,39 @@ def test_a_slot_is_given_back_wherever_the_call_is_interrupted(policies):
     assert at > 3
     within = resilient(bulkhead=policies["bulkhead"])(lambda: "entered")
     assert isinstance(resilient(**policies)(lambda: within.outcome())(), Failed), "given back once only"  # noqa: PLW0108
+
+
+HELD = [
+    {"bulkhead": Bulkhead("cut as it ends", 1)},
+    {"bulkhead": Bulkhead("cut as it ends, with a breaker", 1), "breaker": "cut as it ends"},
+    {"bulkhead": Bulkhead("cut as it ends, with a limit", 1), "timeout": 50},
+]
+
+
+@pytest.mark.parametrize("error", [ConnectionError, KeyboardInterrupt, None])
+@pytest.mark.parametrize("policies", HELD)
+def test_a_slot_is_given_back_if_the_thread_is_interrupted_as_its_work_ends(drive, policies, error):
+    """A limit around interrupts a thread that waits in C, and there the wait fails, or ends, at the same moment."""
+    raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    failing = False
+
+    def fetch():
+        if failing:
+            this, interrupt = ctypes.c_ulong(threading.get_ident()), ctypes.py_object(Interrupted)
+            [*map(raise_in, (this,), (interrupt,))]  # no call of Python's is over where it is raised
+            if error is not None:
+                raise error
+        return "done"
+
+    fetch = warm(drive(fetch, **policies))
+    fetch()
+    failing = True
+    with pytest.raises(Interrupted):
+        fetch()
+    assert calls.running.get() is None
+    assert not calls.limited
+    failing = False
+    assert fetch() == "done"
 
 
 def test_a_task_knows_the_call_that_started_it_also_in_a_loop_inside_of_a_first_attempt():
