@@ -26,6 +26,11 @@ NEVER = float("inf")
 
 #: The call whose function runs in this context.
 running: contextvars.ContextVar[Call | None] = contextvars.ContextVar("resilient_tasks.call", default=None)
+#: A mark of a call that was made at once and holds something: its operation, the call around it, and the mark around
+#: it. What it begins has a copy of its context, and so this mark. Without an operation, it is over.
+Mark: TypeAlias = list[Any]
+#: The mark of the innermost such call in this context, or one that is over.
+held: contextvars.ContextVar[Mark | None] = contextvars.ContextVar("resilient_tasks.held", default=None)
 #: Calls with a limit, or fenced, that are under way in any thread. Where there are none, no call inherits either.
 limited: set[Call] = set()
 _numbers = itertools.count(1)

@@ -9,10 +9,13 @@ import sys
 import threading
 from collections.abc import Mapping
 from types import FrameType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 from resilient_tasks.core import clock
-from resilient_tasks.core.call import NEVER, Call, Plan, Work, running
+from resilient_tasks.core.call import NEVER, Call, Leave, Plan, Work, running
+
+if TYPE_CHECKING:
+    from resilient_tasks.core.settings import Settings
 
 #: The name of what makes a first attempt at once (see `core.wrappers`), and the names that it has from around it: the
 #: user's own function may have that name, too. One that was pickled by its value has other code, of another file.
@@ -202,3 +205,56 @@ def _outside(call: Call) -> Call | None:
 
 
 _INVOKE = Call.invoke.__code__
+
+
+# A state in this process's memory lets most calls through, and one or two attributes tell that it does. To call a
+# function costs more than to look at them, so the look stands in the wrapper's text: at a door. Where that is not known
+# to be open, its policy is asked (`at_once`), which opens it if it can.
+
+
+class Text(NamedTuple):
+    """What a wrapper does at a door: Python code, in which `door` is known, and `leave` once a call has passed.
+
+    Attributes:
+        name: tells it from other texts.
+        is_open: an expression, true where a call may pass.
+        take: a statement that takes what has to be given back. Neither it nor the end of `is_open` calls anything: no
+            other thread has its turn in between (see `Cell`), and no signal comes before the call that gives it back.
+        succeeded: a statement for a call that returned a result.
+    """
+
+    name: str
+    is_open: str
+    take: str = "pass"
+    succeeded: str = "leave.succeeded()"
+
+
+class Door:
+    """The door of one wrapper to one state. It is closed at first, and under any other settings.
+
+    Attributes:
+        opened_for: the settings in force when it was opened.
+        leave: what calls pass with.
+        policy: is asked where it is not known to be open.
+    """
+
+    __slots__ = ("leave", "opened_for", "policy")
+
+    text: ClassVar[Text]
+
+    def __init__(self, policy: Any) -> None:
+        self.policy = policy
+        self.opened_for: Settings | None = None
+        self.leave: Leave | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _new_door, (self.policy,)  # a wrapper that is pickled by its value finds it closed
+
+    def ask(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:
+        """See `Policy.at_once`."""
+        leave: Leave | None = self.policy.at_once(plan, args, kwargs, self)
+        return leave
+
+
+def _new_door(policy: Any) -> Any:
+    return policy.door

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from resilient_tasks.core import processes_begun, real_time, starts
 from resilient_tasks.core.abandoned import Piece
-from resilient_tasks.core.call import Call, running
+from resilient_tasks.core.call import Call, Mark, held, running
 from resilient_tasks.core.stacks import (
     OUTERMOST,
     contexts_in,
@@ -43,13 +43,13 @@ class Begun:
     """What one attempt has begun. Asked once its limit has come; before, `starts.watch` is all that is needed.
 
     Args:
-        call: the attempt.
+        call: the attempt, or the mark that it has left in its context.
         began: when it did, on `monotonic`.
     """
 
     __slots__ = ("_began", "_call", "_found", "_own")
 
-    def __init__(self, call: Call, began: float) -> None:
+    def __init__(self, call: Call | Mark, began: float) -> None:
         self._call = call
         starts.watch()
         self._began = began
@@ -150,7 +150,9 @@ class _Sight:
     def _see_thread(self, thread: threading.Thread, stack: list[FrameType]) -> None:
         job, contexts = job_of(stack), [*contexts_in(stack)]
         calls = (
-            _calls_of(contexts) if contexts or _keeps_house(thread, stack, job) else _with_outer(starts.call_of(thread))
+            _calls_of(contexts)
+            if contexts or _keeps_house(thread, stack, job)
+            else _with_outer(*starts.call_of(thread))
         )
         self.threads.append(_Seen(thread, job, contexts, calls))
         jobs = [item for frame in stack[-OUTERMOST:] for item in queued(value_of(frame, "work_queue"))]
@@ -159,15 +161,18 @@ class _Sight:
 
 
 def _calls_of(contexts: Iterable[Context]) -> set[int]:
-    """Return the calls of some contexts and the calls around them, by id."""
-    return {each for context in contexts for each in _with_outer(context.get(running))}
+    """Return the calls and marks of some contexts, and those around them, by id."""
+    return {each for context in contexts for each in _with_outer(context.get(running), context.get(held))}
 
 
-def _with_outer(call: Call | None) -> set[int]:
+def _with_outer(call: Call | None, mark: Mark | None) -> set[int]:
     found = set()
     while call is not None:
         found.add(id(call))
         call = call.parent
+    while mark is not None:
+        found.add(id(mark))
+        mark = mark[2]
     return found
 
 
@@ -195,8 +200,8 @@ def _forget(loop: asyncio.AbstractEventLoop, seen: _Sight) -> None:
         del _last[loop]
 
 
-def known_of(call: Call) -> list[Piece]:
-    """Return what is known to have been begun by a call, and still runs."""
+def known_of(call: Call | Mark) -> list[Piece]:
+    """Return what is known to have been begun by a call, or under a mark, and still runs."""
     begun = Begun(call, 0.0)
     with contextlib.suppress(RuntimeError):  # no loop runs here
         if (task := asyncio.current_task()) is not None:

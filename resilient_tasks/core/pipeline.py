@@ -15,7 +15,7 @@ from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.call import NEVER, Again, Call, Leave, Plan, Proceed, Tried, Work
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import CallFailed
-from resilient_tasks.core.first_attempts import FirstAttempt, around
+from resilient_tasks.core.first_attempts import Door, FirstAttempt, around
 from resilient_tasks.core.outcome import Failed, Outcome, let_go
 from resilient_tasks.core.wording import name_of
 
@@ -63,7 +63,8 @@ class Policy:
 
         reads no arguments: `heeds_arguments = False`. Neither it nor a function that it was given looks at them.
         spends: `spends = True`. What `at_once` takes for a call cannot be given back, so it is asked last.
-        holds something until a call has ended: `holds = True`. An async function then finds its call in its context.
+        holds something until a call has ended: `holds = True`. What an async function begins bears a mark then.
+        lets most calls pass by what a few attributes say: `door`, a new `Door` for each wrapper.
         decides alone what follows from an error: `again`, as the type of that name, while no sink is to hear of it.
         limits an attempt: `first_limit`, in seconds. `around` does not do so itself while `call.work.given` is there.
     """
@@ -185,7 +186,7 @@ class Pipeline:
         return self._made
 
     @property
-    def gate(self) -> Gate | None:
+    def gate(self) -> Gate | Door | None:
         """What to ask whether the function can be called first, as `Policy.at_once`; None where it always can."""
         limits = bool(self.first_limit.seconds)
         active = [
@@ -201,7 +202,8 @@ class Pipeline:
             return _never
         active.sort(key=lambda policy: getattr(policy, "spends", False))
         if len(active) == 1:
-            return active[0].at_once
+            door: Door | None = getattr(active[0], "door", None)
+            return active[0].at_once if door is None else door
         return _Gates(tuple(policy.at_once for policy in active)).ask
 
     @property
@@ -234,7 +236,7 @@ class Pipeline:
 
     @property
     def holds(self) -> bool:
-        """Whether something is held until a call has ended: an async function finds its call in its context then."""
+        """Whether something is held until a call has ended, and until what it has begun has ended too."""
         return any(getattr(policy, "holds", False) for policy in self.policies)
 
     @property
@@ -346,15 +348,8 @@ class Limit:
         made.thread = get_ident()
         made.started = now = clock.present()
         made.is_limited = True
-        if self.seconds:
-            made.deadline = now + self.deadline
-            made.limited_until = now + self.seconds
-        elif outer is None:
-            made.deadline = made.limited_until = NEVER
-            made.is_limited = False
-        else:
-            made.deadline, made.limited_until = limits = inherited(outer, made.thread, is_async=plan.is_async)
-            made.is_limited = limits != (NEVER, NEVER)
+        made.deadline = now + self.deadline
+        made.limited_until = now + self.seconds
         return made
 
     def exceeded(self, call: Call, value: Any) -> Failed | None:

@@ -17,6 +17,29 @@ if TYPE_CHECKING:
     from resilient_tasks.core.outcome import Outcome
 
 
+class _Turn:
+    """When a race is to be looked at again. `asyncio.wait` would take a step of the loop more, and twice the time."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._over: asyncio.Future[None] = loop.create_future()
+
+    def has_come(self, _: object = None) -> None:
+        """End the wait."""
+        if not self._over.done():
+            self._over.set_result(None)
+
+    async def comes(self, seconds: float | None) -> None:
+        """Wait, for so many seconds at the most."""
+        timer = None if seconds is None else real_time.call_later(self._loop, seconds, self.has_come)
+        try:
+            await self._over
+        finally:
+            if timer is not None:
+                timer.cancel()
+        self._over = self._loop.create_future()
+
+
 async def in_tasks(
     begin: Callable[[int], Coroutine[Any, Any, Outcome[Any]]],
     *,
@@ -26,9 +49,18 @@ async def in_tasks(
     name: str,
 ) -> tuple[int, Outcome[Any]]:
     """Await them in tasks of this event loop; those that lose are cancelled. See `Runtime.race`."""
-    now = real_time.clock_of(asyncio.get_running_loop())
+    loop = asyncio.get_running_loop()
+    now = real_time.clock_of(loop)
     running: dict[asyncio.Task[Outcome[Any]], int] = {}
     started, next_at = 0, now()
+    turn = _Turn(loop)
+
+    async def run(number: int) -> Outcome[Any]:
+        try:
+            return await begin(number)
+        finally:
+            turn.has_come()  # a step of the loop earlier than a task tells that it is done
+
     try:
         while True:
             if started < most and now() >= next_at:
@@ -36,9 +68,11 @@ async def in_tasks(
                     next_at = now() + longer
                     continue
                 started, next_at = started + 1, now() + after
-                running[asyncio.create_task(begin(started), name=f"resilient:{name}-{started}")] = started
-            left = None if started == most else max(0.0, next_at - now())
-            for task in await real_time.first_of({*running}, left):
+                task = loop.create_task(run(started), name=f"resilient:{name}-{started}")
+                task.add_done_callback(turn.has_come)  # it may be cancelled before it begins
+                running[task] = started
+            await turn.comes(None if started == most else max(0.0, next_at - now()))
+            for task in [task for task in running if task.done()]:
                 number, outcome = running.pop(task), task.result()
                 if not isinstance(outcome, Failed) or not running:
                     return number, outcome

@@ -196,6 +196,13 @@ def configure(
     return current
 
 
+def renew() -> Settings:
+    """Put an equal object in the place of the settings: what was found out under them is to be found out anew."""
+    global current  # noqa: PLW0603  # as above
+    current = replace(current)
+    return current
+
+
 def _seconds(name: str, given: Duration | None) -> float | None:
     return None if given is None else core.durations.seconds(given, f"configure({name}=...)", zero=name in _ZERO)
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import functools
 import threading
 
-from resilient_tasks.core.call import Call, running
+from resilient_tasks.core.call import Call, Mark, held, running
 
 _NOTE = "resilient_tasks_call"
+_MARK = "resilient_tasks_mark"
+_NOTHING = (None, None)
 _watching = threading.Lock()
 
 
@@ -23,19 +25,23 @@ def watch() -> None:
 
     @functools.wraps(start)
     def noting(thread: threading.Thread) -> None:
-        call = running.get() or call_of(threading.current_thread())
-        if call is not None:
+        under = running.get(), held.get()
+        if under == _NOTHING:
+            under = call_of(threading.current_thread())
+        if under != _NOTHING:
+            call, mark = under
             setattr(thread, _NOTE, call)
+            setattr(thread, _MARK, mark)
         start(thread)
 
     setattr(noting, _NOTE, None)
     threading.Thread.start = noting  # type: ignore[method-assign,assignment]
 
 
-def call_of(thread: threading.Thread) -> Call | None:
-    """Return the call that a thread was started under, by its own code or by a thread that it had started.
+def call_of(thread: threading.Thread) -> tuple[Call | None, Mark | None]:
+    """Return the call and the mark that a thread was started under, by its own code or by a thread that it had started.
 
     One of ours, which works for one call after the other, says for which now.
     """
-    found: Call | None = getattr(thread, _NOTE, None)
+    found: tuple[Call | None, Mark | None] = getattr(thread, _NOTE, None), getattr(thread, _MARK, None)
     return found

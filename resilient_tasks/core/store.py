@@ -110,7 +110,8 @@ class Cell:
         live: the object while no step changes it, else None. Code without calls and loops may read this and change the
             object without the lock: no other thread has its turn meanwhile, see `TAKES_TURNS`. None for good once the
             memory has forgotten the state: it keeps the next one under that key in another cell.
-        expires: time from which on nothing stands here; also where nothing was put yet.
+        expires: time from which on nothing stands here, unless the object itself says that it is `needed_until` a later
+            one; also where nothing was put yet.
     """
 
     __slots__ = ("expires", "live", "state")
@@ -118,6 +119,10 @@ class Cell:
     def __init__(self, state: Any, expires: float) -> None:
         self.state = self.live = state
         self.expires = expires
+
+    def is_over(self, now: float) -> bool:
+        """Tell whether nothing stands here any more."""
+        return now >= self.expires and now >= getattr(self.state, "needed_until", -math.inf)
 
 
 #: A memory that holds fewer states is not searched for those that have expired.
@@ -165,7 +170,7 @@ class MemoryStore:
     def keys(self, prefix: str) -> list[str]:
         """See `StateStore`."""
         now = self.now()
-        return [key for key, cell in list(self._values.items()) if key.startswith(prefix) and now < cell.expires]
+        return [key for key, cell in list(self._values.items()) if key.startswith(prefix) and not cell.is_over(now)]
 
     def cell(self, key: str, decode: Decode[Any]) -> Cell:
         """Return the place of the live state under `key`, a new state if nothing stands there."""
@@ -174,7 +179,7 @@ class MemoryStore:
             if cell is None:
                 self._make_room()
                 cell = self._values[key] = Cell(None, -math.inf)
-            if now >= cell.expires:
+            if cell.is_over(now):
                 cell.state = decode(None, now)
             elif type(cell.state) is bytes:
                 cell.state = decode(cell.state, now)
@@ -208,7 +213,7 @@ class MemoryStore:
             if cell is None:
                 return
             now, cell.live = self.now(), None
-            seconds = after(cell.state) if now < cell.expires else 0.0
+            seconds = 0.0 if cell.is_over(now) else after(cell.state)
             if seconds > 0:
                 cell.expires = min(cell.expires, now + seconds)
                 cell.live = cell.state if TAKES_TURNS else None
@@ -223,7 +228,7 @@ class MemoryStore:
 
     def _found(self, key: str) -> bytes | None:
         cell = self._values.get(key)
-        if cell is None or self.now() >= cell.expires:
+        if cell is None or cell.is_over(self.now()):
             return None
         state = cell.state
         return state if type(state) is bytes else state.encode()
@@ -238,7 +243,7 @@ class MemoryStore:
         if len(self._values) < self._tidy_at:
             return
         now = self.now()
-        for key in [key for key, cell in self._values.items() if now >= cell.expires]:
+        for key in [key for key, cell in self._values.items() if cell.is_over(now)]:
             self._forget(key)
         self._tidy_at = max(_FEW, 2 * len(self._values))
 

@@ -32,6 +32,7 @@ from resilient_tasks.core import (  # noqa: F401  # the texts name them
     streams,
 )
 from resilient_tasks.core.call import Later, Leave, Plan, Tried, Work
+from resilient_tasks.core.first_attempts import Door, Text
 from resilient_tasks.core.outcome import Failed, Ok
 from resilient_tasks.core.pipeline import inherited, parts_of
 
@@ -71,15 +72,17 @@ _FREE = """
 #: raised in this thread while the function waits in C comes later if that fails: with the call of `settle`.
 _ON_LEAVE = """
 {async_}def resilient_call({parameters}):
-    if (new or calls.limited) and enters(plan, new):
-        work = plan.work({args}, {kwargs})
+    {at_door}if (new or calls.limited) and enters(plan, new):
+        leave = None
     elif not settings.current.enabled:
         return {await_}fn({arguments})
-    elif (leave := gate(plan, {args}, {kwargs})) is None:
+    else:
+        leave = gate(plan, {args}, {kwargs})
+    if leave is None:
         work = plan.work({args}, {kwargs})
     else:
-        try:
-            value = {await_}fn({arguments})
+        {before}try:
+            {mark}value = {await_}fn({arguments})
         except Exception as error:
             try:
                 settle()
@@ -95,15 +98,36 @@ _ON_LEAVE = """
         else:
             try:
                 if {is_result}:
-                    leave.succeeded()
+                    {succeeded}
                     return value
             except BaseException as error:
                 leave.ended(error)
                 raise
             leave.ended(None)
             work = begun(plan, {args}, {kwargs}, runtime.put_off(fn, value), leave)
+        {after}
     return {entered}
 """
+#: At a door, a call passes without a question. The first call finds it closed.
+_AT_DOOR = """if door.opened_for is settings.current and not calls.limited and {is_open}:
+        {take}
+        leave = door.leave
+    el"""
+#: What an async function begins, and a cancellation does not reach, is known by this mark in its context. Where none is
+#: around, it is left there, as one that is over: to put a context variable back costs more than all the rest.
+_MARK = {
+    "before": "mark = None\n        ",
+    "mark": """calls.held.set(
+                mark := [plan.operation, calls.running.get(), (around := calls.held.get()) and around[0] and around]
+            )
+            """,
+    "after": """finally:
+            if mark is not None:
+                mark[0] = mark[1] = None
+                if mark[2] is not None and calls.held.get() is mark:  # it may be closed in another context
+                    calls.held.set(mark[2])""",
+}
+_NO_MARK = dict.fromkeys(_MARK, "")
 #: The same, and the function finds its call in its context, where its limits stand.
 _IN_CONTEXT = """
 {async_}def resilient_call({parameters}):
@@ -154,9 +178,7 @@ _IN_CONTEXT = """
                 made.is_fenced or calls.limited.discard(made)
     return {entered}
 """
-#: The same where something is held until the call has ended, and nothing limits it.
-_HELD = _IN_CONTEXT.replace("{in_time}", "value = {await_}fn({arguments})").replace("{late}", "None")
-_KINDS = {_FREE: "call", _ON_LEAVE: "call on leave", _IN_CONTEXT: "call in its context", _HELD: "call that holds"}
+_KINDS = {_FREE: "call", _IN_CONTEXT: "call in its context"}
 #: Where another clock is in use, a call can be late by that, too.
 _LATE = (
     "(type(value) is limits.Overrun"
@@ -206,21 +228,22 @@ settle = get_ident
 def wrapped(plan: Plan) -> Callable[..., Any]:
     """Return the callable that carries `plan` out."""
     fn, is_async, gate = plan.fn, plan.is_async, plan.pipeline.gate
-    limit = plan.pipeline.first_limit
+    limit, door = plan.pipeline.first_limit, None
+    if isinstance(gate, Door):
+        door, gate = gate, gate.ask
     if limit.seconds:
         text = _IN_CONTEXT
-    elif is_async and plan.pipeline.holds:
-        text = _HELD
+    elif gate is None:
+        text = _FREE
     else:
-        text = _FREE if gate is None else _ON_LEAVE
-    code = _code(text, is_async, None)
-    head = _head(fn) if text is _FREE and not plan.pipeline.heeds_arguments else None
-    if head is not None:
-        code = _renamed(is_async, head)
+        text = _on_leave(door and door.text, is_marked=is_async and plan.pipeline.holds)
+    head = None if text is _IN_CONTEXT or plan.pipeline.heeds_arguments else _head(fn)
+    code = _code(text, is_async, None) if head is None else _renamed(text, is_async, head)
     again = plan.pipeline.again
     limits = core.limits if limit.seconds else None  # the policy that has a limit has loaded it
     known = {
         "again": again,
+        "door": door,
         "fn": fn,
         "gate": gate,
         "limit": limit,
@@ -256,6 +279,20 @@ def _head(fn: Callable[..., Any]) -> _Head | None:
 
 
 @functools.cache
+def _on_leave(at_door: Text | None, *, is_marked: bool) -> str:
+    """Return the text of a wrapper that asks for leave, unless a door is open."""
+    words = dict(_MARK if is_marked else _NO_MARK)
+    words["at_door"] = "" if at_door is None else _AT_DOOR.format(**at_door._asdict())
+    words["succeeded"] = "leave.succeeded()" if at_door is None else at_door.succeeded.replace("\n", "\n" + 20 * " ")
+    text = _ON_LEAVE
+    for word, meaning in words.items():
+        text = text.replace(f"{{{word}}}", meaning)
+    names = ("call on leave", at_door.name if at_door else "", "marked" if is_marked else "")
+    _KINDS[text] = ", ".join(filter(None, names))
+    return text
+
+
+@functools.cache
 def _code(text: str, is_async: bool, head: _Head | None) -> CodeType:  # noqa: FBT001  # as the cache is asked
     """Return the code of a wrapper of functions with these parameters, or with any."""
     words = {"parameters": "*args, **kwargs", "arguments": "*args, **kwargs", "args": "args", "kwargs": "kwargs"}
@@ -266,26 +303,26 @@ def _code(text: str, is_async: bool, head: _Head | None) -> CodeType:  # noqa: F
         words["args"] = f"({''.join(f'{name}, ' for name in first)})"
         words["kwargs"] = f"{{{', '.join(f'{name!r}: {name}' for name in last)}}}"
     inside = textwrap.indent(text.format(**_WORDS[is_async], **words), "    ")
-    source = f"def made(again, fn, gate, limit, limits, new, plan):\n{inside}\n    return resilient_call\n"
+    source = f"def made(again, door, fn, gate, limit, limits, new, plan):\n{inside}\n    return resilient_call\n"
     # Tracebacks show the lines of a file that is no file, too: of this text, so each has a name of its own.
     name = f"<resilient_tasks: {'async' if is_async else 'sync'} {_KINDS[text]}({words['parameters']})>"
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     space: dict[str, Any] = {}
     exec(compile(source, name, "exec"), globals(), space)  # noqa: S102  # of the texts above
-    code = space["made"](*(None,) * 7).__code__
+    code = space["made"](*(None,) * 8).__code__
     assert isinstance(code, CodeType)  # noqa: S101
     return code
 
 
 @functools.lru_cache(maxsize=512)  # a copy takes a kilobyte, and many functions have the same parameters
-def _renamed(is_async: bool, head: _Head) -> CodeType:  # noqa: FBT001  # as the cache is asked
+def _renamed(text: str, is_async: bool, head: _Head) -> CodeType:  # noqa: FBT001  # as the cache is asked
     """Return the code of a wrapper whose parameters have the names of a function's own, by which they can be given.
 
     It is compiled once for their number. Renaming is safe, because the code knows its variables by their places: their
     names serve callers and debuggers, and are constants where they are passed on. Tried on Python 3.11, 3.12 and 3.13.
     """
     placeholders = tuple(f"_{index}" for index in range(len(head.names)))
-    code = _code(_FREE, is_async, _Head(placeholders, head.by_name))
+    code = _code(text, is_async, _Head(placeholders, head.by_name))
     own = dict(zip(placeholders, head.names, strict=True))
 
     def renamed(constant: Any) -> Any:
@@ -384,4 +421,11 @@ def stream(plan: Plan) -> Callable[..., Any]:
 
 
 #: The names that a wrapper uses itself.
-_OWN = frozenset((first_attempts.MADE, *_code(_FREE, False, None).co_varnames, *_code(_FREE, False, None).co_freevars))
+_OWN = frozenset(
+    (
+        *(first_attempts.MADE, "leave", "mark", "around", "door", "gate"),
+        *("mine", "slots", "now", "times", "first", "window"),  # at doors
+        *_code(_FREE, False, None).co_varnames,
+        *_code(_FREE, False, None).co_freevars,
+    )
+)

@@ -70,10 +70,14 @@ class Rules:
 
 
 class Pass(NamedTuple):
-    """Leave for one call to be made: in which turn of the circuit, and, in a half open one, as which probe."""
+    """Leave for one call to be made: in which turn of the circuit, and, in a half open one, as which probe.
+
+    It `began` at that time, where it was not made by a pipeline and its seconds count.
+    """
 
     turn: int
     probe: str = ""
+    began: float | None = None
 
 
 class Refusal(NamedTuple):

@@ -30,24 +30,26 @@ class TimeWindow:
         seconds: the window's length.
         steps: number of a step since the clock's zero, and the calls, bad and slow ones counted in it; oldest first.
         fits: what it was last found to be right for.
+        latest: the last step, once something was counted in it here.
+        begins: when that does,
+        ends: and when it ends.
     """
 
-    __slots__ = ("_begins", "_ends", "_latest", "fits", "seconds", "steps")
+    __slots__ = ("begins", "ends", "fits", "latest", "seconds", "steps")
 
     def __init__(self, seconds: float, steps: list[list[int]] | None = None) -> None:
         self.seconds = seconds
         self.steps = steps or []
         self.fits: object = None
-        # The last step, and when it begins and ends, once something was counted in it here.
-        self._latest: list[int] = []
-        self._begins = self._ends = -math.inf
+        self.latest: list[int] = []
+        self.begins = self.ends = -math.inf
 
     def add(self, now: float, totals: Totals) -> TimeWindow:
         """Count `totals` at `now`, and forget what is too old."""
         step, steps = self._step(now), self.steps
         if not steps or steps[-1][0] < step:
             steps.append([step, 0, 0, 0])
-            self._latest, (self._begins, self._ends) = steps[-1], _span(step, self.seconds)
+            self.latest, (self.begins, self.ends) = steps[-1], _span(step, self.seconds)
         counts = steps[-1]
         if counts[0] > step:  # counted later than it was told
             counts = next((each for each in steps if each[0] == step), [])
@@ -64,8 +66,8 @@ class TimeWindow:
 
     def adds_one(self, now: float) -> bool:
         """Count a call that was neither bad nor slow, if it is in the same step as the last one."""
-        if self._begins <= now < self._ends:
-            self._latest[1] += 1
+        if self.begins <= now < self.ends:
+            self.latest[1] += 1
             return True
         return False
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from resilient_tasks.core import checks, clock, durations, keys, settings
 from resilient_tasks.core.arguments import answering
-from resilient_tasks.core.call import Leave
+from resilient_tasks.core.call import Call, Leave, running
 from resilient_tasks.core.durations import Duration, Seconds, SecondsOrNone
 from resilient_tasks.core.errors import CircuitOpen, PolicyError, PredicateError
 from resilient_tasks.core.failures import status_of
@@ -16,12 +17,12 @@ from resilient_tasks.core.kinds import RETRIED_BY_DEFAULT
 from resilient_tasks.core.matching import On, matcher
 from resilient_tasks.core.outcome import Failed, Ok, Outcome
 from resilient_tasks.core.pipeline import Policy
-from resilient_tasks.machines.circuit import Circuit, Position, Refusal, Rules, Seen
-from resilient_tasks.shared.circuit import BY_HAND, SharedCircuit, tell_all
+from resilient_tasks.machines.circuit import Circuit, Pass, Position, Refusal, Rules, Seen
+from resilient_tasks.shared.circuit import BY_HAND, CircuitDoor, CountingDoor, SharedCircuit, tell_all
 from resilient_tasks.shared.states import shared, states
 
 if TYPE_CHECKING:
-    from resilient_tasks.core.call import Call, Plan, Proceed
+    from resilient_tasks.core.call import Plan, Proceed
 
 #: Where circuits are in the store.
 _PREFIX = "breaker/"
@@ -151,7 +152,7 @@ class CircuitBreaker(keys.Keyed, Policy):
         leave = had.known if had else circuit.admit(self._rules, call)
         if isinstance(leave, Refusal):
             return Failed(self._refused(call, leave))
-        began = clock.now()
+        began = clock.now() if leave.began is None else leave.began
         seen = Seen(None)  # should the call be cancelled
         try:
             outcome = await proceed(call)
@@ -165,13 +166,27 @@ class CircuitBreaker(keys.Keyed, Policy):
         finally:
             circuit.record(self._rules, call, leave, seen)
 
-    def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:
-        if shared.opened_for is settings.current and self.slow is None:
+    @property
+    def heeds_arguments(self) -> bool:
+        return self.is_keyed
+
+    @property
+    def door(self) -> CircuitDoor | None:
+        """Where calls pass while the circuit is closed, in this process's memory, and counts no failures in a row."""
+        if self.is_keyed or self.slow is not None or (self._rules.counts and self.last is not None):
+            return None
+        return CountingDoor(self) if self._rules.counts else CircuitDoor(self)
+
+    def at_once(
+        self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any], door: CircuitDoor | None = None
+    ) -> Leave | None:
+        if shared.opened_for is (chosen := settings.current):
             circuit: SharedCircuit | None = shared.views.get(
                 self._key or self.place_at_once(_PREFIX, plan, args, kwargs)
             )
             if circuit is not None:
-                return circuit.at_once(self._rules)
+                leave = circuit.at_once(self._rules, door, chosen)
+                return leave if leave is None or self.slow is None else self._timed(leave, circuit, plan, args, kwargs)
         return None
 
     def ahead(self) -> Policy:
@@ -236,6 +251,29 @@ class CircuitBreaker(keys.Keyed, Policy):
     def _circuit(self) -> SharedCircuit:
         return states().view(self._key, SharedCircuit)
 
+    def _timed(
+        self, leave: Leave, circuit: SharedCircuit, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Leave:
+        """Return leave for a call that begins now, and whose seconds count."""
+        given: Pass = leave.known._replace(began=clock.present())
+        return Leave(leave.key, given, succeeded=partial(self._ended_well, leave, given, circuit, plan, args, kwargs))
+
+    def _ended_well(  # noqa: PLR0917  # all that there is to know of a call
+        self,
+        leave: Leave,
+        given: Pass,
+        circuit: SharedCircuit,
+        plan: Plan,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> None:
+        """Take in a success of a call that was made at once, and the seconds that it took."""
+        if clock.present() - given.began < self.slow:  # type: ignore[operator]  # both are there
+            leave.succeeded()
+        else:
+            call = Call(plan.work(args, kwargs), running.get(), 1, given.began or 0.0)
+            circuit.record(self._rules, call, given, Seen(good=True, slow=True))
+
     def _good(self, outcome: Outcome[Any]) -> bool | None:
         if not isinstance(outcome, Failed):
             return True if isinstance(outcome, Ok) else None
@@ -262,6 +300,10 @@ def _after(refusal: Refusal) -> str:
     return "" if refusal.position != "open" else f"; a call may be let through in {refusal.retry_in:.1f} s"
 
 
+#: For a call that found its circuit closed.
+_KNOWN_TO_BE_CLOSED = Leave("open circuit")
+
+
 @dataclass(frozen=True, eq=False)
 class _Ahead(Policy):
     """Comes before the queues: no call waits, and no token is spent, while the circuit is known to be open."""
@@ -273,6 +315,13 @@ class _Ahead(Policy):
     def parts(self) -> tuple[Policy, ...]:
         return ()  # whoever arranges a pipeline anew makes it anew, for the breaker that stands there then
 
+    @property
+    def heeds_arguments(self) -> bool:
+        return self.breaker.is_keyed
+
+    def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:
+        return None if self.breaker.at_once(plan, args, kwargs) is None else _KNOWN_TO_BE_CLOSED
+
     def describe(self) -> str:
         return f"open circuit: {self.breaker.title}, noticed before a call queues up"
 
@@ -281,6 +330,8 @@ class _Ahead(Policy):
         return _Ahead(self.breaker.for_call(call))
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
+        if call.work.leave(self.slot) is not None:
+            return await proceed(call)  # that attempt was made already: see `at_once`
         if self.breaker.is_keyed:
             return await keys.around(self, call, proceed)
         breaker = self.breaker

@@ -14,7 +14,7 @@ from resilient_tasks.core.events import BulkheadRejected
 from resilient_tasks.core.outcome import Failed, Outcome
 from resilient_tasks.core.pipeline import Policy
 from resilient_tasks.core.wording import number_of
-from resilient_tasks.shared.slots import HeldSlots
+from resilient_tasks.shared.slots import HeldSlots, SlotsDoor
 from resilient_tasks.shared.states import shared, states
 
 if TYPE_CHECKING:
@@ -92,11 +92,22 @@ class Bulkhead(keys.Keyed, Policy):
         slots.ended(outcome.error)
         return outcome
 
-    def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:
-        if shared.opened_for is settings.current:
+    @property
+    def heeds_arguments(self) -> bool:
+        return self.is_keyed
+
+    @property
+    def door(self) -> SlotsDoor | None:
+        """Where slots are taken while the bulkhead is in this process's memory, and nobody waits."""
+        return None if self.is_keyed else SlotsDoor(self)
+
+    def at_once(
+        self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any], door: SlotsDoor | None = None
+    ) -> Leave | None:
+        if shared.opened_for is (chosen := settings.current):
             slots: HeldSlots | None = shared.views.get(self._key or self.place_at_once(_PREFIX, plan, args, kwargs))
             if slots is not None:
-                return slots.acquire(self.limit)
+                return slots.acquire(self.limit, door, chosen)
         return None
 
     async def _enter(self, call: Call, slots: HeldSlots) -> str:

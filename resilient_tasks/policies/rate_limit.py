@@ -16,7 +16,7 @@ from resilient_tasks.core.outcome import Failed, Outcome
 from resilient_tasks.core.pipeline import Policy
 from resilient_tasks.core.wording import number_of
 from resilient_tasks.machines.rate import Rate, SlidingWindow, TokenBucket
-from resilient_tasks.shared.rates import SharedRate
+from resilient_tasks.shared.rates import RateDoor, SharedRate, door_for
 from resilient_tasks.shared.states import shared, states
 
 if TYPE_CHECKING:
@@ -115,11 +115,22 @@ class RateLimit(keys.Keyed, Policy):
             await call.wait_for_turn(reserved.wait)
         return await proceed(call)
 
-    def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:
-        if shared.opened_for is settings.current:
+    @property
+    def heeds_arguments(self) -> bool:
+        return self.is_keyed
+
+    @property
+    def door(self) -> RateDoor | None:
+        """Where calls pass while the limit is in this process's memory, and they need not wait."""
+        return None if self.is_keyed else door_for(self, self._rate)
+
+    def at_once(
+        self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any], door: RateDoor | None = None
+    ) -> Leave | None:
+        if shared.opened_for is (chosen := settings.current):
             limit: SharedRate | None = shared.views.get(self._key or self.place_at_once(_PREFIX, plan, args, kwargs))
             if limit is not None:
-                return limit.at_once(self._rate)
+                return limit.at_once(self._rate, door, chosen)
         return None
 
     @property

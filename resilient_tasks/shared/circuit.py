@@ -8,17 +8,20 @@ import threading
 import uuid
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from resilient_tasks.core import clock, settings
-from resilient_tasks.core.call import Leave
+from resilient_tasks.core.call import Leave, nothing
 from resilient_tasks.core.events import BreakerClosed, BreakerHalfOpened, BreakerOpened, Event, bus
+from resilient_tasks.core.first_attempts import Door, Text
 from resilient_tasks.core.store import Cell
 from resilient_tasks.machines.circuit import Circuit, Pass, Refusal, Rules, Seen, Successes
+from resilient_tasks.machines.window import TimeWindow
 from resilient_tasks.shared.states import States
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call
+    from resilient_tasks.core.settings import Settings
 
 T = TypeVar("T")
 
@@ -32,19 +35,47 @@ _LITTLE_KEPT, _KEPT = 86_400.0, 30 * 86_400.0
 Tell = Callable[..., None]
 
 
+class CircuitDoor(Door):
+    """Open while that very circuit stands in this process's memory: one is never changed, but replaced."""
+
+    __slots__ = ("cell", "circuit")
+
+    cell: Cell
+    circuit: Circuit
+    text: ClassVar[Text] = Text(
+        "a circuit",
+        "door.cell.live is door.circuit",
+        succeeded="leave is door.leave and door.cell.live is door.circuit or leave.succeeded()",
+    )
+
+
+class CountingDoor(CircuitDoor):
+    """The same, where successes are counted."""
+
+    __slots__ = ("window",)
+
+    text: ClassVar[Text] = Text(
+        "a circuit that counts",
+        CircuitDoor.text.is_open,
+        # As `TimeWindow.adds_one`, without a call after the look at the time.
+        succeeded="now, window = clock.present(), door.window\n"
+        "if leave is door.leave and door.cell.live is door.circuit and window.begins <= now < window.ends:"
+        " window.latest[1] += 1\n"
+        "else: leave.succeeded()",
+    )
+
+    def __init__(self, policy: Any) -> None:
+        super().__init__(policy)
+        self.window: TimeWindow = TimeWindow(1)
+
+
 class SharedCircuit:
     """A circuit as this process knows it, and the successes that it has not told yet.
 
     In the memory of this process the circuit itself is what is known, and each success is counted there. Of any other
     store, what was read last is known for a while, and successes are told now and then.
 
-    Attributes:
-        leave: for a call that is made at once, where a success need not be told.
-        leave_and_count: the same, where successes are counted.
     """
-
-    leave: Leave
-    leave_and_count: Leave
 
     def __init__(self, shared: States, key: str) -> None:
         self._name = key.partition("/")[2]
@@ -60,8 +91,8 @@ class SharedCircuit:
         self._told = 0
         self._last = 0.0
         self._rules: Rules | None = None
+        self._leave = Leave(key, Pass(-1))
         self.was_used = False
-        self._give_leave(0)
 
     @property
     def known(self) -> Circuit:
@@ -79,17 +110,32 @@ class SharedCircuit:
         # Failures in a row are to be exact: a store that others change is asked while there are any.
         return known.run == 0 or rules.failures is None or self._memory is not None
 
-    def at_once(self, rules: Rules) -> Leave | None:
-        """Give leave for a call to be made at once, or None where the store is to be asked."""
+    def at_once(self, rules: Rules, door: CircuitDoor | None = None, chosen: Settings | None = None) -> Leave | None:
+        """Give leave for a call to be made at once, or None where the store is to be asked.
+
+        Args:
+            rules: of the policy that asks.
+            door: to be opened, for the settings that are `chosen`.
+            chosen: in force since before this circuit was found.
+        """
         circuit: Circuit | None = self._cell.live
         if circuit is None or circuit.position != "closed":
             return None
         if self._memory is None and not self.is_well(rules):
             return None
-        if circuit.turn != self._turn:
-            self._give_leave(circuit.turn)
-        self.was_used, self._rules = True, rules
-        return self.leave if rules.failures is not None else self.leave_and_count
+        leave = self._leave
+        if leave.known.turn != circuit.turn or self._rules is not rules:
+            self._rules, leave = rules, self._leave_for(rules, circuit.turn)
+            self._leave = leave
+        self.was_used = True
+        if door is not None and self._memory is not None and not circuit.run:
+            if isinstance(door, CountingDoor):
+                window = circuit.window
+                if not self._by_clock or window.fits is not rules or not isinstance(window, TimeWindow):
+                    return leave
+                door.window = window
+            door.cell, door.circuit, door.leave, door.opened_for = self._cell, circuit, leave, chosen
+        return leave
 
     def admit(self, rules: Rules, call: Call) -> Pass | Refusal:
         """Ask leave for a call."""
@@ -164,10 +210,10 @@ class SharedCircuit:
             return False
         return not rules.counts or (rules.fit(circuit.window) and circuit.window.adds_one(self._states.now()))
 
-    def _succeeded(self, turn: int) -> None:
+    def _succeeded(self, rules: Rules, turn: int) -> None:
         """Take in a success of a call that was made at once, in this turn."""
         circuit: Circuit | None = self._cell.live
-        rules = self._rules
+        self.was_used = True
         if (
             circuit is not None
             and not circuit.run
@@ -176,15 +222,15 @@ class SharedCircuit:
             and circuit.window.adds_one(clock.present() if self._by_clock else self._states.now())
         ):
             return
-        if rules is not None and not self._counted_here(rules, turn):
+        if not self._counted_here(rules, turn):
             leave, seen = Pass(turn), Seen(good=True)
             self.exchange(lambda circuit, now: (circuit.record(rules, now, leave, seen), None), tell_all)
 
-    def _ended_a_row(self, turn: int) -> None:
+    def _ended_a_row(self, rules: Rules, turn: int) -> None:
         """Take in a success where only failures in a row count."""
         circuit: Circuit | None = self._cell.live
         if circuit is None or circuit.run:
-            self._succeeded(turn)
+            self._succeeded(rules, turn)
 
     def exchange(self, step: Callable[[Circuit, float], tuple[Circuit, T]], tell: Tell) -> T:
         """Change the circuit in the store by one step, take in how it stands then, and tell of a new position."""
@@ -222,8 +268,6 @@ class SharedCircuit:
         else:
             self._cell = Cell(done.after, 0.0)
             self._fresh_until = clock.now() + settings.current.store_staleness
-        if done.after.turn != self._turn:
-            self._give_leave(done.after.turn)
 
     def _untold(self) -> Successes:
         if self._memory is not None:
@@ -234,14 +278,12 @@ class SharedCircuit:
             self._told = counted + 1
         return untold
 
-    def _give_leave(self, turn: int) -> None:
+    def _leave_for(self, rules: Rules, turn: int) -> Leave:
         """Make what `at_once` gives to every call of this turn."""
-        self._turn, given = turn, Pass(turn)
-        self.leave = Leave(self._key, given)
-        self.leave_and_count = Leave(self._key, given, succeeded=self._count)
         if self._memory is not None:
-            self.leave = Leave(self._key, given, succeeded=partial(self._ended_a_row, turn))
-            self.leave_and_count = Leave(self._key, given, succeeded=partial(self._succeeded, turn))
+            succeeded = self._succeeded if rules.counts else self._ended_a_row
+            return Leave(self._key, Pass(turn), succeeded=partial(succeeded, rules, turn))
+        return Leave(self._key, Pass(turn), succeeded=self._count if rules.counts else nothing)
 
 
 _NONE = Successes()

@@ -8,15 +8,20 @@ import math
 import threading
 import uuid
 from collections.abc import Collection
+from typing import TYPE_CHECKING, ClassVar
 from weakref import WeakKeyDictionary
 
 from resilient_tasks.core import abandoned, leftovers, safely
-from resilient_tasks.core.call import Call, Leave, running
+from resilient_tasks.core.call import Call, Leave, held, running
 from resilient_tasks.core.errors import TimedOut
+from resilient_tasks.core.first_attempts import Door, Text
 from resilient_tasks.core.store import TAKES_TURNS, Cell
 from resilient_tasks.machines.slots import Answer, Holder, Slots
 from resilient_tasks.shared.kept import KeptSlot, idle_slots
 from resilient_tasks.shared.states import States
+
+if TYPE_CHECKING:
+    from resilient_tasks.core.settings import Settings
 
 #: Seconds after which the slots of a process that died are free again. A living one renews its lease in time.
 LEASE = 30.0
@@ -24,6 +29,22 @@ LEASE = 30.0
 PLACE = 5.0
 #: Seconds for which a state is kept that says that nobody holds or waits for anything.
 _EMPTY = 60.0
+
+
+class SlotsDoor(Door):
+    """Open while a bulkhead is in this process's memory, and no one waits for its slots."""
+
+    __slots__ = ("cell", "limit", "mine")
+
+    cell: Cell
+    limit: int
+    mine: Holder
+    text: ClassVar[Text] = Text(
+        "a bulkhead",
+        "(slots := door.cell.live) is not None and slots.only is (mine := door.mine) and mine.number < door.limit",
+        take="mine.number += 1",
+        succeeded="if leave is door.leave: door.mine.number -= 1\nelse: leave.succeeded()",
+    )
 
 
 class HeldSlots:
@@ -66,8 +87,14 @@ class HeldSlots:
             self._states.when_back.remove(self.tell)
         self._states.forget(self._key, self._decoded, lambda slots: 0.0 if slots.is_empty else math.inf)
 
-    def acquire(self, limit: int) -> Leave | None:
-        """Take one slot of `limit`, or return None where `ask` may have to wait for one."""
+    def acquire(self, limit: int, door: SlotsDoor | None = None, chosen: Settings | None = None) -> Leave | None:
+        """Take one slot of `limit`, or return None where `ask` may have to wait for one.
+
+        Args:
+            limit: how many may be taken.
+            door: to be opened, for the settings that are `chosen`.
+            chosen: in force since before these slots were found.
+        """
         self.was_used = True
         if self._memory is None:
             if self._kept.state == "idle":
@@ -77,6 +104,9 @@ class HeldSlots:
             if not self._was_free:  # what is likely to be full is asked once
                 return None
             return self.leave_given if self.ask("", limit, 0, keep=True) == "taken" else None
+        if door is not None:
+            door.cell, door.limit, door.mine, door.leave = self._cell, limit, self._mine, self.leave_given
+            door.opened_for = chosen
         # Without a call or a loop: no other thread has its turn before the slot is counted, see `Cell`.
         slots, mine = self._cell.live, self._mine
         if slots is None or slots.only is not mine or mine.number >= limit:
@@ -194,8 +224,8 @@ class HeldSlots:
             if error is None or isinstance(error, Exception):
                 if safely.is_a(error, TimedOut) and error.abandoned:
                     running_on = error.thread
-            elif (call := call or running.get()) is not None:  # it was cancelled, or is cut by a limit around this
-                running_on = abandoned.leave_pieces(leftovers.known_of(call), call.operation)
+            else:  # it was cancelled, or is cut by a limit around this
+                running_on = _left_by(call)
         finally:  # to look for them takes milliseconds, in which a second interrupt may come
             if running_on:
                 abandoned.once_ended(running_on, self.leave)
@@ -236,6 +266,14 @@ class HeldSlots:
         _renewals(self._states).add(self)
 
 
+def _left_by(call: Call | None) -> str:
+    """List what a call has begun, and still runs, as abandoned, and return its names."""
+    call, mark = call or running.get(), None if call else held.get()
+    if mark and mark[0] and mark[1] is call:  # it is the inner one of the two
+        return abandoned.leave_pieces(leftovers.known_of(mark), mark[0])
+    return "" if call is None else abandoned.leave_pieces(leftovers.known_of(call), call.operation)
+
+
 class _Renewals:
     """A thread that says in time which slots a process still holds: one for all of its bulkheads, which may be many."""
 
@@ -265,8 +303,8 @@ class _Renewals:
                     self._runs = False
                     return
                 still = list(self._held)
-            for held in still:
-                held.tell()
+            for each in still:
+                each.tell()
 
 
 #: By the states that a process uses. A forked child opens its own.

@@ -36,6 +36,7 @@ class Chosen:
     def __init__(self, where: Callable[[settings.Settings], StateStore | str], **how: Any) -> None:
         self._where = where
         self._how = how
+        self._states = None
         self.forget()
 
     def forget(self) -> None:
@@ -68,6 +69,8 @@ class Chosen:
 
     def _put(self, states: States | None, opened_for: settings.Settings | None) -> None:
         self.opened_for = None  # for a thread that looks at both meanwhile
+        if self._states is not None and self._states is not states:
+            settings.renew()  # no door stays open to what is no longer in use
         self._states, self.views = states, Views() if states is None else states.views
         self.opened_for = opened_for
 

@@ -607,7 +607,7 @@ def test_a_slot_is_given_back_wherever_the_call_is_interrupted(policies):
     while interrupted():  # where a function of ours begins: at the first of them, the second, and so on
         assert fetch() == "done"
         at += 1
-    assert at > 3
+    assert at > 1
     within = resilient(bulkhead=policies["bulkhead"])(lambda: "entered")
     assert isinstance(resilient(**policies)(lambda: within.outcome())(), Failed), "given back once only"  # noqa: PLW0108
 
