@@ -344,7 +344,7 @@ class Limit:
         made.args = args
         made.kwargs = kwargs
         made.is_fenced = False
-        made.parent = outer = calls.running.get()
+        made.parent = calls.running.get()
         made.thread = get_ident()
         made.started = now = clock.present()
         made.is_limited = True
@@ -352,10 +352,8 @@ class Limit:
         made.limited_until = now + self.seconds
         return made
 
-    def exceeded(self, call: Call, value: Any) -> Failed | None:
-        """Return what a call that came back late, or as an `Overrun`, has failed with; None where there is no limit."""
-        if not self.seconds:
-            return None
+    def exceeded(self, call: Call, value: Any) -> Failed:
+        """Return what a call that came back late, or as an `Overrun`, has failed with."""
         overrun = value if type(value) is core.interrupt.Overrun else core.interrupt.Overrun(stopped=False)
         told_by = Call(call.work, call.parent, 1, call.started)  # what runs on is fenced, and tells nothing
         return core.limits.exceeded(told_by, self.policy, self.seconds, overrun)
