@@ -15,7 +15,7 @@ LEFT_OUT = {
     " small pool, and holds that until it ends",
     "interlock-cb": f"no notes on errors; state in one process or in Redis; {_RUNS_ON}",
     "hyx": "async only; no events, no notes on errors; state in one process; its rate limit counts down without a look"
-    " at the clock until its bucket is empty",
+    " at the clock until its bucket is empty, and lets twice the bucket through at once",
     "redress": f"no notes on errors; state in one process; {_RUNS_ON}",
     "tenacity": "retries only; no kinds of failure; no limit that ends an attempt",
     "stamina": "retries only; no limit that ends an attempt",
