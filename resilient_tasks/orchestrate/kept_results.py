@@ -15,8 +15,8 @@ from prefect.results import ResultStore, get_result_store, should_persist_result
 from prefect.serializers import PickleSerializer
 
 from resilient_tasks.core.host import Results
-from resilient_tasks.data.kept import Label, Shelf, is_of_the_future
 from resilient_tasks.policies.last_good import file_shelf
+from resilient_tasks.storage.results import Label, Shelf, is_of_the_future
 
 #: The folder in the result storage.
 FOLDER = "last_good"

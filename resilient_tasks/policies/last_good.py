@@ -25,12 +25,11 @@ from resilient_tasks.core.signatures import module_of, signature_of
 from resilient_tasks.core.stable_keys import UnstableKeyError, key_of, key_of_call
 from resilient_tasks.core.stand_ins import DEFAULT, StandIn, calling, stood_in
 from resilient_tasks.core.wording import age, moment
-from resilient_tasks.data import kept
-from resilient_tasks.data._blocks import StorageBlock, is_block, is_name
-from resilient_tasks.data._files import files_at
-from resilient_tasks.data._parts import safe
-from resilient_tasks.data.kept import FileShelf, Label, Moment, Shelf, UnkeepableError
 from resilient_tasks.redaction.redact import redact
+from resilient_tasks.storage import results
+from resilient_tasks.storage.blocks import StorageBlock, is_block, is_name
+from resilient_tasks.storage.files import files_at, safe
+from resilient_tasks.storage.results import FileShelf, Label, Moment, Shelf, UnkeepableError
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Proceed
@@ -185,8 +184,8 @@ class LastGood(StandIn):
         work = call.work
         try:
             if self.key is not None:
-                return key_of(key_functions.ask(self.key, call, _KEY), kept.parts_of)
-            return key_of_call(work.fn, work.args, work.kwargs, kept.parts_of)
+                return key_of(key_functions.ask(self.key, call, _KEY), results.parts_of)
+            return key_of_call(work.fn, work.args, work.kwargs, results.parts_of)
         except UnstableKeyError as error:
             names = ", ".join(_names_in(work.fn))
             return UnstableKeyError(f"{error}: write LastGood(key=lambda {names}: ...), with what tells calls apart")
@@ -206,7 +205,7 @@ class LastGood(StandIn):
             self._tell(call, "kept", done.error)
 
     def _write(self, call: Call, around: Results | None, key: str, began: Moment, value: Any) -> None:
-        form, content = kept.encoded(value, *self._serializer(around))
+        form, content = results.encoded(value, *self._serializer(around))
         shelf = self._shelf(call, around)
         shelf.put(Label.of(key, began, form, content), content, clock.wall(), self.keep)
         if isinstance(shelf, FileShelf) and (place := f"{shelf.files}") not in _tidied:
@@ -258,16 +257,16 @@ class LastGood(StandIn):
             return f"no {NAME} of {call.operation}({', '.join(_names_in(call.work.fn))}) with these arguments"
         label, content = found
         if self.max_age is not None:
-            if kept.is_of_the_future(label, now):
+            if results.is_of_the_future(label, now):
                 return f"the {NAME} is of {moment(label.time)}, which is in the future: its age is unknown"
             if now - label.time > self.max_age:
                 return f"the {NAME} is {age(now - label.time)} old, max_age is {age(self.max_age)}"
-        own = self.serializer if label.form == kept.OWN else around.serializer if around is not None else None
-        return label, kept.decoded(label, content, own)
+        own = self.serializer if label.form == results.OWN else around.serializer if around is not None else None
+        return label, results.decoded(label, content, own)
 
     def _serializer(self, around: Results | None) -> tuple[Any, str]:
         if self.serializer is not None or around is None:
-            return self.serializer, kept.OWN
+            return self.serializer, results.OWN
         return around.serializer, _PREFECTS
 
     def _shelf(self, call: Call, around: Results | None) -> Shelf:

@@ -18,14 +18,11 @@ from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
 from resilient_tasks.core.pipeline import Policy, operation_of
 from resilient_tasks.core.signatures import signature_of
 from resilient_tasks.core.wording import number_of, was
-from resilient_tasks.data.annotated import check_annotation
-from resilient_tasks.data.drift import Drift
-from resilient_tasks.data.limits import check_limits, passed
-from resilient_tasks.data.provenance import schema_name, source
-from resilient_tasks.data.quarantine import Quarantine, StorageBlock
-from resilient_tasks.data.replay import commands
-from resilient_tasks.data.schemas import library
-from resilient_tasks.data.several import (
+from resilient_tasks.quarantine.quarantine import Quarantine, StorageBlock
+from resilient_tasks.quarantine.replay import commands
+from resilient_tasks.redaction.redact import redact
+from resilient_tasks.validation.call import check_annotation, schema_name, source
+from resilient_tasks.validation.containers import (
     Judged,
     Part,
     Place,
@@ -37,8 +34,10 @@ from resilient_tasks.data.several import (
     together,
     with_parts,
 )
-from resilient_tasks.data.split import Report, Split, split
-from resilient_tasks.redaction.redact import redact
+from resilient_tasks.validation.drift import Drift
+from resilient_tasks.validation.limits import check_limits, passed
+from resilient_tasks.validation.schemas import library
+from resilient_tasks.validation.split import Report, Split, split
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Proceed

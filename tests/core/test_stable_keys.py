@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resilient_tasks.core.stable_keys import UnstableKeyError, key_of, key_of_call
-from resilient_tasks.data.kept import parts_of
+from resilient_tasks.storage.results import parts_of
 
 
 class Airport(enum.Enum):

@@ -16,8 +16,8 @@ import pandas as pd
 import pandera.pandas as pa
 from pyarrow import set_cpu_count, set_io_thread_count
 
-from resilient_tasks.data.quarantine import Quarantine
-from resilient_tasks.data.split import split
+from resilient_tasks.quarantine.quarantine import Quarantine
+from resilient_tasks.validation.split import split
 
 ROWS = 30
 SCHEMA = pa.DataFrameSchema({"id": pa.Column(int), "n": pa.Column(int, pa.Check.gt(0))})

@@ -12,10 +12,10 @@ import pytest
 from pandera.errors import SchemaWarning
 from polars.testing import assert_frame_equal
 
-from resilient_tasks.data import chunks
-from resilient_tasks.data.chunks import split_parquet
-from resilient_tasks.data.quarantine import Quarantine, QuarantineError
-from resilient_tasks.data.split import split
+from resilient_tasks.chunks import split as chunks
+from resilient_tasks.chunks.split import split_parquet
+from resilient_tasks.quarantine.quarantine import Quarantine, QuarantineError
+from resilient_tasks.validation.split import split
 
 Schema = pa.DataFrameSchema({"a": pa.Column(pl.Int64, pa.Check.ge(0)), "b": pa.Column(pl.String)})
 DATA = pl.DataFrame({"a": [1, 2, -3, 4, 5, -6, 7], "b": ["x", None, "z", "q", "r", None, "t"]})
@@ -64,7 +64,7 @@ def test_bad_rows_are_quarantined_with_their_file_and_their_row_in_it(folder):
 KILLED = """
 import os, signal, sys
 import pandera.polars as pa, polars as pl
-from resilient_tasks.data import chunks
+from resilient_tasks.chunks import split as chunks
 
 judged, calls = chunks._judged, iter([True, False])
 chunks._judged = lambda *given: judged(*given) if next(calls) else os.kill(os.getpid(), signal.SIGKILL)

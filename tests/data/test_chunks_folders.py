@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from resilient_tasks import Quarantine
-from resilient_tasks.data.chunks import split_parquet
+from resilient_tasks.chunks.split import split_parquet
 
 LIBRARIES = pytest.mark.parametrize("library", [pp, ppl], ids=["pandas", "polars"])
 

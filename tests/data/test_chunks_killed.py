@@ -12,16 +12,16 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from resilient_tasks.data._whole import whole_or_not
-from resilient_tasks.data.chunks import split_parquet
-from resilient_tasks.data.split import split
+from resilient_tasks.chunks.split import split_parquet
+from resilient_tasks.storage.files import atomic_write
+from resilient_tasks.validation.split import split
 
 SCHEMA = pa.DataFrameSchema({"a": pa.Column(pl.Int64)})
 SCRIPT = """
 import os, signal
 import pandera.polars as pa, polars as pl
 import pyarrow.parquet as pq
-from resilient_tasks.data import chunks
+from resilient_tasks.chunks import split as chunks
 
 written, calls = pq.ParquetWriter.write_table, iter([True, True, False])
 pq.ParquetWriter.write_table = lambda *given: (written(*given), next(calls, True) or os.kill(os.getpid(), signal.{}))
@@ -81,7 +81,7 @@ def test_a_sink_holds_its_file_as_well(folder, name):
     def look_in(part):
         with one_by_one:
             found.append(hidden(folder))
-            with pytest.raises(ZeroDivisionError), whole_or_not(folder / name):
+            with pytest.raises(ZeroDivisionError), atomic_write(folder / name):
                 1 / 0  # noqa: B018
             found.append(hidden(folder))
         return part

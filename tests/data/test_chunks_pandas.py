@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from resilient_tasks import Quarantine
-from resilient_tasks.data._sources import Sources, converter
-from resilient_tasks.data.chunks import split_parquet
+from resilient_tasks.chunks.source import Sources, converter
+from resilient_tasks.chunks.split import split_parquet
 
 BIG = 2**53 + 1
 

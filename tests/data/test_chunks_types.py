@@ -21,14 +21,14 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal as same_pandas
 from polars.testing import assert_frame_equal as same_polars
 
-from resilient_tasks.data.chunks import split_parquet
-from resilient_tasks.data.quarantine import Quarantine
-from resilient_tasks.data.split import split
+from resilient_tasks.chunks.split import split_parquet
+from resilient_tasks.quarantine.quarantine import Quarantine
+from resilient_tasks.validation.split import split
 
 EXAMPLES = int(os.environ.get("EQUIVALENCE_EXAMPLES", "50"))
 FIRST = """
 import pyarrow as pa, pyarrow.parquet as pq, {module} as library
-from resilient_tasks.data.chunks import split_parquet
+from resilient_tasks.chunks.split import split_parquet
 
 pq.write_table(pa.table({{"a": [1, 2, -3]}}), "in.parquet")
 schema = library.DataFrameSchema({{"a": library.Column(int, library.Check.gt(0))}})

@@ -10,8 +10,8 @@ import pandera.pandas as pa
 import pyarrow as arrow  # noqa: ICN001 - pandera is pa
 import pytest
 
-from resilient_tasks.data._pandas_coercion import codes
-from resilient_tasks.data.split import split
+from resilient_tasks.validation.pandas_engine import codes
+from resilient_tasks.validation.split import split
 
 
 def accepts(schema, frame):

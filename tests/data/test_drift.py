@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 
 from resilient_tasks import Drift
-from resilient_tasks.data.drift import Limits, ks, psi
-from resilient_tasks.data.profile import profile
+from resilient_tasks.validation.drift import Limits, ks, psi
+from resilient_tasks.validation.profile import profile
 
 SCHEMA = pa.DataFrameSchema({})
 

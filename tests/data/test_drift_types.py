@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from resilient_tasks import Drift
-from resilient_tasks.data.profile import Profile, profile
+from resilient_tasks.validation.profile import Profile, profile
 
 SCHEMA = pp.DataFrameSchema({})
 ROWS = 1_500

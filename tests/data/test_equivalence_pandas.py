@@ -8,7 +8,7 @@ import hypothesis
 import numpy as np
 import pandas as pd
 
-from resilient_tasks.data.split import split
+from resilient_tasks.validation.split import split
 from tests.data.strategies_pandas import frames_and_schemas
 
 EXAMPLES = int(os.environ.get("EQUIVALENCE_EXAMPLES", "150"))

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from resilient_tasks.data._polars import PolarsBackend
-from resilient_tasks.data._polars_checks import is_rowwise
-from resilient_tasks.data.split import split
+from resilient_tasks.validation.polars_rules import is_rowwise
+from resilient_tasks.validation.polars_split import PolarsBackend
+from resilient_tasks.validation.split import split
 
 VALUES = {
     pl.Int64: st.integers(-3, 5),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from resilient_tasks.data.split import split
+from resilient_tasks.validation.split import split
 
 
 class Address(BaseModel):

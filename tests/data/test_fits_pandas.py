@@ -9,8 +9,8 @@ import pandas as pd
 import pandera.pandas as pa
 import pytest
 
-from resilient_tasks.data import _pandas_fits
-from resilient_tasks.data.split import split
+from resilient_tasks.validation import pandas_engine
+from resilient_tasks.validation.split import split
 
 FRAME = pd.DataFrame({"x": [1, -1, 3], "y": ["a", "b", "c"]})
 
@@ -101,10 +101,10 @@ def test_nothing_is_remembered_of_a_schema_that_is_gone():
     schema = positive()
     split(FRAME, schema)
     at = id(schema)
-    assert at in _pandas_fits._answers
+    assert at in pandas_engine._answers
     del schema
     gc.collect()
-    assert at not in _pandas_fits._answers
+    assert at not in pandas_engine._answers
 
 
 def test_a_schema_crosses_processes_as_if_nothing_was_remembered():

@@ -4,7 +4,7 @@ import pandas as pd
 import pandera.pandas as pa
 import pytest
 
-from resilient_tasks.data.split import split
+from resilient_tasks.validation.split import split
 
 CELLS = [[1, 2, "x"], [3, 4, "y"], [5, 6, "z"], [7, 8, "x"]]
 LABELS = [1, -1, 2, 2]

@@ -8,7 +8,7 @@ import pandera.pandas as pa
 import pyarrow as arrow  # noqa: ICN001 - pandera is pa
 import pytest
 
-from resilient_tasks.data.split import split
+from resilient_tasks.validation.split import split
 
 NULLABLE = ["Int64", "UInt8", "Float64", "int64[pyarrow]", "double[pyarrow]"]
 CHECKS = {

@@ -7,7 +7,7 @@ from pandera.backends.pandas.checks import PandasCheckBackend
 from pandera.backends.pandas.components import ColumnBackend
 from pandera.backends.pandas.container import DataFrameSchemaBackend
 
-from resilient_tasks.data.split import split
+from resilient_tasks.validation.split import split
 
 FRAME = pd.DataFrame({"x": [1, 2, -3, 40]})
 LOW = pa.DataFrameSchema({"x": pa.Column(int, pa.Check.le(9, error="at_most_9"))})

@@ -8,7 +8,7 @@ import pandas as pd
 import pandera.pandas as pa
 import pytest
 
-from resilient_tasks.data.split import split
+from resilient_tasks.validation.split import split
 
 
 def schemas(*checks, **rules):

@@ -7,7 +7,7 @@ import pandera.polars as pa
 import polars as pl
 import pytest
 
-from resilient_tasks.data.split import split
+from resilient_tasks.validation.split import split
 
 
 def dropped(frame, columns, *checks, **options):

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 from pandas.testing import assert_frame_equal
 
-from resilient_tasks.data.profile import Profile, described, profile
-from resilient_tasks.data.schemas import fingerprint
+from resilient_tasks.validation.profile import Profile, described, profile
+from resilient_tasks.validation.schemas import fingerprint
 
 SCHEMA = pa.DataFrameSchema({})
 ROWS = 2_500

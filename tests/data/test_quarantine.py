@@ -20,11 +20,11 @@ import pytest
 from pyarrow import table as arrow_table
 
 from resilient_tasks import PolicyError, Validate
-from resilient_tasks.data import _files as room
-from resilient_tasks.data._values import AsText, dumps, loads
-from resilient_tasks.data.quarantine import Quarantine, QuarantineError
-from resilient_tasks.data.schemas import fingerprint
-from resilient_tasks.data.split import split
+from resilient_tasks.quarantine.quarantine import Quarantine, QuarantineError
+from resilient_tasks.storage import files as room
+from resilient_tasks.storage.values import AsText, dumps, loads
+from resilient_tasks.validation.schemas import fingerprint
+from resilient_tasks.validation.split import split
 
 Positive = pa.DataFrameSchema({"x": pa.Column(float, pa.Check.gt(0), coerce=True)})
 

@@ -15,11 +15,11 @@ import pyarrow as arrow  # noqa: ICN001 - pa is pandera
 import pytest
 from pyarrow import parquet
 
-from resilient_tasks.data._numbered import without_numbers
-from resilient_tasks.data._parts import ROW
-from resilient_tasks.data.quarantine import Quarantine
-from resilient_tasks.data.split import split
-from resilient_tasks.data.tables import load_table, save_table
+from resilient_tasks.quarantine.batch_file import ROW
+from resilient_tasks.quarantine.quarantine import Quarantine
+from resilient_tasks.quarantine.row_numbers import without_numbers
+from resilient_tasks.quarantine.tables import load_table, save_table
+from resilient_tasks.validation.split import split
 
 FLAGGED = pa.DataFrameSchema({"bad": pa.Column(bool, pa.Check.eq(False))})
 FLAGGED_POLARS = ppl.DataFrameSchema({"bad": ppl.Column(pl.Boolean, ppl.Check.eq(False))})

@@ -9,8 +9,8 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from resilient_tasks import InvalidData, Kind, Retry, Validate, classify, resilient
-from resilient_tasks.data.quarantine import Quarantine, QuarantineError
-from resilient_tasks.data.split import split
+from resilient_tasks.quarantine.quarantine import Quarantine, QuarantineError
+from resilient_tasks.validation.split import split
 
 Positive = pa.DataFrameSchema({"n": pa.Column(int, pa.Check.gt(0))})
 FRAME = pd.DataFrame({"n": [1, -1]})

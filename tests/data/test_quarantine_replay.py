@@ -12,11 +12,11 @@ import pytest
 from pandas.testing import assert_frame_equal
 from pydantic import BaseModel, Field
 
-from resilient_tasks.data import ledger
-from resilient_tasks.data._parts import ROW
-from resilient_tasks.data.quarantine import Quarantine, QuarantineError
-from resilient_tasks.data.split import split
-from resilient_tasks.data.tables import load_table, save_table
+from resilient_tasks.quarantine import ledger
+from resilient_tasks.quarantine.batch_file import ROW
+from resilient_tasks.quarantine.quarantine import Quarantine, QuarantineError
+from resilient_tasks.quarantine.tables import load_table, save_table
+from resilient_tasks.validation.split import split
 
 Flights = pa.DataFrameSchema(
     {"carrier": pa.Column(str, pa.Check.isin(["UA", "AA"])), "miles": pa.Column("int32", pa.Check.gt(0))}

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from pandas.testing import assert_frame_equal
 
-from resilient_tasks.data import replay as replays
-from resilient_tasks.data._backend import Finding
-from resilient_tasks.data.quarantine import Quarantine
-from resilient_tasks.data.split import Report, Split
-from resilient_tasks.data.tables import load_table, save_table
+from resilient_tasks.quarantine import replay as replays
+from resilient_tasks.quarantine.quarantine import Quarantine
+from resilient_tasks.quarantine.tables import load_table, save_table
+from resilient_tasks.validation.backend import Finding
+from resilient_tasks.validation.split import Report, Split
 from tests.data.strategies_quarantine import pandas_frames, polars_frames
 
 SOME = settings(
@@ -26,13 +26,15 @@ SOME = settings(
 def accepting(monkeypatch):
     """A schema that takes every row as it is: what comes back is what the quarantine made of it."""
     monkeypatch.setattr(replays, "fingerprint", lambda _: "takes all")
-    monkeypatch.setattr(replays, "split", lambda frame, _: Split(frame, replays.at(frame, []), Report(len(frame))))
+    monkeypatch.setattr(
+        replays, "split", lambda frame, _: Split(frame, replays.take_rows(frame, []), Report(len(frame)))
+    )
 
 
 def _back(frame):
     """What is released of a frame whose rows are all bad, by each way through a file, and by none."""
     found = (Finding("*", "everything", np.arange(len(frame))),)
-    bad = Split(replays.at(frame, []), frame, Report(len(frame), len(frame), (), found))
+    bad = Split(replays.take_rows(frame, []), frame, Report(len(frame), len(frame), (), found))
     with tempfile.TemporaryDirectory() as folder:
         store = Quarantine(folder)
         for ending in ("csv", "json", "parquet", None):

@@ -16,12 +16,12 @@ from pandera.engines import pandas_engine
 from pyarrow import parquet
 from pydantic import BaseModel, Field
 
-from resilient_tasks.data._backend import Finding
-from resilient_tasks.data._numbered import without_numbers
-from resilient_tasks.data._parts import ROW
-from resilient_tasks.data.quarantine import Quarantine
-from resilient_tasks.data.split import Report, Split, split
-from resilient_tasks.data.tables import load_table, save_table
+from resilient_tasks.quarantine.batch_file import ROW
+from resilient_tasks.quarantine.quarantine import Quarantine
+from resilient_tasks.quarantine.row_numbers import without_numbers
+from resilient_tasks.quarantine.tables import load_table, save_table
+from resilient_tasks.validation.backend import Finding
+from resilient_tasks.validation.split import Report, Split, split
 
 ENDINGS = pytest.mark.parametrize("ending", ["csv", "json", "parquet"])
 FLAGGED = pa.DataFrameSchema({"bad": pa.Column(bool, pa.Check.eq(False), name="bad")})
@@ -91,7 +91,7 @@ class TestLabels:
 
 
 def store_shape(store):
-    from resilient_tasks.data._batches import waiting
+    from resilient_tasks.quarantine.quarantine import waiting
 
     return waiting(store._files, "b1").part.shape
 
@@ -382,7 +382,7 @@ def write_cells(path, cells):
 
 
 def test_arrow_tables_are_kept_and_released_as_arrow_tables(store, tmp_path):
-    from resilient_tasks.data._arrow import restored, stored
+    from resilient_tasks.storage.arrow import restored, stored
 
     table = arrow.table({
         "a": [[1], None],

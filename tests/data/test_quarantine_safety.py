@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from resilient_tasks import Validate, resilient
-from resilient_tasks.data.quarantine import Quarantine, QuarantineError
-from resilient_tasks.data.split import split
+from resilient_tasks.quarantine.quarantine import Quarantine, QuarantineError
+from resilient_tasks.validation.split import split
 
 KILLED = Path(__file__).with_name("quarantine_under_kill.py")
 Positive = pa.DataFrameSchema({"id": pa.Column(int), "n": pa.Column(int, pa.Check.gt(0))})
@@ -65,7 +65,7 @@ def _replay(folder, start, results):
 
 def test_eight_processes_lose_nothing_and_release_nothing_twice(tmp_path):
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["resilient_tasks.data.quarantine", "pandera.pandas"])
+    context.set_forkserver_preload(["resilient_tasks.quarantine.quarantine", "pandera.pandas"])
     start = context.Barrier(8)
     _all(context.Process(target=_write_eight_hundred, args=(tmp_path, number, start)) for number in range(8))
     store = Quarantine(tmp_path)

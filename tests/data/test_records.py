@@ -23,8 +23,8 @@ from pydantic import (
 )
 
 from resilient_tasks import InvalidData, Quarantine, Validate, resilient
-from resilient_tasks.data.schemas import fingerprint, is_schema, library
-from resilient_tasks.data.split import split
+from resilient_tasks.validation.schemas import fingerprint, is_schema, library
+from resilient_tasks.validation.split import split
 
 
 class Address(BaseModel):

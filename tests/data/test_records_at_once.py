@@ -24,9 +24,9 @@ from pydantic import (
     model_validator,
 )
 
-from resilient_tasks.data import _records
-from resilient_tasks.data._records_at_once import together
-from resilient_tasks.data.split import split
+from resilient_tasks.validation import records as records_room
+from resilient_tasks.validation.records import together
+from resilient_tasks.validation.split import split
 
 
 class Colour(Enum):
@@ -133,8 +133,8 @@ def test_all_at_once_gives_what_one_by_one_gives(model, data):
     kinds = st.one_of(CASES[model], CASES[model], ODD) if data.draw(st.booleans()) else CASES[model]
     records = data.draw(st.lists(kinds, max_size=6))
     given_before = copy.deepcopy(records)
-    alone = _records._one_by_one(copy.deepcopy(records), model)
-    at_once = _records._at_once(records, model)
+    alone = records_room._one_by_one(copy.deepcopy(records), model)
+    at_once = records_room._at_once(records, model)
     assert records == given_before
     assert at_once is not None
     assert repr(at_once.good) == repr(alone.good)
@@ -270,4 +270,4 @@ def test_a_record_that_raises_is_told_from_the_others():
     result = split(records, Held)
     assert result.good == [Held(number=1), Held(number=3)]
     assert [row for row, _ in result.report.rows_failed] == [1, 2]
-    assert result.report.reasons == _records._one_by_one(records, Held).report.reasons
+    assert result.report.reasons == records_room._one_by_one(records, Held).report.reasons

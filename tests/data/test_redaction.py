@@ -11,9 +11,9 @@ from pydantic import BaseModel, Field
 
 from resilient_tasks import InvalidData, Quarantine, Validate, resilient
 from resilient_tasks.core.redacted import redacted
-from resilient_tasks.data._redaction import without_secrets
-from resilient_tasks.data.quarantine import QuarantineError
-from resilient_tasks.data.split import split
+from resilient_tasks.quarantine.quarantine import QuarantineError
+from resilient_tasks.validation.backend import without_secrets
+from resilient_tasks.validation.split import split
 
 URL = "https://bob:hunter2@example.org/x"
 

@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 from hypothesis import strategies as st
 
-from resilient_tasks.data._backend import WHOLE_FRAME, Finding
-from resilient_tasks.data.split import Report, split
+from resilient_tasks.validation.backend import WHOLE_FRAME, Finding
+from resilient_tasks.validation.split import Report, split
 
 RULES = [(column, f"rule {number}") for column in ("a", "b", WHOLE_FRAME) for number in range(30)]
 

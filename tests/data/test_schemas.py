@@ -12,7 +12,7 @@ import pandera.polars as ppl
 import pytest
 from pydantic import AfterValidator, BaseModel, Field, create_model
 
-from resilient_tasks.data.schemas import as_schema, check_schema, fingerprint, is_schema, library
+from resilient_tasks.validation.schemas import as_schema, check_schema, fingerprint, is_schema, library
 
 
 class PandasModel(pa.DataFrameModel):
@@ -167,7 +167,7 @@ def test_a_fingerprint_is_the_same_in_every_process():
     program = textwrap.dedent("""
         import pandera.pandas as pa
         from pydantic import BaseModel
-        from resilient_tasks.data.schemas import fingerprint
+        from resilient_tasks.validation.schemas import fingerprint
         class Model(pa.DataFrameModel):
             x: str = pa.Field(isin={"a", "b", "c", "d"})
             @pa.check("x")
@@ -191,13 +191,14 @@ def test_a_fingerprint_is_the_same_in_every_process():
     assert len(seen) == 1
 
 
-def test_the_room_loads_no_data_library_until_it_is_used():
+def test_the_rooms_load_no_data_library_until_they_are_used():
     program = textwrap.dedent("""
         import importlib, pkgutil, sys
-        import resilient_tasks.data as room
-        for module in pkgutil.iter_modules(room.__path__):
-            importlib.import_module(f"{room.__name__}.{module.name}")
-        from resilient_tasks.data.schemas import is_schema
+        for name in ("storage", "validation", "quarantine", "chunks", "data"):
+            room = importlib.import_module(f"resilient_tasks.{name}")
+            for module in pkgutil.iter_modules(room.__path__):
+                importlib.import_module(f"{room.__name__}.{module.name}")
+        from resilient_tasks.validation.schemas import is_schema
         assert not is_schema(5)
         heavy = {"pandas", "polars", "pandera", "pyarrow", "pydantic"} & set(sys.modules)
         assert not heavy, heavy

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from resilient_tasks import Quarantine, Validate, resilient
+from resilient_tasks.chunks.split import split_parquet
 from resilient_tasks.core.errors import InvalidData
-from resilient_tasks.data.chunks import split_parquet
-from resilient_tasks.data.split import split
+from resilient_tasks.validation.split import split
 
 COLUMNS = {
     "ok": pa.array([1, -1, 2], pa.int64()),

@@ -16,7 +16,7 @@ from polars.testing import assert_frame_equal
 
 from resilient_tasks import Validate, resilient
 from resilient_tasks.core.errors import InvalidData
-from resilient_tasks.data.split import Report, split
+from resilient_tasks.validation.split import Report, split
 
 Hours = pa.DataFrameSchema(
     {
@@ -235,7 +235,7 @@ def test_a_policy_counts_a_query_and_hands_it_on():
 LARGE = """
 import resource, sys
 import pandera.polars as pa, polars as pl
-from resilient_tasks.data.split import split
+from resilient_tasks.validation.split import split
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

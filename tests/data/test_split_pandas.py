@@ -10,7 +10,7 @@ import pandera.pandas as pa
 import pytest
 from hypothesis import strategies as st
 
-from resilient_tasks.data.split import Reason, split
+from resilient_tasks.validation.split import Reason, split
 
 Hours = pa.DataFrameSchema(
     {

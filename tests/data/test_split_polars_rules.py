@@ -11,7 +11,7 @@ from pandera.backends.polars.container import DataFrameSchemaBackend
 from pandera.errors import SchemaWarning
 from polars.testing import assert_frame_equal
 
-from resilient_tasks.data.split import Reason, split
+from resilient_tasks.validation.split import Reason, split
 
 
 def warning(check, **options):

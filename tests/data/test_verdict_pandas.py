@@ -7,7 +7,7 @@ import pandas as pd
 import pandera.pandas as pa
 import pytest
 
-from resilient_tasks.data.split import Reason, split
+from resilient_tasks.validation.split import Reason, split
 
 
 @pytest.fixture

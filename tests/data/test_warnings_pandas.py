@@ -4,7 +4,7 @@ import pandas as pd
 import pandera.pandas as pa
 import pytest
 
-from resilient_tasks.data.split import split
+from resilient_tasks.validation.split import split
 
 pytestmark = pytest.mark.filterwarnings("ignore::pandera.errors.SchemaWarning")
 

@@ -28,8 +28,8 @@ from resilient_tasks import (
     resilient_task,
 )
 from resilient_tasks.cli import main
-from resilient_tasks.data.quarantine import QuarantineError
-from resilient_tasks.data.split import split
+from resilient_tasks.quarantine.quarantine import QuarantineError
+from resilient_tasks.validation.split import split
 
 Positive = pa.DataFrameSchema({"n": pa.Column(int, pa.Check.gt(0))})
 FRAME = pd.DataFrame({"n": [1, -1, 2]})

@@ -616,10 +616,10 @@ class TestSeveralAtOnce:
         assert [path.name for path in files(folder) if path.name.startswith(".")] == [".new.tmp"]
 
     def test_an_event_loop_goes_on_while_a_result_is_written(self, folder, monkeypatch):
-        from resilient_tasks.data import kept
+        from resilient_tasks.storage import results
 
         ran_in = []
-        monkeypatch.setattr(kept, "encoded", functools.partial(_noting, ran_in, kept.encoded))
+        monkeypatch.setattr(results, "encoded", functools.partial(_noting, ran_in, results.encoded))
 
         @resilient(fallback=LastGood(folder=folder))
         async def fetch():

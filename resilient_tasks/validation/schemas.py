@@ -1,0 +1,394 @@
+"""Recognise schemas, tell whether pandera's own methods judge them, and compute the fingerprint of their rules."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import hashlib
+import pickle
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from functools import lru_cache
+from types import CodeType
+from typing import Any
+
+_ORIGINS = {
+    ("pandera.api.pandas.container", "DataFrameSchema"): "pandas",
+    ("pandera.api.pandas.model", "DataFrameModel"): "pandas",
+    ("pandera.api.polars.container", "DataFrameSchema"): "polars",
+    ("pandera.api.polars.model", "DataFrameModel"): "polars",
+    ("pydantic.main", "BaseModel"): "pydantic",
+}
+_SCHEMA_FACTS = (
+    "name", "strict", "ordered", "coerce", "unique", "report_duplicates", "unique_column_names",
+    "add_missing_columns", "drop_invalid_rows", "dtype",
+)  # fmt: skip
+_COMPONENT_FACTS = (
+    "name", "dtype", "nullable", "unique", "report_duplicates", "coerce", "required", "regex", "default",
+    "drop_invalid_rows",
+)  # fmt: skip
+# Not a check's error text: it is a label, and one made from a set differs from process to process.
+_CHECK_FACTS = (
+    "name", "element_wise", "ignore_na", "raise_warning", "n_failure_cases", "groupby", "groups",
+    "statistics",
+)  # fmt: skip
+# Serialization, description and addresses of a model change no verdict.
+_NO_RULES = frozenset({"serialization", "computed_fields", "metadata"})
+_IDENTITY = re.compile(r":\d+")  # an address after a class's name, in a reference to it
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_DEPTH = 12
+_SCRIPTS = frozenset({"__main__", "__mp_main__"})  # modules that another process cannot import
+
+
+def library(obj: object) -> str | None:
+    """Return the library whose data a schema is for.
+
+    Compares the names of base classes, so it imports nothing.
+
+    Args:
+        obj: Anything.
+
+    Returns:
+        `"pandas"`, `"polars"`, `"pydantic"` for a model of JSON records, or None when `obj` is no schema.
+    """
+    kind = obj if isinstance(obj, type) else type(obj)
+    for ancestor in kind.__mro__:
+        found = _ORIGINS.get((ancestor.__module__, ancestor.__name__))
+        if found and ancestor.__name__.endswith("Model") == isinstance(obj, type):
+            return found
+    return None
+
+
+def is_schema(obj: object) -> bool:
+    """Return whether `obj` is a pandera schema or model for pandas or polars, or a pydantic model.
+
+    Args:
+        obj: Anything.
+    """
+    return library(obj) is not None
+
+
+def check_schema(obj: object) -> None:
+    """Refuse anything that is no schema.
+
+    Args:
+        obj: The object given as a schema.
+
+    Raises:
+        TypeError: With a sentence that says what is accepted.
+    """
+    if is_schema(obj):
+        return
+    given = f"the class {obj.__name__}" if isinstance(obj, type) else f"a {type(obj).__name__}"
+    raise TypeError(
+        f"A schema is a pandera DataFrameSchema or a DataFrameModel subclass, from pandera.pandas or "
+        f"pandera.polars, or a pydantic model for a list of JSON records; {given} is none of these."
+    )
+
+
+def as_schema(obj: Any) -> Any:
+    """Return the `DataFrameSchema` of a pandera schema or model, with `drop_invalid_rows` off throughout.
+
+    Args:
+        obj: A schema or model of pandera.
+
+    Raises:
+        TypeError: If it is neither.
+    """
+    check_schema(obj)
+    if library(obj) == "pydantic":
+        raise TypeError(
+            f"{obj.__name__} is a pydantic model, for a list of records; a data frame needs a pandera schema."
+        )
+    schema = _built(obj)
+    if any(getattr(part, "drop_invalid_rows", False) for part in (schema, *_components(schema))):
+        # Pandera would drop rows by label, without a message; a split must return them.
+        schema = copy.deepcopy(schema)
+        for part in (schema, *_components(schema)):
+            part.drop_invalid_rows = False
+    return schema
+
+
+def check_complete(obj: Any) -> None:
+    """Refuse a model that cannot be built yet.
+
+    Args:
+        obj: A schema or model.
+
+    Raises:
+        TypeError: With a sentence that says what is missing.
+    """
+    try:
+        if library(obj) != "pydantic":
+            _built(obj)
+        elif not obj.__pydantic_complete__:
+            obj.model_rebuild()
+    except Exception as error:
+        first = "it contains itself" if isinstance(error, RecursionError) else str(error).strip().partition("\n")[0]
+        raise TypeError(
+            f"The model {obj.__name__} cannot be made a schema ({type(error).__name__}: {first}). Define every type"
+            " that it names before this decorator, and correct what this error names."
+        ) from error
+
+
+def portable(obj: Any) -> Any:
+    """Return `obj` in a form that keeps all its rules in another process, with any pickler.
+
+    A model that the other process can import is sent by name. A model of the running script is replaced by its schema:
+    cloudpickle 3.1 would send the class by value and drop the marks that pandera's decorators put on its check methods
+    and parsers.
+
+    Args:
+        obj: A schema or model.
+    """
+    is_model = isinstance(obj, type) and library(obj) in {"pandas", "polars"}
+    return _Carried(obj) if is_model and not is_found_by_name(obj) else obj
+
+
+class _Carried:
+    """Pickle a model as its schema."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        import cloudpickle  # noqa: PLC0415 - needed only when a model is pickled
+
+        # As bytes, because plain pickle refuses the functions of a check method.
+        return pickle.loads, (cloudpickle.dumps(_built(self._model)),)
+
+
+def is_found_by_name(model: type) -> bool:
+    """Return whether another process can import a class, and cloudpickle sends it by name.
+
+    Args:
+        model: A class.
+    """
+    from cloudpickle import list_registry_pickle_by_value  # noqa: PLC0415 - as above
+
+    name = model.__module__
+    parents = (name.rsplit(".", levels)[0] for levels in range(name.count(".") + 1))
+    if name in _SCRIPTS or list_registry_pickle_by_value() & set(parents):
+        return False
+    found: Any = sys.modules.get(name)
+    for part in model.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is model
+
+
+def has_parsers(schema: Any) -> bool:
+    """Return whether the schema rewrites values before it checks them.
+
+    Args:
+        schema: A `DataFrameSchema`.
+    """
+    return any(getattr(part, "parsers", None) for part in (schema, *_components(schema)))
+
+
+def fingerprint(schema: Any) -> str:
+    """Return the fingerprint of a schema: equal rules, equal fingerprint, in every process of one Python version.
+
+    Covers types, flags, checks with their arguments, and the compiled code of custom checks, parsers and validators
+    with the values they close over. (Pandera's own `to_json()` and a model's JSON schema leave that code out.)
+
+    Args:
+        schema: A schema or model.
+
+    Returns:
+        12 hexadecimal digits.
+
+    Raises:
+        TypeError: If it is no schema.
+    """
+    check_schema(schema)
+    kind = library(schema)
+    facts = list(_leaves(schema.__pydantic_core_schema__)) if kind == "pydantic" else _pandera_facts(schema)
+    return hashlib.sha256(_canonical([kind, facts]).encode()).hexdigest()[:12]
+
+
+def _pandera_facts(given: Any) -> list[Any]:
+    schema, own = _built(given), _own_validate(given)
+    components = [_component_facts(component) for component in _components(schema)]
+    return [_facts(schema, _SCHEMA_FACTS), components, _rules(schema), *([] if own is None else [own])]
+
+
+def _leaves(rules: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield pydantic's compiled model as pairs of path and value: it nests too deeply for `_canonical`."""
+    if isinstance(rules, Mapping):
+        is_rule = isinstance(rules.get("type"), str)  # otherwise a model's fields, which can have any names
+        for key, value in rules.items():
+            if not (is_rule and key in _NO_RULES):
+                yield from _leaves(value, f"{path}.{key}")
+    elif isinstance(rules, list | tuple):
+        for value in rules:
+            yield from _leaves(value, f"{path}[]")
+    else:
+        yield path, _IDENTITY.sub("", rules) if path.endswith("ref") and isinstance(rules, str) else rules
+
+
+def _built(obj: Any) -> Any:
+    if not hasattr(obj, "to_schema"):
+        return obj
+    return obj.to_schema() if _own_validate(obj) is None else _validating_by(obj)
+
+
+def _own_validate(obj: Any) -> Any:
+    """Return the `validate` with which a user's class overrides pandera's; None if it does not."""
+    function = getattr(obj.validate, "__func__", None)
+    own = not str(getattr(function, "__module__", "")).startswith("pandera.")
+    return getattr(function, "of_model", function) if own else None
+
+
+@functools.lru_cache
+def _validating_by(model: Any) -> Any:
+    """Return the schema of a model that overrides `validate`, as a schema that validates with that method.
+
+    Its `super().validate()` uses this schema: a model that was pickled may have lost its check methods.
+    """
+    schema = model.to_schema()
+    names = {"__module__": model.__module__, "to_schema": classmethod(lambda _: schema)}
+    own: Any = type(model.__name__, (model,), names)
+
+    def validate(_: Any, check_obj: Any, *args: Any, **options: Any) -> Any:
+        return own.validate(check_obj, *args, **options)
+
+    validate.of_model = _own_validate(model)  # type: ignore[attr-defined]  # for the fingerprint
+    held = copy.copy(schema)
+    held.__class__ = type(type(schema).__name__, (type(schema),), {"validate": validate})
+    return held
+
+
+def _components(schema: Any) -> list[Any]:
+    index = getattr(schema, "index", None)
+    levels = [] if index is None else [index, *getattr(index, "indexes", ())]
+    return [*schema.columns.values(), *levels]
+
+
+def _facts(part: Any, names: Sequence[str]) -> dict[str, Any]:
+    return {name: getattr(part, name, None) for name in names}
+
+
+def _component_facts(component: Any) -> list[Any]:
+    return [_facts(component, _COMPONENT_FACTS), _rules(component)]
+
+
+def _rules(part: Any) -> list[Any]:
+    checks = [[_facts(check, _CHECK_FACTS), getattr(check, "_check_fn", None)] for check in part.checks or ()]
+    parsers = [[parser.name, getattr(parser, "_parser_fn", None)] for parser in getattr(part, "parsers", ())]
+    return [checks, parsers]
+
+
+def _canonical(value: Any, depth: int = 0) -> str:
+    """Return text that is the same in every process: without addresses and hash order."""
+    down = depth + 1
+    match value:
+        case _ if depth > _DEPTH:
+            text = "…"
+        case str() | bytes() | int() | float() | None:
+            text = repr(value)
+        case Mapping():
+            text = f"{{{','.join(f'{_canonical(k, down)}:{_canonical(v, down)}' for k, v in value.items())}}}"
+        case AbstractSet():
+            text = f"<{','.join(sorted(_canonical(item, down) for item in value))}>"
+        case Sequence():
+            text = f"[{','.join(_canonical(item, down) for item in value)}]"
+        case CodeType():
+            text = _canonical([value.co_code, value.co_names, value.co_consts], down)
+        case type():
+            text = f"{value.__module__}.{value.__qualname__}"
+        case _ if callable(value):
+            text = _callable(value, down)
+        case _:
+            text = _ADDRESS.sub("", f"{type(value).__qualname__} {value!r}")
+    return text
+
+
+def _callable(function: Any, depth: int) -> str:
+    inner = getattr(function, "func", None)  # a partial, or a wrapper that keeps its function
+    if inner is not None:
+        arguments = [getattr(function, "args", ()), getattr(function, "keywords", {})]
+        return _canonical([inner, arguments], depth)
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return _ADDRESS.sub("", f"{type(function).__qualname__} {getattr(function, '__qualname__', '')}")
+    cells = [_cell(cell) for cell in function.__closure__ or ()]
+    defaults = [function.__defaults__, function.__kwdefaults__]
+    return _canonical([function.__qualname__, code, defaults, cells], depth)
+
+
+def _cell(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # the name is not bound yet
+        return None
+
+
+_HARMLESS = frozenset(
+    [
+        "__abstractmethods__",
+        "__annotations__",
+        "__classcell__",
+        "__dict__",
+        "__doc__",
+        "__firstlineno__",
+        "__init__",
+        "__module__",
+        "__orig_bases__",
+        "__parameters__",
+        "__qualname__",
+        "__repr__",
+        "__slots__",
+        "__static_attributes__",
+        "__str__",
+        "__weakref__",
+        "_abc_impl",
+    ]
+)
+"""What a subclass may define and be judged as before: its rules are read from the object that its `__init__` made."""
+
+
+def overrides(part: Any) -> bool:
+    """Return whether a schema, column, index or check overrides a method of pandera's class.
+
+    A method may be replaced in a subclass, on the object, or in a backend that was registered for the class.
+
+    Args:
+        part: An object of pandera or of a subclass.
+    """
+    kind: Any = type(part)
+    return _of_class(kind) or not _methods(kind).isdisjoint(vars(part))
+
+
+@lru_cache
+def _methods(kind: type) -> frozenset[str]:
+    return frozenset(name for name in dir(kind) if callable(getattr(kind, name, None)))
+
+
+@lru_cache
+def _of_class(kind: type) -> bool:
+    for ancestor in kind.__mro__:
+        if _is_panderas(ancestor):
+            return False
+        for name in vars(ancestor):
+            if name not in _HARMLESS and any(hasattr(base, name) for base in kind.__mro__ if _is_panderas(base)):
+                return True
+    return False
+
+
+def foreign_backend(part: Any, data: Any) -> bool:
+    """Whether validation of some data is left to a backend that is not pandera's, or that is missing.
+
+    Args:
+        part: A schema or a component of one.
+        data: What it would validate.
+    """
+    try:
+        return not _is_panderas(type(part.get_backend(data)))
+    except Exception:  # a subclass for which no backend was registered: pandera words that
+        return True
+
+
+def _is_panderas(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] == "pandera"
