@@ -17,7 +17,7 @@ from resilient_tasks.storage import parquet
 from resilient_tasks.storage.arrow import PREFIX, RECORDS, Shape, cells, columns_of, part_labels, rows_at, stored
 from resilient_tasks.storage.parquet import FormatError
 from resilient_tasks.storage.values import decode, dumps, loads, texts
-from resilient_tasks.validation.backend import without_secrets
+from resilient_tasks.validation.backend import Rule, bad_positions, combinations, without_secrets
 
 if TYPE_CHECKING:
     from resilient_tasks.validation.backend import Finding
@@ -25,22 +25,6 @@ if TYPE_CHECKING:
 
 
 REASONS, VALUES = f"{PREFIX}reasons", f"{PREFIX}values"
-_BITS = 32  # rules looked at together; the combinations so far need the other bits of an integer
-
-Rule = tuple[str, str]
-_NONE: list[tuple[Rule, ...]] = [()]
-
-
-def bad_rows(report: Report) -> Any:
-    """The positions of the bad rows, ascending, as an array."""
-    if not report.findings:
-        return np.array([], dtype=np.int64)
-    first = min(int(finding.positions[0]) for finding in report.findings)  # of a chunk, far from 0
-    last = max(int(finding.positions[-1]) for finding in report.findings)
-    bad = np.zeros(last + 1 - first, dtype=bool)
-    for finding in report.findings:
-        bad[finding.positions - first] = True
-    return np.flatnonzero(bad) + first
 
 
 def written(report: Report, rows: Any, shape: Shape) -> dict[str, Any]:
@@ -54,23 +38,9 @@ def written(report: Report, rows: Any, shape: Shape) -> dict[str, Any]:
     import pyarrow as pa
 
     rules = list(dict.fromkeys(map(_rule, report.findings)))
-    first = int(rows[0]) if len(rows) else 0
-    places = np.zeros(int(rows[-1]) + 1 - first if len(rows) else 0, dtype=np.intp)
-    places[rows - first] = np.arange(len(rows))
-    code, broken = np.zeros(len(rows), dtype=np.int64), _NONE
-    for begin in range(0, len(rules), _BITS):
-        some = rules[begin : begin + _BITS]
-        code <<= len(some)
-        for finding in report.findings:
-            if (rule := _rule(finding)) in some:
-                code[places[finding.positions - first]] |= 1 << some.index(rule)
-        numbers, code = np.unique(code, return_inverse=True)
-        broken = [
-            (*broken[number >> len(some)], *(rule for at, rule in enumerate(some) if number >> at & 1))
-            for number in numbers.tolist()
-        ]
+    numbers, broken = combinations(report.findings, rows, rules, _rule)
     sets = [json.dumps([{"column": column, "check": check} for column, check in rules]) for rules in broken]
-    columns = {REASONS: pa.DictionaryArray.from_arrays(pa.array(code.astype("int32")), pa.array(sets, pa.string()))}
+    columns = {REASONS: pa.DictionaryArray.from_arrays(pa.array(numbers.astype("int32")), pa.array(sets, pa.string()))}
     elsewhere = [finding for finding in report.findings if finding.read and finding.column not in places_of(shape)]
     if elsewhere:
         columns[VALUES] = pa.array(_values(elsewhere, rows), pa.string())
@@ -244,7 +214,7 @@ def encoded(split: Split[Any], common: Mapping[str, str]) -> bytes:
     """
     import pyarrow as pa
 
-    rows = bad_rows(split.report)
+    rows = bad_positions(split.report.findings)
     table, shape = stored(split.bad, rows)
     columns = {ROW: pa.array(rows, pa.int64()), **written(split.report, rows, shape)}
     first = pa.array([0] * len(rows), pa.int8())

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from resilient_tasks.storage.arrow import loads_or_none
+from resilient_tasks.storage.arrow import is_text, loads_or_none
 from resilient_tasks.storage.values import decode, encode
 
 # What a spreadsheet takes for a formula, in its own and in full width; already marked or not.
@@ -196,7 +196,7 @@ def _same_kind(given: Any, kind: Any) -> Any:
         return int(given)
     if types.is_decimal(kind) and isinstance(given, float):
         return Decimal(repr(given))
-    if _is_text(kind):
+    if is_text(kind):
         return json.dumps(given)
     if isinstance(given, int | float) and types.is_temporal(kind):
         raise ValueError("a number is no time")
@@ -301,12 +301,6 @@ def _is_binary(kind: Any) -> bool:
 
     types = pa.types
     return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind))
-
-
-def _is_text(kind: Any) -> bool:
-    import pyarrow as pa
-
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 # In an object column, by the type of what a cell held; a datetime is a date too.

@@ -116,10 +116,10 @@ def _storage(array: Any) -> Any:
 def _is_odd_dictionary(kind: Any) -> bool:
     import pyarrow as pa
 
-    return pa.types.is_dictionary(kind) and not _is_text(kind.value_type)
+    return pa.types.is_dictionary(kind) and not is_text(kind.value_type)
 
 
-def _is_text(kind: Any) -> bool:
+def is_text(kind: Any) -> bool:
     import pyarrow as pa
 
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
@@ -131,7 +131,7 @@ def _parquet_type(kind: Any) -> Any:  # noqa: PLR0911 - one answer a kind of typ
 
     types = pa.types
     if types.is_dictionary(kind):
-        return kind if _is_text(kind.value_type) else _parquet_type(kind.value_type)
+        return kind if is_text(kind.value_type) else _parquet_type(kind.value_type)
     if types.is_fixed_size_list(kind):
         inside = _parquet_type(kind.value_type)
         return pa.list_(kind.value_type) if inside == kind.value_type and kind.list_size else None

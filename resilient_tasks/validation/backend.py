@@ -12,7 +12,7 @@ from resilient_tasks.redaction.redact import is_nothing, is_secret_pair, is_shor
 from resilient_tasks.redaction.registered import MARK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -21,13 +21,27 @@ if TYPE_CHECKING:
     Codes = Callable[[Positions], Positions]
 
 
+Rule = tuple[str, str]
+"""A column and a check."""
+
 Frame_co = TypeVar("Frame_co", covariant=True)
 
 WHOLE_FRAME = "*"
 """The column of a reason that concerns a row as a whole."""
 
+MEMBERSHIP = frozenset({"isin", "notin"})
+COMPARISONS = frozenset({
+    "equal_to", "not_equal_to", "greater_than", "greater_than_or_equal_to", "less_than", "less_than_or_equal_to",
+    "in_range",
+})  # fmt: skip
+TEXT_CHECKS = frozenset({"str_matches", "str_contains", "str_startswith", "str_endswith", "str_length"})
+"""Pandera's own checks, by name."""
+
 _AT_A_TIME = 5_000
 _NUMBERS = frozenset({int, float, bool, type(None)})
+
+_BITS = 32  # rules numbered at a time; the number of the set so far needs the other bits of an integer
+_TABLE = 1 << 20  # a table is faster than sorting for codes up to here
 
 _PROBES = 2_000
 """The number of coercions that a search tries before it leaves the rest to pandera, which goes value by value."""
@@ -142,6 +156,75 @@ class Backend(Protocol[Frame_co]):
         ...
 
 
+def bad_positions(findings: Sequence[Finding]) -> Positions:
+    """Return the positions of the rows that some rule found, ascending."""
+    if not findings:
+        return np.array([], dtype=np.intp)
+    first = min(int(finding.positions[0]) for finding in findings)  # far from 0 in a chunk
+    last = max(int(finding.positions[-1]) for finding in findings)
+    bad = np.zeros(last + 1 - first, dtype=bool)
+    for finding in findings:
+        bad[finding.positions - first] = True
+    return np.flatnonzero(bad) + first
+
+
+def combinations(
+    findings: Sequence[Finding], rows: Positions, rules: Sequence[Rule], rule_of: Callable[[Finding], Rule]
+) -> tuple[NDArray[np.int64], list[tuple[Rule, ...]]]:
+    """Number the rows by the set of rules that they break, so that each set is written once.
+
+    Args:
+        findings: The rules that some row breaks.
+        rows: What `bad_positions` returns for them.
+        rules: All of these rules, in the order in which a set names them.
+        rule_of: Return the rule of a finding.
+
+    Returns:
+        A number for each row, and the set of rules for each number.
+    """
+    first = int(rows[0]) if len(rows) else 0
+    places = np.zeros(int(rows[-1]) + 1 - first if len(rows) else 0, dtype=np.intp)
+    places[rows - first] = np.arange(len(rows))
+    codes, sets = np.zeros(len(rows), dtype=np.int64), list[tuple[Rule, ...]]([()])
+    for begin in range(0, len(rules), _BITS):
+        some = rules[begin : begin + _BITS]
+        codes <<= len(some)
+        for finding in findings:
+            if (rule := rule_of(finding)) in some:
+                codes[places[finding.positions - first]] |= 1 << some.index(rule)
+        distinct, codes = _renumbered(codes)
+        sets = [
+            (*sets[code >> len(some)], *(rule for at, rule in enumerate(some) if code >> at & 1))
+            for code in distinct.tolist()
+        ]
+    return codes, sets
+
+
+def _renumbered(codes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the distinct codes, ascending, and the number of each code among them."""
+    most = int(codes.max()) + 1
+    if most > _TABLE:
+        distinct, numbers = np.unique(codes, return_inverse=True)
+        return distinct, numbers
+    distinct = np.flatnonzero(np.bincount(codes, minlength=most))
+    table = np.zeros(most, dtype=np.int64)
+    table[distinct] = np.arange(len(distinct))
+    return distinct, table[codes]
+
+
+def code_of(error: Any) -> str:
+    """Return the name of the reason code of one of pandera's schema errors."""
+    return getattr(error.reason_code, "name", "")
+
+
+def coercion_first(located: list[tuple[Any, Positions | None]]) -> list[tuple[Any, Positions | None]]:
+    """Return the coercion errors that name rows; all errors where there is none.
+
+    A column that does not coerce fails further checks for that reason alone: these are evaluated without the rows.
+    """
+    return [pair for pair in located if pair[1] is not None and code_of(pair[0]) == "DATATYPE_COERCION"] or located
+
+
 def label(check: Any, index: int | None = None) -> str:
     """The name of a check for people: its error text, its name, or its number when it has neither."""
     if isinstance(check, str):
@@ -179,7 +262,7 @@ def sentence(error: Any, column: str, *, any_rows: bool) -> str | None:
     Returns:
         The sentence, or None where the error means nothing.
     """
-    reason = getattr(error.reason_code, "name", "")
+    reason = code_of(error)
     if reason in _ABOUT_VALUES and not any_rows:
         return None
     if reason == "COLUMN_NOT_IN_DATAFRAME":

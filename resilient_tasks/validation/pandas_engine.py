@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from resilient_tasks.core.wording import number_of
-from resilient_tasks.validation.backend import WHOLE_FRAME, failed, label, raised, refusal, uncoercible_rows
+from resilient_tasks.validation.backend import WHOLE_FRAME, code_of, failed, label, raised, refusal, uncoercible_rows
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -277,11 +277,6 @@ def located_rows(error: Any, part: pd.DataFrame) -> Positions | None:
 def refused_rows(output: pd.Series) -> Mask:
     """The rows that a check's output refuses; a null passes, as it does in pandera's own `all()`."""
     return ~np.asarray(output.astype(object).where(output.notna(), True), dtype=bool)
-
-
-def code_of(error: Any) -> str:
-    """The name of a schema error's reason."""
-    return getattr(error.reason_code, "name", "")
 
 
 def column_of(error: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resilient_tasks.validation.backend import Finding
+from resilient_tasks.validation.backend import COMPARISONS, MEMBERSHIP, TEXT_CHECKS, Finding
 from resilient_tasks.validation.pandas_engine import components, refused_rows
 from resilient_tasks.validation.schemas import foreign_backend, has_parsers, overrides
 
@@ -221,21 +221,6 @@ def rows_where(rows: Positions | None, mask: Mask) -> Positions:
     return found if rows is None else rows[found]
 
 
-_COMPARISONS = frozenset(
-    [
-        "equal_to",
-        "not_equal_to",
-        "greater_than",
-        "greater_than_or_equal_to",
-        "less_than",
-        "less_than_or_equal_to",
-        "in_range",
-    ]
-)
-_MEMBERSHIP = frozenset({"isin", "notin"})
-_TEXT = frozenset(["str_matches", "str_contains", "str_startswith", "str_endswith", "str_length"])
-
-
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What a check says of a column or a frame.
@@ -375,9 +360,9 @@ def _is_rowwise(check: Any, data: Any) -> bool:
     if function is None or function is not getattr(builtin_checks, name, None):
         return False
     arguments = check._check_kwargs.values()  # noqa: SLF001
-    if name in _MEMBERSHIP:
+    if name in MEMBERSHIP:
         return not any(hasattr(argument, "__next__") for argument in arguments)  # an iterator is empty the next time
-    if name not in _COMPARISONS and not (name in _TEXT and not _of_objects(data)):
+    if name not in COMPARISONS and not (name in TEXT_CHECKS and not _of_objects(data)):
         return False  # text methods look at an object column's other values to decide whether it is text
     return all(np.ndim(argument) == 0 or isinstance(argument, re.Pattern) for argument in arguments)
 

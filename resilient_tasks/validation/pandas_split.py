@@ -11,7 +11,18 @@ import numpy as np
 
 from resilient_tasks.validation import pandas_engine as engine
 from resilient_tasks.validation import pandas_rules as rules
-from resilient_tasks.validation.backend import WHOLE_FRAME, Finding, Findings, failed, label, raised, refusal, sentence
+from resilient_tasks.validation.backend import (
+    WHOLE_FRAME,
+    Finding,
+    Findings,
+    code_of,
+    coercion_first,
+    failed,
+    label,
+    raised,
+    refusal,
+    sentence,
+)
 from resilient_tasks.validation.pandas_engine import (
     attempt,
     engine_dtype,
@@ -341,13 +352,11 @@ class PandasBackend:
             found.frame.append(said)
             return found
         located = [(error, engine.located_rows(error, part)) for error in said]
-        # A column that did not coerce fails further checks for that reason alone: first without those rows.
-        coercion = [pair for pair in located if pair[1] is not None and engine.code_of(pair[0]) == "DATATYPE_COERCION"]
-        for error, at in coercion or located:
+        for error, at in coercion_first(located):
             column = engine.column_of(error)
             if at is not None:
                 self._notes.add(found.rows, Part(column), engine.title_of(error), rows[at])
-            elif len(rows) == 0 and engine.code_of(error) == "WRONG_DATATYPE" and column in self._by_value:
+            elif len(rows) == 0 and code_of(error) == "WRONG_DATATYPE" and column in self._by_value:
                 continue  # of an empty object column pandera cannot say that it holds the type
             elif text := sentence(error, str(column), any_rows=len(rows) > 0 or not self.size):
                 found.frame.append(text)

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from resilient_tasks.core.wording import number_of
-from resilient_tasks.validation.backend import WHOLE_FRAME, label, raised, refusal, sentence, uncoercible_rows
+from resilient_tasks.validation.backend import (
+    WHOLE_FRAME,
+    code_of,
+    coercion_first,
+    label,
+    raised,
+    refusal,
+    sentence,
+    uncoercible_rows,
+)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -170,10 +179,8 @@ def _read(
     errors: list[Any], part: pl.DataFrame, *, any_rows: bool
 ) -> tuple[list[tuple[str, str, Positions]], list[str]]:
     located = [(error, located_rows(error, part)) for error in errors]
-    # A column that did not coerce fails further checks for that reason alone: first without those rows.
-    coercion = [pair for pair in located if pair[1] is not None and code_of(pair[0]) == "DATATYPE_COERCION"]
     rows, frame = [], []
-    for error, at in coercion or located:
+    for error, at in coercion_first(located):
         if at is not None:
             rows.append((column_of(error), title_of(error), at))
         elif text := sentence(error, column_of(error), any_rows=any_rows):
@@ -204,11 +211,6 @@ def column_of(error: Any) -> str:
         return str(cases.columns[0])
     name = None if hasattr(error.schema, "columns") else error.schema.name
     return WHOLE_FRAME if name is None else str(name)
-
-
-def code_of(error: Any) -> str:
-    """The name of pandera's reason code."""
-    return getattr(error.reason_code, "name", "")
 
 
 def title_of(error: Any) -> str:

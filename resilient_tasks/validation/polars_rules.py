@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from resilient_tasks.validation.backend import WHOLE_FRAME
+from resilient_tasks.validation.backend import COMPARISONS, MEMBERSHIP, TEXT_CHECKS, WHOLE_FRAME
 from resilient_tasks.validation.schemas import foreign_backend, has_parsers, overrides
 
 if TYPE_CHECKING:
@@ -68,11 +68,6 @@ def is_pattern(name: str) -> bool:
     return name == "*" or (name.startswith("^") and name.endswith("$"))
 
 
-_MEMBERSHIP = frozenset({"isin", "notin"})
-_COMPARISONS = frozenset({
-    "equal_to", "not_equal_to", "greater_than", "greater_than_or_equal_to", "less_than", "less_than_or_equal_to",
-    "in_range", "str_matches", "str_contains", "str_startswith", "str_endswith", "str_length",
-})  # fmt: skip
 _LOGIC = frozenset({"Not", "IsNull", "IsNotNull", "IsNan", "IsNotNan", "IsBetween", "AllHorizontal", "AnyHorizontal"})
 
 
@@ -173,8 +168,8 @@ def _is_comparison(check: Any) -> bool:
     from pandera.backends.polars import builtin_checks
 
     name = check._check_fn.__name__  # noqa: SLF001
-    several = name in _MEMBERSHIP
-    if not several and name not in _COMPARISONS:
+    several = name in MEMBERSHIP
+    if not several and name not in COMPARISONS | TEXT_CHECKS:
         return False
     current = check.get_builtin_check_fn(name)._function_registry.get(PolarsData)  # noqa: SLF001
     arguments = check._check_kwargs.values()  # noqa: SLF001

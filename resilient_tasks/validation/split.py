@@ -18,7 +18,7 @@ import numpy as np
 from resilient_tasks.core.wording import named_few, number_of
 from resilient_tasks.redaction.redact import redact
 from resilient_tasks.storage.arrow import polars_of, rows_at
-from resilient_tasks.validation.backend import WHOLE_FRAME, Finding, Findings
+from resilient_tasks.validation.backend import WHOLE_FRAME, Finding, Findings, bad_positions, combinations
 from resilient_tasks.validation.schemas import as_schema, check_schema, library
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     import polars as pl
     import pyarrow as pa
-    from numpy.typing import NDArray
 
     from resilient_tasks.validation.backend import Backend, Mask
 
@@ -36,9 +35,6 @@ Frame = TypeVar("Frame")
 
 _ROUNDS = 50
 _NAMED = 5
-_BITS = 32  # rules written at a time; the number of the combinations so far needs the other bits of an integer
-
-_TABLE = 1 << 20  # codes up to here are looked up, which is faster than to sort them
 
 
 class Reason(NamedTuple):
@@ -120,23 +116,15 @@ class Report:
 
         Each combination of rules is written once, however many rows share it.
         """
-        if not self.findings:
-            return []
-        bad = np.zeros(self.rows, dtype=bool)
-        for finding in self.findings:
-            bad[finding.positions] = True
-        places = np.cumsum(bad) - 1
-        code, texts = np.zeros(int(bad.sum()), dtype=np.int64), [""]
         rules = list(self.reasons)
-        for first in range(0, len(rules), _BITS):
-            some = rules[first : first + _BITS]
-            code <<= len(some)
-            for finding in self.findings:
-                if (rule := (finding.column, finding.check)) in some:
-                    code[places[finding.positions]] |= 1 << some.index(rule)
-            combinations, code = _numbered(code)
-            texts = [_joined(texts[number >> len(some)], number, some) for number in combinations.tolist()]
-        written: list[str] = np.array(texts, dtype=object)[code].tolist()
+        numbers, broken = combinations(
+            self.findings, bad_positions(self.findings), rules, lambda one: (one.column, one.check)
+        )
+        texts = [
+            "; ".join(check if column == WHOLE_FRAME else f"{column} {check}" for column, check in some)
+            for some in broken
+        ]
+        written: list[str] = np.array(texts, dtype=object)[numbers].tolist()
         return written
 
     def summary(self) -> str:
@@ -158,13 +146,6 @@ def _counted(findings: Iterable[Finding]) -> dict[tuple[str, str], int]:
     return dict(sorted(counted.items(), key=lambda item: -item[1]))
 
 
-def _joined(text: str, number: int, rules: list[tuple[str, str]]) -> str:
-    """Add to a text the rules whose bits are set."""
-    broken = [rule for at, rule in enumerate(rules) if number >> at & 1]
-    more = [check if column == WHOLE_FRAME else f"{column} {check}" for column, check in broken]
-    return "; ".join([text, *more] if text else more)
-
-
 def _named(rows: Mapping[tuple[str, str], int]) -> str:
     texts = [f"{_short(*rule)} ×{count:,}" if count else _short(*rule) for rule, count in rows.items()]
     return named_few(texts, _NAMED)
@@ -174,18 +155,6 @@ def _short(column: str, check: str, limit: int = 40) -> str:
     name, bracket, _ = check.partition("(")
     text = check if len(check) <= limit else f"{name[:limit]}(…)" if bracket else f"{check[: limit - 1]}…"
     return text if column == WHOLE_FRAME else f"{column} {text}"
-
-
-def _numbered(codes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The distinct codes, ascending, and the number of each code among them."""
-    most = int(codes.max()) + 1
-    if most > _TABLE:
-        distinct, numbers = np.unique(codes, return_inverse=True)
-        return distinct, numbers
-    distinct = np.flatnonzero(np.bincount(codes, minlength=most))
-    table = np.zeros(most, dtype=np.int64)
-    table[distinct] = np.arange(len(distinct))
-    return distinct, table[codes]
 
 
 @dataclass(frozen=True, eq=False)
