@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-_NOTHING = "__HIVE_DEFAULT_PARTITION__"  # as Hive, Spark, Arrow and polars write a null
+_NOTHING = "__HIVE_DEFAULT_PARTITION__"  # null in Hive, Spark, Arrow and polars
 
 
 @dataclass(frozen=True)
 class Found:
-    """The files, and what the names of their folders say (`year=2013`).
+    """The files, and the columns in their folder names (`year=2013`).
 
     Attributes:
-        files: The files, in the order of their names.
-        keys: The values by name of a column, for each file; each file has the same names.
-        types: The type of each.
+        files: The files, sorted by name.
+        keys: The values of each file by column name; all files have the same names.
+        types: The type of each column.
     """
 
     files: tuple[Path, ...]
@@ -38,7 +38,7 @@ class Found:
     types: Mapping[str, pa.DataType] = field(default_factory=dict)
 
     def with_keys(self, stored: pa.Schema) -> pa.Schema:
-        """Add the columns of the folders to those of the files. A column that is in the files is theirs."""
+        """Add the folder columns to those of the files; a column in the files takes precedence."""
         import pyarrow as pa
 
         for name, kind in self.types.items():
@@ -46,7 +46,7 @@ class Found:
         return stored
 
     def completed(self, table: pa.Table, file: Path, types: pa.Schema) -> pa.Table:
-        """Add the columns of a file's folders, and cast to these types."""
+        """Add the folder columns of a file to its table, and cast it."""
         import pyarrow as pa
 
         for name, value in self.keys.get(file, {}).items():
@@ -56,16 +56,16 @@ class Found:
         return table.select(types.names).cast(types)
 
     def has_nulls(self, name: str) -> bool:
-        """Whether a folder stands for a null of this column."""
+        """Return whether a folder has a null for this column."""
         return any(name in named and named[name] is None for named in self.keys.values())
 
 
 def found_at(source: str | os.PathLike[str]) -> Found:
-    """Find Parquet files: one, those of a folder and its subfolders, or those that a pattern matches.
+    """Find Parquet files: a single one, those in a folder and its subfolders, or those that match a pattern.
 
     Raises:
         FileNotFoundError: If there is none.
-        ValueError: If the folders of one file have other names than those of another.
+        ValueError: If the folders of two files name different columns.
     """
     path, root = Path(source), None
     if path.is_dir():
@@ -83,7 +83,7 @@ def found_at(source: str | os.PathLike[str]) -> Found:
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """Yield the files of a folder, without what writers leave beside the data."""
+    """Yield the files of a folder, without the files that writers leave beside the data."""
     for file in folder.rglob("*.parquet"):
         within = file.relative_to(folder).parts
         if file.is_file() and not any(part.startswith((".", "_")) and "=" not in part for part in within):
@@ -101,8 +101,8 @@ def _with_keys(files: tuple[Path, ...], root: Path) -> Found:
     first, named = next(iter(keys.items()))
     for file, other in keys.items():
         if other.keys() != named.keys():
-            told = [", ".join(f"'{name}'" for name in each) or "nothing" for each in (other, named)]
-            raise ValueError(f"{file}: its folders name {told[0]}, and those of {first} name {told[1]}")
+            names = [", ".join(f"'{name}'" for name in each) or "nothing" for each in (other, named)]
+            raise ValueError(f"{file}: its folders name {names[0]}, and those of {first} name {names[1]}")
     types = {}
     for name in named:
         values = [each[name] for each in keys.values() if each[name] is not None]
@@ -119,13 +119,13 @@ def _keys(folders: tuple[str, ...]) -> Iterator[tuple[str, str | None]]:
 
 
 def common_schema(schemas: Mapping[Path, pa.Schema]) -> pa.Schema:
-    """Return the types that hold the values of all files, in the order of the first file's columns.
+    """Return the types that hold the values of all files, in the column order of the first file.
 
-    Columns go by name. A type may be wider in one file than in another (int32 and int64, milliseconds and
-    microseconds), or have no values there.
+    Columns are matched by name. A type may be wider in one file than in another (int32 and int64, milliseconds and
+    microseconds), or null.
 
     Raises:
-        ValueError: If a file lacks a column, has one more, or has one of another kind. It names both files.
+        ValueError: If a file lacks a column, or has an additional one, or one of another kind. It names both files.
     """
     for file, schema in schemas.items():
         if twice := [name for name in schema.names if schema.names.count(name) > 1]:
@@ -194,7 +194,7 @@ def _dictionary(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
 
 
 def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """Return the wider of two types of one family, which holds the values of both."""
+    """Return a type of the same family that holds the values of both; None if there is none."""
     import pyarrow as pa
     from pyarrow import types
 

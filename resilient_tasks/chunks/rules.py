@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415 - pandas, polars and pandera load on first use
-"""Find the rules of a schema that judge a chunk of rows without the rows of other chunks."""
+"""Find the rules of a schema that cannot be evaluated chunk by chunk."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _WAY_OUT = (
 )
 
 
-def check_by_chunks(schema: Any, kind: str | None, source: pa.Schema, *, has_index: bool) -> None:
-    """Refuse a schema that has a rule over more than one row.
+def check_rowwise(schema: Any, kind: str | None, source: pa.Schema, *, has_index: bool) -> None:
+    """Refuse a schema with rules over more than one row.
 
     Args:
         schema: A `DataFrameSchema`.
@@ -29,13 +29,13 @@ def check_by_chunks(schema: Any, kind: str | None, source: pa.Schema, *, has_ind
         has_index: Whether the data has a pandas index.
 
     Raises:
-        ValueError: Naming each such rule, and the way out.
+        ValueError: If there are such rules; they are named, with a way out.
     """
     if kind not in {"pandas", "polars"}:
         raise ValueError("Parquet data is split by a pandera schema, for pandas or polars.")
     rules = [*_flags(schema, has_index=has_index), *_checks(schema, kind), *_coercions(schema, kind, source)]
     if rules:
-        raise ValueError(f"No chunk can judge by itself: {'; '.join(rules)}. {_WAY_OUT}")
+        raise ValueError(f"These rules need rows of other chunks: {'; '.join(rules)}. {_WAY_OUT}")
 
 
 def _flags(schema: Any, *, has_index: bool) -> Iterator[str]:
@@ -56,7 +56,7 @@ def _flags(schema: Any, *, has_index: bool) -> Iterator[str]:
 
 
 def _levels(schema: Any) -> list[tuple[str, Any]]:
-    """The schema's index, and each level of it, by a name for people."""
+    """Return the schema's index and index levels, with names for messages."""
     index = getattr(schema, "index", None)
     if index is None:
         return []
@@ -78,7 +78,7 @@ def _checks(schema: Any, kind: str) -> Iterator[str]:
 
 
 def _pandas_rowwise(check: Any) -> bool:
-    """Whether a check is pandera's own or one of single values, and not over groups."""
+    """Return whether a check is row-wise: pandera's own, or of single values, and not of groups."""
     from pandera.backends.pandas import builtin_checks
     from pandera.pandas import Check
 
@@ -86,40 +86,40 @@ def _pandas_rowwise(check: Any) -> bool:
         return False
     if check.element_wise or not hasattr(check._check_fn, "_function_registry"):  # noqa: SLF001
         return bool(check.element_wise)
-    # Asked by its name: a check in a schema holds a copy, which knows the functions registered when it was made.
+    # Looked up by name: a check in a schema holds a copy, with the functions registered when it was made.
     name = check._check_fn.__name__  # noqa: SLF001
     functions = check.get_builtin_check_fn(name)._function_registry.values()  # noqa: SLF001
     return name != "unique_values_eq" and getattr(builtin_checks, name, None) in functions
 
 
 def _coercions(schema: Any, kind: str, source: pa.Schema) -> Iterator[str]:
-    """Reading text as dates takes its format from the first rows; other plain casts go value by value."""
+    """Yield the columns of text that become dates: pandas guesses the format from the first rows."""
     import pyarrow as pa
 
     for name in source.names:
-        dtype, stored = coerced_to(schema, name), source.field(name).type
+        dtype, stored = coerced_dtype(schema, name), source.field(name).type
         stored = stored.value_type if pa.types.is_dictionary(stored) else stored
         text = pa.types.is_string(stored) or pa.types.is_large_string(stored) or pa.types.is_string_view(stored)
         if text and dtype is not None and _is_temporal(dtype, kind):
             yield f"column '{name}': text coerced to {dtype}"
 
 
-def coerced_to(schema: Any, name: str) -> Any:
-    """The type that a schema coerces a column to; None where it coerces to none."""
-    asked = [column for title, column in schema.columns.items() if _speaks_of(title, column, name)]
-    coerced = [column.dtype for column in asked if column.coerce or schema.coerce]
+def coerced_dtype(schema: Any, name: str) -> Any:
+    """Return the type to which a schema coerces a column; None if it does not."""
+    declared = [column for title, column in schema.columns.items() if _matches(title, column, name)]
+    coerced = [column.dtype for column in declared if column.coerce or schema.coerce]
     if schema.dtype is not None:
         return schema.dtype if schema.coerce or coerced else None
     return next((dtype for dtype in coerced if dtype is not None), None)
 
 
-def says_what(schema: Any, name: str) -> bool:
-    """Whether a schema has a type, or a default, for a column."""
-    asked = [column for title, column in schema.columns.items() if _speaks_of(title, column, name)]
-    return schema.dtype is not None or any(part.dtype is not None or part.default is not None for part in asked)
+def declares(schema: Any, name: str) -> bool:
+    """Return whether a schema declares a type or a default for a column."""
+    declared = [column for title, column in schema.columns.items() if _matches(title, column, name)]
+    return schema.dtype is not None or any(part.dtype is not None or part.default is not None for part in declared)
 
 
-def _speaks_of(title: Any, column: Any, name: str) -> bool:
+def _matches(title: Any, column: Any, name: str) -> bool:
     return bool(re.match(title, name)) if column.regex else title == name
 
 

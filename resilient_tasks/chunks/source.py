@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415 - pandas, polars and pyarrow load on first use
-"""Parquet files as one table that is read by chunks: found, compared with each other, and named where they fail."""
+"""Parquet files read as one table, chunk by chunk; errors name the file."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resilient_tasks.chunks.dataset import Found, common_schema, found_at
-from resilient_tasks.storage.arrow import polars_of
+from resilient_tasks.storage.arrow import to_polars
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
 _PANDAS = b"pandas"
-_EXACT = 2**53  # integers up to this one are floats, too
+_EXACT = 2**53  # floats hold all integers up to this one
 
 
 class Chunk(NamedTuple):
@@ -29,7 +29,7 @@ class Chunk(NamedTuple):
     Attributes:
         file: The file.
         start: The number of its first row in the file.
-        table: The rows, with the columns and types that all files have in common.
+        table: The rows, in the columns and types common to all files.
     """
 
     file: Path
@@ -45,9 +45,9 @@ class Sources:
     """Parquet files with the same columns.
 
     Attributes:
-        found: The files, in the order of their names, and what the names of their folders say.
-        types: Their columns and types, in the order of the first file that has rows; then those of the folders.
-        rows: How many rows they have.
+        found: The files by name, and the columns in their folder names.
+        types: The columns and types, in the order of the first file with rows; then those of the folders.
+        rows: The number of rows.
     """
 
     found: Found
@@ -56,7 +56,7 @@ class Sources:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files, in the order of their names."""
+        """The files, sorted by name."""
         return self.found.files
 
     @classmethod
@@ -65,13 +65,13 @@ class Sources:
 
         Raises:
             FileNotFoundError: If there is no file.
-            ValueError: If a file cannot be read, or its columns or types are not those of the others. It is named.
+            ValueError: If a file cannot be read, or its columns or types differ from the others'. It is named.
         """
         import pyarrow.parquet as pq
 
         found, schemas, rows = found_at(source), {}, 0
         for file in found.files:
-            with named(file):
+            with naming(file):
                 footer, schema = pq.read_metadata(file), pq.read_schema(file)
             rows += footer.num_rows
             if footer.num_rows:
@@ -80,7 +80,7 @@ class Sources:
         return cls(found, found.with_keys(common_schema(schemas or {first: pq.read_schema(first)})), rows)
 
     def chunks(self, rows: int) -> Iterator[Chunk]:
-        """Read the files, at most so many rows at a time; where there is none, one chunk without rows."""
+        """Read the files in chunks of at most `rows` rows; without any rows, yield one empty chunk."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -88,12 +88,12 @@ class Sources:
             yield Chunk(self.files[0], 0, self.types.empty_table())
         for file in self.files:
             start = 0
-            with named(file):
+            with naming(file):
                 parquet = pq.ParquetFile(file)
             with parquet:
                 batches = parquet.iter_batches(batch_size=rows)
                 while True:
-                    with named(file):
+                    with naming(file):
                         batch = next(batches, None)
                         if batch is None:
                             break
@@ -103,39 +103,39 @@ class Sources:
                     start += table.num_rows
 
     def column(self, name: str) -> Iterator[pa.ChunkedArray]:
-        """Read one column through all files, in pieces."""
+        """Read one column of all files, in pieces."""
         for file in self.files:
             yield from _column(file, name)
 
     def has_nulls(self, name: str) -> bool:
-        """Whether a column lacks a value in any file. Reads the column only where a file has no statistics of it."""
+        """Return whether any file has nulls in a column. Reads the column only if a file lacks statistics."""
         return self.found.has_nulls(name) or any(
             _any(file, name, lambda facts: facts.null_count > 0 if facts.has_null_count else None, _null_count)
             for file in self.files
         )
 
     def has_more_than_floats(self, name: str) -> bool:
-        """Whether a column has an integer that floats may not hold. Reads the column as `has_nulls` does."""
+        """Return whether a column has integers that floats cannot hold. Reads the column as `has_nulls` does."""
         return any(_any(file, name, _bounds_are_beyond, _is_beyond) for file in self.files)
 
     @cached_property
     def index(self) -> PandasIndex:
-        """What pandas noted about the index when it wrote the files."""
+        """The index, from pandas' notes in the files."""
         notes = _notes(self.types, self.files[0])
         levels = [level for level in notes.get("index_columns", []) if isinstance(level, str)]
         ranges = {} if levels else {file: found for file in self.files if (found := _range(file)) is not None}
-        told = any(
+        labelled = any(
             (found["start"], found["step"], found["name"]) != (0, 1, None) for found in ranges.values()
-        )  # row numbers from 0 tell nothing: pandas writes them where a frame has no index of its own
-        return PandasIndex(bool(levels), ranges if told else {})
+        )  # pandas writes row numbers from 0 for a frame without an index of its own
+        return PandasIndex(bool(levels), ranges if labelled else {})
 
 
 class PandasIndex(NamedTuple):
     """The index of the frames that were written.
 
     Attributes:
-        in_columns: Whether its levels are stored as columns.
-        ranges: Where it is stored as a range, which is not the row numbers from 0: that range for each file.
+        in_columns: Whether its levels are columns.
+        ranges: The range of each file, if the index is stored as ranges other than row numbers from 0.
     """
 
     in_columns: bool
@@ -143,16 +143,16 @@ class PandasIndex(NamedTuple):
 
     @property
     def exists(self) -> bool:
-        """Whether rows have labels that tell something."""
+        """Whether the rows have labels of their own."""
         return self.in_columns or bool(self.ranges)
 
 
 @contextmanager
-def named(what: Path | Chunk) -> Iterator[None]:
-    """Name the file, or the chunk, in whatever Arrow says of it.
+def naming(what: Path | Chunk) -> Iterator[None]:
+    """Name the file or the chunk in errors of Arrow.
 
     Raises:
-        ValueError: In place of an error of Arrow's.
+        ValueError: For an error of Arrow.
     """
     import pyarrow as pa
 
@@ -166,20 +166,20 @@ def named(what: Path | Chunk) -> Iterator[None]:
 
 
 def converter(kind: str | None, sources: Sources) -> Callable[[Chunk], Any]:
-    """How chunks become frames: each with the types that a frame of all rows would have.
+    """Return a function that converts chunks to frames, with the types of a frame of all rows.
 
-    What is returned raises a ValueError that names the chunk if its library has no word for a type.
+    It raises a ValueError that names the chunk if the library lacks a type.
     """
     import polars as pl
 
     try:
-        convert = _PandasConverter(sources) if kind == "pandas" else lambda chunk: polars_of(chunk.table)
+        convert = _PandasConverter(sources) if kind == "pandas" else lambda chunk: to_polars(chunk.table)
     except (TypeError, KeyError) as error:
         raise _unreadable(sources.files[0], error) from error
 
     def named_in_errors(chunk: Chunk) -> Any:
         try:
-            with named(chunk):
+            with naming(chunk):
                 return convert(chunk)
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, TypeError, OverflowError) as error:
             raise ValueError(f"{chunk if chunk.table.num_rows else chunk.file}: {error}") from error
@@ -188,7 +188,7 @@ def converter(kind: str | None, sources: Sources) -> Callable[[Chunk], Any]:
 
 
 class _PandasConverter:
-    """Types that pandas chooses by the values are chosen by all of them, and not by those of a chunk."""
+    """Converts chunks to pandas; types that pandas infers from values are inferred from all rows, not from a chunk."""
 
     def __init__(self, sources: Sources) -> None:
         import pandas as pd
@@ -239,7 +239,7 @@ class _PandasConverter:
 def _column(file: Path, name: str) -> Iterator[pa.ChunkedArray]:
     import pyarrow.parquet as pq
 
-    with named(file), pq.ParquetFile(file) as parquet:
+    with naming(file), pq.ParquetFile(file) as parquet:
         if name in parquet.schema_arrow.names:
             for batch in parquet.iter_batches(columns=[name]):
                 yield batch.column(0)
@@ -248,7 +248,7 @@ def _column(file: Path, name: str) -> Iterator[pa.ChunkedArray]:
 def _any(
     file: Path, name: str, by_statistics: Callable[[Any], bool | None], by_values: Callable[[pa.Array], bool]
 ) -> bool:
-    """Whether something holds in any part of a column; by its values where the statistics do not tell (None)."""
+    """Return whether a condition holds in any part of a column, by statistics, or by values where these are missing."""
     import pyarrow.parquet as pq
 
     footer = pq.read_metadata(file)
@@ -289,7 +289,7 @@ def _range(file: Path) -> dict[str, Any] | None:
 
 
 def _notes(types: pa.Schema, file: Path) -> dict[str, Any]:
-    """What pandas noted about a frame, or frames, that it wrote."""
+    """Return pandas' notes about the frames that it wrote."""
     try:
         return dict(json.loads((types.metadata or {}).get(_PANDAS, b"{}")))
     except ValueError as error:
@@ -298,16 +298,16 @@ def _notes(types: pa.Schema, file: Path) -> dict[str, Any]:
 
 def _unreadable(file: Path, error: Exception) -> ValueError:
     way_out = "split it by a polars schema, or write it anew"
-    return ValueError(f"{file}: pandas cannot read what it is told of types and index there ({error}); {way_out}")
+    return ValueError(f"{file}: pandas cannot read its own notes on types and index there ({error}); {way_out}")
 
 
 def without_index(notes: bytes) -> bytes:
-    """Notes of pandas that say nothing of an index."""
+    """Return pandas' notes without an index."""
     return json.dumps({**json.loads(notes), "index_columns": []}).encode()
 
 
 def _all_values(sources: Sources, name: str) -> pa.Array:
-    """Every value of a column's dictionaries, in the order in which reading all rows meets them."""
+    """Return all values of a column's dictionaries, in the order of the rows."""
     import pyarrow as pa
 
     kind = sources.types.field(name).type

@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415 - pandas, polars and pyarrow load on first use
-"""The Parquet file for the good rows of a split by chunks: its types, and that it appears whole or not at all."""
+"""The Parquet file for the good rows of a split by chunks: its types, and its atomic write."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resilient_tasks.chunks.rules import coerced_to, says_what
+from resilient_tasks.chunks.rules import coerced_dtype, declares
 from resilient_tasks.chunks.source import without_index
 from resilient_tasks.storage.files import atomic_write
 
@@ -22,7 +22,7 @@ _SAMPLES: tuple[Any, ...] = (1, 1.0, "1", b"1", True)
 
 @contextmanager
 def writer(target: Path, types: pa.Schema) -> Iterator[Callable[[Any], int]]:
-    """Append frames to a Parquet file of these types."""
+    """Yield a function that appends frames to a Parquet file of these types."""
     import pyarrow.parquet as pq
 
     with atomic_write(target) as temporary, pq.ParquetWriter(temporary, types) as parquet:
@@ -36,13 +36,13 @@ def writer(target: Path, types: pa.Schema) -> Iterator[Callable[[Any], int]]:
 
 
 def types_of(good: Any, schema: Any, stored: pa.Schema, *, keeps_index: bool) -> pa.Schema:
-    """The types of the good rows in the file.
+    """Return the types of the good rows in the file.
 
     Args:
-        good: What the schema makes of a frame without rows.
+        good: The schema's result for a frame without rows.
         schema: The schema.
-        stored: The types of the rows as stored.
-        keeps_index: Whether a pandas index goes into the file.
+        stored: The types of the stored rows.
+        keeps_index: Whether the pandas index is written.
     """
     import pyarrow as pa
 
@@ -52,15 +52,15 @@ def types_of(good: Any, schema: Any, stored: pa.Schema, *, keeps_index: bool) ->
     for at, field in enumerate(found):
         if field.name in map(str, good.columns):
             source = stored.field(field.name).type if field.name in stored.names else pa.null()
-            kind = _kind(field.type, source, coerced_to(schema, field.name))
-            if pa.types.is_integer(source) and pa.types.is_floating(kind) and not says_what(schema, field.name):
-                kind = source  # pandas takes integers beside a null for floats
+            kind = _kind(field.type, source, coerced_dtype(schema, field.name))
+            if pa.types.is_integer(source) and pa.types.is_floating(kind) and not declares(schema, field.name):
+                kind = source  # pandas converts integers with nulls to floats
             found = found.set(at, field.with_type(kind))
     return found
 
 
 def _noted(good: Any, types: pa.Schema) -> pa.Schema:
-    """Note the labels of the columns that are no texts: pyarrow 25 leaves them out where it leaves the index out."""
+    """Record labels that are not text: pyarrow 25 omits them if it omits the index."""
     import pyarrow as pa
 
     notes = {**types.metadata, b"pandas": without_index(pa.Table.from_pandas(good).schema.metadata[b"pandas"])}
@@ -77,7 +77,7 @@ def _types_of_polars(good: Any) -> pa.Schema:
 
 
 def _kind(kind: pa.DataType, stored: pa.DataType, dtype: Any) -> pa.DataType:
-    """The type of a column of pandas, of which `kind` is what its empty column says."""
+    """Return the type of a pandas column, given the type of its empty column."""
     import pyarrow as pa
 
     if pa.types.is_dictionary(kind) and pa.types.is_null(kind.value_type):
@@ -93,7 +93,7 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 
 
 def _of_objects(stored: pa.DataType, dtype: Any) -> pa.DataType:
-    """The type of what pandera makes of a column where it makes Python objects."""
+    """Return the type of a column that pandera coerces to Python objects."""
     import pandas as pd
     import pyarrow as pa
 

@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415 - pyarrow loads on first use
-"""One batch of bad rows as a Parquet file, and back."""
+"""A batch of bad rows as a Parquet file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,16 @@ import numpy as np
 
 from resilient_tasks.redaction.redact import redact
 from resilient_tasks.storage import parquet
-from resilient_tasks.storage.arrow import PREFIX, RECORDS, Shape, cells, columns_of, part_labels, rows_at, stored
+from resilient_tasks.storage.arrow import (
+    PREFIX,
+    RECORDS,
+    Shape,
+    column_values,
+    comparable_values,
+    part_labels,
+    take,
+    to_arrow,
+)
 from resilient_tasks.storage.parquet import FormatError
 from resilient_tasks.storage.values import decode, dumps, loads, texts
 from resilient_tasks.validation.backend import Rule, bad_positions, combinations, without_secrets
@@ -27,13 +36,13 @@ if TYPE_CHECKING:
 REASONS, VALUES = f"{PREFIX}reasons", f"{PREFIX}values"
 
 
-def written(report: Report, rows: Any, shape: Shape) -> dict[str, Any]:
-    """The reasons as columns of Arrow.
+def reason_columns(report: Report, rows: Any, shape: Shape) -> dict[str, Any]:
+    """Return the reasons as Arrow columns.
 
     Args:
-        report: What the split found.
-        rows: What `bad_rows` returned for it.
-        shape: Of the rows: which of the values that failed lie in them.
+        report: The split's report.
+        rows: The positions of the bad rows.
+        shape: The rows' shape, which says which failed values the rows hold themselves.
     """
     import pyarrow as pa
 
@@ -41,28 +50,30 @@ def written(report: Report, rows: Any, shape: Shape) -> dict[str, Any]:
     numbers, broken = combinations(report.findings, rows, rules, _rule)
     sets = [json.dumps([{"column": column, "check": check} for column, check in rules]) for rules in broken]
     columns = {REASONS: pa.DictionaryArray.from_arrays(pa.array(numbers.astype("int32")), pa.array(sets, pa.string()))}
-    elsewhere = [finding for finding in report.findings if finding.read and finding.column not in places_of(shape)]
+    elsewhere = [
+        finding for finding in report.findings if finding.read and finding.column not in positions_by_name(shape)
+    ]
     if elsewhere:
         columns[VALUES] = pa.array(_values(elsewhere, rows), pa.string())
     return columns
 
 
 def rules_of(table: Any) -> list[list[Rule]]:
-    """For each row, the rules that it failed."""
+    """Return the rules that each row broke."""
     column = table[REASONS].combine_chunks()
     sets = [[(rule["column"], rule["check"]) for rule in json.loads(text)] for text in column.dictionary.to_pylist()]
     return [sets[code] for code in column.indices.to_pylist()]
 
 
-def told(table: Any, shape: Shape, columns: Sequence[list[Any]]) -> list[list[dict[str, Any]]]:
-    """For each row its reasons, as dicts of `column`, `check` and `value`.
+def decode_reasons(table: Any, shape: Shape, columns: Sequence[list[Any]]) -> list[list[dict[str, Any]]]:
+    """Return each row's reasons as dicts of `column`, `check` and `value`.
 
     Args:
-        table: The rows as stored.
+        table: The stored rows.
         shape: Their shape.
-        columns: Their values, as `columns_of` returns them.
+        columns: Their values, from `column_values`.
     """
-    places, failed = places_of(shape), rules_of(table)
+    places, failed = positions_by_name(shape), rules_of(table)
     values: dict[tuple[int, Rule], Any] = {}
     of_rule: dict[Rule, list[int]] = {}
     for row, rules in enumerate(failed):
@@ -82,10 +93,10 @@ def told(table: Any, shape: Shape, columns: Sequence[list[Any]]) -> list[list[di
     ]
 
 
-def reason_texts(report: Report) -> dict[int, str]:
-    """Each bad row's position, ascending, and its reasons as JSON text, their values too.
+def reasons_json_by_row(report: Report) -> dict[int, str]:
+    """Return each bad row's position, ascending, with its reasons and failed values as JSON text.
 
-    For rows whose cells are not kept beside their reasons. The first value counts where a rule failed twice.
+    For rows that are not stored beside their reasons. If a rule failed twice, the first value counts.
     """
     reasons: dict[int, dict[str, str]] = {}
     for finding in report.findings:
@@ -100,22 +111,22 @@ def reason_texts(report: Report) -> dict[int, str]:
     }
 
 
-def told_texts(reasons: Sequence[Any]) -> str:
-    """One row's reasons as JSON text, their values too."""
+def reasons_json(reasons: Sequence[Any]) -> str:
+    """Return one row's reasons and failed values as JSON text."""
     return dumps([
         {"column": reason.column, "check": reason.check, "value": without_secrets(reason.column, [reason.value])[0]}
         for reason in reasons
     ])  # fmt: skip
 
 
-def places_of(shape: Shape) -> dict[str, int]:
-    """Which part of a row a reason's column is, where its name says so for certain."""
+def positions_by_name(shape: Shape) -> dict[str, int]:
+    """Return the part of a row for each reason's column, if its name is unambiguous."""
     names = part_names(shape)
     return {} if shape["library"] == RECORDS else {name: names.index(name) for name in names if names.count(name) == 1}
 
 
 def part_names(shape: Shape) -> list[str]:
-    """Each part's name, as reasons call it."""
+    """Return each part's name in reasons."""
     return [str(decode(part["label"])) for part in shape["parts"]]
 
 
@@ -124,7 +135,7 @@ def _rule(finding: Finding) -> Rule:
 
 
 def _values(findings: Sequence[Finding], rows: Any) -> list[str | None]:
-    """For each row the values that lie nowhere in it: a field deep in a record, or one of two columns of a name."""
+    """Return the failed values that no cell holds, by row: nested fields, or one of two columns with the same name."""
     values: list[dict[Rule, Any]] = [{} for _ in rows]
     for finding in findings:
         rule = _rule(finding)
@@ -135,13 +146,13 @@ def _values(findings: Sequence[Finding], rows: Any) -> list[str | None]:
 
 
 ROW = f"{PREFIX}row"
-"""The column of a file, and of a table to correct, that says which row of its batch each one is."""
+"""The column with each row's number in its batch, in files and in tables to correct."""
 
 COLUMNS = ("row", "reasons", "values", "operation", "batch", "schema", "quarantined_at", "released")
 
 
 class QuarantineError(OSError):
-    """The quarantine could not be written or read. The sentence names the path and the cause."""
+    """The quarantine could not be written or read. The message names the path and the cause."""
 
 
 @dataclass(frozen=True)
@@ -149,8 +160,8 @@ class Part:
     """Rows of one file.
 
     Attributes:
-        table: The rows as stored, of Arrow.
-        facts: What holds for the file as a whole.
+        table: The stored rows, as an Arrow table.
+        facts: Facts about the whole file.
     """
 
     table: Any
@@ -161,13 +172,13 @@ class Part:
         """Return the rows of a file.
 
         Raises:
-            FormatError: If it is not a file of a quarantine, or not one of this format.
+            FormatError: If it is not a quarantine's file, or has another format.
         """
         return cls(*parquet.decode(file, name))
 
     @property
     def shape(self) -> Shape:
-        """What makes a frame of the rows again."""
+        """The shape from which the frame is restored."""
         shape: Shape = self.facts["shape"]
         return shape
 
@@ -178,16 +189,16 @@ class Part:
         return numbers
 
     def take(self, positions: Sequence[int]) -> Part:
-        """The rows at these positions, from 0."""
-        return Part(rows_at(self.table, positions), self.facts)
+        """Return the rows at these positions, from 0."""
+        return Part(take(self.table, positions), self.facts)
 
     def decoded(self) -> list[dict[str, Any]]:
-        """Each row: its number, its reasons and its values as read, and the ids."""
-        columns = columns_of(self.table, self.shape, self.rows)
+        """Return each row's number, reasons, values as read, and ids."""
+        columns = column_values(self.table, self.shape, self.rows)
         labels = part_labels(self.shape)
         records = self.shape["library"] == RECORDS
         values = columns[0] if records else [dict(zip(labels, row, strict=True)) for row in zip(*columns, strict=True)]
-        reasons = told(self.table, self.shape, columns)
+        reasons = decode_reasons(self.table, self.shape, columns)
         ids = {name: self.table[f"{PREFIX}{name}"].to_pylist() for name in self.facts["ids"]}
         return [
             {"row": row, "reasons": reasons[at], "values": values[at] if values else {}}
@@ -196,8 +207,8 @@ class Part:
         ]
 
     def digests(self) -> list[str]:
-        """A digest of each row's values as read, by which it is known again."""
-        columns = [cells(self.table[part["name"]]) for part in self.shape["parts"]]
+        """Return a digest of each row's values as read, which identifies the row."""
+        columns = [comparable_values(self.table[part["name"]]) for part in self.shape["parts"]]
         names = json.dumps([part["label"] for part in self.shape["parts"]])
         rows = zip(*columns, strict=True) if columns else [()] * self.table.num_rows
         return [
@@ -205,26 +216,26 @@ class Part:
         ]
 
 
-def encoded(split: Split[Any], common: Mapping[str, str]) -> bytes:
-    """The bad rows of a split as a file.
+def encode_batch(split: Split[Any], common: Mapping[str, str]) -> bytes:
+    """Encode the bad rows of a split as a file.
 
     Args:
         split: What `split()` returned.
-        common: A column of text each, the same in every row.
+        common: Text columns with the same value in every row.
     """
     import pyarrow as pa
 
     rows = bad_positions(split.report.findings)
-    table, shape = stored(split.bad, rows)
-    columns = {ROW: pa.array(rows, pa.int64()), **written(split.report, rows, shape)}
+    table, shape = to_arrow(split.bad, rows)
+    columns = {ROW: pa.array(rows, pa.int64()), **reason_columns(split.report, rows, shape)}
     first = pa.array([0] * len(rows), pa.int8())
     for name, text in common.items():
         columns[f"{PREFIX}{name}"] = pa.DictionaryArray.from_arrays(first, pa.array([text], pa.string()))
-    return parquet.encode(beside(columns, table), {**common, "ids": list(common), "shape": shape})
+    return parquet.encode(join_columns(columns, table), {**common, "ids": list(common), "shape": shape})
 
 
-def beside(columns: Mapping[str, Any], table: Any) -> Any:
-    """The library's own columns, and those of a frame as stored, as one table."""
+def join_columns(columns: Mapping[str, Any], table: Any) -> Any:
+    """Join the library's own columns and those of a stored frame in one table."""
     import pyarrow as pa
 
     arrays, names = [*columns.values(), *table.columns], [*columns, *table.column_names]
@@ -232,8 +243,8 @@ def beside(columns: Mapping[str, Any], table: Any) -> Any:
 
 
 @contextmanager
-def explained(doing: str, advice: str = "") -> Iterator[None]:
-    """Turn what the disk, the store or the Parquet reader says into one error with a sentence, and advice after it."""
+def errors_explained(doing: str, advice: str = "") -> Iterator[None]:
+    """Raise errors of the disk, the store or Parquet as a QuarantineError with a message and advice."""
     import pyarrow as pa
 
     try:
@@ -244,7 +255,7 @@ def explained(doing: str, advice: str = "") -> Iterator[None]:
         raise QuarantineError(str(error)) from error
     except (OSError, pa.ArrowException, ImportError) as error:
         cause = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        told = redact(f"{doing}: {cause}").rstrip(".")  # a folder's URL may hold credentials
-        sentence = QuarantineError(f"{told}. {advice}".rstrip())
-        sentence.errno = getattr(error, "errno", None)
-        raise sentence from error
+        text = redact(f"{doing}: {cause}").rstrip(".")  # a folder's URL may hold credentials
+        explained = QuarantineError(f"{text}. {advice}".rstrip())
+        explained.errno = getattr(error, "errno", None)
+        raise explained from error

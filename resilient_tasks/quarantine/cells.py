@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415 - pandas and pyarrow load on first use
-"""One cell as a person reads and writes it, in CSV or JSON, and the value that its column takes of it."""
+"""A cell as text for people, in CSV or JSON, and the value that its column reads from it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import numpy as np
 from resilient_tasks.storage.arrow import is_text, loads_or_none
 from resilient_tasks.storage.values import decode, encode
 
-# What a spreadsheet takes for a formula, in its own and in full width; already marked or not.
+# What spreadsheets take for a formula, in half and full width, marked already or not.
 _LIVE = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _MARK = "'"
 _INT = re.compile(r"[-+]?\d+")
@@ -28,7 +28,7 @@ _UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
 def plain(column: Any, *, json: bool) -> list[Any]:
-    """A stored column's values in JSON's own types: text for what JSON has no word for.
+    """Return a stored column's values in JSON types; text if there is none.
 
     Args:
         column: The column as stored.
@@ -54,10 +54,10 @@ def plain(column: Any, *, json: bool) -> list[Any]:
 
 
 def to_csv(value: Any) -> str:
-    """The text of one cell; one that a spreadsheet would take for a formula has a `'` before it.
+    """Return the text of a cell; one that a spreadsheet would take for a formula is marked with a leading `'`.
 
     Args:
-        value: One of what `plain` returned.
+        value: A value from `plain`.
     """
     if value is None:
         return ""
@@ -68,13 +68,13 @@ def to_csv(value: Any) -> str:
 
 
 def from_csv(text: str) -> str | None:
-    """What a person wrote into a cell; None for an empty one."""
+    """Return the content of a cell; None for an empty one."""
     marked = text.startswith(_MARK) and _LIVE.match(text)
     return (text[1:] if marked else text) or None
 
 
 def typed(given: Any, kind: Any, *, nullable: bool) -> Any:
-    """The value that a column of an Arrow type takes of what a person wrote: that value, and never one like it.
+    """Return the value that a column of an Arrow type reads from a cell, only if it is exact.
 
     Args:
         given: Text, or another value of JSON or Parquet.
@@ -82,7 +82,7 @@ def typed(given: Any, kind: Any, *, nullable: bool) -> Any:
         nullable: Whether the column can be empty.
 
     Raises:
-        ValueError: If it does not.
+        ValueError: If the type does not accept it.
     """
     import pyarrow as pa
 
@@ -118,7 +118,7 @@ def _made(given: Any, kind: Any) -> Any:
 
 
 def _inside(value: Any, kind: Any) -> Any:
-    """What a list, a map or a struct takes of a value: each of its items by itself."""
+    """Return a list, map or struct as its type reads it, item by item."""
     import pyarrow as pa
 
     types = pa.types
@@ -139,7 +139,7 @@ def _inside(value: Any, kind: Any) -> Any:
 
 
 def like(before: Any, given: Any) -> Any:
-    """What a person wrote into an object column: of the type of what it replaces, if that is possible."""
+    """Return a cell's content for an object column: in the type of the old value, if possible."""
     if given is None or not isinstance(given, str):
         return decode(given)
     if isinstance(before, bool):
@@ -166,7 +166,7 @@ def _plain(value: Any) -> Any:
 
 
 def _worded(value: Any) -> Any:
-    """Values with an everyday spelling as text; the others as tagged JSON."""
+    """Return values with a common spelling as text; others as tagged JSON."""
     return (
         str(value) if isinstance(value, tuple(_LIKE)) and not isinstance(value, dict | list | tuple) else encode(value)
     )
@@ -186,7 +186,7 @@ def _number(value: float) -> Any:
 
 
 def _same_kind(given: Any, kind: Any) -> Any:
-    """A value that is no text, as the type takes it."""
+    """Return a value other than text as its type reads it."""
     import pyarrow as pa
 
     types = pa.types
@@ -199,11 +199,11 @@ def _same_kind(given: Any, kind: Any) -> Any:
     if is_text(kind):
         return json.dumps(given)
     if isinstance(given, int | float) and types.is_temporal(kind):
-        raise ValueError("a number is no time")
+        raise ValueError("a number is not a time")
     return decode(given) if isinstance(given, list | dict) else given
 
 
-def _reader(kind: Any) -> Callable[[str], Any]:  # noqa: PLR0911 - one answer a kind of type
+def _reader(kind: Any) -> Callable[[str], Any]:  # noqa: PLR0911 - one return for each kind
     import pyarrow as pa
 
     types = pa.types
@@ -280,12 +280,12 @@ def _duration(text: str, unit: str) -> int:
     import pandas as pd
 
     if _INT.fullmatch(text.strip()):
-        raise ValueError(text)  # of what?
+        raise ValueError(text)  # without a unit
     return _exactly(pd.Timedelta(text).asm8, unit)
 
 
 def _exactly(value: Any, unit: str) -> int:
-    """A moment or a duration of numpy in units of a type: numpy itself wraps around where the type ends."""
+    """Convert a numpy moment or duration to a type's unit exactly; numpy itself would overflow silently."""
     if np.isnat(value):
         raise ValueError(str(value))
     number, rest = divmod(int(value.astype("int64")) * _UNITS[unit], _UNITS[np.datetime_data(value.dtype)[0]])
@@ -303,7 +303,7 @@ def _is_binary(kind: Any) -> bool:
     return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind))
 
 
-# In an object column, by the type of what a cell held; a datetime is a date too.
+# For object columns, by the type of the old value; a datetime is a date, too.
 _LIKE: dict[type, Callable[[str], Any]] = {
     int: _int,
     float: _float,

@@ -1,8 +1,8 @@
 # ruff: noqa: PLC0415 - pyarrow loads on first use
-"""The replays of a batch: one numbered file each, created only where that number is free.
+"""The ledger of a batch: one numbered file for each replay, created only if its number is free.
 
-The file is the release and its record in one, so there is no moment between them in which a kill could lose a row or
-release it twice. Of two concurrent replays, one finds its number taken, reads that file, and tries the next number.
+An entry is both the release and its record, so a kill can neither lose a row nor release it twice. Of two concurrent
+replays, one finds its number taken, reads that entry, and tries the next number.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from resilient_tasks.quarantine.batch_file import REASONS, ROW, Part, beside
+from resilient_tasks.quarantine.batch_file import REASONS, ROW, Part, join_columns
 from resilient_tasks.storage import parquet
 from resilient_tasks.storage.arrow import PREFIX
 from resilient_tasks.storage.files import Files
@@ -21,17 +21,17 @@ DIGEST = f"{PREFIX}digest"
 _FOLDER = ".ledger"
 
 
-class Key(NamedTuple):
-    """A row, for good: its number, and a digest of what was read, as a retry may have read another row there."""
+class RowKey(NamedTuple):
+    """Identifies a row: its number, and a digest of its values, because a retry may have read another row there."""
 
     row: int
     digest: str
 
 
-class Judged(NamedTuple):
-    """A row as a replay found it, and what is wrong with it as JSON text; nothing, if it is released."""
+class ReplayedRow(NamedTuple):
+    """A replayed row and its reasons as JSON text; empty if it is released."""
 
-    key: Key
+    key: RowKey
     reasons: str
 
 
@@ -41,96 +41,96 @@ class Ledger:
 
     Attributes:
         files: The quarantine's files.
-        folder: Where its entries lie.
+        folder: The folder of its entries.
     """
 
     files: Files
     folder: str
 
     @classmethod
-    def beside(cls, files: Files, operation: str, batch: str) -> Ledger:
-        """The ledger of a batch, by names that are safe for a file system."""
+    def of_batch(cls, files: Files, operation: str, batch: str) -> Ledger:
+        """Return the ledger of a batch; the names must be safe for file systems."""
         return cls(files, f"{_FOLDER}/{operation}/{batch}")
 
     @classmethod
     def every(cls, files: Files, operation: str = "") -> list[Ledger]:
-        """Those that have an entry, in order."""
+        """Return the ledgers that have entries, in order."""
         names = files.names(f"{_FOLDER}/{operation}".rstrip("/"))
         return [cls(files, folder) for folder in dict.fromkeys(name.rpartition("/")[0] for name in names)]
 
     def entries(self) -> list[str]:
-        """The names of its entries, oldest first."""
+        """Return the names of the entries, oldest first."""
         return sorted(self.files.names(self.folder))
 
     @property
     def last(self) -> dt.datetime | None:
-        """When the last entry was made, UTC."""
+        """The time of the last entry, UTC."""
         entries = self.entries()
         if not entries:
             return None
         return dt.datetime.fromisoformat(self.read(entries[-1]).facts["replayed_at"])
 
     def read(self, entry: str) -> Part:
-        """One entry: the released rows as the schema returned them, and of the others no more than why they wait."""
+        """Return an entry: released rows as the schema returned them, and the reasons of the others."""
         with self.files.open(entry) as file:
             return Part.read(file, self.files.place(entry))
 
-    def verdicts(self, entries: Sequence[str] | None = None) -> dict[Key, str]:
-        """The last reasons of each row that was replayed; nothing where it is released.
+    def latest_reasons(self, entries: Sequence[str] | None = None) -> dict[RowKey, str]:
+        """Return the latest reasons of each replayed row; empty if it is released.
 
         Args:
-            entries: Those to go by, oldest first; default: all.
+            entries: The entries to read, oldest first; default: all.
         """
-        last: dict[Key, str] = {}
+        last: dict[RowKey, str] = {}
         for entry in self.entries() if entries is None else entries:
             part = self.read(entry)
-            keys = map(Key, part.rows, part.table[DIGEST].to_pylist())
+            keys = map(RowKey, part.rows, part.table[DIGEST].to_pylist())
             last.update(zip(keys, part.table[REASONS].to_pylist(), strict=True))
         return last
 
-    def commit(self, judged: Sequence[Judged], released: Any, about: Mapping[str, Any]) -> set[Key]:
+    def commit(self, replayed: Sequence[ReplayedRow], released: Any, about: Mapping[str, Any]) -> set[RowKey]:
         """Record the result of a replay; release each row once.
 
         Args:
-            judged: The rows that it judged.
-            released: Those of them that are released, in order, as an Arrow table.
-            about: What holds for the entry as a whole.
+            replayed: The replayed rows.
+            released: The released ones among them, in order, as an Arrow table.
+            about: Facts about the whole entry.
 
         Returns:
-            The rows that this entry releases: those that no other has.
+            The rows that this entry releases and no earlier one.
         """
         import pyarrow as pa
 
         while True:
             entries = self.entries()
-            settled = {key for key, reasons in self.verdicts(entries).items() if not reasons}
-            if all(row.key in settled for row in judged):
+            settled = {key for key, reasons in self.latest_reasons(entries).items() if not reasons}
+            if all(row.key in settled for row in replayed):
                 return set()
-            # The number after those that were read. If another replay took it meanwhile, its entry is read next.
+            # The next free number. If a concurrent replay takes it, its entry is read next.
             last = int(entries[-1].rpartition("/")[2].partition(".")[0]) if entries else 0
             name = f"{self.folder}/{last + 1:06}.parquet"
-            good = [row for row in judged if not row.reasons]
+            good = [row for row in replayed if not row.reasons]
             ours = [at for at, row in enumerate(good) if row.key not in settled]
-            rest = [row for row in judged if row.reasons and row.key not in settled]
+            rest = [row for row in replayed if row.reasons and row.key not in settled]
             kept = released.take(pa.array(ours, pa.int64()))
             if self.files.create(name, _encoded([*(good[at] for at in ours), *rest], kept, about)):
                 return {good[at].key for at in ours}
 
     def remove(self) -> None:
-        """Remove every entry, the last first: what is left of it at a kill is still in order."""
+        """Remove the entries, last first: after a kill the rest is still consistent."""
         for entry in reversed(self.entries()):
             self.files.remove(entry)
 
 
-def _encoded(judged: Sequence[Judged], released: Any, about: Mapping[str, Any]) -> bytes:
+def _encoded(replayed: Sequence[ReplayedRow], released: Any, about: Mapping[str, Any]) -> bytes:
     import pyarrow as pa
 
     own = pa.table({
-        ROW: pa.array([row.key.row for row in judged], pa.int64()),
-        DIGEST: pa.array([row.key.digest for row in judged], pa.string()),
-        REASONS: pa.array([row.reasons for row in judged], pa.string()),
+        ROW: pa.array([row.key.row for row in replayed], pa.int64()),
+        DIGEST: pa.array([row.key.digest for row in replayed], pa.string()),
+        REASONS: pa.array([row.reasons for row in replayed], pa.string()),
     })  # fmt: skip
     size = released.num_rows
-    first = beside(dict(zip(own.column_names, own.slice(0, size).columns, strict=True)), released)
+    first = join_columns(dict(zip(own.column_names, own.slice(0, size).columns, strict=True)), released)
     table = pa.concat_tables([first, own.slice(size)], promote_options="default")
     return parquet.encode(table, {**about, "replayed_at": dt.datetime.now(dt.UTC).isoformat()})

@@ -1,9 +1,9 @@
 # ruff: noqa: PLC0415 - pandas and pyarrow load on first use
-"""The quarantine: bad rows kept as they were read, with their reasons, until a person puts them back.
+"""The quarantine: bad rows stored as read, with their reasons, until they are corrected and released.
 
-One Parquet file a batch, at `<folder>/<operation>/<YYYY-MM-DD>/<batch>.parquet`. A file appears whole or not at
-all, and the same batch replaces its file, so that a retry never counts a row twice. What replays release lies beside
-them, in `.ledger`; a batch's own file is never edited.
+One Parquet file per batch, at `<folder>/<operation>/<YYYY-MM-DD>/<batch>.parquet`. Writes are atomic, and the same
+batch replaces its file, so a retry never counts a row twice. Released rows are stored separately, in `.ledger`; a
+batch's file is never edited.
 """
 
 from __future__ import annotations
@@ -19,14 +19,21 @@ from resilient_tasks.core import durations
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.cleaned import Cleaner
 from resilient_tasks.core.errors import PolicyError
-from resilient_tasks.quarantine.batch_file import COLUMNS, REASONS, Part, QuarantineError, encoded, explained
-from resilient_tasks.quarantine.ledger import Key, Ledger
-from resilient_tasks.quarantine.replay import Batch, Replay
+from resilient_tasks.quarantine.batch_file import (
+    COLUMNS,
+    REASONS,
+    Part,
+    QuarantineError,
+    encode_batch,
+    errors_explained,
+)
+from resilient_tasks.quarantine.ledger import Ledger, RowKey
+from resilient_tasks.quarantine.replay import Replay, WaitingRows
 from resilient_tasks.redaction.redact import redact
 from resilient_tasks.storage import parquet
-from resilient_tasks.storage.arrow import restored, together
+from resilient_tasks.storage.arrow import concat, from_arrow
 from resilient_tasks.storage.blocks import StorageBlock, is_block, is_name
-from resilient_tasks.storage.files import Files, LocalFiles, files_at, safe
+from resilient_tasks.storage.files import Files, LocalFiles, files_at, safe_name
 from resilient_tasks.storage.values import loads
 from resilient_tasks.validation.schemas import fingerprint
 
@@ -40,15 +47,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class QuarantinedBatch:
-    """One file in the quarantine.
+    """A batch in the quarantine.
 
     Attributes:
-        path: The file: a path in a local folder, else a URL.
-        operation: The operation whose data it was.
+        path: The file: a path in a local folder, otherwise a URL.
+        operation: The operation that the data belongs to.
         batch: The batch's id.
-        rows: Bad rows in it.
+        rows: The number of bad rows.
         when: When it was written, UTC.
-        waiting: How many of the rows no replay has released.
+        waiting: The number of rows that are not released.
     """
 
     path: Any
@@ -59,15 +66,15 @@ class QuarantinedBatch:
     waiting: int
 
 
-Wanted = str | os.PathLike[str] | QuarantinedBatch
+BatchRef = str | os.PathLike[str] | QuarantinedBatch
 
 
-def found(files: Files, wanted: Wanted) -> str:
-    """The name of a batch's file.
+def find_batch(files: Files, wanted: BatchRef) -> str:
+    """Return the name of a batch's file.
 
     Args:
-        files: The quarantine's.
-        wanted: A batch's id, its file, or an item of a list.
+        files: The quarantine's files.
+        wanted: A batch's id, its file, or an item of `list()`.
 
     Raises:
         QuarantineError: If there is no such batch, or several operations have one.
@@ -77,8 +84,8 @@ def found(files: Files, wanted: Wanted) -> str:
     if text.endswith(".parquet"):
         inside = text.removeprefix(folder)
         return Path(text).absolute().as_posix() if inside == text else Path(inside).as_posix()
-    with explained(f"Cannot list the quarantine {folder}", files.advice):
-        names = named(files, "", text)
+    with errors_explained(f"Cannot list the quarantine {folder}", files.advice):
+        names = batch_files(files, "", text)
     if len(names) == 1:
         return names[0]
     if names:
@@ -88,47 +95,47 @@ def found(files: Files, wanted: Wanted) -> str:
     raise QuarantineError(f"There is no batch {text} in the quarantine {folder}: {listed}, as does list().")
 
 
-def waiting(files: Files, wanted: Wanted) -> Batch:
-    """A batch with those of its rows that no replay has released."""
-    name = found(files, wanted)
-    with explained(f"Cannot read {files.place(name)}", files.advice):
-        part, ledger = opened(files, name)
+def waiting_rows(files: Files, wanted: BatchRef) -> WaitingRows:
+    """Return a batch with its waiting rows."""
+    name = find_batch(files, wanted)
+    with errors_explained(f"Cannot read {files.place(name)}", files.advice):
+        part, ledger = open_batch(files, name)
         keys = keys_of(part)
-        verdicts = ledger.verdicts()
-    released = {key for key in keys if verdicts.get(key) == ""}
+        latest = ledger.latest_reasons()
+    released = {key for key in keys if latest.get(key) == ""}
     open_rows = [at for at, key in enumerate(keys) if key not in released]
-    return Batch(
+    return WaitingRows(
         part.take(open_rows), tuple(keys[at] for at in open_rows), frozenset(key.row for key in released), ledger
     )
 
 
-def keys_of(part: Part) -> list[Key]:
-    """The key of each row."""
-    return list(map(Key, part.rows, part.digests()))
+def keys_of(part: Part) -> list[RowKey]:
+    """Return the key of each row."""
+    return list(map(RowKey, part.rows, part.digests()))
 
 
-def named(files: Files, folder: str, batch: str) -> list[str]:
-    """Where a batch was written, on whatever day."""
-    return [name for name in files.names(folder) if name.endswith(f"/{safe(batch)}.parquet")]
+def batch_files(files: Files, folder: str, batch: str) -> list[str]:
+    """Return the files of a batch, on any day."""
+    return [name for name in files.names(folder) if name.endswith(f"/{safe_name(batch)}.parquet")]
 
 
-def opened(files: Files, name: str) -> tuple[Part, Ledger]:
-    """One file, and its ledger."""
+def open_batch(files: Files, name: str) -> tuple[Part, Ledger]:
+    """Return the rows and the ledger of a batch file."""
     with files.open(name) as file:
         part = Part.read(file, files.place(name))
-    return part, Ledger.beside(files, safe(part.facts["operation"]), safe(part.facts["batch"]))
+    return part, Ledger.of_batch(files, safe_name(part.facts["operation"]), safe_name(part.facts["batch"]))
 
 
-def listed(files: Files, name: str, replayed: set[str]) -> QuarantinedBatch:
-    """One file as an item of a list. `replayed` are the folders of all ledgers."""
+def describe_batch(files: Files, name: str, replayed: set[str]) -> QuarantinedBatch:
+    """Return a batch file as an item of `list()`; `replayed` holds the folders of all ledgers."""
     with files.open(name) as file:
         facts, rows = parquet.read_facts(file, files.place(name))
-    ledger = Ledger.beside(files, safe(facts["operation"]), safe(facts["batch"]))
+    ledger = Ledger.of_batch(files, safe_name(facts["operation"]), safe_name(facts["batch"]))
     waiting = rows
     if ledger.folder in replayed:
-        released = {key for key, reasons in ledger.verdicts().items() if not reasons}
+        released = {key for key, reasons in ledger.latest_reasons().items() if not reasons}
         numbers = {key.row for key in released}
-        part, _ = opened(files, name)
+        part, _ = open_batch(files, name)
         maybe = part.take([at for at, row in enumerate(part.rows) if row in numbers])
         waiting -= sum(key in released for key in keys_of(maybe))
     when = dt.datetime.fromisoformat(facts["quarantined_at"])
@@ -143,18 +150,18 @@ _LEFT_OVER = 3600.0  # seconds; no write takes that long
 @answering('Quarantine("quarantine")', "options")
 @dataclass(frozen=True)
 class Quarantine:
-    """A folder for bad rows. Holds only its address, so it can be pickled to any worker that sees the folder.
+    """A folder for bad rows. It holds only the address, so it can be pickled to any worker with access to the folder.
 
     Attributes:
-        url: A local folder's path, its `file://` URL, or any URL that fsspec knows; a folder is made on the first
-            write, a bucket has to exist. Or one of Prefect's storage blocks: a `LocalFileSystem`, a `RemoteFileSystem`,
-            an `S3Bucket`, or the name `block:TYPE/NAME` of one that the server keeps, as in
-            `block:remote-file-system/ml`, which is loaded when it is used. `block:TYPE/NAME/FOLDER` is a folder in it.
-        options: What fsspec's file system takes for that URL: credentials, an endpoint.
+        url: A local folder's path or `file://` URL, or any URL that fsspec knows. A folder is created by the first
+            write; a bucket must exist. Or one of Prefect's storage blocks: a `LocalFileSystem`, a `RemoteFileSystem`,
+            an `S3Bucket`, or the name `block:TYPE/NAME` of one on the server, such as `block:remote-file-system/ml`,
+            which is loaded when used. `block:TYPE/NAME/FOLDER` is a folder in it.
+        options: Options of fsspec's file system: credentials, an endpoint.
 
     Raises:
-        PolicyError: If it is no address, no name of a block, or a block that stores no files; or the library for the
-            URL is not installed.
+        PolicyError: If it is not an address, not the name of a block, or a block that stores no files; or if the
+            library for the URL is not installed.
         ValueError: If no file system is known for the URL, or a `file://` URL names another host.
     """
 
@@ -163,14 +170,14 @@ class Quarantine:
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse at once what no write could reach."""
+        """Refuse unusable addresses at once."""
         if not is_block(self.url) and (not isinstance(self.url, str | os.PathLike) or not os.fspath(self.url)):
             given = type(self.url).__name__ if isinstance(self.url, type) or callable(self.url) else repr(self.url)
             raise PolicyError(f"Quarantine(url) is a folder's path, a URL or a storage block, not {given}")
         if not isinstance(self.options, Mapping):
-            given = type(self.options).__name__  # and not what may be a secret
+            given = type(self.options).__name__  # the options may hold secrets
             raise PolicyError(f"Quarantine(options=...) is a mapping of fsspec's options, not of type {given}")
-        if not self._is_name:  # the server is not asked while a module is imported
+        if not self._is_name:  # no request to the server while a module is imported
             _ = self._files
 
     def __repr__(self) -> str:
@@ -178,7 +185,7 @@ class Quarantine:
 
     @property
     def folder(self) -> Any:
-        """The address: a path where it is a local folder, the name of a block, else a URL."""
+        """The address: a local folder's path, the name of a block, or a URL."""
         if self._is_name:
             return self.url
         files = self._files
@@ -192,17 +199,17 @@ class Quarantine:
     def _files(self) -> Files:
         if not self._is_name:
             return files_at(self.url, self.options)
-        with explained(f"Cannot use the quarantine {self.url}"):
+        with errors_explained(f"Cannot use the quarantine {self.url}"):
             return files_at(self.url, self.options)
 
     def exists(self) -> bool:
-        """Whether the folder is there: it is made on the first write.
+        """Return whether the folder exists; the first write creates it.
 
         Raises:
-            QuarantineError: If it cannot be asked.
+            QuarantineError: If the address cannot be reached.
         """
         files = self._files
-        with explained(f"Cannot reach the quarantine {self.folder}", files.advice):
+        with errors_explained(f"Cannot reach the quarantine {self.folder}", files.advice):
             return files.exist()
 
     def write(
@@ -214,31 +221,33 @@ class Quarantine:
         schema: Any = None,
         context: Mapping[str, str] | None = None,
     ) -> Any:
-        """Keep the bad rows of a split.
+        """Store the bad rows of a split.
 
-        Call it before the good rows are used. The same operation and batch replace what an earlier attempt wrote,
-        also by nothing where the rows are good now; a frame error replaces nothing.
+        Call it before the good rows are used. A batch replaces an earlier one of the same operation and id; if no row
+        is bad any more, it removes that one. Frame errors replace nothing.
 
         Args:
-            split: What `split()` returned.
-            operation: Whose data it is; the folder's name.
-            batch: An id that a retry of the same work repeats; the file's name.
-            schema: The schema, for its fingerprint; a fingerprint as text is taken as it is.
-            context: Further ids (of the run, the task, the source), each a column of text.
+            split: The result of `split()`.
+            operation: The operation that the data belongs to; the folder's name.
+            batch: An id that is the same in a retry; the file's name.
+            schema: The schema, or its fingerprint as text.
+            context: Further ids (of the run, the task, the source), each stored as a column of text.
 
         Returns:
-            The file. Where nothing is bad, the one of an earlier attempt that is gone now, or None if there was none.
+            The file. If no row is bad, the removed file of an earlier attempt, or None.
 
         Raises:
-            QuarantineError: If the file cannot be written whole; nothing half-written is left to be read.
+            QuarantineError: If the file cannot be written; no partial file remains.
             ValueError: If a name in `context` is one of the quarantine's own columns.
         """
         ids = {str(name): Cleaner().named(str(name), str(value)) for name, value in (context or {}).items()}
         if taken := sorted(ids.keys() & set(COLUMNS)):
-            raise ValueError(f"context may not be named {', '.join(taken)}: the quarantine has columns of that name.")
+            raise ValueError(
+                f"context may not be named {', '.join(taken)}: the quarantine has columns with these names."
+            )
         files = self._files
-        with explained(f"Cannot write batch {batch!r} to the quarantine {self.folder}", files.advice):
-            earlier = named(files, safe(operation), batch)
+        with errors_explained(f"Cannot write batch {batch!r} to the quarantine {self.folder}", files.advice):
+            earlier = batch_files(files, safe_name(operation), batch)
             if not split.report.invalid:
                 if split.report.frame_errors or not earlier:
                     return None
@@ -246,7 +255,7 @@ class Quarantine:
                     files.remove(name)
                 return files.place(earlier[0])
             now = dt.datetime.now(dt.UTC)
-            name = f"{safe(operation)}/{now.date().isoformat()}/{safe(batch)}.parquet"
+            name = f"{safe_name(operation)}/{now.date().isoformat()}/{safe_name(batch)}.parquet"
             name = earlier[0] if earlier else name  # a retry after midnight stays in yesterday's folder
             common = {
                 "operation": operation,
@@ -255,37 +264,39 @@ class Quarantine:
                 "quarantined_at": now.isoformat(),
                 **ids,
             }
-            files.write(name, encoded(split, common))
+            files.write(name, encode_batch(split, common))
         return files.place(name)
 
     def list(self, operation: str | None = None, since: dt.datetime | None = None) -> list[QuarantinedBatch]:
-        """The batches in the quarantine, oldest first; none where the folder does not exist.
+        """Return the batches in the quarantine, oldest first; none if the folder does not exist.
 
         Args:
-            operation: Only those of this operation.
-            since: Only those written then or later; with a time zone.
+            operation: Only batches of this operation.
+            since: Only batches written at this time or later; with a time zone.
 
         Raises:
             QuarantineError: If the folder or a file in it cannot be read.
         """
         files = self._files
-        with explained(f"Cannot list the quarantine {self.folder}", files.advice):
-            under = "" if operation is None else safe(operation)
+        with errors_explained(f"Cannot list the quarantine {self.folder}", files.advice):
+            under = "" if operation is None else safe_name(operation)
             replayed = {ledger.folder for ledger in Ledger.every(files, under)}
-            batches = [listed(files, name, replayed) for name in files.names(under) if name.endswith(".parquet")]
+            batches = [
+                describe_batch(files, name, replayed) for name in files.names(under) if name.endswith(".parquet")
+            ]
         kept = [batch for batch in batches if since is None or batch.when >= since]
         return sorted(kept, key=lambda batch: (batch.when, str(batch.path)))
 
-    def read(self, batch: Wanted) -> pd.DataFrame:
-        """The rows of one batch, with their reasons.
+    def read(self, batch: BatchRef) -> pd.DataFrame:
+        """Return the rows of one batch, with their reasons.
 
         Args:
             batch: A batch's id, its file, or an item of `list()`.
 
         Returns:
-            The stored columns, with `reasons` as a list of `{"column", "check", "value"}` and `values` as a dict of
-            the row as it was read; and `released`, whether a replay has put the row back. The reasons of a row that
-            failed again are those of its last replay.
+            The stored columns, with `reasons` as a list of `{"column", "check", "value"}`, `values` as a dict of the
+            row as read, and `released`, whether a replay has released the row. A row that failed again has the reasons
+            of its last replay.
 
         Raises:
             QuarantineError: If there is no such batch, several operations have one, or the file cannot be read.
@@ -293,121 +304,121 @@ class Quarantine:
         import pandas as pd
 
         files = self._files
-        name = found(files, batch)
-        with explained(f"Cannot read {files.place(name)}", files.advice):
-            part, ledger = opened(files, name)
-            rows, verdicts = part.decoded(), ledger.verdicts()
-            keys = keys_of(part) if verdicts else []
+        name = find_batch(files, batch)
+        with errors_explained(f"Cannot read {files.place(name)}", files.advice):
+            part, ledger = open_batch(files, name)
+            rows, latest = part.decoded(), ledger.latest_reasons()
+            keys = keys_of(part) if latest else []
         columns: dict[str, list[Any]] = {name: [] for name in ("row", "reasons", "values", *part.facts["ids"])}
         columns = {name: [row[name] for row in rows] for name in columns}
-        again = [verdicts.get(key) for key in keys] or [None] * len(rows)
+        again = [latest.get(key) for key in keys] or [None] * len(rows)
         columns["reasons"] = [
             loads(text) if text else first for text, first in zip(again, columns["reasons"], strict=True)
         ]
-        # Object columns, item by item: pandas would turn a list of dicts into something else.
+        # Object columns, item by item: pandas would convert a list of dicts.
         objects = {name: pd.Series(columns[name], dtype=object) for name in ("reasons", "values")}
         return pd.DataFrame({**columns, **objects, "released": [text == "" for text in again]})
 
-    def table(self, batch: Wanted) -> Any:
-        """The rows of one batch that wait, as a table to correct.
+    def table(self, batch: BatchRef) -> Any:
+        """Return the waiting rows of one batch, as a table to correct.
 
         Args:
             batch: A batch's id, its file, or an item of `list()`.
 
         Returns:
-            A frame of the library, types and index that were read, with each row's number in its first column,
-            `__quarantine_row`; for records of JSON a dict of number and record. A column whose own name begins with
-            `__quarantine_` is called `__quarantine__` and its name there.
+            A frame in the library, types and index as read, with each row's number in its first column,
+            `__quarantine_row`; for JSON records a dict by number. A column of yours whose name begins with
+            `__quarantine_` has `__quarantine__` before its name there.
 
         Raises:
             QuarantineError: As `read` does.
         """
-        return waiting(self._files, batch).table()
+        return waiting_rows(self._files, batch).table()
 
     def replay(
         self,
-        batch: Wanted,
+        batch: BatchRef,
         schema: Any,
         *,
         rows: Any = None,
         fix: Callable[[Any], Any] | None = None,
         unchanged: bool = False,
     ) -> Replay:
-        """Validate quarantined rows again, and release those that pass: each once, however many replays there are.
+        """Validate quarantined rows again, and release those that pass, each only once across all replays.
 
-        Rows that still fail stay in the quarantine, with their new reasons. So do rows that the table leaves out.
+        Rows that still fail stay in the quarantine with their new reasons, and so do rows that the table leaves out.
 
-        A row is judged as it was judged. Under the schema that refused it, a row without a correction keeps its
-        reasons: among other rows it may pass, as one of two duplicates does, or a date in a second format. Under
-        another schema all are judged anew. A date in text that can be read in two ways is never released.
+        Under the schema that refused it, an uncorrected row keeps its reasons: without the other rows it might pass, as
+        one of two duplicates does, or a date in a second format. Under another schema all rows are validated. A text
+        that can be read as two dates is never released.
 
         Args:
             batch: A batch's id, its file, or an item of `list()`.
             schema: Today's schema.
             rows: The corrected table, with the column `__quarantine_row`; default: the rows as they were read.
-            fix: Is given that table, and returns the one to judge.
-            unchanged: Judge rows without a correction anew, and vouch for those that pass.
+            fix: A function of that table that returns the table to validate.
+            unchanged: Validate uncorrected rows too, and release those that pass.
 
         Returns:
-            What was released, and what still fails.
+            The released rows, and the reasons of the others.
 
         Raises:
-            QuarantineError: If the batch cannot be read, or what is released cannot be written; then nothing is.
-            ValueError: If the table has no row numbers, one twice, or one that the batch does not have.
-            TypeError: If `schema` is no schema, or not of the table's library.
+            QuarantineError: If the batch cannot be read, or the released rows cannot be written; then none is released.
+            ValueError: If row numbers are missing, duplicated, or unknown in the batch.
+            TypeError: If `schema` is not a schema, or is for another library than the table.
         """
         files = self._files
-        rows_there = waiting(files, batch)
+        rows_there = waiting_rows(files, batch)
         doing = f"Cannot release rows of batch {rows_there.batch!r} in the quarantine {self.folder}"
-        with explained(doing, files.advice):
+        with errors_explained(doing, files.advice):
             return rows_there.replay(schema, rows, fix, unchanged=unchanged)
 
     def release(self, operation: str, *, batch: str | None = None) -> Any:
-        """Return all rows that replays have released, as one frame. This removes nothing: each run gets them all.
+        """Return all released rows as one frame. Nothing is removed: each call returns them all.
 
         Args:
-            operation: Whose rows.
-            batch: Only those of this batch.
+            operation: The operation that the rows belong to.
+            batch: Only rows of this batch.
 
         Returns:
-            The rows as their schema returned them, in the order of release; None where none is released.
+            The rows as their schema returned them, in the order of release; None if none is released.
 
         Raises:
             QuarantineError: If a file cannot be read.
-            TypeError: If some are of pandas and others of polars; take them batch by batch.
+            TypeError: If the rows are of different libraries; take them batch by batch.
         """
         files = self._files
         frames = []
-        with explained(f"Cannot read what is released in the quarantine {self.folder}", files.advice):
-            for ledger in Ledger.every(files, safe(operation)):
+        with errors_explained(f"Cannot read what is released in the quarantine {self.folder}", files.advice):
+            for ledger in Ledger.every(files, safe_name(operation)):
                 for entry in ledger.entries():
                     part = ledger.read(entry)
                     released = part.take([at for at, text in enumerate(part.table[REASONS].to_pylist()) if not text])
                     if released.rows and batch in {None, part.facts["batch"]}:
-                        frame = restored(released.table, part.shape, released.rows)
+                        frame = from_arrow(released.table, part.shape, released.rows)
                         frames.append((part.facts["replayed_at"], frame))
         frames.sort(key=lambda pair: pair[0])
-        return together([frame for _, frame in frames]) if frames else None
+        return concat([frame for _, frame in frames]) if frames else None
 
     def purge(
         self, older_than: dt.timedelta | str, *, waiting: bool = False, dry_run: bool = False
     ) -> builtins.list[QuarantinedBatch]:
-        """Remove batches whose rows are all released, with what `release` gives of them; and left-over files.
+        """Remove batches whose rows are all released, their released rows, and leftover temporary files.
 
         Args:
-            older_than: Age since the batch was written, and since its last replay: a `timedelta`, or a text such as
+            older_than: Minimum age since the batch was written and since its last replay: a `timedelta`, or a text like
                 `"30d"`.
-            waiting: Remove batches with rows that wait, too. Those rows are gone then.
-            dry_run: Remove nothing, only say what would be.
+            waiting: Also remove batches with waiting rows. These rows are lost.
+            dry_run: Remove nothing; only return what would be removed.
 
         Returns:
-            The batches removed.
+            The removed batches.
 
         Raises:
-            PolicyError: If `older_than` is no age.
-            QuarantineError: If the folder cannot be read, or a file not removed.
+            PolicyError: If `older_than` is not an age.
+            QuarantineError: If the folder cannot be read, or a file cannot be removed.
         """
-        if not isinstance(older_than, dt.timedelta | str):  # seconds or days? What is removed does not come back.
+        if not isinstance(older_than, dt.timedelta | str):  # seconds or days? Removal is final
             raise PolicyError(f"purge(older_than) is a timedelta or a text such as '30d', not {older_than!r}")
         if isinstance(older_than, str) and older_than.strip().isdecimal():
             days = f"write '{older_than.strip()}d' for days"
@@ -416,17 +427,17 @@ class Quarantine:
         files, before = self._files, dt.datetime.now(dt.UTC) - age
         removed, kept = [], set()
         for batch in self.list():
-            with explained(f"Cannot purge {batch.path}", files.advice):
-                ledger = Ledger.beside(files, safe(batch.operation), safe(batch.batch))
+            with errors_explained(f"Cannot purge {batch.path}", files.advice):
+                ledger = Ledger.of_batch(files, safe_name(batch.operation), safe_name(batch.batch))
                 if (batch.waiting and not waiting) or max(batch.when, ledger.last or batch.when) > before:
                     kept.add(ledger.folder)
                     continue
                 removed.append(batch)
-                if not dry_run:  # the rows first: without their ledger they would wait again
-                    files.remove(found(files, batch))
+                if not dry_run:  # the rows first: without their ledger they would be waiting again
+                    files.remove(find_batch(files, batch))
         if dry_run:
             return removed
-        with explained(f"Cannot purge the quarantine {self.folder}", files.advice):
+        with errors_explained(f"Cannot purge the quarantine {self.folder}", files.advice):
             for ledger in Ledger.every(files):
                 if ledger.folder not in kept and ledger.last and ledger.last <= before:
                     ledger.remove()
@@ -436,11 +447,11 @@ class Quarantine:
 
     @staticmethod
     def sample(path: str | os.PathLike[str], rows: int) -> Sequence[dict[str, Any]]:
-        """The first rows of one file, for a look at it; no more of it is decoded.
+        """Return the first rows of one file; only these are decoded.
 
         Args:
             path: The file.
-            rows: At most so many.
+            rows: The maximum number of rows.
 
         Returns:
             Each row as in `read()`: `row`, `reasons`, `values`, and the ids.
@@ -450,11 +461,11 @@ class Quarantine:
         """
         folder, _, name = os.fspath(path).rpartition("/")
         files = Quarantine(folder or ".")._files  # noqa: SLF001  # a block may have to be loaded
-        with explained(f"Cannot read {path}", files.advice), files.open(name) as file:
+        with errors_explained(f"Cannot read {path}", files.advice), files.open(name) as file:
             return Part(*parquet.decode_first(file, path, rows)).decoded()
 
     def rows(self) -> int:
-        """Return the number of rows that wait, over all batches.
+        """Return the number of waiting rows in all batches.
 
         Raises:
             QuarantineError: If the folder or a file in it cannot be read.

@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415 - pandas loads on first use
-"""The way back: quarantined rows, corrected or not, against today's schema."""
+"""Replay: validate quarantined rows, corrected or not, by today's schema, and release those that pass."""
 
 from __future__ import annotations
 
@@ -14,28 +14,35 @@ from typing import Any
 
 import numpy as np
 
-from resilient_tasks.quarantine.batch_file import Part, part_names, reason_texts, rules_of, told, told_texts
-from resilient_tasks.quarantine.ledger import Judged, Key, Ledger
-from resilient_tasks.quarantine.row_numbers import numbered, without_numbers
-from resilient_tasks.storage.arrow import Shape, cells, columns_of, restored, stored, take_rows
+from resilient_tasks.quarantine.batch_file import (
+    Part,
+    decode_reasons,
+    part_names,
+    reasons_json,
+    reasons_json_by_row,
+    rules_of,
+)
+from resilient_tasks.quarantine.ledger import Ledger, ReplayedRow, RowKey
+from resilient_tasks.quarantine.row_numbers import with_numbers, without_numbers
+from resilient_tasks.storage.arrow import Shape, column_values, comparable_values, from_arrow, take_rows, to_arrow
 from resilient_tasks.storage.values import AsText
 from resilient_tasks.validation.schemas import fingerprint
 from resilient_tasks.validation.split import Reason, Report, Split, split
 
 _DUPLICATED = "is duplicated"
 _YEAR_FIRST = re.compile(r"\s*\d{4}")
-_AS_TEXT = "is kept as its text only: write the value"
+_AS_TEXT = "is stored only as text: write the value"
 _AMBIGUOUS = "can be read as two dates: write it as YYYY-MM-DD"
 
 Reasons = Mapping[int, Sequence[Reason]]
 
 
-class Given:
-    """Rows as they were given to a replay, beside the same rows as they were read.
+class GivenRows:
+    """The rows given to a replay, compared with the same rows as read.
 
     Args:
-        part: The batch's rows that wait.
-        frame: The rows given.
+        part: The waiting rows of the batch.
+        frame: The given rows.
         numbers: Their numbers.
     """
 
@@ -45,20 +52,20 @@ class Given:
         self._read = part.take([place[number] for number in numbers])
 
     def unchanged(self) -> Reasons:
-        """The rows without a correction, and why they wait."""
+        """Return the uncorrected rows and their reasons."""
         same = self._same_rows()
         part = self._read.take(np.flatnonzero(same).tolist())
-        reasons = told(part.table, part.shape, columns_of(part.table, part.shape, part.rows))
+        reasons = decode_reasons(part.table, part.shape, column_values(part.table, part.shape, part.rows))
         return {row: [Reason(**reason) for reason in of_row] for row, of_row in zip(part.rows, reasons, strict=True)}
 
-    def doubts(self, good: Sequence[int], frame: Any, schema: Any, *, as_read: bool) -> Reasons:
-        """The rows that a split accepts and that may not be released, with the reasons.
+    def withheld(self, good: Sequence[int], frame: Any, schema: Any, *, as_read: bool) -> Reasons:
+        """Return the accepted rows that must not be released, with reasons: they depend on other rows.
 
         Args:
-            good: The numbers of the rows that it accepts.
+            good: The numbers of the accepted rows.
             frame: These rows as the schema returns them.
-            schema: The schema.
-            as_read: Whether it is the one that refused them.
+            schema: The schema of the replay.
+            as_read: Whether that schema refused them before.
         """
         found: dict[int, list[Reason]] = {}
         place = {number: at for at, number in enumerate(self._numbers)}
@@ -66,8 +73,8 @@ class Given:
         if as_read:
             for at in rows:
                 for column, check in self._standing(at):
-                    said = f"{check} when it was read, and is not corrected"
-                    found.setdefault(self._numbers[at], []).append(Reason(column, said, self._value(column, at)))
+                    check_then = f"{check} when it was read, and is not corrected"
+                    found.setdefault(self._numbers[at], []).append(Reason(column, check_then, self._value(column, at)))
         for column, values in self._texts_kept():
             for at in rows:
                 if _holds_text(values[at]):
@@ -78,7 +85,7 @@ class Given:
         return found
 
     def _standing(self, at: int) -> list[tuple[str, str]]:
-        """The rules that a row failed when it was read, and whose cells are as they were read."""
+        """Return the rules that a row broke when read, for cells that are unchanged."""
         names, rules = self._names, self._rules[at]
         edited = {
             name for name in dict(rules) if name in names and not all(same[at] for same in self._same_cells(name))
@@ -91,7 +98,7 @@ class Given:
         ]
 
     def _same_rows(self) -> Any:
-        """Which of the rows are as they were read, in every cell and in the index."""
+        """Return which rows are unchanged in every cell and in the index."""
         read, given = _addresses(self._read.shape), _addresses(self._given[1])
         same = np.full(len(self._numbers), {*read} == {*given})
         for address in read.keys() & given.keys():
@@ -116,17 +123,17 @@ class Given:
         return self._columns[self._names.index(column)][at]
 
     def _texts_kept(self) -> list[tuple[str, list[Any]]]:
-        """Columns whose values may be the texts of what they were."""
+        """Return the columns whose values may be mere texts of the original values."""
         table, shape = self._given
         kept = [at for at, part in enumerate(shape["parts"]) if part["json"]]
         if not kept:
             return []
-        columns, names = columns_of(table, shape, self._numbers), part_names(shape)
+        columns, names = column_values(table, shape, self._numbers), part_names(shape)
         return [(names[at], columns[at]) for at in kept]
 
     @cached_property
     def _given(self) -> tuple[Any, Shape]:
-        return stored(self._frame, self._numbers)
+        return to_arrow(self._frame, self._numbers)
 
     @cached_property
     def _compared(self) -> dict[Any, Any]:
@@ -142,21 +149,21 @@ class Given:
 
     @cached_property
     def _columns(self) -> list[list[Any]]:
-        return columns_of(self._read.table, self._read.shape, self._read.rows)
+        return column_values(self._read.table, self._read.shape, self._read.rows)
 
 
 def same_value(one: Any, other: Any) -> bool:
-    """Whether two cells hold one value; of floats, whole numbers count as such."""
+    """Return whether two cells hold the same value."""
     return one is other or (type(one) is type(other) and repr(one) == repr(other))
 
 
 def _column(table: Any, shape: Shape, at: int) -> list[Any]:
     part = shape["parts"][at]
-    return cells(table[part["name"]], json=part["json"])
+    return comparable_values(table[part["name"]], json=part["json"])
 
 
 def _addresses(shape: Shape) -> dict[Any, int]:
-    """Where each part of a row lies. An index of unnamed numbers says nothing of a row."""
+    """Return the address of each part of a row. An unnamed index of numbers does not identify a row."""
     found: dict[Any, int] = {}
     for at, part in enumerate(shape["parts"]):
         level = part.get("level", False)
@@ -174,7 +181,7 @@ def _holds_text(value: Any) -> bool:
 
 
 def _dates(given: Any, rows: Sequence[int], good: Any, schema: Any) -> list[tuple[str, Any, list[int]]]:
-    """Columns of text that the schema reads as dates: the rows whose text is one date or another, by its neighbours."""
+    """Return text columns that become dates, with the rows whose date depends on other rows."""
     if not hasattr(given, "iloc") or not rows:
         return []
     found = []
@@ -191,7 +198,7 @@ def _dates(given: Any, rows: Sequence[int], good: Any, schema: Any) -> list[tupl
 
 
 def _places(labels: Any) -> dict[tuple[Any, int], int]:
-    """Where each column is, by its label and how many columns before it have that label."""
+    """Return each column's position, by its label and its occurrence among columns of that label."""
     seen: Counter[Any] = Counter()
     places = {}
     for at, label in enumerate(labels):
@@ -209,7 +216,7 @@ def _is_two_dates(text: str) -> bool:
 
 
 def _has_format(schema: Any, label: Any) -> bool:
-    """Whether the schema says how its dates are written."""
+    """Return whether the schema gives the format of its dates."""
     column = getattr(schema.to_schema() if hasattr(schema, "to_schema") else schema, "columns", {}).get(label)
     return (getattr(getattr(column, "dtype", None), "to_datetime_kwargs", None) or {}).get("format") not in {
         None,
@@ -222,11 +229,11 @@ class Replay:
     """The result of a replay.
 
     Attributes:
-        released: The rows that this replay released, as the schema returns them; no other replay gives them again.
-        rows: How many those are.
-        waiting: How many rows of the batch still wait in the quarantine.
-        failing: Why the other given rows still wait: (row number, reasons).
-        report: The split's report on the rows that were judged. With frame errors, nothing was released.
+        released: The rows released by this replay, as the schema returns them; no other replay returns them again.
+        rows: The number of released rows.
+        waiting: The number of rows of the batch that still wait in the quarantine.
+        failing: The other given rows: (row number, reasons).
+        report: The report on the validated rows. With frame errors, nothing was released.
     """
 
     released: Any
@@ -238,32 +245,32 @@ class Replay:
 
 @dataclass(frozen=True)
 class Corrected:
-    """A table that a person corrected in a file.
+    """A table corrected in a file.
 
     Attributes:
-        table: The rows, with their numbers.
-        wrong: Row number and reasons, for each row with a cell that could not be read.
-        gone: Numbers in the file that are of no row that waits.
+        table: The rows with their numbers.
+        wrong: The reasons of each row with an unreadable cell, by row number.
+        unknown: Row numbers in the file that are not waiting.
     """
 
     table: Any
     wrong: Mapping[int, Sequence[Reason]] = field(default_factory=dict)
-    gone: frozenset[int] = frozenset()
+    unknown: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
-class Batch:
-    """The rows of one batch that wait, and what is needed to make a frame of them.
+class WaitingRows:
+    """The waiting rows of one batch.
 
     Attributes:
-        part: The rows as stored, and what holds for the file as a whole.
+        part: The stored rows, and facts about the whole file.
         keys: Their keys.
-        settled: Numbers of the rows that are released.
-        ledger: Where replays are written down.
+        settled: The numbers of released rows.
+        ledger: The ledger of the batch.
     """
 
     part: Part
-    keys: Sequence[Key]
+    keys: Sequence[RowKey]
     settled: frozenset[int]
     ledger: Ledger
 
@@ -273,82 +280,82 @@ class Batch:
         return str(self.part.facts["batch"])
 
     def table(self) -> Any:
-        """The rows that wait as read, of the types as read, with their numbers."""
-        return numbered(restored(self.part.table, self.part.shape, self.part.rows), self.part.rows)
+        """Return the waiting rows with their numbers, in the types as read."""
+        return with_numbers(from_arrow(self.part.table, self.part.shape, self.part.rows), self.part.rows)
 
     def replay(self, schema: Any, rows: Any, fix: Callable[[Any], Any] | None, *, unchanged: bool) -> Replay:
-        """Judge the rows, release those that pass, and record why the others do not."""
+        """Validate the rows, release those that pass, and record why the others do not."""
         given = rows if isinstance(rows, Corrected) else Corrected(self.table() if rows is None else rows)
         table = given.table if fix is None else fix(given.table)
         if table is None:
-            raise TypeError("fix= returns the table to judge; this one returned None.")
+            raise TypeError("fix= must return the table to validate; this one returned None.")
         if not (isinstance(table, dict) or hasattr(type(table), "columns")):
             raise TypeError(
                 f"rows= and fix= give the corrected table of `Quarantine.table`, not {table!r:.80}. To read a file:"
                 " resilient-tasks quarantine replay BATCH --schema MODULE:NAME --rows FILE"
             )
-        numbers, frame = self._open(table, given.gone)
+        numbers, frame = self._open(table, given.unknown)
         why: dict[int, Sequence[Reason]] = {number: given.wrong[number] for number in numbers if number in given.wrong}
-        rows_given = Given(self.part, frame, numbers)
+        rows_given = GivenRows(self.part, frame, numbers)
         as_read = not unchanged and self.part.facts["schema"] in {"", fingerprint(schema)}
-        told_before = rows_given.unchanged() if as_read else {}
-        why = {**told_before, **why}
-        judged = [position for position, number in enumerate(numbers) if number not in why]
-        frame, numbers = take_rows(frame, judged), [numbers[position] for position in judged]
+        unchanged_reasons = rows_given.unchanged() if as_read else {}
+        why = {**unchanged_reasons, **why}
+        to_validate = [position for position, number in enumerate(numbers) if number not in why]
+        frame, numbers = take_rows(frame, to_validate), [numbers[position] for position in to_validate]
         parts = split(frame, schema) if numbers else Split(frame, frame, Report(0))
         if parts.report.frame_errors:
             return Replay(take_rows(frame, []), 0, len(self.keys), tuple(sorted(why.items())), parts.report)
-        rows_given = Given(self.part, frame, numbers)
-        texts = {numbers[position]: text for position, text in reason_texts(parts.report).items()}
+        rows_given = GivenRows(self.part, frame, numbers)
+        texts = {numbers[position]: text for position, text in reasons_json_by_row(parts.report).items()}
         why |= {numbers[position]: reasons for position, reasons in parts.report.rows_failed}
         good = [number for number in numbers if number not in why]
-        doubts = rows_given.doubts(good, parts.good, schema, as_read=as_read)
+        doubts = rows_given.withheld(good, parts.good, schema, as_read=as_read)
         why |= doubts
-        texts |= {number: told_texts(why[number]) for number in why.keys() - texts.keys() - told_before.keys()}
-        return self._written(parts, good, texts, why, schema)
+        texts |= {number: reasons_json(why[number]) for number in why.keys() - texts.keys() - unchanged_reasons.keys()}
+        return self._commit(parts, good, texts, why, schema)
 
-    def _written(self, parts: Any, good: list[int], texts: Mapping[int, str], why: Any, schema: Any) -> Replay:
+    def _commit(self, parts: Any, good: list[int], texts: Mapping[int, str], why: Any, schema: Any) -> Replay:
         kept = [position for position, number in enumerate(good) if number not in texts]
         passed, numbers = take_rows(parts.good, kept), [good[position] for position in kept]
         keys = {key.row: key for key in self.keys}
-        table, shape = stored(passed, numbers)
+        table, shape = to_arrow(passed, numbers)
         facts = self.part.facts
         about = {name: facts[name] for name in ("operation", "batch")} | {"schema": fingerprint(schema), "shape": shape}
-        judged = [Judged(keys[number], texts.get(number, "")) for number in [*numbers, *texts]]
-        released = self.ledger.commit(judged, table, about) if judged else set()
-        verdicts = self.ledger.verdicts()
+        replayed = [ReplayedRow(keys[number], texts.get(number, "")) for number in [*numbers, *texts]]
+        released = self.ledger.commit(replayed, table, about) if replayed else set()
+        reasons = self.ledger.latest_reasons()
         ours = [position for position, number in enumerate(numbers) if keys[number] in released]
         return Replay(
             released=take_rows(passed, ours),
             rows=len(ours),
-            waiting=sum(verdicts.get(key) != "" for key in self.keys),
+            waiting=sum(reasons.get(key) != "" for key in self.keys),
             failing=tuple(sorted(why.items())),
             report=parts.report,
         )
 
-    def _open(self, table: Any, gone: frozenset[int]) -> tuple[list[int], Any]:
-        """The numbers of the rows given, and these rows; those that are released already are left out.
+    def _open(self, table: Any, unknown: frozenset[int]) -> tuple[list[int], Any]:
+        """Return the given rows and their numbers, without those that are released already.
 
         Raises:
-            ValueError: If a number is missing, twice there, or of no row of this batch.
+            ValueError: If a number is missing, duplicated, or unknown in this batch.
         """
         numbers, frame = without_numbers(table, self.part.shape)
         if twice := [number for number, times in Counter(numbers).items() if times > 1]:
-            raise ValueError(f"Row {twice[0]} of batch {self.batch} is there more than once.")
+            raise ValueError(f"Row {twice[0]} of batch {self.batch} occurs more than once.")
         waiting = {key.row for key in self.keys}
-        if unknown := sorted({*numbers, *gone} - waiting - self.settled):
-            raise ValueError(f"Batch {self.batch} has no row {unknown[0]} in the quarantine.")
+        if strangers := sorted({*numbers, *unknown} - waiting - self.settled):
+            raise ValueError(f"Batch {self.batch} has no row {strangers[0]} in the quarantine.")
         positions = [position for position, number in enumerate(numbers) if number in waiting]
         return [numbers[position] for position in positions], take_rows(frame, positions)
 
 
 def commands(path: str, batch: str, schema: str = "") -> tuple[str, str]:
-    """Give the commands that show a batch and put it back.
+    """Return the commands that show a batch and replay it.
 
     Args:
         path: The batch's file, or its URL.
         batch: Its id.
-        schema: Its schema as `module:name`, where that is known.
+        schema: Its schema as `module:name`, if known.
     """
     folder = path.rsplit("/", 3)[0]  # above operation and day
     words = f"{shlex.quote(batch)} --at {shlex.quote(folder)}"

@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415 - pandas, polars and pyarrow load on first use
-"""Tables to correct: a frame with each row's number in a column of its own, and the frame again without it."""
+"""Tables to correct: frames with a column of row numbers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from resilient_tasks.quarantine.batch_file import ROW
 from resilient_tasks.storage.arrow import ARROW, PANDAS, RECORDS, Shape, escaped, library_of, unescaped
 
 
-def numbered(frame: Any, numbers: Sequence[int]) -> Any:
-    """The frame with the numbers as its first column; records as a dict of number and record."""
+def with_numbers(frame: Any, numbers: Sequence[int]) -> Any:
+    """Add the row numbers to a frame as its first column; return records as a dict by number."""
     library = library_of(frame)
     if library == RECORDS:
         return dict(zip(numbers, frame, strict=True))
@@ -29,7 +29,7 @@ def numbered(frame: Any, numbers: Sequence[int]) -> Any:
 
 
 def without_numbers(table: Any, shape: Shape | None = None) -> tuple[list[int], Any]:
-    """The numbers, and the frame that `numbered` was given, with whatever was corrected in it.
+    """Return the row numbers and the frame without them, corrections included.
 
     Raises:
         ValueError: If there are no numbers.
@@ -61,7 +61,7 @@ def _numbered_pandas(frame: Any, numbers: Sequence[int]) -> Any:
         labels = _labels([ROW, *map(escaped, columns)], columns.name)
     made = frame.set_axis(range(len(columns)), axis=1)
     first = pd.Series(numbers, frame.index, dtype="int64", name=-1)
-    return pd.concat([first, made], axis=1).set_axis(labels, axis=1)  # insert() warns of frames with many columns
+    return pd.concat([first, made], axis=1).set_axis(labels, axis=1)  # insert() warns of fragmented frames
 
 
 def _without_pandas(table: Any, shape: Shape | None) -> tuple[list[int], Any]:
@@ -83,7 +83,7 @@ def _without_pandas(table: Any, shape: Shape | None) -> tuple[list[int], Any]:
 def _labels(names: Sequence[Any], name: Any) -> Any:
     import pandas as pd
 
-    texts = all(isinstance(name, str) for name in names)  # else None would be one more NaN
+    texts = all(isinstance(name, str) for name in names)  # otherwise None would become NaN
     return pd.Index(names, dtype=None if texts else object, name=name, tupleize_cols=False)
 
 

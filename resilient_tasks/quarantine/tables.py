@@ -1,8 +1,8 @@
 # ruff: noqa: PLC0415 - pyarrow loads on first use
-"""Quarantined rows as a file to correct by hand, and back: CSV, JSON or Parquet, by the file's ending.
+"""Quarantined rows as a file to correct by hand: CSV, JSON or Parquet, by its suffix.
 
-An unchanged cell keeps the value that was read; it is not parsed. What a person wrote is read
-as a value of its column's type; where that cannot be done, the row waits, and the cell is told.
+An unchanged cell keeps its value as read and is not parsed. A changed cell is read in its column's type; if that
+fails, the row stays in the quarantine, and the reason names the cell.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resilient_tasks.quarantine.batch_file import ROW, beside
+from resilient_tasks.quarantine.batch_file import ROW, join_columns
 from resilient_tasks.quarantine.cells import from_csv, like, plain, to_csv, typed
 from resilient_tasks.quarantine.replay import Corrected, same_value
-from resilient_tasks.quarantine.row_numbers import numbered, without_numbers
-from resilient_tasks.storage.arrow import PANDAS, POLARS, RECORDS, Shape, cells, restored, rows_at, stored
+from resilient_tasks.quarantine.row_numbers import with_numbers, without_numbers
+from resilient_tasks.storage.arrow import PANDAS, POLARS, RECORDS, Shape, comparable_values, from_arrow, take, to_arrow
 from resilient_tasks.storage.values import decode, dumps, loads
 from resilient_tasks.validation.split import Reason
 
@@ -34,13 +34,13 @@ def save_table(table: Any, path: Path) -> int:
 
     Args:
         table: What `Quarantine.table` returned.
-        path: A file that ends in `.csv`, `.json` or `.parquet`.
+        path: A file with the suffix `.csv`, `.json` or `.parquet`.
 
     Returns:
-        How many rows there are.
+        The number of rows.
 
     Raises:
-        ValueError: If the ending is another.
+        ValueError: If the suffix is another.
     """
     _known(path)
     sheet = _Sheet.of(table)
@@ -63,28 +63,28 @@ def save_table(table: Any, path: Path) -> int:
             import pyarrow as pa
             import pyarrow.parquet as pq
 
-            pq.write_table(beside({ROW: pa.array(sheet.rows, pa.int64())}, sheet.table), path)
+            pq.write_table(join_columns({ROW: pa.array(sheet.rows, pa.int64())}, sheet.table), path)
     return len(sheet.rows)
 
 
 def load_table(path: Path, table: Any) -> Corrected:
-    """Read corrected rows. Unchanged cells keep the value that was read, with its type.
+    """Read corrected rows. Unchanged cells keep their value and type.
 
     Args:
-        path: What `save_table` wrote, corrected; rows may be left out.
-        table: What `Quarantine.table` returns now.
+        path: A corrected file of `save_table`; rows may be left out.
+        table: The current result of `Quarantine.table`.
 
     Returns:
-        What `Quarantine.replay` takes as `rows`: the library and types of `table`, and the cells that are wrong.
+        The `rows` for `Quarantine.replay`: in the library and types of `table`, with the unreadable cells.
 
     Raises:
-        ValueError: If the file's ending is unknown, or it is not such a table, or a column is gone from it.
+        ValueError: If the suffix is unknown, the file is not such a table, or lacks a column.
     """
     import pyarrow as pa
 
     file, sheet = _File.read(path), _Sheet.of(table)
     if gone := [name for name in sheet.names if file.columns and name not in file.columns]:
-        raise ValueError(f"{path} has no column {gone[0]!r} any more: keep each column, under its name.")
+        raise ValueError(f"{path} lacks the column {gone[0]!r}: keep every column under its name.")
     place = {row: at for at, row in enumerate(sheet.rows)}
     here = [at for at, row in enumerate(file.rows) if row in place]
     wanted = sheet.take([place[file.rows[at]] for at in here])
@@ -104,7 +104,7 @@ def load_table(path: Path, table: Any) -> Corrected:
 
 @dataclass(frozen=True)
 class _Sheet:
-    """Rows to correct, as they are stored."""
+    """The rows to correct, as stored."""
 
     table: Any
     shape: Shape
@@ -113,7 +113,7 @@ class _Sheet:
     @classmethod
     def of(cls, table: Any) -> _Sheet:
         rows, frame = without_numbers(table)
-        return cls(*stored(frame, rows), rows)
+        return cls(*to_arrow(frame, rows), rows)
 
     @property
     def parts(self) -> Sequence[Mapping[str, Any]]:
@@ -133,20 +133,20 @@ class _Sheet:
         values = self.plain(part)
         if self.shape["library"] == RECORDS:
             return [_json(value) for value in values]
-        decimal = pa.types.is_decimal(self.table[part["name"]].type)  # a number: its minus is no formula
+        decimal = pa.types.is_decimal(self.table[part["name"]].type)  # a number: a minus is no formula
         return [value or "" for value in values] if decimal else list(map(to_csv, values))
 
     def take(self, positions: Sequence[int]) -> _Sheet:
         rows = [self.rows[at] for at in positions]
-        return _Sheet(rows_at(self.table, positions), self.shape, rows)
+        return _Sheet(take(self.table, positions), self.shape, rows)
 
     def edited(self, part: Mapping[str, Any], edits: Mapping[int, Any], wrong: dict[int, list[Reason]]) -> _Sheet:
-        """With what a person wrote into one column, position by position; what it does not take goes to `wrong`."""
+        """Return the sheet with edits of one column, by position; add reasons for refused edits to `wrong`."""
         import pyarrow as pa
 
         column = self.table[part["name"]].combine_chunks()
         column = column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
-        if pa.types.is_null(column.type):  # whatever is written there is the first value
+        if pa.types.is_null(column.type):  # a column of nulls has no type yet
             part = {**part, "json": True, "dtype": {"object": "values", "missing": None}, "written": True}
             column = column.cast(pa.string())
         made: dict[int, Any] = {}
@@ -154,27 +154,27 @@ class _Sheet:
             try:
                 made[at] = self._read(part, column, at, given)
             except ValueError:
-                self._tell(part, column.type, at, given, wrong)
+                self._reject(part, column.type, at, given, wrong)
         sheet = self._with(part, column, made)
-        if made and not sheet.fits(part):  # no member of an enumeration, say
+        if made and not sheet.fits(part):  # no member of an enumeration, for example
             for at in list(made):
                 if not self._with(part, column, {at: made[at]}).fits(part):
-                    self._tell(part, column.type, at, edits[at], wrong)
+                    self._reject(part, column.type, at, edits[at], wrong)
                     del made[at]
             sheet = self._with(part, column, made)
         return sheet
 
     def fits(self, part: Mapping[str, Any]) -> bool:
-        """Whether a column can be what it was with the values that it has now."""
+        """Return whether a column can be restored with its current values."""
         try:
-            restored(self.table, {**self.shape, "parts": [part]}, self.rows)
-        except Exception:  # each library has its own
+            from_arrow(self.table, {**self.shape, "parts": [part]}, self.rows)
+        except Exception:  # each library raises its own
             return False
         return True
 
     def corrected(self, added: Mapping[str, list[Any]], wrong: Mapping[int, Any], gone: frozenset[int]) -> Corrected:
-        """As a table to replay, with the columns that are new in the file."""
-        frame = restored(self.table, self.shape, self.rows)
+        """Return the table to replay, including columns added in the file."""
+        frame = from_arrow(self.table, self.shape, self.rows)
         for name, values in added.items():
             if self.shape["library"] == PANDAS:
                 frame[name] = values
@@ -184,13 +184,13 @@ class _Sheet:
                 frame = frame.with_columns(pl.Series(name, values, strict=False))
             else:
                 frame = frame.append_column(name, [values])
-        return Corrected(numbered(frame, self.rows), wrong, gone)
+        return Corrected(with_numbers(frame, self.rows), wrong, gone)
 
     def _read(self, part: Mapping[str, Any], column: Any, at: int, given: Any) -> Any:
-        """The value to store of what a person wrote.
+        """Return the value to store for an edit.
 
         Raises:
-            ValueError: If the column takes none like it.
+            ValueError: If the column does not accept it.
         """
         if self.shape["library"] == RECORDS:
             return dumps(loads(given) if isinstance(given, str) and not part.get("value") else decode(given))
@@ -202,7 +202,7 @@ class _Sheet:
         value = like(None if before is None else loads(before), given)
         return None if value is None else dumps(value)
 
-    def _tell(self, part: Mapping[str, Any], kind: Any, at: int, given: Any, wrong: dict[int, list[Reason]]) -> None:
+    def _reject(self, part: Mapping[str, Any], kind: Any, at: int, given: Any, wrong: dict[int, list[Reason]]) -> None:
         check = f"cannot be read as {'JSON' if self.shape['library'] == RECORDS else kind}"
         if given is None:
             check = "cannot be empty"
@@ -225,13 +225,13 @@ class _Sheet:
 
 @dataclass(frozen=True)
 class _File:
-    """A file that came back: its rows' numbers, and its columns by name.
+    """A corrected file: its row numbers and columns.
 
     Attributes:
-        rows: The numbers.
-        columns: The cells of each column, as the file has them.
-        same: Whether each of a column's cells is as it was written out.
-        given: What a person wrote into a cell.
+        rows: The row numbers.
+        columns: The cells of each column, by name.
+        same: Return whether each cell of a column is unchanged.
+        given: Return the content of a cell.
     """
 
     rows: list[int]
@@ -281,7 +281,7 @@ class _File:
 
 
 def _csv(path: Path) -> tuple[list[str], list[list[str]]]:
-    """The names and rows of a CSV file, as spreadsheets save it: with semicolons or tabs, and with empty borders."""
+    """Return the names and rows of a CSV file as spreadsheets save it: with semicolons or tabs, and empty borders."""
     with path.open(newline="", encoding="utf-8-sig", errors="surrogatepass") as file:
         first = file.readline()
         file.seek(0)
@@ -294,7 +294,7 @@ def _csv(path: Path) -> tuple[list[str], list[list[str]]]:
 
 
 def _once(path: Path, names: list[str]) -> list[str]:
-    """The names, if each is there once."""
+    """Return the names, if they are unique."""
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ValueError(f"{path} has two columns {twice!r}.")
     return names
@@ -305,7 +305,7 @@ def _at(column: list[Any], positions: Sequence[int]) -> list[Any]:
 
 
 def _cell(cell: Any) -> Any:
-    """A cell's value, in Arrow or Python; unchanged values may have no Python type."""
+    """Return a cell's value; unchanged values may have no Python type."""
     return cell.as_py() if hasattr(cell, "as_py") else cell
 
 
@@ -334,9 +334,9 @@ def _same_parquet(sheet: _Sheet, part: Mapping[str, Any], column: Any) -> list[b
     import pyarrow as pa
 
     read = sheet.table[part["name"]]
-    with suppress(pa.ArrowException, NotImplementedError):  # else what differs in type differs in value
+    with suppress(pa.ArrowException, NotImplementedError):  # otherwise a difference in type is a difference in value
         read = read.cast(column.type, safe=False)
-    return list(map(same_value, cells(read), cells(column)))
+    return list(map(same_value, comparable_values(read), comparable_values(column)))
 
 
 def _json(value: Any) -> str:

@@ -1,8 +1,8 @@
 # ruff: noqa: PLC0415 - polars and pyarrow load on first use
-"""Frames as Arrow tables that Parquet holds, and back: values, types, labels, index and library, all as they were.
+"""Convert frames to Arrow tables that Parquet supports, and back, without loss of values, types, labels or index.
 
-A column keeps its own type wherever Arrow and Parquet have one; the values of the others are JSON text. What Arrow
-does not say of a frame (labels, pandas' types, what is missing in an object column) is the table's shape, in JSON.
+A column keeps its type if Arrow and Parquet have it; other values become JSON text. What Arrow does not record of a
+frame (labels, pandas' types, the kind of null in an object column) is the table's shape, in JSON.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 _WIDE = 64  # bits
 
 
-def cells(column: Any, *, json: bool = False) -> list[Any]:
-    """A stored column's values as Python's, for a comparison: whole numbers where a type has them, None for NaN.
+def comparable_values(column: Any, *, json: bool = False) -> list[Any]:
+    """Return a stored column's values for comparison: whole numbers if the type has them, None for NaN.
 
     Args:
         column: The column as stored.
-        json: Whether to decode what is JSON text.
+        json: Whether the values are JSON text to decode.
     """
     import pyarrow as pa
 
@@ -51,12 +51,12 @@ def _whole(value: float | None) -> float | None:
     return int(value) if value.is_integer() else value
 
 
-def held(array: Any, *, back: Any = None) -> tuple[Any, bool]:
-    """A column as Parquet holds it, and whether it is JSON text now.
+def to_parquet_type(array: Any, *, back: Any = None) -> tuple[Any, bool]:
+    """Return a column in a type that Parquet supports, and whether it is JSON text now.
 
     Args:
-        array: The column, of whatever type Arrow has; a list of values stands for one of no such type.
-        back: The type to which it must be possible to cast it again; default: its own.
+        array: The column, of any Arrow type; a list of values if Arrow has no type for it.
+        back: The type to which it must be possible to cast it back; default: its own.
     """
     import pyarrow as pa
 
@@ -64,39 +64,39 @@ def held(array: Any, *, back: Any = None) -> tuple[Any, bool]:
         return pa.array(_texts(array), pa.string()), True
     back = array.type if back is None else back
     if isinstance(array.type, pa.BaseExtensionType):
-        return held(_storage(array), back=back)
+        return to_parquet_type(_storage(array), back=back)
     kind = _parquet_type(array.type)
     if kind is not None:
         try:
             made = array.cast(array.type.value_type) if _is_odd_dictionary(array.type) else array
             made = made if made.type == kind else made.cast(kind)
-            retyped(pa.nulls(1, kind), back)
+            from_parquet_type(pa.nulls(1, kind), back)
         except (pa.ArrowException, NotImplementedError):
             kind = None
     return (pa.array(_texts(pylist(array)), pa.string()), True) if kind is None else (made, False)
 
 
-def retyped(array: Any, kind: Any) -> Any:
-    """A column of the type that it had before `held`."""
+def from_parquet_type(array: Any, kind: Any) -> Any:
+    """Return a column in the type that it had before `to_parquet_type`."""
     import pyarrow as pa
 
     if array.type == kind:
         return array
     if isinstance(kind, pa.BaseExtensionType):
         array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
-        return pa.ExtensionArray.from_storage(kind, retyped(array, kind.storage_type))
+        return pa.ExtensionArray.from_storage(kind, from_parquet_type(array, kind.storage_type))
     if pa.types.is_dictionary(kind) and not pa.types.is_dictionary(array.type):
         array = array.dictionary_encode()
     return array.cast(kind)
 
 
 def loads_or_none(text: str | None) -> Any:
-    """Decode JSON text; None where there is none."""
+    """Decode JSON text; return None for None."""
     return None if text is None else loads(text)
 
 
 def pylist(array: Any) -> list[Any]:
-    """The values as Python's."""
+    """Return the values as Python objects."""
     values: list[Any] = array.to_pylist()
     return values
 
@@ -125,8 +125,8 @@ def is_text(kind: Any) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def _parquet_type(kind: Any) -> Any:  # noqa: PLR0911 - one answer a kind of type
-    """The type in which Parquet holds a column and gives it back; None where it has none."""
+def _parquet_type(kind: Any) -> Any:  # noqa: PLR0911 - one return for each kind
+    """Return the type with which a column survives Parquet; None if there is none."""
     import pyarrow as pa
 
     types = pa.types
@@ -149,63 +149,63 @@ def _parquet_type(kind: Any) -> Any:  # noqa: PLR0911 - one answer a kind of typ
     return plain.get(str(kind), kind)
 
 
-def rows_at(table: Any, positions: Sequence[int] | NDArray[np.intp]) -> Any:
-    """Take the rows of an Arrow table at these positions, from 0, whatever its types are."""
+def take(table: Any, positions: Sequence[int] | NDArray[np.intp]) -> Any:
+    """Take the rows of an Arrow table at these positions, from 0, for any types."""
     import pyarrow as pa
 
     places = np.asarray(positions, np.int64)
     try:
         return table.take(pa.array(places))
-    except pa.ArrowNotImplementedError:  # pyarrow 25: views of text, and what holds them; run-end encoding
+    except pa.ArrowNotImplementedError:  # pyarrow 25: views of text, types that hold them, and run-end encoding
         runs = np.split(places, np.flatnonzero(np.diff(places) != 1) + 1)
         return pa.concat_tables([table.slice(run[0], len(run)) for run in runs if len(run)] or [table.slice(0, 0)])
 
 
-def polars_of(table: Any) -> Any:
-    """Return an Arrow table as a frame of polars.
+def to_polars(table: Any) -> Any:
+    """Convert an Arrow table to a polars frame.
 
     Raises:
-        ValueError: If polars has no word for a type.
+        ValueError: If polars lacks a type.
     """
     import polars as pl
 
     try:
         frame: Any = pl.from_arrow(table)
-    except pl.exceptions.PanicException as error:  # which is no Exception
+    except pl.exceptions.PanicException as error:  # a BaseException
         raise ValueError(str(error)) from error
-    frame.columns = table.column_names  # polars 2.1 gives a column without a name another one
+    frame.columns = table.column_names  # polars 2.1 renames a column without a name
     return frame
 
 
 RECORDS, PANDAS, POLARS, ARROW = "records", "pandas", "polars", "pyarrow"
 
 PREFIX = "__quarantine_"
-"""What the names of the library's own columns begin with; a column of the frame with such a name is renamed."""
+"""The prefix of the library's own columns; a frame's columns with this prefix are renamed."""
 
 RECORD = "record"
 
-_EPOCH = dt.datetime(1970, 1, 2, tzinfo=dt.UTC)  # and a day, as no zone is further east
+_EPOCH = dt.datetime(1970, 1, 2, tzinfo=dt.UTC)  # plus a day: no zone is further east
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 Shape = Mapping[str, Any]
 
 
 def library_of(frame: Any) -> str:
-    """Which library's the frame is; `"records"` for a list."""
+    """Return the library of a frame; `"records"` for a list."""
     if isinstance(frame, list):
         return RECORDS
     return PANDAS if hasattr(frame, "iloc") else ARROW if hasattr(frame, "column_names") else POLARS
 
 
-def stored(frame: Any, rows: Sequence[int]) -> tuple[Any, Shape]:
-    """The frame as an Arrow table, and its shape.
+def to_arrow(frame: Any, rows: Sequence[int] | NDArray[np.intp]) -> tuple[Any, Shape]:
+    """Convert a frame to an Arrow table and its shape.
 
     Args:
         frame: A frame of pandas or polars, an Arrow table, or a list of records.
         rows: Each row's number; an index that repeats them is not stored.
 
     Returns:
-        A table whose column names are unique texts, and what `restored` needs besides: JSON.
+        A table with unique text column names, and its shape in JSON.
     """
     import pyarrow as pa
 
@@ -214,14 +214,14 @@ def stored(frame: Any, rows: Sequence[int]) -> tuple[Any, Shape]:
         part = {"name": RECORD, "label": RECORD, "json": True}
         return pa.table({RECORD: pa.array(texts(frame), pa.string())}), {"library": library, "parts": [part]}
     if library == PANDAS:
-        from resilient_tasks.storage.arrow_pandas import stored as stored_pandas
+        from resilient_tasks.storage.arrow_pandas import to_arrow as stored_pandas
 
         return stored_pandas(frame, rows)
     frame = frame.collect() if hasattr(frame, "collect") else frame
     arrays = [frame.column(at) for at in range(frame.num_columns)] if library == ARROW else map(_polars, frame)
-    columns = [held(array) for array in arrays]
+    columns = [to_parquet_type(array) for array in arrays]
     labels = list(frame.column_names if library == ARROW else frame.columns)
-    names = stored_names(labels)
+    names = column_names(labels)
     parts = [
         {"name": name, "label": encode(label), "json": json, "at": at}
         for at, (name, label, (_, json)) in enumerate(zip(names, labels, columns, strict=True))
@@ -236,11 +236,11 @@ def stored(frame: Any, rows: Sequence[int]) -> tuple[Any, Shape]:
     return table, {"library": library, "parts": parts, "schema": base64.b64encode(schema).decode()}
 
 
-def restored(table: Any, shape: Shape, rows: Sequence[int]) -> Any:
-    """Return the frame that was given to `stored`.
+def from_arrow(table: Any, shape: Shape, rows: Sequence[int]) -> Any:
+    """Convert a table back to the frame that was given to `to_arrow`.
 
     Args:
-        table: Its table, or some rows of it; other columns are passed over.
+        table: Its table, or some rows of it; further columns are ignored.
         shape: Its shape.
         rows: Each row's number.
     """
@@ -248,7 +248,7 @@ def restored(table: Any, shape: Shape, rows: Sequence[int]) -> Any:
         case "records":
             return list(map(loads, table[RECORD].to_pylist()))
         case "pandas":
-            from resilient_tasks.storage.arrow_pandas import restored as restored_pandas
+            from resilient_tasks.storage.arrow_pandas import from_arrow as restored_pandas
 
             return restored_pandas(table, shape, rows)
         case "pyarrow":
@@ -270,22 +270,21 @@ def restored(table: Any, shape: Shape, rows: Sequence[int]) -> Any:
 
 
 def take_rows(frame: Any, positions: Sequence[int]) -> Any:
-    """The rows at these positions, from 0."""
+    """Take the rows of a frame at these positions, from 0."""
     if isinstance(frame, list):
         return [frame[position] for position in positions]
     if library_of(frame) == ARROW:
-        return rows_at(frame, positions)
+        return take(frame, positions)
     return frame.iloc[list(positions)] if hasattr(frame, "iloc") else frame[list(positions)]
 
 
-def together(frames: Sequence[Any]) -> Any:
-    """Concatenate frames into one; a column that one of them lacks is null there.
+def concat(frames: Sequence[Any]) -> Any:
+    """Concatenate frames; a column that one of them lacks is null there.
 
-    Of pandas, each row keeps its index. Where several frames have no more than unnamed numbers there, these are
-    counted anew.
+    Pandas rows keep their index, unless several frames have an unnamed index of numbers: these are renumbered.
 
     Raises:
-        TypeError: If they are not of one library.
+        TypeError: If they are of different libraries.
     """
     if len(frames) == 1:
         return frames[0]
@@ -309,7 +308,7 @@ def together(frames: Sequence[Any]) -> Any:
 
 
 def unique_names(labels: Iterable[Any]) -> list[str]:
-    """Each label as text; `y.1` for the second `y`: two columns of one name are both evidence."""
+    """Return each label as text; `y.1` for the second `y`."""
     names: dict[str, None] = {}
     for label in labels:
         text, number = str(label), 1
@@ -320,17 +319,17 @@ def unique_names(labels: Iterable[Any]) -> list[str]:
 
 
 def escaped(label: Any) -> Any:
-    """A label as it stands beside the library's own columns: under another name if it begins as theirs do."""
+    """Return a label under another name if it has the prefix of the library's own columns."""
     return f"{PREFIX}_{label}" if isinstance(label, str) and label.startswith(PREFIX) else label
 
 
 def unescaped(label: Any) -> Any:
-    """The label that `escaped` was given; the same object where it was not changed."""
+    """Return the label that `escaped` was given; the same object if it was unchanged."""
     return label[len(PREFIX) + 1 :] if isinstance(label, str) and label.startswith(f"{PREFIX}_") else label
 
 
-def stored_names(labels: Iterable[Any]) -> list[str]:
-    """Names for these columns in a file: unique, never empty, and none that the library's own columns have."""
+def column_names(labels: Iterable[Any]) -> list[str]:
+    """Return names for these columns in a file: unique, not empty, and different from the library's own columns."""
     names = []
     for position, label in enumerate(labels):
         text = str(escaped(label))
@@ -342,9 +341,9 @@ def stored_names(labels: Iterable[Any]) -> list[str]:
     return unique_names(names)
 
 
-def columns_of(table: Any, shape: Shape, rows: Sequence[int]) -> list[list[Any]]:
-    """The values as read, one list for each part of the shape."""
-    frame = restored(table, shape, rows)
+def column_values(table: Any, shape: Shape, rows: Sequence[int]) -> list[list[Any]]:
+    """Return the values as read, one list for each part of the shape."""
+    frame = from_arrow(table, shape, rows)
     match shape["library"]:
         case "records":
             return [frame]
@@ -353,20 +352,23 @@ def columns_of(table: Any, shape: Shape, rows: Sequence[int]) -> list[list[Any]]
             columns = [frame.index.get_level_values(at) for at in range(levels)]
             columns += [frame.iloc[:, at] for at in range(frame.shape[1])]
             return [
-                _told(values.tolist, table[part["name"]]) for values, part in zip(columns, shape["parts"], strict=True)
+                _python_values(values.tolist, table[part["name"]])
+                for values, part in zip(columns, shape["parts"], strict=True)
             ]
         case "pyarrow":
-            return [_told(column.to_pylist, column) for column in frame.columns]
-    return [_told(series.to_list, table[part["name"]]) for series, part in zip(frame, shape["parts"], strict=True)]
+            return [_python_values(column.to_pylist, column) for column in frame.columns]
+    return [
+        _python_values(series.to_list, table[part["name"]]) for series, part in zip(frame, shape["parts"], strict=True)
+    ]
 
 
-def _told(values: Callable[[], list[Any]], column: Any) -> list[Any]:
-    """The values of a column as Python's; their texts where Python has no such date."""
+def _python_values(values: Callable[[], list[Any]], column: Any) -> list[Any]:
+    """Return a column's values as Python objects; as text if Python's dates do not reach so far."""
     import pyarrow as pa
 
     try:
         if pa.types.is_timestamp(column.type):
-            _within_years(column)  # polars aborts on one in a zone, where Python has none
+            _within_years(column)  # polars aborts on such a moment in a time zone
         return values()
     except (ValueError, OverflowError):
         if not pa.types.is_temporal(column.type):
@@ -376,10 +378,10 @@ def _told(values: Callable[[], list[Any]], column: Any) -> list[Any]:
 
 
 def _within_years(column: Any) -> None:
-    """Find out whether Python has a date for each moment.
+    """Check that Python has a date for each moment.
 
     Raises:
-        OverflowError: If it has none for one of them.
+        OverflowError: If it has none.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -390,11 +392,11 @@ def _within_years(column: Any) -> None:
 
 
 def part_labels(shape: Shape) -> list[str]:
-    """A name for each part of the shape, for people: unique, and that of its column where that is text."""
+    """Return a readable, unique name for each part of the shape: that of its column if it is text."""
     labels = [decode(part["label"]) for part in shape["parts"]]
     levels = [part.get("level", False) for part in shape["parts"]]
     shown = ["index" if level and label is None else label for level, label in zip(levels, labels, strict=True)]
-    in_order = sorted(range(len(shown)), key=levels.__getitem__)  # a column before a level of its name
+    in_order = sorted(range(len(shown)), key=levels.__getitem__)  # a column precedes an index level of the same name
     named = dict(zip(in_order, unique_names(shown[at] for at in in_order), strict=True))
     return [named[at] for at in range(len(shown))]
 
@@ -411,7 +413,7 @@ def _restored_arrow(table: Any, shape: Shape) -> Any:
             kind = None if "written" in part else field.type  # into a column that had no type
             columns.append(pa.array(list(map(loads_or_none, pylist(column))), kind))
         else:
-            columns.append(retyped(column, field.type))
+            columns.append(from_parquet_type(column, field.type))
     fields = [field.with_type(column.type) for field, column in zip(fields, columns, strict=True)]
     return pa.Table.from_arrays(columns, schema=pa.schema(fields, schema.metadata))
 
@@ -421,10 +423,10 @@ def _objects(frame: Any) -> list[str]:
 
 
 def _polars(series: Any) -> Any:
-    """A column of polars as Arrow has it; its values where it has none."""
+    """Return a polars column as Arrow, or as a list of values if Arrow has no type for it."""
     import pyarrow as pa
 
-    if "Object" in str(series.dtype):  # Arrow would be given the addresses
+    if "Object" in str(series.dtype):  # Arrow would receive the addresses
         return series.to_list()
     try:
         return series.to_arrow()

@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415 - pandas and pyarrow load on first use
-"""Pandas frames as Arrow tables, and back: extension types, object columns, index levels and labels of any kind."""
+"""Convert pandas frames to Arrow tables, and back: extension types, object columns, index levels and any labels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from types import NoneType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,24 +17,27 @@ from resilient_tasks.storage.arrow import (
     PANDAS,
     PREFIX,
     Shape,
-    held,
+    column_names,
+    from_parquet_type,
     loads_or_none,
-    retyped,
-    stored_names,
+    to_parquet_type,
     unique_names,
 )
 from resilient_tasks.storage.values import decode, encode
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-def stored(frame: Any, rows: Sequence[int]) -> tuple[Any, Shape]:
-    """As `_arrow.stored`."""
+
+def to_arrow(frame: Any, rows: Sequence[int] | NDArray[np.intp]) -> tuple[Any, Shape]:
+    """See `arrow.to_arrow`."""
     import pyarrow as pa
 
     levels = [] if _is_counted(frame.index, rows) else _levels(frame.index)
     labels = [*(level.name for level in levels), *frame.columns]
-    names = stored_names(frame.columns)
+    names = column_names(frame.columns)
     of_levels = [
-        f"{PREFIX}index_{at}" if level.name is None else stored_names([level.name])[0]
+        f"{PREFIX}index_{at}" if level.name is None else column_names([level.name])[0]
         for at, level in enumerate(levels)
     ]
     names = [*unique_names([*names, *of_levels])[len(names) :], *names]
@@ -42,15 +45,15 @@ def stored(frame: Any, rows: Sequence[int]) -> tuple[Any, Shape]:
     for position, (name, label) in enumerate(zip(names, labels, strict=True)):
         level = position < len(levels)
         array, dtype = _column(levels[position] if level else frame.iloc[:, position - len(levels)])
-        array, json = held(array)
+        array, json = to_parquet_type(array)
         arrays.append(array)
         parts.append({"name": name, "label": encode(label), "json": json, "dtype": dtype, "level": level})
     shape = {"library": PANDAS, "parts": parts, "columns": _labels(frame.columns)}
     return pa.Table.from_arrays(arrays, names=names), shape
 
 
-def restored(table: Any, shape: Shape, rows: Sequence[int]) -> Any:
-    """As `_arrow.restored`."""
+def from_arrow(table: Any, shape: Shape, rows: Sequence[int]) -> Any:
+    """See `arrow.from_arrow`."""
     import pandas as pd
 
     parts = shape["parts"]
@@ -72,15 +75,15 @@ def restored(table: Any, shape: Shape, rows: Sequence[int]) -> Any:
 
 
 def relabelled(frame: Any, shape: Shape) -> Any:
-    """A frame with the labels as read, of their types, where it has those labels still."""
+    """Return a frame with the labels and label types as read, if it still has those labels."""
     columns = _from_labels(shape)
     if frame.columns.nlevels == columns.nlevels and list(map(repr, frame.columns)) == list(map(repr, columns)):
         frame = frame.set_axis(columns, axis=1)
     return frame
 
 
-def _is_counted(index: Any, rows: Sequence[int]) -> bool:
-    """Whether an index is no more than the rows' numbers."""
+def _is_counted(index: Any, rows: Sequence[int] | NDArray[np.intp]) -> bool:
+    """Return whether an index repeats the row numbers."""
     plain = index.nlevels == 1 and index.names == [None] and index.dtype == np.dtype("int64")
     return bool(plain and np.array_equal(index.to_numpy(), rows))
 
@@ -109,7 +112,7 @@ def _from_labels(shape: Shape) -> Any:
 
 
 def _column(values: Any) -> tuple[Any, Any]:
-    """A series or an index as an Arrow array, or as a list where Arrow has no type for it; and its dtype in JSON."""
+    """Return a series or index as an Arrow array, or as a list if Arrow has no type for it, and its dtype as JSON."""
     import pandas as pd
     import pyarrow as pa
 
@@ -122,19 +125,19 @@ def _column(values: Any) -> tuple[Any, Any]:
     if isinstance(dtype, pd.SparseDtype):
         return _column(pd.Series(np.asarray(values)))[0], described
     try:
-        if isinstance(dtype, pd.DatetimeTZDtype):  # by pandas 3.1, pyarrow's own way of asking warns
+        if isinstance(dtype, pd.DatetimeTZDtype):  # pyarrow's own conversion warns under pandas 3.1
             kind = pa.timestamp(dtype.unit, pa.lib.tzinfo_to_string(dtype.tz))
             return pa.array(values.array.tz_convert(None).to_numpy(), kind, from_pandas=True), described
         array = pa.array(values if isinstance(dtype, np.dtype) else values.array, from_pandas=True)
     except (pa.ArrowException, NotImplementedError, TypeError, ValueError):
         return values.tolist(), described
     if isinstance(array.type, pa.BaseExtensionType) and not isinstance(dtype, pd.ArrowDtype):
-        array = array.storage  # Period and Interval, which pandas makes again from what Arrow itself knows
+        array = array.storage  # Period and Interval: pandas rebuilds them from their storage
     return array, described
 
 
 def _values(column: Any, part: Mapping[str, Any]) -> Any:
-    """The values that `_column` was given, of their dtype."""
+    """Return the values that were given to `_column`, in their dtype."""
     import pandas as pd
     import pyarrow as pa
 
@@ -147,12 +150,12 @@ def _values(column: Any, part: Mapping[str, Any]) -> Any:
     items = list(map(loads_or_none, column.to_pylist())) if part["json"] else None
     if isinstance(dtype, pd.ArrowDtype):
         kind = dtype.pyarrow_dtype
-        chunks = retyped(column, kind) if items is None else pa.chunked_array([pa.array(items, kind)])
+        chunks = from_parquet_type(column, kind) if items is None else pa.chunked_array([pa.array(items, kind)])
         return pd.arrays.ArrowExtensionArray(chunks)
     if items is not None:
         return pd.Series(items, dtype=dtype).array
     made = dtype.__from_arrow__(column) if hasattr(dtype, "__from_arrow__") else column.to_pandas()
-    series = pd.Series(made, copy=True)  # what is Arrow's memory cannot be corrected
+    series = pd.Series(made, copy=True)  # memory of Arrow's is read-only
     return series if dtype is None or series.dtype == dtype else series.astype(dtype)
 
 
@@ -166,12 +169,12 @@ def _of_codes(codes: Any, categories: Any) -> Any:
 
 
 def _of_categories(categories: Any) -> Any:
-    """Categories as Arrow values that can be looked for."""
+    """Return categories as Arrow values that can be looked up."""
     import pyarrow as pa
 
-    array = held(_column(categories)[0])[0]
+    array = to_parquet_type(_column(categories)[0])[0]
     array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
-    array = held(array.to_pylist())[0] if pa.types.is_nested(array.type) else array
+    array = to_parquet_type(array.to_pylist())[0] if pa.types.is_nested(array.type) else array
     return array.cast(pa.large_string()) if pa.types.is_string(array.type) else array
 
 
@@ -186,13 +189,13 @@ def _categorical(column: Any, dtype: Any) -> Any:
     column = column if column.type == known.type else column.cast(known.type)
     codes = pc.index_in(column, known)
     new = pc.unique(column.filter(pc.and_(column.is_valid(), codes.is_null()))).to_pylist()
-    if new:  # a person wrote a category that was not there
+    if new:  # a correction added a category
         return _categorical(column, pd.CategoricalDtype([*dtype.categories, *new], dtype.ordered))
     return pd.Categorical.from_codes(codes.fill_null(-1).to_numpy(zero_copy_only=False), dtype=dtype)
 
 
 def _described(dtype: Any) -> Any:
-    """A dtype in JSON."""
+    """Return a dtype as JSON."""
     import pandas as pd
     import pyarrow as pa
 
@@ -210,7 +213,7 @@ def _described(dtype: Any) -> Any:
 
 
 def _dtype(described: Any) -> Any:
-    """The dtype; None where pandas does not know it by its name."""
+    """Return the dtype; None if pandas does not know its name."""
     import pandas as pd
     import pyarrow as pa
 
@@ -231,7 +234,7 @@ def _dtype(described: Any) -> Any:
 
 
 def _of_objects(values: Any) -> tuple[Any, Any]:
-    """Python's objects, if all are of one type that Arrow gives back as it was; else a list, to be written as JSON."""
+    """Return objects as an Arrow array if it preserves them; otherwise as a list, to be written as JSON."""
     kinds = set(map(type, values)) - {NoneType}
     missing = next((kind for kind in kinds if kind.__name__ in _MISSING and kinds != {float}), None)
     described = {"object": "values", "missing": None}
@@ -251,7 +254,7 @@ def _of_objects(values: Any) -> tuple[Any, Any]:
 
 
 def _of_one_kind(kinds: set[type], values: Any) -> Any:
-    """An Arrow array of values that are all of one type, or None; nothing where it would not give them back."""
+    """Return values of one type as an Arrow array; None if it would not preserve them."""
     import pyarrow as pa
 
     if not kinds:
@@ -269,7 +272,7 @@ def _of_one_kind(kinds: set[type], values: Any) -> Any:
 
 
 def _is_plain(kind: type, values: Any) -> bool:
-    """Whether Arrow's one type for these values says everything of each."""
+    """Return whether Arrow's type for these values preserves everything."""
     if kind is Decimal:
         shapes = {value.as_tuple().exponent for value in values if value is not None}
         return len(shapes) == 1 and shapes <= set(range(-38, 1))
@@ -294,12 +297,12 @@ def _objects(column: Any, part: Mapping[str, Any]) -> Any:
         items = list(column.to_pandas()) if described["object"] == "arrays" else column.to_pylist()
     missing = decode(_MISSING.get(described["missing"]))
     made = np.empty(len(items), dtype=object)
-    for at, item in enumerate(items):  # item by item: an array or a list is one value
+    for at, item in enumerate(items):  # one by one: an array or a list is a single value
         made[at] = missing if item is None else item
     return pd.Series(made, dtype=object, copy=False)
 
 
-# By the type's name, what is missing otherwise than by None; and Arrow's types for Python's.
+# The kinds of null other than None, by type name; and Arrow's types for Python's.
 _MISSING = {name: encode(value) for name, value in (("float", float("nan")),)} | {
     "NAType": {"$": "NA", "value": ""},
     "NaTType": {"$": "NaT", "value": ""},

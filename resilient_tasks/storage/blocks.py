@@ -1,6 +1,6 @@
-"""Prefect's storage blocks as addresses: a block itself, or `block:TYPE/NAME` for one that the server keeps.
+"""Prefect's storage blocks as addresses: a block, or `block:TYPE/NAME` for one stored on the server.
 
-A block is known by its attributes and never by its class: nothing of Prefect is imported to use one.
+A block is recognised by its attributes, not its class: nothing of Prefect is imported to use one.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Any, NamedTuple, Protocol, TypeGuard
 
 from resilient_tasks.core.errors import PolicyError
 
-#: What the name of a block begins with, where a folder or a URL is taken as well.
+#: The prefix of a block's name, where a folder or a URL is accepted as well.
 PREFIX = "block:"
 _NAME = re.compile(r"block:/{0,2}([a-z0-9-]+/[^/\s]+)((?:/[^/]+)*)/?")
-#: Who can load a block by its name: the one room that imports Prefect.
+#: The module that loads a block by name: it imports Prefect.
 _LOADER = "resilient_tasks.orchestrate.blocks"
 
 
 class StorageBlock(Protocol):
-    """One of Prefect's blocks that store files."""
+    """One of Prefect's storage blocks."""
 
     @classmethod
     def get_block_type_slug(cls) -> str:
@@ -29,13 +29,13 @@ class StorageBlock(Protocol):
 
 
 class Address(NamedTuple):
-    """Where a block puts its files.
+    """The location of a block's files.
 
     Attributes:
         url: A path or a URL.
-        options: What fsspec's file system takes for it.
-        shown: How people and other programs name it: the block's own name where the server keeps it, for a URL says
-            nothing of credentials and of an endpoint. Empty: as `url`.
+        options: Options of fsspec's file system.
+        shown: The address for messages: the block's own name if it is stored on the server, because a URL lacks
+            credentials and endpoint. Empty: `url`.
     """
 
     url: str
@@ -48,27 +48,27 @@ class Address(NamedTuple):
 
 
 def is_block(thing: object) -> TypeGuard[StorageBlock]:
-    """Whether `thing` is one of Prefect's blocks."""
+    """Return whether `thing` is one of Prefect's storage blocks."""
     return not isinstance(thing, type) and callable(getattr(thing, "get_block_type_slug", None))
 
 
 def is_name(text: str) -> bool:
-    """Whether `text` names a block.
+    """Return whether `text` names a block.
 
     Raises:
-        PolicyError: It begins as such a name does, and is none.
+        PolicyError: It has the prefix of a block's name, but is not valid.
     """
     if text.startswith(PREFIX) and _NAME.fullmatch(text) is None:
-        raise PolicyError(f"a block is named block:TYPE/NAME, as block:remote-file-system/ml is; not {text!r}")
+        raise PolicyError(f"a block is named block:TYPE/NAME, such as block:remote-file-system/ml, not {text!r}")
     return text.startswith(PREFIX)
 
 
 def address_named(text: str) -> Address:
-    """The address of a block that the server keeps, and of a folder below it: `block:TYPE/NAME/FOLDER`.
+    """Return the address of a block on the server, or of a folder in it: `block:TYPE/NAME/FOLDER`.
 
     Raises:
-        OSError: It cannot be loaded.
-        PolicyError: It is no block that stores files.
+        OSError: The block cannot be loaded.
+        PolicyError: The block stores no files.
     """
     found = _NAME.fullmatch(text)
     if found is None:
@@ -78,33 +78,33 @@ def address_named(text: str) -> Address:
 
 
 def address_of(block: Any) -> Address:
-    """The address of a block.
+    """Return the address of a block.
 
     Raises:
-        PolicyError: It is no block that stores files at an address which fsspec reaches.
+        PolicyError: The block stores no files at an address for fsspec.
     """
     return Address(*_place_of(block), _saved_as(block))
 
 
 def _place_of(block: Any) -> tuple[str, Mapping[str, Any]]:
     bucket, base, settings = (getattr(block, name, None) for name in ("bucket_name", "basepath", "settings"))
-    if isinstance(bucket, str) and hasattr(block, "credentials"):  # of S3: its `basepath` is a folder in the bucket
+    if isinstance(bucket, str) and hasattr(block, "credentials"):  # S3: its `basepath` is a folder in the bucket
         folder = str(getattr(block, "bucket_folder", "") or "").strip("/")
         return f"s3://{bucket}/{folder}".rstrip("/"), _options_for_s3(block.credentials)
     if isinstance(base, str) and isinstance(settings, Mapping):
         return base, settings
-    if is_block(inner := getattr(block, "filesystem", None)):  # that of SMB is another block
+    if is_block(inner := getattr(block, "filesystem", None)):  # SMB: wraps another block
         return _place_of(inner)
-    if "basepath" in getattr(type(block), "model_fields", ()):  # a bucket's is a folder in it, and no field
+    if "basepath" in getattr(type(block), "model_fields", ()):  # a bucket's `basepath` is a property, not a field
         return str(Path(base or ".").expanduser()), {}
     raise PolicyError(
-        f"no files can be kept on a block of the type {block.get_block_type_slug()!r}: give a LocalFileSystem, a"
+        f"no files can be stored in a block of the type {block.get_block_type_slug()!r}: give a LocalFileSystem, a"
         " RemoteFileSystem, an S3Bucket, or the folder's URL"
     )
 
 
 def _options_for_s3(credentials: Any) -> dict[str, Any]:
-    """What s3fs takes for the credentials of an `S3Bucket`: those of AWS, or of MinIO."""
+    """Return the options of s3fs for an `S3Bucket`'s credentials of AWS or MinIO."""
     more = getattr(credentials, "aws_client_parameters", None)
     client = {
         "region_name": getattr(credentials, "region_name", None),

@@ -1,8 +1,8 @@
 # ruff: noqa: PLC0415 - fsspec loads on first use
-"""Whole files under one address: a local folder, or whatever fsspec reaches.
+"""Files at an address: a local folder, or a URL for fsspec.
 
-A name is relative to the address and has forward slashes. A file appears whole or not at all. What begins with a dot
-is out of sight of `names`: left-over temporary files, and folders kept apart.
+Names are relative to the address, with forward slashes. Writes are atomic. `names` skips names that begin with a dot:
+temporary files and hidden folders.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from resilient_tasks.storage.blocks import Address, address_named, address_of, i
 _TEMPORARY = ".tmp"
 _UNSAFE = re.compile(r"[^A-Za-z0-9._=-]+")
 _NAME_LENGTH = 100
-_SHORTEST = 6  # shorter texts are part of many words
-#: File systems without folders: a bucket is there, or it is not, and no write is to make one.
+_SHORTEST = 6  # shorter texts occur in many words
+#: File systems without folders: a write must not create a bucket.
 _BUCKETS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "oci"})
 
 
 class Files(Protocol):
-    """One address.
+    """The files at one address.
 
     Attributes:
-        advice: What to look at, where it fails.
+        advice: What to check after a failure.
     """
 
     advice: ClassVar[str]
 
     def place(self, name: str) -> Path | str:
-        """Where a file is, for people and for other programs: a path, or a URL."""
+        """Return the path or URL of a file."""
         ...
 
     def open(self, name: str) -> AbstractContextManager[IO[bytes]]:
@@ -53,40 +53,40 @@ class Files(Protocol):
         ...
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file, or replace it."""
+        """Write or replace a file."""
         ...
 
     def create(self, name: str, content: bytes) -> bool:
-        """Write a file that does not exist yet; False, and nothing written, where it does."""
+        """Write a file only if it does not exist; return whether it was written."""
         ...
 
     def remove(self, name: str) -> None:
-        """Remove a file; one that is gone already is no error."""
+        """Remove a file, if it exists."""
         ...
 
     def names(self, under: str = "") -> Iterator[str]:
-        """Every file under a folder, in order; none where there is no such folder."""
+        """Yield every file under a folder, in order; none if the folder does not exist."""
         ...
 
     def here(self) -> list[str]:
-        """Every file that lies at the address itself, in no order; none where there is no such folder."""
+        """Return the files directly at the address, unordered; none if the folder does not exist."""
         ...
 
     def exist(self) -> bool:
-        """Whether there is anything at the address."""
+        """Return whether the address exists."""
         ...
 
     def leftovers(self, older_than: float) -> Iterator[str]:
-        """Temporary files that were unchanged for `older_than` seconds."""
+        """Yield temporary files that were not modified for `older_than` seconds."""
         ...
 
 
 def files_at(url: Any, options: Mapping[str, Any], below: str = "") -> Files:
-    """The files at an address.
+    """Return the files at an address.
 
     Args:
-        url: A local path, a `file://` URL, any URL that fsspec knows, a block or the name of one.
-        options: What fsspec's file system takes; unused for local paths.
+        url: A local path, a `file://` URL, any URL that fsspec knows, a storage block, or the name of one.
+        options: Options of fsspec's file system; unused for local paths.
         below: A folder at that address.
 
     Raises:
@@ -115,10 +115,10 @@ def _files_of(address: Address, options: Mapping[str, Any]) -> Files:
 
 
 def _check_known(url: str, protocol: str) -> None:
-    """Refuse a URL at once, and not when the first bad row is to be written."""
+    """Refuse a URL at once, not with the first write."""
     from fsspec.registry import known_implementations, registry
 
-    if protocol in registry:  # loaded already, or the user's own
+    if protocol in registry:  # loaded already, or registered by the user
         return
     if protocol not in known_implementations:
         raise ValueError(f"No file system is known for {redact(url)!r}: give a path, or a URL that fsspec can open.")
@@ -133,13 +133,13 @@ def _check_known(url: str, protocol: str) -> None:
 def _is_installed(library: str) -> bool:
     try:
         return find_spec(library) is not None
-    except ValueError:  # it is being imported, or a test has taken it away
+    except ValueError:  # being imported, or removed by a test
         return sys.modules.get(library) is not None
 
 
 @dataclass(frozen=True)
 class LocalFiles:
-    """A folder of this machine: written beside the target, flushed to the disk, renamed."""
+    """A local folder: files are written beside the target, flushed to disk, and renamed."""
 
     root: Path
     advice: ClassVar[str] = "Check that the disk has room and the path is accessible."
@@ -163,7 +163,7 @@ class LocalFiles:
         path = self.place(name)
         temporary = self._temporary(path, content)
         try:
-            os.link(temporary, path)  # unlike a rename, it refuses a name that is taken
+            os.link(temporary, path)  # unlike a rename, it fails if the name exists
         except FileExistsError:
             return False
         finally:
@@ -207,8 +207,8 @@ class LocalFiles:
         return temporary
 
     def _sync(self, folder: Path) -> None:
-        """Flush the names to the disk too: of the file, and of the folders that may be as new as it is."""
-        if os.name == "nt":  # Windows opens no folders, and its rename needs none of this
+        """Flush the directory entries: of the file, and of folders that may be new."""
+        if os.name == "nt":  # Windows cannot open folders, and its rename needs no flush
             return
         depth = len(folder.relative_to(self.root).parts)
         for each in (folder, *folder.parents[: depth + 1]):
@@ -221,10 +221,10 @@ class LocalFiles:
 
 @dataclass(frozen=True)
 class RemoteFiles:
-    """An address of fsspec's. A file is written under another name and moved, so that half of it is never seen.
+    """A URL for fsspec. A file is written under a temporary name and moved, so it is never seen half-written.
 
-    Whatever a file system raises comes out as an `OSError`, without the secrets among the options: each has errors of
-    its own, and those of botocore are none.
+    Exceptions of a file system are raised as `OSError`, without the secrets in its options: file systems have their
+    own, and botocore's are not `OSError`.
     """
 
     url: str
@@ -251,7 +251,7 @@ class RemoteFiles:
                 system.pipe_file(temporary, content)
                 system.mv(temporary, f"{root}/{name}")
             except BaseException:
-                with suppress(Exception):  # the failure itself is what the caller should hear of
+                with suppress(Exception):  # the original failure is raised
                     system.rm_file(temporary)
                 raise
 
@@ -286,14 +286,14 @@ class RemoteFiles:
                 yield name
 
     def _is_older(self, name: str, seconds: float) -> bool:
-        # Its writer may have just finished, and some systems know no times.
+        # Its writer may have just finished, and some file systems have no times.
         with suppress(FileNotFoundError), self._reached() as (system, root), suppress(NotImplementedError):
             return bool(time.time() - system.modified(f"{root}/{name}").timestamp() > seconds)
         return False
 
     def _everything(self, under: str) -> list[str]:
         with self._reached() as (system, root):
-            system.invalidate_cache()  # another process may have written since
+            system.invalidate_cache()  # other processes write, too
             found: list[str] = system.find(f"{root}/{under}".rstrip("/"))
             return sorted(path.removeprefix(f"{root}/") for path in found)
 
@@ -303,22 +303,22 @@ class RemoteFiles:
 
     @contextmanager
     def _reached(self, *, reading: bool = False) -> Iterator[tuple[Any, str]]:
-        """The file system, and the address in it."""
+        """Yield the file system and the root path in it."""
         from fsspec.core import url_to_fs
 
         try:
             system, root = url_to_fs(self.url, **self.options)
             yield system, root.rstrip("/")
         except Exception as error:
-            told = str(error) or type(error).__name__
-            clean = without(told, secrets_in(self.options))
-            if clean != told:
+            text = str(error) or type(error).__name__
+            clean = redact_secrets(text, secrets_in(self.options))
+            if clean != text:
                 kind = type(error) if type(error) in _OF_PYTHON else OSError
-                raise kind(clean) from None  # a cause would be printed, secret and all
-            # What a reader raises inside the block is of Arrow or of Python, and says what is wrong with the file.
+                raise kind(clean) from None  # a printed cause would show the secret
+            # Errors of a reader inside the block are Arrow's or Python's, and describe the file.
             if isinstance(error, OSError | ImportError) or (reading and isinstance(error, _OF_READERS)):
                 raise
-            raise OSError(f"{type(error).__name__}: {told}") from error
+            raise OSError(f"{type(error).__name__}: {text}") from error
 
 
 _OF_PYTHON = (OSError, FileNotFoundError, FileExistsError, PermissionError, ImportError)
@@ -326,7 +326,7 @@ _OF_READERS = (ValueError, TypeError, LookupError, ArithmeticError)
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Files under a folder; Path.glob would pass over folders that it may not read."""
+    """Yield the files under a folder; Path.glob would skip folders that are not readable."""
     try:
         with os.scandir(folder) as entries:
             found = sorted(entries, key=lambda entry: entry.name)
@@ -342,16 +342,16 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _discard(temporary: Path) -> None:
-    with suppress(OSError):  # after a failure; the failure is what the caller should hear of
+    with suppress(OSError):  # the original failure is raised
         temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic_write(target: Path) -> Iterator[Path]:
-    """Give a name beside the target to write to; what is there in the end takes the target's name.
+    """Yield a temporary path to write to; afterwards it replaces the target, flushed to disk.
 
-    It is on the disk by then. After an error, the target is as it was. What a killed process left of the same target is
-    removed: a process that still writes holds a lock on its file.
+    After an error the target is unchanged. Temporary files of killed processes for the same target are removed: a live
+    writer holds a lock on its file.
 
     Raises:
         IsADirectoryError: If the target is a folder.
@@ -363,7 +363,7 @@ def atomic_write(target: Path) -> Iterator[Path]:
     temporary = target.parent / f"{beside}-{uuid.uuid4().hex}.tmp"
     try:
         with temporary.open("xb") as held:
-            with suppress(OSError):  # no locks there; what a killed run left stays, then
+            with suppress(OSError):  # no locks on this file system: leftovers stay
                 _lock(held.fileno())
             for other in target.parent.glob(f"{beside}-*.tmp"):
                 if other != temporary:
@@ -377,7 +377,7 @@ def atomic_write(target: Path) -> Iterator[Path]:
 
 
 def _lock(file: int) -> None:
-    """Lock a file. Windows has no such locks, and removes no file that is open.
+    """Lock a file. Windows has no such locks, and does not remove open files.
 
     Raises:
         OSError: If another process has it locked, or the file system has no locks.
@@ -389,18 +389,18 @@ def _lock(file: int) -> None:
 
 
 def _remove_if_left(file: Path) -> None:
-    with suppress(OSError), file.open("rb") as left:  # in use, not ours to remove, or gone meanwhile
+    with suppress(OSError), file.open("rb") as left:  # in use, not permitted, or gone already
         _lock(left.fileno())
         file.unlink()
 
 
 def secrets_in(options: Mapping[str, Any]) -> set[str]:
-    """Return the texts that options of a file system keep secret: by their names, or by their type."""
+    """Return the secret texts in the options of a file system, by name or by type."""
     return {text for text in _secrets(options) if len(text) >= _SHORTEST}
 
 
-def without(text: str, secrets: Iterable[str]) -> str:
-    """Return `text` with these secrets blotted out."""
+def redact_secrets(text: str, secrets: Iterable[str]) -> str:
+    """Return `text` with these secrets replaced by a mark."""
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, MARK)
     return text
@@ -417,11 +417,11 @@ def _secrets(options: Mapping[str, Any]) -> Iterator[str]:
             yield value
 
 
-def safe(name: str) -> str:
-    """A file name that is legal everywhere, and differs where the names differ."""
+def safe_name(name: str) -> str:
+    """Return a file name that is valid everywhere, and distinct for distinct names."""
     text = str(name)
     legal = _UNSAFE.sub("-", text)[:_NAME_LENGTH].lstrip(".-").rstrip(".")
     if text and legal == text and text == text.lower():
         return text
-    # The digest also keeps "Jan" and "jan" apart where the file system does not.
+    # The digest also separates "Jan" and "jan" on case-insensitive file systems.
     return f"{legal}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}".lstrip("-")

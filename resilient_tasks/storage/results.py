@@ -1,12 +1,11 @@
 # ruff: noqa: PLC0415 - pyarrow, cloudpickle and fsspec load on first use
-"""Results that are kept for later: as bytes, in files whose names say whose they are, of when, and whether whole.
+"""Stored results: bytes in files whose names hold the key, the time and a checksum.
 
     <folder>/<operation>/<key>.<time>-<order>.<check>.<form>
 
-`key` is that of the arguments, `time` when the call began that gave the result, `order` tells calls of one moment
-apart, `check` is a digest of the content, and `form` how it is written. No file is ever changed: a newer result is
-another file, which appears whole or not at all, and takes the older ones of its key away. So it does not matter how
-many write at once, or who is slow.
+`key` is the key of the arguments, `time` the start of the call, `order` its rank among calls of the same moment,
+`check` a digest of the content, and `form` its format. Files are immutable: a newer result is another file, written
+atomically, which replaces the older ones of its key. So concurrent and slow writers do no harm.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ from typing import Any, NamedTuple, Protocol
 
 from resilient_tasks.core.wording import a
 from resilient_tasks.storage import parquet
-from resilient_tasks.storage.arrow import restored, stored
+from resilient_tasks.storage.arrow import from_arrow, to_arrow
 from resilient_tasks.storage.files import Files
 from resilient_tasks.storage.values import AsText, decode
 
 PARQUET, JSON, PICKLE, OWN = "parquet", "json", "pickle", "data"
 
 _SKEW = 60.0
-"""Seconds by which the clocks of two machines may differ."""
+"""Clock skew between two machines, in seconds."""
 _LEFT_OVER = 3600.0  # seconds; no write takes that long
 _TRIES = 3
 _NAME = re.compile(
@@ -41,12 +40,12 @@ _TIME = "%Y%m%dT%H%M%S.%fZ"
 _DEPTH = 100
 
 
-class UnkeepableError(ValueError):
-    """A result cannot be kept, or what was kept cannot be read. The sentence says why."""
+class UnstorableError(ValueError):
+    """A result cannot be stored, or a stored result cannot be read."""
 
 
 class Moment(NamedTuple):
-    """When a call began: `time` in unix seconds, and `order` among the calls of one moment."""
+    """The start of a call: `time` in unix seconds, and `order` among calls of the same moment."""
 
     time: float
     order: int
@@ -54,14 +53,14 @@ class Moment(NamedTuple):
 
 @dataclass(frozen=True)
 class Label:
-    """What the name of a file says.
+    """The contents of a result's file name.
 
     Attributes:
-        key: Of the arguments.
-        time: When the call began, in unix seconds.
-        order: Is greater for the call that began later, among those of one moment.
+        key: The key of the arguments.
+        time: The start of the call, in unix seconds.
+        order: The rank among calls of the same moment; greater for a later call.
         check: A digest of the content.
-        form: How the content is written: `parquet`, `json`, `pickle`, or `data` for a serializer of the user's.
+        form: The format: `parquet`, `json`, `pickle`, or `data` for a user's serializer.
     """
 
     key: str
@@ -78,17 +77,17 @@ class Label:
 
     @classmethod
     def of(cls, key: str, began: Moment, form: str, content: bytes) -> Label:
-        """The label for a content."""
+        """Return the label of a content."""
         return cls(key, began.time, began.order, _check(content), form)
 
     @property
     def moment(self) -> tuple[float, int]:
-        """When the call began, to be compared."""
+        """The start of the call, for comparison."""
         return self.time, self.order
 
     @classmethod
     def in_name(cls, name: str) -> Label | None:
-        """The label in a file's name; None for a file that is not ours."""
+        """Return the label in a file name; None for other files."""
         found = _NAME.fullmatch(name)
         if found is None:
             return None
@@ -99,7 +98,7 @@ class Label:
         return cls(found["key"], when.timestamp(), int(found["order"], 16), found["check"], found["form"])
 
     def fits(self, content: bytes) -> bool:
-        """Whether this is the content that was written."""
+        """Return whether the content is intact."""
         return _check(content) == self.check
 
 
@@ -107,21 +106,21 @@ def _check(content: bytes) -> str:
     return blake2b(content, digest_size=8).hexdigest()
 
 
-class Shelf(Protocol):
-    """Where the results of one operation are kept."""
+class StoredResults(Protocol):
+    """The stored results of one operation."""
 
     def newest(self, key: str, now: float) -> tuple[Label, bytes] | None:
-        """The newest result of a key, with its content as it lies there; None where there is none."""
+        """Return the newest result of a key with its content; None if there is none."""
         ...
 
     def put(self, label: Label, content: bytes, now: float, keep: int) -> None:
-        """Keep a result, unless a newer one exists. Of all keys, keep those with the newest results."""
+        """Store a result unless a newer one exists; keep only the `keep` keys with the newest results."""
         ...
 
 
 @dataclass(frozen=True)
-class FileShelf:
-    """A folder, or whatever fsspec reaches."""
+class FileResults:
+    """Results in a folder or at a URL."""
 
     files: Files
 
@@ -133,7 +132,7 @@ class FileShelf:
             try:
                 with self.files.open(label.name) as file:
                     return label, file.read()
-            except FileNotFoundError:  # a newer one has just taken its place
+            except FileNotFoundError:  # just replaced by a newer one
                 continue
         return None
 
@@ -141,16 +140,16 @@ class FileShelf:
         there = self.files.here()
         own = _labels_of(label.key, there)
         if _newest([*own, label], now) != label:
-            return  # a call that began later was faster
+            return  # a later call was faster
         self.files.write(label.name, content)
         for one in own:
             if one != label:
                 self.files.remove(one.name)
-        for name in _too_many(label.key, there, keep):
+        for name in _evicted(label.key, there, keep):
             self.files.remove(name)
 
     def tidy(self) -> None:
-        """Remove what writers that were killed have left."""
+        """Remove the temporary files of killed writers."""
         for name in list(self.files.leftovers(_LEFT_OVER)):
             self.files.remove(name)
 
@@ -160,42 +159,41 @@ def _labels_of(key: str, names: Iterable[str]) -> list[Label]:
     return [label for label in found if label is not None]
 
 
-def _too_many(key: str, names: Iterable[str], keep: int) -> list[str]:
-    """The files of the keys with the oldest results, besides `key`, where there are more than so many keys."""
+def _evicted(key: str, names: Iterable[str], keep: int) -> list[str]:
+    """Return the files of the oldest keys other than `key`, in excess of `keep` keys."""
     newest: dict[str, str] = {}
     for name in names:
         if _NAME.fullmatch(name) and not name.startswith(f"{key}."):
-            other, _, when = name.partition(".")  # of which the text is in order of time
+            other, _, when = name.partition(".")  # the text sorts by time
             newest[other] = max(when, newest.get(other, ""))
     oldest = set(sorted(newest, key=newest.__getitem__)[: max(0, len(newest) + 1 - keep)])
     return [name for name in names if _NAME.fullmatch(name) and name.partition(".")[0] in oldest] if oldest else []
 
 
 def _newest(labels: Iterable[Label], now: float) -> Label | None:
-    """The newest result: one from the future, written by a clock that was wrong, only where there is no other."""
+    """Return the newest result; one dated in the future, by a wrong clock, only if there is no other."""
     return max(labels, key=lambda one: (one.time <= now + _SKEW, one.moment, one.check), default=None)
 
 
-def is_of_the_future(label: Label, now: float) -> bool:
-    """Whether the age of a result is unknown, because the clock that dated it was wrong, or is now."""
+def is_in_the_future(label: Label, now: float) -> bool:
+    """Return whether a result is dated in the future, so that its age is unknown: a clock is or was wrong."""
     return label.time > now + _SKEW
 
 
 def encoded(value: Any, serializer: Any = None, form: str = OWN) -> tuple[str, bytes]:
-    """A value as bytes, and in which form.
+    """Encode a value as bytes, and return its format with them.
 
     Args:
-        value: A result. A frame becomes Parquet, if that holds all of it, unless the form is `OWN`: then all that
-            there is goes through `serializer`. Without one, what JSON gives back as it was becomes JSON, and the rest
-            a pickle.
-        serializer: Has `dumps` and `loads`, as Prefect's have.
-        form: The form of what it writes.
+        value: A result. A frame becomes Parquet if that is lossless, unless the format is `OWN`: then everything goes
+            through `serializer`. Without a serializer, values that JSON preserves become JSON, and others a pickle.
+        serializer: An object with `dumps` and `loads`, like Prefect's serializers.
+        form: The format that the serializer writes.
 
     Raises:
-        UnkeepableError: If it cannot be written so that it can be read.
+        UnstorableError: If it cannot be encoded reversibly.
     """
     if _is_lazy(value):
-        raise UnkeepableError("a LazyFrame is a plan, and holds no data: collect() it")
+        raise UnstorableError("a LazyFrame is a plan, and holds no data: collect() it")
     try:
         if is_frame(value) and (serializer is None or form != OWN):
             content, whole = _parquet(value)
@@ -210,19 +208,19 @@ def encoded(value: Any, serializer: Any = None, form: str = OWN) -> tuple[str, b
 
         return PICKLE, cloudpickle.dumps(value)
     except Exception as error:
-        raise UnkeepableError(
+        raise UnstorableError(
             f"{a(type(value).__qualname__)} cannot be written: {type(error).__name__}: {error}"
         ) from error
 
 
 def decoded(label: Label, content: bytes, serializer: Any = None) -> Any:
-    """The value that `encoded` was given.
+    """Decode the value that `encoded` was given.
 
     Raises:
-        UnkeepableError: If the content is damaged, or nothing here can read its form.
+        UnstorableError: If the content is damaged, or its format is unknown here.
     """
     if not label.fits(content):
-        raise UnkeepableError("its file is damaged")
+        raise UnstorableError("its file is damaged")
     try:
         match label.form:
             case "parquet":
@@ -230,18 +228,18 @@ def decoded(label: Label, content: bytes, serializer: Any = None) -> Any:
             case "json":
                 return json.loads(content)
             case "pickle":
-                return pickle.loads(content)  # noqa: S301  # of a folder that the user vouches for
+                return pickle.loads(content)  # noqa: S301  # from a folder that the user trusts
         if serializer is None:
-            raise UnkeepableError(f"it was written by a serializer ({label.form}), and there is none now")  # noqa: TRY301
+            raise UnstorableError(f"it needs a serializer ({label.form}), and none is configured")  # noqa: TRY301
         return serializer.loads(content)
-    except UnkeepableError:
+    except UnstorableError:
         raise
     except Exception as error:
-        raise UnkeepableError(f"it cannot be read: {type(error).__name__}: {error}") from error
+        raise UnstorableError(f"it cannot be read: {type(error).__name__}: {error}") from error
 
 
 def is_frame(value: Any) -> bool:
-    """Whether a value is a frame that Parquet holds with all that it is: of pandas or polars, or an Arrow table."""
+    """Return whether Parquet preserves all of a value: a pandas or polars frame, or an Arrow table."""
     kind = type(value)  # a subclass may hold more
     if (kind.__module__.partition(".")[0], kind.__name__) not in _FRAMES:
         return False
@@ -257,8 +255,8 @@ def _is_lazy(value: Any) -> bool:
 
 
 def _parquet(frame: Any) -> tuple[bytes, bool]:
-    """A frame as Parquet, and whether that holds all of it: of what Arrow has no type for, it holds the text."""
-    table, shape = stored(frame, range(len(frame)))
+    """Return a frame as Parquet, and whether that is lossless: values without an Arrow type become text."""
+    table, shape = to_arrow(frame, range(len(frame)))
     labels = [decode(part["label"]) for part in shape["parts"]]
     whole = not any(part["json"] for part in shape["parts"]) and not any(map(_is_text_only, labels))
     axes = [_axis(getattr(frame, "index", None)), _axis(getattr(frame, "columns", None))]
@@ -270,7 +268,7 @@ def _is_text_only(label: Any) -> bool:
 
 
 def _axis(index: Any) -> list[Any] | None:
-    """What an index of pandas is besides its values: a range, or a frequency."""
+    """Return what a pandas index has besides values: a range, or a frequency."""
     match type(index).__name__:
         case "RangeIndex":
             return ["range", index.start, index.stop, index.step]
@@ -280,7 +278,7 @@ def _axis(index: Any) -> list[Any] | None:
 
 
 def _of_parquet(table: Any, facts: Mapping[str, Any]) -> Any:
-    frame = restored(table, facts["shape"], range(table.num_rows))
+    frame = from_arrow(table, facts["shape"], range(table.num_rows))
     for axis, name in zip(facts["axes"], ("index", "columns"), strict=True):
         match axis:
             case ["range", start, stop, step]:
@@ -293,7 +291,7 @@ def _of_parquet(table: Any, facts: Mapping[str, Any]) -> Any:
 
 
 def _is_plain(value: Any, depth: int = 0) -> bool:
-    """Whether JSON gives a value back as it was."""
+    """Return whether JSON preserves a value."""
     kind = type(value)
     if kind is float:
         return math.isfinite(value)
@@ -306,8 +304,8 @@ def _is_plain(value: Any, depth: int = 0) -> bool:
     return kind is dict and all(type(key) is str and _is_plain(one, depth + 1) for key, one in value.items())
 
 
-def parts_of(value: Any) -> Iterable[Any] | None:
-    """What a value of numpy, pandas, polars or pyarrow is made of, for `core.stable_keys`; None for any other."""
+def key_parts(value: Any) -> Iterable[Any] | None:
+    """Return the parts of a numpy, pandas, polars or pyarrow value for `core.stable_keys`; None for others."""
     kind = type(value)
     library = kind.__module__.partition(".")[0]
     if library == "numpy":
@@ -317,14 +315,14 @@ def parts_of(value: Any) -> Iterable[Any] | None:
         return (content,) if whole else _cells_of(value)
     if library in {"pandas", "polars"}:
         if hasattr(value, "to_frame"):
-            return (value.name, *(parts_of(value.to_frame()) or ()))
+            return (value.name, *(key_parts(value.to_frame()) or ()))
         if kind.__name__ in _SCALARS:
             return (repr(value),)
     return None
 
 
 def _cells_of(frame: Any) -> Iterable[Any]:
-    """The labels and values of a frame, one by one: some of them may have no key."""
+    """Return the labels and values of a frame, one by one: some may have no key."""
     if hasattr(frame, "iloc"):
         columns = [frame.iloc[:, at].tolist() for at in range(frame.shape[1])]
         return (list(frame.columns), frame.index.tolist(), *columns)

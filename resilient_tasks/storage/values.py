@@ -1,7 +1,7 @@
-"""Any value as JSON and back, so that what was quarantined can be read as it was read.
+"""Encode any value as JSON and decode it, so that quarantined values are read as they were.
 
-JSON's own types stay plain; what JSON has no word for becomes `{"$": type, "value": text}`. A type that is not
-known here is kept as its text, marked with the type's name: writing evidence never fails on a value.
+JSON's own types stay plain; other values become `{"$": type, "value": text}`. A value of an unknown type is stored as
+text, marked with the type's name: encoding never fails.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _DOUBLE = 8
 
 
 def encode(value: Any, depth: int = 0) -> Any:
-    """What `json.dumps` can write for a value.
+    """Return a value that `json.dumps` can write.
 
     Args:
         value: Anything.
-        depth: How deep inside containers `value` lies; below 20 its text is taken.
+        depth: The nesting depth of `value`; from 20 on it is stored as text.
     """
     if value is None or isinstance(value, bool) or type(value) in {str, int}:
         return _clean(value) if isinstance(value, str) else value
@@ -41,19 +41,19 @@ def encode(value: Any, depth: int = 0) -> Any:
 
 
 class AsText(str):
-    """The text of a value whose type JSON has no word for: it stands for the value, and is not the value itself."""
+    """The text of a value whose type JSON cannot hold; not the value itself."""
 
     __slots__ = ()
 
 
 def decode(value: Any) -> Any:
-    """The value that `encode` was given; for a type it did not know, an `AsText`.
+    """Return the value that `encode` was given; an `AsText` for a type it did not know.
 
     Args:
         value: What `json.loads` returned.
 
     Raises:
-        ValueError: If an object with the key `$` is none that `encode` writes.
+        ValueError: If an object with the key `$` was not written by `encode`.
     """
     if isinstance(value, list):
         return [decode(item) for item in value]
@@ -63,8 +63,8 @@ def decode(value: Any) -> Any:
         return {key: decode(item) for key, item in value.items()}
     try:
         return _DECODERS.get(value[_TAG], str)(value["value"])
-    except Exception as error:  # as a person wrote it
-        raise ValueError(f"{value!r} stands for no value") from error
+    except Exception as error:  # edited by hand
+        raise ValueError(f"{value!r} encodes no value") from error
 
 
 def dumps(value: Any) -> str:
@@ -77,7 +77,7 @@ def dumps(value: Any) -> str:
 
 
 def texts(values: list[Any]) -> list[str]:
-    """Encode each value of a column to JSON text, as `dumps` does; a column of one plain type all at once.
+    """Encode each value of a column as `dumps` does; a column of one plain type at once.
 
     Args:
         values: The column.
@@ -115,7 +115,7 @@ def _tagged(kind: str, value: Any) -> dict[str, Any]:
 def _clean(text: str) -> Any:
     try:
         text.encode()
-    except UnicodeEncodeError:  # a lone surrogate, as `errors="surrogateescape"` leaves behind
+    except UnicodeEncodeError:  # a lone surrogate, from `errors="surrogateescape"`
         return _tagged("surrogates", text.encode("utf-8", "surrogatepass").hex())
     return text
 
@@ -177,7 +177,7 @@ def _timestamp(value: list[str]) -> Any:
     stamp, zone = _pandas("Timestamp")(value[0]), value[1]
     try:
         return stamp.tz_convert(zone) if zone else stamp
-    except Exception:  # a zone without a name: its offset is in the text
+    except Exception:  # an unnamed zone: its offset is in the text
         return stamp
 
 
@@ -212,7 +212,7 @@ def _parts(value: Any) -> Any:
     return [encode(item) for item in value]
 
 
-# By the type's name, so that pandas need not be loaded to ask: tag, value to JSON, JSON to value.
+# Keyed by type name, so that pandas need not be loaded: tag, value to JSON, JSON to value.
 _KINDS: dict[str, tuple[str, Any, Any]] = {
     "builtins.bytes": ("bytes", _base64, base64.b64decode),
     "builtins.bytearray": ("bytearray", _base64, lambda value: bytearray(base64.b64decode(value))),

@@ -1,4 +1,4 @@
-"""What the two frame libraries have in common: findings, labels, and the search for what does not coerce."""
+"""What the pandas and polars backends share: findings, check names, error texts, and the search for bad values."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ _BITS = 32  # rules numbered at a time; the number of the set so far needs the o
 _TABLE = 1 << 20  # a table is faster than sorting for codes up to here
 
 _PROBES = 2_000
-"""The number of coercions that a search tries before it leaves the rest to pandera, which goes value by value."""
+"""Coercions that a search tries before it gives up; pandera then coerces value by value."""
 _RETRIES, _NEIGHBOURS = 200, 100
-"""How many coercions may be tried to take suspects back, and beside how many of the rest at first."""
+"""Coercions that may be tried to readmit suspects, and the accepted rows that stand for the rest at first."""
 
 _WORDS = {
     "not_nullable": "is null",
@@ -63,9 +63,9 @@ class Finding:
 
     Attributes:
         column: The column's name as text, or `WHOLE_FRAME`.
-        check: What the rule is called.
+        check: The rule's name.
         positions: Row numbers in the frame as read, from 0, ascending.
-        read: Makes the list of `values`; None where no single column is meant.
+        read: Return `values`; None where no single column is meant.
     """
 
     column: str
@@ -74,12 +74,12 @@ class Finding:
     read: Callable[[], list[Any]] | None = field(default=None, repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # What crosses, or is kept somewhere, is the values that failed: not the rows that they are read from.
+        # Pickle the failed values, not the whole rows that they are read from.
         values = None if self.read is None else self.values
         return Finding, (self.column, self.check, self.positions, None if values is None else values.copy)
 
     def __redacted__(self) -> Finding:
-        """Return this finding without the secrets in it: itself where there is none."""
+        """Return this finding without secrets; itself if it holds none."""
         values = self.values if self.read is not None else []
         clean, check = without_secrets(self.column, values), redact(self.check)
         if clean is values and check == self.check:
@@ -88,7 +88,7 @@ class Finding:
 
     @property
     def values(self) -> list[Any]:
-        """The column's values as read, one for each position; None each where no single column is meant."""
+        """The column's values as read, one for each position; all None where no single column is meant."""
         return [None] * len(self.positions) if self.read is None else self.read()
 
 
@@ -98,9 +98,9 @@ class Findings:
 
     Attributes:
         rows: Each rule that some row fails.
-        frame: What is wrong with the frame as a whole, in sentences.
-        warnings: Each rule that only warns and that some row breaks; a rule with one verdict for all rows names none.
-        certain: False where a rule was not judged as pandera would judge it on the rows that are left.
+        frame: What is wrong with the frame as a whole, one sentence each.
+        warnings: Each warn-only rule that some row breaks; without positions where one result stands for all rows.
+        certain: Whether pandera would decide the same on the remaining rows.
     """
 
     rows: list[Finding] = field(default_factory=list)
@@ -111,7 +111,7 @@ class Findings:
     _counted: int = 0
 
     def bad(self, size: int) -> Mask:
-        """The rows that fail at least one rule, as a mask over `size` rows."""
+        """Return the rows that fail at least one rule, as a mask over `size` rows."""
         mask = np.zeros(size, dtype=bool) if self._mask is None else self._mask.copy()
         for finding in self.rows[self._counted :]:
             mask[finding.positions] = True
@@ -125,7 +125,7 @@ class Findings:
 
 
 class Backend(Protocol[Frame_co]):
-    """One frame and its schema, in the terms of one library."""
+    """A frame and its schema in one library."""
 
     @property
     def size(self) -> int:
@@ -133,26 +133,26 @@ class Backend(Protocol[Frame_co]):
         ...
 
     def inspect(self) -> Findings:
-        """Every rule that can be a mask, evaluated once over the whole frame."""
+        """Evaluate every rule that can be a mask, once, over the whole frame."""
         ...
 
-    def accepted(self, keep: Mask) -> Frame_co | None:
-        """The rows in `keep` as `schema.validate` would return them, without asking; None where only it can tell.
+    def assemble(self, keep: Mask) -> Frame_co | None:
+        """Return the rows in `keep` as `schema.validate` would, without calling it; None where only pandera knows.
 
-        Called where `inspect` found nothing wrong with the frame, was certain, and these rows are all that is good.
+        Called only if `inspect` was certain and found no frame error, with all good rows.
         """
         ...
 
-    def judge(self, keep: Mask) -> tuple[Frame_co | None, Findings]:
-        """Return pandera's own verdict on the rows in `keep`: its frame, or None and what it rejects."""
+    def validate(self, keep: Mask) -> tuple[Frame_co | None, Findings]:
+        """Validate the rows in `keep` with pandera: return its frame, or None and the errors as findings."""
         ...
 
     def take(self, keep: Mask) -> Frame_co:
-        """The rows in `keep` as they were read."""
+        """Return the rows in `keep` as they were read."""
         ...
 
     def reject(self, bad: Mask) -> Frame_co:
-        """The rows in `bad` as they were read, once for all: findings may read their values from these."""
+        """Return the rows in `bad` as they were read. Called once: findings may read their values from the result."""
         ...
 
 
@@ -226,41 +226,41 @@ def coercion_first(located: list[tuple[Any, Positions | None]]) -> list[tuple[An
 
 
 def label(check: Any, index: int | None = None) -> str:
-    """The name of a check for people: its error text, its name, or its number when it has neither."""
+    """Return a check's name for messages: its error text, its name, or its number."""
     if isinstance(check, str):
         return _WORDS.get(check, check)
     name = check.error or check.name
     return f"check {(index or 0) + 1}" if name in (None, "<lambda>") else str(name)
 
 
-def refusal(dtype: Any, *, numeric: bool, temporal: bool) -> str:
-    """The reason for a value that does not coerce to `dtype`."""
+def coercion_reason(dtype: Any, *, numeric: bool, temporal: bool) -> str:
+    """Return the reason for a value that does not coerce to `dtype`."""
     if temporal:
         return "not a date"
     return "not a number" if numeric else f"not coercible to {dtype}"
 
 
-def failed(column: str, check: str) -> str:
-    """The frame-level sentence for a check that gives one verdict for all rows."""
+def failed_text(column: str, check: str) -> str:
+    """Return the frame error for a check that failed with one result for all rows."""
     return f"{check} failed" if column == WHOLE_FRAME else f"column '{column}': {check} failed"
 
 
-def raised(column: str, check: str, error: BaseException) -> str:
-    """The frame-level sentence for a check that raised."""
+def raised_text(column: str, check: str, error: BaseException) -> str:
+    """Return the frame error for a check that raised."""
     text = f"{check} raised {type(error).__name__}: {_first_line(str(error))}"
     return text if column == WHOLE_FRAME else f"column '{column}': {text}"
 
 
-def sentence(error: Any, column: str, *, any_rows: bool) -> str | None:
-    """The frame-level sentence for one of pandera's schema errors.
+def frame_error(error: Any, column: str, *, any_rows: bool) -> str | None:
+    """Return the frame error for one of pandera's schema errors.
 
     Args:
-        error: A `pandera.errors.SchemaError` that cannot be pinned on rows.
+        error: A `pandera.errors.SchemaError` that names no rows.
         column: The column it is about, or `WHOLE_FRAME`.
-        any_rows: False where every row was bad already: what a check then says of zero rows means nothing.
+        any_rows: Whether any row was left to validate. A check's result on zero rows means nothing.
 
     Returns:
-        The sentence, or None where the error means nothing.
+        The text, or None where the error means nothing.
     """
     reason = code_of(error)
     if reason in _ABOUT_VALUES and not any_rows:
@@ -270,11 +270,11 @@ def sentence(error: Any, column: str, *, any_rows: bool) -> str | None:
     if reason == "COLUMN_NOT_IN_SCHEMA":
         return f"column '{error.failure_cases}' is not in the schema"
     if reason == "CHECK_ERROR":
-        said = str(error.failure_cases).replace('("', ": ").removesuffix('")')
-        check = f"{label(error.check, error.check_index)} raised {_first_line(said)}"
+        cause = str(error.failure_cases).replace('("', ": ").removesuffix('")')
+        check = f"{label(error.check, error.check_index)} raised {_first_line(cause)}"
         return check if column == WHOLE_FRAME else f"column '{column}': {check}"
     if reason == "DATAFRAME_CHECK":
-        return failed(column, label(error.check, error.check_index))
+        return failed_text(column, label(error.check, error.check_index))
     return _first_line(str(error))
 
 
@@ -284,46 +284,45 @@ def _first_line(text: str, limit: int = 200) -> str:
 
 
 def uncoercible_rows(guess: Mask, codes: Codes, accepts: Callable[[Positions], bool]) -> Mask | None:
-    """Find the rows whose values do not coerce, asking as few times as possible.
+    """Find the rows whose values do not coerce, with as few coercions as possible.
 
     Args:
-        guess: A cheap vectorised suspicion, possibly wrong both ways.
-        codes: Gives the rows at these positions numbers: equal values, equal numbers.
-        accepts: Whether pandera's own coercion takes the rows at these positions together.
+        guess: A cheap vectorised guess; it may be wrong both ways.
+        codes: Number the values at these positions; equal values get equal numbers.
+        accepts: Return whether pandera coerces the values at these positions together.
 
     Returns:
-        The rows to leave out, so that the rest coerces; None where that takes too many questions. A suspect that
-        coerces by itself and with the rest is not among them.
+        The rows to leave out so that the rest coerces, without suspects that do coerce; None when out of probes.
     """
     bad = guess.copy()
     suspects = np.flatnonzero(guess)
-    confirmed = _culprits(suspects, codes, accepts)
+    confirmed = _bisect(suspects, codes, accepts)
     if confirmed is not None:
         bad[suspects] = confirmed
     if accepts(np.flatnonzero(~bad)):
         return bad
-    # A value can be fine alone and not among its neighbours: a date in a second format, say.
+    # A value can coerce alone but not among the others: a date in a second format, for example.
     unsure = suspects[:0] if confirmed is None else suspects[~confirmed]
     bad |= guess
     rest = np.flatnonzero(~bad)
     if not accepts(rest):
-        wrong = _culprits(rest, codes, accepts)
+        wrong = _bisect(rest, codes, accepts)
         if wrong is None:
             return None
         bad[rest] = wrong
         if not accepts(np.flatnonzero(~bad)):
             return None
-    return _readmitted(bad, unsure, codes, accepts)
+    return _readmit(bad, unsure, codes, accepts)
 
 
-def _readmitted(bad: Mask, unsure: Positions, codes: Codes, accepts: Callable[[Positions], bool]) -> Mask:
-    """Take suspects back that coerce with the rest: a guess is no verdict."""
+def _readmit(bad: Mask, unsure: Positions, codes: Codes, accepts: Callable[[Positions], bool]) -> Mask:
+    """Readmit suspects that coerce together with the rest."""
     good = np.flatnonzero(~bad)
     _, first = np.unique(codes(good), return_index=True)
-    # Few of the rest stand for it at first: there may be a million of them.
+    # A few accepted rows stand for the rest at first: there may be a million.
     some = good[first[np.linspace(0, len(first) - 1, min(len(first), _NEIGHBOURS), dtype=np.intp)]]
     beside = np.union1d(good[:1], some)
-    wrong = _culprits(unsure, codes, lambda part: accepts(np.union1d(beside, part)), _RETRIES)
+    wrong = _bisect(unsure, codes, lambda part: accepts(np.union1d(beside, part)), _RETRIES)
     back = unsure if wrong is None else unsure[~wrong]
     if not len(back) or not accepts(np.union1d(good, back)):
         return bad
@@ -332,10 +331,8 @@ def _readmitted(bad: Mask, unsure: Positions, codes: Codes, accepts: Callable[[P
     return taken
 
 
-def _culprits(
-    rows: Positions, codes: Codes, accepts: Callable[[Positions], bool], probes: int = _PROBES
-) -> Mask | None:
-    """Halve the distinct values until the refused ones stand alone: a mask over `rows`; None when out of probes."""
+def _bisect(rows: Positions, codes: Codes, accepts: Callable[[Positions], bool], probes: int = _PROBES) -> Mask | None:
+    """Bisect the distinct values down to the refused ones: a mask over `rows`; None when out of probes."""
     _, first, code = np.unique(codes(rows), return_index=True, return_inverse=True)
     wrong = np.zeros(len(first), dtype=bool)
     pending = [np.arange(len(first))]
@@ -354,7 +351,7 @@ def _culprits(
 
 
 def without_secrets(column: str, values: list[Any]) -> list[Any]:
-    """Return `values` of a column without the secrets in them: the same list where there is none."""
+    """Return a column's values without secrets; the same list if it holds none."""
     kinds = set(map(type, values))
     if kinds <= {type(None)}:
         return values
@@ -369,7 +366,7 @@ def without_secrets(column: str, values: list[Any]) -> list[Any]:
 
 def _cleaned(values: list[Any]) -> list[Any]:
     if all(isinstance(value, str) for value in values):
-        together = "\n".join(values)  # one look at all of them costs a tenth of a look at each
+        together = "\n".join(values)  # one pass over all of them costs a tenth of a pass over each
         if redact_whole(together) == together and all(map(is_short, values)):
             return values
     return [Cleaner()(value) for value in values]

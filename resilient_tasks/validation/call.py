@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.pipeline import operation_of
-from resilient_tasks.validation.schemas import is_found_by_name
+from resilient_tasks.validation.schemas import is_importable
 from resilient_tasks.validation.split import Split
 
 if TYPE_CHECKING:
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def check_annotation(fn: Callable[..., Any], *, several: bool) -> None:
-    """Refuse a function that is annotated to return a frame while its callers get a `Split`, or `several` of them.
+    """Refuse a function whose return annotation is a frame although its callers get a `Split`, or several.
 
     Raises:
-        PolicyError: with a sentence that says what to write instead.
+        PolicyError: the annotation is wrong; the message says what to write instead.
     """
     try:
         given = inspect.get_annotations(fn, eval_str=True).get("return", Split)
@@ -39,7 +39,7 @@ def check_annotation(fn: Callable[..., Any], *, several: bool) -> None:
 
 
 def _names_a_split(given: Any, *, inside: bool) -> bool:
-    """Return whether an annotation is a `Split`, or contains one."""
+    """Return whether an annotation is, or contains, a `Split`."""
     if isinstance(given, str):
         return re.search(r"\bSplit\b", given) is not None if inside else re.match(r"(\w+\.)*Split\b", given) is not None
     if (get_origin(given) or given) is Split:
@@ -51,7 +51,7 @@ def _names_a_split(given: Any, *, inside: bool) -> bool:
 
 
 def source(work: Work, what: str) -> str:
-    """Describe the data and its call: with the names of the arguments, never their values."""
+    """Describe the data and its call by the names of the arguments, never by their values."""
     try:
         names = ", ".join(inspect.signature(work.fn).bind(*work.args, **work.kwargs).arguments)
     except (TypeError, ValueError):  # some callables written in C have no signature
@@ -60,14 +60,14 @@ def source(work: Work, what: str) -> str:
 
 
 def schema_name(schema: Any, fn: Callable[..., Any]) -> str:
-    """Return `module:name` by which a schema can be imported, or nothing.
+    """Return the `module:name` from which a schema can be imported, or an empty text.
 
-    That is the name which the function's own module has for it; else, for a model, its own.
+    The name is that in the function's own module; otherwise, for a model, its own.
     """
     names = getattr(inspect.unwrap(fn), "__globals__", {})
     module = names.get("__name__", "__main__")
     found = [name for name, value in list(names.items()) if value is schema]
     if found and module != "__main__":
         return f"{module}:{found[0]}"
-    own = isinstance(schema, type) and "." not in schema.__qualname__ and is_found_by_name(schema)
+    own = isinstance(schema, type) and "." not in schema.__qualname__ and is_importable(schema)
     return f"{schema.__module__}:{schema.__qualname__}" if own else ""

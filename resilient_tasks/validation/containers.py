@@ -1,4 +1,4 @@
-"""Values that hold several frames: take one apart into named parts with their schemas, and put new frames into it."""
+"""Containers of frames: unpack one into named parts with their schemas, and repack it with new frames."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from resilient_tasks.validation.split import Report
 
 
-#: A part's key in the value that holds it: a mapping's key, a field's name or a position.
+#: A part's key in its container: a mapping's key, a field's name or a position.
 Key = Any
 
 
-class Place(NamedTuple):
-    """Where data is found: in the result, its stand-in or an argument, and in which part of it.
+class Location(NamedTuple):
+    """Where data comes from: the result, its stand-in or an argument, and which part of it.
 
     Attributes:
         of: `result`, `stand-in`, or the name of an argument.
         is_argument: whether it is an argument.
-        found: how Python reaches the part: `['train']`, `.train` or `[0]`; empty for the whole.
+        found: the Python expression for the part: `['train']`, `.train` or `[0]`; empty for the whole.
         name: the part's key as text; None for the whole.
     """
 
@@ -48,7 +48,7 @@ class Place(NamedTuple):
         return f"{self.of}{self.found}" if self.is_argument else self.name
 
     def batch(self, call: str) -> str:
-        """Return the id of its batch in the quarantine, the same for all attempts of a call."""
+        """Return the id of its quarantine batch, the same for all attempts of a call."""
         taken = "argument-" if self.is_argument and self.of == "result" else ""
         return f"{call}-{taken}{self.of}{'' if self.name is None else f'.{self.name}'}"
 
@@ -57,29 +57,29 @@ class Part(NamedTuple):
     """A frame and its schema.
 
     Attributes:
-        key: its key in the value that holds it.
-        what: its place.
+        key: its key in the container.
+        location: where it is.
         frame: the frame.
         schema: its schema.
     """
 
     key: Key
-    what: Place
+    location: Location
     frame: Any
     schema: Any
 
 
-class Judged(NamedTuple):
-    """An accepted frame: its key and place, the frame that goes on, and the report."""
+class Accepted(NamedTuple):
+    """An accepted frame: its key and location, the frame that is passed on, and the report."""
 
     key: Key
-    what: Place
+    location: Location
     given: Any
     report: Report
 
 
-def together(operation: str, errors: Sequence[tuple[Place, Exception]]) -> Exception:
-    """Return one error for all refused parts of a value. An error that is no `InvalidData` comes first."""
+def combined_error(operation: str, errors: Sequence[tuple[Location, Exception]]) -> Exception:
+    """Combine the errors of all refused parts into one. An error that is no `InvalidData` takes precedence."""
     for what, error in errors:
         if not isinstance(error, InvalidData):
             if what.name is not None:
@@ -88,7 +88,7 @@ def together(operation: str, errors: Sequence[tuple[Place, Exception]]) -> Excep
     refused = [(what, error) for what, error in errors if isinstance(error, InvalidData)]
     (what, first), *more = refused
     if not more and what.name is None:
-        return first  # no part is bad; one is missing or not expected
+        return first  # a part is missing or unexpected; none is bad
     lead = f"{operation}: "
     one = InvalidData(
         lead + "; ".join(str(error).removeprefix(lead) for _, error in refused),
@@ -101,16 +101,16 @@ def together(operation: str, errors: Sequence[tuple[Place, Exception]]) -> Excep
     return one
 
 
-def is_several(schemas: Any) -> bool:
-    """Return whether these are schemas of several frames, by name or by position."""
+def is_container(schemas: Any) -> bool:
+    """Return whether these are the schemas of several frames, by name or by position."""
     return isinstance(schemas, Mapping | tuple | list)
 
 
-def by_name(schemas: Any) -> Mapping[str, Any]:
+def schemas_by_name(schemas: Any) -> Mapping[str, Any]:
     """Return the schemas by the names of the parts; a single schema has an empty name."""
     if schemas is None:
         return {}
-    if not is_several(schemas):
+    if not is_container(schemas):
         return {"": schemas}
     return {str(name): schema for name, schema in _named(schemas) if schema is not None}
 
@@ -119,13 +119,13 @@ def check_schemas(schemas: Any) -> None:
     """Refuse anything but a schema, or a mapping or tuple of schemas.
 
     Raises:
-        TypeError: with a sentence that says what to write instead.
+        TypeError: it is something else; the message says what to write instead.
     """
-    if is_several(schemas):
+    if is_container(schemas):
         names = [str(name) for name, _ in _named(schemas)]
         if len({*names}) < len(names):
             raise TypeError(f"Two parts have the same name: {', '.join(names)}.")
-        if not by_name(schemas):
+        if not schemas_by_name(schemas):
             raise TypeError("No part has a schema: give one to each part to check.")
         only: Any = schemas[0] if isinstance(schemas, list) and len(schemas) == 1 else None
         if library(only) == "pydantic":
@@ -133,7 +133,7 @@ def check_schemas(schemas: Any) -> None:
                 f"[{only.__name__}] is a list of one frame: write {only.__name__} for a list of records, or"
                 f" ({only.__name__},) for a tuple of one such list."
             )
-    for name, schema in by_name(schemas).items():
+    for name, schema in schemas_by_name(schemas).items():
         try:
             check_schema(schema)
             check_complete(schema)
@@ -142,25 +142,25 @@ def check_schemas(schemas: Any) -> None:
 
 
 def portable_parts(schemas: Any) -> Any:
-    """Return these schemas in a form that keeps its rules in another process; see `portable`."""
-    if not is_several(schemas):
+    """Return these schemas in a form that keeps their rules in another process; see `portable`."""
+    if not is_container(schemas):
         return portable(schemas)
-    return with_parts(schemas, {name: portable_parts(schema) for name, schema in _keyed(schemas)})
+    return repack(schemas, {name: portable_parts(schema) for name, schema in _keyed(schemas)})
 
 
-def opened(value: Any, schemas: Any, whole: Place) -> tuple[list[Part], str]:
-    """Take a value apart into the parts that its schemas name.
+def unpack(value: Any, schemas: Any, whole: Location) -> tuple[list[Part], str]:
+    """Unpack a container into the parts that its schemas name.
 
     Args:
-        value: a mapping, a tuple, a list, a named tuple or a dataclass's instance that holds frames.
-        schemas: a mapping or a tuple of schemas, in which None leaves a part unchecked.
-        whole: the value's place.
+        value: a mapping, tuple, list, named tuple or dataclass instance that holds frames.
+        schemas: a mapping or tuple of schemas; None leaves a part unchecked.
+        whole: the container's location.
 
     Returns:
-        The parts that have a schema, and a message about parts that are missing or not expected, or an empty one.
+        The parts that have a schema, and a message about missing or unexpected parts, if any.
 
     Raises:
-        TypeError: the value is of another shape than the schemas.
+        TypeError: the value and the schemas have different shapes.
     """
     wanted = dict(_named(schemas))
     if isinstance(value, tuple | list) and not isinstance(schemas, Mapping):
@@ -179,8 +179,8 @@ def opened(value: Any, schemas: Any, whole: Place) -> tuple[list[Part], str]:
     return parts, "; ".join((*missing, *more))
 
 
-def with_parts(value: Any, new: Mapping[Key, Any]) -> Any:
-    """Return a value of the same type with new frames at these keys; the value itself if none changed."""
+def repack(value: Any, new: Mapping[Key, Any]) -> Any:
+    """Return a container of the same type with new frames at these keys; the same object if none changed."""
     if isinstance(value, tuple):
         return _tuple(value, new)
     held = value if isinstance(value, Mapping | list) else _held(value) or {}
@@ -208,7 +208,7 @@ def _tuple(value: Any, new: Mapping[Key, Any]) -> Any:
 
 
 def _named(schemas: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield each schema with its key or its field's name, else its position."""
+    """Yield each schema with its key, field name or position."""
     if isinstance(schemas, Mapping):
         yield from schemas.items()
     else:
@@ -220,7 +220,7 @@ def _keyed(schemas: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _held(value: Any) -> Mapping[Any, Any] | None:
-    """Return a value's items by name; None if they have no names."""
+    """Return a container's items by name; None if they have no names."""
     if isinstance(value, Mapping):
         return value
     if isinstance(value, tuple) and hasattr(value, "_fields"):
@@ -230,7 +230,7 @@ def _held(value: Any) -> Mapping[Any, Any] | None:
     return None
 
 
-def _by_position(value: Any, wanted: Mapping[Any, Any], whole: Place) -> tuple[list[Part], str]:
+def _by_position(value: Any, wanted: Mapping[Any, Any], whole: Location) -> tuple[list[Part], str]:
     fields = getattr(value, "_fields", ())
     parts = []
     for at, (key, frame) in enumerate(zip(wanted, value, strict=False)):

@@ -1,4 +1,4 @@
-"""Drift: compare a frame with the one that a model was trained on, column by column."""
+"""Drift: compare a frame, column by column, with the one that a model was trained on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.wording import number_of
-from resilient_tasks.validation.profile import ColumnProfile, Described, Profile, described
+from resilient_tasks.validation.profile import ColumnProfile, ColumnValues, Profile, describe
 from resilient_tasks.validation.schemas import fingerprint
 
 if TYPE_CHECKING:
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-# As pandas, polars and Arrow name the types that cannot hold every float64.
+# The types that cannot hold every float64, by their names in pandas, polars and Arrow.
 _COARSE: dict[str, Any] = {
     "float16": np.float16, "halffloat": np.float16, "float32": np.float32, "float": np.float32,
 }  # fmt: skip
 _UNITS = (1_000_000, 1_000)  # microseconds in a second, and in a millisecond
 
 
-def in_common_type(then: ColumnProfile, now: Described) -> tuple[ColumnProfile, Described]:
-    """Return a column and its baseline in one type, if there is one; else their kinds still differ.
+def in_common_type(then: ColumnProfile, now: ColumnValues) -> tuple[ColumnProfile, ColumnValues]:
+    """Convert a column and its baseline to a common type, if there is one; otherwise their kinds stay different.
 
-    Numbers of which one side is stored as float32 are rounded to float32, and times of which one side is stored in
-    seconds or milliseconds are cut to these. A column without any value takes the other's type.
+    Numbers are rounded to float32 if one side is stored so, and times are cut to seconds or milliseconds likewise. A
+    column without values takes the other's type.
     """
     if now.nulls == now.rows:
         now = replace(now, kind=then.kind)
@@ -48,15 +48,15 @@ def in_common_type(then: ColumnProfile, now: Described) -> tuple[ColumnProfile, 
     return (then, now) if rounding is None else (_rounded(then, rounding), replace(now, values=rounding(now.values)))
 
 
-def _as_booleans(now: Described) -> Described:
+def _as_booleans(now: ColumnValues) -> ColumnValues:
     values, counts = np.unique(now.values, return_counts=True)
     names = [{0.0: "False", 1.0: "True"}.get(value, str(value)) for value in values.tolist()]
     by_name = dict(zip(names, counts.tolist(), strict=True))
     return replace(now, kind="boolean", values=np.empty(0), categories=by_name)
 
 
-def _rounding(then: ColumnProfile, now: Described) -> Rounding | None:
-    """How to round both sides; None where they are compared as they are."""
+def _rounding(then: ColumnProfile, now: ColumnValues) -> Rounding | None:
+    """Return the rounding for both sides; None if they can be compared as they are."""
     before = np.array([*then.edges, *then.sample])
     if (then.kind, now.kind) == ("number", "number"):
         coarse = {_coarse(then.dtype, before), _coarse(now.dtype, now.values)}
@@ -73,7 +73,7 @@ def _rounding(then: ColumnProfile, now: Described) -> Rounding | None:
 
 
 def _coarse(dtype: str, values: Numbers) -> Any:
-    """The type of fewer digits that a column is stored in, or was: values keep the digits that they lost in a file."""
+    """Return the less precise type in which a column is or was stored: a file cannot restore lost digits."""
     named = _COARSE.get(dtype.lower().removesuffix("[pyarrow]"))
     if named is None and len(values) and (values != np.floor(values)).any():
         named = np.float32 if np.array_equal(_cast(values, np.float32), values) else None
@@ -94,13 +94,13 @@ def _is_in_units(values: Numbers, unit: int) -> bool:
 
 
 def _rounded(then: ColumnProfile, rounding: Rounding) -> ColumnProfile:
-    """A baseline's distribution after rounding, by its sample: equal values share a bin that did not before."""
+    """Return a baseline rounded by its sample: values that become equal share a bin."""
     before = np.array([*then.edges, *then.sample])
     if np.array_equal(rounding(before), before) and before.dtype.kind == "f":
         return then
     sample, edges = rounding(np.array(then.sample)), np.unique(rounding(np.array(then.edges)))
     known = then.rows - then.nulls
-    counts = Described(then.kind, then.dtype, len(sample), sample, {}).histogram(tuple(edges.tolist()), ())
+    counts = ColumnValues(then.kind, then.dtype, len(sample), sample, {}).histogram(tuple(edges.tolist()), ())
     whole = tuple(round(count * known / len(sample)) for count in counts)
     return replace(then, edges=tuple(edges.tolist()), sample=tuple(sample.tolist()), counts=whole)
 
@@ -118,12 +118,12 @@ _NAMED = 3
 @answering("Limits(psi=0.3)", "psi", "ks", "warn")
 @dataclass(frozen=True)
 class Limits:
-    """The thresholds from which a column has shifted or drifted.
+    """The thresholds for a shift and for drift.
 
     Attributes:
-        psi: a population stability index from here on is drift.
-        ks: a Kolmogorov–Smirnov statistic from here on is drift.
-        warn: either of the two from here on is a shift: worth a warning, and no more.
+        psi: the population stability index from which a column has drifted.
+        ks: the Kolmogorov–Smirnov statistic from which a column has drifted.
+        warn: the value of either from which a column has shifted, which only warns.
     """
 
     _: KW_ONLY
@@ -144,15 +144,15 @@ class Limits:
 
 @dataclass(frozen=True)
 class ColumnDrift:
-    """The verdict on one column.
+    """The result for one column.
 
     Attributes:
         column: its name as text.
         verdict: `"stable"`, `"shifted"` (a warning), `"drifted"`, `"new"`, `"missing"`, `"retyped"` or
-            `"too few rows"`, which is no verdict on its values.
-        sentence: what was found, for people.
-        psi: population stability index; None where it was not judged.
-        ks: Kolmogorov–Smirnov statistic; None for categories, and where too few rows have a value.
+            `"too few rows"`, if its values were not compared.
+        sentence: the result in words.
+        psi: population stability index; None if not computed.
+        ks: Kolmogorov–Smirnov statistic; None for categories, and with too few values.
     """
 
     column: str
@@ -164,14 +164,14 @@ class ColumnDrift:
 
 @dataclass(frozen=True)
 class DriftReport:
-    """What a gate found, and what it asks for.
+    """The result of a drift gate.
 
     Attributes:
-        columns: every column that was judged, in the order of the baseline, then the new ones.
-        action: `"pass"`; `"warn"` where columns are shifted or new; else, where any has drifted, is missing or has
-            another type, the gate's `on_drift`.
-        rows: rows in the frame that was judged.
-        same_rules: False where the baseline was made under another version of the schema.
+        columns: every column compared, in the order of the baseline, then the new ones.
+        action: `"pass"`; `"warn"` if columns are shifted or new; the gate's `on_drift` if any has drifted, is missing
+            or has another type.
+        rows: rows in the frame.
+        same_rules: whether the baseline was made under the same version of the schema.
     """
 
     columns: tuple[ColumnDrift, ...]
@@ -186,12 +186,12 @@ class DriftReport:
 
     @property
     def noted(self) -> tuple[ColumnDrift, ...]:
-        """The columns to report: all that are not stable, the drifted ones first."""
-        told = [column for column in self.columns if column.verdict != "stable"]
-        return tuple(sorted(told, key=lambda column: (column.verdict not in _ACT, column.verdict not in _WARN)))
+        """The columns to report: all except the stable ones, the drifted ones first."""
+        unstable = [column for column in self.columns if column.verdict != "stable"]
+        return tuple(sorted(unstable, key=lambda column: (column.verdict not in _ACT, column.verdict not in _WARN)))
 
     def summary(self) -> str:
-        """One line for logs: what is not stable, the worst first."""
+        """Return one line for logs: the columns that are not stable, the worst first."""
         judged = len(self.columns)
         if not self.noted:
             text = f"no drift in {number_of(judged, 'column')}"
@@ -205,23 +205,23 @@ class DriftReport:
 @answering('Drift(Profile.load("flights.json"), psi=0.2)', "psi", "ks", "warn")
 @dataclass(frozen=True, eq=False)
 class Drift:
-    """Compare frames with a baseline, and say what to do if they differ.
+    """Compare frames with a baseline, and decide what to do about a difference.
 
-    The gate goes by the size of a shift and not by its p-value: with a million rows, a shift of a hundredth of a
-    standard deviation is "significant" and means nothing. Needs scipy: `pip install 'resilient-tasks[drift]'`.
+    The gate uses effect sizes, not p-values: with a million rows, a shift of a hundredth of a standard deviation is
+    "significant" and means nothing. Needs scipy: `pip install 'resilient-tasks[drift]'`.
 
     Args:
-        baseline: what the data should look like, from `profile(frame, schema)` or `Profile.load(path)`.
-        psi: a population stability index from here on is drift.
-        ks: a Kolmogorov–Smirnov statistic from here on is drift.
-        warn: either of the two from here on is worth a warning.
-        columns: the names of the columns to judge. Default: all of the baseline, and new ones are named.
-        limits: other thresholds for some columns, by name: `{"air_time": Limits(psi=0.3)}`.
-        min_rows: with fewer rows, here or in the baseline, no column's values are judged.
-        on_drift: what the report's `action` is where a column has drifted: `"warn"`, `"branch"` or `"stop"`.
+        baseline: the expected data, from `profile(frame, schema)` or `Profile.load(path)`.
+        psi: the population stability index from which a column has drifted.
+        ks: the Kolmogorov–Smirnov statistic from which a column has drifted.
+        warn: the value of either from which a column has shifted, which only warns.
+        columns: the names of the columns to compare. Default: all of the baseline; new ones are reported.
+        limits: other thresholds for single columns, by name: `{"air_time": Limits(psi=0.3)}`.
+        min_rows: with fewer rows, here or in the baseline, values are not compared.
+        on_drift: the report's `action` if a column has drifted: `"warn"`, `"branch"` or `"stop"`.
 
     Raises:
-        TypeError: the baseline is no profile, or `columns` is a single name.
+        TypeError: the baseline is not a profile, or `columns` is a single name.
         ValueError: the arguments are contradictory or impossible.
     """
 
@@ -255,20 +255,20 @@ class Drift:
 
         Args:
             frame: a pandas or polars DataFrame, a polars LazyFrame, which is collected, or an Arrow table.
-            schema: what the frame satisfies now; the report says if the baseline was made under other rules.
+            schema: the frame's schema; the report says whether the baseline was made under the same rules.
 
         Raises:
-            TypeError: the frame is none.
+            TypeError: `frame` is not a data frame.
             ModuleNotFoundError: scipy is not installed.
         """
-        library, now = described(frame)
+        library, now = describe(frame)
         columns = tuple(self._columns(now, same_library=library == self.baseline.library))
         verdicts = {column.verdict for column in columns}
         action: Action = self.on_drift if verdicts & _ACT else "warn" if verdicts & _WARN else "pass"
         rows = max((column.rows for column in now.values()), default=0)
         return DriftReport(columns, action, rows, schema is None or fingerprint(schema) == self.baseline.schema)
 
-    def _columns(self, now: Mapping[str, Described], *, same_library: bool) -> Iterator[ColumnDrift]:
+    def _columns(self, now: Mapping[str, ColumnValues], *, same_library: bool) -> Iterator[ColumnDrift]:
         for name in self.baseline.columns if self.columns is None else self.columns:
             then, column = self.baseline.columns[name], now.get(name)
             if column is None:
@@ -280,7 +280,7 @@ class Drift:
             for name in (name for name in now if name not in self.baseline.columns):
                 yield ColumnDrift(name, "new", f"{name} is new")
 
-    def _column(self, name: str, then: ColumnProfile, now: Described, retyped: str) -> ColumnDrift:
+    def _column(self, name: str, then: ColumnProfile, now: ColumnValues, retyped: str) -> ColumnDrift:
         fewest = min(then.rows, now.rows)
         if fewest < self.min_rows:
             rows_are = f"{number_of(fewest, 'row')} {'is' if fewest == 1 else 'are'}"
@@ -308,17 +308,17 @@ def _verdict(limits: Limits, index: float, distance: float) -> Verdict:
     return "shifted" if max(index, distance) >= limits.warn else "stable"
 
 
-def _missing(then: ColumnProfile, now: Described) -> str:
+def _missing(then: ColumnProfile, now: ColumnValues) -> str:
     before, after = then.nulls / then.rows, now.nulls / now.rows
     return f", missing {before:.1%} → {after:.1%}" if f"{before:.1%}" != f"{after:.1%}" else ""
 
 
 def psi(then: Sequence[int], now: Sequence[int]) -> float:
-    """Population stability index of two histograms over the same bins: Σ (p − q) · ln(p / q).
+    """Return the population stability index of two histograms over the same bins: Σ (p − q) · ln(p / q).
 
     It is the symmetric Kullback–Leibler divergence (Jeffreys, 1946) of the shares p and q of each bin, in natural
-    units; credit scoring gave it its name and the custom to look from 0.1 on and to act from 0.2 or 0.25 (Siddiqi,
-    *Credit Risk Scorecards*, 2006). An empty bin counts as a share of 0.0001, or the logarithm would be infinite.
+    units. The name and the thresholds 0.1 (look) and 0.2 or 0.25 (act) come from credit scoring (Siddiqi, *Credit Risk
+    Scorecards*, 2006). An empty bin counts as a share of 0.0001, to keep the logarithm finite.
 
     Args:
         then: rows in each bin of the baseline, at least one in all.
@@ -329,9 +329,9 @@ def psi(then: Sequence[int], now: Sequence[int]) -> float:
 
 
 def ks(then: Sequence[float], now: Sequence[float]) -> float:
-    """Kolmogorov–Smirnov statistic: the largest distance of two empirical distribution functions, 0 to 1.
+    """Return the Kolmogorov–Smirnov statistic: the largest distance of two empirical distribution functions, 0 to 1.
 
-    It is `scipy.stats.ks_2samp` (Hodges, 1958) of the two samples.
+    It is `scipy.stats.ks_2samp` (Hodges, 1958).
 
     Raises:
         ModuleNotFoundError: scipy is not installed.
@@ -340,5 +340,5 @@ def ks(then: Sequence[float], now: Sequence[float]) -> float:
         from scipy.stats import ks_2samp  # noqa: PLC0415 - loads on first use
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("Drift needs scipy: pip install 'resilient-tasks[drift]'", name="scipy") from error
-    with np.errstate(divide="ignore"):  # in the p-value, of a single row
+    with np.errstate(divide="ignore"):  # in the p-value, for a single row
         return float(ks_2samp(then, now, method="asymp").statistic)

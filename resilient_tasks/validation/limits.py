@@ -1,4 +1,4 @@
-"""Limits of bad rows: in total, by column, by check."""
+"""Limits on bad rows: in total, by column, by check."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ _OF_TYPES = ("not coercible to ", "coerce_dtype(", "dtype(")
 
 
 def check_limits(limits: Any, schemas: Iterable[Any], where: str) -> None:
-    """Refuse values that are no limits, and limits for columns or checks that the schemas do not have.
+    """Refuse invalid limits, and limits for columns or checks that the schemas do not have.
 
     Raises:
-        PolicyError: with a sentence that says what to write instead.
+        PolicyError: a limit is invalid; the message says what to write instead.
     """
     if not isinstance(limits, Mapping):
         checks.share_or_number(limits, where)
@@ -57,8 +57,8 @@ def check_limits(limits: Any, schemas: Iterable[Any], where: str) -> None:
             raise PolicyError(f"{where} names {key!r}, {_instead(key, known)}")
 
 
-def passed(limits: Limit, report: Report, schema: Any) -> str:
-    """Return which limits a report passes, and by how much; empty if it passes none."""
+def exceeded(limits: Limit, report: Report, schema: Any) -> str:
+    """Return which limits a report exceeds, and by how much; empty if none."""
     if not isinstance(limits, Mapping):
         return _excess(limits, report.invalid, report.rows, f"max_invalid={limits}")
     rules = _known(schema)
@@ -78,10 +78,10 @@ class _Known(NamedTuple):
     """The columns and checks that a schema names.
 
     Attributes:
-        checks: the names of each column's checks; checks of whole rows are under `*`.
-        patterns: the columns whose name is a pattern for other names.
-        is_complete: whether `checks` has every check that can fail.
-        nests: whether a column's values have fields of their own, as records do.
+        checks: the names of each column's checks; those of whole rows are under `*`.
+        patterns: the columns whose name is a regular expression.
+        is_complete: whether `checks` holds every check that can fail.
+        nests: whether a column's values have fields, as in records.
     """
 
     checks: Mapping[str, frozenset[str]]
@@ -123,7 +123,7 @@ def _is_known(key: Any, rules: _Known) -> bool:
         if len(key) != 2 or not (_is_column(key[0], rules) or key[0] == WHOLE_FRAME):
             return False
         return not rules.is_complete or any(_is_check(key[1], name) for name in _checks_of(key[0], rules))
-    # A pydantic model does not list its error sentences. A key with a space may be one; a single word is a field.
+    # A pydantic model does not list its error messages. A key with a space may be one; a single word is a field.
     return any(_is_check(key, name) for names in rules.checks.values() for name in (*names, *_OF_EVERY_COLUMN)) or (
         str(key).startswith(_OF_TYPES) or (not rules.is_complete and " " in str(key))
     )
@@ -192,10 +192,10 @@ def _instead(key: Any, known: Iterable[_Known]) -> str:
         return f"and {key[0]!r} has the checks {names}"
     meant = difflib.get_close_matches(str(key), [*columns, *names], 1)
     hint = f"; did you mean {meant[0]!r}?" if meant else "; write '*' for all bad rows"
-    told = f"the columns are {columns}" + (f" and the checks are {names}" if names else "")
-    return f"which is neither a column nor a check: {told}{hint}"
+    known_names = f"the columns are {columns}" + (f" and the checks are {names}" if names else "")
+    return f"which is neither a column nor a check: {known_names}{hint}"
 
 
 def _in_full(names: Collection[str]) -> list[str]:
-    """Leave out a name that is also there with its arguments."""
+    """Leave out names that are also listed with their arguments."""
     return sorted(name for name in names if not any(other.startswith(f"{name}(") for other in names))

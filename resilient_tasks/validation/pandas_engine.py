@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from resilient_tasks.core.wording import number_of
-from resilient_tasks.validation.backend import WHOLE_FRAME, code_of, failed, label, raised, refusal, uncoercible_rows
+from resilient_tasks.validation.backend import (
+    WHOLE_FRAME,
+    code_of,
+    coercion_reason,
+    failed_text,
+    label,
+    raised_text,
+    uncoercible_rows,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -28,14 +36,14 @@ _FORMAT_SAMPLE = 200
 
 @lru_cache(maxsize=256)
 def engine_dtype(dtype: Any) -> Any:
-    """Pandera's type for one of pandas: it looks for an optional library each time it is asked."""
+    """Return pandera's type for a pandas type. Cached: pandera looks for an optional library at each call."""
     from pandera.engines.pandas_engine import Engine
 
     return Engine.dtype(dtype)
 
 
-def attempt(dtype: Any, series: pd.Series) -> pd.Series | None:
-    """The values as a type coerces them; None where it refuses. A user's own type is asked as pandera asks it."""
+def try_coerce(dtype: Any, series: pd.Series) -> pd.Series | None:
+    """Return the coerced values, or None if the type refuses them. A user's own type is coerced as pandera does it."""
     coerce = dtype.coerce if type(dtype).__module__.startswith("pandera.engines.") else dtype.try_coerce
     try:
         coerced: pd.Series = coerce(series)
@@ -45,15 +53,15 @@ def attempt(dtype: Any, series: pd.Series) -> pd.Series | None:
 
 
 def needs_neighbours(dtype: Any, given: pd.Series, coerced: pd.Series) -> Positions | None:
-    """The values without which the others might coerce differently.
+    """Return the values that others may depend on when they coerce.
 
     Args:
         dtype: Pandera's type.
         given: Values that coerce together.
-        coerced: What they become.
+        coerced: The coerced values.
 
     Returns:
-        Their positions, none of them where every value coerces by itself; None where any value may be needed.
+        Their positions, empty if every value coerces independently; None if any value may be needed.
     """
     if not type(dtype).__module__.startswith("pandera.engines."):
         return None
@@ -74,33 +82,33 @@ def _one_by_one(dtype: Any, given: pd.Series) -> bool:
         return kind.categories is not None
     if isinstance(kind, pd.StringDtype):
         return True
-    # From objects, pandas looks at what they are together.
+    # From objects, pandas infers one type for all of them.
     return (is_number(dtype) or isinstance(kind, pd.BooleanDtype)) and given.dtype != object
 
 
 def _with_the_format(given: pd.Series, coerced: pd.Series) -> Positions | None:
-    """The date that the format of all others is guessed from: the first."""
+    """Return the position of the first date: pandas guesses the format of the others from it."""
     if given.dtype.kind in "iufM":
         return np.arange(0)
     first = np.flatnonzero(coerced.notna().to_numpy())[:1]
-    # pandas passes over words like "today" in its search.
+    # pandas skips words like "today" in its guess.
     return first if any(letter.isdigit() for value in given.iloc[first] for letter in str(value)) else None
 
 
-def uncoercible(series: pd.Series, dtype: Any) -> Mask | None:
-    """The rows to leave out, so that the rest coerces; None where that takes too many questions.
+def find_uncoercible(series: pd.Series, dtype: Any) -> Mask | None:
+    """Return the rows to leave out so that the rest coerces; None when out of probes.
 
-    A value that does not coerce by itself is left out. Where all that is left do, and not together, the kind of value
-    that fewer rows hold is left out as a whole; so is a date that is not in the format of the first.
+    A value that does not coerce alone is left out. If the remaining values coerce alone but not together, the less
+    frequent kind of value is left out altogether, as are dates in another format than the first.
     """
 
     def accepts(rows: Positions) -> bool:
-        return attempt(dtype, series.iloc[rows]) is not None
+        return try_coerce(dtype, series.iloc[rows]) is not None
 
     def among(rows: Positions) -> Mask | None:
         values = series.iloc[rows]
         return uncoercible_rows(
-            suspects(values, dtype), lambda at: codes(values.iloc[at]), lambda at: accepts(rows[at])
+            suspects(values, dtype), lambda at: value_codes(values.iloc[at]), lambda at: accepts(rows[at])
         )
 
     good = np.arange(0)
@@ -117,10 +125,10 @@ def uncoercible(series: pd.Series, dtype: Any) -> Mask | None:
 
 
 def _kinds(series: pd.Series, dtype: Any) -> list[Positions]:
-    """The rows by what they hold: text, numbers, nulls and so on, the most frequent first.
+    """Group the rows by kind of value (text, numbers, nulls and so on), the most frequent first.
 
-    Nullable and Arrow types take either text or numbers from a column of objects, and not the two together, whatever
-    they coerce to alone. All others take each value by itself, or look for a format: those are of one kind.
+    Nullable and Arrow types coerce text or numbers from an object column, but not both together. All other types
+    coerce value by value or guess a format: their rows form one group.
     """
     if series.dtype != object or is_date(dtype) or isinstance(getattr(dtype, "type", None), np.dtype):
         return [np.arange(len(series))]
@@ -130,13 +138,13 @@ def _kinds(series: pd.Series, dtype: Any) -> list[Positions]:
 
 
 def suspects(series: pd.Series, dtype: Any) -> Mask:
-    """A cheap guess at what will not coerce."""
+    """Return a cheap guess at the values that will not coerce."""
     try:
         if is_number(dtype):
             return _no_numbers(series, whole=str(dtype).startswith(("Int", "UInt")))
         if is_date(dtype):
             return (_dates(series, dtype).isna() & series.notna()).to_numpy(dtype=bool)
-    except Exception:  # lists, mixtures of naive and aware: then without a guess
+    except Exception:  # lists, or a mixture of naive and aware: no guess
         return np.zeros(len(series), dtype=bool)
     return np.zeros(len(series), dtype=bool)
 
@@ -146,13 +154,13 @@ def _no_numbers(series: pd.Series, *, whole: bool) -> Mask:
 
     numbers = pd.to_numeric(series, errors="coerce")
     guess: Mask = numbers.isna().to_numpy(dtype=bool)
-    if whole:  # pandas' nullable integers take no fraction; numpy's cut it off
+    if whole:  # pandas' nullable integers refuse fractions; numpy's truncate them
         guess = guess | (numbers % 1 != 0).to_numpy(dtype=bool, na_value=False)
     return guess
 
 
 def _dates(series: pd.Series, dtype: Any) -> pd.Series:
-    """Parse with one format, as pandas does, but not with the one of a first value that is garbage."""
+    """Parse with one format, as pandas does, but ignore a first value that is garbage."""
     import pandas as pd
     from pandas.tseries.api import guess_datetime_format
 
@@ -161,20 +169,20 @@ def _dates(series: pd.Series, dtype: Any) -> pd.Series:
         texts = (value for value in series.head(_FORMAT_SAMPLE).dropna() if isinstance(value, str))
         formats = (guess_datetime_format(text, dayfirst=options["dayfirst"]) for text in texts)
         options["format"] = next((each for each in formats if each), "mixed")
-    if series.dtype == object:  # with a format, pandas reads numbers as text, and warns
+    if series.dtype == object:  # with a format, pandas reads numbers as text and warns
         numbers = (float, int, np.number)
         series = series.map(lambda value: str(value) if isinstance(value, numbers) else value, na_action="ignore")
     with np.errstate(all="ignore"):
         return pd.to_datetime(series, **{**options, "errors": "coerce", "utc": True})
 
 
-def codes(series: pd.Series) -> Positions:
-    """A number for each distinct value. True, 1 and 1.0 are three, and so are None and NaT: they coerce differently."""
+def value_codes(series: pd.Series) -> Positions:
+    """Number the distinct values. True, 1 and 1.0 are three, and so are None and NaT: they coerce differently."""
     import pandas as pd
 
     try:
         numbers: Positions = pd.factorize(series, use_na_sentinel=False)[0]
-    except TypeError:  # lists and dicts have no hash: each is its own
+    except TypeError:  # lists and dicts are unhashable: each is distinct
         return np.arange(len(series))
     if series.dtype != object:
         return numbers
@@ -198,19 +206,19 @@ def is_date(dtype: Any) -> bool:
 
 
 def validate(schema: Any, part: pd.DataFrame) -> tuple[pd.DataFrame | None, list[Any] | str]:
-    """What pandera returns for a frame; or None and its errors, or a sentence where it broke down."""
+    """Return the frame as pandera returns it; or None and its errors, or a text if pandera itself failed."""
     from pandera.errors import SchemaDefinitionError, SchemaError, SchemaErrors, SchemaInitError
 
     try:
         good = schema.validate(part, lazy=True)
     except SchemaErrors as errors:
         return None, errors.schema_errors
-    except SchemaError as error:  # of a schema with a method of its own
+    except SchemaError as error:  # raised by a schema that overrides `validate`
         return None, [error]
     except (SchemaDefinitionError, SchemaInitError):
         raise  # the schema is at fault, not the data
     except Exception as error:
-        return None, raised(WHOLE_FRAME, "the schema", error)
+        return None, raised_text(WHOLE_FRAME, "the schema", error)
     if len(good) != len(part):
         return None, (
             f"the schema returned {len(good):,} of {number_of(len(part), 'row')}; a parser or a method of its own that "
@@ -219,31 +227,31 @@ def validate(schema: Any, part: pd.DataFrame) -> tuple[pd.DataFrame | None, list
     return good, []
 
 
-def warn(findings: list[Finding]) -> None:
-    """Warn as pandera does, of what it was not asked about."""
+def repeat_warnings(findings: list[Finding]) -> None:
+    """Emit the warnings that pandera would, for checks evaluated without it."""
     from pandera.errors import SchemaWarning
 
     for finding in findings:
         rows = f": {number_of(len(finding.positions), 'row')}" if len(finding.positions) else ""
-        warnings.warn(f"{failed(finding.column, finding.check)}{rows}", SchemaWarning, stacklevel=2)
+        warnings.warn(f"{failed_text(finding.column, finding.check)}{rows}", SchemaWarning, stacklevel=2)
 
 
-def loud(schema: Any, heard: AbstractSet[tuple[int, int]]) -> Any:
-    """A schema whose rules that only warn raise errors.
+def with_warnings_as_errors(schema: Any, evaluated: AbstractSet[tuple[int, int]]) -> Any:
+    """Return a copy of the schema whose warn-only checks raise errors.
 
     Args:
         schema: A schema.
-        heard: The ids of the checks that need not, each behind the id of what it belongs to.
+        evaluated: The ids of the checks that are evaluated already, each with the id of its component.
 
     Returns:
-        A copy; None where no rule is left that only warns.
+        A copy; None if no warn-only check is left.
     """
     given = components(schema)
     quiet = [
         (at, number)
         for at, part in enumerate(given)
         for number, check in enumerate(part.checks or ())
-        if check.raise_warning and (id(part), id(check)) not in heard
+        if check.raise_warning and (id(part), id(check)) not in evaluated
     ]
     if not quiet:
         return None
@@ -255,13 +263,13 @@ def loud(schema: Any, heard: AbstractSet[tuple[int, int]]) -> Any:
 
 
 def components(schema: Any) -> list[Any]:
-    """A schema and its parts: columns, index, levels of the index."""
+    """Return a schema and its components: columns, index, index levels."""
     index = schema.index
     return [schema, *schema.columns.values(), *([] if index is None else [index, *getattr(index, "indexes", ())])]
 
 
 def located_rows(error: Any, part: pd.DataFrame) -> Positions | None:
-    """Which rows of `part` a schema error is about; None where it is about the frame."""
+    """Return the rows of `part` that a schema error is about; None if it is about the frame."""
     output, cases = error.check_output, error.failure_cases
     if code_of(error) in {"WRONG_DATATYPE", "CHECK_ERROR"} or not hasattr(cases, "columns"):
         return None
@@ -275,29 +283,29 @@ def located_rows(error: Any, part: pd.DataFrame) -> Positions | None:
 
 
 def refused_rows(output: pd.Series) -> Mask:
-    """The rows that a check's output refuses; a null passes, as it does in pandera's own `all()`."""
+    """Return the rows that a check's output refuses; a null passes, as in pandera's own `all()`."""
     return ~np.asarray(output.astype(object).where(output.notna(), True), dtype=bool)
 
 
 def column_of(error: Any) -> Any:
-    """The column_of a schema error is about, or `WHOLE_FRAME`."""
+    """Return the column that a schema error is about, or `WHOLE_FRAME`."""
     name = error.column_name if error.column_name is not None else error.schema.name
     return WHOLE_FRAME if name is None else name
 
 
 def title_of(error: Any) -> str:
-    """The rule a schema error says was broken."""
+    """Return the name of the rule in a schema error."""
     if code_of(error) == "DATATYPE_COERCION":
         dtype = error.schema.dtype
-        return refusal(dtype, numeric=is_number(dtype), temporal=is_date(dtype))
+        return coercion_reason(dtype, numeric=is_number(dtype), temporal=is_date(dtype))
     return label(error.check, error.check_index)
 
 
-_REMEMBERED = 16  # kinds of frames, for each schema
+_REMEMBERED = 16  # layouts of frames, for each schema
 
 
 class _Answers(NamedTuple):
-    """What pandera said of frames, for as long as the schema is there and as it was."""
+    """Pandera's answers for a schema, valid as long as it exists unchanged."""
 
     schema: weakref.ref[Any]
     rules: list[Any]
@@ -305,19 +313,19 @@ class _Answers(NamedTuple):
 
 
 _answers: dict[int, _Answers] = {}
-"""By the schema's id: a schema has no hash, and two that are equal may become different."""
+"""Keyed by id: schemas are unhashable, and equal ones may diverge."""
 
 
 def fits(schema: Any, frame: pd.DataFrame, sample: slice) -> bool:
-    """Whether pandera finds nothing wrong with names, order and types.
+    """Return whether names, order and types of a frame satisfy a schema.
 
-    The answer is remembered for this schema, unless it is altered, and for frames with the same names, types and kind
-    of index. It holds for all of them, because no value is checked but the nulls of the sample.
+    The answer is cached for this schema until it changes, and for frames with the same names, types and kind of index.
+    It holds for all of these, because only the nulls of the sample are checked as values.
 
     Args:
-        schema: A schema that is pandera's own in all its parts, without parsers.
+        schema: A schema without parsers or overridden methods.
         frame: A frame.
-        sample: The place of a row that breaks no rule; an empty one where there is no such row.
+        sample: The slice of one row that breaks no rule; empty if there is none.
     """
     rules, key = _rules(schema), _kind(frame, sample)
     known = _answers.get(id(schema))
@@ -342,7 +350,7 @@ def _ask(schema: Any, part: pd.DataFrame) -> bool:
 
 
 def _rules(schema: Any) -> list[Any]:
-    """All that a schema and its parts hold, to be compared by identity: what is replaced is another object."""
+    """Return everything that a schema and its components hold, to be compared by identity."""
     held: list[Any] = [*schema.columns, *vars(schema).values()]
     for part in components(schema)[1:]:
         held += [part, *vars(part).values()]
@@ -355,11 +363,11 @@ def _same(rules: list[Any], others: list[Any]) -> bool:
 
 def _kind(frame: pd.DataFrame, sample: slice) -> tuple[Any, ...]:
     names, index = tuple(frame.columns), frame.index
-    types = (type(frame), type(frame.columns), type(index), *map(type, names))  # a column may be called 1 or True
+    types = (type(frame), type(frame.columns), type(index), *map(type, names))  # a column may be named 1 or True
     return names, types, tuple(frame.dtypes), tuple(index.names), index.dtype, sample.start == sample.stop
 
 
 def _warns_of_missing(schema: Any) -> bool:
-    """Whether pandera warns of columns that are missing: then it does so each time."""
+    """Return whether pandera warns of missing columns, which it does each time."""
     parts = (schema, *schema.columns.values())
     return any(getattr(part, name, None) for part in parts for name in ("on_missing", "on_missing_columns"))

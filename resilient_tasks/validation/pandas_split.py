@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415 - pandas and pandera load on first use
-"""The pandas side of a split. Rows are told apart by position, never by label: an index may repeat itself."""
+"""The pandas backend. Rows are identified by position, never by label: an index may have duplicates."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from resilient_tasks.validation.backend import (
     Findings,
     code_of,
     coercion_first,
-    failed,
+    coercion_reason,
+    failed_text,
+    frame_error,
     label,
-    raised,
-    refusal,
-    sentence,
+    raised_text,
 )
 from resilient_tasks.validation.pandas_engine import (
-    attempt,
     engine_dtype,
+    find_uncoercible,
     fits,
     is_date,
     is_number,
     needs_neighbours,
-    uncoercible,
+    try_coerce,
 )
-from resilient_tasks.validation.pandas_rules import Part, Values, evaluate, is_mask
+from resilient_tasks.validation.pandas_rules import Component, Values, evaluate, is_mask
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -43,16 +43,16 @@ if TYPE_CHECKING:
 
 
 _ROUNDS = 50
-_COPIES_ON_WRITE = 3  # the version of pandas
+_COPIES_ON_WRITE = 3  # major version of pandas
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """A check, of a part or of the frame as a whole."""
+    """A check of a component or of the whole frame."""
 
     check: Any
     name: str
-    part: Part | None = None
+    part: Component | None = None
 
 
 class PandasBackend:
@@ -63,12 +63,12 @@ class PandasBackend:
         self._schema = schema
         self._own = False
         self._found = Findings()
-        self._notes = rules.Notes(frame)
+        self._log = rules.FindingLog(frame)
         self._values: dict[tuple[int | None, Hashable], Values] = {}
         self._replaced: set[Hashable] = set()
         self._by_value: set[Hashable] = set()
         self._open: list[_Rule] = []
-        self._heard: set[tuple[int, int]] = set()
+        self._evaluated: set[tuple[int, int]] = set()
         self._left: tuple[Mask, pd.DataFrame] | None = None
 
     @property
@@ -82,27 +82,27 @@ class PandasBackend:
 
     def reject(self, bad: Mask) -> pd.DataFrame:
         frame = self.take(bad)
-        self._notes.reject(frame, np.flatnonzero(bad))
+        self._log.reject(frame, np.flatnonzero(bad))
         return frame
 
-    def _bad(self, part: Part, check: str, rows: Positions) -> None:
-        self._notes.add(self._found.rows, part, check, rows)
+    def _add(self, part: Component, check: str, rows: Positions) -> None:
+        self._log.add(self._found.rows, part, check, rows)
 
     def inspect(self) -> Findings:
         frame, schema = self._frame, self._schema
-        self._own = rules.is_panderas(frame, schema)
-        self._found = Findings(certain=self._own and rules.readable(frame, schema))
+        self._own = rules.uses_pandera_methods(frame, schema)
+        self._found = Findings(certain=self._own and rules.is_readable(frame, schema))
         if not self._found.certain:
             if self._own:
-                self._by_index()
+                self._check_index()
             return self._found
         self._replaced = {name for name, column in schema.columns.items() if column.default is not None}
-        self._found.certain = rules.plain_index(frame.index, schema) and not self._replaced
-        if not self.size and self._replaced:  # pandera's way to fill in defaults gives empty columns other types
+        self._found.certain = rules.is_plain_index(frame.index, schema) and not self._replaced
+        if not self.size and self._replaced:  # pandera gives empty columns other types as it fills in defaults
             return self._found
         try:
             found = [*rules.columns(frame, schema), *rules.levels(frame.index, schema)]
-        except (TypeError, ValueError):  # a default that does not go into its column, as pandera will say
+        except (TypeError, ValueError):  # a default that does not fit its column: pandera reports it
             return self._found
         for part, series in found:
             self._values[part.where] = Values(series, needs=np.arange(0))
@@ -110,39 +110,39 @@ class PandasBackend:
             self._coerce(part)
         for part, _ in found:
             if part.where in self._values:
-                self._component(part, self._values[part.where])
-        self._whole()
-        self._settle()
+                self._check_component(part, self._values[part.where])
+        self._check_frame()
+        self._recheck()
         return self._found
 
-    def _by_index(self) -> None:
-        """Where the columns are pandera's to judge: the rows that are bad through the index, which it cannot name."""
+    def _check_index(self) -> None:
+        """Check the index, whose bad rows pandera cannot name, where pandera has to validate the columns."""
         wanted, schema = self._schema.index, self._schema
         if wanted is None or wanted.coerce or schema.coerce or schema.dtype is not None or schema.parsers:
             return
         if any(part.parsers for part in (wanted, *getattr(wanted, "indexes", ()))):
             return
         for part, series in rules.levels(self._frame.index, self._schema):
-            self._component(part, Values(series))
+            self._check_component(part, Values(series))
 
-    def _coerce(self, part: Part) -> None:
-        """Replace a part's values by what they coerce to; forget them where only pandera can tell."""
+    def _coerce(self, part: Component) -> None:
+        """Replace a component's values by the coerced ones; drop them where only pandera knows."""
         dtype = part.schema.dtype
         if not part.coerce or dtype is None or part.where not in self._values:
             return
         given = self._values[part.where]
         series, rows = given.series, given.rows
-        coerced = attempt(dtype, series)
+        coerced = try_coerce(dtype, series)
         if coerced is None:
-            bad = uncoercible(series, dtype)
-            coerced = None if bad is None else attempt(dtype, series := series[~bad])
+            bad = find_uncoercible(series, dtype)
+            coerced = None if bad is None else try_coerce(dtype, series := series[~bad])
             if bad is None or coerced is None:
                 del self._values[part.where]
                 self._found.certain = False
                 return
-            self._bad(
+            self._add(
                 part,
-                refusal(dtype, numeric=is_number(dtype), temporal=is_date(dtype)),
+                coercion_reason(dtype, numeric=is_number(dtype), temporal=is_date(dtype)),
                 rules.rows_where(rows, bad),
             )
             rows = rules.rows_where(rows, ~bad)
@@ -153,32 +153,32 @@ class PandasBackend:
             self._replaced.add(part.key)
         self._values[part.where] = Values(coerced, rows, needs if given.needs is not None else None)
 
-    def _component(self, part: Part, values: Values) -> None:
+    def _check_component(self, part: Component, values: Values) -> None:
         schema, series, rows = part.schema, values.series, values.rows
         if self.size and not len(series):
             return
-        missing = rules.missing(series)
+        missing = rules.null_mask(series)
         if missing is not None and not schema.nullable:
-            self._bad(part, label("not_nullable"), rules.rows_where(rows, missing))
-        repeated = rules.duplicated(part, series, self._schema)
+            self._add(part, label("not_nullable"), rules.rows_where(rows, missing))
+        repeated = rules.duplicate_mask(part, series, self._schema)
         if repeated is not None:
-            self._bad(part, label("field_uniqueness"), rules.rows_where(rows, repeated))
-        self._dtype(part, values)
+            self._add(part, label("field_uniqueness"), rules.rows_where(rows, repeated))
+        self._check_dtype(part, values)
         for number, check in enumerate(schema.checks):
             if is_mask(check):
-                self._judge(_Rule(check, label(check, number), part), series, rows, missing)
+                self._evaluate(_Rule(check, label(check, number), part), series, rows, missing)
             else:
                 self._found.certain = False
 
-    def _dtype(self, part: Part, values: Values) -> None:
-        """Ask for the type. Some (a date, a decimal, a list of text) live in object columns, checked value by value."""
+    def _check_dtype(self, part: Component, values: Values) -> None:
+        """Check the type. Some types (dates, decimals, lists of text) are stored as objects and checked per value."""
         dtype, series = part.schema.dtype, values.series
         if dtype is None:
             return
         passed = dtype.check(engine_dtype(series.dtype), series)
         if hasattr(passed, "__len__"):
             self._by_value.add(part.key)
-            self._bad(
+            self._add(
                 part,
                 f"not of type {dtype}",
                 rules.rows_where(values.rows, ~np.asarray(passed, dtype=bool)),
@@ -186,44 +186,44 @@ class PandasBackend:
         elif not passed or not type(dtype).__module__.startswith("pandera.engines."):
             self._found.certain = False
 
-    def _judge(
+    def _evaluate(
         self, rule: _Rule, data: Any, rows: Positions | None, missing: Mask | None = None, *, first: bool = True
     ) -> None:
-        """Note whom a check refuses, and keep it in mind if that may change once other rows are gone."""
+        """Evaluate a check, and remember it if its result may change without the bad rows."""
         where = WHOLE_FRAME if rule.part is None else str(rule.part.key)
         warns = rule.check.raise_warning
         try:
-            verdict = evaluate(rule.check, data, missing)
-        except Exception as error:  # that is a failure, of a rule that only warns too
-            self._found.frame.append(raised(where, rule.name, error))
+            result = evaluate(rule.check, data, missing)
+        except Exception as error:  # an error, even in a warn-only check
+            self._found.frame.append(raised_text(where, rule.name, error))
             return
-        if verdict.failing is None and not warns:
-            self._found.frame.append(failed(where, rule.name))
+        if result.failing is None and not warns:
+            self._found.frame.append(failed_text(where, rule.name))
             return
-        if first and not verdict.settled:
+        if first and not result.settled:
             self._open.append(rule)
         if warns:
             if first:
-                self._heard.add((id(self._schema if rule.part is None else rule.part.schema), id(rule.check)))
-                self._warned(rule, where, verdict.failing, rows)
+                self._evaluated.add((id(self._schema if rule.part is None else rule.part.schema), id(rule.check)))
+                self._add_warning(rule, where, result.failing, rows)
             return
-        for key, mask in (verdict.failing or {}).items():
-            part = Part(WHOLE_FRAME if key is None else key) if rule.part is None else rule.part
-            self._bad(part, rule.name, rules.rows_where(rows, mask))
+        for key, mask in (result.failing or {}).items():
+            part = Component(WHOLE_FRAME if key is None else key) if rule.part is None else rule.part
+            self._add(part, rule.name, rules.rows_where(rows, mask))
 
-    def _warned(
+    def _add_warning(
         self, rule: _Rule, where: str, failing: Mapping[Hashable | None, Mask] | None, rows: Positions | None
     ) -> None:
-        """Note what a rule that only warns has found; where it has one verdict for all rows, that it has."""
+        """Add a warning; one without positions if the check has one result for all rows."""
         if failing is None:
             self._found.warnings.append(Finding(where, rule.name, np.arange(0)))
             return
         for key, mask in failing.items():
-            part = Part(WHOLE_FRAME if key is None else key) if rule.part is None else rule.part
-            self._notes.warn(self._found.warnings, part, rule.name, rules.rows_where(rows, mask))
+            part = Component(WHOLE_FRAME if key is None else key) if rule.part is None else rule.part
+            self._log.warn(self._found.warnings, part, rule.name, rules.rows_where(rows, mask))
 
-    def _whole(self) -> None:
-        """The rules over several columns: on the rows in which every column coerced."""
+    def _check_frame(self) -> None:
+        """Check the rules over several columns, on the rows in which every column coerced."""
         schema = self._schema
         for check in schema.checks:
             self._found.certain &= is_mask(check)
@@ -236,45 +236,45 @@ class PandasBackend:
             keep &= np.bincount(rows, minlength=self.size).astype(bool)
         if self.size and not keep.any():
             return
-        table, coerced = self._rest(keep), np.flatnonzero(keep) if partial else None
-        for part, repeated in rules.jointly_duplicated(table, schema):
-            self._bad(part, label("multiple_fields_uniqueness"), rules.rows_where(coerced, repeated))
+        table, coerced = self._remaining(keep), np.flatnonzero(keep) if partial else None
+        for part, repeated in rules.joint_duplicates(table, schema):
+            self._add(part, label("multiple_fields_uniqueness"), rules.rows_where(coerced, repeated))
         for rule in checks:
-            self._judge(rule, table, coerced)
+            self._evaluate(rule, table, coerced)
 
-    def _settle(self) -> None:
-        """Ask again, on the rows that are left, what may depend on rows that are not, until no more are refused."""
+    def _recheck(self) -> None:
+        """Re-evaluate the open checks on the remaining rows until no more rows fail."""
         bad = self._found.bad(self.size)
         for _ in range(_ROUNDS):
             if not self._open or not self._found.certain or self._found.frame or not bad.any() or bad.all():
                 return
-            if not self._same_without(bad):
+            if not self._coerces_same_without(bad):
                 break
-            left, rows = self._rest(~bad), np.flatnonzero(~bad)
+            left, rows = self._remaining(~bad), np.flatnonzero(~bad)
             for rule in self._open:
                 if rule.part is None:
-                    self._judge(rule, left, rows, first=False)
+                    self._evaluate(rule, left, rows, first=False)
                     continue
                 series = left[rule.part.key] if rule.part.level is None else left.index.to_series()
-                self._judge(rule, series, rows, series.isna().to_numpy() if series.hasnans else None, first=False)
+                self._evaluate(rule, series, rows, series.isna().to_numpy() if series.hasnans else None, first=False)
             earlier, bad = bad, self._found.bad(self.size)
             if (earlier == bad).all():
                 return
         self._found.certain = False
 
-    def _same_without(self, bad: Mask) -> bool:
-        """Whether what is left would have coerced to the same values by itself."""
+    def _coerces_same_without(self, bad: Mask) -> bool:
+        """Return whether the remaining values would coerce to the same without the bad rows."""
         return not bad.any() or all(
             values.needs is not None and not bad[values.needs].any() for values in self._values.values()
         )
 
-    def _rest(self, keep: Mask) -> pd.DataFrame:
-        """The rows in `keep`, coerced and filtered. Shares its data with the frame where it keeps all."""
+    def _remaining(self, keep: Mask) -> pd.DataFrame:
+        """Return the rows in `keep`, coerced and filtered; sharing data with the frame if all are kept."""
         if self._left is not None and (self._left[0] == keep).all():
             return self._left[1]
         import pandas as pd
 
-        self._left = None  # two of them at once would double the peak of memory
+        self._left = None  # two at once would double peak memory
         whole = self._frame.copy(deep=False)
         columns = {key: values for (level, key), values in self._values.items() if level is None}
         for key in self._replaced & columns.keys():
@@ -286,45 +286,45 @@ class PandasBackend:
         for key in self._replaced & columns.keys():
             if columns[key].rows is not None:
                 rest[key] = columns[key].kept(keep)
-        if self._frame.index.nlevels == 1 and not rules.plain_index(self._frame.index, self._schema):
+        if self._frame.index.nlevels == 1 and not rules.is_plain_index(self._frame.index, self._schema):
             for (level, name), values in self._values.items():
                 if level is not None:
                     rest = rest.set_axis(pd.Index(values.kept(keep).array, name=name), axis=0)
         self._left = keep, rest
         return rest
 
-    def accepted(self, keep: Mask) -> pd.DataFrame | None:
-        if not self.size or not self._same_without(~keep):
+    def assemble(self, keep: Mask) -> pd.DataFrame | None:
+        if not self.size or not self._coerces_same_without(~keep):
             return None
         first = int(keep.argmax())
         if not fits(self._schema, self._frame, slice(first, first + int(keep.any()))):
             return None
-        rest = self._rest(keep)
+        rest = self._remaining(keep)
         good: pd.DataFrame = (_own(rest) if keep.all() else rest).pandera.add_schema(self._schema)
-        engine.warn(self._found.warnings)
+        engine.repeat_warnings(self._found.warnings)
         return good
 
-    def judge(self, keep: Mask) -> tuple[pd.DataFrame | None, Findings]:
+    def validate(self, keep: Mask) -> tuple[pd.DataFrame | None, Findings]:
         rows = np.flatnonzero(keep)
         part = self.take(keep)
-        good, said = engine.validate(self._schema, part)
+        good, problems = engine.validate(self._schema, part)
         if good is not None:
-            self._listen(part, rows)
+            self._collect_warnings(part, rows)
             return good, Findings()
-        unnamed = isinstance(said, list) and any(engine.located_rows(error, part) is None for error in said)
+        unnamed = isinstance(problems, list) and any(engine.located_rows(error, part) is None for error in problems)
         by_number = self._without_index() if unnamed else None
         if by_number is not None:
-            # Row numbers for labels, so that pandera's failure cases say which rows it means.
+            # With row numbers as labels, pandera's failure cases name the rows.
             numbered = part.set_axis(np.arange(len(part)), axis=0)
             again, by_row = engine.validate(by_number, numbered)
             if again is None and not isinstance(by_row, str):
-                part, said = numbered, by_row
-        found = self._read(said, part, rows)
-        # With every row bad already, what checks say of zero rows is no verdict: an empty frame it is.
+                part, problems = numbered, by_row
+        found = self._findings_of(problems, part, rows)
+        # If every row was bad already, check results on zero rows mean nothing: the good part is empty.
         return (None, found) if len(part) or found.frame else (self.take(keep), found)
 
     def _without_index(self) -> Any:
-        """Return the schema of the columns alone; None where labels may matter to them. Masks have judged the index."""
+        """Return the schema of the columns alone; None if they may depend on labels. The index is checked by masks."""
         if self._schema.index is None:
             return self._schema
         if not self._own or self._schema.parsers:
@@ -333,38 +333,38 @@ class PandasBackend:
         columns.index = None
         return columns
 
-    def _listen(self, part: pd.DataFrame, rows: Positions) -> None:
-        """Ask pandera for what the rules that only warn say of good rows, where no mask has told."""
-        loud = engine.loud(self._schema, self._heard)
-        if loud is None:
+    def _collect_warnings(self, part: pd.DataFrame, rows: Positions) -> None:
+        """Let pandera evaluate the warn-only checks of good rows that were not evaluated as masks."""
+        strict = engine.with_warnings_as_errors(self._schema, self._evaluated)
+        if strict is None:
             return
-        _, said = engine.validate(loud, part)
-        for error in said if isinstance(said, list) else []:
+        _, problems = engine.validate(strict, part)
+        for error in problems if isinstance(problems, list) else []:
             at, column = engine.located_rows(error, part), engine.column_of(error)
             if at is None:
                 self._found.warnings.append(Finding(str(column), engine.title_of(error), np.arange(0)))
             else:
-                self._notes.warn(self._found.warnings, Part(column), engine.title_of(error), rows[at])
+                self._log.warn(self._found.warnings, Component(column), engine.title_of(error), rows[at])
 
-    def _read(self, said: list[Any] | str, part: pd.DataFrame, rows: Positions) -> Findings:
+    def _findings_of(self, problems: list[Any] | str, part: pd.DataFrame, rows: Positions) -> Findings:
         found = Findings()
-        if isinstance(said, str):
-            found.frame.append(said)
+        if isinstance(problems, str):
+            found.frame.append(problems)
             return found
-        located = [(error, engine.located_rows(error, part)) for error in said]
+        located = [(error, engine.located_rows(error, part)) for error in problems]
         for error, at in coercion_first(located):
             column = engine.column_of(error)
             if at is not None:
-                self._notes.add(found.rows, Part(column), engine.title_of(error), rows[at])
+                self._log.add(found.rows, Component(column), engine.title_of(error), rows[at])
             elif len(rows) == 0 and code_of(error) == "WRONG_DATATYPE" and column in self._by_value:
-                continue  # of an empty object column pandera cannot say that it holds the type
-            elif text := sentence(error, str(column), any_rows=len(rows) > 0 or not self.size):
+                continue  # pandera cannot tell the type of an empty object column
+            elif text := frame_error(error, str(column), any_rows=len(rows) > 0 or not self.size):
                 found.frame.append(text)
         return found
 
 
 def _own(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame for other code to change: from pandas 3 on, a column is copied when it is written to."""
+    """Return a frame that callers may modify: a copy, unless pandas copies on write (from version 3 on)."""
     import pandas as pd
 
     return frame.copy(deep=int(pd.__version__.partition(".")[0]) < _COPIES_ON_WRITE)

@@ -12,10 +12,10 @@ from resilient_tasks.validation.backend import (
     WHOLE_FRAME,
     code_of,
     coercion_first,
+    coercion_reason,
+    frame_error,
     label,
-    raised,
-    refusal,
-    sentence,
+    raised_text,
     uncoercible_rows,
 )
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 
 class NeverCastsError(TypeError):
-    """No value of the one type ever becomes the other."""
+    """Polars has no cast between the two types."""
 
 
 def coerce(dtype: Any, series: pl.Series) -> tuple[pl.Series, Mask | None] | None:
-    """Coerce what can be coerced.
+    """Coerce the values that can be coerced.
 
     Returns:
-        The coerced values of the rows that coerce, and a mask of those that do not, None where all do; None alone
-        where only pandera can tell.
+        The coerced values and a mask of the rows that do not coerce (None if all do); None alone where only pandera
+        knows.
 
     Raises:
         NeverCastsError: If polars has no cast between the types.
@@ -53,7 +53,7 @@ def coerce(dtype: Any, series: pl.Series) -> tuple[pl.Series, Mask | None] | Non
 
 
 def is_plain_cast(dtype: Any, source: pl.DataType) -> bool:
-    """Whether pandera's coercion of a value is sure to depend on that value alone."""
+    """Return whether the coercion of a value is certain to depend on that value alone."""
     import polars as pl
     from pandera.engines.polars_engine import DataType, Decimal
 
@@ -68,7 +68,7 @@ def is_plain_cast(dtype: Any, source: pl.DataType) -> bool:
 
 
 def filled(series: pl.Series, column: Any) -> pl.Series | None:
-    """Nulls replaced by the column's default, after coercion, as pandera does it in polars; None where it cannot."""
+    """Replace nulls by the column's default after coercion, as pandera does; return None where that fails."""
     import polars as pl
 
     if column.default is None:
@@ -83,18 +83,18 @@ def filled(series: pl.Series, column: Any) -> pl.Series | None:
 
 
 def is_float(series: pl.Series) -> bool:
-    """Whether pandera takes NaN for null in this column."""
+    """Return whether pandera treats NaN as null in this column."""
     import polars as pl
 
     return series.dtype in {pl.Float32, pl.Float64}
 
 
-def word(dtype: Any) -> str:
-    """The reason for a value that does not coerce."""
+def coercion_text(dtype: Any) -> str:
+    """Return the reason for values that do not coerce to a type."""
     kind: Any = getattr(dtype, "type", None)
     if not hasattr(kind, "is_numeric"):
-        return refusal(dtype, numeric=False, temporal=False)
-    return refusal(dtype, numeric=kind.is_numeric(), temporal=kind.is_temporal())
+        return coercion_reason(dtype, numeric=False, temporal=False)
+    return coercion_reason(dtype, numeric=kind.is_numeric(), temporal=kind.is_temporal())
 
 
 def _attempt(dtype: Any, series: pl.Series) -> pl.Series | None:
@@ -110,7 +110,7 @@ def _attempt(dtype: Any, series: pl.Series) -> pl.Series | None:
 
 
 def _suspects(series: pl.Series, dtype: Any) -> Mask:
-    """Values that a lenient cast turns into null."""
+    """Return which values a lenient cast turns into null."""
     import polars as pl
 
     try:
@@ -124,7 +124,7 @@ def _suspects(series: pl.Series, dtype: Any) -> Mask:
 
 
 def _codes(series: pl.Series) -> Positions:
-    """A number for each distinct value."""
+    """Number the distinct values."""
     import polars as pl
 
     try:
@@ -133,19 +133,19 @@ def _codes(series: pl.Series) -> Positions:
         return np.arange(len(series))
 
 
-def judged(
+def validate(
     schema: Any, part: pl.DataFrame, *, any_rows: bool
 ) -> tuple[pl.DataFrame | None, list[tuple[str, str, Positions]], list[str]]:
-    """Let pandera validate a frame.
+    """Validate a frame with pandera.
 
-    Args:
+    schema: A schema, or a model that overrides `validate`.
         schema: A schema, or a model with a `validate` of its own.
         part: The frame.
-        any_rows: False where every row is known to be bad, so that `part` has none.
+        any_rows: Whether any row was left to validate.
 
     Returns:
-        What pandera returns, or None; each rule that it says some rows fail, with their positions in `part`; what is
-        wrong with the frame as a whole.
+        The frame as pandera returns it, or None; each broken rule with the positions of its rows in `part`; the frame
+        errors.
     """
     import polars as pl
     from pandera.errors import SchemaDefinitionError, SchemaError, SchemaErrors, SchemaInitError
@@ -154,19 +154,19 @@ def judged(
         good = schema.validate(part, lazy=True)
     except SchemaErrors as errors:
         return None, *_read(errors.schema_errors, part, any_rows=any_rows)
-    except SchemaError as error:  # raised by a `validate` of the user's own
+    except SchemaError as error:  # raised by an overridden `validate`
         return None, *_read([error], part, any_rows=any_rows)
     except (SchemaDefinitionError, SchemaInitError):
         raise  # the schema is at fault, not the data
     except (Exception, pl.exceptions.PanicException) as error:
-        return None, [], _missing(schema, part) or [raised(WHOLE_FRAME, "the schema", error)]
+        return None, [], _missing(schema, part) or [raised_text(WHOLE_FRAME, "the schema", error)]
     if good.height != part.height:
         return None, [], [f"validate returned {good.height:,} of {number_of(part.height, 'row')}"]
     return good, [], []
 
 
 def _missing(schema: Any, part: pl.DataFrame) -> list[str]:
-    """Columns that are not there: coercing one makes polars raise before pandera looks."""
+    """Return the missing columns: coercing one makes polars raise before pandera looks."""
     absent = [
         name
         for name, column in getattr(schema, "columns", {}).items()
@@ -183,13 +183,13 @@ def _read(
     for error, at in coercion_first(located):
         if at is not None:
             rows.append((column_of(error), title_of(error), at))
-        elif text := sentence(error, column_of(error), any_rows=any_rows):
+        elif text := frame_error(error, column_of(error), any_rows=any_rows):
             frame.append(text)
     return rows, frame
 
 
 def located_rows(error: Any, part: pl.DataFrame) -> Positions | None:
-    """Which rows of `part` a schema error is about; None where it is about the frame."""
+    """Return the rows of `part` that a schema error is about; None if it is about the frame."""
     from pandera.constants import CHECK_OUTPUT_KEY
 
     output = error.check_output
@@ -200,12 +200,12 @@ def located_rows(error: Any, part: pl.DataFrame) -> Positions | None:
         return None
     mask = refused_rows(output)
     if code_of(error) == "DATATYPE_COERCION" and column_of(error) in part.columns:
-        mask &= part[column_of(error)].is_not_null().to_numpy()  # pandera counts nulls that were nulls before
+        mask &= part[column_of(error)].is_not_null().to_numpy()  # pandera also counts values that were null before
     return np.flatnonzero(mask) if mask.any() else None
 
 
 def column_of(error: Any) -> str:
-    """The name of the column an error is about. Pandera puts a coercion's error on the whole schema."""
+    """Return the column that a schema error is about. Pandera reports coercion errors on the whole schema."""
     cases = error.failure_cases
     if code_of(error) == "DATATYPE_COERCION" and hasattr(cases, "columns") and len(cases.columns) == 1:
         return str(cases.columns[0])
@@ -214,13 +214,13 @@ def column_of(error: Any) -> str:
 
 
 def title_of(error: Any) -> str:
-    """What the rule that an error is about is called."""
+    """Return the name of the rule in a schema error."""
     if code_of(error) == "DATATYPE_COERCION":
-        return word(getattr(error.schema, "columns", {}).get(column_of(error), error.schema).dtype)
+        return coercion_text(getattr(error.schema, "columns", {}).get(column_of(error), error.schema).dtype)
     return label(error.check, error.check_index)
 
 
 def refused_rows(output: pl.Series) -> Mask:
-    """The rows that a check's output refuses. Pandera has filled in its nulls already."""
+    """Return the rows that a check's output refuses. Pandera has filled in its nulls."""
     mask: Mask = (~output.fill_null(value=True)).to_numpy().copy()
     return mask

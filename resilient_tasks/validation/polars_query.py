@@ -13,8 +13,8 @@ import numpy as np
 
 from resilient_tasks.storage.files import atomic_write
 from resilient_tasks.validation.backend import WHOLE_FRAME, Finding, label
-from resilient_tasks.validation.polars_engine import is_plain_cast, judged, word
-from resilient_tasks.validation.polars_rules import Rowwise, answers_itself, is_pattern, sees_one_column
+from resilient_tasks.validation.polars_engine import coercion_text, is_plain_cast, validate
+from resilient_tasks.validation.polars_rules import Rowwise, has_own_methods, is_pattern, sees_one_column
 from resilient_tasks.validation.schemas import as_schema, has_parsers
 from resilient_tasks.validation.split import Report, Split
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 
 _SINKS = {".parquet": "sink_parquet", ".csv": "sink_csv", ".ndjson": "sink_ndjson", ".arrow": "sink_ipc"}
-_FLOATS = frozenset({"Float32", "Float64"})  # those in which pandera takes NaN for null
+_FLOATS = frozenset({"Float32", "Float64"})  # the types in which pandera treats NaN as null
 
 
 OTHER_COLUMNS = "the columns or types are not those of the schema"
-"""Why there is no plan for a frame that pandera may refuse whatever its rows are."""
+"""There is no plan for a frame that pandera may refuse whatever its rows are."""
 
 
 class Mask(NamedTuple):
@@ -37,8 +37,8 @@ class Mask(NamedTuple):
 
     Attributes:
         column: The column's name, or `WHOLE_FRAME`.
-        title: What the rule is called.
-        passes: True where a row passes, over the rows as coerced.
+        title: The rule's name.
+        passes: True where a row passes, over the coerced rows.
         warns: Whether it only warns.
     """
 
@@ -50,15 +50,15 @@ class Mask(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """What to ask of each row, and what good rows look like.
+    """A schema as expressions over a frame.
 
     Attributes:
         read: The frame's columns.
-        values: What a column becomes, for each that is coerced or filled.
-        coerces: Whether a value coerces, for each column of which some may not.
+        values: The new expression of each column that is coerced or filled.
+        coerces: For each column in which values may not coerce: whether a value does.
         rules: The rules, in the order of the schema.
         good: The columns of good rows.
-        prefix: What no column's name begins with.
+        prefix: A prefix that no column's name has.
     """
 
     read: tuple[str, ...]
@@ -74,11 +74,11 @@ class Plan:
         return f"{self.prefix}row"
 
     def mask(self, number: int) -> str:
-        """The name of a rule's column in `asked`."""
+        """Return the name of a rule's column in `evaluated`."""
         return f"{self.prefix}rule_{number}"
 
-    def asked(self, frame: pl.LazyFrame) -> pl.LazyFrame:
-        """Each row as coerced, its values as read beside, and a column for each rule: true where it passes."""
+    def evaluated(self, frame: pl.LazyFrame) -> pl.LazyFrame:
+        """Return the coerced rows, with their values as read and a boolean column for each rule."""
         import polars as pl
 
         if self.values:
@@ -88,14 +88,14 @@ class Plan:
         return frame.with_columns(rule.passes.alias(self.mask(number)) for number, rule in enumerate(self.rules))
 
     def as_read(self, name: str) -> pl.Expr:
-        """A column of `asked` as it was read."""
+        """Return a column of `evaluated` as it was read."""
         import polars as pl
 
         return pl.col(f"{self.prefix}read_{name}").alias(name) if name in self.values else pl.col(name)
 
     @property
     def passes(self) -> pl.Expr:
-        """Whether a row of `asked` passes all rules that do more than warn."""
+        """Whether a row of `evaluated` passes all rules except the warn-only ones."""
         import polars as pl
 
         masks = [pl.col(self.mask(number)) for number, rule in enumerate(self.rules) if not rule.warns]
@@ -103,7 +103,7 @@ class Plan:
 
 
 def make_plan(schema: Any, frame: pl.Schema) -> Plan | str:
-    """Return a plan for frames of these columns and types; or, as a sentence, why there is none."""
+    """Return a plan for frames with these columns and types, or why there is none."""
     reason = _obstacle(schema, frame)
     return reason or _Planner(schema, frame).plan()
 
@@ -115,7 +115,7 @@ def _obstacle(schema: Any, frame: pl.Schema) -> str:
     columns = schema.columns.values()
     kinds = [column.dtype for column in columns if column.dtype is not None]
     obstacles = {
-        "the schema is of a class of its own": type(schema) is not DataFrameSchema or answers_itself(schema),
+        "the schema is of a class of its own": type(schema) is not DataFrameSchema or has_own_methods(schema),
         "a column is of a class of its own": any(type(column) is not Column for column in columns),
         "the schema has parsers": has_parsers(schema),
         "the schema has one type for all columns": schema.dtype is not None,
@@ -160,14 +160,14 @@ class _Planner:
         return Plan(tuple(self._frame), self._values, self._coerces, rules, tuple(good), self._prefix)
 
     def _coerced(self, name: str, column: Any) -> Any:
-        """Return the type that a column becomes."""
+        """Return a column's type after coercion."""
         import polars as pl
 
         source, value = self._frame[name], pl.col(name)
         kind = source
         if column.dtype is not None and (column.coerce or self._schema.coerce):
             if not is_plain_cast(column.dtype, source):
-                raise _NoPlanError(f"column '{name}': only pandera can tell how {source} becomes {column.dtype}")
+                raise _NoPlanError(f"column '{name}': only pandera knows how {source} becomes {column.dtype}")
             kind = column.dtype.type
             if source != kind:
                 value = value.cast(kind, strict=False)
@@ -180,7 +180,7 @@ class _Planner:
         return kind
 
     def _is_as_declared(self, good: dict[str, Any]) -> bool:
-        """Whether pandera accepts the columns and types of the good rows, and returns them in this order."""
+        """Return whether pandera accepts the columns and types of the good rows, in this order."""
         from pandera.engines.polars_engine import Engine
 
         schema, names = self._schema, list(self._schema.columns)
@@ -198,7 +198,7 @@ class _Planner:
         import polars as pl
 
         for name in self._coerces:
-            yield Mask(name, word(self._schema.columns[name].dtype), pl.col(_coerces(self._prefix, name)))
+            yield Mask(name, coercion_text(self._schema.columns[name].dtype), pl.col(_coerces(self._prefix, name)))
         later = []
         for name, column in self._columns:
             own = [name] if name in self._coerces else []
@@ -209,7 +209,7 @@ class _Planner:
             for number, check in enumerate(column.checks):
                 if sees_one_column(check):
                     yield self._check(name, check, number, own)
-                else:  # it may look at any column, so all of them have to be coerced
+                else:  # it may see any column, so all of them must be coerced
                     later.append((name, check, number))
         later += [(WHOLE_FRAME, check, number) for number, check in enumerate(self._schema.checks)]
         for name, check, number in later:
@@ -224,7 +224,7 @@ class _Planner:
         return Mask(name, title, self._where(needs, passes.fill_null(value=check.ignore_na)), check.raise_warning)
 
     def _where(self, needs: list[str], passes: pl.Expr) -> pl.Expr:
-        """What is said of the rows in which these columns coerced; of the others it is known that they are bad."""
+        """Apply a condition only where these columns coerced; the other rows are known to be bad."""
         import polars as pl
 
         if not needs:
@@ -233,7 +233,7 @@ class _Planner:
 
 
 class _NoPlanError(Exception):
-    """Some rule does not go into one query."""
+    """A rule cannot be part of one query."""
 
 
 def _coerces(prefix: str, name: str) -> str:
@@ -241,7 +241,7 @@ def _coerces(prefix: str, name: str) -> str:
 
 
 def split_lazily(frame: pl.LazyFrame, schema: Any) -> Split[Any] | str:
-    """Return the two parts as queries, counted in one streaming pass; or why the rows have to be collected.
+    """Return the two parts as queries, with rows counted in one streaming pass; or why the rows must be collected.
 
     Args:
         frame: The query.
@@ -252,29 +252,29 @@ def split_lazily(frame: pl.LazyFrame, schema: Any) -> Split[Any] | str:
     plan = make_plan(as_schema(schema), frame.collect_schema())
     if isinstance(plan, str):
         return (_refused(frame, schema) if plan is OTHER_COLUMNS else None) or plan
-    asked, masks = plan.asked(frame), [plan.mask(number) for number in range(len(plan.rules))]
+    evaluated, masks = plan.evaluated(frame), [plan.mask(number) for number in range(len(plan.rules))]
     failing = [(~pl.col(mask)).sum() for mask in masks]
     try:
-        types = asked.collect_schema()
+        types = evaluated.collect_schema()
         if any(types[mask] != pl.Boolean for mask in masks):
             return "a rule does not answer by true or false"
-        counted = asked.select(pl.len().alias(plan.row), (~plan.passes).sum().alias(plan.prefix), *failing)
+        counted = evaluated.select(pl.len().alias(plan.row), (~plan.passes).sum().alias(plan.prefix), *failing)
         rows, invalid, *counts = counted.collect(engine="streaming").row(0)
     except (Exception, pl.exceptions.PanicException) as error:
         return f"a rule, or the query itself, raised {type(error).__name__}"
     report = LazyReport(plan, frame, rows, invalid, counts)
-    good = asked.filter(plan.passes).select(plan.good)
-    bad = asked.filter(~plan.passes).select(map(plan.as_read, plan.read))
+    good = evaluated.filter(plan.passes).select(plan.good)
+    bad = evaluated.filter(~plan.passes).select(map(plan.as_read, plan.read))
     return Split(good, bad, report)
 
 
 def _refused(frame: pl.LazyFrame, schema: Any) -> Split[Any] | None:
-    """Return a query as it is, with what is wrong with its columns and types; None if pandera accepts them."""
+    """Return an unchanged query with its frame errors; None if pandera accepts its columns and types."""
     import polars as pl
     from pandera.config import ValidationDepth, config_context
 
     with config_context(validation_enabled=True, validation_depth=ValidationDepth.SCHEMA_ONLY):
-        _, _, errors = judged(as_schema(schema), frame.collect_schema().to_frame(), any_rows=True)
+        _, _, errors = validate(as_schema(schema), frame.collect_schema().to_frame(), any_rows=True)
     if not errors:
         return None
     rows = frame.select(pl.len()).collect(engine="streaming").item()
@@ -282,12 +282,12 @@ def _refused(frame: pl.LazyFrame, schema: Any) -> Split[Any] | None:
 
 
 class LazyReport(Report):
-    """Counts, and on first use which rows they are: then the rows that some rule found are collected, and no others."""
+    """Counts, and row positions on first use: then only the rows that break a rule are collected."""
 
     def __init__(self, plan: Plan, frame: pl.LazyFrame, rows: int, invalid: int, counts: list[int]) -> None:
         super().__init__(rows, invalid)
         for computed in ("findings", "warnings"):
-            del self.__dict__[computed]  # the dataclass set them to nothing
+            del self.__dict__[computed]  # set by the dataclass to its defaults
         self.__dict__["_query"] = plan, frame, counts  # a report is frozen
 
     _query: tuple[Plan, pl.LazyFrame, list[int]]
@@ -297,12 +297,12 @@ class LazyReport(Report):
 
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
-        """Each rule that some row failed, with the positions of those rows."""
+        """Each rule that some row fails, with the positions of those rows."""
         return tuple(self._found(warns=False))
 
     @cached_property
     def warnings(self) -> tuple[Finding, ...]:
-        """Each rule that only warns and that some row broke, with the positions of those rows."""
+        """Each warn-only rule that some row breaks, with the positions of those rows."""
         return tuple(self._found(warns=True))
 
     @cached_property
@@ -318,11 +318,11 @@ class LazyReport(Report):
     def _counted(self, *, warns: bool) -> dict[tuple[str, str], int]:
         plan, _, found = self._query
         rules = [(rule.column, rule.title) for rule in plan.rules if rule.warns == warns]
-        if len(set(rules)) < len(rules):  # two rules of one name: a row counts once
+        if len(set(rules)) < len(rules):  # two rules with one name: a row counts once
             full = Report(self.rows, self.invalid, (), self.findings, self.warnings)
             return dict(full.warned if warns else full.reasons)
-        told = zip(plan.rules, found, strict=True)
-        counts = {(rule.column, rule.title): count for rule, count in told if count and rule.warns == warns}
+        counted = zip(plan.rules, found, strict=True)
+        counts = {(rule.column, rule.title): count for rule, count in counted if count and rule.warns == warns}
         return dict(sorted(counts.items(), key=lambda item: -item[1]))
 
     def _found(self, *, warns: bool) -> list[Finding]:
@@ -337,21 +337,21 @@ class LazyReport(Report):
 
     @cached_property
     def _evidence(self) -> pl.DataFrame:
-        """The rows that some rule found: their numbers, what was read in the rules' columns, and each rule's answer."""
+        """The rows that break a rule: their numbers, the values read in the rules' columns, and each rule's result."""
         import polars as pl
 
         plan, frame, _ = self._query
         masks = [plan.mask(number) for number in range(len(plan.rules))]
         names = {rule.column for rule in plan.rules} & set(plan.read)
-        asked = plan.asked(frame.with_row_index(plan.row)).filter(~pl.all_horizontal(masks))
-        rows = asked.select(plan.row, *masks, *map(plan.as_read, names)).collect(engine="streaming")
+        evaluated = plan.evaluated(frame.with_row_index(plan.row)).filter(~pl.all_horizontal(masks))
+        rows = evaluated.select(plan.row, *masks, *map(plan.as_read, names)).collect(engine="streaming")
         return rows.sort(plan.row)
 
 
 def sink(frame: Any, target: Path, rows: int) -> None:
-    """Stream a polars frame to a file of the kind that its name ends in.
+    """Stream a polars frame to a file in the format of its suffix.
 
-    A sink of polars 2.1 that fails leaves a shorter file where the last one was: so it writes beside the target.
+    Written beside the target first: a failing sink of polars 2.1 leaves a truncated file behind.
     """
     if not hasattr(frame, "lazy"):
         raise TypeError(f"sink_good writes frames of polars, not a {type(frame).__qualname__}: write `good` yourself")

@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415 - polars and pandera load on first use
-"""The rules of a polars schema: what can be read from its parts, and which checks judge each row by itself."""
+"""The rules of a polars schema: what can be read from its components, and which checks are row-wise."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from resilient_tasks.validation.backend import COMPARISONS, MEMBERSHIP, TEXT_CHECKS, WHOLE_FRAME
-from resilient_tasks.validation.schemas import foreign_backend, has_parsers, overrides
+from resilient_tasks.validation.schemas import has_foreign_backend, has_parsers, overrides_pandera
 
 if TYPE_CHECKING:
     import polars as pl
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def is_readable(schema: Any, names: Sequence[str]) -> bool:
-    """Whether the parts of the schema can be read one by one; else pandera judges the rows alone.
+    """Return whether the components can be evaluated one by one; otherwise pandera validates the frame.
 
     Args:
         schema: A `DataFrameSchema`.
@@ -31,14 +31,14 @@ def is_readable(schema: Any, names: Sequence[str]) -> bool:
     defaults = [column for column in columns if column.default is not None]
     computed = any(hasattr(column.default, "meta") for column in defaults)  # an expression
     unclear = any(column.regex or column.dtype is None for column in defaults)
-    unknown = answers_itself(schema) or has_parsers(schema)
+    unknown = has_own_methods(schema) or has_parsers(schema)
     return not (unknown or adds or computed or unclear or any(map(is_pattern, names))) and (
         schema.dtype is None or hasattr(schema.dtype.type, "is_numeric")
     )
 
 
 def is_plain(schema: Any) -> bool:
-    """Whether nothing in the schema looks at values beyond the rules that are masks here."""
+    """Return whether the schema checks no values beyond the rules that are masks here."""
     from pandera.engines import polars_engine
     from pandera.polars import Column, DataFrameSchema
 
@@ -50,21 +50,21 @@ def is_plain(schema: Any) -> bool:
         and schema.dtype is None
         and all(type(column) is Column and not column.regex for column in columns)
         and all(type(kind).__module__ == polars_engine.__name__ and not kind.auto_coerce for kind in kinds)
-        and not any(check.raise_warning for check in checks)  # a warning is pandera's to give
+        and not any(check.raise_warning for check in checks)  # pandera emits the warnings
     )
 
 
-def answers_itself(schema: Any) -> bool:
-    """Whether the schema, or a column of it, has methods or a backend of its own: only these tell what it accepts."""
+def has_own_methods(schema: Any) -> bool:
+    """Return whether the schema or a column overrides pandera's methods or backend, and so must be called."""
     import polars as pl
 
     parts, frame = [schema, *schema.columns.values()], pl.LazyFrame()
     by_class = {type(part): part for part in parts}  # backends are registered for classes
-    return any(map(overrides, parts)) or any(foreign_backend(part, frame) for part in by_class.values())
+    return any(map(overrides_pandera, parts)) or any(has_foreign_backend(part, frame) for part in by_class.values())
 
 
 def is_pattern(name: str) -> bool:
-    """Whether polars takes a column's name for a pattern."""
+    """Return whether polars takes a column name for a pattern."""
     return name == "*" or (name.startswith("^") and name.endswith("$"))
 
 
@@ -73,40 +73,40 @@ _LOGIC = frozenset({"Not", "IsNull", "IsNotNull", "IsNan", "IsNotNan", "IsBetwee
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A question with an answer for each row.
+    """A rule with a result for each row.
 
     Attributes:
         column: The column's name, or `WHOLE_FRAME`.
-        title: What the rule is called.
-        table: What it is about.
-        rows: The row numbers of the table; None where it is the frame from end to end.
-        asks: A check of pandera's that `is_rowwise`, or an expression that is true where a row passes.
+        title: The rule's name.
+        table: The rows to evaluate it on.
+        rows: The row numbers of the table; None for the whole frame.
+        condition: A row-wise check of pandera's, or an expression that is true where a row passes.
     """
 
     column: str
     title: str
     table: pl.LazyFrame
     rows: Positions | None
-    asks: Any
+    condition: Any
 
     @property
     def is_check(self) -> bool:
-        """Whether the rule is a check, which may raise; else it is a flag of the column."""
-        return hasattr(self.asks, "element_wise")
+        """Whether the rule is a check, which may raise; otherwise it is a flag of the column."""
+        return hasattr(self.condition, "element_wise")
 
     @property
     def warns(self) -> bool:
-        """Whether a row that fails is only warned of."""
-        return self.is_check and bool(self.asks.raise_warning)
+        """Whether a failing row is only warned of."""
+        return self.is_check and bool(self.condition.raise_warning)
 
     def query(self) -> pl.LazyFrame:
-        """One column: the numbers, within the table, of the rows that fail."""
+        """Return a query for the positions, within the table, of the rows that fail."""
         import polars as pl
         from pandera.api.polars.types import PolarsData
 
         if not self.is_check:
-            return self.table.select(self.asks.not_().arg_true())
-        check = self.asks
+            return self.table.select(self.condition.not_().arg_true())
+        check = self.condition
         if hasattr(check._check_fn, "_function_registry"):  # noqa: SLF001 - as Check.__call__ does: a pickled copy of a function may not know polars
             check._check_fn = check.get_builtin_check_fn(check._check_fn.__name__)  # noqa: SLF001
         data = PolarsData(self.table, "*" if self.column == WHOLE_FRAME else self.column)
@@ -115,16 +115,16 @@ class Rule:
 
 
 def is_rowwise(check: Any) -> bool:
-    """Whether a check's verdict on a row depends on that row alone.
+    """Return whether a check's result for a row depends on that row alone.
 
-    So do pandera's own functions of plain arguments, functions of single values, and what is selected by an
-    expression of comparisons, arithmetic and logic alone. Of anything else it cannot be told from outside.
+    That holds for pandera's own functions with plain arguments, for functions of single values, and for expressions
+    of comparisons, arithmetic and logic alone. Other checks cannot be analysed.
     """
-    return Rowwise().knows(check)
+    return Rowwise().is_rowwise(check)
 
 
 class Rowwise:
-    """Tells which checks decide each row by itself, and what they ask of it."""
+    """Decides which checks are row-wise, and builds their expressions."""
 
     def __init__(self) -> None:
         import polars as pl
@@ -134,8 +134,8 @@ class Rowwise:
         self._kind = Check
         self._is_polars = Check.get_backend(pl.LazyFrame()) is PolarsCheckBackend
 
-    def knows(self, check: Any) -> bool:
-        """Whether a check decides each row by itself."""
+    def is_rowwise(self, check: Any) -> bool:
+        """Return whether a check is row-wise."""
         if type(check) is not self._kind or not self._is_polars:
             return False
         if check.element_wise:
@@ -143,7 +143,7 @@ class Rowwise:
         return _is_comparison(check) if _is_builtin(check) else _selected(check, "key") is not None
 
     def expression(self, check: Any, key: str) -> pl.Expr | None:
-        """What a check asks of the column `key`; None where it may look at other rows, or at many columns."""
+        """Return a check of the column `key` as an expression; None if it may see other rows or many columns."""
         import polars as pl
 
         if type(check) is not self._kind or not self._is_polars:
@@ -155,7 +155,7 @@ class Rowwise:
         if check.element_wise:
             function = functools.partial(check._check_fn, **check._check_kwargs)  # noqa: SLF001
             return pl.col(key).map_elements(function, return_dtype=pl.Boolean)
-        return _asked(check, key) if _is_comparison(check) else None
+        return _selected_expression(check, key) if _is_comparison(check) else None
 
 
 def _is_builtin(check: Any) -> bool:
@@ -163,7 +163,7 @@ def _is_builtin(check: Any) -> bool:
 
 
 def _is_comparison(check: Any) -> bool:
-    """Whether it is one of pandera's functions that compare a value with plain arguments."""
+    """Return whether a check is one of pandera's comparisons of a value with plain arguments."""
     from pandera.api.polars.types import PolarsData
     from pandera.backends.polars import builtin_checks
 
@@ -177,12 +177,12 @@ def _is_comparison(check: Any) -> bool:
 
 
 def sees_one_column(check: Any) -> bool:
-    """Whether a column's check can see no other column: not so a function of the user's, which is given the frame."""
+    """Return whether a column's check sees that column alone; a user's function is given the whole frame."""
     return check.element_wise or hasattr(check._check_fn, "_function_registry")  # noqa: SLF001
 
 
 def _is_plain(argument: Any, *, several: bool) -> bool:
-    """Not an expression over the column, and nothing that is empty the second time."""
+    """Return whether an argument is no expression over the column, and no iterator."""
     import polars as pl
 
     if isinstance(argument, (pl.Expr, Iterator)):
@@ -193,7 +193,7 @@ def _is_plain(argument: Any, *, several: bool) -> bool:
 
 
 class _Selection:
-    """Stands in for a frame of which a check does nothing but select one expression."""
+    """Stands in for a frame, and records what a check selects from it."""
 
     def __init__(self) -> None:
         self.expressions: list[Any] = []
@@ -203,12 +203,12 @@ class _Selection:
         return self
 
 
-def _asked(check: Any, key: str) -> pl.Expr | None:
-    """The one expression that a check selects from the frame; None where it does anything else."""
+def _selected_expression(check: Any, key: str) -> pl.Expr | None:
+    """Return the one expression that a check selects from the frame; None if it does anything else."""
     import polars as pl
     from pandera.api.polars.types import PolarsData
 
-    # A copy of a function, pickled or in a schema, knows the libraries that were loaded when it was made.
+    # A copy of a function, pickled or in a schema, supports only the libraries loaded when it was made.
     function = check.get_builtin_check_fn(check._check_fn.__name__) if _is_builtin(check) else check._check_fn  # noqa: SLF001
     selection: Any = _Selection()
     try:
@@ -220,10 +220,10 @@ def _asked(check: Any, key: str) -> pl.Expr | None:
 
 
 def _selected(check: Any, key: str) -> pl.Expr | None:
-    """The expression that a function of the user's selects, if every part of it decides row by row."""
+    """Return the expression that a user's function selects, if every part of it is row-wise."""
     import polars as pl
 
-    expression = _asked(check, key)
+    expression = _selected_expression(check, key)
     if expression is None:
         return None
     try:
@@ -235,7 +235,7 @@ def _selected(check: Any, key: str) -> pl.Expr | None:
 
 
 def _is_rowwise(tree: Any) -> bool:
-    """Whether every node of an expression is known to decide row by row; polars' `is_row_separable` asks only one."""
+    """Return whether every node of an expression is row-wise; polars' `is_row_separable` checks a single node."""
     match tree:
         case {"Column": str(name)}:
             return not name.startswith("^")  # a pattern: many columns
@@ -259,16 +259,16 @@ def _boolean(kind: Any) -> str:
 
 
 def collect(rules: list[Rule]) -> list[pl.Series | BaseException]:
-    """Answer all rules together, in parallel; where one raises, each alone, so that it is known which."""
+    """Evaluate all rules together, in parallel; if one raises, evaluate each alone to find out which."""
     import polars as pl
 
     try:
         return [answer.to_series(0) for answer in pl.collect_all([rule.query() for rule in rules])]
     except (Exception, pl.exceptions.PanicException):
-        return [_alone(rule) for rule in rules]
+        return [_collect_one(rule) for rule in rules]
 
 
-def _alone(rule: Rule) -> pl.Series | BaseException:
+def _collect_one(rule: Rule) -> pl.Series | BaseException:
     import polars as pl
 
     try:

@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415 - polars and pandera load on first use
-"""The polars side of a split."""
+"""The polars backend."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resilient_tasks.validation.backend import WHOLE_FRAME, Finding, Findings, failed, label, raised
+from resilient_tasks.validation.backend import WHOLE_FRAME, Finding, Findings, failed_text, label, raised_text
 from resilient_tasks.validation.polars_engine import (
     NeverCastsError,
     coerce,
+    coercion_text,
     filled,
     is_float,
     is_plain_cast,
-    judged,
     refused_rows,
-    word,
+    validate,
 )
 from resilient_tasks.validation.polars_query import Plan, make_plan
 from resilient_tasks.validation.polars_rules import Rule, collect, is_plain, is_readable, is_rowwise, sees_one_column
@@ -34,18 +34,18 @@ _ROUNDS = 50
 
 
 class PolarsBackend:
-    """A polars frame and a polars schema. A lazy frame is collected: pandera checks no data in a lazy one."""
+    """A polars frame and a polars schema. A lazy frame is collected: pandera checks no data in a lazy frame."""
 
     def __init__(self, frame: pl.DataFrame | pl.LazyFrame, schema: Any) -> None:
         self._frame: pl.DataFrame = frame.collect() if hasattr(frame, "collect") else frame
         self._schema = schema
         self._found = Findings()
-        # The frame as pandera's checks see it, without the rows in which some value does not coerce.
+        # The frame as pandera's checks see it, without the rows in which a value does not coerce.
         self._table = self._frame
         self._rows: Positions | None = None  # the table's row numbers; None for all
         self._known: dict[int, bool] = {}
         self._rejected: list[Any] = []
-        self._asked: tuple[Plan, pl.DataFrame] | None = None
+        self._evaluated: tuple[Plan, pl.DataFrame] | None = None
 
     @property
     def size(self) -> int:
@@ -56,11 +56,11 @@ class PolarsBackend:
 
     def reject(self, bad: Mask) -> pl.DataFrame:
         frame = self.take(bad)
-        self._rejected[:] = frame.clone(), np.flatnonzero(bad)  # who adds columns in place adds none to the reasons
+        self._rejected[:] = frame.clone(), np.flatnonzero(bad)  # a copy: columns added in place stay out
         return frame
 
     def inspect(self) -> Findings:
-        if self._at_once():
+        if self._evaluate_query():
             return self._found
         self._found = Findings(certain=False)
         if not is_readable(self._schema, self._frame.columns):
@@ -77,34 +77,34 @@ class PolarsBackend:
             coerced[name] = series, coerced[name][1]
         self._assemble(columns, coerced)
         rules = [rule for name, column in columns for rule in self._rules(name, column, *coerced[name])]
-        self._ask(rules + list(self._frame_rules(columns)))
-        self._settle([custom for custom in self._checks_on_frame(columns) if not self._is_rowwise(custom[1])])
+        self._evaluate_rules(rules + list(self._frame_rules(columns)))
+        self._recheck([custom for custom in self._frame_checks(columns) if not self._is_rowwise(custom[1])])
         return self._found
 
-    def _at_once(self) -> bool:
-        """Whether one query answers all rules. Where it raises, they are asked one by one: then it is known which."""
+    def _evaluate_query(self) -> bool:
+        """Evaluate all rules in one query; return whether that worked. If it raises, each rule is evaluated alone."""
         import polars as pl
 
         plan = make_plan(self._schema, self._frame.schema)
-        if isinstance(plan, str) or any(rule.warns for rule in plan.rules):  # a warning is pandera's to give
+        if isinstance(plan, str) or any(rule.warns for rule in plan.rules):  # pandera emits the warnings
             return False
         masks = [plan.mask(number) for number in range(len(plan.rules))]
         try:
-            asked = plan.asked(self._frame.lazy()).select(*masks, *plan.values).collect()
+            evaluated = plan.evaluated(self._frame.lazy()).select(*masks, *plan.values).collect()
         except (Exception, pl.exceptions.PanicException):
             return False
-        if any(asked[mask].dtype != pl.Boolean for mask in masks):
+        if any(evaluated[mask].dtype != pl.Boolean for mask in masks):
             return False
-        self._found, self._asked = Findings(), (plan, asked)
+        self._found, self._evaluated = Findings(), (plan, evaluated)
         for rule, mask in zip(plan.rules, masks, strict=True):
-            if not asked[mask].all():
-                self._note(rule.column, rule.title, (~asked[mask]).arg_true().to_numpy().astype(np.intp))
+            if not evaluated[mask].all():
+                self._add(rule.column, rule.title, (~evaluated[mask]).arg_true().to_numpy().astype(np.intp))
         return True
 
-    def accepted(self, keep: Mask) -> pl.DataFrame | None:
-        if self._asked is not None:
-            plan, asked = self._asked
-            good = self._frame.with_columns(asked.select(list(plan.values))) if plan.values else self._frame
+    def assemble(self, keep: Mask) -> pl.DataFrame | None:
+        if self._evaluated is not None:
+            plan, evaluated = self._evaluated
+            good = self._frame.with_columns(evaluated.select(list(plan.values))) if plan.values else self._frame
             good = good if plan.good == plan.read else good.select(plan.good)
             return _filtered(good, keep)
         here = keep if self._rows is None else keep[self._rows]
@@ -112,7 +112,7 @@ class PolarsBackend:
         return good if good.schema == self._shape() else None
 
     def _shape(self) -> pl.Schema | None:
-        """The columns and types that pandera returns; None where it refuses the frame whatever its rows are."""
+        """Return the columns and types that pandera returns; None if it refuses the frame whatever its rows are."""
         import polars as pl
         from pandera.config import ValidationDepth, config_context
 
@@ -124,13 +124,13 @@ class PolarsBackend:
         return shape
 
     def _is_rowwise(self, check: Any) -> bool:
-        """Ask each check once: by identity, as checks compare their arguments, and expressions do not tell if equal."""
+        """Analyse each check once. Keyed by id: checks compare by arguments, and expressions cannot be compared."""
         if id(check) not in self._known:
             self._known[id(check)] = is_rowwise(check)
         return self._known[id(check)]
 
     def _columns(self) -> list[tuple[str, Any]]:
-        """The columns that the schema speaks of; a pattern leaves out those that it names in full."""
+        """Return the columns in the schema; a pattern leaves out those that are named in full."""
         frame, parts = self._frame, self._schema.columns
         explicit = {name for name, column in parts.items() if not column.regex}
         found = []
@@ -143,7 +143,7 @@ class PolarsBackend:
         return found
 
     def _coerce_all(self, columns: list[tuple[str, Any]]) -> dict[str, tuple[pl.Series, Positions | None]]:
-        """Each column's values that coerce, coerced, and their rows; no column of which only pandera can tell."""
+        """Return each column's coerced values and their rows, without the columns that only pandera can coerce."""
         schema = self._schema
         coerced: dict[str, tuple[pl.Series, Positions | None]] = {
             name: (self._frame[name], None) for name in self._frame.columns
@@ -174,7 +174,7 @@ class PolarsBackend:
         good, bad = result
         if bad is None:
             return good, rows
-        self._note(series.name, word(dtype), _at(rows, bad))
+        self._add(series.name, coercion_text(dtype), _at(rows, bad))
         return good, _at(rows, ~bad)
 
     def _assemble(self, columns: list[tuple[str, Any]], coerced: dict[str, tuple[pl.Series, Positions | None]]) -> None:
@@ -189,13 +189,13 @@ class PolarsBackend:
         self._table = pl.DataFrame([self._among(*coerced[name]) for name in kept])
 
     def _among(self, series: pl.Series, present: Positions | None) -> pl.Series:
-        """A column's values in the rows of the table."""
+        """Return a column's values in the rows of the table."""
         if self._rows is None or len(series) == len(self._rows):
             return series
         return series[self._rows if present is None else np.searchsorted(present, self._rows)]
 
     def _rules(self, name: str, column: Any, series: pl.Series, rows: Positions | None) -> Iterator[Rule]:
-        """What a column asks of each row, or of all rows in one known way."""
+        """Yield the row-wise rules of a column, and its uniqueness."""
         import polars as pl
 
         if self.size and not len(series):
@@ -211,7 +211,7 @@ class PolarsBackend:
                 yield Rule(name, label(check, number), table, rows, check)
 
     def _frame_rules(self, columns: list[tuple[str, Any]]) -> Iterator[Rule]:
-        """The same of the rules over several columns: on the rows in which every column coerced."""
+        """Yield the rules over several columns, on the rows in which every column coerced."""
         schema, table = self._schema, self._table.lazy()
         if self.size and not self._table.height:
             return
@@ -220,30 +220,30 @@ class PolarsBackend:
             subset = [name for name in names if name in self._table.columns]
             if subset:
                 duplicated = self._table.select(subset).is_duplicated()
-                self._note(
+                self._add(
                     ", ".join(subset), label("multiple_fields_uniqueness"), _at(self._rows, duplicated.to_numpy())
                 )
             else:
                 self._found.certain = False
-        for name, check, number in self._checks_on_frame(columns):
+        for name, check, number in self._frame_checks(columns):
             if self._is_rowwise(check):
                 yield Rule(name, label(check, number), table, self._rows, check)
 
-    def _ask(self, rules: list[Rule]) -> None:
+    def _evaluate_rules(self, rules: list[Rule]) -> None:
         for rule, answer in zip(rules, collect(rules), strict=True):
             if not isinstance(answer, BaseException):
                 failing = answer.to_numpy().astype(np.intp)
                 failing = failing if rule.rows is None else rule.rows[failing]
-                self._warn(rule.column, rule.title, failing) if rule.warns else self._note(
+                self._add_warning(rule.column, rule.title, failing) if rule.warns else self._add(
                     rule.column, rule.title, failing
                 )
             elif rule.is_check:
-                self._found.frame.append(raised(rule.column, rule.title, answer))
+                self._found.frame.append(raised_text(rule.column, rule.title, answer))
             else:
                 self._found.certain = False
 
-    def _checks_on_frame(self, columns: list[tuple[str, Any]]) -> Iterator[tuple[str, Any, int]]:
-        """Checks that see the frame. Those of a pattern's columns are left to pandera: they may see one column."""
+    def _frame_checks(self, columns: list[tuple[str, Any]]) -> Iterator[tuple[str, Any, int]]:
+        """Yield the checks that see the whole frame. Those of patterns are left to pandera: they may see one column."""
         for name, column in columns:
             if not column.regex:
                 numbered = enumerate(column.checks)
@@ -254,8 +254,8 @@ class PolarsBackend:
                 )
         yield from ((WHOLE_FRAME, check, at) for at, check in enumerate(self._schema.checks))
 
-    def _settle(self, customs: list[tuple[str, Any, int]]) -> None:
-        """Ask them of all rows, then of the rows that are left, until they refuse none of these."""
+    def _recheck(self, customs: list[tuple[str, Any, int]]) -> None:
+        """Evaluate checks on all rows, then on the remaining rows, until no more rows fail."""
         if not customs or (self.size and not self._table.height):
             return
         table, rows = self._table, _at(self._rows, np.ones(self._table.height, dtype=bool))
@@ -279,40 +279,40 @@ class PolarsBackend:
         try:
             result = _call(check, table, name)
             output = result.check_output.collect().to_series(0)
-            # One plain boolean, or an aggregation, speaks of the frame: over no rows it still says something.
+            # A single boolean, or an aggregation, is a result for the frame: it exists over zero rows, too.
             whole = result.failure_cases is None or len(output) != len(rows)
             if not whole and len(rows) == 1 and not output.all():
                 whole = _call(check, table.clear(), name).check_output.collect().height == 1
         except (Exception, pl.exceptions.PanicException) as error:
-            self._found.frame.append(raised(name, title, error))
+            self._found.frame.append(raised_text(name, title, error))
             return
         if output.all():
             return
         failing = rows[:0] if whole else rows[refused_rows(output)]
         if check.raise_warning:
-            self._warn(name, title, failing, whole=whole)
+            self._add_warning(name, title, failing, whole=whole)
         elif whole:
-            self._found.frame.append(failed(name, title))
+            self._found.frame.append(failed_text(name, title))
         else:
-            self._note(name, title, failing)
+            self._add(name, title, failing)
 
-    def _note(self, name: str, check: str, rows: Positions, into: Findings | None = None) -> None:
+    def _add(self, name: str, check: str, rows: Positions, into: Findings | None = None) -> None:
         if len(rows):
             read = functools.partial(_values, self._rejected, name, rows) if name in self._frame.columns else None
             (into or self._found).rows.append(Finding(name, check, rows, read))
 
-    def _warn(self, name: str, check: str, rows: Positions, *, whole: bool = False) -> None:
-        """Note rows that only a warning is about: most are good, so their values are taken from the frame at once."""
+    def _add_warning(self, name: str, check: str, rows: Positions, *, whole: bool = False) -> None:
+        """Add a warning. Most of its rows are good, so their values are taken from the frame at once."""
         if whole or len(rows):
             read = self._frame[name][rows].to_list if name in self._frame.columns and not whole else None
             self._found.warnings.append(Finding(name, check, rows, read))
 
-    def judge(self, keep: Mask) -> tuple[pl.DataFrame | None, Findings]:
+    def validate(self, keep: Mask) -> tuple[pl.DataFrame | None, Findings]:
         part, rows, found = self.take(keep), np.flatnonzero(keep), Findings()
-        good, located, found.frame = judged(self._schema, part, any_rows=part.height > 0 or not self.size)
+        good, located, found.frame = validate(self._schema, part, any_rows=part.height > 0 or not self.size)
         for column, check, at in located:
-            self._note(column, check, rows[at], found)
-        # With every row bad already, what checks say of zero rows is no verdict: an empty frame it is.
+            self._add(column, check, rows[at], found)
+        # If every row was bad already, check results on zero rows mean nothing: the good part is empty.
         return (part if good is None and not (part.height or found.frame) else good), found
 
 
@@ -329,12 +329,12 @@ def _call(check: Any, table: pl.DataFrame, name: str) -> Any:
 
 
 def _values(rejected: list[Any], name: str, rows: Positions) -> list[Any]:
-    """What was read in these rows of a column: taken from the bad rows, so that no reason keeps the whole frame."""
+    """Return the values read in these rows of a column, from the bad rows: a reason must not hold the whole frame."""
     frame, numbers = rejected
     values: list[Any] = frame[name][np.searchsorted(numbers, rows)].to_list()
     return values
 
 
 def _at(rows: Positions | None, mask: Mask) -> Positions:
-    """The row numbers where the mask over `rows` is set."""
+    """Return the row numbers where the mask over `rows` is set."""
     return np.flatnonzero(mask) if rows is None else rows[mask]

@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415 - pandas and polars load on first use
-"""Profiles of frames: types, counts and distributions, small enough to keep beside the schema."""
+"""Profiles of frames: types, counts and distributions, small enough to store beside the schema."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    Numbers: TypeAlias = NDArray[Any]  # float64; int64 or uint64 where a float does not hold each integer
+    Numbers: TypeAlias = NDArray[Any]  # float64; int64 or uint64 if a float cannot hold every integer
 
 
 Kind = Literal["number", "time", "boolean", "category", "other"]
 
 _QUANTILES = np.linspace(0, 1, 11)
 _POINTS = 1_000
-# The index's own noise grows with its bins: twenty and one of the rest stay below 0.05 at a thousand rows.
+# The noise of the PSI grows with the bins: twenty and one for the rest stay below 0.05 at a thousand rows.
 _CATEGORIES = 20
 _EXACT = 2**53
 
 
 @dataclass(frozen=True)
 class ColumnProfile:
-    """One column's type, and how its values were distributed.
+    """The type and the distribution of a column.
 
     Attributes:
-        kind: What its values are, however they are stored: `"number"`, `"time"` (in seconds; dates and times since
-            1970, UTC, times of day since midnight), `"boolean"`, `"category"` (text) or `"other"`, of which only the
-            missing values are known.
-        dtype: its type, as its library calls it.
-        rows: rows, missing ones included.
-        nulls: rows without a value; NaN is none.
-        edges: for numbers and times, the deciles without repetitions, from the smallest value to the largest.
-        sample: for those, up to 1,000 values at even distances of rank, ascending.
-        categories: for categories, the 20 most frequent by name.
+        kind: The kind of its values, however they are stored: `"number"`, `"time"` (in seconds; dates and times since
+            1970, UTC, times of day since midnight), `"boolean"`, `"category"` (text) or `"other"`, profiled for nulls
+            alone.
+        dtype: its type, as named by its library.
+        rows: rows, nulls included.
+        nulls: rows without a value; NaN counts as null.
+        edges: for numbers and times, the distinct deciles, ascending.
+        sample: for numbers and times, up to 1,000 values at evenly spaced ranks, ascending.
+        categories: for categories, the names of the 20 most frequent.
         counts: rows in each bin: below the first edge, at it, up to each further edge, and above the last; or in each
-            of `categories`, and in all others together.
+            category, and in all others together.
     """
 
     kind: Kind
@@ -61,15 +61,15 @@ class ColumnProfile:
 
 
 @dataclass(frozen=True)
-class Described:
-    """A column as it is now: its numbers in order, or how often each of its categories occurs.
+class ColumnValues:
+    """The values of a column: its numbers in order, or the count of each category.
 
     Attributes:
         kind: see `ColumnProfile`.
-        dtype: its type, as its library calls it.
-        rows: rows, missing ones included.
-        values: numbers, ascending, without missing ones; empty for other kinds.
-        categories: rows by category, the most frequent first; for `"other"`, all values are one.
+        dtype: its type, as named by its library.
+        rows: rows, nulls included.
+        values: numbers, ascending, without nulls; empty for other kinds.
+        categories: rows by category, the most frequent first; for `"other"`, a single category.
     """
 
     kind: Kind
@@ -84,7 +84,7 @@ class Described:
         return self.rows - len(self.values) - sum(self.categories.values())
 
     def profile(self) -> ColumnProfile:
-        """What to keep of this column."""
+        """Return the profile of this column."""
         edges = tuple(np.unique(np.quantile(self.values, _QUANTILES, method="nearest")).tolist()) if self.size else ()
         names = tuple(self.categories)[:_CATEGORIES]
         counts = self.histogram(edges, names)
@@ -92,18 +92,18 @@ class Described:
 
     @property
     def size(self) -> int:
-        """How many numbers there are."""
+        """The number of values."""
         return len(self.values)
 
     def sample(self) -> tuple[float, ...]:
-        """Up to 1,000 of the numbers, at even distances of rank: they tell the distribution to a thousandth."""
+        """Return up to 1,000 values at evenly spaced ranks; they give the distribution to a thousandth."""
         if self.size <= _POINTS:
             return tuple(self.values.tolist())
         ranks = (np.arange(_POINTS) + 0.5) * self.size / _POINTS
         return tuple(self.values[ranks.astype(np.intp)].tolist())
 
     def histogram(self, edges: tuple[float, ...], names: tuple[str, ...]) -> tuple[int, ...]:
-        """Count the rows in the bins of another profile's edges, or of its categories' names and the rest."""
+        """Count the rows in the bins of another profile, by its edges or its categories."""
         if self.kind in {"boolean", "category", "other"}:
             known = [self.categories.get(name, 0) for name in names]
             return (*known, sum(self.categories.values()) - sum(known))
@@ -114,18 +114,18 @@ class Described:
         return tuple(np.diff([0, below, *up_to, self.size]).tolist())
 
 
-def described(frame: Any) -> tuple[str, dict[str, Described]]:
-    """Describe every column of a frame by its name as text, and name the frame's library.
+def describe(frame: Any) -> tuple[str, dict[str, ColumnValues]]:
+    """Describe each column of a frame by its name as text; also return the frame's library.
 
     Raises:
-        TypeError: the frame is no data frame.
+        TypeError: it is not a data frame.
         ValueError: two columns have the same name as text.
     """
     library = _library(frame)
-    columns: dict[str, Described] = {}
+    columns: dict[str, ColumnValues] = {}
     for name, column in _READERS[library](frame):
         if name in columns:
-            raise ValueError(f"two columns are named {name!r}: rename one, so that each can be told from the other")
+            raise ValueError(f"two columns are named {name!r}: rename one")
         columns[name] = column
     return library, columns
 
@@ -136,15 +136,15 @@ def _library(frame: Any) -> str:
         if (library, ancestor.__name__) in _FRAMES:
             return library
     given = type(frame).__qualname__
-    raise TypeError(f"drift is judged on data frames of pandas or polars and on Arrow tables, not on a {given}")
+    raise TypeError(f"drift is for data frames of pandas or polars and for Arrow tables, not for a {given}")
 
 
-def _of_pandas(frame: Any) -> Iterator[tuple[str, Described]]:
+def _of_pandas(frame: Any) -> Iterator[tuple[str, ColumnValues]]:
     for name, series in frame.items():
         yield str(name), _of_series(series, series.dtype)
 
 
-def _of_arrow(table: Any) -> Iterator[tuple[str, Described]]:
+def _of_arrow(table: Any) -> Iterator[tuple[str, ColumnValues]]:
     import pandas as pd
     import pyarrow as pa
 
@@ -153,12 +153,12 @@ def _of_arrow(table: Any) -> Iterator[tuple[str, Described]]:
         series = pd.Series(pd.arrays.ArrowExtensionArray(column.cast(flat)))
         try:
             yield name, _of_series(series, kind)
-        except NotImplementedError:  # pandas 3.1 does nothing with, for example, views of lists
+        except NotImplementedError:  # pandas 3.1 does not support views of lists, for example
             yield name, _categories(kind, len(column), len(column) - column.null_count)
 
 
-def _of_series(series: Any, dtype: Any) -> Described:
-    """Describe a pandas column by what its values are, however they are stored."""
+def _of_series(series: Any, dtype: Any) -> ColumnValues:
+    """Describe a pandas column by its values, however they are stored."""
     import pandas as pd
     from pandas.api import types
 
@@ -184,7 +184,7 @@ def _of_series(series: Any, dtype: Any) -> Described:
 
 
 def _integers_of(series: Any) -> Any:
-    """The type of integers that a column without missing values is in."""
+    """Return the integer type of a column without nulls."""
     import pandas as pd
 
     return np.uint64 if pd.api.types.is_unsigned_integer_dtype(series) else np.int64
@@ -197,7 +197,7 @@ def _is_moment(series: Any) -> bool:
 
 
 def _inferred(present: Any) -> Any:
-    """Give objects without a missing one the type that all of them have, if there is one."""
+    """Convert objects, none of them null, to their common type, if there is one."""
     import pandas as pd
 
     objects = present.astype(object)
@@ -220,19 +220,19 @@ def _moments(objects: Any) -> Any:
 
     try:
         return pd.Series(objects.to_numpy(), dtype="object").map(pd.Timestamp).pipe(pd.to_datetime, utc=True)
-    except (ValueError, OverflowError):  # beyond what a timestamp holds
+    except (ValueError, OverflowError):  # out of the range of timestamps
         return objects
 
 
 def _counted(series: Any) -> Mapping[Any, int] | int:
-    """Rows by value; only how many there are, where values cannot be told apart by hash."""
+    """Count the rows by value; return only the total if values are unhashable."""
     try:
         return dict(series.value_counts().items())
     except (TypeError, NotImplementedError):
         return len(series)
 
 
-def _of_polars(frame: Any) -> Iterator[tuple[str, Described]]:
+def _of_polars(frame: Any) -> Iterator[tuple[str, ColumnValues]]:
     import polars as pl
 
     frame = frame.collect() if isinstance(frame, pl.LazyFrame) else frame
@@ -261,42 +261,42 @@ def _of_polars(frame: Any) -> Iterator[tuple[str, Described]]:
             yield series.name, _categories(dtype, rows, len(present))
 
 
-def _of_objects(series: Any, dtype: Any) -> Described:
+def _of_objects(series: Any, dtype: Any) -> ColumnValues:
     import pandas as pd
 
     return _of_series(pd.Series(series.to_list(), dtype=object), dtype)
 
 
 _FRAMES = {("pandas", "DataFrame"), ("polars", "DataFrame"), ("polars", "LazyFrame"), ("pyarrow", "Table")}
-_READERS: Mapping[str, Callable[[Any], Iterator[tuple[str, Described]]]] = {
+_READERS: Mapping[str, Callable[[Any], Iterator[tuple[str, ColumnValues]]]] = {
     "pandas": _of_pandas, "polars": _of_polars, "pyarrow": _of_arrow,
 }  # fmt: skip
 
 
-def _numbers(kind: Kind, dtype: Any, rows: int, values: Numbers) -> Described:
+def _numbers(kind: Kind, dtype: Any, rows: int, values: Numbers) -> ColumnValues:
     found = np.sort(values[~np.isnan(values)])
     if found.dtype.kind in "iu":
         most = max(abs(int(value)) for value in found[[0, -1]]) if len(found) else 0
         found = found.astype(np.float64 if most < _EXACT else np.int64 if most < 2**63 else found.dtype)
-    return Described(kind, str(dtype), rows, found, {})
+    return ColumnValues(kind, str(dtype), rows, found, {})
 
 
-def _booleans(dtype: Any, rows: int, true: int, known: int) -> Described:
+def _booleans(dtype: Any, rows: int, true: int, known: int) -> ColumnValues:
     by_name = {"False": known - true, "True": true}
     ordered = dict(sorted(((name, n) for name, n in by_name.items() if n), key=lambda item: (-item[1], item[0])))
-    return Described("boolean", str(dtype), rows, np.empty(0), ordered)
+    return ColumnValues("boolean", str(dtype), rows, np.empty(0), ordered)
 
 
-def _categories(dtype: Any, rows: int, counts: Mapping[Any, int] | int) -> Described:
+def _categories(dtype: Any, rows: int, counts: Mapping[Any, int] | int) -> ColumnValues:
     nothing = np.empty(0)
     if isinstance(counts, int):
-        return Described("other", str(dtype), rows, nothing, {"": counts} if counts else {})
+        return ColumnValues("other", str(dtype), rows, nothing, {"": counts} if counts else {})
     by_text: Counter[str] = Counter()
     for value, count in counts.items():
         by_text[str(value)] += int(count)
-    # By name where two are as frequent: the same data has the same profile.
+    # Ties are ordered by name, so that equal data has equal profiles.
     ordered = sorted(((name, n) for name, n in by_text.items() if n), key=lambda item: (-item[1], item[0]))
-    return Described("category", str(dtype), rows, nothing, dict(ordered))
+    return ColumnValues("category", str(dtype), rows, nothing, dict(ordered))
 
 
 __all__ = ["ColumnProfile", "Profile", "profile"]
@@ -304,7 +304,7 @@ __all__ = ["ColumnProfile", "Profile", "profile"]
 
 @dataclass(frozen=True)
 class Profile:
-    """A baseline: the profile of a frame that is trusted.
+    """A baseline: the profile of a trusted frame.
 
     Attributes:
         library: `"pandas"`, `"polars"` or `"pyarrow"`.
@@ -319,7 +319,7 @@ class Profile:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the profile to a JSON file. A concurrent reader sees the old file or the new one.
 
-        It holds up to 1,000 values of each column of numbers, and the names of its categories.
+        It holds up to 1,000 values of each numeric column, and the names of its categories.
         """
         fresh = Path(f"{os.fspath(path)}.{os.getpid()}.new")
         try:
@@ -330,11 +330,11 @@ class Profile:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Profile:
-        """Read a profile back.
+        """Read a profile.
 
         Raises:
-            OSError: there is no such file, or it cannot be read.
-            ValueError: it holds no profile.
+            OSError: the file does not exist, or cannot be read.
+            ValueError: the file holds no profile.
         """
         try:
             stored = loads(Path(path).read_text(encoding="utf-8"))
@@ -350,15 +350,15 @@ def _column(facts: Mapping[str, Any]) -> ColumnProfile:
 
 
 def profile(frame: Any, schema: Any) -> Profile:
-    """Describe a frame that satisfies its schema, as the baseline for a `Drift` gate.
+    """Profile a frame that satisfies its schema, as the baseline for a `Drift` gate.
 
     Args:
         frame: a pandas or polars DataFrame, a polars LazyFrame, which is collected, or an Arrow table.
-        schema: the schema or model that it satisfies; its fingerprint is kept.
+        schema: its schema or model, for the fingerprint.
 
     Raises:
-        TypeError: the frame is none, or the schema is none.
+        TypeError: `frame` is not a data frame, or `schema` not a schema.
         ValueError: two columns have the same name as text.
     """
-    used, columns = described(frame)
+    used, columns = describe(frame)
     return Profile(used, fingerprint(schema), {name: column.profile() for name, column in columns.items()})

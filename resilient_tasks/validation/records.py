@@ -1,8 +1,8 @@
 # ruff: noqa: PLC0415 - pydantic loads on first use
-"""Split records of JSON by a pydantic model. The model judges one record at a time, and only its verdict counts.
+"""Split JSON records by a pydantic model, which validates one record at a time and has the last word.
 
-Where no function of the user's takes part, pydantic is given all records at once, and then those that it refused once
-more, for the reasons.
+Unless a function of the user's takes part, pydantic gets all records at once, and then the refused ones again for
+the reasons.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resilient_tasks.validation.backend import WHOLE_FRAME, Finding, raised
+from resilient_tasks.validation.backend import WHOLE_FRAME, Finding, raised_text
 from resilient_tasks.validation.split import Report, Split
 
 if TYPE_CHECKING:
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 
 
 MAPPINGS = (dict, Mapping)
-"""What has keys: dict first, as the other is slow to ask."""
+"""Types with keys; dict first, because testing for the other is slow."""
 JSON = (*MAPPINGS, list, str, int, float, NoneType)
-"""The types of values of JSON, as they are read."""
+"""The types of JSON values, as read."""
 SCALARS = frozenset({str, int, float, bool, NoneType})
-"""Those of them that hold no others."""
+"""The JSON types that hold no others."""
 
 
 def plain(value: Any, read: Any) -> Any:
-    """What a model made of `read`, with dicts for models wherever JSON was read."""
+    """Return a validated value with dicts in place of models, wherever JSON was read."""
     kind = type(value)
     if kind in SCALARS:
         return value
@@ -52,7 +52,7 @@ def plain(value: Any, read: Any) -> Any:
 
 
 def _parts(read: Any, size: int) -> Iterable[Any]:
-    """The items of what was read, for a container of `size` items; a validator may have made it of something else."""
+    """Return the items as read for a container of `size` items; Nones if a validator replaced the container."""
     items = read.values() if isinstance(read, MAPPINGS) else read
     same = isinstance(read, (*MAPPINGS, list, tuple)) and len(read) == size
     return items if same else [None] * size
@@ -61,7 +61,7 @@ def _parts(read: Any, size: int) -> Iterable[Any]:
 def _fields(held: BaseModel, read: Any) -> dict[str, Any]:
     record = read if isinstance(read, MAPPINGS) else {}
     values, named = held.__dict__, {}
-    for name, aliases in keys_of(type(held)).items():
+    for name, aliases in input_keys(type(held)).items():
         if name not in values:  # an instance that a validator built without it
             continue
         key = aliases[0]
@@ -75,8 +75,8 @@ def _fields(held: BaseModel, read: Any) -> dict[str, Any]:
 
 
 @lru_cache
-def keys_of(model: type[BaseModel]) -> Mapping[str, tuple[str, ...]]:
-    """The keys under which each field may be read, in the order in which the model looks for them."""
+def input_keys(model: type[BaseModel]) -> Mapping[str, tuple[str, ...]]:
+    """Return the keys under which each field may be read, in the model's order of lookup."""
     from pydantic import AliasChoices
 
     config = model.model_config
@@ -92,7 +92,7 @@ def keys_of(model: type[BaseModel]) -> Mapping[str, tuple[str, ...]]:
 
 
 FAILED = object()
-"""Stands for a record that the model refuses, among those that it made."""
+"""Stands for a record that the model refuses."""
 
 _SINGLE = frozenset({
     "none", "bool", "int", "float", "decimal", "str", "bytes", "date", "time", "datetime", "timedelta", "literal",
@@ -109,16 +109,16 @@ _NO_RULES = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Together:
-    """A model of many records.
+class BatchValidator:
+    """Validators of many records at once.
 
     Attributes:
-        lenient: Makes a list of records, with `FAILED` for those that the model refuses.
+        lenient: Validates a list of records, with `FAILED` for those that the model refuses.
         strict: Raises the errors of a list of records.
-        plain: Gives what `plain` gives of what was made of a record. Containers that were made for it alone are not
-            copied.
-        fields: Makes a list like `lenient`, of dicts alone, and does not make models of their fields; None where those
-            are more than a model's fields.
+        plain: Converts validated records as `plain` does, but without copying containers that were made for one record
+            alone.
+        fields: Validates a list of dicts like `lenient` without building models; None for models that do more than hold
+            fields.
     """
 
     lenient: TypeAdapter[list[Any]]
@@ -127,14 +127,14 @@ class Together:
     fields: SchemaValidator | None
 
     def made_of(self, records: list[Any]) -> list[Any]:
-        """What is made of each record, or `FAILED`."""
+        """Return each validated record, or `FAILED`."""
         if self.fields is None or set(map(type, records)) != {dict}:
             return self.lenient.validate_python(records)
         made: list[Any] = self.fields.validate_python(records)
         return made
 
     def errors(self, bad: list[Any]) -> list[Any]:
-        """What is wrong with records, each error behind the place of its record among them."""
+        """Return the errors of records; each location begins with the record's position in the list."""
         from pydantic import ValidationError
 
         try:
@@ -145,8 +145,8 @@ class Together:
 
 
 @lru_cache
-def together(model: type[BaseModel]) -> Together | None:
-    """How a model judges all records at once; None where it has to judge them one by one."""
+def batch_validator(model: type[BaseModel]) -> BatchValidator | None:
+    """Return a model's validators of many records; None if it must validate one by one."""
     from typing import Annotated
 
     from pydantic import TypeAdapter
@@ -154,47 +154,47 @@ def together(model: type[BaseModel]) -> Together | None:
     rules = model.__pydantic_core_schema__
     if not model.__pydantic_complete__ or not _is_plain(rules):
         return None
-    lenient = TypeAdapter(list[Annotated[model, _Lenient()]])  # type: ignore[valid-type]
+    lenient = TypeAdapter(list[Annotated[model, _Fallback()]])  # type: ignore[valid-type]
     strict: Any = TypeAdapter(list[model])  # type: ignore[valid-type]
-    return Together(lenient, strict, _plain_of(rules, {}) or plain, _fields_alone(rules))
+    return BatchValidator(lenient, strict, _plain_of(rules, {}) or plain, _fields_alone(rules))
 
 
-class _Lenient:
-    """Has pydantic go on with `FAILED` where it refuses a value."""
+class _Fallback:
+    """Make pydantic continue with `FAILED` where it refuses a value."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        return _leniently(handler(source))
+        return _with_fallback(handler(source))
 
 
-def _leniently(rules: Any) -> Any:
+def _with_fallback(rules: Any) -> Any:
     from pydantic_core import core_schema
 
     return core_schema.with_default_schema(rules, default=FAILED, on_error="default", validate_default=False)
 
 
 def _fields_alone(rules: Any) -> SchemaValidator | None:
-    """A validator of many dicts that stops short of making models of them; None where a model says more."""
+    """Return a validator of many dicts that builds no models; None where a model does more than hold fields."""
     from pydantic_core import SchemaValidator, core_schema
 
     config = rules.get("config", {})
     if rules.get("strict") or config.get("strict") or not _is_dict_of_names(rules):
         return None
-    return SchemaValidator(core_schema.list_schema(_leniently(rules["schema"])), config)
+    return SchemaValidator(core_schema.list_schema(_with_fallback(rules["schema"])), config)
 
 
 def _is_dict_of_names(rules: Any) -> bool:
-    """Whether a model holds nothing but fields that are read under their names."""
+    """Return whether a model only holds fields that are read under their names."""
     if rules["type"] != "model" or rules["schema"]["type"] != "model-fields":
         return False
     model = rules["cls"]
-    renamed = any(keys != (name,) for name, keys in keys_of(model).items())
+    renamed = any(keys != (name,) for name, keys in input_keys(model).items())
     return not renamed and model.model_config.get("extra") != "allow"
 
 
 def _is_plain(rules: Any) -> bool:
     if isinstance(rules, Mapping):
         kind = rules.get("type")
-        is_rule = isinstance(kind, str)  # else the fields of a model, of whatever names
+        is_rule = isinstance(kind, str)  # otherwise the fields of a model, with any names
         if is_rule and (kind not in _SINGLE | _OF_OTHERS or rules.get("custom_init") or rules.get("post_init")):
             return False
         return all(_is_plain(value) for key, value in rules.items() if not (is_rule and key in _NO_RULES))
@@ -204,17 +204,17 @@ def _is_plain(rules: Any) -> bool:
 
 
 def _has_no_state(function: Any) -> bool:
-    """Whether a default's factory may be called once more than there are records: `list`, `uuid4`."""
+    """Return whether a default factory may be called more often than there are records: `list`, `uuid4`."""
     module = getattr(function, "__module__", None) or ""
     return isinstance(function, type) or module.partition(".")[0] in sys.stdlib_module_names
 
 
 def _plain_of(rules: Any, named: dict[str, Any]) -> Plain | None:
-    """What makes plain values of what was validated by these rules; None where they are plain already.
+    """Return a converter of validated values into plain ones; None if they are plain already.
 
     Args:
         rules: The core schema.
-        named: Core schemas that are referred to, by name. One that refers to itself is left to `plain`.
+        named: Core schemas by the names used in references. Recursive ones are left to `plain`.
     """
     match rules:
         case {"type": kind} if kind in _SINGLE:
@@ -235,7 +235,7 @@ def _plain_of_one(rules: Any, named: dict[str, Any]) -> Plain | None:
         case {"type": "default", "schema": inner, "default": default} if type(default) in SCALARS:
             return _unless_scalar(_plain_of(inner, named))
         case {"type": "model", "schema": {"fields": fields}} if _is_dict_of_names(rules):
-            return _taking_over({name: _plain_of(field["schema"], named) for name, field in fields.items()})
+            return _reusing_dict({name: _plain_of(field["schema"], named) for name, field in fields.items()})
     return plain
 
 
@@ -245,14 +245,14 @@ def _unless_scalar(inner: Plain | None) -> Plain | None:
     return lambda value, read: value if type(value) in SCALARS else inner(value, read)
 
 
-def _taking_over(fields: Mapping[str, Plain | None]) -> Plain:
-    """Make a dict of a model by taking its fields over: nobody else has what was made of a dict."""
+def _reusing_dict(fields: Mapping[str, Plain | None]) -> Plain:
+    """Make a dict of a model by reusing its own: it was made for this record alone."""
     deep = tuple((name, inner) for name, inner in fields.items() if inner is not None)
 
     def taken(held: Any, read: Any) -> Any:
         if type(read) is not dict:
             return plain(held, read)
-        values: dict[str, Any] = held[0] if type(held) is tuple else held.__dict__  # a tuple: of fields alone
+        values: dict[str, Any] = held[0] if type(held) is tuple else held.__dict__  # a tuple if made by `fields`
         for name, inner in deep:
             values[name] = inner(values[name], read.get(name))
         return values
@@ -266,24 +266,24 @@ _WITH_DETAILS = ("_parsing", "too_short", "too_long")
 
 
 def split_records(records: Any, model: type[BaseModel]) -> Split[Any]:
-    """Split a list of records into those that a pydantic model accepts and those that it does not.
+    """Split a list of records into those that a pydantic model accepts and the others.
 
-    A record that was read as a dict stays a dict: what `Model.model_validate(record)` holds, nested models as dicts
-    too. Values are converted and defaults filled in; an extra field is kept or left out as the model says. A field is
-    under the key it was read from, alias or name; a default under the alias, where there is one, and what was read
-    by an `AliasPath` under the field's name. Serializers play no part. A record that was read as an object (with
+    A record read as a dict stays a dict, nested models included: values are converted, defaults filled in, and extra
+    fields kept or dropped, as in `Model.model_validate(record)`. A field keeps the key it was read from, alias or name;
+    a default is under the alias, if there is one, and a field read by an `AliasPath` is under its name. Serializers are
+    not used. A record read as an object (`from_attributes`, or a model's instance) is a model's instance in `good`.
     `from_attributes`, or a model's instance) is a model's instance in `good`.
 
-    A reason's column is the path of the field, as in `address.city` or `items[].price`, and `*` where the model judges
-    the record as a whole; its value is the field's as read.
+    A reason's column is the path of the field, such as `address.city` or `items[].price`, or `*` for the record as a
+    whole; its value is the field's as read.
 
     Args:
-        records: A list. Another value of JSON is an error of the frame, and so is anything a validator raises that
-            is no `ValueError` or `AssertionError`.
+        records: A list. Another JSON value is a frame error, and so is an exception of a validator that is not a
+            `ValueError` or `AssertionError`.
         model: The model of one record.
 
     Raises:
-        TypeError: If the data is no value of JSON.
+        TypeError: If the data is not a JSON value.
     """
     if not isinstance(records, list):
         return _refused(records, 0, _not_a_list(records))
@@ -291,8 +291,8 @@ def split_records(records: Any, model: type[BaseModel]) -> Split[Any]:
 
 
 def _at_once(records: list[Any], model: type[BaseModel]) -> Split[Any] | None:
-    """Split in two calls of pydantic; None where they cannot tell what single calls would."""
-    fast = together(model)
+    """Split with two calls of pydantic; None where single calls might give another result."""
+    fast = batch_validator(model)
     if fast is None:
         return None
     try:
@@ -300,7 +300,7 @@ def _at_once(records: list[Any], model: type[BaseModel]) -> Split[Any] | None:
         refused = [position for position, each in enumerate(held) if each is FAILED]
         bad = [records[position] for position in refused]
         errors = fast.errors(bad)
-    except Exception:  # of a record that is an object, say: asked one by one, pydantic tells which
+    except Exception:  # a record that is an object, say: validating one by one finds which
         return None
     if len({error["loc"][0] for error in errors}) != len(refused):
         return None
@@ -323,7 +323,7 @@ def _one_by_one(records: list[Any], model: type[BaseModel]) -> Split[Any]:
             for error in refusal.errors(include_url=False, include_context=False):
                 found.add(position, record, error["loc"], error)
         except Exception as error:
-            return _refused(records, len(records), f"record {position}: {raised(WHOLE_FRAME, 'the model', error)}")
+            return _refused(records, len(records), f"record {position}: {raised_text(WHOLE_FRAME, 'the model', error)}")
         else:
             good.append(plain(held, record))
     return Split(good, bad, Report(len(records), len(bad), (), found.findings()))
@@ -343,7 +343,7 @@ def _not_a_list(data: Any) -> str:
 
 
 class _Reasons:
-    """The rows that fail each rule, in the order in which the rules were first broken."""
+    """The rows that break each rule, in the order in which the rules were first broken."""
 
     def __init__(self) -> None:
         self._values: dict[tuple[str, str], dict[int, Any]] = {}
@@ -351,16 +351,16 @@ class _Reasons:
         self._texts: dict[tuple[str, str], str] = {}
 
     def add(self, position: int, record: Any, place: Sequence[str | int], error: Any) -> None:
-        """Note an error that is about a place in a record."""
-        said = error["type"], error["msg"]
-        text = self._texts.get(said)
+        """Add an error at a location in a record."""
+        rule = error["type"], error["msg"]
+        text = self._texts.get(rule)
         if text is None:
-            text = self._texts[said] = _words(*said)
-        column, value = _place(record, place, missing=said[0] == "missing")
+            text = self._texts[rule] = _reason_text(*rule)
+        column, value = _place(record, place, missing=rule[0] == "missing")
         self._values.setdefault((column, text), {}).setdefault(position, value)
 
     def of_many(self, positions: list[int], records: list[Any], errors: list[Any]) -> None:
-        """Note errors of several records: each is about a place behind the number of its record among these."""
+        """Add errors of several records; each location begins with the record's position in the list."""
         known: dict[tuple[Any, str, str], dict[int, Any]] = {}
         for error in errors:
             place, kind = error["loc"], error["type"]
@@ -368,11 +368,13 @@ class _Reasons:
             if len(place) != 2 or type(record) is not dict or place[1] not in record or kind == "missing":
                 self.add(positions[place[0]], record, place[1:], error)
                 continue
-            # A field of a record, as nearly all are: its rule is the same in every record.
+            # The usual case, a field of a record: its rule is the same in every record.
             rule = place[1], kind, error["msg"]
             values = known.get(rule)
             if values is None:
-                values = known[rule] = self._values.setdefault((str(place[1]) or WHOLE_FRAME, _words(*rule[1:])), {})
+                values = known[rule] = self._values.setdefault(
+                    (str(place[1]) or WHOLE_FRAME, _reason_text(*rule[1:])), {}
+                )
             values.setdefault(positions[place[0]], record[place[1]])
 
     def findings(self) -> tuple[Finding, ...]:
@@ -387,7 +389,7 @@ def _reader(values: list[Any]) -> Callable[[], list[Any]]:
 
 
 def _place(record: Any, place: Sequence[str | int], *, missing: bool) -> tuple[str, Any]:
-    """The path of what an error is about, and its value as read."""
+    """Return the path and the value as read for an error's location."""
     path, value = "", record
     for part in place:
         fields = value if isinstance(value, MAPPINGS) else getattr(value, "__dict__", {})
@@ -397,20 +399,20 @@ def _place(record: Any, place: Sequence[str | int], *, missing: bool) -> tuple[s
             path, value = f"{path}[]", value[part]
         elif missing:
             path = f"{path}.{part}"
-        # Else it is no place in the record: the name of a union's member.
+        # Otherwise it is no location in the record but the name of a union member.
     return path.removeprefix(".") or WHOLE_FRAME, value if path and not missing else None
 
 
-def _words(kind: str, text: str) -> str:
+def _reason_text(kind: str, text: str) -> str:
     for lead in _LEADS:
         text = text.removeprefix(lead)
-    if kind.endswith(_WITH_DETAILS):  # of the one value; reasons are counted by rule
+    if kind.endswith(_WITH_DETAILS):  # about the single value; reasons are counted by rule
         text = text.partition(", ")[0]
     return _WORDS.get(kind, text or kind)
 
 
 def _copied(value: Any) -> Any:
-    """A record whose containers are its own: a validator may rewrite what it is given, and bad rows stay as read."""
+    """Copy a record's containers: a validator may rewrite its input, and bad rows stay as read."""
     if type(value) is dict:
         return {key: _copied(item) for key, item in value.items()}
     return [_copied(item) for item in value] if type(value) is list else value

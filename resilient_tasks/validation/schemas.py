@@ -1,4 +1,4 @@
-"""Recognise schemas, tell whether pandera's own methods judge them, and compute the fingerprint of their rules."""
+"""Recognise schemas, find out whether pandera's own methods validate them, and compute fingerprints."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _COMPONENT_FACTS = (
     "name", "dtype", "nullable", "unique", "report_duplicates", "coerce", "required", "regex", "default",
     "drop_invalid_rows",
 )  # fmt: skip
-# Not a check's error text: it is a label, and one made from a set differs from process to process.
+# Without a check's error text: it is a label, and one made from a set differs between processes.
 _CHECK_FACTS = (
     "name", "element_wise", "ignore_na", "raise_warning", "n_failure_cases", "groupby", "groups",
     "statistics",
 )  # fmt: skip
-# Serialization, description and addresses of a model change no verdict.
+# Serialization, description and addresses of a model are no rules.
 _NO_RULES = frozenset({"serialization", "computed_fields", "metadata"})
-_IDENTITY = re.compile(r":\d+")  # an address after a class's name, in a reference to it
+_IDENTITY = re.compile(r":\d+")  # the address after a class name, in a reference
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _DEPTH = 12
 _SCRIPTS = frozenset({"__main__", "__mp_main__"})  # modules that another process cannot import
@@ -51,7 +51,7 @@ def library(obj: object) -> str | None:
         obj: Anything.
 
     Returns:
-        `"pandas"`, `"polars"`, `"pydantic"` for a model of JSON records, or None when `obj` is no schema.
+        `"pandas"`, `"polars"`, `"pydantic"` for a model of JSON records, or None if `obj` is not a schema.
     """
     kind = obj if isinstance(obj, type) else type(obj)
     for ancestor in kind.__mro__:
@@ -71,13 +71,13 @@ def is_schema(obj: object) -> bool:
 
 
 def check_schema(obj: object) -> None:
-    """Refuse anything that is no schema.
+    """Refuse anything that is not a schema.
 
     Args:
         obj: The object given as a schema.
 
     Raises:
-        TypeError: With a sentence that says what is accepted.
+        TypeError: `obj` is not a schema; the message says what is accepted.
     """
     if is_schema(obj):
         return
@@ -89,7 +89,7 @@ def check_schema(obj: object) -> None:
 
 
 def as_schema(obj: Any) -> Any:
-    """Return the `DataFrameSchema` of a pandera schema or model, with `drop_invalid_rows` off throughout.
+    """Return the `DataFrameSchema` of a pandera schema or model, with `drop_invalid_rows` off everywhere.
 
     Args:
         obj: A schema or model of pandera.
@@ -104,7 +104,7 @@ def as_schema(obj: Any) -> Any:
         )
     schema = _built(obj)
     if any(getattr(part, "drop_invalid_rows", False) for part in (schema, *_components(schema))):
-        # Pandera would drop rows by label, without a message; a split must return them.
+        # Pandera would silently drop rows by label; a split must return them.
         schema = copy.deepcopy(schema)
         for part in (schema, *_components(schema)):
             part.drop_invalid_rows = False
@@ -118,7 +118,7 @@ def check_complete(obj: Any) -> None:
         obj: A schema or model.
 
     Raises:
-        TypeError: With a sentence that says what is missing.
+        TypeError: The model is incomplete; the message says what is missing.
     """
     try:
         if library(obj) != "pydantic":
@@ -136,19 +136,19 @@ def check_complete(obj: Any) -> None:
 def portable(obj: Any) -> Any:
     """Return `obj` in a form that keeps all its rules in another process, with any pickler.
 
-    A model that the other process can import is sent by name. A model of the running script is replaced by its schema:
-    cloudpickle 3.1 would send the class by value and drop the marks that pandera's decorators put on its check methods
-    and parsers.
+    A model that the other process can import is pickled by name. A model of the running script is replaced by its
+    schema: cloudpickle 3.1 would pickle the class by value and lose the marks of pandera's decorators on its check
+    methods and parsers.
 
     Args:
         obj: A schema or model.
     """
     is_model = isinstance(obj, type) and library(obj) in {"pandas", "polars"}
-    return _Carried(obj) if is_model and not is_found_by_name(obj) else obj
+    return _PickledAsSchema(obj) if is_model and not is_importable(obj) else obj
 
 
-class _Carried:
-    """Pickle a model as its schema."""
+class _PickledAsSchema:
+    """Pickles a model as its schema."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
@@ -160,8 +160,8 @@ class _Carried:
         return pickle.loads, (cloudpickle.dumps(_built(self._model)),)
 
 
-def is_found_by_name(model: type) -> bool:
-    """Return whether another process can import a class, and cloudpickle sends it by name.
+def is_importable(model: type) -> bool:
+    """Return whether another process can import a class, so that cloudpickle pickles it by name.
 
     Args:
         model: A class.
@@ -188,10 +188,10 @@ def has_parsers(schema: Any) -> bool:
 
 
 def fingerprint(schema: Any) -> str:
-    """Return the fingerprint of a schema: equal rules, equal fingerprint, in every process of one Python version.
+    """Return the fingerprint of a schema. Equal rules have equal fingerprints in every process of one Python version.
 
-    Covers types, flags, checks with their arguments, and the compiled code of custom checks, parsers and validators
-    with the values they close over. (Pandera's own `to_json()` and a model's JSON schema leave that code out.)
+    It covers types, flags, checks with their arguments, and the compiled code of custom checks, parsers and validators
+    with the values they close over. Pandera's `to_json()` and a model's JSON schema leave that code out.
 
     Args:
         schema: A schema or model.
@@ -200,7 +200,7 @@ def fingerprint(schema: Any) -> str:
         12 hexadecimal digits.
 
     Raises:
-        TypeError: If it is no schema.
+        TypeError: If `schema` is not a schema.
     """
     check_schema(schema)
     kind = library(schema)
@@ -235,7 +235,7 @@ def _built(obj: Any) -> Any:
 
 
 def _own_validate(obj: Any) -> Any:
-    """Return the `validate` with which a user's class overrides pandera's; None if it does not."""
+    """Return the user's override of pandera's `validate`; None if there is none."""
     function = getattr(obj.validate, "__func__", None)
     own = not str(getattr(function, "__module__", "")).startswith("pandera.")
     return getattr(function, "of_model", function) if own else None
@@ -243,9 +243,9 @@ def _own_validate(obj: Any) -> Any:
 
 @functools.lru_cache
 def _validating_by(model: Any) -> Any:
-    """Return the schema of a model that overrides `validate`, as a schema that validates with that method.
+    """Return a schema that validates with the overridden `validate` of its model.
 
-    Its `super().validate()` uses this schema: a model that was pickled may have lost its check methods.
+    `super().validate()` uses this schema: a pickled model may have lost its check methods.
     """
     schema = model.to_schema()
     names = {"__module__": model.__module__, "to_schema": classmethod(lambda _: schema)}
@@ -281,7 +281,7 @@ def _rules(part: Any) -> list[Any]:
 
 
 def _canonical(value: Any, depth: int = 0) -> str:
-    """Return text that is the same in every process: without addresses and hash order."""
+    """Return text that is the same in every process, without addresses and hash order."""
     down = depth + 1
     match value:
         case _ if depth > _DEPTH:
@@ -346,10 +346,10 @@ _HARMLESS = frozenset(
         "_abc_impl",
     ]
 )
-"""What a subclass may define and be judged as before: its rules are read from the object that its `__init__` made."""
+"""Names that a subclass may define and still be validated by rule: its rules are attributes of the object."""
 
 
-def overrides(part: Any) -> bool:
+def overrides_pandera(part: Any) -> bool:
     """Return whether a schema, column, index or check overrides a method of pandera's class.
 
     A method may be replaced in a subclass, on the object, or in a backend that was registered for the class.
@@ -377,8 +377,8 @@ def _of_class(kind: type) -> bool:
     return False
 
 
-def foreign_backend(part: Any, data: Any) -> bool:
-    """Whether validation of some data is left to a backend that is not pandera's, or that is missing.
+def has_foreign_backend(part: Any, data: Any) -> bool:
+    """Return whether some data is validated by a backend that is not pandera's, or is missing.
 
     Args:
         part: A schema or a component of one.
@@ -386,7 +386,7 @@ def foreign_backend(part: Any, data: Any) -> bool:
     """
     try:
         return not _is_panderas(type(part.get_backend(data)))
-    except Exception:  # a subclass for which no backend was registered: pandera words that
+    except Exception:  # a subclass without a registered backend: pandera reports it
         return True
 
 

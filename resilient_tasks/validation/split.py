@@ -1,8 +1,8 @@
 # ruff: noqa: PLC0415 - pandas, polars and pandera load on first use
-"""Split a frame by its schema: rows that pandera accepts, rows that it does not, and why.
+"""Split a frame by its schema into good and bad rows, with the reason for each bad row.
 
-Every rule that can be a mask is evaluated once, vectorised, by pandera's own functions. Where a rule's verdict on a
-row could depend on other rows, pandera validates the remaining rows, and its verdict counts.
+Every rule that can be a mask is evaluated once, vectorised, by pandera's own functions. Where the result for a row
+could depend on other rows, pandera validates the remaining rows and has the last word.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from resilient_tasks.core.wording import named_few, number_of
 from resilient_tasks.redaction.redact import redact
-from resilient_tasks.storage.arrow import polars_of, rows_at
+from resilient_tasks.storage.arrow import take, to_polars
 from resilient_tasks.validation.backend import WHOLE_FRAME, Finding, Findings, bad_positions, combinations
 from resilient_tasks.validation.schemas import as_schema, check_schema, library
 
@@ -41,9 +41,9 @@ class Reason(NamedTuple):
     """Why a row is bad.
 
     Attributes:
-        column: The column's name as text; `*` where the row as a whole is meant.
+        column: The column's name as text; `*` for the whole row.
         check: The rule it failed.
-        value: The value as read, before any coercion; None where no single column is meant.
+        value: The value as read, before coercion; None where no single column is meant.
     """
 
     column: str
@@ -53,15 +53,15 @@ class Reason(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What a split found.
+    """The result of checking a frame.
 
     Attributes:
         rows: Rows in the frame as read.
         invalid: Rows that are bad.
-        frame_errors: What is wrong with the frame as a whole. These drop no rows.
-        findings: Each rule that some row failed, with the positions of those rows.
-        warnings: Each rule that only warns and that some row broke, with the positions of those rows. They drop no
-            rows. A rule with one verdict for all rows has no positions.
+        frame_errors: What is wrong with the frame as a whole. Frame errors drop no rows.
+        findings: Each rule that some row fails, with the positions of those rows.
+        warnings: Each warn-only rule that some row breaks, with the positions of those rows, which stay good. A rule
+            with one result for all rows has no positions.
     """
 
     rows: int
@@ -77,7 +77,7 @@ class Report:
         return core_schema.is_instance_schema(cls)
 
     def __redacted__(self) -> Report:
-        """Return this report without the secrets in it, for an error that is kept elsewhere; itself, if it has none."""
+        """Return this report without secrets, for errors that are stored; itself if it holds none."""
         errors = tuple(map(redact, self.frame_errors))
         found = (*self.findings, *self.warnings)
         clean = tuple(finding.__redacted__() for finding in found)
@@ -87,7 +87,7 @@ class Report:
         return Report(self.rows, self.invalid, errors, clean[:failed], clean[failed:])
 
     def __getstate__(self) -> dict[str, Any]:
-        names = ("rows", "invalid", "frame_errors", "findings", "warnings")  # what is built from these is built again
+        names = ("rows", "invalid", "frame_errors", "findings", "warnings")  # cached properties are computed again
         return {name: getattr(self, name) for name in names}
 
     @cached_property
@@ -97,7 +97,7 @@ class Report:
 
     @cached_property
     def warned(self) -> Mapping[tuple[str, str], int]:
-        """Rows for each (column, check) that only warns, most frequent first; 0 for one verdict on all rows."""
+        """Rows for each (column, check) that only warns, most frequent first; 0 if one result stands for all rows."""
         return _counted(self.warnings)
 
     @cached_property
@@ -112,9 +112,9 @@ class Report:
 
     @cached_property
     def texts(self) -> list[str]:
-        """For each row of the bad part, in its order, what it failed: `distance gt(0); tail is null`.
+        """The reasons of each bad row, in order, as text: `distance gt(0); tail is null`.
 
-        Each combination of rules is written once, however many rows share it.
+        Each set of rules is written once, however many rows share it.
         """
         rules = list(self.reasons)
         numbers, broken = combinations(
@@ -128,13 +128,13 @@ class Report:
         return written
 
     def summary(self) -> str:
-        """One line for logs: how many rows are invalid, and the most frequent reasons."""
+        """Return one line for logs: how many rows are invalid, and the most frequent reasons."""
         if self.frame_errors:
             return f"{number_of(self.rows, 'row')} not accepted: {'; '.join(self.frame_errors)}"
-        said = f"{self.invalid:,} of {number_of(self.rows, 'row')} invalid"
+        text = f"{self.invalid:,} of {number_of(self.rows, 'row')} invalid"
         if self.invalid:
-            said = f"{said}: {_named(self.reasons)}"
-        return f"{said}; warned: {_named(self.warned)}" if self.warned else said
+            text = f"{text}: {_named(self.reasons)}"
+        return f"{text}; warned: {_named(self.warned)}" if self.warned else text
 
 
 def _counted(findings: Iterable[Finding]) -> dict[tuple[str, str], int]:
@@ -162,10 +162,10 @@ class Split(Generic[Frame]):
     """A frame in two parts.
 
     Attributes:
-        good: The rows that the schema accepts, as it returns them: coerced. With frame errors, the frame as read.
+        good: The rows that the schema accepts, coerced. With frame errors, the frame as read.
         bad: The other rows, with their values as read. Empty with frame errors.
-        report: What was found, and where.
-        collected: Why the rows of a polars LazyFrame were collected; None where they were not, and for other frames.
+        report: The reasons and their positions.
+        collected: Why a polars LazyFrame had to be collected; None if it was not, and for other frames.
     """
 
     good: Frame
@@ -173,19 +173,19 @@ class Split(Generic[Frame]):
     report: Report
     collected: str | None = None
 
-    # Prefect has pydantic check a parameter that is annotated `Split[pd.DataFrame]`.
+    # For pydantic, with which Prefect checks parameters annotated `Split[pd.DataFrame]`.
     __pydantic_config__: ClassVar[Mapping[str, Any]] = {"arbitrary_types_allowed": True}
 
     def sink_good(self, path: str | os.PathLike[str]) -> None:
-        """Write the good rows to a file that appears whole or not at all; a polars query is streamed into it.
+        """Write the good rows to a file atomically; a polars query is streamed into it.
 
         Args:
             path: A file that ends in `.parquet`, `.csv`, `.ndjson` or `.arrow`; replaced if it exists.
 
         Raises:
             ValueError: If the file ends in something else.
-            TypeError: If the good rows are no frame of polars.
-            RuntimeError: If the query gives another number of rows now. The file stays as it was.
+            TypeError: If the good rows are not a polars frame.
+            RuntimeError: If the query returns another number of rows than before. The file stays as it was.
         """
         from resilient_tasks.validation.polars_query import sink
 
@@ -198,23 +198,23 @@ def split(frame: pl.LazyFrame, schema: Any) -> Split[pl.LazyFrame] | Split[pl.Da
 @overload
 def split(frame: Frame, schema: Any) -> Split[Frame]: ...
 def split(frame: Any, schema: Any) -> Split[Any]:
-    """Split a frame into the rows that a schema accepts and those that it does not.
+    """Split a frame into the rows that a schema accepts and the others.
 
-    Order and, for pandas, the index are kept in both parts. A failure of the frame as a whole (a column is
-    missing, a type is wrong and not coerced, a check with one verdict for all rows fails, a check raises) never
-    drops a row: it is in `report.frame_errors`, and the caller decides.
+    Both parts keep the order and, for pandas, the index. A failure of the frame as a whole (a missing column, a wrong
+    type that is not coerced, a failed check with one result for all rows, a check that raises) never drops a row: it is
+    in `report.frame_errors`, and the caller decides.
 
     Args:
         frame: A pandas DataFrame, a polars DataFrame or LazyFrame, an Arrow table, or a list of records.
-        schema: A pandera schema or model of the same library, of either for an Arrow table; for records, a pydantic
-            model of one.
+        schema: A pandera schema or model for the same library, for either with an Arrow table; for records, a pydantic
+            model of one record.
 
     Returns:
-        The two parts and a report. The parts of a LazyFrame are lazy where each rule decides each row by itself: then
-        its rows are counted in one streaming pass. Else it is collected, and `collected` says why.
+        The two parts and a report. The parts of a LazyFrame are lazy if every rule is row-wise: its rows are counted
+        in one streaming pass. Otherwise it is collected, and `collected` says why.
 
     Raises:
-        TypeError: If `schema` is no schema, or the frame is not of its library.
+        TypeError: If `schema` is not a schema, or is for another library than the frame.
     """
     if library(schema) == "pydantic":
         from resilient_tasks.validation.records import split_records
@@ -247,39 +247,39 @@ def split(frame: Any, schema: Any) -> Split[Any]:
 
 
 def _accepted(backend: Backend[Any], found: Findings) -> Any:
-    """The good rows as pandera returns them: put together where its verdict is certain, else from pandera itself."""
+    """Return the good rows as pandera does: assembled if the findings are certain, otherwise by pandera itself."""
     good = None
     if found.certain and not found.frame:
-        good = backend.accepted(~found.bad(backend.size))
-    return _certify(backend, found) if good is None else good
+        good = backend.assemble(~found.bad(backend.size))
+    return _validate_rest(backend, found) if good is None else good
 
 
-def _certify(backend: Backend[Any], found: Findings) -> Any:
-    """Let pandera validate the remaining rows until it accepts them; add what it rejects to `found`."""
+def _validate_rest(backend: Backend[Any], found: Findings) -> Any:
+    """Validate the remaining rows with pandera until it accepts them; add its errors to `found`."""
     for _ in range(_ROUNDS):
         bad = found.bad(backend.size)
-        good, verdict = backend.judge(~bad)
+        good, rejected = backend.validate(~bad)
         if good is not None:
             return good
-        found.extend(verdict)
+        found.extend(rejected)
         if found.frame:
             return None
         if (found.bad(backend.size) == bad).all():
-            found.frame.append("pandera rejects the frame, but names no row")
+            found.frame.append("pandera rejects the frame but names no row")
             return None
     found.frame.append(f"pandera still finds new invalid rows after {_ROUNDS} rounds without those it named before")
     return None
 
 
 def _validating() -> Any:
-    """Validate in full, whatever pandera's settings: otherwise every row would count as good."""
+    """Validate schema and data regardless of pandera's settings: otherwise every row would count as good."""
     from pandera.config import ValidationDepth, config_context
 
     return config_context(validation_enabled=True, validation_depth=ValidationDepth.SCHEMA_AND_DATA)
 
 
 def _library(frame: Any, schema: Any) -> str:
-    """The library of the frame, which is the schema's, or Arrow."""
+    """Return the schema's library, or Arrow, if the frame is of one of them."""
     check_schema(schema)
     wanted = library(schema)
     given = {
@@ -307,10 +307,10 @@ def _backend(frame: Any, schema: Any) -> Backend[Any]:
 
 
 def split_table(table: pa.Table, schema: Any) -> Split[pa.Table]:
-    """Split a table: the bad rows are the table's own, types and metadata too, and so are columns that do not change.
+    """Split a table. Bad rows and unchanged columns keep the table's own types and metadata.
 
     Raises:
-        ValueError: If two columns have the same name, or the table does not become a frame of the schema's library.
+        ValueError: If two columns have the same name, or the table cannot be converted to the schema's library.
     """
     frame = _frame(table, library(schema))
     parts = split(frame, schema)
@@ -320,7 +320,7 @@ def split_table(table: pa.Table, schema: Any) -> Split[pa.Table]:
         return Split(table, table.slice(0, 0), report)
     for finding in report.findings:
         keep[finding.positions] = False
-    return replace(parts, good=_good(table, frame, parts.good, keep), bad=rows_at(table, np.flatnonzero(~keep)))
+    return replace(parts, good=_good(table, frame, parts.good, keep), bad=take(table, np.flatnonzero(~keep)))
 
 
 def _frame(table: pa.Table, kind: str | None) -> Any:
@@ -328,16 +328,16 @@ def _frame(table: pa.Table, kind: str | None) -> Any:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"two columns of the table are named {twice[0]!r}: rename one")
     try:
-        return table.to_pandas() if kind == "pandas" else polars_of(table)
+        return table.to_pandas() if kind == "pandas" else to_polars(table)
     except Exception as error:  # Arrow's, numpy's or polars' own
         raise ValueError(f"the table does not become a frame of {kind}: {error}") from error
 
 
 def _good(table: pa.Table, frame: Any, good: Any, keep: Mask) -> pa.Table:
-    """The good rows: columns that the schema left as they were are the table's."""
+    """Return the good rows; columns that the schema left unchanged are taken from the table."""
     import pyarrow as pa
 
-    own = table if keep.all() else rows_at(table, np.flatnonzero(keep))
+    own = table if keep.all() else take(table, np.flatnonzero(keep))
     before = frame[keep] if hasattr(frame, "iloc") else frame.filter(keep)
     pandas = hasattr(good, "iloc")
     changed = [name for name in good.columns if not _is_same(before, good, name)]
@@ -354,7 +354,7 @@ def _good(table: pa.Table, frame: Any, good: Any, keep: Mask) -> pa.Table:
 
 
 def _is_same(before: Any, good: Any, name: Any) -> bool:
-    """Whether a column has the values and the type that it had."""
+    """Return whether a column has kept its values and type."""
     if name not in before.columns or before[name].dtype != good[name].dtype:
         return False
     return bool(before[name].equals(good[name]))

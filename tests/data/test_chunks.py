@@ -66,8 +66,8 @@ import os, signal, sys
 import pandera.polars as pa, polars as pl
 from resilient_tasks.chunks import split as chunks
 
-judged, calls = chunks._judged, iter([True, False])
-chunks._judged = lambda *given: judged(*given) if next(calls) else os.kill(os.getpid(), signal.SIGKILL)
+judged, calls = chunks._split_chunk, iter([True, False])
+chunks._split_chunk = lambda *given: judged(*given) if next(calls) else os.kill(os.getpid(), signal.SIGKILL)
 schema = pa.DataFrameSchema({"a": pa.Column(pl.Int64, pa.Check.ge(0)), "b": pa.Column(pl.String)})
 chunks.split_parquet("in", schema, "good.parquet", quarantine="q", rows=2)
 """
@@ -123,7 +123,7 @@ ONE_ANSWER = pa.Check(lambda data: data.lazyframe.select(pl.col("a").sum() > 0),
     ],
 )
 def test_a_rule_that_may_look_at_other_rows_is_refused_before_anything_is_read(folder, schema, words):
-    with pytest.raises(ValueError, match=f"No chunk can judge by itself: .*{words}"):
+    with pytest.raises(ValueError, match=f"These rules need rows of other chunks: .*{words}"):
         split_parquet(folder / "in", schema, folder / "good.parquet")
 
 

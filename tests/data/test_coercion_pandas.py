@@ -10,7 +10,7 @@ import pandera.pandas as pa
 import pyarrow as arrow  # noqa: ICN001 - pandera is pa
 import pytest
 
-from resilient_tasks.validation.pandas_engine import codes
+from resilient_tasks.validation.pandas_engine import value_codes
 from resilient_tasks.validation.split import split
 
 
@@ -179,7 +179,7 @@ def test_a_null_is_not_left_out_because_another_kind_of_null_is():
 
 def test_values_that_are_equal_and_of_two_types_are_asked_about_each():
     values = pd.Series([True, 1, 1.0, decimal.Decimal(1), None, pd.NaT, np.nan, 1, "a", "a"], dtype=object)
-    numbers = codes(values).tolist()
+    numbers = value_codes(values).tolist()
     assert len(set(numbers)) == 8
     assert (numbers[1], numbers[8]) == (numbers[7], numbers[9])
 

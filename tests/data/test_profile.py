@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from pandas.testing import assert_frame_equal
 
-from resilient_tasks.validation.profile import Profile, described, profile
+from resilient_tasks.validation.profile import Profile, describe, profile
 from resilient_tasks.validation.schemas import fingerprint
 
 SCHEMA = pa.DataFrameSchema({})
@@ -33,9 +33,9 @@ def table():
 
 
 def test_pandas_and_polars_frames_of_the_same_data_have_the_same_distributions():
-    _, one = described(pd.DataFrame(table()))
-    _, other = described(pl.DataFrame(table(), nan_to_null=False))
-    _, lazy = described(pl.LazyFrame(table()))
+    _, one = describe(pd.DataFrame(table()))
+    _, other = describe(pl.DataFrame(table(), nan_to_null=False))
+    _, lazy = describe(pl.LazyFrame(table()))
 
     for name, column in one.items():
         mine, theirs = column.profile(), other[name].profile()

@@ -122,7 +122,7 @@ def test_a_frame_that_is_wrong_as_a_whole_releases_nothing(store):
     ("change", "why"),
     [
         (lambda table: table.drop(columns=ROW), "numbers in a column"),
-        (lambda table: pd.concat([table, table]), "Row 1 of batch b1 is there more than once"),
+        (lambda table: pd.concat([table, table]), "Row 1 of batch b1 occurs more than once"),
         (lambda table: table.assign(**{ROW: [0, 1, 2]}), "has no row 0"),
     ],
 )

@@ -91,9 +91,9 @@ class TestLabels:
 
 
 def store_shape(store):
-    from resilient_tasks.quarantine.quarantine import waiting
+    from resilient_tasks.quarantine.quarantine import waiting_rows
 
-    return waiting(store._files, "b1").part.shape
+    return waiting_rows(store._files, "b1").part.shape
 
 
 class TestIndex:
@@ -202,7 +202,7 @@ class TestNeighbours:
 
         keep(store, pd.DataFrame({"x": [Odd()], "bad": [True]}))
         replay = store.replay("b1", FLAGGED, fix=lambda table: table.assign(bad=False))
-        assert replay.failing[0][1][0] == ("x", "is kept as its text only: write the value", "odd")
+        assert replay.failing[0][1][0] == ("x", "is stored only as text: write the value", "odd")
         assert store.replay("b1", FLAGGED, fix=lambda table: table.assign(bad=False, x=1)).rows == 1
 
 
@@ -382,7 +382,7 @@ def write_cells(path, cells):
 
 
 def test_arrow_tables_are_kept_and_released_as_arrow_tables(store, tmp_path):
-    from resilient_tasks.storage.arrow import restored, stored
+    from resilient_tasks.storage.arrow import from_arrow, to_arrow
 
     table = arrow.table({
         "a": [[1], None],
@@ -392,9 +392,9 @@ def test_arrow_tables_are_kept_and_released_as_arrow_tables(store, tmp_path):
         "e": arrow.array([3, None]).dictionary_encode(),
         "f": arrow.array([1, None], arrow.timestamp("s")),
     })  # fmt: skip
-    held, shape = stored(table, [0, 1])
+    held, shape = to_arrow(table, [0, 1])
     parquet.write_table(held, tmp_path / "x.parquet")
-    assert restored(parquet.read_table(tmp_path / "x.parquet"), shape, [0, 1]).equals(table)
+    assert from_arrow(parquet.read_table(tmp_path / "x.parquet"), shape, [0, 1]).equals(table)
 
 
 @pytest.mark.parametrize("make", [arrow.table, pl.LazyFrame])

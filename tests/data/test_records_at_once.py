@@ -25,7 +25,7 @@ from pydantic import (
 )
 
 from resilient_tasks.validation import records as records_room
-from resilient_tasks.validation.records import together
+from resilient_tasks.validation.records import batch_validator
 from resilient_tasks.validation.split import split
 
 
@@ -159,7 +159,7 @@ def test_what_is_good_shares_nothing_with_what_was_read_or_with_defaults():
 
 @pytest.mark.parametrize("model", [Parcel, Tree, Renamed, Numbers])
 def test_models_of_types_and_bounds_are_asked_at_once(model):
-    assert together(model) is not None
+    assert batch_validator(model) is not None
 
 
 def numbered():
@@ -230,7 +230,7 @@ class Nested(BaseModel):
     ],
 )
 def test_models_with_functions_of_the_users_are_asked_record_by_record(model):
-    assert together(model) is None
+    assert batch_validator(model) is None
 
 
 def test_a_factory_of_the_standard_library_is_no_function_of_the_users():
@@ -238,7 +238,7 @@ def test_a_factory_of_the_standard_library_is_no_function_of_the_users():
         x: int
         id: uuid.UUID = Field(default_factory=uuid.uuid4)
 
-    assert together(Marked) is not None
+    assert batch_validator(Marked) is not None
     assert len({record["id"] for record in split([{"x": 1}, {"x": 2}], Marked).good}) == 2
 
 

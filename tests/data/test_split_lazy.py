@@ -100,7 +100,7 @@ ANY_ROW = pa.Check(lambda data: data.lazyframe.select(pl.col("a") > pl.col("a").
         (pa.DataFrameSchema({"a": pa.Column(pl.Int64, unique=True)}), "rows are unique"),
         (pa.DataFrameSchema({"a": pa.Column(pl.Int64, ANY_ROW)}), "column 'a': high may look at other rows"),
         (pa.DataFrameSchema({"^a$": pa.Column(pl.Int64, regex=True)}), "a column is named by a pattern"),
-        (pa.DataFrameSchema({"a": pa.Column(pl.Date, coerce=True)}), "only pandera can tell how Int64 becomes Date"),
+        (pa.DataFrameSchema({"a": pa.Column(pl.Date, coerce=True)}), "only pandera knows how Int64 becomes Date"),
         (pa.DataFrameSchema({"b": pa.Column(pl.Int64, default=1)}, add_missing_columns=True), "the columns or types"),
         (pa.DataFrameSchema({"a": pa.Column(pl.Int64, pa.Check.str_matches("x"))}), "raised"),
     ],

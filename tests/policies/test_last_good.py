@@ -549,7 +549,7 @@ class TestTrouble:
     def test_a_result_that_a_serializer_wrote_needs_it_to_be_read(self, drive, folder):
         drive(Service(1).fetch(), fallback=LastGood(folder=folder, serializer=json))()
         error = drive(Service(down()).fetch(), fallback=LastGood(folder=folder)).outcome().error
-        assert "written by a serializer (data), and there is none now" in error.__notes__[0]
+        assert "it needs a serializer (data), and none is configured" in error.__notes__[0]
 
     def test_the_report_names_both(self, drive, folder, tmp_path, resilient_events, clock):
         call = drive(Service("good", down()).fetch(), fallback=LastGood(folder=folder))
