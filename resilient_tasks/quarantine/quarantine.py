@@ -242,9 +242,7 @@ class Quarantine:
         """
         ids = {str(name): Cleaner().named(str(name), str(value)) for name, value in (context or {}).items()}
         if taken := sorted(ids.keys() & set(COLUMNS)):
-            raise ValueError(
-                f"context may not be named {', '.join(taken)}: the quarantine has columns with these names."
-            )
+            raise ValueError(f"context may not be named {', '.join(taken)}: the quarantine has such columns.")
         files = self._files
         with errors_explained(f"Cannot write batch {batch!r} to the quarantine {self.folder}", files.advice):
             earlier = batch_files(files, safe_name(operation), batch)
