@@ -221,8 +221,8 @@ def validate(schema: Any, part: pd.DataFrame) -> tuple[pd.DataFrame | None, list
         return None, raised_text(WHOLE_FRAME, "the schema", error)
     if len(good) != len(part):
         return None, (
-            f"the schema returned {len(good):,} of {number_of(len(part), 'row')}; a parser or a method of its own that "
-            f"drops rows hides them: make a check of it"
+            f"the schema returned {len(good):,} of {number_of(len(part), 'row')}; a parser or an overridden method that "
+            f"drops rows hides them: use a check instead"
         )
     return good, []
 

@@ -115,8 +115,8 @@ def _obstacle(schema: Any, frame: pl.Schema) -> str:
     columns = schema.columns.values()
     kinds = [column.dtype for column in columns if column.dtype is not None]
     obstacles = {
-        "the schema is of a class of its own": type(schema) is not DataFrameSchema or has_own_methods(schema),
-        "a column is of a class of its own": any(type(column) is not Column for column in columns),
+        "the schema is of a user-defined class": type(schema) is not DataFrameSchema or has_own_methods(schema),
+        "a column is of a user-defined class": any(type(column) is not Column for column in columns),
         "the schema has parsers": has_parsers(schema),
         "the schema has one type for all columns": schema.dtype is not None,
         "a column is named by a pattern": any(column.regex for column in columns)
@@ -257,7 +257,7 @@ def split_lazily(frame: pl.LazyFrame, schema: Any) -> Split[Any] | str:
     try:
         types = evaluated.collect_schema()
         if any(types[mask] != pl.Boolean for mask in masks):
-            return "a rule does not answer by true or false"
+            return "a rule does not return booleans"
         counted = evaluated.select(pl.len().alias(plan.row), (~plan.passes).sum().alias(plan.prefix), *failing)
         rows, invalid, *counts = counted.collect(engine="streaming").row(0)
     except (Exception, pl.exceptions.PanicException) as error:

@@ -1,4 +1,4 @@
-"""Splitting Parquet data by chunks: what a user sees, one sentence a test."""
+"""Splitting Parquet data by chunks, from the user's view."""
 
 import signal
 import subprocess

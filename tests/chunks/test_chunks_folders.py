@@ -1,4 +1,4 @@
-"""Which files `split_parquet` reads, and what the names of their folders say."""
+"""The files that `split_parquet` reads, and the columns in their folder names."""
 
 import pandas as pd
 import pandera.pandas as pp

@@ -1,4 +1,4 @@
-"""A run that is killed, or stopped, in mid-write."""
+"""Runs that are killed or stopped during a write."""
 
 import os
 import signal

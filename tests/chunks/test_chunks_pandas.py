@@ -1,4 +1,4 @@
-"""What pandas cannot hold, or notes beside the columns, is in the target and in the quarantine all the same."""
+"""Values that pandas cannot hold, and its notes beside the columns, reach the target and the quarantine."""
 
 import pandas as pd
 import pandera.pandas as pp

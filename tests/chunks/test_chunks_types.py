@@ -1,4 +1,4 @@
-"""Splitting by chunks gives what one split of the whole gives, whatever the types, the chunks and the files."""
+"""A split by chunks equals one split of the whole, for any types, chunks and files."""
 
 import datetime as dt
 import itertools
@@ -89,13 +89,13 @@ def written(folder, table, cuts, order, *, statistics):
     (folder / "in").mkdir()
     for number, (start, stop) in enumerate(itertools.pairwise(cuts)):
         part = table.slice(start, stop - start)
-        part = part.select(order) if number else part  # only the first file's order of columns counts
+        part = part.select(order) if number else part  # the column order of the first file counts
         pq.write_table(part, folder / "in" / f"{number}.parquet", row_group_size=2, write_statistics=statistics)
     return folder / "in"
 
 
 def as_stored(frame, path):
-    """What comes back of a pandas frame: Parquet has no categories that no row has, and no booleans as objects."""
+    """Return a pandas frame as Parquet restores it: without unused categories, and with booleans as booleans."""
     stored = pa.Table.from_pandas(frame, pq.read_schema(path), preserve_index=False).to_pandas()
     return stored.astype({name: object for name, kind in stored.dtypes.items() if kind == "category"})
 

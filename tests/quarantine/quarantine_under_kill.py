@@ -1,4 +1,4 @@
-"""A month's pipeline that is killed at random moments; run as a program, so that its children are forked warm.
+"""A monthly pipeline that is killed at random moments; run as a program, so that its children are forked warm.
 
 Each child takes the batches that are not done: it splits one, quarantines the bad rows, writes the good ones, and so
 on; then it replays each batch. It is started again after each kill, as a scheduler would.
@@ -24,7 +24,7 @@ SCHEMA = pa.DataFrameSchema({"id": pa.Column(int), "n": pa.Column(int, pa.Check.
 
 
 def month(number):
-    """30 rows with ids of their own, every third one bad."""
+    """Return 30 rows with distinct ids, every third one bad."""
     ids = range(number * ROWS, (number + 1) * ROWS)
     return pd.DataFrame({"id": ids, "n": [-1 if at % 3 == 0 else 1 for at in ids]})
 
@@ -38,7 +38,7 @@ def work(folder, batches):
             store.write(parts, operation="fetch", batch=str(number), schema=SCHEMA)
             parts.good.to_csv(done / ".tmp", index=False)
             (done / ".tmp").rename(target)
-        if number % 2 and store.list("fetch"):  # every other month is put back by a person
+        if number % 2 and store.list("fetch"):  # every other month is replayed
             store.replay(str(number), SCHEMA, fix=lambda table: table.assign(n=table["n"].abs()))
 
 
@@ -51,14 +51,14 @@ def main(folder, kills):
         child = os.fork()
         if child == 0:
             os.chdir(folder)
-            work(folder, 4 + start)  # there is always something left to do
+            work(folder, 4 + start)  # some work is always left
             os._exit(0)
         time.sleep(chance.uniform(0, 0.06))
         with suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         killed += os.WIFSIGNALED(status)
-        for batch in store.list():  # whatever is there can be read, at any moment
+        for batch in store.list():  # everything can be read at any moment
             if batch.when.timestamp() > time.time() - 0.5:
                 store.read(batch)
     batches = 4 + started

@@ -1,4 +1,4 @@
-"""Frames with columns of every dtype that pandas and polars hold, for the way through the quarantine."""
+"""Frames with columns of every dtype of pandas and polars, for round trips through the quarantine."""
 
 import datetime as dt
 import uuid
@@ -178,7 +178,7 @@ def _of(dtype, cells):
 
 @st.composite
 def pandas_frames(draw):
-    """A frame of pandas; some of its rows are bad by the column `bad`."""
+    """Draw a pandas frame; rows are bad by the column `bad`."""
     rows, number = draw(st.integers(1, 4)), draw(st.integers(1, 4))
     drawn = [draw(st.sampled_from(PANDAS)) for _ in range(number)]
     columns = [_of(dtype, draw(st.lists(cells, min_size=rows, max_size=rows))) for dtype, cells in drawn]
@@ -203,7 +203,7 @@ def pandas_frames(draw):
 
 @st.composite
 def polars_frames(draw):
-    """A frame of polars."""
+    """Draw a polars frame."""
     rows = draw(st.integers(1, 4))
     names = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=4, unique=True))
     columns = {}

@@ -1,4 +1,4 @@
-"""The quarantine on a real disk: what is written is read back, whole, once."""
+"""The quarantine on a real disk: everything written is read back, complete, once."""
 
 import datetime as dt
 import errno

@@ -1,4 +1,4 @@
-"""What a person writes into a file of bad rows is released as that value, or told: never as another one."""
+"""An edit in a file of bad rows is released as exactly that value, or reported."""
 
 import csv
 import datetime as dt
@@ -32,7 +32,7 @@ def store(tmp_path):
 
 
 def keep(store, values):
-    """One bad row for each value."""
+    """Return one bad row for each value."""
     if isinstance(values, pd.Series):
         frame, schema = pd.DataFrame({"bad": True, "x": values}), FLAGGED
     else:
@@ -43,7 +43,7 @@ def keep(store, values):
 
 
 def written(store, path, cell):
-    """The file with one cell changed, read again."""
+    """Return the file with one cell changed, read again."""
     save_table(store.table("b1"), path)
     if path.suffix == ".json":
         rows = json.loads(path.read_text())
@@ -135,7 +135,7 @@ class TestUnchanged:
         "values",
         [
             pl.Series([[Decimal("1.10")], None], dtype=pl.List(pl.Decimal(10, 2))),
-            pl.Series([10_000_000, None]).cast(pl.Date),  # 29,000 years from now: Python's dates end in 9999
+            pl.Series([10_000_000, None]).cast(pl.Date),  # in 29,000 years: Python's dates end in 9999
             pl.Series([2**58, 1]).cast(pl.Datetime("us")),
             pl.Series([-(10**16), 1]).cast(pl.Datetime("ms", "Europe/Berlin")),
             pd.Series([3_000_000, None], dtype=pd.ArrowDtype(arrow.int32())).astype(pd.ArrowDtype(arrow.date32())),

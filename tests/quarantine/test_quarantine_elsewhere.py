@@ -1,4 +1,4 @@
-"""A quarantine that is reached over fsspec, whose file systems raise errors of their own."""
+"""A quarantine behind fsspec, whose file systems raise their own errors."""
 
 import traceback
 
@@ -18,11 +18,11 @@ SECRET = "wJalrXUtnFEMI-K7MDENG"
 
 
 class BrokenWireError(Exception):
-    """What botocore, gcsfs and paramiko raise is no `OSError` either."""
+    """Like the errors of botocore, gcsfs and paramiko, not an `OSError`."""
 
 
 class Flaky(MemoryFileSystem):
-    """A store in memory that raises `error` as long as there is one."""
+    """A store in memory that raises `error` while it is set."""
 
     protocol = "flaky"
     store: dict = {}  # noqa: RUF012 - as fsspec has it
@@ -99,7 +99,7 @@ def causes(error):
     return found
 
 
-@pytest.mark.parametrize("use", [use for name, use in USES.items() if name != "sample"])  # it is given no options
+@pytest.mark.parametrize("use", [use for name, use in USES.items() if name != "sample"])  # it takes no options
 @pytest.mark.parametrize("kind", [BrokenWireError, PermissionError])
 def test_a_secret_in_the_options_is_in_no_message_and_no_traceback(flaky, quarantine, use, kind):
     flaky.error = kind(f"403 for {SECRET}")

@@ -1,4 +1,4 @@
-"""The way back: what is corrected is released once, what still fails stays with its new reasons, nothing is lost."""
+"""Replay: corrected rows are released once, failing rows stay with their new reasons, and nothing is lost."""
 
 import datetime as dt
 import os

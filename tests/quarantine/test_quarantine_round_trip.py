@@ -1,4 +1,4 @@
-"""Split, quarantine, table, file, replay, release: each row comes back as it was, of every dtype of both libraries."""
+"""Split, quarantine, table, file, replay, release: each row comes back unchanged, for every dtype."""
 
 import tempfile
 from pathlib import Path
@@ -24,7 +24,7 @@ SOME = settings(
 
 @pytest.fixture
 def accepting(monkeypatch):
-    """A schema that takes every row as it is: what comes back is what the quarantine made of it."""
+    """Accept every row as it is: any difference comes from the quarantine."""
     monkeypatch.setattr(replays, "fingerprint", lambda _: "takes all")
     monkeypatch.setattr(
         replays, "split", lambda frame, _: Split(frame, replays.take_rows(frame, []), Report(len(frame)))
@@ -32,7 +32,7 @@ def accepting(monkeypatch):
 
 
 def _back(frame):
-    """What is released of a frame whose rows are all bad, by each way through a file, and by none."""
+    """Return the released rows of a frame that is all bad, through each kind of file and without one."""
     found = (Finding("*", "everything", np.arange(len(frame))),)
     bad = Split(replays.take_rows(frame, []), frame, Report(len(frame), len(frame), (), found))
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Rows and labels of any kind through the quarantine: nothing is lost, and no bad row is released unseen."""
+"""Rows and labels of any kind through the quarantine: nothing is lost, and no bad row is released."""
 
 import datetime as dt
 import json

@@ -1,4 +1,4 @@
-"""What must not be lost or doubled: under kills, among processes, on a full disk, and in any order of events."""
+"""Nothing is lost or duplicated: under kills, concurrency, a full disk, and any order of events."""
 
 import collections
 import datetime as dt
@@ -94,7 +94,7 @@ def _fetch(store):
 
 
 def _fill(folder, answer):
-    """A disk with room for 3,000 bytes: what a full one says, without one."""
+    """Simulate a full disk: one with room for 3,000 bytes."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
     try:
@@ -132,7 +132,7 @@ BATCHES, VALUES = st.sampled_from("abc"), st.lists(st.integers(-3, 3), max_size=
 
 
 class QuarantineMachine(RuleBasedStateMachine):
-    """Against a dict of what waits and a list of what is released."""
+    """A model: a dict of waiting rows and a list of released ones."""
 
     def __init__(self):
         super().__init__()

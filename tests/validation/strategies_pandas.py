@@ -1,4 +1,4 @@
-"""Pandas frames, and schemas that speak of them: the two are drawn apart, so that they fit now and then."""
+"""Pandas frames and schemas for Hypothesis, drawn independently, so that they fit only sometimes."""
 
 import datetime as dt
 from decimal import Decimal
@@ -170,7 +170,7 @@ def _index_schema(draw, index):
 
 
 def _disturbed(draw, frame):
-    """The frame with its rows shuffled, some of them repeated, and some cells null."""
+    """Return the frame with shuffled and repeated rows, and with nulls."""
     rows = draw(st.lists(st.integers(0, len(frame) - 1), max_size=len(frame) + 3)) if len(frame) else []
     frame = frame.iloc[rows] if draw(st.booleans()) else frame
     holes = draw(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), max_size=3)) if len(frame) else []
@@ -185,8 +185,8 @@ def _disturbed(draw, frame):
 
 @st.composite
 def frames_and_schemas(draw):
-    """A frame and a schema; now and then they disagree on more than rows."""
-    calm = draw(st.booleans())  # a schema that fits the frame but for some rows
+    """Draw a frame and a schema, which sometimes disagree on more than rows."""
+    calm = draw(st.booleans())  # a schema that fits the frame except for some rows
     rows = draw(st.integers(3 if calm else 0, 7))
     names = draw(st.lists(st.sampled_from(["x_1", "x_2", "y", 3, ("p", 1)]), min_size=1, max_size=3, unique=True))
     drawn = {name: draw(_column(rows, calm)) for name in names}
@@ -203,7 +203,7 @@ def frames_and_schemas(draw):
     if not draw(st.integers(0, 12)):
         columns["missing"] = pa.Column(int, required=draw(st.booleans()))
     if not draw(st.integers(0, 12)):
-        frame = frame.rename(columns={"x_1": "y"})  # two columns of one name, maybe
+        frame = frame.rename(columns={"x_1": "y"})  # sometimes two columns with one name
     if calm:
         return frame, pa.DataFrameSchema(
             columns, [make() for make in draw(st.lists(st.sampled_from(WHOLE[:-1]), max_size=1))]

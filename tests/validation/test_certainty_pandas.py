@@ -1,4 +1,4 @@
-"""Which rules a split asks pandera about again, and that its word counts where they look at several rows."""
+"""Which rules pandera evaluates again, and that it decides on rules over several rows."""
 
 import pickle
 
@@ -12,7 +12,7 @@ from resilient_tasks.validation.split import Reason, split
 
 @pytest.fixture
 def asked(monkeypatch):
-    """The sizes of the frames that pandera validates."""
+    """Collect the sizes of the frames that pandera validates."""
     sizes = []
     validate = pa.DataFrameSchema.validate
 

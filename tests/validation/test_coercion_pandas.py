@@ -1,4 +1,4 @@
-"""Which rows a split leaves out where values do not coerce: the fewest that make pandera accept the rest."""
+"""Rows that do not coerce: a split leaves out the fewest that make pandera accept the rest."""
 
 import datetime as dt
 import decimal
@@ -23,7 +23,7 @@ def accepts(schema, frame):
 
 
 def bad(values, dtype, given=object):
-    """The rows that are left out; sees that pandera takes the others, and refuses them with any that was left out."""
+    """Return the rows left out; check that pandera accepts the others, and refuses them with any row left out."""
     schema = pa.DataFrameSchema({"x": pa.Column(dtype, coerce=True, nullable=True)})
     frame = pd.DataFrame({"x": pd.Series(values, dtype=given)})
     result = split(frame, schema)

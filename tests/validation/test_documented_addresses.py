@@ -1,4 +1,4 @@
-"""The names that the documentation imports from `resilient_tasks.data` are there."""
+"""The names that the documentation imports from `resilient_tasks.data` exist."""
 
 import re
 from importlib import import_module

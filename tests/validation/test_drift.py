@@ -1,4 +1,4 @@
-"""A gate between this month's data and the next training: known shifts, and everything that is not one."""
+"""A drift gate before training: known shifts, and everything that is not a shift."""
 
 import datetime as dt
 
@@ -27,7 +27,7 @@ def normal(rows=5_000, shift=0.0, seed=1):
 
 
 def judged(then, now, **options):
-    """Judge a frame of one column."""
+    """Compare a frame of one column."""
     (column,) = gate(then, **options).judge(now).columns
     return column
 
@@ -84,7 +84,7 @@ def test_a_shift_is_measured_by_its_size(shift, verdict):
     column = judged(normal(100_000), normal(100_000, shift=shift, seed=2))
 
     assert column.verdict == verdict
-    assert column.psi == pytest.approx(shift**2, abs=0.03)  # of two normal distributions, the square of the shift
+    assert column.psi == pytest.approx(shift**2, abs=0.03)  # for two normal distributions, the square of the shift
 
 
 def test_without_drift_a_thousand_rows_do_not_raise_an_alarm():

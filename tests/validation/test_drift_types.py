@@ -1,4 +1,4 @@
-"""The same values stored in another type are no drift: what differs is judged in a type that holds both."""
+"""The same values in another type are no drift: they are compared in a common type."""
 
 import datetime as dt
 from decimal import Decimal

@@ -1,6 +1,6 @@
-"""Where pandera's `drop_invalid_rows` loses or keeps the wrong rows, a split ends right.
+"""A split is correct where pandera's `drop_invalid_rows` loses or keeps the wrong rows.
 
-Each test first pins what pandera does by itself, so that it tells when pandera mends it.
+Each test first pins pandera's behaviour, and so fails once pandera corrects it.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from resilient_tasks.validation.split import split
 
 
 def schemas(*checks, **rules):
-    """The same schema twice: for splitting, and dropping by itself."""
+    """Return the same schema twice: for a split, and with `drop_invalid_rows`."""
     return [
         pa.DataFrameSchema({"x": pa.Column(int, list(checks), **rules)}, drop_invalid_rows=drops)
         for drops in (False, True)

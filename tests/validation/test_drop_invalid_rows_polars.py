@@ -1,4 +1,4 @@
-"""What pandera's own `drop_invalid_rows` gets wrong on polars, beside what a split makes of it.
+"""A split is correct where pandera's `drop_invalid_rows` is wrong on polars.
 
 Each test first states what pandera does by itself, so that it tells when pandera mends it.
 """

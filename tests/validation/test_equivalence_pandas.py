@@ -62,7 +62,7 @@ def check(frame, schema, result, chance):
 
 
 def judged_alone(schema):
-    """Whether no rule looks at more than one row, or can read a value in another way beside others."""
+    """Return whether every rule is row-wise and reads values independently."""
     index = schema.index
     parts = [*schema.columns.values(), *([] if index is None else getattr(index, "indexes", [index]))]
     checks = [check for part in [schema, *parts] for check in part.checks or []]

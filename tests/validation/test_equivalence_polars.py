@@ -1,4 +1,4 @@
-"""The verdict on polars data is pandera's: generated schemas and frames, split by us and judged by pandera."""
+"""A split of polars data agrees with pandera, for generated schemas and frames."""
 
 import datetime as dt
 import os
@@ -151,7 +151,7 @@ def test_with_row_wise_rules_the_other_rows_do_not_matter(case, data):
     bad = {row for row, _ in first.report.rows_failed}
     good = [row for row in range(frame.height) if row not in bad]
     if not (good and looks_at_one_row(schema)) or first.report.frame_errors:
-        return  # of a frame of bad rows alone, rules over the whole row are not asked
+        return  # rules over the whole row are not evaluated on a frame of bad rows alone
     more = data.draw(st.lists(st.integers(0, frame.height - 1), max_size=12), "rows, shuffled and repeated")
     picked = [*more, good[0]]
     again = split(frame[picked], schema)

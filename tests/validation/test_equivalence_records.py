@@ -1,4 +1,4 @@
-"""Any pydantic model and any records: what is good is what the model accepts, record by record."""
+"""For any pydantic model and any records, the good ones are those that the model accepts, record by record."""
 
 import copy
 import datetime as dt

@@ -1,4 +1,4 @@
-"""Pandera is asked once whether names and types are right, for as long as schema and frames stay as they are."""
+"""Pandera checks names and types once, as long as schema and layout stay the same."""
 
 import gc
 import pickle
@@ -17,7 +17,7 @@ FRAME = pd.DataFrame({"x": [1, -1, 3], "y": ["a", "b", "c"]})
 
 @pytest.fixture
 def asked(monkeypatch):
-    """How often pandera has validated."""
+    """Count the validations by pandera."""
     frames = []
     validate = pa.DataFrameSchema.validate
 

@@ -1,4 +1,4 @@
-"""What a check says of nulls in a column that is nullable: a null verdict passes, and the wrong row alone is bad."""
+"""Results of checks on nulls in nullable columns: a null passes, and only the wrong row is bad."""
 
 from decimal import Decimal
 

@@ -1,4 +1,4 @@
-"""Schemas, columns, indexes, checks and models with methods of their own are asked, never read."""
+"""Schemas, columns, indexes, checks and models that override pandera's methods are called, not read."""
 
 import pandas as pd
 import pandera.pandas as pa
@@ -14,21 +14,21 @@ LOW = pa.DataFrameSchema({"x": pa.Column(int, pa.Check.le(9, error="at_most_9"))
 
 
 class Lenient(pa.DataFrameSchema):
-    """Turns its numbers to positive ones first, and accepts them as another schema does."""
+    """Makes its numbers positive before validation."""
 
     def validate(self, check_obj, *args, **options):
         return LOW.validate(check_obj.assign(x=check_obj["x"].abs()), *args, **options)
 
 
 class Eager(pa.DataFrameSchema):
-    """Raises the first error alone, and takes no notice of `lazy`."""
+    """Raises the first error alone, and ignores `lazy`."""
 
     def validate(self, check_obj, *args, lazy=False, **options):
         return LOW.validate(check_obj, *args, **options)
 
 
 class Plain(pa.DataFrameSchema):
-    """Has nothing of its own that judges."""
+    """Overrides no method of validation."""
 
     owner = "fleet"
 

@@ -1,4 +1,4 @@
-"""A baseline: what is kept of a frame, and that it comes back as it was."""
+"""Profiles as baselines: their contents, and that a file restores them."""
 
 import datetime as dt
 

@@ -1,4 +1,4 @@
-"""Records of JSON and a pydantic model: what is good, what is bad and why, and that nothing is lost between."""
+"""JSON records and a pydantic model: good and bad records, reasons, and that none is lost."""
 
 import copy
 import datetime as dt
@@ -40,7 +40,7 @@ class Customer(BaseModel):
 
 
 def one(record, model=Customer):
-    """The reasons for a single bad record."""
+    """Return the reasons for a single bad record."""
     parts = split([record], model)
     assert parts.bad == [record]
     ((position, reasons),) = parts.report.rows_failed
@@ -49,7 +49,7 @@ def one(record, model=Customer):
 
 
 def kept(record, model):
-    """A single good record, as it goes on."""
+    """Return a single good record as it is passed on."""
     parts = split([record], model)
     assert parts.bad == [], parts.report.summary()
     return parts.good[0]

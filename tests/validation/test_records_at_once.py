@@ -1,4 +1,4 @@
-"""Records are judged at once only where nobody can tell: no function of the user's sees a record twice."""
+"""Records are validated all at once only if it makes no difference: no user function sees a record twice."""
 
 import copy
 import datetime as dt

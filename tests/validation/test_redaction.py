@@ -1,4 +1,4 @@
-"""Secrets in data: blotted out of reasons, sources, reports and messages, and kept in the rows themselves."""
+"""Secrets in data are redacted from reasons, sources, reports and messages, and stay in the rows themselves."""
 
 import pickle
 

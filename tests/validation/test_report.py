@@ -1,4 +1,4 @@
-"""What a report says of the bad rows."""
+"""The contents of a report."""
 
 import pickle
 

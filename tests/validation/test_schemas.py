@@ -1,4 +1,4 @@
-"""What a schema is, and the fingerprint that names its version."""
+"""Schemas, and their fingerprints."""
 
 import os
 import subprocess
@@ -126,7 +126,7 @@ def test_a_changed_rule_or_validator_changes_the_fingerprint(changed):
 
 
 class Doubling(PandasModel):
-    """Validates in a way of its own."""
+    """Overrides `validate`."""
 
     @classmethod
     def validate(cls, check_obj, *args, **options):

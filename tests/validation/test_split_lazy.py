@@ -1,4 +1,4 @@
-"""A polars query in, two queries out: nothing is collected that need not be."""
+"""A polars query in, two queries out: rows are collected only if necessary."""
 
 import pickle
 import subprocess
@@ -35,7 +35,7 @@ DATA = pl.DataFrame({
 
 @pytest.fixture
 def uncollected(monkeypatch):
-    """See that no frame of rows is made: a streaming pass may count, and nothing else."""
+    """Check that no frame of rows is built: only a streaming pass that counts."""
     collect = pl.LazyFrame.collect
 
     def counting(frame, *args, **kwargs):

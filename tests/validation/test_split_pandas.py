@@ -1,4 +1,4 @@
-"""Splitting a pandas frame: what a user sees, one sentence a test."""
+"""Splitting a pandas frame, from the user's view."""
 
 import datetime as dt
 import pickle
@@ -243,7 +243,7 @@ def test_categories_time_zones_and_names_that_are_not_text_work():
     assert result.bad[1].tolist()[1] == pd.Timestamp("2013-01-03", tz="Europe/Berlin")
 
 
-@pytest.mark.filterwarnings("ignore:Constructing a Categorical")  # pandera's own way to coerce
+@pytest.mark.filterwarnings("ignore:Constructing a Categorical")  # pandera's own coercion warns
 def test_values_outside_fixed_categories_are_found():
     schema = pa.DataFrameSchema({"x": pa.Column(pd.CategoricalDtype(["a", "b"]), coerce=True)})
     result = split(pd.DataFrame({"x": ["a", "z", "b"]}), schema)

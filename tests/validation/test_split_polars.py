@@ -1,4 +1,4 @@
-"""Splitting a polars frame: what a user sees, one sentence a test."""
+"""Splitting a polars frame, from the user's view."""
 
 import datetime as dt
 import pickle

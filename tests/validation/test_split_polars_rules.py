@@ -1,4 +1,4 @@
-"""Rules of polars schemas beyond plain checks: those that warn, those of the user's own classes, types of all kinds."""
+"""Rules of polars schemas beyond plain checks: warn-only rules, user-defined classes, all types."""
 
 import datetime as dt
 from decimal import Decimal
@@ -59,7 +59,7 @@ def test_a_warning_holds_the_values_and_pandera_emits_it_too():
 
 
 def works(schema):
-    """Do what pandera 0.35 asks of a subclass: name its backend."""
+    """Register a backend, as pandera 0.35 requires of a subclass."""
     if issubclass(schema, pa.Column):
         schema.register_backend(pl.LazyFrame, ColumnBackend)
     else:
@@ -137,7 +137,7 @@ def test_a_model_that_overrides_validate_decides_what_is_good(lazy):
     result = split(frame.lazy() if lazy else frame, Halves)
     assert result.good["a"].to_list() == [1, 2]
     assert result.bad["a"].to_list() == [1]
-    assert (result.collected == "the schema is of a class of its own") is lazy
+    assert (result.collected == "the schema is of a user-defined class") is lazy
 
 
 def test_a_method_replaced_on_the_object_is_called():

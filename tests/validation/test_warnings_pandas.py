@@ -1,4 +1,4 @@
-"""Rules that only warn: they are counted by rule, and drop no row."""
+"""Warn-only rules are counted by rule, and drop no row."""
 
 import pandas as pd
 import pandera.pandas as pa
