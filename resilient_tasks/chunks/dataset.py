@@ -75,7 +75,7 @@ def found_at(source: str | os.PathLike[str]) -> Found:
     else:
         matches = glob.glob(os.fspath(source), recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
         found = [file for match in map(Path, matches) for file in (_below(match) if match.is_dir() else [match])]
-        root = _before_magic(path)
+        root = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
     if not found:
         raise FileNotFoundError(f"There is no Parquet file at {os.fspath(source)}.")
     files = tuple(sorted(set(found)))
@@ -88,10 +88,6 @@ def _below(folder: Path) -> Iterator[Path]:
         within = file.relative_to(folder).parts
         if file.is_file() and not any(part.startswith((".", "_")) and "=" not in part for part in within):
             yield file
-
-
-def _before_magic(path: Path) -> Path:
-    return Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
 
 
 def _with_keys(files: tuple[Path, ...], root: Path) -> Found:

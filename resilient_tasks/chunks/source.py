@@ -110,7 +110,12 @@ class Sources:
     def has_nulls(self, name: str) -> bool:
         """Return whether any file has nulls in a column. Reads the column only if a file lacks statistics."""
         return self.found.has_nulls(name) or any(
-            _any(file, name, lambda facts: facts.null_count > 0 if facts.has_null_count else None, _null_count)
+            _any(
+                file,
+                name,
+                lambda facts: facts.null_count > 0 if facts.has_null_count else None,
+                lambda values: bool(values.null_count),
+            )
             for file in self.files
         )
 
@@ -261,10 +266,6 @@ def _any(
                 if answer:
                     return True
     return False
-
-
-def _null_count(values: pa.Array) -> bool:
-    return bool(values.null_count)
 
 
 def _bounds_are_beyond(facts: Any) -> bool | None:

@@ -229,9 +229,8 @@ def _reader(kind: Any) -> Callable[[str], Any]:  # noqa: PLR0911 - one return fo
 
 
 def _bool(text: str) -> bool:
-    return (
-        {"true": True, "false": False}[text.strip().lower()] if text.strip().lower() in {"true", "false"} else _no(text)
-    )
+    value = {"true": True, "false": False}.get(text.strip().lower())
+    return _no(text) if value is None else value
 
 
 def _no(text: str) -> Any:
@@ -292,10 +291,6 @@ def _exactly(value: Any, unit: str) -> int:
     return _no(str(value)) if rest else number
 
 
-def _timedelta(text: str) -> dt.timedelta:
-    return dt.timedelta(microseconds=_duration(text, "us"))
-
-
 def _is_binary(kind: Any) -> bool:
     import pyarrow as pa
 
@@ -312,7 +307,7 @@ _LIKE: dict[type, Callable[[str], Any]] = {
     dt.datetime: dt.datetime.fromisoformat,
     dt.date: dt.date.fromisoformat,
     dt.time: dt.time.fromisoformat,
-    dt.timedelta: _timedelta,
+    dt.timedelta: lambda text: dt.timedelta(microseconds=_duration(text, "us")),
     dict: _nested,
     list: _nested,
     tuple: _nested,

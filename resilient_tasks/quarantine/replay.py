@@ -74,7 +74,9 @@ class GivenRows:
             for at in rows:
                 for column, check in self._standing(at):
                     check_then = f"{check} when it was read, and is not corrected"
-                    found.setdefault(self._numbers[at], []).append(Reason(column, check_then, self._value(column, at)))
+                    found.setdefault(self._numbers[at], []).append(
+                        Reason(column, check_then, self._columns[self._names.index(column)][at])
+                    )
         for column, values in self._texts_kept():
             for at in rows:
                 if _holds_text(values[at]):
@@ -118,9 +120,6 @@ class GivenRows:
             else:
                 self._compared[address] = np.zeros(len(self._numbers), dtype=bool)
         return self._compared[address]
-
-    def _value(self, column: str, at: int) -> Any:
-        return self._columns[self._names.index(column)][at]
 
     def _texts_kept(self) -> list[tuple[str, list[Any]]]:
         """Return the columns whose values may be mere texts of the original values."""

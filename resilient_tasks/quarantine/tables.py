@@ -91,7 +91,8 @@ def load_table(path: Path, table: Any) -> Corrected:
     wrong: dict[int, list[Reason]] = {}
     added: dict[str, list[Any]] = {}
     for name, column in file.columns.items():
-        there = column.take(pa.array(here, pa.int64())) if isinstance(column, pa.ChunkedArray) else _at(column, here)
+        arrow = isinstance(column, pa.ChunkedArray)
+        there = column.take(pa.array(here, pa.int64())) if arrow else [column[at] for at in here]
         part = next((part for part in wanted.parts if part["name"] == name), None)
         if part is not None:
             same = file.same(wanted, part, there)
@@ -298,10 +299,6 @@ def _once(path: Path, names: list[str]) -> list[str]:
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ValueError(f"{path} has two columns {twice!r}.")
     return names
-
-
-def _at(column: list[Any], positions: Sequence[int]) -> list[Any]:
-    return [column[position] for position in positions]
 
 
 def _cell(cell: Any) -> Any:

@@ -68,7 +68,8 @@ def to_parquet_type(array: Any, *, back: Any = None) -> tuple[Any, bool]:
     kind = _parquet_type(array.type)
     if kind is not None:
         try:
-            made = array.cast(array.type.value_type) if _is_odd_dictionary(array.type) else array
+            of_values = pa.types.is_dictionary(array.type) and not is_text(array.type.value_type)
+            made = array.cast(array.type.value_type) if of_values else array
             made = made if made.type == kind else made.cast(kind)
             from_parquet_type(pa.nulls(1, kind), back)
         except (pa.ArrowException, NotImplementedError):
@@ -111,12 +112,6 @@ def _storage(array: Any) -> Any:
     if isinstance(array, pa.ChunkedArray):
         return pa.chunked_array([chunk.storage for chunk in array.chunks], array.type.storage_type)
     return array.storage
-
-
-def _is_odd_dictionary(kind: Any) -> bool:
-    import pyarrow as pa
-
-    return pa.types.is_dictionary(kind) and not is_text(kind.value_type)
 
 
 def is_text(kind: Any) -> bool:
@@ -230,7 +225,8 @@ def to_arrow(frame: Any, rows: Sequence[int] | NDArray[np.intp]) -> tuple[Any, S
         schema = frame.schema.serialize().to_pybytes()
     else:
         buffer = io.BytesIO()
-        frame.clear().drop(_objects(frame)).write_ipc(buffer)
+        objects = [name for name, dtype in frame.schema.items() if "Object" in str(dtype)]
+        frame.clear().drop(objects).write_ipc(buffer)
         schema = buffer.getvalue()
     table = pa.Table.from_arrays([array for array, _ in columns], names=names)
     return table, {"library": library, "parts": parts, "schema": base64.b64encode(schema).decode()}
@@ -416,10 +412,6 @@ def _restored_arrow(table: Any, shape: Shape) -> Any:
             columns.append(from_parquet_type(column, field.type))
     fields = [field.with_type(column.type) for field, column in zip(fields, columns, strict=True)]
     return pa.Table.from_arrays(columns, schema=pa.schema(fields, schema.metadata))
-
-
-def _objects(frame: Any) -> list[str]:
-    return [name for name, dtype in frame.schema.items() if "Object" in str(dtype)]
 
 
 def _polars(series: Any) -> Any:

@@ -33,7 +33,8 @@ def to_arrow(frame: Any, rows: Sequence[int] | NDArray[np.intp]) -> tuple[Any, S
     """See `arrow.to_arrow`."""
     import pyarrow as pa
 
-    levels = [] if _is_counted(frame.index, rows) else _levels(frame.index)
+    index = frame.index
+    levels = [] if _is_counted(index, rows) else [index.get_level_values(at) for at in range(index.nlevels)]
     labels = [*(level.name for level in levels), *frame.columns]
     names = column_names(frame.columns)
     of_levels = [
@@ -86,10 +87,6 @@ def _is_counted(index: Any, rows: Sequence[int] | NDArray[np.intp]) -> bool:
     """Return whether an index repeats the row numbers."""
     plain = index.nlevels == 1 and index.names == [None] and index.dtype == np.dtype("int64")
     return bool(plain and np.array_equal(index.to_numpy(), rows))
-
-
-def _levels(index: Any) -> list[Any]:
-    return [index.get_level_values(at) for at in range(index.nlevels)]
 
 
 def _labels(columns: Any) -> dict[str, Any]:

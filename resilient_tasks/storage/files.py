@@ -93,15 +93,12 @@ def files_at(url: Any, options: Mapping[str, Any], below: str = "") -> Files:
         ValueError: If no file system is known for the URL, or its library is not installed.
         OSError: If a block of that name cannot be loaded.
     """
-    address = address_of(url) if is_block(url) else _address_at(os.fspath(url))
-    return _files_of(address.below(below) if below else address, options)
-
-
-def _address_at(text: str) -> Address:
-    return address_named(text) if is_name(text) else Address(text, {})
-
-
-def _files_of(address: Address, options: Mapping[str, Any]) -> Files:
+    if is_block(url):
+        address = address_of(url)
+    else:
+        text = os.fspath(url)
+        address = address_named(text) if is_name(text) else Address(text, {})
+    address = address.below(below) if below else address
     text = address.url
     parts = urlsplit(text)
     if "://" not in text and parts.scheme != "file":

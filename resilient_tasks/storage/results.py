@@ -192,7 +192,7 @@ def encoded(value: Any, serializer: Any = None, form: str = OWN) -> tuple[str, b
     Raises:
         UnstorableError: If it cannot be encoded reversibly.
     """
-    if _is_lazy(value):
+    if _kind(value) == ("polars", "LazyFrame"):
         raise UnstorableError("a LazyFrame is a plan, and holds no data: collect() it")
     try:
         if is_frame(value) and (serializer is None or form != OWN):
@@ -240,18 +240,15 @@ def decoded(label: Label, content: bytes, serializer: Any = None) -> Any:
 
 def is_frame(value: Any) -> bool:
     """Return whether Parquet preserves all of a value: a pandas or polars frame, or an Arrow table."""
-    kind = type(value)  # a subclass may hold more
-    if (kind.__module__.partition(".")[0], kind.__name__) not in _FRAMES:
-        return False
-    return not (getattr(value, "attrs", None) or False)
+    return _kind(value) in _FRAMES and not (getattr(value, "attrs", None) or False)
+
+
+def _kind(value: Any) -> tuple[str, str]:
+    kind = type(value)  # and not a base class: a subclass may hold more
+    return kind.__module__.partition(".")[0], kind.__name__
 
 
 _FRAMES = {("pandas", "DataFrame"), ("polars", "DataFrame"), ("pyarrow", "Table")}
-
-
-def _is_lazy(value: Any) -> bool:
-    kind = type(value)
-    return (kind.__module__.partition(".")[0], kind.__name__) == ("polars", "LazyFrame")
 
 
 def _parquet(frame: Any) -> tuple[bytes, bool]:
@@ -306,8 +303,7 @@ def _is_plain(value: Any, depth: int = 0) -> bool:
 
 def key_parts(value: Any) -> Iterable[Any] | None:
     """Return the parts of a numpy, pandas, polars or pyarrow value for `core.stable_keys`; None for others."""
-    kind = type(value)
-    library = kind.__module__.partition(".")[0]
+    library, name = _kind(value)
     if library == "numpy":
         return _parts_of_numpy(value)
     if is_frame(value):
@@ -316,7 +312,7 @@ def key_parts(value: Any) -> Iterable[Any] | None:
     if library in {"pandas", "polars"}:
         if hasattr(value, "to_frame"):
             return (value.name, *(key_parts(value.to_frame()) or ()))
-        if kind.__name__ in _SCALARS:
+        if name in _SCALARS:
             return (repr(value),)
     return None
 

@@ -181,17 +181,9 @@ def _timestamp(value: list[str]) -> Any:
         return stamp
 
 
-def _moment(value: dt.datetime) -> Any:
-    return [value.isoformat(), getattr(value.tzinfo, "key", None), value.fold]
-
-
 def _from_moment(value: list[Any]) -> dt.datetime:
     moment = dt.datetime.fromisoformat(value[0])
     return (moment.astimezone(ZoneInfo(value[1])) if value[1] else moment).replace(fold=value[2])
-
-
-def _timedelta(value: str) -> Any:
-    return _pandas("Timedelta")(value)
 
 
 def _pandas(name: str) -> Any:
@@ -202,10 +194,6 @@ def _pandas(name: str) -> Any:
 
 def _base64(value: Any) -> str:
     return base64.b64encode(bytes(value)).decode()
-
-
-def _interval(value: Any) -> Any:
-    return [encode(value.left), encode(value.right), value.closed]
 
 
 def _parts(value: Any) -> Any:
@@ -221,7 +209,7 @@ _KINDS: dict[str, tuple[str, Any, Any]] = {
     "builtins.frozenset": ("frozenset", _parts, lambda value: frozenset(decode(item) for item in value)),
     "builtins.complex": ("complex", str, complex),
     "uuid.UUID": ("uuid", str, UUID),
-    "datetime.datetime": ("datetime", _moment, _from_moment),
+    "datetime.datetime": ("datetime", lambda v: [v.isoformat(), getattr(v.tzinfo, "key", None), v.fold], _from_moment),
     "datetime.date": ("date", dt.date.isoformat, dt.date.fromisoformat),
     "datetime.time": (
         "time",
@@ -235,11 +223,11 @@ _KINDS: dict[str, tuple[str, Any, Any]] = {
     ),
     "decimal.Decimal": ("decimal", str, Decimal),
     "pandas.Timestamp": ("timestamp", lambda v: [v.isoformat(), v.tz and str(v.tz)], _timestamp),
-    "pandas.Timedelta": ("pandas.timedelta", lambda v: v.isoformat(), _timedelta),
+    "pandas.Timedelta": ("pandas.timedelta", lambda v: v.isoformat(), lambda v: _pandas("Timedelta")(v)),  # noqa: PLW0108
     "pandas.Period": ("period", lambda v: [v.ordinal, v.freqstr], lambda v: _pandas("Period")(ordinal=v[0], freq=v[1])),
     "pandas.Interval": (
         "interval",
-        _interval,
+        lambda v: [encode(v.left), encode(v.right), v.closed],
         lambda v: _pandas("Interval")(decode(v[0]), decode(v[1]), v[2]),
     ),
     "pandas.NaTType": ("NaT", str, lambda _: _pandas("NaT")),

@@ -212,6 +212,33 @@ def _renumbered(codes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np
     return distinct, table[codes]
 
 
+def validate(
+    schema: Any, frame: Any, crashes: tuple[type[BaseException], ...] = (Exception,)
+) -> tuple[Any, list[Any], BaseException | None]:
+    """Validate a frame with pandera.
+
+    Args:
+        schema: A schema, or a model that overrides `validate`.
+        frame: The frame.
+        crashes: The exceptions that are failures of pandera or of a check.
+
+    Returns:
+        The frame as pandera returns it; or None and its errors, or None and the exception it failed with.
+    """
+    from pandera.errors import SchemaDefinitionError, SchemaError, SchemaErrors, SchemaInitError  # noqa: PLC0415
+
+    try:
+        return schema.validate(frame, lazy=True), [], None
+    except SchemaErrors as errors:
+        return None, errors.schema_errors, None
+    except SchemaError as error:  # raised by an overridden `validate`
+        return None, [error], None
+    except (SchemaDefinitionError, SchemaInitError):
+        raise  # the schema is at fault, not the data
+    except crashes as error:
+        return None, [], error
+
+
 def code_of(error: Any) -> str:
     """Return the name of the reason code of one of pandera's schema errors."""
     return getattr(error.reason_code, "name", "")

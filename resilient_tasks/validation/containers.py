@@ -145,7 +145,8 @@ def portable_parts(schemas: Any) -> Any:
     """Return these schemas in a form that keeps their rules in another process; see `portable`."""
     if not is_container(schemas):
         return portable(schemas)
-    return repack(schemas, {name: portable_parts(schema) for name, schema in _keyed(schemas)})
+    items = schemas.items() if isinstance(schemas, Mapping) else enumerate(schemas)
+    return repack(schemas, {key: portable_parts(schema) for key, schema in items})
 
 
 def unpack(value: Any, schemas: Any, whole: Location) -> tuple[list[Part], str]:
@@ -213,10 +214,6 @@ def _named(schemas: Any) -> Iterator[tuple[Any, Any]]:
         yield from schemas.items()
     else:
         yield from zip(getattr(schemas, "_fields", range(len(schemas))), schemas, strict=True)
-
-
-def _keyed(schemas: Any) -> Iterator[tuple[Any, Any]]:
-    yield from schemas.items() if isinstance(schemas, Mapping) else enumerate(schemas)
 
 
 def _held(value: Any) -> Mapping[Any, Any] | None:

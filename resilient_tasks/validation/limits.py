@@ -143,13 +143,9 @@ def _is_column(key: Any, rules: _Known) -> bool:
 def _matches(key: Any, column: str, rules: _Known) -> bool:
     """Return whether a key names a column of a schema."""
     text = str(key)
-    if text == column or (rules.nests and _top(text) == column):
+    if text == column or (rules.nests and re.split(r"[.\[]", text, maxsplit=1)[0] == column):
         return True
     return column in rules.patterns and re.fullmatch(column, text) is not None
-
-
-def _top(path: str) -> str:
-    return re.split(r"[.\[]", path, maxsplit=1)[0]
 
 
 def _rows(key: Any, report: Report, rules: _Known) -> int:

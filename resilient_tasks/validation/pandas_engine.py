@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from resilient_tasks.core.wording import number_of
+from resilient_tasks.validation import backend
 from resilient_tasks.validation.backend import (
     WHOLE_FRAME,
     code_of,
@@ -207,22 +208,15 @@ def is_date(dtype: Any) -> bool:
 
 def validate(schema: Any, part: pd.DataFrame) -> tuple[pd.DataFrame | None, list[Any] | str]:
     """Return the frame as pandera returns it; or None and its errors, or a text if pandera itself failed."""
-    from pandera.errors import SchemaDefinitionError, SchemaError, SchemaErrors, SchemaInitError
-
-    try:
-        good = schema.validate(part, lazy=True)
-    except SchemaErrors as errors:
-        return None, errors.schema_errors
-    except SchemaError as error:  # raised by a schema that overrides `validate`
-        return None, [error]
-    except (SchemaDefinitionError, SchemaInitError):
-        raise  # the schema is at fault, not the data
-    except Exception as error:
-        return None, raised_text(WHOLE_FRAME, "the schema", error)
+    good, errors, crash = backend.validate(schema, part)
+    if crash is not None:
+        return None, raised_text(WHOLE_FRAME, "the schema", crash)
+    if errors:
+        return None, errors
     if len(good) != len(part):
         return None, (
-            f"the schema returned {len(good):,} of {number_of(len(part), 'row')}; a parser or an overridden method that "
-            f"drops rows hides them: use a check instead"
+            f"the schema returned {len(good):,} of {number_of(len(part), 'row')}; a parser or an overridden method "
+            f"that drops rows hides them: use a check instead"
         )
     return good, []
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from resilient_tasks.core.wording import number_of
+from resilient_tasks.validation import backend
 from resilient_tasks.validation.backend import (
     WHOLE_FRAME,
     code_of,
@@ -148,18 +149,12 @@ def validate(
         errors.
     """
     import polars as pl
-    from pandera.errors import SchemaDefinitionError, SchemaError, SchemaErrors, SchemaInitError
 
-    try:
-        good = schema.validate(part, lazy=True)
-    except SchemaErrors as errors:
-        return None, *_read(errors.schema_errors, part, any_rows=any_rows)
-    except SchemaError as error:  # raised by an overridden `validate`
-        return None, *_read([error], part, any_rows=any_rows)
-    except (SchemaDefinitionError, SchemaInitError):
-        raise  # the schema is at fault, not the data
-    except (Exception, pl.exceptions.PanicException) as error:
-        return None, [], _missing(schema, part) or [raised_text(WHOLE_FRAME, "the schema", error)]
+    good, errors, crash = backend.validate(schema, part, (Exception, pl.exceptions.PanicException))
+    if crash is not None:
+        return None, [], _missing(schema, part) or [raised_text(WHOLE_FRAME, "the schema", crash)]
+    if errors:
+        return None, *_read(errors, part, any_rows=any_rows)
     if good.height != part.height:
         return None, [], [f"validate returned {good.height:,} of {number_of(part.height, 'row')}"]
     return good, [], []

@@ -247,15 +247,13 @@ def _is_rowwise(tree: Any) -> bool:
             parts = [left, right]
         case {"Ternary": {"predicate": predicate, "truthy": truthy, "falsy": falsy}}:
             parts = [predicate, truthy, falsy]
-        case {"Function": {"input": inputs, "function": {"Boolean": kind}}} if _boolean(kind) in _LOGIC:
+        case {"Function": {"input": inputs, "function": {"Boolean": kind}}} if (
+            kind if isinstance(kind, str) else next(iter(kind))
+        ) in _LOGIC:
             parts = inputs
         case _:
             return False
     return all(map(_is_rowwise, parts))
-
-
-def _boolean(kind: Any) -> str:
-    return kind if isinstance(kind, str) else next(iter(kind))
 
 
 def collect(rules: list[Rule]) -> list[pl.Series | BaseException]:

@@ -178,16 +178,10 @@ def _of_series(series: Any, dtype: Any) -> ColumnValues:
         return _numbers("time", dtype, rows, present.to_numpy(unit).astype(np.int64) / 1e6)
     if types.is_numeric_dtype(present) and not types.is_complex_dtype(present):
         exact = types.is_integer_dtype(present) and present.dtype != object
-        numbers = present.to_numpy(_integers_of(present) if exact else np.float64)
+        integer = np.uint64 if types.is_unsigned_integer_dtype(present) else np.int64
+        numbers = present.to_numpy(integer if exact else np.float64)
         return _numbers("number", dtype, rows, numbers)
     return _categories(dtype, rows, _counted(present))
-
-
-def _integers_of(series: Any) -> Any:
-    """Return the integer type of a column without nulls."""
-    import pandas as pd
-
-    return np.uint64 if pd.api.types.is_unsigned_integer_dtype(series) else np.int64
 
 
 def _is_moment(series: Any) -> bool:
@@ -233,6 +227,7 @@ def _counted(series: Any) -> Mapping[Any, int] | int:
 
 
 def _of_polars(frame: Any) -> Iterator[tuple[str, ColumnValues]]:
+    import pandas as pd
     import polars as pl
 
     frame = frame.collect() if isinstance(frame, pl.LazyFrame) else frame
@@ -253,18 +248,12 @@ def _of_polars(frame: Any) -> Iterator[tuple[str, ColumnValues]]:
             since = present.dt.total_microseconds() if dtype == pl.Duration else present.dt.epoch("us")
             yield series.name, _numbers("time", dtype, rows, since.to_numpy() / 1e6)
         elif dtype == pl.Object:
-            yield series.name, _of_objects(series, dtype)
+            yield series.name, _of_series(pd.Series(series.to_list(), dtype=object), dtype)
         elif any(dtype == known for known in texts):
             values, counts = present.value_counts().get_columns()
             yield series.name, _categories(dtype, rows, dict(zip(values, counts, strict=True)))
         else:
             yield series.name, _categories(dtype, rows, len(present))
-
-
-def _of_objects(series: Any, dtype: Any) -> ColumnValues:
-    import pandas as pd
-
-    return _of_series(pd.Series(series.to_list(), dtype=object), dtype)
 
 
 _FRAMES = {("pandas", "DataFrame"), ("polars", "DataFrame"), ("polars", "LazyFrame"), ("pyarrow", "Table")}

@@ -379,13 +379,9 @@ class _Reasons:
 
     def findings(self) -> tuple[Finding, ...]:
         return tuple(
-            Finding(*rule, np.fromiter(values, np.intp), _reader(list(values.values())))
+            Finding(*rule, np.fromiter(values, np.intp), list(values.values()).copy)
             for rule, values in self._values.items()
         )
-
-
-def _reader(values: list[Any]) -> Callable[[], list[Any]]:
-    return values.copy
 
 
 def _place(record: Any, place: Sequence[str | int], *, missing: bool) -> tuple[str, Any]:

@@ -210,7 +210,7 @@ def fingerprint(schema: Any) -> str:
 
 def _pandera_facts(given: Any) -> list[Any]:
     schema, own = _built(given), _own_validate(given)
-    components = [_component_facts(component) for component in _components(schema)]
+    components = [[_facts(part, _COMPONENT_FACTS), _rules(part)] for part in _components(schema)]
     return [_facts(schema, _SCHEMA_FACTS), components, _rules(schema), *([] if own is None else [own])]
 
 
@@ -268,10 +268,6 @@ def _components(schema: Any) -> list[Any]:
 
 def _facts(part: Any, names: Sequence[str]) -> dict[str, Any]:
     return {name: getattr(part, name, None) for name in names}
-
-
-def _component_facts(component: Any) -> list[Any]:
-    return [_facts(component, _COMPONENT_FACTS), _rules(component)]
 
 
 def _rules(part: Any) -> list[Any]:

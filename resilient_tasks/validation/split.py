@@ -234,7 +234,7 @@ def split(frame: Any, schema: Any) -> Split[Any]:
             collected = parts
         backend = _backend(frame, schema)
         found = backend.inspect()
-        good = _accepted(backend, found)
+        good = _good_rows(backend, found)
     size = backend.size
     if found.frame:
         everything = ~Findings().bad(size)
@@ -246,16 +246,15 @@ def split(frame: Any, schema: Any) -> Split[Any]:
     return Split(good, backend.reject(bad), report, collected)
 
 
-def _accepted(backend: Backend[Any], found: Findings) -> Any:
-    """Return the good rows as pandera does: assembled if the findings are certain, otherwise by pandera itself."""
-    good = None
+def _good_rows(backend: Backend[Any], found: Findings) -> Any:
+    """Return the good rows as pandera does, assembled if the findings are certain.
+
+    Otherwise pandera validates the remaining rows until it accepts them; its errors are added to `found`.
+    """
     if found.certain and not found.frame:
         good = backend.assemble(~found.bad(backend.size))
-    return _validate_rest(backend, found) if good is None else good
-
-
-def _validate_rest(backend: Backend[Any], found: Findings) -> Any:
-    """Validate the remaining rows with pandera until it accepts them; add its errors to `found`."""
+        if good is not None:
+            return good
     for _ in range(_ROUNDS):
         bad = found.bad(backend.size)
         good, rejected = backend.validate(~bad)
