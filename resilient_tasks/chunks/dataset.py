@@ -14,11 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
     import pyarrow as pa
-
 
 _NOTHING = "__HIVE_DEFAULT_PARTITION__"  # null in Hive, Spark, Arrow and polars
 

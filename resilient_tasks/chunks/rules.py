@@ -13,7 +13,6 @@ from resilient_tasks.validation.schemas import has_parsers
 if TYPE_CHECKING:
     import pyarrow as pa
 
-
 _WAY_OUT = (
     "Leave the rule out here and check it on the whole data, or split the whole frame with split() where it fits."
 )

@@ -18,7 +18,6 @@ from resilient_tasks.storage.arrow import to_polars
 if TYPE_CHECKING:
     import pyarrow as pa
 
-
 _PANDAS = b"pandas"
 _EXACT = 2**53  # floats hold all integers up to this one
 

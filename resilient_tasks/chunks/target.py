@@ -16,7 +16,6 @@ from resilient_tasks.storage.files import atomic_write
 if TYPE_CHECKING:
     import pyarrow as pa
 
-
 _SAMPLES: tuple[Any, ...] = (1, 1.0, "1", b"1", True)
 
 

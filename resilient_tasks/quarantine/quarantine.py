@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 
     from resilient_tasks.validation.split import Split
 
+__all__ = ["Quarantine", "QuarantineError", "QuarantinedBatch", "StorageBlock"]
+_LEFT_OVER = 3600.0  # seconds; no write takes that long
+
 
 @dataclass(frozen=True)
 class QuarantinedBatch:
@@ -67,84 +70,6 @@ class QuarantinedBatch:
 
 
 BatchRef = str | os.PathLike[str] | QuarantinedBatch
-
-
-def find_batch(files: Files, wanted: BatchRef) -> str:
-    """Return the name of a batch's file.
-
-    Args:
-        files: The quarantine's files.
-        wanted: A batch's id, its file, or an item of `list()`.
-
-    Raises:
-        QuarantineError: If there is no such batch, or several operations have one.
-    """
-    text = os.fspath(wanted.path if isinstance(wanted, QuarantinedBatch) else wanted)
-    folder = os.fspath(files.place("x"))[:-1]
-    if text.endswith(".parquet"):
-        inside = text.removeprefix(folder)
-        return Path(text).absolute().as_posix() if inside == text else Path(inside).as_posix()
-    with errors_explained(f"Cannot list the quarantine {folder}", files.advice):
-        names = batch_files(files, "", text)
-    if len(names) == 1:
-        return names[0]
-    if names:
-        paths = ", ".join(str(files.place(name)) for name in names)
-        raise QuarantineError(f"Several operations have a batch {text}; give the path of one: {paths}")
-    listed = "`resilient-tasks quarantine list` shows its batches"
-    raise QuarantineError(f"There is no batch {text} in the quarantine {folder}: {listed}, as does list().")
-
-
-def waiting_rows(files: Files, wanted: BatchRef) -> WaitingRows:
-    """Return a batch with its waiting rows."""
-    name = find_batch(files, wanted)
-    with errors_explained(f"Cannot read {files.place(name)}", files.advice):
-        part, ledger = open_batch(files, name)
-        keys = keys_of(part)
-        latest = ledger.latest_reasons()
-    released = {key for key in keys if latest.get(key) == ""}
-    open_rows = [at for at, key in enumerate(keys) if key not in released]
-    return WaitingRows(
-        part.take(open_rows), tuple(keys[at] for at in open_rows), frozenset(key.row for key in released), ledger
-    )
-
-
-def keys_of(part: Part) -> list[RowKey]:
-    """Return the key of each row."""
-    return list(map(RowKey, part.rows, part.digests()))
-
-
-def batch_files(files: Files, folder: str, batch: str) -> list[str]:
-    """Return the files of a batch, on any day."""
-    return [name for name in files.names(folder) if name.endswith(f"/{safe_name(batch)}.parquet")]
-
-
-def open_batch(files: Files, name: str) -> tuple[Part, Ledger]:
-    """Return the rows and the ledger of a batch file."""
-    with files.open(name) as file:
-        part = Part.read(file, files.place(name))
-    return part, Ledger.of_batch(files, safe_name(part.facts["operation"]), safe_name(part.facts["batch"]))
-
-
-def describe_batch(files: Files, name: str, replayed: set[str]) -> QuarantinedBatch:
-    """Return a batch file as an item of `list()`; `replayed` holds the folders of all ledgers."""
-    with files.open(name) as file:
-        facts, rows = parquet.read_facts(file, files.place(name))
-    ledger = Ledger.of_batch(files, safe_name(facts["operation"]), safe_name(facts["batch"]))
-    waiting = rows
-    if ledger.folder in replayed:
-        released = {key for key, reasons in ledger.latest_reasons().items() if not reasons}
-        numbers = {key.row for key in released}
-        part, _ = open_batch(files, name)
-        maybe = part.take([at for at, row in enumerate(part.rows) if row in numbers])
-        waiting -= sum(key in released for key in keys_of(maybe))
-    when = dt.datetime.fromisoformat(facts["quarantined_at"])
-    return QuarantinedBatch(files.place(name), facts["operation"], facts["batch"], rows, when, waiting)
-
-
-__all__ = ["Quarantine", "QuarantineError", "QuarantinedBatch", "StorageBlock"]
-
-_LEFT_OVER = 3600.0  # seconds; no write takes that long
 
 
 @answering('Quarantine("quarantine")', "options")
@@ -469,3 +394,76 @@ class Quarantine:
             QuarantineError: If the folder or a file in it cannot be read.
         """
         return sum(batch.waiting for batch in self.list())
+
+
+def find_batch(files: Files, wanted: BatchRef) -> str:
+    """Return the name of a batch's file.
+
+    Args:
+        files: The quarantine's files.
+        wanted: A batch's id, its file, or an item of `list()`.
+
+    Raises:
+        QuarantineError: If there is no such batch, or several operations have one.
+    """
+    text = os.fspath(wanted.path if isinstance(wanted, QuarantinedBatch) else wanted)
+    folder = os.fspath(files.place("x"))[:-1]
+    if text.endswith(".parquet"):
+        inside = text.removeprefix(folder)
+        return Path(text).absolute().as_posix() if inside == text else Path(inside).as_posix()
+    with errors_explained(f"Cannot list the quarantine {folder}", files.advice):
+        names = batch_files(files, "", text)
+    if len(names) == 1:
+        return names[0]
+    if names:
+        paths = ", ".join(str(files.place(name)) for name in names)
+        raise QuarantineError(f"Several operations have a batch {text}; give the path of one: {paths}")
+    listed = "`resilient-tasks quarantine list` shows its batches"
+    raise QuarantineError(f"There is no batch {text} in the quarantine {folder}: {listed}, as does list().")
+
+
+def waiting_rows(files: Files, wanted: BatchRef) -> WaitingRows:
+    """Return a batch with its waiting rows."""
+    name = find_batch(files, wanted)
+    with errors_explained(f"Cannot read {files.place(name)}", files.advice):
+        part, ledger = open_batch(files, name)
+        keys = keys_of(part)
+        latest = ledger.latest_reasons()
+    released = {key for key in keys if latest.get(key) == ""}
+    open_rows = [at for at, key in enumerate(keys) if key not in released]
+    return WaitingRows(
+        part.take(open_rows), tuple(keys[at] for at in open_rows), frozenset(key.row for key in released), ledger
+    )
+
+
+def keys_of(part: Part) -> list[RowKey]:
+    """Return the key of each row."""
+    return list(map(RowKey, part.rows, part.digests()))
+
+
+def batch_files(files: Files, folder: str, batch: str) -> list[str]:
+    """Return the files of a batch, on any day."""
+    return [name for name in files.names(folder) if name.endswith(f"/{safe_name(batch)}.parquet")]
+
+
+def open_batch(files: Files, name: str) -> tuple[Part, Ledger]:
+    """Return the rows and the ledger of a batch file."""
+    with files.open(name) as file:
+        part = Part.read(file, files.place(name))
+    return part, Ledger.of_batch(files, safe_name(part.facts["operation"]), safe_name(part.facts["batch"]))
+
+
+def describe_batch(files: Files, name: str, replayed: set[str]) -> QuarantinedBatch:
+    """Return a batch file as an item of `list()`; `replayed` holds the folders of all ledgers."""
+    with files.open(name) as file:
+        facts, rows = parquet.read_facts(file, files.place(name))
+    ledger = Ledger.of_batch(files, safe_name(facts["operation"]), safe_name(facts["batch"]))
+    waiting = rows
+    if ledger.folder in replayed:
+        released = {key for key, reasons in ledger.latest_reasons().items() if not reasons}
+        numbers = {key.row for key in released}
+        part, _ = open_batch(files, name)
+        maybe = part.take([at for at, row in enumerate(part.rows) if row in numbers])
+        waiting -= sum(key in released for key in keys_of(maybe))
+    when = dt.datetime.fromisoformat(facts["quarantined_at"])
+    return QuarantinedBatch(files.place(name), facts["operation"], facts["batch"], rows, when, waiting)

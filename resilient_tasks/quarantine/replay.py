@@ -37,6 +37,147 @@ _AMBIGUOUS = "can be read as two dates: write it as YYYY-MM-DD"
 Reasons = Mapping[int, Sequence[Reason]]
 
 
+@dataclass(frozen=True, eq=False)
+class Replay:
+    """The result of a replay.
+
+    Attributes:
+        released: The rows released by this replay, as the schema returns them; no other replay returns them again.
+        rows: The number of released rows.
+        waiting: The number of rows of the batch that still wait in the quarantine.
+        failing: The other given rows: (row number, reasons).
+        report: The report on the validated rows. With frame errors, nothing was released.
+    """
+
+    released: Any
+    rows: int
+    waiting: int
+    failing: tuple[tuple[int, Sequence[Any]], ...]
+    report: Report
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """A table corrected in a file.
+
+    Attributes:
+        table: The rows with their numbers.
+        wrong: The reasons of each row with an unreadable cell, by row number.
+        unknown: Row numbers in the file that are not waiting.
+    """
+
+    table: Any
+    wrong: Mapping[int, Sequence[Reason]] = field(default_factory=dict)
+    unknown: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class WaitingRows:
+    """The waiting rows of one batch.
+
+    Attributes:
+        part: The stored rows, and facts about the whole file.
+        keys: Their keys.
+        settled: The numbers of released rows.
+        ledger: The ledger of the batch.
+    """
+
+    part: Part
+    keys: Sequence[RowKey]
+    settled: frozenset[int]
+    ledger: Ledger
+
+    @property
+    def batch(self) -> str:
+        """Its id."""
+        return str(self.part.facts["batch"])
+
+    def table(self) -> Any:
+        """Return the waiting rows with their numbers, in the types as read."""
+        return with_numbers(from_arrow(self.part.table, self.part.shape, self.part.rows), self.part.rows)
+
+    def replay(self, schema: Any, rows: Any, fix: Callable[[Any], Any] | None, *, unchanged: bool) -> Replay:
+        """Validate the rows, release those that pass, and record why the others do not."""
+        given = rows if isinstance(rows, Corrected) else Corrected(self.table() if rows is None else rows)
+        table = given.table if fix is None else fix(given.table)
+        if table is None:
+            raise TypeError("fix= must return the table to validate; this one returned None.")
+        if not (isinstance(table, dict) or hasattr(type(table), "columns")):
+            raise TypeError(
+                f"rows= and fix= give the corrected table of `Quarantine.table`, not {table!r:.80}. To read a file:"
+                " resilient-tasks quarantine replay BATCH --schema MODULE:NAME --rows FILE"
+            )
+        numbers, frame = self._open(table, given.unknown)
+        why: dict[int, Sequence[Reason]] = {number: given.wrong[number] for number in numbers if number in given.wrong}
+        rows_given = GivenRows(self.part, frame, numbers)
+        as_read = not unchanged and self.part.facts["schema"] in {"", fingerprint(schema)}
+        unchanged_reasons = rows_given.unchanged() if as_read else {}
+        why = {**unchanged_reasons, **why}
+        to_validate = [position for position, number in enumerate(numbers) if number not in why]
+        frame, numbers = take_rows(frame, to_validate), [numbers[position] for position in to_validate]
+        parts = split(frame, schema) if numbers else Split(frame, frame, Report(0))
+        if parts.report.frame_errors:
+            return Replay(take_rows(frame, []), 0, len(self.keys), tuple(sorted(why.items())), parts.report)
+        rows_given = GivenRows(self.part, frame, numbers)
+        texts = {numbers[position]: text for position, text in reasons_json_by_row(parts.report).items()}
+        why |= {numbers[position]: reasons for position, reasons in parts.report.rows_failed}
+        good = [number for number in numbers if number not in why]
+        doubts = rows_given.withheld(good, parts.good, schema, as_read=as_read)
+        why |= doubts
+        texts |= {number: reasons_json(why[number]) for number in why.keys() - texts.keys() - unchanged_reasons.keys()}
+        return self._commit(parts, good, texts, why, schema)
+
+    def _commit(self, parts: Any, good: list[int], texts: Mapping[int, str], why: Any, schema: Any) -> Replay:
+        kept = [position for position, number in enumerate(good) if number not in texts]
+        passed, numbers = take_rows(parts.good, kept), [good[position] for position in kept]
+        keys = {key.row: key for key in self.keys}
+        table, shape = to_arrow(passed, numbers)
+        facts = self.part.facts
+        about = {name: facts[name] for name in ("operation", "batch")} | {"schema": fingerprint(schema), "shape": shape}
+        replayed = [ReplayedRow(keys[number], texts.get(number, "")) for number in [*numbers, *texts]]
+        released = self.ledger.commit(replayed, table, about) if replayed else set()
+        reasons = self.ledger.latest_reasons()
+        ours = [position for position, number in enumerate(numbers) if keys[number] in released]
+        return Replay(
+            released=take_rows(passed, ours),
+            rows=len(ours),
+            waiting=sum(reasons.get(key) != "" for key in self.keys),
+            failing=tuple(sorted(why.items())),
+            report=parts.report,
+        )
+
+    def _open(self, table: Any, unknown: frozenset[int]) -> tuple[list[int], Any]:
+        """Return the given rows and their numbers, without those that are released already.
+
+        Raises:
+            ValueError: If a number is missing, duplicated, or unknown in this batch.
+        """
+        numbers, frame = without_numbers(table, self.part.shape)
+        if twice := [number for number, times in Counter(numbers).items() if times > 1]:
+            raise ValueError(f"Row {twice[0]} of batch {self.batch} occurs more than once.")
+        waiting = {key.row for key in self.keys}
+        if strangers := sorted({*numbers, *unknown} - waiting - self.settled):
+            raise ValueError(f"Batch {self.batch} has no row {strangers[0]} in the quarantine.")
+        positions = [position for position, number in enumerate(numbers) if number in waiting]
+        return [numbers[position] for position in positions], take_rows(frame, positions)
+
+
+def commands(path: str, batch: str, schema: str = "") -> tuple[str, str]:
+    """Return the commands that show a batch and replay it.
+
+    Args:
+        path: The batch's file, or its URL.
+        batch: Its id.
+        schema: Its schema as `module:name`, if known.
+    """
+    folder = path.rsplit("/", 3)[0]  # above operation and day
+    words = f"{shlex.quote(batch)} --at {shlex.quote(folder)}"
+    return (
+        f"resilient-tasks quarantine show {words}",
+        f"resilient-tasks quarantine replay {words} --schema {schema or 'MODULE:NAME'}",
+    )
+
+
 class GivenRows:
     """The rows given to a replay, compared with the same rows as read.
 
@@ -221,144 +362,3 @@ def _has_format(schema: Any, label: Any) -> bool:
         None,
         "mixed",
     }
-
-
-@dataclass(frozen=True, eq=False)
-class Replay:
-    """The result of a replay.
-
-    Attributes:
-        released: The rows released by this replay, as the schema returns them; no other replay returns them again.
-        rows: The number of released rows.
-        waiting: The number of rows of the batch that still wait in the quarantine.
-        failing: The other given rows: (row number, reasons).
-        report: The report on the validated rows. With frame errors, nothing was released.
-    """
-
-    released: Any
-    rows: int
-    waiting: int
-    failing: tuple[tuple[int, Sequence[Any]], ...]
-    report: Report
-
-
-@dataclass(frozen=True)
-class Corrected:
-    """A table corrected in a file.
-
-    Attributes:
-        table: The rows with their numbers.
-        wrong: The reasons of each row with an unreadable cell, by row number.
-        unknown: Row numbers in the file that are not waiting.
-    """
-
-    table: Any
-    wrong: Mapping[int, Sequence[Reason]] = field(default_factory=dict)
-    unknown: frozenset[int] = frozenset()
-
-
-@dataclass(frozen=True)
-class WaitingRows:
-    """The waiting rows of one batch.
-
-    Attributes:
-        part: The stored rows, and facts about the whole file.
-        keys: Their keys.
-        settled: The numbers of released rows.
-        ledger: The ledger of the batch.
-    """
-
-    part: Part
-    keys: Sequence[RowKey]
-    settled: frozenset[int]
-    ledger: Ledger
-
-    @property
-    def batch(self) -> str:
-        """Its id."""
-        return str(self.part.facts["batch"])
-
-    def table(self) -> Any:
-        """Return the waiting rows with their numbers, in the types as read."""
-        return with_numbers(from_arrow(self.part.table, self.part.shape, self.part.rows), self.part.rows)
-
-    def replay(self, schema: Any, rows: Any, fix: Callable[[Any], Any] | None, *, unchanged: bool) -> Replay:
-        """Validate the rows, release those that pass, and record why the others do not."""
-        given = rows if isinstance(rows, Corrected) else Corrected(self.table() if rows is None else rows)
-        table = given.table if fix is None else fix(given.table)
-        if table is None:
-            raise TypeError("fix= must return the table to validate; this one returned None.")
-        if not (isinstance(table, dict) or hasattr(type(table), "columns")):
-            raise TypeError(
-                f"rows= and fix= give the corrected table of `Quarantine.table`, not {table!r:.80}. To read a file:"
-                " resilient-tasks quarantine replay BATCH --schema MODULE:NAME --rows FILE"
-            )
-        numbers, frame = self._open(table, given.unknown)
-        why: dict[int, Sequence[Reason]] = {number: given.wrong[number] for number in numbers if number in given.wrong}
-        rows_given = GivenRows(self.part, frame, numbers)
-        as_read = not unchanged and self.part.facts["schema"] in {"", fingerprint(schema)}
-        unchanged_reasons = rows_given.unchanged() if as_read else {}
-        why = {**unchanged_reasons, **why}
-        to_validate = [position for position, number in enumerate(numbers) if number not in why]
-        frame, numbers = take_rows(frame, to_validate), [numbers[position] for position in to_validate]
-        parts = split(frame, schema) if numbers else Split(frame, frame, Report(0))
-        if parts.report.frame_errors:
-            return Replay(take_rows(frame, []), 0, len(self.keys), tuple(sorted(why.items())), parts.report)
-        rows_given = GivenRows(self.part, frame, numbers)
-        texts = {numbers[position]: text for position, text in reasons_json_by_row(parts.report).items()}
-        why |= {numbers[position]: reasons for position, reasons in parts.report.rows_failed}
-        good = [number for number in numbers if number not in why]
-        doubts = rows_given.withheld(good, parts.good, schema, as_read=as_read)
-        why |= doubts
-        texts |= {number: reasons_json(why[number]) for number in why.keys() - texts.keys() - unchanged_reasons.keys()}
-        return self._commit(parts, good, texts, why, schema)
-
-    def _commit(self, parts: Any, good: list[int], texts: Mapping[int, str], why: Any, schema: Any) -> Replay:
-        kept = [position for position, number in enumerate(good) if number not in texts]
-        passed, numbers = take_rows(parts.good, kept), [good[position] for position in kept]
-        keys = {key.row: key for key in self.keys}
-        table, shape = to_arrow(passed, numbers)
-        facts = self.part.facts
-        about = {name: facts[name] for name in ("operation", "batch")} | {"schema": fingerprint(schema), "shape": shape}
-        replayed = [ReplayedRow(keys[number], texts.get(number, "")) for number in [*numbers, *texts]]
-        released = self.ledger.commit(replayed, table, about) if replayed else set()
-        reasons = self.ledger.latest_reasons()
-        ours = [position for position, number in enumerate(numbers) if keys[number] in released]
-        return Replay(
-            released=take_rows(passed, ours),
-            rows=len(ours),
-            waiting=sum(reasons.get(key) != "" for key in self.keys),
-            failing=tuple(sorted(why.items())),
-            report=parts.report,
-        )
-
-    def _open(self, table: Any, unknown: frozenset[int]) -> tuple[list[int], Any]:
-        """Return the given rows and their numbers, without those that are released already.
-
-        Raises:
-            ValueError: If a number is missing, duplicated, or unknown in this batch.
-        """
-        numbers, frame = without_numbers(table, self.part.shape)
-        if twice := [number for number, times in Counter(numbers).items() if times > 1]:
-            raise ValueError(f"Row {twice[0]} of batch {self.batch} occurs more than once.")
-        waiting = {key.row for key in self.keys}
-        if strangers := sorted({*numbers, *unknown} - waiting - self.settled):
-            raise ValueError(f"Batch {self.batch} has no row {strangers[0]} in the quarantine.")
-        positions = [position for position, number in enumerate(numbers) if number in waiting]
-        return [numbers[position] for position in positions], take_rows(frame, positions)
-
-
-def commands(path: str, batch: str, schema: str = "") -> tuple[str, str]:
-    """Return the commands that show a batch and replay it.
-
-    Args:
-        path: The batch's file, or its URL.
-        batch: Its id.
-        schema: Its schema as `module:name`, if known.
-    """
-    folder = path.rsplit("/", 3)[0]  # above operation and day
-    words = f"{shlex.quote(batch)} --at {shlex.quote(folder)}"
-    return (
-        f"resilient-tasks quarantine show {words}",
-        f"resilient-tasks quarantine replay {words} --schema {schema or 'MODULE:NAME'}",
-    )

@@ -19,169 +19,16 @@ import numpy as np
 from resilient_tasks.storage.values import decode, encode, loads, texts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
-
 
 _WIDE = 64  # bits
 
-
-def comparable_values(column: Any, *, json: bool = False) -> list[Any]:
-    """Return a stored column's values for comparison: whole numbers if the type has them, None for NaN.
-
-    Args:
-        column: The column as stored.
-        json: Whether the values are JSON text to decode.
-    """
-    import pyarrow as pa
-
-    kind = column.type
-    if pa.types.is_temporal(kind):
-        column = column.cast(pa.int64() if kind.bit_width == _WIDE else pa.int32())
-    values = pylist(column)
-    if pa.types.is_floating(kind):
-        return [_whole(value) for value in values]
-    return list(map(loads_or_none, values)) if json else values
-
-
-def _whole(value: float | None) -> float | None:
-    if value is None or math.isnan(value):
-        return None
-    return int(value) if value.is_integer() else value
-
-
-def to_parquet_type(array: Any, *, back: Any = None) -> tuple[Any, bool]:
-    """Return a column in a type that Parquet supports, and whether it is JSON text now.
-
-    Args:
-        array: The column, of any Arrow type; a list of values if Arrow has no type for it.
-        back: The type to which it must be possible to cast it back; default: its own.
-    """
-    import pyarrow as pa
-
-    if isinstance(array, list):
-        return pa.array(_texts(array), pa.string()), True
-    back = array.type if back is None else back
-    if isinstance(array.type, pa.BaseExtensionType):
-        return to_parquet_type(_storage(array), back=back)
-    kind = _parquet_type(array.type)
-    if kind is not None:
-        try:
-            of_values = pa.types.is_dictionary(array.type) and not is_text(array.type.value_type)
-            made = array.cast(array.type.value_type) if of_values else array
-            made = made if made.type == kind else made.cast(kind)
-            from_parquet_type(pa.nulls(1, kind), back)
-        except (pa.ArrowException, NotImplementedError):
-            kind = None
-    return (pa.array(_texts(pylist(array)), pa.string()), True) if kind is None else (made, False)
-
-
-def from_parquet_type(array: Any, kind: Any) -> Any:
-    """Return a column in the type that it had before `to_parquet_type`."""
-    import pyarrow as pa
-
-    if array.type == kind:
-        return array
-    if isinstance(kind, pa.BaseExtensionType):
-        array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
-        return pa.ExtensionArray.from_storage(kind, from_parquet_type(array, kind.storage_type))
-    if pa.types.is_dictionary(kind) and not pa.types.is_dictionary(array.type):
-        array = array.dictionary_encode()
-    return array.cast(kind)
-
-
-def loads_or_none(text: str | None) -> Any:
-    """Decode JSON text; return None for None."""
-    return None if text is None else loads(text)
-
-
-def pylist(array: Any) -> list[Any]:
-    """Return the values as Python objects."""
-    values: list[Any] = array.to_pylist()
-    return values
-
-
-def _texts(values: list[Any]) -> list[str | None]:
-    return [None if value is None else text for value, text in zip(values, texts(values), strict=True)]
-
-
-def _storage(array: Any) -> Any:
-    import pyarrow as pa
-
-    if isinstance(array, pa.ChunkedArray):
-        return pa.chunked_array([chunk.storage for chunk in array.chunks], array.type.storage_type)
-    return array.storage
-
-
-def is_text(kind: Any) -> bool:
-    import pyarrow as pa
-
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def _parquet_type(kind: Any) -> Any:  # noqa: PLR0911 - one return for each kind
-    """Return the type with which a column survives Parquet; None if there is none."""
-    import pyarrow as pa
-
-    types = pa.types
-    if types.is_dictionary(kind):
-        return kind if is_text(kind.value_type) else _parquet_type(kind.value_type)
-    if types.is_fixed_size_list(kind):
-        inside = _parquet_type(kind.value_type)
-        return pa.list_(kind.value_type) if inside == kind.value_type and kind.list_size else None
-    if types.is_list(kind) or types.is_large_list(kind):
-        return kind if _parquet_type(kind.value_type) == kind.value_type else None
-    if types.is_struct(kind):
-        inside = [kind.field(at).type for at in range(kind.num_fields)]
-        return kind if inside and all(_parquet_type(each) == each for each in inside) else None
-    if types.is_map(kind):
-        inside = [kind.key_type, kind.item_type]
-        return kind if all(_parquet_type(each) == each for each in inside) else None
-    if types.is_nested(kind) or types.is_interval(kind) or isinstance(kind, pa.BaseExtensionType):
-        return None
-    plain = {"string_view": pa.large_string(), "binary_view": pa.large_binary()}
-    return plain.get(str(kind), kind)
-
-
-def take(table: Any, positions: Sequence[int] | NDArray[np.intp]) -> Any:
-    """Take the rows of an Arrow table at these positions, from 0, for any types."""
-    import pyarrow as pa
-
-    places = np.asarray(positions, np.int64)
-    try:
-        return table.take(pa.array(places))
-    except pa.ArrowNotImplementedError:  # pyarrow 25: views of text, types that hold them, and run-end encoding
-        runs = np.split(places, np.flatnonzero(np.diff(places) != 1) + 1)
-        return pa.concat_tables([table.slice(run[0], len(run)) for run in runs if len(run)] or [table.slice(0, 0)])
-
-
-def to_polars(table: Any) -> Any:
-    """Convert an Arrow table to a polars frame.
-
-    Raises:
-        ValueError: If polars lacks a type.
-    """
-    import polars as pl
-
-    try:
-        frame: Any = pl.from_arrow(table)
-    except pl.exceptions.PanicException as error:  # a BaseException
-        raise ValueError(str(error)) from error
-    frame.columns = table.column_names  # polars 2.1 renames a column without a name
-    return frame
-
-
 RECORDS, PANDAS, POLARS, ARROW = "records", "pandas", "polars", "pyarrow"
-
 PREFIX = "__quarantine_"
 """The prefix of the library's own columns; a frame's columns with this prefix are renamed."""
-
 RECORD = "record"
-
 _EPOCH = dt.datetime(1970, 1, 2, tzinfo=dt.UTC)  # plus a day: no zone is further east
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-
 Shape = Mapping[str, Any]
 
 
@@ -263,6 +110,35 @@ def from_arrow(table: Any, shape: Shape, rows: Sequence[int]) -> Any:
             series = pl.Series(label, pl.from_arrow(column))
             columns[label] = series if series.dtype == dtype else series.cast(dtype)
     return pl.DataFrame(columns)
+
+
+def _restored_arrow(table: Any, shape: Shape) -> Any:
+    import pyarrow as pa
+
+    schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(shape["schema"])))
+    fields = [schema.field(part["at"]) for part in shape["parts"]]
+    columns = []
+    for part, field in zip(shape["parts"], fields, strict=True):
+        column = table[part["name"]]
+        if part["json"]:
+            kind = None if "written" in part else field.type  # into a column that had no type
+            columns.append(pa.array(list(map(loads_or_none, pylist(column))), kind))
+        else:
+            columns.append(from_parquet_type(column, field.type))
+    fields = [field.with_type(column.type) for field, column in zip(fields, columns, strict=True)]
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields, schema.metadata))
+
+
+def _polars(series: Any) -> Any:
+    """Return a polars column as Arrow, or as a list of values if Arrow has no type for it."""
+    import pyarrow as pa
+
+    if "Object" in str(series.dtype):  # Arrow would receive the addresses
+        return series.to_list()
+    try:
+        return series.to_arrow()
+    except pa.ArrowException:
+        return series.to_list()
 
 
 def take_rows(frame: Any, positions: Sequence[int]) -> Any:
@@ -397,30 +273,146 @@ def part_labels(shape: Shape) -> list[str]:
     return [named[at] for at in range(len(shown))]
 
 
-def _restored_arrow(table: Any, shape: Shape) -> Any:
-    import pyarrow as pa
+def to_polars(table: Any) -> Any:
+    """Convert an Arrow table to a polars frame.
 
-    schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(shape["schema"])))
-    fields = [schema.field(part["at"]) for part in shape["parts"]]
-    columns = []
-    for part, field in zip(shape["parts"], fields, strict=True):
-        column = table[part["name"]]
-        if part["json"]:
-            kind = None if "written" in part else field.type  # into a column that had no type
-            columns.append(pa.array(list(map(loads_or_none, pylist(column))), kind))
-        else:
-            columns.append(from_parquet_type(column, field.type))
-    fields = [field.with_type(column.type) for field, column in zip(fields, columns, strict=True)]
-    return pa.Table.from_arrays(columns, schema=pa.schema(fields, schema.metadata))
+    Raises:
+        ValueError: If polars lacks a type.
+    """
+    import polars as pl
 
-
-def _polars(series: Any) -> Any:
-    """Return a polars column as Arrow, or as a list of values if Arrow has no type for it."""
-    import pyarrow as pa
-
-    if "Object" in str(series.dtype):  # Arrow would receive the addresses
-        return series.to_list()
     try:
-        return series.to_arrow()
-    except pa.ArrowException:
-        return series.to_list()
+        frame: Any = pl.from_arrow(table)
+    except pl.exceptions.PanicException as error:  # a BaseException
+        raise ValueError(str(error)) from error
+    frame.columns = table.column_names  # polars 2.1 renames a column without a name
+    return frame
+
+
+def take(table: Any, positions: Sequence[int] | NDArray[np.intp]) -> Any:
+    """Take the rows of an Arrow table at these positions, from 0, for any types."""
+    import pyarrow as pa
+
+    places = np.asarray(positions, np.int64)
+    try:
+        return table.take(pa.array(places))
+    except pa.ArrowNotImplementedError:  # pyarrow 25: views of text, types that hold them, and run-end encoding
+        runs = np.split(places, np.flatnonzero(np.diff(places) != 1) + 1)
+        return pa.concat_tables([table.slice(run[0], len(run)) for run in runs if len(run)] or [table.slice(0, 0)])
+
+
+def comparable_values(column: Any, *, json: bool = False) -> list[Any]:
+    """Return a stored column's values for comparison: whole numbers if the type has them, None for NaN.
+
+    Args:
+        column: The column as stored.
+        json: Whether the values are JSON text to decode.
+    """
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_temporal(kind):
+        column = column.cast(pa.int64() if kind.bit_width == _WIDE else pa.int32())
+    values = pylist(column)
+    if pa.types.is_floating(kind):
+        return [_whole(value) for value in values]
+    return list(map(loads_or_none, values)) if json else values
+
+
+def _whole(value: float | None) -> float | None:
+    if value is None or math.isnan(value):
+        return None
+    return int(value) if value.is_integer() else value
+
+
+def to_parquet_type(array: Any, *, back: Any = None) -> tuple[Any, bool]:
+    """Return a column in a type that Parquet supports, and whether it is JSON text now.
+
+    Args:
+        array: The column, of any Arrow type; a list of values if Arrow has no type for it.
+        back: The type to which it must be possible to cast it back; default: its own.
+    """
+    import pyarrow as pa
+
+    if isinstance(array, list):
+        return pa.array(_texts(array), pa.string()), True
+    back = array.type if back is None else back
+    if isinstance(array.type, pa.BaseExtensionType):
+        return to_parquet_type(_storage(array), back=back)
+    kind = _parquet_type(array.type)
+    if kind is not None:
+        try:
+            of_values = pa.types.is_dictionary(array.type) and not is_text(array.type.value_type)
+            made = array.cast(array.type.value_type) if of_values else array
+            made = made if made.type == kind else made.cast(kind)
+            from_parquet_type(pa.nulls(1, kind), back)
+        except (pa.ArrowException, NotImplementedError):
+            kind = None
+    return (pa.array(_texts(pylist(array)), pa.string()), True) if kind is None else (made, False)
+
+
+def from_parquet_type(array: Any, kind: Any) -> Any:
+    """Return a column in the type that it had before `to_parquet_type`."""
+    import pyarrow as pa
+
+    if array.type == kind:
+        return array
+    if isinstance(kind, pa.BaseExtensionType):
+        array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+        return pa.ExtensionArray.from_storage(kind, from_parquet_type(array, kind.storage_type))
+    if pa.types.is_dictionary(kind) and not pa.types.is_dictionary(array.type):
+        array = array.dictionary_encode()
+    return array.cast(kind)
+
+
+def loads_or_none(text: str | None) -> Any:
+    """Decode JSON text; return None for None."""
+    return None if text is None else loads(text)
+
+
+def pylist(array: Any) -> list[Any]:
+    """Return the values as Python objects."""
+    values: list[Any] = array.to_pylist()
+    return values
+
+
+def _texts(values: list[Any]) -> list[str | None]:
+    return [None if value is None else text for value, text in zip(values, texts(values), strict=True)]
+
+
+def _storage(array: Any) -> Any:
+    import pyarrow as pa
+
+    if isinstance(array, pa.ChunkedArray):
+        return pa.chunked_array([chunk.storage for chunk in array.chunks], array.type.storage_type)
+    return array.storage
+
+
+def is_text(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _parquet_type(kind: Any) -> Any:  # noqa: PLR0911 - one return for each kind
+    """Return the type with which a column survives Parquet; None if there is none."""
+    import pyarrow as pa
+
+    types = pa.types
+    if types.is_dictionary(kind):
+        return kind if is_text(kind.value_type) else _parquet_type(kind.value_type)
+    if types.is_fixed_size_list(kind):
+        inside = _parquet_type(kind.value_type)
+        return pa.list_(kind.value_type) if inside == kind.value_type and kind.list_size else None
+    if types.is_list(kind) or types.is_large_list(kind):
+        return kind if _parquet_type(kind.value_type) == kind.value_type else None
+    if types.is_struct(kind):
+        inside = [kind.field(at).type for at in range(kind.num_fields)]
+        return kind if inside and all(_parquet_type(each) == each for each in inside) else None
+    if types.is_map(kind):
+        inside = [kind.key_type, kind.item_type]
+        return kind if all(_parquet_type(each) == each for each in inside) else None
+    if types.is_nested(kind) or types.is_interval(kind) or isinstance(kind, pa.BaseExtensionType):
+        return None
+    plain = {"string_view": pa.large_string(), "binary_view": pa.large_binary()}
+    return plain.get(str(kind), kind)

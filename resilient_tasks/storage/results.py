@@ -39,6 +39,9 @@ _NAME = re.compile(
 _TIME = "%Y%m%dT%H%M%S.%fZ"
 _DEPTH = 100
 
+_FRAMES = {("pandas", "DataFrame"), ("polars", "DataFrame"), ("pyarrow", "Table")}
+_SCALARS = {"Timestamp", "Timedelta", "Period", "Interval", "NaTType", "NAType"}
+
 
 class UnstorableError(ValueError):
     """A result cannot be stored, or a stored result cannot be read."""
@@ -248,9 +251,6 @@ def _kind(value: Any) -> tuple[str, str]:
     return kind.__module__.partition(".")[0], kind.__name__
 
 
-_FRAMES = {("pandas", "DataFrame"), ("polars", "DataFrame"), ("pyarrow", "Table")}
-
-
 def _parquet(frame: Any) -> tuple[bytes, bool]:
     """Return a frame as Parquet, and whether that is lossless: values without an Arrow type become text."""
     table, shape = to_arrow(frame, range(len(frame)))
@@ -325,9 +325,6 @@ def _cells_of(frame: Any) -> Iterable[Any]:
     if hasattr(frame, "to_pydict"):
         return (frame.to_pydict(),)
     return (frame.columns, *(series.to_list() for series in frame))
-
-
-_SCALARS = {"Timestamp", "Timedelta", "Period", "Interval", "NaTType", "NAType"}
 
 
 def _parts_of_numpy(value: Any) -> Iterable[Any] | None:

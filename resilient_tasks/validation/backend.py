@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     Mask = NDArray[np.bool_]
     Codes = Callable[[Positions], Positions]
 
-
 Rule = tuple[str, str]
 """A column and a check."""
 

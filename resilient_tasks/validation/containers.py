@@ -15,7 +15,6 @@ from resilient_tasks.validation.schemas import check_complete, check_schema, lib
 if TYPE_CHECKING:
     from resilient_tasks.validation.split import Report
 
-
 #: A part's key in its container: a mapping's key, a field's name or a position.
 Key = Any
 

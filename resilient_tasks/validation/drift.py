@@ -14,13 +14,11 @@ from resilient_tasks.validation.profile import ColumnProfile, ColumnValues, Prof
 from resilient_tasks.validation.schemas import fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from resilient_tasks.validation.profile import Numbers
 
     Rounding: TypeAlias = Callable[[Numbers], Numbers]
-    from collections.abc import Iterator
-
 
 # The types that cannot hold every float64, by their names in pandas, polars and Arrow.
 _COARSE: dict[str, Any] = {
@@ -28,87 +26,9 @@ _COARSE: dict[str, Any] = {
 }  # fmt: skip
 _UNITS = (1_000_000, 1_000)  # microseconds in a second, and in a millisecond
 
-
-def in_common_type(then: ColumnProfile, now: ColumnValues) -> tuple[ColumnProfile, ColumnValues]:
-    """Convert a column and its baseline to a common type, if there is one; otherwise their kinds stay different.
-
-    Numbers are rounded to float32 if one side is stored so, and times are cut to seconds or milliseconds likewise. A
-    column without values takes the other's type.
-    """
-    if now.nulls == now.rows:
-        now = replace(now, kind=then.kind)
-    elif then.nulls == then.rows:
-        then = replace(then, kind=now.kind)
-    if (then.kind, now.kind) == ("number", "boolean"):
-        counts = [now.categories.get(name, 0) for name in ("False", "True")]
-        now = replace(now, kind="number", values=np.repeat([0.0, 1.0], counts), categories={})
-    elif (then.kind, now.kind) == ("boolean", "number"):
-        now = _as_booleans(now)
-    rounding = _rounding(then, now)
-    return (then, now) if rounding is None else (_rounded(then, rounding), replace(now, values=rounding(now.values)))
-
-
-def _as_booleans(now: ColumnValues) -> ColumnValues:
-    values, counts = np.unique(now.values, return_counts=True)
-    names = [{0.0: "False", 1.0: "True"}.get(value, str(value)) for value in values.tolist()]
-    by_name = dict(zip(names, counts.tolist(), strict=True))
-    return replace(now, kind="boolean", values=np.empty(0), categories=by_name)
-
-
-def _rounding(then: ColumnProfile, now: ColumnValues) -> Rounding | None:
-    """Return the rounding for both sides; None if they can be compared as they are."""
-    before = np.array([*then.edges, *then.sample])
-    if (then.kind, now.kind) == ("number", "number"):
-        coarse = {_coarse(then.dtype, before), _coarse(now.dtype, now.values)}
-        if None in coarse and len(coarse) == 1:
-            exact = {values.dtype.kind for values in (before, now.values) if len(values)}
-            return None if len(exact) < 2 else lambda values: _cast(values, np.float64)
-        kind = np.float16 if np.float16 in coarse else np.float32
-        return lambda values: _cast(values, kind)
-    if (then.kind, now.kind) == ("time", "time"):
-        for unit in _UNITS:
-            if any(_is_in_units(values, unit) for values in (before, now.values)):
-                return lambda values: np.floor_divide(_microseconds(values), unit) * (unit / 1e6)
-    return None
-
-
-def _coarse(dtype: str, values: Numbers) -> Any:
-    """Return the less precise type in which a column is or was stored: a file cannot restore lost digits."""
-    named = _COARSE.get(dtype.lower().removesuffix("[pyarrow]"))
-    if named is None and len(values) and (values != np.floor(values)).any():
-        named = np.float32 if np.array_equal(_cast(values, np.float32), values) else None
-    return named
-
-
-def _cast(values: Numbers, kind: Any) -> Numbers:
-    with np.errstate(over="ignore"):
-        return values.astype(kind).astype(np.float64)
-
-
-def _microseconds(values: Numbers) -> Numbers:
-    return np.round(values * 1e6)
-
-
-def _is_in_units(values: Numbers, unit: int) -> bool:
-    return bool(len(values)) and not np.any(_microseconds(values) % unit)
-
-
-def _rounded(then: ColumnProfile, rounding: Rounding) -> ColumnProfile:
-    """Return a baseline rounded by its sample: values that become equal share a bin."""
-    before = np.array([*then.edges, *then.sample])
-    if np.array_equal(rounding(before), before) and before.dtype.kind == "f":
-        return then
-    sample, edges = rounding(np.array(then.sample)), np.unique(rounding(np.array(then.edges)))
-    known = then.rows - then.nulls
-    counts = ColumnValues(then.kind, then.dtype, len(sample), sample, {}).histogram(tuple(edges.tolist()), ())
-    whole = tuple(round(count * known / len(sample)) for count in counts)
-    return replace(then, edges=tuple(edges.tolist()), sample=tuple(sample.tolist()), counts=whole)
-
-
 OnDrift = Literal["warn", "branch", "stop"]
 Action = Literal["pass", "warn", "branch", "stop"]
 Verdict = Literal["stable", "shifted", "drifted", "new", "missing", "retyped", "too few rows"]
-
 _ACT: frozenset[Verdict] = frozenset({"drifted", "missing", "retyped"})
 _WARN: frozenset[Verdict] = frozenset({"shifted", "new"})
 _LEAST = 1e-4
@@ -342,3 +262,79 @@ def ks(then: Sequence[float], now: Sequence[float]) -> float:
         raise ModuleNotFoundError("Drift needs scipy: pip install 'resilient-tasks[drift]'", name="scipy") from error
     with np.errstate(divide="ignore"):  # in the p-value, for a single row
         return float(ks_2samp(then, now, method="asymp").statistic)
+
+
+def in_common_type(then: ColumnProfile, now: ColumnValues) -> tuple[ColumnProfile, ColumnValues]:
+    """Convert a column and its baseline to a common type, if there is one; otherwise their kinds stay different.
+
+    Numbers are rounded to float32 if one side is stored so, and times are cut to seconds or milliseconds likewise. A
+    column without values takes the other's type.
+    """
+    if now.nulls == now.rows:
+        now = replace(now, kind=then.kind)
+    elif then.nulls == then.rows:
+        then = replace(then, kind=now.kind)
+    if (then.kind, now.kind) == ("number", "boolean"):
+        counts = [now.categories.get(name, 0) for name in ("False", "True")]
+        now = replace(now, kind="number", values=np.repeat([0.0, 1.0], counts), categories={})
+    elif (then.kind, now.kind) == ("boolean", "number"):
+        now = _as_booleans(now)
+    rounding = _rounding(then, now)
+    return (then, now) if rounding is None else (_rounded(then, rounding), replace(now, values=rounding(now.values)))
+
+
+def _as_booleans(now: ColumnValues) -> ColumnValues:
+    values, counts = np.unique(now.values, return_counts=True)
+    names = [{0.0: "False", 1.0: "True"}.get(value, str(value)) for value in values.tolist()]
+    by_name = dict(zip(names, counts.tolist(), strict=True))
+    return replace(now, kind="boolean", values=np.empty(0), categories=by_name)
+
+
+def _rounding(then: ColumnProfile, now: ColumnValues) -> Rounding | None:
+    """Return the rounding for both sides; None if they can be compared as they are."""
+    before = np.array([*then.edges, *then.sample])
+    if (then.kind, now.kind) == ("number", "number"):
+        coarse = {_coarse(then.dtype, before), _coarse(now.dtype, now.values)}
+        if None in coarse and len(coarse) == 1:
+            exact = {values.dtype.kind for values in (before, now.values) if len(values)}
+            return None if len(exact) < 2 else lambda values: _cast(values, np.float64)
+        kind = np.float16 if np.float16 in coarse else np.float32
+        return lambda values: _cast(values, kind)
+    if (then.kind, now.kind) == ("time", "time"):
+        for unit in _UNITS:
+            if any(_is_in_units(values, unit) for values in (before, now.values)):
+                return lambda values: np.floor_divide(_microseconds(values), unit) * (unit / 1e6)
+    return None
+
+
+def _coarse(dtype: str, values: Numbers) -> Any:
+    """Return the less precise type in which a column is or was stored: a file cannot restore lost digits."""
+    named = _COARSE.get(dtype.lower().removesuffix("[pyarrow]"))
+    if named is None and len(values) and (values != np.floor(values)).any():
+        named = np.float32 if np.array_equal(_cast(values, np.float32), values) else None
+    return named
+
+
+def _cast(values: Numbers, kind: Any) -> Numbers:
+    with np.errstate(over="ignore"):
+        return values.astype(kind).astype(np.float64)
+
+
+def _microseconds(values: Numbers) -> Numbers:
+    return np.round(values * 1e6)
+
+
+def _is_in_units(values: Numbers, unit: int) -> bool:
+    return bool(len(values)) and not np.any(_microseconds(values) % unit)
+
+
+def _rounded(then: ColumnProfile, rounding: Rounding) -> ColumnProfile:
+    """Return a baseline rounded by its sample: values that become equal share a bin."""
+    before = np.array([*then.edges, *then.sample])
+    if np.array_equal(rounding(before), before) and before.dtype.kind == "f":
+        return then
+    sample, edges = rounding(np.array(then.sample)), np.unique(rounding(np.array(then.edges)))
+    known = then.rows - then.nulls
+    counts = ColumnValues(then.kind, then.dtype, len(sample), sample, {}).histogram(tuple(edges.tolist()), ())
+    whole = tuple(round(count * known / len(sample)) for count in counts)
+    return replace(then, edges=tuple(edges.tolist()), sample=tuple(sample.tolist()), counts=whole)

@@ -20,7 +20,6 @@ from resilient_tasks.validation.schemas import as_schema, library
 if TYPE_CHECKING:
     from resilient_tasks.validation.split import Report
 
-
 #: A column's name, a check's name, both, or `"*"` for all bad rows.
 Where: TypeAlias = "str | tuple[str, str]"
 Limit: TypeAlias = "float | Mapping[Any, float]"

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
     from resilient_tasks.validation.backend import Finding, Mask, Positions
 
-
 _FORMAT_SAMPLE = 200
+
+_REMEMBERED = 16  # layouts of frames, for each schema
 
 
 @lru_cache(maxsize=256)
@@ -293,9 +294,6 @@ def title_of(error: Any) -> str:
         dtype = error.schema.dtype
         return coercion_reason(dtype, numeric=is_number(dtype), temporal=is_date(dtype))
     return label(error.check, error.check_index)
-
-
-_REMEMBERED = 16  # layouts of frames, for each schema
 
 
 class _Answers(NamedTuple):

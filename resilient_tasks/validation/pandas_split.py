@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
     from resilient_tasks.validation.backend import Mask, Positions
 
-
 _ROUNDS = 50
 _COPIES_ON_WRITE = 3  # major version of pandas
 

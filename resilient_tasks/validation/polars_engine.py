@@ -139,8 +139,8 @@ def validate(
 ) -> tuple[pl.DataFrame | None, list[tuple[str, str, Positions]], list[str]]:
     """Validate a frame with pandera.
 
-    schema: A schema, or a model that overrides `validate`.
-        schema: A schema, or a model with a `validate` of its own.
+    Args:
+        schema: A schema, or a model that overrides `validate`.
         part: The frame.
         any_rows: Whether any row was left to validate.
 

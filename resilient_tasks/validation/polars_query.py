@@ -23,10 +23,8 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-
 _SINKS = {".parquet": "sink_parquet", ".csv": "sink_csv", ".ndjson": "sink_ndjson", ".arrow": "sink_ipc"}
 _FLOATS = frozenset({"Float32", "Float64"})  # the types in which pandera treats NaN as null
-
 
 OTHER_COLUMNS = "the columns or types are not those of the schema"
 """There is no plan for a frame that pandera may refuse whatever its rows are."""

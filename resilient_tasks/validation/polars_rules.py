@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from resilient_tasks.validation.backend import Positions
 
+_LOGIC = frozenset({"Not", "IsNull", "IsNotNull", "IsNan", "IsNotNan", "IsBetween", "AllHorizontal", "AnyHorizontal"})
+
 
 def is_readable(schema: Any, names: Sequence[str]) -> bool:
     """Return whether the components can be evaluated one by one; otherwise pandera validates the frame.
@@ -66,9 +68,6 @@ def has_own_methods(schema: Any) -> bool:
 def is_pattern(name: str) -> bool:
     """Return whether polars takes a column name for a pattern."""
     return name == "*" or (name.startswith("^") and name.endswith("$"))
-
-
-_LOGIC = frozenset({"Not", "IsNull", "IsNotNull", "IsNan", "IsNotNan", "IsBetween", "AllHorizontal", "AnyHorizontal"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from resilient_tasks.validation.backend import Mask, Positions
 
-
 _ROUNDS = 50
 
 

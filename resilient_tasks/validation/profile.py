@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     Numbers: TypeAlias = NDArray[Any]  # float64; int64 or uint64 if a float cannot hold every integer
 
-
 Kind = Literal["number", "time", "boolean", "category", "other"]
 
 _QUANTILES = np.linspace(0, 1, 11)
@@ -30,6 +29,8 @@ _POINTS = 1_000
 # The noise of the PSI grows with the bins: twenty and one for the rest stay below 0.05 at a thousand rows.
 _CATEGORIES = 20
 _EXACT = 2**53
+
+__all__ = ["ColumnProfile", "Profile", "profile"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,68 @@ class ColumnProfile:
     sample: tuple[float, ...]
     categories: tuple[str, ...]
     counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A baseline: the profile of a trusted frame.
+
+    Attributes:
+        library: `"pandas"`, `"polars"` or `"pyarrow"`.
+        schema: the fingerprint of the schema that the frame satisfied.
+        columns: its columns by name.
+    """
+
+    library: str
+    schema: str
+    columns: Mapping[str, ColumnProfile]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the profile to a JSON file. A concurrent reader sees the old file or the new one.
+
+        It holds up to 1,000 values of each numeric column, and the names of its categories.
+        """
+        fresh = Path(f"{os.fspath(path)}.{os.getpid()}.new")
+        try:
+            fresh.write_text(dumps(asdict(self)), encoding="utf-8")
+            fresh.replace(path)
+        finally:
+            fresh.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Profile:
+        """Read a profile.
+
+        Raises:
+            OSError: the file does not exist, or cannot be read.
+            ValueError: the file holds no profile.
+        """
+        try:
+            stored = loads(Path(path).read_text(encoding="utf-8"))
+            columns = {name: _column(facts) for name, facts in stored["columns"].items()}
+            return cls(stored["library"], stored["schema"], columns)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{os.fspath(path)} holds no profile: {error}") from None
+
+
+def profile(frame: Any, schema: Any) -> Profile:
+    """Profile a frame that satisfies its schema, as the baseline for a `Drift` gate.
+
+    Args:
+        frame: a pandas or polars DataFrame, a polars LazyFrame, which is collected, or an Arrow table.
+        schema: its schema or model, for the fingerprint.
+
+    Raises:
+        TypeError: `frame` is not a data frame, or `schema` not a schema.
+        ValueError: two columns have the same name as text.
+    """
+    used, columns = describe(frame)
+    return Profile(used, fingerprint(schema), {name: column.profile() for name, column in columns.items()})
+
+
+def _column(facts: Mapping[str, Any]) -> ColumnProfile:
+    values: dict[str, Any] = {name: tuple(fact) if isinstance(fact, list) else fact for name, fact in facts.items()}
+    return ColumnProfile(**values)
 
 
 @dataclass(frozen=True)
@@ -257,6 +320,8 @@ def _of_polars(frame: Any) -> Iterator[tuple[str, ColumnValues]]:
 
 
 _FRAMES = {("pandas", "DataFrame"), ("polars", "DataFrame"), ("polars", "LazyFrame"), ("pyarrow", "Table")}
+
+
 _READERS: Mapping[str, Callable[[Any], Iterator[tuple[str, ColumnValues]]]] = {
     "pandas": _of_pandas, "polars": _of_polars, "pyarrow": _of_arrow,
 }  # fmt: skip
@@ -286,68 +351,3 @@ def _categories(dtype: Any, rows: int, counts: Mapping[Any, int] | int) -> Colum
     # Ties are ordered by name, so that equal data has equal profiles.
     ordered = sorted(((name, n) for name, n in by_text.items() if n), key=lambda item: (-item[1], item[0]))
     return ColumnValues("category", str(dtype), rows, nothing, dict(ordered))
-
-
-__all__ = ["ColumnProfile", "Profile", "profile"]
-
-
-@dataclass(frozen=True)
-class Profile:
-    """A baseline: the profile of a trusted frame.
-
-    Attributes:
-        library: `"pandas"`, `"polars"` or `"pyarrow"`.
-        schema: the fingerprint of the schema that the frame satisfied.
-        columns: its columns by name.
-    """
-
-    library: str
-    schema: str
-    columns: Mapping[str, ColumnProfile]
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the profile to a JSON file. A concurrent reader sees the old file or the new one.
-
-        It holds up to 1,000 values of each numeric column, and the names of its categories.
-        """
-        fresh = Path(f"{os.fspath(path)}.{os.getpid()}.new")
-        try:
-            fresh.write_text(dumps(asdict(self)), encoding="utf-8")
-            fresh.replace(path)
-        finally:
-            fresh.unlink(missing_ok=True)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Profile:
-        """Read a profile.
-
-        Raises:
-            OSError: the file does not exist, or cannot be read.
-            ValueError: the file holds no profile.
-        """
-        try:
-            stored = loads(Path(path).read_text(encoding="utf-8"))
-            columns = {name: _column(facts) for name, facts in stored["columns"].items()}
-            return cls(stored["library"], stored["schema"], columns)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{os.fspath(path)} holds no profile: {error}") from None
-
-
-def _column(facts: Mapping[str, Any]) -> ColumnProfile:
-    values: dict[str, Any] = {name: tuple(fact) if isinstance(fact, list) else fact for name, fact in facts.items()}
-    return ColumnProfile(**values)
-
-
-def profile(frame: Any, schema: Any) -> Profile:
-    """Profile a frame that satisfies its schema, as the baseline for a `Drift` gate.
-
-    Args:
-        frame: a pandas or polars DataFrame, a polars LazyFrame, which is collected, or an Arrow table.
-        schema: its schema or model, for the fingerprint.
-
-    Raises:
-        TypeError: `frame` is not a data frame, or `schema` not a schema.
-        ValueError: two columns have the same name as text.
-    """
-    used, columns = describe(frame)
-    return Profile(used, fingerprint(schema), {name: column.profile() for name, column in columns.items()})

@@ -20,14 +20,12 @@ from resilient_tasks.validation.backend import WHOLE_FRAME, Finding, raised_text
 from resilient_tasks.validation.split import Report, Split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from pydantic import BaseModel, TypeAdapter
     from pydantic_core import SchemaValidator
 
     Plain = Callable[[Any, Any], Any]
-    from collections.abc import Callable, Sequence
-
 
 MAPPINGS = (dict, Mapping)
 """Types with keys; dict first, because testing for the other is slow."""
@@ -35,6 +33,172 @@ JSON = (*MAPPINGS, list, str, int, float, NoneType)
 """The types of JSON values, as read."""
 SCALARS = frozenset({str, int, float, bool, NoneType})
 """The JSON types that hold no others."""
+
+FAILED = object()
+"""Stands for a record that the model refuses."""
+_SINGLE = frozenset({
+    "none", "bool", "int", "float", "decimal", "str", "bytes", "date", "time", "datetime", "timedelta", "literal",
+    "enum", "uuid", "url", "multi-host-url", "complex",
+})  # fmt: skip
+_OF_OTHERS = frozenset({
+    "list", "tuple", "set", "frozenset", "dict", "nullable", "union", "tagged-union", "default", "definitions",
+    "definition-ref", "model", "model-fields", "model-field", "typed-dict", "typed-dict-field", "lax-or-strict",
+    "json-or-python", "chain",
+})  # fmt: skip
+_NO_RULES = frozenset(
+    {"serialization", "computed_fields", "metadata", "config", "cls", "default", "expected", "members"}
+)
+_WORDS = {"missing": "is missing", "extra_forbidden": "is not in the model"}
+_LEADS = ("Input ", "Value error, ", "Assertion failed, ")
+_WITH_DETAILS = ("_parsing", "too_short", "too_long")
+
+
+def split_records(records: Any, model: type[BaseModel]) -> Split[Any]:
+    """Split a list of records into those that a pydantic model accepts and the others.
+
+    A record read as a dict stays a dict, nested models included: values are converted, defaults filled in, and extra
+    fields kept or dropped, as in `Model.model_validate(record)`. A field keeps the key it was read from, alias or name;
+    a default is under the alias, if there is one, and a field read by an `AliasPath` is under its name. Serializers are
+    not used. A record read as an object (`from_attributes`, or a model's instance) is a model's instance in `good`.
+
+    A reason's column is the path of the field, such as `address.city` or `items[].price`, or `*` for the record as a
+    whole; its value is the field's as read.
+
+    Args:
+        records: A list. Another JSON value is a frame error, and so is an exception of a validator that is not a
+            `ValueError` or `AssertionError`.
+        model: The model of one record.
+
+    Raises:
+        TypeError: If the data is not a JSON value.
+    """
+    if not isinstance(records, list):
+        return _refused(records, 0, _not_a_list(records))
+    return _at_once(records, model) or _one_by_one(records, model)
+
+
+def _at_once(records: list[Any], model: type[BaseModel]) -> Split[Any] | None:
+    """Split with two calls of pydantic; None where single calls might give another result."""
+    fast = batch_validator(model)
+    if fast is None:
+        return None
+    try:
+        held = fast.made_of(records)
+        refused = [position for position, each in enumerate(held) if each is FAILED]
+        bad = [records[position] for position in refused]
+        errors = fast.errors(bad)
+    except Exception:  # a record that is an object, say: validating one by one finds which
+        return None
+    if len({error["loc"][0] for error in errors}) != len(refused):
+        return None
+    found = _Reasons()
+    found.of_many(refused, bad, errors)
+    good = [fast.plain(each, record) for each, record in zip(held, records, strict=True) if each is not FAILED]
+    return Split(good, bad, Report(len(records), len(bad), (), found.findings()))
+
+
+def _one_by_one(records: list[Any], model: type[BaseModel]) -> Split[Any]:
+    from pydantic import TypeAdapter, ValidationError
+
+    validate = TypeAdapter(model).validate_python
+    good, bad, found = [], [], _Reasons()
+    for position, record in enumerate(records):
+        try:
+            held = validate(_copied(record))
+        except ValidationError as refusal:
+            bad.append(record)
+            for error in refusal.errors(include_url=False, include_context=False):
+                found.add(position, record, error["loc"], error)
+        except Exception as error:
+            return _refused(records, len(records), f"record {position}: {raised_text(WHOLE_FRAME, 'the model', error)}")
+        else:
+            good.append(plain(held, record))
+    return Split(good, bad, Report(len(records), len(bad), (), found.findings()))
+
+
+def _refused(data: Any, rows: int, why: str) -> Split[Any]:
+    return Split(data, [], Report(rows, frame_errors=(why,)))
+
+
+def _not_a_list(data: Any) -> str:
+    if isinstance(data, JSON):
+        return f"the data is a {type(data).__name__}, not a list of records"
+    raise TypeError(
+        f"A pydantic model is for a list of records and the data is a {type(data).__module__}."
+        f"{type(data).__qualname__}; make a list of it, or write a pandera schema for it."
+    )
+
+
+class _Reasons:
+    """The rows that break each rule, in the order in which the rules were first broken."""
+
+    def __init__(self) -> None:
+        self._values: dict[tuple[str, str], dict[int, Any]] = {}
+
+        self._texts: dict[tuple[str, str], str] = {}
+
+    def add(self, position: int, record: Any, place: Sequence[str | int], error: Any) -> None:
+        """Add an error at a location in a record."""
+        rule = error["type"], error["msg"]
+        text = self._texts.get(rule)
+        if text is None:
+            text = self._texts[rule] = _reason_text(*rule)
+        column, value = _place(record, place, missing=rule[0] == "missing")
+        self._values.setdefault((column, text), {}).setdefault(position, value)
+
+    def of_many(self, positions: list[int], records: list[Any], errors: list[Any]) -> None:
+        """Add errors of several records; each location begins with the record's position in the list."""
+        known: dict[tuple[Any, str, str], dict[int, Any]] = {}
+        for error in errors:
+            place, kind = error["loc"], error["type"]
+            record = records[place[0]]
+            if len(place) != 2 or type(record) is not dict or place[1] not in record or kind == "missing":
+                self.add(positions[place[0]], record, place[1:], error)
+                continue
+            # The usual case, a field of a record: its rule is the same in every record.
+            rule = place[1], kind, error["msg"]
+            values = known.get(rule)
+            if values is None:
+                values = known[rule] = self._values.setdefault(
+                    (str(place[1]) or WHOLE_FRAME, _reason_text(*rule[1:])), {}
+                )
+            values.setdefault(positions[place[0]], record[place[1]])
+
+    def findings(self) -> tuple[Finding, ...]:
+        return tuple(
+            Finding(*rule, np.fromiter(values, np.intp), list(values.values()).copy)
+            for rule, values in self._values.items()
+        )
+
+
+def _place(record: Any, place: Sequence[str | int], *, missing: bool) -> tuple[str, Any]:
+    """Return the path and the value as read for an error's location."""
+    path, value = "", record
+    for part in place:
+        fields = value if isinstance(value, MAPPINGS) else getattr(value, "__dict__", {})
+        if part in fields:
+            path, value = f"{path}.{part}", fields[part]
+        elif isinstance(value, list | tuple) and isinstance(part, int):
+            path, value = f"{path}[]", value[part]
+        elif missing:
+            path = f"{path}.{part}"
+        # Otherwise it is no location in the record but the name of a union member.
+    return path.removeprefix(".") or WHOLE_FRAME, value if path and not missing else None
+
+
+def _reason_text(kind: str, text: str) -> str:
+    for lead in _LEADS:
+        text = text.removeprefix(lead)
+    if kind.endswith(_WITH_DETAILS):  # about the single value; reasons are counted by rule
+        text = text.partition(", ")[0]
+    return _WORDS.get(kind, text or kind)
+
+
+def _copied(value: Any) -> Any:
+    """Copy a record's containers: a validator may rewrite its input, and bad rows stay as read."""
+    if type(value) is dict:
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if type(value) is list else value
 
 
 def plain(value: Any, read: Any) -> Any:
@@ -89,23 +253,6 @@ def input_keys(model: type[BaseModel]) -> Mapping[str, tuple[str, ...]]:
         aliases = [choice for choice in choices if by_alias and isinstance(choice, str)]
         keys[name] = (*aliases, name) if by_name or not aliases else tuple(aliases)
     return keys
-
-
-FAILED = object()
-"""Stands for a record that the model refuses."""
-
-_SINGLE = frozenset({
-    "none", "bool", "int", "float", "decimal", "str", "bytes", "date", "time", "datetime", "timedelta", "literal",
-    "enum", "uuid", "url", "multi-host-url", "complex",
-})  # fmt: skip
-_OF_OTHERS = frozenset({
-    "list", "tuple", "set", "frozenset", "dict", "nullable", "union", "tagged-union", "default", "definitions",
-    "definition-ref", "model", "model-fields", "model-field", "typed-dict", "typed-dict-field", "lax-or-strict",
-    "json-or-python", "chain",
-})  # fmt: skip
-_NO_RULES = frozenset(
-    {"serialization", "computed_fields", "metadata", "config", "cls", "default", "expected", "members"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,157 +405,3 @@ def _reusing_dict(fields: Mapping[str, Plain | None]) -> Plain:
         return values
 
     return taken
-
-
-_WORDS = {"missing": "is missing", "extra_forbidden": "is not in the model"}
-_LEADS = ("Input ", "Value error, ", "Assertion failed, ")
-_WITH_DETAILS = ("_parsing", "too_short", "too_long")
-
-
-def split_records(records: Any, model: type[BaseModel]) -> Split[Any]:
-    """Split a list of records into those that a pydantic model accepts and the others.
-
-    A record read as a dict stays a dict, nested models included: values are converted, defaults filled in, and extra
-    fields kept or dropped, as in `Model.model_validate(record)`. A field keeps the key it was read from, alias or name;
-    a default is under the alias, if there is one, and a field read by an `AliasPath` is under its name. Serializers are
-    not used. A record read as an object (`from_attributes`, or a model's instance) is a model's instance in `good`.
-    `from_attributes`, or a model's instance) is a model's instance in `good`.
-
-    A reason's column is the path of the field, such as `address.city` or `items[].price`, or `*` for the record as a
-    whole; its value is the field's as read.
-
-    Args:
-        records: A list. Another JSON value is a frame error, and so is an exception of a validator that is not a
-            `ValueError` or `AssertionError`.
-        model: The model of one record.
-
-    Raises:
-        TypeError: If the data is not a JSON value.
-    """
-    if not isinstance(records, list):
-        return _refused(records, 0, _not_a_list(records))
-    return _at_once(records, model) or _one_by_one(records, model)
-
-
-def _at_once(records: list[Any], model: type[BaseModel]) -> Split[Any] | None:
-    """Split with two calls of pydantic; None where single calls might give another result."""
-    fast = batch_validator(model)
-    if fast is None:
-        return None
-    try:
-        held = fast.made_of(records)
-        refused = [position for position, each in enumerate(held) if each is FAILED]
-        bad = [records[position] for position in refused]
-        errors = fast.errors(bad)
-    except Exception:  # a record that is an object, say: validating one by one finds which
-        return None
-    if len({error["loc"][0] for error in errors}) != len(refused):
-        return None
-    found = _Reasons()
-    found.of_many(refused, bad, errors)
-    good = [fast.plain(each, record) for each, record in zip(held, records, strict=True) if each is not FAILED]
-    return Split(good, bad, Report(len(records), len(bad), (), found.findings()))
-
-
-def _one_by_one(records: list[Any], model: type[BaseModel]) -> Split[Any]:
-    from pydantic import TypeAdapter, ValidationError
-
-    validate = TypeAdapter(model).validate_python
-    good, bad, found = [], [], _Reasons()
-    for position, record in enumerate(records):
-        try:
-            held = validate(_copied(record))
-        except ValidationError as refusal:
-            bad.append(record)
-            for error in refusal.errors(include_url=False, include_context=False):
-                found.add(position, record, error["loc"], error)
-        except Exception as error:
-            return _refused(records, len(records), f"record {position}: {raised_text(WHOLE_FRAME, 'the model', error)}")
-        else:
-            good.append(plain(held, record))
-    return Split(good, bad, Report(len(records), len(bad), (), found.findings()))
-
-
-def _refused(data: Any, rows: int, why: str) -> Split[Any]:
-    return Split(data, [], Report(rows, frame_errors=(why,)))
-
-
-def _not_a_list(data: Any) -> str:
-    if isinstance(data, JSON):
-        return f"the data is a {type(data).__name__}, not a list of records"
-    raise TypeError(
-        f"A pydantic model is for a list of records and the data is a {type(data).__module__}."
-        f"{type(data).__qualname__}; make a list of it, or write a pandera schema for it."
-    )
-
-
-class _Reasons:
-    """The rows that break each rule, in the order in which the rules were first broken."""
-
-    def __init__(self) -> None:
-        self._values: dict[tuple[str, str], dict[int, Any]] = {}
-
-        self._texts: dict[tuple[str, str], str] = {}
-
-    def add(self, position: int, record: Any, place: Sequence[str | int], error: Any) -> None:
-        """Add an error at a location in a record."""
-        rule = error["type"], error["msg"]
-        text = self._texts.get(rule)
-        if text is None:
-            text = self._texts[rule] = _reason_text(*rule)
-        column, value = _place(record, place, missing=rule[0] == "missing")
-        self._values.setdefault((column, text), {}).setdefault(position, value)
-
-    def of_many(self, positions: list[int], records: list[Any], errors: list[Any]) -> None:
-        """Add errors of several records; each location begins with the record's position in the list."""
-        known: dict[tuple[Any, str, str], dict[int, Any]] = {}
-        for error in errors:
-            place, kind = error["loc"], error["type"]
-            record = records[place[0]]
-            if len(place) != 2 or type(record) is not dict or place[1] not in record or kind == "missing":
-                self.add(positions[place[0]], record, place[1:], error)
-                continue
-            # The usual case, a field of a record: its rule is the same in every record.
-            rule = place[1], kind, error["msg"]
-            values = known.get(rule)
-            if values is None:
-                values = known[rule] = self._values.setdefault(
-                    (str(place[1]) or WHOLE_FRAME, _reason_text(*rule[1:])), {}
-                )
-            values.setdefault(positions[place[0]], record[place[1]])
-
-    def findings(self) -> tuple[Finding, ...]:
-        return tuple(
-            Finding(*rule, np.fromiter(values, np.intp), list(values.values()).copy)
-            for rule, values in self._values.items()
-        )
-
-
-def _place(record: Any, place: Sequence[str | int], *, missing: bool) -> tuple[str, Any]:
-    """Return the path and the value as read for an error's location."""
-    path, value = "", record
-    for part in place:
-        fields = value if isinstance(value, MAPPINGS) else getattr(value, "__dict__", {})
-        if part in fields:
-            path, value = f"{path}.{part}", fields[part]
-        elif isinstance(value, list | tuple) and isinstance(part, int):
-            path, value = f"{path}[]", value[part]
-        elif missing:
-            path = f"{path}.{part}"
-        # Otherwise it is no location in the record but the name of a union member.
-    return path.removeprefix(".") or WHOLE_FRAME, value if path and not missing else None
-
-
-def _reason_text(kind: str, text: str) -> str:
-    for lead in _LEADS:
-        text = text.removeprefix(lead)
-    if kind.endswith(_WITH_DETAILS):  # about the single value; reasons are counted by rule
-        text = text.partition(", ")[0]
-    return _WORDS.get(kind, text or kind)
-
-
-def _copied(value: Any) -> Any:
-    """Copy a record's containers: a validator may rewrite its input, and bad rows stay as read."""
-    if type(value) is dict:
-        return {key: _copied(item) for key, item in value.items()}
-    return [_copied(item) for item in value] if type(value) is list else value

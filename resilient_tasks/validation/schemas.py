@@ -41,6 +41,29 @@ _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _DEPTH = 12
 _SCRIPTS = frozenset({"__main__", "__mp_main__"})  # modules that another process cannot import
 
+_HARMLESS = frozenset(
+    [
+        "__abstractmethods__",
+        "__annotations__",
+        "__classcell__",
+        "__dict__",
+        "__doc__",
+        "__firstlineno__",
+        "__init__",
+        "__module__",
+        "__orig_bases__",
+        "__parameters__",
+        "__qualname__",
+        "__repr__",
+        "__slots__",
+        "__static_attributes__",
+        "__str__",
+        "__weakref__",
+        "_abc_impl",
+    ]
+)
+"""Names that a subclass may define and still be validated by rule: its rules are attributes of the object."""
+
 
 def library(obj: object) -> str | None:
     """Return the library whose data a schema is for.
@@ -319,30 +342,6 @@ def _cell(cell: Any) -> Any:
         return cell.cell_contents
     except ValueError:  # the name is not bound yet
         return None
-
-
-_HARMLESS = frozenset(
-    [
-        "__abstractmethods__",
-        "__annotations__",
-        "__classcell__",
-        "__dict__",
-        "__doc__",
-        "__firstlineno__",
-        "__init__",
-        "__module__",
-        "__orig_bases__",
-        "__parameters__",
-        "__qualname__",
-        "__repr__",
-        "__slots__",
-        "__static_attributes__",
-        "__str__",
-        "__weakref__",
-        "_abc_impl",
-    ]
-)
-"""Names that a subclass may define and still be validated by rule: its rules are attributes of the object."""
 
 
 def overrides_pandera(part: Any) -> bool:

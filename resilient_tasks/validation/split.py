@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from resilient_tasks.validation.backend import Backend, Mask
 
-
 Frame = TypeVar("Frame")
 
 _ROUNDS = 50
