@@ -356,7 +356,7 @@ class PandasBackend:
             if at is not None:
                 self._log.add(found.rows, Component(column), engine.title_of(error), rows[at])
             elif len(rows) == 0 and code_of(error) == "WRONG_DATATYPE" and column in self._by_value:
-                continue  # pandera cannot tell the type of an empty object column
+                continue  # pandera does not know the type of an empty object column
             elif text := frame_error(error, str(column), any_rows=len(rows) > 0 or not self.size):
                 found.frame.append(text)
         return found

@@ -215,30 +215,32 @@ class TestSpreadsheets:
         assert back["x"].tolist() == ["a", "b"]
 
     @pytest.mark.parametrize(
-        ("edit", "told"),
+        ("edit", "message"),
         [
-            (lambda text: text.replace(b",x", b",y"), "has no column 'x' any more"),
-            (lambda text: b"\n".join(line.rpartition(b",")[0] for line in text.split(b"\r\n")), "has no column 'x'"),
+            (lambda text: text.replace(b",x", b",y"), "lacks the column 'x'"),
+            (lambda text: b"\n".join(line.rpartition(b",")[0] for line in text.split(b"\r\n")), "lacks the column 'x'"),
             (lambda text: text.replace(b",x", b",bad"), "has two columns 'bad'"),
             (lambda _: b"", "needs its number"),
             (lambda text: text.replace(b"a", b"\xe9"), "is not in UTF-8"),
             (lambda text: text.decode().encode("utf-16"), "is not in UTF-8"),
         ],
     )
-    def test_a_file_that_is_no_longer_such_a_table_is_refused(self, store, tmp_path, edit, told):
+    def test_a_file_that_is_no_longer_such_a_table_is_refused(self, store, tmp_path, edit, message):
         keep(store, pd.Series(["b", "c"]))
         path = tmp_path / "rows.csv"
         save_table(store.table("b1"), path)
         path.write_bytes(edit(path.read_bytes()))
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             load_table(path, store.table("b1"))
 
-    @pytest.mark.parametrize(("text", "told"), [("{", "is no JSON"), ('[{"x": 1}]', "has no column|needs its number")])
-    def test_json_that_is_not_such_a_table_is_refused_with_the_file_name(self, store, tmp_path, text, told):
+    @pytest.mark.parametrize(
+        ("text", "message"), [("{", "is no JSON"), ('[{"x": 1}]', "lacks the column|needs its number")]
+    )
+    def test_json_that_is_not_such_a_table_is_refused_with_the_file_name(self, store, tmp_path, text, message):
         keep(store, pd.Series(["b", "c"]))
         path = tmp_path / "rows.json"
         path.write_text(text)
-        with pytest.raises(ValueError, match=f"rows.json.*({told})|{ROW}"):
+        with pytest.raises(ValueError, match=f"rows.json.*({message})|{ROW}"):
             load_table(path, store.table("b1"))
 
 

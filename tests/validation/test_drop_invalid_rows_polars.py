@@ -1,6 +1,6 @@
 """A split is correct where pandera's `drop_invalid_rows` is wrong on polars.
 
-Each test first states what pandera does by itself, so that it tells when pandera mends it.
+Each test first states what pandera does alone, and so fails once pandera corrects it.
 """
 
 import pandera.polars as pa

@@ -236,11 +236,11 @@ def test_models_are_plain_inside_of_every_container():
         pair: tuple[int, Address]
         root: RootModel[dict[int, Address]]
 
-    bonn, told = {"city": "Bonn"}, {"city": "Bonn", "zip": "00000"}
+    bonn, with_zip = {"city": "Bonn"}, {"city": "Bonn", "zip": "00000"}
     assert kept({"by_name": {"b": bonn}, "pair": [1, bonn], "root": {"1": bonn}}, Nest) == {
-        "by_name": {"b": told},
-        "pair": (1, told),
-        "root": {1: told},
+        "by_name": {"b": with_zip},
+        "pair": (1, with_zip),
+        "root": {1: with_zip},
     }
 
 
@@ -249,9 +249,9 @@ def test_a_model_made_by_a_default_or_a_validator_is_plain_too():
         home: Address = Address(city="Bonn")
         places: Annotated[list[Address], Field(default_factory=list), AfterValidator(lambda found: [*found, *found])]
 
-    told = {"city": "Ulm", "zip": "00000"}
+    with_zip = {"city": "Ulm", "zip": "00000"}
     good = kept({"places": [{"city": "Ulm"}]}, Filled)
-    assert good == {"home": {"city": "Bonn", "zip": "00000"}, "places": [told, told]}
+    assert good == {"home": {"city": "Bonn", "zip": "00000"}, "places": [with_zip, with_zip]}
 
 
 def test_an_instance_stays_an_instance():

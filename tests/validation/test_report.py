@@ -17,7 +17,7 @@ from resilient_tasks.validation.split import Report, split
 RULES = [(column, f"rule {number}") for column in ("a", "b", WHOLE_FRAME) for number in range(30)]
 
 
-def told(rule):
+def text_of(rule):
     column, check = rule
     return check if column == WHOLE_FRAME else f"{column} {check}"
 
@@ -42,7 +42,7 @@ def test_there_is_no_text_where_every_row_is_good(library, of):
 def test_texts_name_the_broken_rules_however_many_there_are(found):
     findings = tuple(Finding(*rule, np.array(sorted(rows))) for rule, rows in found)
     report = Report(10, findings=findings)
-    expected = [{told((why.column, why.check)) for why in reasons} for _, reasons in report.rows_failed]
+    expected = [{text_of((why.column, why.check)) for why in reasons} for _, reasons in report.rows_failed]
     assert [set(text.split("; ")) for text in report.texts] == expected
     assert all(len(set(text.split("; "))) == len(text.split("; ")) for text in report.texts)
 
@@ -58,8 +58,8 @@ def test_warnings_are_counted_apart_from_bad_rows():
 
 
 def test_warnings_are_pickled_and_redacted_like_findings():
-    told = Finding("password", "short", np.array([1]), ["hunter22"].copy)
-    report = pickle.loads(pickle.dumps(Report(4, warnings=(told,))))
+    warning = Finding("password", "short", np.array([1]), ["hunter22"].copy)
+    report = pickle.loads(pickle.dumps(Report(4, warnings=(warning,))))
     (back,) = report.warnings
     assert list(back.values) == ["hunter22"]
     assert "hunter22" not in str(report.__redacted__().warnings[0].values)

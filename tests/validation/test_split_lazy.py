@@ -64,14 +64,14 @@ def test_a_query_stays_one_and_is_counted_in_one_pass(uncollected):
     assert_frame_equal(result.bad.collect(), split(DATA, Hours).bad)
 
 
-def told(report):
+def findings_of(report):
     return [(each.column, each.check, each.positions.tolist(), each.values) for each in report.findings]
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_the_positions_of_bad_rows_are_computed_on_first_use():
     lazy, eager = split(DATA.lazy(), Hours).report, split(DATA, Hours).report
-    assert sorted(told(lazy)) == sorted(told(eager))
+    assert sorted(findings_of(lazy)) == sorted(findings_of(eager))
     assert [row for row, _ in lazy.rows_failed] == [1, 2, 3]
     assert lazy.texts == eager.texts
     assert lazy.warnings[0].values == [-1.0, 0.0]
@@ -159,7 +159,7 @@ def test_a_query_gives_what_its_rows_give(rows):
     assert_frame_equal(lazy.good.collect(), eager.good)
     assert_frame_equal(lazy.bad.collect(), eager.bad)
     assert lazy.report.reasons == eager.report.reasons
-    assert sorted(map(str, told(lazy.report))) == sorted(map(str, told(eager.report)))
+    assert sorted(map(str, findings_of(lazy.report))) == sorted(map(str, findings_of(eager.report)))
 
 
 def test_columns_with_internal_names_do_no_harm():

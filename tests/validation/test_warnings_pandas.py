@@ -78,5 +78,5 @@ def test_a_warn_only_rule_that_raises_is_a_failure_as_in_pandera():
 
 
 def test_the_summary_lists_the_warnings():
-    told = split(FRAME, of(AT_LEAST_10)).report.summary()
-    assert told == "1 of 4 rows invalid: x greater_than_or_equal_to(0) ×1; warned: x at_least_10 ×2"
+    summary = split(FRAME, of(AT_LEAST_10)).report.summary()
+    assert summary == "1 of 4 rows invalid: x greater_than_or_equal_to(0) ×1; warned: x at_least_10 ×2"
