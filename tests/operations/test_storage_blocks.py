@@ -139,7 +139,7 @@ def test_a_file_system_that_another_block_holds_is_taken():
 
 @pytest.mark.parametrize("name", ["block:ml", "block:", "block:remote-file-system", "block:Remote/ml"])
 def test_what_only_looks_like_the_name_of_a_block_is_refused_at_once(name):
-    with pytest.raises(PolicyError, match="block:TYPE/NAME, as block:remote-file-system/ml is"):
+    with pytest.raises(PolicyError, match="block:TYPE/NAME, such as block:remote-file-system/ml"):
         Quarantine(name)
 
 
