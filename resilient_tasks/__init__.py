@@ -38,9 +38,6 @@ if TYPE_CHECKING:
     from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
     from resilient_tasks.core.pipeline import Pipeline, Policy
     from resilient_tasks.core.settings import configure
-    from resilient_tasks.data.drift import Drift
-    from resilient_tasks.data.quarantine import Quarantine
-    from resilient_tasks.data.split import Split
     from resilient_tasks.decorate import explain, resilient
     from resilient_tasks.notify.console import Console
     from resilient_tasks.notify.email import Email
@@ -65,6 +62,9 @@ if TYPE_CHECKING:
     from resilient_tasks.policies.single_flight import SingleFlight
     from resilient_tasks.policies.timeout import Timeout
     from resilient_tasks.policies.validate import Validate
+    from resilient_tasks.quarantine.quarantine import Quarantine
+    from resilient_tasks.validation.drift import Drift
+    from resilient_tasks.validation.split import Split
 
 _ROOMS = {
     "core.call": ("remaining",),
@@ -92,9 +92,6 @@ _ROOMS = {
     "core.pipeline": ("Pipeline", "Policy"),
     "core.settings": ("configure",),
     "core.abandoned": ("abandoned",),
-    "data.drift": ("Drift",),
-    "data.quarantine": ("Quarantine",),
-    "data.split": ("Split",),
     "decorate": ("explain", "resilient"),
     "notify.console": ("Console",),
     "notify.email": ("Email",),
@@ -119,6 +116,9 @@ _ROOMS = {
     "policies.single_flight": ("SingleFlight",),
     "policies.timeout": ("Timeout",),
     "policies.validate": ("Validate",),
+    "quarantine.quarantine": ("Quarantine",),
+    "validation.drift": ("Drift",),
+    "validation.split": ("Split",),
 }
 _WHERE = {name: room for room, names in _ROOMS.items() for name in names}
 

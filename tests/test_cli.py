@@ -10,7 +10,7 @@ import pytest
 
 from resilient_tasks import Quarantine
 from resilient_tasks.cli import main
-from resilient_tasks.data.split import split
+from resilient_tasks.validation.split import split
 
 SCHEMA = pa.DataFrameSchema({"carrier": pa.Column(str, pa.Check.isin(["UA"])), "miles": pa.Column(int, pa.Check.gt(0))})
 

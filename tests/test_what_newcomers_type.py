@@ -50,7 +50,7 @@ from resilient_tasks import (
     resilient,
 )
 from resilient_tasks.core.durations import seconds
-from resilient_tasks.data.drift import Limits
+from resilient_tasks.validation.drift import Limits
 
 
 class Orders(BaseModel):

@@ -74,7 +74,7 @@ def _logged() -> Iterator[None]:
 
 def _quarantined(folder: str) -> list[str]:
     """Say of each quarantined row what is wrong with it."""
-    from resilient_tasks.data.quarantine import Quarantine  # noqa: PLC0415  # heavy
+    from resilient_tasks.quarantine.quarantine import Quarantine  # noqa: PLC0415  # heavy
 
     quarantine = Quarantine(folder)
     rows = [row for batch in quarantine.list() for row in quarantine.read(batch).to_dict("records")]

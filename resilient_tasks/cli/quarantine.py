@@ -17,7 +17,7 @@ from resilient_tasks.core.wording import number_of
 from resilient_tasks.redaction.redact import redact
 
 if TYPE_CHECKING:
-    from resilient_tasks.data.quarantine import Quarantine
+    from resilient_tasks.quarantine.quarantine import Quarantine
 
 _SHOWN = 20
 
@@ -72,7 +72,7 @@ def _list(options: argparse.Namespace) -> int:
 def _show(options: argparse.Namespace) -> int:
     quarantine = _quarantine(options)
     if options.to:
-        from resilient_tasks.data.tables import save_table  # noqa: PLC0415 - heavy
+        from resilient_tasks.quarantine.tables import save_table  # noqa: PLC0415 - heavy
 
         saved = save_table(quarantine.table(options.batch), options.to)
         them = "it" if saved == 1 else "them"
@@ -92,7 +92,7 @@ def _show(options: argparse.Namespace) -> int:
 
 def _replay(options: argparse.Namespace) -> int:
     quarantine = _quarantine(options)
-    from resilient_tasks.data.tables import load_table  # noqa: PLC0415 - heavy
+    from resilient_tasks.quarantine.tables import load_table  # noqa: PLC0415 - heavy
 
     schema = _imported(options.schema)
     rows = load_table(options.rows, quarantine.table(options.batch)) if options.rows else None
@@ -119,7 +119,7 @@ def _purge(options: argparse.Namespace) -> int:
 
 
 def _quarantine(options: argparse.Namespace) -> Quarantine:
-    from resilient_tasks.data.quarantine import Quarantine  # noqa: PLC0415 - heavy
+    from resilient_tasks.quarantine.quarantine import Quarantine  # noqa: PLC0415 - heavy
 
     quarantine = Quarantine(options.at or settings.current.quarantine)
     if not quarantine.exists():

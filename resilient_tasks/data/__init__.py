@@ -1,1 +1,1 @@
-"""Malformed data: pandera schemas, splitting by row, and the quarantine."""
+"""The public addresses of the rooms `validation`, `quarantine` and `chunks`: names alone, no code."""

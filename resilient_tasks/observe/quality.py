@@ -19,8 +19,8 @@ from resilient_tasks.core.events import (
 )
 from resilient_tasks.core.shown import for_markdown, for_terminal
 from resilient_tasks.core.wording import number_of
-from resilient_tasks.data.quarantine import Quarantine, QuarantineError
-from resilient_tasks.data.replay import commands
+from resilient_tasks.quarantine.quarantine import Quarantine, QuarantineError
+from resilient_tasks.quarantine.replay import commands
 from resilient_tasks.redaction.redact import redact
 
 #: Prefect refuses large artifacts, and people do not read them.

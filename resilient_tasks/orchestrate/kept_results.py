@@ -15,8 +15,8 @@ from prefect.results import ResultStore, get_result_store, should_persist_result
 from prefect.serializers import PickleSerializer
 
 from resilient_tasks.core.host import Results
-from resilient_tasks.data.kept import Label, Shelf, is_of_the_future
-from resilient_tasks.policies.last_good import file_shelf
+from resilient_tasks.policies.last_good import file_results
+from resilient_tasks.storage.results import Label, StoredResults, is_in_the_future
 
 #: The folder in the result storage.
 FOLDER = "last_good"
@@ -30,7 +30,7 @@ def of_this_run() -> Results | None:
         return None
     store = get_result_store()
     storage = store.result_storage if should_persist_result() else None
-    shelf = None if storage is None else lambda name: _shelf(storage, name)
+    shelf = None if storage is None else lambda name: _results_at(storage, name)
     return Results(shelf, store.serializer, _is_data)
 
 
@@ -39,17 +39,17 @@ def _is_data(value: Any) -> bool:
     return not any(isinstance(item, State | PrefectFuture) for item in items)
 
 
-def _shelf(storage: Any, name: str) -> Shelf:
+def _results_at(storage: Any, name: str) -> StoredResults:
     if isinstance(storage, LocalFileSystem):
         base = os.path.expanduser(storage.basepath or ".")  # noqa: PTH111  # a text, as a URL would be
-        return file_shelf(f"{base}/{FOLDER}", name, {})
+        return file_results(f"{base}/{FOLDER}", name, {})
     if isinstance(storage, RemoteFileSystem) and not storage.basepath.startswith("smb://"):
-        return file_shelf(f"{storage.basepath.rstrip('/')}/{FOLDER}", name, storage.settings)
-    return BlockShelf(storage, name)
+        return file_results(f"{storage.basepath.rstrip('/')}/{FOLDER}", name, storage.settings)
+    return BlockResults(storage, name)
 
 
 @dataclass(frozen=True)
-class BlockShelf:
+class BlockResults:
     """A storage block that reads and writes, and can do no more: it neither lists nor removes.
 
     Each key has one file there, which a newer result replaces. Nothing limits their number.
@@ -70,7 +70,7 @@ class BlockShelf:
 
     def put(self, label: Label, content: bytes, now: float, keep: int) -> None:  # noqa: ARG002  # as above
         there = self.newest(label.key, now)
-        if there is None or there[0].moment <= label.moment or is_of_the_future(there[0], now):
+        if there is None or there[0].moment <= label.moment or is_in_the_future(there[0], now):
             self._store.write((label.name, content), self._path(label.key))
 
     @property

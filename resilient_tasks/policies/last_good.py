@@ -25,12 +25,11 @@ from resilient_tasks.core.signatures import module_of, signature_of
 from resilient_tasks.core.stable_keys import UnstableKeyError, key_of, key_of_call
 from resilient_tasks.core.stand_ins import DEFAULT, StandIn, calling, stood_in
 from resilient_tasks.core.wording import age, moment
-from resilient_tasks.data import kept
-from resilient_tasks.data._blocks import StorageBlock, is_block, is_name
-from resilient_tasks.data._files import files_at
-from resilient_tasks.data._parts import safe
-from resilient_tasks.data.kept import FileShelf, Label, Moment, Shelf, UnkeepableError
 from resilient_tasks.redaction.redact import redact
+from resilient_tasks.storage import results
+from resilient_tasks.storage.blocks import StorageBlock, is_block, is_name
+from resilient_tasks.storage.files import files_at, safe_name
+from resilient_tasks.storage.results import FileResults, Label, Moment, StoredResults, UnstorableError
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Proceed
@@ -185,8 +184,8 @@ class LastGood(StandIn):
         work = call.work
         try:
             if self.key is not None:
-                return key_of(key_functions.ask(self.key, call, _KEY), kept.parts_of)
-            return key_of_call(work.fn, work.args, work.kwargs, kept.parts_of)
+                return key_of(key_functions.ask(self.key, call, _KEY), results.key_parts)
+            return key_of_call(work.fn, work.args, work.kwargs, results.key_parts)
         except UnstableKeyError as error:
             names = ", ".join(_names_in(work.fn))
             return UnstableKeyError(f"{error}: write LastGood(key=lambda {names}: ...), with what tells calls apart")
@@ -206,10 +205,10 @@ class LastGood(StandIn):
             self._tell(call, "kept", done.error)
 
     def _write(self, call: Call, around: Results | None, key: str, began: Moment, value: Any) -> None:
-        form, content = kept.encoded(value, *self._serializer(around))
-        shelf = self._shelf(call, around)
+        form, content = results.encoded(value, *self._serializer(around))
+        shelf = self._results_at(call, around)
         shelf.put(Label.of(key, began, form, content), content, clock.wall(), self.keep)
-        if isinstance(shelf, FileShelf) and (place := f"{shelf.files}") not in _tidied:
+        if isinstance(shelf, FileResults) and (place := f"{shelf.files}") not in _tidied:
             _tidied.add(place)
             shelf.tidy()
 
@@ -253,30 +252,30 @@ class LastGood(StandIn):
     def _read(self, call: Call, key: str, now: float) -> tuple[Label, Any] | str:
         """Return the last good result, or say why there is none."""
         around = host.current.results()
-        found = self._shelf(call, around).newest(key, now)
+        found = self._results_at(call, around).newest(key, now)
         if found is None:
             return f"no {NAME} of {call.operation}({', '.join(_names_in(call.work.fn))}) with these arguments"
         label, content = found
         if self.max_age is not None:
-            if kept.is_of_the_future(label, now):
+            if results.is_in_the_future(label, now):
                 return f"the {NAME} is of {moment(label.time)}, which is in the future: its age is unknown"
             if now - label.time > self.max_age:
                 return f"the {NAME} is {age(now - label.time)} old, max_age is {age(self.max_age)}"
-        own = self.serializer if label.form == kept.OWN else around.serializer if around is not None else None
-        return label, kept.decoded(label, content, own)
+        own = self.serializer if label.form == results.OWN else around.serializer if around is not None else None
+        return label, results.decoded(label, content, own)
 
     def _serializer(self, around: Results | None) -> tuple[Any, str]:
         if self.serializer is not None or around is None:
-            return self.serializer, kept.OWN
+            return self.serializer, results.OWN
         return around.serializer, _PREFECTS
 
-    def _shelf(self, call: Call, around: Results | None) -> Shelf:
-        name = safe(self.name or f"{module_of(_innermost(call.work.fn))}.{call.operation}")
+    def _results_at(self, call: Call, around: Results | None) -> StoredResults:
+        name = safe_name(self.name or f"{module_of(_innermost(call.work.fn))}.{call.operation}")
         if self.folder is None and around is not None and around.shelf is not None:
-            shelf: Shelf = around.shelf(name)
+            shelf: StoredResults = around.shelf(name)
             return shelf
         folder = self.folder or settings.current.last_good or _at_home()
-        return file_shelf(folder, name, (self.options or {}) if self.folder is not None else {})
+        return file_results(folder, name, (self.options or {}) if self.folder is not None else {})
 
     def _tell(self, call: Call, action: str, error: Exception) -> None:
         """Emit the event, once an hour for each operation and kind of error."""
@@ -299,17 +298,17 @@ _tidied: set[str] = set()
 
 #: For how many seconds a block that was loaded by its name is used: each call needs it, and a block may be changed.
 _BLOCK_HOLDS = 60.0
-_loaded: dict[tuple[str, str], tuple[float, FileShelf]] = {}
+_loaded: dict[tuple[str, str], tuple[float, FileResults]] = {}
 
 
-def file_shelf(folder: str | os.PathLike[str] | StorageBlock, name: str, options: Mapping[str, Any]) -> FileShelf:
+def file_results(folder: str | os.PathLike[str] | StorageBlock, name: str, options: Mapping[str, Any]) -> FileResults:
     """Return the shelf for the results of one name in a folder, at a URL, or on a block."""
     if not isinstance(folder, str) or not is_name(folder):
-        return FileShelf(files_at(folder, options, name))
+        return FileResults(files_at(folder, options, name))
     since, shelf = _loaded.get((folder, name), (0.0, None))
     now = clock.wall()
     if shelf is None or not 0 <= now - since < _BLOCK_HOLDS:
-        shelf = FileShelf(files_at(folder, options, name))
+        shelf = FileResults(files_at(folder, options, name))
         _loaded[folder, name] = now, shelf
     return shelf
 
@@ -375,7 +374,7 @@ def _innermost(fn: Any) -> Any:
 
 
 def _why(error: Exception) -> str:
-    return str(error) if isinstance(error, UnkeepableError | UnstableKeyError) else describe(error)
+    return str(error) if isinstance(error, UnstorableError | UnstableKeyError) else describe(error)
 
 
 def _named(use: Callable[..., Any]) -> str:

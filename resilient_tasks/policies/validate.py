@@ -18,27 +18,26 @@ from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
 from resilient_tasks.core.pipeline import Policy, operation_of
 from resilient_tasks.core.signatures import signature_of
 from resilient_tasks.core.wording import number_of, was
-from resilient_tasks.data.annotated import check_annotation
-from resilient_tasks.data.drift import Drift
-from resilient_tasks.data.limits import check_limits, passed
-from resilient_tasks.data.provenance import schema_name, source
-from resilient_tasks.data.quarantine import Quarantine, StorageBlock
-from resilient_tasks.data.replay import commands
-from resilient_tasks.data.schemas import library
-from resilient_tasks.data.several import (
-    Judged,
-    Part,
-    Place,
-    by_name,
-    check_schemas,
-    is_several,
-    opened,
-    portable_parts,
-    together,
-    with_parts,
-)
-from resilient_tasks.data.split import Report, Split, split
+from resilient_tasks.quarantine.quarantine import Quarantine, StorageBlock
+from resilient_tasks.quarantine.replay import commands
 from resilient_tasks.redaction.redact import redact
+from resilient_tasks.validation.call import check_annotation, schema_name, source
+from resilient_tasks.validation.containers import (
+    Accepted,
+    Location,
+    Part,
+    check_schemas,
+    combined_error,
+    is_container,
+    portable_parts,
+    repack,
+    schemas_by_name,
+    unpack,
+)
+from resilient_tasks.validation.drift import Drift
+from resilient_tasks.validation.limits import check_limits, exceeded
+from resilient_tasks.validation.schemas import library
+from resilient_tasks.validation.split import Report, Split, split
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Proceed
@@ -118,7 +117,7 @@ class Validate(Policy):
         checks.one_of(self.on_invalid, get_args(OnInvalid), "Validate(on_invalid=...)")
         checks.one_of(self.on_schema_error, get_args(OnSchemaError), "Validate(on_schema_error=...)")
         if self.max_invalid is not None:
-            schemas = [schema for given in self._given() for schema in by_name(given).values()]
+            schemas = [schema for given in self._given() for schema in schemas_by_name(given).values()]
             check_limits(self.max_invalid, schemas, "Validate(max_invalid=...)")
             if self.on_invalid == "raise":
                 others = "'quarantine', 'drop', 'warn' or 'branch'"
@@ -187,11 +186,11 @@ class Validate(Policy):
         if callable(self.batch):
             _Batch(self.batch).check_key(fn)
         if self.branches:
-            check_annotation(fn, several=is_several(self.output))
+            check_annotation(fn, several=is_container(self.output))
 
     def describe(self) -> str:
         ways = [way for way, schema in (("input", self.input), ("output", self.output)) if schema is not None]
-        names = f" of {', '.join(by_name(self.output))}" if is_several(self.output) else ""
+        names = f" of {', '.join(schemas_by_name(self.output))}" if is_container(self.output) else ""
         return f"validate {' and '.join(ways)}{names}: on_invalid={self.on_invalid!r}"
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
@@ -205,7 +204,7 @@ class Validate(Policy):
         if self.output is None or isinstance(outcome, Failed):
             return outcome
         try:
-            value, found = self._judge(call, outcome.value, self.output, Place(self._subject))
+            value, found = self._judge(call, outcome.value, self.output, Location(self._subject))
             drifted = self._drifted(call, found)
         except Exception as error:
             return Failed(error)
@@ -226,44 +225,44 @@ class Validate(Policy):
         for name, schemas in _parameters_of(work.fn, self.input).items():
             if name in bound.arguments and schemas is not None:  # the author vouches for a default
                 bound.arguments[name], _ = self._judge(
-                    call, bound.arguments[name], schemas, Place(name, is_argument=True)
+                    call, bound.arguments[name], schemas, Location(name, is_argument=True)
                 )
         return call.changed(args=bound.args, kwargs=bound.kwargs)
 
-    def _judge(self, call: Call, value: Any, schemas: Any, whole: Place) -> tuple[Any, list[Judged]]:
+    def _judge(self, call: Call, value: Any, schemas: Any, whole: Location) -> tuple[Any, list[Accepted]]:
         """Return the value to go on with, and its parts that have a schema.
 
         Raises:
             InvalidData: the batch, or a part of it, is refused; every part was judged before.
         """
-        if not is_several(schemas):
+        if not is_container(schemas):
             given, report = self._judge_part(call, Part(None, whole, value, schemas))
-            judged = [Judged(None, whole, given, report)]
+            judged = [Accepted(None, whole, given, report)]
         else:
             judged = self._judge_parts(call, value, schemas, whole)
-            given = with_parts(value, {part.key: part.given for part in judged})
+            given = repack(value, {part.key: part.given for part in judged})
         for part in judged:
             if part.report.warned:
                 reasons, rows = _by_reason(part.report.warned), part.report.rows
-                call.emit(events.RowsWarned, rows=rows, reasons=reasons, part=part.what.part)
+                call.emit(events.RowsWarned, rows=rows, reasons=reasons, part=part.location.part)
         return given, judged
 
-    def _judge_parts(self, call: Call, value: Any, schemas: Any, whole: Place) -> list[Judged]:
-        parts, problem = opened(value, schemas, whole)
+    def _judge_parts(self, call: Call, value: Any, schemas: Any, whole: Location) -> list[Accepted]:
+        parts, problem = unpack(value, schemas, whole)
         judged, errors = [], []
         for part in parts:
             try:
-                judged.append(Judged(part.key, part.what, *self._judge_part(call, part)))
+                judged.append(Accepted(part.key, part.location, *self._judge_part(call, part)))
             except Exception as error:
-                errors.append((part.what, error))
+                errors.append((part.location, error))
         if problem:
             errors.append((whole, InvalidData(redact(f"{call.operation}: {whole.title}: {problem}"))))
         if errors:
-            raise together(call.operation, errors)
+            raise combined_error(call.operation, errors)
         return judged
 
     def _judge_part(self, call: Call, part: Part) -> tuple[Any, Report]:
-        frame, schema, what = part.frame, part.schema, part.what
+        frame, schema, what = part.frame, part.schema, part.location
         parts = frame if self.branches and isinstance(frame, Split) else split(frame, schema)
         report = parts.report
         if report.frame_errors:
@@ -285,7 +284,7 @@ class Validate(Policy):
             return parts
         return frame if parts.report.invalid and self.on_invalid == "warn" else parts.good
 
-    def _drifted(self, call: Call, judged: Iterable[Judged]) -> DriftDetected | None:
+    def _drifted(self, call: Call, judged: Iterable[Accepted]) -> DriftDetected | None:
         """Return the drift that degrades the result; None if none does.
 
         Raises:
@@ -294,8 +293,8 @@ class Validate(Policy):
         if self.drift is None:
             return None
         gates: Mapping[str, Any] = self.drift if isinstance(self.drift, Mapping) else {"": self.drift}
-        schemas = by_name(self.output)
-        named = [(part.what.name or "", part) for part in judged]
+        schemas = schemas_by_name(self.output)
+        named = [(part.location.name or "", part) for part in judged]
         found = [self._drift_of(call, gates[name], part, schemas[name]) for name, part in named if name in gates]
         drifts = [drift for drift in found if drift is not None]
         for drift in drifts:
@@ -306,19 +305,19 @@ class Validate(Policy):
         call.emit(events.FallbackUsed, fallback="the result as it is", **about(drifts[0]))
         return drifts[0]
 
-    def _drift_of(self, call: Call, gate: Drift, part: Judged, schema: Any) -> DriftDetected | None:
+    def _drift_of(self, call: Call, gate: Drift, part: Accepted, schema: Any) -> DriftDetected | None:
         """Emit what a gate found in one frame; return it if the gate stops or degrades the call."""
         report = gate.judge(part.given.good if isinstance(part.given, Split) else part.given, schema)
         if not report.noted:
             return None
         columns = {column.column: column.sentence for column in report.noted}
-        what, summary = part.what, report.summary()
+        what, summary = part.location, report.summary()
         told = {"action": report.action, "rows": report.rows, "columns": columns, "message": summary}
         call.emit(events.DataDrifted, part=what.part, **told)
         drifted = DriftDetected(f"{call.operation}: {what.title}: {summary}", report=report)
         return drifted if report.action in {"stop", "branch"} else None
 
-    def _unchecked(self, call: Call, frame: Any, parts: Split[Any], what: Place) -> Any:
+    def _unchecked(self, call: Call, frame: Any, parts: Split[Any], what: Location) -> Any:
         report = parts.report
         if self.on_schema_error == "raise":
             problem = redact(f"{call.operation}: {what.title} as a whole: {'; '.join(report.frame_errors)}")
@@ -333,10 +332,10 @@ class Validate(Policy):
             return f"{number_of(report.rows, 'row')}; at least {self.min_rows:,} {was(self.min_rows)} expected"
         if report.invalid and self.on_invalid == "raise":
             return report.summary()
-        too_many = passed(self.max_invalid, report, schema) if self.max_invalid is not None and report.invalid else ""
+        too_many = exceeded(self.max_invalid, report, schema) if self.max_invalid is not None and report.invalid else ""
         return f"{report.summary()}; {too_many}" if too_many else ""
 
-    def _tell(self, call: Call, parts: Split[Any], schema: Any, what: Place, *, refused: bool) -> str | None:
+    def _tell(self, call: Call, parts: Split[Any], schema: Any, what: Location, *, refused: bool) -> str | None:
         """Emit an event about the bad rows; return their file in the quarantine, if they are kept."""
         report = parts.report
         about = {"rows": report.rows, "invalid": report.invalid, "reasons": _by_reason(report.reasons)}
@@ -349,18 +348,18 @@ class Validate(Policy):
         self._tell_of_quarantine(call, schema, what, action=action, path=path, **about)
         return path
 
-    def _take_back(self, call: Call, parts: Split[Any], schema: Any, what: Place) -> None:
+    def _take_back(self, call: Call, parts: Split[Any], schema: Any, what: Location) -> None:
         """Remove the batch of an earlier attempt, or of an earlier call with its name: this data is good."""
         path = self._keep(call, parts, schema, what)
         if path is not None:
             about = {"rows": parts.report.rows, "invalid": 0, "reasons": {}}
             self._tell_of_quarantine(call, schema, what, action="taken out of quarantine", path=str(path), **about)
 
-    def _tell_of_quarantine(self, call: Call, schema: Any, what: Place, **about: Any) -> None:
+    def _tell_of_quarantine(self, call: Call, schema: Any, what: Location, **about: Any) -> None:
         where = schema_name(schema, call.work.fn)
         call.emit(events.RowsQuarantined, batch=self._batch_of(call, what), schema=where, part=what.part, **about)
 
-    def _keep(self, call: Call, parts: Split[Any], schema: Any, what: Place) -> Any:
+    def _keep(self, call: Call, parts: Split[Any], schema: Any, what: Location) -> Any:
         place = self.quarantine or settings.current.quarantine
         quarantine = place if isinstance(place, Quarantine) else Quarantine(place)
         context = {**events.run_ids(), "call": call.work.id, "source": source(call.work, what.title)}
@@ -368,7 +367,7 @@ class Validate(Policy):
             parts, operation=call.operation, batch=self._batch_of(call, what), schema=schema, context=context
         )
 
-    def _batch_of(self, call: Call, what: Place) -> str:
+    def _batch_of(self, call: Call, what: Location) -> str:
         return what.batch(call.work.id if self.batch is None else str(self.batch))
 
 
@@ -408,14 +407,14 @@ def _check_batch(policy: Validate) -> None:
 
 
 def _check_drift(drift: Any, output: Any) -> None:
-    schemas = by_name(output)
+    schemas = schemas_by_name(output)
     gates: Mapping[Any, Any] = drift if isinstance(drift, Mapping) else dict.fromkeys(schemas, drift)
     frames = [name for name, schema in schemas.items() if library(schema) != "pydantic"]
-    if is_several(output) and not isinstance(drift, Mapping):
+    if is_container(output) and not isinstance(drift, Mapping):
         names = ", ".join(f"{name!r}: Drift(...)" for name in frames)
         raise PolicyError(f"Validate(drift=...) of a result with several frames is a mapping by name: {{{names}}}")
     if not gates or not gates.keys() <= {*frames} or not all(isinstance(gate, Drift) for gate in gates.values()):
-        names = f"; its frames are {frames}" if is_several(output) else ""
+        names = f"; its frames are {frames}" if is_container(output) else ""
         msg = f"Validate(drift=...) is a Drift, for a result that is a frame: give output=Schema{names}"
         raise PolicyError(msg)
 

@@ -106,7 +106,7 @@ def by_pandera(data: Any) -> object:
 def ours(library: str) -> Callable[[Any], object]:
     from contestants import schema
 
-    from resilient_tasks.data.split import split
+    from resilient_tasks.validation.split import split
 
     return lambda data: split(data, schema(library))
 
@@ -145,7 +145,7 @@ def plain_write(library: str, size: int) -> Callable[[], Run]:
 
 
 def quarantine() -> Callable[[Any], object]:
-    from resilient_tasks.data.quarantine import Quarantine
+    from resilient_tasks.quarantine.quarantine import Quarantine
 
     place = Quarantine(emptied())
     return lambda parts: place.write(parts, operation="flights", batch="1")

@@ -47,7 +47,7 @@ def run(folder: Path) -> None:
     import pandera.polars as pa
     import polars as pl
 
-    from resilient_tasks.data.chunks import split_parquet
+    from resilient_tasks.chunks.split import split_parquet
 
     schema = pa.DataFrameSchema(
         {

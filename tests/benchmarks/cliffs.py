@@ -11,7 +11,7 @@ import pandera.pandas as pa
 import pandera.polars as ppl
 import polars as pl
 
-from resilient_tasks.data.split import split
+from resilient_tasks.validation.split import split
 
 DATES, ROWS, COLUMNS = 100_000, 200_000, 30
 ROUNDS = 5

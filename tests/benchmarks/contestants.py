@@ -13,7 +13,7 @@ import polars as pl
 from flights import BEGIN, CARRIERS, FARTHEST, LONGEST, TAIL
 from pandera.errors import SchemaErrors
 
-from resilient_tasks.data.split import split
+from resilient_tasks.validation.split import split
 
 Parts = tuple[Any, Any]
 MASK, OURS, BY_HAND = "mask by hand", "ours", "pandera, split by hand"

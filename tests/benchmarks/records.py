@@ -9,7 +9,7 @@ from typing import Any
 from flights import CARRIERS, FARTHEST
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from resilient_tasks.data.split import split
+from resilient_tasks.validation.split import split
 
 COUNT = 20_000
 

@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resilient_tasks.core.stable_keys import UnstableKeyError, key_of, key_of_call
-from resilient_tasks.data.kept import parts_of
+from resilient_tasks.storage.results import key_parts
 
 
 class Airport(enum.Enum):
@@ -58,7 +58,7 @@ VALUES = [
 def test_different_values_have_different_keys():
     keys = {}
     for value in VALUES:
-        key = key_of(value, parts_of)
+        key = key_of(value, key_parts)
         assert key not in keys, f"{value!r} has the key of {keys[key]!r}"
         keys[key] = value
     assert all(len(key) == 32 for key in keys)
@@ -82,7 +82,7 @@ def test_different_values_have_different_keys():
     ],
 )
 def test_equal_values_have_the_same_key(one, other):
-    assert key_of(one, parts_of) == key_of(other, parts_of)
+    assert key_of(one, key_parts) == key_of(other, key_parts)
 
 
 PROGRAM = """
@@ -165,7 +165,7 @@ def loop():
 )
 def test_what_nothing_tells_apart_is_refused(value, says):
     with pytest.raises(UnstableKeyError, match=says):
-        key_of(value, parts_of)
+        key_of(value, key_parts)
 
 
 def test_a_generator_is_not_used_up_by_the_refusal():

@@ -16,7 +16,7 @@ import schema
 import training
 from training import Trained
 
-from resilient_tasks.data.profile import profile
+from resilient_tasks.validation.profile import profile
 
 
 @pytest.fixture(scope="module")

@@ -28,8 +28,8 @@ from resilient_tasks import (
     resilient_task,
 )
 from resilient_tasks.cli import main
-from resilient_tasks.data.quarantine import QuarantineError
-from resilient_tasks.data.split import split
+from resilient_tasks.quarantine.quarantine import QuarantineError
+from resilient_tasks.validation.split import split
 
 Positive = pa.DataFrameSchema({"n": pa.Column(int, pa.Check.gt(0))})
 FRAME = pd.DataFrame({"n": [1, -1, 2]})
@@ -139,7 +139,7 @@ def test_a_file_system_that_another_block_holds_is_taken():
 
 @pytest.mark.parametrize("name", ["block:ml", "block:", "block:remote-file-system", "block:Remote/ml"])
 def test_what_only_looks_like_the_name_of_a_block_is_refused_at_once(name):
-    with pytest.raises(PolicyError, match="block:TYPE/NAME, as block:remote-file-system/ml is"):
+    with pytest.raises(PolicyError, match="block:TYPE/NAME, such as block:remote-file-system/ml"):
         Quarantine(name)
 
 

@@ -17,7 +17,7 @@ from pandera import extensions
 from pydantic import AfterValidator, BaseModel, field_validator, model_validator
 
 from resilient_tasks import Pipeline, Timeout, Validate, resilient
-from resilient_tasks.data.schemas import fingerprint
+from resilient_tasks.validation.schemas import fingerprint
 
 
 @extensions.register_check_method(statistics=["most"])

@@ -549,7 +549,7 @@ class TestTrouble:
     def test_a_result_that_a_serializer_wrote_needs_it_to_be_read(self, drive, folder):
         drive(Service(1).fetch(), fallback=LastGood(folder=folder, serializer=json))()
         error = drive(Service(down()).fetch(), fallback=LastGood(folder=folder)).outcome().error
-        assert "written by a serializer (data), and there is none now" in error.__notes__[0]
+        assert "it needs a serializer (data), and none is configured" in error.__notes__[0]
 
     def test_the_report_names_both(self, drive, folder, tmp_path, resilient_events, clock):
         call = drive(Service("good", down()).fetch(), fallback=LastGood(folder=folder))
@@ -616,10 +616,10 @@ class TestSeveralAtOnce:
         assert [path.name for path in files(folder) if path.name.startswith(".")] == [".new.tmp"]
 
     def test_an_event_loop_goes_on_while_a_result_is_written(self, folder, monkeypatch):
-        from resilient_tasks.data import kept
+        from resilient_tasks.storage import results
 
         ran_in = []
-        monkeypatch.setattr(kept, "encoded", functools.partial(_noting, ran_in, kept.encoded))
+        monkeypatch.setattr(results, "encoded", functools.partial(_noting, ran_in, results.encoded))
 
         @resilient(fallback=LastGood(folder=folder))
         async def fetch():

@@ -8,7 +8,7 @@ import pyarrow as arrow  # noqa: ICN001  # pa is pandera
 import pytest
 
 from resilient_tasks import Degraded, Drift, InvalidData, Split, Validate, resilient
-from resilient_tasks.data.profile import profile
+from resilient_tasks.validation.profile import profile
 
 PANDAS = pa.DataFrameSchema({"n": pa.Column(int, pa.Check.gt(0))})
 POLARS = pap.DataFrameSchema({"n": pap.Column(int, pap.Check.gt(0))})

@@ -18,7 +18,7 @@ from resilient_tasks import (
     Validate,
     resilient,
 )
-from resilient_tasks.data.split import split
+from resilient_tasks.validation.split import split
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ import pytest
 from pydantic import BaseModel
 
 from resilient_tasks import PolicyError, Validate
-from resilient_tasks.data.schemas import fingerprint
+from resilient_tasks.validation.schemas import fingerprint
 from tests.policies import models_of_a_script as script
 
 SCRIPT = Path(script.__file__)
@@ -41,7 +41,7 @@ RECEIVER = textwrap.dedent("""
     import json, pickle, sys
     from pathlib import Path
     from resilient_tasks import Pipeline
-    from resilient_tasks.data.schemas import fingerprint
+    from resilient_tasks.validation.schemas import fingerprint
 
     folder, found = Path(sys.argv[1]), {}
 

@@ -19,7 +19,7 @@ from resilient_tasks import (
     Validate,
     classify,
 )
-from resilient_tasks.data.profile import profile
+from resilient_tasks.validation.profile import profile
 
 USUAL, UNUSUAL = (*range(1, 101),), (*range(51, 151),)
 

@@ -9,7 +9,7 @@ import pytest
 
 from resilient_tasks import InvalidData, Retry, RunReport, Validate, resilient
 from resilient_tasks.core.events import RowsQuarantined
-from resilient_tasks.data.schemas import fingerprint
+from resilient_tasks.validation.schemas import fingerprint
 from tests.policies import models_of_a_script as script
 
 SCHEMA = pa.DataFrameSchema({"n": pa.Column(int, pa.Check.gt(0))})

@@ -26,9 +26,9 @@ from resilient_tasks import (
     explain,
     resilient,
 )
-from resilient_tasks.data.profile import profile
-from resilient_tasks.data.split import split
 from resilient_tasks.observe.quality import DataQuality
+from resilient_tasks.validation.profile import profile
+from resilient_tasks.validation.split import split
 
 PANDAS = pa.DataFrameSchema({"n": pa.Column(int)})
 

@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 
 from resilient_tasks import InvalidData, Retry, RunReport, Split, Validate
-from resilient_tasks.data._backend import Finding
-from resilient_tasks.data.split import Report
 from resilient_tasks.observe.quality import DataQuality
+from resilient_tasks.validation.backend import Finding
+from resilient_tasks.validation.split import Report
 from tests.policies.conftest import Library
 
 

@@ -1,0 +1,1 @@
+"""Split Parquet data that is larger than memory."""

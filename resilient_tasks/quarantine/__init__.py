@@ -1,0 +1,1 @@
+"""Bad rows in files, and their replay."""
