@@ -6,11 +6,10 @@ import sys
 import pytest
 
 from resilient_tasks import resilient
+from resilient_tasks.alerts import delivery, outbox, registry
+from resilient_tasks.alerts import sender as senders
 from resilient_tasks.cli import main
 from resilient_tasks.cli.printing import UsageError, duration
-from resilient_tasks.machines import pace
-from resilient_tasks.notify import outbox, registry
-from resilient_tasks.notify import sender as senders
 from resilient_tasks.testing import flush_messages
 
 
@@ -33,17 +32,17 @@ class Channel:
 def url(own_settings, monkeypatch, tmp_path):
     """Incidents in a file, which this process and the command line share."""
     monkeypatch.setenv("RESILIENT_TASKS_INCIDENTS", "")
-    monkeypatch.setattr(outbox, "kept", outbox.Chosen(outbox._where, stand_in=False, patience=5))
-    for module in ("resilient_tasks.notify.sender", "resilient_tasks.cli.outbox"):
-        monkeypatch.setattr(f"{module}.kept", outbox.kept)
-    monkeypatch.setattr(pace, "GAP", 0.0)
+    monkeypatch.setattr(outbox, "incident_store", outbox.Chosen(outbox._where, stand_in=False, patience=5))
+    for module in ("resilient_tasks.alerts.sender", "resilient_tasks.cli.outbox"):
+        monkeypatch.setattr(f"{module}.incident_store", outbox.incident_store)
+    monkeypatch.setattr(delivery, "GAP", 0.0)
     monkeypatch.setattr(senders, "_sender", senders.Sender())
     (tmp_path / "incidents.db").touch()
     url = f"sqlite:///{tmp_path}/incidents.db"
     own_settings(incidents=url, store_timeout=5, notify_deadline=2)
     yield url
     senders.sender().stop()
-    outbox.kept.close()
+    outbox.incident_store.close()
 
 
 @pytest.fixture
@@ -104,7 +103,7 @@ class TestOutbox:
         monkeypatch.setattr(registry, "_known", {})
         code, out = run("outbox", "flush", "--within", "0.2")
         assert code == 1
-        assert "No channel pager is known here: name the module" in out
+        assert "No channel pager is known here: give the module" in out
         assert json.loads(run("outbox", "flush", "--json")[1]) == {"sent": 0, "left": 1, "unknown": ["pager"]}
 
     def test_imports_the_module_that_has_the_channel(self, run, failing, monkeypatch, tmp_path, capsys):
@@ -127,8 +126,8 @@ class TestOutbox:
         code, out = run("outbox", "purge")
         assert (code, out) == (2, "resilient-tasks: Say which: --channel, --operation, --given-up, or --all.\n")
         for words in (("--given-up",), ("--channel", "other"), ("--operation", "other")):
-            assert run("outbox", "purge", *words) == (0, "0 thrown away\n")
-        assert run("outbox", "purge", "--channel", "pager", "--operation", "fetch") == (0, "1 thrown away\n")
+            assert run("outbox", "purge", *words) == (0, "0 messages purged\n")
+        assert run("outbox", "purge", "--channel", "pager", "--operation", "fetch") == (0, "1 message purged\n")
         assert run("outbox", "status")[0] == 0
 
     @pytest.mark.parametrize(
@@ -176,7 +175,7 @@ class TestIncidents:
             2,
             "resilient-tasks: x is not silenced. Silenced: fetch*.\n",
         )
-        assert run("alerts", "unsilence", "fetch*") == (0, "fetch* is heard of again\n")
+        assert run("alerts", "unsilence", "fetch*") == (0, "fetch* sends alerts again\n")
         assert run("alerts", "list") == (0, "no incidents\n")
 
     @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("10m", 600), ("1.5h", 5400), ("2 d", 172800)])
@@ -213,16 +212,18 @@ class TestChannelsOfTheEnvironment:
     """What many programs have is a token in the environment: their channels need no module to be known."""
 
     def test_are_known_by_their_names(self, monkeypatch, resilient_slack):
+        from resilient_tasks.alerts import registry
         from resilient_tasks.cli import outbox
-        from resilient_tasks.notify import registry
 
         monkeypatch.setattr(registry, "_known", {})
         monkeypatch.setenv("SLACK_WEBHOOK_URL", resilient_slack.webhook_url)
-        outbox._know_the_environments_slack(["slack", "slack:#on-call", "slack:C12345678", "slack:0a1b2c3d", "console"])
+        outbox._register_slack_of_environment(
+            ["slack", "slack:#on-call", "slack:C12345678", "slack:0a1b2c3d", "console"]
+        )
         assert set(registry.names()) == {"slack", "slack:#on-call", "slack:C12345678"}
 
     def test_are_left_alone_while_channels_are_off(self, own_settings, monkeypatch, capsys):
         monkeypatch.setenv("RESILIENT_TASKS_CHANNELS", "")
         own_settings(channels=False)
         assert main(["outbox", "flush"]) == 2
-        assert "Channels are off" in capsys.readouterr().err
+        assert "turns channels off" in capsys.readouterr().err

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from typing import Any
 
 from resilient_tasks import Notify, Slack, resilient
+from resilient_tasks.alerts.sender import sender
 from resilient_tasks.core.events import Event, bus
-from resilient_tasks.notify.sender import sender
 
 PATIENCE = 60  # seconds for the store to be told of what it could not be told at once
 
@@ -73,9 +73,9 @@ class Storm:
             wall.append((plain[0], told[0]))
             cpu.append((plain[1], told[1]))
         behind = max(0.0, time.monotonic() - begin - calls * every)
-        pending, until = sender()._rounds.pending, time.monotonic() + PATIENCE
-        late = len(pending._doubts)
-        while (pending.in_doubt or pending.wait is not None) and time.monotonic() < until:
+        pending, until = sender()._dispatcher.buffer, time.monotonic() + PATIENCE
+        late = len(pending._unacknowledged)
+        while (pending.has_unacknowledged or pending.wait is not None) and time.monotonic() < until:
             time.sleep(0.01)
         return {"wall": wall, "cpu": cpu, "late": late, "behind": behind}
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from resilient_tasks.alerts.outbox import Outbox
 from resilient_tasks.core.store import opened_by
-from resilient_tasks.notify.outbox import Outbox
 from resilient_tasks.shared.states import States
 from resilient_tasks.testing import FakeSlack, SlackMessage
 
@@ -196,7 +196,7 @@ def _left(incidents: str) -> int:
     try:
         while True:
             all_of_them = [each for name in outbox.operations() for each in outbox.incidents(name).all]
-            left = sum(len(each.letters) + (not each.closed) for each in all_of_them)
+            left = sum(len(each.deliveries) + (not each.closed) for each in all_of_them)
             if not left or time.monotonic() > until:
                 return left
             time.sleep(0.1)
