@@ -1,4 +1,4 @@
-"""A sender of its own for each test, so that no message waits behind another test's."""
+"""A separate sender for each test, so that no message waits behind another test's."""
 
 import threading
 
@@ -17,7 +17,7 @@ def own_sender(monkeypatch, own_settings):
 
 
 class Recorder:
-    """A channel that keeps what it is told; with a gate, it waits for it first; with errors, it raises those first."""
+    """A channel that records its messages; it waits for the gate and raises the errors first, if any."""
 
     def __init__(self, name="recorder", gate=None, errors=()):
         self.name, self.gate, self.errors = name, gate, list(errors)
@@ -34,7 +34,7 @@ class Recorder:
         return {"place": f"{self.name} {len(self.messages)}"}
 
     @property
-    def told(self):
+    def received(self):
         return [(message.occasion, message.count, message.total) for message in self.messages]
 
 
@@ -45,7 +45,7 @@ def recorder():
 
 @pytest.fixture
 def at_once(monkeypatch):
-    """Let messages follow each other, and a channel be tried again, without a pause."""
+    """Send messages, and try channels again, without pauses."""
     monkeypatch.setattr(delivery, "GAP", 0.0)
     monkeypatch.setattr(delivery, "_FIRST_PAUSE", 0.01)
     monkeypatch.setattr(dispatcher, "_FIRST_PAUSE", 0.01)

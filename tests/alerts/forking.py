@@ -1,16 +1,16 @@
-"""A warm process that forks children which fail and are killed; at its end it sends what they have left.
+"""A warm process that forks children which fail and are killed; at its end it sends what they left behind.
 
     python tests/alerts/forking.py <API of the fake Slack> <its token> <children> <seed>
 
-Each child has an operation, and so an incident, of its own. It fails once to three times, and says on a pipe how far it
-has come. It is killed a moment after it has come to a place that is drawn, wherever it is by then. Between any two of
-these places it pauses for some milliseconds that are drawn, for some of them lie within microseconds of each other.
+Each child has its own operation, and so its own incident. It fails one to three times, and reports its progress on a
+pipe. It is killed a moment after it has reached a random place, wherever it is by then. Between two places it pauses
+for a few random milliseconds, as some of them lie within microseconds of each other.
 
-Two constants of the library are others here: a channel may be sent messages without a pause, and the letter of a dead
-sender is anybody's 0.2 s after its deadline. And only every fourth child looks for what the others have left, which all
-processes do once they have something to tell: so the children are at their own letters most of the time.
+Two constants of the library are changed: messages to a channel need no pause, and other processes may send the delivery
+of a dead one 0.2 s after its deadline. Only every fourth child scans for deliveries that others left behind, which all
+processes do otherwise: so the children mostly send their own.
 
-Prints one line of JSON: of each child, the places that it has come to.
+Prints one line of JSON: the places that each child reached.
 """
 
 import json
@@ -22,7 +22,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-# What is imported when it is first used: the children find it here.
+# Imported at first use: the children find it loaded.
 import slack_sdk  # noqa: F401
 import structlog  # noqa: F401
 
@@ -32,11 +32,11 @@ from resilient_tasks.alerts import delivery, dispatcher
 from resilient_tasks.alerts.outbox import Outbox
 from resilient_tasks.testing import flush_messages
 
-#: Where a child can be: begun, told the store, leased its letter, begun to send it, sent it, taken it out of the store.
-PLACES = "begun", "told", "leased", "sending", "sent", "marked"
+#: The places of a child: it has begun, stored the failure, leased the delivery, begun to send it, sent it, marked it.
+PLACES = "begun", "stored", "leased", "sending", "sent", "marked"
 AT_ONCE = 5  # children that live at the same time
-PAUSE, DELAY = 0.012, 0.006  # seconds, at the most, between two places, and from a place to the signal
-PATIENCE = 1.0  # seconds for a child to come to its place: another may have sent its letter
+PAUSE, DELAY = 0.012, 0.006  # seconds at most between two places, and from a place to the signal
+PATIENCE = 1.0  # seconds for a child to reach its place: another one may have sent its delivery
 FLUSH = 25.0
 
 delivery.GAP = 0.0
@@ -45,7 +45,7 @@ dispatcher._GRACE = 0.2
 
 @dataclass
 class Child:
-    """One child: where it is to be killed, and how often it has come to each place, for each failure apart."""
+    """One child: where to kill it, and the places that it has reached."""
 
     number: int
     place: int
@@ -57,7 +57,7 @@ class Child:
 
 
 class Reporting:
-    """Slack, as a child uses it."""
+    """Slack, with reports before and after each message of the child."""
 
     def __init__(self, slack, operation, reach):
         self.name, self._slack, self._operation, self._reach = slack.name, slack, operation, reach
@@ -73,7 +73,7 @@ class Reporting:
 
 
 def live(number, draw, pipe, slack):
-    """Fail, and say on `pipe` how far it has come, until the signal."""
+    """Fail, and report progress on `pipe`, until the signal."""
     operation = f"child_{number}"
 
     def reach(place, times=1):
@@ -86,7 +86,7 @@ def live(number, draw, pipe, slack):
         def reported(self, first, *args, **kwargs):
             result = done(self, first, *args, **kwargs)
             if is_own(first, result):
-                # Failures that waited for the store to open are told in one.
+                # Failures that waited for the store to open are stored together.
                 reach(place, args[0].number if method == "record_failure" else 1)
             return result
 
@@ -94,7 +94,7 @@ def live(number, draw, pipe, slack):
 
     if number % 4:
         dispatcher.Dispatcher._scan = lambda self: None
-    reporting("record_failure", "told", lambda first, _: first == operation)
+    reporting("record_failure", "stored", lambda first, _: first == operation)
     reporting("lease", "leased", lambda first, leased: first == operation and leased is not None)
     reporting("mark_delivered", "marked", lambda leased, _: leased.operation == operation)
 
@@ -122,7 +122,7 @@ def fork(child, seed, slack):
 
 
 def kill_all(children, seed, slack):
-    """Fork the children, a few at a time, and kill each at its moment."""
+    """Fork the children, a few at a time, and kill each at its place."""
     waiting, alive = list(reversed(children)), selectors.DefaultSelector()
     while waiting or alive.get_map():
         while waiting and len(alive.get_map()) < AT_ONCE:
@@ -141,7 +141,7 @@ def kill_all(children, seed, slack):
                 alive.unregister(child.pipe)
                 os.kill(child.pid, signal.SIGKILL)
                 os.waitpid(child.pid, 0)
-                child.seen += os.read(child.pipe, 100)  # what it had said by then, though nobody had read it
+                child.seen += os.read(child.pipe, 100)  # reports that were not read yet
                 os.close(child.pipe)
 
 
@@ -150,7 +150,7 @@ def main(api_url, token, number, seed):
     children = [Child(at, draw.randrange(PLACES.index("marked")), draw.uniform(0, DELAY)) for at in range(int(number))]
     slack = Slack(token=token, channel="#ml-alerts", api_url=api_url)
     kill_all(children, seed, slack)
-    Notify(slack)  # this process can send to it, too: it is the next run
+    Notify(slack)  # registers the channel: this process is the next run
     flushed = flush_messages(FLUSH)
     print(json.dumps({"flushed": flushed, "seen": {f"child_{child.number}": child.seen for child in children}}))  # noqa: T201
 

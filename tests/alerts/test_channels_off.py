@@ -1,4 +1,4 @@
-"""Channels that are off: nothing is sent, and it is told of what."""
+"""Channels that are off: nothing is sent, and an event reports it."""
 
 import os
 
@@ -25,7 +25,7 @@ class TestChannelsThatAreOff:
         monkeypatch.setenv("RESILIENT_TASKS_CHANNELS", "")
         own_settings(channels=False)
 
-    def test_are_told_nothing_and_the_event_says_of_what(self, drive, recorder, resilient_events, own_settings):
+    def test_get_no_messages_and_an_event_reports_it(self, drive, recorder, resilient_events, own_settings):
         channel = recorder()
         call = drive(fail, notify=[channel, Console()])
         call.outcome()
@@ -34,9 +34,11 @@ class TestChannelsThatAreOff:
         own_settings(channels=True)
         assert flush_messages()
         assert channel.messages == []
-        told = resilient_events.named("notify.suppressed")
-        assert [(event.channel, event.reason) for event in told] == 2 * [("recorder, console", "channels are off")]
-        assert "channels are off" in told[0].sentence()
+        events = resilient_events.named("notify.suppressed")
+        assert [(event.channel, event.reason) for event in events] == 2 * [
+            ("recorder, console", "channels are off")
+        ]
+        assert "channels are off" in events[0].sentence()
 
     def test_keep_no_incidents(self, drive, recorder, flaky):
         call = drive(flaky(ConnectionError()), notify=recorder())
@@ -44,7 +46,7 @@ class TestChannelsThatAreOff:
         call.outcome()
         assert Outbox(incident_store.states()).operations() == []
 
-    def test_are_sent_nothing_that_waited_from_before(self, drive, recorder, gate, own_settings):
+    def test_get_no_unsent_messages_from_before(self, drive, recorder, gate, own_settings):
         own_settings(channels=True)
         channel = recorder(errors=[ConnectionError()])
         drive(fail, notify=channel).outcome()
@@ -54,12 +56,12 @@ class TestChannelsThatAreOff:
         assert channel.messages == []
         own_settings(channels=True)
         assert flush_messages(5)
-        assert channel.told == [("first", 1, 1)]
+        assert channel.received == [("first", 1, 1)]
 
-    def test_are_off_for_processes_that_are_started_too(self):
+    def test_are_off_in_child_processes_too(self):
         assert os.environ["RESILIENT_TASKS_CHANNELS"] == "false"
         assert settings._from_environment().channels is False
 
-    def test_need_a_word_that_says_so(self, own_settings):
+    def test_need_a_valid_setting(self, own_settings):
         with pytest.raises(PolicyError, match=r"configure\(channels=...\) is True or False, not 'no'"):
             own_settings(channels="no")

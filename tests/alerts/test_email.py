@@ -65,7 +65,7 @@ def server():
 
 
 def headers(mail):
-    """The headers as they stand in the file, unfolded by nobody: name to raw text."""
+    """The raw headers, not unfolded, by name."""
     head = mail.raw.partition(b"\r\n\r\n")[0].decode("ascii")
     lines = head.replace("\r\n ", " ").split("\r\n")
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
@@ -90,14 +90,14 @@ def test_a_message_arrives_encrypted_and_with_a_login(server, way):
     assert receipt == {"first_id": mail.parsed["Message-ID"]}
 
 
-def test_a_relay_without_tls_is_used_where_the_user_says_so():
+def test_a_relay_without_tls_is_used_if_the_user_asks_for_it():
     with MailServer(auth=False) as relay:
         Email("ops@example.org", relay.host, relay.port, security="none").send(FIRST, within=10)
         assert [(mail.secure, mail.user) for mail in relay.messages] == [(False, None)]
 
 
 @pytest.mark.parametrize("way", ["starttls", "tls"])
-def test_a_certificate_that_nobody_vouches_for_is_refused_and_nothing_is_said(server, certified, way):
+def test_an_untrusted_certificate_is_refused_and_nothing_is_sent(server, certified, way):
     channel = Email("ops@example.org", **(getattr(server, way) | {"ca": certified.ca}))
     with pytest.raises(ssl.SSLCertVerificationError):
         channel.send(FIRST, within=10)
@@ -116,7 +116,7 @@ def test_a_certificate_of_another_name_is_refused(server, monkeypatch, way):
     assert server.messages == []
 
 
-def test_without_starttls_nothing_is_sent_in_the_clear():
+def test_without_starttls_nothing_is_sent_unencrypted():
     heard = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -187,7 +187,7 @@ def foreign(request, certified, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:Requiring AUTH:UserWarning")  # TLS is on before it begins
-def test_another_server_with_tls_and_a_login_takes_the_mail_when_it_is_tried_again(foreign):
+def test_another_server_with_tls_and_a_login_accepts_the_mail_on_the_next_attempt(foreign):
     kept, channel = foreign
     with pytest.raises(EmailRefusedError, match="451") as caught:
         channel.send(FIRST, within=10)
@@ -201,7 +201,7 @@ def test_another_server_with_tls_and_a_login_takes_the_mail_when_it_is_tried_aga
 
 
 @pytest.mark.filterwarnings("ignore:Requiring AUTH:UserWarning")  # TLS is on before it begins
-def test_another_server_that_refuses_the_login_is_believed(foreign):
+def test_another_servers_refusal_of_the_login_is_final(foreign):
     kept, channel = foreign
     wrong = dataclasses.replace(channel, password="another")
     with pytest.raises(EmailRefusedError, match=r"refused the username and password .535"):
@@ -212,7 +212,7 @@ def test_another_server_that_refuses_the_login_is_believed(foreign):
 # --- what arrives ------------------------------------------------------------------------------------------------
 
 
-def test_the_mails_of_an_incident_hold_together_in_the_raw_headers(certified):
+def test_the_mails_of_an_incident_are_threaded_by_their_raw_headers(certified):
     first = headers(sent(certified, FIRST))
     later = [headers(sent(certified, message)) for message in (DIGEST, RECOVERED)]
     for mail in later:
@@ -223,7 +223,7 @@ def test_the_mails_of_an_incident_hold_together_in_the_raw_headers(certified):
     assert first["Subject"] == "fetch_month failed: ConnectError"
 
 
-def test_threads_hold_together_for_a_sender_with_a_long_domain(certified):
+def test_mails_are_threaded_for_a_sender_with_a_long_domain(certified):
     """Longer than a line, Python's own policy encodes an id as if it were text."""
     sender = f"alerts@{'a-rather-long-department-' * 2}x.example.org"
     first, digest = (headers(sent(certified, message, sender=sender)) for message in (FIRST, DIGEST))
@@ -231,7 +231,7 @@ def test_threads_hold_together_for_a_sender_with_a_long_domain(certified):
     assert digest["In-Reply-To"] == digest["References"] == first["Message-ID"]
 
 
-def test_a_thread_follows_the_first_mail_even_where_the_sender_was_changed_since(certified):
+def test_a_thread_follows_the_first_mail_even_if_the_sender_has_changed_since(certified):
     receipt = Email("ops@example.org", **certified.starttls, sender="old@example.com").send(FIRST, within=10)
     first = headers(certified.messages[-1])["Message-ID"]
     assert first.endswith("@example.com>")
@@ -254,7 +254,7 @@ def test_incidents_have_mails_and_threads_of_their_own(certified):
     assert [mail["In-Reply-To"] for mail in mails[2:]] == [mail["Message-ID"] for mail in mails[:2]]
 
 
-def test_a_mail_says_that_no_person_wrote_it_and_when_it_happened(certified):
+def test_a_mail_is_marked_as_automatic_and_dated(certified):
     mail = sent(certified, FIRST).parsed
     assert mail["Auto-Submitted"] == "auto-generated"
     assert mail["Date"].datetime.timestamp() == FIRST.time
@@ -295,7 +295,7 @@ INJECTIONS = [
 
 
 @pytest.mark.parametrize("text", INJECTIONS)
-def test_no_text_ends_the_subject_or_adds_a_header(certified, text):
+def test_no_text_can_end_the_subject_or_add_a_header(certified, text):
     plain = headers(sent(certified, FIRST)).keys()
     message = dataclasses.replace(FIRST, error_type=text, operation=text, incident=text, key=text, kind=text)
     mail = sent(certified, message)
@@ -306,19 +306,19 @@ def test_no_text_ends_the_subject_or_adds_a_header(certified, text):
 
 
 @pytest.mark.parametrize("text", [*INJECTIONS, "x> <evil@example.org"])
-def test_a_thread_from_elsewhere_adds_no_header_either(certified, text):
+def test_no_stored_thread_can_add_a_header_either(certified, text):
     plain = headers(sent(certified, DIGEST)).keys()
     assert headers(sent(certified, dataclasses.replace(DIGEST, thread={"first_id": text}))).keys() == plain
 
 
-def test_a_line_with_a_dot_ends_no_mail(certified):
+def test_a_line_with_a_dot_does_not_end_the_mail(certified):
     before = len(certified.messages)
     mail = sent(certified, dataclasses.replace(FIRST, error="a\r\n.\r\nMAIL FROM:<evil@example.org>\r\n.\n..b"))
     assert len(certified.messages) == before + 1
     assert "\n.\nMAIL FROM:<evil@example.org>\n.\n..b\n" in mail.text
 
 
-def test_html_of_an_error_is_shown_and_not_obeyed(certified):
+def test_html_in_an_error_is_escaped(certified):
     nasty = "<script>alert(1)</script> & \"quoted\" 'text'"
     run = {"flow_run_id": nasty, "url": "javascript:alert(1)"}
     message = dataclasses.replace(
@@ -331,7 +331,7 @@ def test_html_of_an_error_is_shown_and_not_obeyed(certified):
         assert "href" not in page
 
 
-def test_every_text_that_python_can_hold_can_be_sent(certified):
+def test_any_python_text_can_be_sent(certified):
     text = "größer 東京 🔥 \ud800 \0 end"
     mail = sent(certified, dataclasses.replace(FIRST, error=text, operation=text, where=text, incident=text, key=text))
     shown = "größer 東京 🔥 ? ␀ end"
@@ -341,7 +341,7 @@ def test_every_text_that_python_can_hold_can_be_sent(certified):
     assert mail.subject == f"{shown} failed: ConnectError"
 
 
-def test_a_subject_is_cut_where_it_grows_too_long(certified):
+def test_a_long_subject_is_cut(certified):
     mail = sent(certified, dataclasses.replace(FIRST, operation="ü" * 5000))
     assert mail.subject == "ü" * 199 + "…"
 
@@ -351,12 +351,12 @@ def test_a_subject_is_cut_where_it_grows_too_long(certified):
 
 @pytest.mark.parametrize("stage", ["connect", "starttls", "auth", "mail", "rcpt", "data", "message"])
 @pytest.mark.parametrize(("code", "kind"), [(421, Kind.TRANSIENT), (451, Kind.TRANSIENT), (554, Kind.PERMANENT)])
-def test_a_refusal_is_tried_again_or_not_as_its_code_says(certified, stage, code, kind):
+def test_the_code_of_a_refusal_decides_whether_it_is_tried_again(certified, stage, code, kind):
     before = len(certified.messages)
     certified.refuses(code, at=stage, text="4.7.1 no\x01t now")
     # smtplib tries another way of logging in where one was refused, and finds the connection closed after 421.
-    error, told = (ConnectionError, "closed") if (stage, code) == ("auth", 421) else (EmailRefusedError, str(code))
-    with pytest.raises(error, match=told) as caught:
+    error, text = (ConnectionError, "closed") if (stage, code) == ("auth", 421) else (EmailRefusedError, str(code))
+    with pytest.raises(error, match=text) as caught:
         sent(certified, FIRST)
     assert classify(caught.value) is kind
     assert len(certified.messages) == before
@@ -364,7 +364,7 @@ def test_a_refusal_is_tried_again_or_not_as_its_code_says(certified, stage, code
     assert len(certified.messages) == before + 1
 
 
-def test_a_wrong_password_is_a_refusal_for_good_that_does_not_tell_it(server):
+def test_a_wrong_password_is_a_final_refusal_that_does_not_show_it(server):
     wrong = "not-the-right-one"
     with pytest.raises(EmailRefusedError, match=r"refused the username and password .535") as caught:
         sent(server, FIRST, password=wrong)
@@ -376,7 +376,7 @@ def test_a_wrong_password_is_a_refusal_for_good_that_does_not_tell_it(server):
     assert wrong not in "".join(shown.stack.from_list(ours).format())
 
 
-def test_a_login_that_the_server_cannot_take_is_told():
+def test_a_login_that_the_server_does_not_support_is_an_error():
     with MailServer(auth=False) as relay:
         options = {**relay.starttls, "username": "someone", "password": "a-password"}
         with pytest.raises(EmailRefusedError, match="AUTH"):
@@ -400,7 +400,7 @@ def test_one_mail_goes_to_all_its_recipients(server):
     assert mail.recipients == ("ops@example.org", "ml@example.org")
 
 
-def test_a_recipient_that_is_gone_keeps_nobody_else_from_being_told(server, resilient_events):
+def test_an_unknown_recipient_does_not_keep_the_mail_from_the_others(server, resilient_events):
     server.refuses_recipient("gone@example.org", 550, "5.1.1 no such user")
     receipt = Email(PAIR, **server.starttls).send(FIRST, within=10)
     assert receipt == {"first_id": server.messages[0].parsed["Message-ID"]}
@@ -410,7 +410,7 @@ def test_a_recipient_that_is_gone_keeps_nobody_else_from_being_told(server, resi
     assert event.message.endswith("refused gone@example.org: 550 5.1.1 no such user; accepted for ops@example.org")
 
 
-def test_a_recipient_to_try_again_is_the_only_one_who_is_sent_it_again(server, resilient_events):
+def test_only_a_recipient_refused_for_now_is_sent_the_mail_again(server, resilient_events):
     server.refuses_recipient("gone@example.org", 451)
     channel = Email(PAIR, **server.starttls)
     for _ in range(2):
@@ -426,7 +426,7 @@ def test_a_recipient_to_try_again_is_the_only_one_who_is_sent_it_again(server, r
     assert server.messages[-1].recipients == tuple(PAIR)
 
 
-def test_without_a_store_who_has_the_mail_gets_it_again_with_the_same_id(server, monkeypatch):
+def test_without_a_store_all_recipients_get_the_mail_again_with_the_same_id(server, monkeypatch):
     def away():
         raise StoreAway("gone")
 
@@ -440,7 +440,7 @@ def test_without_a_store_who_has_the_mail_gets_it_again_with_the_same_id(server,
     assert first.raw == again.raw
 
 
-def test_a_recipient_that_turns_out_to_be_gone_ends_the_trying(server, resilient_events):
+def test_a_recipient_that_turns_out_to_be_unknown_is_not_tried_again(server, resilient_events):
     server.refuses_recipient("gone@example.org", 451)
     channel = Email(PAIR, **server.starttls)
     with pytest.raises(EmailRefusedError):
@@ -454,7 +454,7 @@ def test_a_recipient_that_turns_out_to_be_gone_ends_the_trying(server, resilient
 @pytest.mark.parametrize(
     ("codes", "kind"), [((550, 550), Kind.PERMANENT), ((550, 451), Kind.TRANSIENT), ((451, 451), Kind.TRANSIENT)]
 )
-def test_where_nobody_is_accepted_the_message_was_not_sent(server, codes, kind):
+def test_if_no_recipient_is_accepted_the_message_was_not_sent(server, codes, kind):
     for recipient, code in zip(PAIR, codes, strict=True):
         server.refuses_recipient(recipient, code)
     with pytest.raises(EmailRefusedError) as caught:
@@ -469,7 +469,7 @@ def test_where_nobody_is_accepted_the_message_was_not_sent(server, codes, kind):
 
 @pytest.mark.parametrize("way", ["starttls", "tls"])
 @pytest.mark.parametrize("fault", ["hangs", "drips"])
-def test_a_server_that_says_nothing_or_next_to_nothing_is_given_up_in_time(server, fault, way):
+def test_a_silent_or_very_slow_server_is_abandoned_at_the_deadline(server, fault, way):
     if fault == "hangs":
         server.hangs(30)
     else:
@@ -489,7 +489,7 @@ def test_a_server_that_refuses_connections_is_transient(server):
 
 
 @pytest.mark.parametrize("way", ["starttls", "tls"])
-def test_a_server_that_forgets_to_answer_gets_the_same_mail_again(server, way):
+def test_a_server_that_does_not_confirm_gets_the_same_mail_again(server, way):
     channel = Email("ops@example.org", **getattr(server, way))
     server.vanishes()
     with pytest.raises(ConnectionError, match="closed the connection before it had accepted") as caught:
@@ -500,7 +500,7 @@ def test_a_server_that_forgets_to_answer_gets_the_same_mail_again(server, way):
     assert before.parsed["Message-ID"] == after.parsed["Message-ID"]
 
 
-def test_what_happens_after_the_mail_was_accepted_is_no_failure(server, monkeypatch):
+def test_an_error_after_the_mail_was_accepted_is_no_failure(server, monkeypatch):
     def leave(self):
         raise smtplib.SMTPServerDisconnected("gone")
 
@@ -519,7 +519,7 @@ def test_a_name_that_does_not_resolve_is_transient(monkeypatch):
     assert classify(caught.value) is Kind.TRANSIENT
 
 
-def test_no_name_server_is_asked_for_this_machines_own_name(certified, monkeypatch):
+def test_this_machines_own_name_is_found_without_dns(certified, monkeypatch):
     def slow(*args):
         raise AssertionError("this takes seconds where the DNS is broken")
 
@@ -543,7 +543,7 @@ def test_a_client_greets_with_a_name_or_with_its_address(monkeypatch, hostname, 
     assert _own_name(SimpleNamespace(getsockname=lambda: own)) == greeting
 
 
-def test_no_time_at_all_is_too_little(server):
+def test_no_time_left_is_a_timeout(server):
     with pytest.raises(TimeoutError):
         Email("ops@example.org", **server.starttls).send(FIRST, within=0)
     assert server.connections == 0
@@ -554,7 +554,7 @@ def test_no_time_at_all_is_too_little(server):
 
 @pytest.fixture
 def alerted(server, resilient_clock, at_once, resilient_events):
-    """A function that fails as often as it is told to, and tells of it by e-mail."""
+    """A function that fails a given number of times, with alerts by e-mail."""
 
     def fetch():
         if fetch.failing:
@@ -565,7 +565,7 @@ def alerted(server, resilient_clock, at_once, resilient_events):
     return SimpleNamespace(call=call, fetch=fetch, clock=resilient_clock, events=resilient_events)
 
 
-def test_the_outbox_sends_again_what_was_refused_for_now_and_what_nobody_answered(alerted, server):
+def test_the_outbox_resends_what_was_refused_for_now_or_not_confirmed(alerted, server):
     server.refuses(451)
     server.vanishes()
     alerted.call.outcome()
@@ -577,7 +577,7 @@ def test_the_outbox_sends_again_what_was_refused_for_now_and_what_nobody_answere
     assert len(alerted.events.named("notify.sent")) == 1
 
 
-def test_first_digest_and_recovery_are_one_thread_whoever_wrote_them(alerted, server):
+def test_first_digest_and_recovery_are_one_thread_across_processes(alerted, server):
     for _ in range(4):
         alerted.call.outcome()
     assert flush_messages(20)
@@ -593,7 +593,7 @@ def test_first_digest_and_recovery_are_one_thread_whoever_wrote_them(alerted, se
     assert "fetch works again" in server.messages[2].text
 
 
-def test_a_black_hole_delays_no_task_and_loses_nothing(alerted, server, own_settings):
+def test_a_server_that_never_answers_delays_no_task_and_loses_nothing(alerted, server, own_settings):
     own_settings(notify_deadline=0.3)
     alerted.call.outcome()  # imports, and the first connection
     assert flush_messages(20)
@@ -641,7 +641,7 @@ def test_the_password_may_be_in_the_environment(server, monkeypatch):
     assert len(server.messages) == 1
 
 
-def test_a_password_that_smtplib_cannot_send_is_told_without_telling_it(server):
+def test_a_password_that_smtplib_cannot_send_is_an_error_that_does_not_show_it(server):
     with pytest.raises(PolicyError, match="ASCII") as caught:
         sent(server, FIRST, password="geheim-ü")
     assert "geheim" not in str(caught.value)
@@ -689,15 +689,15 @@ def test_a_block_may_leave_out_the_port_and_the_login(server):
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "text"),
     [
         ({"verify": False}, "always verifies the server's certificate"),
         ({"smtp_type": "SOMETHING"}, "knows the smtp_type"),
         ({"smtp_type": "INSECURE"}, "no password unencrypted"),
     ],
 )
-def test_a_block_that_would_be_unsafe_is_refused(server, changed, told):
-    with pytest.raises(PolicyError, match=told):
+def test_a_block_that_would_be_unsafe_is_refused(server, changed, text):
+    with pytest.raises(PolicyError, match=text):
         Email("ops@example.org", credentials=Block(server, **(changed | {"smtp_port": None})))
 
 
@@ -705,7 +705,7 @@ def test_a_block_that_would_be_unsafe_is_refused(server, changed, told):
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "text"),
     [
         ({"to": []}, "at least one address"),
         ({"to": ""}, "takes addresses such as"),
@@ -742,8 +742,8 @@ def test_a_block_that_would_be_unsafe_is_refused(server, changed, told):
         ({"host": None, "credentials": object()}, "EmailServerCredentials, not object"),
     ],
 )
-def test_what_cannot_work_is_refused_with_a_sentence(options, told):
-    with pytest.raises(PolicyError, match=told):
+def test_invalid_options_are_refused_with_an_explanation(options, text):
+    with pytest.raises(PolicyError, match=text):
         Email(**({"to": "ops@example.org", "host": "mail.example.org"} | options))
 
 
@@ -782,7 +782,7 @@ def test_port_and_security_follow_from_each_other(options, port, security):
         ({"username": "bot@example.com", "sender": "Alerts <a@example.net>"}, "Alerts <a@example.net>"),
     ],
 )
-def test_the_sender_follows_from_what_is_known(options, sender):
+def test_the_default_sender_depends_on_the_username_and_the_recipients(options, sender):
     assert Email(["ops@Example.org", "x@y.z"], "mail.example.org", **options).sender == sender
 
 
@@ -791,7 +791,7 @@ def test_the_name_is_that_of_the_recipients():
     assert channel.name == "email:ops@example.org,ml@example.org"
 
 
-def test_raw_mail_can_be_read_by_anybody(certified):
+def test_raw_mail_is_readable(certified):
     """The fixture's own reading is not what the other tests rest on."""
     mail = sent(certified, FIRST)
     assert message_from_bytes(mail.raw, policy=default).defects == []

@@ -1,4 +1,4 @@
-"""A Slack that is hostile while whole incidents come and go: who waits, what arrives, and who hears of it."""
+"""A hostile Slack while whole incidents begin and end: no task waits, everything arrives, and failures are reported."""
 
 import itertools
 import logging
@@ -32,12 +32,12 @@ TROUBLES = {
     "says it failed inside": (lambda slack: slack.refuses("internal_error", MANY), "internal_error"),
     "is a proxy's page, 502": (lambda slack: slack.bad_gateway(MANY), "502"),
 }
-#: Slack has taken what it answers like this, so it is told again.
+#: Slack accepts a message although its answer does not arrive, so the message is sent again.
 TAKEN = {"accepts, then hangs", "drips one byte a second"}
 
 
 class Hostile:
-    """A Slack that is hostile inside `with hostile:`, and time that can be moved for those who are asked to wait."""
+    """A Slack that is hostile inside `with hostile:`, and a clock that can be moved past its Retry-After."""
 
     def __init__(self, slack, name):
         self.slack, self.name = slack, name
@@ -54,7 +54,7 @@ class Hostile:
             yield
             self.slack._queue.clear()
         self.waited += 1000  # a quarter of an hour, and more: whatever Slack has asked for is over
-        settings.configure(notify_deadline=5)  # what a busy machine sends too late would be sent again
+        settings.configure(notify_deadline=5)  # on a busy machine a late answer would cause a duplicate
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +65,7 @@ def _quickly(resilient_clock, at_once, own_settings):
 @pytest.fixture(params=list(TROUBLES))
 def hostile(request, resilient_slack, monkeypatch):
     hostile, real = Hostile(resilient_slack, request.param), Outbox.real_now
-    # Letters and channels wait by the clock on the wall, which a virtual clock does not move.
+    # Deliveries and channels wait in real time, which a virtual clock does not move.
     monkeypatch.setattr(Outbox, "real_now", lambda outbox: real(outbox) + hostile.waited)
     return hostile
 
@@ -89,7 +89,7 @@ def named(name, failures, **options):
     return resilient(**options)(fn)
 
 
-def told(slack):
+def summary_of(slack):
     """Return what a reader sees of each operation, in order: each message once, with its numbers."""
     seen, found = {}, {}
     for message in slack.messages:
@@ -102,11 +102,11 @@ def told(slack):
     return found
 
 
-def until_all_is_told(within=15):
+def send_everything(within=15):
     """Flush until nothing waits."""
     until = time.monotonic() + within
     while not flush_messages(0.5):
-        assert time.monotonic() < until, "something still waits"
+        assert time.monotonic() < until, "messages still wait"
 
 
 def seconds_of(call):
@@ -115,7 +115,7 @@ def seconds_of(call):
     return time.perf_counter() - began
 
 
-def test_no_task_waits_for_it(hostile, channel):
+def test_no_task_waits_for_slack(hostile, channel):
     with hostile.trouble():
         # On a machine that is busy a call is late with alerts or without: what we add would be there each time.
         for number in range(3):
@@ -129,11 +129,11 @@ def test_no_task_waits_for_it(hostile, channel):
         else:
             pytest.fail(f"{max(alerted):.3f} s with alerts, and {max(control):.3f} s without")
         assert not flush_messages(0.1), "the trouble was there"
-    until_all_is_told()
-    assert len(told(hostile.slack)) == 8 * (number + 1)
+    send_everything()
+    assert len(summary_of(hostile.slack)) == 8 * (number + 1)
 
 
-def test_nothing_is_lost_and_all_of_it_comes_in_order_and_adds_up(
+def test_every_message_arrives_in_order_and_the_counts_add_up(
     hostile, channel, resilient_clock, resilient_events, caplog
 ):
     goes_on, comes_back = named("goes_on", 99, notify=channel), named("comes_back", 3, notify=channel)
@@ -147,9 +147,9 @@ def test_nothing_is_lost_and_all_of_it_comes_in_order_and_adds_up(
         assert not resilient_events.named("notify.sent")
         failed = resilient_events.named("notify.failed")
         remarks = RunReport(resilient_events).remarks
-    until_all_is_told()
+    send_everything()
 
-    assert told(hostile.slack) == {
+    assert summary_of(hostile.slack) == {
         "goes_on": ["failed: ConnectionError", "failed 3 more times: ConnectionError"],
         "comes_back": ["failed: ConnectionError", "works again, 3 times"],
     }
@@ -170,7 +170,7 @@ def test_nothing_is_lost_and_all_of_it_comes_in_order_and_adds_up(
 
 
 @pytest.mark.parametrize("hostile", ["answers 429 for an hour"], indirect=True)
-def test_what_asks_for_an_hour_is_asked_again_after_a_quarter(hostile, channel, resilient_events):
+def test_a_retry_after_of_an_hour_is_cut_to_a_quarter_of_an_hour(hostile, channel, resilient_events):
     with hostile.trouble():
         named("fails", 1, notify=channel).outcome()
         for quarters in range(1, 4):
@@ -180,5 +180,5 @@ def test_what_asks_for_an_hour_is_asked_again_after_a_quarter(hostile, channel, 
             assert failed[-1].retry_in == pytest.approx(900, abs=1)
             assert Outbox(incident_store.states()).backoff(channel.name).failures == quarters
             hostile.waited += 901
-    until_all_is_told()
-    assert told(hostile.slack) == {"fails": ["failed: ConnectionError"]}
+    send_everything()
+    assert summary_of(hostile.slack) == {"fails": ["failed: ConnectionError"]}

@@ -1,4 +1,4 @@
-"""The state machine of incidents, by example and held against a plain account of what people have been told."""
+"""The state machine of incidents, by example and against a plain account of the messages."""
 
 import itertools
 
@@ -65,8 +65,8 @@ class Operation:
         self("write_due_messages", now, lambda _: silenced)
 
 
-class TestWhatIsTold:
-    def test_the_first_failure_at_once_and_more_of_the_same_in_one_digest(self):
+class TestMessages:
+    def test_the_first_failure_is_reported_at_once_and_further_ones_in_one_digest(self):
         operation = Operation()
         for second in range(5):
             operation("record_failure", failure(), second)
@@ -77,22 +77,22 @@ class TestWhatIsTold:
         operation.look(COOLDOWN)
         assert operation.deliveries == [("digest", 4, 5)]
 
-    def test_a_failure_after_a_quiet_time_is_told_at_once(self):
+    def test_a_failure_after_a_quiet_time_is_reported_at_once(self):
         operation = Operation()
         operation("record_failure", failure(), 0.0)
         operation("record_failure", failure(), COOLDOWN + 5)
         assert operation.deliveries == [("first", 1, 1), ("digest", 1, 2)]
 
-    def test_what_was_counted_before_is_told_apart_from_what_follows(self):
+    def test_a_due_digest_is_written_before_the_next_failure_is_counted(self):
         operation = Operation()
         operation("record_failure", failure(), 0.0)
         operation("record_failure", failure(), 1.0)
-        operation("record_failure", failure(), COOLDOWN + 1)  # nobody looked at the clock in the meantime
+        operation("record_failure", failure(), COOLDOWN + 1)  # no digest was written in the meantime
         assert operation.deliveries[-1] == ("digest", 1, 2)
         operation.look(2 * COOLDOWN + 1)
         assert operation.deliveries[-1] == ("digest", 2, 3)  # the one that waits still takes in the other
 
-    def test_that_it_is_over_and_how_often_it_failed(self):
+    def test_a_recovery_reports_how_often_it_failed(self):
         operation = Operation()
         for second in range(3):
             operation("record_failure", failure(), second)
@@ -100,7 +100,7 @@ class TestWhatIsTold:
         assert operation.deliveries == [("first", 1, 1), ("recovered", 3, 3)]
         assert not operation("record_successes", 1, 11.0, 11.0)
 
-    def test_what_failed_before_the_end_and_is_heard_of_after_it_does_not_open_it_again(self):
+    def test_a_late_report_of_a_failure_before_the_end_does_not_reopen_the_incident(self):
         operation = Operation()
         operation("record_failure", failure(), 0.0)
         operation("record_successes", 1, 10.0, 10.0)
@@ -113,14 +113,14 @@ class TestWhatIsTold:
         operation.look(COOLDOWN)
         assert operation.deliveries == [("recovered", 6, 6)]
 
-    def test_what_is_told_late_belongs_to_the_time_at_which_it_failed(self):
+    def test_a_late_report_counts_at_the_time_of_the_failure(self):
         operation = Operation()
         operation("record_failure", failure(), 0.0)
         operation("record_failure", failure(), 100.0)
         operation("record_failure", failure(number=5), COOLDOWN + 1, at=COOLDOWN - 1)
         assert operation.deliveries == [("first", 1, 1), ("digest", 6, 7)]
 
-    def test_what_is_told_twice_counts_once(self):
+    def test_a_repeated_report_counts_once(self):
         operation = Operation()
         operation("record_failure", failure(number=2), 0.0, source=Source("a", 1))
         operation("record_failure", failure(number=3), 1.0, source=Source("a", 2))
@@ -128,13 +128,13 @@ class TestWhatIsTold:
             assert operation("record_failure", failure(number=3), 2.0, source=Source("a", serial)).total == 5
         assert operation("record_failure", failure(number=3), 2.0, source=Source("b", 1)).total == 8
 
-    def test_who_was_not_heard_of_for_long_is_forgotten(self):
+    def test_a_process_without_reports_is_forgotten_after_a_while(self):
         operation = Operation()
         operation("record_failure", failure(), 0.0, source=Source("a", 1))
         operation("record_failure", failure(), 700.0, source=Source("b", 1))
         assert list(Incidents.decode(operation.state).seen) == ["b"]
 
-    def test_only_after_so_many_successes_in_a_row(self):
+    def test_an_incident_ends_only_after_consecutive_successes(self):
         operation = Operation()
         operation("record_failure", failure(recover_after=3), 0.0)
         operation("record_successes", 2, 1.0, 1.0)
@@ -157,7 +157,7 @@ class TestWhatIsTold:
         operation("record_successes", 1, 1.0, 1.0)
         assert sorted(occasion for occasion, *_ in operation.deliveries) == ["first", "first", "recovered", "recovered"]
 
-    def test_an_operation_that_comes_and_goes_is_one_incident(self):
+    def test_a_flapping_operation_is_one_incident(self):
         operation = Operation()
         for second in range(0, 20, 2):
             operation("record_failure", failure(), second)
@@ -166,7 +166,7 @@ class TestWhatIsTold:
         operation.look(COOLDOWN)
         assert operation.deliveries[-1] == ("recovered", 10, 10)
 
-    def test_that_it_fails_again_after_people_heard_that_it_was_over_is_said(self):
+    def test_a_failure_after_a_reported_recovery_is_a_relapse(self):
         operation = Operation()
         operation("record_failure", failure(), 0.0)
         operation("record_successes", 1, 1.0, 1.0)
@@ -176,7 +176,7 @@ class TestWhatIsTold:
         relapses = [(delivery.occasion, delivery.count, delivery.relapse) for delivery in operation.all[0].deliveries]
         assert relapses == [("first", 1, False), ("recovered", 1, False), ("digest", 2, True)]
 
-    def test_after_its_cooldown_the_next_failure_begins_another(self):
+    def test_after_the_cooldown_the_next_failure_begins_another_incident(self):
         operation = Operation()
         operation("record_failure", failure(), 0.0)
         operation("record_successes", 1, 1.0, 1.0)
@@ -185,20 +185,20 @@ class TestWhatIsTold:
         assert operation.deliveries == [("first", 1, 1), ("recovered", 1, 1), ("first", 1, 1)]
         assert operation.all[1].id != first
 
-    def test_every_channel_is_told_and_those_that_come_later_too(self):
+    def test_every_channel_gets_messages_also_one_that_comes_later(self):
         operation = Operation()
         operation("record_failure", failure(channels=("slack",)), 0.0)
         operation("record_failure", failure(channels=("slack", "mail")), 1.0)
         operation.look(COOLDOWN)
         assert [delivery.channel for delivery in operation.all[0].deliveries] == ["slack", "slack", "mail"]
 
-    def test_the_flows_in_which_it_failed(self):
+    def test_the_flows_are_collected_up_to_ten(self):
         operation = Operation()
         for number in range(30):
             operation("record_failure", failure(flow=f"flow {number % 15}"), float(number))
         assert operation.all[0].flows == [f"flow {number}" for number in range(10)]
 
-    def test_too_many_kinds_of_failure_are_one(self):
+    def test_too_many_kinds_of_failure_share_one_incident(self):
         operation = Operation()
         for number in range(100):
             operation("record_failure", failure(str(number)), 0.0)
@@ -207,7 +207,7 @@ class TestWhatIsTold:
 
 
 class TestSilence:
-    def test_what_is_silenced_is_counted_and_told_afterwards(self):
+    def test_silenced_failures_are_counted_and_reported_afterwards(self):
         operation = Operation()
         for second in range(3):
             operation("record_failure", failure(), second, silenced=True)
@@ -216,7 +216,7 @@ class TestSilence:
         operation.look(COOLDOWN + 1)
         assert operation.deliveries == [("first", 3, 3)]
 
-    def test_what_begins_and_ends_in_silence_is_never_told(self):
+    def test_an_incident_within_a_silence_is_never_reported(self):
         operation = Operation()
         operation("record_failure", failure(), 0.0, silenced=True)
         operation("record_successes", 1, 1.0, 1.0)
@@ -225,7 +225,7 @@ class TestSilence:
 
 
 class TestDeliveries:
-    def test_a_letter_is_sent_by_one_and_by_another_once_that_one_is_dead(self):
+    def test_a_delivery_is_leased_by_one_process_and_by_another_after_its_death(self):
         operation = Operation()
         operation("record_failure", failure(), 0.0)
         assert operation("lease", FREE, 1.0, 16.0) is not None
@@ -233,7 +233,7 @@ class TestDeliveries:
         incident, delivery = operation("lease", FREE, 16.0, 31.0)
         assert (delivery.tries, incident.key(delivery)) == (2, f"{incident.id}-1")
 
-    def test_an_answer_waits_for_what_it_answers(self):
+    def test_a_reply_waits_for_the_message_that_it_replies_to(self):
         operation = Operation()
         operation("record_failure", failure(), 0.0)
         operation("record_successes", 1, 1.0, 1.0)
@@ -244,14 +244,14 @@ class TestDeliveries:
         assert operation.sent(now=59.0) is None
         assert [operation.sent(now=60.0)[0], operation.sent(now=60.0)[0]] == ["first", "recovered"]
 
-    def test_a_channel_that_is_not_free_yet_is_not_sent_to(self):
+    def test_nothing_is_leased_for_a_channel_that_is_not_free(self):
         operation = Operation()
         operation("record_failure", failure(), 0.0)
         assert operation("lease", {"slack": 5.0}, 4.0, 9.0) is None
         assert operation("next_delivery", {"slack": 5.0}, 0.0) == 5.0
         assert operation("next_delivery", {"mail": 5.0}, 0.0) is None
 
-    def test_what_follows_knows_where_the_first_message_is(self):
+    def test_later_messages_know_the_thread_of_the_first(self):
         operation = Operation()
         operation("record_failure", failure(), 0.0)
         operation.sent()
@@ -259,7 +259,7 @@ class TestDeliveries:
         incident, _ = operation("lease", FREE, 1.0, 2.0)
         assert incident.threads == {"slack": {"ts": "1"}}
 
-    def test_a_digest_that_was_tried_stays_what_it_was(self):
+    def test_a_digest_that_was_tried_stays_as_it_was(self):
         operation = Operation()
         operation("record_failure", failure(), 0.0)
         operation.sent()
@@ -271,14 +271,14 @@ class TestDeliveries:
         operation.look(2 * COOLDOWN)
         assert operation.deliveries == [("digest", 1, 2), ("digest", 1, 3)]
 
-    def test_one_given_back_counts_as_not_tried(self):
+    def test_a_released_delivery_counts_as_untried(self):
         operation = Operation()
         operation("record_failure", failure(), 0.0)
         incident, delivery = operation("lease", FREE, 0.0, 15.0)
         operation("release", DeliveryId(incident.id, "slack", delivery.number))
         assert operation("lease", FREE, 0.0, 15.0)[1].tries == 1
 
-    def test_the_fallback_says_the_same_with_the_same_key_and_hears_of_what_follows(self):
+    def test_the_fallback_gets_the_same_message_with_the_same_key_and_all_later_ones(self):
         operation = Operation()
         operation("record_failure", failure(fallback="mail"), 0.0)
         operation("record_failure", failure(fallback="mail"), 1.0)
@@ -292,10 +292,10 @@ class TestDeliveries:
         assert (copy.tries, copy.problem) == (1, "")
         operation.refused(incident, copy, "no", use_fallback=True, channel="mail")
         operation("record_successes", 1, COOLDOWN + 1, COOLDOWN + 1)
-        told = [(delivery.channel, delivery.occasion) for delivery in operation.all[0].deliveries]
-        assert told == [("slack", "first"), ("mail", "first"), ("slack", "recovered"), ("mail", "recovered")]
+        messages = [(delivery.channel, delivery.occasion) for delivery in operation.all[0].deliveries]
+        assert messages == [("slack", "first"), ("mail", "first"), ("slack", "recovered"), ("mail", "recovered")]
 
-    def test_a_dead_letter_is_kept_lets_others_pass_and_can_be_revived(self):
+    def test_a_dead_delivery_is_kept_lets_others_pass_and_can_be_revived(self):
         operation = Operation()
         operation("record_failure", failure(), 0.0)
         operation("record_successes", 1, 1.0, 1.0)
@@ -306,13 +306,13 @@ class TestDeliveries:
         operation("revive")
         assert operation.sent(now=1.0) == ("first", 1, 1)
 
-    def test_letters_can_be_thrown_away(self):
+    def test_deliveries_can_be_purged(self):
         operation = Operation()
         operation("record_failure", failure(channels=("slack", "mail")), 0.0)
         assert operation("purge", lambda _, delivery: delivery.channel == "mail") == 1
         assert [delivery.channel for delivery in operation.all[0].deliveries] == ["slack"]
 
-    def test_an_incident_that_nobody_heard_of_for_a_month_is_forgotten(self):
+    def test_an_incident_without_news_for_a_month_is_dropped(self):
         operation = Operation()
         operation("record_failure", failure(), 0.0)
         operation.look(RETENTION + 1)
@@ -321,7 +321,7 @@ class TestDeliveries:
         operation.look(RETENTION + 1)
         assert operation.all == []
 
-    def test_what_is_no_state_of_ours_counts_as_none(self):
+    def test_an_invalid_state_counts_as_none(self):
         for state in (b"nonsense", b"7", b'[{"old": 1}]', b'{"a": []}'):
             assert Incidents.decode(state).all == []
 
@@ -342,12 +342,12 @@ class TestChannelBackoff:
         assert ChannelBackoff.decode(backoff.encode()) == backoff
         assert backoff.succeeded().failures == 0
 
-    def test_what_a_channel_asks_for_is_heeded_up_to_a_bound(self):
+    def test_retry_after_is_heeded_up_to_a_bound(self):
         assert ChannelBackoff().failed(0.0, 30.0, "429").next == 30.0
         assert ChannelBackoff().failed(0.0, 3600.0, "429").next == LONGEST_RETRY_AFTER
         assert ChannelBackoff().failed(0.0, 0.0, "429").next == GAP
 
-    def test_what_is_no_pace_of_ours_counts_as_none(self):
+    def test_an_invalid_state_counts_as_fresh(self):
         for state in (b"nonsense", b'[["a":1}'):
             assert ChannelBackoff.decode(state) == ChannelBackoff()
 
@@ -356,7 +356,7 @@ KINDS = st.sampled_from(["a", "b"])
 
 
 class Account(RuleBasedStateMachine):
-    """What people have been told adds up to what has failed, whatever happens to the messages on their way."""
+    """The messages add up to the failures, whatever happens on their way."""
 
     def __init__(self):
         super().__init__()
@@ -364,7 +364,7 @@ class Account(RuleBasedStateMachine):
         self.now = 0.0
         self.failed = 0
         self.messages = {}  # by key: occasion, count, total, as delivered
-        self.uncertain = set()  # keys of which nobody knows whether they arrived
+        self.uncertain = set()  # keys that may have arrived
         self.order = {}
         self.serial = 0
 
@@ -372,14 +372,14 @@ class Account(RuleBasedStateMachine):
     def fail(self, kind, number, age, silenced):
         untold_before = {one.id: one.unreported for one in self.operation.all}
         self.serial += 1
-        told = {"at": self.now - age, "silenced": silenced, "source": Source("me", self.serial)}
-        incident = self.operation("record_failure", failure(kind, number=number), self.now, **told)
+        report = {"at": self.now - age, "silenced": silenced, "source": Source("me", self.serial)}
+        incident = self.operation("record_failure", failure(kind, number=number), self.now, **report)
         before = self.operation.state
-        self.operation("record_failure", failure(kind, number=number), self.now, **told)
-        assert Incidents.decode(before).all == self.operation.all, "what is told again changes nothing"
+        self.operation("record_failure", failure(kind, number=number), self.now, **report)
+        assert Incidents.decode(before).all == self.operation.all, "a repeated report changes nothing"
         self.failed += number
         if not silenced and incident.id not in untold_before:
-            assert incident.deliveries, "the first failure is told at once"
+            assert incident.deliveries, "the first failure is reported at once"
 
     @rule()
     def succeed(self):
@@ -399,7 +399,7 @@ class Account(RuleBasedStateMachine):
         key, said = incident.key(delivery), (delivery.occasion, delivery.count, delivery.total)
         assert self.messages.get(key, said) == said, "a message that is repeated says the same"
         if key in self.messages:
-            assert key in self.uncertain, "only what may be lost is sent again"
+            assert key in self.uncertain, "only what may have been lost is sent again"
         assert delivery.number >= self.order.get(incident.id, 0), "messages of one incident come in their order"
         if fate != "refused":
             self.messages[key] = said
@@ -419,46 +419,46 @@ class Account(RuleBasedStateMachine):
             said = {**{key: self.messages[key] for key in self.messages if key.startswith(f"{incident.id}-")}}
             said.update({key: (one.occasion, one.count, one.total) for key, one in keys.items()})
             in_order = [said[key] for key in sorted(said, key=lambda key: int(key.rpartition("-")[2]))]
-            told = 0
+            reported = 0
             for occasion, count, total in in_order:
-                told = total if occasion == "recovered" else told + count
-                assert told == total
+                reported = total if occasion == "recovered" else reported + count
+                assert reported == total
             silent = incident.reported == "" and incident.closed
-            assert silent or told + incident.unreported == incident.total
+            assert silent or reported + incident.unreported == incident.total
 
     @precondition(lambda self: self.operation.all)
     @invariant()
-    def nobody_is_told_more_than_once_a_window(self):
+    def at_most_one_message_per_window_is_written(self):
         for incident in self.operation.all:
             made = [delivery.created for delivery in incident.deliveries if delivery.occasion != "recovered"]
             assert all(later - earlier >= COOLDOWN for earlier, later in itertools.pairwise(made))
 
 
-def test_what_people_are_told_adds_up_to_what_failed():
+def test_messages_add_up_to_the_failures():
     how = hypothesis_settings(max_examples=150, stateful_step_count=40, deadline=None)
     run_state_machine_as_test(Account, settings=how)
 
 
 class TestAClockThatWasFastForAMoment:
-    """Whatever it stored lies further ahead of now than any right clock can have put it: that counts as now."""
+    """The times that it stored lie further ahead than a correct clock can set them: they count as now."""
 
     FAST = 3600.0
 
-    def test_does_not_keep_failures_from_being_told(self):
+    def test_does_not_keep_failures_from_being_reported(self):
         operation = Operation()
         operation("record_failure", failure(), self.FAST)
         assert operation.sent() == ("first", 1, 1)
         operation("record_failure", failure(), 1.0)
         assert operation.deliveries == [("digest", 1, 2)]
 
-    def test_keeps_a_window_that_a_right_clock_set_whatever_cooldown_comes_next(self):
+    def test_keeps_the_window_of_a_correct_clock_whatever_the_next_cooldown(self):
         operation = Operation()
         operation("record_failure", failure()._replace(cooldown=2 * COOLDOWN), 0.0)
         operation("record_failure", failure(), 1.0)
         operation("record_failure", failure(), 2.0)
         assert operation.deliveries == [("first", 1, 1)]
 
-    def test_does_not_keep_a_digest_waiting(self):
+    def test_does_not_delay_a_digest(self):
         operation = Operation()
         operation("record_failure", failure(), self.FAST)
         operation("record_failure", failure(), self.FAST)
@@ -481,7 +481,7 @@ class TestAClockThatWasFastForAMoment:
         (incident,) = operation.all
         assert not incident.closed
 
-    def test_does_not_keep_a_letter_leased(self):
+    def test_does_not_keep_a_delivery_leased(self):
         operation = Operation()
         operation("record_failure", failure(), 0.0)
         operation("lease", FREE, self.FAST, self.FAST + 15)  # its sender dies
@@ -489,14 +489,14 @@ class TestAClockThatWasFastForAMoment:
         assert not operation("has_lease", 1.0)
         assert operation("lease", FREE, 1.0, 16.0) is not None
 
-    def test_does_not_put_off_a_letter_that_was_refused(self):
+    def test_does_not_delay_a_refused_delivery(self):
         operation = Operation()
         operation("record_failure", failure(), 0.0)
         incident, delivery = operation("lease", FREE, 1.0, 16.0)
         operation.refused(incident, delivery, "no", self.FAST + 30, now=self.FAST)
         assert operation("next_delivery", FREE, 1.0) == 1.0
 
-    def test_does_not_silence_a_channel(self):
+    def test_does_not_block_a_channel(self):
         for backoff in (
             ChannelBackoff().reserved(self.FAST),
             ChannelBackoff().failed(self.FAST, None, "down"),
@@ -508,7 +508,7 @@ class TestAClockThatWasFastForAMoment:
             assert stored.next == 0.0
             assert backoff.reserved(0.0).next == GAP
 
-    def test_which_a_channels_own_pause_is_no_sign_of(self):
+    def test_is_not_suspected_because_of_a_long_backoff(self):
         backoff = ChannelBackoff().failed(0.0, 1e9, "asked for peace")
         assert ChannelBackoff.decode(backoff.encode()).clamped(0.0).next == LONGEST_RETRY_AFTER
         assert ChannelBackoff().reserved(0.0).reserved(0.0).clamped(0.0).next == 2 * GAP

@@ -1,4 +1,4 @@
-"""Processes are killed 200 times between a failure and its delivery: nothing that the store knew is lost."""
+"""Processes are killed 200 times between a failure and its delivery: nothing that was stored is lost."""
 
 import json
 import os
@@ -17,10 +17,10 @@ from resilient_tasks.testing import FakeSlack, Slow
 
 CHILDREN, SEED = 200, 5
 PROGRAM = Path(__file__).with_name("forking.py")
-BEGUN, TOLD, LEASED, SENDING, SENT, MARKED = range(6)
+BEGUN, STORED, LEASED, SENDING, SENT, MARKED = range(6)
 STAGES = {
-    BEGUN: "before the store was told",
-    TOLD: "between store and lease",
+    BEGUN: "before the store",
+    STORED: "between store and lease",
     LEASED: "between lease and send",
     SENDING: "during the send",
     SENT: "between send and mark",
@@ -29,7 +29,7 @@ STAGES = {
 
 
 class Killed:
-    """What the children had said by the time they were killed, what Slack has, and what the store holds at the end."""
+    """What the children reported before they were killed, what Slack received, and the incidents at the end."""
 
     def __init__(self, answer, messages, incidents):
         self.flushed, self.seen = answer["flushed"], answer["seen"]
@@ -64,29 +64,29 @@ def killed(tmp_path_factory):
     hits = Counter(STAGES[max(seen, default=BEGUN)] for seen in over.seen.values())
     twice = sum(len(each) > 1 for each in over.messages.values())
     where = ", ".join(f"{hits[stage]} {stage}" for stage in STAGES.values())
-    print(f"\n{CHILDREN} killed: {where}; {len(over.messages)} incidents told, {twice} more than once")  # noqa: T201  # for -s
+    print(f"\n{CHILDREN} killed: {where}; {len(over.messages)} incidents reported, {twice} more than once")  # noqa: T201  # for -s
     return over
 
 
 def test_they_were_killed_in_every_stage(killed):
     assert len(killed.seen) == CHILDREN
-    for stage in (BEGUN, TOLD, LEASED, SENDING, SENT):
+    for stage in (BEGUN, STORED, LEASED, SENDING, SENT):
         assert len(killed.killed(stage)) >= 3, STAGES[stage]
 
 
-def test_whatever_the_store_was_told_is_delivered(killed):
+def test_every_stored_failure_is_delivered(killed):
     assert killed.flushed
-    told = {operation for operation, seen in killed.seen.items() if TOLD in seen}
-    assert len(told) >= CHILDREN / 2
-    assert told - set(killed.messages) == set()
-    # One that was killed between the store's commit and its own word of it is there as well.
+    stored = {operation for operation, seen in killed.seen.items() if STORED in seen}
+    assert len(stored) >= CHILDREN / 2
+    assert stored - set(killed.messages) == set()
+    # This includes children that were killed between the commit and their report of it.
     assert set(killed.incidents) == set(killed.messages)
     assert [each.deliveries for incidents in killed.incidents.values() for each in incidents if each.deliveries] == []
 
 
-def test_what_is_delivered_again_bears_the_same_key(killed):
+def test_duplicates_have_the_same_key(killed):
     again = {operation for operation, messages in killed.messages.items() if len(messages) > 1}
-    # Slack had it, and nobody knew; but some were killed between the mark's commit and their own word of it.
+    # Slack had accepted it, and it was not marked; but some were killed between the mark and their report of it.
     known = set(killed.killed(SENT))
     assert len(known & again) >= len(known) / 2
     for operation, messages in killed.messages.items():
@@ -96,15 +96,15 @@ def test_what_is_delivered_again_bears_the_same_key(killed):
     assert len(set(keys)) == len(keys)
 
 
-def test_no_message_tells_of_another_and_every_failure_is_counted(killed):
+def test_each_message_is_about_its_own_failures_and_every_failure_is_counted(killed):
     for operation, messages in killed.messages.items():
         number = operation.partition("_")[2]
         (incident,) = killed.incidents[operation]
         for message in messages:
             often = re.fullmatch(rf"{operation} failed(?: (\d) times)?: ConnectionError", message.text)
-            # Those that failed before the store was open, on a busy machine more than one, are told together.
+            # Failures before the store was open, on a busy machine several, are reported together.
             assert often, message.text
             assert int(often[1] or 1) == incident.total - incident.unreported
             assert re.findall(r"what failed is number (\d+)\.", message.full_text) == [number]
-        said, begun = killed.seen[operation].count(TOLD), killed.seen[operation].count(BEGUN)
-        assert said <= incident.total <= begun, "none is lost that the store was told of, and none counts twice"
+        said, begun = killed.seen[operation].count(STORED), killed.seen[operation].count(BEGUN)
+        assert said <= incident.total <= begun, "no stored failure is lost or counted twice"

@@ -26,7 +26,7 @@ def test_the_headline_says_what_happened():
     assert MESSAGE.headline() == "fetch_month failed: ConnectError"
 
 
-def test_the_text_has_a_line_for_each_thing_known():
+def test_the_text_has_a_line_for_each_known_fact():
     assert MESSAGE.text().splitlines() == [
         "fetch_month failed: ConnectError",
         "refused",
@@ -52,16 +52,16 @@ def test_a_digest_says_how_many_more_in_which_flows_and_since_when():
     assert one.headline() == "fetch_month failed 1 more time: ConnectError"
 
 
-def test_a_first_message_that_was_silenced_says_how_often_it_had_failed_by_then():
+def test_a_first_message_after_a_silence_has_the_number_of_failures():
     assert replace(MESSAGE, count=20, total=20).headline() == "fetch_month failed 20 times: ConnectError"
 
 
-def test_that_it_fails_again_after_it_was_said_to_work_is_said():
+def test_a_relapse_says_again():
     again = replace(MESSAGE, occasion="digest", count=2, total=5, relapse=True)
     assert again.headline() == "fetch_month failed again, 2 more times: ConnectError"
 
 
-def test_the_last_message_says_that_it_works_again_and_how_bad_it_was():
+def test_a_recovery_says_that_it_works_again_and_how_often_it_failed():
     recovered = replace(MESSAGE, occasion="recovered", count=413, total=413, seconds=7300.0)
     assert recovered.text().splitlines() == [
         "fetch_month works again",
@@ -74,7 +74,7 @@ def test_the_last_message_says_that_it_works_again_and_how_bad_it_was():
     ("seconds", "said"),
     [(0.4, "0 s"), (59, "59 s"), (118, "2 min"), (3600, "60 min"), (7200, "2 h"), (172800, "2 d")],
 )
-def test_times_are_told_as_a_person_would(seconds, said):
+def test_durations_are_written_as_people_say_them(seconds, said):
     assert lasted(seconds) == said
 
 

@@ -1,4 +1,4 @@
-"""Notify: who is told, of what, and how often."""
+"""Notify: which alerts are sent, to which channels, and how often."""
 
 import gc
 import os
@@ -46,7 +46,7 @@ def by_a_parcel(error):
     return parcels.opened(parcels.packed(Failed(error), "another", {}, "json", 10**6), "json").outcome.error
 
 
-def test_a_call_that_failed_is_told(drive, recorder):
+def test_a_failed_call_sends_an_alert(drive, recorder):
     channel = recorder()
     drive(fail, notify=channel, retry=Retry(attempts=2, wait=0)).outcome("a secret argument")
     assert flush_messages()
@@ -59,7 +59,7 @@ def test_a_call_that_failed_is_told(drive, recorder):
     assert "secret argument" not in repr(message)
 
 
-def test_a_degraded_call_is_told_too(drive, recorder):
+def test_a_degraded_call_sends_an_alert_too(drive, recorder):
     channel = recorder()
     drive(fail, notify=channel, fallback=Fallback(value=0))()
     assert flush_messages()
@@ -67,14 +67,14 @@ def test_a_degraded_call_is_told_too(drive, recorder):
     assert "stand-in" in channel.messages[0].consequence
 
 
-def test_a_success_is_told_to_nobody(drive, flaky, recorder, clock):
+def test_a_success_sends_no_alert(drive, flaky, recorder, clock):
     channel = recorder()
     drive(flaky(ConnectionError()), notify=channel, retry=Retry(attempts=2, wait=0))()
     assert flush_messages()
     assert channel.messages == []
 
 
-def test_every_channel_is_told(drive, recorder, resilient_events):
+def test_every_channel_gets_the_message(drive, recorder, resilient_events):
     channels = [recorder("one"), recorder("two")]
     drive(fail, notify=channels).outcome()
     assert flush_messages()
@@ -82,7 +82,7 @@ def test_every_channel_is_told(drive, recorder, resilient_events):
     assert [event.channel for event in resilient_events.named("notify.sent")] == ["one", "two"]
 
 
-def test_a_message_bears_the_ids_of_its_run(drive, recorder, in_run, resilient_events):
+def test_a_message_has_the_ids_of_its_run(drive, recorder, in_run, resilient_events):
     channel = recorder()
     with in_run(flow_run_id="f-1"):
         drive(fail, notify=channel).outcome()
@@ -92,28 +92,28 @@ def test_a_message_bears_the_ids_of_its_run(drive, recorder, in_run, resilient_e
 
 
 class TestIncidents:
-    def test_failures_that_are_alike_make_one_message_and_a_digest(self, drive, recorder, resilient_events, clock):
+    def test_similar_failures_send_one_message_and_a_digest(self, drive, recorder, resilient_events, clock):
         channel = recorder()
         call = drive(fail, notify=channel)
         for _ in range(4):
             call.outcome()
         assert flush_messages()
-        assert channel.told == [("first", 1, 1)]
+        assert channel.received == [("first", 1, 1)]
         assert [event.suppressed for event in resilient_events.named("notify.suppressed")] == [1, 2, 3]
         clock.advance(300)
         assert flush_messages()
-        assert channel.told == [("first", 1, 1), ("digest", 3, 4)]
+        assert channel.received == [("first", 1, 1), ("digest", 3, 4)]
         assert channel.messages[1].thread == {"place": "recorder 1"}
         assert channel.messages[0].incident == channel.messages[1].incident
         assert channel.messages[0].key != channel.messages[1].key
 
-    def test_that_it_works_again_is_told_once(self, drive, recorder, flaky, clock):
+    def test_a_recovery_is_reported_once(self, drive, recorder, flaky, clock):
         channel = recorder()
         call = drive(flaky(ConnectionError(), ConnectionError()), notify=channel)
         for _ in range(5):
             call.outcome()
         assert flush_messages()
-        assert channel.told == [("first", 1, 1), ("recovered", 2, 2)]
+        assert channel.received == [("first", 1, 1), ("recovered", 2, 2)]
         assert channel.messages[1].headline() == "flaky works again"
 
     def test_a_stand_in_does_not_end_an_incident(self, drive, recorder, flaky):
@@ -121,12 +121,12 @@ class TestIncidents:
         call = drive(flaky(ConnectionError(), ConnectionError()), notify=channel, fallback=Fallback(value=0))
         assert [call(), call()] == [0, 0]
         assert flush_messages()
-        assert channel.told == [("first", 1, 1)]
+        assert channel.received == [("first", 1, 1)]
         assert call() == "done"
         assert flush_messages()
-        assert channel.told[1:] == [("recovered", 2, 2)]
+        assert channel.received[1:] == [("recovered", 2, 2)]
 
-    def test_only_after_as_many_successes_as_asked_for(self, drive, recorder, flaky, monkeypatch):
+    def test_an_incident_ends_only_after_recover_after_successes(self, drive, recorder, flaky, monkeypatch):
         channel = recorder()
         call = drive(flaky(ConnectionError()), notify=Notify(channel, recover_after=3))
         for successes in range(3):
@@ -136,7 +136,7 @@ class TestIncidents:
             assert flush_messages()
             assert len(channel.messages) == (1 if successes < 2 else 2)
 
-    def test_a_failure_just_after_a_success_can_be_over_just_after_that(self, drive, recorder):
+    def test_a_failure_right_after_a_success_can_recover_right_away(self, drive, recorder):
         channel = recorder()
         answers = iter([True, False, True])
 
@@ -148,12 +148,10 @@ class TestIncidents:
         for _ in range(3):
             call.outcome()
             assert flush_messages()
-        assert channel.told == [("first", 1, 1), ("recovered", 1, 1)]
+        assert channel.received == [("first", 1, 1), ("recovered", 1, 1)]
 
-    def test_what_is_news_is_told_to_the_store_at_once_and_more_of_the_same_in_a_moment(
-        self, drive, recorder, clock, monkeypatch
-    ):
-        monkeypatch.setattr(sender.Sender, "_wake", lambda _: None)  # no thread tells of anything
+    def test_new_failures_are_stored_at_once_and_further_ones_in_a_moment(self, drive, recorder, clock, monkeypatch):
+        monkeypatch.setattr(sender.Sender, "_wake", lambda _: None)  # no thread stores anything
         answers = [False] * 5 + [True, False]
 
         def comes_and_goes():
@@ -183,9 +181,9 @@ class TestIncidents:
             call.outcome()
             clock.advance(5)
             assert flush_messages()
-        assert channel.told == [("first", 1, 1), ("digest", 1, 2), ("digest", 2, 4)]
+        assert channel.received == [("first", 1, 1), ("digest", 1, 2), ("digest", 2, 4)]
 
-    def test_failures_that_differ_are_told_each(self, drive, recorder, flaky):
+    def test_different_failures_are_separate_incidents(self, drive, recorder, flaky):
         channel = recorder()
         call = drive(flaky(ConnectionError(), KeyError(), TimeoutError(), ConnectionError()), notify=channel)
         for _ in range(4):
@@ -194,7 +192,7 @@ class TestIncidents:
         assert {message.error_type for message in channel.messages} == {"ConnectionError", "KeyError", "TimeoutError"}
         assert len(channel.messages) == 3
 
-    def test_what_caused_an_error_and_where_it_was_raised_tell_it_from_others(self, drive, recorder):
+    def test_the_cause_and_the_place_of_an_error_distinguish_incidents(self, drive, recorder):
         def here():
             raise ConnectionError
 
@@ -216,7 +214,7 @@ class TestIncidents:
         ) == 2
         assert len(channel.messages) == 3
 
-    def test_the_place_is_the_users_where_a_resilient_function_inside_was_refused(self, drive, recorder):
+    def test_the_place_is_in_user_code_when_an_inner_resilient_function_rejects_its_result(self, drive, recorder):
         @resilient(retry=Retry(attempts=1, on_result=lambda number: number < 0))
         def inside():
             return -1
@@ -229,7 +227,7 @@ class TestIncidents:
         assert flush_messages()
         assert [message.where.rpartition(".")[2] for message in channel.messages] == ["caller"]
 
-    def test_no_name_of_a_users_brings_a_secret_into_an_alert(self, drive, recorder, in_run):
+    def test_secrets_in_names_are_redacted(self, drive, recorder, in_run):
         def load():
             raise type("Failed with password=hunter2-of-the-tests", (Exception,), {})
 
@@ -243,7 +241,7 @@ class TestIncidents:
         assert "hunter2" not in message.text()
         assert (message.operation, message.run["flow_run_id"]) == ("load password=***", "f-1")
 
-    def test_each_operation_has_its_own(self, drive, recorder):
+    def test_each_operation_has_its_own_incidents(self, drive, recorder):
         one, two = recorder("one"), recorder("two")
 
         def other():
@@ -255,21 +253,21 @@ class TestIncidents:
         assert {message.operation for message in one.messages} == {"fail", "other"}
         assert len(two.messages) == 1
 
-    def test_the_next_run_of_a_program_ends_what_the_last_one_began(self, drive, recorder, flaky, monkeypatch):
+    def test_the_next_run_of_a_program_ends_the_incident_of_the_last_one(self, drive, recorder, flaky, monkeypatch):
         channel = recorder()
         drive(flaky(ConnectionError()), notify=channel).outcome()
         assert flush_messages()
         monkeypatch.setattr(sender, "_sender", sender.Sender())  # another process knows what the store knows
         drive(flaky(), notify=channel)()
         assert flush_messages()
-        assert channel.told == [("first", 1, 1), ("recovered", 1, 1)]
+        assert channel.received == [("first", 1, 1), ("recovered", 1, 1)]
         sender.sender().stop()
 
 
 class TestAKnownIncident:
-    """A run whose failure is told later says so in its log, once: otherwise people wonder why they hear nothing."""
+    """A run whose failure is only counted says so once in its log; otherwise the missing alert would be a riddle."""
 
-    def test_is_told_of_once_by_the_next_run_with_when_the_next_message_is_due(
+    def test_is_logged_once_by_the_next_run_with_the_time_of_the_next_message(
         self, drive, recorder, resilient_events, monkeypatch, caplog
     ):
         drive(fail, notify=recorder()).outcome()
@@ -284,7 +282,7 @@ class TestAKnownIncident:
         assert "the next message to recorder is due in 5 min" in caplog.text
         sender.sender().stop()
 
-    def test_is_told_of_by_each_run_of_one_process(self, drive, recorder, resilient_events, in_run):
+    def test_is_logged_by_each_run_of_one_process(self, drive, recorder, resilient_events, in_run):
         call = drive(fail, notify=recorder())
         for run in ("f-1", "f-1", "f-2", "f-2", "f-3"):
             with in_run(flow_run_id=run):
@@ -293,7 +291,7 @@ class TestAKnownIncident:
         assert [event.run["flow_run_id"] for event in known] == ["f-2", "f-3"]
         assert all(event.next_in == 300 for event in known)
 
-    def test_that_is_silenced_says_so(self, drive, recorder, resilient_events):
+    def test_is_logged_with_its_silence(self, drive, recorder, resilient_events):
         Outbox(incident_store.states()).add_silence("fail", 600, "we know")
         call = drive(fail, notify=recorder())
         call.outcome()
@@ -302,7 +300,7 @@ class TestAKnownIncident:
 
 
 class TestSilence:
-    def test_what_is_silenced_is_told_when_the_silence_is_over(self, drive, recorder, clock, resilient_events):
+    def test_silenced_failures_are_reported_when_the_silence_ends(self, drive, recorder, clock, resilient_events):
         outbox = Outbox(incident_store.states())
         outbox.add_silence("fa*", 600, "we know")
         channel = recorder()
@@ -310,11 +308,11 @@ class TestSilence:
         for _ in range(3):
             call.outcome()
         assert flush_messages()
-        assert channel.told == []
+        assert channel.received == []
         assert {event.reason for event in resilient_events.named("notify.suppressed")} == {"silenced: we know"}
         clock.advance(601)
         assert flush_messages()
-        assert channel.told == [("first", 3, 3)]
+        assert channel.received == [("first", 3, 3)]
 
     def test_a_silence_can_be_ended(self):
         outbox = Outbox(incident_store.states())
@@ -326,7 +324,7 @@ class TestSilence:
 
 
 class TestRoutes:
-    def test_a_channel_hears_of_what_meets_every_condition(self, drive, recorder):
+    def test_a_channel_is_alerted_of_failures_that_meet_every_condition(self, drive, recorder):
         pages, mails, stand_ins, throttled = (recorder(name) for name in ("pages", "mails", "stand-ins", "throttled"))
         notify = [
             Route(pages, severity="error"),
@@ -340,11 +338,11 @@ class TestRoutes:
         found = [[message.status for message in each.messages] for each in (pages, mails, stand_ins, throttled)]
         assert found == [["failed"], ["degraded", "failed"], ["degraded"], []]
 
-    def test_what_no_route_takes_is_no_incident(self, drive, recorder):
+    def test_a_failure_without_a_matching_route_is_no_incident(self, drive, recorder):
         drive(fail, notify=Route(recorder(), severity="critical")).outcome()
         assert Outbox(incident_store.states()).operations() == []
 
-    def test_a_severity_of_ones_own(self, drive, recorder):
+    def test_a_given_severity_is_used(self, drive, recorder):
         channel = recorder()
         drive(fail, notify=Notify(Route(channel, severity="critical"), severity="critical")).outcome()
         assert flush_messages()
@@ -373,22 +371,22 @@ class TestRoutes:
         ],
         ids=lambda value: getattr(value, "__class__", type(value)).__name__,
     )
-    def test_the_policy_that_had_the_last_word(self, error, policy):
+    def test_the_policy_that_ended_the_call_is_found(self, error, policy):
         assert facts.policy_of("failed", error) == policy
         assert facts.policy_of("degraded", error) == "fallback"
 
-    def test_a_note_of_the_users_own_names_no_policy(self):
+    def test_a_users_note_names_no_policy(self):
         error = ConnectionError("down")
         error.add_note("fetch: gave up after attempt 3 (ConnectionError ×3): no attempts left")
         assert facts.policy_of("failed", error) == ""
 
     @pytest.mark.parametrize("arrived", [lambda error: error, twin, through_another_process, by_a_parcel])
-    def test_a_retry_is_named_in_whatever_words_and_wherever_its_error_went(self, drive, monkeypatch, arrived):
+    def test_a_retry_is_found_without_its_note_and_in_another_process(self, drive, monkeypatch, arrived):
         monkeypatch.setattr("resilient_tasks.core.safely.note", lambda *_: None)
         error = arrived(drive(fail, retry=Retry(attempts=2, wait=0)).outcome().error)
         assert facts.policy_of("failed", error) == "retry"
 
-    def test_what_was_not_tried_again_was_not_ended_by_a_retry(self, drive):
+    def test_an_error_that_was_not_retried_was_not_ended_by_the_retry(self, drive):
         def bug():
             raise KeyError("tailnum")
 
@@ -401,13 +399,13 @@ class TestRoutes:
             ({"flow": [1]}, r"Route\(flow=...\) is a name or several"),
         ],
     )
-    def test_what_is_no_route_is_refused(self, recorder, given, complaint):
+    def test_an_invalid_route_is_refused(self, recorder, given, complaint):
         with pytest.raises(PolicyError, match=complaint):
             Route(recorder(), **given)
 
 
 class TestACallThatBeganBeforeTheFailure:
-    """In a fan-out, calls that were under way when another one failed end well later: that shows nothing."""
+    """In a fan-out, calls that were running when another one failed may succeed later: that is no recovery."""
 
     @pytest.fixture
     def fetch(self, drive, recorder, clock):
@@ -436,10 +434,10 @@ class TestACallThatBeganBeforeTheFailure:
     def test_does_not_end_the_incident(self, fetch, another_fails):
         fetch(another_fails)
         assert flush_messages()
-        assert fetch.channel.told == [("first", 1, 1)]
+        assert fetch.channel.received == [("first", 1, 1)]
         fetch(lambda: None)
         assert flush_messages()
-        assert fetch.channel.told == [("first", 1, 1), ("recovered", 1, 1)]
+        assert fetch.channel.received == [("first", 1, 1), ("recovered", 1, 1)]
 
     def test_does_not_end_one_of_another_process(self, fetch, another_fails, monkeypatch):
         def elsewhere():
@@ -451,12 +449,12 @@ class TestACallThatBeganBeforeTheFailure:
 
         fetch(elsewhere)
         assert flush_messages()
-        assert fetch.channel.told == [("first", 1, 1)]
+        assert fetch.channel.received == [("first", 1, 1)]
         fetch(lambda: None)
         assert flush_messages()
-        assert fetch.channel.told == [("first", 1, 1), ("recovered", 1, 1)]
+        assert fetch.channel.received == [("first", 1, 1), ("recovered", 1, 1)]
 
-    def test_does_not_count_among_those_that_are_needed(self, fetch, another_fails, clock):
+    def test_does_not_count_towards_recover_after(self, fetch, another_fails, clock):
         fetch(another_fails)
         for _ in range(2):
             fetch(lambda: None)
@@ -484,21 +482,19 @@ class TestTheTaskDoesNotWait:
         assert flush_messages(5)
         assert len({message.key for message in channel.messages}) == 1
 
-    def test_a_channel_that_is_down_for_a_while_is_told_later(self, drive, recorder, resilient_events):
+    def test_a_channel_that_is_down_for_a_while_gets_the_message_later(self, drive, recorder, resilient_events):
         channel = recorder(errors=[ConnectionError("refused"), TimeoutError("slow")])
         with pytest.raises(ConnectionError, match="down"):
             drive(fail, notify=channel)()
         assert flush_messages(5)
-        assert channel.told == [("first", 1, 1)]
+        assert channel.received == [("first", 1, 1)]
         failed = resilient_events.named("notify.failed")
         assert [(event.attempt, event.error_type) for event in failed] == [(1, "ConnectionError"), (2, "TimeoutError")]
         assert all(event.retry_in > 0 for event in failed)
         assert {event.key for event in failed} == {channel.messages[0].key}
         assert Outbox(incident_store.states()).backoff("recorder").failures == 0
 
-    def test_one_that_refuses_again_and_again_is_given_up_and_kept(
-        self, drive, recorder, resilient_events, monkeypatch
-    ):
+    def test_a_delivery_that_is_always_refused_is_dead_and_kept(self, drive, recorder, resilient_events, monkeypatch):
         monkeypatch.setattr(dispatcher, "_MOST_REFUSALS", 3)
         channel = recorder(errors=[RuntimeError("broken")] * 3)
         drive(fail, notify=channel).outcome()
@@ -507,11 +503,9 @@ class TestTheTaskDoesNotWait:
         assert [event.retry_in > 0 for event in failed] == [True, True, False]
         assert "given up: see resilient-tasks outbox" in failed[-1].sentence()
         (incident,) = Outbox(incident_store.states()).incidents("fail").all
-        assert [(letter.dead, letter.problem) for letter in incident.deliveries] == [(True, "RuntimeError: broken")]
+        assert [(each.dead, each.problem) for each in incident.deliveries] == [(True, "RuntimeError: broken")]
 
-    def test_a_clock_that_was_fast_for_a_moment_silences_no_channel(
-        self, drive, recorder, resilient_clock, monkeypatch
-    ):
+    def test_a_clock_that_was_fast_for_a_moment_blocks_no_channel(self, drive, recorder, resilient_clock, monkeypatch):
         channel = recorder()
         call = drive(fail, notify=channel)
         right = Outbox.real_now
@@ -522,21 +516,21 @@ class TestTheTaskDoesNotWait:
         resilient_clock.advance(301)
         call.outcome()
         assert flush_messages(5)
-        assert [told[0] for told in channel.told] == ["first", "digest"]
+        assert [each[0] for each in channel.received] == ["first", "digest"]
 
-    def test_the_fallback_hears_of_what_a_channel_refuses(self, drive, recorder):
+    def test_the_fallback_gets_the_message_that_a_channel_refuses(self, drive, recorder):
         broken, fallback = recorder("broken", errors=[RuntimeError("no")] * 9), recorder("fallback")
         drive(fail, notify=Notify(broken, fallback=fallback)).outcome()
         flush_messages(0.5)
-        assert fallback.told == [("first", 1, 1)]
+        assert fallback.received == [("first", 1, 1)]
 
-    def test_the_fallback_hears_of_what_a_channel_cannot_be_reached_for(self, drive, recorder):
+    def test_the_fallback_gets_the_message_of_an_unreachable_channel(self, drive, recorder):
         away, fallback = recorder("away", errors=[ConnectionError()] * 3), recorder("fallback")
         drive(fail, notify=Notify(away, fallback=fallback)).outcome()
         assert flush_messages(5)
         assert [away.messages[0].key] == [message.key for message in fallback.messages]
 
-    def test_flushing_says_whether_everything_went_out(self, drive, recorder, gate, own_settings):
+    def test_flush_returns_whether_everything_was_sent(self, drive, recorder, gate, own_settings):
         own_settings(notify_deadline=0.1)
         assert flush_messages(0)
         channel = recorder(gate=gate)
@@ -559,7 +553,7 @@ class TestTheTaskDoesNotWait:
             assert flush_messages()
         assert len(channel.messages) == 2
 
-    def test_no_argument_of_a_failed_call_is_kept_once_people_were_told(self, drive, recorder):
+    def test_arguments_of_a_failed_call_are_released_after_the_alert(self, drive, recorder):
         class Argument:
             pass
 
@@ -571,7 +565,7 @@ class TestTheTaskDoesNotWait:
         gc.collect()
         assert alive() is None
 
-    def test_what_goes_wrong_with_telling_does_not_change_what_the_call_raises(self, drive, recorder, resilient_events):
+    def test_an_error_in_alerting_does_not_change_what_the_call_raises(self, drive, recorder, resilient_events):
         class Broken(Host):
             def flow(self):
                 raise RuntimeError("no flow")
@@ -582,7 +576,7 @@ class TestTheTaskDoesNotWait:
 
 
 class Unreachable(MemoryStore):
-    """A store that can be gone."""
+    """A store that can be away."""
 
     away = False
 
@@ -602,7 +596,7 @@ class Unreachable(MemoryStore):
 
 
 class Forgetful(Unreachable):
-    """A store whose answer is lost, now and then: it has done what it was asked to do."""
+    """A store that does what it is asked to, but whose answer is lost now and then."""
 
     lost = 0
 
@@ -625,7 +619,7 @@ class TestAStoreThatIsGone:
                 time.sleep(0.001)
             yield store
 
-    def test_for_a_moment_delays_the_message_alone(self, drive, recorder, store):
+    def test_for_a_moment_delays_only_the_message(self, drive, recorder, store):
         channel = recorder()
         call = drive(fail, notify=channel)
         store.away = True
@@ -635,10 +629,10 @@ class TestAStoreThatIsGone:
         assert channel.messages == []
         store.away = False
         assert flush_messages(10)
-        assert channel.told == [("first", 1, 1)]
+        assert channel.received == [("first", 1, 1)]
         assert Outbox(incident_store.states()).incidents("fail").all[0].total == 2
 
-    def test_where_an_answer_was_lost_each_failure_counts_once(self, drive, recorder, resilient_clock, monkeypatch):
+    def test_that_loses_an_answer_counts_each_failure_once(self, drive, recorder, resilient_clock, monkeypatch):
         monkeypatch.setattr(sender.Sender, "_wake", lambda _: None)  # no answer to the thread is lost in their place
         channel, store = recorder(), Forgetful()
         with use_incidents(store) as states:
@@ -654,7 +648,7 @@ class TestAStoreThatIsGone:
             assert sum(message.count for message in channel.messages) == 4
             assert Outbox(states).incidents("fail").all[0].total == 4
 
-    def test_the_run_and_the_time_of_a_failure_that_had_to_wait_are_its_own(self, drive, recorder, store, in_run):
+    def test_keeps_the_run_and_the_time_of_a_failure_that_waited(self, drive, recorder, store, in_run):
         channel = recorder()
         call = drive(fail, notify=channel)
         store.away = True
@@ -668,7 +662,7 @@ class TestAStoreThatIsGone:
         assert message.run == {"flow_run_id": "f-1"}
         assert message.time == pytest.approx(failed_at, abs=0.2)
 
-    def test_that_is_not_open_yet_does_not_hold_a_call_up(self, drive, recorder, monkeypatch, own_sender):
+    def test_that_is_not_open_yet_does_not_delay_a_call(self, drive, recorder, monkeypatch, own_sender):
         opened = threading.Event()
         ready = incident_store.ready
         monkeypatch.setattr(incident_store, "ready", lambda: ready() if opened.is_set() else None)
@@ -683,7 +677,7 @@ class TestAStoreThatIsGone:
         assert flush_messages()
         assert [message.count for message in channel.messages] == [20]
 
-    def test_in_the_middle_of_a_round_has_it_gone_on_with_later(self, drive, recorder, store, monkeypatch):
+    def test_in_the_middle_of_a_round_has_the_next_round_continue(self, drive, recorder, store, monkeypatch):
         monkeypatch.setattr(sender.Sender, "_wake", lambda _: None)  # no thread: the rounds are made by hand
         channel = recorder()
         drive(fail, notify=channel).outcome()
@@ -698,9 +692,9 @@ class TestAStoreThatIsGone:
         while not incident_store.states().is_there:
             assert time.monotonic() < until
         ours.run(until)
-        assert channel.told == [("first", 1, 1)]
+        assert channel.received == [("first", 1, 1)]
 
-    def test_for_long_does_not_keep_people_from_hearing_of_it(self, drive, recorder, store, monkeypatch):
+    def test_for_long_does_not_prevent_the_alert(self, drive, recorder, store, monkeypatch):
         monkeypatch.setattr(sender, "_PATIENCE", 0.0)
         channel = recorder()
         call = drive(fail, notify=channel)
@@ -708,7 +702,7 @@ class TestAStoreThatIsGone:
         call.outcome()
         call.outcome()
         flush_messages(1)
-        assert channel.told == [("first", 1, 1)]
+        assert channel.received == [("first", 1, 1)]
 
 
 _PROGRAM = """
@@ -767,13 +761,13 @@ class TestTheEndOfAProcess:
 
         return run
 
-    def test_it_delivers_what_it_still_has(self, run):
+    def test_it_sends_what_is_left(self, run):
         assert run(_PROGRAM) == ["end", "sent f failed: ConnectionError"]
 
-    def test_what_it_could_not_deliver_the_next_run_does(self, run):
+    def test_what_it_could_not_send_the_next_run_sends(self, run):
         began = time.monotonic()
         assert run(_DEAD_CHANNEL) == []
-        assert time.monotonic() - began < 5, "nobody waits for a channel that is down"
+        assert time.monotonic() - began < 5, "the end of a process does not wait for a channel that is down"
         time.sleep(1.1)  # the pause of a channel that was down, on the machine's own clock
         assert run(_NEXT_RUN) == ["sent f failed: ConnectionError", "sent f works again"]
 
@@ -786,9 +780,9 @@ class TestTheEndOfAProcess:
         channel = recorder()
         drive(fail, notify=channel).outcome()
         assert flush_messages()
-        assert channel.told == [("first", 1, 1)]
+        assert channel.received == [("first", 1, 1)]
 
-    def test_a_message_that_hangs_there_is_cut_short(self, recorder, monkeypatch):
+    def test_a_channel_that_hangs_there_is_interrupted(self, recorder, monkeypatch):
         class NoMore(threading.Thread):
             def start(self):
                 raise RuntimeError("can't start new thread at interpreter shutdown")
@@ -812,12 +806,12 @@ class TestTheEndOfAProcess:
 
 
 @pytest.mark.parametrize("channels", ["#ml-alerts", 5, [5], "x"])
-def test_what_is_no_channel_is_refused(channels):
+def test_an_invalid_channel_is_refused(channels):
     with pytest.raises(PolicyError, match=r"notify takes channels such as Slack\(channel='#ml-alerts'\) or Console"):
         Notify(channels)
 
 
-def test_a_fenced_call_tells_nobody(recorder):
+def test_a_fenced_call_sends_no_alert(recorder):
     class Fence(Notify):
         async def around(self, call, proceed):
             call.fence()
@@ -829,7 +823,7 @@ def test_a_fenced_call_tells_nobody(recorder):
     assert channel.messages == []
 
 
-def test_a_policy_that_came_from_another_process_makes_its_channels_known(monkeypatch, own_sender):
+def test_an_unpickled_policy_registers_its_channels(monkeypatch, own_sender):
     crossed = cloudpickle.loads(cloudpickle.dumps(resilient(notify=Notify(Console()))(fail)))
     monkeypatch.setattr(registry, "_known", {})
     crossed.outcome()
@@ -837,8 +831,8 @@ def test_a_policy_that_came_from_another_process_makes_its_channels_known(monkey
     assert list(registry.names()) == ["console"]
 
 
-class TestWhatNobodyExpects:
-    def test_a_message_that_cannot_be_made_is_kept_and_told_of(self, drive, recorder, resilient_events, monkeypatch):
+class TestBugs:
+    def test_a_message_that_cannot_be_built_is_kept_and_reported(self, drive, recorder, resilient_events, monkeypatch):
         def broken(*_):
             raise KeyError("status")
 
@@ -849,7 +843,7 @@ class TestWhatNobodyExpects:
             assert not flush_messages(0.05)
         assert resilient_events.named("notify.failed")[0].message == "KeyError: 'status'"
         assert flush_messages(5)
-        assert channel.told == [("first", 1, 1)]
+        assert channel.received == [("first", 1, 1)]
 
     def test_a_round_that_fails_does_not_end_the_thread(self, drive, recorder, monkeypatch, own_sender, caplog):
         failed = threading.Event()
@@ -869,5 +863,5 @@ class TestWhatNobodyExpects:
         until = time.monotonic() + 5
         while not channel.messages and time.monotonic() < until:
             time.sleep(0.01)
-        assert channel.told == [("first", 1, 1)]
+        assert channel.received == [("first", 1, 1)]
         assert "could not send alerts" in caplog.text

@@ -1,4 +1,4 @@
-"""What identifies a channel, and what becomes of messages that wait when its configuration changes."""
+"""What identifies a channel, and which channel gets unsent messages after a change of its configuration."""
 
 from collections import defaultdict
 
@@ -35,12 +35,12 @@ class Named:
         return {"place": self.name}
 
     @property
-    def told(self):
+    def received(self):
         return [(message.occasion, message.count, message.total) for message in self.messages]
 
 
 class TestAChannelThatWasReplaced:
-    """Its URL was rotated, or a recipient added: what waits goes to the one that is named today."""
+    """Its URL was rotated, or a recipient added: unsent messages go to its successor."""
 
     @pytest.fixture(autouse=True)
     def _next_run(self, monkeypatch, own_sender):
@@ -48,7 +48,7 @@ class TestAChannelThatWasReplaced:
             monkeypatch.setattr(registry, "_known", {})
             monkeypatch.setattr(registry, "_by_operation", defaultdict(set))
             sender.sender().stop()
-            sender.sender().join(5)  # a letter that it has in hand is nobody else's
+            sender.sender().join(5)  # a delivery that it has leased is not sent by others
             monkeypatch.setattr(sender, "_sender", sender.Sender())
 
         begin()
@@ -56,7 +56,7 @@ class TestAChannelThatWasReplaced:
         yield
         sender.sender().stop()
 
-    def test_leaves_what_waits_to_the_one_in_its_place(self, drive, recorder):
+    def test_leaves_unsent_messages_to_its_successor(self, drive, recorder):
         old = Named("old", errors=[RuntimeError("revoked")] * 99)
         drive(fail, notify=old).outcome()
         assert not flush_messages(0.1)
@@ -64,11 +64,11 @@ class TestAChannelThatWasReplaced:
         today = Named("new")
         call = drive(fail, notify=today)
         assert flush_messages(5)
-        assert today.told == [("first", 1, 1)]
+        assert today.received == [("first", 1, 1)]
         call.outcome()
-        assert today.told == [("first", 1, 1)]
+        assert today.received == [("first", 1, 1)]
 
-    def test_is_told_nothing_more(self, drive, clock):
+    def test_gets_no_more_messages(self, drive, clock):
         old, today = Named("old"), Named("new")
         drive(fail, notify=old).outcome()
         assert flush_messages(5)
@@ -78,11 +78,11 @@ class TestAChannelThatWasReplaced:
         clock.advance(301)
         call.outcome()
         assert flush_messages(5)
-        assert [told[0] for told in old.told + today.told] == ["first", "digest"]
+        assert [each[0] for each in old.received + today.received] == ["first", "digest"]
         assert today.messages[0].thread == {}
         assert Outbox(incident_store.states()).incidents("fail").all[0].channels == [today.name]
 
-    def test_has_what_was_given_up_sent_all_the_same(self, drive, monkeypatch):
+    def test_leaves_dead_deliveries_to_its_successor_too(self, drive, monkeypatch):
         monkeypatch.setattr(dispatcher, "_MOST_REFUSALS", 1)
         drive(fail, notify=Named("old", errors=[RuntimeError("revoked")])).outcome()
         flush_messages(5)
@@ -90,10 +90,10 @@ class TestAChannelThatWasReplaced:
         today = Named("new")
         drive(fail, notify=today)
         assert flush_messages(5)
-        assert today.told == [("first", 1, 1)]
+        assert today.received == [("first", 1, 1)]
 
     @pytest.mark.parametrize("beside", ["another channel", "the fallback"])
-    def test_leaves_what_waits_to_the_new_one_beside_one_that_stayed(self, drive, beside):
+    def test_leaves_unsent_messages_to_the_new_channel_beside_one_that_stayed(self, drive, beside):
         def notify(channel, stays):
             return [channel, stays] if beside == "another channel" else Notify(channel, fallback=stays)
 
@@ -104,7 +104,7 @@ class TestAChannelThatWasReplaced:
         today, stays = Named("new"), Named("stays")
         drive(fail, notify=notify(today, stays))
         assert flush_messages(5)
-        assert today.told == [("first", 1, 1)]
+        assert today.received == [("first", 1, 1)]
 
     @pytest.mark.parametrize(
         "today",
@@ -114,14 +114,14 @@ class TestAChannelThatWasReplaced:
             lambda call, _: call(lambda: 1, notify=Named("of another function")),
         ],
     )
-    def test_keeps_what_waits_where_it_is_not_clear_what_took_its_place(self, drive, recorder, today):
+    def test_keeps_unsent_messages_if_its_successor_is_ambiguous(self, drive, recorder, today):
         drive(fail, notify=Named("old", errors=[RuntimeError("revoked")] * 99)).outcome()
         flush_messages(0.1)
         self.next_run()
         today(drive, recorder)
         flush_messages(0.1)
         (incident,) = Outbox(incident_store.states()).incidents("fail").all
-        assert [letter.channel for letter in incident.deliveries] == ["hook:example.org:old"]
+        assert [delivery.channel for delivery in incident.deliveries] == ["hook:example.org:old"]
 
     @pytest.mark.parametrize(
         ("old", "today"),
@@ -133,7 +133,7 @@ class TestAChannelThatWasReplaced:
             (Email("a@b.org", "one.example.org"), Email(["a@b.org", "c@d.org"], "two.example.org")),
         ],
     )
-    def test_is_known_by_its_sort(self, old, today):
+    def test_is_recognised_by_its_family(self, old, today):
         registry.register_for("fail", [today])
         assert registry.successor("fail", old.name) == today.name
 

@@ -32,19 +32,19 @@ URL = "https://hooks.slack.com/services/T000/B000/not-a-real-one"
     ],
     ids=lambda each: type(each).__name__,
 )
-def test_a_secret_is_read_from_what_it_is_kept_in(kept, value):
+def test_a_secret_is_read_from_its_holder(kept, value):
     check_secret("password", kept)
     assert revealed(kept) == value
 
 
 @pytest.mark.parametrize("text", ["12345", "1e5", "true", '"quoted"', "007", '{"a": 1}'])
-def test_a_password_that_reads_as_json_stays_the_text_that_it_is(text):
+def test_a_password_that_looks_like_json_stays_text(text):
     """`Secret.get()` would give 12345, 100000.0, True and so on."""
     assert revealed(Secret(value=text)) == text
 
 
 @pytest.mark.parametrize("nothing", [None, 7, b"bytes", {}, {"get": 1}, SecretStr, Secret, object()])
-def test_what_holds_no_secret_is_refused_at_once_and_not_shown(nothing):
+def test_an_object_without_a_secret_is_refused_at_once_and_not_shown(nothing):
     for look in (revealed, lambda value: check_secret("Slack(webhook=...)", value)):
         with pytest.raises(PolicyError, match="a secret is text") as caught:
             look(nothing)
@@ -52,7 +52,7 @@ def test_what_holds_no_secret_is_refused_at_once_and_not_shown(nothing):
     assert str(caught.value).startswith("Slack(webhook=...): ")
 
 
-def test_a_block_whose_secret_is_no_text_is_refused_when_it_is_read_without_telling_it():
+def test_a_block_whose_secret_is_not_text_is_refused_when_it_is_read_without_showing_it():
     block = Secret(value={"username": "johndoe", "password": "geheim"})
     check_secret("password", block)
     with pytest.raises(PolicyError, match="the secret in Secret is text, not dict") as caught:
@@ -60,7 +60,7 @@ def test_a_block_whose_secret_is_no_text_is_refused_when_it_is_read_without_tell
     assert "geheim" not in str(caught.value)
 
 
-def test_a_block_that_was_not_awaited_is_told_so_once():
+def test_a_block_that_was_not_awaited_raises_one_error():
     async def load():
         """As a block's load() in a flow that is async."""
 
@@ -70,10 +70,10 @@ def test_a_block_that_was_not_awaited_is_told_so_once():
             check_secret("password", load())
 
 
-def test_what_could_be_awaited_is_no_secret_either():
+def test_an_awaitable_is_no_secret_either():
     class Later:
         def __await__(self):
-            raise AssertionError("nobody waits here")
+            raise AssertionError("it is not awaited")
 
     with pytest.raises(PolicyError, match=r"not been loaded yet \(Later\)"):
         check_secret("password", Later())

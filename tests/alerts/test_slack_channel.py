@@ -69,7 +69,7 @@ def test_it_is_a_channel(channel):
     assert isinstance(channel, Channel)
 
 
-def test_a_message_arrives_with_what_why_what_was_done_what_it_means_and_where_to_look(channel, resilient_slack):
+def test_a_message_has_what_why_what_was_done_what_it_means_and_where_to_look(channel, resilient_slack):
     channel.send(FIRST, within=5)
     (message,) = resilient_slack.messages
     assert message.text == "fetch_month failed: ConnectError"
@@ -95,24 +95,24 @@ def test_the_flow_is_named_first_of_all(channel, resilient_slack):
 
 
 @pytest.mark.parametrize("kind", [kind.value for kind in Kind])
-def test_what_its_kind_means_is_said_in_words(channel, resilient_slack, kind):
+def test_the_meaning_of_the_kind_is_explained(channel, resilient_slack, kind):
     channel.send(dataclasses.replace(FIRST, kind=kind), within=5)
     assert f"*ConnectError* ({kind}: " in resilient_slack.texts()[0]
 
 
-def test_it_says_when_it_happened_in_each_readers_own_time(channel, resilient_slack):
+def test_the_time_is_shown_in_each_readers_time_zone(channel, resilient_slack):
     channel.send(FIRST, within=5)
     assert "<!date^1785000000^{date_short_pretty}, {time_secs}|2026-07-25 17:20:00 UTC>" in resilient_slack.texts()[0]
 
 
 class TestABot:
-    def test_posts_where_it_is_told_and_keeps_a_receipt(self, bot, resilient_slack):
+    def test_posts_to_its_channel_and_returns_a_receipt(self, bot, resilient_slack):
         receipt = bot.send(FIRST, within=5)
         (message,) = resilient_slack.messages
         assert message.channel == "#ml-alerts"
         assert receipt == {"channel": message.channel_id, "ts": message.ts}
 
-    def test_says_in_the_first_message_how_it_stands_and_answers_in_its_thread(self, bot, resilient_slack):
+    def test_shows_the_current_state_in_the_first_message_and_replies_in_its_thread(self, bot, resilient_slack):
         receipt = bot.send(FIRST, within=5)
         assert in_thread(bot, DIGEST, receipt) == receipt
         first, answer = resilient_slack.messages
@@ -125,7 +125,7 @@ class TestABot:
         assert "Last: *ConnectError* (transient: likely to pass)" in answer.full_text
         assert "*What it means*" not in answer.full_text  # the first message says it
 
-    def test_says_in_the_first_message_that_it_is_over_and_answers_in_its_thread(self, bot, resilient_slack):
+    def test_shows_the_recovery_in_the_first_message_and_replies_in_its_thread(self, bot, resilient_slack):
         receipt = bot.send(FIRST, within=5)
         in_thread(bot, OVER, receipt)
         for message in resilient_slack.messages:
@@ -135,7 +135,7 @@ class TestABot:
             assert "connection refused" not in message.full_text
         assert resilient_slack.messages[1].thread_ts == receipt["ts"]
 
-    def test_posts_what_follows_as_a_message_that_stands_alone_where_the_first_was_deleted(self, bot, resilient_slack):
+    def test_posts_a_separate_message_if_the_first_was_deleted(self, bot, resilient_slack):
         delete(resilient_slack, bot.send(FIRST, within=5))
         receipt = in_thread(bot, DIGEST, {"channel": "C00000002", "ts": "1.000001"})
         (message,) = resilient_slack.messages
@@ -145,20 +145,20 @@ class TestABot:
 
     @pytest.mark.parametrize("code", ["cant_update_message", "message_not_found", "channel_not_found"])
     @pytest.mark.parametrize("follows", [DIGEST, OVER])
-    def test_does_so_too_where_it_may_not_edit_the_first(self, bot, resilient_slack, *, code, follows):
+    def test_posts_a_separate_message_if_it_may_not_edit_the_first(self, bot, resilient_slack, *, code, follows):
         receipt = bot.send(FIRST, within=5)
         resilient_slack.refuses(code, path="/api/chat.update")
         assert in_thread(bot, follows, receipt) != receipt
         assert [message.thread_ts for message in resilient_slack.messages] == [None, None]
 
     @pytest.mark.parametrize("code", ["thread_not_found", "cannot_reply_to_message"])
-    def test_does_so_too_where_it_may_not_answer(self, bot, resilient_slack, code):
+    def test_posts_a_separate_message_if_it_may_not_reply(self, bot, resilient_slack, code):
         receipt = bot.send(FIRST, within=5)
         resilient_slack.refuses(code, path="/api/chat.postMessage")
         in_thread(bot, OVER, receipt)
         assert resilient_slack.messages[1].thread_ts is None
 
-    def test_answers_all_the_same_where_the_first_message_is_too_old_to_be_edited(self, bot, resilient_slack):
+    def test_replies_to_a_first_message_that_is_too_old_to_be_edited(self, bot, resilient_slack):
         receipt = bot.send(FIRST, within=5)
         resilient_slack.refuses("edit_window_closed", path="/api/chat.update")
         assert in_thread(bot, DIGEST, receipt) == receipt
@@ -166,7 +166,7 @@ class TestABot:
         assert first.history == ()
         assert answer.thread_ts == first.ts
 
-    def test_answers_nothing_where_the_edit_failed_so_that_it_is_not_said_twice(self, bot, resilient_slack):
+    def test_does_not_reply_if_the_edit_failed_so_that_no_reply_is_repeated(self, bot, resilient_slack):
         receipt = bot.send(FIRST, within=5)
         resilient_slack.refuses("internal_error", path="/api/chat.update")
         with pytest.raises(SlackUnavailableError, match="internal_error"):
@@ -175,11 +175,11 @@ class TestABot:
         in_thread(bot, DIGEST, receipt)
         assert len(resilient_slack.messages) == 2
 
-    def test_posts_what_follows_alone_where_nothing_is_known_of_the_first(self, bot, resilient_slack):
+    def test_posts_a_separate_message_if_the_first_is_unknown(self, bot, resilient_slack):
         bot.send(DIGEST, within=5)
         assert resilient_slack.messages[0].thread_ts is None
 
-    def test_leaves_plain_text_alone_in_an_edit_too_where_slack_would_read_it(self, bot, resilient_slack):
+    def test_disables_parsing_in_an_edit_too(self, bot, resilient_slack):
         in_thread(bot, DIGEST, bot.send(FIRST, within=5))
         assert resilient_slack.requests[1].json()["parse"] == "none"
 
@@ -187,14 +187,14 @@ class TestABot:
         ("count", "total", "shown"),
         [(1, 2, True), (412, 413, True), (8, 11, True), (50, 80, False), (20, 100, True), (800, 999, False)],
     )
-    def test_shows_a_digest_in_the_channel_where_it_tells_something_new(
+    def test_shows_the_first_digest_and_those_with_one_more_digit_in_the_channel(
         self, bot, resilient_slack, *, count, total, shown
     ):
         receipt = bot.send(FIRST, within=5)
         in_thread(bot, dataclasses.replace(DIGEST, count=count, total=total), receipt)
         assert resilient_slack.messages[1].reply_broadcast is shown
 
-    def test_shows_in_the_channel_that_it_is_over(self, bot, resilient_slack):
+    def test_shows_the_recovery_in_the_channel(self, bot, resilient_slack):
         in_thread(bot, OVER, bot.send(FIRST, within=5))
         assert resilient_slack.messages[1].reply_broadcast
 
@@ -208,7 +208,7 @@ class TestAWebhook:
     def test_gives_no_receipt(self, webhook):
         assert webhook.send(FIRST, within=5) is None
 
-    def test_posts_messages_that_stand_alone(self, webhook, resilient_slack):
+    def test_posts_separate_messages(self, webhook, resilient_slack):
         for message in (FIRST, DIGEST, OVER):
             in_thread(webhook, message, {"channel": "C1", "ts": "1.1"})
         first, digest, over = resilient_slack.messages
@@ -220,13 +220,13 @@ class TestAWebhook:
 
 
 class TestTheKey:
-    def test_stands_in_what_is_sent_by_either_door(self, channel, resilient_slack):
+    def test_is_in_every_message_of_a_webhook_and_a_bot(self, channel, resilient_slack):
         channel.send(FIRST, within=5)
         (message,) = resilient_slack.messages
         assert message.key == "k-1"
         assert message.blocks[0]["block_id"] == "k-1"
 
-    def test_is_the_same_where_slack_took_a_message_and_its_answer_never_came(self, channel, resilient_slack):
+    def test_is_the_same_if_slack_accepted_a_message_without_an_answer(self, channel, resilient_slack):
         resilient_slack.accepts_and_hangs(60)
         with pytest.raises(TimeoutError):
             channel.send(FIRST, within=0.3)
@@ -240,20 +240,20 @@ class TestTheKey:
         assert (first.key, answer.key) == ("k-1", "k-2")
         assert first.blocks[0]["block_id"] not in {"k-1", "k-2"}  # Slack wants a new one for what was edited
 
-    def test_is_kept_by_a_bot_beside_the_message_for_other_apps(self, bot, resilient_slack):
+    def test_is_in_the_metadata_for_other_apps(self, bot, resilient_slack):
         bot.send(FIRST, within=5)
         assert resilient_slack.messages[0].metadata == {
             "event_type": "resilient_tasks_incident",
             "event_payload": {"key": "k-1", "incident": "i-1", "occasion": "first"},
         }
 
-    def test_that_is_very_long_is_cut_where_slack_has_no_room_for_it(self, channel, resilient_slack):
+    def test_is_cut_to_the_length_that_slack_allows(self, channel, resilient_slack):
         channel.send(dataclasses.replace(FIRST, key="k" * 300), within=5)
         assert len(resilient_slack.messages[0].blocks[0]["block_id"]) == 255
 
 
 class TestFailures:
-    """Each is told by an error from which the sender reads whether, and when, to try again; the channel never does."""
+    """Each raises an error that says whether, and when, to try again; the channel itself never does."""
 
     def failure(self, channel, slack, within=5):
         with pytest.raises((SlackRefusedError, OSError)) as caught:
@@ -291,7 +291,7 @@ class TestFailures:
     @pytest.mark.parametrize(
         "code", ["ratelimited", "internal_error", "service_unavailable", "fatal_error", "request_timeout"]
     )
-    def test_a_refusal_that_passes(self, bot, resilient_slack, code):
+    def test_a_transient_refusal(self, bot, resilient_slack, code):
         resilient_slack.refuses(code)
         error = self.failure(bot, resilient_slack)
         assert isinstance(error, SlackUnavailableError)
@@ -319,7 +319,7 @@ class TestFailures:
         assert classify(self.failure(channel, resilient_slack, within=0)) is Kind.TIMEOUT
         assert resilient_slack.requests == []
 
-    def test_a_channel_that_was_archived_is_not_taken_for_a_thread_that_is_gone(self, bot, resilient_slack):
+    def test_an_archived_channel_is_not_mistaken_for_a_deleted_thread(self, bot, resilient_slack):
         receipt = bot.send(FIRST, within=5)
         resilient_slack.refuses("is_archived", path="/api/chat.postMessage")
         with pytest.raises(SlackRefusedError, match="is_archived"):
@@ -354,7 +354,7 @@ class TestARedirect:
 
 
 class TestItsName:
-    def test_does_not_depend_on_what_the_environment_holds(self, monkeypatch):
+    def test_does_not_depend_on_the_environment(self, monkeypatch):
         channels = Slack(), Slack(channel="#ml-alerts")
         names = [channel.name for channel in channels]
         monkeypatch.setenv("SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/one")
@@ -392,7 +392,7 @@ class TestTheEnvironment:
         channel.send(FIRST, within=5)
         assert (resilient_slack.messages[0].via, channel.name) == ("bot", "slack:#ml-alerts")
 
-    def test_a_webhook_does_for_a_channel_without_a_token(self, resilient_slack, monkeypatch):
+    def test_a_webhook_is_used_for_a_channel_without_a_token(self, resilient_slack, monkeypatch):
         monkeypatch.setenv("SLACK_WEBHOOK_URL", resilient_slack.webhook_url)
         Slack(channel="#ml-alerts").send(FIRST, within=5)
         assert resilient_slack.messages[0].via == "webhook"
@@ -403,7 +403,7 @@ class TestTheEnvironment:
         assert resilient_slack.messages[0].via == "bot"
 
     @pytest.mark.parametrize("channel", [Slack(), Slack(channel="#ml-alerts")])
-    def test_without_any_way_it_says_what_to_give(self, channel):
+    def test_without_a_webhook_or_token_the_error_says_what_to_give(self, channel):
         with pytest.raises(PolicyError, match=r"give webhook=, or token= and channel=, or set SLACK_WEBHOOK_URL"):
             channel.send(FIRST, within=5)
 
@@ -419,7 +419,7 @@ class TestTheEnvironment:
         ({"token": "two words", "channel": "#c"}, "is a bot's token"),
     ],
 )
-def test_what_makes_no_sense_is_refused(arguments, sentence):
+def test_invalid_arguments_are_refused(arguments, sentence):
     with pytest.raises(PolicyError, match=sentence):
         Slack(**arguments)
 
@@ -443,7 +443,7 @@ class TestSecrets:
         assert len(one) == len("slack:") + 8
         assert one == Slack(webhook="https://hooks.slack.com/services/secret").name
 
-    def test_that_objects_keep_are_read_when_a_message_is_sent(self, resilient_slack):
+    def test_in_objects_are_read_when_a_message_is_sent(self, resilient_slack):
         hidden = Slack(webhook=Kept(resilient_slack.webhook_url))
         hidden.send(FIRST, within=5)
         Slack(token=Kept(resilient_slack.token), channel="#c", api_url=resilient_slack.api_url).send(FIRST, within=5)
@@ -451,7 +451,7 @@ class TestSecrets:
         assert hidden.name == Slack(webhook=resilient_slack.webhook_url).name
 
     @pytest.mark.parametrize("value", ["not-a-secret-url", "https://hooks.slack.com/services/secret with blanks"])
-    def test_of_a_wrong_form_are_not_shown_in_the_refusal(self, value):
+    def test_that_are_malformed_are_not_shown_in_the_error(self, value):
         channel = Slack(webhook=Kept(value))
         assert "secret" not in channel.name
         with pytest.raises(PolicyError) as caught:
@@ -481,7 +481,7 @@ class TestSecrets:
         assert "/services/" not in caplog.text
 
 
-def test_what_a_message_quotes_calls_nobody(channel, resilient_slack):
+def test_mentions_in_a_message_are_disabled(channel, resilient_slack):
     hostile = "<!channel> @here @channel <!subteam^S123> <@U12345678> & ```code``` &lt;!here&gt;"
     message = dataclasses.replace(
         FIRST,
@@ -505,7 +505,7 @@ def test_what_a_message_quotes_calls_nobody(channel, resilient_slack):
         assert "```code" not in quoted
 
 
-def test_what_was_silenced_or_is_a_relapse_says_so_in_its_first_line(channel, resilient_slack):
+def test_the_headline_shows_a_silenced_count_and_a_relapse(channel, resilient_slack):
     channel.send(dataclasses.replace(FIRST, count=20, total=20, seconds=60), within=5)
     channel.send(dataclasses.replace(DIGEST, relapse=True), within=5)
     first, digest = (message.blocks[0]["text"]["text"] for message in resilient_slack.messages)
@@ -514,10 +514,10 @@ def test_what_was_silenced_or_is_a_relapse_says_so_in_its_first_line(channel, re
     assert digest.endswith("fetch_month failed again, 412 more times")
 
 
-@pytest.mark.parametrize("letter", ["x", "&", "<", "`", "🔴", "\n", " ", '"'])
+@pytest.mark.parametrize("character", ["x", "&", "<", "`", "🔴", "\n", " ", '"'])
 @pytest.mark.parametrize("occasion", ["first", "digest", "recovered"])
-def test_a_message_of_any_length_stays_within_slacks_limits(channel, resilient_slack, *, letter, occasion):
-    long = 20_000 * letter
+def test_a_message_of_any_length_stays_within_slacks_limits(channel, resilient_slack, *, character, occasion):
+    long = 20_000 * character
     message = Message(
         key=long,
         incident=long,
@@ -544,12 +544,12 @@ def test_a_message_of_any_length_stays_within_slacks_limits(channel, resilient_s
         assert sent.calls == []
 
 
-def test_text_that_no_screen_shows_is_left_out(channel, resilient_slack):
+def test_unprintable_text_is_left_out(channel, resilient_slack):
     channel.send(dataclasses.replace(FIRST, error="a\x00b\x1b[31mc\ud800d\te"), within=5)
     assert "```ab[31mcd\te```" in resilient_slack.texts()[0]
 
 
-def test_of_very_many_notes_the_first_and_the_last_are_told(channel, resilient_slack):
+def test_of_very_many_notes_the_first_and_the_last_are_shown(channel, resilient_slack):
     channel.send(dataclasses.replace(FIRST, notes=tuple(f"attempt {n}" for n in range(1, 31))), within=5)
     (text,) = resilient_slack.texts()
     assert "• attempt 4\n• … 22 more …\n• attempt 27\n" in text
@@ -557,13 +557,13 @@ def test_of_very_many_notes_the_first_and_the_last_are_told(channel, resilient_s
 
 
 @pytest.mark.parametrize(("severity", "mark"), [("warning", "⚠️"), ("error", "🔴"), ("critical", "🚨")])
-def test_how_bad_it_is_shows_by_a_mark(channel, resilient_slack, *, severity, mark):
+def test_the_mark_shows_the_severity(channel, resilient_slack, *, severity, mark):
     channel.send(dataclasses.replace(FIRST, severity=severity), within=5)
     assert resilient_slack.messages[0].blocks[0]["text"]["text"] == f"{mark} fetch_month failed"
 
 
 @pytest.mark.parametrize("url", ["", "javascript:alert(1)", "http://127.0.0.1/a|b", "http://127.0.0.1/<!channel>"])
-def test_what_is_no_link_makes_no_link(channel, resilient_slack, url):
+def test_an_invalid_url_is_not_linked(channel, resilient_slack, url):
     channel.send(dataclasses.replace(FIRST, run={"url": url}), within=5)
     assert "Where to look" not in resilient_slack.texts()[0]
 
@@ -573,12 +573,12 @@ def test_a_bare_message_has_no_empty_parts(channel, resilient_slack):
     assert [block["type"] for block in resilient_slack.messages[0].blocks] == ["header"]
 
 
-def test_it_crosses_to_other_processes(channel, resilient_slack):
+def test_it_can_be_pickled(channel, resilient_slack):
     pickle.loads(pickle.dumps(channel)).send(FIRST, within=5)
     assert len(resilient_slack.messages) == 1
 
 
-def test_a_message_fits_what_slack_says_of_json(bot):
+def test_a_message_passes_slacks_validation_of_json(bot):
     with FakeSlack() as slack:
         dataclasses.replace(bot, api_url=slack.api_url).send(FIRST, within=5)
         fields = json.loads(slack.requests[0].body)

@@ -1,4 +1,4 @@
-"""A Slack in trouble, behind the whole of notify: no task waits for it, and nothing is lost."""
+"""A Slack in trouble, with the whole of alerts in front of it: no task waits, and no message is lost."""
 
 import statistics
 import time
@@ -12,12 +12,12 @@ from resilient_tasks.testing import flush_messages
 TROUBLES = {
     "is down": lambda slack: slack.down(3),
     "hangs": lambda slack: slack.hangs(60, times=3),
-    "hangs once it has the message": lambda slack: slack.accepts_and_hangs(60, times=3),
+    "hangs after it accepted the message": lambda slack: slack.accepts_and_hangs(60, times=3),
     "drips one byte a second": lambda slack: slack.drips(1, times=3),
     "resets the connection": lambda slack: slack.reset(3, after_bytes=0),
     "answers with a page of HTML": lambda slack: slack.bad_gateway(3),
     "says that it failed": lambda slack: slack.refuses("internal_error", times=3),
-    "limits its callers": lambda slack: slack.rate_limited(3, retry_after="0.2"),
+    "limits the rate": lambda slack: slack.rate_limited(3, retry_after="0.2"),
     "says that the channel is gone": lambda slack: slack.refuses("channel_not_found", times=3),
 }
 
@@ -43,7 +43,7 @@ def failing(name, channel):
 
 
 def delivered(events, number):
-    """Wait until so many messages were accepted; return the keys of all of them."""
+    """Wait until this many messages were accepted, and return their keys."""
     until = time.monotonic() + 15
     while len(sent := events.named("notify.sent")) < number:
         assert time.monotonic() < until, f"{len(sent)} of {number} messages were delivered"
@@ -52,10 +52,8 @@ def delivered(events, number):
 
 
 @pytest.mark.parametrize("trouble", TROUBLES.values(), ids=list(TROUBLES))
-def test_a_slack_that_does_so_delays_no_task_and_loses_no_message(
-    channel, resilient_slack, resilient_events, *, trouble
-):
-    failing("first", channel).outcome()  # what is imported and opened once is not what is measured
+def test_a_slack_in_trouble_delays_no_task_and_loses_no_message(channel, resilient_slack, resilient_events, *, trouble):
+    failing("first", channel).outcome()  # warm up: imports and connections are not measured
     delivered(resilient_events, 1)
     trouble(resilient_slack)
     seconds = []
@@ -71,14 +69,14 @@ def test_a_slack_that_does_so_delays_no_task_and_loses_no_message(
     assert resilient_events.named("notify.failed")
 
 
-def test_what_slack_had_taken_before_it_hung_comes_twice_under_one_key(channel, resilient_slack, resilient_events):
+def test_a_message_accepted_before_slack_hung_arrives_twice_with_one_key(channel, resilient_slack, resilient_events):
     resilient_slack.accepts_and_hangs(60)
     failing("one", channel).outcome()
     (key,) = delivered(resilient_events, 1)
     assert [message.key for message in resilient_slack.messages] == [key, key]
 
 
-def test_a_slack_that_limits_its_callers_for_an_hour_is_asked_seldom_and_told_in_the_end(
+def test_a_slack_that_limits_the_rate_for_an_hour_is_tried_rarely_and_gets_the_message(
     channel, resilient_slack, resilient_events, monkeypatch
 ):
     began, passed = time.time(), 0.0

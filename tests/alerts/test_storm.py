@@ -1,4 +1,4 @@
-"""A small storm: several processes fail at once, and people hear of it once, with counts that add up."""
+"""A small storm: several processes fail at once, one message is sent, and the counts add up."""
 
 from pathlib import Path
 
@@ -24,28 +24,28 @@ def over(storming, tmp_path_factory):
         return storming.storm(slack, f"sqlite:///{file}", failures=400, seconds=3, processes=4, cooldown=1.5)
 
 
-def test_each_kind_is_told_once_when_it_begins_and_once_when_it_is_over(over):
-    assert (over.firsts, over.recoveries, len(over.told)) == (3, 3, 3)
+def test_each_kind_has_one_first_message_and_one_recovery(over):
+    assert (over.firsts, over.recoveries, len(over.reports)) == (3, 3, 3)
 
 
-def test_every_failure_is_told_of(over):
+def test_every_failure_is_reported(over):
     assert over.total == over.failures == 400
-    assert {told.error: told.totals for told in over.told.values()} == {
+    assert {report.error: report.totals for report in over.reports.values()} == {
         error: [number] for error, number in over.kinds.items()
     }
 
 
-def test_there_is_at_most_one_digest_a_kind_in_a_window_and_nothing_is_told_twice(over):
+def test_there_is_at_most_one_digest_per_kind_and_window_and_no_duplicate(over):
     assert list(over.problems()) == []
     assert over.events["notify.sent"] == over.firsts + over.digests + over.recoveries
 
 
-def test_an_account_that_does_not_add_up_is_noticed(storming, over):
+def test_counts_that_do_not_add_up_are_noticed(storming, over):
     import copy
 
     wrong = copy.deepcopy(over)
-    next(iter(wrong.told.values())).totals[0] -= 1
+    next(iter(wrong.reports.values())).totals[0] -= 1
     assert list(wrong.problems())
     wrong = copy.deepcopy(over)
-    next(iter(wrong.told.values())).firsts += 1
+    next(iter(wrong.reports.values())).firsts += 1
     assert list(wrong.problems())

@@ -92,20 +92,20 @@ def test_a_message_is_posted_as_json(channel, receiver):
     }
 
 
-def test_the_body_holds_every_part_of_a_message_but_what_its_channel_keeps_for_itself():
+def test_the_body_has_every_attribute_of_a_message_but_the_thread():
     assert set(json.loads(as_json(MESSAGE))) == {
         *(part.name for part in dataclasses.fields(Message) if part.name != "thread"),
         *("version", "headline", "text"),
     }
 
 
-def test_text_of_any_sort_makes_json_that_any_parser_takes(channel, receiver):
+def test_any_text_makes_json_that_any_parser_accepts(channel, receiver):
     channel.send(dataclasses.replace(MESSAGE, error="ŝ 🔴 \ud800 \x00"), within=5)
     assert receiver.requests[0].body.isascii()
     assert receiver.requests[0].json()["error"] == "ŝ 🔴 \ud800 \x00"
 
 
-def test_the_headers_that_were_given_are_sent_along(channel, receiver):
+def test_the_given_headers_are_sent(channel, receiver):
     channel.send(MESSAGE, within=5)
     assert receiver.requests[0].headers["authorization"] == "Bearer of-the-receiver"
 
@@ -120,7 +120,7 @@ class TestTheSignature:
         assert hmac.compare_digest(parts["v1"], hmac.new(SECRET.encode(), proven, hashlib.sha256).hexdigest())
         assert before <= int(parts["t"]) <= time.time()
 
-    def test_is_what_it_was_in_every_version_of_the_library(self):
+    def test_is_the_same_in_every_version_of_the_library(self):
         # The proof is what `printf '1785000000.{}' | openssl dgst -sha256 -hmac key` prints.
         assert signature("key", b"{}", 1_785_000_000) == (
             "t=1785000000,v1=bf4ef3de2fd564e03f4be7c1f884945003e21158aefd723873b18c3d270407e7"
@@ -131,8 +131,8 @@ class TestTheSignature:
         assert "resilient-signature" not in receiver.requests[0].headers
 
 
-def test_what_is_sent_again_bears_the_same_key(channel, receiver):
-    receiver.slow(60)  # it has the message, and its sender does not hear of that
+def test_every_attempt_sends_the_same_key(channel, receiver):
+    receiver.slow(60)  # it accepts the message, but does not answer in time
     receiver.hangs(60)
     failure(channel, within=0.3)
     failure(channel, within=0.3)
@@ -165,7 +165,7 @@ class TestFailures:
         assert "redirects are not followed" in str(error)
 
     @pytest.mark.parametrize("status", [301, 302, 303, 308])
-    def test_neither_is_one_that_would_turn_the_message_into_a_question(self, channel, receiver, status):
+    def test_a_redirect_to_a_get_is_not_followed_either(self, channel, receiver, status):
         receiver.serve("/elsewhere", "")
         receiver.serve("/alerts", lambda _: Response("", status, headers={"Location": "/elsewhere"}))
         failure(channel)
@@ -179,7 +179,7 @@ class TestFailures:
         with receiver.offline():
             assert classify(failure(channel)) is Kind.TRANSIENT
 
-    def test_a_connection_that_is_reset_once_the_message_was_taken_is_no_failure(self, channel, receiver):
+    def test_a_connection_that_is_reset_after_the_message_was_accepted_is_no_failure(self, channel, receiver):
         receiver.serve("/alerts", "thank you")
         receiver.reset(after_bytes=1)
         channel.send(MESSAGE, within=5)
@@ -212,7 +212,7 @@ def test_it_is_named_by_its_host_and_not_by_its_path():
         ({"url": "https://alerts.example.org", "headers": {"X-Team": 3}}, r"Webhook\(headers="),
     ],
 )
-def test_what_makes_no_sense_is_refused_and_no_secret_shown(arguments, sentence):
+def test_invalid_arguments_are_refused_without_showing_a_secret(arguments, sentence):
     with pytest.raises(PolicyError, match=sentence) as caught:
         Webhook(**arguments)
     assert "hidden" not in str(caught.value)
@@ -226,7 +226,7 @@ class Kept:
 
 
 class TestSecrets:
-    def test_that_objects_keep_are_read_when_a_message_is_sent(self, receiver):
+    def test_in_objects_are_read_when_a_message_is_sent(self, receiver):
         kept = Webhook(Kept(receiver.url + "/alerts"), secret=Kept(SECRET), headers={"X-Token": Kept("a-token\n")})
         kept.send(MESSAGE, within=5)
         (request,) = receiver.requests
@@ -235,14 +235,14 @@ class TestSecrets:
         assert request.headers["resilient-signature"] == signature(SECRET, request.body, seconds)
 
     @pytest.mark.parametrize("url", ["hidden", "https://[hidden/", "https://a.example.org/hidden words"])
-    def test_of_a_wrong_form_are_not_shown_in_the_refusal(self, url):
+    def test_that_are_malformed_are_not_shown_in_the_error(self, url):
         channel = Webhook(Kept(url))
         assert "hidden" not in channel.name
         with pytest.raises(PolicyError) as caught:
             channel.send(MESSAGE, within=5)
         assert "hidden" not in str(caught.value)
 
-    def test_that_would_make_two_headers_are_refused_and_not_shown(self, receiver):
+    def test_that_would_add_a_header_are_refused_and_not_shown(self, receiver):
         channel = Webhook(receiver.url + "/alerts", headers={"X-Token": "hidden\r\nX-Other: y"})
         with pytest.raises(PolicyError, match="one line") as caught:
             channel.send(MESSAGE, within=5)
@@ -259,6 +259,6 @@ class TestSecrets:
         assert "of-the-receiver" not in caplog.text
 
 
-def test_it_crosses_to_other_processes(channel, receiver):
+def test_it_can_be_pickled(channel, receiver):
     pickle.loads(pickle.dumps(channel)).send(MESSAGE, within=5)
     assert len(receiver.requests) == 1
