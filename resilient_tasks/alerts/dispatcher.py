@@ -66,7 +66,7 @@ class Dispatcher:
 
     Attributes:
         outbox: the outbox.
-        touched: operations to work through in the next round, the last one first, before those that a scan found.
+        touched: operations to work through in the next round, the last one first.
         failing: channels whose last attempt failed.
         buffer: failures that the outbox has not recorded yet.
         windows: what this process knows of incidents.
@@ -78,11 +78,9 @@ class Dispatcher:
         self.failing: set[str] = set()
         self.buffer = FailureBuffer()
         self.windows: dict[Key, Window] = {}
-        self._scanned_operations: dict[str, None] = {}
         self._announced: dict[tuple[str, str, str], None] = {}
         self._agenda: dict[str, Agenda] = {}
         self._free: dict[str, tuple[float, float]] = {}  # by channel: when it is free again, and the pause until then
-        self._leased: LeasedDelivery | None = None
         self._delivered: list[tuple[LeasedDelivery, dict[str, str]]] = []
         self._scanned = float("-inf")
 
@@ -107,19 +105,23 @@ class Dispatcher:
             Exception: the store's, if it does not answer. The next round continues from there.
         """
         self._mark_delivered()
-        self._send_what_was_leased(until)
         self._scan()
         real, now = self.outbox.real_now(), self.outbox.states.now()
         for operation, agenda in self._agenda.items():
             if _is_due(agenda.delivery, real) or _is_due(agenda.digest, now):
-                self.touched[operation] = None
-        while (self.touched or self._scanned_operations) and time.monotonic() < until:
-            operation, _ = (self.touched or self._scanned_operations).popitem()
+                self.touch(operation)
+        while self.touched and time.monotonic() < until:
+            operation, _ = self.touched.popitem()
             try:
                 self._work_through(operation, until, tuple(leave_out))
             except BaseException:
-                self.touched[operation] = None
+                self.touch(operation)
                 raise
+
+    def touch(self, operation: str) -> None:
+        """Work through this operation first in the next round."""
+        self.touched.pop(operation, None)
+        self.touched[operation] = None
 
     def recheck(self) -> None:
         """Have the next round read every operation with deliveries: other processes may have sent them."""
@@ -127,7 +129,7 @@ class Dispatcher:
 
     def next_delivery(self, leave_out: Iterable[str] = ()) -> float | None:
         """Return the seconds until a delivery can be sent; None if there is none."""
-        if self.touched or self._scanned_operations:
+        if self.touched:
             return 0.0
         left_out = set(leave_out)
         times = [agenda.delivery for agenda in self._agenda.values() if agenda.delivery is not None]
@@ -181,28 +183,16 @@ class Dispatcher:
                 self._agenda.pop(operation, None)
             else:
                 self._agenda[operation] = agenda
-            if not _is_due(agenda.delivery, self.outbox.real_now()) or time.monotonic() >= until:
+            if not agenda.channels or time.monotonic() >= until:
                 return
-            leased = self.outbox.lease(operation, channels, settings.current.notify_deadline + _GRACE)
+            channel = agenda.channels[0]
+            wait = self.outbox.reserve(channel)
+            if wait > 0:
+                self._free[channel] = self.outbox.real_now() + wait, wait
+                continue
+            leased = self.outbox.lease(operation, channel, settings.current.notify_deadline + _GRACE)
             if leased is not None:
-                self._leased = leased
-                self._send_in_turn(leased, until)
-
-    def _send_in_turn(self, leased: LeasedDelivery, until: float) -> None:
-        wait = self.outbox.reserve(leased.delivery.channel)
-        if wait > 0:
-            self.outbox.release(leased)
-            self._free[leased.delivery.channel] = self.outbox.real_now() + wait, wait
-        else:
-            self._send(leased, until)
-        self._leased = None
-
-    def _send_what_was_leased(self, until: float) -> None:
-        """Send a delivery that could not be sent as the store was away: until its lease ends no other process may."""
-        leased, self._leased = self._leased, None
-        if leased is not None and self.outbox.real_now() < leased.delivery.leased:
-            self._leased = leased
-            self._send_in_turn(leased, until)
+                self._send(leased, until)
 
     def _send(self, leased: LeasedDelivery, until: float) -> None:
         name = leased.delivery.channel
@@ -217,7 +207,6 @@ class Dispatcher:
             self._refused(leased, error)
         else:
             self.failing.discard(name)
-            self._leased = None
             self._delivered.append((leased, thread))
             self._mark_delivered()
             bus.emit(
@@ -280,7 +269,7 @@ class Dispatcher:
         """Look for what other processes left behind when they were killed or ended."""
         if time.monotonic() - self._scanned < _SCAN:
             return
-        self._scanned_operations.update(dict.fromkeys(self.outbox.operations()))
+        self.touched = {**dict.fromkeys(self.outbox.operations()), **self.touched}  # one's own come first
         self._scanned = time.monotonic()
 
 

@@ -321,25 +321,20 @@ class Incidents:
             incident.write_due_message(now, silenced=silenced(incident))
         self._tidy(now)
 
-    def lease(self, channels: Mapping[str, float], now: float, until: float) -> tuple[Incident, Delivery] | None:
-        """Lease the oldest ready delivery to one of these channels, each free from the given time on."""
-        due = [
-            (delivery.created, incident, delivery)
-            for incident, delivery, ready in self._next(channels, now)
-            if ready <= now
-        ]
-        if not due:
+    def lease(self, channel: str, now: float, until: float) -> tuple[Incident, Delivery] | None:
+        """Lease the oldest ready delivery to a channel."""
+        ready = [(incident, delivery) for incident, delivery, at in self._next({channel: 0.0}, now) if at <= now]
+        if not ready:
             return None
-        _, incident, delivery = min(due, key=lambda each: each[0])
+        incident, delivery = min(ready, key=lambda each: each[1].created)
         delivery.leased, delivery.lease = until, until - now
         delivery.tries += 1
         return incident, delivery
 
-    def release(self, which: DeliveryId) -> None:
-        """End the lease of a delivery that was not tried."""
-        for _, delivery in self._found(which):
-            delivery.leased = delivery.lease = 0.0
-            delivery.tries -= 1
+    def ready_channels(self, channels: Mapping[str, float], now: float) -> tuple[str, ...]:
+        """Return which of these channels, each free from a time on, have a ready delivery; the oldest one first."""
+        ready = [delivery for _, delivery, at in self._next(channels, now) if at <= now]
+        return tuple(dict.fromkeys(each.channel for each in sorted(ready, key=lambda each: each.created)))
 
     def mark_delivered(self, which: DeliveryId, thread: dict[str, str]) -> bool:
         """Remove a delivery that its channel accepted. Return whether it was there."""

@@ -62,12 +62,14 @@ class Agenda(NamedTuple):
         digest: when a digest is to be written, on the store's clock.
         is_open: whether any of its incidents is open.
         is_leased: whether a process is sending one of its deliveries.
+        channels: those with a delivery that can be sent now, the oldest one first.
     """
 
     delivery: float | None
     digest: float | None
     is_open: bool
     is_leased: bool = False
+    channels: tuple[str, ...] = ()
 
 
 class Silence(NamedTuple):
@@ -130,20 +132,16 @@ class Outbox:
             found.write_due_messages(
                 now, lambda incident: _covering(silences, operation, incident.fingerprint, now) is not None
             )
-            is_open = any(not incident.closed for incident in found.all)
-            return Agenda(found.next_delivery(channels, real), found.next_digest, is_open, found.has_lease(real))
+            is_open, ready = any(not incident.closed for incident in found.all), found.ready_channels(channels, real)
+            return Agenda(found.next_delivery(channels, real), found.next_digest, is_open, found.has_lease(real), ready)
 
         return self._change(operation, change)
 
-    def lease(self, operation: str, channels: Mapping[str, float], seconds: float) -> LeasedDelivery | None:
-        """Lease a delivery to one of these channels: for that time no other process sends it."""
+    def lease(self, operation: str, channel: str, seconds: float) -> LeasedDelivery | None:
+        """Lease a delivery to a channel: for that time no other process sends it. None: there is none any more."""
         now = self.real_now()
-        found = self._change(operation, lambda found, _: found.lease(channels, now, now + seconds))
+        found = self._change(operation, lambda found, _: found.lease(channel, now, now + seconds))
         return None if found is None else LeasedDelivery(operation, *found)
-
-    def release(self, leased: LeasedDelivery) -> None:
-        """End the lease of a delivery that was not tried."""
-        self._change(leased.operation, lambda found, _: found.release(_id(leased)))
 
     def mark_delivered(self, leased: LeasedDelivery, thread: dict[str, str]) -> None:
         """Remove a delivery that its channel accepted."""

@@ -258,7 +258,7 @@ class Sender:
                 dispatcher.buffer.retry(count)
             raise
         if not recorded.unreported or not dispatcher.expects_digest(count.operation):
-            dispatcher.touched[count.operation] = None
+            dispatcher.touch(count.operation)
             self._wake()
         return recorded
 
@@ -268,7 +268,7 @@ class Sender:
             if self._local is None:
                 self._local = Dispatcher(Outbox(States(MemoryStore(), "memory", bound=1.0)))
             self._local.outbox.record_failure(count.operation, count.failure)
-            self._local.touched[count.operation] = None
+            self._local.touch(count.operation)
 
     def _pending_successes(self, *, at_once: bool) -> list[str]:
         """Return the operations whose successes are to be recorded, after all failures before them."""
@@ -291,7 +291,7 @@ class Sender:
                 except StoreAway:
                     successes.began = began
                     raise
-                dispatcher.touched[operation] = None
+                dispatcher.touch(operation)
             else:
                 successes.began, successes.quiet_until = float("inf"), time.monotonic() + _STALENESS
             successes.recorded = number

@@ -35,9 +35,7 @@ class TestChannelsThatAreOff:
         assert flush_messages()
         assert channel.messages == []
         events = resilient_events.named("notify.suppressed")
-        assert [(event.channel, event.reason) for event in events] == 2 * [
-            ("recorder, console", "channels are off")
-        ]
+        assert [(event.channel, event.reason) for event in events] == 2 * [("recorder, console", "channels are off")]
         assert "channels are off" in events[0].sentence()
 
     def test_keep_no_incidents(self, drive, recorder, flaky):

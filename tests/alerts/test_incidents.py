@@ -50,7 +50,7 @@ class Operation:
 
     def sent(self, channel="slack", now=0.0):
         """Deliver what is next for a channel."""
-        found = self("lease", {channel: 0.0}, now, now + 15)
+        found = self("lease", channel, now, now + 15)
         if found is None:
             return None
         incident, delivery = found
@@ -228,17 +228,17 @@ class TestDeliveries:
     def test_a_delivery_is_leased_by_one_process_and_by_another_after_its_death(self):
         operation = Operation()
         operation("record_failure", failure(), 0.0)
-        assert operation("lease", FREE, 1.0, 16.0) is not None
-        assert operation("lease", FREE, 15.9, 30.0) is None
-        incident, delivery = operation("lease", FREE, 16.0, 31.0)
+        assert operation("lease", "slack", 1.0, 16.0) is not None
+        assert operation("lease", "slack", 15.9, 30.0) is None
+        incident, delivery = operation("lease", "slack", 16.0, 31.0)
         assert (delivery.tries, incident.key(delivery)) == (2, f"{incident.id}-1")
 
     def test_a_reply_waits_for_the_message_that_it_replies_to(self):
         operation = Operation()
         operation("record_failure", failure(), 0.0)
         operation("record_successes", 1, 1.0, 1.0)
-        incident, delivery = operation("lease", FREE, 1.0, 16.0)
-        assert operation("lease", FREE, 1.0, 16.0) is None
+        incident, delivery = operation("lease", "slack", 1.0, 16.0)
+        assert operation("lease", "slack", 1.0, 16.0) is None
         operation.refused(incident, delivery, "down", 60.0, now=1.0)
         assert operation("next_delivery", FREE, 1.0) == 60.0
         assert operation.sent(now=59.0) is None
@@ -247,7 +247,7 @@ class TestDeliveries:
     def test_nothing_is_leased_for_a_channel_that_is_not_free(self):
         operation = Operation()
         operation("record_failure", failure(), 0.0)
-        assert operation("lease", {"slack": 5.0}, 4.0, 9.0) is None
+        assert operation("ready_channels", {"slack": 5.0}, 4.0) == ()
         assert operation("next_delivery", {"slack": 5.0}, 0.0) == 5.0
         assert operation("next_delivery", {"mail": 5.0}, 0.0) is None
 
@@ -256,7 +256,7 @@ class TestDeliveries:
         operation("record_failure", failure(), 0.0)
         operation.sent()
         operation("record_successes", 1, 1.0, 1.0)
-        incident, _ = operation("lease", FREE, 1.0, 2.0)
+        incident, _ = operation("lease", "slack", 1.0, 2.0)
         assert incident.threads == {"slack": {"ts": "1"}}
 
     def test_a_digest_that_was_tried_stays_as_it_was(self):
@@ -265,18 +265,20 @@ class TestDeliveries:
         operation.sent()
         operation("record_failure", failure(), 1.0)
         operation.look(COOLDOWN)
-        incident, delivery = operation("lease", FREE, COOLDOWN, COOLDOWN + 15)
+        incident, delivery = operation("lease", "slack", COOLDOWN, COOLDOWN + 15)
         operation.refused(incident, delivery, "hung")
         operation("record_failure", failure(), COOLDOWN + 1)
         operation.look(2 * COOLDOWN)
         assert operation.deliveries == [("digest", 1, 2), ("digest", 1, 3)]
 
-    def test_a_released_delivery_counts_as_untried(self):
+    def test_channels_with_a_ready_delivery_are_found_the_oldest_first(self):
         operation = Operation()
-        operation("record_failure", failure(), 0.0)
-        incident, delivery = operation("lease", FREE, 0.0, 15.0)
-        operation("release", DeliveryId(incident.id, "slack", delivery.number))
-        assert operation("lease", FREE, 0.0, 15.0)[1].tries == 1
+        operation("record_failure", failure("a", channels=("mail",)), 0.0)
+        operation("record_failure", failure("b", channels=("slack", "mail")), 1.0)
+        assert operation("ready_channels", FREE, 1.0) == ("mail", "slack")
+        assert operation("ready_channels", {"slack": 0.0}, 1.0) == ("slack",)
+        operation("lease", "slack", 1.0, 16.0)
+        assert operation("ready_channels", FREE, 2.0) == ("mail",)
 
     def test_the_fallback_gets_the_same_message_with_the_same_key_and_all_later_ones(self):
         operation = Operation()
@@ -284,10 +286,10 @@ class TestDeliveries:
         operation("record_failure", failure(fallback="mail"), 1.0)
         operation.look(COOLDOWN)
         for _ in range(2):
-            incident, delivery = operation("lease", {"slack": 0.0}, COOLDOWN, COOLDOWN)
+            incident, delivery = operation("lease", "slack", COOLDOWN, COOLDOWN)
             operation.refused(incident, delivery, "no", use_fallback=True)
         assert operation.deliveries == [("first", 1, 1), ("digest", 1, 2)] * 2
-        incident, copy = operation("lease", {"mail": 0.0}, COOLDOWN, COOLDOWN)
+        incident, copy = operation("lease", "mail", COOLDOWN, COOLDOWN)
         assert incident.key(copy) == incident.key(delivery)
         assert (copy.tries, copy.problem) == (1, "")
         operation.refused(incident, copy, "no", use_fallback=True, channel="mail")
@@ -299,7 +301,7 @@ class TestDeliveries:
         operation = Operation()
         operation("record_failure", failure(), 0.0)
         operation("record_successes", 1, 1.0, 1.0)
-        incident, delivery = operation("lease", FREE, 1.0, 16.0)
+        incident, delivery = operation("lease", "slack", 1.0, 16.0)
         operation.refused(incident, delivery, "too long", dead=True)
         assert operation.sent(now=1.0) == ("recovered", 1, 1)
         assert operation.deliveries == [("first", 1, 1)]
@@ -392,7 +394,7 @@ class Account(RuleBasedStateMachine):
 
     @rule(fate=st.sampled_from(["delivered", "delivered, and the sender died", "refused"]))
     def send(self, fate):
-        found = self.operation("lease", FREE, self.now, self.now + 15)
+        found = self.operation("lease", "slack", self.now, self.now + 15)
         if found is None:
             return
         incident, delivery = found
@@ -484,15 +486,15 @@ class TestAClockThatWasFastForAMoment:
     def test_does_not_keep_a_delivery_leased(self):
         operation = Operation()
         operation("record_failure", failure(), 0.0)
-        operation("lease", FREE, self.FAST, self.FAST + 15)  # its sender dies
+        operation("lease", "slack", self.FAST, self.FAST + 15)  # its sender dies
         assert operation("next_delivery", FREE, 1.0) == 1.0
         assert not operation("has_lease", 1.0)
-        assert operation("lease", FREE, 1.0, 16.0) is not None
+        assert operation("lease", "slack", 1.0, 16.0) is not None
 
     def test_does_not_delay_a_refused_delivery(self):
         operation = Operation()
         operation("record_failure", failure(), 0.0)
-        incident, delivery = operation("lease", FREE, 1.0, 16.0)
+        incident, delivery = operation("lease", "slack", 1.0, 16.0)
         operation.refused(incident, delivery, "no", self.FAST + 30, now=self.FAST)
         assert operation("next_delivery", FREE, 1.0) == 1.0
 

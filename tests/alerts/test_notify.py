@@ -683,7 +683,7 @@ class TestAStoreThatIsGone:
         drive(fail, notify=channel).outcome()
         store.away = True
         ours = dispatcher.Dispatcher(Outbox(incident_store.states()))
-        ours.touched["fail"] = None
+        ours.touch("fail")
         ours._scanned = time.monotonic()
         with pytest.raises(StoreAway):
             ours.run(time.monotonic() + 1)
