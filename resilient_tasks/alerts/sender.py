@@ -97,7 +97,7 @@ class Sender:
             return recorded
         run = run_ids()
         run_id = run.get("flow_run_id") or run.get("task_run_id") or ""
-        # Asked in any case: the run in which a message was written need not hear that the incident is known.
+        # Asked in any case: a run that wrote a message does not log later that the incident is known.
         is_new = self._dispatcher is not None and self._dispatcher.is_new_to(run_id, operation, failure.fingerprint)
         return recorded._replace(is_known=is_new and recorded.unreported > 0)
 

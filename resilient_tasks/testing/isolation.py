@@ -31,7 +31,7 @@ def away_from_people() -> Iterator[None]:
 
     Failures are still counted, in memory, and `LastGood` keeps results in a temporary folder. A channel is sent nothing
     unless it leads to a fake server that a `with` block or fixture has started, is a `Console`, or is named by
-    `deliver_to`: the event `notify.suppressed` tells of what would have been sent. Processes that are started inside
+    `deliver_to`: the event `notify.suppressed` reports what would have been sent. Processes that are started inside
     the block do the same, by their environment.
     """
     _enter()
