@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from resilient_tasks.alerts import gate, registry
@@ -68,6 +68,7 @@ class Dispatcher:
         outbox: the outbox.
         touched: operations to work through in the next round, the last one first.
         failing: channels whose last attempt failed.
+        skips_failing: leave out these channels: the process ends, and another one can send to them later.
         buffer: failures that the outbox has not recorded yet.
         windows: what this process knows of incidents.
     """
@@ -76,6 +77,7 @@ class Dispatcher:
         self.outbox = outbox
         self.touched: dict[str, None] = {}
         self.failing: set[str] = set()
+        self.skips_failing = False
         self.buffer = FailureBuffer()
         self.windows: dict[Key, Window] = {}
         self._announced: dict[tuple[str, str, str], None] = {}
@@ -91,15 +93,11 @@ class Dispatcher:
 
     def is_open(self, operation: str) -> bool:
         """Read whether any incident of an operation is open."""
-        self._agenda[operation] = agenda = self.outbox.refresh(operation, self._channels(()))
+        self._agenda[operation] = agenda = self.outbox.refresh(operation, self._channels())
         return agenda.is_open
 
-    def run(self, until: float, leave_out: Iterable[str] = ()) -> None:
-        """Send what is due.
-
-        Args:
-            until: when to stop, on the monotonic clock.
-            leave_out: channels that are not tried.
+    def run(self, until: float) -> None:
+        """Send what is due, until a time on the monotonic clock.
 
         Raises:
             Exception: the store's, if it does not answer. The next round continues from there.
@@ -113,7 +111,7 @@ class Dispatcher:
         while self.touched and time.monotonic() < until:
             operation, _ = self.touched.popitem()
             try:
-                self._work_through(operation, until, tuple(leave_out))
+                self._work_through(operation, until)
             except BaseException:
                 self.touch(operation)
                 raise
@@ -127,15 +125,11 @@ class Dispatcher:
         """Have the next round read every operation with deliveries: other processes may have sent them."""
         self.touched.update({name: None for name, agenda in self._agenda.items() if agenda.delivery is not None})
 
-    def next_delivery(self, leave_out: Iterable[str] = ()) -> float | None:
+    def next_delivery(self) -> float | None:
         """Return the seconds until a delivery can be sent; None if there is none."""
         if self.touched:
             return 0.0
-        left_out = set(leave_out)
         times = [agenda.delivery for agenda in self._agenda.values() if agenda.delivery is not None]
-        if left_out and times:
-            refreshed = (self.outbox.refresh(operation, self._channels(left_out)) for operation in list(self._agenda))
-            times = [agenda.delivery for agenda in refreshed if agenda.delivery is not None]
         return max(0.0, min(times) - self.outbox.real_now()) if times else None
 
     @property
@@ -175,10 +169,9 @@ class Dispatcher:
         self._announced[key] = None
         return True
 
-    def _work_through(self, operation: str, until: float, leave_out: tuple[str, ...]) -> None:
+    def _work_through(self, operation: str, until: float) -> None:
         while True:
-            channels = self._channels(leave_out)
-            agenda = self.outbox.refresh(operation, channels)
+            agenda = self.outbox.refresh(operation, self._channels())
             if agenda == _NOTHING:
                 self._agenda.pop(operation, None)
             else:
@@ -253,16 +246,14 @@ class Dispatcher:
             )
         )
 
-    def _channels(self, leave_out: Iterable[str]) -> dict[str, float]:
+    def _channels(self) -> dict[str, float]:
         """Return the channels that can be sent to, each with the time from which on it is free."""
-        left_out = set(leave_out)
-        known = [name for name in list(registry.names()) if name not in left_out]
-        now = self.outbox.real_now()
+        now, skipped = self.outbox.real_now(), self.failing if self.skips_failing else set()
         return {
             name: clamped(free, now, pause)
-            for name in known
+            for name in list(registry.names())
             for free, pause in [self._free.get(name, (0.0, 0.0))]
-            if gate.takes(registry.channel(name))
+            if name not in skipped and gate.takes(registry.channel(name))
         }
 
     def _scan(self) -> None:

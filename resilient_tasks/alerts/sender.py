@@ -203,9 +203,11 @@ class Sender:
             successes = self._pending_successes(at_once=flushing)
             self._record_buffered(shared, at_once=flushing or bool(successes) or shared.digest_is_due)
             self._record_successes(shared, successes)
-            leave_out = shared.failing if at_exit and shared.outbox.states.is_shared else ()
-            shared.run(until, leave_out)
-            waits.append(shared.next_delivery(leave_out))
+            if at_exit and shared.outbox.states.is_shared:
+                shared.skips_failing = True
+                shared.recheck()
+            shared.run(until)
+            waits.append(shared.next_delivery())
         except StoreAway:
             goes_alone = at_exit and time.monotonic() >= self._goes_alone_from
             self._record_locally(shared, 0.0 if goes_alone else _PATIENCE)
