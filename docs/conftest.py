@@ -21,10 +21,10 @@ from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser
 from sybil.sybil import SybilCollection
 from sybil.typing import Parser
 
+from resilient_tasks.alerts import gate
+from resilient_tasks.alerts.outbox import use_incidents
 from resilient_tasks.core import failures, settings
 from resilient_tasks.core.store import MemoryStore
-from resilient_tasks.notify import gate
-from resilient_tasks.notify.outbox import use_incidents
 from resilient_tasks.shared import states
 from resilient_tasks.testing import VirtualClock, use_clock
 

@@ -32,8 +32,8 @@ from resilient_tasks import (
     resilient_flow,
     resilient_task,
 )
+from resilient_tasks.alerts.message import Message
 from resilient_tasks.core.events import Event, bus
-from resilient_tasks.notify.message import Message
 from resilient_tasks.shared.states import count
 from resilient_tasks.testing import FaultyServer, flush_messages
 

@@ -13,6 +13,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from resilient_tasks.alerts.channels.console import Console
+    from resilient_tasks.alerts.channels.email import Email
+    from resilient_tasks.alerts.channels.slack import Slack
+    from resilient_tasks.alerts.channels.webhook import Webhook
+    from resilient_tasks.alerts.policy import Notify
+    from resilient_tasks.alerts.routes import Route
     from resilient_tasks.core.abandoned import abandoned
     from resilient_tasks.core.call import remaining
     from resilient_tasks.core.errors import (
@@ -39,12 +45,6 @@ if TYPE_CHECKING:
     from resilient_tasks.core.pipeline import Pipeline, Policy
     from resilient_tasks.core.settings import configure
     from resilient_tasks.decorate import explain, resilient
-    from resilient_tasks.notify.console import Console
-    from resilient_tasks.notify.email import Email
-    from resilient_tasks.notify.policy import Notify
-    from resilient_tasks.notify.routes import Route
-    from resilient_tasks.notify.slack import Slack
-    from resilient_tasks.notify.webhook import Webhook
     from resilient_tasks.observe.logs import get_logger
     from resilient_tasks.observe.report import RunReport
     from resilient_tasks.orchestrate.flow import resilient_flow
@@ -93,12 +93,12 @@ _ROOMS = {
     "core.settings": ("configure",),
     "core.abandoned": ("abandoned",),
     "decorate": ("explain", "resilient"),
-    "notify.console": ("Console",),
-    "notify.email": ("Email",),
-    "notify.policy": ("Notify",),
-    "notify.routes": ("Route",),
-    "notify.slack": ("Slack",),
-    "notify.webhook": ("Webhook",),
+    "alerts.channels.console": ("Console",),
+    "alerts.channels.email": ("Email",),
+    "alerts.policy": ("Notify",),
+    "alerts.routes": ("Route",),
+    "alerts.channels.slack": ("Slack",),
+    "alerts.channels.webhook": ("Webhook",),
     "observe.logs": ("get_logger",),
     "observe.report": ("RunReport",),
     "orchestrate.flow": ("resilient_flow",),

@@ -14,13 +14,13 @@ from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.pipeline import Pipeline, Policy, checked, in_order
 
 if TYPE_CHECKING:
+    from resilient_tasks.alerts.channels.block import NotificationBlock
+    from resilient_tasks.alerts.message import Channel
+    from resilient_tasks.alerts.policy import Notify
+    from resilient_tasks.alerts.routes import Route
     from resilient_tasks.core.durations import Duration
     from resilient_tasks.core.keys import Name
     from resilient_tasks.core.stand_ins import StandIn
-    from resilient_tasks.notify.block import NotificationBlock
-    from resilient_tasks.notify.message import Channel
-    from resilient_tasks.notify.policy import Notify
-    from resilient_tasks.notify.routes import Route
     from resilient_tasks.policies.adaptive_rate_limit import AdaptiveRateLimit
     from resilient_tasks.policies.breaker import CircuitBreaker
     from resilient_tasks.policies.bulkhead import Bulkhead
@@ -84,7 +84,7 @@ _TAKES = {
     "validate": "policies.validate:Validate",
     "fallback": "policies.fallback:Fallback",
     "single_flight": "policies.single_flight:SingleFlight",
-    "notify": "notify.policy:Notify",
+    "notify": "alerts.policy:Notify",
 }
 #: By keyword, the class of other policies that it takes.
 _ALSO = {"fallback": "core.stand_ins:StandIn", "rate_limit": "policies.adaptive_rate_limit:AdaptiveRateLimit"}

@@ -73,8 +73,8 @@ def resilient_slack() -> Iterator[FakeSlack]:
     Messages leave from a thread of their own: call `resilient_tasks.testing.flush_messages()` before looking. Incidents
     are those of the test alone.
     """
+    from resilient_tasks.alerts.outbox import use_incidents  # noqa: PLC0415
     from resilient_tasks.core.store import MemoryStore  # noqa: PLC0415  # as above
-    from resilient_tasks.notify.outbox import use_incidents  # noqa: PLC0415
     from resilient_tasks.testing.slack import FakeSlack  # noqa: PLC0415
 
     with FakeSlack() as slack, use_incidents(MemoryStore()):
@@ -87,8 +87,8 @@ def resilient_smtp() -> Iterator[MailServer]:
 
     Messages leave from a thread of their own, and incidents are those of the test alone, as with `resilient_slack`.
     """
+    from resilient_tasks.alerts.outbox import use_incidents  # noqa: PLC0415
     from resilient_tasks.core.store import MemoryStore  # noqa: PLC0415  # as above
-    from resilient_tasks.notify.outbox import use_incidents  # noqa: PLC0415
     from resilient_tasks.testing.smtp import MailServer  # noqa: PLC0415
 
     with MailServer() as server, use_incidents(MemoryStore()):

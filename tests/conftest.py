@@ -8,11 +8,11 @@ import time
 import pytest
 
 from resilient_tasks import resilient
+from resilient_tasks.alerts import gate
+from resilient_tasks.alerts.outbox import use_incidents
 from resilient_tasks.core import settings, wrappers
 from resilient_tasks.core.host import Host, use_host
 from resilient_tasks.core.store import MemoryStore
-from resilient_tasks.notify import gate
-from resilient_tasks.notify.outbox import use_incidents
 from resilient_tasks.shared.states import use_store
 
 pytest_plugins = "pytester"

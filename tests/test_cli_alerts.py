@@ -1,4 +1,4 @@
-"""The command line for alerts: what waits to be sent, what fails, and what nobody is to hear of."""
+"""The command line for alerts: unsent messages, incidents and silences."""
 
 import json
 import sys
@@ -6,16 +6,15 @@ import sys
 import pytest
 
 from resilient_tasks import resilient
+from resilient_tasks.alerts import delivery, outbox, registry
+from resilient_tasks.alerts import sender as senders
 from resilient_tasks.cli import main
 from resilient_tasks.cli.printing import UsageError, duration
-from resilient_tasks.machines import pace
-from resilient_tasks.notify import outbox, registry
-from resilient_tasks.notify import sender as senders
 from resilient_tasks.testing import flush_messages
 
 
 class Channel:
-    """A channel that is down until it is told otherwise."""
+    """A channel that is down until a test changes that."""
 
     name = "pager"
     down = True
@@ -33,17 +32,17 @@ class Channel:
 def url(own_settings, monkeypatch, tmp_path):
     """Incidents in a file, which this process and the command line share."""
     monkeypatch.setenv("RESILIENT_TASKS_INCIDENTS", "")
-    monkeypatch.setattr(outbox, "kept", outbox.Chosen(outbox._where, stand_in=False, patience=5))
-    for module in ("resilient_tasks.notify.sender", "resilient_tasks.cli.outbox"):
-        monkeypatch.setattr(f"{module}.kept", outbox.kept)
-    monkeypatch.setattr(pace, "GAP", 0.0)
+    monkeypatch.setattr(outbox, "incident_store", outbox.Chosen(outbox._where, stand_in=False, patience=5))
+    for module in ("resilient_tasks.alerts.sender", "resilient_tasks.cli.outbox"):
+        monkeypatch.setattr(f"{module}.incident_store", outbox.incident_store)
+    monkeypatch.setattr(delivery, "GAP", 0.0)
     monkeypatch.setattr(senders, "_sender", senders.Sender())
     (tmp_path / "incidents.db").touch()
     url = f"sqlite:///{tmp_path}/incidents.db"
     own_settings(incidents=url, store_timeout=5, notify_deadline=2)
     yield url
     senders.sender().stop()
-    outbox.kept.close()
+    outbox.incident_store.close()
 
 
 @pytest.fixture
@@ -75,11 +74,11 @@ def failing(url, monkeypatch):
 
 
 class TestOutbox:
-    def test_says_that_nothing_waits(self, run):
+    def test_reports_that_nothing_waits(self, run):
         assert run("outbox", "status") == (0, "nothing waits\n")
         assert run("outbox", "flush") == (0, "0 sent, nothing waits\n")
 
-    def test_says_what_waits_and_why(self, run, failing):
+    def test_reports_what_waits_and_why(self, run, failing):
         code, out = run("outbox", "status")
         assert code == 1
         head, row, count = out.splitlines()
@@ -90,24 +89,24 @@ class TestOutbox:
         (found,) = json.loads(run("outbox", "status", "--json")[1])
         assert (found["operation"], found["channel"], found["error"]) == ("fetch", "pager", "ConnectionError")
 
-    def test_sends_it_now(self, run, failing):
+    def test_flush_sends_it_now(self, run, failing):
         _, channel = failing
         channel.down = False
         assert run("outbox", "flush") == (0, "1 sent, nothing waits\n")
         assert channel.told == ["first"]
 
-    def test_says_what_keeps_it_from_being_sent(self, run, failing):
+    def test_flush_reports_why_it_could_not_send(self, run, failing):
         code, out = run("outbox", "flush", "--within", "0.2")
         assert (code, out.splitlines()) == (1, ["0 sent, 1 message waits", "pager: ConnectionError: refused"])
 
-    def test_names_the_channel_that_it_does_not_know(self, run, failing, monkeypatch):
+    def test_flush_names_an_unknown_channel(self, run, failing, monkeypatch):
         monkeypatch.setattr(registry, "_known", {})
         code, out = run("outbox", "flush", "--within", "0.2")
         assert code == 1
-        assert "No channel pager is known here: name the module" in out
+        assert "No channel pager is known here: give the module" in out
         assert json.loads(run("outbox", "flush", "--json")[1]) == {"sent": 0, "left": 1, "unknown": ["pager"]}
 
-    def test_imports_the_module_that_has_the_channel(self, run, failing, monkeypatch, tmp_path, capsys):
+    def test_flush_imports_the_module_that_has_the_channel(self, run, failing, monkeypatch, tmp_path, capsys):
         monkeypatch.setattr(registry, "_known", {})
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "path", [*sys.path])
@@ -123,12 +122,12 @@ class TestOutbox:
         code, out = run("outbox", "flush", "--module", "my_flows")
         assert (code, out.splitlines()) == (0, ["paged: fetch failed: ConnectionError", "1 sent, nothing waits"])
 
-    def test_throws_away_what_is_named(self, run, failing):
+    def test_purge_deletes_the_chosen_messages(self, run, failing):
         code, out = run("outbox", "purge")
         assert (code, out) == (2, "resilient-tasks: Say which: --channel, --operation, --given-up, or --all.\n")
         for words in (("--given-up",), ("--channel", "other"), ("--operation", "other")):
-            assert run("outbox", "purge", *words) == (0, "0 thrown away\n")
-        assert run("outbox", "purge", "--channel", "pager", "--operation", "fetch") == (0, "1 thrown away\n")
+            assert run("outbox", "purge", *words) == (0, "0 messages purged\n")
+        assert run("outbox", "purge", "--channel", "pager", "--operation", "fetch") == (0, "1 message purged\n")
         assert run("outbox", "status")[0] == 0
 
     @pytest.mark.parametrize(
@@ -138,12 +137,12 @@ class TestOutbox:
             ("nonsense", "a store is memory:"),
         ],
     )
-    def test_refuses_a_place_that_nobody_shares(self, run, place, complaint):
+    def test_refuses_a_store_that_is_not_shared(self, run, place, complaint):
         code, out = run("outbox", "status", given=("--incidents", place))
         assert code == 2
         assert complaint in out
 
-    def test_refuses_a_place_that_does_not_answer(self, run, monkeypatch):
+    def test_refuses_a_store_that_does_not_answer(self, run, monkeypatch):
         monkeypatch.setattr("resilient_tasks.cli.outbox._PATIENCE", 0.05)
         code, out = run("outbox", "status", given=("--incidents", "redis://127.0.0.1:1/0"))
         assert (code, "redis://127.0.0.1:1/0 does not answer." in out) == (2, True)
@@ -161,10 +160,10 @@ class TestIncidents:
         (found,) = json.loads(run("alerts", "list", "--json")[1])["incidents"]
         assert (found["status"], found["failures"], found["channels"]) == ("recovered", 1, ["pager"])
 
-    def test_says_so_where_nothing_fails(self, run):
+    def test_reports_that_nothing_fails(self, run):
         assert run("alerts", "list") == (0, "no incidents\n")
 
-    def test_silences_and_is_heard_again(self, run):
+    def test_silences_and_unsilences(self, run):
         code, out = run("alerts", "silence", "fetch*", "--for", "2h", "--reason", "deploy")
         assert (code, out) == (
             0,
@@ -176,31 +175,31 @@ class TestIncidents:
             2,
             "resilient-tasks: x is not silenced. Silenced: fetch*.\n",
         )
-        assert run("alerts", "unsilence", "fetch*") == (0, "fetch* is heard of again\n")
+        assert run("alerts", "unsilence", "fetch*") == (0, "fetch* sends alerts again\n")
         assert run("alerts", "list") == (0, "no incidents\n")
 
     @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("10m", 600), ("1.5h", 5400), ("2 d", 172800)])
-    def test_takes_times_as_people_write_them(self, text, seconds):
+    def test_accepts_times_as_people_write_them(self, text, seconds):
         assert duration("--for", 1)(text) == seconds
 
     @pytest.mark.parametrize("text", ["", "soon", "0", "-1h", "1 fortnight"])
-    def test_refuses_what_is_no_time(self, text):
+    def test_refuses_an_invalid_time(self, text):
         with pytest.raises(UsageError, match="--for takes a time such as 90, 10m, 2h or 1d"):
             duration("--for", 1)(text)
 
 
-class TestWhatIsNotThere:
+class TestMissingThings:
     @pytest.mark.parametrize(
         "words",
         [("outbox", "status"), ("outbox", "flush"), ("outbox", "purge", "--all"), ("alerts", "list")],
         ids=" ".join,
     )
-    def test_a_file_of_incidents_that_is_not_there_is_an_error_and_not_made(self, run, tmp_path, words):
+    def test_a_missing_file_of_incidents_is_an_error_and_not_created(self, run, tmp_path, words):
         code, said = run(*words, given=("--incidents", f"sqlite:///{tmp_path}/incidnts.db"))
         assert (code, "incidnts.db: --incidents names the store" in said) == (2, True)
         assert not (tmp_path / "incidnts.db").exists()
 
-    def test_a_module_that_is_not_there_is_an_error(self, run):
+    def test_a_missing_module_is_an_error(self, run):
         code, said = run("outbox", "flush", "--module", "no_such_module")
         assert (code, "--module no_such_module cannot be imported" in said) == (2, True)
 
@@ -210,19 +209,21 @@ class TestWhatIsNotThere:
 
 
 class TestChannelsOfTheEnvironment:
-    """What many programs have is a token in the environment: their channels need no module to be known."""
+    """Slack channels that need only a token in the environment need no module."""
 
-    def test_are_known_by_their_names(self, monkeypatch, resilient_slack):
+    def test_are_registered_by_their_names(self, monkeypatch, resilient_slack):
+        from resilient_tasks.alerts import registry
         from resilient_tasks.cli import outbox
-        from resilient_tasks.notify import registry
 
         monkeypatch.setattr(registry, "_known", {})
         monkeypatch.setenv("SLACK_WEBHOOK_URL", resilient_slack.webhook_url)
-        outbox._know_the_environments_slack(["slack", "slack:#on-call", "slack:C12345678", "slack:0a1b2c3d", "console"])
+        outbox._register_slack_of_environment(
+            ["slack", "slack:#on-call", "slack:C12345678", "slack:0a1b2c3d", "console"]
+        )
         assert set(registry.names()) == {"slack", "slack:#on-call", "slack:C12345678"}
 
     def test_are_left_alone_while_channels_are_off(self, own_settings, monkeypatch, capsys):
         monkeypatch.setenv("RESILIENT_TASKS_CHANNELS", "")
         own_settings(channels=False)
         assert main(["outbox", "flush"]) == 2
-        assert "Channels are off" in capsys.readouterr().err
+        assert "turns channels off" in capsys.readouterr().err

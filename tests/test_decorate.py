@@ -31,8 +31,8 @@ from resilient_tasks import (
     explain,
     resilient,
 )
+from resilient_tasks.alerts.policy import Notify
 from resilient_tasks.decorate import plan_of
-from resilient_tasks.notify.policy import Notify
 
 SCHEMA = pa.DataFrameSchema({"n": pa.Column(int)})
 

@@ -38,7 +38,7 @@ def _policies_in(path):
 
 
 # Notify is the keyword `notify=`: what people import are its channels.
-NOTIFY = PACKAGE / "notify" / "policy.py"
+NOTIFY = PACKAGE / "alerts" / "policy.py"
 POLICIES = [(path.stem, policy) for path in POLICY_FILES for policy in _policies_in(path)]
 EVERY_POLICY = [*POLICIES, *(("notify", policy) for policy in _policies_in(NOTIFY))]
 OWN_EVENTS = [event for event in EVENTS.values() if event.__module__.startswith("resilient_tasks.")]
@@ -104,7 +104,7 @@ def _shown(default):
 
 @each_policy
 def test_a_policy_has_a_test_file(name, policy):
-    place = ROOT / "tests" / ("notify/test_notify.py" if name == "notify" else f"policies/test_{name}.py")
+    place = ROOT / "tests" / ("alerts/test_notify.py" if name == "notify" else f"policies/test_{name}.py")
     assert place.exists(), f"write {place.relative_to(ROOT)}"
 
 

@@ -61,7 +61,7 @@ POLICIES = {
 def test_a_keyword_loads_its_own_policy_and_no_other(keyword, policy):
     program = f"from resilient_tasks import resilient\ntry: resilient({keyword})(lambda: 7)\nexcept ValueError: pass"
     ours = {f"resilient_tasks.policies.{policy}"}
-    assert {room for room in rooms_loaded_by(program) if ".policies." in room or ".notify." in room} == ours
+    assert {room for room in rooms_loaded_by(program) if ".policies." in room or ".alerts." in room} == ours
 
 
 def test_data_libraries_load_with_validate_alone():

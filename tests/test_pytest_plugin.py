@@ -180,7 +180,7 @@ _OUTSIDE = """
 import contextlib, http.server, os, subprocess, sys, threading
 import pytest
 from resilient_tasks import Email, Notify, Slack, Webhook, resilient
-from resilient_tasks.notify.sender import flush
+from resilient_tasks.alerts.sender import flush
 
 reached = []
 
@@ -251,7 +251,7 @@ def test_{0}_asked_for_by_name(request):
     tell_nobody()
 
 def test_{0}_in_a_process_that_it_starts(resilient_{0}):
-    code = "from resilient_tasks import resilient, Slack; from resilient_tasks.notify.sender import flush;"
+    code = "from resilient_tasks import resilient, Slack; from resilient_tasks.alerts.sender import flush;"
     code += "resilient(notify=Slack())(lambda: 1 / 0).outcome(); flush(1)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 """
@@ -352,7 +352,7 @@ def test_what_goes_well_in_a_test_ends_no_incident_of_the_users_own(suite, monke
     monkeypatch.setenv("RESILIENT_TASKS_HOME", str(tmp_path))
     suite("""
         from resilient_tasks import Console, resilient
-        from resilient_tasks.notify.outbox import Outbox, kept
+        from resilient_tasks.alerts.outbox import Outbox, incident_store
         from resilient_tasks.testing import away_from_people, flush_messages
 
         @resilient(notify=Console())
@@ -366,7 +366,7 @@ def test_what_goes_well_in_a_test_ends_no_incident_of_the_users_own(suite, monke
             with away_from_people():
                 fetch()
             assert flush_messages(20)
-            (incident,) = Outbox(kept.states()).incidents("fetch").all
+            (incident,) = Outbox(incident_store.states()).incidents("fetch").all
             assert not incident.closed
     """).assert_outcomes(passed=1)
 
@@ -374,7 +374,7 @@ def test_what_goes_well_in_a_test_ends_no_incident_of_the_users_own(suite, monke
 _CHILD = """
 import sys
 from resilient_tasks import Slack, resilient
-from resilient_tasks.notify.sender import flush
+from resilient_tasks.alerts.sender import flush
 resilient(notify=Slack(webhook=sys.argv[1]))(lambda: 1 / 0).outcome()
 assert flush(20)
 """

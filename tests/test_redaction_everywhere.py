@@ -40,11 +40,11 @@ from resilient_tasks import (
     resilient_flow,
     resilient_task,
 )
+from resilient_tasks.alerts import gate
+from resilient_tasks.alerts.outbox import use_incidents
 from resilient_tasks.core import settings
 from resilient_tasks.core.events import bus
 from resilient_tasks.core.outcome import Degraded, Failed
-from resilient_tasks.notify import gate
-from resilient_tasks.notify.outbox import use_incidents
 from resilient_tasks.observe.logs import get_logger
 from resilient_tasks.observe.quality import DataQuality
 from resilient_tasks.observe.report import RunReport

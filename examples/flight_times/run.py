@@ -142,8 +142,8 @@ def _resilient(given: argparse.Namespace, out: Path, slack: FakeSlack) -> int:
     from reading import close, gather  # noqa: PLC0415
 
     from resilient_tasks import RunReport  # noqa: PLC0415
+    from resilient_tasks.alerts import sender  # noqa: PLC0415
     from resilient_tasks.core.events import bus  # noqa: PLC0415
-    from resilient_tasks.notify import sender  # noqa: PLC0415
 
     began = time.monotonic()
     waiting = Waiting("fetching twelve months, and training on each", every=15)

@@ -6,10 +6,10 @@ import argparse
 import json
 from typing import Any
 
+from resilient_tasks.alerts.message import lasted
 from resilient_tasks.cli.outbox import incidents_option, reach_the_outbox
 from resilient_tasks.cli.printing import DONE, UsageError, duration, print_table, say
 from resilient_tasks.core.wording import worded
-from resilient_tasks.notify.message import lasted
 
 
 def add_to(commands: Any) -> None:
@@ -101,5 +101,5 @@ def _unsilence(options: argparse.Namespace) -> int:
     known = [silence.pattern for silence in outbox.silences()]
     if not outbox.end_silence(options.what):
         raise UsageError(f"{options.what} is not silenced. Silenced: {', '.join(known) or 'nothing'}.")
-    say(json.dumps({"unsilenced": options.what}) if options.json else f"{options.what} is heard of again")
+    say(json.dumps({"unsilenced": options.what}) if options.json else f"{options.what} sends alerts again")
     return DONE

@@ -35,7 +35,7 @@ def add_to(commands: Rooms, common: argparse.ArgumentParser) -> None:
     whom.add_argument("--block", metavar="TYPE/NAME", help="the block that sends the alert, such as slack-webhook/ops")
     whom.add_argument("--webhook-block", metavar="NAME", help="short for --block webhook/NAME")
     whom.add_argument("--slack-block", metavar="NAME", help="short for --block slack-webhook/NAME")
-    whom.add_argument("--tell-nobody", action="store_true", help="only mark such runs")
+    whom.add_argument("--no-notify", action="store_true", help="only mark such runs")
     install.add_argument(
         "--zombie-after",
         type=duration("--zombie-after", 1),

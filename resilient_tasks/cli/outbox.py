@@ -1,4 +1,4 @@
-"""`resilient-tasks outbox status | flush | purge`: messages that wait to be sent."""
+"""`resilient-tasks outbox status | flush | purge`: unsent messages."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ from collections.abc import Iterable, Iterator
 from importlib import import_module
 from typing import NamedTuple
 
+from resilient_tasks.alerts import gate, registry
+from resilient_tasks.alerts.delivery import Delivery
+from resilient_tasks.alerts.incident import Incident
+from resilient_tasks.alerts.message import lasted
+from resilient_tasks.alerts.outbox import Outbox, incident_store
+from resilient_tasks.alerts.sender import flush
 from resilient_tasks.cli.printing import (
     DONE,
     STILL_WAITING,
@@ -25,14 +31,8 @@ from resilient_tasks.cli.printing import (
 from resilient_tasks.core import real_time as time
 from resilient_tasks.core import settings
 from resilient_tasks.core.wording import number_of
-from resilient_tasks.machines.incident import Incident
-from resilient_tasks.machines.letters import Letter
-from resilient_tasks.notify import gate, registry
-from resilient_tasks.notify.message import lasted
-from resilient_tasks.notify.outbox import Outbox, kept
-from resilient_tasks.notify.sender import flush
 
-#: Seconds for which a store is waited for; a command has more time than a task.
+#: Seconds to wait for the store.
 _PATIENCE = 5.0
 
 
@@ -69,7 +69,7 @@ def add_to(rooms: Rooms) -> None:
 
 
 def incidents_option() -> argparse.ArgumentParser:
-    """Return the options that all commands about incidents have."""
+    """Return the options of all commands about incidents."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--incidents",
@@ -81,14 +81,14 @@ def incidents_option() -> argparse.ArgumentParser:
 
 
 def reach_the_outbox(options: argparse.Namespace) -> Outbox:
-    """Return the outbox, and refuse where no other process could see what is done there."""
+    """Return the outbox; refuse one that only this process can see."""
     if options.incidents:
         check_store(options.incidents, "--incidents")
         settings.configure(incidents=options.incidents)
-    states = kept.states()
+    states = incident_store.states()
     if not states.is_shared:
         raise UsageError(
-            "Incidents are kept in the memory of each process, which no other process can see:"
+            "Incidents are kept in the memory of each process, and this process cannot see them:"
             " give --incidents or RESILIENT_TASKS_INCIDENTS, such as sqlite:///incidents.db or redis://host:6379/0."
         )
     until = time.monotonic() + _PATIENCE
@@ -102,13 +102,13 @@ def reach_the_outbox(options: argparse.Namespace) -> Outbox:
 class _Waiting(NamedTuple):
     operation: str
     incident: Incident
-    letter: Letter
+    delivery: Delivery
 
 
 def _all(outbox: Outbox) -> Iterator[_Waiting]:
     for operation in sorted(outbox.operations()):
         for incident in outbox.incidents(operation).all:
-            yield from (_Waiting(operation, incident, letter) for letter in incident.letters)
+            yield from (_Waiting(operation, incident, delivery) for delivery in incident.deliveries)
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -117,82 +117,82 @@ def _status(options: argparse.Namespace) -> int:
     if options.json:
         say(json.dumps([_as_json(one) for one in waiting]))
     else:
-        now, real = outbox.states.now(), outbox.real()
+        now, real = outbox.states.now(), outbox.real_now()
         head = ("channel", "operation", "message", "failures", "age", "tries", "next try", "problem")
         print_table(
             head,
             [
                 (
-                    letter.channel,
+                    delivery.channel,
                     operation,
-                    letter.occasion,
-                    letter.count,
-                    lasted(now - letter.made),
-                    letter.tries,
-                    _next_try(letter, outbox.pace(letter.channel).next, real),
-                    letter.problem or outbox.pace(letter.channel).problem,
+                    delivery.occasion,
+                    delivery.count,
+                    lasted(now - delivery.created),
+                    delivery.tries,
+                    _next_try(delivery, outbox.backoff(delivery.channel).next, real),
+                    delivery.problem or outbox.backoff(delivery.channel).problem,
                 )
-                for operation, _, letter in waiting
+                for operation, _, delivery in waiting
             ],
         )
         say(_counted(len(waiting)))
     return STILL_WAITING if waiting else DONE
 
 
-def _next_try(letter: Letter, free: float, real: float) -> str:
-    wait = max(letter.free(real), free) - real
-    return "given up" if letter.dead else "at the next run" if wait <= 0 else f"in {lasted(wait)}"
+def _next_try(delivery: Delivery, free: float, real: float) -> str:
+    wait = max(delivery.ready_at(real), free) - real
+    return "given up" if delivery.dead else "at the next run" if wait <= 0 else f"in {lasted(wait)}"
 
 
 def _as_json(waiting: _Waiting) -> dict[str, object]:
-    operation, incident, letter = waiting
-    known = dataclasses.asdict(letter)
-    return {"key": incident.key(letter), "operation": operation, "error": incident.facts["error_type"], **known}
+    operation, incident, delivery = waiting
+    known = dataclasses.asdict(delivery)
+    return {"key": incident.key(delivery), "operation": operation, "error": incident.facts["error_type"], **known}
 
 
 def _flush(options: argparse.Namespace) -> int:
-    sys.path.insert(0, os.getcwd())  # noqa: PTH109  # as `python -m` does: flows are found where the command is run
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109  # as `python -m` does, to find the flows of the current directory
     for module in options.module:
         try:
             import_module(module)
         except ImportError as error:
             raise UsageError(f"--module {module} cannot be imported: {error}.") from error
     if gate.is_off():
-        raise UsageError("Channels are off, so nothing can be sent: RESILIENT_TASKS_CHANNELS says so.")
+        raise UsageError("RESILIENT_TASKS_CHANNELS turns channels off, so nothing can be sent.")
     outbox = reach_the_outbox(options)
     before = list(_all(outbox))
-    _know_the_environments_slack({waiting.letter.channel for waiting in before})
+    _register_slack_of_environment({waiting.delivery.channel for waiting in before})
     for operation in {waiting.operation for waiting in before}:
         outbox.revive(operation)
-    for name in {waiting.letter.channel for waiting in before}:
-        outbox.clear(name)
+    for name in {waiting.delivery.channel for waiting in before}:
+        outbox.reset_backoff(name)
     flush(options.within)
     left = list(_all(outbox))
-    unknown = sorted({one.letter.channel for one in left if registry.channel(one.letter.channel) is None})
+    unknown = sorted({one.delivery.channel for one in left if registry.channel(one.delivery.channel) is None})
     if options.json:
         say(json.dumps({"sent": len(before) - len(left), "left": len(left), "unknown": unknown}))
     else:
         say(f"{len(before) - len(left)} sent, {_counted(len(left))}")
         for name in unknown:
-            say(f"No channel {name} is known here: name the module whose decorators have it, with --module.")
-        for _, _, letter in left:
-            if letter.problem and letter.channel not in unknown:
-                say(f"{letter.channel}: {letter.problem}")
+            say(f"No channel {name} is known here: give the module whose decorators name it, with --module.")
+        for _, _, delivery in left:
+            if delivery.problem and delivery.channel not in unknown:
+                say(f"{delivery.channel}: {delivery.problem}")
     return STILL_WAITING if left else DONE
 
 
-def _know_the_environments_slack(names: Iterable[str]) -> None:
-    """A webhook or token in the environment is all that many programs have; their channels need no module."""
+def _register_slack_of_environment(names: Iterable[str]) -> None:
+    """Register Slack channels that need only the webhook or token in the environment."""
     webhook, token = os.environ.get("SLACK_WEBHOOK_URL"), os.environ.get("SLACK_BOT_TOKEN")
     if not (webhook or token):
         return
-    from resilient_tasks.notify.slack import Slack  # noqa: PLC0415  # only where it is used
+    from resilient_tasks.alerts.channels.slack import Slack  # noqa: PLC0415  # only where it is used
 
     if webhook:
-        registry.know(Slack())
+        registry.register(Slack())
     for name in names:
         if re.fullmatch(r"slack:(#.+|[CDG][A-Z0-9]{8,})", name):
-            registry.know(Slack(channel=name.removeprefix("slack:")))
+            registry.register(Slack(channel=name.removeprefix("slack:")))
 
 
 def _purge(options: argparse.Namespace) -> int:
@@ -200,15 +200,16 @@ def _purge(options: argparse.Namespace) -> int:
         raise UsageError("Say which: --channel, --operation, --given-up, or --all.")
     outbox = reach_the_outbox(options)
 
-    def chosen(_: Incident, letter: Letter) -> bool:
-        return (not options.channel or letter.channel == options.channel) and (not options.given_up or letter.dead)
+    def chosen(_: Incident, delivery: Delivery) -> bool:
+        is_channel = not options.channel or delivery.channel == options.channel
+        return is_channel and (not options.given_up or delivery.dead)
 
-    thrown = sum(
+    purged = sum(
         outbox.purge(operation, chosen)
         for operation in outbox.operations()
         if not options.operation or operation == options.operation
     )
-    say(json.dumps({"thrown_away": thrown}) if options.json else f"{thrown} thrown away")
+    say(json.dumps({"purged": purged}) if options.json else f"{number_of(purged, 'message')} purged")
     return DONE
 
 

@@ -18,6 +18,8 @@ from typing import Any, Literal
 from prefect.client.schemas.objects import State
 from prefect.exceptions import ExternalSignal
 
+from resilient_tasks.alerts import sender
+from resilient_tasks.alerts.policy import Notify
 from resilient_tasks.core.call import Call, Work
 from resilient_tasks.core.errors import CrashedRun, DegradedRun, ProcessDied, TimedOut
 from resilient_tasks.core.events import (
@@ -34,8 +36,6 @@ from resilient_tasks.core.failures import about
 from resilient_tasks.core.first_attempts import current_call
 from resilient_tasks.core.pipeline import Pipeline
 from resilient_tasks.core.wording import counted, number_of
-from resilient_tasks.notify import sender
-from resilient_tasks.notify.policy import Notify
 from resilient_tasks.observe.report import RunReport, taken_up
 from resilient_tasks.orchestrate import undocumented, verdict
 
@@ -141,7 +141,7 @@ def _tell_of_completion(pipeline: Pipeline, work: Work, told: Told) -> None:
     troubles = [event for event in unhealed(told.standing) if isinstance(event, CallFailed | FallbackUsed)]
     if not troubles and not told.remark:
         for policy in _policies(pipeline):
-            policy.heard(Call(work), told.began)
+            policy.report_success(Call(work), told.began)
         return
     words = "; ".join(filter(None, [verdict.counts(RunReport(troubles)), told.remark]))
     recovered = tuple(event.sentence() for event in told.own if isinstance(event, RetryRecovered))
@@ -204,7 +204,7 @@ def _tell(
     consequence: str,
 ) -> None:
     for policy in _policies(pipeline):
-        policy.tell(Call(work), status=status, error=error, notes=notes, consequence=consequence)
+        policy.report_failure(Call(work), status=status, error=error, notes=notes, consequence=consequence)
 
 
 def _policies(pipeline: Pipeline) -> Iterable[Notify]:

@@ -7,7 +7,7 @@ The pytest plugin hands these out as fixtures (`resilient_clock`, `resilient_eve
 
 from __future__ import annotations
 
-from resilient_tasks.notify.sender import flush as flush_messages
+from resilient_tasks.alerts.sender import flush as flush_messages
 from resilient_tasks.testing.clock import VirtualClock, use_clock
 from resilient_tasks.testing.events import RecordedEvents
 from resilient_tasks.testing.faults import (

@@ -14,11 +14,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from resilient_tasks.alerts.outbox import use_incidents
 from resilient_tasks.core import clock as clocks
 from resilient_tasks.core import durations
 from resilient_tasks.core.durations import Duration
 from resilient_tasks.core.store import MemoryStore
-from resilient_tasks.notify.outbox import use_incidents
 from resilient_tasks.testing.isolation import away_from_people
 
 

@@ -8,13 +8,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from resilient_tasks.alerts import gate
+from resilient_tasks.alerts.channels.block import NotificationBlock
+from resilient_tasks.alerts.message import Channel
+from resilient_tasks.alerts.outbox import use_incidents
+from resilient_tasks.alerts.sender import isolated_sender
 from resilient_tasks.core import settings
 from resilient_tasks.core.store import MemoryStore, opened_by
-from resilient_tasks.notify import gate
-from resilient_tasks.notify.block import NotificationBlock
-from resilient_tasks.notify.message import Channel
-from resilient_tasks.notify.outbox import use_incidents
-from resilient_tasks.notify.sender import another_sender
 from resilient_tasks.policies.last_good import use_folder
 
 _lock = threading.Lock()
@@ -31,7 +31,7 @@ def away_from_people() -> Iterator[None]:
 
     Failures are still counted, in memory, and `LastGood` keeps results in a temporary folder. A channel is sent nothing
     unless it leads to a fake server that a `with` block or fixture has started, is a `Console`, or is named by
-    `deliver_to`: the event `notify.suppressed` tells of what would have been sent. Processes that are started inside
+    `deliver_to`: the event `notify.suppressed` reports what would have been sent. Processes that are started inside
     the block do the same, by their environment.
     """
     _enter()
@@ -76,7 +76,7 @@ def _enter() -> None:
             if not settings.current.last_good:
                 os.environ[_LAST_GOOD] = os.path.join(os.path.abspath(folder), "last_good")  # noqa: PTH100, PTH118
             _tell_processes()
-            _open.enter_context(another_sender())
+            _open.enter_context(isolated_sender())
 
 
 def _leave() -> None:

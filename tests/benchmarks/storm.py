@@ -1,4 +1,4 @@
-"""A storm: 10,000 failures of three kinds from 8 processes in a minute, and what people hear of it.
+"""A storm: 10,000 failures of three kinds from 8 processes in a minute, and the messages that are sent.
 
     python tests/benchmarks/storm.py [--failures 10000] [--seconds 60] [--hooks 300] [--page docs/measured.md]
 
@@ -34,7 +34,7 @@ PROCESSES, WINDOWS = 8, 3  # of each storm: cool-downs that pass while it lasts
 MEDIAN = 0.5  # the goal: ms on the path of the failing task
 ANSWERS = 0.1  # seconds that Slack takes to answer the tasks on Prefect
 WARM_UP = 10  # calls of each task that are not timed
-HEAD = ("store", "failures", "first", "digests", "most in a window", "recovered", "told in all", "sent twice")
+HEAD = ("store", "failures", "first", "digests", "most in a window", "recovered", "reported in all", "sent twice")
 COSTS = ("store", "a failing call, ms", "p50", "p99", "max")
 HOOKS = ("task", "failures", "messages", "mean ms", "added by alerts, ms", "added to all, s")
 
@@ -91,7 +91,7 @@ def measure(failures: int, seconds: float) -> dict[str, Storm]:
 
 
 def tasks(url: str) -> list[Task]:
-    """Return a task with Prefect's own hook and one with ours, both telling the same Slack."""
+    """Return a task with Prefect's own hook and one with ours, both posting to the same Slack."""
     from prefect import task
     from slack_sdk.webhook import WebhookClient
 
@@ -186,7 +186,7 @@ def goals(storms: dict[str, Storm]) -> Iterator[tuple[str, bool]]:
     """For each goal: what is said of it, and whether it is met."""
     for name, each in storms.items():
         problems = list(each.problems())
-        sums = f"first messages, digests and recoveries tell of {each.total:,} of {each.failures:,}"
+        sums = f"first messages, digests and recoveries report {each.total:,} of {each.failures:,}"
         yield (
             f"{name}: {KINDS} first messages, {KINDS} recoveries, at most {KINDS} digests a window; {sums}"
             + "".join(f"; {problem}" for problem in problems),
@@ -206,7 +206,7 @@ def remarks(storms: dict[str, Storm]) -> Iterator[str]:
         )
         yield (
             f"{name}: the slowest process was {each.behind:.1f} s behind at the end; the store was given up for the"
-            f" moment {lost} times, and {each.late} failures were told to it after the last of them"
+            f" moment {lost} times, and {each.late} failures were stored after the last call"
         )
     if "Redis" not in storms:
         yield "Redis: skipped, there is no redis-server here"
@@ -218,7 +218,7 @@ def load() -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="10,000 failures in a minute, and what people hear of it.")
+    parser = argparse.ArgumentParser(description="10,000 failures in a minute, and the messages that are sent.")
     parser.add_argument("--failures", type=int, default=10_000, help="of the storm (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=60, help="for which it lasts (default: %(default)s)")
     parser.add_argument("--hooks", type=int, default=300, help="failures of each Prefect task (default: %(default)s)")

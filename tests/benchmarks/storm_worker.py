@@ -15,10 +15,10 @@ from collections.abc import Callable
 from typing import Any
 
 from resilient_tasks import Notify, Slack, resilient
+from resilient_tasks.alerts.sender import sender
 from resilient_tasks.core.events import Event, bus
-from resilient_tasks.notify.sender import sender
 
-PATIENCE = 60  # seconds for the store to be told of what it could not be told at once
+PATIENCE = 60  # seconds to store the failures that could not be stored at once
 
 
 def connect() -> None:
@@ -49,11 +49,11 @@ def control(way: Callable[[], None] | None) -> str:
 
 
 class Storm:
-    """The calls of this process, and what its library has told of them."""
+    """The calls of this process, and their events."""
 
     def __init__(self, api_url: str, token: str) -> None:
         slack = Slack(token=token, channel="#ml-alerts", api_url=api_url)
-        self.told = resilient(notify=Notify(slack))(fetch)
+        self.alerted = resilient(notify=Notify(slack))(fetch)
         self.plain = resilient()(control)
         self.seen: Counter[str] = Counter()
         bus.subscribe(self._see)
@@ -67,27 +67,27 @@ class Storm:
             way = WAYS[number % len(WAYS)]
             time.sleep(max(0.0, begin + number * every - time.monotonic()))
             if number % 2:
-                told, plain = self._failing(self.told, way), self._failing(self.plain, way)
+                alerted, plain = self._failing(self.alerted, way), self._failing(self.plain, way)
             else:
-                plain, told = self._failing(self.plain, way), self._failing(self.told, way)
-            wall.append((plain[0], told[0]))
-            cpu.append((plain[1], told[1]))
+                plain, alerted = self._failing(self.plain, way), self._failing(self.alerted, way)
+            wall.append((plain[0], alerted[0]))
+            cpu.append((plain[1], alerted[1]))
         behind = max(0.0, time.monotonic() - begin - calls * every)
-        pending, until = sender()._rounds.pending, time.monotonic() + PATIENCE
-        late = len(pending._doubts)
-        while (pending.in_doubt or pending.wait is not None) and time.monotonic() < until:
+        pending, until = sender()._dispatcher.buffer, time.monotonic() + PATIENCE
+        late = len(pending._unacknowledged)
+        while (pending.has_unacknowledged or pending.wait is not None) and time.monotonic() < until:
             time.sleep(0.01)
         return {"wall": wall, "cpu": cpu, "late": late, "behind": behind}
 
     def succeed(self, calls: int, every: float) -> dict[str, Any]:
         """Succeed so often."""
         for _ in range(calls):
-            self.told(None)
+            self.alerted(None)
             time.sleep(every)
         return {}
 
     def end(self) -> dict[str, int]:
-        """Say what was told on the way, and how often."""
+        """Return how often each event was emitted."""
         return dict(self.seen)
 
     def _failing(self, call: Callable[..., object], way: Callable[[], None]) -> tuple[float, float]:

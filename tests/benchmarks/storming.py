@@ -1,4 +1,4 @@
-"""A storm of failures from several processes, and the account of what a fake Slack was told of it."""
+"""A storm of failures from several processes, and an account of the messages that a fake Slack received."""
 
 import json
 import math
@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from resilient_tasks.alerts.outbox import Outbox
 from resilient_tasks.core.store import opened_by
-from resilient_tasks.notify.outbox import Outbox
 from resilient_tasks.shared.states import States
 from resilient_tasks.testing import FakeSlack, SlackMessage
 
@@ -26,14 +26,14 @@ SUCCESSES, BETWEEN = 8, 0.25  # of each process, afterwards: an incident is over
 
 
 @dataclass
-class Told:
-    """What people were told of one incident.
+class Report:
+    """The messages about one incident.
 
     Attributes:
         error: the class of the error, as the first message names it.
         firsts: first messages.
-        digests: of each digest, the seconds that the incident had lasted by then, and the failures that it tells of.
-        totals: of each message that it is over, all the failures that it tells of.
+        digests: of each digest, how long the incident had lasted (seconds), and its number of failures.
+        totals: the number of failures in each recovery.
     """
 
     error: str = ""
@@ -50,22 +50,22 @@ class Storm:
         failures: how many there were.
         kinds: how many of them were alike.
         cooldown: seconds of a window.
-        told: what people were told, by incident.
+        reports: the messages, by incident.
         repeated: messages that arrived more than once, under one key.
         plain: µs of each failing call without alerts, but for the first of each process.
         alerted: µs of each failing call with alerts, in the same order.
         cpu: µs of processor time that alerts added to each of these, in the thread of the call.
         first: µs of the first failing call with alerts of each process, which opens the store.
-        late: failures that the store had not been told of when their process was through.
+        late: failures that were not stored when their process had made its last call.
         behind: seconds by which the slowest process was late with its last call.
-        events: what the processes told of, by name.
+        events: the numbers of the processes' events, by name.
         left: messages that had not gone out at the end, and incidents that were not over.
     """
 
     failures: int
     kinds: Counter[str]
     cooldown: float
-    told: dict[str, Told] = field(default_factory=dict)
+    reports: dict[str, Report] = field(default_factory=dict)
     repeated: int = 0
     plain: list[float] = field(default_factory=list)
     alerted: list[float] = field(default_factory=list)
@@ -83,46 +83,46 @@ class Storm:
 
     @property
     def firsts(self) -> int:
-        return sum(each.firsts for each in self.told.values())
+        return sum(each.firsts for each in self.reports.values())
 
     @property
     def digests(self) -> int:
-        return sum(len(each.digests) for each in self.told.values())
+        return sum(len(each.digests) for each in self.reports.values())
 
     @property
     def recoveries(self) -> int:
-        return sum(len(each.totals) for each in self.told.values())
+        return sum(len(each.totals) for each in self.reports.values())
 
     @property
     def total(self) -> int:
-        """All failures, as the messages tell that it is over."""
-        return sum(total for each in self.told.values() for total in each.totals)
+        """All failures, by the recovery messages."""
+        return sum(total for each in self.reports.values() for total in each.totals)
 
     def most_in_a_window(self) -> int:
         """Return how many digests were written in one window, at the most. A channel's pace may delay their arrival."""
         windows = Counter(
-            int((lasted + 0.5) // self.cooldown) for each in self.told.values() for lasted, _ in each.digests
+            int((lasted + 0.5) // self.cooldown) for each in self.reports.values() for lasted, _ in each.digests
         )
         return max(windows.values(), default=0)
 
     def problems(self) -> Iterator[str]:
-        """Say what people were told wrongly, twice or not at all."""
-        if (self.firsts, self.recoveries) != (KINDS, KINDS) or len(self.told) != KINDS:
-            yield f"{self.firsts} first messages and {self.recoveries} recoveries of {len(self.told)} incidents"
+        """Yield what is wrong with the messages."""
+        if (self.firsts, self.recoveries) != (KINDS, KINDS) or len(self.reports) != KINDS:
+            yield f"{self.firsts} first messages and {self.recoveries} recoveries of {len(self.reports)} incidents"
         if self.most_in_a_window() > KINDS:
             yield f"{self.most_in_a_window()} digests in one window"
-        if {each.error: sum(each.totals) for each in self.told.values()} != self.kinds:
-            yield f"{self.kinds} failed, and of {self.told} people were told"
-        for each in self.told.values():
-            told = each.firsts + sum(count for _, count in each.digests)
-            if told > sum(each.totals):
-                yield f"{each.error}: {told} by first message and digests, {each.totals} in all"
+        if {each.error: sum(each.totals) for each in self.reports.values()} != self.kinds:
+            yield f"{self.kinds} failed, and the messages report {self.reports}"
+        for each in self.reports.values():
+            reported = each.firsts + sum(count for _, count in each.digests)
+            if reported > sum(each.totals):
+                yield f"{each.error}: {reported} by first message and digests, {each.totals} in all"
         if self.repeated or self.left:
             yield f"{self.repeated} messages arrived twice, and {self.left} did not go out"
 
 
 def storm(slack: FakeSlack, incidents: str, *, failures: int, seconds: float, processes: int, cooldown: float) -> Storm:
-    """Have so many processes fail together so often, evenly over so many seconds, and then succeed."""
+    """Have processes fail together, spread evenly over the seconds, and then succeed."""
     each = failures // processes
     environment = {
         **os.environ,
@@ -130,22 +130,22 @@ def storm(slack: FakeSlack, incidents: str, *, failures: int, seconds: float, pr
         "RESILIENT_TASKS_NOTIFY_COOLDOWN": str(cooldown),
     }
     with ExitStack() as stack:
-        crew = [stack.enter_context(_process(slack, environment)) for _ in range(processes)]
-        for process in crew:
+        workers = [stack.enter_context(_process(slack, environment)) for _ in range(processes)]
+        for process in workers:
             _answer(process)
         every = seconds / each
         begin = time.monotonic() + 0.5
-        for number, process in enumerate(crew):
+        for number, process in enumerate(workers):
             _order(process, do="fail", calls=each, begin=begin + number * every / processes, every=every)
-        failed = [_answer(process) for process in crew]
-        for process in crew:
+        failed = [_answer(process) for process in workers]
+        for process in workers:
             _order(process, do="succeed", calls=SUCCESSES, every=BETWEEN)
-        for process in crew:
+        for process in workers:
             _answer(process)
         left = _left(incidents)
-        for process in crew:
+        for process in workers:
             _order(process, do="end")
-        ends = [_answer(process) for process in crew]
+        ends = [_answer(process) for process in workers]
     over = Storm(each * processes, _kinds(each, processes), cooldown)
     for answer in failed:
         (_, first), *wall = answer["wall"]
@@ -158,20 +158,20 @@ def storm(slack: FakeSlack, incidents: str, *, failures: int, seconds: float, pr
     for end in ends:
         over.events.update(end)
     over.left = left
-    over.told, over.repeated = account(slack.messages)
+    over.reports, over.repeated = account(slack.messages)
     return over
 
 
-def account(messages: list[SlackMessage]) -> tuple[dict[str, Told], int]:
-    """Return what these messages tell of each incident, by the numbers that a reader sees; and how many came twice."""
-    told: dict[str, Told] = {}
+def account(messages: list[SlackMessage]) -> tuple[dict[str, Report], int]:
+    """Return the messages of each incident, by the numbers that a reader sees, and the number of duplicates."""
+    reports: dict[str, Report] = {}
     by_key: dict[str, SlackMessage] = {}
     for message in messages:
         about = message.metadata["event_payload"]
         if about["key"] in by_key:
             continue
         by_key[about["key"]] = message
-        of = told.setdefault(about["incident"], Told())
+        of = reports.setdefault(about["incident"], Report())
         if about["occasion"] == "first":
             of.firsts += 1
             of.error = (message.history or (message,))[0].text.rpartition(" ")[2]
@@ -180,11 +180,11 @@ def account(messages: list[SlackMessage]) -> tuple[dict[str, Told], int]:
             of.digests.append((lasted, _number(r"failed ([\d,]+) more", message.text)))
         else:
             of.totals.append(_number(r"had failed \*(once|[\d,]+)", message.full_text))
-    return told, len(messages) - len(by_key)
+    return reports, len(messages) - len(by_key)
 
 
 def percentile(values: list[float], percent: float) -> float:
-    """Return what so many percent of the values do not exceed."""
+    """Return a percentile of the values."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
@@ -196,7 +196,7 @@ def _left(incidents: str) -> int:
     try:
         while True:
             all_of_them = [each for name in outbox.operations() for each in outbox.incidents(name).all]
-            left = sum(len(each.letters) + (not each.closed) for each in all_of_them)
+            left = sum(len(each.deliveries) + (not each.closed) for each in all_of_them)
             if not left or time.monotonic() > until:
                 return left
             time.sleep(0.1)

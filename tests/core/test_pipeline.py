@@ -28,8 +28,8 @@ from resilient_tasks import (
     explain,
     resilient,
 )
+from resilient_tasks.alerts.policy import Notify
 from resilient_tasks.core.pipeline import ORDER
-from resilient_tasks.notify.policy import Notify
 
 
 class Named(Policy):

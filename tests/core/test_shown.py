@@ -8,12 +8,12 @@ import re
 import pytest
 
 from resilient_tasks import Console, RunReport, resilient
+from resilient_tasks.alerts.facts import latest
+from resilient_tasks.alerts.message import Message
 from resilient_tasks.cli.printing import as_json, print_table, say
 from resilient_tasks.core import log_records
 from resilient_tasks.core.events import CallFailed, NotifyFailed, bus
 from resilient_tasks.core.shown import for_markdown, for_terminal
-from resilient_tasks.notify.facts import latest
-from resilient_tasks.notify.message import Message
 from resilient_tasks.observe.logs import formatter
 
 #: Clears the screen, sets a title, goes back in the line, ends a C string, begins a sequence by a single C1 character,

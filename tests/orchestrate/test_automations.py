@@ -130,10 +130,10 @@ def test_installing_twice_brings_up_to_date_what_is_there(run, hook):
 
 
 def test_what_somebody_has_paused_stays_paused(run):
-    run("install", "--tell-nobody", "--zombie-after", "900")
+    run("install", "--no-notify", "--zombie-after", "900")
     with get_client(sync_client=True) as client:
         client.pause_automation(on_the_server()["resilient-tasks: no sign of life"].id)
-    _, out, _ = run("install", "--tell-nobody", "--zombie-after", "901")
+    _, out, _ = run("install", "--no-notify", "--zombie-after", "901")
     assert "paused: it stays so" in out
     assert not on_the_server()["resilient-tasks: no sign of life"].enabled
 
@@ -148,8 +148,8 @@ def test_a_dry_run_changes_nothing_and_says_what_would_be_done(run, hook):
 
 
 def test_what_was_installed_under_a_name_is_taken_away_again_and_nothing_else(run):
-    run("install", "--tell-nobody", "--zombie-after", "900")
-    run("install", "--tell-nobody", "--zombie-after", "900", "--name", "other")
+    run("install", "--no-notify", "--zombie-after", "900")
+    run("install", "--no-notify", "--zombie-after", "900", "--name", "other")
     assert json.loads(run("uninstall", "--dry-run", "--json")[1])["automations"][0]["done"] == "would be removed"
     assert len(on_the_server()) == 1
     assert "removed  resilient-tasks: no sign of life" in run("uninstall")[1]
@@ -174,24 +174,24 @@ def test_a_block_that_is_not_there_or_tells_nobody_is_refused_and_the_right_ones
 
 def test_a_patience_shorter_than_the_heartbeats_is_refused(run):
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: 60}):
-        code, _, err = run("install", "--tell-nobody", "--zombie-after", "60")
+        code, _, err = run("install", "--no-notify", "--zombie-after", "60")
         assert code == 2
         assert "those that live would be marked Crashed" in err
-        assert "one may be late" in run("install", "--tell-nobody")[1]
-        assert "a single sign of life is late" in run("install", "--tell-nobody", "--zombie-after", "90")[1]
-    assert run("install", "--tell-nobody", "--zombie-after", "9")[0] == 2
-    assert run("install", "--tell-nobody", "--cooldown", "-1")[0] == 2
+        assert "one may be late" in run("install", "--no-notify")[1]
+        assert "a single sign of life is late" in run("install", "--no-notify", "--zombie-after", "90")[1]
+    assert run("install", "--no-notify", "--zombie-after", "9")[0] == 2
+    assert run("install", "--no-notify", "--cooldown", "-1")[0] == 2
 
 
 def test_where_flow_runs_give_no_sign_of_life_it_says_what_to_set(run):
-    _, out, _ = run("install", "--tell-nobody")
+    _, out, _ = run("install", "--no-notify")
     assert "set PREFECT_FLOWS_HEARTBEAT_FREQUENCY, to 30 for example" in out
     assert on_the_server()["resilient-tasks: no sign of life"].trigger.within.total_seconds() == 90
 
 
 def test_without_a_server_it_says_what_to_set_and_starts_none(run):
     with temporary_settings({PREFECT_API_URL: None}):
-        code, _, err = run("install", "--tell-nobody")
+        code, _, err = run("install", "--no-notify")
     assert code == 2
     assert "set PREFECT_API_URL" in err
 

@@ -11,10 +11,15 @@ from prefect.blocks.system import Secret
 from pydantic import PrivateAttr, SecretStr
 
 from resilient_tasks import Kind, Notify, PolicyError, Route, classify, resilient
+from resilient_tasks.alerts import sender
+from resilient_tasks.alerts.channels.block import (
+    BlockChannel,
+    BlockRefusedError,
+    BlockUnavailableError,
+    _following_no_redirect,
+)
+from resilient_tasks.alerts.message import Channel, Message
 from resilient_tasks.core.failures import retry_after
-from resilient_tasks.notify import sender
-from resilient_tasks.notify.block import BlockChannel, BlockRefusedError, BlockUnavailableError, _following_no_redirect
-from resilient_tasks.notify.message import Channel, Message
 from resilient_tasks.testing import deliver_to, flush_messages
 
 MESSAGE = Message(key="k", incident="i", operation="f", error_type="E", error="@everyone <!channel> <@U1> down")
@@ -172,7 +177,7 @@ def test_a_block_that_hangs_is_given_up_at_its_deadline():
 
 
 def test_under_a_test_no_block_that_leads_elsewhere_is_sent_anything(resilient_events, monkeypatch):
-    from resilient_tasks.notify import gate
+    from resilient_tasks.alerts import gate
 
     monkeypatch.setattr(gate, "_let_through", [])
     block = Own()

@@ -1,0 +1,1 @@
+"""One file a channel: Slack, e-mail, webhook, console, Prefect notification blocks."""
