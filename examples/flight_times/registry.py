@@ -23,7 +23,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from model import Model
 
-from resilient_tasks.data.profile import Profile
+from resilient_tasks.validation.profile import Profile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,8 +16,8 @@ from registry import CHAMPION, Registry, Stored
 from schema import Flights
 
 from resilient_tasks import Drift, Kind, Retry, Timeout, resilient_task
-from resilient_tasks.data.drift import DriftReport
-from resilient_tasks.data.profile import profile
+from resilient_tasks.validation.drift import DriftReport
+from resilient_tasks.validation.profile import profile
 
 #: What the model sees of a flight, and what it predicts: a month in which these have drifted is not trained on.
 GATED = [*CATEGORIES, "distance", "hour", TARGET]

@@ -98,8 +98,8 @@ class InvalidData(ResilienceError, ValueError):
     """Data did not satisfy its schema.
 
     Attributes:
-        report: what the check found (`resilient_tasks.data.split.Report`), or None where nothing could be checked; of
-            several frames, that of the first that was refused.
+        report: what the check found (a `resilient_tasks.validation.split.Report`), or None where nothing could be
+            checked; of several frames, that of the first that was refused.
         reports: what was found in each frame that was refused, by its name, where the value holds several.
     """
 
@@ -113,7 +113,7 @@ class DriftDetected(ResilienceError, ValueError):
     """Data no longer looks like its baseline, although it satisfies its schema.
 
     Attributes:
-        report: what the gate found (`resilient_tasks.data.drift.DriftReport`).
+        report: what the gate found (`resilient_tasks.validation.drift.DriftReport`).
     """
 
     def __init__(self, message: str, *, report: object = None) -> None:

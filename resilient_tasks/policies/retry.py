@@ -178,8 +178,8 @@ class Retry(Policy):
             name = key_functions.as_name(self.budget, "flights-api")
             msg = f"Retry(budget=...) takes a RetryBudget, not {self.budget!r}: write RetryBudget({name})"
             raise PolicyError(msg)
-        on: On = RETRIED_BY_DEFAULT if self.on is None else self.on
-        object.__setattr__(self, "_retries", matcher(on, "Retry(on=...)"))
+        retries = _by_default() if self.on is None else matcher(self.on, "Retry(on=...)")
+        object.__setattr__(self, "_retries", retries)
         asks = self._retries.asks_tenacity or self.stop is not None or bool(strategies.kind_of(self.wait))
         object.__setattr__(self, "_asks_tenacity", asks)
         counts = self.budget is not None and not self.budget.is_keyed
@@ -202,36 +202,9 @@ class Retry(Policy):
     @property
     def again(self) -> Again:
         """Decide whether an attempt follows one that failed, where no sink hears of it and nothing limits the call."""
-        rules, kinds, wait = self._retries, self._retries.kinds, self.wait
-        attempts = self.attempts or 0
-        most = min(attempts, _MOST_AT_ONCE)
-        if not rules.goes_by_the_error or callable(wait):
+        if not self._retries.goes_by_the_error or callable(self.wait):
             return no_more
-
-        def again(error: Exception, tried: tuple[Tried, ...]) -> tuple[tuple[Tried, ...], float] | None:
-            number = len(tried) + 1
-            if number >= most or calls.limited or not settings.current.enabled:
-                return None
-            facts, status, asked = None, None, None
-            if kinds and (kind := at_a_glance(error)) is not None:
-                if kind not in kinds:
-                    return None
-            else:
-                facts = Facts(error)
-                if registered() or safely.is_a(error, TimedOut) or not rules(facts):
-                    return None  # the pipeline judges it
-                status, asked = facts.http_status, facts.retry_after
-            seconds = wait if type(wait) is float else _after(number, wait)
-            if asked is not None and asked > seconds:
-                seconds = min(asked, _LONGEST)
-            if bus.sinks and bus.wants_any(_OF_ATTEMPTS):
-                if bus.wants_any(_TOLD_BY_PIPELINE):
-                    return None
-                call = attempt_in(sys._getframe(1), number)  # noqa: SLF001  # the wrapper's
-                call.emit(RetryScheduled, facts or Facts(error), attempts=attempts, delay=seconds)
-            return tried + ((type(error), status),), seconds  # noqa: RUF005  # an unpacked tuple becomes a list first
-
-        return again
+        return _again(self._retries, self.attempts or 0, self.wait)
 
     def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:  # noqa: ARG002
         return self._leave
@@ -383,6 +356,36 @@ def _tallied(failures: Failures) -> dict[str, dict[str, int]]:
     }
 
 
+@functools.lru_cache(256)  # most policies are like others
+def _again(rules: Matcher, attempts: int, wait: Any) -> Again:
+    kinds, most = rules.kinds, min(attempts, _MOST_AT_ONCE)
+
+    def again(error: Exception, tried: tuple[Tried, ...]) -> tuple[tuple[Tried, ...], float] | None:
+        number = len(tried) + 1
+        if number >= most or calls.limited or not settings.current.enabled:
+            return None
+        facts, status, asked = None, None, None
+        if kinds and (kind := at_a_glance(error)) is not None:
+            if kind not in kinds:
+                return None
+        else:
+            facts = Facts(error)
+            if registered() or safely.is_a(error, TimedOut) or not rules(facts):
+                return None  # the pipeline judges it
+            status, asked = facts.http_status, facts.retry_after
+        seconds = wait if type(wait) is float else _after(number, wait)
+        if asked is not None and asked > seconds:
+            seconds = min(asked, _LONGEST)
+        if bus.sinks and bus.wants_any(_OF_ATTEMPTS):
+            if bus.wants_any(_TOLD_BY_PIPELINE):
+                return None
+            call = attempt_in(sys._getframe(1), number)  # noqa: SLF001  # the wrapper's
+            call.emit(RetryScheduled, facts or Facts(error), attempts=attempts, delay=seconds)
+        return tried + ((type(error), status),), seconds  # noqa: RUF005  # an unpacked tuple becomes a list first
+
+    return again
+
+
 #: The pipeline goes on after these: it writes down failures in a list, and a copy of a tuple takes longer each time.
 _MOST_AT_ONCE = 100
 #: What a sink may hear of attempts; where it hears of the last two, the pipeline makes them.
@@ -391,6 +394,11 @@ _TOLD_BY_PIPELINE = Several(RetryStarted, RetryRecovered)
 #: Ten years in seconds. Dates end, and Prefect is told when the next attempt begins.
 _LONGEST = 10 * 365 * 86_400.0
 _NOT_RETRIED = "not a failure to retry"
+
+
+@functools.cache
+def _by_default() -> Matcher:
+    return matcher(RETRIED_BY_DEFAULT, "Retry(on=...)")
 
 
 def _after(attempt: int, wait: Any) -> float:

@@ -10,7 +10,7 @@ from resilient_tasks.core.host import Host, use_host
 
 @pytest.fixture
 def no_host():
-    with use_host(host._NONE):
+    with use_host(host.NONE):
         yield
 
 

@@ -35,10 +35,10 @@ def make(decorator):
 
 @pytest.mark.parametrize("decorator", [resilient_task, resilient_task(retry=2), resilient_flow])
 def test_a_task_or_a_flow_makes_prefect_the_host_and_so_does_one_from_another_process(decorator):
-    with use_host(host._NONE):
+    with use_host(host.NONE):
         pickled = cloudpickle.dumps(make(decorator))
         assert type(host.current) is PrefectHost
-    with use_host(host._NONE):
+    with use_host(host.NONE):
         cloudpickle.loads(pickled)
         assert type(host.current) is PrefectHost
     with use_host(other := host.Host()):
