@@ -84,7 +84,7 @@ class Timeout(Policy):
         return await cut(call, proceed, policy="timeout", seconds=self.seconds, enforce=self.enforce)
 
     async def _in_a_process(self, call: Call, proceed: Proceed) -> Outcome[Any]:
-        from resilient_tasks.processes.runtime import ProcessRuntime  # noqa: PLC0415  # for those who need it
+        from resilient_tasks.subprocess.runtime import ProcessRuntime  # noqa: PLC0415  # for those who need it
 
         runtime = ProcessRuntime(call.operation)
         try:

@@ -136,15 +136,15 @@ def _of_ones_own(how: Serializer | str) -> Serializer:
 
 
 def _pickled(value: Any) -> bytes:
-    from resilient_tasks.processes import crossing  # noqa: PLC0415  # for those who need it
+    from resilient_tasks.subprocess import serialization  # noqa: PLC0415  # for those who need it
 
-    return crossing.dumps(value)
+    return serialization.dumps(value)
 
 
 def _unpickled(data: bytes) -> Any:
-    from resilient_tasks.processes import crossing  # noqa: PLC0415  # as above
+    from resilient_tasks.subprocess import serialization  # noqa: PLC0415  # as above
 
-    return crossing.loads(data)
+    return serialization.loads(data)
 
 
 def _unlike_json(value: Any) -> str | None:
@@ -165,9 +165,9 @@ def _told(error: Exception, how: Serializer | str) -> dict[str, Any]:
     """Describe an error, without its secrets."""
     error = redacted(error) or error
     if how == "pickle":
-        from resilient_tasks.processes import crossing  # noqa: PLC0415  # as above
+        from resilient_tasks.subprocess import serialization  # noqa: PLC0415  # as above
 
-        return {"pickled": crossing.dump_error(error, "the call in another worker").hex()}
+        return {"pickled": serialization.dump_error(error, "the call in another worker").hex()}
     cls, judged = type(error), judge(error)
     args = safely.own(error, "args")
     plain = cls.__module__ == "builtins" and all(type(arg) in _SCALARS for arg in args)

@@ -23,7 +23,7 @@ from resilient_tasks.core.error_layout import twin
 from resilient_tasks.core.events import bus
 from resilient_tasks.core.host import Flow, Host, use_host
 from resilient_tasks.core.store import MemoryStore
-from resilient_tasks.processes import crossing
+from resilient_tasks.subprocess import serialization
 from resilient_tasks.shared import parcels
 from resilient_tasks.shared.states import StoreAway
 from resilient_tasks.testing import flush_messages
@@ -39,7 +39,7 @@ def fail(month="07"):
 
 
 def through_another_process(error):
-    return crossing.loads(crossing.dump_error(error, "fetch"))
+    return serialization.loads(serialization.dump_error(error, "fetch"))
 
 
 def by_a_parcel(error):

@@ -62,7 +62,7 @@ class TestCooperative:
 
 
 class TestProcess:
-    """What happens in the process, and to it, is in tests/processes."""
+    """What happens in the process, and to it, is in tests/subprocess."""
 
     LIMIT = Timeout(20, enforce="process")
 

@@ -11,8 +11,8 @@ from typing import Any
 from resilient_tasks.core import safely
 from resilient_tasks.core.events import Event, FallbackUsed, Sink, bus, run_ids
 from resilient_tasks.core.first_attempts import current_call
-from resilient_tasks.processes import crossing
-from resilient_tasks.processes.channel import Incoming, Message
+from resilient_tasks.subprocess import serialization
+from resilient_tasks.subprocess.channel import Incoming, Message
 
 Tell = Callable[[Message, bytes], None]
 
@@ -28,7 +28,7 @@ def divert(tell: Tell) -> None:
         tell(Message.LOGGED, _prepared(record))
 
     def emit(event: Event, *more: Sink) -> None:
-        tell(Message.HAPPENED, crossing.dumps(event))
+        tell(Message.HAPPENED, serialization.dumps(event))
         for sink in more:
             sink(event)
 
@@ -40,7 +40,7 @@ def divert(tell: Tell) -> None:
 
 def hand_on(message: Message, data: bytes | Incoming) -> None:
     """In the parent, hand on what a child told: in the caller's thread, so that it belongs to the caller's run."""
-    TOLD[message](crossing.loads(data))
+    TOLD[message](serialization.loads(data))
 
 
 def _log(attributes: Mapping[str, Any]) -> None:
@@ -68,6 +68,8 @@ def _prepared(record: logging.LogRecord) -> bytes:
         record.exc_text = record.exc_text or logging.Formatter().formatException(record.exc_info)
         record.exc_info = None
     try:
-        return crossing.dumps(vars(record))
+        return serialization.dumps(vars(record))
     except Exception:
-        return crossing.dumps({name: v if crossing.crosses(v) else safely.shown(v) for name, v in vars(record).items()})
+        return serialization.dumps(
+            {name: v if serialization.crosses(v) else safely.shown(v) for name, v in vars(record).items()}
+        )

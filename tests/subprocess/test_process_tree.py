@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from resilient_tasks import TimedOut, Timeout, resilient
-from resilient_tasks.processes import killing
+from resilient_tasks.subprocess import process_tree
 
 LIMIT = 0.25
 
@@ -130,16 +130,16 @@ def test_a_tree_is_killed_whole(gone):
     """Without a server that sees to what is left."""
     code = """
         import subprocess, sys, time
-        from resilient_tasks.processes import killing
+        from resilient_tasks.subprocess import process_tree
 
-        killing.adopt_orphans()
+        process_tree.adopt_orphans()
         subprocess.run(["sh", "-c", "setsid sleep 60 >/dev/null & echo $!"])
         print(subprocess.Popen(["sleep", "60"], start_new_session=True).pid, flush=True)
         time.sleep(60)
     """
     with subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE) as root:
         orphan, other = (int(root.stdout.readline()) for _ in range(2))
-        assert killing.kill_tree(psutil.Process(root.pid))
+        assert process_tree.kill_tree(psutil.Process(root.pid))
         assert gone(root.pid, orphan, other, within=0)
 
 

@@ -59,7 +59,7 @@ def test_its_traceback_shows_the_frames_of_the_child(raised):
     assert names[-2:] == ["outer", "fail_deep"]
     text = "".join(traceback.format_exception(error))
     assert 'raise Unsold(what="snow", price=3)' in text
-    assert "processes/child.py" not in text
+    assert "subprocess/child.py" not in text
 
 
 def test_notes_cause_and_context_cross(raised):

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from resilient_tasks.processes import channel
-from resilient_tasks.processes.channel import Channel, EndedError, LateError, Message, UnheardError
+from resilient_tasks.subprocess import channel
+from resilient_tasks.subprocess.channel import Channel, EndedError, LateError, Message, UnheardError
 
 
 @pytest.fixture

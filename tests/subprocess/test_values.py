@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
-from resilient_tasks.processes import channel, crossing
-from resilient_tasks.processes.channel import Channel, Message
+from resilient_tasks.subprocess import channel, serialization
+from resilient_tasks.subprocess.channel import Channel, Message
 
 SMALL, LARGE = channel._SMALL, channel._LARGE
 PAGE = 4096
@@ -29,10 +29,10 @@ def through_a_channel(value):
     """Send a value from one end of a socket to the other, without a process."""
     ours, theirs = (Channel(sock) for sock in socket.socketpair())
     try:
-        writer = threading.Thread(target=ours.send, args=[Message.CALL, crossing.pieces(value)])
+        writer = threading.Thread(target=ours.send, args=[Message.CALL, serialization.pieces(value)])
         writer.start()
         _, data = theirs.receive()
-        result = crossing.loads(data)
+        result = serialization.loads(data)
         writer.join(60)
         assert isinstance(data, bytes) or data.left == 0
         return result

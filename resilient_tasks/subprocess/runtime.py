@@ -13,10 +13,10 @@ from resilient_tasks.core.errors import ProcessDied, ResilienceError
 from resilient_tasks.core.first_attempts import current_call
 from resilient_tasks.core.interrupt import Overrun
 from resilient_tasks.core.outcome import Failed, Ok, Outcome
-from resilient_tasks.processes import crossing, functions, pool, relay
-from resilient_tasks.processes.channel import EndedError, LateError, Message, Piece, UnheardError
-from resilient_tasks.processes.child import About
-from resilient_tasks.processes.server import Child
+from resilient_tasks.subprocess import functions, log_forwarding, pool, serialization
+from resilient_tasks.subprocess.channel import EndedError, LateError, Message, Piece, UnheardError
+from resilient_tasks.subprocess.child import About
+from resilient_tasks.subprocess.server import Child
 
 #: How long a child may take to load the function, in seconds; loading does not count towards the function's limit.
 LOADING = 60.0
@@ -111,7 +111,7 @@ class ProcessRuntime:
     async def invoke(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Outcome[Any]:
         """Call `fn` in the child for what is left of the limit, and give what came of it."""
         try:
-            data = crossing.dump_arguments(fn, args, kwargs, _about(), self._operation)
+            data = serialization.dump_arguments(fn, args, kwargs, _about(), self._operation)
             message, result = self._answer(fn, data)
         except EndedError:
             return Failed(self._obituary())
@@ -135,8 +135,8 @@ class ProcessRuntime:
             try:
                 child.surround(self._until)
                 child.channel.send(Message.CALL, data, self._until)
-                while (answer := child.channel.receive(self._until))[0] in relay.TOLD:
-                    relay.hand_on(*answer)
+                while (answer := child.channel.receive(self._until))[0] in log_forwarding.TOLD:
+                    log_forwarding.hand_on(*answer)
             except UnheardError:
                 if last:
                     raise
@@ -145,7 +145,7 @@ class ProcessRuntime:
                 break
         message, told = answer
         try:
-            return message, crossing.loads(told)
+            return message, serialization.loads(told)
         finally:
             self._busy = not isinstance(told, bytes) and told.left > 0
 
@@ -165,7 +165,7 @@ class ProcessRuntime:
             self._busy = False
             if message is Message.NOT_LOADED:
                 msg = f"{self._operation} could not be loaded in a process of its own: see the cause"
-                raise ResilienceError(msg) from crossing.loads(data)
+                raise ResilienceError(msg) from serialization.loads(data)
             child.loaded = self._function
             child.known.add(key)
         return child

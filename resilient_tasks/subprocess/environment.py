@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from resilient_tasks.core import settings
-from resilient_tasks.processes import references
+from resilient_tasks.subprocess import function_ref
 
 #: Under this name, no logger's, the level up to which logging is switched off altogether.
 _DISABLED = "\0disabled"
@@ -22,7 +22,7 @@ _DISABLED = "\0disabled"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Surroundings:
-    """The surroundings of a process at one time, never changed: where they are the same object, they are the same."""
+    """The environment of a process at one time, never changed: where they are the same object, they are the same."""
 
     path: list[str]
     folder: str | None
@@ -35,7 +35,7 @@ _last: Surroundings | None = None
 
 
 def present() -> Surroundings:
-    """Return the surroundings of this process: the same object as before, where nothing has changed."""
+    """Return the environment of this process: the same object as before, where nothing has changed."""
     global _last  # noqa: PLW0603  # one a process
     last, path, folder, environment = _last, _path(), _folder(), _environment()
     if (
@@ -51,7 +51,7 @@ def present() -> Surroundings:
 
 
 def changes(before: Surroundings | None, after: Surroundings) -> dict[str, Any]:
-    """Return what `put` needs to make the surroundings `before` those `after`; None: they may be any."""
+    """Return what `put` needs to make the environment `before` those `after`; None: they may be any."""
     changed: dict[str, Any] = {}
     if before is None or before.path != after.path:
         changed["path"] = after.path
@@ -69,7 +69,7 @@ def changes(before: Surroundings | None, after: Surroundings) -> dict[str, Any]:
 
 
 def put(found: Mapping[str, Any]) -> None:
-    """Change the surroundings of this process as `changes` says; what is not named stays."""
+    """Change the environment of this process as `changes` says; what is not named stays."""
     if "path" in found:
         sys.path[:] = found["path"]
     if found.get("folder"):
@@ -107,7 +107,7 @@ def _portable(here: settings.Settings) -> settings.Settings:
 
 
 def _path() -> list[str]:
-    return [*sys.path, *(root for root in references.roots if root not in sys.path)]
+    return [*sys.path, *(root for root in function_ref.roots if root not in sys.path)]
 
 
 def _folder() -> str | None:

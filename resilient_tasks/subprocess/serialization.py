@@ -24,9 +24,9 @@ from cloudpickle import cloudpickle as trackers
 from resilient_tasks.core import safely
 from resilient_tasks.core.errors import ResilienceError
 from resilient_tasks.core.failures import JUDGED, judge
-from resilient_tasks.processes import errors
-from resilient_tasks.processes.channel import EndedError, Incoming, LateError, Piece
-from resilient_tasks.processes.references import importable, reference_to, resolve
+from resilient_tasks.subprocess import errors
+from resilient_tasks.subprocess.channel import EndedError, Incoming, LateError, Piece
+from resilient_tasks.subprocess.function_ref import importable, reference_to, resolve
 
 _by_value = threading.Lock()
 

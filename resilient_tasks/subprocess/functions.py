@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import cloudpickle
 from cloudpickle import cloudpickle as details
 
-from resilient_tasks.processes import crossing
-from resilient_tasks.processes.references import importable, reference_to
+from resilient_tasks.subprocess import serialization
+from resilient_tasks.subprocess.function_ref import importable, reference_to
 
 #: What cannot change.
 _ATOMS = frozenset((int, float, complex, bool, str, bytes, NoneType, EllipsisType, CodeType))
@@ -109,12 +109,12 @@ def _is_found(cls: type) -> bool:
 
 def _dumped(fn: Callable[..., Any], operation: str) -> bytes:
     try:
-        return crossing.dumps(fn)
+        return serialization.dumps(fn)
     except Exception as error:
         used = inspect.getclosurevars(fn) if isinstance(fn, FunctionType) else None
         names = {**used.nonlocals, **used.globals} if used else {}
         msg = (
-            f"{operation} cannot be sent to a process of its own: {crossing.culprit(names, 'it uses', error)}."
+            f"{operation} cannot be sent to a process of its own: {serialization.culprit(names, 'it uses', error)}."
             " Make that inside the function, or define the function in a module that can be imported"
         )
         raise TypeError(msg) from error

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from resilient_tasks import ProcessDied, TimedOut
-from resilient_tasks.processes.channel import _LARGE as LARGE
+from resilient_tasks.subprocess.channel import _LARGE as LARGE
 
 
 class Acts:

@@ -20,8 +20,8 @@ import warnings
 import psutil
 
 from resilient_tasks.core.clock import SLICE
-from resilient_tasks.processes import child, crossing, killing, surroundings, threads
-from resilient_tasks.processes.channel import Channel, EndedError, Incoming, Message
+from resilient_tasks.subprocess import child, environment, process_tree, serialization, threads
+from resilient_tasks.subprocess.channel import Channel, EndedError, Incoming, Message
 
 PID = struct.Struct("!i")
 PRELOADED = struct.Struct("!?I")
@@ -43,7 +43,7 @@ class ForkServer:
         self._ring = ring
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(ring.fileno(), warn_on_full_buffer=False)
-        killing.adopt_orphans()
+        process_tree.adopt_orphans()
 
     def serve(self) -> None:
         """Answer until the other end is gone; then kill what is left."""
@@ -59,7 +59,7 @@ class ForkServer:
                     self._answer()
         for pid in self._children:
             with contextlib.suppress(psutil.Error):
-                killing.kill_tree(psutil.Process(pid))
+                process_tree.kill_tree(psutil.Process(pid))
 
     def _answer(self) -> None:
         message, data = self._channel.receive()
@@ -69,12 +69,12 @@ class ForkServer:
             self._fork()
 
     def _preload(self, data: bytes | Incoming) -> None:
-        around, function = crossing.loads(data)
-        surroundings.put(around)
+        around, function = serialization.loads(data)
+        environment.put(around)
         signal.alarm(_STUCK)  # meanwhile nothing else is heard, not even that the parent is gone
         show, warnings.showwarning = warnings.showwarning, lambda *_, **__: None  # the parent has shown them
         with contextlib.suppress(Exception, SystemExit):  # the child meets the same, and can tell of it
-            crossing.loads(function)
+            serialization.loads(function)
         warnings.showwarning = show
         signal.alarm(0)
         self._channel.send(Message.PRELOADED, PRELOADED.pack(threads.can_fork(), len(sys.modules)))
@@ -119,7 +119,7 @@ class ForkServer:
         """End what a dead child has left running."""
         for process in psutil.Process().children():
             if process.pid not in self._children:
-                killing.kill_tree(process, within=SLICE)
+                process_tree.kill_tree(process, within=SLICE)
 
 
 def main(descriptor: int) -> None:

@@ -12,11 +12,16 @@ from collections.abc import Hashable
 
 import psutil
 
-from resilient_tasks.processes import crossing, killing, surroundings
-from resilient_tasks.processes.channel import Channel, Message
-from resilient_tasks.processes.forkserver import PID, PRELOADED
+from resilient_tasks.subprocess import environment, process_tree, serialization
+from resilient_tasks.subprocess.channel import Channel, Message
+from resilient_tasks.subprocess.forkserver import PID, PRELOADED
 
-_START = "import sys; sys.path[:] = {path!r}; from resilient_tasks.processes.forkserver import main; main({descriptor})"
+_START = (
+    "import sys; sys.path[:] = {path!r};"
+    "from resilient_tasks.subprocess.forkserver import main; main({descriptor})"
+)
+    "import sys; sys.path[:] = {path!r}; from resilient_tasks.subprocess.forkserver import main; main({descriptor})"
+)
 
 
 class Server:
@@ -45,8 +50,8 @@ class Server:
 
     def preload(self, key: Hashable, function: bytes, until: float) -> None:
         """Have it load what `function` needs."""
-        around = surroundings.changes(None, surroundings.present())
-        self._channel.send(Message.PRELOAD, crossing.dumps((around, function)), until)
+        around = environment.changes(None, environment.present())
+        self._channel.send(Message.PRELOAD, serialization.dumps((around, function)), until)
         self.sound, self.modules = PRELOADED.unpack(self._channel.receive_short(until))
         self.preloaded.add(key)
 
@@ -60,7 +65,7 @@ class Server:
         """End it with all its children, and what those have started."""
         self._channel.close()
         with contextlib.suppress(psutil.NoSuchProcess):
-            killing.kill_tree(psutil.Process(self._process.pid))
+            process_tree.kill_tree(psutil.Process(self._process.pid))
         self._process.wait()
 
     def forget(self) -> None:
@@ -90,7 +95,7 @@ class Child:
         self._signs = select.poll()
         self._signs.register(sock, select.POLLIN)
         self._signs.register(ended, select.POLLIN)
-        self._around: surroundings.Surroundings | None = None
+        self._around: environment.Surroundings | None = None
         try:
             self._process: psutil.Process | None = psutil.Process(pid)
         except psutil.NoSuchProcess:
@@ -101,14 +106,14 @@ class Child:
         return not self._signs.poll(0)
 
     def surround(self, until: float) -> None:
-        """Give it the surroundings of this process, as far as they have changed."""
-        now = surroundings.present()
+        """Give it the environment of this process, as far as they have changed."""
+        now = environment.present()
         if now is not self._around:
-            changes = surroundings.changes(self._around, now)
-            self.channel.send(Message.SURROUNDINGS, crossing.dumps(changes), until)
+            changes = environment.changes(self._around, now)
+            self.channel.send(Message.SURROUNDINGS, serialization.dumps(changes), until)
             self._around = now
 
-    def exit_code(self, within: float = killing.WITHIN) -> int | None:
+    def exit_code(self, within: float = process_tree.WITHIN) -> int | None:
         """Return how it ended (below 0: by that signal), or None if nobody can tell."""
         poller = select.poll()
         poller.register(self._ended, select.POLLIN)
@@ -119,7 +124,7 @@ class Child:
 
     def kill(self) -> bool:
         """Kill it with all that it has started, and tell whether all of it has ended."""
-        ended = self._process is None or killing.kill_tree(self._process)
+        ended = self._process is None or process_tree.kill_tree(self._process)
         self.close()
         return ended
 

@@ -48,9 +48,9 @@ class Shop:
 def sent_by_name(monkeypatch):
     """This module can be imported by everyone, from wherever the tests are run."""
     monkeypatch.syspath_prepend(str(Path(__file__).resolve().parent))
-    spec = importlib.util.spec_from_file_location("test_crossing", __file__)
+    spec = importlib.util.spec_from_file_location("test_serialization", __file__)
     module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "test_crossing", module)
+    monkeypatch.setitem(sys.modules, "test_serialization", module)
     spec.loader.exec_module(module)
     return module
 

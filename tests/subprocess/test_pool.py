@@ -26,8 +26,8 @@ from resilient_tasks import (
 )
 from resilient_tasks.core.interrupt import Overrun
 from resilient_tasks.core.runtime import drive
-from resilient_tasks.processes import pool as pools
-from resilient_tasks.processes import runtime
+from resilient_tasks.subprocess import pool as pools
+from resilient_tasks.subprocess import runtime
 
 PROCESS = Timeout(20, enforce="process")
 

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 from resilient_tasks.core import real_time as time
 from resilient_tasks.core.clock import SLICE
-from resilient_tasks.processes.channel import EndedError, LateError
-from resilient_tasks.processes.server import Child, Server
+from resilient_tasks.subprocess.channel import EndedError, LateError
+from resilient_tasks.subprocess.server import Child, Server
 
 #: So many children are kept for the next call; there may be any number at work.
 KEPT = os.cpu_count() or 1

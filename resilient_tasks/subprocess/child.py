@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, NoReturn
 from resilient_tasks.core import call as calls
 from resilient_tasks.core import callables, clock, runtime
 from resilient_tasks.core.call import Call, Work
-from resilient_tasks.processes import crossing, killing, relay, surroundings
-from resilient_tasks.processes.channel import Channel, EndedError, Incoming, Message, Piece
+from resilient_tasks.subprocess import environment, log_forwarding, process_tree, serialization
+from resilient_tasks.subprocess.channel import Channel, EndedError, Incoming, Message, Piece
 
 
 class About(NamedTuple):
@@ -34,8 +34,8 @@ class About(NamedTuple):
 def run(sock: socket.socket) -> NoReturn:
     """Serve calls that come over `sock`, and end with the process at its other end. In a process just forked."""
     os.setsid()
-    killing.die_with_parent()
-    killing.adopt_orphans()
+    process_tree.die_with_parent()
+    process_tree.adopt_orphans()
     for number in (signal.SIGCHLD, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -50,16 +50,16 @@ class _Child:
         self._sending = threading.Lock()
         self._fn: Callable[..., Any] | None = None
         self._calling = False
-        self._around: surroundings.Surroundings | None = None
-        relay.divert(self._tell_of_call)
+        self._around: environment.Surroundings | None = None
+        log_forwarding.divert(self._tell_of_call)
 
     def serve(self) -> None:
         _reseed()
         while True:
             message, data = self._channel.receive()
             if message is Message.SURROUNDINGS:
-                surroundings.put(crossing.loads(data))
-                self._around = surroundings.present()
+                environment.put(serialization.loads(data))
+                self._around = environment.present()
             elif message is Message.LOAD:
                 self._send(*self._loaded(data))
             else:
@@ -68,16 +68,16 @@ class _Child:
 
     def _loaded(self, data: bytes | Incoming) -> tuple[Message, bytes]:
         try:
-            self._fn = crossing.received(data)
+            self._fn = serialization.received(data)
         except BaseException as error:
-            return Message.NOT_LOADED, crossing.dump_error(error, "its module")
+            return Message.NOT_LOADED, serialization.dump_error(error, "its module")
         return Message.LOADED, b""
 
     def _called(self, data: bytes | Incoming) -> tuple[Message, bytes | list[Piece]]:
         assert self._fn is not None  # noqa: S101  # the parent loads before it calls
         operation = "the function"
         try:
-            args, kwargs, about = crossing.received(data)
+            args, kwargs, about = serialization.received(data)
             operation = about[0]
             with calls.InProgress(_call(self._fn, args, kwargs, About(*about))):
                 self._calling = True
@@ -89,7 +89,7 @@ class _Child:
         except BaseException as error:
             if error.__traceback__ is not None:
                 BaseException.with_traceback(error, error.__traceback__.tb_next)  # from the function's own frame on
-            return Message.RAISED, crossing.dump_error(error, operation)
+            return Message.RAISED, serialization.dump_error(error, operation)
         finally:
             _flush()
 
@@ -99,10 +99,10 @@ class _Child:
 
     def _tidy(self) -> None:
         """Undo what the function has changed around itself: the next one finds what its caller has."""
-        now = surroundings.present()
+        now = environment.present()
         if self._around is not None and now is not self._around:
-            surroundings.put(surroundings.changes(now, self._around))
-            self._around = surroundings.present()
+            environment.put(environment.changes(now, self._around))
+            self._around = environment.present()
 
     def _send(self, message: Message, data: bytes | list[Piece] = b"") -> None:
         with self._sending:
@@ -112,8 +112,8 @@ class _Child:
 def _told(result: object, operation: str) -> tuple[Message, bytes | list[Piece]]:
     if callables.comes_later(result):
         sentence = f"{operation} is async, and can be cancelled where it is: drop enforce='process'"
-        return Message.RAISED, crossing.dump_error(callables.refused(result, sentence), operation)
-    return Message.RETURNED, crossing.dump_result(result, operation)
+        return Message.RAISED, serialization.dump_error(callables.refused(result, sentence), operation)
+    return Message.RETURNED, serialization.dump_result(result, operation)
 
 
 def _call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], about: About) -> Call:

@@ -11,23 +11,23 @@ import pytest
 from resilient_tasks import configure
 from resilient_tasks.core import settings
 from resilient_tasks.core.store import MemoryStore
-from resilient_tasks.processes import pool as pools
-from resilient_tasks.processes import surroundings
-from resilient_tasks.processes.channel import Channel, Message
+from resilient_tasks.subprocess import environment
+from resilient_tasks.subprocess import pool as pools
+from resilient_tasks.subprocess.channel import Channel, Message
 
 
 @pytest.fixture
 def sent(monkeypatch):
-    """What was sent of the surroundings, one entry a message."""
+    """What was sent of the environment, one entry a message."""
     messages = []
-    real = surroundings.changes
+    real = environment.changes
 
     def changes(before, after):
         changed = real(before, after)
         messages.append(changed)
         return changed
 
-    monkeypatch.setattr(surroundings, "changes", changes)
+    monkeypatch.setattr(environment, "changes", changes)
     return messages
 
 
@@ -185,10 +185,10 @@ def test_children_at_work_at_the_same_time_each_get_every_change(in_process, mon
 
 
 def test_surroundings_are_the_same_object_until_they_change(monkeypatch, tmp_path):
-    first = surroundings.present()
-    assert surroundings.present() is first
+    first = environment.present()
+    assert environment.present() is first
     logging.getLogger("shop.new")  # a logger without a level of its own says nothing new
-    assert surroundings.present() is first
+    assert environment.present() is first
     for change in (
         lambda: monkeypatch.setenv("SHOP", "Ann's"),
         lambda: monkeypatch.delenv("SHOP"),
@@ -198,9 +198,9 @@ def test_surroundings_are_the_same_object_until_they_change(monkeypatch, tmp_pat
         lambda: logging.getLogger("shop.new").setLevel("NOTSET"),
     ):
         change()
-        now = surroundings.present()
+        now = environment.present()
         assert now is not first
-        assert surroundings.present() is now
+        assert environment.present() is now
         first = now
 
 

@@ -9,7 +9,7 @@ import weakref
 import cloudpickle
 import pytest
 
-from resilient_tasks.processes import functions
+from resilient_tasks.subprocess import functions
 
 SOURCE = """
 import collections, math
