@@ -1,24 +1,23 @@
-"""Messages between two processes over a socket: a kind, a length, and so many bytes.
+"""Messages between two processes over a socket: a kind, a length, and the content.
 
-What is large is read straight into the memory where it stays, and sent straight from where it lies: so a large array
-crosses a socket faster than shared memory, which has to be made and given back for each call, and nothing of it can be
-left behind when a process is killed.
+Large content is read straight into the memory where it stays, and sent straight from where it lies. A large array
+crosses a socket faster that way than in shared memory, which has to be allocated and freed for each call, and nothing
+is left behind when a process is killed.
 """
 
 from __future__ import annotations
 
-import array
 import contextlib
 import ctypes
+import io
 import mmap
 import pickle
-import select
 import socket
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias
 
 from resilient_tasks.core import real_time as time
 from resilient_tasks.core.call import NEVER
@@ -26,77 +25,70 @@ from resilient_tasks.core.clock import SLICE
 
 _HEADER = struct.Struct("!BQ")
 
-#: Up to so many bytes are sent in one piece and received into a buffer: one system call for a small message.
+#: Up to this many bytes, a message is sent in one system call and received into a buffer.
 _SMALL = 1 << 16
-#: So many bytes may be under way: the fewer turns the two ends take on a busy machine, the better.
+#: Bytes in flight: the larger, the fewer context switches.
 _IN_FLIGHT = 1 << 20
-#: From so many bytes on, memory is asked for in large pages (numpy does the same).
+#: From this many bytes on, memory is requested in large pages (numpy does the same).
 _LARGE = 1 << 22
 
 Piece: TypeAlias = bytes | memoryview
 
 
 class Message(IntEnum):
-    """What a message says."""
+    """The kind of a message."""
 
-    # To the fork server, and its answers.
+    # To the fork server, and its answer.
     PRELOAD = 1
     PRELOADED = 2
     FORK = 3
     # To a child ...
-    SURROUNDINGS = 10
+    ENVIRONMENT = 10
     LOAD = 11
     CALL = 12
     # ... and from it.
     LOADED = 20
     NOT_LOADED = 21
-    LOGGED = 22
-    HAPPENED = 23
+    LOG_RECORD = 22
+    EVENT = 23
     RETURNED = 24
     RAISED = 25
 
 
-_MESSAGES = {int(message): message for message in Message}
-
-
 class EndedError(Exception):
-    """The process at the other end is gone."""
+    """The other process has ended."""
 
 
 class UnheardError(EndedError):
-    """The process at the other end was gone before it had read all that was sent.
+    """The other process ended before it had read everything that was sent.
 
-    Linux says so to whoever reads; other systems only where sending fails.
+    Linux reports this when reading; other systems only when sending.
     """
 
 
 class LateError(Exception):
-    """The moment has come until which was to be waited."""
+    """The time limit has passed."""
 
 
-class Channel:
+class Channel(io.RawIOBase):
     """One end of a connected stream socket, for one reader and one writer at a time.
 
-    Every wait is cut into slices, so that an exception that another thread sets in this one arrives soon; where a
-    moment is given at which the wait ends (`until`, on `time.monotonic`), it ends in a `LateError`. After that, or
-    after any other exception, the two ends may be out of step: such a channel is of no more use.
+    Waits are cut into slices, so that an exception set from another thread arrives soon. After a `LateError`, or any
+    other exception, the two ends may be out of step: do not use the channel again.
 
     Args:
         sock: the socket; the channel owns it.
-        every: the length of a slice in seconds; None waits in one piece.
+        every: the length of a slice in seconds; None waits in one piece, without limit.
     """
 
     def __init__(self, sock: socket.socket, every: float | None = SLICE) -> None:
-        sock.setblocking(every is None)
-        with contextlib.suppress(OSError):  # some systems refuse what others cut down to what they allow
+        with contextlib.suppress(OSError):  # some systems refuse what others reduce to their maximum
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _IN_FLIGHT)
+        sock.settimeout(every)
         self._sock = sock
         self._every = every
-        self._readable, self._writable = select.poll(), select.poll()
-        self._readable.register(sock, select.POLLIN)
-        self._writable.register(sock, select.POLLOUT)
-        self._buffer = memoryview(bytearray(_SMALL))
-        self._begin = self._end = 0  # what the buffer holds
+        self._until = NEVER
+        self._buffer = io.BufferedReader(self, _SMALL)
 
     def fileno(self) -> int:
         """Return the socket's file descriptor."""
@@ -106,136 +98,86 @@ class Channel:
         """Close this end."""
         self._sock.close()
 
-    def send(self, kind: Message, data: bytes | Sequence[Piece] = b"", until: float = NEVER) -> None:
-        """Send one message, in one piece or in several.
+    def send(self, kind: Message, content: bytes | Sequence[Piece] = b"", until: float = NEVER) -> None:
+        """Send one message, whose content may be in pieces.
 
         Raises:
-            UnheardError: the other end is gone.
-            LateError: `until` has come.
+            UnheardError: the other end is closed.
+            LateError: `until` has passed, on `time.monotonic`.
         """
-        pieces = (data,) if isinstance(data, bytes) else data
+        self._until = until
+        pieces = (content,) if isinstance(content, bytes) else content
         size = sum(map(len, pieces))
         header = _HEADER.pack(kind, size)
         for piece in (b"".join((header, *pieces)),) if size < _SMALL else (header, *pieces):
-            self._write(memoryview(piece), until)
+            left = memoryview(piece)
+            while left:
+                left = left[self._retried(self._sock.send, left) :]
 
     def receive(self, until: float = NEVER) -> tuple[Message, bytes | Incoming]:
-        """Return the next message. One that is large has to be read before the next can be received.
+        """Return the next message. Read large content before receiving the next one.
 
         Raises:
-            EndedError: the other end is gone.
-            LateError: `until` has come.
+            EndedError: the other end is closed.
+            LateError: `until` has passed, on `time.monotonic`.
         """
-        if self._begin == self._end:
-            if self._every is not None:
-                self._wait(self._readable, until)  # most answers are still to come
-            self._fill(until)
-        kind, size = _HEADER.unpack(self._take(_HEADER.size, until))
-        return _MESSAGES[kind], self._take(size, until) if size <= _SMALL else Incoming(self, size, until)
-
-    def receive_short(self, until: float = NEVER) -> bytes:
-        """Return the content of the next message, where that is never large. Raises what `receive` raises."""
-        return cast("bytes", self.receive(until)[1])
-
-    def send_descriptors(self, data: bytes, *descriptors: int) -> None:
-        """Send a few bytes with open file descriptors to another process on this machine."""
-        socket.send_fds(self._sock, [data], list(descriptors))
+        self._until = until
+        kind, size = _HEADER.unpack(self.read_exactly(_HEADER.size))
+        return Message(kind), self.read_exactly(size) if size <= _SMALL else Incoming(self, size)
 
     def receive_descriptors(self, size: int, count: int, until: float = NEVER) -> tuple[bytes, list[int]]:
-        """Return the `size` bytes that the other end sends with `count` file descriptors, closed on exec.
-
-        Raises:
-            EndedError: the other end is gone.
-            LateError: `until` has come.
-        """
-        room = socket.CMSG_SPACE(count * array.array("i").itemsize)
-        self._wait(self._readable, until)
-        try:
-            data, told, _, _ = self._sock.recvmsg(size, room, getattr(socket, "MSG_CMSG_CLOEXEC", 0))
-        except OSError as error:
-            raise EndedError from error
-        descriptors = array.array("i")
-        for _, _, packed in told:
-            descriptors.frombytes(packed)
+        """Return `size` bytes that come with `count` file descriptors (`socket.send_fds`). Raises as `receive`."""
+        self._until = until
+        flags = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+        data, descriptors, *_ = self._retried(lambda sock: socket.recv_fds(sock, size, count, flags), self._sock)
         if not data or len(descriptors) < count:
             raise EndedError
-        return data, list(descriptors)
+        return data, descriptors
 
-    def read_into(self, target: memoryview, until: float) -> None:
-        """Fill `target` with what comes next.
+    def read_exactly(self, size: int) -> bytes:
+        """Return the next `size` bytes. Raises as `receive`."""
+        data = self._buffer.read(size)
+        if len(data) < size:
+            raise EndedError
+        return data
 
-        Raises:
-            EndedError: the other end is gone.
-            LateError: `until` has come.
-        """
-        while target:
-            if self._begin == self._end and len(target) < _SMALL:
-                self._fill(until)
-            count = min(self._end - self._begin, len(target))
-            if count:
-                target[:count] = self._buffer[self._begin : self._begin + count]
-                self._begin += count
-            else:
-                count = self._receive_into(target, until)
-            target = target[count:]
+    def fill(self, target: memoryview) -> None:
+        """Read the next bytes into `target`. Raises as `receive`."""
+        if self._buffer.readinto(target) < len(target):
+            raise EndedError
 
-    def _take(self, size: int, until: float) -> bytes:
-        end = self._begin + size
-        if end <= self._end:
-            taken = self._buffer[self._begin : end].tobytes()
-            self._begin = end
-            return taken
-        data = bytearray(size)
-        self.read_into(memoryview(data), until)
-        return bytes(data)
+    def readable(self) -> bool:
+        """For `io.BufferedReader`."""
+        return True
 
-    def _fill(self, until: float) -> None:
-        self._begin, self._end = 0, self._receive_into(self._buffer, until)
+    def readinto(self, target: Any) -> int:
+        """For `io.BufferedReader`: read what is there, and wait for the first byte."""
+        return int(self._retried(self._sock.recv_into, target))
 
-    def _receive_into(self, target: memoryview, until: float) -> int:
+    def _retried(self, operation: Callable[[Any], Any], data: Any) -> Any:
         while True:
+            left = self._until - time.monotonic()
+            if self._every is not None:
+                self._sock.settimeout(max(0.0, min(left, self._every)))  # what is there already is not late
             try:
-                count = self._sock.recv_into(target)
-            except BlockingIOError:
-                self._wait(self._readable, until)
-                continue
-            except ConnectionResetError as error:
-                raise UnheardError from error
-            except OSError as error:
-                raise EndedError from error
-            if not count:
-                raise EndedError
-            return count
-
-    def _write(self, left: memoryview, until: float) -> None:
-        while left:
-            try:
-                left = left[self._sock.send(left) :]
-            except BlockingIOError:
-                self._wait(self._writable, until)
+                return operation(data)
+            except (BlockingIOError, TimeoutError):
+                if left <= 0:
+                    raise LateError from None
             except OSError as error:
                 raise UnheardError from error
-
-    def _wait(self, poller: select.poll, until: float) -> None:
-        every = SLICE if self._every is None else self._every
-        left = until - time.monotonic()
-        while not poller.poll(max(0.0, min(left, every)) * 1000):  # what is there already is not late
-            left = until - time.monotonic()
-            if left <= 0:
-                raise LateError
 
 
 class Incoming:
-    """A large message that is still to be read, as a file for `pickle`. Its parts are read to where they stay.
+    """Large content that is still to be read, as a file for `pickle`.
 
     Attributes:
-        left: so many bytes are still to be read.
+        left: the number of bytes still to be read.
     """
 
-    def __init__(self, channel: Channel, size: int, until: float) -> None:
+    def __init__(self, channel: Channel, size: int) -> None:
         self._channel = channel
         self.left = size
-        self._until = until
 
     def read(self, size: int) -> bytearray:
         """Return the next `size` bytes, or what is left."""
@@ -248,16 +190,16 @@ class Incoming:
         count = min(len(target), self.left)
         if count >= _LARGE:
             _in_large_pages(target)
-        self._channel.read_into(target[:count], self._until)
+        self._channel.fill(target[:count])
         self.left -= count
         return count
 
     def readline(self) -> bytes:
-        """Raise: `pickle` asks for lines in its first protocols only."""
+        """Raise: `pickle` reads lines in its oldest protocols only."""
         raise pickle.UnpicklingError
 
     def skip(self) -> None:
-        """Read what is left, and forget it."""
+        """Read and discard what is left."""
         while self.left:
             self.read(_SMALL)
 

@@ -57,7 +57,7 @@ class _Child:
         _reseed()
         while True:
             message, data = self._channel.receive()
-            if message is Message.SURROUNDINGS:
+            if message is Message.ENVIRONMENT:
                 environment.put(serialization.loads(data))
                 self._around = environment.present()
             elif message is Message.LOAD:

@@ -97,7 +97,7 @@ class ForkServer:
             child.run(its_own)
         self._children[pid] = end
         its_own.close()
-        self._channel.send_descriptors(PID.pack(pid), theirs.fileno(), ended)
+        socket.send_fds(self._sock, [PID.pack(pid)], [theirs.fileno(), ended])
         theirs.close()
         os.close(ended)
 

@@ -25,10 +25,10 @@ def divert(tell: Tell) -> None:
     """
 
     def log(_logger: logging.Logger, record: logging.LogRecord) -> None:
-        tell(Message.LOGGED, _prepared(record))
+        tell(Message.LOG_RECORD, _prepared(record))
 
     def emit(event: Event, *more: Sink) -> None:
-        tell(Message.HAPPENED, serialization.dumps(event))
+        tell(Message.EVENT, serialization.dumps(event))
         for sink in more:
             sink(event)
 
@@ -57,7 +57,7 @@ def _happen(event: Event) -> None:
 
 
 #: What a child tells while it works.
-TOLD: Mapping[Message, Callable[[Any], None]] = {Message.LOGGED: _log, Message.HAPPENED: _happen}
+TOLD: Mapping[Message, Callable[[Any], None]] = {Message.LOG_RECORD: _log, Message.EVENT: _happen}
 
 
 def _prepared(record: logging.LogRecord) -> bytes:

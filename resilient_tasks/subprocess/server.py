@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Hashable
+from typing import cast
 
 import psutil
 
@@ -19,8 +20,6 @@ from resilient_tasks.subprocess.forkserver import PID, PRELOADED
 _START = (
     "import sys; sys.path[:] = {path!r};"
     "from resilient_tasks.subprocess.forkserver import main; main({descriptor})"
-)
-    "import sys; sys.path[:] = {path!r}; from resilient_tasks.subprocess.forkserver import main; main({descriptor})"
 )
 
 
@@ -52,7 +51,7 @@ class Server:
         """Have it load what `function` needs."""
         around = environment.changes(None, environment.present())
         self._channel.send(Message.PRELOAD, serialization.dumps((around, function)), until)
-        self.sound, self.modules = PRELOADED.unpack(self._channel.receive_short(until))
+        self.sound, self.modules = PRELOADED.unpack(cast("bytes", self._channel.receive(until)[1]))
         self.preloaded.add(key)
 
     def fork(self, until: float) -> Child:
@@ -110,7 +109,7 @@ class Child:
         now = environment.present()
         if now is not self._around:
             changes = environment.changes(self._around, now)
-            self.channel.send(Message.SURROUNDINGS, serialization.dumps(changes), until)
+            self.channel.send(Message.ENVIRONMENT, serialization.dumps(changes), until)
             self._around = now
 
     def exit_code(self, within: float = process_tree.WITHIN) -> int | None:

@@ -23,12 +23,12 @@ def ends():
 
 def test_several_messages_that_are_there_at_once_come_one_by_one(ends):
     ours, theirs = ends
-    ours.send(Message.LOGGED, b"first")
-    ours.send(Message.LOGGED)
+    ours.send(Message.LOG_RECORD, b"first")
+    ours.send(Message.LOG_RECORD)
     ours.send(Message.RETURNED, [b"in ", memoryview(b"pieces")])
     assert [theirs.receive() for _ in range(3)] == [
-        (Message.LOGGED, b"first"),
-        (Message.LOGGED, b""),
+        (Message.LOG_RECORD, b"first"),
+        (Message.LOG_RECORD, b""),
         (Message.RETURNED, b"in pieces"),
     ]
 
@@ -54,7 +54,7 @@ def test_a_message_that_comes_byte_by_byte_comes_whole():
 def test_descriptors_come_with_the_bytes_that_are_sent_with_them_and_end_with_this_program(ends):
     ours, theirs = ends
     reading, writing = os.pipe()
-    ours.send_descriptors(b"pid", reading, writing)
+    socket.send_fds(ours._sock, [b"pid"], [reading, writing])
     ours.send(Message.PRELOADED, b"after")
     data, got = theirs.receive_descriptors(3, 2)
     assert data == b"pid"
@@ -121,7 +121,7 @@ def test_what_is_left_of_a_large_message_can_be_skipped(ends):
 
     def write():
         ours.send(Message.RETURNED, bytes(1_000_000))
-        ours.send(Message.LOGGED, b"after")
+        ours.send(Message.LOG_RECORD, b"after")
 
     writer = threading.Thread(target=write)
     writer.start()
@@ -131,7 +131,7 @@ def test_what_is_left_of_a_large_message_can_be_skipped(ends):
     data.skip()
     assert data.left == 0
     assert data.read(10) == b""
-    assert theirs.receive() == (Message.LOGGED, b"after")
+    assert theirs.receive() == (Message.LOG_RECORD, b"after")
     writer.join()
 
 
