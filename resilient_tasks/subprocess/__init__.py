@@ -1,8 +1,9 @@
-"""Functions in child processes, which can really be ended: for `Timeout(..., enforce="process")`.
+"""Functions in child processes that can be killed: for `Timeout(..., enforce="process")`.
 
-Why not a library: both that were tried kill at a limit, but the subprocesses of what they kill live on. `pebble`
-(5.2) has no place for closures and functions of `__main__`, and after each kill waits 0.2 s for a new interpreter that
-must then import everything anew. `loky` (3.7) carries any function but knows no limit: only its whole pool can be
-killed, and a new one takes 0.5 s. Neither carries log records or real tracebacks. Ending work is what this library is
-for, so this room does it: children are forked from a single-threaded server that has the modules loaded already.
+Why no library, and not `multiprocessing`: what a killed function has started must end with it, and log records, events
+and real tracebacks must arrive. `pebble` (5.2) kills at a limit, but leaves subprocesses running, cannot send closures
+or functions of `__main__`, and starts a new interpreter after each kill. `loky` (3.7) sends any function, but can only
+kill its whole pool. The fork server of `multiprocessing` (CPython 3.11 to 3.13) imports modules by name, at its own
+start only; it cannot report whether it may still be forked; its children import `__main__`, which then needs a guard;
+and when it ends, its grandchildren live on.
 """

@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import io
 import mmap
+import os
 import pickle
 import socket
 import struct
@@ -88,6 +89,7 @@ class Channel(io.RawIOBase):
         self._sock = sock
         self._every = every
         self._until = NEVER
+        self._short = False  # the socket's timeout is less than a slice
         self._buffer = io.BufferedReader(self, _SMALL)
 
     def fileno(self) -> int:
@@ -128,8 +130,9 @@ class Channel(io.RawIOBase):
     def receive_descriptors(self, size: int, count: int, until: float = NEVER) -> tuple[bytes, list[int]]:
         """Return `size` bytes that come with `count` file descriptors (`socket.send_fds`). Raises as `receive`."""
         self._until = until
-        flags = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
-        data, descriptors, *_ = self._retried(lambda sock: socket.recv_fds(sock, size, count, flags), self._sock)
+        data, descriptors, *_ = self._retried(lambda sock: socket.recv_fds(sock, size, count), self._sock)
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)  # CPython 3.11 to 3.13 ignore the flags of recv_fds
         if not data or len(descriptors) < count:
             raise EndedError
         return data, descriptors
@@ -156,13 +159,15 @@ class Channel(io.RawIOBase):
 
     def _retried(self, operation: Callable[[Any], Any], data: Any) -> Any:
         while True:
-            left = self._until - time.monotonic()
             if self._every is not None:
-                self._sock.settimeout(max(0.0, min(left, self._every)))  # what is there already is not late
+                left = self._until - time.monotonic()
+                if left < self._every or self._short:
+                    self._short = left < self._every
+                    self._sock.settimeout(max(0.0, min(left, self._every)))  # what is there already is not late
             try:
                 return operation(data)
             except (BlockingIOError, TimeoutError):
-                if left <= 0:
+                if time.monotonic() >= self._until:
                     raise LateError from None
             except OSError as error:
                 raise UnheardError from error

@@ -1,6 +1,6 @@
-"""What a function finds around itself, as in its parent: paths, folder, environment, settings, log levels.
+"""What a function finds in its process, as in its parent: paths, folder, environment, settings, log levels.
 
-They are looked at before every call, and sent as far as they have changed.
+It is compared before every call, and sent if it has changed.
 """
 
 from __future__ import annotations
@@ -16,94 +16,59 @@ from typing import Any
 from resilient_tasks.core import settings
 from resilient_tasks.subprocess import function_ref
 
-#: Under this name, no logger's, the level up to which logging is switched off altogether.
+#: Not the name of a logger: the level up to which all logging is disabled.
 _DISABLED = "\0disabled"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Surroundings:
-    """The environment of a process at one time, never changed: where they are the same object, they are the same."""
+class Environment:
+    """A snapshot of a process, never changed: the same object means the same environment."""
 
     path: list[str]
     folder: str | None
-    environment: Mapping[bytes, bytes]
+    variables: Mapping[bytes, bytes]
     settings: settings.Settings
     levels: Mapping[str, int]
 
+    def portable(self) -> Environment:
+        """Return what of it can be sent: a store that is an object stays here."""
+        here = self.settings
+        stores: dict[str, Any] = {
+            name: "memory:" for name in ("store", "incidents") if not isinstance(getattr(here, name), str)
+        }
+        return replace(self, settings=replace(here, **stores)) if stores else self
 
-_last: Surroundings | None = None
+    def apply(self) -> None:
+        """Make the environment of this process like this one."""
+        sys.path[:] = self.path
+        if self.folder is not None:
+            with contextlib.suppress(OSError):  # deleted in the meantime
+                os.chdir(self.folder)
+        for name in os.environb.keys() - self.variables.keys():
+            del os.environb[name]
+        os.environb.update(self.variables)
+        settings.current = self.settings
+        for name, level in {**dict.fromkeys(_levels(), logging.NOTSET), **self.levels}.items():
+            logging.disable(level) if name == _DISABLED else logging.getLogger(name).setLevel(level)
 
 
-def present() -> Surroundings:
-    """Return the environment of this process: the same object as before, where nothing has changed."""
+_last: Environment | None = None
+
+
+def present() -> Environment:
+    """Return the environment of this process: the same object as before, if nothing has changed."""
     global _last  # noqa: PLW0603  # one a process
-    last, path, folder, environment = _last, _path(), _folder(), _environment()
+    last, path, folder, variables = _last, _path(), _folder(), _variables()
     if (
         last is None
         or last.settings is not settings.current
-        or last.environment != environment
+        or last.variables != variables
         or last.path != path
         or last.folder != folder
         or not _levels_stand(last)
     ):
-        _last = last = Surroundings(path, folder, {**environment}, settings.current, _levels())
+        _last = last = Environment(path, folder, {**variables}, settings.current, _levels())
     return last
-
-
-def changes(before: Surroundings | None, after: Surroundings) -> dict[str, Any]:
-    """Return what `put` needs to make the environment `before` those `after`; None: they may be any."""
-    changed: dict[str, Any] = {}
-    if before is None or before.path != after.path:
-        changed["path"] = after.path
-    if before is None or before.folder != after.folder:
-        changed["folder"] = after.folder
-    if before is None:
-        changed["environment"] = after.environment
-    elif before.environment != after.environment:
-        changed["variables"] = _changed(before.environment, after.environment, None)
-    if before is None or before.settings is not after.settings:
-        changed["settings"] = _portable(after.settings)
-    if before is None or before.levels != after.levels:
-        changed["levels"] = _changed({} if before is None else before.levels, after.levels, 0)
-    return changed
-
-
-def put(found: Mapping[str, Any]) -> None:
-    """Change the environment of this process as `changes` says; what is not named stays."""
-    if "path" in found:
-        sys.path[:] = found["path"]
-    if found.get("folder"):
-        with contextlib.suppress(OSError):  # gone in the meantime: the parent, too, is nowhere
-            os.chdir(found["folder"])
-    variables = found.get("variables", {})
-    if "environment" in found:
-        variables = _changed(_environment(), found["environment"], None)
-    for name, value in variables.items():
-        if value is not None:
-            os.environb[name] = value
-        else:
-            os.environb.pop(name, None)
-    if "settings" in found:
-        settings.current = found["settings"]
-    for name, level in found.get("levels", {}).items():
-        if name == _DISABLED:
-            logging.disable(level)
-        else:
-            logging.getLogger(name).setLevel(level)
-
-
-def _changed(before: Mapping[Any, Any], after: Mapping[Any, Any], without: object) -> dict[Any, Any]:
-    """Return the names whose values are others `after`, and `without` for each that is gone."""
-    gone = dict.fromkeys(before.keys() - after.keys(), without)
-    return gone | {name: value for name, value in after.items() if before.get(name) != value}
-
-
-def _portable(here: settings.Settings) -> settings.Settings:
-    """Return the settings that can cross: a store that is an object stays here."""
-    stores: dict[str, Any] = {
-        name: "memory:" for name in ("store", "incidents") if not isinstance(getattr(here, name), str)
-    }
-    return replace(here, **stores) if stores else here
 
 
 def _path() -> list[str]:
@@ -112,23 +77,23 @@ def _path() -> list[str]:
 
 def _folder() -> str | None:
     try:
-        return os.getcwd()  # noqa: PTH109  # asked before every call: a Path would cost five times as much
+        return os.getcwd()  # noqa: PTH109  # before every call: a Path would cost five times as much
     except FileNotFoundError:
         return None
 
 
-def _environment() -> Mapping[bytes, bytes]:
-    # To look into what `os.environb` is made of (CPython 3.11 to 3.13) costs a tenth of asking it for each variable.
+def _variables() -> Mapping[bytes, bytes]:
+    # The dict inside `os.environb` (CPython 3.11 to 3.13) costs a tenth of reading each variable.
     found = getattr(os.environb, "_data", None)
     return found if isinstance(found, dict) else dict(os.environb)
 
 
-#: In the cache of a logger, which whatever changes a level empties (CPython 3.11 to 3.13), this is no level.
+#: A key of a logger's cache, which every change of a level empties (CPython 3.11 to 3.13). It is no level.
 _SEEN: Any = "resilient_tasks has seen the levels"
 
 
-def _levels_stand(last: Surroundings) -> bool:
-    """Tell whether no level has changed since `_levels` was asked."""
+def _levels_stand(last: Environment) -> bool:
+    """Return whether no level has changed since `_levels` was called."""
     disabled = logging.root.manager.disable
     return last.levels[_DISABLED] == disabled and _SEEN in getattr(logging.root, "_cache", ())
 

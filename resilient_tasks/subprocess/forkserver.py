@@ -1,9 +1,8 @@
-"""The process that children are forked from: single-threaded, and with the functions' modules loaded.
+"""The process from which children are forked: single-threaded, with the functions' modules imported.
 
-To fork a process with several threads is unsafe, and every program with Prefect has several. This one is a fresh
-interpreter, so it also needs no `if __name__ == "__main__"` guard in the user's program. It loads the functions that
-it is told of, so that every later child finds their modules there. When its parent is gone, it kills all children with
-all that they have started.
+Forking a process with several threads is unsafe, and every program with Prefect has several. This one is a fresh
+interpreter, so the user's program needs no `if __name__ == "__main__"` either. It imports what each new function needs,
+for all later children. When its parent is gone, it kills all children with everything they have started.
 """
 
 from __future__ import annotations
@@ -15,38 +14,45 @@ import signal
 import socket
 import struct
 import sys
+import threading
 import warnings
+from pathlib import Path
 
 import psutil
 
 from resilient_tasks.core.clock import SLICE
-from resilient_tasks.subprocess import child, environment, process_tree, serialization, threads
+from resilient_tasks.subprocess import child, process_tree, serialization
 from resilient_tasks.subprocess.channel import Channel, EndedError, Incoming, Message
 
 PID = struct.Struct("!i")
 PRELOADED = struct.Struct("!?I")
 
-#: A module that takes longer to import than anybody waits (seconds) ends the server.
+#: A module that takes longer to import (seconds) ends the server.
 _STUCK = 120
 
+#: Names that Linux knows of threads which start when a library is imported, and which its children can do without.
+_HARMLESS = ("jemalloc_bg_thd", "polars-ooc")
 
-class ForkServer:
-    """Forks children for the process at the other end of `sock`, and says how they end."""
 
+def main(descriptor: int) -> None:
+    """Run the fork server of the process at the other end of an inherited socket."""
+    _ForkServer(socket.socket(fileno=descriptor)).serve()
+    os._exit(0)
+
+
+class _ForkServer:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._channel = Channel(sock, every=None)
-        self._children: dict[int, int] = {}
-        self._bell, ring = socket.socketpair()
-        self._bell.setblocking(False)
-        ring.setblocking(False)
-        self._ring = ring
+        self._children: dict[int, int] = {}  # pids, and the pipes through which their parent gets the exit code
+        self._bell, self._ring = socket.socketpair()
+        self._ring.setblocking(False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(ring.fileno(), warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self._ring.fileno(), warn_on_full_buffer=False)
         process_tree.adopt_orphans()
 
     def serve(self) -> None:
-        """Answer until the other end is gone; then kill what is left."""
+        """Answer until the other end is closed; then kill what is left."""
         poller = select.poll()
         poller.register(self._sock, select.POLLIN)
         poller.register(self._bell, select.POLLIN)
@@ -54,30 +60,25 @@ class ForkServer:
             while True:
                 ready = {descriptor for descriptor, _ in poller.poll()}
                 if self._bell.fileno() in ready:
+                    self._bell.recv(1024)
                     self._reap()
                 if self._sock.fileno() in ready:
-                    self._answer()
+                    message, content = self._channel.receive()
+                    self._preload(content) if message is Message.PRELOAD else self._fork()
         for pid in self._children:
             with contextlib.suppress(psutil.Error):
                 process_tree.kill_tree(psutil.Process(pid))
 
-    def _answer(self) -> None:
-        message, data = self._channel.receive()
-        if message is Message.PRELOAD:
-            self._preload(data)
-        else:
-            self._fork()
-
-    def _preload(self, data: bytes | Incoming) -> None:
-        around, function = serialization.loads(data)
-        environment.put(around)
-        signal.alarm(_STUCK)  # meanwhile nothing else is heard, not even that the parent is gone
+    def _preload(self, content: bytes | Incoming) -> None:
+        around, function = serialization.loads(content)
+        around.apply()
+        signal.alarm(_STUCK)  # an import blocks everything else, even the end of the parent
         show, warnings.showwarning = warnings.showwarning, lambda *_, **__: None  # the parent has shown them
-        with contextlib.suppress(Exception, SystemExit):  # the child meets the same, and can tell of it
+        with contextlib.suppress(Exception, SystemExit):  # the child meets the same error, and reports it
             serialization.loads(function)
         warnings.showwarning = show
         signal.alarm(0)
-        self._channel.send(Message.PRELOADED, PRELOADED.pack(threads.can_fork(), len(sys.modules)))
+        self._channel.send(Message.PRELOADED, PRELOADED.pack(_can_fork(), len(sys.modules)))
 
     def _fork(self) -> None:
         theirs, its_own = socket.socketpair()
@@ -85,7 +86,7 @@ class ForkServer:
         sys.stdout.flush()
         sys.stderr.flush()
         with warnings.catch_warnings():
-            # Later Pythons warn of any thread; those that C libraries keep take care of forks themselves.
+            # Later Pythons warn of any thread; those that C libraries keep handle forks themselves.
             warnings.simplefilter("ignore", DeprecationWarning)
             pid = os.fork()
         if pid == 0:
@@ -97,32 +98,47 @@ class ForkServer:
             child.run(its_own)
         self._children[pid] = end
         its_own.close()
-        socket.send_fds(self._sock, [PID.pack(pid)], [theirs.fileno(), ended])
+        with contextlib.suppress(OSError):  # the parent is gone: the next message says so
+            socket.send_fds(self._sock, [PID.pack(pid)], [theirs.fileno(), ended])
         theirs.close()
         os.close(ended)
 
     def _reap(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            self._bell.recv(1024)
         with contextlib.suppress(ChildProcessError):
             while (found := os.waitpid(-1, os.WNOHANG))[0]:
                 pid, status = found
                 end = self._children.pop(pid, None)
                 if end is None:
-                    continue  # an orphan of a child that is gone
+                    continue  # an adopted orphan
                 with contextlib.suppress(OSError):
                     os.write(end, PID.pack(os.waitstatus_to_exitcode(status)))
                 os.close(end)
-                self._kill_orphans()
-
-    def _kill_orphans(self) -> None:
-        """End what a dead child has left running."""
-        for process in psutil.Process().children():
-            if process.pid not in self._children:
-                process_tree.kill_tree(process, within=SLICE)
+                for process in psutil.Process().children():  # what the child has left running
+                    if process.pid not in self._children:
+                        process_tree.kill_tree(process, within=SLICE)
 
 
-def main(descriptor: int) -> None:
-    """Be the fork server of the process at the other end of an inherited socket."""
-    ForkServer(socket.socket(fileno=descriptor)).serve()
-    os._exit(0)
+def _can_fork() -> bool:
+    """Return whether no thread runs here but this one, and those that cope with a fork.
+
+    What another thread holds at a fork is never released in the child. A library that was only imported is no danger;
+    one that was used may be: after a first query polars has a pool of threads, for which a forked child waits forever.
+    """
+    if threading.active_count() > 1:
+        return False
+    if sys.platform != "linux":
+        return True
+    main_thread = _name(Path(f"/proc/self/task/{os.getpid()}"))
+    names = [name for name in map(_name, Path("/proc/self/task").iterdir()) if not name.startswith(_HARMLESS)]
+    return names.count(main_thread) == len(names) <= 1 + _openblas_threads()
+
+
+def _name(task: Path) -> str:
+    return (task / "comm").read_text().strip()
+
+
+def _openblas_threads() -> int:
+    """Return how many nameless threads numpy's and scipy's linear algebra may keep: they stop for a fork."""
+    mapped = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
+    libraries = {line.split()[-1] for line in mapped if "openblas" in line}
+    return len(libraries) * ((os.cpu_count() or 1) - 1)

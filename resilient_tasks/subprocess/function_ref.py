@@ -1,31 +1,39 @@
-"""Functions by name: what a fresh interpreter with the same `sys.path` can import need not be carried."""
+"""Functions as bytes: by name, if a fresh interpreter with the same `sys.path` can import them, else by value."""
 
 from __future__ import annotations
 
 import functools
 import os
 import sys
-from collections.abc import Callable
-from importlib import import_module
+import weakref
+from collections.abc import Callable, Iterator
 from importlib.machinery import BuiltinImporter, FrozenImporter, ModuleSpec, PathFinder
+from operator import is_
 from pathlib import Path
-from types import FunctionType
+from types import BuiltinFunctionType, CodeType, EllipsisType, FunctionType, ModuleType, NoneType
 from typing import Any, NamedTuple
+
+import cloudpickle
+from cloudpickle import cloudpickle as details
 
 
 class Reference(NamedTuple):
     """Where a function is found: `depth` times `.__wrapped__` of `qualname` in `module`.
 
-    A decorated function is not found under its own name: what bears the name is the decorator's.
+    A decorated function is not found under its own name: the name leads to the decorator's result.
     """
 
     module: str
     qualname: str
     depth: int
 
+    def __str__(self) -> str:
+        """Return it as `pkgutil.resolve_name` reads it."""
+        return f"{self.module}:{self.qualname}{'.__wrapped__' * self.depth}"
+
 
 def reference_to(fn: FunctionType) -> Reference | None:
-    """Return where another interpreter finds this very function, or None where it cannot."""
+    """Return where another interpreter finds this very function, or None if it cannot."""
     name, qualname = fn.__module__, fn.__qualname__
     if not name or "<locals>" in qualname or not importable(name):
         return None
@@ -41,28 +49,13 @@ def reference_to(fn: FunctionType) -> Reference | None:
     return Reference(name, qualname, depth)
 
 
-def resolve(module: str, qualname: str, depth: int) -> Callable[..., Any]:
-    """Return the function that a reference stands for.
-
-    Raises:
-        ImportError: there is no such module here.
-        AttributeError: the module has no such function.
-    """
-    found: Any = import_module(module)
-    for part in qualname.split("."):
-        found = getattr(found, part)
-    for _ in range(depth):
-        found = found.__wrapped__
-    return found  # type: ignore[no-any-return]  # what the module has there
-
-
-#: Folders that the other side needs on its path besides those of `sys.path`: some loaders put them there for the time
-#: of an import only.
+#: Folders that the other side needs besides those of `sys.path`: some loaders put a folder there for the time of an
+#: import only.
 roots: list[str] = []
 
 
 def importable(name: str) -> bool:
-    """Tell whether a fresh interpreter, with `roots` on its path, finds the module that bears this name here."""
+    """Return whether a fresh interpreter, with `roots` on its path, finds the module of this name that is here."""
     module = sys.modules.get(name)
     if module is None or name == "__main__":
         return False
@@ -82,7 +75,7 @@ def _finds(name: str, file: str | None, path: tuple[str, ...]) -> bool:
 
 
 def _is_found(name: str, file: str | None, where: list[str] | None) -> bool:
-    # Not by importlib.util.find_spec: that believes in sys.modules, and in finders that only this interpreter has.
+    # Not importlib.util.find_spec, which trusts sys.modules, and finders that only this interpreter has.
     spec = None
     parts = name.split(".")
     for end in range(1, len(parts) + 1):
@@ -107,8 +100,56 @@ def _spec(name: str, where: Any) -> ModuleSpec | None:
     # What an editable install hooks in, it hooks into every interpreter of this environment.
     editable = [finder for finder in sys.meta_path if "editable" in str(getattr(finder, "__module__", ""))]
     finders: list[Any] = [BuiltinImporter, FrozenImporter, PathFinder, *editable]
-    for finder in finders:
-        found: ModuleSpec | None = finder.find_spec(name, where)
-        if found is not None:
-            return found
-    return None
+    return next((found for finder in finders if (found := finder.find_spec(name, where)) is not None), None)
+
+
+#: Types whose values cannot change.
+_ATOMS = frozenset((int, float, complex, bool, str, bytes, NoneType, EllipsisType, CodeType))
+
+
+#: The bytes of a function, and the values they were made from: none of those refers back to the function.
+_pickled: weakref.WeakKeyDictionary[FunctionType, tuple[tuple[object, ...], bytes]] = weakref.WeakKeyDictionary()
+
+
+def cached(fn: Callable[..., Any], dumps: Callable[[object], bytes]) -> bytes:
+    """Return `dumps(fn)`, or its last result if nothing has changed from which it was made."""
+    if not isinstance(fn, FunctionType) or cloudpickle.list_registry_pickle_by_value():
+        return dumps(fn)  # a user may register modules to go by value: then no name is enough
+    parts = (fn.__code__, *(reference_to(fn) or _parts(fn)))
+    before, data = _pickled.get(fn, ((), b""))
+    if len(parts) != len(before) or not all(map(is_, parts, before)):
+        data = dumps(fn)
+        if all(map(_is_constant, parts)):
+            _pickled[fn] = parts, data
+    return data
+
+
+def _parts(fn: FunctionType) -> Iterator[object]:
+    """Return what a function that goes by value is pickled from."""
+    yield from (fn.__name__, fn.__qualname__, *fn.__dict__, *fn.__dict__.values())
+    _, slots = details._function_getstate(fn)  # noqa: SLF001  # exactly what cloudpickle pickles
+    for name, value in slots.items():
+        if isinstance(value, dict):  # globals, annotations, defaults of keywords
+            yield from (*value, *value.values())
+        elif name == "__closure__":
+            yield from map(details._get_cell_contents, value or ())  # noqa: SLF001
+        elif name == "_cloudpickle_submodules":
+            yield from value
+        elif name not in ("__name__", "__qualname__"):  # of which it has made new strings
+            yield value
+
+
+def _is_constant(part: object) -> bool:
+    """Return whether the same object always makes the same bytes."""
+    kind = type(part)
+    if kind in _ATOMS or part is details._empty_cell_value:  # noqa: SLF001  # of a variable that is not set yet
+        return True
+    if kind is tuple:
+        return all(map(_is_constant, part))  # type: ignore[call-overload]  # it is a tuple
+    if isinstance(part, ModuleType):
+        return sys.modules.get(part.__name__) is part
+    if isinstance(part, BuiltinFunctionType):
+        return isinstance(part.__self__, ModuleType)
+    if isinstance(part, FunctionType):
+        return reference_to(part) is not None
+    return isinstance(part, type) and importable(part.__module__) and details._should_pickle_by_reference(part)  # noqa: SLF001

@@ -1,4 +1,4 @@
-"""Log records and events of a child: told to the parent, which hands them on as if they had happened there."""
+"""Log records and events of a child, sent to the parent, which handles them as if they had happened there."""
 
 from __future__ import annotations
 
@@ -14,33 +14,29 @@ from resilient_tasks.core.first_attempts import current_call
 from resilient_tasks.subprocess import serialization
 from resilient_tasks.subprocess.channel import Incoming, Message
 
-Tell = Callable[[Message, bytes], None]
 
+def divert(send: Callable[[Message, bytes], None]) -> None:
+    """In a child, send every log record and event to the parent instead of to handlers and sinks.
 
-def divert(tell: Tell) -> None:
-    """In a child, send every log record and every event to the parent instead of to handlers and sinks here.
-
-    In place of the loggers' own search for handlers, not as a handler: whatever configures logging later changes
-    nothing about it.
+    This replaces the loggers' search for handlers. A handler could be removed by what configures logging later.
     """
 
     def log(_logger: logging.Logger, record: logging.LogRecord) -> None:
-        tell(Message.LOG_RECORD, _prepared(record))
+        send(Message.LOG_RECORD, _dumped(record))
 
     def emit(event: Event, *more: Sink) -> None:
-        tell(Message.EVENT, serialization.dumps(event))
+        send(Message.EVENT, serialization.dumps(event))
         for sink in more:
             sink(event)
 
     setattr(logging.Logger, "callHandlers", log)  # noqa: B010  # this process is ours
     setattr(bus, "emit", emit)  # noqa: B010
-    setattr(bus, "wants", lambda _: True)  # noqa: B010  # the sinks are the parent's
-    setattr(bus, "wants", lambda _event: True)  # noqa: B010  # the parent knows who listens there
+    setattr(bus, "wants", lambda _event: True)  # noqa: B010  # the sinks are in the parent
 
 
-def hand_on(message: Message, data: bytes | Incoming) -> None:
-    """In the parent, hand on what a child told: in the caller's thread, so that it belongs to the caller's run."""
-    TOLD[message](serialization.loads(data))
+def handle(message: Message, content: bytes | Incoming) -> None:
+    """In the parent, handle what a child has sent, in the caller's thread, so that it belongs to the caller's run."""
+    FORWARDED[message](serialization.loads(content))
 
 
 def _log(attributes: Mapping[str, Any]) -> None:
@@ -50,26 +46,26 @@ def _log(attributes: Mapping[str, Any]) -> None:
         logger.handle(record)
 
 
-def _happen(event: Event) -> None:
+def _emit(event: Event) -> None:
     if isinstance(event, FallbackUsed) and (call := current_call()) is not None:
         call.mark_degraded()
     bus.emit(replace(event, run=run_ids()))
 
 
-#: What a child tells while it works.
-TOLD: Mapping[Message, Callable[[Any], None]] = {Message.LOG_RECORD: _log, Message.EVENT: _happen}
+#: What a child sends while it works, and what handles it.
+FORWARDED: Mapping[Message, Callable[[Any], None]] = {Message.LOG_RECORD: _log, Message.EVENT: _emit}
 
 
-def _prepared(record: logging.LogRecord) -> bytes:
-    """Return a record as bytes, its message and traceback as text: what they are made of may not cross."""
+def _dumped(record: logging.LogRecord) -> bytes:
+    """Return a record as bytes, its message and traceback as text: their parts may not be picklable."""
     record = copy.copy(record)
     record.msg, record.args = record.getMessage(), None
     if record.exc_info:
         record.exc_text = record.exc_text or logging.Formatter().formatException(record.exc_info)
         record.exc_info = None
+    parts = vars(record)
     try:
-        return serialization.dumps(vars(record))
+        return serialization.dumps(parts)
     except Exception:
-        return serialization.dumps(
-            {name: v if serialization.crosses(v) else safely.shown(v) for name, v in vars(record).items()}
-        )
+        shown = {name: part if serialization.crosses(part) else safely.shown(part) for name, part in parts.items()}
+        return serialization.dumps(shown)

@@ -1,20 +1,150 @@
-"""The children of this process: forked when they are needed, kept warm when they are not."""
+"""The child processes of this process: forked when they are needed, kept warm when they are not."""
 
 from __future__ import annotations
 
-import atexit
+import contextlib
 import os
+import select
+import socket
+import subprocess
+import sys
 import threading
-from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
+import weakref
+from collections.abc import Callable, Hashable
+from typing import cast
+
+import psutil
 
 from resilient_tasks.core import real_time as time
 from resilient_tasks.core.clock import SLICE
-from resilient_tasks.subprocess.channel import EndedError, LateError
-from resilient_tasks.subprocess.server import Child, Server
+from resilient_tasks.subprocess import environment, process_tree, serialization
+from resilient_tasks.subprocess.channel import Channel, EndedError, LateError, Message
+from resilient_tasks.subprocess.forkserver import PID, PRELOADED
 
-#: So many children are kept for the next call; there may be any number at work.
+#: The number of idle children kept for the next call; any number may be at work.
 KEPT = os.cpu_count() or 1
+
+_START = "import sys; sys.path[:] = {path!r};from resilient_tasks.subprocess.forkserver import main; main({descriptor})"
+
+
+class Server:
+    """A fork server. For one thread at a time; do not use it again after an exception.
+
+    It is ended when nothing refers to it any more, neither a pool nor a child, and when this process exits.
+
+    Attributes:
+        preloaded: keys of the functions it has loaded.
+        modules: the number of modules it has imported.
+        sound: whether it can still be forked: no import has left a thread running.
+    """
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            code = _START.format(path=[*map(str, sys.path)], descriptor=theirs.fileno())
+            self._process = subprocess.Popen(  # noqa: S603  # this very interpreter, with the code above
+                [sys.executable, "-c", code],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        self._channel = Channel(ours)
+        self.preloaded: set[Hashable] = set()
+        self.modules = 0
+        self.sound = True
+        self.close = weakref.finalize(self, _end, self._process, self._channel)
+        _inherited_by_forks.add(self)
+
+    def preload(self, function: bytes, until: float) -> None:
+        """Import what `function` needs."""
+        content = serialization.dumps((environment.present().portable(), function))
+        self._channel.send(Message.PRELOAD, content, until)
+        self.sound, self.modules = PRELOADED.unpack(cast("bytes", self._channel.receive(until)[1]))
+
+    def fork(self, until: float) -> Child:
+        """Return a new child."""
+        self._channel.send(Message.FORK, until=until)
+        pid, descriptors = self._channel.receive_descriptors(PID.size, 2, until)
+        return Child(self, *PID.unpack(pid), *descriptors)
+
+    def forget(self) -> None:
+        """Let go of it, in a process that was forked from its parent."""
+        self.close.detach()
+        self._channel.close()
+        self._process.returncode = 0  # it is not this process's to wait for
+
+
+def _end(process: subprocess.Popen[bytes], channel: Channel) -> None:
+    channel.close()
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process_tree.kill_tree(psutil.Process(process.pid))
+    process.wait()
+
+
+class Child:
+    """A child process, for one call at a time.
+
+    Attributes:
+        server: where it was forked; None once it is closed.
+        channel: the messages to and from it.
+        modules: the number of modules it was forked with.
+        known: keys of the functions it has loaded.
+        loaded: the function that is ready to be called, as bytes.
+    """
+
+    def __init__(self, server: Server, pid: int, sock: int, ended: int) -> None:
+        self.server: Server | None = server
+        self.channel = Channel(socket.socket(fileno=sock))
+        self.modules = server.modules
+        self.known: set[Hashable] = set()
+        self.loaded = b""
+        self._ended = ended
+        self._signs = select.poll()
+        self._signs.register(sock, select.POLLIN)
+        self._signs.register(ended, select.POLLIN)
+        self._around: environment.Environment | None = None
+        try:
+            self._process: psutil.Process | None = psutil.Process(pid)
+        except psutil.NoSuchProcess:
+            self._process = None
+        _inherited_by_forks.add(self)
+
+    def alive(self) -> bool:
+        """Return whether it waits for a call. An idle child that sends something is about to end."""
+        return not self._signs.poll(0)
+
+    def fits(self, server: Server | None) -> bool:
+        """Return whether it is like a child that `server` would fork now."""
+        return server is not None and self.server is server and self.modules == server.modules
+
+    def update(self, until: float) -> None:
+        """Send it the environment of this process, if that has changed."""
+        now = environment.present()
+        if now is not self._around:
+            self.channel.send(Message.ENVIRONMENT, serialization.dumps(now.portable()), until)
+            self._around = now
+
+    def exit_code(self, within: float = process_tree.WITHIN) -> int | None:
+        """Return its exit code (below 0: a signal), or None if that is unknown."""
+        poller = select.poll()
+        poller.register(self._ended, select.POLLIN)
+        code = os.read(self._ended, PID.size) if poller.poll(within * 1000) else b""
+        return int(PID.unpack(code)[0]) if code else None
+
+    def kill(self) -> bool:
+        """Kill it with everything that it has started, and return whether all of that has ended."""
+        ended = self._process is None or process_tree.kill_tree(self._process)
+        self.close()
+        return ended
+
+    def close(self) -> None:
+        """Let go of it. It ends, if it has not ended yet."""
+        if self.server is not None:
+            self.server = None
+            self.channel.close()
+            os.close(self._ended)
+
+    forget = close
 
 
 class Pool:
@@ -23,170 +153,105 @@ class Pool:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._idle: list[Child] = []
-        self._at_work: set[Child] = set()
-        self._server: Server | None = None
-        self._retired: set[Server] = set()
         self._serving = threading.Lock()
+        self._server: Server | None = None
         self._unsound: set[Hashable] = set()
 
     def take(self, key: Hashable, function: bytes, until: float) -> Child:
-        """Return a child for `function`, born with its modules loaded.
+        """Return a child for `function`, forked with its modules imported.
 
         Args:
             key: names the function.
-            function: the function itself, in bytes.
+            function: the function itself, as bytes.
             until: when to give up, on `time.monotonic`.
 
         Raises:
-            EndedError: no child could be had: the fork server ended again and again.
-            LateError: `until` has come.
+            EndedError: no child can be had: the fork server ended again and again.
+            LateError: `until` has passed.
         """
-        child = self._warm(key)
+        child = self._idle_child(lambda child: key in child.known)
+        if child is None and (server := self._server) is not None and key in server.preloaded:
+            child = self._idle_child(lambda child: child.fits(server))
         if child is None:
             try:
-                child = self._taken(key, function, until)
-            except EndedError:  # somebody has killed the fork server: another one starts
-                child = self._taken(key, function, until)
-            with self._lock:
-                self._at_work.add(child)
+                child = self._new_child(key, function, until)
+            except EndedError:  # the fork server was killed: start another
+                child = self._new_child(key, function, until)
         return child
-
-    def _warm(self, key: Hashable) -> Child | None:
-        """Return the child that has loaded the function and was at work last, if there is one."""
-        while True:
-            with self._lock:
-                place = len(self._idle) - 1
-                while place >= 0 and key not in self._idle[place].known:
-                    place -= 1
-                if place < 0:
-                    return None
-                child = self._idle.pop(place)
-                self._at_work.add(child)
-            if child.alive():
-                return child
-            child.close()
-            self.drop(child)
 
     def give_back(self, child: Child) -> None:
         """Keep a child that waits for its next call."""
         with self._lock:
-            self._at_work.discard(child)
-            kept = len(self._idle) < KEPT and child.server is self._server
+            kept = len(self._idle) < KEPT and child.fits(self._server)
             if kept:
                 self._idle.append(child)
         if not kept:
             child.close()
-        self._tidy()
-
-    def drop(self, child: Child) -> None:
-        """Count a child no more: it is dead or closed."""
-        with self._lock:
-            self._at_work.discard(child)
-        self._tidy()
 
     def close(self) -> None:
         """End all children, and what they have started."""
-        servers = self._servers()
-        self._server, self._idle, self._retired = None, [], set()
-        for server in servers:
+        server, self._server = self._server, None
+        self._close_stale()
+        if server is not None:
             server.close()
 
-    def forget(self) -> None:
-        """In a process that was forked from the one whose pool this is: let go of everything."""
-        for server in self._servers():
-            server.forget()
-        for child in (*self._idle, *self._at_work):
+    def _idle_child(self, fits: Callable[[Child], bool]) -> Child | None:
+        """Return the child that worked last of those that fit, if there is one."""
+        while True:
+            with self._lock:
+                child = next(filter(fits, reversed(self._idle)), None)
+                if child is None:
+                    return None
+                self._idle.remove(child)
+            if child.alive():
+                return child
             child.close()
 
-    def _servers(self) -> set[Server]:
-        return self._retired if self._server is None else {self._server, *self._retired}
-
-    def _taken(self, key: Hashable, function: bytes, until: float) -> Child:
-        server = self._server
-        if server is None or key not in server.preloaded | self._unsound:
-            server = self._prepared(key, function, until)
+    def _close_stale(self) -> None:
         with self._lock:
             idle = self._idle
-            fit = [child for child in idle if child.modules == server.modules]
-            child = next((child for child in reversed(fit) if child.alive()), None)
-            self._idle = [other for other in fit if other is not child]
-        for other in idle:
-            if other not in fit:
-                other.close()
-        if child is None:
-            with self._turn(until), self._sound(server):
-                child = server.fork(until)
-        return child
+            self._idle = [child for child in idle if child.fits(self._server)]
+        for child in {*idle} - {*self._idle}:
+            child.close()
 
-    def _prepared(self, key: Hashable, function: bytes, until: float) -> Server:
-        with self._turn(until):
-            server = self._server = self._server or Server()
-            with self._sound(server):
-                if key not in server.preloaded | self._unsound:
-                    server.preload(key, function, until)
-            if not server.sound:
-                # To fork it is not safe any more. The next one does not load this: its children do, for themselves.
-                self._unsound.add(key)
-                self._retire(server)
-                server = self._server = Server()
-            return server
-
-    @contextmanager
-    def _turn(self, until: float) -> Iterator[None]:
-        """Have the server for oneself."""
+    def _new_child(self, key: Hashable, function: bytes, until: float) -> Child:
         while not self._serving.acquire(timeout=SLICE):
             if time.monotonic() >= until:
                 raise LateError
         try:
-            yield
+            server = self._prepared(key, function, until)
+            self._close_stale()
+            return self._idle_child(lambda child: child.fits(server)) or server.fork(until)
+        except BaseException:
+            self._server = None  # it is out of step
+            raise
         finally:
             self._serving.release()
 
-    @contextmanager
-    def _sound(self, server: Server) -> Iterator[None]:
-        """Retire a server that an exception leaves out of step."""
-        try:
-            yield
-        except BaseException:
-            self._retire(server)
-            raise
+    def _prepared(self, key: Hashable, function: bytes, until: float) -> Server:
+        """Return a server that can be forked for the function."""
+        server = self._server = self._server or Server()
+        if key not in server.preloaded and key not in self._unsound:
+            server.preload(function, until)
+            if not server.sound:  # the next server does not load this: its children load it themselves
+                self._unsound.add(key)
+                server = self._server = Server()
+        server.preloaded.add(key)
+        return server
 
-    def _retire(self, server: Server) -> None:
-        """Fork no more children from this server. It is ended as soon as none of its children is at work."""
-        with self._lock:
-            self._retired.add(server)
-            if self._server is server:
-                self._server = None
-        self._tidy()
 
-    def _tidy(self) -> None:
-        if not self._retired:
-            return
-        with self._lock:
-            needed = {child.server for child in self._at_work}
-            spent = self._retired - needed
-            self._retired &= needed
-            gone = [child for child in self._idle if child.server in spent]
-            self._idle = [child for child in self._idle if child not in gone]
-        for child in gone:
-            child.close()
-        for server in spent:
-            server.close()
-
+_inherited_by_forks: weakref.WeakSet[Server | Child] = weakref.WeakSet()
 
 pool = Pool()
 
 
-def _anew() -> None:
-    global pool  # one a process, and this process is new
-    inherited, pool = pool, Pool()
-    inherited.forget()
+def _after_fork() -> None:
+    global pool  # noqa: PLW0603  # one a process
+    pool = Pool()
+    for inherited in [*_inherited_by_forks]:
+        inherited.forget()
+    _inherited_by_forks.clear()
 
 
-def _close() -> None:
-    pool.close()
-
-
-atexit.register(_close)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_anew)
+    os.register_at_fork(after_in_child=_after_fork)

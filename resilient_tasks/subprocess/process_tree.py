@@ -1,4 +1,4 @@
-"""Killing a process with all that descends from it."""
+"""Kill a process with everything that it has started."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ import psutil
 
 from resilient_tasks.core import real_time as time
 
-#: How long to wait for the end of what was killed, in seconds. Only a process that hangs in the kernel takes longer.
+#: Seconds to wait until killed processes are gone. Only one that hangs in the kernel takes longer.
 WITHIN = 2.0
-
-_SET_DEATH_SIGNAL = 1
-_SET_CHILD_SUBREAPER = 36
 
 
 def adopt_orphans() -> None:
-    """On Linux, become the parent of all descendants whose own parent ends, so that none gets out of sight."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1)
+    """On Linux, become the parent of every descendant whose own parent ends, so that none is lost."""
+    _prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
 
 
 def die_with_parent() -> None:
     """On Linux, be killed as soon as the parent is gone."""
+    _prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def _prctl(option: int, value: int) -> None:
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(option, value)
 
 
 def kill_tree(root: psutil.Process, within: float = WITHIN) -> bool:
-    """Kill `root` and its descendants, also those in sessions of their own, and wait for their end.
+    """Kill `root` and its descendants, also those in sessions of their own, and wait until they are gone.
 
-    All of them are stopped before the first is killed: who is stopped can start nothing that nobody would see, and
-    whose parent lives has not been handed on to another.
+    All are stopped before the first is killed: a stopped process starts nothing new, and its children are not handed
+    to another parent.
 
     Returns:
-        Whether all have ended `within` so many seconds.
+        Whether all were gone `within` that many seconds.
     """
     tree: set[psutil.Process] = set()
     new = {root}
@@ -48,10 +48,9 @@ def kill_tree(root: psutil.Process, within: float = WITHIN) -> bool:
         new = _descendants(root) - tree
     _signal(tree, signal.SIGKILL)
     until = time.monotonic() + within
-    while left := {process for process in tree if _runs(process)}:
+    while any(map(_runs, tree)):  # not psutil.wait_procs: a zombie counts as gone
         if time.monotonic() >= until:
             return False
-        tree = left
         time.sleep(0.002)
     return True
 

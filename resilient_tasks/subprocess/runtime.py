@@ -13,17 +13,16 @@ from resilient_tasks.core.errors import ProcessDied, ResilienceError
 from resilient_tasks.core.first_attempts import current_call
 from resilient_tasks.core.interrupt import Overrun
 from resilient_tasks.core.outcome import Failed, Ok, Outcome
-from resilient_tasks.subprocess import functions, log_forwarding, pool, serialization
+from resilient_tasks.subprocess import child as children
+from resilient_tasks.subprocess import log_forwarding, pool, serialization
 from resilient_tasks.subprocess.channel import EndedError, LateError, Message, Piece, UnheardError
-from resilient_tasks.subprocess.child import About
-from resilient_tasks.subprocess.server import Child
 
-#: How long a child may take to load the function, in seconds; loading does not count towards the function's limit.
+#: Seconds for a child to load the function, which do not count towards the function's limit.
 LOADING = 60.0
 
 
 class _CutError(BaseException):
-    """The limit came: passes every policy between the function and whoever set the limit."""
+    """The limit has passed: no policy between the function and the limit handles this."""
 
     def __init__(self, *, stopped: bool) -> None:
         super().__init__()
@@ -40,7 +39,7 @@ class ProcessRuntime:
     def __init__(self, operation: str) -> None:
         self._operation = operation
         self._until = NEVER
-        self._child: Child | None = None
+        self._child: pool.Child | None = None
         self._busy = False
         self._fn: Callable[..., Any] | None = None
         self._function = b""
@@ -50,28 +49,33 @@ class ProcessRuntime:
 
         Args:
             fn: the function.
-            within: seconds that there are for that; it takes `LOADING` at most.
+            within: seconds for that, `LOADING` at most.
 
         Raises:
-            TypeError: something that the function holds on to cannot be pickled.
+            TypeError: something that the function uses cannot be pickled.
             ResilienceError: it cannot be loaded there.
-            ProcessDied: the child died of it, or took too long.
+            ProcessDied: the child died while loading it, or took too long.
         """
         try:
             self._ready(fn, time.monotonic() + min(within, LOADING))
         except EndedError:
-            raise self._obituary() from None
+            raise self._died() from None
         except LateError:
-            if within > LOADING:  # else it is the call's deadline that has come
+            if within > LOADING:  # else the call's deadline has passed
                 msg = f"{self._operation} was not loaded in its process within {LOADING:g} s: look at its imports"
                 raise ProcessDied(msg) from None
         finally:
             if self._busy:
-                self._kill()
+                self.close()
 
-    def close(self) -> None:
-        """Give the child back, or kill it where it still works."""
-        self._kill() if self._busy else self._let_go()
+    def close(self) -> bool:
+        """Give the child back; if it is busy, kill it, and return whether all it has started has ended."""
+        child, self._child, busy, self._busy = self._child, None, self._busy, False
+        if child is not None and busy:
+            return child.kill()
+        if child is not None:
+            pool.pool.give_back(child)
+        return True
 
     async def sleep(self, seconds: float) -> None:
         """Block the calling thread, at most up to the limit."""
@@ -94,7 +98,7 @@ class ProcessRuntime:
         return 1, await begin(1)
 
     async def limit(self, call: Call, proceed: Proceed, seconds: float, enforce: Enforce) -> Outcome[Any] | Overrun:
-        """Proceed, and have the function killed where it takes longer than `seconds`."""
+        """Proceed, and kill the function if it takes longer than `seconds`."""
         if enforce == "cooperative":
             return await proceed(call)
         around, own = self._until, time.monotonic() + seconds
@@ -109,16 +113,19 @@ class ProcessRuntime:
             self._until = around
 
     async def invoke(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Outcome[Any]:
-        """Call `fn` in the child for what is left of the limit, and give what came of it."""
+        """Call `fn` in the child, within what is left of the limit."""
+        call = current_call()
+        assert call is not None  # noqa: S101  # only `Call.invoke` invokes
         try:
-            data = serialization.dump_arguments(fn, args, kwargs, _about(), self._operation)
-            message, result = self._answer(fn, data)
+            content = serialization.dump_arguments(fn, args, kwargs, children.described(call), self._operation)
+            message, result = self._answer(fn, content)
         except EndedError:
-            return Failed(self._obituary())
+            return Failed(self._died())
         except LateError:
-            raise _CutError(stopped=self._kill()) from None
+            self._busy = True
+            raise _CutError(stopped=self.close()) from None
         except Exception as error:
-            self.close()  # what is above an exception flies on, to whoever closes this
+            self.close()  # any other exception propagates to the owner of this runtime, who closes it
             return Failed(error)
         if message is Message.RETURNED:
             return Ok(result)
@@ -128,96 +135,59 @@ class ProcessRuntime:
 
     begin = invoke
 
-    def _answer(self, fn: Callable[..., Any], data: list[Piece]) -> tuple[Message, Any]:
+    def _answer(self, fn: Callable[..., Any], content: list[Piece]) -> tuple[Message, Any]:
         for last in (False, True):
             child = self._ready(fn, self._until)
             self._busy = True
             try:
-                child.surround(self._until)
-                child.channel.send(Message.CALL, data, self._until)
-                while (answer := child.channel.receive(self._until))[0] in log_forwarding.TOLD:
-                    log_forwarding.hand_on(*answer)
+                child.update(self._until)
+                child.channel.send(Message.CALL, content, self._until)
+                while (answer := child.channel.receive(self._until))[0] in log_forwarding.FORWARDED:
+                    log_forwarding.handle(*answer)
+                break
             except UnheardError:
                 if last:
                     raise
-                self._obituary()  # it died before it had read the call: another one takes this
-            else:
-                break
-        message, told = answer
+                self._died()  # before it had read the call: try another child
+        message, answered = answer
         try:
-            return message, serialization.loads(told)
+            return message, serialization.loads(answered)
         finally:
-            self._busy = not isinstance(told, bytes) and told.left > 0
+            self._busy = not isinstance(answered, bytes) and answered.left > 0
 
-    def _ready(self, fn: Callable[..., Any], until: float) -> Child:
+    def _ready(self, fn: Callable[..., Any], until: float) -> pool.Child:
         """Return a child that has loaded `fn`."""
         if fn is not self._fn:
-            self._fn, self._function = fn, functions.dump(fn, self._operation)
+            self._fn, self._function = fn, serialization.dump_function(fn, self._operation)
         key = (getattr(fn, "__module__", None), getattr(fn, "__qualname__", repr(type(fn))))
         if self._child is None:
             self._child = pool.pool.take(key, self._function, until)
         child = self._child
         if child.loaded != self._function:
             self._busy = True
-            child.surround(until)
+            child.update(until)
             child.channel.send(Message.LOAD, self._function, until)
-            message, data = child.channel.receive(until)
+            message, content = child.channel.receive(until)
             self._busy = False
             if message is Message.NOT_LOADED:
                 msg = f"{self._operation} could not be loaded in a process of its own: see the cause"
-                raise ResilienceError(msg) from serialization.loads(data)
+                raise ResilienceError(msg) from serialization.loads(content)
             child.loaded = self._function
             child.known.add(key)
         return child
 
-    def _obituary(self) -> ProcessDied:
-        """Bury the child, and say how it died."""
+    def _died(self) -> ProcessDied:
+        """Let go of the child, which has ended, and return the error that says how."""
         child, self._child, self._busy = self._child, None, False
         if child is None:
             return ProcessDied(f"no process could be started for {self._operation}: the fork server has died")
         code = child.exit_code()
         child.close()
-        pool.pool.drop(child)
-        return died(self._operation, code)
-
-    def _kill(self) -> bool:
-        """Kill the child with all that it has started, and tell whether all of it has ended."""
-        child, self._child, self._busy = self._child, None, False
-        if child is None:
-            return True
-        try:
-            return child.kill()
-        finally:
-            pool.pool.drop(child)
-
-    def _let_go(self) -> None:
-        child, self._child = self._child, None
-        if child is not None:
-            pool.pool.give_back(child)
-
-
-def died(operation: str, code: int | None) -> ProcessDied:
-    """Return the error that says how a function's process ended, from its exit code or the negative of its signal."""
-    if code is None:
-        return ProcessDied(f"{operation}'s process ended, and nobody can tell how: its fork server is gone too")
-    if code >= 0:
-        return ProcessDied(f"{operation}'s process ended with exit code {code}", exitcode=code)
-    name = signal.Signals(-code).name if -code in {*signal.Signals} else f"signal {-code}"
-    why = {"SIGKILL": " (out of memory?)", "SIGSEGV": " (a crash in C code)"}.get(name, "")
-    return ProcessDied(f"{operation}'s process was killed by {name}{why}", signal=-code)
-
-
-def _about() -> tuple[Any, ...]:
-    call = current_call()
-    assert call is not None  # noqa: S101  # only `Call.invoke` invokes
-    work, now = call.work, clock.now()
-    about = About(
-        operation=work.operation,
-        id=work.id,
-        idempotent=work.idempotent,
-        attempt=call.attempt,
-        elapsed=now - call.started,
-        deadline=call.deadline - now,
-        limited_until=call.limited_until - now,
-    )
-    return tuple(about)  # which needs no class to be found
+        subject = f"{self._operation}'s process"
+        if code is None:
+            return ProcessDied(f"{subject} ended; its exit code is unknown, because its fork server ended too")
+        if code >= 0:
+            return ProcessDied(f"{subject} ended with exit code {code}", exitcode=code)
+        name = signal.Signals(-code).name if -code in {*signal.Signals} else f"signal {-code}"
+        why = {"SIGKILL": " (out of memory?)", "SIGSEGV": " (a crash in C code)"}.get(name, "")
+        return ProcessDied(f"{subject} was killed by {name}{why}", signal=-code)

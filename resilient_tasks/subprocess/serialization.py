@@ -1,8 +1,12 @@
 """Values as bytes, from one process to another.
 
-By cloudpickle, with four differences: a function is sent by name wherever the other side finds it, also one whose
-name a decorator has taken; what is defined in a module that cannot be imported there is sent by value; a class method
-keeps what a decorator noted on it; and exceptions cross whole.
+By cloudpickle, with four differences: a function goes by name wherever the other side finds it, also one whose name a
+decorator has taken; what is defined in a module that cannot be imported there goes by value; a class method keeps the
+attributes that a decorator set on it; and exceptions arrive whole: type, attributes, notes, causes and traceback.
+
+Many exceptions cannot be pickled in the usual way, which calls the class with `args`: its `__init__` may need keywords
+(`httpx.HTTPStatusError`), or make another message of them. Here only the `__init__` of the built-in base runs, and the
+attributes are set as they were.
 """
 
 from __future__ import annotations
@@ -10,23 +14,25 @@ from __future__ import annotations
 import contextlib
 import inspect
 import pickle
+import pkgutil
 import sys
 import threading
 import traceback
 import weakref
 from collections.abc import Callable, Mapping
-from types import FunctionType, ModuleType, TracebackType
-from typing import Any
+from types import FunctionType, ModuleType, SimpleNamespace, TracebackType
+from typing import Any, cast
 
 import cloudpickle
+import tblib
 from cloudpickle import cloudpickle as trackers
 
 from resilient_tasks.core import safely
+from resilient_tasks.core.error_layout import builtin_base, kept_outside, like, saying
 from resilient_tasks.core.errors import ResilienceError
 from resilient_tasks.core.failures import JUDGED, judge
-from resilient_tasks.subprocess import errors
 from resilient_tasks.subprocess.channel import EndedError, Incoming, LateError, Piece
-from resilient_tasks.subprocess.function_ref import importable, reference_to, resolve
+from resilient_tasks.subprocess.function_ref import cached, importable, reference_to
 
 _by_value = threading.Lock()
 
@@ -34,6 +40,15 @@ _by_value = threading.Lock()
 _received: weakref.WeakSet[type] = weakref.WeakSet()
 
 _SPECIAL = (BaseException, TracebackType, FunctionType, type, classmethod, staticmethod)
+
+# The cause comes before what it changes: setting it suppresses the context.
+_LINKS = ("__traceback__", "__context__", "__cause__", "__suppress_context__")
+
+Keep = Callable[[object], bool]
+
+
+def _all(_: object) -> bool:
+    return True
 
 
 class _Pieces(list[Piece]):
@@ -43,12 +58,12 @@ class _Pieces(list[Piece]):
         if isinstance(piece, pickle.PickleBuffer):
             self.append(piece.raw())
         else:
-            # A bare memoryview is of memory that nothing keeps alive; a bytearray that is looked at cannot grow.
+            # A bare memoryview does not keep its memory alive; a bytearray with a view cannot grow.
             self.append(piece if isinstance(piece, bytes) else bytes(piece))
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not typed
-    def __init__(self, file: _Pieces, keep: Callable[[object], bool]) -> None:
+    def __init__(self, file: _Pieces, keep: Keep) -> None:
         super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
         self._keep = keep
 
@@ -56,17 +71,16 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not
         if not isinstance(obj, _SPECIAL):
             return NotImplemented
         if isinstance(obj, BaseException):
-            parts = errors.reduced(obj, keep=self._keep)
-            return NotImplemented if parts is None else parts
+            return _reduced_error(obj, self._keep)
         if isinstance(obj, TracebackType):
-            return errors.traceback_of, (errors.frames_of(obj),)
+            return _traceback_of, (_frames_of(obj),)
         if isinstance(obj, classmethod | staticmethod):
             # Pandera's models, and others, find their rules by these attributes.
             return type(obj), (obj.__func__,), vars(obj)
         if isinstance(obj, FunctionType):
             reference = reference_to(obj)
             if reference is not None and reference.depth:
-                return resolve, tuple(reference)
+                return pkgutil.resolve_name, (str(reference),)
         elif obj in _received:
             return _original, (trackers._DYNAMIC_CLASS_TRACKER_BY_CLASS[obj],)  # noqa: SLF001  # see _original
         return self._defined(obj, sys.modules.get(obj.__module__ or ""))
@@ -91,29 +105,25 @@ def _original(tracker: str) -> type:
     return trackers._DYNAMIC_CLASS_TRACKER_BY_ID[tracker]  # type: ignore[no-any-return]  # noqa: SLF001  # no public way
 
 
-def _all(_: object) -> bool:
-    return True
-
-
-def pieces(value: object, keep: Callable[[object], bool] = _all) -> list[Piece]:
-    """Return `value` as bytes in pieces, which are to be sent before it changes: a large array is one of them itself.
+def pieces(value: object, keep: Keep = _all) -> list[Piece]:
+    """Return `value` as bytes in pieces, to be sent before it changes: a large array is a piece itself.
 
     Args:
-        value: anything. Raises whatever its parts raise when they cannot be pickled.
-        keep: tells of an exception's attribute whether it can cross; the others are left out.
+        value: anything. Raises what its parts raise if they cannot be pickled.
+        keep: whether an attribute of an exception can be pickled; the others are left out.
     """
     file = _Pieces()
     _Pickler(file, keep).dump(value)
     return file
 
 
-def dumps(value: object, keep: Callable[[object], bool] = _all) -> bytes:
+def dumps(value: object, keep: Keep = _all) -> bytes:
     """Return `value` as bytes, with `keep` as for `pieces`."""
     return b"".join(pieces(value, keep))
 
 
 def loads(data: bytes | Incoming) -> Any:
-    """Return the value of which `dumps` or `pieces` made bytes, in this or another process."""
+    """Return the value from which `dumps` or `pieces` made bytes, in this or another process."""
     # From our own process at the other end of a private socket.
     if isinstance(data, bytes):
         return pickle.loads(data)  # noqa: S301
@@ -122,20 +132,20 @@ def loads(data: bytes | Incoming) -> Any:
     except (EndedError, LateError):
         raise
     except Exception:
-        data.skip()  # what cannot be made here leaves the two ends in step
+        data.skip()  # the two ends stay in step
         raise
 
 
 def received(data: bytes | Incoming) -> Any:
-    """As `loads`, in a child: it sends the classes that come with the value back as what they are for the parent."""
+    """As `loads`, in a child: it returns the classes that come with the value to the parent as the originals."""
     value = loads(data)
     if came := trackers._DYNAMIC_CLASS_TRACKER_BY_CLASS:  # noqa: SLF001  # see _original
         _received.update(came)
     return value
 
 
-def crosses(value: object, keep: Callable[[object], bool] = _all) -> bool:
-    """Tell whether `value` arrives at the other end, with `keep` as for `dumps`."""
+def crosses(value: object, keep: Keep = _all) -> bool:
+    """Return whether `value` can be pickled and made again, with `keep` as for `pieces`."""
     try:
         loads(dumps(value, keep))
     except Exception:
@@ -143,8 +153,8 @@ def crosses(value: object, keep: Callable[[object], bool] = _all) -> bool:
     return True
 
 
-class _WhatCrosses:
-    """Tells what arrives at the other end. Of errors inside of an error each leaves behind what cannot cross itself."""
+class _Crosses:
+    """As `crosses`, for parts of errors: each error in them leaves out what cannot be pickled itself."""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[object, bool]] = {}
@@ -156,20 +166,41 @@ class _WhatCrosses:
         return self._known[id(value)][1]
 
 
+def dump_function(fn: Callable[..., Any], operation: str) -> bytes:
+    """Return a function as bytes.
+
+    Raises:
+        TypeError: something that it uses cannot be pickled.
+    """
+    try:
+        return cached(fn, dumps)
+    except Exception as error:
+        used = inspect.getclosurevars(fn) if isinstance(fn, FunctionType) else None
+        names = {**used.nonlocals, **used.globals} if used else {}
+        msg = (
+            f"{operation} cannot be sent to a process of its own: {_culprit(names, 'it uses', error)}."
+            " Make that inside the function, or define the function in a module that can be imported"
+        )
+        raise TypeError(msg) from error
+
+
 def dump_arguments(
-    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], about: object, operation: str
+    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], description: object, operation: str
 ) -> list[Piece]:
-    """Return the arguments of a call, and what the child is to know of it, as bytes in pieces.
+    """Return the arguments of a call, with its description for the child, as bytes in pieces.
 
     Raises:
         TypeError: one of them cannot be pickled.
     """
     try:
-        return pieces((args, kwargs, about))
+        return pieces((args, kwargs, description))
     except Exception as error:
-        named = _named(fn, args, kwargs)
+        try:
+            named = inspect.signature(fn).bind(*args, **kwargs).arguments
+        except (TypeError, ValueError):
+            named = {**{f"argument {number}": arg for number, arg in enumerate(args, 1)}, **kwargs}
         msg = (
-            f"{operation} cannot be called in a process of its own: {culprit(named, 'it is given', error)}."
+            f"{operation} cannot be called in a process of its own: {_culprit(named, 'it is given', error)}."
             " Pass what it is made from, such as a path or a URL, and make it inside the function"
         )
         raise TypeError(msg) from error
@@ -192,8 +223,8 @@ def dump_result(value: object, operation: str) -> list[Piece]:
 
 
 def dump_error(error: BaseException, operation: str) -> bytes:
-    """Return an error as bytes: whole; else without what cannot cross; else as one that names it."""
-    for keep in (_all, _WhatCrosses()):
+    """Return an error as bytes: whole; else without what cannot be pickled; else as one that names it."""
+    for keep in (_all, _Crosses()):
         with contextlib.suppress(Exception):
             data = dumps(error, keep)
             loads(data)  # some can be pickled, but not made again
@@ -208,18 +239,92 @@ def dump_error(error: BaseException, operation: str) -> bytes:
     return dumps(stand_in)
 
 
-def _named(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, object]:
-    try:
-        return inspect.signature(fn).bind(*args, **kwargs).arguments
-    except (TypeError, ValueError):
-        return {**{f"argument {number}": arg for number, arg in enumerate(args, 1)}, **kwargs}
-
-
-def culprit(named: Mapping[str, object], how: str, error: Exception) -> str:
-    """Say which of the `named` values cannot be pickled, and `how` the function comes by it; else what `error` says."""
+def _culprit(named: Mapping[str, object], how: str, error: Exception) -> str:
+    """Say which of the `named` values cannot be pickled, and `how` the function gets it; else what `error` says."""
     for name, value in named.items():
         try:
             dumps(value)
         except Exception as own:
             return f"{how} {name!r}, a {type(value).__module__}.{type(value).__qualname__} ({safely.text(own)})"
     return safely.text(error)
+
+
+def _reduced_error(error: BaseException, keep: Keep) -> Any:
+    """Return the parts of `error` in the form of `__reduce__`, without attributes that `keep` refuses.
+
+    Those are named in a note. A class with a memory layout of its own is pickled in its own way.
+    """
+    base = builtin_base(type(error))
+    if base is None:
+        return NotImplemented
+    _, args, *rest = cast("tuple[Any, ...]", base.__reduce__(error))
+    if not safely.is_a(error, BaseExceptionGroup):  # the errors of a group are reduced like this one
+        show = safely.text if len(args) == 1 else safely.shown  # as the error's own text shows them
+        args = tuple(arg if keep(arg) else show(arg) for arg in args)
+    own = dict(safely.own(error, "__dict__"))
+    outside = {name: value for name, value in (rest[0] if rest else {}).items() if name not in own}
+    outside |= dict(kept_outside(error))
+    lost = [name for name, value in (*own.items(), *outside.items()) if not keep(value)]
+    said = None
+    if lost:
+        own, outside = ({name: value for name, value in part.items() if name not in lost} for part in (own, outside))
+        said = _said_otherwise(error, args, own, outside)
+        note = f"left behind in its process, because it cannot be pickled: {', '.join(lost)}"
+        own |= {"__notes__": [*safely.notes(error), note], JUDGED: judge(error)}
+    outside.update((name, safely.own(error, name)) for name in _LINKS)
+    return _made, (type(error), args, said), (own, outside), None, None, _complete
+
+
+def _said_otherwise(
+    error: BaseException, args: tuple[Any, ...], own: dict[str, Any], outside: dict[str, Any]
+) -> str | None:
+    """Return the text of `error`, if its class would make another of it, or none, from the parts that are kept."""
+    cls = type(error)
+    if cls.__str__ is getattr(builtin_base(cls), "__str__", None):
+        return None
+    said = safely.text(error)
+    try:
+        again = like(error, args, own, outside)
+        return None if str(again) == said and repr(again) else said
+    except Exception:
+        return said
+
+
+def _made(cls: type[BaseException], args: tuple[Any, ...], said: str | None) -> BaseException:
+    """Make an exception without running any code of its class, and with the text `said`, if that is given."""
+    base: Any = builtin_base(cls)
+    error = base.__new__(cls if said is None else saying(cls, said), *args)
+    base.__init__(error, *args)
+    return cast("BaseException", error)
+
+
+def _complete(error: BaseException, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    """Set the attributes of an exception, in `__dict__` and outside of it, with its causes and its traceback."""
+    own, outside = state
+    error.__dict__.update(own)
+    for name, value in outside.items():
+        object.__setattr__(error, name, value)  # which a frozen dataclass does not refuse
+
+
+_Frame = tuple[str, str, int, dict[str, Any]]
+
+
+def _frames_of(link: TracebackType | None) -> list[_Frame]:
+    """Return file, function, line and the globals that name them, of each frame of a traceback, outermost first."""
+    frames = []
+    while link is not None:  # a list: nested parts would exceed pickle's recursion limit
+        code, around = link.tb_frame.f_code, link.tb_frame.f_globals
+        named = {name: around[name] for name in ("__name__", "__file__") if isinstance(around.get(name), str)}
+        frames.append((code.co_filename, code.co_name, link.tb_lineno, named))
+        link = link.tb_next
+    return frames
+
+
+def _traceback_of(frames: list[_Frame]) -> TracebackType:
+    """Make a traceback that reads as the one with these frames."""
+    link: Any = None
+    for filename, function, line, named in reversed(frames):
+        code = SimpleNamespace(co_filename=filename, co_name=function)
+        frame = SimpleNamespace(f_globals=named, f_code=code, f_lineno=line)
+        link = SimpleNamespace(tb_frame=frame, tb_lineno=line, tb_next=link)
+    return tblib.Traceback(link).as_traceback()  # type: ignore[no-any-return]  # tblib is not typed

@@ -159,7 +159,7 @@ def test_an_attribute_that_cannot_cross_is_left_behind_and_named(raised):
     assert error.args[1].startswith("<unlocked _thread.lock")
     assert error.kept == 1
     assert not hasattr(error, "lock")
-    assert error.__notes__ == ["left behind in its process, for want of a pickled form: lock"]
+    assert error.__notes__ == ["left behind in its process, because it cannot be pickled: lock"]
 
 
 def test_an_error_inside_of_an_error_leaves_behind_only_what_cannot_cross_itself(raised):
@@ -302,7 +302,7 @@ class TestAnErrorOfWhichPartsAreLeftBehind:
         assert type(error).__qualname__ == "Refused"
         assert (str(error), error.args, error.status) == ("503, locked=False", (503,), 503)
         assert repr(error)
-        assert "left behind in its process, for want of a pickled form: request, headers" in error.__notes__[0]
+        assert "left behind in its process, because it cannot be pickled: request, headers" in error.__notes__[0]
 
     def test_it_is_judged_as_the_child_judged_it(self, raised):
         error = raised(refuse)

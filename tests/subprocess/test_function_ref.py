@@ -9,7 +9,7 @@ import weakref
 import cloudpickle
 import pytest
 
-from resilient_tasks.subprocess import functions
+from resilient_tasks.subprocess import serialization
 
 SOURCE = """
 import collections, math
@@ -47,12 +47,12 @@ def script():
 
 
 def same(fn):
-    return functions.dump(fn, "work") is functions.dump(fn, "work")
+    return serialization.dump_function(fn, "work") is serialization.dump_function(fn, "work")
 
 
 def comes_out(fn, *args):
     """Return what the other end gets from `fn`, with no trace of this end's globals."""
-    return cloudpickle.loads(functions.dump(fn, "work"))(*args)
+    return cloudpickle.loads(serialization.dump_function(fn, "work"))(*args)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_changed_list_and_a_changed_class_arrive(script):
     assert comes_out(script.with_a_list, 1) == [1, 2]
     assert comes_out(script.with_a_class, 1) == "Ann's"
     script.Shop.name = "Bob's"
-    assert b"Bob's" in functions.dump(script.with_a_class, "work")
+    assert b"Bob's" in serialization.dump_function(script.with_a_class, "work")
 
 
 def _global(script):
@@ -99,9 +99,9 @@ def _gone(script):
 
 @pytest.mark.parametrize("change", [_global, _another_type, _gone])
 def test_a_changed_global_arrives(change, script):
-    before = functions.dump(script.with_a_global, "work")
+    before = serialization.dump_function(script.with_a_global, "work")
     change(script)
-    after = functions.dump(script.with_a_global, "work")
+    after = serialization.dump_function(script.with_a_global, "work")
     assert after != before
     assert same(script.with_a_global)
 
@@ -136,9 +136,9 @@ def _code(fn):
 
 @pytest.mark.parametrize("change", [_defaults, _kwdefaults, _attribute, _annotation, _doc, _name, _code])
 def test_a_changed_part_of_the_function_arrives(change, script):
-    before = functions.dump(script.with_defaults, "work")
+    before = serialization.dump_function(script.with_defaults, "work")
     change(script.with_defaults)
-    assert functions.dump(script.with_defaults, "work") != before
+    assert serialization.dump_function(script.with_defaults, "work") != before
     assert same(script.with_defaults)
 
 
@@ -185,32 +185,32 @@ def test_a_submodule_that_is_imported_later_goes_along(script, monkeypatch):
     script.package.__package__ = "a_package"
     monkeypatch.setitem(sys.modules, "a_package", script.package)
     exec("def uses(value): return package.part", vars(script))
-    before = functions.dump(script.uses, "work")
+    before = serialization.dump_function(script.uses, "work")
     script.package.part = types.ModuleType("a_package.part")
     monkeypatch.setitem(sys.modules, "a_package.part", script.package.part)
-    assert functions.dump(script.uses, "work") != before
+    assert serialization.dump_function(script.uses, "work") != before
 
 
 def test_a_module_that_is_asked_for_by_value_is_looked_at_each_time():
-    before = functions.dump(textwrap.dedent, "work")
+    before = serialization.dump_function(textwrap.dedent, "work")
     cloudpickle.register_pickle_by_value(textwrap)
     try:
-        assert len(functions.dump(textwrap.dedent, "work")) > len(before)
+        assert len(serialization.dump_function(textwrap.dedent, "work")) > len(before)
         assert not same(textwrap.dedent)
     finally:
         cloudpickle.unregister_pickle_by_value(textwrap)
-    assert functions.dump(textwrap.dedent, "work") == before
+    assert serialization.dump_function(textwrap.dedent, "work") == before
 
 
 def test_a_function_by_name_whose_name_is_taken_is_made_anew(monkeypatch):
     original = textwrap.dedent
-    before = functions.dump(original, "work")
+    before = serialization.dump_function(original, "work")
 
     def taken(text): ...
 
     taken.__wrapped__ = original
     monkeypatch.setattr(textwrap, "dedent", taken)
-    assert functions.dump(original, "work") != before
+    assert serialization.dump_function(original, "work") != before
     assert same(original)
 
 
@@ -223,7 +223,7 @@ def test_no_function_is_kept_alive():
             return 1
 
         assert same(other)
-        assert functions.dump(recursive, "work")
+        assert serialization.dump_function(recursive, "work")
         return weakref.ref(recursive), weakref.ref(other)
 
     held = dumped()

@@ -94,7 +94,6 @@ def test_twenty_threads_get_a_child_each_and_their_own_results(own_pool, in_proc
     assert [number for number, _ in results] == list(range(20))
     assert len({pid for _, pid in results}) > pools.KEPT
     assert len(own_pool._idle) <= pools.KEPT
-    assert own_pool._at_work == set()
 
 
 def test_twenty_threads_at_their_limit_all_return_in_time_and_leave_nothing(own_pool, in_process, pids, gone):
