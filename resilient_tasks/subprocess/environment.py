@@ -44,8 +44,8 @@ class Environment:
         if self.folder is not None:
             with contextlib.suppress(OSError):  # deleted in the meantime
                 os.chdir(self.folder)
-        for name in os.environb.keys() - self.variables.keys():
-            del os.environb[name]
+        for gone in os.environb.keys() - self.variables.keys():
+            del os.environb[gone]
         os.environb.update(self.variables)
         settings.current = self.settings
         for name, level in {**dict.fromkeys(_levels(), logging.NOTSET), **self.levels}.items():

@@ -34,6 +34,7 @@ class Server:
 
     Attributes:
         preloaded: keys of the functions it has loaded.
+        children: those that are not closed yet.
         modules: the number of modules it has imported.
         sound: whether it can still be forked: no import has left a thread running.
     """
@@ -50,6 +51,7 @@ class Server:
             )
         self._channel = Channel(ours)
         self.preloaded: set[Hashable] = set()
+        self.children: set[Child] = set()
         self.modules = 0
         self.sound = True
         self.close = weakref.finalize(self, _end, self._process, self._channel)
@@ -65,7 +67,9 @@ class Server:
         """Return a new child."""
         self._channel.send(Message.FORK, until=until)
         pid, descriptors = self._channel.receive_descriptors(PID.size, 2, until)
-        return Child(self, *PID.unpack(pid), *descriptors)
+        child = Child(self, *PID.unpack(pid), *descriptors)
+        self.children.add(child)
+        return child
 
     def forget(self) -> None:
         """Let go of it, in a process that was forked from its parent."""
@@ -140,6 +144,7 @@ class Child:
     def close(self) -> None:
         """Let go of it. It ends, if it has not ended yet."""
         if self.server is not None:
+            self.server.children.discard(self)
             self.server = None
             self.channel.close()
             os.close(self._ended)
@@ -209,9 +214,9 @@ class Pool:
 
     def _close_stale(self) -> None:
         with self._lock:
-            idle = self._idle
-            self._idle = [child for child in idle if child.fits(self._server)]
-        for child in {*idle} - {*self._idle}:
+            stale = [child for child in self._idle if not child.fits(self._server)]
+            self._idle = [child for child in self._idle if child not in stale]
+        for child in stale:
             child.close()
 
     def _new_child(self, key: Hashable, function: bytes, until: float) -> Child:
@@ -222,8 +227,11 @@ class Pool:
             server = self._prepared(key, function, until)
             self._close_stale()
             return self._idle_child(lambda child: child.fits(server)) or server.fork(until)
-        except BaseException:
-            self._server = None  # it is out of step
+        except BaseException:  # the server is out of step: it ends when none of its children is at work
+            failed, self._server = self._server, None
+            self._close_stale()
+            if failed is not None and not failed.children:
+                failed.close()  # not by its last reference: the error's traceback has one
             raise
         finally:
             self._serving.release()
@@ -247,10 +255,10 @@ pool = Pool()
 
 def _after_fork() -> None:
     global pool  # noqa: PLW0603  # one a process
-    pool = Pool()
-    for inherited in [*_inherited_by_forks]:
+    for inherited in [*_inherited_by_forks]:  # before the pool lets go of a server, which would end it
         inherited.forget()
     _inherited_by_forks.clear()
+    pool = Pool()
 
 
 if hasattr(os, "register_at_fork"):

@@ -5,7 +5,9 @@ import logging
 import multiprocessing
 import os
 import random
+import subprocess
 import sys
+import textwrap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -152,7 +154,7 @@ def test_a_module_that_leaves_a_thread_running_is_not_loaded_by_the_server(
     assert in_process(os.getppid)() == own_pool._server._process.pid
 
 
-def test_loading_does_not_count_towards_the_limit_but_is_bounded(own_pool, in_process, tmp_path, monkeypatch):
+def test_loading_does_not_count_towards_the_limit_but_is_bounded(own_pool, in_process, tmp_path, monkeypatch, gone):
     path = tmp_path / "slow_module.py"
     path.write_text("import os, time\ntime.sleep(float(os.environ.get('SLOW', 0)))\ndef work():\n    return 'done'\n")
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -165,9 +167,11 @@ def test_loading_does_not_count_towards_the_limit_but_is_bounded(own_pool, in_pr
     monkeypatch.setenv("SLOW", "60")
     assert isinstance(in_process(slow_module.work, 0.3, deadline=0.3).outcome().error, DeadlineExceeded)
     monkeypatch.setattr(runtime, "LOADING", 0.3)
+    before = psutil.Process().children()
     error = in_process(slow_module.work, 0.3).outcome().error
     assert isinstance(error, ProcessDied)
     assert "was not loaded in its process within 0.3 s" in str(error)
+    assert gone(*{process.pid for process in psutil.Process().children() if process not in before}, within=0)
 
 
 def test_children_draw_different_random_numbers(own_pool):
@@ -198,6 +202,26 @@ def test_a_process_that_was_forked_has_a_pool_of_its_own(own_pool, in_process):
     process.join(20)
     assert other != server
     assert in_process(os.getppid)() == server
+
+
+FORKING = """
+    import os, sys
+    from resilient_tasks import Timeout, resilient
+
+    server = resilient(timeout=Timeout(20, enforce="process"))(os.getppid)
+    before = server()
+    pid = os.fork()
+    if pid == 0:
+        sys.exit(server() == before)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert server() == before
+"""
+
+
+def test_a_fork_that_exits_leaves_the_fork_server_of_its_parent_alone():
+    code = textwrap.dedent(FORKING)
+    done = subprocess.run([sys.executable, "-c", code], check=False, timeout=60, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_policies_inside_the_timeout_run_in_the_caller_and_share_its_limit(own_pool, resilient_events):
