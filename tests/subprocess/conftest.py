@@ -37,7 +37,7 @@ def _gone(*pids, within=5.0):
 
 @pytest.fixture
 def gone():
-    """`gone(pid, ...)` waits for processes to end, and tells whether they did."""
+    """`gone(pid, ...)` waits for processes to end, and returns whether they did."""
     return _gone
 
 

@@ -1,4 +1,4 @@
-"""Messages come in the order in which they were sent, whole, and it is told how much was heard of them."""
+"""Messages arrive whole and in order, and a sender learns whether they were read."""
 
 import os
 import select
@@ -21,7 +21,7 @@ def ends():
         end.close()
 
 
-def test_several_messages_that_are_there_at_once_come_one_by_one(ends):
+def test_several_buffered_messages_are_received_one_by_one(ends):
     ours, theirs = ends
     ours.send(Message.LOG_RECORD, b"first")
     ours.send(Message.LOG_RECORD)
@@ -33,7 +33,7 @@ def test_several_messages_that_are_there_at_once_come_one_by_one(ends):
     ]
 
 
-def test_a_message_that_comes_byte_by_byte_comes_whole():
+def test_a_message_that_arrives_byte_by_byte_is_received_whole():
     ours, theirs = socket.socketpair()
     receiver = Channel(theirs)
 
@@ -51,7 +51,7 @@ def test_a_message_that_comes_byte_by_byte_comes_whole():
     receiver.close()
 
 
-def test_descriptors_come_with_the_bytes_that_are_sent_with_them_and_end_with_this_program(ends):
+def test_descriptors_arrive_with_their_bytes_and_are_not_inheritable(ends):
     ours, theirs = ends
     reading, writing = os.pipe()
     socket.send_fds(ours._sock, [b"pid"], [reading, writing])
@@ -67,7 +67,7 @@ def test_descriptors_come_with_the_bytes_that_are_sent_with_them_and_end_with_th
 
 
 @pytest.mark.parametrize("unread", [b"", b"abc"])
-def test_an_end_that_is_gone_sends_no_descriptors(ends, unread):
+def test_receiving_descriptors_from_a_closed_end_raises(ends, unread):
     ours, theirs = ends
     ours.send(Message.FORK, unread)
     theirs.close()
@@ -75,7 +75,7 @@ def test_an_end_that_is_gone_sends_no_descriptors(ends, unread):
         ours.receive_descriptors(4, 2)
 
 
-def test_an_end_that_has_read_all_has_heard_all(ends):
+def test_an_end_that_closes_after_it_has_read_everything_has_ended(ends):
     ours, theirs = ends
     ours.send(Message.CALL, b"abc")
     theirs.receive()
@@ -86,7 +86,7 @@ def test_an_end_that_has_read_all_has_heard_all(ends):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not say so")
-def test_an_end_that_closes_before_it_has_read_says_so(ends):
+def test_an_end_that_closes_before_it_has_read_everything_is_unheard(ends):
     ours, theirs = ends
     ours.send(Message.CALL, b"abc")
     theirs.close()
@@ -94,14 +94,14 @@ def test_an_end_that_closes_before_it_has_read_says_so(ends):
         ours.receive()
 
 
-def test_nothing_can_be_sent_to_an_end_that_is_closed(ends):
+def test_sending_to_a_closed_end_raises(ends):
     ours, theirs = ends
     theirs.close()
     with pytest.raises(UnheardError):
         ours.send(Message.CALL, b"abc")
 
 
-def test_nobody_waits_past_the_moment_given(ends):
+def test_sending_and_receiving_end_at_the_time_limit(ends):
     ours, _ = ends
     with pytest.raises(LateError):
         ours.receive(time.monotonic() + 0.01)
@@ -109,14 +109,14 @@ def test_nobody_waits_past_the_moment_given(ends):
         ours.send(Message.CALL, bytes(10_000_000), time.monotonic() + 0.01)
 
 
-def test_what_is_there_already_is_not_late(ends):
-    """A parent that was halted past its limit finds the result there, and says that it came late."""
+def test_a_message_that_has_arrived_is_received_after_the_time_limit(ends):
+    """A parent that was stopped past its limit finds the result, and reports that it came late."""
     ours, theirs = ends
     ours.send(Message.CALL, b"abc", time.monotonic() - 1)
     assert theirs.receive(time.monotonic() - 1) == (Message.CALL, b"abc")
 
 
-def test_what_is_left_of_a_large_message_can_be_skipped(ends):
+def test_the_rest_of_a_large_message_can_be_skipped(ends):
     ours, theirs = ends
 
     def write():
@@ -135,7 +135,7 @@ def test_what_is_left_of_a_large_message_can_be_skipped(ends):
     writer.join()
 
 
-def test_an_end_that_waits_in_one_piece_reads_what_another_thread_sends_later():
+def test_an_end_that_waits_in_one_piece_receives_a_later_message():
     ours, theirs = socket.socketpair()
     sender, receiver = Channel(ours), Channel(theirs, every=None)
     timer = threading.Timer(0.01, sender.send, [Message.CALL, b"abc"])

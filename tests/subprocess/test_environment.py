@@ -71,7 +71,7 @@ def test_a_variable_that_is_set_changed_and_deleted_arrives(in_process, sent, mo
     assert sent.count(Message.ENVIRONMENT) == 3
 
 
-def test_variables_that_are_no_text_arrive(in_process, monkeypatch):
+def test_variables_that_are_not_utf8_arrive(in_process, monkeypatch):
     name, value = b"SHOP_\xff", b"\xfe="
     monkeypatch.setitem(os.environb, name, value)
     assert in_process(lambda: os.environb.get(name))() == value
@@ -93,11 +93,11 @@ def test_variables_that_are_no_text_arrive(in_process, monkeypatch):
     ],
     ids=["variable", "folder", "path", "disabled logging", "level", "secrets", "settings"],
 )
-def test_a_change_and_its_end_reach_the_child_and_the_one_that_replaces_it(  # noqa: PLR0917  # fixtures
+def test_a_change_and_its_undoing_reach_the_child_and_its_replacement(  # noqa: PLR0917  # fixtures
     change, name, in_process, monkeypatch, tmp_path, gone
 ):
     monkeypatch.setattr(settings, "current", settings.current)
-    monkeypatch.setenv("TILL", "1")  # one that stays
+    monkeypatch.setenv("TILL", "1")  # unchanged
     call = in_process(found)
     call()
 
@@ -117,7 +117,7 @@ def test_a_change_and_its_end_reach_the_child_and_the_one_that_replaces_it(  # n
     assert replaced()[name] == found()[name]
 
 
-def test_what_a_function_changes_around_itself_is_over_with_its_call(in_process, tmp_path, monkeypatch):
+def test_changes_that_a_function_makes_to_its_environment_are_undone_after_the_call(in_process, tmp_path, monkeypatch):
     monkeypatch.setenv("SHOP", "Ann's")
     monkeypatch.setenv("TILL", "1")
 
@@ -140,7 +140,7 @@ def test_what_a_function_changes_around_itself_is_over_with_its_call(in_process,
     assert call(tmp_path) == {**first, "shop": "Carl's"}
 
 
-def test_the_folder_of_a_caller_that_is_gone_changes_nothing(in_process, tmp_path, monkeypatch):
+def test_a_deleted_working_folder_is_no_error(in_process, tmp_path, monkeypatch):
     call = in_process(os.getpid)
     call()
     (tmp_path / "folder").mkdir()
@@ -149,13 +149,13 @@ def test_the_folder_of_a_caller_that_is_gone_changes_nothing(in_process, tmp_pat
     assert call() == call()
 
 
-def test_stores_that_are_objects_stay_here(in_process, monkeypatch):
+def test_stores_that_are_objects_are_not_sent(in_process, monkeypatch):
     monkeypatch.setattr(settings, "current", settings.current)
     configure(store=MemoryStore(), incidents=MemoryStore())
     assert in_process(lambda: (settings.current.store, settings.current.incidents))() == ("memory:", "memory:")
 
 
-def test_children_at_work_at_the_same_time_each_get_every_change(in_process, monkeypatch):
+def test_every_one_of_several_children_at_work_gets_every_change(in_process, monkeypatch):
     barrier = threading.Barrier(3)
     seen = []
 
@@ -175,10 +175,10 @@ def test_children_at_work_at_the_same_time_each_get_every_change(in_process, mon
     assert sorted(seen) == [(number, str(number)) for number in range(5) for _ in range(3)]
 
 
-def test_environment_are_the_same_object_until_they_change(monkeypatch, tmp_path):
+def test_the_environment_is_the_same_object_until_it_changes(monkeypatch, tmp_path):
     first = environment.present()
     assert environment.present() is first
-    logging.getLogger("shop.new")  # a logger without a level of its own says nothing new
+    logging.getLogger("shop.new")  # a logger without a level of its own changes nothing
     assert environment.present() is first
     for change in (
         lambda: monkeypatch.setenv("SHOP", "Ann's"),

@@ -1,4 +1,4 @@
-"""Exceptions come back as they are: type, attributes, notes, causes and their real traceback."""
+"""Exceptions return as they are: type, attributes, notes, causes and their real traceback."""
 
 import dataclasses
 import os
@@ -16,7 +16,7 @@ from resilient_tasks.core.failures import retry_after, status_of
 
 
 class Unsold(Exception):
-    """Cannot be made again from its `args`."""
+    """Cannot be restored from its `args`."""
 
     made = 0
 
@@ -43,7 +43,7 @@ def raised(in_process):
     return of
 
 
-def test_an_error_keeps_its_type_and_attributes_and_nothing_of_its_class_is_called(raised):
+def test_an_error_keeps_its_type_and_attributes_without_a_call_of_its_class(raised):
     error = raised(fail_deep)
     assert type(error) is Unsold
     assert (str(error), error.what, error.price) == ("snow is unsold", "snow", 3)
@@ -62,7 +62,7 @@ def test_its_traceback_shows_the_frames_of_the_child(raised):
     assert "subprocess/child.py" not in text
 
 
-def test_notes_cause_and_context_cross(raised):
+def test_notes_cause_and_context_arrive(raised):
     def work():
         try:
             try:
@@ -95,7 +95,7 @@ def test_a_suppressed_context_stays_suppressed(raised):
     assert type(error.__context__) is Unsold
 
 
-def test_errors_in_a_circle_cross(raised):
+def test_errors_that_refer_to_each_other_arrive(raised):
     def work():
         first, second = ValueError("first"), ValueError("second")
         first.other, second.other = second, first
@@ -105,7 +105,7 @@ def test_errors_in_a_circle_cross(raised):
     assert error.other.other is error
 
 
-def test_a_group_crosses_with_its_errors(raised):
+def test_a_group_arrives_with_its_errors(raised):
     def work():
         raise ExceptionGroup("two", [ConnectionError("a"), ExceptionGroup("inner", [KeyError("b")])])
 
@@ -114,7 +114,7 @@ def test_a_group_crosses_with_its_errors(raised):
     assert type(error.exceptions[1].exceptions[0]) is KeyError
 
 
-def test_an_http_error_crosses_with_its_response(raised):
+def test_an_http_error_arrives_with_its_response(raised):
     def work():
         request = httpx.Request("GET", "http://shop.test")
         httpx.Response(503, request=request, headers={"Retry-After": "7"}).raise_for_status()
@@ -137,7 +137,7 @@ def test_an_http_error_crosses_with_its_response(raised):
         (lambda: __import__("pydantic").TypeAdapter(int).validate_python("x"), ("title",)),
     ],
 )
-def test_what_built_in_and_compiled_errors_know_crosses(make, shown, raised):
+def test_the_attributes_of_built_in_and_compiled_errors_arrive(make, shown, raised):
     error = raised(make)
     with pytest.raises(type(error)) as info:
         make()
@@ -146,7 +146,7 @@ def test_what_built_in_and_compiled_errors_know_crosses(make, shown, raised):
         assert getattr(error, name) == getattr(info.value, name)
 
 
-def test_an_attribute_that_cannot_cross_is_left_behind_and_named(raised):
+def test_an_attribute_that_cannot_be_pickled_is_left_out_and_named_in_a_note(raised):
     def work():
         error = ValueError("text", threading.Lock())
         error.lock = threading.Lock()
@@ -162,7 +162,7 @@ def test_an_attribute_that_cannot_cross_is_left_behind_and_named(raised):
     assert error.__notes__ == ["left behind in its process, because it cannot be pickled: lock"]
 
 
-def test_an_error_inside_of_an_error_leaves_behind_only_what_cannot_cross_itself(raised):
+def test_an_error_inside_an_error_leaves_out_only_its_own_unpicklable_attributes(raised):
     class PoolError(ConnectionError):  # as the errors of urllib3 in those of requests
         def __init__(self, inner, said):
             self.lock = threading.Lock()
@@ -179,7 +179,7 @@ def test_an_error_inside_of_an_error_leaves_behind_only_what_cannot_cross_itself
     assert str(error.args[0].inner) == "refused"
 
 
-def test_errors_that_hold_each_other_and_what_cannot_cross_do_not_go_on_for_ever(raised):
+def test_unpicklable_errors_that_refer_to_each_other_arrive_in_finite_time(raised):
     def work():
         errors = [ValueError(number) for number in range(30)]
         for number, error in enumerate(errors):
@@ -190,7 +190,7 @@ def test_errors_that_hold_each_other_and_what_cannot_cross_do_not_go_on_for_ever
     assert (type(error), str(error)) == (ValueError, "0")
 
 
-def test_what_an_error_of_the_system_shows_crosses_where_its_args_are_others(raised):
+def test_an_oserror_whose_args_are_replaced_keeps_its_number_and_text(raised):
     class ConnectorError(OSError):  # as those of aiohttp
         def __init__(self, key, inner):
             super().__init__(inner.errno, inner.strerror)
@@ -204,7 +204,7 @@ def test_what_an_error_of_the_system_shows_crosses_where_its_args_are_others(rai
     assert error.args[0] == "a key"
 
 
-def test_an_error_whose_type_cannot_cross_is_named(raised):
+def test_an_error_whose_type_cannot_be_pickled_is_replaced_by_one_that_names_it(raised):
     def work():
         raise type("Odd", (Exception,), {"lock": threading.Lock()})("text")
 
@@ -214,7 +214,7 @@ def test_an_error_whose_type_cannot_cross_is_named(raised):
     assert "in work" in error.__notes__[0]
 
 
-def test_an_error_of_a_local_class_is_of_that_class(raised):
+def test_an_error_of_a_local_class_keeps_its_class(raised):
     class Local(Exception):
         pass
 
@@ -225,7 +225,7 @@ def test_an_error_of_a_local_class_is_of_that_class(raised):
 
 
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
-def test_what_is_no_exception_is_raised_in_the_caller(kind, raised):
+def test_a_base_exception_is_raised_in_the_caller(kind, raised):
     def work():
         raise kind(3)
 
@@ -234,7 +234,7 @@ def test_what_is_no_exception_is_raised_in_the_caller(kind, raised):
     assert error.args == (3,)
 
 
-def test_a_recursion_without_end_crosses(raised):
+def test_a_recursion_error_arrives_with_its_long_traceback(raised):
     def work():
         work()
 
@@ -254,7 +254,7 @@ class TestDeath:
         ],
         ids=["exit", "SIGKILL", "SIGSEGV", "a signal without a name"],
     )
-    def test_a_process_that_ends_by_itself_is_an_error_that_says_how(self, end, text, about, in_process):
+    def test_a_process_that_ends_by_itself_is_reported_with_its_exit_code_or_signal(self, end, text, about, in_process):
         outcome = in_process(end).outcome()
         assert isinstance(outcome, Failed)
         assert type(outcome.error) is ProcessDied
@@ -262,7 +262,7 @@ class TestDeath:
         assert (outcome.error.exitcode, outcome.error.signal) == about
         assert classify(outcome.error) is Kind.RESOURCE
 
-    def test_it_is_noticed_although_a_process_that_it_forked_lives_on(self, in_process):
+    def test_its_end_is_noticed_while_a_process_it_forked_lives_on(self, in_process):
         def work():
             import time
 
@@ -274,7 +274,7 @@ class TestDeath:
 
 
 class Refused(Exception):
-    """As aiohttp's `ClientResponseError`: its text needs what cannot cross."""
+    """As aiohttp's `ClientResponseError`: its text needs an unpicklable attribute."""
 
     def __init__(self, status, headers):
         super().__init__(status)
@@ -295,8 +295,8 @@ def refuse():
     raise Refused(503, Headers({"Retry-After": "7"}))
 
 
-class TestAnErrorOfWhichPartsAreLeftBehind:
-    def test_it_keeps_type_text_arguments_and_what_can_cross(self, raised):
+class TestAnErrorWithPartsLeftOut:
+    def test_it_keeps_type_text_arguments_and_picklable_attributes(self, raised):
         error = raised(refuse)
         assert isinstance(error, Refused)
         assert type(error).__qualname__ == "Refused"
@@ -304,21 +304,21 @@ class TestAnErrorOfWhichPartsAreLeftBehind:
         assert repr(error)
         assert "left behind in its process, because it cannot be pickled: request, headers" in error.__notes__[0]
 
-    def test_it_is_judged_as_the_child_judged_it(self, raised):
+    def test_it_is_classified_as_in_the_child(self, raised):
         error = raised(refuse)
         assert (classify(error), status_of(error), retry_after(error)) == (Kind.THROTTLED, 503, 7.0)
 
-    def test_its_retry_after_is_waited_for(self, in_process, resilient_clock):
+    def test_its_retry_after_is_honoured(self, in_process, resilient_clock):
         with pytest.raises(Refused):
             in_process(refuse, retry=Retry(attempts=2, wait=0))()
         assert resilient_clock.waits == [7.0]
 
-    def test_pickled_on_it_is_one_that_names_it(self, raised):
+    def test_pickled_again_it_is_replaced_by_one_that_names_it(self, raised):
         again = pickle.loads(pickle.dumps(raised(refuse)))
         assert type(again) is ResilienceError
         assert str(again) == f"{__name__}.Refused: 503, locked=False"
 
-    def test_one_that_cannot_cross_at_all_is_judged_as_in_the_child_too(self, raised):
+    def test_one_that_cannot_be_pickled_at_all_is_classified_as_in_the_child(self, raised):
         def work():
             class Local(type):
                 def __reduce_ex__(cls, protocol):
@@ -397,7 +397,7 @@ def slotted():
     [lambda: Frozen(7), slotted, lambda: SaysNothing(7), lambda: NotesOfItsOwn(7), lambda: NoReduce(7)],
     ids=["frozen", "slots", "__str__ raises", "__notes__ is a number", "__reduce__ raises"],
 )
-def test_an_error_that_is_hard_to_look_at_crosses(raised, make):
+def test_an_error_with_failing_methods_arrives(raised, make):
     def work():
         raise make()
 
@@ -406,7 +406,7 @@ def test_an_error_that_is_hard_to_look_at_crosses(raised, make):
     assert safely.text(error) == safely.text(make())
 
 
-def test_an_error_none_of_whose_attributes_can_be_read_crosses(raised):
+def test_an_error_whose_attributes_cannot_be_read_arrives(raised):
     def work():
         error = EveryAttributeRaises("odd")
         error.lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""A function is made into bytes again only where something has changed, and then always."""
+"""A function is pickled again only if something it uses has changed, and then always."""
 
 import gc
 import sys
@@ -51,28 +51,28 @@ def same(fn):
 
 
 def comes_out(fn, *args):
-    """Return what the other end gets from `fn`, with no trace of this end's globals."""
+    """Return the result of `fn` as the other end gets it, without the globals of this end."""
     return cloudpickle.loads(serialization.dump_function(fn, "work"))(*args)
 
 
 @pytest.mark.parametrize(
     "name", ["plain", "with_a_global", "with_modules", "with_defaults", "annotated", "nested", "missing"]
 )
-def test_a_function_is_made_into_bytes_once(name, script):
+def test_a_function_is_pickled_once(name, script):
     assert same(getattr(script, name))
 
 
-def test_a_function_that_is_found_by_name_is_made_into_bytes_once():
+def test_a_function_that_goes_by_name_is_pickled_once():
     assert same(textwrap.dedent)
 
 
-def test_a_local_function_is_made_into_bytes_once():
+def test_a_local_function_is_pickled_once():
     factor = 3
     assert same(lambda value: value * factor)
 
 
 @pytest.mark.parametrize("name", ["with_a_list", "with_a_helper", "with_a_class"])
-def test_what_can_change_from_inside_is_made_into_bytes_each_time(name, script):
+def test_a_function_that_uses_mutable_values_is_pickled_each_time(name, script):
     assert not same(getattr(script, name))
 
 
@@ -157,7 +157,7 @@ def test_a_changed_variable_of_a_local_function_arrives():
     assert comes_out(times, 1) == [3, 4]
 
 
-def test_a_variable_of_a_local_function_that_is_not_set_yet_is_no_error():
+def test_an_unset_variable_of_a_local_function_is_no_error():
     def first():
         return second()
 
@@ -169,7 +169,7 @@ def test_a_variable_of_a_local_function_that_is_not_set_yet_is_no_error():
     assert comes_out(first) == 1
 
 
-def test_a_list_in_a_default_or_an_attribute_is_looked_at_each_time(script):
+def test_a_list_in_a_default_or_an_attribute_is_pickled_each_time(script):
     fn = script.with_defaults
     fn.__defaults__ = ([1],)
     assert comes_out(fn, [0]) == [0, 1]
@@ -180,7 +180,7 @@ def test_a_list_in_a_default_or_an_attribute_is_looked_at_each_time(script):
     assert not same(fn)
 
 
-def test_a_submodule_that_is_imported_later_goes_along(script, monkeypatch):
+def test_a_submodule_that_is_imported_later_is_sent_too(script, monkeypatch):
     script.package = types.ModuleType("a_package")
     script.package.__package__ = "a_package"
     monkeypatch.setitem(sys.modules, "a_package", script.package)
@@ -191,7 +191,7 @@ def test_a_submodule_that_is_imported_later_goes_along(script, monkeypatch):
     assert serialization.dump_function(script.uses, "work") != before
 
 
-def test_a_module_that_is_asked_for_by_value_is_looked_at_each_time():
+def test_a_module_registered_by_value_is_pickled_each_time():
     before = serialization.dump_function(textwrap.dedent, "work")
     cloudpickle.register_pickle_by_value(textwrap)
     try:
@@ -202,7 +202,7 @@ def test_a_module_that_is_asked_for_by_value_is_looked_at_each_time():
     assert serialization.dump_function(textwrap.dedent, "work") == before
 
 
-def test_a_function_by_name_whose_name_is_taken_is_made_anew(monkeypatch):
+def test_a_function_whose_name_leads_to_another_now_is_pickled_again(monkeypatch):
     original = textwrap.dedent
     before = serialization.dump_function(original, "work")
 

@@ -1,4 +1,4 @@
-"""What ends or halts while a large value is on its way leaves nothing behind, and nothing out of step."""
+"""A process that ends or stops in the middle of a transfer leaves nothing running, and no two ends out of step."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from resilient_tasks.subprocess.channel import _LARGE as LARGE
 
 
 class Acts:
-    """Does something while it is made again; what comes after it in a large value is then still on its way."""
+    """Does something when it is unpickled, while the rest of a large value is still in transit."""
 
     def __init__(self, does, *args):
         self.reduced = does, args
@@ -33,7 +33,7 @@ def in_the_middle(does, *args):
     return [np.ones(LARGE // 8), Acts(does, *args), np.ones(LARGE)]
 
 
-class TestWhenSomethingEndsInTheMiddle:
+class TestAnEndInTheMiddleOfATransfer:
     def test_the_child_dies_while_its_result_is_read(self, in_process, pids):
         def work(path):
             noted(path)
@@ -42,7 +42,7 @@ class TestWhenSomethingEndsInTheMiddle:
         error = in_process(work).outcome(pids.path).error
         assert isinstance(error, ProcessDied)
         assert error.signal == signal.SIGKILL
-        assert len(pids()) == 1  # what has begun is not begun again
+        assert len(pids()) == 1  # a call that has begun is not repeated
 
     def test_the_child_dies_while_it_reads_its_arguments(self, in_process):
         error = in_process(len).outcome(in_the_middle(os._exit, 3)).error
@@ -69,7 +69,7 @@ class TestWhenSomethingEndsInTheMiddle:
         assert error.stopped
         assert gone(*pids(), within=0)
 
-    def test_a_result_that_cannot_be_made_here_leaves_the_child_in_use(self, in_process):
+    def test_a_result_that_cannot_be_unpickled_keeps_the_child_in_use(self, in_process):
         def work(number):
             return os.getpid() if number else in_the_middle(int, "text")
 
@@ -79,7 +79,7 @@ class TestWhenSomethingEndsInTheMiddle:
             call(0)
         assert call(1) == child
 
-    def test_an_argument_that_cannot_be_made_there_leaves_the_child_in_use(self, in_process):
+    def test_an_argument_that_cannot_be_unpickled_keeps_the_child_in_use(self, in_process):
         call = in_process(lambda _: os.getpid())
         child = call(1)
         with pytest.raises(ValueError, match="text"):
@@ -132,14 +132,14 @@ def script(path, end):
     ["call([half, Acts(os.kill, parent, 9), half])", "call(half, there=Acts(os.kill, parent, 9))"],
     ids=["while the child reads", "while the parent reads"],
 )
-def test_nothing_is_left_of_a_parent_that_is_killed_in_the_middle(end, pids, gone):
+def test_a_parent_killed_in_the_middle_leaves_nothing_running(end, pids, gone):
     done = script(pids.path, end)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert pids()
     assert gone(*pids())
 
 
-def test_a_parent_and_a_child_that_are_halted_in_the_middle_go_on(pids):
+def test_a_parent_and_a_child_stopped_in_the_middle_continue(pids):
     done = script(
         pids.path,
         """

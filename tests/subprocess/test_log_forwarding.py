@@ -28,7 +28,7 @@ def test_log_records_reach_the_handlers_of_the_caller(in_process, caplog):
     assert "ValueError: text" in second.exc_text
 
 
-def test_levels_are_those_of_the_caller_also_when_they_change(in_process, caplog):
+def test_log_levels_follow_those_of_the_caller(in_process, caplog):
     def work():
         logger = logging.getLogger("shop.till")
         return logger.isEnabledFor(logging.DEBUG), logger.isEnabledFor(logging.ERROR)
@@ -55,7 +55,7 @@ def test_a_record_that_the_caller_would_not_log_is_not_logged(in_process, caplog
     assert caplog.records == []
 
 
-def test_they_are_handled_in_the_callers_thread_while_the_function_runs(in_process, tmp_path):
+def test_log_records_are_handled_in_the_callers_thread_while_the_function_runs(in_process, tmp_path):
     seen = []
 
     class Handler(logging.Handler):
@@ -78,7 +78,7 @@ def test_they_are_handled_in_the_callers_thread_while_the_function_runs(in_proce
     assert seen == [threading.current_thread()]
 
 
-def test_configuring_handlers_in_the_function_does_not_take_records_away(in_process, caplog, capfd):
+def test_a_function_that_configures_handlers_still_logs_to_its_caller(in_process, caplog, capfd):
     def work():
         logging.basicConfig(force=True, stream=sys.stderr)
         logging.getLogger("shop.till").warning("sold")
@@ -88,7 +88,7 @@ def test_configuring_handlers_in_the_function_does_not_take_records_away(in_proc
     assert "WARNING:shop.till:sold" not in capfd.readouterr().err  # in the form that the function chose
 
 
-def test_events_of_resilient_calls_inside_reach_the_callers_sinks_once_and_bear_its_run(
+def test_events_of_resilient_calls_inside_reach_the_callers_sinks_once_with_its_run(
     in_process, resilient_events, caplog, in_run
 ):
     def work():
@@ -110,7 +110,7 @@ def test_events_of_resilient_calls_inside_reach_the_callers_sinks_once_and_bear_
     assert sum("recovered on attempt 2" in record.getMessage() for record in caplog.records) <= 1
 
 
-def test_an_event_that_no_log_wants_reaches_the_callers_sinks(in_process, resilient_events, caplog):
+def test_an_event_below_the_log_level_reaches_the_callers_sinks(in_process, resilient_events, caplog):
     def work():
         tries = []
 
@@ -127,7 +127,7 @@ def test_an_event_that_no_log_wants_reaches_the_callers_sinks(in_process, resili
     assert resilient_events.named("retry.recovered")
 
 
-def test_the_function_knows_its_attempt_and_the_time_that_is_left(in_process):
+def test_the_function_sees_its_attempt_and_the_remaining_time(in_process):
     def work():
         import time
 
@@ -144,7 +144,7 @@ def test_the_function_knows_its_attempt_and_the_time_that_is_left(in_process):
     assert 15 < left < 20
 
 
-def test_lines_of_the_librarys_own_logger_cross(in_process, caplog):
+def test_records_of_the_librarys_own_logger_arrive(in_process, caplog):
     logger = logging.getLogger("resilient_tasks")
     logger.addHandler(caplog.handler)
     try:

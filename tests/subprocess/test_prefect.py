@@ -10,7 +10,7 @@ from prefect.context import TaskRunContext
 from resilient_tasks import Timeout, resilient_task
 
 
-def test_a_task_in_a_worker_thread_is_killed_and_what_it_logged_belongs_to_its_run(resilient_prefect, pids, gone):
+def test_a_task_in_a_worker_thread_is_killed_and_its_log_records_belong_to_its_run(resilient_prefect, pids, gone):
     runs = []
 
     class Handler(logging.Handler):

@@ -1,4 +1,4 @@
-"""At the limit the child is dead, with all that it has started, whatever it was doing."""
+"""At the limit the child is dead with everything it has started, whatever it was doing."""
 
 import contextlib
 import functools
@@ -28,7 +28,7 @@ def _note(path):
 
 @pytest.fixture(autouse=True, scope="module")
 def warm(tmp_path_factory):
-    """Start the server before time is taken."""
+    """Start the fork server before anything is timed."""
     resilient(timeout=Timeout(20, enforce="process"))(noted)(int, tmp_path_factory.mktemp("warm") / "pids")
 
 
@@ -47,7 +47,7 @@ def swallows_everything():
             time.sleep(5)
 
 
-def lock_that_nobody_releases():
+def lock_that_is_never_released():
     lock = threading.Lock()
     lock.acquire()
     lock.acquire()
@@ -75,13 +75,13 @@ def noted(fn, path):
         tight_loop,
         c_call_that_keeps_the_interpreter_lock,
         swallows_everything,
-        lock_that_nobody_releases,
+        lock_that_is_never_released,
         read_from_a_silent_socket,
         subprocess_that_takes_long,
     ],
     ids=lambda fn: fn.__name__,
 )
-def test_whatever_it_does_it_is_dead_at_the_limit(work, where, in_process, pids, gone):
+def test_any_function_is_dead_at_the_limit(work, where, in_process, pids, gone):
     call = functools.partial(in_process(noted, LIMIT).outcome, work, pids.path)
     began = time.monotonic()
     if where == "main thread":
@@ -105,7 +105,7 @@ def family(path):
     path.write_text("\n".join(map(str, pids)))
 
 
-def test_its_subprocesses_die_with_it_also_those_that_have_left_its_group(in_process, pids, gone):
+def test_its_subprocesses_die_with_it_also_those_in_other_sessions(in_process, pids, gone):
     def work(path):
         family(path)
         time.sleep(60)
@@ -116,7 +116,7 @@ def test_its_subprocesses_die_with_it_also_those_that_have_left_its_group(in_pro
     assert gone(*pids(), within=0)
 
 
-def test_what_a_dead_child_leaves_behind_is_killed_too(in_process, pids, gone):
+def test_subprocesses_of_a_dead_child_are_killed_too(in_process, pids, gone):
     def work(path):
         family(path)
         os._exit(0)
@@ -127,7 +127,7 @@ def test_what_a_dead_child_leaves_behind_is_killed_too(in_process, pids, gone):
 
 
 def test_a_tree_is_killed_whole(gone):
-    """Without a server that sees to what is left."""
+    """Without a server that kills the orphans."""
     code = """
         import subprocess, sys, time
         from resilient_tasks.subprocess import process_tree
@@ -151,7 +151,7 @@ PARENT = """
         pids = (int(pid) for pid in path.read_text().split())
         print(*(pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"))
 
-    atexit.register(left)  # first come, last served
+    atexit.register(left)  # registered first, called last
     from resilient_tasks import Timeout, resilient
 
     def work(path):

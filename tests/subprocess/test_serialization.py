@@ -1,4 +1,4 @@
-"""What goes into a child process, and what comes back."""
+"""What is sent to a child process, and what returns."""
 
 import asyncio
 import functools
@@ -20,7 +20,7 @@ lock = threading.Lock()
 
 @resilient(timeout=PROCESS)
 def decorated(value, *, factor=1):
-    """Refer to something that cannot be pickled, as a module's client or connection."""
+    """Use something that cannot be pickled, such as a module's client or connection."""
     with lock:
         return value * factor, os.getpid()
 
@@ -46,7 +46,7 @@ class Shop:
 
 @pytest.fixture
 def sent_by_name(monkeypatch):
-    """This module can be imported by everyone, from wherever the tests are run."""
+    """This module, importable by other processes."""
     monkeypatch.syspath_prepend(str(Path(__file__).resolve().parent))
     spec = importlib.util.spec_from_file_location("test_serialization", __file__)
     module = importlib.util.module_from_spec(spec)
@@ -61,19 +61,19 @@ def test_a_function_runs_in_another_process_with_its_arguments_and_its_result(se
     assert pid != os.getpid()
 
 
-def test_a_method_a_class_method_and_a_static_method_cross(sent_by_name):
+def test_methods_class_methods_and_static_methods_can_be_called(sent_by_name):
     shop = sent_by_name.Shop("Ann's")
     assert shop.sells("tea") == "Ann's sells tea"
     assert isinstance(sent_by_name.Shop.named("Bob's"), sent_by_name.Shop)
     assert sent_by_name.Shop.twice(2) == 4
 
 
-def test_a_local_function_crosses_with_what_it_has_closed_over(in_process):
+def test_a_local_function_is_sent_with_its_closure(in_process):
     factor = 3
     assert in_process(lambda value: value * factor)(2) == 6
 
 
-def test_what_a_local_function_has_closed_over_is_as_at_the_time_of_the_call(in_process):
+def test_a_closure_is_sent_as_it_is_at_the_time_of_the_call(in_process):
     factor = 3
 
     @in_process
@@ -85,7 +85,7 @@ def test_what_a_local_function_has_closed_over_is_as_at_the_time_of_the_call(in_
     assert times(2) == 8
 
 
-def test_a_partial_and_a_callable_object_cross(in_process):
+def test_a_partial_and_a_callable_object_can_be_called(in_process):
     class Adder:
         def __call__(self, a, b):
             return a + b
@@ -95,12 +95,12 @@ def test_a_partial_and_a_callable_object_cross(in_process):
     assert pipeline.call(Adder(), 1, 2) == 3
 
 
-def test_a_large_argument_and_a_large_result_cross(in_process):
+def test_a_large_argument_and_a_large_result_arrive(in_process):
     data = os.urandom(30_000_000)
     assert in_process(lambda value: value[::-1])(data) == data[::-1]
 
 
-def test_what_is_defined_in_a_module_that_nobody_can_import_crosses_by_value(tmp_path, in_process, monkeypatch):
+def test_definitions_of_a_module_that_cannot_be_imported_go_by_value(tmp_path, in_process, monkeypatch):
     path = tmp_path / "script.py"
     path.write_text("class Point:\n    x = 1\n\ndef move(point):\n    point.x += 1\n    return point\n")
     spec = importlib.util.spec_from_file_location("loaded_from_a_file", path)
@@ -123,7 +123,7 @@ def test_a_module_is_found_whose_folder_was_on_the_path_only_while_it_was_import
     assert in_process(lambda: helpers.twice(3))() == 6
 
 
-def test_a_class_that_went_by_value_comes_back_as_itself_and_unchanged(in_process):
+def test_a_class_sent_by_value_returns_as_the_original_and_unchanged(in_process):
     class Counter:
         made = 0
 
@@ -160,7 +160,7 @@ def test_the_main_module_needs_no_guard_and_no_importable_functions(tmp_path):
     assert done.stdout == "sold tea\nunsold snow\n"
 
 
-def test_it_finds_the_folder_the_environment_and_the_path_of_its_caller(in_process, tmp_path, monkeypatch):
+def test_the_function_has_the_folder_variables_and_path_of_its_caller(in_process, tmp_path, monkeypatch):
     around = in_process(lambda: (str(Path.cwd()), os.environ.get("SHOP"), sys.path[0]))
     around()
     monkeypatch.chdir(tmp_path)
@@ -171,7 +171,7 @@ def test_it_finds_the_folder_the_environment_and_the_path_of_its_caller(in_proce
     assert around()[1:] == (None, sys.path[0])
 
 
-class TestWhatCannotCross:
+class TestUnpicklable:
     def refused(self, fn, *args):
         outcome = resilient(timeout=PROCESS)(fn).outcome(*args)
         assert isinstance(outcome, Failed)
@@ -184,12 +184,12 @@ class TestWhatCannotCross:
 
         text = self.refused(save, [], threading.Lock())
         assert text.startswith(
-            "TestWhatCannotCross.test_an_argument.<locals>.save cannot be called".rpartition("<locals>.")[2]
+            "TestUnpicklable.test_an_argument.<locals>.save cannot be called".rpartition("<locals>.")[2]
         )
         assert "it is given 'connection', a _thread.lock (cannot pickle '_thread.lock' object)" in text
         assert "Pass what it is made from" in text
 
-    def test_what_the_function_uses(self):
+    def test_a_value_that_the_function_uses(self):
         client = threading.Lock()
         text = self.refused(lambda: client)
         assert "it uses 'client', a _thread.lock" in text

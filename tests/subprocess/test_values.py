@@ -1,4 +1,4 @@
-"""A value comes out of its process as a plain pickle would bring it, whatever it is made of and however large it is."""
+"""A value returns from its process as plain pickle would restore it, whatever its type and size."""
 
 import array
 import collections
@@ -46,7 +46,7 @@ def by_pickle(value):
 
 
 def traits(value):  # noqa: PLR0911  # one a kind
-    """Return what can be told of a value, to be compared."""
+    """Return the comparable properties of a value."""
     match value:
         case np.ndarray():
             flags = value.flags
@@ -67,7 +67,7 @@ def traits(value):  # noqa: PLR0911  # one a kind
 
 
 class Blob:
-    """Has a way of its own to be pickled: out of band, where that is asked for."""
+    """Pickled with a buffer, which may be out of band."""
 
     def __init__(self, data):
         self.data = data
@@ -140,18 +140,18 @@ def _values(size):
     }
 
 
-#: About where something is done in another way: one piece or several, the buffer, large pages.
+#: Around the sizes at which the method changes: one piece or several, the buffer, large pages.
 SIZES = [0, 8, SMALL - 256, SMALL, SMALL + 8, 2 * SMALL + 8, LARGE - 8, LARGE, LARGE + PAGE + 8]
 
 
 @pytest.mark.parametrize("size", SIZES[:-3])
-def test_every_kind_of_value_arrives_as_by_pickle(size):
+def test_every_kind_of_value_arrives_as_pickle_restores_it(size):
     for name, value in _values(size).items():
         assert traits(through_a_channel(value)) == traits(by_pickle(value)), name
 
 
 @pytest.mark.parametrize("size", SIZES[-3:])
-def test_what_goes_into_large_pages_arrives_as_by_pickle(size):
+def test_values_in_large_pages_arrive_as_pickle_restores_them(size):
     for name, value in _arrays(size).items():
         if name not in ("texts", "moments", "with names"):  # which only take longer
             assert traits(through_a_channel(value)) == traits(by_pickle(value)), name
@@ -165,7 +165,7 @@ def test_the_same_object_twice_arrives_as_the_same_object_twice():
 
 
 @pytest.mark.parametrize("size", [SMALL - 32 + more for more in range(64)])
-def test_a_message_about_as_large_as_the_buffer_arrives_and_the_next_after_it(size):
+def test_a_message_about_as_large_as_the_buffer_arrives_and_so_does_the_next(size):
     ours, theirs = (Channel(sock) for sock in socket.socketpair())
 
     def write():
@@ -198,7 +198,7 @@ nested = st.recursive(
 
 @settings(max_examples=80, deadline=None)
 @given(nested)
-def test_nested_values_arrive_as_by_pickle(value):
+def test_nested_values_arrive_as_pickle_restores_them(value):
     assert repr(traits(through_a_channel(value))) == repr(traits(by_pickle(value)))
 
 
@@ -206,7 +206,7 @@ def given_back(value):
     return value
 
 
-def test_it_goes_to_a_process_and_back_as_it_goes_through_pickle(in_process):
+def test_values_return_from_a_process_as_pickle_restores_them(in_process):
     values = _values(SMALL + 8)
     for needs_imports_there in ("frame", "text of a frame", "polars", "arrow"):
         del values[needs_imports_there]
@@ -234,7 +234,7 @@ def test_an_array_that_comes_back_is_the_callers_own(size, in_process):
     assert np.array_equal(first, mine + 1)
 
 
-def test_a_small_part_that_is_kept_keeps_no_large_part_of_the_same_result():
+def test_a_small_part_of_a_result_does_not_keep_the_large_parts_alive():
     value = {"large": np.ones(LARGE), "small": np.ones(SMALL)}
     tracemalloc.start()
     try:
