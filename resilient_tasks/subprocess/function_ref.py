@@ -107,8 +107,8 @@ def _spec(name: str, where: Any) -> ModuleSpec | None:
 _ATOMS = frozenset((int, float, complex, bool, str, bytes, NoneType, EllipsisType, CodeType))
 
 
-#: The bytes of a function, and the values they were made from: none of those refers back to the function.
-_pickled: weakref.WeakKeyDictionary[FunctionType, tuple[tuple[object, ...], bytes]] = weakref.WeakKeyDictionary()
+#: The bytes of a function, what they were made from (nothing of which refers back to it), and the number of modules.
+_pickled: weakref.WeakKeyDictionary[FunctionType, tuple[bytes, tuple[object, ...], int]] = weakref.WeakKeyDictionary()
 
 
 def cached(fn: Callable[..., Any], dumps: Callable[[object], bytes]) -> bytes:
@@ -116,27 +116,23 @@ def cached(fn: Callable[..., Any], dumps: Callable[[object], bytes]) -> bytes:
     if not isinstance(fn, FunctionType) or cloudpickle.list_registry_pickle_by_value():
         return dumps(fn)  # a user may register modules to go by value: then no name is enough
     parts = (fn.__code__, *(reference_to(fn) or _parts(fn)))
-    before, data = _pickled.get(fn, ((), b""))
-    if len(parts) != len(before) or not all(map(is_, parts, before)):
+    modules = len(sys.modules)  # the submodules that a function finds in a package are sent too: there may be more now
+    data, before, modules_before = _pickled.get(fn, (b"", (), 0))
+    if modules != modules_before or len(parts) != len(before) or not all(map(is_, parts, before)):
         data = dumps(fn)
         if all(map(_is_constant, parts)):
-            _pickled[fn] = parts, data
+            _pickled[fn] = data, parts, modules
     return data
 
 
 def _parts(fn: FunctionType) -> Iterator[object]:
     """Return what a function that goes by value is pickled from."""
-    yield from (fn.__name__, fn.__qualname__, *fn.__dict__, *fn.__dict__.values())
-    _, slots = details._function_getstate(fn)  # noqa: SLF001  # exactly what cloudpickle pickles
-    for name, value in slots.items():
-        if isinstance(value, dict):  # globals, annotations, defaults of keywords
-            yield from (*value, *value.values())
-        elif name == "__closure__":
-            yield from map(details._get_cell_contents, value or ())  # noqa: SLF001
-        elif name == "_cloudpickle_submodules":
-            yield from value
-        elif name not in ("__name__", "__qualname__"):  # of which it has made new strings
-            yield value
+    yield from (fn.__module__, fn.__name__, fn.__qualname__, fn.__doc__, fn.__defaults__)
+    names = details._extract_code_globals(fn.__code__)  # noqa: SLF001  # as it is pickled
+    used = {name: fn.__globals__[name] for name in names if name in fn.__globals__}
+    for named in (used, fn.__annotations__, fn.__kwdefaults__ or {}, fn.__dict__):
+        yield from ("names", *named, "values", *named.values())
+    yield from map(details._get_cell_contents, fn.__closure__ or ())  # noqa: SLF001
 
 
 def _is_constant(part: object) -> bool:
