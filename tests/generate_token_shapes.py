@@ -259,7 +259,7 @@ def main() -> None:
         *(f"    {name!r}: {_as_class(letters)!r}," for name, letters in ALPHABETS.items()),
         "}",
         "",
-        "SHAPES = (",
+        "SHAPES: tuple[tuple[str, str], ...] = (",
         *(f"    ({issuer!r}, {' | '.join(sorted(told))!r})," for issuer, told in found.items()),
         ")",
         "# fmt: on",

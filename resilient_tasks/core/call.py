@@ -130,11 +130,11 @@ class Leave:
         ended: Callable[[BaseException | None], object] = nothing,
         is_spent: bool = False,
     ) -> None:
-        self.is_spent = is_spent
-        self.key = key
-        self.known = known
-        self.succeeded = succeeded
-        self.ended = ended
+        self.is_spent: bool = is_spent
+        self.key: str = key
+        self.known: Any = known
+        self.succeeded: Callable[[], object] = succeeded
+        self.ended: Callable[[BaseException | None], object] = ended
 
 
 #: A failed attempt: the type of its error and its HTTP status.
@@ -189,7 +189,7 @@ class Work:
         self.attempts = attempts
         self.given: Outcome[Any] | Later | None = None
         self.again: bool | None = False
-        self.thread = threading.get_ident()
+        self.thread: int = threading.get_ident()
         self.degraded = 0
         self.began: float | None = None
         self.tried: tuple[Tried, ...] = ()
@@ -288,14 +288,14 @@ class Call:
         deadline: float = NEVER,
         limited_until: float = NEVER,
     ) -> None:
-        self.work = work
-        self.parent = parent
-        self.attempt = attempt
-        self.started = started
-        self.deadline = deadline
-        self.limited_until = limited_until
-        self.is_limited = deadline < NEVER or limited_until < NEVER
-        self.is_fenced = False
+        self.work: Work = work
+        self.parent: Call | None = parent
+        self.attempt: int = attempt
+        self.started: float = started
+        self.deadline: float = deadline
+        self.limited_until: float = limited_until
+        self.is_limited: bool = deadline < NEVER or limited_until < NEVER
+        self.is_fenced: bool = False
 
     @property
     def operation(self) -> str:
@@ -444,7 +444,7 @@ class Beside(Call):
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
         self.is_limited = True  # it may be fenced any time
-        self.turn = -NEVER
+        self.turn: float = -NEVER
 
 
 def remaining() -> float:

@@ -194,7 +194,7 @@ class Searcher(Cleaner):
 
     def __init__(self) -> None:
         super().__init__()
-        self.found = False
+        self.found: bool = False
 
     @property
     def told(self) -> Told:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from resilient_tasks.core import host, real_time
 from resilient_tasks.core.errors import PolicyError
@@ -32,8 +32,8 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's own time."""
 
-    now = staticmethod(real_time.monotonic)
-    wall = staticmethod(real_time.time)
+    now: ClassVar[staticmethod[[], float]] = staticmethod(real_time.monotonic)
+    wall: ClassVar[staticmethod[[], float]] = staticmethod(real_time.time)
 
     def sleep(self, seconds: float) -> None:
         check = host.current.watch()

@@ -106,7 +106,7 @@ class InvalidData(ResilienceError, ValueError):
     def __init__(self, message: str, *, report: object = None, reports: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
         self.report = report
-        self.reports = dict(reports or {})
+        self.reports: dict[str, Any] = dict(reports or {})
 
 
 class DriftDetected(ResilienceError, ValueError):

@@ -66,9 +66,9 @@ class Host:
 
 
 #: No host: nothing there watches a run.
-NONE = Host()
+NONE: Host = Host()
 #: The host of this process: worker threads ask it, too.
-current = NONE
+current: Host = NONE
 
 
 def install(host: Host) -> bool:

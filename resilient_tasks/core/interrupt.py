@@ -194,7 +194,7 @@ _SIGNAL: int = getattr(signal, "SIGURG", 0)
 
 _now = real_time.monotonic
 #: The identity of the thread that `by_signal` can interrupt; 0, where a signal reaches none.
-main_thread = (threading.main_thread().ident or 0) if _SIGNAL else 0
+main_thread: int = (threading.main_thread().ident or 0) if _SIGNAL else 0
 #: Without the enumeration that `signal.getsignal` makes of what it returns, which costs ten times as much.
 _handler_of: Callable[[int], Any] = getattr(signal, "_signal", signal).getsignal
 _innermost: Limit | None = None

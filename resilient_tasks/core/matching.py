@@ -51,12 +51,12 @@ class Matcher:
         self._rules = rules
         self._where = where
         kinds = tuple(rule for rule in rules if isinstance(rule, Kind))
-        self.kinds = kinds if len(kinds) == len(rules) else ()
-        self.goes_by_the_error = all(
+        self.kinds: tuple[Kind, ...] = kinds if len(kinds) == len(rules) else ()
+        self.goes_by_the_error: bool = all(
             isinstance(rule, Kind) or getattr(type(rule), "__instancecheck__", None) is type.__instancecheck__
             for rule in rules
         )
-        self.asks_tenacity = any(strategies.kind_of(rule) for rule in rules)
+        self.asks_tenacity: bool = any(strategies.kind_of(rule) for rule in rules)
 
     def __call__(self, failure: Exception | Facts, state: Any = None) -> bool:
         """Tell whether any rule holds for a failure.

@@ -7,7 +7,7 @@ no reference cycle behind that would keep a failed attempt's arguments alive.
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NoReturn, TypeAlias, TypeVar
 
 from resilient_tasks import core
 from resilient_tasks.core import safely
@@ -24,7 +24,7 @@ class _Frozen:
     """What does not change. Written out: the dataclass would set each attribute by its name, at twice the cost."""
 
     __slots__ = ()
-    __match_args__: tuple[str, ...]
+    __match_args__: ClassVar[tuple[str, ...]]
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         msg = f"cannot assign to field {name!r}"
@@ -45,7 +45,8 @@ class _Frozen:
 class Ok(_Frozen, Generic[T_co]):
     """The function's own result, from the attempt numbered `attempts` (1 if the first succeeded)."""
 
-    __slots__ = __match_args__ = ("value", "attempts")
+    __match_args__: ClassVar[tuple[Literal["value"], Literal["attempts"]]] = ("value", "attempts")
+    __slots__ = __match_args__
 
     value: T_co
     attempts: int
@@ -62,7 +63,8 @@ class Ok(_Frozen, Generic[T_co]):
 class Degraded(_Frozen, Generic[T_co]):
     """A stand-in for the function's result. `because` is the error that made it necessary, without its traceback."""
 
-    __slots__ = __match_args__ = ("value", "because")
+    __match_args__: ClassVar[tuple[Literal["value"], Literal["because"]]] = ("value", "because")
+    __slots__ = __match_args__
 
     value: T_co
     because: Exception
@@ -79,7 +81,7 @@ class Degraded(_Frozen, Generic[T_co]):
 class Failed(_Frozen):
     """The call failed with `error`, the function's own where there is one."""
 
-    __match_args__ = ("error", "traceback")
+    __match_args__: ClassVar[tuple[Literal["error"], Literal["traceback"]]] = ("error", "traceback")
     __slots__ = (*__match_args__, "_facts")
 
     error: Exception

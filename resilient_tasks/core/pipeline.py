@@ -166,7 +166,7 @@ class Pipeline:
     __slots__ = ("_made", "policies")
 
     def __init__(self, *policies: Policy) -> None:
-        self.policies = checked(policies)
+        self.policies: tuple[Policy, ...] = checked(policies)
         self._made: Proceed | None = None
 
     def __reduce__(self) -> tuple[type[Pipeline], tuple[Policy, ...]]:
@@ -333,9 +333,9 @@ class Limit:
     __slots__ = ("deadline", "policy", "seconds")
 
     def __init__(self, seconds: float = 0.0, policy: str = "", deadline: float = NEVER) -> None:
-        self.seconds = seconds
-        self.policy = policy
-        self.deadline = deadline
+        self.seconds: float = seconds
+        self.policy: str = policy
+        self.deadline: float = deadline
 
     def call(self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]) -> FirstAttempt:
         """Return the first attempt at a call, which begins now."""

@@ -40,10 +40,10 @@ class Plain:
     __slots__ = ("by_text", "kind", "numbered", "pythons", "speaks")
 
     def __init__(self, kind: Kind | None, cls: type[BaseException]) -> None:
-        self.kind = kind
-        self.numbered = issubclass(cls, OSError)
-        self.pythons = module_of(cls) == "builtins"
-        self.speaks = cls in wrapped.SAY_NOTHING
+        self.kind: Kind | None = kind
+        self.numbered: bool = issubclass(cls, OSError)
+        self.pythons: bool = module_of(cls) == "builtins"
+        self.speaks: bool = cls in wrapped.SAY_NOTHING
         self.by_text: dict[str, Kind] = {}
 
 

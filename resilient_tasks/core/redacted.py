@@ -41,9 +41,11 @@ class Withheld:
         status_code: its HTTP status, where it has one; `headers` then has the `Retry-After`, for `classify` to read.
     """
 
+    headers: dict[str, str]
+
     def __init__(self, instead_of: object) -> None:
         cls = type(instead_of)
-        self.what = f"{cls.__module__}.{cls.__qualname__}"
+        self.what: str = f"{cls.__module__}.{cls.__qualname__}"
         status = safely.attribute(instead_of, "status_code") or safely.attribute(instead_of, "status")
         if (number := safely.number(status)) is not None:
             self.status_code = number

@@ -116,9 +116,12 @@ class Cell:
 
     __slots__ = ("expires", "live", "state")
 
+    live: Any
+    state: Any
+
     def __init__(self, state: Any, expires: float) -> None:
         self.state = self.live = state
-        self.expires = expires
+        self.expires: float = expires
 
     def is_over(self, now: float) -> bool:
         """Tell whether nothing stands here any more."""
@@ -142,9 +145,9 @@ class MemoryStore:
     """
 
     def __init__(self, now: Callable[[], float] | None = None) -> None:
-        self.now = now or _now
-        self.goes_by_clock = now is None
-        self.lock = threading.RLock()
+        self.now: Callable[[], float] = now or _now
+        self.goes_by_clock: bool = now is None
+        self.lock: threading.RLock = threading.RLock()
         self._values: dict[str, Cell] = {}
         self._tidy_at = _FEW
 

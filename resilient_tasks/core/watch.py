@@ -41,7 +41,7 @@ class Watch:
     """
 
     def __init__(self, first: Callable[[], float], ring: Callable[[], None]) -> None:
-        self.looks_at = NEVER
+        self.looks_at: float = NEVER
         self._first, self._ring = first, ring
         self._bell: _thread.LockType | None = None  # of the thread, where there is one
         self._ended, self._id = _thread.allocate_lock(), 0

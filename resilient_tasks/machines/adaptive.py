@@ -93,14 +93,23 @@ class Limit:
         *("next", "paused", "rate", "round", "since", "turn", "written"),
     )
 
+    at: float
+    calls: int
+    first: int
+    next: int
+    paused: float
+    round: int
+    turn: int
+    written: float
+
     def __init__(self, rate: float, now: float) -> None:
-        self.rate = rate
+        self.rate: float = rate
         self.turn = self.round = self.first = self.next = self.calls = 0
-        self.begun = -1
+        self.begun: int = -1
         self.at = self.paused = self.written = now
-        self.since = math.inf
+        self.since: float = math.inf
         self.gaps: list[int] = []
-        self.corrected = False
+        self.corrected: bool = False
 
     @classmethod
     def decode(cls, rules: Rules, state: bytes | None, now: float) -> Limit:

@@ -55,7 +55,7 @@ class Paid:
     __slots__ = ("window",)
 
     def __init__(self, window: TimeWindow) -> None:
-        self.window = window
+        self.window: TimeWindow = window
 
     def encode(self) -> bytes:
         """Return it as JSON."""

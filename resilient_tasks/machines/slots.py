@@ -39,10 +39,12 @@ class Slots:
 
     __slots__ = ("held", "only", "queue", "stands")
 
+    only: Holder | None
+
     def __init__(self, held: dict[str, Holder] | None = None, queue: dict[str, float] | None = None) -> None:
-        self.held = held or {}
-        self.queue = queue or {}
-        self.stands = False
+        self.held: dict[str, Holder] = held or {}
+        self.queue: dict[str, float] = queue or {}
+        self.stands: bool = False
         self._settle()
 
     @classmethod

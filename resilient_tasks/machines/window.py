@@ -38,8 +38,8 @@ class TimeWindow:
     __slots__ = ("begins", "ends", "fits", "latest", "seconds", "steps")
 
     def __init__(self, seconds: float, steps: list[list[int]] | None = None) -> None:
-        self.seconds = seconds
-        self.steps = steps or []
+        self.seconds: float = seconds
+        self.steps: list[list[int]] = steps or []
         self.fits: object = None
         self.latest: list[int] = []
         self.begins = self.ends = -math.inf
@@ -120,10 +120,10 @@ class CountWindow:
 
     def __init__(self, size: int, known: int = 0, bad: int = 0, slow: int = 0) -> None:
         self.fits: object = None
-        self.size = size
-        self.known = known
-        self.bad = bad
-        self.slow = slow
+        self.size: int = size
+        self.known: int = known
+        self.bad: int = bad
+        self.slow: int = slow
 
     def add(self, now: float, totals: Totals) -> CountWindow:  # noqa: ARG002  # as a window of time
         """Count the latest calls; within `totals`, bad and slow ones count as the latest."""

@@ -38,7 +38,7 @@ def install() -> None:
         bus.subscribe(log_event, wants)
 
 
-wants = OfLevel(LOGGER.isEnabledFor)
+wants: OfLevel = OfLevel(LOGGER.isEnabledFor)
 _adding = threading.Lock()
 
 

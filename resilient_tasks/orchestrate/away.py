@@ -90,4 +90,4 @@ class Outages:
         return [outage for outage in self._known if outage.api == here or not here]
 
 
-outages = Outages()
+outages: Outages = Outages()

@@ -22,8 +22,8 @@ class Body:
     """Stands in for a task's function towards the engine, with the same signature; Prefect's states are its sink."""
 
     def __init__(self, plan: Plan) -> None:
-        self.__name__ = plan.operation
-        self.__signature__ = inspect.signature(plan.fn)
+        self.__name__: str = plan.operation
+        self.__signature__: inspect.Signature = inspect.signature(plan.fn)
         self._plan = plan
         self._pipeline = plan.pipeline
         if not streams.is_stream(plan.fn):

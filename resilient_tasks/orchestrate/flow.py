@@ -40,6 +40,10 @@ class ResilientFlow(Flow[P, R]):
 
     fn: Callable[P, R]
 
+    care: Care
+    isasync: bool
+    plan: Plan
+
     def __init__(self, fn: Callable[P, R], plan: Plan, care: Care, **options: Any) -> None:
         super().__init__(fn=fn, **_checked(plan, care, options))
         self._arm(plan, care)

@@ -122,6 +122,8 @@ class FlowRun:
     _remark: str = ""
     _may_return_state: bool = True
 
+    unseen: Unseen
+
     def __post_init__(self) -> None:
         self.unseen = Unseen(self._hear_of)
         found = (_under_way.get(work.id) for work in flow_alerts.callers())

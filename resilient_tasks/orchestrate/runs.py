@@ -14,7 +14,7 @@ from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_UI_URL
 
 from resilient_tasks.core import events, host
-from resilient_tasks.core.host import Host, Loop, Results
+from resilient_tasks.core.host import Check, Host, Loop, Results
 from resilient_tasks.observe import lines, logs
 from resilient_tasks.orchestrate import first_answer, once_at_error, related, stream, undocumented
 
@@ -55,7 +55,8 @@ class PrefectHost(Host):
             found.append(Loop(f"task {task.task.name}", task.task.retries + 1))
         return tuple(found)
 
-    watch = staticmethod(undocumented.cancelled_by_its_runner)
+    def watch(self) -> Check | None:
+        return undocumented.cancelled_by_its_runner()
 
     def results(self) -> Results | None:
         from resilient_tasks.orchestrate import kept_results  # noqa: PLC0415  # for those who keep results

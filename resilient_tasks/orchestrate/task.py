@@ -50,6 +50,8 @@ class ResilientTask(Task[P, R]):
     plan: Plan
     _body: Body | None
 
+    isasync: bool
+
     def __init__(self, fn: Callable[P, R], plan: Plan, **options: Any) -> None:
         self.plan = plan
         super().__init__(fn=fn, **loops.with_one_loop(plan, options, _TWO_LOOPS))

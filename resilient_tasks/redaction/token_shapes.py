@@ -22,7 +22,7 @@ ALPHABETS = {
     "any": "A-Za-z0-9_.+/=~%:!*-",
 }
 
-SHAPES = (
+SHAPES: tuple[tuple[str, str], ...] = (
     ("1password", "A3- upper:6 - upper:11 - upper:5 - upper:5 - upper:5 | A3- upper:6 - upper:6 - upper:5 - upper:5 - upper:5 - upper:5 | ops_eyJ base64:250- | ops_eyJ url:80-500"),
     ("adafruitio", "AIO_ alnum:4 digits:2 alnum:22"),
     ("adobe", "p8e- alnum:32 | p8e- url:32"),

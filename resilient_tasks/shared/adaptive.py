@@ -38,7 +38,7 @@ class SharedLimit:
         self._memory = shared.memory
         self._cell = Cell(None, -math.inf)
         self._leave = self._leave_of(0)
-        self.was_used = False
+        self.was_used: bool = False
 
     @property
     def is_needed(self) -> bool:

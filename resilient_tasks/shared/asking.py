@@ -73,10 +73,10 @@ class States:
     ) -> None:
         self.name = name
         #: What the policies of this process know of shared states, by key.
-        self.views = Views()
+        self.views: Views = Views()
         self._store = store
         #: The store, where it is the memory of this process: what stands there is asked for without fail.
-        self.memory = store if type(store) is MemoryStore else None
+        self.memory: MemoryStore | None = store if type(store) is MemoryStore else None
         # Of the type: what wraps a store to change `swap` has not changed this.
         self._update: Callable[..., None] | None = getattr(type(store), "update", None)
         self._version: Callable[..., int] | None = getattr(type(store), "version", None)
@@ -90,7 +90,7 @@ class States:
         self._turn_here = threading.RLock()
         self._link = Link(store, name, self._turn, bound, stand_in=stand_in)
         #: Called when a store that was gone is back: it may have heard what it was told last too late, or not at all.
-        self.when_back = self._link.when_back
+        self.when_back: list[Callable[[], None]] = self._link.when_back
         if self.is_shared:
             # To open a file takes as long as this machine is slow: that says nothing about the file.
             self._link.lose(None, 0, self._patience if self._update else bound)

@@ -21,7 +21,7 @@ class Purse:
         self._calls = 0
         self._last = self._next = clock.now()
         self._allowance: Allowance | None = None
-        self.was_used = False
+        self.was_used: bool = False
 
     @property
     def is_needed(self) -> bool:

@@ -43,7 +43,7 @@ class Heard:
 
     def __init__(self) -> None:
         self.stand_in: dict[str, Any] = {"fallback": ""}
-        self.cut = False
+        self.cut: bool = False
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, FallbackUsed):
@@ -72,7 +72,7 @@ class Flight:
         self.run: dict[str, str] = {}
         self.landed: Outcome[object] | None = None
         self.audience = Audience.ALL
-        self.heard = Heard()
+        self.heard: Heard = Heard()
         self.key = key
         self.waiting: dict[Call, Bell] = {}
 
@@ -205,7 +205,7 @@ def _around(call: Call) -> Iterator[Call]:
         outer = outer.parent
 
 
-flights = Flights()
+flights: Flights = Flights()
 
 #: Reported reasons for unshared calls, by operation. Beyond `_MOST`, the oldest are forgotten and reported again.
 _told: dict[tuple[str, str], None] = {}

@@ -130,7 +130,7 @@ class Renewal:
                     lead.leave()
 
 
-renewal = Renewal()
+renewal: Renewal = Renewal()
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=renewal.forget)

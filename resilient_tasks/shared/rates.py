@@ -56,6 +56,8 @@ class SharedRate:
 
     __slots__ = ("_cell", "_key", "_leave", "_memory", "_states", "_was_free", "was_used")
 
+    was_used: bool
+
     def __init__(self, shared: States, key: str) -> None:
         self._states = shared
         self._key = key

@@ -55,10 +55,12 @@ class HeldSlots:
         leave_given: for a call that is made at once; it gives its slot back.
     """
 
+    was_used: bool
+
     def __init__(self, shared: States, key: str) -> None:
-        self.waiting = 0
+        self.waiting: int = 0
         self.was_used = self._was_free = False
-        self.leave_given = Leave(key, succeeded=self.leave, ended=self.ended)
+        self.leave_given: Leave = Leave(key, succeeded=self.leave, ended=self.ended)
         self._states = shared
         self._key = key
         self._me = uuid.uuid4().hex

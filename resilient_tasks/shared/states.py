@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, cast
 
 from resilient_tasks.core import settings
@@ -109,9 +109,9 @@ class Chosen:
 
 
 #: What policies share: one store a process.
-shared = Chosen(lambda chosen: cast("StateStore | str", chosen.store))
-states = shared.states
-use_store = shared.use
+shared: Chosen = Chosen(lambda chosen: cast("StateStore | str", chosen.store))
+states: Callable[[], States] = shared.states
+use_store: Callable[[StateStore], AbstractContextManager[States]] = shared.use
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=shared.forget)

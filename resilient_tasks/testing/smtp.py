@@ -98,7 +98,7 @@ class MailServer:
             auth: False: takes mail from anybody, also without TLS, as a relay inside a company does.
         """
         self.username = "tester"
-        self.password = secrets.token_urlsafe(12)
+        self.password: str = secrets.token_urlsafe(12)
         self.auth = auth
         self._faults: deque[MailFault] = deque()
         self._refused: dict[str, Refusal] = {}

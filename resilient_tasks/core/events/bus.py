@@ -28,7 +28,7 @@ class OfLevel:
     __slots__ = ("enabled",)
 
     def __init__(self, enabled: Callable[[int], bool]) -> None:
-        self.enabled = enabled
+        self.enabled: Callable[[int], bool] = enabled
 
     def __call__(self, event: type[Event]) -> bool:
         return self.enabled(event.loudest)
@@ -40,8 +40,8 @@ class Several:
     __slots__ = ("classes", "loudest")
 
     def __init__(self, *classes: type[Event]) -> None:
-        self.classes = classes
-        self.loudest = max(event.loudest for event in classes)
+        self.classes: tuple[type[Event], ...] = classes
+        self.loudest: int = max(event.loudest for event in classes)
 
 
 class Bus:
@@ -117,4 +117,4 @@ def _hand(event: Event, sink: Sink, wants: Wants = _all) -> None:
 
 
 #: The one bus of this process.
-bus = Bus()
+bus: Bus = Bus()

@@ -111,7 +111,7 @@ class _Record(_Frozen):
     def __eq__(self, other: object) -> bool:
         return vars(self) == vars(other) if type(other) is type(self) else NotImplemented
 
-    __hash__ = None  # type: ignore[assignment]  # the ids of its run are a mapping
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]  # the ids of its run are a mapping
 
     def __repr__(self) -> str:
         values = ", ".join(f"{part.name}={getattr(self, part.name)!r}" for part in fields(self))
