@@ -121,8 +121,7 @@ class FlowRun:
     _failed: bool = False
     _remark: str = ""
     _may_return_state: bool = True
-
-    unseen: Unseen
+    unseen: Unseen = field(init=False)
 
     def __post_init__(self) -> None:
         self.unseen = Unseen(self._hear_of)
