@@ -4,7 +4,7 @@
 
 Public is what `docs/api.md` documents, where it says that it is imported from; of a class, what has no underscore. The
 commit is the newest tag unless one is given, and the last commit where there is no tag. A break that the changelog
-announces, by its name under the heading "Breaking", is printed and accepted.
+announces, as `Retry` or `Retry.parts` under the heading "Breaking", is printed and accepted.
 """
 
 import logging
@@ -39,7 +39,8 @@ class Break:
         """Return whether the changelog names it under "Breaking", in its first section."""
         section = changelog.partition("\n## ")[2].partition("\n## ")[0]
         announced = section.partition("\n### Breaking\n")[2].partition("\n### ")[0]
-        return f"`{self.name.rpartition('.')[2]}" in announced
+        names = self.name.removeprefix(f"{PACKAGE}.").removesuffix(".__init__")
+        return f"`{names}`" in announced
 
 
 def documented(page: str) -> list[str]:
@@ -56,7 +57,7 @@ def documented(page: str) -> list[str]:
 def loaded(root: Path) -> griffe.Module:
     """Return the package in a folder as its source describes it: nothing of it is imported."""
     logging.getLogger("griffe").setLevel(logging.ERROR)
-    module = griffe.load(PACKAGE, search_paths=[root], allow_inspection=False)
+    module = griffe.load(PACKAGE, search_paths=[root], try_relative_path=False, allow_inspection=False)
     assert isinstance(module, griffe.Module)
     return module
 
