@@ -131,3 +131,15 @@ FROM = -c $(CONSTRAINTS)
 WANTED = -e '.[$(EXTRAS)]'
 WITH_PIP = { while sleep 20; do echo "... $$(date +%T), pip is at work"; done & }; beat=$$!; \
 	$(BIN)/python -m pip install $(FROM) $(WANTED); code=$$?; kill $$beat; exit $$code
+
+# For those who release: the public API, its types, and the wheel.
+.PHONY: api typed wheel
+SINCE ?=
+api: $(FOR_DEV)  ## Public names and signatures beside those of the newest tag, or of SINCE=COMMIT: each break is named.
+	$(BIN)/python tests/public_api.py $(SINCE)
+
+typed: $(FOR_DEV)  ## Whether every public name has a type that all type checkers read alike: 100 %.
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/basedpyright --verifytypes resilient_tasks --ignoreexternal
+
+wheel: $(FOR_DEV)  ## The wheel in out/dist, tried in an empty environment. OPTIONS="--python 3.13" or --lowest.
+	$(BIN)/python tests/wheel.py $(OPTIONS)

@@ -64,6 +64,12 @@ def fetch():
 
 assert fetch()["air_time"].tolist() == [227, 160]
 """
+VERSIONS = """
+import platform
+from importlib.metadata import version
+names = "prefect", "pandera", "pandas", "polars", "pyarrow", "pydantic", "tenacity"
+print(", ".join([f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in names)]), end="")
+"""
 PLUGIN = """
 from resilient_tasks import Retry, resilient
 
@@ -87,10 +93,10 @@ def main() -> int:
     """Build the wheel and try it; return 1 where something fails."""
     options = _options()
     folder = Path(options.folder).resolve()
-    uv = Path(sys.executable).with_name("uv")
+    uv = (sys.executable, "-m", "uv")
     for before in folder.glob("*.whl"):
         before.unlink()
-    _run(uv, "build", "--quiet", "--wheel", "--out-dir", folder, ROOT)
+    _run(*uv, "build", "--quiet", "--wheel", "--out-dir", folder, ROOT)
     (wheel,) = folder.glob("*.whl")
     _looked_at(wheel)
     with TemporaryDirectory() as empty:
@@ -121,13 +127,13 @@ def _looked_at(wheel: Path) -> None:
     assert wheel.stat().st_size < LARGEST, f"{wheel.stat().st_size} bytes"
 
 
-def _tried(uv: Path, wheel: Path, empty: Path, options: argparse.Namespace) -> str:
+def _tried(uv: tuple[str, ...], wheel: Path, empty: Path, options: argparse.Namespace) -> str:
     """Install a wheel into an environment of its own, use it, and return the versions in it."""
-    _run(uv, "venv", "--quiet", "--python", options.python, empty / "venv", cwd=empty)
+    _run(*uv, "venv", "--quiet", "--python", options.python, empty / "venv", cwd=empty)
     binaries = empty / "venv" / ("Scripts" if os.name == "nt" else "bin")
     python = binaries / "python"
     pins = ["--resolution", "lowest-direct"] if options.lowest else ["-c", options.constraints]
-    _run(uv, "pip", "install", "--quiet", "--python", python, *pins, wheel, "pytest>=9", cwd=empty)
+    _run(*uv, "pip", "install", "--quiet", "--python", python, *pins, wheel, "pytest>=9", cwd=empty)
     for program in (IMPORT, CALL, ROWS):
         _run(python, "-c", program, cwd=empty)
     (empty / "test_plugin.py").write_text(PLUGIN)
@@ -135,9 +141,7 @@ def _tried(uv: Path, wheel: Path, empty: Path, options: argparse.Namespace) -> s
     said = _run(binaries / "resilient-tasks", "demo", cwd=empty)
     assert "12 rows read = 11 used + 1 quarantined" in said, said
     _run(python, "-c", "from resilient_tasks import resilient_task, resilient_flow", cwd=empty)
-    shown = "import platform; from importlib.metadata import version as v\nprint('Python', platform.python_version(), end='')"
-    names = "prefect", "pandera", "pandas", "polars", "pyarrow", "pydantic", "tenacity"
-    return _run(python, "-c", f"{shown}\nfor name in {names}: print(',', name, v(name), end='')", cwd=empty)
+    return _run(python, "-c", VERSIONS, cwd=empty)
 
 
 def _run(*command: object, cwd: Path = ROOT) -> str:
