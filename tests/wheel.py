@@ -132,8 +132,12 @@ def _tried(uv: tuple[str, ...], wheel: Path, empty: Path, options: argparse.Name
     _run(*uv, "venv", "--quiet", "--python", options.python, empty / "venv", cwd=empty)
     binaries = empty / "venv" / ("Scripts" if os.name == "nt" else "bin")
     python = binaries / "python"
-    pins = ["--resolution", "lowest-direct"] if options.lowest else ["-c", options.constraints]
-    _run(*uv, "pip", "install", "--quiet", "--python", python, *pins, wheel, "pytest>=9", cwd=empty)
+    pins = Path(options.constraints).resolve()
+    if options.lowest:
+        pins = empty / "lowest.txt"
+        oldest = "--quiet", "--resolution", "lowest-direct", "--python", python
+        _run(*uv, "pip", "compile", *oldest, ROOT / "pyproject.toml", "-o", pins)
+    _run(*uv, "pip", "install", "--quiet", "--python", python, "-c", pins, wheel, "pytest>=9", cwd=empty)
     for program in (IMPORT, CALL, ROWS):
         _run(python, "-c", program, cwd=empty)
     (empty / "test_plugin.py").write_text(PLUGIN)
