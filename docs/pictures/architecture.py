@@ -53,7 +53,7 @@ class Stop(NamedTuple):
 
 CALL = (
     Stop("your code", "fetch(“2013-07”) calls what the decorator returned"),
-    Stop("core", "The wrapper, compiled once for this kind of function, makes the first attempt", "core/wrappers.py"),
+    Stop("core", "The wrapper, compiled once for its kind of function, makes the first attempt", "core/wrappers.py"),
     Stop("your function", "It returns: so does the wrapper, and the trip ends here. It raises: the trip goes on"),
     Stop("core", "The call so far becomes a value: arguments, id, what the first attempt gave", "core/call.py Work"),
     Stop("core", "The policies are entered in their order, the outermost first", "core/pipeline.py Pipeline"),
@@ -145,12 +145,12 @@ ALERT = (
     Stop("alerts", "One compare-and-swap of the operation’s incidents in the store", "alerts/outbox.py Outbox"),
     Stop(
         "alerts",
-        "Pure: the first failure is a message, those like it are counted for a digest",
+        "A state machine: the first failure is a message, those like it are counted",
         "alerts/incident.py Incidents",
     ),
     Stop(
         "alerts",
-        "A thread: what is due is leased by one process, so that two never send it",
+        "A thread sends what is due; each delivery is leased by one process at a time",
         "alerts/dispatcher.py Dispatcher",
     ),
     Stop("alerts", "No message leaves while a test runs, or when channels are off", "alerts/gate.py takes"),
