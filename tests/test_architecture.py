@@ -26,7 +26,7 @@ STOPS = [(trip, number, stop) for trip, stops in SCRIPT.TRIPS.items() for number
 each_stop = pytest.mark.parametrize("stop", [stop for *_, stop in STOPS], ids=[f"{trip} {at}" for trip, at, _ in STOPS])
 
 
-@pytest.mark.parametrize(("name", "content"), SCRIPT.pictures(), ids=lambda value: value[:30])
+@pytest.mark.parametrize(("name", "content"), [*SCRIPT.pictures()], ids=lambda value: value[:30])
 def test_a_picture_is_the_one_that_the_script_draws(name, content):
     drawn = (ROOT / "docs" / "images" / name).read_text(encoding="utf-8")
     assert drawn == content, "run docs/pictures/architecture.py"
