@@ -152,13 +152,14 @@ def _run(*command: object, cwd: Path = ROOT) -> str:
     """Run a command where no Python finds this repository, and return what it prints."""
     hidden = {"PYTHONPATH", "VIRTUAL_ENV", "PYTEST_ADDOPTS"}
     surroundings = {name: value for name, value in os.environ.items() if name not in hidden}
+    surroundings["PYTHONUTF8"] = "1"
     surroundings |= {name: str(cwd / "home") for name in ("PREFECT_HOME", "RESILIENT_TASKS_HOME") if cwd != ROOT}
     done = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
         env=surroundings,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         timeout=900,
     )
