@@ -33,7 +33,8 @@ def test_a_workflow_runs_targets_that_exist(workflow):
 
 
 def test_the_workflows_do_all_that_a_change_has_to_pass():
-    required = targets("\n".join(line for line in (ROOT / ".ci" / "run").read_text().splitlines() if not line.startswith("#")))
+    lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    required = targets("\n".join(line for line in lines if not line.startswith("#")))
     assert required >= {"check", "demo", "test", "prefect-3.8"}
     assert required <= targets("\n".join(command for each in WORKFLOWS for command in commands(each)))
 
