@@ -78,7 +78,7 @@ class Dispatcher:
         self.touched: dict[str, None] = {}
         self.failing: set[str] = set()
         self.skips_failing = False
-        self.buffer = FailureBuffer()
+        self.buffer: FailureBuffer = FailureBuffer()
         self.windows: dict[Key, Window] = {}
         self._announced: dict[tuple[str, str, str], None] = {}
         self._agenda: dict[str, Agenda] = {}

@@ -11,6 +11,7 @@ import functools
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import NamedTuple, TypeVar
 
 from resilient_tasks.alerts import registry
@@ -278,8 +279,8 @@ def _where(chosen: Settings) -> StateStore | str:
 
 
 #: The store of incidents, one a process. A task waits for it no longer than its bound; `FailureBuffer` keeps the rest.
-incident_store = Chosen(_where, stand_in=False, patience=0.05)
-use_incidents = incident_store.use
+incident_store: Chosen = Chosen(_where, stand_in=False, patience=0.05)
+use_incidents: Callable[[StateStore], AbstractContextManager[States]] = incident_store.use
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=incident_store.forget)

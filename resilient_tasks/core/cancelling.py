@@ -41,11 +41,11 @@ class Table:
 
     def __init__(self, loop: Any) -> None:
         self._loop = loop
-        self.time = time.monotonic
+        self.time: Callable[[], float] = time.monotonic
         ordinary = getattr(loop.time, "__func__", None) is asyncio.BaseEventLoop.time  # it goes by the same clock
-        self.clock = _now if ordinary else real_time.clock_of(loop)
+        self.clock: Callable[[], float] = _now if ordinary else real_time.clock_of(loop)
         self.limits: set[Limit | FirstAttempt] = _CalmSet(self) if real_time.is_frozen() else set()
-        self.looks_at = NEVER
+        self.looks_at: float = NEVER
         self._timer: real_time.Timer | None = None
 
     def look_by(self, due: float) -> None:

@@ -41,7 +41,7 @@ class FirstAttempt(Call):
         *("began", "begun", "cancelling", "due", "rang", "rings", "task"),
     )
 
-    __init__ = object.__init__  # one written in Python costs more than the whole object
+    __init__: Any = object.__init__  # one written in Python costs more than the whole object
     attempt = 1
 
     _work: Work
@@ -243,7 +243,7 @@ class Door:
     text: ClassVar[Text]
 
     def __init__(self, policy: Any) -> None:
-        self.policy = policy
+        self.policy: Any = policy
         self.opened_for: Settings | None = None
         self.leave: Leave | None = None
 

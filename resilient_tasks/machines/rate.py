@@ -35,6 +35,13 @@ class Times:
 
     __slots__ = ("all", "count", "first", "kept", "latest", "written")
 
+    all: list[float]
+    count: int
+    first: int
+    kept: float
+    latest: float
+    written: float
+
     def __init__(self, written: float = -math.inf, times: Iterable[float] = ()) -> None:
         self.put(written, [*times])
 
@@ -125,12 +132,12 @@ class SlidingWindow:
         "times.all[first] = times.written = times.latest = now;"
         " times.first = first + 1 if first + 1 < door.calls else 0"
     )
-    takes = staticmethod(_taking(free, take))
+    takes: ClassVar[staticmethod[[Any, float], bool]] = staticmethod(_taking(free, take))
 
     def __init__(self, calls: int, per: float) -> None:
-        self.calls = calls
-        self.per = per
-        self.kept = per + _SPARE
+        self.calls: int = calls
+        self.per: float = per
+        self.kept: float = per + _SPARE
 
     def fits(self, times: Times) -> bool:
         """See `Rate`."""
@@ -166,12 +173,12 @@ class TokenBucket:
     take: ClassVar[str] = (
         "times.latest = (times.latest if times.latest > now else now) + door.interval; times.written = now"
     )
-    takes = staticmethod(_taking(free, take))
+    takes: ClassVar[staticmethod[[Any, float], bool]] = staticmethod(_taking(free, take))
 
     def __init__(self, calls: float, per: float, burst: int) -> None:
-        self.kept = burst * per / calls + _SPARE
-        self.interval = per / calls
-        self.room = (burst - 1) * self.interval  # seconds until it is full again, with a token left
+        self.kept: float = burst * per / calls + _SPARE
+        self.interval: float = per / calls
+        self.room: float = (burst - 1) * self.interval  # seconds until it is full again, with a token left
 
     def fits(self, times: Times) -> bool:
         """See `Rate`."""

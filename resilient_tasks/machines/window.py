@@ -37,6 +37,9 @@ class TimeWindow:
 
     __slots__ = ("begins", "ends", "fits", "latest", "seconds", "steps")
 
+    begins: float
+    ends: float
+
     def __init__(self, seconds: float, steps: list[list[int]] | None = None) -> None:
         self.seconds: float = seconds
         self.steps: list[list[int]] = steps or []

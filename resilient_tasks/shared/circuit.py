@@ -92,7 +92,7 @@ class SharedCircuit:
         self._last = 0.0
         self._rules: Rules | None = None
         self._leave = Leave(key, Pass(-1))
-        self.was_used = False
+        self.was_used: bool = False
 
     @property
     def known(self) -> Circuit:

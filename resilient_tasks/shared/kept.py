@@ -34,9 +34,11 @@ class KeptSlot:
         name: of this holder in the store. Whoever opened another file for the claims does not know it.
     """
 
+    others_wait: bool
+
     def __init__(self, states: States, me: str, lease: float) -> None:
         self.state: Literal["none", "idle", "claimed", "used"] = "none"
-        self.name = ""
+        self.name: str = ""
         self._me = me
         self._states = states
         self._lease = lease

@@ -39,7 +39,7 @@ class Claims:
         found = os.fstat(self._file)
         if found.st_uid == os.geteuid() and found.st_mode & 0o777 != mode:  # the umask took some
             os.fchmod(self._file, mode)
-        self.inode = found.st_ino
+        self.inode: int = found.st_ino
         self._path = path
         self._mine: set[int] = set()
         self._lock = threading.Lock()

@@ -54,7 +54,7 @@ class BlockRefusedError(ResilienceError):
     def __init__(self, message: str, status: int | None = None, headers: Any = None) -> None:
         super().__init__(message)
         self.status = status
-        self.headers = {} if headers is None else headers
+        self.headers: Any = {} if headers is None else headers
 
 
 class BlockUnavailableError(BlockRefusedError, ConnectionError):

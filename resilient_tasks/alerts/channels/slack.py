@@ -57,7 +57,7 @@ class SlackRefusedError(ResilienceError):
     def __init__(self, message: str, status: int, headers: Any, code: str = "") -> None:
         super().__init__(message)
         self.code = code
-        self.status = status if status >= 400 else None
+        self.status: int | None = status if status >= 400 else None
         self.headers = headers
 
 

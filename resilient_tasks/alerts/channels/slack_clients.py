@@ -37,9 +37,11 @@ def _body(answer: Any) -> str:
 
 
 for _own, _theirs in ((_Bot, WebClient), (_Webhook, WebhookClient)):
-    if missing := [name for name in vars(_own) if name.startswith("_perform") and not hasattr(_theirs, name)]:
-        msg = f"this slack-sdk would follow redirects with the token, for it has no {missing[0]}: install 3.30 to 3.48"
-        raise ImportError(msg)
+    if _missing := [name for name in vars(_own) if name.startswith("_perform") and not hasattr(_theirs, name)]:
+        _msg = (
+            f"this slack-sdk follows redirects with the token, as it has no {_missing[0]}: install 3.30 to 3.48"
+        )
+        raise ImportError(_msg)
 
 
 def bot(token: str, base_url: str, seconds: float) -> WebClient:

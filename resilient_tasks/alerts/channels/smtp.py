@@ -36,7 +36,7 @@ class EmailRefusedError(ResilienceError):
     ) -> None:
         super().__init__(message)
         self.smtp_code = smtp_code
-        self.recipients = dict(recipients) if recipients else None
+        self.recipients: dict[str, Answer] | None = dict(recipients) if recipients else None
 
 
 @dataclass(frozen=True)
