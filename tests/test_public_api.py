@@ -167,6 +167,5 @@ def test_public_names_are_those_of_the_front_door(today):
     assert imported == set(resilient_tasks.__all__), "what a type checker sees is not what Python imports"
 
 
-@pytest.mark.parametrize("address", documented(PAGE))
-def test_a_documented_name_is_found_where_the_page_says(today, address):
-    assert found(today, address) is not None, f"docs/api.md documents {address}"
+def test_every_documented_name_can_be_compared(today):
+    assert [address for address in documented(PAGE) if found(today, address) is None] == []

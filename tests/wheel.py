@@ -135,7 +135,7 @@ def _tried(uv: tuple[str, ...], wheel: Path, empty: Path, options: argparse.Name
     pins = Path(options.constraints).resolve()
     if options.lowest:
         pins = empty / "lowest.txt"
-        oldest = "--quiet", "--resolution", "lowest-direct", "--python", python
+        oldest = "--quiet", "--resolution", "lowest-direct", "--only-binary", ":all:", "--python", python
         _run(*uv, "pip", "compile", *oldest, ROOT / "pyproject.toml", "-o", pins)
     _run(*uv, "pip", "install", "--quiet", "--python", python, "-c", pins, wheel, "pytest>=9", cwd=empty)
     for program in (IMPORT, CALL, ROWS):
