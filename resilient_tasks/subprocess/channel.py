@@ -182,7 +182,7 @@ class Incoming:
 
     def __init__(self, channel: Channel, size: int) -> None:
         self._channel = channel
-        self.left = size
+        self.left: int = size
 
     def read(self, size: int) -> bytearray:
         """Return the next `size` bytes, or what is left."""

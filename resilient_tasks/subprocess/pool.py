@@ -52,9 +52,9 @@ class Server:
         self._channel = Channel(ours)
         self.preloaded: set[Hashable] = set()
         self.children: set[Child] = set()
-        self.modules = 0
-        self.sound = True
-        self.close = weakref.finalize(self, _end, self._process, self._channel)
+        self.modules: int = 0
+        self.sound: bool = True
+        self.close: weakref.finalize[..., Server] = weakref.finalize(self, _end, self._process, self._channel)
         _inherited_by_forks.add(self)
 
     def preload(self, function: bytes, until: float) -> None:
@@ -98,8 +98,8 @@ class Child:
 
     def __init__(self, server: Server, pid: int, sock: int, ended: int) -> None:
         self.server: Server | None = server
-        self.channel = Channel(socket.socket(fileno=sock))
-        self.modules = server.modules
+        self.channel: Channel = Channel(socket.socket(fileno=sock))
+        self.modules: int = server.modules
         self.known: set[Hashable] = set()
         self.loaded = b""
         self._ended = ended
@@ -250,7 +250,7 @@ class Pool:
 
 _inherited_by_forks: weakref.WeakSet[Server | Child] = weakref.WeakSet()
 
-pool = Pool()
+pool: Pool = Pool()
 
 
 def _after_fork() -> None:

@@ -38,9 +38,7 @@ def _body(answer: Any) -> str:
 
 for _own, _theirs in ((_Bot, WebClient), (_Webhook, WebhookClient)):
     if _missing := [name for name in vars(_own) if name.startswith("_perform") and not hasattr(_theirs, name)]:
-        _msg = (
-            f"this slack-sdk follows redirects with the token, as it has no {_missing[0]}: install 3.30 to 3.48"
-        )
+        _msg = f"this slack-sdk follows redirects with the token, as it has no {_missing[0]}: install 3.30 to 3.48"
         raise ImportError(_msg)
 
 
