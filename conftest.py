@@ -1,0 +1,40 @@
+"""Shares the suite between workers: `make test` runs it in two, and `pytest` alone in one process, as it is written.
+
+A file stays in one piece, for its tests share what is slow to start, and so does a page, whose blocks build on each
+other. A process starts one Prefect server: the files that use it make two groups, so that a second worker has its half.
+"""
+
+import pytest
+
+SERVED = ("prefect-1", "prefect-2")
+#: Where files take long: these begin first, so that no worker is left alone with one at the end.
+LONG = ("tests/operations", "tests/examples", "tests/tutorial", "tests/test_", "docs/", "tests/data", "tests/stores")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark each test with its group, the long ones first."""
+    if not hasattr(config, "workerinput"):
+        return
+    served = dict.fromkeys(_file(item) for item in items if "resilient_prefect" in getattr(item, "fixturenames", ()))
+    groups = {file: SERVED[number % 2] for number, file in enumerate(served)}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(groups.get(_file(item), _file(item))))
+    items.sort(key=lambda item: _turn(_file(item), groups))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Name a test without its group, so that it can be run again by what is printed, and by `--last-failed`."""
+    name, at, group = report.nodeid.rpartition("@")
+    if at and (group in SERVED or name.startswith(f"{group}::")):
+        report.nodeid = name
+
+
+def _file(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
+
+
+def _turn(file: str, groups: dict[str, str]) -> tuple[int, str]:
+    if file in groups:
+        return -1, groups[file]
+    return next((turn for turn, start in enumerate(LONG) if file.startswith(start)), len(LONG)), file
