@@ -18,7 +18,7 @@ WORKERS ?= 2
 SHARED := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs bench timeouts splitting chunks breakers hedging outage alerts-pictures prefect-pictures rough storm remote kinds \
+.PHONY: help demo test fast check docs bench timeouts splitting chunks breakers hedging outage alerts-pictures prefect-pictures rough storm remote kinds \
 	secrets everywhere flights-everywhere promotion-rates orchestrate prefect-3.8 clean
 
 help:  ## This list.
@@ -29,6 +29,9 @@ demo: $(FOR_DEMO)  ## The example: an ML flow keeps retraining while everything 
 
 test: $(FOR_DEV)  ## All tests, in two processes; WORKERS=4 where there are more cores.
 	$(BIN)/python -m pytest $(SHARED)
+
+fast: $(FOR_DEV)  ## The tests that start no process and need no Prefect: under 90 seconds.
+	$(BIN)/python -m pytest $(SHARED) --fast tests
 
 check: $(FOR_DEV)  ## Lint, formatting, types, and the direction of imports.
 	$(BIN)/ruff check .

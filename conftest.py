@@ -4,11 +4,36 @@ A file stays in one piece, for its tests share what is slow to start, and so doe
 other. A process starts one Prefect server: the files that use it make two groups, so that a second worker has its half.
 """
 
+import re
+from pathlib import Path
+
 import pytest
 
 SERVED = ("prefect-1", "prefect-2")
 #: Where files take long: these begin first, so that no worker is left alone with one at the end.
 LONG = ("tests/operations", "tests/examples", "tests/tutorial", "tests/test_", "docs/", "tests/data", "tests/stores")
+#: What `make fast` leaves out: folders, and elsewhere the files of tests that start a process or import Prefect.
+SLOW_FOLDERS = {"docs", "examples", "operations", "orchestrate", "processes", "stores", "tutorial"}
+SLOW = re.compile(
+    r"subprocess\.(run|Popen|check_\w+)|multiprocessing|os\.fork\(|ProcessPool|enforce=.process|\bin_process\b"
+    r"|^\s*(from|import) prefect|\bresilient_(prefect|task|flow)\b",
+    re.MULTILINE,
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take `--fast`."""
+    parser.addoption("--fast", action="store_true", help="only tests that start no process and do not import Prefect")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out what is slow where `--fast` is given."""
+    if not config.getoption("fast"):
+        return None
+    if collection_path.is_dir():
+        return collection_path.name in SLOW_FOLDERS or None
+    text = collection_path.suffix == ".py" and collection_path.name.startswith("test_") and collection_path.read_text()
+    return bool(text and SLOW.search(text)) or None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
