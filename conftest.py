@@ -4,6 +4,7 @@ A file stays in one piece, for its tests share what is slow to start, and so doe
 other. A process starts one Prefect server: the files that use it make two groups, so that a second worker has its half.
 """
 
+import gc
 import re
 from pathlib import Path
 
@@ -45,6 +46,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         item.add_marker(pytest.mark.xdist_group(groups.get(_file(item), _file(item))))
     items.sort(key=lambda item: _turn(_file(item), groups))
+
+
+def pytest_collection_finish() -> None:
+    """Take what was imported out of the garbage collector's rounds: many tests start one, and forks share the memory."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)
