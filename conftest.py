@@ -6,6 +6,7 @@ other. A process starts one Prefect server: the files that use it make two group
 
 import gc
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -37,10 +38,18 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return bool(text and SLOW.search(text)) or None
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark each test with its group, the long ones first."""
     if not hasattr(config, "workerinput"):
         return
+    seen: Counter[str] = Counter()
+    for item in items:
+        # A parameter's address differs from worker to worker, and the name of a test may not.
+        item._nodeid = name = re.sub(r" at 0x[0-9a-f]+", "", item.nodeid)  # noqa: SLF001  # xdist does so, too
+        seen[name] += 1
+        if seen[name] > 1:
+            item._nodeid += f" {seen[name]}"  # noqa: SLF001  # as above
     served = dict.fromkeys(_file(item) for item in items if "resilient_prefect" in getattr(item, "fixturenames", ()))
     groups = {file: SERVED[number % 2] for number, file in enumerate(served)}
     for item in items:
