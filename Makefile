@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE :=
 # The tests run in so many processes at once; conftest.py says what stays together.
 WORKERS ?= 2
-SHARED := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+SHARED := -n $(WORKERS) --dist loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test fast check docs bench timeouts splitting chunks breakers hedging outage alerts-pictures prefect-pictures rough storm remote kinds \

@@ -4,14 +4,19 @@ A file stays in one piece, for its tests share what is slow to start, and so doe
 other. A process starts one Prefect server: the files that use it make two groups, so that a second worker has its half.
 """
 
+import functools
 import gc
 import re
+import zlib
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-SERVED = ("prefect-1", "prefect-2")
+ROOT = Path(__file__).parent
+USES_THE_SERVER = re.compile(r"\bresilient_prefect\b|^@(resilient_)?flow\b", re.MULTILINE)
 #: Where files take long: these begin first, so that no worker is left alone with one at the end.
 LONG = ("tests/operations", "tests/examples", "tests/tutorial", "tests/test_", "docs/", "tests/data", "tests/stores")
 #: What `make fast` leaves out: folders, and elsewhere the files of tests that start a process or import Prefect.
@@ -38,44 +43,52 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return bool(text and SLOW.search(text)) or None
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Share the tests by group where `--dist loadgroup` is given: with pytest 9.2, xdist 3.8 loses its own groups."""
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415  # where it is not installed, nothing is shared
+
+    class ByGroup(LoadScopeScheduling):
+        def add_node_collection(self, node: Any, collection: Sequence[str]) -> None:
+            # The address of a parameter differs from worker to worker, and the name of a test may not.
+            names, seen = [re.sub(r" at 0x[0-9a-f]+", "", name) for name in collection], Counter[str]()
+            for at, name in enumerate(names):
+                seen[name] += 1
+                names[at] += f" {seen[name]}"
+            super().add_node_collection(node, names)
+
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(nodeid.partition("::")[0])
+
+    config.option.loadscopereorder = False
+    return ByGroup(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark each test with its group, the long ones first."""
-    if not hasattr(config, "workerinput"):
-        return
-    seen: Counter[str] = Counter()
-    for item in items:
-        # A parameter's address differs from worker to worker, and the name of a test may not.
-        item._nodeid = name = re.sub(r" at 0x[0-9a-f]+", "", item.nodeid)  # noqa: SLF001  # xdist does so, too
-        seen[name] += 1
-        if seen[name] > 1:
-            item._nodeid += f" {seen[name]}"  # noqa: SLF001  # as above
-    served = dict.fromkeys(_file(item) for item in items if "resilient_prefect" in getattr(item, "fixturenames", ()))
-    groups = {file: SERVED[number % 2] for number, file in enumerate(served)}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(groups.get(_file(item), _file(item))))
-    items.sort(key=lambda item: _turn(_file(item), groups))
+    """Put the long ones first where they are shared between workers."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: _turn(item.nodeid.partition("::")[0]))
 
 
 def pytest_collection_finish() -> None:
-    """Take what was imported out of the garbage collector's rounds: many tests start one, and forks share the memory."""
+    """Leave what was imported out of garbage collections: many tests start one."""
     gc.collect()
     gc.freeze()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Name a test without its group, so that it can be run again by what is printed, and by `--last-failed`."""
-    name, at, group = report.nodeid.rpartition("@")
-    if at and (group in SERVED or name.startswith(f"{group}::")):
-        report.nodeid = name
+@functools.cache
+def _group(file: str) -> str:
+    """Return the name of the group to which the tests of a file belong."""
+    path = ROOT / file
+    if not file.startswith("tests/orchestrate/") and not USES_THE_SERVER.search(path.read_text(encoding="utf-8")):
+        return file
+    return f"prefect {zlib.crc32(file.encode()) % 2}"
 
 
-def _file(item: pytest.Item) -> str:
-    return item.nodeid.partition("::")[0]
-
-
-def _turn(file: str, groups: dict[str, str]) -> tuple[int, str]:
-    if file in groups:
-        return -1, groups[file]
+def _turn(file: str) -> tuple[int, str]:
+    group = _group(file)
+    if group != file:
+        return -1, group
     return next((turn for turn, start in enumerate(LONG) if file.startswith(start)), len(LONG)), file
