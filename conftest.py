@@ -9,16 +9,20 @@ import gc
 import os
 import re
 import shutil
+import sys
 import tempfile
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parent
+sys.path.insert(0, str(ROOT / "tests"))
+import prefect_database  # noqa: E402  # needs that path
+
 USES_THE_SERVER = re.compile(r"\bresilient_prefect\b|^@(resilient_)?flow\b", re.MULTILINE)
 #: Where files take long: these begin first, so that no worker is left alone with one at the end.
 LONG = ("tests/operations", "tests/examples", "tests/tutorial", "tests/test_", "docs/", "tests/data", "tests/stores")
@@ -85,6 +89,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Put the long ones first where they are shared between workers."""
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: _turn(item.nodeid.partition("::")[0]))
+
+
+@pytest.fixture(scope="session")
+def _tables_made() -> Iterator[None]:
+    """Have the server of `resilient_prefect` find the tables of its database made."""
+    from resilient_tasks import pytest_plugin  # noqa: PLC0415  # measured by coverage, once it runs
+
+    def with_tables(suffix: str = "") -> str:
+        folder = tempfile.mkdtemp(suffix=suffix)
+        prefect_database.put_into(folder, "prefect-test.db")
+        return folder
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pytest_plugin, "mkdtemp", with_tables)
+        yield
+
+
+@pytest.fixture(scope="session")
+def resilient_prefect(_tables_made: None, resilient_prefect: str) -> str:
+    """As the plugin's."""
+    return resilient_prefect
 
 
 def pytest_collection_finish() -> None:
