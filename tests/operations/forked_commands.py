@@ -23,7 +23,8 @@ from pathlib import Path
 
 #: The programs, and what the script of each calls. What reads the environment when it is imported is imported after.
 ENTRIES = {"prefect": "prefect.cli:app", "resilient-tasks": "resilient_tasks.cli:main"}
-#: What a shell does, and what is to be a program of its own because it starts others or stays.
+#: What a shell does, unless it is quoted, and what is to be a program of its own because it starts others or stays.
+_QUOTED = re.compile(r"\"[^\"$`]*\"")
 _NOT_HERE = re.compile(r"[|&;<>$`*]|^\w+=|^prefect server start\b|^prefect worker\b")
 
 
@@ -41,7 +42,7 @@ class Commands:
 
     def can_run(self, command):
         """Tell whether a command, typed into a shell, is one of those that are run here."""
-        return not _NOT_HERE.search(command) and shlex.split(command)[0] in ENTRIES
+        return not _NOT_HERE.search(_QUOTED.sub("", command)) and shlex.split(command)[0] in ENTRIES
 
     def run(self, command, env, folder):
         """Run a command, or the path of a script and its arguments; return its exit status and what it printed."""
