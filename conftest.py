@@ -24,17 +24,16 @@ ROOT = Path(__file__).parent
 sys.path.insert(0, str(ROOT / "tests"))
 import prefect_database  # noqa: E402  # needs that path
 
-USES_THE_SERVER = re.compile(r"\bresilient_prefect\b|^@(resilient_)?flow\b", re.MULTILINE)
-#: Where files take long: these begin first, so that no worker is left alone with one at the end.
-LONG = ("tests/operations", "tests/examples", "tests/tutorial", "tests/test_", "docs/", "tests/data", "tests/stores")
+#: What a file that uses Prefect's server says.
+SERVED = re.compile(r"\bresilient_prefect\b|^@(resilient_)?flow\b|^(from|import) prefect\b", re.MULTILINE)
 END = "-----END CERTIFICATE-----\n"
 #: Bytes that have to be free where files are kept in memory.
 ROOMY = 4 << 30
-#: What `make fast` leaves out: folders, and elsewhere the files of tests that start a process or import Prefect.
-SLOW_FOLDERS = {"docs", "examples", "operations", "orchestrate", "processes", "stores", "tutorial"}
+#: What is slow: folders, and elsewhere the files of tests that start a process or import Prefect.
+SLOW_FOLDERS = {"docs", "examples", "operations", "stores", "tutorial"}
 SLOW = re.compile(
     r"subprocess\.(run|Popen|check_\w+)|multiprocessing|os\.fork\(|ProcessPool|enforce=.process|\bin_process\b"
-    r"|^\s*(from|import) prefect|\bresilient_(prefect|task|flow)\b",
+    r"|^\s*(from|import) prefect\b|\bresilient_(prefect|task|flow)\b",
     re.MULTILINE,
 )
 
@@ -66,8 +65,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         return None
     if collection_path.is_dir():
         return collection_path.name in SLOW_FOLDERS or None
-    text = collection_path.suffix == ".py" and collection_path.name.startswith("test_") and collection_path.read_text()
-    return bool(text and SLOW.search(text)) or None
+    return (collection_path.match("test_*.py") and _is_slow(str(collection_path.relative_to(ROOT)))) or None
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -137,16 +135,21 @@ def pytest_collection_finish() -> None:
 
 
 @functools.cache
+def _text(file: str) -> str:
+    return (ROOT / file).read_text(encoding="utf-8")
+
+
+def _is_slow(file: str) -> bool:
+    return bool(SLOW_FOLDERS.intersection(Path(file).parts) or SLOW.search(_text(file)))
+
+
+@functools.cache
 def _group(file: str) -> str:
     """Return the name of the group to which the tests of a file belong."""
-    path = ROOT / file
-    if not file.startswith("tests/orchestrate/") and not USES_THE_SERVER.search(path.read_text(encoding="utf-8")):
-        return file
-    return f"prefect {zlib.crc32(file.encode()) % 2}"
+    return f"prefect {zlib.crc32(file.encode()) % 2}" if SERVED.search(_text(file)) else file
 
 
-def _turn(file: str) -> tuple[int, str]:
+def _turn(file: str) -> tuple[bool, bool, str]:
+    """Order files: Prefect's groups, then what is slow, so that no worker is left alone with that at the end."""
     group = _group(file)
-    if group != file:
-        return -1, group
-    return next((turn for turn, start in enumerate(LONG) if file.startswith(start)), len(LONG)), file
+    return group == file, not _is_slow(file), group
