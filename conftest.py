@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import certifi
+import hypothesis
 import pytest
 
 ROOT = Path(__file__).parent
@@ -52,6 +53,12 @@ def _one_certificate() -> Path:
 
 
 os.environ.setdefault("SSL_CERT_FILE", str(_one_certificate()))  # before Prefect is imported, which reads it then
+
+# How long an example takes says more of what else the machine does.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
