@@ -11,9 +11,14 @@ FOR_BENCH := $(VENV)/.for-bench
 CLIENTS := tests/benchmarks/kinds/requirements.txt
 PEERS := tests/benchmarks/bench/requirements.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Tests start hundreds of interpreters: where none may write down what it has compiled, each compiles Prefect anew.
+export PYTHONDONTWRITEBYTECODE :=
+# The tests run in so many processes at once; conftest.py says what stays together.
+WORKERS ?= 2
+SHARED := -n $(WORKERS) --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs bench timeouts splitting chunks breakers hedging outage alerts-pictures prefect-pictures rough storm remote kinds \
+.PHONY: help demo test fast check docs bench timeouts splitting chunks breakers hedging outage alerts-pictures prefect-pictures rough storm remote kinds \
 	secrets everywhere flights-everywhere promotion-rates orchestrate prefect-3.8 clean
 
 help:  ## This list.
@@ -22,8 +27,11 @@ help:  ## This list.
 demo: $(FOR_DEMO)  ## The example: an ML flow keeps retraining while everything around it fails. Two minutes. SEED=2 meets other faults.
 	$(BIN)/python examples/flight_times/run.py --seed $(or $(SEED),1)
 
-test: $(FOR_DEV)  ## All tests.
-	$(BIN)/python -m pytest
+test: $(FOR_DEV)  ## All tests, in two processes; WORKERS=4 where there are more cores.
+	$(BIN)/python -m pytest $(SHARED)
+
+fast: $(FOR_DEV)  ## The tests that start no process and need no Prefect: under 90 seconds.
+	$(BIN)/python -m pytest $(SHARED) --fast tests
 
 check: $(FOR_DEV)  ## Lint, formatting, types, and the direction of imports.
 	$(BIN)/ruff check .
@@ -95,7 +103,7 @@ everywhere:  ## The tests on every supported Python that this machine has.
 	done
 
 orchestrate: $(FOR_DEV)  ## The tests of what touches Prefect.
-	$(BIN)/python -m pytest tests/orchestrate
+	$(BIN)/python -m pytest $(SHARED) tests/orchestrate
 
 prefect-3.8:  ## The same and the demo with the oldest Prefect that is allowed.
 	$(MAKE) --no-print-directory orchestrate demo VENV=.venv-prefect-3.8 CONSTRAINTS=constraints-prefect-3.8.txt

@@ -42,11 +42,12 @@ def _begin(namespace: Namespace) -> None:
     folder = after.enter_context(tempfile.TemporaryDirectory())
     after.callback(os.chdir, Path.cwd())
     os.chdir(folder)
+    namespace["clock"] = VirtualClock()
+    after.enter_context(use_clock(namespace["clock"]))
+    # After the clock, which changes the environment, too: what is changed last is put back first.
     patch = after.enter_context(pytest.MonkeyPatch.context())
     patch.setattr(settings, "current", settings.Settings())
     patch.setattr(failures, "_registered", [])  # a page registers kinds, and explains those that it registered
-    namespace["clock"] = VirtualClock()
-    after.enter_context(use_clock(namespace["clock"]))
     after.enter_context(states.use_store(MemoryStore()))
     after.enter_context(use_incidents(MemoryStore()))
     # A page's own channels, and servers that it starts, hear of what fails there.

@@ -171,7 +171,7 @@ def test_a_class_is_not_taken_for_one_that_was_there_before_it():
         assert classify(error) is kind
         del error, base
         if number % 10 == 0:
-            gc.collect()  # a class is part of a cycle: the next may get its address
+            gc.collect(1)  # a class is part of a cycle: the next may get its address
 
 
 class TestFacts:

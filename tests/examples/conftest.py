@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-sys.path.insert(0, str(EXAMPLES / "flight_times"))
+sys.path[:0] = [str(EXAMPLES / "flight_times"), str(Path(__file__).parents[1])]
+import prefect_database  # noqa: E402  # needs that path
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +21,7 @@ def run_example_in():
         others = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "RESILIENT_"))}
         home = {"HOME": str(folder), "PREFECT_HOME": str(folder / "prefect"), "COLUMNS": "120"}
         command = [sys.executable, str(EXAMPLES / name)]
+        prefect_database.put_into(folder / "prefect")
         ended = subprocess.run(
             command,
             env=others | home | environment,

@@ -1,41 +1,51 @@
 """The short examples as a newcomer starts them: with `--help`, with a typo, and with a URL of their own set already."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "operations"))
+from forked_commands import Commands
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = sorted(path.name for path in EXAMPLES.glob("*.py"))
 
 
-def ended(folder, name, *arguments, **environment):
-    """Run an example in a folder where another run has left data, and return how it ended."""
-    left = folder / "out" / name.removesuffix(".py")
-    left.mkdir(parents=True)
-    (left / "rows").write_text("of last night")
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLES / name), *arguments],
-        env=os.environ | {"HOME": str(folder), "PREFECT_HOME": str(folder / "prefect")} | environment,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert (left / "rows").read_text() == "of last night", "it emptied the folder"
-    return done
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory):
+    """What imports Prefect once for all of them."""
+    home = tmp_path_factory.mktemp("home")
+    own = {"HOME": str(home), "PREFECT_HOME": str(home / "prefect")}
+    commands = Commands(os.environ | own, "prefect.testing.utilities", "resilient_tasks.testing.http", "duckdb")
+    yield commands
+    commands.stop()
+
+
+@pytest.fixture
+def ended(commands, tmp_path):
+    """`ended(name, argument, ..., VARIABLE=value)` runs an example in a folder where another run has left data."""
+
+    def run(name, *arguments, **environment):
+        left = tmp_path / "out" / name.removesuffix(".py")
+        left.mkdir(parents=True)
+        (left / "rows").write_text("of last night")
+        own = {"HOME": str(tmp_path), "PREFECT_HOME": str(tmp_path / "prefect")}
+        status, printed = commands.run([EXAMPLES / name, *arguments], os.environ | own | environment, tmp_path)
+        assert (left / "rows").read_text() == "of last night", "it emptied the folder"
+        return status, printed
+
+    return run
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_help_says_what_the_example_is_and_starts_nothing(tmp_path, name):
-    done = ended(tmp_path, name, "--help")
-    assert done.returncode == 0, done.stderr
+def test_help_says_what_the_example_is_and_starts_nothing(ended, name):
+    status, printed = ended(name, "--help")
+    assert status == 0, printed
     first = (EXAMPLES / name).read_text(encoding="utf-8").splitlines()[0].strip('"')
-    assert first in done.stdout
-    assert "starting" not in done.stdout + done.stderr
+    assert first in printed
+    assert "starting" not in printed
 
 
 @pytest.mark.parametrize(
@@ -47,7 +57,7 @@ def test_help_says_what_the_example_is_and_starts_nothing(tmp_path, name):
         ("batch_scoring.py", [], {"SCORING_URL": "http://127.0.0.1:9"}, "call score_all(), or unset it"),
     ],
 )
-def test_a_demonstration_does_not_empty_the_folder_of_a_user(tmp_path, name, arguments, environment, sentence):
-    done = ended(tmp_path, name, *arguments, **environment)
-    assert done.returncode == 2, done.stdout
-    assert sentence in done.stderr
+def test_a_demonstration_does_not_empty_the_folder_of_a_user(ended, name, arguments, environment, sentence):
+    status, printed = ended(name, *arguments, **environment)
+    assert status == 2, printed
+    assert sentence in printed

@@ -1,4 +1,4 @@
-"""Runs commands of Prefect's and of the library's, each in a process of its own, but imports Prefect once for all.
+"""Runs commands of Prefect's and of the library's, and scripts, each in a process of its own; imports Prefect once.
 
 As a program it is the process that has imported Prefect; it forks for each command. To start each from nothing costs
 more than two seconds of a CPU, most of it for the same imports.
@@ -12,6 +12,7 @@ import json
 import os
 import pkgutil
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -22,7 +23,8 @@ from pathlib import Path
 
 #: The programs, and what the script of each calls. What reads the environment when it is imported is imported after.
 ENTRIES = {"prefect": "prefect.cli:app", "resilient-tasks": "resilient_tasks.cli:main"}
-#: What a shell does, and what is to be a program of its own because it starts others or stays.
+#: What a shell does, unless it is quoted, and what is to be a program of its own because it starts others or stays.
+_QUOTED = re.compile(r"\"[^\"$`]*\"")
 _NOT_HERE = re.compile(r"[|&;<>$`*]|^\w+=|^prefect server start\b|^prefect worker\b")
 
 
@@ -31,19 +33,21 @@ class Commands:
 
     Args:
         env: The environment in which it starts. That of a command may differ, but not in the home.
+        modules: What it imports besides.
     """
 
-    def __init__(self, env):
-        program = [sys.executable, str(Path(__file__).resolve())]
+    def __init__(self, env, *modules):
+        program = [sys.executable, str(Path(__file__).resolve()), *modules]
         self._process = subprocess.Popen(program, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def can_run(self, command):
         """Tell whether a command, typed into a shell, is one of those that are run here."""
-        return not _NOT_HERE.search(command) and shlex.split(command)[0] in ENTRIES
+        return not _NOT_HERE.search(_QUOTED.sub("", command)) and shlex.split(command)[0] in ENTRIES
 
     def run(self, command, env, folder):
-        """Run a command to its end; return its exit status and what it printed."""
-        self._process.stdin.write(json.dumps([shlex.split(command), env, str(folder)]) + "\n")
+        """Run a command, or the path of a script and its arguments; return its exit status and what it printed."""
+        words = shlex.split(command) if isinstance(command, str) else list(map(str, command))
+        self._process.stdin.write(json.dumps([words, env, str(folder)]) + "\n")
         self._process.stdin.flush()
         status, printed = json.loads(self._process.stdout.readline())
         return status, printed
@@ -64,7 +68,8 @@ def _serve():
         with contextlib.suppress(ImportError):  # of an extra that is not installed
             importlib.import_module(module.name)
     importlib.import_module("prefect.client.orchestration")
-    importlib.import_module("pandera.pandas")
+    for name in ("pandera.pandas", *sys.argv[1:]):
+        importlib.import_module(name)
     answers = os.fdopen(os.dup(1), "w")
     gc.freeze()  # what all share is not to be looked through, and so copied, by each
     for line in sys.stdin:
@@ -88,13 +93,14 @@ def _become(printed, words, env, folder):
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(env, PWD=folder)  # as a shell does
-    sys.path[0] = folder
-    sys.argv = [str(Path(sys.executable).with_name(words[0])), *words[1:]]
+    is_script = words[0].endswith(".py")
+    sys.path[0] = str(Path(words[0]).parent) if is_script else folder
+    sys.argv = words if is_script else [str(Path(sys.executable).with_name(words[0])), *words[1:]]
     context = importlib.import_module("prefect.context")
     context.GLOBAL_SETTINGS_CONTEXT = context.root_settings_context()  # the profile may have been changed meanwhile
-    module, _, name = ENTRIES[words[0]].partition(":")
+    module, _, name = ENTRIES.get(words[0], "").partition(":")
     try:
-        status = getattr(importlib.import_module(module), name)()
+        status = getattr(importlib.import_module(module), name)() if module else _main_of(words[0])
     except SystemExit as end:
         status = end.code
     except BaseException:
@@ -106,6 +112,11 @@ def _become(printed, words, env, folder):
     sys.stdout.flush()
     sys.stderr.flush()
     return int(status or 0)
+
+
+def _main_of(script):
+    runpy.run_path(script, run_name="__main__")
+    return 0
 
 
 if __name__ == "__main__":

@@ -12,6 +12,9 @@ import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import prefect_database  # needs that path
+
 #: What keeps a test's Prefect away from the user's own, and from hosts that are not there.
 ALONE = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -46,7 +49,9 @@ def environment(home, **more):
     Path(home).mkdir(parents=True, exist_ok=True)
     path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")])
     own = {"HOME": str(home), "PREFECT_HOME": str(Path(home) / ".prefect"), "PATH": path}
-    return {**kept, **ALONE, **own, **{name: str(value) for name, value in more.items()}}
+    made = {**kept, **ALONE, **own, **{name: str(value) for name, value in more.items()}}
+    prefect_database.put_into(made["PREFECT_HOME"])
+    return made
 
 
 def answers(url, within=2.0):

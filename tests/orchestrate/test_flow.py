@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 
 import pytest
 from prefect import get_run_logger, task
@@ -19,7 +20,7 @@ from resilient_tasks import (
     resilient_task,
 )
 from resilient_tasks.core import events
-from resilient_tasks.testing import flush_messages
+from resilient_tasks.testing import deliver_to, flush_messages
 
 
 def test_two_retry_loops_are_refused():
@@ -123,16 +124,22 @@ class TestOnAServer:
             logging.getLogger("prefect.task_runs").removeHandler(handler)
         assert (f"told_of: alert sent to {slack.name}", dict(seen)["ran"]) in seen
 
-    def test_a_message_that_is_delivered_after_its_run_is_told_of_in_the_log_of_that_run(self, resilient_slack):
-        seen = []
+    def test_a_message_that_is_delivered_after_its_run_is_told_of_in_the_log_of_that_run(self):
+        seen, ended_already = [], threading.Event()
 
         class Seen(logging.Handler):
             def emit(self, record):
                 seen.append((record.getMessage(), getattr(record, "flow_run_id", None), record.name))
 
-        slack = Slack(webhook=resilient_slack.webhook_url)
+        class Late:
+            name = "late"
 
-        @resilient_task(notify=slack)
+            def send(self, message, *, within):
+                assert ended_already.wait(60)
+
+        channel = Late()
+
+        @resilient_task(notify=channel)
         def told_of():
             raise ConnectionError("refused")
 
@@ -141,14 +148,15 @@ class TestOnAServer:
             told_of.outcome()
             return events.run_ids()["flow_run_id"]
 
-        resilient_slack.slow(0.2)
-        flow_run_id = ended()
-        logging.getLogger("prefect.task_runs").addHandler(handler := Seen())
-        try:
-            assert flush_messages()
-        finally:
-            logging.getLogger("prefect.task_runs").removeHandler(handler)
-        assert (f"told_of: alert sent to {slack.name}", flow_run_id, "prefect.task_runs") in seen
+        with deliver_to(channel):
+            flow_run_id = ended()
+            logging.getLogger("prefect.task_runs").addHandler(handler := Seen())
+            ended_already.set()
+            try:
+                assert flush_messages()
+            finally:
+                logging.getLogger("prefect.task_runs").removeHandler(handler)
+        assert ("told_of: alert sent to late", flow_run_id, "prefect.task_runs") in seen
 
     def test_log_lines_reach_the_log_of_their_task_run_with_its_attempt(self, caplog):
         seen = []
