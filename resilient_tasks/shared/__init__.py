@@ -1,1 +1,1 @@
-"""What this process knows of the states that calls share, and has not told yet."""
+"""Per-process caches of shared state, with unflushed updates."""
