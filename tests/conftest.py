@@ -10,7 +10,7 @@ import pytest
 from resilient_tasks import resilient
 from resilient_tasks.alerts import gate
 from resilient_tasks.alerts.outbox import use_incidents
-from resilient_tasks.core import settings, wrappers
+from resilient_tasks.core import failures, settings, wrappers
 from resilient_tasks.core.host import Host, use_host
 from resilient_tasks.core.store import MemoryStore
 from resilient_tasks.shared.states import use_store
@@ -135,6 +135,12 @@ def own_incidents():
     """Have no test know the incidents of another. Fixtures keep alerts away from people: there are none here."""
     with use_incidents(MemoryStore()) as kept, gate.open_to(lambda _: True):
         yield kept
+
+
+@pytest.fixture(autouse=True)
+def own_kinds(monkeypatch):
+    """Have no test know the kinds of errors that another registers."""
+    monkeypatch.setattr(failures, "_registered", failures._registered[:])
 
 
 @pytest.fixture
