@@ -104,7 +104,7 @@ def _came_with_a_task(known: Call, here: FrameType | None, found: list[FrameType
     while here is not found[0] and here is not None and here.f_code.co_qualname != "Handle._run":  # a step of asyncio's
         here = here.f_back
     is_inside = here is not found[0] and known.work.thread == threading.get_ident()
-    return is_inside and all(frame.f_locals.get("self", frame.f_locals.get(MADE)) is not known for frame in found)
+    return is_inside and all(own.get("self", own.get(MADE)) is not known for own in map(_variables, found))
 
 
 def _attempts(frame: FrameType | None) -> list[FrameType]:
@@ -113,7 +113,7 @@ def _attempts(frame: FrameType | None) -> list[FrameType]:
     while frame is not None:
         code = frame.f_code
         if code is _INVOKE or (
-            code.co_name == NAME and _AROUND.issubset(code.co_freevars) and _ENTERED not in frame.f_locals
+            code.co_name == NAME and _AROUND.issubset(code.co_freevars) and _ENTERED not in _variables(frame)
         ):
             found.append(frame)
         frame = frame.f_back
@@ -122,7 +122,7 @@ def _attempts(frame: FrameType | None) -> list[FrameType]:
 
 def _call_of(frame: FrameType, parent: Call | None) -> Call:
     """Return the call that a first attempt is about. It is made when it is asked for, once."""
-    here = frame.f_locals
+    here = _variables(frame)
     if MADE in here:
         return cast("Call", here[MADE])
     return _asked(frame, here, parent).attempt(len(here.get("tried", ())) + 1)
@@ -132,11 +132,20 @@ def attempt_in(frame: FrameType, number: int) -> Call:
     """Return the attempt that a frame is making at once, while its error is handled there."""
     asked = frame.f_trace
     if not isinstance(asked, _Asked):
-        here = frame.f_locals
-        asked = _asked(frame, here, running.get())
-        if sys.version_info < (3, 13):
-            here.pop("error", None)  # the frame keeps this mapping, and that would keep the error
+        asked = _asked(frame, _variables(frame), running.get())
     return asked.attempt(number)
+
+
+def _variables(frame: FrameType) -> Mapping[str, Any]:
+    """Return the variables of a wrapper, or of `Call.invoke`, but for an error that is handled there.
+
+    On Python 3.11 and 3.12 the frame keeps this mapping, and with it the error, and all that the error holds, during
+    the waits. A debugger writes it back, and has it whole.
+    """
+    here = frame.f_locals
+    if sys.version_info < (3, 13) and sys.gettrace() is None:
+        here.pop("error", None)
+    return here
 
 
 def _asked(frame: FrameType, here: Mapping[str, Any], parent: Call | None) -> _Asked:
@@ -186,7 +195,7 @@ def around() -> list[Work | Plan]:
     found: list[Work | Plan] = []
     call = running.get()
     for frame in _attempts(sys._getframe(1)):  # noqa: SLF001  # as above
-        here = frame.f_locals
+        here = _variables(frame)
         own = here["self"] if frame.f_code is _INVOKE else here.get(MADE)
         found.append(here["plan"] if own is None else own.work)
         call = call if own is None else _outside(own)

@@ -356,34 +356,43 @@ def _tallied(failures: Failures) -> dict[str, dict[str, int]]:
     }
 
 
-@functools.lru_cache(256)  # most policies are like others
-def _again(rules: Matcher, attempts: int, wait: Any) -> Again:
-    kinds, most = rules.kinds, min(attempts, _MOST_AT_ONCE)
+class _Again:
+    """Decides about later attempts. A method: a closure that is pickled by its value would take the bus along."""
 
-    def again(error: Exception, tried: tuple[Tried, ...]) -> tuple[tuple[Tried, ...], float] | None:
+    __slots__ = ("attempts", "kinds", "most", "rules", "wait")
+
+    def __init__(self, rules: Matcher, attempts: int, wait: Any) -> None:
+        self.rules, self.kinds, self.wait = rules, rules.kinds, wait
+        self.attempts, self.most = attempts, min(attempts, _MOST_AT_ONCE)
+
+    def ask(self, error: Exception, tried: tuple[Tried, ...]) -> tuple[tuple[Tried, ...], float] | None:
+        """See `Again`."""
         number = len(tried) + 1
-        if number >= most or calls.limited or not settings.current.enabled:
+        if number >= self.most or calls.limited or not settings.current.enabled:
             return None
         facts, status, asked = None, None, None
-        if kinds and (kind := at_a_glance(error)) is not None:
-            if kind not in kinds:
+        if self.kinds and (kind := at_a_glance(error)) is not None:
+            if kind not in self.kinds:
                 return None
         else:
             facts = Facts(error)
-            if registered() or safely.is_a(error, TimedOut) or not rules(facts):
+            if registered() or safely.is_a(error, TimedOut) or not self.rules(facts):
                 return None  # the pipeline judges it
             status, asked = facts.http_status, facts.retry_after
-        seconds = wait if type(wait) is float else _after(number, wait)
+        seconds = self.wait if type(self.wait) is float else _after(number, self.wait)
         if asked is not None and asked > seconds:
             seconds = min(asked, _LONGEST)
         if bus.sinks and bus.wants_any(_OF_ATTEMPTS):
             if bus.wants_any(_TOLD_BY_PIPELINE):
                 return None
             call = attempt_in(sys._getframe(1), number)  # noqa: SLF001  # the wrapper's
-            call.emit(RetryScheduled, facts or Facts(error), attempts=attempts, delay=seconds)
+            call.emit(RetryScheduled, facts or Facts(error), attempts=self.attempts, delay=seconds)
         return tried + ((type(error), status),), seconds  # noqa: RUF005  # an unpacked tuple becomes a list first
 
-    return again
+
+@functools.lru_cache(256)  # most policies are like others
+def _again(rules: Matcher, attempts: int, wait: Any) -> Again:
+    return _Again(rules, attempts, wait).ask
 
 
 #: The pipeline goes on after these: it writes down failures in a list, and a copy of a tuple takes longer each time.

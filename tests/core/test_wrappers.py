@@ -33,7 +33,7 @@ from resilient_tasks import (
 )
 from resilient_tasks.core import call as calls
 from resilient_tasks.core import loops
-from resilient_tasks.core.events import RetryMultiplied
+from resilient_tasks.core.events import RetryMultiplied, RetryRecovered, RetryScheduled, RetryStarted, bus
 
 ONCE_MORE = Retry(attempts=2, wait=0)
 
@@ -675,3 +675,45 @@ def test_a_hedged_call_leaves_nothing_to_be_heeded(drive):
     hedged = drive(lambda: "answer", hedge=60, idempotent=True)
     assert [hedged(), hedged()] == ["answer"] * 2
     assert not calls.limited
+
+
+def test_a_wrapper_that_is_pickled_by_value_leaves_the_sinks_of_its_process_behind(resilient_events):
+    there = []
+
+    def fetch():
+        there.append(None)
+        if len(there) % 2:
+            raise ConnectionError("refused")
+
+    waits = threading.Lock()  # as in a sink of a user's own, which cannot be pickled
+    unsubscribe = bus.subscribe(lambda event: waits.locked())
+    try:
+        copy = pickle.loads(cloudpickle.dumps(resilient(retry=ONCE_MORE)(fetch)))
+        for _ in range(2):
+            copy()
+    finally:
+        unsubscribe()
+    assert [type(event) for event in resilient_events] == 2 * [RetryScheduled, RetryStarted, RetryRecovered]
+
+
+def test_a_sink_that_asks_for_its_call_keeps_no_error_during_the_wait(drive, no_gc, resilient_clock):
+    errors, kept = [], []
+
+    class Refused(ConnectionError):
+        def __init__(self):
+            errors.append(weakref.ref(self))
+
+    def fetch():
+        kept.extend(error() is not None for error in errors)
+        raise Refused
+
+    fetch = drive(fetch, retry=Retry(attempts=3, wait=1))
+    unsubscribe = bus.subscribe(lambda event: current_call(), lambda event: event is RetryScheduled)
+    try:
+        for _ in range(2):
+            with pytest.raises(Refused):
+                fetch()
+            errors.clear()
+    finally:
+        unsubscribe()
+    assert kept == 6 * [False]
