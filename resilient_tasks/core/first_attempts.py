@@ -205,6 +205,14 @@ def around() -> list[Work | Plan]:
     return found
 
 
+def is_inside(frame: FrameType) -> bool:
+    """Tell whether the call that a wrapper's frame is about may be part of another one. `around` is slower and sure."""
+    outer = frame.f_back
+    while outer is not None and outer.f_code.co_name != NAME:
+        outer = outer.f_back
+    return outer is not None or running.get() is not None
+
+
 def _outside(call: Call) -> Call | None:
     """Return the call around all of a call's attempts."""
     around, name = call.parent, call.work.id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from resilient_tasks.core import host
@@ -13,17 +13,22 @@ from resilient_tasks.core.host import Loop
 from resilient_tasks.core.wording import number_of
 
 if TYPE_CHECKING:
-    from resilient_tasks.core.call import Work
+    from resilient_tasks.core.call import Plan, Work
 
 
 _told: set[tuple[Loop, ...]] = set()
 
 
-def tell_if_multiplied(work: Work) -> None:
-    """Tell that `work` is retried inside of what is retried itself; once for each stack of loops in this process."""
+def tell_if_multiplied(work: Work, *, at_once: bool = False) -> None:
+    """Tell that `work` is retried inside of what is retried itself; once for each stack of loops in this process.
+
+    Args:
+        work: what is about to be done again.
+        at_once: its attempts are made without the pipeline, so it is the innermost call here itself.
+    """
     if not (work.sinks or bus.wants(RetryMultiplied)):
         return
-    outer = (*host.current.loops(), *reversed([*_around_here()]))
+    outer = (*host.current.loops(), *reversed([*_loops_of(around()[at_once:])]))
     if not outer:
         return
     stack = (*outer, Loop(work.operation, work.attempts))
@@ -39,9 +44,9 @@ def _often(loop: Loop) -> str:
     return number_of(loop.attempts, "attempt") if loop.attempts else "any number of attempts"
 
 
-def _around_here() -> Iterator[Loop]:
+def _loops_of(calls: Iterable[Work | Plan]) -> Iterator[Loop]:
     inner = ""
-    for outer in around():
+    for outer in calls:
         if outer.operation != inner and outer.attempts != 1:
             yield Loop(outer.operation, outer.attempts)
         inner = outer.operation

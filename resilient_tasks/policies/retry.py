@@ -17,8 +17,10 @@ from resilient_tasks.core import (
     checks,
     clock,
     durations,
+    host,
     key_functions,
     keys,
+    loops,
     safely,
     settings,
     strategies,
@@ -30,6 +32,7 @@ from resilient_tasks.core.durations import Duration, Seconds
 from resilient_tasks.core.errors import ENDED_BY, PolicyError, PredicateError, ResultRejected, TimedOut
 from resilient_tasks.core.events import (
     RetryExhausted,
+    RetryMultiplied,
     RetryRecovered,
     RetryScheduled,
     RetryStarted,
@@ -38,7 +41,7 @@ from resilient_tasks.core.events import (
     run_ids,
 )
 from resilient_tasks.core.failures import Facts, at_a_glance, describe, registered
-from resilient_tasks.core.first_attempts import attempt_in
+from resilient_tasks.core.first_attempts import attempt_in, is_inside
 from resilient_tasks.core.kinds import RETRIED_BY_DEFAULT
 from resilient_tasks.core.matching import Matcher, On, ask, matcher
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome, let_go
@@ -385,7 +388,10 @@ class _Again:
         if bus.sinks and bus.wants_any(_OF_ATTEMPTS):
             if bus.wants_any(_TOLD_BY_PIPELINE):
                 return None
-            call = attempt_in(sys._getframe(1), number)  # noqa: SLF001  # the wrapper's
+            frame = sys._getframe(1)  # noqa: SLF001  # the wrapper's
+            call = attempt_in(frame, number)
+            if number == 1 and (host.current is not host.NONE or is_inside(frame)):
+                loops.tell_if_multiplied(call.work, at_once=True)
             call.emit(RetryScheduled, facts or Facts(error), attempts=self.attempts, delay=seconds)
         return tried + ((type(error), status),), seconds  # noqa: RUF005  # an unpacked tuple becomes a list first
 
@@ -397,8 +403,8 @@ def _again(rules: Matcher, attempts: int, wait: Any) -> Again:
 
 #: The pipeline goes on after these: it writes down failures in a list, and a copy of a tuple takes longer each time.
 _MOST_AT_ONCE = 100
-#: What a sink may hear of attempts; where it hears of the last two, the pipeline makes them.
-_OF_ATTEMPTS = Several(RetryScheduled, RetryStarted, RetryRecovered)
+#: What a sink may hear of attempts; where it hears of the last two, the pipeline makes the attempts.
+_OF_ATTEMPTS = Several(RetryMultiplied, RetryScheduled, RetryStarted, RetryRecovered)
 _TOLD_BY_PIPELINE = Several(RetryStarted, RetryRecovered)
 #: Ten years in seconds. Dates end, and Prefect is told when the next attempt begins.
 _LONGEST = 10 * 365 * 86_400.0

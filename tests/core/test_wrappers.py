@@ -531,6 +531,29 @@ def test_each_loop_of_attempts_is_told_of_once(limits, resilient_events, monkeyp
     assert {(len(event.loops), event.attempts) for event in told} == {(2, 4), (3, 8)}
 
 
+def test_loops_are_told_of_where_the_inner_one_recovers(drive, monkeypatch):
+    monkeypatch.setattr(loops, "_told", set())
+    told, attempts = [], [0]
+
+    @resilient(retry=ONCE_MORE)
+    def inner():
+        attempts[0] += 1
+        if attempts[0] % 2:
+            raise ConnectionError
+
+    inner()  # alone at first
+    outer = drive(lambda: inner(), retry=Retry(attempts=3, wait=0))  # noqa: PLW0108  # it has a name of its own
+    unsubscribe = bus.subscribe(told.append, lambda event: event is RetryMultiplied)
+    try:
+        outer()
+        outer()
+    finally:
+        unsubscribe()
+    (event,) = told
+    assert event.attempts == 6
+    assert event.loops[1] == "inner (2 attempts)"
+
+
 @pytest.mark.parametrize("policies", [{}, {"breaker": "lines"}, {"timeout": 50}])
 def test_a_traceback_shows_the_lines_that_were_run(policies):
     @resilient(retry=ONCE_MORE, fallback={KeyError: lambda number: 0}, **policies)
