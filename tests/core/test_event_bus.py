@@ -34,6 +34,7 @@ from resilient_tasks.core.events import (
     NotifyKnown,
     NotifySent,
     NotifySuppressed,
+    OfLevel,
     RateAdapted,
     RateLimitReached,
     RetryExhausted,
@@ -44,6 +45,7 @@ from resilient_tasks.core.events import (
     RowsInvalid,
     RowsQuarantined,
     RowsWarned,
+    Several,
     StoreLost,
     StoreRegained,
     TimeoutExceeded,
@@ -392,19 +394,30 @@ class TestBus:
         assert "notify.sent" in record.getMessage()
         assert "sink is broken" in str(record.exc_info[1])
 
-    def test_a_sink_whose_wishes_raise_is_reported_and_not_felt(self, caplog):
+    @pytest.mark.parametrize("of", [lambda wants: wants, OfLevel])
+    def test_a_sink_whose_wishes_raise_is_reported_and_not_felt(self, of, caplog):
         bus, heard = Bus(), []
 
-        def torn(event):
+        def torn(_):
             raise ValueError("it wants and wants not")
 
-        bus.subscribe(heard.append, torn)
+        bus.subscribe(heard.append, of(torn))
         assert bus.wants(NotifySent)  # the event is made, so that the trouble is told
+        assert bus.wants_any(Several(NotifySent, NotifyKnown))
         bus.subscribe(heard.append)
         bus.emit(self.EVENT)
         assert heard == [self.EVENT]
         (record,) = caplog.records
         assert "it wants and wants not" in str(record.exc_info[1])
+
+    def test_one_of_several_events_is_wanted_where_any_sink_wants_one(self):
+        bus, several = Bus(), Several(NotifySent, NotifyKnown)
+        assert not bus.wants_any(several)
+        bus.subscribe(print, OfLevel(lambda level: level > max(NotifySent.level, NotifyKnown.level)))
+        bus.subscribe(print, lambda event: event is StoreLost)
+        assert not bus.wants_any(several)
+        bus.subscribe(print, OfLevel(lambda level: level >= max(NotifySent.level, NotifyKnown.level)))
+        assert bus.wants_any(several)
 
     def test_a_sink_may_unsubscribe_while_it_is_being_told(self):
         bus, heard = Bus(), []

@@ -92,10 +92,12 @@ class Bus:
     def wants_any(self, events: Several) -> bool:
         """Tell whether any sink wants events of any of these classes."""
         for _, wants in self.sinks:
-            if type(wants) is OfLevel:
+            if type(wants) is not OfLevel:
+                return any(map(self.wants, events.classes))
+            try:
                 if wants.enabled(events.loudest):
                     return True
-            elif any(map(self.wants, events.classes)):
+            except Exception:  # as above
                 return True
         return False
 
