@@ -390,9 +390,11 @@ class _Again:
                 return None
             frame = sys._getframe(1)  # noqa: SLF001  # the wrapper's
             call = attempt_in(frame, number)
+            due = clock.now() + seconds  # to tell the sinks takes its time, too
             if number == 1 and (host.current is not host.NONE or is_inside(frame)):
                 loops.tell_if_multiplied(call.work, at_once=True)
             call.emit(RetryScheduled, facts or Facts(error), attempts=self.attempts, delay=seconds)
+            seconds = max(0.0, due - clock.now())
         return tried + ((type(error), status),), seconds  # noqa: RUF005  # an unpacked tuple becomes a list first
 
 

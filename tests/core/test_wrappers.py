@@ -740,3 +740,21 @@ def test_a_sink_that_asks_for_its_call_keeps_no_error_during_the_wait(drive, no_
     finally:
         unsubscribe()
     assert kept == 6 * [False]
+
+
+def test_the_time_that_a_sink_takes_is_part_of_the_wait(drive, resilient_clock):
+    began = []
+
+    def fetch():
+        began.append(resilient_clock.now())
+        raise ConnectionError("refused")
+
+    fetch = drive(fetch, retry=Retry(attempts=3, wait=2))
+    unsubscribe = bus.subscribe(lambda event: resilient_clock.advance(1.5), lambda event: event is RetryScheduled)
+    try:
+        for _ in range(2):
+            with pytest.raises(ConnectionError):
+                fetch()
+    finally:
+        unsubscribe()
+    assert began == [0, 2, 4, 4, 6, 8]
