@@ -205,8 +205,8 @@ class Retry(Policy):
     @property
     def again(self) -> Again:
         """Decide whether an attempt follows one that failed, where no sink hears of it and nothing limits the call."""
-        if not self._retries.goes_by_the_error or callable(self.wait):
-            return no_more
+        if type(self) is not Retry or not self._retries.goes_by_the_error or callable(self.wait):
+            return no_more  # a class of a user's own may decide otherwise
         return _again(self._retries, self.attempts or 0, self.wait)
 
     def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:  # noqa: ARG002

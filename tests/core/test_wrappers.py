@@ -758,3 +758,21 @@ def test_the_time_that_a_sink_takes_is_part_of_the_wait(drive, resilient_clock):
     finally:
         unsubscribe()
     assert began == [0, 2, 4, 4, 6, 8]
+
+
+def test_a_retry_of_a_users_own_class_decides_itself(drive):
+    class Never(Retry):
+        async def around(self, call, proceed):
+            return await proceed(call)
+
+    attempts = []
+
+    def fetch():
+        attempts.append(None)
+        raise ConnectionError("refused")
+
+    fetch = drive(fetch, retry=Never(attempts=3, wait=0))
+    for _ in range(2):
+        with pytest.raises(ConnectionError):
+            fetch()
+    assert len(attempts) == 2
