@@ -5,44 +5,36 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
-from resilient_tasks.core import call as calls
 from resilient_tasks.core import (
     callables,
     checks,
     clock,
     durations,
-    host,
     key_functions,
     keys,
-    loops,
     safely,
-    settings,
     strategies,
     wording,
 )
 from resilient_tasks.core.arguments import answering
-from resilient_tasks.core.call import NEVER, Leave, Tried
+from resilient_tasks.core.call import NEVER, Leave
 from resilient_tasks.core.durations import Duration, Seconds
 from resilient_tasks.core.errors import ENDED_BY, PolicyError, PredicateError, ResultRejected, TimedOut
 from resilient_tasks.core.events import (
     RetryExhausted,
-    RetryMultiplied,
     RetryRecovered,
     RetryScheduled,
     RetryStarted,
-    Several,
-    bus,
     run_ids,
 )
-from resilient_tasks.core.failures import Facts, at_a_glance, describe, registered
-from resilient_tasks.core.first_attempts import attempt_in, is_inside
+from resilient_tasks.core.failures import Facts, describe
 from resilient_tasks.core.kinds import RETRIED_BY_DEFAULT
+from resilient_tasks.core.later_attempts import LONGEST, LaterAttempts
 from resilient_tasks.core.matching import Matcher, On, ask, matcher
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome, let_go
 from resilient_tasks.core.pipeline import Policy, no_more
@@ -306,7 +298,7 @@ class Retry(Policy):
             state.upcoming_sleep = seconds
         if (asked := facts.retry_after) is not None and asked > seconds:
             seconds = asked
-        return min(max(0.0, seconds), _LONGEST)
+        return min(max(0.0, seconds), LONGEST)
 
     def _wanted(self, call: Call, state: RetryCallState | None) -> float:
         if not callable(self.wait):
@@ -359,57 +351,11 @@ def _tallied(failures: Failures) -> dict[str, dict[str, int]]:
     }
 
 
-class _Again:
-    """Decides about later attempts. A method: a closure that is pickled by its value would take the bus along."""
-
-    __slots__ = ("attempts", "kinds", "most", "rules", "wait")
-
-    def __init__(self, rules: Matcher, attempts: int, wait: Any) -> None:
-        self.rules, self.kinds, self.wait = rules, rules.kinds, wait
-        self.attempts, self.most = attempts, min(attempts, _MOST_AT_ONCE)
-
-    def ask(self, error: Exception, tried: tuple[Tried, ...]) -> tuple[tuple[Tried, ...], float] | None:
-        """See `Again`."""
-        number = len(tried) + 1
-        if number >= self.most or calls.limited or not settings.current.enabled:
-            return None
-        facts, status, asked = None, None, None
-        if self.kinds and (kind := at_a_glance(error)) is not None:
-            if kind not in self.kinds:
-                return None
-        else:
-            facts = Facts(error)
-            if registered() or safely.is_a(error, TimedOut) or not self.rules(facts):
-                return None  # the pipeline judges it
-            status, asked = facts.http_status, facts.retry_after
-        seconds = self.wait if type(self.wait) is float else _after(number, self.wait)
-        if asked is not None and asked > seconds:
-            seconds = min(asked, _LONGEST)
-        if bus.sinks and bus.wants_any(_OF_ATTEMPTS):
-            if bus.wants_any(_TOLD_BY_PIPELINE):
-                return None
-            frame = sys._getframe(1)  # noqa: SLF001  # the wrapper's
-            call = attempt_in(frame, number)
-            due = clock.now() + seconds  # to tell the sinks takes its time, too
-            if number == 1 and (host.current is not host.NONE or is_inside(frame)):
-                loops.tell_if_multiplied(call.work, at_once=True)
-            call.emit(RetryScheduled, facts or Facts(error), attempts=self.attempts, delay=seconds)
-            seconds = max(0.0, due - clock.now())
-        return tried + ((type(error), status),), seconds  # noqa: RUF005  # an unpacked tuple becomes a list first
-
-
 @functools.lru_cache(256)  # most policies are like others
 def _again(rules: Matcher, attempts: int, wait: Any) -> Again:
-    return _Again(rules, attempts, wait).ask
+    return LaterAttempts(rules, attempts, wait, _after).ask
 
 
-#: The pipeline goes on after these: it writes down failures in a list, and a copy of a tuple takes longer each time.
-_MOST_AT_ONCE = 100
-#: What a sink may hear of attempts; where it hears of the last two, the pipeline makes the attempts.
-_OF_ATTEMPTS = Several(RetryMultiplied, RetryScheduled, RetryStarted, RetryRecovered)
-_TOLD_BY_PIPELINE = Several(RetryStarted, RetryRecovered)
-#: Ten years in seconds. Dates end, and Prefect is told when the next attempt begins.
-_LONGEST = 10 * 365 * 86_400.0
 _NOT_RETRIED = "not a failure to retry"
 
 
