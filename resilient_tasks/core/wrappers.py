@@ -170,7 +170,7 @@ _IN_CONTEXT = """
             work = made.work.was_begun(late or runtime.put_off(fn, value), parts_of(leave))
         finally:
             try:
-                before is None or calls.running.reset(before)
+                calls.running.set(made.parent) if before is None else calls.running.reset(before)  # a signal at its end
             except ValueError:  # as in `Call.invoke`
                 pass
             finally:

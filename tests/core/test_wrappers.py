@@ -635,6 +635,35 @@ def test_a_slot_is_given_back_wherever_the_call_is_interrupted(policies):
     assert isinstance(resilient(**policies)(lambda: within.outcome())(), Failed), "given back once only"  # noqa: PLW0108
 
 
+def test_no_call_stays_in_the_context_if_a_signal_comes_as_it_is_put_there(drive, monkeypatch):
+    fetch = warm(drive(lambda: "done", timeout=50))
+    running, signals = calls.running, [Interrupted]
+
+    class Running:
+        get, reset = running.get, running.reset
+
+        def set(self, call):
+            token = running.set(call)
+            if signals:
+                raise signals.pop()
+            return token
+
+    async def left():
+        with contextlib.suppress(Interrupted):
+            await fetch.decorated()
+        return running.get()
+
+    monkeypatch.setattr(calls, "running", Running())
+    if drive.is_async:
+        assert asyncio.run(left()) is None
+    else:
+        with pytest.raises(Interrupted):
+            fetch()
+        assert running.get() is None
+    assert not signals
+    assert not calls.limited
+
+
 HELD = [
     {"bulkhead": Bulkhead("cut as it ends", 1)},
     {"bulkhead": Bulkhead("cut as it ends, with a breaker", 1), "breaker": "cut as it ends"},
