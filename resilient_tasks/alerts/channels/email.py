@@ -163,7 +163,7 @@ class Email:
         given = self.credentials.password if self.credentials is not None else self.password
         password = os.environ.get("SMTP_PASSWORD") if given is None else revealed(given)
         if not password:
-            msg = f"Email has no password for {self.username!r}: give password=, or set SMTP_PASSWORD"
+            msg = f"Email logs in as {self.username!r} and has no password. Give password=, or set SMTP_PASSWORD"
             raise PolicyError(msg)
         if not password.isascii() or not str(self.username).isascii():
             # smtplib raises an error that contains the password.

@@ -185,7 +185,7 @@ def _checked(url: str) -> str:
         msg = "Webhook(url=...) is an http:// or https:// URL"
         raise PolicyError(msg)
     if parts.username is not None or parts.password is not None:
-        msg = "Webhook(url=...) takes no user and password: send them as headers={'Authorization': ...}"
+        msg = "Webhook(url=...) takes no user and password. Send them as headers={'Authorization': ...}"
         raise PolicyError(msg)
     return text
 
