@@ -1,4 +1,4 @@
-"""Fixtures for tests of resilient functions. None is automatic, and each imports what it needs when it is asked for."""
+"""Fixtures for tests of resilient functions. None is automatic, and each imports only what it needs, on first use."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STARTUP = 120
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Keep alerts away from people while a test runs that uses any fixture of this plugin, its other fixtures too."""
+    """Keep alerts away from people during every test that uses a fixture of this plugin, including its setup."""
     if not any(name.startswith("resilient_") for name in getattr(item, "fixturenames", ())):
         yield
         return
@@ -37,13 +37,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 @pytest.fixture
 def resilient_clock() -> Iterator[VirtualClock]:
-    """A virtual clock: waits pass at once and are recorded in `.waits`. Circuits, limits and counters start anew."""
+    """A virtual clock: waits return at once and are recorded in `.waits`. Circuits, limits and counters start fresh."""
     from resilient_tasks.core.store import MemoryStore  # noqa: PLC0415  # the plugin loads in every run: keep it light
     from resilient_tasks.shared.states import use_store  # noqa: PLC0415
     from resilient_tasks.testing.clock import VirtualClock, use_clock  # noqa: PLC0415
 
     clock = VirtualClock()
-    # What is stored expires by the clock in use: no value may outlive the clock it was written by.
+    # Stored values expire by the clock in use: no value may outlive the clock it was written by.
     with use_clock(clock), use_store(MemoryStore()):
         yield clock
 
@@ -68,10 +68,10 @@ def resilient_api() -> Iterator[FaultyServer]:
 
 @pytest.fixture
 def resilient_slack() -> Iterator[FakeSlack]:
-    """A Slack on loopback that keeps what it is sent: `Slack(webhook=resilient_slack.webhook_url)`.
+    """A fake Slack on loopback that records messages: `Slack(webhook=resilient_slack.webhook_url)`.
 
-    Messages leave from a thread of their own: call `resilient_tasks.testing.flush_messages()` before looking. Incidents
-    are those of the test alone.
+    A background thread sends the messages: call `resilient_tasks.testing.flush_messages()` before asserting. Each test
+    has its own incidents.
     """
     from resilient_tasks.alerts.outbox import use_incidents  # noqa: PLC0415
     from resilient_tasks.core.store import MemoryStore  # noqa: PLC0415  # as above
@@ -83,9 +83,9 @@ def resilient_slack() -> Iterator[FakeSlack]:
 
 @pytest.fixture
 def resilient_smtp() -> Iterator[MailServer]:
-    """A mail server on loopback with TLS and logins: `Email("ops@example.org", **resilient_smtp.starttls)`.
+    """A mail server on loopback with TLS and login: `Email("ops@example.org", **resilient_smtp.starttls)`.
 
-    Messages leave from a thread of their own, and incidents are those of the test alone, as with `resilient_slack`.
+    As with `resilient_slack`, a background thread sends the messages, and each test has its own incidents.
     """
     from resilient_tasks.alerts.outbox import use_incidents  # noqa: PLC0415
     from resilient_tasks.core.store import MemoryStore  # noqa: PLC0415  # as above
@@ -97,21 +97,21 @@ def resilient_smtp() -> Iterator[MailServer]:
 
 @pytest.fixture(scope="session")
 def resilient_prefect() -> Iterator[str]:
-    """A temporary Prefect server with an empty database, one for the session; gives the URL of its API."""
+    """A temporary Prefect server with an empty database, shared by the session; the value is its API's URL."""
     with pytest.MonkeyPatch.context() as environment, _terminated_like_an_interrupt():
-        # Otherwise the server looks for a host on the internet, and logs that it found none.
+        # Otherwise the server contacts a host on the internet, and logs that it cannot.
         environment.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
         from prefect import settings  # noqa: PLC0415  # seconds to import
         from prefect.testing import utilities  # noqa: PLC0415
 
-        # Prefect gives its SQLite a single connection where the database's address reads ":memory:". With several, its
-        # event loop stands still for a minute now and then: the garbage collector, on the loop's thread, frees a cursor
-        # of a connection that waits in SQLite for the write lock, and waits for that connection in its turn, while the
-        # transaction that has the lock needs the loop to go on.
-        if os.name == "posix":  # elsewhere a file's name may have no colon
+        # Prefect uses a single SQLite connection if the database's address contains ":memory:". With several, its
+        # event loop sometimes blocks for a minute: the garbage collector, on the loop's thread, frees a cursor of a
+        # connection that is waiting for SQLite's write lock, and so waits for that connection, while the transaction
+        # that holds the lock needs the loop.
+        if os.name == "posix":  # elsewhere a file name may not contain a colon
             environment.setattr(utilities, "mkdtemp", lambda: mkdtemp(suffix=":memory:"))
         for_tests = {
-            # A flow run ends up to a second later for its heartbeat's thread, which a test has no use for.
+            # The heartbeat thread delays the end of a flow run by up to a second, and tests do not need it.
             settings.PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
         }
         with utilities.prefect_test_harness(server_startup_timeout=_STARTUP), settings.temporary_settings(for_tests):
@@ -120,10 +120,10 @@ def resilient_prefect() -> Iterator[str]:
 
 @contextmanager
 def _terminated_like_an_interrupt() -> Iterator[None]:
-    """Have SIGTERM end the session as Ctrl-C does.
+    """Make SIGTERM end the session as Ctrl-C does.
 
-    By default it would end Python on the spot: the server's process would stay behind and hold the standard output
-    open, on which a CI runner then waits for ever.
+    By default it would end Python at once: the server's process would survive and keep the standard output open, so a
+    CI runner would wait for ever.
     """
     ours = threading.current_thread() is threading.main_thread()
     if not ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:

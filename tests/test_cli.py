@@ -65,7 +65,7 @@ def test_show_says_why(run):
 
 
 @pytest.mark.parametrize("ending", ["csv", "json"])
-def test_rows_are_shown_to_a_file_corrected_there_and_replayed(run, store, tmp_path, ending):
+def test_rows_are_saved_to_a_file_corrected_there_and_replayed(run, store, tmp_path, ending):
     assert run("show", "b1", "--to", f"rows.{ending}")[:2] == (
         0, f"2 rows in rows.{ending}: correct them, then replay with --rows rows.{ending}\n",
     )  # fmt: skip
@@ -88,7 +88,7 @@ def test_rows_go_to_parquet_and_come_back(run, tmp_path):
     assert (code, out.splitlines()[0]) == (0, "2 rows released, 0 still wait")
 
 
-def test_a_cell_that_cannot_be_read_is_told_by_row_and_column(run, tmp_path):
+def test_an_unreadable_cell_is_reported_by_row_and_column(run, tmp_path):
     run("show", "b1", "--to", "rows.csv")
     file = tmp_path / "rows.csv"
     file.write_text(file.read_text().replace("??", "UA").replace("-3", "three"))
@@ -97,16 +97,16 @@ def test_a_cell_that_cannot_be_read_is_told_by_row_and_column(run, tmp_path):
     assert "2    miles: cannot be read as int64 ('three')" in out
 
 
-def test_rows_without_a_correction_are_judged_anew_when_a_person_vouches_for_them(run, monkeypatch):
+def test_unchanged_validates_uncorrected_rows_again(run, monkeypatch):
     replay = ("replay", "b1", "--schema", "rules_of_flights:Flights", "--json")
     assert json.loads(run(*replay)[1])["failing"][0]["reasons"][0]["check"] == "isin(['UA'])"
     assert json.loads(run(*replay, "--unchanged")[1])["released"] == 0
 
 
-def test_a_replay_that_could_judge_nothing_says_so(run):
+def test_a_replay_that_could_validate_no_row_says_so(run):
     code, out, _ = run("replay", "b1", "--schema", "rules_of_flights:Gates")
     assert code == 1
-    assert "no row could be judged: column 'gate' is missing" in out
+    assert "no row could be validated: column 'gate' is missing" in out
 
 
 def test_a_corrected_file_without_one_of_the_columns_is_refused_by_its_name(run, tmp_path):
@@ -139,14 +139,14 @@ def test_purge_says_what_it_removes(run, store):
         (["show", "b1", "--to", "rows.txt"], "none of .csv, .json and .parquet"),
     ],
 )
-def test_what_cannot_be_is_one_sentence_and_code_2(run, words, sentence):
+def test_a_command_that_cannot_be_run_prints_one_sentence_and_exits_with_2(run, words, sentence):
     code, out, err = run(*words)
     assert (code, out) == (2, "")
     assert sentence in err
     assert len(err.splitlines()) == 1
 
 
-def test_words_that_are_no_command_are_code_2(run):
+def test_an_unknown_command_exits_with_2(run):
     with pytest.raises(SystemExit) as exit_:
         run("burn")
     assert exit_.value.code == 2

@@ -20,12 +20,12 @@ class Channel:
     down = True
 
     def __init__(self):
-        self.told = []
+        self.occasions = []
 
     def send(self, message, *, within):
         if self.down:
             raise ConnectionError("refused")
-        self.told.append(message.occasion)
+        self.occasions.append(message.occasion)
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ class TestOutbox:
         _, channel = failing
         channel.down = False
         assert run("outbox", "flush") == (0, "1 sent, nothing waits\n")
-        assert channel.told == ["first"]
+        assert channel.occasions == ["first"]
 
     def test_flush_reports_why_it_could_not_send(self, run, failing):
         code, out = run("outbox", "flush", "--within", "0.2")

@@ -40,7 +40,7 @@ def fetch(answer):
     return answer
 
 
-def test_circuits_of_keys_are_listed_by_their_names_and_moved_by_hand(run):
+def test_circuits_of_keys_are_listed_by_name_and_opened_and_closed_by_hand(run):
     by_host = CircuitBreaker(host_of, failures=1)
 
     @resilient(breaker=by_host)
@@ -57,7 +57,7 @@ def test_circuits_of_keys_are_listed_by_their_names_and_moved_by_hand(run):
     assert err.endswith("There: h00, h01, h02, h03, h04, h05, h06, h07, h08, h09 and 2 more.\n")
 
 
-def test_it_lists_the_circuits_of_the_store(run):
+def test_list_shows_the_circuits_in_the_store(run):
     assert run("list") == (0, "no circuits\n", "")
     fetch.outcome(ConnectionError())
     code, out, _ = run("list")
@@ -78,7 +78,7 @@ def test_it_lists_the_circuits_of_the_store(run):
     assert (found["name"], found["position"], 0 < found["retry_in"] <= 30) == ("flights-api", "open", True)
 
 
-def test_one_that_is_opened_there_is_open_here(run):
+def test_a_circuit_opened_by_the_command_is_open_for_calls(run):
     assert fetch("[]") == "[]"
     code, out, _ = run("open", "flights-api", "--for", "600")
     assert (code, out.splitlines()[1].split()[:4]) == (0, ["flights-api", "open", "by", "hand"])
@@ -91,13 +91,13 @@ def test_one_that_is_opened_there_is_open_here(run):
         fetch("[]")
 
 
-def test_its_status_is_that_of_one_circuit(run):
+def test_status_shows_one_circuit(run):
     fetch.outcome(ConnectionError())
     code, out, _ = run("status", "flights-api", "--json")
     assert (code, json.loads(out)[0]["reason"]) == (0, "a failure")
 
 
-def test_a_name_that_is_not_there_is_refused_with_those_that_are(run):
+def test_an_unknown_name_is_refused_with_the_known_ones(run):
     fetch.outcome(ConnectionError())
     code, _, err = run("status", "flight-api")
     assert (code, err) == (2, "resilient-tasks: No circuit flight-api is in the store. There: flights-api.\n")
@@ -107,12 +107,12 @@ def test_a_name_that_is_not_there_is_refused_with_those_that_are(run):
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        ((), "memory of each process, which no other process can see"),
+        ((), "The store is in memory, so other processes cannot see it"),
         (("--store", "redis://127.0.0.1:1/0"), "redis://127.0.0.1:1/0 does not answer."),
         (("--store", "nonsense"), "a store is memory:"),
     ],
 )
-def test_a_store_that_nobody_shares_or_reaches_is_refused(own_settings, monkeypatch, capsys, words, complaint):
+def test_a_store_that_is_not_shared_or_not_reachable_is_refused(own_settings, monkeypatch, capsys, words, complaint):
     monkeypatch.setenv("RESILIENT_TASKS_STORE", "memory:")
     states.shared.close()
     assert main(["breaker", "list", *words]) == 2
@@ -120,16 +120,16 @@ def test_a_store_that_nobody_shares_or_reaches_is_refused(own_settings, monkeypa
 
 
 @pytest.mark.parametrize("words", [("list",), ("status", "x"), ("open", "x"), ("isolate", "x"), ("close", "x")])
-def test_a_store_that_is_not_there_is_an_error_and_not_made(url, tmp_path, capsys, words):
+def test_a_missing_store_file_is_an_error_and_is_not_created(url, tmp_path, capsys, words):
     assert main(["breaker", *words, "--store", f"sqlite:///{tmp_path}/sates.db"]) == 2
     assert "sates.db: --store names the store that the flows use" in capsys.readouterr().err
     assert not (tmp_path / "sates.db").exists()
 
 
-def test_a_name_that_no_call_has_used_is_told(run):
+def test_a_name_that_no_call_has_used_is_reported(run):
     fetch.outcome(ConnectionError())
     code, _, err = run("isolate", "flight-api")
-    assert (code, err) == (0, "No call has gone through a circuit flight-api; there are flights-api.\n")
+    assert (code, err) == (0, "No call has used a circuit flight-api yet. Known: flights-api.\n")
 
 
 @pytest.mark.parametrize(("time", "code"), [("90", 0), ("10m", 0), ("1.5 h", 0), ("0", 2), ("soon", 2)])

@@ -12,7 +12,7 @@ import resilient_tasks
 
 @pytest.fixture(scope="module")
 def shown():
-    """What the command prints, run by a process of its own, as a person does."""
+    """Return what the command prints, run in its own process."""
     script = "import sys; from resilient_tasks.cli import main; print(main(['demo']), 'prefect' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
     assert done.stderr == ""
@@ -28,7 +28,7 @@ def test_the_demo_shows_the_code_that_it_runs(shown):
 
 
 @pytest.mark.parametrize(
-    "told",
+    "line",
     [
         "fetch_orders: attempt 1 of 6",
         "fetch_orders: timeout of 2 s exceeded; stopped",
@@ -36,8 +36,8 @@ def test_the_demo_shows_the_code_that_it_runs(shown):
         "fetch_rates: degraded: yesterdays_rates stands in",
     ],
 )
-def test_the_demo_logs_each_failure_and_what_was_done_about_it(shown, told):
-    assert told in shown
+def test_the_demo_logs_each_failure_and_how_it_was_handled(shown, line):
+    assert line in shown
 
 
 def test_every_row_of_the_demo_is_accounted_for(shown):

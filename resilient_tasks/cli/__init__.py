@@ -1,7 +1,7 @@
 """The command line: `resilient-tasks demo | quarantine | breaker | outbox | alerts ...`.
 
-Exit codes: 0 done, and of a replay that all rows are released; 1 some rows or messages still wait; 2 what was asked for
-cannot be.
+Exit codes: 0 success (of a replay: all rows are released); 1 some rows or messages still wait; 2 the command cannot be
+run.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from resilient_tasks.cli.printing import REFUSED, UsageError
 from resilient_tasks.core.shown import for_terminal
 from resilient_tasks.redaction.redact import redact
 
-_ROOMS = (demo, quarantine, breaker, outbox, alerts)
+_GROUPS = (demo, quarantine, breaker, outbox, alerts)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        arguments: The words after the program's name; default: those it was called with.
+        arguments: The command-line arguments; default: `sys.argv[1:]`.
 
     Returns:
         The exit code.
@@ -38,7 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="resilient-tasks", description="Resilience policies around Prefect tasks.")
-    rooms = parser.add_subparsers(required=True, metavar="|".join(room.__name__.rpartition(".")[2] for room in _ROOMS))
-    for room in _ROOMS:
-        room.add_to(rooms)
+    subparsers = parser.add_subparsers(
+        required=True, metavar="|".join(group.__name__.rpartition(".")[2] for group in _GROUPS)
+    )
+    for group in _GROUPS:
+        group.add_to(subparsers)
     return parser

@@ -1,4 +1,4 @@
-"""What `resilient-tasks demo` shows and runs: two ordinary functions, kept going by policies."""
+"""The two functions that `resilient-tasks demo` prints and runs."""
 
 import json
 from urllib.request import urlopen

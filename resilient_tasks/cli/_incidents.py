@@ -1,4 +1,4 @@
-"""`resilient-tasks alerts list | silence | unsilence`: incidents, and functions without alerts for a while."""
+"""`resilient-tasks alerts list | silence | unsilence`: open incidents, and silences."""
 
 from __future__ import annotations
 
@@ -7,20 +7,18 @@ import json
 from typing import Any
 
 from resilient_tasks.alerts.message import lasted
-from resilient_tasks.cli.outbox import incidents_option, reach_the_outbox
+from resilient_tasks.cli.outbox import incidents_option, open_outbox
 from resilient_tasks.cli.printing import DONE, UsageError, duration, print_table, say
 from resilient_tasks.core.wording import worded
 
 
 def add_to(commands: Any) -> None:
-    """Add these commands to those about alerts."""
+    """Add these commands to the `alerts` group."""
     common = incidents_option()
-    commands.add_parser("list", parents=[common], help="list what fails now, and what is silenced").set_defaults(
-        run=_list
-    )
+    commands.add_parser("list", parents=[common], help="list incidents and silences").set_defaults(run=_list)
 
-    silence = commands.add_parser("silence", parents=[common], help="send no alerts about a function for a time")
-    silence.add_argument("what", help="a function's name (may hold * and ?), or an incident as `list` names it")
+    silence = commands.add_parser("silence", parents=[common], help="suppress the alerts about a function for a time")
+    silence.add_argument("what", help="a function's name (* and ? are wildcards), or an incident's id from `list`")
     silence.add_argument(
         "--for",
         dest="seconds",
@@ -29,16 +27,16 @@ def add_to(commands: Any) -> None:
         metavar="TIME",
         help="90, 10m, 2h, 1d; default: 1h",
     )
-    silence.add_argument("--reason", default="", help="why, for the people who see it in `list`")
+    silence.add_argument("--reason", default="", help="the reason, which `list` shows")
     silence.set_defaults(run=_silence)
 
-    unsilence = commands.add_parser("unsilence", parents=[common], help="send its alerts again")
-    unsilence.add_argument("what", help="as given to silence")
+    unsilence = commands.add_parser("unsilence", parents=[common], help="end a silence")
+    unsilence.add_argument("what", help="the name or id given to `silence`")
     unsilence.set_defaults(run=_unsilence)
 
 
 def _list(options: argparse.Namespace) -> int:
-    outbox = reach_the_outbox(options)
+    outbox = open_outbox(options)
     now = outbox.states.now()
     found = [
         (operation, incident)
@@ -90,14 +88,14 @@ def _list(options: argparse.Namespace) -> int:
 
 def _silence(options: argparse.Namespace) -> int:
     seconds: float = options.seconds
-    silence = reach_the_outbox(options).add_silence(options.what, seconds, options.reason)
-    said = f"{silence.pattern} is silenced for {lasted(seconds)}: failures are counted, and reported after that"
+    silence = open_outbox(options).add_silence(options.what, seconds, options.reason)
+    said = f"{silence.pattern} is silenced for {lasted(seconds)}: failures are counted, and reported afterwards"
     say(json.dumps(silence._asdict()) if options.json else said)
     return DONE
 
 
 def _unsilence(options: argparse.Namespace) -> int:
-    outbox = reach_the_outbox(options)
+    outbox = open_outbox(options)
     known = [silence.pattern for silence in outbox.silences()]
     if not outbox.end_silence(options.what):
         raise UsageError(f"{options.what} is not silenced. Silenced: {', '.join(known) or 'nothing'}.")

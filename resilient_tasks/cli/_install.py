@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from resilient_tasks.cli.printing import DONE, Rooms, UsageError, duration, print_table, say
+from resilient_tasks.cli.printing import DONE, Subparsers, UsageError, duration, print_table, say
 
 if TYPE_CHECKING:
     from resilient_tasks.orchestrate.automations import Step
@@ -18,36 +18,36 @@ _COOLDOWN = 300.0
 _FREQUENCY = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
 
 
-def add_to(commands: Rooms, common: argparse.ArgumentParser) -> None:
-    """Add these commands to those of `alerts`."""
+def add_to(commands: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Add these commands to the `alerts` group."""
     both = argparse.ArgumentParser(add_help=False)
-    both.add_argument("--name", default=_NAME, help=f"what the names of the automations begin with; default: {_NAME}")
-    both.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    both.add_argument("--name", default=_NAME, help=f"prefix of the automations' names; default: {_NAME}")
+    both.add_argument("--dry-run", action="store_true", help="only print what would be done")
 
     install = commands.add_parser(
         "install",
         parents=[both, common],
-        help="have the Prefect server mark killed flow runs, and send alerts about crashed ones",
-        description="Put two automations on the Prefect server that PREFECT_API_URL names, or bring them up to date:"
-        " one marks a flow run as Crashed if its heartbeats stop, the other one sends alerts about crashed flow runs.",
+        help="have the Prefect server mark killed flow runs, and alert on crashed ones",
+        description="Create or update two automations on the Prefect server at PREFECT_API_URL: one marks a flow run"
+        " as Crashed when its heartbeats stop, the other sends alerts about crashed flow runs.",
     )
     whom = install.add_mutually_exclusive_group(required=True)
     whom.add_argument("--block", metavar="TYPE/NAME", help="the block that sends the alert, such as slack-webhook/ops")
     whom.add_argument("--webhook-block", metavar="NAME", help="short for --block webhook/NAME")
     whom.add_argument("--slack-block", metavar="NAME", help="short for --block slack-webhook/NAME")
-    whom.add_argument("--no-notify", action="store_true", help="only mark such runs")
+    whom.add_argument("--no-notify", action="store_true", help="only mark killed runs, and send no alerts")
     install.add_argument(
         "--zombie-after",
         type=duration("--zombie-after", 1),
         metavar="TIME",
-        help="90, 10m, 2h without a heartbeat until a run counts as crashed; default: the time of three heartbeats",
+        help="mark a run Crashed after 90, 10m, 2h without a heartbeat; default: three heartbeat intervals",
     )
     install.add_argument(
         "--cooldown",
         type=duration("--cooldown", 1, zero=True),
         default=_COOLDOWN,
         metavar="TIME",
-        help=f"90, 10m, 2h without alerts about more crashes of a flow; 0 alerts every time; default: {_COOLDOWN:g}s",
+        help=f"least time between alerts about one flow: 90, 10m, 2h; 0 alerts every time; default: {_COOLDOWN:g}s",
     )
     install.set_defaults(run=_run_install)
 
@@ -62,8 +62,8 @@ def _run_install(options: argparse.Namespace) -> int:
     patience = automations.usual_patience() if options.zombie_after is None else options.zombie_after
     if frequency is not None and patience <= frequency:
         raise UsageError(
-            f"Flow runs give a sign of life every {frequency} s ({_FREQUENCY}): after {patience:g} s without one, those"
-            f" that live would be marked Crashed. Give --zombie-after {3 * frequency}, or set {_FREQUENCY} to less."
+            f"Flow runs send a heartbeat every {frequency} s ({_FREQUENCY}): with a limit of {patience:g} s, live runs"
+            f" would be marked Crashed. Use --zombie-after {3 * frequency}, or lower {_FREQUENCY}."
         )
     recipe = automations.Recipe(options.name, _block(options), patience, options.cooldown)
     steps = automations.install(recipe, dry_run=options.dry_run)
@@ -78,7 +78,7 @@ def _run_install(options: argparse.Namespace) -> int:
 
 
 def _run_uninstall(options: argparse.Namespace) -> int:
-    from resilient_tasks.orchestrate import automations  # noqa: PLC0415 - as above
+    from resilient_tasks.orchestrate import automations  # noqa: PLC0415 - Prefect takes seconds to import
 
     steps = automations.uninstall(options.name, dry_run=options.dry_run)
     if options.json:
@@ -98,24 +98,24 @@ def _block(options: argparse.Namespace) -> str:
 
 def _print(steps: Sequence[Step]) -> None:
     print_table(
-        ("what", "automation", "it"),
-        [(step.done, step.name, step.purpose + (" (paused: it stays so)" if step.paused else "")) for step in steps],
+        ("action", "automation", "purpose"),
+        [(step.done, step.name, step.purpose + (" (still paused)" if step.paused else "")) for step in steps],
     )
 
 
 def _remarks(frequency: int | None, patience: float) -> list[str]:
-    """Say what has to be set where flow runs run, for their death to be noticed."""
+    """Return what to set where flow runs run, so that killed runs are noticed."""
     if frequency is None:
         remark = (
-            f"Here flow runs give no sign of life, so the death of one would not be noticed: set {_FREQUENCY}, to"
-            f" {max(30, int(patience / 3))} for example, in the environment of whatever starts them."
+            f"Flow runs send no heartbeats here, so killed runs would go unnoticed: set {_FREQUENCY}, for example to"
+            f" {max(30, int(patience / 3))}, in the environment that starts them."
         )
         return [remark]
     remark = (
-        f"Flow runs give a sign of life every {frequency} s ({_FREQUENCY} as it is here). Where they run it must be"
-        f" less than {patience:g} s too, and half of that at the most if one may be late."
+        f"Flow runs send a heartbeat every {frequency} s ({_FREQUENCY} in this environment). Where they run, it must"
+        f" also be less than {patience:g} s, and at most half of that to allow for a late one."
     )
     remarks = [remark]
     if patience < 2 * frequency:
-        remarks.append("A run that lives is marked Crashed if a single sign of life is late.")
+        remarks.append("A live run is marked Crashed if a single heartbeat is late.")
     return remarks

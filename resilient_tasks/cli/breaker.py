@@ -1,4 +1,4 @@
-"""`resilient-tasks breaker list | status | open | isolate | close`: circuits, as they stand in the store."""
+"""`resilient-tasks breaker list | status | open | isolate | close`: circuits in the store."""
 
 from __future__ import annotations
 
@@ -8,73 +8,74 @@ import json
 import sys
 from collections.abc import Sequence
 
-from resilient_tasks.cli.printing import DONE, Rooms, UsageError, check_store, duration, print_table, say
+from resilient_tasks.cli.printing import DONE, Subparsers, UsageError, check_store, duration, print_table, say
 from resilient_tasks.core import settings
 from resilient_tasks.core.wording import named_few
 from resilient_tasks.policies.breaker import CircuitBreaker, CircuitStatus
 from resilient_tasks.shared.states import States, states
 
 
-def add_to(rooms: Rooms) -> None:
-    """Add these commands to the command line's."""
-    breaker = rooms.add_parser("breaker", help="circuits: show their states, open and close them by hand")
+def add_to(subparsers: Subparsers) -> None:
+    """Add this group of commands."""
+    breaker = subparsers.add_parser("breaker", help="circuits: show their state, open and close them by hand")
     commands = breaker.add_subparsers(required=True, metavar="list|status|open|isolate|close")
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--store", metavar="URL", help="where the state is; default: RESILIENT_TASKS_STORE")
-    common.add_argument("--json", action="store_true", help="print JSON, for machines")
+    common.add_argument("--store", metavar="URL", help="the store of the circuits; default: RESILIENT_TASKS_STORE")
+    common.add_argument("--json", action="store_true", help="print JSON")
     named = argparse.ArgumentParser(add_help=False)
     named.add_argument("name", help="the breaker's name")
 
     commands.add_parser("list", parents=[common], help="show all circuits").set_defaults(run=_list)
     commands.add_parser("status", parents=[named, common], help="show one circuit").set_defaults(run=_status)
-    opening = commands.add_parser("open", parents=[named, common], help="let no call through, for a time")
+    opening = commands.add_parser("open", parents=[named, common], help="reject all calls for a time")
     opening.add_argument(
         "--for", dest="seconds", type=duration("--for", 1), metavar="TIME", help="90, 10m, 2h; default: 30s"
     )
     opening.set_defaults(run=_open)
-    isolate = commands.add_parser("isolate", parents=[named, common], help="let no call through, until it is closed")
+    isolate = commands.add_parser(
+        "isolate", parents=[named, common], help="reject all calls until the circuit is closed"
+    )
     isolate.set_defaults(run=_isolate)
-    commands.add_parser("close", parents=[named, common], help="let calls through").set_defaults(run=_close)
+    commands.add_parser("close", parents=[named, common], help="allow calls again").set_defaults(run=_close)
 
 
 def _list(options: argparse.Namespace) -> int:
-    _reach_the_store(options)
+    _open_store(options)
     return _print([CircuitBreaker(name).status() for name in CircuitBreaker.names()], options)
 
 
 def _status(options: argparse.Namespace) -> int:
-    _reach_the_store(options)
+    _open_store(options)
     if options.name not in CircuitBreaker.names():
         raise UsageError(f"No circuit {options.name} is in the store. There: {_named(CircuitBreaker.names())}.")
     return _print([CircuitBreaker(options.name).status()], options)
 
 
 def _open(options: argparse.Namespace) -> int:
-    _reach_the_store(options)
-    _tell_if_new(options.name)
+    _open_store(options)
+    _warn_if_unknown(options.name)
     CircuitBreaker(options.name).open(options.seconds)
     return _status(options)
 
 
 def _isolate(options: argparse.Namespace) -> int:
-    _reach_the_store(options)
-    _tell_if_new(options.name)
+    _open_store(options)
+    _warn_if_unknown(options.name)
     CircuitBreaker(options.name).isolate()
     return _status(options)
 
 
 def _close(options: argparse.Namespace) -> int:
-    _reach_the_store(options)
+    _open_store(options)
     CircuitBreaker(options.name).close()
     return _status(options)
 
 
-def _tell_if_new(name: str) -> None:
-    """Say so where no call has gone through a circuit of that name yet: it may be misspelt."""
+def _warn_if_unknown(name: str) -> None:
+    """Warn if no call has used a circuit of that name yet: it may be misspelt."""
     known = CircuitBreaker.names()
     if name not in known:
-        there = f"there are {_named(known)}" if known else "there are none yet"
-        print(f"No call has gone through a circuit {name}; {there}.", file=sys.stderr)  # noqa: T201
+        print(f"No call has used a circuit {name} yet. Known: {_named(known)}.", file=sys.stderr)  # noqa: T201
 
 
 def _named(names: Sequence[str]) -> str:
@@ -82,16 +83,16 @@ def _named(names: Sequence[str]) -> str:
     return named_few(names, 10) or "none"
 
 
-def _reach_the_store(options: argparse.Namespace) -> States:
-    """Open the store, and refuse where no other process could see what is done there."""
+def _open_store(options: argparse.Namespace) -> States:
+    """Return the shared state; refuse a store that other processes cannot see."""
     if options.store:
         check_store(options.store, "--store")
         settings.configure(store=options.store)
     shared = states()
     if not shared.is_shared:
         raise UsageError(
-            "The store is the memory of each process, which no other process can see:"
-            " give --store or RESILIENT_TASKS_STORE, such as sqlite:///state.db or redis://host:6379/0."
+            "The store is in memory, so other processes cannot see it:"
+            " use --store or RESILIENT_TASKS_STORE, such as sqlite:///state.db or redis://host:6379/0."
         )
     if not shared.is_there:
         raise UsageError(f"{shared.name} does not answer.")

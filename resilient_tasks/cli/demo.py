@@ -1,4 +1,4 @@
-"""`resilient-tasks demo`: ten seconds of failures on this machine alone, and what is done about them."""
+"""`resilient-tasks demo`: ten seconds of local failures, and how the policies handle them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from resilient_tasks.cli.printing import DONE, STILL_WAITING, Rooms, say
+from resilient_tasks.cli.printing import DONE, STILL_WAITING, Subparsers, say
 from resilient_tasks.core import settings
 from resilient_tasks.core.outcome import Degraded, Ok, Outcome
 from resilient_tasks.observe.report import RunReport
@@ -23,9 +23,11 @@ _AMOUNTS = (12.5, 80.0, 7.25, 19.9, 44.0, 3.1, -999.0, 61.0, 5.5, 27.3, 9.9, 140
 _CSV = "order,amount\n" + "".join(f"{order},{amount}\n" for order, amount in enumerate(_AMOUNTS, 1))
 
 
-def add_to(rooms: Rooms) -> None:
-    """Add this command to the command line's."""
-    rooms.add_parser("demo", help="ten seconds of failures, and what is done about them").set_defaults(run=_run)
+def add_to(subparsers: Subparsers) -> None:
+    """Add this command."""
+    subparsers.add_parser(
+        "demo", help="simulate ten seconds of failures, and show how the policies handle them"
+    ).set_defaults(run=_run)
 
 
 def _run(_: argparse.Namespace) -> int:
@@ -37,14 +39,14 @@ def _run(_: argparse.Namespace) -> int:
     with FaultyServer() as api, tempfile.TemporaryDirectory() as folder, RecordedEvents.listening() as events:
         settings.configure(enabled=True, quarantine=folder)
         _plan(api)
-        say("What the library logs meanwhile:\n")
+        say("The library's log:\n")
         with _logged():
             orders = functions.fetch_orders.outcome(api.url)
             rates = functions.fetch_rates.outcome(api.url)
         say(f"\nIts report:\n\n{_indented(RunReport(events).text())}\n")
         bad = _quarantined(folder)
-    say(f"fetch_orders  {_worded(orders, lambda frame: f'{len(frame)} rows to work with')}")
-    say(f"fetch_rates   {_worded(rates, str)}")
+    say(f"fetch_orders  {_described(orders, lambda frame: f'{len(frame)} rows to work with')}")
+    say(f"fetch_rates   {_described(rates, str)}")
     used = len(orders.value) if isinstance(orders, Ok) else 0
     say(f"\nThe API failed {sum(api.served_faults().values())} requests.")
     say(f"{len(_AMOUNTS)} rows read = {used} used + {len(bad)} quarantined ({'; '.join(bad)}).")
@@ -73,7 +75,7 @@ def _logged() -> Iterator[None]:
 
 
 def _quarantined(folder: str) -> list[str]:
-    """Say of each quarantined row what is wrong with it."""
+    """Return what is wrong with each quarantined row."""
     from resilient_tasks.quarantine.quarantine import Quarantine  # noqa: PLC0415  # heavy
 
     quarantine = Quarantine(folder)
@@ -85,7 +87,7 @@ def _quarantined(folder: str) -> list[str]:
     ]
 
 
-def _worded(outcome: Outcome[Any], shown: Callable[[Any], object]) -> str:
+def _described(outcome: Outcome[Any], shown: Callable[[Any], object]) -> str:
     match outcome:
         case Ok(value, attempts):
             return f"Ok on attempt {attempts}: {shown(value)}"

@@ -21,7 +21,7 @@ from resilient_tasks.alerts.sender import flush
 from resilient_tasks.cli.printing import (
     DONE,
     STILL_WAITING,
-    Rooms,
+    Subparsers,
     UsageError,
     check_store,
     duration,
@@ -36,24 +36,24 @@ from resilient_tasks.core.wording import number_of
 _PATIENCE = 5.0
 
 
-def add_to(rooms: Rooms) -> None:
-    """Add these commands to the command line's."""
-    outbox = rooms.add_parser("outbox", help="unsent messages: list, send or delete them")
+def add_to(subparsers: Subparsers) -> None:
+    """Add this group of commands."""
+    outbox = subparsers.add_parser("outbox", help="unsent messages: list, send or delete them")
     commands = outbox.add_subparsers(required=True, metavar="status|flush|purge")
     common = incidents_option()
 
-    status = commands.add_parser("status", parents=[common], help="list the unsent messages, and why they wait")
+    status = commands.add_parser("status", parents=[common], help="list the unsent messages, and why they are unsent")
     status.set_defaults(run=_status)
 
     flushing = commands.add_parser(
-        "flush", parents=[common], help="send all unsent messages now, also those that were given up"
+        "flush", parents=[common], help="send all unsent messages now, including those given up"
     )
     flushing.add_argument(
         "--module",
         action="append",
         default=[],
         metavar="NAME",
-        help="import it for the channels that its decorators name, such as my_project.flows; may be repeated",
+        help="import the module whose decorators use the channels, such as my_project.flows; may be repeated",
     )
     flushing.add_argument(
         "--within", type=duration("--within", 1), default=60.0, metavar="TIME", help="90, 10m; default: 60s"
@@ -61,35 +61,35 @@ def add_to(rooms: Rooms) -> None:
     flushing.set_defaults(run=_flush)
 
     purge = commands.add_parser("purge", parents=[common], help="delete unsent messages")
-    purge.add_argument("--channel", help="those to this channel, as status names it")
-    purge.add_argument("--operation", help="those of this function")
-    purge.add_argument("--given-up", action="store_true", help="those that were given up")
-    purge.add_argument("--all", action="store_true", help="all of them")
+    purge.add_argument("--channel", help="only those to this channel, a name from `status`")
+    purge.add_argument("--operation", help="only those about this function")
+    purge.add_argument("--given-up", action="store_true", help="only those given up")
+    purge.add_argument("--all", action="store_true", help="all unsent messages")
     purge.set_defaults(run=_purge)
 
 
 def incidents_option() -> argparse.ArgumentParser:
-    """Return the options of all commands about incidents."""
+    """Return the options that all commands about incidents share."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--incidents",
         metavar="URL",
-        help="where incidents are kept; default: as RESILIENT_TASKS_INCIDENTS and _STORE say",
+        help="the store of the incidents; default: RESILIENT_TASKS_INCIDENTS or RESILIENT_TASKS_STORE",
     )
-    common.add_argument("--json", action="store_true", help="print JSON, for machines")
+    common.add_argument("--json", action="store_true", help="print JSON")
     return common
 
 
-def reach_the_outbox(options: argparse.Namespace) -> Outbox:
-    """Return the outbox; refuse one that only this process can see."""
+def open_outbox(options: argparse.Namespace) -> Outbox:
+    """Return the outbox; refuse one that other processes cannot see."""
     if options.incidents:
         check_store(options.incidents, "--incidents")
         settings.configure(incidents=options.incidents)
     states = incident_store.states()
     if not states.is_shared:
         raise UsageError(
-            "Incidents are kept in the memory of each process, and this process cannot see them:"
-            " give --incidents or RESILIENT_TASKS_INCIDENTS, such as sqlite:///incidents.db or redis://host:6379/0."
+            "Incidents are in the memory of each process, so this one cannot see them:"
+            " use --incidents or RESILIENT_TASKS_INCIDENTS, such as sqlite:///incidents.db or redis://host:6379/0."
         )
     until = time.monotonic() + _PATIENCE
     while not states.is_there:
@@ -112,7 +112,7 @@ def _all(outbox: Outbox) -> Iterator[_Waiting]:
 
 
 def _status(options: argparse.Namespace) -> int:
-    outbox = reach_the_outbox(options)
+    outbox = open_outbox(options)
     waiting = list(_all(outbox))
     if options.json:
         say(json.dumps([_as_json(one) for one in waiting]))
@@ -151,7 +151,7 @@ def _as_json(waiting: _Waiting) -> dict[str, object]:
 
 
 def _flush(options: argparse.Namespace) -> int:
-    sys.path.insert(0, os.getcwd())  # noqa: PTH109  # as `python -m` does, to find the flows of the current directory
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109  # as `python -m` does, to find flows in the current directory
     for module in options.module:
         try:
             import_module(module)
@@ -159,7 +159,7 @@ def _flush(options: argparse.Namespace) -> int:
             raise UsageError(f"--module {module} cannot be imported: {error}.") from error
     if gate.is_off():
         raise UsageError("RESILIENT_TASKS_CHANNELS turns channels off, so nothing can be sent.")
-    outbox = reach_the_outbox(options)
+    outbox = open_outbox(options)
     before = list(_all(outbox))
     _register_slack_of_environment({waiting.delivery.channel for waiting in before})
     for operation in {waiting.operation for waiting in before}:
@@ -174,7 +174,7 @@ def _flush(options: argparse.Namespace) -> int:
     else:
         say(f"{len(before) - len(left)} sent, {_counted(len(left))}")
         for name in unknown:
-            say(f"No channel {name} is known here: give the module whose decorators name it, with --module.")
+            say(f"Channel {name} is not registered here: pass the module whose decorators use it with --module.")
         for _, _, delivery in left:
             if delivery.problem and delivery.channel not in unknown:
                 say(f"{delivery.channel}: {delivery.problem}")
@@ -197,8 +197,8 @@ def _register_slack_of_environment(names: Iterable[str]) -> None:
 
 def _purge(options: argparse.Namespace) -> int:
     if not (options.all or options.channel or options.operation or options.given_up):
-        raise UsageError("Say which: --channel, --operation, --given-up, or --all.")
-    outbox = reach_the_outbox(options)
+        raise UsageError("Select messages with --channel, --operation, --given-up, or --all.")
+    outbox = open_outbox(options)
 
     def chosen(_: Incident, delivery: Delivery) -> bool:
         is_channel = not options.channel or delivery.channel == options.channel

@@ -1,4 +1,4 @@
-"""What the commands share: exit codes, tables, and the sentence for what cannot be."""
+"""Shared by all commands: exit codes, tables and usage errors."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from resilient_tasks.core import durations
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.shown import for_terminal
 
-#: What argparse has no other name for.
-Rooms: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
+#: argparse has no public name for it.
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
 
 DONE, STILL_WAITING, REFUSED = 0, 1, 2
 _WIDEST = 100
 
 
 class UsageError(Exception):
-    """What was asked for cannot be done; the sentence says why."""
+    """The command cannot be run; the message says why."""
 
 
 def duration(option: str, bare: float, *, zero: bool = False) -> Callable[[str], float]:
-    """Return the reader of an option that is a duration: `90`, `10m`, `2h`, `1d`.
+    """Return the parser of an option that is a duration: `90`, `10m`, `2h`, `1d`.
 
     Args:
-        option: its name.
-        bare: the seconds of the unit of a number without one.
-        zero: 0 is a duration there.
+        option: the option's name.
+        bare: the unit of a number without one, in seconds.
+        zero: whether 0 is allowed.
     """
 
     def read(text: str) -> float:
@@ -44,10 +44,10 @@ def duration(option: str, bare: float, *, zero: bool = False) -> Callable[[str],
 
 
 def check_store(url: str, option: str) -> None:
-    """Refuse a store in a file that is not there: to open it would make an empty one.
+    """Refuse a store whose file does not exist: opening it would create an empty one.
 
     Raises:
-        UsageError: as said.
+        UsageError: the file does not exist.
     """
     if not url.startswith("sqlite:"):
         return
@@ -57,7 +57,7 @@ def check_store(url: str, option: str) -> None:
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print rows under their heads; nothing if there are none."""
+    """Print rows under their headings; print nothing if there are no rows."""
     if not rows:
         return
     cells = [[_cut(str(cell)) for cell in row] for row in (head, *rows)]
@@ -67,12 +67,12 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 
 def say(line: str) -> None:
-    """Print a line, or several: what a terminal would obey is written out."""
+    """Print text with its control characters escaped."""
     print(for_terminal(line))  # noqa: T201
 
 
 def as_json(value: Any) -> str:
-    """Return JSON that a terminal can show as well."""
+    """Return JSON, in ASCII if a terminal could not show it otherwise."""
     text = json.dumps(value, default=str, ensure_ascii=False)
     return text if for_terminal(text) == text else json.dumps(value, default=str)
 

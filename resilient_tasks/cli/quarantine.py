@@ -1,4 +1,4 @@
-"""`resilient-tasks quarantine list | show | replay | purge`: bad rows, and the way back."""
+"""`resilient-tasks quarantine list | show | replay | purge`: bad rows, and how to replay them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resilient_tasks.cli.printing import DONE, STILL_WAITING, Rooms, UsageError, as_json, duration, print_table, say
+from resilient_tasks.cli.printing import (
+    DONE,
+    STILL_WAITING,
+    Subparsers,
+    UsageError,
+    as_json,
+    duration,
+    print_table,
+    say,
+)
 from resilient_tasks.core import settings
 from resilient_tasks.core.wording import number_of
 from resilient_tasks.redaction.redact import redact
@@ -22,35 +31,37 @@ if TYPE_CHECKING:
 _SHOWN = 20
 
 
-def add_to(rooms: Rooms) -> None:
-    """Add these commands to the command line's."""
-    quarantine = rooms.add_parser("quarantine", help="bad rows: see why, correct them, put them back")
+def add_to(subparsers: Subparsers) -> None:
+    """Add this group of commands."""
+    quarantine = subparsers.add_parser("quarantine", help="bad rows: inspect, correct and replay them")
     commands = quarantine.add_subparsers(required=True, metavar="list|show|replay|purge")
 
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--at", metavar="URL", help="the quarantine; default: RESILIENT_TASKS_QUARANTINE, or ./quarantine"
     )
-    common.add_argument("--json", action="store_true", help="print JSON, for machines")
+    common.add_argument("--json", action="store_true", help="print JSON")
 
     listing = commands.add_parser("list", parents=[common], help="list the batches")
     listing.add_argument("--operation", help="only those of this operation")
-    listing.add_argument("--since", type=_day, metavar="YYYY-MM-DD", help="only those written then or later, UTC")
+    listing.add_argument(
+        "--since", type=_day, metavar="YYYY-MM-DD", help="only those written on that day (UTC) or later"
+    )
     listing.set_defaults(run=_list)
 
-    show = commands.add_parser("show", parents=[common], help="say why the rows of a batch are bad")
-    show.add_argument("batch", help="its id, or its file")
+    show = commands.add_parser("show", parents=[common], help="show why the rows of a batch are bad")
+    show.add_argument("batch", help="the batch's id or file")
     show.add_argument(
         "--to", type=Path, metavar="FILE", help="write the waiting rows to a .csv, .json or .parquet file to correct"
     )
     show.set_defaults(run=_show)
 
     replay = commands.add_parser("replay", parents=[common], help="validate rows again, and release those that pass")
-    replay.add_argument("batch", help="its id, or its file")
-    replay.add_argument("--schema", required=True, metavar="MODULE:NAME", help="today's schema")
+    replay.add_argument("batch", help="the batch's id or file")
+    replay.add_argument("--schema", required=True, metavar="MODULE:NAME", help="the current schema")
     replay.add_argument("--rows", type=Path, metavar="FILE", help="the file of corrected rows, from show --to")
     replay.add_argument(
-        "--unchanged", action="store_true", help="judge uncorrected rows again too, and release those that pass"
+        "--unchanged", action="store_true", help="also validate uncorrected rows again, and release those that pass"
     )
     replay.set_defaults(run=_replay)
 
@@ -59,8 +70,8 @@ def add_to(rooms: Rooms) -> None:
     purge.add_argument(
         "--older-than", type=duration("--older-than", 86400, zero=True), required=True, metavar="TIME", help=days
     )
-    purge.add_argument("--waiting", action="store_true", help="remove batches with waiting rows too: those are lost")
-    purge.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    purge.add_argument("--waiting", action="store_true", help="also remove batches with waiting rows, which are lost")
+    purge.add_argument("--dry-run", action="store_true", help="only list what would be removed")
     purge.set_defaults(run=_purge)
 
 
@@ -105,7 +116,7 @@ def _replay(options: argparse.Namespace) -> int:
     else:
         say(f"{number_of(replay.rows, 'row')} released, {replay.waiting:,} still {_wait(replay.waiting)}")
         for error in replay.report.frame_errors:
-            say(f"no row could be judged: {redact(str(error))}")
+            say(f"no row could be validated: {redact(str(error))}")
         failing_rows = [(row, _why([reason._asdict() for reason in why])) for row, why in replay.failing]
         print_table(("row", "why"), failing_rows[:_SHOWN])
     return STILL_WAITING if replay.waiting else DONE
@@ -134,7 +145,7 @@ def _imported(name: str) -> Any:
     module, _, attribute = name.partition(":")
     if not module or not attribute:
         raise UsageError(f"--schema is MODULE:NAME, such as flights.schemas:Flights; it is {name!r}.")
-    sys.path.insert(0, str(Path.cwd()))  # as python -m does: a person stands in the project
+    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: the command is run in the project
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:

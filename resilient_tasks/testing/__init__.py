@@ -1,8 +1,8 @@
-"""What tests need: a clock without waiting, a record of events, and servers on loopback that fail on request.
+"""Tools for tests: a virtual clock, recorded events, and servers on loopback that fail on request.
 
-Nothing but the standard library is imported, until a `MailServer` starts: its certificate is made by `cryptography`.
-The pytest plugin hands these out as fixtures (`resilient_clock`, `resilient_events`, `resilient_api`,
-`resilient_slack`, `resilient_smtp`); without pytest they work just the same.
+Only the standard library is imported until a `MailServer` starts, which makes its certificate with `cryptography`.
+The pytest plugin offers these as fixtures (`resilient_clock`, `resilient_events`, `resilient_api`,
+`resilient_slack`, `resilient_smtp`); they also work without pytest.
 """
 
 from __future__ import annotations

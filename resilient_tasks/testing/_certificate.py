@@ -1,4 +1,4 @@
-"""Certificates for a server on this machine, made anew for each: no key is kept, and none expires in a test."""
+"""Fresh certificates for each local test server: no key is stored, and none expires during a test."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _DAY = dt.timedelta(days=1)
 
 
 def make_certificate(folder: Path, address: str) -> tuple[Path, Path]:
-    """Makes an authority and a certificate that it signed, for `localhost` and an IP address.
+    """Make an authority, and a certificate signed by it for `localhost` and an IP address.
 
     Args:
-        folder: Where the files go.
-        address: The IP address that the server listens on.
+        folder: The folder for the files.
+        address: The server's IP address.
 
     Returns:
-        The authority's certificate, which a client is to trust, and the server's key with its certificate, both PEM.
+        The authority's certificate, for clients to trust, and the server's key with its certificate, both PEM.
     """
-    # What Prefect itself brings; imported here, so that only who starts a mail server pays for it.
+    # Prefect depends on it. Imported here, so that only mail servers pay for it.
     from cryptography import x509  # noqa: PLC0415
     from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
 
@@ -45,7 +45,7 @@ def _signed(
     issuer_key: EllipticCurvePrivateKey | None = None,
     names: list[GeneralName] | None = None,
 ) -> tuple[Certificate, EllipticCurvePrivateKey]:
-    """Makes a key and its certificate: an authority's, signed by itself, where no issuer is given."""
+    """Make a key and its certificate; without an issuer, a self-signed authority."""
     from cryptography import x509  # noqa: PLC0415  # as above
     from cryptography.hazmat.primitives import hashes  # noqa: PLC0415
     from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
@@ -67,7 +67,7 @@ def _signed(
         .add_extension(_usage(signs=issuer is None), critical=True)
     )
     signer = issuer_key or key
-    # Python 3.13 takes no certificate without it.
+    # Python 3.13 rejects certificates without it.
     by = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
     builder = builder.add_extension(by, critical=False)
     if names is not None:

@@ -1,4 +1,4 @@
-"""What tests ask of the servers is refused where it is written, if it cannot mean what was meant."""
+"""Checks of the arguments that tests pass to the servers: a mistake raises at the call."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import get_args
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.testing.faults import Fault
 
-#: Nobody asks for so many failures: the status was meant.
+#: As a number of requests, these are status codes by mistake.
 _STATUS = frozenset({400, 401, 403, 404, 408, 409, 410, 422, 429, 500, 501, 502, 503, 504})
 
 
@@ -15,39 +15,39 @@ def check_times(times: object, who: str) -> None:
     """Raise `PolicyError` unless `times` is a number of requests.
 
     Args:
-        times: what the test wrote.
+        times: the argument.
         who: the method's name.
     """
     if isinstance(times, bool) or not isinstance(times, int) or times < 0:
         number = int(times) if isinstance(times, str) and times.strip().isdecimal() else 2
-        msg = f"{who}(times) is how many requests meet it, 0 or more, not {times!r}: write {who}(times={number})"
+        msg = f"{who}(times) is a number of requests, 0 or more, not {times!r}: write {who}(times={number})"
         raise PolicyError(msg)
     if times in _STATUS:
         msg = (
             f"{who}(times={times}) would last for {times} requests: for the status {times} write"
-            f" fail(Status({times})), for so many requests fail(*[Status(503)] * {times})"
+            f" fail(Status({times})), for {times} requests fail(*[Status(503)] * {times})"
         )
         raise PolicyError(msg)
 
 
 def check_path(path: object, who: str) -> None:
-    """Raise `PolicyError` unless `path` is None, or may be the path of a request."""
+    """Raise `PolicyError` unless `path` is None or can match a request."""
     if path is None:
         return
     if not isinstance(path, str):
         raise PolicyError(f"{who}(path=...) is a path such as '/flights' or '/api/*', not {path!r}")
     if not path.startswith(("/", "*", "[")):
         bare = "/" + (path.partition("://")[2].partition("/")[2] if "://" in path else path)
-        raise PolicyError(f"{who}(path={path!r}) is met by no request: a path begins with a slash; write {bare!r}")
+        raise PolicyError(f"{who}(path={path!r}) matches no request: a path begins with a slash; write {bare!r}")
     if "=" in path.partition("?")[2]:
         bare = path.partition("?")[0]
-        raise PolicyError(f"{who}(path={path!r}) is met by no request: a path has no query here; write {bare!r}")
+        raise PolicyError(f"{who}(path={path!r}) matches no request: a path has no query here; write {bare!r}")
 
 
 def check_faults(faults: tuple[object, ...]) -> None:
-    """Raise `PolicyError` unless each is a fault, and there is one."""
+    """Raise `PolicyError` unless there are faults, and only faults."""
     if not faults:
-        raise PolicyError(f"fail() lets nothing fail: {_FAULTS}")
+        raise PolicyError(f"fail() needs a fault: {_FAULTS}")
     for fault in faults:
         if not isinstance(fault, get_args(Fault)):
             raise PolicyError(f"fail(...) takes faults, not {_named(fault)}: {_instead(fault)}")
@@ -60,7 +60,7 @@ def _named(value: object) -> str:
     return f"the class {value.__name__}" if isinstance(value, type) else repr(value)
 
 
-def _instead(given: object) -> str:  # noqa: PLR0911  # one line a kind
+def _instead(given: object) -> str:  # noqa: PLR0911  # one line per kind
     if isinstance(given, str) and given.strip().isdecimal():
         given = int(given)
     if isinstance(given, int) and not isinstance(given, bool):
@@ -79,7 +79,7 @@ def _instead(given: object) -> str:  # noqa: PLR0911  # one line a kind
 
 
 def check_choices(choices: tuple[object, ...]) -> None:
-    """Raise `PolicyError` unless each can be asked about a request."""
+    """Raise `PolicyError` unless each is a function of the request."""
     for choice in choices:
         if not callable(choice) or isinstance(choice, type):
             msg = f"fail_by(...) takes functions of the request that return a fault or None, not {_named(choice)}"
@@ -96,7 +96,7 @@ def text(value: object, where: str, such_as: str) -> str:
     """Return `value`.
 
     Raises:
-        PolicyError: it is no text.
+        PolicyError: it is not a text, or empty.
     """
     if not isinstance(value, str) or not value:
         raise PolicyError(f"{where} is a text such as {such_as!r}, not {value!r}")

@@ -1,4 +1,4 @@
-"""A listening socket with a thread a connection, and a stop that waits for no client, whatever is spoken there."""
+"""A listening socket for any protocol, with a thread per connection; stopping it waits for no client."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from socketserver import BaseRequestHandler, ThreadingTCPServer
 from typing import Any
 
 HOST = "127.0.0.1"
-# How soon the accepting thread notices that it is to stop.
+# How often the accepting thread checks whether to stop.
 _POLL_SECONDS = 0.02
 
 
 class Listener(ThreadingTCPServer):
-    """One listening socket, a daemon thread a connection, and a stop that waits for no client.
+    """One listening socket with a daemon thread per connection.
 
     Attributes:
-        stopping: Set once it is to stop: hangs and drips end.
+        stopping: Set when it is to stop; hangs and drips end then.
     """
 
-    # On Unix this passes over connections in TIME_WAIT; on Windows it would let two servers share the port.
+    # On Unix this allows for connections in TIME_WAIT; on Windows it would let two servers share the port.
     allow_reuse_address = os.name != "nt"
     daemon_threads = True
     block_on_close = False
@@ -41,7 +41,7 @@ class Listener(ThreadingTCPServer):
         return int(self.server_address[1])
 
     def stop(self) -> None:
-        """Closes the port, ends hangs and drips, and drops every connection, idle ones included."""
+        """Close the port, end hangs and drips, and drop every connection, idle ones included."""
         self.stopping.set()
         self.shutdown()
         self.server_close()
@@ -52,13 +52,13 @@ class Listener(ThreadingTCPServer):
                     connection.shutdown(socket.SHUT_RDWR)
 
     def keep_track(self, connection: socket.socket, instead_of: socket.socket | None = None) -> None:
-        """Remembers a connection, to drop it at the end. TLS makes another socket of it."""
+        """Track a connection, to drop it on `stop`. TLS replaces its socket."""
         with self._lock:
             self._connections.discard(instead_of)
             self._connections.add(connection)
 
     def forget(self, connection: socket.socket) -> None:
-        """Drops a connection no more: it is closed."""
+        """Stop tracking a closed connection."""
         with self._lock:
             self._connections.discard(connection)
 
@@ -71,6 +71,6 @@ class Listener(ThreadingTCPServer):
         super().close_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        # Clients that give up and go away are what these servers are for; anything else is a defect to show.
+        # Clients that give up are expected here; any other error is a defect to show.
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)

@@ -1,4 +1,4 @@
-"""Which request meets which fault: a queue that tests fill, and a schedule for whole rehearsals."""
+"""The fault for each request: a queue that tests fill, and a schedule for long rehearsals."""
 
 from __future__ import annotations
 
@@ -28,44 +28,44 @@ Schedule: TypeAlias = Callable[[Request], Fault | None]
 
 
 class FaultPlan:
-    """The part of a fake server that a test talks to: `server.down(2)` and its sisters.
+    """The faults of a fake server, as a test plans them: `server.down(2)` and the like.
 
-    Every verb takes a `path`, so that only requests to it count: exact, or a shell pattern such as `/api/*`.
+    Every method takes a `path`, which limits it to matching requests: exact, or a shell pattern such as `/api/*`.
     """
 
     def __init__(self, schedule: Schedule | None = None) -> None:
-        """Plans nothing but what the schedule says, which is asked once for every request, one at a time."""
+        """Start with an empty queue; `schedule` is called once for every request, one at a time."""
         _given.check_asked(schedule, "schedule")
         self._schedule = schedule
-        # Each entry is asked until it gives a fault, and is then done.
+        # Each entry is called until it returns a fault, and is then removed.
         self._queue: list[tuple[str | None, Schedule]] = []
         # Reentrant, so that a schedule may itself queue faults.
         self._plan_lock = threading.RLock()
 
     @answering("server.fail(Status(503))")
     def fail(self, *faults: Fault, path: str | None = None) -> None:
-        """Lets the next requests meet these faults, one each, in order.
+        """Queue faults for the next requests, one each, in order.
 
         Args:
-            *faults: What happens to them.
+            *faults: The faults.
             path: Only requests to this path count, exact or as a shell pattern. None: all requests.
 
         Raises:
-            PolicyError: Something among them is no fault, or no request has such a path.
+            PolicyError: An argument is not a fault, or no request can have such a path.
         """
         _given.check_faults(faults)
         self.fail_by(*(_always(fault) for fault in faults), path=path)
 
     @answering("server.fail_by(choose)")
     def fail_by(self, *choices: Schedule, path: str | None = None) -> None:
-        """Queues functions of the request, for a fault whose wording depends on it.
+        """Queue functions of the request, for faults that depend on it.
 
         Args:
-            *choices: Each is asked about one request after another until it gives a fault, and never again.
+            *choices: Each is called with one request after another until it returns a fault.
             path: As in `fail`.
 
         Raises:
-            PolicyError: Something among them is no function, or no request has such a path.
+            PolicyError: An argument is not a function, or no request can have such a path.
         """
         _given.check_choices(choices)
         _given.check_path(path, "fail")
@@ -74,57 +74,57 @@ class FaultPlan:
 
     @answering("server.down(2)")
     def down(self, times: int = 1, *, path: str | None = None) -> None:
-        """Answers 503 (service unavailable), without `Retry-After`."""
+        """Answer 503 (service unavailable), without `Retry-After`."""
         self._meet("down", Status(503, body=b"service unavailable"), times, path)
 
     @answering("server.rate_limited(2, retry_after=1)")
     def rate_limited(self, times: int = 1, retry_after: float | str | None = 1, *, path: str | None = None) -> None:
-        """Answers 429 with `Retry-After` in seconds, as an HTTP date, or (None) without it."""
+        """Answer 429 with `Retry-After` in seconds, as an HTTP date, or (None) without it."""
         self._meet("rate_limited", Status(429, retry_after, b"rate limited"), times, path)
 
     @answering("server.slow(2, times=3)")
     def slow(self, seconds: Duration, times: int = 1, *, path: str | None = None) -> None:
-        """Answers as usual after so many seconds."""
+        """Answer as usual after `seconds`."""
         self._meet("slow", Slow(seconds), times, path)
 
     @answering("server.reset(2)")
     def reset(self, times: int = 1, after_bytes: int = 1, *, path: str | None = None) -> None:
-        """Resets the connection after so many bytes of the body."""
+        """Reset the connection after `after_bytes` of the body."""
         self._meet("reset", Reset(after_bytes), times, path)
 
     @answering("server.truncated(2, keep=0.5)")
     def truncated(self, times: int = 1, keep: float = 0.5, *, path: str | None = None) -> None:
-        """Sends this fraction of the body under a length that fits it."""
+        """Send the fraction `keep` of the body, with a matching length."""
         self._meet("truncated", Truncate(keep), times, path)
 
     @answering("server.hangs(5, times=2)")
     def hangs(self, seconds: Duration, times: int = 1, *, path: str | None = None) -> None:
-        """Answers nothing for so many seconds, then closes the connection."""
+        """Answer nothing for `seconds`, then close the connection."""
         self._meet("hangs", Hang(seconds), times, path)
 
     @answering("server.malformed_json(2)")
     def malformed_json(self, times: int = 1, *, path: str | None = None) -> None:
-        """Breaks the body so that no JSON parser takes it."""
+        """Break the body so that every JSON parser rejects it."""
         self._meet("malformed_json", Corrupt(break_json, "malformed_json"), times, path)
 
     @answering("server.malformed_csv(2)")
     def malformed_csv(self, times: int = 1, *, path: str | None = None) -> None:
-        """Adds a last row that CSV parsers reject."""
+        """Append a row that CSV parsers reject."""
         self._meet("malformed_csv", Corrupt(break_csv, "malformed_csv"), times, path)
 
     @answering("server.refused(2)")
     def refused(self, times: int = 1, *, path: str | None = None) -> None:
-        """Redirects to a port that refuses connections; `Refused` says which clients follow."""
+        """Redirect to a port that refuses connections; see `Refused` for the clients that follow."""
         self._meet("refused", Refused(), times, path)
 
     def _meet(self, who: str, fault: Fault, times: int, path: str | None) -> None:
-        """Let the next requests meet the same fault."""
+        """Queue the same fault for the next requests."""
         _given.check_times(times, who)
         self.fail_by(*[_always(fault)] * times, path=path)
 
     def _fault_for(self, request: Request) -> Fault | None:
         with self._plan_lock:
-            # Asked first and always: a schedule that counts requests must see every one.
+            # Always called, and first: a schedule that counts requests must see every one.
             scheduled = self._schedule(request) if self._schedule is not None else None
             for index, (path, choose) in enumerate(self._queue):
                 here = path is None or fnmatch.fnmatchcase(request.path, path)

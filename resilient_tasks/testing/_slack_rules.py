@@ -1,4 +1,4 @@
-"""Slack's own rules, apart from any server: what a request holds, what Slack refuses, and in which words."""
+"""Slack's rules, independent of any server: the fields of requests, and what Slack refuses with which error code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_BLOCK_ID = 255
 MAX_CONTEXT_ELEMENTS = 10
 MAX_HEADER_TEXT = 150
 MAX_TEXT = 3000
-# Slack documents no limit to all the text of a message's blocks together; it has been found near this one.
+# Slack documents no limit for the total text of a message's blocks; the observed one is near this.
 MAX_ALL_TEXT = 13_000
 _CALLS = re.compile(r"<(?:!(?:channel|here|everyone|subteam\^\w+)|@[UW]\w+)(?:\|[^>]*)?>")
 _CALLS_UNLESS_VERBATIM = re.compile(r"(?<![\w@])@(?:channel|here|everyone)\b")
@@ -37,18 +37,18 @@ _WEBHOOK_STATUS = {
 
 
 class RefusedError(Exception):
-    """Slack says no; the text is its error code."""
+    """Slack refuses the request; the text is its error code."""
 
 
 def fields_of(request: Request) -> dict[str, Any]:
-    """Reads the fields of a Web API call: JSON, or a form (or query) whose structured fields are JSON texts.
+    """Return the fields of a Web API call: JSON, or a form (or query) whose structured fields are JSON texts.
 
     Raises:
         RefusedError: `invalid_json`, `json_not_object`, `invalid_blocks_format` or `invalid_attachments`.
     """
     if "json" in request.headers.get("content-type", ""):
         try:
-            # Clients send the JSON header along with a call that has no arguments.
+            # Clients send the JSON header even for calls without arguments.
             fields = request.json() if request.body else {}
         except ValueError:
             raise RefusedError("invalid_json") from None
@@ -66,7 +66,7 @@ def fields_of(request: Request) -> dict[str, Any]:
 
 
 def payload_of(request: Request) -> dict[str, Any]:
-    """Reads the payload of an incoming webhook: JSON, whatever its content type, or a form's field `payload`.
+    """Return the payload of an incoming webhook: JSON, whatever its content type, or a form's field `payload`.
 
     Raises:
         RefusedError: `invalid_payload`.
@@ -84,7 +84,7 @@ def payload_of(request: Request) -> dict[str, Any]:
 
 
 def blocks_in(fields: dict[str, Any]) -> Blocks:
-    """Takes the blocks out of the fields and checks their limits.
+    """Return the blocks among the fields, after checking their limits.
 
     Raises:
         RefusedError: `invalid_blocks_format` where they are no list of objects; `invalid_blocks` for more than 50 of
@@ -119,7 +119,7 @@ def metadata_in(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def attachments_in(fields: dict[str, Any]) -> Blocks:
-    """Takes the attachments out of the fields.
+    """Return the attachments among the fields.
 
     Raises:
         RefusedError: `invalid_attachments` where they are no list of objects.
@@ -128,7 +128,7 @@ def attachments_in(fields: dict[str, Any]) -> Blocks:
 
 
 def texts_in(parts: Iterable[Any]) -> Iterator[str]:
-    """Finds every text that a reader sees in blocks and attachments, in their order."""
+    """Yield every visible text of blocks and attachments, in order."""
     for part in parts:
         if isinstance(part, dict):
             for name, value in part.items():
@@ -140,7 +140,7 @@ def texts_in(parts: Iterable[Any]) -> Iterator[str]:
 
 
 def calls_in(text: str, blocks: Blocks) -> list[str]:
-    """Finds what would call people: mentions that are not escaped, and plain ones where Slack looks for them itself."""
+    """Return the mentions that would notify people: unescaped ones, and plain ones where Slack parses them itself."""
     found = _CALLS.findall(text)
     for part in _text_objects(blocks):
         if part.get("type") == "mrkdwn":
@@ -150,19 +150,19 @@ def calls_in(text: str, blocks: Blocks) -> list[str]:
 
 
 def refusal(error: str, request: Request) -> Response:
-    """Words an error code for the door that the request came by."""
+    """Return an error code as the Web API or the webhook answers it."""
     if is_api(request):
         return Response(json.dumps({"ok": False, "error": error}))
     return Response(error, _WEBHOOK_STATUS.get(error, 400), _HTML)
 
 
 def accepted() -> Response:
-    """What a webhook answers to a message that it takes."""
+    """Return a webhook's answer to an accepted message."""
     return Response("ok", content_type=_HTML)
 
 
 def is_api(request: Request) -> bool:
-    """Whether the request is for the Web API, and not for a webhook."""
+    """Return whether the request is for the Web API, not for a webhook."""
     return request.path.startswith(API)
 
 

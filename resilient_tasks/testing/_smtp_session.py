@@ -1,4 +1,4 @@
-"""SMTP as a server speaks it (RFC 5321, STARTTLS by RFC 3207, AUTH by RFC 4954), without a mailbox behind it."""
+"""The server side of SMTP (RFC 5321, STARTTLS by RFC 3207, AUTH by RFC 4954)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Session(Wire):
                 raise EndedError from None
 
     def _greet(self) -> None:
-        self._refuse_if_told("connect")
+        self._refuse_if_due("connect")
         self.say(220, "localhost ESMTP, for tests")
 
     def _obey(self, line: str) -> None:
@@ -87,18 +87,18 @@ class Session(Wire):
         self.say(250, "localhost")
 
     def _starttls(self, _: str) -> None:
-        self._refuse_if_told("starttls")
+        self._refuse_if_due("starttls")
         if self.is_secure:
             self.say(503, "5.5.1 Error: TLS is active already")
             return
         self.say(220, "2.0.0 Ready to start TLS")
         self.encrypt()
-        # What the client said before counts no more (RFC 3207 §4.2).
+        # The server forgets what the client said before (RFC 3207 §4.2).
         self.greeted, self.user = False, None
         self._forget_message()
 
     def _auth(self, rest: str) -> None:
-        self._refuse_if_told("auth")
+        self._refuse_if_due("auth")
         method, _, initial = rest.partition(" ")
         if not self.is_secure:
             self.say(538, "5.7.11 Encryption required for requested authentication mechanism")
@@ -131,7 +131,7 @@ class Session(Wire):
         return _decoded(self.line())
 
     def _mail(self, rest: str) -> None:
-        self._refuse_if_told("mail")
+        self._refuse_if_due("mail")
         found = re.match(r"FROM:\s*<([^<>]*)>", rest, re.IGNORECASE)
         if self.server.office.auth and self.user is None:
             self.say(530, "5.7.0 Authentication required")
@@ -144,7 +144,7 @@ class Session(Wire):
             self.say(250, "2.1.0 Ok")
 
     def _rcpt(self, rest: str) -> None:
-        self._refuse_if_told("rcpt")
+        self._refuse_if_due("rcpt")
         found = re.match(r"TO:\s*<([^<>]+)>", rest, re.IGNORECASE)
         if self.sender is None:
             self.say(503, "5.5.1 Error: need MAIL command")
@@ -157,7 +157,7 @@ class Session(Wire):
             self.say(250, "2.1.5 Ok")
 
     def _data(self, _: str) -> None:
-        self._refuse_if_told("data")
+        self._refuse_if_due("data")
         if self.sender is None or not self.recipients:
             self.say(503, "5.5.1 Error: need RCPT command")
             return
@@ -168,19 +168,19 @@ class Session(Wire):
         if raw is None:
             self.say(552, "5.3.4 Error: message too big")
             return
-        self._refuse_if_told("message")
+        self._refuse_if_due("message")
         self.server.office.keep(Envelope(sender, recipients, raw, self.user, self.is_secure))
         if isinstance(self.fault, Vanish):
             raise EndedError
         self.say(250, "2.0.0 Ok: queued")
 
     def _message(self) -> bytes | None:
-        """Reads a message to its end; None where it is larger than announced."""
+        """Read a message to its end; return None if it is larger than announced."""
         parts: list[bytes] = []
         size, whole = 0, True
         while True:
             line = self.raw_line(_LARGEST_MESSAGE)
-            # Only a dot on a line that follows a whole one ends it: else mail could be smuggled in.
+            # Only a dot on a line after a complete one ends the message: otherwise mail could be smuggled in.
             if whole and line == b".\r\n":
                 return b"".join(parts) if size <= _LARGEST_MESSAGE else None
             size += len(line)
@@ -200,7 +200,7 @@ class Session(Wire):
         self.sender = None
         self.recipients = []
 
-    def _refuse_if_told(self, stage: Stage) -> None:
+    def _refuse_if_due(self, stage: Stage) -> None:
         if isinstance(self.fault, Refusal) and self.fault.at == stage:
             raise RefusedError(self.fault.code, self.fault.text)
 

@@ -1,4 +1,4 @@
-"""What SMTP needs of sockets: a listener, lines in and out, TLS in mid-connection, and the faults of the socket."""
+"""Sockets for SMTP: a listener, lines in and out, TLS in mid-connection, and socket faults."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from resilient_tasks.testing._listener import Listener
 from resilient_tasks.testing.faults import Drip, Hang
 
 _LONGEST_LINE = 4096
-# A client that says nothing for so long is sent away.
+# Seconds until a silent client is disconnected.
 _PATIENCE = 60
 
-#: Where in a session a refusal is spoken: in place of the greeting, in answer to a command or to a message's last line.
+#: The stage of a session at which a refusal is sent: in place of the greeting, or in answer to a command or a message.
 Stage: TypeAlias = Literal["connect", "starttls", "auth", "mail", "rcpt", "data", "message"]
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """Answers with a code of its own at one stage of a session."""
+    """Answers with a given code at one stage of a session."""
 
     code: int
     text: str
@@ -30,7 +30,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Vanish:
-    """Keeps the message and closes the connection instead of saying so."""
+    """Keeps the message and closes the connection without a confirmation."""
 
 
 MailFault: TypeAlias = Hang | Drip | Refusal | Vanish
@@ -38,7 +38,7 @@ MailFault: TypeAlias = Hang | Drip | Refusal | Vanish
 
 @dataclass(frozen=True)
 class Envelope:
-    """A message as it came over the wire."""
+    """A message as received."""
 
     sender: str
     recipients: tuple[str, ...]
@@ -48,7 +48,7 @@ class Envelope:
 
 
 class PostOffice(Protocol):
-    """What a session asks of the server that it belongs to."""
+    """What a session needs from its server."""
 
     username: str
     password: str
@@ -62,7 +62,7 @@ class PostOffice(Protocol):
 
 
 class MailListener(Listener):
-    """Holds a session with each client, in the name of an office."""
+    """Runs a session with each client, for an office."""
 
     def __init__(
         self, port: int, session: type[Wire], office: PostOffice, context: ssl.SSLContext, *, secure: bool
@@ -82,7 +82,7 @@ class RefusedError(Exception):
 
 
 class Wire(BaseRequestHandler):
-    """One connection: lines in and out, in the clear or encrypted, at the pace that its fault gives."""
+    """One connection: lines in and out, plain or encrypted, at the pace of its fault."""
 
     server: MailListener
 

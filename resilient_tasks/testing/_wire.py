@@ -1,4 +1,4 @@
-"""HTTP/1.1 on real sockets: reads requests, sends answers, performs the faults that need the socket."""
+"""HTTP/1.1 on real sockets: read requests, send responses, perform the faults that need the socket."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Request:
     """A request as the server read it.
 
     Attributes:
-        number: 1 for the first request that this server was sent, and so on.
+        number: The request's number on this server, from 1.
         time: When it had been read, in Unix seconds.
         method: `GET` or `POST`.
         path: The decoded path, without the query.
-        query: The query's fields; of a repeated one, the last.
+        query: The query's fields; the last one if a field is repeated.
         headers: The headers, their names in lower case.
         body: The body, empty for most GETs.
     """
@@ -45,11 +45,11 @@ class Request:
 
     @property
     def id(self) -> str:
-        """The header `X-Request-ID`, by which a client names its request; empty without one."""
+        """The header `X-Request-ID`, with which a client identifies its request; empty without one."""
         return self.headers.get("x-request-id", "")
 
     def json(self) -> Any:
-        """Parses the body.
+        """Parse the body.
 
         Raises:
             ValueError: The body is not JSON.
@@ -59,10 +59,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """An answer that a handler gives.
+    """A handler's response.
 
     Attributes:
-        body: Bytes, or text that is sent as UTF-8.
+        body: Bytes, or text to send as UTF-8.
         status: The HTTP status.
         content_type: The body's media type.
         headers: Further headers.
@@ -82,18 +82,18 @@ class Response:
 
     @property
     def payload(self) -> bytes:
-        """The body as the bytes that are sent."""
+        """The body in bytes, as it is sent."""
         return self.body.encode() if isinstance(self.body, str) else self.body
 
 
-#: Takes the request, and a function that says whether the client has left.
+#: Takes the request, and a function that returns whether the client has left.
 Answer: TypeAlias = Callable[[Request, Callable[[], bool]], tuple[Fault | None, Response]]
 
 
 def reserve(port: int = 0) -> socket.socket:
-    """Binds a port without listening on it: connections are refused, and nobody is handed the port by chance.
+    """Bind a port without listening on it: connections are refused, and the system gives the port to no one else.
 
-    Without the reservation a client that dials a free port can even be connected to itself.
+    Without the reservation, a client that dials a free port can even connect to itself.
     """
     held = socket.socket()
     try:
@@ -107,7 +107,7 @@ def reserve(port: int = 0) -> socket.socket:
 
 
 class HTTPListener(Listener):
-    """Hands each request to `answer`, and performs the fault and the response that this gives."""
+    """Passes each request to `answer`, and performs the fault and response that it returns."""
 
     def __init__(self, port: int, answer: Answer, next_number: Callable[[], int]) -> None:
         self.answer = answer
@@ -133,7 +133,7 @@ class _Connection(BaseHTTPRequestHandler):
     do_POST = do_GET  # noqa: N815 - the name that http.server looks up
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Writes nothing to stderr: the server keeps its own log."""
+        """Write nothing to stderr: the server keeps its own log."""
 
     def _read(self) -> Request:
         url = urlsplit(self.path)
@@ -164,7 +164,7 @@ class _Connection(BaseHTTPRequestHandler):
         return b"".join(chunks)
 
     def _client_left(self) -> bool:
-        """Say whether the client has closed its end, by a look at what it sent that takes nothing away."""
+        """Return whether the client has closed its end, by peeking at the socket."""
         before = self.connection.gettimeout()
         self.connection.settimeout(0)
         try:
@@ -205,7 +205,7 @@ class _Connection(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _send_part(self, response: Response, count: int) -> None:
-        # An empty body is announced as one byte long: else the client would have all of it.
+        # An empty body is announced as one byte: otherwise the client would have received all of it.
         self._send_head(response, max(len(response.payload), 1))
         self.wfile.write(response.payload[: max(count, 0)])
         self.close_connection = True
@@ -220,6 +220,6 @@ class _Connection(BaseHTTPRequestHandler):
 
     def _reset(self) -> None:
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
-        # Closed by its descriptor: the files that http.server made of the socket would keep it open, and
+        # Closed by its descriptor: the files that http.server opened on the socket would keep it open, and
         # socketserver would send an orderly FIN first.
         socket.close(self.connection.detach())

@@ -1,4 +1,4 @@
-"""A clock on which waits pass at once.
+"""A virtual clock: waits return at once.
 
 clock = VirtualClock()
 with use_clock(clock):
@@ -23,44 +23,44 @@ from resilient_tasks.testing.isolation import away_from_people
 
 
 class VirtualClock:
-    """Stands in for the machine's time: nobody waits, and every wait is recorded. Safe to use from many threads.
+    """Replaces the machine's time: waits return at once, and are recorded. Thread-safe.
 
-    It moves the waits of policies, deadlines and stored state. A timeout that interrupts running work goes by real
-    time all the same: no clock of ours can slow down a function.
+    It applies to the waits of policies, to deadlines and to the expiry of stored state. A timeout that interrupts
+    running work still uses real time.
 
     Attributes:
         waits: the seconds of each wait so far, in the order in which they began.
     """
 
     def __init__(self, start: float = 0.0) -> None:
-        """Begin at `start` seconds."""
+        """Start at `start` seconds."""
         self.waits: list[float] = []
         self._now = durations.seconds(start, "VirtualClock(start)", zero=True)
         self._lock = threading.Lock()
 
     def now(self) -> float:
-        """Return the present, in seconds."""
+        """Return the current time, in seconds."""
         with self._lock:
             return self._now
 
-    #: Stored state goes by unix seconds where processes share it: on this clock those began when it did.
+    #: State shared by processes uses Unix seconds, which equal `now()` on this clock.
     wall = now
 
     def advance(self, seconds: Duration) -> None:
-        """Let time pass, as if work had taken so long; it is not recorded as a wait.
+        """Advance the time by `seconds`, as if work had taken them; this is not recorded as a wait.
 
         Args:
             seconds: a number, a text such as `"10 min"`, or a `timedelta`.
 
         Raises:
-            ValueError: `seconds` is negative or no duration: this clock never runs backwards.
+            ValueError: `seconds` is negative or not a duration.
         """
         passed = durations.seconds(seconds, "a VirtualClock moves forward: advance(seconds)", zero=True)
         with self._lock:
             self._pass(passed)
 
     def sleep(self, seconds: float) -> None:
-        """Record a wait of so many seconds, and return at once when they are over.
+        """Advance the time by `seconds`, record the wait, and return at once.
 
         Raises:
             ValueError: as `advance`.
@@ -70,7 +70,7 @@ class VirtualClock:
             self.waits.append(seconds)
 
     async def asleep(self, seconds: float) -> None:
-        """As `sleep`; other coroutines get their turn once.
+        """Do as `sleep`, and yield to other coroutines once.
 
         Raises:
             ValueError: as `advance`.
@@ -87,7 +87,7 @@ class VirtualClock:
 
 @contextmanager
 def use_clock(clock: clocks.Clock) -> Iterator[None]:
-    """Have every call of this process go by `clock` inside the block; alerts reach no person."""
-    # What is stored expires by the clock in use: no incident may outlive the clock it was counted by.
+    """Use `clock` for every call in this process inside the block, and keep alerts away from people."""
+    # Stored values expire by the clock in use: no incident may outlive the clock it was counted by.
     with away_from_people(), clocks.use_clock(clock), use_incidents(MemoryStore()):
         yield

@@ -1,4 +1,4 @@
-"""What the policies did, as a list to look into.
+"""The events of the policies, recorded in a list.
 
 with RecordedEvents.listening() as events:
     fetch()
@@ -17,12 +17,12 @@ from resilient_tasks.testing.isolation import away_from_people
 
 
 class RecordedEvents(list[Event]):
-    """Events in the order in which they happened, in whatever thread."""
+    """Events of all threads, in the order in which they happened."""
 
     @classmethod
     @contextmanager
     def listening(cls) -> Iterator[RecordedEvents]:
-        """Record what happens in this process inside the block; alerts reach no person, see `away_from_people`."""
+        """Record this process's events inside the block, and keep alerts away from people: see `away_from_people`."""
         recorded = cls()
         with away_from_people(), bus.listening(recorded.append):
             yield recorded
@@ -36,7 +36,7 @@ class RecordedEvents(list[Event]):
         """Return the events of this name.
 
         Raises:
-            PolicyError: there is no event of that name, so it could never be in the list.
+            PolicyError: no event has that name.
         """
         if name not in EVENTS:
             near = get_close_matches(str(name), EVENTS, n=1, cutoff=0.5)

@@ -1,11 +1,11 @@
-"""What a server can do to its clients: one frozen value per fault.
+"""The faults of a server: one frozen value per fault.
 
-A fault says only *what* happens. `resilient_tasks.testing.http.FaultyServer` performs it on a real socket, so
-that a client meets the same errors as in production: a reset connection is a TCP reset, a hang is silence.
+A fault only describes *what* happens. `resilient_tasks.testing.http.FaultyServer` performs it on a real socket, so
+a client meets the same errors as in production: a reset connection is a TCP reset, a hang is silence.
 
-`Status`, `Refused` and `Hang` answer in place of the server's handler, which is not run. With every other fault
-the handler has run and its side effects have happened, although the client may never learn of it: the case in
-which a retry does the work twice.
+`Status`, `Refused` and `Hang` replace the server's handler, which does not run. With every other fault the handler
+has run and its side effects have happened, although the client may not know: the case in which a retry does the work
+twice.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class Status:
 
     Attributes:
         code: A final HTTP status, 200 to 599.
-        retry_after: The `Retry-After` header: seconds, or text (an HTTP date) that is sent as it is. HTTP knows
-            whole seconds only; a fraction is sent all the same, for tests that should not wait.
+        retry_after: The `Retry-After` header: seconds, or text (an HTTP date) that is sent as it is. HTTP allows
+            only whole seconds; fractions are sent anyway, for tests that should not wait.
         body: The answer's body.
         content_type: The body's media type.
 
     Raises:
-        ValueError: The code is not a final one.
+        ValueError: The code is not final.
     """
 
     name: ClassVar[str] = "status"
@@ -58,7 +58,7 @@ class Reset:
     """Sends the head and part of the body, then resets the connection (TCP RST).
 
     Attributes:
-        after_bytes: How much of the body is sent; of a body no longer than that, all but its last byte.
+        after_bytes: How many bytes of the body are sent; at most all but the last.
 
     Raises:
         ValueError: The count is negative.
@@ -75,7 +75,7 @@ class Reset:
 @answering("Truncate(0.5)")
 @dataclass(frozen=True)
 class Truncate:
-    """Sends a part of the body as though it were all: nothing in the protocol tells the client.
+    """Sends a part of the body with a matching length, so the protocol shows no error.
 
     Attributes:
         keep: The fraction of the body that is sent, from 0 up to but not including 1.
@@ -113,13 +113,13 @@ class Incomplete:
 @answering("Hang(5)")
 @dataclass(frozen=True)
 class Hang:
-    """Takes the request, answers nothing for a while, then closes. Ends at once when the server stops.
+    """Reads the request, sends nothing for a while, then closes. Ends at once when the server stops.
 
     Attributes:
         seconds: How long the silence lasts.
 
     Raises:
-        ValueError: The time is negative, or none.
+        ValueError: The time is negative or not a duration.
     """
 
     name: ClassVar[str] = "hang"
@@ -136,7 +136,7 @@ class Hang:
 @answering("Drip(10)")
 @dataclass(frozen=True)
 class Drip:
-    """Sends the body slowly but steadily: no single read takes long, the whole does.
+    """Sends the body slowly but steadily: each read is quick, the whole response is not.
 
     Attributes:
         bytes_per_second: The pace, above 0.
@@ -180,9 +180,9 @@ class Slow:
 @answering("Refused()")
 @dataclass(frozen=True)
 class Refused:
-    """Sends the client on (307) to a port on which nobody listens: a real refusal for one request among many.
+    """Redirects (307) to a port without a listener: a real refused connection for one request among many.
 
-    Only a client that follows redirects meets it (httpx does with `follow_redirects=True`; urllib and slack_sdk do
+    It only works for clients that follow redirects (httpx does with `follow_redirects=True`; urllib and slack_sdk do
     not follow a redirected POST). `FaultyServer.offline` refuses every client.
     """
 
@@ -192,11 +192,11 @@ class Refused:
 @answering("Corrupt(break_json)")
 @dataclass(frozen=True)
 class Corrupt:
-    """Passes the body through a function and sends what comes out, with a matching length.
+    """Sends the body changed by a function, with a matching length.
 
     Attributes:
-        transform: From the true body to the one that is sent.
-        name: What the log calls this fault.
+        transform: Maps the true body to the one that is sent.
+        name: The fault's name in the log.
     """
 
     transform: Callable[[bytes], bytes]
@@ -211,15 +211,15 @@ Fault: TypeAlias = Status | Reset | Truncate | Incomplete | Hang | Drip | Slow |
 
 
 def break_json(body: bytes) -> bytes:
-    """Makes any body invalid JSON: its last character becomes a comma, as if the writer died between two items."""
+    """Make any body invalid JSON: its last character becomes a comma, as if the writer died between two items."""
     return body.rstrip()[:-1] + b","
 
 
 def break_csv(body: bytes) -> bytes:
-    """Adds a last row that has a field too many and breaks off inside quotes.
+    """Append a row that has one field too many and ends inside quotes.
 
-    The csv module (strict), pandas (each of its engines), polars and pyarrow all reject it, whatever came before;
-    a row that is only ragged is read in silence by some of them.
+    The csv module (strict), pandas (all engines), polars and pyarrow all reject it, whatever came before; some of them
+    silently accept a row that is only ragged.
     """
     header = body.split(b"\n", 1)[0]
     separator = max((b",", b";", b"\t", b"|"), key=header.count)
@@ -233,7 +233,7 @@ def _require_part(fault: str, keep: float) -> None:
 
 
 def checked_retry_after(value: Any, who: str) -> float | str | None:
-    """Return what to send as `Retry-After`.
+    """Return the value to send as `Retry-After`.
 
     Raises:
         PolicyError: it is neither a number, a text nor a `timedelta`.

@@ -1,4 +1,4 @@
-"""A real HTTP server that fails on request: down, slow, silent, resetting, truncating, sending nonsense.
+"""A real HTTP server that fails on request: down, slow, silent, resetting, truncating, sending invalid bodies.
 
     with FaultyServer() as server:
         server.serve("/flights", '[{"carrier": "UA"}]')
@@ -44,11 +44,11 @@ _TEXT = "text/plain; charset=utf-8"
 
 @dataclass(frozen=True)
 class Served(Request):
-    """A request and what became of it.
+    """A request and its result.
 
     Attributes:
-        fault: The name of the fault that it met, None for an undisturbed answer.
-        status: The status of the answer, None where none was sent (a hang).
+        fault: The name of the fault that it met, or None.
+        status: The status of the response, None if none was sent (a hang).
         left: Whether the client had closed the connection before anything was sent.
     """
 
@@ -58,12 +58,12 @@ class Served(Request):
 
 
 class FaultyServer(FaultPlan):
-    """An HTTP/1.1 server on 127.0.0.1 that answers GET and POST, and misbehaves as told.
+    """An HTTP/1.1 server on 127.0.0.1 that answers GET and POST, and fails on request.
 
-    Faults come from two places. A test queues them (`fail` and its shorthands: the next requests meet them, in
-    order); a long rehearsal gives a schedule. A queued fault takes precedence over the schedule's.
+    Faults come from two places. A test queues them (`fail` and its shorthands) for the next requests, in order; a long
+    rehearsal passes a schedule. A queued fault takes precedence over the schedule's.
 
-    Where a handler, the schedule or a transform raises, the client is answered 500 with the traceback as body.
+    If a handler, the schedule or a transform raises, the response is 500 with the traceback as body.
     """
 
     def __init__(
@@ -74,16 +74,16 @@ class FaultyServer(FaultPlan):
         port: int = 0,
         log: Path | str | None = None,
     ) -> None:
-        """Prepares a server; `start` or a with statement opens its port.
+        """Prepare a server; `start` or a with statement opens its port.
 
         Args:
-            handler: Answers each request for which `serve` named no path. Called from several threads at once.
-            schedule: Gives the fault for a request, or None for an undisturbed answer. It is asked once for every
-                request, one request at a time, so it may count.
+            handler: Answers each request whose path was not given to `serve`. Called from several threads at once.
+            schedule: Returns the fault for a request, or None. It is called once for every request, one request at a
+                time, so it may count.
             port: The port; 0 picks a free one. A server that is stopped and started again keeps its port.
             log: A file to which each request is appended as a line of JSON (number, time, id, method, path, query,
                 fault, status, left) before anything is sent, so that a client never knows more than the log. The id
-                is the header `X-Request-ID`. Other headers and bodies stay out: they may hold secrets.
+                is the header `X-Request-ID`. Other headers and bodies are left out: they may hold secrets.
         """
         super().__init__(schedule)
         _given.check_asked(handler, "handler")
@@ -100,7 +100,7 @@ class FaultyServer(FaultPlan):
         self._isolation = contextlib.ExitStack()
 
     def start(self) -> Self:
-        """Opens the port and begins to answer.
+        """Open the port and start answering.
 
         Raises:
             OSError: The port is in use.
@@ -121,12 +121,12 @@ class FaultyServer(FaultPlan):
         return self
 
     def stop(self) -> None:
-        """Closes the port and every connection at once, hanging ones included; does nothing if not running."""
+        """Close the port and every connection at once, hanging ones included; do nothing if not running."""
         self._open.close()
         self._listener = None
 
     def __enter__(self) -> Self:
-        """Starts the server, and keeps alerts away from people, see `away_from_people`; they may come here."""
+        """Start the server, and keep alerts away from people (see `away_from_people`), except those sent here."""
         self.start()
         self._isolation = contextlib.ExitStack()
         self._isolation.enter_context(open_to(gate.place(HOST, self.port)))
@@ -135,7 +135,7 @@ class FaultyServer(FaultPlan):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stops the server."""
+        """Stop the server."""
         self._isolation.close()
         self.stop()
 
@@ -180,7 +180,7 @@ class FaultyServer(FaultPlan):
             return list(self._served)
 
     def served_faults(self) -> Counter[str]:
-        """Counts the faults that clients have met, by name."""
+        """Return the number of faults that clients have met, by name."""
         return Counter(served.fault for served in self.requests if served.fault is not None)
 
     @answering('server.serve("/flights", "[]")')
@@ -191,13 +191,13 @@ class FaultyServer(FaultPlan):
         content_type: str = "application/json",
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Answers a path, whatever the method, in place of what was served there before.
+        """Answer requests for a path, whatever the method; this replaces what was served there before.
 
         Args:
             path: The exact path, beginning with a slash, without a query.
-            body: The body, or a function of the request that gives the body or a whole `Response`.
-            content_type: The body's media type, unless the function gives a `Response`.
-            headers: Further headers, unless the function gives a `Response`.
+            body: The body, or a function of the request that returns the body or a whole `Response`.
+            content_type: The body's media type, unless the function returns a `Response`.
+            headers: Further headers, unless the function returns a `Response`.
 
         Raises:
             TypeError: The body is neither bytes nor text nor a function.

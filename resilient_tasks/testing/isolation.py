@@ -1,4 +1,4 @@
-"""What every fixture does first: no message reaches a person, and no incident the user's own file."""
+"""Isolation for every fixture: no message reaches a person, and no incident reaches the user's own file."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _LAST_GOOD = "RESILIENT_TASKS_LAST_GOOD"
 
 @contextmanager
 def away_from_people() -> Iterator[None]:
-    """Keep alerts away from people inside the block; every fixture and server of this package does so.
+    """Keep alerts away from people inside the block, as every fixture and server of this package does.
 
-    Failures are still counted, in memory, and `LastGood` keeps results in a temporary folder. A channel is sent nothing
-    unless it leads to a fake server that a `with` block or fixture has started, is a `Console`, or is named by
-    `deliver_to`: the event `notify.suppressed` reports what would have been sent. Processes that are started inside
-    the block do the same, by their environment.
+    Failures are still counted, in memory, and `LastGood` keeps results in a temporary folder. A channel gets messages
+    only if it leads to a fake server that a `with` block or fixture has started, is a `Console`, or was passed to
+    `deliver_to`; otherwise the event `notify.suppressed` reports what would have been sent. Processes started inside
+    the block inherit this through their environment.
     """
     _enter()
     try:
@@ -43,7 +43,7 @@ def away_from_people() -> Iterator[None]:
 
 @contextmanager
 def deliver_to(*channels: Channel | NotificationBlock) -> Iterator[None]:
-    """Let messages through to these channels although a test runs, such as to one of the test's own that records."""
+    """Deliver messages to these channels during a test, such as to a channel that records them."""
     with gate.open_to(
         lambda channel: any(one is channel or one is getattr(channel, "block", None) for one in channels)
     ):
@@ -52,17 +52,17 @@ def deliver_to(*channels: Channel | NotificationBlock) -> Iterator[None]:
 
 @contextmanager
 def open_to(where: str) -> Iterator[None]:
-    """Keep alerts away from people inside the block, except that they reach the fake server at this address."""
+    """Keep alerts away from people inside the block, but deliver those to the fake server at this address."""
     with away_from_people(), gate.open_to_fake(where):
-        _tell_processes()
+        _export_fakes()
         try:
             yield
         finally:
-            _tell_processes(without=where)
+            _export_fakes(without=where)
 
 
 def _enter() -> None:
-    global _blocks  # noqa: PLW0603  # blocks of one process share what they change
+    global _blocks  # noqa: PLW0603  # all blocks in a process share this state
     with _lock:
         _blocks += 1
         if _blocks == 1:
@@ -71,11 +71,11 @@ def _enter() -> None:
             folder = _open.enter_context(tempfile.TemporaryDirectory(prefix="resilient-tasks-"))
             _open.callback(_put_back, {name: os.environ.get(name) for name in (_CHANNELS, _INCIDENTS, _LAST_GOOD)})
             os.environ[_INCIDENTS] = f"sqlite:///{os.path.abspath(folder)}/incidents.db"  # noqa: PTH100
-            # A last good result of a test, of its clock too, is none for production, nor the other way round.
+            # Last good results of tests, with the tests' clock, are kept apart from those of production.
             _open.enter_context(use_folder(os.path.join(folder, "last_good")))  # noqa: PTH118  # as above
             if not settings.current.last_good:
                 os.environ[_LAST_GOOD] = os.path.join(os.path.abspath(folder), "last_good")  # noqa: PTH100, PTH118
-            _tell_processes()
+            _export_fakes()
             _open.enter_context(isolated_sender())
 
 
@@ -88,14 +88,14 @@ def _leave() -> None:
 
 
 def _stay_away() -> None:
-    """In a forked child: what stood in for the user's incidents is the parent's, and is not there."""
+    """Replace the in-memory incidents in a forked child: the parent has its own."""
     if _blocks:
         store, _ = opened_by(os.environ.get(_INCIDENTS, "memory:"), settings.current.store_timeout)
         _open.enter_context(use_incidents(store))
 
 
-def _tell_processes(without: str = "") -> None:
-    """Say to processes that are started from here which servers they may send to."""
+def _export_fakes(without: str = "") -> None:
+    """Export the servers that child processes may send to."""
     if settings.current.channels is not False:
         os.environ[_CHANNELS] = ",".join(place for place in gate.fakes() if place != without) or "false"
 

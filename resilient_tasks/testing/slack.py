@@ -1,4 +1,4 @@
-"""A Slack that runs on this machine: slack_sdk talks to it unchanged, and it fails on request.
+"""A fake Slack on this machine: slack_sdk talks to it unchanged, and it fails on request.
 
     with FakeSlack(channels=["#ml-alerts"]) as slack:
         client = WebClient(token=slack.token, base_url=slack.api_url)
@@ -6,9 +6,9 @@
         ...
         assert slack.texts() == ["fetch_month failed"]
 
-It keeps to Slack's own rules where they bite: a failed Web API call is HTTP 200 with `"ok": false`; a webhook
-answers plain text and gives no timestamp; `chat.update` takes a channel's id and not its name, and new text
-without blocks removes the blocks.
+It follows Slack's own rules where they matter: a failed Web API call is HTTP 200 with `"ok": false`; a webhook answers
+plain text without a timestamp; `chat.update` takes a channel's id, not its name, and new text without blocks removes
+the blocks.
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ _CHANNEL_ID = re.compile(r"[CDG][A-Z0-9]{8,}")
 
 @dataclass(frozen=True)
 class SlackMessage:
-    """A message as the channel shows it.
+    """A message in a channel.
 
     Attributes:
         channel: The channel as the sender named it; a webhook's is fixed.
-        channel_id: The channel's id, which `chat.update` wants.
-        text: The text; only the preview in a notification where there are blocks.
+        channel_id: The channel's id, which `chat.update` needs.
+        text: The text; if there are blocks, only the preview in a notification.
         blocks: The layout blocks.
         attachments: The attachments.
         ts: The timestamp that identifies the message in its channel.
         thread_ts: The message that it answers, None outside a thread.
-        via: The door it came by.
-        metadata: What the sending app keeps beside the message, unseen by readers; empty if nothing.
-        reply_broadcast: Whether an answer in a thread is shown in the channel too.
-        history: The earlier versions, oldest first; empty where it was never edited.
+        via: The webhook or the Web API ("bot").
+        metadata: The sending app's metadata, invisible to readers; may be empty.
+        reply_broadcast: Whether a reply in a thread is also shown in the channel.
+        history: The earlier versions, oldest first; empty if it was never edited.
     """
 
     channel: str
@@ -73,28 +73,28 @@ class SlackMessage:
 
     @property
     def full_text(self) -> str:
-        """The text and every text inside blocks and attachments, a line each."""
+        """The text and every text inside blocks and attachments, one per line."""
         parts = [self.text, *rules.texts_in(self.blocks), *rules.texts_in(self.attachments)]
         return "\n".join(part for part in parts if part)
 
     @property
     def key(self) -> str:
-        """The key under which the channel `Slack` sent it: the same whenever one message is sent again.
+        """The key with which the channel `Slack` sent it; a message that is sent again has the same key.
 
-        A bot's message bears it in its metadata, which an edit leaves as it is; a webhook's, in its first block's id.
+        A bot's message has it in its metadata, which edits keep; a webhook's message in its first block's id.
         """
         of_bot = self.metadata.get("event_payload", {}).get("key")
         return str(of_bot or next((block["block_id"] for block in self.blocks[:1] if "block_id" in block), ""))
 
     @property
     def calls(self) -> list[str]:
-        """The mentions by which it would call people, such as `<!channel>` or `@here`."""
+        """The mentions that would notify people, such as `<!channel>` or `@here`."""
         return rules.calls_in(self.text, self.blocks)
 
 
 @dataclass(frozen=True)
 class SlackError(Status):
-    """Slack's own refusal of a call, worded for the door that the call came by."""
+    """An error of Slack, in the form of the Web API or of the webhook."""
 
     name: ClassVar[str] = "slack_error"
 
@@ -102,9 +102,8 @@ class SlackError(Status):
 class FakeSlack(FaultyServer):
     """Slack's incoming webhook and Web API methods: `chat.postMessage`, `chat.update`, `chat.delete` and `auth.test`.
 
-    It takes every fault that `FaultyServer` does. A message is there once Slack has done the work, though its
-    sender may not know: after `slow`, `reset`, `truncated`, `drips` and `accepts_and_hangs`, but not after `down` or
-    `hangs`.
+    It supports every fault of `FaultyServer`. A message is posted even if the sender does not see the answer: after
+    `slow`, `reset`, `truncated`, `drips` and `accepts_and_hangs`, but not after `down` or `hangs`.
 
     Attributes:
         token: The bot token that the Web API accepts.
@@ -118,11 +117,11 @@ class FakeSlack(FaultyServer):
         port: int = 0,
         log: Path | str | None = None,
     ) -> None:
-        """Prepares a server; `start` or a with statement opens its port.
+        """Prepare a server; `start` or a with statement opens its port.
 
         Args:
-            channels: The names of the channels that exist, with or without `#`. None: any that is named.
-            schedule: Gives the fault for a request, or None; see `FaultyServer`.
+            channels: The names of the channels that exist, with or without `#`. None: every channel exists.
+            schedule: Returns the fault for a request, or None; see `FaultyServer`.
             port: The port; 0 picks a free one.
             log: The access log; see `FaultyServer`.
         """
@@ -156,33 +155,33 @@ class FakeSlack(FaultyServer):
             return list(self._messages)
 
     def texts(self) -> list[str]:
-        """What each message says, the text inside its blocks included; see `SlackMessage.full_text`."""
+        """Return the text of each message, including its blocks: see `SlackMessage.full_text`."""
         return [message.full_text for message in self.messages]
 
     @answering('slack.refuses("channel_not_found")')
     def refuses(self, error: str, times: int = 1, *, path: str | None = None) -> None:
-        """Refuses with one of Slack's codes, such as `channel_not_found`, `invalid_auth` or `no_service`.
+        """Refuse with one of Slack's codes, such as `channel_not_found`, `invalid_auth` or `no_service`.
 
-        The Web API says it with HTTP 200 and `"ok": false`, the webhook with its own status and the bare code.
+        The Web API answers HTTP 200 with `"ok": false`, the webhook its own status with the bare code.
         """
         _given.text(error, "refuses(error)", "channel_not_found")
         _given.check_times(times, "refuses")
 
         def refuse(request: Request) -> SlackError:
-            said = rules.refusal(error, request)
-            return SlackError(said.status, None, said.payload, said.content_type)
+            refusal = rules.refusal(error, request)
+            return SlackError(refusal.status, None, refusal.payload, refusal.content_type)
 
         self.fail_by(*[refuse] * times, path=path)
 
     @answering("slack.rate_limited(2, retry_after=1)")
     def rate_limited(self, times: int = 1, retry_after: float | str | None = 1, *, path: str | None = None) -> None:
-        """Answers 429 with `Retry-After` in seconds, as an HTTP date, or (None) without it, in Slack's words."""
+        """Answer 429 as Slack does, with `Retry-After` in seconds, as an HTTP date, or (None) without it."""
         _given.check_times(times, "rate_limited")
         wait = checked_retry_after(retry_after, "rate_limited")
         self.fail_by(*[lambda request: _limited(request, wait)] * times, path=path)
 
     def rate_limited_until(self, until: float, now: Callable[[], float] = time.time) -> None:
-        """Answers every request 429, with the seconds that are left as `Retry-After`, until `now()` is `until`."""
+        """Answer every request 429 until `now()` is `until`, with the remaining seconds as `Retry-After`."""
 
         def limit(request: Request) -> Status | None:
             left = math.ceil(until - now())
@@ -192,17 +191,17 @@ class FakeSlack(FaultyServer):
 
     @answering("slack.accepts_and_hangs(5)")
     def accepts_and_hangs(self, seconds: Duration, times: int = 1, *, path: str | None = None) -> None:
-        """Takes the message, and answers only after so many seconds: who has given up by then does not know of it."""
+        """Accept the message, and answer only after `seconds`: a client that times out earlier does not know of it."""
         self.slow(seconds, times, path=path)
 
     @answering("slack.drips(1)")
     def drips(self, bytes_per_second: float = 1, times: int = 1, *, path: str | None = None) -> None:
-        """Takes the message, and sends its answer so slowly that no single read is late, and all of them are."""
+        """Accept the message, and answer slowly but steadily: each read is quick, the whole response is not."""
         self._meet("drips", Drip(bytes_per_second), times, path)
 
     @answering("slack.bad_gateway(2)")
     def bad_gateway(self, times: int = 1, *, path: str | None = None) -> None:
-        """Answers 502 with a page of HTML, as a proxy would: no JSON where the client expects it."""
+        """Answer 502 with an HTML page, as a proxy would, where the client expects JSON."""
         page = b"<!DOCTYPE html><html><body><h1>502 Bad Gateway</h1></body></html>"
         self._meet("bad_gateway", Status(502, body=page, content_type="text/html"), times, path)
 
@@ -267,7 +266,7 @@ class FakeSlack(FaultyServer):
         with self._messages_lock:
             index = self._find_own_message(channel_id, ts, "cant_update_message")
             old = self._messages[index]
-            # Slack keeps what is not mentioned, except that a new text takes the place of blocks and attachments.
+            # Slack keeps the fields that are not given, except that new text replaces blocks and attachments.
             kept = replace(old, blocks=(), attachments=()) if fields.get("text") else old
             new = replace(
                 old,
@@ -297,10 +296,10 @@ class FakeSlack(FaultyServer):
             text = fields.get("text") or ""
             if not (text or blocks or attachments):
                 raise rules.RefusedError("no_text")
-            # The fraction is a serial number, as in Slack: it tells messages of the same second apart.
+            # The fraction is a serial number, as in Slack: it distinguishes messages of the same second.
             ts = f"{int(time.time())}.{next(self._stamps):06d}"
             thread = fields.get("thread_ts")
-            # A thread that does not exist is none of Slack's concern: the answer is taken, and shown to nobody.
+            # As in Slack, a reply to a thread that does not exist is accepted, but not shown.
             message = SlackMessage(
                 channel,
                 channel_id,
@@ -330,8 +329,8 @@ class FakeSlack(FaultyServer):
 
 
 def _limited(request: Request, retry_after: float | str | None) -> Status:
-    said = rules.refusal("ratelimited" if rules.is_api(request) else "rate_limited", request)
-    return Status(429, retry_after, said.payload, said.content_type)
+    refusal = rules.refusal("ratelimited" if rules.is_api(request) else "rate_limited", request)
+    return Status(429, retry_after, refusal.payload, refusal.content_type)
 
 
 def _required(fields: dict[str, Any], name: str) -> str:

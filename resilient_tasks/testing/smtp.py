@@ -6,7 +6,7 @@
         ...
         assert server.messages[0].subject == "fetch_month failed: ConnectError"
 
-It listens on the loopback interface only, delivers nothing anywhere, and shows a certificate made for the occasion.
+It listens on the loopback interface only, delivers no mail, and uses a fresh certificate.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Mail(Envelope):
-    """A message that the server took in.
+    """A message that the server accepted.
 
     Attributes:
-        sender: The address of the envelope, to which bounces would go.
-        recipients: The addresses of the envelope that were accepted.
-        raw: The message as it came, its headers included.
-        user: Who had logged in, None without.
-        secure: Whether it came encrypted.
+        sender: The envelope's sender, to which bounces would go.
+        recipients: The envelope's accepted recipients.
+        raw: The message as received, including its headers.
+        user: The logged-in user, or None.
+        secure: Whether the connection was encrypted.
     """
 
     @cached_property
     def parsed(self) -> EmailMessage:
-        """The message, read by the standard library."""
+        """The message, parsed by the standard library."""
         return email.message_from_bytes(self.raw, policy=email.policy.default)
 
     @property
@@ -67,12 +67,12 @@ class Mail(Envelope):
 
     @property
     def text(self) -> str:
-        """The part in plain text, decoded; empty where there is none."""
+        """The decoded plain-text part; empty if there is none."""
         return self._part("plain")
 
     @property
     def html(self) -> str:
-        """The part in HTML, decoded; empty where there is none."""
+        """The decoded HTML part; empty if there is none."""
         return self._part("html")
 
     def _part(self, kind: str) -> str:
@@ -81,21 +81,21 @@ class Mail(Envelope):
 
 
 class MailServer:
-    """An SMTP server on 127.0.0.1 with a port for STARTTLS and one for SMTPS, that misbehaves as told.
+    """An SMTP server on 127.0.0.1 with a port for STARTTLS and one for SMTPS, that fails on request.
 
     Faults are queued: each of the next connections meets one, in order.
 
     Attributes:
-        username: Who may log in.
-        password: With which password; made up anew for each server.
-        auth: Whether mail is taken only from who has logged in, which is possible only once TLS is on.
+        username: The user that may log in.
+        password: The user's password, random for each server.
+        auth: Whether clients must log in, which requires TLS.
     """
 
     def __init__(self, *, auth: bool = True) -> None:
-        """Prepares a server; `start` or a with statement opens its ports.
+        """Prepare a server; `start` or a with statement opens its ports.
 
         Args:
-            auth: False: takes mail from anybody, also without TLS, as a relay inside a company does.
+            auth: False: accept mail without a login and without TLS, as an internal relay does.
         """
         self.username = "tester"
         self.password: str = secrets.token_urlsafe(12)
@@ -112,7 +112,7 @@ class MailServer:
         self._isolation = contextlib.ExitStack()
 
     def start(self) -> Self:
-        """Opens the ports and begins to answer.
+        """Open the ports and start answering.
 
         Raises:
             RuntimeError: The server is running already.
@@ -129,13 +129,13 @@ class MailServer:
         return self
 
     def stop(self) -> None:
-        """Closes the ports and every connection at once, hanging ones included; does nothing if not running."""
+        """Close the ports and every connection at once, hanging ones included; do nothing if not running."""
         self._hang_up()
         self._certificate = None
         self._cleaning.close()
 
     def __enter__(self) -> Self:
-        """Starts the server, and keeps alerts away from people, see `away_from_people`; they may come here."""
+        """Start the server, and keep alerts away from people (see `away_from_people`), except those sent here."""
         self.start()
         self._isolation = contextlib.ExitStack()
         for port in self._ports:
@@ -145,13 +145,13 @@ class MailServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stops the server."""
+        """Stop the server."""
         self._isolation.close()
         self.stop()
 
     @contextlib.contextmanager
     def offline(self) -> Iterator[None]:
-        """Closes the ports and every connection for the length of a with block, then listens there again.
+        """Close the ports and every connection for the length of a with block, then listen there again.
 
         Meanwhile the operating system refuses connections; the server neither sees nor counts them.
 
@@ -169,12 +169,12 @@ class MailServer:
 
     @property
     def host(self) -> str:
-        """The address that the server listens on."""
+        """The server's IP address."""
         return HOST
 
     @property
     def port(self) -> int:
-        """The port that begins in the clear and offers STARTTLS.
+        """The port without TLS, which offers STARTTLS.
 
         Raises:
             RuntimeError: The server has not been started.
@@ -188,7 +188,7 @@ class MailServer:
 
     @property
     def ca(self) -> Path:
-        """The certificate that a client is to trust, a PEM file that is there while the server runs.
+        """The certificate for clients to trust, a PEM file that exists while the server runs.
 
         Raises:
             RuntimeError: The server is not running.
@@ -199,39 +199,39 @@ class MailServer:
 
     @property
     def starttls(self) -> dict[str, Any]:
-        """What `Email` takes to send through `port`: `Email("ops@example.org", **server.starttls)`."""
+        """The arguments of `Email` to send through `port`: `Email("ops@example.org", **server.starttls)`."""
         return {"host": HOST, "port": self.port, "security": "starttls", **self._access}
 
     @property
     def tls(self) -> dict[str, Any]:
-        """What `Email` takes to send through `tls_port`."""
+        """The arguments of `Email` to send through `tls_port`."""
         return {"host": HOST, "port": self.tls_port, "security": "tls", **self._access}
 
     @property
     def messages(self) -> list[Mail]:
-        """Every message that was taken in, oldest first, whether or not its sender came to know."""
+        """Every accepted message, oldest first, whether or not the sender saw the confirmation."""
         with self._lock:
             return list(self._messages)
 
     @property
     def connections(self) -> int:
-        """How many connections clients have opened so far."""
+        """The number of connections so far."""
         with self._lock:
             return self._connections
 
     @answering("server.refuses(451)")
     def refuses(self, code: int = 451, times: int = 1, *, at: Stage = "message", text: str | None = None) -> None:
-        """Refuses with a code: 4xx asks the client to come back later, 5xx tells it not to.
+        """Refuse with a code: 4xx is a temporary failure, 5xx a permanent one.
 
         Args:
             code: The code, 400 to 599. After 421 the connection is closed.
-            times: How many connections meet it.
+            times: The number of connections that meet it.
             at: In place of the greeting (`connect`), in answer to a command (`starttls`, `auth`, `mail`, `rcpt`,
-                `data`), or when the whole message has been read (`message`).
-            text: What is said beside the code.
+                `data`), or after the whole message has been read (`message`).
+            text: The text after the code.
 
         Raises:
-            ValueError: The code is no refusal, or there is no such stage.
+            ValueError: The code is not a refusal, or there is no such stage.
         """
         if at not in get_args(Stage):
             raise ValueError(f"A mail server refuses at {', '.join(get_args(Stage))}, not at {at!r}.")
@@ -240,10 +240,10 @@ class MailServer:
 
     @answering('server.refuses_recipient("ops@example.org")')
     def refuses_recipient(self, address: str, code: int = 550, text: str | None = None) -> None:
-        """Refuses one recipient from now on, whatever happens to the others; with code 250, takes it again.
+        """Refuse one recipient from now on; with code 250, accept it again.
 
         Raises:
-            ValueError: The code is no refusal.
+            ValueError: The code is not a refusal.
         """
         if "@" not in _given.text(address, "refuses_recipient(address)", "ops@example.org"):
             raise PolicyError(f"refuses_recipient(address) is an address such as 'ops@example.org', not {address!r}")
@@ -255,35 +255,35 @@ class MailServer:
 
     @answering("server.vanishes()")
     def vanishes(self, times: int = 1) -> None:
-        """Takes a message in and closes the connection instead of saying so: the client cannot know."""
+        """Accept a message and close the connection without a confirmation, so the client cannot know."""
         _given.check_times(times, "vanishes")
         self._fail(*[Vanish()] * times)
 
     @answering("server.hangs(5)")
     def hangs(self, seconds: Duration, times: int = 1) -> None:
-        """Accepts a connection and says nothing for so many seconds, then closes it."""
+        """Accept a connection, send nothing for `seconds`, then close it."""
         _given.check_times(times, "hangs")
         self._fail(*[Hang(seconds)] * times)
 
     @answering("server.drips(1)")
     def drips(self, bytes_per_second: float, times: int = 1) -> None:
-        """Answers slowly but steadily: no single read takes long, the whole does."""
+        """Answer slowly but steadily: each read is quick, the whole response is not."""
         _given.check_times(times, "drips")
         self._fail(*[Drip(bytes_per_second)] * times)
 
     def next_fault(self) -> MailFault | None:
-        """Counts a connection and says what happens to it. Asked by its session."""
+        """Count a connection and return its fault. Called by its session."""
         with self._lock:
             self._connections += 1
             return self._faults.popleft() if self._faults else None
 
     def refusal_of(self, recipient: str) -> Refusal | None:
-        """Says whether a recipient is refused. Asked by a session."""
+        """Return the refusal of a recipient, or None. Called by a session."""
         with self._lock:
             return self._refused.get(recipient)
 
     def keep(self, envelope: Envelope) -> None:
-        """Keeps a message. Told by a session, before its client is."""
+        """Store a message. Called by a session, before it confirms the message to the client."""
         with self._lock:
             self._messages.append(Mail(**vars(envelope)))
 
