@@ -2,7 +2,7 @@
 
     from resilient_tasks import resilient_task, Retry, Validate, Fallback, Slack
 
-This is the front door: names load on first use, so that importing it costs next to nothing.
+Public names load on first use, so importing this package costs almost nothing.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from resilient_tasks.validation.drift import Drift
     from resilient_tasks.validation.split import Split
 
-_ROOMS = {
+_MODULES = {
     "core.call": ("remaining",),
     "core.first_attempts": ("current_call",),
     "core.errors": (
@@ -120,7 +120,7 @@ _ROOMS = {
     "validation.drift": ("Drift",),
     "validation.split": ("Split",),
 }
-_WHERE = {name: room for room, names in _ROOMS.items() for name in names}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "AdaptiveRateLimit",
@@ -185,13 +185,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
+    if name not in _MODULE_OF:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    value = getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+    value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_WHERE})
+    return sorted({*globals(), *_MODULE_OF})

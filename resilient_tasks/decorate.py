@@ -1,4 +1,4 @@
-"""From a function to a resilient one. Prefect is not needed here."""
+"""The decorator `resilient`, and the plans behind all decorators. Prefect is not needed here."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 
 class Resilient(Protocol[P, R_co]):
-    """A function inside a pipeline. It is called as before; `outcome` returns what came of it instead of raising."""
+    """A function inside a pipeline. It is called as before; `outcome` returns an `Outcome` instead of raising."""
 
     __name__: str
 
@@ -55,18 +55,18 @@ class Resilient(Protocol[P, R_co]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """What a decorator made of its keywords: the policies in order around `fn`.
+    """The result of a decorator's keywords: the policies in order around `fn`.
 
     Attributes:
-        fn: the user's own function.
+        fn: the undecorated function.
         pipeline: the policies around it.
         idempotent: as given to the decorator.
-        operation: the function's name, by which state and events are found.
-        is_async: whether calling the function gives a coroutine, as far as can be known before.
-        more: the slots of the policies that `policies=` gave.
-        attempts: how often the function may be called for one call, at the most; 0 where no number limits that.
-        owner: the callable that this plan belongs to. `functools.wraps` copies attributes, so a foreign wrapper bears
-            the plan of what it wraps; only the owner itself may be merged with.
+        operation: the function's name, which identifies its state and events.
+        is_async: whether calling the function returns a coroutine, as far as can be known beforehand.
+        more: the slots of the policies in `policies=`.
+        attempts: the largest number of attempts of one call; 0 if unlimited.
+        owner: the callable that this plan belongs to. `functools.wraps` copies attributes, so a foreign wrapper has the
+            plan of the function that it wraps; only the owner itself may be merged with.
     """
 
     fn: Callable[..., Any]
@@ -82,13 +82,13 @@ class Plan:
         object.__setattr__(self, "attempts", self.pipeline.most_attempts)
 
     def owned_by(self, wrapper: Callable[..., Any]) -> Callable[..., Any]:
-        """Give this plan to the callable that carries it out, and return that."""
+        """Attach this plan to its wrapper, and return the wrapper."""
         wrapper.__resilient__ = self  # type: ignore[attr-defined]
         object.__setattr__(self, "owner", wrapper)
         return wrapper
 
     def work(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], sinks: tuple[Sink, ...] = ()) -> Work:
-        """Return one invocation of the function."""
+        """Return the work of one call of the function."""
         how = runtime.ASYNC if self.is_async else runtime.SYNC
         return Work(self.operation, self.fn, args, kwargs, how, self.idempotent, sinks, self.attempts)
 
@@ -100,24 +100,24 @@ def resilient(**options: Unpack[PolicyOptions]) -> Callable[[Callable[P, R]], Re
 def resilient(fn: Callable[..., Any] | None = None, /, **options: Unpack[PolicyOptions]) -> Any:
     """Put policies around a plain function, sync or async. `resilient_task` is the same for a Prefect task.
 
-    The policies stand in the canonical order, whatever the order of the keywords (`explain(function)` prints it).
-    Decorators of this kind that are stacked merge into one pipeline.
+    The policies are applied in the canonical order, whatever the order of the keywords (`explain(function)` prints it).
+    Stacked decorators of this library merge into one pipeline.
 
     Args:
-        fn: the function, where the decorator is used bare.
+        fn: the function, if the decorator is used without brackets.
         **options: the policies:
 
-            - `retry=3` or `Retry(...)`: another attempt after a failure that is likely to pass.
+            - `retry=3` or `Retry(...)`: another attempt after a failure that is likely to be temporary.
             - `deadline=120` or `"2 min"`: a limit for all attempts and waits together.
             - `timeout=20` or `Timeout(20, enforce="process")`: a limit for each attempt.
-            - `breaker="flights-api"` or `CircuitBreaker(...)`: no call to a service that is known to be down.
+            - `breaker="flights-api"` or `CircuitBreaker(...)`: no calls to a service that is known to be down.
             - `rate_limit=RateLimit("flights-api", calls=10, per=1)`: no more calls than a service allows.
-            - `bulkhead=Bulkhead("warehouse", 4)`: no more calls at once.
+            - `bulkhead=Bulkhead("warehouse", 4)`: a limit for concurrent calls.
             - `hedge=0.2` or `Hedge(...)`: a second call beside one that is slow to answer.
-            - `validate=Orders` or `Validate(...)`: bad data is stopped or split off.
-            - `fallback=last_good`, `{TimedOut: f}` or `Fallback(...)`: what stands in for the result.
+            - `validate=Orders` or `Validate(...)`: reject bad data, or split it off.
+            - `fallback=last_good`, `{TimedOut: f}` or `Fallback(...)`: a replacement for the result.
             - `single_flight=True` or `SingleFlight(...)`: concurrent calls with equal arguments share one attempt.
-            - `notify=Slack(channel="#ml-alerts")`, several channels, or `Notify(...)`: who hears of a failure.
+            - `notify=Slack(channel="#ml-alerts")`, several channels, or `Notify(...)`: the channels to alert.
             - `policies=[...]` or a `Pipeline`: further policies.
             - `idempotent=True`: doing the work twice does no harm.
 
@@ -136,14 +136,14 @@ def _decorate(fn: Callable[..., Any], options: PolicyOptions) -> Any:
         msg = (
             f"@resilient without a policy changes nothing about {plan.operation}: write @resilient(retry=3, timeout=20)"
         )
-        warnings.warn(msg, UserWarning, stacklevel=_frames_of_ours())
+        warnings.warn(msg, UserWarning, stacklevel=_own_frames())
     if streams.is_stream(plan.fn) and plan.pipeline.policies:
         return plan.owned_by(wrappers.stream(plan))
     return plan.owned_by(wrappers.wrapped(plan))
 
 
 def make_plan(fn: Callable[..., Any], options: PolicyOptions, who: str = "resilient") -> Plan:
-    """Build the pipeline for `fn` from the keywords of the decorator `who`, those of one underneath included.
+    """Build the pipeline for `fn` from the keywords of the decorator `who` and of the decorators underneath.
 
     Raises:
         PolicyError: the keywords are contradictory or impossible for this function.
@@ -161,45 +161,45 @@ def make_plan(fn: Callable[..., Any], options: PolicyOptions, who: str = "resili
         pipeline = arranged((*pipeline.policies, *inner.pipeline.policies))
     _check(pipeline, fn, idempotent=idempotent, by_prefect=who != "resilient")
     if pipeline.policies:
-        _be_ready_to_fail()
+        _load_failure_modules()
     plan = Plan(fn, pipeline, idempotent, operation_of(fn), callables.is_async(fn), more)
     _warn_of_abandoned_attempts(plan)
     return plan
 
 
-def _be_ready_to_fail() -> tuple[ModuleType, ...]:
-    """Load what a failure needs: when it comes, there may be no file handle left to read a module with."""
+def _load_failure_modules() -> tuple[ModuleType, ...]:
+    """Import what a failure needs: when one happens, there may be no file handle left to import a module."""
     return core.failures, core.redacted, core.cleaned
 
 
 def _idempotent(options: PolicyOptions, *, otherwise: bool) -> bool:
     given = options.get("idempotent", otherwise)
     if not isinstance(given, bool):
-        msg = f"idempotent= is True or False, not {given!r}: True says that doing the work twice does no harm"
+        msg = f"idempotent= is True or False, not {given!r}: True means that doing the work twice does no harm"
         raise PolicyError(msg)
     return given
 
 
 def _check(pipeline: Pipeline, fn: Callable[..., Any], *, idempotent: bool, by_prefect: bool) -> None:
-    """Refuse what cannot work. Prefect gives a function all its arguments, and those with a default by name."""
+    """Refuse policies that cannot work. Prefect passes all arguments, and those with a default by name."""
     for policy in pipeline.policies:
         policy.check(fn)
         if is_stand_in(policy) and (why := policy.misfit(fn, "all by name" if by_prefect else "all")):
             if by_prefect:
                 raise PolicyError(why)
-            warnings.warn(why, UserWarning, stacklevel=_frames_of_ours())
+            warnings.warn(why, UserWarning, stacklevel=_own_frames())
         if policy.needs_idempotent and not idempotent:
             msg = (
-                f"{operation_of(fn)} would be done twice at once ({policy.describe()}): say idempotent=True if that"
+                f"{operation_of(fn)} would run twice at once ({policy.describe()}): say idempotent=True if that"
                 f" does no harm, or drop {policy!r}"
             )
             raise PolicyError(msg)
 
 
 def replaced(plan: Plan, options: PolicyOptions) -> Plan:
-    """Return `plan` with the policies that `options` stand for in the place of their like.
+    """Return `plan` with the policies of `options` in place of those in the same slots.
 
-    A keyword that is None takes its policy away; `policies=None` takes away those that `policies=` gave.
+    A keyword that is None removes its policy; `policies=None` removes those given with `policies=`.
 
     Raises:
         PolicyError: the options are contradictory.
@@ -226,7 +226,7 @@ def plan_of(fn: object) -> Plan | None:
 
 
 def explain(what: object) -> str:
-    """Say what a pipeline, or the pipeline of a decorated function, will do, and what is unusual about its order.
+    """Describe a pipeline, or the pipeline of a decorated function, with remarks on an unusual order.
 
     Raises:
         TypeError: `what` is neither.
@@ -235,7 +235,7 @@ def explain(what: object) -> str:
         return explain_pipeline(what)
     plan = plan_of(what) or plan_of(getattr(what, "fn", None)) or getattr(what, "plan", None)
     if not isinstance(plan, Plan):
-        msg = f"explain takes a Pipeline or a function that a decorator of resilient_tasks made, not {what!r}"
+        msg = f"explain takes a Pipeline or a function decorated by resilient_tasks, not {what!r}"
         raise TypeError(msg)
     return "\n".join([explain_pipeline(plan.pipeline), *_how_limits_end(plan)])
 
@@ -243,11 +243,11 @@ def explain(what: object) -> str:
 _AUTO = {
     True: "over a limit, the function is cancelled",
     False: "over a limit, the function is interrupted by a signal in the main thread;"
-    " in a worker thread the call returns, and what waits there runs on",
+    " in a worker thread the call returns, and the abandoned thread runs on",
 }
 _OTHERWISE = {
     "process": "over a limit, the function's process is killed",
-    "cooperative": "over its timeout, the function is not interrupted: it asks remaining()",
+    "cooperative": "over its timeout, the function is not interrupted: it checks remaining()",
 }
 
 
@@ -267,22 +267,22 @@ def _warn_of_abandoned_attempts(plan: Plan) -> None:
     name = operation_of(plan.fn)
     if not plan.is_async:
         message = (
-            f"{name} is sync and has a timeout and a retry: in a worker thread Python cannot stop an"
-            " attempt that is too slow, and it will not be retried while it may still run. Say idempotent=True if doing"
-            ' the work twice does no harm, Timeout(..., enforce="process") to have it killed, or make it async'
+            f"{name} is sync and has a timeout and a retry: in a worker thread Python cannot stop a slow attempt,"
+            " and there will be no retry while it may still run. Say idempotent=True if doing the work twice does no"
+            ' harm, use Timeout(..., enforce="process") to kill slow attempts, or make the function async'
         )
     elif handed_over := _hands_over(getattr(plan.fn, "__code__", None)):
         message = (
             f"{name} has a timeout and a retry, and hands work over ({', '.join(handed_over)}): cancelling it does not"
-            " stop that work, and it will not be retried while that may still run. Say idempotent=True if doing the"
-            " work twice does no harm, or put the timeout on a sync function that does it, with enforce='process'"
+            " stop that work, and there will be no retry while it may still run. Say idempotent=True if doing the work"
+            " twice does no harm, or put the timeout with enforce='process' on the sync function that does the work"
         )
     else:
         return
-    warnings.warn(message, UserWarning, stacklevel=_frames_of_ours())
+    warnings.warn(message, UserWarning, stacklevel=_own_frames())
 
 
-#: What an async function calls to have work done where a cancellation does not reach.
+#: Calls with which an async function hands work over to where cancellation does not reach it.
 _HANDS_OVER = frozenset(
     (
         *("to_thread", "run_in_executor", "run_sync", "run_in_threadpool", "sync_to_async", "asyncify", "shield"),
@@ -293,15 +293,15 @@ _HANDS_OVER = frozenset(
 
 
 def _hands_over(code: object) -> list[str]:
-    """Return the names in a function's code, and in that of functions inside of it, that hand work over."""
+    """Return the calls that hand work over in a function's code, nested functions included."""
     if not isinstance(code, CodeType):
         return []
     inside = [name for constant in code.co_consts for name in _hands_over(constant)]
     return sorted({*inside, *_HANDS_OVER.intersection(code.co_names)})
 
 
-def _frames_of_ours() -> int:
-    """Count the frames up to the user's code, for a warning to point there."""
+def _own_frames() -> int:
+    """Return the number of frames up to the user's code, for the `stacklevel` of a warning."""
     frame, level = sys._getframe(), 0  # noqa: SLF001  # inspect.stack() would read every source file
     ours = __name__.partition(".")[0] + "."
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(ours):

@@ -1,4 +1,4 @@
-"""From a decorator's keywords to a pipeline in the canonical order."""
+"""Build a pipeline in the canonical order from a decorator's keywords."""
 
 from __future__ import annotations
 
@@ -39,16 +39,15 @@ class PolicyOptions(TypedDict, total=False):
         retry: a `Retry`, or the number of attempts.
         deadline: a `Deadline`, or its seconds for all attempts and waits, also as `"2 min"` or a `timedelta`.
         timeout: a `Timeout`, or its seconds for each attempt, also as `"20s"` or a `timedelta`.
-        breaker: a `CircuitBreaker`, or its name, or a key function that gives the name for each call.
+        breaker: a `CircuitBreaker`, or its name, or a key function that returns the name for each call.
         rate_limit: a `RateLimit`, or an `AdaptiveRateLimit`.
         bulkhead: a `Bulkhead`.
-        hedge: a `Hedge`, or the seconds after which a call is made once more beside one that is slow to answer.
+        hedge: a `Hedge`, or the seconds after which a second call starts beside one that is slow to answer.
         validate: a `Validate`, or a schema for the result; a tuple of schemas for a result of several frames.
         fallback: a `Fallback`, a function of the call's arguments, or a mapping from errors to such functions; or a
             `LastGood`.
-        single_flight: True, or a `SingleFlight`: calls with equal arguments that come while one is under way share what
-            comes of it.
-        notify: one channel or several that hear of a call that failed or was degraded, each perhaps in a `Route`; or a
+        single_flight: True, or a `SingleFlight`: concurrent calls with equal arguments share one result.
+        notify: one channel or several to alert when a call fails or is degraded, each optionally in a `Route`; or a
             `Notify`. A Prefect `NotificationBlock` is a channel, too.
         policies: further policies, put into the canonical order; a `Pipeline` keeps its own order and stands alone.
         idempotent: doing the work twice does no harm, so an attempt may start while an earlier one still runs.
@@ -72,7 +71,7 @@ class PolicyOptions(TypedDict, total=False):
 #: The keywords of every decorator.
 KEYWORDS = PolicyOptions.__annotations__.keys()
 
-#: By keyword, the policy that it takes. It is loaded with its first use: a program pays for the policies that it uses.
+#: The policy of each keyword, imported on first use: a program pays only for the policies that it uses.
 _TAKES = {
     "retry": "policies.retry:Retry",
     "deadline": "policies.deadline:Deadline",
@@ -86,11 +85,11 @@ _TAKES = {
     "single_flight": "policies.single_flight:SingleFlight",
     "notify": "alerts.policy:Notify",
 }
-#: By keyword, the class of other policies that it takes.
+#: The class of other policies that a keyword takes.
 _ALSO = {"fallback": "core.stand_ins:StandIn", "rate_limit": "policies.adaptive_rate_limit:AdaptiveRateLimit"}
-#: By keyword, the name of the argument that a short form is; without a name, the first one.
+#: The argument that a keyword's short form stands for; otherwise the first one.
 _SHORT = {"retry": "attempts", "validate": "output"}
-#: Plain values that are short for a policy beyond doubt: `misuse` need not look at them.
+#: Types that are always a valid short form: `misuse` need not check them.
 _PLAIN: Mapping[str, tuple[type, ...]] = {
     "retry": (int,),
     **dict.fromkeys(("deadline", "timeout", "hedge"), (int, float, str)),
@@ -100,7 +99,7 @@ _PLAIN: Mapping[str, tuple[type, ...]] = {
 
 @cache
 def policy_of(keyword: str) -> type[Policy]:
-    """Return the policy that a keyword stands for."""
+    """Return the policy class of a keyword."""
     policy: type[Policy] = _loaded(_TAKES[keyword])
     return policy
 
@@ -112,7 +111,7 @@ def _loaded(place: str) -> Any:
 
 
 def build(options: PolicyOptions) -> Pipeline:
-    """Build the pipeline that a decorator's keywords stand for.
+    """Build the pipeline of a decorator's keywords.
 
     Raises:
         PolicyError: the keywords are contradictory.
@@ -149,7 +148,7 @@ def _from_short(keyword: str, given: Any) -> Policy:
 
 @lru_cache(maxsize=256, typed=True)
 def _of_plain(keyword: str, given: float | str) -> Policy:
-    """Return the policy that a plain value is short for. It never changes, so all who write the same share it."""
+    """Return the policy that a plain value is short for. Policies are immutable, so equal values share one."""
     return _made(keyword, given)
 
 
@@ -161,7 +160,7 @@ def _made(keyword: str, given: Any) -> Policy:
 
 
 def settled(options: PolicyOptions) -> PolicyOptions:
-    """Return `options` with `policies=` as something that can be read more than once, and None for False."""
+    """Return `options` with `policies=` as a tuple if it was an iterator, and `single_flight=False` as None."""
     if options.get("single_flight") is False:
         options = {**options, "single_flight": None}
     more = options.get("policies")
@@ -169,7 +168,7 @@ def settled(options: PolicyOptions) -> PolicyOptions:
 
 
 def slots_of(keyword: str) -> frozenset[str]:
-    """Return the places in a pipeline that the policy of `keyword` takes; none, if it stands for no one policy."""
+    """Return the slots that the policy of `keyword` takes; none for a keyword without a policy."""
     if keyword not in _TAKES:
         return frozenset()
     return frozenset({policy_of(keyword).slot, *(("validate input",) if keyword == "validate" else ())})
@@ -179,7 +178,7 @@ _NO_SLOTS: frozenset[str] = frozenset()
 
 
 def slots_given(options: PolicyOptions) -> frozenset[str]:
-    """Return the places that `policies=` takes."""
+    """Return the slots of the policies in `policies=`."""
     more = options.get("policies")
     if not more:
         return _NO_SLOTS
@@ -188,10 +187,10 @@ def slots_given(options: PolicyOptions) -> frozenset[str]:
 
 
 def arranged(policies: tuple[Policy, ...]) -> Pipeline:
-    """Put policies into the canonical order, each in its one place, the fallback's value under the output's schema.
+    """Put policies into the canonical order, one per slot, with the fallback's value checked by the output's schema.
 
     Raises:
-        PolicyError: there are two for one place, or two that do not go together.
+        PolicyError: two policies take the same slot, or cannot be combined.
     """
     parts = [part for policy in checked(policies) for part in policy.parts()]
     seen: dict[str, Any] = {}
@@ -203,12 +202,12 @@ def arranged(policies: tuple[Policy, ...]) -> Pipeline:
             raise PolicyError(msg)
         seen[policy.slot] = policy
     if len(parts) > 1:
-        parts = [*in_order(_beside_each_other(parts, seen))]
+        parts = [*in_order(_adapted(parts, seen))]
     return Pipeline(*parts)
 
 
-def _beside_each_other(parts: list[Policy], seen: Mapping[str, Any]) -> list[Policy]:
-    """Return `parts` as they are where they stand together; `seen` has them by their place."""
+def _adapted(parts: list[Policy], seen: Mapping[str, Any]) -> list[Policy]:
+    """Return `parts`, adapted to each other; `seen` has them by slot."""
     flight, deadline, breaker = (_ours(keyword, seen) for keyword in ("single_flight", "deadline", "breaker"))
     if flight is not None:
         parts[parts.index(flight)] = flight.within(deadline.seconds if deadline is not None else NEVER)
@@ -223,13 +222,13 @@ def _beside_each_other(parts: list[Policy], seen: Mapping[str, Any]) -> list[Pol
 
 
 def _ours(keyword: str, seen: Mapping[str, Any]) -> Any:
-    """Return what stands in the place of a keyword's policy if it is one of that class, and no user's own."""
+    """Return the policy in a keyword's slot if it is of the keyword's own class, and not a custom policy."""
     policy = seen.get(keyword.replace("_", " "))
     return policy if policy is not None and isinstance(policy, policy_of(keyword)) else None
 
 
 def is_stand_in(policy: Policy) -> TypeGuard[StandIn]:
-    """Tell whether a policy lets something stand in for the result."""
+    """Return whether a policy is a fallback that replaces the result."""
     return policy.slot == "fallback" and isinstance(policy, _loaded(_ALSO["fallback"]))
 
 
@@ -238,7 +237,7 @@ def _no_stand_in_for_a_split(policies: Iterable[Policy]) -> None:
     branches = any(policy.slot == "validate output" and getattr(policy, "branches", False) for policy in given)
     if branches and any(map(is_stand_in, given)):
         msg = (
-            "Validate(on_invalid='branch') gives the caller a Split of what was read, and a fallback something that"
-            " was not: drop one of them, or match Failed(error=InvalidData()) where the fallback would stand in"
+            "Validate(on_invalid='branch') returns a Split of the rows that were read, and a fallback returns other"
+            " data: drop one of them, or match Failed(error=InvalidData()) instead of the fallback"
         )
         raise PolicyError(msg)

@@ -1,6 +1,6 @@
-"""What people write at a decorator by mistake, and the sentence that says what to write instead.
+"""Common mistakes in a decorator's arguments, and messages that say what to write instead.
 
-Nothing here is asked for a decorator that is used rightly, and what only the sentences need is loaded with them.
+A correct decorator never calls this module; what only the messages need is imported with them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.pipeline import Policy, is_policy
 from resilient_tasks.core.wording import a
 
-#: By keyword, how it is written rightly.
+#: The correct form of each keyword.
 EXAMPLES = {
     "retry": "retry=3 or retry=Retry(attempts=3, wait=2)",
     "deadline": "deadline=120",
@@ -30,7 +30,7 @@ EXAMPLES = {
     "single_flight": "single_flight=True",
     "notify": 'notify=Slack(channel="#ml-alerts")',
 }
-#: By class, how one is written that shares its keyword with others.
+#: The correct form of classes that share their keyword with another.
 _OF_CLASS = {
     "AdaptiveRateLimit": 'rate_limit=AdaptiveRateLimit("flights-api", start=10, per=1)',
     "LastGood": 'fallback=LastGood(max_age="2d")',
@@ -39,17 +39,17 @@ _PER = r"(?i)\s*([0-9]+)\s*(?:/|per|an?)\s*([0-9]*\s*[a-z]+)\s*"
 
 
 def is_likely_ours(name: str) -> bool:
-    """Tell whether a keyword may have stood for one of this library's."""
+    """Return whether a keyword may be a misspelt one of this library."""
     return bool(core.words.meant_by(name, EXAMPLES))
 
 
 def refuse_unknown(options: Iterable[str], ours: Collection[str], more: Collection[str] = (), who: str = "") -> None:
-    """Raise `PolicyError` if one of `options` is no keyword, and name those that it may have stood for.
+    """Raise `PolicyError` if one of `options` is not a keyword, with suggestions.
 
     Args:
-        options: what the user wrote.
+        options: the keywords that the user wrote.
         ours: the keywords of this library.
-        more: those of Prefect.
+        more: the keywords of Prefect.
         who: the decorator's name.
     """
     for name in options:
@@ -70,8 +70,8 @@ def refuse_value(keyword: str, given: object, policy_of: Callable[[str], type[Po
 
     Args:
         keyword: the decorator's keyword.
-        given: what the user wrote there; not the policy itself.
-        policy_of: returns the policy that a keyword takes.
+        given: the user's value; not a policy of that class.
+        policy_of: returns the policy class of a keyword.
     """
     why = _class_or_policy(keyword, given, policy_of) or _BY_KEYWORD.get(keyword, _nothing)(given)
     if not why and isinstance(given, bool) and keyword != "single_flight":
@@ -97,7 +97,7 @@ def _nothing(_: object) -> str:
     return ""
 
 
-def _retry(given: object) -> str:  # noqa: PLR0911  # one line a reason
+def _retry(given: object) -> str:  # noqa: PLR0911  # one line per reason
     if isinstance(given, int):
         return ""
     if isinstance(given, str) and given.strip().isdecimal():
@@ -125,7 +125,7 @@ def _breaker(given: object) -> str:
     if isinstance(given, str) or (callable(given) and not isinstance(given, type)):
         return ""
     number = given if isinstance(given, int) and not isinstance(given, bool) else 5
-    return f'write breaker=CircuitBreaker("flights-api", failures={number}), with the name of what is protected'
+    return f'write breaker=CircuitBreaker("flights-api", failures={number}), with the name of the service'
 
 
 def _rate_limit(given: object) -> str:
@@ -136,13 +136,13 @@ def _rate_limit(given: object) -> str:
     elif isinstance(given, int) and not isinstance(given, bool):
         calls = str(given)
     name = core.key_functions.as_name(given if callable(given) else None, "flights-api")
-    return f"write rate_limit=RateLimit({name}, calls={calls}, per={per}), with the name of what is protected"
+    return f"write rate_limit=RateLimit({name}, calls={calls}, per={per}), with the name of the service"
 
 
 def _bulkhead(given: object) -> str:
     number = given if isinstance(given, int) and not isinstance(given, bool) else 4
     name = core.key_functions.as_name(None if str(given).strip().isdecimal() else given, "warehouse")
-    return f"write bulkhead=Bulkhead({name}, {number}), with the name of what is protected"
+    return f"write bulkhead=Bulkhead({name}, {number}), with the name of the resource"
 
 
 def _validate(given: object) -> str:
@@ -157,10 +157,10 @@ def _fallback(given: object) -> str:
     if inspect.isawaitable(given):
         close = getattr(given, "close", None)
         if close is not None:
-            close()  # it is never awaited, and that is what this error says: no second warning from Python
+            close()  # this error already reports it: avoid Python's warning that it was never awaited
         return "that is the result of a call; write the function's name without brackets"
     if isinstance(given, list | tuple) and any(type(one).__name__ == "LastGood" for one in given):
-        return "write LastGood(..., otherwise=f), with what stands in where there is no last good result"
+        return "write LastGood(..., otherwise=f), with a fallback for when there is no last good result"
     if isinstance(given, list | tuple | set) and given and all(map(callable, given)):
         return "write one function, or a mapping such as fallback={TimedOut: f, InvalidData: g}"
     return ""
@@ -188,7 +188,7 @@ _BY_KEYWORD: Mapping[str, Callable[[Any], str]] = {
 
 
 def refuse_policies(given: object) -> None:
-    """Raise `PolicyError` unless `policies=` may be what it is: several policies."""
+    """Raise `PolicyError` unless the value of `policies=` can be a list of policies."""
     if isinstance(given, type) and Policy in given.__mro__:
         raise PolicyError(f"policies= takes several policies, not a class: write policies=[{given.__name__}(...)]")
     if is_policy(given):
@@ -202,7 +202,7 @@ _LIST = "write policies=[Retry(attempts=3), Timeout(20)]"
 
 
 def refuse_object(fn: object, who: str) -> None:
-    """Raise `PolicyError` unless `fn` is a function that the decorator `who` can be put on."""
+    """Raise `PolicyError` unless the decorator `who` can decorate `fn`."""
     kind = prefects(fn)
     if kind is not None:
         raise PolicyError(_stacked(fn, kind, who))
@@ -227,7 +227,7 @@ def _not_a_function(fn: object, who: str) -> str:  # noqa: PLR0911  # as above
     if isinstance(fn, type):
         if Policy in fn.__mro__:
             return f"the class {fn.__name__}: options are given by keyword; write @{who}({_keyword_of(fn)})"
-        return f"the class {fn.__name__}: write @{who}(...) above those of its methods that may fail"
+        return f"the class {fn.__name__}: write @{who}(...) above the methods that may fail"
     if Policy in type(fn).__mro__:  # a mock would pass isinstance(), too
         return f"{fn!r}: options are given by keyword; write @{who}({_keyword_of(type(fn))})"
     if callable(fn):
@@ -235,13 +235,13 @@ def _not_a_function(fn: object, who: str) -> str:  # noqa: PLR0911  # as above
     if inspect.isawaitable(fn) or inspect.isgenerator(fn):
         close = getattr(fn, "close", None)
         if close is not None:
-            close()  # as above
+            close()  # avoid Python's warning, as above
         return f"the result of a call: decorate the function itself, {who}(...)(fetch), not fetch(...)"
     return f"{_shown(fn)}: options are given by keyword, such as @{who}(retry=3, timeout=20)"
 
 
 def prefects(fn: object) -> str | None:
-    """Return `"task"` or `"flow"` for an object that Prefect's decorators made. It imports nothing of Prefect."""
+    """Return `"task"` or `"flow"` for a Prefect task or flow, without importing Prefect."""
     for ancestor in type(fn).__mro__:
         if (ancestor.__module__, ancestor.__name__) in {("prefect.tasks", "Task"), ("prefect.flows", "Flow")}:
             return ancestor.__name__.lower()

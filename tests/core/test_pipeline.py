@@ -178,7 +178,7 @@ class TestExplain:
             "6. the function",
             (
                 "· over a limit, the function is interrupted by a signal in the main thread;"
-                " in a worker thread the call returns, and what waits there runs on"
+                " in a worker thread the call returns, and the abandoned thread runs on"
             ),
         ]
 

@@ -1,4 +1,4 @@
-"""What tests ask of the servers and the clock is refused where it is written, if it cannot mean what was meant."""
+"""Wrong arguments of the servers and the clock are refused at the call, with what to write instead."""
 
 from datetime import timedelta
 
@@ -23,7 +23,7 @@ from resilient_tasks.testing import (
     use_clock,
 )
 
-API = FaultyServer()  # never started: nothing is asked of the network
+API = FaultyServer()  # never started: no network
 SLACK = FakeSlack()
 MAIL = MailServer()
 
@@ -32,7 +32,7 @@ REFUSED = [
     (lambda: API.fail("503"), "write fail(Status(503))"),
     (lambda: API.fail(404), "write fail(Status(404))"),
     (lambda: API.fail(3), "write down(3) for 3 answers of 503"),
-    (API.fail, "lets nothing fail: write fail(Status(503))"),
+    (API.fail, "fail() needs a fault: write fail(Status(503))"),
     (lambda: API.fail(Status), "write fail(Status(...))"),
     (lambda: API.fail([Status(503)]), "write fail(*faults)"),
     (lambda: API.fail(ConnectionError), "write fail(Reset())"),
@@ -44,10 +44,10 @@ REFUSED = [
     (lambda: API.fail_by(Status), "functions of the request"),
     (lambda: API.down("2"), "write down(times=2)"),
     (lambda: API.down(2.5), "write down(times=2)"),
-    (lambda: API.down(True), "how many requests"),
-    (lambda: API.down(-1), "how many requests"),
+    (lambda: API.down(True), "a number of requests"),
+    (lambda: API.down(-1), "a number of requests"),
     (lambda: API.down(503), "for the status 503 write fail(Status(503))"),
-    (lambda: API.down(None), "how many requests"),
+    (lambda: API.down(None), "a number of requests"),
     (lambda: API.down(count=2), "down has no argument 'count': did you mean times=?"),
     (lambda: API.down(2, "/flights"), "write down(2, path='/flights')"),
     (lambda: API.down(path="flights"), "a path begins with a slash; write '/flights'"),
@@ -64,11 +64,11 @@ REFUSED = [
     (lambda: API.rate_limited(2, [1]), "a number of seconds, or a text to send as it is"),
     (lambda: API.reset("1"), "write reset(times=1)"),
     (lambda: API.reset(1, "x"), "a count of bytes"),
-    (lambda: API.truncated(0.5), "how many requests"),
+    (lambda: API.truncated(0.5), "a number of requests"),
     (lambda: API.truncated(1, 2), "a fraction from 0 to below 1"),
     (lambda: API.malformed_json("x"), "write malformed_json(times=2)"),
     (lambda: API.malformed_csv(0.5), "write malformed_csv(times=2)"),
-    (lambda: API.refused("/flights"), "how many requests"),
+    (lambda: API.refused("/flights"), "a number of requests"),
     (lambda: API.serve("flights", "[]"), "write '/flights'"),
     (lambda: API.serve("/api/flights?month=07", "[]"), "write '/api/flights'"),
     (lambda: API.serve("*", "[]"), "one exact path"),
@@ -110,10 +110,10 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("ask", "instead"), REFUSED)
-def test_it_is_refused_with_a_sentence_that_says_what_to_write(ask, instead):
+@pytest.mark.parametrize(("call", "instead"), REFUSED)
+def test_a_mistake_is_refused_with_what_to_write_instead(call, instead):
     with pytest.raises((PolicyError, ValueError, TypeError)) as info:
-        ask()
+        call()
     assert instead in str(info.value)
 
 
@@ -127,7 +127,7 @@ def test_durations_are_taken_as_people_write_them(given):
     assert clock.now() == 2.0
 
 
-def test_no_failure_at_all_may_be_asked_for():
+def test_zero_failures_are_allowed():
     API.down(0)
     API.slow(0)
     API.down(2, path="/api/*")
