@@ -561,7 +561,7 @@ class TestWhatIsDecorated:
     @pytest.mark.parametrize(
         ("thing", "instead"),
         [
-            (Feed, "write @resilient(...) above those of its methods"),
+            (Feed, "write @resilient(...) above the methods"),
             (staticmethod(fetch), "write @staticmethod above @resilient(...)"),
             (classmethod(fetch), "write @classmethod above @resilient(...)"),
             (Feed.month, "write @property above @resilient(...)"),
@@ -633,8 +633,8 @@ class TestWithPrefect:
             (resilient(retry=3), resilient_task(fetch), "give all options to its @resilient_task(...)"),
             (resilient_task(retry=3), resilient_task(fetch), "give all options to its @resilient_task(...)"),
             (resilient_flow(retry=3), resilient_flow(fetch), "give all options to its @resilient_flow(...)"),
-            (resilient_task(retry=3), Feed, "write @resilient_task(...) above those of its methods"),
-            (resilient_flow(retry=3), Feed, "write @resilient_flow(...) above those of its methods"),
+            (resilient_task(retry=3), Feed, "write @resilient_task(...) above the methods"),
+            (resilient_flow(retry=3), Feed, "write @resilient_flow(...) above the methods"),
             (resilient_task(retry=3), Feed.month, "write @property above @resilient_task(...)"),
             (resilient_task(retry=3), 5, "options are given by keyword, such as @resilient_task(retry=3"),
         ]

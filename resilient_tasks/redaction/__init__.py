@@ -1,7 +1,7 @@
-"""Secrets in texts and values: how they are found, and blotted out. Standard library only.
+"""Find and redact secrets in texts and values. Standard library only.
 
-It knows no settings: they say which secrets the user has registered. A module is used as an attribute of this package,
-`redaction.redact`, where few calls need it: its first use loads it.
+This package does not read the settings: they provide the registered secrets. Where only some calls need a module, use
+it as an attribute of this package, such as `redaction.redact`: it is imported on first use.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ else:
         return loaded(__name__, name)
 
 
-#: Returns the secrets that the user has registered, as `registered.checked` does.
+#: Returns the registered secrets, as `registered.checked` does.
 secrets: Callable[[], tuple[Any, ...]] = tuple
 
 
 def registered_by(provider: Callable[[], tuple[Any, ...]]) -> None:
-    """Have the settings say which secrets are registered."""
+    """Set the provider of the registered secrets."""
     global secrets  # noqa: PLW0603  # one set of settings a process
     secrets = provider

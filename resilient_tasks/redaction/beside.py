@@ -1,6 +1,6 @@
-"""What stands beside a name: the value in `{"name": "DB_PASSWORD", "value": ...}`, and the parameters of a statement.
+"""Secrets whose name is in another field: `{"name": "DB_PASSWORD", "value": ...}`, and the parameters of a statement.
 
-Many libraries' errors hold the two apart, in attributes or in entries: the path of a field and what was given for it.
+Many libraries' errors keep the two apart, in attributes or entries: the path of a field, and its value.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from resilient_tasks.redaction.registered import MARK
 from resilient_tasks.redaction.secret_names import Says, words
 from resilient_tasks.redaction.secret_values import is_nothing, is_random, is_sentence
 
-#: Keys that hold a name, and keys that hold its value; in lower case, without `_` and `-`.
+#: Keys of names, and keys of their values; in lowercase, without `_` and `-`.
 _NAMES = words(
     "name key field fieldname loc path relativepath absolutepath param paramname paramhint parameter parametername "
     "parameterkey variable variablename column columnname header headername option argument argumentname property "
@@ -27,7 +27,7 @@ _VALUES = words(
     "value input inputvalue instance content stringvalue parametervalue secretstring given got actual provided "
     "invalidvalue badvalue currentvalue rawvalue rejectedvalue default"
 )
-#: What a parser of arguments or forms calls what it tells of.
+#: Attributes of parsers' errors that name the argument or field.
 _ABOUT = words(
     "param paramname paramhint parameter parametername argument argumentname option optionname field fieldname"
 )
@@ -48,7 +48,7 @@ _PARAMETERS = (
 
 
 def without_secrets(held: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return what to put in the place of values in `held` that another of its entries tells to be secrets."""
+    """Return replacements for the values in `held` that another of its entries shows to be secrets."""
     made = _described(held)
     for key in _PARAMETERS:
         values = held.get(key)
@@ -60,7 +60,7 @@ def without_secrets(held: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 def after_statement(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return `values` in which the parameters that follow a statement of SQL are without secrets."""
+    """Return `values` with the secrets redacted in the parameters that follow an SQL statement."""
     made = list(values)
     for at, (statement, parameters) in enumerate(itertools.pairwise(values)):
         if isinstance(parameters, Mapping | list | tuple) and isinstance(statement, str) and _SQL.match(statement):
@@ -69,7 +69,7 @@ def after_statement(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def quoted_by(held: Mapping[str, Any], texts: Iterable[str]) -> set[str]:
-    """Return what `texts` quote, where an attribute says that they are about a secret, and none has its value."""
+    """Return what `texts` quote, if an attribute names a secret and no attribute holds its value."""
     short = {key: key.lower().replace("_", "") for key in held}
     said = max(
         (secret_names.of(_name(held[key])) for key, word in short.items() if word in _ABOUT), default=Says.NOTHING
@@ -81,7 +81,7 @@ def quoted_by(held: Mapping[str, Any], texts: Iterable[str]) -> set[str]:
 
 
 def _described(held: Mapping[Any, Any]) -> dict[Any, Any]:
-    if not 2 <= len(held) <= 100:  # a name and a value; and no table
+    if not 2 <= len(held) <= 100:  # a name and a value, but not a table
         return {}
     short = {key: key.lower().replace("_", "").replace("-", "") for key in held if isinstance(key, str)}
     values = [key for key, word in short.items() if word in _VALUES]
@@ -94,7 +94,7 @@ def _described(held: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 def _name(held: Any) -> str:
-    """Return a name, also where it is a path to a field: the last of its parts that is a text."""
+    """Return a name; of a path to a field, the last part that is text."""
     if isinstance(held, list | tuple | deque):
         held = next((part for part in reversed(held) if isinstance(part, str)), "")
     return held[:200] if isinstance(held, str) else ""
@@ -112,7 +112,7 @@ def _blotted(value: Any, said: Says) -> Any:
 
 
 def of_command(items: Sequence[str]) -> list[str] | None:
-    """Return the items of what may be a command line without the secrets in them; None where there is none."""
+    """Return the items of a possible command line with the secrets redacted; None if there are none."""
     made = commands.without_secrets(items) or list(items)
     for number, item in enumerate(made):
         name, sign, value = item.partition("=")

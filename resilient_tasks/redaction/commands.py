@@ -1,6 +1,6 @@
 """Secrets on command lines, as text and as lists: `mysql -ppw`, `['curl', '-u', 'bob:pw']`.
 
-What a long flag such as `--password` names, `pairs` knows by its words. Of short flags the command says what they mean.
+`pairs` recognises long flags such as `--password` by their words. What a short flag means depends on the command.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from resilient_tasks.redaction.patterns import compiled
 from resilient_tasks.redaction.registered import MARK
 from resilient_tasks.redaction.secret_values import is_nothing, looks_random
 
-#: Stands between the items of a command line that was a list.
+#: Joins the items of a command line that was a list.
 BETWEEN = "\0"
 
 _PART = r"[^\s\"'\0:%,/]{1,64}"
 
 
 def _forms(gap: str, word: str, rest: str, begin: str) -> dict[str, str]:
-    """Return how a flag takes its value: `flags` stands for it, and what stands before the secret is kept.
+    """Return patterns for the ways in which a flag takes its value, with `flags` as a placeholder for the flag.
 
     Args:
-        gap: what stands between two words.
-        word: a word, with its quotes.
-        rest: what is left of a word that has begun, up to the `quote` that it began with.
-        begin: what stands before a flag, and maybe such a quote.
+        gap: matches what separates two words.
+        word: matches a word with its quotes.
+        rest: matches the rest of a word, up to the `quote` that it began with.
+        begin: matches what precedes a flag, with an optional quote.
     """
     user = rf"(?:flags)(?:{gap}|=)?(?P<kept>b?(?P<quote>\\{{0,3}}[\"'])?{_PART}SIGN)(?P<secret>{rest})"
     return {
@@ -42,7 +42,7 @@ def _forms(gap: str, word: str, rest: str, begin: str) -> dict[str, str]:
     }
 
 
-#: In a text: a word as a shell reads it, in quotes or partly, or an item of a list that is written out.
+#: In a text: a word as a shell reads it, fully or partly quoted, or an item of a printed list.
 _SHELL_WORD = (
     r"(?:b?\\{0,3}(?:'(?:\\.|[^'\\\r\n])*+'?|\"(?:\\.|[^\"\\\r\n])*+\"?)|\\[^\r\n]"
     r"|[^\s\"'\0\\,\]]|[,\]](?![\s,\]]|$))++"
@@ -53,9 +53,9 @@ _IN_TEXT = _forms(
     rf"(?(quote)(?:\\.|(?!(?P=quote))[^\r\n\\])+|{_SHELL_WORD})",
     r"(?:(?P<quote>\\{0,3}[\"'])|(?<![\w\"'-]))",
 )
-#: In a list of words, which is joined for it.
+#: In a list of words, joined by `BETWEEN`.
 _IN_LIST = _forms(r"\0", r"[^\0]{1,512}", r"[^\0]{1,512}", r"(?P<quote>(?!))?(?<=\0)")
-#: Commands, how their flag takes a secret, and the flag.
+#: Commands, the form in which their flag takes a secret, and the flag.
 _COMMANDS = (
     ("mysql mysqldump mysqladmin mysqlimport mysqlshow mysqlcheck mysqlsh mysqlpump mysqlbinlog", "glued", "-p"),
     (
@@ -105,7 +105,7 @@ _CREDENTIALS = tuple(
     compiled(forms["user:"].replace("flags", "-[a-zA-Z]{0,6}u|-U|--user|--proxy-user"))
     for forms in (_IN_TEXT, _IN_LIST)
 )
-#: Here, `-u` names a user and a group, or a user and a host.
+#: Commands whose `-u` takes a user and a group, or a user and a host.
 _OF_SYSTEM = compiled(r"(?:docker|podman|nerdctl|kubectl|buildah|runuser|setpriv|chroot|chpst|crun|runc)(?![\w-])")
 _FETCHES = compiled(r"curl\b|wget\b|https?\b|://|ftp")
 _NAMES = "|".join(re.escape(name) for names, _, _ in _COMMANDS for name in names.split())
@@ -119,7 +119,7 @@ def _of_command(name: str, is_list: bool) -> list[re.Pattern[str]]:  # noqa: FBT
 
 
 _LINE_ENDS = compiled(r"[\r\n]|[|;](?=\s)|\\n|&&")
-#: The characters after a command in which its flags are searched.
+#: How far after a command its flags are searched (characters).
 _REACH = 400
 HINTS = (
     *(" -", "--", "'-", '"-', "\0-", "sqlplus", "expdp", "impdp", "net us", "vault login", "rabbitmqctl", "rman"),
@@ -132,7 +132,7 @@ _FLAGS = compiled(
 
 
 def blot(text: str) -> str:
-    """Blot out of `text` what commands are given as secrets."""
+    """Redact the secrets among the arguments of commands in `text`."""
     if not any(map(text.__contains__, HINTS)) or _FLAGS.search(text) is None:
         return text
     is_list = BETWEEN in text
@@ -155,7 +155,7 @@ def blot(text: str) -> str:
 
 
 def without_secrets(items: Sequence[str]) -> list[str] | None:
-    """Return the items of a command line without the secrets in them; None where they are as they were."""
+    """Return the items of a command line with the secrets redacted; None if nothing changed."""
     line = BETWEEN.join(items)
     clean = blot(line)
     made = clean.split(BETWEEN)
@@ -178,7 +178,7 @@ def _without_secret(match: re.Match[str]) -> str:
     secret, whole = match["secret"], match[0]
     if BETWEEN in match.string:
         return f"{whole[: len(whole) - len(secret)]}{MARK}" if not is_nothing(secret) and secret[0] != "-" else whole
-    opening = _OPENING.match(secret)[0]  # type: ignore[index]  # it matches nothing, too
+    opening = _OPENING.match(secret)[0]  # type: ignore[index]  # it also matches the empty text
     quote = opening.lstrip("b\\")
     closes = quote != "" and secret.endswith(quote) and len(secret) > len(opening)
     bare = secret.strip("b\\\"'")

@@ -1,4 +1,4 @@
-"""Secrets by what stands around them: a block of YAML, a name and a value in two fields, SQL, files of passwords."""
+"""Secrets by their context: YAML blocks, a name and a value in two fields, SQL, password files."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from resilient_tasks.redaction.secret_values import is_nothing, is_sentence, is_
 
 
 class Context(NamedTuple):
-    """Finds secrets that stand in some context.
+    """A context in which secrets appear.
 
     Attributes:
-        hints: one of these stands in every such text, in small letters.
-        pattern: has the groups `secret`, and `name` where a name decides whether it is one.
+        hints: every such text contains one of these, in lowercase.
+        pattern: has the group `secret`, and the group `name` if the name decides whether it is one.
     """
 
     hints: tuple[str, ...]
@@ -52,7 +52,7 @@ CONTEXTS = (
         ),
         _by_name,
     ),
-    Context(  # what a program asked, and what was typed
+    Context(  # a prompt, and what was typed
         ("pass", "pin for"),
         compiled(
             r"(?P<name>\b(?:[Pp]assword|[Pp]assphrase|[Pp]asscode|PIN))(?: for| of)[ \t]+(?:key |user |account )?"
@@ -71,7 +71,7 @@ CONTEXTS = (
         ),
         _by_name,
     ),
-    Context(  # an element of XML that has attributes, or is written out itself
+    Context(  # an XML element that has attributes, or is escaped
         ("<", "&lt;"),
         compiled(
             rf"(?:<|&lt;)(?:[\w-]{{1,30}}:)?{_NAME}(?:\s[^<>]{{0,200}})?(?:>|&gt;)(?:<!\[CDATA\[)?"
@@ -86,7 +86,7 @@ CONTEXTS = (
         ),
         _by_name,
     ),
-    Context(  # items of a list in YAML
+    Context(  # items of a YAML list
         ("--",),
         compiled(
             rf"--{_NAME}(?:,[ \t]+|[ \t]*\r?\n[ \t]*-[ \t]+)(?P<secret>[^\s,\[\]\"'-][^\s,\[\]\"']{{0,255}})".replace(
@@ -95,7 +95,7 @@ CONTEXTS = (
         ),
         _by_name,
     ),
-    Context(  # what a command reads
+    Context(  # what is piped into a command
         ("--password-stdin", "chpasswd", "--stdin", "--with-token", "sudo -"),
         compiled(
             r"\b(?:echo|printf)[ \t]+(?:-\w+[ \t]+)?(?P<quote>[\"']?)"
@@ -105,7 +105,7 @@ CONTEXTS = (
         ),
         _always,
     ),
-    Context(  # what a protocol for mail, files or a cache is told
+    Context(  # login commands of protocols for mail, files and caches
         ("pass ", "auth ", " login ", "community "),
         compiled(
             r"(?:\bUSER[ ]\S{1,128}(?:\s|\\[rn]|[<>*:]){1,8}(?:[\w.]{1,40}[ ]){0,2}PASS"
@@ -115,7 +115,7 @@ CONTEXTS = (
         ),
         lambda match: _always(match) and looks_random(match["secret"]),
     ),
-    Context(  # of the parsers of command lines in Rust and Go
+    Context(  # Rust's and Go's command-line parsers
         (" for '-", ' for "-', ' for \\"-'),
         compiled(
             r"\b(?:value|argument)[ ](?P<quote>\\?[\"'])(?P<secret>[^\r\n]{1,512}?)(?P=quote)[ ]for[ ]"
@@ -141,7 +141,7 @@ CONTEXTS = (
         ),
         _if_random,
     ),
-    Context(  # several lines in quotes, or up to a word: TOML, HCL, a shell
+    Context(  # multi-line strings and heredocs: TOML, HCL, shells
         ('"""', "'''", "<<"),
         compiled(
             rf"{_NAME}[\"']?[ \t]*[=:][ \t]*(?:<<[-~]?[\"']?(?P<word>\w+)[\"']?\r?\n|(?P<quotes>\"\"\"|'''))"
@@ -164,7 +164,7 @@ CONTEXTS = (
         compiled(r"\bSecret\w{0,12}\(b?(?P<quote>[\"'])(?P<secret>(?:''|(?!(?P=quote))[^\r\n])+)"),
         _always,
     ),
-    Context(  # of a Dockerfile, and of Windows
+    Context(  # Dockerfile, Windows
         ("env ", "set", "requirepass", "auth ", "pw "),
         compiled(
             rf"(?:^|(?<=[\s&;]))(?:(?:ENV|SETX|setx|setenv|(?:configure|config) set|config:set)"
@@ -175,7 +175,7 @@ CONTEXTS = (
         ),
         lambda match: _always(match) if match["directive"] else _by_name(match),
     ),
-    Context(  # a line that has a name and a value, and nothing else
+    Context(  # a line with only a name and a value
         ("pass", "secret", "pwd"),
         compiled(
             rf"^[ \t]*(?:(?:set|enable|username[ ]\S{{1,64}})[ ])?{_NAME}[ \t]+(?:\d[ ])?"
@@ -186,14 +186,14 @@ CONTEXTS = (
             secret_names.of(match["name"]) is Says.SURELY and looks_random(match["secret"]) and _always(match)
         ),
     ),
-    Context(  # a key and its value in the long form of YAML
+    Context(  # YAML's explicit keys
         ("? ",),
         compiled(
             rf"^[ \t]*\?[ \t]+[\"']?{_NAME}[\"']?[ \t]*\r?\n[ \t]*:[ \t]+[\"']?(?P<secret>[^\r\n\"']+)", re.MULTILINE
         ),
         _by_name,
     ),
-    Context(  # Oracle's, as its own tools take them
+    Context(  # Oracle's own tools
         ("conn ", "conn\t", "connect ", "connect\t"),
         compiled(r"\bconn(?:ect)?[ \t]+[\w.$#\"-]{1,128}/(?P<secret>\S{1,256})(?=@)", re.IGNORECASE),
         _always,
@@ -237,7 +237,7 @@ CONTEXTS = (
         ),
         _always,
     ),
-    Context(  # a hash of a password, as systems keep it: it can be tried at home
+    Context(  # password hashes: they can be attacked offline
         ("$",),
         compiled(
             r"(?<![\w$])(?P<secret>\$(?:apr1|1|2[abxy]?|5|6|7|y|gy|sha1|md5|argon2(?:id|i|d)|scrypt|pbkdf2(?:-sha\d+)?|bcrypt-sha256)"
@@ -249,7 +249,7 @@ CONTEXTS = (
     Context(
         ("$",), compiled(r"\b(?:pbkdf2_sha\d+|argon2|bcrypt(?:_sha256)?)\$(?P<secret>[\w./$=,+-]{20,512})"), _always
     ),
-    Context(  # a DSN of Go's, without a scheme
+    Context(  # Go's DSNs without a scheme
         ("@",),
         compiled(r":(?P<secret>[^\s\"'/][^\s\"']{0,512}?)(?=@(?:tcp|unix)\()"),
         _always,
@@ -259,7 +259,7 @@ CONTEXTS = (
         compiled(r":(?P<secret>[^\s\"'@/:]{8,128})(?=@[a-z][\w.-]{1,128}(?::\d{2,5}|/))", re.IGNORECASE),
         lambda match: looks_random(match["secret"]) and not match["secret"].startswith("sha"),
     ),
-    Context(  # a form of several parts
+    Context(  # a multipart form
         ("form-data",),
         compiled(
             rf"form-data;[ \t]*name=\\?\"{_NAME}\\?\""
@@ -292,19 +292,19 @@ def _by_hint(*, with_names: bool) -> dict[str, list[Context]]:
     return found
 
 
-#: With a name of a secret in the text, and without.
+#: By whether the name of a secret may be in the text.
 _BY_HINT = (_by_hint(with_names=False), _by_hint(with_names=True))
-#: One of these stands in every text that holds a secret without a name.
+#: Every text with an unnamed secret contains one of these.
 HINTS = frozenset(_BY_HINT[False])
 
 
 def blot(text: str, low: str, *, has_name: bool) -> str:
-    """Blot out of `text` what stands in a context of secrets.
+    """Redact what appears in a context of secrets.
 
     Args:
         text: any text.
-        low: it in small letters.
-        has_name: whether a name of a secret may stand in it.
+        low: `text` in lowercase.
+        has_name: whether it may contain the name of a secret.
     """
     text = commands.blot(text)
     if has_name:

@@ -1,4 +1,4 @@
-"""Secrets in the texts that well-known libraries make of their errors, in which a name and its value stand apart."""
+"""Secrets in the error messages of well-known libraries, which keep a name and its value apart."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from resilient_tasks.redaction.secret_names import Says
 from resilient_tasks.redaction.secret_values import is_nothing, is_random, is_sentence
 from resilient_tasks.redaction.told import Told
 
-#: Without one of these, no text is one of these errors'.
+#: Every such message contains one of these.
 HINTS = ("[parameters: ", "input_value=", ")=(", "Duplicate entry '", "On instance[", ": invalid ", ", value: ", "loc")
 _LINE = r"(?:\r?\n|\\n)"
 
@@ -24,13 +24,13 @@ _STATEMENT = compiled(
 )
 _LITERAL = compiled(r"b?(?P<quote>\\?[\"'])(?:(?!(?P=quote))(?:\\.|[^\\]))*+(?P=quote)?")
 
-# pydantic: the name stands in the line before
+# pydantic: the name is in the line before
 _OF_FIELD = compiled(
     rf"(?:^|(?<=\n)|(?<=\\n))(?P<name>[^\s\\][^\r\n\\]{{0,200}}?){_LINE}"
     rf"(?P<says>[ \t]+[^\r\n]{{0,1000}}?)\[type=(?P<type>[\w.-]+), "
     r"input_value=(?P<secret>[^\r\n]*?), input_type=",
 )
-#: Behind the field stands which type of several was tried.
+#: After the field comes the member of a union that was tried.
 _OF_TYPE = compiled(
     r"\.(?:int|float|bool|bytes|str|decimal|json-or-python\b.*|constrained-\w+|[a-z-]{1,30}\[.*\])(?:\.\d{1,6})?$"
 )
@@ -59,17 +59,17 @@ _QUOTES = compiled(r"b?\\?[\"']?")
 
 
 def blot(text: str) -> str:
-    """Blot secrets out of a text in which known errors are told."""
+    """Redact the secrets in the messages of known errors in `text`."""
     if not any(map(text.__contains__, HINTS)):
         return text
-    told = Told()
+    known = Told()
     if "[parameters: " in text:
         text = _STATEMENT.sub(_parameters, text)
     if "input_value=" in text:
-        text = _OF_FIELD.sub(functools.partial(_of_name, told), _CUT.sub(rf"\1{MARK}", text))
+        text = _OF_FIELD.sub(functools.partial(_of_name, known), _CUT.sub(rf"\1{MARK}", text))
     for pattern in _SIMPLE:
-        text = pattern.sub(functools.partial(_of_name, told), text)
-    return told.blot(text)  # for such a text quotes a value twice
+        text = pattern.sub(functools.partial(_of_name, known), text)
+    return known.blot(text)  # such a text may quote a value twice
 
 
 def _parameters(match: re.Match[str]) -> str:
@@ -82,23 +82,23 @@ def _parameters(match: re.Match[str]) -> str:
         clean = sql_parameters.without_secrets(sql, parsed)
         return match[0] if clean is parsed else match[0].replace(values, repr(clean))
     if "'{" in values or values.lstrip("[(").startswith("{"):
-        return match[0]  # names stand beside the values
+        return match[0]  # the values have names
     names = sql_parameters.names_of(sql) if sql else ()
     if names and all(column and secret_names.of(column) is Says.NOTHING for _, column in names):
         return match[0]
     return match[0].replace(values, _LITERAL.sub(f"'{MARK}'", values))
 
 
-def _of_name(told: Told, match: re.Match[str]) -> str:
+def _of_name(known: Told, match: re.Match[str]) -> str:
     if not _is_secret(match["name"], match["secret"]):
         return match[0]
     bare = match["secret"].strip("b\\\"'")
-    told.add([bare, bare.replace("\\\\", "\\")])
+    known.add([bare, bare.replace("\\\\", "\\")])
     return _without(match, "secret")
 
 
 def _is_secret(name: str, value: str) -> bool:
-    """Tell whether a value is one that `name` says is a secret; of several names that are told, any."""
+    """Return whether `name`, or one of several names in it, makes the value a secret."""
     bare = value.strip("b\\\"' ")
     if bare.startswith((MARK, "{", "[")) or is_nothing(bare) or is_sentence(bare):
         return False
@@ -108,7 +108,7 @@ def _is_secret(name: str, value: str) -> bool:
 
 def _without(match: re.Match[str], group: str) -> str:
     value = match[group]
-    opening = _QUOTES.match(value)[0]  # type: ignore[index]  # it matches nothing, too
+    opening = _QUOTES.match(value)[0]  # type: ignore[index]  # it also matches the empty text
     quote = opening.lstrip("b")
     closing = quote if quote and value.endswith(quote) and len(value) > len(opening) else ""
     start, end = match.span(group)

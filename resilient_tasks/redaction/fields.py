@@ -1,4 +1,4 @@
-"""Secrets whose name is on another line or in another field: YAML, JSON, XML, and objects written as text."""
+"""Secrets whose name is on another line or in another field: YAML, JSON, XML, and printed objects."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _NAME = r"(?<![\w.-])(?P<name>[\w.-]{2,64})"
 
 
 def blot(text: str, low: str) -> str:
-    """Blot out of `text` what stands in blocks, lists and fields under names of secrets.
+    """Redact blocks, lists and fields under the names of secrets.
 
     Args:
         text: any text.
-        low: it in small letters.
+        low: `text` in lowercase.
     """
     if ":" in low and "\n" in low:
         text = _without_blocks(text)
@@ -38,7 +38,7 @@ _ITEM = compiled(
 
 
 def _without_blocks(text: str) -> str:
-    """Blot out what stands in the lines under names of secrets in YAML: a block, a list, or a value of its own line."""
+    """Redact the lines under the names of secrets in YAML: a block, a list, or a value on the next line."""
     parts: list[str] = []
     done = 0
     for block in _BLOCK.finditer(text):
@@ -57,7 +57,7 @@ def _without_blocks(text: str) -> str:
 
 
 def _inside(text: str, begin: int, depth: int) -> list[tuple[int, int]]:
-    """Return where the lines lie that stand deeper than `depth`, from `begin` on."""
+    """Return the spans of the lines from `begin` on that are indented deeper than `depth`."""
     end = begin
     for line in _LINES.finditer(text, begin):
         if line["rest"] and _depth_of(line[0]) <= depth:
@@ -69,7 +69,7 @@ def _inside(text: str, begin: int, depth: int) -> list[tuple[int, int]]:
 
 
 def _depth_of(line: str) -> int:
-    return len(_INDENT.match(line)[0].expandtabs())  # type: ignore[index]  # it matches nothing, too
+    return len(_INDENT.match(line)[0].expandtabs())  # type: ignore[index]  # it also matches the empty text
 
 
 _INDENT = compiled(r"[ \t]*")
@@ -91,7 +91,7 @@ def _items(text: str, block: re.Match[str], says: Says) -> list[tuple[int, int]]
 
 
 _LINES = compiled(r"(?P<indent>[ \t]*)(?P<rest>[^\r\n]*)(?:\r?\n|$)(?<!^)")
-# A list in brackets under one name, and an object that has the value in a field.
+# A list in brackets under one name, and an object with the value in a field.
 _LIST = compiled(
     rf"{_NAME}\\?[\"']?\]?[ \t]*(?:=>|[:=])[ \t]*"
     r"(?P<items>(?:\[\]\w{1,20}\{|[\[(])(?:\s{0,40}b?(?:\\{0,3}\"(?:\\.|[^\"\\\r\n])*+\"|\\{0,3}'(?:\\.|[^'\\\r\n])*+'),?){1,200}\s{0,40}[\])}])"

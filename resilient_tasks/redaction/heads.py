@@ -1,4 +1,4 @@
-"""Finds names that may be those of secrets in a text, and what leads from a name to its value."""
+"""Find possible names of secrets in a text, with the separator between a name and its value."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from resilient_tasks.redaction import secret_names
 from resilient_tasks.redaction.patterns import compiled
 from resilient_tasks.redaction.secret_names import Says
 
-#: The longest name (characters), to each side of a hit.
+#: The most characters of a name on each side of a hit.
 _LONGEST = 64
 _LEFT = compiled(r"[\w.-]*")  # on the reversed text
 _RIGHT = compiled(rf"[\w.-]{{0,{_LONGEST}}}+")
@@ -28,7 +28,7 @@ _SEPARATOR = compiled(
     r"(?:!!\w{1,20}[ \t]{1,4}|&\w{1,30}[ \t]{1,4}|\s{1,20}(?=string\())?"
     r"|\r?\n\[1\] (?=\"))"  # as R prints
     r"|(?P<dots>[ \t]?\.{4,60}[: \t]{0,3})"
-    r"|(?P<told>[ \t]{1,40}\|[ \t]|[ ](?:(?:is |was )?(?:set|changed) (?:to|from)|is|was|to|of)[ ])"
+    r"|(?P<prose>[ \t]{1,40}\|[ \t]|[ ](?:(?:is |was )?(?:set|changed) (?:to|from)|is|was|to|of)[ ])"
     r"|(?P<term>,[ \t]?(?:<<)?(?=\"))"  # of Erlang
     r"|(?P<item>\\{0,7}[\"'],[ \t]{0,4}(?=b?\\{0,7}[\"']))"  # of a list or tuple
     r"|(?P<quoted>[ \t]{1,2}(?=[\"']\w))"
@@ -40,7 +40,7 @@ FLAG = compiled(r"(?<![\w-])--?[\w.-]*$|(?<!\S)/[\w-]+$")
 
 
 class Head(NamedTuple):
-    """A name that may be one of a secret, and what leads from it to the value."""
+    """A possible name of a secret, with the separator before its value."""
 
     name: str
     start: int
@@ -51,12 +51,12 @@ class Head(NamedTuple):
 
     @property
     def noun(self) -> str:
-        """Return the noun for secrets in the name."""
+        """Return the word for a secret in the name."""
         return secret_names.noun_of(self.name)
 
 
 def names_in(text: str, low: str) -> bool:
-    """Tell whether a name of a secret stands in `text`; `low` is the text in small letters."""
+    """Return whether `text` contains the name of a secret; `low` is the text in lowercase."""
     seen = 0
     for hit in secret_names.HIT.finditer(low):
         if hit.start() >= seen:
@@ -84,25 +84,25 @@ def heads(text: str, low: str) -> Iterator[Head]:
         says = secret_names.of(name)
         if says is Says.NOTHING and name.endswith(" token"):  # "Invalid token: ..."
             says = Says.IF_RANDOM
-        if says is Says.NOTHING or name.lower().endswith("authorization"):  # which `secret_shapes` knows as a header
+        if says is Says.NOTHING or name.lower().endswith("authorization"):  # a header, which `secret_shapes` handles
             continue
         kind = separator.lastgroup or ""
         if kind == "flag" and (FLAG.search(text[max(0, start - 2) : end]) is None or len(separator[0]) > 1):
-            kind = "told"
+            kind = "prose"
         if kind == "term" and text[start - 1 : start] != "{":
             continue
         if text[start - 1 : start] == ":" and text.rfind("arn:", max(0, start - 120), start) >= 0:
-            continue  # the name of a thing
+            continue  # a resource name
         yield Head(name, start, separator.end(), kind, separator[0], says)
 
 
 def name_at(text: str, hit: int) -> tuple[int, int]:
-    """Return where the name around a position begins and ends."""
+    """Return the start and end of the name around a position."""
     left = text[max(0, hit - _LONGEST) : hit][::-1]
-    size = _LEFT.match(left).end()  # type: ignore[union-attr]  # it matches nothing, too
+    size = _LEFT.match(left).end()  # type: ignore[union-attr]  # it also matches the empty text
     start = hit - size
     before = text[start - 1 : start]
-    if before == "\\" and size:  # what is written out, such as `\n` and `%26`, is no part of a name
+    if before == "\\" and size:  # escapes such as `\n` and `%26` are not part of a name
         start += 5 if text[start] == "u" and size >= 5 else 1
     elif before == "%" and size >= 2:
         start += 2

@@ -1,6 +1,6 @@
-"""Blots out the values of names such as `password` or `hmac_key`, however the pair of the two is written.
+"""Redact the values of names such as `password` or `hmac_key`, in every notation for such pairs.
 
-JSON, also in a string of JSON, Python, YAML, the environment, a query, a header, XML, a flag of a command line.
+JSON (also inside a JSON string), Python, YAML, environments, queries, headers, XML, command-line flags.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _MORE = (
     r"(?:[^\s\"'<>\\&;,]|\\(?![\"'nrt])|[\"']{1,2}(?=\w)|<(?![/A-Za-z])|>(?=\w)"
     r"|&(?!\s|$|quot;|#3[49];|(?:amp;)?[\w.%\[\]-]{1,40}(?:=|%3d))|[;,](?!\s|$|[\w.% -]{1,40}\]?[=:]))*"
 )
-_BARE = compiled(r"\{[^\s{}\"':][^{}\"'\r\n]{0,100}\}(?=;|$)|[^\s\"'<>\\&;,{}()\[\]|]" + _MORE)  # the first of ODBC
+_BARE = compiled(r"\{[^\s{}\"':][^{}\"'\r\n]{0,100}\}(?=;|$)|[^\s\"'<>\\&;,{}()\[\]|]" + _MORE)  # the first is ODBC's
 _BARE_PASSWORD = compiled(r"[{(\[|<&\\](?![\s\"'\\{(\[)\]}])" + _MORE)
 _TO_SEMICOLON = compiled(r"[^\r\n\"'\\;&]{0,200}(?=;[ ]?[A-Za-z][\w ]{0,40}=)")
 _LAST_IN_STRING = compiled(r"[^\r\n\"'\\;&]{1,200}(?=;?[\"']?\s*$)")
 _IN_STRING = compiled(r";[ ]?[A-Za-z][\w ]{0,40}=")
-_TOLD = compiled(r"(?P<value>[^\s\"'<>|,;()\[\]{}]{12,512}?)(?=[.:]?(?:[\s\"'<>|,;()\[\]{}]|$))")
+_PROSE_VALUE = compiled(r"(?P<value>[^\s\"'<>|,;()\[\]{}]{12,512}?)(?=[.:]?(?:[\s\"'<>|,;()\[\]{}]|$))")
 _SHORT_ID = compiled(r"(?:0x)?[0-9A-Fa-f]{1,31}|[a-z][a-z0-9]{0,15}(?:[-_./][a-z0-9]{1,15})+")
 _IN_ODBC = compiled(r"[^\r\n\"'\\;{}]{1,200}(?=;)")
-#: Of Terraform: what a value was, and what it is to be.
+#: Terraform's plan: the old value, and the new one.
 _CHANGED = compiled(r"[\"'][ \t]{0,4}->[ \t]{0,4}[\"'](?P<value>(?:\\.|[^\"\\\r\n])+)")
 _NAMED_ONLY = compiled(r"=[ \t]+")
 _TO_THE_END = compiled(r"(?:[^\r\n\"'\\]|[\"'](?=\w))+")
@@ -47,7 +47,7 @@ _PLACEHOLDER = compiled(
 )
 _TAG = compiled(r"(?<!\?)(?<!\?P)<[\w:.-]*$")
 _ELEMENT = compiled(r"<!\[CDATA\[[^\]\r\n]+|[^<\r\n]+")
-#: These may name a file that holds the secret.
+#: The values of these may be the path of a file that holds the secret.
 _FILES = frozenset({"key", "keys", "credentials", "credential", "pem", "secret", "secrets", "token"})
 _FILE = compiled(
     r"(?:~|\.{1,2})?/[\w.-]+(?:/[\w.-]+)+|[A-Za-z]:\\+[\w.\\ -]+|[\w./-]+\.(?:json|pem|key|crt|ya?ml|txt|p12|pfx|jks)"
@@ -59,7 +59,7 @@ _ITEMS = {
     for quote in ("'", '"')
 }
 _AMOUNT = compiled(r"\d[\d.,_]*(?:[eE][+-]?\d{1,3})?[kKMBGT%]?")
-#: That of a parser is unexpected, or stands near something.
+#: Distinguishes a secret token from a parser's, which is "unexpected" or "near" something.
 _THE_TOKEN = compiled(r"\b(?:the|this|that) token$", re.IGNORECASE)
 _VERSION = compiled(r"\d+(?:\.\w+)+")
 _METAVAR = compiled(r"[A-Z][A-Z_]{1,20}|<[\w-]+>")
@@ -78,7 +78,7 @@ _TO_LINE_END = ("cookie", "cookies", "passphrase", "signature")
 
 
 def is_secret(name: str, value: str) -> bool:
-    """Tell whether `value` is a secret for the name that it bears, as one of a mapping."""
+    """Return whether `value` is a secret, as the value of the key `name` in a mapping."""
     says = secret_names.of(name)
     if says is Says.NOTHING or is_nothing(value) or value.startswith(MARK):
         return False
@@ -87,7 +87,7 @@ def is_secret(name: str, value: str) -> bool:
 
 
 def blot(text: str, low: str, *, code: bool) -> str:
-    """Blot out of `text` the values of names of secrets. `low` is the text in small letters."""
+    """Redact the values of the names of secrets in `text`. `low` is the text in lowercase."""
     parts: list[str] = []
     done = at = 0
     for head in heads(text, low):
@@ -96,8 +96,8 @@ def blot(text: str, low: str, *, code: bool) -> str:
         span = _value_after(text, head, code=code)
         if span is None:
             continue
-        start, end, blotted = span
-        if blotted:
+        start, end, is_secret = span
+        if is_secret:
             parts += (text[done:start], MARK)
             done = end
         if (changed := _CHANGED.match(text, end)) is not None and not changed["value"].startswith(MARK):
@@ -108,10 +108,10 @@ def blot(text: str, low: str, *, code: bool) -> str:
 
 
 def _value_after(text: str, head: Head, *, code: bool) -> tuple[int, int, bool] | None:
-    """Return where the value lies and whether to blot it out; None where there is none."""
+    """Return the value's start and end, and whether to redact it; None if there is no value."""
     at = head.end
-    if head.kind == "told":
-        return _told(text, head, code=code)
+    if head.kind == "prose":
+        return _in_prose(text, head, code=code)
     if head.kind == "quoted":
         return _quoted_behind_blank(text, head)
     if head.kind in {"flag", "item"} and not _takes_a_list(text, head):
@@ -126,34 +126,34 @@ def _value_after(text: str, head: Head, *, code: bool) -> tuple[int, int, bool] 
 
 
 def _quoted_behind_blank(text: str, head: Head) -> tuple[int, int, bool] | None:
-    """Tell of `--password 'pw'`, and of `API key "..."` in a sentence."""
+    """Return the span of the value in `--password 'pw'`, or in `API key "..."` in a sentence."""
     quoted = _QUOTED.match(text, head.end)
     if quoted is None:
         return None
     is_flag = FLAG.search(text[max(0, head.start - 2) : head.start + len(head.name)]) is not None
     is_keyword = text[max(0, head.start - 2) : head.start] in {" :", "{:", ",:"}  # of Clojure
-    if not is_flag and not is_keyword and not _is_told(quoted["value"], head):
+    if not is_flag and not is_keyword and not _can_be_in_prose(quoted["value"], head):
         return None
     return _quoted_value(text, quoted, head)
 
 
-def _told(text: str, head: Head, *, code: bool) -> tuple[int, int, bool] | None:
-    """Tell of "the password is ...", of "token ... was refused", and of a cell of a table: if the value is random."""
+def _in_prose(text: str, head: Head, *, code: bool) -> tuple[int, int, bool] | None:
+    """Return the span of a random value in "the password is ...", "token ... was refused", or a table cell."""
     quoted = _QUOTED.match(text, head.end)
-    found = quoted or (None if code else _TOLD.match(text, head.end))
-    if found is None or not _is_told(found["value"], head):
+    found = quoted or (None if code else _PROSE_VALUE.match(text, head.end))
+    if found is None or not _can_be_in_prose(found["value"], head):
         return None
     return (*found.span("value"), True)
 
 
-def _is_told(value: str, head: Head) -> bool:
-    is_short_id = _SHORT_ID.fullmatch(value) is not None  # of a public key, or of a thing in Kubernetes
+def _can_be_in_prose(value: str, head: Head) -> bool:
+    is_short_id = _SHORT_ID.fullmatch(value) is not None  # of a public key or a Kubernetes resource
     may_be = head.says > Says.IF_RANDOM or _THE_TOKEN.search(head.name) is not None
     return may_be and is_machine_made(value) and not is_short_id and not value.startswith(MARK)
 
 
-def _can_be(value: str, head: Head) -> bool:  # noqa: PLR0911  # one a reason
-    """Tell whether a value is a secret, for all that the name says."""
+def _can_be(value: str, head: Head) -> bool:  # noqa: PLR0911  # one per reason
+    """Return whether a value can be a secret, given what the name says."""
     noun = head.noun
     if head.says is Says.IF_RANDOM:
         if noun in {"auth", "authorization", "signature", "sig", "sas", "hmac"}:
@@ -178,14 +178,14 @@ def _can_be(value: str, head: Head) -> bool:  # noqa: PLR0911  # one a reason
 
 def _quoted_value(text: str, quoted: re.Match[str], head: Head) -> tuple[int, int, bool] | None:
     value, (start, end) = quoted["value"], quoted.span("value")
-    if value.startswith(MARK):  # from here on, the text may be another than it was
+    if value.startswith(MARK):  # redacted before: the text behind it may have changed
         return start, start + len(MARK), False
     if is_nothing(value) or is_sentence(value):
         return start, quoted.end(), False
     if head.kind == "item" and not _takes_a_list(text, head, quoted.end()):
         return None
     if head.kind == "item" and secret_names.of(value) and not any(map(str.isdigit, value)):
-        return start, quoted.end(), False  # names, one beside the other
+        return start, quoted.end(), False  # a list of names
     if not _can_be(value, head) and not (head.name.lower() in {"key", "code"} and _is_in_query(text, head)):
         return None if len(value) < 100 else (start, quoted.end(), False)
     return start, end, True
@@ -196,7 +196,7 @@ def _is_in_query(text: str, head: Head) -> bool:
 
 
 def _bare(text: str, at: int, head: Head) -> re.Match[str] | None:
-    """Return the value without quotes. It ends at a blank, but in a connection string at the next semicolon."""
+    """Return the unquoted value. It ends at a blank, or in a connection string at the next semicolon."""
     in_prose = ":" in head.separator and not head.separator.strip().startswith(('"', "'", "\\"))
     if in_prose and head.noun in _TO_LINE_END:
         return (_NO_BLANK if head.noun == "signature" else _TO_THE_END).match(text, at)
@@ -219,7 +219,7 @@ def _bare(text: str, at: int, head: Head) -> re.Match[str] | None:
 
 
 def _whole_item(text: str, at: int, head: Head) -> re.Match[str] | None:
-    """Return the value in an item of a list, such as `'PASSWORD=two words'`: all up to the quote."""
+    """Return the value in a list item such as `'PASSWORD=two words'`: everything up to the quote."""
     quote = text[head.start - 1 : head.start]
     if quote not in {"'", '"'} or "=" not in head.separator:
         return None
@@ -228,7 +228,7 @@ def _whole_item(text: str, at: int, head: Head) -> re.Match[str] | None:
     return _ITEMS[quote].match(text, at)
 
 
-def _bare_value(text: str, at: int, head: Head) -> tuple[int, int, bool] | None:  # noqa: PLR0911  # one a reason
+def _bare_value(text: str, at: int, head: Head) -> tuple[int, int, bool] | None:  # noqa: PLR0911  # one per reason
     if (stands_for := _PLACEHOLDER.match(text, at)) is not None:
         return at, stands_for.end(), False
     bare = _bare(text, at, head)
@@ -255,7 +255,7 @@ def _bare_value(text: str, at: int, head: Head) -> tuple[int, int, bool] | None:
     if not _can_be(value, head) and not (in_query and head.name.lower() in {"key", "code"} and looks_random(value)):
         return None if len(value) < 100 else (at, bare.end(), False)
     after = text[bare.end() : bare.end() + 1]
-    # A keyword that a sentence names has no value: "give webhook=, or token= with channel=".
+    # A keyword named in a sentence has no value: "give webhook=, or token= with channel=".
     is_named_only = _NAMED_ONLY.fullmatch(head.separator) and value.lower() in _PROSE and after == " "
     if is_named_only or (":" in head.separator and _is_prose(value, after)):
         return at, bare.end(), False
@@ -263,13 +263,13 @@ def _bare_value(text: str, at: int, head: Head) -> tuple[int, int, bool] | None:
 
 
 def _is_prose(value: str, after: str) -> bool:
-    """Tell whether what follows `token: ` is a sentence about it, or names its type."""
+    """Return whether the text after `token: ` is a sentence about it, or its type."""
     word = value.lower()
     return (word in _PROSE and after == " ") or word in _TYPES or word in {"expired", "missing", "invalid", "required"}
 
 
 def _takes_a_list(text: str, head: Head, end: int | None = None) -> bool:
-    """Tell whether name and value are two items of a command line, or a tuple of just these two."""
+    """Return whether name and value are two items of a command line, or a pair."""
     before = text[max(0, head.start - 42) : head.start]
     if FLAG.search(text[max(0, head.start - 2) : head.start + len(head.name)]):
         return True

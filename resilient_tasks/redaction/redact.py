@@ -1,8 +1,8 @@
-"""Blots secrets out of text, before it goes where other people read it.
+"""Redact secrets in text before other people read it.
 
-What goes: values that the user registered (`configure(secrets=[...])`), whatever has the shape of a token, a key or a
-URL with credentials (`secret_shapes`), and the values of names such as `password` or `api_key`, however the pair
-is written: JSON, Python, YAML, the environment, a query, a header, a flag. The name stays: `password=***`.
+Redacted are registered values (`configure(secrets=[...])`), everything with the shape of a token, a key or a URL with
+credentials (`secret_shapes`), and the values of names such as `password` or `api_key`, in every notation: JSON,
+Python, YAML, the environment, a query, a header, a flag. The name stays: `password=***`.
 What only looks like a secret stays: hashes, UUIDs, dates, `max_tokens=512`, `password=None`, "token expired".
 """
 
@@ -27,26 +27,26 @@ from resilient_tasks.redaction import (
 )
 from resilient_tasks.redaction.secret_values import lowered
 
-#: What is blotted out may, in rare texts, bring two halves of something together.
+#: The most passes over a text: in rare texts, redaction joins two halves of another secret.
 _ROUNDS = 5
 
 
-#: Of a long text, so much of its head and of its tail is kept (characters); what lies in the margins beside them is
-#: looked at too, so that a secret on which a cut falls is known for one.
+#: The characters kept of a long text's head and tail. The margins beside them are searched too, so that a secret that
+#: the cut splits is recognised.
 _HEAD_KEPT, _TAIL_KEPT, _MARGIN = 3000, 1000, 2500
 _BLANK = re.compile(r"\s")
 _KEY_ENDS = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----")
 
 
 def redact(text: str, *, code: bool = False) -> str:
-    """Return `text` with every secret in it replaced by `***`; the same object where there is none.
+    """Return `text` with every secret in it replaced by `***`; the same object if there is none.
 
-    Of a text of more than 9,000 characters the head and the tail are kept, with a remark how much was left out:
-    so the time is bounded, whatever the text is.
+    Of a text of more than 9,000 characters only the head and the tail are kept, with a remark on how much was left
+    out, so the time is bounded.
 
     Args:
         text: any text.
-        code: it is a line of a program, in which only what is in quotes can be a value: `password=password` is none.
+        code: whether it is a line of code, in which only quoted values can be secrets, unlike `password=password`.
     """
     if len(text) <= _REMEMBERED and type(text) is str:
         clean = _remembered(text, code, redaction.secrets())
@@ -56,18 +56,18 @@ def redact(text: str, *, code: bool = False) -> str:
     margin = max(_MARGIN, registered.longest(redaction.secrets()))
     if len(text) <= _HEAD_KEPT + _TAIL_KEPT + 2 * margin:
         return redact_whole(text, code=code)
-    # What is cut is cut after it is blotted out, together with all that may be a part of a secret cut in two.
+    # The cut comes after the redaction, and removes everything that may be part of a split secret.
     head = redact_whole(text[: _HEAD_KEPT + margin], code=code)[:-margin]
     tail = redact_whole(text[-_TAIL_KEPT - margin :], code=code)[margin:]
     if (ends := _KEY_ENDS.search(tail)) is not None and "-----BEGIN " not in tail[: ends.start()]:
         tail = tail[ends.end() :]
-    blank = _BLANK.search(tail)  # what stands before it may be the end of a very long word
+    blank = _BLANK.search(tail)  # what comes before it may be the end of a very long word
     tail = tail[blank.end() :] if blank is not None else ""
     return f"{head} … [{left_out(len(text) - len(head) - len(tail))}] … {tail}"
 
 
-#: A failure's text is redacted for its event, its note, its state, its alert and more; and a service that is down says
-#: the same again. So many results are kept, of texts of at most so many characters.
+#: A failure's text is redacted for its event, its note, its state, its alert and more, and an outage repeats it. So
+#: results are cached: the number of results, and the longest text (characters).
 _KEPT, _REMEMBERED = 512, 600
 
 
@@ -77,21 +77,21 @@ def _remembered(text: str, code: bool, _secrets: tuple[registered.Secret, ...]) 
 
 
 def left_out(length: int) -> str:
-    """Return a remark about how much of a text is left out."""
+    """Return the remark on how much of a text is left out."""
     return f"{length:,} characters left out"
 
 
 def is_short(text: str) -> bool:
-    """Tell whether `redact` keeps all of `text`, so that what it changes in it is a secret."""
+    """Return whether `redact` keeps all of `text`, so that every change is a redaction."""
     return len(text) <= _HEAD_KEPT + _TAIL_KEPT + 2 * _MARGIN
 
 
 def redact_whole(text: str, *, code: bool = False) -> str:
-    """Do as `redact` does, and keep all of `text`. The time is in proportion to its length.
+    """Do as `redact`, but keep all of `text`. The time is proportional to its length.
 
     Args:
         text: any text.
-        code: it is a line of a program, in which only what is in quotes can be a value: `password=password` is none.
+        code: whether it is a line of code, in which only quoted values can be secrets, unlike `password=password`.
     """
     if not redaction.secrets():
         low, has_run = lowered(text), tokens.has_run(text)
@@ -99,7 +99,7 @@ def redact_whole(text: str, *, code: bool = False) -> str:
             once = tokens.blot(text) if has_run else text
             if once == text:
                 return text
-            text = once  # two tokens side by side are found one after the other
+            text = once  # of two adjacent tokens, the second is found in the next pass
     for _ in range(_ROUNDS):
         once = _once(text, code=code)
         if once == text:
@@ -109,14 +109,14 @@ def redact_whole(text: str, *, code: bool = False) -> str:
 
 
 class _Signs(NamedTuple):
-    """What stands in every text with a secret, but a registered one, a token, or one under a name."""
+    """Signs of which every text with a secret contains one, except registered, named and token secrets."""
 
     words: tuple[str, ...]
     in_runs: tuple[str, ...]  # of many characters without a blank
     others: re.Pattern[str]
 
     def are_in(self, low: str, *, has_run: bool) -> bool:
-        """Tell whether one of them is in a text in small letters."""
+        """Return whether one of them is in a lowercase text."""
         return (
             any(map(low.__contains__, self.words))
             or self.others.search(low) is not None
@@ -126,7 +126,7 @@ class _Signs(NamedTuple):
 
 @functools.cache
 def _signs() -> _Signs:
-    """Return the hints of all that is looked for: a text without any of them has cost no more than this look."""
+    """Return the hints of all patterns: a text without any of them needs no further search."""
     hints = {*secret_shapes.HINTS, *contexts.HINTS, *commands.HINTS, *error_texts.HINTS}
     small = sorted({hint.lower() for hint in hints if secret_names.HIT.search(hint.lower()) is None} - _IN_RUNS)
     words = tuple(hint for hint in small if hint.isalpha() and hint not in _SIGNS)
@@ -136,14 +136,14 @@ def _signs() -> _Signs:
     return _Signs(words, tuple(_IN_RUNS), re.compile(f" (?:{behind_blank})|{rest}"))
 
 
-#: Hints of what is longer than a word.
+#: Hints of secrets that are long runs without a blank.
 _IN_RUNS = frozenset(
     {
         *("akia", "asia", "abia", "acca", "eyj", ".atlasv1.", "_mmk", "q~", "/services/t", "/api/webhooks/"),
         *("hooks.slack.com/", "webhook.office.com/"),
     }
 )
-#: Hints that begin as many words do, or stand in many texts: what of them leads to anything, and begins with a sign.
+#: More specific patterns for hints that are common in ordinary texts; each begins with a sign.
 _SIGNS = {
     ":": r":(?:\d{2,5}|\*):",
     "loc": r"loc\\?[\"']?[:=]",
@@ -175,12 +175,12 @@ _SIGNS = {
 
 
 def is_secret_pair(name: str, value: str) -> bool:
-    """Tell whether `value` is a secret for the name that it bears."""
-    return pairs.is_secret(name[:_MARGIN], value[:_MARGIN])  # the beginning of a long value tells what it is
+    """Return whether `value` is a secret, as the value of `name`."""
+    return pairs.is_secret(name[:_MARGIN], value[:_MARGIN])  # the beginning of a long value is enough
 
 
 def is_nothing(value: str) -> bool:
-    """Return whether a value is empty, or blotted out already."""
+    """Return whether a value is empty, or redacted already."""
     return secret_values.is_nothing(value)
 
 

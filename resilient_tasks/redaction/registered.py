@@ -1,4 +1,4 @@
-"""Secrets that the user names: their values, patterns of them, and the variables of the environment that hold them."""
+"""Registered secrets: values, patterns of values, and the environment variables that hold them."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from resilient_tasks.redaction import spellings
 #: A value, or a pattern of values.
 Secret: TypeAlias = str | re.Pattern[str]
 
-#: Names of variables of the environment whose values are secrets, comma separated.
+#: The environment variable that lists the variables whose values are secrets, comma separated.
 VARIABLE = "RESILIENT_TASKS_SECRETS"
 
 MARK = spellings.MARK
 
-#: Shorter ones would be part of many words.
+#: The minimum length: shorter texts would be part of many words.
 _SHORTEST = 4
 
 
 def checked(given: object) -> tuple[Secret, ...]:
-    """Return the secrets in `given`, as settings hold them.
+    """Return the secrets in `given` as a tuple.
 
     Raises:
-        ValueError: one of them is neither text nor a pattern of text, or too short. Its text is not in the message.
+        ValueError: one of them is neither text nor a pattern of text, or is too short. The message does not quote it.
     """
     if isinstance(given, str | bytes | re.Pattern) or not isinstance(given, Iterable):
         msg = f"configure(secrets=...) takes a list of texts and compiled patterns, not a {_kind(given)}"
@@ -46,12 +46,12 @@ def checked(given: object) -> tuple[Secret, ...]:
 
 
 _TOO_SHORT = (
-    f"has fewer than {_SHORTEST} characters: a text so short is part of many words, and all would be blotted out"
+    f"has fewer than {_SHORTEST} characters: so short a text is part of many words, which would all be redacted"
 )
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
-    """Return the values of the variables that `RESILIENT_TASKS_SECRETS` names, as far as they are set.
+    """Return the values of the variables that `RESILIENT_TASKS_SECRETS` lists, if they are set.
 
     Raises:
         ValueError: one of them is too short.
@@ -60,30 +60,30 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> tuple[str, 
     values = {name: environment.get(name, "") for name in names if name}
     for name, value in values.items():
         if value and len(value) < _SHORTEST:
-            raise ValueError(f"{VARIABLE} names {name}, which {_TOO_SHORT}")
+            raise ValueError(f"{VARIABLE} lists {name}, whose value {_TOO_SHORT}")
     return tuple(value for value in values.values() if value)
 
 
 def added(there: tuple[Secret, ...], given: object) -> tuple[Secret, ...]:
-    """Return the secrets that are there, with those in `given` and those of the environment as it is now.
+    """Return the secrets in `there` with those in `given` and those in the current environment.
 
     Raises:
-        ValueError: as `checked` does.
+        ValueError: as `checked`.
     """
     return tuple(dict.fromkeys((*there, *from_environment(), *checked(given))))
 
 
 def longest(secrets: tuple[Secret, ...]) -> int:
-    """Return the most characters that a spelling of the longest registered text can have."""
+    """Return the length of the longest possible spelling of a registered text (characters)."""
     return max((_WIDEST * len(secret) for secret in secrets if isinstance(secret, str)), default=0)
 
 
-#: So many characters software writes for one, as `\u00e4` for a letter.
+#: The most characters of one escaped letter, such as `\u00e4`.
 _WIDEST = 6
 
 
 def blot(text: str, secrets: tuple[Secret, ...]) -> str:
-    """Blot registered secrets out of `text`, in whichever spelling: see `spellings`."""
+    """Redact registered secrets in `text`, in every spelling: see `spellings`."""
     values, patterns = _apart(secrets)
     if values:
         text = spellings.blot(text, values)
@@ -94,7 +94,7 @@ def blot(text: str, secrets: tuple[Secret, ...]) -> str:
 
 @functools.lru_cache(maxsize=8)
 def _apart(secrets: tuple[Secret, ...]) -> tuple[tuple[str, ...], tuple[re.Pattern[str], ...]]:
-    # The longest first: what a shorter one would leave of it would be read.
+    # The longest first: replacing a shorter one first would leave part of it readable.
     values = sorted((secret for secret in secrets if isinstance(secret, str)), key=len, reverse=True)
     return tuple(values), tuple(secret for secret in secrets if isinstance(secret, re.Pattern))
 

@@ -1,7 +1,7 @@
-"""Tell by a name whether its value is a secret: `hmac_key`, `storageAccountKey`, `--db-password`, `X-Api-Key`.
+"""Decide by a name whether its value is a secret: `hmac_key`, `storageAccountKey`, `--db-password`, `X-Api-Key`.
 
-A name is taken apart into words. The last word that is a noun for secrets decides, by what stands before it
-(`api key`, not `sort key`) and behind it (`password_2`, not `password_file`).
+A name is split into words. The last word for a secret decides, together with the words before it (`api key`, not
+`sort key`) and after it (`password_2`, not `password_file`).
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ def words(text: str) -> frozenset[str]:
 
 
 class Says(enum.IntEnum):
-    """What a name says of its value."""
+    """What a name says about its value."""
 
     NOTHING = 0
-    #: A secret, if it looks random.
+    #: A secret if it looks random.
     IF_RANDOM = 1
-    #: A secret, unless it is a small number or says that there is none.
+    #: A secret unless it is a small number or a placeholder.
     PROBABLY = 2
-    #: A secret, whatever it is.
+    #: Always a secret.
     SURELY = 3
 
 
-#: In small letters, one of these stands in the name of every secret. Factored, it is found twice as fast.
+#: The lowercase name of every secret contains one of these. The factored form is twice as fast.
 HIT = compiled(
     r"p(?:ass|s?w|sk|in|em|hrase|arola)|se(?:cret|curity.?a|ss|ed|nha)|token|k(?:ey|ek|ennwort)|c(?:red|ookie|ode|ontrase)"
     r"|auth|t.?assertion|snmp.?c|s(?:ig|as|alt|id|rf)|hmac|jwt|otp|mnemonic|dek|nonce|wachtwoord|_pat(?![a-z])"
@@ -37,7 +37,7 @@ HIT = compiled(
 
 
 def may_be_in(low: str) -> bool:
-    """Tell whether a text in small letters can hold the name of a secret."""
+    """Return whether a lowercase text can contain the name of a secret."""
     return HIT.search(low) is not None
 
 
@@ -55,7 +55,7 @@ _PROBABLE = words(
 _VAGUE = words(
     "key keys auth authorization code session pin salt seed nonce sess signature sig sas hmac pem pat assertion"
 )
-#: Two words that name a secret together, of which the second alone names none, or only what looks random.
+#: Second words that name a secret only after certain first words.
 _TOGETHER = {
     "answer": words("security secret recovery"),
     "code": words("recovery backup mfa 2fa otp totp pairing unlock"),
@@ -66,7 +66,7 @@ _TOGETHER = {
 }
 _NOUNS = _SURE | _PROBABLE | _VAGUE | frozenset(_TOGETHER)
 
-#: A `key` behind these words is a secret ...
+#: A `key` after these words is a secret ...
 _KEYS = words(
     "access account admin aes api app application auth authentication authorization aws azure blowfish box "
     "cert certificate chacha cipher client cloud cmk consumer cookie credential crypt crypto cryptographic curve "
@@ -78,7 +78,7 @@ _KEYS = words(
     "symmetric tls token totp vapid vault wallet webhook wep wg wireguard wpa wrapping write x25519 xts "
     "plugin ingest ingestion publisher manage rest sdk authz bearer basic instrumentation fastly cosmos"
 )
-# ... unless it is one of a table, a mapping, a message or a keyboard, or meant to be seen.
+# ... and not after these: keys of a table, a mapping or a message, and public keys.
 _OTHER_KEYS = words(
     "primary foreign sort partition cache public object row dict s3 group index unique natural surrogate routing hot "
     "idempotency shard range hash map config lookup join merge missing unknown invalid duplicate unexpected "
@@ -88,13 +88,13 @@ _OTHER_KEYS = words(
     "target parent child tag attribute property header param parameter argument setting sorting grouping "
     "flow task run job"
 )
-#: ... and a `token` behind these is one of a text that is read.
+#: A `token` after these is a token of text.
 _OTHER_TOKENS = words(
     "pad eos bos unk sep cls mask special stop end start max min num total prompt completion input output unexpected "
     "unknown invalid next first last bad near at this that new offending illegal expected cached reasoning per used "
     "n count number of the a any no image audio text word sub top predicted generated decoded sampled"
 )
-#: With one of these before it, a noun is counted: `num_secrets`.
+#: After one of these, the noun is counted: `num_secrets`.
 _HOW_MANY = words("num number n count nr")
 _OTHER_PASSES = words(
     "boarding season ski day bus rail train gate first second third final last next each per render band low high one "
@@ -103,7 +103,7 @@ _OTHER_PASSES = words(
 )
 _OTHER_SESSIONS = words("sql the a this spark http requests client database db")
 
-#: With one of these at its end, a name is that of something about a secret.
+#: A name that ends with one of these is about a secret, and not its name.
 _ABOUT = words(
     "type types count counts counter limit limits url urls uri uris endpoint name names id ids identifier file files "
     "filename path paths dir folder field fields column columns col cols len length min max minimum maximum age "
@@ -127,7 +127,7 @@ _ABOUT = words(
     "responses exists present sock socket process agent set_at seen stdin stdout "
     "prompt fd command cmd from via encoding charset alphabet chars characters case shape shapes"
 )
-#: Behind a noun, these leave it what it is; any other word leaves it probable.
+#: After a noun, these do not change what it says; any other word makes it probable.
 _STILL = words(
     "value values val text string str plain plaintext cleartext raw hash hashed digest base64 b64 hex encoded "
     "encrypted decrypted enc bytes data base old new current previous prev primary secondary main default prod "
@@ -135,9 +135,9 @@ _STILL = words(
     "secret password hmac sha sha1 sha256 sha512 md5 v v1 v2 v3"
 )
 
-#: In Hadoop's settings, the name of a storage account ends the name of the secret.
+#: In Hadoop's settings, a secret's name ends with a storage account.
 _OF_STORAGE = compiled(r"\.[\w-]{1,60}\.(?:dfs|blob)\.core\.windows\.net$")
-#: One word, written as two: `passWord`, `pass-word`.
+#: One word written as two: `passWord`, `pass-word`.
 _IN_TWO = compiled(r"(?<=[Pp]ass)(?:[_-]?W|[_-]w)(?=(?:or)?d(?![a-z]))")
 _SPLIT = compiled(r"[\W_]+")
 _HUMPS = compiled(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -157,14 +157,14 @@ _KEY_ENDS = compiled(
 
 @functools.lru_cache(maxsize=4096)
 def noun_of(name: str) -> str:
-    """Return the last word of `name` that is a noun for secrets, in small letters; else its last word."""
+    """Return the last word of `name` that is a noun for secrets, in lowercase; otherwise its last word."""
     parts = [word.rstrip("0123456789") or word for word in words_of(name)]
     return next((word for word in reversed(parts) if word in _NOUNS), parts[-1] if parts else "")
 
 
 @functools.lru_cache(maxsize=4096)
 def of(name: str) -> Says:
-    """Return what `name` says of the value that bears it."""
+    """Return what `name` says about its value."""
     parts = words_of(_OF_STORAGE.sub("", name))
     for at in range(len(parts) - 1, -1, -1):
         if (found := _noun(parts, at)) is not Says.NOTHING:
@@ -175,12 +175,12 @@ def of(name: str) -> Says:
 
 
 def words_of(name: str) -> list[str]:
-    """Return the words in a name, in small letters."""
+    """Return the words in a name, in lowercase."""
     name = _IN_TWO.sub("w", name)
     return [word for part in _SPLIT.split(name) if part for word in _HUMPS.sub(" ", part).lower().split()]
 
 
-def _noun(parts: list[str], at: int) -> Says:  # noqa: PLR0911  # one a kind of noun
+def _noun(parts: list[str], at: int) -> Says:  # noqa: PLR0911  # one per kind of noun
     word, before = parts[at].rstrip("0123456789") or parts[at], parts[at - 1] if at else ""
     if word not in _NOUNS:
         return _glued(word)
@@ -206,7 +206,7 @@ def _vaguely(word: str) -> Says:
 
 
 def _glued(word: str) -> Says:
-    """Tell of words that are written as one: `dbpassword`, `PGPASSWORD`, `authtoken`, `accountkey`."""
+    """Return what a compound says: `dbpassword`, `PGPASSWORD`, `authtoken`, `accountkey`."""
     if word in _CHANCE:
         return Says.NOTHING
     if _PW.fullmatch(word) is not None:

@@ -1,7 +1,7 @@
-"""The shapes by which a secret is known without a name beside it: tokens, keys, URLs with credentials, headers.
+"""Secrets that are recognised by their shape, without a name: tokens, keys, URLs with credentials, headers.
 
-Each pattern takes time in proportion to the text, whatever the text is: what repeats is bounded, or is taken as soon as
-it matches, or begins only where it could not have begun before. `tests/core/test_redact.py` tries hostile texts.
+Each pattern takes time proportional to the text, for any text: repetitions are bounded or possessive, or can begin
+only where no earlier match could. `tests/core/test_redact.py` tries hostile texts.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from resilient_tasks.redaction.secret_values import looks_random, lowered
 
 
 class Rule(NamedTuple):
-    """Blots out secrets of some shape.
+    """A shape of secrets, and how to redact it.
 
     Attributes:
-        hints: one of these stands in every text that holds such a secret; in small letters where case is ignored.
-        pattern: finds them.
-        blot: what to put in the place of a match.
+        hints: every text with such a secret contains one of these; in lowercase if case is ignored.
+        pattern: matches it.
+        blot: the replacement of a match.
     """
 
     hints: tuple[str, ...]
@@ -37,16 +37,16 @@ def _in_url(match: re.Match[str]) -> str:
     if not colon:
         return f"{start}{MARK}{end}" if len(user) >= 16 and looks_random(user) else match[0]
     if not password or password in {"x", "x-oauth-basic"} or len(user) >= 20:
-        user = user and MARK  # a token in the place of the user
+        user = user and MARK  # a token instead of a user
     return f"{start}{user}{colon}{password and MARK}{end}"
 
 
 def _basic(match: re.Match[str]) -> str:
     try:
-        said = base64.b64decode(match[2] + "=" * (-len(match[2]) % 4), validate=True).decode()
+        credentials = base64.b64decode(match[2] + "=" * (-len(match[2]) % 4), validate=True).decode()
     except (binascii.Error, ValueError):
         return match[0]
-    return f"{match[1]}{MARK}" if ":" in said else match[0]
+    return f"{match[1]}{MARK}" if ":" in credentials else match[0]
 
 
 def _bearer(match: re.Match[str]) -> str:
@@ -56,7 +56,7 @@ def _bearer(match: re.Match[str]) -> str:
 def _header(match: re.Match[str]) -> str:
     before, listed, scheme, value = match.groups()
     if not listed and not scheme and secret_names.of(value) and not any(map(str.isdigit, value)):
-        return match[0]  # names of headers, one beside the other
+        return match[0]  # a list of header names
     if listed or (scheme and scheme.strip().lower() in _SCHEMES) or looks_random(value):
         return f"{before}{listed or scheme}{MARK}"
     return match[0]
@@ -70,10 +70,10 @@ _HEADER = (
 _SCHEMES = frozenset({"bearer", "basic", "token", "apikey", "key", "bot", "negotiate", "ntlm", "splunk", "genie"})
 _LISTED = "digest|aws4-hmac-sha256|hawk|oauth|sharedkey|sharedkeylite|signature|hmac|hmac-sha256"
 
-#: In this order: what a rule takes whole comes before those that would take a part of it.
+#: In order: rules that match a whole secret come before those that would match a part of it.
 RULES = (
     Rule(
-        ("PRIVATE KEY",),  # whole, or cut short: then as much as looks like one
+        ("PRIVATE KEY",),  # whole or truncated
         compiled(
             r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----"
             r"(?:[^-]*(?:-(?!----)[^-]*)*-----END[A-Z0-9 ]{0,60}(?:-----)?"
@@ -97,7 +97,7 @@ RULES = (
         compiled(rf"(:(?://|\\/\\/))({_AT}{{0,256}})(?:(:)({_AT.replace(':', '')}{{0,512}}))?(@)"),
         _in_url,
     ),
-    Rule(  # a password with a slash or an at in it; what is a port, and what a path, is not taken for one
+    Rule(  # a password that contains a slash or an at sign, but not a port or a path
         ("://",),
         compiled(
             rf"(://)({_AT}{{0,64}})(:)(?!\d{{1,5}}(?:[/?#\s\"',)\]]|$))"
@@ -114,7 +114,7 @@ RULES = (
         _in_url,
     ),
     Rule(
-        ("/services/T",),  # Slack's incoming webhooks, wherever they are sent to
+        ("/services/T",),  # Slack's incoming webhooks, on any host
         compiled(r"(/services/)T[A-Za-z0-9_]{5,}/B[A-Za-z0-9_]{5,}/[A-Za-z0-9_]{8,}"),
         rf"\1{MARK}",
     ),
@@ -125,7 +125,7 @@ RULES = (
     ),
     Rule(("/api/webhooks/",), compiled(r"(/api/webhooks/)\d{6,}/[\w-]{8,}", re.IGNORECASE), rf"\1{MARK}"),  # Discord's
     Rule(("webhook.office.com/",), compiled(r"(webhook\.office\.com/)[\w@/-]{20,}", re.IGNORECASE), rf"\1{MARK}"),
-    Rule(  # a user and a password beside each other: `auth=("bob", "...")`, `curl -u bob:...`
+    Rule(  # a user and a password: `auth=("bob", "...")`
         ("auth",),
         compiled(
             r"(auth\w{0,12}[\"']?(?:[ \t]?[=:])?[ \t]?\([ \t]?b?([\"'])[^\"'\n]{0,128}\2,[ \t]?b?([\"']))"
@@ -134,7 +134,7 @@ RULES = (
         ),
         rf"\1{MARK}",
     ),
-    Rule(  # a program that logs in: `smtp.login("bob", "...")`
+    Rule(  # a login in code: `smtp.login("bob", "...")`
         ("login(", "bind_s(", "bind(", "authenticate("),
         compiled(
             r"(\b(?:log_?in|simple_bind(?:_s)?|bind(?:_s)?|authenticate)\([ \t]?(?:\w{2,12}=)?b?([\"'])"
@@ -144,7 +144,7 @@ RULES = (
         rf"\1{MARK}",
     ),
     Rule(("eyJ",), compiled(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]{6,}(?:\.[\w-]*){0,4}"), MARK),  # JSON web tokens
-    Rule(  # an access key of AWS, and the secret key beside it
+    Rule(  # an AWS access key, with the secret key after it
         ("AKIA", "ASIA", "ABIA", "ACCA"),
         compiled(
             r"(?<![A-Za-z0-9])(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}(?![A-Za-z0-9])"
@@ -159,7 +159,7 @@ RULES = (
     Rule(("-us",), compiled(r"(?<![0-9a-f])[0-9a-f]{32}-us\d{1,2}(?!\d)"), MARK),  # Mailchimp's
 )
 
-#: The rules with the texts in which they look for their hints: in the text as it is, or in small letters.
+#: Whether each rule looks for its hints in the lowercase text, and the rule.
 _BY_CASE = tuple((bool(rule.pattern.flags & re.IGNORECASE), rule) for rule in RULES)
 HINTS = frozenset(hint for rule in RULES for hint in rule.hints)
 _EXACT = tuple({hint for ignores_case, rule in _BY_CASE if not ignores_case for hint in rule.hints})
@@ -167,7 +167,7 @@ _IN_SMALL = tuple({hint for ignores_case, rule in _BY_CASE if ignores_case for h
 
 
 def blot(text: str) -> str:
-    """Blot out of `text` what has the shape of a secret."""
+    """Redact what has the shape of a secret in `text`."""
     low = lowered(text)
     if any(map(text.__contains__, _EXACT)) or any(map(low.__contains__, _IN_SMALL)):
         for ignores_case, rule in _BY_CASE:

@@ -1,4 +1,4 @@
-"""Tell by a value whether it can be a secret: `***`, `$PASSWORD` and "must be set" are not, whatever their names."""
+"""Decide by a value whether it can be a secret: `***`, `$PASSWORD` and "must be set" cannot, whatever the name."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _SMALL = {ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def lowered(text: str) -> str:
-    """Return `text` in small letters, each in its place."""
+    """Return `text` in lowercase, with every character at the same index."""
     low = text.lower()
     return low if len(low) == len(text) else text.translate(_SMALL)
 
 
 def looks_random(text: str) -> bool:
-    """Tell whether `text` was hardly written by a person: digits among its letters, or capitals inside."""
+    """Return whether `text` looks random: it mixes letters and digits, or has capitals inside."""
     if len(text) < 8:
         return False
     letters, digits = any(map(str.isalpha, text)), any(map(str.isdigit, text))
@@ -34,7 +34,7 @@ _CASE = compiled(r"(?<=[A-Z])(?=[a-z])|(?<=[a-z])(?=[A-Z])")
 
 
 def is_random(text: str) -> bool:
-    """Tell whether no person and no counter wrote `text`, and it is no digest: `flights-2013-07-01` is not random."""
+    """Return whether `text` is random, and not a digest, a name or a number: `flights-2013-07-01` is not."""
     if not 12 <= len(text) <= 4000 or _DIGEST.fullmatch(text) is not None or any(map(str.isspace, text)):
         return False
     for part in _PARTS.findall(text):
@@ -50,11 +50,11 @@ _HEXADECIMAL = compiled(r"[0-9a-f]{32,128}", re.IGNORECASE)
 
 
 def is_machine_made(text: str) -> bool:
-    """Tell whether `text` is random, or hexadecimal digits, which a digest has as well."""
+    """Return whether `text` is random, or hexadecimal digits, which a digest has as well."""
     return is_random(text) or _HEXADECIMAL.fullmatch(text) is not None
 
 
-#: Words for "there is none", and what stands for a value that is looked up elsewhere.
+#: Placeholders: words for "none", and references to a value that is stored elsewhere.
 _NOTHING = compiled(
     r"(?:none|null|nil|undefined|unset|nan|n/a|true|false|yes|no|on|off|\*+|x{3,}|[a-z]{0,6}[-_]?(?:\.{3}|…)|:[a-z_]\w{0,40}|file|default|static|env|environment|prompt|keyring|anonymous|-+|•+|\d|%s|%\(\w+\)s|\?"
     r"|(?:self|cls|os|settings|config|cfg|args|env|environ|var|vars|secrets|local|data|module|each|process\.env)"
@@ -71,7 +71,7 @@ _NOTHING = compiled(
 )
 _VARIABLE = compiled(r"\$(?:env:)?([A-Z_][A-Z0-9_]*|[a-z_]+|\d)[,;.)\]}]*")
 
-#: A sentence about a secret has some of these words.
+#: Words of sentences about secrets.
 _SAYS = words(
     "a an and are at be been but by can cannot characters contain contains could did does empty entered expected "
     "expired field for found from has have in incorrect invalid is least less length long longer matches may missing "
@@ -81,7 +81,7 @@ _SAYS = words(
 
 
 def is_nothing(value: str) -> bool:
-    """Tell whether a value says that there is none, is blotted out already, or names where it is found."""
+    """Return whether a value is empty, a placeholder, redacted already, or a reference to the secret."""
     if not value or _NOTHING.fullmatch(value) is not None:
         return True
     variable = _VARIABLE.fullmatch(value)
@@ -91,7 +91,7 @@ def is_nothing(value: str) -> bool:
 
 
 def is_sentence(value: str) -> bool:
-    """Tell whether a value with blanks is a sentence, as "must be at least 8 characters": a passphrase has fewer."""
+    """Return whether a value with blanks is a sentence, such as "must be at least 8 characters", not a passphrase."""
     if value.count(" ") < 1:
         return False
     some = [word.strip(".,:;!?()\"'").lower() for word in value[:400].split()]
@@ -100,7 +100,7 @@ def is_sentence(value: str) -> bool:
 
 
 def is_value(value: str, says: Says) -> bool:
-    """Tell whether a value is a secret, for what the name of it says."""
+    """Return whether a value is a secret, given what its name says."""
     if is_nothing(value) or value.startswith("***") or is_sentence(value):
         return False
     return says > Says.IF_RANDOM or (
@@ -108,5 +108,5 @@ def is_value(value: str, says: Says) -> bool:
     )
 
 
-#: What only a name makes a secret of, and a list of such.
+#: Digits that are a secret only under a secret's name.
 _DIGITS = compiled(r"[0-9a-f]{40,}")

@@ -1,12 +1,11 @@
-"""Finds given texts in a text in every spelling in which software writes them.
+"""Find given secrets in a text in every spelling that software writes.
 
-What is written out is read as programs read it: percent signs, the escapes of JSON, Python, HTML, YAML and shells,
-several times over where one of them wrote out what another had. After each reading the texts are looked for, and each
-letter that was read leads back to where it stands. Base64 and hexadecimal digits hide the letters themselves: of
-these, what a text becomes in them is looked for, at each of the three places in a group of base64 at which it may
-begin.
+The text is decoded as programs do: percent-encoding, the escapes of JSON, Python, HTML, YAML and shells, repeatedly
+where encodings are nested. After each decoding the secrets are searched, and each decoded character keeps its position
+in the original text. Base64 and hexadecimal digits are not decoded: there, the encoded secret is searched, in base64 at
+each of the three offsets at which it may begin.
 
-Each reading takes time in proportion to the text, and there are few.
+Each decoding takes time proportional to the text, and there are few.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ from resilient_tasks.redaction.patterns import compiled
 
 MARK = "***"
 
-#: The number of nested escapes that are undone: HTML of JSON in JSON in a URL.
+#: How many nested encodings are decoded, such as HTML of JSON in JSON in a URL.
 _DEPTH = 5
-#: Shorter codes would be part of many words.
+#: Shorter encoded texts would be part of many words.
 _SHORTEST_CODE = 5
 _SHORTEST_TWICE = 8
 _HEXADECIMAL = compiled(r"[0-9a-fA-F]+")
@@ -58,13 +57,13 @@ _BY_BACKSLASH = (
 _BY_ENTITY = r"&#\d{1,7};?|&#[xX][0-9A-Fa-f]{1,6};?|&[A-Za-z]{2,8};"
 _BY_MAIL = r"=[0-9A-F]{2}"
 _BY_QUOTE = r"'\"'\"'|''|\"\""  # shells; SQL, YAML and CSV double a quote
-#: What is written out is often bytes of UTF-8, so letters are read as these, once.
-_IN_LINES = r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{60,}+\r?\n[A-Za-z0-9+/=]"  # base64 in mails and in PEM
+#: Escapes often encode UTF-8 bytes, so letters are converted to these, once.
+_IN_LINES = r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{60,}+\r?\n[A-Za-z0-9+/=]"  # base64 lines in mails and PEM
 _AS_BYTES = compiled(r"[\x80-\U0010ffff]")
 
 
 class _Reading(NamedTuple):
-    sign: re.Pattern[str]  # without it there is nothing to read
+    sign: re.Pattern[str]  # without it there is nothing to decode
     written: re.Pattern[str]
 
 
@@ -74,7 +73,7 @@ def _reading(sign: str, *written: str) -> _Reading:
 
 _JSON = _reading(r"\\", _BY_BACKSLASH)
 _AROUND_JSON = (_reading("%", _BY_PERCENT), _reading("&", _BY_ENTITY))
-#: Everything at once reads what was written out in several ways; one alone, a text in which the others are letters.
+#: All at once decodes mixed encodings; each alone, a text in which the other signs are literal.
 _AT_ONCE = _reading(r"[%\\&]|''|\"\"|'\"", _BY_PERCENT, _BY_BACKSLASH, _BY_ENTITY, _BY_QUOTE)
 _READINGS = (
     _AT_ONCE,
@@ -88,7 +87,7 @@ _BASE64 = compiled(r"[A-Za-z0-9+/_=-]*")
 
 
 def blot(text: str, secrets: tuple[str, ...]) -> str:
-    """Blot `secrets` out of `text`."""
+    """Redact `secrets` in `text`."""
     wanted = _wanted(secrets)
     spans = _found(text, None, wanted)
     signs = [reading for reading in _READINGS if reading.sign.search(text) is not None]
@@ -104,10 +103,10 @@ def blot(text: str, secrets: tuple[str, ...]) -> str:
 def _found_by(reading: _Reading, read: str, places: list[int] | None, wanted: _Wanted) -> list[tuple[int, int]]:
     spans: list[tuple[int, int]] = []
     for _ in range(_DEPTH):
-        again, its_places = _read(read, places, reading.written)
+        again, positions = _read(read, places, reading.written)
         if again == read:
             break
-        read, places = again, its_places
+        read, places = again, positions
         spans += _found(read, places, wanted)
         if reading.sign.search(read) is None:
             break
@@ -116,7 +115,7 @@ def _found_by(reading: _Reading, read: str, places: list[int] | None, wanted: _W
 
 class _Wanted(NamedTuple):
     texts: tuple[str, ...]
-    codes: tuple[str, ...]  # what a text becomes in base64 or hexadecimal digits
+    codes: tuple[str, ...]  # the texts in base64 or hexadecimal digits
 
 
 @functools.lru_cache(maxsize=64)
@@ -129,13 +128,13 @@ def _wanted(secrets: tuple[str, ...]) -> _Wanted:
         once, _ = _read(secret, None, _AT_ONCE.written)
         letters = "".join(letter if ord(letter) < 0x100 else _utf8(ord(letter)) for letter in secret)
         some = [secret, as_bytes, letters, secret.replace(" ", "+"), as_bytes.replace(" ", "+")]
-        # A secret that looks as if it were written out itself is read, too, where the text around it is.
+        # A secret that looks encoded itself is decoded along with the text around it.
         some += [once] if len(once) >= min(4, len(secret)) else []
         texts.update(dict.fromkeys(some))
         for form in {data, secret.encode("utf-16-le", "surrogatepass")}:
             codes.update(dict.fromkeys(_codes(form)))
         texts.update(dict.fromkeys(digits for sign in " :-" for digits in _digits(data, sign)))
-        # What is base64 already is encoded again with what stands around it, as in Kubernetes.
+        # Base64 may be encoded a second time with the text around it, as in Kubernetes.
         inner = (code for code in _codes(data) if len(code) >= _SHORTEST_TWICE and not _HEXADECIMAL.fullmatch(code))
         codes.update(
             dict.fromkeys(code for once in inner for code in _codes(once.encode()) if len(code) >= _SHORTEST_TWICE)
@@ -152,7 +151,7 @@ def _codes(data: bytes) -> list[str]:
     found = [data.hex(), data.hex().upper()] if len(data) >= 4 else []  # as all secrets have
     for shift in range(3):
         code = base64.b64encode(b"\0" * shift + data).decode().rstrip("=")
-        # The letters at both ends are made of what stands beside it as well.
+        # The characters at both ends also depend on the neighbouring text.
         first = (0, 2, 3)[shift]
         last = len(code) if (shift + len(data)) % 3 == 0 else len(code) - 1
         inner = code[first:last]
@@ -174,7 +173,7 @@ def _found(read: str, places: list[int] | None, wanted: _Wanted) -> list[tuple[i
     for code in wanted.codes:
         at = read.find(code)
         while at >= 0:
-            end = _BASE64.match(read, at).end()  # type: ignore[union-attr]  # it matches nothing, too
+            end = _BASE64.match(read, at).end()  # type: ignore[union-attr]  # it also matches the empty text
             start = at - _BASE64.match(read[max(0, at - 2000) : at][::-1]).end()  # type: ignore[union-attr]
             spans.append(_span(start, end, places))
             at = read.find(code, end)
@@ -186,25 +185,25 @@ def _span(start: int, end: int, places: list[int] | None) -> tuple[int, int]:
 
 
 def _read(text: str, places: list[int] | None, written: re.Pattern[str]) -> tuple[str, list[int]]:
-    """Return what a program reads in `text`, and where in the first text each of its letters begins."""
+    """Return `text` decoded, and the position of each character in the original text."""
     made: list[str] = []
-    its_places: list[int] = []
+    positions: list[int] = []
     done = 0
     for match in written.finditer(text):
         start, end = match.span()
         letters = _letters(match[0])
         made += (text[done:start], letters)
-        its_places += range(done, start)
-        its_places += [start] * len(letters)
+        positions += range(done, start)
+        positions += [start] * len(letters)
         done = end
     made.append(text[done:])
-    its_places += range(done, len(text) + 1)
-    return "".join(made), its_places if places is None else [places[at] for at in its_places]
+    positions += range(done, len(text) + 1)
+    return "".join(made), positions if places is None else [places[at] for at in positions]
 
 
 @functools.lru_cache(maxsize=2048)
-def _letters(written: str) -> str:  # noqa: PLR0911  # one a kind
-    """Return the letters that are written out, as bytes of UTF-8."""
+def _letters(written: str) -> str:  # noqa: PLR0911  # one per kind
+    """Return the decoded characters, as UTF-8 bytes."""
     sign, rest = written[0], written[1:]
     if sign == "%":
         return _utf8(int(rest[1:], 16)) if rest[0] == "u" else chr(int(rest, 16))
@@ -226,7 +225,7 @@ def _letters(written: str) -> str:  # noqa: PLR0911  # one a kind
 
 
 def _code_point(rest: str) -> str:
-    if len(rest) > 9:  # two halves of a letter
+    if len(rest) > 9:  # a surrogate pair
         high, low = int(rest[1:5], 16), int(rest[7:], 16)
         return _utf8(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00))
     number = int(rest[1:].strip("{}"), 16)

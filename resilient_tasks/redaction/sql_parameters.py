@@ -1,6 +1,6 @@
-"""What the parameters of a statement are called: the column that each is written to or compared with.
+"""The names of a statement's parameters: the column that each is written to or compared with.
 
-Drivers and SQLAlchemy quote the parameters of a statement that failed, without their names: `('bob', 'hunter2')`.
+Drivers and SQLAlchemy quote the parameters of a failed statement without their names: `('bob', 'hunter2')`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from resilient_tasks.redaction.registered import MARK
 from resilient_tasks.redaction.secret_names import Says, words
 from resilient_tasks.redaction.secret_values import is_nothing, is_random, is_value
 
-#: The characters of a statement that are read.
+#: How many characters of a statement are parsed.
 _LONGEST = 20_000
 _TOKEN = compiled(
     r"'(?:''|[^'])*+'|(?P<placeholder>\?|%\((?P<py>\w+)\)s|%s|(?<![:\w]):(?P<colon>\w+)|\$(?P<number>\d+)|@(?P<at>\w+))(?:::\w+)?"
@@ -41,15 +41,15 @@ _BREAKS = frozenset({"and", "or", "where", "set", "values", "then", "else", "whe
 
 
 @functools.lru_cache(maxsize=256)
-def names_of(statement: str) -> tuple[tuple[str | None, str | None], ...]:  # noqa: C901  # one a kind of token
-    """Return for each placeholder of a statement its own name, and the column that it belongs to, where known."""
+def names_of(statement: str) -> tuple[tuple[str | None, str | None], ...]:  # noqa: C901  # one per kind of token
+    """Return the name and the column of each placeholder in a statement, where known."""
     statement = statement[:_LONGEST]
     listed = _COLUMNS.search(statement)
     columns = [part.strip().strip('"`[]') for part in listed["columns"].split(",")] if listed else []
     values_from = listed.end() if listed else len(statement)
     found: list[tuple[str | None, str | None]] = []
     column: str | None = None
-    stack: list[tuple[str | None, bool]] = []  # what a parenthesis interrupted, and whether it is one of a list
+    stack: list[tuple[str | None, bool]] = []  # the column outside each parenthesis, and whether it opens a list
     place = 0
     before = ""
     for token in _TOKEN.finditer(statement):
@@ -81,7 +81,7 @@ def names_of(statement: str) -> tuple[tuple[str | None, str | None], ...]:  # no
 
 
 def blot_literals(text: str) -> str:
-    """Blot out of `text` what `INSERT INTO users (name, password) VALUES (...)` writes into columns of secrets."""
+    """Redact what `INSERT INTO users (name, password) VALUES (...)` writes into secret columns."""
     parts: list[str] = []
     done = read = 0
     for statement in _COLUMNS.finditer(text):
@@ -96,7 +96,7 @@ def blot_literals(text: str) -> str:
 
 
 def _written_into(text: str, begin: int, says: Sequence[Says]) -> tuple[list[tuple[int, int]], int]:
-    """Return where the literals lie that are written into columns of secrets, and where the statement was left."""
+    """Return the spans of the literals written into secret columns, and the end of the parsed text."""
     found: list[tuple[int, int]] = []
     depth = place = 0
     end = begin
@@ -116,20 +116,20 @@ def _written_into(text: str, begin: int, says: Sequence[Says]) -> tuple[list[tup
 
 
 def without_secrets(statement: str | None, parameters: Any) -> Any:
-    """Return the parameters of `statement` without those that are secrets, or may be; the same where there is none.
+    """Return the parameters of `statement` with possible secrets redacted; the same object if there are none.
 
-    A text whose column is not known may be a secret, so it goes.
+    A text whose column is unknown may be a secret, so it is redacted.
 
     Args:
-        statement: SQL; None where it is not known.
-        parameters: a mapping or a sequence of values, or a list of such.
+        statement: the SQL, or None if unknown.
+        parameters: a mapping or a sequence of values, or a list of these.
     """
     names = names_of(statement) if statement else ()
     return _cleaned(parameters, names, depth=0)
 
 
 def _cleaned(parameters: Any, names: tuple[tuple[str | None, str | None], ...], depth: int) -> Any:
-    if depth > 2:  # a list of lists of values at the most
+    if depth > 2:  # at most a list of lists of values
         return parameters
     if isinstance(parameters, Mapping):
         columns = {own: column for own, column in names if own}
@@ -149,7 +149,7 @@ def _cleaned(parameters: Any, names: tuple[tuple[str | None, str | None], ...], 
 
 
 def _in_order(names: tuple[tuple[str | None, str | None], ...]) -> dict[int, str | None]:
-    """Return the column of each place among the parameters, from 1 on: PostgreSQL's `$2` is the second."""
+    """Return the column of each parameter by its position from 1: PostgreSQL's `$2` is the second."""
     found: dict[int, str | None] = {}
     for at, (own, column) in enumerate(names, 1):
         place = int(own[1:9]) if own and own[0] == "$" else at
@@ -162,7 +162,7 @@ _ANONYMOUS = compiled(r"(?:param|p|arg|value|v|bind|b|x|pos)?_?\d*")
 
 
 def _said_of(key: str | None, column: str | None, *, known: bool) -> tuple[Says, bool]:
-    """Return what the names of a parameter say, and whether there is any."""
+    """Return what the names of a parameter say, and whether it has a name."""
     says = max(secret_names.of(key or ""), secret_names.of(column or ""))
     has_name = column is not None or (known and key is not None and _ANONYMOUS.fullmatch(key) is None)
     return says, has_name

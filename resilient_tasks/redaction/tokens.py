@@ -1,7 +1,7 @@
-"""Tokens that are known by how they begin: those of the generated table, and a few which that does not have.
+"""Tokens with a known prefix: those of the generated table, and a few more.
 
-A text is read once. Where a word begins that is long enough, its first two characters lead to the few shapes that begin
-so, and only these are compared. They are compiled when the first such word is met: importing this costs nothing.
+A text is scanned once. The first two characters of each long enough word select the few shapes with that beginning, and
+only these are tried. They are compiled on first use, so importing this module costs nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from resilient_tasks.redaction.registered import MARK
 from resilient_tasks.redaction.token_shapes import ALPHABETS, SHAPES
 
 #: As in the generated table. The lengths are less strict where a prefix is unmistakable: some issuers changed theirs,
-#: and what cuts a text cuts tokens as well.
+#: and truncated texts contain truncated tokens.
 _OWN = (
     # source code, packages, continuous integration
     "ghp_ alnum:20- | gho_ alnum:20- | ghu_ alnum:20- | ghs_ any:20- | ghr_ alnum:20- | github_pat_ word:20-",
@@ -25,18 +25,18 @@ _OWN = (
     "npm_ alnum:30- | pypi-AgE url:16- | rubygems_ hex:40- | dckr_pat_ url:20- | dckr_oat_ url:20- | CCIPAT_ word:20-",
     "ATATT3 any:20- | ATCTT3 any:20- | oy2 lower:43 | cio alnum:32 | ATBB alnum:28- | PMAK- url:30-",
     "ddog_ any:20- | jfrt@ alnum:20-",
-    # people and messages
+    # chat and messages
     "xoxb- dotted:10- | xoxp- dotted:10- | xoxa- dotted:10- | xoxr- dotted:10- | xoxs- dotted:10- | xoxe- dotted:10-",
     "xoxc- dotted:10- | xoxd- any:10- | xoxo- dotted:10- | xoxe.xoxp- url:10- | xoxe.xoxb- url:10- | xapp- url:10-",
     "SG. url:16- . url:16- | AC Hex:32 | SK Hex:32",
-    # money
+    # payments
     "sk_live_ any:10- | sk_test_ any:10- | rk_live_ any:10- | rk_test_ any:10- | pk_live_ any:20- | whsec_ base64:16-",
     "sq0atp- url:20- | sq0csp- url:20- | sq0idp- url:20- | shpat_ Hex:30- | shpca_ Hex:30- | shppa_ Hex:30-",
     "shpss_ Hex:30- | access_token$production$ lower:16 $ hex:32 | sk_prod_ any:10- | rk_prod_ any:10-",
     # models
     "sk- url:20- | hf_ alnum:30- | gsk_ alnum:30- | r8_ alnum:30- | xai- url:40- | pplx- alnum:30- | nvapi- url:30-",
     "tvly-dev- url:20- | wandb_v1_ url:40- | snyk_uat. dotted:30- | snyk_sat. dotted:30-",
-    # clouds and what runs in them
+    # clouds and infrastructure
     "AIza url:30- | ya29. dotted:20- | GOCSPX- url:20- | 1//0 url:30- | dapi hex:32 | pnu_ alnum:20- | pnb_ alnum:20-",
     "hvs. url:20- | hvb. url:20- | hvr. url:20- | s. alnum:24 | dor_v1_ hex:40- | dop_v1_ hex:40- | dot_v1_ hex:40-",
     "doo_v1_ hex:40- | HRKU- url:30- | pscale_tkn_ dotted:30- | pscale_pw_ dotted:30- | pscale_oauth_ dotted:30-",
@@ -53,15 +53,15 @@ _GENERIC = compiled(
     r"live_auth|key_live|key_test)[_.-]",
     re.IGNORECASE,
 )
-#: A prefix that is as long is one of tokens alone, so a shorter token is one that was cut, or is of another year.
+#: A prefix of at least this length occurs only in tokens, so shorter tokens (truncated, or older) are accepted too.
 _UNMISTAKABLE, _SHARE, _FEWEST = 5, 0.6, 16
 _PIECE = compiled(rf"({'|'.join(ALPHABETS)}):(\d+)(?:(-)(\d*))?")
 #: The length of the shortest token.
 _RUN = compiled(r"[A-Za-z0-9_.+/=:~!$|-]{14,}")
 _WORD = compiled(r"[A-Za-z0-9]+")
-#: No token is as short (characters).
+#: Every token is longer than this (characters).
 _SHORTEST = 10
-#: Those without a prefix. Only in a run as long as they are is one looked for.
+#: Tokens without a prefix, searched only in runs of at least this length.
 _LONG, _WITHOUT_PREFIX = (
     36,
     compiled(
@@ -69,40 +69,40 @@ _LONG, _WITHOUT_PREFIX = (
         r"[MNO][\w-]{22,27}\.[\w-]{6}\.[\w-]{27,}"  # Discord's
         r"|pat[A-Za-z0-9]{14}\.[a-f0-9]{60,}"  # Airtable's
         r"|00(?=[\w-]{0,20}[A-Z])(?=[\w-]{0,20}[a-z])[\w-]{40}(?![\w-])"  # Okta's
-        r"|\d{14,16}\|[\w-]{27,40}"  # Facebook's, of an app
-        # Azure's, which have a mark inside
+        r"|\d{14,16}\|[\w-]{27,40}"  # Facebook's app tokens
+        # Azure's, with a signature inside
         r"|[A-Za-z0-9]{52}JQQJ9[9A-D][A-Za-z0-9]{18,24}(?:[A-Z0-9]{4}|[A-Z][A-Za-z]{3})[A-Za-z0-9]{4}"
         r"|[A-Za-z0-9]{42}(?:AzSe[A-D]|\+ACR[A-D])[A-Za-z0-9]{5}|[\w-]{44}AzFu[\w-]{6}=="
         r"|[A-Za-z0-9+/]{76}(?:\+ASt|ACDb|\+ABa|APIM|\+AMC)[A-Za-z0-9+/]{6}=="
         r"|[A-Za-z0-9+/]{33}(?:AIoT|\+ASb|\+AEh|\+ARm|AzCa)[A-P][A-Za-z0-9+/]{5}="
         r"|eyJrIjoi[A-Za-z0-9+/]{40,400}={0,2}"  # Grafana's
-        # As many issuers write theirs: what names them, and then what no person writes.
+        # The common form: the issuer's name, and then random characters.
         r"|[a-z][a-z0-9]{1,9}(?:_[a-z0-9]{1,9}){0,2}_(?=[a-z0-9]{0,40}[A-Z])(?=[A-Z0-9]{0,40}[a-z])"
         r"(?=[A-Za-z0-9]{0,40}[A-Z]{2})(?=[A-Za-z0-9]{0,40}\d[a-z])(?=(?:[A-Za-z]{0,30}\d{1,4}[A-Za-z]){3})[A-Za-z0-9]{32,255}(?![\w-]))"
     ),
 )
-#: Characters of a token by which it is told from words, and the longest run of letters that a name has.
+#: Characters that distinguish a token from words, and the longest run of letters in a name.
 _IS_MIXED = compiled(r"\d|[a-z][A-Z]|[A-Z][a-z]|[A-Za-z]{26}")
 _LOOKED_AT, _LONGEST_NAME = 60, compiled(r"[A-Za-z0-9]{26}")
 
 
 class _Shape(NamedTuple):
-    least: re.Pattern[str]  # as short as it may be
-    rest: re.Pattern[str]  # what goes on behind that
-    skipped: int  # so long is the prefix
+    least: re.Pattern[str]  # the shortest form
+    rest: re.Pattern[str]  # what may follow it
+    skipped: int  # the length of the prefix
     is_strict: bool  # the prefix alone may begin an ordinary word
 
 
 def has_run(text: str) -> bool:
-    """Tell whether so many characters stand in a row in `text` as the shortest token has."""
+    """Return whether `text` contains a run as long as the shortest token."""
     return _RUN.search(text) is not None
 
 
 def blot(text: str) -> str:
-    """Blot out of `text` every token that has an issuer's shape."""
+    """Redact every token in `text` that has an issuer's shape."""
     parts: list[str] = []
     done = 0
-    known: dict[str, _Some] = {}
+    known: dict[str, _Candidates] = {}
     for run in _RUN.finditer(text):
         known = known or _by_beginning()
         start, end = run.span()
@@ -110,12 +110,12 @@ def blot(text: str) -> str:
             parts += (text[done : odd.start()], MARK)
             done = odd.end()
         for at in _beginnings(text, start, end):
-            some = known.get(text[at : at + 2])
-            if some is None or at < done or not text.startswith(some.prefixes, at):
+            candidates = known.get(text[at : at + 2])
+            if candidates is None or at < done or not text.startswith(candidates.prefixes, at):
                 continue
             if _IS_MIXED.search(text, at, at + _LOOKED_AT) is None:
                 continue
-            end = max(_end(shape, text, at) for shape in _compiled(some.told))
+            end = max(_end(shape, text, at) for shape in _compiled(candidates.specs))
             if end:
                 parts += (text[done:at], MARK)
                 done = end
@@ -123,7 +123,7 @@ def blot(text: str) -> str:
 
 
 def _beginnings(text: str, start: int, end: int) -> list[int]:
-    r"""Return where words begin. What stands written out before them, such as `%3D` and `\n`, is no part of them."""
+    r"""Return where words begin. Escapes before them, such as `%3D` and `\n`, are not part of them."""
     found = [word.start() for word in _WORD.finditer(text, start, end - _SHORTEST)]
     before = text[start - 1 : start]
     if before == "%":
@@ -134,7 +134,7 @@ def _beginnings(text: str, start: int, end: int) -> list[int]:
 
 
 def _end(shape: _Shape, text: str, at: int) -> int:
-    """Return where the token that begins at `at` ends; 0 where it is none."""
+    """Return the end of the token that begins at `at`; 0 if there is none."""
     match = shape.least.match(text, at)
     if match is None:
         return 0
@@ -150,34 +150,34 @@ def _end(shape: _Shape, text: str, at: int) -> int:
     return rest.end() if rest else 0
 
 
-class _Some(NamedTuple):
+class _Candidates(NamedTuple):
     """The shapes that begin with the same two characters."""
 
     prefixes: tuple[str, ...]
-    told: tuple[str, ...]
+    specs: tuple[str, ...]
 
 
 @functools.lru_cache(maxsize=1)
-def _by_beginning() -> dict[str, _Some]:
+def _by_beginning() -> dict[str, _Candidates]:
     found: dict[str, dict[str, None]] = {}
-    for told in (*_OWN, *(told for _, told in SHAPES)):
-        for shape in told.split(" | "):
+    for specs in (*_OWN, *(specs for _, specs in SHAPES)):
+        for shape in specs.split(" | "):
             found.setdefault(shape[:2], {})[shape] = None
     return {
-        beginning: _Some(tuple(dict.fromkeys(shape.split(" ")[0] for shape in some)), tuple(some))
+        beginning: _Candidates(tuple(dict.fromkeys(shape.split(" ")[0] for shape in some)), tuple(some))
         for beginning, some in found.items()
     }
 
 
 @functools.cache
-def _compiled(told: tuple[str, ...]) -> tuple[_Shape, ...]:
-    return tuple(map(_shape, told))
+def _compiled(specs: tuple[str, ...]) -> tuple[_Shape, ...]:
+    return tuple(map(_shape, specs))
 
 
-def _shape(told: str) -> _Shape:
-    """Compile a shape. The shortest form of it is matched first, so that what fails has cost no more than that."""
-    prefix, *pieces = told.split(" ")
-    is_telling = len(prefix) >= 4 and re.search("[_.:/$-]", prefix) is not None and not _GENERIC.fullmatch(prefix)
+def _shape(spec: str) -> _Shape:
+    """Compile a shape. Its shortest form is matched first, so a mismatch costs no more than that."""
+    prefix, *pieces = spec.split(" ")
+    is_distinctive = len(prefix) >= 4 and re.search("[_.:/$-]", prefix) is not None and not _GENERIC.fullmatch(prefix)
     made, rest = [re.escape(prefix)], ""
     for number, piece in enumerate(pieces, 1):
         match = _PIECE.fullmatch(piece)
@@ -189,10 +189,12 @@ def _shape(told: str) -> _Shape:
         if number < len(pieces):
             made.append(f"{of}{{{least},{most if is_range else least}}}")
             continue
-        if is_telling and len(pieces) == 1 and len(prefix) >= _UNMISTAKABLE:
+        if is_distinctive and len(pieces) == 1 and len(prefix) >= _UNMISTAKABLE:
             least = str(min(int(least), max(_FEWEST, int(_SHARE * int(least)))))
         made.append(f"{of}{{{least}}}")
-        # A longer one than was published is a token too, if the prefix is one of a token.
-        rest = f"{of}*+" if is_telling or (is_range and not most) else f"{of}{{0,{int(most or least) - int(least)}}}+"
-    end = "" if is_telling else "(?![A-Za-z0-9])"
-    return _Shape(compiled("".join(made)), compiled(rest + end), len(prefix), not is_telling)
+        # A token may be longer than published if its prefix is unambiguous.
+        rest = (
+            f"{of}*+" if is_distinctive or (is_range and not most) else f"{of}{{0,{int(most or least) - int(least)}}}+"
+        )
+    end = "" if is_distinctive else "(?![A-Za-z0-9])"
+    return _Shape(compiled("".join(made)), compiled(rest + end), len(prefix), not is_distinctive)

@@ -1,4 +1,4 @@
-"""Values that a name tells to be secrets, as far as they are found elsewhere: in a message that quotes them."""
+"""Values known to be secrets by their names, which are also redacted where a message quotes them."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from resilient_tasks.redaction.patterns import compiled
 from resilient_tasks.redaction.registered import MARK
 from resilient_tasks.redaction.secret_values import is_nothing
 
-#: A word is shorter than this, and a value that is looked for is no longer than that (characters).
+#: A word is shorter than the first; longer values than the second are not searched (characters).
 _A_WORD, _LONGEST = 10, 16_000
 _SHORTEST = 4
 
 
 class Told:
-    """Values that are known as secrets. Those that are words, or short, are found only between quotes."""
+    """Values that are known to be secrets. Words and short values are found only between quotes."""
 
     def __init__(self) -> None:
-        self._values: dict[str, bool] = {}  # and whether a value is found without quotes, too
+        self._values: dict[str, bool] = {}  # the value, and whether it is also found without quotes
         self._pattern: re.Pattern[str] | None = None
 
     def __len__(self) -> int:
         return len(self._values)
 
     def add(self, values: Iterable[Any]) -> None:
-        """Take these for secrets."""
+        """Add values."""
         for value in values:
             text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
             if not isinstance(text, str) or not _SHORTEST <= len(text) <= _LONGEST or MARK in text or is_nothing(text):
@@ -35,18 +35,18 @@ class Told:
             self._pattern = None
 
     def join(self, other: Told) -> None:
-        """Take for secrets what `other` does."""
+        """Add the values of `other`."""
         self.add(other._values)  # of the same class
 
     def learn(self, pairs: Iterable[tuple[str, str]]) -> None:
-        """Take for a secret what stands in a text where its redacted form has the mark."""
+        """Add the parts of texts that the mark replaces in their redacted forms."""
         for old, new in pairs:
             if new.count(MARK) == 1 and old.count(MARK) == 0:
                 before, _, after = new.partition(MARK)
                 self.add([old[len(before) : len(old) - len(after)]])
 
     def compare(self, old: Any, new: Any) -> None:
-        """Take for secrets the texts in `old` in whose place `new` has the mark."""
+        """Add the texts in `old` that the mark replaces in `new`."""
         if new is old:
             return
         if isinstance(old, str | bytes):
@@ -55,11 +55,11 @@ class Told:
             for key, value in old.items():
                 self.compare(value, new.get(key, value) if isinstance(new, Mapping) else value)
         elif isinstance(old, list | tuple):
-            for value, its in zip(old, new, strict=False):
-                self.compare(value, its)
+            for old_item, new_item in zip(old, new, strict=False):
+                self.compare(old_item, new_item)
 
     def blot(self, text: str) -> str:
-        """Blot them out of a text, wherever they stand as a whole."""
+        """Redact the values in a text, where they appear as a whole."""
         if not self._values:
             return text
         if self._pattern is None:

@@ -286,7 +286,7 @@ class TestRegisteredValues:
     def test_a_variable_that_is_too_short_is_refused_by_its_name(self, monkeypatch):
         monkeypatch.setenv("RESILIENT_TASKS_SECRETS", "DB_LOGIN")
         monkeypatch.setenv("DB_LOGIN", "q7")
-        with pytest.raises(PolicyError, match="DB_LOGIN, which has fewer than 4") as refused:
+        with pytest.raises(PolicyError, match="DB_LOGIN, whose value has fewer than 4") as refused:
             settings._from_environment()
         assert "q7" not in str(refused.value)
 
