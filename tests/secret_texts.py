@@ -1,6 +1,6 @@
-"""Texts as programs, files and people write them: with a secret in the place of `§`, and with none."""
+"""Texts of programs, files and people: with a secret in place of `§`, and without."""
 
-#: Each holds a secret, some of them several times over.
+#: Each contains a secret, some of them several times.
 CONTEXTS = (
     "password: |\n  §\n  more\nuser: bob",
     "password: >-\n  §\n",
@@ -442,7 +442,7 @@ CONTEXTS = (
     '  Invalid JSON: EOF [type=json_invalid, input_value=\'{"user":"b","pa...ord":"§"}\', input_type=str]',
 )
 
-#: None of these holds any.
+#: None of these contains a secret.
 LOOK_ALIKES = (
     "num_secrets=14 n_tokens=3 number_of_passwords=12",
     "kms_key_alias=alias/app secret_alias=prod",

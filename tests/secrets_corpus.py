@@ -1,7 +1,7 @@
-"""Secrets in the shapes in which they are found in the wild, each in a text around it. Generated: none was ever real.
+"""Secrets in the shapes found in the wild, each in a text. Generated: none was ever real.
 
-`corpus()` gives the same ones at every call. `text` is what a library, a program or a person would write, `secret` the
-part of it that nobody may read, and `stays` words of the text that are no secret.
+`corpus()` always returns the same ones. `text` is what a library, a program or a person would write, `secret` the part
+to redact, and `stays` the words of the text that are not secret.
 """
 
 import base64
@@ -68,7 +68,7 @@ _AROUND = (
 
 
 def _tokens(make):
-    """Tokens that are known by how they begin."""
+    """Tokens with a known prefix."""
     hexa, alnum, url64 = (lambda n, of=of: make.some(of, n) for of in (_HEX, _ALNUM, _URL64))
     digits = lambda n: make.some(string.digits, n)  # noqa: E731
     upper = string.ascii_uppercase + string.digits
@@ -271,7 +271,7 @@ def corpus():
 
 
 def look_alikes():
-    """Return texts that only look as if a secret stood in them."""
+    """Return texts that only look like secrets."""
     make = _Maker(_SEED + 1)
     commit, digest = make.some(_HEX, 40), make.some(_HEX, 64)
     run = "5f0c1c52-6a9d-4f0e-9f6e-2f8f8d2c1b11"

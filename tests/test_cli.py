@@ -1,4 +1,4 @@
-"""The command line, as a person uses it: its words, its files, its exit codes."""
+"""The command line: its output, its files, its exit codes."""
 
 import json
 import subprocess

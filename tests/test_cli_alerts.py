@@ -74,11 +74,11 @@ def failing(url, monkeypatch):
 
 
 class TestOutbox:
-    def test_reports_that_nothing_waits(self, run):
+    def test_reports_an_empty_outbox(self, run):
         assert run("outbox", "status") == (0, "nothing waits\n")
         assert run("outbox", "flush") == (0, "0 sent, nothing waits\n")
 
-    def test_reports_what_waits_and_why(self, run, failing):
+    def test_reports_unsent_messages_and_why(self, run, failing):
         code, out = run("outbox", "status")
         assert code == 1
         head, row, count = out.splitlines()
@@ -103,10 +103,10 @@ class TestOutbox:
         monkeypatch.setattr(registry, "_known", {})
         code, out = run("outbox", "flush", "--within", "0.2")
         assert code == 1
-        assert "No channel pager is known here: give the module" in out
+        assert "Channel pager is not registered here: pass the module" in out
         assert json.loads(run("outbox", "flush", "--json")[1]) == {"sent": 0, "left": 1, "unknown": ["pager"]}
 
-    def test_flush_imports_the_module_that_has_the_channel(self, run, failing, monkeypatch, tmp_path, capsys):
+    def test_flush_imports_the_module_that_defines_the_channel(self, run, failing, monkeypatch, tmp_path, capsys):
         monkeypatch.setattr(registry, "_known", {})
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "path", [*sys.path])
@@ -124,7 +124,10 @@ class TestOutbox:
 
     def test_purge_deletes_the_chosen_messages(self, run, failing):
         code, out = run("outbox", "purge")
-        assert (code, out) == (2, "resilient-tasks: Say which: --channel, --operation, --given-up, or --all.\n")
+        assert (code, out) == (
+            2,
+            "resilient-tasks: Select messages with --channel, --operation, --given-up, or --all.\n",
+        )
         for words in (("--given-up",), ("--channel", "other"), ("--operation", "other")):
             assert run("outbox", "purge", *words) == (0, "0 messages purged\n")
         assert run("outbox", "purge", "--channel", "pager", "--operation", "fetch") == (0, "1 message purged\n")
@@ -133,7 +136,7 @@ class TestOutbox:
     @pytest.mark.parametrize(
         ("place", "complaint"),
         [
-            ("memory:", "kept in the memory of each process"),
+            ("memory:", "Incidents are in the memory of each process"),
             ("nonsense", "a store is memory:"),
         ],
     )
@@ -149,7 +152,7 @@ class TestOutbox:
 
 
 class TestIncidents:
-    def test_lists_what_fails(self, run, failing):
+    def test_lists_incidents(self, run, failing):
         fetch, _ = failing
         assert run("alerts", "list")[0] == 0
         row = run("alerts", "list")[1].splitlines()[1]
@@ -160,14 +163,14 @@ class TestIncidents:
         (found,) = json.loads(run("alerts", "list", "--json")[1])["incidents"]
         assert (found["status"], found["failures"], found["channels"]) == ("recovered", 1, ["pager"])
 
-    def test_reports_that_nothing_fails(self, run):
+    def test_reports_that_there_are_no_incidents(self, run):
         assert run("alerts", "list") == (0, "no incidents\n")
 
     def test_silences_and_unsilences(self, run):
         code, out = run("alerts", "silence", "fetch*", "--for", "2h", "--reason", "deploy")
         assert (code, out) == (
             0,
-            "fetch* is silenced for 2 h: failures are counted, and reported after that\n",
+            "fetch* is silenced for 2 h: failures are counted, and reported afterwards\n",
         )
         assert "silenced for 2 h: fetch* (deploy)" in run("alerts", "list")[1]
         assert json.loads(run("alerts", "list", "--json")[1])["silences"][0]["pattern"] == "fetch*"
@@ -179,7 +182,7 @@ class TestIncidents:
         assert run("alerts", "list") == (0, "no incidents\n")
 
     @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("10m", 600), ("1.5h", 5400), ("2 d", 172800)])
-    def test_accepts_times_as_people_write_them(self, text, seconds):
+    def test_accepts_times_with_and_without_units(self, text, seconds):
         assert duration("--for", 1)(text) == seconds
 
     @pytest.mark.parametrize("text", ["", "soon", "0", "-1h", "1 fortnight"])
@@ -209,7 +212,7 @@ class TestMissingThings:
 
 
 class TestChannelsOfTheEnvironment:
-    """Slack channels that need only a token in the environment need no module."""
+    """Slack channels that need only a token in the environment need no `--module`."""
 
     def test_are_registered_by_their_names(self, monkeypatch, resilient_slack):
         from resilient_tasks.alerts import registry
@@ -222,7 +225,7 @@ class TestChannelsOfTheEnvironment:
         )
         assert set(registry.names()) == {"slack", "slack:#on-call", "slack:C12345678"}
 
-    def test_are_left_alone_while_channels_are_off(self, own_settings, monkeypatch, capsys):
+    def test_are_not_registered_while_channels_are_off(self, own_settings, monkeypatch, capsys):
         monkeypatch.setenv("RESILIENT_TASKS_CHANNELS", "")
         own_settings(channels=False)
         assert main(["outbox", "flush"]) == 2

@@ -1,4 +1,4 @@
-"""The command line for circuits: what one process does there, another one finds."""
+"""The command line for circuits, which affects other processes."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""From keywords to a pipeline: shorthands, what is refused, merging, and what stays of the function."""
+"""From keywords to a pipeline: shorthands, refused arguments, stacking, and what stays of the function."""
 
 import asyncio
 import contextlib
@@ -57,7 +57,7 @@ class TestShorthands:
             ({"fallback": fetch}, Fallback, "use", fetch),
         ],
     )
-    def test_a_bare_value_stands_for_the_policy(self, options, kind, attribute, value):
+    def test_a_plain_value_is_short_for_the_policy(self, options, kind, attribute, value):
         (policy,) = policies_of(resilient(**options)(fetch))
         assert type(policy) is kind
         assert getattr(policy, attribute) == value
@@ -71,11 +71,11 @@ class TestShorthands:
             (policy,) = policies_of(resilient(notify=channels)(fetch))
             assert type(policy) is Notify
 
-    def test_none_is_as_good_as_left_out(self):
+    def test_none_means_left_out(self):
         nothing = dict.fromkeys(("retry", "timeout", "deadline", "validate", "fallback", "notify"))
         assert policies_of(resilient(**nothing)(fetch)) == ()
 
-    def test_bare_it_decorates_too(self):
+    def test_it_decorates_without_brackets(self):
         assert resilient(fetch)("06") == "06"
         assert resilient()(fetch)("06") == "06"
 
@@ -121,9 +121,9 @@ BAD = [
 ]
 
 
-class TestWhatIsRefused:
+class TestRefusedArguments:
     @pytest.mark.parametrize(("options", "sentence"), BAD, ids=lambda value: str(value)[:60])
-    def test_it_fails_at_decoration_with_a_sentence_that_says_what_to_do(self, options, sentence):
+    def test_a_mistake_fails_at_decoration_with_what_to_write_instead(self, options, sentence):
         with pytest.raises(PolicyError, match=sentence):
             resilient(**options)(fetch)
 
@@ -132,7 +132,7 @@ class TestWhatIsRefused:
             resilient(validate=Validate(output=SCHEMA, on_invalid="drop", max_invalid=1.5))(fetch)
 
     @pytest.mark.parametrize("options", [{"retry": 3}, {"timeout": 5}, {"fallback": lambda: None}], ids=str)
-    def test_a_context_manager_whose_body_no_policy_would_surround(self, options):
+    def test_a_context_manager(self, options):
         @contextlib.contextmanager
         def connection():
             yield
@@ -155,7 +155,7 @@ class TestWhatIsRefused:
             resilient(**options)(function)
 
     @pytest.mark.parametrize("what", [5, "fetch", Retry(attempts=2), None])
-    def test_what_is_no_function(self, what):
+    def test_an_object_that_is_not_a_function(self, what):
         with pytest.raises(PolicyError, match=r"takes a function, not .*: options are given by keyword"):
             resilient(retry=2)(what)
 
@@ -183,11 +183,11 @@ class TestStacking:
         with pytest.raises(PolicyError, match="retry is given twice"):
             resilient(retry=3)(resilient(retry=5)(fetch))
 
-    def test_idempotence_is_of_the_function_whoever_says_it(self):
+    def test_any_of_the_decorators_can_declare_the_function_idempotent(self):
         stacked = resilient(retry=3)(resilient(timeout=3, idempotent=True)(fetch))
         assert plan_of(stacked).idempotent
 
-    def test_a_schema_of_one_decorator_holds_for_the_fallback_of_another(self):
+    def test_the_schema_of_one_decorator_checks_the_fallback_of_another(self):
         import pandas as pd
 
         stacked = resilient(fallback=lambda: pd.DataFrame({"n": ["x"]}))(resilient(validate=SCHEMA)(lambda: 1 / 0))
@@ -197,7 +197,7 @@ class TestStacking:
         )
         assert "failed too: InvalidData" in stacked.outcome().error.__notes__[0]
 
-    def test_a_foreign_decorator_between_two_of_ours_stays_in_its_place(self, flaky, resilient_clock):
+    def test_a_foreign_decorator_between_two_of_ours_keeps_its_place(self, flaky, resilient_clock):
         seen = []
 
         def foreign(fn):
@@ -214,7 +214,7 @@ class TestStacking:
         assert (seen, inner.calls) == (["foreign"], 3)
         assert [policy.slot for policy in policies_of(stacked)] == ["fallback"]
 
-    def test_a_foreign_wrapper_is_not_taken_for_ours(self):
+    def test_a_foreign_wrapper_is_not_merged_with(self):
         @functools.wraps(resilient(retry=3)(fetch))
         def foreign():
             pass
@@ -240,10 +240,10 @@ class TestExplain:
             (fetch, {"timeout": Timeout(5, "process")}, "· over a limit, the function's process is killed"),
         ],
     )
-    def test_it_says_beforehand_how_a_limit_will_end_the_function(self, fn, options, says):
+    def test_it_describes_how_a_limit_ends_the_function(self, fn, options, says):
         assert explain(resilient(**options)(fn)).splitlines()[-1].startswith(says)
 
-    def test_it_says_nothing_of_limits_where_there_is_none(self):
+    def test_it_does_not_mention_limits_if_there_are_none(self):
         assert "·" not in explain(resilient(retry=3)(fetch))
 
 
@@ -283,7 +283,7 @@ class TestWhatStaysOfTheFunction:
         assert plan_of(Api.fetch).operation == "Api.fetch"
         assert (Api.make(), Api.plain(7)) == (Api, 7)
 
-    def test_an_operation_is_named_without_the_scaffolding_of_local_functions(self, resilient_events):
+    def test_an_operations_name_omits_the_scope_of_local_functions(self, resilient_events):
         class Local:
             def __call__(self):
                 raise KeyError
@@ -305,7 +305,7 @@ class TestWhatStaysOfTheFunction:
 
 
 class TestTheHotPath:
-    """Where no policy acts before the call, the function is called first."""
+    """If no policy acts before the call, the function is called first."""
 
     def test_a_call_inside_a_call_is_still_under_its_deadline(self, resilient_clock):
         from resilient_tasks import remaining
@@ -321,7 +321,7 @@ class TestTheHotPath:
         assert call.calls == 3
         assert "after attempt 3" in info.value.__notes__[0]
 
-    def test_the_context_is_left_as_it_was_found(self, flaky):
+    def test_the_context_is_unchanged(self, flaky):
         from resilient_tasks import current_call
 
         seen = []
@@ -332,7 +332,7 @@ class TestTheHotPath:
         assert [call.attempt for call in seen] == [1]
         assert current_call() is None
 
-    def test_each_call_has_an_id_of_its_own_that_its_events_bear(self, drive, resilient_clock, resilient_events):
+    def test_each_call_has_its_own_id_which_its_events_carry(self, drive, resilient_clock, resilient_events):
         from resilient_tasks import current_call
 
         asked = []
@@ -352,7 +352,7 @@ class TestTheHotPath:
         assert {event.call for event in resilient_events} == {second}
         assert current_call() is None
 
-    def test_an_interrupt_leaves_the_context_as_it_was_found(self):
+    def test_an_interrupt_leaves_the_context_unchanged(self):
         from resilient_tasks import current_call
 
         def stop():
@@ -364,12 +364,12 @@ class TestTheHotPath:
 
 
 class TestAWarningOfAbandonedAttempts:
-    def test_a_sync_function_with_timeout_and_retry_is_warned_of_where_it_is_decorated(self):
+    def test_a_sync_function_with_timeout_and_retry_warns_at_decoration(self):
         with pytest.warns(UserWarning, match=r"fetch is sync and has a timeout and a retry.*idempotent=True") as caught:
             resilient(retry=3, timeout=5)(fetch)
         assert caught[0].filename == __file__
 
-    def test_the_warning_points_at_the_user_for_stacked_decorators_too(self):
+    def test_the_warning_points_at_the_users_code_for_stacked_decorators_too(self):
         with pytest.warns(UserWarning, match="has a timeout and a retry") as caught:
             resilient(resilient(retry=3, timeout=5)(fetch))
         assert {warning.filename for warning in caught} == {__file__}
@@ -384,12 +384,12 @@ class TestAWarningOfAbandonedAttempts:
             ({"retry": 3}, fetch),
         ],
     )
-    def test_where_nothing_can_be_abandoned_and_tried_again_there_is_none(self, options, function):
+    def test_there_is_no_warning_if_no_attempt_can_be_abandoned_and_retried(self, options, function):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             resilient(**options)(function)
 
-    def test_an_async_function_that_hands_its_work_over_is_warned_of(self):
+    def test_an_async_function_that_hands_its_work_over_warns(self):
         async def insert():
             await asyncio.to_thread(fetch)
 
@@ -402,8 +402,8 @@ class TestAWarningOfAbandonedAttempts:
             assert caught[0].filename == __file__
 
 
-class TestPoliciesOfOnesOwn:
-    def test_a_policy_in_a_place_of_its_own_choosing(self, drive):
+class TestCustomPolicies:
+    def test_a_policy_chooses_its_slot(self, drive):
         class Guard(Policy):
             slot = "bulkhead"
 
@@ -414,7 +414,7 @@ class TestPoliciesOfOnesOwn:
         assert call() == "07"
         assert [policy.slot for policy in policies_of(call.decorated)] == ["retry", "bulkhead"]
 
-    def test_one_that_checks_output_checks_the_stand_in_too(self, drive):
+    def test_a_policy_that_checks_output_checks_the_fallback_too(self, drive):
         class Shout(Policy):
             slot = "validate output"
 
@@ -444,8 +444,8 @@ class TestManyFunctions:
         assert policies_of(resilient(timeout="1 min")(lambda: 0))[0].seconds == 60
 
     @pytest.mark.parametrize("error", [None, ConnectionError], ids=["going well", "failing"])
-    def test_those_that_are_dropped_leave_nothing_behind(self, error, resilient_clock, caplog):
-        caplog.set_level(logging.CRITICAL, logger="resilient_tasks")  # pytest keeps the lines
+    def test_dropped_functions_leave_nothing_behind(self, error, resilient_clock, caplog):
+        caplog.set_level(logging.CRITICAL, logger="resilient_tasks")  # otherwise pytest keeps the lines
 
         def made():
             def fetch(month):
@@ -474,7 +474,7 @@ class TestManyFunctions:
         assert left < 0.1 * kept
 
     @pytest.mark.parametrize(("options", "most"), [({"retry": 3}, 1.2), (FIVE, 3)], ids=["one policy", "five"])
-    def test_each_of_them_keeps_little(self, options, most):
+    def test_each_function_keeps_little_memory(self, options, most):
         def made():
             def fetch(month):
                 return month

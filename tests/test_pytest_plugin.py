@@ -1,4 +1,4 @@
-"""The fixtures, as somebody who installed the library uses them: in a test suite of their own."""
+"""The fixtures in a user's own test suite, with the library installed."""
 
 import re
 import socket
@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture
 def suite(pytester):
-    """Runs a user's test file in a process of its own, with the plugin found by its entry point."""
+    """Run a user's test file in its own process, with the plugin found by its entry point."""
     pytester.makeini("[pytest]\naddopts = -p no:cacheprovider\nasyncio_default_fixture_loop_scope = function\n")
 
     def run(source):
@@ -24,7 +24,7 @@ def test_the_plugin_is_found_by_its_entry_point():
     assert found.value == "resilient_tasks.pytest_plugin"
 
 
-def test_the_clock_lets_waits_pass_at_once_and_counters_start_anew(suite):
+def test_with_the_clock_waits_return_at_once_and_counters_start_fresh(suite):
     suite("""
         import pytest
         from resilient_tasks import Console, Retry, configure, resilient
@@ -47,7 +47,7 @@ def test_the_clock_lets_waits_pass_at_once_and_counters_start_anew(suite):
     """).assert_outcomes(passed=3)
 
 
-def test_events_are_those_of_one_test(suite):
+def test_each_test_records_its_own_events(suite):
     suite("""
         import pytest
         from resilient_tasks import Retry, resilient
@@ -88,7 +88,7 @@ def test_the_api_fails_on_request(suite):
     """).assert_outcomes(passed=1)
 
 
-def test_slack_keeps_what_it_is_sent(suite):
+def test_slack_records_its_messages(suite):
     suite("""
         import pytest
         from resilient_tasks import Slack, resilient
@@ -106,7 +106,7 @@ def test_slack_keeps_what_it_is_sent(suite):
     """).assert_outcomes(passed=1)
 
 
-def test_the_mail_server_keeps_what_it_is_sent(suite):
+def test_the_mail_server_records_its_messages(suite):
     suite("""
         import pytest
         from resilient_tasks import Email, resilient
@@ -127,7 +127,7 @@ def test_the_mail_server_keeps_what_it_is_sent(suite):
     """).assert_outcomes(passed=2)
 
 
-def test_nothing_happens_to_a_test_that_asks_for_nothing(suite):
+def test_a_test_without_the_fixtures_is_unaffected(suite):
     suite("""
         import sys
 
@@ -138,7 +138,7 @@ def test_nothing_happens_to_a_test_that_asks_for_nothing(suite):
     """).assert_outcomes(passed=1)
 
 
-def test_each_fixture_says_what_it_is_for(pytester):
+def test_each_fixture_is_documented(pytester):
     shown = pytester.runpytest_subprocess("--fixtures", "-q", timeout=60).stdout.str()
     for name in ("clock", "events", "api", "slack", "smtp", "prefect"):
         assert re.search(rf"resilient_{name}\b.*\n +\w+", shown), name
@@ -224,7 +224,7 @@ def the_world(tmp_path_factory):
     assert reached == []
     assert list(home.rglob("*")) == []
 
-def tell_nobody(events=None):
+def fail_silently(events=None):
     with pytest.raises(ConnectionError):
         fetch()
     flush(1)
@@ -237,18 +237,18 @@ def tell_nobody(events=None):
 
 _EACH = """
 def test_{0}_alone(resilient_{0}):
-    tell_nobody()
+    fail_silently()
 
 @pytest.fixture
 def {0}_that_fails(resilient_{0}):
-    tell_nobody()
+    fail_silently()
 
 def test_{0}_in_another_fixture({0}_that_fails, request):
-    tell_nobody(request.getfixturevalue("resilient_events"))
+    fail_silently(request.getfixturevalue("resilient_events"))
 
 def test_{0}_asked_for_by_name(request):
     request.getfixturevalue("resilient_{0}")
-    tell_nobody()
+    fail_silently()
 
 def test_{0}_in_a_process_that_it_starts(resilient_{0}):
     code = "from resilient_tasks import resilient, Slack; from resilient_tasks.alerts.sender import flush;"
@@ -259,20 +259,20 @@ def test_{0}_in_a_process_that_it_starts(resilient_{0}):
 _SERVER_STAND_IN = """
 @pytest.fixture(scope="session")
 def resilient_prefect():
-    pass  # that of the plugin takes long to start; its name is what counts
+    pass  # the real one is slow to start, and only its name matters
 
 def test_prefect(resilient_prefect):
-    tell_nobody()
+    fail_silently()
 """
 
 
-def test_no_test_with_any_of_the_fixtures_reaches_people_or_the_users_own_incidents(suite):
+def test_no_test_with_a_fixture_reaches_people_or_the_users_own_incidents(suite):
     fixtures = ("clock", "events", "api", "slack", "smtp")
     source = _OUTSIDE + "".join(_EACH.format(fixture) for fixture in fixtures) + _SERVER_STAND_IN
     suite(source).assert_outcomes(passed=21)
 
 
-def test_no_block_of_the_testing_package_reaches_people_either(suite):
+def test_no_block_of_the_testing_package_reaches_people(suite):
     suite(
         _OUTSIDE
         + """
@@ -285,18 +285,18 @@ BLOCKS = [*SERVERS, RecordedEvents.listening, lambda: use_clock(VirtualClock()),
 @pytest.mark.parametrize("block", BLOCKS)
 def test_block(block):
     with block():
-        tell_nobody()
+        fail_silently()
 
 def test_blocks_that_overlap():
     first, second = FakeSlack(), FaultyServer()
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)
-    tell_nobody()
+    fail_silently()
     second.__exit__(None, None, None)
     assert "RESILIENT_TASKS_CHANNELS" not in os.environ
 
-def test_one_of_the_tests_own_may_be_let_through(resilient_clock):
+def test_deliver_to_lets_a_channel_through(resilient_clock):
     class Recorder:
         name = "recorder"
         def __init__(self):
@@ -315,7 +315,7 @@ def test_one_of_the_tests_own_may_be_let_through(resilient_clock):
     ).assert_outcomes(passed=8)
 
 
-def test_nothing_lies_at_home_when_the_session_is_over(suite, monkeypatch, tmp_path):
+def test_the_session_leaves_no_files_in_the_users_home(suite, monkeypatch, tmp_path):
     monkeypatch.setenv("RESILIENT_TASKS_HOME", str(tmp_path / "home"))
     suite("""
         import multiprocessing
@@ -348,7 +348,7 @@ def test_nothing_lies_at_home_when_the_session_is_over(suite, monkeypatch, tmp_p
     assert not (tmp_path / "home").exists()
 
 
-def test_what_goes_well_in_a_test_ends_no_incident_of_the_users_own(suite, monkeypatch, tmp_path):
+def test_a_success_in_a_test_closes_no_incident_of_the_user(suite, monkeypatch, tmp_path):
     monkeypatch.setenv("RESILIENT_TASKS_HOME", str(tmp_path))
     suite("""
         from resilient_tasks import Console, resilient
@@ -380,7 +380,7 @@ assert flush(20)
 """
 
 
-def test_a_process_that_a_test_starts_reaches_the_fake_of_that_test(suite, monkeypatch):
+def test_a_child_process_of_a_test_reaches_that_tests_fake(suite, monkeypatch):
     monkeypatch.setenv("A_CHILD", _CHILD)
     suite("""
         import os, subprocess, sys

@@ -57,13 +57,13 @@ from secrets_corpus import corpus, look_alikes
 
 CORPUS = corpus()
 LOOK_ALIKES = look_alikes()
-#: So many secrets go into one error; a message's text is cut at some length, so there are few in those that are sent.
+#: The secrets in one error; messages truncate long texts, so those that are sent contain few.
 AT_ONCE = 40
 CHUNKS = [CORPUS[at : at + AT_ONCE] for at in range(0, len(CORPUS), AT_ONCE)]
 SENT = [CORPUS[at : at + 4] for at in range(0, len(CORPUS), 4)]
 REGISTERED = "Nightingale in the Garden"
 
-#: A line that is looked for in the server's database to tell that it has taken in all that was logged before.
+#: A log line that marks the end: once it is in the server's database, so is everything logged before.
 LAST = "the last line of all"
 
 
@@ -73,7 +73,7 @@ def text_of(number):
 
 @dataclasses.dataclass(frozen=True)
 class Kept:
-    """A channel that keeps its messages."""
+    """A channel that records its messages."""
 
     name: str
     messages: ClassVar = []
@@ -83,7 +83,7 @@ class Kept:
 
 
 class Refused(ConnectionError):
-    """An error with a signature and attributes of its own, as HTTP libraries have them."""
+    """An error with its own signature and attributes, as in HTTP libraries."""
 
     def __init__(self, *, url, sent):
         super().__init__()
@@ -95,7 +95,7 @@ class Refused(ConnectionError):
 
 
 def fail(number):
-    """Raise an error with secrets in its text, its cause, a note, its attributes and what it holds."""
+    """Raise an error with secrets in its text, its cause, a note and its attributes."""
     text = text_of(number)
     request = httpx.Request("POST", "http://127.0.0.1/x", headers={"Authorization": f"Bearer {CHUNKS[0][0].secret}"})
     try:
@@ -107,7 +107,7 @@ def fail(number):
 
 
 def failing_tasks():
-    """Return tasks by name, each to be called with the number of a chunk."""
+    """Return tasks by name, each called with the number of a chunk."""
     once = {"retry": Retry(attempts=2, wait=0)}
     first = set()
 
@@ -143,7 +143,7 @@ def failing_tasks():
 
 
 def other_tasks():
-    """Return tasks that say what they have to say in other ways than by raising it at once."""
+    """Return tasks that emit secrets in other ways than by raising at once."""
     once = {"retry": Retry(attempts=2, wait=0)}
 
     @resilient_task(timeout=Timeout(60, enforce="process"), persist_result=True)
@@ -169,7 +169,7 @@ def other_tasks():
 
 
 def validating_tasks(folder):
-    """Return tasks whose data is not what it should be."""
+    """Return tasks whose data is invalid."""
 
     @resilient_task(validate=Validate(output=schema(), on_invalid="quarantine", quarantine=str(folder / "kept")))
     def quarantines(number):
@@ -190,7 +190,7 @@ def validating_tasks(folder):
 
 
 def schema():
-    # Each value is bad, so that each is read as the reason's value.
+    # Each value is bad, so that each appears as a reason's value.
     never = pa.Check(lambda series: series == "", name="is_empty")
     return pa.DataFrameSchema({"note": pa.Column(str, never), "api_key": pa.Column(str, never)})
 
@@ -208,7 +208,7 @@ def frame(number):
 
 
 def make_notifying(slack):
-    """Return tasks that tell channels of their errors: an operation each, so that each is an incident."""
+    """Return tasks that alert channels of their errors, each its own operation and incident."""
     tasks = []
     for number, planted in enumerate(SENT):
         channels = [Kept(f"kept:{number}")]
@@ -216,16 +216,16 @@ def make_notifying(slack):
 
         text = "\n".join(one.text for one in planted)
 
-        def tells(text=text):
+        def alerts(text=text):
             raise ConnectionError(text)
 
-        tells.__name__ = tells.__qualname__ = f"tells_{number}"
-        tasks.append(resilient_task(notify=channels)(tells))
+        alerts.__name__ = alerts.__qualname__ = f"alerts_{number}"
+        tasks.append(resilient_task(notify=channels)(alerts))
     return tasks
 
 
 def run_everything(folder, slack):
-    """Run it all, to its end."""
+    """Run everything to its end."""
     tasks = {**failing_tasks(), **other_tasks(), **validating_tasks(folder)}
     notifying = make_notifying(slack)
 
@@ -234,7 +234,7 @@ def run_everything(folder, slack):
         for number in range(len(CHUNKS)):
             for name, task in tasks.items():
                 if name in {"in_a_child", "raises_async"} and number:
-                    continue  # one of these is enough: they take their time
+                    continue  # one is enough: they are slow
                 with contextlib.suppress(Exception):
                     result = task(number)
                     result = asyncio.run(result) if asyncio.iscoroutine(result) else result
@@ -287,7 +287,7 @@ def a_sink_fails():
 
 
 class Records(logging.Handler):
-    """What a plain handler writes, and all that a record holds besides."""
+    """What a plain handler writes, and everything else in a record."""
 
     def __init__(self):
         super().__init__(logging.DEBUG)
@@ -303,7 +303,7 @@ _LOGGERS = ("resilient_tasks", "prefect", "prefect.task_runs", "prefect.flow_run
 
 @pytest.fixture(scope="module")
 def written(resilient_prefect, tmp_path_factory):
-    """Everything that was written, as text by the name of the sink."""
+    """Return everything that was written, as text by sink."""
     folder = tmp_path_factory.mktemp("everything")
     records, happened, stderr, before = Records(), [], io.StringIO(), settings.current
     for_this = {prefects.PREFECT_LOCAL_STORAGE_PATH: folder / "results"}
@@ -343,7 +343,7 @@ def written(resilient_prefect, tmp_path_factory):
 
 
 def database():
-    """Everything in the server's database, once it has taken in the last line and the last states."""
+    """Return everything in the server's database, once it has the last line and the last states."""
     url = prefects.PREFECT_API_DATABASE_CONNECTION_URL.value()
     url = url.get_secret_value() if hasattr(url, "get_secret_value") else str(url)
     path = url.partition("///")[2]
@@ -359,7 +359,7 @@ def database():
 
 
 def tables(path):
-    """Every cell of every table of an SQLite database as text."""
+    """Return every cell of every table of an SQLite database as text."""
     with contextlib.closing(sqlite3.connect(path, timeout=30)) as connection:
         names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         rows = [row for name in names for row in connection.execute(f'SELECT * FROM "{name}"')]
@@ -369,7 +369,7 @@ def tables(path):
 
 
 def results(folder):
-    """The results that Prefect keeps: pickles in base64, in JSON."""
+    """Return the results that Prefect stores: pickles in base64, in JSON."""
     texts = []
     for path in folder.rglob("*"):
         if path.is_file():
@@ -380,7 +380,7 @@ def results(folder):
 
 
 def quarantined(folder, wanted):
-    """The columns that are wanted of all the quarantine's files, with the files' names and metadata."""
+    """Return the given columns of all the quarantine's files, with the files' names and metadata."""
     texts = []
     for path in folder.rglob("*.parquet"):
         table = parquet.read_table(path)
@@ -390,7 +390,7 @@ def quarantined(folder, wanted):
 
 
 def reasons(folder):
-    """The reasons as they are read from the quarantine, with the values that failed."""
+    """Return the reasons in the quarantine, with the values that failed."""
     store = Quarantine(folder)
     return "\n".join(repr(store.read(batch)["reasons"].tolist()) for batch in store.list())
 
@@ -402,20 +402,20 @@ SINKS = (
 
 
 @pytest.mark.parametrize("sink", SINKS)
-def test_no_secret_is_found_in_what_was_written(written, sink):
+def test_no_sink_contains_a_secret(written, sink):
     text = written[sink]
     found = [(planted.shape, planted.secret) for planted in CORPUS if planted.secret in text]
     assert not found, f"{len(found)} of {len(CORPUS)} in {sink}: {found[:5]}"
     assert REGISTERED not in text
 
 
-@pytest.mark.parametrize("sink", [sink for sink in SINKS if sink != "reports"])  # which count, and quote nothing
-def test_and_there_is_something_where_secrets_were_blotted_out(written, sink):
+@pytest.mark.parametrize("sink", [sink for sink in SINKS if sink != "reports"])  # reports count, and quote nothing
+def test_every_sink_contains_redacted_secrets(written, sink):
     assert written[sink].count("***") >= 3
 
 
 @pytest.mark.parametrize("sink", ["log records", "the server's database"])
-def test_what_only_looks_like_a_secret_is_there_as_it_was_said(written, sink):
+def test_look_alikes_stay_unchanged(written, sink):
     said = LOOK_ALIKES[: len(CHUNKS)]
     assert not [text for text in said if text not in written[sink] and json.dumps(text)[1:-1] not in written[sink]]
 

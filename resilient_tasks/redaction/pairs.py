@@ -96,8 +96,8 @@ def blot(text: str, low: str, *, code: bool) -> str:
         span = _value_after(text, head, code=code)
         if span is None:
             continue
-        start, end, is_secret = span
-        if is_secret:
+        start, end, to_redact = span
+        if to_redact:
             parts += (text[done:start], MARK)
             done = end
         if (changed := _CHANGED.match(text, end)) is not None and not changed["value"].startswith(MARK):

@@ -1,4 +1,4 @@
-"""Secrets are blotted out of text, whatever form they have; what only looks like one stays; and no text is slow."""
+"""Secrets are redacted in every form; look-alikes stay; and no text is slow."""
 
 import base64
 import logging
@@ -22,7 +22,7 @@ from resilient_tasks.redaction import redact as redaction
 from resilient_tasks.redaction.redact import is_secret_pair, redact, redact_whole
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from secrets_corpus import corpus, look_alikes  # beside the tests, for more than one of them
+from secrets_corpus import corpus, look_alikes  # shared by several tests
 
 CORPUS = corpus()
 
@@ -31,13 +31,13 @@ def parts_of(secret, length=6):
     return {secret[at : at + length] for at in range(max(1, len(secret) - length + 1))}
 
 
-def test_there_are_secrets_enough():
+def test_the_corpus_has_enough_secrets():
     assert len(CORPUS) >= 200
     assert len({planted.shape for planted in CORPUS}) >= 15
 
 
 @pytest.mark.parametrize("planted", CORPUS, ids=lambda planted: planted.shape)
-def test_a_secret_goes_and_the_words_around_it_stay(planted):
+def test_a_secret_is_redacted_and_the_text_around_it_stays(planted):
     told = redact(planted.text)
     assert not [part for part in parts_of(planted.secret) if part in told], told
     assert all(word in told for word in planted.stays), told
@@ -56,7 +56,7 @@ def test_the_name_stays_and_the_value_goes():
     assert redact("Authorization: Bearer abcdef123456") == "Authorization: Bearer ***"
 
 
-def test_a_token_goes_that_stands_beside_another():
+def test_two_adjacent_tokens_are_redacted():
     keys = (
         "PMAK-60c5960f92f3f4480541a618-262be12ae0826697d443550477139a3fb5x",
         "ghp_DbPfsNNszpWH70ywxEeTSXvLyGqzbCli6v3W",
@@ -64,14 +64,14 @@ def test_a_token_goes_that_stands_beside_another():
     assert redact(f"401 for {'='.join(keys)}; rows=12") == "401 for ***=***; rows=12"
 
 
-def test_what_is_cut_short_goes_as_well():
+def test_truncated_secrets_are_redacted():
     lines = "\n".join(["-----BEGIN RSA PRIVATE KEY-----", "M" * 64, "M" * 30])
     assert "MMMM" not in redact(lines)
     assert redact("{'password': 'hunter") == "{'password': '***"
     assert redact('body: "{\\"password\\": \\"hunt') == 'body: "{\\"password\\": \\"***'
 
 
-def test_in_a_line_of_a_program_only_what_is_quoted_is_a_value():
+def test_in_a_line_of_code_only_quoted_values_are_redacted():
     line = "    connect(user, password=password, token=self.token, api_key=read(key))"
     assert redact(line, code=True) is line
     assert redact("    connect(password='hunter2')", code=True) == "    connect(password='***')"
@@ -88,7 +88,7 @@ pieces = st.lists(
 
 
 @given(pieces.map("".join))
-def test_to_blot_out_twice_changes_nothing(text):
+def test_redaction_is_idempotent(text):
     assert redact(redact(text)) == redact(text)
 
 
@@ -103,11 +103,11 @@ def test_text_around_a_secret_survives(before, after, planted):
 
 
 @given(st.text(max_size=200))
-def test_any_text_at_all_gives_a_text(text):
+def test_any_text_can_be_redacted(text):
     assert isinstance(redact(text), str)
 
 
-#: What begins like a secret, again and again, and never becomes one.
+#: Texts that repeatedly begin like a secret, and never contain one.
 HOSTILE = (
     *("eyJ", "eyJa.", "://", "://a:", "://a:b", "-----BEGIN RSA PRIVATE KEY-----", "sk-", "sk-aaaaaaaa-", "xoxb-"),
     *("password=", 'password="', "password: ", "('password', '", "--password", "token token ", "key", "api_", "apikey"),
@@ -118,7 +118,7 @@ HOSTILE = (
 
 
 @pytest.mark.parametrize("unit", HOSTILE)
-def test_ten_times_the_text_takes_ten_times_as_long_and_not_a_hundred_times(unit):
+def test_the_time_is_linear_in_the_length(unit):
     def seconds(size):
         text = unit * (size // len(unit))
         best = float("inf")
@@ -138,7 +138,7 @@ def test_a_megabyte_of_hostile_text_is_read_in_seconds():
         began = time.process_time()
         redact_whole(unit * (1_000_000 // len(unit)))
         worst = max(worst, time.process_time() - began)
-    assert worst < 10  # two, where nothing else runs
+    assert worst < 10  # two on an idle machine
 
 
 def test_a_value_is_a_secret_by_its_name():
@@ -147,7 +147,7 @@ def test_a_value_is_a_secret_by_its_name():
     assert not is_secret_pair("password", "None")
 
 
-def test_values_are_cleaned_all_the_way_down():
+def test_nested_values_are_redacted():
     class Seen:
         def __repr__(self):
             return "<Seen password=hunter2>"
@@ -168,7 +168,7 @@ def test_values_are_cleaned_all_the_way_down():
     assert clean(plain) is plain
 
 
-def test_a_value_that_cannot_be_written_out_stays_as_it_is():
+def test_a_value_without_a_repr_stays_as_it_is():
     class Mute:
         def __repr__(self):
             raise RuntimeError("no")
@@ -177,7 +177,7 @@ def test_a_value_that_cannot_be_written_out_stays_as_it_is():
     assert clean([mute])[0] is mute
 
 
-def test_a_text_of_a_class_of_its_own_is_cleaned_as_text():
+def test_a_subclass_of_str_is_redacted_as_text():
     class Name(str):
         __slots__ = ()
 
@@ -186,7 +186,7 @@ def test_a_text_of_a_class_of_its_own_is_cleaned_as_text():
     assert clean(Name("password=hunter2")) == "password=***"
 
 
-def test_what_only_looks_random_can_be_a_value_of_a_vague_name():
+def test_under_a_vague_name_only_random_values_are_redacted():
     long = "word " * 30
     for text in (
         "auth='none of these'",
@@ -199,7 +199,7 @@ def test_what_only_looks_random_can_be_a_value_of_a_vague_name():
     assert redact_whole("auth='s3cr3t-s3cr3t'") == "auth='***'"
 
 
-def test_a_token_in_the_place_of_a_user_goes_and_a_user_stays():
+def test_a_token_in_place_of_a_user_is_redacted_and_a_user_stays():
     assert redact_whole("https://bob@example.org") == "https://bob@example.org"
     assert redact_whole("https://f00ba7f00ba7f00ba7:@example.org") == "https://***:@example.org"
     assert redact_whole("https://f00ba7f00ba7f00ba7:x-oauth-basic@example.org") == "https://***:***@example.org"
@@ -208,7 +208,7 @@ def test_a_token_in_the_place_of_a_user_goes_and_a_user_stays():
     )
 
 
-def test_a_value_that_holds_itself_ends():
+def test_a_recursive_value_terminates():
     endless = ["password=hunter2"]
     endless.append(endless)
     assert clean(endless)[0] == "password=***"
@@ -294,14 +294,14 @@ class TestRegisteredValues:
 class TestLogLines:
     @pytest.fixture
     def lines(self):
-        """What a plain handler makes of the lines of a logger with the filter."""
+        """Return what a plain handler writes for a logger with the filter."""
         made = []
 
         class Kept(logging.Handler):
             def emit(self, record):
                 made.append(f"{self.format(record)} {vars(record).get('extra')!r} {vars(record).get('password')!r}")
 
-        logger = logging.Logger("one of its own")  # noqa: LOG001  # no other test is to see it
+        logger = logging.Logger("private")  # noqa: LOG001  # hidden from other tests
         logger.addHandler(Kept())
         log_records.install(logger)
         log_records.install(logger)
@@ -340,7 +340,7 @@ class TestLogLines:
 
 
 class TestALongText:
-    """Its head and tail are kept, so that an error of megabytes costs a failing call no more than one of a page."""
+    """Only the head and tail are kept, so an error of megabytes costs a failing call no more than one of a page."""
 
     def test_says_how_much_was_left_out(self):
         told = redact("begin " + "word " * 200_000 + "end")

@@ -1,4 +1,4 @@
-"""An error without its secrets: a copy of the same type, which leads back to the original in its own process only."""
+"""Redacted copies of errors, with the same type; only their own process can find the original."""
 
 import copy
 import functools
@@ -33,7 +33,7 @@ class Place(NamedTuple):
 
 
 class Refused(Exception):
-    """As many libraries' errors: it wants keywords, keeps attributes, and makes its text of them."""
+    """Like many libraries' errors, it takes keywords, keeps attributes, and builds its text from them."""
 
     def __init__(self, *, url, **more):
         super().__init__()
@@ -56,7 +56,7 @@ def raised(error, cause=None):
 
 
 def everything_in(error):
-    """All that a traceback prints and a pickle holds."""
+    """Return everything that a traceback prints and a pickle contains."""
     return "".join(traceback.format_exception(error)) + repr(error) + cloudpickle.dumps(error).decode("latin-1")
 
 
@@ -80,7 +80,7 @@ def test_what_looks_like_a_secret_needs_no_copy(text):
 
 
 @pytest.mark.parametrize("planted", corpus(), ids=lambda planted: planted.shape)
-def test_every_secret_is_out_of_a_copy_of_the_same_type(planted):
+def test_a_copy_has_the_same_type_and_no_secrets(planted):
     made = redacted(raised(ConnectionError(planted.text, {"said": [planted.text]})))
     assert type(made) is ConnectionError
     assert planted.secret not in everything_in(made)
@@ -88,7 +88,7 @@ def test_every_secret_is_out_of_a_copy_of_the_same_type(planted):
     assert redacted(made) is None
 
 
-def test_attributes_notes_and_nested_data_are_cleaned():
+def test_attributes_notes_and_nested_data_are_redacted():
     error = Refused(url="https://bob:hunter2@h/x", data={"api_key": "hunter2", "rows": 3}, place=Place("h", PAIR), n=7)
     error.password = "hunter2"
     error.add_note(f"tried {PAIR}")
@@ -103,10 +103,10 @@ def test_attributes_notes_and_nested_data_are_cleaned():
     )
     assert made.__notes__ == ["tried password=***"]
     assert "hunter2" not in everything_in(made)
-    assert (error.password, error.__notes__) == ("hunter2", [f"tried {PAIR}"])  # the original is as it was
+    assert (error.password, error.__notes__) == ("hunter2", [f"tried {PAIR}"])  # the original is unchanged
 
 
-def test_what_a_built_in_error_keeps_outside_of_its_dict_is_there_too():
+def test_a_copy_keeps_what_a_built_in_error_stores_outside_its_dict():
     made = redacted(OSError(13, PAIR, "/x/token=abc1"))
     assert (type(made), made.errno, made.strerror, made.filename) == (
         PermissionError,
@@ -126,7 +126,7 @@ def test_what_a_built_in_error_keeps_outside_of_its_dict_is_there_too():
     assert made.pos == position
 
 
-def test_the_errors_of_a_group_are_copies_too():
+def test_the_errors_in_a_group_are_copied_too():
     made = redacted(ExceptionGroup("two", [ValueError(PAIR), KeyError("x")]))
     assert [repr(part) for part in made.exceptions] == ["ValueError('password=***')", "KeyError('x')"]
 
@@ -152,20 +152,20 @@ def test_a_secret_in_a_cause_or_context_makes_a_copy_without_any(link):
     assert ("direct cause" if link == "cause" else "another exception occurred") in printed
 
 
-def test_a_suppressed_context_is_nobodys_business():
+def test_a_suppressed_context_is_ignored():
     error = raised(KeyError("x"))
     error.__context__, error.__suppress_context__ = ValueError(PAIR), True
     assert redacted(error) is None
 
 
-def test_errors_that_are_their_own_cause_end():
+def test_errors_that_are_their_own_cause_terminate():
     first, second = ValueError(PAIR), KeyError(PAIR)
     first.__cause__, second.__cause__ = second, first
     assert str(redacted(first)) == "password=***"
     assert redacted(first, chain=True) is not None
 
 
-def test_a_line_of_the_program_that_holds_a_secret_is_not_shown():
+def test_a_source_line_with_a_secret_is_not_shown():
     def connect(url):
         raise ConnectionError("refused")
 
@@ -178,7 +178,7 @@ def test_a_line_of_the_program_that_holds_a_secret_is_not_shown():
     assert "hunter2" not in everything_in(made)
 
 
-def test_a_line_that_only_names_a_secret_is_shown():
+def test_a_source_line_that_only_names_a_secret_is_shown():
     password = PAIR
 
     def connect(password):
@@ -254,7 +254,7 @@ class Failing:
     ],
     ids=lambda holder: type(holder).__name__,
 )
-def test_an_object_that_holds_a_secret_is_left_out_wherever_it_holds_it(holder):
+def test_an_object_with_a_secret_anywhere_is_left_out(holder):
     made = redacted(Refused(url="http://h", holder=holder))
     assert isinstance(made.holder, Withheld)
     assert made.holder.what.endswith(type(holder).__qualname__)
@@ -264,11 +264,11 @@ def test_an_object_that_holds_a_secret_is_left_out_wherever_it_holds_it(holder):
 @pytest.mark.parametrize(
     "holder", [Slots("plain"), Items([1]), UserDict(a=1), functools.partial(print, 1), Failing(), print]
 )
-def test_an_object_that_holds_none_is_no_reason_for_a_copy(holder):
+def test_an_object_without_a_secret_needs_no_copy(holder):
     assert redacted(Refused(url="http://h", holder=holder)) is None
 
 
-def test_an_error_whose_type_no_python_code_can_make_is_stood_in_for():
+def test_an_error_that_python_code_cannot_create_is_replaced():
     class Login(BaseModel):
         rows: int
 
@@ -280,7 +280,7 @@ def test_an_error_whose_type_no_python_code_can_make_is_stood_in_for():
     assert "hunter2" not in everything_in(made)
 
 
-def test_where_no_copy_can_be_made_an_error_names_the_type():
+def test_an_error_that_cannot_be_copied_is_replaced_by_one_that_names_its_type():
     class Stubborn(Exception):
         def __str__(self):
             return PAIR
@@ -294,7 +294,7 @@ def test_where_no_copy_can_be_made_an_error_names_the_type():
     assert original_of(made) is error
 
 
-def test_an_error_that_cannot_be_looked_through_is_not_handed_on():
+def test_an_error_that_cannot_be_searched_is_replaced():
     class Worse(Exception):
         __slots__ = ("field",)
 
@@ -308,7 +308,7 @@ def test_an_error_that_cannot_be_looked_through_is_not_handed_on():
     assert "Worse: harmless" in str(made)
 
 
-def test_an_error_that_cannot_be_written_out_is_still_judged_by_the_rest():
+def test_an_error_without_a_repr_is_searched_otherwise():
     class Mute(Exception):
         def __str__(self):
             raise RuntimeError("no")

@@ -1,4 +1,4 @@
-"""The faulty server, met by real clients over real sockets."""
+"""The faulty server, with real clients over real sockets."""
 
 import csv
 import dataclasses
@@ -30,7 +30,7 @@ from resilient_tasks.testing.faults import (
 )
 from resilient_tasks.testing.http import FaultyServer, Response
 
-# No TLS context: it takes far longer to make than a request on the loopback interface.
+# No TLS context: creating one takes far longer than a request on the loopback interface.
 web = httpx.Client(timeout=5, trust_env=False, verify=False)
 BODY = json.dumps([{"carrier": "UA", "distance": n} for n in range(50)])
 
@@ -55,7 +55,7 @@ def client(server):
 
 
 def raw_answer(server, path="/data"):
-    """The answer's bytes up to the end of the connection, and the error that ended it."""
+    """Return the bytes of the response up to the end of the connection, and the error that ended it."""
     received = b""
     with socket.create_connection(("127.0.0.1", server.port), timeout=2) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
@@ -82,7 +82,7 @@ def test_a_function_answers_from_the_request(server, client):
     assert client.post("/month?m=2013-07", content="hello").text == "POST 2013-07 hello"
 
 
-def test_a_function_may_give_a_whole_response(server, client):
+def test_a_function_may_return_a_whole_response(server, client):
     server.serve("/made", lambda request: Response("made", 201, "text/plain", {"Location": "/made/1"}))
     answer = client.post("/made", json={"a": 1})
     assert (answer.status_code, answer.headers["location"], answer.text) == (201, "/made/1", "made")
@@ -107,7 +107,7 @@ def test_a_path_without_a_slash_is_refused_with_the_remedy(server):
         server.serve("flights", b"")
 
 
-def test_a_body_that_is_no_text_is_refused_with_the_remedy(server, client):
+def test_a_body_that_is_not_text_is_refused_with_the_remedy(server, client):
     with pytest.raises(TypeError, match=r"not dict: pass json.dumps"):
         server.serve("/rows", {"rows": []})
     server.serve("/rows", lambda request: {"rows": []})
@@ -128,7 +128,7 @@ def test_a_body_sent_in_chunks_is_read(server, client):
     assert client.post("/echo", content=b"three").text == "three"
 
 
-def test_a_length_that_is_no_number_is_a_400(server):
+def test_a_length_that_is_not_a_number_is_a_400(server):
     with socket.create_connection(("127.0.0.1", server.port), timeout=2) as connection:
         connection.sendall(b"POST /data HTTP/1.1\r\nHost: x\r\nContent-Length: many\r\n\r\n")
         assert connection.recv(65536).startswith(b"HTTP/1.1 400 ")
@@ -170,7 +170,7 @@ def test_a_reset_in_mid_body_raises_read_error(server, client):
     assert client.get("/data").text == BODY
 
 
-def test_a_reset_sends_so_many_bytes_and_then_rst(server):
+def test_a_reset_sends_after_bytes_and_then_rst(server):
     server.reset(after_bytes=100)
     received, error = raw_answer(server)
     assert isinstance(error, ConnectionResetError)
@@ -188,7 +188,7 @@ def test_even_the_shortest_body_never_arrives_whole(server, client, body, fault)
         client.get("/short")
 
 
-def test_a_truncated_body_is_no_protocol_error(server, client):
+def test_a_truncated_body_is_not_a_protocol_error(server, client):
     server.truncated(keep=0.3)
     answer = client.get("/data")
     assert answer.status_code == 200
@@ -260,14 +260,14 @@ def test_malformed_csv_is_rejected_by_every_reader(server, client, body):
         list(csv.reader(io.StringIO(got.decode()), delimiter=separator, strict=True))
 
 
-def test_a_body_is_corrupted_by_a_function_of_ones_own(server, client):
+def test_a_custom_function_corrupts_a_body(server, client):
     server.fail(Corrupt(lambda body: body.replace(b"UA", b"??"), name="unknown_carrier"))
     assert client.get("/data").text == BODY.replace("UA", "??")
     assert server.served_faults() == {"unknown_carrier": 1}
 
 
 @pytest.mark.parametrize("fault", [Status(503), Hang(0), Refused()])
-def test_the_handler_does_not_run_under_a_fault_that_answers_for_it(server, client, fault):
+def test_the_handler_does_not_run_under_a_fault_that_replaces_it(server, client, fault):
     ran = []
     server.serve("/work", lambda request: ran.append(request) or b"")
     server.fail(fault)
@@ -300,7 +300,7 @@ def test_the_handler_has_run_when_its_answer_is_lost(server, client):
         (lambda: Drip(0), "above 0 bytes"),
     ],
 )
-def test_a_fault_that_cannot_be_performed_is_refused_when_it_is_made(make, sentence):
+def test_an_impossible_fault_is_refused_at_construction(make, sentence):
     with pytest.raises(ValueError, match=sentence):
         make()
 
@@ -326,7 +326,7 @@ def test_a_fault_for_one_path_waits_for_it(server, client):
     assert [client.get(path).status_code for path in ("/other", "/other", "/data", "/data")] == [418, 200, 503, 200]
 
 
-def test_a_choice_waits_for_a_request_that_it_wants(server, client):
+def test_a_choice_waits_for_a_matching_request(server, client):
     server.fail_by(lambda request: Status(403) if request.method == "POST" else None)
     answers = [client.get("/data"), client.post("/data"), client.post("/data")]
     assert [answer.status_code for answer in answers] == [200, 403, 200]
@@ -345,7 +345,7 @@ def test_the_schedule_sees_every_request_and_the_queue_goes_first():
     assert asked == [1, 2, 3, 4]
 
 
-def test_the_schedule_is_asked_one_request_at_a_time():
+def test_the_schedule_is_called_for_one_request_at_a_time():
     inside, most = [], []
 
     def schedule(request):
@@ -379,10 +379,10 @@ def test_a_schedule_that_raises_is_a_500_with_its_traceback():
     assert "ZeroDivisionError" in answer.text
 
 
-# --- what is remembered ------------------------------------------------------------------------------------------
+# --- recorded requests -------------------------------------------------------------------------------------------
 
 
-def test_requests_are_remembered_with_what_became_of_them(server, client):
+def test_requests_are_recorded_with_their_results(server, client):
     server.down()
     before = time.time()
     client.get("/data", params={"month": "7", "empty": ""}, headers={"X-Run": "a"})
@@ -434,7 +434,7 @@ def test_a_client_that_left_before_the_answer_is_logged_as_such(tmp_path):
     with FaultyServer(log=log) as server, socket.create_connection(("127.0.0.1", server.port)) as client:
 
         def answer(_):
-            client.shutdown(socket.SHUT_WR)  # it hears the answer all the same, so that this test can wait for it
+            client.shutdown(socket.SHUT_WR)  # it still reads the response, so that this test can wait for it
             return b"too late"
 
         server.serve("/data", answer)
@@ -449,7 +449,7 @@ def test_a_client_that_left_before_the_answer_is_logged_as_such(tmp_path):
 # --- starting and stopping ---------------------------------------------------------------------------------------
 
 
-def test_a_port_in_use_is_said_in_a_sentence(server):
+def test_a_port_in_use_is_reported_in_a_sentence(server):
     with pytest.raises(OSError, match=f"Port {server.port} on 127.0.0.1 is in use: stop what listens there"):
         FaultyServer(port=server.port).start()
 
@@ -541,7 +541,7 @@ def test_clients_that_leave_make_no_noise(server, client, capfd):
     for sent in (get_and_leave, half_a_post, b"GE"):
         with socket.create_connection(("127.0.0.1", server.port), timeout=2) as connection:
             connection.sendall(sent)
-    client.get("/data")  # accepted after those that left, and kept alive as the last one open
+    client.get("/data")  # accepted after those that left, and kept alive as the last open connection
     while len(server._listener._connections) > 1:
         threading.Event().wait(0.005)
     assert capfd.readouterr() == ("", "")

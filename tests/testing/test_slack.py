@@ -1,4 +1,4 @@
-"""The fake Slack, met by the real slack_sdk."""
+"""The fake Slack, with the real slack_sdk."""
 
 import json
 import time
@@ -75,7 +75,7 @@ def test_a_webhook_message_without_content_is_refused(slack, webhook):
 
 
 @pytest.mark.parametrize("body", [b"not json", b"[1]", b""])
-def test_a_webhook_payload_that_is_no_object_is_refused(slack, body):
+def test_a_webhook_payload_that_is_not_an_object_is_refused(slack, body):
     answer = web.post(slack.webhook_url, content=body)
     assert (answer.status_code, answer.text) == (400, "invalid_payload")
 
@@ -106,13 +106,13 @@ def test_a_posted_message_has_a_channel_id_and_a_timestamp(slack, bot):
     assert (message.channel, message.text, message.blocks, message.via) == ("#ml-alerts", "hello", (SECTION,), "bot")
 
 
-def test_a_channel_has_one_id_by_whatever_name(bot):
+def test_a_channel_has_one_id_under_all_its_names(bot):
     channels = {bot.chat_postMessage(channel=name, text="x")["channel"] for name in ("#general", "general")}
     (channel_id,) = channels
     assert bot.chat_postMessage(channel=channel_id, text="x")["channel"] == channel_id
 
 
-def test_timestamps_tell_messages_apart(bot):
+def test_timestamps_are_unique(bot):
     stamps = [bot.chat_postMessage(channel="general", text="x")["ts"] for _ in range(5)]
     assert len(set(stamps)) == 5
     assert sorted(stamps, key=float) == stamps
@@ -154,7 +154,7 @@ def test_new_blocks_without_text_keep_the_text(slack, bot):
     assert (slack.messages[0].text, slack.messages[0].blocks) == ("down", (SECTION,))
 
 
-def test_an_edit_wants_the_channels_id_and_not_its_name(bot):
+def test_an_edit_needs_the_channels_id_and_not_its_name(bot):
     posted = bot.chat_postMessage(channel="general", text="down")
     assert refused_code(bot.chat_update, channel="general", ts=posted["ts"], text="x") == "channel_not_found"
 
@@ -171,7 +171,7 @@ def test_a_webhooks_message_cannot_be_edited(slack, bot, webhook):
     assert code == "cant_update_message"
 
 
-def test_an_edit_that_says_nothing_is_refused(bot):
+def test_an_empty_edit_is_refused(bot):
     posted = bot.chat_postMessage(channel="general", text="down")
     code = refused_code(bot.api_call, "chat.update", json={"channel": posted["channel"], "ts": posted["ts"]})
     assert code == "no_text"
@@ -215,7 +215,7 @@ def test_a_sections_text_ends_at_3000_characters(bot, length, taken):
         assert refused_code(bot.chat_postMessage, channel="general", blocks=[block], text="x") == "invalid_blocks"
 
 
-def test_fifty_blocks_are_taken(bot):
+def test_fifty_blocks_are_accepted(bot):
     assert bot.chat_postMessage(channel="general", blocks=[SECTION] * 50, text="x")["ok"]
 
 
@@ -257,7 +257,7 @@ def test_an_answer_can_be_shown_in_the_channel_too(slack, bot):
 METADATA = {"event_type": "incident", "event_payload": {"key": "k-1"}}
 
 
-def test_what_an_app_keeps_beside_a_message_survives_an_edit_that_does_not_name_it(slack, bot):
+def test_metadata_survive_an_edit_without_metadata(slack, bot):
     posted = bot.chat_postMessage(channel="general", text="down", metadata=METADATA)
     bot.chat_update(channel=posted["channel"], ts=posted["ts"], text="up")
     assert slack.messages[0].metadata == METADATA
@@ -266,7 +266,7 @@ def test_what_an_app_keeps_beside_a_message_survives_an_edit_that_does_not_name_
 
 
 @pytest.mark.parametrize("metadata", ["text", {"event_type": "incident"}, {"event_type": 3, "event_payload": {}}])
-def test_metadata_of_another_form_are_refused(slack, bot, metadata):
+def test_malformed_metadata_are_refused(slack, bot, metadata):
     assert refused_code(bot.chat_postMessage, channel="general", text="x", metadata=metadata) == (
         "invalid_metadata_format"
     )
@@ -276,7 +276,7 @@ def test_metadata_of_another_form_are_refused(slack, bot, metadata):
     assert slack.texts() == ["x"]
 
 
-def test_a_message_is_known_by_the_key_that_it_was_sent_with(slack, bot, webhook):
+def test_a_message_has_the_key_that_it_was_sent_with(slack, bot, webhook):
     block = {**SECTION, "block_id": "k-2"}
     bot.chat_postMessage(channel="general", text="x", blocks=[block], metadata=METADATA)
     webhook.send(text="x", blocks=[block])
@@ -295,7 +295,7 @@ def test_a_message_can_be_deleted(slack, bot):
     assert bot.chat_postMessage(channel="general", text="new")["ts"] not in {kept["ts"], gone["ts"]}
 
 
-def test_a_bot_deletes_no_webhooks_message(slack, bot, webhook):
+def test_a_bot_cannot_delete_a_webhooks_message(slack, bot, webhook):
     webhook.send(text="down")
     (message,) = slack.messages
     assert refused_code(bot.chat_delete, channel=message.channel_id, ts=message.ts) == "cant_delete_message"
@@ -329,16 +329,16 @@ def test_a_block_beyond_its_limits_is_refused(slack, bot, webhook, block):
         {**SECTION, "block_id": "x" * 255},
     ],
 )
-def test_a_block_at_its_limits_is_taken(bot, block):
+def test_a_block_at_its_limits_is_accepted(bot, block):
     assert bot.chat_postMessage(channel="general", blocks=[block], text="x")["ok"]
 
 
-def test_two_blocks_of_a_message_bear_no_one_id(bot):
+def test_blocks_of_a_message_have_unique_ids(bot):
     blocks = [{**SECTION, "block_id": "x"}] * 2
     assert refused_code(bot.chat_postMessage, channel="general", blocks=blocks, text="x") == "invalid_blocks"
 
 
-def test_all_the_text_of_a_message_has_a_limit_too(bot):
+def test_the_total_text_of_a_message_is_limited(bot):
     blocks = [{"type": "section", "text": _text("mrkdwn", "x" * 2900)}] * 5
     assert refused_code(bot.chat_postMessage, channel="general", blocks=blocks, text="x") == "msg_blocks_too_long"
 
@@ -354,12 +354,12 @@ def test_all_the_text_of_a_message_has_a_limit_too(bot):
         (_text("plain_text", "<!channel> @here"), 0),
     ],
 )
-def test_who_would_be_called_by_a_message_is_known(slack, webhook, *, block, calls):
+def test_mentions_in_blocks_are_found(slack, webhook, *, block, calls):
     webhook.send(text="x", blocks=[{"type": "section", "text": block}])
     assert len(slack.messages[0].calls) == calls
 
 
-def test_the_text_itself_calls_people_too(slack, webhook):
+def test_mentions_in_the_text_are_found(slack, webhook):
     webhook.send(text="<!channel> @here")
     assert slack.messages[0].calls == ["<!channel>"]
 
@@ -377,7 +377,7 @@ def test_a_slack_that_is_down_comes_back(slack, bot, webhook):
     assert slack.texts() == ["arrived"]
 
 
-def test_a_rate_limit_speaks_slacks_words_at_either_door(slack, bot, webhook):
+def test_a_rate_limit_has_slacks_form_in_the_web_api_and_the_webhook(slack, bot, webhook):
     slack.rate_limited(2, retry_after=30)
     with pytest.raises(SlackApiError) as caught:
         bot.chat_postMessage(channel="general", text="x")
@@ -405,7 +405,7 @@ def test_a_refusal_is_a_status_to_the_webhook(slack, webhook, code, status):
     assert (answer.status_code, answer.body) == (status, code)
 
 
-def test_a_proxys_page_of_html_is_no_slack_answer(slack, bot, webhook):
+def test_a_proxys_html_page_is_not_a_slack_answer(slack, bot, webhook):
     slack.bad_gateway(2)
     assert "<html>" in webhook.send(text="x").body
     with pytest.raises(SlackApiError) as caught:
@@ -428,7 +428,7 @@ def test_an_answer_lost_on_its_way_leaves_the_message_posted(slack, webhook):
     assert slack.texts() == ["posted all the same"]
 
 
-def test_a_message_is_there_though_slack_hung_before_it_said_so(slack, webhook):
+def test_a_message_is_posted_even_if_slack_hangs_before_answering(slack, webhook):
     slack.accepts_and_hangs(60)
     webhook.timeout = 0.2
     with pytest.raises(TimeoutError):
@@ -437,7 +437,7 @@ def test_a_message_is_there_though_slack_hung_before_it_said_so(slack, webhook):
     assert slack.texts() == ["posted all the same", "the next"]
 
 
-def test_an_answer_that_drips_outlasts_every_timeout_of_a_single_read(slack, bot):
+def test_a_dripping_answer_outlasts_read_timeouts(slack, bot):
     slack.drips(bytes_per_second=200)
     bot.timeout = 1
     began = time.monotonic()
@@ -445,7 +445,7 @@ def test_an_answer_that_drips_outlasts_every_timeout_of_a_single_read(slack, bot
     assert time.monotonic() - began > 1.5
 
 
-def test_a_rate_limit_lasts_until_its_time_has_come(slack, webhook):
+def test_a_rate_limit_lasts_until_the_given_time(slack, webhook):
     now = 1000.0
     slack.rate_limited_until(1030, lambda: now)
     for left in (30, 10):
@@ -462,7 +462,7 @@ def test_an_offline_slack_refuses_connections(slack, webhook):
     assert webhook.send(text="arrived").body == "ok"
 
 
-def test_a_fault_can_be_kept_to_the_web_api(slack, bot, webhook):
+def test_a_fault_can_be_limited_to_the_web_api(slack, bot, webhook):
     slack.down(path="/api/*")
     slack.refuses("no_service", path="/services/*")
     assert webhook.send(text="x").body == "no_service"
@@ -471,7 +471,7 @@ def test_a_fault_can_be_kept_to_the_web_api(slack, bot, webhook):
     assert caught.value.response.status_code == 503
 
 
-def test_a_schedule_rules_slack_too():
+def test_slack_follows_a_schedule():
     with FakeSlack(schedule=lambda request: Status(500) if request.number == 2 else None) as slack:
         webhook = WebhookClient(slack.webhook_url, retry_handlers=[])
         assert [webhook.send(text="x").status_code for _ in range(3)] == [200, 500, 200]
@@ -480,7 +480,7 @@ def test_a_schedule_rules_slack_too():
 # --- reading the messages ----------------------------------------------------------------------------------------
 
 
-def test_texts_include_what_stands_in_blocks_and_attachments(slack, bot):
+def test_texts_include_blocks_and_attachments(slack, bot):
     blocks = [
         {"type": "header", "text": {"type": "plain_text", "text": "fetch_month"}},
         {"type": "section", "fields": [{"type": "mrkdwn", "text": "*Kind*"}, {"type": "mrkdwn", "text": "TIMEOUT"}]},

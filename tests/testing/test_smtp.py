@@ -1,4 +1,4 @@
-"""The mail server, met by the standard library's own client."""
+"""The mail server, with the standard library's client."""
 
 import email
 import smtplib
@@ -40,11 +40,11 @@ def refusal(call, *args):
     return caught.value.smtp_code
 
 
-# --- taking mail in ----------------------------------------------------------------------------------------------
+# --- accepting mail ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["starttls", "smtps"])
-def test_mail_is_kept_as_it_came(server, tls):
+def test_mail_is_stored_as_received(server, tls):
     with connected(server, tls=tls) as client:
         assert client.sendmail("a@example.org", ["b@example.org", "c@example.org"], MAIL) == {}
         assert client.sendmail("a@example.org", ["d@example.org"], MAIL) == {}
@@ -58,7 +58,7 @@ def test_mail_is_kept_as_it_came(server, tls):
     assert server.connections == 1
 
 
-def test_both_ways_of_logging_in_are_spoken(server):
+def test_both_login_mechanisms_work(server):
     for method in ("PLAIN", "LOGIN"):
         for at_once in (True, False):
             with connected(server, login=False) as client:
@@ -68,7 +68,7 @@ def test_both_ways_of_logging_in_are_spoken(server):
                 assert client.auth(method, speak, initial_response_ok=at_once)[0] == 235
 
 
-def test_a_wrong_login_is_refused_and_nothing_is_taken_without_one(server):
+def test_a_wrong_login_and_mail_without_a_login_are_refused(server):
     with connected(server, login=False) as client:
         assert refusal(client.login, server.username, "wrong") == 535
         assert refusal(client.login, "somebody", server.password) == 535
@@ -76,14 +76,14 @@ def test_a_wrong_login_is_refused_and_nothing_is_taken_without_one(server):
     assert server.messages == []
 
 
-def test_no_login_is_taken_in_the_clear(server):
+def test_a_login_without_tls_is_refused(server):
     with connected(server, login=False, encrypt=False) as client:
         client.ehlo()
         assert not client.has_extn("auth")
         assert client.docmd("AUTH", "PLAIN AGEAYg==")[0] == 538
 
 
-def test_a_relay_takes_mail_from_anybody():
+def test_a_relay_accepts_mail_without_a_login():
     with MailServer(auth=False) as server:
         assert "username" not in server.starttls
         with connected(server, login=False, encrypt=False) as client:
@@ -91,7 +91,7 @@ def test_a_relay_takes_mail_from_anybody():
         assert [(mail.secure, mail.user, mail.sender) for mail in server.messages] == [(False, None, "")]
 
 
-def test_what_was_said_before_tls_counts_no_more():
+def test_starttls_resets_the_session():
     with MailServer(auth=False) as server, connected(server, login=False, encrypt=False) as client:
         client.ehlo()
         client.mail("a@example.org")
@@ -128,7 +128,7 @@ def test_commands_out_of_order_and_unknown_ones_are_refused(server):
         assert client.docmd("*")[0] == 501
 
 
-def test_a_bare_line_feed_around_a_dot_ends_no_mail(server):
+def test_a_bare_line_feed_around_a_dot_does_not_end_the_mail(server):
     smuggled = b"Subject: one\r\n\r\nend\n.\r\nMAIL FROM:<evil@example.org>\r\n"
     with connected(server) as client:
         client.mail("a@example.org")
@@ -195,7 +195,7 @@ def test_after_421_the_connection_is_closed(server):
         client.noop()
 
 
-def test_one_recipient_is_refused_until_it_is_taken_again(server):
+def test_a_recipient_is_refused_until_it_is_accepted_again(server):
     server.refuses_recipient("b@example.org", 452)
     with connected(server) as client:
         refused = client.sendmail("a@example.org", ["b@example.org", "c@example.org"], MAIL)
@@ -247,7 +247,7 @@ def test_idle_and_encrypted_connections_end_with_the_server():
             client.noop()
 
 
-def test_offline_refuses_connections_and_then_takes_them_again(server):
+def test_offline_refuses_connections_and_then_accepts_them_again(server):
     ports = server.port, server.tls_port
     with server.offline():
         for port in ports:
@@ -257,7 +257,7 @@ def test_offline_refuses_connections_and_then_takes_them_again(server):
     connected(server).quit()
 
 
-def test_what_makes_no_sense_is_refused(server):
+def test_invalid_faults_are_refused(server):
     with pytest.raises(ValueError, match="not at 'quit'"):
         server.refuses(at="quit")
     with pytest.raises(ValueError, match="400 to 599, not 250"):
@@ -276,7 +276,7 @@ def test_a_server_that_never_ran_has_no_port_and_no_certificate():
     server.stop()
 
 
-def test_a_stopped_server_takes_its_certificate_along_and_can_be_started_again(server):
+def test_a_stopped_server_deletes_its_certificate_and_can_be_started_again(server):
     before, port = server.ca, server.port
     server.stop()
     assert not before.exists()
@@ -285,7 +285,7 @@ def test_a_stopped_server_takes_its_certificate_along_and_can_be_started_again(s
     connected(server).quit()
 
 
-def test_mail_without_a_subject_or_text_can_be_looked_at(server):
+def test_mail_without_a_subject_or_text_can_be_read(server):
     with connected(server) as client:
         client.sendmail("a@example.org", ["b@example.org"], b"Content-Type: application/json\r\n\r\n{}\r\n")
     (mail,) = server.messages

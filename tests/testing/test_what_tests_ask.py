@@ -118,7 +118,7 @@ def test_a_mistake_is_refused_with_what_to_write_instead(call, instead):
 
 
 @pytest.mark.parametrize("given", ["2s", timedelta(seconds=2), 2], ids=str)
-def test_durations_are_taken_as_people_write_them(given):
+def test_durations_are_accepted_in_every_form(given):
     assert (Slow(given), Hang(given)) == (Slow(2.0), Hang(2.0))
     API.slow(given)
     API.hangs(given)
