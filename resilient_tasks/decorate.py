@@ -142,15 +142,15 @@ def _decorate(fn: Callable[..., Any], options: PolicyOptions) -> Any:
     return plan.owned_by(wrappers.wrapped(plan))
 
 
-def make_plan(fn: Callable[..., Any], options: PolicyOptions, who: str = "resilient") -> Plan:
-    """Build the pipeline for `fn` from the keywords of the decorator `who` and of the decorators underneath.
+def make_plan(fn: Callable[..., Any], options: PolicyOptions, decorator: str = "resilient") -> Plan:
+    """Build the pipeline for `fn` from the keywords of `decorator` and of the decorators underneath.
 
     Raises:
         PolicyError: the keywords are contradictory or impossible for this function.
     """
-    misuse.refuse_unknown(options, KEYWORDS, who=who)
+    misuse.refuse_unknown(options, KEYWORDS, decorator=decorator)
     if type(fn) is not FunctionType:
-        misuse.refuse_object(fn, who)
+        misuse.refuse_object(fn, decorator)
     options = settled(options)
     inner = plan_of(fn)
     idempotent = _idempotent(options, otherwise=False)
@@ -159,7 +159,7 @@ def make_plan(fn: Callable[..., Any], options: PolicyOptions, who: str = "resili
     if inner is not None:
         fn, idempotent, more = inner.fn, idempotent or inner.idempotent, more | inner.more
         pipeline = arranged((*pipeline.policies, *inner.pipeline.policies))
-    _check(pipeline, fn, idempotent=idempotent, by_prefect=who != "resilient")
+    _check(pipeline, fn, idempotent=idempotent, by_prefect=decorator != "resilient")
     if pipeline.policies:
         _load_failure_modules()
     plan = Plan(fn, pipeline, idempotent, operation_of(fn), callables.is_async(fn), more)

@@ -43,23 +43,25 @@ def is_likely_ours(name: str) -> bool:
     return bool(core.words.meant_by(name, EXAMPLES))
 
 
-def refuse_unknown(options: Iterable[str], ours: Collection[str], more: Collection[str] = (), who: str = "") -> None:
+def refuse_unknown(
+    options: Iterable[str], ours: Collection[str], more: Collection[str] = (), decorator: str = ""
+) -> None:
     """Raise `PolicyError` if one of `options` is not a keyword, with suggestions.
 
     Args:
         options: the keywords that the user wrote.
         ours: the keywords of this library.
         more: the keywords of Prefect.
-        who: the decorator's name.
+        decorator: the decorator's name.
     """
     for name in options:
         if name in ours or name in more:
             continue
         found = list(dict.fromkeys((*core.words.meant_by(name, ours)[:1], *core.words.meant_by(name, more)[:1])))
         meant = f": did you mean {' or '.join(f'{one}=' for one in found)}?" if found else ":"
-        theirs = f", and the keywords of Prefect's @{who.removeprefix('resilient_')}" if more else ""
+        theirs = f", and the keywords of Prefect's @{decorator.removeprefix('resilient_')}" if more else ""
         msg = (
-            f"@{who} has no keyword {name!r}{meant} {'It' if found else 'it'} takes"
+            f"@{decorator} has no keyword {name!r}{meant} {'It' if found else 'it'} takes"
             f" {', '.join(f'{one}=' for one in ours)}{theirs}"
         )
         raise PolicyError(msg)
@@ -201,43 +203,43 @@ def refuse_policies(given: object) -> None:
 _LIST = "write policies=[Retry(attempts=3), Timeout(20)]"
 
 
-def refuse_object(fn: object, who: str) -> None:
-    """Raise `PolicyError` unless the decorator `who` can decorate `fn`."""
+def refuse_object(fn: object, decorator: str) -> None:
+    """Raise `PolicyError` unless `decorator` can decorate `fn`."""
     kind = prefects(fn)
     if kind is not None:
-        raise PolicyError(_stacked(fn, kind, who))
-    why = _not_a_function(fn, who)
+        raise PolicyError(_stacked(fn, kind, decorator))
+    why = _not_a_function(fn, decorator)
     if why:
-        raise PolicyError(f"@{who} takes a function, not {why}")
+        raise PolicyError(f"@{decorator} takes a function, not {why}")
 
 
-def _stacked(fn: object, kind: str, who: str) -> str:
+def _stacked(fn: object, kind: str, decorator: str) -> str:
     name, right = getattr(fn, "name", kind), f"resilient_{kind}"
     if type(fn).__module__.startswith("resilient_tasks."):
-        return f"{name} is a resilient {kind} already: give all options to its @{right}(...), and drop @{who}"
-    if who == right:
-        return f"{name} is a Prefect {kind} already: replace its @{kind} by @{who} instead of stacking them"
-    return f"{name} is a Prefect {kind}: write @{right}(...) in the place of @{kind} and @{who}"
+        return f"{name} is a resilient {kind} already: give all options to its @{right}(...), and drop @{decorator}"
+    if decorator == right:
+        return f"{name} is a Prefect {kind} already: replace its @{kind} by @{decorator} instead of stacking them"
+    return f"{name} is a Prefect {kind}: write @{right}(...) in the place of @{kind} and @{decorator}"
 
 
-def _not_a_function(fn: object, who: str) -> str:  # noqa: PLR0911  # as above
+def _not_a_function(fn: object, decorator: str) -> str:  # noqa: PLR0911  # as above
     if isinstance(fn, staticmethod | classmethod | property | cached_property):
         kind = type(fn).__name__
-        return f"a {kind}: write @{kind} above @{who}(...), not below"
+        return f"a {kind}: write @{kind} above @{decorator}(...), not below"
     if isinstance(fn, type):
         if Policy in fn.__mro__:
-            return f"the class {fn.__name__}: options are given by keyword; write @{who}({_keyword_of(fn)})"
-        return f"the class {fn.__name__}: write @{who}(...) above the methods that may fail"
+            return f"the class {fn.__name__}: options are given by keyword; write @{decorator}({_keyword_of(fn)})"
+        return f"the class {fn.__name__}: write @{decorator}(...) above the methods that may fail"
     if Policy in type(fn).__mro__:  # a mock would pass isinstance(), too
-        return f"{fn!r}: options are given by keyword; write @{who}({_keyword_of(type(fn))})"
+        return f"{fn!r}: options are given by keyword; write @{decorator}({_keyword_of(type(fn))})"
     if callable(fn):
         return ""
     if inspect.isawaitable(fn) or inspect.isgenerator(fn):
         close = getattr(fn, "close", None)
         if close is not None:
             close()  # avoid Python's warning, as above
-        return f"the result of a call: decorate the function itself, {who}(...)(fetch), not fetch(...)"
-    return f"{_shown(fn)}: options are given by keyword, such as @{who}(retry=3, timeout=20)"
+        return f"the result of a call: decorate the function itself, {decorator}(...)(fetch), not fetch(...)"
+    return f"{_shown(fn)}: options are given by keyword, such as @{decorator}(retry=3, timeout=20)"
 
 
 def prefects(fn: object) -> str | None:

@@ -1,12 +1,11 @@
-"""Make `resilient_tasks/redaction/token_shapes.py` anew: how the tokens of several hundred issuers begin and go on.
+"""Regenerate `resilient_tasks/redaction/token_shapes.py`: the token formats of several hundred issuers.
 
-The facts come from the rules of Kingfisher, a maintained scanner for secrets (Apache License 2.0): from its own, which
-its first major version has, and from those of Betterleaks and Veles, which the second has in their place. Of each rule
-the prefix, the alphabets and the lengths are read off; expressions and descriptions are left behind. A rule that needs
-a word beside the token, such as the issuer's name, is left out if the token has no prefix of its own: without one, it
-is a run of letters like many.
+They come from the rules of Kingfisher, a maintained secret scanner (Apache License 2.0): from its own rules, in its
+first major version, and from those of Betterleaks and Veles, which replace them in the second. Only the prefix, the
+alphabets and the lengths of each rule are used, not its expressions and descriptions. A rule that needs a word near the
+token, such as the issuer's name, is left out if the token has no prefix: it would match any run of letters.
 
-To run it, in an environment of its own:
+To run it, in a separate environment:
 
     python -m pip install kingfisher-bin==1.112.0 kingfisher-secret-scanner==1.5.0
     python tests/generate_token_shapes.py
@@ -30,9 +29,9 @@ with warnings.catch_warnings():
     import sre_parse
 
 PACKAGES = ("kingfisher-bin", "kingfisher-secret-scanner")
-TARGET = Path(__file__).parents[1] / "resilient_tasks" / "core" / "token_shapes.py"
+TARGET = Path(__file__).parents[1] / "resilient_tasks" / "redaction" / "token_shapes.py"
 
-#: Names of alphabets, from the smallest to the largest. A set of characters is called by the first that holds it.
+#: Alphabets, from the smallest to the largest. A set of characters gets the name of the first that contains it.
 ALPHABETS = {
     "digits": string.digits,
     "hex": string.digits + "abcdef",
@@ -59,22 +58,22 @@ _POSIX = {
     "xdigit": "0-9A-Fa-f",
     "alpha": "A-Za-z",
 }
-#: Prefixes of what is made to be published, or names an account.
+#: Prefixes of public keys and of account names.
 _PUBLIC_PREFIX = re.compile(
     r"(?:pk[_.-]|phc_|pub|sub-c|age1|proj|org|user|oa2-client|rzp_test)|.*(?:PUBK|publishable|_pub_|client-)"
 )
-#: More spellings of one rule than these are no prefixes.
+#: A rule with more spellings than these has no prefix.
 _MOST = 48
-#: Rules for what may be seen: names of accounts, and keys that are made to be published.
+#: Rules for public values: account names and public keys.
 _PUBLIC = re.compile(r"(?:-id|-address|publishable\S*|public-key|-url|-domain|jwt\S*|private-key|uri)(?:\.\d+)?$")
 
 
 class NoShape(Exception):
-    """The rule is no prefix with characters of known alphabets behind it."""
+    """The rule is not a prefix followed by characters of known alphabets."""
 
 
 def shapes(pattern: str, group: int) -> set[tuple[tuple[str, int, int], ...]]:
-    """Return what a rule's secret looks like: pieces of (text, 0, 0) or (alphabet, least, most)."""
+    """Return the shapes of a rule's secret: pieces of (text, 0, 0) or (alphabet, least, most)."""
     flags = "".join(re.findall(r"\(\?([isx]+)\)", pattern))
     ignore_case = "i" in flags
     plain = re.sub(r"\(\?[isx]+\)", "", pattern).replace(r"\z", r"\Z")
@@ -114,14 +113,14 @@ def _of(nodes) -> list[list[tuple]]:
     return found
 
 
-def _one(kind, value) -> list[list[tuple]]:  # noqa: C901, PLR0911  # one a kind of node
+def _one(kind, value) -> list[list[tuple]]:  # noqa: C901, PLR0911  # one per kind of node
     if kind is kinds.LITERAL:
         return [[(chr(value), 0, 0)]]
     if kind is kinds.IN:
         letters = _letters(value)
         if len(letters) > 5:
             return [[(letters, 1, 1)]]
-        # Of `[sS]`, the small letter is what issuers write.
+        # Of `[sS]`, issuers use the lowercase letter.
         few = letters - {letter for letter in letters if letter.isupper() and letter.lower() in letters}
         return [[(letter, 0, 0)] for letter in sorted(few)]
     if kind is kinds.SUBPATTERN:
@@ -176,8 +175,8 @@ def _joined(pieces, *, folds: bool) -> tuple[tuple[str, int, int], ...]:
     return tuple(made)
 
 
-def is_telling(shape: tuple[tuple[str, int, int], ...]) -> bool:
-    """Tell whether a token is known by its shape: a prefix that is no beginning of a word, and enough behind it."""
+def is_distinctive(shape: tuple[tuple[str, int, int], ...]) -> bool:
+    """Return whether a shape identifies a token: a prefix that does not begin a word, and enough after it."""
     prefix = shape[0][0] if shape and shape[0][2] == 0 else ""
     rest = sum(least if most else len(what) for what, least, most in shape[1:])
     if _PUBLIC_PREFIX.match(prefix) or re.search(r"://|=|[a-z0-9]/|^[a-z0-9]+:|^ey", prefix):
@@ -190,7 +189,7 @@ def is_telling(shape: tuple[tuple[str, int, int], ...]) -> bool:
 
 
 def as_text(shape: tuple[tuple[str, int, int], ...]) -> str:
-    """Write a shape down: `ghp_ alnum:36`, `A3- upper:6 - upper:11`, `glc_ base64:40-150`."""
+    """Return a shape as text: `ghp_ alnum:36`, `A3- upper:6 - upper:11`, `glc_ base64:40-150`."""
     return " ".join(
         what if not most else f"{what}:{least}" + ("" if most == least else "-" if most > 500 else f"-{most}")
         for what, least, most in shape
@@ -204,11 +203,11 @@ def read() -> dict[str, set[str]]:
         if _PUBLIC.search(name):
             continue
         try:
-            told = {as_text(_as_in(one, examples)) for one in shapes(pattern, group) if is_telling(one)}
+            texts = {as_text(_as_in(one, examples)) for one in shapes(pattern, group) if is_distinctive(one)}
         except (NoShape, re.error):
             continue
         issuer = re.sub(r"^(?:betterleaks\.|kingfisher\.|veles\.secrets/)", "", name).split("-")[0].split(".")[0]
-        for one in told:
+        for one in texts:
             if not any(one in others for others in found.values()):
                 found.setdefault(issuer, set()).add(one)
     return {issuer: found[issuer] for issuer in sorted(found)}
@@ -232,7 +231,7 @@ def _of_second_version():
 
 
 def _as_in(shape, examples: list[str]):
-    """Return a shape with its prefix as examples have it, where a rule ignores case."""
+    """Return a shape with its prefix in the case of the examples, for rules that ignore case."""
     prefix = shape[0][0]
     for example in examples:
         if (seen := re.search(re.escape(prefix), example, re.IGNORECASE)) is not None:
@@ -245,12 +244,12 @@ def main() -> None:
     found = read()
     count = sum(map(len, found.values()))
     lines = [
-        '"""How the tokens of known issuers look. Generated by `tests/generate_token_shapes.py`: change nothing here.',
+        '"""The token formats of known issuers. Generated by `tests/generate_token_shapes.py`: do not edit.',
         "",
-        f"Facts of {count} shapes of {len(found)} issuers, read off the rules of",
+        f"{count} shapes of {len(found)} issuers, from the rules of",
         f"{' and '.join(f'{name} {importlib.metadata.version(name)}' for name in PACKAGES)}",
         f"(Apache License 2.0) on {dt.datetime.now(dt.UTC).date().isoformat()}.",
-        "A shape is a prefix, then texts, and alphabets with how many of them: `url:20-80`, `hex:40`, `any:16-`.",
+        "A shape is a prefix, then texts, and alphabets with their counts: `url:20-80`, `hex:40`, `any:16-`.",
         '"""',
         "",
         "# ruff: noqa: E501",
@@ -260,7 +259,7 @@ def main() -> None:
         "}",
         "",
         "SHAPES: tuple[tuple[str, str], ...] = (",
-        *(f"    ({issuer!r}, {' | '.join(sorted(told))!r})," for issuer, told in found.items()),
+        *(f"    ({issuer!r}, {' | '.join(sorted(texts))!r})," for issuer, texts in found.items()),
         ")",
         "# fmt: on",
     ]

@@ -1,8 +1,8 @@
-"""A corpus of secrets goes through tasks and flows on a Prefect server: none is found in anything that was written.
+"""A corpus of secrets passes through tasks and flows on a Prefect server, and no output contains any of them.
 
-Everything is looked through afterwards: messages, the server's database with its states, log lines and artifacts, the
-results that it keeps, log records, standard error, events, reports, the files of the quarantine, and those of the
-incidents. Only the cells of a quarantined row are kept as they were read.
+Every output is searched: messages, the server's database with its states, log lines and artifacts, stored results, log
+records, standard error, events, reports, and the files of the quarantine and of the incidents. Only the cells of
+quarantined rows are kept as they were read.
 """
 
 import asyncio

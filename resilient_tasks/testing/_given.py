@@ -11,37 +11,37 @@ from resilient_tasks.testing.faults import Fault
 _STATUS = frozenset({400, 401, 403, 404, 408, 409, 410, 422, 429, 500, 501, 502, 503, 504})
 
 
-def check_times(times: object, who: str) -> None:
+def check_times(times: object, method: str) -> None:
     """Raise `PolicyError` unless `times` is a number of requests.
 
     Args:
         times: the argument.
-        who: the method's name.
+        method: the method's name.
     """
     if isinstance(times, bool) or not isinstance(times, int) or times < 0:
         number = int(times) if isinstance(times, str) and times.strip().isdecimal() else 2
-        msg = f"{who}(times) is a number of requests, 0 or more, not {times!r}: write {who}(times={number})"
+        msg = f"{method}(times) is a number of requests, 0 or more, not {times!r}: write {method}(times={number})"
         raise PolicyError(msg)
     if times in _STATUS:
         msg = (
-            f"{who}(times={times}) would last for {times} requests: for the status {times} write"
+            f"{method}(times={times}) would last for {times} requests: for the status {times} write"
             f" fail(Status({times})), for {times} requests fail(*[Status(503)] * {times})"
         )
         raise PolicyError(msg)
 
 
-def check_path(path: object, who: str) -> None:
+def check_path(path: object, method: str) -> None:
     """Raise `PolicyError` unless `path` is None or can match a request."""
     if path is None:
         return
     if not isinstance(path, str):
-        raise PolicyError(f"{who}(path=...) is a path such as '/flights' or '/api/*', not {path!r}")
+        raise PolicyError(f"{method}(path=...) is a path such as '/flights' or '/api/*', not {path!r}")
     if not path.startswith(("/", "*", "[")):
         bare = "/" + (path.partition("://")[2].partition("/")[2] if "://" in path else path)
-        raise PolicyError(f"{who}(path={path!r}) matches no request: a path begins with a slash; write {bare!r}")
+        raise PolicyError(f"{method}(path={path!r}) matches no request: a path begins with a slash; write {bare!r}")
     if "=" in path.partition("?")[2]:
         bare = path.partition("?")[0]
-        raise PolicyError(f"{who}(path={path!r}) matches no request: a path has no query here; write {bare!r}")
+        raise PolicyError(f"{method}(path={path!r}) matches no request: a path has no query here; write {bare!r}")
 
 
 def check_faults(faults: tuple[object, ...]) -> None:

@@ -117,9 +117,9 @@ class FaultPlan:
         """Redirect to a port that refuses connections; see `Refused` for the clients that follow."""
         self._meet("refused", Refused(), times, path)
 
-    def _meet(self, who: str, fault: Fault, times: int, path: str | None) -> None:
+    def _meet(self, method: str, fault: Fault, times: int, path: str | None) -> None:
         """Queue the same fault for the next requests."""
-        _given.check_times(times, who)
+        _given.check_times(times, method)
         self.fail_by(*[_always(fault)] * times, path=path)
 
     def _fault_for(self, request: Request) -> Fault | None:

@@ -87,10 +87,10 @@ def blocks_in(fields: dict[str, Any]) -> Blocks:
     """Return the blocks among the fields, after checking their limits.
 
     Raises:
-        RefusedError: `invalid_blocks_format` where they are no list of objects; `invalid_blocks` for more than 50 of
-            them, one without a type or with an id of more than 255 characters or one that two of them bear, a text
-            that is empty or longer than 3,000 characters (150 in a header), or more than 10 elements in a context;
-            `msg_blocks_too_long` where all their texts together are longer than 13,000.
+        RefusedError: `invalid_blocks_format` if they are not a list of objects; `invalid_blocks` for more than 50 of
+            them, one without a type, a duplicate id or one of more than 255 characters, a text that is empty or longer
+            than 3,000 characters (150 in a header), or more than 10 elements in a context; `msg_blocks_too_long` if
+            their texts have more than 13,000 characters in all.
     """
     blocks = _objects(fields.get("blocks") or [], "invalid_blocks_format")
     ids = [block["block_id"] for block in blocks if "block_id" in block]
@@ -102,10 +102,10 @@ def blocks_in(fields: dict[str, Any]) -> Blocks:
 
 
 def metadata_in(fields: dict[str, Any]) -> dict[str, Any]:
-    """Takes out of the fields what an app keeps beside a message; empty where there is nothing.
+    """Return the metadata among the fields; empty if there are none.
 
     Raises:
-        RefusedError: `invalid_metadata_format` where it is no object with a text `event_type` and an object
+        RefusedError: `invalid_metadata_format` if they are not an object with a text `event_type` and an object
             `event_payload`.
     """
     metadata = fields.get("metadata") or {}
@@ -122,7 +122,7 @@ def attachments_in(fields: dict[str, Any]) -> Blocks:
     """Return the attachments among the fields.
 
     Raises:
-        RefusedError: `invalid_attachments` where they are no list of objects.
+        RefusedError: `invalid_attachments` if they are not a list of objects.
     """
     return _objects(fields.get("attachments") or [], "invalid_attachments")
 

@@ -232,7 +232,7 @@ def _require_part(fault: str, keep: float) -> None:
         raise PolicyError(f"{fault} keeps a part of the body: give a fraction from 0 to below 1, not {keep!r}.")
 
 
-def checked_retry_after(value: Any, who: str) -> float | str | None:
+def checked_retry_after(value: Any, method: str) -> float | str | None:
     """Return the value to send as `Retry-After`.
 
     Raises:
@@ -241,6 +241,6 @@ def checked_retry_after(value: Any, who: str) -> float | str | None:
     if isinstance(value, timedelta):
         return value.total_seconds()
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float | str)):
-        msg = f"{who}(retry_after=...) is a number of seconds, or a text to send as it is, not {value!r}"
+        msg = f"{method}(retry_after=...) is a number of seconds, or a text to send as it is, not {value!r}"
         raise PolicyError(msg)
     return value

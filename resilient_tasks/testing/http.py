@@ -141,7 +141,7 @@ class FaultyServer(FaultPlan):
 
     @contextlib.contextmanager
     def offline(self) -> Iterator[None]:
-        """Closes the port and every connection for the length of a with block, then listens there again.
+        """Close the port and every connection for the length of a with block, then listen there again.
 
         Meanwhile the operating system refuses connections; the server neither sees nor counts them.
 
@@ -162,7 +162,7 @@ class FaultyServer(FaultPlan):
         """The port.
 
         Raises:
-            RuntimeError: The server has not been started, and was to pick a port when it is.
+            RuntimeError: The server picks its port at the start, and has not been started.
         """
         if not self._port:
             raise RuntimeError("The server has no port yet: start it, or use it in a with statement.")
@@ -175,7 +175,7 @@ class FaultyServer(FaultPlan):
 
     @property
     def requests(self) -> list[Served]:
-        """Every request so far, in the order in which the answers were decided."""
+        """Every request so far, in the order in which their responses were determined."""
         with self._served_lock:
             return list(self._served)
 
