@@ -49,7 +49,8 @@ class PolicyOptions(TypedDict, total=False):
         single_flight: True, or a `SingleFlight`: concurrent calls with equal arguments share one result.
         notify: one channel or several to alert when a call fails or is degraded, each optionally in a `Route`; or a
             `Notify`. A Prefect `NotificationBlock` is a channel, too.
-        policies: further policies, put into the canonical order; a `Pipeline` keeps its own order and stands alone.
+        policies: further policies, put into the canonical order; a `Pipeline` keeps its own order and excludes the other
+            policies.
         idempotent: doing the work twice does no harm, so an attempt may start while an earlier one still runs.
     """
 
@@ -124,7 +125,9 @@ def build(options: PolicyOptions) -> Pipeline:
     ]
     if isinstance(more, Pipeline):
         if given:
-            msg = f"policies=Pipeline(...) keeps its own order, so it stands alone: move {given[0]!r} into it"
+            msg = (
+                f"policies=Pipeline(...) keeps its own order, so it takes no other keywords: move {given[0]!r} into it"
+            )
             raise PolicyError(msg)
         _no_stand_in_for_a_split(more.policies)
         return more
@@ -196,9 +199,9 @@ def arranged(policies: tuple[Policy, ...]) -> Pipeline:
     seen: dict[str, Any] = {}
     for policy in parts:
         if policy.slot not in {"custom", "chaos"} and policy.slot in seen:
-            msg = f"{policy.slot} is given twice, {seen[policy.slot]!r} and {policy!r}: one of them is too many"
+            msg = f"{policy.slot} is given twice, {seen[policy.slot]!r} and {policy!r}: drop one of them"
             if policy.slot == "fallback":
-                msg += "; where there is no last good result, LastGood(otherwise=...) stands in"
+                msg += "; to use one if there is no last good result, write LastGood(otherwise=...)"
             raise PolicyError(msg)
         seen[policy.slot] = policy
     if len(parts) > 1:

@@ -219,7 +219,7 @@ def _stacked(fn: object, kind: str, decorator: str) -> str:
         return f"{name} is a resilient {kind} already: give all options to its @{right}(...), and drop @{decorator}"
     if decorator == right:
         return f"{name} is a Prefect {kind} already: replace its @{kind} by @{decorator} instead of stacking them"
-    return f"{name} is a Prefect {kind}: write @{right}(...) in the place of @{kind} and @{decorator}"
+    return f"{name} is a Prefect {kind}: write @{right}(...) in place of @{kind} and @{decorator}"
 
 
 def _not_a_function(fn: object, decorator: str) -> str:  # noqa: PLR0911  # as above

@@ -112,11 +112,14 @@ BAD = [
     ({"notify": "#ml-alerts"}, r"notify takes channels such as Slack\(channel='#ml-alerts'\)"),
     ({"notify": Console}, "notify takes channels such as"),
     ({"policies": [Retry(), Retry()]}, "retry is given twice"),
-    ({"retry": 3, "policies": [Retry()]}, "retry is given twice, .* one of them is too many"),
+    ({"retry": 3, "policies": [Retry()]}, "retry is given twice, .* drop one of them"),
     ({"policies": [5]}, r"made of policies such as Retry\(...\), not of 5"),
     ({"policies": [Retry]}, "made of policies such as Retry"),
     ({"policies": Retry()}, r"policies=\[Retry\(...\)\] takes several policies"),
-    ({"policies": Pipeline(Retry()), "timeout": 3}, r"keeps its own order, so it stands alone: move Timeout"),
+    (
+        {"policies": Pipeline(Retry()), "timeout": 3},
+        r"keeps its own order, so it takes no other keywords: move Timeout",
+    ),
     ({"retries": 3}, r"no keyword 'retries': did you mean retry=\? It takes retry=, deadline="),
 ]
 

@@ -624,8 +624,8 @@ class TestWithPrefect:
         from resilient_tasks import resilient_flow, resilient_task
 
         pairs = [
-            (resilient(retry=3), task(fetch), "write @resilient_task(...) in the place of @task and @resilient"),
-            (resilient(retry=3), flow(fetch), "write @resilient_flow(...) in the place of @flow and @resilient"),
+            (resilient(retry=3), task(fetch), "write @resilient_task(...) in place of @task and @resilient"),
+            (resilient(retry=3), flow(fetch), "write @resilient_flow(...) in place of @flow and @resilient"),
             (resilient_task(retry=3), task(fetch), "replace its @task by @resilient_task"),
             (resilient_task(retry=3), flow(fetch), "write @resilient_flow(...) in the place"),
             (resilient_flow(retry=3), task(fetch), "write @resilient_task(...) in the place"),
