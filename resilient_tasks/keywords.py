@@ -49,8 +49,8 @@ class PolicyOptions(TypedDict, total=False):
         single_flight: True, or a `SingleFlight`: concurrent calls with equal arguments share one result.
         notify: one channel or several to alert when a call fails or is degraded, each optionally in a `Route`; or a
             `Notify`. A Prefect `NotificationBlock` is a channel, too.
-        policies: further policies, put into the canonical order; a `Pipeline` keeps its own order and excludes the other
-            policies.
+        policies: further policies, put into the canonical order; a `Pipeline` keeps its own order and excludes
+            other policies.
         idempotent: doing the work twice does no harm, so an attempt may start while an earlier one still runs.
     """
 
@@ -201,7 +201,7 @@ def arranged(policies: tuple[Policy, ...]) -> Pipeline:
         if policy.slot not in {"custom", "chaos"} and policy.slot in seen:
             msg = f"{policy.slot} is given twice, {seen[policy.slot]!r} and {policy!r}: drop one of them"
             if policy.slot == "fallback":
-                msg += "; to use one if there is no last good result, write LastGood(otherwise=...)"
+                msg += "; as a fallback without a last good result, write LastGood(otherwise=...)"
             raise PolicyError(msg)
         seen[policy.slot] = policy
     if len(parts) > 1:
