@@ -1,4 +1,4 @@
-"""Errors of well-known libraries: what they hold beside a name, a statement or a command is known for a secret."""
+"""Errors of well-known libraries: secrets beside a name, in statements and in commands are redacted."""
 
 import subprocess
 import traceback
@@ -58,7 +58,7 @@ ROW = {"name": "bob", "password": SECRET, "n": 7}
         (sa.text("update users set name = :a, password = :b"), {"a": "x", "b": SECRET}, []),
     ],
 )
-def test_the_parameters_of_a_statement_go_by_their_columns(run, statement, parameters, stays):
+def test_the_parameters_of_a_statement_are_redacted_by_their_columns(run, statement, parameters, stays):
     if str(statement).startswith("update"):
         statement = sa.text(str(statement).replace("users", "nowhere"))
     error = run(statement, parameters)
@@ -68,11 +68,11 @@ def test_the_parameters_of_a_statement_go_by_their_columns(run, statement, param
     assert SECRET not in describe(error)
 
 
-def test_a_statement_that_holds_no_secret_needs_no_copy(run):
+def test_a_statement_without_a_secret_needs_no_copy(run):
     assert redacted(run(sa.text("insert into users (name, n) values (:a, :b)"), {"a": "bob", "b": 1})) is None
 
 
-def test_a_text_whose_column_is_not_known_goes_and_a_number_stays():
+def test_a_text_of_an_unknown_column_is_redacted_and_a_number_stays():
     assert without_secrets(None, ("bob", 7)) == ("***", 7)
     assert without_secrets("select * from t where n = ?", ("bob",)) == ("bob",)
     assert without_secrets("call login(%(a)s, %(password)s)", {"a": 1, "password": "x"}) == {"a": 1, "password": "***"}
@@ -116,15 +116,15 @@ def validation_error(**values):
 @pytest.mark.parametrize(
     "values", [{"user": "bob", "password": SECRET}, {"password": SECRET}, {"password": SECRET * 9}]
 )
-def test_what_a_model_was_given_goes_by_the_name_of_the_field(values):
+def test_the_inputs_of_a_model_are_redacted_by_field_name(values):
     error = validation_error(**values)
     assert_clean(error, "string_too_long", "password")
-    for told in (str(error), error.json(), repr(error.errors())):
-        assert SECRET not in redact(told)
+    for text in (str(error), error.json(), repr(error.errors())):
+        assert SECRET not in redact(text)
     assert SECRET not in repr(clean(error.errors()))
 
 
-def test_what_a_harmless_field_was_given_stays():
+def test_the_input_of_a_harmless_field_stays():
     assert "input_value=5" in redact(str(validation_error(user=5, password="abc")))
 
 
@@ -140,7 +140,7 @@ def test_what_a_harmless_field_was_given_stays():
         f"mysql -p{SECRET} flights",
     ],
 )
-def test_a_command_that_failed_keeps_its_words_but_the_secret(command):
+def test_a_failed_command_keeps_all_words_except_the_secret(command):
     stderr = f"cannot use {SECRET}".encode()
     error = subprocess.CalledProcessError(3, command, output=b"out", stderr=stderr)
     made = assert_clean(error, "exit status 3")
@@ -167,7 +167,7 @@ class Refused(Exception):
         Refused("no", cmd=["sshpass", "-p", SECRET, "ssh"]),
     ],
 )
-def test_a_value_beside_a_name_goes_from_the_whole_error(error):
+def test_a_value_beside_a_name_is_redacted_in_the_whole_error(error):
     assert type(assert_clean(error)) is Refused
 
 
@@ -181,15 +181,15 @@ def test_a_value_beside_a_name_goes_from_the_whole_error(error):
         f"On instance['login']['password']:\n    '{SECRET}'",
     ],
 )
-def test_texts_that_quote_a_value_by_its_name_are_known(text):
+def test_messages_that_quote_a_value_with_its_name_are_recognised(text):
     assert SECRET not in redact(text)
 
 
-def test_and_what_they_quote_of_harmless_names_stays():
+def test_quoted_values_of_harmless_names_stay():
     for text in ("Key (carrier, flight)=(UA, 1545) already exists.", "Duplicate entry 'UA' for key 'flights.PRIMARY'"):
         assert redact(text) is text
 
 
-def test_an_item_of_a_command_goes_whole_blanks_and_all():
+def test_an_item_of_a_command_is_redacted_including_blanks():
     assert clean(["load", "auth_token=two words", "rows=3"]) == ["load", "auth_token=***", "rows=3"]
     assert clean(["sshpass", "-p", "two words", "ssh"]) == ["sshpass", "-p", "***", "ssh"]

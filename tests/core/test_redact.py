@@ -38,10 +38,10 @@ def test_the_corpus_has_enough_secrets():
 
 @pytest.mark.parametrize("planted", CORPUS, ids=lambda planted: planted.shape)
 def test_a_secret_is_redacted_and_the_text_around_it_stays(planted):
-    told = redact(planted.text)
-    assert not [part for part in parts_of(planted.secret) if part in told], told
-    assert all(word in told for word in planted.stays), told
-    assert "***" in told
+    result = redact(planted.text)
+    assert not [part for part in parts_of(planted.secret) if part in result], result
+    assert all(word in result for word in planted.stays), result
+    assert "***" in result
 
 
 @pytest.mark.parametrize("text", look_alikes())
@@ -96,10 +96,10 @@ def test_redaction_is_idempotent(text):
     st.text(alphabet="abcdefgh ,.", max_size=40), st.text(alphabet="abcdefgh ,.", max_size=40), st.sampled_from(CORPUS)
 )
 def test_text_around_a_secret_survives(before, after, planted):
-    told = redact(f"{before}\n{planted.text}\n{after}")
-    assert told.startswith(f"{before}\n")
-    assert told.endswith(f"\n{after}")
-    assert planted.secret not in told
+    result = redact(f"{before}\n{planted.text}\n{after}")
+    assert result.startswith(f"{before}\n")
+    assert result.endswith(f"\n{after}")
+    assert planted.secret not in result
 
 
 @given(st.text(max_size=200))
@@ -159,11 +159,11 @@ def test_nested_values_are_redacted():
         "seen": Seen(),
         "https://bob:hunter2@h": 1,
     }
-    told = repr(clean(value))
-    assert "hunter2" not in told
-    assert "abc" not in told
-    assert "tok1" not in told
-    assert "'rows': [1, 2.5, None]" in told
+    result = repr(clean(value))
+    assert "hunter2" not in result
+    assert "abc" not in result
+    assert "tok1" not in result
+    assert "'rows': [1, 2.5, None]" in result
     plain = {"rows": [1, (2, 3)], "set": {4}}
     assert clean(plain) is plain
 
@@ -343,11 +343,11 @@ class TestALongText:
     """Only the head and tail are kept, so an error of megabytes costs a failing call no more than one of a page."""
 
     def test_says_how_much_was_left_out(self):
-        told = redact("begin " + "word " * 200_000 + "end")
-        assert len(told) < 6_000
-        assert told.startswith("begin word")
-        assert told.endswith("word end")
-        (number,) = re.findall(r"\[([\d,]+) characters left out\]", told)
+        result = redact("begin " + "word " * 200_000 + "end")
+        assert len(result) < 6_000
+        assert result.startswith("begin word")
+        assert result.endswith("word end")
+        (number,) = re.findall(r"\[([\d,]+) characters left out\]", result)
         assert int(number.replace(",", "")) == pytest.approx(1_000_009, abs=6_000)
 
     def test_is_looked_at_in_part(self, monkeypatch):
@@ -365,15 +365,15 @@ class TestALongText:
             around = planted.text.replace(planted.secret, "")
             start, size = planted.text.index(planted.secret), len(planted.secret)
             for at in (cut - start - size // 3, cut - start - 2 * size // 3):
-                told = redact(f"{filled[:at]} {planted.text} {filled[at:]}")
-                assert not {part for part in parts_of(planted.secret, 10) if part not in around and part in told}
+                result = redact(f"{filled[:at]} {planted.text} {filled[at:]}")
+                assert not {part for part in parts_of(planted.secret, 10) if part not in around and part in result}
 
     def test_shows_no_part_of_a_registered_secret_of_any_length(self, own_settings):
         secret = "".join(f"word{number} " for number in range(3_000))
         own_settings(secrets=[secret])
         for at in (100, 2_900, 70_000, 98_000):
-            told = redact("a " * (at // 2) + secret + "b " * (50_000 - at // 2))
-            assert not re.search(r"word\d", told)
+            result = redact("a " * (at // 2) + secret + "b " * (50_000 - at // 2))
+            assert not re.search(r"word\d", result)
 
     def test_shows_no_part_of_a_private_key_that_is_longer_than_what_is_kept(self):
         body = "\n".join(f"MIIEow{number:058d}" for number in range(2_000))
@@ -382,5 +382,5 @@ class TestALongText:
             assert "MIIEow" not in redact(text)
 
     def test_that_was_cut_is_left_alone_when_it_is_read_again(self):
-        told = redact("password=hunter2-hunter2 and so on. " * 10_000)
-        assert redact(told) == told
+        result = redact("password=hunter2-hunter2 and so on. " * 10_000)
+        assert redact(result) == result

@@ -1,4 +1,4 @@
-"""A registered secret is found in every spelling in which software writes it."""
+"""A registered secret is found in every spelling that software writes."""
 
 import base64
 import html
@@ -58,32 +58,32 @@ def spellings(secret):
 
 
 @pytest.mark.parametrize("secret", SECRETS)
-def test_it_is_found_in_what_is_written_out(secret):
+def test_an_escaped_secret_is_found(secret):
     for written in spellings(secret):
-        told = blot(f"it is {written} and more", (secret,))
-        assert "***" in told, written
-        assert told.startswith("it is ")
-        assert told.endswith("and more")
+        result = blot(f"it is {written} and more", (secret,))
+        assert "***" in result, written
+        assert result.startswith("it is ")
+        assert result.endswith("and more")
 
 
 @pytest.mark.parametrize("secret", SECRETS)
 @pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
-def test_it_is_found_in_base64_wherever_it_stands_in_it(secret, encode):
+def test_a_secret_is_found_at_every_offset_in_base64(secret, encode):
     for before in ("", "u", "us", "bob:", "user:"):
         for behind in ("", ":x", "yz"):
             code = encode(f"{before}{secret}{behind}".encode()).decode()
             for written in (code, code.rstrip("=")):
-                told = blot(f"Basic {written}, and more", (secret,))
-                assert told.startswith("Basic ***")
-                assert told.endswith(", and more")
+                result = blot(f"Basic {written}, and more", (secret,))
+                assert result.startswith("Basic ***")
+                assert result.endswith(", and more")
 
 
-def test_a_part_that_is_written_out_is_enough():
+def test_a_partly_escaped_secret_is_found():
     assert blot("p%61ss%77ord!", ("password!",)) == "***"
     assert blot("pas\\u0073word!", ("password!",)) == "***"
 
 
-def test_what_was_written_around_it_is_left_alone():
+def test_escapes_around_a_secret_stay_unchanged():
     assert blot("a%20b %41 \\n &amp; pass%20word c%20d", ("pass word",)) == "a%20b %41 \\n &amp; *** c%20d"
     text = "100% of \\d+ &c; 'it''s' ünï"
     assert blot(text, ("password",)) is text
@@ -96,13 +96,13 @@ def test_any_secret_is_found_in_json_urls_html_and_base64(secret, around):
     assert "***" in blot(base64.b64encode(b"user:" + secret.encode()).decode(), (secret,))
 
 
-def test_several_leave_nothing_of_each_other(own_settings):
+def test_overlapping_secrets_are_redacted_whole(own_settings):
     own_settings(secrets=["open", "open sesame", "sesame street"])
     assert redact_whole("say open%20sesame%20street!") == "say ***!"
 
 
 @pytest.mark.parametrize("unit", ["%25", "\\", "\\u005c", "&amp;", "''", "ü", "YWIx", "hunter2-", "%5C%5C"])
-def test_eight_times_the_text_takes_eight_times_the_time(unit):
+def test_the_time_is_linear_in_the_length(unit):
     secrets = ("hunter2-hunter2-X", "a" * 60, random.Random(1).randbytes(20).hex())
 
     def seconds(size):
@@ -129,8 +129,8 @@ def test_eight_times_the_text_takes_eight_times_the_time(unit):
     ],
     ids=["spaced digits", "digits and colons", "base64 twice", "base64 of a login in base64", "base64 in lines"],
 )
-def test_codes_are_found_twice_over_and_in_pieces(spell):
+def test_doubly_encoded_and_broken_base64_is_found(spell):
     secret = "Nightingale-in-the-Garden-7"
-    told = blot(f"got {spell(secret.encode())} back", (secret,))
-    assert "***" in told
-    assert len(told) < 80
+    result = blot(f"got {spell(secret.encode())} back", (secret,))
+    assert "***" in result
+    assert len(result) < 80

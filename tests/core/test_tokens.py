@@ -1,4 +1,4 @@
-"""Tokens of known issuers are known by the generated table."""
+"""Tokens of known issuers are recognised by the generated table."""
 
 import random
 import re
@@ -35,7 +35,7 @@ def test_there_are_many_issuers():
     assert len(TOLD) > 500
 
 
-def test_nearly_every_token_of_the_table_goes_from_a_neutral_text():
+def test_nearly_every_token_of_the_table_is_redacted_in_a_neutral_text():
     make = random.Random(20261127)
     texts = [(shape, made(shape, make)) for _, shape in TOLD for _ in range(3)]
     left = [(shape, token) for shape, token in texts if token in redact(f"the call with {token} was refused")]
@@ -45,7 +45,7 @@ def test_nearly_every_token_of_the_table_goes_from_a_neutral_text():
 @pytest.mark.parametrize(
     "around", ["x={};", '{{"a": "{}"}}', "a%3D{}%26b", "line\\n{}\\n", "({})", "'{}'", "{}, and more"]
 )
-def test_whatever_stands_around_it(around):
+def test_a_token_is_redacted_in_any_surrounding_text(around):
     token = "ghp_" + "A1b2C3d4E5" * 4
     assert tokens.blot(around.format(token)) == around.format("***")
 
@@ -64,12 +64,12 @@ def test_names_that_begin_like_tokens_stay(text):
     assert tokens.blot(text) is text
 
 
-def test_shapes_are_compiled_when_they_are_met_and_not_at_import():
+def test_shapes_are_compiled_on_first_use_and_not_at_import():
     program = "from resilient_tasks.redaction import redact, tokens; print(tokens._compiled.cache_info().currsize)"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "0"
 
 
-def test_alphabets_hold_what_they_say():
+def test_alphabets_match_their_names():
     assert set(LETTERS["alnum"]) == set(string.ascii_letters + string.digits)
     assert set(LETTERS["url"]) == {*string.ascii_letters, *string.digits, "-", "_"}
