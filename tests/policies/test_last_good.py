@@ -464,7 +464,7 @@ class TestDegradedResults:
     def test_a_split_has_no_stand_in(self, folder):
         def fetch() -> Split[pd.DataFrame]: ...
 
-        with pytest.raises(PolicyError, match="a fallback something that was not"):
+        with pytest.raises(PolicyError, match="a fallback returns other data"):
             resilient(validate=Validate(output=FLIGHTS, on_invalid="branch"), fallback=LastGood(folder=folder))(fetch)
 
 
