@@ -122,7 +122,7 @@ class TestWhatIsRefusedAtDecoration:
     @pytest.mark.parametrize("as_pipeline", [False, True])
     def test_a_fallback_beside_it(self, drive, library, as_pipeline):
         policies = [Validate(output=library.schema, on_invalid="branch"), Fallback(value=None)]
-        with pytest.raises(PolicyError, match="returns a Split of .*, and a fallback returns other data"):
+        with pytest.raises(PolicyError, match=r"returns a Split of .*, and a fallback returns other data"):
             drive(library.frame, policies=Pipeline(*policies) if as_pipeline else policies)
 
     def test_a_fallback_in_a_decorator_underneath(self, library):
