@@ -19,6 +19,7 @@ from resilient_tasks.shared.states import shared, states
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Plan, Proceed
+    from resilient_tasks.machines.slots import Answer
 
 #: Where bulkheads are in the store.
 _PREFIX = "bulkhead/"
@@ -114,8 +115,9 @@ class Bulkhead(keys.Keyed, Policy):
         """Take a slot, or say why not."""
         ticket = slots.new_ticket()
         look_again_in = _FIRST_LOOK
-        answer = slots.ask(ticket, self.limit, self.queue, keep=True)
+        answer: Answer = "queued"  # as far as is known: the question may be interrupted once it was answered
         try:
+            answer = slots.ask(ticket, self.limit, self.queue, keep=True)
             while answer == "queued":
                 left = call.remaining()
                 if left <= 0:

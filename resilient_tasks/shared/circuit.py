@@ -91,7 +91,7 @@ class SharedCircuit:
         self._told = 0
         self._last = 0.0
         self._rules: Rules | None = None
-        self._leave = Leave(key, Pass(-1))
+        self._given: tuple[Rules | None, Leave] = None, Leave(key, Pass(-1))  # one value: other threads set it too
         self.was_used: bool = False
 
     @property
@@ -123,10 +123,10 @@ class SharedCircuit:
             return None
         if self._memory is None and not self.is_well(rules):
             return None
-        leave = self._leave
-        if leave.known.turn != circuit.turn or self._rules is not rules:
+        given_by, leave = self._given
+        if given_by is not rules or leave.known.turn != circuit.turn:
             self._rules, leave = rules, self._leave_for(rules, circuit.turn)
-            self._leave = leave
+            self._given = rules, leave
         self.was_used = True
         if door is not None and self._memory is not None and not circuit.run:
             if isinstance(door, CountingDoor):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -42,7 +41,6 @@ class KeptSlot:
         self._me = me
         self._states = states
         self._lease = lease
-        self._lock = threading.Lock()
         self._claims: Claims | None = None
         self._limit, self._version, self._fresh_until = 0, -1, 0.0
         self._turn_ends, self.others_wait = 0.0, False
@@ -100,19 +98,23 @@ class KeptSlot:
         return True
 
     def leave(self) -> bool:
-        """Keep the slot for the next call. False: it was not in use."""
-        with self._lock:
-            if self.state != "used":
-                return False
-            self.state = "idle"
+        """Keep the slot for the next call. False: it was not in use. If it is interrupted, it still is."""
+        if not self._turns(("used",)):
+            return False
+        try:
             self._release()
+        except BaseException:
+            self.state = "used"
+            raise
+        self.state = "idle"
         return True
 
     def drop(self) -> None:
         """Give up a slot that was claimed: the next thing that the store is told says so."""
-        with self._lock:
-            self.state = "none"
+        try:
             self._release()
+        finally:
+            self.state = "none"
 
     def tell(self, slots: Slots, now: float) -> None:
         """Have the slot stand there while it is in use, and no more once it was given up."""
@@ -132,10 +134,11 @@ class KeptSlot:
         slots.held_by(self.name, Holder(1, now + self._lease))
 
     def _turns(self, before: tuple[str, ...]) -> bool:
-        with self._lock:
-            if self.state not in before:
-                return False
-            self.state = "claimed"
+        # No call after the look: no other thread has its turn in between (see `TAKES_TURNS`), and no interrupt comes
+        # before the `try` of the caller.
+        if self.state not in before:
+            return False
+        self.state = "claimed"
         return True
 
     def _still_stands(self, key: str) -> bool:

@@ -129,7 +129,8 @@ class HeldSlots:
             places: in the queue.
             keep: the process may keep the slot for its next call, see `KeptSlot`.
         """
-        kept = self._kept if keep and self._memory is None and self._kept.claim() else None
+        may_keep = keep and TAKES_TURNS and self._memory is None
+        kept = self._kept if may_keep and self._kept.claim() else None
         answer: Answer = "full"
         try:
             answer, slots = self._asked(ticket, limit, places, kept, ())
@@ -166,12 +167,19 @@ class HeldSlots:
                 taken = self._memory is not None
             return slots.to_keep(), (answer, slots)
 
-        def count(result: tuple[Answer, Slots]) -> None:
+        def count(result: tuple[Answer, Slots]) -> None:  # before another thread asks: each tells what is held in all
+            nonlocal taken
             answer, slots = result
             if answer == "taken" and kept is not None:
                 kept.began(limit, others_wait=bool(slots.queue))
-            else:
-                self._count(result)
+                return
+            self.was_used = True
+            if self._memory is not None:
+                self._cell = self._memory.cell(self._key, self._decoded)
+            elif answer == "taken":
+                with self._lock:
+                    self._mine.number += 1
+                    taken = True
 
         try:
             answer, slots = self._states.step(self._key, self._decoded, step, ttl=self._kept_for, take_in=count)
@@ -179,10 +187,16 @@ class HeldSlots:
             self._kept.others_wait = self.waiting > 0  # or other threads of this process
             self._keep_renewing()
         except BaseException:  # as in `ask`, which gives back what was to be kept
-            if taken:
-                self.leave()
+            self._undo(taken=taken, kept=kept)
             raise
         return answer, slots
+
+    def _undo(self, *, taken: bool, kept: KeptSlot | None) -> None:
+        """Have no slot be held for a call that was interrupted."""
+        if taken:
+            self.leave()
+        elif kept is None:
+            self.tell()  # the store may count what is not counted here
 
     def leave(self) -> None:
         """Give a slot back. If it is interrupted, the slot is still held."""
@@ -211,13 +225,17 @@ class HeldSlots:
         self._states.step(self._key, self._decoded, step, ttl=self._kept_for)
 
     def forget(self, ticket: str) -> None:
-        """Give a place in the queue back."""
+        """Give a place in the queue back, also if that is interrupted: in a memory it has no end of its own."""
 
         def step(slots: Slots, now: float) -> tuple[Slots | None, tuple[Answer, Slots]]:
             slots.by(now, self._lease, self._place).without(ticket)
             return slots.to_keep(), ("full", slots)
 
-        self._states.step(self._key, self._decoded, step, ttl=self._kept_for)
+        try:
+            self._states.step(self._key, self._decoded, step, ttl=self._kept_for)
+        except BaseException:
+            self._states.step(self._key, self._decoded, step, ttl=self._kept_for)
+            raise
 
     def ended(self, error: BaseException | None, call: Call | None = None) -> None:
         """Give a slot back: once what a call has left behind has ended, where it has failed so."""
@@ -243,15 +261,6 @@ class HeldSlots:
         else:
             slots.held_by(self._me, self._mine)
             self._mine.number += more
-
-    def _count(self, result: tuple[Answer, Slots]) -> None:
-        """Take in an answer before another thread asks: each tells the store how many are held in all."""
-        self.was_used = True
-        if self._memory is not None:
-            self._cell = self._memory.cell(self._key, self._decoded)
-        elif result[0] == "taken":
-            with self._lock:
-                self._mine.number += 1
 
     def _decoded(self, state: bytes | None, now: float) -> Slots:
         return Slots.decode(state, now, self._lease, self._place)

@@ -55,22 +55,28 @@ class Claims:
 
     def take(self, number: int) -> bool:
         """Claim a number below 2 ** 62, or return False if another process or thread has claimed it."""
-        with self._lock:
-            if number in self._mine or self._file < 0:
-                return False
-            try:
+        taken = False
+        try:
+            with self._lock:
+                if number in self._mine or self._file < 0:
+                    return False
+                taken = True
+                self._mine.add(number)
                 self._set(_CLAIM, number)
-            except OSError:
+        except BaseException as error:  # interrupted: the caller cannot release what it does not know of
+            if taken:
+                self.release(number)
+            if isinstance(error, OSError):
                 return False
-            self._mine.add(number)
+            raise
         return True
 
     def release(self, number: int) -> None:
-        """Give a claim back, if it is one of these."""
+        """Give a claim back, if it is one of these. If it is interrupted, it may still be claimed."""
         with self._lock:
             if number in self._mine and self._file >= 0:
-                self._mine.discard(number)
                 self._set(_RELEASE, number)
+                self._mine.discard(number)
 
     def close(self) -> None:
         """Give all claims back."""

@@ -73,7 +73,7 @@ class SQLiteStore:
         self._path, self._file = Path(path), path
         self._bound = bound
         self._lent: Lent[sqlite3.Connection] | None = None
-        self._inode = (0, 0)
+        self._inode, self._times_opened = (0, 0), 0
         self._suspect = False
         self._tidied_to: str | None = None
         self._claims: claims.Claims | None = None
@@ -95,6 +95,7 @@ class SQLiteStore:
             opened = self._opened()
         found = self._path.stat()
         before, self._lent = self._lent, Lent(opened)
+        self._times_opened += 1
         self._inode, self._suspect = (found.st_dev, found.st_ino), False
         if before is not None:
             before.give_up()
@@ -164,8 +165,8 @@ class SQLiteStore:
         return self._claims
 
     def version(self) -> int:
-        """Return a number that changes when another connection has written to the file."""
-        return self._ask(_written)
+        """Return a number that changes when another connection has written to the file, and with each `connect`."""
+        return self._ask(lambda connection: _written(connection) + (self._times_opened << 32))
 
     def keys(self, prefix: str) -> list[str]:
         """See `StateStore`."""
@@ -238,8 +239,8 @@ class SQLiteStore:
 
     @contextlib.contextmanager
     def _writing(self, connection: sqlite3.Connection, within: float) -> Iterator[None]:
-        self._when_free(connection, "BEGIN IMMEDIATE", (), within)
         try:
+            self._when_free(connection, "BEGIN IMMEDIATE", (), within)
             yield
             connection.execute("COMMIT")
         except BaseException:

@@ -1,6 +1,7 @@
 """Bulkhead: so many at once, a queue in the order of arrival, and a slot that is kept until the work really ends."""
 
 import asyncio
+import sys
 import threading
 
 import cloudpickle
@@ -8,8 +9,12 @@ import pytest
 
 from resilient_tasks import Bulkhead, BulkheadFull, Failed, Ok, Pipeline, PolicyError, TimedOut, explain, resilient
 from resilient_tasks.core.abandoned import abandoned
+from resilient_tasks.core.clock import use_clock
 from resilient_tasks.core.store import MemoryStore
+from resilient_tasks.machines.slots import Slots
+from resilient_tasks.shared.slots import HeldSlots
 from resilient_tasks.shared.states import states, use_store
+from resilient_tasks.testing import VirtualClock
 
 
 @pytest.fixture(autouse=True)
@@ -212,3 +217,42 @@ def test_what_cannot_work_is_refused(given, complaint):
 def test_something_else_in_its_place_is_refused():
     with pytest.raises(PolicyError, match=r"bulkhead= takes a Bulkhead\(\.\.\.\), not 5"):
         resilient(bulkhead=5)(print)
+
+
+@pytest.mark.filterwarnings("ignore:coroutine 'Pipeline.run' was never awaited")  # interrupted before it was
+def test_no_place_in_the_queue_is_left_behind_wherever_a_call_that_waits_is_interrupted():
+    name, at, passed = "interrupted", 0, 0
+
+    def interrupt(frame, event, _):
+        nonlocal passed
+        ours = "resilient_tasks" in frame.f_code.co_filename and frame.f_code is not HeldSlots.forget.__code__
+        if ours and event in {"call", "c_return"}:
+            passed += 1
+            if passed == at:
+                sys.setprofile(None)
+                raise KeyboardInterrupt
+
+    waits = resilient(bulkhead=Bulkhead(name, 1, queue=1), deadline=1)(lambda: "done")
+
+    @resilient(bulkhead=Bulkhead(name, 1))
+    def holds():
+        nonlocal passed
+        passed = 0
+        sys.setprofile(interrupt)
+        try:
+            waits()
+        except KeyboardInterrupt:
+            return True
+        except BulkheadFull:
+            return passed >= at
+        finally:
+            sys.setprofile(None)
+
+    with use_clock(VirtualClock()):
+        holds()
+        more = True
+        while more:
+            at += 1
+            more = holds()
+            assert Slots.decode(states().get(f"bulkhead/{name}"), 0).queue == {}
+        assert at > 100

@@ -112,6 +112,23 @@ def test_a_limit_by_one_rule_does_not_count_for_another_of_the_same_name(drive):
     assert by_rate.status().calls == 5
 
 
+def test_a_success_counts_by_its_own_rule_after_a_failure_that_was_told_by_that(drive):
+    """The leave that the other function had last says how its own successes are told."""
+    by_rate, down = CircuitBreaker("x", window=600), [True]
+
+    def work():
+        if down:
+            raise ConnectionError(down.pop())
+
+    warm(drive(lambda: None, breaker=CircuitBreaker("x", failures=3)))
+    rate = drive(work, breaker=by_rate)
+    with pytest.raises(ConnectionError):
+        rate()
+    rate()
+    status = by_rate.status()
+    assert (status.calls, status.failures) == (2, 1)
+
+
 @pytest.mark.parametrize("window", [{"window": 20}, {"last": 50}], ids=["seconds", "calls"])
 def test_successes_are_counted_in_the_time_in_which_they_came(drive, clock, window):
     breaker = CircuitBreaker("x", **window)

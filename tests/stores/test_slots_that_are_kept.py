@@ -15,6 +15,7 @@ from two_workers import Workers
 from resilient_tasks import Bulkhead, BulkheadFull, TimedOut, resilient
 from resilient_tasks.machines.slots import Slots
 from resilient_tasks.shared import kept
+from resilient_tasks.shared.kept import KeptSlot
 from resilient_tasks.shared.slots import LEASE, HeldSlots
 from resilient_tasks.stores.claims import POSSIBLE, Claims
 from resilient_tasks.stores.sqlite import SQLiteStore
@@ -117,6 +118,89 @@ def test_a_slot_whose_state_was_deleted_is_asked_for_anew(workers, held):
     workers.states[1].update(KEY, lambda *_: (b"garbage", None))
     assert theirs.ask("", 1, 0) == "taken"
     assert ours.acquire(1) is None
+
+
+def test_a_slot_that_was_taken_away_before_the_file_was_opened_again_is_not_used_again(workers, held):
+    ours, theirs = held
+    store = workers.states[0]._store
+    store.connect()
+    take_and_leave(ours)
+    assert theirs.ask("", 1, 0) == "taken"
+    store.connect()  # SQLite counts what others have written anew for each connection
+    assert ours.acquire(1) is None
+
+
+def interruptions(work):
+    """Call `work` again and again, interrupted at a later point each time: where a function begins, or one of C ends.
+
+    Yields after each; and after the first call that was not interrupted, which is the last.
+    """
+    passed, at, interrupted = 0, 0, True
+
+    def interrupt(frame, event, _):
+        nonlocal passed
+        ours = frame.f_code.co_filename.endswith(("kept.py", "shared/slots.py", "claims.py"))
+        if (
+            ours
+            and event in {"call", "c_return"}
+            and frame.f_code not in {HeldSlots.leave.__code__, KeptSlot.drop.__code__}
+        ):
+            passed += 1
+            if passed == at:
+                sys.setprofile(None)
+                raise KeyboardInterrupt
+
+    while interrupted and at < 1000:
+        passed, at, interrupted = 0, at + 1, False
+        sys.setprofile(interrupt)
+        try:
+            work()
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            sys.setprofile(None)
+        yield
+
+
+def test_a_slot_is_used_again_wherever_an_earlier_call_was_interrupted(held):
+    ours, theirs = held
+
+    def work():
+        leave = ours.acquire(1)
+        if leave is None:  # the slot of the call that was interrupted was given up
+            assert ours.ask("", 1, 0, keep=True) == "taken"
+            leave = ours.leave_given
+        try:
+            leave.succeeded()
+        except KeyboardInterrupt as error:
+            leave.ended(error)  # as a wrapper does
+            raise
+
+    take_and_leave(ours)
+    for _ in interruptions(work):
+        assert (ours._mine.number, ours._kept.state) in {(0, "idle"), (0, "none")}
+        take_and_leave(theirs)
+        take_and_leave(ours)
+
+
+def test_slots_are_counted_right_wherever_a_call_beside_the_one_that_keeps_its_own_is_interrupted(held):
+    ours, theirs = held
+    assert ours.ask("", 2, 0, keep=True) == "taken"
+
+    for _ in interruptions(lambda: ours.ask("", 2, 0, keep=True)):
+        while ours._mine.number + (ours._kept.state == "used") > 1:
+            ours.leave()
+        assert theirs.ask("", 2, 0) == "taken"
+        assert theirs.ask("", 2, 0) == "full"
+        theirs.leave()
+
+
+def test_a_claim_that_was_interrupted_is_given_back(tmp_path):
+    ours, theirs = (Claims(f"{tmp_path}/claims", 0o600) for _ in range(2))
+    for _ in interruptions(lambda: ours.release(1) if ours.take(1) else None):
+        ours.release(1)
+        assert theirs.take(1)
+        theirs.release(1)
 
 
 def test_a_slot_is_no_more_kept_where_the_file_of_the_claims_was_deleted(held, tmp_path):
