@@ -1,1 +1,1 @@
-"""The edge to Prefect: the only room that imports it."""
+"""The integration with Prefect: the only package that imports it."""

@@ -1,7 +1,7 @@
-"""What a run leaves in Prefect's UI besides its states: a report of events, a report of bad data, and tags.
+"""What a run adds to Prefect's UI besides its states: a report of events, a report of bad data, and tags.
 
-An artifact takes 0.1 s, so each kind is left once per run: at the end of a resilient flow's run for everything that it
-gathered, otherwise at the end of the task run.
+An artifact takes 0.1 s, so each kind is created once per run: at the end of a resilient flow's run for all of its
+events, otherwise at the end of the task run.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("resilient_tasks")
 
-#: The flow runs whose events this process gathers until their end.
+#: Flow runs whose events this process collects until they end.
 _gathered: set[str] = set()
 
 
 @contextmanager
 def gathering(flow_run_id: str) -> Iterator[None]:
-    """Leave artifacts about this flow run to the caller, while the block lasts."""
+    """Leave the artifacts of this flow run to the caller within the block."""
     _gathered.add(flow_run_id)
     try:
         yield
@@ -38,7 +38,7 @@ def gathering(flow_run_id: str) -> Iterator[None]:
 
 
 def leave(events: Sequence[Event]) -> None:
-    """Leave the artifacts about `events`, at the end of their run."""
+    """Create the artifacts about `events`, at the end of their run."""
     from resilient_tasks.observe.report import RunReport  # noqa: PLC0415  # for runs that leave one
 
     report = RunReport(events)
@@ -48,7 +48,7 @@ def leave(events: Sequence[Event]) -> None:
 
 
 def leave_quality(events: Sequence[Event]) -> None:
-    """Leave an artifact about rows that were quarantined and rules that warned, if there are any."""
+    """Create an artifact about quarantined rows and rules that warned, if there are any."""
     from resilient_tasks.observe.quality import DataQuality  # noqa: PLC0415  # as above
 
     quality = DataQuality(events)
@@ -56,14 +56,14 @@ def leave_quality(events: Sequence[Event]) -> None:
         _leave("data-quality", quality)
 
 
-def nobody_gathers(events: Sequence[Event]) -> bool:
-    """Return whether `events` include some about data that no flow run will report at its end."""
+def has_ungathered(events: Sequence[Event]) -> bool:
+    """Return whether any event about data belongs to no flow run that will report it."""
     about_data = (event for event in events if isinstance(event, RowsQuarantined | RowsWarned))
     return any(event.run.get("flow_run_id") not in _gathered for event in about_data)
 
 
 def tag(flow_run_id: UUID, tags: Iterable[str]) -> None:
-    """Add tags to a flow run: Prefect's list of runs shows them and can filter by them."""
+    """Add tags to a flow run; Prefect's list of runs shows them and filters by them."""
     new = set(tags)
     if not new:
         return
@@ -80,4 +80,4 @@ def _leave(key: str, report: RunReport | DataQuality) -> None:
     try:
         create_markdown_artifact(report.markdown(), key=key, description=report.headline(), _sync=True)  # type: ignore[call-arg]
     except Exception:
-        _logger.exception("the artifact %s could not be left in Prefect", key)
+        _logger.exception("the artifact %s could not be created in Prefect", key)

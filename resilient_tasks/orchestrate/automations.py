@@ -1,7 +1,7 @@
-"""Automations on the Prefect server, for runs whose process was killed and can tell of nothing itself.
+"""Automations on the Prefect server, for runs whose process was killed and can report nothing itself.
 
-One marks a flow run Crashed that gives no sign of life any more: Prefect's flow runs send heartbeats as long as their
-process lives. The other one tells people of crashed runs, by a block that is on the server.
+One marks a flow run Crashed once its heartbeats stop: Prefect's flow runs send them as long as their process lives.
+The other sends alerts about crashed runs through a block on the server.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, get_current_settings
 
-#: Prefect refuses to wait for less.
+#: The shortest wait that Prefect accepts, in seconds.
 LEAST = 10.0
-#: The heartbeat intervals without a sign of life after which a run counts as crashed.
+#: Missed heartbeats after which a run counts as crashed.
 _HEARTBEATS = 3
 
 _RUN = "prefect.flow-run"
 _HEARTBEAT = f"{_RUN}.heartbeat"
-#: After these no heartbeat is due. Events bear the names of states: `Degraded` is this library's, and a state of the
-#: user's own with another name ends in a refusal by the server, which lets no ended run become Crashed.
+#: No heartbeat follows these. Events are named after states: `Degraded` is this library's. After a custom state with
+#: another name the automation fires, and the server refuses, as it lets no ended run become Crashed.
 _ENDS = (
     *("Completed", "Degraded", "Failed", "TimedOut", "Crashed", "Cancelled"),
     *("Paused", "Suspended", "AwaitingRetry"),
@@ -41,13 +41,13 @@ Done = Literal["created", "updated", "removed", "would be created", "would be up
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What is to be on the server.
+    """The automations to install on the server.
 
     Attributes:
-        name: what the names of its automations begin with.
-        block: the block that sends the alert, such as `"slack-webhook/ops"`; empty: no alert.
-        zombie_after: seconds without a sign of life after which a run is marked Crashed.
-        cooldown: seconds in which further crashes of the same flow are not told.
+        name: prefix of the names of its automations.
+        block: the block that sends the alerts, such as `"slack-webhook/ops"`; empty: no alerts.
+        zombie_after: seconds without a heartbeat after which a run is marked Crashed.
+        cooldown: seconds in which further crashes of the same flow send no alert.
     """
 
     name: str
@@ -67,21 +67,21 @@ class Recipe:
         return f"{self.name}: no sign of life"
 
     @property
-    def telling(self) -> str:
+    def alerting(self) -> str:
         """Name of the automation that sends alerts about them."""
         return f"{self.name}: a flow run crashed"
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What was done on the server, or would be.
+    """A change on the server, made or planned.
 
     Attributes:
-        done: what.
+        done: the kind of change.
         name: the automation's name.
         purpose: what the automation does.
-        automation: the automation itself, as Prefect's API takes it; empty where it was removed.
-        paused: whether it was paused; it stays paused.
+        automation: the automation as Prefect's API takes it; empty if it was removed.
+        paused: whether it is paused; an update keeps it so.
     """
 
     done: Done
@@ -92,43 +92,43 @@ class Step:
 
 
 def heartbeats() -> int | None:
-    """Return the seconds between two signs of life of a flow run that this process would start; None: it gives none."""
+    """Return the seconds between heartbeats of flow runs that this process starts; None if they send none."""
     return get_current_settings().flows.heartbeat_frequency
 
 
 def usual_patience() -> float:
-    """Return the seconds without a sign of life after which a run is dead, by the heartbeats of this place."""
+    """Return the default of `zombie_after` in seconds, from this process's heartbeat interval."""
     frequency = heartbeats()
     return float(_HEARTBEATS * (frequency or 30))
 
 
 def install(recipe: Recipe, *, dry_run: bool = False) -> list[Step]:
-    """Put the automations of `recipe` on the server; those that are there already are brought up to date.
+    """Install the automations of `recipe` on the server, or update those that exist.
 
     Raises:
-        ValueError: no server is named, or the block is not there, or cannot tell anybody.
-        ConnectionError: the server does not answer, or refuses.
+        ValueError: no server is configured, or the block does not exist or cannot send alerts.
+        ConnectionError: the server does not answer or refuses.
     """
     with _server() as client:
-        # Everything that can be wrong is, before anything is changed.
+        # All checks run before anything is changed.
         steps = [(marking(recipe), f"marks a flow run Crashed after {recipe.zombie_after:g} s without a sign of life")]
         if recipe.block:
-            often = f", once in {recipe.cooldown:g} s for each flow" if recipe.cooldown else ""
-            steps.append((telling(recipe, _block(client, recipe.block)), f"tells {recipe.block}{often}"))
+            often = f", at most one in {recipe.cooldown:g} s for each flow" if recipe.cooldown else ""
+            steps.append((alerting(recipe, _block(client, recipe.block)), f"sends alerts to {recipe.block}{often}"))
         return [_put(client, automation, purpose, dry_run=dry_run) for automation, purpose in steps]
 
 
 def uninstall(name: str, *, dry_run: bool = False) -> list[Step]:
-    """Take the automations of the recipe called `name` off the server.
+    """Remove the automations of the recipe `name` from the server.
 
     Raises:
-        ValueError: no server is named.
-        ConnectionError: the server does not answer, or refuses.
+        ValueError: no server is configured.
+        ConnectionError: the server does not answer or refuses.
     """
     recipe = Recipe(name, "", LEAST)
     done: Done = "would be removed" if dry_run else "removed"
     with _server() as client:
-        found = [each for of in (recipe.marking, recipe.telling) for each in client.read_automations_by_name(of)]
+        found = [each for of in (recipe.marking, recipe.alerting) for each in client.read_automations_by_name(of)]
         for automation in found if not dry_run else ():
             client.delete_automation(automation.id)
     return [Step(done, automation.name, "", {}) for automation in found]
@@ -160,12 +160,12 @@ def marking(recipe: Recipe) -> AutomationCore:
     )
 
 
-def telling(recipe: Recipe, block: BlockDocument) -> AutomationCore:
+def alerting(recipe: Recipe, block: BlockDocument) -> AutomationCore:
     """Return the automation that sends alerts about crashed runs by `block`."""
     each = "related:flow:prefect.resource.id" if recipe.cooldown else "prefect.resource.id"
     return AutomationCore(
-        name=recipe.telling,
-        description="Tells of flow runs that crashed, also of those whose process could not tell of it any more.",
+        name=recipe.alerting,
+        description="Sends an alert about each flow run that crashed, also if its process could not send one.",
         trigger=EventTrigger(
             posture=Posture.Reactive,
             match=ResourceSpecification({"prefect.resource.id": f"{_RUN}.*"}),
@@ -208,7 +208,7 @@ def _message(recipe: Recipe, block: BlockDocument) -> SendNotification | CallWeb
 
 
 def _link() -> str:
-    """Return what stands for the run's address in a template: of the UI as it is known here, else to the server."""
+    """Return the template expression of the run's URL: in the UI configured here, else as the server knows it."""
     ui = PREFECT_UI_URL.value()
     return f"'{ui.rstrip('/')}/runs/flow-run/' ~ flow_run.id" if ui else "(flow_run | ui_url) or ''"
 
@@ -241,15 +241,15 @@ def _block(client: SyncPrefectClient, called: str) -> BlockDocument:
 def _usable(client: SyncPrefectClient) -> str:
     blocks = client.read_block_documents(include_secrets=False)
     names = sorted(_called(block) for block in blocks if block.name and (_can_notify(block) or _is_webhook(block)))
-    return f"There: {', '.join(names)}." if names else "None is there that could tell anybody."
+    return f"There: {', '.join(names)}." if names else "It has no block that can send alerts."
 
 
 def usable_blocks() -> str:
-    """Say which blocks of the server can tell people.
+    """Say which blocks on the server can send alerts.
 
     Raises:
-        ValueError: no server is named.
-        ConnectionError: the server does not answer, or refuses.
+        ValueError: no server is configured.
+        ConnectionError: the server does not answer or refuses.
     """
     with _server() as client:
         return _usable(client)
@@ -269,15 +269,15 @@ def _put(client: SyncPrefectClient, automation: AutomationCore, purpose: str, *,
 
 
 def _update(client: SyncPrefectClient, automation_id: UUID, automation: AutomationCore) -> None:
-    # As Prefect's own `Automation.update` does: the server takes no owner here, not even none.
+    # As Prefect's own `Automation.update` does: the server rejects the field `owner_resource`, even if it is None.
     client.update_automation(automation_id, AutomationCore(**automation.model_dump(exclude={"owner_resource"})))
 
 
 @contextmanager
 def _server() -> Iterator[SyncPrefectClient]:
-    """Give a client of the server that is configured, and none of a server that Prefect would start for it."""
+    """Yield a client of the configured server; never let Prefect start one."""
     if not PREFECT_API_URL.value():
-        raise ValueError("No Prefect server is named: set PREFECT_API_URL, such as http://127.0.0.1:4200/api.")
+        raise ValueError("No Prefect server is configured: set PREFECT_API_URL, such as http://127.0.0.1:4200/api.")
     try:
         with get_client(sync_client=True) as client:
             yield client

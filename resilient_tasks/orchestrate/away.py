@@ -1,4 +1,4 @@
-"""The times in which Prefect's server did not answer this process, for the log and for the reports of its runs."""
+"""Outages of Prefect's server as seen by this process, for the log and for run reports."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ _logger = logging.getLogger("resilient_tasks")
 
 
 def patience() -> float:
-    """Return how long Prefect repeats a request, in seconds: 62 with the default of five retries."""
+    """Return how long Prefect retries a request, in seconds: 62 with the default of five retries."""
     return float(2 ** (PREFECT_CLIENT_MAX_RETRIES.value() + 1) - 2)
 
 
 @dataclass(eq=False, slots=True)
 class Outage:
-    """A time in which the server did not answer.
+    """A period in which the server did not answer.
 
     Attributes:
         api: the server's address.
-        since: when it began, on the monotonic clock.
-        ended: when it ended; None while it lasts.
+        since: its start, on the monotonic clock.
+        ended: its end; None while it lasts.
         late: states of task runs that arrived after the outage.
         lost: states of task runs that never arrive.
-        is_given_up: whether the process ended before it did.
+        is_given_up: whether the process ended first.
     """
 
     api: str
@@ -41,12 +41,12 @@ class Outage:
     is_given_up: bool = False
 
     @property
-    def is_tried_of(self) -> bool:
-        """Return whether it has lasted longer than Prefect itself would wait."""
+    def is_overdue(self) -> bool:
+        """Return whether it has lasted longer than Prefect would wait."""
         return time.monotonic() - self.since > patience()
 
     def as_event(self, operation: str) -> ApiAway:
-        """Return it as an event of the run of `operation`."""
+        """Return it as an event of `operation`."""
         seconds, is_back = (
             (self.ended or time.monotonic()) - self.since,
             self.ended is not None and not self.is_given_up,
@@ -55,14 +55,14 @@ class Outage:
 
 
 class Outages:
-    """The known outages: the thread that sends events writes them, the threads of runs read them."""
+    """The known outages, written by the thread that sends events and read by the threads of runs."""
 
     def __init__(self) -> None:
         self._known: deque[Outage] = deque(maxlen=100)
         self._change = threading.Condition()
 
     def begin(self, api: str, since: float) -> Outage:
-        """Note that the server at `api` has been away `since` then."""
+        """Record that the server at `api` has not answered since the time `since`."""
         outage = Outage(api, since)
         with self._change:
             self._known.append(outage)
@@ -71,14 +71,14 @@ class Outages:
         return outage
 
     def end(self, outage: Outage) -> None:
-        """Note that the server is back, or that waiting for it ended, and log it."""
+        """Record and log that the server is back or that the wait for it ended."""
         with self._change:
             outage.ended = time.monotonic()
             self._change.notify_all()
         _logger.log(logging.WARNING if outage.lost else logging.INFO, "%s", outage.as_event("").sentence())
 
     def noticed(self, since: float) -> list[Outage]:
-        """Return the outages that lasted beyond `since`. Wait for the end of the present one, as the run's end does."""
+        """Return the outages that ended after `since`, once the current one has ended or Prefect would give up."""
         with self._change:
             while lasting := [outage for outage in self._of_this_server() if outage.ended is None]:
                 if not self._change.wait(max(patience() - time.monotonic() + lasting[0].since, 0)):

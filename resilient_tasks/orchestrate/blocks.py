@@ -1,4 +1,4 @@
-"""Blocks that Prefect's server keeps, by their names."""
+"""Load blocks from Prefect's server by name."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from prefect.settings import PREFECT_API_URL
 
 
 def loaded(name: str) -> Any:
-    """Load a block, from sync code or beside a running event loop.
+    """Load a block, also while an event loop is running.
 
     Args:
-        name: Its type and its name, as in `remote-file-system/ml`.
+        name: its type and name, as in `remote-file-system/ml`.
 
     Raises:
-        OSError: The server does not answer, has no such block, or the library that knows its type is not installed.
+        OSError: the server does not answer or has no such block, or the library that defines its type is not installed.
     """
     try:
         return Block.load(name, _sync=True)  # type: ignore[call-arg]  # taken by its decorator, also beside a loop
     except (httpx.HTTPError, OSError) as error:
         raise OSError(f"Prefect's server does not answer: {str(error) or type(error).__name__}") from error
-    except ValueError as error:  # says what is missing
+    except ValueError as error:  # its message says what is missing
         where = PREFECT_API_URL.value() or "of this process"
-        raise FileNotFoundError(f"{error} on the server {where}: `prefect block ls` lists those it has") from error
+        raise FileNotFoundError(f"{error} on the server {where}: `prefect block ls` lists its blocks") from error

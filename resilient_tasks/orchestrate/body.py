@@ -1,4 +1,4 @@
-"""What Prefect's engine calls when it runs a resilient task: the user's function inside its pipeline."""
+"""The function that Prefect's engine calls for a resilient task: the user's function inside its pipeline."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from resilient_tasks.orchestrate.states import ReturnedFailures, StateSink
 
 
 class Body:
-    """Stands in for a task's function towards the engine, with the same signature; Prefect's states are its sink."""
+    """Replaces a task's function for the engine, with the same signature; publishes events as Prefect states."""
 
     def __init__(self, plan: Plan) -> None:
         self.__name__: str = plan.operation
@@ -28,7 +28,7 @@ class Body:
         self._pipeline = plan.pipeline
         if not streams.is_stream(plan.fn):
             self._pipeline = Pipeline(*plan.pipeline.policies, ReturnedFailures())
-        # The engine places arguments by the looks of what it calls, and another decorator's wrapper looks different.
+        # The engine binds arguments to the signature of what it calls; a wrapper's may differ.
         self._is_wrapper = hasattr(plan.fn, "__wrapped__") or isinstance(plan.fn, functools.partial)
 
     def __reduce__(self) -> tuple[type[Body], tuple[Plan]]:
@@ -53,9 +53,9 @@ class Body:
             return _streamed(raising.items(streams.items(pipeline, work)), sink)
         outcome = pipeline.run(work)
         if self._plan.is_async:
-            return _worded(outcome, sink, happened)
+            return _with_message(outcome, sink, happened)
         work.runtime = runtime.STRICT  # the engine would take a coroutine for the result
-        return sink.worded(_ended(runtime.drive(outcome), happened))
+        return sink.with_message(_ended(runtime.drive(outcome), happened))
 
 
 def _ended(outcome: Outcome[Any], happened: list[Event]) -> Outcome[Any]:
@@ -69,9 +69,9 @@ def _is_about_data(happened: list[Event]) -> bool:
 
 
 def _leave_quality(happened: list[Event]) -> None:
-    from resilient_tasks.orchestrate import artifacts  # noqa: PLC0415  # for runs that leave some
+    from resilient_tasks.orchestrate import artifacts  # noqa: PLC0415  # for runs that create some
 
-    if artifacts.nobody_gathers(happened):
+    if artifacts.has_ungathered(happened):
         artifacts.leave_quality(happened)
 
 
@@ -82,9 +82,9 @@ async def _ended_later(outcome: Coroutine[Any, Any, Outcome[Any]], happened: lis
     return ended
 
 
-async def _worded(outcome: Coroutine[Any, Any, Outcome[Any]], sink: StateSink, happened: list[Event]) -> Any:
-    return sink.worded(await _ended_later(outcome, happened))
+async def _with_message(outcome: Coroutine[Any, Any, Outcome[Any]], sink: StateSink, happened: list[Event]) -> Any:
+    return sink.with_message(await _ended_later(outcome, happened))
 
 
 def _streamed(items: Generator[Any, None, Outcome[Any]], sink: StateSink) -> Generator[Any, None, Any]:
-    return sink.worded((yield from items))
+    return sink.with_message((yield from items))

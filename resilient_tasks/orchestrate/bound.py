@@ -1,7 +1,7 @@
-"""Methods: what a task or a flow is bound to is known to that one object alone.
+"""Bind tasks and flows as methods, each copy to its own instance or class.
 
-Prefect keeps it on the function, which all objects made of one task share: the last access would decide for which
-instance, or for which class, each of them runs.
+Prefect keeps the binding on the function, which all copies of a task share: the last access would decide on which
+instance or class each of them runs.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _KIND = ("_isclassmethod", "_isstaticmethod", _BOUND)
 
 
 def bound(made: Made, instance: object, owner: type | None) -> Made:
-    """Return the method that `made`, an attribute of the class `owner`, is for `instance`: an object of its own.
+    """Return `made`, an attribute of the class `owner`, as a method bound to `instance`: a new object.
 
-    As any function: a static method, one that is asked for by its class, and one that is bound already, is itself.
+    A static method, a method accessed on its class, and a method that is already bound are returned unchanged.
     """
     if made.isstaticmethod or _BOUND in vars(made):
         return made
@@ -41,17 +41,17 @@ def bound(made: Made, instance: object, owner: type | None) -> Made:
 
 
 def keep_kind(other: Task[..., Any] | Flow[..., Any], made: Task[..., Any] | Flow[..., Any]) -> None:
-    """Have `other`, which was made of `made`, be a method of the same kind, bound to the same."""
+    """Copy the kind of method and the binding of `made` to `other`, its copy."""
     vars(other).update({name: vars(made)[name] for name in _KIND if name in vars(made)})
 
 
 def binding_of(fn: Callable[..., Any]) -> dict[str, Any]:
-    """Return what `fn` is bound to, as attributes for a function in its place."""
+    """Return the binding of `fn`, as attributes for the function that replaces it."""
     return {name: vars(fn)[name] for name in (_SELF, _CLASS) if name in getattr(fn, "__dict__", {})}
 
 
 def _own(fn: Callable[..., Any], binding: dict[str, Any]) -> Callable[..., Any]:
-    """Return a function that is `fn` in all but what it is bound to."""
+    """Return a copy of `fn` with another binding."""
     if isinstance(fn, FunctionType):
         own = FunctionType(fn.__code__, fn.__globals__, fn.__name__, fn.__defaults__, fn.__closure__)
         own.__kwdefaults__ = fn.__kwdefaults__

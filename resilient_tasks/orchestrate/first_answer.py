@@ -1,8 +1,8 @@
-"""Let a Prefect client that is created during a run wait for a server that is away, as older clients do.
+"""Let Prefect clients that are created during a run wait for an unreachable server, as older clients do.
 
-Prefect repeats a refused request only if the same client has had an answer before, so that a wrong address is noticed
-at once. A flow that is called in a flow, an artifact and a tag each get a client of their own, which would give up at
-the first refusal. Within a run the address is known to be right: the server there created the run.
+Prefect retries a refused request only if the same client has had an answer before, so that a wrong address is noticed
+at once. Subflows, artifacts and tags each create a new client, which would give up at the first refusal. Within a run
+the address is known to be right: the server there created the run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from resilient_tasks.orchestrate import undocumented
 
 
 class HasConnected:
-    """The attribute by which Prefect's clients decide whether to repeat a refused request."""
+    """The attribute by which Prefect's clients decide whether to retry a refused request."""
 
     def __get__(self, client: Any, kind: type[Any] | None = None) -> Any:
         """Return whether the client has had an answer, or is used within a run."""
@@ -26,15 +26,15 @@ class HasConnected:
         return had_one or FlowRunContext.get() is not None or TaskRunContext.get() is not None
 
     def __set__(self, client: Any, value: object) -> None:
-        """Note whether the client has had an answer."""
+        """Record whether the client has had an answer."""
         vars(client)["_has_connected"] = value
 
 
 def install() -> None:
-    """Let Prefect's clients ask this attribute."""
+    """Replace the attribute of Prefect's clients."""
     for name in ("PrefectHttpxSyncClient", "PrefectHttpxAsyncClient"):
         kind = getattr(base, name, None)
         if kind is None or "_has_connected" not in kind.send.__code__.co_names:
-            undocumented.say_once(undocumented.HAS_CONNECTED)
+            undocumented.warn_once(undocumented.HAS_CONNECTED)
         else:
             kind._has_connected = HasConnected()  # noqa: SLF001  # there is no public way

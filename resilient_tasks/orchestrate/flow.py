@@ -34,8 +34,7 @@ _HOOKS = tuple(f"on_{state}_hooks" for state in ("completion", "failure", "cance
 class ResilientFlow(Flow[P, R]):
     """A Prefect flow whose function runs inside a pipeline, and whose final state counts what happened in it.
 
-    Everything that Prefect does with a flow it does with this one. Its `fn`, called by anybody but Prefect's engine, is
-    the bare function.
+    Prefect treats it like any flow. Called outside of Prefect's engine, its `fn` is the bare function.
     """
 
     fn: Callable[P, R]
@@ -49,12 +48,12 @@ class ResilientFlow(Flow[P, R]):
         self._arm(plan, care)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take up what was pickled: a process that is handed a flow may make none of its own."""
+        """Restore a pickled flow, and connect to Prefect: this process may define no flow itself."""
         runs.connect()
         vars(self).update(state)
 
     def __get__(self, instance: Any, owner: Any) -> ResilientFlow[P, R]:
-        """Return the flow as a method of `instance`, or of the class `owner`, and of nothing else."""
+        """Return the flow as a method of `instance` or of the class `owner`."""
         return bound.bound(self, instance, owner)
 
     def _arm(self, plan: Plan, care: Care) -> None:
@@ -63,27 +62,29 @@ class ResilientFlow(Flow[P, R]):
         body = flow_body.body_of(plan, care)
         vars(body).update(bound.binding_of(self.fn))
         self.fn = body
-        self.isasync = plan.is_async or callables.is_async_generator(plan.fn)  # of an object, Prefect cannot tell
+        self.isasync = plan.is_async or callables.is_async_generator(
+            plan.fn
+        )  # Prefect does not detect async callable objects
 
     def validate_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Return the parameters as the function's annotations have them, as Prefect's flow does.
+        """Convert the parameters to the types in the function's annotations, as Prefect's flow does.
 
         Raises:
-            prefect.exceptions.ParameterTypeError: they do not fit the annotations.
+            prefect.exceptions.ParameterTypeError: a parameter does not fit its annotation.
         """
-        # Prefect looks up names in annotations where `fn` was defined: the body was defined in this library.
+        # Prefect resolves names in annotations in the module that defines `fn`; the body is defined in this library.
         own = copy.copy(self)
         own.fn = flow_body.bare(self.fn)
         return super(ResilientFlow, own).validate_parameters(parameters)
 
     def with_options(self, **options: Any) -> ResilientFlow[P, R]:
-        """Return this flow with other options, Prefect's or this library's.
+        """Return a copy of this flow with other options, Prefect's or this library's.
 
-        A policy given here replaces its like, and None takes it away (`retry=None`). `policies=None` takes away those
-        that `policies=` gave.
+        A policy given here replaces the one of its kind, and None removes it (`retry=None`). `policies=None` removes
+        those given by `policies=`.
 
         Raises:
-            PolicyError: the options are contradictory, also with those that stay.
+            PolicyError: the options contradict each other or those that stay.
         """
         policies, theirs, new = _sorted(options)
         plan = decorate.replaced(self.plan, policies) if policies else replace(self.plan, owner=None)
@@ -93,11 +94,11 @@ class ResilientFlow(Flow[P, R]):
         plain = super().with_options(**_checked(plan, care, theirs))
         other = ResilientFlow.__new__(ResilientFlow)
         other.__dict__.update(plain.__dict__)
-        # Before 3.9, Prefect hands these lists on themselves: a hook added to the copy would run for the original too.
+        # Before 3.9, Prefect shares these lists: a hook added to the copy would run for the original too.
         for hooks in _HOOKS:
             setattr(other, hooks, list(getattr(plain, hooks)))
         bound.keep_kind(other, self)
-        other._arm(plan, care)  # noqa: SLF001  # another of this very class
+        other._arm(plan, care)  # noqa: SLF001  # same class
         return other
 
 
@@ -106,34 +107,34 @@ def resilient_flow(fn: Callable[P, R], /) -> ResilientFlow[P, R]: ...
 @overload
 def resilient_flow(**options: Unpack[FlowOptions]) -> Callable[[Callable[P, R]], ResilientFlow[P, R]]: ...
 def resilient_flow(fn: Callable[..., Any] | None = None, /, **options: Unpack[FlowOptions]) -> Any:
-    """Make a Prefect flow with policies around the whole run, an honest final state, and a run report.
+    """Make a Prefect flow with policies around the whole run, an accurate final state, and a run report.
 
     Args:
-        fn: the function, where the decorator is used bare.
-        **options: every keyword of Prefect's `@flow`, two of the flow's own, and the policies:
+        fn: the function, if the decorator is used without arguments.
+        **options: every keyword of Prefect's `@flow`, two that only flows have, and the policies:
 
-            - `retry=3` or `Retry(...)`: another attempt after a failure that is likely to pass.
+            - `retry=3` or `Retry(...)`: another attempt after a transient failure.
             - `deadline=120` or `"2 min"`: a limit for all attempts and waits together.
             - `timeout=20` or `Timeout(20, enforce="process")`: a limit for each attempt.
             - `breaker="flights-api"` or `CircuitBreaker(...)`: no call to a service that is known to be down.
             - `rate_limit=RateLimit("flights-api", calls=10, per=1)`: no more calls than a service allows.
             - `bulkhead=Bulkhead("warehouse", 4)`: no more calls at once.
-            - `hedge=0.2` or `Hedge(...)`: a second call beside one that is slow to answer.
+            - `hedge=0.2` or `Hedge(...)`: a second call if the first is slow to answer.
             - `validate=Orders` or `Validate(...)`: bad data is stopped or split off.
-            - `fallback=last_good`, `{TimedOut: f}` or `Fallback(...)`: what stands in for the result.
+            - `fallback=last_good`, `{TimedOut: f}` or `Fallback(...)`: a substitute for the result.
             - `single_flight=True` or `SingleFlight(...)`: concurrent calls with equal arguments share one attempt.
-            - `notify=Slack(channel="#ml-alerts")`, several channels, or `Notify(...)`: who hears of a failure.
+            - `notify=Slack(channel="#ml-alerts")`, several channels, or `Notify(...)`: where to send alerts.
             - `policies=[...]` or a `Pipeline`: further policies.
             - `idempotent=True`: doing the work twice does no harm.
-            - `on_unobserved="fail"` (the default), `"warn"` or `"ignore"`, which is Prefect's own way: how a run ends
-              in which a submitted task failed and the flow did not look at its future.
-            - `fail_on_degraded=True`: a run in which any call was degraded has failed.
+            - `on_unobserved="fail"` (the default), `"warn"` or `"ignore"`, as in Prefect: how a run ends if a submitted
+              task failed and the flow did not check its future.
+            - `fail_on_degraded=True`: the run fails if any call in it was degraded.
 
-    A deadline given here holds for the run: its function and the resilient tasks in it end by it. Where anything
-    failed, recovered or was degraded, a Markdown artifact with the key `resilience-report` says what, worst first, and
-    the final state's message how much.
+    A deadline given here covers the run: its function and the resilient tasks in it end by then. If anything failed,
+    recovered or was degraded, a Markdown artifact with the key `resilience-report` lists it, worst first, and the final
+    state's message counts it.
 
-    `notify` given here hears of each run once, at its end, with what went wrong inside of it rolled up.
+    `notify` given here sends one alert per run, at its end, with a summary of everything that went wrong inside.
 
     Raises:
         PolicyError: at decoration, if the keywords are contradictory or impossible for this function.
@@ -143,7 +144,7 @@ def resilient_flow(fn: Callable[..., Any] | None = None, /, **options: Unpack[Fl
     return _make(fn, options)
 
 
-# As of `@flow`: what is loaded is what the decorator in that source makes.
+# As `@flow` has it: it loads whatever flow the source defines.
 resilient_flow.from_source = Flow.from_source  # type: ignore[attr-defined]
 
 
@@ -154,12 +155,12 @@ def _make(fn: Callable[..., Any], options: Mapping[str, Any]) -> ResilientFlow[.
         plan = decorate.make_plan(flow_body.bare(fn), policies, "resilient_flow")
         return ResilientFlow(plan.fn, plan, Care(**new), **theirs)
     plan = decorate.make_plan(fn.__func__, policies, "resilient_flow")
-    # Prefect wants to see what kind of method it is.
+    # Prefect needs the classmethod or staticmethod itself.
     return ResilientFlow(type(fn)(plan.fn), plan, Care(**new), **theirs)
 
 
 def _sorted(options: Mapping[str, Any]) -> tuple[PolicyOptions, dict[str, Any], dict[str, Any]]:
-    """Tell policies, Prefect's options and those of `Care` from each other."""
+    """Split the options into policies, Prefect's own, and those of `Care`."""
     misuse.refuse_unknown(options, (*_POLICIES, *_CARE), _PREFECTS, "resilient_flow")
     policies = {name: value for name, value in options.items() if name in _POLICIES}
     care = {name: value for name, value in options.items() if name in _CARE}
@@ -168,7 +169,7 @@ def _sorted(options: Mapping[str, Any]) -> tuple[PolicyOptions, dict[str, Any], 
 
 
 def _checked(plan: Plan, care: Care, options: dict[str, Any]) -> dict[str, Any]:
-    """Return Prefect's options, with one retry loop at most, if `plan` and `care` go together."""
+    """Check `plan` and `care`, and return Prefect's options with at most one retry loop."""
     if care.on_unobserved not in {"fail", "warn", "ignore"}:
         msg = f'on_unobserved is "fail", "warn" or "ignore", not {care.on_unobserved!r}'
         raise PolicyError(msg)

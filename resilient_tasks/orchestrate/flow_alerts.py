@@ -1,8 +1,8 @@
-"""The alert about a flow run: one message at its end, which rolls up everything that went wrong inside it.
+"""The alert about a flow run: one message at its end, with a summary of everything that went wrong inside it.
 
-A task's `notify=` sends alerts as its calls fail. A flow's sends one per run, however often its function was tried: if
-the run failed or crashed, or completed although calls in it failed or were degraded. A run without trouble ends the
-incident.
+A task's `notify=` sends alerts as its calls fail. A flow's sends one per run, however many attempts its function took:
+if the run failed or crashed, or completed although calls in it failed or were degraded. A run without failures ends
+the incident.
 """
 
 from __future__ import annotations
@@ -37,31 +37,31 @@ from resilient_tasks.core.first_attempts import current_call
 from resilient_tasks.core.pipeline import Pipeline
 from resilient_tasks.core.wording import counted, number_of
 from resilient_tasks.observe.report import RunReport, taken_up
-from resilient_tasks.orchestrate import undocumented, verdict
+from resilient_tasks.orchestrate import messages, undocumented
 
 _logger = logging.getLogger("resilient_tasks")
 
-#: The most operations that are named; of more, the number is given.
+#: The most operations to name; the rest are counted.
 _NAMED = 7
-#: Seconds for which a terminated process waits until its message is sent.
+#: Seconds that a terminated process waits for its message to be sent.
 _LAST_WORDS = 3.0
 
 _FAILED = "The flow run failed: what depends on it does not run."
 _STOOD_IN = "A fallback stood in for the whole run: what depends on it runs on the stand-in's data."
 _DEGRADED = "The flow run completed: what depends on it runs without these calls' data, or on that of their stand-ins."
-_CRASHED = "The flow run crashed: it was ended before its end, and what it had begun may be half done."
+_CRASHED = "The flow run crashed: it ended early, and what it had begun may be half done."
 
 
 @dataclass(slots=True)
-class Told:
-    """The content of an alert about a run.
+class Summary:
+    """The content of an alert about a flow run.
 
     Attributes:
-        events: the events in it, except those of the call of its own function.
-        standing: those of them that no later attempt made good.
-        own: the events of the call of its own function.
+        events: the events in the run, except those about its own function.
+        standing: those in the last attempt.
+        own: the events about its own function.
         began: when the run began, on the clock in use.
-        remark: an additional remark of the final state; may be empty.
+        remark: a remark of the final state, or empty.
     """
 
     events: Sequence[Event]
@@ -71,20 +71,20 @@ class Told:
     remark: str = ""
 
 
-def untold(pipeline: Pipeline) -> Pipeline:
-    """Return the pipeline without its `notify`, which acts at the end of the run, not of an attempt."""
+def without_notify(pipeline: Pipeline) -> Pipeline:
+    """Return the pipeline without `notify`, which acts at the end of the run and not of an attempt."""
     if not any(isinstance(policy, Notify) for policy in pipeline.policies):
         return pipeline
     return Pipeline(*(policy for policy in pipeline.policies if not isinstance(policy, Notify)))
 
 
-def is_told(pipeline: Pipeline) -> bool:
+def has_notify(pipeline: Pipeline) -> bool:
     """Return whether this flow's runs send alerts."""
     return any(isinstance(policy, Notify) for policy in pipeline.policies)
 
 
 def callers() -> Iterator[Work]:
-    """Return the calls around this code, innermost first."""
+    """Yield the calls around this code, innermost first."""
     call = current_call()
     while call is not None:
         yield call.work
@@ -92,65 +92,65 @@ def callers() -> Iterator[Work]:
 
 
 def is_crash(error: BaseException | None) -> bool:
-    """Return whether something ended the run other than a person who cancelled it or pressed Ctrl-C."""
+    """Return whether the run was ended by something other than a cancellation or Ctrl-C."""
     ended = isinstance(error, ExternalSignal | SystemExit | asyncio.CancelledError)
     return ended and not undocumented.ended_on_request()
 
 
 def overran(error: BaseException, limit: float | None, seconds: float) -> TimedOut | None:
-    """Return the error of a run that Prefect's own `timeout_seconds` has cancelled; None where something else did."""
+    """Return the error of a run cancelled by Prefect's own `timeout_seconds`; None if something else ended it."""
     if not isinstance(error, asyncio.CancelledError) or not limit or seconds < limit:
         return None
     return TimedOut(f"the flow run took longer than its timeout_seconds={limit:g}", seconds=limit)
 
 
-def tell(
-    pipeline: Pipeline, work: Work, told: Told, error: BaseException | None, because: Exception | None = None
+def send(
+    pipeline: Pipeline, work: Work, summary: Summary, error: BaseException | None, because: Exception | None = None
 ) -> None:
     """Send the alerts about the end of a run.
 
     Args:
         pipeline: the flow's policies, `notify` among them.
         work: the call of the flow's function.
-        told: what happened in the run.
-        error: what it failed with, or what ended it; None where it completed.
-        because: the error that the flow's own fallback stood in for; None if it did not.
+        summary: what happened in the run.
+        error: the error that failed or ended it; None if it completed.
+        because: the error that made the flow's own fallback stand in; None if it did not.
     """
     try:
-        _tell_of_end(pipeline, work, told, error, because)
+        _send_all(pipeline, work, summary, error, because)
     except Exception:
         _logger.exception("%s: the alert about the end of its run could not be sent", work.operation)
 
 
-def _tell_of_end(
-    pipeline: Pipeline, work: Work, told: Told, error: BaseException | None, because: Exception | None
+def _send_all(
+    pipeline: Pipeline, work: Work, summary: Summary, error: BaseException | None, because: Exception | None
 ) -> None:
     if isinstance(error, Exception):
-        _tell(pipeline, work, error, notes=rolled_up(told.events), consequence=_FAILED)
+        _report_failure(pipeline, work, error, notes=rolled_up(summary.events), consequence=_FAILED)
     elif error is not None:
-        _tell(pipeline, work, _what_ended_it(error), notes=rolled_up(told.events), consequence=_CRASHED)
+        _report_failure(pipeline, work, _ending(error), notes=rolled_up(summary.events), consequence=_CRASHED)
         if isinstance(error, ExternalSignal):
-            sender.flush(_LAST_WORDS)  # Prefect lets the signal end the process, without any farewell
+            sender.flush(_LAST_WORDS)  # Prefect then lets the signal end the process at once
     elif because is not None:
-        _tell(pipeline, work, because, "degraded", notes=rolled_up(told.standing), consequence=_STOOD_IN)
+        _report_failure(pipeline, work, because, "degraded", notes=rolled_up(summary.standing), consequence=_STOOD_IN)
     else:
-        _tell_of_completion(pipeline, work, told)
+        _report_completion(pipeline, work, summary)
 
 
-def _tell_of_completion(pipeline: Pipeline, work: Work, told: Told) -> None:
-    troubles = [event for event in unhealed(told.standing) if isinstance(event, CallFailed | FallbackUsed)]
-    if not troubles and not told.remark:
+def _report_completion(pipeline: Pipeline, work: Work, summary: Summary) -> None:
+    troubles = [event for event in unhealed(summary.standing) if isinstance(event, CallFailed | FallbackUsed)]
+    if not troubles and not summary.remark:
         for policy in _policies(pipeline):
-            policy.report_success(Call(work), told.began)
+            policy.report_success(Call(work), summary.began)
         return
-    words = "; ".join(filter(None, [verdict.counts(RunReport(troubles)), told.remark]))
-    recovered = tuple(event.sentence() for event in told.own if isinstance(event, RetryRecovered))
-    notes = (*recovered, *rolled_up(told.standing))
-    _tell(pipeline, work, DegradedRun(words), "degraded", notes=notes, consequence=_DEGRADED)
+    words = "; ".join(filter(None, [messages.counts(RunReport(troubles)), summary.remark]))
+    recovered = tuple(event.sentence() for event in summary.own if isinstance(event, RetryRecovered))
+    notes = (*recovered, *rolled_up(summary.standing))
+    _report_failure(pipeline, work, DegradedRun(words), "degraded", notes=notes, consequence=_DEGRADED)
 
 
 def rolled_up(events: Sequence[Event]) -> tuple[str, ...]:
-    """Say in a line for each operation what went wrong with its calls, and in one each what else there was."""
+    """Summarize failures in a line per operation; then quarantined, invalid and drifted data, and recoveries."""
     standing = unhealed(events)
     lines = [*_failures(standing), *_stand_ins(standing)]
     if len(lines) > _NAMED:
@@ -159,22 +159,22 @@ def rolled_up(events: Sequence[Event]) -> tuple[str, ...]:
 
 
 def failure_in(operation: str, state: State[Any]) -> CallFailed | None:
-    """Return the event of a failed task run whose own events were not heard here, if it has failed.
+    """Return an event for a failed task run without events in this process, or None if it did not fail.
 
-    It ran in another process, or has no policy and therefore no events.
+    Such a task runs in another process, or has no policy and therefore no events.
     """
     if not (state.is_failed() or state.is_crashed()):
         return None
     error, details = undocumented.data_in(state), state.state_details
     run = {"flow_run_id": str(details.flow_run_id), "task_run_id": str(details.task_run_id)}
-    told = about(error) if isinstance(error, BaseException) else {"kind": "", "error_type": str(state.name)}
-    return CallFailed(operation=operation, run=run, **{**told, "message": state.message or ""})
+    facts = about(error) if isinstance(error, BaseException) else {"kind": "", "error_type": str(state.name)}
+    return CallFailed(operation=operation, run=run, **{**facts, "message": state.message or ""})
 
 
 def unhealed(events: Sequence[Event]) -> list[Event]:
-    """Leave out failures inside a task run that came before it recovered, was degraded, or was tried again.
+    """Drop failures inside a task run that later recovered, was degraded, or was retried.
 
-    Later events say how those calls ended. So they do of failures that a call around them took up.
+    Later events say how those calls ended. Failures that an enclosing call handled are dropped for the same reason.
     """
     taken = taken_up(events)
     ended = {
@@ -194,7 +194,7 @@ def _is_repeated(event: Event) -> bool:
     return isinstance(event, CallFailed) and bool(event.again)
 
 
-def _tell(
+def _report_failure(
     pipeline: Pipeline,
     work: Work,
     error: Exception,
@@ -211,7 +211,7 @@ def _policies(pipeline: Pipeline) -> Iterable[Notify]:
     return (policy for policy in pipeline.policies if isinstance(policy, Notify))
 
 
-def _what_ended_it(error: BaseException) -> Exception:
+def _ending(error: BaseException) -> Exception:
     if isinstance(error, ExternalSignal):
         return ProcessDied("a termination signal ended the flow run's process", signal=signal.SIGTERM)
     if isinstance(error, SystemExit):
@@ -245,9 +245,9 @@ def _data(events: Sequence[Event]) -> Iterable[str]:
         yield warned
     invalid: dict[str, dict[tuple[str, str | None], int]] = defaultdict(dict)
     for event in events:
-        # A refused batch is the call's failure.
+        # A refused batch is already counted as the call's failure.
         if isinstance(event, RowsInvalid) and not isinstance(event, RowsQuarantined) and event.action != "refused":
-            invalid[event.action][event.call, event.part] = event.invalid  # that of the call's last attempt
+            invalid[event.action][event.call, event.part] = event.invalid  # the count of the call's last attempt
     for action, of_calls in invalid.items():
         if rows := sum(of_calls.values()):
             yield f"{number_of(rows, 'invalid row')} {action}"

@@ -1,6 +1,6 @@
-"""What Prefect's engine calls when it runs a resilient flow: the user's function inside its pipeline, attended to.
+"""The function that Prefect's engine calls for a resilient flow: the user's function inside its pipeline.
 
-Called by anybody else, a unit test or `flow.visualize()`, it is the bare function.
+Called from elsewhere, such as a unit test or `flow.visualize()`, it is the bare function.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from resilient_tasks.orchestrate.flow_run import MARK, Care, FlowRun, engaged
 
 
 def body_of(plan: Plan, care: Care) -> Callable[..., Any]:
-    """Return the function to give to Prefect's engine in the place of the user's own."""
+    """Return the function that replaces the user's own in Prefect's engine."""
     if callables.is_async_generator(plan.fn):
         body = _async_generator(plan, care)
     elif callables.is_generator(plan.fn):
@@ -33,7 +33,7 @@ def body_of(plan: Plan, care: Care) -> Callable[..., Any]:
 
 
 def bare(fn: Any) -> Any:
-    """Return the user's own function, where `fn` is the `fn` of a resilient flow; else `fn`."""
+    """Return the user's own function if `fn` is the `fn` of a resilient flow; else return `fn`."""
     plan = getattr(fn, MARK, None)
     return plan.fn if isinstance(plan, Plan) else fn
 
@@ -43,7 +43,7 @@ def _begun(plan: Plan, care: Care) -> FlowRun | None:
 
 
 def _function(plan: Plan, care: Care) -> Callable[..., Any]:
-    pipeline = flow_alerts.untold(plan.pipeline)
+    pipeline = flow_alerts.without_notify(plan.pipeline)
 
     @functools.wraps(plan.fn)
     def body(*args: Any, **kwargs: Any) -> Any:
@@ -55,20 +55,20 @@ def _function(plan: Plan, care: Care) -> Callable[..., Any]:
         def attempt(*args: Any, **kwargs: Any) -> Any:
             run.begin()
             value = plan.fn(*args, **kwargs)
-            # The engine awaits it too, but only once the run has completed.
+            # The engine would await it too, but only after the run has completed.
             return run.settled(run_coro_as_sync(value) if asyncio.iscoroutine(value) else value)
 
         setattr(attempt, STANDS_FOR, plan.fn)
         with run.attended():
             work = run.work(replace(plan, fn=attempt), *_placed(plan.fn, args, kwargs))
             work.runtime = runtime.STRICT  # the engine would take a coroutine for the result
-            return run.worded(runtime.drive(pipeline.run(work)))
+            return run.with_message(runtime.drive(pipeline.run(work)))
 
     return body
 
 
 def _async_function(plan: Plan, care: Care) -> Callable[..., Any]:
-    pipeline = flow_alerts.untold(plan.pipeline)
+    pipeline = flow_alerts.without_notify(plan.pipeline)
 
     @functools.wraps(plan.fn)
     async def body(*args: Any, **kwargs: Any) -> Any:
@@ -80,19 +80,19 @@ def _async_function(plan: Plan, care: Care) -> Callable[..., Any]:
         async def attempt(*args: Any, **kwargs: Any) -> Any:
             run.begin()
             value = await plan.fn(*args, **kwargs)
-            # Where there is something to wait for, other coroutines go on meanwhile, and a deadline can come.
-            return await asyncio.to_thread(run.settled, value) if run.unseen else run.settled(value)
+            # Wait in a thread, so that other coroutines continue and a deadline can interrupt.
+            return await asyncio.to_thread(run.settled, value) if run.unobserved else run.settled(value)
 
         setattr(attempt, STANDS_FOR, plan.fn)
         with run.attended():
             work = run.work(replace(plan, fn=attempt), *_placed(plan.fn, args, kwargs))
-            return run.worded(await pipeline.run(work))
+            return run.with_message(await pipeline.run(work))
 
     return body
 
 
 def _generator(plan: Plan, care: Care) -> Callable[..., Any]:
-    pipeline = flow_alerts.untold(plan.pipeline)
+    pipeline = flow_alerts.without_notify(plan.pipeline)
 
     @functools.wraps(plan.fn)
     def body(*args: Any, **kwargs: Any) -> Any:
@@ -106,13 +106,13 @@ def _generator(plan: Plan, care: Care) -> Callable[..., Any]:
 
         with run.attended():
             work = run.work(replace(plan, fn=attempt), *_placed(plan.fn, args, kwargs))
-            return run.worded((yield from raising.items(streams.items(pipeline, work))))
+            return run.with_message((yield from raising.items(streams.items(pipeline, work))))
 
     return body
 
 
 def _async_generator(plan: Plan, care: Care) -> Callable[..., Any]:
-    pipeline = flow_alerts.untold(plan.pipeline)
+    pipeline = flow_alerts.without_notify(plan.pipeline)
 
     @functools.wraps(plan.fn)
     async def body(*args: Any, **kwargs: Any) -> Any:
@@ -139,5 +139,5 @@ def _async_generator(plan: Plan, care: Care) -> Callable[..., Any]:
 def _placed(
     fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
-    """Return the arguments where Prefect would place them: what another decorator wrapped may look different inside."""
+    """Return the arguments as Prefect binds them: a wrapped function may have another signature inside."""
     return undocumented.split_call(fn, args, kwargs) if hasattr(fn, "__wrapped__") else (args, kwargs)

@@ -1,4 +1,4 @@
-"""The result storage of Prefect's runs as the place for last good results."""
+"""Keep last good results in the result storage of Prefect's runs."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from resilient_tasks.storage.results import Label, StoredResults, is_in_the_futu
 
 #: The folder in the result storage.
 FOLDER = "last_good"
-#: How the storages of clouds word that something is not there.
+#: How cloud storages report a missing object.
 _ABSENT = re.compile(r"NoSuchKey|Not ?Found|404|not exist|no such", re.IGNORECASE)
 
 
 def of_this_run() -> Results | None:
-    """Return where the run of this context stores its results, and how; None outside of any run."""
+    """Return the result storage and serializer of the current run; None outside of runs."""
     if TaskRunContext.get() is None and FlowRunContext.get() is None:
         return None
     store = get_result_store()
@@ -41,7 +41,7 @@ def _is_data(value: Any) -> bool:
 
 def _results_at(storage: Any, name: str) -> StoredResults:
     if isinstance(storage, LocalFileSystem):
-        base = os.path.expanduser(storage.basepath or ".")  # noqa: PTH111  # a text, as a URL would be
+        base = os.path.expanduser(storage.basepath or ".")  # noqa: PTH111  # a string, since it may be a URL
         return file_results(f"{base}/{FOLDER}", name, {})
     if isinstance(storage, RemoteFileSystem) and not storage.basepath.startswith("smb://"):
         return file_results(f"{storage.basepath.rstrip('/')}/{FOLDER}", name, storage.settings)
@@ -50,15 +50,15 @@ def _results_at(storage: Any, name: str) -> StoredResults:
 
 @dataclass(frozen=True)
 class BlockResults:
-    """A storage block that reads and writes, and can do no more: it neither lists nor removes.
+    """A storage block that can only read and write: it neither lists nor removes.
 
-    Each key has one file there, which a newer result replaces. Nothing limits their number.
+    Each key has one file, which a newer result replaces. The number of files is not limited.
     """
 
     storage: Any
     name: str
 
-    def newest(self, key: str, now: float) -> tuple[Label, bytes] | None:  # noqa: ARG002  # there is but one
+    def newest(self, key: str, now: float) -> tuple[Label, bytes] | None:  # noqa: ARG002  # there is only one
         try:
             text, content = self._store.read(self._path(key)).result
         except Exception as error:

@@ -1,7 +1,7 @@
 """Prefect's own retries beside the library's policies.
 
-Two retry loops would multiply without any sign of it: they are refused. A policy that stands outside of `retry=`
-acts on the end of all attempts, so it has to know whether Prefect makes another one.
+Two retry loops would multiply silently, so they are refused. A policy outside of `retry=` acts after the last attempt,
+so it has to know whether Prefect makes another one.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from resilient_tasks.orchestrate import undocumented
 
 
 def with_one_loop(plan: Plan, options: dict[str, Any], prefects: Iterable[str]) -> dict[str, Any]:
-    """Return Prefect's `options`, without a retry loop where `plan` has one.
+    """Return Prefect's `options`, with its retries switched off if `plan` has a retry loop.
 
     Args:
         plan: the policies around the function.
-        options: what is to be handed on to Prefect.
-        prefects: those of Prefect's keywords that have to do with its own retries.
+        options: the options for Prefect.
+        prefects: Prefect's keywords for its own retries.
 
     Raises:
-        PolicyError: both are asked to retry.
+        PolicyError: both have retries.
     """
     if not has_loop(plan):
         return options
@@ -34,20 +34,20 @@ def with_one_loop(plan: Plan, options: dict[str, Any], prefects: Iterable[str]) 
                 f" Keep retry=Retry(attempts=..., wait=...) and drop {name}="
             )
             raise PolicyError(msg)
-    # Also against Prefect's settings PREFECT_TASK_DEFAULT_RETRIES and PREFECT_FLOW_DEFAULT_RETRIES.
+    # Overrides Prefect's settings PREFECT_TASK_DEFAULT_RETRIES and PREFECT_FLOW_DEFAULT_RETRIES as well.
     return {**options, "retries": 0}
 
 
 def has_loop(plan: Plan) -> bool:
-    """Tell whether `plan` has a retry loop of its own."""
+    """Return whether `plan` has a retry loop."""
     return any(policy.slot == "retry" for policy in plan.pipeline.policies)
 
 
 def check_condition(plan: Plan, condition: Callable[..., Any] | None) -> None:
-    """Refuse a condition of Prefect's retries where a policy has to know beforehand whether another attempt follows.
+    """Refuse Prefect's `retry_condition_fn` beside a policy that must know whether another attempt follows.
 
     Raises:
-        PolicyError: there is one beside `fallback=` or `notify=`.
+        PolicyError: it is given beside `fallback=` or `notify=`.
     """
     found = {policy.slot for policy in plan.pipeline.policies} & {"fallback", "notify"}
     if condition is not None and found:
@@ -60,9 +60,9 @@ def check_condition(plan: Plan, condition: Callable[..., Any] | None) -> None:
 
 
 def is_tried_again() -> bool | None:
-    """Tell whether Prefect makes another attempt at the running task, if this one fails.
+    """Return whether Prefect retries the running task if this attempt fails.
 
-    None where a `retry_condition_fn` decides that.
+    None if a `retry_condition_fn` decides that.
     """
     found = undocumented.engine_run()
     if found is None:

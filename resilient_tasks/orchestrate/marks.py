@@ -1,7 +1,7 @@
-"""The mark that a resilient task leaves on its final state, for programs: what is written for people is not read back.
+"""The machine-readable mark of a resilient task's final state; messages for people are never parsed.
 
-A state bears it in its details, in this process and pickled on the way from another one. Prefect's server keeps nothing
-of a state's details but what it knows. It does keep the labels of a task run, which arrive with that state.
+A state carries it in its details, in this process and pickled from another one. Prefect's server drops unknown details
+of a state. It keeps the labels of a task run, which arrive with that state.
 """
 
 from __future__ import annotations
@@ -22,33 +22,33 @@ from resilient_tasks.core import real_time as time
 from resilient_tasks.core.events import FallbackUsed, RetryRecovered
 from resilient_tasks.orchestrate import undocumented
 
-#: Seconds to wait for the server to write down a state that it has passed on.
+#: Seconds to wait for the server to store a state that it has already published.
 _PATIENCE = 5.0
 
-Told: TypeAlias = RetryRecovered | FallbackUsed
-_EVENTS: Mapping[str, type[Told]] = {RetryRecovered.name: RetryRecovered, FallbackUsed.name: FallbackUsed}
+MarkedEvent: TypeAlias = RetryRecovered | FallbackUsed
+_EVENTS: Mapping[str, type[MarkedEvent]] = {RetryRecovered.name: RetryRecovered, FallbackUsed.name: FallbackUsed}
 
-#: The labels: the id of the state that they describe, whether it holds a stand-in, and the event as JSON.
+#: The labels: the id of the state that they describe, whether its data is a fallback's, and the event as JSON.
 STATE, DEGRADED, EVENT = "resilient_tasks.state_id", "resilient_tasks.degraded", "resilient_tasks.event"
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """The outcome of a task run that completed.
+    """The outcome of a completed task run.
 
     Attributes:
-        attempts: how often the function was tried.
-        degraded: whether the data is a stand-in.
-        event: what was done about its failures, where anything was.
+        attempts: the number of attempts.
+        degraded: whether the data is a fallback's.
+        event: how it recovered or was degraded, if it was.
     """
 
     attempts: int = 1
     degraded: bool = False
-    event: Told | None = None
+    event: MarkedEvent | None = None
 
 
 class MarkedDetails(StateDetails):
-    """The details of a state that bears a mark. The mark is private: it is in no event, and no server is sent it."""
+    """The details of a marked state. The mark is private, so it is in no event and is not sent to the server."""
 
     _mark: Mark = PrivateAttr(default=Mark())
 
@@ -59,7 +59,7 @@ class MarkedDetails(StateDetails):
 
 
 def put(state: State[Any], mark: Mark) -> None:
-    """Mark a state that no task run has entered yet, and the task run that is about to."""
+    """Mark a state before its task run enters it, and label that task run."""
     details = MarkedDetails(**state.state_details.model_dump(exclude_unset=True))
     details._mark = mark  # noqa: SLF001  # pydantic takes no private attribute as an argument
     state.state_details = details
@@ -71,9 +71,9 @@ def put(state: State[Any], mark: Mark) -> None:
 
 
 def of(state: State[Any]) -> Mark | None:
-    """Return the mark of a completed state; None where it has none: it is Prefect's own, or another's.
+    """Return the mark of a completed state; None if it has none: then it is Prefect's own or a custom one.
 
-    Of a state that came from the server, the server is asked: it knows of each task run how often it was tried.
+    For a state read from the server, the labels and the run count of its task run are read as well.
     """
     details = state.state_details
     if isinstance(details, MarkedDetails):
@@ -83,16 +83,16 @@ def of(state: State[Any]) -> Mark | None:
     try:
         return _in(_run_in(state, details.task_run_id), state)
     except Exception:
-        told = "the server does not say what the task run %s came to: it counts as completed at the first attempt"
-        logging.getLogger("resilient_tasks").warning(told, details.task_run_id, exc_info=True)
+        message = "the server does not say how the task run %s ended: counted as completed on the first attempt"
+        logging.getLogger("resilient_tasks").warning(message, details.task_run_id, exc_info=True)
         return None
 
 
 def _run_in(state: State[Any], run_id: UUID) -> TaskRun:
-    """Return the task run as the server has it, once it has it in `state`.
+    """Return the task run from the server, once it is in `state` there.
 
     Raises:
-        TimeoutError: it has it in no such state.
+        TimeoutError: it did not reach that state in time.
     """
     wanted, until = TaskRunFilter(id=TaskRunFilterId(any_=[run_id])), time.monotonic() + _PATIENCE
     with get_client(sync_client=True) as client:
@@ -101,7 +101,7 @@ def _run_in(state: State[Any], run_id: UUID) -> TaskRun:
                 if run.state_id == state.id:
                     return run
             if time.monotonic() > until:
-                raise TimeoutError(f"the server has the task run in no state {state.id}")
+                raise TimeoutError(f"the server does not have the task run in state {state.id}")
             time.sleep(0.1)
 
 
@@ -112,11 +112,11 @@ def _in(run: TaskRun, state: State[Any]) -> Mark:
     return Mark(max(run.run_count, 1), labels.get(DEGRADED) is True, _read(labels.get(EVENT), run))
 
 
-def _written(event: Told) -> str:
+def _written(event: MarkedEvent) -> str:
     return json.dumps({"name": event.name, **asdict(replace(event, run={}))})
 
 
-def _read(text: object, run: TaskRun) -> Told | None:
+def _read(text: object, run: TaskRun) -> MarkedEvent | None:
     if not isinstance(text, str):
         return None
     about = json.loads(text)

@@ -1,4 +1,4 @@
-"""A task that is called with the future of one that failed: Prefect does not run it, and the call returns None."""
+"""Warn of a task called with a failed future: Prefect does not run it, and the call returns None."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from resilient_tasks.orchestrate import undocumented
 _logger = logging.getLogger("resilient_tasks")
 
 _NAMED = 3
-#: Deeper than this, arguments are not searched.
+#: The depth to which arguments are searched.
 _DEPTH = 6
 
 
-def say_if_not_run(operation: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-    """Log at WARNING that a call which returned None was none, where an argument is what kept Prefect from running it.
+def warn_if_not_run(operation: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """Log a warning if Prefect did not run a call that returned None, because an argument had failed.
 
     Args:
-        operation: the task's.
-        args: what it was called with, as it was called.
-        kwargs: the same, by name.
+        operation: the name of the task.
+        args: the positional arguments of the call.
+        kwargs: its keyword arguments.
     """
     failed = [_name(state) for state in _states((args, kwargs), _DEPTH) if not state.is_completed()]
     if failed:
         _logger.warning(
-            "%s was not run, and returned None: what it was given had failed (%s). Prefect goes on all the same. Call"
-            " .result() on the future first, which raises the error, or hand it over as allow_failure(future)",
+            "%s was not run and returned None: an argument had failed (%s). Prefect continues regardless. Call"
+            " .result() on the future first, which raises the error, or pass allow_failure(future)",
             operation,
             redaction.redact.redact(named_few(failed, _NAMED)),
         )
 
 
 def _states(value: Any, depth: int) -> Iterator[State[Any]]:
-    """Yield the final states that Prefect would wait for in `value`, but for `allow_failure(...)`."""
+    """Yield the final states that Prefect waits for in `value`, except in `allow_failure(...)`."""
     if isinstance(value, PrefectFuture):
         yield value.state
     elif isinstance(value, State):

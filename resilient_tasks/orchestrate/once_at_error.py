@@ -1,8 +1,8 @@
-"""One record at ERROR for a task that failed: the one with the traceback.
+"""Log one record at ERROR for a failed task: the one with the traceback.
 
-Prefect logs two: the error with its traceback, and the final state with the same words; three of a `TimeoutError`. A
-flow run that fails with that very error adds one more, and an async flow two. Of a resilient task's error the others
-are logged at INFO, as Prefect logs the final state of a flow run.
+Prefect logs two: the error with its traceback, and the final state with the same text; for a `TimeoutError`, three. A
+flow run that fails with the same error adds one more, and an async flow two. For a resilient task, the others are
+logged at INFO, as Prefect logs the final state of a flow run.
 """
 
 from __future__ import annotations
@@ -19,42 +19,42 @@ from prefect.context import TaskRunContext
 
 from resilient_tasks.core import safely, settings
 
-#: Ids of this process's latest runs of tasks and flows whose error was logged at ERROR.
+#: Ids of this process's latest task and flow runs whose error was logged at ERROR.
 _ROOM = 4096
 _logged: OrderedDict[str, None] = OrderedDict()
 
-#: The attribute of an error with the id of the flow run in which a task's log record reported it.
+#: The attribute of an error that holds the id of the flow run in which it was logged.
 _LOGGED_IN = "__resilient_logged_in__"
 
-#: The files of Prefect's engines: what a user's code logs about a run is not said again.
+#: The files of Prefect's engines: records from other files are the user's and stay as they are.
 _ENGINES = {str(Path(prefect.__file__).with_name(f"{kind}_engine.py")) for kind in ("task", "flow")}
 
 
 def install() -> None:
-    """Have Prefect's logs of runs heed that. Cheap to call again."""
-    for name, heed in (("prefect.task_runs", _of_task), ("prefect.flow_runs", _of_flow)):
+    """Add the filters to Prefect's run loggers. Cheap to call again."""
+    for name, keep_one in (("prefect.task_runs", _of_task), ("prefect.flow_runs", _of_flow)):
         logger = logging.getLogger(name)
-        if heed not in logger.filters:
-            logger.addFilter(heed)
+        if keep_one not in logger.filters:
+            logger.addFilter(keep_one)
 
 
 def _of_task(record: logging.LogRecord) -> bool:
-    """Lower the level of what says again what was logged with the traceback; let every record pass."""
+    """Lower the level of records that repeat the one with the traceback; let every record pass."""
     if record.levelno != logging.ERROR or not settings.current.enabled:
         return True
-    told, context = vars(record), TaskRunContext.get()
-    run = str(told.get("task_run_id"))
+    facts, context = vars(record), TaskRunContext.get()
+    run = str(facts.get("task_run_id"))
     if record.exc_info:
         if context is not None and hasattr(context.task, "plan") and str(context.task_run.id) == run:
             _note(run)
-            _mark(sys.exc_info()[1], str(told.get("flow_run_id")))
+            _mark(sys.exc_info()[1], str(facts.get("flow_run_id")))
     elif run in _logged and record.pathname in _ENGINES:
         _lower(record)
     return True
 
 
 def _of_flow(record: logging.LogRecord) -> bool:
-    """Do so where a flow run failed with the error of a task in it that was logged."""
+    """As `_of_task`, for a flow run that failed with the logged error of one of its tasks."""
     if record.levelno != logging.ERROR or not settings.current.enabled or record.pathname not in _ENGINES:
         return True
     run, error = str(vars(record).get("flow_run_id")), sys.exc_info()[1]
@@ -73,8 +73,8 @@ def _note(run: str) -> None:
 
 
 def _mark(error: Any, flow_run: str) -> None:
-    with suppress(Exception):  # what a log's filter raises, the run would fail with
-        vars(error)[_LOGGED_IN] = flow_run  # assigning is what a frozen dataclass refuses
+    with suppress(Exception):  # an error in a log filter would fail the run
+        vars(error)[_LOGGED_IN] = flow_run  # a frozen dataclass refuses assignment
 
 
 def _lower(record: logging.LogRecord) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class TaskOptions(PolicyOptions, total=False):
-    """What `@resilient_task` takes: the policies, and the keywords of Prefect's `@task` (3.8 and 3.9)."""
+    """Keywords of `@resilient_task`: the policies, and those of Prefect's `@task` (3.8 and 3.9)."""
 
     name: str | None
     description: str | None
@@ -54,7 +54,7 @@ class TaskOptions(PolicyOptions, total=False):
 
 
 class FlowOptions(PolicyOptions, total=False):
-    """What `@resilient_flow` takes: the policies, two options of its own, and the keywords of Prefect's `@flow`."""
+    """Keywords of `@resilient_flow`: the policies, two of its own, and those of Prefect's `@flow`."""
 
     on_unobserved: Literal["fail", "warn", "ignore"]
     fail_on_degraded: bool

@@ -1,4 +1,4 @@
-"""Raising to Prefect, which prints the error that it is given, puts its text into a state and keeps it as a result."""
+"""Raise errors to Prefect, which prints them, puts their text into a state and stores them as results."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ R = TypeVar("R")
 
 
 def fail(failed: Failed) -> NoReturn:
-    """Raise the error of `failed`: itself, or where it holds a secret a copy without, from nothing.
+    """Raise the error of `failed`; if it holds a secret, raise a redacted copy without a cause.
 
-    An error that Prefect would stumble over while it shows it is raised as a copy that it can show.
+    An error that Prefect cannot render is raised as a copy that it can.
 
     Raises:
         Exception: always.
@@ -28,13 +28,13 @@ def fail(failed: Failed) -> NoReturn:
         del shown
         failed.unwrap()
     try:
-        raise copy from None  # a cause would be printed, secret and all
+        raise copy from None  # a cause would be printed with its secrets
     finally:
         del copy, failed
 
 
 def items(source: Generator[Any, None, R]) -> Generator[Any, None, R]:
-    """Hand on what `source` gives; what it raises is raised as `fail` does."""
+    """Yield from `source`; raise its errors as `fail` does."""
     try:
         return (yield from source)
     except Exception as error:
@@ -43,7 +43,7 @@ def items(source: Generator[Any, None, R]) -> Generator[Any, None, R]:
 
 
 async def async_items(source: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
-    """As `items`, for an async generator."""
+    """Yield from an async `source`; raise its errors as `fail` does."""
     failed = None
     try:
         async for item in source:
@@ -56,8 +56,8 @@ async def async_items(source: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, 
         fail(failed)
 
 
-def told(state: State[Any]) -> State[Any]:
-    """Return a failed state that a user's function returned, without the secrets in its message and its error."""
+def without_secrets(state: State[Any]) -> State[Any]:
+    """Return a failed state from a user's function, with its message and error redacted."""
     copy = core.redacted.redacted(state.data) if isinstance(state.data, BaseException) else None
     message = None if state.message is None else redaction.redact.redact(state.message)
     if copy is None and message == state.message:

@@ -1,8 +1,8 @@
-"""What an event is related to is asked of the server before the event is sent; without a server it goes without.
+"""Send events without their related resources while the server cannot be asked for them.
 
-Prefect's worker of events asks for the flow, the deployment and the work pool of a run when it sends the first event of
-the run. If the server cannot say, the worker throws the event away, and with it the state of a task run. Where it waits
-for the answer, all later events wait behind it. What is known without the server is enough: the run itself.
+Prefect's events worker reads the flow, the deployment and the work pool of a run when it sends the run's first event.
+If the server does not answer, the worker drops the event, and with it the state of a task run; while it waits, all
+later events wait too. Knowing the run itself is enough, and needs no server.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from prefect.events.worker import EventsWorker
 from resilient_tasks.core import real_time as time
 from resilient_tasks.orchestrate import undocumented
 
-#: Seconds that an answer may take, and those in which the server is not asked again after it gave none.
+#: Seconds to wait for an answer, and to wait after a failure before the server is asked again.
 _PATIENCE, _REST = 5.0, 30.0
 
 
 class _Unknown:
-    """A client in the place of one whose server is away: it knows of nothing."""
+    """A client that finds nothing, used while the server is away."""
 
     def __getattr__(self, name: str) -> Any:
         async def read(_: object) -> None:
@@ -31,24 +31,24 @@ class _Unknown:
 
 
 def install() -> None:
-    """Have Prefect's worker of events send an event whose relations it cannot read."""
+    """Let Prefect's events worker send events whose related resources it cannot read."""
     prefects: Any = EventsWorker
     whole = getattr(prefects, "attach_related_resources_from_context", None)
     if getattr(whole, "__module__", "") == __name__:
-        return  # it is in place: another one around it would grow without end
+        return  # installed already: wrapping it again would nest without end
     if whole is None or "_orchestration_client" not in whole.__code__.co_names:
-        undocumented.say_once(undocumented.RELATED)
+        undocumented.warn_once(undocumented.RELATED)
         return
     asked_again: dict[EventsWorker, float] = {}
 
     async def attach(worker: Any, event: Event) -> None:
-        is_away = getattr(worker._client, "is_away", False)  # noqa: SLF001  # the stream's, which knows
+        is_away = getattr(worker._client, "is_away", False)  # noqa: SLF001  # set by our client of the stream
         if not is_away and time.monotonic() >= asked_again.get(worker, 0.0):
             try:
                 async with asyncio.timeout(_PATIENCE):
                     await whole(worker, event)
             except Exception:  # whatever keeps the server from answering
-                asked_again.clear()  # of workers that have ended
+                asked_again.clear()  # drops ended workers
                 asked_again[worker] = time.monotonic() + _REST
             else:
                 return

@@ -1,4 +1,4 @@
-"""Prefect as the host of calls: which run this code is part of, for events, log lines, alerts and waits."""
+"""Prefect as the host of calls: the current run, for events, log lines, alerts and waits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from resilient_tasks.orchestrate import first_answer, once_at_error, related, st
 
 
 class PrefectHost(Host):
-    """Prefect, as the contexts of its runs describe it."""
+    """The current Prefect run, read from Prefect's contexts."""
 
     def run(self) -> Mapping[str, str]:
         found: dict[str, str] = {}
@@ -59,17 +59,17 @@ class PrefectHost(Host):
         return undocumented.cancelled_by_its_runner()
 
     def results(self) -> Results | None:
-        from resilient_tasks.orchestrate import kept_results  # noqa: PLC0415  # for those who keep results
+        from resilient_tasks.orchestrate import kept_results  # noqa: PLC0415  # only needed to keep results
 
         return kept_results.of_this_run()
 
 
 class RunLogHandler(logging.Handler):
-    """Passes the library's log lines on to the log of their Prefect run; outside of any, to the console."""
+    """Forwards the library's log lines to the log of their Prefect run, or to the console outside of runs."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._console: logging.Handler | None = None  # made when needed: on the stderr of that time
+        self._console: logging.Handler | None = None  # created on first use, with the stderr of that time
 
     def emit(self, record: logging.LogRecord) -> None:
         logger = _logger_of(record)
@@ -81,23 +81,23 @@ class RunLogHandler(logging.Handler):
 
 
 def _logger_of(record: logging.LogRecord) -> logging.LoggerAdapter[Any] | logging.Logger | None:
-    """Return the logger of the run of this context, or of the run that the record names; None if there is none.
+    """Return the logger of the current run, or of the run named in the record; None if there is neither.
 
-    A message of an alert may be delivered when its run has long ended.
+    An alert may be delivered after its run has ended.
     """
     try:
         return get_run_logger()
     except MissingContextError:
-        told = vars(record)
-    ids = {name: told[name] for name in ("flow_run_id", "task_run_id") if _is_id(told.get(name))}
+        facts = vars(record)
+    ids = {name: facts[name] for name in ("flow_run_id", "task_run_id") if _is_id(facts.get(name))}
     if not ids:
         return None
-    about: dict[str, Any] = {**ids, "flow_run_name": told.get("flow_run", ""), "flow_name": ""}
-    if not threading.main_thread().is_alive():  # Python ends: what sends log lines to the API can start no thread
+    about: dict[str, Any] = {**ids, "flow_run_name": facts.get("flow_run", ""), "flow_name": ""}
+    if not threading.main_thread().is_alive():  # at exit, no thread can be started to send log lines to the API
         about["send_to_api"] = False
     if "task_run_id" not in ids:
         return logging.LoggerAdapter(logging.getLogger("prefect.flow_runs"), about)
-    about |= {"task_run_name": told.get("task_run", ""), "task_name": ""}
+    about |= {"task_run_name": facts.get("task_run", ""), "task_name": ""}
     return logging.LoggerAdapter(logging.getLogger("prefect.task_runs"), about)
 
 
@@ -110,35 +110,35 @@ def _is_id(value: object) -> bool:
 
 
 def _in_the_final_state(record: logging.LogRecord) -> bool:
-    """Tell whether Prefect's own last line of a task run says the same: a log line costs a third of an attempt."""
-    told, context = vars(record), TaskRunContext.get()
-    if told.get("event.name") != events.RetryRecovered.name or context is None:
+    """Return whether Prefect's own last line of the task run says the same: a log line costs a third of an attempt."""
+    facts, context = vars(record), TaskRunContext.get()
+    if facts.get("event.name") != events.RetryRecovered.name or context is None:
         return False
     plan = getattr(context.task, "plan", None)
-    return plan is not None and told.get("operation") == plan.operation
+    return plan is not None and facts.get("operation") == plan.operation
 
 
-# What Prefect's log line says already, or the sentence itself does.
-_SAID = {"flow_run_id", "flow_run", "task_run_id", "task_run", "operation"}
+# Prefect's log line or the sentence itself has these already.
+_REPEATED = {"flow_run_id", "flow_run", "task_run_id", "task_run", "operation"}
 
 
 def _text(record: logging.LogRecord) -> str:
     text, extra = record.getMessage(), lines.extra_of(record)
-    if "event.name" not in extra:  # a user's own line
-        return " ".join([text, *(f"{name}={value!r}" for name, value in extra.items() if name not in _SAID)])
+    if "event.name" not in extra:  # a custom line
+        return " ".join([text, *(f"{name}={value!r}" for name, value in extra.items() if name not in _REPEATED)])
     attempt = extra.get("attempt", 1)
     return text if attempt == 1 or "attempt" in text else f"{text} [attempt {attempt}]"
 
 
 def connect() -> None:
-    """Have Prefect be the host of this process's calls: their events reach its logs, and bear its ids.
+    """Make Prefect the host of this process's calls: their events reach its logs and carry its ids.
 
-    To be called where a task or a flow is made, and where one arrives from another process, which made it.
+    Call this when a task or flow is created or unpickled.
     """
     logs.install()
     if not host.install(PrefectHost()):
         return
-    import prefect.main  # noqa: F401, PLC0415  # its models and logs, which a task needs to run, and not to be imported
+    import prefect.main  # noqa: F401, PLC0415  # its models and logs, needed to run a task but not to import one
 
     once_at_error.install()
     first_answer.install()

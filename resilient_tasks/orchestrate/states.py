@@ -1,7 +1,7 @@
-"""The pipeline's events as Prefect's own states, so that Prefect's history tells what was done and why.
+"""Publish the pipeline's events as Prefect states, so that the state history shows what was done and why.
 
-Prefect's engine publishes a task run's first state and its last. What lies between them is ours: `AwaitingRetry` with
-the reason as its message, then `Retrying`, each through the function by which the engine publishes its own.
+Prefect's engine publishes the first and the last state of a task run. This module publishes those between them:
+`AwaitingRetry` with the reason as its message, then `Retrying`, through the function that the engine uses itself.
 """
 
 from __future__ import annotations
@@ -36,22 +36,19 @@ from resilient_tasks.orchestrate.marks import Mark
 if TYPE_CHECKING:
     _State = State[Any]
 else:
-    # pydantic makes a class of `State[Any]` and gives it to the module that asked first, which is not the same one in
-    # every process: a state of that class cannot be unpickled everywhere.
+    # pydantic creates a class for `State[Any]` in the first module that uses it, which differs between processes: a
+    # state of that class cannot be unpickled everywhere.
     _State = State
 
 
-class WordedState(_State):
-    """A final state whose words are ours. Whoever calls the task directly gets the data, as if no state were there."""
+class StateWithMessage(_State):
+    """A final state with a message of this library. A direct call of the task returns its data, not the state."""
 
     _handed_on: bool = PrivateAttr(default=False)
     _because: Exception | None = PrivateAttr(default=None)
 
     def __getstate__(self) -> dict[Any, Any]:
-        """Leave behind an error that would not survive the way into another process: the result has to get there.
-
-        Its secrets stay here, too.
-        """
+        """Drop an error that cannot be pickled, so that the result can cross to another process; redact the error."""
         state = super().__getstate__()
         private = dict(state["__pydantic_private__"] or {})
         try:
@@ -64,33 +61,33 @@ class WordedState(_State):
 
     @property
     def because(self) -> Exception:
-        """The error for which a fallback stands in; one with the words of this state where it could not come along."""
+        """The error that made a fallback stand in; if it was dropped by pickling, one with this state's message."""
         return self._because or ResilienceError(self.message or "degraded")
 
-    def standing_in_for(self, error: Exception) -> WordedState:
-        """Return this state with the error that made it necessary."""
+    def standing_in_for(self, error: Exception) -> StateWithMessage:
+        """Set the error that made the fallback stand in, and return this state."""
         self._because = error
         return self
 
-    def handed_on(self) -> WordedState:
-        """Return this state as what another task's function returned: the caller of that task gets the state."""
+    def handed_on(self) -> StateWithMessage:
+        """Mark this state as returned by another task's function, whose caller then gets the state; return it."""
         self._handed_on = True
         return self
 
-    def unworded(self) -> Any:
-        """Return the data, or the state itself where a task's function returned it."""
+    def unwrapped(self) -> Any:
+        """Return the data, or the state itself if a task's function returned it."""
         return self if self._handed_on else undocumented.data_in(self)
 
 
 class ReturnedFailureError(ResilienceError):
-    """A task's function returned a failed state that holds no exception."""
+    """A task's function returned a failed state without an exception."""
 
 
 _RETURNED = "__resilient_returned__"
 
 
 class ReturnedFailures(Policy):
-    """Has a failed state that a task's function returns count as a failed attempt, as for Prefect's own retries."""
+    """Counts a failed state returned by a task's function as a failed attempt, as Prefect's own retries do."""
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         outcome = await proceed(call)
@@ -98,7 +95,7 @@ class ReturnedFailures(Policy):
         if not (isinstance(state, State) and state.is_failed()):
             return outcome
         error = state.data if isinstance(state.data, Exception) else ReturnedFailureError(state.message or "failed")
-        safely.own(error, "__dict__")[_RETURNED] = state  # assigning is what a frozen dataclass refuses
+        safely.own(error, "__dict__")[_RETURNED] = state  # a frozen dataclass refuses assignment
         return Failed(error)
 
 
@@ -108,7 +105,7 @@ def _returned_by(error: Exception) -> State[Any] | None:
 
 
 class StateSink:
-    """Hears of one task run's events, in the thread they happen in, and publishes states for them."""
+    """Publishes states for the events of one task run, in the thread that emits them."""
 
     def __init__(self) -> None:
         self._failed: RetryScheduled | None = None
@@ -122,7 +119,7 @@ class StateSink:
             self._failed = event
             if event.delay > 0:  # Prefect's own retries have no such state without a delay
                 when = datetime.now(UTC) + timedelta(seconds=event.delay)
-                details = StateDetails(scheduled_time=when)  # type: ignore[arg-type]  # Prefect's own alias of datetime
+                details = StateDetails(scheduled_time=when)  # type: ignore[arg-type]  # Prefect's alias of datetime
                 self._enter(StateType.SCHEDULED, "AwaitingRetry", event.sentence(), details)
         elif isinstance(event, RetryStarted):
             self._enter(StateType.RUNNING, "Retrying", self._why(event))
@@ -133,43 +130,46 @@ class StateSink:
         elif isinstance(event, FlightJoined) and event.outcome != "deadline":
             self._joined = event
 
-    def worded(self, outcome: Outcome[Any]) -> Any:
-        """Return what the task's body returns for `outcome`: its value, in a state where there is something to say.
+    def with_message(self, outcome: Outcome[Any]) -> Any:
+        """Return the task body's result for `outcome`: its value, in a state if there is a message to show.
 
-        A failed state that the function itself returned is handed on, as Prefect does.
+        A failed state that the function itself returned is passed on, as Prefect does.
 
         Raises:
-            Exception: the error of a failed outcome, without secrets. Before Prefect 3.9, a failed state in its place
+            Exception: the redacted error of a failed outcome. Before Prefect 3.9, returning a failed state instead
                 would commit a transaction and be cached.
         """
         if isinstance(outcome, Failed):
             returned = _returned_by(outcome.error)
-            return raising.fail(outcome) if returned is None else raising.told(returned)
+            return raising.fail(outcome) if returned is None else raising.without_secrets(returned)
         attempts, value = _attempts_of(outcome), outcome.value
         if isinstance(outcome, Degraded):
-            words, data = self._degraded.sentence() if self._degraded else "degraded", undocumented.kept_apart(value)
+            message, data = (
+                self._degraded.sentence() if self._degraded else "degraded",
+                undocumented.outside_the_cache(value),
+            )
             if self._joined is not None:
-                words = f"{words}; shared with {self._joined.leader}"
-            state = _completed("Degraded", words, data).standing_in_for(outcome.because)
+                message = f"{message}; shared with {self._joined.leader}"
+            state = _completed("Degraded", message, data).standing_in_for(outcome.because)
             marks.put(state, Mark(attempts, degraded=True, event=self._degraded))
             return state
-        told, mark = self._recovered or self._joined, Mark(attempts, event=self._recovered)
-        if isinstance(value, State) or _is_told_by_prefect(value):
-            return self._handed_on(value, told, mark)
-        if told is None:
+        event, mark = self._recovered or self._joined, Mark(attempts, event=self._recovered)
+        if isinstance(value, State) or _is_interpreted_by_prefect(value):
+            return self._passed_on(value, event, mark)
+        if event is None:
             _remember(attempts)
             return value
-        state = _completed("Completed", told.sentence(), value)
+        state = _completed("Completed", event.sentence(), value)
         marks.put(state, mark)
         return state
 
-    def _handed_on(self, value: Any, told: Event | None, mark: Mark) -> Any:
-        """Return a value of which Prefect makes something else than a completed state that holds it."""
-        if isinstance(value, WordedState):
+    def _passed_on(self, value: Any, event: Event | None, mark: Mark) -> Any:
+        """Return a value that Prefect turns into something other than a completed state that holds it."""
+        if isinstance(value, StateWithMessage):
             value = value.handed_on()
-        if told is not None:
-            get_run_logger().info("%s", told.sentence())  # the final state has other words
-            if told is self._joined and isinstance(value, State):
+        if event is not None:
+            get_run_logger().info("%s", event.sentence())  # the final state has another message
+            if event is self._joined and isinstance(value, State):
                 value = _own(value)
         if isinstance(value, State) and not (value.state_details.flow_run_id or value.state_details.task_run_id):
             marks.put(value, mark)
@@ -183,7 +183,7 @@ class StateSink:
         return f"{event.sentence()}, after {self._failed.error}"
 
     def _enter(self, kind: StateType, name: str, message: str, details: StateDetails | None = None) -> None:
-        """Bring the task run into a state, as the engine's own `set_state` does."""
+        """Set the task run's state, as the engine's own `set_state` does."""
         found = undocumented.engine_run()
         if found is None:
             return
@@ -197,26 +197,26 @@ class StateSink:
 
 
 def _own(state: State[Any]) -> State[Any]:
-    """Return a copy of a state that task runs share: the engine writes into it whose it is, and takes no other's."""
+    """Copy a state that task runs share: the engine writes its run's ids into it and refuses those of another run."""
     copy = state.fresh_copy()
     copy.state_details = state.state_details.model_copy(update={"flow_run_id": None, "task_run_id": None})
     return copy
 
 
-def _is_told_by_prefect(value: Any) -> bool:
-    """Tell whether Prefect makes something else of `value` than a completed state that holds it."""
+def _is_interpreted_by_prefect(value: Any) -> bool:
+    """Return whether Prefect turns `value` into something other than a completed state that holds it."""
     return isinstance(value, GeneratorType) or bool(is_state_iterable(value))
 
 
-def _completed(name: str, words: str, data: Any) -> WordedState:
-    state = WordedState(type=StateType.COMPLETED, name=name, message=words)
-    state.data = data  # after Prefect's validation, which takes some dicts for something else
+def _completed(name: str, message: str, data: Any) -> StateWithMessage:
+    state = StateWithMessage(type=StateType.COMPLETED, name=name, message=message)
+    state.data = data  # past Prefect's validation, which converts some dicts
     return state
 
 
 def _account(run: TaskRun, before: State[Any] | None, state: State[Any]) -> None:
     if before is not None and before.timestamp == state.timestamp:
-        state.timestamp += timedelta(microseconds=1)  # states are in order by their time
+        state.timestamp += timedelta(microseconds=1)  # states are ordered by time
     state.state_details.task_run_id = run.id
     state.state_details.flow_run_id = run.flow_run_id
     run.state, run.state_id, run.state_type, run.state_name = state, state.id, state.type, state.name
@@ -227,7 +227,7 @@ def _account(run: TaskRun, before: State[Any] | None, state: State[Any]) -> None
 
 
 def _call_on_running_hooks(task: Task[..., Any], run: TaskRun, state: State[Any]) -> None:
-    """Run the hooks as the engine does for the first attempt, with the same lines in the log."""
+    """Run the hooks as the engine does for the first attempt, with the same log lines."""
     for hook in task.on_running_hooks:
         named = hook.func if isinstance(hook, functools.partial) else hook
         name = getattr(named, "__name__", type(named).__name__)
@@ -238,20 +238,20 @@ def _call_on_running_hooks(task: Task[..., Any], run: TaskRun, state: State[Any]
             if inspect.iscoroutine(result):
                 run_coro_as_sync(result)
         except Exception as error:
-            told = core.redacted.redacted(error, chain=True) or error
-            logger.error("An error was encountered while running hook %r", name, exc_info=told)  # noqa: TRY400
+            shown = core.redacted.redacted(error, chain=True) or error
+            logger.error("An error was encountered while running hook %r", name, exc_info=shown)  # noqa: TRY400
         else:
             logger.info("Hook %r finished running successfully", name)
 
 
-#: Attempts of this process's latest task runs, of which Prefect makes the final state itself.
+#: Attempts of this process's latest task runs whose final state Prefect creates itself.
 _ROOM = 4096
 _attempts: OrderedDict[UUID | None, int] = OrderedDict()
 
 
 def _attempts_of(outcome: Outcome[Any]) -> int:
     context, own = TaskRunContext.get(), outcome.attempts if isinstance(outcome, Ok) else 1
-    return own if context is None else max(own, context.task_run.run_count)  # the latter counts Prefect's own, too
+    return own if context is None else max(own, context.task_run.run_count)  # `run_count` counts Prefect's retries too
 
 
 def _remember(attempts: int) -> None:
@@ -263,15 +263,15 @@ def _remember(attempts: int) -> None:
         _attempts.popitem(last=False)
 
 
-def told_of(state: State[Any]) -> Ok[None] | Degraded[None]:
-    """Return what is known of the task run that completed in `state`."""
+def outcome_of_state(state: State[Any]) -> Ok[None] | Degraded[None]:
+    """Return the outcome, without its value, of the task run that completed in `state`."""
     mark = marks.of(state)
     if mark is not None and mark.degraded:
-        words = ResilienceError(state.message or "degraded")
-        return Degraded(None, state.because if isinstance(state, WordedState) else words)
+        error = ResilienceError(state.message or "degraded")
+        return Degraded(None, state.because if isinstance(state, StateWithMessage) else error)
     return Ok(None, mark.attempts if mark is not None else _attempts.get(state.state_details.task_run_id, 1))
 
 
 def data_of(value: Any) -> Any:
-    """Return the data of a state whose words are ours, and anything else as it is."""
-    return value.unworded() if isinstance(value, WordedState) else value
+    """Return the data of a `StateWithMessage`, and any other value unchanged."""
+    return value.unwrapped() if isinstance(value, StateWithMessage) else value

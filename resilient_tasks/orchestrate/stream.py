@@ -1,8 +1,8 @@
-"""The stream of events in which Prefect sends the states of task runs, made to outlast an outage of the server.
+"""A client of Prefect's event stream, which carries the states of task runs, that outlasts an outage of the server.
 
-Prefect's own client gives an event up after eight seconds without a server. It keeps unconfirmed events, but sends them
-again only with the next event, so they are lost at the end of the process. This client keeps every event while the
-process lives, sends them as soon as the server is back, and waits for that at the end of the process.
+Prefect's own client drops an event after eight seconds without a server. It keeps unconfirmed events but resends them
+only with the next event, so they are lost at exit. This client keeps every event while the process lives, resends them
+as soon as the server is back, and waits for that at exit.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from resilient_tasks.core import real_time as time
 from resilient_tasks.orchestrate import undocumented
 from resilient_tasks.orchestrate.away import Outage, outages
 
-#: Seconds between two checks of the server, and between two attempts to reach it.
+#: Seconds between checks of the server, and between attempts to reach it.
 _LOOK, _AGAIN = 2.0, 1.0
-#: Seconds without an answer after which the server counts as away, and those for one attempt to reach it.
+#: Seconds without an answer after which the server counts as away, and the limit of one attempt to reach it.
 _HUNG, _REACH = 5.0, 10.0
-#: A server stores an event a moment after it took it. If it goes away within these seconds, the event is sent again.
+#: A server stores an event shortly after accepting it. If it goes away within these seconds, the event is resent.
 _SETTLES = 10.0
 
 
@@ -34,33 +34,33 @@ def _is_state(event: Event) -> bool:
 
 
 def _may_pass(error: Exception) -> bool:
-    """Tell whether a server that is away may be the cause, or a proxy that cannot reach it."""
+    """Return whether the cause may be a server that is away, or a proxy that cannot reach it."""
     if isinstance(error, InvalidStatus):
         status = error.response.status_code
         return status >= 500 or status in {408, 429}
-    if isinstance(error.__cause__, ConnectionClosed):  # Prefect's words for a token that is wrong; that has a reason
+    if isinstance(error.__cause__, ConnectionClosed):  # as for a wrong token, where the server gives a reason
         said = error.__cause__.rcvd
         return said is None or not said.reason
     return isinstance(error, (*RETRYABLE_EXCEPTIONS, InvalidMessage))
 
 
 class PatientEventsClient(PrefectEventsClient):
-    """Prefect's client of a server's stream of events, for a server that may be away for a while."""
+    """Prefect's client of an event stream, for a server that may be away for a while."""
 
     _websocket: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._reconnection_attempts = 0  # the loop below makes them
+        self._reconnection_attempts = 0  # the loop below reconnects
         self._is_open = False
         self._outage: Outage | None = None
         self._broke: float | None = None
-        self._sent = 0  # of the events that are not confirmed, those that were sent before the connection broke
-        self._taken: deque[tuple[float, int]] = deque()  # when an answer was asked for, and after how many events
+        self._sent = 0  # unconfirmed events that were sent before the connection broke
+        self._taken: deque[tuple[float, int]] = deque()  # times of answered pings, and the number of events sent before
 
     @property
     def is_away(self) -> bool:
-        """Whether there is no connection, or no answer."""
+        """Whether there is no connection or no answer."""
         return not self._is_open or self._outage is not None
 
     async def __aenter__(self) -> Self:
@@ -73,7 +73,7 @@ class PatientEventsClient(PrefectEventsClient):
             self._break(began)
             self._start_checkpoint_task()
         else:
-            if time.monotonic() - began > _HUNG:  # the server was frozen for a while
+            if time.monotonic() - began > _HUNG:  # the server was frozen
                 self._break(began)
                 self._begin_outage()
                 self._is_open = True
@@ -100,7 +100,7 @@ class PatientEventsClient(PrefectEventsClient):
     async def _reconnect(self) -> None:
         self._is_open = False
         self._taken.clear()
-        # Prefect's own method would lose these if it is cancelled meanwhile.
+        # Prefect's own method would lose these if cancelled.
         held, self._unconfirmed_events = self._unconfirmed_events, []
         try:
             await super()._reconnect()
@@ -115,19 +115,19 @@ class PatientEventsClient(PrefectEventsClient):
 
     async def _emit(self, event: Event) -> None:
         self._unconfirmed_events.append(event)
-        self._drop_what_is_too_much()
+        self._drop_surplus()
         await self._send(event)
 
     async def _send(self, event: Event) -> None:
-        """Send an event if there is a connection; it stays among the unconfirmed ones."""
+        """Send an event if connected; it stays unconfirmed."""
         if self._is_open:
             try:
                 await self._websocket.send(event.model_dump_json())
             except RETRYABLE_EXCEPTIONS:
                 self._break(sent=len(self._unconfirmed_events) - 1)
 
-    def _drop_what_is_too_much(self) -> None:
-        """Keep no more events without a server than Prefect's own queue would."""
+    def _drop_surplus(self) -> None:
+        """During an outage, keep no more events than Prefect's own queue would."""
         most = get_current_settings().events.worker_max_queue_size
         if self._outage is not None and len(self._unconfirmed_events) > most > 0:
             self._outage.lost += _is_state(self._unconfirmed_events.pop(0))
@@ -143,21 +143,21 @@ class PatientEventsClient(PrefectEventsClient):
             await self._pause()
 
     async def _pause(self) -> None:
-        """Wait until the next check is due, or the connection breaks."""
+        """Wait until the next check is due or the connection breaks."""
         if not self._is_open:
-            is_tried_of = self._outage is not None and self._outage.is_tried_of
-            await asyncio.sleep(_REACH if is_tried_of else _AGAIN)
+            is_overdue = self._outage is not None and self._outage.is_overdue
+            await asyncio.sleep(_REACH if is_overdue else _AGAIN)
             return
         with suppress(TimeoutError):
             await asyncio.wait_for(self._websocket.wait_closed(), _LOOK)
 
     async def _confirm(self) -> None:
-        """Check that the server answers, and forget the events that it took long enough ago."""
+        """Ping the server, and drop the events that it accepted long enough ago."""
         asked, sent = time.monotonic(), len(self._unconfirmed_events)
         try:
             pong = asyncio.ensure_future(await self._websocket.ping())
             await asyncio.wait({pong}, timeout=_HUNG)
-            await asyncio.wait({pong}, timeout=_AGAIN)  # this process may have been frozen itself
+            await asyncio.wait({pong}, timeout=_AGAIN)  # this process itself may have been frozen
             if not pong.done():
                 self._note(asked, sent)
                 self._begin_outage()
@@ -174,10 +174,10 @@ class PatientEventsClient(PrefectEventsClient):
 
     async def _try_to_reach(self) -> None:
         late = self._late()
-        with suppress(Exception):  # the events wait, whatever keeps the server from taking them
+        with suppress(Exception):  # the events wait, whatever the error
             await self._reconnect()
             if self._is_open:
-                if self._broke is not None and time.monotonic() - self._broke > _HUNG:  # the first attempt took so long
+                if self._broke is not None and time.monotonic() - self._broke > _HUNG:  # a slow first attempt
                     self._begin_outage()
                 self._end_outage(late)
                 return
@@ -185,7 +185,7 @@ class PatientEventsClient(PrefectEventsClient):
         self._begin_outage()
 
     async def _send_the_rest(self) -> None:
-        """Let the server confirm all events, and wait for it as long as Prefect's requests do."""
+        """Wait until the server has confirmed all events, for as long as Prefect retries a request."""
         while self._unconfirmed_events:
             if not self._is_open:
                 await self._try_to_reach()
@@ -198,7 +198,7 @@ class PatientEventsClient(PrefectEventsClient):
                     self._unconfirmed_events.clear()
                     break
             outage = self._begin_outage()
-            if outage.is_tried_of:
+            if outage.is_overdue:
                 outage.lost += self._late()
                 outage.is_given_up = True
                 break
@@ -206,7 +206,7 @@ class PatientEventsClient(PrefectEventsClient):
         self._end_outage(0)
 
     def _break(self, asked: float | None = None, sent: int = 0) -> None:
-        """Note that the connection is lost. It is an outage if no new connection succeeds."""
+        """Record that the connection broke. It is an outage if reconnecting fails."""
         self._is_open = False
         self._note(time.monotonic() if asked is None else asked, sent)
 
@@ -215,7 +215,7 @@ class PatientEventsClient(PrefectEventsClient):
             self._broke, self._sent = since, sent
 
     def _late(self) -> int:
-        """Return how many states are among the events that the server did not get in time."""
+        """Return the number of states among the events that the server did not get in time."""
         return sum(map(_is_state, self._unconfirmed_events[self._sent :])) if self._broke is not None else 0
 
     def _begin_outage(self) -> Outage:
@@ -233,11 +233,11 @@ class PatientEventsClient(PrefectEventsClient):
 
 
 class PatientCloudEventsClient(PatientEventsClient, PrefectCloudEventsClient):
-    """The same for Prefect Cloud."""
+    """The same client for Prefect Cloud."""
 
 
 def install() -> None:
-    """Have Prefect send its events by these clients."""
+    """Make Prefect send its events through these clients."""
     for kind, patient in (
         (PrefectEventsClient, PatientEventsClient),
         (PrefectCloudEventsClient, PatientCloudEventsClient),

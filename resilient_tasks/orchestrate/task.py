@@ -25,7 +25,7 @@ from resilient_tasks.orchestrate import bound, loops, not_ready, runs, undocumen
 from resilient_tasks.orchestrate.background import BackgroundFuture
 from resilient_tasks.orchestrate.body import Body
 from resilient_tasks.orchestrate.options import TaskOptions
-from resilient_tasks.orchestrate.states import data_of, told_of
+from resilient_tasks.orchestrate.states import data_of, outcome_of_state
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 _OURS = PolicyOptions.__annotations__
 _PREFECTS = frozenset(inspect.signature(Task.__init__).parameters) - {"self", "fn"}
-# The decorator's own: with those of the class, a task would not print into the log as its flow does.
+# Those of the decorator: the class's defaults would keep a task from inheriting `log_prints` of its flow.
 _DEFAULTS = {
     name: parameter.default for name, parameter in inspect.signature(tasks.task).parameters.items() if name in _PREFECTS
 }
@@ -43,8 +43,8 @@ _TWO_LOOPS = ("retries", "retry_delay_seconds", "retry_jitter_factor", "retry_co
 class ResilientTask(Task[P, R]):
     """A Prefect task whose function runs inside a pipeline.
 
-    Everything that Prefect does with a task it does with this one, and `fn` is the user's own function. `outcome(...)`
-    runs the task and returns `Ok`, `Degraded` or `Failed` to be matched, where calling it returns the result or raises.
+    Prefect treats it like any task, and `fn` is the user's own function. Calling it returns the result or raises;
+    `outcome(...)` returns `Ok`, `Degraded` or `Failed` to match on.
     """
 
     plan: Plan
@@ -59,7 +59,7 @@ class ResilientTask(Task[P, R]):
 
     @property
     def fn(self) -> Callable[P, R]:
-        """The user's own function; for Prefect's engine, when it runs this task, the function in its pipeline."""
+        """The user's own function; for Prefect's engine, while it runs this task, the function in its pipeline."""
         if self._body is not None and undocumented.asked_by_the_engine(self):
             return self._body
         return cast("Callable[P, R]", self.__dict__["fn"])
@@ -70,12 +70,12 @@ class ResilientTask(Task[P, R]):
         self._follow(self.plan if fn is self.plan.fn else replace(self.plan, fn=fn, owner=None))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take up what was pickled: a process that is handed a task may make none of its own."""
+        """Restore a pickled task, and connect to Prefect: this process may define no task itself."""
         runs.connect()
         vars(self).update(state)
 
     def __get__(self, instance: Any, owner: Any) -> ResilientTask[P, R]:
-        """Return the task as a method of `instance`, or of the class `owner`, and of nothing else."""
+        """Return the task as a method of `instance` or of the class `owner`."""
         return bound.bound(self, instance, owner)
 
     def _follow(self, plan: Plan) -> None:
@@ -83,25 +83,25 @@ class ResilientTask(Task[P, R]):
         self._body = Body(plan) if plan.pipeline.policies else None
 
     def _arm(self, plan: Plan) -> None:
-        """Take up the work of `plan`, after Prefect has set up everything else."""
+        """Apply `plan`, after Prefect has set up everything else."""
         loops.check_condition(plan, self.retry_condition_fn if self.retries else None)
         self._follow(plan)
-        # Prefect copies the function's own attributes on to the task: one of a decorator underneath hides ours.
+        # Prefect copies the function's attributes to the task: `outcome` of an inner decorator would hide ours.
         self.__dict__.pop("outcome", None)
         if self._body is not None:
             undocumented.forget_policies_in_source(self, _OURS)
-            self.isasync = plan.is_async or callables.is_async_generator(plan.fn)  # of an object, Prefect cannot tell
+            self.isasync = plan.is_async or callables.is_async_generator(plan.fn)  # Prefect misses async objects
 
     def with_options(self, **options: Any) -> ResilientTask[P, R]:
-        """Return this task with other options, Prefect's or policies.
+        """Return a copy of this task with other options, Prefect's or policies.
 
-        A policy given here replaces its like, and None takes it away (`retry=None`). `policies=None` takes away those
-        that `policies=` gave.
+        A policy given here replaces the one of its kind, and None removes it (`retry=None`). `policies=None` removes
+        those given by `policies=`.
 
         Raises:
-            PolicyError: the options are contradictory, also with those that stay.
+            PolicyError: the options contradict each other or those that stay.
         """
-        # What is like none of our keywords, Prefect refuses in its own way.
+        # Prefect itself refuses keywords that resemble none of ours.
         misuse.refuse_unknown(filter(misuse.is_likely_ours, options), _OURS, _PREFECTS, "resilient_task")
         ours = {name: value for name, value in options.items() if name in _OURS}
         theirs = {name: value for name, value in options.items() if name not in _OURS}
@@ -111,49 +111,49 @@ class ResilientTask(Task[P, R]):
         plain = super().with_options(**loops.with_one_loop(plan, theirs, _TWO_LOOPS))
         other = ResilientTask.__new__(ResilientTask)
         other.__dict__.update(plain.__dict__)
-        # Before 3.9, Prefect hands these lists on themselves: a hook added to the copy would run for the original too.
+        # Before 3.9, Prefect shares these lists: a hook added to the copy would run for the original too.
         for hooks in ("on_completion_hooks", "on_failure_hooks", "on_running_hooks"):
             setattr(other, hooks, list(getattr(plain, hooks)))
         bound.keep_kind(other, self)
-        other._arm(plan)  # noqa: SLF001  # another of this very class
+        other._arm(plan)  # noqa: SLF001  # same class
         return other
 
-    if not TYPE_CHECKING:  # for type checkers, calling it is what calling Prefect's task is
+    if not TYPE_CHECKING:  # type checkers see the signature of Prefect's task
 
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
-            """Run the task, and return its result (or its state, with `return_state=True`)."""
+            """Run the task and return its result, or its state with `return_state=True`."""
             result = super().__call__(*args, **kwargs)
             if self._body is None or kwargs.get("return_state"):
                 return result
             if self.isasync and not self.isgenerator:
                 return self._awaited(result, args, kwargs)
             if result is None:
-                not_ready.say_if_not_run(self.plan.operation, args, kwargs)
+                not_ready.warn_if_not_run(self.plan.operation, args, kwargs)
             return data_of(result)
 
         async def _awaited(self, coroutine: Coroutine[Any, Any, Any], args: Any, kwargs: Any) -> Any:
             result = await coroutine
             if result is None:
-                not_ready.say_if_not_run(self.plan.operation, args, kwargs)
+                not_ready.warn_if_not_run(self.plan.operation, args, kwargs)
             return data_of(result)
 
     def apply_async(self, *args: Any, **kwargs: Any) -> PrefectDistributedFuture[R]:
-        """Have a task worker run this task, as Prefect's `apply_async`; `delay` comes here too."""
+        """Have a task worker run this task, as Prefect's `apply_async`; `delay` calls this too."""
         future = super().apply_async(*args, **kwargs)
         return future if self._body is None else BackgroundFuture(future.task_run_id)
 
     @overload
-    def outcome(  # type: ignore[overload-overlap]  # a coroutine function's own outcome is awaited
+    def outcome(  # type: ignore[overload-overlap]  # for a coroutine function, the outcome is awaited
         self: ResilientTask[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
     ) -> Coroutine[Any, Any, Outcome[T]]: ...
     @overload
-    def outcome(  # type: ignore[overload-overlap]  # pyright's type of the same, and a task's result is invariant
+    def outcome(  # type: ignore[overload-overlap]  # pyright infers this type; a task's result is invariant
         self: ResilientTask[P, CoroutineType[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
     ) -> Coroutine[Any, Any, Outcome[T]]: ...
     @overload
     def outcome(self, *args: P.args, **kwargs: P.kwargs) -> Outcome[R]: ...
     def outcome(self, *args: P.args, **kwargs: P.kwargs) -> Any:
-        """Run the task and return its outcome, for `match`; for an async task, an awaitable of it."""
+        """Run the task and return its outcome, for `match`; for an async task, await it."""
         state = super().__call__(*args, return_state=True, **kwargs)
         if inspect.iscoroutine(state):
             return _awaited_outcome(state)
@@ -177,21 +177,21 @@ def _named(state: State[Any], result: Any) -> Outcome[Any]:
             else ResilienceError(state.message or str(state))
         )
         return Failed(error) if settings.current.enabled else Failed(error).unwrap()
-    told = told_of(state)
-    return Degraded(result, told.because) if isinstance(told, Degraded) else Ok(result, told.attempts)
+    outcome = outcome_of_state(state)
+    return Degraded(result, outcome.because) if isinstance(outcome, Degraded) else Ok(result, outcome.attempts)
 
 
 def outcome_of(future: PrefectFuture[T]) -> Outcome[T]:
     """Wait for a submitted task and return its outcome, for `match`.
 
     Args:
-        future: what `submit` or `delay` gave; of `map`, each item of the list.
+        future: the result of `submit` or `delay`, or an item of the list from `map`.
 
     Raises:
-        TypeError: it is no future.
+        TypeError: `future` is not a future.
 
-    Where the error that a fallback stood in for could not come along from another process, `because` is a
-    `ResilienceError` with the words of the state.
+    If the error behind a fallback could not be pickled in another process, `because` is a `ResilienceError` with the
+    message of the state.
     """
     if not isinstance(future, PrefectFuture):
         raise TypeError(f"outcome_of takes the future of a submitted task, not {_no_future(future)}")
@@ -219,26 +219,26 @@ def resilient_task(fn: Callable[P, R], /) -> ResilientTask[P, R]: ...
 @overload
 def resilient_task(**options: Unpack[TaskOptions]) -> Callable[[Callable[P, R]], ResilientTask[P, R]]: ...
 def resilient_task(fn: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]) -> Any:
-    """Make a Prefect task with policies around its function. Used bare, it is Prefect's `@task`.
+    """Make a Prefect task with policies around its function. Without arguments, it is Prefect's `@task`.
 
-    Retries are published as Prefect states with their reasons; a task that recovered says so in its final state's
-    message, and one whose fallback stood in completes as `Degraded`.
+    Retries are published as Prefect states with their reasons. The final state's message says that a task recovered;
+    a task whose fallback stood in completes as `Degraded`.
 
     Args:
-        fn: the function, where the decorator is used bare.
+        fn: the function, if the decorator is used without arguments.
         **options: every keyword of Prefect's `@task`, and the policies:
 
-            - `retry=3` or `Retry(...)`: another attempt after a failure that is likely to pass.
+            - `retry=3` or `Retry(...)`: another attempt after a transient failure.
             - `deadline=120` or `"2 min"`: a limit for all attempts and waits together.
             - `timeout=20` or `Timeout(20, enforce="process")`: a limit for each attempt.
             - `breaker="flights-api"` or `CircuitBreaker(...)`: no call to a service that is known to be down.
             - `rate_limit=RateLimit("flights-api", calls=10, per=1)`: no more calls than a service allows.
             - `bulkhead=Bulkhead("warehouse", 4)`: no more calls at once.
-            - `hedge=0.2` or `Hedge(...)`: a second call beside one that is slow to answer.
+            - `hedge=0.2` or `Hedge(...)`: a second call if the first is slow to answer.
             - `validate=Orders` or `Validate(...)`: bad data is stopped or split off.
-            - `fallback=last_good`, `{TimedOut: f}` or `Fallback(...)`: what stands in for the result.
+            - `fallback=last_good`, `{TimedOut: f}` or `Fallback(...)`: a substitute for the result.
             - `single_flight=True` or `SingleFlight(...)`: concurrent calls with equal arguments share one attempt.
-            - `notify=Slack(channel="#ml-alerts")`, several channels, or `Notify(...)`: who hears of a failure.
+            - `notify=Slack(channel="#ml-alerts")`, several channels, or `Notify(...)`: where to send alerts.
             - `policies=[...]` or a `Pipeline`: further policies.
             - `idempotent=True`: doing the work twice does no harm.
 
@@ -257,6 +257,6 @@ def _make(fn: Callable[..., Any], options: Mapping[str, Any]) -> ResilientTask[.
     theirs = {**_DEFAULTS, **{name: value for name, value in options.items() if name not in _OURS}}
     plain = fn.__func__ if isinstance(fn, classmethod | staticmethod) else fn
     plan = decorate.make_plan(plain, cast("PolicyOptions", ours), "resilient_task")
-    # Prefect wants to see what kind of method it is.
+    # Prefect needs the classmethod or staticmethod itself.
     given = type(fn)(plan.fn) if isinstance(fn, classmethod | staticmethod) else plan.fn
     return ResilientTask(given, plan, **theirs)

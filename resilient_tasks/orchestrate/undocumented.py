@@ -1,7 +1,7 @@
-"""Everything of Prefect that the library leans on and that Prefect does not document, in one place.
+"""The undocumented parts of Prefect that the library relies on, in one place.
 
-Each of these may change with any release of Prefect. Where one is gone, the library says once what is lost, and goes
-on without it; `tests/orchestrate/test_undocumented.py` says which release broke what.
+Any of them may change with a release of Prefect. If one is missing, the library warns once what is lost and continues
+without it; `tests/orchestrate/test_undocumented.py` shows what a release broke.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from prefect.utilities.annotations import NotSet
 
 @dataclass(frozen=True, slots=True)
 class Reliance:
-    """Something undocumented that the library uses.
+    """An undocumented part of Prefect that the library uses.
 
     Attributes:
-        name: what it is called in Prefect.
-        since: the first Prefect that has it.
-        purpose: what it is for here.
-        without: what is lost where it is gone.
+        name: its name in Prefect.
+        since: the first Prefect version that has it.
+        purpose: its use here.
+        without: what is lost if it is missing.
     """
 
     name: str
@@ -62,26 +62,26 @@ TASK_RUN = Reliance(
 ENGINE_READS_FN = Reliance(
     name="prefect.task_engine reads Task.fn to run a task",
     since="3.0.0",
-    purpose="giving the engine the function in its pipeline, and everybody else the function itself",
-    without="inside its own run, task.fn is the function in its pipeline for everybody",
+    purpose="giving the engine the function in its pipeline, and all other code the function itself",
+    without="inside its own run, task.fn is the function in its pipeline for all code",
 )
 CALL_SPLIT = Reliance(
     name="prefect.utilities.callables.parameters_to_args_kwargs",
     since="2.0.0",
-    purpose="calling a function that another decorator wrapped with the arguments where Prefect puts them",
-    without="the arguments of such a function are passed by position where it takes them so",
+    purpose="binding arguments as Prefect does, for a function wrapped by another decorator",
+    without="arguments of a function wrapped by another decorator are passed by position where possible",
 )
 SOURCE = Reliance(
     name="prefect.Task.source_code",
     since="3.6.8",
-    purpose="a cache that is keyed by the task's source survives a change of a policy",
+    purpose="keeping a cache that is keyed by the task's source when a policy changes",
     without="changing a policy in the decorator invalidates a cache that is keyed by the task's source",
 )
 WRITE_ON_COMMIT = Reliance(
     name="prefect.transactions.Transaction.write_on_commit",
     since="3.0.0",
-    purpose="keeping the stand-in of a fallback out of the cache",
-    without="the stand-in of a fallback is cached like any other result",
+    purpose="keeping results of fallbacks out of the cache",
+    without="the result of a fallback is cached like any other",
 )
 RESULT_RECORD = Reliance(
     name="prefect.results.ResultRecord",
@@ -98,20 +98,20 @@ CANCEL_EVENTS = Reliance(
 BACKGROUND = Reliance(
     name="prefect._internal.concurrency.threads.get_global_loop",
     since="3.0.0",
-    purpose="calling back once a task in the background has ended in a state with a name of its own",
-    without="callbacks of such a task that was degraded, or timed out, are not called",
+    purpose="running callbacks of background tasks that end in a state with a custom name",
+    without="callbacks of background tasks that were degraded or timed out are not called",
 )
 TASK_RUNNER = Reliance(
     name="prefect.context.FlowRunContext.task_runner",
     since="3.0.0",
-    purpose="hearing of every future that a flow run's task runner, which is its own, gives out",
-    without="a flow's submitted task that failed unseen goes unnoticed, as without this library",
+    purpose="tracking every future that a flow run's task runner creates",
+    without="failures of submitted tasks that no code observes go unnoticed, as in plain Prefect",
 )
 FUTURES = Reliance(
     name="prefect.futures.PrefectTaskRunFuture._final_state",
     since="3.0.0",
-    purpose="knowing whether any code has looked at the end of a submitted task",
-    without="asking a future counts as having seen, also where it had no answer yet",
+    purpose="knowing whether any code has observed the end of a submitted task",
+    without="asking a future counts as observing it, even if it had not finished",
 )
 INTENT = Reliance(
     name="prefect._internal.control_listener.get_intent",
@@ -122,26 +122,26 @@ INTENT = Reliance(
 RAISED = Reliance(
     name="prefect.flow_engine.FlowRunEngine._raised",
     since="3.0.0",
-    purpose="a flow run that completes with a state gives the result of that, not the error of an earlier attempt",
-    without="a flow with Prefect's retries= has no words of its own in the final state of a repeated attempt",
+    purpose="returning the result of a repeated attempt that ends with a state, not the error of an earlier one",
+    without="a flow with Prefect's retries= has no message in the final state of a repeated attempt",
 )
 STREAM = Reliance(
     name="prefect.events.worker.PrefectEventsClient",
     since="3.0.0",
-    purpose="the states of task runs outlast an outage of the server, and each outage is known",
+    purpose="keeping the states of task runs through an outage of the server, and reporting each outage",
     without="states of task runs that end while the server is away for more than eight seconds may be lost",
 )
 HAS_CONNECTED = Reliance(
     name="prefect.client.base.PrefectHttpxSyncClient._has_connected",
     since="3.6.0",
-    purpose="a flow called in a flow, an artifact and a tag wait for a server that is away",
-    without="a flow that is called in a flow while the server is away fails",
+    purpose="having subflows, artifacts and tags wait for a server that is away",
+    without="a subflow that is called while the server is away fails",
 )
 RELATED = Reliance(
     name="prefect.events.worker.EventsWorker.attach_related_resources_from_context",
     since="3.0.0",
-    purpose="a state whose flow and deployment cannot be read while the server is away is sent without them",
-    without="states of task runs may be lost where the server cannot say to which flow their run belongs",
+    purpose="sending states without their flow and deployment while the server is away",
+    without="states of task runs may be lost while the server is away",
 )
 
 RELIANCES = (
@@ -163,23 +163,23 @@ RELIANCES = (
     RELATED,
 )
 
-_said: set[Reliance] = set()
+_warned: set[Reliance] = set()
 
 
-def say_once(reliance: Reliance) -> None:
-    """Tell the user, once, what is lost because this Prefect does not have it."""
-    if reliance not in _said:
-        _said.add(reliance)
+def warn_once(reliance: Reliance) -> None:
+    """Warn once what is lost because this Prefect does not have it."""
+    if reliance not in _warned:
+        _warned.add(reliance)
         logging.getLogger("resilient_tasks").warning("this Prefect lacks %s: %s", reliance.name, reliance.without)
 
 
 def find(reliance: Reliance) -> Any:
-    """Return what `reliance` names, or None, said once, where this Prefect does not have it."""
+    """Return the object that `reliance` names; if this Prefect lacks it, warn once and return None."""
     module, _, name = reliance.name.rpartition(".")
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError):
-        say_once(reliance)
+        warn_once(reliance)
         return None
 
 
@@ -193,7 +193,7 @@ _FINDS = {
 
 
 def _its(name: str) -> Any:
-    """Return what `__getattr__` below finds. It is looked for with its first use: that loads Prefect's engines."""
+    """Return what `__getattr__` below finds, on first use: looking it up loads Prefect's engines."""
     return getattr(sys.modules[__name__], name)
 
 
@@ -208,7 +208,7 @@ def __getattr__(name: str) -> Any:
 
 
 def publish(run: TaskRun, before: State[Any] | None, state: State[Any], follows: Any) -> Any:
-    """Tell Prefect's server that `run` went from `before` to `state`; return the event, for the next one to follow."""
+    """Publish that `run` went from `before` to `state`; return the event, for the next one to follow."""
     emit = _its("_publish")
     if emit is None:
         return None
@@ -216,13 +216,13 @@ def publish(run: TaskRun, before: State[Any] | None, state: State[Any], follows:
 
 
 def engine_run() -> tuple[Task[..., Any], TaskRun] | None:
-    """Return the task that runs in this context, and the engine's own record of the run; None outside of any run."""
+    """Return the current task and the engine's own record of its run; None outside of runs."""
     context = TaskRunContext.get()
     if context is None:
         return None
     run = getattr(context, "task_run", None)
     if run is None:
-        say_once(TASK_RUN)
+        warn_once(TASK_RUN)
         return None
     return context.task, run
 
@@ -231,20 +231,20 @@ _ENGINE = "prefect.task_engine"
 
 
 def _engine_reads_fn() -> bool:
-    """Tell whether the functions that run a task are where we know them, and read `fn` themselves."""
+    """Return whether the engine's functions that run a task exist and read `fn` themselves."""
     with suppress(ImportError, AttributeError):
         engine = importlib.import_module(_ENGINE)
         runners = (engine.SyncTaskRunEngine.call_task_fn, engine.AsyncTaskRunEngine.call_task_fn)
         if all("fn" in runner.__code__.co_names for runner in runners):
             return True
-    say_once(ENGINE_READS_FN)
+    warn_once(ENGINE_READS_FN)
     return False
 
 
 def asked_by_the_engine(task: object) -> bool:
-    """Tell whether the attribute of `task` that is being read is read by the engine, in order to run it."""
+    """Return whether the engine is reading this attribute of `task`, in order to run it."""
     if _its("_engine_is_known"):
-        return bool(sys._getframe(2).f_globals.get("__name__") == _ENGINE)  # noqa: SLF001  # the only way to tell
+        return bool(sys._getframe(2).f_globals.get("__name__") == _ENGINE)  # noqa: SLF001  # the only way to know
     context = TaskRunContext.get()
     return context is not None and context.task is task
 
@@ -252,7 +252,7 @@ def asked_by_the_engine(task: object) -> bool:
 def split_call(
     fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
-    """Return the arguments in the places in which Prefect would pass them to `fn` itself."""
+    """Return the arguments as Prefect would pass them to `fn` itself."""
     split = _its("_split")
     if split is None:
         return args, kwargs
@@ -263,9 +263,9 @@ def split_call(
 
 
 def forget_policies_in_source(task: Task[..., Any], keywords: Collection[str]) -> None:
-    """Take the decorators that bear one of `keywords` out of the source by which Prefect's cache knows a task."""
+    """Remove decorators with any of `keywords` from the source that keys Prefect's cache."""
     if not hasattr(task, "source_code"):
-        say_once(SOURCE)
+        warn_once(SOURCE)
     elif task.source_code is not None:
         task.source_code = _without_decorators(task.source_code, keywords)
 
@@ -282,18 +282,18 @@ def _without_decorators(source: str, keywords: Collection[str]) -> str:
     return "".join(lines)
 
 
-def kept_apart(value: Any) -> Any:
-    """Return `value` as the engine is to keep it: with results that are persisted, but where no cache looks for it.
+def outside_the_cache(value: Any) -> Any:
+    """Return `value` so that the engine persists it outside of the cache.
 
-    The engine takes a finished record as it is, with its key; a bare value it would write under the key of the cache.
+    The engine stores a finished record under its own key; a bare value it would store under the cache key.
     """
-    from prefect.transactions import get_transaction  # noqa: PLC0415  # there by then: the engine is running
+    from prefect.transactions import get_transaction  # noqa: PLC0415  # loaded by then: the engine is running
 
     transaction = get_transaction()
     if transaction is None or isinstance(value, State):
         return value
     if not hasattr(transaction, "write_on_commit"):
-        say_once(WRITE_ON_COMMIT)
+        warn_once(WRITE_ON_COMMIT)
         return value
     if transaction.write_on_commit and _its("_record") is not None:
         return get_result_store().create_result_record(value, key=uuid4().hex)
@@ -302,22 +302,22 @@ def kept_apart(value: Any) -> Any:
 
 
 def comes_from_the_server(state: State[Any]) -> bool:
-    """Tell whether a final state was read from the server, which has no result, but knows at most where one is."""
+    """Return whether a final state was read from the server, which has at most a reference to the result."""
     record = _its("_record")
     return record is not None and not isinstance(state.data, record)
 
 
 def data_in(state: State[Any]) -> Any:
-    """Return the data of a final state of this process, without asking the result's storage."""
+    """Return the data of a final state of this process, without reading the result storage."""
     data: Any = state.data
     record = _its("_record")
     return data.result if record is not None and isinstance(data, record) else data
 
 
 def cancelled_by_its_runner() -> Callable[[], None] | None:
-    """Return a check that raises, as the engine itself does, once the task runner of this thread's flow run gives up.
+    """Return a check that raises as the engine does once the task runner of this flow run is cancelled.
 
-    The engine looks at this flag between its own attempts only. None where there is no such flag.
+    The engine checks this flag only between its own attempts. None if there is no such flag.
     """
     context = FlowRunContext.get()
     runner = context.task_runner if context is not None else None
@@ -325,9 +325,9 @@ def cancelled_by_its_runner() -> Callable[[], None] | None:
         return None
     flags = getattr(runner, "_cancel_events", None)
     if flags is None:
-        say_once(CANCEL_EVENTS)
+        warn_once(CANCEL_EVENTS)
         return None
-    flag = next(iter(tuple(flags.values())), None)  # a runner sets them all together
+    flag = next(iter(tuple(flags.values())), None)  # a runner sets all of them together
     return functools.partial(_raise_if_set, flag) if flag is not None else None
 
 
@@ -337,7 +337,7 @@ def _raise_if_set(flag: threading.Event) -> None:
 
 
 def run_in_background(work: Callable[[], Coroutine[Any, Any, None]]) -> bool:
-    """Have Prefect's own loop run `work()`; False where there is no way to ask it."""
+    """Run `work()` on Prefect's own loop; return False if there is none."""
     loop = _its("_global_loop")
     if loop is None:
         return False
@@ -346,7 +346,7 @@ def run_in_background(work: Callable[[], Coroutine[Any, Any, None]]) -> bool:
 
 
 def ended_on_request() -> bool:
-    """Tell whether the signal that ends this process was announced: its run was cancelled, or goes on elsewhere."""
+    """Return whether the signal that ends this process was announced: its run was cancelled or continues elsewhere."""
     intent = _its("_intent")
     return intent is not None and intent() is not None
 
@@ -355,11 +355,11 @@ _FLOW_ENGINE = "prefect.flow_engine"
 
 
 def forget_earlier_error(run_id: UUID) -> bool:
-    """Have the engine forget what an earlier attempt of this flow run raised; False where it cannot be found.
+    """Make the engine forget the error of an earlier attempt of this flow run; return False if it is not found.
 
-    The engine raises that error in the place of a state that a later attempt returns.
+    Otherwise the engine raises that error instead of a state that a later attempt returns.
     """
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # the engine is in no context
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # no context holds the engine
     while frame is not None:
         if frame.f_globals.get("__name__") == _FLOW_ENGINE:
             engine: Any = frame.f_locals.get("self", frame.f_locals.get("engine"))
@@ -367,11 +367,11 @@ def forget_earlier_error(run_id: UUID) -> bool:
                 engine._raised = NotSet  # noqa: SLF001
                 return True
         frame = frame.f_back
-    say_once(RAISED)
+    warn_once(RAISED)
     return False
 
 
-#: What the stream's client builds on.
+#: The methods that the stream's client overrides or calls.
 _PARTS = (
     "_reconnect",
     "_auth_handshake",
@@ -383,11 +383,11 @@ _PARTS = (
 
 
 def replace_events_client(kind: type[Any], other: type[Any]) -> bool:
-    """Have Prefect use `other` as its client of a stream of events in the place of `kind`; False where it cannot."""
+    """Replace Prefect's events client `kind` with `other`; return False if this Prefect does not allow it."""
     modules = [importlib.import_module(f"prefect.events.{name}") for name in ("worker", "utilities")]
     known = all(hasattr(module, kind.__name__) for module in modules) and all(hasattr(kind, part) for part in _PARTS)
     if not known:
-        say_once(STREAM)
+        warn_once(STREAM)
         return False
     for module in modules:
         if getattr(module, kind.__name__) is kind:

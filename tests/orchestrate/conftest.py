@@ -67,8 +67,8 @@ def own(request):
 
 
 @pytest.fixture
-def alike(resilient_prefect):
-    """`alike(scenario)` runs `scenario(task)` with Prefect's decorator, and with ours under idle policies.
+def same_as_prefect(resilient_prefect):
+    """`same_as_prefect(scenario)` runs `scenario(task)` with Prefect's decorator, and with ours under idle policies.
 
     What the scenario returns is what a user can observe: it is to be the same both times, and is returned.
     """

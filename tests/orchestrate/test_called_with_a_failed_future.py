@@ -64,7 +64,7 @@ def test_it_says_so_at_warning(warned, given):
     assert daily(return_state=True).is_completed()
     assert not ran
     (line,) = warned()
-    assert line.startswith("train was not run, and returned None: what it was given had failed (")
+    assert line.startswith("train was not run and returned None: an argument had failed (")
     assert "(ConnectionError: refused)" in line
     assert ".result()" in line
 

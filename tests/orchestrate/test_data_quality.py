@@ -127,7 +127,7 @@ def test_an_artifact_that_prefect_refuses_costs_nothing_but_itself(fetch, monkey
     monkeypatch.setattr("resilient_tasks.orchestrate.artifacts.create_markdown_artifact", lambda *_, **__: 1 / 0)
     state = resilient_flow(lambda: len(fetch.submit([1, 0]).result()))(return_state=True)
     assert state.result() == 1
-    assert "the artifact data-quality could not be left in Prefect" in caplog.text
+    assert "the artifact data-quality could not be created in Prefect" in caplog.text
 
 
 def test_a_split_goes_from_task_to_task(tmp_path):

@@ -66,7 +66,7 @@ def test_an_immediate_retry_bears_its_reason():
 
 @pytest.mark.usefixtures("resilient_prefect")
 def test_a_recovered_state_keeps_what_prefect_makes_of_other_results():
-    """A list of states is a verdict, not data: wording it would turn its failure into a success."""
+    """A list of states decides how the run ends: a message of ours would turn its failure into a success."""
     calls = []
 
     @resilient_task(retry=Retry(attempts=2, wait=0))

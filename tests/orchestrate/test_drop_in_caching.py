@@ -56,7 +56,7 @@ CACHED = [
 ]
 
 
-def test_what_is_cached_by_what(alike):
+def test_what_is_cached_by_what(same_as_prefect):
     def scenario(task):
         @flow
         def around():
@@ -64,10 +64,10 @@ def test_what_is_cached_by_what(alike):
 
         return around(return_state=True).data.result
 
-    assert [calls for _, calls in alike(scenario)] == [calls for _, calls in CACHED]
+    assert [calls for _, calls in same_as_prefect(scenario)] == [calls for _, calls in CACHED]
 
 
-def test_failures_are_not_cached_and_a_policy_of_ones_own_sees_the_task(alike):
+def test_failures_are_not_cached_and_a_policy_of_ones_own_sees_the_task(same_as_prefect):
     seen = []
 
     class Own(CachePolicy):
@@ -89,7 +89,7 @@ def test_failures_are_not_cached_and_a_policy_of_ones_own_sees_the_task(alike):
 
         return around(return_state=True).data.result, list(seen)
 
-    (failed, _, _), seen_there = alike(scenario)
+    (failed, _, _), seen_there = same_as_prefect(scenario)
     assert failed[1] == 4
     assert seen_there[0] == ("fetch", 0, 1, {})
 
@@ -144,7 +144,7 @@ def test_a_recovered_result_is_cached_and_a_stand_in_is_not():
     assert len(calls) == 4
 
 
-def test_results_are_stored_and_read_back_alike(alike, tmp_path):
+def test_results_are_stored_and_read_back_alike(same_as_prefect, tmp_path):
     def scenario(task):
         unique = uuid.uuid4().hex
         numbers = []
@@ -168,10 +168,10 @@ def test_results_are_stored_and_read_back_alike(alike, tmp_path):
         asyncio.run(around())
         return numbers
 
-    alike(scenario)
+    same_as_prefect(scenario)
 
 
-def test_transactions_commit_and_roll_back_alike(alike):  # noqa: C901  # one flow run shows all of it
+def test_transactions_commit_and_roll_back_alike(same_as_prefect):  # noqa: C901  # one flow run shows all of it
     def scenario(task):
         order = []
 
@@ -223,7 +223,7 @@ def test_transactions_commit_and_roll_back_alike(alike):  # noqa: C901  # one fl
         around()
         return order
 
-    order = alike(scenario, without=("fallback", "retry"))
+    order = same_as_prefect(scenario, without=("fallback", "retry"))
     assert order[:3] == ["wrote kept", "ACTIVE", "committed kept"]
     assert "undid lost" in order
 

@@ -27,7 +27,7 @@ def raised(call, *args, **kwargs):
 VALUES = [None, 0, "", [], {}, False, ValueError("a value"), "x" * 1_000_000, {"nested": [1, (2, 3)]}]
 
 
-def test_a_call_returns_the_very_object_that_the_function_returned(alike):
+def test_a_call_returns_the_very_object_that_the_function_returned(same_as_prefect):
     lock = threading.Lock()
 
     def scenario(task):
@@ -49,10 +49,10 @@ def test_a_call_returns_the_very_object_that_the_function_returned(alike):
 
         return sync(), asyncio.run(later()), give(5)
 
-    assert alike(scenario) == ([True] * 10, [True] * 10, 5)
+    assert same_as_prefect(scenario) == ([True] * 10, [True] * 10, 5)
 
 
-def test_an_error_is_raised_as_it_is_with_the_users_frames(alike):
+def test_an_error_is_raised_as_it_is_with_the_users_frames(same_as_prefect):
     class OwnError(Exception):
         def __init__(self, code, detail):
             super().__init__(code)
@@ -85,11 +85,11 @@ def test_an_error_is_raised_as_it_is_with_the_users_frames(alike):
 
         return asyncio.run(around(return_state=True)).data.result
 
-    assert alike(scenario)[1::2] == ["fails", "fails_later"]
+    assert same_as_prefect(scenario)[1::2] == ["fails", "fails_later"]
 
 
 @pytest.mark.parametrize("passing", [KeyboardInterrupt, SystemExit, asyncio.CancelledError])
-def test_what_is_no_exception_flies_past(alike, passing):
+def test_what_is_no_exception_flies_past(same_as_prefect, passing):
     def scenario(task):
         @task
         def leaves():
@@ -105,10 +105,10 @@ def test_what_is_no_exception_flies_past(alike, passing):
             seen.append("returned")
         return seen
 
-    assert alike(scenario) == []
+    assert same_as_prefect(scenario) == []
 
 
-def test_methods_of_each_kind(alike):
+def test_methods_of_each_kind(same_as_prefect):
     def scenario(task):
         class Feed:
             base = 10
@@ -152,10 +152,10 @@ def test_methods_of_each_kind(alike):
 
         return around()
 
-    alike(scenario)
+    same_as_prefect(scenario)
 
 
-def test_functions_of_other_kinds(alike):  # noqa: C901  # one flow run shows all of it
+def test_functions_of_other_kinds(same_as_prefect):  # noqa: C901  # one flow run shows all of it
     class Callable:
         def __call__(self, x, y=2):
             return x + y
@@ -210,10 +210,10 @@ def test_functions_of_other_kinds(alike):  # noqa: C901  # one flow run shows al
 
         return around()
 
-    alike(scenario)
+    same_as_prefect(scenario)
 
 
-def test_wrong_arguments_are_the_same_error_and_no_run(alike):
+def test_wrong_arguments_are_the_same_error_and_no_run(same_as_prefect):
     def scenario(task):
         ran = []
 
@@ -239,12 +239,12 @@ def test_wrong_arguments_are_the_same_error_and_no_run(alike):
             task(reserved)
         return around(), ran
 
-    found, ran = alike(scenario)
+    found, ran = same_as_prefect(scenario)
     assert found[0][0] is ParameterBindError
     assert ran == []
 
 
-def test_nested_tasks_and_flows(alike):
+def test_nested_tasks_and_flows(same_as_prefect):
     def scenario(task):
         @task
         def inner(x):
@@ -272,10 +272,10 @@ def test_nested_tasks_and_flows(alike):
 
         return around(), inner(2)
 
-    alike(scenario)
+    same_as_prefect(scenario)
 
 
-def test_the_runtime_context_and_names(alike):
+def test_the_runtime_context_and_names(same_as_prefect):
     def scenario(task):
         def named(parameters=None):
             return f"by function {sorted(parameters or runtime.task_run.parameters)}"
@@ -302,7 +302,7 @@ def test_the_runtime_context_and_names(alike):
 
         return around()
 
-    alike(scenario)
+    same_as_prefect(scenario)
 
 
 @pytest.mark.usefixtures("resilient_prefect")

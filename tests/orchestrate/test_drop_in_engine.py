@@ -15,7 +15,7 @@ from prefect.utilities.engine import get_state_for_result
 variable = contextvars.ContextVar("variable", default="before")
 
 
-def test_prefects_own_retries_work_as_ever(alike, history):
+def test_prefects_own_retries_work_as_ever(same_as_prefect, history):
     """Policies other than `retry=` leave them alone; a condition beside `fallback=` is refused."""
 
     def scenario(task):
@@ -61,10 +61,10 @@ def test_prefects_own_retries_work_as_ever(alike, history):
         run, states = history(state).of("flaky")
         return state.data.result, seen, run.run_count, [each.name for each in states]
 
-    alike(scenario, without=("retry", "fallback"))
+    same_as_prefect(scenario, without=("retry", "fallback"))
 
 
-def test_prefects_own_timeout_ends_a_task_as_ever(alike):
+def test_prefects_own_timeout_ends_a_task_as_ever(same_as_prefect):
     def scenario(task):
         @task(timeout_seconds=0.2)
         def hangs():
@@ -81,10 +81,10 @@ def test_prefects_own_timeout_ends_a_task_as_ever(alike):
 
         return asyncio.run(around(return_state=True)).data.result
 
-    alike(scenario)
+    same_as_prefect(scenario)
 
 
-def test_cancelling_from_outside_is_never_swallowed(alike):
+def test_cancelling_from_outside_is_never_swallowed(same_as_prefect):
     def scenario(task):
         ended = []
 
@@ -113,11 +113,11 @@ def test_cancelling_from_outside_is_never_swallowed(alike):
         return asyncio.run(around(return_state=True)).data.result, ended
 
     started = time.monotonic()
-    assert alike(scenario)[1].count("cancelled") == 3
+    assert same_as_prefect(scenario)[1].count("cancelled") == 3
     assert time.monotonic() - started < 25
 
 
-def test_the_engines_own_functions_run_it(alike):
+def test_the_engines_own_functions_run_it(same_as_prefect):
     def scenario(task):
         @task
         def double(x):
@@ -139,10 +139,10 @@ def test_the_engines_own_functions_run_it(alike):
 
         return asyncio.run(around(return_state=True)).data.result
 
-    assert alike(scenario) == [4, "Completed", 6]
+    assert same_as_prefect(scenario) == [4, "Completed", 6]
 
 
-def test_what_a_task_leaves_behind(alike):
+def test_what_a_task_leaves_behind(same_as_prefect):
     """Context variables, the link from a result to its state, and subflows and tasks of tasks, in every thread."""
 
     def scenario(task):
@@ -174,10 +174,10 @@ def test_what_a_task_leaves_behind(alike):
 
         return around(return_state=True).data.result
 
-    alike(scenario)
+    same_as_prefect(scenario)
 
 
-def test_what_cannot_be_stored_fails_alike(alike):
+def test_what_cannot_be_stored_fails_alike(same_as_prefect):
     def scenario(task):
         @task(persist_result=True)
         def gives():
@@ -194,4 +194,4 @@ def test_what_cannot_be_stored_fails_alike(alike):
 
         return around(return_state=True).data.result
 
-    alike(scenario)
+    same_as_prefect(scenario)

@@ -16,7 +16,7 @@ def raised(call, *args, **kwargs):
         return (type(error), str(error), getattr(error, "__notes__", []))
 
 
-def test_submit_gives_a_future_with_result_and_state(alike):
+def test_submit_gives_a_future_with_result_and_state(same_as_prefect):
     def scenario(task):
         @task
         def double(x):
@@ -49,10 +49,10 @@ def test_submit_gives_a_future_with_result_and_state(alike):
 
         return around()
 
-    alike(scenario)
+    same_as_prefect(scenario)
 
 
-def test_map_with_unmapped_defaults_and_keywords(alike):
+def test_map_with_unmapped_defaults_and_keywords(same_as_prefect):
     def scenario(task):
         @task
         def combine(x, y, z=3, **more):
@@ -77,10 +77,10 @@ def test_map_with_unmapped_defaults_and_keywords(alike):
 
         return around()
 
-    alike(scenario)
+    same_as_prefect(scenario)
 
 
-def test_futures_and_states_as_arguments(alike):
+def test_futures_and_states_as_arguments(same_as_prefect):
     def scenario(task):
         @task
         def one():
@@ -118,10 +118,10 @@ def test_futures_and_states_as_arguments(alike):
 
         return around()
 
-    alike(scenario)
+    same_as_prefect(scenario)
 
 
-def test_wait_for_orders_runs_and_passes_failures_on(alike):
+def test_wait_for_orders_runs_and_passes_failures_on(same_as_prefect):
     def scenario(task):
         order = []
 
@@ -149,10 +149,10 @@ def test_wait_for_orders_runs_and_passes_failures_on(alike):
 
         return around(), order
 
-    assert alike(scenario)[1] == ["first", "second", "third", "fails", "allowed"]
+    assert same_as_prefect(scenario)[1] == ["first", "second", "third", "fails", "allowed"]
 
 
-def test_the_graph_of_inputs_is_recorded(alike, history):
+def test_the_graph_of_inputs_is_recorded(same_as_prefect, history):
     def scenario(task):
         @task
         def source():
@@ -181,10 +181,10 @@ def test_the_graph_of_inputs_is_recorded(alike, history):
             for name, run in runs.items()
         }
 
-    alike(scenario)
+    same_as_prefect(scenario)
 
 
-def test_async_flows_gather_tasks(alike):
+def test_async_flows_gather_tasks(same_as_prefect):
     def scenario(task):
         @task
         async def double(x):
@@ -203,4 +203,4 @@ def test_async_flows_gather_tasks(alike):
 
         return asyncio.run(around())
 
-    alike(scenario)
+    same_as_prefect(scenario)

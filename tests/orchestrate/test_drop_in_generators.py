@@ -15,7 +15,7 @@ from resilient_tasks.core.call import remaining
 REPEATING = ("retry",)
 
 
-def test_items_stream_and_what_is_returned_is_the_result(alike):  # noqa: C901  # one flow run shows all of it
+def test_items_stream_and_what_is_returned_is_the_result(same_as_prefect):  # noqa: C901  # one flow run shows all of it
     def scenario(task):
         order = []
 
@@ -59,10 +59,10 @@ def test_items_stream_and_what_is_returned_is_the_result(alike):  # noqa: C901  
         state = around(return_state=True)
         return state.result(), order, list(numbers.fn(2))
 
-    alike(scenario, without=REPEATING)
+    same_as_prefect(scenario, without=REPEATING)
 
 
-def test_async_items_stream(alike):
+def test_async_items_stream(same_as_prefect):
     def scenario(task):
         order = []
 
@@ -90,7 +90,7 @@ def test_async_items_stream(alike):
 
         return asyncio.run(around(return_state=True)).result(), order
 
-    alike(scenario, without=(*REPEATING, "fallback"))
+    same_as_prefect(scenario, without=(*REPEATING, "fallback"))
 
 
 @pytest.mark.parametrize("policies", [{"retry": 2}, {"timeout": Timeout(5, enforce="cooperative")}])

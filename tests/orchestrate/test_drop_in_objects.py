@@ -17,7 +17,7 @@ def raised(call, *args, **kwargs):
         return (type(error), str(error), getattr(error, "__notes__", []))
 
 
-def test_the_function_itself_is_reached_by_fn_and_runs_bare(alike):
+def test_the_function_itself_is_reached_by_fn_and_runs_bare(same_as_prefect):
     calls = []
 
     def fetch(x):
@@ -33,10 +33,10 @@ def test_the_function_itself_is_reached_by_fn_and_runs_bare(alike):
             made.fn(1)
         return made.fn is fetch, made.__wrapped__ is fetch, made.fn(2), len(calls)
 
-    assert alike(scenario) == (True, True, None, 2)
+    assert same_as_prefect(scenario) == (True, True, None, 2)
 
 
-def test_inside_a_run_fn_is_the_function_too(alike):
+def test_inside_a_run_fn_is_the_function_too(same_as_prefect):
     def scenario(task):
         @task
         def power(n):
@@ -52,10 +52,10 @@ def test_inside_a_run_fn_is_the_function_too(alike):
 
         return raised(power, 0), power(0), hooked(), seen
 
-    alike(scenario)
+    same_as_prefect(scenario)
 
 
-def test_attributes_signature_and_docstring(alike):
+def test_attributes_signature_and_docstring(same_as_prefect):
     def scenario(task):
         @task
         def fetch(month: str, /, page: int = 1, *more: int, size: float, **rest: str) -> str:
@@ -84,10 +84,10 @@ def test_attributes_signature_and_docstring(alike):
             for each in (fetch, later)
         ]
 
-    alike(scenario)
+    same_as_prefect(scenario)
 
 
-def test_copies_and_pickles_are_tasks_that_run(alike):
+def test_copies_and_pickles_are_tasks_that_run(same_as_prefect):
     def scenario(task):
         @task(tags=["a"], on_completion=[print])
         def double(x):
@@ -96,10 +96,10 @@ def test_copies_and_pickles_are_tasks_that_run(alike):
         copies = [copy.copy(double), copy.deepcopy(double), cloudpickle.loads(cloudpickle.dumps(double))]
         return [(each(4), each.name, each.task_key == double.task_key, each.tags, each.fn(5)) for each in copies]
 
-    alike(scenario)
+    same_as_prefect(scenario)
 
 
-def test_with_options_overrides_what_it_is_given_and_keeps_the_rest(alike):
+def test_with_options_overrides_what_it_is_given_and_keeps_the_rest(same_as_prefect):
     def scenario(task):
         @task(name="a", tags=["x"], persist_result=False, log_prints=True, timeout_seconds=5)
         def fetch():
@@ -114,10 +114,10 @@ def test_with_options_overrides_what_it_is_given_and_keeps_the_rest(alike):
             for each in (fetch, other, same, untagged)
         ], (other.fn is fetch.fn, same.tags is fetch.tags, raised(fetch.with_options, unknown=1)[0])
 
-    alike(scenario)
+    same_as_prefect(scenario)
 
 
-def test_replacing_the_function_of_a_task_replaces_what_runs(alike):
+def test_replacing_the_function_of_a_task_replaces_what_runs(same_as_prefect):
     def scenario(task):
         @task
         def fetch():
@@ -126,4 +126,4 @@ def test_replacing_the_function_of_a_task_replaces_what_runs(alike):
         fetch.fn = lambda: "stubbed"
         return fetch(), fetch.fn()
 
-    assert alike(scenario) == ("stubbed", "stubbed")
+    assert same_as_prefect(scenario) == ("stubbed", "stubbed")

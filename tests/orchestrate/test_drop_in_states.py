@@ -50,7 +50,7 @@ RETURNED = [
 ]
 
 
-def test_states_that_a_function_returns_are_taken_as_they_are(alike):
+def test_states_that_a_function_returns_are_taken_as_they_are(same_as_prefect):
     def scenario(task):
         @task
         def give(which):
@@ -82,10 +82,10 @@ def test_states_that_a_function_returns_are_taken_as_they_are(alike):
         return [shown(state) for state in (around(return_state=True), asyncio.run(later(return_state=True)))]
 
     # A failed state is a failed attempt, for Prefect's own retries as well.
-    alike(scenario, without=("retry", "fallback"))
+    same_as_prefect(scenario, without=("retry", "fallback"))
 
 
-def test_failures_end_in_the_same_state(alike):
+def test_failures_end_in_the_same_state(same_as_prefect):
     class OwnTimeoutError(TimeoutError):
         pass
 
@@ -115,9 +115,9 @@ def test_failures_end_in_the_same_state(alike):
 
         return shown(around(return_state=True)), shown(asyncio.run(later(return_state=True)))
 
-    alike(scenario)
+    same_as_prefect(scenario)
     # A timeout of one's own is a failure that passes: it would be retried, and stood in for.
-    only_limits = functools.partial(alike, without=("retry", "fallback"))
+    only_limits = functools.partial(same_as_prefect, without=("retry", "fallback"))
 
     def timed_out(task):
         @task
@@ -157,7 +157,7 @@ def logged():
         logger.removeHandler(handler)
 
 
-def test_hooks_get_the_same_states_as_often_and_log_the_same(alike):  # noqa: C901  # one flow run shows all of it
+def test_hooks_get_the_same_states_as_often_and_log_the_same(same_as_prefect):  # noqa: C901  # one flow run shows all of it
     def scenario(task):  # noqa: C901  # as above
         seen = []
 
@@ -231,12 +231,12 @@ def test_hooks_get_the_same_states_as_often_and_log_the_same(alike):  # noqa: C9
             task(on_failure=[1])(works.fn)
         return seen, lines
 
-    seen, lines = alike(scenario)
+    seen, lines = same_as_prefect(scenario)
     assert ("failure", "fails", "Failed", "FAILED", 1, "Failed") in seen
     assert any("Running hook" in line for _, line in lines)
 
 
-def test_prints_and_log_lines_reach_the_run(alike):
+def test_prints_and_log_lines_reach_the_run(same_as_prefect):
     def scenario(task):
         @task
         def prints():
@@ -260,12 +260,12 @@ def test_prints_and_log_lines_reach_the_run(alike):
             outside.append(str(error))
         return lines, outside
 
-    lines, outside = alike(scenario)
+    lines, outside = same_as_prefect(scenario)
     assert lines.count(("INFO", "printed")) == 2
     assert outside
 
 
-def test_a_visualised_flow_is_the_same_graph(alike, monkeypatch):
+def test_a_visualised_flow_is_the_same_graph(same_as_prefect, monkeypatch):
     from prefect.utilities import visualization
 
     drawn = []
@@ -295,4 +295,4 @@ def test_a_visualised_flow_is_the_same_graph(alike, monkeypatch):
         return list(drawn)
 
     pytest.importorskip("graphviz")
-    assert "source" in alike(scenario)[0]
+    assert "source" in same_as_prefect(scenario)[0]

@@ -28,7 +28,7 @@ from resilient_tasks import (
     resilient_task,
 )
 from resilient_tasks.core.events import bus
-from resilient_tasks.orchestrate.states import WordedState
+from resilient_tasks.orchestrate.states import StateWithMessage
 
 HERE = str(Path(__file__).parent)
 sys.path.insert(0, HERE)  # the processes of a pool look for the tasks where this one does
@@ -143,7 +143,7 @@ def test_policies_with_key_functions_cross_with_these(ran):
 
 
 def test_a_stand_in_arrives_without_its_error_where_that_cannot_be_pickled():
-    state = WordedState(type=StateType.COMPLETED, name="Degraded", message="degraded: by a lock", data=4)
+    state = StateWithMessage(type=StateType.COMPLETED, name="Degraded", message="degraded: by a lock", data=4)
     state.standing_in_for(ConnectionError(threading.Lock()))
     other = cloudpickle.loads(cloudpickle.dumps(state))
     assert (other.data, str(other.because)) == (4, "degraded: by a lock")

@@ -331,7 +331,7 @@ class TestOnAServer:
         careless(return_state=True)
         (message,) = told(channel)
         assert message.status == status
-        assert "1 task run failed and nobody looked: store-" in message.error
+        assert "1 task run failed unobserved: store-" in message.error
 
     @pytest.mark.parametrize("decorator", [task, resilient_task], ids=["prefects", "ours"])
     def test_a_submitted_task_without_any_policy_is_rolled_up_once_somebody_has_looked(self, channel, decorator):

@@ -30,7 +30,7 @@ def ours(fn=None, /, **options):
     return idle(**options) if fn is None else idle()(fn)
 
 
-def alike(scenario):
+def same_as_prefect(scenario):
     """Run the scenario both ways; what it returns is what a user can observe."""
     expected = scenario(flow)
     assert scenario(ours) == expected
@@ -104,7 +104,7 @@ def test_a_flow_looks_as_if_prefect_had_made_it():
             monthly_report.validate_parameters({"month": "7"}),
         ]
 
-    *_, bare, error, parameters = alike(scenario)
+    *_, bare, error, parameters = same_as_prefect(scenario)
     assert bare == "7 2013 ('x',)"
     assert error[0] == ParameterBindError.__name__
     assert parameters["month"] == 7
@@ -132,7 +132,7 @@ def test_a_flow_is_drawn_as_prefect_draws_it():
 
         return report.generate_mermaid_graph()
 
-    assert "double" in alike(scenario)
+    assert "double" in same_as_prefect(scenario)
 
 
 FLOWS = """
@@ -184,7 +184,7 @@ class TestOnAServer:
             values = [result[0].result(), result[1].result(), result[2].result(), result[3]["deep"][0].result()]
             return state.type.value, state.name, state.message, values, seen
 
-        *_, values, seen = alike(scenario)
+        *_, values, seen = same_as_prefect(scenario)
         assert values == [28, 2, {"doubled": 4}, 10]
         assert seen == [("report-7", "parent", 7, 2013), ("report-7", "Completed")]
 
@@ -205,7 +205,7 @@ class TestOnAServer:
                 told.append((type_, name, message))
             return told
 
-        told = alike(scenario)
+        told = same_as_prefect(scenario)
         assert told[0] == ("COMPLETED", "Done", "mine")
         assert told[3] == ("FAILED", "Failed", "1/2 states failed.")
 
@@ -225,7 +225,7 @@ class TestOnAServer:
             seen.append(raised_by(lambda: run("x"))[0])
             return seen
 
-        seen = alike(scenario)
+        seen = same_as_prefect(scenario)
         assert seen[-1] == ParameterTypeError.__name__
         assert ("called", 1) in seen
         assert seen.count("Failed") == 3  # that of bad parameters too
@@ -259,7 +259,7 @@ class TestOnAServer:
             report = Report()
             return report.plain("1"), Report.of_class(2), Report.static(3), asyncio.run(report.later(4))
 
-        assert alike(scenario) == (101, 12, 3, 104)
+        assert same_as_prefect(scenario) == (101, 12, 3, 104)
 
     def test_a_generator_flow_hands_its_items_on(self):
         def items():
@@ -291,7 +291,7 @@ class TestOnAServer:
                 report()
             return seen
 
-        assert alike(scenario) == ["called", ("Crashed", "Execution was aborted by an interrupt signal.")]
+        assert same_as_prefect(scenario) == ["called", ("Crashed", "Execution was aborted by an interrupt signal.")]
 
     def test_a_flow_crosses_to_other_processes_with_its_policies(self):
         calls = []

@@ -20,7 +20,7 @@ from resilient_tasks import (
     resilient_task,
 )
 from resilient_tasks.core.events import CallFailed, FallbackUsed, RetryRecovered, RowsQuarantined
-from resilient_tasks.orchestrate import verdict
+from resilient_tasks.orchestrate import messages
 
 
 def flaky(fails=1):
@@ -72,7 +72,7 @@ def quarantined(rows, path):
     ],
 )
 def test_a_run_is_counted_in_words(events, words):
-    assert verdict.counts(RunReport(events)) == words
+    assert messages.counts(RunReport(events)) == words
 
 
 @pytest.mark.usefixtures("resilient_prefect")

@@ -47,7 +47,7 @@ def test_a_run_whose_failures_nobody_saw_has_failed_and_names_them():
     assert flow(report)() == "done"
     state = resilient_flow(report)(return_state=True)
     assert state.type.value == "FAILED"
-    assert "UnobservedFailure: 2 task runs failed and nobody looked: fetch-" in state.message
+    assert "UnobservedFailure: 2 task runs failed unobserved: fetch-" in state.message
     first, second = names_in(state)
     assert first.startswith("fetch-")
     assert first.endswith(" (ConnectionError)")
@@ -58,7 +58,7 @@ def test_a_run_whose_failures_nobody_saw_has_failed_and_names_them():
 
 
 def names_in(state):
-    return state.message.partition("nobody looked: ")[2].partition(". ")[0].split(", ")
+    return state.message.partition("unobserved: ")[2].partition(". ")[0].split(", ")
 
 
 @pytest.mark.parametrize("sort", ["sync", "async"])
@@ -111,7 +111,7 @@ def test_a_run_may_also_be_warned_of_or_left_as_prefect_leaves_it():
 
     state = resilient_flow(on_unobserved="warn")(report)(return_state=True)
     assert state.is_completed()
-    assert state.message.startswith("1 task run failed and nobody looked: fetch-")
+    assert state.message.startswith("1 task run failed unobserved: fetch-")
     state = resilient_flow(on_unobserved="ignore")(report)(return_state=True)
     assert (state.name, state.message) == ("Completed", None)
 
@@ -259,7 +259,7 @@ def stands_in():
 
 def test_a_future_of_an_unknown_make_is_left_alone(monkeypatch, caplog):
     """What Prefect may change takes the guard away, never the run."""
-    monkeypatch.setattr(undocumented, "_said", set())
+    monkeypatch.setattr(undocumented, "_warned", set())
     monkeypatch.setattr(futures, "_watched", lambda _: object)
 
     @resilient_flow
@@ -268,10 +268,10 @@ def test_a_future_of_an_unknown_make_is_left_alone(monkeypatch, caplog):
 
     with caplog.at_level("WARNING", "resilient_tasks"):
         assert report() == 3
-    assert undocumented.FUTURES in undocumented._said
+    assert undocumented.FUTURES in undocumented._warned
 
 
 def test_without_a_task_runner_of_the_run_there_is_no_guard_and_no_harm(monkeypatch):
-    monkeypatch.setattr(undocumented, "_said", set())
-    with futures.Unseen(lambda *_: None).of(None):
-        assert undocumented._said == {undocumented.TASK_RUNNER}
+    monkeypatch.setattr(undocumented, "_warned", set())
+    with futures.UnobservedFutures(lambda *_: None).of(None):
+        assert undocumented._warned == {undocumented.TASK_RUNNER}

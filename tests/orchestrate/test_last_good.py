@@ -17,7 +17,7 @@ from prefect.utilities.asyncutils import sync_compatible
 
 from resilient_tasks import Degraded, Failed, Fallback, LastGood, Ok, outcome_of, resilient_flow, resilient_task
 from resilient_tasks.core.events import FallbackUsed
-from resilient_tasks.orchestrate.verdict import retold
+from resilient_tasks.orchestrate.messages import event_from_state
 
 HERE = str(Path(__file__).parent)
 
@@ -67,7 +67,7 @@ def test_the_state_says_how_old_the_result_is(own, history, resilient_clock, tmp
     _, states = history(state).of("fetch")
     words = "degraded: last good result of 1970-01-01 00:00 UTC, 23 h old, stands in after ConnectionError"
     assert (states[-1].name, states[-1].message) == ("Degraded", words)
-    told = retold(states[-1])
+    told = event_from_state(states[-1])
     assert isinstance(told, FallbackUsed)
     assert (told.fallback, told.since, told.error_type) == ("last good result", 0.0, "ConnectionError")
 

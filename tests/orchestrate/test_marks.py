@@ -8,7 +8,7 @@ from prefect.states import Completed
 
 from resilient_tasks import Degraded, Ok, Retry, outcome_of, resilient_flow, resilient_task
 from resilient_tasks.core.events import FallbackUsed, RetryRecovered
-from resilient_tasks.orchestrate import marks, states, verdict
+from resilient_tasks.orchestrate import marks, messages, states
 
 pytestmark = pytest.mark.usefixtures("resilient_prefect")
 
@@ -68,12 +68,12 @@ class TestAStateOfTheUsersOwn:
 
         state = place(own(return_state=True))
         assert (state.name, state.message or None) == (name, message)
-        match states.told_of(state):
+        match states.outcome_of_state(state):
             case Ok(attempts=1):
                 pass
             case other:
                 pytest.fail(f"it counts as {other}")
-        assert verdict.retold(state) is None
+        assert messages.event_from_state(state) is None
 
     @AS_OURS
     def test_counts_for_nothing_in_its_flow(self, name, message):
@@ -105,8 +105,8 @@ class TestAStateOfTheUsersOwn:
 
         state = place(own(return_state=True))
         assert (state.name, state.message) == ("Degraded", "in my own words")
-        assert states.told_of(state).attempts == 3
-        assert verdict.retold(state).attempt == 3
+        assert states.outcome_of_state(state).attempts == 3
+        assert messages.event_from_state(state).attempt == 3
 
 
 @pytest.fixture(params=["as it is", "other words"])
@@ -123,8 +123,8 @@ class TestInWhateverWords:
     @PLACES
     def test_a_run_that_recovered_tells_its_attempts_and_its_event(self, place):
         state = place(recovers([], return_state=True))
-        assert states.told_of(state).attempts == 3
-        event = verdict.retold(state)
+        assert states.outcome_of_state(state).attempts == 3
+        event = messages.event_from_state(state)
         assert (type(event), event.operation, event.attempt, event.attempts) == (RetryRecovered, "recovers", 3, 3)
         assert event.errors == {"ConnectionError": 2}
         assert event.run["task_run_id"] == str(state.state_details.task_run_id)
@@ -132,8 +132,8 @@ class TestInWhateverWords:
     @PLACES
     def test_a_run_that_was_degraded_tells_its_event(self, place):
         state = place(degrades([], return_state=True))
-        assert isinstance(states.told_of(state), Degraded)
-        event = verdict.retold(state)
+        assert isinstance(states.outcome_of_state(state), Degraded)
+        event = messages.event_from_state(state)
         assert (type(event), event.error_type, event.message) == (FallbackUsed, "ConnectionError", "refused")
         assert event.fallback.startswith("lambda")
 
@@ -168,8 +168,8 @@ def test_without_an_answer_of_the_server_a_run_counts_as_completed_at_once_and_t
 
     state = on_the_server(recovers([], return_state=True))
     monkeypatch.setattr(marks, "get_client", gone)
-    assert states.told_of(state).attempts == 1
-    assert "the server does not say" in caplog.text
+    assert states.outcome_of_state(state).attempts == 1
+    assert "the server does not say how the task run" in caplog.text
 
 
 def test_a_dict_that_looks_like_a_record_of_prefects_is_data():

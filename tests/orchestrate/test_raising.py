@@ -10,7 +10,7 @@ from prefect.states import Failed as FailedState
 from resilient_tasks import Degraded, Failed, Fallback, Retry, outcome_of, resilient_flow, resilient_task
 from resilient_tasks.core.redacted import original_of
 from resilient_tasks.orchestrate import raising
-from resilient_tasks.orchestrate.states import WordedState
+from resilient_tasks.orchestrate.states import StateWithMessage
 
 PAIR = "password=hunter2"
 
@@ -112,7 +112,7 @@ def test_a_state_that_the_user_returned_is_told_without_secrets():
 def test_what_a_stand_in_stands_for_crosses_to_other_processes_without_secrets():
     import cloudpickle
 
-    state = WordedState(type=Completed().type, name="Degraded", message="degraded").standing_in_for(caught(PAIR))
+    state = StateWithMessage(type=Completed().type, name="Degraded", message="degraded").standing_in_for(caught(PAIR))
     assert str(state.because) == PAIR
     assert str(cloudpickle.loads(cloudpickle.dumps(state)).because) == "password=***"
 

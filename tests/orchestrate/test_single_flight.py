@@ -10,7 +10,7 @@ from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from resilient_tasks import Degraded, Failed, Ok, SingleFlight, outcome_of, resilient_flow, resilient_task
-from resilient_tasks.orchestrate.verdict import retold
+from resilient_tasks.orchestrate.messages import event_from_state
 from resilient_tasks.shared.flights import flights
 
 pytestmark = pytest.mark.usefixtures("resilient_prefect")
@@ -111,7 +111,7 @@ def test_a_degraded_one_stays_degraded_and_can_be_read_by_another_process():
     assert all(isinstance(outcome, Degraded) and outcome.value == "old" for outcome in outcomes)
     told = [state.message for state in states if "; shared with task run fetch-" in state.message]
     assert len(told) == 2
-    read = [retold(state) for state in states]
+    read = [event_from_state(state) for state in states]
     assert {(event.fallback, event.error_type) for event in read} == {("last_good", "ConnectionError")}
 
 

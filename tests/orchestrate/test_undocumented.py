@@ -223,7 +223,7 @@ def test_prefect_still_has(reliance):
 
 def test_what_is_gone_is_said_once_with_what_is_lost(monkeypatch):
     said = []
-    monkeypatch.setattr(undocumented, "_said", set())
+    monkeypatch.setattr(undocumented, "_warned", set())
     monkeypatch.setattr(logging.getLogger("resilient_tasks"), "warning", lambda text, *parts: said.append(text % parts))
     gone = Reliance("prefect.nowhere.nothing", "0.0", "this test", "nothing at all")
     assert undocumented.find(gone) is None

@@ -1,4 +1,4 @@
-"""The final state of a flow run in words: what recovered, what was degraded, which failures no code looked at."""
+"""Messages for the final state of a flow run: recovered and degraded calls, and unobserved failures."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from resilient_tasks.observe.report import RunReport
 from resilient_tasks.orchestrate import marks, undocumented
 from resilient_tasks.orchestrate.futures import Submitted
 
-#: So many names are given; of any more, the number.
+#: The most names to list; the rest are counted.
 _NAMED = 10
-#: Seconds to wait for a task run's name: the server learns of the run a moment after it began.
+#: Seconds to wait for a task run's name: the server stores the run shortly after its start.
 _PATIENCE = 2.0
 
-WHAT_TO_DO = (
+ADVICE = (
     "Ask each future for its result (in try/except, if the flow can do without it), or return the futures;"
     ' @resilient_flow(on_unobserved="warn") or "ignore" lets such a run complete'
 )
 
 
 def counts(report: RunReport) -> str:
-    """Say how many calls were recovered and degraded; empty where none was touched by anything."""
-    told = {"recovered": report.recovered, "degraded": report.degraded, "failed": report.failed}
+    """Count the calls that recovered, were degraded or failed, and quarantined rows; empty if there are none."""
+    numbers = {"recovered": report.recovered, "degraded": report.degraded, "failed": report.failed}
     parts: list[str] = []
-    for what, count in told.items():
+    for what, count in numbers.items():
         if count:
             parts.append(f"{count} {what}" if parts else f"{number_of(count, 'call')} {what}")
     if report.quarantined:
@@ -44,27 +44,27 @@ def counts(report: RunReport) -> str:
 
 
 def flows_degraded(names: Sequence[str]) -> str:
-    """Say which flows that were called in a run were degraded; empty where none was."""
+    """Name the degraded subflows of a run; empty if there are none."""
     if not names:
         return ""
     return f"{number_of(len(names), 'flow run')} inside {was(len(names))} degraded: {named_few(names, _NAMED)}"
 
 
-def nobody_looked(failed: Sequence[tuple[Submitted, State[Any]]]) -> str:
-    """Say which task runs failed without anybody looking."""
+def unobserved_failures(failed: Sequence[tuple[Submitted, State[Any]]]) -> str:
+    """Name the task runs whose failure no code observed."""
     names = _run_names(submitted for submitted, _ in failed)
-    told = [f"{name} ({_why(state)})" for name, (_, state) in zip(names, failed, strict=True)]
-    return f"{number_of(len(told), 'task run')} failed and nobody looked: {named_few(told, _NAMED)}"
+    named = [f"{name} ({_why(state)})" for name, (_, state) in zip(names, failed, strict=True)]
+    return f"{number_of(len(named), 'task run')} failed unobserved: {named_few(named, _NAMED)}"
 
 
 def were_degraded(events: Sequence[FallbackUsed]) -> str:
-    """Say which calls were degraded, in a run that is not to accept that."""
-    told = [f"{event.run.get('task_run') or event.operation} ({event.error})" for event in events]
-    return f"{number_of(len(told), 'call')} {was(len(told))} degraded: {named_few(told, _NAMED)}"
+    """Name the degraded calls of a run that has `fail_on_degraded=True`."""
+    named = [f"{event.run.get('task_run') or event.operation} ({event.error})" for event in events]
+    return f"{number_of(len(named), 'call')} {was(len(named))} degraded: {named_few(named, _NAMED)}"
 
 
-def retold(state: State[Any]) -> Event | None:
-    """Return the event in the mark of a task run's final state, as one of that run; None if it has none."""
+def event_from_state(state: State[Any]) -> Event | None:
+    """Return the event marked on a task run's final state, with the ids of that run; None if there is none."""
     mark, details = marks.of(state) if state.is_completed() else None, state.state_details
     if mark is None or mark.event is None:
         return None
@@ -78,7 +78,7 @@ def _why(state: State[Any]) -> str:
 
 
 def _run_names(submitted: Iterable[Submitted]) -> list[str]:
-    """Return the names of task runs: Prefect's server knows them, and a future does not."""
+    """Return the names of task runs, from Prefect's server: futures do not have them."""
     all_of_them = list(submitted)
     known: dict[UUID, str] = {}
     ids = {run.future.task_run_id for run in all_of_them[:_NAMED]}
