@@ -1,1 +1,1 @@
-"""Seeing what happened: log lines, and the report of a run. Both are made from the events alone."""
+"""Log lines and run reports, computed from events alone."""

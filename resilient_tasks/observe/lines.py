@@ -1,4 +1,4 @@
-"""What a log line looks like: for people, or as JSON. Tracebacks have no local variables: those may hold secrets."""
+"""Formats of log lines: for people, or JSON. Tracebacks have no local variables, which may hold secrets."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from resilient_tasks.core.events import Event
 from resilient_tasks.core.shown import for_terminal
 from resilient_tasks.redaction.patterns import compiled
 
-#: What a log record calls its own attributes, in newer Pythons too; a handler's formatter adds the last two.
+#: The attributes of a log record, in newer Pythons too; a handler's formatter adds the last two.
 RESERVED = frozenset(vars(logging.makeLogRecord({}))) | {"taskName", "message", "asctime"}
 
 
 def extra_of(record: logging.LogRecord) -> dict[str, Any]:
-    """Return what a log line of this library says besides its message."""
+    """Return the extra attributes of a log record."""
     return {name: value for name, value in record.__dict__.items() if name not in RESERVED}
 
 
 class ForPeople(logging.Formatter):
-    """Writes the time, the level and the message, then names with their values: as structlog's console does.
+    """Writes time, level, message and key-value pairs, as structlog's console does.
 
-    Nothing in it is obeyed by a terminal; a value has one line, the message may have several.
+    Control characters are escaped. A value takes one line; the message may take several.
     """
 
     def __init__(self, *, colors: bool = False) -> None:
@@ -41,7 +41,7 @@ class ForPeople(logging.Formatter):
         self._pair = f" {cyan}%s{reset}={magenta}%s{reset}"
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line of a record, and its traceback behind it."""
+        """Return the line of a record, followed by its traceback."""
         extra = extra_of(record)
         names = tuple(sorted(extra))
         line = self.line(record.created, record.levelname, record.getMessage(), names, [extra[name] for name in names])
@@ -50,41 +50,41 @@ class ForPeople(logging.Formatter):
         return line
 
     def line(self, time: float, level: str, message: str, names: tuple[str, ...], values: Iterable[Any]) -> str:
-        """Return the line for what a record would have.
+        """Return the line for the parts of a record.
 
         Args:
-            time: in unix seconds.
-            level: its name.
+            time: the time, in unix seconds.
+            level: the name of the level.
             message: the message.
-            names: what is said besides, in alphabetical order,
-            values: and their values.
+            names: the names of the extra attributes, in alphabetical order.
+            values: their values.
         """
         level = level.lower()
         line = self._head % (_shown_time(time), self._levels.get(level, ""), level, for_terminal(message))
         if not names:
             return line.rstrip(" ")
-        told = [
+        texts = [
             _text(value) if (kind := type(value)) is str else value if kind in _NUMBERS else _shown(value)
             for value in values
         ]
-        return line + _form(self._pair, names) % tuple(told)
+        return line + _form(self._pair, names) % tuple(texts)
 
 
 class Console(logging.StreamHandler[TextIO]):
-    """Writes to standard error for people."""
+    """A handler that writes lines for people to standard error."""
 
     def __init__(self) -> None:
         super().__init__(sys.stderr)
         self.setFormatter(ForPeople(colors=sys.stderr.isatty() and os.name != "nt"))
 
     def has_to_itself(self, logger: logging.Logger) -> bool:
-        """Tell whether nothing else sees what `logger` logs: no other handler or filter, and no code in their place.
+        """Return whether it is the only handler of `logger`, with no custom filter, formatter or method.
 
-        Then a line needs no record, which costs as much as the line: `write` does the same.
+        Then `write` may write the line without a log record, which would cost as much as the line.
         """
         return (
             len(logger.handlers) == 1
-            and not (logger.propagate and logging.root.handlers)  # its only parent
+            and not (logger.propagate and logging.root.handlers)  # the root is its only parent
             and len(logger.filters) == 1  # the redaction
             and not self.filters
             and type(self.formatter) is ForPeople
@@ -94,10 +94,10 @@ class Console(logging.StreamHandler[TextIO]):
         )
 
     def write(self, event: Event) -> None:
-        """Write the line of an event, which holds no secret.
+        """Write the line of an event that holds no secret.
 
         Raises:
-            Exception: the stream does not take it.
+            Exception: writing to the stream failed.
         """
         level, written = event.severity, self.formatter
         if level >= self.level and type(written) is ForPeople:
@@ -109,11 +109,11 @@ class Console(logging.StreamHandler[TextIO]):
 
 
 class AsJson(logging.Formatter):
-    """Writes a JSON object: `event` is the message, and beside it stand the names with their values."""
+    """Writes a JSON object with the message as `event`, and the extra attributes by name."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as one line of JSON. What JSON does not know is shown as Python writes it."""
-        import json  # noqa: PLC0415  # loads with the first line of JSON
+        """Return the record as one line of JSON. Values unknown to JSON are written as their `repr`."""
+        import json  # noqa: PLC0415  # loaded with the first line of JSON
 
         about = {"level": record.levelname.lower(), "timestamp": _shown_time(record.created)}
         if behind := "\n".join(_behind(self, record)):
@@ -141,12 +141,12 @@ def _second(since_1970: int) -> str:
     return datetime.fromtimestamp(since_1970, UTC).replace(tzinfo=None).isoformat()
 
 
-@functools.lru_cache(64)  # each event has the same names
+@functools.lru_cache(64)  # all events of a class have the same names
 def _form(pair: str, names: tuple[str, ...]) -> str:
     return "".join([pair % (name.replace("%", "%%"), "%s") for name in names])
 
 
-@functools.lru_cache(512)  # kinds, names and texts come again with every line
+@functools.lru_cache(512)  # kinds, names and texts repeat
 def _text(value: str) -> str:
     text = for_terminal(value, lines=False)
     return repr(text) if _TO_QUOTE.search(text) else text
@@ -156,12 +156,12 @@ def _shown(value: object) -> str:
     return for_terminal(safely.shown(value), lines=False)
 
 
-#: They are written by `%s` as by `repr`.
+#: Types that `%s` writes as `repr` does.
 _NUMBERS = frozenset((int, float, bool, type(None)))
 
 
 def _behind(formatter: logging.Formatter, record: logging.LogRecord) -> Iterator[str]:
-    """Yield where the record was made, if it tells, and its traceback."""
+    """Yield the stack of the record, if it has one, and its traceback."""
     if record.stack_info:
         yield for_terminal(record.stack_info)
     if not record.exc_text and record.exc_info and record.exc_info[1] is not None:

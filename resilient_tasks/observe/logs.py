@@ -1,9 +1,9 @@
-"""Events as log lines, which the standard library's handlers carry; and structlog's loggers for a user's own lines.
+"""Write events to the log through the standard library, and give users structlog loggers for their own lines.
 
-No line holds a secret: an event holds none, and `core.log_records` looks at every other record before a handler has it.
+No line holds a secret: events hold none, and `core.log_records` redacts every other record before a handler gets it.
 
-The logger `resilient_tasks` belongs to the library. Where the application has configured no logging for it, warnings
-and errors appear on standard error; an orchestrator adds its own handler.
+The logger `resilient_tasks` belongs to the library. If the application has not configured it, warnings and errors go to
+standard error; an orchestrator adds its own handler.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _installed = False
 
 
 def install() -> None:
-    """Have events logged. Cheap to call again; the first call of a decorated function does it."""
-    global _installed  # noqa: PLW0603  # once a process
+    """Start logging events. Cheap to call again; the first call of a decorated function does so."""
+    global _installed  # noqa: PLW0603  # once per process
     if not _installed:
         _installed = True
         log_records.install(LOGGER)
@@ -48,12 +48,12 @@ def log_event(event: Event) -> None:
     if not LOGGER.isEnabledFor(level):
         return
     if not LOGGER.handlers and not LOGGER.hasHandlers():
-        with _adding:  # two threads whose first events come at once
+        with _adding:  # two threads may emit their first events at once
             if not LOGGER.hasHandlers():
                 LOGGER.addHandler(console_handler())
     console, is_clean = next(iter(LOGGER.handlers), None), _is_clean(type(event))
     if is_clean and type(console) is Console and not event.run and console.has_to_itself(LOGGER):
-        with contextlib.suppress(Exception):  # the logger tells of it, as of any handler's trouble
+        with contextlib.suppress(Exception):  # the logger below reports it, as any handler's error
             console.write(event)
             return
     about = event.as_dict()
@@ -65,13 +65,13 @@ def log_event(event: Event) -> None:
 
 @of_class
 def _is_clean(event: type[Event]) -> bool:
-    """Tell whether events of a class hold no secret, and no field whose name makes a secret of its value."""
+    """Return whether a class of events holds no secrets, and no field whose name marks its value as one."""
     ours = event.__module__.startswith("resilient_tasks.")
     return ours and not any(redaction.secret_names.of(part.name) for part in fields(event))
 
 
 def console_handler() -> logging.Handler:
-    """Return a handler that writes to standard error for people, for the library's and other loggers."""
+    """Return a handler that writes lines for people to standard error, for any logger."""
     return Console()
 
 
@@ -84,13 +84,13 @@ def formatter(*, json: bool = False, colors: bool = False) -> logging.Formatter:
 
 
 def get_logger(**bound: Any) -> Any:
-    """Return a structlog logger for a user's own lines: each has the run's ids, the operation and the attempt."""
+    """Return a structlog logger whose lines have the run's ids, the operation and the attempt."""
     return _structured().bind(**bound)
 
 
 @cache
 def _structured() -> Any:
-    import structlog  # noqa: PLC0415  # loads with the first log line
+    import structlog  # noqa: PLC0415  # loaded with the first log line
 
     # Private to the library: `structlog.configure` would change the application's own loggers. The message stays text,
     # and the rest becomes the record's extra attributes, so that an application's own handlers can read both.
@@ -110,7 +110,7 @@ def _add_call(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> Map
     return {**found, **line}
 
 
-#: What structlog's loggers and renderers take for something else: a text under `stack` for a stack trace.
+#: Names with a meaning to structlog's loggers and renderers, such as `stack` for a stack trace.
 _STRUCTLOGS = frozenset(
     {"event", "exception", "level", "logger", "logger_name", "positional_args", "stack", "timestamp"}
     | {"_from_structlog", "_logger", "_name", "_record"}
@@ -121,7 +121,7 @@ _NOT_OURS = lines.RESERVED | _STRUCTLOGS
 
 
 def _unreserved(line: dict[str, Any]) -> dict[str, Any]:
-    """Rename what a logging library would take for something else, such as `name` and `stack`."""
+    """Rename keys with a meaning to a logging library, such as `name` and `stack`."""
     if _NOT_OURS.isdisjoint(line):
         return line
     return {f"{key}_" if key in _NOT_OURS else key: value for key, value in line.items()}

@@ -1,4 +1,4 @@
-"""What was wrong with a run's data, for people: computed from its events and the files that they name."""
+"""Report the bad data of a run, from its events and the files that they name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from resilient_tasks.quarantine.quarantine import Quarantine, QuarantineError
 from resilient_tasks.quarantine.replay import commands
 from resilient_tasks.redaction.redact import redact
 
-#: Prefect refuses large artifacts, and people do not read them.
+#: Limits: Prefect refuses large artifacts.
 _MOST_COUNTS = 200
 _MOST_BATCHES = 20
 _ROWS_A_BATCH = 5
@@ -32,13 +32,13 @@ _LONGEST_ROW = 400
 
 
 class DataQuality:
-    """The batches in the quarantine after a run, and the rules that warned, according to its events.
+    """The quarantined batches of a run, and the rules that warned, according to its events.
 
     Args:
-        events: the events, those of one call in their order.
+        events: the events; those of one call in order.
 
     Attributes:
-        batches: the last event of each file in the quarantine, most rows first.
+        batches: the last event of each quarantine file, most rows first.
         warned: the last `RowsWarned` of each frame.
     """
 
@@ -53,7 +53,7 @@ class DataQuality:
         return bool(self.batches or self.warned)
 
     def headline(self) -> str:
-        """Return one line: how many rows are quarantined, of how many, why, in which file; and which rules warned."""
+        """Return one line: the number of quarantined rows, their reasons and file, and the rules that warned."""
         kept = f"{self._counts()}{why_and_where(self.batches)}" if self.batches or not self.warned else ""
         return "; ".join(filter(None, [kept, what_rules_warn_of(self.warned)]))
 
@@ -64,8 +64,8 @@ class DataQuality:
     def markdown(self) -> str:
         """Return Markdown: counts by operation, column and check, then a few rows of each batch, read from its file.
 
-        A row that failed several checks counts for each. The rows show their values as read, without secrets. Rules
-        that warned have a table of their own.
+        A row that failed several checks counts for each. Rows show their values as read, redacted. Rules that warned
+        have a separate table.
         """
         parts: list[str] = []
         if self.batches or not self.warned:
@@ -119,11 +119,13 @@ def _why(reasons: Iterable[dict[str, Any]]) -> str:
 
 
 def _values(row: dict[str, Any]) -> str:
-    """Return the row's values, those that failed first."""
+    """Return the row's values, failed ones first."""
     values = row["values"]
-    if not isinstance(values, dict):  # an item of a list of records that is no record
+    if not isinstance(values, dict):  # an item that is not a record, in a list of records
         return _code(_value(values))
-    failed = {re.split(r"[.\[]", reason["column"])[0] for reason in row["reasons"]}  # a record's field is a path
+    failed = {
+        re.split(r"[.\[]", reason["column"])[0] for reason in row["reasons"]
+    }  # a nested field is named by its path
     failed |= {reason["column"] for reason in row["reasons"]}
     in_order = sorted(values.items(), key=lambda item: item[0] not in failed)
     return _code(", ".join(f"{name}={_value(Cleaner().named(name, value))}" for name, value in in_order))
@@ -136,7 +138,7 @@ def _value(value: Any) -> str:
 
 
 def _code(text: str) -> str:
-    """Return text as code in a table's cell: neither Markdown nor a browser interprets it."""
+    """Return text as inline code for a table cell, safe from Markdown and HTML."""
     text = for_terminal(redact(" ".join(text.split())))
     text = text if len(text) <= _LONGEST_ROW else f"{text[: _LONGEST_ROW - 1]}…"
     fence = _fence(text)
@@ -145,5 +147,5 @@ def _code(text: str) -> str:
 
 
 def _fence(text: str, at_least: int = 1) -> str:
-    """Return more backticks than stand together anywhere in `text`."""
+    """Return a run of backticks longer than any in `text`."""
     return "`" * max(at_least, 1 + max(map(len, re.findall("`+", text)), default=0))

@@ -1,4 +1,4 @@
-"""The report of a run, computed from its events alone: what failed, what recovered it, and what did not recover."""
+"""The report of a run, computed from its events alone: calls that failed, were degraded or recovered."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ from resilient_tasks.core.wording import age, calls_in, counted, number_of
 
 @dataclass(slots=True)
 class Operation:
-    """What happened to the calls of one function.
+    """Counts for the calls of one function.
 
     Attributes:
         name: the operation.
         failed: calls that raised.
-        degraded: calls in which a fallback stood in.
+        degraded: calls that used a fallback.
         recovered: calls that succeeded after a failed attempt.
         retries: attempts after the first.
         waited: seconds spent waiting between attempts.
-        errors: failed attempts that were retried, and final failures, by HTTP status or type of error.
-        invalid_rows: rows that broke their schema, besides those in the quarantine.
-        quarantined: rows in the quarantine, by file: a later attempt of the call replaces what an earlier one left.
+        errors: retried attempts and final failures, by HTTP status or error type.
+        invalid_rows: rows that broke their schema and are not quarantined.
+        quarantined: quarantined rows by file; a later attempt of a call replaces those of an earlier one.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Operation:
 
     @property
     def gravity(self) -> tuple[int, int, int]:
-        """For sorting: what did not recover comes first."""
+        """Sort key: operations that did not recover come first."""
         return (-self.failed, -self.degraded, -self.recovered)
 
 
@@ -75,10 +75,10 @@ _COLUMNS = ("operation", "failed", "degraded", "recovered", "retries", "waited s
 
 
 class RunReport:
-    """What a stream of events says of the run in which they happened.
+    """The report of a run, from its events.
 
     Args:
-        events: the events, those of one call in their order.
+        events: the events; those of one call in order.
     """
 
     def __init__(self, events: Iterable[Event]) -> None:
@@ -86,7 +86,7 @@ class RunReport:
 
     @cached_property
     def operations(self) -> tuple[Operation, ...]:
-        """Each operation to which anything happened, worst first."""
+        """The operations with retries, failures or invalid rows, worst first."""
         found: dict[str, Operation] = {}
         for event in self.events:
             _count(found.setdefault(event.operation, Operation(event.operation)), event)
@@ -95,14 +95,14 @@ class RunReport:
 
     @property
     def failed(self) -> int:
-        """Calls that raised, but for those whose failure a call around them took up, and tells of itself."""
+        """Calls that raised, except those whose failure an enclosing call handled and reports itself."""
         taken = taken_up(self.events)
         raised = (event for event in self.events if isinstance(event, CallFailed) and not event.again)
         return sum(event.call not in taken for event in raised)
 
     @property
     def degraded(self) -> int:
-        """Calls in which a fallback stood in."""
+        """Calls that used a fallback."""
         return sum(operation.degraded for operation in self.operations)
 
     @property
@@ -112,17 +112,17 @@ class RunReport:
 
     @property
     def quarantined(self) -> int:
-        """Rows that lie in the quarantine."""
+        """Quarantined rows."""
         return sum(sum(operation.quarantined.values()) for operation in self.operations)
 
     def quarantine(self) -> str:
-        """Say in one line how many rows lie in the quarantine, why, and in which file; empty where none does."""
+        """Return one line about quarantined rows, their reasons and file; empty if there are none."""
         batches = sorted(in_the_quarantine(self.events), key=lambda event: -event.invalid)
         return f"{number_of(self.quarantined, 'row')} quarantined{why_and_where(batches)}" if batches else ""
 
     @cached_property
     def remarks(self) -> tuple[str, ...]:
-        """Remarks besides the counts: work that was not stopped, messages that were not delivered."""
+        """Remarks beyond the counts, such as work that was not stopped and alerts that were not delivered."""
         kinds = Counter(type(event) for event in self.events)
         overran = [event for event in self.events if isinstance(event, TimeoutExceeded) and not event.stopped]
         running = [f"{event.operation} in {place(event.thread)}" for event in overran if event.abandoned]
@@ -138,13 +138,13 @@ class RunReport:
         alone = [f"{each.operation}: {each.reason}" for each in self.events if isinstance(each, FlightAlone)]
         lowered = _lowered(event for event in self.events if isinstance(event, RateAdapted))
         remarks = {
-            f"attempts abandoned, which may have run on: {_named(running)}": len(running),
-            f"attempts that overran their limit, and could not be interrupted: {_named(late)}": len(late),
+            f"attempts abandoned, which may have continued: {_named(running)}": len(running),
+            f"attempts that overran their limit and could not be interrupted: {_named(late)}": len(late),
             f"last good results that stood in: {_named(old)}": len(old),
             f"last good results that were not kept or could not be read: {_named(lost)}": len(lost),
             f"calls that shared the attempt of another: {_named(shared)}": len(shared),
             f"calls whose deadline came while they waited for the attempt of another: {_named(waited)}": len(waited),
-            f"calls that could share no attempt, and were made one by one: {_named(alone)}": len(alone),
+            f"calls that could not share an attempt and ran one by one: {_named(alone)}": len(alone),
             f"rate limits that throttled calls lowered: {_named(lowered)}": len(lowered),
             f"alerts that could not be delivered, and wait: {_named(list(undelivered.values()))}": len(undelivered),
             f"alerts sent: {kinds[NotifySent]}": kinds[NotifySent],
@@ -154,7 +154,7 @@ class RunReport:
         return tuple(text for text, count in remarks.items() if text and count)
 
     def _undelivered(self) -> dict[tuple[str, str], str]:
-        """Return why, by channel and key, for each message that was not delivered after all."""
+        """Return the reason, by channel and key, for each message that has not been delivered."""
         found: dict[tuple[str, str], str] = {}
         for event in self.events:
             if isinstance(event, NotifyFailed):
@@ -164,7 +164,7 @@ class RunReport:
         return found
 
     def headline(self) -> str:
-        """Say in one line how the run went."""
+        """Summarize the run in one line."""
         parts = [f"{self.failed} failed", f"{self.degraded} degraded", f"{self.recovered} recovered"]
         if self.quarantined:
             parts.append(self.quarantine())
@@ -186,14 +186,14 @@ class RunReport:
         )
 
     def markdown(self) -> str:
-        """Return the report as Markdown, as Prefect shows it."""
+        """Return the report as Markdown, for Prefect."""
         head = "| " + " | ".join(_COLUMNS) + " |\n|" + "---|" * len(_COLUMNS)
         body = "\n".join("| " + " | ".join(map(for_markdown, row)) + " |" for row in self._rows())
         remarks = "\n".join(f"- {for_markdown(remark)}" for remark in self.remarks)
         return f"## {self.headline()}\n\n{head}\n{body}\n\n{remarks}\n"
 
     def html(self) -> str:
-        """Return the report's table as an HTML fragment, to put into a page."""
+        """Return the report's table as an HTML fragment."""
         head = "".join(f"<th>{html.escape(name)}</th>" for name in _COLUMNS)
         body = "".join("<tr>" + "".join(f"<td>{_html(cell)}</td>" for cell in row) + "</tr>" for row in self._rows())
         remarks = "".join(f"<li>{_html(remark)}</li>" for remark in self.remarks)
@@ -216,7 +216,7 @@ class RunReport:
 
 
 def taken_up(events: Iterable[Event]) -> set[str]:
-    """Return the calls whose failures calls around them took up: these retried, were degraded, or failed so as well."""
+    """Return the ids of calls whose failure an enclosing call handled: it retried, was degraded, or failed with it."""
     return {event.of for event in events if isinstance(event, FailureEvent) and event.of}
 
 
@@ -247,7 +247,7 @@ _AT_MOST = 5
 
 
 def _named(what: list[str]) -> str:
-    """Count, and name the first few; what is alike is named once."""
+    """Return the number of items and the first few; equal items are named once."""
     counts = Counter(what)
     few = dict(list(counts.items())[:_AT_MOST])
     left = len(what) - sum(few.values())
@@ -256,11 +256,11 @@ def _named(what: list[str]) -> str:
 
 
 def _lowered(events: Iterable[RateAdapted]) -> list[str]:
-    """Say of each adaptive rate limit how often throttled calls lowered it, and how far."""
+    """Describe how often throttled calls lowered each adaptive rate limit, and how far."""
     found: dict[str, list[RateAdapted]] = {}
     for event in events:
         found.setdefault(event.limit, []).append(event)
-    lowest = {limit: min(told, key=lambda event: event.rate / event.per) for limit, told in found.items()}
+    lowest = {limit: min(each, key=lambda event: event.rate / event.per) for limit, each in found.items()}
     return [
         f"{limit}: {number_of(len(found[limit]), 'time')}, down to {calls_in(event.rate, event.per)}"
         for limit, event in lowest.items()

@@ -88,12 +88,12 @@ class RunHistory:
         """Return whether `event` is about the run's own function."""
         return event.call in self.own
 
-    def summary(self, remark: str) -> flow_alerts.Told:
+    def summary(self, remark: str) -> flow_alerts.Summary:
         """Return the content of an alert about the run."""
         own = [event for event in self.events if self.is_own(event)]
         others = [event for event in [*self.events, *self.nested] if not self.is_own(event)]
         standing = [event for event in self.standing() if not self.is_own(event)]
-        return flow_alerts.Told(others, standing, own, self.began, remark)
+        return flow_alerts.Summary(others, standing, own, self.began, remark)
 
     def standing(self) -> list[Event]:
         """Return the events of the last attempt."""

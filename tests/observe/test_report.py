@@ -80,8 +80,8 @@ def test_an_abandoned_attempt_and_a_lost_alert_are_said(resilient_events):
     bus.emit(NotifySent(operation="f", channel="slack", key="k-1"))
     left = "; ".join(f"f in the thread f-{number}" for number in range(5))
     assert RunReport(resilient_events).remarks == (
-        f"attempts abandoned, which may have run on: 7 ({left} and 2 more)",
-        "attempts that overran their limit, and could not be interrupted: 1 (f: it blocked the event loop)",
+        f"attempts abandoned, which may have continued: 7 ({left} and 2 more)",
+        "attempts that overran their limit and could not be interrupted: 1 (f: it blocked the event loop)",
         "alerts that could not be delivered, and wait: 1 (slack: hung)",
         "alerts sent: 1",
     )
@@ -120,7 +120,7 @@ class TestWhatTheSharedPoliciesDid:
 
     def test_why_calls_could_share_no_attempt(self):
         assert self.remarks(FlightAlone(operation="fetch", call="1", reason="the store is away")) == (
-            "calls that could share no attempt, and were made one by one: 1 (fetch: the store is away)",
+            "calls that could not share an attempt and ran one by one: 1 (fetch: the store is away)",
         )
 
     def test_of_each_adaptive_limit_how_often_it_fell_and_how_far(self):
