@@ -71,7 +71,7 @@ def crash_of(client, name):
     return made
 
 
-def test_a_killed_run_is_marked_crashed_and_told_of_and_one_that_lives_is_not(run, hook, resilient_slack, tmp_path):
+def test_a_killed_run_is_marked_crashed_and_alerted_and_a_live_one_is_not(run, hook, resilient_slack, tmp_path):
     assert run("install", "--webhook-block", hook, "--zombie-after", "10")[0] == 0
     with (
         reading_back.started(tmp_path, str(KILLED), str(tmp_path), "killed") as killed,
@@ -95,7 +95,7 @@ def test_a_killed_run_is_marked_crashed_and_told_of_and_one_that_lives_is_not(ru
         assert part in text
 
 
-def test_further_crashes_of_a_flow_are_told_of_after_the_cool_down_only(run, resilient_slack, resilient_api):
+def test_further_crashes_of_a_flow_alert_only_after_the_cool_down(run, resilient_slack, resilient_api):
     """By a notification block here: what it renders is another template."""
     resilient_api.serve("/told", "ok")
     CustomWebhookNotificationBlock(
@@ -117,7 +117,7 @@ def test_further_crashes_of_a_flow_are_told_of_after_the_cool_down_only(run, res
     assert of_another["subject"].startswith("another crashed")
 
 
-def test_installing_twice_brings_up_to_date_what_is_there(run, hook):
+def test_installing_twice_updates_the_existing_automations(run, hook):
     code, out, _ = run("install", "--webhook-block", hook, "--zombie-after", "900")
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()[1:3]] == ["created", "created"]
@@ -129,7 +129,7 @@ def test_installing_twice_brings_up_to_date_what_is_there(run, hook):
     assert there["resilient-tasks: a flow run crashed"].trigger.for_each == {"prefect.resource.id"}
 
 
-def test_what_somebody_has_paused_stays_paused(run):
+def test_a_paused_automation_stays_paused(run):
     run("install", "--no-notify", "--zombie-after", "900")
     with get_client(sync_client=True) as client:
         client.pause_automation(on_the_server()["resilient-tasks: no sign of life"].id)
@@ -138,7 +138,7 @@ def test_what_somebody_has_paused_stays_paused(run):
     assert not on_the_server()["resilient-tasks: no sign of life"].enabled
 
 
-def test_a_dry_run_changes_nothing_and_says_what_would_be_done(run, hook):
+def test_a_dry_run_changes_nothing_and_lists_the_planned_changes(run, hook):
     code, out, _ = run("install", "--webhook-block", hook, "--dry-run", "--json")
     steps = json.loads(out)["automations"]
     assert code == 0
@@ -147,7 +147,7 @@ def test_a_dry_run_changes_nothing_and_says_what_would_be_done(run, hook):
     assert on_the_server() == {}
 
 
-def test_what_was_installed_under_a_name_is_taken_away_again_and_nothing_else(run):
+def test_uninstalling_a_name_removes_its_automations_only(run):
     run("install", "--no-notify", "--zombie-after", "900")
     run("install", "--no-notify", "--zombie-after", "900", "--name", "other")
     assert json.loads(run("uninstall", "--dry-run", "--json")[1])["automations"][0]["done"] == "would be removed"
@@ -158,7 +158,7 @@ def test_what_was_installed_under_a_name_is_taken_away_again_and_nothing_else(ru
     assert run("uninstall") == (0, "no automations of resilient-tasks\n", "")
 
 
-def test_a_block_that_is_not_there_or_tells_nobody_is_refused_and_the_right_ones_are_named(run, hook):
+def test_a_missing_block_or_one_that_cannot_send_alerts_is_refused_and_usable_ones_are_named(run, hook):
     Secret(value="42").save("silent", overwrite=True)
     for block, why in (
         ("slack-webhook/nowhere", "There is no block slack-webhook/nowhere"),
@@ -172,7 +172,7 @@ def test_a_block_that_is_not_there_or_tells_nobody_is_refused_and_the_right_ones
     assert on_the_server() == {}
 
 
-def test_a_patience_shorter_than_the_heartbeats_is_refused(run):
+def test_a_limit_shorter_than_the_heartbeat_interval_is_refused(run):
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: 60}):
         code, _, err = run("install", "--no-notify", "--zombie-after", "60")
         assert code == 2
@@ -183,13 +183,13 @@ def test_a_patience_shorter_than_the_heartbeats_is_refused(run):
     assert run("install", "--no-notify", "--cooldown", "-1")[0] == 2
 
 
-def test_where_flow_runs_give_no_sign_of_life_it_says_what_to_set(run):
+def test_without_heartbeats_it_names_the_setting(run):
     _, out, _ = run("install", "--no-notify")
     assert "set PREFECT_FLOWS_HEARTBEAT_FREQUENCY, to 30 for example" in out
     assert on_the_server()["resilient-tasks: no sign of life"].trigger.within.total_seconds() == 90
 
 
-def test_without_a_server_it_says_what_to_set_and_starts_none(run):
+def test_without_a_server_it_names_the_setting_and_starts_none(run):
     with temporary_settings({PREFECT_API_URL: None}):
         code, _, err = run("install", "--no-notify")
     assert code == 2

@@ -183,7 +183,7 @@ def test_a_connection_that_breaks_while_the_token_is_shown_is_an_outage(server, 
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-def test_an_answer_that_will_not_change_is_not_waited_for(server, status):
+def test_a_permanent_refusal_is_raised_at_once(server, status):
     server.socket.refusal, server.socket.is_up = answered(status), False
 
     async def scenario():
@@ -207,7 +207,7 @@ def test_a_server_that_stood_still_while_the_stream_began_was_away(server, monke
     assert states(server.socket) == ["A"]
 
 
-def test_what_a_server_did_not_live_long_enough_to_write_down_is_sent_again(server):
+def test_events_that_a_server_lost_by_dying_before_it_stored_them_are_resent(server):
     async def scenario():
         async with client() as events:
             await events.emit(event("A"))
@@ -222,7 +222,7 @@ def test_what_a_server_did_not_live_long_enough_to_write_down_is_sent_again(serv
     assert server.noticed.noticed(0)[0].late == 0
 
 
-def test_what_is_confirmed_for_long_enough_is_forgotten(server, monkeypatch):
+def test_events_confirmed_long_enough_ago_are_dropped(server, monkeypatch):
     monkeypatch.setattr(stream, "_SETTLES", 0)
 
     async def scenario():
@@ -234,7 +234,7 @@ def test_what_is_confirmed_for_long_enough_is_forgotten(server, monkeypatch):
     assert asyncio.run(scenario())
 
 
-def test_a_connection_that_breaks_and_is_had_again_at_once_is_no_outage(server):
+def test_reconnecting_at_once_is_no_outage(server):
     async def scenario():
         async with client() as events:
             events._break()
@@ -246,7 +246,7 @@ def test_a_connection_that_breaks_and_is_had_again_at_once_is_no_outage(server):
     assert states(server.socket) == ["A"]
 
 
-def test_a_connection_that_is_had_again_only_after_a_while_was_an_outage(server, monkeypatch):
+def test_reconnecting_only_after_a_while_was_an_outage(server, monkeypatch):
     monkeypatch.setattr(stream, "_HUNG", -1)
 
     async def scenario():
@@ -261,7 +261,7 @@ def test_a_connection_that_is_had_again_only_after_a_while_was_an_outage(server,
     assert outage.late == 1
 
 
-def test_states_for_which_the_server_did_not_come_back_in_time_are_counted_as_lost(server):
+def test_states_are_counted_as_lost_if_the_server_does_not_return_in_time(server):
     async def scenario():
         async with client() as events:
             server.socket.is_up = False
@@ -276,7 +276,7 @@ def test_states_for_which_the_server_did_not_come_back_in_time_are_counted_as_lo
         assert "1 state lost" in said
 
 
-def test_no_more_events_are_kept_than_prefects_own_queue_would(server, monkeypatch):
+def test_no_more_events_are_kept_than_in_prefects_own_queue(server, monkeypatch):
     settings = SimpleNamespace(events=SimpleNamespace(worker_max_queue_size=2))
     monkeypatch.setattr(stream, "get_current_settings", lambda: settings)
 
@@ -293,12 +293,12 @@ def test_no_more_events_are_kept_than_prefects_own_queue_would(server, monkeypat
     assert server.noticed.noticed(0)[0].lost == 1
 
 
-def test_patience_is_that_of_prefects_requests():
+def test_the_wait_is_as_long_as_prefect_retries_requests():
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 5}):
         assert patience() == 2 + 4 + 8 + 16 + 32
 
 
-def test_an_outage_that_lasts_is_waited_for_no_longer_than_prefect_would(monkeypatch):
+def test_a_lasting_outage_is_waited_for_no_longer_than_prefect_would(monkeypatch):
     monkeypatch.setattr(away, "patience", lambda: 0.01)
     outages = Outages()
     with temporary_settings({PREFECT_API_URL: HERE}):
@@ -307,7 +307,7 @@ def test_an_outage_that_lasts_is_waited_for_no_longer_than_prefect_would(monkeyp
     assert not lasting.as_event("flow").back
 
 
-def test_an_outage_of_another_server_is_not_told_of():
+def test_an_outage_of_another_server_is_not_reported():
     outages = Outages()
     outages.begin("http://127.0.0.1:8/api", real_time.monotonic())
     with temporary_settings({PREFECT_API_URL: HERE}):

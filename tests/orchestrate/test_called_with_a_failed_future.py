@@ -55,7 +55,7 @@ def warned(caplog):
     ],
     ids=["argument", "in a list", "in a dict of a keyword"],
 )
-def test_it_says_so_at_warning(warned, given):
+def test_it_logs_a_warning(warned, given):
     @flow
     def daily():
         args, kwargs = given(fails.submit())
@@ -69,7 +69,7 @@ def test_it_says_so_at_warning(warned, given):
     assert ".result()" in line
 
 
-def test_it_says_with_which_http_status(warned):
+def test_the_warning_has_the_http_status(warned):
     @task
     def asks():
         error = RuntimeError("no")
@@ -94,7 +94,7 @@ def test_an_async_task_too(warned):
     assert len(warned()) == 1
 
 
-def test_a_task_that_ran_says_nothing(warned):
+def test_a_task_that_ran_logs_no_warning(warned):
     @flow
     def daily():
         train(works.submit())

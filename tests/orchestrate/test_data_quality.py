@@ -58,7 +58,7 @@ def of_flow(state):
     return artifacts(flow_run_id=state.state_details.flow_run_id)
 
 
-def test_a_resilient_flow_leaves_one_for_all_of_its_tasks(fetch, tmp_path):
+def test_a_resilient_flow_creates_one_for_all_its_tasks(fetch, tmp_path):
     @resilient_flow
     def monthly():
         states = [fetch.submit([1, 2, 0], api_key="s3cret"), fetch.submit([1, 0]), fetch.submit([7])]
@@ -76,7 +76,7 @@ def test_a_resilient_flow_leaves_one_for_all_of_its_tasks(fetch, tmp_path):
         assert f"resilient-tasks quarantine show {batch.batch}" in artifact.data
 
 
-def test_a_run_without_bad_rows_leaves_none(fetch):
+def test_a_run_without_bad_rows_creates_none(fetch):
     @resilient_flow
     def monthly():
         fetch.submit([1]).result()
@@ -84,7 +84,7 @@ def test_a_run_without_bad_rows_leaves_none(fetch):
     assert of_flow(monthly(return_state=True)) == []
 
 
-def test_a_batch_that_was_refused_leaves_one_too(fetch):
+def test_a_refused_batch_creates_one_too(fetch):
     @resilient_flow
     def monthly():
         return fetch.submit([0, 0, 1])
@@ -95,7 +95,7 @@ def test_a_batch_that_was_refused_leaves_one_too(fetch):
     assert "batch refused, bad rows quarantined" in artifact.data
 
 
-def test_in_a_plain_flow_each_task_run_that_quarantined_leaves_one(fetch):
+def test_in_a_plain_flow_each_task_run_that_quarantined_rows_creates_one(fetch):
     @flow
     def monthly():
         return [fetch.submit([1, 0]), fetch.submit([0, 0]), fetch.submit([1])]
@@ -107,14 +107,14 @@ def test_in_a_plain_flow_each_task_run_that_quarantined_leaves_one(fetch):
     assert len({artifact.task_run_id for artifact in found} - {None}) == 2
 
 
-def test_outside_of_a_flow_the_task_run_leaves_one(fetch):
+def test_outside_of_a_flow_the_task_run_creates_one(fetch):
     called = fetch([1, 0], return_state=True)
     state = asyncio.run(called) if asyncio.iscoroutine(called) else called
     (artifact,) = artifacts(task_run_id=state.state_details.task_run_id)
     assert artifact.description.startswith("1 of 2 rows quarantined (n: greater_than(0)) in ")
 
 
-def test_a_retried_batch_is_counted_as_it_ended(policy):
+def test_a_retried_batch_counts_as_in_its_last_attempt(policy):
     frames = iter([pd.DataFrame({"n": [0, 0, 0]}), pd.DataFrame({"n": [1, 0]})])
     fetch = resilient_task(validate=policy, retry=Retry(on=InvalidData, wait=0), name="fetch")(lambda: next(frames))
     state = resilient_flow(lambda: len(fetch()))(return_state=True)
@@ -123,7 +123,7 @@ def test_a_retried_batch_is_counted_as_it_ended(policy):
     assert state.message.startswith("1 call recovered, 1 row quarantined (n: greater_than(0)) in ")
 
 
-def test_an_artifact_that_prefect_refuses_costs_nothing_but_itself(fetch, monkeypatch, caplog):
+def test_an_artifact_that_prefect_refuses_does_not_fail_the_run(fetch, monkeypatch, caplog):
     monkeypatch.setattr("resilient_tasks.orchestrate.artifacts.create_markdown_artifact", lambda *_, **__: 1 / 0)
     state = resilient_flow(lambda: len(fetch.submit([1, 0]).result()))(return_state=True)
     assert state.result() == 1
@@ -150,7 +150,7 @@ def test_a_split_goes_from_task_to_task(tmp_path):
     assert len(of_flow(state)) == 1
 
 
-def test_in_another_process_the_task_run_leaves_one(policy):
+def test_in_another_process_the_task_run_creates_one(policy):
     @resilient_task(validate=policy, name="fetch")
     def fetch():
         return pd.DataFrame({"n": [1, 0]})
@@ -166,7 +166,7 @@ def test_in_another_process_the_task_run_leaves_one(policy):
     assert artifact.description.startswith("1 of 2 rows quarantined (n: greater_than(0)) in ")
 
 
-def test_dask_workers_lose_no_row_in_the_folder_that_they_share(policy, tmp_path):
+def test_dask_workers_lose_no_row_in_their_shared_folder(policy, tmp_path):
     prefect_dask = pytest.importorskip("prefect_dask")
 
     @resilient_task(validate=policy)

@@ -47,7 +47,7 @@ def test_attempts_count_and_last_like_prefects_own(history, own):
 
 
 @pytest.mark.usefixtures("resilient_prefect", "resilient_clock")
-def test_an_immediate_retry_bears_its_reason():
+def test_an_immediate_retry_has_its_reason():
     entered = []
     calls = []
 
@@ -65,7 +65,7 @@ def test_an_immediate_retry_bears_its_reason():
 
 
 @pytest.mark.usefixtures("resilient_prefect")
-def test_a_recovered_state_keeps_what_prefect_makes_of_other_results():
+def test_a_recovered_list_of_states_still_decides_the_final_state():
     """A list of states decides how the run ends: a message of ours would turn its failure into a success."""
     calls = []
 

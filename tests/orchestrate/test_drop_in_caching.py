@@ -56,7 +56,7 @@ CACHED = [
 ]
 
 
-def test_what_is_cached_by_what(same_as_prefect):
+def test_cache_policies_work_the_same(same_as_prefect):
     def scenario(task):
         @flow
         def around():
@@ -67,7 +67,7 @@ def test_what_is_cached_by_what(same_as_prefect):
     assert [calls for _, calls in same_as_prefect(scenario)] == [calls for _, calls in CACHED]
 
 
-def test_failures_are_not_cached_and_a_policy_of_ones_own_sees_the_task(same_as_prefect):
+def test_failures_are_not_cached_and_a_custom_cache_policy_sees_the_task(same_as_prefect):
     seen = []
 
     class Own(CachePolicy):

@@ -89,7 +89,7 @@ def test_an_error_is_raised_as_it_is_with_the_users_frames(same_as_prefect):
 
 
 @pytest.mark.parametrize("passing", [KeyboardInterrupt, SystemExit, asyncio.CancelledError])
-def test_what_is_no_exception_flies_past(same_as_prefect, passing):
+def test_base_exceptions_are_not_handled(same_as_prefect, passing):
     def scenario(task):
         @task
         def leaves():

@@ -15,7 +15,7 @@ from prefect.utilities.engine import get_state_for_result
 variable = contextvars.ContextVar("variable", default="before")
 
 
-def test_prefects_own_retries_work_as_ever(same_as_prefect, history):
+def test_prefects_own_retries_work_unchanged(same_as_prefect, history):
     """Policies other than `retry=` leave them alone; a condition beside `fallback=` is refused."""
 
     def scenario(task):
@@ -64,7 +64,7 @@ def test_prefects_own_retries_work_as_ever(same_as_prefect, history):
     same_as_prefect(scenario, without=("retry", "fallback"))
 
 
-def test_prefects_own_timeout_ends_a_task_as_ever(same_as_prefect):
+def test_prefects_own_timeout_ends_a_task_unchanged(same_as_prefect):
     def scenario(task):
         @task(timeout_seconds=0.2)
         def hangs():
@@ -142,7 +142,7 @@ def test_the_engines_own_functions_run_it(same_as_prefect):
     assert same_as_prefect(scenario) == [4, "Completed", 6]
 
 
-def test_what_a_task_leaves_behind(same_as_prefect):
+def test_a_task_has_the_same_side_effects(same_as_prefect):
     """Context variables, the link from a result to its state, and subflows and tasks of tasks, in every thread."""
 
     def scenario(task):
@@ -177,7 +177,7 @@ def test_what_a_task_leaves_behind(same_as_prefect):
     same_as_prefect(scenario)
 
 
-def test_what_cannot_be_stored_fails_alike(same_as_prefect):
+def test_results_that_cannot_be_stored_fail_alike(same_as_prefect):
     def scenario(task):
         @task(persist_result=True)
         def gives():

@@ -15,7 +15,7 @@ from resilient_tasks.core.call import remaining
 REPEATING = ("retry",)
 
 
-def test_items_stream_and_what_is_returned_is_the_result(same_as_prefect):  # noqa: C901  # one flow run shows all of it
+def test_items_stream_and_the_return_value_is_the_result(same_as_prefect):  # noqa: C901  # one flow run shows all of it
     def scenario(task):
         order = []
 
@@ -95,7 +95,7 @@ def test_async_items_stream(same_as_prefect):
 
 @pytest.mark.parametrize("policies", [{"retry": 2}, {"timeout": Timeout(5, enforce="cooperative")}])
 @pytest.mark.parametrize("decorator", [resilient_task, resilient_function])
-def test_what_would_run_it_twice_or_surround_only_its_creation_is_refused(policies, decorator):
+def test_policies_that_repeat_it_or_cover_only_its_creation_are_refused(policies, decorator):
     def numbers():
         yield 1
 
@@ -124,7 +124,7 @@ def consumed(source):
 
 
 @pytest.mark.parametrize("policies", [{"timeout": 0.2}, {"deadline": 0.2}])
-def test_a_limit_is_for_all_items_together(policies):
+def test_a_limit_covers_all_items_together(policies):
     entered = []
 
     @resilient_function(**policies)
@@ -176,7 +176,7 @@ def test_waiting_for_an_async_item_is_cut():
     assert closed
 
 
-def test_a_failure_is_told_and_a_fallback_answers_only_before_the_first_item(resilient_events):
+def test_a_failure_is_reported_and_a_fallback_answers_only_before_the_first_item(resilient_events):
     @resilient_function(fallback=lambda bad: [f"instead of {bad}"], notify=Console())
     def numbers(bad):
         for number in range(3):

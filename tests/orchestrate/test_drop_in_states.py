@@ -157,7 +157,7 @@ def logged():
         logger.removeHandler(handler)
 
 
-def test_hooks_get_the_same_states_as_often_and_log_the_same(same_as_prefect):  # noqa: C901  # one flow run shows all of it
+def test_hooks_get_the_same_states_equally_often_and_log_the_same(same_as_prefect):  # noqa: C901  # one flow run shows all of it
     def scenario(task):  # noqa: C901  # as above
         seen = []
 

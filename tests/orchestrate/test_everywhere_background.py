@@ -37,7 +37,7 @@ def ran(resilient_prefect, tmp_path_factory):
     return found
 
 
-def test_every_future_is_told_of_the_end_whatever_the_final_state_is_called(ran):
+def test_every_future_ends_whatever_the_name_of_the_final_state(ran):
     assert {name for name, event in ran.called_back.items() if not event.wait(10)} == set()
     assert ran.futures["degrades"].state.name == "Degraded"
     assert ran.futures["too_slow"].state.name == "TimedOut"
@@ -59,11 +59,11 @@ def test_results_stand_ins_and_errors_arrive_as_outcomes(ran):
             pytest.fail(f"not as expected: {other}")
 
 
-def test_the_result_of_a_stand_in_is_there_for_whoever_asks(ran):
+def test_the_result_of_a_stand_in_can_be_read(ran):
     assert ran.futures["degrades"].result() == "yesterday's, after refused"
 
 
-def test_the_history_tells_each_attempt_and_its_reason(ran):
+def test_the_history_shows_each_attempt_and_its_reason(ran):
     task_run_id = ran.futures["recovers"].task_run_id
     told = reading_back.told(reading_back.states(task_run_id))
     assert told[-6:] == reading_back.RECOVERED

@@ -134,7 +134,7 @@ def test_results_stand_ins_and_errors_arrive_as_outcomes(ran):
     assert ran.mapped == ["A", "B"]
 
 
-def test_policies_with_key_functions_cross_with_these(ran):
+def test_key_functions_cross_with_their_policies(ran):
     match ran.by_host:
         case [Ok("http://a/1"), Failed(error=ConnectionError()) as failed, Ok("http://b/1")]:
             assert "the retry budget of down is used up" in failed.error.__notes__[-1]
@@ -155,7 +155,7 @@ def test_an_errors_notes_arrive_with_it(ran):
     assert "past the deadline" in note
 
 
-def test_the_history_tells_each_attempt_and_its_reason(ran):
+def test_the_history_shows_each_attempt_and_its_reason(ran):
     run, states = ran.runs["recovers"]
     assert reading_back.told(states) == [("Pending", ""), *reading_back.RECOVERED]
     assert run.run_count == tries_of(ran, "recovers") == 3
@@ -168,7 +168,7 @@ def test_a_stand_in_completes_as_degraded(ran):
     assert reading_back.told(states)[-1] == ("Degraded", "degraded: yesterdays stands in after ConnectionError")
 
 
-def test_a_bug_is_not_tried_again(ran):
+def test_a_bug_is_not_retried(ran):
     run, states = ran.runs["broken"]
     assert [state.name for state in states] == ["Pending", "Running", "Failed"]
     assert run.run_count == tries_of(ran, "broken") == 1
@@ -202,7 +202,7 @@ def test_the_log_of_the_run_has_the_librarys_lines_and_the_users_own(ran):
     reading_back.eventually(lambda: expected <= set(reading_back.log_lines(ran.flow_run_id)), within=20)
 
 
-def test_events_are_heard_and_the_flows_deadline_is_known_in_the_flows_own_process_only(ran):
+def test_events_and_the_flows_deadline_reach_the_flows_own_process_only(ran):
     left = ran.outcomes["time_left"].value
     heard = {(event.operation, event.name) for event in ran.heard}
     if ran.at_home:

@@ -68,7 +68,7 @@ def test_a_thread_that_outlives_its_timeout_leaves_nothing_behind_a_terminal_sta
     assert before[1] == ["timeout.exceeded", "retry.exhausted", "call.failed"]
 
 
-def test_what_may_be_done_twice_is_tried_again_beside_the_abandoned_attempt(gate, history):
+def test_idempotent_work_is_retried_beside_the_abandoned_attempt(gate, history):
     calls = []
 
     @resilient_task(retry=Retry(attempts=2, wait=0.01), timeout=0.5, idempotent=True)

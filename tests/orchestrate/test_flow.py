@@ -56,7 +56,7 @@ class TestOnAServer:
         assert "0 failed, 0 degraded, 1 recovered" in artifact.data
         assert "| fetch | 0 | 0 | 1 | 1 |" in artifact.data
 
-    def test_a_run_in_which_nothing_happened_leaves_no_artifact(self):
+    def test_a_run_without_events_creates_no_artifact(self):
         @resilient_flow
         def around():
             return 1
@@ -102,7 +102,7 @@ class TestOnAServer:
         assert "refused by the host" in text
         assert "/runs/task-run/" in text
 
-    def test_what_became_of_an_alert_is_told_in_the_log_of_its_run(self, resilient_slack):
+    def test_the_delivery_of_an_alert_is_in_the_log_of_its_run(self, resilient_slack):
         seen = []
 
         class Seen(logging.Handler):
@@ -124,7 +124,7 @@ class TestOnAServer:
             logging.getLogger("prefect.task_runs").removeHandler(handler)
         assert (f"told_of: alert sent to {slack.name}", dict(seen)["ran"]) in seen
 
-    def test_a_message_that_is_delivered_after_its_run_is_told_of_in_the_log_of_that_run(self):
+    def test_an_alert_delivered_after_its_run_is_in_the_log_of_that_run(self):
         seen, ended_already = [], threading.Event()
 
         class Seen(logging.Handler):

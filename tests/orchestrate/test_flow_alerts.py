@@ -117,11 +117,11 @@ def quarantined(rows, path="a"):
         ),
     ],
 )
-def test_what_went_wrong_in_a_run_is_rolled_up(events, lines):
+def test_the_events_of_a_run_are_summarized(events, lines):
     assert flow_alerts.rolled_up(events) == lines
 
 
-def test_of_many_operations_the_most_troubled_are_named_and_the_rest_are_counted():
+def test_operations_with_most_failures_are_named_and_the_rest_counted():
     events = [event for number in range(20) for event in [failed(f"fetch-{number}")] * (20 - number)]
     lines = flow_alerts.rolled_up([*events, quarantined(5), recovered()])
     assert lines[0] == "fetch-0: failed 20 times (ConnectError ×20)"
@@ -150,7 +150,7 @@ def test_a_failure_inside_a_task_run_that_recovered_is_no_failure():
         (None, None, False),
     ],
 )
-def test_what_nobody_asked_for_is_a_crash(monkeypatch, error, intent, crash):
+def test_an_end_without_a_request_is_a_crash(monkeypatch, error, intent, crash):
     monkeypatch.setattr(undocumented, "_intent", lambda: intent)
     assert flow_alerts.is_crash(error) is crash
 
@@ -222,7 +222,7 @@ class TestOnAServer:
         assert len(message.notes) == 1
         assert "completed" in message.consequence
 
-    def test_a_run_that_must_not_be_degraded_is_told_as_failed(self, channel):
+    def test_a_run_that_must_not_be_degraded_is_reported_as_failed(self, channel):
         @resilient_flow(notify=channel, fail_on_degraded=True)
         def strict():
             weather()
@@ -247,7 +247,7 @@ class TestOnAServer:
         assert "refused: failed (ConnectionError)" in message.notes
         assert "whole run" in message.consequence
 
-    def test_of_a_run_that_went_well_by_retries_nobody_is_told(self, channel):
+    def test_a_run_that_succeeded_by_retries_sends_no_alert(self, channel):
         recovers = flaky(retry=Retry(attempts=2, wait=0))
 
         @resilient(retry=Retry(attempts=2, wait=0))
@@ -272,7 +272,7 @@ class TestOnAServer:
     @pytest.mark.parametrize(
         "options", [{"retries": 2}, {"retry": Retry(attempts=3, wait=0)}], ids=["prefects", "ours"]
     )
-    def test_a_run_that_is_tried_again_is_told_once_at_its_end(self, channel, options):
+    def test_a_retried_run_sends_one_alert_at_its_end(self, channel, options):
         @resilient_flow(notify=channel, **options)
         def tried():
             refused()
@@ -286,7 +286,7 @@ class TestOnAServer:
     @pytest.mark.parametrize(
         "options", [{"retries": 1}, {"retry": Retry(attempts=2, wait=0)}], ids=["prefects", "ours"]
     )
-    def test_of_a_run_that_recovers_nobody_is_told(self, channel, options):
+    def test_a_run_that_recovers_sends_no_alert(self, channel, options):
         fetch = flaky()
 
         @resilient_flow(notify=channel, **options)
@@ -296,7 +296,7 @@ class TestOnAServer:
         assert recovers() == 1
         assert told(channel) == []
 
-    def test_a_run_that_goes_well_ends_the_incident_of_those_that_failed(self, channel):
+    def test_a_successful_run_ends_the_incident(self, channel):
         answers = [ConnectionError("refused"), ConnectionError("refused"), "fine"]
 
         @resilient_flow(notify=channel)
@@ -318,7 +318,7 @@ class TestOnAServer:
         assert (message.status, message.error) == ("failed", "half of it is missing")
 
     @pytest.mark.parametrize(("care", "status"), [("fail", "failed"), ("warn", "degraded")])
-    def test_a_task_that_failed_unseen_is_told(self, channel, care, status):
+    def test_an_unobserved_failure_is_reported(self, channel, care, status):
         @task
         def store():
             raise ConnectionError("refused")
@@ -334,7 +334,7 @@ class TestOnAServer:
         assert "1 task run failed unobserved: store-" in message.error
 
     @pytest.mark.parametrize("decorator", [task, resilient_task], ids=["prefects", "ours"])
-    def test_a_submitted_task_without_any_policy_is_rolled_up_once_somebody_has_looked(self, channel, decorator):
+    def test_a_submitted_task_without_policies_is_summarized_once_it_is_observed(self, channel, decorator):
         @decorator
         def store():
             raise ConnectionError("refused")
@@ -350,7 +350,7 @@ class TestOnAServer:
         assert len(message.notes) == 2
         assert message.notes[1].endswith("store: failed (ConnectionError)")
 
-    def test_tasks_that_notify_send_their_own_and_others_are_only_rolled_up(self, channel):
+    def test_tasks_with_notify_send_their_own_and_others_are_only_summarized(self, channel):
         own = Recorder("the task's own")
         loud = refused.with_options(name="loud", notify=own)
 
@@ -365,7 +365,7 @@ class TestOnAServer:
         assert (message.operation, message.status) == (around.plan.operation, "degraded")
         assert message.notes == ("refused: failed 2 times (ConnectionError ×2)",)
 
-    def test_a_flow_inside_that_tells_nobody_is_rolled_up(self, channel):
+    def test_a_subflow_without_notify_is_summarized(self, channel):
         @resilient_flow
         def inner():
             weather.submit().result()
@@ -384,7 +384,7 @@ class TestOnAServer:
         assert message.operation == outer.plan.operation
         assert message.notes == ("weather: degraded, yesterdays_weather stands in after ConnectionError",)
 
-    def test_a_flow_inside_that_has_told_somebody_is_not_told_again(self, channel):
+    def test_a_subflow_that_sent_its_own_alert_is_not_summarized(self, channel):
         own = Recorder("the inner flow's own")
 
         @resilient_flow(notify=own)
@@ -399,7 +399,7 @@ class TestOnAServer:
         assert [message.status for message in told(own)] == ["degraded"]
         assert told(channel) == []
 
-    def test_generators_are_told_of_like_any_flow(self, channel):
+    def test_generator_flows_send_alerts_like_any_flow(self, channel):
         @resilient_flow(notify=channel)
         def items():
             yield 1
@@ -410,7 +410,7 @@ class TestOnAServer:
         (message,) = told(channel)
         assert (message.status, message.error) == ("failed", "after the first")
 
-    def test_what_failed_in_an_earlier_attempt_at_a_generator_is_not_held_against_the_last(self, channel):
+    def test_failures_of_an_earlier_attempt_of_a_generator_do_not_count(self, channel):
         answers = [ConnectionError("once"), 1]
 
         @resilient_flow(notify=channel, retries=1)
@@ -435,7 +435,7 @@ class TestOnAServer:
         assert "crashed" in message.consequence
         assert message.notes == ("refused: failed (ConnectionError)",)
 
-    def test_of_a_run_that_somebody_interrupts_nobody_is_told(self, channel):
+    def test_an_interrupted_run_sends_no_alert(self, channel):
         @resilient_flow(notify=channel)
         def interrupted():
             raise KeyboardInterrupt
@@ -460,7 +460,7 @@ class TestOnAServer:
         assert "cancelled from outside" in message.error
 
     @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
-    def test_a_run_that_prefect_stopped_for_its_time_has_failed_not_crashed(self, channel, is_async):
+    def test_a_run_stopped_by_prefects_timeout_has_failed_not_crashed(self, channel, is_async):
         async def waits():
             await asyncio.sleep(60)
 
@@ -487,7 +487,7 @@ class TestOnAServer:
         for part in ("ValueError", "no month is complete", "yesterdays_weather stands in", "/runs/flow-run/"):
             assert part in text
 
-    def test_a_run_whose_process_is_told_to_end_says_so_before_it_does(self, resilient_slack, tmp_path):
+    def test_a_terminated_run_sends_its_alert_before_its_process_ends(self, resilient_slack, tmp_path):
         incidents = f"sqlite:///{tmp_path}/incidents.db"
         resilient_slack.fail(Slow(2))  # longer than the process would live
         script = tmp_path / "waits.py"

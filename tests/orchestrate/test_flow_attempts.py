@@ -113,7 +113,7 @@ def test_the_error_of_the_last_attempt_is_raised_where_each_fails(attempts):
     assert str(ended(attempts(body, retries=2))) == "attempt 3"
 
 
-def test_an_attempt_that_ran_out_of_prefects_time_leaves_no_error(attempts):
+def test_an_attempt_stopped_by_prefects_timeout_leaves_no_error(attempts):
     async def body(number):
         if number == 1:
             await asyncio.sleep(9)
@@ -128,7 +128,7 @@ def test_an_attempt_that_ran_out_of_prefects_time_leaves_no_error(attempts):
     assert ended(slow) == "stood in"
 
 
-def test_a_failed_state_that_was_returned_is_tried_again(attempts):
+def test_a_returned_failed_state_is_retried(attempts):
     """Prefect 3.8 leaves such a run waiting for a retry that it never makes."""
 
     def body(number):

@@ -67,7 +67,7 @@ def broken():
     raise ConnectionError("refused")
 
 
-def test_a_flow_looks_as_if_prefect_had_made_it():
+def test_a_flow_has_the_attributes_of_a_prefect_flow():
     def scenario(decorator):
         @decorator
         def monthly_report(month: int, *more: str, year: int = 2013) -> str:
@@ -110,7 +110,7 @@ def test_a_flow_looks_as_if_prefect_had_made_it():
     assert parameters["month"] == 7
 
 
-def test_fn_is_the_bare_function_for_everybody_but_the_engine():
+def test_fn_is_the_bare_function_outside_of_the_engine():
     @resilient_flow(retry=Retry(attempts=3, on=Exception, wait=0))
     def once():
         calls.append(1)
@@ -163,7 +163,7 @@ def test_a_worker_finds_the_flow_by_its_entrypoint(tmp_path):
 
 @pytest.mark.usefixtures("resilient_prefect")
 class TestOnAServer:
-    def test_a_run_goes_as_it_would_under_prefect(self):
+    def test_a_run_proceeds_as_under_prefect(self):
         def scenario(decorator):
             seen = []
 
@@ -188,7 +188,7 @@ class TestOnAServer:
         assert values == [28, 2, {"doubled": 4}, 10]
         assert seen == [("report-7", "parent", 7, 2013), ("report-7", "Completed")]
 
-    def test_states_that_a_flow_returns_end_it_as_they_would_under_prefect(self):
+    def test_returned_states_end_a_flow_as_under_prefect(self):
         returned = [
             lambda: Completed(message="mine", name="Done", data=3),
             lambda: FailedState(message="mine"),
@@ -278,7 +278,7 @@ class TestOnAServer:
 
         assert scenario(resilient_flow(deadline=60)) == scenario(flow) == ([2, 3], [1])
 
-    def test_an_interrupt_flies_past_every_policy(self):
+    def test_an_interrupt_passes_through_every_policy(self):
         def scenario(decorator):
             seen = []
 

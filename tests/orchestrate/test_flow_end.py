@@ -71,7 +71,7 @@ def quarantined(rows, path):
         ),
     ],
 )
-def test_a_run_is_counted_in_words(events, words):
+def test_the_calls_of_a_run_are_counted_in_a_message(events, words):
     assert messages.counts(RunReport(events)) == words
 
 
@@ -89,7 +89,7 @@ class TestOnAServer:
         assert [item.name for item in state.result()] == ["Completed", "Degraded"]
         assert len(artifacts(state)) == 1
 
-    def test_a_failure_that_comes_up_through_several_calls_counts_once(self):
+    def test_a_failure_that_passes_through_several_calls_counts_once(self):
         @resilient(timeout=60)
         def page():
             raise ConnectionError("refused")
@@ -114,7 +114,7 @@ class TestOnAServer:
         assert report.description == "2 failed, 0 degraded, 0 recovered"
         assert "| page | 2 | 0 | 0 |" in report.data
 
-    def test_a_failure_inside_a_call_that_made_good_for_it_counts_for_nothing(self):
+    def test_a_failure_inside_a_call_that_recovered_does_not_count(self):
         pages = []
 
         @resilient(timeout=60)
@@ -135,12 +135,12 @@ class TestOnAServer:
         state = resilient_flow(lambda: [month()])(return_state=True)
         assert (state.name, state.message) == ("Completed", "1 call recovered")
 
-    def test_a_run_in_which_nothing_happened_keeps_prefects_words(self):
+    def test_a_run_without_events_keeps_prefects_message(self):
         fetch = flaky(fails=0)
         state = resilient_flow(lambda: [fetch.submit()])(return_state=True)
         assert state.message == "All states completed."
 
-    def test_data_comes_through_a_worded_state_as_it_is(self):
+    def test_data_in_a_state_with_a_message_is_unchanged(self):
         data = {"storage_key": "looks like Prefect's own", "none": None}
 
         @resilient_flow
@@ -150,7 +150,7 @@ class TestOnAServer:
 
         assert asyncio.run(report()) is data
 
-    def test_a_users_own_state_stays_as_it_is(self):
+    def test_a_custom_state_is_unchanged(self):
         state = resilient_flow(lambda: Completed(message="mine", data=flaky()()))(return_state=True)
         assert (state.message, state.result()) == ("mine", 1)
 
@@ -176,7 +176,7 @@ class TestOnAServer:
         assert (state.name, state.message) == ("Degraded", "degraded: last_good stands in after ConnectionError")
         assert fails() == 7
 
-    def test_a_degraded_run_has_failed_where_that_is_not_accepted_after_all_work_is_done(self):
+    def test_with_fail_on_degraded_a_degraded_run_fails_after_all_work_is_done(self):
         done = []
 
         @task
@@ -196,7 +196,7 @@ class TestOnAServer:
         with pytest.raises(DegradedRun, match=r"\(ConnectionError\)"):
             state.result()
 
-    def test_a_run_leaves_one_report_however_often_prefect_retries_it(self):
+    def test_a_run_creates_one_report_however_often_prefect_retries_it(self):
         calls = []
 
         @resilient_flow(retries=2)

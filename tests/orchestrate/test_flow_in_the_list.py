@@ -91,7 +91,7 @@ def test_a_run_whose_calls_recovered_is_a_completed_one():
     assert (run.state.name, run.state.message, run.tags) == ("Completed", "1 call recovered", [])
 
 
-def test_a_run_that_put_rows_into_the_quarantine_completes_and_bears_a_tag(tmp_path):
+def test_a_run_that_quarantined_rows_completes_with_a_tag(tmp_path):
     schema = pa.DataFrameSchema({"n": pa.Column(int, pa.Check.gt(0))})
 
     @resilient_task(validate=Validate(output=schema, on_invalid="quarantine", quarantine=str(tmp_path)))
@@ -108,7 +108,7 @@ def test_a_run_that_put_rows_into_the_quarantine_completes_and_bears_a_tag(tmp_p
     assert run.state.message.endswith(".parquet")
 
 
-def test_a_failure_that_was_made_good_leaves_no_mark():
+def test_a_recovered_failure_leaves_no_mark():
     tries = []
 
     @resilient_flow(retry=Retry(attempts=2, wait=0))
@@ -121,7 +121,7 @@ def test_a_failure_that_was_made_good_leaves_no_mark():
     assert (run.state.name, run.tags) == ("Completed", [])
 
 
-def test_a_run_that_called_a_flow_whose_run_was_degraded_is_one_too():
+def test_a_run_with_a_degraded_subflow_is_degraded_too():
     @resilient_flow
     def load():
         return degrades()

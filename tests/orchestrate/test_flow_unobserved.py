@@ -37,7 +37,7 @@ def good(x=1):
     return x
 
 
-def test_a_run_whose_failures_nobody_saw_has_failed_and_names_them():
+def test_a_run_with_unobserved_failures_fails_and_names_them():
     def report():
         fetch.submit(1)
         good.submit(2)
@@ -62,7 +62,7 @@ def names_in(state):
 
 
 @pytest.mark.parametrize("sort", ["sync", "async"])
-def test_whoever_looks_at_a_future_knows_of_its_failure(sort):
+def test_reading_a_future_observes_its_failure(sort):
     def report():
         with pytest.raises(ConnectionError):
             fetch.submit(1).result()
@@ -91,7 +91,7 @@ def test_returned_futures_are_judged_by_prefect():
     assert state.message == "1/2 states failed."
 
 
-def test_looking_too_early_or_only_waiting_is_not_looking():
+def test_reading_too_early_or_only_waiting_does_not_observe():
     @resilient_flow
     def report():
         future = fetch.submit()
@@ -105,7 +105,7 @@ def test_looking_too_early_or_only_waiting_is_not_looking():
     assert [name.partition("-")[0] for name in names] == ["fetch", "slow"]
 
 
-def test_a_run_may_also_be_warned_of_or_left_as_prefect_leaves_it():
+def test_a_run_may_also_complete_with_a_warning_or_as_in_prefect():
     def report():
         fetch.submit().wait()
 
@@ -116,7 +116,7 @@ def test_a_run_may_also_be_warned_of_or_left_as_prefect_leaves_it():
     assert (state.name, state.message) == ("Completed", None)
 
 
-def test_what_was_submitted_is_waited_for_before_the_end():
+def test_submitted_tasks_are_waited_for_before_the_end():
     done = []
 
     @task
@@ -132,7 +132,7 @@ def test_what_was_submitted_is_waited_for_before_the_end():
     assert done == [0, 1, 2]
 
 
-def test_a_task_that_recovers_is_not_blamed_for_what_its_failed_attempt_left_behind():
+def test_unobserved_futures_of_a_failed_task_attempt_do_not_count():
     calls = []
 
     @resilient_task(retry=Retry(attempts=2, wait=0))
@@ -154,7 +154,7 @@ def test_a_task_that_recovers_is_not_blamed_for_what_its_failed_attempt_left_beh
     assert names_in(resilient_flow(report)(return_state=True))[0].startswith("fetch-")
 
 
-def test_a_failed_attempt_of_the_flow_is_not_held_against_the_next():
+def test_unobserved_futures_of_a_failed_flow_attempt_do_not_count():
     calls = []
 
     @resilient_flow(retry=Retry(on=UnobservedFailure, attempts=2, wait=0))
@@ -169,7 +169,7 @@ def test_a_failed_attempt_of_the_flow_is_not_held_against_the_next():
     assert state.message == "recovered on attempt 2 of 2 (UnobservedFailure)"
 
 
-def test_results_are_not_kept_in_memory_by_being_watched():
+def test_tracking_futures_keeps_no_results_in_memory():
     class Frame: ...
 
     kept = []
@@ -190,7 +190,7 @@ def test_results_are_not_kept_in_memory_by_being_watched():
     assert resilient_flow(is_let_go)() or not lets_go
 
 
-def test_tasks_in_other_processes_are_watched_and_counted_by_their_states():
+def test_tasks_in_other_processes_are_tracked_and_counted_by_their_states():
     @resilient_flow(task_runner=ProcessPoolTaskRunner(max_workers=1))
     def report():
         degraded.submit()
@@ -241,7 +241,7 @@ class _Cluster(ThreadPoolTaskRunner):
 
 
 @pytest.mark.parametrize("look", [True, False])
-def test_a_future_that_waits_by_its_own_handle_is_heard_of(look):
+def test_a_future_that_waits_by_its_own_handle_is_tracked(look):
     @resilient_flow(task_runner=_Cluster())
     def report():
         future = stands_in.submit()
@@ -257,7 +257,7 @@ def stands_in():
     raise ConnectionError
 
 
-def test_a_future_of_an_unknown_make_is_left_alone(monkeypatch, caplog):
+def test_a_future_of_an_unknown_class_is_left_alone(monkeypatch, caplog):
     """What Prefect may change takes the guard away, never the run."""
     monkeypatch.setattr(undocumented, "_warned", set())
     monkeypatch.setattr(futures, "_watched", lambda _: object)
@@ -271,7 +271,7 @@ def test_a_future_of_an_unknown_make_is_left_alone(monkeypatch, caplog):
     assert undocumented.FUTURES in undocumented._warned
 
 
-def test_without_a_task_runner_of_the_run_there_is_no_guard_and_no_harm(monkeypatch):
+def test_without_a_task_runner_of_its_own_a_run_is_not_tracked(monkeypatch):
     monkeypatch.setattr(undocumented, "_warned", set())
     with futures.UnobservedFutures(lambda *_: None).of(None):
         assert undocumented._warned == {undocumented.TASK_RUNNER}

@@ -34,7 +34,7 @@ def make(decorator):
 
 
 @pytest.mark.parametrize("decorator", [resilient_task, resilient_task(retry=2), resilient_flow])
-def test_a_task_or_a_flow_makes_prefect_the_host_and_so_does_one_from_another_process(decorator):
+def test_a_created_or_unpickled_task_or_flow_makes_prefect_the_host(decorator):
     with use_host(host.NONE):
         pickled = cloudpickle.dumps(make(decorator))
         assert type(host.current) is PrefectHost

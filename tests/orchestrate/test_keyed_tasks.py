@@ -62,7 +62,7 @@ def test_each_key_of_a_mapped_task_has_its_own_circuit():
     assert CircuitBreaker.names() == ["down"]
 
 
-def test_other_options_bring_another_key():
+def test_other_options_use_another_key():
     task = resilient_task(breaker=CircuitBreaker(host_of, failures=1))(fetch)
     other = task.with_options(breaker=CircuitBreaker(lambda url: url.rpartition("/")[2], failures=1))
     assert run(lambda: isinstance(other.outcome("http://down/page"), Failed))
@@ -71,7 +71,7 @@ def test_other_options_bring_another_key():
         task.with_options(rate_limit=RateLimit(lambda host: host, calls=1, per=1))
 
 
-def test_it_goes_around_a_method_and_knows_its_object():
+def test_the_key_function_of_a_method_gets_its_object():
     class Client:
         tenant = "acme"
 

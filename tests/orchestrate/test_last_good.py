@@ -72,7 +72,7 @@ def test_the_state_says_how_old_the_result_is(own, history, resilient_clock, tmp
     assert (told.fallback, told.since, told.error_type) == ("last good result", 0.0, "ConnectionError")
 
 
-def test_results_are_kept_beside_those_of_the_run_that_persists_them(own, tmp_path):
+def test_results_are_kept_in_the_result_storage_of_the_run(own, tmp_path):
     storage = LocalFileSystem(basepath=str(tmp_path / "results"))
     for name in ("one", "two"):
         storage.save(f"last-good-{name}", overwrite=True)
@@ -97,7 +97,7 @@ def test_frames_are_parquet_there_too(own, tmp_path):
     pd.testing.assert_frame_equal(outcome(task)[1].value, frame)
 
 
-def test_a_run_that_persists_nothing_keeps_them_in_the_folder(own, tmp_path, own_settings):
+def test_a_run_without_persistence_keeps_them_in_the_folder(own, tmp_path, own_settings):
     own_settings(last_good=tmp_path / "kept")
     task = Service((1, 2), down()).task(own, fallback=LastGood(), persist_result=False)
     outcome(task)
@@ -181,7 +181,7 @@ def test_a_cached_result_is_the_good_one_and_no_stand_in_is_cached(own, tmp_path
     assert outcome(anew, "07")[1].value == "better"
 
 
-def test_with_options_takes_it_away_and_puts_another_in_its_place(own, tmp_path):
+def test_with_options_removes_and_replaces_it(own, tmp_path):
     task = Service("good", down()).task(own, fallback=LastGood(folder=tmp_path))
     outcome(task)
     assert isinstance(outcome(task.with_options(fallback=None))[1], Failed)
@@ -206,7 +206,7 @@ def test_a_flow_keeps_its_result_unless_a_task_inside_was_degraded(tmp_path):
     assert len(files(tmp_path)) == 1
 
 
-def test_a_state_is_no_data_and_is_not_kept(tmp_path):
+def test_a_state_is_not_kept_as_a_result(tmp_path):
     from prefect.states import Completed
 
     @resilient_task(fallback=LastGood(folder=tmp_path))

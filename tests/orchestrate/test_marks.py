@@ -61,7 +61,7 @@ class TestAStateOfTheUsersOwn:
     @pytest.mark.parametrize(
         "decorate", [resilient_task(timeout=60), resilient_task, task], ids=["ours", "bare", "prefects"]
     )
-    def test_is_no_outcome_of_ours_whatever_it_is_called(self, decorate, place, name, message):
+    def test_is_no_outcome_of_ours_whatever_its_name(self, decorate, place, name, message):
         @decorate
         def own():
             return Completed(name=name, message=message, data=3)
@@ -93,7 +93,7 @@ class TestAStateOfTheUsersOwn:
         assert (state.name, state.message) == ("Completed", None)
 
     @PLACES
-    def test_that_came_of_a_later_attempt_tells_its_attempts(self, place):
+    def test_of_a_later_attempt_has_its_attempts(self, place):
         tries = []
 
         @resilient_task(retry=Retry(attempts=3, wait=0))
@@ -121,7 +121,7 @@ def wording(request, monkeypatch):
 @pytest.mark.usefixtures("wording")
 class TestInWhateverWords:
     @PLACES
-    def test_a_run_that_recovered_tells_its_attempts_and_its_event(self, place):
+    def test_a_recovered_run_has_its_attempts_and_event(self, place):
         state = place(recovers([], return_state=True))
         assert states.outcome_of_state(state).attempts == 3
         event = messages.event_from_state(state)
@@ -130,7 +130,7 @@ class TestInWhateverWords:
         assert event.run["task_run_id"] == str(state.state_details.task_run_id)
 
     @PLACES
-    def test_a_run_that_was_degraded_tells_its_event(self, place):
+    def test_a_degraded_run_has_its_event(self, place):
         state = place(degrades([], return_state=True))
         assert isinstance(states.outcome_of_state(state), Degraded)
         event = messages.event_from_state(state)
@@ -147,14 +147,14 @@ class TestInWhateverWords:
         assert (state.name, state.message) == ("Degraded", "1 call recovered, 1 degraded")
 
 
-def test_a_label_that_describes_another_state_counts_for_nothing():
+def test_labels_of_another_state_are_ignored():
     run = on_the_server_run(state := degrades([], return_state=True))
     other = State(type=StateType.COMPLETED, name="Degraded", state_details=state.state_details)
     assert marks._in(run, state).degraded
     assert marks._in(run, other) == marks.Mark(attempts=2)
 
 
-def test_of_an_event_of_a_newer_version_what_is_known_is_read():
+def test_unknown_fields_of_a_newer_versions_event_are_ignored():
     run = on_the_server_run(degrades([], return_state=True))
     written = run.labels[marks.EVENT]
     newer = written.replace('{"name"', '{"since_then": 3, "name"')
@@ -162,7 +162,7 @@ def test_of_an_event_of_a_newer_version_what_is_known_is_read():
     assert marks._read(newer, run) == marks._read(written, run)
 
 
-def test_without_an_answer_of_the_server_a_run_counts_as_completed_at_once_and_the_log_says_so(monkeypatch, caplog):
+def test_without_an_answer_from_the_server_a_run_counts_as_completed_at_once_with_a_warning(monkeypatch, caplog):
     def gone(*_, **__):
         raise ConnectionError("no server")
 

@@ -114,7 +114,7 @@ def test_each_kind_of_method_is_bound_as_python_binds_it(decorate, own):
 
 
 @KINDS
-def test_methods_that_were_asked_for_earlier_keep_what_they_are_bound_to(decorate):
+def test_earlier_methods_keep_their_binding(decorate):
     base, child = classes(decorate)
     x, y = base("x"), base("y")
     gx, gy, mx, my = x.get, y.get, base.make, child.make
@@ -142,7 +142,7 @@ def test_an_instance_that_counts_as_false_is_an_instance(decorate):
     assert Empty().size() == 0
 
 
-def test_a_bound_method_is_submitted_mapped_and_asked_for_its_outcome():
+def test_a_bound_method_supports_submit_map_and_outcome():
     base, child = classes(resilient_task(deadline=60))
     a, b = base("a"), base("b")
 
@@ -195,7 +195,7 @@ def test_a_bound_method_is_of_its_type_and_has_what_the_unbound_one_has(decorate
 
 
 @KINDS
-def test_a_method_that_is_bound_already_is_not_bound_again(decorate):
+def test_a_bound_method_is_not_bound_again(decorate):
     base, child = classes(decorate)
 
     class Borrows:
@@ -207,7 +207,7 @@ def test_a_method_that_is_bound_already_is_not_bound_again(decorate):
 
 
 @KINDS
-def test_hooks_added_through_a_method_are_those_of_all_of_them(decorate):
+def test_hooks_added_through_a_method_apply_to_all(decorate):
     base, _ = classes(decorate)
     ended = []
 

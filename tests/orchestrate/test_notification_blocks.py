@@ -61,7 +61,7 @@ def fail():
 
 
 @pytest.mark.parametrize("given", [lambda b: b, lambda b: [b], Route, Notify, lambda b: Notify(Route(b))])
-def test_a_block_hears_of_a_failure_through_the_outbox(drive, resilient_api, resilient_clock, block, given):
+def test_a_block_gets_a_failure_through_the_outbox(drive, resilient_api, resilient_clock, block, given):
     drive(fail, notify=given(block)).outcome()
     assert flush_messages(20)
     (request,) = resilient_api.requests
@@ -176,7 +176,7 @@ def test_a_block_that_hangs_is_given_up_at_its_deadline():
     assert time.monotonic() - began < 10
 
 
-def test_under_a_test_no_block_that_leads_elsewhere_is_sent_anything(resilient_events, monkeypatch):
+def test_in_tests_nothing_is_sent_to_a_block_beyond_loopback(resilient_events, monkeypatch):
     from resilient_tasks.alerts import gate
 
     monkeypatch.setattr(gate, "_let_through", [])
@@ -212,7 +212,7 @@ def test_it_crosses_to_other_processes(block, resilient_api):
     assert len(resilient_api.requests) == 1
 
 
-def test_each_message_is_sent_by_a_copy_so_that_two_do_not_meet(resilient_api):
+def test_each_message_is_sent_by_a_copy_of_the_block(resilient_api):
     block = custom(resilient_api)
     threads = [threading.Thread(target=BlockChannel(block).send, args=(MESSAGE,), kwargs={"within": 10}) for _ in "ab"]
     for thread in threads:
@@ -223,7 +223,7 @@ def test_each_message_is_sent_by_a_copy_so_that_two_do_not_meet(resilient_api):
 
 
 @pytest.mark.parametrize("given", [Secret(value="x"), Own, CustomWebhookNotificationBlock])
-def test_what_is_no_notification_block_is_refused(given):
+def test_other_objects_are_refused(given):
     with pytest.raises(PolicyError, match="notify takes channels such as"):
         Notify(given)
 

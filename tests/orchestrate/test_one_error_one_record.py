@@ -127,13 +127,13 @@ def test_a_plain_function_that_fails_in_a_flow_adds_none_to_prefects_own(caplog)
     assert [name for name, _ in _errors(caplog, _flow_of(plain))] == ["flow_runs"]
 
 
-def test_a_task_of_prefects_own_is_logged_as_ever(caplog):
+def test_a_plain_prefect_task_is_logged_unchanged(caplog):
     found = _errors(caplog, _flow_of(calls_plain))
     assert [name for name, _ in found] == ["task_runs", "task_runs", "flow_runs"]
     assert not [message for _, message in found if message.startswith("plain:")]
 
 
-def test_a_line_of_the_users_own_is_left_alone_whatever_it_says(caplog):
+def test_a_users_own_line_is_left_alone(caplog):
     said = [
         "Encountered exception during execution: mine",
         "Flow run failed due to timeout",

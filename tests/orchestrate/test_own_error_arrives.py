@@ -56,7 +56,7 @@ class TestAnErrorThatPrefectStumblesOver:
         assert kind.__qualname__ in f"{raised.value!r}: {raised.value}"
         raised.value.add_note("taken")
 
-    def test_it_leaves_a_task_after_all_attempts_and_outcome_gives_the_very_one(self, kind):
+    def test_a_task_raises_it_after_all_attempts_and_outcome_has_the_same_object(self, kind):
         raised = []
 
         @resilient_task(retry=Retry(attempts=2, wait=0))
@@ -70,7 +70,7 @@ class TestAnErrorThatPrefectStumblesOver:
         outcome = fetch.outcome()
         assert outcome.error is raised[-1]
 
-    def test_it_leaves_a_flow(self, kind):
+    def test_a_flow_raises_it(self, kind):
         @resilient_task(retry=Retry(attempts=2, wait=0))
         def fetch():
             raise kind

@@ -103,7 +103,7 @@ def test_a_fallback_stands_in_after_the_last_of_prefects_attempts(decorate, make
 
 @needs_prefect
 @DECORATORS
-def test_a_fallback_does_not_stand_in_for_what_recovers(decorate):
+def test_a_fallback_does_not_stand_in_for_a_task_that_recovers(decorate):
     calls = []
     assert ended(decorate(fallback=stand_in, retries=3)(failing(3, calls))) == "fetched"
     assert len(calls) == 4
@@ -122,7 +122,7 @@ def test_an_outcome_counts_prefects_attempts():
 
 @needs_prefect
 @DECORATORS
-def test_people_hear_of_the_last_attempt_only(decorate, channel, own):
+def test_only_the_last_attempt_sends_an_alert(decorate, channel, own):
     calls = []
     assert ended(decorate(notify=channel, retries=2)(own(failing(2, calls)))) == "fetched"
     assert told(channel) == []
@@ -132,7 +132,7 @@ def test_people_hear_of_the_last_attempt_only(decorate, channel, own):
 
 
 @needs_prefect
-def test_a_flow_does_not_count_a_task_as_failed_that_prefect_repeated(channel):
+def test_a_flow_does_not_count_a_task_as_failed_that_prefect_retried(channel):
     recovers = resilient_task(retries=2, deadline=60)(failing(2, []))
     nested = resilient(failing(1, []))
     fails = resilient_task(retries=1, deadline=60, name="fails")(failing(9, []))
@@ -183,7 +183,7 @@ def test_no_failure_of_a_run_is_an_error_in_the_log_of_the_library(decorate, lev
 
 
 @needs_prefect
-def test_where_a_condition_decides_a_failure_may_be_repeated_and_counts(levels):
+def test_with_a_condition_a_failure_that_may_be_retried_counts(levels):
     made = resilient_task(retries=2, deadline=60, retry_condition_fn=lambda *_: False)(failing(9, []))
 
     @resilient_flow
@@ -198,13 +198,13 @@ def test_where_a_condition_decides_a_failure_may_be_repeated_and_counts(levels):
 
 
 @needs_prefect
-def test_outside_of_prefects_retries_a_failure_is_an_error_as_ever(levels):
+def test_without_prefects_retries_a_failure_is_an_error(levels):
     ended(resilient(failing(9, [])))
     assert [level for _, level in levels] == ["ERROR"]
 
 
 @pytest.mark.parametrize("policies", [{"fallback": stand_in}, {"notify": Recorder()}], ids=["fallback", "notify"])
-def test_a_condition_of_prefects_is_refused_where_it_is_needed_beforehand(policies):
+def test_a_retry_condition_is_refused_beside_policies_that_must_know_it_beforehand(policies):
     def condition(_task, _run, _state):
         return True
 
@@ -217,14 +217,14 @@ def test_a_condition_of_prefects_is_refused_where_it_is_needed_beforehand(polici
         resilient_task(retries=2, retry_condition_fn=condition)(lambda: 1).with_options(**policies)
 
 
-def test_without_a_retry_of_its_own_prefects_setting_holds_again():
+def test_without_its_own_retry_prefects_setting_applies_again():
     with temporary_settings({PREFECT_TASK_DEFAULT_RETRIES: 2, PREFECT_FLOW_DEFAULT_RETRIES: 2}):
         for decorate in (resilient_task, resilient_flow):
             made = decorate(retry=3)(lambda: 1)
             assert (made.retries, made.with_options(retry=None).retries) == (0, 2)
 
 
-def test_what_was_repeated_heals_the_failures_inside_of_it():
+def test_failures_inside_a_retried_task_do_not_count():
     def failed(operation, *, again=False):
         run = {"task_run_id": "1"}
         return CallFailed(operation=operation, run=run, kind="", error_type="E", message="", again=again)

@@ -42,7 +42,7 @@ def test_an_error_with_a_secret_is_raised_as_a_copy_from_nothing():
 
 
 @pytest.mark.parametrize("text", ["refused", PAIR])
-def test_a_stream_hands_its_items_on_and_raises_as_any_function(text):
+def test_a_stream_yields_its_items_and_raises_like_any_function(text):
     def items():
         yield 1
         raise ConnectionError(text)
@@ -67,7 +67,7 @@ def test_a_stream_hands_its_items_on_and_raises_as_any_function(text):
         assert raised.value.__context__ is None
 
 
-def test_a_stream_that_is_left_closes_its_source_and_one_that_ends_gives_its_value():
+def test_an_abandoned_stream_closes_its_source_and_a_finished_one_returns_its_value():
     closed = []
 
     def items():
@@ -102,14 +102,14 @@ def test_a_stream_that_is_left_closes_its_source_and_one_that_ends_gives_its_val
     assert closed == ["sync", "async"]
 
 
-def test_a_state_that_the_user_returned_is_told_without_secrets():
+def test_a_returned_state_is_published_without_secrets():
     plain = FailedState(message="no data")
     assert raising.told(plain) is plain
     told = raising.told(FailedState(message=PAIR, data=ConnectionError(PAIR)))
     assert (told.message, str(told.data), type(told.data)) == ("password=***", "password=***", ConnectionError)
 
 
-def test_what_a_stand_in_stands_for_crosses_to_other_processes_without_secrets():
+def test_the_error_behind_a_stand_in_crosses_to_other_processes_without_secrets():
     import cloudpickle
 
     state = StateWithMessage(type=Completed().type, name="Degraded", message="degraded").standing_in_for(caught(PAIR))
@@ -162,7 +162,7 @@ class TestOnAServer:
         assert "password=***" in message
         assert "hunter2" not in message
 
-    def test_a_flow_tries_again_what_its_task_failed_with_although_it_is_given_a_copy(self):
+    def test_a_flow_retries_a_tasks_error_although_it_gets_a_copy(self):
         tries = []
 
         @resilient_task(deadline=60)

@@ -86,7 +86,7 @@ def sent(context, orchestration, *, is_away=False, times=2):
 
 
 @pytest.mark.parametrize("answer", [refused, answered_500, silent])
-def test_a_state_is_sent_with_its_run_although_the_server_does_not_say_what_it_belongs_to(context, answer):
+def test_a_state_is_sent_with_its_run_although_the_server_does_not_answer(context, answer):
     orchestration = Orchestration(answer)
     assert sent(context, orchestration) == [{"flow-run": f"prefect.flow-run.{context[1]}"}] * 2
     assert orchestration.asked == 1  # and not again at each event
@@ -105,7 +105,7 @@ def test_a_server_that_answers_is_asked_once_and_the_event_has_it_all(context):
     assert orchestration.asked == 1
 
 
-def test_it_is_put_in_place_once_however_often_the_room_is_connected():
+def test_it_is_installed_once_however_often_it_is_called():
     related.install()
     in_place = EventsWorker.attach_related_resources_from_context
 

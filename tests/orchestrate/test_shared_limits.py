@@ -59,7 +59,7 @@ def test_so_does_a_resilient_flow_and_a_plain_task(resilient_events):
     )
 
 
-def test_one_loop_of_its_own_is_nothing_to_tell(resilient_events):
+def test_a_single_loop_is_not_reported(resilient_events):
     @resilient_task(retry=3)
     def page():
         return "page"
@@ -72,7 +72,7 @@ def test_one_loop_of_its_own_is_nothing_to_tell(resilient_events):
     assert told(resilient_events) == []
 
 
-def test_a_fan_out_draws_on_the_budget_of_its_flow_run():
+def test_a_fan_out_uses_the_budget_of_its_flow_run():
     tries = []
 
     @resilient_task(retry=Retry(attempts=3, wait=0, budget=RetryBudget(share=0, floor=4)))

@@ -54,7 +54,7 @@ def three_of(task):
     return states, outcomes
 
 
-def test_a_task_run_that_shared_says_with_which_and_completes():
+def test_a_task_run_that_shared_an_attempt_names_the_leader_and_completes():
     service = Service(lambda: {"rows": 3})
 
     @resilient_task(single_flight=True, task_run_name="fetch-it")
@@ -115,7 +115,7 @@ def test_a_degraded_one_stays_degraded_and_can_be_read_by_another_process():
     assert {(event.fallback, event.error_type) for event in read} == {("last_good", "ConnectionError")}
 
 
-def test_a_state_that_a_function_returns_is_each_runs_own():
+def test_each_run_gets_its_own_copy_of_a_returned_state():
     service = Service(lambda: Completed(message="as it is", data=3))
 
     @resilient_task(single_flight=True)

@@ -56,7 +56,7 @@ def test_a_retry_is_an_awaiting_retry_state_with_its_reason(own, history):
     assert task_run.run_count == 3
 
 
-def test_a_task_that_succeeds_at_once_has_the_history_that_prefect_gives_it(own, history):
+def test_a_task_that_succeeds_at_once_has_prefects_own_history(own, history):
     state, outcome = run(resilient_task(retry=3)(own(failing(0))))
     task_run, states = history(state).of("fetch")
     assert isinstance(outcome, Ok)
@@ -137,7 +137,7 @@ def test_a_direct_call_gives_the_data_and_not_the_state():
     assert degraded(return_state=True).name == "Degraded"
 
 
-def test_a_users_own_completed_state_is_handed_back_as_prefect_does():
+def test_a_users_own_completed_state_is_returned_as_in_prefect():
     def fetch():
         return Completed(message="my words", data=3)
 
@@ -156,7 +156,7 @@ def test_a_failed_state_that_a_function_returns_is_a_failed_attempt(own):
     assert (outcome.value, outcome.attempts) == ("done", 3)
 
 
-def test_a_failed_state_that_stays_is_handed_on_with_the_users_words():
+def test_a_final_failed_state_keeps_the_users_message():
     def fetch():
         return Failure(message="my words")
 
@@ -164,7 +164,7 @@ def test_a_failed_state_that_stays_is_handed_on_with_the_users_words():
     assert (state.is_failed(), state.message) == (True, "my words")
 
 
-def test_a_timeout_in_a_worker_thread_ends_when_it_says_and_publishes_nothing_afterwards(history, resilient_events):
+def test_a_timeout_in_a_worker_thread_ends_on_time_and_publishes_nothing_afterwards(history, resilient_events):
     import threading
 
     release = threading.Event()
@@ -213,7 +213,7 @@ def test_a_degraded_result_is_not_cached_and_a_recovered_one_is(tmp_path):
     assert len(calls) == 2
 
 
-def test_no_state_of_ours_is_of_a_class_that_another_process_may_not_have(resilient_prefect):
+def test_every_state_of_ours_has_a_class_that_other_processes_can_import(resilient_prefect):
     """pydantic makes a class of `State[Any]`, and gives it to whichever module asked for it first."""
     states = []
 

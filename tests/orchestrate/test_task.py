@@ -37,7 +37,7 @@ def test_functions_of_one_name_have_different_keys():
     assert make(0).task_key != make(1).task_key
 
 
-def test_used_bare_it_is_prefects_task_around_the_function_itself():
+def test_without_arguments_it_is_prefects_task_around_the_function_itself():
     assert resilient_task(fetch).fn is fetch
 
 
@@ -63,7 +63,7 @@ def test_every_keyword_of_prefects_task_is_passed_on():
         ({"fallback": "x"}, "Fallback(value=...)"),
     ],
 )
-def test_what_cannot_work_is_refused_at_decoration(options, advice):
+def test_impossible_options_are_refused_at_decoration(options, advice):
     with pytest.raises(PolicyError) as refused:
         resilient_task(**options)(fetch)
     assert advice in str(refused.value)
@@ -97,7 +97,7 @@ def test_prefects_default_of_retries_does_not_multiply_ours(monkeypatch):
         assert resilient_task(retry=3)(fetch).retries == 0
 
 
-def test_with_options_keeps_type_and_policies_and_replaces_those_it_is_given():
+def test_with_options_keeps_type_and_policies_and_replaces_given_ones():
     mine = resilient_task(retry=Retry(attempts=3), timeout=Timeout(5, enforce="cooperative"))(fetch)
     renamed = mine.with_options(name="other")
     assert isinstance(renamed, ResilientTask)
@@ -186,6 +186,6 @@ class TestOnAServer:
             configure(enabled=True)
         assert len(calls) == 1
 
-    def test_explain_says_what_a_task_will_do(self):
+    def test_explain_lists_the_policies_of_a_task(self):
         text = explain(resilient_task(fallback=lambda month, page: "", retry=3)(fetch))
         assert text.splitlines()[0].startswith("1. fallback")
