@@ -1,4 +1,4 @@
-"""Every event can be written by every handler: no field bears a name that a logging library keeps for itself."""
+"""Every handler can write every event: no field has a name reserved by a logging library."""
 
 import dataclasses
 import io
@@ -14,7 +14,7 @@ from resilient_tasks import get_logger
 from resilient_tasks.core.events import EVENTS, Event
 from resilient_tasks.observe import logs
 
-#: Keys that structlog gives a meaning to, those of its renderers and of `wrap_logger(...).log(level, event)` included.
+#: Keys with a meaning to structlog, including those of its renderers and of `wrap_logger(...).log(level, event)`.
 STRUCTLOGS = {"event", "exception", "exc_info", "stack", "stack_info", "level", "timestamp", "logger", "logger_name"}
 STRUCTLOGS |= {"positional_args", "_record", "_from_structlog", "_logger", "_name"}
 #: Attributes of a log record, of newer Pythons too, and of the formatter.
@@ -27,7 +27,7 @@ each_event = pytest.mark.parametrize("event", OWN_EVENTS, ids=lambda event: even
 
 
 def _value(kind):
-    """A value of the type that a field is annotated with, the fuller one where there are several."""
+    """A value of a field's annotated type; of a union, the non-empty one."""
     given = [part for part in typing.get_args(kind) if part is not type(None)]
     if typing.get_origin(kind) is Mapping:
         return {"ConnectError": 2}
@@ -46,7 +46,7 @@ def _made(event):
 
 
 def _written(event, monkeypatch, formatter):
-    """What a handler with `formatter` writes of an event, and what `logging` says on standard error of its trouble."""
+    """The line that a handler with `formatter` writes for an event, and `logging`'s errors on standard error."""
     written, handler = io.StringIO(), logging.StreamHandler()
     handler.setStream(written)
     handler.setFormatter(formatter)
@@ -59,7 +59,7 @@ def _written(event, monkeypatch, formatter):
 
 
 @each_event
-def test_no_field_bears_a_name_that_is_kept_by_a_logging_library(event):
+def test_no_field_has_a_name_reserved_by_a_logging_library(event):
     assert not (_made(event).as_dict().keys() - LEFT_OUT) & (STRUCTLOGS | RECORDS)
 
 
@@ -78,7 +78,7 @@ def test_a_coloured_console_shows_each_event(event, monkeypatch, capsys):
 
 
 @each_event
-def test_json_lines_hold_each_field_of_each_event_by_its_name(event, monkeypatch, capsys):
+def test_json_lines_have_each_field_of_each_event_by_name(event, monkeypatch, capsys):
     made = _made(event)
     line = json.loads(_written(made, monkeypatch, logs.formatter(json=True)))
     assert made.sentence() in line["event"]
@@ -102,7 +102,7 @@ def test_an_applications_own_structlog_console_shows_each_event(event, monkeypat
 @each_event
 def test_prefects_run_log_takes_each_event(event, monkeypatch, capsys):
     for name, value in {"handlers": [], "propagate": False, "level": logging.DEBUG}.items():
-        monkeypatch.setattr(logs.LOGGER, name, value)  # before the room is imported, which connects itself to it
+        monkeypatch.setattr(logs.LOGGER, name, value)  # before the module is imported, which connects to it
     from resilient_tasks.orchestrate.runs import RunLogHandler
 
     said = []
@@ -125,7 +125,7 @@ def test_prefects_run_log_takes_each_event(event, monkeypatch, capsys):
 
 
 class Backfilled(Event):
-    """An event of a user's own, with fields that logging libraries keep for themselves."""
+    """A custom event, with fields whose names logging libraries reserve."""
 
     name = "test.backfilled"
     level = logging.WARNING
@@ -135,7 +135,7 @@ class Backfilled(Event):
         return {**super().as_dict(), **kept}
 
 
-def test_the_fields_of_a_users_own_event_may_bear_any_name(monkeypatch, capsys):
+def test_fields_of_custom_events_may_have_any_name(monkeypatch, capsys):
     line = json.loads(_written(Backfilled(operation="fetch"), monkeypatch, logs.formatter(json=True)))
     assert line["level"] == "warning"
     assert line["event"] == "fetch: test.backfilled"
@@ -144,7 +144,7 @@ def test_the_fields_of_a_users_own_event_may_bear_any_name(monkeypatch, capsys):
     assert "Logging error" not in capsys.readouterr().err
 
 
-def test_a_users_own_line_may_have_a_value_of_any_name(monkeypatch, capsys):
+def test_values_of_custom_lines_may_have_any_name(monkeypatch, capsys):
     monkeypatch.setattr(logs.LOGGER, "level", logging.WARNING)
     line = _written(Backfilled(operation="fetch"), monkeypatch, logs.formatter())
     written = logs.LOGGER.handlers[0].stream

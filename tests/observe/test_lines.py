@@ -1,4 +1,4 @@
-"""What a line looks like, and who looks at it before it is written."""
+"""The format of log lines, and their redaction before they are written."""
 
 import dataclasses
 import io
@@ -31,7 +31,7 @@ SECRET = "hunter2-of-the-tests"
 
 
 class Closed(list):
-    """Handlers to which pytest, which adds its own to each logger, adds none."""
+    """A list of handlers to which pytest cannot add its own."""
 
     def append(self, handler):
         pass
@@ -39,7 +39,7 @@ class Closed(list):
 
 @pytest.fixture
 def console(monkeypatch):
-    """The console that the library adds where an application has configured no logging."""
+    """The console that the library adds if an application has not configured logging."""
     console = Console()
     console.setStream(io.StringIO())
     monkeypatch.setattr(logs.LOGGER, "handlers", Closed([console]))
@@ -51,7 +51,7 @@ def console(monkeypatch):
 
 @pytest.fixture
 def handled(console):
-    """The records that the console is to write."""
+    """The records that reach the console."""
     seen = []
     console.addFilter(lambda record: seen.append(record) or True)
     return seen
@@ -66,7 +66,7 @@ class TestForPeople:
         message=st.text(max_size=50),
         colors=st.booleans(),
     )
-    def test_a_line_is_as_that_of_structlogs_console(self, extra, message, colors):
+    def test_a_line_equals_that_of_structlogs_console(self, extra, message, colors):
         about = {name: value for name, value in extra.items() if isinstance(value, str | int | float | None)}
         names = tuple(sorted(about))
         ours = ForPeople(colors=colors).line(1_700_000_000.25, "WARNING", message, names, map(about.get, names))
@@ -77,10 +77,10 @@ class TestForPeople:
         )
         assert ours == theirs
 
-    def test_a_line_about_nothing_else_ends_with_its_message(self):
+    def test_a_line_without_values_ends_with_its_message(self):
         assert ForPeople().line(0.0, "INFO", "well", (), ()) == "1970-01-01T00:00:00.000000Z [info     ] well"
 
-    def test_what_only_python_can_show_is_shown_so_and_no_terminal_obeys_it(self):
+    def test_control_characters_are_escaped(self):
         class Hostile:
             def __repr__(self):
                 return "<\x1b[2J>"
@@ -91,12 +91,12 @@ class TestForPeople:
         record = logging.makeLogRecord({"msg": "here", "stack_info": "Stack (most recent call last):\n  one"})
         assert ForPeople().format(record).endswith("\nStack (most recent call last):\n  one")
 
-    def test_a_traceback_of_no_error_is_left_out(self):
+    def test_an_empty_traceback_is_left_out(self):
         record = logging.makeLogRecord({"msg": "here", "exc_info": (None, None, None)})
         assert "None" not in ForPeople().format(record)
 
 
-def test_json_says_where_it_broke():
+def test_json_has_the_traceback():
     try:
         raise ValueError("broken")
     except ValueError as error:
@@ -119,7 +119,7 @@ class TestTheConsole:
         assert without_time.sub("", at_once) == without_time.sub("", by_record)
         assert f"fetch: {event.sentence()}" in at_once
 
-    def test_has_a_line_to_itself_where_nothing_else_sees_it(self, console):
+    def test_needs_no_record_if_it_is_the_only_handler(self, console):
         logger = logging.Logger("resilient_tasks.alone")  # noqa: LOG001  # one of its own
         log_records.install(logger)
         logger.addHandler(console)
@@ -127,7 +127,7 @@ class TestTheConsole:
         assert console.has_to_itself(logger)
 
     @pytest.mark.parametrize("other", ["handler", "handler above", "filter", "its own filter", "format", "factory"])
-    def test_has_none_to_itself_where_something_else_sees_it(self, console, other, monkeypatch):
+    def test_needs_a_record_if_something_else_sees_it(self, console, other, monkeypatch):
         logger = logging.Logger("resilient_tasks.alone")  # noqa: LOG001  # one of its own
         log_records.install(logger)
         logger.addHandler(console)
@@ -148,7 +148,7 @@ class TestTheConsole:
 
     @pytest.mark.parametrize("method", ["handle", "callHandlers", "makeRecord"])
     @pytest.mark.parametrize("whose", ["the class's", "this one's"])
-    def test_has_none_to_itself_where_a_monitor_stands_in_the_loggers_place(self, console, method, whose, monkeypatch):
+    def test_needs_a_record_if_a_monitor_replaced_a_method_of_the_logger(self, console, method, whose, monkeypatch):
         logger = logging.Logger("resilient_tasks.alone")  # noqa: LOG001  # one of its own
         log_records.install(logger)
         logger.addHandler(console)
@@ -157,7 +157,7 @@ class TestTheConsole:
         assert not console.has_to_itself(logger)
 
     @pytest.mark.parametrize("method", ["handle", "emit", "format"])
-    def test_is_asked_for_each_record_where_other_code_stands_in_a_handlers_place(self, console, method, monkeypatch):
+    def test_gets_each_record_if_a_method_of_the_handler_was_replaced(self, console, method, monkeypatch):
         seen = []
         for whose in (console, logging.StreamHandler, logging.Handler):
             if whose is console or method in vars(whose):
@@ -172,7 +172,7 @@ class TestTheConsole:
         logs.log_event(SCHEDULED)
         assert not console.stream.getvalue()
 
-    def test_that_cannot_be_written_to_says_so_as_any_handler_does(self, console, capsys, monkeypatch):
+    def test_reports_a_failed_write_as_any_handler_does(self, console, capsys, monkeypatch):
         closed = io.StringIO()
         closed.close()
         console.setStream(closed)
@@ -181,7 +181,7 @@ class TestTheConsole:
 
 
 class TestTheRecordOfAnEvent:
-    def test_is_let_pass_by_the_redaction_for_the_event_holds_no_secret(self, console, handled):
+    def test_skips_the_redaction_because_the_event_holds_no_secret(self, console, handled):
         bus_event = RetryScheduled(**{**dataclasses.asdict(SCHEDULED), "message": f"password={SECRET}"})
         logs.log_event(bus_event)
         assert type(handled[0]) is log_records.CleanRecord
@@ -189,13 +189,13 @@ class TestTheRecordOfAnEvent:
         assert "password=***" in console.stream.getvalue()
 
     @pytest.mark.parametrize("name", [f"load password={SECRET}", f"https://bob:{SECRET}@example.org/flow"])
-    def test_names_no_secret_that_a_user_put_into_a_name(self, console, name):
+    def test_shows_no_secret_from_a_name(self, console, name):
         event = dataclasses.replace(SCHEDULED, operation=name, error_type=f"Error token={SECRET}")
         logs.log_event(event)
         assert SECRET not in event.sentence() + event.operation
         assert SECRET not in console.stream.getvalue()
 
-    def test_is_looked_at_where_a_users_own_factory_may_have_added_to_it(self, console, monkeypatch):
+    def test_is_redacted_if_a_custom_record_factory_may_have_added_to_it(self, console, monkeypatch):
         def make(*given):
             record = logging.LogRecord(*given)
             record.request = f"Authorization: Bearer {SECRET}"
@@ -206,7 +206,7 @@ class TestTheRecordOfAnEvent:
         assert "request=" in console.stream.getvalue()
         assert SECRET not in console.stream.getvalue()
 
-    def test_is_looked_at_where_a_filter_that_was_there_before_may_have_added_to_it(self, console, monkeypatch):
+    def test_is_redacted_if_an_earlier_filter_may_have_added_to_it(self, console, monkeypatch):
         def add(record):
             record.request = f"Authorization: Bearer {SECRET}"
             return True
@@ -216,7 +216,7 @@ class TestTheRecordOfAnEvent:
         assert "request=" in console.stream.getvalue()
         assert SECRET not in console.stream.getvalue()
 
-    def test_is_made_by_a_loggers_own_method_where_a_monitor_put_one_there(self, console, monkeypatch):
+    def test_is_made_by_the_loggers_method_if_a_monitor_replaced_it(self, console, monkeypatch):
         make = logging.Logger.makeRecord
 
         def traced(*given):
@@ -230,7 +230,7 @@ class TestTheRecordOfAnEvent:
         assert "error.type=ConnectError" in console.stream.getvalue()
         assert SECRET not in console.stream.getvalue()
 
-    def test_is_looked_at_where_the_event_is_a_users_own(self, console):
+    def test_is_redacted_if_the_event_is_a_custom_one(self, console):
         @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
         class TokenSpent(Event):
             name = "token.spent"
@@ -244,7 +244,7 @@ class TestTheRecordOfAnEvent:
         assert "token.spent" in console.stream.getvalue()
         assert SECRET not in console.stream.getvalue()
 
-    def test_is_a_record_like_any_other_elsewhere(self):
+    def test_is_an_ordinary_record_elsewhere(self):
         import copy
         import pickle
 
@@ -255,7 +255,7 @@ class TestTheRecordOfAnEvent:
 
 
 class TestWhatTheLogWants:
-    def test_are_events_that_its_logger_is_enabled_for(self, console):
+    def test_are_events_of_an_enabled_level(self, console):
         assert logs.wants(RetryScheduled)
         assert logs.wants(RetryRecovered)
         console_level, logs.LOGGER.level = logs.LOGGER.level, logging.ERROR
@@ -263,7 +263,7 @@ class TestWhatTheLogWants:
         assert not logs.wants(RetryScheduled)
         logs.LOGGER.level = console_level
 
-    def test_are_also_those_of_a_class_that_says_its_level_for_each(self, console):
+    def test_include_a_class_whose_events_have_different_levels(self, console):
         class Grave(Event):
             name = "test.grave"
             level = logging.DEBUG
@@ -274,7 +274,7 @@ class TestWhatTheLogWants:
 
         assert logs.wants(Grave)
 
-    def test_no_event_is_made_where_neither_log_nor_sink_wants_it(self, console, flaky, resilient_clock, monkeypatch):
+    def test_no_event_is_created_if_neither_log_nor_sink_wants_it(self, console, flaky, resilient_clock, monkeypatch):
         made = []
         logs.install()
         monkeypatch.setattr(Event, "__post_init__", made.append)
@@ -285,7 +285,7 @@ class TestWhatTheLogWants:
         assert made == []
 
 
-def test_a_secret_that_is_registered_later_is_blotted_out_of_what_was_told_before(console, monkeypatch):
+def test_a_secret_registered_later_is_removed_from_repeated_values(console, monkeypatch):
     monkeypatch.setattr(settings, "current", settings.current)
     said = "the word is Xylophone-of-old"
     logs.log_event(NotifySent(operation="fetch", channel=said))

@@ -1,4 +1,4 @@
-"""Log lines: what happened, with the operation, the attempt and the ids of the run, for any handler."""
+"""Log lines have the operation, the attempt and the ids of the run, with any handler."""
 
 import io
 import json
@@ -16,7 +16,7 @@ from resilient_tasks.observe import logs
 
 @pytest.fixture
 def stream(monkeypatch):
-    """What a handler with the library's formatter writes, as JSON lines; other handlers are out of the way."""
+    """The JSON lines of a handler with the library's formatter; other handlers are removed."""
     written = io.StringIO()
     handler = logging.StreamHandler(written)
     handler.setFormatter(logs.formatter(json=True))
@@ -42,7 +42,7 @@ def failing_once(resilient_clock):
     return fetch
 
 
-def test_a_line_bears_the_operation_the_attempt_and_the_error(stream, failing_once):
+def test_a_line_has_the_operation_the_attempt_and_the_error(stream, failing_once):
     failing_once()
     (scheduled,) = [line for line in stream() if line.get("event.name") == "retry.scheduled"]
     assert scheduled["event"] == "failing_once.<locals>.fetch: attempt 1 of 3: ConnectionError; waits 1.0 s".replace(
@@ -53,7 +53,7 @@ def test_a_line_bears_the_operation_the_attempt_and_the_error(stream, failing_on
     assert scheduled["retry.delay_s"] == 1.0
 
 
-def test_a_users_own_lines_bear_the_attempt_they_were_written_in(stream, failing_once):
+def test_custom_lines_have_the_attempt_they_were_written_in(stream, failing_once):
     failing_once()
     own = [line for line in stream() if line["event"] == "asked for 100 % of it"]
     assert [line["attempt"] for line in own] == [1, 2]
@@ -61,7 +61,7 @@ def test_a_users_own_lines_bear_the_attempt_they_were_written_in(stream, failing
     assert {line["name_"] for line in own} == {"flights"}  # `name` belongs to the standard library
 
 
-def test_lines_bear_the_ids_of_the_run_where_there_is_one(stream, failing_once, monkeypatch):
+def test_lines_have_the_ids_of_the_run(stream, failing_once, monkeypatch):
     monkeypatch.setattr(host.current, "run", lambda: {"flow_run_id": "f-1", "url": "http://localhost/f-1"})
     failing_once()
     assert {line["flow_run_id"] for line in stream()} == {"f-1"}
@@ -75,7 +75,7 @@ def test_an_applications_own_handler_reads_a_plain_message(caplog, failing_once,
     assert "fetch: attempt 1 of 3: ConnectionError; waits 1.0 s" in caplog.messages
 
 
-def test_for_people_a_line_is_text_and_a_traceback_shows_no_local_variables():
+def test_lines_for_people_are_text_and_tracebacks_show_no_local_variables():
     record = logging.makeLogRecord({"msg": "it broke", "levelname": "ERROR"})
     api_key = "not-a-real-key"
     try:
@@ -88,7 +88,7 @@ def test_for_people_a_line_is_text_and_a_traceback_shows_no_local_variables():
     assert api_key not in text
 
 
-def test_structlog_itself_is_left_as_the_application_configured_it():
+def test_the_applications_structlog_configuration_is_unchanged():
     import structlog
 
     before = structlog.get_config()
@@ -96,7 +96,7 @@ def test_structlog_itself_is_left_as_the_application_configured_it():
     assert structlog.get_config() == before
 
 
-def test_threads_whose_first_events_come_at_once_leave_one_handler(monkeypatch):
+def test_threads_with_simultaneous_first_events_add_one_handler(monkeypatch):
     monkeypatch.setattr(logs.LOGGER, "handlers", [])
     monkeypatch.setattr(logs.LOGGER, "propagate", False)
     monkeypatch.setattr(logs.LOGGER, "level", logging.INFO)
@@ -105,7 +105,7 @@ def test_threads_whose_first_events_come_at_once_leave_one_handler(monkeypatch):
 
     def slow_to_make():
         handler = console_handler()
-        time.sleep(0.01)  # so that others come in between
+        time.sleep(0.01)  # lets other threads run
         handler.setLevel(logging.CRITICAL + 1)
         return handler
 

@@ -1,4 +1,4 @@
-"""A failure is one record at ERROR, and that is left to whoever shows it with its traceback."""
+"""A failure is one record at ERROR, with a traceback; an orchestrator logs it itself."""
 
 import logging
 
@@ -25,12 +25,12 @@ def records(monkeypatch):
 
 
 def _of(records, operation):
-    """What is logged of it above INFO."""
+    """The records above INFO."""
     found = (record for record in records if record.operation == operation and record.levelno > logging.INFO)
     return [(record.levelname, vars(record)["event.name"]) for record in found]
 
 
-def test_a_plain_function_that_fails_is_one_record_above_info(drive, records, resilient_clock):
+def test_a_failing_function_logs_one_record_above_info(drive, records, resilient_clock):
     def fetch():
         raise ConnectionError("refused")
 
@@ -39,7 +39,7 @@ def test_a_plain_function_that_fails_is_one_record_above_info(drive, records, re
     assert _of(records, "fetch") == [("ERROR", "call.failed")]
 
 
-def test_after_its_attempts_it_is_one_record_besides_those_of_the_attempts(drive, records, resilient_clock):
+def test_a_failure_after_retries_logs_one_record_besides_those_of_the_attempts(drive, records, resilient_clock):
     def fetch():
         raise ConnectionError("refused")
 
@@ -63,7 +63,7 @@ def test_a_failure_inside_another_call_is_an_error_of_the_outer_one_only(records
     assert _of(records, "load") == [("ERROR", "call.failed")]
 
 
-def test_a_failure_that_the_call_around_it_makes_good_is_no_error(records, resilient_clock):
+def test_a_failure_that_the_outer_call_recovers_from_is_no_error(records, resilient_clock):
     @resilient(retry=Retry(attempts=1))
     def fetch():
         raise ConnectionError("refused")
@@ -76,7 +76,7 @@ def test_a_failure_that_the_call_around_it_makes_good_is_no_error(records, resil
     assert "ERROR" not in {record.levelname for record in records}
 
 
-def test_in_a_run_of_an_orchestrator_it_is_the_orchestrators_to_show(records, monkeypatch):
+def test_in_a_run_the_orchestrator_logs_the_error(records, monkeypatch):
     monkeypatch.setattr(host.current, "run", lambda: {"flow_run_id": "f-1"})
 
     @resilient(retry=Retry(attempts=1))

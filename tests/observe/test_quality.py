@@ -1,4 +1,4 @@
-"""What lies in the quarantine after a run, put into Markdown for a person: counts, sample rows, what to do."""
+"""The Markdown report about a run's quarantined rows: counts, sample rows and commands."""
 
 import pandas as pd
 import pandera.pandas as pa
@@ -44,14 +44,14 @@ def test_rows_are_counted_by_operation_column_and_check(fetch, resilient_events)
     assert counts[0].startswith("| many"), "most rows first"
 
 
-def test_a_few_rows_are_shown_with_what_is_wrong_with_them_first(fetch, resilient_events):
+def test_a_few_rows_are_shown_failed_values_first(fetch, resilient_events):
     fetch("fetch", {"who": ["a"] * 9, "n": [0] * 9})()
     rows = [line for line in DataQuality(resilient_events).markdown().splitlines() if 'n=0, who="a"' in line]
     assert len(rows) == 5
     assert rows[1] == '| 1 | `n: greater_than(0)` | `n=0, who="a"` |'
 
 
-def test_it_says_how_to_look_at_a_batch_and_how_to_put_it_back(fetch, resilient_events, tmp_path):
+def test_it_has_the_commands_to_inspect_and_replay_a_batch(fetch, resilient_events, tmp_path):
     fetch("fetch", {"who": ["b"], "n": [1]})()
     (batch,) = Quarantine(tmp_path / "bad rows").list()
     text = DataQuality(resilient_events).markdown()
@@ -61,19 +61,19 @@ def test_it_says_how_to_look_at_a_batch_and_how_to_put_it_back(fetch, resilient_
     assert f"resilient-tasks quarantine replay {where} --schema {__name__}:SCHEMA" in text
 
 
-def test_a_batch_that_came_good_is_not_shown(fetch, resilient_events):
+def test_a_batch_that_a_later_attempt_replaced_is_not_shown(fetch, resilient_events):
     fetch("fetch", {"who": ["b"], "n": [1]}, {"who": ["a"], "n": [1]}, max_invalid=0)()
     assert len([event for event in resilient_events if isinstance(event, RowsQuarantined)]) == 2
     assert not DataQuality(resilient_events).batches
 
 
-def test_what_stands_in_the_data_means_nothing_to_markdown(fetch, resilient_events):
+def test_data_is_escaped_in_markdown(fetch, resilient_events):
     fetch("fetch", {"who": ["| a | `<script>`\n# b"], "n": [1]})()
     (row,) = [line for line in DataQuality(resilient_events).markdown().splitlines() if line.startswith("| 0 |")]
     assert row == r"""| 0 | `who: isin(['a'])` | `` who="\| a \| `<script>`\n# b", n=1 `` |"""
 
 
-def test_records_are_shown_too_also_what_is_no_record(tmp_path, resilient_events):
+def test_records_are_shown_and_so_are_other_items(tmp_path, resilient_events):
     class Place(BaseModel):
         lat: float
 
@@ -91,7 +91,7 @@ def test_records_are_shown_too_also_what_is_no_record(tmp_path, resilient_events
     assert """`"rate limited"` |""" in text
 
 
-def test_long_values_are_cut(fetch, resilient_events):
+def test_long_values_are_truncated(fetch, resilient_events):
     fetch("fetch", {"who": ["x" * 9000], "n": [1]})()
     assert len(DataQuality(resilient_events).markdown()) < 1200
 
@@ -105,7 +105,7 @@ def test_a_file_that_cannot_be_read_from_here_is_named(resilient_events):
     assert "replay b --at /elsewhere --schema MODULE:NAME" in text
 
 
-def test_many_batches_and_reasons_are_cut_short_and_said_to_be():
+def test_many_batches_and_reasons_are_truncated_with_a_remark():
     def event(number):
         reasons = {f"column {at}: not_null": 1 for at in range(20)}
         fields = {"rows": 3, "invalid": 1, "reasons": reasons, "batch": "b", "schema": ""}

@@ -1,4 +1,4 @@
-"""The run report, computed from events alone: worst first, and nothing claimed that no event tells."""
+"""The run report, computed from events alone: worst first, and only what events say."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from resilient_tasks.core.events import FallbackUsed, FlightAlone, FlightJoined,
 
 @pytest.fixture
 def report(resilient_clock, resilient_events):
-    """The report of a run with one call each that failed, was degraded, recovered and went well."""
+    """The report of a run with one call each that failed, was degraded, recovered and succeeded."""
 
     def failing(times, name):
         met = []
@@ -29,7 +29,7 @@ def report(resilient_clock, resilient_events):
     return RunReport(resilient_events)
 
 
-def test_what_did_not_recover_is_named_first(report):
+def test_operations_that_did_not_recover_come_first(report):
     assert [operation.name for operation in report.operations] == ["fails", "degrades", "recovers"]
     assert report.headline() == "1 failed, 1 degraded, 1 recovered"
 
@@ -61,12 +61,12 @@ def test_the_markdown_is_a_table_that_prefect_shows(report):
     assert "| fails | 1 | 0 | 0 | 1 | 1.0 | 0 | ConnectionError ×2 |" in report.markdown()
 
 
-def test_the_html_escapes_what_it_shows(report):
+def test_the_html_is_escaped(report):
     assert "<td>fails</td>" in report.html()
     assert "<c>" not in report.html()
 
 
-def test_an_abandoned_attempt_and_a_lost_alert_are_said(resilient_events):
+def test_abandoned_attempts_and_undelivered_alerts_are_remarks(resilient_events):
     from resilient_tasks.core.events import NotifyFailed, NotifySent, TimeoutExceeded, bus
 
     def exceeded(**how):
@@ -87,7 +87,7 @@ def test_an_abandoned_attempt_and_a_lost_alert_are_said(resilient_events):
     )
 
 
-def test_of_no_events_it_reports_nothing():
+def test_without_events_it_is_empty():
     assert RunReport([]).operations == ()
     assert RunReport([]).headline() == "0 failed, 0 degraded, 0 recovered"
 
@@ -118,12 +118,12 @@ class TestWhatTheSharedPoliciesDid:
             "calls whose deadline came while they waited for the attempt of another: 1 (fetch)",
         )
 
-    def test_why_calls_could_share_no_attempt(self):
+    def test_reasons_why_calls_could_not_share_an_attempt_are_given(self):
         assert self.remarks(FlightAlone(operation="fetch", call="1", reason="the store is away")) == (
             "calls that could not share an attempt and ran one by one: 1 (fetch: the store is away)",
         )
 
-    def test_of_each_adaptive_limit_how_often_it_fell_and_how_far(self):
+    def test_adaptive_limits_show_how_often_they_fell_and_how_far(self):
         found = self.remarks(self.adapted("a", 10, 7), self.adapted("b", 2, 1), self.adapted("a", 9, 6.3))
         each = "a: 2 times, down to 6.3 calls in 60 s; b: 1 time, down to 1 call in 60 s"
         assert found == (f"rate limits that throttled calls lowered: 2 ({each})",)
@@ -135,11 +135,11 @@ class TestWhatTheSharedPoliciesDid:
 
 
 class TestAFailureThatComesUpThroughSeveralCalls:
-    """It is one: the outermost call that took it up is counted."""
+    """It counts once, for the outermost call that handled it."""
 
     @pytest.fixture
     def around(self, resilient_clock):
-        """`around(depth, **options)` makes a function with so many resilient calls inside of each other."""
+        """`around(depth, **options)` makes a function with `depth` nested resilient calls."""
 
         def make(depth, name="page", **options):
             def innermost():
@@ -167,17 +167,17 @@ class TestAFailureThatComesUpThroughSeveralCalls:
         assert [operation.failed for operation in report.operations] == [1] * depth
         assert report.headline().startswith("1 failed")
 
-    def test_what_was_degraded_in_its_place_is_not_failed_too(self, around, resilient_events):
+    def test_a_degraded_outer_call_does_not_count_as_failed_too(self, around, resilient_events):
         assert around(2, fallback=Fallback(value=0))() == 0
         report = RunReport(resilient_events)
         assert (report.failed, report.degraded) == (0, 1)
 
-    def test_each_attempt_that_was_made_again_is_part_of_the_call_around_it(self, around, resilient_events):
+    def test_retried_attempts_belong_to_the_outer_call(self, around, resilient_events):
         around(2, retry=Retry(attempts=3, wait=0)).outcome()
         report = RunReport(resilient_events)
         assert (report.failed, len(resilient_events.named("call.failed"))) == (1, 4)
 
-    def test_what_the_code_in_between_met_by_itself_counts(self, around, resilient_events):
+    def test_an_error_of_the_code_in_between_counts(self, around, resilient_events):
         inner = around(1, timeout=9)
 
         @resilient(timeout=9)
@@ -188,7 +188,7 @@ class TestAFailureThatComesUpThroughSeveralCalls:
         assert goes_on_without() == 1
         assert RunReport(resilient_events).failed == 1
 
-    def test_another_error_counts_for_itself(self, around, resilient_events):
+    def test_another_error_counts_separately(self, around, resilient_events):
         inner = around(1, timeout=9)
 
         @resilient(timeout=9)
@@ -201,7 +201,7 @@ class TestAFailureThatComesUpThroughSeveralCalls:
         month.outcome()
         assert RunReport(resilient_events).failed == 2
 
-    def test_one_error_that_is_raised_by_calls_beside_each_other_counts_for_each(self, resilient_events):
+    def test_one_error_raised_by_parallel_calls_counts_for_each(self, resilient_events):
         error = ConnectionError("down")
 
         @resilient(timeout=9)

@@ -1,4 +1,4 @@
-"""Reads back over Prefect's API what a run left there."""
+"""Read the history of a run back over Prefect's API."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 
 from resilient_tasks import resilient_task
 
-#: Policies under which a task is to be indistinguishable from one of `@task`, as long as they have nothing to do.
+#: Policies under which a task behaves exactly like one of `@task` as long as they do not act.
 IDLE = {
     "retry": 3,
     "deadline": 60,
@@ -21,7 +21,7 @@ IDLE = {
 
 
 class History:
-    """The task runs of one flow run as Prefect's server knows them, once it has taken in the last event."""
+    """The task runs of one flow run on Prefect's server, once it has stored the last event."""
 
     def __init__(self, flow_run_id):
         self._flow_run_id = flow_run_id
@@ -33,7 +33,7 @@ class History:
             found = asyncio.run(self._read(task_name))
             if found or time.monotonic() > until:
                 return found
-            time.sleep(0.2)  # the server takes in task states a moment after they are published
+            time.sleep(0.2)  # the server stores task states shortly after they are published
 
     async def _read(self, task_name):
         async with get_client() as client:
@@ -41,7 +41,7 @@ class History:
             runs = [run for run in await client.read_task_runs(flow_run_filter=wanted) if task_name in run.name]
             if not runs or any(run.state is None or not run.state.is_final() for run in runs):
                 return None
-            first = min(runs, key=lambda run: run.expected_start_time)  # the server gives them in any order
+            first = min(runs, key=lambda run: run.expected_start_time)  # the server returns them in any order
             states = await client.read_task_run_states(first.id)
             return first, sorted(states, key=lambda state: state.timestamp)
 
@@ -54,7 +54,7 @@ def history(resilient_prefect):
 
 @pytest.fixture(params=["sync", "async"])
 def own(request):
-    """Turn a plain function into a sync or an async one, so that each scenario is written once."""
+    """Make a plain function sync or async, so that each scenario is written once."""
 
     def as_async(fn):
         async def coroutine(*args, **kwargs):
@@ -70,7 +70,7 @@ def own(request):
 def same_as_prefect(resilient_prefect):
     """`same_as_prefect(scenario)` runs `scenario(task)` with Prefect's decorator, and with ours under idle policies.
 
-    What the scenario returns is what a user can observe: it is to be the same both times, and is returned.
+    The scenario returns everything that a user can observe, which has to be the same both times.
     """
 
     def check(scenario, *, without=()):
@@ -88,7 +88,7 @@ def same_as_prefect(resilient_prefect):
 
 
 def _differences(expected, observed, where="it"):
-    """Say where two observations part: they are too large to be read beside each other."""
+    """Describe the first difference between two observations, which are too large to compare by eye."""
     if type(expected) is type(observed) and isinstance(expected, list | tuple) and len(expected) == len(observed):
         for number, pair in enumerate(zip(expected, observed, strict=True)):
             yield from _differences(*pair, f"{where}[{number}]")

@@ -1,4 +1,4 @@
-"""A flow for a process of its own, which gives signs of life until it is killed; or until it is let go.
+"""A flow for a separate process that sends heartbeats until it is killed or released.
 
 Prefect sends a heartbeat every 30 s at the most often. Here it is Prefect's own heartbeat, by its own thread, only more
 often: a test cannot wait for minutes.
@@ -14,14 +14,14 @@ _EVERY = 2
 
 
 def beat_often():
-    """Have Prefect's engine send its heartbeats every few seconds."""
+    """Make Prefect's engine send heartbeats every few seconds."""
     flow_engine.MINIMUM_HEARTBEAT_INTERVAL = _EVERY
     flow_engine.BaseFlowRunEngine.heartbeat_seconds = _EVERY
 
 
 @flow
 def waits(folder, name):
-    """Wait until the test says that it is enough."""
+    """Wait until the test releases the flow."""
     Path(folder, f"{name} began").touch()
     while not Path(folder, "enough").exists():
         time.sleep(0.1)

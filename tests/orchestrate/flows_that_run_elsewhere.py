@@ -1,4 +1,4 @@
-"""What the tests of other places run there: other processes import this file, or are sent what is in it.
+"""Tasks and flows for tests in other places: other processes import this file or unpickle its functions.
 
 Attempts are counted in a file, so that the count is true in whatever process each attempt is made.
 """
@@ -15,7 +15,7 @@ from resilient_tasks import Retry, get_logger, outcome_of, remaining, resilient_
 
 
 def tries(folder, name):
-    """Note one try at the work, and return how many there were with this one."""
+    """Record one attempt, and return the number of attempts so far."""
     path = Path(folder) / name
     with path.open("a") as lines:
         lines.write(f"{os.getpid()} {time.time()}\n")
@@ -48,20 +48,20 @@ def yesterdays(folder, error):
 
 @resilient_task(retry=Retry(attempts=2, wait=0.05), fallback=yesterdays)
 def degrades(folder):
-    """Fail as often as it is asked, so that a stand-in is needed."""
+    """Always fail, so that the fallback stands in."""
     tries(folder, "degrades")
     raise ConnectionError("refused")
 
 
 @resilient_task
 def uses(data):
-    """Take a result, or its stand-in."""
+    """Take a result or its stand-in."""
     return data.upper()
 
 
 @resilient_task(timeout=0.3)
 def too_slow(folder):
-    """Take much longer than it may."""
+    """Take much longer than the limit."""
     tries(folder, "too_slow")
     time.sleep(1.5)
     tries(folder, "too_slow, to its end")
@@ -69,21 +69,21 @@ def too_slow(folder):
 
 @resilient_task(retry=Retry(attempts=50, wait=60), deadline=50)
 def too_late(folder):
-    """Fail, with no time for another attempt."""
+    """Fail, with no time left for another attempt."""
     tries(folder, "too_late")
     raise ConnectionError("refused")
 
 
 @resilient_task(retry=3)
 def broken(folder):
-    """Fail in a way that no further attempt can mend."""
+    """Fail with a bug, which no retry can fix."""
     tries(folder, "broken")
     return {}["tailnum"]
 
 
 @resilient_task(retry=3)
 def time_left():
-    """Return how long this task may take: what is left of its flow's deadline, where that is known."""
+    """Return the remaining time of this task: that of its flow's deadline, if known."""
     return remaining()
 
 
@@ -92,13 +92,13 @@ EVERY = (recovers, recovers_async, degrades, too_slow, too_late, broken)
 
 @resilient_flow(deadline=120)
 def deployed(folder):
-    """Run what needs no other process once more, where a worker says."""
+    """Run the tasks that need no other process, in a worker's process."""
     futures = [each.submit(folder) for each in (recovers, degrades)]
     return [outcome_of(each).unwrap() for each in futures]
 
 
 def refused(folder):
-    """Always fail: what waits for its next attempt can be terminated."""
+    """Always fail, so that the wait for the next attempt can be terminated."""
     tries(folder, "refused")
     raise ConnectionError("refused")
 

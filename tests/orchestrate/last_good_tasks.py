@@ -1,4 +1,4 @@
-"""A task that other processes import: it fails where a file says so."""
+"""A task that other processes import; a file makes it fail."""
 
 import os
 from pathlib import Path

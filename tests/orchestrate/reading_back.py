@@ -1,4 +1,4 @@
-"""What is looked at from here of a run that happens somewhere else."""
+"""Inspect a run in another process from the test."""
 
 import os
 import subprocess
@@ -12,10 +12,10 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, LogFi
 from prefect.settings import get_current_settings
 
 HERE = Path(__file__).parent
-#: Where other processes look for modules: here, and where this one does.
+#: The module path of other processes: this folder and that of this process.
 PATHS = os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH"))))
 
-#: What the server tells of `recovers`, once it runs.
+#: The history of `recovers` on the server.
 RECOVERED = [
     ("Running", ""),
     ("AwaitingRetry", "attempt 1 of 3: ConnectionError; waits 0.1 s"),
@@ -27,7 +27,7 @@ RECOVERED = [
 
 
 def eventually(look, within=90):
-    """Look until there is something to be seen, and return it."""
+    """Poll until the result is true, and return it."""
     until = time.monotonic() + within
     while not (seen := look()):
         assert time.monotonic() < until, f"nothing to be seen within {within} s"
@@ -60,7 +60,7 @@ def told(of_states):
 
 
 def log_lines(flow_run_id):
-    """Return what stands in the log of a flow run so far."""
+    """Return the log of a flow run so far."""
     with get_client(sync_client=True) as client:
         lines = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run_id])), limit=200)
     return [line.message for line in lines]
@@ -68,7 +68,7 @@ def log_lines(flow_run_id):
 
 @contextmanager
 def started(folder, *arguments, **environment):
-    """Start Python with these arguments against the tests' server, and end it after the block if it still runs."""
+    """Start Python with these arguments against the tests' server; end it after the block if it still runs."""
     settings = get_current_settings().to_environment_variables(exclude_unset=True)
     everything = {**os.environ, **settings, "PYTHONPATH": PATHS, **environment}
     with (folder / "output").open("w") as output:

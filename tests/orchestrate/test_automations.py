@@ -1,4 +1,4 @@
-"""Runs whose process was killed: the Prefect server notices and tells people, by what the CLI puts there."""
+"""Runs whose process was killed: automations that the CLI installs mark them and send alerts."""
 
 import json
 import sys
@@ -25,7 +25,7 @@ KILLED = Path(__file__).with_name("flows_that_are_killed.py")
 
 @pytest.fixture
 def run(resilient_prefect, capsys):
-    """Run `resilient-tasks alerts`, and return its exit code, what it printed, and its errors."""
+    """Run `resilient-tasks alerts`, and return its exit code, output and errors."""
 
     def run(*words):
         code = main(["alerts", *words])
@@ -39,7 +39,7 @@ def run(resilient_prefect, capsys):
 
 @pytest.fixture
 def hook(resilient_prefect, resilient_slack):
-    """A webhook block that leads to a Slack on loopback."""
+    """A webhook block for a Slack on loopback."""
     name = f"slack-{resilient_slack.url.rpartition(':')[2]}"
     Webhook(url=resilient_slack.webhook_url).save(name, overwrite=True)
     return name
@@ -57,7 +57,7 @@ def flow_run(name):
 
 
 def gave_a_sign_of_life(name):
-    """Tell whether the server has heard of a heartbeat of this run: a run killed before that is not looked after."""
+    """Return whether the server has received a heartbeat of this run: a run killed before that is not watched."""
     about = f"prefect.flow-run.{flow_run(name).id}"
     wanted = {"event": {"name": ["prefect.flow-run.heartbeat"]}, "resource": {"id": [about]}}
     with get_client(sync_client=True) as client:
@@ -65,7 +65,7 @@ def gave_a_sign_of_life(name):
 
 
 def crash_of(client, name):
-    """Have a run of the flow called `name` crash, as a worker would report it."""
+    """Crash a run of the flow `name`, as a worker would report it."""
     made = client.create_flow_run(flow(lambda: None, name=name), state=Running())
     client.set_flow_run_state(made.id, Crashed(message="the infrastructure is gone"))
     return made
@@ -96,7 +96,7 @@ def test_a_killed_run_is_marked_crashed_and_alerted_and_a_live_one_is_not(run, h
 
 
 def test_further_crashes_of_a_flow_alert_only_after_the_cool_down(run, resilient_slack, resilient_api):
-    """By a notification block here: what it renders is another template."""
+    """With a notification block, which has a different template."""
     resilient_api.serve("/told", "ok")
     CustomWebhookNotificationBlock(
         name="ops", url=f"{resilient_api.url}/told", json_data={"subject": "{{subject}}", "body": "{{body}}"}

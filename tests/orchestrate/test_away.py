@@ -1,4 +1,4 @@
-"""The stream in which the states of task runs are sent outlasts an outage of the server."""
+"""The stream of task run states outlasts an outage of the server."""
 
 import asyncio
 import socket
@@ -21,7 +21,7 @@ HERE = f"http://{NOWHERE}/api"
 
 
 class Socket:
-    """A server's end of the stream: `is_up` says whether it answers, `got` what it was sent."""
+    """The server's end of the stream: `is_up` says whether it answers, `got` holds the received events."""
 
     def __init__(self):
         self.is_up, self.got, self.connections, self.refusal = True, [], 0, ConnectionRefusedError()
@@ -58,7 +58,7 @@ class Socket:
 
 @pytest.fixture
 def server(monkeypatch):
-    """A stream to a server that can be taken away, with no waits to speak of, and the outages that are noticed.
+    """A stream with minimal waits to a server that can be stopped, and the recorded outages.
 
     The stream of the tests before is ended first: it must not connect to the socket of these tests.
     """
@@ -136,7 +136,7 @@ def test_a_stream_that_begins_in_an_outage_loses_nothing(server):
 
 
 def answered(status):
-    """Return what the client makes of a proxy's answer to its request for a stream."""
+    """Return the client's error after a proxy refuses its request for a stream."""
     return InvalidStatus(Response(status, "", Headers()))
 
 
@@ -211,7 +211,7 @@ def test_events_that_a_server_lost_by_dying_before_it_stored_them_are_resent(ser
     async def scenario():
         async with client() as events:
             await events.emit(event("A"))
-            await until(lambda: len(events._taken) > 2)  # taken, and confirmed
+            await until(lambda: len(events._taken) > 2)  # accepted and confirmed
             server.socket.is_up = False
             await until(lambda: server.noticed._known)
             server.socket.is_up = True
@@ -251,7 +251,7 @@ def test_reconnecting_only_after_a_while_was_an_outage(server, monkeypatch):
 
     async def scenario():
         server.socket.is_up = False
-        async with client() as events:  # as after a handshake that nobody answered
+        async with client() as events:  # as after an unanswered handshake
             server.socket.is_up = True
             await events.emit(event("A"))
             await until(lambda: not events.is_away)

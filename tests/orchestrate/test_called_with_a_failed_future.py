@@ -1,4 +1,4 @@
-"""A task that is called with a failed future is not run by Prefect, returns None, and says so."""
+"""Prefect does not run a task that is called with a failed future; the task returns None and logs a warning."""
 
 import asyncio
 import logging

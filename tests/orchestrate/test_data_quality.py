@@ -1,4 +1,4 @@
-"""What a run quarantined is an artifact in Prefect: one a run, however many tasks and attempts there were."""
+"""Quarantined rows are an artifact in Prefect: one per run, however many tasks and attempts it has."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Parameters whose types are names of the user's own module, written as text: the flow knows them as Prefect's does."""
+"""String annotations that name types of the user's module are resolved as in Prefect."""
 
 from __future__ import annotations  # every annotation of this module is a text
 

@@ -16,7 +16,7 @@ from resilient_tasks import Fallback, Retry, resilient_task
 
 
 def four_calls(task, options, body=None):
-    """Call one task four times, in a flow; return what came of it, and how often its function ran."""
+    """Call one task four times in a flow; return the results, and how often its function ran."""
     calls, unique = [], uuid.uuid4().hex
 
     @task(**options)

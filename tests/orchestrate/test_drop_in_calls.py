@@ -1,4 +1,4 @@
-"""What a call of a task gives, under `@task` and under `@resilient_task` alike."""
+"""The result of calling a task, under `@task` and under `@resilient_task` alike."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""What a task is as an object, under `@task` and under `@resilient_task` alike."""
+"""A task as an object, under `@task` and under `@resilient_task` alike."""
 
 import copy
 import inspect

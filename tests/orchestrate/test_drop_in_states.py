@@ -21,7 +21,7 @@ def shown(result):
 
 
 def _plain(data):
-    """Return `data` in words that are the same in each run."""
+    """Return `data` in a form that is the same in each run."""
     if isinstance(data, list):
         return [_plain(part) for part in data]
     return shown(data) if isinstance(data, State) else repr(data).partition(" at 0x")[0]
@@ -116,7 +116,7 @@ def test_failures_end_in_the_same_state(same_as_prefect):
         return shown(around(return_state=True)), shown(asyncio.run(later(return_state=True)))
 
     same_as_prefect(scenario)
-    # A timeout of one's own is a failure that passes: it would be retried, and stood in for.
+    # A TimeoutError of the user's is a transient failure: it would be retried, and the fallback would stand in.
     only_limits = functools.partial(same_as_prefect, without=("retry", "fallback"))
 
     def timed_out(task):
@@ -134,7 +134,7 @@ def test_failures_end_in_the_same_state(same_as_prefect):
 
 
 class Lines(logging.Handler):
-    """Keeps the lines of a run's log, but for those that the library adds: its events."""
+    """Keeps the lines of a run's log, except the library's own events."""
 
     def __init__(self):
         super().__init__()
@@ -142,7 +142,7 @@ class Lines(logging.Handler):
 
     def emit(self, record):
         if not record.pathname.endswith("orchestrate/runs.py"):
-            # On purpose: what is logged with its traceback already is said again at INFO here, and at ERROR by Prefect.
+            # Intended: errors already logged with a traceback are repeated at INFO here, and at ERROR by Prefect.
             again = record.getMessage().startswith("Finished in state Failed")
             self.lines.append(("again" if again else record.levelname, record.getMessage()))
 

@@ -12,7 +12,7 @@ from prefect.futures import wait
 
 from resilient_tasks import Degraded, Failed, Ok, outcome_of
 
-sys.path.insert(0, str(Path(__file__).parent))  # a task is known by the name of its module
+sys.path.insert(0, str(Path(__file__).parent))  # a task is identified by its module's name
 import flows_that_run_elsewhere as elsewhere  # needs that path
 import reading_back  # as above
 
@@ -21,7 +21,7 @@ SERVE = "import flows_that_run_elsewhere as elsewhere; from prefect.task_worker 
 
 @pytest.fixture(scope="module")
 def ran(resilient_prefect, tmp_path_factory):
-    """What came of tasks that were asked for here, before there was a worker, and run in the worker's process."""
+    """The outcomes of tasks that were delayed here, before a worker started, and ran in its process."""
     folder = tmp_path_factory.mktemp("tries")
     futures = {task.name: task.delay(str(folder)) for task in elsewhere.EVERY}
     futures["applied"] = elsewhere.recovers.apply_async((str(tmp_path_factory.mktemp("applied")),), {"rows": 7})
@@ -50,7 +50,7 @@ def test_results_stand_ins_and_errors_arrive_as_outcomes(ran):
             "applied": Ok(7, attempts=3),
             "recovers_async": Ok("fresh", attempts=3),
             "degrades": Degraded("yesterday's, after refused"),
-            "too_slow": Failed(error=FailedRun()),  # Prefect persists no error of a task that timed out
+            "too_slow": Failed(error=FailedRun()),  # Prefect does not persist the error of a timeout
             "too_late": Failed(error=ConnectionError()),
             "broken": Failed(error=KeyError()),
         }:

@@ -31,7 +31,7 @@ from resilient_tasks.core.events import bus
 from resilient_tasks.orchestrate.states import StateWithMessage
 
 HERE = str(Path(__file__).parent)
-sys.path.insert(0, HERE)  # the processes of a pool look for the tasks where this one does
+sys.path.insert(0, HERE)  # the processes of a pool import the tasks from this process's path
 import flows_that_run_elsewhere as elsewhere  # noqa: E402  # needs that path
 import reading_back  # noqa: E402  # as above
 
@@ -68,7 +68,7 @@ IN_THIS_PROCESS, IN_ANOTHER = True, False
     ],
 )
 def ran(request, resilient_prefect, tmp_path_factory):
-    """One flow run in each place, with everything in it at which the tests look."""
+    """One flow run in each place, with everything that the tests inspect."""
     folder, heard, found = str(tmp_path_factory.mktemp("tries")), [], SimpleNamespace()
     task_runner, found.at_home = request.param
 
@@ -182,7 +182,7 @@ def test_a_timeout_says_whether_the_work_was_stopped(ran):
     to_its_end = ran.folder / "too_slow, to its end"
     if error.stopped:
         assert not to_its_end.exists()
-    elif ran.at_home:  # elsewhere its process may end before it does
+    elif ran.at_home:  # elsewhere its process may end first
         assert reading_back.eventually(to_its_end.exists, within=20)
 
 

@@ -1,4 +1,4 @@
-"""SIGTERM to a process in which a resilient task waits for its next attempt: the waiting is not swallowed."""
+"""SIGTERM to a process whose resilient task waits for its next attempt: no policy handles it."""
 
 import multiprocessing
 import sys
@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import flows_that_run_elsewhere as elsewhere
 import reading_back
 
-#: Of whom the task is, and how it waits.
+#: The decorator of the task, and how it waits.
 WAYS = ["prefects called", "ours called", "ours submitted", "ours awaited", "ours async submitted"]
 
 
@@ -34,7 +34,7 @@ def is_waiting(name):
 def terminated(resilient_prefect, tmp_path_factory):
     """Flows that were terminated, each in its own process, while their task waited for minutes."""
     forked = multiprocessing.get_context("forkserver")
-    forked.set_forkserver_preload([elsewhere.__name__])  # importing takes longer than all the rest
+    forked.set_forkserver_preload([elsewhere.__name__])  # importing takes longest
     processes, found = {}, {}
     try:
         for way in WAYS:

@@ -1,4 +1,4 @@
-"""An attempt that outlives its timeout, in a Prefect run: nothing of it appears behind the run's terminal state."""
+"""An attempt that outlives its timeout in a Prefect run adds nothing after the run's terminal state."""
 
 import threading
 
@@ -19,7 +19,7 @@ def gate():
 
 
 def run_on_to_the_end(gate):
-    """Let the threads that were left behind do the rest of their work."""
+    """Let the abandoned threads finish their work."""
     gate.set()
     for thread in threading.enumerate():
         if thread.name.startswith("resilient:") and "stuck" in thread.name:
@@ -57,11 +57,13 @@ def test_a_thread_that_outlives_its_timeout_leaves_nothing_behind_a_terminal_sta
     state = monthly(return_state=True)
     before = told(history, state, "stuck"), resilient_events.names
     run_on_to_the_end(gate)
-    later = flow(lambda: page(return_state=True), name="later")(return_state=True)  # the server has heard all before it
+    later = flow(lambda: page(return_state=True), name="later")(
+        return_state=True
+    )  # the server has stored all before it
     told(history, later, "page")
 
     assert ended == [True]
-    assert calls == ["stuck", "page", "page", "page"]  # the three of the later flow: the late one began nothing
+    assert calls == ["stuck", "page", "page", "page"]  # three in the later flow: the abandoned attempt began nothing
     assert told(history, state, "stuck") == before[0]
     states, run_count = before[0]
     assert ([name for _, name, _ in states], run_count) == (["Pending", "Running", "TimedOut"], 1)

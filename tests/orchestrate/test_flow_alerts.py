@@ -1,4 +1,4 @@
-"""`@resilient_flow(notify=...)`: one message a run, with all that went wrong inside of it rolled up."""
+"""`@resilient_flow(notify=...)`: one message per run, with a summary of everything that went wrong inside."""
 
 import asyncio
 import signal
@@ -32,7 +32,7 @@ import reading_back
 
 
 class Recorder:
-    """A channel that keeps what it is told."""
+    """A channel that records its messages."""
 
     def __init__(self, name="recorder"):
         self.name = name
@@ -48,7 +48,7 @@ def channel(own_store, own_settings):
 
 
 def told(channel):
-    """Return what the channel was told, once it was."""
+    """Return the channel's messages, once they are delivered."""
     assert flush_messages()
     return channel.messages
 
@@ -417,7 +417,7 @@ class TestOnAServer:
         def items():
             yield resilient(_pop)(answers)
 
-        with suppress(ConnectionError):  # Prefect raises what the first attempt met, also if the second went well
+        with suppress(ConnectionError):  # Prefect raises the error of the first attempt although the second succeeded
             list(items())
         assert answers == []
         assert told(channel) == []
@@ -489,7 +489,7 @@ class TestOnAServer:
 
     def test_a_terminated_run_sends_its_alert_before_its_process_ends(self, resilient_slack, tmp_path):
         incidents = f"sqlite:///{tmp_path}/incidents.db"
-        resilient_slack.fail(Slow(2))  # longer than the process would live
+        resilient_slack.fail(Slow(2))  # longer than the process would otherwise live
         script = tmp_path / "waits.py"
         script.write_text(
             textwrap.dedent("""

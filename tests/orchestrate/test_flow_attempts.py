@@ -1,4 +1,4 @@
-"""A flow under Prefect's own `retries=`: what its attempts leave behind, and what the run gives in the end."""
+"""A flow under Prefect's own `retries=`: the traces of its attempts, and the result of the run."""
 
 import asyncio
 import inspect
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("resilient_prefect", "resilient_clock")
 
 @pytest.fixture(params=["sync", "async"])
 def attempts(request):
-    """`attempts(body, **options)` makes a flow of `body(number)`, which is given the number of its attempt."""
+    """`attempts(body, **options)` makes a flow that calls `body` with the number of the attempt."""
 
     def make(body, *, decorator=resilient_flow, retries=1, **options):
         count = iter(range(1, 10))
@@ -33,7 +33,7 @@ def attempts(request):
 
 
 def ended(called):
-    """Return what a call of a sync or an async flow gives, or the error that it raises."""
+    """Return the result of a sync or an async flow, or the error that it raises."""
     try:
         result = called()
         return asyncio.run(result) if inspect.isawaitable(result) else result
@@ -63,7 +63,7 @@ def after_a_failure(then):
 
 
 def given(fetch):
-    """Return what a task made for this run gives, or go on without it."""
+    """Return the result of a task made for this run, or continue without it."""
     try:
         return fetch()
     except ConnectionError:

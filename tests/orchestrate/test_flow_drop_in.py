@@ -1,6 +1,6 @@
-"""One scenario with `@flow` and with `@resilient_flow` under idle policies: nobody can tell the difference."""
+"""Scenarios behave the same with `@flow` and with `@resilient_flow` under idle policies."""
 
-from __future__ import annotations  # as users write it: Prefect has to find the types all the same
+from __future__ import annotations  # as users write it: Prefect still has to find the types
 
 import asyncio
 import functools
@@ -31,14 +31,14 @@ def ours(fn=None, /, **options):
 
 
 def same_as_prefect(scenario):
-    """Run the scenario both ways; what it returns is what a user can observe."""
+    """Run the scenario both ways; it returns everything that a user can observe."""
     expected = scenario(flow)
     assert scenario(ours) == expected
     return expected
 
 
 def outcome_in(state):
-    """Give what a state says, without what differs from run to run."""
+    """Describe a state, without parts that differ from run to run."""
     result = state.result(raise_on_failure=False)
     return state.type.value, state.name, state.message, repr(result)
 
@@ -228,7 +228,7 @@ class TestOnAServer:
         seen = same_as_prefect(scenario)
         assert seen[-1] == ParameterTypeError.__name__
         assert ("called", 1) in seen
-        assert seen.count("Failed") == 3  # that of bad parameters too
+        assert seen.count("Failed") == 3  # including that of bad parameters
 
     def test_methods_and_async_flows_and_generators_are_prefects(self):
         def scenario(decorator):

@@ -1,4 +1,4 @@
-"""How a resilient flow's run ends: by its deadline, in which words, with which report."""
+"""The end of a resilient flow's run: its deadline, final message and report."""
 
 import asyncio
 import time
@@ -24,7 +24,7 @@ from resilient_tasks.orchestrate import messages
 
 
 def flaky(fails=1):
-    """Make a task that fails so many times, and then succeeds."""
+    """Make a task that fails the given number of times and then succeeds."""
     calls = []
 
     @resilient_task(retry=Retry(attempts=5, wait=0), name="flaky")

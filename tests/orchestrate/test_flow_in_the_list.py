@@ -1,4 +1,4 @@
-"""A run in which a call was degraded is found in Prefect's list of runs, by the name of its state and by its tag."""
+"""A run with a degraded call is found in Prefect's list of runs, by state name and by tag."""
 
 import asyncio
 

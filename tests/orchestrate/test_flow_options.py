@@ -1,4 +1,4 @@
-"""What `@resilient_flow` and `with_options` take, and what they refuse. No run is needed for any of it."""
+"""Options that `@resilient_flow` and `with_options` accept and refuse, without a run."""
 
 import pytest
 from prefect import flow

@@ -1,4 +1,4 @@
-"""What Prefect's UI asks for when somebody runs a deployment: the parameters of the user's own function."""
+"""Prefect's UI asks for the parameters of the user's own function when a deployment is run."""
 
 import datetime as dt
 import enum
@@ -67,14 +67,14 @@ def nothing_said(month, seed=1, *months):
 
 
 def written(month: "str", model: "Model | None" = None):
-    """Train by annotations that are texts."""
+    """Train with string annotations."""
 
 
 FUNCTIONS = [plain, rich, numpy_style, later, nothing_said, written]
 
 
 def shown(flow_):
-    """Everything of a flow that the UI shows or checks parameters by."""
+    """Everything with which the UI shows or checks the parameters of a flow."""
     return flow_.parameters.model_dump(), flow_.description, flow_.name, flow_.should_validate_parameters
 
 
@@ -116,7 +116,7 @@ def test_a_method_asks_for_no_self(kind):
 @pytest.mark.parametrize("given", [{"month": 7, "seed": "x"}, {"seed": 1}, {"month": "2013-07", "sede": 1}])
 def test_wrong_parameters_are_refused_in_the_same_words(given):
     def refusal(flow_):
-        with pytest.raises(Exception) as caught:  # Prefect's own, whatever it is
+        with pytest.raises(Exception) as caught:  # any error of Prefect's
             flow_.validate_parameters(given)
         return type(caught.value), str(caught.value)
 

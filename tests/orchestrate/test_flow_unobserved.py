@@ -1,4 +1,4 @@
-"""A submitted task that failed, and nobody looked: Prefect completes such a flow, a resilient one has failed."""
+"""A submitted task failed unobserved: Prefect completes such a flow, a resilient flow fails."""
 
 import asyncio
 import gc
@@ -74,7 +74,7 @@ def test_reading_a_future_observes_its_failure(sort):
         with pytest.raises(ConnectionError):
             fetch.map([6, 7]).result()
         assert good.submit(allow_failure(fetch.submit(8))).result()
-        # Nobody has seen how it ended, but the one after it tells.
+        # Its end was not observed, but the task after it counts.
         assert train.submit(1, wait_for=[fetch.submit(9)], return_state=True).name == "NotReady"
         return "done"
 
@@ -214,7 +214,7 @@ def test_tasks_in_other_processes_are_tracked_and_counted_by_their_states():
 
 
 class _Remote:
-    """A handle for a result elsewhere, as a cluster gives them."""
+    """A handle for a remote result, like those of clusters."""
 
     def __init__(self, future):
         self._future = future
@@ -224,7 +224,7 @@ class _Remote:
 
 
 class _AsksItself(PrefectWrappedFuture):
-    """A future that gets its result by its own public `wrapped_future`, as Ray's do."""
+    """A future that reads its result through its own public `wrapped_future`, like Ray's."""
 
     def wait(self, timeout=None):
         self._final_state = self.wrapped_future.get()
@@ -258,7 +258,7 @@ def stands_in():
 
 
 def test_a_future_of_an_unknown_class_is_left_alone(monkeypatch, caplog):
-    """What Prefect may change takes the guard away, never the run."""
+    """A change in Prefect may switch off tracking, but never fails the run."""
     monkeypatch.setattr(undocumented, "_warned", set())
     monkeypatch.setattr(futures, "_watched", lambda _: object)
 

@@ -1,4 +1,4 @@
-"""Prefect is the host of calls from the first task or flow on, whether it is made here or elsewhere."""
+"""Prefect is the host of calls from the first task or flow on, created here or unpickled."""
 
 import subprocess
 import sys

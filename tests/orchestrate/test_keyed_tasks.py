@@ -1,4 +1,4 @@
-"""Tasks whose policies have a key function: what Prefect shows of a key, and that a key follows the task's options."""
+"""Tasks whose policies have a key function: how Prefect shows a key, and that a key follows the task's options."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""LastGood in Prefect's runs: where results are kept, how they are written, and what the states say."""
+"""LastGood in Prefect's runs: the storage and format of results, and the messages of states."""
 
 import json
 import os
@@ -109,7 +109,7 @@ class Vault(WritableFileSystem):
     """A storage that reads and writes, and lists nothing."""
 
     _block_type_slug = "vault-for-tests"
-    there: ClassVar[dict] = {}  # of the class: the block is made anew from the server
+    there: ClassVar[dict] = {}  # on the class: the block is recreated from the server
 
     @sync_compatible  # as those of Prefect's integrations are
     async def read_path(self, path):
@@ -174,7 +174,7 @@ def test_a_cached_result_is_the_good_one_and_no_stand_in_is_cached(own, tmp_path
     service = Service("good", down(), "better")
     task = service.task(own, fallback=LastGood(folder=tmp_path / "kept"), **options)
     assert outcome(task, "07")[1].value == "good"
-    assert outcome(task, "07")[1].value == "good"  # from the cache: nothing was called
+    assert outcome(task, "07")[1].value == "good"  # from the cache, without a call
     assert len(service.answers) == 2
     anew = task.with_options(refresh_cache=True)
     assert isinstance(outcome(anew, "07")[1], Degraded)

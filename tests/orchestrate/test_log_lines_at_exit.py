@@ -1,4 +1,4 @@
-"""A line that the library logs while Python ends, of an alert for example, is printed without an error of Prefect's."""
+"""A line that the library logs at exit, such as about an alert, is printed without an error from Prefect."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Programs read marks, and never a sentence: a user's own state is no outcome of ours, and the wording is free."""
+"""Programs read marks and never messages: custom states are no outcomes of ours, and the wording may change."""
 
 import cloudpickle
 import pytest
@@ -26,7 +26,7 @@ def elsewhere(state):
 
 
 def on_the_server_run(state):
-    """Return the task run as the server has it."""
+    """Return the task run from the server."""
     return marks._run_in(state, state.state_details.task_run_id)
 
 
@@ -111,7 +111,7 @@ class TestAStateOfTheUsersOwn:
 
 @pytest.fixture(params=["as it is", "other words"])
 def wording(request, monkeypatch):
-    """Every sentence that people read, as it is and in other words."""
+    """Run with the real messages and with changed ones."""
     if request.param == "other words":
         monkeypatch.setattr(FallbackUsed, "sentence", lambda event: "Ersatz")
         monkeypatch.setattr(RetryRecovered, "sentence", lambda event: "hat sich erholt")

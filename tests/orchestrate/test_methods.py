@@ -1,4 +1,4 @@
-"""Tasks and flows as methods: each is bound to what it was asked of, and to nothing else."""
+"""Tasks and flows as methods: each is bound to the object or class on which it was accessed."""
 
 import asyncio
 import functools
@@ -230,7 +230,7 @@ def test_a_bound_method_survives_pickling(decorate):
 def test_an_instance_is_not_kept_once_its_methods_are_gone(decorate):
     base, _ = classes(decorate)
     instance = base("a")
-    assert instance.get.name  # bound, and let go
+    assert instance.get.name  # bound and released
     kept = weakref.ref(instance)
     del instance
     gc.collect()

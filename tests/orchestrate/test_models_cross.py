@@ -23,7 +23,7 @@ def dask():
 
 
 def tasks():
-    """Tasks whose models only exist inside this function, and cross by value, as those of a script do."""
+    """Tasks with local models, which are pickled by value, as those of a script are."""
 
     class OfPandas(pa.DataFrameModel):
         n: int

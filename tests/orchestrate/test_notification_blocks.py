@@ -91,7 +91,7 @@ def test_the_channel_shows_no_secret(block):
 
 class TestAFailure:
     def failure(self, block, within=10):
-        with pytest.raises(Exception) as caught:  # which one is what the tests ask
+        with pytest.raises(Exception) as caught:  # the tests check which one
             BlockChannel(block).send(MESSAGE, within=within)
         assert "sesame" not in str(caught.value)
         return caught.value

@@ -1,4 +1,4 @@
-"""A task that fails prints its error once at ERROR, with its traceback: its flow's own line about it is lower."""
+"""A failing task logs its error once at ERROR, with its traceback; its flow's line about it is at INFO."""
 
 import logging
 import time

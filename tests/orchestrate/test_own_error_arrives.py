@@ -1,4 +1,4 @@
-"""Under Prefect, the user's own error arrives, and what hands on a coroutine runs under its policies."""
+"""Under Prefect, the user's own error is raised, and functions that return a coroutine run under their policies."""
 
 import asyncio
 import dataclasses
@@ -83,7 +83,7 @@ class TestAnErrorThatPrefectStumblesOver:
             daily()
 
     def test_elsewhere_it_is_one_of_ours_that_names_it(self, kind):
-        import pickle  # for this alone
+        import pickle  # only used here
 
         again = pickle.loads(pickle.dumps(presentable(kind())))
         assert type(again) is ResilienceError
@@ -127,7 +127,7 @@ class AsyncCall:
 
 
 class TestWhatIsAsyncWithoutSayingSo:
-    """As tasks only: of an object without a name, Prefect makes no flow."""
+    """Tasks only: Prefect makes no flow from an object without a name."""
 
     def test_an_object_with_an_async_call_is_retried(self):
         service = Service()

@@ -1,4 +1,4 @@
-"""Policies beside Prefect's own `retries=`: what stands in, and who is told, is decided after the last attempt."""
+"""Policies beside Prefect's own `retries=`: fallbacks and alerts act after the last attempt."""
 
 import asyncio
 import inspect
@@ -178,7 +178,7 @@ def levels():
 def test_no_failure_of_a_run_is_an_error_in_the_log_of_the_library(decorate, levels):
     made = decorate(retries=2, deadline=60)(failing(9, []))
     assert str(ended(made)) == "refused 3"
-    # Two are repeated, and Prefect itself writes the last one at ERROR.
+    # Two are retried, and Prefect itself logs the last one at ERROR.
     assert levels == [(made.plan.operation, "WARNING")] * 3
 
 

@@ -1,4 +1,4 @@
-"""What is raised to Prefect: the error itself where it holds no secret, else a copy without, from nothing."""
+"""Errors raised to Prefect: the error itself, or, if it holds a secret, a redacted copy without a cause."""
 
 import asyncio
 import traceback

@@ -1,4 +1,4 @@
-"""An event whose relations the server cannot say is sent all the same, with what is known of its run."""
+"""An event is sent with its run alone if the server does not return its related resources."""
 
 import asyncio
 from contextvars import copy_context
@@ -18,7 +18,7 @@ from resilient_tasks.orchestrate import related
 
 
 class Orchestration:
-    """Prefect's client, of a server that is asked what a flow is called."""
+    """A Prefect client that answers requests for a flow."""
 
     def __init__(self, answer):
         self.answer, self.asked = answer, 0
@@ -60,7 +60,7 @@ def context(monkeypatch, resilient_prefect):
 
 
 def sent(context, orchestration, *, is_away=False, times=2):
-    """Send events, and return the kinds of what each is related to."""
+    """Send events, and return the kinds of related resources of each."""
     events, got = [], []
 
     async def emit(event):
@@ -89,7 +89,7 @@ def sent(context, orchestration, *, is_away=False, times=2):
 def test_a_state_is_sent_with_its_run_although_the_server_does_not_answer(context, answer):
     orchestration = Orchestration(answer)
     assert sent(context, orchestration) == [{"flow-run": f"prefect.flow-run.{context[1]}"}] * 2
-    assert orchestration.asked == 1  # and not again at each event
+    assert orchestration.asked == 1  # not again for each event
     assert prefects.RESOURCE_CACHE == {}
 
 

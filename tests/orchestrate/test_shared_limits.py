@@ -1,4 +1,4 @@
-"""What Prefect's own loops and fan-outs make of retries: the product is told, and a flow run's budget holds for all."""
+"""Retries under Prefect's own loops and fan-outs: the product is reported, and all share the flow run's budget."""
 
 import pytest
 from prefect import flow, task

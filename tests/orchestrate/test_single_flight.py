@@ -23,7 +23,7 @@ def waiting():
 
 
 class Service:
-    """Answers its first caller once so many others wait for that answer."""
+    """Answers its first caller once the given number of others wait for that answer."""
 
     def __init__(self, answer, others=2):
         self.calls, self._answer, self._others = 0, answer, others

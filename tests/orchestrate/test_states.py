@@ -1,4 +1,4 @@
-"""What Prefect's own history tells of a resilient task."""
+"""The state history of a resilient task in Prefect."""
 
 import pytest
 from prefect import flow
@@ -214,7 +214,7 @@ def test_a_degraded_result_is_not_cached_and_a_recovered_one_is(tmp_path):
 
 
 def test_every_state_of_ours_has_a_class_that_other_processes_can_import(resilient_prefect):
-    """pydantic makes a class of `State[Any]`, and gives it to whichever module asked for it first."""
+    """pydantic makes a class of `State[Any]`, and puts it into the first module that uses it."""
     states = []
 
     @resilient_task(retry=Retry(attempts=2, wait=0), on_running=[lambda _task, _run, state: states.append(state)])

@@ -1,4 +1,4 @@
-"""What Prefect does that users would not guess, as `docs/prefect.md` tells it: it is so with both Prefects."""
+"""The surprises in Prefect that `docs/prefect.md` describes, with both versions."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""`@resilient_task` in the place of `@task`."""
+"""`@resilient_task` as a replacement for `@task`."""
 
 import cloudpickle
 import pytest
