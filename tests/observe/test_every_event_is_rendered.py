@@ -82,9 +82,9 @@ def test_json_lines_have_each_field_of_each_event_by_name(event, monkeypatch, ca
     made = _made(event)
     line = json.loads(_written(made, monkeypatch, logs.formatter(json=True)))
     assert made.sentence() in line["event"]
-    told = json.loads(json.dumps(made.as_dict()))
-    assert {name: line[name] for name in told.keys() - LEFT_OUT} == {
-        name: value for name, value in told.items() if name not in LEFT_OUT
+    fields = json.loads(json.dumps(made.as_dict()))
+    assert {name: line[name] for name in fields.keys() - LEFT_OUT} == {
+        name: value for name, value in fields.items() if name not in LEFT_OUT
     }
     assert "Logging error" not in capsys.readouterr().err
 

@@ -109,12 +109,12 @@ def test_threads_with_simultaneous_first_events_add_one_handler(monkeypatch):
         handler.setLevel(logging.CRITICAL + 1)
         return handler
 
-    def tell():
+    def emit():
         together.wait()
         logs.log_event(NotifySent(operation="f", channel="slack"))
 
     monkeypatch.setattr(logs, "console_handler", slow_to_make)
-    threads = [threading.Thread(target=tell) for _ in range(8)]
+    threads = [threading.Thread(target=emit) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -54,7 +54,7 @@ def states(task_run_id):
         return sorted(client.read_task_run_states(task_run_id), key=lambda state: state.timestamp)
 
 
-def told(of_states):
+def names_and_messages(of_states):
     """Return the names and messages of states."""
     return [(state.name, state.message or "") for state in of_states]
 

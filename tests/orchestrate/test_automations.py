@@ -97,9 +97,9 @@ def test_a_killed_run_is_marked_crashed_and_alerted_and_a_live_one_is_not(run, h
 
 def test_further_crashes_of_a_flow_alert_only_after_the_cool_down(run, resilient_slack, resilient_api):
     """With a notification block, which has a different template."""
-    resilient_api.serve("/told", "ok")
+    resilient_api.serve("/alert", "ok")
     CustomWebhookNotificationBlock(
-        name="ops", url=f"{resilient_api.url}/told", json_data={"subject": "{{subject}}", "body": "{{body}}"}
+        name="ops", url=f"{resilient_api.url}/alert", json_data={"subject": "{{subject}}", "body": "{{body}}"}
     ).save("ops", overwrite=True)
     block = f"{CustomWebhookNotificationBlock.get_block_type_slug()}/ops"
     assert run("install", "--block", block, "--zombie-after", "900")[0] == 0
@@ -109,11 +109,11 @@ def test_further_crashes_of_a_flow_alert_only_after_the_cool_down(run, resilient
         crash_of(client, "one")
         crash_of(client, "another")
         reading_back.eventually(lambda: len(resilient_api.requests) > 1, within=30)
-    told, of_another = (json.loads(request.body) for request in resilient_api.requests)
-    assert told["subject"] == f"one crashed: flow run {first.name}"
-    assert told["body"].splitlines()[1] == "the infrastructure is gone"
-    assert f"/runs/flow-run/{first.id}" in told["body"]
-    assert "More crashes of this flow within 300 s send no alert." in told["body"]
+    alert, of_another = (json.loads(request.body) for request in resilient_api.requests)
+    assert alert["subject"] == f"one crashed: flow run {first.name}"
+    assert alert["body"].splitlines()[1] == "the infrastructure is gone"
+    assert f"/runs/flow-run/{first.id}" in alert["body"]
+    assert "More crashes of this flow within 300 s send no alert." in alert["body"]
     assert of_another["subject"].startswith("another crashed")
 
 

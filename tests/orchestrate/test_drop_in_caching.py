@@ -186,7 +186,7 @@ def test_transactions_commit_and_roll_back_alike(same_as_prefect):  # noqa: C901
             order.append(f"undid {txn.get('name')}")
 
         @write.on_commit
-        def told(txn):
+        def note(txn):
             order.append(f"committed {txn.get('name')}")
 
         @task

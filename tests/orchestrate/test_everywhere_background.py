@@ -65,7 +65,7 @@ def test_the_result_of_a_stand_in_can_be_read(ran):
 
 def test_the_history_shows_each_attempt_and_its_reason(ran):
     task_run_id = ran.futures["recovers"].task_run_id
-    told = reading_back.told(reading_back.states(task_run_id))
-    assert told[-6:] == reading_back.RECOVERED
+    states = reading_back.names_and_messages(reading_back.states(task_run_id))
+    assert states[-6:] == reading_back.RECOVERED
     with get_client(sync_client=True) as client:
         assert client.read_task_run(task_run_id).run_count == 3

@@ -69,7 +69,7 @@ IN_THIS_PROCESS, IN_ANOTHER = True, False
 )
 def ran(request, resilient_prefect, tmp_path_factory):
     """One flow run in each place, with everything that the tests inspect."""
-    folder, heard, found = str(tmp_path_factory.mktemp("tries")), [], SimpleNamespace()
+    folder, events, found = str(tmp_path_factory.mktemp("tries")), [], SimpleNamespace()
     task_runner, found.at_home = request.param
 
     def try_twice(error):
@@ -103,11 +103,11 @@ def ran(request, resilient_prefect, tmp_path_factory):
         found.mapped = elsewhere.uses.map(["a", "b"]).result()
         return "done"
 
-    with bus.listening(heard.append):
+    with bus.listening(events.append):
         state = around(return_state=True)
     found.flow_run_id = state.state_details.flow_run_id
     found.runs = reading_back.task_runs(found.flow_run_id)
-    found.folder, found.heard, found.state = Path(folder), heard, state
+    found.folder, found.events, found.state = Path(folder), events, state
     assert found.at_home == (found.folder / "recovers").read_text().startswith(f"{os.getpid()} ")
     return found
 
@@ -157,15 +157,18 @@ def test_an_errors_notes_arrive_with_it(ran):
 
 def test_the_history_shows_each_attempt_and_its_reason(ran):
     run, states = ran.runs["recovers"]
-    assert reading_back.told(states) == [("Pending", ""), *reading_back.RECOVERED]
+    assert reading_back.names_and_messages(states) == [("Pending", ""), *reading_back.RECOVERED]
     assert run.run_count == tries_of(ran, "recovers") == 3
-    assert reading_back.told(ran.runs["recovers_async"][1]) == reading_back.told(states)
+    assert reading_back.names_and_messages(ran.runs["recovers_async"][1]) == reading_back.names_and_messages(states)
 
 
 def test_a_stand_in_completes_as_degraded(ran):
     run, states = ran.runs["degrades"]
     assert (run.state_type.value, run.run_count) == ("COMPLETED", 2)
-    assert reading_back.told(states)[-1] == ("Degraded", "degraded: yesterdays stands in after ConnectionError")
+    assert reading_back.names_and_messages(states)[-1] == (
+        "Degraded",
+        "degraded: yesterdays stands in after ConnectionError",
+    )
 
 
 def test_a_bug_is_not_retried(ran):
@@ -204,10 +207,10 @@ def test_the_log_of_the_run_has_the_librarys_lines_and_the_users_own(ran):
 
 def test_events_and_the_flows_deadline_reach_the_flows_own_process_only(ran):
     left = ran.outcomes["time_left"].value
-    heard = {(event.operation, event.name) for event in ran.heard}
+    events = {(event.operation, event.name) for event in ran.events}
     if ran.at_home:
         assert 0 < left < 300
-        assert {("recovers", "retry.scheduled"), ("degrades", "fallback.used")} <= heard
+        assert {("recovers", "retry.scheduled"), ("degrades", "fallback.used")} <= events
     else:
         assert left == float("inf")
-        assert not [operation for operation, name in heard if name.startswith("retry.")]
+        assert not [operation for operation, name in events if name.startswith("retry.")]

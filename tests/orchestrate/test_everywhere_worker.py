@@ -70,7 +70,7 @@ def test_the_run_completes_and_its_tasks_say_what_recovered_and_was_degraded(ran
     tasks = reading_back.task_runs(run.id)
     recovered, states = tasks["recovers"]
     assert recovered.run_count == 3
-    assert reading_back.told(states)[2:4] == [
+    assert reading_back.names_and_messages(states)[2:4] == [
         ("AwaitingRetry", "attempt 1 of 3: ConnectionError; waits 0.1 s"),
         ("Retrying", "attempt 2 of 3"),
     ]

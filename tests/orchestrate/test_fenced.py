@@ -26,7 +26,7 @@ def run_on_to_the_end(gate):
             thread.join(30)
 
 
-def told(history, state, name):
+def read_run(history, state, name):
     """Return what Prefect knows of a task run: its states with their messages, and how often it ran."""
     run, states = history(state).of(name)
     return [(state.type, state.name, state.message) for state in states], run.run_count
@@ -55,16 +55,16 @@ def test_a_thread_that_outlives_its_timeout_leaves_nothing_behind_a_terminal_sta
         return stuck.submit(return_state=True)
 
     state = monthly(return_state=True)
-    before = told(history, state, "stuck"), resilient_events.names
+    before = read_run(history, state, "stuck"), resilient_events.names
     run_on_to_the_end(gate)
     later = flow(lambda: page(return_state=True), name="later")(
         return_state=True
     )  # the server has stored all before it
-    told(history, later, "page")
+    read_run(history, later, "page")
 
     assert ended == [True]
     assert calls == ["stuck", "page", "page", "page"]  # three in the later flow: the abandoned attempt began nothing
-    assert told(history, state, "stuck") == before[0]
+    assert read_run(history, state, "stuck") == before[0]
     states, run_count = before[0]
     assert ([name for _, name, _ in states], run_count) == (["Pending", "Running", "TimedOut"], 1)
     assert before[1] == ["timeout.exceeded", "retry.exhausted", "call.failed"]
@@ -86,10 +86,10 @@ def test_idempotent_work_is_retried_beside_the_abandoned_attempt(gate, history):
         return stuck_once.submit().result()
 
     state = monthly(return_state=True)
-    before = told(history, state, "stuck_once")
+    before = read_run(history, state, "stuck_once")
     run_on_to_the_end(gate)
     assert state.result() == "done"
-    assert told(history, state, "stuck_once") == before
+    assert read_run(history, state, "stuck_once") == before
     assert before[0][-1][2] == "recovered on attempt 2 of 2 (TimedOut)"
     assert before[1] == 2
 

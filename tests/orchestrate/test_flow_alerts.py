@@ -47,7 +47,7 @@ def channel(own_store, own_settings):
     return Recorder()
 
 
-def told(channel):
+def sent(channel):
     """Return the channel's messages, once they are delivered."""
     assert flush_messages()
     return channel.messages
@@ -196,7 +196,7 @@ class TestOnAServer:
             raise ValueError("no month is complete")
 
         assert monthly(return_state=True).is_failed()
-        (message,) = told(channel)
+        (message,) = sent(channel)
         assert (message.operation, message.status) == (monthly.plan.operation, "failed")
         assert (message.error_type, message.error) == ("ValueError", "no month is complete")
         assert message.notes == (
@@ -216,7 +216,7 @@ class TestOnAServer:
             return "done"
 
         assert asyncio.run(nightly()) == "done"
-        (message,) = told(channel)
+        (message,) = sent(channel)
         assert (message.status, message.error_type) == ("degraded", "DegradedRun")
         assert message.error == ("1 call degraded" if task_ is weather else "1 call failed")
         assert len(message.notes) == 1
@@ -228,7 +228,7 @@ class TestOnAServer:
             weather()
 
         assert strict(return_state=True).is_failed()
-        (message,) = told(channel)
+        (message,) = sent(channel)
         assert (message.status, message.error_type) == ("failed", "DegradedRun")
 
     def test_a_run_for_which_its_fallback_stood_in_is_degraded_by_its_own_error(self, channel):
@@ -238,7 +238,7 @@ class TestOnAServer:
             raise ConnectionError("all months are missing")
 
         assert whole() == "last month's"
-        (message,) = told(channel)
+        (message,) = sent(channel)
         assert (message.status, message.error_type, message.error) == (
             "degraded",
             "ConnectionError",
@@ -267,7 +267,7 @@ class TestOnAServer:
             ]
 
         assert well() == [1, 2, 3]
-        assert told(channel) == []
+        assert sent(channel) == []
 
     @pytest.mark.parametrize(
         "options", [{"retries": 2}, {"retry": Retry(attempts=3, wait=0)}], ids=["prefects", "ours"]
@@ -278,7 +278,7 @@ class TestOnAServer:
             refused()
 
         assert tried(return_state=True).is_failed()
-        (message,) = told(channel)
+        (message,) = sent(channel)
         assert message.error_type == "ConnectionError"
         assert "refused: failed 3 times (ConnectionError ×3)" in message.notes
         assert not any("tried: failed" in note for note in message.notes)
@@ -294,7 +294,7 @@ class TestOnAServer:
             return fetch()
 
         assert recovers() == 1
-        assert told(channel) == []
+        assert sent(channel) == []
 
     def test_a_successful_run_ends_the_incident(self, channel):
         answers = [ConnectionError("refused"), ConnectionError("refused"), "fine"]
@@ -314,7 +314,7 @@ class TestOnAServer:
             return FailedState(message="half of it is missing")
 
         assert returns(return_state=True).is_failed()
-        (message,) = told(channel)
+        (message,) = sent(channel)
         assert (message.status, message.error) == ("failed", "half of it is missing")
 
     @pytest.mark.parametrize(("care", "status"), [("fail", "failed"), ("warn", "degraded")])
@@ -329,7 +329,7 @@ class TestOnAServer:
             return 1
 
         careless(return_state=True)
-        (message,) = told(channel)
+        (message,) = sent(channel)
         assert message.status == status
         assert "1 task run failed unobserved: store-" in message.error
 
@@ -345,7 +345,7 @@ class TestOnAServer:
 
         state = around(return_state=True)
         assert (state.name, state.message) == ("Degraded", "1 call failed")
-        (message,) = told(channel)
+        (message,) = sent(channel)
         assert message.error == "2 calls failed"
         assert len(message.notes) == 2
         assert message.notes[1].endswith("store: failed (ConnectionError)")
@@ -360,8 +360,8 @@ class TestOnAServer:
             refused.outcome()
 
         around()
-        assert [message.operation for message in told(own)] == ["refused"]
-        (message,) = told(channel)
+        assert [message.operation for message in sent(own)] == ["refused"]
+        (message,) = sent(channel)
         assert (message.operation, message.status) == (around.plan.operation, "degraded")
         assert message.notes == ("refused: failed 2 times (ConnectionError ×2)",)
 
@@ -380,7 +380,7 @@ class TestOnAServer:
             return await between()
 
         assert asyncio.run(outer()) == 1
-        (message,) = told(channel)
+        (message,) = sent(channel)
         assert message.operation == outer.plan.operation
         assert message.notes == ("weather: degraded, yesterdays_weather stands in after ConnectionError",)
 
@@ -396,8 +396,8 @@ class TestOnAServer:
             return inner()
 
         assert outer() == "sunny"
-        assert [message.status for message in told(own)] == ["degraded"]
-        assert told(channel) == []
+        assert [message.status for message in sent(own)] == ["degraded"]
+        assert sent(channel) == []
 
     def test_generator_flows_send_alerts_like_any_flow(self, channel):
         @resilient_flow(notify=channel)
@@ -407,7 +407,7 @@ class TestOnAServer:
 
         with pytest.raises(ConnectionError):
             list(items())
-        (message,) = told(channel)
+        (message,) = sent(channel)
         assert (message.status, message.error) == ("failed", "after the first")
 
     def test_failures_of_an_earlier_attempt_of_a_generator_do_not_count(self, channel):
@@ -420,7 +420,7 @@ class TestOnAServer:
         with suppress(ConnectionError):  # Prefect raises the error of the first attempt although the second succeeded
             list(items())
         assert answers == []
-        assert told(channel) == []
+        assert sent(channel) == []
 
     def test_a_run_that_calls_sys_exit_has_crashed(self, channel):
         @resilient_flow(notify=channel)
@@ -430,7 +430,7 @@ class TestOnAServer:
 
         with pytest.raises(SystemExit):
             leaves()
-        (message,) = told(channel)
+        (message,) = sent(channel)
         assert (message.status, message.error_type) == ("failed", "CrashedRun")
         assert "crashed" in message.consequence
         assert message.notes == ("refused: failed (ConnectionError)",)
@@ -442,7 +442,7 @@ class TestOnAServer:
 
         with pytest.raises(KeyboardInterrupt):
             interrupted()
-        assert told(channel) == []
+        assert sent(channel) == []
 
     @pytest.mark.parametrize("retries", [0, 1])
     def test_a_run_that_is_cancelled_by_the_code_around_it_has_crashed(self, channel, retries):
@@ -455,7 +455,7 @@ class TestOnAServer:
 
         with pytest.raises(TimeoutError):
             asyncio.run(impatient())
-        (message,) = told(channel)
+        (message,) = sent(channel)
         assert (message.status, message.error_type) == ("failed", "CrashedRun")
         assert "cancelled from outside" in message.error
 
@@ -470,7 +470,7 @@ class TestOnAServer:
         slow = resilient_flow(notify=channel, timeout_seconds=1)(waits if is_async else sleeps)
         state = asyncio.run(slow(return_state=True)) if is_async else slow(return_state=True)
         assert state.name == "TimedOut"
-        (message,) = told(channel)
+        (message,) = sent(channel)
         assert message.status == "failed"
         assert message.kind == "timeout"
         assert "crashed" not in message.consequence
@@ -482,7 +482,7 @@ class TestOnAServer:
             raise ValueError("no month is complete")
 
         assert monthly_model(return_state=True).is_failed()
-        assert len(told(channel)) == 1
+        assert len(sent(channel)) == 1
         (text,) = resilient_slack.texts()
         for part in ("ValueError", "no month is complete", "yesterdays_weather stands in", "/runs/flow-run/"):
             assert part in text

@@ -155,8 +155,8 @@ def test_a_worker_finds_the_flow_by_its_entrypoint(tmp_path):
         found = load_flow_from_entrypoint(f"{file}:report"), load_flow_from_entrypoint(f"{file}:Reports.monthly")
         return found, [(item.name, item.parameters.model_dump()) for item in found]
 
-    found, told = scenario("resilient_tasks import resilient_flow", ", retry=3")
-    assert told == scenario("prefect import flow")[1]
+    found, ended = scenario("resilient_tasks import resilient_flow", ", retry=3")
+    assert ended == scenario("prefect import flow")[1]
     assert all(isinstance(item, ResilientFlow) for item in found)
     assert "retry: 3" in explain(found[0])
 
@@ -198,16 +198,16 @@ class TestOnAServer:
         ]
 
         def scenario(decorator):
-            told = []
+            ended = []
             for value in returned:
                 run = decorator(name="returns")(calling(value))
                 type_, name, message, _ = outcome_in(run(return_state=True))
-                told.append((type_, name, message))
-            return told
+                ended.append((type_, name, message))
+            return ended
 
-        told = same_as_prefect(scenario)
-        assert told[0] == ("COMPLETED", "Done", "mine")
-        assert told[3] == ("FAILED", "Failed", "1/2 states failed.")
+        ended = same_as_prefect(scenario)
+        assert ended[0] == ("COMPLETED", "Done", "mine")
+        assert ended[3] == ("FAILED", "Failed", "1/2 states failed.")
 
     def test_failures_and_hooks_and_retries_are_prefects(self):
         def scenario(decorator):

@@ -23,7 +23,7 @@ SECRET = "hunter22secret"
 
 
 @pytest.fixture(autouse=True)
-def anew():
+def fresh_store():
     with use_store(MemoryStore()):
         yield
 

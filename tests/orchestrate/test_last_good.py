@@ -67,9 +67,9 @@ def test_the_state_says_how_old_the_result_is(own, history, resilient_clock, tmp
     _, states = history(state).of("fetch")
     words = "degraded: last good result of 1970-01-01 00:00 UTC, 23 h old, stands in after ConnectionError"
     assert (states[-1].name, states[-1].message) == ("Degraded", words)
-    told = event_from_state(states[-1])
-    assert isinstance(told, FallbackUsed)
-    assert (told.fallback, told.since, told.error_type) == ("last good result", 0.0, "ConnectionError")
+    event = event_from_state(states[-1])
+    assert isinstance(event, FallbackUsed)
+    assert (event.fallback, event.since, event.error_type) == ("last good result", 0.0, "ConnectionError")
 
 
 def test_results_are_kept_in_the_result_storage_of_the_run(own, tmp_path):
@@ -176,9 +176,9 @@ def test_a_cached_result_is_the_good_one_and_no_stand_in_is_cached(own, tmp_path
     assert outcome(task, "07")[1].value == "good"
     assert outcome(task, "07")[1].value == "good"  # from the cache, without a call
     assert len(service.answers) == 2
-    anew = task.with_options(refresh_cache=True)
-    assert isinstance(outcome(anew, "07")[1], Degraded)
-    assert outcome(anew, "07")[1].value == "better"
+    refreshed = task.with_options(refresh_cache=True)
+    assert isinstance(outcome(refreshed, "07")[1], Degraded)
+    assert outcome(refreshed, "07")[1].value == "better"
 
 
 def test_with_options_removes_and_replaces_it(own, tmp_path):

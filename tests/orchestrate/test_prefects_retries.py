@@ -36,7 +36,7 @@ def channel(own_store, own_settings):
     return Recorder()
 
 
-def told(channel):
+def sent(channel):
     assert flush_messages()
     return [(message.operation, message.status) for message in channel.messages]
 
@@ -125,10 +125,10 @@ def test_an_outcome_counts_prefects_attempts():
 def test_only_the_last_attempt_sends_an_alert(decorate, channel, own):
     calls = []
     assert ended(decorate(notify=channel, retries=2)(own(failing(2, calls)))) == "fetched"
-    assert told(channel) == []
+    assert sent(channel) == []
     calls.clear()
     assert str(ended(decorate(notify=channel, retries=2)(own(failing(9, calls))))) == "refused 3"
-    assert [status for _, status in told(channel)] == ["failed"]
+    assert [status for _, status in sent(channel)] == ["failed"]
 
 
 @needs_prefect
@@ -153,7 +153,7 @@ def test_a_flow_does_not_count_a_task_as_failed_that_prefect_retried(channel):
             return "went on"
 
     assert well() == ["fetched", "fetched"]
-    assert told(channel) == []
+    assert sent(channel) == []
     assert goes_on(return_state=True).message == "1 call failed"
 
 

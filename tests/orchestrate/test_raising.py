@@ -104,9 +104,13 @@ def test_an_abandoned_stream_closes_its_source_and_a_finished_one_returns_its_va
 
 def test_a_returned_state_is_published_without_secrets():
     plain = FailedState(message="no data")
-    assert raising.told(plain) is plain
-    told = raising.told(FailedState(message=PAIR, data=ConnectionError(PAIR)))
-    assert (told.message, str(told.data), type(told.data)) == ("password=***", "password=***", ConnectionError)
+    assert raising.without_secrets(plain) is plain
+    redacted = raising.without_secrets(FailedState(message=PAIR, data=ConnectionError(PAIR)))
+    assert (redacted.message, str(redacted.data), type(redacted.data)) == (
+        "password=***",
+        "password=***",
+        ConnectionError,
+    )
 
 
 def test_the_error_behind_a_stand_in_crosses_to_other_processes_without_secrets():

@@ -12,13 +12,13 @@ pytestmark = pytest.mark.usefixtures("resilient_prefect")
 
 
 @pytest.fixture(autouse=True)
-def anew(monkeypatch):
+def fresh_state(monkeypatch):
     monkeypatch.setattr(loops, "_told", set())
     with use_store(MemoryStore()):
         yield
 
 
-def told(events):
+def sentences(events):
     return [event.sentence().removesuffix("; keep one of these loops") for event in events.named("retry.multiplied")]
 
 
@@ -32,7 +32,7 @@ def test_a_flow_that_retries_too_multiplies_the_attempts_of_its_tasks(resilient_
         return page(), page.submit().result()
 
     assert train() == ("page", "page")
-    assert told(resilient_events) == [
+    assert sentences(resilient_events) == [
         "retries multiply: flow train (3 attempts) × page (3 attempts) = up to 9 attempts"
     ]
 
@@ -51,7 +51,7 @@ def test_so_does_a_resilient_flow_and_a_plain_task(resilient_events):
         return page()
 
     assert train() == "row"
-    (sentence,) = told(resilient_events)
+    (sentence,) = sentences(resilient_events)
     assert sentence.startswith("retries multiply: ")
     assert sentence.endswith(" = up to 40 attempts")
     assert {"task page (2 attempts)", "train (5 attempts)", "row (4 attempts)"} <= set(
@@ -69,7 +69,7 @@ def test_a_single_loop_is_not_reported(resilient_events):
         return page()
 
     assert train() == "page"
-    assert told(resilient_events) == []
+    assert sentences(resilient_events) == []
 
 
 def test_a_fan_out_uses_the_budget_of_its_flow_run():

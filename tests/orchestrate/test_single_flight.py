@@ -64,9 +64,9 @@ def test_a_task_run_that_shared_an_attempt_names_the_leader_and_completes():
     states, outcomes = three_of(fetch)
     assert service.calls == 1
     assert [state.name for state in states] == ["Completed"] * 3
-    told = [state.message for state in states if state.message and "shared" in state.message]
-    assert len(told) == 2
-    assert all(message.startswith("shared the result of task run fetch-it, after ") for message in told)
+    messages = [state.message for state in states if state.message and "shared" in state.message]
+    assert len(messages) == 2
+    assert all(message.startswith("shared the result of task run fetch-it, after ") for message in messages)
     assert all(isinstance(outcome, Ok) and outcome.value == {"rows": 3} for outcome in outcomes)
 
 
@@ -109,8 +109,8 @@ def test_a_degraded_one_stays_degraded_and_can_be_read_by_another_process():
     assert service.calls == 1
     assert [state.name for state in states] == ["Degraded"] * 3
     assert all(isinstance(outcome, Degraded) and outcome.value == "old" for outcome in outcomes)
-    told = [state.message for state in states if "; shared with task run fetch-" in state.message]
-    assert len(told) == 2
+    messages = [state.message for state in states if "; shared with task run fetch-" in state.message]
+    assert len(messages) == 2
     read = [event_from_state(state) for state in states]
     assert {(event.fallback, event.error_type) for event in read} == {("last_good", "ConnectionError")}
 

@@ -1,4 +1,4 @@
-"""What the library leans on in Prefect without its documentation: the first thing to look at after an upgrade."""
+"""The undocumented parts of Prefect that the library relies on: check these first after an upgrade."""
 
 import importlib.metadata
 import inspect
