@@ -220,11 +220,11 @@ class FlowRun:
         if isinstance(outcome, Degraded):
             self._because = outcome.because
         value = outcome.value
-        words = self._words()
-        if not words or not self._may_return_state or not _may_set_message(value):
+        message = self._message()
+        if not message or not self._may_return_state or not _may_set_message(value):
             return value
         is_degraded = isinstance(outcome, Degraded) or self._is_degraded()
-        state: State[Any] = Completed(name="Degraded" if is_degraded else "Completed", message=words)
+        state: State[Any] = Completed(name="Degraded" if is_degraded else "Completed", message=message)
         state.data = value  # past Prefect's validation, which converts some dicts
         return state
 
@@ -251,7 +251,7 @@ class FlowRun:
             isinstance(event, FallbackUsed | CallFailed) for event in events
         )
 
-    def _words(self) -> str:
+    def _message(self) -> str:
         history = self._history
         own = [event for event in history.events if history.is_own(event)]
         parts = [event.sentence() for event in own if isinstance(event, RetryRecovered | FallbackUsed)]
@@ -330,9 +330,7 @@ def engaged(plan: Plan, care: Care) -> FlowRun | None:
     if context is None or context.flow is None or context.flow_run is None:
         return None
     is_another = getattr(context.flow.fn, MARK, None) is not plan
-    if is_another or is_listed(
-        getattr(context, "task_runner", None)
-    ):  # already tracked: the function calls its own `fn`
+    if is_another or is_listed(getattr(context, "task_runner", None)):  # tracked already: it calls its own `fn`
         return None
     return FlowRun(plan, care, context)
 

@@ -93,7 +93,7 @@ CANCEL_EVENTS = Reliance(
     name="prefect.task_runners.ThreadPoolTaskRunner._cancel_events",
     since="3.0.0",
     purpose="ending the waits of submitted tasks when their flow run is terminated or cancelled",
-    without="a submitted task in a thread goes on with its attempts although its flow run was terminated",
+    without="a submitted task in a thread continues its attempts although its flow run was terminated",
 )
 BACKGROUND = Reliance(
     name="prefect._internal.concurrency.threads.get_global_loop",
