@@ -525,3 +525,8 @@ def _pop(answers):
     if isinstance(answer, Exception):
         raise answer
     return answer
+
+
+@pytest.mark.parametrize(("seconds", "timed_out"), [(10.2, True), (9.4, True), (8.5, False)])
+def test_a_cancellation_about_the_limit_is_its_timeout(seconds, timed_out):
+    assert (flow_alerts.overran(asyncio.CancelledError(), 10, seconds) is not None) is timed_out
