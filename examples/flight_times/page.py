@@ -83,12 +83,12 @@ def _row(month: Month) -> str:
     cells += ["–" if error is None else f"{error:.1f}" for error in (month.frozen_rmse, month.champion_rmse)]
     cells.append("–" if month.challenger_rmse is None else f"{month.challenger_rmse:.1f}")
     came = month.verdict or ("promoted" if month.promoted else "kept the champion" if month.trained else "not trained")
-    notes = "; ".join([came, *(f"{name} degraded" for name in month.degraded), *filter(None, (month.note, month.drift))])
+    text = "; ".join([came, *(f"{name} degraded" for name in month.degraded), *filter(None, (month.note, month.drift))])
     balance = "" if month.balances else ' <span class="bad">rows do not balance</span>'
     return (
         "<tr>"
         + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
-        + f"<td>{html.escape(notes)}{balance}</td></tr>"
+        + f"<td>{html.escape(text)}{balance}</td></tr>"
     )
 
 
