@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
-# What a target needs: the demo does without the tools that check and test.
+# What a target needs: the demo needs no tools for checks and tests.
 FOR_DEMO := $(VENV)/.for-demo
 FOR_DEV := $(VENV)/.for-dev
 FOR_KINDS := $(VENV)/.for-kinds
@@ -11,9 +11,9 @@ FOR_BENCH := $(VENV)/.for-bench
 CLIENTS := tests/benchmarks/kinds/requirements.txt
 PEERS := tests/benchmarks/bench/requirements.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# Tests start hundreds of interpreters: where none may write down what it has compiled, each compiles Prefect anew.
+# Tests start hundreds of interpreters: without bytecode files, each would compile Prefect again.
 export PYTHONDONTWRITEBYTECODE :=
-# The tests run in so many processes at once; conftest.py says what stays together.
+# The number of processes that run the tests; conftest.py decides which tests stay together.
 WORKERS ?= 2
 SHARED := -n $(WORKERS) --dist loadgroup
 
@@ -24,7 +24,7 @@ SHARED := -n $(WORKERS) --dist loadgroup
 help:  ## This list.
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: $(FOR_DEMO)  ## The example: an ML flow keeps retraining while everything around it fails. Two minutes. SEED=2 meets other faults.
+demo: $(FOR_DEMO)  ## The example: an ML flow keeps retraining while everything around it fails. Two minutes. SEED=2: other faults.
 	$(BIN)/python examples/flight_times/run.py --seed $(or $(SEED),1)
 
 test: $(FOR_DEV)  ## All tests, in two processes; WORKERS=4 where there are more cores.
@@ -44,57 +44,57 @@ docs: $(FOR_DEV)  ## The documentation as HTML, in out/docs.
 	$(BIN)/sphinx-build -W -q docs out/docs
 	@echo "out/docs/index.html"
 
-bench:  ## What every part costs, beside 13 libraries and what is written by hand, and the goals. Five minutes, on a quiet machine.
+bench:  ## The cost of each part beside 13 libraries and hand-written code, and the goals. Five minutes, on a quiet machine.
 	@$(MAKE) --no-print-directory .venv-bench/.for-bench VENV=.venv-bench
 	PYTHONPATH=. .venv-bench/bin/python tests/benchmarks/bench_table.py --page docs/measured.md --figure docs/images/bench.png $(OPTIONS)
 
-timeouts: $(FOR_DEV)  ## A limit of 1 s on 6 s of work of every sort, ours beside Prefect's own. Three minutes, on a quiet machine.
+timeouts: $(FOR_DEV)  ## A limit of 1 s on 6 s of work of every kind, beside Prefect's own timeout. Three minutes, on a quiet machine.
 	$(BIN)/python tests/benchmarks/timeouts.py --page docs/measured.md --figure docs/images/timeouts.png
 
-splitting: $(FOR_DEV)  ## Good and bad rows of up to ten million beside pandera, dataframely and a mask; what bad rows cost. Ten minutes, on a quiet machine.
+splitting: $(FOR_DEV)  ## Splitting up to ten million rows, beside pandera, dataframely and a mask; the cost of bad rows. Ten minutes, on a quiet machine.
 	$(BIN)/python tests/benchmarks/splitting.py --page docs/measured.md --figure docs/images/splitting.png
 
-chunks: $(FOR_DEV)  ## 100 million generated rows split in chunks, under 2 GB of memory. A minute, and 1 GB of disk meanwhile.
+chunks: $(FOR_DEV)  ## Splitting 100 million generated rows in chunks, under 2 GB of memory. A minute, and 1 GB of disk.
 	$(BIN)/python tests/benchmarks/chunks.py
 
-breakers: $(FOR_DEV)  ## What a closed breaker costs a call with each store that is shared. Half a minute, on a quiet machine.
+breakers: $(FOR_DEV)  ## The cost of a closed breaker for a call, with each shared store. Half a minute, on a quiet machine.
 	$(BIN)/python tests/benchmarks/breaker_stores.py --page docs/measured.md
 
 hedging: $(FOR_DEV)  ## A slow tail on a real server, plain and hedged. A minute and a half, on a quiet machine.
 	$(BIN)/python tests/benchmarks/hedging.py --page docs/measured.md
 
-outage: $(FOR_DEV)  ## 1,000 callers of an API that is down and slow to recover, simulated under five sets of policies. Two minutes.
+outage: $(FOR_DEV)  ## A simulated outage: 1,000 callers of an API that is slow to recover, with five sets of policies. Two minutes.
 	$(BIN)/python tests/benchmarks/outage.py --page docs/measured.md --figure docs/images/outage.png
 
-alerts-pictures: $(FOR_DEV)  ## What people see in Slack: pictures for docs/policies/notify.md. Two minutes, and a Chromium.
+alerts-pictures: $(FOR_DEV)  ## Pictures of Slack messages for docs/policies/notify.md. Two minutes; needs Chromium.
 	$(BIN)/python docs/pictures/alerts.py
 
-prefect-pictures: $(FOR_DEV)  ## What people see in Prefect's UI: pictures for docs/prefect.md. A minute, and a Chromium.
+prefect-pictures: $(FOR_DEV)  ## Pictures of Prefect's UI for docs/prefect.md. A minute; needs Chromium.
 	$(BIN)/python docs/pictures/prefect_ui.py
 
-promotion-rates: $(FOR_DEV)  ## How often the example promotes a model that is as good, or better, in simulated weeks. Half a minute.
+promotion-rates: $(FOR_DEV)  ## How often the example promotes an equally good or a better model, in simulated weeks. Half a minute.
 	$(BIN)/python tests/benchmarks/promotion_rates.py --page docs/flight-times.md
 
-flights-everywhere: $(FOR_DEV)  ## The example on threads, Dask and Ray, with three stores: the same result. Ten minutes. Ray and Redis where installed.
+flights-everywhere: $(FOR_DEV)  ## The example on threads, Dask and Ray, with three stores: the same result. Ten minutes. Ray and Redis if installed.
 	$(BIN)/python tests/benchmarks/everywhere_flights.py --page docs/flight-times.md
 
-rough: $(FOR_DEMO)  ## The example while its process is stopped eight times for 4 s, beside six busy loops. Ten minutes. SEED=2 as above.
+rough: $(FOR_DEMO)  ## The example on a busy machine: its process stops eight times for 4 s, beside six busy loops. Ten minutes. SEED=2 as above.
 	$(BIN)/python tests/benchmarks/rough.py --seed $(or $(SEED),1) --busy 6
 
-storm: $(FOR_DEV)  ## 10,000 failures in a minute, and what people hear of it, beside Prefect's own hook. Three minutes, on a quiet machine.
+storm: $(FOR_DEV)  ## 10,000 failures in a minute, and the alerts about them, beside Prefect's own hook. Three minutes, on a quiet machine.
 	$(BIN)/python tests/benchmarks/storm.py --page docs/measured.md
 
-remote: $(FOR_DEV)  ## Twenty flows whose server is away for 20 s in the midst of them, and how each ends. Five minutes.
+remote: $(FOR_DEV)  ## Twenty flows whose server is away for 20 s, and how each ends. Five minutes.
 	$(BIN)/python tests/benchmarks/remote.py
 
-kinds:  ## Real errors of real clients, and the kind that each is taken for. Three minutes. OPTIONS=--wrong shows those only.
+kinds:  ## Real errors of real clients, and the kind that each gets. Three minutes. OPTIONS=--wrong: only the wrong ones.
 	@$(MAKE) --no-print-directory .venv-kinds/.for-kinds VENV=.venv-kinds
 	PYTHONPATH=. .venv-kinds/bin/python tests/benchmarks/kinds_table.py --page docs/measured.md $(OPTIONS)
 
-secrets: $(FOR_DEV)  ## Thousands of generated secrets, how many leak through redaction, and what is taken for one. A minute.
+secrets: $(FOR_DEV)  ## Thousands of generated secrets: leaks through redaction, and false positives. A minute.
 	$(BIN)/python tests/benchmarks/secrets/measure.py --page docs/measured.md
 
-everywhere:  ## The tests on every supported Python that this machine has.
+everywhere:  ## The tests on every supported Python that is installed.
 	@for version in 3.11 3.12 3.13; do \
 		if python$$version -c '' 2>/dev/null; then \
 			echo "== Python $$version"; \
@@ -102,10 +102,10 @@ everywhere:  ## The tests on every supported Python that this machine has.
 		else echo "== Python $$version is not here: skipped"; fi; \
 	done
 
-orchestrate: $(FOR_DEV)  ## The tests of what touches Prefect.
+orchestrate: $(FOR_DEV)  ## The tests with Prefect.
 	$(BIN)/python -m pytest $(SHARED) tests/orchestrate
 
-prefect-3.8:  ## The same and the demo with the oldest Prefect that is allowed.
+prefect-3.8:  ## The same tests and the demo, with the oldest supported Prefect.
 	$(MAKE) --no-print-directory orchestrate demo VENV=.venv-prefect-3.8 CONSTRAINTS=constraints-prefect-3.8.txt
 
 clean:
@@ -119,11 +119,11 @@ $(BIN)/python:
 $(FOR_DEMO): EXTRAS := demo
 $(FOR_DEV): EXTRAS := demo,dev
 $(FOR_DEMO) $(FOR_DEV): pyproject.toml $(CONSTRAINTS)
-# The clients have pins of their own, and the library is taken from the work tree.
+# The clients have their own pins, and the library is taken from the work tree.
 $(FOR_KINDS): WANTED := -r $(CLIENTS)
 $(FOR_KINDS): FROM :=
 $(FOR_KINDS): $(CLIENTS)
-# The peers have pins of their own, beside those of everything else.
+# The peers have their own pins, in addition to all others.
 $(FOR_BENCH): EXTRAS := demo
 $(FOR_BENCH): WANTED = -e '.[$(EXTRAS)]' -r $(PEERS)
 $(FOR_BENCH): pyproject.toml $(CONSTRAINTS) $(PEERS)
@@ -133,21 +133,21 @@ $(FOR_DEMO) $(FOR_DEV) $(FOR_KINDS) $(FOR_BENCH): | $(BIN)/python
 		|| { echo "uv could not: installing with pip, which takes up to ten minutes"; $(WITH_PIP); }
 	@touch $@
 
-# uv takes seconds where pip takes minutes, and shows what it does. It does not read pip's configuration: where that names
-# a private index, pip is asked instead.
+# uv takes seconds where pip takes minutes. It does not read pip's configuration: if that names a private index, the
+# installation falls back to pip.
 FROM = -c $(CONSTRAINTS)
 WANTED = -e '.[$(EXTRAS)]'
 WITH_PIP = { while sleep 20; do echo "... $$(date +%T), pip is at work"; done & }; beat=$$!; \
 	$(BIN)/python -m pip install $(FROM) $(WANTED); code=$$?; kill $$beat; exit $$code
 
-# For those who release: the public API, its types, and the wheel.
+# For releases: the public API, its types, and the wheel.
 .PHONY: api typed wheel
 SINCE ?=
-api: $(FOR_DEV)  ## Public names and signatures beside those of the newest tag, or of SINCE=COMMIT: each break is named.
+api: $(FOR_DEV)  ## Breaks of public names and signatures since the newest tag, or since SINCE=COMMIT.
 	$(BIN)/python tests/public_api.py $(SINCE)
 
-typed: $(FOR_DEV)  ## Whether every public name has a type that all type checkers read alike: 100 %.
+typed: $(FOR_DEV)  ## Check that type checkers agree on the type of every public name: 100 %.
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/basedpyright --verifytypes resilient_tasks --ignoreexternal
 
-wheel: $(FOR_DEV)  ## The wheel in out/dist, tried in an empty environment. OPTIONS="--python 3.13" or --lowest.
+wheel: $(FOR_DEV)  ## Build the wheel in out/dist, and test it in an empty environment. OPTIONS="--python 3.13" or --lowest.
 	$(BIN)/python tests/wheel.py $(OPTIONS)

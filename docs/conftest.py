@@ -37,27 +37,27 @@ Namespace = dict[str, Any]
 
 
 def _begin(namespace: Namespace) -> None:
-    """Give a page a folder, a clock, a store and settings of its own."""
+    """Give a page its own folder, clock, store and settings."""
     namespace["_after"] = after = ExitStack()
     folder = after.enter_context(tempfile.TemporaryDirectory())
     after.callback(os.chdir, Path.cwd())
     os.chdir(folder)
     namespace["clock"] = VirtualClock()
     after.enter_context(use_clock(namespace["clock"]))
-    # After the clock, which changes the environment, too: what is changed last is put back first.
+    # After the clock, which changes the environment too: changes are undone in reverse order.
     patch = after.enter_context(pytest.MonkeyPatch.context())
     patch.setattr(settings, "current", settings.Settings())
     patch.setattr(failures, "_registered", [])  # a page registers kinds, and explains those that it registered
     after.enter_context(states.use_store(MemoryStore()))
     after.enter_context(use_incidents(MemoryStore()))
-    # A page's own channels, and servers that it starts, hear of what fails there.
+    # Let alerts reach a page's own channels, and servers that it starts.
     after.enter_context(gate.open_to(lambda channel: getattr(channel, "place", HERE).startswith(HERE)))
     for name in ("RESILIENT_TASKS_STORE", "RESILIENT_TASKS_INCIDENTS"):
-        patch.setenv(name, "memory:")  # so that what the page makes of it is undone
+        patch.setenv(name, "memory:")  # so that the page's changes are undone
 
 
 def _begin_with_prefect(namespace: Namespace) -> None:
-    """As `_begin`; and what tasks persist goes into the page's folder, not into the home of whoever runs this."""
+    """As `_begin`; tasks persist results in the page's folder, not in the user's home."""
     from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings  # noqa: PLC0415 - seconds to import
 
     _begin(namespace)
@@ -66,11 +66,11 @@ def _begin_with_prefect(namespace: Namespace) -> None:
 
 
 def _begin_with_a_store_to_choose(namespace: Namespace) -> None:
-    """As `_begin`; and the page may `configure(store=...)`, for itself and for the processes that it starts."""
+    """As `_begin`; the page may `configure(store=...)`, for itself and for the processes that it starts."""
     _begin(namespace)
     after = namespace["_after"]
     patch = after.enter_context(pytest.MonkeyPatch.context())
-    # The page tells of a store that answers: on a busy machine, too.
+    # The store must not time out, even on a busy machine.
     patch.setenv("RESILIENT_TASKS_STORE_TIMEOUT", "10")
     patch.setattr(settings, "current", settings.Settings(store_timeout=10))
     patch.setattr(states.shared, "_states", None)
@@ -117,7 +117,7 @@ def _pages(
     )
 
 
-# The tutorial's blocks make files, which tests/tutorial builds and runs.
+# tests/tutorial builds files from the tutorial's blocks and runs them.
 _with_their_own = ["prefect.md", "flows.md", "where-it-runs.md", "testing.md", "shared-state.md", "tutorial.md"]
 _plain = _pages(DOCS, "*.md", excludes=_with_their_own)
 _sharing = _pages(DOCS, "shared-state.md", begin=_begin_with_a_store_to_choose)

@@ -1,4 +1,4 @@
-"""Score rows in batches by a service that refuses a whole batch for one row: bisect it, and keep that row apart.
+"""Score rows in batches by a service that refuses a whole batch for one row: bisect it, and quarantine that row.
 
     python examples/batch_scoring.py
 
@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")  # the lines below say what many lines of log would
+os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")  # the lines below replace many log lines
 
 import httpx
 import pandas as pd
@@ -43,7 +43,7 @@ OUT = Path("out/batch_scoring")
 QUARANTINE = Quarantine(OUT / "quarantine")
 BREAKER = CircuitBreaker("scoring", failures=4, open_for=60)
 FEATURES = ["distance", "hour"]
-MOST_REFUSED = 5  # rows of one batch: with more of them it is the service that is at fault, or the batch as a whole
+MOST_REFUSED = 5  # rows of one batch: with more, the service or the whole batch is at fault
 
 # A row that the service refused has no score, but a problem. No schema of the features foresaw it.
 Scored = pa.DataFrameSchema(
@@ -56,7 +56,7 @@ Scored = pa.DataFrameSchema(
 
 @dataclass(frozen=True)
 class Refused:
-    """What the service says against some of the rows, without naming them: an answer, and no failure."""
+    """The service's refusal of some of the rows, which it does not name: an answer, not a failure."""
 
     why: str
 
@@ -65,14 +65,14 @@ class Refused:
 def score(rows: pd.DataFrame) -> list[float] | Refused:
     """Return a score for each row."""
     answer = httpx.post(os.environ["SCORING_URL"], json=rows[FEATURES].to_dict("records"), timeout=10)
-    if answer.status_code in {422, 500}:  # how this service says that a row is at fault: 500 is where it crashed
+    if answer.status_code in {422, 500}:  # a row is at fault; with 500 the service crashed on it
         return Refused(f"{answer.status_code} {answer.text.strip().splitlines()[-1]}")
     scores: list[float] = answer.raise_for_status().json()
     return scores
 
 
 def bisected(batch: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows with a score each, and those that the service refuses with its problem, in their order."""
+    """Return the rows in order, each with a score, or with its problem if the service refuses it."""
     waiting, done, refused = [batch], [], 0
     while waiting:
         rows = waiting.pop()
@@ -122,22 +122,22 @@ def keep(name: str, scored: pd.DataFrame) -> None:
 
 
 def put_back(correct: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
-    """Correct the rows that wait, have them scored, and keep the scores of those that the service takes now."""
+    """Correct the waiting rows, score them, and keep the scores of those that the service accepts now."""
     for batch in QUARANTINE.list("score_batch"):
         for reasons in QUARANTINE.read(batch)["reasons"]:
             print(f"{batch.batch}: a row waits: {reasons[0]['value']}")
         done = QUARANTINE.replay(batch, Scored, fix=lambda rows: bisected(correct(rows)))
-        released = QUARANTINE.release("score_batch", batch=batch.batch)  # also what an earlier try did not keep
+        released = QUARANTINE.release("score_batch", batch=batch.batch)  # also rows that an earlier run did not keep
         if released is not None:
             keep(f"{batch.batch}-put-back", released)
         print(f"{batch.batch}: {done.rows} put back, {done.waiting} still waiting")
 
 
-# From here on: a service on this machine, so that the example runs as it stands. Yours has a URL.
+# From here on: a service on this machine, so that the example runs as it is. Yours has a URL.
 
 
 def model(request: Request) -> Response:
-    """Score flights by a formula, and fail as such services do: without a word about the row at fault."""
+    """Score flights by a formula, and fail as such services do, without naming the row at fault."""
     rows = request.json()
     if any(row["hour"] > 23 for row in rows):
         return Response('{"detail": "a feature is out of range"}', 422)
@@ -154,7 +154,7 @@ def flights() -> pd.DataFrame:
 
 
 def show(server: FaultyServer) -> None:
-    """Print where all rows are, and how often the service was asked since the last time."""
+    """Print where all rows are, and the number of requests since the last call."""
     scored = sum(len(pd.read_parquet(file)) for file in OUT.glob("scores/*.parquet"))
     waiting = sum(batch.waiting for batch in QUARANTINE.list())
     print(f"1000 rows: {scored} scored, {waiting} in quarantine, {1000 - scored - waiting} left for the next run")
@@ -195,7 +195,7 @@ def demo() -> None:
         server.down(4)
         run()
         show(server)
-        BREAKER.close()  # which spares this example the minute until the circuit lets a call through
+        BREAKER.close()  # so that this example need not wait a minute until the circuit lets a call through
         print("It is up again, and busy at times.")
         run()
         show(server)

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")  # the tables below say what many lines of log would
+os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")  # the tables below replace many log lines
 
 import duckdb
 import httpx
@@ -82,7 +82,7 @@ def fetch_rates() -> dict[str, float]:
 
 @resilient_task(retry=Retry(attempts=5, wait=1))  # another process may hold the file for a moment
 def load(hour: str, rows: pd.DataFrame, read: int | None = None) -> None:
-    """Replace the rows of an hour, in one transaction: `read` rows came, or None for rows out of the quarantine."""
+    """Replace the rows of an hour in one transaction; `read` is the number of rows read, None for released rows."""
     OUT.mkdir(parents=True, exist_ok=True)
     with duckdb.connect(OUT / "orders.duckdb") as db:
         db.execute("CREATE TABLE IF NOT EXISTS hours (hour TEXT PRIMARY KEY, read INT)")
@@ -98,7 +98,7 @@ def load(hour: str, rows: pd.DataFrame, read: int | None = None) -> None:
 
 
 def in_euros(rows: pd.DataFrame) -> pd.DataFrame:
-    """Add the amount in euros, and whether the rates for it are old ones."""
+    """Add the amount in euros, and whether its rates are a stand-in."""
     match fetch_rates.outcome():
         case Ok(rates):
             degraded = False
@@ -121,9 +121,9 @@ def ingest(hour: str | None = None) -> None:
 
 
 def put_back(hour: str, fix: Any) -> None:
-    """Correct the rows of an hour that wait, and load those that satisfy the schema now."""
+    """Correct the waiting rows of an hour, and load those that satisfy the schema now."""
     done = QUARANTINE.replay(f"{hour}-result", Orders, fix=fix)
-    released = QUARANTINE.release("check_orders", batch=f"{hour}-result")  # also what an earlier try did not load
+    released = QUARANTINE.release("check_orders", batch=f"{hour}-result")  # also rows that an earlier run did not load
     if released is not None:
         load(hour, in_euros(released))
     print(f"{done.rows} put back, {done.waiting} still waiting")
@@ -146,14 +146,14 @@ def show() -> None:
     print(f"{read} rows read {'=' if read == loaded + waiting else '≠'} {loaded} loaded + {waiting} waiting\n")
 
 
-# From here on: an API on this machine with a bad morning, so that the example runs as it stands. For your own, set
+# From here on: an API on this machine with a bad morning, so that the example runs as it is. For your own, set
 # ORDERS_API to your URL and run `python hourly_ingest.py --serve` beside a Prefect server.
 
 DAY = "2026-11-27"
 
 
 def morning() -> FaultyServer:
-    """Return an API: one hour is interrupted, the next has bad rows, and then the rates cannot be had."""
+    """Return an API: one hour is interrupted, the next has bad rows, and then the rates are unavailable."""
     server = FaultyServer()
     for hour in range(8, 13):
         numbers = range(hour * 1000, hour * 1000 + 40)
@@ -176,7 +176,7 @@ def demo() -> None:
         os.environ["ORDERS_API"] = server.url
         for hour in range(8, 13):
             if hour == 11:
-                server.down(4, path="/rates")  # as often as it is asked
+                server.down(4, path="/rates")  # for all attempts
             run(f"{DAY}T{hour:02}")
         show()
         print("The rates are back: the hour with old ones is loaded again. So is one with bad rows.")

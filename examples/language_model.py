@@ -44,14 +44,14 @@ tally: Counter[str] = Counter()
 
 
 class Delay(BaseModel):
-    """What the model has to find in a pilot's remark."""
+    """What the model extracts from a pilot's remark."""
 
     cause: Literal["weather", "crew", "aircraft", "airport"]
     minutes: int = Field(ge=0, le=2000)
 
 
 class BudgetSpent(Exception):
-    """The calls of this budget have cost what they may."""
+    """The budget of these calls is spent."""
 
 
 register_kind(BudgetSpent, Kind.REJECTED)  # no attempt follows; a fallback stands in
@@ -59,7 +59,7 @@ register_kind(BudgetSpent, Kind.REJECTED)  # no attempt follows; a fallback stan
 
 @dataclass(frozen=True, eq=False)
 class CostBudget(Policy):
-    """Refuse calls once `dollars` are booked under `name`, by all processes that share a store.
+    """Refuse calls once `dollars` are booked under `name`, across all processes that share a store.
 
     What an answer costs is known when it has come, so calls that are under way by then may exceed the budget.
     """
@@ -90,7 +90,7 @@ budget = CostBudget("delays, this run", dollars=0.015)
 
 
 async def chat(client: httpx.AsyncClient, model: str, remark: str) -> Delay:
-    """Ask a model, book what it costs, and check what it says."""
+    """Ask a model, book the cost, and check the answer."""
     prompt = f"Answer in JSON with cause and minutes. The remark: {remark}"
     asked = {"model": model, "messages": [{"role": "user", "content": prompt}]}
     tally[f"requests to {model}"] += 1
@@ -103,7 +103,7 @@ async def chat(client: httpx.AsyncClient, model: str, remark: str) -> Delay:
     return Delay.model_validate_json(answer["choices"][0]["message"]["content"])
 
 
-AGAIN = (Kind.TRANSIENT, Kind.THROTTLED, Kind.TIMEOUT, Kind.MALFORMED)  # broken JSON may be whole the next time
+AGAIN = (Kind.TRANSIENT, Kind.THROTTLED, Kind.TIMEOUT, Kind.MALFORMED)  # the next answer may be valid JSON
 
 
 @resilient(retry=Retry(on=AGAIN, wait=0.2), timeout=5, idempotent=True)
@@ -126,7 +126,7 @@ async def ask(client: httpx.AsyncClient, remark: str) -> Delay:
 
 
 async def read_all(url: str, remarks: list[str], at_once: int = 4) -> list[Any]:
-    """Return the outcome of each remark. Few at once, so that the budget hears what one cost before the next begins."""
+    """Return the outcome of each remark. Few run at once, so that costs are booked before the next calls begin."""
     places = asyncio.Semaphore(at_once)
 
     async def one(remark: str) -> Any:
@@ -164,11 +164,11 @@ def show(outcomes: list[Any]) -> None:
     Console(width=90).print(table)
 
 
-# From here on: a model on this machine, so that the example runs as it stands. Yours has a URL and a key.
+# From here on: a model on this machine, so that the example runs as it is. Yours has a URL and a key.
 
 
 def moods(request: Request) -> Slow | Status | None:
-    """Throttle each tenth request, and have each ninth take three seconds longer where it is for the large model."""
+    """Throttle each tenth request, and delay each ninth by three seconds if it is for the large model."""
     if request.number % 10 == 0:
         return Status(429, retry_after=1)
     return Slow(3) if request.number % 9 == 0 and request.json()["model"] == LARGE else None
@@ -180,11 +180,11 @@ def complete(request: Request) -> Response:
     asked = request.json()
     prompt = asked["messages"][-1]["content"]
     found = re.search(r"(\d+) minutes, (\w+)", prompt)
-    says = json.dumps({"cause": found[2], "minutes": int(found[1])}) if found else "{}"
+    answer = json.dumps({"cause": found[2], "minutes": int(found[1])}) if found else "{}"
     if request.number % 7 == 0 and asked["model"] == LARGE:
-        says = says[: len(says) // 2]
+        answer = answer[: len(answer) // 2]
     usage = {"prompt_tokens": len(prompt) // 4, "completion_tokens": 30}
-    choice = {"index": 0, "message": {"role": "assistant", "content": says}, "finish_reason": "stop"}
+    choice = {"index": 0, "message": {"role": "assistant", "content": answer}, "finish_reason": "stop"}
     return Response(json.dumps({"model": asked["model"], "choices": [choice], "usage": usage}))
 
 

@@ -45,12 +45,12 @@ requests: Counter[str] = Counter()
 
 
 @resilient(
-    # `host_of` in the place of a name: each host has a budget, a limit and a circuit of its own.
+    # `host_of` instead of a name: each host has its own budget, limit and circuit.
     retry=Retry(attempts=5, wait=0.3, budget=RetryBudget(host_of, share=0.3, floor=5, per=60)),
     rate_limit=AdaptiveRateLimit(host_of, start=20, per=1),
-    # A host that asks for patience (429) is not down: only other failures and timeouts open its circuit.
+    # A host that throttles (429) is not down: only other failures and timeouts open its circuit.
     breaker=CircuitBreaker(host_of, min_calls=5, on=[Kind.TRANSIENT, Kind.TIMEOUT]),
-    # So many requests at once to all hosts together. What waits for its host's limit takes no place here.
+    # Concurrent requests to all hosts together. Calls that wait for their host's limit take no slot.
     bulkhead=Bulkhead("crawl", limit=30, queue=500),
     timeout=10,
     idempotent=True,
@@ -63,7 +63,7 @@ async def fetch(client: httpx.AsyncClient, url: str) -> str:
 
 @resilient_flow
 async def crawl(urls: list[str]) -> dict[str, str]:
-    """Return the page of each URL that could be had."""
+    """Return the page of each URL that could be fetched."""
     pages: dict[str, str] = {}
     table: dict[str, Counter[str]] = defaultdict(Counter)
     finished: dict[str, float] = {}
@@ -90,7 +90,7 @@ async def crawl(urls: list[str]) -> dict[str, str]:
 
 
 def show(table: dict[str, Counter[str]], finished: dict[str, float]) -> None:
-    """Print what came of each host."""
+    """Print the results of each host."""
     shown = Table("host", "is", *("answered", "failed", "refused", "requests", "finished"))
     for host, row in sorted(table.items(), key=lambda each: each[1]["answered"]):
         numbers = (row["answered"], row["failed"], row["refused"], requests[host])
@@ -98,15 +98,15 @@ def show(table: dict[str, Counter[str]], finished: dict[str, float]) -> None:
     Console(width=90).print(shown)
 
 
-# From here on: 20 hosts on this machine, so that the example runs as it stands. Yours is a list of URLs.
+# From here on: 20 hosts on this machine, so that the example runs as it is. Yours is a list of URLs.
 
 KINDS: dict[str, str] = {}
-#: Where no Prefect server is set, Prefect starts one for the run. A busy machine needs more than its 20 s for that.
+#: If no Prefect server is set, Prefect starts one for the run. A busy machine needs more than its limit of 20 s.
 ALONE = {PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 120, PREFECT_SERVER_ANALYTICS_ENABLED: False}
 
 
 def throttling(per_second: int) -> Callable[[Request], Status | None]:
-    """Return a schedule that answers 429 to what comes beyond so many requests in a second."""
+    """Return a schedule that answers 429 to requests beyond this number in a second."""
     accepted: list[float] = []
 
     def schedule(request: Request) -> Status | None:
@@ -120,7 +120,7 @@ def throttling(per_second: int) -> Callable[[Request], Status | None]:
 
 
 def start_hosts() -> list[FaultyServer]:
-    """Start 15 hosts that are well, 3 that fail each fourth request, one that throttles and one that is down."""
+    """Start 15 healthy hosts, 3 that fail each fourth request, one that throttles and one that is down."""
     schedules: list[tuple[str, Callable[[Request], Status | None] | None]] = [
         *[("well", None)] * 15,
         *[("flaky", lambda request: None if request.number % 4 else Status(503))] * 3,
@@ -136,7 +136,7 @@ def start_hosts() -> list[FaultyServer]:
 
 if __name__ == "__main__":
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    logging.disable(logging.ERROR)  # the table tells what some hundred lines of log would
+    logging.disable(logging.ERROR)  # the table replaces hundreds of log lines
     servers = start_hosts()
     urls = [f"{server.url}/{page}" for page in range(25) for server in servers]  # your own URLs here
     if not PREFECT_API_URL.value():

@@ -1,4 +1,4 @@
-"""A policy, an event and a channel of one's own, used in a task of Prefect's.
+"""A custom policy, event and channel, used in a Prefect task.
 
     python examples/your_own.py
 
@@ -54,9 +54,9 @@ class QuotaLow(Event):
 
 @dataclass(frozen=True, eq=False)
 class Quota(Policy):
-    """At most `calls` calls in the day that begins with the first, of all workers that share a store."""
+    """Allow at most `calls` calls in the day that begins with the first, across all workers that share a store."""
 
-    slot: ClassVar[str] = "rate limit"  # each attempt of a retry pays
+    slot: ClassVar[str] = "rate limit"  # each attempt of a retry counts
 
     name: str
     calls: int
@@ -79,14 +79,14 @@ class Quota(Policy):
 
 @dataclass(frozen=True)
 class Ntfy:
-    """Push messages to a phone by ntfy: ntfy.sh, or a server of your own."""
+    """Push messages to a phone by ntfy: ntfy.sh, or your own server."""
 
     server: str
     topic: str
 
     @property
     def name(self) -> str:
-        return f"ntfy:{self.topic}"  # says where to, and holds no secret
+        return f"ntfy:{self.topic}"  # names the destination, and holds no secret
 
     def send(self, message: Message, *, within: float) -> None:
         push: dict[str, Any] = {"topic": self.topic, "title": message.headline(), "message": message.text()}
@@ -94,10 +94,10 @@ class Ntfy:
         httpx.post(self.server, json=push, timeout=within, trust_env=False).raise_for_status()
 
 
-# From here on: a geocoder and an ntfy server on this machine, so that the example runs as it stands.
+# From here on: a geocoder and an ntfy server on this machine, so that the example runs as it is.
 geocoder = FaultyServer(lambda request: f"40.7, -73.{len(request.query['q'])}").start()
 phone = FaultyServer(lambda _: "{}").start()
-configure(incidents="memory:")  # so that a second run pushes again, and does not count as the same incident
+configure(incidents="memory:")  # so that a second run is a new incident, and pushes again
 
 
 @resilient_task(
@@ -114,12 +114,12 @@ def locate(address: str) -> str:
 
 @resilient_flow
 def locate_all(addresses: list[str]) -> dict[str, str]:
-    """Return the place of each address, as far as the quota goes."""
+    """Return the place of each address, until the quota is used up."""
     outcomes = [outcome_of(locate.submit(address)) for address in addresses]
     return {address: found.value for address, found in zip(addresses, outcomes, strict=True) if isinstance(found, Ok)}
 
 
-#: Where no Prefect server is set, Prefect starts one for the run. A busy machine needs more than its 20 s for that.
+#: If no Prefect server is set, Prefect starts one for the run. A busy machine needs more than its limit of 20 s.
 ALONE = {PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 120, PREFECT_SERVER_ANALYTICS_ENABLED: False}
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 - a script beside the pages, and no part of a package
-"""Pictures of what people see in Slack: an incident's first message, a digest, and that it is over.
+"""Pictures of an incident in Slack: the first message, a digest, and the recovery.
 
     python docs/pictures/alerts.py [--cooldown 60] [--folder docs/images] [--browser chromium]
 
@@ -31,7 +31,7 @@ Stages = dict[str, list[SlackMessage]]
 
 
 def incident(cooldown: float) -> Stages:
-    """Let the API be down, and recover, under three flows; return what stands in the channel at each stage."""
+    """Run three flows while the API is down and after it recovers; return the channel's messages at each stage."""
     with _surroundings() as (slack, api, down):
         from flights import backfill, features, retrain  # noqa: PLC0415 - which read their surroundings
 
@@ -53,7 +53,7 @@ def incident(cooldown: float) -> Stages:
 
 @contextmanager
 def _surroundings() -> Iterator[tuple[FakeSlack, FaultyServer, list[Status]]]:
-    """Start what the flows need, and say in the environment where it is."""
+    """Start the servers of the flows, and put their addresses into the environment."""
     down: list[Status] = []
     with ExitStack() as stack:
         home = stack.enter_context(tempfile.TemporaryDirectory())
@@ -70,7 +70,7 @@ def _surroundings() -> Iterator[tuple[FakeSlack, FaultyServer, list[Status]]]:
 
 
 def _sent(slack: FakeSlack, number: int) -> list[SlackMessage]:
-    """Wait until so many messages have come, for a minute at most."""
+    """Wait until this many messages have arrived, for a minute at most."""
     until = time.monotonic() + 60
     while len(slack.messages) < number:
         flush_messages(1)
@@ -81,7 +81,7 @@ def _sent(slack: FakeSlack, number: int) -> list[SlackMessage]:
 
 
 def photograph(markup: str, file: Path, browser: str) -> None:
-    """Have the browser draw a page, in its full height and larger than life, into a file."""
+    """Take a picture of a page in its full height, enlarged."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "page.html"
         measure = "<script>document.title = document.body.scrollHeight</script>"
@@ -103,7 +103,7 @@ def photograph(markup: str, file: Path, browser: str) -> None:
 
 
 def say(line: str) -> None:
-    """Tell whoever runs this."""
+    """Print progress."""
     sys.stdout.write(line + "\n")
 
 

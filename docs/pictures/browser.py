@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 - a script beside the pages, and no part of a package
-"""Pictures of pages that build themselves: a Chromium without a window, spoken to by its own protocol."""
+"""Pictures of dynamic pages: a headless Chromium, driven by its DevTools protocol."""
 
 import base64
 import itertools
@@ -61,7 +61,7 @@ class Browser:
         return answer["result"].get("value")
 
     def take(self, path: Path, *, settle: float = 1.0, whole: bool = False) -> None:
-        """Write a picture of the window, or of the whole page, after `settle` seconds for what still moves."""
+        """Write a picture of the window, or of the whole page, after `settle` seconds for animations."""
         time.sleep(settle)
         shot = self._send("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(shot["data"]))
@@ -79,7 +79,7 @@ class Browser:
 
 @contextmanager
 def browser(program: str = "chromium") -> Iterator[Browser]:
-    """Start a browser with a profile of its own, and end it."""
+    """Start a browser with a temporary profile, and end it."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         command = [program, *_FLAGS, f"--user-data-dir={profile}", "about:blank"]
         running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
@@ -92,7 +92,7 @@ def browser(program: str = "chromium") -> Iterator[Browser]:
 
 
 def _tab(profile: Path) -> str:
-    """Return the address of the first tab's debugger, once the browser has written down where it listens."""
+    """Return the address of the first tab's debugger, once the browser has written its port."""
     import httpx  # noqa: PLC0415
 
     written = profile / "DevToolsActivePort"

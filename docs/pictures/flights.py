@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 - a script beside the pages, and no part of a package
-"""Three flows that fetch flights from one API: what fails in the pictures of alerts."""
+"""Three flows that fetch flights from one API, for the pictures of alerts."""
 
 import os
 
@@ -19,7 +19,7 @@ def fetch_month(month: str) -> list[dict[str, str]]:
 
 
 def _fetched(months: int) -> int:
-    """Fetch so many months, and return of how many there are flights."""
+    """Fetch this many months, and return how many of them have flights."""
     outcomes = [fetch_month.outcome(f"{2013 + month // 12}-{month % 12 + 1:02}") for month in range(months)]
     return sum(not hasattr(outcome, "error") for outcome in outcomes)
 

@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 - a script beside the pages, and no part of a package
-"""Pictures of what a person sees in Prefect's UI: runs, their states with reasons, artifacts, and a work pool.
+"""Pictures of Prefect's UI: runs, their states with reasons, artifacts, and a work pool.
 
     python docs/pictures/prefect_ui.py [--folder docs/images] [--browser chromium]
 
@@ -84,7 +84,7 @@ def _answers(url: str) -> None:
 
 
 async def scheduled() -> None:
-    """Deploy the flow to a work pool without a worker: runs that are due, and two that nothing has picked up."""
+    """Deploy the flow to a work pool without a worker: scheduled runs, and two late ones."""
     from prefect import get_client  # noqa: PLC0415 - which reads the environment
     from prefect.client.schemas.actions import WorkPoolCreate  # noqa: PLC0415
     from prefect.flows import Flow  # noqa: PLC0415
@@ -140,7 +140,7 @@ def take(seen: Browser, address: str, folder: Path) -> None:
 
 
 def shrink(file: Path) -> None:
-    """Keep few colours: these pictures lie in the repository."""
+    """Reduce the colours, because these pictures are in the repository."""
     with Image.open(file) as picture:
         few = picture.convert("RGB").quantize(128)
     few.save(file, optimize=True)

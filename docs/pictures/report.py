@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 - a script beside the pages, and no part of a package
-"""Pictures of the example's report, on a desk and on a telephone, after `make demo`.
+"""Pictures of the example's report, on a desktop and on a phone, after `make demo`.
 
 python docs/pictures/report.py out/report.html [--folder docs/images] [--browser chromium] [--whole]
 """

@@ -24,7 +24,7 @@ def fetch_month(month: str) -> pd.DataFrame:
 
 
 def planes_of_last_month(month: str) -> list[dict[str, Any]]:  # noqa: ARG001  # a fallback takes the arguments of what it replaces
-    """Return the register as it was when it could last be read."""
+    """Return the register as last read."""
     return [{"tailnum": "N10156", "seats": 55}]
 
 

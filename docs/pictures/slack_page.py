@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 - a script beside the pages, and no part of a package
-"""What the fake Slack received, as a page that shows it the way Slack does."""
+"""The messages that the fake Slack received, as a page that looks like Slack."""
 
 import html
 import re
@@ -9,7 +9,7 @@ from typing import Any
 
 from resilient_tasks.testing import SlackMessage
 
-# Slack puts pictures of its own in the place of emoji, so that they look alike on every machine.
+# Slack shows emoji as its own pictures, so that they look the same on every machine.
 _MARKS = {
     "🔴": '<circle cx="12" cy="12" r="10" fill="#dd2e44"/>',
     "🚨": '<rect x="3" y="18" width="18" height="4" rx="1" fill="#66757f"/><path d="M6 18v-6a6 6 0 0 1 12 0v6z" '
@@ -49,7 +49,7 @@ svg { width: 1.2em; height: 1.2em; vertical-align: -0.22em }
 
 
 def page(messages: Sequence[SlackMessage], channel: str) -> str:
-    """Show a channel: its messages, and of the answers in threads those that are shown in the channel too."""
+    """Show a channel: its messages, and replies that are also sent to the channel."""
     shown = [message for message in messages if message.thread_ts is None or message.reply_broadcast]
     body = "".join(_message(message, messages) for message in shown)
     name = html.escape(channel.lstrip("#"))
@@ -91,7 +91,7 @@ def _block(block: dict[str, Any]) -> str:
 
 
 def _mrkdwn(text: str) -> str:
-    """Turn Slack's markup into HTML. Its `&`, `<` and `>` are escaped as in HTML where they mean nothing."""
+    """Turn Slack's markup into HTML. In it, a literal `&`, `<` or `>` is escaped as in HTML."""
     parts = text.split("```")
     plain = [_inline(part.strip("\n")) for part in parts[::2]]
     boxes = [f"<pre>{html.escape(html.unescape(part))}</pre>" for part in parts[1::2]]

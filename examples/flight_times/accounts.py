@@ -1,6 +1,6 @@
 """Three accounts of one run, and whether they agree on every attempt.
 
-The API knows what it did with each request, the library's events tell which attempts failed, and Prefect's history
+The API knows what it did with each request, the library's events show which attempts failed, and Prefect's history
 how often each task ran and through which states it went. None of them is computed from another.
 
 An attempt that failed has exactly one cause: a fault that the API served, a limit that expired although no fault was
@@ -48,11 +48,11 @@ class Attempt(NamedTuple):
 
 @dataclass(frozen=True)
 class Request:
-    """What the API's log says of one request.
+    """One request, from the API's log.
 
     Attributes:
         number: 1 for the first request, and so on.
-        attempt: the attempt that sent it, as its header says.
+        attempt: the attempt that sent it, from its header.
         fault: the fault that it met, in words; empty for a good answer.
         left: the client had closed the connection before anything was sent.
     """
@@ -65,7 +65,7 @@ class Request:
 
 @dataclass(frozen=True)
 class History:
-    """What Prefect says of one task run: how often it ran, how it ended, and the states in between ("Retrying 2")."""
+    """One task run, from Prefect: its run count, its final state, and the states in between ("Retrying 2")."""
 
     runs: int
     final: str
@@ -74,7 +74,7 @@ class History:
 
 @dataclass
 class Accounts:
-    """All that was written down about one run.
+    """All records of one run.
 
     Attributes:
         requests: by the API's log, every request for data.
@@ -82,7 +82,7 @@ class Accounts:
         closed: the API's log ends with the request that was sent when the flow had ended.
         failed: by the events, each attempt that failed, with the type of its error.
         expired: by the events, each attempt whose limit expired.
-        told: by the events, the states that Prefect was given for each task run.
+        event_states: the Prefect states of each task run, by the events.
         histories: by Prefect, each task run.
         corrupted, quarantined: rows by page ("January page 3"): by the API's log, and in the quarantine's files.
     """
@@ -92,7 +92,7 @@ class Accounts:
     closed: bool = False
     failed: list[tuple[Attempt, str]] = field(default_factory=list)
     expired: list[Attempt] = field(default_factory=list)
-    told: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    event_states: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     histories: dict[str, History] = field(default_factory=dict)
     corrupted: Counter[str] = field(default_factory=Counter)
     quarantined: Counter[str] = field(default_factory=Counter)
@@ -102,7 +102,7 @@ class Accounts:
         return [*self._gaps(), *self._unexplained(), *self._other_histories(), *self._lost_rows()]
 
     def slow(self) -> Counter[str]:
-        """Count the attempts that failed although the API served no fault, by how that came about."""
+        """Count the attempts that failed although the API served no fault, by cause."""
         asked = {request.attempt: request for request in self.requests}
         return Counter(
             _how_slow(asked.get(attempt)) for attempt, error in self.failed if _is_slow(error, asked.get(attempt))
@@ -122,7 +122,7 @@ class Accounts:
         return sum(rows for page, rows in self.quarantined.items() if page.startswith(f"{month} "))
 
     def summary(self) -> list[str]:
-        """Say in a few lines what each account holds."""
+        """Summarise each account in a few lines."""
         faults, slow = sum(bool(request.fault) for request in self.requests), self.slow()
         lines = [
             f"the API's log: {counted(len(self.requests), 'request')}, {counted(faults, 'fault')} served",
@@ -164,22 +164,22 @@ class Accounts:
         made: defaultdict[str, set[Attempt]] = defaultdict(set)
         for attempt in {*failed, *(request.attempt for request in self.requests)}:
             made[attempt.task].add(attempt)
-        for task in sorted({*made, *self.told, *self.histories}):
+        for task in sorted({*made, *self.event_states, *self.histories}):
             history = self.histories.get(task, History(0, "never begun"))
             numbers = sorted(attempt.number for attempt in made[task])
             good = [attempt.number for attempt in sorted(made[task] - failed)]
             if asks_the_api(task) or numbers:
                 if numbers != list(range(1, history.runs + 1)):
-                    yield f"{task}: the API's log and the events tell of attempts {numbers}, Prefect of {history.runs}"
+                    yield f"{task}: the API's log and the events have attempts {numbers}, Prefect has {history.runs}"
                 if good != ([history.runs] if history.final == "Completed" else []):
                     yield f"{task}: good answers to attempts {good}, and Prefect has it as {history.final}"
-            told = self.told.get(task, [])
-            final = next((state for state in told if state in {"Degraded", "Failed"}), "Completed")
+            emitted = self.event_states.get(task, [])
+            final = next((state for state in emitted if state in {"Degraded", "Failed"}), "Completed")
             if history.final != final:
                 yield f"{task}: by the events it ended {final}, by Prefect's history {history.final}"
-            if sorted(told) != sorted(history.states):
-                known = (", ".join(states) or "no other state" for states in (told, history.states))
-                yield f"{task}: the events tell of {next(known)}, Prefect's history of {next(known)}"
+            if sorted(emitted) != sorted(history.states):
+                known = (", ".join(states) or "no other state" for states in (emitted, history.states))
+                yield f"{task}: the events have {next(known)}, Prefect's history has {next(known)}"
 
     def _lost_rows(self) -> Iterator[str]:
         for page in sorted({*self.corrupted, *self.quarantined}):
@@ -193,24 +193,24 @@ class Accounts:
 
 
 def asks_the_api(task: str) -> bool:
-    """Tell by a task run's name whether it sends requests."""
+    """Return whether a task run sends requests, by its name."""
     return _ASKS.fullmatch(task) is not None
 
 
 def _why_not(requests: list[Request], errors: list[str], expired: int) -> str:
-    """Say why what is known of one attempt does not fit together; nothing where it does."""
+    """Return how the accounts of one attempt contradict each other; empty if they agree."""
     if len(requests) > 1:
         return f"the API's log has {len(requests)} requests of it"
     if len(errors) > 1:
-        return f"the events tell {len(errors)} times that it failed"
+        return f"the events have {len(errors)} failures of it"
     request, error = next(iter(requests), None), next(iter(errors), "")
     if expired != (error in _EXPIRED):
-        return f"the events tell of {counted(expired, 'expired limit')}, and of {error or 'no failure'}"
+        return f"the events have {counted(expired, 'expired limit')}, and {error or 'no failure'}"
     if error and not _is_explained(error, request):
         return f"it failed with {error}, and the API {'was asked' if error == _REFUSED else 'served no fault'}"
     if not error and request and (request.fault or request.left):
         met = request.fault or "the client had left"
-        return f"by the API's log it failed ({met}), and no event says so"
+        return f"by the API's log it failed ({met}), and no event reports it"
     return ""
 
 

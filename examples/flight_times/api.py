@@ -1,4 +1,4 @@
-"""The flights API of the example: real data, served page by page by a process of its own, that fails on a schedule.
+"""The flights API of the example: real data, served page by page by a separate process that fails on a schedule.
 
     python api.py --port 8085 --seed 1 --folder out/api
 
@@ -51,7 +51,7 @@ DIRT = {
 
 
 class Schedule:
-    """Which request meets which fault, and when: the same for the same seed, whatever the order of the requests.
+    """The schedule of faults: the same for the same seed, whatever the order of the requests.
 
     About a quarter of the pages fail one to three times in a row before they are served. In one month the planes
     cannot be had at all.
@@ -64,7 +64,7 @@ class Schedule:
         self._waiting: dict[tuple[str, str, str, str], deque[Fault]] = {}
         for month, sizes in pages.items():
             self._plan(chance, month, "", len(sizes))
-        # Each cause at least once a year, whatever the dice say.
+        # Each cause at least once a year, whatever is drawn.
         for number, fault in enumerate(FAULTS, 1):
             self._waiting["/flights", str(2 * number), "1", ""] = deque([fault])
         chance = random.Random(f"{seed}/by origin")
@@ -141,7 +141,7 @@ class FlightsApi:
 
 
 def corrupt(frame: pd.DataFrame, chance: random.Random, share: float = 1) -> Iterator[dict[str, object]]:
-    """Corrupt one cell in each of some tens of rows, in place, and tell which one, and what it became."""
+    """Corrupt one cell in each of a few dozen rows, in place, and return which one, and its new value."""
     for row in chance.sample(range(len(frame)), k=round(chance.randint(40, 140) * share)):
         column = chance.choice(list(DIRT))
         dirt = chance.choice(DIRT[column])
@@ -150,7 +150,7 @@ def corrupt(frame: pd.DataFrame, chance: random.Random, share: float = 1) -> Ite
 
 
 def in_seconds(frame: pd.DataFrame, spared: set[int]) -> Iterator[dict[str, object]]:
-    """Give every other air time in seconds, in place, but those of the rows `spared`, and tell which."""
+    """Convert every other air time to seconds, in place, except in the rows `spared`, and return which."""
     known = [row for row, missing in enumerate(frame["air_time"].isna()) if not missing and row not in spared]
     for row in known[::2]:
         label = frame.index[row]
@@ -159,7 +159,7 @@ def in_seconds(frame: pd.DataFrame, spared: set[int]) -> Iterator[dict[str, obje
 
 
 def _by_origin(frame: pd.DataFrame, places: dict[str, pd.Index[int]], entry: dict[str, object]) -> dict[str, object]:
-    """Say at which airport a row is, and on which page of that airport's flights."""
+    """Return a row's airport, and its page among that airport's flights."""
     label = frame.index[int(str(entry["row"]))]
     for origin, rows in places.items():
         if label in rows:

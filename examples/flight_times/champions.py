@@ -1,6 +1,6 @@
-"""Who is champion, and who was: promotion and rollback are one move of an alias, and each move is written down.
+"""The champion and its history: promotion and rollback are one move of an alias, and each move is recorded.
 
-The alias is what serves. The history beside it, tags of the registered model, says who moved it, when and why; a move
+The alias serves. The history, in tags of the registered model, records who moved it, when and why; a move
 that was made elsewhere, in MLflow's own pages for example, is added to it as such.
 """
 
@@ -26,7 +26,7 @@ What = Literal["promoted", "rolled back", "moved"]
 
 
 class NoEarlierChampionError(LookupError):
-    """There is no champion before this one to go back to."""
+    """There is no earlier champion to roll back to."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,13 @@ class Move:
 
 
 def history(registry: Registry) -> list[Move]:
-    """Return all moves that were written down, the oldest first."""
+    """Return all recorded moves, the oldest first."""
     tags = registry.client().get_registered_model(NAME).tags
     return [Move(**json.loads(text)) for name, text in sorted(tags.items()) if name.startswith(_TAG)]
 
 
 def promote(registry: Registry, version: int, why: str, who: str | None = None) -> bool:
-    """Make a version the champion by one move of the alias, and write it down; return whether anything changed.
+    """Make a version the champion by one move of the alias, and record it; return whether anything changed.
 
     Readers see the old champion or the new one. Promoting the champion again changes nothing, and adds nothing to the
     history, so an attempt that is repeated promotes once.
@@ -127,7 +127,7 @@ def _succession(moves: Sequence[Move]) -> list[int]:
 
 
 def _with_strange_moves(registry: Registry, moves: list[Move]) -> list[Move]:
-    """Add to the history that the alias points elsewhere than the last move that was written down."""
+    """Record that the alias no longer points where the last recorded move put it."""
     serving = registry.under(CHAMPION)
     if serving is None or (moves and moves[-1].version == serving):
         return moves

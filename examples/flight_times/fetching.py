@@ -1,4 +1,4 @@
-"""The tasks that ask the API, and what is kept of its answers. Everything about failure is in the decorators."""
+"""The tasks that call the API, and the results that they keep. Failures are handled in the decorators."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import Any
 
-import heard  # noqa: F401  # writes down what happens in the process that imports this
+import heard  # noqa: F401  # records the events of the process that imports this
 import httpx
 import pandas as pd
 from data import read_exactly
@@ -118,7 +118,7 @@ def fetch_planes(month: int) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Gathered:
-    """What came of a month's pages.
+    """The results of a month's pages.
 
     Attributes:
         flights: the rows that the schema accepts.
@@ -138,12 +138,12 @@ class Gathered:
 
     @property
     def quarantined(self) -> int:
-        """Rows that lie in the quarantine."""
+        """Rows in the quarantine."""
         return self.read - self.withheld - len(self.flights)
 
 
 def gathered(pages: Sequence[PrefectFuture[Any]], sizes: Sequence[int]) -> Gathered:
-    """Wait for the pages, and return the rows that came, the number of those that did not, and why they did not."""
+    """Wait for the pages, and return their rows, the number of missing rows, and the reasons."""
     come, absent, withheld = [], 0, 0
     lost: Counter[str] = Counter()
     refused: list[InvalidData] = []
@@ -164,7 +164,7 @@ def gathered(pages: Sequence[PrefectFuture[Any]], sizes: Sequence[int]) -> Gathe
 
 
 def planes_of(planes: PrefectFuture[Any]) -> tuple[tuple[str, ...], bool]:
-    """Say whether the planes are a stand-in, and whether there are any."""
+    """Return the names of stand-ins, `("planes",)` or none, and whether there are any planes."""
     match outcome_of(planes):
         case Ok():
             return (), True
@@ -208,7 +208,7 @@ def _rows(response: httpx.Response) -> pd.DataFrame:
 
 
 def _client() -> dict[str, Any]:
-    # The API writes the id of each request down: so its log can be held against what is known here of each attempt.
+    # The API logs the id of each request, so its log can be compared with each attempt.
     headers = {"X-Request-ID": f"{call.work.id}/{call.attempt}"} if (call := current_call()) else {}
     where = os.environ["FLIGHT_TIMES_API"]
     return {"base_url": where, "headers": headers, "follow_redirects": True, "timeout": _PATIENCE, "verify": _TLS}

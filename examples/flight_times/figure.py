@@ -1,4 +1,4 @@
-"""The picture of a run: how well the models did, what failed, and what became of the rows.
+"""The picture of a run: the models' errors, the failures, and the rows.
 
 Drawn without pyplot, which keeps state for the whole process: any thread may draw.
 """
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 # 8 x 6.4 inches at 200 dots: 1600 x 1280 pixels, about twice what a README's column shows.
 _SIZE, _DPI = (8.0, 6.4), 200
-_HEAD = 0.115  # of the height: the headline, which a page has in words of its own
+_HEAD = 0.115  # of the height: the headline, which a page writes as text
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # it comes with matplotlib, so the picture is the same everywhere
     "font.size": 7.5,
@@ -72,7 +72,7 @@ def svg(report: RunSummary) -> str:
 
 
 def as_element(text: str, label: str) -> str:
-    """Return an SVG file's element alone, with a label for those who cannot see it."""
+    """Return an SVG file's element alone, with a label for screen readers."""
     return text[text.index("<svg") :].replace("<svg", f'<svg role="img" aria-label={quoteattr(label)}', 1)
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from records import Record
 
 _SIZE, _DPI = (8.0, 3.9), 200
-# Shape and filling tell a verdict, and its colour too.
+# Shape, filling and colour all show the verdict.
 _NAMES = {"promoted": "challenger, promoted", "kept": "not better: kept", "refused": "degraded data: refused"}
 _MARKS: dict[str, dict[str, Any]] = {
     "promoted": {"marker": "o", "markersize": 7.5, "color": BLUE, "markeredgecolor": BLUE},

@@ -1,4 +1,4 @@
-"""The four panels of the picture. Colours are of the Okabe-Ito set, which the colour-blind can tell apart."""
+"""The four panels of the picture, in the colour-blind-safe Okabe-Ito colours."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 INK, MUTED, FAINT, PALE = "#1f2933", "#5f6b7a", "#c9d1da", "#eef1f4"
 BLUE, ORANGE, AMBER = "#0072b2", "#d55e00", "#e69f00"
-# Shape and colour both tell a cause, and their cycles differ in length: 56 causes before a pair comes again.
+# Shape and colour both show a cause, and their cycles differ in length: 56 causes before a pair repeats.
 _COLOURS = (BLUE, AMBER, "#009e73", ORANGE, "#56b4e9", "#a8427f", INK)
 _SHAPES = ("o", "D", "^", "s", "v", "P", "X", "p")
 MARGIN = 0.022  # of the figure's width
 _MARK = 4.6  # points
-_GAP = 0.25  # of a column, between the pages and what is asked for once a month
+_GAP = 0.25  # of a column, between the pages and the requests that are made once a month
 _OF_PAGES = re.compile(r"(?:([A-Z]{3}) )?(?:page (\d+)|index)")
 _MOST_BARS, _LONGEST_CAUSE, _LONGEST_REASON = 9, 24, 38
 
@@ -99,7 +99,7 @@ def quarantined_rows(axes: Axes, report: RunSummary) -> None:
 
 
 def outcomes(axes: Axes, report: RunSummary) -> None:
-    """Write how the calls that met a fault ended."""
+    """Write how the calls with a fault ended."""
     _title(axes, "How it was overcome", "calls whose first attempt failed")
     axes.set_axis_off()
     ends = [
@@ -152,7 +152,7 @@ def _label(axes: Axes, text: str, at: tuple[int, float], colour: str, **where: A
 
 
 def _columns(months: Sequence[Month]) -> dict[str, float]:
-    """Place the pages in their order, airport by airport, and after a gap what is asked for once a month."""
+    """Place the pages in order, airport by airport, and after a gap the requests that are made once a month."""
     asked = {what for month in months for what in month.faults_by_page}
     pages = sorted((what for what in asked if _of_pages(what)), key=_of_pages)
     ordered = [*pages, *sorted(asked - set(pages), reverse=True)]
@@ -170,7 +170,7 @@ def _of_pages(what: str) -> tuple[str, int] | tuple[()]:
 
 
 def _heading(what: str) -> str:
-    """Return what stands above a column: a page's number, and for the first page of an airport its name."""
+    """Return the label above a column: a page's number, and for the first page of an airport its name."""
     match _of_pages(what):
         case (str(airport), 1) if airport:
             return airport

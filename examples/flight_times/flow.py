@@ -5,8 +5,8 @@ would be if nothing ever failed. Each task finds its files by `FLIGHT_TIMES_OUT`
 whatever process it runs.
 """
 
-# Annotations are objects here, no texts: `serve` hands the flow to its processes by cloudpickle, which leaves behind
-# what texts name.
+# Annotations are objects here, not text: `serve` passes the flow to its processes by cloudpickle, which cannot resolve
+# names in text.
 
 import time
 from calendar import month_name
@@ -53,7 +53,7 @@ _RUNNER: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=8)
 
 
 class NotTrainedError(RuntimeError):
-    """Nothing was trained on the month that was asked for; the message says why."""
+    """Nothing was trained on the requested month; the message gives the reason."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class MonthResult:
 
 @resilient_task(retry=Retry(on=Kind.TRANSIENT, attempts=2), notify=ALERTS, task_run_name=named("record"))
 def record(month: int, result: MonthResult, key: str, seed: int, report: str) -> None:  # noqa: ARG001  # names the run
-    """Write down in the month's MLflow run what it came to, with `report`, an HTML page."""
+    """Record the month's result in its MLflow run, with `report`, an HTML page."""
     records.write(Registry.of_this_run(), key, result, seed, report)
 
 
@@ -121,7 +121,7 @@ def flight_times(seed: int = 1, origins: list[Airport] | None = None) -> list[Mo
 def retrain_month(
     month: Month = "next", seed: int = 1, origins: list[Airport] | None = None
 ) -> MonthResult | State[Any]:
-    """Fetch one month, train a challenger on it, and promote it where it is better.
+    """Fetch one month, train a challenger on it, and promote it if it is better.
 
     Args:
         month: "2013-07", or "next" for the one after the newest that has a run in the registry.
@@ -129,7 +129,7 @@ def retrain_month(
         origins: The airports whose flights are asked for one by one; all at once where nothing is given.
 
     Raises:
-        NotTrainedError: Nothing was trained; the registry is as it was, with a run that says why.
+        NotTrainedError: Nothing was trained; the registry is as it was, with a run that has the reason.
     """
     number = int(month[-2:]) if month != "next" else records.next_month(Registry.of_this_run())
     if number is None:
@@ -142,7 +142,7 @@ def retrain_month(
 
 
 def one_month(month: int, seed: int, origins: Sequence[str] | None) -> MonthResult:
-    """Fetch, train and compare one month, and write down what it came to."""
+    """Fetch, train and compare one month, and record the result."""
     key = f"{flow_run.get_id()}/2013-{month:02}"
     result = _fetched_and_trained(month, key, seed, origins)
     report = RunReport(heard.of_run(flow_run.get_id(), month_name[month]))
@@ -194,7 +194,7 @@ def _fetched_and_trained(month: int, key: str, seed: int, origins: Sequence[str]
 
 
 def _problems(came: Gathered, *, known: bool) -> tuple[list[str], str]:
-    """Return why a month is not trained on, empty where it is, and what is unlike the champion's month."""
+    """Return why a month is not trained on (empty if it is), and what differs from the champion's month."""
     problems = [came.refused] if came.refused else []
     if came.absent > MOST_ABSENT * (came.read + came.absent):
         problems.append(came.lost)
@@ -219,7 +219,7 @@ def _too_few(came: Gathered) -> list[str]:
 
 
 def _doubts(came: Gathered, degraded: Sequence[str]) -> tuple[str, ...]:
-    """Return why a month's challenger is not to be promoted by itself; empty where it may be."""
+    """Return why a month's challenger is not promoted automatically; empty if it may be."""
     doubts = [f"{name} are a stand-in" for name in degraded]
     share = came.quarantined / max(came.read, 1)
     if share > MOST_QUARANTINED:

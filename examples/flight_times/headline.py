@@ -1,4 +1,4 @@
-"""What a run found, in two sentences that its own numbers write."""
+"""The result of a run in two sentences, from its numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def headline(report: RunSummary) -> str:
-    """Say what failed, what was trained and whether every row is accounted for; what went wrong first."""
+    """Summarise what failed, what was trained and whether every row is accounted for; problems come first."""
     months = len(report.months)
     trained = sum(month.trained for month in report.months)
     parts = [counted(report.faults, "fault")]

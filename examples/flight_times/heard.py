@@ -1,7 +1,7 @@
-"""The library's events, from every process that runs a task: each process writes a file of its own, and all are read.
+"""The library's events of all processes that run a task: each process writes its own file, and all files are read.
 
-A task on Dask or Ray tells its events where it runs, and the flow does not hear them. Whatever runs a task of this
-example imports this module, so they are in the folder `events` of FLIGHT_TIMES_OUT, a line of JSON each.
+A task on Dask or Ray emits its events in its own process, where the flow does not receive them. Every process that runs
+a task of this example imports this module, which writes them to the folder `events` of FLIGHT_TIMES_OUT, as JSON lines.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _one_at_a_time = threading.Lock()
 
 
 def folder() -> Path:
-    """Return where the events are written."""
+    """Return the folder of the events."""
     return Path(os.environ["FLIGHT_TIMES_OUT"], "events")
 
 
@@ -37,17 +37,17 @@ def of_run(flow_run_id: object, month: str = "") -> list[Event]:
 def _write(event: Event) -> None:
     if "FLIGHT_TIMES_OUT" not in os.environ or not event.run:
         return
-    told = {part.name: getattr(event, part.name) for part in fields(event)}
+    values = {part.name: getattr(event, part.name) for part in fields(event)}
     with _one_at_a_time:
         folder().mkdir(parents=True, exist_ok=True)
         path = folder() / f"{socket.gethostname()}-{os.getpid()}.jsonl"
         with path.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps({"event": event.name, **told}) + "\n")
+            lines.write(json.dumps({"event": event.name, **values}) + "\n")
 
 
 def _read(line: str) -> Event:
-    told = json.loads(line)
-    return EVENTS[told.pop("event")](**told)
+    values = json.loads(line)
+    return EVENTS[values.pop("event")](**values)
 
 
 bus.subscribe(_write)

@@ -1,4 +1,4 @@
-"""Who is champion: look, promote, roll back. The registry is in `--out`, or in the folder FLIGHT_TIMES_OUT.
+"""Show, promote and roll back the champion. The registry is in `--out`, or in the folder FLIGHT_TIMES_OUT.
 
 python examples/flight_times/manage.py history
 python examples/flight_times/manage.py promote 7 --why "planes checked by hand"
@@ -19,7 +19,7 @@ from registry import CHALLENGER, CHAMPION, NoSuchVersionError, Registry
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what is asked for; return 1, with a sentence, where it cannot be done."""
+    """Run the command; return 1, with an error message, if it fails."""
     given = _given(arguments)
     registry = Registry(given.out.resolve() / "registry")
     if not (registry.folder / "mlflow.db").exists():
@@ -70,10 +70,10 @@ def _history(registry: Registry) -> None:
         print(move)
     for alias in (CHAMPION, CHALLENGER):
         version = registry.under(alias)
-        print(f"{alias}: {'none' if version is None else _told(registry, version)}")
+        print(f"{alias}: {'none' if version is None else _described(registry, version)}")
 
 
-def _told(registry: Registry, version: int) -> str:
+def _described(registry: Registry, version: int) -> str:
     tags = registry.tags(version)
     if "verdict" not in tags:
         return f"version {version}, which another program registered"

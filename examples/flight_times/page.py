@@ -39,7 +39,7 @@ _HEADS = (
 def write(
     summary: RunSummary, report: RunReport, accounts: Sequence[str], months: Sequence[Record], path: Path
 ) -> None:
-    """Write the page to `path`; `accounts` says in a few lines what each account holds, `months` what was decided."""
+    """Write the page to `path`; `accounts` summarises each account in a few lines, `months` each decision."""
     rows = "".join(_row(month) for month in summary.months)
     heads = "".join(f"<th>{name}</th>" for name in _HEADS)
     held = "".join(f"<li>{html.escape(line)}</li>" for line in accounts)
@@ -83,12 +83,12 @@ def _row(month: Month) -> str:
     cells += ["–" if error is None else f"{error:.1f}" for error in (month.frozen_rmse, month.champion_rmse)]
     cells.append("–" if month.challenger_rmse is None else f"{month.challenger_rmse:.1f}")
     came = month.verdict or ("promoted" if month.promoted else "kept the champion" if month.trained else "not trained")
-    told = "; ".join([came, *(f"{name} degraded" for name in month.degraded), *filter(None, (month.note, month.drift))])
+    text = "; ".join([came, *(f"{name} degraded" for name in month.degraded), *filter(None, (month.note, month.drift))])
     balance = "" if month.balances else ' <span class="bad">rows do not balance</span>'
     return (
         "<tr>"
         + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
-        + f"<td>{html.escape(told)}{balance}</td></tr>"
+        + f"<td>{html.escape(text)}{balance}</td></tr>"
     )
 
 

@@ -1,4 +1,4 @@
-"""Whether a challenger replaces the champion: only by a margin, and only where a few windy days cannot be the reason.
+"""Whether a challenger replaces the champion: only by a margin, and only if a few windy days do not explain it.
 
 Flights of one day share one wind, so their errors come and go together: the unit is the day, not the flight. Both
 models are judged on the same days, and both errors of a day are drawn together (a paired bootstrap).
@@ -42,7 +42,7 @@ class Comparison:
     days: int
 
     def better(self, margin: float = MARGIN) -> bool:
-        """Tell whether the challenger errs less by more than `margin`, by the upper bound of the interval."""
+        """Return whether the upper bound of the interval shows an error smaller by more than `margin`."""
         return self.high < 1 - margin
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Reads the three accounts of `accounts.py`: from the API's files, from the library's events, and from Prefect."""
+"""Read the three accounts of `accounts.py`: from the API's files, from the library's events, and from Prefect."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CLOSING = "closing"
 #: What a good answer brings in a poisoned month: it has to be refused.
 POISONED = "half in seconds"
 _ASKED = {"/months": "index", "/planes": "planes", "/flights": "page {page}"}
-_REFUSED = {400, 404}  # no page or month that there is
+_REFUSED = {400, 404}  # no such page or month
 _FAULTS = {
     "refused": "connection refused",
     "reset": "reset in mid-body",
@@ -84,7 +84,7 @@ def read_events(accounts: Accounts, events: Iterable[Event]) -> None:
         task = event.run.get("task_run", "")
         attempt = Attempt(task, event.call, event.attempt)
         if state := _state_given(event):
-            accounts.told[task].append(state)
+            accounts.event_states[task].append(state)
         match event:
             case RetryScheduled() | RetryExhausted():
                 accounts.failed.append((attempt, event.error_type))
@@ -99,7 +99,7 @@ def read_events(accounts: Accounts, events: Iterable[Event]) -> None:
 
 
 def _state_given(event: Event) -> str:
-    """Return the state that Prefect was given for an event, such as "Retrying 2"; nothing where there is none."""
+    """Return the Prefect state of an event, such as "Retrying 2"; nothing if it has none."""
     match event:
         case RetryScheduled() if event.delay > 0:
             return f"AwaitingRetry {event.attempt}"
@@ -136,7 +136,7 @@ async def _history(client: PrefectClient, run: TaskRun) -> History:
 
 
 def _in_short(states: Iterable[State[Any]]) -> Iterator[str]:
-    """Yield what happened to which attempt, "Retrying 2", but for what every task run goes through."""
+    """Yield each attempt's states, such as "Retrying 2", except those that every task run has."""
     attempt = 1
     for state in states:
         attempt += state.name == "Retrying"
@@ -150,7 +150,7 @@ def _attempt_of(line: dict[str, Any]) -> Attempt:
     query = line["query"]
     task = in_month(int(query["month"]), _ASKED[line["path"]].format(**query), query.get("origin"))
     call, _, number = line["id"].rpartition("/")
-    return Attempt(task, call, int(number) if number else 0)  # somebody else may ask the API, too, and send no id
+    return Attempt(task, call, int(number) if number else 0)  # other clients send no id
 
 
 def _fault_of(line: dict[str, Any]) -> str:

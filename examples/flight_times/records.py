@@ -1,4 +1,4 @@
-"""One MLflow run a month: what the month came to, for MLflow's pages to compare, and read back for the picture."""
+"""One MLflow run for each month: its results, to compare in MLflow, and to read back for the picture."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def write(registry: Registry, key: str, result: MonthResult, seed: int, report: 
 
 
 def read(registry: Registry) -> list[Record]:
-    """Return each month's newest record, in the order of the months; none where there is no registry yet."""
+    """Return each month's newest record, in the order of the months; none if there is no registry yet."""
     if not (registry.folder / "mlflow.db").exists():
         return []
     client = registry.client()
@@ -86,7 +86,7 @@ def read(registry: Registry) -> list[Record]:
 
 
 def next_month(registry: Registry) -> int | None:
-    """Return the month after the newest that has a finished run, 1 to 12; None where the year is over."""
+    """Return the month after the newest that has a finished run, 1 to 12; None if the year is over."""
     newest = max((record.month for record in read(registry)), default="2013-00")
     number = int(newest[-2:]) + 1
     return number if number <= 12 else None

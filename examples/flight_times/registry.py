@@ -1,4 +1,4 @@
-"""Models in MLflow's registry, and one MLflow run a month, in one folder, without a server.
+"""Models in MLflow's registry, and one MLflow run for each month, in one folder, without a server.
 
 Every call goes through a client that names its own database, so MLflow's process-wide settings (tracking URI,
 active run) are neither read nor changed, and worker threads do not meet there.
@@ -86,18 +86,18 @@ class Registry:
 
     @classmethod
     def of_this_run(cls) -> Registry:
-        """Return the registry in the folder that the environment names, in whatever process this is."""
+        """Return the registry in the folder that the environment names, in any process."""
         return cls(Path(os.environ["FLIGHT_TIMES_OUT"], "registry"))
 
     def client(self) -> MlflowClient:
         """Return a client of this registry's own database."""
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        # It warns of each model that is stored where there is no pip, as in environments that uv makes.
+        # It warns at each stored model if there is no pip, as in environments that uv makes.
         logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
         folder = self.folder.resolve()
         uri = f"sqlite:///{folder / 'mlflow.db'}"
-        with _opening:  # the first to come creates the tables and both names; the others find them
+        with _opening:  # the first thread creates the tables and both names; the others find them
             folder.mkdir(parents=True, exist_ok=True)
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             _experiment(client, folder)
@@ -106,7 +106,7 @@ class Registry:
         return client
 
     def under(self, alias: str) -> int | None:
-        """Return the version that an alias points to, or None while it points to none."""
+        """Return the version that an alias points to, or None."""
         try:
             return int(self.client().get_model_version_by_alias(NAME, alias).version)
         except MlflowException as error:
@@ -131,12 +131,12 @@ class Registry:
         return Stored(Model(pipeline), int(found.version), found.tags["month"], found.tags["trained_until"])
 
     def profile(self, version: int) -> Profile:
-        """Return the profile of the month that a version was trained on: a later one is held against it."""
+        """Return the profile of the month that a version was trained on, to compare later months with."""
         with TemporaryDirectory() as folder:
             return Profile.load(self.client().download_artifacts(str(self._found(version).run_id), _PROFILE, folder))
 
     def tags(self, version: int) -> Mapping[str, str]:
-        """Return what was noted of a version when it was registered: its month, its verdict, and why.
+        """Return a version's tags from its registration: its month, its verdict, and the reason.
 
         Raises:
             NoSuchVersionError: There is none.
@@ -152,7 +152,7 @@ class Registry:
         self._registered_here(version)
 
     def versions(self) -> list[int]:
-        """Return the numbers of all versions that are there, the oldest first."""
+        """Return the numbers of all versions, the oldest first."""
         return sorted(int(each.version) for each in self.client().search_model_versions(f"name = '{NAME}'"))
 
     def of_run(self, key: str) -> int | None:
@@ -195,7 +195,7 @@ class Registry:
         return int(made.version)
 
     def run(self, key: str, month: str) -> str:
-        """Return the id of the MLflow run of `key`; it is made when it is first asked for."""
+        """Return the id of the MLflow run of `key`, creating it on first use."""
         client = self.client()
         experiment = _experiment(client, self.folder)
         found = client.search_runs([experiment], f"tags.key = '{key}'")
@@ -213,7 +213,7 @@ class Registry:
         tags: Mapping[str, str],
         files: Mapping[str, str],
     ) -> None:
-        """Write down what a month came to in its MLflow run, and end the run; a second time writes the same again.
+        """Record a month's results in its MLflow run, and end the run; idempotent.
 
         Args:
             key: Names the run.

@@ -43,7 +43,7 @@ _QUIET = {
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "OMP_NUM_THREADS": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "NO_PROXY": "*",  # everything that the demo talks to is on this machine
+    "NO_PROXY": "*",  # all servers of the demo are on this machine
     "no_proxy": "*",
 }
 
@@ -58,7 +58,7 @@ def main() -> int:
     for sign in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell starts background jobs with it ignored
         signal.signal(sign, _as_ctrl_c)
     try:
-        load_planes()  # the data package is there, or is not: said before anything starts
+        load_planes()  # report a missing data package before anything starts
         check_installed(given.runner)
         _prepare(out, given)
         with contextlib.ExitStack() as servers:
@@ -68,7 +68,7 @@ def main() -> int:
             prefect = servers.enter_context(prefect_server(out / "prefect", port=given.prefect_port))
             _say("loading Prefect, MLflow and scikit-learn ...")
             os.environ |= {"FLIGHT_TIMES_API": api, "SLACK_WEBHOOK_URL": slack.webhook_url}
-            servers.callback(_flush_run_logs)  # while the server is still there to take them
+            servers.callback(_flush_run_logs)  # while the server still runs
             code = _bare() if given.bare else _resilient(given, out, slack)
             if given.keep:
                 _say(f"Prefect's UI: {prefect.removesuffix('/api')}  (Ctrl-C ends it)")
@@ -122,7 +122,7 @@ def _prepare(out: Path, given: argparse.Namespace) -> None:
 
 
 def _bare() -> int:
-    """Run the flow with no policy at all, and tell what it dies of."""
+    """Run the flow without any policy, and print the error that ends it."""
     from flow import flight_times  # noqa: PLC0415  # Prefect reads its settings on import
 
     _say("every policy is off")
@@ -136,7 +136,7 @@ def _bare() -> int:
 
 
 def _resilient(given: argparse.Namespace, out: Path, slack: FakeSlack) -> int:
-    """Run the flow with its policies, hold the accounts against each other, and report."""
+    """Run the flow with its policies, compare the accounts, and report."""
     import heard  # noqa: PLC0415  # as below
     from flow import flight_times  # noqa: PLC0415  # Prefect reads its settings on import
     from reading import close, gather  # noqa: PLC0415
@@ -147,7 +147,7 @@ def _resilient(given: argparse.Namespace, out: Path, slack: FakeSlack) -> int:
 
     began = time.monotonic()
     waiting = Waiting("fetching twelve months, and training on each", every=15)
-    with bus.listening(lambda _: waiting.tell()):
+    with bus.listening(lambda _: waiting.report()):
         state = flight_times.with_options(task_runner=task_runner(given.runner))(
             given.seed, given.origins, return_state=True
         )
@@ -166,12 +166,12 @@ def _resilient(given: argparse.Namespace, out: Path, slack: FakeSlack) -> int:
 
 
 def _settled(read: Callable[[], Accounts]) -> Accounts:
-    """Read the accounts until they agree, or change no more: Prefect's server takes in its states some seconds late."""
+    """Read the accounts until they agree or no longer change: Prefect's server stores states a few seconds late."""
     waiting = Waiting("comparing the accounts; Prefect's server takes in its states some seconds late")
     accounts, changed = read(), time.monotonic()
     while accounts.disagreements() and time.monotonic() - changed < _UNCHANGED:
         time.sleep(1)
-        waiting.tell()
+        waiting.report()
         if (newer := read()) != accounts:
             accounts, changed = newer, time.monotonic()
     return accounts

@@ -1,4 +1,4 @@
-"""What runs the flow's tasks: threads of its own process, or the processes of a cluster on this machine."""
+"""The flow's task runners: threads of its own process, or the processes of a cluster on this machine."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ KEPT = "kept-by-serve"
 
 
 def check_installed(name: str) -> None:
-    """Check that the package of a task runner is there.
+    """Check that the package of a task runner is installed.
 
     Raises:
-        CannotStartError: It is not; the message says how to install it.
+        CannotStartError: It is not; the message explains how to install it.
     """
     if name != "threads" and find_spec(f"prefect_{name}") is None:
         raise CannotStartError(f"--runner {name} needs a package: pip install prefect-{name}")
@@ -45,7 +45,7 @@ def task_runner(name: str) -> TaskRunner[Any]:
 
 
 def places(out: Path) -> dict[str, str]:
-    """Return the variables that name, to each process that runs a task, where to write."""
+    """Return the environment variables with the folders that each task process writes to."""
     return {
         "FLIGHT_TIMES_OUT": str(out),
         "RESILIENT_TASKS_QUARANTINE": str(out / "quarantine"),

@@ -1,4 +1,4 @@
-"""What a true row looks like: contracts for flights and planes that hold for every published row of 2013.
+"""The schemas of flights and planes, which every published row of 2013 satisfies.
 
 All columns are coerced, because CSV arrives as text; a cell that does not coerce is a malformed cell. The
 limits are those of aviation and not of the sample: New York's shortest flight, 17 miles, is true.

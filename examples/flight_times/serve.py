@@ -22,12 +22,12 @@ _MONTHLY = "0 6 1 * *"  # at six on the first of each month
 
 
 def main() -> int:
-    """Serve until Ctrl-C or SIGTERM; return 2, with a sentence, where it cannot start."""
+    """Serve until Ctrl-C or SIGTERM; return 2, with an error message, if it cannot start."""
     given = _given()
     for sign in (signal.SIGINT, signal.SIGTERM):
         signal.signal(sign, _as_ctrl_c)
     try:
-        load_planes()  # the data package is there, or is not: said before anything starts
+        load_planes()  # report a missing data package before anything starts
         _prepare(given.out.resolve())
         _has_a_server()
         with contextlib.ExitStack() as servers:
@@ -48,7 +48,7 @@ def main() -> int:
 
 def _given() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cron", default=_MONTHLY, help=f'when, as cron says it; "{_MONTHLY}" where nothing is given')
+    parser.add_argument("--cron", default=_MONTHLY, help=f'schedule in cron form; default: "{_MONTHLY}"')
     parser.add_argument("--seed", type=int, default=1, help="of the API's faults, and of the flow's draws")
     out = Path(os.environ.get("FLIGHT_TIMES_OUT", "out"))
     parser.add_argument("--out", type=Path, default=out, help="folder for everything that the runs write")
@@ -56,7 +56,7 @@ def _given() -> argparse.Namespace:
 
 
 def _prepare(out: Path) -> None:
-    """Name the folders in the environment, which the processes of the runs inherit."""
+    """Put the folders into the environment, which the processes of the runs inherit."""
     out.mkdir(parents=True, exist_ok=True)
     (out / KEPT).touch()
     for name, value in places(out).items():

@@ -1,4 +1,4 @@
-"""The processes around the flow: the failing API and a Prefect server, ended with the run whatever ends it."""
+"""The processes around the flow: the failing API and a Prefect server. They always end with the run."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ _PATIENCE = 300.0  # seconds: a Prefect server takes 10 to 30, and minutes on a 
 
 
 class Waiting:
-    """Says what is waited for, and every few seconds for how long it has been."""
+    """Progress lines: what is waited for, and every few seconds for how long."""
 
     def __init__(self, what: str, every: float = 5) -> None:
         self._what, self._every = what, every
-        self._began = self._told = time.monotonic()
+        self._began = self._reported = time.monotonic()
         print(f"{what} ...", flush=True)
 
-    def tell(self, so_far: str = "") -> None:
-        """Print the seconds until now, unless that was done a moment ago."""
+    def report(self, so_far: str = "") -> None:
+        """Print the seconds so far, unless that was done a moment ago."""
         now = time.monotonic()
-        if now - self._told >= self._every:
-            self._told = now
+        if now - self._reported >= self._every:
+            self._reported = now
             print(f"{now - self._began:5.0f} s  still {self._what}{so_far}", flush=True)
 
 
 class CannotStartError(RuntimeError):
-    """A server did not start; the message says why and what to do."""
+    """A server did not start; the message gives the reason and what to do."""
 
 
 @contextlib.contextmanager
 def flights_api(folder: Path, *, port: int = 0, seed: int = 1, poison: int = 0, share: float = 1) -> Iterator[str]:
-    """Run the failing API as a process of its own, and give its URL.
+    """Run the failing API in a child process, and yield its URL.
 
     Args:
         folder: For its log.
@@ -61,7 +61,7 @@ def flights_api(folder: Path, *, port: int = 0, seed: int = 1, poison: int = 0, 
             raise CannotStartError("the flights API has no output")
         waiting = Waiting("starting the failing API: it reads 336,776 flights and corrupts some")
         while not select.select([process.stdout], [], [], 0.3)[0]:
-            waiting.tell()
+            waiting.report()
         answer = json.loads(process.stdout.readline() or '{"error": "the flights API ended at once"}')
         if "error" in answer:
             raise CannotStartError(answer["error"])
@@ -70,7 +70,7 @@ def flights_api(folder: Path, *, port: int = 0, seed: int = 1, poison: int = 0, 
 
 @contextlib.contextmanager
 def prefect_server(folder: Path, *, port: int) -> Iterator[str]:
-    """Run a Prefect server that keeps its data in `folder`, and give the URL of its API.
+    """Run a Prefect server that keeps its data in `folder`, and yield the URL of its API.
 
     Raises:
         CannotStartError: the port is in use, or the server did not answer in time.
@@ -93,12 +93,12 @@ def prefect_server(folder: Path, *, port: int) -> Iterator[str]:
 def _running(
     command: list[str], settings: dict[str, str], log: Path, stdout: int | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a process in a group of its own, so that Ctrl-C reaches this one alone, and end the group afterwards."""
+    """Start a process in a new group, so that Ctrl-C reaches only this process, and end the group afterwards."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603  # our own interpreter and scripts
             command,
-            stdin=subprocess.PIPE,  # it closes when this process ends, however that comes about
+            stdin=subprocess.PIPE,  # it closes when this process ends, for any reason
             stdout=output if stdout is None else stdout,
             stderr=output,
             env={**os.environ, **settings},
@@ -135,7 +135,7 @@ def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
             raise CannotStartError(f"the Prefect server ended at once; its log is {log}")
         with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(url, timeout=2):  # noqa: S310
             return
-        waiting.tell()
+        waiting.report()
         time.sleep(0.3)
     raise CannotStartError(f"the Prefect server did not answer within {_PATIENCE:g} s; its log is {log}")
 

@@ -1,4 +1,4 @@
-"""How the example's pages look: on a desk and on a telephone, without anything from the network."""
+"""The style of the example's pages, for desktop and phone, without anything from the network."""
 
 STYLE = """
 :root { color-scheme: light; }

@@ -1,4 +1,4 @@
-"""What a year of the flow came to: the numbers behind the report and its picture."""
+"""The results of a year of the flow: the numbers behind the report and its picture."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Month:
-    """One month: the models' errors, the rows, and the faults that were met on the way.
+    """One month: the models' errors, the rows, and the faults.
 
     Attributes:
         month: "2013-07".

@@ -27,7 +27,7 @@ Verdict = Literal["promoted", "kept", "refused"]
 
 @dataclass(frozen=True)
 class Trained:
-    """What one month's training came to.
+    """The result of one month's training.
 
     Attributes:
         version: the challenger's number in the registry.
@@ -67,7 +67,7 @@ class Trained:
 def retrain(
     month: int, flights: pd.DataFrame, planes: pd.DataFrame, *, doubts: Sequence[str], key: str, seed: int
 ) -> Trained:
-    """Train a challenger, hold it against the champion on days that neither has seen, and promote the better one.
+    """Train a challenger, compare it with the champion on days that neither has seen, and promote the better one.
 
     Args:
         month: 1 to 12.
@@ -88,7 +88,7 @@ def retrain(
 
 
 def drift_since_promotion(flights: pd.DataFrame) -> DriftReport | None:
-    """Hold a month against the one that the champion was trained on; None while there is no champion."""
+    """Compare a month with the one that the champion was trained on; None if there is no champion."""
     registry = Registry.of_this_run()
     champion = registry.under(CHAMPION)
     if champion is None:
@@ -139,20 +139,20 @@ def _judge(
         its = errors_by_day(champion.model, unseen, planes)
         champion_error, comparison = its.rmse, compare(its.squared, errors.squared, seed=seed)
     verdict, why = verdict_on(comparison, doubts, champion)
-    told = None if comparison is None else asdict(comparison)
+    values = None if comparison is None else asdict(comparison)
     return {
         "champion": champion_error,
         "challenger": errors.rmse,
         "verdict": verdict,
         "why": why,
-        "comparison": told,
+        "comparison": values,
     }
 
 
 def verdict_on(
     comparison: Comparison | None, doubts: Sequence[str], champion: Stored | None = None
 ) -> tuple[Verdict, str]:
-    """Return the verdict on a challenger, and why.
+    """Return the verdict on a challenger, and the reason.
 
     Args:
         comparison: With the champion; None where there is none, or no day that neither model has seen.
@@ -172,5 +172,5 @@ def verdict_on(
 
 def _judged(version: int, text: str) -> Trained:
     judged = json.loads(text)
-    told = judged.pop("comparison")
-    return Trained(version, comparison=None if told is None else Comparison(**told), **judged)
+    values = judged.pop("comparison")
+    return Trained(version, comparison=None if values is None else Comparison(**values), **judged)

@@ -1,4 +1,4 @@
-"""Names as people read them: "January planes", and "not in 5 to 1000" for pandera's `in_range(5, 1000)`."""
+"""Readable names: "January planes", and "not in 5 to 1000" for pandera's `in_range(5, 1000)`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _WRONG = {
 
 
 def in_month(month: int, what: str, origin: str | None = None) -> str:
-    """Name what was asked for in a month, "January page 3" or "January JFK page 3"; task runs have these names."""
+    """Return the name of a month's request, "January page 3" or "January JFK page 3", which is its task run's name."""
     return " ".join(filter(None, (month_name[month], origin, what)))
 
 
@@ -39,7 +39,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def in_words(reason: str) -> str:
-    """Say what a row was refused for: "air_time: in_range(5, 1000)" becomes "air_time: not in 5 to 1000".
+    """Return why a row was refused: "air_time: in_range(5, 1000)" becomes "air_time: not in 5 to 1000".
 
     A reason that names no check of pandera's own, such as "dest: is null", stays as it is.
     """

@@ -235,7 +235,7 @@ def test_a_fault_that_no_attempt_felt_is_a_disagreement(compared):
     log = [each | {"fault": "reset"} if each["number"] == 4 else each for each in LOG]
 
     assert compared(log=log).disagreements() == [
-        "January page 1, attempt 2: by the API's log it failed (reset in mid-body), and no event says so"
+        "January page 1, attempt 2: by the API's log it failed (reset in mid-body), and no event reports it"
     ]
 
 
@@ -245,7 +245,7 @@ def test_a_request_that_somebody_else_sent_is_a_disagreement_and_one_for_no_page
 
     assert compared(log=[*LOG, *strange[1:]]).disagreements() == ["the API's log lacks request number 11"]
     assert compared(log=[*LOG, *strange]).disagreements() == [
-        "January page 1: the API's log and the events tell of attempts [0, 1, 2], Prefect of 2",
+        "January page 1: the API's log and the events have attempts [0, 1, 2], Prefect has 2",
         "January page 1: good answers to attempts [0, 2], and Prefect has it as Completed",
     ]
 
@@ -320,7 +320,7 @@ POISON = [
 
 def test_a_poisoned_page_that_is_taken_for_good_is_a_disagreement(compared):
     assert compared(corrupted=POISON).disagreements() == [
-        "January page 1, attempt 2: by the API's log it failed (half in seconds), and no event says so"
+        "January page 1, attempt 2: by the API's log it failed (half in seconds), and no event reports it"
     ]
 
 

@@ -20,7 +20,7 @@ SLOW = Accounts(
     requests=[Request(2, Attempt("January index", "a", 1)), Request(3, Attempt("January index", "a", 2))],
     failed=[(Attempt("January index", "a", 1), "TimedOut")],
     expired=[Attempt("January index", "a", 1)],
-    told={"January index": ["AwaitingRetry 1", "Retrying 2", "Completed 2"]},
+    event_states={"January index": ["AwaitingRetry 1", "Retrying 2", "Completed 2"]},
     histories={"January index": History(2, "Completed", ("AwaitingRetry 1", "Retrying 2", "Completed 2"))},
 )
 
@@ -76,7 +76,7 @@ def test_what_takes_long_tells_every_few_seconds_how_long_it_has_taken(capsys, m
     monkeypatch.setattr(servers.time, "monotonic", lambda: next(times))
     waiting = servers.Waiting("starting a server")
     for _ in range(4):
-        waiting.tell("; 1 line so far")
+        waiting.report("; 1 line so far")
 
     assert capsys.readouterr().out.splitlines() == [
         "starting a server ...",
