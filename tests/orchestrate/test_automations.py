@@ -134,7 +134,7 @@ def test_a_paused_automation_stays_paused(run):
     with get_client(sync_client=True) as client:
         client.pause_automation(on_the_server()["resilient-tasks: no sign of life"].id)
     _, out, _ = run("install", "--no-notify", "--zombie-after", "901")
-    assert "paused: it stays so" in out
+    assert "(still paused)" in out
     assert not on_the_server()["resilient-tasks: no sign of life"].enabled
 
 
@@ -176,16 +176,16 @@ def test_a_limit_shorter_than_the_heartbeat_interval_is_refused(run):
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: 60}):
         code, _, err = run("install", "--no-notify", "--zombie-after", "60")
         assert code == 2
-        assert "those that live would be marked Crashed" in err
-        assert "one may be late" in run("install", "--no-notify")[1]
-        assert "a single sign of life is late" in run("install", "--no-notify", "--zombie-after", "90")[1]
+        assert "live runs would be marked Crashed" in err
+        assert "to allow for a late one" in run("install", "--no-notify")[1]
+        assert "a single heartbeat is late" in run("install", "--no-notify", "--zombie-after", "90")[1]
     assert run("install", "--no-notify", "--zombie-after", "9")[0] == 2
     assert run("install", "--no-notify", "--cooldown", "-1")[0] == 2
 
 
 def test_without_heartbeats_it_names_the_setting(run):
     _, out, _ = run("install", "--no-notify")
-    assert "set PREFECT_FLOWS_HEARTBEAT_FREQUENCY, to 30 for example" in out
+    assert "set PREFECT_FLOWS_HEARTBEAT_FREQUENCY, for example to 30" in out
     assert on_the_server()["resilient-tasks: no sign of life"].trigger.within.total_seconds() == 90
 
 

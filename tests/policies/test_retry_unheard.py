@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resilient_tasks import Fallback, Kind, ResultRejected, Retry, TimedOut, current_call, register_kind, resilient
+from resilient_tasks.core import call as calls
 from resilient_tasks.core import clock as clocks
 from resilient_tasks.core import failures
 from resilient_tasks.core.events import CallFailed, RetryExhausted, RetryRecovered, RetryScheduled, bus
@@ -66,6 +67,12 @@ RETRIES = st.builds(
     attempts=st.integers(1, 5),
     wait=st.sampled_from([0, 2, [1, 3], lambda call: call.attempt]),
 )
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_limited(monkeypatch):
+    """Have no call that another test left behind send these through the pipeline."""
+    monkeypatch.setattr(calls, "limited", set())
 
 
 @contextmanager

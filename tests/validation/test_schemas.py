@@ -194,7 +194,7 @@ def test_a_fingerprint_is_the_same_in_every_process():
 def test_the_rooms_load_no_data_library_until_they_are_used():
     program = textwrap.dedent("""
         import importlib, pkgutil, sys
-        for name in ("storage", "validation", "quarantine", "chunks", "data"):
+        for name in ("storage", "validation", "quarantine", "chunks"):
             room = importlib.import_module(f"resilient_tasks.{name}")
             for module in pkgutil.iter_modules(room.__path__):
                 importlib.import_module(f"{room.__name__}.{module.name}")
