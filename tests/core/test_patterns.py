@@ -11,12 +11,12 @@ from resilient_tasks.redaction import patterns
 from resilient_tasks.redaction.patterns import compiled
 
 
-def _later_in(thing):
+def _later_in(thing, depth=3):
     """Return the patterns in a value of a module."""
     if isinstance(thing, dict):
         thing = (*thing, *thing.values())
-    if isinstance(thing, tuple | list | set | frozenset):
-        return [found for part in thing for found in _later_in(part)]
+    if depth and isinstance(thing, tuple | list | set | frozenset):
+        return [found for part in list(thing) for found in _later_in(part, depth - 1)]
     return [thing] if type(thing) is patterns._Later else []
 
 

@@ -70,9 +70,10 @@ RETRIES = st.builds(
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_limited(monkeypatch):
-    """Have no call that another test left behind send these through the pipeline."""
+def _nothing_is_left_of_others(monkeypatch):
+    """Have neither calls nor kinds that others left behind send these through the pipeline."""
     monkeypatch.setattr(calls, "limited", set())
+    monkeypatch.setattr(failures, "_registered", [])  # the examples register some when they are imported
 
 
 @contextmanager
@@ -90,8 +91,7 @@ def hearing(*events):
 
 
 @pytest.fixture
-def unheard(monkeypatch):
-    monkeypatch.setattr(failures, "_registered", [])  # the examples register some when they are imported
+def unheard():
     with hearing() as found:
         yield found
 
