@@ -41,6 +41,8 @@ _HAVE_COUNTED = ("resilient_tasks.policies.", "resilient_tasks.core.pipeline")
 _WRAPPERS = "resilient_tasks.core.wrappers"
 #: Here an interrupt is lost: these functions run as callbacks of the collector, or around a fork.
 _CALLBACKS = {"weakref", "_weakrefset", "resilient_tasks.core.watch"}
+#: CPython 3.11 would raise the interrupt in the thread that this one is starting: until that runs, both have one ident.
+_START = threading.Thread.start.__code__ if sys.version_info < (3, 12) else None
 
 
 def is_safe(frame: FrameType | None, end: CodeType) -> bool:
@@ -53,6 +55,8 @@ def is_safe(frame: FrameType | None, end: CodeType) -> bool:
     while around is not None and around.f_code is not end:
         module = _module(around)
         if _guards(around.f_code.co_name) or module in _CALLBACKS or module.startswith(_COUNT):
+            return False
+        if around.f_code is _START:
             return False
         around = around.f_back
     return True

@@ -444,3 +444,19 @@ def test_a_process_that_stood_still_at_its_limit_is_told_truly():
 def test_the_limits_of_this_module_are_no_longer_than_what_counts_as_late():
     assert safe_points.PAUSE * safe_points.LOOKS < interrupt.LATE
     assert threads._GRACE < interrupt.LATE
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="a thread has an ident of its own from the beginning")
+def test_no_interrupt_reaches_the_thread_that_the_interrupted_one_is_starting():
+    stands = []
+
+    class Started(threading.Event):
+        def wait(self, timeout=None):
+            stands.append(safe_points.is_safe(sys._getframe(), None))
+            return super().wait(timeout)
+
+    thread = threading.Thread(target=lambda: None)
+    thread._started = Started()
+    thread.start()
+    thread.join()
+    assert stands[0] is False

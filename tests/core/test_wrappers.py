@@ -1,11 +1,12 @@
 """What a decorator returns: the first attempt leaves nothing but its frame, and what it needs is found there."""
 
+import _thread
 import asyncio
 import contextlib
 import contextvars
-import ctypes
 import gc
 import pickle
+import signal
 import sys
 import threading
 import time
@@ -673,24 +674,36 @@ HELD = [
 
 @pytest.mark.parametrize("error", [ConnectionError, KeyboardInterrupt, None])
 @pytest.mark.parametrize("policies", HELD)
-def test_a_slot_is_given_back_if_the_thread_is_interrupted_as_its_work_ends(drive, policies, error):
+def test_a_slot_is_given_back_if_the_thread_is_interrupted_as_its_work_ends(drive, policies, error, request):
     """A limit around interrupts a thread that waits in C, and there the wait fails, or ends, at the same moment."""
-    raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
     failing = False
+
+    def interrupt(signum, frame):
+        raise Interrupted
 
     def fetch():
         if failing:
-            this, interrupt = ctypes.c_ulong(threading.get_ident()), ctypes.py_object(Interrupted)
-            [*map(raise_in, (this,), (interrupt,))]  # no call of Python's is over where it is raised
+            [*map(_thread.interrupt_main, (signal.SIGUSR1,))]  # a call in Python would raise it right here
             if error is not None:
                 raise error
         return "done"
 
+    async def in_one_task():
+        answer = await fetch.decorated()
+        pause()
+        return answer
+
+    def pause():
+        """Have an interrupt raised in the caller, and not in the code of the event loop."""
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    request.addfinalizer(lambda: signal.signal(signal.SIGUSR1, before))
     fetch = warm(drive(fetch, **policies))
     fetch()
+    gc.collect()
     failing = True
     with pytest.raises(Interrupted):
-        fetch()
+        asyncio.run(in_one_task()) if drive.is_async else fetch()
     assert calls.running.get() is None
     assert not calls.limited
     failing = False

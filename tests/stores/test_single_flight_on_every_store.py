@@ -339,8 +339,8 @@ def test_a_worker_that_stood_still_ends_nothing_of_the_one_that_took_its_place(m
 
 
 def test_without_its_store_each_worker_makes_its_own_call(pair, tmp_path, share):
-    url = f"sqlite:///{tmp_path}/no/such/folder/states.db"
-    pair.all(counting_alone, url)
+    (tmp_path / "no folder").touch()
+    pair.all(counting_alone, f"sqlite:///{tmp_path}/no folder/states.db")
     (tmp_path / "go").touch()
     pair.tell([0, 1], flying.told, "json", tmp_path, "rows")
     answers = pair.answers([0, 1])
