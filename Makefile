@@ -19,7 +19,7 @@ SHARED := -n $(WORKERS) --dist loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test fast check docs bench timeouts splitting chunks breakers hedging outage alerts-pictures prefect-pictures rough storm remote kinds \
-	secrets everywhere flights-everywhere promotion-rates orchestrate prefect-3.8 clean
+	secrets everywhere flights-everywhere promotion-rates with-prefect prefect-3.8 clean
 
 help:  ## This list.
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -102,11 +102,11 @@ everywhere:  ## The tests on every supported Python that is installed.
 		else echo "== Python $$version is not here: skipped"; fi; \
 	done
 
-orchestrate: $(FOR_DEV)  ## The tests with Prefect.
-	$(BIN)/python -m pytest $(SHARED) tests/orchestrate
+with-prefect: $(FOR_DEV)  ## The tests with Prefect.
+	$(BIN)/python -m pytest $(SHARED) tests/with_prefect
 
 prefect-3.8:  ## The same tests and the demo, with the oldest supported Prefect.
-	$(MAKE) --no-print-directory orchestrate demo VENV=.venv-prefect-3.8 CONSTRAINTS=constraints-prefect-3.8.txt
+	$(MAKE) --no-print-directory with-prefect demo VENV=.venv-prefect-3.8 CONSTRAINTS=constraints-prefect-3.8.txt
 
 clean:
 	rm -rf .venv .venv-* out .coverage .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

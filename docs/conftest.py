@@ -25,7 +25,7 @@ from resilient_tasks.alerts import gate
 from resilient_tasks.alerts.outbox import use_incidents
 from resilient_tasks.core import failures, settings
 from resilient_tasks.core.store import MemoryStore
-from resilient_tasks.shared import states
+from resilient_tasks.state import states
 from resilient_tasks.testing import VirtualClock, use_clock
 
 DOCS = Path(__file__).resolve().parent

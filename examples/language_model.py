@@ -35,7 +35,7 @@ from resilient_tasks import (
     resilient,
 )
 from resilient_tasks.core.events import Event, RetryScheduled, bus
-from resilient_tasks.shared.states import states
+from resilient_tasks.state.states import states
 from resilient_tasks.testing import FaultyServer, Request, Response, Slow, Status
 
 LARGE, SMALL = "large-1", "small-1"

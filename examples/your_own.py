@@ -34,7 +34,7 @@ from resilient_tasks import (
 )
 from resilient_tasks.alerts.message import Message
 from resilient_tasks.core.events import Event, bus
-from resilient_tasks.shared.states import count
+from resilient_tasks.state.states import count
 from resilient_tasks.testing import FaultyServer, flush_messages
 
 DAY = 86_400

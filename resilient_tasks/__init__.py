@@ -13,175 +13,114 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from resilient_tasks.alerts.channels.console import Console
-    from resilient_tasks.alerts.channels.email import Email
-    from resilient_tasks.alerts.channels.slack import Slack
-    from resilient_tasks.alerts.channels.webhook import Webhook
-    from resilient_tasks.alerts.policy import Notify
-    from resilient_tasks.alerts.routes import Route
-    from resilient_tasks.core.abandoned import abandoned
-    from resilient_tasks.core.call import remaining
-    from resilient_tasks.core.errors import (
-        BulkheadFull,
-        CircuitOpen,
-        DeadlineExceeded,
-        DegradedRun,
-        DriftDetected,
-        InvalidData,
-        PolicyError,
-        PredicateError,
-        ProcessDied,
-        RateLimited,
-        ResilienceError,
-        ResultRejected,
-        TimedOut,
-        UnobservedFailure,
-    )
-    from resilient_tasks.core.failures import classify, register_kind
-    from resilient_tasks.core.first_attempts import current_call
-    from resilient_tasks.core.hosts import host_of
-    from resilient_tasks.core.kinds import Kind
-    from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
-    from resilient_tasks.core.pipeline import Pipeline, Policy
-    from resilient_tasks.core.settings import configure
-    from resilient_tasks.decorate import explain, resilient
-    from resilient_tasks.observe.logs import get_logger
-    from resilient_tasks.observe.report import RunReport
-    from resilient_tasks.orchestrate.flow import resilient_flow
-    from resilient_tasks.orchestrate.task import outcome_of, resilient_task
-    from resilient_tasks.policies.adaptive_rate_limit import AdaptiveRateLimit
-    from resilient_tasks.policies.breaker import CircuitBreaker
-    from resilient_tasks.policies.bulkhead import Bulkhead
-    from resilient_tasks.policies.chaos import Chaos
-    from resilient_tasks.policies.deadline import Deadline
-    from resilient_tasks.policies.fallback import Fallback
-    from resilient_tasks.policies.hedge import Hedge
-    from resilient_tasks.policies.last_good import LastGood
-    from resilient_tasks.policies.rate_limit import RateLimit
-    from resilient_tasks.policies.retry import Retry, RetryBudget
-    from resilient_tasks.policies.single_flight import SingleFlight
-    from resilient_tasks.policies.timeout import Timeout
-    from resilient_tasks.policies.validate import Validate
-    from resilient_tasks.quarantine.quarantine import Quarantine
-    from resilient_tasks.validation.drift import Drift
-    from resilient_tasks.validation.split import Split
+    from resilient_tasks.alerts.channels.console import Console as Console
+    from resilient_tasks.alerts.channels.email import Email as Email
+    from resilient_tasks.alerts.channels.slack import Slack as Slack
+    from resilient_tasks.alerts.channels.webhook import Webhook as Webhook
+    from resilient_tasks.alerts.policy import Notify as Notify
+    from resilient_tasks.alerts.routes import Route as Route
+    from resilient_tasks.core.call import remaining as remaining
+    from resilient_tasks.core.classification.kinds import Kind as Kind
+    from resilient_tasks.core.errors import BulkheadFull as BulkheadFull
+    from resilient_tasks.core.errors import CircuitOpen as CircuitOpen
+    from resilient_tasks.core.errors import DeadlineExceeded as DeadlineExceeded
+    from resilient_tasks.core.errors import DegradedRun as DegradedRun
+    from resilient_tasks.core.errors import DriftDetected as DriftDetected
+    from resilient_tasks.core.errors import InvalidData as InvalidData
+    from resilient_tasks.core.errors import PolicyError as PolicyError
+    from resilient_tasks.core.errors import PredicateError as PredicateError
+    from resilient_tasks.core.errors import ProcessDied as ProcessDied
+    from resilient_tasks.core.errors import RateLimited as RateLimited
+    from resilient_tasks.core.errors import ResilienceError as ResilienceError
+    from resilient_tasks.core.errors import ResultRejected as ResultRejected
+    from resilient_tasks.core.errors import TimedOut as TimedOut
+    from resilient_tasks.core.errors import UnobservedFailure as UnobservedFailure
+    from resilient_tasks.core.execution.abandoned import abandoned as abandoned
+    from resilient_tasks.core.failures import classify as classify
+    from resilient_tasks.core.failures import register_kind as register_kind
+    from resilient_tasks.core.first_attempts import current_call as current_call
+    from resilient_tasks.core.keys.hosts import host_of as host_of
+    from resilient_tasks.core.outcome import Degraded as Degraded
+    from resilient_tasks.core.outcome import Failed as Failed
+    from resilient_tasks.core.outcome import Ok as Ok
+    from resilient_tasks.core.outcome import Outcome as Outcome
+    from resilient_tasks.core.pipeline import Pipeline as Pipeline
+    from resilient_tasks.core.pipeline import Policy as Policy
+    from resilient_tasks.core.settings import configure as configure
+    from resilient_tasks.decorators.decorate import explain as explain
+    from resilient_tasks.decorators.decorate import resilient as resilient
+    from resilient_tasks.observe.logs import get_logger as get_logger
+    from resilient_tasks.observe.report import RunReport as RunReport
+    from resilient_tasks.policies.adaptive_rate_limit.policy import AdaptiveRateLimit as AdaptiveRateLimit
+    from resilient_tasks.policies.breaker.policy import CircuitBreaker as CircuitBreaker
+    from resilient_tasks.policies.bulkhead.policy import Bulkhead as Bulkhead
+    from resilient_tasks.policies.chaos import Chaos as Chaos
+    from resilient_tasks.policies.deadline import Deadline as Deadline
+    from resilient_tasks.policies.fallback import Fallback as Fallback
+    from resilient_tasks.policies.hedge import Hedge as Hedge
+    from resilient_tasks.policies.last_good import LastGood as LastGood
+    from resilient_tasks.policies.rate_limit.policy import RateLimit as RateLimit
+    from resilient_tasks.policies.retry.policy import Retry as Retry
+    from resilient_tasks.policies.retry.policy import RetryBudget as RetryBudget
+    from resilient_tasks.policies.single_flight.policy import SingleFlight as SingleFlight
+    from resilient_tasks.policies.timeout import Timeout as Timeout
+    from resilient_tasks.policies.validate import Validate as Validate
+    from resilient_tasks.prefect.flow import resilient_flow as resilient_flow
+    from resilient_tasks.prefect.task import outcome_of as outcome_of
+    from resilient_tasks.prefect.task import resilient_task as resilient_task
+    from resilient_tasks.quarantine.quarantine import Quarantine as Quarantine
+    from resilient_tasks.validation.drift import Drift as Drift
+    from resilient_tasks.validation.split import Split as Split
 
-_MODULES = {
-    "core.call": ("remaining",),
-    "core.first_attempts": ("current_call",),
-    "core.errors": (
-        "BulkheadFull",
-        "CircuitOpen",
-        "DeadlineExceeded",
-        "DegradedRun",
-        "DriftDetected",
-        "InvalidData",
-        "PolicyError",
-        "PredicateError",
-        "ProcessDied",
-        "RateLimited",
-        "ResilienceError",
-        "ResultRejected",
-        "TimedOut",
-        "UnobservedFailure",
-    ),
-    "core.failures": ("classify", "register_kind"),
-    "core.hosts": ("host_of",),
-    "core.kinds": ("Kind",),
-    "core.outcome": ("Degraded", "Failed", "Ok", "Outcome"),
-    "core.pipeline": ("Pipeline", "Policy"),
-    "core.settings": ("configure",),
-    "core.abandoned": ("abandoned",),
-    "decorate": ("explain", "resilient"),
-    "alerts.channels.console": ("Console",),
-    "alerts.channels.email": ("Email",),
-    "alerts.policy": ("Notify",),
-    "alerts.routes": ("Route",),
-    "alerts.channels.slack": ("Slack",),
-    "alerts.channels.webhook": ("Webhook",),
-    "observe.logs": ("get_logger",),
-    "observe.report": ("RunReport",),
-    "orchestrate.flow": ("resilient_flow",),
-    "orchestrate.task": ("outcome_of", "resilient_task"),
-    "policies.adaptive_rate_limit": ("AdaptiveRateLimit",),
-    "policies.breaker": ("CircuitBreaker",),
-    "policies.bulkhead": ("Bulkhead",),
-    "policies.chaos": ("Chaos",),
-    "policies.deadline": ("Deadline",),
-    "policies.fallback": ("Fallback",),
-    "policies.hedge": ("Hedge",),
-    "policies.last_good": ("LastGood",),
-    "policies.rate_limit": ("RateLimit",),
-    "policies.retry": ("Retry", "RetryBudget"),
-    "policies.single_flight": ("SingleFlight",),
-    "policies.timeout": ("Timeout",),
-    "policies.validate": ("Validate",),
-    "quarantine.quarantine": ("Quarantine",),
-    "validation.drift": ("Drift",),
-    "validation.split": ("Split",),
+_MODULE_OF = {
+    name: module
+    for module, names in {
+        "alerts.channels.console": "Console",
+        "alerts.channels.email": "Email",
+        "alerts.channels.slack": "Slack",
+        "alerts.channels.webhook": "Webhook",
+        "alerts.policy": "Notify",
+        "alerts.routes": "Route",
+        "core.call": "remaining",
+        "core.classification.kinds": "Kind",
+        "core.errors": (
+            "BulkheadFull CircuitOpen DeadlineExceeded DegradedRun DriftDetected InvalidData PolicyError"
+            " PredicateError ProcessDied RateLimited ResilienceError ResultRejected TimedOut UnobservedFailure"
+        ),
+        "core.execution.abandoned": "abandoned",
+        "core.failures": "classify register_kind",
+        "core.first_attempts": "current_call",
+        "core.keys.hosts": "host_of",
+        "core.outcome": "Degraded Failed Ok Outcome",
+        "core.pipeline": "Pipeline Policy",
+        "core.settings": "configure",
+        "decorators.decorate": "explain resilient",
+        "observe.logs": "get_logger",
+        "observe.report": "RunReport",
+        "policies.adaptive_rate_limit.policy": "AdaptiveRateLimit",
+        "policies.breaker.policy": "CircuitBreaker",
+        "policies.bulkhead.policy": "Bulkhead",
+        "policies.chaos": "Chaos",
+        "policies.deadline": "Deadline",
+        "policies.fallback": "Fallback",
+        "policies.hedge": "Hedge",
+        "policies.last_good": "LastGood",
+        "policies.rate_limit.policy": "RateLimit",
+        "policies.retry.policy": "Retry RetryBudget",
+        "policies.single_flight.policy": "SingleFlight",
+        "policies.timeout": "Timeout",
+        "policies.validate": "Validate",
+        "prefect.flow": "resilient_flow",
+        "prefect.task": "outcome_of resilient_task",
+        "quarantine.quarantine": "Quarantine",
+        "validation.drift": "Drift",
+        "validation.split": "Split",
+    }.items()
+    for name in names.split()
 }
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
-__all__ = [
-    "AdaptiveRateLimit",
-    "Bulkhead",
-    "BulkheadFull",
-    "Chaos",
-    "CircuitBreaker",
-    "CircuitOpen",
-    "Console",
-    "Deadline",
-    "DeadlineExceeded",
-    "Degraded",
-    "DegradedRun",
-    "Drift",
-    "DriftDetected",
-    "Email",
-    "Failed",
-    "Fallback",
-    "Hedge",
-    "InvalidData",
-    "Kind",
-    "LastGood",
-    "Notify",
-    "Ok",
-    "Outcome",
-    "Pipeline",
-    "Policy",
-    "PolicyError",
-    "PredicateError",
-    "ProcessDied",
-    "Quarantine",
-    "RateLimit",
-    "RateLimited",
-    "ResilienceError",
-    "ResultRejected",
-    "Retry",
-    "RetryBudget",
-    "Route",
-    "RunReport",
-    "SingleFlight",
-    "Slack",
-    "Split",
-    "TimedOut",
-    "Timeout",
-    "UnobservedFailure",
-    "Validate",
-    "Webhook",
-    "abandoned",
-    "classify",
-    "configure",
-    "current_call",
-    "explain",
-    "get_logger",
-    "host_of",
-    "outcome_of",
-    "register_kind",
-    "remaining",
-    "resilient",
-    "resilient_flow",
-    "resilient_task",
-]
+if not TYPE_CHECKING:  # which takes the names from the imports above
+    __all__ = tuple(_MODULE_OF)
 
 
 def __getattr__(name: str) -> Any:

@@ -39,7 +39,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 def resilient_clock() -> Iterator[VirtualClock]:
     """A virtual clock: waits return at once and are recorded in `.waits`. Circuits, limits and counters start fresh."""
     from resilient_tasks.core.store import MemoryStore  # noqa: PLC0415  # the plugin loads in every run: keep it light
-    from resilient_tasks.shared.states import use_store  # noqa: PLC0415
+    from resilient_tasks.state.states import use_store  # noqa: PLC0415
     from resilient_tasks.testing.clock import VirtualClock, use_clock  # noqa: PLC0415
 
     clock = VirtualClock()

@@ -13,7 +13,7 @@ from resilient_tasks.alerts.outbox import use_incidents
 from resilient_tasks.core import failures, settings, wrappers
 from resilient_tasks.core.host import Host, use_host
 from resilient_tasks.core.store import MemoryStore
-from resilient_tasks.shared.states import use_store
+from resilient_tasks.state.states import use_store
 
 pytest_plugins = "pytester"
 

@@ -6,7 +6,7 @@ import pytest
 
 from resilient_tasks import CircuitBreaker, CircuitOpen, host_of, resilient
 from resilient_tasks.cli import main
-from resilient_tasks.shared import states
+from resilient_tasks.state import states
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from resilient_tasks import (
     resilient,
 )
 from resilient_tasks.alerts.policy import Notify
-from resilient_tasks.decorate import plan_of
+from resilient_tasks.decorators.decorate import plan_of
 
 SCHEMA = pa.DataFrameSchema({"n": pa.Column(int)})
 

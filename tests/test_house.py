@@ -21,7 +21,12 @@ DOCS = ROOT / "docs"
 CHANGELOG = ROOT / "CHANGELOG.md"
 LONGEST = 500
 
-POLICY_FILES = sorted(path for path in (PACKAGE / "policies").glob("*.py") if path.stem != "__init__")
+#: A policy is a file; a folder, where calls share its state.
+POLICY_FILES = {
+    path.stem if path.stem != "policy" else path.parent.name: path
+    for path in sorted([*(PACKAGE / "policies").glob("*.py"), *(PACKAGE / "policies").glob("*/policy.py")])
+    if path.stem != "__init__"
+}
 SKELETON = ["What it is for", "Usage", "Arguments", "What it emits", "What it does not do", "Anti-patterns"]
 
 
@@ -39,7 +44,7 @@ def _policies_in(path):
 
 # Notify is the keyword `notify=`: what people import are its channels.
 NOTIFY = PACKAGE / "alerts" / "policy.py"
-POLICIES = [(path.stem, policy) for path in POLICY_FILES for policy in _policies_in(path)]
+POLICIES = [(name, policy) for name, path in POLICY_FILES.items() for policy in _policies_in(path)]
 EVERY_POLICY = [*POLICIES, *(("notify", policy) for policy in _policies_in(NOTIFY))]
 OWN_EVENTS = [event for event in EVENTS.values() if event.__module__.startswith("resilient_tasks.")]
 
@@ -66,8 +71,8 @@ def _table(text):
 
 def test_every_file_of_policies_holds_a_policy():
     assert POLICY_FILES
-    for path in POLICY_FILES:
-        assert _policies_in(path), f"{path.name} holds no public policy"
+    for name, path in POLICY_FILES.items():
+        assert _policies_in(path), f"{name} holds no public policy"
 
 
 @pytest.mark.parametrize(("name", "policy"), POLICIES, ids=[policy.__name__ for _, policy in POLICIES])

@@ -37,7 +37,7 @@ def test_the_pytest_plugin_loads_nothing_but_pytest():
 
 def test_the_decorator_loads_what_a_decorator_needs():
     assert loaded_by("from resilient_tasks import resilient", (*HEAVY, *LATER)) == []
-    assert len(rooms_loaded_by("from resilient_tasks import resilient")) <= 40  # each takes its time
+    assert len(rooms_loaded_by("from resilient_tasks import resilient")) <= 44  # each takes its time
 
 
 def test_a_plain_function_that_goes_well_needs_no_more():
@@ -60,8 +60,8 @@ POLICIES = {
 @pytest.mark.parametrize(("keyword", "policy"), POLICIES.items(), ids=POLICIES.values())
 def test_a_keyword_loads_its_own_policy_and_no_other(keyword, policy):
     program = f"from resilient_tasks import resilient\ntry: resilient({keyword})(lambda: 7)\nexcept ValueError: pass"
-    ours = {f"resilient_tasks.policies.{policy}"}
-    assert {room for room in rooms_loaded_by(program) if ".policies." in room or ".alerts." in room} == ours
+    loaded = {room.split(".")[2] for room in rooms_loaded_by(program) if ".policies." in room or ".alerts." in room}
+    assert loaded == {policy}
 
 
 def test_data_libraries_load_with_validate_alone():
@@ -102,25 +102,25 @@ def test_the_decorator_of_tasks_loads_nothing_of_prefect_but_its_tasks():
     )
     *others, ours = python(program)
     assert set(others) <= {"prefect.tasks", "prefect.cache_policies"}
-    assert int(ours) <= 60
+    assert int(ours) <= 62
 
 
 def test_a_module_of_the_core_loads_when_it_is_asked_for():
     program = (
-        "import sys, resilient_tasks.core as core\n"
-        "print('resilient_tasks.core.words' in sys.modules, core.words.__name__, hasattr(core, 'no_such_thing'))"
+        "import sys\nfrom resilient_tasks.core import parameters\n"
+        "print(f'{parameters.__name__}.words' in sys.modules, parameters.words.__name__, hasattr(parameters, 'no'))"
     )
-    assert python(program) == ["False", "resilient_tasks.core.words", "False"]
+    assert python(program) == ["False", "resilient_tasks.core.parameters.words", "False"]
 
 
 def test_a_module_of_the_core_that_cannot_be_loaded_says_why(monkeypatch):
-    from resilient_tasks import core
+    from resilient_tasks.core import keys
 
-    monkeypatch.delattr(core, "hosts")
-    monkeypatch.delitem(sys.modules, "resilient_tasks.core.hosts")
+    monkeypatch.delattr(keys, "hosts")
+    monkeypatch.delitem(sys.modules, "resilient_tasks.core.keys.hosts")
     monkeypatch.setitem(sys.modules, "urllib.parse", None)
     with pytest.raises(ModuleNotFoundError, match=r"urllib\.parse"):
-        core.hosts  # noqa: B018  # the access is the test
+        keys.hosts  # noqa: B018  # the access is the test
 
 
 def test_every_public_name_is_there():

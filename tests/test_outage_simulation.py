@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from resilient_tasks.core import clock
+from resilient_tasks.core.execution import clock
 
 
 @pytest.fixture(scope="module")

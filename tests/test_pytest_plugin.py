@@ -42,7 +42,7 @@ def test_with_the_clock_waits_return_at_once_and_counters_start_fresh(suite):
             assert "notify.suppressed" not in resilient_events.names
 
         def test_the_clock_is_put_back():
-            from resilient_tasks.core.clock import SystemClock, _clock
+            from resilient_tasks.core.execution.clock import SystemClock, _clock
             assert isinstance(_clock, SystemClock)
     """).assert_outcomes(passed=3)
 
@@ -133,7 +133,7 @@ def test_a_test_without_the_fixtures_is_unaffected(suite):
 
         def test_plain(request):
             assert not [name for name in request.fixturenames if name.startswith("resilient_")]
-            assert "resilient_tasks.core.runtime" not in sys.modules
+            assert "resilient_tasks.core.execution.runtime" not in sys.modules
             assert "prefect" not in sys.modules
     """).assert_outcomes(passed=1)
 

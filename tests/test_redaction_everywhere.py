@@ -48,8 +48,8 @@ from resilient_tasks.core.outcome import Degraded, Failed
 from resilient_tasks.observe.logs import get_logger
 from resilient_tasks.observe.quality import DataQuality
 from resilient_tasks.observe.report import RunReport
-from resilient_tasks.orchestrate.task import outcome_of
-from resilient_tasks.stores.sqlite import SQLiteStore
+from resilient_tasks.prefect.task import outcome_of
+from resilient_tasks.state.sqlite import SQLiteStore
 from resilient_tasks.testing import FakeSlack, flush_messages
 
 sys.path.insert(0, str(Path(__file__).parent))

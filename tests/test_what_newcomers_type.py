@@ -49,7 +49,7 @@ from resilient_tasks import (
     register_kind,
     resilient,
 )
-from resilient_tasks.core.durations import seconds
+from resilient_tasks.core.parameters.durations import seconds
 from resilient_tasks.validation.drift import Limits
 
 
@@ -692,7 +692,7 @@ class TestWithPrefect:
 
     def test_docstrings_of_the_decorators_name_every_policy(self):
         from resilient_tasks import resilient_flow, resilient_task
-        from resilient_tasks.keywords import PolicyOptions
+        from resilient_tasks.decorators.keywords import PolicyOptions
 
         for decorator in (resilient, resilient_task, resilient_flow):
             for keyword in PolicyOptions.__annotations__:
@@ -701,9 +701,9 @@ class TestWithPrefect:
     def test_the_options_that_editors_complete_are_those_that_prefect_takes(self):
         from prefect import Flow, Task
 
-        from resilient_tasks.keywords import PolicyOptions
-        from resilient_tasks.orchestrate.flow_run import Care
-        from resilient_tasks.orchestrate.options import FlowOptions, TaskOptions
+        from resilient_tasks.decorators.keywords import PolicyOptions
+        from resilient_tasks.prefect.flow_run import Care
+        from resilient_tasks.prefect.options import FlowOptions, TaskOptions
 
         ours = set(PolicyOptions.__annotations__)
         for options, prefects, more in (

@@ -39,7 +39,7 @@ class Stop(NamedTuple):
     Attributes:
         room: the room, or who it is outside of the library.
         what: what happens there.
-        where: file and name in the package, such as `policies/retry.py Retry`; empty outside.
+        where: file and name in the package, such as `policies/retry/policy.py Retry`; empty outside.
         back_to: the number of an earlier stop to which the trip may return from here.
         why: when it returns.
     """
@@ -60,12 +60,12 @@ CALL = (
     Stop(
         "policies",
         "Each awaits the inner ones, sees an outcome, and returns it, another, or tries again",
-        "policies/retry.py Retry",
+        "policies/retry/policy.py Retry",
     ),
     Stop(
         "core",
         "The function is called; its error becomes a Failed",
-        "core/runtime.py SyncRuntime",
+        "core/execution/runtime.py SyncRuntime",
         6,
         "another attempt",
     ),
@@ -75,26 +75,26 @@ CALL = (
 RETRY = (
     Stop("Prefect", "The engine has set Running, and calls what it takes for the task’s function"),
     Stop(
-        "orchestrate", "The user’s function inside its pipeline, with a sink for this run", "orchestrate/body.py Body"
+        "prefect", "The user’s function inside its pipeline, with a sink for this run", "prefect/body.py Body"
     ),
-    Stop("policies", "An attempt", "policies/retry.py Retry"),
+    Stop("policies", "An attempt", "policies/retry/policy.py Retry"),
     Stop("your function", "It raises ConnectError"),
     Stop("core", "The failure has a kind: transient, throttled, permanent, …", "core/failures.py classify"),
     Stop(
         "policies",
         "Attempts, deadline, budget and Retry-After decide: again, in 4.1 s",
-        "policies/retry.py RetryBudget",
+        "policies/retry/policy.py RetryBudget",
     ),
     Stop("core", "The event retry.scheduled goes to every sink", "core/events/attempts.py RetryScheduled"),
     Stop(
-        "orchestrate",
+        "prefect",
         "AwaitingRetry, with “attempt 2 of 5: ConnectError; waits 4.1 s”",
-        "orchestrate/states.py StateSink",
+        "prefect/states.py StateSink",
     ),
-    Stop("orchestrate", "The one file that uses what Prefect does not document", "orchestrate/undocumented.py publish"),
-    Stop("core", "The wait, in slices: a cancelled run ends it", "core/clock.py SystemClock", 3, "Retrying"),
+    Stop("prefect", "The one file that uses what Prefect does not document", "prefect/undocumented.py publish"),
+    Stop("core", "The wait, in slices: a cancelled run ends it", "core/execution/clock.py SystemClock", 3, "Retrying"),
     Stop(
-        "orchestrate", "Completed: “recovered on attempt 3 of 5 (ConnectError ×2)”", "orchestrate/states.py StateSink"
+        "prefect", "Completed: “recovered on attempt 3 of 5 (ConnectError ×2)”", "prefect/states.py StateSink"
     ),
 )
 ROW = (

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from resilient_tasks.alerts.incident import Failure
-from resilient_tasks.core import clock
-from resilient_tasks.core import real_time as time
+from resilient_tasks.core.execution import clock
+from resilient_tasks.core.execution import real_time as time
 
 #: Seconds for which failures are counted here. A process that is killed loses these counts, but no message.
 MOMENT = 0.2

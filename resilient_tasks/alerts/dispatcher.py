@@ -12,12 +12,12 @@ from resilient_tasks.alerts.delivery import clamped
 from resilient_tasks.alerts.facts import message_of
 from resilient_tasks.alerts.message import Channel, Message
 from resilient_tasks.alerts.outbox import Agenda, LeasedDelivery, Outbox
-from resilient_tasks.core import real_time as time
 from resilient_tasks.core import settings
+from resilient_tasks.core.classification.kinds import RETRIED_BY_DEFAULT
 from resilient_tasks.core.events import NotifyFailed, NotifySent, bus
+from resilient_tasks.core.execution import real_time as time
+from resilient_tasks.core.execution.interrupt import by_signal, signals_work_here
 from resilient_tasks.core.failures import classify, describe, fields_of, retry_after
-from resilient_tasks.core.interrupt import by_signal, signals_work_here
-from resilient_tasks.core.kinds import RETRIED_BY_DEFAULT
 from resilient_tasks.core.outcome import Ok
 
 #: Seconds after its deadline at which another process may send a delivery whose sender has died.

@@ -17,11 +17,12 @@ from typing import NamedTuple, TypeVar
 from resilient_tasks.alerts import registry
 from resilient_tasks.alerts.delivery import ChannelBackoff, Delivery, clamped
 from resilient_tasks.alerts.incident import RETENTION, DeliveryId, Failure, Incident, Incidents, Source
-from resilient_tasks.core import clock, home
-from resilient_tasks.core import real_time as time
+from resilient_tasks.core import home
+from resilient_tasks.core.execution import clock
+from resilient_tasks.core.execution import real_time as time
 from resilient_tasks.core.settings import Settings
 from resilient_tasks.core.store import StateStore
-from resilient_tasks.shared.states import Chosen, States
+from resilient_tasks.state.states import Chosen, States
 
 T = TypeVar("T")
 

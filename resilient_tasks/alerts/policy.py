@@ -14,14 +14,16 @@ from resilient_tasks.alerts.incident import Failure
 from resilient_tasks.alerts.message import Channel, Severity
 from resilient_tasks.alerts.routes import About, Route, as_channel
 from resilient_tasks.alerts.sender import sender
-from resilient_tasks.core import checks, clock, durations, host, safely, settings
-from resilient_tasks.core.arguments import answering
+from resilient_tasks.core import host, safely, settings
 from resilient_tasks.core.call import NEVER, Leave
-from resilient_tasks.core.durations import SecondsOrNone
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import NotifyFailed, NotifyKnown, NotifySuppressed
+from resilient_tasks.core.execution import clock
 from resilient_tasks.core.failures import describe, fields_of
 from resilient_tasks.core.outcome import Degraded, Failed, Outcome
+from resilient_tasks.core.parameters import checks, durations
+from resilient_tasks.core.parameters.arguments import answering
+from resilient_tasks.core.parameters.durations import SecondsOrNone
 from resilient_tasks.core.pipeline import Policy, operation_of
 
 if TYPE_CHECKING:

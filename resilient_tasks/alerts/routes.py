@@ -10,10 +10,10 @@ from typing import NamedTuple, get_args
 
 from resilient_tasks.alerts.channels.block import BlockChannel, NotificationBlock, is_block
 from resilient_tasks.alerts.message import Channel, Severity
-from resilient_tasks.core import checks
-from resilient_tasks.core.arguments import answering
+from resilient_tasks.core.classification.kinds import Kind
 from resilient_tasks.core.errors import PolicyError
-from resilient_tasks.core.kinds import Kind
+from resilient_tasks.core.parameters import checks
+from resilient_tasks.core.parameters.arguments import answering
 
 _SEVERITIES: tuple[str, ...] = get_args(Severity)
 #: The values that some conditions accept.

@@ -22,12 +22,14 @@ from resilient_tasks.alerts.buffer import MOMENT, Count, FailureBuffer, key_of
 from resilient_tasks.alerts.dispatcher import Dispatcher, Window
 from resilient_tasks.alerts.incident import Failure, Source
 from resilient_tasks.alerts.outbox import Outbox, Recorded, incident_store
-from resilient_tasks.core import clock, durations, settings
-from resilient_tasks.core import real_time as time
-from resilient_tasks.core.durations import Duration
+from resilient_tasks.core import settings
 from resilient_tasks.core.events import run_ids
+from resilient_tasks.core.execution import clock
+from resilient_tasks.core.execution import real_time as time
+from resilient_tasks.core.parameters import durations
+from resilient_tasks.core.parameters.durations import Duration
 from resilient_tasks.core.store import MemoryStore
-from resilient_tasks.shared.states import States, StoreAway
+from resilient_tasks.state.states import States, StoreAway
 
 LOGGER = logging.getLogger("resilient_tasks")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from resilient_tasks.cli.printing import DONE, Subparsers, UsageError, duration, print_table, say
 
 if TYPE_CHECKING:
-    from resilient_tasks.orchestrate.automations import Step
+    from resilient_tasks.prefect.automations import Step
 
 _NAME = "resilient-tasks"
 _COOLDOWN = 300.0
@@ -56,7 +56,7 @@ def add_to(commands: Subparsers, common: argparse.ArgumentParser) -> None:
 
 
 def _run_install(options: argparse.Namespace) -> int:
-    from resilient_tasks.orchestrate import automations  # noqa: PLC0415 - Prefect takes seconds to import
+    from resilient_tasks.prefect import automations  # noqa: PLC0415 - Prefect takes seconds to import
 
     frequency = automations.heartbeats()
     patience = automations.usual_patience() if options.zombie_after is None else options.zombie_after
@@ -78,7 +78,7 @@ def _run_install(options: argparse.Namespace) -> int:
 
 
 def _run_uninstall(options: argparse.Namespace) -> int:
-    from resilient_tasks.orchestrate import automations  # noqa: PLC0415 - Prefect takes seconds to import
+    from resilient_tasks.prefect import automations  # noqa: PLC0415 - Prefect takes seconds to import
 
     steps = automations.uninstall(options.name, dry_run=options.dry_run)
     if options.json:

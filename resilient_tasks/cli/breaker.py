@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from resilient_tasks.cli.printing import DONE, Subparsers, UsageError, check_store, duration, print_table, say
 from resilient_tasks.core import settings
 from resilient_tasks.core.wording import named_few
-from resilient_tasks.policies.breaker import CircuitBreaker, CircuitStatus
-from resilient_tasks.shared.states import States, states
+from resilient_tasks.policies.breaker.policy import CircuitBreaker, CircuitStatus
+from resilient_tasks.state.states import States, states
 
 
 def add_to(subparsers: Subparsers) -> None:

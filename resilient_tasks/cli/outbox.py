@@ -28,8 +28,8 @@ from resilient_tasks.cli.printing import (
     print_table,
     say,
 )
-from resilient_tasks.core import real_time as time
 from resilient_tasks.core import settings
+from resilient_tasks.core.execution import real_time as time
 from resilient_tasks.core.wording import number_of
 
 #: Seconds to wait for the store.

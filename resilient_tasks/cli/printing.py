@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
-from resilient_tasks.core import durations
 from resilient_tasks.core.errors import PolicyError
+from resilient_tasks.core.parameters import durations
 from resilient_tasks.core.shown import for_terminal
 
 #: argparse has no public name for it.

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
-from resilient_tasks.core import clock, later, real_time, told_of
+from resilient_tasks.core import later, told_of
 from resilient_tasks.core.errors import TimedOut
 from resilient_tasks.core.events import Event, FallbackUsed, Sink, bus
+from resilient_tasks.core.execution import clock, real_time
 from resilient_tasks.core.outcome import Failed, Outcome
 
 if TYPE_CHECKING:
+    from resilient_tasks.core.execution.interrupt import Overrun
     from resilient_tasks.core.failures import Facts
-    from resilient_tasks.core.interrupt import Overrun
 
 Proceed = Callable[["Call"], Coroutine[Any, Any, "Outcome[Any]"]]
 

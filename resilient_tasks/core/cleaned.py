@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
-from resilient_tasks.core.classes import of_class
+from resilient_tasks.core.classification.classes import of_class
 from resilient_tasks.redaction import beside, secret_names
 from resilient_tasks.redaction.redact import is_secret_pair, left_out, redact
 from resilient_tasks.redaction.registered import MARK

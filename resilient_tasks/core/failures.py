@@ -12,20 +12,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from resilient_tasks import core, redaction
-from resilient_tasks.core import (
-    answers,
-    callables,
-    databases,
-    failure_texts,
-    judgement,
-    plain_errors,
-    safely,
-    waits,
-    wording,
-    wrapped,
-)
+from resilient_tasks.core import safely, wording
+from resilient_tasks.core.classification import answers, databases, judgement, plain_errors, texts, waits, wrapped
+from resilient_tasks.core.classification.kinds import Kind, gravest
 from resilient_tasks.core.errors import CircuitOpen, PolicyError, RateLimited, judged_in
-from resilient_tasks.core.kinds import Kind, gravest
+from resilient_tasks.core.parameters import callables
 
 
 class Judgement(NamedTuple):
@@ -106,7 +97,7 @@ def _kind_of(error: BaseException, above: list[BaseException]) -> Kind | None:
     if not above and (plain := plain_errors.kind_of(error)) is not None:
         return plain
     told = _told_by(error, above)
-    if told in _MAY_PASS and failure_texts.refuses_a_certificate(error) and not _is_known_better(error):
+    if told in _MAY_PASS and texts.refuses_a_certificate(error) and not _is_known_better(error):
         return Kind.PERMANENT  # clients name it as any connection that did not come about
     return told
 
@@ -135,7 +126,7 @@ def _told_by(error: BaseException, above: list[BaseException]) -> Kind | None:
         or by_name.kind
         or judgement.by_codes(error)
         or judgement.by_status_in_text(error)
-        or failure_texts.by_text(error)
+        or texts.by_text(error)
     )
 
 
@@ -180,7 +171,7 @@ def status_of(error: BaseException) -> int | None:
         return judged.status
     layers, again = itertools.tee(wrapped.layers(error))
     told = next((status for status in map(answers.status_here, layers) if status is not None), None)
-    return told if told is not None else next(filter(None, map(failure_texts.status, again)), None)
+    return told if told is not None else next(filter(None, map(texts.status, again)), None)
 
 
 def http_failure(error: BaseException) -> int | None:

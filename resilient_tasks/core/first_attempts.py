@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
-from resilient_tasks.core import clock
 from resilient_tasks.core.call import NEVER, Call, Leave, Plan, Work, running
+from resilient_tasks.core.execution import clock
 
 if TYPE_CHECKING:
     from resilient_tasks.core.settings import Settings

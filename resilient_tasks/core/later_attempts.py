@@ -7,15 +7,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from resilient_tasks.core import call as calls
-from resilient_tasks.core import clock, host, loops, safely, settings
+from resilient_tasks.core import host, loops, safely, settings
 from resilient_tasks.core.errors import TimedOut
 from resilient_tasks.core.events import RetryMultiplied, RetryRecovered, RetryScheduled, RetryStarted, Several, bus
+from resilient_tasks.core.execution import clock
 from resilient_tasks.core.failures import Facts, at_a_glance, registered
 from resilient_tasks.core.first_attempts import attempt_in, is_inside
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Tried
-    from resilient_tasks.core.matching import Matcher
+    from resilient_tasks.core.classification.matching import Matcher
 
 #: Ten years in seconds. Dates end, and Prefect is told when the next attempt begins.
 LONGEST = 10 * 365 * 86_400.0

@@ -10,13 +10,15 @@ from typing import Any, ClassVar, TypeAlias, TypeVar, cast
 
 from resilient_tasks import core
 from resilient_tasks.core import call as calls
-from resilient_tasks.core import callables, clock, loops, runtime, told_of
-from resilient_tasks.core.arguments import answering
+from resilient_tasks.core import loops, told_of
 from resilient_tasks.core.call import NEVER, Again, Call, Leave, Plan, Proceed, Tried, Work
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import CallFailed
+from resilient_tasks.core.execution import clock, runtime
 from resilient_tasks.core.first_attempts import Door, FirstAttempt, around
 from resilient_tasks.core.outcome import Failed, Outcome, let_go
+from resilient_tasks.core.parameters import callables
+from resilient_tasks.core.parameters.arguments import answering
 from resilient_tasks.core.wording import name_of
 
 T = TypeVar("T")
@@ -354,9 +356,13 @@ class Limit:
 
     def exceeded(self, call: Call, value: Any) -> Failed:
         """Return what a call that came back late, or as an `Overrun`, has failed with."""
-        overrun = value if type(value) is core.interrupt.Overrun else core.interrupt.Overrun(stopped=False)
+        overrun = (
+            value
+            if type(value) is core.execution.interrupt.Overrun
+            else core.execution.interrupt.Overrun(stopped=False)
+        )
         told_by = Call(call.work, call.parent, 1, call.started)  # what runs on is fenced, and tells nothing
-        return core.limits.exceeded(told_by, self.policy, self.seconds, overrun)
+        return core.execution.limits.exceeded(told_by, self.policy, self.seconds, overrun)
 
 
 def no_more(error: Exception, tried: tuple[Tried, ...]) -> None:
@@ -428,7 +434,7 @@ def _inside(policy: Policy, proceed: Proceed) -> Proceed:
 def _invoke(call: Call) -> Coroutine[Any, Any, Outcome[Any]]:
     # Not where a timeout of its own ends at the deadline as well, or the attempt was limited where it was made.
     if call.deadline < call.limited_until and not isinstance(call.work.given, Failed):
-        return core.limits.cut(call, Call.invoke, policy="deadline", seconds=NEVER)
+        return core.execution.limits.cut(call, Call.invoke, policy="deadline", seconds=NEVER)
     return call.invoke()
 
 

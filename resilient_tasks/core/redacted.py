@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, TypeVar, cast
 
 from resilient_tasks.core import safely, settings
-from resilient_tasks.core.classes import module_of, of_class
+from resilient_tasks.core.classification.classes import module_of, of_class
 from resilient_tasks.core.cleaned import NOT_DATA, Cleaner, Searcher, held_by
 from resilient_tasks.core.error_layout import builtin_base, kept_outside, like, saying
 from resilient_tasks.core.errors import ResilienceError

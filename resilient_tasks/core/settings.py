@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from resilient_tasks import core, redaction
-from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.errors import PolicyError
+from resilient_tasks.core.parameters.arguments import answering
 
 if TYPE_CHECKING:
-    from resilient_tasks.core.durations import Duration
+    from resilient_tasks.core.parameters.durations import Duration
     from resilient_tasks.core.store import StateStore
     from resilient_tasks.redaction.registered import Secret
 
@@ -72,7 +72,7 @@ def _tell_of_unknown_variables() -> None:
         name = variable.removeprefix(_PREFIX).removeprefix("RESILIENT_TASK_").lower()
         ours = variable.startswith((_PREFIX, "RESILIENT_TASK_"))
         if ours and (name not in known or not variable.startswith(_PREFIX)):
-            meant = core.words.did_you_mean(name, known).replace("=", "").upper()
+            meant = core.parameters.words.did_you_mean(name, known).replace("=", "").upper()
             meant = meant.replace("DID YOU MEAN ", f"did you mean {_PREFIX}")
             all_of = ", ".join(_PREFIX + one.upper() for one in known)
             warnings.warn(f"{variable} in the environment sets nothing{meant or f': there are {all_of}'}", stacklevel=2)
@@ -109,7 +109,7 @@ def _parse(name: str, text: str, form: type) -> bool | float | str | tuple[str, 
         msg = f"{_PREFIX}{name.upper()} must be one of true, false, 1, 0; it is {text!r}"
         raise PolicyError(msg)
     if form is float:
-        return core.durations.seconds(text, _PREFIX + name.upper(), zero=name in _ZERO, bare=1.0)
+        return core.parameters.durations.seconds(text, _PREFIX + name.upper(), zero=name in _ZERO, bare=1.0)
     return text
 
 
@@ -204,7 +204,11 @@ def renew() -> Settings:
 
 
 def _seconds(name: str, given: Duration | None) -> float | None:
-    return None if given is None else core.durations.seconds(given, f"configure({name}=...)", zero=name in _ZERO)
+    return (
+        None
+        if given is None
+        else core.parameters.durations.seconds(given, f"configure({name}=...)", zero=name in _ZERO)
+    )
 
 
 def _check_store(setting: str, given: Any) -> None:

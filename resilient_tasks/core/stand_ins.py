@@ -7,15 +7,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
-from resilient_tasks.core import callables, safely
+from resilient_tasks.core import safely
+from resilient_tasks.core.classification.kinds import Kind
 from resilient_tasks.core.errors import PolicyError, judged_in
 from resilient_tasks.core.events import FallbackUsed
+from resilient_tasks.core.execution.limits import cut
 from resilient_tasks.core.failures import describe
-from resilient_tasks.core.kinds import Kind
-from resilient_tasks.core.limits import cut
 from resilient_tasks.core.outcome import Degraded, Failed, Outcome, without_traceback
+from resilient_tasks.core.parameters import callables
+from resilient_tasks.core.parameters.signatures import Given, have_one_head, signature_of, why_unfit, written
 from resilient_tasks.core.pipeline import Policy, operation_of
-from resilient_tasks.core.signatures import Given, have_one_head, signature_of, why_unfit, written
 from resilient_tasks.core.wording import short_name_of
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-from resilient_tasks.core import clock
 from resilient_tasks.core.errors import PolicyError
+from resilient_tasks.core.execution import clock
 
 #: Given the value under a key (None: there is none), returns the next one (None: it stays) and its time to live.
 Step: TypeAlias = Callable[[bytes | None], tuple[bytes | None, float | None]]
@@ -258,10 +258,10 @@ def _now() -> float:
 #: Who opens a store, by the scheme of its URL: `module:class`, called with the URL and the bound in seconds. A kind of
 #: one's own is a line here.
 SCHEMES = {
-    "sqlite": "resilient_tasks.stores.sqlite:SQLiteStore",
-    "redis": "resilient_tasks.stores.redis:RedisStore",
-    "rediss": "resilient_tasks.stores.redis:RedisStore",
-    "unix": "resilient_tasks.stores.redis:RedisStore",
+    "sqlite": "resilient_tasks.state.sqlite:SQLiteStore",
+    "redis": "resilient_tasks.state.redis:RedisStore",
+    "rediss": "resilient_tasks.state.redis:RedisStore",
+    "unix": "resilient_tasks.state.redis:RedisStore",
 }
 
 

@@ -22,18 +22,12 @@ from typing import Any, NamedTuple
 
 from resilient_tasks import core
 from resilient_tasks.core import call as calls
-from resilient_tasks.core import (  # noqa: F401  # the texts name them
-    callables,
-    clock,
-    first_attempts,
-    host,
-    runtime,
-    settings,
-    streams,
-)
+from resilient_tasks.core import first_attempts, host, settings  # noqa: F401  # the texts name them
 from resilient_tasks.core.call import Later, Leave, Plan, Tried, Work
+from resilient_tasks.core.execution import clock, runtime, streams  # noqa: F401  # as above
 from resilient_tasks.core.first_attempts import Door, Text
 from resilient_tasks.core.outcome import Failed, Ok
+from resilient_tasks.core.parameters import callables
 from resilient_tasks.core.pipeline import inherited, parts_of
 
 #: No policy acts before the first attempt.
@@ -240,7 +234,7 @@ def wrapped(plan: Plan) -> Callable[..., Any]:
     head = None if text is _IN_CONTEXT or plan.pipeline.heeds_arguments else _head(fn)
     code = _code(text, is_async, None) if head is None else _renamed(text, is_async, head)
     again = plan.pipeline.again
-    limits = core.limits if limit.seconds else None  # the policy that has a limit has loaded it
+    limits = core.execution.limits if limit.seconds else None  # the policy that has a limit has loaded it
     known = {
         "again": again,
         "door": door,

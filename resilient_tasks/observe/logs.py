@@ -18,7 +18,7 @@ from typing import Any
 
 from resilient_tasks import redaction
 from resilient_tasks.core import log_records
-from resilient_tasks.core.classes import of_class
+from resilient_tasks.core.classification.classes import of_class
 from resilient_tasks.core.events import Event, OfLevel, bus, run_ids
 from resilient_tasks.core.first_attempts import current_call
 from resilient_tasks.observe import lines

@@ -7,15 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from resilient_tasks.core import checks, durations
-from resilient_tasks.core.arguments import answering
-from resilient_tasks.core.durations import SecondsOrNone
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import ChaosInjected
 from resilient_tasks.core.outcome import Failed, Ok, Outcome
+from resilient_tasks.core.parameters import checks, durations
+from resilient_tasks.core.parameters.arguments import answering
+from resilient_tasks.core.parameters.durations import SecondsOrNone
 from resilient_tasks.core.pipeline import Policy
 from resilient_tasks.core.wording import short_name_of
-from resilient_tasks.shared.states import count
+from resilient_tasks.state.states import count
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Proceed

@@ -6,18 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from resilient_tasks.core import (
+from resilient_tasks.core.execution import (
     clock,
-    durations,
     limits,  # noqa: F401  # what enforces it is loaded with it: the first call would wait for that on its own time
 )
-from resilient_tasks.core.arguments import answering
+from resilient_tasks.core.parameters import durations
+from resilient_tasks.core.parameters.arguments import answering
 from resilient_tasks.core.pipeline import Policy
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Proceed
-    from resilient_tasks.core.durations import Duration
     from resilient_tasks.core.outcome import Outcome
+    from resilient_tasks.core.parameters.durations import Duration
 
 
 @answering("Deadline(120)")

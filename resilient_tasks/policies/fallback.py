@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from resilient_tasks.core import callables, durations
-from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.call import NEVER
-from resilient_tasks.core.durations import SecondsOrNone
+from resilient_tasks.core.classification.matching import On, matcher
 from resilient_tasks.core.errors import PolicyError, PredicateError
-from resilient_tasks.core.matching import On, matcher
 from resilient_tasks.core.outcome import Failed, Ok, Outcome
+from resilient_tasks.core.parameters import callables, durations
+from resilient_tasks.core.parameters.arguments import answering
+from resilient_tasks.core.parameters.durations import SecondsOrNone
 from resilient_tasks.core.pipeline import Policy
 from resilient_tasks.core.stand_ins import DEFAULT, StandIn, calling, stood_in
 from resilient_tasks.core.wording import short_name_of

@@ -8,18 +8,19 @@ from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from resilient_tasks.core import clock, durations, real_time
-from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import HedgeStarted, HedgeWon
+from resilient_tasks.core.execution import clock, real_time
 from resilient_tasks.core.outcome import Failed, Outcome
+from resilient_tasks.core.parameters import durations
+from resilient_tasks.core.parameters.arguments import answering
 from resilient_tasks.core.pipeline import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from resilient_tasks.core.call import Beside, Call, Proceed
-    from resilient_tasks.core.durations import Duration
+    from resilient_tasks.core.parameters.durations import Duration
 
 
 @answering("Hedge(0.2, attempts=2)")

@@ -11,18 +11,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from resilient_tasks.core import clock, durations, home, host, key_functions, real_time, runtime, safely, settings
-from resilient_tasks.core.arguments import answering
-from resilient_tasks.core.durations import SecondsOrNone
+from resilient_tasks.core import home, host, safely, settings
+from resilient_tasks.core.classification.matching import On, matcher
 from resilient_tasks.core.errors import PolicyError, PredicateError
 from resilient_tasks.core.events import LastGoodUnavailable
+from resilient_tasks.core.execution import clock, real_time, runtime
 from resilient_tasks.core.failures import describe
 from resilient_tasks.core.host import Results
-from resilient_tasks.core.matching import On, matcher
+from resilient_tasks.core.keys import key_functions
+from resilient_tasks.core.keys.stable_keys import UnstableKeyError, key_of, key_of_call
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
+from resilient_tasks.core.parameters import durations
+from resilient_tasks.core.parameters.arguments import answering
+from resilient_tasks.core.parameters.durations import SecondsOrNone
+from resilient_tasks.core.parameters.signatures import module_of, signature_of
 from resilient_tasks.core.pipeline import Policy, operation_of
-from resilient_tasks.core.signatures import module_of, signature_of
-from resilient_tasks.core.stable_keys import UnstableKeyError, key_of, key_of_call
 from resilient_tasks.core.stand_ins import DEFAULT, StandIn, calling, stood_in
 from resilient_tasks.core.wording import age, moment
 from resilient_tasks.redaction.redact import redact

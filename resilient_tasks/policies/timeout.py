@@ -7,18 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
-from resilient_tasks.core import callables, checks, durations
-from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.call import Enforce
 from resilient_tasks.core.errors import PolicyError
-from resilient_tasks.core.limits import cut
+from resilient_tasks.core.execution.limits import cut
 from resilient_tasks.core.outcome import Failed
+from resilient_tasks.core.parameters import callables, checks, durations
+from resilient_tasks.core.parameters.arguments import answering
 from resilient_tasks.core.pipeline import Policy, operation_of
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Proceed
-    from resilient_tasks.core.durations import Duration
     from resilient_tasks.core.outcome import Outcome
+    from resilient_tasks.core.parameters.durations import Duration
 
 
 @answering("Timeout(20)")

@@ -9,14 +9,16 @@ from dataclasses import KW_ONLY, dataclass, field
 from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-from resilient_tasks.core import checks, events, keys, settings
-from resilient_tasks.core.arguments import answering
+from resilient_tasks.core import events, settings
 from resilient_tasks.core.errors import DriftDetected, InvalidData, PolicyError
 from resilient_tasks.core.failures import about
-from resilient_tasks.core.keys import Keyed
+from resilient_tasks.core.keys import keys
+from resilient_tasks.core.keys.keys import Keyed
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
+from resilient_tasks.core.parameters import checks
+from resilient_tasks.core.parameters.arguments import answering
+from resilient_tasks.core.parameters.signatures import signature_of
 from resilient_tasks.core.pipeline import Policy, operation_of
-from resilient_tasks.core.signatures import signature_of
 from resilient_tasks.core.wording import number_of, was
 from resilient_tasks.quarantine.quarantine import Quarantine, StorageBlock
 from resilient_tasks.quarantine.replay import commands

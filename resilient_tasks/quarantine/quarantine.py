@@ -15,10 +15,10 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resilient_tasks.core import durations
-from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.cleaned import Cleaner
 from resilient_tasks.core.errors import PolicyError
+from resilient_tasks.core.parameters import durations
+from resilient_tasks.core.parameters.arguments import answering
 from resilient_tasks.quarantine.batch_file import (
     COLUMNS,
     REASONS,

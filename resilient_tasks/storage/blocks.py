@@ -17,7 +17,7 @@ from resilient_tasks.core.errors import PolicyError
 PREFIX = "block:"
 _NAME = re.compile(r"block:/{0,2}([a-z0-9-]+/[^/\s]+)((?:/[^/]+)*)/?")
 #: The module that loads a block by name: it imports Prefect.
-_LOADER = "resilient_tasks.orchestrate.blocks"
+_LOADER = "resilient_tasks.prefect.blocks"
 
 
 class StorageBlock(Protocol):

@@ -20,9 +20,9 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Any, TypeAlias
 
-from resilient_tasks.core import real_time as time
 from resilient_tasks.core.call import NEVER
-from resilient_tasks.core.clock import SLICE
+from resilient_tasks.core.execution import real_time as time
+from resilient_tasks.core.execution.clock import SLICE
 
 _HEADER = struct.Struct("!BQ")
 

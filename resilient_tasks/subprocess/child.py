@@ -13,8 +13,9 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from resilient_tasks.core import call as calls
-from resilient_tasks.core import callables, clock, runtime
 from resilient_tasks.core.call import Call, Work
+from resilient_tasks.core.execution import clock, runtime
+from resilient_tasks.core.parameters import callables
 from resilient_tasks.subprocess import environment, log_forwarding, process_tree, serialization
 from resilient_tasks.subprocess.channel import Channel, EndedError, Incoming, Message, Piece
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 
-from resilient_tasks.core.clock import SLICE
+from resilient_tasks.core.execution.clock import SLICE
 from resilient_tasks.subprocess import child, process_tree, serialization
 from resilient_tasks.subprocess.channel import Channel, EndedError, Incoming, Message
 

@@ -15,8 +15,8 @@ from typing import cast
 
 import psutil
 
-from resilient_tasks.core import real_time as time
-from resilient_tasks.core.clock import SLICE
+from resilient_tasks.core.execution import real_time as time
+from resilient_tasks.core.execution.clock import SLICE
 from resilient_tasks.subprocess import environment, process_tree, serialization
 from resilient_tasks.subprocess.channel import Channel, EndedError, LateError, Message
 from resilient_tasks.subprocess.forkserver import PID, PRELOADED

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import psutil
 
-from resilient_tasks.core import real_time as time
+from resilient_tasks.core.execution import real_time as time
 
 #: Seconds to wait until killed processes are gone. Only one that hangs in the kernel takes longer.
 WITHIN = 2.0

@@ -6,12 +6,12 @@ import signal
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from resilient_tasks.core import clock
-from resilient_tasks.core import real_time as time
 from resilient_tasks.core.call import NEVER, Call, Enforce, Proceed
 from resilient_tasks.core.errors import ProcessDied, ResilienceError
+from resilient_tasks.core.execution import clock
+from resilient_tasks.core.execution import real_time as time
+from resilient_tasks.core.execution.interrupt import Overrun
 from resilient_tasks.core.first_attempts import current_call
-from resilient_tasks.core.interrupt import Overrun
 from resilient_tasks.core.outcome import Failed, Ok, Outcome
 from resilient_tasks.subprocess import child as children
 from resilient_tasks.subprocess import log_forwarding, pool, serialization

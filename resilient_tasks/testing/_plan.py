@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import TypeAlias
 
-from resilient_tasks.core.arguments import answering
-from resilient_tasks.core.durations import Duration
+from resilient_tasks.core.parameters.arguments import answering
+from resilient_tasks.core.parameters.durations import Duration
 from resilient_tasks.testing import _given
 from resilient_tasks.testing._wire import Request
 from resilient_tasks.testing.faults import (

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from resilient_tasks.alerts.outbox import use_incidents
-from resilient_tasks.core import clock as clocks
-from resilient_tasks.core import durations
-from resilient_tasks.core.durations import Duration
+from resilient_tasks.core.execution import clock as clocks
+from resilient_tasks.core.parameters import durations
+from resilient_tasks.core.parameters.durations import Duration
 from resilient_tasks.core.store import MemoryStore
 from resilient_tasks.testing.isolation import away_from_people
 

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from resilient_tasks.core import durations
-from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.errors import PolicyError
+from resilient_tasks.core.parameters import durations
+from resilient_tasks.core.parameters.arguments import answering
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from resilient_tasks.core.durations import Duration
+    from resilient_tasks.core.parameters.durations import Duration
 
 
 @answering("Status(503, retry_after=1)")

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 from urllib.parse import quote
 
 from resilient_tasks.alerts import gate
-from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.errors import PolicyError
+from resilient_tasks.core.parameters.arguments import answering
 from resilient_tasks.testing import _given
 from resilient_tasks.testing._listener import HOST
 from resilient_tasks.testing._plan import FaultPlan, Schedule

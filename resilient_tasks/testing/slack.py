@@ -23,9 +23,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from resilient_tasks.core.arguments import answering
-from resilient_tasks.core.durations import Duration
 from resilient_tasks.core.errors import PolicyError
+from resilient_tasks.core.parameters.arguments import answering
+from resilient_tasks.core.parameters.durations import Duration
 from resilient_tasks.testing import _given
 from resilient_tasks.testing import _slack_rules as rules
 from resilient_tasks.testing.faults import Drip, Fault, Status, checked_retry_after

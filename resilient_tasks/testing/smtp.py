@@ -27,9 +27,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self, get_args
 
 from resilient_tasks.alerts import gate
-from resilient_tasks.core.arguments import answering
-from resilient_tasks.core.durations import Duration
 from resilient_tasks.core.errors import PolicyError
+from resilient_tasks.core.parameters.arguments import answering
+from resilient_tasks.core.parameters.durations import Duration
 from resilient_tasks.testing import _given
 from resilient_tasks.testing._certificate import make_certificate
 from resilient_tasks.testing._listener import HOST

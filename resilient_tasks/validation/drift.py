@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from resilient_tasks.core.arguments import answering
+from resilient_tasks.core.parameters.arguments import answering
 from resilient_tasks.core.wording import number_of
 from resilient_tasks.validation.profile import ColumnProfile, ColumnValues, Profile, describe
 from resilient_tasks.validation.schemas import fingerprint

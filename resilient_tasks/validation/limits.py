@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from resilient_tasks.core import checks
 from resilient_tasks.core.errors import PolicyError
+from resilient_tasks.core.parameters import checks
 from resilient_tasks.core.wording import number_of
 from resilient_tasks.validation.backend import WHOLE_FRAME, label
 from resilient_tasks.validation.schemas import as_schema, library

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 import slack_sdk  # noqa: F401
 import structlog  # noqa: F401
 
-import resilient_tasks.stores.sqlite  # noqa: F401
+import resilient_tasks.state.sqlite  # noqa: F401
 from resilient_tasks import Notify, Slack, resilient
 from resilient_tasks.alerts import delivery, dispatcher
 from resilient_tasks.alerts.outbox import Outbox

@@ -24,7 +24,7 @@ from resilient_tasks.alerts.channels.email import EmailRefusedError
 from resilient_tasks.alerts.channels.smtp import _own_name
 from resilient_tasks.alerts.message import Channel, Message
 from resilient_tasks.alerts.outbox import incident_store
-from resilient_tasks.shared.states import StoreAway
+from resilient_tasks.state.states import StoreAway
 from resilient_tasks.testing import MailServer, flush_messages
 
 FIRST = Message(

@@ -12,7 +12,7 @@ import pytest
 
 from resilient_tasks.alerts.outbox import Outbox
 from resilient_tasks.core.store import opened_by
-from resilient_tasks.shared.states import States
+from resilient_tasks.state.states import States
 from resilient_tasks.testing import FakeSlack, Slow
 
 CHILDREN, SEED = 200, 5

@@ -23,8 +23,8 @@ from resilient_tasks.core.error_layout import twin
 from resilient_tasks.core.events import bus
 from resilient_tasks.core.host import Flow, Host, use_host
 from resilient_tasks.core.store import MemoryStore
-from resilient_tasks.shared import parcels
-from resilient_tasks.shared.states import StoreAway
+from resilient_tasks.policies.single_flight import parcels
+from resilient_tasks.state.states import StoreAway
 from resilient_tasks.subprocess import serialization
 from resilient_tasks.testing import flush_messages
 
@@ -735,7 +735,7 @@ f.outcome()
 
 _NEXT_RUN = """
 from resilient_tasks import resilient
-from resilient_tasks.shared.states import StoreAway
+from resilient_tasks.state.states import StoreAway
 from resilient_tasks.testing import flush_messages
 class Channel:
     name = 'dead'

@@ -81,8 +81,8 @@ class Counted:
 @contextmanager
 def stores() -> Iterator[dict[str, Callable[[], Any]]]:
     """Give what opens each store, Redis too where its server is installed."""
-    from resilient_tasks.stores.redis import RedisStore
-    from resilient_tasks.stores.sqlite import SQLiteStore
+    from resilient_tasks.state.redis import RedisStore
+    from resilient_tasks.state.sqlite import SQLiteStore
 
     folder = tempfile.mkdtemp(prefix="breakers-")
     found: dict[str, Callable[[], Any]] = {"SQLite": lambda: SQLiteStore(f"sqlite:///{folder}/state.db")}
@@ -121,7 +121,7 @@ def with_store(name: str, open_store: Callable[[], Any], opens: str) -> Stored:
     """Call for more than a second, and then so that each call asks the store."""
     from resilient_tasks import CircuitBreaker, configure, resilient
     from resilient_tasks.core import settings
-    from resilient_tasks.shared.states import use_store
+    from resilient_tasks.state.states import use_store
 
     staleness = settings.current.store_staleness
     store = Counted(open_store())

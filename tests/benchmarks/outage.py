@@ -38,9 +38,9 @@ from typing import Any
 from setting import say, table, write_into
 
 from resilient_tasks import CircuitBreaker, CircuitOpen, Retry, RetryBudget, resilient
-from resilient_tasks.core.clock import use_clock
+from resilient_tasks.core.execution.clock import use_clock
 from resilient_tasks.core.store import MemoryStore
-from resilient_tasks.shared.states import use_store
+from resilient_tasks.state.states import use_store
 
 SMOOTHED = 5.0  # seconds over which rates are taken
 COMPLETE = 0.99  # work done, as a share of the runs that fall due, from which on all is well

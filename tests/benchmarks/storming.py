@@ -16,7 +16,7 @@ from typing import Any
 
 from resilient_tasks.alerts.outbox import Outbox
 from resilient_tasks.core.store import opened_by
-from resilient_tasks.shared.states import States
+from resilient_tasks.state.states import States
 from resilient_tasks.testing import FakeSlack, SlackMessage
 
 WORKER = Path(__file__).with_name("storm_worker.py")

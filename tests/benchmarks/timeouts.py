@@ -27,7 +27,7 @@ from cells import Cell, Job, Measured
 from overlong import ASYNC_BUSY, ASYNC_WAITS, BUSY, LASTS, WAITS
 from setting import machine, prefect_server, say, table, write_into
 
-from resilient_tasks.core.interrupt import BLOCKED, HELD, SWALLOWED
+from resilient_tasks.core.execution.interrupt import BLOCKED, HELD, SWALLOWED
 
 WITHIN = 1.2  # seconds
 AT_ONCE = 2  # jobs: one of each pair is mostly waiting

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from resilient_tasks import Pipeline, Policy, Retry, Timeout, current_call, remaining, resilient
-from resilient_tasks.core import runtime
+from resilient_tasks.core.execution import runtime
 
 COOPERATIVE = Timeout(4, enforce="cooperative")
 
@@ -98,7 +98,7 @@ def test_a_call_inside_may_have_less_time_but_not_more(resilient_clock):
 
 
 def test_a_limit_is_set_once_and_not_again_by_the_calls_inside(monkeypatch, resilient_clock):
-    from resilient_tasks.core import interrupt
+    from resilient_tasks.core.execution import interrupt
 
     limited = []
     by_signal = interrupt.by_signal

@@ -25,7 +25,7 @@ from resilient_tasks import (
     Timeout,
     resilient,
 )
-from resilient_tasks.core import callables
+from resilient_tasks.core.parameters import callables
 
 
 @pytest.fixture(autouse=True)

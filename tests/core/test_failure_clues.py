@@ -15,8 +15,8 @@ from types import SimpleNamespace
 import pytest
 
 from resilient_tasks import Kind, classify
-from resilient_tasks.core import answers, judgement
-from resilient_tasks.core.classes import BEARING
+from resilient_tasks.core.classification import answers, judgement
+from resilient_tasks.core.classification.classes import BEARING
 from resilient_tasks.core.failures import retry_after, status_of
 from tests.core.shapes import answered, rows, shaped, sql
 from tests.core.test_failure_shapes import Grpc, rpc

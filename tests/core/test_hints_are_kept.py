@@ -11,7 +11,7 @@ from resilient_tasks.redaction.redact import redact
 PACKAGE = Path(resilient_tasks.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 #: These hold the shapes of secrets, and what tests pretend to be one.
-SHAPES = {"redaction/secret_names.py", "redaction/token_shapes.py", "core/words.py"}
+SHAPES = {"redaction/secret_names.py", "redaction/token_shapes.py", "core/parameters/words.py"}
 #: Stands in for what a sentence quotes: a name, a number, something's repr.
 FILLS = ("fetch", "3", "Retry(attempts=3)", "'wrong'", "")
 

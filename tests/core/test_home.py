@@ -6,7 +6,7 @@ import stat
 import pytest
 
 from resilient_tasks.core import home
-from resilient_tasks.stores.sqlite import SQLiteStore
+from resilient_tasks.state.sqlite import SQLiteStore
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="rights of POSIX")
 

@@ -4,7 +4,8 @@ from contextlib import suppress
 
 import pytest
 
-from resilient_tasks.core import clock, events, host
+from resilient_tasks.core import events, host
+from resilient_tasks.core.execution import clock
 from resilient_tasks.core.host import Host, use_host
 
 

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from resilient_tasks import DeadlineExceeded, Failed, Ok, Retry, TimedOut, Timeout, resilient
-from resilient_tasks.core import abandoned, interrupt, threads
+from resilient_tasks.core.execution import abandoned, interrupt, threads
 
 pytestmark = [pytest.mark.filterwarnings("ignore:.*is sync and has a timeout"), pytest.mark.usefixtures("each_call")]
 

@@ -21,9 +21,9 @@ from resilient_tasks import (
     configure,
 )
 from resilient_tasks.core.call import Call, Work
-from resilient_tasks.core.hosts import host_of
-from resilient_tasks.core.keys import LONGEST
-from resilient_tasks.core.runtime import SYNC
+from resilient_tasks.core.execution.runtime import SYNC
+from resilient_tasks.core.keys.hosts import host_of
+from resilient_tasks.core.keys.keys import LONGEST
 
 
 def name(key, fn, *args, **kwargs):

@@ -16,8 +16,8 @@ import time
 import pytest
 
 from resilient_tasks import Bulkhead, Hedge, Pipeline, Retry, TimedOut, resilient
-from resilient_tasks.core import interrupt
-from resilient_tasks.core.abandoned import abandoned
+from resilient_tasks.core.execution import interrupt
+from resilient_tasks.core.execution.abandoned import abandoned
 from resilient_tasks.core.outcome import Failed
 
 pytestmark = [

@@ -22,7 +22,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resilient_tasks import Kind, Retry, classify, register_kind
-from resilient_tasks.core import failures, plain_errors
+from resilient_tasks.core import failures
+from resilient_tasks.core.classification import plain_errors
 from resilient_tasks.core.errors import CircuitOpen, PolicyError, ResilienceError
 from resilient_tasks.core.failures import Facts, http_failure, retry_after, status_of
 

@@ -10,10 +10,10 @@ from unittest import mock
 import pytest
 
 from resilient_tasks import DeadlineExceeded, Failed, Hedge, RateLimit, Retry, TimedOut
-from resilient_tasks.core import clock, real_time
+from resilient_tasks.core.execution import clock, real_time
 from resilient_tasks.core.store import MemoryStore
-from resilient_tasks.shared.states import use_store
-from resilient_tasks.stores.sqlite import SQLiteStore
+from resilient_tasks.state.sqlite import SQLiteStore
+from resilient_tasks.state.states import use_store
 
 
 def by_mocks():

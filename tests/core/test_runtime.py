@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from resilient_tasks import Ok, Pipeline, Policy
-from resilient_tasks.core import runtime
+from resilient_tasks.core.execution import runtime
 from resilient_tasks.core.outcome import Failed
 
 

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from resilient_tasks import Bulkhead, TimedOut, resilient
-from resilient_tasks.core import interrupt, safe_points, threads
+from resilient_tasks.core.execution import interrupt, safe_points, threads
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*has a timeout and a retry")
 
@@ -212,10 +212,10 @@ def test_a_callback_of_the_collector_is_no_place_for_it():
 @pytest.mark.parametrize(
     ("module", "name", "safe"),
     [
-        ("resilient_tasks.shared.slots", "take", False),
-        ("resilient_tasks.policies.bulkhead", "around", False),
-        ("resilient_tasks.policies.retry", "sleep", True),
-        ("resilient_tasks.core.runtime", "drive", True),
+        ("resilient_tasks.policies.bulkhead.slots", "take", False),
+        ("resilient_tasks.policies.bulkhead.policy", "around", False),
+        ("resilient_tasks.policies.retry.policy", "sleep", True),
+        ("resilient_tasks.core.execution.runtime", "drive", True),
         ("the_users_own", "take", True),
     ],
 )

@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilient_tasks.core.stable_keys import UnstableKeyError, key_of, key_of_call
+from resilient_tasks.core.keys.stable_keys import UnstableKeyError, key_of, key_of_call
 from resilient_tasks.storage.results import key_parts
 
 
@@ -87,7 +87,7 @@ def test_equal_values_have_the_same_key(one, other):
 
 PROGRAM = """
 from collections import *
-from resilient_tasks.core.stable_keys import key_of
+from resilient_tasks.core.keys.stable_keys import key_of
 import datetime
 sets = {"b": {1, 2}, "a": frozenset("abc")}
 print(key_of([{"x", "y", ("z", 1), None}, sets, datetime.date(2026, 1, 1), OrderedDict]))
@@ -111,8 +111,8 @@ def test_a_key_is_the_same_in_every_process_whatever_its_hash_seed():
 
 WRITTEN = """
 import dataclasses
-from resilient_tasks.core.signatures import module_of
-from resilient_tasks.core.stable_keys import key_of_call
+from resilient_tasks.core.parameters.signatures import module_of
+from resilient_tasks.core.keys.stable_keys import key_of_call
 
 @dataclasses.dataclass
 class Window:

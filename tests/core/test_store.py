@@ -8,13 +8,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from resilient_tasks.core.clock import use_clock
-from resilient_tasks.core.patience import Patience
+from resilient_tasks.core.execution.clock import use_clock
+from resilient_tasks.core.execution.patience import Patience
 from resilient_tasks.core.store import MemoryStore, opened_by
-from resilient_tasks.shared import asking, link
-from resilient_tasks.shared import states as shared_states
-from resilient_tasks.shared.link import StoreAway
-from resilient_tasks.shared.states import States, count
+from resilient_tasks.state import asking, link
+from resilient_tasks.state import states as shared_states
+from resilient_tasks.state.link import StoreAway
+from resilient_tasks.state.states import States, count
 from resilient_tasks.testing import VirtualClock
 
 KEYS = st.sampled_from("ab")

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from resilient_tasks.core.clock import SystemClock, now, use_clock
 from resilient_tasks.core.events import NotifySent, bus
+from resilient_tasks.core.execution.clock import SystemClock, now, use_clock
 from resilient_tasks.testing import RecordedEvents, VirtualClock
 
 

@@ -9,7 +9,7 @@ from unittest.mock import patch
 import pytest
 
 from resilient_tasks import Failed, Retry
-from resilient_tasks.core import clock
+from resilient_tasks.core.execution import clock
 from resilient_tasks.core.host import Host, use_host
 
 

@@ -14,8 +14,8 @@ import weakref
 import pytest
 
 from resilient_tasks import Failed, resilient
-from resilient_tasks.core import interrupt, limits, threads
-from resilient_tasks.core.watch import NEVER, Watch
+from resilient_tasks.core.execution import interrupt, limits, threads
+from resilient_tasks.core.execution.watch import NEVER, Watch
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is sync and has a timeout")
 
@@ -422,7 +422,7 @@ class TestInAWorkerThread:
 
     def test_what_a_thread_is_told_of_one_call_does_not_stick_to_it(self):
         """What it starts later would be taken for that call's."""
-        from resilient_tasks.core import starts
+        from resilient_tasks.core.execution import starts
 
         who = resilient(deadline=5)(threading.current_thread)
         assert elsewhere(lambda: starts.call_of(who())) == (None, None)
@@ -577,7 +577,7 @@ class TestInAnEventLoop:
         def fail(*_):
             raise ValueError
 
-        monkeypatch.setattr("resilient_tasks.core.leftovers.Begun.look", fail)
+        monkeypatch.setattr("resilient_tasks.core.execution.leftovers.Begun.look", fail)
 
         async def main():
             return await limits.in_time_async(asyncio.sleep(20), 0.02, Attempt())
@@ -592,6 +592,6 @@ def test_what_enforces_a_limit_is_loaded_before_the_first_call(policy):
         "import sys\n"
         "from resilient_tasks import Fallback, resilient\n"
         f"resilient({policy})(len)\n"
-        "assert 'resilient_tasks.core.limits' in sys.modules\n"
+        "assert 'resilient_tasks.core.execution.limits' in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)

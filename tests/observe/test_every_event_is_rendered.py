@@ -103,7 +103,7 @@ def test_an_applications_own_structlog_console_shows_each_event(event, monkeypat
 def test_prefects_run_log_takes_each_event(event, monkeypatch, capsys):
     for name, value in {"handlers": [], "propagate": False, "level": logging.DEBUG}.items():
         monkeypatch.setattr(logs.LOGGER, name, value)  # before the module is imported, which connects to it
-    from resilient_tasks.orchestrate.runs import RunLogHandler
+    from resilient_tasks.prefect.runs import RunLogHandler
 
     said = []
 

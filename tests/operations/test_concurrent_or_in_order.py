@@ -10,7 +10,7 @@ from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 from resilient_tasks import configure
 from resilient_tasks.core import settings
 from resilient_tasks.core.store import MemoryStore
-from resilient_tasks.shared.states import states, use_store
+from resilient_tasks.state.states import states, use_store
 
 HERE = str(Path(__file__).parent)
 sys.path.insert(0, HERE)  # the processes of a pool look for the tasks where this one does

@@ -298,7 +298,7 @@ def test_a_server_that_is_away_is_an_error_of_the_quarantine(monkeypatch):
 
 
 def test_naming_a_block_asks_no_server(monkeypatch):
-    monkeypatch.setitem(sys.modules, "resilient_tasks.orchestrate.blocks", None)
+    monkeypatch.setitem(sys.modules, "resilient_tasks.prefect.blocks", None)
     assert repr(Quarantine("block:remote-file-system/ml")) == "Quarantine(url='block:remote-file-system/ml')"
     Validate(output=Positive, on_invalid="quarantine", quarantine="block:remote-file-system/ml/bad-rows")
 
@@ -333,7 +333,7 @@ def test_a_last_good_result_is_kept_there_as_well(place, s3, saved):
 
 
 def test_a_block_is_loaded_once_for_many_results(s3, saved, monkeypatch):
-    from resilient_tasks.orchestrate import blocks
+    from resilient_tasks.prefect import blocks
 
     loads, load = [], blocks.loaded
     monkeypatch.setattr(blocks, "loaded", lambda name: [loads.append(name), load(name)][1])
@@ -351,7 +351,7 @@ def test_a_last_good_result_that_no_block_takes_fails_no_call(on_server, resilie
 
 
 def test_naming_a_block_for_last_good_results_asks_no_server_and_refuses_what_is_no_name(monkeypatch):
-    monkeypatch.setitem(sys.modules, "resilient_tasks.orchestrate.blocks", None)
+    monkeypatch.setitem(sys.modules, "resilient_tasks.prefect.blocks", None)
     LastGood(folder="block:remote-file-system/ml")
     with pytest.raises(PolicyError, match="block:TYPE/NAME"):
         LastGood(folder="block:ml")

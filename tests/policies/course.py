@@ -5,7 +5,7 @@ import heapq
 import itertools
 import threading
 
-from resilient_tasks.core.clock import now, use_clock
+from resilient_tasks.core.execution.clock import now, use_clock
 
 
 class Course:

@@ -7,7 +7,7 @@ import pytest
 from resilient_tasks import AdaptiveRateLimit, Retry, resilient
 from resilient_tasks.core import settings
 from resilient_tasks.core.store import MemoryStore
-from resilient_tasks.shared.states import use_store
+from resilient_tasks.state.states import use_store
 from tests.policies.course import Service, TooMany, run
 
 RETRY_AFTER = pytest.mark.parametrize("retry_after", [None, 1], ids=["bare", "retry-after"])

@@ -20,13 +20,13 @@ from resilient_tasks import (
     explain,
     resilient,
 )
-from resilient_tasks.core import clock as clocks
-from resilient_tasks.core.clock import use_clock
+from resilient_tasks.core.execution import clock as clocks
+from resilient_tasks.core.execution.clock import use_clock
 from resilient_tasks.core.store import MemoryStore
-from resilient_tasks.machines.adaptive import Accepted, Limit
-from resilient_tasks.shared.adaptive import SharedLimit
-from resilient_tasks.shared.states import states, use_store
-from resilient_tasks.shared.views import MOST
+from resilient_tasks.policies.adaptive_rate_limit.machine import Accepted, Limit
+from resilient_tasks.policies.adaptive_rate_limit.shared_limit import SharedLimit
+from resilient_tasks.state.states import states, use_store
+from resilient_tasks.state.views import MOST
 from resilient_tasks.testing import VirtualClock
 from tests.policies.course import TooMany
 

@@ -22,7 +22,7 @@ from resilient_tasks import (
     register_kind,
     resilient,
 )
-from resilient_tasks.shared.states import states
+from resilient_tasks.state.states import states
 
 
 class NotFoundError(Exception):

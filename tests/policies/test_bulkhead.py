@@ -8,12 +8,12 @@ import cloudpickle
 import pytest
 
 from resilient_tasks import Bulkhead, BulkheadFull, Failed, Ok, Pipeline, PolicyError, TimedOut, explain, resilient
-from resilient_tasks.core.abandoned import abandoned
-from resilient_tasks.core.clock import use_clock
+from resilient_tasks.core.execution.abandoned import abandoned
+from resilient_tasks.core.execution.clock import use_clock
 from resilient_tasks.core.store import MemoryStore
-from resilient_tasks.machines.slots import Slots
-from resilient_tasks.shared.slots import HeldSlots
-from resilient_tasks.shared.states import states, use_store
+from resilient_tasks.policies.bulkhead.machine import Slots
+from resilient_tasks.policies.bulkhead.slots import HeldSlots
+from resilient_tasks.state.states import states, use_store
 from resilient_tasks.testing import VirtualClock
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from resilient_tasks import Chaos, Degraded, Fallback, Ok, Pipeline, PolicyError, Retry
 from resilient_tasks.core.store import MemoryStore
-from resilient_tasks.shared.states import use_store
+from resilient_tasks.state.states import use_store
 
 
 @pytest.fixture(autouse=True)

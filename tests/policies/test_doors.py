@@ -24,9 +24,9 @@ from resilient_tasks import (
 )
 from resilient_tasks.core import call as calls
 from resilient_tasks.core import settings
-from resilient_tasks.core.clock import SystemClock, use_clock
+from resilient_tasks.core.execution.clock import SystemClock, use_clock
 from resilient_tasks.core.store import MemoryStore
-from resilient_tasks.shared.states import states, use_store
+from resilient_tasks.state.states import states, use_store
 from resilient_tasks.testing import VirtualClock
 
 

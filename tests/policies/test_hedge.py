@@ -25,7 +25,7 @@ from resilient_tasks import (
 )
 from resilient_tasks.core.events import ChaosInjected, bus
 from resilient_tasks.core.store import MemoryStore
-from resilient_tasks.shared.states import use_store
+from resilient_tasks.state.states import use_store
 
 SOON = 0.02  # seconds
 

@@ -26,7 +26,7 @@ from resilient_tasks import (
     resilient,
 )
 from resilient_tasks.core.call import Leave
-from resilient_tasks.shared.states import states
+from resilient_tasks.state.states import states
 
 
 @pytest.fixture(autouse=True)

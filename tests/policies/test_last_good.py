@@ -37,7 +37,7 @@ from resilient_tasks import (
     explain,
     resilient,
 )
-from resilient_tasks.core import clock as clocks
+from resilient_tasks.core.execution import clock as clocks
 from resilient_tasks.policies import last_good
 from resilient_tasks.testing import VirtualClock
 

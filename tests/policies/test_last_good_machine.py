@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from resilient_tasks import Degraded, Failed, Fallback, LastGood, Ok, resilient
 from resilient_tasks.core.store import MemoryStore
-from resilient_tasks.shared.states import use_store
+from resilient_tasks.state.states import use_store
 from resilient_tasks.testing import RecordedEvents, VirtualClock, use_clock
 
 MAX_AGE = 100

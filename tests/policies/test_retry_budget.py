@@ -4,7 +4,7 @@ import cloudpickle
 import pytest
 
 from resilient_tasks import Failed, Ok, Pipeline, PolicyError, Retry, RetryBudget, explain, resilient
-from resilient_tasks.shared.states import states
+from resilient_tasks.state.states import states
 
 
 @pytest.fixture(autouse=True)

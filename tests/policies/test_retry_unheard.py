@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from resilient_tasks import Fallback, Kind, ResultRejected, Retry, TimedOut, current_call, register_kind, resilient
 from resilient_tasks.core import call as calls
-from resilient_tasks.core import clock as clocks
 from resilient_tasks.core import failures
 from resilient_tasks.core.events import CallFailed, RetryExhausted, RetryRecovered, RetryScheduled, bus
+from resilient_tasks.core.execution import clock as clocks
 from resilient_tasks.core.host import Host, use_host
 from resilient_tasks.core.pipeline import Pipeline
 from resilient_tasks.observe import logs

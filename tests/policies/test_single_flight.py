@@ -30,10 +30,10 @@ from resilient_tasks import (
     explain,
     resilient,
 )
-from resilient_tasks.core.abandoned import abandoned
+from resilient_tasks.core.execution.abandoned import abandoned
 from resilient_tasks.core.store import MemoryStore
-from resilient_tasks.shared.flights import flights
-from resilient_tasks.shared.states import use_store
+from resilient_tasks.policies.single_flight.flights import flights
+from resilient_tasks.state.states import use_store
 
 PATIENCE = 30
 

@@ -26,8 +26,8 @@ from resilient_tasks import (
     Timeout,
     resilient,
 )
-from resilient_tasks.core.interrupt import Overrun
-from resilient_tasks.core.runtime import drive
+from resilient_tasks.core.execution.interrupt import Overrun
+from resilient_tasks.core.execution.runtime import drive
 from resilient_tasks.subprocess import pool as pools
 from resilient_tasks.subprocess import runtime
 

@@ -18,9 +18,9 @@ from typing import Any, Protocol, TypeGuard
 from resilient_tasks.alerts import gate
 from resilient_tasks.alerts.channels.secret import block_name
 from resilient_tasks.alerts.message import Message
+from resilient_tasks.core.classification.kinds import RETRIED_BY_DEFAULT
 from resilient_tasks.core.errors import PolicyError, ResilienceError
 from resilient_tasks.core.failures import classify
-from resilient_tasks.core.kinds import RETRIED_BY_DEFAULT
 from resilient_tasks.core.shown import for_terminal
 from resilient_tasks.redaction.registered import MARK
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from resilient_tasks.alerts.message import Message
-from resilient_tasks.core.arguments import answering
+from resilient_tasks.core.parameters.arguments import answering
 from resilient_tasks.core.shown import for_terminal
 
 

@@ -19,11 +19,11 @@ from resilient_tasks.alerts.channels.secret import Secret, check_secret, reveale
 from resilient_tasks.alerts.channels.smtp import Answer, EmailRefusedError, Security, Server, hand_over
 from resilient_tasks.alerts.message import Message
 from resilient_tasks.alerts.outbox import incident_store
-from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import NotifyFailed, bus
 from resilient_tasks.core.failures import fields_of
-from resilient_tasks.shared.states import StoreAway
+from resilient_tasks.core.parameters.arguments import answering
+from resilient_tasks.state.states import StoreAway
 
 __all__ = ["Email", "EmailRefusedError"]
 

@@ -14,9 +14,9 @@ from resilient_tasks.alerts import gate
 from resilient_tasks.alerts.channels import slack_blocks as layout
 from resilient_tasks.alerts.channels.secret import Secret, block_name, check_secret, revealed
 from resilient_tasks.alerts.message import Message
-from resilient_tasks.core import real_time as time
-from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.errors import PolicyError, ResilienceError
+from resilient_tasks.core.execution import real_time as time
+from resilient_tasks.core.parameters.arguments import answering
 
 _URL = re.compile(r"https?://[!-~]+")
 _TOKEN = re.compile(r"[!-~]+")

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from resilient_tasks.core import real_time as time
 from resilient_tasks.core.errors import ResilienceError
+from resilient_tasks.core.execution import real_time as time
 
 Security = Literal["starttls", "tls", "none"]
 

@@ -17,8 +17,8 @@ from resilient_tasks.alerts import gate
 from resilient_tasks.alerts.channels.http_post import post
 from resilient_tasks.alerts.channels.secret import Secret, block_name, check_secret, revealed
 from resilient_tasks.alerts.message import Message
-from resilient_tasks.core.arguments import answering
 from resilient_tasks.core.errors import PolicyError, ResilienceError
+from resilient_tasks.core.parameters.arguments import answering
 
 #: The version of the body's format. Additions keep it; renamed or dropped fields raise it.
 VERSION = 1

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, dataclass_transform
 
 from resilient_tasks import core
 from resilient_tasks.core import host, settings
-from resilient_tasks.core import real_time as time
-from resilient_tasks.core.classes import of_class
+from resilient_tasks.core.classification.classes import of_class
+from resilient_tasks.core.execution import real_time as time
 from resilient_tasks.core.shown import for_terminal
 from resilient_tasks.core.wording import in_brief, worded
 from resilient_tasks.redaction.patterns import compiled

@@ -1,0 +1,1 @@
+"""What kind of failure an error is."""

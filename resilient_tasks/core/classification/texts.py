@@ -1,0 +1,121 @@
+"""What the text of an error says, where nothing better is known; and what it refuses, whatever else is known."""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+
+from resilient_tasks.core import safely
+from resilient_tasks.core.classification import databases
+from resilient_tasks.core.classification.kinds import Kind
+from resilient_tasks.core.classification.wrapped import BUGS, is_from_a_library, is_raised_by_a_library
+from resilient_tasks.redaction.patterns import compiled
+
+#: More of a text is not looked at.
+_LONGEST = 4_000
+_MAY_BE_TLS = compiled(r"certif|x509|ssl|tls|pkix|issuer|hostname", re.IGNORECASE)
+_NOT_GOOD = (
+    r"(?:verif\w+[ _]failed|unable to (?:verify|get|find)|expired|revoked|unknown|untrusted|required|invalid|bad"
+    r"|problem|not (?:yet )?(?:valid|trusted)|self[- _]signed|mismatch|(?:doesn't|does not) match|rejected"
+    r"|is valid for \S+, not)"
+)
+_UNTRUSTED = compiled(
+    rf"certificat\w*.{{0,100}}?{_NOT_GOOD}|{_NOT_GOOD}.{{0,60}}?certificat|signed by unknown authority|x509: "
+    r"|hostname.{0,80}(?:mismatch|(?:doesn't|does not) match)|unknown[_ ]?(?:ca|issuer)\b|pkix path"
+    r"|wrong[_ ]version[_ ]number|(?:ssl|tls)\b.{0,80}\b(?:unsupported[_ ]protocol|no[_ ]protocols[_ ]available"
+    r"|protocol version|handshake[_ ]failure)|sslv3_alert_(?!bad_record|close)|tlsv1_alert_(?!internal|user_cancel)",
+    re.IGNORECASE | re.DOTALL,
+)
+#: How libraries say in words what happened, where their names say nothing; the first that is found counts.
+_SAID = {
+    kind: compiled(pattern, re.IGNORECASE)
+    for kind, pattern in {
+        Kind.THROTTLED: (
+            r"\brate limit(?:s|ed)? (?:is |was |has been )?(?:exceeded|reached|hit)"
+            r"|\btoo many (?:requests|concurrent)\b|\boverloaded\b|\b(?:server|service|system) is (?:too )?busy"
+        ),
+        Kind.TIMEOUT: r"\btimed[ -]?out\b|\btimeout of \d|deadline (?:was )?exceeded|gateway time-?out"
+        r"|\bno (?:response|reply) (?:was |has been )?received|\bERR_(?:\w+_)?TIMED_OUT\b|\bETIMEDOUT\b",
+        Kind.TRANSIENT: (
+            r"connection (?:\w+ ){0,3}(?:refused|reset|aborted|lost|dropped|broken|closed by)|server disconnected"
+            r"|broken pipe|pool exhausted|temporarily unavailable|resource shortage|error reading ssh protocol banner"
+            r"|stream removed|rst_stream|stream (?:was )?(?:terminated|reset)|\bgoaway\b|transport is closing"
+            r"|could(?:n'?t| not) (?:connect|resolve host)|(?:failed to|can ?not|could not) lookup address"
+            r"|temporary failure|network is (?:unreachable|down)|no route to host|name or service not known"
+            r"|remote end closed|socket hang ?up|disconnect/reset|upstream connect error|too many connections"
+            r"|failed to establish a (?:new )?connection|\bdeadlock\b|service unavailable|bad gateway"
+            r"|\bno (?:cluster )?leader\b|\bin safe mode\b"
+            r"|fail(?:ed|ure)?(?: to)? connect(?:ing)? to|(?:unable to|can ?not) connect to"
+            r"|\bdisconnected(?::| unexpectedly)|(?:stream|socket) (?:is|was) closed"
+            # the codes of browsers, and of Node.js
+            r"|\bERR_(?:CONNECTION_(?:REFUSED|RESET|CLOSED|ABORTED|FAILED)|NAME_NOT_RESOLVED|ADDRESS_UNREACHABLE"
+            r"|NETWORK_CHANGED|INTERNET_DISCONNECTED|EMPTY_RESPONSE)\b|\bNS_ERROR_(?:NET_RESET|CONNECTION_REFUSED)\b"
+            r"|\b(?:ECONN(?:REFUSED|RESET|ABORTED)|EPIPE|EHOSTUNREACH|ENETUNREACH|EAI_AGAIN)\b"
+        ),
+    }.items()
+}
+#: A refusal in words: it says why a connection was refused or closed.
+_TURNED_AWAY = compiled(
+    r"not authori[sz]ed|unauthori[sz]ed|bad user|identifier rejected|unacceptable|forbidden|denied|credential"
+    r"|invalid (?:token|api|key|argument|url|host|address)|not supported|mismatch|by client\b|locally",
+    re.IGNORECASE,
+)
+_PHRASES = {status.phrase.lower(): status.value for status in HTTPStatus if status >= 400}
+_STATUSES = tuple(
+    compiled(pattern, re.IGNORECASE)
+    for pattern in (
+        r"\bHTTP(?:[ /-](?:\d(?:\.\d)?|status|error|code|response))*[ :=]+\(?['\"]?([45]\d\d)\b",
+        r"\b(?:status(?:[ _]?code)?|returned error|responded with|response code)[ :=]+(?:is )?['\"]?([45]\d\d)\b",
+        r"\brequest\b.{0,200}?(?:\bcode[ :=]+|\[)([45]\d\d)\b",
+        r"^[(\[]?([45]\d\d)(?::|[)\]]| ?[{<]|$)",
+        rf"\b([45]\d\d)\b[ :-]+(?:{'|'.join(map(re.escape, _PHRASES))})\b",
+    )
+)
+
+
+def may_be_of_tls(said: str) -> bool:
+    """Tell whether a text may be about TLS. Nearly none is, and a pattern that ignores case costs ten times as much."""
+    if not said.isascii():
+        return _MAY_BE_TLS.search(said) is not None  # it also knows letters that look alike
+    low = said.lower()
+    return (
+        "certif" in low
+        or "x509" in low
+        or "ssl" in low
+        or "tls" in low
+        or "pkix" in low
+        or "issuer" in low
+        or "hostname" in low
+    )
+
+
+def refuses_a_certificate(error: BaseException) -> bool:
+    """Tell whether the text of an error says that TLS refused the other side, or the other side us."""
+    said = safely.text(error)[:_LONGEST]
+    return may_be_of_tls(said) and _UNTRUSTED.search(said) is not None
+
+
+def speaks(error: BaseException) -> bool:
+    """Tell whether the text of an error counts: that of a library, unless it found a bug."""
+    return (is_from_a_library(error) and not safely.is_a(error, BUGS)) or is_raised_by_a_library(error)
+
+
+@safely.or_none
+def status(error: BaseException) -> int | None:
+    """Return the HTTP status of a failure that the text of a library's error names; None where it names none."""
+    if not speaks(error):
+        return None
+    said = safely.text(error)[:_LONGEST]
+    found = next((found for pattern in _STATUSES if (found := pattern.search(said)) is not None), None)
+    return int(found[1]) if found is not None else _PHRASES.get(said.strip(" .!").lower())
+
+
+@safely.or_none
+def by_text(error: BaseException) -> Kind | None:
+    """Return what the text of a library's error says of a connection or an allowance; None where it says nothing."""
+    if not speaks(error):
+        return None
+    said = safely.text(error)[:_LONGEST]
+    kind = next((kind for kind, words in _SAID.items() if words.search(said)), None)
+    turned_away = kind is not None and (_TURNED_AWAY.search(said) or databases.refuses(said))
+    return Kind.PERMANENT if turned_away else kind

@@ -1,0 +1,1 @@
+"""From a decorator's keywords to a pipeline around a function."""

@@ -1,1 +1,0 @@
-"""The integration with Prefect: the only package that imports it."""

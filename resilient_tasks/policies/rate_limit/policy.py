@@ -1,0 +1,153 @@
+"""RateLimit: no more calls than a service allows, whoever makes them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from resilient_tasks.core import settings
+from resilient_tasks.core.call import Leave
+from resilient_tasks.core.errors import PolicyError, RateLimited
+from resilient_tasks.core.events import RateLimitReached
+from resilient_tasks.core.keys import keys
+from resilient_tasks.core.outcome import Failed, Outcome
+from resilient_tasks.core.parameters import checks, durations
+from resilient_tasks.core.parameters.arguments import answering
+from resilient_tasks.core.pipeline import Policy
+from resilient_tasks.core.wording import number_of
+from resilient_tasks.policies.rate_limit.machine import Rate, SlidingWindow, TokenBucket
+from resilient_tasks.policies.rate_limit.rates import RateDoor, SharedRate, door_for
+from resilient_tasks.state.states import shared, states
+
+if TYPE_CHECKING:
+    from resilient_tasks.core.call import Call, Plan, Proceed
+    from resilient_tasks.core.parameters.durations import Duration
+
+#: A sliding window remembers the time of each call: more than so many are too many to read and write for each call.
+MOST_REMEMBERED = 1000
+#: Where rate limits are in the store.
+_PREFIX = "rate/"
+
+
+@answering('RateLimit("flights-api", calls=10, per=1)')
+@dataclass(frozen=True, eq=False)
+class RateLimit(keys.Keyed, Policy):
+    """Make at most `calls` calls in any `per` seconds, together with everyone who names the same limit.
+
+    A call that comes too early reserves the next time that the limit allows, and waits for it: calls keep their order.
+
+    Args:
+        name: of what is protected, such as `"flights-api"`. Or a key function, such as `lambda url: host_of(url)`: it
+            is given those of the call's arguments that it names, and returns the name for this call. Each name has a
+            limit of its own.
+        calls: so many
+        per: in so many seconds, or a text such as `"1 min"`, or a `timedelta`. By default a sliding window:
+            exact, for up to 1,000 calls.
+        burst: a token bucket instead: up to so many calls at once after a pause, and `calls` in `per` seconds in the
+            long run.
+        wait: seconds that a call waits at the most, written as `per` is; True for as long as its deadline allows, False
+            to refuse at once.
+
+    Each attempt of a retry pays. A call that is refused fails with `RateLimited`, which is not retried by default.
+
+    Raises:
+        PolicyError: the arguments are contradictory or impossible.
+    """
+
+    slot: ClassVar[str] = "rate limit"
+    spends: ClassVar[bool] = True
+
+    name: keys.Name
+    calls: int
+    per: float
+    burst: int | None = field(default=None, kw_only=True)
+    wait: float | bool = field(default=True, kw_only=True)
+    _key: str = field(init=False, repr=False)
+    _rate: Rate = field(init=False, repr=False)
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self, name: keys.Name, calls: int, per: Duration, *, burst: int | None = None, wait: Duration | bool = True
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        self.settle_name()
+        checks.positive_number(self.calls, "RateLimit(calls)")
+        durations.settle(self, "per", where="RateLimit(per)")
+        if self.burst is not None:
+            checks.positive_number(self.burst, "RateLimit(burst=...)")
+        elif self.calls > MOST_REMEMBERED:
+            msg = (
+                f"RateLimit remembers the time of each of {self.calls:,} calls, and {MOST_REMEMBERED:,} are the most:"
+                f" give burst=..., a token bucket, or the same rate in a shorter time"
+            )
+            raise PolicyError(msg)
+        if not isinstance(self.wait, bool):
+            durations.settle(self, "wait")
+        rate = (
+            SlidingWindow(self.calls, self.per) if self.burst is None else TokenBucket(self.calls, self.per, self.burst)
+        )
+        object.__setattr__(self, "_key", "" if self.is_keyed else f"{_PREFIX}{self.name}")
+        object.__setattr__(self, "_rate", rate)
+
+    def check(self, fn: Callable[..., Any]) -> None:
+        super().check(fn)
+        self.check_key(fn)
+
+    def describe(self) -> str:
+        burst = "" if self.burst is None else f", up to {self.burst} at once"
+        return f"rate limit: {self.title}, {number_of(self.calls, 'call')} in {self.per:g} s{burst}"
+
+    async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
+        if self.is_keyed:
+            return await keys.around(self, call, proceed)
+        if call.work.leave(self._key) is not None:
+            return await proceed(call)  # that attempt was made already, and has paid: see `at_once`
+        patience = min(self._patience, call.remaining())
+        limit: SharedRate = states().view(self._key, SharedRate)
+        reserved = limit.reserve(self._rate, patience)
+        if not reserved.granted:
+            call.emit(RateLimitReached, limit=self.title, refused=True, delay=reserved.wait)
+            return Failed(self._refused(call, reserved.wait, patience))
+        if reserved.wait > 0:
+            call.emit(RateLimitReached, limit=self.title, refused=False, delay=reserved.wait)
+            await call.wait_for_turn(reserved.wait)
+        return await proceed(call)
+
+    @property
+    def heeds_arguments(self) -> bool:
+        return self.is_keyed
+
+    @property
+    def door(self) -> RateDoor | None:
+        """Where calls pass while the limit is in this process's memory, and they need not wait."""
+        return None if self.is_keyed else door_for(self, self._rate)
+
+    def at_once(
+        self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any], door: RateDoor | None = None
+    ) -> Leave | None:
+        if shared.opened_for is (chosen := settings.current):
+            limit: SharedRate | None = shared.views.get(self._key or self.place_at_once(_PREFIX, plan, args, kwargs))
+            if limit is not None:
+                return limit.at_once(self._rate, door, chosen)
+        return None
+
+    @property
+    def _patience(self) -> float:
+        if isinstance(self.wait, bool):
+            return math.inf if self.wait else 0.0
+        return self.wait
+
+    def _named(self, name: str) -> Self:
+        return keys.changed(self, name=name, _key=_PREFIX + name)
+
+    def _refused(self, call: Call, wait: float, patience: float) -> RateLimited:
+        limit = f"{number_of(self.calls, 'call')} in {self.per:g} s"
+        return RateLimited(
+            f"rate limit {self.title} ({limit}): {call.operation} was not called; it would have had to wait"
+            f" {wait:.1f} s, and may wait {patience:.1f} s",
+            retry_in=wait,
+        )

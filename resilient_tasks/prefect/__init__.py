@@ -1,0 +1,1 @@
+"""Tasks and flows of Prefect. No other room imports it."""

@@ -1,0 +1,186 @@
+"""`@resilient_flow`: Prefect's `@flow`, with policies around the run, and a report of what happened in it."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from typing import Any, ParamSpec, TypeVar, Unpack, cast, overload
+
+from prefect.flows import Flow
+from prefect.settings import PREFECT_FLOW_DEFAULT_RETRIES
+
+from resilient_tasks.core.errors import PolicyError
+from resilient_tasks.core.parameters import callables
+from resilient_tasks.decorators import decorate, misuse
+from resilient_tasks.decorators.decorate import Plan
+from resilient_tasks.decorators.keywords import PolicyOptions
+from resilient_tasks.prefect import bound, flow_body, loops, runs
+from resilient_tasks.prefect.flow_run import Care
+from resilient_tasks.prefect.options import FlowOptions
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_POLICIES = PolicyOptions.__annotations__
+_CARE = tuple(part.name for part in fields(Care))
+_PREFECTS = frozenset(inspect.signature(Flow.__init__).parameters) - {"self", "fn"}
+_TWO_LOOPS = ("retries", "retry_delay_seconds")
+_HOOKS = tuple(f"on_{state}_hooks" for state in ("completion", "failure", "cancellation", "crashed", "running"))
+
+
+class ResilientFlow(Flow[P, R]):
+    """A Prefect flow whose function runs inside a pipeline, and whose final state counts what happened in it.
+
+    Prefect treats it like any flow. Called outside of Prefect's engine, its `fn` is the bare function.
+    """
+
+    fn: Callable[P, R]
+
+    care: Care
+    isasync: bool
+    plan: Plan
+
+    def __init__(self, fn: Callable[P, R], plan: Plan, care: Care, **options: Any) -> None:
+        super().__init__(fn=fn, **_checked(plan, care, options))
+        self._arm(plan, care)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a pickled flow, and connect to Prefect: this process may define no flow itself."""
+        runs.connect()
+        vars(self).update(state)
+
+    def __get__(self, instance: Any, owner: Any) -> ResilientFlow[P, R]:
+        """Return the flow as a method of `instance` or of the class `owner`."""
+        return bound.bound(self, instance, owner)
+
+    def _arm(self, plan: Plan, care: Care) -> None:
+        # After Prefect has taken name, version, entrypoint and parameters from the user's own function.
+        self.plan, self.care = plan, care
+        body = flow_body.body_of(plan, care)
+        vars(body).update(bound.binding_of(self.fn))
+        self.fn = body
+        self.isasync = plan.is_async or callables.is_async_generator(
+            plan.fn
+        )  # Prefect does not detect async callable objects
+
+    def validate_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Convert the parameters to the types in the function's annotations, as Prefect's flow does.
+
+        Raises:
+            prefect.exceptions.ParameterTypeError: a parameter does not fit its annotation.
+        """
+        # Prefect resolves names in annotations in the module that defines `fn`; the body is defined in this library.
+        own = copy.copy(self)
+        own.fn = flow_body.bare(self.fn)
+        return super(ResilientFlow, own).validate_parameters(parameters)
+
+    def with_options(self, **options: Any) -> ResilientFlow[P, R]:
+        """Return a copy of this flow with other options, Prefect's or this library's.
+
+        A policy given here replaces the one of its kind, and None removes it (`retry=None`). `policies=None` removes
+        those given by `policies=`.
+
+        Raises:
+            PolicyError: the options contradict each other or those that stay.
+        """
+        policies, theirs, new = _sorted(options)
+        plan = decorate.replaced(self.plan, policies) if policies else replace(self.plan, owner=None)
+        care = replace(self.care, **new)
+        if loops.has_loop(self.plan) and not loops.has_loop(plan):
+            theirs = {"retries": PREFECT_FLOW_DEFAULT_RETRIES.value(), **theirs}
+        plain = super().with_options(**_checked(plan, care, theirs))
+        other = ResilientFlow.__new__(ResilientFlow)
+        other.__dict__.update(plain.__dict__)
+        # Before 3.9, Prefect shares these lists: a hook added to the copy would run for the original too.
+        for hooks in _HOOKS:
+            setattr(other, hooks, list(getattr(plain, hooks)))
+        bound.keep_kind(other, self)
+        other._arm(plan, care)  # noqa: SLF001  # same class
+        return other
+
+
+@overload
+def resilient_flow(fn: Callable[P, R], /) -> ResilientFlow[P, R]: ...
+@overload
+def resilient_flow(**options: Unpack[FlowOptions]) -> Callable[[Callable[P, R]], ResilientFlow[P, R]]: ...
+def resilient_flow(fn: Callable[..., Any] | None = None, /, **options: Unpack[FlowOptions]) -> Any:
+    """Make a Prefect flow with policies around the whole run, an accurate final state, and a run report.
+
+    Args:
+        fn: the function, if the decorator is used without arguments.
+        **options: every keyword of Prefect's `@flow`, two that only flows have, and the policies:
+
+            - `retry=3` or `Retry(...)`: another attempt after a transient failure.
+            - `deadline=120` or `"2 min"`: a limit for all attempts and waits together.
+            - `timeout=20` or `Timeout(20, enforce="process")`: a limit for each attempt.
+            - `breaker="flights-api"` or `CircuitBreaker(...)`: no call to a service that is known to be down.
+            - `rate_limit=RateLimit("flights-api", calls=10, per=1)`: no more calls than a service allows.
+            - `bulkhead=Bulkhead("warehouse", 4)`: no more calls at once.
+            - `hedge=0.2` or `Hedge(...)`: a second call if the first is slow to answer.
+            - `validate=Orders` or `Validate(...)`: bad data is stopped or split off.
+            - `fallback=last_good`, `{TimedOut: f}` or `Fallback(...)`: a substitute for the result.
+            - `single_flight=True` or `SingleFlight(...)`: concurrent calls with equal arguments share one attempt.
+            - `notify=Slack(channel="#ml-alerts")`, several channels, or `Notify(...)`: where to send alerts.
+            - `policies=[...]` or a `Pipeline`: further policies.
+            - `idempotent=True`: doing the work twice does no harm.
+            - `on_unobserved="fail"` (the default), `"warn"` or `"ignore"`, as in Prefect: how a run ends if a submitted
+              task failed and the flow did not check its future.
+            - `fail_on_degraded=True`: the run fails if any call in it was degraded.
+
+    A deadline given here covers the run: its function and the resilient tasks in it end by then. If anything failed,
+    recovered or was degraded, a Markdown artifact with the key `resilience-report` lists it, worst first, and the final
+    state's message counts it.
+
+    `notify` given here sends one alert per run, at its end, with a summary of everything that went wrong inside.
+
+    Raises:
+        PolicyError: at decoration, if the keywords are contradictory or impossible for this function.
+    """
+    if fn is None:
+        return functools.partial(_make, options=options)
+    return _make(fn, options)
+
+
+# As `@flow` has it: it loads whatever flow the source defines.
+resilient_flow.from_source = Flow.from_source  # type: ignore[attr-defined]
+
+
+def _make(fn: Callable[..., Any], options: Mapping[str, Any]) -> ResilientFlow[..., Any]:
+    runs.connect()
+    policies, theirs, new = _sorted(options)
+    if not isinstance(fn, classmethod | staticmethod):
+        plan = decorate.make_plan(flow_body.bare(fn), policies, "resilient_flow")
+        return ResilientFlow(plan.fn, plan, Care(**new), **theirs)
+    plan = decorate.make_plan(fn.__func__, policies, "resilient_flow")
+    # Prefect needs the classmethod or staticmethod itself.
+    return ResilientFlow(type(fn)(plan.fn), plan, Care(**new), **theirs)
+
+
+def _sorted(options: Mapping[str, Any]) -> tuple[PolicyOptions, dict[str, Any], dict[str, Any]]:
+    """Split the options into policies, Prefect's own, and those of `Care`."""
+    misuse.refuse_unknown(options, (*_POLICIES, *_CARE), _PREFECTS, "resilient_flow")
+    policies = {name: value for name, value in options.items() if name in _POLICIES}
+    care = {name: value for name, value in options.items() if name in _CARE}
+    theirs = {name: value for name, value in options.items() if name in _PREFECTS}
+    return cast("PolicyOptions", policies), theirs, care
+
+
+def _checked(plan: Plan, care: Care, options: dict[str, Any]) -> dict[str, Any]:
+    """Check `plan` and `care`, and return Prefect's options with at most one retry loop."""
+    if care.on_unobserved not in {"fail", "warn", "ignore"}:
+        msg = f'on_unobserved is "fail", "warn" or "ignore", not {care.on_unobserved!r}'
+        raise PolicyError(msg)
+    if not isinstance(care.fail_on_degraded, bool):
+        msg = f"fail_on_degraded is True or False, not {care.fail_on_degraded!r}: any degraded call counts"
+        raise PolicyError(msg)
+    slots = {policy.slot for policy in plan.pipeline.policies}
+    if care.fail_on_degraded and "fallback" in slots:
+        msg = (
+            f"{plan.operation} has a fallback= and fail_on_degraded=True: what stands in for the whole run would always"
+            " be refused. Drop one of them, or put the fallback on a task"
+        )
+        raise PolicyError(msg)
+    return loops.with_one_loop(plan, options, _TWO_LOOPS)

@@ -1,0 +1,151 @@
+"""Prefect as the host of calls: the current run, for events, log lines, alerts and waits."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.exceptions import MissingContextError
+from prefect.logging import get_run_logger
+from prefect.settings import PREFECT_UI_URL
+
+from resilient_tasks.core import events, host
+from resilient_tasks.core.host import Check, Host, Loop, Results
+from resilient_tasks.observe import lines, logs
+from resilient_tasks.prefect import first_answer, once_at_error, related, stream, undocumented
+
+
+class PrefectHost(Host):
+    """The current Prefect run, read from Prefect's contexts."""
+
+    def run(self) -> Mapping[str, str]:
+        found: dict[str, str] = {}
+        task_context, flow_context = TaskRunContext.get(), FlowRunContext.get()
+        if flow_context is not None and flow_context.flow_run is not None:
+            found.update(flow_run_id=str(flow_context.flow_run.id), flow_run=flow_context.flow_run.name)
+        if task_context is not None:
+            run = task_context.task_run
+            found.update(task_run_id=str(run.id), task_run=run.name)
+            if run.flow_run_id is not None:
+                found["flow_run_id"] = str(run.flow_run_id)
+        if found and (base := PREFECT_UI_URL.value()):
+            kind, run_id = ("task", found["task_run_id"]) if task_context else ("flow", found["flow_run_id"])
+            found["url"] = f"{base}/runs/{kind}-run/{run_id}"
+        return found
+
+    def flow(self) -> host.Flow:
+        flow, task = FlowRunContext.get(), TaskRunContext.get()
+        tags: set[str] = set()
+        if flow is not None and flow.flow_run is not None:
+            tags.update(flow.flow_run.tags)
+        if task is not None:
+            tags.update(task.task_run.tags)
+        return host.Flow(flow.flow.name if flow is not None and flow.flow is not None else "", frozenset(tags))
+
+    def loops(self) -> tuple[Loop, ...]:
+        flow, task = FlowRunContext.get(), TaskRunContext.get()
+        found = []
+        if flow is not None and flow.flow is not None and flow.flow.retries:
+            found.append(Loop(f"flow {flow.flow.name}", flow.flow.retries + 1))
+        if task is not None and task.task.retries:
+            found.append(Loop(f"task {task.task.name}", task.task.retries + 1))
+        return tuple(found)
+
+    def watch(self) -> Check | None:
+        return undocumented.cancelled_by_its_runner()
+
+    def results(self) -> Results | None:
+        from resilient_tasks.prefect import kept_results  # noqa: PLC0415  # only needed to keep results
+
+        return kept_results.of_this_run()
+
+
+class RunLogHandler(logging.Handler):
+    """Forwards the library's log lines to the log of their Prefect run, or to the console outside of runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._console: logging.Handler | None = None  # created on first use, with the stderr of that time
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logger = _logger_of(record)
+        if logger is None:
+            self._console = self._console or logs.console_handler()
+            self._console.handle(record)
+        elif not _in_the_final_state(record):
+            logger.log(record.levelno, "%s", _text(record), exc_info=record.exc_info)
+
+
+def _logger_of(record: logging.LogRecord) -> logging.LoggerAdapter[Any] | logging.Logger | None:
+    """Return the logger of the current run, or of the run named in the record; None if there is neither.
+
+    An alert may be delivered after its run has ended.
+    """
+    try:
+        return get_run_logger()
+    except MissingContextError:
+        facts = vars(record)
+    ids = {name: facts[name] for name in ("flow_run_id", "task_run_id") if _is_id(facts.get(name))}
+    if not ids:
+        return None
+    about: dict[str, Any] = {**ids, "flow_run_name": facts.get("flow_run", ""), "flow_name": ""}
+    if not threading.main_thread().is_alive():  # at exit, no thread can be started to send log lines to the API
+        about["send_to_api"] = False
+    if "task_run_id" not in ids:
+        return logging.LoggerAdapter(logging.getLogger("prefect.flow_runs"), about)
+    about |= {"task_run_name": facts.get("task_run", ""), "task_name": ""}
+    return logging.LoggerAdapter(logging.getLogger("prefect.task_runs"), about)
+
+
+def _is_id(value: object) -> bool:
+    try:
+        UUID(str(value))
+    except ValueError:
+        return False
+    return True
+
+
+def _in_the_final_state(record: logging.LogRecord) -> bool:
+    """Return whether Prefect's own last line of the task run says the same: a log line costs a third of an attempt."""
+    facts, context = vars(record), TaskRunContext.get()
+    if facts.get("event.name") != events.RetryRecovered.name or context is None:
+        return False
+    plan = getattr(context.task, "plan", None)
+    return plan is not None and facts.get("operation") == plan.operation
+
+
+# Prefect's log line or the sentence itself has these already.
+_REPEATED = {"flow_run_id", "flow_run", "task_run_id", "task_run", "operation"}
+
+
+def _text(record: logging.LogRecord) -> str:
+    text, extra = record.getMessage(), lines.extra_of(record)
+    if "event.name" not in extra:  # a custom line
+        return " ".join([text, *(f"{name}={value!r}" for name, value in extra.items() if name not in _REPEATED)])
+    attempt = extra.get("attempt", 1)
+    return text if attempt == 1 or "attempt" in text else f"{text} [attempt {attempt}]"
+
+
+def connect() -> None:
+    """Make Prefect the host of this process's calls: their events reach its logs and carry its ids.
+
+    Call this when a task or flow is created or unpickled.
+    """
+    logs.install()
+    if not host.install(PrefectHost()):
+        return
+    import prefect.main  # noqa: F401, PLC0415  # its models and logs, needed to run a task but not to import one
+
+    once_at_error.install()
+    first_answer.install()
+    stream.install()
+    related.install()
+    if not any(isinstance(handler, RunLogHandler) for handler in logs.LOGGER.handlers):
+        logs.LOGGER.addHandler(RunLogHandler())
+        logs.LOGGER.propagate = False
+    if logs.LOGGER.level == logging.NOTSET:
+        logs.LOGGER.setLevel(logging.INFO)

@@ -1,0 +1,264 @@
+"""`@resilient_task`: Prefect's `@task`, with policies around what it does."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, cast, overload
+
+from prefect import tasks
+from prefect.client.schemas.objects import State
+from prefect.futures import PrefectDistributedFuture, PrefectFuture
+from prefect.settings import PREFECT_TASK_DEFAULT_RETRIES
+from prefect.tasks import Task
+
+from resilient_tasks import core
+from resilient_tasks.core import settings
+from resilient_tasks.core.errors import ResilienceError
+from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
+from resilient_tasks.core.parameters import callables
+from resilient_tasks.decorators import decorate, misuse
+from resilient_tasks.decorators.decorate import Plan
+from resilient_tasks.decorators.keywords import PolicyOptions
+from resilient_tasks.prefect import bound, loops, not_ready, runs, undocumented
+from resilient_tasks.prefect.background import BackgroundFuture
+from resilient_tasks.prefect.body import Body
+from resilient_tasks.prefect.options import TaskOptions
+from resilient_tasks.prefect.states import data_of, outcome_of_state
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+_OURS = PolicyOptions.__annotations__
+_PREFECTS = frozenset(inspect.signature(Task.__init__).parameters) - {"self", "fn"}
+# Those of the decorator: the class's defaults would keep a task from inheriting `log_prints` of its flow.
+_DEFAULTS = {
+    name: parameter.default for name, parameter in inspect.signature(tasks.task).parameters.items() if name in _PREFECTS
+}
+_TWO_LOOPS = ("retries", "retry_delay_seconds", "retry_jitter_factor", "retry_condition_fn")
+
+
+class ResilientTask(Task[P, R]):
+    """A Prefect task whose function runs inside a pipeline.
+
+    Prefect treats it like any task, and `fn` is the user's own function. Calling it returns the result or raises;
+    `outcome(...)` returns `Ok`, `Degraded` or `Failed` to match on.
+    """
+
+    plan: Plan
+    _body: Body | None
+
+    isasync: bool
+
+    def __init__(self, fn: Callable[P, R], plan: Plan, **options: Any) -> None:
+        self.plan = plan
+        super().__init__(fn=fn, **loops.with_one_loop(plan, options, _TWO_LOOPS))
+        self._arm(plan)
+
+    @property
+    def fn(self) -> Callable[P, R]:
+        """The user's own function; for Prefect's engine, while it runs this task, the function in its pipeline."""
+        if self._body is not None and undocumented.asked_by_the_engine(self):
+            return self._body
+        return cast("Callable[P, R]", self.__dict__["fn"])
+
+    @fn.setter
+    def fn(self, fn: Callable[P, R]) -> None:
+        self.__dict__["fn"] = fn
+        self._follow(self.plan if fn is self.plan.fn else replace(self.plan, fn=fn, owner=None))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a pickled task, and connect to Prefect: this process may define no task itself."""
+        runs.connect()
+        vars(self).update(state)
+
+    def __get__(self, instance: Any, owner: Any) -> ResilientTask[P, R]:
+        """Return the task as a method of `instance` or of the class `owner`."""
+        return bound.bound(self, instance, owner)
+
+    def _follow(self, plan: Plan) -> None:
+        self.plan = plan
+        self._body = Body(plan) if plan.pipeline.policies else None
+
+    def _arm(self, plan: Plan) -> None:
+        """Apply `plan`, after Prefect has set up everything else."""
+        loops.check_condition(plan, self.retry_condition_fn if self.retries else None)
+        self._follow(plan)
+        # Prefect copies the function's attributes to the task: `outcome` of an inner decorator would hide ours.
+        self.__dict__.pop("outcome", None)
+        if self._body is not None:
+            undocumented.forget_policies_in_source(self, _OURS)
+            self.isasync = plan.is_async or callables.is_async_generator(plan.fn)  # Prefect misses async objects
+
+    def with_options(self, **options: Any) -> ResilientTask[P, R]:
+        """Return a copy of this task with other options, Prefect's or policies.
+
+        A policy given here replaces the one of its kind, and None removes it (`retry=None`). `policies=None` removes
+        those given by `policies=`.
+
+        Raises:
+            PolicyError: the options contradict each other or those that stay.
+        """
+        # Prefect itself refuses keywords that resemble none of ours.
+        misuse.refuse_unknown(filter(misuse.is_likely_ours, options), _OURS, _PREFECTS, "resilient_task")
+        ours = {name: value for name, value in options.items() if name in _OURS}
+        theirs = {name: value for name, value in options.items() if name not in _OURS}
+        plan = decorate.replaced(self.plan, cast("PolicyOptions", ours)) if ours else self.plan
+        if loops.has_loop(self.plan) and not loops.has_loop(plan):
+            theirs = {"retries": PREFECT_TASK_DEFAULT_RETRIES.value(), **theirs}
+        plain = super().with_options(**loops.with_one_loop(plan, theirs, _TWO_LOOPS))
+        other = ResilientTask.__new__(ResilientTask)
+        other.__dict__.update(plain.__dict__)
+        # Before 3.9, Prefect shares these lists: a hook added to the copy would run for the original too.
+        for hooks in ("on_completion_hooks", "on_failure_hooks", "on_running_hooks"):
+            setattr(other, hooks, list(getattr(plain, hooks)))
+        bound.keep_kind(other, self)
+        other._arm(plan)  # noqa: SLF001  # same class
+        return other
+
+    if not TYPE_CHECKING:  # type checkers see the signature of Prefect's task
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            """Run the task and return its result, or its state with `return_state=True`."""
+            result = super().__call__(*args, **kwargs)
+            if self._body is None or kwargs.get("return_state"):
+                return result
+            if self.isasync and not self.isgenerator:
+                return self._awaited(result, args, kwargs)
+            if result is None:
+                not_ready.warn_if_not_run(self.plan.operation, args, kwargs)
+            return data_of(result)
+
+        async def _awaited(self, coroutine: Coroutine[Any, Any, Any], args: Any, kwargs: Any) -> Any:
+            result = await coroutine
+            if result is None:
+                not_ready.warn_if_not_run(self.plan.operation, args, kwargs)
+            return data_of(result)
+
+    def apply_async(self, *args: Any, **kwargs: Any) -> PrefectDistributedFuture[R]:
+        """Have a task worker run this task, as Prefect's `apply_async`; `delay` calls this too."""
+        future = super().apply_async(*args, **kwargs)
+        return future if self._body is None else BackgroundFuture(future.task_run_id)
+
+    @overload
+    def outcome(  # type: ignore[overload-overlap]  # for a coroutine function, the outcome is awaited
+        self: ResilientTask[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, Outcome[T]]: ...
+    @overload
+    def outcome(  # type: ignore[overload-overlap]  # pyright infers this type; a task's result is invariant
+        self: ResilientTask[P, CoroutineType[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, Outcome[T]]: ...
+    @overload
+    def outcome(self, *args: P.args, **kwargs: P.kwargs) -> Outcome[R]: ...
+    def outcome(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Run the task and return its outcome, for `match`; for an async task, await it."""
+        state = super().__call__(*args, return_state=True, **kwargs)
+        if inspect.iscoroutine(state):
+            return _awaited_outcome(state)
+        return _outcome(cast("State[Any]", state))
+
+
+async def _awaited_outcome(coroutine: Coroutine[Any, Any, State[Any]]) -> Outcome[Any]:
+    state = await coroutine
+    return _named(state, await state.aresult(raise_on_failure=False))
+
+
+def _outcome(state: State[Any]) -> Outcome[Any]:
+    return _named(state, state.result(raise_on_failure=False, _sync=True))  # type: ignore[call-overload]
+
+
+def _named(state: State[Any], result: Any) -> Outcome[Any]:
+    if not state.is_completed():
+        error = (
+            core.redacted.original_of(result)
+            if isinstance(result, Exception)
+            else ResilienceError(state.message or str(state))
+        )
+        return Failed(error) if settings.current.enabled else Failed(error).unwrap()
+    outcome = outcome_of_state(state)
+    return Degraded(result, outcome.because) if isinstance(outcome, Degraded) else Ok(result, outcome.attempts)
+
+
+def outcome_of(future: PrefectFuture[T]) -> Outcome[T]:
+    """Wait for a submitted task and return its outcome, for `match`.
+
+    Args:
+        future: the result of `submit` or `delay`, or an item of the list from `map`.
+
+    Raises:
+        TypeError: `future` is not a future.
+
+    If the error behind a fallback could not be pickled in another process, `because` is a `ResilienceError` with the
+    message of the state.
+    """
+    if not isinstance(future, PrefectFuture):
+        raise TypeError(f"outcome_of takes the future of a submitted task, not {_no_future(future)}")
+    future.wait()
+    return _outcome(future.state)
+
+
+def _no_future(given: object) -> str:
+    kind = type(given).__name__
+    if isinstance(given, State):
+        return "a State: write task.outcome(...) for a call, or outcome_of(task.submit(...))"
+    if isinstance(given, list | tuple | set | dict):
+        return f"a {kind}: write [outcome_of(future) for future in futures]"
+    if isinstance(given, Ok | Degraded | Failed):
+        return f"an {kind}: that is an outcome already; match it"
+    if isinstance(given, Task) or callable(given):
+        return f"the {kind} {getattr(given, 'name', '')}: write outcome_of(task.submit(...)), or task.outcome(...)"
+    if inspect.isawaitable(given):
+        return f"a {kind}: await it first, or write await task.outcome(...)"
+    return f"{given!r}"[:80] + ": write outcome_of(task.submit(...)), or task.outcome(...)"
+
+
+@overload
+def resilient_task(fn: Callable[P, R], /) -> ResilientTask[P, R]: ...
+@overload
+def resilient_task(**options: Unpack[TaskOptions]) -> Callable[[Callable[P, R]], ResilientTask[P, R]]: ...
+def resilient_task(fn: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]) -> Any:
+    """Make a Prefect task with policies around its function. Without arguments, it is Prefect's `@task`.
+
+    Retries are published as Prefect states with their reasons. The final state's message says that a task recovered;
+    a task whose fallback stood in completes as `Degraded`.
+
+    Args:
+        fn: the function, if the decorator is used without arguments.
+        **options: every keyword of Prefect's `@task`, and the policies:
+
+            - `retry=3` or `Retry(...)`: another attempt after a transient failure.
+            - `deadline=120` or `"2 min"`: a limit for all attempts and waits together.
+            - `timeout=20` or `Timeout(20, enforce="process")`: a limit for each attempt.
+            - `breaker="flights-api"` or `CircuitBreaker(...)`: no call to a service that is known to be down.
+            - `rate_limit=RateLimit("flights-api", calls=10, per=1)`: no more calls than a service allows.
+            - `bulkhead=Bulkhead("warehouse", 4)`: no more calls at once.
+            - `hedge=0.2` or `Hedge(...)`: a second call if the first is slow to answer.
+            - `validate=Orders` or `Validate(...)`: bad data is stopped or split off.
+            - `fallback=last_good`, `{TimedOut: f}` or `Fallback(...)`: a substitute for the result.
+            - `single_flight=True` or `SingleFlight(...)`: concurrent calls with equal arguments share one attempt.
+            - `notify=Slack(channel="#ml-alerts")`, several channels, or `Notify(...)`: where to send alerts.
+            - `policies=[...]` or a `Pipeline`: further policies.
+            - `idempotent=True`: doing the work twice does no harm.
+
+    Raises:
+        PolicyError: at decoration, if the keywords are contradictory or impossible for this function.
+    """
+    if fn is None:
+        return functools.partial(_make, options=options)
+    return _make(fn, options)
+
+
+def _make(fn: Callable[..., Any], options: Mapping[str, Any]) -> ResilientTask[..., Any]:
+    runs.connect()
+    misuse.refuse_unknown(options, _OURS, _PREFECTS, "resilient_task")
+    ours = {name: value for name, value in options.items() if name in _OURS}
+    theirs = {**_DEFAULTS, **{name: value for name, value in options.items() if name not in _OURS}}
+    plain = fn.__func__ if isinstance(fn, classmethod | staticmethod) else fn
+    plan = decorate.make_plan(plain, cast("PolicyOptions", ours), "resilient_task")
+    # Prefect needs the classmethod or staticmethod itself.
+    given = type(fn)(plan.fn) if isinstance(fn, classmethod | staticmethod) else plan.fn
+    return ResilientTask(given, plan, **theirs)

@@ -1,1 +1,0 @@
-"""Per-process caches of shared state, with unflushed updates."""

@@ -1,0 +1,1 @@
+"""Shared state: stores, and the per-process view of them."""

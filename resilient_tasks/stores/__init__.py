@@ -1,1 +1,0 @@
-"""State that several processes share: SQLite for those of one machine, Redis for all machines."""

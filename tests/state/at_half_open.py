@@ -1,0 +1,65 @@
+"""What processes do that meet a circuit whose open time is over."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import counting
+import crew
+import sharing
+
+from resilient_tasks import CircuitBreaker, CircuitOpen, resilient
+from resilient_tasks.policies.breaker.machine import Circuit
+from resilient_tasks.state.states import states
+
+#: Threads of each process.
+THREADS = 20
+
+#: Seconds that it was open for. A probe counts as lost after as long, so none does here.
+OPEN_FOR = 600
+
+
+def open_until_now(name):
+    """Put a circuit into the store whose open time is just over."""
+
+    def change(state, now):
+        return Circuit(position="open", turn=1, since=now - OPEN_FOR, open_for=OPEN_FOR).encode(), None
+
+    states().update(f"breaker/{name}", change)
+
+
+def stampede(meet, name, probes):
+    """Make a call from each of 20 threads at once, and return what became of them.
+
+    `meet()` waits for the threads of everybody: before the call, and once it is known whether it was let through. So
+    each probe is under way until the last caller has been answered.
+    """
+
+    @resilient(breaker=CircuitBreaker(name, failures=3, open_for=OPEN_FOR, probes=probes))
+    def ask():
+        meet()
+        return "let through"
+
+    def call(_):
+        meet()
+        try:
+            return ask()
+        except CircuitOpen:
+            meet()
+            return "turned away"
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        return list(threads.map(call, range(THREADS)))
+
+
+def stampede_of_processes(url, name, probes):
+    """As `stampede`, from each process of a crew."""
+    counting.go_by(url, sharing.PATIENT)
+    return stampede(lambda: crew.barrier.wait(30), name, probes)
+
+
+def stampede_of_threads(name, probes):
+    """As `stampede`, from this process alone."""
+    place = threading.Barrier(THREADS)
+    return stampede(lambda: place.wait(30), name, probes)

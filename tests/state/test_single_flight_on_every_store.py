@@ -1,0 +1,380 @@
+"""Single flight across workers: held against a plain model on each store, and with real processes that die."""
+
+import os
+import signal
+import time
+
+import counting
+import flying
+import pytest
+from crew import Crew
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from sharing import PATIENT
+from two_workers import Workers, run
+
+from resilient_tasks import DeadlineExceeded, SingleFlight, resilient
+from resilient_tasks.core.keys import likeness
+from resilient_tasks.core.wording import name_of
+from resilient_tasks.policies.single_flight import parcels, policy
+from resilient_tasks.policies.single_flight.leads import KEPT, LEASE, Lead
+from resilient_tasks.policies.single_flight.machine import Flight
+from resilient_tasks.state.states import states
+
+WORKERS = st.integers(0, 1)
+
+
+class Flying(RuleBasedStateMachine):
+    """Attempts come, wait, say that they live, end, or die. The model: who is under way, until when, and for whom.
+
+    Attributes:
+        leads: what each attempt knows, by its name; those that have ended are gone from it.
+        current: the attempt that is under way, until when that is believed, and whether another one waits.
+        left: by attempt, what it left, and when.
+        joined: by attempt that waits, the one that it waits for.
+    """
+
+    store = None
+
+    def __init__(self):
+        super().__init__()
+        self.workers = Workers(self.store)
+        self.key = f"flight/{self.workers.name}"
+        self.leads, self.left, self.joined, self.number = {}, {}, {}, 0
+        self.current = None
+
+    def teardown(self):
+        self.workers.end()
+
+    @property
+    def now(self):
+        return self.workers.clock.now()
+
+    def alive(self):
+        """Return the attempt that is under way, or None."""
+        return self.current if self.current is not None and self.current[1] > self.now else None
+
+    def board(self, lead, name):
+        answer = lead.board()
+        there = self.alive()
+        if there is None:
+            self.current = [name, self.now + LEASE, False]
+            self.leads[name] = lead
+        elif there[0] != name:
+            there[2] = True
+            self.joined[name] = (lead, there[0])
+        assert answer == self.current[0]
+
+    @rule(worker=WORKERS)
+    def come(self, worker):
+        self.number += 1
+        name = f"{self.workers.name} {self.number}"
+        self.board(Lead(self.workers.states[worker], self.key, name), name)
+
+    @rule(seconds=st.sampled_from([1, 5, 12, 31]))
+    def wait(self, seconds):
+        self.workers.clock.advance(seconds)
+
+    @precondition(lambda self: self.leads)
+    @rule(data=st.data())
+    def renew(self, data):
+        name = data.draw(st.sampled_from(sorted(self.leads)))
+        there = self.alive()
+        if there is None:
+            self.current = [name, self.now + LEASE, True]
+        elif there[0] == name:
+            there[1] = self.now + LEASE
+        assert self.leads[name].renew() == (self.current[0] == name)
+
+    @precondition(lambda self: self.leads)
+    @rule(data=st.data(), leaves=st.booleans())
+    def end(self, data, leaves):
+        name = data.draw(st.sampled_from(sorted(self.leads)))
+        lead, there = self.leads.pop(name), self.alive()
+        is_mine = there is not None and there[0] == name
+        lead.leave(name.encode if leaves else None)
+        if leaves and not (is_mine and not there[2]):
+            self.left[name] = self.now
+        if is_mine:
+            self.current = None
+        assert lead.renew() is False  # it is over, and stands in the way of no other
+
+    @precondition(lambda self: self.leads)
+    @rule(data=st.data())
+    def die(self, data):
+        self.leads.pop(data.draw(st.sampled_from(sorted(self.leads))))
+
+    @precondition(lambda self: self.joined)
+    @rule(data=st.data())
+    def look(self, data):
+        name = data.draw(st.sampled_from(sorted(self.joined)))
+        lead, leader = self.joined.pop(name)
+        there = self.alive()
+        if there is not None and there[0] == leader:
+            self.joined[name] = (lead, leader)
+            return
+        found = lead.outcome_of(leader)
+        if leader not in self.left:
+            assert found is None
+        elif self.now - self.left[leader] < KEPT:
+            assert found == leader.encode()
+        if found is None:
+            self.board(lead, name)
+
+    @invariant()
+    def all_workers_see_the_one_attempt_of_the_model(self):
+        there = self.alive()
+        for known in self.workers.states:
+            assert Lead(known, self.key, "somebody").under_way() == ("" if there is None else there[0])
+        flight = Flight.decode(self.workers.states[0].get(self.key), self.now, LEASE)
+        assert flight.awaited == (there is not None and there[2])
+
+
+def test_two_workers_share_one_attempt(any_store):
+    run(type("OneFlight", (Flying,), {"store": any_store}))
+
+
+@pytest.mark.parametrize("state", [b"garbage", b"[]", b"{}", b"null", b'{"leader":1,"until":"x","awaited":0}'])
+def test_a_state_that_is_none_of_ours_is_replaced(state):
+    flight = Flight.decode(state, 0.0)
+    assert flight == Flight()
+    assert Flight.decode(flight.boarded("me", 30.0).encode(), 0.0).leader == "me"
+
+
+def test_a_clock_that_was_fast_is_not_believed():
+    state = Flight("me", until=1e9).encode()
+    assert Flight.decode(state, 0.0, LEASE).until == LEASE
+
+
+class TestOneCallAmongOthers:
+    """A call on virtual time, and other workers that are played by the test."""
+
+    @pytest.fixture
+    def workers(self, store_url, monkeypatch):
+        workers = Workers(store_url)
+        monkeypatch.setattr(policy, "states", lambda: workers.states[0])
+        yield workers
+        workers.end()
+
+    @staticmethod
+    def other(workers, fn, name="the other"):
+        digest = likeness.of_call(fn, (7,), {}).digest(likeness.of_function(fn).digest())
+        return Lead(workers.states[1], f"flight/{name_of(fn)}/{digest}", name)
+
+    def test_it_leads_once_the_lease_of_one_that_died_is_over(self, workers, drive):
+        fetch = drive.own(one_more)
+        assert self.other(workers, fetch).board() == "the other"
+        call = resilient(single_flight=SingleFlight(shared=True))(fetch)
+        assert drive.run(call, 7) == 8
+        assert LEASE <= workers.clock.now() < LEASE + 0.2
+
+    def test_it_takes_what_another_has_left(self, workers, drive, resilient_events):
+        fetch = drive.own(one_more)
+        lead = self.other(workers, fetch)
+        lead.board()
+        call = resilient(single_flight=SingleFlight(shared=True))(fetch)
+        parcel = parcels.packed(parcels.Ok("theirs", 2), "task run fetch-3af", {}, "json", 1000)
+        at_sleep(workers, 5, lambda: lead.leave(lambda: parcel))
+        outcome = drive.run(call.outcome, 7)
+        assert (outcome.value, outcome.attempts) == ("theirs", 2)
+        (joined,) = resilient_events.named("flight.joined")
+        assert joined.leader == "task run fetch-3af"
+        assert joined.waited == workers.clock.now()
+
+    def test_it_makes_the_call_when_another_has_left_without_a_result(self, workers, drive):
+        fetch = drive.own(one_more)
+        lead = self.other(workers, fetch)
+        lead.board()
+        at_sleep(workers, 5, lead.leave)
+        assert drive.run(resilient(single_flight=SingleFlight(shared=True))(fetch), 7) == 8
+        assert workers.clock.now() < 1
+
+    def test_its_deadline_ends_the_waiting_for_another_worker(self, workers, drive):
+        fetch = drive.own(one_more)
+        self.other(workers, fetch).board()
+        call = resilient(single_flight=SingleFlight(shared=True), deadline=3)(fetch)
+        assert isinstance(drive.run(call.outcome, 7).error, DeadlineExceeded)
+        assert workers.clock.now() == pytest.approx(3)
+
+    def test_what_it_led_stands_in_the_way_of_no_later_call(self, workers, drive):
+        fetch = drive.own(one_more)
+        call = resilient(single_flight=SingleFlight(shared=True))(fetch)
+        assert [drive.run(call, 7), drive.run(call, 7)] == [8, 8]
+        assert self.other(workers, fetch).board() == "the other"
+
+
+def one_more(number):
+    return number + 1
+
+
+def at_sleep(workers, number, act):
+    """Do something when the clock of these workers is slept by for the time numbered so."""
+    sleep, times = workers.clock.sleep, []
+
+    def counted(seconds):
+        times.append(seconds)
+        sleep(seconds)
+        if len(times) == number:
+            act()
+
+    workers.clock.sleep = counted
+
+
+# With real processes.
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """Two workers that nothing harms."""
+    pair = Crew(2)
+    yield pair
+    pair.end()
+
+
+@pytest.fixture
+def mortals():
+    """Two workers of the test's own."""
+    pair = Crew(2)
+    yield pair
+    for pid in pair.pids:
+        os.kill(pid, signal.SIGCONT)
+    pair.end()
+
+
+def made(folder):
+    """Return the process of each call that was really made."""
+    path = folder / "made"
+    return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+
+def until(true):
+    flying_until = time.monotonic() + flying.PATIENCE
+    while not true():
+        assert time.monotonic() < flying_until, "it did not come to that"
+        time.sleep(0.005)
+
+
+def is_awaited():
+    return any(b'"awaited":true' in (states().get(key) or b"") for key in states().keys("flight/"))
+
+
+def both(pair, url, share, folder, call):
+    """Have one worker lead and the other wait; return what each of them got."""
+    share(url, PATIENT)
+    pair.all(counting.go_by, url, PATIENT)
+    pair.tell([0], flying.told, call[0], folder, call[1])
+    until(lambda: made(folder))
+    pair.tell([1], flying.told, call[0], folder, call[1])
+    until(is_awaited)
+    (folder / "go").touch()
+    return pair.answers([0, 1])
+
+
+def test_a_result_of_one_worker_serves_the_other(pair, store_url, share, tmp_path):
+    first, second = both(pair, store_url, share, tmp_path, ("json", "rows"))
+    assert made(tmp_path) == [pair.pids[0]]
+    assert first == ("ok", {"rows": [1, 2.5, None, "é"]}, "", [])
+    assert second == ("ok", {"rows": [1, 2.5, None, "é"]}, "", ["flight.joined"])
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (("json", "builtin"), ("failed", "ConnectionError", "refused")),
+        (("json", "odd"), ("failed", "ResilienceError", "flying.OddError: code 7")),
+        (("json", "secret"), ("failed", "ValueError", "password=***")),
+        (("pickle", "odd"), ("failed", "OddError", "code 7")),
+        (("pickle", "owned"), ("ok", [1], "")),
+        (("pickle", "tuple"), ("ok", (1, 2), "")),
+        (("fallback", "builtin"), ("degraded", "old", "ConnectionError")),
+    ],
+)
+def test_what_comes_of_it_crosses(pair, tmp_path, share, call, expected):
+    _, second = both(pair, f"sqlite:///{tmp_path}/states.db", share, tmp_path, call)
+    assert second[:3] == expected
+    assert second[-1] == ["flight.joined"]
+    assert len(made(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("what", ["large", "tuple", "owned"])
+def test_what_cannot_cross_has_the_other_worker_make_its_own_call(pair, tmp_path, share, what):
+    _, second = both(pair, f"sqlite:///{tmp_path}/states.db", share, tmp_path, ("json", what))
+    assert made(tmp_path) == pair.pids
+    assert second[0] == "ok"
+    assert second[1] == flying.RESULTS[what]() or what == "owned"
+    assert second[-1] == ["flight.alone"]
+
+
+def one_waits_for_the_other(mortals, tmp_path, share):
+    """Have the first worker make a call under a lease of 3 s, and the second wait for it."""
+    mortals.all(flying.short_lease, 3)
+    url = f"sqlite:///{tmp_path}/states.db"
+    share(url, PATIENT)
+    mortals.all(counting.go_by, url, PATIENT)
+    mortals.tell([0], flying.told, "json", tmp_path, "rows")
+    until(lambda: made(tmp_path))
+    mortals.tell([1], flying.told, "json", tmp_path, "rows")
+    until(is_awaited)
+
+
+def test_a_worker_that_is_killed_is_replaced_by_one_that_waits(mortals, tmp_path, share):
+    one_waits_for_the_other(mortals, tmp_path, share)
+    os.kill(mortals.pids[0], signal.SIGKILL)
+    until(lambda: made(tmp_path) == mortals.pids)
+    (tmp_path / "go").touch()
+    (answer,) = mortals.answers([1])
+    assert answer[:2] == ("ok", {"rows": [1, 2.5, None, "é"]})
+
+
+def test_a_worker_that_stood_still_ends_nothing_of_the_one_that_took_its_place(mortals, tmp_path, share):
+    one_waits_for_the_other(mortals, tmp_path, share)
+    os.kill(mortals.pids[0], signal.SIGSTOP)
+    until(lambda: made(tmp_path) == mortals.pids)
+    os.kill(mortals.pids[0], signal.SIGCONT)
+    (tmp_path / "go").touch()
+    assert [answer[:2] for answer in mortals.answers([0, 1])] == [("ok", {"rows": [1, 2.5, None, "é"]})] * 2
+    (key,) = states().keys("flight/")
+    assert Flight.decode(states().get(key), 0.0) == Flight()
+
+
+def test_without_its_store_each_worker_makes_its_own_call(pair, tmp_path, share):
+    (tmp_path / "no folder").touch()
+    pair.all(counting_alone, f"sqlite:///{tmp_path}/no folder/states.db")
+    (tmp_path / "go").touch()
+    pair.tell([0, 1], flying.told, "json", tmp_path, "rows")
+    answers = pair.answers([0, 1])
+    assert [answer[:2] for answer in answers] == [("ok", {"rows": [1, 2.5, None, "é"]})] * 2
+    assert sorted(made(tmp_path)) == sorted(pair.pids)
+
+
+def counting_alone(url):
+    from resilient_tasks import configure
+
+    configure(store=url, store_timeout=0.05)
+
+
+def test_nothing_is_unpickled_that_was_not_asked_for():
+    assert parcels.packed(parcels.Ok([1]), "a", {}, "pickle", 10**6)
+    data = parcels.packed(parcels.Ok([1]), "a", {}, "pickle", 10**6)
+    with pytest.raises(parcels.CannotBeSent, match="cannot be read here"):
+        parcels.opened(data, "json")
+
+
+@pytest.mark.parametrize("data", [b"", b"garbage", b"{}", b'{"is":"ok"}\nnull', b"[]", b"\xff\n"])
+def test_what_is_no_outcome_is_told_as_such(data):
+    with pytest.raises(parcels.CannotBeSent, match="cannot be read here"):
+        parcels.opened(data, "json")
+
+
+def test_a_serializer_of_ones_own_serves():
+    import pickle
+
+    data = parcels.packed(parcels.Ok({1, 2}, 3), "task run x", {}, pickle, 10**6)
+    parcel = parcels.opened(data, pickle)
+    assert (parcel.outcome.value, parcel.outcome.attempts, parcel.leader) == ({1, 2}, 3, "task run x")
+
+
+def test_the_age_of_what_stood_in_crosses_too():
+    told = {"fallback": "last good result", "age": 7200.0, "since": 5.5}
+    data = parcels.packed(parcels.Degraded(1, ConnectionError("down")), "task run x", told, "json", 10**6)
+    assert parcels.opened(data, "json").stand_in == told

@@ -1,0 +1,257 @@
+"""The undocumented parts of Prefect that the library relies on: check these first after an upgrade."""
+
+import importlib.metadata
+import inspect
+import logging
+import threading
+from typing import get_args
+
+import pytest
+from prefect import Task, flow, task
+from prefect._internal import control_listener
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import TaskRun
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.states import Completed
+from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.transactions import transaction
+
+from resilient_tasks import Fallback, Retry, resilient_task
+from resilient_tasks.prefect import undocumented
+from resilient_tasks.prefect.undocumented import RELIANCES, Reliance
+
+
+def publishes():
+    names = inspect.signature(undocumented._publish).parameters.keys()
+    return {"task_run", "initial_state", "validated_state", "follows"} <= names
+
+
+def the_engine_shares_its_run():
+    @task
+    def counts():
+        TaskRunContext.get().task_run.run_count += 10
+        return TaskRunContext.get().task_run
+
+    @flow
+    def around():
+        state = counts(return_state=True)
+        return Completed(data=state.data.result)
+
+    run = around(return_state=True).data.result
+    return isinstance(run, TaskRun) and run.run_count == 11 and run.state_name == "Completed"
+
+
+def the_engine_reads_fn():
+    read_by = []
+
+    class Watched(Task):
+        @property
+        def fn(self):
+            read_by.append(inspect.currentframe().f_back.f_globals["__name__"])
+            return self.__dict__["fn"]
+
+        @fn.setter
+        def fn(self, fn):
+            self.__dict__["fn"] = fn
+
+    watched = Watched(lambda: 1)
+    read_by.clear()
+    return watched() == 1 and "prefect.task_engine" in read_by and undocumented._engine_is_known
+
+
+def arguments_are_split():
+    return undocumented._split(lambda x, *, y: None, {"x": 1, "y": 2}) == ((1,), {"y": 2})
+
+
+def tasks_know_their_source():
+    def known():
+        return 1
+
+    return task(known).source_code == inspect.getsource(known)
+
+
+def transactions_can_be_told_not_to_write():
+    with transaction(write_on_commit=True) as txn:
+        return txn.write_on_commit is True
+
+
+def results_are_records():
+    def one():
+        return 1
+
+    return isinstance(task(one)(return_state=True).data, undocumented._record)
+
+
+def runners_raise_flags():
+    with ThreadPoolTaskRunner(max_workers=1) as runner:
+        return isinstance(runner._cancel_events, dict)
+
+
+def there_is_a_loop_in_the_background():
+    ran = threading.Event()
+
+    async def work():
+        ran.set()
+
+    return undocumented.run_in_background(work) and ran.wait(10)
+
+
+def flow_runs_have_a_task_runner_of_their_own():
+    seen = []
+
+    @flow(task_runner=ThreadPoolTaskRunner(max_workers=1))
+    def around():
+        seen.append(FlowRunContext.get().task_runner)
+
+    around()
+    around()
+    return isinstance(seen[0], ThreadPoolTaskRunner) and seen[0] is not seen[1]
+
+
+def futures_keep_the_answer_they_gave():
+    def one():
+        return 1
+
+    with ThreadPoolTaskRunner(max_workers=1) as runner:
+        future = runner.submit(task(one), {})
+        before = future._final_state
+        future.wait()
+        return before is None and future._final_state.is_completed()
+
+
+def flow_runs_know_their_runner():
+    @flow
+    def around():
+        return isinstance(FlowRunContext.get().task_runner, ThreadPoolTaskRunner)
+
+    return around()
+
+
+def futures_keep_what_they_have_seen():
+    @task
+    def one():
+        return 1
+
+    @flow
+    def around():
+        future = one.submit()
+        before = future._final_state
+        future.wait()
+        return before is None or before.is_final(), future._final_state is not None
+
+    return all(around())
+
+
+def a_runner_says_why_it_ends_a_run():
+    return undocumented._intent() is None and "cancel" in get_args(control_listener.Intent)
+
+
+def a_flows_engine_keeps_what_an_attempt_raised():
+    count = iter((1, 2))
+
+    @flow(retries=1)
+    def around():
+        if next(count) == 1:
+            raise ValueError
+        run = FlowRunContext.get().flow_run
+        return Completed(data=undocumented.forget_earlier_error(run.id))
+
+    return around()
+
+
+def a_stream_of_events_can_have_another_client():
+    from prefect.events import utilities, worker
+
+    from resilient_tasks.prefect import runs
+    from resilient_tasks.prefect.stream import PatientEventsClient
+
+    runs.connect()
+    names = inspect.signature(worker.EventsWorker.instance).parameters
+    replaced = {worker.PrefectEventsClient, utilities.PrefectEventsClient} == {PatientEventsClient}
+    return replaced and "client_type" in names and worker.EventsWorker.instance().client_type is PatientEventsClient
+
+
+def a_client_made_within_a_run_repeats_what_was_refused():
+    @flow
+    def around():
+        with get_client(sync_client=True) as client:
+            return client._client._has_connected
+
+    with get_client(sync_client=True) as client:
+        return around() and not client._client._has_connected
+
+
+def a_worker_of_events_reads_what_a_run_belongs_to():
+    from prefect.events import related, worker
+
+    calls = worker.EventsWorker._handle.__code__.co_names
+    return "attach_related_resources_from_context" in calls and isinstance(related.RESOURCE_CACHE, dict)
+
+
+PROBES = {
+    undocumented.PUBLISH: publishes,
+    undocumented.TASK_RUN: the_engine_shares_its_run,
+    undocumented.ENGINE_READS_FN: the_engine_reads_fn,
+    undocumented.CALL_SPLIT: arguments_are_split,
+    undocumented.SOURCE: tasks_know_their_source,
+    undocumented.WRITE_ON_COMMIT: transactions_can_be_told_not_to_write,
+    undocumented.RESULT_RECORD: results_are_records,
+    undocumented.CANCEL_EVENTS: runners_raise_flags,
+    undocumented.BACKGROUND: there_is_a_loop_in_the_background,
+    undocumented.TASK_RUNNER: flow_runs_know_their_runner,
+    undocumented.FUTURES: futures_keep_what_they_have_seen,
+    undocumented.TASK_RUNNER: flow_runs_have_a_task_runner_of_their_own,
+    undocumented.FUTURES: futures_keep_the_answer_they_gave,
+    undocumented.INTENT: a_runner_says_why_it_ends_a_run,
+    undocumented.RAISED: a_flows_engine_keeps_what_an_attempt_raised,
+    undocumented.STREAM: a_stream_of_events_can_have_another_client,
+    undocumented.HAS_CONNECTED: a_client_made_within_a_run_repeats_what_was_refused,
+    undocumented.RELATED: a_worker_of_events_reads_what_a_run_belongs_to,
+}
+
+
+@pytest.mark.usefixtures("resilient_prefect")
+@pytest.mark.parametrize("reliance", RELIANCES, ids=lambda reliance: reliance.name)
+def test_prefect_still_has(reliance):
+    try:
+        holds, why = PROBES[reliance](), "it behaves otherwise"
+    except Exception as error:
+        holds, why = False, repr(error)
+    release = importlib.metadata.version("prefect")
+    assert holds, f"Prefect {release} broke {reliance.name}: {reliance.purpose} ({why})"
+
+
+def test_what_is_gone_is_said_once_with_what_is_lost(monkeypatch):
+    said = []
+    monkeypatch.setattr(undocumented, "_warned", set())
+    monkeypatch.setattr(logging.getLogger("resilient_tasks"), "warning", lambda text, *parts: said.append(text % parts))
+    gone = Reliance("prefect.nowhere.nothing", "0.0", "this test", "nothing at all")
+    assert undocumented.find(gone) is None
+    assert undocumented.find(gone) is None
+    assert said == ["this Prefect lacks prefect.nowhere.nothing: nothing at all"]
+
+
+@pytest.mark.usefixtures("resilient_prefect", "resilient_clock")
+def test_without_any_of_it_tasks_still_retry_and_fall_back(monkeypatch):
+    for name in ("_publish", "_split", "_record"):
+        monkeypatch.setattr(undocumented, name, None)
+    monkeypatch.setattr(undocumented, "_engine_is_known", False)
+    monkeypatch.delattr(Task, "source_code", raising=False)
+    calls = []
+
+    @resilient_task(retry=Retry(attempts=2, wait=1), fallback=Fallback(value="stand-in"))
+    def fetch(always):
+        calls.append(1)
+        if always or len(calls) == 1:
+            raise ConnectionError("down")
+        return "fetched"
+
+    @flow
+    def around():
+        return Completed(data=[state.message for state in (fetch(x, return_state=True) for x in (False, True))])
+
+    assert around(return_state=True).data.result == [
+        "recovered on attempt 2 of 2 (ConnectionError)",
+        "degraded: a fixed value stands in after ConnectionError",
+    ]
+    assert len(calls) == 4
