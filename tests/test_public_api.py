@@ -126,7 +126,7 @@ def test_a_name_that_is_gone_from_the_front_door_is_a_break(tmp_path):
 
 def test_code_that_moves_behind_the_front_door_breaks_nothing(tmp_path):
     before, moved = package(tmp_path / "old", OLD), tmp_path / "new" / "resilient_tasks" / "policies"
-    after = package(tmp_path / "new", "", "from resilient_tasks.policies.retry.policy import Retry, resilient")
+    after = package(tmp_path / "new", "", "from resilient_tasks.policies.retry import Retry, resilient")
     assert [each.name for each in breaks(before, after, NAMES)] == NAMES  # it is not there yet
     moved.mkdir()
     (moved / "__init__.py").touch()

@@ -74,9 +74,7 @@ CALL = (
 )
 RETRY = (
     Stop("Prefect", "The engine has set Running, and calls what it takes for the task’s function"),
-    Stop(
-        "prefect", "The user’s function inside its pipeline, with a sink for this run", "prefect/body.py Body"
-    ),
+    Stop("prefect", "The user’s function inside its pipeline, with a sink for this run", "prefect/body.py Body"),
     Stop("policies", "An attempt", "policies/retry/policy.py Retry"),
     Stop("your function", "It raises ConnectError"),
     Stop("core", "The failure has a kind: transient, throttled, permanent, …", "core/failures.py classify"),
@@ -93,9 +91,7 @@ RETRY = (
     ),
     Stop("prefect", "The one file that uses what Prefect does not document", "prefect/undocumented.py publish"),
     Stop("core", "The wait, in slices: a cancelled run ends it", "core/execution/clock.py SystemClock", 3, "Retrying"),
-    Stop(
-        "prefect", "Completed: “recovered on attempt 3 of 5 (ConnectError ×2)”", "prefect/states.py StateSink"
-    ),
+    Stop("prefect", "Completed: “recovered on attempt 3 of 5 (ConnectError ×2)”", "prefect/states.py StateSink"),
 )
 ROW = (
     Stop("your function", "It returns a frame; one of its rows has air_time = -999"),
