@@ -15,7 +15,7 @@ from resilient_tasks.alerts.message import Channel, Severity
 from resilient_tasks.alerts.routes import About, Route, as_channel
 from resilient_tasks.alerts.sender import sender
 from resilient_tasks.core import host, safely, settings
-from resilient_tasks.core.call import NEVER, Leave
+from resilient_tasks.core.call import NEVER, Permit
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import NotifyFailed, NotifyKnown, NotifySuppressed
 from resilient_tasks.core.execution import clock
@@ -91,9 +91,9 @@ class Notify(Policy):
     def describe(self) -> str:
         return f"notify: {', '.join(route.to.name for route in self._routes)}"
 
-    def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:  # noqa: ARG002
+    def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Permit | None:  # noqa: ARG002
         sender().begin()
-        return Leave(succeeded=functools.partial(_succeeded, plan.operation, clock.present()))
+        return Permit(succeeded=functools.partial(_succeeded, plan.operation, clock.present()))
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         sender().begin()

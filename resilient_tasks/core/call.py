@@ -108,7 +108,7 @@ def nothing(*_: object) -> None:
     """Do nothing."""
 
 
-class Leave:
+class Permit:
     """The function may be called at once, before any pipeline is built around it. Made anew for a call, or shared.
 
     Attributes:
@@ -194,7 +194,7 @@ class Work:
         self.degraded = 0
         self.began: float | None = None
         self.tried: tuple[Tried, ...] = ()
-        self._leaves: tuple[Leave, ...] = ()
+        self._leaves: tuple[Permit, ...] = ()
         self._id = id
 
     @property
@@ -212,7 +212,7 @@ class Work:
             setattr(other, name, changes[name] if name in changes else getattr(self, name))
         return other
 
-    def was_begun(self, given: Outcome[Any] | Later, leaves: tuple[Leave, ...] = ()) -> Work:
+    def was_begun(self, given: Outcome[Any] | Later, leaves: tuple[Permit, ...] = ()) -> Work:
         """Take note of what came of the first attempt, which policies gave these `leaves` for."""
         self.given = given
         self._leaves = tuple(leave for leave in leaves if leave.is_spent) if isinstance(given, Later) else leaves

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
-from resilient_tasks.core.call import NEVER, Call, Leave, Plan, Work, running
+from resilient_tasks.core.call import NEVER, Call, Permit, Plan, Work, running
 from resilient_tasks.core.execution import clock
 
 if TYPE_CHECKING:
@@ -262,14 +262,14 @@ class Door:
     def __init__(self, policy: Any) -> None:
         self.policy: Any = policy
         self.opened_for: Settings | None = None
-        self.leave: Leave | None = None
+        self.leave: Permit | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _new_door, (self.policy,)  # a wrapper that is pickled by its value finds it closed
 
-    def ask(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:
+    def ask(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Permit | None:
         """See `Policy.at_once`."""
-        leave: Leave | None = self.policy.at_once(plan, args, kwargs, self)
+        leave: Permit | None = self.policy.at_once(plan, args, kwargs, self)
         return leave
 
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeAlias, TypeVar, cast
 from resilient_tasks import core
 from resilient_tasks.core import call as calls
 from resilient_tasks.core import loops, told_of
-from resilient_tasks.core.call import NEVER, Again, Call, Leave, Plan, Proceed, Tried, Work
+from resilient_tasks.core.call import NEVER, Again, Call, Permit, Plan, Proceed, Tried, Work
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import CallFailed
 from resilient_tasks.core.execution import clock, runtime
@@ -44,10 +44,10 @@ ORDER = (
 _PLACES = {slot: place for place, slot in enumerate(ORDER)}
 
 
-#: Leave of which no policy is to hear.
-AT_ONCE = Leave()
+#: Permit of which no policy is to hear.
+AT_ONCE = Permit()
 
-Gate: TypeAlias = Callable[[Plan, tuple[Any, ...], Mapping[str, Any]], Leave | None]
+Gate: TypeAlias = Callable[[Plan, tuple[Any, ...], Mapping[str, Any]], Permit | None]
 
 
 class Policy:
@@ -85,7 +85,7 @@ class Policy:
         """Whether it does nothing before the first attempt and lets a success pass."""
         return False
 
-    def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:  # noqa: ARG002
+    def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Permit | None:  # noqa: ARG002
         """Say that a call of `plan.fn` with these arguments may be made at once.
 
         Where each policy that does not react only says so, the function is called first, and the pipeline entered only
@@ -381,9 +381,9 @@ class _Gates:
     def __init__(self, each: tuple[Gate, ...]) -> None:
         self._each = each
 
-    def ask(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:
+    def ask(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Permit | None:
         """Ask all gates; if one gives no leave, or fails, those of the others are given back."""
-        given: list[Leave] = []
+        given: list[Permit] = []
         try:
             for gate in self._each:
                 leave = gate(plan, args, kwargs)
@@ -393,19 +393,19 @@ class _Gates:
                     return None
                 if leave is not AT_ONCE:
                     given += (leave,)
-            return given[0] if len(given) == 1 else _Leaves(given)
+            return given[0] if len(given) == 1 else _Permits(given)
         except BaseException:
             for other in given:
                 other.ended(None)
             raise
 
 
-class _Leaves(Leave):
+class _Permits(Permit):
     """The leaves that several policies gave for one call."""
 
     __slots__ = ("each",)
 
-    def __init__(self, each: list[Leave]) -> None:
+    def __init__(self, each: list[Permit]) -> None:
         super().__init__(succeeded=self._succeeded, ended=self._ended)
         self.each = each
 
@@ -419,9 +419,9 @@ class _Leaves(Leave):
             leave.ended(error)
 
 
-def parts_of(leave: Leave | None) -> tuple[Leave, ...]:
+def parts_of(leave: Permit | None) -> tuple[Permit, ...]:
     """Return the leaves of the single policies."""
-    if isinstance(leave, _Leaves):
+    if isinstance(leave, _Permits):
         return tuple(leave.each)
     return () if leave is None else (leave,)
 

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from resilient_tasks import core
 from resilient_tasks.core import call as calls
 from resilient_tasks.core import first_attempts, host, settings  # noqa: F401  # the texts name them
-from resilient_tasks.core.call import Later, Leave, Plan, Tried, Work
+from resilient_tasks.core.call import Later, Permit, Plan, Tried, Work
 from resilient_tasks.core.execution import clock, runtime, streams  # noqa: F401  # as above
 from resilient_tasks.core.first_attempts import Door, Text
 from resilient_tasks.core.outcome import Failed, Ok
@@ -355,7 +355,7 @@ def begun(  # noqa: PLR0917  # as the texts call it
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     given: Exception | Failed | Later,
-    leave: Leave | None = None,
+    leave: Permit | None = None,
     tried: tuple[Tried, ...] = (),
 ) -> Work:
     """Return an invocation whose first attempts were made at once.

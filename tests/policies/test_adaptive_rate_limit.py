@@ -464,14 +464,14 @@ def test_while_the_store_is_gone_a_process_adapts_by_itself(clock):
 def test_an_attempt_that_its_caller_left_has_no_effect(clock):
     limit = adaptive()
 
-    class Leave(RateLimit):
+    class Permit(RateLimit):
         slot = "bulkhead"
 
         async def around(self, call, proceed):
             call.parent.fence() if call.parent else call.fence()
             return Failed(TooMany(5))
 
-    Pipeline(limit, Leave("x", 1, 1)).outcome(int, "7")
+    Pipeline(limit, Permit("x", 1, 1)).outcome(int, "7")
     assert limit.status().rate == 10
 
 

@@ -25,7 +25,7 @@ from resilient_tasks import (
     host_of,
     resilient,
 )
-from resilient_tasks.core.call import Leave
+from resilient_tasks.core.call import Permit
 from resilient_tasks.state.states import states
 
 
@@ -276,8 +276,8 @@ class TestEveryKeyedPolicy:
         assert Retry(budget=RetryBudget(host_of)).at_once(None, (), {}) is None
         plain = CircuitBreaker("plain", failures=2)
         drive(lambda: 1, breaker=plain)()
-        assert isinstance(plain.at_once(None, (), {}), Leave)
-        assert isinstance(Retry(budget=RetryBudget("plain")).at_once(None, (), {}), Leave)
+        assert isinstance(plain.at_once(None, (), {}), Permit)
+        assert isinstance(Retry(budget=RetryBudget("plain")).at_once(None, (), {}), Permit)
 
     def test_it_is_a_value_that_crosses_with_its_lambda(self, keyed):
         here = resilient(**keyed(lambda url: host_of(url.lower())))(functools.partial(Services().fetch))

@@ -8,7 +8,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from resilient_tasks.core import settings
-from resilient_tasks.core.call import Leave
+from resilient_tasks.core.call import Permit
 from resilient_tasks.core.classification.kinds import RETRIED_BY_DEFAULT, Kind
 from resilient_tasks.core.classification.matching import On, matcher
 from resilient_tasks.core.errors import PolicyError, PredicateError, RateLimited
@@ -187,7 +187,7 @@ class AdaptiveRateLimit(keys.Keyed, Policy):
             return Failed(error)
         return outcome
 
-    def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:
+    def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Permit | None:
         if shared.opened_for is settings.current:
             limit: SharedLimit | None = shared.views.get(self._key or self.place_at_once(_PREFIX, plan, args, kwargs))
             if limit is not None:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TypeVar
 
 from resilient_tasks.core import settings
-from resilient_tasks.core.call import Leave
+from resilient_tasks.core.call import Permit
 from resilient_tasks.core.execution import clock
 from resilient_tasks.core.store import Cell, LiveStep
 from resilient_tasks.policies.adaptive_rate_limit.machine import Accepted, Cut, Limit, Place, Rules
@@ -55,7 +55,7 @@ class SharedLimit:
         now = self._states.now()
         self._states.forget(self._key, partial(Limit.decode, rules), lambda limit: limit.acts_for(now))
 
-    def at_once(self, rules: Rules) -> Leave | None:
+    def at_once(self, rules: Rules) -> Permit | None:
         """Give leave for a call, if it need not wait and the limit is in this process's memory; else `ask`."""
         memory, cell = self._memory, self._cell
         if memory is None or self._rules is not rules:
@@ -71,8 +71,8 @@ class SharedLimit:
             leave = self._leave = self._leave_of(turn)
         return leave
 
-    def _leave_of(self, turn: int) -> Leave:
-        return Leave(self._key, turn, succeeded=partial(self._accepted, turn), is_spent=True)
+    def _leave_of(self, turn: int) -> Permit:
+        return Permit(self._key, turn, succeeded=partial(self._accepted, turn), is_spent=True)
 
     def _accepted(self, turn: int) -> None:
         if self._rules is not None:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from resilient_tasks.core import settings
-from resilient_tasks.core.call import Leave, nothing
+from resilient_tasks.core.call import Permit, nothing
 from resilient_tasks.core.events import BreakerClosed, BreakerHalfOpened, BreakerOpened, Event, bus
 from resilient_tasks.core.execution import clock
 from resilient_tasks.core.first_attempts import Door, Text
@@ -92,7 +92,7 @@ class SharedCircuit:
         self._told = 0
         self._last = 0.0
         self._rules: Rules | None = None
-        self._given: tuple[Rules | None, Leave] = None, Leave(key, Pass(-1))  # one value: other threads set it too
+        self._given: tuple[Rules | None, Permit] = None, Permit(key, Pass(-1))  # one value: other threads set it too
         self.was_used: bool = False
 
     @property
@@ -111,7 +111,7 @@ class SharedCircuit:
         # Failures in a row are to be exact: a store that others change is asked while there are any.
         return known.run == 0 or rules.failures is None or self._memory is not None
 
-    def at_once(self, rules: Rules, door: CircuitDoor | None = None, chosen: Settings | None = None) -> Leave | None:
+    def at_once(self, rules: Rules, door: CircuitDoor | None = None, chosen: Settings | None = None) -> Permit | None:
         """Give leave for a call to be made at once, or None where the store is to be asked.
 
         Args:
@@ -279,12 +279,12 @@ class SharedCircuit:
             self._told = counted + 1
         return untold
 
-    def _leave_for(self, rules: Rules, turn: int) -> Leave:
+    def _leave_for(self, rules: Rules, turn: int) -> Permit:
         """Make what `at_once` gives to every call of this turn."""
         if self._memory is not None:
             succeeded = self._succeeded if rules.counts else self._ended_a_row
-            return Leave(self._key, Pass(turn), succeeded=partial(succeeded, rules, turn))
-        return Leave(self._key, Pass(turn), succeeded=self._count if rules.counts else nothing)
+            return Permit(self._key, Pass(turn), succeeded=partial(succeeded, rules, turn))
+        return Permit(self._key, Pass(turn), succeeded=self._count if rules.counts else nothing)
 
 
 _NONE = Successes()

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from resilient_tasks.core import settings
-from resilient_tasks.core.call import Call, Leave, running
+from resilient_tasks.core.call import Call, Permit, running
 from resilient_tasks.core.classification.kinds import RETRIED_BY_DEFAULT
 from resilient_tasks.core.classification.matching import On, matcher
 from resilient_tasks.core.errors import CircuitOpen, PolicyError, PredicateError
@@ -182,7 +182,7 @@ class CircuitBreaker(keys.Keyed, Policy):
 
     def at_once(
         self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any], door: CircuitDoor | None = None
-    ) -> Leave | None:
+    ) -> Permit | None:
         if shared.opened_for is (chosen := settings.current):
             circuit: SharedCircuit | None = shared.views.get(
                 self._key or self.place_at_once(_PREFIX, plan, args, kwargs)
@@ -255,15 +255,15 @@ class CircuitBreaker(keys.Keyed, Policy):
         return states().view(self._key, SharedCircuit)
 
     def _timed(
-        self, leave: Leave, circuit: SharedCircuit, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Leave:
+        self, leave: Permit, circuit: SharedCircuit, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Permit:
         """Return leave for a call that begins now, and whose seconds count."""
         given: Pass = leave.known._replace(began=clock.present())
-        return Leave(leave.key, given, succeeded=partial(self._ended_well, leave, given, circuit, plan, args, kwargs))
+        return Permit(leave.key, given, succeeded=partial(self._ended_well, leave, given, circuit, plan, args, kwargs))
 
     def _ended_well(  # noqa: PLR0917  # all that there is to know of a call
         self,
-        leave: Leave,
+        leave: Permit,
         given: Pass,
         circuit: SharedCircuit,
         plan: Plan,
@@ -304,7 +304,7 @@ def _after(refusal: Refusal) -> str:
 
 
 #: For a call that found its circuit closed.
-_KNOWN_TO_BE_CLOSED = Leave("open circuit")
+_KNOWN_TO_BE_CLOSED = Permit("open circuit")
 
 
 @dataclass(frozen=True, eq=False)
@@ -322,7 +322,7 @@ class _Ahead(Policy):
     def heeds_arguments(self) -> bool:
         return self.breaker.is_keyed
 
-    def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:
+    def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Permit | None:
         return None if self.breaker.at_once(plan, args, kwargs) is None else _KNOWN_TO_BE_CLOSED
 
     def describe(self) -> str:

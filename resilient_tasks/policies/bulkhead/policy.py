@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from resilient_tasks.core import settings
-from resilient_tasks.core.call import Leave
+from resilient_tasks.core.call import Permit
 from resilient_tasks.core.errors import BulkheadFull, PolicyError
 from resilient_tasks.core.events import BulkheadRejected
 from resilient_tasks.core.keys import keys
@@ -106,7 +106,7 @@ class Bulkhead(keys.Keyed, Policy):
 
     def at_once(
         self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any], door: SlotsDoor | None = None
-    ) -> Leave | None:
+    ) -> Permit | None:
         if shared.opened_for is (chosen := settings.current):
             slots: HeldSlots | None = shared.views.get(self._key or self.place_at_once(_PREFIX, plan, args, kwargs))
             if slots is not None:

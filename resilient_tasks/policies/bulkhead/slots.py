@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from weakref import WeakKeyDictionary
 
 from resilient_tasks.core import safely
-from resilient_tasks.core.call import Call, Leave, held, running
+from resilient_tasks.core.call import Call, Permit, held, running
 from resilient_tasks.core.errors import TimedOut
 from resilient_tasks.core.execution import abandoned, leftovers
 from resilient_tasks.core.first_attempts import Door, Text
@@ -61,7 +61,7 @@ class HeldSlots:
     def __init__(self, shared: States, key: str) -> None:
         self.waiting: int = 0
         self.was_used = self._was_free = False
-        self.leave_given: Leave = Leave(key, succeeded=self.leave, ended=self.ended)
+        self.leave_given: Permit = Permit(key, succeeded=self.leave, ended=self.ended)
         self._states = shared
         self._key = key
         self._me = uuid.uuid4().hex
@@ -90,7 +90,7 @@ class HeldSlots:
             self._states.when_back.remove(self.tell)
         self._states.forget(self._key, self._decoded, lambda slots: 0.0 if slots.is_empty else math.inf)
 
-    def acquire(self, limit: int, door: SlotsDoor | None = None, chosen: Settings | None = None) -> Leave | None:
+    def acquire(self, limit: int, door: SlotsDoor | None = None, chosen: Settings | None = None) -> Permit | None:
         """Take one slot of `limit`, or return None where `ask` may have to wait for one.
 
         Args:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from resilient_tasks.core import settings
-from resilient_tasks.core.call import Leave
+from resilient_tasks.core.call import Permit
 from resilient_tasks.core.errors import PolicyError, RateLimited
 from resilient_tasks.core.events import RateLimitReached
 from resilient_tasks.core.keys import keys
@@ -128,7 +128,7 @@ class RateLimit(keys.Keyed, Policy):
 
     def at_once(
         self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any], door: RateDoor | None = None
-    ) -> Leave | None:
+    ) -> Permit | None:
         if shared.opened_for is (chosen := settings.current):
             limit: SharedRate | None = shared.views.get(self._key or self.place_at_once(_PREFIX, plan, args, kwargs))
             if limit is not None:

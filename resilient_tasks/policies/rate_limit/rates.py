@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from resilient_tasks.core.call import Leave
+from resilient_tasks.core.call import Permit
 from resilient_tasks.core.execution import clock
 from resilient_tasks.core.first_attempts import Door, Text
 from resilient_tasks.core.store import Cell
@@ -63,7 +63,7 @@ class SharedRate:
         self._key = key
         self._memory = shared.memory
         self._cell = Cell(None, -math.inf)
-        self._leave = Leave(key, is_spent=True)
+        self._leave = Permit(key, is_spent=True)
         self.was_used = self._was_free = False
 
     @property
@@ -74,7 +74,7 @@ class SharedRate:
     def let_go(self) -> None:
         """See `View`. What stands in the store, or in memory, has its own end."""
 
-    def at_once(self, rate: Rate, door: RateDoor | None = None, chosen: Settings | None = None) -> Leave | None:
+    def at_once(self, rate: Rate, door: RateDoor | None = None, chosen: Settings | None = None) -> Permit | None:
         """Reserve the present, if a call may be made at once; else `reserve`.
 
         Args:

@@ -11,7 +11,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
 from resilient_tasks.core import safely, wording
-from resilient_tasks.core.call import NEVER, Leave
+from resilient_tasks.core.call import NEVER, Permit
 from resilient_tasks.core.classification.kinds import RETRIED_BY_DEFAULT
 from resilient_tasks.core.classification.matching import Matcher, On, ask, matcher
 from resilient_tasks.core.errors import ENDED_BY, PolicyError, PredicateError, ResultRejected, TimedOut
@@ -154,7 +154,7 @@ class Retry(Policy):
     stop: Stop | None = None
     budget: RetryBudget | None = None
     _retries: Matcher = field(init=False, repr=False)
-    _leave: Leave | None = field(init=False, repr=False)
+    _leave: Permit | None = field(init=False, repr=False)
     _asks_tenacity: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -172,7 +172,9 @@ class Retry(Policy):
         object.__setattr__(self, "_asks_tenacity", asks)
         counts = self.budget is not None and not self.budget.is_keyed
         only_counts = counts and self.on_result is None and self.stop is None
-        object.__setattr__(self, "_leave", Leave(succeeded=self.budget.pay_in) if only_counts and self.budget else None)
+        object.__setattr__(
+            self, "_leave", Permit(succeeded=self.budget.pay_in) if only_counts and self.budget else None
+        )
 
     @property
     def reacts_only(self) -> bool:
@@ -194,7 +196,7 @@ class Retry(Policy):
             return no_more  # a class of a user's own may decide otherwise
         return _again(self._retries, self.attempts or 0, self.wait)
 
-    def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leave | None:  # noqa: ARG002
+    def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Permit | None:  # noqa: ARG002
         return self._leave
 
     def check(self, fn: Callable[..., Any]) -> None:
