@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from resilient_tasks.prefect.task import resilient_task as resilient_task
     from resilient_tasks.quarantine.quarantine import Quarantine as Quarantine
     from resilient_tasks.validation.drift import Drift as Drift
-    from resilient_tasks.validation.split import Split as Split
+    from resilient_tasks.validation.report import Split as Split
 
 _MODULE_OF = {
     name: module
@@ -114,7 +114,7 @@ _MODULE_OF = {
         "prefect.task": "outcome_of resilient_task",
         "quarantine.quarantine": "Quarantine",
         "validation.drift": "Drift",
-        "validation.split": "Split",
+        "validation.report": "Split",
     }.items()
     for name in names.split()
 }

@@ -18,8 +18,9 @@ from resilient_tasks.chunks.source import Chunk, Sources, converter, naming
 from resilient_tasks.chunks.target import types_of, writer
 from resilient_tasks.core.wording import number_of
 from resilient_tasks.quarantine.quarantine import Quarantine
+from resilient_tasks.validation.report import Report, Split
 from resilient_tasks.validation.schemas import as_schema, fingerprint, library
-from resilient_tasks.validation.split import Report, Split, split
+from resilient_tasks.validation.split import split
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ class InvalidData(ResilienceError, ValueError):
     """Data did not satisfy its schema.
 
     Attributes:
-        report: what the check found (a `resilient_tasks.validation.split.Report`), or None where nothing could be
+        report: what the check found (a `resilient_tasks.validation.report.Report`), or None where nothing could be
             checked; of several frames, that of the first that was refused.
         reports: what was found in each frame that was refused, by its name, where the value holds several.
     """

@@ -38,8 +38,9 @@ from resilient_tasks.validation.containers import (
 )
 from resilient_tasks.validation.drift import Drift
 from resilient_tasks.validation.limits import check_limits, exceeded
+from resilient_tasks.validation.report import Report, Split
 from resilient_tasks.validation.schemas import library
-from resilient_tasks.validation.split import Report, Split, split
+from resilient_tasks.validation.split import split
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Proceed

@@ -30,7 +30,7 @@ from resilient_tasks.validation.backend import Rule, bad_positions, combinations
 
 if TYPE_CHECKING:
     from resilient_tasks.validation.backend import Finding
-    from resilient_tasks.validation.split import Report, Split
+    from resilient_tasks.validation.report import Report, Split
 
 REASONS, VALUES = f"{PREFIX}reasons", f"{PREFIX}values"
 

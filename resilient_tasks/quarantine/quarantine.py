@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from resilient_tasks.validation.split import Split
+    from resilient_tasks.validation.report import Split
 
 __all__ = ["Quarantine", "QuarantineError", "QuarantinedBatch", "StorageBlock"]
 _LEFT_OVER = 3600.0  # seconds; no write takes that long

@@ -26,8 +26,9 @@ from resilient_tasks.quarantine.ledger import Ledger, ReplayedRow, RowKey
 from resilient_tasks.quarantine.row_numbers import with_numbers, without_numbers
 from resilient_tasks.storage.arrow import Shape, column_values, comparable_values, from_arrow, take_rows, to_arrow
 from resilient_tasks.storage.values import AsText
+from resilient_tasks.validation.report import Reason, Report, Split
 from resilient_tasks.validation.schemas import fingerprint
-from resilient_tasks.validation.split import Reason, Report, Split, split
+from resilient_tasks.validation.split import split
 
 _DUPLICATED = "is duplicated"
 _YEAR_FIRST = re.compile(r"\s*\d{4}")

@@ -23,7 +23,7 @@ from resilient_tasks.quarantine.replay import Corrected, same_value
 from resilient_tasks.quarantine.row_numbers import with_numbers, without_numbers
 from resilient_tasks.storage.arrow import PANDAS, POLARS, RECORDS, Shape, comparable_values, from_arrow, take, to_arrow
 from resilient_tasks.storage.values import decode, dumps, loads
-from resilient_tasks.validation.split import Reason
+from resilient_tasks.validation.report import Reason
 
 _INDEX_OF_PANDAS = re.compile(r"__index_level_\d+__")
 _WHOLE = re.compile(r"(u?int\d+|bool)$")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.pipeline import operation_of
+from resilient_tasks.validation.report import Split
 from resilient_tasks.validation.schemas import is_importable
-from resilient_tasks.validation.split import Split
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Work

@@ -13,7 +13,7 @@ from resilient_tasks.core.wording import number_of, was
 from resilient_tasks.validation.schemas import check_complete, check_schema, library, portable
 
 if TYPE_CHECKING:
-    from resilient_tasks.validation.split import Report
+    from resilient_tasks.validation.report import Report
 
 #: A part's key in its container: a mapping's key, a field's name or a position.
 Key = Any

@@ -18,7 +18,7 @@ from resilient_tasks.validation.backend import WHOLE_FRAME, label
 from resilient_tasks.validation.schemas import as_schema, library
 
 if TYPE_CHECKING:
-    from resilient_tasks.validation.split import Report
+    from resilient_tasks.validation.report import Report
 
 #: A column's name, a check's name, both, or `"*"` for all bad rows.
 Where: TypeAlias = "str | tuple[str, str]"

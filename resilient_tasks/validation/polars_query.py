@@ -6,24 +6,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from resilient_tasks.storage.files import atomic_write
 from resilient_tasks.validation.backend import WHOLE_FRAME, Finding, label
 from resilient_tasks.validation.polars_engine import coercion_text, is_plain_cast, validate
 from resilient_tasks.validation.polars_rules import Rowwise, has_own_methods, is_pattern, sees_one_column
+from resilient_tasks.validation.report import Report, Split
 from resilient_tasks.validation.schemas import as_schema, has_parsers
-from resilient_tasks.validation.split import Report, Split
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import polars as pl
 
-_SINKS = {".parquet": "sink_parquet", ".csv": "sink_csv", ".ndjson": "sink_ndjson", ".arrow": "sink_ipc"}
 _FLOATS = frozenset({"Float32", "Float64"})  # the types in which pandera treats NaN as null
 
 OTHER_COLUMNS = "the columns or types are not those of the schema"
@@ -344,25 +341,3 @@ class LazyReport(Report):
         evaluated = plan.evaluated(frame.with_row_index(plan.row)).filter(~pl.all_horizontal(masks))
         rows = evaluated.select(plan.row, *masks, *map(plan.as_read, names)).collect(engine="streaming")
         return rows.sort(plan.row)
-
-
-def sink(frame: Any, target: Path, rows: int) -> None:
-    """Stream a polars frame to a file in the format of its suffix.
-
-    Written beside the target first: a failing sink of polars 2.1 leaves a truncated file behind.
-    """
-    if not hasattr(frame, "lazy"):
-        raise TypeError(f"sink_good writes frames of polars, not a {type(frame).__qualname__}: write `good` yourself")
-    if target.suffix not in _SINKS:
-        raise ValueError(f"{target} ends in none of {', '.join(_SINKS)}.")
-    heights: list[int] = []  # threads of polars append to it
-
-    def counted(part: Any) -> Any:
-        heights.append(part.height)
-        return part
-
-    query = frame.lazy().map_batches(counted, streamable=True)
-    with atomic_write(target) as temporary:
-        getattr(query, _SINKS[target.suffix])(temporary)
-        if sum(heights) != rows:
-            raise RuntimeError(f"{target}: {sum(heights):,} of {rows:,} good rows written: the data changed meanwhile")

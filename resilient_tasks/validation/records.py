@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from resilient_tasks.validation.backend import WHOLE_FRAME, Finding, raised_text
-from resilient_tasks.validation.split import Report, Split
+from resilient_tasks.validation.report import Report, Split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -10,7 +10,7 @@ import pytest
 from resilient_tasks import InvalidData, Retry, RunReport, Split, Validate
 from resilient_tasks.observe.quality import DataQuality
 from resilient_tasks.validation.backend import Finding
-from resilient_tasks.validation.split import Report
+from resilient_tasks.validation.report import Report
 from tests.policies.conftest import Library
 
 

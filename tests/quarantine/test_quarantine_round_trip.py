@@ -14,7 +14,7 @@ from resilient_tasks.quarantine import replay as replays
 from resilient_tasks.quarantine.quarantine import Quarantine
 from resilient_tasks.quarantine.tables import load_table, save_table
 from resilient_tasks.validation.backend import Finding
-from resilient_tasks.validation.split import Report, Split
+from resilient_tasks.validation.report import Report, Split
 from tests.quarantine.strategies_quarantine import pandas_frames, polars_frames
 
 SOME = settings(

@@ -21,7 +21,8 @@ from resilient_tasks.quarantine.quarantine import Quarantine
 from resilient_tasks.quarantine.row_numbers import without_numbers
 from resilient_tasks.quarantine.tables import load_table, save_table
 from resilient_tasks.validation.backend import Finding
-from resilient_tasks.validation.split import Report, Split, split
+from resilient_tasks.validation.report import Report, Split
+from resilient_tasks.validation.split import split
 
 ENDINGS = pytest.mark.parametrize("ending", ["csv", "json", "parquet"])
 FLAGGED = pa.DataFrameSchema({"bad": pa.Column(bool, pa.Check.eq(False), name="bad")})

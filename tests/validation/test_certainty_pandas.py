@@ -7,7 +7,8 @@ import pandas as pd
 import pandera.pandas as pa
 import pytest
 
-from resilient_tasks.validation.split import Reason, split
+from resilient_tasks.validation.report import Reason
+from resilient_tasks.validation.split import split
 
 
 @pytest.fixture

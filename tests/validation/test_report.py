@@ -12,7 +12,8 @@ import pytest
 from hypothesis import strategies as st
 
 from resilient_tasks.validation.backend import WHOLE_FRAME, Finding
-from resilient_tasks.validation.split import Report, split
+from resilient_tasks.validation.report import Report
+from resilient_tasks.validation.split import split
 
 RULES = [(column, f"rule {number}") for column in ("a", "b", WHOLE_FRAME) for number in range(30)]
 

@@ -16,7 +16,8 @@ from polars.testing import assert_frame_equal
 
 from resilient_tasks import Validate, resilient
 from resilient_tasks.core.errors import InvalidData
-from resilient_tasks.validation.split import Report, split
+from resilient_tasks.validation.report import Report
+from resilient_tasks.validation.split import split
 
 Hours = pa.DataFrameSchema(
     {

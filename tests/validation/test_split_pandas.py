@@ -10,7 +10,8 @@ import pandera.pandas as pa
 import pytest
 from hypothesis import strategies as st
 
-from resilient_tasks.validation.split import Reason, split
+from resilient_tasks.validation.report import Reason
+from resilient_tasks.validation.split import split
 
 Hours = pa.DataFrameSchema(
     {

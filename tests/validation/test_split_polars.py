@@ -10,7 +10,8 @@ import pytest
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from resilient_tasks.validation.split import Reason, split
+from resilient_tasks.validation.report import Reason
+from resilient_tasks.validation.split import split
 
 Hours = pa.DataFrameSchema(
     {

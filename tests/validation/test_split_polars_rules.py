@@ -11,7 +11,8 @@ from pandera.backends.polars.container import DataFrameSchemaBackend
 from pandera.errors import SchemaWarning
 from polars.testing import assert_frame_equal
 
-from resilient_tasks.validation.split import Reason, split
+from resilient_tasks.validation.report import Reason
+from resilient_tasks.validation.split import split
 
 
 def warning(check, **options):
