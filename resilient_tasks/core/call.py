@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
-from resilient_tasks.core import later, told_of
+from resilient_tasks.core import later, reported
 from resilient_tasks.core.errors import TimedOut
 from resilient_tasks.core.events import Event, FallbackUsed, Sink, bus
 from resilient_tasks.core.execution import clock, real_time
@@ -112,20 +112,20 @@ class Permit:
     """The function may be called at once, before any pipeline is built around it. Made anew for a call, or shared.
 
     Attributes:
-        key: under which the policy finds this again if the call fails: `call.work.leave(key)`.
-        known: what the policy wants to find there.
+        key: under which the policy finds this again if the call fails: `call.work.take_permit(key)`.
+        data: what the policy wants to find there.
         succeeded: called if the function returns a result.
         ended: called with its error if it fails, is cancelled or is interrupted, and if `succeeded` raises. With None
             if it is not called after all, or has yet to be awaited: then the policy is asked anew.
         is_spent: what was taken for it cannot be given back: a policy that is to be asked anew finds this again.
     """
 
-    __slots__ = ("ended", "is_spent", "key", "known", "succeeded")
+    __slots__ = ("data", "ended", "is_spent", "key", "succeeded")
 
     def __init__(
         self,
         key: str = "",
-        known: Any = None,
+        data: Any = None,
         *,
         succeeded: Callable[[], object] = nothing,
         ended: Callable[[BaseException | None], object] = nothing,
@@ -133,7 +133,7 @@ class Permit:
     ) -> None:
         self.is_spent: bool = is_spent
         self.key: str = key
-        self.known: Any = known
+        self.data: Any = data
         self.succeeded: Callable[[], object] = succeeded
         self.ended: Callable[[BaseException | None], object] = ended
 
@@ -154,7 +154,7 @@ class Work:
         idempotent: a second attempt may start although an abandoned one may still run.
         sinks: hear of this call's events, after the sinks of the bus.
         attempts: how often its policies may invoke the function, at the most; 0 where no number limits that.
-        given: an outcome that is there already, for the next invocation to return.
+        prior_outcome: an outcome that is there already, for the next invocation to return.
         again: whoever began this work begins it anew if it fails, as an orchestrator's own retries do: nothing may
             stand in for it yet, and nobody is told. None: that is decided later.
         thread: the thread that does this work, and that its limits interrupt.
@@ -164,7 +164,7 @@ class Work:
     """
 
     __slots__ = (
-        *("_id", "_leaves", "again", "args", "attempts", "began", "degraded", "fn", "given"),
+        *("_id", "_permits", "again", "args", "attempts", "began", "degraded", "fn", "prior_outcome"),
         *("idempotent", "kwargs", "operation", "runtime", "sinks", "thread", "tried"),
     )
 
@@ -188,13 +188,13 @@ class Work:
         self.idempotent = idempotent
         self.sinks = sinks
         self.attempts = attempts
-        self.given: Outcome[Any] | Later | None = None
+        self.prior_outcome: Outcome[Any] | Later | None = None
         self.again: bool | None = False
         self.thread: int = threading.get_ident()
         self.degraded = 0
         self.began: float | None = None
         self.tried: tuple[Tried, ...] = ()
-        self._leaves: tuple[Permit, ...] = ()
+        self._permits: tuple[Permit, ...] = ()
         self._id = id
 
     @property
@@ -212,19 +212,21 @@ class Work:
             setattr(other, name, changes[name] if name in changes else getattr(self, name))
         return other
 
-    def was_begun(self, given: Outcome[Any] | Later, leaves: tuple[Permit, ...] = ()) -> Work:
-        """Take note of what came of the first attempt, which policies gave these `leaves` for."""
-        self.given = given
-        self._leaves = tuple(leave for leave in leaves if leave.is_spent) if isinstance(given, Later) else leaves
+    def resume_from(self, prior_outcome: Outcome[Any] | Later, permits: tuple[Permit, ...] = ()) -> Work:
+        """Take note of what came of the first attempt, which policies gave these `permits` for."""
+        self.prior_outcome = prior_outcome
+        self._permits = (
+            tuple(permit for permit in permits if permit.is_spent) if isinstance(prior_outcome, Later) else permits
+        )
         self.thread = threading.get_ident()  # not the one in which that attempt was made
         return self
 
-    def leave(self, key: str) -> Any:
-        """Return the leave that a policy gave for the attempt that is `given`, once; None for any other attempt."""
-        for leave in self._leaves:
-            if leave.key == key:
-                self._leaves = tuple(other for other in self._leaves if other is not leave)
-                return leave
+    def take_permit(self, key: str) -> Any:
+        """Return the permit that a policy gave for the attempt that is `prior_outcome`, once; None for any other attempt."""
+        for permit in self._permits:
+            if permit.key == key:
+                self._permits = tuple(other for other in self._permits if other is not permit)
+                return permit
         return None
 
 
@@ -308,7 +310,7 @@ class Call:
         """How to wait and to invoke."""
         return self.work.runtime
 
-    def done_in(self, thread: int) -> None:
+    def set_thread(self, thread: int) -> None:
         """Have it known which thread does the work."""
         self.work.thread = thread
 
@@ -345,17 +347,17 @@ class Call:
         work = self.work.changed(**of_work)
         return Call(work, self, self.attempt, self.started, self.deadline, self.limited_until)
 
-    def beside(self) -> Beside:
+    def in_parallel(self) -> ParallelCall:
         """Return the call as one of several that are made side by side, each in a thread or task of its own."""
         work = self.work.changed()
-        return Beside(work, self, self.attempt, self.started, self.deadline, self.limited_until)
+        return ParallelCall(work, self, self.attempt, self.started, self.deadline, self.limited_until)
 
     async def wait_for_turn(self, seconds: float) -> None:
         """Let `seconds` pass before the work may begin: they do not count for a hedge, since nothing is slow yet."""
         here: Call | None = self
         beside = []
         while here is not None and here.work.id == self.work.id:
-            if isinstance(here, Beside):
+            if isinstance(here, ParallelCall):
                 here.turn = NEVER
                 beside.append(here)
             here = here.parent
@@ -365,7 +367,7 @@ class Call:
             for each in beside:
                 each.turn = real_time.monotonic()
 
-    def undue(self) -> Call:
+    def without_limits(self) -> Call:
         """Return the call without its own deadline and limit: for what has to happen after these have come."""
         return Call(self.work, self, self.attempt, self.started)
 
@@ -374,7 +376,7 @@ class Call:
         until = min(self.deadline, self.limited_until)
         return until if until == NEVER else max(0.0, until - clock.now())
 
-    def hears(self, event: type[Event]) -> bool:
+    def wants(self, event: type[Event]) -> bool:
         """Whether anybody wants to hear of such an event."""
         return bool(self.work.sinks) or bus.wants(event)
 
@@ -391,7 +393,7 @@ class Call:
         work = self.work
         if (work.sinks or bus.wants(event)) and not self.fenced:
             if failure is not None:
-                details = {**failure.about(), "of": told_of.inside(work.operation, failure.error), **details}
+                details = {**failure.about(), "of": reported.inside(work.operation, failure.error), **details}
             details.setdefault("attempt", self.attempt)
             bus.emit(event(operation=work.operation, call=work.id, **details), *work.sinks)
 
@@ -416,9 +418,9 @@ class Call:
         work = self.work
         if self.fenced:
             return Failed(TimedOut(f"{self.operation} was not called: its caller stopped waiting"))
-        outcome: Any = work.given
+        outcome: Any = work.prior_outcome
         if outcome is not None:
-            work.given = None
+            work.prior_outcome = None
         else:
             token = running.set(self)
             if self.is_limited:
@@ -437,13 +439,13 @@ class Call:
         return await outcome.carried_out(self) if isinstance(outcome, Later) else outcome
 
 
-class Beside(Call):
+class ParallelCall(Call):
     """One of several calls side by side. It had its `turn` at that time, if it waited for one; NEVER while it waits."""
 
     __slots__ = ("turn",)
 
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
         self.is_limited = True  # it may be fenced any time
         self.turn: float = -NEVER
 

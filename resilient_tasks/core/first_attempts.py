@@ -57,7 +57,7 @@ class FirstAttempt(Call):
     rings: float
     task: Any
 
-    def done_in(self, thread: int) -> None:
+    def set_thread(self, thread: int) -> None:
         self.thread = thread
         if hasattr(self, "_work"):
             self._work.thread = thread
@@ -230,7 +230,7 @@ _INVOKE = Call.invoke.__code__
 
 
 class Text(NamedTuple):
-    """What a wrapper does at a door: Python code, in which `door` is known, and `leave` once a call has passed.
+    """What a wrapper does at a door: Python code, in which `door` is known, and `permit` once a call has passed.
 
     Attributes:
         name: tells it from other texts.
@@ -243,7 +243,7 @@ class Text(NamedTuple):
     name: str
     is_open: str
     take: str = "pass"
-    succeeded: str = "leave.succeeded()"
+    succeeded: str = "permit.succeeded()"
 
 
 class Door:
@@ -251,26 +251,26 @@ class Door:
 
     Attributes:
         opened_for: the settings in force when it was opened.
-        leave: what calls pass with.
+        permit: what calls pass with.
         policy: is asked where it is not known to be open.
     """
 
-    __slots__ = ("leave", "opened_for", "policy")
+    __slots__ = ("opened_for", "permit", "policy")
 
     text: ClassVar[Text]
 
     def __init__(self, policy: Any) -> None:
         self.policy: Any = policy
         self.opened_for: Settings | None = None
-        self.leave: Permit | None = None
+        self.permit: Permit | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _new_door, (self.policy,)  # a wrapper that is pickled by its value finds it closed
 
     def ask(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Permit | None:
         """See `Policy.at_once`."""
-        leave: Permit | None = self.policy.at_once(plan, args, kwargs, self)
-        return leave
+        permit: Permit | None = self.policy.at_once(plan, args, kwargs, self)
+        return permit
 
 
 def _new_door(policy: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeAlias, TypeVar, cast
 
 from resilient_tasks import core
 from resilient_tasks.core import call as calls
-from resilient_tasks.core import loops, told_of
+from resilient_tasks.core import loops, reported
 from resilient_tasks.core.call import NEVER, Again, Call, Permit, Plan, Proceed, Tried, Work
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import CallFailed
@@ -68,7 +68,7 @@ class Policy:
         holds something until a call has ended: `holds = True`. What an async function begins bears a mark then.
         lets most calls pass by what a few attributes say: `door`, a new `Door` for each wrapper.
         decides alone what follows from an error: `again`, as the type of that name, while no sink is to hear of it.
-        limits an attempt: `first_limit`, in seconds. `around` does not do so itself while `call.work.given` is there.
+        limits an attempt: `first_limit`, in seconds. `around` does not do so itself while `call.work.prior_outcome` is there.
     """
 
     slot: ClassVar[str] = "custom"
@@ -89,8 +89,8 @@ class Policy:
         """Say that a call of `plan.fn` with these arguments may be made at once.
 
         Where each policy that does not react only says so, the function is called first, and the pipeline entered only
-        if it fails. None: the pipeline is to stand around the call. The leave hears how the call ended; if it failed,
-        `around` finds it as `call.work.leave(key)`.
+        if it fails. None: the pipeline is to stand around the call. The permit hears how the call ended; if it failed,
+        `around` finds it as `call.work.take_permit(key)`.
         """
         return None
 
@@ -243,7 +243,7 @@ class Pipeline:
 
     @property
     def _holds_for_several(self) -> bool:
-        """Whether something is held during several attempts: a leave ends with the first."""
+        """Whether something is held during several attempts: a permit ends with the first."""
         within = itertools.dropwhile(lambda policy: not getattr(policy, "holds", False), self.policies)
         return any(policy.repeats for policy in within)
 
@@ -296,10 +296,10 @@ class Pipeline:
 def told(call: Call, outcome: Outcome[Any]) -> Outcome[Any]:
     """Return `outcome` after telling the sinks, where the call failed."""
     if isinstance(outcome, Failed):
-        if call.hears(CallFailed):
+        if call.wants(CallFailed):
             outer = around()
             call.emit(CallFailed, outcome.facts, inside=bool(outer), again=call.work.again)
-            told_of.by(outcome.error, call.work.id, outer[0].operation if outer else "")
+            reported.by(outcome.error, call.work.id, outer[0].operation if outer else "")
         let_go(outcome.error)
     return outcome
 
@@ -382,17 +382,17 @@ class _Gates:
         self._each = each
 
     def ask(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Permit | None:
-        """Ask all gates; if one gives no leave, or fails, those of the others are given back."""
+        """Ask all gates; if one gives no permit, or fails, those of the others are given back."""
         given: list[Permit] = []
         try:
             for gate in self._each:
-                leave = gate(plan, args, kwargs)
-                if leave is None:
+                permit = gate(plan, args, kwargs)
+                if permit is None:
                     for other in given:
                         other.ended(None)
                     return None
-                if leave is not AT_ONCE:
-                    given += (leave,)
+                if permit is not AT_ONCE:
+                    given += (permit,)
             return given[0] if len(given) == 1 else _Permits(given)
         except BaseException:
             for other in given:
@@ -401,7 +401,7 @@ class _Gates:
 
 
 class _Permits(Permit):
-    """The leaves that several policies gave for one call."""
+    """The permits that several policies gave for one call."""
 
     __slots__ = ("each",)
 
@@ -415,15 +415,15 @@ class _Permits(Permit):
             del self.each[-1]
 
     def _ended(self, error: BaseException | None) -> None:
-        for leave in self.each:
-            leave.ended(error)
+        for permit in self.each:
+            permit.ended(error)
 
 
-def parts_of(leave: Permit | None) -> tuple[Permit, ...]:
-    """Return the leaves of the single policies."""
-    if isinstance(leave, _Permits):
-        return tuple(leave.each)
-    return () if leave is None else (leave,)
+def parts_of(permit: Permit | None) -> tuple[Permit, ...]:
+    """Return the permits of the single policies."""
+    if isinstance(permit, _Permits):
+        return tuple(permit.each)
+    return () if permit is None else (permit,)
 
 
 def _inside(policy: Policy, proceed: Proceed) -> Proceed:
@@ -433,7 +433,7 @@ def _inside(policy: Policy, proceed: Proceed) -> Proceed:
 
 def _invoke(call: Call) -> Coroutine[Any, Any, Outcome[Any]]:
     # Not where a timeout of its own ends at the deadline as well, or the attempt was limited where it was made.
-    if call.deadline < call.limited_until and not isinstance(call.work.given, Failed):
+    if call.deadline < call.limited_until and not isinstance(call.work.prior_outcome, Failed):
         return core.execution.limits.cut(call, Call.invoke, policy="deadline", seconds=NEVER)
     return call.invoke()
 

@@ -86,7 +86,7 @@ async def stood_in(  # what all of them have to say
         seconds: that it may take.
         **details: further fields of the event.
     """
-    stand_in = await _produced(call.undue(), produce, through, seconds)
+    stand_in = await _produced(call.without_limits(), produce, through, seconds)
     if isinstance(stand_in, Failed):
         safely.note(failed.error, f"the fallback {name} failed too: {describe(stand_in.error)}")
         return failed

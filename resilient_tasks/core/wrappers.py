@@ -60,19 +60,19 @@ _FREE = """
                 clock.check()
     return {entered}
 """
-#: Policies are asked for their leave, and the pipeline stands around the call where one gives none. The exception of a
+#: Policies are asked for their permit, and the pipeline stands around the call where one gives none. The exception of a
 #: signal, such as KeyboardInterrupt, comes where a function begins or one of C has returned (Python 3.11, 3.12, 3.13):
-#: so none comes between a leave that a function written in Python returns and the `try` that gives it back. One that is
+#: so none comes between a permit that a function written in Python returns and the `try` that gives it back. One that is
 #: raised in this thread while the function waits in C comes later if that fails: with the call of `settle`.
-_ON_LEAVE = """
+_WITH_PERMIT = """
 {async_}def resilient_call({parameters}):
     {at_door}if (new or calls.limited) and enters(plan, new):
-        leave = None
+        permit = None
     elif not settings.current.enabled:
         return {await_}fn({arguments})
     else:
-        leave = gate(plan, {args}, {kwargs})
-    if leave is None:
+        permit = gate(plan, {args}, {kwargs})
+    if permit is None:
         work = plan.work({args}, {kwargs})
     else:
         {before}try:
@@ -81,13 +81,13 @@ _ON_LEAVE = """
             try:
                 settle()
             finally:
-                leave.ended(error)
-            work = begun(plan, {args}, {kwargs}, error, leave)
+                permit.ended(error)
+            work = begun(plan, {args}, {kwargs}, error, permit)
         except BaseException as error:
             try:
                 settle()
             finally:
-                leave.ended(error)
+                permit.ended(error)
             raise
         else:
             try:
@@ -95,17 +95,17 @@ _ON_LEAVE = """
                     {succeeded}
                     return value
             except BaseException as error:
-                leave.ended(error)
+                permit.ended(error)
                 raise
-            leave.ended(None)
-            work = begun(plan, {args}, {kwargs}, runtime.put_off(fn, value), leave)
+            permit.ended(None)
+            work = begun(plan, {args}, {kwargs}, runtime.put_off(fn, value), permit)
         {after}
     return {entered}
 """
 #: At a door, a call passes without a question. The first call finds it closed.
 _AT_DOOR = """if door.opened_for is settings.current and not calls.limited and {is_open}:
         {take}
-        leave = door.leave
+        permit = door.permit
     el"""
 #: What an async function begins, and a cancellation does not reach, is known by this mark in its context. Where none is
 #: around, it is left there, as one that is over: to put a context variable back costs more than all the rest.
@@ -130,8 +130,8 @@ _IN_CONTEXT = """
     elif not settings.current.enabled:
         return {await_}fn({arguments})
     else:
-        made, before, kept, leave = limit.call(plan, {args}, {kwargs}), None, None, None
-        if gate is not None and (leave := gate(plan, {args}, {kwargs})) is None:
+        made, before, kept, permit = limit.call(plan, {args}, {kwargs}), None, None, None
+        if gate is not None and (permit := gate(plan, {args}, {kwargs})) is None:
             work = made.work
             return {entered}
         try:
@@ -143,25 +143,25 @@ _IN_CONTEXT = """
             try:
                 failed = (clock.present() > made.limited_until and limit.exceeded(made, None)) or Failed(error)
             finally:
-                leave is None or leave.ended(failed.error if failed else error)
-            work = made.work.was_begun(failed, parts_of(leave))
+                permit is None or permit.ended(failed.error if failed else error)
+            work = made.work.resume_from(failed, parts_of(permit))
         except BaseException as error:
             try:
                 settle()
             finally:
-                leave is None or leave.ended(error)
+                permit is None or permit.ended(error)
             raise
         else:
             try:
                 late = {late}
                 if not late and ({is_result}):
-                    leave is None or leave.succeeded()
+                    permit is None or permit.succeeded()
                     return value
             except BaseException as error:
-                leave is None or leave.ended(error)
+                permit is None or permit.ended(error)
                 raise
-            leave is None or leave.ended(late.error if late else None)
-            work = made.work.was_begun(late or runtime.put_off(fn, value), parts_of(leave))
+            permit is None or permit.ended(late.error if late else None)
+            work = made.work.resume_from(late or runtime.put_off(fn, value), parts_of(permit))
         finally:
             try:
                 calls.running.set(made.parent) if before is None else calls.running.reset(before)  # a signal at its end
@@ -214,8 +214,7 @@ _WORDS = {
 }
 #: Functions with more parameters are called as those with any: to pack them costs no more.
 _MOST = 8
-#: Written in C: an exception that waits to be raised in this thread is raised after its call, not where leave is given
-#: back.
+#: Written in C: an exception pending in this thread is raised after its call, not while a permit is given back.
 settle = get_ident
 
 
@@ -230,7 +229,7 @@ def wrapped(plan: Plan) -> Callable[..., Any]:
     elif gate is None:
         text = _FREE
     else:
-        text = _on_leave(door and door.text, is_marked=is_async and plan.pipeline.holds)
+        text = _with_permit(door and door.text, is_marked=is_async and plan.pipeline.holds)
     head = None if text is _IN_CONTEXT or plan.pipeline.heeds_arguments else _head(fn)
     code = _code(text, is_async, None) if head is None else _renamed(text, is_async, head)
     again = plan.pipeline.again
@@ -273,15 +272,15 @@ def _head(fn: Callable[..., Any]) -> _Head | None:
 
 
 @functools.cache
-def _on_leave(at_door: Text | None, *, is_marked: bool) -> str:
-    """Return the text of a wrapper that asks for leave, unless a door is open."""
+def _with_permit(at_door: Text | None, *, is_marked: bool) -> str:
+    """Return the text of a wrapper that asks for a permit, unless a door is open."""
     words = dict(_MARK if is_marked else _NO_MARK)
     words["at_door"] = "" if at_door is None else _AT_DOOR.format(**at_door._asdict())
-    words["succeeded"] = "leave.succeeded()" if at_door is None else at_door.succeeded.replace("\n", "\n" + 20 * " ")
-    text = _ON_LEAVE
+    words["succeeded"] = "permit.succeeded()" if at_door is None else at_door.succeeded.replace("\n", "\n" + 20 * " ")
+    text = _WITH_PERMIT
     for word, meaning in words.items():
         text = text.replace(f"{{{word}}}", meaning)
-    names = ("call on leave", at_door.name if at_door else "", "marked" if is_marked else "")
+    names = ("call with permit", at_door.name if at_door else "", "marked" if is_marked else "")
     _KINDS[text] = ", ".join(filter(None, names))
     return text
 
@@ -355,7 +354,7 @@ def begun(  # noqa: PLR0917  # as the texts call it
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     given: Exception | Failed | Later,
-    leave: Permit | None = None,
+    permit: Permit | None = None,
     tried: tuple[Tried, ...] = (),
 ) -> Work:
     """Return an invocation whose first attempts were made at once.
@@ -365,7 +364,7 @@ def begun(  # noqa: PLR0917  # as the texts call it
         args: its arguments,
         kwargs: and those that are given by name.
         given: what came of the last of these attempts.
-        leave: which policies gave for it.
+        permit: which policies gave for it.
         tried: the failed attempts before that.
     """
     work = plan.work(args, kwargs)
@@ -375,7 +374,7 @@ def begun(  # noqa: PLR0917  # as the texts call it
     if name:
         work = work.changed(_id=name)
     work.tried = tried
-    return work.was_begun(given, parts_of(leave))
+    return work.resume_from(given, parts_of(permit))
 
 
 def _outcome(plan: Plan, /, *args: Any, **kwargs: Any) -> Any:
@@ -417,7 +416,7 @@ def stream(plan: Plan) -> Callable[..., Any]:
 #: The names that a wrapper uses itself.
 _OWN = frozenset(
     (
-        *(first_attempts.MADE, "leave", "mark", "around", "door", "gate"),
+        *(first_attempts.MADE, "permit", "mark", "around", "door", "gate"),
         *("mine", "slots", "now", "times", "first", "window"),  # at doors
         *_code(_FREE, False, None).co_varnames,
         *_code(_FREE, False, None).co_freevars,

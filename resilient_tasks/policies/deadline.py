@@ -60,5 +60,5 @@ class Deadline(Policy):
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         # The first attempt was limited where it was made: what is left of the time is for the others.
-        began = clock.now() if call.work.given is None else call.started
+        began = clock.now() if call.work.prior_outcome is None else call.started
         return await proceed(call.within(began + self.seconds))

@@ -19,7 +19,7 @@ from resilient_tasks.core.pipeline import Policy
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from resilient_tasks.core.call import Beside, Call, Proceed
+    from resilient_tasks.core.call import Call, ParallelCall, Proceed
     from resilient_tasks.core.parameters.durations import Duration
 
 
@@ -73,7 +73,7 @@ class Hedge(Policy):
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         if not call.work.idempotent:  # a pipeline without a decorator, which nobody could check
             return Failed(PolicyError(f"{call.operation} is hedged, so it may be done twice: say idempotent=True"))
-        beside = [call.beside()]
+        beside = [call.in_parallel()]
         began, winner = clock.now(), 0
         try:
             winner, outcome = await call.runtime.race(
@@ -91,16 +91,16 @@ class Hedge(Policy):
             call.emit(HedgeWon, number=winner, seconds=clock.now() - began)
         return outcome
 
-    def _more(self, call: Call, beside: list[Beside], number: int) -> float:
+    def _more(self, call: Call, beside: list[ParallelCall], number: int) -> float:
         """Return the seconds that a call is given from now on: it is slow `after` seconds after it had its turn."""
         turn = beside[number - 1].turn
         more = self.after if turn == math.inf else self.after - (real_time.monotonic() - turn)
         if more <= 0 and number == len(beside):  # the next one begins
-            beside.append(call.beside())
+            beside.append(call.in_parallel())
         return more
 
     def _begin(
-        self, call: Call, beside: list[Beside], proceed: Proceed
+        self, call: Call, beside: list[ParallelCall], proceed: Proceed
     ) -> Callable[[int], Coroutine[Any, Any, Outcome[Any]]]:
         def begin(number: int) -> Coroutine[Any, Any, Outcome[Any]]:
             if number > 1:

@@ -79,7 +79,7 @@ class Timeout(Policy):
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         if self.enforce == "process":
             return await self._in_a_process(call, proceed)
-        if isinstance(call.work.given, Failed):  # that attempt was limited where it was made
+        if isinstance(call.work.prior_outcome, Failed):  # that attempt was limited where it was made
             return await proceed(call)
         return await cut(call, proceed, policy="timeout", seconds=self.seconds, enforce=self.enforce)
 

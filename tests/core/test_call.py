@@ -164,5 +164,5 @@ def test_a_changed_copy_leaves_the_call_as_it_is():
     assert (elsewhere.runtime, other.runtime, call.runtime) == (runtime.ASYNC, runtime.SYNC, runtime.SYNC)
     assert (elsewhere.attempt, elsewhere.deadline, elsewhere.limited_until) == (2, 5, 6)
     assert elsewhere.work.id == call.work.id
-    free = other.undue()
+    free = other.without_limits()
     assert (free.deadline, free.limited_until, free.attempt) == (math.inf, math.inf, 2)

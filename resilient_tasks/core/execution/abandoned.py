@@ -62,7 +62,7 @@ def abandoned() -> tuple[Abandoned, ...]:
     return (*in_threads, *(about for about, pieces in list(_pieces.items()) if any(each.runs() for each in pieces)))
 
 
-def leave(thread: threading.Thread, operation: str, *, is_over: Callable[[], bool]) -> str:
+def add_thread(thread: threading.Thread, operation: str, *, is_over: Callable[[], bool]) -> str:
     """List a thread of ours as abandoned, and return its name; nothing, if its work is over."""
     _threads[thread] = Abandoned(operation, thread.name, real_time.time())
     if is_over():  # perhaps just now
@@ -71,7 +71,7 @@ def leave(thread: threading.Thread, operation: str, *, is_over: Callable[[], boo
     return thread.name
 
 
-def leave_pieces(pieces: Sequence[Piece], operation: str) -> str:
+def add_leftovers(pieces: Sequence[Piece], operation: str) -> str:
     """List what an attempt has begun as abandoned, and return its names; nothing, if there is nothing."""
     if not pieces:
         return ""
@@ -82,13 +82,13 @@ def leave_pieces(pieces: Sequence[Piece], operation: str) -> str:
     return names
 
 
-def forget() -> None:
+def thread_ended() -> None:
     """Say that this thread of ours has done its work: it is abandoned no more."""
     _threads.pop(threading.current_thread(), None)
     _tell(threading.current_thread().name)
 
 
-def once_ended(name: str, tell: Callable[[], None]) -> None:
+def when_ended(name: str, tell: Callable[[], None]) -> None:
     """Call `tell` when the abandoned attempt that runs in what bears this name has ended; at once, if it has."""
     with _ending:
         if any(about.thread == name for about in abandoned()):
@@ -97,10 +97,10 @@ def once_ended(name: str, tell: Callable[[], None]) -> None:
     tell()
 
 
-def heeded_until(name: str, call: Call) -> None:
+def keep_limited(name: str, call: Call) -> None:
     """Have calls inside of `call`, which is fenced, ask for that until what bears this name has ended."""
     limited.add(call)
-    once_ended(name, functools.partial(limited.discard, call))
+    when_ended(name, functools.partial(limited.discard, call))
 
 
 def _tell(name: str) -> None:

@@ -74,8 +74,8 @@ def judged(call: Call, begun: Begun, overrun: Overrun, *, after: float) -> Overr
     if left := begun.running():
         call.fence()
         stopped = False if any(piece.known for piece in left) else None
-        name = abandoned.leave_pieces(left, call.operation)
-        abandoned.heeded_until(name, call)
+        name = abandoned.add_leftovers(left, call.operation)
+        abandoned.keep_limited(name, call)
         return Overrun(stopped, abandoned=True, thread=name, reason=overrun.reason or RUNS_ON)
     if overrun.stopped and after > LATE:
         return Overrun(stopped=False, reason=f"it ended {after:.1f} s after its limit")

@@ -200,7 +200,7 @@ def _forget(loop: asyncio.AbstractEventLoop, seen: _Sight) -> None:
         del _last[loop]
 
 
-def known_of(call: Call | Mark) -> list[Piece]:
+def known_leftovers(call: Call | Mark) -> list[Piece]:
     """Return what is known to have been begun by a call, or under a mark, and still runs."""
     begun = Begun(call, 0.0)
     with contextlib.suppress(RuntimeError):  # no loop runs here

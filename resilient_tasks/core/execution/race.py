@@ -87,7 +87,7 @@ def _lost(task: asyncio.Task[Any], *, begun: leftovers.Begun | None, name: str) 
     if not task.cancelled():
         task.exception()
     if begun is not None:
-        abandoned.leave_pieces([piece for piece in begun.running() if piece.known], name)
+        abandoned.add_leftovers([piece for piece in begun.running() if piece.known], name)
 
 
 def in_threads(
@@ -109,7 +109,7 @@ def in_threads(
         except BaseException as error:  # raised again in the caller's thread
             ended.put((number, error))
         over.add(number)
-        abandoned.forget()
+        abandoned.thread_ended()
 
     try:
         while True:
@@ -132,4 +132,4 @@ def in_threads(
     finally:
         for number, thread in running.items():
             thread.left = True
-            abandoned.leave(thread, name, is_over=lambda number=number: number in over)  # type: ignore[misc]
+            abandoned.add_thread(thread, name, is_over=lambda number=number: number in over)  # type: ignore[misc]

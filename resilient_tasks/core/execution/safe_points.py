@@ -73,7 +73,7 @@ def _keeps_count(frame: FrameType) -> bool:
         return True
     around: FrameType | None = frame
     while around is not None and _module(around).startswith("resilient_tasks."):
-        if _module(around) == _WRAPPERS and around.f_locals.get("leave") is not None:
+        if _module(around) == _WRAPPERS and around.f_locals.get("permit") is not None:
             return True
         around = around.f_back
     return False

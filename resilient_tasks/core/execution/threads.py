@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from resilient_tasks.core.execution import real_time, safe_points, starts
-from resilient_tasks.core.execution.abandoned import forget, heeded_until, leave
+from resilient_tasks.core.execution.abandoned import add_thread, keep_limited, thread_ended
 from resilient_tasks.core.execution.clock import SLICE
 from resilient_tasks.core.execution.interrupt import HELD, LATE, NOTHING, Overrun, judged
 from resilient_tasks.core.execution.leftovers import Begun
@@ -67,14 +67,14 @@ def by_leaving_a_thread(
         finished = _wait(aside, until)
     except _LeftError as error:  # what waits for this thread does not wait long: it is to hear what runs on
         call.fence()
-        error.running = aside.leave()
-        heeded_until(error.running, call)
+        error.running = aside.abandon()
+        keep_limited(error.running, call)
         raise
     except BaseException:
         aside.wait_for_beginning()
         call.fence()
         aside.stop()
-        heeded_until(aside.running, call)
+        keep_limited(aside.running, call)
         raise
     ended, stopped = real_time.monotonic(), False
     if finished and ended <= until:
@@ -89,7 +89,7 @@ def by_leaving_a_thread(
         call.fence()
         begun.look(outwards(aside.frame()))
         stopped = aside.stop()
-        heeded_until(aside.running, call)
+        keep_limited(aside.running, call)
         if aside.running:
             return Overrun(stopped=False, abandoned=True, thread=aside.running, reason=HELD if held else "")
     late = held or (
@@ -131,7 +131,7 @@ class _Aside(threading.Thread):
 
     def begin(self, work: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], call: Call) -> None:
         """Have it do some work."""
-        call.done_in(self.ident or 0)
+        call.set_thread(self.ident or 0)
         self.resilient_tasks_call, self._number = call, next(self._numbers)
         self._work = (contextvars.copy_context().run, work, args, kwargs)
         self.done, self.idle_until, self.missed = False, NEVER, False
@@ -186,19 +186,19 @@ class _Aside(threading.Thread):
         """Interrupt the work, and tell whether that ended it. If it runs on instead, leave it behind."""
         if not self.done:
             _interrupt(self, _Aside._do.__code__)
-        if self.leave():
+        if self.abandon():
             return False
         error, self._error = self._error, None
         self.running = error.running if isinstance(error, _LeftError) else ""
         return isinstance(error, _LeftError) and not self.running
 
-    def leave(self) -> str:
+    def abandon(self) -> str:
         """End the thread with its work. List it as abandoned and return its name; nothing, if its work is done."""
         self._left = True
         with contextlib.suppress(RuntimeError):  # it is about to begin
             self._go.release()
         call = self.resilient_tasks_call
-        self.running = leave(self, call.operation if call else "", is_over=self.is_set)
+        self.running = add_thread(self, call.operation if call else "", is_over=self.is_set)
         return self.running
 
     def run(self) -> None:
@@ -207,7 +207,7 @@ class _Aside(threading.Thread):
             if self._left:
                 break
         _asides.discard(self)
-        forget()
+        thread_ended()
 
     def end_if_idle(self, now: float) -> None:
         """End the thread if no work has come for long."""
@@ -286,7 +286,7 @@ def _in_child() -> None:
     _asides.clear()
     thread = threading.current_thread()
     if isinstance(thread, _Aside):
-        thread.leave()
+        thread.abandon()
 
 
 if hasattr(os, "register_at_fork"):

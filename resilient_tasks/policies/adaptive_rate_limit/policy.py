@@ -170,9 +170,9 @@ class AdaptiveRateLimit(keys.Keyed, Policy):
             return await keys.around(self, call, proceed)
         limit: SharedLimit = states().view(self._key, SharedLimit)
         # An attempt that was made already, see `at_once`, had its turn then.
-        had = call.work.leave(self._key)
+        had = call.work.take_permit(self._key)
         if had is not None:
-            turn: int = had.known
+            turn: int = had.data
         else:
             place = await self._turn(call, limit)
             if not place.granted:

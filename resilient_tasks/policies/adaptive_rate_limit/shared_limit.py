@@ -67,7 +67,7 @@ class SharedLimit:
             return None
         self.was_used = True
         leave = self._leave
-        if leave.known != turn:
+        if leave.data != turn:
             leave = self._leave = self._leave_of(turn)
         return leave
 

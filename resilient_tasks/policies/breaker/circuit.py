@@ -46,7 +46,7 @@ class CircuitDoor(Door):
     text: ClassVar[Text] = Text(
         "a circuit",
         "door.cell.live is door.circuit",
-        succeeded="leave is door.leave and door.cell.live is door.circuit or leave.succeeded()",
+        succeeded="permit is door.permit and door.cell.live is door.circuit or permit.succeeded()",
     )
 
 
@@ -60,9 +60,9 @@ class CountingDoor(CircuitDoor):
         CircuitDoor.text.is_open,
         # As `TimeWindow.adds_one`, without a call after the look at the time.
         succeeded="now, window = clock.present(), door.window\n"
-        "if leave is door.leave and door.cell.live is door.circuit and window.begins <= now < window.ends:"
+        "if permit is door.permit and door.cell.live is door.circuit and window.begins <= now < window.ends:"
         " window.latest[1] += 1\n"
-        "else: leave.succeeded()",
+        "else: permit.succeeded()",
     )
 
     def __init__(self, policy: Any) -> None:
@@ -125,7 +125,7 @@ class SharedCircuit:
         if self._memory is None and not self.is_well(rules):
             return None
         given_by, leave = self._given
-        if given_by is not rules or leave.known.turn != circuit.turn:
+        if given_by is not rules or leave.data.turn != circuit.turn:
             self._rules, leave = rules, self._leave_for(rules, circuit.turn)
             self._given = rules, leave
         self.was_used = True
@@ -135,7 +135,7 @@ class SharedCircuit:
                 if not self._by_clock or window.fits is not rules or not isinstance(window, TimeWindow):
                     return leave
                 door.window = window
-            door.cell, door.circuit, door.leave, door.opened_for = self._cell, circuit, leave, chosen
+            door.cell, door.circuit, door.permit, door.opened_for = self._cell, circuit, leave, chosen
         return leave
 
     def admit(self, rules: Rules, call: Call) -> Pass | Refusal:

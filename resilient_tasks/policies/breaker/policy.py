@@ -151,8 +151,8 @@ class CircuitBreaker(keys.Keyed, Policy):
             return await keys.around(self, call, proceed)
         circuit = self._circuit()
         # An attempt that was made already, see `at_once`, had its leave then: the circuit may have moved on since.
-        had = call.work.leave(self._key)
-        leave = had.known if had else circuit.admit(self._rules, call)
+        had = call.work.take_permit(self._key)
+        leave = had.data if had else circuit.admit(self._rules, call)
         if isinstance(leave, Refusal):
             return Failed(self._refused(call, leave))
         began = clock.now() if leave.began is None else leave.began
@@ -258,7 +258,7 @@ class CircuitBreaker(keys.Keyed, Policy):
         self, leave: Permit, circuit: SharedCircuit, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Permit:
         """Return leave for a call that begins now, and whose seconds count."""
-        given: Pass = leave.known._replace(began=clock.present())
+        given: Pass = leave.data._replace(began=clock.present())
         return Permit(leave.key, given, succeeded=partial(self._ended_well, leave, given, circuit, plan, args, kwargs))
 
     def _ended_well(  # noqa: PLR0917  # all that there is to know of a call
@@ -333,7 +333,7 @@ class _Ahead(Policy):
         return _Ahead(self.breaker.for_call(call))
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
-        if call.work.leave(self.slot) is not None:
+        if call.work.take_permit(self.slot) is not None:
             return await proceed(call)  # that attempt was made already: see `at_once`
         if self.breaker.is_keyed:
             return await keys.around(self, call, proceed)

@@ -78,7 +78,7 @@ class Bulkhead(keys.Keyed, Policy):
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         if self.is_keyed:
             return await keys.around(self, call, proceed)
-        if call.work.leave(self._key) is not None:
+        if call.work.take_permit(self._key) is not None:
             return await proceed(call)  # that attempt was made already, and has given its slot back: see `at_once`
         slots = self._slots()
         reason = await self._enter(call, slots)

@@ -44,7 +44,7 @@ class SlotsDoor(Door):
         "a bulkhead",
         "(slots := door.cell.live) is not None and slots.only is (mine := door.mine) and mine.number < door.limit",
         take="mine.number += 1",
-        succeeded="if leave is door.leave: door.mine.number -= 1\nelse: leave.succeeded()",
+        succeeded="if permit is door.permit: door.mine.number -= 1\nelse: permit.succeeded()",
     )
 
 
@@ -108,7 +108,7 @@ class HeldSlots:
                 return None
             return self.leave_given if self.ask("", limit, 0, keep=True) == "taken" else None
         if door is not None:
-            door.cell, door.limit, door.mine, door.leave = self._cell, limit, self._mine, self.leave_given
+            door.cell, door.limit, door.mine, door.permit = self._cell, limit, self._mine, self.leave_given
             door.opened_for = chosen
         # Without a call or a loop: no other thread has its turn before the slot is counted, see `Cell`.
         slots, mine = self._cell.live, self._mine
@@ -249,7 +249,7 @@ class HeldSlots:
                 running_on = _left_by(call)
         finally:  # to look for them takes milliseconds, in which a second interrupt may come
             if running_on:
-                abandoned.once_ended(running_on, self.leave)
+                abandoned.when_ended(running_on, self.leave)
             else:
                 self.leave()
 
@@ -282,8 +282,8 @@ def _left_by(call: Call | None) -> str:
     """List what a call has begun, and still runs, as abandoned, and return its names."""
     call, mark = call or running.get(), None if call else held.get()
     if mark and mark[0] and mark[1] is call:  # it is the inner one of the two
-        return abandoned.leave_pieces(leftovers.known_of(mark), mark[0])
-    return "" if call is None else abandoned.leave_pieces(leftovers.known_of(call), call.operation)
+        return abandoned.add_leftovers(leftovers.known_leftovers(mark), mark[0])
+    return "" if call is None else abandoned.add_leftovers(leftovers.known_leftovers(call), call.operation)
 
 
 class _Renewals:

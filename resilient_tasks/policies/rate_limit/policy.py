@@ -104,7 +104,7 @@ class RateLimit(keys.Keyed, Policy):
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         if self.is_keyed:
             return await keys.around(self, call, proceed)
-        if call.work.leave(self._key) is not None:
+        if call.work.take_permit(self._key) is not None:
             return await proceed(call)  # that attempt was made already, and has paid: see `at_once`
         patience = min(self._patience, call.remaining())
         limit: SharedRate = states().view(self._key, SharedRate)

@@ -91,7 +91,7 @@ class SharedRate:
         here = door_for(None, rate) if door is None else door
         here.cell, here.times = cell, times
         if memory.goes_by_clock:
-            here.leave, here.opened_for = self._leave, chosen
+            here.permit, here.opened_for = self._leave, chosen
         if rate.takes(here, now):
             self.was_used = True
             return self._leave

@@ -265,7 +265,7 @@ class Retry(Policy):
         return Failed(ResultRejected(f"attempt {call.attempt} returned a result to retry on", result=outcome.value))
 
     def _recovered(self, call: Call, outcome: Outcome[Any], failures: Failures) -> Outcome[Any]:
-        if call.hears(RetryRecovered):
+        if call.wants(RetryRecovered):
             call.emit(RetryRecovered, attempts=self.attempts, **_tallied(failures))
         return outcome if isinstance(outcome, Degraded | Failed) else Ok(outcome.value, call.attempt)
 

@@ -302,7 +302,7 @@ def _due(call: Call, until: float) -> Call:
 
 def _late(call: Call) -> Call:
     """Return the call as one whose deadline has come: nothing is attempted, and what stands in or tells does so."""
-    return call.undue().within(clock.now())
+    return call.without_limits().within(clock.now())
 
 
 def _joined(call: Call, leader: str, began: float, outcome: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from resilient_tasks.core import safely
 
 #: The attribute with the operation of the call around the one that told, and the id of that one.
-_TOLD = "__resilient_told__"
+_TOLD = "__resilient_reported__"
 
 
 def by(error: BaseException, call: str, around: str) -> None:
