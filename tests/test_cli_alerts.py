@@ -32,7 +32,7 @@ class Channel:
 def url(own_settings, monkeypatch, tmp_path):
     """Incidents in a file, which this process and the command line share."""
     monkeypatch.setenv("RESILIENT_TASKS_INCIDENTS", "")
-    monkeypatch.setattr(outbox, "incident_store", outbox.Chosen(outbox._where, stand_in=False, patience=5))
+    monkeypatch.setattr(outbox, "incident_store", outbox.ConfiguredStates(outbox._where, stand_in=False, patience=5))
     for module in ("resilient_tasks.alerts.sender", "resilient_tasks.cli.outbox"):
         monkeypatch.setattr(f"{module}.incident_store", outbox.incident_store)
     monkeypatch.setattr(delivery, "GAP", 0.0)

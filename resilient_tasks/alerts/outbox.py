@@ -22,7 +22,7 @@ from resilient_tasks.core.execution import clock
 from resilient_tasks.core.execution import real_time as time
 from resilient_tasks.core.settings import Settings
 from resilient_tasks.core.store import StateStore
-from resilient_tasks.state.states import Chosen, States
+from resilient_tasks.state.states import ConfiguredStates, States
 
 T = TypeVar("T")
 
@@ -280,7 +280,7 @@ def _where(chosen: Settings) -> StateStore | str:
 
 
 #: The store of incidents, one a process. A task waits for it no longer than its bound; `FailureBuffer` keeps the rest.
-incident_store: Chosen = Chosen(_where, stand_in=False, patience=0.05)
+incident_store: ConfiguredStates = ConfiguredStates(_where, stand_in=False, patience=0.05)
 use_incidents: Callable[[StateStore], AbstractContextManager[States]] = incident_store.use
 
 if hasattr(os, "register_at_fork"):

@@ -29,7 +29,7 @@ from resilient_tasks.core.execution import real_time as time
 from resilient_tasks.core.parameters import durations
 from resilient_tasks.core.parameters.durations import Duration
 from resilient_tasks.core.store import MemoryStore
-from resilient_tasks.state.states import States, StoreAway
+from resilient_tasks.state.states import States, StoreUnavailable
 
 LOGGER = logging.getLogger("resilient_tasks")
 
@@ -210,7 +210,7 @@ class Sender:
                 shared.recheck()
             shared.run(until)
             waits.append(shared.next_delivery())
-        except StoreAway:
+        except StoreUnavailable:
             goes_alone = at_exit and time.monotonic() >= self._goes_alone_from
             self._record_locally(shared, 0.0 if goes_alone else _PATIENCE)
             waits.append(None if goes_alone else _AGAIN)
@@ -227,7 +227,7 @@ class Sender:
             if dispatcher.buffer.has_unacknowledged:
                 return None
             return self._record(dispatcher, Count(operation, failure, clock.now()))
-        except StoreAway:  # it may have been recorded: it is repeated under its serial
+        except StoreUnavailable:  # it may have been recorded: it is repeated under its serial
             self._wake()
             return Recorded(1)
         finally:
@@ -257,7 +257,7 @@ class Sender:
         age = max(0.0, now - count.at)
         try:
             recorded = dispatcher.outbox.record_failure(count.operation, count.failure, age=age, source=source)
-        except StoreAway:
+        except StoreUnavailable:
             if first:
                 dispatcher.buffer.retry(count)
             raise
@@ -292,7 +292,7 @@ class Sender:
                 try:
                     new = number - successes.recorded
                     dispatcher.outbox.record_successes(operation, new, clock.now() - began)
-                except StoreAway:
+                except StoreUnavailable:
                     successes.began = began
                     raise
                 dispatcher.touch(operation)

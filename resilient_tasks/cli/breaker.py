@@ -94,7 +94,7 @@ def _open_store(options: argparse.Namespace) -> States:
             "The store is in memory, so other processes cannot see it:"
             " use --store or RESILIENT_TASKS_STORE, such as sqlite:///state.db or redis://host:6379/0."
         )
-    if not shared.is_there:
+    if not shared.is_available:
         raise UsageError(f"{shared.name} does not answer.")
     return shared
 

@@ -92,7 +92,7 @@ def open_outbox(options: argparse.Namespace) -> Outbox:
             " use --incidents or RESILIENT_TASKS_INCIDENTS, such as sqlite:///incidents.db or redis://host:6379/0."
         )
     until = time.monotonic() + _PATIENCE
-    while not states.is_there:
+    while not states.is_available:
         if time.monotonic() > until:
             raise UsageError(f"{states.name} does not answer.")
         time.sleep(0.01)

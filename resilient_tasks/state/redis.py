@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.execution import clock
 from resilient_tasks.core.execution import real_time as time
-from resilient_tasks.state.lent import Lent
+from resilient_tasks.state.connection import SharedConnection
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -58,7 +58,7 @@ class RedisStore:
         self._url = url
         self._bound = bound
         self._ahead: float | None = None
-        self._lent: Lent[Redis] | None = None
+        self._lent: SharedConnection[Redis] | None = None
         self._swap: Any = None
 
     def connect(self) -> None:
@@ -88,7 +88,7 @@ class RedisStore:
         assert client.connection is not None  # noqa: S101  # `single_connection_client=True`
         client.connection.socket_connect_timeout = self._bound
         self._swap = client.register_script(_SWAP)
-        before, self._lent = self._lent, Lent(client)
+        before, self._lent = self._lent, SharedConnection(client)
         if before is not None:
             before.give_up()
 

@@ -17,8 +17,8 @@ from resilient_tasks.core.execution import real_time as time
 from resilient_tasks.core.execution.patience import Patience
 from resilient_tasks.core.home import keep_private
 from resilient_tasks.core.store import Contended, Step
-from resilient_tasks.state import broken, claims
-from resilient_tasks.state.lent import Lent
+from resilient_tasks.state import claims, corruption
+from resilient_tasks.state.connection import SharedConnection
 
 T = TypeVar("T")
 
@@ -72,7 +72,7 @@ class SQLiteStore:
             raise PolicyError(msg)
         self._path, self._file = Path(path), path
         self._bound = bound
-        self._lent: Lent[sqlite3.Connection] | None = None
+        self._lent: SharedConnection[sqlite3.Connection] | None = None
         self._inode, self._times_opened = (0, 0), 0
         self._suspect = False
         self._tidied_to: str | None = None
@@ -88,13 +88,13 @@ class SQLiteStore:
         try:
             opened = self._opened()
         except sqlite3.DatabaseError as error:
-            if not broken.is_of_a_broken_file(error):
+            if not corruption.is_corruption(error):
                 raise
-            broken.set_aside(self._path, error)
+            corruption.move_aside(self._path, error)
             keep_private(self._path)  # of the new one, too
             opened = self._opened()
         found = self._path.stat()
-        before, self._lent = self._lent, Lent(opened)
+        before, self._lent = self._lent, SharedConnection(opened)
         self._times_opened += 1
         self._inode, self._suspect = (found.st_dev, found.st_ino), False
         if before is not None:
@@ -193,7 +193,7 @@ class SQLiteStore:
         try:
             return lent.use(question, self._bound)
         except sqlite3.DatabaseError as error:
-            self._suspect = self._suspect or broken.is_of_a_broken_file(error)
+            self._suspect = self._suspect or corruption.is_corruption(error)
             raise
 
     def _opened(self) -> sqlite3.Connection:

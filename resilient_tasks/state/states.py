@@ -10,14 +10,14 @@ from typing import Any, cast
 
 from resilient_tasks.core import settings
 from resilient_tasks.core.store import StateStore, opened_by
-from resilient_tasks.state.asking import States
-from resilient_tasks.state.link import StoreAway
+from resilient_tasks.state.client import States
+from resilient_tasks.state.failover import StoreUnavailable
 from resilient_tasks.state.views import Views
 
-__all__ = ["Chosen", "States", "StoreAway", "count", "shared", "states", "use_store"]
+__all__ = ["ConfiguredStates", "States", "StoreUnavailable", "count", "shared", "states", "use_store"]
 
 
-class Chosen:
+class ConfiguredStates:
     """The states that a setting names: opened when first asked for, and again when the setting names another store.
 
     Args:
@@ -109,7 +109,7 @@ class Chosen:
 
 
 #: What policies share: one store a process.
-shared: Chosen = Chosen(lambda chosen: cast("StateStore | str", chosen.store))
+shared: ConfiguredStates = ConfiguredStates(lambda chosen: cast("StateStore | str", chosen.store))
 states: Callable[[], States] = shared.states
 use_store: Callable[[StateStore], AbstractContextManager[States]] = shared.use
 

@@ -24,7 +24,7 @@ from resilient_tasks.alerts.channels.email import EmailRefusedError
 from resilient_tasks.alerts.channels.smtp import _own_name
 from resilient_tasks.alerts.message import Channel, Message
 from resilient_tasks.alerts.outbox import incident_store
-from resilient_tasks.state.states import StoreAway
+from resilient_tasks.state.states import StoreUnavailable
 from resilient_tasks.testing import MailServer, flush_messages
 
 FIRST = Message(
@@ -428,7 +428,7 @@ def test_only_a_recipient_refused_for_now_is_sent_the_mail_again(server, resilie
 
 def test_without_a_store_all_recipients_get_the_mail_again_with_the_same_id(server, monkeypatch):
     def away():
-        raise StoreAway("gone")
+        raise StoreUnavailable("gone")
 
     monkeypatch.setattr(incident_store, "states", away)
     server.refuses_recipient("gone@example.org", 451)

@@ -24,7 +24,7 @@ from resilient_tasks.core.events import bus
 from resilient_tasks.core.host import Flow, Host, use_host
 from resilient_tasks.core.store import MemoryStore
 from resilient_tasks.policies.single_flight import parcels
-from resilient_tasks.state.states import StoreAway
+from resilient_tasks.state.states import StoreUnavailable
 from resilient_tasks.subprocess import serialization
 from resilient_tasks.testing import flush_messages
 
@@ -614,7 +614,7 @@ class TestAStoreThatIsGone:
         store = Unreachable()
         with use_incidents(store) as states:
             until = time.monotonic() + 5
-            while not states.is_there:
+            while not states.is_available:
                 assert time.monotonic() < until
                 time.sleep(0.001)
             yield store
@@ -639,7 +639,7 @@ class TestAStoreThatIsGone:
             call = drive(fail, notify=channel)
             for lost in (2, 1, 0, 2):
                 until = time.monotonic() + 5
-                while not states.is_there:
+                while not states.is_available:
                     assert time.monotonic() < until
                 store.lost = lost
                 call.outcome()
@@ -685,11 +685,11 @@ class TestAStoreThatIsGone:
         ours = dispatcher.Dispatcher(Outbox(incident_store.states()))
         ours.touch("fail")
         ours._scanned = time.monotonic()
-        with pytest.raises(StoreAway):
+        with pytest.raises(StoreUnavailable):
             ours.run(time.monotonic() + 1)
         store.away = False
         until = time.monotonic() + 5
-        while not incident_store.states().is_there:
+        while not incident_store.states().is_available:
             assert time.monotonic() < until
         ours.run(until)
         assert channel.received == [("first", 1, 1)]
@@ -735,7 +735,7 @@ f.outcome()
 
 _NEXT_RUN = """
 from resilient_tasks import resilient
-from resilient_tasks.state.states import StoreAway
+from resilient_tasks.state.states import StoreUnavailable
 from resilient_tasks.testing import flush_messages
 class Channel:
     name = 'dead'

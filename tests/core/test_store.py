@@ -11,9 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from resilient_tasks.core.execution.clock import use_clock
 from resilient_tasks.core.execution.patience import Patience
 from resilient_tasks.core.store import MemoryStore, opened_by
-from resilient_tasks.state import asking, link
+from resilient_tasks.state import client, failover
 from resilient_tasks.state import states as shared_states
-from resilient_tasks.state.link import StoreAway
+from resilient_tasks.state.failover import StoreUnavailable
 from resilient_tasks.state.states import States, count
 from resilient_tasks.testing import VirtualClock
 
@@ -171,7 +171,7 @@ def test_a_change_that_the_store_made_although_its_answer_was_lost_is_not_made_t
     store.first = answer_is_lost
     assert states.update("k", letter(b"b")) == b"a"
     assert states.get("k") == b"ab"
-    assert states.is_there
+    assert states.is_available
 
 
 def test_a_store_that_is_gone_is_replaced_by_memory_told_once_and_comes_back(unreliable, resilient_events):
@@ -179,11 +179,11 @@ def test_a_store_that_is_gone_is_replaced_by_memory_told_once_and_comes_back(unr
     states.update("k", letter(b"shared"))
     store.up = False
     assert [states.update("k", letter(b"x")) for _ in range(3)] == [None, b"x", b"xx"]
-    assert not states.is_there
+    assert not states.is_available
     assert (states.get("k"), states.keys("")) == (b"xxx", ["k"])
     assert resilient_events.names == ["store.lost"]
     store.up = True
-    wait_for(lambda: states.is_there)
+    wait_for(lambda: states.is_available)
     assert states.update("k", letter(b"!")) == b"shared"
     wait_for(lambda: resilient_events.names == ["store.lost", "store.regained"])
     lost, regained = resilient_events
@@ -197,20 +197,20 @@ def test_a_store_that_comes_and_goes_has_to_answer_for_ever_longer_before_it_cou
 
     def lose(*, is_noticed):
         store.up = False
-        states._link.lose(ConnectionError("refused"), 0, 0.0)
-        states._link.look_for_it()
-        trials.append(states._link._trial)
+        states._failover.lose(ConnectionError("refused"), 0, 0.0)
+        states._failover.look_for_it()
+        trials.append(states._failover._trial)
         if is_noticed:
             states.get("k")
         store.up = True
-        wait_for(lambda: states.is_there)
+        wait_for(lambda: states.is_available)
 
     for _ in range(2):
         lose(is_noticed=False)
     for _ in range(4):
         lose(is_noticed=True)
     assert trials == [0.0, 0.0, 0.0, 0.1, 0.2, 0.4]
-    monkeypatch.setattr(link, "_RELAPSE", -10.0)
+    monkeypatch.setattr(failover, "_RELAPSE", -10.0)
     lose(is_noticed=True)
     assert trials[-1] == 0.0
 
@@ -220,7 +220,7 @@ def test_what_a_process_knew_of_a_store_that_goes_again_at_once_is_not_forgotten
     store.up = False
     states.update("k", letter(b"alone"))
     store.up = True
-    wait_for(lambda: states.is_there)
+    wait_for(lambda: states.is_available)
     store.up = False
     assert states.get("k") == b"alone"
 
@@ -238,9 +238,9 @@ def test_a_store_is_back_when_it_keeps_as_many_bytes_as_it_could_not_keep(unreli
     store.swap = swap
     states.update("k", lambda *_: (bytes(2000), None))
     time.sleep(0.2)
-    assert not states.is_there
+    assert not states.is_available
     del store.swap
-    wait_for(lambda: states.is_there)
+    wait_for(lambda: states.is_available)
     assert kept == []
 
 
@@ -248,8 +248,8 @@ def test_a_store_that_was_away_for_a_moment_is_not_told(unreliable, resilient_ev
     store, states = unreliable
     states.update("k", letter(b"x"))
     store.up = False
-    come_back = states._link._come_back
-    states._link._come_back = lambda *given: (setattr(store, "up", True), come_back(*given))
+    come_back = states._failover._come_back
+    states._failover._come_back = lambda *given: (setattr(store, "up", True), come_back(*given))
     assert states.update("k", letter(b"y")) == b"x"
     assert states.get("k") == b"xy"
     assert resilient_events == []
@@ -280,7 +280,7 @@ def busy(resilient_events):
     """States in a `Busy` store that hold `k`, and wait 10 ms for others. The store is never told to be lost."""
     store = Busy()
     states = States(store, "busy", bound=0.001)
-    wait_for(lambda: states.is_there)
+    wait_for(lambda: states.is_available)
     states.update("k", letter(b"known"))
     yield store, states
     states.close()
@@ -291,7 +291,7 @@ def test_others_who_never_stop_changing_a_state_do_not_hold_a_call_up_and_the_st
     store, states = busy
     store.others_are_at_it = True
     assert states.update("k", letter(b"x")) == b"known"
-    assert states.is_there
+    assert states.is_available
     store.others_are_at_it = False
     assert states.get("k") == b"known"
 
@@ -300,14 +300,14 @@ def test_threads_that_wait_too_long_for_their_turn_go_by_what_is_known_and_the_s
     _, states = busy
     with states._turn:
         assert states.update("k", letter(b"x")) == b"known"
-    assert states.is_there
+    assert states.is_available
     assert states.get("k") == b"known"
 
 
 def test_what_a_busy_store_was_not_told_is_told_once_it_is_free(busy):
     store, states = busy
     told = threading.Event()
-    states.when_back.append(lambda: states.update("k", letter(b"!")) and told.set())
+    states.on_regained.append(lambda: states.update("k", letter(b"!")) and told.set())
     store.others_are_at_it = True
     states.update("k", letter(b"x"))
     store.others_are_at_it = False
@@ -323,7 +323,7 @@ def test_after_a_call_that_waited_for_a_busy_store_in_vain_the_next_ones_wait_fo
             given.append(seconds)
             super().__init__(seconds, longest)
 
-    monkeypatch.setattr(asking, "Patience", Watched)
+    monkeypatch.setattr(client, "Patience", Watched)
     states = States(MemoryStore(), "memory", bound=0.002)
     with states._turn:
         states.get("k")
@@ -363,7 +363,7 @@ def wait_for(condition):
 def test_who_asked_last_is_told_when_the_store_is_back(unreliable):
     store, states = unreliable
     told = []
-    states.when_back.append(lambda: told.append(states.is_there))
+    states.on_regained.append(lambda: told.append(states.is_available))
     store.up = False
     states.get("k")
     assert told == []
@@ -386,24 +386,24 @@ def test_a_store_that_is_there_too_late_is_told(resilient_events):
 def test_where_nothing_stands_in_a_question_that_is_not_answered_raises(resilient_events, monkeypatch):
     store = Unreliable()
     states = States(store, "incidents.db", bound=0.01, stand_in=False)
-    wait_for(lambda: states.is_there)
+    wait_for(lambda: states.is_available)
     assert states.update("k", letter(b"x")) is None
     store.up = False
-    with pytest.raises(StoreAway, match=r"incidents\.db does not answer"):
+    with pytest.raises(StoreUnavailable, match=r"incidents\.db does not answer"):
         states.get("k")
     assert resilient_events == []  # what waits is none the worse for a moment
-    monkeypatch.setattr(link, "_MOMENT", 0.0)
-    with pytest.raises(StoreAway):
+    monkeypatch.setattr(failover, "_MOMENT", 0.0)
+    with pytest.raises(StoreUnavailable):
         states.update("k", letter(b"y"))
     (lost,) = resilient_events
     assert "what is to be kept there waits until it does" in lost.sentence()
     store.up = True
-    wait_for(lambda: states.is_there)
+    wait_for(lambda: states.is_available)
     assert states.get("k") == b"x"
     states.close()
 
 
 def test_where_nothing_stands_in_a_call_waits_no_longer_for_its_turn_than_it_was_told_to():
     states = States(MemoryStore(), "memory", bound=10, patience=0.01, stand_in=False)
-    with states._turn, pytest.raises(StoreAway):
+    with states._turn, pytest.raises(StoreUnavailable):
         states.get("k")

@@ -1,4 +1,4 @@
-"""What processes of a crew do with an adaptive rate limit."""
+"""What processes of the worker pool do with an adaptive rate limit."""
 
 import threading
 import time

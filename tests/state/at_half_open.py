@@ -6,8 +6,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import counting
-import crew
 import sharing
+import worker_pool
 
 from resilient_tasks import CircuitBreaker, CircuitOpen, resilient
 from resilient_tasks.policies.breaker.machine import Circuit
@@ -54,9 +54,9 @@ def stampede(meet, name, probes):
 
 
 def stampede_of_processes(url, name, probes):
-    """As `stampede`, from each process of a crew."""
+    """As `stampede`, from each process of the worker pool."""
     counting.go_by(url, sharing.PATIENT)
-    return stampede(lambda: crew.barrier.wait(30), name, probes)
+    return stampede(lambda: worker_pool.barrier.wait(30), name, probes)
 
 
 def stampede_of_threads(name, probes):

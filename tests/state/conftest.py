@@ -9,7 +9,7 @@ HERE = str(Path(__file__).parent)
 if HERE not in sys.path:
     sys.path.insert(0, HERE)  # the processes that a test starts look for what they are to do where this one does
 import sharing  # noqa: E402  # needs that path
-from crew import Crew  # noqa: E402  # as above
+from worker_pool import WorkerPool  # noqa: E402  # as above
 
 
 @pytest.fixture(scope="session")
@@ -46,11 +46,11 @@ def share():
 
 
 @pytest.fixture(scope="session")
-def crew():
-    """A `Crew` of 8 processes; 20 threads of each meet at its barrier."""
-    crew = Crew(8, meeting=8 * 20)
-    yield crew
-    crew.end()
+def worker_pool():
+    """A `WorkerPool` of 8 processes; 20 threads of each meet at its barrier."""
+    worker_pool = WorkerPool(8, meeting=8 * 20)
+    yield worker_pool
+    worker_pool.end()
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis"])

@@ -1,4 +1,4 @@
-"""What processes of a crew do with a store, besides making calls."""
+"""What processes of the worker pool do with a store, besides making calls."""
 
 from __future__ import annotations
 

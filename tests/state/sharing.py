@@ -111,7 +111,7 @@ def until_it_answers(within=10):
     """Return the states of this process, once their store answers: until then it goes by its own memory."""
     answering = states()
     until = time.monotonic() + within
-    while not answering.is_there:
+    while not answering.is_available:
         assert time.monotonic() < until, f"{answering.name} does not answer"
         time.sleep(0.001)
     return answering

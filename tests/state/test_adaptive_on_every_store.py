@@ -178,12 +178,12 @@ def test_two_workers_adapt_one_rate(any_store):
     run(type("OneAdaptiveRate", (Adapting,), {"store": any_store}))
 
 
-def test_what_one_process_is_refused_holds_up_all_processes_and_lowers_their_rate_once(crew, store_url, share):
-    crew.all(counting.go_by, store_url, PATIENT)
-    crew.tell([0, 1], adapting.keep_calling_beside, 1.5)
-    began, ended = crew.one(2, adapting.keep_calling_and_be_refused, 1.5)
-    others = [at for calls, _ in crew.answers([0, 1]) for at in calls]
-    crew.all(counting.go_alone)
+def test_what_one_process_is_refused_holds_up_all_processes_and_lowers_their_rate_once(worker_pool, store_url, share):
+    worker_pool.all(counting.go_by, store_url, PATIENT)
+    worker_pool.tell([0, 1], adapting.keep_calling_beside, 1.5)
+    began, ended = worker_pool.one(2, adapting.keep_calling_and_be_refused, 1.5)
+    others = [at for calls, _ in worker_pool.answers([0, 1]) for at in calls]
+    worker_pool.all(counting.go_alone)
     refused_until = ended[0] + adapting.PAUSE - 0.1
     in_the_pause = [at for at in [*began, *others] if ended[0] + 0.3 < at < refused_until]
     assert not in_the_pause  # a call that had leave before it may be late on a busy machine, but not so late

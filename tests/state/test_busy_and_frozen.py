@@ -17,19 +17,19 @@ from resilient_tasks.state.sqlite import SQLiteStore
 #: Seconds that a question may wait for others; a call here puts three. A machine that is busy adds to that.
 BOUND = 0.55
 
-CREW = range(8)
+WORKERS = range(8)
 
 
 @pytest.fixture
-def everybody(crew, store_url):
+def everybody(worker_pool, store_url):
     """The URL of a store that eight processes share, with the bound of the defaults."""
-    crew.all(counting.go_by, store_url)
+    worker_pool.all(counting.go_by, store_url)
     yield store_url
-    crew.all(counting.go_alone)
+    worker_pool.all(counting.go_alone)
 
 
-def test_a_store_that_eight_processes_keep_busy_is_given_up_by_none(crew, everybody, share):
-    seen = crew.all(busy.hot, 2)
+def test_a_store_that_eight_processes_keep_busy_is_given_up_by_none(worker_pool, everybody, share):
+    seen = worker_pool.all(busy.hot, 2)
     assert [one.events for one in seen] == [[]] * 8
     assert max(one.longest for one in seen) < 3 * BOUND + 1
     assert min(one.calls for one in seen) > 0
@@ -38,15 +38,15 @@ def test_a_store_that_eight_processes_keep_busy_is_given_up_by_none(crew, everyb
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="Windows stops no process")
-def test_a_process_that_is_stopped_for_a_second_goes_on_with_the_store_and_nothing_is_lost(crew, everybody):
+def test_a_process_that_is_stopped_for_a_second_goes_on_with_the_store_and_nothing_is_lost(worker_pool, everybody):
     one, counted = [7], []
     for number in range(2):
-        crew.tell(one, busy.hot, 2.0, 4)
+        worker_pool.tell(one, busy.hot, 2.0, 4)
         time.sleep(0.2 + number / 10)
-        os.kill(crew.pids[7], signal.SIGSTOP)
+        os.kill(worker_pool.pids[7], signal.SIGSTOP)
         time.sleep(1.1)
-        os.kill(crew.pids[7], signal.SIGCONT)
-        (seen,) = crew.answers(one)
+        os.kill(worker_pool.pids[7], signal.SIGCONT)
+        (seen,) = worker_pool.answers(one)
         assert seen.events == []
         counted += seen.counted
     # Each number was given once: none was counted by the memory of a process, and none was lost.

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from resilient_tasks import Bulkhead, CircuitBreaker, CircuitOpen, Pipeline, RateLimit, Retry, RetryBudget, resilient
 from resilient_tasks.core.execution.clock import use_clock
 from resilient_tasks.core.store import MemoryStore
-from resilient_tasks.state import asking, sqlite
+from resilient_tasks.state import client, sqlite
 from resilient_tasks.state.sqlite import SQLiteStore
 from resilient_tasks.state.states import states, use_store
 from resilient_tasks.state.views import MOST, Views
@@ -74,7 +74,7 @@ def test_slots_that_are_taken_are_kept_and_empty_bulkheads_are_forgotten(clock):
 
     assert type(call(held, many_others).value).__name__ == "BulkheadFull"
     assert len(states().views) <= MOST + SPARE
-    assert len(states().when_back) == len(states().views)
+    assert len(states().on_regained) == len(states().views)
     assert len(states()._store._values) <= MOST + SPARE
 
 
@@ -104,7 +104,7 @@ def test_what_a_process_knows_of_a_shared_store_is_bounded_and_successes_are_tol
         assert len(shared.views) <= MOST + SPARE
         assert "breaker/first" not in shared.views
         assert breaker.status().calls == 50
-        assert len(shared._last) <= asking._REMEMBERED
+        assert len(shared._last) <= client._REMEMBERED
 
 
 class View:
@@ -281,7 +281,7 @@ def test_many_keys_leave_no_more_behind_than_a_process_remembers(clock, policy):
     for key in range(KEYS):
         fetch(key)
         clock.advance(0.2)
-        most = max(most, len(states()._store._values), len(states().views), len(states().when_back))
+        most = max(most, len(states()._store._values), len(states().views), len(states().on_regained))
     assert most <= 256 + SPARE  # a memory of no more is not tidied
 
 
@@ -293,5 +293,5 @@ def test_what_stands_in_for_a_store_that_is_gone_is_bounded_too(clock):
     with use_store(Gone()) as states:
         for number in range(MANY):
             call(CircuitBreaker(f"api {number}", failures=3))
-        assert not states.is_there
-        assert len(states._link.memory._values) <= MOST + SPARE
+        assert not states.is_available
+        assert len(states._failover.memory._values) <= MOST + SPARE

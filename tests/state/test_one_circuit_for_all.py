@@ -63,12 +63,12 @@ def test_across_a_process_pool(share, store_url, tmp_path):
     assert_it_was_in_two_processes(answers)
 
 
-def test_a_success_from_before_the_failures_of_others_does_not_interrupt_them(crew, store_url):
-    crew.all(counting.go_by, store_url, PATIENT)
-    assert crew.one(1, under_load.succeed, 3) == ["done"] * 3
+def test_a_success_from_before_the_failures_of_others_does_not_interrupt_them(worker_pool, store_url):
+    worker_pool.all(counting.go_by, store_url, PATIENT)
+    assert worker_pool.one(1, under_load.succeed, 3) == ["done"] * 3
     time.sleep(under_load.STALE)  # what a process tells of it, it tells later
-    assert crew.one(0, under_load.fail, 2) == ["ConnectionError"] * 2
-    assert crew.one(1, under_load.fail, 2) == ["ConnectionError", "CircuitOpen"]
+    assert worker_pool.one(0, under_load.fail, 2) == ["ConnectionError"] * 2
+    assert worker_pool.one(1, under_load.fail, 2) == ["ConnectionError", "CircuitOpen"]
 
 
 def prefects_pool():

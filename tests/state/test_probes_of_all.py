@@ -10,15 +10,15 @@ from sharing import PATIENT
 
 @pytest.fixture
 def name():
-    """A circuit of the test's own: the crew goes for a while by what it knew of another one."""
+    """A circuit of the test's own: the worker pool goes for a while by what it knew of another one."""
     return uuid4().hex
 
 
 @pytest.mark.parametrize("probes", [1, 3])
-def test_of_160_callers_in_8_processes_only_the_probes_are_let_through(crew, share, store_url, name, probes):
+def test_of_160_callers_in_8_processes_only_the_probes_are_let_through(worker_pool, share, store_url, name, probes):
     share(store_url, PATIENT)
     at_half_open.open_until_now(name)
-    answers = crew.all(at_half_open.stampede_of_processes, store_url, name, probes)
+    answers = worker_pool.all(at_half_open.stampede_of_processes, store_url, name, probes)
     assert sum(map(Counter, answers), Counter()) == {"let through": probes, "turned away": 160 - probes}
 
 

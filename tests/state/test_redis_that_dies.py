@@ -19,7 +19,7 @@ BOUND = 0.05
 #: Seconds that the machine may hold up a call besides, beyond what it did to the worst one while the server was well.
 ALLOWANCE = 0.015
 
-CREW = range(under_load.PROCESSES)
+WORKERS = range(under_load.PROCESSES)
 
 #: Seconds under load with the server there, without it, and there again (it is missed for a while longer).
 BEFORE, GONE, AFTER = 0.5, 0.5, 1.2
@@ -59,16 +59,16 @@ def left_alone(server):
     return lambda: None
 
 
-def under_load_and(what, crew, server):
+def under_load_and(what, worker_pool, server):
     """Have four processes make calls, and meanwhile do `what` to the server and undo it."""
-    crew.tell(CREW, under_load.load, time.monotonic() + BEFORE + GONE + AFTER)
+    worker_pool.tell(WORKERS, under_load.load, time.monotonic() + BEFORE + GONE + AFTER)
     time.sleep(BEFORE)
     since = time.monotonic()
     undo = what(server)
     time.sleep(GONE)
     until = time.monotonic()
     undo()
-    return Run(crew.answers(CREW), (since, until))
+    return Run(worker_pool.answers(WORKERS), (since, until))
 
 
 def not_held_up(run, control):
@@ -83,23 +83,23 @@ def told_once(run):
 
 
 @pytest.fixture
-def server(crew, own_redis_server):
-    """A server of the test's own; the crew looks for it no longer once it has ended."""
-    crew.all(counting.go_by, own_redis_server.url)
-    crew.all(under_load.succeed, 1)
+def server(worker_pool, own_redis_server):
+    """A server of the test's own; the worker pool looks for it no longer once it has ended."""
+    worker_pool.all(counting.go_by, own_redis_server.url)
+    worker_pool.all(under_load.succeed, 1)
     yield own_redis_server
-    crew.all(counting.go_alone)
+    worker_pool.all(counting.go_alone)
 
 
 @pytest.mark.parametrize("what", [killed, hung])
-def test_calls_go_on_while_redis_is_gone_and_share_their_state_again_afterwards(what, crew, server, share):
-    control = under_load_and(left_alone, crew, server)
+def test_calls_go_on_while_redis_is_gone_and_share_their_state_again_afterwards(what, worker_pool, server, share):
+    control = under_load_and(left_alone, worker_pool, server)
     assert not control.failures
     for left in (2, 1, 0):
-        run = under_load_and(what, crew, server)
+        run = under_load_and(what, worker_pool, server)
         assert not run.failures
         assert min(run.calls_meanwhile) > 10
-        assert_the_state_is_right_again(crew, server, share)
+        assert_the_state_is_right_again(worker_pool, server, share)
         # A machine that is busy with something else may hold up any call, and a server. It does not do so each time; a
         # library that waits for what is not there does. So only a third time in a row is one too many.
         if not_held_up(run, control) and told_once(run):
@@ -107,17 +107,17 @@ def test_calls_go_on_while_redis_is_gone_and_share_their_state_again_afterwards(
         assert left, (control.delays[-5:], run.delays[-20:], [seen.events for seen in run.seen])
 
 
-def assert_the_state_is_right_again(crew, server, share):
+def assert_the_state_is_right_again(worker_pool, server, share):
     states = share(server.url)
     slots = Slots.decode(states.get(f"bulkhead/{under_load.BULKHEAD.name}"), states.now())
     assert (slots.taken, len(slots.queue)) == (0, 0)
     key = uuid4().hex
-    crew.tell(CREW, counting.count_up, key, 10)
-    assert sorted(number for each in crew.answers(CREW) for number in each) == list(range(1, 41))
+    worker_pool.tell(WORKERS, counting.count_up, key, 10)
+    assert sorted(number for each in worker_pool.answers(WORKERS) for number in each) == list(range(1, 41))
     time.sleep(under_load.STALE)
-    assert crew.one(0, under_load.fail, 2) == ["ConnectionError"] * 2
-    assert crew.one(1, under_load.fail, 2) == ["ConnectionError", "CircuitOpen"]
-    assert crew.one(2, under_load.fail, 1) == ["CircuitOpen"]
+    assert worker_pool.one(0, under_load.fail, 2) == ["ConnectionError"] * 2
+    assert worker_pool.one(1, under_load.fail, 2) == ["ConnectionError", "CircuitOpen"]
+    assert worker_pool.one(2, under_load.fail, 1) == ["CircuitOpen"]
     assert under_load.BREAKER.status().position == "open"
     under_load.BREAKER.close()
     time.sleep(under_load.STALE)

@@ -7,11 +7,11 @@ import time
 import counting
 import flying
 import pytest
-from crew import Crew
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from sharing import PATIENT
 from two_workers import Workers, run
+from worker_pool import WorkerPool
 
 from resilient_tasks import DeadlineExceeded, SingleFlight, resilient
 from resilient_tasks.core.keys import likeness
@@ -226,7 +226,7 @@ def at_sleep(workers, number, act):
 @pytest.fixture(scope="module")
 def pair():
     """Two workers that nothing harms."""
-    pair = Crew(2)
+    pair = WorkerPool(2)
     yield pair
     pair.end()
 
@@ -234,7 +234,7 @@ def pair():
 @pytest.fixture
 def mortals():
     """Two workers of the test's own."""
-    pair = Crew(2)
+    pair = WorkerPool(2)
     yield pair
     for pid in pair.pids:
         os.kill(pid, signal.SIGCONT)

@@ -228,12 +228,12 @@ def test_a_slot_is_given_back_wherever_a_limit_around_the_call_comes(url, share)
         taking()
 
 
-def test_no_more_than_the_limit_are_inside_a_bulkhead_that_eight_processes_want(crew, url, tmp_path):
-    crew.all(counting.go_by, url)
+def test_no_more_than_the_limit_are_inside_a_bulkhead_that_eight_processes_want(worker_pool, url, tmp_path):
+    worker_pool.all(counting.go_by, url)
     try:
-        seen = crew.all(keeping_slots.be_inside, 0.5, f"{tmp_path}/inside")
+        seen = worker_pool.all(keeping_slots.be_inside, 0.5, f"{tmp_path}/inside")
     finally:
-        crew.all(counting.go_alone)
+        worker_pool.all(counting.go_alone)
     assert sum(one.too_many for one in seen) == 0
     assert min(one.calls for one in seen) > 0
 

@@ -142,23 +142,23 @@ def test_the_time_of_a_shared_store_is_that_of_all_who_share_it(store_url, share
     assert abs(share(store_url).now() - time.time()) < 1
 
 
-def test_what_a_store_is_told_in_one_process_another_one_finds_there(store_url, share, crew):
+def test_what_a_store_is_told_in_one_process_another_one_finds_there(store_url, share, worker_pool):
     states = share(store_url)
     key = uuid4().hex
-    crew.all(counting.go_by, store_url, PATIENT)
-    assert [crew.one(number, counting.count_up, key, 1) for number in range(8)] == [[n] for n in range(1, 9)]
+    worker_pool.all(counting.go_by, store_url, PATIENT)
+    assert [worker_pool.one(number, counting.count_up, key, 1) for number in range(8)] == [[n] for n in range(1, 9)]
     assert states.get(key) is not None
 
 
-def test_of_1600_increments_by_8_processes_none_is_lost(store_url, crew):
+def test_of_1600_increments_by_8_processes_none_is_lost(store_url, worker_pool):
     key = uuid4().hex
-    crew.all(counting.go_by, store_url, PATIENT)
-    numbers = [number for each in crew.all(counting.count_up, key, 200) for number in each]
+    worker_pool.all(counting.go_by, store_url, PATIENT)
+    numbers = [number for each in worker_pool.all(counting.count_up, key, 200) for number in each]
     assert sorted(numbers) == list(range(1, 1601))
 
 
-def test_a_forked_child_has_a_connection_of_its_own(store_url, crew):
-    numbers, same = crew.one(0, counting.count_in_a_forked_child, store_url, uuid4().hex)
+def test_a_forked_child_has_a_connection_of_its_own(store_url, worker_pool):
+    numbers, same = worker_pool.one(0, counting.count_in_a_forked_child, store_url, uuid4().hex)
     assert numbers == [1, 2, 3, 4, 5]
     assert not same
 

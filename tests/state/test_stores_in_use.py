@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from resilient_tasks.state.lent import Lent
+from resilient_tasks.state.connection import SharedConnection
 
 #: Seconds for which each process is disturbed. A connection that is closed too soon ends it in a tenth of that.
 SECONDS = 2
@@ -48,7 +48,7 @@ class Connection:
 
 def test_a_connection_that_is_given_up_is_closed_by_its_last_user():
     connection = Connection()
-    lent = Lent(connection)
+    lent = SharedConnection(connection)
 
     def used(lent_one):
         lent.give_up()
@@ -60,7 +60,7 @@ def test_a_connection_that_is_given_up_is_closed_by_its_last_user():
 
 def test_a_connection_that_no_thread_uses_is_closed_at_once_and_only_once():
     connection = Connection()
-    lent = Lent(connection)
+    lent = SharedConnection(connection)
     lent.give_up()
     lent.give_up()
     assert connection.closed
@@ -69,7 +69,7 @@ def test_a_connection_that_no_thread_uses_is_closed_at_once_and_only_once():
 
 
 def test_a_thread_waits_for_a_connection_no_longer_than_it_was_told_to():
-    lent = Lent(Connection())
+    lent = SharedConnection(Connection())
     begun, end = threading.Event(), threading.Event()
     thread = threading.Thread(target=lent.use, args=(lambda _: begun.set() or end.wait(10), 1))
     thread.start()
@@ -82,7 +82,7 @@ def test_a_thread_waits_for_a_connection_no_longer_than_it_was_told_to():
 
 def test_a_connection_that_could_not_be_held_for_a_fork_is_never_touched_by_the_child():
     connection = Connection()
-    lent = Lent(connection)
+    lent = SharedConnection(connection)
     lent.after_a_fork(held=False, in_child=True)
     lent.give_up()
     assert not connection.closed

@@ -126,17 +126,17 @@ def test_no_password_is_in_the_error_about_a_store_of_no_known_sort(share):
 
 
 def test_a_file_that_another_process_has_locked_for_longer_than_the_bound_holds_up_no_call(
-    share, crew, tmp_path, resilient_events
+    share, worker_pool, tmp_path, resilient_events
 ):
     share(f"sqlite:///{tmp_path}/states.db")
     assert [shared.count("calls") for _ in range(3)] == [1, 2, 3]
-    crew.one(0, counting.hold, f"{tmp_path}/states.db")
+    worker_pool.one(0, counting.hold, f"{tmp_path}/states.db")
     began = time.monotonic()
     assert [shared.count("calls") for _ in range(100)] == list(range(1, 101))  # a number of its own meanwhile
     assert time.monotonic() - began < 1
     # Work goes on by memory from the first call on, and that is to be said while it does, not ten seconds later.
     assert eventually(lambda: told_of_the_store(resilient_events) == ["store.lost"], within=3)
-    crew.one(0, counting.let_go)
+    worker_pool.one(0, counting.let_go)
     assert eventually(lambda: told_of_the_store(resilient_events) == ["store.lost", "store.regained"])
     assert shared.count("calls") == 4
 

@@ -23,7 +23,7 @@ from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import NotifyFailed, bus
 from resilient_tasks.core.failures import fields_of
 from resilient_tasks.core.parameters.arguments import answering
-from resilient_tasks.state.states import StoreAway
+from resilient_tasks.state.states import StoreUnavailable
 
 __all__ = ["Email", "EmailRefusedError"]
 
@@ -146,14 +146,14 @@ class Email:
     def _delivered_to(self, message: Message) -> set[str]:
         if len(self._addresses) == 1:
             return set()
-        with suppress(StoreAway):
+        with suppress(StoreUnavailable):
             return set((incident_store.states().get(self._key(message)) or b"").decode().split())
         return set()
 
     def _remember(self, message: Message, have_it: set[str]) -> None:
         """Store who has the message, for the process that tries again; without a store they get the mail twice."""
         remembered = "\n".join(sorted(have_it)).encode()
-        with suppress(StoreAway):
+        with suppress(StoreUnavailable):
             incident_store.states().update(self._key(message), lambda _, __: (remembered, None), ttl=_REMEMBERED)
 
     def _key(self, message: Message) -> str:

@@ -9,7 +9,7 @@ from typing import Literal
 from resilient_tasks.core.execution import real_time as time
 from resilient_tasks.core.store import Claims
 from resilient_tasks.policies.bulkhead.machine import KEEPS, Holder, Slots
-from resilient_tasks.state.asking import States
+from resilient_tasks.state.client import States
 
 #: Seconds for which a process may use its slot again although others wait for one.
 TURN = 0.005

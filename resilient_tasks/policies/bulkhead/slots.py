@@ -67,7 +67,7 @@ class HeldSlots:
         self._me = uuid.uuid4().hex
         self._tickets = itertools.count(1)
         self._memory = shared.memory
-        shared.when_back.append(self.tell)
+        shared.on_regained.append(self.tell)
         # In a memory, the holder that stands there: what is held is held there, and need not be told.
         self._mine = Holder(0, math.inf)
         self._lock: threading.Lock | threading.RLock = threading.Lock()  # held for no longer than it takes to count
@@ -87,7 +87,7 @@ class HeldSlots:
     def let_go(self) -> None:
         """See `View`."""
         with contextlib.suppress(ValueError):
-            self._states.when_back.remove(self.tell)
+            self._states.on_regained.remove(self.tell)
         self._states.forget(self._key, self._decoded, lambda slots: 0.0 if slots.is_empty else math.inf)
 
     def acquire(self, limit: int, door: SlotsDoor | None = None, chosen: Settings | None = None) -> Permit | None:

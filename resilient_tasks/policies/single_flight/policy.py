@@ -207,7 +207,7 @@ class SingleFlight(Policy):
             return await proceed(call)
         shared = states()
         lead = Lead(shared, f"flight/{call.operation}/{equal.digest(what.digest())}", uuid.uuid4().hex)
-        if not (shared.is_shared and shared.is_there):
+        if not (shared.is_shared and shared.is_available):
             return await proceed(call)
         outcome = await self._follow(call, lead, shared, proceed)
         return await self._lead_others(flight, call, lead, proceed) if outcome is None else outcome
@@ -220,7 +220,7 @@ class SingleFlight(Policy):
             if left <= 0:
                 _joined(call, "another worker", began, "deadline")
                 return await proceed(_late(call))
-            if not shared.is_there:
+            if not shared.is_available:
                 return await proceed(call)
             await call.runtime.sleep(min(look_again_in, left))
             look_again_in = min(_LAST_LOOK, 2 * look_again_in)

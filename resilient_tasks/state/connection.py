@@ -25,7 +25,7 @@ T = TypeVar("T")
 _BEFORE_A_FORK = 1.0
 
 
-class Lent(Generic[C]):
+class SharedConnection(Generic[C]):
     """A connection, lent to one thread at a time.
 
     To close a connection under a thread that uses it ends the whole process, in SQLite. So `give_up` closes it only if
@@ -91,7 +91,7 @@ class Lent(Generic[C]):
             _left_behind.append(self._connection)
 
 
-_all: weakref.WeakSet[Lent[Any]] = weakref.WeakSet()
+_all: weakref.WeakSet[SharedConnection[Any]] = weakref.WeakSet()
 _left_behind: list[object] = []
 _forking = threading.local()
 

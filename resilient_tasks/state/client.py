@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeAlias, TypeVar, cast
 from resilient_tasks.core.execution import real_time as time
 from resilient_tasks.core.execution.patience import STEP, Patience
 from resilient_tasks.core.store import Claims, Contended, Decode, L, LiveStep, MemoryStore, StateStore, TimeToLive
-from resilient_tasks.state.link import Link, StoreAway
+from resilient_tasks.state.failover import Failover, StoreUnavailable
 from resilient_tasks.state.views import View, Views
 
 T = TypeVar("T")
@@ -46,8 +46,8 @@ class States:
     """The states that policies share, in a store that may be slow or gone.
 
     A question that the store does not answer within `bound` seconds is answered by this process's own memory, and so
-    are all that follow, until it is back: see `Link`. So a store takes no work down with it, and costs a call no more
-    than that, once. It is told once, as soon as memory has answered anything (`store.lost`, `store.regained`).
+    are all that follow, until it is back: see `Failover`. So a store takes no work down with it, and costs a call no
+    more than that, once. It is told once, as soon as memory has answered anything (`store.lost`, `store.regained`).
 
     A store that answers, but is kept busy by other threads and processes, is not given up. A call waits for it up to
     `patience` seconds, of the time in which its process runs. Then it alone goes by what is known here, and what it
@@ -59,7 +59,7 @@ class States:
         bound: seconds.
         patience: seconds that a call may wait for its turn, and for others to leave a state alone; default: ten times
             `bound`.
-        stand_in: False: a question that the store does not answer raises `StoreAway` instead.
+        stand_in: False: a question that the store does not answer raises `StoreUnavailable` instead.
     """
 
     def __init__(
@@ -88,14 +88,14 @@ class States:
         self._last: dict[str, bytes] = {}
         self._turn = threading.Lock()
         self._turn_here = threading.RLock()
-        self._link = Link(store, name, self._turn, bound, stand_in=stand_in)
+        self._failover = Failover(store, name, self._turn, bound, stand_in=stand_in)
         #: Called when a store that was gone is back: it may have heard what it was told last too late, or not at all.
-        self.when_back: list[Callable[[], None]] = self._link.when_back
+        self.on_regained: list[Callable[[], None]] = self._failover.on_regained
         if self.is_shared:
             # To open a file takes as long as this machine is slow: that says nothing about the file.
-            self._link.lose(None, 0, self._patience if self._update else bound)
-            self._link.look_for_it()
-            _ = self._link.is_there  # a store that is fast is there at once
+            self._failover.lose(None, 0, self._patience if self._update else bound)
+            self._failover.look_for_it()
+            _ = self._failover.is_available  # a store that is fast is there at once
 
     @property
     def is_shared(self) -> bool:
@@ -103,9 +103,9 @@ class States:
         return self.memory is None
 
     @property
-    def is_there(self) -> bool:
+    def is_available(self) -> bool:
         """Whether the store answers, as far as is known."""
-        return self._link.memory is None
+        return self._failover.memory is None
 
     def now(self) -> float:
         """Return the present on the clock that the states go by."""
@@ -117,7 +117,7 @@ class States:
 
     def at_once(self, question: Callable[..., T], *given: Any) -> T | None:
         """Return what the store itself says. None: it cannot now, or another thread has its turn."""
-        if self._link.memory is not None or not self._turn.acquire(blocking=False):
+        if self._failover.memory is not None or not self._turn.acquire(blocking=False):
             return None
         try:
             return question(self._store, *given)
@@ -132,7 +132,7 @@ class States:
 
     def claims(self) -> Claims | None:
         """Return the claims of the processes that use the store; None where it has none."""
-        if self._claims is None or self._link.memory is not None:
+        if self._claims is None or self._failover.memory is not None:
             return None
         try:
             return self._claims(self._store)
@@ -205,14 +205,14 @@ class States:
 
     def forget(self, key: str, decode: Decode[L], after: Callable[[L], float]) -> None:
         """Delete a state from this process's memory `after` so many seconds; in a store that is shared it stays."""
-        memory, now = self.memory or self._link.memory, self.now()
+        memory, now = self.memory or self._failover.memory, self.now()
         if memory is not None:
             memory.forget(key, lambda state: after(decode(state, now) if type(state) is bytes else state))
         self._last.pop(key, None)
 
     def close(self) -> None:
         """Let go of the store."""
-        self._link.close(self._patience)
+        self._failover.close(self._patience)
 
     # How a question is answered.
 
@@ -234,20 +234,20 @@ class States:
         hurry = time.monotonic() < self._hurry_until
         patience = Patience(min(self._bound, self._patience) if hurry else self._patience, max(STEP, self._bound))
         for _ in range(2):  # a server closes connections that were idle: then it is back at once, and asked again
-            if not self._link.is_there:
+            if not self._failover.is_available:
                 break
             try:
                 return self._in_turn(there, take_in, patience)
             except Contended as busy:
                 return self._go_on_without(here, key, take_in, busy)
             except _Unanswered:
-                self._link.look_for_it()
-        return self._here(here, take_in, self._link.instead())
+                self._failover.look_for_it()
+        return self._here(here, take_in, self._failover.instead())
 
     def _in_turn(self, there: Callable[[Patience], T], take_in: Callable[[T], None], patience: Patience) -> T:
         """Ask one thing at a time: threads that outbid each other inside the store would keep it busy in vain."""
         ours = self._turn.acquire(blocking=False)
-        if not ours and not patience.acquire(self._turn, unless=lambda: self._link.memory is not None):
+        if not ours and not patience.acquire(self._turn, unless=lambda: self._failover.memory is not None):
             self._see_that_it_is_there()
             msg = "other threads had their turn all the time"
             raise Contended(msg)
@@ -262,7 +262,7 @@ class States:
             # A store answers or fails within its bound: where it took longer, this process was stopped.
             grace = self._bound if took > 2 * self._bound else max(0.0, self._bound - took)
             # Before others have their turn: they would wait for it as well.
-            self._link.lose(unanswered.error, unanswered.size, grace)
+            self._failover.lose(unanswered.error, unanswered.size, grace)
             raise
         else:
             return result
@@ -270,7 +270,7 @@ class States:
             self._turn.release()
 
     def _see_that_it_is_there(self) -> None:
-        if self._link.memory is not None:
+        if self._failover.memory is not None:
             raise _Unanswered(ConnectionError("another thread has lost it meanwhile"))
 
     def _go_on_without(
@@ -280,8 +280,8 @@ class States:
         self._hurry_until = time.monotonic() + _HURRY
         if not self._stand_in:
             msg = f"{self.name} is busy: {busy}"
-            raise StoreAway(msg)
-        self._link.owe()
+            raise StoreUnavailable(msg)
+        self._failover.owe()
         memory = MemoryStore(self._store.now)
         known = self._last.get(key)
         if known is not None:

@@ -32,11 +32,11 @@ _RELAPSE, _FIRST_TRIAL, _LAST_TRIAL = 1.0, 0.1, 60.0
 _OPERATION = "state store"
 
 
-class StoreAway(ConnectionError):
+class StoreUnavailable(ConnectionError):
     """The store does not answer, and nothing stands in for it."""
 
 
-class Link:
+class Failover:
     """Whether a store answers.
 
     Args:
@@ -44,17 +44,17 @@ class Link:
         name: how it is called in events.
         turn: see `store`.
         bound: seconds for which a call waits for it.
-        stand_in: False: while it is gone, calls fail with `StoreAway`.
+        stand_in: False: while it is gone, calls fail with `StoreUnavailable`.
 
     Attributes:
         memory: stands in for the store while that is gone; None: it is there.
-        when_back: called when a store that was gone is back: it may have heard what it was told last too late, or not
+        on_regained: called when a store that was gone is back: it may have heard what it was told last too late, or not
             at all.
     """
 
     def __init__(self, store: StateStore, name: str, turn: threading.Lock, bound: float, *, stand_in: bool) -> None:
         self.memory: MemoryStore | None = None
-        self.when_back: list[Callable[[], None]] = []
+        self.on_regained: list[Callable[[], None]] = []
         self._store = store
         self._name = name
         self._turn = turn
@@ -106,7 +106,7 @@ class Link:
             self._come_back(tried, once=True)
 
     @property
-    def is_there(self) -> bool:
+    def is_available(self) -> bool:
         """Whether the store answers. One that was lost just now is tried again at once: that is waited for."""
         return self.memory is None or (
             not self._tried.is_set() and self._grace.wait(self._tried) and self.memory is None
@@ -116,7 +116,7 @@ class Link:
         """Return the memory that stands in, and tell of it once.
 
         Raises:
-            StoreAway: nothing is to stand in.
+            StoreUnavailable: nothing is to stand in.
         """
         # What waits for the store is none the worse for a moment.
         a_moment = not self._stand_in and time.monotonic() - self._lost_at < _MOMENT
@@ -126,14 +126,14 @@ class Link:
             waits = not self._stand_in
             bus.emit(StoreLost(operation=_OPERATION, store=self._name, message=describe(why), waits=waits))
         if not self._stand_in:
-            raise StoreAway(f"{self._name} does not answer")
+            raise StoreUnavailable(f"{self._name} does not answer")
         return self.memory or MemoryStore(self._store.now)
 
     def owe(self) -> None:
-        """Call `when_back` once the store is less busy: it was not told something."""
+        """Call `on_regained` once the store is less busy: it was not told something."""
         with self._changing:
             self._owes = True
-            if self._pays or not self.when_back:
+            if self._pays or not self.on_regained:
                 return
             self._pays = True
         if not _in_a_thread(self._pay):
@@ -198,7 +198,7 @@ class Link:
                 self._back_at = time.monotonic()
         if self._closed.is_set():
             return
-        for tell in list(self.when_back):
+        for tell in list(self.on_regained):
             tell()
         if self._told:
             self._told = False
@@ -208,8 +208,8 @@ class Link:
         pause = _FIRST_PAUSE
         while not self._closed.wait(pause):
             self._owes = False
-            for tell in list(self.when_back):
-                with contextlib.suppress(StoreAway):
+            for tell in list(self.on_regained):
+                with contextlib.suppress(StoreUnavailable):
                     tell()
             pause = min(_LAST_PAUSE, 2 * pause)
             with self._changing:

@@ -8,19 +8,19 @@ import time
 import traceback
 from multiprocessing import get_context
 
-#: Set in each process of a crew: threads of all of them meet there.
+#: Set in each process of the worker pool: threads of all of them meet there.
 barrier = None
 
-#: Seconds after which a crew that does not answer is given up.
+#: Seconds after which a worker_pool that does not answer is given up.
 PATIENCE = 60
 
 
-class Crew:
+class WorkerPool:
     """So many processes, started by `spawn`, so that they have nothing from this one but the environment.
 
     Args:
         size: processes.
-        meeting: threads that meet at the crew's barrier, all processes together.
+        meeting: threads that meet at the worker_pool's barrier, all processes together.
     """
 
     def __init__(self, size, meeting=None):
@@ -69,7 +69,7 @@ class Crew:
 
 def _answer(pipe, until):
     if not pipe.poll(max(0, until - time.monotonic())):
-        msg = f"a process of the crew gave no answer in {PATIENCE} s"
+        msg = f"a process of the worker_pool gave no answer in {PATIENCE} s"
         raise TimeoutError(msg)
     fine, answer = pipe.recv()
     if not fine:
@@ -78,7 +78,7 @@ def _answer(pipe, until):
 
 
 def _serve(pipe, place):
-    global barrier  # noqa: PLW0603  # one crew a process
+    global barrier  # noqa: PLW0603  # one worker_pool a process
     barrier = place
     logging.getLogger("resilient_tasks").setLevel(logging.CRITICAL + 1)  # nobody reads what eight processes print
     while True:

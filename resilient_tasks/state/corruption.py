@@ -22,14 +22,14 @@ _PATIENCE = 1.0
 _BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
-def is_of_a_broken_file(error: BaseException) -> bool:
+def is_corruption(error: BaseException) -> bool:
     """Tell whether an error says that a file is no database, or a damaged one. A locked file is neither."""
     if not isinstance(error, sqlite3.Error) or "syntax error" in str(error):
         return False  # a table that only a newer SQLite understands makes a file unreadable too, but it is sound
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _BROKEN
 
 
-def set_aside(path: Path, error: BaseException) -> bool:
+def move_aside(path: Path, error: BaseException) -> bool:
     """Rename a broken file, its journal with it, and say so in the log. Return whether it was this call that did it.
 
     Processes do this one at a time, and each looks at the file anew: what another one has begun is left alone.
@@ -50,7 +50,7 @@ def _is_broken(path: Path) -> bool:
     try:
         found: object = connection.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.Error as error:
-        return is_of_a_broken_file(error)
+        return is_corruption(error)
     finally:
         connection.close()
     return found != ("ok",)
