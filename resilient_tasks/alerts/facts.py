@@ -11,16 +11,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from resilient_tasks import safely
 from resilient_tasks.alerts.delivery import Delivery
 from resilient_tasks.alerts.incident import Incident
 from resilient_tasks.alerts.message import Message, Severity
-from resilient_tasks.core import errors, safely
+from resilient_tasks.core import errors
 from resilient_tasks.core.events import run_ids
 from resilient_tasks.core.events.event import fit_to_show
 from resilient_tasks.core.failures import classify, http_failure
-from resilient_tasks.core.redacted import said_by
 from resilient_tasks.core.shown import for_terminal
-from resilient_tasks.redaction.redact import redact
+from resilient_tasks.redaction.exceptions import text_of
+from resilient_tasks.redaction.text import redact
 
 _LONGEST_TEXT, _LONGEST_NOTE, _MOST_NOTES = 1500, 300, 12
 
@@ -116,7 +117,7 @@ def facts(
 
 def latest(error: Exception) -> dict[str, Any]:
     """Return what a digest says about the last failure."""
-    text, status = said_by(error), http_failure(error)
+    text, status = text_of(error), http_failure(error)
     if status is not None and str(status) not in text:  # the last failure may have another than the first
         text = f"HTTP {status}: {text}"
     return {

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
+from resilient_tasks import safely
 from resilient_tasks.alerts import facts, gate, registry
 from resilient_tasks.alerts.channels.block import NotificationBlock, is_block
 from resilient_tasks.alerts.incident import Failure
 from resilient_tasks.alerts.message import Channel, Severity
 from resilient_tasks.alerts.routes import About, Route, as_channel
 from resilient_tasks.alerts.sender import sender
-from resilient_tasks.core import host, safely, settings
+from resilient_tasks.core import host, settings
 from resilient_tasks.core.call import NEVER, Permit
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.events import NotifyFailed, NotifyKnown, NotifySuppressed

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from resilient_tasks.cli import alerts, breaker, demo, outbox, quarantine
 from resilient_tasks.cli.printing import REFUSED, UsageError
 from resilient_tasks.core.shown import for_terminal
-from resilient_tasks.redaction.redact import redact
+from resilient_tasks.redaction.text import redact
 
 _GROUPS = (demo, quarantine, breaker, outbox, alerts)
 

@@ -23,7 +23,7 @@ from resilient_tasks.cli.printing import (
 )
 from resilient_tasks.core import settings
 from resilient_tasks.core.wording import number_of
-from resilient_tasks.redaction.redact import redact
+from resilient_tasks.redaction.text import redact
 
 if TYPE_CHECKING:
     from resilient_tasks.quarantine.quarantine import Quarantine

@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any
 from resilient_tasks.submodules import loaded
 
 if TYPE_CHECKING:
-    from resilient_tasks.core import cleaned as cleaned
     from resilient_tasks.core import execution as execution
     from resilient_tasks.core import failures as failures
     from resilient_tasks.core import keys as keys
     from resilient_tasks.core import parameters as parameters
-    from resilient_tasks.core import redacted as redacted
 else:
 
     def __getattr__(name: str) -> Any:

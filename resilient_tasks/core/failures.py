@@ -11,8 +11,8 @@ import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from resilient_tasks import core, redaction
-from resilient_tasks.core import safely, wording
+from resilient_tasks import redaction, safely
+from resilient_tasks.core import wording
 from resilient_tasks.core.classification import answers, databases, judgement, plain_errors, texts, waits, wrapped
 from resilient_tasks.core.classification.kinds import Kind, gravest
 from resilient_tasks.core.errors import CircuitOpen, PolicyError, RateLimited, judged_in
@@ -196,7 +196,7 @@ class Facts:
         kind: as `classify`.
         http_status: as `http_failure`.
         retry_after: as the function of that name, at the time when this was first asked for.
-        message: the text of the error, as `said_by`: secrets that the text itself tells are still in it, see `redact`.
+        message: the text of the error, as `text_of`: secrets that the text itself tells are still in it, see `redact`.
     """
 
     __slots__ = ("error", "http_status", "kind", "message", "retry_after")
@@ -290,7 +290,7 @@ def _wait_of(error: BaseException, now: float | None = None) -> float | None:
 
 def describe(error: BaseException) -> str:
     """Name an error in one short line: its type, and the first line of its text, without the secrets in it."""
-    text = redaction.redact.redact(core.redacted.said_by(error)).strip().partition("\n")[0]
+    text = redaction.text.redact(redaction.exceptions.text_of(error)).strip().partition("\n")[0]
     if text.startswith(f"{type(error).__name__}("):  # it has no text of its own
         return text[:200]
     name = in_words(error)
@@ -302,5 +302,5 @@ _FIND: dict[str, Callable[[BaseException], Any]] = {
     "kind": classify,
     "http_status": http_failure,
     "retry_after": retry_after,
-    "message": lambda error: core.redacted.said_by(error),  # noqa: PLW0108  # it loads with the first failure
+    "message": lambda error: redaction.exceptions.text_of(error),  # noqa: PLW0108  # it loads with the first failure
 }

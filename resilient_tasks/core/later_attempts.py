@@ -6,8 +6,9 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from resilient_tasks import safely
 from resilient_tasks.core import call as calls
-from resilient_tasks.core import host, loops, safely, settings
+from resilient_tasks.core import host, loops, settings
 from resilient_tasks.core.errors import TimedOut
 from resilient_tasks.core.events import RetryMultiplied, RetryRecovered, RetryScheduled, RetryStarted, Several, bus
 from resilient_tasks.core.execution import clock

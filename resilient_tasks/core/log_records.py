@@ -7,7 +7,7 @@ import traceback
 from types import MethodType
 from typing import Any
 
-from resilient_tasks import core, redaction
+from resilient_tasks import redaction
 from resilient_tasks.core.shown import for_terminal
 
 _OWN = frozenset(vars(logging.makeLogRecord({})))
@@ -69,14 +69,14 @@ class Redaction(logging.Filter):
         try:
             message = record.getMessage()
         except Exception:  # the arguments do not fit: the handler says so, and shows them
-            record.args = core.cleaned.clean(record.args)
+            record.args = redaction.values.clean(record.args)
             message = str(record.msg)
-        if (told := for_terminal(redaction.redact.redact(message))) != message:
+        if (told := for_terminal(redaction.text.redact(message))) != message:
             record.msg, record.args = told, ()
         for name in vars(record).keys() - _OWN:
             setattr(record, name, _named(name, getattr(record, name)))
         if isinstance(record.exc_info, tuple) and record.exc_info[1] is not None:
-            copy = core.redacted.redacted(record.exc_info[1], chain=True)
+            copy = redaction.exceptions.redacted(record.exc_info[1], chain=True)
             if copy is not None:
                 record.exc_info = (type(copy), copy, copy.__traceback__)
                 record.exc_text = None
@@ -84,7 +84,7 @@ class Redaction(logging.Filter):
         for name in ("exc_text", "stack_info"):
             text = getattr(record, name)
             if text:
-                setattr(record, name, for_terminal(redaction.redact.redact(text)))
+                setattr(record, name, for_terminal(redaction.text.redact(text)))
         return True
 
 
@@ -99,7 +99,7 @@ def _written_out(error: BaseException) -> str | None:
 
 
 def _named(name: str, value: object) -> object:
-    return core.cleaned.clean({name: value})[name]
+    return redaction.values.clean({name: value})[name]
 
 
 def install(logger: logging.Logger) -> None:

@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import FrozenInstanceError
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NoReturn, TypeAlias, TypeVar
 
-from resilient_tasks import core
-from resilient_tasks.core import safely
+from resilient_tasks import core, safely
 
 if TYPE_CHECKING:
     from types import TracebackType

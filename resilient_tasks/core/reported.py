@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from resilient_tasks.core import safely
+from resilient_tasks import safely
 
 #: The attribute with the operation of the call around the one that told, and the id of that one.
 _TOLD = "__resilient_reported__"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from resilient_tasks import core, redaction
-from resilient_tasks.core.errors import PolicyError
+from resilient_tasks.core.errors import PolicyError, ResilienceError
 from resilient_tasks.core.parameters.arguments import answering
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _parse(name: str, text: str, form: type) -> bool | float | str | tuple[str, 
 
 #: The settings in force. Read it at call time, never at import.
 current: Settings = _from_environment()
-redaction.registered_by(lambda: current.secrets)
+redaction.configure(lambda: current.secrets, ResilienceError)
 
 
 @answering("configure(enabled=False)", "enabled")

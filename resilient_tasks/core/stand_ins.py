@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
-from resilient_tasks.core import safely
+from resilient_tasks import safely
 from resilient_tasks.core.classification.kinds import Kind
 from resilient_tasks.core.errors import PolicyError, judged_in
 from resilient_tasks.core.events import FallbackUsed

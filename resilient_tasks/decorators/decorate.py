@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, Unpack, overload
 
-from resilient_tasks import core
+from resilient_tasks import core, redaction
 from resilient_tasks.core import wrappers
 from resilient_tasks.core.call import Work
 from resilient_tasks.core.errors import PolicyError
@@ -172,7 +172,7 @@ def make_plan(fn: Callable[..., Any], options: PolicyOptions, decorator: str = "
 
 def _load_failure_modules() -> tuple[ModuleType, ...]:
     """Import what a failure needs: when one happens, there may be no file handle left to import a module."""
-    return core.failures, core.redacted, core.cleaned
+    return core.failures, redaction.exceptions, redaction.values
 
 
 def _idempotent(options: PolicyOptions, *, otherwise: bool) -> bool:

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from resilient_tasks.core import log_records, safely
+from resilient_tasks import safely
+from resilient_tasks.core import log_records
 from resilient_tasks.core.events import Event
 from resilient_tasks.core.shown import for_terminal
 from resilient_tasks.redaction.patterns import compiled

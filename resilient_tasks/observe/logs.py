@@ -18,11 +18,11 @@ from typing import Any
 
 from resilient_tasks import redaction
 from resilient_tasks.core import log_records
-from resilient_tasks.core.classification.classes import of_class
 from resilient_tasks.core.events import Event, OfLevel, bus, run_ids
 from resilient_tasks.core.first_attempts import current_call
 from resilient_tasks.observe import lines
 from resilient_tasks.observe.lines import Console
+from resilient_tasks.safely import of_class
 
 LOGGER = logging.getLogger("resilient_tasks")
 
@@ -67,7 +67,7 @@ def log_event(event: Event) -> None:
 def _is_clean(event: type[Event]) -> bool:
     """Return whether a class of events holds no secrets, and no field whose name marks its value as one."""
     ours = event.__module__.startswith("resilient_tasks.")
-    return ours and not any(redaction.secret_names.of(part.name) for part in fields(event))
+    return ours and not any(redaction.secret_names.confidence(part.name) for part in fields(event))
 
 
 def console_handler() -> logging.Handler:

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from resilient_tasks.core.cleaned import Cleaner
 from resilient_tasks.core.events import (
     Event,
     RowsQuarantined,
@@ -21,7 +20,8 @@ from resilient_tasks.core.shown import for_markdown, for_terminal
 from resilient_tasks.core.wording import number_of
 from resilient_tasks.quarantine.quarantine import Quarantine, QuarantineError
 from resilient_tasks.quarantine.replay import commands
-from resilient_tasks.redaction.redact import redact
+from resilient_tasks.redaction.text import redact
+from resilient_tasks.redaction.values import Cleaner
 
 #: Limits: Prefect refuses large artifacts.
 _MOST_COUNTS = 200

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from resilient_tasks.core import home, host, safely, settings
+from resilient_tasks import safely
+from resilient_tasks.core import home, host, settings
 from resilient_tasks.core.classification.matching import On, matcher
 from resilient_tasks.core.errors import PolicyError, PredicateError
 from resilient_tasks.core.events import LastGoodUnavailable
@@ -28,7 +29,7 @@ from resilient_tasks.core.parameters.signatures import module_of, signature_of
 from resilient_tasks.core.pipeline import Policy, operation_of
 from resilient_tasks.core.stand_ins import DEFAULT, StandIn, calling, stood_in
 from resilient_tasks.core.wording import age, moment
-from resilient_tasks.redaction.redact import redact
+from resilient_tasks.redaction.text import redact
 from resilient_tasks.storage import results
 from resilient_tasks.storage.blocks import StorageBlock, is_block, is_name
 from resilient_tasks.storage.files import files_at, safe_name

@@ -22,7 +22,7 @@ from resilient_tasks.core.pipeline import Policy, operation_of
 from resilient_tasks.core.wording import number_of, was
 from resilient_tasks.quarantine.quarantine import Quarantine, StorageBlock
 from resilient_tasks.quarantine.replay import commands
-from resilient_tasks.redaction.redact import redact
+from resilient_tasks.redaction.text import redact
 from resilient_tasks.validation.call import check_annotation, schema_name, source
 from resilient_tasks.validation.containers import (
     Accepted,

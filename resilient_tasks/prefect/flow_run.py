@@ -32,7 +32,7 @@ from resilient_tasks.prefect import artifacts, flow_alerts, messages, raising, u
 from resilient_tasks.prefect.away import outages
 from resilient_tasks.prefect.futures import UnobservedFutures, is_listed
 from resilient_tasks.prefect.states import ReturnedFailureError
-from resilient_tasks.redaction.redact import redact
+from resilient_tasks.redaction.text import redact
 
 _logger = logging.getLogger("resilient_tasks")
 

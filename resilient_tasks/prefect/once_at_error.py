@@ -17,7 +17,8 @@ from typing import Any
 import prefect
 from prefect.context import TaskRunContext
 
-from resilient_tasks.core import safely, settings
+from resilient_tasks import safely
+from resilient_tasks.core import settings
 
 #: Ids of this process's latest task and flow runs whose error was logged at ERROR.
 _ROOM = 4096

@@ -7,7 +7,7 @@ from typing import Any, NoReturn, TypeVar
 
 from prefect.client.schemas.objects import State
 
-from resilient_tasks import core, redaction
+from resilient_tasks import redaction
 from resilient_tasks.core.outcome import Failed
 
 R = TypeVar("R")
@@ -21,9 +21,9 @@ def fail(failed: Failed) -> NoReturn:
     Raises:
         Exception: always.
     """
-    copy = core.redacted.redacted(failed.error)
+    copy = redaction.exceptions.redacted(failed.error)
     if copy is None:
-        shown = core.redacted.presentable(failed.error)
+        shown = redaction.exceptions.presentable(failed.error)
         failed = failed if shown is None else Failed(shown)
         del shown
         failed.unwrap()
@@ -58,8 +58,8 @@ async def async_items(source: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, 
 
 def without_secrets(state: State[Any]) -> State[Any]:
     """Return a failed state from a user's function, with its message and error redacted."""
-    copy = core.redacted.redacted(state.data) if isinstance(state.data, BaseException) else None
-    message = None if state.message is None else redaction.redact.redact(state.message)
+    copy = redaction.exceptions.redacted(state.data) if isinstance(state.data, BaseException) else None
+    message = None if state.message is None else redaction.text.redact(state.message)
     if copy is None and message == state.message:
         return state
     return state.model_copy(update={"message": message, "data": state.data if copy is None else copy})

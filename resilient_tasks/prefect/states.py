@@ -23,8 +23,7 @@ from prefect.tasks import Task
 from prefect.utilities.asyncutils import run_coro_as_sync
 from pydantic import PrivateAttr
 
-from resilient_tasks import core
-from resilient_tasks.core import safely
+from resilient_tasks import redaction, safely
 from resilient_tasks.core.call import Call, Proceed
 from resilient_tasks.core.errors import ResilienceError
 from resilient_tasks.core.events import Event, FallbackUsed, FlightJoined, RetryRecovered, RetryScheduled, RetryStarted
@@ -53,7 +52,7 @@ class StateWithMessage(_State):
         private = dict(state["__pydantic_private__"] or {})
         try:
             if self._because is not None:
-                private["_because"] = core.redacted.redacted(self._because) or self._because
+                private["_because"] = redaction.exceptions.redacted(self._because) or self._because
             cloudpickle.loads(cloudpickle.dumps(private["_because"]))
         except Exception:
             private["_because"] = None
@@ -238,7 +237,7 @@ def _call_on_running_hooks(task: Task[..., Any], run: TaskRun, state: State[Any]
             if inspect.iscoroutine(result):
                 run_coro_as_sync(result)
         except Exception as error:
-            shown = core.redacted.redacted(error, chain=True) or error
+            shown = redaction.exceptions.redacted(error, chain=True) or error
             logger.error("An error was encountered while running hook %r", name, exc_info=shown)  # noqa: TRY400
         else:
             logger.info("Hook %r finished running successfully", name)

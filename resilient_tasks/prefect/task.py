@@ -15,7 +15,7 @@ from prefect.futures import PrefectDistributedFuture, PrefectFuture
 from prefect.settings import PREFECT_TASK_DEFAULT_RETRIES
 from prefect.tasks import Task
 
-from resilient_tasks import core
+from resilient_tasks import redaction
 from resilient_tasks.core import settings
 from resilient_tasks.core.errors import ResilienceError
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
@@ -174,7 +174,7 @@ def _outcome(state: State[Any]) -> Outcome[Any]:
 def _named(state: State[Any], result: Any) -> Outcome[Any]:
     if not state.is_completed():
         error = (
-            core.redacted.original_of(result)
+            redaction.exceptions.original_of(result)
             if isinstance(result, Exception)
             else ResilienceError(state.message or str(state))
         )

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from resilient_tasks.redaction.redact import redact
+from resilient_tasks.redaction.text import redact
 from resilient_tasks.storage import parquet
 from resilient_tasks.storage.arrow import (
     PREFIX,

@@ -15,7 +15,6 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resilient_tasks.core.cleaned import Cleaner
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.parameters import durations
 from resilient_tasks.core.parameters.arguments import answering
@@ -29,7 +28,8 @@ from resilient_tasks.quarantine.batch_file import (
 )
 from resilient_tasks.quarantine.ledger import Ledger, RowKey
 from resilient_tasks.quarantine.replay import Replay, WaitingRows
-from resilient_tasks.redaction.redact import redact
+from resilient_tasks.redaction.text import redact
+from resilient_tasks.redaction.values import Cleaner
 from resilient_tasks.storage import parquet
 from resilient_tasks.storage.arrow import concat, from_arrow
 from resilient_tasks.storage.blocks import StorageBlock, is_block, is_name

@@ -1,7 +1,7 @@
-"""Find and redact secrets in texts and values. Standard library only.
+"""Find and redact secrets in texts, values and errors. Standard library only.
 
-This package does not read the settings: they provide the registered secrets. Where only some calls need a module, use
-it as an attribute of this package, such as `redaction.redact`: it is imported on first use.
+This package reads no settings: `core` provides the registered secrets and the class of stand-ins for errors. If only
+some calls need a module, use it as an attribute of this package, such as `redaction.text`: it is imported on first use.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 from resilient_tasks.submodules import loaded
 
 if TYPE_CHECKING:
-    from resilient_tasks.redaction import redact as redact
+    from resilient_tasks.redaction import exceptions as exceptions
     from resilient_tasks.redaction import registered as registered
+    from resilient_tasks.redaction import secret_names as secret_names
+    from resilient_tasks.redaction import text as text
+    from resilient_tasks.redaction import values as values
 else:
 
     def __getattr__(name: str) -> Any:
@@ -22,9 +25,11 @@ else:
 
 #: Returns the registered secrets, as `registered.checked` does.
 secrets: Callable[[], tuple[Any, ...]] = tuple
+#: The class of the errors that replace those that cannot be copied.
+stand_in: type[Exception] = Exception
 
 
-def registered_by(provider: Callable[[], tuple[Any, ...]]) -> None:
-    """Set the provider of the registered secrets."""
-    global secrets  # noqa: PLW0603  # one set of settings a process
-    secrets = provider
+def configure(registered_secrets: Callable[[], tuple[Any, ...]], stand_in_class: type[Exception]) -> None:
+    """Set the provider of the registered secrets, and the class of stand-ins."""
+    global secrets, stand_in  # one set of settings a process
+    secrets, stand_in = registered_secrets, stand_in_class

@@ -9,8 +9,7 @@ import functools
 import re
 from collections.abc import Sequence
 
-from resilient_tasks.redaction.patterns import compiled
-from resilient_tasks.redaction.registered import MARK
+from resilient_tasks.redaction.patterns import MARK, compiled
 from resilient_tasks.redaction.secret_values import is_nothing, looks_random
 
 #: Joins the items of a command line that was a list.
@@ -131,7 +130,7 @@ _FLAGS = compiled(
 )
 
 
-def blot(text: str) -> str:
+def redact(text: str) -> str:
     """Redact the secrets among the arguments of commands in `text`."""
     if not any(map(text.__contains__, HINTS)) or _FLAGS.search(text) is None:
         return text
@@ -157,7 +156,7 @@ def blot(text: str) -> str:
 def without_secrets(items: Sequence[str]) -> list[str] | None:
     """Return the items of a command line with the secrets redacted; None if nothing changed."""
     line = BETWEEN.join(items)
-    clean = blot(line)
+    clean = redact(line)
     made = clean.split(BETWEEN)
     return made if clean != line and len(made) == len(items) else None
 

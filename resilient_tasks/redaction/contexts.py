@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from resilient_tasks.redaction import commands, error_texts, fields, secret_names, sql_parameters
-from resilient_tasks.redaction.patterns import compiled
-from resilient_tasks.redaction.registered import MARK
-from resilient_tasks.redaction.secret_names import Says
+from resilient_tasks.redaction.patterns import MARK, compiled, redact_spans
+from resilient_tasks.redaction.secret_names import Confidence
 from resilient_tasks.redaction.secret_values import is_nothing, is_sentence, is_value, looks_random
 
 
@@ -27,8 +26,7 @@ class Context(NamedTuple):
 
 
 def _by_name(match: re.Match[str]) -> bool:
-    says = secret_names.of(match["name"])
-    return says is not Says.NOTHING and is_value(match["secret"], says)
+    return is_value(match["secret"], secret_names.confidence(match["name"]))
 
 
 def _always(match: re.Match[str]) -> bool:
@@ -183,7 +181,9 @@ CONTEXTS = (
             re.MULTILINE,
         ),
         lambda match: (
-            secret_names.of(match["name"]) is Says.SURELY and looks_random(match["secret"]) and _always(match)
+            secret_names.confidence(match["name"]) is Confidence.SURE
+            and looks_random(match["secret"])
+            and _always(match)
         ),
     ),
     Context(  # YAML's explicit keys
@@ -207,7 +207,9 @@ CONTEXTS = (
             re.IGNORECASE,
         ),
         lambda match: (
-            secret_names.of(match["name"]) is Says.SURELY and _always(match) and not is_sentence(match["secret"])
+            secret_names.confidence(match["name"]) is Confidence.SURE
+            and _always(match)
+            and not is_sentence(match["secret"])
         ),
     ),
     Context(
@@ -298,7 +300,7 @@ _BY_HINT = (_by_hint(with_names=False), _by_hint(with_names=True))
 HINTS = frozenset(_BY_HINT[False])
 
 
-def blot(text: str, low: str, *, has_name: bool) -> str:
+def redact(text: str, low: str, *, has_name: bool) -> str:
     """Redact what appears in a context of secrets.
 
     Args:
@@ -306,27 +308,20 @@ def blot(text: str, low: str, *, has_name: bool) -> str:
         low: `text` in lowercase.
         has_name: whether it may contain the name of a secret.
     """
-    text = commands.blot(text)
+    text = commands.redact(text)
     if has_name:
-        text = fields.blot(text, low)
+        text = fields.redact(text, low)
         if "values" in low:
-            text = sql_parameters.blot_literals(text)
+            text = sql_parameters.redact_literals(text)
     by_hint = _BY_HINT[has_name]
     hit = [context for hint in by_hint if hint in low for context in by_hint[hint]]
     for context in dict.fromkeys(hit):
-        text = _blotted(text, context)
-    return error_texts.blot(text)
+        text = redact_spans(text, _spans(text, context))
+    return error_texts.redact(text)
 
 
-def _blotted(text: str, context: Context) -> str:
-    parts: list[str] = []
-    done = 0
+def _spans(text: str, context: Context) -> Iterator[tuple[int, int]]:
     for match in context.pattern.finditer(text):
-        group = "plain" if match.groupdict().get("secret") is None else "secret"
-        if match.start(group) >= done and context.is_secret(match):
-            end = match.end(group)
-            while end > match.start(group) and text[end - 1] in "\r\n":
-                end -= 1
-            parts += (text[done : match.start(group)], MARK)
-            done = end
-    return "".join((*parts, text[done:])) if parts else text
+        if context.is_secret(match):
+            start, end = match.span("plain" if match.groupdict().get("secret") is None else "secret")
+            yield start, start + len(text[start:end].rstrip("\r\n"))

@@ -7,11 +7,9 @@ import functools
 import re
 
 from resilient_tasks.redaction import secret_names, sql_parameters
-from resilient_tasks.redaction.patterns import compiled
-from resilient_tasks.redaction.registered import MARK
-from resilient_tasks.redaction.secret_names import Says
-from resilient_tasks.redaction.secret_values import is_nothing, is_random, is_sentence
-from resilient_tasks.redaction.told import Told
+from resilient_tasks.redaction.known_secrets import KnownSecrets
+from resilient_tasks.redaction.patterns import MARK, compiled
+from resilient_tasks.redaction.secret_values import is_nothing, is_sentence, may_be_secret
 
 #: Every such message contains one of these.
 HINTS = ("[parameters: ", "input_value=", ")=(", "Duplicate entry '", "On instance[", ": invalid ", ", value: ", "loc")
@@ -27,7 +25,7 @@ _LITERAL = compiled(r"b?(?P<quote>\\?[\"'])(?:(?!(?P=quote))(?:\\.|[^\\]))*+(?P=
 # pydantic: the name is in the line before
 _OF_FIELD = compiled(
     rf"(?:^|(?<=\n)|(?<=\\n))(?P<name>[^\s\\][^\r\n\\]{{0,200}}?){_LINE}"
-    rf"(?P<says>[ \t]+[^\r\n]{{0,1000}}?)\[type=(?P<type>[\w.-]+), "
+    rf"(?:[ \t]+[^\r\n]{{0,1000}}?)\[type=(?P<type>[\w.-]+), "
     r"input_value=(?P<secret>[^\r\n]*?), input_type=",
 )
 #: After the field comes the member of a union that was tried.
@@ -58,18 +56,18 @@ _SIMPLE = (
 _QUOTES = compiled(r"b?\\?[\"']?")
 
 
-def blot(text: str) -> str:
+def redact(text: str) -> str:
     """Redact the secrets in the messages of known errors in `text`."""
     if not any(map(text.__contains__, HINTS)):
         return text
-    known = Told()
+    known = KnownSecrets()
     if "[parameters: " in text:
         text = _STATEMENT.sub(_parameters, text)
     if "input_value=" in text:
         text = _OF_FIELD.sub(functools.partial(_of_name, known), _CUT.sub(rf"\1{MARK}", text))
     for pattern in _SIMPLE:
         text = pattern.sub(functools.partial(_of_name, known), text)
-    return known.blot(text)  # such a text may quote a value twice
+    return known.redact(text)  # such a text may quote a value twice
 
 
 def _parameters(match: re.Match[str]) -> str:
@@ -79,17 +77,17 @@ def _parameters(match: re.Match[str]) -> str:
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         parsed = None
     if parsed is not None:
-        clean = sql_parameters.without_secrets(sql, parsed)
+        clean = sql_parameters.redact(sql, parsed)
         return match[0] if clean is parsed else match[0].replace(values, repr(clean))
     if "'{" in values or values.lstrip("[(").startswith("{"):
         return match[0]  # the values have names
     names = sql_parameters.names_of(sql) if sql else ()
-    if names and all(column and secret_names.of(column) is Says.NOTHING for _, column in names):
+    if names and all(column and not secret_names.confidence(column) for _, column in names):
         return match[0]
     return match[0].replace(values, _LITERAL.sub(f"'{MARK}'", values))
 
 
-def _of_name(known: Told, match: re.Match[str]) -> str:
+def _of_name(known: KnownSecrets, match: re.Match[str]) -> str:
     if not _is_secret(match["name"], match["secret"]):
         return match[0]
     bare = match["secret"].strip("b\\\"'")
@@ -102,8 +100,7 @@ def _is_secret(name: str, value: str) -> bool:
     bare = value.strip("b\\\"' ")
     if bare.startswith((MARK, "{", "[")) or is_nothing(bare) or is_sentence(bare):
         return False
-    says = max(map(secret_names.of, _OF_TYPE.sub("", name).split(", ")))
-    return says > Says.IF_RANDOM or (says is Says.IF_RANDOM and is_random(bare))
+    return may_be_secret(bare, max(map(secret_names.confidence, _OF_TYPE.sub("", name).split(", "))))
 
 
 def _without(match: re.Match[str], group: str) -> str:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from resilient_tasks.redaction import secret_names
-from resilient_tasks.redaction.patterns import compiled
-from resilient_tasks.redaction.registered import MARK
-from resilient_tasks.redaction.secret_names import Says
+from resilient_tasks.redaction.patterns import MARK, compiled, redact_spans
+from resilient_tasks.redaction.secret_names import Confidence
 from resilient_tasks.redaction.secret_values import is_value
 
 _NAME = r"(?<![\w.-])(?P<name>[\w.-]{2,64})"
 
 
-def blot(text: str, low: str) -> str:
+def redact(text: str, low: str) -> str:
     """Redact blocks, lists and fields under the names of secrets.
 
     Args:
@@ -21,10 +21,13 @@ def blot(text: str, low: str) -> str:
         low: `text` in lowercase.
     """
     if ":" in low and "\n" in low:
-        text = _without_blocks(text)
+        text = redact_spans(text, _block_values(text))
     if "[" in low or "(" in low:
-        text = _without_lists(text)
-    return _fields(text) if any(map(low.__contains__, _VALUE_HINTS)) else text
+        text = redact_spans(text, _list_values(text))
+    if not any(map(low.__contains__, _VALUE_HINTS)):
+        return text
+    fields = (*_FIELD.finditer(text), *_OBJECT.finditer(text))
+    return redact_spans(text, (span for field in fields if (span := _value_of(text, field)) is not None))
 
 
 _BLOCK = compiled(
@@ -37,23 +40,18 @@ _ITEM = compiled(
 )
 
 
-def _without_blocks(text: str) -> str:
-    """Redact the lines under the names of secrets in YAML: a block, a list, or a value on the next line."""
-    parts: list[str] = []
+def _block_values(text: str) -> Iterator[tuple[int, int]]:
+    """Yield the spans of the values under the names of secrets in YAML: a block, a list, or a value on the next line."""
     done = 0
     for block in _BLOCK.finditer(text):
-        says = secret_names.of(block["name"])
-        if block.start() < done or says is Says.NOTHING:
+        confidence = secret_names.confidence(block["name"])
+        if block.start() < done or not confidence:
             continue
-        for start, end in (
-            _inside(text, block.end(), len(block["indent"].expandtabs()))
-            if block["block"]
-            else _items(text, block, says)
-        ):
+        depth = len(block["indent"].expandtabs())
+        for start, end in _inside(text, block.end(), depth) if block["block"] else _items(text, block, confidence):
             if not text.startswith(MARK, start):
-                parts += (text[done:start], MARK)
+                yield start, end
                 done = end
-    return "".join((*parts, text[done:])) if parts else text
 
 
 def _inside(text: str, begin: int, depth: int) -> list[tuple[int, int]]:
@@ -75,7 +73,7 @@ def _depth_of(line: str) -> int:
 _INDENT = compiled(r"[ \t]*")
 
 
-def _items(text: str, block: re.Match[str], says: Says) -> list[tuple[int, int]]:
+def _items(text: str, block: re.Match[str], confidence: Confidence) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
     depth = len(block["indent"].expandtabs())
     for line in _LINES.finditer(text, block.end()):
@@ -83,7 +81,7 @@ def _items(text: str, block: re.Match[str], says: Says) -> list[tuple[int, int]]
         here = len(line["indent"].expandtabs())
         if item is None or not item["secret"] or here < depth or (not item["dash"] and (here == depth or found)):
             break
-        if is_value(item["secret"], says):
+        if is_value(item["secret"], confidence):
             found.append((line.start("rest") + item.start("secret"), line.start("rest") + item.end("secret")))
         if not item["dash"]:
             break
@@ -100,19 +98,15 @@ _NAMES = compiled(r"(?=.*(?:pass|secret|token|key))[A-Za-z_]+", re.IGNORECASE)
 _STRINGS = compiled(r"(?P<quote>\\{0,3}[\"'])(?P<secret>(?:(?!(?P=quote))(?:\\.|[^\\\r\n]))*+)(?P=quote)")
 
 
-def _without_lists(text: str) -> str:
-    parts: list[str] = []
-    done = 0
+def _list_values(text: str) -> Iterator[tuple[int, int]]:
     for listed in _LIST.finditer(text):
-        says = secret_names.of(listed["name"])
-        if says is Says.NOTHING or listed.start() < done:
+        confidence = secret_names.confidence(listed["name"])
+        if not confidence:
             continue
-        says = says if says is Says.SURELY else Says.IF_RANDOM
+        confidence = confidence if confidence is Confidence.SURE else Confidence.IF_RANDOM
         for item in _STRINGS.finditer(text, *listed.span("items")):
-            if is_value(item["secret"], says) and _NAMES.fullmatch(item["secret"]) is None:
-                parts += (text[done : item.start("secret")], MARK)
-                done = item.end("secret")
-    return "".join((*parts, text[done:])) if parts else text
+            if is_value(item["secret"], confidence) and _NAMES.fullmatch(item["secret"]) is None:
+                yield item.span("secret")
 
 
 # A name in one field and its value in another: {"name": "DB_PASSWORD", "value": "..."}, in this order and in the other.
@@ -147,27 +141,15 @@ _NEXT_OBJECT = compiled(r"[{}<>]|\)(?=[,\])]|$)|\n[ \t]*-[ \t]|\}\}|\r?\n[ \t]*\
 _REACH = 240
 
 
-def _fields(text: str) -> str:
-    fields = [*_FIELD.finditer(text), *_OBJECT.finditer(text)]
-    spans = sorted({span for field in fields if (span := _value_of(text, field)) is not None})
-    parts: list[str] = []
-    done = 0
-    for start, end in spans:
-        if start >= done:
-            parts += (text[done:start], MARK)
-            done = end
-    return "".join((*parts, text[done:])) if parts else text
-
-
 def _value_of(text: str, field: re.Match[str]) -> tuple[int, int] | None:
-    says = secret_names.of(field["name"])
-    if says is Says.NOTHING:
+    confidence = secret_names.confidence(field["name"])
+    if not confidence:
         return None
     behind = text[field.end() : field.end() + _REACH]
     ends = _NEXT_OBJECT.search(behind)
     if ends is not None and ends[0] in "<>" and (inside := _INSIDE.match(behind)) is not None:
         start, end = inside.span("secret")
-        return (field.end() + start, field.end() + end) if is_value(inside["secret"], says) else None
+        return (field.end() + start, field.end() + end) if is_value(inside["secret"], confidence) else None
     found = _VALUE.search(behind)
     if found is not None and ends is not None and found.start() > ends.start():
         found = None
@@ -186,6 +168,6 @@ def _value_of(text: str, field: re.Match[str]) -> tuple[int, int] | None:
         begin = text.find("\n", offset + found.end()) + 1
         lines = _inside(text, begin, _depth_of(text[line:])) if begin else []
         return lines[0] if lines and not text.startswith(MARK, lines[0][0]) else None
-    if not is_value(found[group], says):
+    if not is_value(found[group], confidence):
         return None
     return offset + found.start(group), offset + found.end(group)

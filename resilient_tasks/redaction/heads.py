@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from resilient_tasks.redaction import secret_names
 from resilient_tasks.redaction.patterns import compiled
-from resilient_tasks.redaction.secret_names import Says
+from resilient_tasks.redaction.secret_names import Confidence
 
 #: The most characters of a name on each side of a hit.
 _LONGEST = 64
@@ -47,7 +47,7 @@ class Head(NamedTuple):
     end: int  # where the value begins
     kind: str  # of separator
     separator: str
-    says: Says
+    says: Confidence
 
     @property
     def noun(self) -> str:
@@ -62,7 +62,7 @@ def names_in(text: str, low: str) -> bool:
         if hit.start() >= seen:
             start, seen = name_at(text, hit.start())
             name = text[start:seen]
-            if secret_names.of(name) is not Says.NOTHING or name.lower() in _WANTS_A_WORD:
+            if secret_names.confidence(name) is not Confidence.NONE or name.lower() in _WANTS_A_WORD:
                 return True
             seen = max(seen, hit.end())
     return False
@@ -81,10 +81,10 @@ def heads(text: str, low: str) -> Iterator[Head]:
             continue
         if name.lower() in _WANTS_A_WORD:
             name = _word_before(text, start) + name
-        says = secret_names.of(name)
-        if says is Says.NOTHING and name.endswith(" token"):  # "Invalid token: ..."
-            says = Says.IF_RANDOM
-        if says is Says.NOTHING or name.lower().endswith("authorization"):  # a header, which `secret_shapes` handles
+        says = secret_names.confidence(name)
+        if says is Confidence.NONE and name.endswith(" token"):  # "Invalid token: ..."
+            says = Confidence.IF_RANDOM
+        if says is Confidence.NONE or name.lower().endswith("authorization"):  # a header, which `secret_shapes` handles
             continue
         kind = separator.lastgroup or ""
         if kind == "flag" and (FLAG.search(text[max(0, start - 2) : end]) is None or len(separator[0]) > 1):

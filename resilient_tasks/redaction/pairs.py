@@ -9,9 +9,8 @@ import re
 
 from resilient_tasks.redaction import secret_names
 from resilient_tasks.redaction.heads import FLAG, Head, heads
-from resilient_tasks.redaction.patterns import compiled
-from resilient_tasks.redaction.registered import MARK
-from resilient_tasks.redaction.secret_names import Says
+from resilient_tasks.redaction.patterns import MARK, compiled
+from resilient_tasks.redaction.secret_names import Confidence
 from resilient_tasks.redaction.secret_values import is_machine_made, is_nothing, is_random, is_sentence, looks_random
 
 _QUOTED = compiled(
@@ -79,14 +78,14 @@ _TO_LINE_END = ("cookie", "cookies", "passphrase", "signature")
 
 def is_secret(name: str, value: str) -> bool:
     """Return whether `value` is a secret, as the value of the key `name` in a mapping."""
-    says = secret_names.of(name)
-    if says is Says.NOTHING or is_nothing(value) or value.startswith(MARK):
+    says = secret_names.confidence(name)
+    if says is Confidence.NONE or is_nothing(value) or value.startswith(MARK):
         return False
     head = Head(name, 0, 0, "sign", ":", says)
     return _can_be(value, head) and not is_sentence(value)
 
 
-def blot(text: str, low: str, *, code: bool) -> str:
+def redact(text: str, low: str, *, code: bool) -> str:
     """Redact the values of the names of secrets in `text`. `low` is the text in lowercase."""
     parts: list[str] = []
     done = at = 0
@@ -148,14 +147,14 @@ def _in_prose(text: str, head: Head, *, code: bool) -> tuple[int, int, bool] | N
 
 def _can_be_in_prose(value: str, head: Head) -> bool:
     is_short_id = _SHORT_ID.fullmatch(value) is not None  # of a public key or a Kubernetes resource
-    may_be = head.says > Says.IF_RANDOM or _THE_TOKEN.search(head.name) is not None
+    may_be = head.says > Confidence.IF_RANDOM or _THE_TOKEN.search(head.name) is not None
     return may_be and is_machine_made(value) and not is_short_id and not value.startswith(MARK)
 
 
 def _can_be(value: str, head: Head) -> bool:  # noqa: PLR0911  # one per reason
     """Return whether a value can be a secret, given what the name says."""
     noun = head.noun
-    if head.says is Says.IF_RANDOM:
+    if head.says is Confidence.IF_RANDOM:
         if noun in {"auth", "authorization", "signature", "sig", "sas", "hmac"}:
             return looks_random(value) and (noun.startswith("auth") or len(value) >= 16)
         is_made = is_machine_made(value) if noun == "token" else is_random(value)
@@ -167,8 +166,8 @@ def _can_be(value: str, head: Head) -> bool:  # noqa: PLR0911  # one per reason
     if head.kind == "dots" and not looks_random(value):
         return False
     if noun == "token" and ":" in head.separator and value.isalpha() and len(value) < 12:
-        return bool(head.says is Says.SURELY or {value.lower(), value.upper()}.isdisjoint({value}))
-    if head.says is Says.PROBABLY:
+        return bool(head.says is Confidence.SURE or {value.lower(), value.upper()}.isdisjoint({value}))
+    if head.says is Confidence.LIKELY:
         is_number = value.replace(".", "", 1).replace(",", "").replace("_", "").isdigit()
         if noun == "tokens" and _AMOUNT.fullmatch(value) is not None:
             return False
@@ -184,7 +183,7 @@ def _quoted_value(text: str, quoted: re.Match[str], head: Head) -> tuple[int, in
         return start, quoted.end(), False
     if head.kind == "item" and not _takes_a_list(text, head, quoted.end()):
         return None
-    if head.kind == "item" and secret_names.of(value) and not any(map(str.isdigit, value)):
+    if head.kind == "item" and secret_names.confidence(value) and not any(map(str.isdigit, value)):
         return start, quoted.end(), False  # a list of names
     if not _can_be(value, head) and not (head.name.lower() in {"key", "code"} and _is_in_query(text, head)):
         return None if len(value) < 100 else (start, quoted.end(), False)
@@ -213,7 +212,7 @@ def _bare(text: str, at: int, head: Head) -> re.Match[str] | None:
     if (item := _whole_item(text, at, head)) is not None:
         return item
     bare = _BARE.match(text, at)
-    if bare is None and "=" in head.separator and head.says is Says.SURELY:
+    if bare is None and "=" in head.separator and head.says is Confidence.SURE:
         bare = _BARE_PASSWORD.match(text, at)
     return bare
 
@@ -241,7 +240,9 @@ def _bare_value(text: str, at: int, head: Head) -> tuple[int, int, bool] | None:
     if (
         is_nothing(value)
         or is_nothing(bare[0])
-        or (secret_names.of(value) and _PATH.fullmatch(value) and not any(map(str.isdigit, value)))  # a variable
+        or (
+            secret_names.confidence(value) and _PATH.fullmatch(value) and not any(map(str.isdigit, value))
+        )  # a variable
         or (head.kind == "flag" and _METAVAR.fullmatch(value))
         or (head.separator == ": " and head.name.startswith("-"))  # "argument --password: ..."
         or (
@@ -278,5 +279,5 @@ def _takes_a_list(text: str, head: Head, end: int | None = None) -> bool:
     if end is None:
         return True
     is_pair = _PAIR_END.match(text, end) is not None
-    is_sure = pair[0][0] == "(" and ("," not in pair[0] or head.says is Says.SURELY)
+    is_sure = pair[0][0] == "(" and ("," not in pair[0] or head.says is Confidence.SURE)
     return is_pair and (is_sure or looks_random(text[head.end : end].strip("b\"'\\")))

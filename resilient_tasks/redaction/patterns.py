@@ -1,10 +1,16 @@
-"""Regular expressions that are compiled on first use: compiling all two hundred would double the import time."""
+"""Regular expressions that are compiled on first use, and the mark that replaces what they find.
+
+Compiling all two hundred patterns at import would double the import time.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any, cast
 
+#: Replaces a secret.
+MARK = "***"
 _METHODS = ("search", "match", "fullmatch", "finditer", "findall", "sub", "split")
 
 
@@ -26,3 +32,19 @@ class _Later:
 def compiled(pattern: str, flags: int = 0) -> re.Pattern[str]:
     """Return a lazy `re.compile(pattern, flags)`. A mistake in the pattern raises on first use."""
     return cast("re.Pattern[str]", _Later(pattern, flags))
+
+
+def mark_like(value: str | bytes) -> str | bytes:
+    """Return the mark as text or as bytes, like `value`."""
+    return MARK if isinstance(value, str) else MARK.encode()
+
+
+def redact_spans(text: str, spans: Iterable[tuple[int, int]]) -> str:
+    """Return `text` with each span replaced by the mark; overlapping spans by one mark."""
+    parts: list[str] = []
+    done = 0
+    for start, end in sorted(spans):
+        if start >= done:
+            parts += (text[done:start], MARK)
+        done = max(done, end)
+    return "".join((*parts, text[done:])) if parts else text

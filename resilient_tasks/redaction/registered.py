@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 from resilient_tasks.redaction import spellings
+from resilient_tasks.redaction.patterns import MARK
 
 #: A value, or a pattern of values.
 Secret: TypeAlias = str | re.Pattern[str]
@@ -16,10 +17,13 @@ Secret: TypeAlias = str | re.Pattern[str]
 #: The environment variable that lists the variables whose values are secrets, comma separated.
 VARIABLE = "RESILIENT_TASKS_SECRETS"
 
-MARK = spellings.MARK
-
 #: The minimum length: shorter texts would be part of many words.
 _SHORTEST = 4
+_TOO_SHORT = (
+    f"has fewer than {_SHORTEST} characters: so short a text is part of many words, which would all be redacted"
+)
+#: The most characters of one escaped letter, such as `\u00e4`.
+_WIDEST = 6
 
 
 def checked(given: object) -> tuple[Secret, ...]:
@@ -43,11 +47,6 @@ def checked(given: object) -> tuple[Secret, ...]:
             raise ValueError(f"configure(secrets=...): number {number} {_TOO_SHORT}")
         found[secret] = None
     return tuple(found)
-
-
-_TOO_SHORT = (
-    f"has fewer than {_SHORTEST} characters: so short a text is part of many words, which would all be redacted"
-)
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
@@ -78,15 +77,11 @@ def longest(secrets: tuple[Secret, ...]) -> int:
     return max((_WIDEST * len(secret) for secret in secrets if isinstance(secret, str)), default=0)
 
 
-#: The most characters of one escaped letter, such as `\u00e4`.
-_WIDEST = 6
-
-
-def blot(text: str, secrets: tuple[Secret, ...]) -> str:
+def redact(text: str, secrets: tuple[Secret, ...]) -> str:
     """Redact registered secrets in `text`, in every spelling: see `spellings`."""
     values, patterns = _apart(secrets)
     if values:
-        text = spellings.blot(text, values)
+        text = spellings.redact(text, values)
     for pattern in patterns:
         text = pattern.sub(MARK, text)
     return text

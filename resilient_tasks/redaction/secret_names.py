@@ -17,16 +17,16 @@ def words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-class Says(enum.IntEnum):
-    """What a name says about its value."""
+class Confidence(enum.IntEnum):
+    """How confidently a name tells that its value is a secret."""
 
-    NOTHING = 0
+    NONE = 0
     #: A secret if it looks random.
     IF_RANDOM = 1
     #: A secret unless it is a small number or a placeholder.
-    PROBABLY = 2
+    LIKELY = 2
     #: Always a secret.
-    SURELY = 3
+    SURE = 3
 
 
 #: The lowercase name of every secret contains one of these. The factored form is twice as fast.
@@ -36,11 +36,6 @@ HIT = compiled(
 )
 
 
-def may_be_in(low: str) -> bool:
-    """Return whether a lowercase text can contain the name of a secret."""
-    return HIT.search(low) is not None
-
-
 _SURE = words(
     "password passwd passwort passphrase passcode pwd pswd psw pword userpassword mypassword secret secrets credential "
     "credentials cred creds apikey secretkey privatekey accesskey authkey apisecret appsecret clientsecret apitoken "
@@ -48,7 +43,7 @@ _SURE = words(
     "requirepass masterauth dek storepass keypass psk userpwd dbpwd mypwd passw pwds passes passwords kennwort passe "
     "passord contrasena contraseña senha wachtwoord parola"
 )
-_PROBABLE = words(
+_LIKELY = words(
     "token tokens jwt cookie cookies sessionid sessid sid otp totp pw pass xsrf csrf csrftoken xsrftoken jsessionid "
     "phpsessid"
 )
@@ -64,7 +59,12 @@ _TOGETHER = {
     "phrase": words("seed recovery backup wallet secret pass key"),
     "seed": words("totp otp mfa wallet bip39 hd"),
 }
-_NOUNS = _SURE | _PROBABLE | _VAGUE | frozenset(_TOGETHER)
+_BY_WORD = {
+    **dict.fromkeys(_VAGUE, Confidence.IF_RANDOM),
+    **dict.fromkeys(_LIKELY, Confidence.LIKELY),
+    **dict.fromkeys(_SURE, Confidence.SURE),
+}
+_NOUNS = frozenset({*_BY_WORD, *_TOGETHER})
 
 #: A `key` after these words is a secret ...
 _KEYS = words(
@@ -127,8 +127,8 @@ _ABOUT = words(
     "responses exists present sock socket process agent set_at seen stdin stdout "
     "prompt fd command cmd from via encoding charset alphabet chars characters case shape shapes"
 )
-#: After a noun, these do not change what it says; any other word makes it probable.
-_STILL = words(
+#: After a noun, these words keep its confidence; any other word lowers it.
+_NEUTRAL = words(
     "value values val text string str plain plaintext cleartext raw hash hashed digest base64 b64 hex encoded "
     "encrypted decrypted enc bytes data base old new current previous prev primary secondary main default prod "
     "production staging stage dev test live local root admin confirm confirmation again repeat key keys token "
@@ -163,15 +163,15 @@ def noun_of(name: str) -> str:
 
 
 @functools.lru_cache(maxsize=4096)
-def of(name: str) -> Says:
-    """Return what `name` says about its value."""
+def confidence(name: str) -> Confidence:
+    """Return how confidently `name` tells that its value is a secret."""
     parts = words_of(_OF_STORAGE.sub("", name))
     for at in range(len(parts) - 1, -1, -1):
-        if (found := _noun(parts, at)) is not Says.NOTHING:
+        if found := _noun(parts, at):
             return _with_what_follows(found, parts, at)
         if parts[at] in _ABOUT:
-            return Says.NOTHING
-    return Says.NOTHING
+            return Confidence.NONE
+    return Confidence.NONE
 
 
 def words_of(name: str) -> list[str]:
@@ -180,49 +180,45 @@ def words_of(name: str) -> list[str]:
     return [word for part in _SPLIT.split(name) if part for word in _HUMPS.sub(" ", part).lower().split()]
 
 
-def _noun(parts: list[str], at: int) -> Says:  # noqa: PLR0911  # one per kind of noun
+def _noun(parts: list[str], at: int) -> Confidence:  # noqa: PLR0911  # one per kind of noun
     word, before = parts[at].rstrip("0123456789") or parts[at], parts[at - 1] if at else ""
     if word not in _NOUNS:
         return _glued(word)
     if word in _TOGETHER and before in _TOGETHER[word] and at:
-        return Says.PROBABLY
+        return Confidence.LIKELY
     if word in {"key", "keys"}:
         if before in _OTHER_KEYS:
-            return Says.NOTHING
-        return Says.SURELY if before in _KEYS and at else Says.IF_RANDOM
+            return Confidence.NONE
+        return Confidence.SURE if before in _KEYS and at else Confidence.IF_RANDOM
     if word.endswith("s") and not word.endswith("ss") and _HOW_MANY.intersection(parts[:at]):
-        return Says.NOTHING
+        return Confidence.NONE
     if word in {"token", "tokens"} and before in _OTHER_TOKENS:
-        return Says.NOTHING
+        return Confidence.NONE
     if word == "pass" and before in _OTHER_PASSES:
-        return Says.NOTHING
+        return Confidence.NONE
     if word == "session" and before in _OTHER_SESSIONS:
-        return Says.NOTHING
-    return Says.SURELY if word in _SURE else Says.PROBABLY if word in _PROBABLE else _vaguely(word)
+        return Confidence.NONE
+    return _BY_WORD.get(word, Confidence.NONE)
 
 
-def _vaguely(word: str) -> Says:
-    return Says.IF_RANDOM if word in _VAGUE else Says.NOTHING
-
-
-def _glued(word: str) -> Says:
-    """Return what a compound says: `dbpassword`, `PGPASSWORD`, `authtoken`, `accountkey`."""
+def _glued(word: str) -> Confidence:
+    """Return the confidence of a compound: `dbpassword`, `PGPASSWORD`, `authtoken`, `accountkey`."""
     if word in _CHANCE:
-        return Says.NOTHING
+        return Confidence.NONE
     if _PW.fullmatch(word) is not None:
-        return Says.SURELY
+        return Confidence.SURE
     if (match := _GLUED.fullmatch(word)) is not None:
         noun = match[2]
-        return Says.PROBABLY if noun in {"token", "cookie", "signature", "sessionid"} else Says.SURELY
-    return Says.SURELY if _KEY_ENDS.fullmatch(word) is not None else Says.NOTHING
+        return Confidence.LIKELY if noun in {"token", "cookie", "signature", "sessionid"} else Confidence.SURE
+    return Confidence.SURE if _KEY_ENDS.fullmatch(word) is not None else Confidence.NONE
 
 
-def _with_what_follows(found: Says, parts: list[str], at: int) -> Says:
+def _with_what_follows(found: Confidence, parts: list[str], at: int) -> Confidence:
     behind = parts[at + 1 :]
     if not behind:
         return found
     if any(word in _ABOUT for word in behind):
-        return Says.NOTHING
-    if all(word in _STILL or word.isdigit() for word in behind):
+        return Confidence.NONE
+    if all(word in _NEUTRAL or word.isdigit() for word in behind):
         return found
-    return Says.PROBABLY if found is Says.SURELY else Says.IF_RANDOM
+    return Confidence.LIKELY if found is Confidence.SURE else Confidence.IF_RANDOM

@@ -1,7 +1,7 @@
 """Secrets that are recognised by their shape, without a name: tokens, keys, URLs with credentials, headers.
 
 Each pattern takes time proportional to the text, for any text: repetitions are bounded or possessive, or can begin
-only where no earlier match could. `tests/core/test_redact.py` tries hostile texts.
+only where no earlier match could. `tests/redaction/test_redact.py` tries hostile texts.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from resilient_tasks.redaction import secret_names, tokens
-from resilient_tasks.redaction.patterns import compiled
-from resilient_tasks.redaction.registered import MARK
+from resilient_tasks.redaction.patterns import MARK, compiled
 from resilient_tasks.redaction.secret_values import looks_random, lowered
 
 
@@ -24,12 +23,12 @@ class Rule(NamedTuple):
     Attributes:
         hints: every text with such a secret contains one of these; in lowercase if case is ignored.
         pattern: matches it.
-        blot: the replacement of a match.
+        replacement: of a match.
     """
 
     hints: tuple[str, ...]
     pattern: re.Pattern[str]
-    blot: str | Callable[[re.Match[str]], str]
+    replacement: str | Callable[[re.Match[str]], str]
 
 
 def _in_url(match: re.Match[str]) -> str:
@@ -55,7 +54,7 @@ def _bearer(match: re.Match[str]) -> str:
 
 def _header(match: re.Match[str]) -> str:
     before, listed, scheme, value = match.groups()
-    if not listed and not scheme and secret_names.of(value) and not any(map(str.isdigit, value)):
+    if not listed and not scheme and secret_names.confidence(value) and not any(map(str.isdigit, value)):
         return match[0]  # a list of header names
     if listed or (scheme and scheme.strip().lower() in _SCHEMES) or looks_random(value):
         return f"{before}{listed or scheme}{MARK}"
@@ -166,11 +165,11 @@ _EXACT = tuple({hint for ignores_case, rule in _BY_CASE if not ignores_case for 
 _IN_SMALL = tuple({hint for ignores_case, rule in _BY_CASE if ignores_case for hint in rule.hints})
 
 
-def blot(text: str) -> str:
+def redact(text: str) -> str:
     """Redact what has the shape of a secret in `text`."""
     low = lowered(text)
     if any(map(text.__contains__, _EXACT)) or any(map(low.__contains__, _IN_SMALL)):
         for ignores_case, rule in _BY_CASE:
             if any(map((low if ignores_case else text).__contains__, rule.hints)):
-                text = rule.pattern.sub(rule.blot, text)
-    return tokens.blot(text)
+                text = rule.pattern.sub(rule.replacement, text)
+    return tokens.redact(text)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from resilient_tasks.redaction import secret_names
-from resilient_tasks.redaction.patterns import compiled
-from resilient_tasks.redaction.secret_names import Says, words
+from resilient_tasks.redaction.patterns import MARK, compiled
+from resilient_tasks.redaction.secret_names import Confidence, words
 
 _SMALL = {ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 
@@ -72,7 +72,7 @@ _NOTHING = compiled(
 _VARIABLE = compiled(r"\$(?:env:)?([A-Z_][A-Z0-9_]*|[a-z_]+|\d)[,;.)\]}]*")
 
 #: Words of sentences about secrets.
-_SAYS = words(
+_ABOUT_SECRETS = words(
     "a an and are at be been but by can cannot characters contain contains could did does empty entered expected "
     "expired field for found from has have in incorrect invalid is least less length long longer matches may missing "
     "more must need needs no not of on or please provided received required shorter should short than that the this "
@@ -86,7 +86,7 @@ def is_nothing(value: str) -> bool:
         return True
     variable = _VARIABLE.fullmatch(value)
     return variable is not None and (
-        variable[1] != variable[1].lower() or variable[1].isdigit() or secret_names.of(variable[1]) > 0
+        variable[1] != variable[1].lower() or variable[1].isdigit() or secret_names.confidence(variable[1]) > 0
     )
 
 
@@ -94,18 +94,21 @@ def is_sentence(value: str) -> bool:
     """Return whether a value with blanks is a sentence, such as "must be at least 8 characters", not a passphrase."""
     if value.count(" ") < 1:
         return False
-    some = [word.strip(".,:;!?()\"'").lower() for word in value[:400].split()]
-    said = sum(word in _SAYS for word in some)
-    return (said >= 2 and said * 3 >= len(some)) or (said >= 1 and len(some) <= 3 and value[:1].isupper())
+    found = [word.strip(".,:;!?()\"'").lower() for word in value[:400].split()]
+    count = sum(word in _ABOUT_SECRETS for word in found)
+    return (count >= 2 and count * 3 >= len(found)) or (count >= 1 and len(found) <= 3 and value[:1].isupper())
 
 
-def is_value(value: str, says: Says) -> bool:
-    """Return whether a value is a secret, given what its name says."""
-    if is_nothing(value) or value.startswith("***") or is_sentence(value):
+def may_be_secret(value: str, confidence: Confidence) -> bool:
+    """Return whether `value` can be a secret, given the confidence that its name gives."""
+    return confidence > Confidence.IF_RANDOM or (confidence is Confidence.IF_RANDOM and is_random(value))
+
+
+def is_value(value: str, confidence: Confidence) -> bool:
+    """Return whether `value` is a secret, given the confidence that its name gives."""
+    if not confidence or is_nothing(value) or value.startswith(MARK) or is_sentence(value):
         return False
-    return says > Says.IF_RANDOM or (
-        says is Says.IF_RANDOM and (is_random(value) or _DIGITS.fullmatch(value) is not None)
-    )
+    return may_be_secret(value, confidence) or _DIGITS.fullmatch(value) is not None
 
 
 #: Digits that are a secret only under a secret's name.

@@ -15,9 +15,7 @@ import functools
 import re
 from typing import NamedTuple
 
-from resilient_tasks.redaction.patterns import compiled
-
-MARK = "***"
+from resilient_tasks.redaction.patterns import compiled, redact_spans
 
 #: How many nested encodings are decoded, such as HTML of JSON in JSON in a URL.
 _DEPTH = 5
@@ -86,7 +84,7 @@ _READINGS = (
 _BASE64 = compiled(r"[A-Za-z0-9+/_=-]*")
 
 
-def blot(text: str, secrets: tuple[str, ...]) -> str:
+def redact(text: str, secrets: tuple[str, ...]) -> str:
     """Redact `secrets` in `text`."""
     wanted = _wanted(secrets)
     spans = _found(text, None, wanted)
@@ -97,7 +95,7 @@ def blot(text: str, secrets: tuple[str, ...]) -> str:
             spans += _found_by(reading, read, places, wanted)
             if reading in _AROUND_JSON:
                 spans += _found_by(_JSON, *_read(read, places, reading.written), wanted)
-    return _without(text, spans) if spans else text
+    return redact_spans(text, spans)
 
 
 def _found_by(reading: _Reading, read: str, places: list[int] | None, wanted: _Wanted) -> list[tuple[int, int]]:
@@ -243,15 +241,3 @@ def _utf8(number: int) -> str:
     if number < 0x80:  # ASCII
         return chr(number)
     return chr(number).encode("utf-8", "surrogatepass").decode("latin-1") if number <= 0x10FFFF else "?"
-
-
-def _without(text: str, spans: list[tuple[int, int]]) -> str:
-    parts: list[str] = []
-    done = 0
-    for start, end in sorted(spans):
-        if start >= done:
-            parts += (text[done:start], MARK)
-        elif end <= done:
-            continue
-        done = max(done, end)
-    return "".join((*parts, text[done:]))

@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from resilient_tasks.redaction import secret_names
-from resilient_tasks.redaction.patterns import compiled
-from resilient_tasks.redaction.registered import MARK
-from resilient_tasks.redaction.secret_names import Says, words
-from resilient_tasks.redaction.secret_values import is_nothing, is_random, is_value
+from resilient_tasks.redaction.patterns import MARK, compiled, mark_like, redact_spans
+from resilient_tasks.redaction.secret_names import Confidence, words
+from resilient_tasks.redaction.secret_values import is_nothing, is_value, may_be_secret
 
 #: How many characters of a statement are parsed.
 _LONGEST = 20_000
@@ -80,24 +79,19 @@ def names_of(statement: str) -> tuple[tuple[str | None, str | None], ...]:  # no
     return tuple(found)
 
 
-def blot_literals(text: str) -> str:
+def redact_literals(text: str) -> str:
     """Redact what `INSERT INTO users (name, password) VALUES (...)` writes into secret columns."""
-    parts: list[str] = []
-    done = read = 0
+    spans: list[tuple[int, int]] = []
+    read = 0
     for statement in _COLUMNS.finditer(text):
-        says = [secret_names.of(part.strip().strip('"`[]\\')) for part in statement["columns"].split(",")]
-        if not any(says) or statement.start() < read:
-            continue
-        spans, read = _written_into(text, statement.end(), says)
-        for start, end in spans:
-            parts += (text[done:start], MARK)
-            done = end
-    return "".join((*parts, text[done:])) if parts else text
+        columns = [secret_names.confidence(part.strip().strip('"`[]\\')) for part in statement["columns"].split(",")]
+        if any(columns) and statement.start() >= read:
+            read = _read_values(text, statement.end(), columns, spans)
+    return redact_spans(text, spans)
 
 
-def _written_into(text: str, begin: int, says: Sequence[Says]) -> tuple[list[tuple[int, int]], int]:
-    """Return the spans of the literals written into secret columns, and the end of the parsed text."""
-    found: list[tuple[int, int]] = []
+def _read_values(text: str, begin: int, columns: Sequence[Confidence], spans: list[tuple[int, int]]) -> int:
+    """Add the spans of the literals written into secret columns to `spans`, and return the end of the parsed text."""
     depth = place = 0
     end = begin
     for token in _LITERAL.finditer(text, begin, begin + _LONGEST):
@@ -110,12 +104,12 @@ def _written_into(text: str, begin: int, says: Sequence[Says]) -> tuple[list[tup
             place += depth == 1
         elif depth == 0:  # the next clause
             break
-        elif token["quote"] is not None and place < len(says) and is_value(token["secret"], says[place]):
-            found.append(token.span("secret"))
-    return found, end
+        elif token["quote"] is not None and place < len(columns) and is_value(token["secret"], columns[place]):
+            spans.append(token.span("secret"))
+    return end
 
 
-def without_secrets(statement: str | None, parameters: Any) -> Any:
+def redact(statement: str | None, parameters: Any) -> Any:
     """Return the parameters of `statement` with possible secrets redacted; the same object if there are none.
 
     A text whose column is unknown may be a secret, so it is redacted.
@@ -134,7 +128,7 @@ def _cleaned(parameters: Any, names: tuple[tuple[str | None, str | None], ...], 
     if isinstance(parameters, Mapping):
         columns = {own: column for own, column in names if own}
         made = {
-            key: _value(value, *_said_of(str(key), columns.get(str(key)), known=True))
+            key: _value(value, *_confidence_of(str(key), columns.get(str(key)), known=True))
             for key, value in parameters.items()
         }
         return parameters if all(made[key] is parameters[key] for key in made) else made
@@ -144,7 +138,9 @@ def _cleaned(parameters: Any, names: tuple[tuple[str | None, str | None], ...], 
         many = [_cleaned(part, names, depth + 1) for part in parameters]
         return parameters if _same(many, parameters) else type(parameters)(many)
     in_order = _in_order(names)
-    values = [_value(value, *_said_of(None, in_order.get(at), known=False)) for at, value in enumerate(parameters, 1)]
+    values = [
+        _value(value, *_confidence_of(None, in_order.get(at), known=False)) for at, value in enumerate(parameters, 1)
+    ]
     return parameters if _same(values, parameters) else tuple(values) if isinstance(parameters, tuple) else values
 
 
@@ -153,7 +149,7 @@ def _in_order(names: tuple[tuple[str | None, str | None], ...]) -> dict[int, str
     found: dict[int, str | None] = {}
     for at, (own, column) in enumerate(names, 1):
         place = int(own[1:9]) if own and own[0] == "$" else at
-        if place not in found or secret_names.of(column or ""):
+        if place not in found or secret_names.confidence(column or ""):
             found[place] = column
     return found
 
@@ -161,20 +157,20 @@ def _in_order(names: tuple[tuple[str | None, str | None], ...]) -> dict[int, str
 _ANONYMOUS = compiled(r"(?:param|p|arg|value|v|bind|b|x|pos)?_?\d*")
 
 
-def _said_of(key: str | None, column: str | None, *, known: bool) -> tuple[Says, bool]:
-    """Return what the names of a parameter say, and whether it has a name."""
-    says = max(secret_names.of(key or ""), secret_names.of(column or ""))
+def _confidence_of(key: str | None, column: str | None, *, known: bool) -> tuple[Confidence, bool]:
+    """Return the confidence that the names of a parameter give, and whether it has a name."""
+    confidence = max(secret_names.confidence(key or ""), secret_names.confidence(column or ""))
     has_name = column is not None or (known and key is not None and _ANONYMOUS.fullmatch(key) is None)
-    return says, has_name
+    return confidence, has_name
 
 
-def _value(value: Any, says: Says, has_name: bool) -> Any:  # noqa: FBT001
+def _value(value: Any, confidence: Confidence, has_name: bool) -> Any:  # noqa: FBT001
     if not isinstance(value, str | bytes):
-        return MARK if says is Says.SURELY and type(value) is int else value
+        return MARK if confidence is Confidence.SURE and type(value) is int else value
     text = value if isinstance(value, str) else value.decode("utf-8", "replace")
-    if is_nothing(text) or (has_name and (says is Says.NOTHING or (says is Says.IF_RANDOM and not is_random(text)))):
+    if is_nothing(text) or (has_name and not may_be_secret(text, confidence)):
         return value
-    return MARK if isinstance(value, str) else MARK.encode()
+    return mark_like(value)
 
 
 def _same(parts: Sequence[Any], others: Sequence[Any]) -> bool:

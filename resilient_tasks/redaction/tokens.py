@@ -10,8 +10,7 @@ import functools
 import re
 from typing import NamedTuple
 
-from resilient_tasks.redaction.patterns import compiled
-from resilient_tasks.redaction.registered import MARK
+from resilient_tasks.redaction.patterns import MARK, compiled
 from resilient_tasks.redaction.token_shapes import ALPHABETS, SHAPES
 
 #: As in the generated table. The lengths are less strict where a prefix is unmistakable: some issuers changed theirs,
@@ -98,7 +97,7 @@ def has_run(text: str) -> bool:
     return _RUN.search(text) is not None
 
 
-def blot(text: str) -> str:
+def redact(text: str) -> str:
     """Redact every token in `text` that has an issuer's shape."""
     parts: list[str] = []
     done = 0

@@ -23,8 +23,8 @@ from typing import IO, Any, ClassVar, Protocol
 from urllib.parse import unquote, urlsplit
 
 from resilient_tasks.core.errors import PolicyError
-from resilient_tasks.redaction.redact import is_secret_pair, redact
-from resilient_tasks.redaction.registered import MARK
+from resilient_tasks.redaction.patterns import MARK
+from resilient_tasks.redaction.text import is_secret_pair, redact
 from resilient_tasks.storage.blocks import Address, address_named, address_of, is_block, is_name
 
 _TEMPORARY = ".tmp"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from resilient_tasks.core import safely
+from resilient_tasks import safely
 from resilient_tasks.core.events import Event, FallbackUsed, Sink, bus, run_ids
 from resilient_tasks.core.first_attempts import current_call
 from resilient_tasks.subprocess import serialization

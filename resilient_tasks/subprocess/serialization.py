@@ -27,10 +27,10 @@ import cloudpickle
 import tblib
 from cloudpickle import cloudpickle as trackers
 
-from resilient_tasks.core import safely
-from resilient_tasks.core.error_layout import builtin_base, kept_outside, like, saying
+from resilient_tasks import safely
 from resilient_tasks.core.errors import ResilienceError
 from resilient_tasks.core.failures import JUDGED, judge
+from resilient_tasks.redaction.error_copies import builtin_base, class_with_text, kept_outside, like
 from resilient_tasks.subprocess.channel import EndedError, Incoming, LateError, Piece
 from resilient_tasks.subprocess.function_ref import cached, importable, reference_to
 
@@ -293,7 +293,7 @@ def _said_otherwise(
 def _made(cls: type[BaseException], args: tuple[Any, ...], said: str | None) -> BaseException:
     """Make an exception without running any code of its class, and with the text `said`, if that is given."""
     base: Any = builtin_base(cls)
-    error = base.__new__(cls if said is None else saying(cls, said), *args)
+    error = base.__new__(cls if said is None else class_with_text(cls, said), *args)
     base.__init__(error, *args)
     return cast("BaseException", error)
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
-from resilient_tasks.core.cleaned import Cleaner
-from resilient_tasks.redaction.redact import is_nothing, is_secret_pair, is_short, redact, redact_whole
-from resilient_tasks.redaction.registered import MARK
+from resilient_tasks.redaction.patterns import MARK
+from resilient_tasks.redaction.text import is_nothing, is_secret_pair, is_short, redact, redact_whole
+from resilient_tasks.redaction.values import Cleaner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from resilient_tasks.core import safely
+from resilient_tasks import safely
 from resilient_tasks.core.errors import InvalidData
 from resilient_tasks.core.wording import number_of, was
 from resilient_tasks.validation.schemas import check_complete, check_schema, library, portable

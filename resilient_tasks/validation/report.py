@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 import numpy as np
 
 from resilient_tasks.core.wording import named_few, number_of
-from resilient_tasks.redaction.redact import redact
+from resilient_tasks.redaction.text import redact
 from resilient_tasks.validation.backend import WHOLE_FRAME, Finding, bad_positions, combinations
 
 if TYPE_CHECKING:

@@ -19,11 +19,11 @@ from resilient_tasks.alerts.message import Message
 from resilient_tasks.alerts.outbox import Outbox, incident_store, use_incidents
 from resilient_tasks.alerts.policy import Notify
 from resilient_tasks.alerts.routes import Route
-from resilient_tasks.core.error_layout import twin
 from resilient_tasks.core.events import bus
 from resilient_tasks.core.host import Flow, Host, use_host
 from resilient_tasks.core.store import MemoryStore
 from resilient_tasks.policies.single_flight import parcels
+from resilient_tasks.redaction.error_copies import copied
 from resilient_tasks.state.states import StoreUnavailable
 from resilient_tasks.subprocess import serialization
 from resilient_tasks.testing import flush_messages
@@ -380,9 +380,9 @@ class TestRoutes:
         error.add_note("fetch: gave up after attempt 3 (ConnectionError ×3): no attempts left")
         assert facts.policy_of("failed", error) == ""
 
-    @pytest.mark.parametrize("arrived", [lambda error: error, twin, through_another_process, by_a_parcel])
+    @pytest.mark.parametrize("arrived", [lambda error: error, copied, through_another_process, by_a_parcel])
     def test_a_retry_is_found_without_its_note_and_in_another_process(self, drive, monkeypatch, arrived):
-        monkeypatch.setattr("resilient_tasks.core.safely.note", lambda *_: None)
+        monkeypatch.setattr("resilient_tasks.safely.note", lambda *_: None)
         error = arrived(drive(fail, retry=Retry(attempts=2, wait=0)).outcome().error)
         assert facts.policy_of("failed", error) == "retry"
 

@@ -15,9 +15,9 @@ import urllib3
 from resilient_tasks import Fallback, Retry, resilient
 from resilient_tasks.alerts import facts
 from resilient_tasks.core.failures import Kind, classify, describe, http_failure, in_words
-from resilient_tasks.core.redacted import redacted
 from resilient_tasks.observe import logs
 from resilient_tasks.observe.report import RunReport
+from resilient_tasks.redaction.exceptions import redacted
 
 
 def _httpx():

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from resilient_tasks.core import safely
+from resilient_tasks import safely
 
 
 class SaysNothing(Exception):

@@ -10,8 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from resilient_tasks import Failed, Kind, ProcessDied, ResilienceError, Retry, classify
-from resilient_tasks.core import safely
+from resilient_tasks import Failed, Kind, ProcessDied, ResilienceError, Retry, classify, safely
 from resilient_tasks.core.failures import retry_after, status_of
 
 

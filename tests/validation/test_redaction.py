@@ -10,8 +10,8 @@ from pyarrow import parquet
 from pydantic import BaseModel, Field
 
 from resilient_tasks import InvalidData, Quarantine, Validate, resilient
-from resilient_tasks.core.redacted import redacted
 from resilient_tasks.quarantine.quarantine import QuarantineError
+from resilient_tasks.redaction.exceptions import redacted
 from resilient_tasks.validation.backend import without_secrets
 from resilient_tasks.validation.split import split
 

@@ -8,8 +8,8 @@ import pytest
 from prefect.states import Failed as FailedState
 
 from resilient_tasks import Failed, PolicyError, ResilienceError, Retry, resilient_flow, resilient_task
-from resilient_tasks.core.redacted import original_of, presentable
 from resilient_tasks.prefect import raising
+from resilient_tasks.redaction.exceptions import original_of, presentable
 
 pytestmark = pytest.mark.usefixtures("resilient_prefect", "resilient_clock")
 

@@ -8,9 +8,9 @@ from prefect.states import Completed
 from prefect.states import Failed as FailedState
 
 from resilient_tasks import Degraded, Failed, Fallback, Retry, outcome_of, resilient_flow, resilient_task
-from resilient_tasks.core.redacted import original_of
 from resilient_tasks.prefect import raising
 from resilient_tasks.prefect.states import StateWithMessage
+from resilient_tasks.redaction.exceptions import original_of
 
 PAIR = "password=hunter2"
 

@@ -22,7 +22,7 @@ from resilient_tasks.core.classification.kinds import RETRIED_BY_DEFAULT
 from resilient_tasks.core.errors import PolicyError, ResilienceError
 from resilient_tasks.core.failures import classify
 from resilient_tasks.core.shown import for_terminal
-from resilient_tasks.redaction.registered import MARK
+from resilient_tasks.redaction.patterns import MARK
 
 #: How Apprise, which most blocks use, logs the status of a refusal.
 _STATUS = re.compile(r"\berror=(\d{3})\b")

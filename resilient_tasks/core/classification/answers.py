@@ -12,11 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Any
 
-from resilient_tasks.core import safely
-from resilient_tasks.core.classification.classes import module_of, of_class, tops_of
+from resilient_tasks import safely
+from resilient_tasks.core.classification.classes import tops_of
 from resilient_tasks.core.classification.kinds import Kind
 from resilient_tasks.core.classification.names import of_a_library, of_name, worded
 from resilient_tasks.core.classification.wrapped import bears_nothing, is_from_a_library
+from resilient_tasks.safely import module_of, of_class
 
 _STATUSES = (
     *("status_code", "http_status", "http_status_code", "http_code", "response_code", "status", "statusCode"),

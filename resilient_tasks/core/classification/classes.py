@@ -2,37 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from abc import ABCMeta
-from collections.abc import Callable
-from typing import Any, TypeVar
-from weakref import ref
-
-T = TypeVar("T")
-
-
-def of_class(look: Callable[[type], T]) -> Callable[[type], T]:
-    """Remember what a function finds out about a class, for as long as there is that class.
-
-    A class of another metaclass is looked at each time: what it tells of itself may change.
-    """
-    # By the class's address, which costs half of what a weak reference as a key does. It is safe: the caller holds the
-    # class, and the interpreter calls a reference's callback before it frees a class, so that no other class has its
-    # address while it is in here. Tried on Python 3.11, 3.12 and 3.13.
-    known: dict[int, tuple[T, Any]] = {}
-
-    @functools.wraps(look)
-    def found(cls: type) -> T:
-        if (entry := known.get(id(cls))) is not None:
-            return entry[0]
-        answer = look(cls)
-        if type(cls) in (type, ABCMeta):
-            address = id(cls)
-            known[address] = (answer, ref(cls, lambda _: known.pop(address, None)))
-        return answer
-
-    return found
-
+from resilient_tasks.safely import module_of, of_class
 
 #: The names under which clients hang on their errors what a server answered, and what they know of a failure.
 BEARING = frozenset(
@@ -58,15 +28,6 @@ def may_bear(cls: type) -> bool:
     return any(
         "__getattr__" in names or "__getattribute__" in names or not BEARING.isdisjoint(names) for names in added
     )
-
-
-def module_of(cls: type) -> str:
-    """Return the name of a class's module, or nothing where it has none."""
-    try:
-        module = type.__dict__["__module__"].__get__(cls)
-    except AttributeError:
-        return ""
-    return module if type(module) is str else ""
 
 
 @of_class

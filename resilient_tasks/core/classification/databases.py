@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from resilient_tasks.core import safely
-from resilient_tasks.core.classification.classes import module_of, of_class, tops_of
+from resilient_tasks import safely
+from resilient_tasks.core.classification.classes import tops_of
 from resilient_tasks.core.classification.kinds import Kind
 from resilient_tasks.core.classification.names import of_name
 from resilient_tasks.core.classification.wrapped import is_a_librarys
 from resilient_tasks.redaction.patterns import compiled
+from resilient_tasks.safely import module_of, of_class
 
 
 def _table(codes: dict[Kind, str]) -> dict[str, Kind]:

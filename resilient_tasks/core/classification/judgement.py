@@ -8,9 +8,9 @@ import socket
 import sys
 from typing import Any, NamedTuple
 
-from resilient_tasks.core import safely
+from resilient_tasks import safely
 from resilient_tasks.core.classification import answers, databases, texts, waits
-from resilient_tasks.core.classification.classes import module_of, of_class, tops_of
+from resilient_tasks.core.classification.classes import tops_of
 from resilient_tasks.core.classification.kinds import RETRIED_BY_DEFAULT, Kind, gravest
 from resilient_tasks.core.classification.names import (
     is_of_who_asks,
@@ -22,6 +22,7 @@ from resilient_tasks.core.classification.names import (
     worded,
 )
 from resilient_tasks.core.classification.wrapped import BUGS, bears_nothing, is_from_a_library
+from resilient_tasks.safely import module_of, of_class
 
 # Keys are "<top module>.<class>"; where a class has several bases that are listed here, the nearest in its MRO decides.
 # Of libraries, only classes whose names do not say what they are.

@@ -8,7 +8,8 @@ from pathlib import PurePath
 from types import UnionType
 from typing import Any, TypeAlias, cast
 
-from resilient_tasks.core import safely, wording
+from resilient_tasks import safely
+from resilient_tasks.core import wording
 from resilient_tasks.core.classification.kinds import Kind
 from resilient_tasks.core.errors import PolicyError, PredicateError, judged_in
 from resilient_tasks.core.failures import Facts, describe, registered

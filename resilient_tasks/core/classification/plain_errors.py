@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from resilient_tasks.core import safely
+from resilient_tasks import safely
 from resilient_tasks.core.classification import answers, databases, judgement, texts, wrapped
-from resilient_tasks.core.classification.classes import may_bear, module_of, of_class, tops_of
+from resilient_tasks.core.classification.classes import may_bear, tops_of
 from resilient_tasks.core.classification.kinds import Kind
+from resilient_tasks.safely import module_of, of_class
 
 #: What a class from elsewhere than Python may say in its own way: then it is looked at with care.
 _OWN_WAYS = frozenset(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from http import HTTPStatus
 
-from resilient_tasks.core import safely
+from resilient_tasks import safely
 from resilient_tasks.core.classification import databases
 from resilient_tasks.core.classification.kinds import Kind
 from resilient_tasks.core.classification.wrapped import BUGS, is_from_a_library, is_raised_by_a_library

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from resilient_tasks.core import safely, settings
+from resilient_tasks import safely
+from resilient_tasks.core import settings
 from resilient_tasks.core.classification import answers
 from resilient_tasks.core.classification.kinds import Kind
 from resilient_tasks.core.classification.names import of_name

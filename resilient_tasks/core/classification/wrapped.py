@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
-from resilient_tasks.core import safely
-from resilient_tasks.core.classification.classes import BEARING, may_bear, module_of, of_class
+from resilient_tasks import safely
+from resilient_tasks.core.classification.classes import BEARING, may_bear
 from resilient_tasks.core.classification.names import in_site_packages, of_a_library
+from resilient_tasks.safely import module_of, of_class
 
 #: A bug of the code that raises them, whatever they were raised from.
 BUGS = (

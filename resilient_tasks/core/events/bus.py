@@ -7,7 +7,8 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from resilient_tasks.core import log_records, safely
+from resilient_tasks import safely
+from resilient_tasks.core import log_records
 from resilient_tasks.core.events.event import Event
 
 _logger = logging.getLogger("resilient_tasks")

@@ -16,13 +16,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, dataclass_transform
 
-from resilient_tasks import core
+from resilient_tasks import redaction
 from resilient_tasks.core import host, settings
-from resilient_tasks.core.classification.classes import of_class
 from resilient_tasks.core.execution import real_time as time
 from resilient_tasks.core.shown import for_terminal
 from resilient_tasks.core.wording import in_brief, worded
 from resilient_tasks.redaction.patterns import compiled
+from resilient_tasks.safely import of_class
 
 if TYPE_CHECKING:
     from resilient_tasks.redaction.registered import Secret
@@ -207,18 +207,18 @@ def fit_to_show(value: Any) -> Any:
     """Return `value` without the secrets in it; of a text, also without what a terminal would obey."""
     if type(value) is str and len(value) <= _LONGEST:
         return _fit(value, settings.current.secrets)
-    cleaned = core.cleaned.clean(value)
+    cleaned = redaction.values.clean(value)
     return for_terminal(cleaned) if type(cleaned) is str else cleaned
 
 
 @functools.lru_cache(_KEPT)
 def _fit(text: str, _secrets: tuple[Secret, ...]) -> str:
-    return for_terminal(core.cleaned.clean(text))
+    return for_terminal(redaction.values.clean(text))
 
 
 @functools.lru_cache(512)
 def _clean_run(run: tuple[tuple[str, str], ...], _secrets: tuple[Secret, ...]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, _shown(core.cleaned.clean(value))) for name, value in run)
+    return tuple((name, _shown(redaction.values.clean(value))) for name, value in run)
 
 
 def _shown(value: Any) -> Any:

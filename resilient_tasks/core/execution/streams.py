@@ -12,9 +12,8 @@ import functools
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any
 
-from resilient_tasks import core
+from resilient_tasks import core, safely
 from resilient_tasks.core import call as calls
-from resilient_tasks.core import safely
 from resilient_tasks.core.call import NEVER, Call, Proceed, Work
 from resilient_tasks.core.execution import clock, runtime
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from resilient_tasks.redaction.redact import redact
+from resilient_tasks.redaction.text import redact
 
 #: Ports that say nothing, for they are those of the scheme.
 _USUAL = {("http", 80), ("https", 443), ("ws", 80), ("wss", 443)}

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, TypeVar
 
-from resilient_tasks import redaction
-from resilient_tasks.core import safely, wording
+from resilient_tasks import redaction, safely
+from resilient_tasks.core import wording
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.keys import key_functions
 from resilient_tasks.core.outcome import Failed, Outcome
@@ -169,8 +169,8 @@ def _name_of(answer: object, key: Key) -> str:
 
 
 def _without_secrets(text: str, names: Iterable[str]) -> str:
-    secret = any(redaction.redact.is_secret_pair(name, text) for name in names)
-    shown = "***" if secret else redaction.redact.redact(text)
+    secret = any(redaction.text.is_secret_pair(name, text) for name in names)
+    shown = "***" if secret else redaction.text.redact(text)
     if shown == text:
         return text
     import hashlib  # noqa: PLC0415  # for a key that holds a secret

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from types import AsyncGeneratorType, FunctionType, GeneratorType
 from typing import Any
 
-from resilient_tasks.core import safely, wording
+from resilient_tasks import safely
+from resilient_tasks.core import wording
 from resilient_tasks.core.errors import PolicyError
 
 #: Types whose values are results at once, as far as such values were met: a look here is all that a success costs.

@@ -9,7 +9,7 @@ from decimal import Decimal
 from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from resilient_tasks.core import safely
+from resilient_tasks import safely
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.parameters import callables
 from resilient_tasks.redaction.patterns import compiled

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from resilient_tasks.core import safely
+from resilient_tasks import safely
 from resilient_tasks.core.errors import PolicyError
 
 _IN_WORDS = {"retry": "what to retry", "wait": "how long to wait", "stop": "when to stop"}

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, ClassVar
 from weakref import WeakKeyDictionary
 
-from resilient_tasks.core import safely
+from resilient_tasks import safely
 from resilient_tasks.core.call import Call, Permit, held, running
 from resilient_tasks.core.errors import TimedOut
 from resilient_tasks.core.execution import abandoned, leftovers

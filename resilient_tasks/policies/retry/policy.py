@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
-from resilient_tasks.core import safely, wording
+from resilient_tasks import safely
+from resilient_tasks.core import wording
 from resilient_tasks.core.call import NEVER, Permit
 from resilient_tasks.core.classification.kinds import RETRIED_BY_DEFAULT
 from resilient_tasks.core.classification.matching import Matcher, On, ask, matcher

@@ -9,13 +9,13 @@ import builtins
 import json
 from typing import Any, NamedTuple, Protocol
 
-from resilient_tasks.core import safely
+from resilient_tasks import safely
 from resilient_tasks.core.classification.kinds import Kind
 from resilient_tasks.core.errors import ENDED_BY, ResilienceError
 from resilient_tasks.core.failures import JUDGED, Judgement, judge
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
-from resilient_tasks.core.redacted import redacted
 from resilient_tasks.core.wording import a
+from resilient_tasks.redaction.exceptions import redacted
 
 _SCALARS = frozenset({type(None), bool, int, float, str})
 

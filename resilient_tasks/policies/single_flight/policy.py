@@ -9,9 +9,8 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from resilient_tasks.core import safely
+from resilient_tasks import safely
 from resilient_tasks.core.call import NEVER
-from resilient_tasks.core.error_layout import twin
 from resilient_tasks.core.errors import PolicyError, PredicateError
 from resilient_tasks.core.events import FallbackUsed, FlightAlone, FlightJoined
 from resilient_tasks.core.execution import bells, clock, runtime
@@ -27,6 +26,7 @@ from resilient_tasks.policies.single_flight import parcels
 from resilient_tasks.policies.single_flight.flights import Audience, Flight, Seat, flights, is_news
 from resilient_tasks.policies.single_flight.leads import Lead, renewal
 from resilient_tasks.policies.single_flight.parcels import CannotBeSent, Serializer
+from resilient_tasks.redaction.error_copies import copied
 from resilient_tasks.state.states import States, states
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class SingleFlight(Policy):
     def _divided(self, call: Call, outcome: Outcome[Any]) -> tuple[Outcome[Any], Outcome[Any]]:
         """Return what the leader gets, and what the others get copies of: what is done to one is not done to all."""
         if isinstance(outcome, Failed):
-            return outcome, Failed(twin(outcome.error))
+            return outcome, Failed(copied(outcome.error))
         if not self.copy:
             return outcome, outcome
         try:
@@ -193,7 +193,7 @@ class SingleFlight(Policy):
         if isinstance(outcome, Ok):
             return Ok(value, outcome.attempts)
         _tell_degraded(call, flight.heard.stand_in, outcome)
-        return Degraded(value, twin(outcome.because))
+        return Degraded(value, copied(outcome.because))
 
     async def _with_others(self, flight: Flight, call: Call, equal: Likeness, proceed: Proceed) -> Outcome[Any]:
         """Share the attempt with other workers: make it, or wait for that of one of them."""
@@ -324,7 +324,7 @@ def _note(leader: str) -> str:
 
 def _failed(outcome: Failed, leader: str) -> Failed:
     """Return a like failure for one of those who waited."""
-    error = twin(outcome.error)
+    error = copied(outcome.error)
     safely.note(error, _note(leader))
     try:
         # From here on it comes up through frames of this call: those of the leader may still be at work.

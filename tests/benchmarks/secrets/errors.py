@@ -21,7 +21,7 @@ from raisers import ANY, MACHINE_MADE
 
 from resilient_tasks import Retry, resilient
 from resilient_tasks.core.events import bus
-from resilient_tasks.core.redacted import redacted
+from resilient_tasks.redaction.exceptions import redacted
 
 _NAMES = ("password", "db_password", "api_key", "secret", "auth_token", "client_secret")
 _BY_ERROR = 12

@@ -29,7 +29,7 @@ from setting import machine, table, write_into
 
 from resilient_tasks import configure
 from resilient_tasks.core import settings
-from resilient_tasks.redaction.redact import redact, redact_whole
+from resilient_tasks.redaction.text import redact, redact_whole
 
 Redact = Callable[[str], str]
 PARTS = {

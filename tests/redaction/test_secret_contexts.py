@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from resilient_tasks.redaction import secret_names
-from resilient_tasks.redaction.redact import redact, redact_whole
-from resilient_tasks.redaction.secret_names import Says
+from resilient_tasks.redaction.secret_names import Confidence
 from resilient_tasks.redaction.secret_values import is_nothing, is_random, is_sentence
+from resilient_tasks.redaction.text import redact, redact_whole
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from secret_texts import CONTEXTS, LOOK_ALIKES
@@ -64,7 +64,7 @@ def test_a_quoted_secret_is_redacted_whatever_its_characters(secret):
     ],
 )
 def test_names_of_secrets_are_recognised(name):
-    assert secret_names.of(name) is Says.SURELY
+    assert secret_names.confidence(name) is Confidence.SURE
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_names_of_secrets_are_recognised(name):
     ],
 )
 def test_other_names_are_not_names_of_secrets(name):
-    assert secret_names.of(name) is Says.NOTHING
+    assert secret_names.confidence(name) is Confidence.NONE
 
 
 @pytest.mark.parametrize("value", ["", "None", "***", "$DB_PASSWORD", "${x}", "%PASSWORD%", "{{ x }}", "<password>"])

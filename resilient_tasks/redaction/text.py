@@ -96,7 +96,7 @@ def redact_whole(text: str, *, code: bool = False) -> str:
     if not redaction.secrets():
         low, has_run = lowered(text), tokens.has_run(text)
         if not _signs().are_in(low, has_run=has_run) and not heads.names_in(text, low):
-            once = tokens.blot(text) if has_run else text
+            once = tokens.redact(text) if has_run else text
             if once == text:
                 return text
             text = once  # of two adjacent tokens, the second is found in the next pass
@@ -187,11 +187,11 @@ def is_nothing(value: str) -> bool:
 def _once(text: str, *, code: bool) -> str:
     secrets = redaction.secrets()
     if secrets:
-        text = registered.blot(text, secrets)
-    text = secret_shapes.blot(text)
+        text = registered.redact(text, secrets)
+    text = secret_shapes.redact(text)
     low = lowered(text)
     has_name = heads.names_in(text, low)
     if not code:
-        clean = contexts.blot(text, low, has_name=has_name)
+        clean = contexts.redact(text, low, has_name=has_name)
         text, low = (text, low) if clean is text else (clean, lowered(clean))
-    return pairs.blot(text, low, code=code) if has_name else text
+    return pairs.redact(text, low, code=code) if has_name else text

@@ -11,8 +11,10 @@ import contextlib
 import functools
 import operator
 import re
+from abc import ABCMeta
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeGuard, TypeVar
+from weakref import ref
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -137,6 +139,38 @@ def without_frames(error: BaseException) -> None:
 def is_a(thing: object, kind: type[T] | tuple[type[T], ...]) -> TypeGuard[T]:
     """As `isinstance`, but go by the type alone: a `__class__` that is a property may raise."""
     return issubclass(type(thing), kind)
+
+
+def module_of(cls: type) -> str:
+    """Return the name of a class's module, or nothing where it has none."""
+    try:
+        module = type.__dict__["__module__"].__get__(cls)
+    except AttributeError:
+        return ""
+    return module if type(module) is str else ""
+
+
+def of_class(look: Callable[[type], T]) -> Callable[[type], T]:
+    """Remember what a function finds out about a class, for as long as there is that class.
+
+    A class of another metaclass is looked at each time: what it tells of itself may change.
+    """
+    # By the class's address, which costs half of what a weak reference as a key does. It is safe: the caller holds the
+    # class, and the interpreter calls a reference's callback before it frees a class, so that no other class has its
+    # address while it is in here. Tried on Python 3.11, 3.12 and 3.13.
+    known: dict[int, tuple[T, Any]] = {}
+
+    @functools.wraps(look)
+    def found(cls: type) -> T:
+        if (entry := known.get(id(cls))) is not None:
+            return entry[0]
+        answer = look(cls)
+        if type(cls) in (type, ABCMeta):
+            address = id(cls)
+            known[address] = (answer, ref(cls, lambda _: known.pop(address, None)))
+        return answer
+
+    return found
 
 
 def _plainly(thing: object) -> str:

@@ -15,8 +15,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilient_tasks.redaction.redact import redact_whole
-from resilient_tasks.redaction.spellings import blot
+from resilient_tasks.redaction.spellings import redact
+from resilient_tasks.redaction.text import redact_whole
 
 SECRETS = (
     *(
@@ -60,7 +60,7 @@ def spellings(secret):
 @pytest.mark.parametrize("secret", SECRETS)
 def test_an_escaped_secret_is_found(secret):
     for written in spellings(secret):
-        result = blot(f"it is {written} and more", (secret,))
+        result = redact(f"it is {written} and more", (secret,))
         assert "***" in result, written
         assert result.startswith("it is ")
         assert result.endswith("and more")
@@ -73,27 +73,27 @@ def test_a_secret_is_found_at_every_offset_in_base64(secret, encode):
         for behind in ("", ":x", "yz"):
             code = encode(f"{before}{secret}{behind}".encode()).decode()
             for written in (code, code.rstrip("=")):
-                result = blot(f"Basic {written}, and more", (secret,))
+                result = redact(f"Basic {written}, and more", (secret,))
                 assert result.startswith("Basic ***")
                 assert result.endswith(", and more")
 
 
 def test_a_partly_escaped_secret_is_found():
-    assert blot("p%61ss%77ord!", ("password!",)) == "***"
-    assert blot("pas\\u0073word!", ("password!",)) == "***"
+    assert redact("p%61ss%77ord!", ("password!",)) == "***"
+    assert redact("pas\\u0073word!", ("password!",)) == "***"
 
 
 def test_escapes_around_a_secret_stay_unchanged():
-    assert blot("a%20b %41 \\n &amp; pass%20word c%20d", ("pass word",)) == "a%20b %41 \\n &amp; *** c%20d"
+    assert redact("a%20b %41 \\n &amp; pass%20word c%20d", ("pass word",)) == "a%20b %41 \\n &amp; *** c%20d"
     text = "100% of \\d+ &c; 'it''s' ünï"
-    assert blot(text, ("password",)) is text
+    assert redact(text, ("password",)) is text
 
 
 @given(st.text(alphabet=string.printable, min_size=6, max_size=30), st.sampled_from(["", "%41", "\\", "&amp;", "ü"]))
 def test_any_secret_is_found_in_json_urls_html_and_base64(secret, around):
     for written in (json.dumps(secret), quote(secret, safe=""), html.escape(secret), f"{secret!r}"):
-        assert "***" in blot(f"{around} <{written}> {around}", (secret,))
-    assert "***" in blot(base64.b64encode(b"user:" + secret.encode()).decode(), (secret,))
+        assert "***" in redact(f"{around} <{written}> {around}", (secret,))
+    assert "***" in redact(base64.b64encode(b"user:" + secret.encode()).decode(), (secret,))
 
 
 def test_overlapping_secrets_are_redacted_whole(own_settings):
@@ -110,7 +110,7 @@ def test_the_time_is_linear_in_the_length(unit):
         best = float("inf")
         for _ in range(3):
             began = time.process_time()
-            blot(text, secrets)
+            redact(text, secrets)
             best = min(best, time.process_time() - began)
         return best
 
@@ -131,6 +131,6 @@ def test_the_time_is_linear_in_the_length(unit):
 )
 def test_doubly_encoded_and_broken_base64_is_found(spell):
     secret = "Nightingale-in-the-Garden-7"
-    result = blot(f"got {spell(secret.encode())} back", (secret,))
+    result = redact(f"got {spell(secret.encode())} back", (secret,))
     assert "***" in result
     assert len(result) < 80

@@ -17,9 +17,9 @@ import requests
 from pydantic import BaseModel, ValidationError
 
 from resilient_tasks import Kind, ResilienceError, classify
-from resilient_tasks.core import redacted as redacted_module
-from resilient_tasks.core.redacted import Withheld, original_of, redacted
-from resilient_tasks.redaction import redact as redact_module
+from resilient_tasks.redaction import exceptions as exceptions_module
+from resilient_tasks.redaction import text as text_module
+from resilient_tasks.redaction.exceptions import Withheld, original_of, redacted
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from secrets_corpus import corpus, look_alikes
@@ -364,14 +364,14 @@ class TestAnErrorOfMegabytes:
                 return f"{PAIR} " * 100_000
 
         looked_at = []
-        whole = redact_module.redact_whole
+        whole = text_module.redact_whole
 
         def watched(text, **more):
             looked_at.append(len(text))
             return whole(text, **more)
 
-        monkeypatch.setattr(redact_module, "redact_whole", watched)
-        monkeypatch.setattr(redacted_module, "redact_whole", watched)
+        monkeypatch.setattr(text_module, "redact_whole", watched)
+        monkeypatch.setattr(exceptions_module, "redact_whole", watched)
         made = redacted(Verbose())
         assert type(made) is ResilienceError
         assert "Verbose: password=***" in str(made)

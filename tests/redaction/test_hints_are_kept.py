@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import resilient_tasks
-from resilient_tasks.redaction.redact import redact
+from resilient_tasks.redaction.text import redact
 
 PACKAGE = Path(resilient_tasks.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))

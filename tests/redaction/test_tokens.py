@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from resilient_tasks.redaction import tokens
-from resilient_tasks.redaction.redact import redact
+from resilient_tasks.redaction.text import redact
 from resilient_tasks.redaction.token_shapes import ALPHABETS, SHAPES
 
 LETTERS = {
@@ -47,7 +47,7 @@ def test_nearly_every_token_of_the_table_is_redacted_in_a_neutral_text():
 )
 def test_a_token_is_redacted_in_any_surrounding_text(around):
     token = "ghp_" + "A1b2C3d4E5" * 4
-    assert tokens.blot(around.format(token)) == around.format("***")
+    assert tokens.redact(around.format(token)) == around.format("***")
 
 
 @pytest.mark.parametrize(
@@ -61,11 +61,11 @@ def test_a_token_is_redacted_in_any_surrounding_text(around):
     ],
 )
 def test_names_that_begin_like_tokens_stay(text):
-    assert tokens.blot(text) is text
+    assert tokens.redact(text) is text
 
 
 def test_shapes_are_compiled_on_first_use_and_not_at_import():
-    program = "from resilient_tasks.redaction import redact, tokens; print(tokens._compiled.cache_info().currsize)"
+    program = "from resilient_tasks.redaction import text, tokens; print(tokens._compiled.cache_info().currsize)"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "0"
 

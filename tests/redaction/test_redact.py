@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from resilient_tasks import PolicyError, configure
 from resilient_tasks.core import log_records, settings
-from resilient_tasks.core.cleaned import clean
 from resilient_tasks.core.failures import describe
 from resilient_tasks.core.settings import Settings
-from resilient_tasks.redaction import redact as redaction
-from resilient_tasks.redaction.redact import is_secret_pair, redact, redact_whole
+from resilient_tasks.redaction import text as text_module
+from resilient_tasks.redaction.text import is_secret_pair, redact, redact_whole
+from resilient_tasks.redaction.values import clean
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from secrets_corpus import corpus, look_alikes  # shared by several tests
@@ -352,8 +352,8 @@ class TestALongText:
 
     def test_is_looked_at_in_part(self, monkeypatch):
         seen = []
-        once = redaction._once
-        monkeypatch.setattr(redaction, "_once", lambda text, **how: seen.append(len(text)) or once(text, **how))
+        once = text_module._once
+        monkeypatch.setattr(text_module, "_once", lambda text, **how: seen.append(len(text)) or once(text, **how))
         redact("word " * 2_000_000)
         assert sum(seen) < 20_000
 

@@ -9,11 +9,11 @@ import pytest
 import sqlalchemy as sa
 from pydantic import BaseModel, Field, ValidationError
 
-from resilient_tasks.core.cleaned import clean
 from resilient_tasks.core.failures import describe
-from resilient_tasks.core.redacted import redacted
-from resilient_tasks.redaction.redact import redact
+from resilient_tasks.redaction.exceptions import redacted
 from resilient_tasks.redaction.sql_parameters import names_of, without_secrets
+from resilient_tasks.redaction.text import redact
+from resilient_tasks.redaction.values import clean
 
 SECRET = "hunter2-Xy"
 

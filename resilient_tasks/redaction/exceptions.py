@@ -1,4 +1,4 @@
-"""Copies of errors without secrets, of the same type, for code that keeps or shows errors."""
+"""Copy errors without their secrets, for code that keeps or shows errors. A copy has the type of its original."""
 
 from __future__ import annotations
 
@@ -10,35 +10,34 @@ import traceback
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
-from resilient_tasks.core import safely, settings
-from resilient_tasks.core.classification.classes import module_of, of_class
-from resilient_tasks.core.cleaned import NOT_DATA, Cleaner, Searcher, held_by
-from resilient_tasks.core.error_layout import builtin_base, kept_outside, like, saying
-from resilient_tasks.core.errors import ResilienceError
-from resilient_tasks.redaction import beside
-from resilient_tasks.redaction.redact import redact, redact_whole
+from resilient_tasks import redaction, safely
+from resilient_tasks.redaction.error_copies import builtin_base, class_with_text, kept_outside, like
+from resilient_tasks.redaction.known_secrets import KnownSecrets
 from resilient_tasks.redaction.registered import Secret
-from resilient_tasks.redaction.told import Told
+from resilient_tasks.redaction.text import redact, redact_whole
+from resilient_tasks.redaction.values import NOT_DATA, Cleaner, Searcher, attributes_of, quoted_by, redact_siblings
+from resilient_tasks.safely import module_of, of_class
 
 E = TypeVar("E", bound=BaseException)
 
-#: A copy whose text is longer (characters), for its class makes it of something else, is not looked through.
+#: The longest text of a copy that is searched (characters).
 _LONGEST_SHOWN = 1_000_000
-
-
-#: To learn what a message quotes, so many parts of an error are looked at, and so many characters.
-_LEARNT_FROM, _LEARNT_ROOM = 100, 5_000
-#: Objects within objects are opened so deep: a response holds its client's whole world.
-_OPENED = 2
+#: The most parts and characters of an error that are searched for the secrets that its message quotes.
+_MOST_PARTS, _MOST_CHARACTERS = 100, 5_000
+#: The depth to which objects in its attributes are searched: a response may refer to its whole client.
+_OBJECT_DEPTH = 2
+#: The most lines of one statement that Python 3.13 prints.
+_MOST_LINES = 20
 _SIMPLE = frozenset({str, int, float, bool, type(None)})
+_ORIGINAL = "__resilient_original__"
 
 
 class Withheld:
-    """Stands in a copied error for an object that held a secret, such as the response to a request.
+    """Replaces an object with a secret, such as the response to a request, in the copy of an error.
 
     Attributes:
         what: the object's type.
-        status_code: its HTTP status, where it has one; `headers` then has the `Retry-After`, for `classify` to read.
+        status_code: its HTTP status, if it has one; `headers` then has the `Retry-After`, for `classify` to read.
     """
 
     headers: dict[str, str]
@@ -58,7 +57,7 @@ class Withheld:
 
 
 class _Original:
-    """Leads from a copy to the error that it was made of, inside of one process: no pickle takes it along."""
+    """A copy's reference to its original, within one process: it is lost in pickling."""
 
     def __init__(self, error: BaseException | None = None) -> None:
         self.error = error
@@ -73,41 +72,37 @@ class _Original:
         return "<the original error, in its own process>"
 
 
-_KEPT = "__resilient_original__"
-
-
 def original_of(error: E) -> E:
-    """Return the error that `error` is a redacted copy of, where it was made in this process; else `error` itself."""
-    kept = safely.own(error, "__dict__").get(_KEPT)
+    """Return the original of a redacted copy made in this process; for any other error, `error` itself."""
+    kept = safely.own(error, "__dict__").get(_ORIGINAL)
     found: Any = kept.error if isinstance(kept, _Original) else None
     return error if found is None else found
 
 
-def redacted(error: E, *, chain: bool = False) -> E | ResilienceError | None:
-    """Return a copy of `error` in which every secret is blotted out, or None where there is none to blot out.
+def redacted(error: E, *, chain: bool = False) -> E | Exception | None:
+    """Return a copy of `error` with every secret redacted, or None if it has no secret.
 
-    Looked at is all that a traceback of it would print, with its causes, and all that it holds: `args`, attributes and
-    notes. The copy is of the same type, made without calling that type; an attribute that is no plain data and holds a
-    secret is `Withheld`. It has its traceback, unless a line of the program shown there holds a secret, and leads to
-    `error` by `original_of`, in this process. Where no such copy can be made, it is a `ResilienceError` that names the
-    type.
+    This searches everything that a traceback prints, with the causes, and everything that the error holds: `args`,
+    attributes and notes. The copy has the same type, made without calling that type. An attribute that is no plain data
+    and holds a secret becomes `Withheld`. The copy keeps the traceback, unless a source line in it has a secret, and
+    `original_of` returns `error` in this process. If no such copy can be made, the copy is a `ResilienceError` that
+    names the type.
 
     Args:
-        error: any error. It is left as it is.
-        chain: keep the causes and contexts, as copies. They are left out otherwise.
+        error: any error. It is not changed.
+        chain: keep the causes and contexts, as copies. Otherwise they are left out.
     """
-    copy: E | ResilienceError | None = _Copier(chain=chain).of(error)
+    copy: E | Exception | None = _Copier(chain=chain).of(error)
     return copy
 
 
-def presentable(error: E) -> E | ResilienceError | None:
+def presentable(error: E) -> E | Exception | None:
     """Return a replacement for an error that other code cannot handle; None if it can.
 
-    Whoever shows errors, as an orchestrator does, calls `str` and `repr`, asks for their `__class__` and whether there
-    is one at all, and what hands them on through a context manager assigns `__traceback__`: each may raise an error of
-    its own in place of this one, or take one that is false for none. What stands for it is of
-    a class that derives from its own, so that it is caught by the same name. It leads to `error` by `original_of`; in
-    another process it is a `ResilienceError`.
+    Code that shows errors, such as an orchestrator, calls `str` and `repr`, reads `__class__` and tests the error for
+    truth; context managers assign `__traceback__`. In some errors these raise, and a falsy error looks like none. The
+    replacement is of a subclass of the error's class, so the same `except` catches it. `original_of` returns `error`
+    in this process; in another process, the replacement is a `ResilienceError`.
     """
     try:
         str(error), repr(error), error.__class__
@@ -117,35 +112,35 @@ def presentable(error: E) -> E | ResilienceError | None:
         return _presented(error)
 
 
-def _presented(error: E) -> E | ResilienceError:
+def _presented(error: E) -> E | Exception:
     try:
-        cls = saying(type(error), safely.text(error))
+        cls = class_with_text(type(error), safely.text(error))
         own = dict(safely.own(error, "__dict__"))
         copy: Any = like(error, safely.own(error, "args"), own, dict(kept_outside(error)), cls)
         copy.__traceback__ = error.__traceback__
         copy.__cause__, copy.__context__ = error.__cause__, error.__context__
         copy.__suppress_context__ = error.__suppress_context__
     except Exception:
-        return _stand_in(error)
-    vars(copy)[_KEPT] = _Original(error)
-    return copy  # type: ignore[no-any-return]  # of a class derived from that of `error`
+        return _stand_in(error, KnownSecrets())
+    vars(copy)[_ORIGINAL] = _Original(error)
+    return copy  # type: ignore[no-any-return]  # of a subclass of the class of `error`
 
 
 class _Copier(Cleaner):
     def __init__(self, *, chain: bool) -> None:
         super().__init__()
         self._chain = chain
-        self._known: dict[int, BaseException | None] = {}
+        self._copies: dict[int, BaseException | None] = {}
 
     def of(self, error: BaseException) -> Any:
-        """Return the copy of `error`, or None where none is needed."""
-        if id(error) not in self._known:
-            self._known[id(error)] = None  # an error that is its own cause in the end
+        """Return the copy of `error`, or None if it needs none."""
+        if id(error) not in self._copies:
+            self._copies[id(error)] = None  # it may be one of its own causes
             try:
-                self._known[id(error)] = self._copy(error)
-            except Exception:  # what cannot be looked through is not handed on
-                self._known[id(error)] = _stand_in(error, self._told)
-        return self._known[id(error)]
+                self._copies[id(error)] = self._copy(error)
+            except Exception:  # an error that cannot be searched is not passed on
+                self._copies[id(error)] = _stand_in(error, self.known)
+        return self._copies[id(error)]
 
     def other(self, value: Any, depth: int) -> Any:
         if isinstance(value, BaseException):
@@ -157,20 +152,20 @@ class _Copier(Cleaner):
             return clean(value)
         searcher = Searcher()
         searcher(value, depth)
-        self._told.join(searcher.told)
+        self.known.add(searcher.known)
         if not searcher.found:
             try:
-                shown, said = repr(value), str(value)
+                texts = repr(value), str(value)
             except Exception:
                 return value
-            if redact(shown) == shown and redact(said) == said:
+            if all(redact(text) == text for text in texts):
                 return value
         return Withheld(value)
 
     def _copy(self, error: BaseException) -> BaseException | None:
         args, own, outside, changed = self._parts(error)
-        if len(self._told):  # what a name told of may stand in a text that came before it
-            self._begin_anew()
+        if self.known:  # texts before a named secret may quote it
+            self._reset_limits()
             args, own, outside, changed = self._parts(error)
         lines_are_clean = _shows_no_secret(error.__traceback__)
         links = [link for link in (error.__cause__, error.__context__) if link is not None]
@@ -189,19 +184,19 @@ class _Copier(Cleaner):
                 copy.__suppress_context__ = error.__suppress_context__
         else:
             copy.__suppress_context__ = True
-        vars(copy)[_KEPT] = _Original(error)
+        vars(copy)[_ORIGINAL] = _Original(error)
         return copy
 
     def _parts(self, error: BaseException) -> tuple[tuple[Any, ...], dict[str, Any], dict[str, Any], bool]:
-        """Return what `error` is made of, cleaned: what its built-in base is called with, and its attributes."""
+        """Return the cleaned arguments of its built-in base, its cleaned attributes, and whether any of them changed."""
         base = builtin_base(type(error))
         _, args, *rest = cast("tuple[Any, ...]", (base or BaseException).__reduce__(error))
         own = dict(vars(error))
         state = rest[0] if rest and isinstance(rest[0], dict) else {}
         outside = {name: value for name, value in (*state.items(), *kept_outside(error)) if name not in own}
-        instead = beside.without_secrets({**outside, **own})
-        self._told.compare({name: own.get(name, outside.get(name)) for name in instead}, instead)
-        self._told.add(beside.quoted_by({**outside, **own}, (arg for arg in args if isinstance(arg, str))))
+        instead = redact_siblings({**outside, **own})
+        self.known.add_replaced({name: own.get(name, outside.get(name)) for name in instead}, instead)
+        self.known.add(quoted_by({**outside, **own}, (arg for arg in args if isinstance(arg, str))))
         clean_args = tuple(self(arg) for arg in self.after_statement(args))
         clean_own = {name: self.named(name, instead.get(name, value)) for name, value in own.items()}
         clean_outside = {name: self.named(name, value) for name, value in outside.items()}
@@ -217,35 +212,35 @@ class _Copier(Cleaner):
     ) -> BaseException:
         try:
             copy = like(error, args, own, outside)
-            self._begin_anew()
+            self._reset_limits()
             shown, still = _shown(copy), self._parts(copy)[-1]
             is_clean = len(shown) <= _LONGEST_SHOWN and redact_whole(shown) == shown and not still
-            if is_clean and _says(error) is not None and _says(copy) is not None:
+            if is_clean and _str(error) is not None and _str(copy) is not None:
                 return copy
-        except Exception:  # noqa: S110  # there is another way
+        except Exception:  # noqa: S110  # the stand-in replaces it
             pass
-        return _stand_in(error, self._told)
+        return _stand_in(error, self.known)
 
 
-class _Learner(_Copier):
-    """Learns what the parts of an error tell to be secrets. Looks at fewer of them, and runs no code of theirs."""
+class _TextCleaner(_Copier):
+    """Finds the secrets in the parts of an error. Searches fewer of them, and runs none of their code."""
 
     def __init__(self) -> None:
         super().__init__(chain=False)
 
-    def _begin_anew(self) -> None:
-        self._left, self._room = _LEARNT_FROM, _LEARNT_ROOM
+    def _reset_limits(self) -> None:
+        self._left, self._room = _MOST_PARTS, _MOST_CHARACTERS
 
     def other(self, value: Any, depth: int) -> Any:
-        if depth <= _OPENED and not isinstance(value, NOT_DATA):
-            for name, part in held_by(value):
+        if depth <= _OBJECT_DEPTH and not isinstance(value, NOT_DATA):
+            for name, part in attributes_of(value):
                 self.named(name, part, depth)
         return value
 
     def without(self, error: BaseException, text: str) -> str:
-        """Return `text` without what the parts of `error` tell."""
+        """Return `text` without the secrets in the parts of `error`."""
         self._parts(error)
-        return self._told.blot(text)
+        return self.known.redact(text)
 
 
 @of_class
@@ -253,35 +248,34 @@ def _has_slots(cls: type) -> bool:
     return module_of(cls) != "builtins" and any("__slots__" in vars(base) for base in cls.__mro__)
 
 
-def said_by(error: BaseException) -> str:
-    """Return the text of `error` without those secrets which only its arguments, attributes and notes tell.
+def text_of(error: BaseException) -> str:
+    """Return the text of `error` without the secrets that only its arguments, attributes and notes identify.
 
-    What the text itself tells, `redact` finds.
+    `redact` finds those that the text itself identifies.
     """
     text = safely.text(error)
     own, args = safely.own(error, "__dict__"), safely.own(error, "args")
     if not own and _SIMPLE.issuperset(map(type, args)) and not _has_slots(type(error)):
         return text
     try:
-        return _Learner().without(error, text)
+        return _TextCleaner().without(error, text)
     except Exception:
         return text
 
 
-def _stand_in(error: BaseException, told: Told | None = None) -> ResilienceError:
+def _stand_in(error: BaseException, known: KnownSecrets) -> Exception:
     name = f"{type(error).__module__}.{type(error).__qualname__}"
-    said = _says(error)
-    blot = (told or Told()).blot
-    text = redact(safely.text(error) if said is None else said or "it has no text")
-    stand_in = ResilienceError(f"{name}: {blot(text)}")
+    text = _str(error)
+    text = redact(safely.text(error) if text is None else text or "it has no text")
+    stand_in = redaction.stand_in(f"{name}: {known.redact(text)}")
     for note in safely.notes(error):
-        stand_in.add_note(blot(redact(note)))
-    vars(stand_in)[_KEPT] = _Original(error)
+        stand_in.add_note(known.redact(redact(note)))
+    vars(stand_in)[_ORIGINAL] = _Original(error)
     return stand_in
 
 
 def _shown(error: BaseException) -> str:
-    """Return what a traceback would print of the error itself, and how it is written, as far as that can be told."""
+    """Return what a traceback prints of the error itself, its `repr` and its text, except those that raise."""
     shown: list[str] = []
     for show in (traceback.format_exception_only, repr, str):
         with contextlib.suppress(Exception):
@@ -289,7 +283,7 @@ def _shown(error: BaseException) -> str:
     return "".join(shown)
 
 
-def _says(error: BaseException) -> str | None:
+def _str(error: BaseException) -> str | None:
     try:
         return str(error)
     except Exception:
@@ -297,21 +291,17 @@ def _says(error: BaseException) -> str | None:
 
 
 def _shows_no_secret(link: TracebackType | None) -> bool:
-    """Tell whether the lines of the program that a traceback prints are free of secrets."""
+    """Return whether the source lines that a traceback prints are free of secrets."""
     while link is not None:
         code, number = link.tb_frame.f_code, link.tb_lineno
         position = next(itertools.islice(code.co_positions(), link.tb_lasti // 2, None), None)
         last = (position and position[1]) or number
-        for line in range(number, min(last, number + _LINES) + 1):
+        for line in range(number, min(last, number + _MOST_LINES) + 1):
             text = linecache.getline(code.co_filename, line, link.tb_frame.f_globals)
-            if not _is_clean_line(text, settings.current.secrets):
+            if not _is_clean_line(text, redaction.secrets()):
                 return False
         link = link.tb_next
     return True
-
-
-#: The most lines of one statement that Python 3.13 prints.
-_LINES = 20
 
 
 @functools.lru_cache(2048)

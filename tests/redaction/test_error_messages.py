@@ -8,8 +8,8 @@ import pytest
 from resilient_tasks import Retry, resilient
 from resilient_tasks.core.events import bus
 from resilient_tasks.core.failures import describe, fields_of
-from resilient_tasks.core.redacted import redacted
-from resilient_tasks.redaction.redact import redact
+from resilient_tasks.redaction.exceptions import redacted
+from resilient_tasks.redaction.text import redact
 
 SECRET = "Tr0ub4dor-9x"
 

@@ -1,31 +1,30 @@
-"""How errors lie in memory: what it takes to make one, or one that can be shown, without running code of its class."""
+"""Copy errors without running code of their class."""
 
 from __future__ import annotations
 
 from typing import Any, TypeVar, cast
 
-from resilient_tasks.core import safely
-from resilient_tasks.core.errors import ResilienceError
+from resilient_tasks import redaction, safely
 
 E = TypeVar("E", bound=BaseException)
 
 
 def builtin_base(cls: type[BaseException]) -> type[BaseException] | None:
-    """Return the built-in class that lays `cls` out in memory; none, if an extension module made its own."""
+    """Return the built-in class that defines the memory layout of `cls`; None if an extension module defines it."""
     for base in cls.__mro__:
         if base.__module__ == "builtins":
             try:
                 base.__new__(cls, *_SAMPLES.get(base, ()))
-            except TypeError:  # "... is not safe": another one is the base in memory
+            except TypeError:  # "... is not safe": another base defines the layout
                 continue
             return base
     return None
 
 
 def kept_outside(error: BaseException) -> list[tuple[str, Any]]:
-    """Return the attributes that an error keeps outside of its `__dict__`, by name.
+    """Return the names and values of the attributes that an error keeps outside its `__dict__`.
 
-    Of an `OSError` these are the number and the text that it shows: its `args` may be others, as in aiohttp's errors.
+    For an `OSError`, these are the number and the text that it shows; its `args` may differ, as in aiohttp's errors.
 
     Raises:
         Exception: one of them cannot be read.
@@ -37,28 +36,28 @@ def kept_outside(error: BaseException) -> list[tuple[str, Any]]:
         names += [slots] if isinstance(slots, str) else list(slots)
     names = [name for name in names if name not in {"__dict__", "__weakref__"} and not name.startswith("__")]
     found = [(name, getattr(error, name)) for name in names if hasattr(error, name)]
-    of_the_system = [name for name in _OF_THE_SYSTEM if getattr(cls, name, None) is vars(OSError)[name]]
-    return found + [(name, value) for name in of_the_system if (value := getattr(error, name)) is not None]
+    from_os_error = [name for name in _OS_ERROR_FIELDS if getattr(cls, name, None) is vars(OSError)[name]]
+    return found + [(name, value) for name in from_os_error if (value := getattr(error, name)) is not None]
 
 
-_OF_THE_SYSTEM = ("errno", "strerror", "filename", "filename2")
+_OS_ERROR_FIELDS = ("errno", "strerror", "filename", "filename2")
 
 
-def saying(cls: type[BaseException], said: str) -> type[BaseException]:
-    """Return a class derived from `cls`, and named as it is, whose errors say `said` and refuse no attribute.
+def class_with_text(cls: type[BaseException], text: str) -> type[BaseException]:
+    """Return a subclass of `cls` with the same name, whose errors have this text and accept every attribute.
 
-    Pickled, such an error becomes a `ResilienceError` that names the type.
+    Pickled, such an error becomes a stand-in that names the type.
 
     Raises:
-        Exception: `cls` allows of no such class.
+        Exception: `cls` cannot be subclassed like this.
     """
     name = f"{cls.__module__}.{cls.__qualname__}"
     members = {
         "__module__": cls.__module__,
         "__qualname__": cls.__qualname__,
-        "__str__": lambda _: said,
-        "__repr__": lambda _: f"<{cls.__qualname__}: {said}>",
-        "__reduce_ex__": lambda *_: (ResilienceError, (f"{name}: {said}",)),
+        "__str__": lambda _: text,
+        "__repr__": lambda _: f"<{cls.__qualname__}: {text}>",
+        "__reduce_ex__": lambda *_: (redaction.stand_in, (f"{name}: {text}",)),
         "__bool__": lambda _: True,
         "__class__": property(type),
         "__setattr__": object.__setattr__,
@@ -74,7 +73,7 @@ def like(
     outside: dict[str, Any],
     cls: type[BaseException] | None = None,
 ) -> BaseException:
-    """Make an error of the type of `error`, or of `cls`, without running any code of that type."""
+    """Return an error of the type of `error`, or of `cls`, made without running code of that type."""
     cls = cls or type(error)
     base = builtin_base(cls)
     if base is None:
@@ -87,24 +86,23 @@ def like(
     return copy
 
 
-def twin(error: E) -> E:
-    """Return another error that is like `error` in all things, with its traceback, and with twins of its causes.
+def copied(error: E) -> E:
+    """Return a copy of `error` with its traceback and with copies of its causes; `error` itself if it cannot be copied.
 
-    What happens to one of them, to be raised or noted on, is no affair of the other. Where none can be made, it is
-    `error` itself.
+    Raising one of the two, or adding a note to it, does not change the other.
     """
-    return cast("E", _twin(error, {}))
+    return cast("E", _copied(error, {}))
 
 
-def _twin(error: BaseException, known: dict[int, BaseException]) -> BaseException:
+def _copied(error: BaseException, known: dict[int, BaseException]) -> BaseException:
     if id(error) in known:
         return known[id(error)]
-    known[id(error)] = error  # an error that is its own cause in the end
+    known[id(error)] = error  # it may be one of its own causes
     try:
         base = builtin_base(type(error)) or BaseException
         _, args, *rest = cast("tuple[Any, ...]", base.__reduce__(error))
         if safely.is_a(error, BaseExceptionGroup):
-            args = (args[0], [_twin(part, known) for part in args[1]])
+            args = (args[0], [_copied(part, known) for part in args[1]])
         own = dict(safely.own(error, "__dict__"))
         if isinstance(notes := own.get("__notes__"), list):
             own["__notes__"] = list(notes)
@@ -113,7 +111,7 @@ def _twin(error: BaseException, known: dict[int, BaseException]) -> BaseExceptio
         BaseException.with_traceback(copy, safely.own(error, "__traceback__"))
         for name in ("__context__", "__cause__"):
             link = safely.own(error, name)
-            vars(BaseException)[name].__set__(copy, link and _twin(link, known))
+            vars(BaseException)[name].__set__(copy, link and _copied(link, known))
         # Setting a cause has suppressed the context.
         vars(BaseException)["__suppress_context__"].__set__(copy, safely.own(error, "__suppress_context__"))
     except Exception:
