@@ -1,4 +1,4 @@
-"""What `make secrets` measures with: the corpus has the form that it claims, and bad redaction makes it fail."""
+"""`make secrets`: its corpus has the forms that it claims, and bad redaction makes it fail."""
 
 import math
 import re
@@ -40,12 +40,12 @@ def test_a_part_has_as_many_cases_and_forms_as_it_claims(corpora, part, cases, f
 
 
 @pytest.mark.parametrize("part", "acd")
-def test_each_text_holds_its_secret_and_none_is_left_where_all_is_blotted_out(corpora, part):
+def test_each_text_holds_its_secret_and_full_redaction_leaves_none(corpora, part):
     assert all(case.leaks(case.text) for case in corpora[part])
     assert not any(case.leaks("***") for case in corpora[part])
 
 
-def test_most_of_a_secret_is_a_leak_and_a_little_of_it_is_none(corpora):
+def test_most_of_a_secret_is_a_leak_and_a_small_part_is_none(corpora):
     case = next(case for case in corpora["d"] if len(case.secret) == 40)
     assert case.leaks(case.text.replace(case.secret, f"***{case.secret[14:]}"))
     assert not case.leaks(case.text.replace(case.secret, f"***{case.secret[20:]}"))
@@ -57,7 +57,7 @@ def test_about_a_third_of_the_forms_is_held_out(corpora, part):
     assert 0.2 < sum(held_out.values()) / len(held_out) < 0.47
 
 
-def test_the_same_cases_come_at_each_run(measure, corpora):
+def test_each_run_has_the_same_cases(measure, corpora):
     assert list(measure.tokens.cases()) == corpora["d"]
     assert list(measure.look_alikes.cases()) == corpora["e"]
 
@@ -69,27 +69,27 @@ def test_another_seed_gives_other_secrets_in_the_same_forms(measure, corpora, mo
     assert not {case.secret for case in others} & {case.secret for case in corpora["d"]}
 
 
-def test_what_is_held_out_is_judged_alone_as_well(measure, capsys):
+def test_held_out_cases_are_also_judged_alone(measure, capsys):
     keys = {case.text for case in measure.tokens.cases() if case.held_out}
-    _, said = ends_with(measure, ["--parts", "d"], lambda text: text if text in keys else "***", capsys)
-    assert "of the held-out alone, d: 100.0% wrong" in said
+    _, output = ends_with(measure, ["--parts", "d"], lambda text: text if text in keys else "***", capsys)
+    assert "of the held-out alone, d: 100.0% wrong" in output
 
 
-def test_the_command_fails_where_nothing_is_redacted(measure, capsys):
-    code, said = ends_with(measure, ["--parts", "acd"], str, capsys)
+def test_the_command_fails_if_nothing_is_redacted(measure, capsys):
+    code, output = ends_with(measure, ["--parts", "acd"], str, capsys)
     assert code == 1
-    assert "a, c: 100.0% wrong" in said
-    assert "d: 100.0% wrong" in said
+    assert "a, c: 100.0% wrong" in output
+    assert "d: 100.0% wrong" in output
 
 
-def test_the_command_fails_where_everything_is_redacted(measure, capsys):
-    code, said = ends_with(measure, ["--parts", "de"], lambda _: "***", capsys)
+def test_the_command_fails_if_everything_is_redacted(measure, capsys):
+    code, output = ends_with(measure, ["--parts", "de"], lambda _: "***", capsys)
     assert code == 1
-    assert "e: 100.0% wrong" in said
-    assert "d: " not in said.partition("NOT AS PROMISED")[2]
+    assert "e: 100.0% wrong" in output
+    assert "d: " not in output.partition("NOT AS PROMISED")[2]
 
 
-def test_the_command_ends_well_where_just_the_secrets_go(measure, corpora, capsys):
+def test_the_command_passes_if_exactly_the_secrets_are_redacted(measure, corpora, capsys):
     known = {case.text: case for part in "acde" for case in corpora[part]}
 
     def exact(text):
@@ -97,14 +97,14 @@ def test_the_command_ends_well_where_just_the_secrets_go(measure, corpora, capsy
             text = text.replace(form, "***")
         return text
 
-    code, said = ends_with(measure, ["--parts", "acde"], exact, capsys)
-    assert (code, "as promised" in said) == (0, True), said
+    code, output = ends_with(measure, ["--parts", "acde"], exact, capsys)
+    assert (code, "as promised" in output) == (0, True), output
 
 
-def test_details_of_what_is_held_out_are_shown_only_on_demand(measure, capsys):
+def test_details_of_held_out_cases_are_shown_only_on_demand(measure, capsys):
     def shown(*more):
-        _, said = ends_with(measure, ["--parts", "d", "--leaks", *more], str, capsys)
-        return {line.split("'")[1] for line in said.splitlines() if line.startswith("d  ")}
+        _, output = ends_with(measure, ["--parts", "d", "--leaks", *more], str, capsys)
+        return {line.split("'")[1] for line in output.splitlines() if line.startswith("d  ")}
 
     plain, held_out = shown(), shown("--held-out")
     assert plain
@@ -112,7 +112,7 @@ def test_details_of_what_is_held_out_are_shown_only_on_demand(measure, capsys):
     assert not plain & held_out
 
 
-def test_what_others_see_of_an_error_is_looked_at(measure):
+def test_everything_that_shows_an_error_is_searched(measure):
     def fails(name, secret):
         raise ValueError(f"{name} is {secret}, and its settings were { ({name: secret})!r}")
 
@@ -124,11 +124,11 @@ def test_what_others_see_of_an_error_is_looked_at(measure):
     ("seconds", "slow"),
     [((0.1, 0.2, 0.4), False), ((0.1, 0.4, 1.6), True), ((0.1, math.inf, math.inf), True)],
 )
-def test_time_out_of_proportion_is_told(measure, seconds, slow):
+def test_time_out_of_proportion_is_reported(measure, seconds, slow):
     assert measure.hostile.is_slow(seconds) is slow
 
 
-def test_a_text_that_takes_too_long_is_given_up(measure, monkeypatch):
+def test_a_text_that_takes_too_long_is_abandoned(measure, monkeypatch):
     monkeypatch.setattr(measure.hostile, "_PATIENCE", 0.05)
     monkeypatch.setattr(measure.hostile, "REPEATED", ("a",))
     times = measure.hostile.timed(lambda text: re.sub("(a|a)*b", "", text[:60]))

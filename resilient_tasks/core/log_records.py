@@ -60,7 +60,7 @@ def is_pythons_own(subject: logging.Filterer, *methods: str) -> bool:
 
 
 class Redaction(logging.Filter):
-    """Blots secrets out of a record before any handler has it: its message, its extra attributes, its traceback."""
+    """Redacts a record before any handler has it: its message, its extra attributes, its traceback."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Change the record where it holds a secret, and let it pass."""

@@ -42,7 +42,7 @@ class Settings:
         notify_deadline: seconds that one try to deliver a message may take.
         notify_cooldown: seconds in which failures like the first are counted instead of sent.
         longest_retry_after: seconds that are waited for at most where a service asks to wait.
-        secrets: values, and patterns of values, that are blotted out wherever the library writes.
+        secrets: values, and patterns of values, that are redacted wherever the library writes.
     """
 
     enabled: bool = True
@@ -153,7 +153,7 @@ def configure(
         notify_deadline: seconds that one try to deliver a message may take.
         notify_cooldown: seconds in which failures like the first are counted instead of sent.
         longest_retry_after: seconds that are waited for at most where a service asks to wait.
-        secrets: texts of at least 4 characters, and compiled patterns, to blot out wherever the library writes, besides
+        secrets: texts of at least 4 characters, and compiled patterns, to redact wherever the library writes, besides
             those that are named already, and the values of the variables that `RESILIENT_TASKS_SECRETS` names.
 
     Seconds are also taken as a text, such as `"200ms"` or `"5 min"`, or as a `timedelta`; in the environment, a number

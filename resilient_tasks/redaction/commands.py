@@ -153,7 +153,7 @@ def redact(text: str) -> str:
     return "".join((*parts, text[done:])) if parts else text
 
 
-def without_secrets(items: Sequence[str]) -> list[str] | None:
+def redact_list(items: Sequence[str]) -> list[str] | None:
     """Return the items of a command line with the secrets redacted; None if nothing changed."""
     line = BETWEEN.join(items)
     clean = redact(line)

@@ -77,7 +77,7 @@ def _parameters(match: re.Match[str]) -> str:
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         parsed = None
     if parsed is not None:
-        clean = sql_parameters.redact(sql, parsed)
+        clean = sql_parameters.redact_parameters(sql, parsed)
         return match[0] if clean is parsed else match[0].replace(values, repr(clean))
     if "'{" in values or values.lstrip("[(").startswith("{"):
         return match[0]  # the values have names

@@ -188,7 +188,7 @@ class _Copier(Cleaner):
         return copy
 
     def _parts(self, error: BaseException) -> tuple[tuple[Any, ...], dict[str, Any], dict[str, Any], bool]:
-        """Return the cleaned arguments of its built-in base, its cleaned attributes, and whether any of them changed."""
+        """Return the cleaned arguments and attributes of `error`, and whether any of them changed."""
         base = builtin_base(type(error))
         _, args, *rest = cast("tuple[Any, ...]", (base or BaseException).__reduce__(error))
         own = dict(vars(error))

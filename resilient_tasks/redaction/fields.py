@@ -41,7 +41,7 @@ _ITEM = compiled(
 
 
 def _block_values(text: str) -> Iterator[tuple[int, int]]:
-    """Yield the spans of the values under the names of secrets in YAML: a block, a list, or a value on the next line."""
+    """Yield the spans under the names of secrets in YAML: a block, a list, or the value on the next line."""
     done = 0
     for block in _BLOCK.finditer(text):
         confidence = secret_names.confidence(block["name"])

@@ -109,7 +109,7 @@ def _read_values(text: str, begin: int, columns: Sequence[Confidence], spans: li
     return end
 
 
-def redact(statement: str | None, parameters: Any) -> Any:
+def redact_parameters(statement: str | None, parameters: Any) -> Any:
     """Return the parameters of `statement` with possible secrets redacted; the same object if there are none.
 
     A text whose column is unknown may be a secret, so it is redacted.

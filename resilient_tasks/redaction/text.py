@@ -1,9 +1,9 @@
 """Redact secrets in text before other people read it.
 
-Redacted are registered values (`configure(secrets=[...])`), everything with the shape of a token, a key or a URL with
+This redacts registered values (`configure(secrets=[...])`), everything with the shape of a token, a key or a URL with
 credentials (`secret_shapes`), and the values of names such as `password` or `api_key`, in every notation: JSON,
 Python, YAML, the environment, a query, a header, a flag. The name stays: `password=***`.
-What only looks like a secret stays: hashes, UUIDs, dates, `max_tokens=512`, `password=None`, "token expired".
+Look-alikes stay: hashes, UUIDs, dates, `max_tokens=512`, `password=None`, "token expired".
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from resilient_tasks.redaction import (
     commands,
     contexts,
     error_texts,
-    heads,
     pairs,
     registered,
     secret_names,
@@ -95,7 +94,7 @@ def redact_whole(text: str, *, code: bool = False) -> str:
     """
     if not redaction.secrets():
         low, has_run = lowered(text), tokens.has_run(text)
-        if not _signs().are_in(low, has_run=has_run) and not heads.names_in(text, low):
+        if not _signs().are_in(low, has_run=has_run) and not pairs.names_in(text, low):
             once = tokens.redact(text) if has_run else text
             if once == text:
                 return text
@@ -190,7 +189,7 @@ def _once(text: str, *, code: bool) -> str:
         text = registered.redact(text, secrets)
     text = secret_shapes.redact(text)
     low = lowered(text)
-    has_name = heads.names_in(text, low)
+    has_name = pairs.names_in(text, low)
     if not code:
         clean = contexts.redact(text, low, has_name=has_name)
         text, low = (text, low) if clean is text else (clean, lowered(clean))

@@ -10,7 +10,7 @@ import functools
 import re
 from typing import NamedTuple
 
-from resilient_tasks.redaction.patterns import MARK, compiled
+from resilient_tasks.redaction.patterns import compiled, redact_spans
 from resilient_tasks.redaction.token_shapes import ALPHABETS, SHAPES
 
 #: As in the generated table. The lengths are less strict where a prefix is unmistakable: some issuers changed theirs,
@@ -99,26 +99,23 @@ def has_run(text: str) -> bool:
 
 def redact(text: str) -> str:
     """Redact every token in `text` that has an issuer's shape."""
-    parts: list[str] = []
+    spans: list[tuple[int, int]] = []
     done = 0
-    known: dict[str, _Candidates] = {}
     for run in _RUN.finditer(text):
-        known = known or _by_beginning()
         start, end = run.span()
         if end - start >= _LONG and (odd := _WITHOUT_PREFIX.search(text, max(start, done), end)) is not None:
-            parts += (text[done : odd.start()], MARK)
+            spans.append(odd.span())
             done = odd.end()
         for at in _beginnings(text, start, end):
-            candidates = known.get(text[at : at + 2])
+            candidates = _by_beginning().get(text[at : at + 2])
             if candidates is None or at < done or not text.startswith(candidates.prefixes, at):
                 continue
             if _IS_MIXED.search(text, at, at + _LOOKED_AT) is None:
                 continue
-            end = max(_end(shape, text, at) for shape in _compiled(candidates.specs))
-            if end:
-                parts += (text[done:at], MARK)
-                done = end
-    return "".join((*parts, text[done:])) if parts else text
+            if token_end := max(_end(shape, text, at) for shape in _compiled(candidates.specs)):
+                spans.append((at, token_end))
+                done = token_end
+    return redact_spans(text, spans) if spans else text
 
 
 def _beginnings(text: str, start: int, end: int) -> list[int]:

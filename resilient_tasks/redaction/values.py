@@ -160,7 +160,7 @@ class Cleaner:
         made = list(values)
         for at, (statement, parameters) in enumerate(itertools.pairwise(values), 1):
             if isinstance(parameters, Mapping | list | tuple) and isinstance(statement, str) and _SQL.match(statement):
-                made[at] = sql_parameters.redact(statement, parameters)
+                made[at] = sql_parameters.redact_parameters(statement, parameters)
         if _same(made, values):
             return values
         self.known.add_replaced(values, made)
@@ -300,7 +300,7 @@ def redact_siblings(held: Mapping[Any, Any]) -> dict[Any, Any]:
         if isinstance(values, Mapping | list | tuple) and values:
             found = [held[name] for name in _STATEMENTS if isinstance(held.get(name), str)]
             if found:
-                made[key] = sql_parameters.redact(found[0], values)
+                made[key] = sql_parameters.redact_parameters(found[0], values)
     return {key: value for key, value in made.items() if value is not held[key]}
 
 

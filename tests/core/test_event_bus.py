@@ -325,7 +325,7 @@ class TestAnEventOfOnesOwn:
     def test_two_events_share_no_default(self, kind):
         assert kind(operation="ask", tokens=7).models is not kind(operation="ask", tokens=7).models
 
-    def test_secrets_in_its_texts_are_blotted_out(self, kind):
+    def test_secrets_in_its_texts_are_redacted(self, kind):
         models = kind(operation="ask", tokens=7, models=["postgresql://u:hunter2secret@host/db"]).models
         assert "hunter2secret" not in str(models)
 

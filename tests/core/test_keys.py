@@ -334,7 +334,7 @@ class TestSecretsInAKey:
     )
 
     @pytest.mark.parametrize("secret", SECRETS)
-    def test_they_are_blotted_out_and_two_of_them_are_two_names(self, secret):
+    def test_they_are_redacted_and_two_of_them_are_two_names(self, secret):
         first, second = (name(lambda url: url, fetch, text) for text in (secret, secret.replace("2", "3")))
         assert "***" in first
         for part in ("hunter22secret", "A1b2C3d4", "eyJzdWIi"):

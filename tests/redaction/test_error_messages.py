@@ -1,4 +1,4 @@
-"""A message that quotes what the error's own attributes tell to be a secret does not reach an event."""
+"""A message that quotes a secret from the error's own attributes does not reach an event."""
 
 import argparse
 from dataclasses import make_dataclass
@@ -42,7 +42,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=str)
-def test_an_event_does_not_quote_what_an_attribute_tells_to_be_a_secret(error):
+def test_an_event_does_not_quote_a_secret_that_an_attribute_identifies(error):
     assert SECRET not in redact(fields_of(error)["message"])
     assert SECRET not in describe(error)
     copy = redacted(error)
@@ -50,7 +50,7 @@ def test_an_event_does_not_quote_what_an_attribute_tells_to_be_a_secret(error):
     assert SECRET not in f"{copy!r} {vars(copy)}"
 
 
-def test_a_failed_call_tells_of_it_without_the_secret():
+def test_a_failed_call_reports_its_error_without_the_secret():
     events = []
 
     @resilient(retry=Retry(attempts=2, wait=0))
@@ -63,7 +63,7 @@ def test_a_failed_call_tells_of_it_without_the_secret():
     assert not any(SECRET in f"{event.as_dict()} {event.sentence()}" for event in events)
 
 
-def test_a_secret_that_is_a_word_goes_where_it_is_quoted_only():
+def test_a_secret_that_is_a_word_is_redacted_only_in_quotes():
     error = bearing("'tiger' was refused: ask for the tiger", password="tiger")
     assert fields_of(error)["message"] == "'***' was refused: ask for the tiger"
 

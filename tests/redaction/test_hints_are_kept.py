@@ -1,4 +1,4 @@
-"""The library's own sentences pass the redaction unharmed: a hint such as `give webhook=, or token=` is no secret."""
+"""Redaction keeps the library's own sentences: a hint such as `give webhook=, or token=` is no secret."""
 
 import ast
 from pathlib import Path
@@ -10,14 +10,14 @@ from resilient_tasks.redaction.text import redact
 
 PACKAGE = Path(resilient_tasks.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-#: These hold the shapes of secrets, and what tests pretend to be one.
+#: These hold shapes of secrets.
 SHAPES = {"redaction/secret_names.py", "redaction/token_shapes.py", "core/parameters/words.py"}
-#: Stands in for what a sentence quotes: a name, a number, something's repr.
+#: For what a sentence quotes: a name, a number, a repr.
 FILLS = ("fetch", "3", "Retry(attempts=3)", "'wrong'", "")
 
 
 def _sentences(tree):
-    """The texts of a module that people may read: all but docstrings, with something in the gaps."""
+    """Yield the texts of a module that people may read: all but docstrings, with their gaps filled."""
     inside = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in ast.walk(node)}
     docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
@@ -32,11 +32,11 @@ def _sentences(tree):
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
-def test_no_sentence_of_the_library_is_blotted_out(file):
+def test_no_sentence_of_the_library_is_redacted(file):
     if str(file.relative_to(PACKAGE)) in SHAPES:
         return
-    told = [(line, text) for line, text in _sentences(ast.parse(file.read_text(encoding="utf-8"))) if " " in text]
-    harmed = [f"line {line}: {redact(text)}" for line, text in told if redact(text) != text]
+    sentences = [(line, text) for line, text in _sentences(ast.parse(file.read_text(encoding="utf-8"))) if " " in text]
+    harmed = [f"line {line}: {redact(text)}" for line, text in sentences if redact(text) != text]
     assert not harmed
 
 
@@ -56,7 +56,7 @@ def test_a_keyword_that_is_named_without_a_value_is_no_secret(hint):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "redacted"),
     [
         ("token= xoxb-4711-abcdefghijkl and so on", "token= *** and so on"),
         ("password= hunter2 is wrong", "password= *** is wrong"),
@@ -67,5 +67,5 @@ def test_a_keyword_that_is_named_without_a_value_is_no_secret(hint):
         ("secret= and-this-is-my-secret", "secret= ***"),
     ],
 )
-def test_a_value_that_follows_is_still_blotted_out(text, told):
-    assert redact(text) == told
+def test_a_value_that_follows_is_still_redacted(text, redacted):
+    assert redact(text) == redacted

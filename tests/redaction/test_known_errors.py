@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from resilient_tasks.core.failures import describe
 from resilient_tasks.redaction.exceptions import redacted
-from resilient_tasks.redaction.sql_parameters import names_of, without_secrets
+from resilient_tasks.redaction.sql_parameters import names_of, redact_parameters
 from resilient_tasks.redaction.text import redact
 from resilient_tasks.redaction.values import clean
 
@@ -73,9 +73,12 @@ def test_a_statement_without_a_secret_needs_no_copy(run):
 
 
 def test_a_text_of_an_unknown_column_is_redacted_and_a_number_stays():
-    assert without_secrets(None, ("bob", 7)) == ("***", 7)
-    assert without_secrets("select * from t where n = ?", ("bob",)) == ("bob",)
-    assert without_secrets("call login(%(a)s, %(password)s)", {"a": 1, "password": "x"}) == {"a": 1, "password": "***"}
+    assert redact_parameters(None, ("bob", 7)) == ("***", 7)
+    assert redact_parameters("select * from t where n = ?", ("bob",)) == ("bob",)
+    assert redact_parameters("call login(%(a)s, %(password)s)", {"a": 1, "password": "x"}) == {
+        "a": 1,
+        "password": "***",
+    }
 
 
 @pytest.mark.parametrize(
@@ -94,7 +97,7 @@ def test_a_placeholder_belongs_to_a_column(statement, columns):
 
 def test_a_numbered_placeholder_takes_the_parameter_of_its_number():
     statement = "UPDATE users SET password = $2, name = $1 WHERE id = $3 AND name <> $1"
-    assert without_secrets(statement, ("bob", SECRET, 3)) == ("bob", "***", 3)
+    assert redact_parameters(statement, ("bob", SECRET, 3)) == ("bob", "***", 3)
 
 
 def test_the_output_of_a_command_may_repeat_a_short_flag_with_its_secret():

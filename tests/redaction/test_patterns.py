@@ -1,4 +1,4 @@
-"""Patterns that are compiled with their first use: each of them can be, and then is used as any other."""
+"""Patterns that are compiled on first use: each compiles, and then works like any other."""
 
 import pkgutil
 import re
@@ -32,14 +32,14 @@ def test_every_pattern_compiles():
         assert pattern.flags == re.compile(pattern.pattern, pattern.flags).flags
 
 
-def test_one_that_is_wrong_says_so_with_its_first_use():
+def test_a_wrong_pattern_raises_on_first_use():
     wrong = compiled("(")
     with pytest.raises(re.error, match="unterminated subpattern"):
         wrong.search("text")
 
 
 @pytest.mark.parametrize("use", ["search", "match", "fullmatch", "finditer", "findall", "split"])
-def test_it_is_used_as_any_other(use):
+def test_it_works_like_any_other(use):
     own, other = compiled(r"(?P<word>a+)", re.IGNORECASE), re.compile(r"(?P<word>a+)", re.IGNORECASE)
     for text in ("Aab", "bAa", ""):
         assert repr([getattr(own, use)(text)]).split(" at ")[0] == repr([getattr(other, use)(text)]).split(" at ")[0]

@@ -220,7 +220,7 @@ def test_an_error_is_described_without_its_secrets():
 
 
 class TestRegisteredValues:
-    def test_they_are_blotted_out_in_every_form(self, own_settings):
+    def test_they_are_redacted_in_every_form(self, own_settings):
         secret = 'Zwölf "Boxer" & 1/2\\'
         own_settings(secrets=[secret])
         forms = [
@@ -233,21 +233,21 @@ class TestRegisteredValues:
         for form in forms:
             assert redact_whole(f"it is {form}!") in {"it is ***!", "it is '***'!"}
 
-    def test_patterns_are_asked_too(self, own_settings):
+    def test_patterns_match_too(self, own_settings):
         own_settings(secrets=[re.compile(r"EMP-\d+")])
         assert redact_whole("of EMP-1234 and EMP-x") == "of *** and EMP-x"
 
-    def test_a_pattern_that_finds_what_was_put_in_its_place_ends(self, own_settings):
+    def test_a_pattern_that_matches_the_mark_terminates(self, own_settings):
         own_settings(secrets=[re.compile(r"\*")])
         assert set(redact_whole("*")) == {"*"}
 
-    def test_they_are_added_to_those_there(self, own_settings):
+    def test_they_add_to_existing_ones(self, own_settings):
         own_settings(secrets=["first-one"])
         own_settings(secrets=("second-one",), quarantine="bad")
         own_settings(quarantine="worse")
         assert redact_whole("first-one, second-one") == "***, ***"
 
-    def test_a_longer_one_leaves_nothing_of_it(self, own_settings):
+    def test_a_longer_one_is_redacted_whole(self, own_settings):
         own_settings(secrets=["open", "open sesame"])
         assert redact_whole("say open sesame") == "say ***"
 
@@ -262,25 +262,25 @@ class TestRegisteredValues:
             ([re.compile(b"xyz")], "is a Pattern"),
         ],
     )
-    def test_what_cannot_be_one_is_refused_without_naming_it(self, own_settings, given, why):
+    def test_invalid_ones_are_refused_without_being_quoted(self, own_settings, given, why):
         with pytest.raises(PolicyError, match=re.escape(why)) as refused:
             own_settings(secrets=given)
         assert "abc" not in str(refused.value)
         assert settings.current.secrets == ()
 
-    def test_they_stand_in_no_repr(self, own_settings):
+    def test_no_repr_shows_them(self, own_settings):
         assert "hidden-one" not in repr(own_settings(secrets=["hidden-one"]))
         assert "hidden-one" not in str(settings.current)
 
     def test_they_cross_to_child_processes_with_the_settings(self, own_settings):
         assert pickle.loads(pickle.dumps(own_settings(secrets=["hidden-one"]))).secrets == ("hidden-one",)
 
-    def test_the_environment_names_variables_that_hold_some(self, monkeypatch):
+    def test_the_environment_lists_variables_that_hold_some(self, monkeypatch):
         monkeypatch.setenv("RESILIENT_TASKS_SECRETS", "DB_LOGIN, NOT_SET")
         monkeypatch.setenv("DB_LOGIN", "sesame-1")
         assert settings._from_environment() == Settings(secrets=("sesame-1",))
         monkeypatch.setattr(settings, "current", Settings())
-        configure(quarantine="bad")  # looks again
+        configure(quarantine="bad")  # reads the environment again
         assert redact_whole("with sesame-1") == "with ***"
 
     def test_a_variable_that_is_too_short_is_refused_by_its_name(self, monkeypatch):
@@ -342,7 +342,7 @@ class TestLogLines:
 class TestALongText:
     """Only the head and tail are kept, so an error of megabytes costs a failing call no more than one of a page."""
 
-    def test_says_how_much_was_left_out(self):
+    def test_states_how_much_was_left_out(self):
         result = redact("begin " + "word " * 200_000 + "end")
         assert len(result) < 6_000
         assert result.startswith("begin word")
@@ -350,7 +350,7 @@ class TestALongText:
         (number,) = re.findall(r"\[([\d,]+) characters left out\]", result)
         assert int(number.replace(",", "")) == pytest.approx(1_000_009, abs=6_000)
 
-    def test_is_looked_at_in_part(self, monkeypatch):
+    def test_is_searched_in_part(self, monkeypatch):
         seen = []
         once = text_module._once
         monkeypatch.setattr(text_module, "_once", lambda text, **how: seen.append(len(text)) or once(text, **how))
@@ -359,7 +359,7 @@ class TestALongText:
 
     @pytest.mark.parametrize("filling", ["word ", "x", "line of a log\n"])
     @pytest.mark.parametrize("cut", [3_000, 5_500, 39_000, 36_500])  # where the parts end, and their margins
-    def test_shows_no_part_of_a_secret_on_which_a_cut_falls(self, filling, cut):
+    def test_shows_no_part_of_a_secret_that_a_cut_splits(self, filling, cut):
         filled = (filling * 40_000)[:40_000]
         for planted in CORPUS[::5]:
             around = planted.text.replace(planted.secret, "")
@@ -375,12 +375,12 @@ class TestALongText:
             result = redact("a " * (at // 2) + secret + "b " * (50_000 - at // 2))
             assert not re.search(r"word\d", result)
 
-    def test_shows_no_part_of_a_private_key_that_is_longer_than_what_is_kept(self):
+    def test_shows_no_part_of_a_private_key_longer_than_the_kept_text(self):
         body = "\n".join(f"MIIEow{number:058d}" for number in range(2_000))
         key = f"-----BEGIN RSA PRIVATE KEY-----\n{body}\n-----END RSA PRIVATE KEY-----"
         for text in (key, f"{'a ' * 1_400}{key} b", f"a{key}{' b' * 200}", f"{'a ' * 9_000}{key}{' b' * 9_000}"):
             assert "MIIEow" not in redact(text)
 
-    def test_that_was_cut_is_left_alone_when_it_is_read_again(self):
+    def test_is_not_cut_again(self):
         result = redact("password=hunter2-hunter2 and so on. " * 10_000)
         assert redact(result) == result

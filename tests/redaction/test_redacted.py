@@ -1,4 +1,4 @@
-"""Redacted copies of errors, with the same type; only their own process can find the original."""
+"""Redacted copies of errors have the same type; only their own process can find the original."""
 
 import copy
 import functools
@@ -346,7 +346,7 @@ class TestAnErrorOfMegabytes:
         assert isinstance(made.raw, bytes)
         assert len(made.raw) < 12_000
 
-    def test_is_short_too_where_it_holds_many_texts(self):
+    def test_is_also_short_if_it_holds_many_texts(self):
         error = ValueError(["a text that is not short at all, again and again " * 20 for _ in range(3_000)])
         error.causes = {"password": "hunter2-hunter2", "number": 7}
         made = redacted(error)
@@ -354,11 +354,11 @@ class TestAnErrorOfMegabytes:
         assert made.args[0][-1] == "[980 characters left out]"
         assert made.causes == {"password": "***", "number": 7}
 
-    def test_holds_no_secret_where_it_was_not_looked_at(self):
+    def test_holds_no_secret_in_its_unsearched_part(self):
         error = ValueError({"log": "word " * 4_000 + " xoxb-123456789012-abcdefghijkl " + " word" * 4_000})
         assert "xoxb" not in str(redacted(error))
 
-    def test_is_stood_in_for_where_its_class_makes_the_text(self, monkeypatch):
+    def test_is_replaced_by_a_stand_in_if_its_class_builds_the_text(self, monkeypatch):
         class Verbose(Exception):
             def __str__(self):
                 return f"{PAIR} " * 100_000

@@ -16,7 +16,7 @@ LETTERS = {
     name: [letter for letter in map(chr, range(33, 127)) if re.fullmatch(f"[{some}]", letter)]
     for name, some in ALPHABETS.items()
 }
-TOLD = [(issuer, shape) for issuer, shapes in SHAPES for shape in shapes.split(" | ")]
+PUBLISHED = [(issuer, shape) for issuer, shapes in SHAPES for shape in shapes.split(" | ")]
 
 
 def made(shape, make):
@@ -32,12 +32,12 @@ def made(shape, make):
 
 def test_there_are_many_issuers():
     assert len(SHAPES) > 200
-    assert len(TOLD) > 500
+    assert len(PUBLISHED) > 500
 
 
 def test_nearly_every_token_of_the_table_is_redacted_in_a_neutral_text():
     make = random.Random(20261127)
-    texts = [(shape, made(shape, make)) for _, shape in TOLD for _ in range(3)]
+    texts = [(shape, made(shape, make)) for _, shape in PUBLISHED for _ in range(3)]
     left = [(shape, token) for shape, token in texts if token in redact(f"the call with {token} was refused")]
     assert len(left) <= len(texts) / 50, left  # a few were drawn without a digit
 

@@ -1,7 +1,7 @@
 """The name of what calls share: a text, or a key function, which gives the name for each call from its arguments.
 
 What a key function gives is the name itself: a policy that has this name as a text shares the state. A secret in it is
-blotted out, and a digest of the whole text stands behind, so that two secrets still make two names.
+redacted, and a digest of the whole text stands behind, so that two secrets still make two names.
 """
 
 from __future__ import annotations

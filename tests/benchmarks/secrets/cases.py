@@ -1,4 +1,4 @@
-"""What the parts of the measurement share: generated secrets, cases, and how a leak is told."""
+"""Shared by the parts of the measurement: generated secrets, cases, and the definition of a leak."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ WORDS = (
 )
 #: Every third key is held out, by a fixed rule.
 _THIRDS = 3
-#: So much of a secret, in one run, still gives it away.
+#: This share of a secret, in one run, still gives it away.
 _SHARE = 0.6
 _SHORTEST_RUN = 5
 
 
 @dataclass(frozen=True)
 class Case:
-    """A text, and what in it is secret.
+    """A text, and the secret in it.
 
     Attributes:
         key: names the form. All cases of one form are held out together, or none is.
@@ -46,11 +46,11 @@ class Case:
 
     @property
     def held_out(self) -> bool:
-        """Tell whether details of this case stay hidden from those who tune the patterns."""
+        """Whether details of this case stay hidden from those who tune the patterns."""
         return is_held_out(self.key)
 
     def leaks(self, redacted: str) -> bool:
-        """Tell whether the secret, or most of it in one run, is in what was made of `text`."""
+        """Return whether the secret, or most of it in one run, is left in the redacted text."""
         rest = self.text
         for form in self.forms:
             rest = rest.replace(form, "\0")
@@ -58,7 +58,7 @@ class Case:
 
 
 def is_held_out(key: str) -> bool:
-    """Tell whether a form is held out: by a checksum of its name, so that it is the same third at each run."""
+    """Return whether a form is held out: by a checksum of its name, so that each run holds out the same third."""
     return zlib.crc32(key.encode()) % _THIRDS == 0
 
 
@@ -69,7 +69,7 @@ def _is_left(secret: str, redacted: str, rest: str) -> bool:
 
 
 class Maker:
-    """Generates secrets, the same ones at each run with one seed, others for each name."""
+    """Generates secrets: for one seed the same ones in each run, for each name others."""
 
     seed = SEED
 
@@ -77,7 +77,7 @@ class Maker:
         self.random = random.Random(f"{self.seed}:{name}")
 
     def some(self, letters: str, length: int) -> str:
-        """Return so many of `letters`."""
+        """Return this many of `letters`."""
         return "".join(self.random.choices(letters, k=length))
 
     def word(self) -> str:
@@ -85,18 +85,18 @@ class Maker:
         return self.random.choice(WORDS)
 
     def mixed(self, length: int) -> str:
-        """Return letters and digits, of each at least one."""
+        """Return letters and digits, at least one of each."""
         return f"{self.some(ALNUM, length - 3)}{self.some(string.digits, 2)}{self.some(string.ascii_letters, 1)}"
 
     def with_signs(self, signs: str, length: int = 14) -> str:
-        """Return letters and digits, with two of `signs` or more in the middle."""
+        """Return letters and digits, with at least two of `signs` in the middle."""
         body = list(self.mixed(length))
         for sign in self.random.sample(signs, min(len(signs), 3)):
             body.insert(self.random.randint(1, len(body) - 1), sign)
         return "".join(body)
 
     def jwt(self) -> str:
-        """Return what looks like a JSON web token."""
+        """Return a text in the form of a JSON web token."""
         claims = f'{{"sub":"{self.word()}","iat":{self.some(string.digits[1:], 10)}}}'
         head, body = (base64.urlsafe_b64encode(part.encode()).decode().rstrip("=") for part in (_JWT, claims))
         return f"{head}.{body}.{self.some(URL64, 43)}"
@@ -109,7 +109,7 @@ def _unicode(make: Maker) -> str:
     return f"{make.word()}ß{make.some('äöüéñøçžλЖ', 3)}{make.some(string.digits, 3)}{make.some('日本語パスワ', 2)}"
 
 
-#: What machines generate: of these alone is a value of `token` or `api_key` made.
+#: What machines generate: values of `token` or `api_key` are made only of these.
 RANDOM: dict[str, Callable[[Maker], str]] = {
     "letters and digits": lambda make: make.mixed(make.random.randint(16, 32)),
     "hexadecimal": lambda make: make.some(HEX, make.random.choice((32, 40, 64))),
@@ -117,7 +117,7 @@ RANDOM: dict[str, Callable[[Maker], str]] = {
     "base64url": lambda make: base64.urlsafe_b64encode(make.random.randbytes(32)).decode().rstrip("="),
     "long": lambda make: make.mixed(200),
 }
-#: What people choose, besides.
+#: What people choose, in addition.
 CHOSEN: dict[str, Callable[[Maker], str]] = {
     "word": lambda make: make.word() + make.random.choice(("", "2026", "!", "99")),
     "short": lambda make: make.mixed(6),
@@ -140,7 +140,7 @@ KINDS = {**RANDOM, **CHOSEN}
 
 
 def secrets_of(make: Maker, kinds: dict[str, Callable[[Maker], str]]) -> Iterator[tuple[str, str]]:
-    """Give secrets without end, of each kind in turn, and the name of the kind."""
+    """Yield secrets endlessly, of each kind in turn, with the name of the kind."""
     names = list(kinds)
     while True:
         make.random.shuffle(names)

@@ -19,7 +19,7 @@ from unseen_too import UNSEEN_TOO
 from web import WEB
 from writers import WRITERS
 
-#: Names of passwords, and of what a machine generated.
+#: Names of passwords, and of generated secrets.
 PASSWORDS = (
     *(
         "password",
@@ -55,7 +55,7 @@ TOKENS = (
     *("service_account_key", "cosmos_key", "storage_key", "app_key", "DD_APP_KEY", "client_key", "bearer_token"),
     *("hmac_secret", "token", "credentials", "private_key", "fernet_key", "bot_token", "deploy_key", "xApiKey"),
 )
-#: So many secrets are tried in each context, of other kinds, if its format can hold them.
+#: The number of secrets tried in each context, of different kinds, if its format can hold them.
 _BY_CONTEXT = {"¤": 8, "§": 6, "¥": 5}
 _TRIES = 60
 
@@ -66,7 +66,7 @@ GROUPS = {**CONNECTIONS, **FILES, **WEB, **PROGRAMS, **UNSEEN, **UNSEEN_TOO}
 
 
 def cases() -> Iterator[Case]:
-    """Give every context with secrets of several kinds."""
+    """Yield every context with secrets of several kinds."""
     for group, (writer, texts) in GROUPS.items():
         for number, text in enumerate(texts):
             yield from _filled(f"{group} {number}: {text}", writer, text)
@@ -99,7 +99,7 @@ def _represented(name: str, write: Callable[[str, str], str]) -> Iterator[Case]:
         for _ in range(wanted):
             kind, secret = next(secrets)
             if name in _WITHOUT_QUOTES and " " in secret:
-                continue  # the documentation says that only the first word goes
+                continue  # as documented, only the first word is redacted
             text = write(make.random.choice(names), secret)
             forms = tuple(form for form in spelled(secret) if form in text)
             if not forms:
@@ -108,7 +108,7 @@ def _represented(name: str, write: Callable[[str, str], str]) -> Iterator[Case]:
 
 
 def spelled(secret: str) -> set[str]:
-    """Return how a secret may stand in a text: as one writer writes it, or one upon another."""
+    """Return the ways to write a secret: with one writer, or with one after another."""
     once = _written(secret) | {secret.replace("\\", "\\\\"), secret.replace('"', '\\"')}
     for style in (None, '"'):
         once.add(yaml.safe_dump(secret, width=1000, default_style=style).splitlines()[0].strip("'\""))

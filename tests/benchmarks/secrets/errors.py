@@ -1,7 +1,7 @@
-"""Part (b): errors of real libraries, raised by a resilient function, and what of their secrets reaches the public end.
+"""Part (b): errors of real libraries, raised by a resilient function, and which of their secrets become visible.
 
-Looked at is what others see: the events as they are shown and written, the log lines, and the error that Prefect is
-given, as it prints it and as it pickles it.
+This searches what others see: the events as shown and as written, the log lines, and the error that Prefect gets, as
+printed and as pickled.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from resilient_tasks.redaction.exceptions import redacted
 
 _NAMES = ("password", "db_password", "api_key", "secret", "auth_token", "client_secret")
 _BY_ERROR = 12
-#: What URLs and headers hold as it is.
+#: Characters that URLs and headers hold unescaped.
 _PLAIN = {kind: RANDOM[kind] for kind in ("letters and digits", "hexadecimal")}
 
 
 def raised(raising: Callable[[str, str], Any], name: str, secret: str) -> tuple[BaseException, str]:
-    """Return the error that comes out, and everything that others see of it."""
+    """Return the error that is raised, and everything that others see of it."""
     events: list[Any] = []
     records = _Lines()
 
@@ -77,7 +77,7 @@ def _as_prefect_keeps(error: BaseException) -> Iterator[str]:
 
 
 def cases() -> Iterator[tuple[Case, str]]:
-    """Raise every error with secrets of several kinds; give what is seen of it along."""
+    """Raise every error with secrets of several kinds, and yield each case with what others see of it."""
     for group, kinds in ((MACHINE_MADE, _PLAIN), (ANY, {**CHOSEN, **RANDOM})):
         for key, raising in group.items():
             make = Maker(key)

@@ -1,4 +1,4 @@
-"""Part (f): the time that texts take which were written to be slow, at three lengths."""
+"""Part (f): the time of texts that were written to be slow, at three lengths."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Callable
 
 #: Characters of the shortest text; the others have twice and four times as many.
 LENGTH = 15_000
-#: Where the longest takes more than so many times what the shortest takes, time is not in proportion (4 would be).
+#: The greatest ratio of the longest text's time to the shortest's (4 is in proportion).
 TOO_MUCH = 10
 _BEST_OF = 3
-#: Less time than this (seconds) tells nothing of a proportion.
+#: Shorter times (seconds) are too noisy to compare.
 _TELLING = 0.01
-#: Seconds after which one text is given up.
+#: Seconds after which a text is abandoned.
 _PATIENCE = 5
 
 #: What is repeated up to the length.
@@ -95,11 +95,11 @@ REPEATED = (
 
 
 class _TooSlow(BaseException):
-    """No error that the redaction might catch."""
+    """Not an `Exception`, so that redaction does not catch it."""
 
 
 def timed(redact: Callable[[str], str]) -> dict[str, tuple[float, float, float]]:
-    """Return the seconds of processor time that each text takes, at the three lengths: infinite where patience ends."""
+    """Return the seconds of processor time that each text takes, at the three lengths: infinite if it was abandoned."""
     before = signal.signal(signal.SIGALRM, _give_up)
     try:
         return {part: _at_three_lengths(redact, part) for part in REPEATED}
@@ -139,5 +139,5 @@ def _give_up(*_: object) -> None:
 
 
 def is_slow(seconds: tuple[float, float, float]) -> bool:
-    """Tell whether the time is out of proportion to the length."""
+    """Return whether the time is out of proportion to the length."""
     return math.isinf(seconds[2]) or seconds[2] > TOO_MUCH * max(seconds[0], _TELLING)

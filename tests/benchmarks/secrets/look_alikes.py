@@ -1,4 +1,4 @@
-"""Part (e): everyday text in which nothing is secret, much of it like a secret at first sight.
+"""Part (e): everyday text without secrets, much of it similar to secrets.
 
 In `look_alikes.txt`, and in `look_alikes_unseen.txt`, which was written without sight of the patterns, one text is a
 line; `⏎` stands for a line break, and `{sha1}` and its like are filled in.
@@ -16,7 +16,7 @@ from cases import HEX, Case, Maker
 _TEXTS = "".join(
     Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("look_alikes.txt", "look_alikes_unseen.txt")
 )
-#: Names that only sound like those of a secret, and what stands under them.
+#: Names that only sound like those of secrets, and their values.
 _NAMES = (
     *(("total_tokens", "1183456"), ("token_count", "12"), ("tokens_per_second", "118.4"), ("token_limit", "8192")),
     *(("password_length", "12"), ("password_changed", "2026-11-27"), ("pass_count", "118"), ("passing", "true")),
@@ -32,7 +32,7 @@ _FORMS = ("{}={}", '{{"{}": "{}"}}', "{}: {}", "--{} {} run")
 
 
 def cases() -> Iterator[Case]:
-    """Give every text, with its checksums and ids filled in."""
+    """Yield every text, with its checksums and ids filled in."""
     make = Maker("look-alikes")
     for text in _TEXTS.splitlines():
         filled = text.replace("⏎", "\n")

@@ -1,9 +1,9 @@
-"""How much of what docs/redaction.md claims is kept, with thousands of generated secrets.
+"""Measure the claims of docs/redaction.md with thousands of generated secrets.
 
     python tests/benchmarks/secrets/measure.py [--parts acd] [--leaks] [--changed] [--forms] [--held-out]
 
-A secret leaks where it, or a run of 60 % of it, is still in the text. A third of the forms is held out, so that
-patterns cannot be fitted to them: they count, and only `--held-out` shows them. Ends with 1 where a goal is missed.
+A secret leaks if it, or a run of 60 % of it, is still in the text. A third of the forms is held out, so that
+patterns cannot be fitted to them: they count, and only `--held-out` shows them. The exit code is 1 if a goal is missed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ HEAD = ("part", "forms", "cases", "wrong", "share", "of the held-out", "share")
 
 @dataclass(frozen=True)
 class Judged:
-    """A case, what was made of its text, and whether that is wrong: a leak, or a change of what is no secret."""
+    """A case, its redacted text, and whether that is wrong: a leak, or a change of text without a secret."""
 
     part: str
     case: Case
@@ -76,7 +76,7 @@ def _registered(case: Case, redact: Redact) -> str:
 
 
 def rows(found: Sequence[Judged]) -> Iterator[tuple[str, ...]]:
-    """Give a row of the table for each part, and one for the parts that are judged together."""
+    """Yield a row of the table for each part, and one for the parts that are judged together."""
     for names in (*PARTS, "abc"):
         mine = [one for one in found if one.part in names]
         if not mine or not set(names) <= {one.part for one in mine}:
@@ -100,7 +100,7 @@ def _wrong(some: Sequence[Judged]) -> tuple[str, str]:
 
 
 def missed(found: Sequence[Judged]) -> Iterator[str]:
-    """Say which goals are missed, of the parts that were judged."""
+    """Yield the missed goals of the parts that were judged."""
     for names, most in GOALS.items():
         mine = [one for one in found if one.part in names]
         share = sum(one.wrong for one in mine) / len(mine) if mine else 0
@@ -109,7 +109,7 @@ def missed(found: Sequence[Judged]) -> Iterator[str]:
 
 
 def details(found: Sequence[Judged], *, held_out: bool) -> Iterator[str]:
-    """Show what is wrong: all of it but what is held out, or that alone."""
+    """Yield the wrong cases: those that are not held out, or only those that are."""
     for one in found:
         if not one.wrong or one.case.held_out is not held_out:
             continue
@@ -119,7 +119,7 @@ def details(found: Sequence[Judged], *, held_out: bool) -> Iterator[str]:
 
 
 def _shown(one: Judged) -> str:
-    """Return what was made of a text, and of a long one what is around the leak."""
+    """Return the redacted text; of a long one the part around the leak."""
     at = next((at for form in (one.case.secret, *one.case.forms) if form and (at := one.made.find(form)) >= 0), 0)
     return one.made if len(one.made) < 600 else one.made[max(0, at - 200) : at + 200]
 
@@ -133,7 +133,7 @@ def by_form(found: Sequence[Judged], *, held_out: bool) -> Iterator[str]:
 
 
 def lost(found: Sequence[Judged]) -> Iterator[str]:
-    """Say how much of what stands around the secrets went with them: a user's name, a host, a word of a sentence."""
+    """Yield the share of the words around the secrets, such as a user's name or a host, that was lost with them."""
     kept = total = 0
     for one in found:
         if one.part not in "acd":
@@ -145,11 +145,11 @@ def lost(found: Sequence[Judged]) -> Iterator[str]:
         total += len(words)
         kept += sum(word in one.made for word in words)
     if total:
-        yield f"{1 - kept / total:.1%} of the {total:,} words around the secrets of a, c and d went with them"
+        yield f"{1 - kept / total:.1%} of the {total:,} words around the secrets of a, c and d were lost with them"
 
 
 def remarks(redact: Redact) -> Iterator[str]:
-    """Say how long hostile texts take, the slowest ones first."""
+    """Yield how long hostile texts take, the slowest first."""
     seconds = hostile.timed(redact)
     ratios = {part: times[2] / max(times[0], 1e-6) for part, times in seconds.items()}
     slow = [part for part, times in seconds.items() if hostile.is_slow(times)]
@@ -167,7 +167,7 @@ def remarks(redact: Redact) -> Iterator[str]:
 
 
 def main(arguments: Sequence[str] | None = None, redact: Redact = redact, whole: Redact = redact_whole) -> None:
-    parser = argparse.ArgumentParser(description="How many generated secrets leak, and what is taken for one.")
+    parser = argparse.ArgumentParser(description="Count leaks of generated secrets, and changes of harmless texts.")
     parser.add_argument("--parts", default="abcdef", help="which to measure (default: %(default)s)")
     parser.add_argument("--leaks", action="store_true", help="show every leak, with the generated secret")
     parser.add_argument("--forms", action="store_true", help="count leaks and changes by form")
@@ -184,13 +184,13 @@ def main(arguments: Sequence[str] | None = None, redact: Redact = redact, whole:
         print(*by_form(found, held_out=options.held_out), sep="\n")
     about = f"{machine()}; a third of the forms is held out."
     lines = list(rows(found))
-    said = [*(f"of the held-out alone, {line}" for line in missed([one for one in found if one.case.held_out]))]
-    said += [*lost(found), *(remarks(whole) if "f" in options.parts else ())]
-    print(about, "", table(HEAD, lines, markdown=False), "", *said, sep="\n")
+    findings = [*(f"of the held-out alone, {line}" for line in missed([one for one in found if one.case.held_out]))]
+    findings += [*lost(found), *(remarks(whole) if "f" in options.parts else ())]
+    print(about, "", table(HEAD, lines, markdown=False), "", *findings, sep="\n")
     if options.page:
-        text = "\n".join(f"- {line}" for line in said)
+        text = "\n".join(f"- {line}" for line in findings)
         write_into(options.page, "secrets", f"{about}\n\n{table(HEAD, lines, markdown=True)}\n\n{text}")
-    faults = [*missed(found), *(line for line in said if "NOT" in line)]
+    faults = [*missed(found), *(line for line in findings if "NOT" in line)]
     print("", "NOT AS PROMISED:" if faults else "as promised", *faults, sep="\n")
     sys.exit(bool(faults))
 

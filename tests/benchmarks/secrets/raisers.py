@@ -145,14 +145,14 @@ def _requests(prepared: requests.PreparedRequest) -> None:
 
 
 def _closed() -> int:
-    """Return a port of this machine on which nothing listens."""
+    """Return a port of this machine without a listener."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return int(taken.getsockname()[1])
 
 
 class ClientError(Exception):
-    """An error as botocore makes it: the whole answer hangs on it."""
+    """An error as botocore makes it, with the whole response as an attribute."""
 
     def __init__(self, response: dict[str, Any], operation: str) -> None:
         super().__init__(
@@ -188,7 +188,7 @@ def _grouped(name: str, secret: str) -> None:
     raise ExceptionGroup("both failed", [ValueError(f"{name}={secret!r}"), KeyError({name: secret})])
 
 
-#: The letters and digits that URLs and headers hold as they are.
+#: The letters and digits that URLs and headers hold unescaped.
 MACHINE_MADE: dict[str, Callable[[str, str], Any]] = {
     "httpx, status": lambda name, secret: _answer(name, secret).raise_for_status(),
     "httpx, header": lambda _, secret: _sent(secret).raise_for_status(),

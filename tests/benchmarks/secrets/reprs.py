@@ -1,4 +1,4 @@
-"""Contexts of part (a): what Python's own writers, and those of common libraries, make of a value under a name."""
+"""Contexts of part (a): a named value as Python's own writers and those of common libraries write it."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def _with_locals(name: str, secret: str) -> str:
         names["connect"](secret)
     except ConnectionError as error:
         inside = error.__traceback__ and error.__traceback__.tb_next
-        told = traceback.TracebackException(type(error), error, inside, capture_locals=True)
-        return "".join(told.format())
+        shown = traceback.TracebackException(type(error), error, inside, capture_locals=True)
+        return "".join(shown.format())
     raise AssertionError
 
 

@@ -1,4 +1,4 @@
-"""Contexts of part (a): files of settings, and what is written as one. See `contexts`."""
+"""Contexts of part (a): settings files, and output in their formats. See `contexts`."""
 
 _YAML_BLOCKS = (
     "db:\n  user: bob\n  ¤: |\n    §\n  host: db",

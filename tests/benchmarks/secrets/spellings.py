@@ -1,4 +1,4 @@
-"""Part (c): registered secrets, in every spelling in which software writes them, in text that says nothing of them."""
+"""Part (c): registered secrets, in every spelling in which software writes them, in neutral text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cases import KINDS, Case, Maker, secrets_of
 
 Spell = Callable[[str], str | tuple[str, str]]
 _URL_SAFE = base64.urlsafe_b64encode
-#: In the base64 of a longer text, too few letters tell a shorter one.
+#: In the base64 of a longer text, too few letters identify a shorter one.
 _LONG_ENOUGH = 8
 _BY_SPELLING = 12
 _AROUND = (
@@ -47,7 +47,7 @@ def _json(secret: str, **options: bool) -> str:
 
 
 def _encoded(before: str, after: str, encode: Callable[[bytes], bytes] = base64.b64encode) -> Spell:
-    """Encode the secret within a text: what tells it is the letters that no other text around it would give."""
+    """Encode the secret within a text: only the letters that do not depend on the text around it identify it."""
 
     def write(secret: str) -> tuple[str, str]:
         whole = encode(f"{before}{secret}{after}".encode()).decode()
@@ -58,7 +58,7 @@ def _encoded(before: str, after: str, encode: Callable[[bytes], bytes] = base64.
 
 
 def _between(write: Callable[[str], str], before: int, after: int) -> Spell:
-    """Take so many characters off either end: what is between them tells the secret."""
+    """Cut this many characters off either end: what remains identifies the secret."""
     return lambda secret: (whole := write(secret), whole[before : len(whole) - after])
 
 
@@ -143,7 +143,7 @@ SPELLINGS: dict[str, Spell] = {
     "SQL": lambda secret: secret.replace("'", "''"),
     "YAML, double quotes": lambda secret: yaml.safe_dump(secret, default_style='"', width=2000).strip()[1:-1],
     "YAML, single quotes": lambda secret: secret.replace("'", "''"),
-    # Written without sight of the engine.
+    # Written without knowledge of the engine.
     "percent, thrice": lambda secret: urllib.parse.quote(urllib.parse.quote(urllib.parse.quote(secret))),
     "JSON of HTML": lambda secret: _json(html.escape(secret)),
     "HTML of JSON": lambda secret: html.escape(_json(secret)),

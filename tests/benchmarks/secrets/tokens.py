@@ -1,4 +1,4 @@
-"""Part (d): tokens as their issuers publish them, in neutral text, where no name tells that they are secret.
+"""Part (d): tokens as their issuers publish them, in neutral text, without a name.
 
 Each shape is a prefix with an alphabet and a length, taken from the issuer's documentation or, where that is silent,
 from the rules of public secret scanners (gitleaks and kingfisher, both as of 2025). Only distinctive shapes are here:
@@ -60,7 +60,7 @@ SHAPES = {
     "StackHawk": "hawk.<u20>.<u20>",
     "Infracost": "ico-<A32>",
     "Contentful": "CFPAT-<u43>",
-    # people and messages
+    # chat and messages
     "Slack": (
         "xoxb-<d12>-<d13>-<A24> xoxp-<d12>-<d12>-<d13>-<h32> xapp-1-A<U10>-<d13>-<h64> xoxe.xoxp-1-<U166> xoxe-1-<U146>"
         " xoxr-<d12>-<A24>"
@@ -83,7 +83,7 @@ SHAPES = {
     "ReadMe": "rdme_<l70>",
     "Dropbox": "sl.<u140>",
     "Zoho": "1000.<h32>.<h32>",
-    # money
+    # payments
     "Stripe": "sk_live_<A24> sk_test_<A24> rk_live_<A24> sk_live_<A99> whsec_<A32>",
     "Square": "sq0atp-<u22> sq0csp-<u43> EAAA<u60>",
     "Shopify": "shpat_<h32> shpca_<h32> shppa_<h32> shpss_<h32>",
@@ -135,7 +135,7 @@ SHAPES = {
     "Scalingo": "tk-us-<u48>",
     "OpenShift": "sha256~<u43>",
     "Tailscale": "tskey-auth-<A17>-<A32> tskey-api-<A17>-<A32>",
-    # what runs in them
+    # infrastructure
     "Vault": "hvs.<u95> hvs.<A24> hvb.<u150> hvr.<u95>",
     "Terraform Cloud": "<A14>.atlasv1.<A67>",
     "Pulumi": "pul-<h40>",
@@ -198,7 +198,7 @@ def _webhook(address: str) -> Callable[[Maker], str]:
     return lambda make: generated(address, make)
 
 
-#: Secrets of more than one line or word, and what of it is looked for: of a key its second line.
+#: Secrets of several lines or words, and the part that is searched: of a key its second line.
 BLOCKS: dict[str, tuple[Callable[[Maker], str], Callable[[str], str]]] = {
     **{
         kind: (_pem(kind), lambda text: text.splitlines()[2])
@@ -241,7 +241,7 @@ def _shapes() -> Iterator[tuple[str, str]]:
 
 
 def cases() -> Iterator[Case]:
-    """Give each shape several times, in other texts."""
+    """Yield each shape several times, in different texts."""
     make = Maker("tokens")
     for issuer, shape in _shapes():
         for around in make.random.sample(_AROUND, _BY_SHAPE):

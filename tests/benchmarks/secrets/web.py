@@ -1,4 +1,4 @@
-"""Contexts of part (a): what goes over HTTP. See `contexts`."""
+"""Contexts of part (a): HTTP. See `contexts`."""
 
 _HEADERS = (
     *(

@@ -1,6 +1,6 @@
-"""How a format writes a value: each writer returns what stands in the text, and what of that is the secret.
+"""How formats write a value: each writer returns the written text, and the part of it that is the secret.
 
-A writer returns None for a secret that its format cannot hold in that place: nobody writes a space into a URL's user.
+A writer returns None for a secret that its format cannot hold there, such as a space in a URL's user.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from xml.sax.saxutils import escape, quoteattr
 Written = tuple[str, str] | None
 Writer = Callable[[str], Written]
 
-#: Where a value ends at the next blank, comma or bracket.
+#: For formats in which a value ends at the next blank, comma or bracket.
 _WORD = re.compile(r"[\w!@#+/^~][\w!@#$%^*+./:=?~-]*")
-#: Where it ends with its line: no quotes, which a reader would take off.
+#: For formats in which it ends with its line: no quotes, which a reader would strip.
 _LINE = re.compile(r"[\w!@+/^~][^\s\"'`\\]*")
 _USERINFO = re.compile(r"[^\s<>\\/:@?#\[\]][^\s<>\\]*")
 _HEADER = re.compile(r"[\x21-\x7e]+")
@@ -37,7 +37,7 @@ def _within(quote_sign: str) -> Writer:
 
 
 def _cut(write: Callable[[str], str], cut: int = 1) -> Writer:
-    """Write with quotes around it: what is between them is the secret."""
+    """Write the secret between quotes."""
     return lambda secret: (whole := write(secret), whole[cut : len(whole) - cut])
 
 
