@@ -57,12 +57,8 @@ _IN_LIST = _forms(r"\0", r"[^\0]{1,512}", r"[^\0]{1,512}", r"(?P<quote>(?!))?(?<
 #: Commands, the form in which their flag takes a secret, and the flag.
 _COMMANDS = (
     ("mysql mysqldump mysqladmin mysqlimport mysqlshow mysqlcheck mysqlsh mysqlpump mysqlbinlog", "glued", "-p"),
-    (
-        "mariadb mariadb-dump mariadb-admin mariadb-import mydumper myloader mytop innobackupex xtrabackup",
-        "glued",
-        "-p",
-    ),
-    ("7z 7za 7zr 7zz rar unrar", "glued", "-p"),
+    ("mariadb mariadb-dump mariadb-admin mariadb-import mydumper myloader mytop", "glued", "-p"),
+    ("innobackupex xtrabackup 7z 7za 7zr 7zz rar unrar", "glued", "-p"),
     ("sshpass", "either", "-p"),
     ("redis-cli valkey-cli keydb-cli", "either", "-a"),
     ("ldapsearch ldapadd ldapmodify ldapdelete ldapwhoami ldappasswd ldapcompare ldapmodrdn", "either", "-w"),
@@ -72,9 +68,10 @@ _COMMANDS = (
         r"login\b[^\r\n]{0,200}?(?<![\w-])-p",
     ),
     ("mongo mongosh mongodump mongorestore mongoexport mongoimport mongostat cqlsh beeline hdbsql", "next", "-p"),
+    ("twine useradd usermod", "next", "-p"),
     ("nodetool plink pscp psftp putty", "next", "-pw"),
     ("sqlcmd bcp isql osql tsql freebcp defncopy mosquitto_pub mosquitto_sub ipmitool unzip zip", "either", "-P"),
-    ("smbclient rpcclient smbget winexe smbmap wmic pth-winexe", "user%", "-U|--user"),
+    ("smbclient rpcclient smbget winexe smbmap wmic pth-winexe net", "user%", "-U|--user"),
     ("lftp", "user,", "-u|--user"),
     ("http https xh", "user:", "-a|--auth"),
     ("cargo wandb", "next", "login"),
@@ -85,13 +82,10 @@ _COMMANDS = (
     ("gh", "next", r"secret\W{1,6}set\b[^\r\n]{0,200}?(?<![\w-])(?:--body|-b)"),
     ("wpa_passphrase", "next", r"[^\s\0-]{1,64}"),
     ("xfreerdp xfreerdp3 wfreerdp rdesktop", "glued", "/p:"),
-    ("net", "user%", "-U|--user"),
     ("net", "next", "/user:[^\\s\"'\\0]{1,64}"),
-    ("twine useradd usermod", "next", "-p"),
     ("curl wget aria2c ftp", "user:", "-[a-zA-Z]{0,6}u|--user"),
     ("snmpwalk snmpget snmpset snmpbulkwalk snmptable", "next", "-A|-X|-c"),
-    ("openssl", "next", "-k|-K"),
-    ("openssl", "next", "-pass(?:in|out)?"),
+    ("openssl", "next", "-k|-K|-pass(?:in|out)?"),
     ("htpasswd", "third", "-[a-zA-Z]*b[a-zA-Z]*"),
     ("htpasswd", "second", "-[a-zA-Z]*(?:nb|bn)[a-zA-Z]*"),
     ("net", "second", "user"),
@@ -146,7 +140,7 @@ def redact(text: str) -> str:
         line = line[: ends.start()] if ends else line
         clean = line
         for pattern in _of_command(command[1], is_list):
-            clean = pattern.sub(_without_secret, clean)
+            clean = pattern.sub(_redacted, clean)
         if clean != line:
             parts += (text[done : command.end()], clean)
             done = command.end() + len(line)
@@ -154,7 +148,7 @@ def redact(text: str) -> str:
 
 
 def redact_list(items: Sequence[str]) -> list[str] | None:
-    """Return the items of a command line with the secrets redacted; None if nothing changed."""
+    """Return the items of a command line with the secrets redacted; None if there are none."""
     line = BETWEEN.join(items)
     clean = redact(line)
     made = clean.split(BETWEEN)
@@ -170,10 +164,10 @@ def _credentials(match: re.Match[str]) -> str:
         return match[0]
     if not looks_random(secret) and _FETCHES.search(before + "\n" + behind) is None:
         return match[0]
-    return _without_secret(match)
+    return _redacted(match)
 
 
-def _without_secret(match: re.Match[str]) -> str:
+def _redacted(match: re.Match[str]) -> str:
     secret, whole = match["secret"], match[0]
     if BETWEEN in match.string:
         return f"{whole[: len(whole) - len(secret)]}{MARK}" if not is_nothing(secret) and secret[0] != "-" else whole

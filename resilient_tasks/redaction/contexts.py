@@ -243,14 +243,11 @@ CONTEXTS = (
         ("$",),
         compiled(
             r"(?<![\w$])(?P<secret>\$(?:apr1|1|2[abxy]?|5|6|7|y|gy|sha1|md5|argon2(?:id|i|d)|scrypt|pbkdf2(?:-sha\d+)?|bcrypt-sha256)"
-            r"\$[\w./$=,+-]{12,512})"
+            r"\$[\w./$=,+-]{12,512})|\b(?:pbkdf2_sha\d+|argon2|bcrypt(?:_sha256)?)\$(?P<plain>[\w./$=,+-]{20,512})"
         ),
         _always,
     ),
     Context(("{s",), compiled(r"\{S?SHA(?:256|512)?\}(?P<secret>[A-Za-z0-9+/]{20,200}={0,2})"), _always),
-    Context(
-        ("$",), compiled(r"\b(?:pbkdf2_sha\d+|argon2|bcrypt(?:_sha256)?)\$(?P<secret>[\w./$=,+-]{20,512})"), _always
-    ),
     Context(  # Go's DSNs without a scheme
         ("@",),
         compiled(r":(?P<secret>[^\s\"'/][^\s\"']{0,512}?)(?=@(?:tcp|unix)\()"),
