@@ -9,7 +9,7 @@ import functools
 import re
 from collections.abc import Sequence
 
-from resilient_tasks.redaction.patterns import MARK, compiled
+from resilient_tasks.redaction.patterns import MARK, compiled, redact_inside_quotes
 from resilient_tasks.redaction.secret_values import is_nothing, looks_random
 
 #: Joins the items of a command line that was a list.
@@ -171,14 +171,7 @@ def _redacted(match: re.Match[str]) -> str:
     secret, whole = match["secret"], match[0]
     if BETWEEN in match.string:
         return f"{whole[: len(whole) - len(secret)]}{MARK}" if not is_nothing(secret) and secret[0] != "-" else whole
-    opening = _OPENING.match(secret)[0]  # type: ignore[index]  # it also matches the empty text
-    quote = opening.lstrip("b\\")
-    closes = quote != "" and secret.endswith(quote) and len(secret) > len(opening)
     bare = secret.strip("b\\\"'")
     if is_nothing(bare) or bare.startswith(("-", MARK, "env:", "file:", "fd:", "stdin")):
         return whole
-    start, end = (at - match.start() for at in match.span("secret"))
-    return f"{whole[:start]}{opening}{MARK}{opening.lstrip('b') if closes else ''}{whole[end:]}"
-
-
-_OPENING = compiled(r"(?:b?\\{0,3}[\"'])?")
+    return redact_inside_quotes(match)

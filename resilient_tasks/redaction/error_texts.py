@@ -8,7 +8,7 @@ import re
 
 from resilient_tasks.redaction import secret_names, sql_parameters
 from resilient_tasks.redaction.known_secrets import KnownSecrets
-from resilient_tasks.redaction.patterns import MARK, compiled
+from resilient_tasks.redaction.patterns import MARK, compiled, redact_inside_quotes
 from resilient_tasks.redaction.secret_values import is_nothing, is_sentence, may_be_secret
 
 #: Every such message contains one of these.
@@ -53,7 +53,6 @@ _SIMPLE = (
         r"\b(?:input|input_value)\\?[\"']?[:=] ?(?P<secret>b?(?P<quote>\\?[\"'])(?:(?!(?P=quote))(?:\\.|[^\\\r\n]))*+)"
     ),
 )
-_QUOTES = compiled(r"b?\\?[\"']?")
 
 
 def redact(text: str) -> str:
@@ -62,15 +61,15 @@ def redact(text: str) -> str:
         return text
     known = KnownSecrets()
     if "[parameters: " in text:
-        text = _STATEMENT.sub(_parameters, text)
+        text = _STATEMENT.sub(_redact_parameters, text)
     if "input_value=" in text:
-        text = _OF_FIELD.sub(functools.partial(_of_name, known), _CUT.sub(rf"\1{MARK}", text))
+        text = _OF_FIELD.sub(functools.partial(_redact_named, known), _CUT.sub(rf"\1{MARK}", text))
     for pattern in _SIMPLE:
-        text = pattern.sub(functools.partial(_of_name, known), text)
+        text = pattern.sub(functools.partial(_redact_named, known), text)
     return known.redact(text)  # such a text may quote a value twice
 
 
-def _parameters(match: re.Match[str]) -> str:
+def _redact_parameters(match: re.Match[str]) -> str:
     sql, values = match["sql"], match["values"]
     try:
         parsed = ast.literal_eval(values)
@@ -87,12 +86,12 @@ def _parameters(match: re.Match[str]) -> str:
     return match[0].replace(values, _LITERAL.sub(f"'{MARK}'", values))
 
 
-def _of_name(known: KnownSecrets, match: re.Match[str]) -> str:
+def _redact_named(known: KnownSecrets, match: re.Match[str]) -> str:
     if not _is_secret(match["name"], match["secret"]):
         return match[0]
     bare = match["secret"].strip("b\\\"'")
     known.add([bare, bare.replace("\\\\", "\\")])
-    return _without(match, "secret")
+    return redact_inside_quotes(match)
 
 
 def _is_secret(name: str, value: str) -> bool:
@@ -101,13 +100,3 @@ def _is_secret(name: str, value: str) -> bool:
     if bare.startswith((MARK, "{", "[")) or is_nothing(bare) or is_sentence(bare):
         return False
     return may_be_secret(bare, max(map(secret_names.confidence, _OF_TYPE.sub("", name).split(", "))))
-
-
-def _without(match: re.Match[str], group: str) -> str:
-    value = match[group]
-    opening = _QUOTES.match(value)[0]  # type: ignore[index]  # it also matches the empty text
-    quote = opening.lstrip("b")
-    closing = quote if quote and value.endswith(quote) and len(value) > len(opening) else ""
-    start, end = match.span(group)
-    whole = match[0]
-    return f"{whole[: start - match.start()]}{opening}{MARK}{closing}{whole[end - match.start() :]}"

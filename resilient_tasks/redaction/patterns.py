@@ -48,3 +48,15 @@ def redact_spans(text: str, spans: Iterable[tuple[int, int]]) -> str:
             parts += (text[done:start], MARK)
         done = max(done, end)
     return "".join((*parts, text[done:])) if parts else text
+
+
+_OPENING = compiled(r"(?:b?\\{0,3}[\"'])?")
+
+
+def redact_inside_quotes(match: re.Match[str]) -> str:
+    """Return the matched text with its group `secret` redacted, but not the quotes around it."""
+    secret, whole = match["secret"], match[0]
+    opening = _OPENING.match(secret)[0]  # type: ignore[index]  # it also matches the empty text
+    closes = opening != "" and secret.endswith(opening[-1]) and len(secret) > len(opening)
+    start, end = (at - match.start() for at in match.span("secret"))
+    return f"{whole[:start]}{opening}{MARK}{opening.lstrip('b') if closes else ''}{whole[end:]}"

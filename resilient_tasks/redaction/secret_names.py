@@ -147,7 +147,7 @@ _GLUED = compiled(
     r"sessionid|cookie|signature|keypair)s?(\d*)"
 )
 #: Words that contain a noun for secrets by chance.
-_CHANCE = frozenset({"nontoken", "detoken", "subtoken", "tokens", "cookies"})
+_CHANCE = frozenset({"nontoken", "detoken", "subtoken"})
 _PW = compiled(r"(?:user|db|bind|root|admin|my|ldap|smtp|ftp|sql|app|login|svc|ssh|sa|key|store|web|mail)pw")
 _KEY_ENDS = compiled(
     r"(api|access|account|auth|secret|private|signing|encryption|master|shared|session|ssh|host|client|server|app|"

@@ -147,17 +147,16 @@ def _digits(data: bytes, sign: str) -> tuple[str, str]:
 
 def _codes(data: bytes) -> list[str]:
     found = [data.hex(), data.hex().upper()] if len(data) >= 4 else []  # as all secrets have
+    codes = [base64.b64encode(data).decode().rstrip("=")]
     for shift in range(3):
         code = base64.b64encode(b"\0" * shift + data).decode().rstrip("=")
         # The characters at both ends also depend on the neighbouring text.
         first = (0, 2, 3)[shift]
         last = len(code) if (shift + len(data)) % 3 == 0 else len(code) - 1
-        inner = code[first:last]
-        if len(inner) >= _SHORTEST_CODE:
-            found += [inner, inner.replace("+", "-").replace("/", "_")]
-    whole = base64.b64encode(data).decode()
-    if len(whole.rstrip("=")) >= _SHORTEST_CODE:
-        found += [whole.rstrip("="), whole.rstrip("=").replace("+", "-").replace("/", "_")]
+        codes.append(code[first:last])
+    for code in codes:
+        if len(code) >= _SHORTEST_CODE:
+            found += [code, code.replace("+", "-").replace("/", "_")]
     return list(dict.fromkeys(found))
 
 

@@ -196,3 +196,8 @@ def test_quoted_values_of_harmless_names_stay():
 def test_an_item_of_a_command_is_redacted_including_blanks():
     assert clean(["load", "auth_token=two words", "rows=3"]) == ["load", "auth_token=***", "rows=3"]
     assert clean(["sshpass", "-p", "two words", "ssh"]) == ["sshpass", "-p", "***", "ssh"]
+
+
+def test_a_value_that_begins_with_b_is_redacted_whole():
+    text = "Duplicate entry 'b4711-{}' for key 'users.password'"
+    assert redact(text.format("xyz")) == text.replace("b4711-{}", "***")
