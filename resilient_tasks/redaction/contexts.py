@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 from resilient_tasks.redaction import commands, error_texts, fields, secret_names, sql_parameters
@@ -313,12 +313,11 @@ def redact(text: str, low: str, *, has_name: bool) -> str:
     by_hint = _BY_HINT[has_name]
     hit = [context for hint in by_hint if hint in low for context in by_hint[hint]]
     for context in dict.fromkeys(hit):
-        text = redact_spans(text, _spans(text, context))
+        if found := [match for match in context.pattern.finditer(text) if context.is_secret(match)]:
+            text = redact_spans(text, map(_span, found))
     return error_texts.redact(text)
 
 
-def _spans(text: str, context: Context) -> Iterator[tuple[int, int]]:
-    for match in context.pattern.finditer(text):
-        if context.is_secret(match):
-            start, end = match.span("plain" if match.groupdict().get("secret") is None else "secret")
-            yield start, start + len(text[start:end].rstrip("\r\n"))
+def _span(match: re.Match[str]) -> tuple[int, int]:
+    start, end = match.span("plain" if match.groupdict().get("secret") is None else "secret")
+    return start, start + len(match.string[start:end].rstrip("\r\n"))

@@ -41,13 +41,16 @@ def mark_like(value: str | bytes) -> str | bytes:
 
 def redact_spans(text: str, spans: Iterable[tuple[int, int]]) -> str:
     """Return `text` with each span replaced by the mark; overlapping spans by one mark."""
+    in_order = sorted(spans)
+    if not in_order:
+        return text
     parts: list[str] = []
     done = 0
-    for start, end in sorted(spans):
+    for start, end in in_order:
         if start >= done:
             parts += (text[done:start], MARK)
         done = max(done, end)
-    return "".join((*parts, text[done:])) if parts else text
+    return "".join((*parts, text[done:]))
 
 
 _OPENING = compiled(r"(?:b?\\{0,3}[\"'])?")

@@ -115,7 +115,7 @@ def redact(text: str) -> str:
             if token_end := max(_end(shape, text, at) for shape in _compiled(candidates.specs)):
                 spans.append((at, token_end))
                 done = token_end
-    return redact_spans(text, spans) if spans else text
+    return redact_spans(text, spans)
 
 
 def _beginnings(text: str, start: int, end: int) -> list[int]:
