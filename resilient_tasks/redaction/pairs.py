@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from resilient_tasks.redaction import secret_names
-from resilient_tasks.redaction.patterns import MARK, compiled
+from resilient_tasks.redaction.patterns import MARK, compiled, redact_spans
 from resilient_tasks.redaction.secret_names import Confidence
 from resilient_tasks.redaction.secret_values import is_machine_made, is_nothing, is_random, is_sentence, looks_random
 
@@ -143,23 +143,18 @@ def names_in(text: str, low: str) -> bool:
 
 def redact(text: str, low: str, *, code: bool) -> str:
     """Redact the values of the names of secrets in `text`. `low` is the text in lowercase."""
-    parts: list[str] = []
-    done = at = 0
+    spans: list[tuple[int, int]] = []
+    done = 0
     for key in _keys(text, low):
-        if key.start < at:
+        if key.start < done or (value := _value_after(text, key, code=code)) is None:
             continue
-        span = _value_after(text, key, code=code)
-        if span is None:
-            continue
-        start, end, to_redact = span
-        if to_redact:
-            parts += (text[done:start], MARK)
-            done = end
-        if (changed := _CHANGED.match(text, end)) is not None and not changed["value"].startswith(MARK):
-            parts += (text[done : changed.start("value")], MARK)
-            done = end = changed.end("value")
-        at = end
-    return "".join((*parts, text[done:])) if parts else text
+        start, done, is_secret = value
+        if is_secret:
+            spans.append((start, done))
+        if (changed := _CHANGED.match(text, done)) is not None and not changed["value"].startswith(MARK):
+            spans.append(changed.span("value"))
+            done = changed.end("value")
+    return redact_spans(text, spans)
 
 
 def _keys(text: str, low: str) -> Iterator[_Key]:
