@@ -1,4 +1,4 @@
-"""Shared by the parts of the measurement: generated secrets, cases, and the definition of a leak."""
+"""What the parts of the measurement share: generated secrets, cases, and how a leak is detected."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WORDS = (
 )
 #: Every third key is held out, by a fixed rule.
 _THIRDS = 3
-#: This share of a secret, in one run, still gives it away.
+#: This share of a secret, in one piece, still reveals it.
 _SHARE = 0.6
 _SHORTEST_RUN = 5
 
@@ -46,11 +46,11 @@ class Case:
 
     @property
     def held_out(self) -> bool:
-        """Whether details of this case stay hidden from those who tune the patterns."""
+        """Return whether details of this case are hidden while the patterns are tuned."""
         return is_held_out(self.key)
 
     def leaks(self, redacted: str) -> bool:
-        """Return whether the secret, or most of it in one run, is left in the redacted text."""
+        """Return whether the secret, or most of it in one piece, is in the redacted text."""
         rest = self.text
         for form in self.forms:
             rest = rest.replace(form, "\0")
@@ -58,7 +58,7 @@ class Case:
 
 
 def is_held_out(key: str) -> bool:
-    """Return whether a form is held out: by a checksum of its name, so that each run holds out the same third."""
+    """Return whether a form is held out: by a checksum of its name, so that it is the same third at each run."""
     return zlib.crc32(key.encode()) % _THIRDS == 0
 
 
@@ -77,7 +77,7 @@ class Maker:
         self.random = random.Random(f"{self.seed}:{name}")
 
     def some(self, letters: str, length: int) -> str:
-        """Return this many of `letters`."""
+        """Return a number of random `letters`."""
         return "".join(self.random.choices(letters, k=length))
 
     def word(self) -> str:

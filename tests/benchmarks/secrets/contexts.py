@@ -55,7 +55,7 @@ TOKENS = (
     *("service_account_key", "cosmos_key", "storage_key", "app_key", "DD_APP_KEY", "client_key", "bearer_token"),
     *("hmac_secret", "token", "credentials", "private_key", "fernet_key", "bot_token", "deploy_key", "xApiKey"),
 )
-#: The number of secrets tried in each context, of different kinds, if its format can hold them.
+#: The number of secrets of different kinds that are tried in each context, if its format can hold them.
 _BY_CONTEXT = {"¤": 8, "§": 6, "¥": 5}
 _TRIES = 60
 

@@ -9,12 +9,12 @@ from collections.abc import Callable
 
 #: Characters of the shortest text; the others have twice and four times as many.
 LENGTH = 15_000
-#: The greatest ratio of the longest text's time to the shortest's (4 is in proportion).
+#: If the longest takes more than this multiple of the shortest's time, time is not proportional (which would be 4).
 TOO_MUCH = 10
 _BEST_OF = 3
-#: Shorter times (seconds) are too noisy to compare.
+#: Times below this (seconds) are too short to compare.
 _TELLING = 0.01
-#: Seconds after which a text is abandoned.
+#: The time limit for one text, in seconds.
 _PATIENCE = 5
 
 #: What is repeated up to the length.

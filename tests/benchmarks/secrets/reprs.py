@@ -64,8 +64,8 @@ def _with_locals(name: str, secret: str) -> str:
         names["connect"](secret)
     except ConnectionError as error:
         inside = error.__traceback__ and error.__traceback__.tb_next
-        shown = traceback.TracebackException(type(error), error, inside, capture_locals=True)
-        return "".join(shown.format())
+        report = traceback.TracebackException(type(error), error, inside, capture_locals=True)
+        return "".join(report.format())
     raise AssertionError
 
 

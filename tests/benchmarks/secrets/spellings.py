@@ -17,7 +17,7 @@ from cases import KINDS, Case, Maker, secrets_of
 
 Spell = Callable[[str], str | tuple[str, str]]
 _URL_SAFE = base64.urlsafe_b64encode
-#: In the base64 of a longer text, too few letters identify a shorter one.
+#: Within the base64 of a longer text, too few letters identify a shorter secret.
 _LONG_ENOUGH = 8
 _BY_SPELLING = 12
 _AROUND = (
@@ -47,7 +47,7 @@ def _json(secret: str, **options: bool) -> str:
 
 
 def _encoded(before: str, after: str, encode: Callable[[bytes], bytes] = base64.b64encode) -> Spell:
-    """Encode the secret within a text: only the letters that do not depend on the text around it identify it."""
+    """Encode the secret within a text: only the letters that do not depend on the surrounding text identify it."""
 
     def write(secret: str) -> tuple[str, str]:
         whole = encode(f"{before}{secret}{after}".encode()).decode()
@@ -58,7 +58,7 @@ def _encoded(before: str, after: str, encode: Callable[[bytes], bytes] = base64.
 
 
 def _between(write: Callable[[str], str], before: int, after: int) -> Spell:
-    """Cut this many characters off either end: what remains identifies the secret."""
+    """Remove a number of characters from either end: the rest identifies the secret."""
     return lambda secret: (whole := write(secret), whole[before : len(whole) - after])
 
 

@@ -1,4 +1,4 @@
-"""Part (d): tokens as their issuers publish them, in neutral text, without a name.
+"""Part (d): tokens as their issuers publish them, in neutral text, where no name shows that they are secret.
 
 Each shape is a prefix with an alphabet and a length, taken from the issuer's documentation or, where that is silent,
 from the rules of public secret scanners (gitleaks and kingfisher, both as of 2025). Only distinctive shapes are here:

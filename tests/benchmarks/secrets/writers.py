@@ -1,6 +1,6 @@
 """How formats write a value: each writer returns the written text, and the part of it that is the secret.
 
-A writer returns None for a secret that its format cannot hold there, such as a space in a URL's user.
+A writer returns None for a secret that its format cannot hold in that place, such as a space in a URL's user.
 """
 
 from __future__ import annotations
