@@ -21,8 +21,8 @@ from resilient_tasks.redaction import text as text_module
 from resilient_tasks.redaction.text import is_secret_pair, redact, redact_whole
 from resilient_tasks.redaction.values import clean
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from secrets_corpus import corpus, look_alikes  # shared by several tests
+sys.path.insert(0, str(Path(__file__).parent))
+from secrets_corpus import corpus, look_alikes
 
 CORPUS = corpus()
 

@@ -21,7 +21,7 @@ from resilient_tasks.redaction import exceptions as exceptions_module
 from resilient_tasks.redaction import text as text_module
 from resilient_tasks.redaction.exceptions import Withheld, original_of, redacted
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent))
 from secrets_corpus import corpus, look_alikes
 
 PAIR = "password=hunter2"

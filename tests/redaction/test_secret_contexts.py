@@ -11,7 +11,7 @@ from resilient_tasks.redaction.secret_names import Confidence
 from resilient_tasks.redaction.secret_values import is_nothing, is_random, is_sentence
 from resilient_tasks.redaction.text import redact, redact_whole
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent))
 from secret_texts import CONTEXTS, LOOK_ALIKES
 
 SECRETS = ("Tr0ub4dor-9x", "gK7vQ2mZ8pR4tW1y")
