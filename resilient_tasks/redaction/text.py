@@ -21,13 +21,12 @@ from resilient_tasks.redaction import (
     registered,
     secret_names,
     secret_shapes,
-    secret_values,
     tokens,
 )
 from resilient_tasks.redaction.secret_values import lowered
 
 #: The most passes over a text: in rare texts, redaction joins two halves of another secret.
-_ROUNDS = 5
+_MOST_PASSES = 5
 
 
 #: The characters kept of a long text's head and tail. The margins beside them are searched too, so that a secret that
@@ -47,8 +46,8 @@ def redact(text: str, *, code: bool = False) -> str:
         text: any text.
         code: whether it is a line of code, in which only quoted values can be secrets, unlike `password=password`.
     """
-    if len(text) <= _REMEMBERED and type(text) is str:
-        clean = _remembered(text, code, redaction.secrets())
+    if len(text) <= _LONGEST_CACHED and type(text) is str:
+        clean = _cached(text, code, redaction.secrets())
         return text if clean == text else clean
     if is_short(text):
         return redact_whole(text, code=code)
@@ -60,18 +59,18 @@ def redact(text: str, *, code: bool = False) -> str:
     tail = redact_whole(text[-_TAIL_KEPT - margin :], code=code)[margin:]
     if (ends := _KEY_ENDS.search(tail)) is not None and "-----BEGIN " not in tail[: ends.start()]:
         tail = tail[ends.end() :]
-    blank = _BLANK.search(tail)  # what comes before it may be the end of a very long word
+    blank = _BLANK.search(tail)  # before it may be the end of a very long word
     tail = tail[blank.end() :] if blank is not None else ""
     return f"{head} … [{left_out(len(text) - len(head) - len(tail))}] … {tail}"
 
 
 #: A failure's text is redacted for its event, its note, its state, its alert and more, and an outage repeats it. So
 #: results are cached: the number of results, and the longest text (characters).
-_KEPT, _REMEMBERED = 512, 600
+_CACHED, _LONGEST_CACHED = 512, 600
 
 
-@functools.lru_cache(_KEPT)
-def _remembered(text: str, code: bool, _secrets: tuple[registered.Secret, ...]) -> str:  # noqa: FBT001  # a key
+@functools.lru_cache(_CACHED)
+def _cached(text: str, code: bool, _secrets: tuple[registered.Secret, ...]) -> str:  # noqa: FBT001  # a key
     return redact_whole(text, code=code)
 
 
@@ -86,7 +85,7 @@ def is_short(text: str) -> bool:
 
 
 def redact_whole(text: str, *, code: bool = False) -> str:
-    """Do as `redact`, but keep all of `text`. The time is proportional to its length.
+    """Redact as `redact` does, but keep all of `text`. The time is proportional to its length.
 
     Args:
         text: any text.
@@ -99,8 +98,8 @@ def redact_whole(text: str, *, code: bool = False) -> str:
             if once == text:
                 return text
             text = once  # of two adjacent tokens, the second is found in the next pass
-    for _ in range(_ROUNDS):
-        once = _once(text, code=code)
+    for _ in range(_MOST_PASSES):
+        once = _redact_once(text, code=code)
         if once == text:
             return text
         text = once
@@ -178,12 +177,7 @@ def is_secret_pair(name: str, value: str) -> bool:
     return pairs.is_secret(name[:_MARGIN], value[:_MARGIN])  # the beginning of a long value is enough
 
 
-def is_nothing(value: str) -> bool:
-    """Return whether a value is empty, or redacted already."""
-    return secret_values.is_nothing(value)
-
-
-def _once(text: str, *, code: bool) -> str:
+def _redact_once(text: str, *, code: bool) -> str:
     secrets = redaction.secrets()
     if secrets:
         text = registered.redact(text, secrets)

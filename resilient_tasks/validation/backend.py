@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 
 from resilient_tasks.redaction.patterns import MARK
-from resilient_tasks.redaction.text import is_nothing, is_secret_pair, is_short, redact, redact_whole
+from resilient_tasks.redaction.secret_values import is_nothing
+from resilient_tasks.redaction.text import is_secret_pair, is_short, redact, redact_whole
 from resilient_tasks.redaction.values import Cleaner
 
 if TYPE_CHECKING:
