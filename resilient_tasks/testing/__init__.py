@@ -1,6 +1,6 @@
 """Tools for tests: a virtual clock, recorded events, and servers on loopback that fail on request.
 
-Only the standard library is imported until a `MailServer` starts, which makes its certificate with `cryptography`.
+Only the standard library is imported until a `MailServer` starts, which needs the extra `testing`.
 The pytest plugin offers these as fixtures (`resilient_clock`, `resilient_events`, `resilient_api`,
 `resilient_slack`, `resilient_smtp`); they also work without pytest.
 """
