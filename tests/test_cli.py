@@ -10,6 +10,7 @@ import pytest
 
 from resilient_tasks import Quarantine
 from resilient_tasks.cli import main
+from resilient_tasks.cli.printing import print_table
 from resilient_tasks.validation.split import split
 
 SCHEMA = pa.DataFrameSchema({"carrier": pa.Column(str, pa.Check.isin(["UA"])), "miles": pa.Column(int, pa.Check.gt(0))})
@@ -144,6 +145,30 @@ def test_a_command_that_cannot_be_run_prints_one_sentence_and_exits_with_2(run, 
     assert (code, out) == (2, "")
     assert sentence in err
     assert len(err.splitlines()) == 1
+
+
+LONG = "a path/" * 12
+
+
+def test_a_row_of_a_table_is_one_line_in_a_pipe(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "40")
+    print_table(("batch", "path"), [("b1", LONG), ("ねこ", "[bold]:cat:[/bold]"), ("b3", 101 * "x")])
+    assert capsys.readouterr().out.splitlines() == [
+        "batch  path",
+        f"b1     {LONG}",
+        "ねこ   [bold]:cat:[/bold]",  # a wide character takes two columns
+        f"b3     {99 * 'x'}…",
+    ]
+
+
+def test_a_terminal_folds_long_cells_in_their_column(monkeypatch, capsys):
+    for name, value in {"COLUMNS": "40", "FORCE_COLOR": "1", "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
+    print_table(("batch", "path"), [("b1", LONG)])
+    _, *lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 40
+    assert [line[:5].strip() for line in lines] == ["b1", *[""] * (len(lines) - 1)]
+    assert "".join(line[7:] for line in lines).replace(" ", "") == LONG.replace(" ", "")
 
 
 def test_an_unknown_command_exits_with_2(run):

@@ -57,13 +57,32 @@ def check_store(url: str, option: str) -> None:
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print rows under their headings; print nothing if there are no rows."""
+    """Print rows under their headings; print nothing if there are no rows.
+
+    A terminal's width folds long cells; in a file or a pipe each row is one line.
+    """
     if not rows:
         return
-    cells = [[_cut(str(cell)) for cell in row] for row in (head, *rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for row in cells:
-        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    from rich.console import Console  # noqa: PLC0415  # only where it is used
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    def cell(value: Any) -> Text:
+        text = Text(for_terminal(" ".join(str(value).split())))
+        text.truncate(_WIDEST, overflow="ellipsis")
+        return text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for title in head:
+        table.add_column(cell(title), overflow="fold")
+    for row in rows:
+        table.add_row(*map(cell, row))
+    console = Console()
+    if not console.is_terminal:
+        console.width = len(head) * (_WIDEST + 2)
+    with console.capture() as drawn:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in drawn.get().splitlines()))  # noqa: T201
 
 
 def say(line: str) -> None:
@@ -75,8 +94,3 @@ def as_json(value: Any) -> str:
     """Return JSON, in ASCII if a terminal could not show it otherwise."""
     text = json.dumps(value, default=str, ensure_ascii=False)
     return text if for_terminal(text) == text else json.dumps(value, default=str)
-
-
-def _cut(text: str) -> str:
-    text = for_terminal(" ".join(text.split()))
-    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"

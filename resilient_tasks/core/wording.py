@@ -54,10 +54,10 @@ def joined(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def named_few(names: Sequence[str], most: int, separator: str = ", ") -> str:
+def named_few(names: Sequence[str], most: int) -> str:
     """Join names, the first `most` of them and the number of the others."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return separator.join(names[:most]) + more
+    return ", ".join(names[:most]) + more
 
 
 def counted(errors: Mapping[str, int], separator: str = ", ") -> str:

@@ -128,11 +128,11 @@ class Child:
             self.channel.send(Message.ENVIRONMENT, serialization.dumps(now.portable()), until)
             self._around = now
 
-    def exit_code(self, within: float = process_tree.WITHIN) -> int | None:
+    def exit_code(self) -> int | None:
         """Return its exit code (below 0: a signal), or None if that is unknown."""
         poller = select.poll()
         poller.register(self._ended, select.POLLIN)
-        code = os.read(self._ended, PID.size) if poller.poll(within * 1000) else b""
+        code = os.read(self._ended, PID.size) if poller.poll(process_tree.WITHIN * 1000) else b""
         return int(PID.unpack(code)[0]) if code else None
 
     def kill(self) -> bool:

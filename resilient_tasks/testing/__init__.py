@@ -1,6 +1,6 @@
 """Tools for tests: a virtual clock, recorded events, and servers on loopback that fail on request.
 
-Only the standard library is imported until a `MailServer` starts, which makes its certificate with `cryptography`.
+Only the standard library is imported until a `MailServer` starts, which needs the extra `testing`.
 The pytest plugin offers these as fixtures (`resilient_clock`, `resilient_events`, `resilient_api`,
 `resilient_slack`, `resilient_smtp`); they also work without pytest.
 """
@@ -26,7 +26,7 @@ from resilient_tasks.testing.faults import (
 )
 from resilient_tasks.testing.http import FaultyServer, Request, Response, Served
 from resilient_tasks.testing.isolation import away_from_people, deliver_to
-from resilient_tasks.testing.slack import FakeSlack, SlackError, SlackMessage
+from resilient_tasks.testing.slack import FakeSlack, SlackMessage
 from resilient_tasks.testing.smtp import Mail, MailServer
 
 __all__ = [
@@ -45,7 +45,6 @@ __all__ = [
     "Reset",
     "Response",
     "Served",
-    "SlackError",
     "SlackMessage",
     "Slow",
     "Status",

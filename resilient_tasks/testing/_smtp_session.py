@@ -1,209 +1,247 @@
-"""The server side of SMTP (RFC 5321, STARTTLS by RFC 3207, AUTH by RFC 4954)."""
+"""SMTP sessions by aiosmtpd, with a certificate by trustme: what a session keeps, and how it fails on request."""
 
 from __future__ import annotations
 
-import base64
+import asyncio
 import contextlib
-import re
-from collections.abc import Callable
+import math
+import ssl
+import threading
+from collections.abc import Coroutine
 from functools import partial
 from hmac import compare_digest
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, AnyStr, TypeVar
 
-from resilient_tasks.testing._smtp_wire import EndedError, Envelope, Refusal, RefusedError, Stage, Vanish, Wire
-from resilient_tasks.testing.faults import Hang
+import trustme
+from aiosmtpd.smtp import MISSING, SMTP, AuthResult, Envelope, TLSSetupException
+from aiosmtpd.smtp import Session as State
+
+from resilient_tasks.testing._wire import HOST
+from resilient_tasks.testing.faults import Drip, Hang
+from resilient_tasks.testing.smtp import Mail, MailServer, Refusal, Stage, Vanish
 
 _LARGEST_MESSAGE = 10 * 1024 * 1024
+_Result = TypeVar("_Result")
 
 
-class Session(Wire):
-    """One client, from its greeting to its QUIT."""
+class Certificate:
+    """A fresh certificate for a local server: no key is stored, and none expires during a test.
 
-    def setup(self) -> None:
-        super().setup()
-        self.user: str | None = None
-        self.greeted = False
-        self.sender: str | None = None
-        self.recipients: list[str] = []
+    Attributes:
+        authority: The PEM file for clients to trust.
+        context: TLS for the server.
+    """
 
-    def handle(self) -> None:
-        with contextlib.suppress(EndedError):
-            if isinstance(self.fault, Hang):
-                self.server.stopping.wait(self.fault.seconds)
-                return
-            if self.server.secure:
-                self.encrypt()
-            self._refusing(self._greet)
-            while True:
-                self._refusing(partial(self._obey, self.line()))
+    def __init__(self) -> None:
+        self._folder = TemporaryDirectory(prefix="resilient-smtp-")
+        authority = trustme.CA()
+        self.authority = Path(self._folder.name, "authority.pem")
+        authority.cert_pem.write_to_path(str(self.authority))
+        self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        authority.issue_cert("localhost", HOST).configure_cert(self.context)
 
-    def _refusing(self, act: Callable[[], None]) -> None:
+    def delete(self) -> None:
+        """Delete the file."""
+        self._folder.cleanup()
+
+
+class Listeners:
+    """A port for STARTTLS and one for SMTPS, served by an event loop in a thread of its own.
+
+    Attributes:
+        ports: The two ports.
+    """
+
+    def __init__(self, office: MailServer, context: ssl.SSLContext, ports: tuple[int, int]) -> None:
+        """Listen on two ports, 0 for free ones.
+
+        Raises:
+            OSError: A port is in use.
+        """
+        self._servers: list[asyncio.Server] = []
+        self._sessions: set[Session] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="resilient-smtp", daemon=True)
+        self._thread.start()
         try:
-            act()
-        except RefusedError as refusal:
-            code, text = refusal.args
-            self.say(code, text)
-            if code == 421:  # the service closes the channel, RFC 5321 §3.8
-                raise EndedError from None
+            for port, secure in zip(ports, (False, True), strict=True):
+                session = partial(Session, office, context, self._loop, self._sessions, secure=secure)
+                self._servers.append(self._run(self._loop.create_server(session, HOST, port)))
+        except OSError:
+            self.stop()
+            raise
+        plain, encrypted = (server.sockets[0].getsockname()[1] for server in self._servers)
+        self.ports: tuple[int, int] = plain, encrypted
 
-    def _greet(self) -> None:
-        self._refuse_if_due("connect")
-        self.say(220, "localhost ESMTP, for tests")
+    def stop(self) -> None:
+        """Close the ports and every connection."""
+        self._run(self._hang_up())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
-    def _obey(self, line: str) -> None:
-        verb, _, rest = line.partition(" ")
-        commands: dict[str, Callable[[str], None]] = {
-            "EHLO": self._ehlo,
-            "HELO": self._helo,
-            "STARTTLS": self._starttls,
-            "AUTH": self._auth,
-            "MAIL": self._mail,
-            "RCPT": self._rcpt,
-            "DATA": self._data,
-            "RSET": self._rset,
-            "NOOP": lambda _: self.say(250, "2.0.0 Ok"),
-            "QUIT": self._quit,
-        }
-        command = commands.get(verb.upper())
-        if command is None:
-            self.say(500, "5.5.2 Error: command not recognized")
-        elif not self.greeted and verb.upper() in {"STARTTLS", "AUTH", "MAIL", "RCPT", "DATA"}:
-            self.say(503, "5.5.1 Error: send HELO/EHLO first")
+    def _run(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _hang_up(self) -> None:
+        for server in self._servers:
+            server.close()
+        for session in self._sessions:
+            session.abort()
+        running = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+class Session(SMTP):
+    """One client, from its greeting to its QUIT, with the fault that its connection meets."""
+
+    # aiosmtpd's own limit is what clients may send at most (RFC 5321); most servers accept longer lines.
+    line_length_limit = _LARGEST_MESSAGE
+
+    def __init__(
+        self,
+        office: MailServer,
+        context: ssl.SSLContext,
+        loop: asyncio.AbstractEventLoop,
+        sessions: set[Session],
+        *,
+        secure: bool,
+    ) -> None:
+        super().__init__(
+            _Desk(office),
+            hostname="localhost",
+            ident="ESMTP, for tests",
+            data_size_limit=_LARGEST_MESSAGE,
+            tls_context=context,
+            auth_required=office.auth,
+            authenticator=partial(_check_login, office),
+            timeout=math.inf,  # an idle client stays until the server stops
+            loop=loop,
+        )
+        self.fault = office.next_fault()
+        self._secure = secure
+        self._greeting = True
+        self._silent = False
+        self._sessions = sessions
+        self._socket: Any = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if self._socket is None:  # later calls are for TLS on the same socket
+            self._socket = transport
+            self._sessions.add(self)
+            if self._secure:
+                # A client of SMTPS speaks first: its bytes wait until TLS can read them.
+                self._socket.pause_reading()
+        super().connection_made(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._sessions.discard(self)
+        super().connection_lost(error)
+
+    def abort(self) -> None:
+        """Drop the connection."""
+        self._socket.abort()
+
+    async def push(self, status: AnyStr) -> None:
+        """Send an answer at the pace of the fault. The first one is the greeting."""
+        answer = status if isinstance(status, bytes) else status.encode()
+        if self._greeting:
+            self._greeting = False
+            await self._open()
+            answer = (self.refusal("connect") or answer.decode()).encode()
+        transport: Any = self.transport
+        if self._silent or transport is None or transport.is_closing():
+            return
+        if isinstance(self.fault, Drip):
+            for byte in answer + b"\r\n":
+                transport.write(bytes([byte]))
+                await asyncio.sleep(1 / self.fault.bytes_per_second)
         else:
-            command(rest)
+            await super().push(answer)
+        if answer.startswith(b"421"):  # the service closes the connection, RFC 5321 §3.8
+            transport.close()
 
-    def _ehlo(self, _: str) -> None:
-        self.greeted = True
-        self._forget_message()
-        offers = ["localhost", f"SIZE {_LARGEST_MESSAGE}", "8BITMIME", "ENHANCEDSTATUSCODES"]
-        if not self.is_secure:
-            offers.append("STARTTLS")
-        elif self.server.office.auth:
-            offers.append("AUTH PLAIN LOGIN")
-        self.say(250, *offers)
+    async def _open(self) -> None:
+        """Hang if the fault says so, and begin TLS if the port does."""
+        if isinstance(self.fault, Hang):
+            await asyncio.sleep(self.fault.seconds)
+            self.abort()
+        elif self._secure:
+            self.loop.call_soon(self._socket.resume_reading)
+            self._silent = True  # no 220 from STARTTLS
+            with contextlib.suppress(TLSSetupException):
+                await super().smtp_STARTTLS("")
+            self._silent = False
+            if not self.is_secure:
+                self.abort()
+                # asyncio does not report the loss of a connection to a protocol whose handshake failed.
+                self.connection_lost(None)
 
-    def _helo(self, _: str) -> None:
-        self.greeted = True
-        self._forget_message()
-        self.say(250, "localhost")
+    @property
+    def is_secure(self) -> bool:
+        """Whether the connection is encrypted."""
+        return self.session is not None and self.session.ssl is not None
 
-    def _starttls(self, _: str) -> None:
-        self._refuse_if_due("starttls")
-        if self.is_secure:
-            self.say(503, "5.5.1 Error: TLS is active already")
-            return
-        self.say(220, "2.0.0 Ready to start TLS")
-        self.encrypt()
-        # The server forgets what the client said before (RFC 3207 §4.2).
-        self.greeted, self.user = False, None
-        self._forget_message()
+    def refusal(self, stage: Stage) -> str | None:
+        """Return the answer with which the fault refuses at a stage, or None."""
+        return str(self.fault) if isinstance(self.fault, Refusal) and self.fault.at == stage else None
 
-    def _auth(self, rest: str) -> None:
-        self._refuse_if_due("auth")
-        method, _, initial = rest.partition(" ")
-        if not self.is_secure:
-            self.say(538, "5.7.11 Encryption required for requested authentication mechanism")
-            return
-        if self.user is not None:
-            self.say(503, "5.5.1 Error: already authenticated")
-            return
-        try:
-            if method.upper() == "PLAIN":
-                _, user, password = (_decoded(initial) if initial else self._asked("")).split("\0")
-            elif method.upper() == "LOGIN":
-                user = _decoded(initial) if initial else self._asked("Username:")
-                password = self._asked("Password:")
-            else:
-                self.say(504, "5.5.4 Unrecognized authentication type")
-                return
-        except ValueError:
-            self.say(501, "5.5.2 Cannot decode the credentials")
-            return
-        office = self.server.office
-        right = compare_digest(f"{user}\0{password}".encode(), f"{office.username}\0{office.password}".encode())
-        if right:
-            self.user = user
-            self.say(235, "2.7.0 Authentication successful")
+    async def smtp_STARTTLS(self, arg: str) -> None:  # noqa: N802  # the name that aiosmtpd looks up
+        if answer := "503 5.5.1 Error: TLS is active already" if self.is_secure else self.refusal("starttls"):
+            await self.push(answer)
         else:
-            self.say(535, "5.7.8 Error: authentication failed")
+            await super().smtp_STARTTLS(arg)
 
-    def _asked(self, prompt: str) -> str:
-        self.say(334, base64.b64encode(prompt.encode()).decode())
-        return _decoded(self.line())
-
-    def _mail(self, rest: str) -> None:
-        self._refuse_if_due("mail")
-        found = re.match(r"FROM:\s*<([^<>]*)>", rest, re.IGNORECASE)
-        if self.server.office.auth and self.user is None:
-            self.say(530, "5.7.0 Authentication required")
-        elif self.sender is not None:
-            self.say(503, "5.5.1 Error: nested MAIL command")
-        elif found is None:
-            self.say(501, "5.1.7 Bad sender address syntax")
+    async def smtp_DATA(self, arg: str) -> None:  # noqa: N802  # as above
+        if answer := self.refusal("data"):
+            await self.push(answer)
         else:
-            self.sender = found[1]
-            self.say(250, "2.1.0 Ok")
-
-    def _rcpt(self, rest: str) -> None:
-        self._refuse_if_due("rcpt")
-        found = re.match(r"TO:\s*<([^<>]+)>", rest, re.IGNORECASE)
-        if self.sender is None:
-            self.say(503, "5.5.1 Error: need MAIL command")
-        elif found is None:
-            self.say(501, "5.1.3 Bad recipient address syntax")
-        elif (refusal := self.server.office.refusal_of(found[1])) is not None:
-            self.say(refusal.code, refusal.text)
-        else:
-            self.recipients.append(found[1])
-            self.say(250, "2.1.5 Ok")
-
-    def _data(self, _: str) -> None:
-        self._refuse_if_due("data")
-        if self.sender is None or not self.recipients:
-            self.say(503, "5.5.1 Error: need RCPT command")
-            return
-        self.say(354, "End data with <CR><LF>.<CR><LF>")
-        raw = self._message()
-        sender, recipients = self.sender, tuple(self.recipients)
-        self._forget_message()
-        if raw is None:
-            self.say(552, "5.3.4 Error: message too big")
-            return
-        self._refuse_if_due("message")
-        self.server.office.keep(Envelope(sender, recipients, raw, self.user, self.is_secure))
-        if isinstance(self.fault, Vanish):
-            raise EndedError
-        self.say(250, "2.0.0 Ok: queued")
-
-    def _message(self) -> bytes | None:
-        """Read a message to its end; return None if it is larger than announced."""
-        parts: list[bytes] = []
-        size, whole = 0, True
-        while True:
-            line = self.raw_line(_LARGEST_MESSAGE)
-            # Only a dot on a line after a complete one ends the message: otherwise mail could be smuggled in.
-            if whole and line == b".\r\n":
-                return b"".join(parts) if size <= _LARGEST_MESSAGE else None
-            size += len(line)
-            if size <= _LARGEST_MESSAGE:
-                parts.append(line[1:] if whole and line.startswith(b".") else line)
-            whole = line.endswith(b"\r\n")
-
-    def _rset(self, _: str) -> None:
-        self._forget_message()
-        self.say(250, "2.0.0 Ok")
-
-    def _quit(self, _: str) -> None:
-        self.say(221, "2.0.0 Bye")
-        raise EndedError
-
-    def _forget_message(self) -> None:
-        self.sender = None
-        self.recipients = []
-
-    def _refuse_if_due(self, stage: Stage) -> None:
-        if isinstance(self.fault, Refusal) and self.fault.at == stage:
-            raise RefusedError(self.fault.code, self.fault.text)
+            await super().smtp_DATA(arg)
 
 
-def _decoded(text: str) -> str:
-    return base64.b64decode(text, validate=True).decode()
+class _Desk:
+    """Answers the commands of every session, by the methods that aiosmtpd looks up."""
+
+    def __init__(self, office: MailServer) -> None:
+        self._office = office
+
+    async def handle_EHLO(  # noqa: N802  # as above, with as many arguments
+        self, _smtp: Session, state: State, _envelope: Envelope, hostname: str, offers: list[str]
+    ) -> list[str]:
+        state.host_name = hostname
+        return offers if self._office.auth else [offer for offer in offers if not offer.startswith("250-AUTH")]
+
+    async def handle_AUTH(self, smtp: Session, *_: object) -> Any:  # noqa: N802  # as above
+        return smtp.refusal("auth") or MISSING
+
+    async def handle_MAIL(self, smtp: Session, *_: object) -> Any:  # noqa: N802  # as above
+        return smtp.refusal("mail") or MISSING
+
+    async def handle_RCPT(self, *args: Any) -> Any:  # noqa: N802  # as above
+        smtp, _, _, address, _ = args
+        return smtp.refusal("rcpt") or self._office.refusal_of(address) or MISSING
+
+    async def handle_DATA(self, smtp: Session, state: State, envelope: Envelope) -> str:  # noqa: N802  # as above
+        if answer := smtp.refusal("message"):
+            return answer
+        sender, raw = envelope.mail_from or "", envelope.original_content or b""
+        user = None if state.auth_data is None else state.auth_data.login.decode()
+        self._office.keep(Mail("" if sender == "<>" else sender, tuple(envelope.rcpt_tos), raw, user, smtp.is_secure))
+        if isinstance(smtp.fault, Vanish):
+            smtp.abort()
+        return "250 2.0.0 Ok: queued"
+
+    async def handle_exception(self, error: Exception) -> str:
+        if isinstance(error, TLSSetupException):  # clients that do not trust the certificate are expected here
+            return ""
+        raise error  # a defect: aiosmtpd logs it
+
+
+def _check_login(office: MailServer, *args: Any) -> AuthResult:
+    *_, given = args
+    right = compare_digest(b"\0".join(given), f"{office.username}\0{office.password}".encode())
+    return AuthResult(success=right, handled=False, auth_data=given)

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import struct
+import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
+from socketserver import ThreadingTCPServer
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from resilient_tasks.testing._listener import HOST, Listener
 from resilient_tasks.testing.faults import Drip, Fault, Hang, Incomplete, Reset, Slow
 
 # Closing a socket with this option drops what is unsent and sends RST instead of FIN.
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 _DRIPS_PER_SECOND = 20
+HOST = "127.0.0.1"
+# How often the accepting thread checks whether to stop.
+_POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -106,13 +112,60 @@ def reserve(port: int = 0) -> socket.socket:
     return held
 
 
-class HTTPListener(Listener):
-    """Passes each request to `answer`, and performs the fault and response that it returns."""
+class HTTPListener(ThreadingTCPServer):
+    """Passes each request to `answer`, and performs the fault and response that it returns.
+
+    A daemon thread serves each connection; stopping waits for no client.
+
+    Attributes:
+        stopping: Set when it is to stop; hangs and drips end then.
+    """
+
+    # On Unix this allows for connections in TIME_WAIT; on Windows it would let two servers share the port.
+    allow_reuse_address = os.name != "nt"
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
 
     def __init__(self, port: int, answer: Answer, next_number: Callable[[], int]) -> None:
         self.answer = answer
         self.next_number = next_number
-        super().__init__(port, _Connection)
+        self.stopping = threading.Event()
+        self._connections: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        super().__init__((HOST, port), _Connection)
+        self._acceptor = threading.Thread(target=self.serve_forever, args=(_POLL_SECONDS,), daemon=True)
+        self._acceptor.start()
+
+    @property
+    def port(self) -> int:
+        return int(self.server_address[1])
+
+    def stop(self) -> None:
+        """Close the port, end hangs and drips, and drop every connection, idle ones included."""
+        self.stopping.set()
+        self.shutdown()
+        self.server_close()
+        self._acceptor.join()
+        with self._lock:
+            for connection in self._connections:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def close_request(self, request: Any) -> None:
+        with self._lock:
+            self._connections.discard(request)
+        super().close_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        # Clients that give up are expected here; any other error is a defect to show.
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
 
 
 class _Connection(BaseHTTPRequestHandler):

@@ -27,9 +27,8 @@ from resilient_tasks.alerts import gate
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.parameters.arguments import answering
 from resilient_tasks.testing import _given
-from resilient_tasks.testing._listener import HOST
 from resilient_tasks.testing._plan import FaultPlan, Schedule
-from resilient_tasks.testing._wire import HTTPListener, Request, Response, reserve
+from resilient_tasks.testing._wire import HOST, HTTPListener, Request, Response, reserve
 from resilient_tasks.testing.faults import Corrupt, Fault, Hang, Refused, Status, Truncate
 from resilient_tasks.testing.isolation import open_to
 

@@ -33,7 +33,6 @@ from resilient_tasks.testing.http import FaultyServer, Request, Response, Schedu
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-    from pathlib import Path
 
     from resilient_tasks.testing._slack_rules import Blocks
 
@@ -114,18 +113,14 @@ class FakeSlack(FaultyServer):
         *,
         channels: Collection[str] | None = None,
         schedule: Schedule | None = None,
-        port: int = 0,
-        log: Path | str | None = None,
     ) -> None:
         """Prepare a server; `start` or a with statement opens its port.
 
         Args:
             channels: The names of the channels that exist, with or without `#`. None: every channel exists.
             schedule: Returns the fault for a request, or None; see `FaultyServer`.
-            port: The port; 0 picks a free one.
-            log: The access log; see `FaultyServer`.
         """
-        super().__init__(self._serve_slack, schedule, port=port, log=log)
+        super().__init__(self._serve_slack, schedule)
         self.token = "a-token-for-tests"  # noqa: S105 - opens nothing but this fake
         if isinstance(channels, str):
             raise PolicyError(f"FakeSlack(channels=...) is a list of names: write channels=[{channels!r}]")

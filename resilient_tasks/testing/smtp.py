@@ -15,36 +15,55 @@ import contextlib
 import email
 import email.policy
 import secrets
-import ssl
 import threading
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.message import EmailMessage
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
 
 from resilient_tasks.alerts import gate
 from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.parameters.arguments import answering
 from resilient_tasks.core.parameters.durations import Duration
 from resilient_tasks.testing import _given
-from resilient_tasks.testing._certificate import make_certificate
-from resilient_tasks.testing._listener import HOST
-from resilient_tasks.testing._smtp_session import Session
-from resilient_tasks.testing._smtp_wire import Envelope, MailFault, MailListener, Refusal, Stage, Vanish
-from resilient_tasks.testing._wire import reserve
+from resilient_tasks.testing._wire import HOST, reserve
 from resilient_tasks.testing.faults import Drip, Hang
 from resilient_tasks.testing.isolation import open_to
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from resilient_tasks.testing._smtp_session import Certificate, Listeners
+
+#: The stage of a session at which a refusal is sent: in place of the greeting, or in answer to a command or a message.
+Stage: TypeAlias = Literal["connect", "starttls", "auth", "mail", "rcpt", "data", "message"]
+
 
 @dataclass(frozen=True)
-class Mail(Envelope):
+class Refusal:
+    """Answers with a given code at one stage of a session."""
+
+    code: int
+    text: str
+    at: Stage
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.text}"
+
+
+@dataclass(frozen=True)
+class Vanish:
+    """Keeps the message and closes the connection without a confirmation."""
+
+
+MailFault: TypeAlias = Hang | Drip | Refusal | Vanish
+
+
+@dataclass(frozen=True)
+class Mail:
     """A message that the server accepted.
 
     Attributes:
@@ -54,6 +73,12 @@ class Mail(Envelope):
         user: The logged-in user, or None.
         secure: Whether the connection was encrypted.
     """
+
+    sender: str
+    recipients: tuple[str, ...]
+    raw: bytes = field(repr=False)
+    user: str | None
+    secure: bool
 
     @cached_property
     def parsed(self) -> EmailMessage:
@@ -106,33 +131,36 @@ class MailServer:
         self._connections = 0
         self._lock = threading.Lock()
         self._ports = (0, 0)
-        self._listeners: tuple[MailListener, ...] = ()
-        self._certificate: tuple[Path, ssl.SSLContext] | None = None
-        self._cleaning = contextlib.ExitStack()
+        self._listeners: Listeners | None = None
+        self._certificate: Certificate | None = None
         self._isolation = contextlib.ExitStack()
 
     def start(self) -> Self:
         """Open the ports and start answering.
 
         Raises:
+            ModuleNotFoundError: The extra `testing` is not installed.
             RuntimeError: The server is running already.
         """
-        if self._listeners:
+        if self._listeners is not None:
             raise RuntimeError(f"The server is already running on port {self.port}: stop it before starting it again.")
-        if self._certificate is None:
-            folder = self._cleaning.enter_context(TemporaryDirectory(prefix="resilient-smtp-"))
-            trusted, served = make_certificate(Path(folder), HOST)
-            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-            context.load_cert_chain(served)
-            self._certificate = trusted, context
-        self._listen(self._certificate[1])
+        try:
+            # An extra. Imported here, so that only mail servers pay for it.
+            from resilient_tasks.testing._smtp_session import Certificate, Listeners  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            needs = "MailServer, and the fixture resilient_smtp, need aiosmtpd and trustme"
+            raise ModuleNotFoundError(f"{needs}: pip install 'resilient-tasks[testing]'", name=error.name) from error
+        self._certificate = self._certificate or Certificate()
+        self._listeners = Listeners(self, self._certificate.context, self._ports)
+        self._ports = self._listeners.ports
         return self
 
     def stop(self) -> None:
         """Close the ports and every connection at once, hanging ones included; do nothing if not running."""
         self._hang_up()
-        self._certificate = None
-        self._cleaning.close()
+        if self._certificate is not None:
+            self._certificate.delete()
+            self._certificate = None
 
     def __enter__(self) -> Self:
         """Start the server, and keep alerts away from people (see `away_from_people`), except those sent here."""
@@ -158,7 +186,7 @@ class MailServer:
         Raises:
             RuntimeError: The server is not running.
         """
-        if not self._listeners:
+        if self._listeners is None:
             raise RuntimeError("The server is not running: start it before taking it offline.")
         self._hang_up()
         try:
@@ -195,7 +223,7 @@ class MailServer:
         """
         if self._certificate is None:
             raise RuntimeError("The server has no certificate: start it, or use it in a with statement.")
-        return self._certificate[0]
+        return self._certificate.authority
 
     @property
     def starttls(self) -> dict[str, Any]:
@@ -277,15 +305,16 @@ class MailServer:
             self._connections += 1
             return self._faults.popleft() if self._faults else None
 
-    def refusal_of(self, recipient: str) -> Refusal | None:
-        """Return the refusal of a recipient, or None. Called by a session."""
+    def refusal_of(self, recipient: str) -> str | None:
+        """Return the answer that refuses a recipient, or None. Called by a session."""
         with self._lock:
-            return self._refused.get(recipient)
+            refusal = self._refused.get(recipient)
+        return None if refusal is None else str(refusal)
 
-    def keep(self, envelope: Envelope) -> None:
+    def keep(self, mail: Mail) -> None:
         """Store a message. Called by a session, before it confirms the message to the client."""
         with self._lock:
-            self._messages.append(Mail(**vars(envelope)))
+            self._messages.append(mail)
 
     @property
     def _access(self) -> dict[str, Any]:
@@ -301,20 +330,10 @@ class MailServer:
         with self._lock:
             self._faults.extend(faults)
 
-    def _listen(self, context: ssl.SSLContext) -> None:
-        plain = MailListener(self._ports[0], Session, self, context, secure=False)
-        try:
-            encrypted = MailListener(self._ports[1], Session, self, context, secure=True)
-        except OSError:
-            plain.stop()
-            raise
-        self._listeners = plain, encrypted
-        self._ports = plain.port, encrypted.port
-
     def _hang_up(self) -> None:
-        for listener in self._listeners:
-            listener.stop()
-        self._listeners = ()
+        if self._listeners is not None:
+            self._listeners.stop()
+            self._listeners = None
 
 
 def _refusal(code: int, text: str | None, at: Stage) -> Refusal:

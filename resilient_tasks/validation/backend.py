@@ -39,6 +39,7 @@ TEXT_CHECKS = frozenset({"str_matches", "str_contains", "str_startswith", "str_e
 
 _AT_A_TIME = 5_000
 _NUMBERS = frozenset({int, float, bool, type(None)})
+_LONGEST_TEXT = 200  # characters of an error
 
 _BITS = 32  # rules numbered at a time; the number of the set so far needs the other bits of an integer
 _TABLE = 1 << 20  # a table is faster than sorting for codes up to here
@@ -305,9 +306,9 @@ def frame_error(error: Any, column: str, *, any_rows: bool) -> str | None:
     return _first_line(str(error))
 
 
-def _first_line(text: str, limit: int = 200) -> str:
+def _first_line(text: str) -> str:
     line = text.strip().partition("\n")[0]
-    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+    return line if len(line) <= _LONGEST_TEXT else f"{line[: _LONGEST_TEXT - 1]}…"
 
 
 def uncoercible_rows(guess: Mask, codes: Codes, accepts: Callable[[Positions], bool]) -> Mask | None:

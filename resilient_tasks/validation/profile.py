@@ -300,7 +300,7 @@ def _of_polars(frame: Any) -> Iterator[tuple[str, ColumnValues]]:
         if dtype == pl.Boolean:
             yield series.name, _booleans(dtype, rows, int(present.sum()), len(present))
         elif dtype.is_numeric():
-            exact = dtype.is_integer() and dtype not in {pl.Int128, pl.UInt128}
+            exact = dtype.is_integer() and str(dtype) not in {"Int128", "UInt128"}  # polars has had UInt128 since 1.34
             yield (
                 series.name,
                 _numbers("number", dtype, rows, (present if exact else present.cast(pl.Float64)).to_numpy()),

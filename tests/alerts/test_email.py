@@ -140,73 +140,25 @@ def test_without_starttls_nothing_is_sent_unencrypted():
     assert classify(caught.value) is Kind.PERMANENT
 
 
-# --- a server that is not ours -----------------------------------------------------------------------------------
-
-
-class Kept:
-    """What a server of aiosmtpd does with mail: refuses it once, then keeps it."""
-
-    def __init__(self):
-        self.messages = []
-        self.refusals = ["451 4.3.0 not now"]
-
-    async def handle_DATA(self, server, session, envelope):
-        if self.refusals:
-            return self.refusals.pop()
-        self.messages.append((bytes(envelope.content), session.authenticated))
-        return "250 Ok"
-
-
-@pytest.fixture(params=["starttls", "tls"])
-def foreign(request, certified, monkeypatch):
-    """A server of aiosmtpd that wants TLS and a login, and a channel to it; it shows our server's certificate."""
-    from aiosmtpd.controller import Controller
-    from aiosmtpd.smtp import SMTP, AuthResult
-
-    def login(server, session, envelope, mechanism, data):
-        right = (data.login, data.password) == (b"someone", b"a-password")
-        return AuthResult(success=right, handled=right)
-
-    context = certified._certificate[1]
-    wants = {"authenticator": login, "auth_required": True}
-    at_once = request.param == "tls"
-    wants |= {"auth_require_tls": False} if at_once else {"require_starttls": True, "tls_context": context}
-    kept = Kept()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-
-    class Own(Controller):
-        def factory(self):
-            return SMTP(self.handler, **wants)
-
-    controller = Own(kept, hostname="127.0.0.1", port=port, ssl_context=context if at_once else None)
-    controller.start()
-    options = {"username": "someone", "password": "a-password", "security": request.param, "ca": certified.ca}
-    yield kept, Email("ops@example.org", "127.0.0.1", port, **options)
-    controller.stop()
-
-
-@pytest.mark.filterwarnings("ignore:Requiring AUTH:UserWarning")  # TLS is on before it begins
-def test_another_server_with_tls_and_a_login_accepts_the_mail_on_the_next_attempt(foreign):
-    kept, channel = foreign
+@pytest.mark.parametrize("way", ["starttls", "tls"])
+def test_a_mail_that_was_refused_once_is_accepted_on_the_next_attempt(server, way):
+    channel = Email("ops@example.org", **getattr(server, way))
+    server.refuses(451, text="4.3.0 not now")
     with pytest.raises(EmailRefusedError, match="451") as caught:
         channel.send(FIRST, within=10)
     assert classify(caught.value) is Kind.TRANSIENT
     channel.send(FIRST, within=10)
     channel.send(RECOVERED, within=10)
-    (first, logged_in), (recovered, _) = kept.messages
-    assert logged_in
-    first, recovered = (message_from_bytes(raw, policy=default) for raw in (first, recovered))
+    first, recovered = (mail.parsed for mail in server.messages)
     assert recovered["In-Reply-To"] == recovered["References"] == first["Message-ID"]
 
 
-@pytest.mark.filterwarnings("ignore:Requiring AUTH:UserWarning")  # TLS is on before it begins
-def test_another_servers_refusal_of_the_login_is_final(foreign):
-    kept, channel = foreign
-    wrong = dataclasses.replace(channel, password="another")
+@pytest.mark.parametrize("way", ["starttls", "tls"])
+def test_a_wrong_password_is_final(server, way):
+    channel = Email("ops@example.org", **(getattr(server, way) | {"password": "another"}))
     with pytest.raises(EmailRefusedError, match=r"refused the username and password .535"):
-        wrong.send(FIRST, within=10)
-    assert kept.messages == []
+        channel.send(FIRST, within=10)
+    assert server.messages == []
 
 
 # --- what arrives ------------------------------------------------------------------------------------------------

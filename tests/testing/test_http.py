@@ -1,5 +1,6 @@
 """The faulty server, with real clients over real sockets."""
 
+import contextlib
 import csv
 import dataclasses
 import io
@@ -29,6 +30,7 @@ from resilient_tasks.testing.faults import (
     break_json,
 )
 from resilient_tasks.testing.http import FaultyServer, Response
+from resilient_tasks.testing.slack import FakeSlack
 
 # No TLS context: creating one takes far longer than a request on the loopback interface.
 web = httpx.Client(timeout=5, trust_env=False, verify=False)
@@ -324,6 +326,37 @@ def test_a_fault_for_one_path_waits_for_it(server, client):
     server.down(path="/data")
     server.fail(Status(418), path="/oth*")
     assert [client.get(path).status_code for path in ("/other", "/other", "/data", "/data")] == [418, 200, 503, 200]
+
+
+OF_EACH = {
+    "down": (),
+    "rate_limited": (),
+    "slow": (0,),
+    "hangs": (0,),
+    "reset": (),
+    "truncated": (),
+    "malformed_json": (),
+    "malformed_csv": (),
+    "refused": (),
+}
+OF_SLACK = {"refuses": ("invalid_auth",), "accepts_and_hangs": (0,), "drips": (1000,), "bad_gateway": ()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "fault"),
+    [(FaultyServer, fault) for fault in OF_EACH] + [(FakeSlack, fault) for fault in (*OF_EACH, *OF_SLACK)],
+)
+def test_each_fault_can_be_limited_to_a_path(kind, fault):
+    with kind() as server:
+        server.serve("/here", "here")
+        server.serve("/elsewhere", "elsewhere")
+        getattr(server, fault)(*(OF_EACH | OF_SLACK)[fault], path="/he*")
+        with httpx.Client(trust_env=False, timeout=5) as client:
+            client.get(server.url + "/elsewhere")
+            with contextlib.suppress(httpx.TransportError):
+                client.get(server.url + "/here")
+        elsewhere, here = server.requests
+        assert (elsewhere.fault, here.fault is None) == (None, False)
 
 
 def test_a_choice_waits_for_a_matching_request(server, client):

@@ -1,9 +1,11 @@
 """The mail server, with the standard library's client."""
 
+import contextlib
 import email
 import smtplib
 import socket
 import ssl
+import sys
 import threading
 import time
 
@@ -96,7 +98,7 @@ def test_starttls_resets_the_session():
         client.ehlo()
         client.mail("a@example.org")
         client.starttls(context=ssl.create_default_context(cafile=server.ca))
-        assert client.docmd("MAIL", "FROM:<a@example.org>") == (503, b"5.5.1 Error: send HELO/EHLO first")
+        assert client.docmd("MAIL", "FROM:<a@example.org>") == (503, b"Error: send HELO first")
         client.ehlo()
         assert client.docmd("RCPT", "TO:<b@example.org>")[0] == 503
 
@@ -231,6 +233,36 @@ def test_a_server_that_hangs_says_nothing_and_stops_at_once():
         assert not thread.is_alive()
 
 
+def test_a_server_that_hangs_begins_no_tls(server):
+    server.hangs(0)
+    context = ssl.create_default_context(cafile=server.ca)
+    with pytest.raises(OSError, match=r"EOF|reset|closed"):
+        smtplib.SMTP_SSL(server.host, server.tls_port, timeout=5, context=context)
+    assert server.connections == 1
+
+
+def test_a_client_that_begins_no_tls_ends_with_the_server():
+    with MailServer() as server:
+        clients = [socket.create_connection((server.host, server.tls_port), timeout=5)]
+        clients.append(socket.create_connection((server.host, server.port), timeout=5))
+        assert clients[1].recv(100).startswith(b"220")
+        clients[1].sendall(b"EHLO client\r\nSTARTTLS\r\n")
+        while b"220" not in clients[1].recv(1000):
+            pass
+    for client in clients:
+        with client:
+            assert client.recv(1) == b""
+
+
+def test_a_client_that_speaks_no_tls_is_disconnected_and_the_next_one_is_served(server):
+    with socket.create_connection((server.host, server.tls_port), timeout=5) as client:
+        client.sendall(b"EHLO client\r\n" * 10)
+        with contextlib.suppress(ConnectionResetError):
+            while client.recv(1000):
+                pass
+    connected(server, tls=True).quit()
+
+
 def test_a_server_that_drips_sends_byte_by_byte(server):
     server.drips(50)
     with socket.create_connection((server.host, server.port), timeout=5) as client:
@@ -283,6 +315,13 @@ def test_a_stopped_server_deletes_its_certificate_and_can_be_started_again(serve
     server.start()
     assert server.port == port
     connected(server).quit()
+
+
+def test_without_its_packages_the_error_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "trustme", None)
+    monkeypatch.delitem(sys.modules, "resilient_tasks.testing._smtp_session", raising=False)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'resilient-tasks\[testing\]'"):
+        MailServer().start()
 
 
 def test_mail_without_a_subject_or_text_can_be_read(server):
