@@ -24,6 +24,7 @@ import pytest
 ROOT = Path(__file__).parent
 sys.path.insert(0, str(ROOT / "tests"))
 import prefect_database  # noqa: E402  # needs that path
+import warm_processes  # noqa: E402  # as above
 
 #: What a file that uses Prefect's server says.
 SERVED = re.compile(r"\bresilient_prefect\b|^@(resilient_)?flow\b|^(from|import) prefect\b", re.MULTILINE)
@@ -126,6 +127,7 @@ def _tables_made() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pytest_plugin, "mkdtemp", with_tables)
+        warm_processes.use(patch)
         yield
 
 

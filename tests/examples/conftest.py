@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-sys.path[:0] = [str(EXAMPLES / "flight_times"), str(Path(__file__).parents[1])]
+TESTS = Path(__file__).parents[1]
+sys.path[:0] = [str(EXAMPLES / "flight_times"), str(TESTS / "operations"), str(TESTS)]
 import prefect_database  # noqa: E402  # needs that path
+from forked_commands import Commands  # noqa: E402  # as above
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +43,15 @@ def run_example_in():
 def run_example(run_example_in, tmp_path):
     """As `run_example_in`, in a home of the test's own."""
     return functools.partial(run_example_in, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def commands(tmp_path_factory):
+    """A process that has imported what the examples import, and is forked for each run of a script."""
+    home = tmp_path_factory.mktemp("home")
+    own = {"HOME": str(home), "PREFECT_HOME": str(home / "prefect")}
+    commands = Commands(
+        os.environ | own, "prefect.testing.utilities", "resilient_tasks.testing.http", "duckdb", "httpx"
+    )
+    yield commands
+    commands.stop()

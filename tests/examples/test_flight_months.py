@@ -61,11 +61,12 @@ def started(folder, *command, **more):
 
 
 def eventually(look, process, folder, within=180):
-    until = time.monotonic() + within
+    until, pause = time.monotonic() + within, 0.3
     while not (seen := look()):
         assert process.poll() is None, (folder / "output.txt").read_text()
         assert time.monotonic() < until, (folder / "output.txt").read_text()
-        time.sleep(0.3)
+        time.sleep(pause)
+        pause = min(1, pause * 1.1)
     return seen
 
 

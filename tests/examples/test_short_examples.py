@@ -1,26 +1,12 @@
 """The short examples as a newcomer starts them: with `--help`, with a typo, and with a URL of their own set already."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "operations"))
-from forked_commands import Commands
-
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = sorted(path.name for path in EXAMPLES.glob("*.py"))
-
-
-@pytest.fixture(scope="module")
-def commands(tmp_path_factory):
-    """What imports Prefect once for all of them."""
-    home = tmp_path_factory.mktemp("home")
-    own = {"HOME": str(home), "PREFECT_HOME": str(home / "prefect")}
-    commands = Commands(os.environ | own, "prefect.testing.utilities", "resilient_tasks.testing.http", "duckdb")
-    yield commands
-    commands.stop()
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ ALONE = {
     "TERM": "dumb",
     "COLUMNS": "200",
     "PYTHONUNBUFFERED": "1",
+    "MLFLOW_WORKERS": "1",  # each of four would import MLflow
 }
 
 
@@ -35,11 +36,12 @@ def free_port(host="127.0.0.1"):
 
 
 def eventually(look, within=120):
-    """Look until there is something to be seen, and return it."""
-    until = time.monotonic() + within
+    """Look until there is something to see, and return it; look less often the longer it takes."""
+    until, pause = time.monotonic() + within, 0.1
     while not (seen := look()):
-        assert time.monotonic() < until, f"nothing to be seen within {within} s"
-        time.sleep(0.1)
+        assert time.monotonic() < until, f"nothing to see within {within} s"
+        time.sleep(pause)
+        pause = min(1, pause * 1.1)
     return seen
 
 

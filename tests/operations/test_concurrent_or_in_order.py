@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import warm_processes  # needs that path
+
 from resilient_tasks import configure
 from resilient_tasks.core import settings
 from resilient_tasks.core.store import MemoryStore
@@ -52,6 +55,7 @@ def needs(module):
 @pytest.fixture
 def folder(tmp_path, monkeypatch, resilient_prefect):
     """A folder with a store of its own, which processes that are started from now on share."""
+    warm_processes.spawn_instead(monkeypatch)
     monkeypatch.setattr(settings, "current", settings.Settings())
     given = {
         "store": f"sqlite:///{tmp_path}/states.db",
