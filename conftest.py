@@ -55,6 +55,12 @@ def _one_certificate() -> Path:
 
 os.environ.setdefault("SSL_CERT_FILE", str(_one_certificate()))  # before Prefect is imported, which reads it then
 
+# Garbage is looked for less often, here and in the interpreters that tests start.
+gc.set_threshold(100_000, 50, 100)
+STARTUP = str(ROOT / "tests" / "startup")
+if STARTUP not in os.environ.get("PYTHONPATH", "").split(os.pathsep):
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (STARTUP, os.environ.get("PYTHONPATH"))))
+
 # How long an example takes says more of what else the machine does.
 hypothesis.settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
