@@ -425,11 +425,11 @@ def test_a_silent_or_very_slow_server_is_abandoned_at_the_deadline(server, fault
     if fault == "hangs":
         server.hangs(30)
     else:
-        server.drips(10)  # the greeting alone takes three seconds
+        server.drips(1)  # the greeting alone takes half a minute
     began = time.monotonic()
     with pytest.raises(TimeoutError) as caught:
         Email("ops@example.org", **getattr(server, way)).send(FIRST, within=0.5)
-    assert 0.3 < time.monotonic() - began < 2
+    assert 0.3 < time.monotonic() - began < 20
     assert classify(caught.value) is Kind.TIMEOUT
     assert server.messages == []
 
@@ -546,14 +546,13 @@ def test_first_digest_and_recovery_are_one_thread_across_processes(alerted, serv
 
 
 def test_a_server_that_never_answers_delays_no_task_and_loses_nothing(alerted, server, own_settings):
-    own_settings(notify_deadline=0.3)
     alerted.call.outcome()  # imports, and the first connection
     assert flush_messages(20)
+    own_settings(notify_deadline=2)
     alerted.clock.advance(1e6)
     server.hangs(60)
-    began = time.monotonic()
     alerted.call.outcome()
-    assert time.monotonic() - began < 0.25  # to wait for the server would take 0.3 s
+    assert not alerted.events.named("notify.failed"), "it waited until the delivery was given up"
     assert flush_messages(20)
     assert server.connections == 3
     assert len(server.messages) == 2

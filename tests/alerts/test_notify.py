@@ -2,6 +2,7 @@
 
 import gc
 import os
+import statistics
 import subprocess
 import sys
 import threading
@@ -468,16 +469,17 @@ class TestACallInsideItsPipelineThatBeganBeforeTheFailure(TestACallThatBeganBefo
 
 class TestTheTaskDoesNotWait:
     def test_a_channel_that_hangs_costs_the_call_nothing(self, drive, recorder, gate, own_settings, resilient_events):
-        own_settings(notify_deadline=0.5)
+        own_settings(notify_deadline=2)
         channel = recorder(gate=gate)
         call = drive(fail, notify=channel)
-        began = time.monotonic()
         call.outcome()
-        assert time.monotonic() - began < 0.4  # to wait for the channel would take 0.5 s
-        assert not flush_messages(0.8)
+        assert not resilient_events.named("notify.failed"), "it waited until the delivery was given up"
+        until = time.monotonic() + 60
+        while not resilient_events.named("notify.failed") and time.monotonic() < until:
+            flush_messages(0.5)
         event = resilient_events.named("notify.failed")[0]
         assert (event.channel, event.error_type) == ("recorder", "TimeoutError")
-        assert "not delivered within 0.5 s" in event.message
+        assert "not delivered within 2 s" in event.message
         gate.set()
         assert flush_messages(5)
         assert len({message.key for message in channel.messages}) == 1
@@ -531,7 +533,7 @@ class TestTheTaskDoesNotWait:
         assert [away.messages[0].key] == [message.key for message in fallback.messages]
 
     def test_flush_returns_whether_everything_was_sent(self, drive, recorder, gate, own_settings):
-        own_settings(notify_deadline=0.1)
+        own_settings(notify_deadline=20)
         assert flush_messages(0)
         channel = recorder(gate=gate)
         drive(fail, notify=channel).outcome()
@@ -652,15 +654,16 @@ class TestAStoreThatIsGone:
         channel = recorder()
         call = drive(fail, notify=channel)
         store.away = True
+        began = time.time()
         with in_run(flow_run_id="f-1"):
             call.outcome()
         failed_at = time.time()
-        time.sleep(0.3)
+        time.sleep(0.01)
         store.away = False
         assert flush_messages(5)
         (message,) = channel.messages
         assert message.run == {"flow_run_id": "f-1"}
-        assert message.time == pytest.approx(failed_at, abs=0.2)
+        assert began <= message.time <= failed_at
 
     def test_that_is_not_open_yet_does_not_delay_a_call(self, drive, recorder, monkeypatch, own_sender):
         opened = threading.Event()
@@ -669,10 +672,12 @@ class TestAStoreThatIsGone:
         monkeypatch.setattr(own_sender, "_ending", True)  # no thread opens it
         channel = recorder()
         call = drive(fail, notify=channel)
-        began = time.monotonic()
+        seconds = []
         for _ in range(20):
+            began = time.monotonic()
             call.outcome()
-        assert time.monotonic() - began < 0.5
+            seconds.append(time.monotonic() - began)
+        assert statistics.median(seconds) < 0.025
         opened.set()
         assert flush_messages()
         assert [message.count for message in channel.messages] == [20]
@@ -791,13 +796,13 @@ class TestTheEndOfAProcess:
             name = "hanging"
 
             def send(self, message, *, within):
-                time.sleep(5)
+                time.sleep(60)
 
         monkeypatch.setattr(threading, "Thread", NoMore)
         began = time.monotonic()
         with pytest.raises(TimeoutError):
             deliver(Hanging(), Message(key="k", incident="i", operation="f"), 0.1)
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 30
 
     def test_a_forked_child_has_a_sender_of_its_own(self):
         ours = sender.sender()

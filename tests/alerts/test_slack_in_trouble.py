@@ -24,7 +24,7 @@ TROUBLES = {
 
 @pytest.fixture(autouse=True)
 def _settings(resilient_clock, at_once, own_settings):
-    own_settings(notify_deadline=0.4)
+    own_settings(notify_deadline=1)
 
 
 @pytest.fixture(params=["webhook", "bot"])
@@ -62,7 +62,7 @@ def test_a_slack_in_trouble_delays_no_task_and_loses_no_message(channel, resilie
         began = time.perf_counter()
         fail.outcome()
         seconds.append(time.perf_counter() - began)
-    assert statistics.median(seconds) < 0.2  # to wait for Slack would take 0.4 s; for 50 ms see test_hostile_slack
+    assert statistics.median(seconds) < 0.9  # waiting for Slack would take 1 s; for 50 ms see test_hostile_slack
     keys = delivered(resilient_events, 4)
     assert len(set(keys)) == 4  # each once
     assert {message.key for message in resilient_slack.messages} == set(keys)  # and under no other key

@@ -446,14 +446,20 @@ class TestOnAServer:
 
     @pytest.mark.parametrize("retries", [0, 1])
     def test_a_run_that_is_cancelled_by_the_code_around_it_has_crashed(self, channel, retries):
+        begun = asyncio.Event()
+
         @resilient_flow(notify=channel, retries=retries)
         async def waits():
-            await asyncio.sleep(60)
+            begun.set()
+            await asyncio.sleep(600)
 
         async def impatient():
-            await asyncio.wait_for(waits(), 2)
+            running = asyncio.ensure_future(waits())
+            await asyncio.wait_for(begun.wait(), 120)
+            running.cancel()
+            await running
 
-        with pytest.raises(TimeoutError):
+        with pytest.raises(asyncio.CancelledError):
             asyncio.run(impatient())
         (message,) = sent(channel)
         assert (message.status, message.error_type) == ("failed", "CrashedRun")
