@@ -2,7 +2,6 @@
 
 import functools
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,25 +15,17 @@ from forked_commands import Commands  # noqa: E402  # as above
 
 
 @pytest.fixture(scope="session")
-def run_example_in():
+def run_example_in(commands):
     """Return a function that runs an example by its one command, with a folder as its home, and returns its output."""
 
     def run(folder, name, **environment):
         others = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "RESILIENT_"))}
         home = {"HOME": str(folder), "PREFECT_HOME": str(folder / "prefect"), "COLUMNS": "120"}
-        command = [sys.executable, str(EXAMPLES / name)]
         prefect_database.put_into(folder / "prefect")
-        ended = subprocess.run(
-            command,
-            env=others | home | environment,
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
-        assert ended.returncode == 0, ended.stderr
-        return ended.stdout
+        errors = folder / "errors.txt"
+        status, printed = commands.run([EXAMPLES / name], others | home | environment, folder, errors)
+        assert status == 0, errors.read_text()
+        return printed
 
     return run
 

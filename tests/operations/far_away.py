@@ -16,7 +16,7 @@ from pathlib import Path
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from running import Running, Server, environment, eventually, free_port, run
+from running import Running, Server, environment, eventually, free_port, path_with, run
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -110,7 +110,7 @@ class FarAway:
         self.at_worker = at_worker
 
     def _env(self, home, **more):
-        own = {"PYTHONPATH": str(ROOT), "RESILIENT_TASKS_HOME": str(self.folder / home)}
+        own = {"PYTHONPATH": path_with(ROOT), "RESILIENT_TASKS_HOME": str(self.folder / home)}
         return environment(self.folder / home, PREFECT_API_URL=self.server.url, **own, **more)
 
     @contextmanager

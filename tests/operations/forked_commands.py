@@ -44,10 +44,13 @@ class Commands:
         """Tell whether a command, typed into a shell, is one of those that are run here."""
         return not _NOT_HERE.search(_QUOTED.sub("", command)) and shlex.split(command)[0] in ENTRIES
 
-    def run(self, command, env, folder):
-        """Run a command, or the path of a script and its arguments; return its exit status and what it printed."""
+    def run(self, command, env, folder, errors=None):
+        """Run a command, or the path of a script and its arguments; return its exit status and what it printed.
+
+        What it prints on the standard error goes into the file `errors`, if one is given.
+        """
         words = shlex.split(command) if isinstance(command, str) else list(map(str, command))
-        self._process.stdin.write(json.dumps([words, env, str(folder)]) + "\n")
+        self._process.stdin.write(json.dumps([words, env, str(folder), errors and str(errors)]) + "\n")
         self._process.stdin.flush()
         status, printed = json.loads(self._process.stdout.readline())
         return status, printed
@@ -85,10 +88,11 @@ def _serve():
         answers.flush()
 
 
-def _become(printed, words, env, folder):
+def _become(printed, words, env, folder, errors):
     """Run the command in this process, and return its exit status."""
     nothing = os.open(os.devnull, os.O_RDONLY)
-    for old, new in ((nothing, 0), (printed.fileno(), 1), (printed.fileno(), 2)):
+    to_errors = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) if errors else printed.fileno()
+    for old, new in ((nothing, 0), (printed.fileno(), 1), (to_errors, 2)):
         os.dup2(old, new)
     os.chdir(folder)
     os.environ.clear()

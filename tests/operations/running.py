@@ -45,6 +45,11 @@ def eventually(look, within=120):
     return seen
 
 
+def path_with(folder):
+    """Return a module path of a folder and what this process's has."""
+    return os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
+
+
 def environment(home, **more):
     """Return the environment of a process whose home, Prefect profile and database lie below `home`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from forked_commands import Commands
 from operations_page import PAGE, agrees, file_in, shown_in
-from running import answers, environment, eventually, free_port, masked, run
+from running import answers, environment, eventually, free_port, masked, path_with, run
 
 ROOT = Path(__file__).parents[2]
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -28,7 +28,7 @@ class Terminal:
             "RESILIENT_TASKS_QUARANTINE": folder / "quarantine",
             "RESILIENT_TASKS_HOME": folder / "kept",
         }
-        self.env = environment(folder / "home", PYTHONPATH=ROOT, **kept)
+        self.env = environment(folder / "home", PYTHONPATH=path_with(ROOT), **kept)
         self.commands = Commands(self.env)
         self.differing = {}
 
