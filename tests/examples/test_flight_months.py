@@ -60,7 +60,7 @@ def started(folder, *command, **more):
         process.wait(60)
 
 
-def eventually(look, process, folder, within=180):
+def eventually(look, process, folder, within=600):
     until, pause = time.monotonic() + within, 0.3
     while not (seen := look()):
         assert process.poll() is None, (folder / "output.txt").read_text()
