@@ -52,7 +52,7 @@ def test_circuits_of_keys_are_listed_by_name_and_opened_and_closed_by_hand(run):
     _, out, _ = run("list")
     assert [row.split()[0] for row in out.splitlines()[1:]] == [f"h{number:02}" for number in range(12)]
     assert run("close", "h03")[0] == 0
-    assert by_host.status(key="h03").position == "closed"
+    assert by_host.status(key="h03").state == "closed"
     _, _, err = run("status", "h99")
     assert err.endswith("There: h00, h01, h02, h03, h04, h05, h06, h07, h08, h09 and 2 more.\n")
 
@@ -65,7 +65,7 @@ def test_list_shows_the_circuits_in_the_store(run):
     assert code == 0
     assert head.split() == [
         "name",
-        "position",
+        "state",
         "why",
         *["tried", "again", "in", "s"],
         "calls",
@@ -75,7 +75,7 @@ def test_list_shows_the_circuits_in_the_store(run):
     ]
     assert row.split()[:4] == ["flights-api", "open", "a", "failure"]
     (found,) = json.loads(run("list", "--json")[1])
-    assert (found["name"], found["position"], 0 < found["retry_in"] <= 30) == ("flights-api", "open", True)
+    assert (found["name"], found["state"], 0 < found["retry_in"] <= 30) == ("flights-api", "open", True)
 
 
 def test_a_circuit_opened_by_the_command_is_open_for_calls(run):

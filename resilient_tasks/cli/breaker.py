@@ -103,9 +103,9 @@ def _print(circuits: Sequence[CircuitStatus], options: argparse.Namespace) -> in
     if options.json:
         say(json.dumps([dataclasses.asdict(circuit) for circuit in circuits]))
         return DONE
-    head = ("name", "position", "why", "tried again in s", "calls", "failures", "slow", "probes")
+    head = ("name", "state", "why", "tried again in s", "calls", "failures", "slow", "probes")
     rows = [
-        (each.name, each.position, each.reason, _seconds(each), each.calls, each.failures, each.slow, each.probes)
+        (each.name, each.state, each.reason, _seconds(each), each.calls, each.failures, each.slow, each.probes)
         for each in circuits
     ]
     print_table(head, rows)
@@ -115,4 +115,4 @@ def _print(circuits: Sequence[CircuitStatus], options: argparse.Namespace) -> in
 
 
 def _seconds(circuit: CircuitStatus) -> str:
-    return f"{circuit.retry_in:.1f}" if circuit.position == "open" and circuit.retry_in is not None else ""
+    return f"{circuit.retry_in:.1f}" if circuit.state == "open" and circuit.retry_in is not None else ""

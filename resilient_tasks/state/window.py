@@ -1,74 +1,68 @@
-"""What was counted lately: over the last seconds, or over the last calls."""
+"""Counts of calls in a sliding window: the last seconds, or the last calls."""
 
 from __future__ import annotations
 
 import math
 from typing import Any, NamedTuple, TypeAlias
 
-#: A window of time moves on in so many steps.
-STEPS = 20
+#: The number of buckets in a time window.
+BUCKETS = 20
 
 
 class Totals(NamedTuple):
-    """Counts over a window.
-
-    Attributes:
-        calls: all of them.
-        bad: those that failed.
-        slow: those that took too long.
-    """
+    """Counts of calls: all, those that failed, and those that were slow."""
 
     calls: int = 0
-    bad: int = 0
+    failed: int = 0
     slow: int = 0
 
 
 class TimeWindow:
-    """Counts over the last `seconds`, to within a twentieth of it. They change in place.
+    """Mutable counts over the last `seconds`, to within a twentieth of it.
 
     Attributes:
         seconds: the window's length.
-        steps: number of a step since the clock's zero, and the calls, bad and slow ones counted in it; oldest first.
-        fits: what it was last found to be right for.
-        latest: the last step, once something was counted in it here.
-        begins: when that does,
-        ends: and when it ends.
+        buckets: the number of each bucket since the clock's zero, and its calls, failed and slow calls; oldest first.
+        matched: the rules that this window was last found to match.
+        latest: the latest bucket, once something was counted in it in this process.
+        begins: the time at which it begins.
+        ends: the time at which it ends.
     """
 
-    __slots__ = ("begins", "ends", "fits", "latest", "seconds", "steps")
+    __slots__ = ("begins", "buckets", "ends", "latest", "matched", "seconds")
 
     begins: float
     ends: float
 
-    def __init__(self, seconds: float, steps: list[list[int]] | None = None) -> None:
+    def __init__(self, seconds: float, buckets: list[list[int]] | None = None) -> None:
         self.seconds: float = seconds
-        self.steps: list[list[int]] = steps or []
-        self.fits: object = None
+        self.buckets: list[list[int]] = buckets or []
+        self.matched: object = None
         self.latest: list[int] = []
         self.begins = self.ends = -math.inf
 
     def add(self, now: float, totals: Totals) -> TimeWindow:
-        """Count `totals` at `now`, and forget what is too old."""
-        step, steps = self._step(now), self.steps
-        if not steps or steps[-1][0] < step:
-            steps.append([step, 0, 0, 0])
-            self.latest, (self.begins, self.ends) = steps[-1], _span(step, self.seconds)
-        counts = steps[-1]
-        if counts[0] > step:  # counted later than it was told
-            counts = next((each for each in steps if each[0] == step), [])
-            if not counts:
-                counts += [step, 0, 0, 0]
-                steps.append(counts)
-                steps.sort()
-        for place, number in enumerate(totals, 1):
-            counts[place] += number
-        oldest = steps[-1][0] - STEPS
-        while steps[0][0] <= oldest:
-            del steps[0]
+        """Add counts at the time `now`, and drop buckets that are too old."""
+        number, buckets = self._number(now), self.buckets
+        if not buckets or buckets[-1][0] < number:
+            buckets.append([number, 0, 0, 0])
+            self.latest, (self.begins, self.ends) = buckets[-1], _span(number, self.seconds)
+        bucket = buckets[-1]
+        if bucket[0] > number:  # these calls were reported after later ones
+            bucket = next((each for each in buckets if each[0] == number), [])
+            if not bucket:
+                bucket += [number, 0, 0, 0]
+                buckets.append(bucket)
+                buckets.sort()
+        for index, count in enumerate(totals, 1):
+            bucket[index] += count
+        oldest = buckets[-1][0] - BUCKETS
+        while buckets[0][0] <= oldest:
+            del buckets[0]
         return self
 
-    def adds_one(self, now: float) -> bool:
-        """Count a call that was neither bad nor slow, if it is in the same step as the last one."""
+    def add_success(self, now: float) -> bool:
+        """Add one quick success if it belongs to the latest bucket, and return whether it does."""
         if self.begins <= now < self.ends:
             self.latest[1] += 1
             return True
@@ -76,98 +70,98 @@ class TimeWindow:
 
     def totals(self, now: float) -> Totals:
         """Return the counts over the window that ends at `now`."""
-        oldest = self._step(now) - STEPS
-        return Totals(*(sum(counts[place] for counts in self.steps if counts[0] > oldest) for place in (1, 2, 3)))
+        oldest = self._number(now) - BUCKETS
+        return Totals(*(sum(bucket[index] for bucket in self.buckets if bucket[0] > oldest) for index in (1, 2, 3)))
 
-    def until(self, now: float) -> TimeWindow:
-        """Return the window with what was counted later than `now` counted now: a clock was fast for a moment."""
-        step = self._step(now)
-        if not self.steps or self.steps[-1][0] <= step:
+    def corrected(self, now: float) -> TimeWindow:
+        """Return the window with all counts from the future moved to `now`: a clock may have run fast for a moment."""
+        number = self._number(now)
+        if not self.buckets or self.buckets[-1][0] <= number:
             return self
-        window = TimeWindow(self.seconds, [[*counts] for counts in self.steps if counts[0] <= step])
-        for at, *counts in self.steps:
-            if at > step:
+        window = TimeWindow(self.seconds, [[*bucket] for bucket in self.buckets if bucket[0] <= number])
+        for at, *counts in self.buckets:
+            if at > number:
                 window.add(now, Totals(*counts))
         return window
 
     def emptied(self) -> TimeWindow:
-        """Return a window as long as this one."""
+        """Return an empty window of the same length."""
         return TimeWindow(self.seconds)
 
     def as_json(self) -> list[Any]:
         """Return plain lists and numbers."""
-        return ["time", self.seconds, self.steps]
+        return ["time", self.seconds, self.buckets]
 
-    def _step(self, now: float) -> int:
-        return int(now * STEPS // self.seconds)
+    def _number(self, now: float) -> int:
+        return int(now * BUCKETS // self.seconds)
 
 
-def _span(step: int, seconds: float) -> tuple[float, float]:
-    """Return times between which all belong to a step: a little less than all of it, for numbers that are rounded."""
-    spare = 1e-9 * abs(step) * seconds / STEPS
-    return step * seconds / STEPS + spare, (step + 1) * seconds / STEPS - spare
+def _span(number: int, seconds: float) -> tuple[float, float]:
+    """Return the beginning and end of a bucket, a little closer together so that rounded times stay inside."""
+    spare = 1e-9 * abs(number) * seconds / BUCKETS
+    return number * seconds / BUCKETS + spare, (number + 1) * seconds / BUCKETS - spare
 
 
 class CountWindow:
-    """Counts over the last `size` calls. They change in place.
+    """Mutable counts over the last `size` calls.
 
     Attributes:
         size: the window's length, in calls.
-        known: calls that are in it.
-        bad: a bit for each call, set if it failed; the lowest is the latest.
-        slow: as `bad`, for calls that took too long.
-        fits: as of a window of time.
+        known: the number of calls in it.
+        failed: a bit for each call, set if it failed; the lowest is the latest.
+        slow: as `failed`, for slow calls.
+        matched: the rules that this window was last found to match.
     """
 
-    __slots__ = ("bad", "fits", "known", "size", "slow")
+    __slots__ = ("failed", "known", "matched", "size", "slow")
 
-    def __init__(self, size: int, known: int = 0, bad: int = 0, slow: int = 0) -> None:
-        self.fits: object = None
+    def __init__(self, size: int, known: int = 0, failed: int = 0, slow: int = 0) -> None:
+        self.matched: object = None
         self.size: int = size
         self.known: int = known
-        self.bad: int = bad
+        self.failed: int = failed
         self.slow: int = slow
 
-    def add(self, now: float, totals: Totals) -> CountWindow:  # noqa: ARG002  # as a window of time
-        """Count the latest calls; within `totals`, bad and slow ones count as the latest."""
-        kept = (1 << self.size) - 1
+    def add(self, now: float, totals: Totals) -> CountWindow:  # noqa: ARG002  # as in a time window
+        """Add calls; the failed and slow ones among them count as the latest."""
+        mask = (1 << self.size) - 1
         self.known = min(self.size, self.known + totals.calls)
-        self.bad = (self.bad << totals.calls | (1 << totals.bad) - 1) & kept
-        self.slow = (self.slow << totals.calls | (1 << totals.slow) - 1) & kept
+        self.failed = (self.failed << totals.calls | (1 << totals.failed) - 1) & mask
+        self.slow = (self.slow << totals.calls | (1 << totals.slow) - 1) & mask
         return self
 
-    def adds_one(self, now: float) -> bool:  # noqa: ARG002  # as a window of time
-        """Count a call that was neither bad nor slow, if that changes nothing but the place of others."""
+    def add_success(self, now: float) -> bool:  # noqa: ARG002  # as in a time window
+        """Add one quick success if the window is full, and return whether it is."""
         if self.known < self.size:
             return False
-        if self.bad or self.slow:
-            kept = (1 << self.size) - 1
-            self.bad, self.slow = self.bad << 1 & kept, self.slow << 1 & kept
+        if self.failed or self.slow:
+            mask = (1 << self.size) - 1
+            self.failed, self.slow = self.failed << 1 & mask, self.slow << 1 & mask
         return True
 
-    def totals(self, now: float) -> Totals:  # noqa: ARG002  # as a window of time
+    def totals(self, now: float) -> Totals:  # noqa: ARG002  # as in a time window
         """Return the counts."""
-        return Totals(self.known, self.bad.bit_count(), self.slow.bit_count())
+        return Totals(self.known, self.failed.bit_count(), self.slow.bit_count())
 
-    def until(self, now: float) -> CountWindow:  # noqa: ARG002  # as a window of time
-        """Return the window: it holds no times."""
+    def corrected(self, now: float) -> CountWindow:  # noqa: ARG002  # as in a time window
+        """Return the window, which holds no times."""
         return self
 
     def emptied(self) -> CountWindow:
-        """Return a window as long as this one."""
+        """Return an empty window of the same length."""
         return CountWindow(self.size)
 
     def as_json(self) -> list[Any]:
         """Return plain lists and numbers."""
-        return ["count", self.size, self.known, self.bad, self.slow]
+        return ["count", self.size, self.known, self.failed, self.slow]
 
 
 Window: TypeAlias = TimeWindow | CountWindow
 
 
 def window_from(json: list[Any]) -> Window:
-    """Return the window that `as_json` gave."""
+    """Return the window that `as_json` returned."""
     if json[0] == "count":
         return CountWindow(*json[1:])
-    _, seconds, steps = json
-    return TimeWindow(seconds, [[at, calls, bad, slow] for at, calls, bad, slow in steps])
+    _, seconds, buckets = json
+    return TimeWindow(seconds, [[at, calls, failed, slow] for at, calls, failed, slow in buckets])

@@ -113,61 +113,61 @@ def test_retry_after_holds_up_everyone_who_names_the_limit(drive, clock):
 def test_a_wait_that_is_asked_for_without_a_new_round_holds_calls_up_too():
     limit, rules = Limit(10, 0.0), adaptive()._rules
     for _ in range(5):
-        limit.come(0.0, 100)
+        limit.enqueue(0.0, 100)
     assert limit.refuse(rules, 0.0, 0, 0) is not None
     assert limit.refuse(rules, 0.0, 0, 3) is None
     assert limit.rate == 5
-    assert [limit.look(0.0, 100, number).wait for number in range(1, 5)] == pytest.approx([3, 3.2, 3.4, 3.6])
+    assert [limit.place(0.0, 100, number).wait for number in range(1, 5)] == pytest.approx([3, 3.2, 3.4, 3.6])
 
 
 def test_calls_that_wait_move_with_a_pause_and_begin_one_by_one():
     limit, rules = Limit(10, 0.0), adaptive()._rules
     for _ in range(4):
-        limit.come(0.0, 100)
-    assert [limit.look(0.1, 100, 1).wait, limit.look(0.1, 100, 2).wait] == pytest.approx([0, 0.1])
+        limit.enqueue(0.0, 100)
+    assert [limit.place(0.1, 100, 1).wait, limit.place(0.1, 100, 2).wait] == pytest.approx([0, 0.1])
     limit.refuse(rules, 0.15, 0, 10)
-    assert [limit.look(0.2, 100, number).wait for number in (2, 3)] == pytest.approx([9.95, 10.15])
-    assert limit.come(0.2, 100).wait == pytest.approx(10.35)
+    assert [limit.place(0.2, 100, number).wait for number in (2, 3)] == pytest.approx([9.95, 10.15])
+    assert limit.enqueue(0.2, 100).wait == pytest.approx(10.35)
 
 
 def test_a_call_that_is_late_to_begin_begins_when_the_pause_is_over():
     limit, rules = Limit(10, 0.0), adaptive()._rules
     for _ in range(3):
-        limit.come(0.0, 100)
-    limit.look(0.2, 100, 2)  # and the call before it has not looked yet
+        limit.enqueue(0.0, 100)
+    limit.place(0.2, 100, 2)  # and the call before it has not looked yet
     limit.refuse(rules, 0.2, 0, 5)
-    assert limit.look(0.2, 100, 1).wait == pytest.approx(5)
-    assert limit.come(0.2, 100).wait == pytest.approx(5)
+    assert limit.place(0.2, 100, 1).wait == pytest.approx(5)
+    assert limit.enqueue(0.2, 100).wait == pytest.approx(5)
 
 
 def test_calls_whose_process_died_hold_nobody_up_after_a_pause():
     limit, rules = Limit(10, 0.0), adaptive()._rules
     for _ in range(20):
-        limit.come(0.0, 100)
+        limit.enqueue(0.0, 100)
     limit.refuse(rules, 4.0, 0, 1)
-    assert limit.come(4.0, 100).wait == pytest.approx(1)
+    assert limit.enqueue(4.0, 100).wait == pytest.approx(1)
 
 
 def test_one_that_gives_up_lets_those_behind_it_move_up():
     limit = Limit(10, 0.0)
     for _ in range(5):
-        limit.come(0.0, 100)
+        limit.enqueue(0.0, 100)
     for _ in range(2):  # to leave twice is to leave once
         limit.leave(0.0, 2)
-    assert [limit.look(0.0, 100, number).wait for number in (1, 3, 4)] == pytest.approx([0.1, 0.2, 0.3])
+    assert [limit.place(0.0, 100, number).wait for number in (1, 3, 4)] == pytest.approx([0.1, 0.2, 0.3])
     assert limit.waiting(0.0) == 3
     limit.leave(0.0, 4)
-    assert limit.come(0.0, 100).wait == pytest.approx(0.3)
+    assert limit.enqueue(0.0, 100).wait == pytest.approx(0.3)
 
 
 def test_places_that_were_given_back_are_not_remembered_for_ever():
     limit = Limit(1000, 0.0)
     for _ in range(5000):
-        limit.come(0.0, 100)
+        limit.enqueue(0.0, 100)
     for number in range(1, 4000):
         limit.leave(0.0, number)
     assert 900 < len(limit.gaps) <= 1000
-    limit.look(4.0, 100, 4500)
+    limit.place(4.0, 100, 4500)
     for number in range(4600, 4700):
         limit.leave(4.0, number)
     assert min(limit.gaps) > 4500
@@ -388,7 +388,7 @@ def test_each_key_has_a_limit_of_its_own(drive, clock):
     assert limit.status(key="a").name == "a"
     assert AdaptiveRateLimit("a", start=1).status() == limit.status(key="a")
     assert limit.describe() == "rate limit: each key of _host, adapts between 0.05 and 10 calls in 1 s, from 1"
-    with pytest.raises(PolicyError, match="one for each key"):
+    with pytest.raises(PolicyError, match="a limit for each key"):
         limit.status()
     with pytest.raises(PolicyError, match="leave the key out"):
         adaptive().status(key="a")
@@ -502,12 +502,12 @@ def test_what_a_clock_that_was_fast_wrote_holds_nothing_up_for_longer():
         clock.ahead = 3600
         Pipeline(limit).outcome(Service(TooMany(5)).fetch)
         shared = SharedLimit(states(), "adaptive/api")
-        number = shared.ask(limit._rules, 100).number
+        number = shared.place(limit._rules, 100).number
         clock.ahead = 0
         assert limit.status().pause == pytest.approx(5)
-        assert shared.ask(limit._rules, 100, number).wait == pytest.approx(5)
+        assert shared.place(limit._rules, 100, number).wait == pytest.approx(5)
         clock.advance(2)
-        assert shared.ask(limit._rules, 100, number).wait == pytest.approx(3)
+        assert shared.place(limit._rules, 100, number).wait == pytest.approx(3)
         shared.leave(limit._rules, number)
         assert isinstance(Pipeline(limit).outcome(int, "7"), Failed)
         clock.advance(3.2)

@@ -146,7 +146,7 @@ def test_a_slow_call_counts_beside_failures_in_a_row(drive, clock):
     breaker = CircuitBreaker("api", failures=10, slow=3, slow_rate=1.0, min_calls=2)
     fetch = drive(lambda: clock.advance(4), breaker=breaker)
     fetch(), fetch()
-    assert breaker.status().position == "open"
+    assert breaker.status().state == "open"
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_what_counts_as_a_failure_follows_the_kinds(service, error, counts):
     # None: the run of failures neither ends nor grows.
     expected = {True: ("open", 0), False: ("closed", 0), None: ("closed", 1)}[counts]
     status = CircuitBreaker("api").status()
-    assert (status.position, status.failures) == expected
+    assert (status.state, status.failures) == expected
 
 
 def test_what_counts_as_a_failure_can_be_said(service, monkeypatch):
@@ -217,11 +217,11 @@ def test_every_probe_has_to_succeed(service, clock):
     service.meets(DOWN)
     clock.advance(30)
     assert service.meets("[]", "[]") == ["[]", "[]"]
-    assert CircuitBreaker("api").status().position == "half_open"
+    assert CircuitBreaker("api").status().state == "half_open"
     assert service.meets(DOWN, "") == [ConnectionError, CircuitOpen]
     clock.advance(60)
     service.meets("[]", "[]", "[]")
-    assert CircuitBreaker("api").status().position == "closed"
+    assert CircuitBreaker("api").status().state == "closed"
 
 
 def test_no_more_than_the_probes_are_let_through_at_once(clock):
@@ -277,7 +277,7 @@ def test_a_probe_that_tells_nothing_of_the_service_is_given_back(service, clock)
     service.meets(DOWN)
     clock.advance(30)
     assert service.meets(KeyError("ours"), "[]") == [KeyError, "[]"]
-    assert CircuitBreaker("api").status().position == "closed"
+    assert CircuitBreaker("api").status().state == "closed"
 
 
 def test_a_probe_that_is_never_heard_of_again_is_given_up(clock):
@@ -300,7 +300,7 @@ def test_a_probe_that_is_never_heard_of_again_is_given_up(clock):
         assert isinstance((await fetch.outcome(DOWN)).error, ConnectionError)  # another probe
         waiting[-1].set()
         assert (await lost).value == "late"
-        assert CircuitBreaker("api").status().position == "open"  # what comes from before has no say
+        assert CircuitBreaker("api").status().state == "open"  # what comes from before has no say
 
     asyncio.run(scenario())
 
@@ -319,7 +319,7 @@ def test_a_call_that_began_before_it_opened_has_no_say(clock):
         await fetch.outcome(DOWN)
         slow.set()
         await early
-        assert CircuitBreaker("api").status().position == "open"
+        assert CircuitBreaker("api").status().state == "open"
 
     asyncio.run(scenario())
 
@@ -340,7 +340,7 @@ def test_a_failure_that_began_before_it_opened_does_not_open_it_again(drive):
     assert call() == "[]"
     with pytest.raises(ConnectionError):
         call(late)
-    assert breaker.status().position == "closed"
+    assert breaker.status().state == "closed"
     assert call() == "[]"
 
 
@@ -359,7 +359,7 @@ def test_two_circuits_around_one_function_are_told_apart(drive):
     call = drive(fetch, policies=Pipeline(outer, inner))
     call()
     assert isinstance(call.outcome(), Failed)
-    assert (outer.status().position, inner.status().position, inner.status().failures) == ("open", "closed", 1)
+    assert (outer.status().state, inner.status().state, inner.status().failures) == ("open", "closed", 1)
 
 
 def test_a_success_that_began_before_it_opened_does_not_count_after_it_closed(clock):
@@ -452,11 +452,11 @@ def test_its_status_tells_how_it_stands(service, clock):
     service(breaker)
     service.meets("[]", "[]", DOWN)
     status = breaker.status()
-    assert (status.name, status.position, status.calls, status.failures) == ("api", "closed", 3, 1)
+    assert (status.name, status.state, status.calls, status.failures) == ("api", "closed", 3, 1)
     assert status.retry_in == 0
     service.meets(DOWN)
     status = breaker.status()
-    assert (status.position, status.reason, status.retry_in) == ("open", "2 of 4 calls failed", 30)
+    assert (status.state, status.reason, status.retry_in) == ("open", "2 of 4 calls failed", 30)
     assert CircuitBreaker.names() == ["api"]
 
 
@@ -493,7 +493,7 @@ def test_a_process_that_lives_for_one_call_only_tells_of_its_success(drive):
 
     for _ in range(150):
         states().views.clear()  # what a process knows ends with it
-        assert not isinstance(drive(fetch, breaker=breaker).outcome(), Failed) or breaker.status().position == "closed"
+        assert not isinstance(drive(fetch, breaker=breaker).outcome(), Failed) or breaker.status().state == "closed"
     assert breaker.status().calls == 150
 
 
@@ -524,7 +524,7 @@ def test_nobody_is_locked_out_during_somebodys_call(clock):
         thread.start()
     for thread in threads:
         thread.join(20)
-    assert CircuitBreaker("api").status().position == "closed"
+    assert CircuitBreaker("api").status().state == "closed"
     assert not together.broken
 
 

@@ -225,7 +225,7 @@ def test_no_place_in_the_queue_is_left_behind_wherever_a_call_that_waits_is_inte
 
     def interrupt(frame, event, _):
         nonlocal passed
-        ours = "resilient_tasks" in frame.f_code.co_filename and frame.f_code is not HeldSlots.forget.__code__
+        ours = "resilient_tasks" in frame.f_code.co_filename and frame.f_code is not HeldSlots.leave_queue.__code__
         if ours and event in {"call", "c_return"}:
             passed += 1
             if passed == at:

@@ -80,7 +80,7 @@ def test_a_failure_is_told_once_and_gives_back_what_was_taken(drive, policies, f
         assert fetch() == "done"
         return
     status = policies["breaker"].status()
-    assert status.position == "open" or status.failures in (2, 9)
+    assert status.state == "open" or status.failures in (2, 9)
 
 
 def test_what_is_counted_by_one_function_is_seen_by_another_with_another_limit(drive):
@@ -152,7 +152,7 @@ def test_a_success_ends_a_row_of_failures_that_began_while_it_ran():
     fetch(fail=True)
     assert breaker.status().failures == 0
     fetch(fail=True)
-    assert breaker.status().position == "closed"
+    assert breaker.status().state == "closed"
 
 
 def test_a_circuit_that_opened_meanwhile_lets_no_call_pass(drive, clock):
@@ -188,7 +188,7 @@ def test_failures_open_it_in_the_turn_in_which_it_closed_again(drive, clock, pol
             with pytest.raises((ConnectionError, CircuitOpen)):
                 fetch()
         down.clear()
-        assert breaker.status().position == "open"
+        assert breaker.status().state == "open"
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_a_slow_success_is_told_by_the_call_that_it_was(drive, clock, resilient_
     (opened,) = [event for event in resilient_events if event.name == "breaker.opened"]
     assert opened.operation.endswith("work")
     assert opened.reason == "3 of 6 calls were slow"
-    assert breaker.status().position == "open"
+    assert breaker.status().state == "open"
 
 
 def test_the_seconds_of_an_attempt_that_failed_count_too(drive, clock):

@@ -171,7 +171,7 @@ def test_what_loses_is_cancelled_or_left_behind_and_nothing_more_comes_of_it(hed
             threading.Event().wait(0.001)
         assert service.ended == 2
     assert resilient_events == seen
-    assert CircuitBreaker("api").status().position == "closed"
+    assert CircuitBreaker("api").status().state == "closed"
 
 
 def test_each_call_takes_a_slot_of_its_own_until_it_ends(hedged, drive):

@@ -71,7 +71,7 @@ class TestACircuitForEachKey:
         services.down.clear()
         clock.advance(30)
         assert fetch("http://down/x") == "http://down/x"
-        assert CircuitBreaker("down").status().position == "closed"
+        assert CircuitBreaker("down").status().state == "closed"
 
     def test_a_plain_name_that_a_key_function_gives_names_the_same_circuit(self, drive):
         services = Services("api.example.com")
@@ -104,18 +104,18 @@ class TestACircuitForEachKey:
         breaker.open(60, key="a")
         breaker.isolate(key="b")
         assert (breaker.status(key="a").name, breaker.status(key="a").retry_in) == ("a", 60.0)
-        assert breaker.for_key("b").status().position == "isolated"
-        assert breaker.status(key="c").position == "closed"
+        assert breaker.for_key("b").status().state == "isolated"
+        assert breaker.status(key="c").state == "closed"
         assert CircuitBreaker.names() == ["a", "b"]
         breaker.close(key="a")
         breaker.for_key("b").close()
-        assert {CircuitBreaker(name).status().position for name in ("a", "b")} == {"closed"}
+        assert {CircuitBreaker(name).status().state for name in ("a", "b")} == {"closed"}
 
     @pytest.mark.parametrize(
         "ask", [CircuitBreaker.status, CircuitBreaker.open, CircuitBreaker.isolate, CircuitBreaker.close]
     )
     def test_it_says_that_it_needs_a_key_and_a_plain_one_that_it_has_none(self, ask):
-        with pytest.raises(PolicyError, match=r'say which, as in breaker.status\(key="api.example.com"\)'):
+        with pytest.raises(PolicyError, match=r'give one, as in breaker.status\(key="api.example.com"\)'):
             ask(by_host())
         with pytest.raises(PolicyError, match="has no keys: leave the key out"):
             ask(CircuitBreaker("api"), key="a")

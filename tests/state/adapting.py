@@ -1,4 +1,4 @@
-"""What processes of the worker pool do with an adaptive rate limit."""
+"""Work under an adaptive rate limit, for the processes of a worker_pool."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ PAUSE = 0.8
 
 
 class TooMany(Exception):
-    """What a client makes of a 429."""
+    """The error of a client for a 429."""
 
     def __init__(self):
         super().__init__("slow down")
@@ -18,19 +18,19 @@ class TooMany(Exception):
 
 
 def keep_calling_beside(seconds):
-    """Call, and be never refused."""
+    """Make calls that are never refused."""
     return keep_calling(seconds, refused=False)
 
 
 def keep_calling_and_be_refused(seconds):
-    """Call, and be refused after a while."""
+    """Make calls that are refused after a while."""
     return keep_calling(seconds, refused=True)
 
 
 def keep_calling(seconds, *, refused):
-    """Call from four threads of each process; where `refused`, all calls that come after 0.3 s and before it was told.
+    """Call from four threads; if `refused`, the service refuses calls after 0.3 s, until the first refusal has ended.
 
-    Returns when calls began, and when the first one that was refused had ended.
+    Returns the times at which calls began, and at which the first refused one ended.
     """
     began, ended, lock = [], [], threading.Lock()
     begin = time.monotonic()

@@ -24,7 +24,7 @@ def open_until_now(name):
     """Put a circuit into the store whose open time is just over."""
 
     def change(state, now):
-        return Circuit(position="open", turn=1, since=now - OPEN_FOR, open_for=OPEN_FOR).encode(), None
+        return Circuit(state="open", generation=1, since=now - OPEN_FOR, open_for=OPEN_FOR).encode(), None
 
     states().update(f"breaker/{name}", change)
 

@@ -1,8 +1,8 @@
-"""Processes that call under a bulkhead, and look whether too many are inside.
+"""Processes that call under a bulkhead, and count the calls that exceed its limit.
 
     python tests/state/keeping_slots.py URL
 
-Is inside a call when it has said so, and stays there.
+Makes one call, which prints "inside" and does not end.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from resilient_tasks.state.claims import Claims
 LIMIT = 3
 
 
-class Seen(NamedTuple):
-    """How many calls a process made, and in how many of them as many others were inside as are allowed, or more."""
+class Load(NamedTuple):
+    """The calls that a process made, and how many of them exceeded the limit."""
 
     calls: int
     too_many: int
 
 
-def be_inside(seconds: float, path: str) -> Seen:
-    """Make calls as fast as they go. Each claims one of as many numbers as calls are allowed to be inside."""
+def be_inside(seconds: float, path: str) -> Load:
+    """Make calls as fast as possible. Each claims a number below the limit while it runs."""
     claims, calls, too_many = Claims(path, 0o600), 0, 0
 
     @resilient(bulkhead=Bulkhead("kept", LIMIT, queue=100))
@@ -41,7 +41,7 @@ def be_inside(seconds: float, path: str) -> Seen:
     while time.monotonic() < until:
         inside()
         calls += 1
-    return Seen(calls, too_many)
+    return Load(calls, too_many)
 
 
 def main() -> None:

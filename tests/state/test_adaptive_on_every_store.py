@@ -1,4 +1,4 @@
-"""An adaptive rate limit of two workers, held against a plain model, on each store."""
+"""An adaptive rate limit of two workers, compared with a plain model, on every store."""
 
 import adapting
 import counting
@@ -10,7 +10,7 @@ from two_workers import Workers, run
 
 from resilient_tasks import AdaptiveRateLimit
 from resilient_tasks.policies.adaptive_rate_limit.machine import ENOUGH, USED
-from resilient_tasks.policies.adaptive_rate_limit.shared_limit import SharedLimit, found
+from resilient_tasks.policies.adaptive_rate_limit.shared_limit import SharedLimit, read
 
 RULES = AdaptiveRateLimit("x", start=4, per=2, least=1, most=8, increase=2, decrease=0.5)._rules
 WORKERS = st.integers(0, 1)
@@ -20,7 +20,7 @@ WAITS = st.sampled_from([0, 3, 8])
 class Adapting(RuleBasedStateMachine):
     """Calls come, wait, begin, leave, are accepted and refused.
 
-    The model is a list of the times at which those that wait begin. A new rate and a pause change each of them.
+    The model is a list of the times at which waiting calls begin. A new rate and a pause change each of them.
     """
 
     store = None
@@ -29,7 +29,7 @@ class Adapting(RuleBasedStateMachine):
         super().__init__()
         self.workers = Workers(self.store)
         self.limits = [SharedLimit(states, f"adaptive/{self.workers.name}") for states in self.workers.states]
-        self.rate, self.turn, self.round = RULES.start, 0, 0
+        self.rate, self.generation, self.round = RULES.start, 0, 0
         self.paused = self.free = 0.0
         self.waiting, self.under_way = [], []
         self.since, self.accepted = None, 0
@@ -52,7 +52,7 @@ class Adapting(RuleBasedStateMachine):
 
     def come_one(self, worker, patience):
         begins = max(self.now, self.free)
-        place = self.limits[worker].ask(RULES, patience)
+        place = self.limits[worker].place(RULES, patience)
         assert place.wait == pytest.approx(begins - self.now)
         assert place.granted == (begins - self.now <= patience + 1e-9)
         if not place.granted:
@@ -65,8 +65,8 @@ class Adapting(RuleBasedStateMachine):
 
     def begin(self, place):
         assert self.now >= self.paused
-        assert place.turn == self.turn
-        self.under_way.append(place.turn)
+        assert place.generation == self.generation
+        self.under_way.append(place.generation)
 
     @rule(seconds=st.integers(1, 4))
     def wait(self, seconds):
@@ -76,11 +76,11 @@ class Adapting(RuleBasedStateMachine):
     def let_begin(self):
         while self.waiting and self.waiting[0][0] <= self.now + 1e-9:
             _, worker, number = self.waiting.pop(0)
-            place = self.limits[worker].ask(RULES, 0.001, number)
+            place = self.limits[worker].place(RULES, 0.001, number)
             assert place.granted
-            if place.wait:  # they differ in the last digit
+            if place.wait:  # the last digits differ
                 self.workers.clock.advance(place.wait)
-                place = self.limits[worker].ask(RULES, 0, number)
+                place = self.limits[worker].place(RULES, 0, number)
             self.begin(place)
 
     @precondition(lambda self: self.waiting)
@@ -88,7 +88,7 @@ class Adapting(RuleBasedStateMachine):
     def look(self, data, patience):
         entry = data.draw(st.sampled_from(self.waiting))
         begins, worker, number = entry
-        place = self.limits[worker].ask(RULES, patience, number)
+        place = self.limits[worker].place(RULES, patience, number)
         assert place.wait == pytest.approx(begins - self.now)
         assert place.granted == (place.wait <= patience)
         if not place.granted:
@@ -112,28 +112,28 @@ class Adapting(RuleBasedStateMachine):
     @precondition(lambda self: self.under_way)
     @rule(data=st.data(), worker=WORKERS, wait=WAITS)
     def refuse(self, data, worker, wait):
-        turn = data.draw(st.sampled_from(self.under_way))
+        generation = data.draw(st.sampled_from(self.under_way))
         paused, before = max(self.paused, self.now + wait if wait else 0), self.rate
-        cut = self.limits[worker].refuse(RULES, turn, wait)
-        if turn < self.round:
+        cut = self.limits[worker].refuse(RULES, generation, wait)
+        if generation < self.round:
             assert cut is None
             self.move(self.rate, paused)
             return
         self.change(max(RULES.least, self.rate * RULES.decrease), paused)
-        self.round = self.turn
+        self.round = self.generation
         assert cut == pytest.approx((before, self.rate, max(0, paused - self.now)))
 
     @precondition(lambda self: self.under_way)
     @rule(data=st.data(), worker=WORKERS, times=st.sampled_from([1, 3, 8, 30]))
     def accept(self, data, worker, times):
-        turn = data.draw(st.sampled_from(self.under_way))
+        generation = data.draw(st.sampled_from(self.under_way))
         for _ in range(times):
-            self.limits[worker].accept(RULES, turn)
-            self.accept_one(turn)
+            self.limits[worker].accept(RULES, generation)
+            self.accept_one(generation)
         self.let_begin()
 
-    def accept_one(self, turn):
-        if turn != self.turn or self.now < self.paused:
+    def accept_one(self, generation):
+        if generation != self.generation or self.now < self.paused:
             return
         if self.since is None:
             self.since, self.accepted = self.now, 0
@@ -148,7 +148,7 @@ class Adapting(RuleBasedStateMachine):
 
     def change(self, rate, paused):
         self.move(rate, paused)
-        self.turn, self.since = self.turn + 1, None
+        self.generation, self.since = self.generation + 1, None
 
     def move(self, rate, paused):
         since, stretch = max(self.now, self.paused), self.rate / rate
@@ -165,11 +165,11 @@ class Adapting(RuleBasedStateMachine):
         del self.under_way[:3]
 
     @invariant()
-    def the_store_holds_what_the_model_says(self):
-        limit, now = found(self.workers.states[0], f"adaptive/{self.workers.name}", RULES)
+    def the_store_agrees_with_the_model(self):
+        limit, now = read(self.workers.states[0], f"adaptive/{self.workers.name}", RULES)
         assert RULES.least <= limit.rate <= RULES.most
         assert limit.rate == pytest.approx(self.rate)
-        assert limit.turn == self.turn
+        assert limit.generation == self.generation
         assert limit.waiting(now) == len(self.waiting)
         assert max(0, limit.paused - now) == pytest.approx(max(0, self.paused - now))
 
@@ -178,7 +178,7 @@ def test_two_workers_adapt_one_rate(any_store):
     run(type("OneAdaptiveRate", (Adapting,), {"store": any_store}))
 
 
-def test_what_one_process_is_refused_holds_up_all_processes_and_lowers_their_rate_once(worker_pool, store_url, share):
+def test_refused_calls_of_one_process_pause_all_processes_and_lower_their_rate_once(worker_pool, store_url, share):
     worker_pool.all(counting.go_by, store_url, PATIENT)
     worker_pool.tell([0, 1], adapting.keep_calling_beside, 1.5)
     began, ended = worker_pool.one(2, adapting.keep_calling_and_be_refused, 1.5)
@@ -186,7 +186,7 @@ def test_what_one_process_is_refused_holds_up_all_processes_and_lowers_their_rat
     worker_pool.all(counting.go_alone)
     refused_until = ended[0] + adapting.PAUSE - 0.1
     in_the_pause = [at for at in [*began, *others] if ended[0] + 0.3 < at < refused_until]
-    assert not in_the_pause  # a call that had leave before it may be late on a busy machine, but not so late
+    assert not in_the_pause  # a call that was permitted before may begin late on a busy machine, but not so late
     assert any(at > refused_until for at in others)
     share(store_url, PATIENT)
     assert adapting.LIMIT.status().rate == pytest.approx(28, abs=0.1)

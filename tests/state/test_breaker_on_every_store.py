@@ -1,4 +1,4 @@
-"""The circuit breaker of two workers, held against a model that is one plain object, on each store."""
+"""The circuit breaker of two workers, compared with a model that is one plain object, on every store."""
 
 import math
 
@@ -11,61 +11,61 @@ from resilient_tasks import CircuitBreaker
 from resilient_tasks.core.call import Call, Work
 from resilient_tasks.core.execution.runtime import SYNC
 from resilient_tasks.policies.breaker.circuit import SharedCircuit
-from resilient_tasks.policies.breaker.machine import Pass, Refusal, Seen
+from resilient_tasks.policies.breaker.machine import Admission, CallResult, Refusal
 
 WORKERS = st.integers(0, 1)
 
 
 class Model:
-    """What a breaker does, with no thought of processes."""
+    """The behaviour of a breaker, without processes."""
 
     def __init__(self, policy):
-        self.policy, self.position, self.turn = policy, "closed", 0
-        self.run, self.counted, self.until, self.open_for = 0, [], 0, 0
+        self.policy, self.state, self.generation = policy, "closed", 0
+        self.failures, self.counted, self.until, self.open_for = 0, [], 0, 0
         self.probes, self.passed = {}, 0
 
-    def take(self, position):
-        self.position, self.turn = position, self.turn + 1
-        self.run, self.counted, self.probes, self.passed = 0, [], {}, 0
+    def change(self, state):
+        self.state, self.generation = state, self.generation + 1
+        self.failures, self.counted, self.probes, self.passed = 0, [], {}, 0
 
     def open(self, now, seconds):
-        self.take("open")
+        self.change("open")
         self.until, self.open_for = now + seconds, seconds
 
-    def lets_through(self, now):
-        """A turn if the call is made in a closed circuit, "probe" if as a probe, None if not."""
-        if self.position == "open" and now >= self.until:
-            self.take("half_open")
-        if self.position == "closed":
-            return self.turn
+    def admit(self, now):
+        """Return the generation if the circuit is closed, "probe" if the call is one, None if it is refused."""
+        if self.state == "open" and now >= self.until:
+            self.change("half_open")
+        if self.state == "closed":
+            return self.generation
         self.probes = {probe: ends for probe, ends in self.probes.items() if ends > now}
-        room = self.position == "half_open" and len(self.probes) + self.passed < self.policy.probes
+        room = self.state == "half_open" and len(self.probes) + self.passed < self.policy.probes
         return "probe" if room else None
 
-    def hear(self, now, turn, good, probe):
-        if turn != self.turn or good is None:
+    def record(self, now, generation, good, probe):
+        if generation != self.generation or good is None:
             self.probes.pop(probe, None)
-        elif self.position == "half_open" and probe in self.probes:
+        elif self.state == "half_open" and probe in self.probes:
             self.probes.pop(probe)
             self.passed += good
             if not good:
                 self.open(now, min(2 * self.open_for, self.policy.open_at_most))
             elif self.passed == self.policy.probes:
-                self.take("closed")
-        elif self.position == "closed":
-            self.run = 0 if good else self.run + 1
+                self.change("closed")
+        elif self.state == "closed":
+            self.failures = 0 if good else self.failures + 1
             self.counted.append((now, good))
-            if not good and self.is_too_bad(now):
+            if not good and self.has_to_open(now):
                 self.open(now, self.policy.open_for)
 
-    def is_too_bad(self, now):
+    def has_to_open(self, now):
         if self.policy.failures:
-            return self.run >= self.policy.failures
+            return self.failures >= self.policy.failures
         if self.policy.last:  # of the last calls, however long ago they were
-            lately = [good for _, good in self.counted][-self.policy.last :]
+            recent = [good for _, good in self.counted][-self.policy.last :]
         else:
-            lately = [good for at, good in self.counted if at > now - self.policy.window]
-        return len(lately) >= self.policy.min_calls and lately.count(False) >= self.policy.failure_rate * len(lately)
+            recent = [good for at, good in self.counted if at > now - self.policy.window]
+        return len(recent) >= self.policy.min_calls and recent.count(False) >= self.policy.failure_rate * len(recent)
 
 
 class Breaker(RuleBasedStateMachine):
@@ -81,7 +81,7 @@ class Breaker(RuleBasedStateMachine):
         self.model = Model(self.policy)
         self.under_way = []
         self.call = Call(Work("fetch", print, (), {}, SYNC))
-        self.said = []
+        self.emitted = []
 
     def teardown(self):
         self.workers.end()
@@ -90,34 +90,29 @@ class Breaker(RuleBasedStateMachine):
     def now(self):
         return self.workers.clock.now()
 
-    def tell_all(self):
-        """Have both workers tell what they keep for later, as they do before each call."""
-        for circuit in self.circuits:
-            circuit.refusal(self.policy._rules)
-
     @rule(worker=WORKERS)
     def begin_a_call(self, worker):
-        expected = self.model.lets_through(self.now)
-        leave = self.circuits[worker].admit(self.policy._rules, self.call)
+        expected = self.model.admit(self.now)
+        answer = self.circuits[worker].admit(self.policy._rules, self.call)
         if expected is None:
-            assert isinstance(leave, Refusal)
+            assert isinstance(answer, Refusal)
             return
-        assert isinstance(leave, Pass)
-        assert bool(leave.probe) == (expected == "probe")
-        assert leave.turn == self.model.turn
-        if leave.probe:
-            self.model.probes[leave.probe] = self.now + self.model.open_for
-        self.under_way.append((worker, leave))
+        assert isinstance(answer, Admission)
+        assert bool(answer.probe) == (expected == "probe")
+        assert answer.generation == self.model.generation
+        if answer.probe:
+            self.model.probes[answer.probe] = self.now + self.model.open_for
+        self.under_way.append((worker, answer))
 
     @precondition(lambda self: self.under_way)
     @rule(data=st.data(), good=st.sampled_from([True, False, False, None]))
     def end_a_call(self, data, good):
-        worker, leave = self.under_way.pop(data.draw(st.integers(0, len(self.under_way) - 1)))
-        self.circuits[worker].record(self.policy._rules, self.call, leave, Seen(good))
-        self.model.hear(self.now, leave.turn, good, leave.probe)
+        worker, answer = self.under_way.pop(data.draw(st.integers(0, len(self.under_way) - 1)))
+        self.circuits[worker].record(self.policy._rules, self.call, answer, CallResult(good))
+        self.model.record(self.now, answer.generation, good, answer.probe)
         if self.policy.failures is None and good:
-            # A success is told when its worker asks next. Have it asked now, for the model to be a simple one.
-            self.circuits[worker].admit(self.policy._rules, self.call) if self.model.position == "closed" else None
+            # A success is written with the next read: have it written now, which keeps the model simple.
+            self.circuits[worker].admit(self.policy._rules, self.call) if self.model.state == "closed" else None
 
     @rule(seconds=st.integers(1, 12))
     def wait(self, seconds):
@@ -125,36 +120,36 @@ class Breaker(RuleBasedStateMachine):
 
     @rule(worker=WORKERS, seconds=st.integers(1, 10))
     def open_by_hand(self, worker, seconds):
-        self.circuits[worker].exchange(lambda circuit, now: (circuit.opened(now, seconds, ""), None), self._said)
+        self.circuits[worker].update(lambda circuit, now: (circuit.opened(now, seconds, ""), None), self._emit)
         self.model.open(self.now, seconds)
 
     @rule(worker=WORKERS)
     def isolate_by_hand(self, worker):
-        self.circuits[worker].exchange(lambda circuit, now: (circuit.isolated(now, ""), None), self._said)
-        self.model.take("isolated")
+        self.circuits[worker].update(lambda circuit, now: (circuit.isolated(now, ""), None), self._emit)
+        self.model.change("isolated")
 
     @rule(worker=WORKERS)
     def close_by_hand(self, worker):
-        self.circuits[worker].exchange(lambda circuit, now: (circuit.closed(now, ""), None), self._said)
-        self.model.take("closed")
+        self.circuits[worker].update(lambda circuit, now: (circuit.closed(now, ""), None), self._emit)
+        self.model.change("closed")
 
-    def _said(self, event, **details):
-        self.said.append(event)
+    def _emit(self, event, **details):
+        self.emitted.append(event)
 
     @invariant()
-    def both_workers_see_what_the_model_says(self):
-        for circuit in self.circuits:
-            refused = circuit.refusal(self.policy._rules)
-            known = circuit.known
-            assert (known.position, known.turn) == (self.model.position, self.model.turn)
-            if self.model.position == "isolated":
+    def both_workers_agree_with_the_model(self):
+        for view in self.circuits:
+            refused = view.refusal(self.policy._rules)
+            circuit = view.circuit
+            assert (circuit.state, circuit.generation) == (self.model.state, self.model.generation)
+            if self.model.state == "isolated":
                 assert refused
-            elif self.model.position == "open":
+            elif self.model.state == "open":
                 assert bool(refused) == (self.now < self.model.until)
-                assert math.isclose(known.since + known.open_for, self.model.until)
-            elif self.model.position == "closed":
+                assert math.isclose(circuit.since + circuit.open_for, self.model.until)
+            elif self.model.state == "closed":
                 assert not refused
-                assert self.policy.failures is None or known.run == self.model.run
+                assert self.policy.failures is None or circuit.consecutive_failures == self.model.failures
 
 
 POLICIES = {

@@ -8,8 +8,8 @@ from resilient_tasks import Bulkhead, CircuitBreaker, CircuitOpen, Ok, Pipeline,
 from resilient_tasks.core.execution import clock as clocks
 from resilient_tasks.core.execution.clock import use_clock
 from resilient_tasks.core.store import MemoryStore
-from resilient_tasks.policies.breaker.machine import Circuit, Pass, Rules, Seen
-from resilient_tasks.policies.bulkhead.machine import Slots
+from resilient_tasks.policies.breaker.machine import Admission, CallResult, Circuit, Rules
+from resilient_tasks.policies.bulkhead.machine import Holder, Slots
 from resilient_tasks.policies.rate_limit.machine import SlidingWindow, Times, TokenBucket
 from resilient_tasks.state.redis import RedisStore
 from resilient_tasks.state.states import states, use_store
@@ -69,7 +69,7 @@ def test_a_circuit_that_opened_by_it_is_tried_again_when_its_time_is_over(wall):
         call(breaker)
     wall.advance(1)
     assert isinstance(call(breaker), Ok)
-    assert breaker.status().position == "closed"
+    assert breaker.status().state == "closed"
 
 
 def test_a_probe_that_was_lost_by_it_does_not_keep_others_back(wall):
@@ -77,7 +77,7 @@ def test_a_probe_that_was_lost_by_it_does_not_keep_others_back(wall):
     call(breaker, down)
 
     def probe_and_die():
-        states().view("breaker/api", None).exchange(
+        states().view("breaker/api", None).update(
             lambda circuit, now: circuit.admit(breaker._rules, now, "of a process that dies"),
             lambda *_, **__: None,
         )
@@ -93,7 +93,7 @@ def test_failures_that_were_counted_by_it_count_as_of_now_and_those_after_them_t
     while_fast(wall, lambda: [call(breaker, down) for _ in range(2)])
     call(breaker, down)
     call(breaker, down)
-    assert breaker.status().position == "open"
+    assert breaker.status().state == "open"
 
 
 @pytest.mark.parametrize("burst", [None, 1])
@@ -116,7 +116,7 @@ def test_a_budget_that_was_used_up_by_it_is_paid_in_again_when_its_window_is_ove
 
 def test_a_slot_of_a_process_that_died_is_free_again_after_half_a_minute(wall):
     def take_and_die():
-        states().update("bulkhead/house", lambda _, now: (Slots().holding("dead", 1, now + 30).encode(), None))
+        states().update("bulkhead/house", lambda _, now: (Slots().hold("dead", Holder(1, now + 30)).encode(), None))
 
     while_fast(wall, take_and_die)
     house = Bulkhead("house", 1)
@@ -140,26 +140,26 @@ RULES = Rules(
 
 @given(st.lists(st.tuples(st.sampled_from(["admit", "fail", "well"]), st.floats(0, 50)), max_size=30), AHEAD)
 def test_no_time_in_a_circuit_lies_further_ahead_than_it_stays_open(steps, ahead):
-    circuit, now, leave = Circuit(), 1_000_000.0, Pass(0)
+    circuit, now, admission = Circuit(), 1_000_000.0, Admission(0)
     for number, (step, later) in enumerate(steps):
         fast = now + (ahead if number % 3 == 0 else 0)
         if step == "admit":
-            circuit, answer = circuit.until(fast).admit(RULES, fast, f"{number}")
-            leave = answer if isinstance(answer, Pass) else leave
+            circuit, answer = circuit.corrected(fast).admit(RULES, fast, f"{number}")
+            admission = answer if isinstance(answer, Admission) else admission
         else:
-            circuit = circuit.until(fast).record(RULES, fast, leave, Seen(step == "well"))
-        found = Circuit.decode(circuit.encode()).until(now)
+            circuit = circuit.corrected(fast).record(RULES, fast, admission, CallResult(step == "well"))
+        found = Circuit.decode(circuit.encode()).corrected(now)
         assert max(found.since, found.closed_until) <= now
         assert (found.retry_in(now) or 0) <= found.open_for
         assert all(ends <= now + found.open_for for ends in found.probes.values())
-        assert found.until(now) is found
+        assert found.corrected(now) is found
         now += later
 
 
 @given(AHEAD, st.integers(1, 5), st.integers(1, 5))
 def test_a_window_loses_nothing_that_was_counted_too_late(ahead, early, late):
     now = 1_000_000.0
-    window = TimeWindow(60).add(now + ahead, Totals(early)).until(now).add(now, Totals(late))
+    window = TimeWindow(60).add(now + ahead, Totals(early)).corrected(now).add(now, Totals(late))
     assert window.totals(now).calls == early + late
     assert window.totals(now + 64).calls == 0
 

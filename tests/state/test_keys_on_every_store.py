@@ -138,7 +138,11 @@ class Interleaved(RuleBasedStateMachine):
         if any(other == key for other, _, _ in self.under_way):
             return False
         circuit = Circuit.decode(states.get(name))
-        return circuit.position == "closed" and not circuit.run and not circuit.window.totals(self.now()).calls
+        return (
+            circuit.state == "closed"
+            and not circuit.consecutive_failures
+            and not circuit.window.totals(self.now()).calls
+        )
 
 
 class Circuits(Interleaved):
@@ -158,7 +162,7 @@ class Circuits(Interleaved):
                 keyed = self.keyed.status(key=self.keyed.name(key))
             with keeping(self.alone[key]):
                 plain = self.plain[key].status()
-            if keyed.position == "closed":  # why it closed is history, and may be forgotten
+            if keyed.state == "closed":  # why it closed is history, and may be forgotten
                 keyed, plain = replace(keyed, reason=""), replace(plain, reason="")
             assert keyed == plain
 
@@ -187,7 +191,7 @@ def test_circuits_of_several_keys_are_as_independent_as_breakers_of_several_name
 def test_limits_of_several_keys_are_as_independent_as_limits_of_several_names(any_store, make, monkeypatch):
     # A worker renews its lease by the real clock; here no worker is to die.
     monkeypatch.setattr(slots, "LEASE", 1e9)
-    monkeypatch.setattr(slots.HeldSlots, "_keep_renewing", lambda self: None)
+    monkeypatch.setattr(slots.HeldSlots, "_start_renewing", lambda self: None)
     run(type("Keys", (Interleaved,), {"store": any_store, "make": staticmethod(make)}))
 
 

@@ -1,4 +1,4 @@
-"""Rate limit, retry budget and bulkhead of two workers, each held against a plain model, on each store."""
+"""Rate limit, retry budget and bulkhead of two workers, each compared with a plain model, on every store."""
 
 from typing import ClassVar
 
@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from two_workers import Workers, run
 
 from resilient_tasks import Bulkhead, RateLimit, RetryBudget
-from resilient_tasks.policies.bulkhead import kept
+from resilient_tasks.policies.bulkhead import kept_slot
 from resilient_tasks.policies.bulkhead.machine import Slots
 from resilient_tasks.policies.bulkhead.slots import LEASE, PLACE, HeldSlots
 from resilient_tasks.policies.rate_limit.machine import Times
@@ -48,7 +48,7 @@ class Limiter(OnTwoWorkers):
         self.times = []
 
     def first_that_is_allowed(self):
-        """Look at every quarter of a second, from now on, for one at which the rate allows another call."""
+        """Return the first quarter of a second, from now on, at which the rate allows another call."""
         at = max([self.now, *self.times])
         while not self.allows(at):
             at += 0.25
@@ -59,7 +59,7 @@ class Limiter(OnTwoWorkers):
         if burst is None:
             return sum(at - per < time for time in self.times) < calls
         tokens, before = float(burst), 0.0
-        for time in [*self.times, at]:  # a bucket that is refilled all the time, and gives a token to each call
+        for time in [*self.times, at]:  # a continuously refilled bucket; each call takes a token
             tokens = min(burst, tokens + (time - before) * calls / per)
             if tokens < 1 - 1e-9:
                 return False
@@ -124,7 +124,7 @@ def test_two_workers_draw_on_one_budget(any_store):
 
 
 class Full(OnTwoWorkers):
-    """Callers come, wait, leave and give up; the model is a list of those inside and a queue."""
+    """Callers come, wait, leave and give up; the model is a list of running calls and a queue."""
 
     policy = Bulkhead("x", 2, queue=2)
     how: ClassVar = {}
@@ -133,9 +133,9 @@ class Full(OnTwoWorkers):
         super().__init__()
         self.held = [HeldSlots(states, f"bulkhead/{self.workers.name}") for states in self.workers.states]
         for held in self.held:
-            # A worker of a store that is shared renews its lease by the real clock; here nobody is to die.
+            # Workers would renew their leases by the real clock: here no lease expires.
             held._lease = held._place = 1e9
-            held._keep_renewing = lambda: None
+            held._start_renewing = lambda: None
         self.inside, self.queue, self.tickets = [], [], 0
 
     @rule(worker=WORKERS)
@@ -151,7 +151,7 @@ class Full(OnTwoWorkers):
     def ask(self, caller):
         worker, ticket = caller
         ahead = self.queue.index(caller) if caller in self.queue else len(self.queue)
-        answer = self.held[worker].ask(ticket, self.policy.limit, self.policy.queue, **self.how)
+        answer = self.held[worker].request(ticket, self.policy.limit, self.policy.queue, **self.how)
         if len(self.inside) + ahead < 2:
             assert answer == "taken"
             self.inside.append(worker)
@@ -165,16 +165,16 @@ class Full(OnTwoWorkers):
     @precondition(lambda self: self.inside)
     @rule()
     def leave(self):
-        self.held[self.inside.pop(0)].leave()
+        self.held[self.inside.pop(0)].release()
 
     @precondition(lambda self: self.queue)
     @rule()
     def give_up(self):
         worker, ticket = self.queue.pop()
-        self.held[worker].forget(ticket)
+        self.held[worker].leave_queue(ticket)
 
     @invariant()
-    def the_store_holds_what_the_model_says(self):
+    def the_store_agrees_with_the_model(self):
         slots = Slots.decode(self.workers.states[0].get(f"bulkhead/{self.workers.name}"), self.now)
         assert slots.taken == len(self.inside)
         assert list(slots.queue) == [ticket for _, ticket in self.queue]
@@ -185,7 +185,7 @@ def test_two_workers_share_the_slots_of_one_bulkhead(any_store):
 
 
 class FullAndKept(Full):
-    """Workers keep a slot for their next call, and take those that others keep and do not use."""
+    """Workers keep a slot for their next call, and take over idle ones of others."""
 
     how: ClassVar = {"keep": True}
 
@@ -198,34 +198,34 @@ class FullAndKept(Full):
     @rule(worker=WORKERS)
     def call_at_once(self, worker):
         free = len(self.inside) + len(self.queue) < 2
-        if self.held[worker].acquire(self.policy.limit) is not None:
+        if self.held[worker].try_acquire(self.policy.limit) is not None:
             assert free
             self.inside.append(worker)
 
     @invariant()
-    def the_store_holds_what_the_model_says(self):
+    def the_store_agrees_with_the_model(self):
         slots = Slots.decode(self.workers.states[0].get(f"bulkhead/{self.workers.name}"), self.now)
         assert slots.taken + len(slots.kept) >= len(self.inside)
         assert list(slots.queue) == [ticket for _, ticket in self.queue]
 
 
 @pytest.mark.skipif(not POSSIBLE, reason="this system has no claims")
-def test_a_slot_that_a_worker_keeps_is_as_free_as_any_other(tmp_path, monkeypatch):
-    monkeypatch.setattr(kept, "TURN", -1)
+def test_a_kept_slot_is_as_free_as_any_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(kept_slot, "MAX_REUSE", -1)
     run(type("OneBulkhead", (FullAndKept,), {"store": f"sqlite:///{tmp_path}/states.db"}))
 
 
-def test_what_a_dead_worker_held_is_free_again(tmp_path):
+def test_the_slots_of_a_dead_worker_are_free_again(tmp_path):
     workers = Workers(f"sqlite:///{tmp_path}/states.db")
     try:
         dead, other = (HeldSlots(states, "bulkhead/x") for states in workers.states)
-        dead._keep_renewing = other._keep_renewing = lambda: None
-        assert dead.ask("first", 1, 1) == "taken"
-        assert dead.ask("second", 1, 1) == "queued"
-        assert other.ask("third", 1, 1) == "full"
-        workers.clock.advance(PLACE)  # its place in the queue is forgotten first
-        assert other.ask("third", 1, 1) == "queued"
+        dead._start_renewing = other._start_renewing = lambda: None
+        assert dead.request("first", 1, 1) == "taken"
+        assert dead.request("second", 1, 1) == "queued"
+        assert other.request("third", 1, 1) == "full"
+        workers.clock.advance(PLACE)  # its place in the queue expires first
+        assert other.request("third", 1, 1) == "queued"
         workers.clock.advance(LEASE - PLACE)
-        assert other.ask("third", 1, 1) == "taken"
+        assert other.request("third", 1, 1) == "taken"
     finally:
         workers.end()

@@ -241,7 +241,7 @@ def test_open_circuits_of_many_keys_are_bounded_in_what_a_process_knows_and_end_
         if shared:
             return
         clock.advance(30)
-        assert breaker.status(key=1).position == "open"
+        assert breaker.status(key=1).state == "open"
         assert isinstance(fetch(1).error, ConnectionError)  # a probe, and one is enough
         assert isinstance(fetch(1).error, CircuitOpen)
         clock.advance(400)
@@ -259,7 +259,7 @@ def test_a_circuit_of_a_key_that_was_forgotten_begins_anew(clock):
     for key in range(1, KEYS):
         fetch(key)
     clock.advance(331)
-    assert breaker.status(key=0).position == "closed"
+    assert breaker.status(key=0).state == "closed"
     assert [type(fetch(0).error) for _ in range(3)] == [ConnectionError, ConnectionError, CircuitOpen]
 
 

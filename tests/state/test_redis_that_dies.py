@@ -118,7 +118,7 @@ def assert_the_state_is_right_again(worker_pool, server, share):
     assert worker_pool.one(0, under_load.fail, 2) == ["ConnectionError"] * 2
     assert worker_pool.one(1, under_load.fail, 2) == ["ConnectionError", "CircuitOpen"]
     assert worker_pool.one(2, under_load.fail, 1) == ["CircuitOpen"]
-    assert under_load.BREAKER.status().position == "open"
+    assert under_load.BREAKER.status().state == "open"
     under_load.BREAKER.close()
     time.sleep(under_load.STALE)
 

@@ -1,4 +1,4 @@
-"""A slot that a process keeps after a call, for its next one: free for all others, and never counted twice."""
+"""A slot that a process keeps for its next call: free for all others, and never counted twice."""
 
 import os
 import signal
@@ -13,9 +13,9 @@ import pytest
 from two_workers import Workers
 
 from resilient_tasks import Bulkhead, BulkheadFull, TimedOut, resilient
-from resilient_tasks.policies.bulkhead import kept
-from resilient_tasks.policies.bulkhead.kept import KeptSlot
-from resilient_tasks.policies.bulkhead.machine import Slots
+from resilient_tasks.policies.bulkhead import kept_slot
+from resilient_tasks.policies.bulkhead.kept_slot import KeptSlot
+from resilient_tasks.policies.bulkhead.machine import Holder, Slots
 from resilient_tasks.policies.bulkhead.slots import LEASE, HeldSlots
 from resilient_tasks.state.claims import POSSIBLE, Claims
 from resilient_tasks.state.sqlite import SQLiteStore
@@ -40,94 +40,94 @@ def workers(url):
 
 @pytest.fixture
 def held(workers, monkeypatch):
-    """What each of two workers holds of one bulkhead. Their turns are over at once where others wait."""
-    monkeypatch.setattr(kept, "TURN", -1)
+    """The slots of one bulkhead in each of two workers. Neither reuses its slot while others wait."""
+    monkeypatch.setattr(kept_slot, "MAX_REUSE", -1)
     both = [HeldSlots(states, KEY) for states in workers.states]
     for each in both:
-        each._keep_renewing = each._renew = lambda: None
+        each._start_renewing = each._renew = lambda: None
     return both
 
 
-def take_and_leave(held, limit=1):
-    assert held.ask("", limit, 0, keep=True) == "taken"
-    held.leave()
+def take_and_release(held, limit=1):
+    assert held.request("", limit, 0, keep=True) == "taken"
+    held.release()
 
 
-def test_a_worker_uses_its_slot_again_without_asking_the_store(held, monkeypatch):
+def test_a_worker_reuses_its_slot_without_a_request_to_the_store(held, monkeypatch):
     ours, _ = held
-    take_and_leave(ours)
-    ours.acquire(1).succeeded()  # looks once what else was written meanwhile
-    for question in ("get", "update"):
-        monkeypatch.setattr(SQLiteStore, question, None)
+    take_and_release(ours)
+    ours.try_acquire(1).succeeded()  # reads once what others have written
+    for request in ("get", "update"):
+        monkeypatch.setattr(SQLiteStore, request, None)
     for _ in range(3):
-        ours.acquire(1).succeeded()
+        ours.try_acquire(1).succeeded()
 
 
-def test_a_slot_in_use_is_nobody_elses(held):
+def test_no_other_worker_takes_a_slot_in_use(held):
     ours, theirs = held
-    take_and_leave(ours)
-    leave = ours.acquire(1)
-    assert theirs.acquire(1) is None
-    assert theirs.ask("", 1, 0, keep=True) == "full"
-    leave.succeeded()
-    assert theirs.ask("", 1, 0, keep=True) == "taken"
-    assert ours.acquire(1) is None
-    assert ours.ask("", 1, 0, keep=True) == "full"
+    take_and_release(ours)
+    permit = ours.try_acquire(1)
+    assert theirs.try_acquire(1) is None
+    assert theirs.request("", 1, 0, keep=True) == "full"
+    permit.succeeded()
+    assert theirs.request("", 1, 0, keep=True) == "taken"
+    assert ours.try_acquire(1) is None
+    assert ours.request("", 1, 0, keep=True) == "full"
 
 
-def test_a_worker_whose_turn_is_over_leaves_its_slot_to_one_that_waits(held):
+def test_a_worker_gives_its_slot_to_one_that_waits_once_it_has_reused_it_long_enough(held):
     ours, theirs = held
-    take_and_leave(ours, 1)
-    leave = ours.acquire(1)
-    assert theirs.ask("waits", 1, 1) == "queued"
-    leave.succeeded()
-    assert ours.acquire(1) is None
-    assert ours.ask("later", 1, 2) == "queued"
-    assert theirs.ask("waits", 1, 2) == "taken"
+    take_and_release(ours, 1)
+    permit = ours.try_acquire(1)
+    assert theirs.request("waits", 1, 1) == "queued"
+    permit.succeeded()
+    assert ours.try_acquire(1) is None
+    assert ours.request("later", 1, 2) == "queued"
+    assert theirs.request("waits", 1, 2) == "taken"
 
 
-def test_a_worker_whose_turn_is_not_over_may_use_its_slot_first(held, monkeypatch):
-    monkeypatch.setattr(kept, "TURN", 1e9)
+def test_a_worker_may_reuse_its_slot_for_a_moment_while_another_waits(held, monkeypatch):
+    monkeypatch.setattr(kept_slot, "MAX_REUSE", 1e9)
     ours, theirs = held
-    take_and_leave(ours)
-    leave = ours.acquire(1)
-    assert theirs.ask("waits", 1, 1) == "queued"
-    leave.succeeded()
-    assert ours.acquire(1) is leave
+    take_and_release(ours)
+    permit = ours.try_acquire(1)
+    assert theirs.request("waits", 1, 1) == "queued"
+    permit.succeeded()
+    assert ours.try_acquire(1) is permit
 
 
-def test_a_slot_is_not_used_again_where_the_limit_is_another_one(held):
+def test_a_slot_is_not_reused_under_another_limit(held):
     ours, theirs = held
-    assert theirs.ask("", 2, 0) == "taken"
-    take_and_leave(ours, 2)
-    assert ours.acquire(1) is None
+    assert theirs.request("", 2, 0) == "taken"
+    take_and_release(ours, 2)
+    assert ours.try_acquire(1) is None
 
 
-def test_a_slot_is_not_used_again_where_it_could_not_be_renewed_in_time(workers, held):
+def test_a_slot_whose_lease_soon_expires_is_renewed_before_it_is_reused(workers, held):
     ours, theirs = held
-    take_and_leave(ours)
+    take_and_release(ours)
     workers.clock.advance(LEASE - 1)
-    assert ours.acquire(1) is not None
-    workers.clock.advance(2)  # what was told first would be over now
-    assert theirs.ask("", 1, 0) == "full"
+    assert ours.try_acquire(1) is not None
+    workers.clock.advance(2)  # the first lease would have expired by now
+    assert theirs.request("", 1, 0) == "full"
 
 
-def test_a_slot_whose_state_was_deleted_is_asked_for_anew(workers, held):
+def test_a_slot_whose_state_was_deleted_is_not_reused(workers, held):
     ours, theirs = held
-    take_and_leave(ours)
+    take_and_release(ours)
     workers.states[1].update(KEY, lambda *_: (b"garbage", None))
-    assert theirs.ask("", 1, 0) == "taken"
-    assert ours.acquire(1) is None
+    assert theirs.request("", 1, 0) == "taken"
+    assert ours.try_acquire(1) is None
 
 
-def test_a_slot_that_was_taken_away_before_the_file_was_opened_again_is_not_used_again(workers, held):
+def test_a_slot_that_was_removed_before_the_file_was_reopened_is_not_reused(workers, held):
     ours, theirs = held
     store = workers.states[0]._store
     store.connect()
-    take_and_leave(ours)
-    assert theirs.ask("", 1, 0) == "taken"
-    store.connect()  # SQLite counts what others have written anew for each connection
-    assert ours.acquire(1) is None
+    take_and_release(ours)
+    assert theirs.request("", 1, 0) == "taken"
+    store.connect()  # SQLite counts the writes of others from zero for each connection
+    assert ours.try_acquire(1) is None
 
 
 def interruptions(work):
@@ -139,11 +139,11 @@ def interruptions(work):
 
     def interrupt(frame, event, _):
         nonlocal passed
-        ours = frame.f_code.co_filename.endswith(("kept.py", "bulkhead/slots.py", "claims.py"))
+        ours = frame.f_code.co_filename.endswith(("kept_slot.py", "bulkhead/slots.py", "claims.py"))
         if (
             ours
             and event in {"call", "c_return"}
-            and frame.f_code not in {HeldSlots.leave.__code__, KeptSlot.drop.__code__}
+            and frame.f_code not in {HeldSlots.release.__code__, KeptSlot.drop.__code__}
         ):
             passed += 1
             if passed == at:
@@ -162,40 +162,40 @@ def interruptions(work):
         yield
 
 
-def test_a_slot_is_used_again_wherever_an_earlier_call_was_interrupted(held):
+def test_a_slot_can_be_used_wherever_an_earlier_call_was_interrupted(held):
     ours, theirs = held
 
     def work():
-        leave = ours.acquire(1)
-        if leave is None:  # the slot of the call that was interrupted was given up
-            assert ours.ask("", 1, 0, keep=True) == "taken"
-            leave = ours.leave_given
+        permit = ours.try_acquire(1)
+        if permit is None:  # the slot of the interrupted call was dropped
+            assert ours.request("", 1, 0, keep=True) == "taken"
+            permit = ours.permit
         try:
-            leave.succeeded()
+            permit.succeeded()
         except KeyboardInterrupt as error:
-            leave.ended(error)  # as a wrapper does
+            permit.ended(error)  # as a wrapper does
             raise
 
-    take_and_leave(ours)
+    take_and_release(ours)
     for _ in interruptions(work):
         assert (ours._mine.number, ours._kept.state) in {(0, "idle"), (0, "none")}
-        take_and_leave(theirs)
-        take_and_leave(ours)
+        take_and_release(theirs)
+        take_and_release(ours)
 
 
-def test_slots_are_counted_right_wherever_a_call_beside_the_one_that_keeps_its_own_is_interrupted(held):
+def test_the_count_of_slots_is_right_wherever_a_second_call_is_interrupted(held):
     ours, theirs = held
-    assert ours.ask("", 2, 0, keep=True) == "taken"
+    assert ours.request("", 2, 0, keep=True) == "taken"
 
-    for _ in interruptions(lambda: ours.ask("", 2, 0, keep=True)):
+    for _ in interruptions(lambda: ours.request("", 2, 0, keep=True)):
         while ours._mine.number + (ours._kept.state == "used") > 1:
-            ours.leave()
-        assert theirs.ask("", 2, 0) == "taken"
-        assert theirs.ask("", 2, 0) == "full"
-        theirs.leave()
+            ours.release()
+        assert theirs.request("", 2, 0) == "taken"
+        assert theirs.request("", 2, 0) == "full"
+        theirs.release()
 
 
-def test_a_claim_that_was_interrupted_is_given_back(tmp_path):
+def test_an_interrupted_claim_can_be_released(tmp_path):
     ours, theirs = (Claims(f"{tmp_path}/claims", 0o600) for _ in range(2))
     for _ in interruptions(lambda: ours.release(1) if ours.take(1) else None):
         ours.release(1)
@@ -203,18 +203,18 @@ def test_a_claim_that_was_interrupted_is_given_back(tmp_path):
         theirs.release(1)
 
 
-def test_a_slot_is_no_more_kept_where_the_file_of_the_claims_was_deleted(held, tmp_path):
+def test_a_slot_is_not_kept_once_the_file_of_the_claims_was_deleted(held, tmp_path):
     ours, theirs = held
-    take_and_leave(ours)
-    leave = ours.acquire(1)
+    take_and_release(ours)
+    permit = ours.try_acquire(1)
     (tmp_path / "states.db-slots").unlink()
-    assert theirs.ask("", 1, 0, keep=True) == "full"
-    leave.succeeded()
-    take_and_leave(ours)
-    assert theirs.ask("", 1, 0, keep=True) == "taken"
+    assert theirs.request("", 1, 0, keep=True) == "full"
+    permit.succeeded()
+    take_and_release(ours)
+    assert theirs.request("", 1, 0, keep=True) == "taken"
 
 
-def test_a_slot_is_given_back_wherever_a_limit_around_the_call_comes(url, share):
+def test_a_slot_is_released_wherever_an_outer_timeout_interrupts_the_call(url, share):
     share(url, 10)
     taking = resilient(bulkhead=Bulkhead("interrupted", 1), timeout=60)(lambda: None)
 
@@ -228,7 +228,7 @@ def test_a_slot_is_given_back_wherever_a_limit_around_the_call_comes(url, share)
         taking()
 
 
-def test_no_more_than_the_limit_are_inside_a_bulkhead_that_eight_processes_want(worker_pool, url, tmp_path):
+def test_eight_processes_never_exceed_the_limit_of_a_bulkhead(worker_pool, url, tmp_path):
     worker_pool.all(counting.go_by, url)
     try:
         seen = worker_pool.all(keeping_slots.be_inside, 0.5, f"{tmp_path}/inside")
@@ -238,7 +238,7 @@ def test_no_more_than_the_limit_are_inside_a_bulkhead_that_eight_processes_want(
     assert min(one.calls for one in seen) > 0
 
 
-def test_the_slot_of_a_process_that_was_killed_is_free_at_once(url, share):
+def test_the_slot_of_a_killed_process_is_free_at_once(url, share):
     share(url, 10)
     program = Path(__file__).with_name("keeping_slots.py")
     process = subprocess.Popen([sys.executable, program, url], stdout=subprocess.PIPE, text=True)
@@ -253,7 +253,7 @@ def test_the_slot_of_a_process_that_was_killed_is_free_at_once(url, share):
     assert call() == "done"
 
 
-def test_claims_are_of_one_opening_of_the_file(tmp_path):
+def test_claims_belong_to_one_open_file(tmp_path):
     ours, theirs = (Claims(f"{tmp_path}/claims", 0o640) for _ in range(2))
     assert (tmp_path / "claims").stat().st_mode & 0o777 == 0o640
     assert ours.take(7)
@@ -293,11 +293,11 @@ def test_a_forked_child_has_no_claim_of_its_parent(tmp_path):
         os.waitpid(child, 0)
 
 
-def test_what_is_kept_counts_as_a_slot_only_for_the_limit():
+def test_a_kept_slot_counts_only_toward_the_limit():
     slots = Slots()
-    assert slots.ask("", 1, 0, now=0.0, keep=1.0) == "taken"
-    slots.holding("abc@1*", 1, 9.0)
+    assert slots.request("", 1, 0, now=0.0, keep=1.0) == "taken"
+    slots.hold("abc@1*", Holder(1, 9.0))
     assert (slots.taken, slots.kept, slots.is_empty) == (0, ["abc@1*"], False)
-    assert slots.ask("", 1, 0, now=0.0, keep=1.0) == "full"
-    assert slots.ask("", 1, 0, now=0.0, keep=1.0, idle=["abc@1*"]) == "taken"
+    assert slots.request("", 1, 0, now=0.0, keep=1.0) == "full"
+    assert slots.request("", 1, 0, now=0.0, keep=1.0, idle=["abc@1*"]) == "taken"
     assert slots.is_empty

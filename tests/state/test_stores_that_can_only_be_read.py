@@ -86,7 +86,7 @@ def test_of_40_calls_3_reach_a_sick_service_and_the_loss_is_told_once(
     mend()
     eventually(lambda: told(resilient_events) == ["store.lost", "store.regained"])
     BREAKER.open(600)
-    assert BREAKER.status().position == "open"
+    assert BREAKER.status().state == "open"
     assert sharing.until_it_answers().get("breaker/api") is not None
 
 

@@ -84,7 +84,7 @@ def test_policies_go_by_the_memory_of_their_process_where_the_store_is_not_there
 ):
     configure(store=url_of_nothing)
     assert fails_3_times_and_is_then_open()
-    assert BREAKER.status().position == "open"
+    assert BREAKER.status().state == "open"
     assert CircuitBreaker.names() == ["api"]
     assert eventually(lambda: told_of_the_store(resilient_events) == ["store.lost"])
     time.sleep(0.3)  # it was looked for several times by now
@@ -150,7 +150,7 @@ def test_a_file_that_cannot_be_opened_is_looked_for_until_it_can(share, tmp_path
     in_the_way.unlink()
     assert eventually(lambda: told_of_the_store(resilient_events) == ["store.lost", "store.regained"])
     BREAKER.open(600)
-    assert BREAKER.status().position == "open"
+    assert BREAKER.status().state == "open"
     assert (in_the_way / "states.db").exists()
 
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from resilient_tasks.core.store import MemoryStore, opened_by
-from resilient_tasks.policies.breaker.machine import Circuit, Pass, Refusal, Rules
+from resilient_tasks.policies.breaker.machine import Admission, Circuit, Refusal, Rules
 from resilient_tasks.state.states import States
 
 WORKERS, ROUNDS = 4, 25
@@ -104,13 +104,13 @@ def test_no_probe_too_many_is_let_through(workers):
 
     def ask(number):
         def change(state, now):
-            after, leave = Circuit.decode(state).admit(RULES, now, f"probe {number}")
-            return after.encode(), leave
+            after, answer = Circuit.decode(state).admit(RULES, now, f"probe {number}")
+            return after.encode(), answer
 
         answers.append(type(states[number].update("k", change)))
 
     together(ask)
     if is_atomic:
-        assert (answers.count(Pass), answers.count(Refusal)) == (2, WORKERS - 2)
+        assert (answers.count(Admission), answers.count(Refusal)) == (2, WORKERS - 2)
     else:
-        assert answers.count(Pass) > 2
+        assert answers.count(Admission) > 2

@@ -19,9 +19,9 @@ from typing import NamedTuple, Protocol
 USED = 0.75
 #: Growth is decided over a time in which at least this many calls may begin.
 ENOUGH = 5
-#: Seconds after which a call that missed its turn is taken for lost.
+#: Seconds after which a call that did not begin at its time counts as lost.
 _LOST = 1.0
-#: The number of abandoned places in the queue that are remembered. The times of more places stay unused.
+#: The most abandoned places in the queue that are remembered. The times of further ones stay unused.
 _MOST_GAPS = 1000
 
 
@@ -37,9 +37,9 @@ class Rules(NamedTuple):
 
 
 class Accepted(NamedTuple):
-    """Calls that the service accepted, and that began under the rate of this `turn`."""
+    """Accepted calls that began under the rate of this `generation`."""
 
-    turn: int
+    generation: int
     calls: int
 
 
@@ -47,13 +47,13 @@ class Place(NamedTuple):
     """A call's place in the queue: its number, and the seconds until it begins.
 
     Not `granted`: the call would have to wait too long, and has left the queue. A call that may begin now reports its
-    result with `turn`.
+    result with `generation`.
     """
 
     number: int
     wait: float
     granted: bool
-    turn: int
+    generation: int
 
 
 class Cut(NamedTuple):
@@ -64,8 +64,8 @@ class Cut(NamedTuple):
     pause: float
 
 
-class LivePlace(Protocol):
-    """Where a limit is kept, see `Cell`."""
+class LiveCell(Protocol):
+    """The cell of a limit, see `Cell`."""
 
     live: Limit | None
 
@@ -74,37 +74,38 @@ class Limit:
     """The state of an adaptive limit.
 
     Attributes:
-        turn: counts the changes of the rate.
-        round: the turn that the last decrease began. Calls that began before it belong to a round that is over.
+        generation: number of changes of the rate.
+        round: the generation that the last decrease began. Calls from earlier generations belong to a round that is
+            over.
         rate: calls a second.
         first: number of a call, which begins at the time `at`; the others follow it, evenly spaced.
         begun: the highest number that has begun.
-        next: number of the next call that comes.
-        paused: until when no call begins.
-        since: when it was first used under this rate; infinite: not yet.
-        calls: those that were accepted since then.
+        next: number of the next call.
+        paused: the time until which no call begins.
+        since: time of its first use under this rate; infinite if there was none yet.
+        calls: accepted calls since then.
         gaps: numbers of calls that left the queue before their time.
-        written: when it was changed last: if that is later than now, a clock was fast for a moment.
-        corrected: its times were moved back, and the store does not know that yet.
+        written: time of the last change. If it is in the future, a clock ran fast for a moment.
+        corrected: whether times were moved back, which is not written to the store yet.
     """
 
     __slots__ = (
-        *("at", "begun", "calls", "corrected", "first", "gaps"),
-        *("next", "paused", "rate", "round", "since", "turn", "written"),
+        *("at", "begun", "calls", "corrected", "first", "gaps", "generation"),
+        *("next", "paused", "rate", "round", "since", "written"),
     )
 
     at: float
     calls: int
     first: int
+    generation: int
     next: int
     paused: float
     round: int
-    turn: int
     written: float
 
     def __init__(self, rate: float, now: float) -> None:
         self.rate: float = rate
-        self.turn = self.round = self.first = self.next = self.calls = 0
+        self.generation = self.round = self.first = self.next = self.calls = 0
         self.begun: int = -1
         self.at = self.paused = self.written = now
         self.since: float = math.inf
@@ -112,22 +113,22 @@ class Limit:
         self.corrected: bool = False
 
     @classmethod
-    def decode(cls, rules: Rules, state: bytes | None, now: float) -> Limit:
-        """Return the limit in a state; a new one if the state is something else."""
+    def decode(cls, rules: Rules, encoded: bytes | None, now: float) -> Limit:
+        """Return the limit that `encode` returned; a new one for None or unreadable bytes."""
         limit = cls(rules.start, now)
-        if state is None or len(state) < _HEAD.size or (len(state) - _HEAD.size) % _GAP:
+        if encoded is None or len(encoded) < _HEAD.size or (len(encoded) - _HEAD.size) % _GAP:
             return limit
-        written, rate, at, paused, since, *numbers = _HEAD.unpack_from(state)
+        written, rate, at, paused, since, *numbers = _HEAD.unpack_from(encoded)
         if not 0 < rate < math.inf or not -1 <= min(numbers) <= max(numbers) < _LARGEST:
             return limit
         limit.written, limit.rate, limit.at, limit.paused, limit.since = written, rate, at, paused, since
-        limit.turn, limit.round, limit.first, limit.begun, limit.next, limit.calls = numbers
-        if len(state) > _HEAD.size:
-            limit.gaps = array("q", state[_HEAD.size :]).tolist()
-        return limit.by(rules, now)
+        limit.generation, limit.round, limit.first, limit.begun, limit.next, limit.calls = numbers
+        if len(encoded) > _HEAD.size:
+            limit.gaps = array("q", encoded[_HEAD.size :]).tolist()
+        return limit.apply(rules, now)
 
-    def by(self, rules: Rules, now: float) -> Limit:
-        """Have it keep these rules, others may have other ones, and correct what a fast clock has written."""
+    def apply(self, rules: Rules, now: float) -> Limit:
+        """Apply these rules, as other policies may have others, and move back times that a fast clock has written."""
         if (ahead := self.written - now) > 0:
             self.at, self.paused, self.since = self.at - ahead, self.paused - ahead, self.since - ahead
             self.corrected = True
@@ -137,43 +138,43 @@ class Limit:
         return self
 
     def encode(self) -> bytes:
-        """Return the state for a store."""
+        """Return the limit as bytes."""
         self.corrected = False
         times = (self.written, self.rate, self.at, self.paused, self.since)
-        head = _HEAD.pack(*times, self.turn, self.round, self.first, self.begun, self.next, self.calls)
+        head = _HEAD.pack(*times, self.generation, self.round, self.first, self.begun, self.next, self.calls)
         return head + array("q", self.gaps).tobytes() if self.gaps else head
 
     def begins(self, number: int) -> float:
-        """Return when a call begins."""
+        """Return the time when a call begins."""
         if number < self.first:  # its time was before the rate changed
             return self.paused
         return self.at + (number - self.first - bisect.bisect_left(self.gaps, number)) / self.rate
 
     def waiting(self, now: float) -> int:
         """Return the number of waiting calls."""
-        return self._position(self.next) - self._not_begun(now)
+        return self._index(self.next) - self._next_index(now)
 
-    def acts_for(self, now: float) -> float:
-        """Return the seconds for which it makes a call wait."""
+    def wait(self, now: float) -> float:
+        """Return the seconds that the next call waits."""
         return max(0.0, self.begins(self.next) - now)
 
-    def come(self, now: float, patience: float) -> Place:
+    def enqueue(self, now: float, patience: float) -> Place:
         """Give a call a place in the queue, if it would begin within `patience` seconds."""
         if self.begins(self.next) <= now:
             self.first, self.at, self.gaps = self.next, now, []
         wait = _until(self.begins(self.next), now)
         if wait > patience:
-            return Place(self.next, wait, False, self.turn)
+            return Place(self.next, wait, False, self.generation)
         self.next += 1
-        return self._begun(self.next - 1, wait)
+        return self._granted(self.next - 1, wait)
 
     @staticmethod
-    def comes(place: LivePlace, now: float) -> int | None:
-        """As `come`, for a call that may begin at once: return its turn, or None where it is not sure to begin.
+    def try_acquire(cell: LiveCell, now: float) -> int | None:
+        """Begin a call at once and return its generation; return None if it may have to wait.
 
-        It makes no call and has no loop, so that no other thread has its turn meanwhile, see `Cell`.
+        It makes no call and has no loop, so that no other thread runs meanwhile, see `Cell`.
         """
-        limit = place.live
+        limit = cell.live
         if limit is None or limit.gaps or now < limit.written:
             return None
         if limit.at + (limit.next - limit.first) / limit.rate > now:
@@ -181,15 +182,15 @@ class Limit:
         limit.first = limit.begun = limit.next
         limit.at = limit.written = now
         limit.next += 1
-        return limit.turn
+        return limit.generation
 
-    def look(self, now: float, patience: float, number: int) -> Place:
+    def place(self, now: float, patience: float, number: int) -> Place:
         """Return the present place of a waiting call. A call that would wait too long leaves the queue."""
         wait = _until(self.begins(number), now)
         if wait > patience:
             self.leave(now, number)
-            return Place(number, wait, False, self.turn)
-        return self._begun(number, wait)
+            return Place(number, wait, False, self.generation)
+        return self._granted(number, wait)
 
     def leave(self, now: float, number: int) -> None:
         """Remove a call from the queue; the calls behind it move up."""
@@ -205,7 +206,7 @@ class Limit:
 
     def accept(self, rules: Rules, now: float, accepted: Accepted) -> None:
         """Count calls that the service accepted. A limit that was used for long enough grows."""
-        if accepted.turn != self.turn or now < self.paused:
+        if accepted.generation != self.generation or now < self.paused:
             return
         if self.since == math.inf:
             self.since = now  # neither earlier calls nor earlier time count
@@ -219,60 +220,61 @@ class Limit:
         if was_used and self.rate < rules.most:
             self._change(now, min(rules.most, self.rate + rules.increase), self.paused)
 
-    def refuse(self, rules: Rules, now: float, turn: int, wait: float) -> Cut | None:
+    def refuse(self, rules: Rules, now: float, generation: int, wait: float) -> Cut | None:
         """Record that the service refused a call: no call begins for `wait` seconds.
 
-        The rate falls if the call began under the present round; else None is returned.
+        The rate falls if the call began in the present round; else None is returned.
         """
         paused = max(self.paused, now + wait) if wait > 0 else self.paused
-        if turn < self.round:
+        if generation < self.round:
             if paused > self.paused:
                 self._go_on_from(now, self.rate, paused)
             return None
         before = self.rate
         self._change(now, max(rules.least, before * rules.decrease), paused)
-        self.round = self.turn
+        self.round = self.generation
         return Cut(before, self.rate, max(0.0, paused - now))
 
-    def _begun(self, number: int, wait: float) -> Place:
+    def _granted(self, number: int, wait: float) -> Place:
         if wait <= 0:
             self.begun = max(self.begun, number)
-        return Place(number, wait, True, self.turn)
+        return Place(number, wait, True, self.generation)
 
     def _change(self, now: float, rate: float, paused: float) -> None:
         self._go_on_from(now, rate, paused)
-        self.turn += 1
+        self.generation += 1
         self.since, self.calls = math.inf, 0
 
     def _go_on_from(self, now: float, rate: float, paused: float) -> None:
         """Move waiting calls to another rate, and none into a pause: the rest of the first wait is stretched."""
-        position = self._not_begun(now)
+        index = self._next_index(now)
         since = max(now, self.paused)
-        left = max(0.0, self.at + position / self.rate - since)
-        number = self.first + position
+        left = max(0.0, self.at + index / self.rate - since)
+        number = self.first + index
         for gap in self.gaps:
             number += gap <= number
         self.first, self.gaps = number, [gap for gap in self.gaps if gap > number]
         self.at = max(paused, since + left * self.rate / rate)
         self.rate, self.paused = rate, paused
 
-    def _position(self, number: int) -> int:
+    def _index(self, number: int) -> int:
+        """Return the number of calls between `first` and this one, without gaps."""
         return number - self.first - bisect.bisect_left(self.gaps, number)
 
-    def _not_begun(self, now: float) -> int:
-        """Return the position of the first waiting call, or else of the next call."""
+    def _next_index(self, now: float) -> int:
+        """Return the index of the first waiting call, or else of the next call."""
         lost = math.floor((now - _LOST - self.at) * self.rate) + 1 if self.at < now - _LOST else 0
-        return min(max(self._position(self.begun + 1), lost, 0), self._position(self.next))
+        return min(max(self._index(self.begun + 1), lost, 0), self._index(self.next))
 
 
-#: A state without its gaps: five times and rates, six numbers; and the size of one gap.
+#: The encoded state without its gaps, five times and rates and six numbers; and the size of one gap.
 _HEAD, _GAP = struct.Struct("=5d6q"), 8
-#: Above all numbers of calls.
+#: More than any number of a call.
 _LARGEST = 2**53
 
 
 def _until(begins: float, now: float) -> float:
-    """Return the seconds from `now`, rounded so that none begins too early; 0 if it is time."""
+    """Return the seconds from `now` until then, rounded so that no call begins too early; 0 if the time has come."""
     if begins <= now:
         return 0.0
     wait = begins - now

@@ -1,4 +1,4 @@
-"""AdaptiveRateLimit: as many calls as a service accepts, found out by its own answers."""
+"""AdaptiveRateLimit: as many calls as a service accepts, learned from its responses."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ from resilient_tasks.core.parameters.durations import Duration, Seconds
 from resilient_tasks.core.pipeline import Policy
 from resilient_tasks.core.wording import about, calls_in
 from resilient_tasks.policies.adaptive_rate_limit.machine import Place, Rules
-from resilient_tasks.policies.adaptive_rate_limit.shared_limit import SharedLimit, found
+from resilient_tasks.policies.adaptive_rate_limit.shared_limit import SharedLimit, read
 from resilient_tasks.state.states import shared, states
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Plan, Proceed
 
-#: Where adaptive limits are in the store.
+#: The prefix of adaptive limits in the store.
 _PREFIX = "adaptive/"
-#: Seconds that a call waits without a look at how the queue stands now. Longer waits are looked at when half is over.
-_LOOK = 0.25
-#: Seconds by which a wait may exceed what a call may wait, for clocks that round.
+#: The longest wait in seconds without a poll of the queue. Of a longer wait, half is over when a call polls.
+_MAX_UNPOLLED = 0.25
+#: Seconds by which a wait may exceed the longest wait of a call, because clocks round.
 _SLACK = 0.001
-#: A wait that grows by these seconds emits the event again.
-_NEWS = 1.0
+#: Seconds by which a wait has to grow for another event.
+_GROWTH = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class RateStatus:
-    """An adaptive rate limit as it stands in the store.
+    """The status of an adaptive rate limit in the store.
 
     Attributes:
-        name: the limit's.
+        name: the limit's name.
         rate: the calls that may begin in `per`.
         per: seconds.
-        pause: seconds for which no call begins, as the service asked for; 0 where there is no pause.
-        waiting: calls that wait for their turn.
+        pause: seconds for which no call begins, as the service asked for; 0 without a pause.
+        waiting: calls in the queue.
     """
 
     name: str
@@ -61,31 +61,31 @@ class RateStatus:
 @answering('AdaptiveRateLimit("flights-api", start=10, per=1)')
 @dataclass(frozen=True, eq=False)
 class AdaptiveRateLimit(keys.Keyed, Policy):
-    """Find out how many calls a service accepts, and make no more, together with everyone who names the same limit.
+    """Learn how many calls a service accepts, and make no more, across all limits of one name.
 
-    The limit begins at `start` calls in `per` seconds. While it is used and accepted it grows by `increase` each `per`;
-    a call that the service refuses multiplies it by `decrease`, once for all calls that were under way together. Where
-    the service asks to wait (Retry-After), no call of any of those who share the limit begins before that. This is the
-    rule by which TCP finds its rate (Chiu and Jain, 1989).
+    The limit begins at `start` calls in `per` seconds. While it is used and calls are accepted, it grows by `increase`
+    each `per`; a call that the service refuses multiplies it by `decrease`, once for all calls of a round. If the
+    service asks to wait (Retry-After), no caller begins a call before that. This is the rule by which TCP finds its
+    rate (Chiu and Jain, 1989).
 
     Calls begin one by one, evenly spaced, in the order in which they came.
 
     Args:
-        name: of what is protected, such as `"flights-api"`. Or a key function, such as `lambda url: host_of(url)`: it
-            is given those of the call's arguments that it names, and returns the name for this call. Each name has a
-            limit of its own.
+        name: of the protected service, such as `"flights-api"`. Or a key function, such as `lambda url: host_of(url)`:
+            it gets the call's arguments that it names, and returns the name for this call. Each name has its own limit.
         start: the first limit, in calls in `per`.
-        per: seconds, or a text such as `"1 min"`, or a `timedelta`.
-        least: calls in `per` seconds that the limit never falls below. Default: a twentieth of `start`.
-        most: calls in `per` seconds that the limit never rises above. Default: ten times `start`.
-        increase: calls in `per` seconds that the limit grows by. Default: a tenth of `start`.
-        decrease: what a refused call multiplies the limit by, between 0 and 1.
+        per: seconds, a text such as `"1 min"`, or a `timedelta`.
+        least: the lowest limit, in calls in `per`. Default: a twentieth of `start`.
+        most: the highest limit, in calls in `per`. Default: ten times `start`.
+        increase: one step of growth, in calls in `per`. Default: a tenth of `start`.
+        decrease: the factor by which a refused call multiplies the limit, between 0 and 1.
         on: which errors show that the service refuses calls: kinds, exception types, predicates. Default: THROTTLED,
             which is a 429, or a 503 with Retry-After.
-        wait: seconds that a call waits at the most, written as `per` is; True for as long as its deadline allows, False
-            to refuse at once.
+        wait: the longest wait of a call, in seconds or written as `per` is; True for as long as its deadline allows,
+            False to refuse at once.
 
-    Each attempt of a retry pays. A call that is refused here fails with `RateLimited`, which is not retried by default.
+    Each attempt of a retry counts. A call refused by the limit fails with `RateLimited`, which is not retried by
+    default.
 
     Raises:
         PolicyError: the arguments are contradictory or impossible.
@@ -169,20 +169,19 @@ class AdaptiveRateLimit(keys.Keyed, Policy):
         if self.is_keyed:
             return await keys.around(self, call, proceed)
         limit: SharedLimit = states().view(self._key, SharedLimit)
-        # An attempt that was made already, see `at_once`, had its turn then.
-        had = call.work.take_permit(self._key)
-        if had is not None:
-            turn: int = had.data
+        permit = call.work.take_permit(self._key)
+        if permit is not None:  # `at_once` has permitted this attempt, which is over
+            generation: int = permit.data
         else:
-            place = await self._turn(call, limit)
+            place = await self._wait(call, limit)
             if not place.granted:
                 return Failed(self._refused(call, place.wait))
-            turn = place.turn
+            generation = place.generation
         outcome = await proceed(call)
         if call.fenced:
             return outcome
         try:
-            self._judge(call, limit, turn, outcome)
+            self._record(call, limit, generation, outcome)
         except PredicateError as error:
             return Failed(error)
         return outcome
@@ -191,24 +190,24 @@ class AdaptiveRateLimit(keys.Keyed, Policy):
         if shared.opened_for is settings.current:
             limit: SharedLimit | None = shared.views.get(self._key or self.place_at_once(_PREFIX, plan, args, kwargs))
             if limit is not None:
-                return limit.at_once(self._rules)
+                return limit.try_acquire(self._rules)
         return None
 
     def status(self, *, key: keys.Answer | None = None) -> RateStatus:
-        """Return how the limit stands, asking the store.
+        """Return the status of the limit, read from the store.
 
         Args:
-            key: which limit, where the name is a key function.
+            key: of the limit, if the policy's name is a key function.
 
         Raises:
-            PolicyError: the name is a key function and there is no `key`, or the other way round.
+            PolicyError: the name is a key function and `key` is missing, or the other way round.
         """
         if key is not None:
             return self.for_key(key).status()
         if self.is_keyed:
-            msg = 'this limit is one for each key: say which, as in limit.status(key="api.example.com")'
+            msg = 'this policy has a limit for each key: give one, as in limit.status(key="api.example.com")'
             raise PolicyError(msg)
-        limit, now = found(states(), self._key, self._rules)
+        limit, now = read(states(), self._key, self._rules)
         return RateStatus(
             name=self.title,
             rate=limit.rate * self.per,
@@ -217,18 +216,18 @@ class AdaptiveRateLimit(keys.Keyed, Policy):
             waiting=limit.waiting(now),
         )
 
-    async def _turn(self, call: Call, limit: SharedLimit) -> Place:
-        """Wait until a call may begin; if it is not `granted`, it may not at all."""
+    async def _wait(self, call: Call, limit: SharedLimit) -> Place:
+        """Wait until a call may begin, and return its place; not `granted` if the wait is too long."""
         until = clock.now() + self._patience
-        told, place = -math.inf, limit.ask(self._rules, self._patience_of(call, until))
+        emitted, place = -math.inf, limit.place(self._rules, self._patience_of(call, until))
         try:
             while place.granted and place.wait > 0:
                 begins = clock.now() + place.wait
-                if begins > told + _NEWS:
-                    told = begins
+                if begins > emitted + _GROWTH:
+                    emitted = begins
                     call.emit(RateLimitReached, limit=self.title, refused=False, delay=place.wait)
-                await call.wait_for_turn(place.wait if place.wait <= _LOOK else place.wait / 2)
-                place = limit.ask(self._rules, self._patience_of(call, until), place.number)
+                await call.wait_for_turn(place.wait if place.wait <= _MAX_UNPOLLED else place.wait / 2)
+                place = limit.place(self._rules, self._patience_of(call, until), place.number)
         finally:
             if place.granted and place.wait > 0:  # the call was cancelled
                 limit.leave(self._rules, place.number)
@@ -246,16 +245,16 @@ class AdaptiveRateLimit(keys.Keyed, Policy):
     def _patience_of(call: Call, until: float) -> float:
         return max(0.0, min(until - clock.now(), call.remaining())) + _SLACK
 
-    def _judge(self, call: Call, limit: SharedLimit, turn: int, outcome: Outcome[Any]) -> None:
-        """Tell what a call says of the limit."""
+    def _record(self, call: Call, limit: SharedLimit, generation: int, outcome: Outcome[Any]) -> None:
+        """Record whether the service accepted or refused a call."""
         if not isinstance(outcome, Failed):
             if isinstance(outcome, Ok):
-                limit.accept(self._rules, turn)
+                limit.accept(self._rules, generation)
             return
         error = outcome.error
         if self._refuses(error):
             asked = retry_after(error)
-            cut = limit.refuse(self._rules, turn, asked or 0.0)
+            cut = limit.refuse(self._rules, generation, asked or 0.0)
             if cut is not None:
                 call.emit(
                     RateAdapted,
@@ -267,7 +266,7 @@ class AdaptiveRateLimit(keys.Keyed, Policy):
                     reason=in_words(error) if asked is None else f"{in_words(error)}, asks to wait {asked:.1f} s",
                 )
         elif status_of(error) is not None and classify(error) not in RETRIED_BY_DEFAULT:
-            limit.accept(self._rules, turn)  # the service did answer
+            limit.accept(self._rules, generation)  # the service did answer
 
     def _refused(self, call: Call, wait: float) -> RateLimited:
         return RateLimited(

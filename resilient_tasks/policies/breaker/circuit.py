@@ -1,4 +1,4 @@
-"""A circuit that calls share."""
+"""The circuits of this process: a cache of each shared circuit, with its unreported successes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,16 @@ from resilient_tasks.core.events import BreakerClosed, BreakerHalfOpened, Breake
 from resilient_tasks.core.execution import clock
 from resilient_tasks.core.first_attempts import Door, Text
 from resilient_tasks.core.store import Cell
-from resilient_tasks.policies.breaker.machine import Circuit, Pass, Refusal, Rules, Seen, Successes
+from resilient_tasks.policies.breaker.machine import (
+    NO_RESULT,
+    NO_SUCCESSES,
+    Admission,
+    CallResult,
+    Circuit,
+    Refusal,
+    Rules,
+    Successes,
+)
 from resilient_tasks.state.states import States
 from resilient_tasks.state.window import TimeWindow
 
@@ -26,18 +35,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Why a person's circuit took its position, and in events the place of a function's name.
+#: The reason of a change by hand, and the operation in its event.
 BY_HAND = "by hand"
 
-#: Seconds for which a circuit is kept that no call asks for: one that is as good as new, and any other, after the time
-#: for which it is open.
-_LITTLE_KEPT, _KEPT = 86_400.0, 30 * 86_400.0
+#: Seconds for which an unused circuit is kept: one that equals a new one, and any other after it stops refusing calls.
+_KEPT_IF_NEW, _KEPT = 86_400.0, 30 * 86_400.0
 
-Tell = Callable[..., None]
+Emit = Callable[..., None]
 
 
 class CircuitDoor(Door):
-    """Open while that very circuit stands in this process's memory: one is never changed, but replaced."""
+    """Open while the memory of this process holds this very circuit, which is immutable and replaced by each change."""
 
     __slots__ = ("cell", "circuit")
 
@@ -51,14 +59,14 @@ class CircuitDoor(Door):
 
 
 class CountingDoor(CircuitDoor):
-    """The same, where successes are counted."""
+    """The same for a circuit that counts successes."""
 
     __slots__ = ("window",)
 
     text: ClassVar[Text] = Text(
         "a circuit that counts",
         CircuitDoor.text.is_open,
-        # As `TimeWindow.adds_one`, without a call after the look at the time.
+        # As `TimeWindow.add_success`, without a call after the clock is read.
         succeeded="now, window = clock.present(), door.window\n"
         "if permit is door.permit and door.cell.live is door.circuit and window.begins <= now < window.ends:"
         " window.latest[1] += 1\n"
@@ -71,11 +79,10 @@ class CountingDoor(CircuitDoor):
 
 
 class SharedCircuit:
-    """A circuit as this process knows it, and the successes that it has not told yet.
+    """A cached circuit, and the successes that are not yet in the store.
 
-    In the memory of this process the circuit itself is what is known, and each success is counted there. Of any other
-    store, what was read last is known for a while, and successes are told now and then.
-
+    The default store is this process's memory: then this is the circuit itself, and each success is counted in it. From
+    any other store the circuit is read again once it is stale, and successes are written with the next read or failure.
     """
 
     def __init__(self, shared: States, key: str) -> None:
@@ -83,219 +90,219 @@ class SharedCircuit:
         self._states = shared
         self._key = key
         self._memory = shared.memory
-        self._cell = Cell(Circuit(), 0.0) if self._memory is None else self._memory.cell(key, _decoded)
+        self._cell = Cell(Circuit(), 0.0) if self._memory is None else self._memory.cell(key, _decode)
         self._by_clock = self._memory is not None and self._memory.goes_by_clock
         self._fresh_until = -math.inf if self._memory is None else math.inf
-        self._tell_from = -math.inf
+        self._flush_after = -math.inf
         self._lock = threading.Lock()
         self._count = itertools.count().__next__  # one step of C: no thread waits for another
-        self._told = 0
-        self._last = 0.0
+        self._flushed = 0
+        self._last_success = 0.0
         self._rules: Rules | None = None
-        self._given: tuple[Rules | None, Permit] = None, Permit(key, Pass(-1))  # one value: other threads set it too
+        # One value, because other threads set it too.
+        self._issued: tuple[Rules | None, Permit] = None, Permit(key, Admission(-1))
         self.was_used: bool = False
 
     @property
-    def known(self) -> Circuit:
-        """The circuit; in a store that others change, as it was when that was asked last."""
+    def circuit(self) -> Circuit:
+        """The circuit; from a shared store, as it was last read."""
         if self._memory is not None:
-            self._cell = self._memory.cell(self._key, _decoded)
+            self._cell = self._memory.cell(self._key, _decode)
         circuit: Circuit = self._cell.state
         return circuit
 
-    def is_well(self, rules: Rules) -> bool:
-        """Whether a call may be made without asking the store: it was closed, and not long ago."""
-        known = self.known
-        if known.position != "closed" or clock.now() >= self._fresh_until:
+    def is_known_closed(self, rules: Rules) -> bool:
+        """Return whether a call may be made without a request to the store: the circuit was closed recently."""
+        circuit = self.circuit
+        if circuit.state != "closed" or clock.now() >= self._fresh_until:
             return False
-        # Failures in a row are to be exact: a store that others change is asked while there are any.
-        return known.run == 0 or rules.failures is None or self._memory is not None
+        # Consecutive failures are counted exactly: during a run of them, a shared store is read each time.
+        return circuit.consecutive_failures == 0 or rules.failures is None or self._memory is not None
 
-    def at_once(self, rules: Rules, door: CircuitDoor | None = None, chosen: Settings | None = None) -> Permit | None:
-        """Give leave for a call to be made at once, or None where the store is to be asked.
+    def try_acquire(
+        self, rules: Rules, door: CircuitDoor | None = None, current: Settings | None = None
+    ) -> Permit | None:
+        """Return a permit for a call, or None if the store has to be read first.
 
         Args:
-            rules: of the policy that asks.
-            door: to be opened, for the settings that are `chosen`.
-            chosen: in force since before this circuit was found.
+            rules: of the calling policy.
+            door: the door to open, for the `current` settings.
+            current: the settings in force since before this circuit was looked up.
         """
         circuit: Circuit | None = self._cell.live
-        if circuit is None or circuit.position != "closed":
+        if circuit is None or circuit.state != "closed":
             return None
-        if self._memory is None and not self.is_well(rules):
+        if self._memory is None and not self.is_known_closed(rules):
             return None
-        given_by, leave = self._given
-        if given_by is not rules or leave.data.turn != circuit.turn:
-            self._rules, leave = rules, self._leave_for(rules, circuit.turn)
-            self._given = rules, leave
+        issued_for, permit = self._issued
+        if issued_for is not rules or permit.data.generation != circuit.generation:
+            self._rules, permit = rules, self._new_permit(rules, circuit.generation)
+            self._issued = rules, permit
         self.was_used = True
-        if door is not None and self._memory is not None and not circuit.run:
+        if door is not None and self._memory is not None and not circuit.consecutive_failures:
             if isinstance(door, CountingDoor):
                 window = circuit.window
-                if not self._by_clock or window.fits is not rules or not isinstance(window, TimeWindow):
-                    return leave
+                if not self._by_clock or window.matched is not rules or not isinstance(window, TimeWindow):
+                    return permit
                 door.window = window
-            door.cell, door.circuit, door.permit, door.opened_for = self._cell, circuit, leave, chosen
-        return leave
+            door.cell, door.circuit, door.permit, door.opened_for = self._cell, circuit, permit, current
+        return permit
 
-    def admit(self, rules: Rules, call: Call) -> Pass | Refusal:
-        """Ask leave for a call."""
-        if self.is_well(rules):
-            return Pass(self.known.turn)
-        # Named anew each time: a call may ask more than once.
+    def admit(self, rules: Rules, call: Call) -> Admission | Refusal:
+        """Admit or refuse a call."""
+        if self.is_known_closed(rules):
+            return Admission(self.circuit.generation)
+        # A new name each time: a call may come here more than once.
         probe = f"{call.work.id}/{call.attempt}/{uuid.uuid4().hex[:6]}"
         if clock.now() < self._fresh_until:
             now = self._states.now()
-            _, leave = self.known.until(now).admit(rules, now, probe)
-            if isinstance(leave, Refusal):
-                return leave
-        before, turn = self._untold(), self.known.turn
+            _, answer = self.circuit.corrected(now).admit(rules, now, probe)
+            if isinstance(answer, Refusal):
+                return answer
+        pending, generation = self._take_pending(), self.circuit.generation
+        if pending.calls:
+            self._flush_after = clock.now() + settings.current.store_staleness
 
-        if before.calls:
-            self._tell_from = clock.now() + settings.current.store_staleness
-
-        def step(circuit: Circuit, now: float) -> tuple[Circuit, Pass | Refusal]:
-            if before.calls:
-                circuit = circuit.record(rules, now, Pass(turn), Seen(None), before)
+        def step(circuit: Circuit, now: float) -> tuple[Circuit, Admission | Refusal]:
+            if pending.calls:
+                circuit = circuit.record(rules, now, Admission(generation), NO_RESULT, pending)
             return circuit.admit(rules, now, probe)
 
-        return self.exchange(step, call.emit)
+        return self.update(step, call.emit)
 
     def refusal(self, rules: Rules) -> Refusal | None:
-        """Return why a call would not be let through, if that is so; it takes no probe."""
-        if self.is_well(rules):
+        """Return why a call would be refused, or None; starts no probe."""
+        if self.is_known_closed(rules):
             return None
         if clock.now() >= self._fresh_until:
-            self.exchange(lambda circuit, _: (circuit, None), tell_all)
+            self.update(lambda circuit, _: (circuit, None), emit_by_hand)
         now = self._states.now()
-        _, leave = self.known.until(now).admit(rules, now, "")
-        return leave if isinstance(leave, Refusal) else None
+        _, answer = self.circuit.corrected(now).admit(rules, now, "")
+        return answer if isinstance(answer, Refusal) else None
 
-    def record(self, rules: Rules, call: Call, leave: Pass, seen: Seen) -> None:
-        """Take in what came of a call that was let through."""
-        if not leave.probe:
-            if seen.good is None:
+    def record(self, rules: Rules, call: Call, admission: Admission, result: CallResult) -> None:
+        """Record the result of an admitted call."""
+        if not admission.probe:
+            if result.success is None:
                 return
             self._rules = rules
-            if seen.good and not seen.slow and self._is_no_news(rules, leave):
+            if result.success and not result.slow and self._record_cached(rules, admission.generation):
                 return
-        before = self._untold()
-        self._last = clock.now()
-        self._tell_from = self._last + settings.current.store_staleness
-        self.exchange(lambda circuit, now: (circuit.record(rules, now, leave, seen, before), None), call.emit)
+        pending = self._take_pending()
+        self._last_success = clock.now()
+        self._flush_after = self._last_success + settings.current.store_staleness
+        self.update(lambda circuit, now: (circuit.record(rules, now, admission, result, pending), None), call.emit)
 
-    def _is_no_news(self, rules: Rules, leave: Pass) -> bool:
-        """Tell whether a success need not be told, or was counted, to be told later."""
+    def _record_cached(self, rules: Rules, generation: int) -> bool:
+        """Record a quick success without a request to the store, and return whether that was possible."""
         if self._memory is not None:
-            return self._counted_here(rules, leave.turn)
-        run_goes_on = rules.failures is not None and self.known.run
-        was_let_go = self._states.views.get(self._key) is not self  # then others know more by now
-        if run_goes_on or was_let_go or leave.turn != self.known.turn:
+            return self._record_in_memory(rules, generation)
+        ends_a_run = rules.failures is not None and self.circuit.consecutive_failures
+        was_evicted = self._states.views.get(self._key) is not self  # then another view is up to date
+        if ends_a_run or was_evicted or generation != self.circuit.generation:
             return False
         now = clock.now()
-        if rules.counts and now >= self._tell_from:  # a process may live for one call: its success is told at once
+        if rules.use_window and now >= self._flush_after:  # a process may live for one call: write its success at once
             return False
-        if rules.counts:
-            self._last = now
+        if rules.use_window:
+            self._last_success = now
             self._count()
         return True
 
-    def _counted_here(self, rules: Rules, turn: int) -> bool:
-        """Count a success in memory, if nothing comes of it but one more in the latest of the window's steps."""
+    def _record_in_memory(self, rules: Rules, generation: int) -> bool:
+        """Record a success in memory, if it changes nothing but the latest bucket of the window."""
         circuit: Circuit | None = self._cell.live
         if circuit is None:
             return False
-        if circuit.turn != turn or circuit.position != "closed":
-            return True  # what was let through in an earlier turn has no say
-        if circuit.run:
+        if circuit.generation != generation or circuit.state != "closed":
+            return True  # results from earlier generations are ignored
+        if circuit.consecutive_failures:
             return False
-        return not rules.counts or (rules.fit(circuit.window) and circuit.window.adds_one(self._states.now()))
+        return not rules.use_window or (rules.match(circuit.window) and circuit.window.add_success(self._states.now()))
 
-    def _succeeded(self, rules: Rules, turn: int) -> None:
-        """Take in a success of a call that was made at once, in this turn."""
+    def _record_success(self, rules: Rules, generation: int) -> None:
+        """Record a success of a call that had a permit, in memory."""
         circuit: Circuit | None = self._cell.live
         self.was_used = True
         if (
             circuit is not None
-            and not circuit.run
-            and circuit.window.fits is rules
-            and circuit.turn == turn
-            and circuit.window.adds_one(clock.present() if self._by_clock else self._states.now())
+            and not circuit.consecutive_failures
+            and circuit.window.matched is rules
+            and circuit.generation == generation
+            and circuit.window.add_success(clock.present() if self._by_clock else self._states.now())
         ):
             return
-        if not self._counted_here(rules, turn):
-            leave, seen = Pass(turn), Seen(good=True)
-            self.exchange(lambda circuit, now: (circuit.record(rules, now, leave, seen), None), tell_all)
+        if not self._record_in_memory(rules, generation):
+            admission, result = Admission(generation), CallResult(success=True)
+            self.update(lambda circuit, now: (circuit.record(rules, now, admission, result), None), emit_by_hand)
 
-    def _ended_a_row(self, rules: Rules, turn: int) -> None:
-        """Take in a success where only failures in a row count."""
+    def _end_run_of_failures(self, rules: Rules, generation: int) -> None:
+        """As `_record_success`, if only consecutive failures count."""
         circuit: Circuit | None = self._cell.live
-        if circuit is None or circuit.run:
-            self._succeeded(rules, turn)
+        if circuit is None or circuit.consecutive_failures:
+            self._record_success(rules, generation)
 
-    def exchange(self, step: Callable[[Circuit, float], tuple[Circuit, T]], tell: Tell) -> T:
-        """Change the circuit in the store by one step, take in how it stands then, and tell of a new position."""
+    def update(self, step: Callable[[Circuit, float], tuple[Circuit, T]], emit: Emit) -> T:
+        """Change the circuit in the store by one step, cache it, and emit the change of its state."""
 
-        def change(found: Circuit, now: float) -> tuple[Circuit | None, _Exchanged[T]]:
-            before = found.until(now)
+        def change(found: Circuit, now: float) -> tuple[Circuit | None, _Update[T]]:
+            before = found.corrected(now)
             after, answer = step(before, now)
-            return (None if after is found else after), _Exchanged(before, after, now, answer)
+            return (None if after is found else after), _Update(before, after, now, answer)
 
-        done = self._states.step(self._key, _decoded, change, ttl=_kept, take_in=self._take_in)
-        if done.after.turn != done.before.turn:
-            _tell(tell, self._name, done.before, done.after, done.now)
+        done = self._states.step(self._key, _decode, change, ttl=_ttl, take_in=self._cache)
+        if done.after.generation != done.before.generation:
+            _emit_change(emit, self._name, done)
         return done.answer
 
     @property
     def is_needed(self) -> bool:
-        """No: all that it knows stands in the store, or in memory."""
+        """No: all that it holds is in the store, or in memory."""
         return False
 
     def let_go(self) -> None:
-        """See `View`. The memory of this process forgets the circuit too, one that is not closed after a while."""
+        """See `View`. The memory of this process forgets a closed circuit at once, and any other one after a while."""
         rules = self._rules
-        if self._memory is None and rules is not None and rules.counts:
-            before, leave = self._untold(), Pass(self.known.turn)
-            if before.calls:
-                self.exchange(lambda found, now: (found.record(rules, now, leave, Seen(None), before), None), tell_all)
+        if self._memory is None and rules is not None and rules.use_window:
+            pending, admission = self._take_pending(), Admission(self.circuit.generation)
+            if pending.calls:
+                self.update(lambda c, now: (c.record(rules, now, admission, NO_RESULT, pending), None), emit_by_hand)
         now = self._states.now()
-        self._states.forget(self._key, _decoded, lambda circuit: circuit.matters_for(now))
+        self._states.forget(self._key, _decode, lambda circuit: circuit.needed_for(now))
 
-    def _take_in(self, done: _Exchanged[Any]) -> None:
-        """Take in the circuit before another thread asks: none may put an older one in the place of a newer one."""
+    def _cache(self, done: _Update[Any]) -> None:
+        """Cache the circuit before another thread reads the store: no older one may replace a newer one."""
         self.was_used = True
         if self._memory is not None:
-            self._cell = self._memory.cell(self._key, _decoded)
+            self._cell = self._memory.cell(self._key, _decode)
         else:
             self._cell = Cell(done.after, 0.0)
             self._fresh_until = clock.now() + settings.current.store_staleness
 
-    def _untold(self) -> Successes:
+    def _take_pending(self) -> Successes:
+        """Return the successes that are not yet in the store, to write them now."""
         if self._memory is not None:
-            return _NONE
+            return NO_SUCCESSES
         with self._lock:
-            counted = self._count()  # this question is counted too
-            untold = Successes(counted - self._told, self._states.now() - (clock.now() - self._last))
-            self._told = counted + 1
-        return untold
+            count = self._count()  # which counts this call of it too
+            pending = Successes(count - self._flushed, self._states.now() - (clock.now() - self._last_success))
+            self._flushed = count + 1
+        return pending
 
-    def _leave_for(self, rules: Rules, turn: int) -> Permit:
-        """Make what `at_once` gives to every call of this turn."""
+    def _new_permit(self, rules: Rules, generation: int) -> Permit:
+        """Return the permit of all calls of this generation."""
         if self._memory is not None:
-            succeeded = self._succeeded if rules.counts else self._ended_a_row
-            return Permit(self._key, Pass(turn), succeeded=partial(succeeded, rules, turn))
-        return Permit(self._key, Pass(turn), succeeded=self._count if rules.counts else nothing)
+            succeeded = self._record_success if rules.use_window else self._end_run_of_failures
+            return Permit(self._key, Admission(generation), succeeded=partial(succeeded, rules, generation))
+        return Permit(self._key, Admission(generation), succeeded=self._count if rules.use_window else nothing)
 
 
-_NONE = Successes()
+def _decode(encoded: bytes | None, _now: float) -> Circuit:
+    return Circuit.decode(encoded)
 
 
-def _decoded(state: bytes | None, _now: float) -> Circuit:
-    return Circuit.decode(state)
-
-
-class _Exchanged(NamedTuple, Generic[T]):
-    """A circuit before a step and after it, the time, and what the step answered."""
+class _Update(NamedTuple, Generic[T]):
+    """A circuit before and after a step, the time of it, and its result."""
 
     before: Circuit
     after: Circuit
@@ -303,26 +310,27 @@ class _Exchanged(NamedTuple, Generic[T]):
     answer: T
 
 
-def _kept(done: _Exchanged[Any]) -> float | None:
-    """Say for how long a circuit is kept that is used no more: not for ever, unless a person isolated it."""
-    acts_for, fades_in = done.after.acts_for(done.now), done.after.fades_in
-    if acts_for == math.inf:
+def _ttl(done: _Update[Any]) -> float | None:
+    """Return the seconds for which an unused circuit is kept; None, for ever, if it was isolated by hand."""
+    refuses_for, resets_in = done.after.refuses_for(done.now), done.after.resets_in
+    if refuses_for == math.inf:
         return None
-    return acts_for + _KEPT if fades_in == math.inf else max(_LITTLE_KEPT, fades_in)
+    return refuses_for + _KEPT if resets_in == math.inf else max(_KEPT_IF_NEW, resets_in)
 
 
-def _tell(tell: Tell, name: str, before: Circuit, after: Circuit, now: float) -> None:
-    match after.position:
+def _emit_change(emit: Emit, name: str, done: _Update[Any]) -> None:
+    after = done.after
+    match after.state:
         case "open":
-            tell(BreakerOpened, breaker=name, reason=after.reason, open_for=after.open_for)
+            emit(BreakerOpened, breaker=name, reason=after.reason, open_for=after.open_for)
         case "isolated":
-            tell(BreakerOpened, breaker=name, reason=after.reason, open_for=None)
+            emit(BreakerOpened, breaker=name, reason=after.reason, open_for=None)
         case "half_open":
-            tell(BreakerHalfOpened, breaker=name, reason=after.reason)
+            emit(BreakerHalfOpened, breaker=name, reason=after.reason)
         case "closed":
-            tell(BreakerClosed, breaker=name, reason=after.reason, seconds=now - before.closed_until)
+            emit(BreakerClosed, breaker=name, reason=after.reason, seconds=done.now - done.before.closed_until)
 
 
-def tell_all(event: type[Event], **details: Any) -> None:
-    """Tell what a person did, and no call."""
+def emit_by_hand(event: type[Event], **details: Any) -> None:
+    """Emit an event that belongs to no call."""
     bus.emit(event(operation=BY_HAND, **details))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from resilient_tasks.core import settings
@@ -20,34 +19,42 @@ from resilient_tasks.core.parameters import checks, durations
 from resilient_tasks.core.parameters.arguments import answering
 from resilient_tasks.core.parameters.durations import Duration, Seconds, SecondsOrNone
 from resilient_tasks.core.pipeline import Policy
-from resilient_tasks.policies.breaker.circuit import BY_HAND, CircuitDoor, CountingDoor, SharedCircuit, tell_all
-from resilient_tasks.policies.breaker.machine import Circuit, Pass, Position, Refusal, Rules, Seen
+from resilient_tasks.policies.breaker.circuit import BY_HAND, CircuitDoor, CountingDoor, SharedCircuit, emit_by_hand
+from resilient_tasks.policies.breaker.machine import (
+    NO_RESULT,
+    Admission,
+    CallResult,
+    Circuit,
+    CircuitState,
+    Refusal,
+    Rules,
+)
 from resilient_tasks.state.states import shared, states
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Plan, Proceed
 
-#: Where circuits are in the store.
+#: The prefix of circuits in the store.
 _PREFIX = "breaker/"
 
 
 @dataclass(frozen=True, slots=True)
 class CircuitStatus:
-    """A circuit as it stands in the store.
+    """The status of a circuit in the store.
 
     Attributes:
-        name: the breaker's.
-        position: `closed`, `open`, `half_open` or `isolated`.
-        reason: why it took its position; empty if it never took another.
-        retry_in: seconds until a call may be let through; 0 if at once, None if unknown.
-        calls: calls in its window, as far as they were told to the store.
-        failures: those that failed; where only failures in a row count, so many of these.
-        slow: those that took too long.
-        probes: probes under way.
+        name: the breaker's name.
+        state: `closed`, `open`, `half_open` or `isolated`.
+        reason: why it changed to this state; empty if it never changed.
+        retry_in: seconds until a call may be admitted; 0 if at once, None if unknown.
+        calls: calls in its window, as far as they are written to the store.
+        failures: failed calls in its window; if only consecutive failures count, the present run of them.
+        slow: slow calls in its window.
+        probes: running probes.
     """
 
     name: str
-    position: Position
+    state: CircuitState
     reason: str
     retry_in: float | None
     calls: int
@@ -59,32 +66,30 @@ class CircuitStatus:
 @answering('CircuitBreaker("flights-api", failures=5)', "failures", "open_for")
 @dataclass(frozen=True, eq=False)
 class CircuitBreaker(keys.Keyed, Policy):
-    """Let no call through to a service that is known to be down, and find out with few calls when it is back.
+    """Reject calls to a service that is known to be down, and probe it with few calls until it is back.
 
-    Everyone who names the same breaker shares its state: in this process, or, with `configure(store=...)`, on all
-    machines.
+    Breakers of one name share a circuit: in this process, or, with `configure(store=...)`, on all machines.
 
     Args:
-        name: of what is protected, such as `"flights-api"`; not of the function that calls it. Or a key function, such
-            as `lambda url: host_of(url)`: it is given those of the call's arguments that it names, and returns the name
-            for this call. Each name has a circuit of its own.
-        failures: so many in a row open the circuit, and the rate is not looked at.
-        failure_rate: this share of the window's calls, from 0 to 1, opens it.
-        window: seconds that a rate is taken of (to within a twentieth).
-        min_calls: no rate is taken of fewer calls.
-        open_for: seconds until it is tried again. Doubles each time that a probe fails.
-        probes: calls that are let through then. It closes when all of them succeed, and opens again when one fails.
-        slow: seconds from which on a call counts as slow.
+        name: of the protected service, such as `"flights-api"`, not of the function that calls it. Or a key function,
+            such as `lambda url: host_of(url)`: it gets the call's arguments that it names, and returns the name for
+            this call. Each name has its own circuit.
+        failures: this many consecutive failures open the circuit; the failure rate is then ignored.
+        failure_rate: this share of failed calls in the window, from 0 to 1, opens it.
+        window: seconds over which rates are measured, to within a twentieth.
+        min_calls: the least number of calls for a rate.
+        open_for: seconds until the first probe. Doubles each time a probe fails.
+        probes: calls let through then. The circuit closes when all of them succeed, and opens again when one fails.
+        slow: seconds from which a call counts as slow.
         slow_rate: this share of slow calls in the window opens it; needs `slow`.
-        last: a rate is taken of so many last calls, and not of the last `window` seconds.
-        open_at_most: seconds that `open_for` doubles up to.
+        last: measure rates over this many last calls instead of the last `window` seconds.
+        open_at_most: the maximum of `open_for`, in seconds.
         on: which errors count as failures: kinds, exception types, predicates. Default: TRANSIENT, THROTTLED, TIMEOUT.
 
-    Where seconds are taken, so is a text such as `"30s"` or `"5 min"`, or a `timedelta`.
+    Durations are seconds, a text such as `"30s"` or `"5 min"`, or a `timedelta`.
 
-    A result, or an error with an HTTP status that is none of these (a 404), shows that the service answers. Any other
-    error says nothing about it, and is neither success nor failure; so are this library's own rejections and a
-    cancelled call.
+    A result counts as a success, and so does any other error with an HTTP status, such as a 404, because the service
+    answered. Any other error is neither success nor failure; nor is this library's own rejection, or a cancelled call.
 
     Raises:
         PolicyError: the arguments are contradictory or impossible.
@@ -150,24 +155,25 @@ class CircuitBreaker(keys.Keyed, Policy):
         if self.is_keyed:
             return await keys.around(self, call, proceed)
         circuit = self._circuit()
-        # An attempt that was made already, see `at_once`, had its leave then: the circuit may have moved on since.
-        had = call.work.take_permit(self._key)
-        leave = had.data if had else circuit.admit(self._rules, call)
-        if isinstance(leave, Refusal):
-            return Failed(self._refused(call, leave))
-        began = clock.now() if leave.began is None else leave.began
-        seen = Seen(None)  # should the call be cancelled
+        # An attempt that `at_once` permitted is over: it was admitted then, whatever the circuit's state is now.
+        permit = call.work.take_permit(self._key)
+        admission = permit.data if permit else circuit.admit(self._rules, call)
+        if isinstance(admission, Refusal):
+            return Failed(self._refused(call, admission))
+        began = clock.now() if admission.began is None else admission.began
+        result = NO_RESULT  # if the call is cancelled
         try:
             outcome = await proceed(call)
             if not call.fenced:
-                # A predicate that fails says nothing of the service, and is the caller's to hear of.
-                seen = Seen(self._good(outcome), self.slow is not None and clock.now() - began >= self.slow)
+                # A failing predicate says nothing about the service: its error goes to the caller.
+                is_slow = self.slow is not None and clock.now() - began >= self.slow
+                result = CallResult(self._is_success(outcome), is_slow)
         except PredicateError as error:
             return Failed(error)
         else:
             return outcome
         finally:
-            circuit.record(self._rules, call, leave, seen)
+            circuit.record(self._rules, call, admission, result)
 
     @property
     def heeds_arguments(self) -> bool:
@@ -175,55 +181,57 @@ class CircuitBreaker(keys.Keyed, Policy):
 
     @property
     def door(self) -> CircuitDoor | None:
-        """Where calls pass while the circuit is closed, in this process's memory, and counts no failures in a row."""
-        if self.is_keyed or self.slow is not None or (self._rules.counts and self.last is not None):
+        """Open while the circuit is closed in this process's memory, without a run of failures."""
+        if self.is_keyed or self.slow is not None or (self._rules.use_window and self.last is not None):
             return None
-        return CountingDoor(self) if self._rules.counts else CircuitDoor(self)
+        return CountingDoor(self) if self._rules.use_window else CircuitDoor(self)
 
     def at_once(
         self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any], door: CircuitDoor | None = None
     ) -> Permit | None:
-        if shared.opened_for is (chosen := settings.current):
+        if shared.opened_for is (current := settings.current):
             circuit: SharedCircuit | None = shared.views.get(
                 self._key or self.place_at_once(_PREFIX, plan, args, kwargs)
             )
             if circuit is not None:
-                leave = circuit.at_once(self._rules, door, chosen)
-                return leave if leave is None or self.slow is None else self._timed(leave, circuit, plan, args, kwargs)
+                permit = circuit.try_acquire(self._rules, door, current)
+                if permit is None or self.slow is None:
+                    return permit
+                return self._timed(permit, circuit, plan, args, kwargs)
         return None
 
     def ahead(self) -> Policy:
-        """Return the policy that notices an open circuit before a call queues up for it, and takes no probe."""
+        """Return the policy that rejects calls before they queue while the circuit is open; it starts no probe."""
         return _Ahead(self)
 
     def status(self, *, key: keys.Answer | None = None) -> CircuitStatus:
-        """Return how the circuit stands, asking the store.
+        """Return the status of the circuit, read from the store.
 
         Args:
-            key: which circuit, of a breaker whose name is a key function.
+            key: of the circuit, if the breaker's name is a key function.
         """
-        at, kept = self._at(key), states()
-        now = kept.now()
-        circuit = Circuit.decode(kept.get(at)).until(now)
+        store_key, store = self._store_key(key), states()
+        now = store.now()
+        circuit = Circuit.decode(store.get(store_key)).corrected(now)
         calls, failures, slow = circuit.window.totals(now)
         return CircuitStatus(
-            name=at.removeprefix(_PREFIX),
-            position=circuit.position,
+            name=store_key.removeprefix(_PREFIX),
+            state=circuit.state,
             reason=circuit.reason,
             retry_in=circuit.retry_in(now),
             calls=calls,
-            failures=failures if calls else circuit.run,
+            failures=failures if calls else circuit.consecutive_failures,
             slow=slow,
             probes=len(circuit.probes),
         )
 
     def open(self, seconds: Duration | None = None, *, key: keys.Answer | None = None) -> None:
-        """Open the circuit by hand, for so many seconds (default: `open_for`); then it is tried again."""
-        longer = self.open_for if seconds is None else durations.seconds(seconds, "open(seconds)")
-        self._change(key, lambda circuit, now: circuit.opened(now, longer, BY_HAND))
+        """Open the circuit by hand for this many seconds (default: `open_for`), then half-open it as usual."""
+        open_for = self.open_for if seconds is None else durations.seconds(seconds, "open(seconds)")
+        self._change(key, lambda circuit, now: circuit.opened(now, open_for, BY_HAND))
 
     def isolate(self, *, key: keys.Answer | None = None) -> None:
-        """Open the circuit by hand until `close()`: it is not tried again by itself."""
+        """Open the circuit by hand until `close()`, without probes."""
         self._change(key, lambda circuit, now: circuit.isolated(now, BY_HAND))
 
     def close(self, *, key: keys.Answer | None = None) -> None:
@@ -232,21 +240,21 @@ class CircuitBreaker(keys.Keyed, Policy):
 
     @staticmethod
     def names() -> list[str]:
-        """Return the names of all breakers whose state is in the store."""
+        """Return the names of all circuits in the store."""
         return sorted(key.removeprefix(_PREFIX) for key in states().keys(_PREFIX))
 
-    def _at(self, key: keys.Answer | None) -> str:
-        """Return where a circuit is in the store."""
+    def _store_key(self, key: keys.Answer | None) -> str:
+        """Return the key of a circuit in the store."""
         if key is not None:
             return f"{_PREFIX}{self.for_key(key).name}"
         if self.is_keyed:
-            msg = 'this breaker has a circuit for each key: say which, as in breaker.status(key="api.example.com")'
+            msg = 'this breaker has a circuit for each key: give one, as in breaker.status(key="api.example.com")'
             raise PolicyError(msg)
         return self._key
 
     def _change(self, key: keys.Answer | None, step: Callable[[Circuit, float], Circuit]) -> None:
-        circuit: SharedCircuit = states().view(self._at(key), SharedCircuit)
-        circuit.exchange(lambda found, now: (step(found, now), None), tell_all)
+        circuit: SharedCircuit = states().view(self._store_key(key), SharedCircuit)
+        circuit.update(lambda found, now: (step(found, now), None), emit_by_hand)
 
     def _named(self, name: str) -> Self:
         return keys.changed(self, name=name, _key=_PREFIX + name)
@@ -255,29 +263,22 @@ class CircuitBreaker(keys.Keyed, Policy):
         return states().view(self._key, SharedCircuit)
 
     def _timed(
-        self, leave: Permit, circuit: SharedCircuit, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+        self, permit: Permit, circuit: SharedCircuit, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Permit:
-        """Return leave for a call that begins now, and whose seconds count."""
-        given: Pass = leave.data._replace(began=clock.present())
-        return Permit(leave.key, given, succeeded=partial(self._ended_well, leave, given, circuit, plan, args, kwargs))
+        """Return a permit for a call that begins now, and whose duration counts."""
+        began = clock.present()
+        admission: Admission = permit.data._replace(began=began)
 
-    def _ended_well(  # noqa: PLR0917  # all that there is to know of a call
-        self,
-        leave: Permit,
-        given: Pass,
-        circuit: SharedCircuit,
-        plan: Plan,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-    ) -> None:
-        """Take in a success of a call that was made at once, and the seconds that it took."""
-        if clock.present() - given.began < self.slow:  # type: ignore[operator]  # both are there
-            leave.succeeded()
-        else:
-            call = Call(plan.work(args, kwargs), running.get(), 1, given.began or 0.0)
-            circuit.record(self._rules, call, given, Seen(good=True, slow=True))
+        def succeeded() -> None:
+            if clock.present() - began < self.slow:  # type: ignore[operator]  # it is not None
+                permit.succeeded()
+            else:
+                call = Call(plan.work(args, kwargs), running.get(), 1, began)
+                circuit.record(self._rules, call, admission, CallResult(success=True, slow=True))
 
-    def _good(self, outcome: Outcome[Any]) -> bool | None:
+        return Permit(permit.key, admission, succeeded=succeeded)
+
+    def _is_success(self, outcome: Outcome[Any]) -> bool | None:
         if not isinstance(outcome, Failed):
             return True if isinstance(outcome, Ok) else None
         if self._fails(outcome.error):
@@ -285,45 +286,41 @@ class CircuitBreaker(keys.Keyed, Policy):
         return True if status_of(outcome.error) is not None else None
 
     def _refused(self, call: Call, refusal: Refusal) -> CircuitOpen:
+        after = f"; a call may be let through in {refusal.retry_in:.1f} s" if refusal.state == "open" else ""
         return CircuitOpen(
-            f"circuit {self.title} is {_IS[refusal.position]}: {call.operation} was not called{_after(refusal)}",
+            f"circuit {self.title} is {_REFUSING[refusal.state]}: {call.operation} was not called{after}",
             name=self.title,
             retry_in=refusal.retry_in,
         )
 
 
-_IS = {
+_REFUSING = {
     "open": "open",
     "isolated": "isolated, until it is closed by hand",
     "half_open": "half open, and its probes are under way",
 }
 
-
-def _after(refusal: Refusal) -> str:
-    return "" if refusal.position != "open" else f"; a call may be let through in {refusal.retry_in:.1f} s"
-
-
-#: For a call that found its circuit closed.
-_KNOWN_TO_BE_CLOSED = Permit("open circuit")
+#: The permit of a call whose circuit is closed.
+_CLOSED = Permit("open circuit")
 
 
 @dataclass(frozen=True, eq=False)
 class _Ahead(Policy):
-    """Comes before the queues: no call waits, and no token is spent, while the circuit is known to be open."""
+    """Stands before the queues: while the circuit is open, no call waits and no token is spent."""
 
     slot: ClassVar[str] = "open circuit"
 
     breaker: CircuitBreaker
 
     def parts(self) -> tuple[Policy, ...]:
-        return ()  # whoever arranges a pipeline anew makes it anew, for the breaker that stands there then
+        return ()  # a rearranged pipeline makes a new one for its breaker
 
     @property
     def heeds_arguments(self) -> bool:
         return self.breaker.is_keyed
 
     def at_once(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Permit | None:
-        return None if self.breaker.at_once(plan, args, kwargs) is None else _KNOWN_TO_BE_CLOSED
+        return None if self.breaker.at_once(plan, args, kwargs) is None else _CLOSED
 
     def describe(self) -> str:
         return f"open circuit: {self.breaker.title}, noticed before a call queues up"
@@ -334,7 +331,7 @@ class _Ahead(Policy):
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         if call.work.take_permit(self.slot) is not None:
-            return await proceed(call)  # that attempt was made already: see `at_once`
+            return await proceed(call)  # `at_once` has permitted this attempt, which is over
         if self.breaker.is_keyed:
             return await keys.around(self, call, proceed)
         breaker = self.breaker

@@ -1,7 +1,7 @@
-"""The state machine of a bulkhead: who holds how many of its slots, and who waits for one, in the order of arrival.
+"""The state machine of a bulkhead: the slots that each process holds, and a queue in order of arrival.
 
-Each process tells how many slots it holds, not that it took or gave one: so a process that could not be heard for a
-while is right again as soon as it is, and one that has died is forgotten when its lease is over.
+Each process writes how many slots it holds, not that it took or released one. So its next write corrects its count
+after an outage, and the slots of a dead process are free when its lease expires.
 """
 
 from __future__ import annotations
@@ -15,48 +15,48 @@ from resilient_tasks.state.written import dumped, loaded
 
 Answer: TypeAlias = Literal["taken", "queued", "full"]
 
-#: How the name of a holder ends whose one slot may be idle. Who has claimed that name may take the slot away.
-KEEPS = "*"
+#: The end of the name of a holder whose one slot may be idle. A process that has claimed the name may remove the slot.
+KEPT = "*"
 
 
 @dataclass(slots=True)
 class Holder:
-    """The slots of one process: their number, and the time at which they are free again unless it says otherwise."""
+    """The slots of one process: their number, and when they expire unless they are renewed."""
 
     number: int
     until: float
 
 
 class Slots:
-    """The state of a bulkhead. It changes in place.
+    """The mutable state of a bulkhead.
 
     Attributes:
         held: the holders, by name.
-        queue: tickets of those who wait, first come first, and the time at which each is forgotten likewise.
-        only: the one holder there is, if there is one and nobody waits.
-        stands: whether it stands in a store.
+        queue: the waiting tickets in order of arrival, and when each one expires unless it is renewed.
+        only: the holder, if there is exactly one, and no ticket waits.
+        is_stored: whether a store has this state.
     """
 
-    __slots__ = ("held", "only", "queue", "stands")
+    __slots__ = ("held", "is_stored", "only", "queue")
 
     only: Holder | None
 
     def __init__(self, held: dict[str, Holder] | None = None, queue: dict[str, float] | None = None) -> None:
         self.held: dict[str, Holder] = held or {}
         self.queue: dict[str, float] = queue or {}
-        self.stands: bool = False
-        self._settle()
+        self.is_stored: bool = False
+        self._update_only()
 
     @classmethod
-    def decode(cls, state: bytes | None, now: float, lease: float = math.inf, place: float = math.inf) -> Slots:
-        """Return the slots that `encode` gave, as they are by now; new ones if something else is there."""
+    def decode(cls, encoded: bytes | None, now: float, lease: float = math.inf, place: float = math.inf) -> Slots:
+        """Return the slots that `encode` returned, without what has expired; new ones for None or unreadable bytes."""
         try:
-            found: dict[str, Any] = loaded(state)
+            found: dict[str, Any] = loaded(encoded)
             held = {holder: Holder(number, until) for holder, (number, until) in found["held"].items()}
-            slots = cls(held, dict(found["queue"])).by(now, lease, place)
+            slots = cls(held, dict(found["queue"])).expire(now, lease, place)
         except (ValueError, TypeError, LookupError, AttributeError):
             slots = cls()
-        slots.stands = state is not None
+        slots.is_stored = encoded is not None
         return slots
 
     def encode(self) -> bytes:
@@ -64,11 +64,11 @@ class Slots:
         held = {name: (holder.number, holder.until) for name, holder in self.held.items() if holder.number}
         return dumped({"held": held, "queue": self.queue})
 
-    def by(self, now: float, lease: float, place: float) -> Slots:
-        """Take away those whose time is over.
+    def expire(self, now: float, lease: float, place: float) -> Slots:
+        """Remove the holders and tickets that have expired.
 
-        No time ends later than `lease` seconds (a slot) or `place` seconds (a place in the queue) from now: a clock
-        that was fast for a moment is not believed.
+        A slot expires at most `lease` seconds from now, and a place in the queue at most `place` seconds: a clock may
+        have run fast for a moment.
         """
         for name, holder in [*self.held.items()]:
             if holder.until <= now:
@@ -80,77 +80,73 @@ class Slots:
                 del self.queue[ticket]
             elif until > now + place:
                 self.queue[ticket] = now + place
-        self._settle()
+        self._update_only()
         return self
 
-    def to_keep(self) -> Slots | None:
-        """Return the slots, or None where nothing stands in the store, or need to."""
-        self.stands = self.stands or not self.is_empty
-        return self if self.stands else None
+    def to_store(self) -> Slots | None:
+        """Return the slots, or None if they are empty, and the store has none."""
+        self.is_stored = self.is_stored or not self.is_empty
+        return self if self.is_stored else None
 
     @property
     def is_empty(self) -> bool:
-        """Whether nobody holds a slot or waits for one."""
-        return not self.queue and not self._held_in_all
+        """Whether no slot is held, and no ticket waits."""
+        return not self.queue and not self._total
 
     @property
     def taken(self) -> int:
-        """Slots that are taken, without those that may be idle."""
-        return sum(holder.number for name, holder in self.held.items() if not name.endswith(KEEPS))
+        """The number of slots taken, without those that may be idle."""
+        return sum(holder.number for name, holder in self.held.items() if not name.endswith(KEPT))
 
     @property
     def kept(self) -> list[str]:
-        """The names of those who keep a slot that may be idle."""
-        return [name for name in self.held if name.endswith(KEEPS)]
+        """The names of the holders whose slot may be idle."""
+        return [name for name in self.held if name.endswith(KEPT)]
 
-    def lacks(self, ticket: str, limit: int) -> int:
-        """Return how many slots more would have to be free of `limit` for this ticket to have its turn."""
-        return max(0, self._held_in_all + self._ahead_of(ticket) + 1 - limit)
+    def missing(self, ticket: str, limit: int) -> int:
+        """Return how many more of `limit` slots would have to be free for this ticket to get one."""
+        return max(0, self._total + self._ahead_of(ticket) + 1 - limit)
 
-    def holding(self, name: str, number: int, until: float) -> Slots:
-        """Have a holder hold `number` slots until then."""
-        return self.held_by(name, Holder(number, until))
-
-    def held_by(self, name: str, holder: Holder) -> Slots:
-        """Have a holder hold its number of slots."""
+    def hold(self, name: str, holder: Holder) -> Slots:
+        """Set the slots of a holder."""
         self.held[name] = holder
-        self._settle()
+        self._update_only()
         return self
 
-    def without(self, ticket: str) -> Slots:
-        """Have nobody wait on `ticket`."""
+    def remove(self, ticket: str) -> Slots:
+        """Remove a ticket from the queue."""
         self.queue.pop(ticket, None)
-        self._settle()
+        self._update_only()
         return self
 
-    def ask(
+    def request(
         self, ticket: str, limit: int, places: int, now: float, keep: float, *, idle: Collection[str] = ()
     ) -> Answer:
-        """Ask for one slot of `limit`; if all are taken, for one of so many `places` in the queue.
+        """Request one slot of `limit`, or one of `places` in the queue if all are taken.
 
-        A slot that was taken is yet to be told by `held_by`. A place is kept for `keep` seconds after it was asked for.
-        Slots of the holders in `idle` are taken away as far as this one needs them.
+        A place in the queue expires after `keep` seconds. A taken slot is not counted yet: call `hold`. As many of the
+        holders in `idle` are removed as this slot needs.
         """
         idle = [name for name in idle if name in self.held]
-        if self.lacks(ticket, limit) <= len(idle):
-            for name in idle[: max(0, self._held_in_all + 1 - limit)]:
+        if self.missing(ticket, limit) <= len(idle):
+            for name in idle[: max(0, self._total + 1 - limit)]:
                 del self.held[name]
-            self.without(ticket)
+            self.remove(ticket)
             return "taken"
         if ticket not in self.queue and len(self.queue) >= places:
             return "full"
-        if self.queue.get(ticket, now) <= now + keep / 2:  # else it was told lately enough
+        if self.queue.get(ticket, now) <= now + keep / 2:  # else it was renewed recently
             self.queue[ticket] = now + keep
-            self._settle()
+            self._update_only()
         return "queued"
 
     @property
-    def _held_in_all(self) -> int:
+    def _total(self) -> int:
         return sum(holder.number for holder in self.held.values())
 
     def _ahead_of(self, ticket: str) -> int:
         return list(self.queue).index(ticket) if ticket in self.queue else len(self.queue)
 
-    def _settle(self) -> None:
-        alone = len(self.held) == 1 and not self.queue
-        self.only = next(iter(self.held.values())) if alone else None
+    def _update_only(self) -> None:
+        is_alone = len(self.held) == 1 and not self.queue
+        self.only = next(iter(self.held.values())) if is_alone else None

@@ -1,4 +1,4 @@
-"""Bulkhead: no more calls at once than a service, or this machine, can take."""
+"""Bulkhead: limit concurrent calls to what a service, or this machine, can take."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Plan, Proceed
     from resilient_tasks.policies.bulkhead.machine import Answer
 
-#: Where bulkheads are in the store.
+#: The prefix of bulkheads in the store.
 _PREFIX = "bulkhead/"
-#: A caller in the queue looks again after so many seconds, growing from the first to the last: by a quarter, so that it
-#: waits no longer than a quarter of its time for nothing.
-_FIRST_LOOK, _LAST_LOOK, _GROWS = 0.005, 0.1, 1.25
+#: Seconds after which a waiting call polls, first and at most, and the factor by which they grow: with a quarter more
+#: each time, it spends at most a quarter of its wait beside a free slot.
+_FIRST_POLL, _MAX_POLL, _GROWTH = 0.005, 0.1, 1.25
 
 
 @answering('Bulkhead("warehouse", 4)')
 @dataclass(frozen=True, eq=False)
 class Bulkhead(keys.Keyed, Policy):
-    """Let at most `limit` calls be under way at once, together with everyone who names the same bulkhead.
+    """Let at most `limit` calls run concurrently, across all bulkheads of one name.
 
     Args:
-        name: of what is protected, such as `"warehouse"`. Or a key function, such as `lambda url: host_of(url)`: it is
-            given those of the call's arguments that it names, and returns the name for this call. Each name has slots
-            and a queue of its own.
-        limit: calls at once.
-        queue: calls that may wait for one of those to end, in the order in which they came. The others, and those whose
-            deadline comes while they wait, fail with `BulkheadFull`, which is not retried by default.
+        name: of the protected service, such as `"warehouse"`. Or a key function, such as `lambda url: host_of(url)`: it
+            gets the call's arguments that it names, and returns the name for this call. Each name has its own slots and
+            queue.
+        limit: concurrent calls.
+        queue: calls that may wait for a slot, in order of arrival. Further calls, and those whose deadline comes while
+            they wait, fail with `BulkheadFull`, which is not retried by default.
 
-    An attempt that was abandoned (see `Timeout`) keeps its slot until it really ends. The slots of a process that died
-    are free again after half a minute.
+    An abandoned attempt (see `Timeout`) keeps its slot until it really ends. The slots of a dead process are free again
+    after half a minute.
 
     Raises:
         PolicyError: the arguments are impossible.
@@ -79,7 +79,7 @@ class Bulkhead(keys.Keyed, Policy):
         if self.is_keyed:
             return await keys.around(self, call, proceed)
         if call.work.take_permit(self._key) is not None:
-            return await proceed(call)  # that attempt was made already, and has given its slot back: see `at_once`
+            return await proceed(call)  # `at_once` has permitted this attempt, which has released its slot
         slots = self._slots()
         reason = await self._enter(call, slots)
         if reason:
@@ -87,12 +87,12 @@ class Bulkhead(keys.Keyed, Policy):
         try:
             outcome = await proceed(call)
             if not isinstance(outcome, Failed):
-                slots.leave()
+                slots.release()
                 return outcome
         except BaseException as error:
-            slots.ended(error, call)
+            slots.release_after(error, call)
             raise
-        slots.ended(outcome.error)
+        slots.release_after(outcome.error)
         return outcome
 
     @property
@@ -101,35 +101,35 @@ class Bulkhead(keys.Keyed, Policy):
 
     @property
     def door(self) -> SlotsDoor | None:
-        """Where slots are taken while the bulkhead is in this process's memory, and nobody waits."""
+        """Open while the bulkhead is in this process's memory, has a free slot, and its queue is empty."""
         return None if self.is_keyed else SlotsDoor(self)
 
     def at_once(
         self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any], door: SlotsDoor | None = None
     ) -> Permit | None:
-        if shared.opened_for is (chosen := settings.current):
+        if shared.opened_for is (current := settings.current):
             slots: HeldSlots | None = shared.views.get(self._key or self.place_at_once(_PREFIX, plan, args, kwargs))
             if slots is not None:
-                return slots.acquire(self.limit, door, chosen)
+                return slots.try_acquire(self.limit, door, current)
         return None
 
     async def _enter(self, call: Call, slots: HeldSlots) -> str:
-        """Take a slot, or say why not."""
+        """Take a slot, and wait for it if need be; return an empty text, or why there is none."""
         ticket = slots.new_ticket()
-        look_again_in = _FIRST_LOOK
-        answer: Answer = "queued"  # as far as is known: the question may be interrupted once it was answered
+        poll_in = _FIRST_POLL
+        answer: Answer = "queued"  # the request may be interrupted after it has put the ticket into the queue
         try:
-            answer = slots.ask(ticket, self.limit, self.queue, keep=True)
+            answer = slots.request(ticket, self.limit, self.queue, keep=True)
             while answer == "queued":
                 left = call.remaining()
                 if left <= 0:
                     return "the deadline came first"
-                await call.wait_for_turn(min(look_again_in, left))
-                look_again_in = min(_LAST_LOOK, _GROWS * look_again_in)
-                answer = slots.ask(ticket, self.limit, self.queue, keep=True)
+                await call.wait_for_turn(min(poll_in, left))
+                poll_in = min(_MAX_POLL, _GROWTH * poll_in)
+                answer = slots.request(ticket, self.limit, self.queue, keep=True)
         finally:
             if answer == "queued":
-                slots.forget(ticket)
+                slots.leave_queue(ticket)
         if answer == "taken":
             return ""
         return "the queue is full" if self.queue else "there is no queue"

@@ -1,4 +1,4 @@
-"""RateLimit: no more calls than a service allows, whoever makes them."""
+"""RateLimit: no more calls than a service allows, across all callers."""
 
 from __future__ import annotations
 
@@ -18,39 +18,38 @@ from resilient_tasks.core.parameters.arguments import answering
 from resilient_tasks.core.pipeline import Policy
 from resilient_tasks.core.wording import number_of
 from resilient_tasks.policies.rate_limit.machine import Rate, SlidingWindow, TokenBucket
-from resilient_tasks.policies.rate_limit.rates import RateDoor, SharedRate, door_for
+from resilient_tasks.policies.rate_limit.shared_rate import RateDoor, SharedRate, door_for
 from resilient_tasks.state.states import shared, states
 
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Plan, Proceed
     from resilient_tasks.core.parameters.durations import Duration
 
-#: A sliding window remembers the time of each call: more than so many are too many to read and write for each call.
+#: The most calls in a sliding window, which remembers the time of each: more would take too long to read and write.
 MOST_REMEMBERED = 1000
-#: Where rate limits are in the store.
+#: The prefix of rate limits in the store.
 _PREFIX = "rate/"
 
 
 @answering('RateLimit("flights-api", calls=10, per=1)')
 @dataclass(frozen=True, eq=False)
 class RateLimit(keys.Keyed, Policy):
-    """Make at most `calls` calls in any `per` seconds, together with everyone who names the same limit.
+    """Make at most `calls` calls in any `per` seconds, across all limits of one name.
 
-    A call that comes too early reserves the next time that the limit allows, and waits for it: calls keep their order.
+    A call that comes too early reserves the next time that the limit allows, and waits for it, so calls keep their
+    order.
 
     Args:
-        name: of what is protected, such as `"flights-api"`. Or a key function, such as `lambda url: host_of(url)`: it
-            is given those of the call's arguments that it names, and returns the name for this call. Each name has a
-            limit of its own.
-        calls: so many
-        per: in so many seconds, or a text such as `"1 min"`, or a `timedelta`. By default a sliding window:
-            exact, for up to 1,000 calls.
-        burst: a token bucket instead: up to so many calls at once after a pause, and `calls` in `per` seconds in the
-            long run.
-        wait: seconds that a call waits at the most, written as `per` is; True for as long as its deadline allows, False
-            to refuse at once.
+        name: of the protected service, such as `"flights-api"`. Or a key function, such as `lambda url: host_of(url)`:
+            it gets the call's arguments that it names, and returns the name for this call. Each name has its own limit.
+        calls: the number of calls in `per`, by default in a sliding window: exact, for up to 1,000 calls.
+        per: seconds, a text such as `"1 min"`, or a `timedelta`.
+        burst: use a token bucket instead: up to this many calls at once after a pause, and `calls` in `per` seconds on
+            average.
+        wait: the longest wait of a call, in seconds or written as `per` is; True for as long as its deadline allows,
+            False to refuse at once.
 
-    Each attempt of a retry pays. A call that is refused fails with `RateLimited`, which is not retried by default.
+    Each attempt of a retry counts. A refused call fails with `RateLimited`, which is not retried by default.
 
     Raises:
         PolicyError: the arguments are contradictory or impossible.
@@ -105,16 +104,16 @@ class RateLimit(keys.Keyed, Policy):
         if self.is_keyed:
             return await keys.around(self, call, proceed)
         if call.work.take_permit(self._key) is not None:
-            return await proceed(call)  # that attempt was made already, and has paid: see `at_once`
+            return await proceed(call)  # `at_once` has permitted this attempt, which has been counted
         patience = min(self._patience, call.remaining())
         limit: SharedRate = states().view(self._key, SharedRate)
-        reserved = limit.reserve(self._rate, patience)
-        if not reserved.granted:
-            call.emit(RateLimitReached, limit=self.title, refused=True, delay=reserved.wait)
-            return Failed(self._refused(call, reserved.wait, patience))
-        if reserved.wait > 0:
-            call.emit(RateLimitReached, limit=self.title, refused=False, delay=reserved.wait)
-            await call.wait_for_turn(reserved.wait)
+        reservation = limit.reserve(self._rate, patience)
+        if not reservation.granted:
+            call.emit(RateLimitReached, limit=self.title, refused=True, delay=reservation.wait)
+            return Failed(self._refused(call, reservation.wait, patience))
+        if reservation.wait > 0:
+            call.emit(RateLimitReached, limit=self.title, refused=False, delay=reservation.wait)
+            await call.wait_for_turn(reservation.wait)
         return await proceed(call)
 
     @property
@@ -123,16 +122,16 @@ class RateLimit(keys.Keyed, Policy):
 
     @property
     def door(self) -> RateDoor | None:
-        """Where calls pass while the limit is in this process's memory, and they need not wait."""
+        """Open while the limit is in this process's memory, and calls need not wait."""
         return None if self.is_keyed else door_for(self, self._rate)
 
     def at_once(
         self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any], door: RateDoor | None = None
     ) -> Permit | None:
-        if shared.opened_for is (chosen := settings.current):
+        if shared.opened_for is (current := settings.current):
             limit: SharedRate | None = shared.views.get(self._key or self.place_at_once(_PREFIX, plan, args, kwargs))
             if limit is not None:
-                return limit.at_once(self._rate, door, chosen)
+                return limit.try_acquire(self._rate, door, current)
         return None
 
     @property

@@ -35,7 +35,7 @@ class Allowance:
 
     def pay_in(self, paid: Paid, now: float, calls: int, at: float) -> Paid:
         """Count so many calls, the last of them made `at` this time."""
-        window = paid.window.until(now) if paid.window.seconds == self.per else TimeWindow(self.per)
+        window = paid.window.corrected(now) if paid.window.seconds == self.per else TimeWindow(self.per)
         paid.window = window.add(min(at, now), Totals(calls))
         return paid
 
@@ -43,10 +43,10 @@ class Allowance:
         """As `pay_in`, and ask for one retry."""
         window = self.pay_in(paid, now, calls, at).window
         total = window.totals(now)
-        granted = total.bad + 1 <= self.floor + self.share * total.calls
+        granted = total.failed + 1 <= self.floor + self.share * total.calls
         if granted:
             window.add(now, Totals(0, 1))
-        return paid, Grant(granted, total.bad, total.calls)
+        return paid, Grant(granted, total.failed, total.calls)
 
 
 class Paid:

@@ -1,4 +1,4 @@
-"""A rate limit that calls share."""
+"""The rate limits of this process: the cached place of each limit's times."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from resilient_tasks.core.call import Permit
 from resilient_tasks.core.execution import clock
 from resilient_tasks.core.first_attempts import Door, Text
 from resilient_tasks.core.store import Cell
-from resilient_tasks.policies.rate_limit.machine import Rate, Reserved, SlidingWindow, Times, TokenBucket
+from resilient_tasks.policies.rate_limit.machine import Rate, Reservation, SlidingWindow, Times, TokenBucket
 from resilient_tasks.state.states import States
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class RateDoor(Door):
-    """Open while a rate limit is in this process's memory, which goes by this process's clock."""
+    """Open while a rate limit is in this process's memory, and uses this process's clock."""
 
     __slots__ = ("cell", "times")
 
@@ -26,7 +26,7 @@ class RateDoor(Door):
 
     def __init__(self, policy: Any, rate: Rate) -> None:
         super().__init__(policy)
-        for name in rate.own:
+        for name in rate.fields:
             setattr(self, name, getattr(rate, name))
 
 
@@ -35,13 +35,13 @@ def _text(name: str, rate: type[TokenBucket | SlidingWindow]) -> Text:
 
 
 class _BucketDoor(RateDoor):
-    __slots__ = TokenBucket.own
+    __slots__ = TokenBucket.fields
 
     text: ClassVar[Text] = _text("a token bucket", TokenBucket)
 
 
 class _WindowDoor(RateDoor):
-    __slots__ = SlidingWindow.own
+    __slots__ = SlidingWindow.fields
 
     text: ClassVar[Text] = _text("a sliding window", SlidingWindow)
 
@@ -52,9 +52,9 @@ def door_for(policy: Any, rate: Rate) -> RateDoor:
 
 
 class SharedRate:
-    """A rate limit as this process knows it: where its times are, if they are in this process's memory."""
+    """A rate limit, with the place of its times if they are in this process's memory."""
 
-    __slots__ = ("_cell", "_key", "_leave", "_memory", "_states", "_was_free", "was_used")
+    __slots__ = ("_cell", "_key", "_memory", "_permit", "_states", "_was_free", "was_used")
 
     was_used: bool
 
@@ -63,51 +63,52 @@ class SharedRate:
         self._key = key
         self._memory = shared.memory
         self._cell = Cell(None, -math.inf)
-        self._leave = Permit(key, is_spent=True)
+        self._permit = Permit(key, is_spent=True)
         self.was_used = self._was_free = False
 
     @property
     def is_needed(self) -> bool:
-        """No: all that is known stands in the store, or in memory."""
+        """No: all that it holds is in the store, or in memory."""
         return False
 
     def let_go(self) -> None:
-        """See `View`. What stands in the store, or in memory, has its own end."""
+        """See `View`. The state in the store, or in memory, expires by itself."""
 
-    def at_once(self, rate: Rate, door: RateDoor | None = None, chosen: Settings | None = None) -> Permit | None:
-        """Reserve the present, if a call may be made at once; else `reserve`.
+    def try_acquire(self, rate: Rate, door: RateDoor | None = None, current: Settings | None = None) -> Permit | None:
+        """Reserve the present for a call; return None if it may have to wait, and to `reserve` a time.
 
         Args:
-            rate: of the policy that asks.
-            door: to be opened, for the settings that are `chosen`.
-            chosen: in force since before this limit was found.
+            rate: of the calling policy.
+            door: the door to open, for the `current` settings.
+            current: the settings in force since before this limit was looked up.
         """
         if (memory := self._memory) is None:
-            self._was_free = self._was_free and self.reserve(rate, 0.0).granted  # what is likely to wait is asked once
-            return self._leave if self._was_free else None
+            # If the last call had to wait, this one probably does too: one request is enough.
+            self._was_free = self._was_free and self.reserve(rate, 0.0).granted
+            return self._permit if self._was_free else None
         now, cell = clock.present() if memory.goes_by_clock else memory.now(), self._cell
-        if (times := cell.live) is None or not rate.fits(times):
+        if (times := cell.live) is None or not rate.match(times):
             return None
-        here = door_for(None, rate) if door is None else door
-        here.cell, here.times = cell, times
+        door = door_for(None, rate) if door is None else door
+        door.cell, door.times = cell, times
         if memory.goes_by_clock:
-            here.permit, here.opened_for = self._leave, chosen
-        if rate.takes(here, now):
+            door.permit, door.opened_for = self._permit, current
+        if rate.try_take(door, now):
             self.was_used = True
-            return self._leave
+            return self._permit
         return None
 
-    def reserve(self, rate: Rate, patience: float) -> Reserved:
+    def reserve(self, rate: Rate, patience: float) -> Reservation:
         """Reserve a time at most `patience` seconds from now."""
         return self._states.step(
             self._key,
             Times.decode,
             lambda times, now: rate.reserve(times, now, patience),
-            ttl=lambda reserved: reserved.wait + rate.kept,
-            take_in=self._take_in,
+            ttl=lambda reservation: reservation.wait + rate.kept,
+            take_in=self._cache,
         )
 
-    def _take_in(self, reserved: Reserved) -> None:
-        self.was_used, self._was_free = True, reserved.granted and reserved.wait == 0
+    def _cache(self, reservation: Reservation) -> None:
+        self.was_used, self._was_free = True, reservation.granted and reservation.wait == 0
         if self._memory is not None:
             self._cell = self._memory.cell(self._key, Times.decode)
