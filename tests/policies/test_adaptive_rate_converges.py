@@ -32,7 +32,7 @@ def course(request):
 
 @RETRY_AFTER
 @pytest.mark.parametrize(("start", "rate"), [(10, 20), (10, 5)], ids=["from below", "from above"])
-def test_it_finds_the_rate_of_the_service_and_is_seldom_refused(course, start, rate, retry_after):
+def test_it_finds_the_rate_of_the_service_with_few_refused_calls(course, start, rate, retry_after):
     service = Service(lambda _: rate, retry_after=retry_after)
     course(service, AdaptiveRateLimit("api", start=start, per=1), 150)
     accepted, refused = service.shares(30, 150)
@@ -50,7 +50,7 @@ def test_it_follows_a_rate_that_changes(course, retry_after):
         assert refused < 0.1
 
 
-def test_attempts_that_are_retried_pay_and_all_calls_arrive_in_the_end(course):
+def test_retried_attempts_count_and_all_calls_succeed_in_the_end(course):
     service = Service(lambda _: 10, retry_after=1)
     course(service, AdaptiveRateLimit("api", start=20, per=1), 60, retry=Retry(attempts=5))
     accepted, refused = service.shares(10, 60)
@@ -70,7 +70,7 @@ def test_no_call_of_any_worker_begins_in_a_pause_and_no_herd_follows_it(course):
 
     service = Once(lambda _: 1000, burst=1000)
     course(service, AdaptiveRateLimit("api", start=10, per=1, most=10), 20, workers=20)
-    begun = [at - 0.1 for at in service.accepted]  # a call takes so long to arrive
+    begun = [at - 0.1 for at in service.accepted]  # a call takes this long to arrive
     after = sorted(at for at in begun if at > service.paused_at)
     assert after[0] == pytest.approx(service.paused_at + 5)
     assert min(later - at for at, later in itertools.pairwise(after)) > 0.08
@@ -78,14 +78,14 @@ def test_no_call_of_any_worker_begins_in_a_pause_and_no_herd_follows_it(course):
     assert len(after) > 50
 
 
-def test_a_service_that_is_not_asked_much_does_not_let_the_limit_grow(course):
+def test_the_limit_does_not_grow_with_few_calls(course):
     service = Service(lambda _: 1000, burst=1000)
     limit = AdaptiveRateLimit("api", start=10, per=1)
-    course(service, limit, 100, workers=1)  # one worker makes ten calls a second at the most
+    course(service, limit, 100, workers=1)  # one worker makes at most ten calls a second
     assert limit.status().rate <= 10 / 0.75 + 1
 
 
-def test_what_is_known_lags_behind_by_no_more_than_the_store_may(course, monkeypatch):
+def test_accepted_calls_are_reported_within_the_staleness_of_the_store(course, monkeypatch):
     monkeypatch.setattr(settings, "current", settings.Settings(store_staleness=0))
     service = Service(lambda _: 20)
     course(service, AdaptiveRateLimit("api", start=10, per=1), 60)

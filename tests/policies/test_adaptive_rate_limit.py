@@ -1,4 +1,4 @@
-"""AdaptiveRateLimit: what lowers and raises the rate, who waits, and that all who name it share it."""
+"""AdaptiveRateLimit: what lowers and raises the rate, which calls wait, and that limits of one name are shared."""
 
 import asyncio
 
@@ -41,7 +41,7 @@ def adaptive(name="api", **given):
 
 
 class Service:
-    """Answers with the failures that it is given, then with the time."""
+    """Raises the given failures, then returns the time."""
 
     def __init__(self, *failures):
         self.failures, self.began = list(failures), []
@@ -61,7 +61,7 @@ def test_calls_begin_evenly_spaced_and_in_order(drive, clock, resilient_events):
     assert [fetch() for _ in range(3)] == [10.75, 11, 11.25]
 
 
-def test_a_refused_call_lowers_the_rate_and_the_log_says_why(drive, resilient_events):
+def test_a_refused_call_lowers_the_rate_and_the_log_has_the_reason(drive, resilient_events):
     limit = adaptive()
     drive(Service(TooMany()).fetch, rate_limit=limit).outcome()
     assert limit.status().rate == 5
@@ -70,7 +70,7 @@ def test_a_refused_call_lowers_the_rate_and_the_log_says_why(drive, resilient_ev
     assert (event.rate_before, event.rate, event.per, event.pause) == (10, 5, 1, 0)
 
 
-def test_it_never_falls_below_its_least_and_says_so(drive, resilient_events):
+def test_it_never_falls_below_its_least_and_logs_that(drive, resilient_events):
     limit = adaptive(least=4)
     fetch = drive(Service(*[TooMany(2) for _ in range(3)]).fetch, rate_limit=limit)
     for _ in range(3):
@@ -102,7 +102,7 @@ def test_calls_that_were_under_way_together_lower_it_once(drive, clock, resilien
     assert limit.status().rate == 2.5
 
 
-def test_retry_after_holds_up_everyone_who_names_the_limit(drive, clock):
+def test_retry_after_pauses_all_callers_of_the_limit(drive, clock):
     drive(Service(TooMany(5)).fetch, rate_limit=adaptive()).outcome()
     assert adaptive().status().pause == 5
     others = drive(clock.now, rate_limit=adaptive())
@@ -110,7 +110,7 @@ def test_retry_after_holds_up_everyone_who_names_the_limit(drive, clock):
     assert drive(clock.now, rate_limit=adaptive("another"))() == pytest.approx(5.4)
 
 
-def test_a_wait_that_is_asked_for_without_a_new_round_holds_calls_up_too():
+def test_a_retry_after_without_a_new_round_pauses_calls_too():
     limit, rules = Limit(10, 0.0), adaptive()._rules
     for _ in range(5):
         limit.enqueue(0.0, 100)
@@ -120,7 +120,7 @@ def test_a_wait_that_is_asked_for_without_a_new_round_holds_calls_up_too():
     assert [limit.place(0.0, 100, number).wait for number in range(1, 5)] == pytest.approx([3, 3.2, 3.4, 3.6])
 
 
-def test_calls_that_wait_move_with_a_pause_and_begin_one_by_one():
+def test_waiting_calls_move_with_a_pause_and_begin_one_by_one():
     limit, rules = Limit(10, 0.0), adaptive()._rules
     for _ in range(4):
         limit.enqueue(0.0, 100)
@@ -134,13 +134,13 @@ def test_a_call_that_is_late_to_begin_begins_when_the_pause_is_over():
     limit, rules = Limit(10, 0.0), adaptive()._rules
     for _ in range(3):
         limit.enqueue(0.0, 100)
-    limit.place(0.2, 100, 2)  # and the call before it has not looked yet
+    limit.place(0.2, 100, 2)  # the call before it has not polled yet
     limit.refuse(rules, 0.2, 0, 5)
     assert limit.place(0.2, 100, 1).wait == pytest.approx(5)
     assert limit.enqueue(0.2, 100).wait == pytest.approx(5)
 
 
-def test_calls_whose_process_died_hold_nobody_up_after_a_pause():
+def test_calls_of_a_dead_process_delay_no_others_after_a_pause():
     limit, rules = Limit(10, 0.0), adaptive()._rules
     for _ in range(20):
         limit.enqueue(0.0, 100)
@@ -148,11 +148,11 @@ def test_calls_whose_process_died_hold_nobody_up_after_a_pause():
     assert limit.enqueue(4.0, 100).wait == pytest.approx(1)
 
 
-def test_one_that_gives_up_lets_those_behind_it_move_up():
+def test_the_calls_behind_one_that_gives_up_move_up():
     limit = Limit(10, 0.0)
     for _ in range(5):
         limit.enqueue(0.0, 100)
-    for _ in range(2):  # to leave twice is to leave once
+    for _ in range(2):  # leaving twice has no further effect
         limit.leave(0.0, 2)
     assert [limit.place(0.0, 100, number).wait for number in (1, 3, 4)] == pytest.approx([0.1, 0.2, 0.3])
     assert limit.waiting(0.0) == 3
@@ -160,7 +160,7 @@ def test_one_that_gives_up_lets_those_behind_it_move_up():
     assert limit.enqueue(0.0, 100).wait == pytest.approx(0.3)
 
 
-def test_places_that_were_given_back_are_not_remembered_for_ever():
+def test_abandoned_places_are_not_remembered_for_ever():
     limit = Limit(1000, 0.0)
     for _ in range(5000):
         limit.enqueue(0.0, 100)
@@ -173,7 +173,7 @@ def test_places_that_were_given_back_are_not_remembered_for_ever():
     assert min(limit.gaps) > 4500
 
 
-def test_it_grows_by_one_step_each_time_that_it_was_used_and_accepted(drive, clock):
+def test_it_grows_by_one_step_each_time_it_was_used_and_its_calls_accepted(drive, clock):
     limit = adaptive(increase=2)
     fetch = drive(clock.now, rate_limit=limit)
     rates = []
@@ -190,7 +190,7 @@ def test_it_never_rises_above_its_most(drive, clock):
     assert limit.status().rate == 11
 
 
-def test_a_limit_that_is_not_used_does_not_grow(drive, clock):
+def test_an_unused_limit_does_not_grow(drive, clock):
     limit = adaptive()
     fetch = drive(clock.now, rate_limit=limit)
     for _ in range(200):
@@ -204,7 +204,7 @@ class Unavailable(Exception):
 
 
 @pytest.mark.parametrize("error", [ConnectionError, Unavailable])
-def test_calls_that_fail_for_other_reasons_say_nothing_about_it(drive, clock, error):
+def test_calls_that_fail_for_other_reasons_do_not_change_it(drive, clock, error):
     limit = adaptive()
     fetch = drive(Service(*[error() for _ in range(100)]).fetch, rate_limit=limit)
     for _ in range(100):
@@ -212,7 +212,7 @@ def test_calls_that_fail_for_other_reasons_say_nothing_about_it(drive, clock, er
     assert limit.status().rate == 10
 
 
-def test_an_answer_that_is_an_error_is_accepted_all_the_same(drive, clock):
+def test_a_client_error_counts_as_accepted(drive, clock):
     class NotFound(Exception):
         status_code = 404
 
@@ -226,13 +226,13 @@ def test_an_answer_that_is_an_error_is_accepted_all_the_same(drive, clock):
 def test_it_does_not_grow_in_a_pause():
     limit, rules = Limit(10, 0.0), adaptive()._rules
     limit.refuse(rules, 0.0, 0, 0)
-    limit.refuse(rules, 0.0, 0, 5)  # of the round before
+    limit.refuse(rules, 0.0, 0, 5)  # of an earlier round
     for tenth in range(50):
         limit.accept(rules, tenth / 10, Accepted(1, 5))
     assert limit.rate == 5
 
 
-def test_what_began_under_another_rate_does_not_let_it_grow():
+def test_calls_that_began_under_another_rate_do_not_let_it_grow():
     limit, rules = Limit(10, 0.0), adaptive()._rules
     limit.refuse(rules, 0.0, 0, 0)
     for tenth in range(50):
@@ -241,21 +241,21 @@ def test_what_began_under_another_rate_does_not_let_it_grow():
 
 
 @pytest.mark.parametrize("error", [TooMany(), ConnectionError(), TimeoutError(), CircuitOpen("", name="x", retry_in=9)])
-def test_only_throttling_lowers_it_unless_the_user_says_otherwise(drive, error):
+def test_only_throttling_lowers_it_by_default(drive, error):
     limit = adaptive()
     drive(Service(error).fetch, rate_limit=limit).outcome()
     assert limit.status().rate == (5 if isinstance(error, TooMany) else 10)
     assert limit.status().pause == 0
 
 
-def test_what_shows_that_calls_are_refused_can_be_said(drive):
+def test_the_errors_that_count_as_throttled_can_be_chosen(drive):
     limit = adaptive(on=(Kind.TIMEOUT, lambda error: "slow down" in str(error)))
     patient = Retry(on=Exception, attempts=4)
     drive(Service(TimeoutError(), ValueError("slow down"), TooMany()).fetch, rate_limit=limit, retry=patient)()
     assert limit.status().rate == 2.5
 
 
-def test_a_predicate_that_fails_is_told_to_the_caller(drive):
+def test_the_error_of_a_predicate_goes_to_the_caller(drive):
     limit = adaptive(on=lambda _: 1 / 0)
     outcome = drive(Service(TooMany()).fetch, rate_limit=limit).outcome()
     assert isinstance(outcome.error, PredicateError)
@@ -268,7 +268,7 @@ def test_a_pause_is_no_longer_than_the_setting_allows(drive, own_settings):
     assert adaptive().status().pause == 60
 
 
-def test_a_pause_is_kept_for_as_long_as_it_lasts(drive, clock, own_settings):
+def test_a_limit_is_kept_while_it_is_paused(drive, clock, own_settings):
     own_settings(longest_retry_after="1 day")
     drive(Service(TooMany(36_000)).fetch, rate_limit=adaptive()).outcome()
     drive(clock.now, rate_limit=adaptive(wait=False)).outcome()
@@ -326,7 +326,7 @@ def test_a_call_that_a_pause_makes_wait_too_long_leaves_the_queue(drive, clock, 
     assert limit.status().waiting == 0
 
 
-def test_a_call_that_is_held_up_longer_than_it_said_says_so_again(drive, clock, monkeypatch, resilient_events):
+def test_a_call_whose_wait_grows_emits_the_event_again(drive, clock, monkeypatch, resilient_events):
     limit = adaptive(start=1)
     fetch = drive(clock.now, rate_limit=limit)
     fetch()
@@ -342,7 +342,7 @@ def test_a_call_that_is_held_up_longer_than_it_said_says_so_again(drive, clock, 
     assert [round(event.delay) for event in resilient_events.named("rate.limited")] == [1, 60]
 
 
-def test_a_call_that_is_cancelled_while_it_waits_gives_its_place_back():
+def test_a_call_that_is_cancelled_while_it_waits_gives_up_its_place():
     limit = adaptive(start=0.1)
 
     async def scenario():
@@ -364,7 +364,7 @@ async def _time():
     return clocks.now()
 
 
-def test_each_attempt_pays_and_tells(drive, clock):
+def test_each_attempt_counts_and_reports_its_result(drive, clock):
     service = Service(TooMany(), TooMany())
     limit = adaptive(start=2, least=0.1)
     drive(service.fetch, retry=Retry(attempts=3, wait=0), rate_limit=limit)()
@@ -372,12 +372,12 @@ def test_each_attempt_pays_and_tells(drive, clock):
     assert limit.status().rate == 0.5
 
 
-def test_functions_that_name_one_limit_share_it(drive, clock):
+def test_functions_share_a_limit_of_one_name(drive, clock):
     times = [drive(clock.now, rate_limit=adaptive(start=1))() for _ in range(3)]
     assert times == [0, 1, 2]
 
 
-def test_each_key_has_a_limit_of_its_own(drive, clock):
+def test_each_key_has_its_own_limit(drive, clock):
     limit = adaptive(_host, start=1)
 
     def fetch(host):
@@ -406,7 +406,7 @@ def _host(host):
     return host
 
 
-def test_many_keys_do_not_fill_the_memory_and_those_that_hold_calls_up_stay(clock):
+def test_many_keys_do_not_fill_the_memory_and_paused_ones_stay(clock):
     paused = adaptive("paused")
     Pipeline(paused).outcome(Service(TooMany(3000)).fetch)
     each = adaptive(lambda number: f"host {number}")
@@ -436,7 +436,7 @@ def test_a_limit_that_was_not_used_for_an_hour_begins_anew(drive, clock):
 def test_processes_that_make_one_call_each_let_it_grow(clock):
     store = MemoryStore()
     for _ in range(20):
-        with use_store(store) as shared:  # and closes it: what is in it goes into the next one
+        with use_store(store) as shared:  # which closes it: the next store starts with its content
             Pipeline(adaptive()).call(int, "7")
             kept = {key: shared.get(key) for key in shared.keys("")}
         store = MemoryStore()
@@ -461,7 +461,7 @@ def test_while_the_store_is_gone_a_process_adapts_by_itself(clock):
         assert isinstance(Pipeline(limit).outcome(int, "7"), Ok)
 
 
-def test_an_attempt_that_its_caller_left_has_no_effect(clock):
+def test_a_fenced_attempt_has_no_effect(clock):
     limit = adaptive()
 
     class Permit(RateLimit):
@@ -478,19 +478,19 @@ def test_an_attempt_that_its_caller_left_has_no_effect(clock):
 @pytest.mark.parametrize(
     "state", [b"garbage", b"[]", b"{}", b"null", b'{"held":[],"queue":{}}', b"x" * 88, b"\xff" * 96, b"\x00" * 88]
 )
-def test_a_state_that_is_none_of_ours_is_replaced(state):
+def test_an_unreadable_state_is_replaced(state):
     states().update("adaptive/api", lambda *_: (state, None))
     assert isinstance(Pipeline(adaptive()).outcome(int, "7"), Ok)
     assert adaptive().status().rate <= 100
 
 
-def test_others_may_go_by_narrower_rules():
+def test_another_policy_may_have_narrower_rules():
     Pipeline(adaptive(start=50)).call(int, "7")
     assert adaptive().status().rate == 50
     assert adaptive(most=20).status().rate == 20
 
 
-def test_what_a_clock_that_was_fast_wrote_holds_nothing_up_for_longer():
+def test_times_of_a_fast_clock_delay_no_call_for_longer():
     class Wall(VirtualClock):
         ahead = 0.0
 
@@ -522,7 +522,7 @@ def test_it_crosses_to_another_process_as_a_value_and_is_explained():
     assert [line.partition(":")[0] for line in text.splitlines()[:3]] == ["1. retry", "2. rate limit", "3. timeout"]
 
 
-def test_it_stands_in_the_place_of_the_rate_limit():
+def test_it_is_given_as_the_rate_limit():
     with pytest.raises(PolicyError, match="rate limit is given twice"):
         resilient(rate_limit=adaptive(), policies=[RateLimit("api", 1, 1)])(print)
     with pytest.raises(PolicyError, match=r"write rate_limit=AdaptiveRateLimit\("):
@@ -552,6 +552,6 @@ def test_it_stands_in_the_place_of_the_rate_limit():
         ({"calls": 10}, "start="),
     ],
 )
-def test_what_cannot_work_is_refused(given, complaint):
+def test_impossible_arguments_are_refused(given, complaint):
     with pytest.raises(PolicyError, match=complaint):
         AdaptiveRateLimit(**{"name": "api", **given})

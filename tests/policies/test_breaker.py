@@ -1,4 +1,4 @@
-"""CircuitBreaker: what opens a circuit, what gets through, what closes it, and who hears of it."""
+"""CircuitBreaker: what opens and closes a circuit, which calls it admits, and the events that it emits."""
 
 import asyncio
 import threading
@@ -26,7 +26,7 @@ from resilient_tasks.state.states import states
 
 
 class NotFoundError(Exception):
-    """As HTTP clients have it: an error with a status."""
+    """An error with a status, like those of HTTP clients."""
 
     status = 404
 
@@ -38,7 +38,7 @@ def clock(resilient_clock):
 
 @pytest.fixture
 def service(drive):
-    """`service(CircuitBreaker(...), more=...)` decorates a function that answers as `service.answers` say."""
+    """`service(CircuitBreaker(...), more=...)` decorates a function that returns or raises `service.answers`."""
 
     class Service:
         def __init__(self):
@@ -56,7 +56,7 @@ def service(drive):
             return self
 
         def meets(self, *answers):
-            """Call once for each answer, and tell what came of it: the type of the error, or the result."""
+            """Call once for each answer, and return the results, or the types of the errors."""
             found = []
             for answer in answers:
                 self.answers = [answer]
@@ -70,18 +70,18 @@ def service(drive):
 DOWN = ConnectionError("refused")
 
 
-def test_so_many_failures_in_a_row_open_it(service):
+def test_consecutive_failures_open_it(service):
     service(CircuitBreaker("api", failures=3))
     assert service.meets(DOWN, DOWN, "[]", DOWN, DOWN, DOWN) == [
         *[ConnectionError] * 2,
         "[]",
         *[ConnectionError] * 3,
     ]
-    assert service.meets("never asked for") == [CircuitOpen]
+    assert service.meets("not called") == [CircuitOpen]
     assert service.calls == 6
 
 
-def test_the_error_says_which_circuit_why_and_when_to_come_again(service, clock):
+def test_the_error_names_the_circuit_and_when_to_retry(service, clock):
     service(CircuitBreaker("api", failures=1, open_for=30))
     service.meets(DOWN)
     clock.advance(10)
@@ -99,7 +99,7 @@ def test_a_share_of_failures_in_the_window_opens_it_once_there_are_enough_calls(
 
 
 def test_successes_among_failures_are_counted(service, clock):
-    clock.advance(10_000)  # long after the clock's beginning: each counts at its own time
+    clock.advance(10_000)  # long after the clock's zero: each call counts at its own time
     service(CircuitBreaker("api", failure_rate=0.5, min_calls=4))
     for _ in range(10):
         assert service.fetch() == "[]"
@@ -107,34 +107,34 @@ def test_successes_among_failures_are_counted(service, clock):
     assert service.meets(DOWN, "") == [ConnectionError, CircuitOpen]
 
 
-def test_a_success_does_not_open_it_although_it_makes_the_calls_enough(service):
+def test_a_success_does_not_open_it_even_if_it_completes_the_minimum_of_calls(service):
     service(CircuitBreaker("api", failure_rate=0.5, min_calls=3))
     assert service.meets(DOWN, DOWN, "[]", "[]") == [ConnectionError, ConnectionError, "[]", "[]"]
     assert service.meets(DOWN, "") == [ConnectionError, CircuitOpen]
 
 
-def test_what_is_older_than_the_window_is_forgotten(service, clock):
+def test_calls_older_than_the_window_do_not_count(service, clock):
     service(CircuitBreaker("api", failure_rate=0.5, min_calls=4, window=60))
     service.meets(DOWN, DOWN, DOWN)
     clock.advance(60)
     assert CircuitOpen not in service.meets(DOWN, "[]", "[]", "[]", "[]")
 
 
-def test_old_successes_that_were_not_told_yet_do_not_stand_for_new_ones(service, clock):
+def test_old_pending_successes_do_not_count_as_new_ones(service, clock):
     service(CircuitBreaker("api", failure_rate=0.5, min_calls=4, window=60))
-    service.meets(*["[]"] * 100)  # within the time for which nothing is told
+    service.meets(*["[]"] * 100)  # within the staleness of the store: nothing is written
     clock.advance(3600)
     assert service.meets(*[DOWN] * 4, "") == [*[ConnectionError] * 4, CircuitOpen]
 
 
-def test_a_rate_can_be_taken_of_the_last_calls(service, clock):
+def test_a_rate_can_be_measured_over_the_last_calls(service, clock):
     service(CircuitBreaker("api", failure_rate=0.6, last=5, min_calls=5))
     assert CircuitOpen not in service.meets(DOWN, DOWN, "[]", "[]", "[]", DOWN)
-    clock.advance(1e6)  # however long ago
+    clock.advance(1e6)  # their age does not matter
     assert service.meets(DOWN, DOWN, "") == [ConnectionError, ConnectionError, CircuitOpen]
 
 
-def test_slow_calls_open_it_although_they_succeed(drive, clock):
+def test_slow_calls_open_it_even_if_they_succeed(drive, clock):
     fetch = drive(lambda: clock.advance(4), breaker=CircuitBreaker("api", slow=3, slow_rate=0.5, min_calls=2))
     fetch(), fetch()
     with pytest.raises(CircuitOpen):
@@ -142,7 +142,7 @@ def test_slow_calls_open_it_although_they_succeed(drive, clock):
     assert CircuitBreaker("api").status().reason == "2 of 2 calls were slow"
 
 
-def test_a_slow_call_counts_beside_failures_in_a_row(drive, clock):
+def test_slow_calls_count_beside_consecutive_failures(drive, clock):
     breaker = CircuitBreaker("api", failures=10, slow=3, slow_rate=1.0, min_calls=2)
     fetch = drive(lambda: clock.advance(4), breaker=breaker)
     fetch(), fetch()
@@ -170,7 +170,7 @@ def test_what_counts_as_a_failure_follows_the_kinds(service, error, counts):
     assert (status.state, status.failures) == expected
 
 
-def test_what_counts_as_a_failure_can_be_said(service, monkeypatch):
+def test_the_errors_that_count_as_failures_can_be_chosen(service, monkeypatch):
     from resilient_tasks.core import failures
 
     monkeypatch.setattr(failures, "_registered", [])
@@ -181,7 +181,7 @@ def test_what_counts_as_a_failure_can_be_said(service, monkeypatch):
     assert service.meets(LookupError(), "") == [LookupError, CircuitOpen]
 
 
-def test_after_its_time_one_call_is_let_through_and_closes_it(service, clock, resilient_events):
+def test_after_its_time_one_probe_is_admitted_and_closes_it(service, clock, resilient_events):
     service(CircuitBreaker("api", failures=1, open_for=30))
     service.meets(DOWN, "")
     clock.advance(30)
@@ -209,7 +209,7 @@ def test_the_time_doubles_with_each_probe_that_fails_up_to_a_limit(service, cloc
     assert waits == [30, 60, 100, 100]
     clock.advance(100)
     service.meets("[]", DOWN)
-    assert breaker.status().retry_in == 30  # it has been closed in between
+    assert breaker.status().retry_in == 30  # it was closed in between
 
 
 def test_every_probe_has_to_succeed(service, clock):
@@ -224,7 +224,7 @@ def test_every_probe_has_to_succeed(service, clock):
     assert CircuitBreaker("api").status().state == "closed"
 
 
-def test_no_more_than_the_probes_are_let_through_at_once(clock):
+def test_no_more_calls_than_the_probes_are_admitted_at_once(clock):
     begun, go_on = 0, asyncio.Event()
 
     @resilient(breaker=CircuitBreaker("api", failures=1, open_for=30, probes=2))
@@ -252,7 +252,7 @@ def test_no_more_than_the_probes_are_let_through_at_once(clock):
     asyncio.run(scenario())
 
 
-def test_a_probe_that_is_cancelled_is_given_back(clock):
+def test_a_cancelled_probe_is_returned(clock):
     @resilient(breaker=CircuitBreaker("api", failures=1, open_for=30))
     async def fetch(answer):
         if isinstance(answer, Exception):
@@ -272,7 +272,7 @@ def test_a_probe_that_is_cancelled_is_given_back(clock):
     asyncio.run(scenario())
 
 
-def test_a_probe_that_tells_nothing_of_the_service_is_given_back(service, clock):
+def test_a_probe_that_says_nothing_about_the_service_is_returned(service, clock):
     service(CircuitBreaker("api", failures=1, open_for=30))
     service.meets(DOWN)
     clock.advance(30)
@@ -280,7 +280,7 @@ def test_a_probe_that_tells_nothing_of_the_service_is_given_back(service, clock)
     assert CircuitBreaker("api").status().state == "closed"
 
 
-def test_a_probe_that_is_never_heard_of_again_is_given_up(clock):
+def test_a_probe_without_a_result_counts_as_lost(clock):
     waiting = []
 
     @resilient(breaker=CircuitBreaker("api", failures=1, open_for=30))
@@ -300,12 +300,12 @@ def test_a_probe_that_is_never_heard_of_again_is_given_up(clock):
         assert isinstance((await fetch.outcome(DOWN)).error, ConnectionError)  # another probe
         waiting[-1].set()
         assert (await lost).value == "late"
-        assert CircuitBreaker("api").status().state == "open"  # what comes from before has no say
+        assert CircuitBreaker("api").status().state == "open"  # results of earlier generations are ignored
 
     asyncio.run(scenario())
 
 
-def test_a_call_that_began_before_it_opened_has_no_say(clock):
+def test_a_call_that_began_before_it_opened_is_ignored(clock):
     @resilient(breaker=CircuitBreaker("api", failures=1, open_for=30))
     async def fetch(answer):
         if isinstance(answer, Exception):
@@ -325,7 +325,7 @@ def test_a_call_that_began_before_it_opened_has_no_say(clock):
 
 
 def test_a_failure_that_began_before_it_opened_does_not_open_it_again(drive):
-    """As above, for a call that was made at once because all was well."""
+    """As above, for a call that was made at once because the circuit was closed."""
     breaker = CircuitBreaker("api", failures=1)
 
     def fetch(meanwhile=lambda: "[]"):
@@ -344,10 +344,10 @@ def test_a_failure_that_began_before_it_opened_does_not_open_it_again(drive):
     assert call() == "[]"
 
 
-def test_two_circuits_around_one_function_are_told_apart(drive):
+def test_two_circuits_around_one_function_are_independent(drive):
     outer, inner = CircuitBreaker("region", failures=1), CircuitBreaker("host", failures=2)
     outer.open()
-    outer.close()  # so that their turns differ
+    outer.close()  # so that their generations differ
     answers = ["[]", DOWN]
 
     def fetch():
@@ -372,14 +372,14 @@ def test_a_success_that_began_before_it_opened_does_not_count_after_it_closed(cl
     async def scenario():
         done, answer = asyncio.Event(), asyncio.Event()
         done.set()
-        await fetch.outcome(done)  # is told, and what follows soon is told later
+        await fetch.outcome(done)  # is written at once; successes that follow soon are pending
         early = asyncio.create_task(fetch.outcome(answer))
         await asyncio.sleep(0)
         breaker.open(5)
         breaker.close()
         answer.set()
         await early
-        clock.advance(1)  # what was not told yet is told with the next call
+        clock.advance(1)  # pending successes are written with the next call
         await fetch.outcome(answer)
         assert breaker.status().calls == 1
 
@@ -402,7 +402,7 @@ def test_a_retry_that_names_the_open_circuit_waits_for_the_probe(service, clock)
     assert clock.waits == [1, 29]
 
 
-def test_an_open_circuit_is_noticed_before_a_token_is_spent_or_a_slot_is_asked_for(service):
+def test_an_open_circuit_is_noticed_before_a_token_is_spent_or_a_slot_is_requested(service):
     breaker = CircuitBreaker("api", failures=1)
     service(breaker, rate_limit=RateLimit("api", calls=3, per=60, wait=False), bulkhead=Bulkhead("api", limit=1))
     assert service.meets(DOWN, *[""] * 10) == [ConnectionError, *[CircuitOpen] * 10]
@@ -411,14 +411,14 @@ def test_an_open_circuit_is_noticed_before_a_token_is_spent_or_a_slot_is_asked_f
     assert explain(service.fetch.decorated).splitlines()[0] == ("1. open circuit: api, noticed before a call queues up")
 
 
-def test_to_notice_it_takes_no_probe(service, clock):
+def test_noticing_it_starts_no_probe(service, clock):
     service(CircuitBreaker("api", failures=1, open_for=30), rate_limit=RateLimit("api", calls=100, per=60))
     service.meets(DOWN)
     clock.advance(30)
     assert service.meets("[]", "[]") == ["[]", "[]"]
 
 
-def test_it_is_not_noticed_twice_where_decorators_are_stacked():
+def test_it_is_not_noticed_twice_if_decorators_are_stacked():
     breaker, limit = CircuitBreaker("api"), RateLimit("api", 10, 1)
     stacked = resilient(retry=3)(resilient(rate_limit=limit, breaker=breaker)(print))
     assert explain(stacked).count("open circuit") == 1
@@ -447,7 +447,7 @@ def test_it_is_opened_closed_and_isolated_by_hand(service, clock, resilient_even
     ]
 
 
-def test_its_status_tells_how_it_stands(service, clock):
+def test_its_status_has_its_state_and_counts(service, clock):
     breaker = CircuitBreaker("api", failure_rate=0.5, min_calls=4)
     service(breaker)
     service.meets("[]", "[]", DOWN)
@@ -460,7 +460,7 @@ def test_its_status_tells_how_it_stands(service, clock):
     assert CircuitBreaker.names() == ["api"]
 
 
-def test_breakers_of_one_name_are_one_and_of_two_names_are_two(service):
+def test_breakers_of_one_name_share_a_circuit_and_those_of_two_names_do_not(service):
     service(CircuitBreaker("api", failures=1))
     service.meets(DOWN)
     service(CircuitBreaker("api", failures=5))
@@ -469,20 +469,20 @@ def test_breakers_of_one_name_are_one_and_of_two_names_are_two(service):
     assert service.meets("[]") == ["[]"]
 
 
-def test_a_closed_circuit_that_is_well_asks_the_store_no_more_often_than_stated(service, clock, monkeypatch):
-    asked = []
+def test_a_closed_circuit_is_read_no_more_often_than_its_staleness_requires(service, clock, monkeypatch):
+    requests = []
     shared = states()
     update = shared.update
-    monkeypatch.setattr(shared, "update", lambda *given, **more: asked.append(clock.now()) or update(*given, **more))
+    monkeypatch.setattr(shared, "update", lambda *given, **more: requests.append(clock.now()) or update(*given, **more))
     service(CircuitBreaker("api"))
     for _ in range(100):
         service.meets("[]")
         clock.advance(0.01)
-    assert len(asked) <= 1 + 1 / 0.2
+    assert len(requests) <= 1 + 1 / 0.2
     assert CircuitBreaker("api").status().calls >= 80
 
 
-def test_a_process_that_lives_for_one_call_only_tells_of_its_success(drive):
+def test_the_success_of_a_process_that_makes_one_call_is_written(drive):
     breaker = CircuitBreaker("api", failure_rate=0.5, min_calls=10)
     answers = [DOWN if number % 10 == 0 else "[]" for number in range(1, 151)]
 
@@ -492,12 +492,12 @@ def test_a_process_that_lives_for_one_call_only_tells_of_its_success(drive):
             raise answer
 
     for _ in range(150):
-        states().views.clear()  # what a process knows ends with it
+        states().views.clear()  # a process's cache ends with it
         assert not isinstance(drive(fetch, breaker=breaker).outcome(), Failed) or breaker.status().state == "closed"
     assert breaker.status().calls == 150
 
 
-def test_while_its_probe_is_under_way_nobody_can_tell_when_to_come_again(clock):
+def test_while_a_probe_runs_the_time_to_retry_is_unknown(clock):
     @resilient(breaker=CircuitBreaker("api", failures=1, open_for=30))
     async def fetch(answer):
         if isinstance(answer, Exception):
@@ -516,7 +516,7 @@ def test_while_its_probe_is_under_way_nobody_can_tell_when_to_come_again(clock):
     asyncio.run(scenario())
 
 
-def test_nobody_is_locked_out_during_somebodys_call(clock):
+def test_no_lock_is_held_during_a_call(clock):
     together = threading.Barrier(8, timeout=10)
     fetch = resilient(breaker=CircuitBreaker("api"), rate_limit=RateLimit("api", 8, 60))(together.wait)
     threads = [threading.Thread(target=fetch) for _ in range(8)]
@@ -534,13 +534,13 @@ def test_it_crosses_to_another_process_as_a_value():
     assert isinstance(Pipeline(breaker).outcome(int, "7"), Ok)
 
 
-def test_a_state_that_is_none_of_ours_is_replaced(service):
+def test_an_unreadable_state_is_replaced(service):
     states().update("breaker/api", lambda *_: (b"garbage", None))
     service(CircuitBreaker("api", failures=1))
     assert service.meets(DOWN, "") == [ConnectionError, CircuitOpen]
 
 
-def test_chaos_inside_counts_as_the_real_thing(drive):
+def test_faults_of_chaos_count_as_failures(drive):
     fetch = drive(lambda: "[]", breaker=CircuitBreaker("api", failures=2), policies=[Chaos(fault=ConnectionError)])
     assert [type(fetch.outcome().error) for _ in range(3)] == [ConnectionError, ConnectionError, CircuitOpen]
 
@@ -570,11 +570,11 @@ def test_a_string_is_short_for_a_breaker_with_defaults():
         ({"on": KeyboardInterrupt}, "not an Exception"),
     ],
 )
-def test_what_cannot_work_is_refused(given, complaint):
+def test_impossible_arguments_are_refused(given, complaint):
     with pytest.raises(PolicyError, match=complaint):
         CircuitBreaker(**{"name": "api", **given})
 
 
-def test_to_open_it_for_no_time_is_refused():
+def test_opening_it_for_no_time_is_refused():
     with pytest.raises(PolicyError, match="seconds above 0"):
         CircuitBreaker("api").open(0)

@@ -1,4 +1,4 @@
-"""Bulkhead: so many at once, a queue in the order of arrival, and a slot that is kept until the work really ends."""
+"""Bulkhead: a limit of concurrent calls, a queue in order of arrival, and a slot that is held until the work ends."""
 
 import asyncio
 import sys
@@ -24,13 +24,13 @@ def store():
 
 
 def taken():
-    """Count the slots that are taken, by asking for one of very many."""
+    """Return whether the one slot is taken."""
     outcome = Pipeline(Bulkhead("warehouse", 1)).outcome(int)
     return isinstance(outcome, Failed)
 
 
 class Rooms:
-    """Async calls that stay inside until they are let out."""
+    """Async calls that run until they are let out."""
 
     def __init__(self, bulkhead, **options):
         self.doors, self.inside = {}, []
@@ -52,15 +52,15 @@ class Rooms:
 
 
 async def until(condition):
-    """Let the other coroutines have their turn until then."""
+    """Let other coroutines run until a condition is true."""
     for _ in range(2000):
         if condition():
             return
         await asyncio.sleep(0.001)
-    pytest.fail("it did not come to that")
+    pytest.fail("the condition did not become true")
 
 
-def test_no_more_than_the_limit_are_inside_and_the_others_are_refused(resilient_events):
+def test_no_more_calls_than_the_limit_run_and_the_others_are_refused(resilient_events):
     async def scenario():
         rooms = Rooms(Bulkhead("warehouse", limit=2))
         calls = rooms.begin(*"abcd")
@@ -102,7 +102,7 @@ def test_the_queue_is_served_in_the_order_of_arrival():
     asyncio.run(scenario())
 
 
-def test_who_waits_past_the_deadline_gives_its_place_up():
+def test_a_call_that_waits_past_its_deadline_gives_up_its_place():
     async def scenario():
         rooms = Rooms(Bulkhead("warehouse", limit=1, queue=1), deadline=0.05)
         patient = Rooms(Bulkhead("warehouse", limit=1, queue=1))
@@ -120,7 +120,7 @@ def test_who_waits_past_the_deadline_gives_its_place_up():
     asyncio.run(scenario())
 
 
-def test_who_is_cancelled_in_the_queue_or_inside_gives_its_place_up():
+def test_a_cancelled_call_gives_up_its_slot_or_its_place_in_the_queue():
     async def scenario():
         rooms = Rooms(Bulkhead("warehouse", limit=1, queue=1))
         inside, waiting = [*rooms.begin("inside"), *rooms.begin("waiting")]
@@ -138,7 +138,7 @@ def test_who_is_cancelled_in_the_queue_or_inside_gives_its_place_up():
     asyncio.run(scenario())
 
 
-def test_a_call_that_fails_gives_its_slot_back(drive):
+def test_a_failed_call_releases_its_slot(drive):
     def fail():
         raise ConnectionError
 
@@ -155,7 +155,7 @@ def test_threads_wait_for_each_other(drive):
         with lock:
             at_once += 1
             most = max(most, at_once)
-        gate.wait()  # so that two are really inside
+        gate.wait()  # so that two really run
         with lock:
             at_once -= 1
 
@@ -168,7 +168,7 @@ def test_threads_wait_for_each_other(drive):
     assert most == 2
 
 
-def test_an_attempt_that_was_left_behind_keeps_its_slot_until_it_ends():
+def test_an_abandoned_attempt_holds_its_slot_until_it_ends():
     go_on = threading.Event()
     work = resilient(bulkhead=Bulkhead("warehouse", 1), timeout=0.05)(lambda: go_on.wait(20))
     outcomes = []
@@ -184,11 +184,11 @@ def test_an_attempt_that_was_left_behind_keeps_its_slot_until_it_ends():
         if not taken():
             return
         threading.Event().wait(0.01)
-    pytest.fail("the slot was never given back")
+    pytest.fail("the slot was never released")
 
 
 @pytest.mark.parametrize("state", [b"garbage", b"[]", b"{}", b"null", b'{"held":[],"queue":{}}'])
-def test_a_state_that_is_none_of_ours_is_replaced(state):
+def test_an_unreadable_state_is_replaced(state):
     states().update("bulkhead/warehouse", lambda *_: (state, None))
     assert isinstance(Pipeline(Bulkhead("warehouse", 1)).outcome(int, "7"), Ok)
 
@@ -209,18 +209,18 @@ def test_it_crosses_to_another_process_as_a_value_and_is_explained():
         ({"queue": True}, "number of calls that may wait"),
     ],
 )
-def test_what_cannot_work_is_refused(given, complaint):
+def test_impossible_arguments_are_refused(given, complaint):
     with pytest.raises(PolicyError, match=complaint):
         Bulkhead(**{"name": "warehouse", "limit": 1, **given})
 
 
-def test_something_else_in_its_place_is_refused():
+def test_a_keyword_that_is_no_bulkhead_is_refused():
     with pytest.raises(PolicyError, match=r"bulkhead= takes a Bulkhead\(\.\.\.\), not 5"):
         resilient(bulkhead=5)(print)
 
 
 @pytest.mark.filterwarnings("ignore:coroutine 'Pipeline.run' was never awaited")  # interrupted before it was
-def test_no_place_in_the_queue_is_left_behind_wherever_a_call_that_waits_is_interrupted():
+def test_a_waiting_call_gives_up_its_place_wherever_it_is_interrupted():
     name, at, passed = "interrupted", 0, 0
 
     def interrupt(frame, event, _):

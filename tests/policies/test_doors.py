@@ -1,4 +1,4 @@
-"""Where a state in memory lets a call pass, the wrapper itself looks: what it finds is what the policy would say."""
+"""Doors: for state in memory the wrapper itself admits calls, with the same results as the policy."""
 
 import asyncio
 import contextlib
@@ -40,7 +40,7 @@ def clock(monkeypatch):
 
 
 def warm(fn):
-    """Return `fn` once it passes at a door: the first call enters the pipeline, and the second one opens the door."""
+    """Return `fn` once its door is open: the first call enters the pipeline, and the second one opens the door."""
     for _ in range(3):
         fn()
     return fn
@@ -64,13 +64,13 @@ ALL = {
 
 
 @pytest.mark.parametrize("policies", ALL.values(), ids=ALL)
-def test_a_call_that_may_pass_enters_no_pipeline(drive, policies):
+def test_an_admitted_call_enters_no_pipeline(drive, policies):
     seen = warm(drive(calls.running.get, **policies))
     assert seen() is None
 
 
 @pytest.mark.parametrize("policies", ALL.values(), ids=ALL)
-def test_a_failure_is_told_once_and_gives_back_what_was_taken(drive, policies, flaky):
+def test_a_failure_is_recorded_once_and_releases_what_was_taken(drive, policies, flaky):
     fetch = warm(drive(flaky(), retry=Retry(attempts=2, wait=0), **policies))
     fails = drive(flaky(*[ConnectionError("down")] * 9), retry=Retry(attempts=9, wait=0), **policies)
     assert fetch() == "done"
@@ -83,7 +83,7 @@ def test_a_failure_is_told_once_and_gives_back_what_was_taken(drive, policies, f
     assert status.state == "open" or status.failures in (2, 9)
 
 
-def test_what_is_counted_by_one_function_is_seen_by_another_with_another_limit(drive):
+def test_functions_with_different_limits_see_the_same_slots(drive):
     inside = []
 
     def work(more):
@@ -103,7 +103,7 @@ def test_what_is_counted_by_one_function_is_seen_by_another_with_another_limit(d
     assert many((many,)) == 2
 
 
-def test_a_limit_by_one_rule_does_not_count_for_another_of_the_same_name(drive):
+def test_breakers_of_one_name_count_their_successes_by_their_own_rules(drive):
     by_rate = CircuitBreaker("x", window=600)
     in_a_row, rate = drive(lambda: None, breaker=CircuitBreaker("x", failures=3)), drive(lambda: None, breaker=by_rate)
     for _ in range(5):
@@ -112,8 +112,8 @@ def test_a_limit_by_one_rule_does_not_count_for_another_of_the_same_name(drive):
     assert by_rate.status().calls == 5
 
 
-def test_a_success_counts_by_its_own_rule_after_a_failure_that_was_told_by_that(drive):
-    """The leave that the other function had last says how its own successes are told."""
+def test_a_success_after_a_failure_counts_by_its_own_rules(drive):
+    """The permit last issued to the other function records successes by other rules."""
     by_rate, down = CircuitBreaker("x", window=600), [True]
 
     def work():
@@ -130,7 +130,7 @@ def test_a_success_counts_by_its_own_rule_after_a_failure_that_was_told_by_that(
 
 
 @pytest.mark.parametrize("window", [{"window": 20}, {"last": 50}], ids=["seconds", "calls"])
-def test_successes_are_counted_in_the_time_in_which_they_came(drive, clock, window):
+def test_successes_count_at_their_own_time(drive, clock, window):
     breaker = CircuitBreaker("x", **window)
     fetch = warm(drive(lambda: None, breaker=breaker))
     for _ in range(5):
@@ -138,10 +138,10 @@ def test_successes_are_counted_in_the_time_in_which_they_came(drive, clock, wind
         clock.advance(0.9)
     assert breaker.status().calls == 8
     clock.advance(17)
-    assert breaker.status().calls == (2 if "window" in window else 8)  # of 20 s, to within one of its steps
+    assert breaker.status().calls == (2 if "window" in window else 8)  # of 20 s, to within one bucket
 
 
-def test_a_success_ends_a_row_of_failures_that_began_while_it_ran():
+def test_a_success_ends_a_run_of_failures_that_began_meanwhile():
     breaker = CircuitBreaker("x", failures=2)
 
     def fails():
@@ -155,7 +155,7 @@ def test_a_success_ends_a_row_of_failures_that_began_while_it_ran():
     assert breaker.status().state == "closed"
 
 
-def test_a_circuit_that_opened_meanwhile_lets_no_call_pass(drive, clock):
+def test_a_circuit_that_opened_meanwhile_admits_no_call(drive, clock):
     breaker = CircuitBreaker("x", failures=2)
     fetch = warm(drive(lambda: "done", breaker=breaker))
     breaker.open(10)
@@ -171,7 +171,7 @@ def test_a_circuit_that_opened_meanwhile_lets_no_call_pass(drive, clock):
 @pytest.mark.parametrize(
     "policies", [ALL["in a row"], ALL["rate"], ALL["several"]], ids=["in a row", "rate", "several"]
 )
-def test_failures_open_it_in_the_turn_in_which_it_closed_again(drive, clock, policies):
+def test_failures_open_it_again_after_it_has_closed(drive, clock, policies):
     breaker, down = policies["breaker"], []
 
     def work():
@@ -194,7 +194,7 @@ def test_failures_open_it_in_the_turn_in_which_it_closed_again(drive, clock, pol
 @pytest.mark.parametrize(
     "policies", [ALL["in a row"], ALL["several"], ALL["slow"]], ids=["in a row", "several", "slow"]
 )
-def test_in_another_store_it_stands_otherwise(drive, policies):
+def test_it_has_another_state_in_another_store(drive, policies):
     fetch = warm(drive(lambda: "done", **policies))
     with use_store(MemoryStore()):
         warm(fetch)
@@ -224,7 +224,7 @@ def test_a_slot_that_is_taken_in_another_store_is_free_here():
     assert within() == "done"
 
 
-def test_with_the_policies_switched_off_nothing_is_looked_at(drive):
+def test_an_open_circuit_admits_calls_while_policies_are_disabled(drive):
     breaker = CircuitBreaker("x", failures=2)
     fetch = warm(drive(lambda: "done", breaker=breaker))
     breaker.isolate()
@@ -236,7 +236,7 @@ def test_with_the_policies_switched_off_nothing_is_looked_at(drive):
 
 
 @pytest.mark.parametrize("burst", [{}, {"burst": 3}], ids=["window", "bucket"])
-def test_no_more_calls_pass_than_the_rate_allows(drive, clock, burst):
+def test_no_more_calls_are_admitted_than_the_rate_allows(drive, clock, burst):
     fetch = drive(lambda: "done", rate_limit=RateLimit("x", 3, 3, wait=False, **burst))
     passed = []
     for _ in range(60):
@@ -250,7 +250,7 @@ def test_no_more_calls_pass_than_the_rate_allows(drive, clock, burst):
 
 
 @pytest.mark.parametrize("policies", ALL.values(), ids=ALL)
-def test_a_wrapper_is_pickled_by_its_value_without_what_its_door_shows(policies):
+def test_a_wrapper_is_pickled_by_value_with_its_door_closed(policies):
     copy = pickle.loads(cloudpickle.dumps(warm(resilient(**policies)(lambda: "done"))))
     with use_store(MemoryStore()):
         assert warm(copy)() == "done"
@@ -273,7 +273,7 @@ def test_a_forked_child_holds_none_of_its_parents_slots():
     assert isinstance(outcome, Failed)
 
 
-def test_a_slow_success_is_told_by_the_call_that_it_was(drive, clock, resilient_events):
+def test_the_event_of_a_slow_success_names_its_function(drive, clock, resilient_events):
     breaker = CircuitBreaker("x", slow=5, min_calls=4, window=600)
     seconds = [0]
 
@@ -290,7 +290,7 @@ def test_a_slow_success_is_told_by_the_call_that_it_was(drive, clock, resilient_
     assert breaker.status().state == "open"
 
 
-def test_the_seconds_of_an_attempt_that_failed_count_too(drive, clock):
+def test_a_failed_attempt_can_be_slow_too(drive, clock):
     breaker = CircuitBreaker("x", slow=5, min_calls=4, window=600, failure_rate=1)
     down = []
 
@@ -306,11 +306,11 @@ def test_the_seconds_of_an_attempt_that_failed_count_too(drive, clock):
     assert breaker.status().slow == 1
 
 
-# What an async call has begun, and a cancellation does not reach.
+# Work of an async call that a cancellation does not end.
 
 
 class Threads:
-    """Work in threads, until the test lets it go on."""
+    """Work in threads that waits for the test."""
 
     def __init__(self):
         self.gate, self.begun = threading.Event(), 0
@@ -320,7 +320,7 @@ class Threads:
         self.gate.wait(20)
 
     async def begins(self, number=1):
-        """Wait until so many have begun."""
+        """Wait until this many have begun."""
         for _ in range(4000):
             if self.begun >= number:
                 return
@@ -346,7 +346,7 @@ def is_free(bulkhead):
     return isinstance(resilient(bulkhead=bulkhead)(lambda: "done").outcome(), Ok)
 
 
-def test_what_an_earlier_call_of_the_same_task_has_begun_holds_no_slot(threads):
+def test_work_of_an_earlier_call_of_the_same_task_holds_no_slot(threads):
     bulkhead = Bulkhead("x", 1)
     left = []
 
@@ -371,7 +371,7 @@ def test_what_an_earlier_call_of_the_same_task_has_begun_holds_no_slot(threads):
         asyncio.run(scenario())
 
 
-def test_what_a_call_inside_has_begun_holds_the_slot_of_the_one_around(threads):
+def test_work_of_an_inner_call_holds_the_slot_of_the_outer_one(threads):
     outer, inner = Bulkhead("x", 1), Bulkhead("y", 1)
 
     @resilient(bulkhead=inner)
@@ -395,13 +395,13 @@ def test_what_a_call_inside_has_begun_holds_the_slot_of_the_one_around(threads):
             if is_free(outer):
                 return
             await asyncio.sleep(0.005)
-        pytest.fail("the slot was not given back")
+        pytest.fail("the slot was not released")
 
     with use_clock(SystemClock()):
         asyncio.run(scenario())
 
 
-def test_marks_do_not_pile_up():
+def test_marks_do_not_accumulate():
     async def nothing():
         return None
 

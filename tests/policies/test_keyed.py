@@ -1,4 +1,4 @@
-"""Policies whose name is a key function: each key is left alone by the others, and shares with a plain name."""
+"""Policies whose name is a key function: keys are independent, and share state with plain names."""
 
 import asyncio
 import functools
@@ -40,11 +40,11 @@ def error_of(fn, *args, **kwargs):
 
 
 def by_host(policy=CircuitBreaker, *args, **kwargs):
-    return policy(lambda url: host_of(url), *args, **kwargs)  # noqa: PLW0108  # as people type it
+    return policy(lambda url: host_of(url), *args, **kwargs)  # noqa: PLW0108  # as users type it
 
 
 class Services:
-    """Services of which some are down, and the calls that reached each."""
+    """Services, some of them down, and the calls that reached each."""
 
     def __init__(self, *down):
         self.down, self.calls = set(down), []
@@ -57,7 +57,7 @@ class Services:
 
 
 class TestACircuitForEachKey:
-    def test_one_host_that_is_down_leaves_the_others_alone(self, drive, clock, resilient_events):
+    def test_a_host_that_is_down_does_not_affect_the_others(self, drive, clock, resilient_events):
         services = Services("down")
         fetch = drive(services.fetch, breaker=by_host(failures=2))
         for _ in range(4):
@@ -73,7 +73,7 @@ class TestACircuitForEachKey:
         assert fetch("http://down/x") == "http://down/x"
         assert CircuitBreaker("down").status().state == "closed"
 
-    def test_a_plain_name_that_a_key_function_gives_names_the_same_circuit(self, drive):
+    def test_a_plain_name_and_an_equal_key_share_a_circuit(self, drive):
         services = Services("api.example.com")
         fetch = drive(services.fetch, breaker=by_host(failures=2))
         plain = drive(services.fetch, breaker=CircuitBreaker("api.example.com", failures=2))
@@ -99,7 +99,7 @@ class TestACircuitForEachKey:
         assert fetch("http://up/x") == "http://up/x"
         assert clock.waits == []
 
-    def test_it_is_watched_and_moved_by_hand_with_its_key(self, clock):
+    def test_its_circuits_are_read_and_changed_by_hand_with_a_key(self, clock):
         breaker = by_host(failures=2)
         breaker.open(60, key="a")
         breaker.isolate(key="b")
@@ -114,13 +114,13 @@ class TestACircuitForEachKey:
     @pytest.mark.parametrize(
         "ask", [CircuitBreaker.status, CircuitBreaker.open, CircuitBreaker.isolate, CircuitBreaker.close]
     )
-    def test_it_says_that_it_needs_a_key_and_a_plain_one_that_it_has_none(self, ask):
+    def test_a_missing_key_and_a_needless_one_are_refused(self, ask):
         with pytest.raises(PolicyError, match=r'give one, as in breaker.status\(key="api.example.com"\)'):
             ask(by_host())
         with pytest.raises(PolicyError, match="has no keys: leave the key out"):
             ask(CircuitBreaker("api"), key="a")
 
-    def test_a_function_alone_is_short_for_a_breaker_of_it(self, drive):
+    def test_a_function_is_short_for_a_breaker_with_that_key(self, drive):
         services = Services("down")
         fetch = drive(services.fetch, breaker=host_of)
         for _ in range(12):
@@ -128,7 +128,7 @@ class TestACircuitForEachKey:
         assert services.calls == ["down"] * 10
         assert fetch("http://up/x")
 
-    def test_a_probe_that_is_cancelled_is_given_back(self, clock):
+    def test_a_cancelled_probe_is_returned(self, clock):
         async def hangs(url):
             await asyncio.Event().wait()
 
@@ -154,7 +154,7 @@ class TestALimitForEachKey:
         fetch = drive(lambda url: clock.now(), rate_limit=by_host(RateLimit, calls=1, per=10))
         assert [fetch("http://a/1"), fetch("http://b/1"), fetch("http://a/2"), fetch("http://b/2")] == [0, 0, 10, 10]
 
-    def test_a_call_that_is_refused_names_its_key(self, drive, resilient_events):
+    def test_the_error_of_a_refused_call_names_its_key(self, drive, resilient_events):
         fetch = drive(lambda url: url, rate_limit=by_host(RateLimit, calls=1, per=10, wait=False))
         fetch("http://a/1")
         error = error_of(fetch, "http://a/2")
@@ -162,7 +162,7 @@ class TestALimitForEachKey:
         assert str(error).startswith("rate limit a (1 call in 10 s): ")
         assert resilient_events.named("rate.limited")[0].limit == "a"
 
-    def test_each_attempt_of_a_retry_pays_for_its_key(self, drive, clock):
+    def test_each_attempt_of_a_retry_counts_for_its_key(self, drive, clock):
         services = Services("down")
         fetch = drive(services.fetch, retry=Retry(attempts=3, wait=0), rate_limit=by_host(RateLimit, calls=1, per=10))
         error_of(fetch, "http://down/x")
@@ -185,7 +185,7 @@ class TestSlotsForEachKey:
         assert str(same) == "bulkhead a is full (1 call at once, 0 waiting): fetch was not called; there is no queue"
         assert other is None
         assert resilient_events.named("bulkhead.rejected")[0].bulkhead == "a"
-        assert outer("http://a/3") == []  # it was given back
+        assert outer("http://a/3") == []  # it was released
 
 
 class TestABudgetForEachKey:
@@ -200,7 +200,7 @@ class TestABudgetForEachKey:
         error_of(fetch, "http://a/x")
         assert services.calls[6:] == ["a"]
 
-    def test_calls_of_a_key_pay_in_to_that_key(self, drive):
+    def test_calls_of_a_key_count_for_its_budget(self, drive):
         services = Services()
         budget = by_host(RetryBudget, share=0.5, floor=0, per=60)
         fetch = drive(services.fetch, retry=Retry(attempts=2, wait=0, budget=budget))
@@ -227,7 +227,7 @@ def keyed(request):
 
 
 class TestEveryKeyedPolicy:
-    def test_a_key_function_that_fails_fails_the_call_which_is_not_made(self, drive, keyed):
+    def test_an_error_of_a_key_function_fails_the_call(self, drive, keyed):
         services = Services()
         fetch = drive(services.fetch, **keyed(lambda url: url[99]))
         error = error_of(fetch, "http://a/x")
@@ -247,14 +247,14 @@ class TestEveryKeyedPolicy:
         with pytest.raises(TypeError, match="'adress'"):
             fetch("http://a/x", adress=1)
 
-    def test_a_key_function_that_does_not_fit_is_refused_at_decoration(self, drive, keyed):
+    def test_a_key_function_with_unknown_arguments_is_refused_at_decoration(self, drive, keyed):
         with pytest.raises(PolicyError, match=r"names host, which .*fetch\(url, timeout\) does not have"):
             drive(Services().fetch, **keyed(lambda host: host))
 
     def test_it_is_explained(self, drive, keyed):
         assert "each key of host_of" in explain(drive(Services().fetch, **keyed(host_of)).decorated)
 
-    def test_it_goes_around_methods_and_knows_the_object(self, keyed):
+    def test_it_decorates_methods_and_gets_their_object(self, keyed):
         class Client:
             def __init__(self, tenant):
                 self.tenant = tenant
@@ -271,7 +271,7 @@ class TestEveryKeyedPolicy:
         with pytest.raises(PredicateError, match="names url, which this call of lambda at"):
             Pipeline(policy).call(lambda **options: 1, host="a")
 
-    def test_it_does_not_answer_before_it_has_the_arguments_and_a_plain_name_does_as_before(self, drive, clock):
+    def test_a_keyed_policy_rejects_no_call_before_it_has_the_arguments(self, drive, clock):
         assert CircuitBreaker(host_of).at_once(None, (), {}) is None
         assert Retry(budget=RetryBudget(host_of)).at_once(None, (), {}) is None
         plain = CircuitBreaker("plain", failures=2)
@@ -279,11 +279,11 @@ class TestEveryKeyedPolicy:
         assert isinstance(plain.at_once(None, (), {}), Permit)
         assert isinstance(Retry(budget=RetryBudget("plain")).at_once(None, (), {}), Permit)
 
-    def test_it_is_a_value_that_crosses_with_its_lambda(self, keyed):
+    def test_it_is_pickled_with_its_lambda(self, keyed):
         here = resilient(**keyed(lambda url: host_of(url.lower())))(functools.partial(Services().fetch))
         assert cloudpickle.loads(cloudpickle.dumps(here))("http://a/x") == "http://a/x"
 
-    def test_its_key_function_sees_the_defaults_too(self, drive, keyed):
+    def test_its_key_function_gets_defaults_too(self, drive, keyed):
         seen = []
 
         def key(url, timeout):
@@ -293,7 +293,7 @@ class TestEveryKeyedPolicy:
         drive(Services().fetch, **keyed(key))("http://a/x")
         assert set(seen) == {3}
 
-    def test_no_secret_of_a_key_is_in_what_is_told(self, drive, keyed, resilient_events):
+    def test_no_event_or_error_contains_a_secret_of_a_key(self, drive, keyed, resilient_events):
         secret = "http://user:hunter22secret@a/x?token=A1b2C3d4E5f6"
 
         def fetch(url):
@@ -306,7 +306,7 @@ class TestEveryKeyedPolicy:
         assert not [text for text in said if "hunter22secret" in text or "A1b2C3d4" in text]
 
 
-def test_one_call_asks_each_policy_for_its_own_key(drive):
+def test_each_policy_of_a_call_has_its_own_key(drive):
     fetch = drive(
         lambda url, tenant: url,
         breaker=host_of,

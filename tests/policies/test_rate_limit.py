@@ -1,4 +1,4 @@
-"""RateLimit: who waits, who is refused, and that all who name it share it."""
+"""RateLimit: which calls wait, which are refused, and that limits of one name are shared."""
 
 import cloudpickle
 import pytest
@@ -12,7 +12,7 @@ def clock(resilient_clock):
     return resilient_clock
 
 
-def test_a_call_too_many_waits_until_the_window_has_moved_on(drive, clock, resilient_events):
+def test_a_call_that_comes_too_early_waits_until_the_window_allows_it(drive, clock, resilient_events):
     fetch = drive(clock.now, rate_limit=RateLimit("api", calls=2, per=10))
     assert [fetch() for _ in range(5)] == [0, 0, 10, 10, 20]
     assert clock.waits == [10, 10]
@@ -69,7 +69,7 @@ def test_a_call_whose_deadline_comes_first_is_refused_at_once(drive, clock):
     assert clock.waits == []
 
 
-def test_each_attempt_pays(drive, clock):
+def test_each_attempt_counts(drive, clock):
     tries = []
 
     def fetch():
@@ -80,7 +80,7 @@ def test_each_attempt_pays(drive, clock):
     assert tries == [0, 10, 20]
 
 
-def test_what_was_refused_is_retried_only_if_asked_for_and_then_when_it_is_allowed(drive, clock):
+def test_a_refused_call_is_retried_only_on_request_and_then_when_the_limit_allows(drive, clock):
     limit = RateLimit("api", calls=1, per=10, wait=False)
     fetch = drive(clock.now, rate_limit=limit, retry=Retry(wait=1))
     assert fetch() == 0
@@ -90,7 +90,7 @@ def test_what_was_refused_is_retried_only_if_asked_for_and_then_when_it_is_allow
     assert clock.waits == [10]
 
 
-def test_functions_that_name_one_limit_share_it(drive, clock):
+def test_functions_share_a_limit_of_one_name(drive, clock):
     limit = RateLimit("api", calls=2, per=10)
     times = [drive(clock.now, rate_limit=limit)(), drive(clock.now, rate_limit=limit)()]
     assert [*times, drive(clock.now, rate_limit=limit)()] == [0, 0, 10]
@@ -98,7 +98,7 @@ def test_functions_that_name_one_limit_share_it(drive, clock):
 
 
 @pytest.mark.parametrize("state", [b"garbage", b"[]", b"{}", b"null", b'{"held":[],"queue":{}}'])
-def test_a_state_that_is_none_of_ours_is_replaced(state):
+def test_an_unreadable_state_is_replaced(state):
     states().update("rate/api", lambda *_: (state, None))
     assert isinstance(Pipeline(RateLimit("api", 1, 10)).outcome(int, "7"), Ok)
 
@@ -132,15 +132,15 @@ def test_it_is_explained():
         ({"calls": 1001}, r"1,000 are the most: give burst="),
     ],
 )
-def test_what_cannot_work_is_refused(given, complaint):
+def test_impossible_arguments_are_refused(given, complaint):
     with pytest.raises(PolicyError, match=complaint):
         RateLimit(**{"name": "api", "calls": 1, "per": 1, **given})
 
 
-def test_a_bucket_remembers_no_calls_so_there_may_be_many():
+def test_a_bucket_allows_any_number_of_calls():
     assert RateLimit("api", 100_000, 60, burst=1000).calls == 100_000
 
 
-def test_something_else_in_its_place_is_refused():
+def test_a_keyword_that_is_no_rate_limit_is_refused():
     with pytest.raises(PolicyError, match=r"rate_limit= takes a RateLimit\(\.\.\.\), not 5"):
         resilient(rate_limit=5)(print)

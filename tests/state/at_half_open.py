@@ -1,4 +1,4 @@
-"""What processes do that meet a circuit whose open time is over."""
+"""Calls of many threads to a circuit whose open time is over."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from resilient_tasks.state.states import states
 #: Threads of each process.
 THREADS = 20
 
-#: Seconds that it was open for. A probe counts as lost after as long, so none does here.
+#: Seconds for which it was open. A probe counts as lost after the same time, so none does here.
 OPEN_FOR = 600
 
 
@@ -30,10 +30,10 @@ def open_until_now(name):
 
 
 def stampede(meet, name, probes):
-    """Make a call from each of 20 threads at once, and return what became of them.
+    """Make a call from each of 20 threads at once, and return their results.
 
-    `meet()` waits for the threads of everybody: before the call, and once it is known whether it was let through. So
-    each probe is under way until the last caller has been answered.
+    `meet()` waits for all threads of all processes: before each call, and once it was admitted or rejected. So each
+    probe runs until the last call has been decided.
     """
 
     @resilient(breaker=CircuitBreaker(name, failures=3, open_for=OPEN_FOR, probes=probes))

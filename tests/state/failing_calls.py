@@ -1,6 +1,6 @@
-"""Calls to a service that is down, wherever they are made: other processes import this file.
+"""Calls to a service that is down. Other processes import this file.
 
-Each call that reaches the service is a line in a file, so that the count is true in whatever process it is made.
+Each call that reaches the service writes a line to a file, so that calls of all processes are counted.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ BREAKER = CircuitBreaker("down", failures=3, open_for=600)
 
 
 def service(folder):
-    """Be reached, and fail."""
+    """Write a line, and fail."""
     with (Path(folder) / "reached").open("a") as lines:
         lines.write(f"{os.getpid()}\n")
     raise ConnectionError("down")
 
 
-def told(folder, error):
-    """Stand in for an answer: in which process the call ended, and with which error."""
+def describe(folder, error):
+    """Return the process in which the call ended, and the type of its error."""
     return os.getpid(), type(error).__name__
 
 
-@resilient(breaker=BREAKER, fallback=told)
+@resilient(breaker=BREAKER, fallback=describe)
 def call(folder):
-    """Call it, as a plain function."""
+    """Call the service from a plain function."""
     return service(folder)
 
 
 def meet(folder, size, url=None):
-    """Return once so many processes do this at the same time, so that each of them has started.
+    """Return once `size` processes have started and run this.
 
-    Each of them shares its states at `url` from then on, where one is given, and else where the environment says.
+    They keep their state at `url` from then on; without one, where the environment says.
     """
     if url is not None:
         configure(store=url)
@@ -47,25 +47,25 @@ def meet(folder, size, url=None):
 
 
 def be_busy(folder, name):
-    """Take a process, until a file says that it may go."""
+    """Occupy a process until a file releases it."""
     (Path(folder) / f"{name} is busy").touch()
     eventually((Path(folder) / f"{name} may go").exists)
 
 
 def eventually(true, within=90):
-    """Wait until something is true."""
+    """Wait until a condition is true."""
     until = time.monotonic() + within
     while not true():
         if time.monotonic() > until:
-            msg = f"it did not come true in {within} s"
+            msg = f"the condition did not become true in {within} s"
             raise TimeoutError(msg)
         time.sleep(0.01)
 
 
 def in_two_processes(submit, folder, url=None):
-    """Make the calls, one at a time: the first two in one of two processes, and the others in the other one.
+    """Make the calls one at a time, the first two in one process, and the others in another.
 
-    `submit(name, ...)` has a function of this file run in either of them, and returns a future.
+    `submit(name, ...)` runs a function of this file in either of them, and returns a future.
     """
     for meeting in [submit("meet", folder, 2, url) for _ in range(2)]:
         meeting.result()

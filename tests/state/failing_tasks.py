@@ -11,7 +11,7 @@ meet = task(failing_calls.meet)
 be_busy = task(failing_calls.be_busy)
 
 
-@resilient_task(breaker=failing_calls.BREAKER, fallback=failing_calls.told)
+@resilient_task(breaker=failing_calls.BREAKER, fallback=failing_calls.describe)
 def call(folder):
     """Call the service, as a task."""
     return failing_calls.service(folder)

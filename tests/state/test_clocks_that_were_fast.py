@@ -1,4 +1,4 @@
-"""A clock that was fast for a moment: what was stored by it holds nothing up for longer than it should."""
+"""A clock that ran fast for a moment: times that were stored by it delay nothing for longer than they should."""
 
 import pytest
 from hypothesis import given
@@ -20,7 +20,7 @@ AHEAD = st.floats(0, 1e6)
 
 
 class Wall(VirtualClock):
-    """A clock whose unix seconds can be set, as an operator or a virtual machine does it."""
+    """A clock whose unix seconds can be set, as by an operator or a virtual machine."""
 
     ahead = 0.0
 
@@ -29,7 +29,7 @@ class Wall(VirtualClock):
 
 
 class Shared(MemoryStore):
-    """A store that goes by unix seconds, as those do that processes share."""
+    """A store that uses unix seconds, as shared stores do."""
 
     def __init__(self):
         super().__init__(clocks.wall)
@@ -54,11 +54,11 @@ def while_fast(wall, work):
     wall.ahead = 3600
     result = work()
     wall.ahead = 0
-    wall.advance(1)  # what this process knows of it is asked for again
+    wall.advance(1)  # so that the cached state is stale
     return result
 
 
-def test_a_circuit_that_opened_by_it_is_tried_again_when_its_time_is_over(wall):
+def test_a_circuit_that_it_opened_is_probed_when_its_time_is_over(wall):
     breaker = CircuitBreaker("api", failures=1, open_for=30)
     while_fast(wall, lambda: call(breaker, down))
     refused = call(breaker).error
@@ -72,7 +72,7 @@ def test_a_circuit_that_opened_by_it_is_tried_again_when_its_time_is_over(wall):
     assert breaker.status().state == "closed"
 
 
-def test_a_probe_that_was_lost_by_it_does_not_keep_others_back(wall):
+def test_a_probe_that_it_lost_does_not_block_others(wall):
     breaker = CircuitBreaker("api", failures=1, open_for=30)
     call(breaker, down)
 
@@ -88,7 +88,7 @@ def test_a_probe_that_was_lost_by_it_does_not_keep_others_back(wall):
     assert isinstance(call(breaker), Ok)
 
 
-def test_failures_that_were_counted_by_it_count_as_of_now_and_those_after_them_too(wall):
+def test_failures_that_it_counted_count_as_of_now_and_so_do_later_ones(wall):
     breaker = CircuitBreaker("api", window=60, min_calls=4)
     while_fast(wall, lambda: [call(breaker, down) for _ in range(2)])
     call(breaker, down)
@@ -97,7 +97,7 @@ def test_failures_that_were_counted_by_it_count_as_of_now_and_those_after_them_t
 
 
 @pytest.mark.parametrize("burst", [None, 1])
-def test_a_rate_limit_that_was_used_by_it_is_free_again_when_its_time_is_over(wall, burst):
+def test_a_rate_limit_that_it_used_is_free_again_when_its_time_is_over(wall, burst):
     limit = RateLimit("api", 1, per=10, burst=burst, wait=False)
     assert isinstance(while_fast(wall, lambda: call(limit)), Ok)
     refused = call(limit).error
@@ -106,7 +106,7 @@ def test_a_rate_limit_that_was_used_by_it_is_free_again_when_its_time_is_over(wa
     assert isinstance(call(limit), Ok)
 
 
-def test_a_budget_that_was_used_up_by_it_is_paid_in_again_when_its_window_is_over(wall):
+def test_a_budget_that_it_used_up_is_full_again_when_its_window_is_over(wall):
     budget = RetryBudget("api", share=0, floor=2, per=5)
     assert [while_fast(wall, budget.why_not) for _ in range(2)] == [None, None]
     assert budget.why_not() is not None
@@ -114,7 +114,7 @@ def test_a_budget_that_was_used_up_by_it_is_paid_in_again_when_its_window_is_ove
     assert budget.why_not() is None
 
 
-def test_a_slot_of_a_process_that_died_is_free_again_after_half_a_minute(wall):
+def test_a_slot_of_a_dead_process_is_free_again_after_half_a_minute(wall):
     def take_and_die():
         states().update("bulkhead/house", lambda _, now: (Slots().hold("dead", Holder(1, now + 30)).encode(), None))
 
@@ -139,7 +139,7 @@ RULES = Rules(
 
 
 @given(st.lists(st.tuples(st.sampled_from(["admit", "fail", "well"]), st.floats(0, 50)), max_size=30), AHEAD)
-def test_no_time_in_a_circuit_lies_further_ahead_than_it_stays_open(steps, ahead):
+def test_no_time_in_a_circuit_is_further_ahead_than_it_stays_open(steps, ahead):
     circuit, now, admission = Circuit(), 1_000_000.0, Admission(0)
     for number, (step, later) in enumerate(steps):
         fast = now + (ahead if number % 3 == 0 else 0)
@@ -157,7 +157,7 @@ def test_no_time_in_a_circuit_lies_further_ahead_than_it_stays_open(steps, ahead
 
 
 @given(AHEAD, st.integers(1, 5), st.integers(1, 5))
-def test_a_window_loses_nothing_that_was_counted_too_late(ahead, early, late):
+def test_a_window_keeps_counts_from_the_future(ahead, early, late):
     now = 1_000_000.0
     window = TimeWindow(60).add(now + ahead, Totals(early)).corrected(now).add(now, Totals(late))
     assert window.totals(now).calls == early + late
@@ -166,7 +166,7 @@ def test_a_window_loses_nothing_that_was_counted_too_late(ahead, early, late):
 
 @pytest.mark.parametrize("rate", [SlidingWindow(3, 10.0), TokenBucket(3, 10.0, 3)], ids=["window", "bucket"])
 @given(st.lists(st.tuples(AHEAD, st.floats(0, 5)), max_size=30))
-def test_a_rate_reserved_by_a_fast_clock_makes_nobody_wait_longer_than_one_reserved_by_a_right_one(rate, calls):
+def test_a_time_reserved_by_a_fast_clock_makes_no_call_wait_longer_than_one_reserved_by_a_right_clock(rate, calls):
     now, times = 1_000_000.0, Times()
     for number, (ahead, later) in enumerate(calls, 1):
         rate.reserve(times, now + ahead, 1e9)
@@ -178,7 +178,7 @@ def test_a_rate_reserved_by_a_fast_clock_makes_nobody_wait_longer_than_one_reser
         assert rate.reserve(Times.decode(times.encode()), now, 1e9)[1].wait <= most + 1e-3
 
 
-def test_redis_keeps_nothing_that_was_reckoned_by_a_clock_set_since_it_was_asked_last(redis_server, monkeypatch):
+def test_redis_refuses_a_change_by_a_clock_that_was_set_since_the_last_request(redis_server, monkeypatch):
     redis_server.empty()
     store = RedisStore(redis_server.url, bound=5)
     store.connect()

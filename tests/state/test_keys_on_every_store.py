@@ -1,4 +1,4 @@
-"""Keys are independent: one keyed policy on a store does as many plain ones do, each in a memory of its own."""
+"""Keys are independent: one keyed policy on a store behaves like plain ones, each in its own memory."""
 
 import itertools
 import threading
@@ -26,7 +26,7 @@ _runs = itertools.count()
 
 
 class Pause:
-    """What a call waits for: the test sends how it ends."""
+    """An awaitable to which the test sends the outcome of a call."""
 
     def __await__(self):
         return (yield)
@@ -38,7 +38,7 @@ async def proceed(_call):
 
 @contextmanager
 def keeping(states):
-    """Have policies keep their states there."""
+    """Use these states for policies inside the block."""
     before = shared._states, shared._forced
     shared._states, shared._forced = states, True
     try:
@@ -48,7 +48,7 @@ def keeping(states):
 
 
 class Running:
-    """A call that has begun, on the states where it was made."""
+    """A running call, with the states that it uses."""
 
     def __init__(self, policy, states, url):
         self.states, self.result = states, None
@@ -64,7 +64,7 @@ class Running:
 
     @property
     def seen(self):
-        """What the caller sees: None while the call is under way."""
+        """The outcome for the caller; None while the call is running."""
         if not isinstance(self.result, Failed):
             return self.result and (self.result.value, self.result.attempts)
         error = self.result.error
@@ -123,7 +123,7 @@ class Interleaved(RuleBasedStateMachine):
 
     @rule(worker=st.integers(0, 1), key=st.sampled_from(KEYS))
     def forget(self, worker, key):
-        """Have a worker forget what it knows of a key, as it does when it knows too many."""
+        """Evict the view of a key from a worker, as happens if it has too many."""
         states = self.workers.states[worker % self.number]
         for name, view in list(states.views.items()):
             is_its = name.endswith(f"/{self.names[key]}")
@@ -132,7 +132,7 @@ class Interleaved(RuleBasedStateMachine):
                 view.let_go()
 
     def may_go(self, states, name, key):
-        """Tell whether nothing is lost with it: a memory that one process has for itself forgets circuits too."""
+        """Return whether nothing is lost with a view: the memory of one process forgets circuits too."""
         if states.is_shared or not name.startswith("breaker/"):
             return True
         if any(other == key for other, _, _ in self.under_way):
@@ -156,13 +156,13 @@ class Circuits(Interleaved):
             getattr(self.plain[key], what)()
 
     @invariant()
-    def each_stands_as_it_would_alone(self):
+    def each_key_has_the_state_that_it_would_have_alone(self):
         for key in KEYS:
             with keeping(self.workers.states[-1]):
                 keyed = self.keyed.status(key=self.keyed.name(key))
             with keeping(self.alone[key]):
                 plain = self.plain[key].status()
-            if keyed.state == "closed":  # why it closed is history, and may be forgotten
+            if keyed.state == "closed":  # the reason of a closed circuit may be forgotten
                 keyed, plain = replace(keyed, reason=""), replace(plain, reason="")
             assert keyed == plain
 
@@ -182,14 +182,14 @@ OTHERS = {
 
 @pytest.mark.parametrize("make", BREAKERS.values(), ids=BREAKERS)
 def test_circuits_of_several_keys_are_as_independent_as_breakers_of_several_names(any_store, make):
-    # That a failure of another worker ended a row, a worker learns when it asks next: that is not to be shown here.
+    # A worker learns of the failures of others with its next read. That is not tested here.
     number = 1 if make("x").failures else 2
     run(type("Keys", (Circuits,), {"store": any_store, "make": staticmethod(make), "number": number}))
 
 
 @pytest.mark.parametrize("make", OTHERS.values(), ids=OTHERS)
 def test_limits_of_several_keys_are_as_independent_as_limits_of_several_names(any_store, make, monkeypatch):
-    # A worker renews its lease by the real clock; here no worker is to die.
+    # Workers would renew their leases by the real clock: here no lease expires.
     monkeypatch.setattr(slots, "LEASE", 1e9)
     monkeypatch.setattr(slots.HeldSlots, "_start_renewing", lambda self: None)
     run(type("Keys", (Interleaved,), {"store": any_store, "make": staticmethod(make)}))
@@ -229,7 +229,7 @@ def test_one_thread_renews_the_slots_of_all_keys_and_ends_with_the_last(tmp_path
     states.close()
 
 
-def test_a_call_whose_circuit_was_forgotten_meanwhile_still_ends_a_row_of_failures():
+def test_a_call_whose_circuit_was_evicted_meanwhile_still_ends_a_run_of_failures():
     states, breaker = States(MemoryStore(), "memory"), CircuitBreaker(lambda url: url, failures=2)
     first = Running(breaker, states, "a")
     states.views.pop("breaker/a").let_go()

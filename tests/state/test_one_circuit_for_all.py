@@ -19,14 +19,14 @@ from sharing import HERE, PATIENT, sharing
 
 
 def assert_3_failed_and_13_were_rejected(folder, answers):
-    """Hold what each call gave, `(pid, error)`, and what the service noted, against what is right."""
+    """Check the result of each call, `(pid, error)`, and the calls that reached the service."""
     assert [error for _, error in answers] == ["ConnectionError"] * 3 + ["CircuitOpen"] * 13
     reached = [int(line) for line in (folder / "reached").read_text().split()]
     assert reached == [pid for pid, _ in answers[:3]]
 
 
 def assert_it_was_in_two_processes(answers):
-    """No process saw the three failures: two were in the one, and one in the other, which then rejected calls."""
+    """Check that two failures were in one process, and the third in the other, which then rejected calls."""
     first, then = ({pid for pid, _ in part} for part in (answers[:2], answers[2:]))
     assert len(first) == 1
     assert not first & then
@@ -63,10 +63,10 @@ def test_across_a_process_pool(share, store_url, tmp_path):
     assert_it_was_in_two_processes(answers)
 
 
-def test_a_success_from_before_the_failures_of_others_does_not_interrupt_them(worker_pool, store_url):
+def test_a_success_from_before_the_failures_of_others_does_not_reset_them(worker_pool, store_url):
     worker_pool.all(counting.go_by, store_url, PATIENT)
     assert worker_pool.one(1, under_load.succeed, 3) == ["done"] * 3
-    time.sleep(under_load.STALE)  # what a process tells of it, it tells later
+    time.sleep(under_load.STALE)  # a process writes successes after this time
     assert worker_pool.one(0, under_load.fail, 2) == ["ConnectionError"] * 2
     assert worker_pool.one(1, under_load.fail, 2) == ["ConnectionError", "CircuitOpen"]
 
@@ -121,7 +121,7 @@ def ran(request, resilient_prefect, tmp_path_factory):
 
     @resilient_flow(task_runner=request.param())
     def around():
-        # The processes find the first store in the environment. Both of them are told of the second one.
+        # The processes find the first store in the environment; both get the URL of the second one.
         first, *others = urls
         answers = {first: failing_calls.in_two_processes(submit, places[first])}
         return answers | {sort: failing_calls.in_two_processes(submit, places[sort], urls[sort]) for sort in others}

@@ -1,4 +1,4 @@
-"""A circuit that is half open lets exactly as many probes through as it is told to, however many callers there are."""
+"""A half-open circuit admits exactly as many probes as configured, however many callers there are."""
 
 from collections import Counter
 from uuid import uuid4
@@ -10,12 +10,12 @@ from sharing import PATIENT
 
 @pytest.fixture
 def name():
-    """A circuit of the test's own: the worker pool goes for a while by what it knew of another one."""
+    """The name of a new circuit: the worker pool may have cached another one."""
     return uuid4().hex
 
 
 @pytest.mark.parametrize("probes", [1, 3])
-def test_of_160_callers_in_8_processes_only_the_probes_are_let_through(worker_pool, share, store_url, name, probes):
+def test_of_160_callers_in_8_processes_only_the_probes_are_admitted(worker_pool, share, store_url, name, probes):
     share(store_url, PATIENT)
     at_half_open.open_until_now(name)
     answers = worker_pool.all(at_half_open.stampede_of_processes, store_url, name, probes)
@@ -23,7 +23,7 @@ def test_of_160_callers_in_8_processes_only_the_probes_are_let_through(worker_po
 
 
 @pytest.mark.parametrize("probes", [1, 3])
-def test_of_20_threads_only_the_probes_are_let_through(own_store, name, probes):
+def test_of_20_threads_only_the_probes_are_admitted(own_store, name, probes):
     at_half_open.open_until_now(name)
     answers = at_half_open.stampede_of_threads(name, probes)
     assert Counter(answers) == {"let through": probes, "turned away": 20 - probes}
