@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from resilient_tasks.state.compact_json import dumps, loads
 from resilient_tasks.state.window import CountWindow, TimeWindow, Totals, Window, window_from
-from resilient_tasks.state.written import dumped, loaded
 
 CircuitState: TypeAlias = Literal["closed", "open", "half_open", "isolated"]
 
@@ -141,7 +141,7 @@ class Circuit:
         if encoded is None:
             return cls()
         try:
-            found: dict[str, Any] = loaded(encoded)
+            found: dict[str, Any] = loads(encoded)
             return cls(**{**found, "window": window_from(found["window"])})
         except (ValueError, TypeError, LookupError):
             return cls()
@@ -150,7 +150,7 @@ class Circuit:
         """Return the circuit as JSON, which people can read in the store."""
         found = {name: getattr(self, name) for name in self.__slots__}
         found.update(window=self.window.as_json(), probes=dict(self.probes))
-        return dumped(found)
+        return dumps(found)
 
     def corrected(self, now: float) -> Circuit:
         """Return the circuit with no time too far in the future: a clock may have run fast for a moment."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from resilient_tasks.core import settings
@@ -266,17 +267,25 @@ class CircuitBreaker(keys.Keyed, Policy):
         self, permit: Permit, circuit: SharedCircuit, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Permit:
         """Return a permit for a call that begins now, and whose duration counts."""
-        began = clock.present()
-        admission: Admission = permit.data._replace(began=began)
+        timed: Admission = permit.data._replace(began=clock.present())
+        succeeded = partial(self._record_timed, permit, timed, circuit, plan, args, kwargs)
+        return Permit(permit.key, timed, succeeded=succeeded)
 
-        def succeeded() -> None:
-            if clock.present() - began < self.slow:  # type: ignore[operator]  # it is not None
-                permit.succeeded()
-            else:
-                call = Call(plan.work(args, kwargs), running.get(), 1, began)
-                circuit.record(self._rules, call, admission, CallResult(success=True, slow=True))
-
-        return Permit(permit.key, admission, succeeded=succeeded)
+    def _record_timed(  # noqa: PLR0917  # a partial's arguments
+        self,
+        permit: Permit,
+        timed: Admission,
+        circuit: SharedCircuit,
+        plan: Plan,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> None:
+        """Record a success of a call with such a permit, which may be slow."""
+        if clock.present() - timed.began < self.slow:  # type: ignore[operator]  # both are numbers
+            permit.succeeded()
+        else:
+            call = Call(plan.work(args, kwargs), running.get(), 1, timed.began or 0.0)
+            circuit.record(self._rules, call, timed, CallResult(success=True, slow=True))
 
     def _is_success(self, outcome: Outcome[Any]) -> bool | None:
         if not isinstance(outcome, Failed):

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from resilient_tasks.state.written import dumped, loaded
+from resilient_tasks.state.compact_json import dumps, loads
 
 Answer: TypeAlias = Literal["taken", "queued", "full"]
 
@@ -51,7 +51,7 @@ class Slots:
     def decode(cls, encoded: bytes | None, now: float, lease: float = math.inf, place: float = math.inf) -> Slots:
         """Return the slots that `encode` returned, without what has expired; new ones for None or unreadable bytes."""
         try:
-            found: dict[str, Any] = loaded(encoded)
+            found: dict[str, Any] = loads(encoded)
             held = {holder: Holder(number, until) for holder, (number, until) in found["held"].items()}
             slots = cls(held, dict(found["queue"])).expire(now, lease, place)
         except (ValueError, TypeError, LookupError, AttributeError):
@@ -62,7 +62,7 @@ class Slots:
     def encode(self) -> bytes:
         """Return the slots as JSON."""
         held = {name: (holder.number, holder.until) for name, holder in self.held.items() if holder.number}
-        return dumped({"held": held, "queue": self.queue})
+        return dumps({"held": held, "queue": self.queue})
 
     def expire(self, now: float, lease: float, place: float) -> Slots:
         """Remove the holders and tickets that have expired.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from resilient_tasks.state.compact_json import dumps, loads
 from resilient_tasks.state.window import TimeWindow, Totals, window_from
-from resilient_tasks.state.written import dumped, loaded
 
 
 class Grant(NamedTuple):
@@ -28,7 +28,7 @@ class Allowance:
     def decode(self, state: bytes | None, _now: float) -> Paid:
         """Return what `Paid.encode` gave; nothing was paid, if something else stands there."""
         try:
-            found = window_from(loaded(state))
+            found = window_from(loads(state))
         except (ValueError, TypeError, LookupError):
             found = None
         return Paid(found if isinstance(found, TimeWindow) else TimeWindow(self.per))
@@ -59,4 +59,4 @@ class Paid:
 
     def encode(self) -> bytes:
         """Return it as JSON."""
-        return dumped(self.window.as_json())
+        return dumps(self.window.as_json())

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from resilient_tasks.state.written import dumped, loaded
+from resilient_tasks.state.compact_json import dumps, loads
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Flight:
         It ends no later than `lease` seconds from now, in case a clock was fast for a moment.
         """
         try:
-            found: dict[str, Any] = loaded(state)
+            found: dict[str, Any] = loads(state)
             flight = cls(str(found["leader"]), min(float(found["until"]), now + lease), bool(found["awaited"]))
         except (ValueError, TypeError, LookupError):
             return cls()
@@ -45,7 +45,7 @@ class Flight:
         if not self.leader:
             return b"{}"
         told = {"leader": self.leader, "until": self.until, "awaited": self.awaited}
-        return dumped(told)
+        return dumps(told)
 
     def boarded(self, me: str, until: float) -> Flight:
         """Return the flight with the attempt `me`: it leads if there is no other, else it waits."""
