@@ -1,4 +1,4 @@
-"""Several workers on one virtual time, and a service that allows so many calls a second and refuses the others."""
+"""Several workers on one virtual time, and a service that refuses calls beyond its rate."""
 
 import asyncio
 import heapq

@@ -300,10 +300,10 @@ class TestEveryKeyedPolicy:
             raise ConnectionError("refused")
 
         call = drive(fetch, **keyed(lambda url: url))
-        said = [str(error_of(call, secret)) for _ in range(2)]
-        said += [event.sentence() + repr(event) for event in resilient_events]
-        said += states().keys("")
-        assert not [text for text in said if "hunter22secret" in text or "A1b2C3d4" in text]
+        shown = [str(error_of(call, secret)) for _ in range(2)]
+        shown += [event.sentence() + repr(event) for event in resilient_events]
+        shown += states().keys("")
+        assert not [text for text in shown if "hunter22secret" in text or "A1b2C3d4" in text]
 
 
 def test_each_policy_of_a_call_has_its_own_key(drive):

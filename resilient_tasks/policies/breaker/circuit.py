@@ -320,15 +320,13 @@ def _ttl(done: _Update[Any]) -> float | None:
 
 def _emit_change(emit: Emit, name: str, done: _Update[Any]) -> None:
     after = done.after
-    match after.state:
-        case "open":
-            emit(BreakerOpened, breaker=name, reason=after.reason, open_for=after.open_for)
-        case "isolated":
-            emit(BreakerOpened, breaker=name, reason=after.reason, open_for=None)
-        case "half_open":
-            emit(BreakerHalfOpened, breaker=name, reason=after.reason)
-        case "closed":
-            emit(BreakerClosed, breaker=name, reason=after.reason, seconds=done.now - done.before.closed_until)
+    if after.state == "closed":
+        emit(BreakerClosed, breaker=name, reason=after.reason, seconds=done.now - done.before.closed_until)
+    elif after.state == "half_open":
+        emit(BreakerHalfOpened, breaker=name, reason=after.reason)
+    else:
+        open_for = None if after.state == "isolated" else after.open_for
+        emit(BreakerOpened, breaker=name, reason=after.reason, open_for=open_for)
 
 
 def emit_by_hand(event: type[Event], **details: Any) -> None:

@@ -80,7 +80,7 @@ class Bulkhead(keys.Keyed, Policy):
             return await keys.around(self, call, proceed)
         if call.work.take_permit(self._key) is not None:
             return await proceed(call)  # `at_once` has permitted this attempt, which has released its slot
-        slots = self._slots()
+        slots: HeldSlots = states().view(self._key, HeldSlots)
         reason = await self._enter(call, slots)
         if reason:
             return self._full(call, slots, reason)
@@ -139,9 +139,6 @@ class Bulkhead(keys.Keyed, Policy):
         call.emit(BulkheadRejected, bulkhead=self.title, limit=self.limit, queued=queued, reason=reason)
         full = f"bulkhead {self.title} is full ({number_of(self.limit, 'call')} at once, {queued} waiting)"
         return Failed(BulkheadFull(f"{full}: {call.operation} was not called; {reason}"))
-
-    def _slots(self) -> HeldSlots:
-        return states().view(self._key, HeldSlots)
 
     def _named(self, name: str) -> Self:
         return keys.changed(self, name=name, _key=_PREFIX + name)

@@ -29,7 +29,7 @@ class Times:
             token bucket, the time at which it will be full again.
         count: the length of the ring.
         first: the index of the earliest time in the ring.
-        latest: the latest time; with a `count` of 1 it stands here only.
+        latest: the latest time; if `count` is 1, it is only here.
         kept: seconds for which the times are needed after the latest one.
     """
 
