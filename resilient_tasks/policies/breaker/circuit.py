@@ -175,7 +175,7 @@ class SharedCircuit:
         if self.is_known_closed(rules):
             return None
         if clock.now() >= self._fresh_until:
-            self.update(lambda circuit, _: (circuit, None), emit_without_call)
+            self.update(lambda circuit, _: (circuit, None), emit_event)
         now = self._states.now()
         _, answer = self.circuit.corrected(now).admit(rules, now, "")
         return answer if isinstance(answer, Refusal) else None
@@ -234,7 +234,7 @@ class SharedCircuit:
             return
         if not self._record_in_memory(rules, generation):
             admission, result = Admission(generation), CallResult(success=True)
-            self.update(lambda circuit, now: (circuit.record(rules, now, admission, result), None), emit_without_call)
+            self.update(lambda circuit, now: (circuit.record(rules, now, admission, result), None), emit_event)
 
     def _end_run_of_failures(self, rules: Rules, generation: int) -> None:
         """As `_record_success`, if only consecutive failures count."""
@@ -266,7 +266,7 @@ class SharedCircuit:
         if self._memory is None and rules is not None and rules.use_window:
             pending, admission = self._take_pending(), Admission(self.circuit.generation)
             if pending.calls:
-                self.update(lambda c, now: (c.record(rules, now, admission, NO_RESULT, pending), None), emit_without_call)
+                self.update(lambda c, now: (c.record(rules, now, admission, NO_RESULT, pending), None), emit_event)
         now = self._states.now()
         self._states.forget(self._key, _decode, lambda circuit: circuit.needed_for(now))
 
@@ -329,6 +329,6 @@ def _emit_change(emit: Emit, name: str, done: _Update[Any]) -> None:
         emit(BreakerOpened, breaker=name, reason=after.reason, open_for=open_for)
 
 
-def emit_without_call(event: type[Event], **details: Any) -> None:
+def emit_event(event: type[Event], **details: Any) -> None:
     """Emit an event that belongs to no call."""
     bus.emit(event(operation=BY_HAND, **details))

@@ -20,7 +20,7 @@ from resilient_tasks.core.parameters import checks, durations
 from resilient_tasks.core.parameters.arguments import answering
 from resilient_tasks.core.parameters.durations import Duration, Seconds, SecondsOrNone
 from resilient_tasks.core.pipeline import Policy
-from resilient_tasks.policies.breaker.circuit import BY_HAND, CircuitDoor, CountingDoor, SharedCircuit, emit_without_call
+from resilient_tasks.policies.breaker.circuit import BY_HAND, CircuitDoor, CountingDoor, SharedCircuit, emit_event
 from resilient_tasks.policies.breaker.machine import (
     NO_RESULT,
     Admission,
@@ -255,7 +255,7 @@ class CircuitBreaker(keys.Keyed, Policy):
 
     def _change(self, key: keys.Answer | None, step: Callable[[Circuit, float], Circuit]) -> None:
         circuit: SharedCircuit = states().view(self._store_key(key), SharedCircuit)
-        circuit.update(lambda found, now: (step(found, now), None), emit_without_call)
+        circuit.update(lambda found, now: (step(found, now), None), emit_event)
 
     def _named(self, name: str) -> Self:
         return keys.changed(self, name=name, _key=_PREFIX + name)
