@@ -19,9 +19,9 @@ from weakref import ref
 T = TypeVar("T")
 P = ParamSpec("P")
 
-#: Characters of an error's text that are looked at: redaction and sinks take their time over each.
+#: The greatest length of an error's text that is examined: redaction and sinks take time for each character.
 LONGEST = 20_000
-#: A cut is made at a gap up to so many characters before that: half a secret would not be known for one.
+#: A text is cut at a gap within this many characters before that: half a secret would not be recognised.
 _GAP = 2_000
 
 
@@ -151,13 +151,13 @@ def module_of(cls: type) -> str:
 
 
 def of_class(look: Callable[[type], T]) -> Callable[[type], T]:
-    """Remember what a function finds out about a class, for as long as there is that class.
+    """Cache the result of a function by class, for as long as the class exists.
 
-    A class of another metaclass is looked at each time: what it tells of itself may change.
+    A class with a custom metaclass is not cached: its attributes may be computed, and so may change.
     """
-    # By the class's address, which costs half of what a weak reference as a key does. It is safe: the caller holds the
-    # class, and the interpreter calls a reference's callback before it frees a class, so that no other class has its
-    # address while it is in here. Tried on Python 3.11, 3.12 and 3.13.
+    # Keyed by the class's address, which costs half as much as by a weak reference. It is safe: the caller holds the
+    # class, and the interpreter calls a reference's callback before it frees the class, so no other class can have its
+    # address while the entry exists. Tried on Python 3.11, 3.12 and 3.13.
     known: dict[int, tuple[T, Any]] = {}
 
     @functools.wraps(look)

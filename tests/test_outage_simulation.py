@@ -60,7 +60,7 @@ def test_a_seed_gives_one_course_and_another_seed_another(outage, short, ours):
     assert other.arrived != ours.arrived
 
 
-def test_nobody_does_more_work_than_the_oracle(outage, short, ours):
+def test_no_policy_does_more_work_than_the_oracle(outage, short, ours):
     best = outage.best_possible(short)
     assert 0 < len(ours.done) <= len(best.done)
     assert len(best.arrived) == len(best.done)

@@ -549,7 +549,7 @@ class TestAPolicyThatRaises:
 
 
 class TestASinkThatRaises:
-    def test_nobody_feels_it_not_even_where_the_log_fails_too(self, drive):
+    def test_it_does_not_affect_the_call_even_if_the_log_fails_too(self, drive):
         class Broken(logging.Handler):
             def emit(self, record):
                 raise RuntimeError("no disk")

@@ -79,7 +79,7 @@ class Feed:
 
 
 def refusal(call):
-    """Return the sentence with which a call is refused."""
+    """Return the message with which a call is refused."""
     with pytest.raises(PolicyError) as info:
         call()
     return str(info.value)
@@ -121,7 +121,7 @@ AMBIGUOUS = [
 
 
 @pytest.mark.parametrize(("call", "instead"), AMBIGUOUS)
-def test_what_is_ambiguous_by_position_is_answered_with_the_call_by_name(call, instead):
+def test_ambiguous_positional_arguments_are_refused_with_the_call_by_name(call, instead):
     sentence = refusal(call)
     assert instead in sentence
     assert "secret" not in sentence.replace("secret=...", "")
@@ -148,7 +148,7 @@ def test_what_is_ambiguous_by_position_is_answered_with_the_call_by_name(call, i
         lambda: Pipeline(Retry(), Timeout(1)),
     ],
 )
-def test_what_is_natural_by_position_stays_so(natural):
+def test_natural_positional_arguments_are_accepted(natural):
     natural()
 
 
@@ -161,7 +161,7 @@ def test_a_policy_is_still_a_plain_value(policy):
 
 
 @pytest.mark.parametrize("policy", [Timeout, CircuitBreaker, Bulkhead, RateLimit, Hedge, Notify, Email, Webhook])
-def test_what_is_missing_is_answered_with_an_example(policy):
+def test_missing_arguments_are_refused_with_an_example(policy):
     assert re.search(rf"missing a required argument: '\w+'; write {policy.__name__}\(", refusal(policy))
 
 
@@ -175,7 +175,7 @@ UNKNOWN = [
     (Retry, "max_delay", "tenacity.wait_random_exponential"),
     (Retry, "timeout", "timeout=20 or deadline=120 beside retry="),
     (Retry, "exceptions", "on="),
-    (Retry, "retry", "attempts= or on="),  # as tenacity names its condition
+    (Retry, "retry", "attempts= or on="),  # tenacity's name for its condition
     (Retry, "Attempts", "attempts="),
     (Timeout, "timeout_seconds", "seconds="),
     (Deadline, "max_time", "seconds="),
@@ -205,7 +205,7 @@ UNKNOWN = [
 
 
 @pytest.mark.parametrize(("policy", "word", "meant"), UNKNOWN, ids=lambda value: getattr(value, "__name__", value))
-def test_another_word_for_an_argument_is_answered_with_ours(policy, word, meant):
+def test_another_name_of_an_argument_is_refused_with_ours(policy, word, meant):
     sentence = refusal(lambda: policy(**{word: 3}))
     assert sentence.startswith(f"{policy.__name__} has no argument {word!r}: ")
     assert meant in sentence
@@ -229,7 +229,7 @@ KEYWORDS = [
 
 
 @pytest.mark.parametrize(("word", "meant"), KEYWORDS)
-def test_another_word_for_a_decorators_keyword_is_answered_with_ours(word, meant):
+def test_another_name_of_a_decorators_keyword_is_refused_with_ours(word, meant):
     sentence = refusal(lambda: resilient(**{word: 3})(fetch))
     assert sentence.startswith(f"@resilient has no keyword {word!r}: did you mean {meant}? It takes retry=, deadline=")
 
@@ -282,7 +282,7 @@ VALUES = [
 
 
 @pytest.mark.parametrize(("options", "instead"), VALUES, ids=str)
-def test_a_value_that_a_keyword_does_not_take_is_answered_with_one_that_it_takes(options, instead):
+def test_a_wrong_value_of_a_keyword_is_refused_with_a_right_one(options, instead):
     assert instead in refusal(lambda: resilient(**options)(fetch))
 
 
@@ -302,7 +302,7 @@ BARE = {
 
 
 @pytest.mark.parametrize(("keyword", "policy"), BARE.items(), ids=BARE)
-def test_a_policy_without_brackets_is_answered_with_an_example(keyword, policy):
+def test_a_policy_without_brackets_is_refused_with_an_example(keyword, policy):
     sentence = refusal(lambda: resilient(**{keyword: policy})(fetch))
     assert f"not {policy.__name__}: that is the class, without its arguments; write {keyword}=" in sentence
 
@@ -318,16 +318,16 @@ def test_a_policy_without_brackets_is_answered_with_an_example(keyword, policy):
         ("fallback", Chaos, "write policies=[Chaos(...)]"),
     ],
 )
-def test_another_policy_without_brackets_is_answered_with_an_example_of_itself(keyword, policy, instead):
+def test_another_policy_without_brackets_is_refused_with_an_example_of_itself(keyword, policy, instead):
     assert refusal(lambda: resilient(**{keyword: policy})(fetch)).endswith(instead)
 
 
 @pytest.mark.parametrize("channel", [Slack, Email, Webhook, Console])
-def test_a_channel_without_brackets_is_answered_with_an_example(channel):
+def test_a_channel_without_brackets_is_refused_with_an_example(channel):
     assert f"write {channel.__name__}(" in refusal(lambda: resilient(notify=channel)(fetch))
 
 
-def test_a_call_in_the_place_of_the_fallback_is_told_from_its_function():
+def test_the_result_of_a_call_is_refused_as_a_fallback():
     assert "write the function's name without brackets" in refusal(lambda: resilient(fallback=afetch("07"))(fetch))
 
 
@@ -371,11 +371,11 @@ VALUES_OF_POLICIES = [
 
 
 @pytest.mark.parametrize(("call", "instead"), VALUES_OF_POLICIES)
-def test_a_value_that_a_policy_does_not_take_is_answered_with_one_that_it_takes(call, instead):
+def test_a_wrong_value_of_a_policy_is_refused_with_a_right_one(call, instead):
     assert instead in refusal(call)
 
 
-def test_a_kind_of_its_own_is_registered_by_one_of_the_kinds():
+def test_register_kind_names_the_kinds():
     with pytest.raises(PolicyError, match=r"a Kind such as Kind.TRANSIENT, or its name \(transient, .*not 'tranzient'"):
         register_kind(KeyError, "tranzient")
 
@@ -419,7 +419,7 @@ class TestDurations:
     ]
 
     @pytest.mark.parametrize(("given", "wanted"), WAYS, ids=str)
-    def test_they_are_taken_as_people_write_them(self, given, wanted):
+    def test_they_are_accepted_in_common_spellings(self, given, wanted):
         found = seconds(given, "here")
         assert (type(found), found) == (float, pytest.approx(wanted))
 
@@ -433,18 +433,18 @@ class TestDurations:
     @pytest.mark.parametrize(
         "given", ["20", "soon", "-5s", -5, float("nan"), float("inf"), "", [], "20 parsecs"], ids=str
     )
-    def test_every_policy_refuses_what_is_none(self, place, given):
+    def test_every_policy_refuses_other_values(self, place, given):
         with pytest.raises(PolicyError, match=r"seconds|names no wait"):
             place(given)
 
     @pytest.mark.parametrize(
         "given", [0, "0s", timedelta(0), True, None, "1,5 min", "1:30", 10**400, "1_0s", "²s"], ids=str
     )
-    def test_what_is_no_duration_above_zero_is_refused(self, given):
+    def test_anything_but_a_duration_above_zero_is_refused(self, given):
         with pytest.raises(PolicyError, match=r"here is a number of seconds above 0, not "):
             seconds(given, "here")
 
-    def test_a_number_in_text_is_answered_with_its_unit(self):
+    def test_a_number_in_a_text_is_refused_with_a_unit(self):
         assert (
             refusal(lambda: Timeout("20"))
             == "Timeout(seconds) is a number of seconds above 0, not '20': write 20 or \"20s\""
@@ -457,7 +457,7 @@ class TestDurations:
         call = drive(fetch, timeout="20s", deadline=timedelta(minutes=2), hedge="200ms", idempotent=True)
         assert call("07") == "07"
 
-    def test_the_breakers_hand_takes_them(self, resilient_clock):
+    def test_opening_a_breaker_by_hand_takes_them(self, resilient_clock):
         breaker = CircuitBreaker("by hand")
         breaker.open("2 min")
         assert breaker.status().retry_in == 120
@@ -466,7 +466,7 @@ class TestDurations:
         found = own_settings(store_timeout="200ms", notify_cooldown=timedelta(minutes=5), notify_deadline="3s")
         assert (found.store_timeout, found.notify_cooldown, found.notify_deadline) == (0.2, 300.0, 3.0)
 
-    def test_purging_wants_a_unit_for_what_does_not_come_back(self, tmp_path):
+    def test_purging_requires_a_unit(self, tmp_path):
         quarantine = Quarantine(tmp_path)
         assert quarantine.purge("30d") == quarantine.purge(timedelta(days=30)) == []
         assert "such as '30d'" in refusal(lambda: quarantine.purge(30))
@@ -474,13 +474,13 @@ class TestDurations:
 
 
 class TestWaits:
-    def test_a_list_names_one_wait_after_the_other_and_the_last_for_the_rest(self, drive, flaky, resilient_clock):
+    def test_a_list_gives_the_waits_in_order_and_repeats_the_last(self, drive, flaky, resilient_clock):
         call = drive(flaky(*[ConnectionError()] * 5), retry=Retry(attempts=6, wait=[1, "2s", timedelta(seconds=4)]))
         assert call() == "done"
         assert resilient_clock.waits == [1, 2, 4, 4, 4]
 
     @pytest.mark.parametrize("wait", [(1, 2), range(1, 3)])
-    def test_any_sequence_will_do(self, wait):
+    def test_any_sequence_is_accepted(self, wait):
         assert Retry(wait=wait).wait == (1.0, 2.0)
 
     def test_an_empty_one_is_refused(self):
@@ -493,7 +493,7 @@ class TestWaits:
 
 
 class TestFallbacks:
-    """A fallback that cannot take the call is not found out in the outage."""
+    """A fallback that cannot take the call's arguments is refused before an outage."""
 
     UNFIT: ClassVar = [
         (fetch, lambda: 0),
@@ -535,10 +535,10 @@ class TestFallbacks:
 
     @pytest.mark.parametrize(("fn", "stand_in"), FIT)
     @pytest.mark.filterwarnings("error")
-    def test_one_that_can_is_taken(self, fn, stand_in):
+    def test_one_that_can_is_accepted(self, fn, stand_in):
         resilient(fallback=stand_in)(fn)
 
-    def test_the_sentence_names_both_heads(self):
+    def test_the_message_shows_both_signatures(self):
         def last_good(region):
             return region
 
@@ -549,11 +549,11 @@ class TestFallbacks:
         assert "the fallback last_good(region) cannot take the arguments of" in sentence
         assert "write def last_good(month, region), or take *args, **kwargs" in sentence
 
-    def test_one_that_lacks_an_optional_argument_is_warned_of(self):
+    def test_one_that_lacks_an_optional_argument_causes_a_warning(self):
         with pytest.warns(UserWarning, match=r"cannot take the arguments of fetch_from\(month, region\)"):
             resilient(fallback=fetch)(fetch_from)
 
-    def test_an_async_one_is_judged_too(self):
+    def test_an_async_one_is_checked_too(self):
         assert "cannot take" in refusal(lambda: resilient(fallback=lambda: 0)(afetch))
 
 
@@ -574,7 +574,7 @@ class TestWhatIsDecorated:
         ],
         ids=str,
     )
-    def test_what_is_no_function_is_refused(self, thing, instead):
+    def test_anything_but_a_function_is_refused(self, thing, instead):
         if thing is None:  # as `resilient(None)`, which is `resilient()`
             with pytest.warns(UserWarning, match="changes nothing"):
                 assert resilient(thing)(fetch)("07") == "07"
@@ -582,20 +582,20 @@ class TestWhatIsDecorated:
         assert instead in refusal(lambda: resilient(thing))
         assert instead in refusal(lambda: resilient(retry=3)(thing))
 
-    def test_the_result_of_a_call_is_told_from_its_function(self):
+    def test_the_result_of_a_call_is_refused(self):
         assert "decorate the function itself" in refusal(lambda: resilient(retry=3)(afetch("07")))
 
     @pytest.mark.parametrize("bare", [resilient, resilient()])
-    def test_a_decorator_without_a_policy_says_that_it_changes_nothing(self, bare):
+    def test_a_decorator_without_a_policy_warns(self, bare):
         with pytest.warns(UserWarning, match=r"changes nothing about fetch: write @resilient\(retry=3, timeout=20\)"):
             assert bare(fetch)("07") == "07"
 
     @pytest.mark.filterwarnings("error")
-    def test_it_says_nothing_where_a_policy_is_switched_off_or_comes_from_below(self):
+    def test_it_does_not_warn_if_a_policy_is_switched_off_or_comes_from_below(self):
         resilient(retry=None)(fetch)
         resilient(resilient(retry=3)(fetch))
 
-    def test_methods_are_decorated_as_the_sentence_says(self):
+    def test_methods_are_decorated_as_the_message_shows(self):
         class Client:
             @staticmethod
             @resilient(retry=3)
@@ -616,7 +616,7 @@ class TestWhatIsDecorated:
 
 
 class TestWithPrefect:
-    """The same at Prefect's decorators and ours together."""
+    """The same for Prefect's decorators combined with ours."""
 
     def test_ours_over_prefects_are_refused(self):
         from prefect import flow, task
@@ -641,7 +641,7 @@ class TestWithPrefect:
         for decorator, thing, instead in pairs:
             assert instead in refusal(lambda decorator=decorator, thing=thing: decorator(thing))
 
-    def test_other_words_for_keywords_are_answered_with_ours_and_prefects(self):
+    def test_other_names_of_keywords_are_refused_with_ours_and_prefects(self):
         from resilient_tasks import resilient_flow, resilient_task
 
         pairs = [
@@ -715,7 +715,7 @@ class TestWithPrefect:
 
 
 class TestSettings:
-    def test_a_variable_that_sets_nothing_is_told(self, monkeypatch):
+    def test_a_variable_that_sets_nothing_causes_a_warning(self, monkeypatch):
         from resilient_tasks.core import settings
 
         monkeypatch.setenv("RESILIENT_TASKS_STOER", "sqlite:///states.db")
@@ -725,7 +725,7 @@ class TestSettings:
             settings._from_environment()
 
     @pytest.mark.parametrize("variable", ["RESILIENT_TASKS_COLOUR", "RESILIENT_TASK_STORE"])
-    def test_so_is_one_that_is_like_none(self, monkeypatch, variable):
+    def test_so_does_a_variable_unlike_any_setting(self, monkeypatch, variable):
         from resilient_tasks.core import settings
 
         monkeypatch.setenv(variable, "x")
@@ -733,7 +733,7 @@ class TestSettings:
             settings._from_environment()
 
     @pytest.mark.filterwarnings("error")
-    def test_those_that_set_something_are_not(self, monkeypatch):
+    def test_variables_that_set_something_do_not(self, monkeypatch):
         from resilient_tasks.core import settings
 
         for name in ("HOME", "SECRETS", "STORE", "NOTIFY_COOLDOWN"):
@@ -756,7 +756,7 @@ class TestSettings:
         ],
         ids=str,
     )
-    def test_a_value_of_another_kind_is_refused_and_changes_nothing(self, own_settings, given, complaint):
+    def test_a_value_of_the_wrong_type_is_refused_and_changes_nothing(self, own_settings, given, complaint):
         before = own_settings()
         with pytest.raises(PolicyError, match=complaint):
             own_settings(**given)
@@ -771,7 +771,7 @@ class TestSettings:
         assert (found.notify_cooldown, found.store_timeout) == (300.0, 0.2)
 
 
-def test_what_the_sentences_say_to_write_is_accepted():
+def test_the_suggestions_in_messages_are_accepted():
     for example in (
         "Retry(attempts=5, wait=2)",
         "Retry(attempts=4, wait=[1, 2, 4])",

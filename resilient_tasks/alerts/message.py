@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
-from resilient_tasks.core.wording import number_of, worded
+from resilient_tasks.core.wording import label, number_of
 
 #: Why a message is sent: an incident began, further failures were counted, or it ended.
 Occasion = Literal["first", "digest", "recovered"]
@@ -71,7 +71,7 @@ class Message:
     @property
     def failure(self) -> str:
         """The error in a few words: `HTTPStatusError (HTTP 503)`."""
-        return worded(self.error_type, self.http_status)
+        return label(self.error_type, self.http_status)
 
     def headline(self) -> str:
         """Return in one line what happened."""

@@ -9,7 +9,7 @@ from typing import Any
 from resilient_tasks.alerts.message import lasted
 from resilient_tasks.cli.outbox import incidents_option, open_outbox
 from resilient_tasks.cli.printing import DONE, UsageError, duration, print_table, say
-from resilient_tasks.core.wording import worded
+from resilient_tasks.core.wording import label
 
 
 def add_to(commands: Any) -> None:
@@ -73,7 +73,7 @@ def _list(options: argparse.Namespace) -> int:
                 incident.total,
                 lasted(now - incident.began),
                 f"{lasted(now - incident.last)} ago",
-                f"{worded(incident.facts['error_type'], incident.facts.get('http_status'))}: {incident.facts['error']}",
+                f"{label(incident.facts['error_type'], incident.facts.get('http_status'))}: {incident.facts['error']}",
             )
             for operation, incident in found
         ],

@@ -2,22 +2,22 @@
 
     ResilienceError
     ├── TimedOut            an attempt took longer than its timeout (also a TimeoutError)
-    │   └── DeadlineExceeded  ... than what was left of the call's deadline
-    ├── CircuitOpen         the circuit breaker let no call through
+    │   └── DeadlineExceeded  ... than the rest of the call's deadline
+    ├── CircuitOpen         the circuit breaker is open
     ├── BulkheadFull        too many calls at once, and the queue is full
     ├── RateLimited         the rate limit has no token for this call
     ├── InvalidData         data did not satisfy its schema (also a ValueError)
-    ├── DriftDetected       data satisfied its schema, and does not look like its baseline (also a ValueError)
-    ├── ProcessDied         the process that the function ran in ended by itself
-    ├── ResultRejected      `Retry(on_result=...)` was satisfied by no attempt's result
-    ├── UnobservedFailure   a flow's submitted task failed, and nobody looked at its future
-    └── DegradedRun         a call of the flow was degraded, and the flow is not to accept that
+    ├── DriftDetected       data satisfied its schema but drifted from its baseline (also a ValueError)
+    ├── ProcessDied         the function's process ended by itself
+    ├── ResultRejected      `Retry(on_result=...)` rejected every attempt's result
+    ├── UnobservedFailure   a flow's submitted task failed, and its future was never read
+    └── DegradedRun         a call of the flow was degraded, and the flow has `fail_on_degraded=True`
 
-`PolicyError`, of a decorator's arguments, is none of these. `PredicateError` is one that shows only once something has
-failed: it is raised from the error of the function.
+`PolicyError`, for wrong arguments of a decorator, is none of these. `PredicateError` is a `PolicyError` that shows only
+at a call: a user's predicate or key function failed.
 
-A function's own error is never replaced by one of these: it reaches the caller with its own type and traceback, and a
-note that tells of the attempts.
+A function's own error is never replaced by one of these: it reaches the caller with its type and traceback, and a note
+about the attempts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-#: The attribute of an error with the slot of the policy that ended its call, where the error's type does not tell.
+#: The attribute with the slot of the policy that ended the call, if the error's type does not reveal it.
 ENDED_BY = "__resilient_ended_by__"
 
 
@@ -38,10 +38,10 @@ class TimedOut(ResilienceError, TimeoutError):
 
     Attributes:
         seconds: the limit that was exceeded.
-        stopped: whether the work was interrupted at the limit. False says that Python could not, or that something
-            which the work had begun runs on; None that this cannot be known.
-        abandoned: whether the work, or something that it had begun, may still be running.
-        thread: the name of the thread in which it is, or "task" or "process" and a name; several with commas.
+        stopped: whether the work was interrupted at the limit. False if Python could not interrupt it, or if threads or
+            tasks that it started still run; None if unknown.
+        abandoned: whether the work, or something that it started, may still be running.
+        thread: the name of the thread that runs it, or "task" or "process" and a name; several separated by commas.
     """
 
     def __init__(
@@ -61,14 +61,14 @@ class TimedOut(ResilienceError, TimeoutError):
 
 
 class DeadlineExceeded(TimedOut):
-    """An attempt was cut because the call's total deadline had come."""
+    """An attempt was stopped because the call's total deadline was reached."""
 
 
 class CircuitOpen(ResilienceError):
     """The circuit breaker is open: the service was not called.
 
     Attributes:
-        name: the breaker's.
+        name: the breaker's name.
         retry_in: seconds until a call may be let through; None if unknown.
     """
 
@@ -79,14 +79,14 @@ class CircuitOpen(ResilienceError):
 
 
 class BulkheadFull(ResilienceError):
-    """Too many calls are under way, and the queue has no room."""
+    """Too many calls are running, and the queue is full."""
 
 
 class RateLimited(ResilienceError):
     """The rate limit has no token for this call.
 
     Attributes:
-        retry_in: seconds until it has one.
+        retry_in: seconds until a token is available.
     """
 
     def __init__(self, message: str, *, retry_in: float | None = None) -> None:
@@ -98,9 +98,9 @@ class InvalidData(ResilienceError, ValueError):
     """Data did not satisfy its schema.
 
     Attributes:
-        report: what the check found (a `resilient_tasks.validation.report.Report`), or None where nothing could be
-            checked; of several frames, that of the first that was refused.
-        reports: what was found in each frame that was refused, by its name, where the value holds several.
+        report: the findings (a `resilient_tasks.validation.report.Report`), or None if nothing could be checked; of
+            several frames, the report on the first that was refused.
+        reports: if the value holds several frames, the report on each refused frame by its name.
     """
 
     def __init__(self, message: str, *, report: object = None, reports: Mapping[str, Any] | None = None) -> None:
@@ -110,10 +110,10 @@ class InvalidData(ResilienceError, ValueError):
 
 
 class DriftDetected(ResilienceError, ValueError):
-    """Data no longer looks like its baseline, although it satisfies its schema.
+    """Data drifted from its baseline, although it satisfies its schema.
 
     Attributes:
-        report: what the gate found (`resilient_tasks.validation.drift.DriftReport`).
+        report: the gate's report (`resilient_tasks.validation.drift.DriftReport`).
     """
 
     def __init__(self, message: str, *, report: object = None) -> None:
@@ -122,11 +122,11 @@ class DriftDetected(ResilienceError, ValueError):
 
 
 class ProcessDied(ResilienceError):
-    """The process that a function ran in ended by itself, before the function did.
+    """The process that ran a function ended before the function did.
 
     Attributes:
         exitcode: its exit code; None if a signal ended it or the code is unknown.
-        signal: the number of the signal that killed it, or None. `SIGKILL` is often the kernel's, for want of memory.
+        signal: the number of the signal that killed it, or None. The kernel sends `SIGKILL` when memory runs out.
     """
 
     def __init__(self, message: str, *, exitcode: int | None = None, signal: int | None = None) -> None:
@@ -136,10 +136,10 @@ class ProcessDied(ResilienceError):
 
 
 class ResultRejected(ResilienceError):
-    """No attempt returned a result that `Retry(on_result=...)` would accept.
+    """`Retry(on_result=...)` rejected the result of every attempt.
 
     Attributes:
-        result: what the last attempt returned.
+        result: the result of the last attempt.
     """
 
     def __init__(self, message: str, *, result: object = None) -> None:
@@ -148,7 +148,7 @@ class ResultRejected(ResilienceError):
 
 
 class UnobservedFailure(ResilienceError):
-    """Submitted tasks of a flow failed, and no code looked at their results."""
+    """Submitted tasks of a flow failed, and no code read their results."""
 
 
 class DegradedRun(ResilienceError):
@@ -156,28 +156,26 @@ class DegradedRun(ResilienceError):
 
 
 class CrashedRun(ResilienceError):
-    """What stands in a message for what ended a flow run and is no `Exception`. It is never raised."""
+    """Represents in messages a `BaseException` that ended a flow run. It is never raised."""
 
 
 class PolicyError(TypeError, ValueError):
-    """A decorator was given arguments that are contradictory or impossible; the message says what to do.
+    """The arguments of a decorator are contradictory or impossible; the message says what to write instead.
 
-    Raised at decoration, where that is possible. It is both a `TypeError` and a `ValueError`, so that either `except`
-    finds it.
+    Raised at decoration if possible. It is both a `TypeError` and a `ValueError`, so that either `except` catches it.
     """
 
 
 class PredicateError(PolicyError):
-    """A predicate or a key function that a policy was given failed, or did not answer.
+    """A user's predicate or key function raised, or returned no usable value.
 
-    Its cause is the error that the predicate was asked about: that of the call. Every other policy goes by that one,
-    so that a fallback stands in as it would have. A predicate of a result, and a key function, was asked about no
-    error: its own is the cause.
+    For a predicate of an error, the cause is the error of the call. All other policies act on that error, so a fallback
+    still applies. For a predicate of a result and for a key function, the cause is the error that it raised.
     """
 
     @property
     def judged(self) -> BaseException | None:
-        """The error that the predicate was asked about; None where it was asked about something else."""
+        """The error of the call that the predicate was called with; None if it was called with something else."""
         return self.__cause__ if self.about_error else None
 
     def __init__(self, message: str, *, about_error: bool = True) -> None:
@@ -185,8 +183,8 @@ class PredicateError(PolicyError):
         self.about_error = about_error
 
 
-def judged_in(error: BaseException) -> BaseException:
-    """Return the error to go by: what a broken predicate was asked about, and else `error` itself."""
+def error_to_judge(error: BaseException) -> BaseException:
+    """Return the error that policies act on: the call's error if its predicate failed, otherwise `error` itself."""
     while issubclass(type(error), PredicateError):  # not `isinstance`: an error's `__class__` may raise
         judged = cast("PredicateError", error).judged
         if judged is None:

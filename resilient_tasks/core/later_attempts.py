@@ -12,7 +12,7 @@ from resilient_tasks.core import host, loops, settings
 from resilient_tasks.core.errors import TimedOut
 from resilient_tasks.core.events import RetryMultiplied, RetryRecovered, RetryScheduled, RetryStarted, Several, bus
 from resilient_tasks.core.execution import clock
-from resilient_tasks.core.failures import Facts, at_a_glance, registered
+from resilient_tasks.core.failures import Facts, kind_of_plain, registered
 from resilient_tasks.core.first_attempts import attempt_in, is_inside
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class LaterAttempts:
         if number >= self.most or calls.limited or not settings.current.enabled:
             return None
         facts, status, asked = None, None, None
-        if self.kinds and (kind := at_a_glance(error)) is not None:
+        if self.kinds and (kind := kind_of_plain(error)) is not None:
             if kind not in self.kinds:
                 return None
         else:

@@ -24,25 +24,25 @@ _FALSE = {"0", "false", "no", "off"}
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What holds for every decorated function of this process.
+    """The settings of all decorated functions of this process.
 
     Attributes:
-        enabled: False calls every decorated function bare, with no policy at all; `outcome(...)` then raises too.
-        quarantine: the folder for quarantined rows, where `Validate(quarantine=...)` names none.
-        last_good: the folder for last good results, where `LastGood(folder=...)` names none; empty: `last_good` in the
+        enabled: False calls every decorated function without any policy; `outcome(...)` then raises too.
+        quarantine: the folder for quarantined rows if `Validate(quarantine=...)` names none.
+        last_good: the folder for last good results if `LastGood(folder=...)` names none; empty: `last_good` in the
             folder `RESILIENT_TASKS_HOME` (`~/.resilient_tasks`).
-        store: where state lives that calls share: `memory:` (this process), `sqlite:///path` (this machine) or
+        store: the store of shared state: `memory:` (this process), `sqlite:///path` (this machine) or
             `redis://host:port/0` (all machines); or a `StateStore`.
-        store_timeout: seconds after which an unanswered question to the store is answered without it.
-        store_staleness: seconds for which a process may go by what it last read of a state that was well.
-        incidents: where incidents and unsent messages are kept, named as `store` is; empty: in the store if that is
-            shared, else in the file `incidents.db` in the folder `RESILIENT_TASKS_HOME` (`~/.resilient_tasks`).
-        channels: False sends no message to any channel, and keeps no incidents. A few addresses, such as
-            `("127.0.0.1:8025",)`: only to servers there; so the processes that a test starts reach its fake servers.
-        notify_deadline: seconds that one try to deliver a message may take.
-        notify_cooldown: seconds in which failures like the first are counted instead of sent.
-        longest_retry_after: seconds that are waited for at most where a service asks to wait.
-        secrets: values, and patterns of values, that are redacted wherever the library writes.
+        store_timeout: seconds to wait for the store before a call goes on without it.
+        store_staleness: seconds for which a process may use a cached healthy state.
+        incidents: the store of incidents and unsent messages, named as `store` is; empty: the store if that is shared,
+            otherwise the file `incidents.db` in the folder `RESILIENT_TASKS_HOME` (`~/.resilient_tasks`).
+        channels: False sends no messages and keeps no incidents. Addresses such as `("127.0.0.1:8025",)` send messages
+            only to servers there, so that processes started by a test reach its fake servers.
+        notify_deadline: seconds for one attempt to deliver a message.
+        notify_cooldown: seconds in which further failures like the first are counted instead of sent.
+        longest_retry_after: the longest wait, in seconds, if a service asks to wait.
+        secrets: values, and patterns of values, that are redacted in everything that the library writes.
     """
 
     enabled: bool = True
@@ -59,14 +59,14 @@ class Settings:
     secrets: tuple[Secret, ...] = field(default=(), repr=False)
 
 
-#: Variables with our prefix that are no settings.
+#: Variables with our prefix that are not settings.
 _MORE_VARIABLES = ("HOME",)
-#: Where 0 seconds have a meaning.
+#: Settings that may be 0 seconds.
 _ZERO = ("store_staleness", "notify_cooldown", "longest_retry_after")
 
 
-def _tell_of_unknown_variables() -> None:
-    """Warn about variables with our prefix that set nothing: usually a typing error."""
+def _warn_about_unknown_variables() -> None:
+    """Warn about variables with our prefix that set nothing, which are usually misspelt."""
     known = [*(part.name for part in fields(Settings)), *map(str.lower, _MORE_VARIABLES)]
     for variable in sorted(os.environ):
         name = variable.removeprefix(_PREFIX).removeprefix("RESILIENT_TASK_").lower()
@@ -79,7 +79,7 @@ def _tell_of_unknown_variables() -> None:
 
 
 def _from_environment() -> Settings:
-    _tell_of_unknown_variables()
+    _warn_about_unknown_variables()
     given = {part.name: os.environ.get(_PREFIX + part.name.upper()) for part in fields(Settings)}
     defaults = Settings()
     changes: dict[str, Any] = {
@@ -134,36 +134,34 @@ def configure(
     longest_retry_after: Duration | None = None,
     secrets: Iterable[Secret] | None = None,
 ) -> Settings:
-    """Change settings of this process, and return those now in force. What is not named stays.
+    """Change settings of this process, and return the settings now in force. All others stay.
 
     Args:
-        enabled: False switches every policy off: decorated functions run bare, and an error raises even where it would
-            have been a `Failed` to match. For tests, and to compare.
+        enabled: False switches every policy off: decorated functions run bare, and `outcome(...)` raises instead of
+            returning a `Failed`. For tests and comparisons.
         quarantine: folder for quarantined rows.
         last_good: folder for last good results.
-        store: where state lives that calls share. A URL is put into the environment too, so that processes which this
-            one starts share the same state.
-        store_timeout: seconds after which an unanswered question to the store is answered without it.
-        store_staleness: seconds for which a process may go by what it last read of a state that was well.
-        incidents: where incidents and unsent messages are kept. A URL is put into the environment too, as that of the
-            store is.
-        channels: False sends no message to any channel, and keeps no incidents: the event `notify.suppressed` tells of
-            each failure that people would have heard of. For tests. It is put into the environment too, so that
-            processes which this one starts do the same.
-        notify_deadline: seconds that one try to deliver a message may take.
-        notify_cooldown: seconds in which failures like the first are counted instead of sent.
-        longest_retry_after: seconds that are waited for at most where a service asks to wait.
-        secrets: texts of at least 4 characters, and compiled patterns, to redact wherever the library writes, besides
-            those that are named already, and the values of the variables that `RESILIENT_TASKS_SECRETS` names.
+        store: the store of shared state. A URL is also put into the environment, so that child processes share the same
+            state.
+        store_timeout: seconds to wait for the store before a call goes on without it.
+        store_staleness: seconds for which a process may use a cached healthy state.
+        incidents: the store of incidents and unsent messages. A URL is also put into the environment.
+        channels: False sends no messages and keeps no incidents: each failure that would have caused a message emits
+            the event `notify.suppressed`. For tests. It is also put into the environment, for child processes.
+        notify_deadline: seconds for one attempt to deliver a message.
+        notify_cooldown: seconds in which further failures like the first are counted instead of sent.
+        longest_retry_after: the longest wait, in seconds, if a service asks to wait.
+        secrets: texts of at least 4 characters, and compiled patterns, to redact in everything that the library writes.
+            They add to the earlier ones and to the values of the variables that `RESILIENT_TASKS_SECRETS` names.
 
-    Seconds are also taken as a text, such as `"200ms"` or `"5 min"`, or as a `timedelta`; in the environment, a number
-    alone is seconds.
+    Seconds may also be a text, such as `"200ms"` or `"5 min"`, or a `timedelta`; in the environment, a bare number
+    means seconds.
 
     Raises:
-        PolicyError: a value is not of its kind; `store` or `incidents` names no store, or the library that it needs is
-            not installed; or one of `secrets` is too short, or no text.
+        PolicyError: a value has the wrong type; `store` or `incidents` is not a known kind of store, or needs a library
+            that is not installed; or one of `secrets` is too short, or neither a text nor a pattern.
     """
-    global current  # noqa: PLW0603  # one set of settings a process
+    global current  # noqa: PLW0603  # one set of settings per process
     for setting, answer in (("enabled", enabled), ("channels", channels)):
         if answer is not None and not isinstance(answer, bool):
             raise PolicyError(f"configure({setting}=...) is True or False, not {answer!r}")
@@ -197,7 +195,7 @@ def configure(
 
 
 def renew() -> Settings:
-    """Put an equal object in the place of the settings: what was found out under them is to be found out anew."""
+    """Replace the settings by an equal object, which invalidates what was cached for the old one."""
     global current  # noqa: PLW0603  # as above
     current = replace(current)
     return current
@@ -219,4 +217,4 @@ def _check_store(setting: str, given: Any) -> None:
         if isinstance(given, type) or not all(map(callable, methods)):
             msg = f"configure({setting}=...) is a URL such as 'sqlite:///states.db', or a StateStore, not {given!r}"
             raise PolicyError(msg)
-    opened_by(given, current.store_timeout)  # not connected yet: it is refused here, if it cannot be
+    opened_by(given, current.store_timeout)  # it does not connect yet

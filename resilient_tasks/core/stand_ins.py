@@ -1,4 +1,4 @@
-"""The common part of all policies with a stand-in for the result of a failed call."""
+"""The common part of the policies that replace the result of a failed call."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from resilient_tasks import safely
 from resilient_tasks.core.classification.kinds import Kind
-from resilient_tasks.core.errors import PolicyError, judged_in
+from resilient_tasks.core.errors import PolicyError, error_to_judge
 from resilient_tasks.core.events import FallbackUsed
 from resilient_tasks.core.execution.limits import cut
 from resilient_tasks.core.failures import describe
 from resilient_tasks.core.outcome import Degraded, Failed, Outcome, without_traceback
 from resilient_tasks.core.parameters import callables
-from resilient_tasks.core.parameters.signatures import Given, have_one_head, signature_of, why_unfit, written
+from resilient_tasks.core.parameters.signatures import Given, have_same_parameters, signature_of, why_unfit, written
 from resilient_tasks.core.pipeline import Policy, operation_of
 from resilient_tasks.core.wording import short_name_of
 
@@ -29,10 +29,10 @@ DEFAULT = frozenset(Kind) - {Kind.PERMANENT, Kind.RESOURCE}
 
 
 class StandIn(Policy):
-    """A policy in the place of the fallback.
+    """A policy in the fallback's slot.
 
     Attributes:
-        through: policies that the stand-in must pass like any result: the output schema.
+        through: policies that the stand-in must pass like any result: the output's schema.
     """
 
     slot: ClassVar[str] = "fallback"
@@ -57,7 +57,7 @@ class StandIn(Policy):
                 raise PolicyError(msg)
 
     def misfit(self, fn: Callable[..., Any], given: Given = "some") -> str:
-        """Say which function cannot take the arguments of `fn`, or nothing; `given` is explained in `why_unfit`."""
+        """Explain why a function cannot take the arguments of `fn`; empty if all can. `why_unfit` explains `given`."""
         return next((why for use in self.functions() if (why := misfit(use, fn, given))), "")
 
     def checked_by(self, *policies: Policy) -> Self:
@@ -65,7 +65,7 @@ class StandIn(Policy):
         return replace(self, through=policies)  # type: ignore[type-var]  # each of them is a dataclass
 
 
-async def stood_in(  # what all of them have to say
+async def fall_back(  # the parameters of all such policies
     call: Call,
     failed: Failed,
     produce: Proceed,
@@ -75,15 +75,15 @@ async def stood_in(  # what all of them have to say
     seconds: float | None = None,
     **details: Any,
 ) -> Outcome[Any]:
-    """Let the result of `produce` stand in for `failed`. If that fails too, note it on the error.
+    """Replace `failed` by the result of `produce`. If that fails too, add a note to the error.
 
     Args:
         call: the call that failed.
         failed: its outcome.
-        produce: gives the stand-in. It runs outside the deadline, which may be the reason for the failure.
-        name: of the stand-in, for people.
-        through: policies that it must pass.
-        seconds: that it may take.
+        produce: returns the stand-in. It runs outside the deadline, which may be the reason for the failure.
+        name: the stand-in's name, for messages.
+        through: policies that the stand-in must pass.
+        seconds: the time limit for `produce`.
         **details: further fields of the event.
     """
     stand_in = await _produced(call.without_limits(), produce, through, seconds)
@@ -117,8 +117,8 @@ class _Around:
 
 
 def calling(use: Callable[..., Any], error: Exception) -> Proceed:
-    """Return a function that calls `use` with the arguments of a call, and with its error if `use` takes `error`."""
-    judged = judged_in(error)
+    """Return a function that calls `use` with a call's arguments, and with the error if it has a parameter `error`."""
+    judged = error_to_judge(error)
 
     async def produce(call: Call) -> Outcome[Any]:
         work = call.work
@@ -129,8 +129,8 @@ def calling(use: Callable[..., Any], error: Exception) -> Proceed:
 
 
 def misfit(use: Callable[..., Any], fn: Callable[..., Any], given: Given) -> str:
-    """Say why the fallback `use` cannot take the arguments of `fn`; empty, if it can."""
-    if have_one_head(use, fn):
+    """Explain why the fallback `use` cannot take the arguments of `fn`; empty if it can."""
+    if have_same_parameters(use, fn):
         return ""
     why = why_unfit(use, fn, ("error",) if _takes_error(use, fn) else (), given=given)
     ours, theirs = signature_of(fn), signature_of(use)

@@ -1,4 +1,4 @@
-"""Words that every message is made of: counts of things, names of functions, and errors by type and HTTP status."""
+"""Parts of messages: counts, names of functions, and errors by type and HTTP status."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
 def number_of(count: int, noun: str, plural: str = "") -> str:
-    """Return `1 row`, `2 rows`, `12,000 rows`; of a noun whose plural is not made with an s, give the plural too."""
+    """Return `1 row`, `2 rows`, `12,000 rows`; give the plural of a noun if it is irregular."""
     return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
 
 
@@ -21,9 +21,9 @@ def about(number: float) -> str:
 
 
 def calls_in(calls: float, per: float) -> str:
-    """Return a rate as it is read: `12.5 calls in 1 s`."""
-    said = about(calls)
-    return f"{said} {'call' if said == '1' else 'calls'} in {per:g} s"
+    """Return a rate in words: `12.5 calls in 1 s`."""
+    number = about(calls)
+    return f"{number} {'call' if number == '1' else 'calls'} in {per:g} s"
 
 
 def was(count: int) -> str:
@@ -32,7 +32,7 @@ def was(count: int) -> str:
 
 
 def age(seconds: float) -> str:
-    """Return how old something is, in its two greatest units: `45 s`, `23 h`, `3 d 4 h`."""
+    """Return an age in its two greatest units: `45 s`, `23 h`, `3 d 4 h`."""
     left = max(0, int(seconds))
     for at, (unit, size) in enumerate(_UNITS[:-1]):
         if left >= size:
@@ -55,7 +55,7 @@ def joined(words: Sequence[str]) -> str:
 
 
 def named_few(names: Sequence[str], most: int) -> str:
-    """Join names, the first `most` of them and the number of the others."""
+    """Join the first `most` names and the number of the others."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
@@ -65,7 +65,7 @@ def counted(errors: Mapping[str, int], separator: str = ", ") -> str:
     return separator.join(f"{name} ×{count}" if count > 1 else name for name, count in errors.items())
 
 
-def worded(error_type: str, http_status: int | None, *remarks: str) -> str:
+def label(error_type: str, http_status: int | None, *remarks: str) -> str:
     """Return an error's type with its status and any remarks: `HTTPStatusError (HTTP 404, permanent)`, `KeyError`."""
     if http_status is None and not remarks:
         return error_type
@@ -75,7 +75,7 @@ def worded(error_type: str, http_status: int | None, *remarks: str) -> str:
 
 
 def in_brief(error_type: str, http_status: int | None) -> str:
-    """Return `HTTP 503`, or the error's type where there is no status: the form in which failures are counted."""
+    """Return `HTTP 503`, or the error's type without a status: the form in which failures are counted."""
     return error_type if http_status is None else f"HTTP {http_status}"
 
 
@@ -86,10 +86,10 @@ def a(noun: str) -> str:
 
 
 def name_of(fn: Any) -> str:
-    """Name something callable as people know it, without the scaffolding of local functions.
+    """Return the readable name of a callable, without `<locals>`.
 
-    A function is `fetch`, a method `Client.fetch`, an object with `__call__` its class, a partial what it is a partial
-    of, and a lambda, which has no name, `lambda at flows:12`.
+    A function is `fetch`, a method `Client.fetch`, an object with `__call__` its class, a partial its function, and a
+    lambda, which has no name, `lambda at flows:12`.
     """
     while isinstance(fn, functools.partial | functools.partialmethod):
         fn = fn.func
@@ -99,12 +99,12 @@ def name_of(fn: Any) -> str:
     name = str.__str__(name).rpartition("<locals>.")[2]
     code = getattr(fn, "__code__", None)
     if name.rpartition(".")[2] == "<lambda>" and code is not None:
-        # By module, not by file: a lambda that came from another process has lost its file.
+        # By module, not by file: a lambda from another process has lost its file.
         module = str(fn.__module__ or "line").rpartition(".")[2]
         return f"lambda at {module}:{code.co_firstlineno}"
     return sys.intern(name)  # a factory's functions share their name
 
 
 def short_name_of(fn: Any) -> str:
-    """Name something callable as `name_of` does, without the class that it is a method of."""
+    """Return the name of a callable as `name_of` does, without the class of a method."""
     return name_of(fn).rpartition(".")[2]

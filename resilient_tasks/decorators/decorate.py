@@ -193,7 +193,7 @@ def _check(pipeline: Pipeline, fn: Callable[..., Any], *, idempotent: bool, by_p
             warnings.warn(why, UserWarning, stacklevel=_own_frames())
         if policy.needs_idempotent and not idempotent:
             msg = (
-                f"{operation_of(fn)} would run twice at once ({policy.describe()}): say idempotent=True if that"
+                f"{operation_of(fn)} would run twice at once ({policy.describe()}): set idempotent=True if that"
                 f" does no harm, or drop {policy!r}"
             )
             raise PolicyError(msg)
@@ -271,13 +271,13 @@ def _warn_of_abandoned_attempts(plan: Plan) -> None:
     if not plan.is_async:
         message = (
             f"{name} is sync and has a timeout and a retry: in a worker thread Python cannot stop a slow attempt,"
-            " and there will be no retry while it may still run. Say idempotent=True if doing the work twice does no"
+            " and there will be no retry while it may still run. Set idempotent=True if doing the work twice does no"
             ' harm, use Timeout(..., enforce="process") to kill slow attempts, or make the function async'
         )
     elif handed_over := _hands_over(getattr(plan.fn, "__code__", None)):
         message = (
             f"{name} has a timeout and a retry, and hands work over ({', '.join(handed_over)}): cancelling it does not"
-            " stop that work, and there will be no retry while it may still run. Say idempotent=True if doing the work"
+            " stop that work, and there will be no retry while it may still run. Set idempotent=True if doing the work"
             " twice does no harm, or put the timeout with enforce='process' on the sync function that does the work"
         )
     else:

@@ -60,7 +60,7 @@ def log_event(event: Event) -> None:
     del about["time"]
     about.pop("url", None)
     message = f"{event.operation}: {event.sentence()}"
-    LOGGER.handle(log_records.made(LOGGER, level, message, _unreserved(about), is_clean=is_clean))
+    LOGGER.handle(log_records.make(LOGGER, level, message, _unreserved(about), is_clean=is_clean))
 
 
 @of_class

@@ -14,7 +14,7 @@ from resilient_tasks.core.parameters import callables, durations
 from resilient_tasks.core.parameters.arguments import answering
 from resilient_tasks.core.parameters.durations import SecondsOrNone
 from resilient_tasks.core.pipeline import Policy
-from resilient_tasks.core.stand_ins import DEFAULT, StandIn, calling, stood_in
+from resilient_tasks.core.stand_ins import DEFAULT, StandIn, calling, fall_back
 from resilient_tasks.core.wording import short_name_of
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Fallback(StandIn):
             if not found:
                 return outcome
             produce = self._plain_value if use is None else calling(use, outcome.error)
-            return await stood_in(call, outcome, produce, name=_name(use), through=self.through, seconds=self.timeout)
+            return await fall_back(call, outcome, produce, name=_name(use), through=self.through, seconds=self.timeout)
         except PredicateError as problem:
             return Failed(problem)
         finally:

@@ -72,7 +72,7 @@ class Hedge(Policy):
 
     async def around(self, call: Call, proceed: Proceed) -> Outcome[Any]:
         if not call.work.idempotent:  # a pipeline without a decorator, which nobody could check
-            return Failed(PolicyError(f"{call.operation} is hedged, so it may be done twice: say idempotent=True"))
+            return Failed(PolicyError(f"{call.operation} is hedged, so it may be done twice: set idempotent=True"))
         beside = [call.in_parallel()]
         began, winner = clock.now(), 0
         try:

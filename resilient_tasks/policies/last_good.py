@@ -27,7 +27,7 @@ from resilient_tasks.core.parameters.arguments import answering
 from resilient_tasks.core.parameters.durations import SecondsOrNone
 from resilient_tasks.core.parameters.signatures import module_of, signature_of
 from resilient_tasks.core.pipeline import Policy, operation_of
-from resilient_tasks.core.stand_ins import DEFAULT, StandIn, calling, stood_in
+from resilient_tasks.core.stand_ins import DEFAULT, StandIn, calling, fall_back
 from resilient_tasks.core.wording import age, moment
 from resilient_tasks.redaction.text import redact
 from resilient_tasks.storage import results
@@ -188,7 +188,7 @@ class LastGood(StandIn):
         work = call.work
         try:
             if self.key is not None:
-                return key_of(key_functions.ask(self.key, call, _KEY), results.key_parts)
+                return key_of(key_functions.key_of(self.key, call, _KEY), results.key_parts)
             return key_of_call(work.fn, work.args, work.kwargs, results.key_parts)
         except UnstableKeyError as error:
             names = ", ".join(_names_in(work.fn))
@@ -227,7 +227,7 @@ class LastGood(StandIn):
             async def produce(_: Call) -> Outcome[Any]:
                 return Ok(value)
 
-            outcome = await stood_in(
+            outcome = await fall_back(
                 call, failed, produce, name=NAME, through=self.through, age=how_old, since=label.time
             )
             if isinstance(outcome, Degraded):
@@ -246,7 +246,7 @@ class LastGood(StandIn):
         if other is None:
             return failed
         if not isinstance(other, StandIn):
-            return await stood_in(call, failed, calling(other, failed.error), name=_named(other), through=self.through)
+            return await fall_back(call, failed, calling(other, failed.error), name=_named(other), through=self.through)
 
         async def given(_: Call) -> Outcome[Any]:
             return failed

@@ -15,7 +15,7 @@ from prefect.utilities.asyncutils import run_coro_as_sync
 
 from resilient_tasks.core import settings
 from resilient_tasks.core.execution import runtime, streams
-from resilient_tasks.core.keys.likeness import STANDS_FOR
+from resilient_tasks.core.keys.fingerprints import STANDS_FOR
 from resilient_tasks.core.parameters import callables
 from resilient_tasks.decorators.decorate import Plan
 from resilient_tasks.prefect import flow_alerts, raising, undocumented

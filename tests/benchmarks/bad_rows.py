@@ -1,4 +1,4 @@
-"""What bad rows cost, beside what is done by hand: to split, to quarantine, to write, to find none, and of records.
+"""The cost of bad rows beside handwritten code: splitting, quarantining, writing, finding none, and records.
 
     python tests/benchmarks/bad_rows.py [--quick]
 
@@ -37,7 +37,7 @@ Run = Callable[[], object]
 
 @dataclass
 class Row:
-    """One thing to do, ours and by a peer.
+    """One task, by ours and by a peer.
 
     Attributes:
         goal: The most that ours may take, as a ratio to the peer.
@@ -56,7 +56,7 @@ class Row:
     seconds: dict[str, list[float]] = field(default_factory=lambda: {NOW: [], BEFORE: [], PEER: []})
 
     def ratio(self, who: str) -> float | None:
-        """Return the median of the rounds' ratios to the peer; None of who took no part."""
+        """Return the median of the rounds' ratios to the peer; None without one."""
         ratios = [mine / its for mine, its in zip(self.seconds[who], self.seconds[PEER], strict=False)]
         return statistics.median(ratios) if ratios else None
 
@@ -75,9 +75,9 @@ def every_row(size: int) -> list[Row]:
         what = f"write {size // 5:,} bad rows, {library}"
         made.append(Row(what, "plain Parquet write", 3.0, plain_write(library, size), write(library, size)))
     validated, filtered = small("pandas", by_pandera), small("polars", contestants.dataframely_filter)
-    told = "100 rows, all good"
-    made.append(Row(f"{told}, pandas", "schema.validate", 0.5, validated, small("pandas", ours("pandas")), 50))
-    made.append(Row(f"{told}, polars", "dataframely filter", 1.0, filtered, small("polars", ours("polars")), 50))
+    label = "100 rows, all good"
+    made.append(Row(f"{label}, pandas", "schema.validate", 0.5, validated, small("pandas", ours("pandas")), 50))
+    made.append(Row(f"{label}, polars", "dataframely filter", 1.0, filtered, small("polars", ours("polars")), 50))
     for share in (0.01, 0.2):
         what = f"20,000 records, {share:.0%} bad"
         made.append(Row(what, "TypeAdapter loop", 1.2, records.looped(share), records.ours(share)))
@@ -152,7 +152,7 @@ def quarantine() -> Callable[[Any], object]:
 
 
 def emptied() -> Path:
-    """Return a folder with nothing in it: the one that the process writes to."""
+    """Return the empty folder that the process writes to."""
     folder = Path(tempfile.gettempdir(), f"bad-rows-{os.getpid()}")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -160,7 +160,7 @@ def emptied() -> Path:
 
 
 def serve(size: int) -> None:
-    """Do what standard input says, and tell the seconds: the process of one build."""
+    """Run the tasks from standard input and print the seconds: the process of one build."""
     rows = every_row(size)
     for line in sys.stdin:
         at, who = json.loads(line)
@@ -176,7 +176,7 @@ def serve(size: int) -> None:
 
 @contextmanager
 def build(package: Path, size: int) -> Iterator[Callable[[int, str], float]]:
-    """Start a process with the package of one build; gives what has it do something and returns the seconds."""
+    """Start a process with the package of one build; yields a function that runs a task in it, in seconds."""
     command = [sys.executable, "-W", "ignore", __file__, "--serve", str(size)]
     paths = {"PYTHONPATH": os.pathsep.join([str(package), str(Path(__file__).parent)])}
     with subprocess.Popen(
@@ -193,7 +193,7 @@ def build(package: Path, size: int) -> Iterator[Callable[[int, str], float]]:
 
 @contextmanager
 def checked_out(commit: str) -> Iterator[Path | None]:
-    """Put the package as it was at a commit into a folder; None where the clone does not have it."""
+    """Extract the package of a commit into a folder; None if the clone does not have the commit."""
     with tempfile.TemporaryDirectory() as folder:
         made = None
         with suppress(OSError, subprocess.CalledProcessError):
@@ -234,7 +234,7 @@ def lines(rows: list[Row]) -> list[tuple[str, ...]]:
 
 
 def goals(rows: list[Row]) -> Iterator[tuple[str, float, float, str]]:
-    """For each row: what it is, the figure, the most it may be, and the figure's unit."""
+    """For each row: its name, the figure, its limit, and the unit."""
     for row in rows:
         yield row.what, row.ratio(NOW), row.goal, f"x {row.beside}"
 

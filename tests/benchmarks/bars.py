@@ -1,4 +1,4 @@
-"""Draws the splitting table: time and peak memory of everyone as ratios to the mask, one panel for each library."""
+"""Draws the splitting table: time and peak memory as ratios to the mask, one panel for each library."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ TICKS = (0.5, 1, 2, 5, 10, 20, 50)
 
 
 def draw(measured: list[list[Result]], path: Path) -> None:
-    """Draw what was measured, one list of results for each frame, into `path`."""
+    """Draw the results, one list for each frame, into `path`."""
     mpl.use("Agg")
     figure, panels = plt.subplots(2, 2, figsize=(11, 6.5), sharey="row", layout="constrained")
     for column, library in zip(panels.T, ("pandas", "polars"), strict=True):

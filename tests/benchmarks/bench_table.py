@@ -1,4 +1,4 @@
-"""What every part costs, ours beside other libraries and beside what is written by hand: the table, and its goals.
+"""The cost of every part, beside other libraries and handwritten code: the table, and its goals.
 
     python tests/benchmarks/bench_table.py [--only GROUP] [--page docs/measured.md --figure docs/images/bench.png]
                                            [--json FILE] [--from FILE] [--profile ROW]
@@ -53,7 +53,7 @@ GROUPS: dict[str, Callable[[], Iterable[Row]]] = {
 
 
 def measure(group: str) -> list[Row]:
-    """Measure a group in a process of its own."""
+    """Measure a group in a separate process."""
     began = time.monotonic()
     with tempfile.NamedTemporaryFile(suffix=".json") as found:
         command = [sys.executable, __file__, "--only", group, "--json", found.name, "--quiet"]
@@ -63,7 +63,7 @@ def measure(group: str) -> list[Row]:
 
 
 def read(path: Path) -> tuple[str, list[Row]]:
-    """Return what was measured on, and the rows, of an earlier run."""
+    """Return the machine and the rows of an earlier run."""
     found = json.loads(path.read_text(encoding="utf-8"))
     return found["about"], [Row.from_json(each) for each in found["rows"]]
 

@@ -1,4 +1,4 @@
-"""What a closed circuit breaker costs a call that succeeds where a store is shared: SQLite, and Redis if it is here.
+"""The cost of a closed circuit breaker with a shared store for a successful call: SQLite, and Redis if installed.
 
     python tests/benchmarks/breaker_stores.py [--page docs/measured.md]
 
@@ -54,7 +54,7 @@ class Stored:
 
 
 class Counted:
-    """A store that counts its questions, and those that it did not answer."""
+    """A store that counts requests and unanswered requests."""
 
     def __init__(self, store: Any) -> None:
         self.asked = self.unanswered = 0
@@ -80,7 +80,7 @@ class Counted:
 
 @contextmanager
 def stores() -> Iterator[dict[str, Callable[[], Any]]]:
-    """Give what opens each store, Redis too where its server is installed."""
+    """Yield a function to open each store; Redis only if its server is installed."""
     from resilient_tasks.state.redis import RedisStore
     from resilient_tasks.state.sqlite import SQLiteStore
 
@@ -145,7 +145,7 @@ def with_store(name: str, open_store: Callable[[], Any], opens: str) -> Stored:
 
 
 def _calls(call: Function, *, seconds: float) -> float:
-    """Return the mean µs of as many calls as fit into so many seconds."""
+    """Return the mean µs of the calls made within a number of seconds."""
     calls, began = 0, time.perf_counter_ns()
     until = began + seconds * 1e9
     while (now := time.perf_counter_ns()) < until:
@@ -156,7 +156,7 @@ def _calls(call: Function, *, seconds: float) -> float:
 
 
 def measure() -> list[Stored]:
-    """Measure each store in turn, and again; what is kept is the median of each figure."""
+    """Measure the stores in turns; return the median of each figure."""
     with stores() as found:
         cases = [(name, opens) for name in found for opens in (IN_A_ROW, SECONDS)]
         runs: dict[tuple[str, str], list[Stored]] = {case: [] for case in cases}
@@ -173,7 +173,7 @@ def _median(several: list[Stored]) -> Stored:
 
 
 def remarks(stored: list[Stored]) -> Iterator[tuple[str, bool]]:
-    """What is said of Redis, and whether that is as promised."""
+    """The statements about Redis, and whether they hold."""
     of_redis = [one for one in stored if one.store == "Redis"]
     for one in of_redis:
         met = one.micros < AMORTISED

@@ -1,4 +1,4 @@
-"""What `timeouts.py` asks of `places.py`, and what it is told."""
+"""The jobs that `timeouts.py` gives to `places.py`, and their results."""
 
 from dataclasses import dataclass, field
 
@@ -24,7 +24,7 @@ class Cell:
         seconds: from the call until it returned, or from the start to the end of the task run in a pool's process.
         ended: name of the final state.
         claimed: whether the work was stopped, by the error's own account. None if it gives none.
-        told: the error's own words.
+        message: the error's text.
         ran_on: whether the work was still alive after the limit.
     """
 
@@ -34,7 +34,7 @@ class Cell:
     seconds: float
     ended: str
     claimed: bool | None
-    told: str
+    message: str
     ran_on: bool = False
 
 

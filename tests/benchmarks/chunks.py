@@ -1,4 +1,4 @@
-"""Split a Parquet data set that is larger than memory allows, and say what it took.
+"""Split a Parquet data set that is larger than the memory, and print time and memory.
 
 `python tests/benchmarks/chunks.py` generates 100 million rows in chunks (about 1 GB, removed afterwards), splits them
 in a process of its own, prints rows, seconds and peak memory, and exits with 1 where a promise is broken.
@@ -43,7 +43,7 @@ def generate(folder: Path, rows: int) -> None:
 
 
 def run(folder: Path) -> None:
-    """Split what lies in `folder`."""
+    """Split the data in `folder`."""
     import pandera.polars as pa
     import polars as pl
 
@@ -87,7 +87,7 @@ def _generating(folder: Path, rows: int) -> str:
 
 
 def measure(folder: Path, rows: int) -> int:
-    """Split in a child, and read its peak memory from the system; 1 where a promise is broken."""
+    """Split in a child process, and read its peak memory from the system; return 1 if a goal is missed."""
     started = time.perf_counter()
     child = subprocess.Popen([sys.executable, __file__, "--run", str(folder)], stdout=subprocess.PIPE, text=True)
     said = child.stdout.read()

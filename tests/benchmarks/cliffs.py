@@ -1,4 +1,4 @@
-"""Two shapes of data on which validating takes pandera a minute, and should not."""
+"""Two shapes of data for which pandera takes a minute, and the split should not."""
 
 import statistics
 import time
@@ -18,7 +18,7 @@ ROUNDS = 5
 
 
 def cliffs() -> Iterator[tuple[str, float, float, str]]:
-    """For each: what it is, the figure, the most it may be, and the figure's unit."""
+    """For each: its name, the figure, its limit, and the unit."""
     yield f"{DATES:,} date strings, one of them bad, pandas", _dates(), 0.1, "s"
     for library in ("pandas", "polars"):
         yield f"one check over {ROWS:,} x {COLUMNS} at half bad, {library}", _wide(library), 3, "x mask"

@@ -1,4 +1,4 @@
-"""Everyone who can split a frame into good and bad rows by the same ten rules."""
+"""The contestants: ways to split a frame into good and bad rows by the same ten rules."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -39,7 +39,7 @@ Month = tuple[str, str, tuple[float | None, ...]]
 
 @dataclass(frozen=True)
 class Place:
-    """What a run in one place came to: whether its accounts agree, its months, and in how many processes."""
+    """The result of a run in one place: whether its counts agree, its months, and the number of processes."""
 
     runner: str
     store: str
@@ -179,8 +179,8 @@ def _versions(found: list[Place]) -> str:
     others = ", ".join(f"{name} {version(name)}" for name in names)
     server = ""
     if "redis" in names:
-        told = subprocess.run(["redis-server", "--version"], capture_output=True, text=True, check=True).stdout
-        server = f", Redis {match[1]}" if (match := re.search(r"v=(\S+)", told)) else ""
+        output = subprocess.run(["redis-server", "--version"], capture_output=True, text=True, check=True).stdout
+        server = f", Redis {match[1]}" if (match := re.search(r"v=(\S+)", output)) else ""
     return f"{machine()}, {others}{server}."
 
 

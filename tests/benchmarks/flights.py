@@ -1,4 +1,4 @@
-"""The frames that the split is measured on: 8 columns of flights, and so many rows that break one rule each."""
+"""The frames for measuring the split: 8 columns of flights, with rows that break one rule each."""
 
 import datetime as dt
 from pathlib import Path

@@ -1,11 +1,11 @@
-"""What hedging makes of a slow tail: calls to a real HTTP server, every other one hedged.
+"""The effect of hedging on a slow tail: calls to a real HTTP server, every other one hedged.
 
     python tests/benchmarks/hedging.py [--calls 1500] [--page docs/measured.md]
 
-The server (`slow_tail.py`) is a process of its own. Calls are made at times that are drawn, whether or not earlier ones
-have been answered; plain and hedged ones take turns, each under a path of its own, so that a slow moment of the machine
-hits both. Before that, plain calls at the same rate show after how long a hedge is to be made: the time within which so
-many of them were answered as `PERCENTILE` says. How many requests were made is the server's own account.
+The server (`slow_tail.py`) is a separate process. Calls start at random times, whether or not earlier ones have been
+answered; plain and hedged ones alternate, each under its own path, so that a slow moment of the machine hits both.
+Before that, plain calls at the same rate determine the delay of the hedge: the time within which `PERCENTILE` % of them
+were answered. The server counts the requests.
 """
 
 import argparse
@@ -27,17 +27,17 @@ from setting import machine, say, table, write_into
 from slow_tail import EVERY, LEAST, SLOW, SPREAD
 
 RATE = 100  # calls a second, in the mean
-FIRST, WARM_UP = 100, 1_500  # calls that load what is needed, and those that show how long to wait
-PERCENTILE = 97  # at most 5 % of the calls are to be made twice, and 2 % are slow
+FIRST, WARM_UP = 100, 1_500  # calls that load modules, and calls that determine the delay
+PERCENTILE = 97  # at most 5 % of the calls may be made twice, and 2 % are slow
 THREADS = 128  # more than are ever busy at once: no call waits for one
 PATHS = ("first/plain", "warm-up/plain", "run/plain", "run/hedged")  # those in one folder are equally slow
-CUT, MORE = 3.0, 0.05  # the goals: 99th percentile at most a third, for at most so many more requests
+CUT, MORE = 3.0, 0.05  # the goals: 99th percentile at most a third, for at most 5 % more requests
 HEAD = ("", "calls", "p50 ms", "p95 ms", "p99 ms", "max ms", "requests", "slow ones", "more")
 
 
 @dataclass
 class Calls:
-    """Calls of one sort, and what the server saw of them."""
+    """Calls of one sort, and the server's counts."""
 
     path: str
     seconds: list[float] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Calls:
     slow: int = 0
 
     def percentile(self, percent: float) -> float:
-        """Return the seconds within which so many percent of the calls were answered."""
+        """Return a percentile of the calls' durations, in seconds."""
         ordered = sorted(self.seconds)
         return ordered[math.ceil(len(ordered) * percent / 100) - 1]
 
@@ -56,7 +56,7 @@ class Calls:
 
 @dataclass
 class Measured:
-    """Plain and hedged calls of one run; `after` is what the hedge waited."""
+    """Plain and hedged calls of one run; `after` is the hedge's delay."""
 
     kind: str
     after: float
@@ -87,7 +87,7 @@ def hedged(get: Callable[[str], Any], after: float) -> Callable[[str], Any]:
 
 
 def decided(warm_up: Calls) -> float:
-    """Return after how many seconds a hedge is to be made."""
+    """Return the delay of a hedge in seconds."""
     return round(warm_up.percentile(PERCENTILE), 4)
 
 
@@ -179,7 +179,7 @@ def rows(measured: list[Measured]) -> Iterator[tuple[str, ...]]:
 
 
 def goals(measured: list[Measured]) -> Iterator[tuple[str, bool]]:
-    """For each goal: what is said of it, and whether it is met."""
+    """For each goal: its statement, and whether it is met."""
     for each in measured:
         yield f"{each.kind}: 99th percentile cut {each.cut:.1f}-fold (goal: at least {CUT:g})", each.cut >= CUT
         more = each.hedged.more

@@ -1,4 +1,4 @@
-"""Real errors of real clients, and what the classifier makes of them: run by `make kinds`.
+"""Real errors of real clients, and how the classifier judges them: run by `make kinds`.
 
     python tests/benchmarks/kinds_table.py [--wrong] [--library NAME] [--held-out] [--page docs/measured.md]
 
@@ -29,7 +29,7 @@ HEAD = ("library", "error", "what happens", "", "wanted", "got", "", "because")
 
 @dataclass(frozen=True)
 class Judged:
-    """A case, and what the classifier made of it."""
+    """A case, and the classifier's result."""
 
     case: Case
     got: Kind | None
@@ -41,12 +41,12 @@ class Judged:
 
     @property
     def given_up(self) -> bool:
-        """Tell whether a retriable error would not be retried."""
+        """Return whether a retryable error would not be retried."""
         return self.got is not None and self.case.retried and self.got not in RETRIED
 
     @property
     def repeated(self) -> bool:
-        """Tell whether an error that comes again would be retried."""
+        """Return whether a permanent error would be retried."""
         return self.got in RETRIED and not self.case.retried
 
 
@@ -96,7 +96,7 @@ def measured(cases: list[Case]) -> list[Judged]:
 
 
 def good_enough(found: list[Judged]) -> bool:
-    """Tell whether nearly all could be raised, nearly all of these are right, and none that comes again is retried."""
+    """Return whether nearly all could be raised, nearly all of these are right, and no permanent one is retried."""
     came = [one for one in found if one.got is not None]
     right = [one for one in came if one.right]
     enough = share(came, found) >= ENOUGH and share(right, came) >= ENOUGH
@@ -124,7 +124,7 @@ def summary(found: list[Judged]) -> str:
 
 
 def by_kind(found: list[Judged]) -> list[tuple[str, ...]]:
-    """Count what came of each wanted kind."""
+    """Count the results by expected kind."""
     counts = Counter((words(one.case.wanted), one.got) for one in found if one.got is not None)
     wanted = sorted({kinds for kinds, _ in counts})
     return [(kinds, *(str(counts[kinds, kind] or "") for kind in Kind)) for kinds in wanted]

@@ -17,8 +17,8 @@ than 1 is left, takes a fifth (a service under load still accepts connections, a
 So the more requests there are beyond what it can do, the fewer it serves.
 
 The best possible. An oracle knows at each moment what the API can do, and sends as much of the work that is due as it
-can serve, what has waited longest first: nobody can do more work. And nobody can be back to normal before the API can
-serve 99 % of the normal load, which is what times to recover are compared with.
+can serve, longest waiting first: no policy can do more work. No policy can recover before the API can serve 99 % of the
+normal load; times to recover are compared with that moment.
 """
 
 import argparse
@@ -43,8 +43,8 @@ from resilient_tasks.core.store import MemoryStore
 from resilient_tasks.state.states import use_store
 
 SMOOTHED = 5.0  # seconds over which rates are taken
-COMPLETE = 0.99  # work done, as a share of the runs that fall due, from which on all is well
-MOST_LOAD, MOST_TIME = 1.2, 1.1  # the goals: under so many times the normal load, and the least time to recover
+COMPLETE = 0.99  # work done, as a share of the runs due, that counts as recovered
+MOST_LOAD, MOST_TIME = 1.2, 1.1  # the goals, as multiples of the normal load and of the shortest recovery
 
 _HAIR = 1e-6  # of a request's work: timers may ring a nanosecond early
 
@@ -102,7 +102,7 @@ class LoopClock:
 
 @dataclass(frozen=True)
 class Scenario:
-    """Who calls, and what the API can do when. Times in seconds, capacities as shares of the normal load."""
+    """The callers, and the API's capacity over time. Times in seconds, capacities as shares of the normal load."""
 
     seed: int = 1
     callers: int = 1000
@@ -130,7 +130,7 @@ class Scenario:
 
     @property
     def earliest(self) -> float:
-        """Seconds from the API's return until it can serve as much as is asked of a recovery."""
+        """Seconds from the API's return until it can serve the load that defines recovery."""
         return self.slow_for * (COMPLETE - self.at_first) / (self.well - self.at_first)
 
     def runs(self, caller: int) -> Iterator[float]:
@@ -143,7 +143,7 @@ class Scenario:
 
 
 class Unavailable(Exception):
-    """What a client raises for an answer of 503."""
+    """A client's error for a response of 503."""
 
     status = 503
 
@@ -190,7 +190,7 @@ class Api:
 
 @dataclass
 class Course:
-    """What came of a scenario: the times at which requests arrived, and those at which they came that did the work."""
+    """The result of a scenario: the arrival times of all requests, and of those that did the work."""
 
     scenario: Scenario
     arrived: list[float]
@@ -210,7 +210,7 @@ class Course:
 
     @cached_property
     def peak(self) -> float:
-        """The highest load from the beginning of the outage until all is well again, smoothed."""
+        """The highest smoothed load from the beginning of the outage until recovery."""
         return self.highest(SMOOTHED)
 
     def share_done(self, begins: float) -> float:
@@ -219,7 +219,7 @@ class Course:
         return between(self.done, begins, ends) / max(1, between(self.due, begins, ends))
 
     def highest(self, seconds: float) -> float:
-        """Return the highest load of so many seconds, over the normal one, while the API is sick."""
+        """Return the highest load over `seconds`, relative to the normal one, until the API has recovered."""
         until = self.scenario.end if self.recovered is None else self.scenario.back + self.recovered
         first = bisect_left(self.arrived, self.scenario.down)
         starts = (at for at in self.arrived[first:] if at + seconds <= until)
@@ -317,7 +317,7 @@ def virtual_time(scenario: Scenario) -> Iterator[asyncio.Runner]:
 
 
 def row(name: str, course: Course, best: Course) -> tuple[str, ...]:
-    """Lay out one course beside the best possible."""
+    """Format one course beside the best possible."""
     scenario, seconds = course.scenario, course.recovered
     down, back, well = scenario.down, scenario.back, scenario.back + scenario.slow_for
     never = f"not within {scenario.end - back:.0f}"
@@ -333,7 +333,7 @@ def row(name: str, course: Course, best: Course) -> tuple[str, ...]:
 
 
 def goals(ours: list[Course]) -> Iterator[tuple[str, float, float]]:
-    """For each goal: what it is, the worst figure of all seeds, and what it is to stay under."""
+    """For each goal: its name, the worst figure of all seeds, and its limit."""
     first, last = ours[0].scenario, ours[-1].scenario
     seeds = f"{OURS}, seeds {first.seed} to {last.seed}"
     yield f"load on the sick API / normal, {seeds}", max(course.peak for course in ours), MOST_LOAD
@@ -359,7 +359,7 @@ def about(scenario: Scenario) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description="An outage, and what five sets of policies make of it.")
     parser.add_argument("--seed", type=int, default=1, help="seed of the table and the picture (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, default=5, help="judge ours by so many, from there (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=5, help="number of seeds to judge ours by (default: %(default)s)")
     parser.add_argument("--page", type=Path, help="put the table into this page too")
     parser.add_argument("--figure", type=Path, help="draw the requests that reach the API into this PNG or SVG file")
     parser.add_argument("--down", type=float, default=60, help="seconds without an answer (default: %(default)s)")

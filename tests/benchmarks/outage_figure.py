@@ -1,6 +1,6 @@
 """Draws an outage: the requests that reach the API, one panel for each set of policies, all on one scale.
 
-Colours are of the Okabe-Ito set, which the colour-blind can tell apart.
+Colours are from the Okabe-Ito set, which colour-blind readers can distinguish.
 """
 
 from pathlib import Path
@@ -51,7 +51,7 @@ def draw(courses: dict[str, Course], path: Path) -> None:
 
 
 def load(times: list[float], course: Course, over: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return moments, and how many of `times` there are in so many seconds around each, over the normal load."""
+    """Return moments and the load in a window of `over` seconds around each, relative to the normal load."""
     moments = np.arange(FROM, UNTIL + 0.1, 0.25)
     counts = [between(times, at - over / 2, at + over / 2) for at in moments]
     return moments, np.array(counts) / (over * course.scenario.normal)

@@ -30,7 +30,7 @@ def overlong(work: str, signs: str, port: int, steps: int) -> None:
         elif work == "a tight loop":
             _tight_loop()
         elif work == "one long C call":
-            sum(range(steps))  # never comes back to Python, nor looks for signals, on its way
+            sum(range(steps))  # neither returns to Python nor checks for signals meanwhile
     finally:
         sign(signs)
 
@@ -106,7 +106,7 @@ async def _await_a_subprocess(signs: str, _port: int) -> None:
     process = await asyncio.create_subprocess_exec(*_child(signs))
     try:
         await process.wait()
-    finally:  # unlike subprocess.run, asyncio leaves the child to whoever started it
+    finally:  # unlike subprocess.run, asyncio does not end the child
         if process.returncode is None:
             process.kill()
 

@@ -1,4 +1,4 @@
-"""Print by how many MiB one contestant's split raises the memory of a process that holds the frame already.
+"""Print the MiB that one contestant's split adds to a process that already holds the frame.
 
     python tests/benchmarks/peak.py FRAME LIBRARY CONTESTANT
 

@@ -1,4 +1,4 @@
-"""All cells of the timeout table for one place (main thread, ...) and one way to enforce it, in a process of their own.
+"""All cells of the timeout table for one place (main thread, ...) and one way to enforce it, in a separate process.
 
 Run by `timeouts.py`, which gives a `Job` as JSON, and reads a `Measured` as JSON from standard output.
 """
@@ -23,7 +23,7 @@ from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 
 from resilient_tasks import TimedOut, Timeout, resilient_task
 
-WATCHED = 8.0  # seconds after the limit in which the work's signs of life are looked for
+WATCHED = 8.0  # seconds after the limit in which the work's signs of life are watched
 APART = 0.3  # seconds between submissions: five tasks that start and end together would wait for a processor
 LATE = 0.25  # seconds after the limit in which the work may still be on its way out
 
@@ -35,7 +35,7 @@ WAYS = {
 
 
 class Bench:
-    """Makes the calls of one job, and gathers what came of them."""
+    """Makes the calls of one job, and gathers their results."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -54,8 +54,10 @@ class Bench:
             return
         error = state.result(raise_on_failure=False, _sync=True)
         claimed = error.stopped if isinstance(error, TimedOut) else None
-        told = str(error) if isinstance(error, Exception) else ""
-        self.measured.cells.append(Cell(work, self.job.place, self.job.way, seconds, state.name or "", claimed, told))
+        message = str(error) if isinstance(error, Exception) else ""
+        self.measured.cells.append(
+            Cell(work, self.job.place, self.job.way, seconds, state.name or "", claimed, message)
+        )
 
     def watch(self) -> None:
         """See which work shows signs of life after its limit."""
@@ -80,7 +82,7 @@ def in_main_thread(bench: Bench) -> None:
 
 def in_worker_threads(bench: Bench) -> None:
     def submit(works: Iterable[str]) -> None:
-        """Submit these one soon after the other, and take the time at which each future resolves."""
+        """Submit these shortly after each other, and record when each future resolves."""
         futures, began, resolved = {}, {}, {}
         for work in works:
             began[work] = time.monotonic()

@@ -1,4 +1,4 @@
-"""What a call in a process of its own costs: `Timeout(enforce="process")` beside pebble, loky and multiprocessing.
+"""The cost of a call in a child process: `Timeout(enforce="process")` beside pebble, loky and multiprocessing.
 
     pip install -r tests/benchmarks/bench/requirements.txt
     python tests/benchmarks/processes_peers.py
@@ -28,7 +28,7 @@ SMALL, LARGE = "small call", "100 MB there and back"
 MEGABYTES = 100
 LIMIT = 60  # seconds
 
-#: What is not in a figure, because the library does not do it.
+#: Features that a library lacks, and that its figure therefore does not include.
 LEFT_OUT = {
     "pebble": "kills at the limit, but what the function has started lives on; no log records, events, real tracebacks",
     "loky": "no limit for a call; no log records, events, real tracebacks",
@@ -39,7 +39,7 @@ Call = Callable[[object], object]
 
 
 def given_back(value: object) -> object:
-    """Return what it is given."""
+    """Return the argument."""
     return value
 
 

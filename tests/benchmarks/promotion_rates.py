@@ -1,4 +1,4 @@
-"""How often a challenger would be promoted whose true error is known: the numbers behind the example's interval.
+"""Promotion rates of challengers with known true errors: the numbers behind the example's interval.
 
     python tests/benchmarks/promotion_rates.py [--weeks 800] [--page docs/flight-times.md]
 

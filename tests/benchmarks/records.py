@@ -1,4 +1,4 @@
-"""Records that a pydantic model judges: ours beside a loop that is written by hand."""
+"""Records validated by a pydantic model: ours beside a handwritten loop."""
 
 import random
 from collections.abc import Callable

@@ -74,7 +74,7 @@ def _stop_again_and_again(process: subprocess.Popen[str], given: argparse.Namesp
 
 
 def _wait_for_a_request(log: Path, process: subprocess.Popen[str]) -> None:
-    """Wait until the API has been asked for flights once more: a client that waits for them is the one to stop."""
+    """Wait for the next request for flights, so that a client is stopped while it waits for a response."""
 
     def asked() -> int:
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""What the measurements share: a Prefect server for the run, the machine's description, and tables."""
+"""Shared by the measurements: a Prefect server for the run, the machine's description, and tables."""
 
 import os
 import platform
@@ -15,13 +15,13 @@ _terminal = os.fdopen(os.dup(2), "w")
 
 
 def say(line: str) -> None:
-    """Show progress on the terminal, past whoever has turned standard error elsewhere."""
+    """Show progress on the terminal, even if standard error is redirected."""
     print(line, file=_terminal, flush=True)
 
 
 @contextmanager
 def prefect_server() -> Iterator[None]:
-    """Run a temporary Prefect server with an empty database. What it and the runs log goes nowhere."""
+    """Run a temporary Prefect server with an empty database, and discard its logs and those of the runs."""
     say("starting a Prefect server ...")
     with _silent():
         from prefect.testing.utilities import prefect_test_harness
@@ -32,7 +32,7 @@ def prefect_server() -> Iterator[None]:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Turn standard error away, for child processes too. Log lines are still made: they are part of what is paid."""
+    """Discard standard error, also of child processes. Log lines are still created, as part of the cost."""
     before, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     sys.stderr.flush()
     os.dup2(nowhere, 2)
@@ -46,7 +46,7 @@ def _silent() -> Iterator[None]:
 
 
 def machine() -> str:
-    """Describe what was measured on."""
+    """Describe the machine and the versions."""
     import prefect
 
     system = f"{platform.system()} {platform.machine()}"
@@ -54,7 +54,7 @@ def machine() -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, markdown: bool) -> str:
-    """Lay out `rows` for a terminal, or as Markdown."""
+    """Format `rows` for a terminal, or as Markdown."""
     rows = [tuple(row) for row in rows]
     widths = [max(3, *(len(row[at]) for row in (head, *rows))) for at in range(len(head))]
     lines = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in (head, *rows)]

@@ -1,10 +1,10 @@
-"""A web service with a slow tail: a few of its answers take half a second, and nobody can tell beforehand which.
+"""A web service with a slow tail: a few of its responses, unpredictably, take half a second.
 
-`python slow_tail.py` listens on a free port of this machine and prints it. `GET /counts` gives the requests under each
-other path so far, and how many of them were slow. It ends when its standard input does.
+`python slow_tail.py` listens on a free port of this machine and prints it. `GET /counts` returns the number of
+requests and of slow ones for each other path. It ends when its standard input does.
 
-One of every 50 answers is slow, at a place that is drawn: the share is exact, and who is hit is not known. Paths in the
-same folder draw the same times in the same order.
+One of every 50 responses is slow, at a random position: the share is exact. Paths in the same folder draw the same
+times in the same order.
 """
 
 import asyncio
@@ -14,8 +14,8 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
-EVERY, SLOW = 50, 0.5  # one of so many requests takes so many seconds,
-LEAST, SPREAD = 0.010, 0.004  # and the others at least so many, and so many more in the mean, drawn exponentially
+EVERY, SLOW = 50, 0.5  # one of 50 requests takes 0.5 seconds
+LEAST, SPREAD = 0.010, 0.004  # minimum of the others, and the mean of their exponential distribution above it
 
 
 class Service:
@@ -63,7 +63,7 @@ class Connection(asyncio.Protocol):
                 asyncio.get_running_loop().call_later(self._service.seconds(path), self._answer, "{}")
 
     def _answer(self, body: str) -> None:
-        if not self._transport.is_closing():  # whoever asked may have gone
+        if not self._transport.is_closing():  # the client may have disconnected
             head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
             self._transport.write(f"{head}{body}".encode())
 

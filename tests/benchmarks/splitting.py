@@ -34,19 +34,19 @@ from setting import machine, say, table, write_into
 CASES = [(1_000_000, 0.0), (1_000_000, 0.01), (1_000_000, 0.2), (10_000_000, 0.01)]
 QUICK = [(200_000, share) for share in (0.0, 0.01, 0.2)]
 ROUNDS = 9
-ENOUGH = 8.0  # seconds: who has taken longer sits out the other rounds
-NOISE = 8.0  # MiB: a clean frame's mask in polars takes one, and twice that is no news
+ENOUGH = 8.0  # seconds: a slower contestant skips the other rounds
+NOISE = 8.0  # MiB: a clean frame's mask in polars takes one, and twice that is noise
 WITHIN, FASTER = 1.5, 15.0  # the goals, as ratios to the mask, and to pandera and a split by hand
 HEAD = ("rows", "bad", "library", "way", "seconds", "/ mask", "peak MiB", "/ mask")
 
 
 @dataclass
 class Result:
-    """What one contestant took for one frame.
+    """Time and memory of one contestant for one frame.
 
     Attributes:
         seconds: of each round.
-        peak: MiB above what the frame takes; None where it cannot be measured.
+        peak: MiB above what the frame takes; None if it cannot be measured.
     """
 
     rows: int
@@ -64,7 +64,7 @@ class Result:
 
 
 def measure(rows: int, share: float) -> list[Result]:
-    """Measure everyone on one frame."""
+    """Measure all contestants on one frame."""
     label = f"{rows:,} rows, {share:.0%} bad"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "flights.parquet")
@@ -83,10 +83,10 @@ def measure(rows: int, share: float) -> list[Result]:
 
 
 def compare(frames: dict[str, Any], bad: int) -> None:
-    """See that everyone gives the same rows in the same order.
+    """Check that all contestants return the same rows in the same order.
 
     Raises:
-        AssertionError: somebody does not.
+        AssertionError: one of them does not.
     """
     expected = None
     for contestant in CONTESTANTS:
@@ -111,7 +111,7 @@ def take_turns(results: list[Result], frames: dict[str, Any], label: str) -> Non
 
 
 def peak(path: Path, contestant: Contestant) -> float | None:
-    """Return by how many MiB a split raises the memory of a process of its own."""
+    """Return the MiB that a split adds to the memory of a fresh process."""
     if not SELF.joinpath("clear_refs").exists():
         return None
     program = [sys.executable, str(Path(__file__).with_name("peak.py"))]
@@ -149,7 +149,7 @@ def rows(results: list[Result]) -> Iterator[tuple[str, ...]]:
 
 
 def goals(results: list[Result]) -> Iterator[tuple[str, float, float, str]]:
-    """For each goal of one frame: what it is, the figure, the most it may be, and the figure's unit."""
+    """For each goal of one frame: its name, the figure, its limit, and the unit."""
     case = f"{results[0].rows:,} rows, {results[0].share:.0%} bad"
     for library in ("pandas", "polars"):
         mine, bound = of(results, library, OURS), of(results, library, MASK)

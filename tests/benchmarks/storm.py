@@ -52,13 +52,13 @@ class Task:
 
     @property
     def added(self) -> float:
-        """Seconds that alerts added to each call, in the mean."""
+        """Mean seconds that alerts added to each call."""
         return statistics.mean(self.seconds) - statistics.mean(self.bare)
 
 
 @contextmanager
 def redis_server() -> Iterator[str | None]:
-    """Run a Redis server, and give its URL; None where none is installed."""
+    """Run a Redis server, and yield its URL; None if none is installed."""
     program = shutil.which("redis-server")
     if program is None:
         yield None
@@ -76,7 +76,7 @@ def redis_server() -> Iterator[str | None]:
 
 
 def measure(failures: int, seconds: float) -> dict[str, Storm]:
-    """Let the storm rage on each store."""
+    """Run the storm on each store."""
     storms: dict[str, Storm] = {}
     with tempfile.TemporaryDirectory() as folder, redis_server() as redis:
         for name, url, part in (("SQLite", f"sqlite:///{folder}/incidents.db", 1), ("Redis", redis, 5)):
@@ -116,7 +116,7 @@ def tasks(url: str) -> list[Task]:
 
 
 def measure_hooks(calls: int) -> list[Task]:
-    """Have tasks fail by turns in one flow run, each beside its control."""
+    """Run failing tasks in turns in one flow run, each beside its control."""
     from prefect import flow
 
     from resilient_tasks import configure
@@ -183,7 +183,7 @@ def hook_rows(found: list[Task]) -> Iterator[tuple[str, ...]]:
 
 
 def goals(storms: dict[str, Storm]) -> Iterator[tuple[str, bool]]:
-    """For each goal: what is said of it, and whether it is met."""
+    """For each goal: its statement, and whether it is met."""
     for name, each in storms.items():
         problems = list(each.problems())
         sums = f"first messages, digests and recoveries report {each.total:,} of {each.failures:,}"
@@ -197,7 +197,7 @@ def goals(storms: dict[str, Storm]) -> Iterator[tuple[str, bool]]:
 
 
 def remarks(storms: dict[str, Storm]) -> Iterator[str]:
-    """What is not judged, but worth knowing."""
+    """Remarks without a goal."""
     for name, each in storms.items():
         lost = each.events["store.lost"]
         yield (
@@ -213,7 +213,7 @@ def remarks(storms: dict[str, Storm]) -> Iterator[str]:
 
 
 def load() -> str:
-    """Say how busy the machine is with everything."""
+    """Describe the load of the machine."""
     return f"load average {os.getloadavg()[0]:.1f}"
 
 

@@ -59,8 +59,8 @@ class Storm:
         bus.subscribe(self._see)
 
     def fail(self, calls: int, begin: float, every: float) -> dict[str, Any]:
-        """Fail so often, the first time at `begin`, and the same call without alerts by turns before and after it."""
-        self._failing(self.plain, WAYS[0])  # what loads with the first log line is nobody's news
+        """Fail a number of times, first at `begin`, each time with its control before or after it in turns."""
+        self._failing(self.plain, WAYS[0])  # loads what the first log line needs; sends nothing
         wall: list[tuple[float, float]] = []
         cpu: list[tuple[float, float]] = []
         for number in range(calls):
@@ -80,14 +80,14 @@ class Storm:
         return {"wall": wall, "cpu": cpu, "late": late, "behind": behind}
 
     def succeed(self, calls: int, every: float) -> dict[str, Any]:
-        """Succeed so often."""
+        """Succeed a number of times."""
         for _ in range(calls):
             self.alerted(None)
             time.sleep(every)
         return {}
 
     def end(self) -> dict[str, int]:
-        """Return how often each event was emitted."""
+        """Return the number of events by name."""
         return dict(self.seen)
 
     def _failing(self, call: Callable[..., object], way: Callable[[], None]) -> tuple[float, float]:

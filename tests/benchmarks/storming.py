@@ -47,8 +47,8 @@ class Storm:
     """A storm that is over.
 
     Attributes:
-        failures: how many there were.
-        kinds: how many of them were alike.
+        failures: their number.
+        kinds: the number of failures of each kind.
         cooldown: seconds of a window.
         reports: the messages, by incident.
         repeated: messages that arrived more than once, under one key.
@@ -99,7 +99,7 @@ class Storm:
         return sum(total for each in self.reports.values() for total in each.totals)
 
     def most_in_a_window(self) -> int:
-        """Return how many digests were written in one window, at the most. A channel's pace may delay their arrival."""
+        """Return the largest number of digests in one window. A channel's pace may delay their arrival."""
         windows = Counter(
             int((lasted + 0.5) // self.cooldown) for each in self.reports.values() for lasted, _ in each.digests
         )
@@ -122,7 +122,7 @@ class Storm:
 
 
 def storm(slack: FakeSlack, incidents: str, *, failures: int, seconds: float, processes: int, cooldown: float) -> Storm:
-    """Have processes fail together, spread evenly over the seconds, and then succeed."""
+    """Run processes that fail together, spread evenly over the seconds, and then succeed."""
     each = failures // processes
     environment = {
         **os.environ,
@@ -190,7 +190,7 @@ def percentile(values: list[float], percent: float) -> float:
 
 
 def _left(incidents: str) -> int:
-    """Wait until every message has gone out, and return how many have not."""
+    """Wait until every message is sent, and return the number of unsent ones."""
     states = States(opened_by(incidents, PATIENCE)[0], "incidents", bound=PATIENCE)
     outbox, until = Outbox(states), time.monotonic() + PATIENCE
     try:

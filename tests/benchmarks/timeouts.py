@@ -2,10 +2,10 @@
 
     python tests/benchmarks/timeouts.py [--page docs/measured.md] [--figure docs/images/timeouts.png]
 
-For each sort of work in each place: the seconds until the call returned, what the library said of the work, and whether
-the work was still alive after its limit, by the signs that it leaves in a file itself. Ends with an error if
+For each sort of work in each place: the seconds until the call returned, what the library reported about the work, and
+whether the work was still alive after its limit, by the signs that it leaves in a file. Ends with an error if
 `enforce="process"` takes longer than 1.2 s or leaves anything running, if `enforce="auto"` does where Python could have
-ended it, or if anything is said of the work that is not true. Takes about three minutes.
+ended it, or if anything reported about the work is wrong. Takes about three minutes.
 """
 
 import argparse
@@ -53,7 +53,7 @@ class _SilentServer(socketserver.ThreadingTCPServer):
 
 @contextmanager
 def silent_server() -> Iterator[int]:
-    """Serve on a port of loopback whoever connects, with nothing for six seconds."""
+    """Listen on a loopback port, and answer each connection only after six seconds."""
     with _SilentServer(("127.0.0.1", 0), _SaysNothing) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
@@ -72,7 +72,7 @@ def steps_of_a_long_call() -> int:
 
 
 def measure() -> list[Measured]:
-    """Do all jobs, each in a process of its own, `AT_ONCE` at a time."""
+    """Run all jobs, each in its own process, `AT_ONCE` at a time."""
     from prefect.settings import PREFECT_API_URL
 
     jobs = [(place, way) for place in SYNC_PLACES for way in ("Prefect", "auto", "process")]
@@ -103,7 +103,7 @@ def measure() -> list[Measured]:
 
 
 def shown(cell: Cell | None) -> str:
-    """Say in a few words what became of a call."""
+    """Describe the result of a call in a few words."""
     if cell is None:
         return ""
     if cell.claimed is None:
@@ -122,19 +122,19 @@ def rows(cells: Iterable[Cell]) -> Iterator[tuple[str, ...]]:
 
 
 def broken(cells: Iterable[Cell]) -> Iterator[str]:
-    """Name every cell that is not as promised."""
+    """Yield every cell that breaks a promise."""
     for cell in cells:
         where = f"{cell.way}, {cell.place}, {cell.work}"
         late = cell.seconds > WITHIN
         if cell.way == "process" and (late or cell.ran_on):
             yield f"{where}: {cell.seconds:.2f} s{', and the work ran on' if cell.ran_on else ''}"
         reason = CANNOT.get((cell.place, cell.work))
-        if cell.way == "auto" and late and (reason is None or reason not in cell.told):
+        if cell.way == "auto" and late and (reason is None or reason not in cell.message):
             yield f"{where}: {cell.seconds:.2f} s, and {f'not a word of: {reason}' if reason else 'for no good reason'}"
         if cell.way != "Prefect" and cell.claimed is cell.ran_on:
-            yield f"{where}: it said stopped={cell.claimed}, which is not true ({cell.told})"
+            yield f"{where}: it reported stopped={cell.claimed}, which is wrong ({cell.message})"
         if cell.way != "Prefect" and cell.claimed is None:
-            yield f"{where}: it ended as {cell.ended} instead of TimedOut ({cell.told})"
+            yield f"{where}: it ended as {cell.ended} instead of TimedOut ({cell.message})"
 
 
 def remarks(measured: list[Measured]) -> Iterator[str]:
@@ -145,7 +145,7 @@ def remarks(measured: list[Measured]) -> Iterator[str]:
         yield f"- {way}: of {len(own)} calls, {in_time} returned within {WITHIN} s, and the work of {ended} was ended."
     for cell in cells:
         if cell.way == "auto" and cell.seconds > WITHIN:
-            why = cell.told.partition("not stopped: ")[2].partition(";")[0]
+            why = cell.message.partition("not stopped: ")[2].partition(";")[0]
             yield f"- {cell.place}, {cell.work}: {cell.seconds:.1f} s: {why or 'it gives no reason'}."
     cold = ", ".join(f"{each.first_call:.1f} s" for each in measured if each.cells[0].way == "process")
     yield f'- Not counted: the first call with enforce="process" in a process, which loads what the work needs: {cold}.'

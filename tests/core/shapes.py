@@ -1,4 +1,4 @@
-"""Errors in the shapes that client libraries give them, for libraries that are not installed with the tests."""
+"""Errors shaped like those of client libraries that are not installed with the tests."""
 
 from types import SimpleNamespace
 
@@ -37,7 +37,7 @@ def answered(status, body=b"", **headers):
 
 
 def sql(*args, **held):
-    """An error as the drivers of many databases have it, after PEP 249."""
+    """An error like those of PEP 249 database drivers."""
     return shaped("driver.OperationalError", "driver.DatabaseError", "driver.Error", args=args, **held)
 
 

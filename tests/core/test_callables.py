@@ -1,4 +1,4 @@
-"""A function that hands on a coroutine runs under its policies, whatever it looks like."""
+"""Policies apply to every callable that returns a coroutine, whether or not it is an `async def`."""
 
 import asyncio
 import functools
@@ -41,7 +41,7 @@ def no_coroutine_is_forgotten():
 
 
 class Service:
-    """Fails twice, then answers; counts the calls."""
+    """Fails twice, then succeeds; counts the calls."""
 
     def __init__(self, failures=2):
         self.calls, self.failures = 0, failures
@@ -93,7 +93,7 @@ def _old_style(service):
     return fetch
 
 
-#: By name: what makes the callable, and whether it can be known for async at decoration.
+#: By name: a factory of the callable, and whether it is known to be async at decoration.
 CALLABLES = {
     "bound method": (lambda service: service.fetch, True),
     "object with an async __call__": (AsyncCall, True),
@@ -125,7 +125,7 @@ def awaited(fn, *args):
 
 
 @every_callable
-def test_what_is_async_is_known_at_decoration_where_that_is_possible(name):
+def test_async_callables_are_recognised_at_decoration_if_possible(name):
     assert callables.is_async(made(name, Service())) is CALLABLES[name][1]
 
 
@@ -138,7 +138,7 @@ def test_it_is_retried(name, resilient_events):
 
 
 @every_callable
-def test_each_policy_stands_around_it(name, resilient_events):
+def test_each_policy_applies_to_it(name, resilient_events):
     service = Service(failures=99)
     fetch = resilient(
         idempotent=True,
@@ -156,7 +156,7 @@ def test_each_policy_stands_around_it(name, resilient_events):
 
 
 @every_callable
-def test_outcome_gives_an_awaitable_of_the_outcome(name):
+def test_outcome_returns_an_awaitable_of_the_outcome(name):
     match awaited(resilient(retry=Retry(wait=1))(made(name, Service())).outcome):
         case Ok("data 07", attempts=3):
             pass
@@ -165,7 +165,7 @@ def test_outcome_gives_an_awaitable_of_the_outcome(name):
 
 
 @every_callable
-def test_a_pipeline_without_a_decorator_carries_it_out(name):
+def test_a_pipeline_without_a_decorator_runs_it(name):
     service = Service()
     assert awaited(Pipeline(Retry(wait=1)).call, made(name, service)) == "data 07"
     assert service.calls == 3
@@ -210,7 +210,7 @@ def test_a_timeout_cancels_it(thread):
     assert cancelled == [True]
 
 
-def test_a_hedge_makes_the_call_once_more_beside_it(resilient_events):
+def test_a_hedge_makes_a_second_call(resilient_events):
     calls = []
 
     async def fetch():
@@ -225,7 +225,7 @@ def test_a_hedge_makes_the_call_once_more_beside_it(resilient_events):
     assert resilient_events.names == ["hedge.started", "hedge.won"]
 
 
-def test_an_async_function_stands_in_for_what_proves_to_be_async():
+def test_an_async_fallback_works_if_the_call_turns_out_to_be_async():
     async def last_good():
         return "last good"
 
@@ -243,7 +243,7 @@ def test_an_async_fallback_of_a_sync_function_is_refused_at_decoration(fallback)
         resilient(fallback=fallback)(lambda: 1)
 
 
-def test_a_sync_function_whose_fallback_returns_a_coroutine_raises_its_own_error_and_says_why():
+def test_a_sync_function_whose_fallback_returns_a_coroutine_raises_its_own_error_with_a_note():
     def down():
         raise ConnectionError("down")
 
@@ -267,7 +267,7 @@ def test_an_async_generator_behind_a_plain_function_is_refused():
         resilient(retry=3)(lambda: items())()  # noqa: PLW0108
 
 
-def test_an_object_whose_call_is_a_generator_is_known_for_one():
+def test_an_object_whose_call_is_a_generator_is_recognised():
     class Items:
         def __call__(self):
             yield from (1, 2)
@@ -292,8 +292,8 @@ def test_awaitables_that_a_generator_yields_are_items():
     assert [asyncio.run(item) for item in resilient(deadline=5)(items)()] == [1]
 
 
-def test_a_future_that_sync_code_hands_around_stays_what_it_is():
-    class Future:  # as Dask's and Prefect's
+def test_a_future_passed_around_by_sync_code_is_an_ordinary_value():
+    class Future:  # like Dask's and Prefect's
         def __await__(self):
             raise NotImplementedError
 
@@ -304,7 +304,7 @@ def test_a_future_that_sync_code_hands_around_stays_what_it_is():
     assert resilient(retry=3)(lambda: future)() is future
 
 
-def test_it_is_called_once_and_begins_when_it_is_awaited():
+def test_it_is_called_once_and_starts_when_awaited():
     begun = []
 
     async def work():
@@ -317,7 +317,7 @@ def test_it_is_called_once_and_begins_when_it_is_awaited():
     assert begun == [1]
 
 
-def test_what_is_never_awaited_gives_its_slot_back():
+def test_a_coroutine_that_is_never_awaited_releases_its_slot():
     fetch = resilient(bulkhead=Bulkhead("flights", limit=1))(lambda: Awaitable(Service(0).fetch()))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
@@ -326,7 +326,7 @@ def test_what_is_never_awaited_gives_its_slot_back():
     assert awaited(fetch) == "data 07"
 
 
-def test_calls_side_by_side_do_not_disturb_each_other():
+def test_concurrent_calls_are_independent():
     service = Service()
     fetch = resilient(retry=Retry(attempts=3, wait=1))(lambda month: service.fetch(month))  # noqa: PLW0108
 
@@ -336,7 +336,7 @@ def test_calls_side_by_side_do_not_disturb_each_other():
     assert asyncio.run(main()) == [f"data {month}" for month in range(5)]
 
 
-def test_a_call_inside_of_another_is_carried_out_too():
+def test_a_nested_call_runs_too():
     service = Service()
     inner = resilient(retry=Retry(wait=1))(lambda: service.fetch())  # noqa: PLW0108  # the very point
 
@@ -347,7 +347,7 @@ def test_a_call_inside_of_another_is_carried_out_too():
     assert service.calls == 3
 
 
-def test_a_process_of_its_own_is_refused_with_a_sentence():
+def test_a_child_process_is_refused_with_an_explanation():
     fetch = resilient(timeout=Timeout(30, enforce="process"))(lambda: Service().fetch())
     with pytest.raises(PolicyError, match="drop enforce='process'"):
         fetch()
@@ -355,7 +355,7 @@ def test_a_process_of_its_own_is_refused_with_a_sentence():
         resilient(timeout=Timeout(30, enforce="process"))(AsyncCall(Service()))
 
 
-def test_types_that_were_met_are_kept_for_a_bounded_number_only():
+def test_the_cache_of_result_types_is_bounded():
     for number in range(2000):
         assert not callables.comes_later(type(f"Made{number}", (), {})())
     assert len(callables.PLAIN) <= 512

@@ -64,12 +64,12 @@ DATABASES = {
 
 
 @pytest.mark.parametrize(("error", "kind"), rows(DATABASES))
-def test_an_error_of_a_database_is_judged_by_its_sqlstate_its_number_or_its_text(error, kind):
+def test_a_database_error_is_classified_by_its_sqlstate_number_or_text(error, kind):
     assert classify(error) is kind
 
 
 @pytest.mark.parametrize(("error", "kind"), rows(DATABASES))
-def test_an_error_of_a_database_is_the_same_through_sqlalchemy(error, kind):
+def test_a_database_error_has_the_same_kind_through_sqlalchemy(error, kind):
     said = f"(driver.OperationalError) {error}\n[SQL: select 1]"
     through = shaped("sqlalchemy.exc.OperationalError", "sqlalchemy.exc.DatabaseError", args=(said,), orig=error)
     assert classify(through) is kind

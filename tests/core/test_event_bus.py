@@ -78,7 +78,7 @@ SENTENCES = [
         TimeoutExceeded(
             operation="f", policy="timeout", limit=0.5, stopped=None, abandoned=True, thread="process 7", reason="why"
         ),
-        "timeout of 0.5 s exceeded; stopped or not, that is unknown (why), perhaps still running in the process 7",
+        "timeout of 0.5 s exceeded; unknown whether stopped (why), perhaps still running in the process 7",
     ),
     (
         TimeoutExceeded(operation="f", policy="timeout", limit=0.5, stopped=False, abandoned=True),
@@ -146,7 +146,7 @@ SENTENCES = [
     ),
     (
         BreakerHalfOpened(operation="f", breaker="api", reason="open for 30 s"),
-        "circuit api is half open, to be tried: open for 30 s",
+        "circuit api is half open, probing: open for 30 s",
     ),
     (
         BreakerClosed(operation="f", breaker="api", reason="1 probe succeeded", seconds=90.04),
@@ -170,7 +170,7 @@ SENTENCES = [
     ),
     (
         BulkheadRejected(operation="f", bulkhead="db", limit=4, queued=9, reason="the queue is full"),
-        "bulkhead db is full: 4 calls under way, 9 waiting; the queue is full",
+        "bulkhead db is full: 4 calls running, 9 waiting; the queue is full",
     ),
     (
         HedgeStarted(operation="f", number=2, after=0.25),
@@ -186,12 +186,12 @@ SENTENCES = [
     ),
     (
         FlightAlone(operation="f", reason="JSON cannot hold a tuple"),
-        "single flight: this call was made on its own: JSON cannot hold a tuple",
+        "single flight: this call was not shared: JSON cannot hold a tuple",
     ),
     (HedgeWon(operation="f", number=2, seconds=0.3126), "call number 2 answered first, after 0.313 s"),
     (
         StoreLost(operation="f", store="redis://host:6379/0", message="timed out"),
-        "redis://host:6379/0 does not answer (timed out): this process goes by its own memory until it does",
+        "redis://host:6379/0 does not answer (timed out): this process uses its own memory until it does",
     ),
     (
         StoreRegained(operation="f", store="redis://host:6379/0", seconds=12.34),
@@ -259,19 +259,19 @@ def test_an_event_is_a_flat_mapping_that_json_can_hold(event):
     assert "run" not in told
 
 
-def test_fields_bear_opentelemetrys_names():
+def test_fields_have_opentelemetrys_names():
     told = SENTENCES[0][0].as_dict()
     assert (told["error.type"], told["exception.message"], told["retry.delay_s"]) == ("ConnectError", "refused", 4.12)
     assert not told.keys() & {"error_type", "message", "delay"}
 
 
-def test_the_ids_that_the_host_gives_are_merged_in(in_run):
+def test_the_ids_of_the_hosts_run_are_merged_in(in_run):
     with in_run(flow_run_id="f-1"):
         assert NotifySent(operation="f", channel="slack").as_dict()["flow_run_id"] == "f-1"
         assert events.run_ids() == {"flow_run_id": "f-1"}
 
 
-def test_an_event_of_ones_own_is_registered(monkeypatch):
+def test_a_custom_event_is_registered(monkeypatch):
     monkeypatch.setattr("resilient_tasks.core.events.event.EVENTS", dict(EVENTS))
 
     class TokenSpent(Event):
@@ -295,7 +295,7 @@ class SpentAsBefore(Event):
 
 @pytest.mark.parametrize("kind", [Spent, SpentAsBefore])
 class TestAnEventOfOnesOwn:
-    def test_it_is_a_dataclass_whether_it_says_so_or_not(self, kind):
+    def test_it_is_a_dataclass_with_or_without_the_decorator(self, kind):
         spent = kind(operation="ask", tokens=7)
         assert [part.name for part in fields(kind)][-3:] == ["tokens", "models", "price"]
         assert repr(spent).startswith(f"{kind.__name__}(operation='ask', attempt=1, call='', time=")
@@ -303,11 +303,11 @@ class TestAnEventOfOnesOwn:
         assert replace(spent, price=1.5) == kind(operation="ask", time=spent.time, tokens=7, price=1.5)
         assert pickle.loads(pickle.dumps(spent)) == copy.copy(spent) == spent != replace(spent, tokens=8)
 
-    def test_its_fields_bear_the_names_that_it_gives_them(self, kind):
+    def test_its_fields_have_the_names_that_it_defines(self, kind):
         told = kind(operation="ask", tokens=7, models=["small"]).as_dict()
         assert (told["test.tokens"], told["models"]) == (7, ["small"])
 
-    def test_nothing_changes_it(self, kind):
+    def test_it_is_immutable(self, kind):
         spent = kind(operation="ask", tokens=7)
         with pytest.raises(FrozenInstanceError, match="cannot assign to field 'tokens'"):
             spent.tokens = 8
@@ -362,7 +362,7 @@ class TestBus:
         bus.emit(self.EVENT, lambda _: heard.append("call"))
         assert heard == ["bus", "call"]
 
-    def test_an_unsubscribed_sink_hears_nothing_more(self):
+    def test_an_unsubscribed_sink_receives_nothing_more(self):
         bus, heard = Bus(), []
         unsubscribe = bus.subscribe(heard.append)
         unsubscribe()
@@ -370,7 +370,7 @@ class TestBus:
         bus.emit(self.EVENT)
         assert heard == []
 
-    def test_a_listener_hears_what_happens_inside_its_block_even_if_that_raises(self):
+    def test_a_listener_receives_the_events_of_its_block_even_if_that_raises(self):
         bus, heard = Bus(), []
         with contextlib.suppress(KeyError), bus.listening(heard.append):
             bus.emit(self.EVENT)
@@ -378,7 +378,7 @@ class TestBus:
         bus.emit(self.EVENT)
         assert heard == [self.EVENT]
 
-    def test_a_sink_that_raises_is_reported_and_not_felt(self, caplog):
+    def test_the_error_of_a_sink_is_logged_and_does_not_reach_the_call(self, caplog):
         bus, heard = Bus(), []
 
         def broken(event):
@@ -395,14 +395,14 @@ class TestBus:
         assert "sink is broken" in str(record.exc_info[1])
 
     @pytest.mark.parametrize("of", [lambda wants: wants, OfLevel])
-    def test_a_sink_whose_wishes_raise_is_reported_and_not_felt(self, of, caplog):
+    def test_the_error_of_a_sinks_filter_is_logged_and_does_not_reach_the_call(self, of, caplog):
         bus, heard = Bus(), []
 
         def torn(_):
             raise ValueError("it wants and wants not")
 
         bus.subscribe(heard.append, of(torn))
-        assert bus.wants(NotifySent)  # the event is made, so that the trouble is told
+        assert bus.wants(NotifySent)  # the event is created, so that the error is logged
         assert bus.wants_any(Several(NotifySent, NotifyKnown))
         bus.subscribe(heard.append)
         bus.emit(self.EVENT)
@@ -410,7 +410,7 @@ class TestBus:
         (record,) = caplog.records
         assert "it wants and wants not" in str(record.exc_info[1])
 
-    def test_one_of_several_events_is_wanted_where_any_sink_wants_one(self):
+    def test_several_events_are_wanted_if_any_sink_wants_one(self):
         bus, several = Bus(), Several(NotifySent, NotifyKnown)
         assert not bus.wants_any(several)
         bus.subscribe(print, OfLevel(lambda level: level > max(NotifySent.level, NotifyKnown.level)))
@@ -419,14 +419,14 @@ class TestBus:
         bus.subscribe(print, OfLevel(lambda level: level >= max(NotifySent.level, NotifyKnown.level)))
         assert bus.wants_any(several)
 
-    def test_a_sink_may_unsubscribe_while_it_is_being_told(self):
+    def test_a_sink_may_unsubscribe_while_it_receives_an_event(self):
         bus, heard = Bus(), []
         unsubscribe = bus.subscribe(lambda _: unsubscribe())
         bus.subscribe(heard.append)
         bus.emit(self.EVENT)
         assert heard == [self.EVENT]
 
-    def test_events_reach_the_sinks_in_the_thread_in_which_they_happen(self):
+    def test_sinks_run_in_the_thread_that_emits_the_event(self):
         bus, threads = Bus(), []
         bus.subscribe(lambda _: threads.append(threading.current_thread().name))
         thread = threading.Thread(target=bus.emit, args=(self.EVENT,), name="worker")

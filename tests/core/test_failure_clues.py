@@ -1,4 +1,4 @@
-"""The classifier, over clues that are easily missed: refusals in words, codes and numbers in odd places."""
+"""The classifier, over clues that are easily missed: refusals in texts, codes and numbers in unusual places."""
 
 import configparser
 import errno
@@ -15,8 +15,8 @@ from types import SimpleNamespace
 import pytest
 
 from resilient_tasks import Kind, classify
-from resilient_tasks.core.classification import answers, judgement
-from resilient_tasks.core.classification.classes import BEARING
+from resilient_tasks.core.classification import judgement, responses
+from resilient_tasks.core.classification.classes import DETAIL_NAMES
 from resilient_tasks.core.failures import retry_after, status_of
 from tests.core.shapes import answered, rows, shaped, sql
 from tests.core.test_failure_shapes import Grpc, rpc
@@ -40,7 +40,7 @@ UNTRUSTED = [
 
 
 @pytest.mark.parametrize("said", UNTRUSTED)
-def test_a_certificate_refused_in_words_is_permanent_whatever_carries_the_words(said):
+def test_a_refused_certificate_in_a_text_is_permanent_for_any_class(said):
     carriers = [
         rpc(Grpc.UNAVAILABLE, f"failed to connect to all addresses; last error: {said}"),
         shaped("acme.NetworkError", args=(said,)),
@@ -52,12 +52,12 @@ def test_a_certificate_refused_in_words_is_permanent_whatever_carries_the_words(
     assert {classify(error) for error in carriers} == {Kind.PERMANENT}
 
 
-def test_an_answer_of_a_gateway_that_speaks_of_a_certificate_is_still_a_bad_gateway():
+def test_a_gateways_response_that_mentions_a_certificate_is_still_a_bad_gateway():
     error = shaped("acme.Failed", args=("502: upstream certificate verify failed",), status_code=502)
     assert classify(error) is Kind.TRANSIENT
 
 
-def test_a_hang_up_in_tls_is_none_though_the_client_speaks_of_a_certificate():
+def test_a_hang_up_in_tls_is_transient_even_if_the_client_mentions_a_certificate():
     eof = ssl.SSLEOFError(8, "[SSL: UNEXPECTED_EOF_WHILE_READING] EOF occurred in violation of protocol")
     error = shaped(
         "acme.APIConnectionError", args=("Could not verify the SSL certificate: unknown problem",), cause=eof
@@ -66,14 +66,14 @@ def test_a_hang_up_in_tls_is_none_though_the_client_speaks_of_a_certificate():
 
 
 class Failure(BaseException):
-    """As Twisted's: none to catch, but what holds one."""
+    """Like Twisted's: not an exception, but it holds one."""
 
     def __init__(self, value):
         self.value = value
 
 
 class Word(Exception):
-    """A failure of the user's own."""
+    """A user's own failure."""
 
 
 IN_WORDS = {
@@ -130,7 +130,7 @@ IN_WORDS = {
 
 
 @pytest.mark.parametrize(("error", "kind"), rows(IN_WORDS))
-def test_an_error_that_only_its_text_tells_of_is_what_the_text_says(error, kind):
+def test_an_error_without_other_clues_is_classified_by_its_text(error, kind):
     assert classify(error) is kind
 
 
@@ -203,7 +203,7 @@ NAMES = {
 @pytest.mark.parametrize(
     ("error", "kind"), rows({kind: [shaped(f"acme.{name}") for name in names.split()] for kind, names in NAMES.items()})
 )
-def test_a_class_name_says_what_happened(error, kind):
+def test_an_error_is_classified_by_its_class_name(error, kind):
     assert classify(error) is kind
 
 
@@ -289,12 +289,12 @@ OF_ODD_PLACES = {
 
 
 @pytest.mark.parametrize(("error", "kind"), rows(OF_ODD_PLACES))
-def test_a_clue_counts_in_an_odd_place_and_only_for_what_it_says(error, kind):
+def test_a_clue_counts_in_an_unusual_place(error, kind):
     assert classify(error) is kind
 
 
 @pytest.mark.parametrize(("name", "seconds"), [("FloodWaitError", 30), ("VideoTooShort", None)])
-def test_the_seconds_of_an_error_are_a_wait_only_where_its_name_says_that_it_was_throttled(name, seconds):
+def test_the_seconds_of_an_error_are_a_wait_only_if_its_name_means_throttled(name, seconds):
     assert retry_after(shaped(f"acme.{name}", code=420, seconds=30)) == seconds
 
 
@@ -348,11 +348,11 @@ RESETS = [
 
 
 @pytest.mark.parametrize(("headers", "seconds"), RESETS)
-def test_the_reset_of_the_allowance_that_is_used_up_is_waited_for(headers, seconds):
+def test_the_wait_lasts_until_the_used_up_quota_is_reset(headers, seconds):
     assert retry_after(answered(429, **headers), now=1_700_000_000) == pytest.approx(seconds)
 
 
-def test_an_error_of_pythons_own_that_a_library_raised_is_judged_by_its_text(tmp_path):
+def test_a_builtin_error_raised_by_a_library_is_classified_by_its_text(tmp_path):
     folder = tmp_path / "site-packages"
     folder.mkdir()
     file = folder / "compiled_client.py"
@@ -373,9 +373,9 @@ def test_an_error_of_pythons_own_that_a_library_raised_is_judged_by_its_text(tmp
         del sys.modules["compiled_client"]
 
 
-def test_every_attribute_that_the_classifier_reads_is_one_by_which_it_knows_that_there_is_something_to_read():
-    read = {*answers._STATUSES, *answers._CODES, *answers._BODIES, *answers._SPOKEN, *answers._PARTS}
-    assert read | set(judgement._OWN_WORDS) <= BEARING
+def test_every_attribute_that_the_classifier_reads_is_among_the_detail_names():
+    read = {*responses._STATUSES, *responses._CODES, *responses._BODIES, *responses._CODE_ATTRIBUTES, *responses._PARTS}
+    assert read | set(judgement._RETRYABLE_FLAGS) <= DETAIL_NAMES
 
 
 def test_a_count_of_bytes_is_no_status():

@@ -1,4 +1,4 @@
-"""The classifier, over shapes of errors: what any library may do, as nobody lists them all."""
+"""The classifier, over shapes of errors that any library may raise."""
 
 import asyncio
 import concurrent.futures
@@ -26,7 +26,7 @@ from tests.core.shapes import answered, rows, shaped, sql
 
 
 class Grpc(Enum):
-    """As `grpc.StatusCode`: a number, and a name."""
+    """Like `grpc.StatusCode`: a number and a name."""
 
     UNAVAILABLE = 14
     DEADLINE_EXCEEDED = 4
@@ -294,62 +294,62 @@ PYTHON = {
 
 
 @pytest.mark.parametrize(("error", "kind"), rows(STATUSES, CODES))
-def test_an_error_is_judged_by_the_status_and_codes_that_it_bears(error, kind):
+def test_an_error_is_classified_by_its_status_and_codes(error, kind):
     assert classify(error) is kind
 
 
 @pytest.mark.parametrize(("error", "kind"), rows(WRAPPED))
-def test_an_error_is_judged_by_what_it_wraps(error, kind):
+def test_an_error_is_classified_by_the_errors_it_wraps(error, kind):
     assert classify(error) is kind
 
 
 @pytest.mark.parametrize(("error", "kind"), rows(NAMES))
-def test_an_error_of_which_nothing_else_is_known_is_judged_by_the_names_of_its_classes(error, kind):
+def test_an_error_without_other_clues_is_classified_by_the_names_of_its_classes(error, kind):
     assert classify(error) is kind
 
 
 @pytest.mark.parametrize(("error", "kind"), rows(PYTHON))
-def test_an_error_of_the_standard_library_or_of_a_protocol_is_judged_by_its_type_and_codes(error, kind):
+def test_an_error_of_the_standard_library_or_a_protocol_is_classified_by_its_type_and_codes(error, kind):
     assert classify(error) is kind
 
 
 @pytest.mark.parametrize("base", [ValueError, TypeError, KeyError, AttributeError, AssertionError])
-def test_a_bug_stays_permanent_whatever_it_was_raised_from(base):
+def test_a_bug_is_permanent_whatever_its_cause(base):
     error = base("bad")
     error.__cause__ = reset()
     assert classify(error) is Kind.PERMANENT
 
 
 class UpstreamTimeout(Exception):
-    """A user's own error, with a name that says much."""
+    """A user's own error, with a meaningful name."""
 
 
 def test_the_name_of_a_users_own_class_is_not_read():
     assert classify(UpstreamTimeout("slow")) is Kind.PERMANENT
 
 
-def test_a_users_own_error_is_what_it_was_raised_from():
+def test_a_users_own_error_has_the_kind_of_its_cause():
     error = UpstreamTimeout("slow")
     error.__cause__ = reset()
     assert classify(error) is Kind.TRANSIENT
 
 
-def test_an_error_that_merely_happened_during_another_is_not_that_one():
+def test_the_context_of_an_error_does_not_decide():
     error = shaped("acme.Failed", args=("cannot clean up",))
     error.__context__ = reset()
     assert classify(error) is Kind.PERMANENT
 
 
-def test_a_status_is_found_in_what_an_error_wraps_and_told_with_its_name():
+def test_the_status_of_a_wrapped_error_is_found_and_named():
     error = tried_last(answered(503))
     assert status_of(error) == 503
     assert describe(error).startswith("RetryError (HTTP 503)")
 
 
-def test_a_body_that_is_not_read_yet_is_not_asked_for():
+def test_an_unread_body_is_not_fetched():
     class Response:
         status_code = 403
-        headers = {}  # noqa: RUF012  # as a response has them
+        headers = {}  # noqa: RUF012  # like a response's
 
         def json(self):
             raise AssertionError("it would wait for the rest of the answer")
@@ -359,7 +359,7 @@ def test_a_body_that_is_not_read_yet_is_not_asked_for():
     assert classify(shaped("acme.Failed", response=Response())) is Kind.PERMANENT
 
 
-def test_no_property_is_asked_of_what_an_error_merely_keeps():
+def test_no_property_of_a_stored_object_is_read():
     class Keeps(Exception):
         @property
         def inner(self):

@@ -75,7 +75,7 @@ def boto_error(code, status=400, **headers):
 
 
 def aiosmtplib(name, **attributes):
-    """As aiosmtplib, which is not installed with the tests, raises it: its `code` is no HTTP status."""
+    """Like aiosmtplib's, which is not installed with the tests: its `code` is not an HTTP status."""
     error = type(name, (Exception,), {"__module__": "aiosmtplib.errors"})(name)
     vars(error).update(attributes)
     return error
@@ -223,18 +223,18 @@ def test_an_error_is_of_its_kind(error, kind):
         ([ConnectionError(), ExceptionGroup("inner", [KeyError()])], Kind.PERMANENT),
     ],
 )
-def test_a_group_is_of_the_gravest_kind_among_its_errors(errors, kind):
+def test_a_group_has_the_gravest_kind_of_its_errors(errors, kind):
     assert classify(ExceptionGroup("several", errors)) is kind
 
 
-def test_a_subclass_of_a_known_error_is_of_its_kind():
+def test_a_subclass_of_a_known_error_has_its_kind():
     class Ours(httpx.ReadTimeout):
         pass
 
     assert classify(Ours("slow")) is Kind.TIMEOUT
 
 
-def test_a_response_that_was_no_failure_does_not_decide():
+def test_a_successful_response_does_not_decide():
     error = KeyError("rows")
     error.response = httpx.Response(200, request=REQUEST)
     assert classify(error) is Kind.PERMANENT
@@ -245,7 +245,7 @@ class TestRegisterKind:
     def _own_rules(self, monkeypatch):
         monkeypatch.setattr(failures, "_registered", [])
 
-    def test_an_exception_type_can_be_taught(self):
+    def test_an_exception_type_can_be_registered(self):
         class QuotaError(Exception):
             pass
 
@@ -253,25 +253,25 @@ class TestRegisterKind:
         assert classify(QuotaError()) is Kind.THROTTLED
         assert classify(Exception()) is Kind.PERMANENT
 
-    def test_a_predicate_can_be_taught(self):
+    def test_a_predicate_can_be_registered(self):
         register_kind(lambda error: "lock" in str(error), Kind.TRANSIENT)
         assert classify(ValueError("deadlock")) is Kind.TRANSIENT
         assert classify(ValueError("other")) is Kind.PERMANENT
 
-    def test_the_rule_registered_last_is_asked_first_and_before_what_is_built_in(self):
+    def test_the_most_recent_rule_is_tried_first_and_before_the_built_in_ones(self):
         register_kind(ConnectionError, Kind.RESOURCE)
         register_kind(ConnectionError, Kind.PERMANENT)
         assert classify(ConnectionError()) is Kind.PERMANENT
 
-    def test_a_predicate_is_never_asked_about_an_interrupt(self):
+    def test_a_predicate_is_never_called_with_an_interrupt(self):
         register_kind(lambda _: True, Kind.TRANSIENT)
         assert classify(KeyboardInterrupt()) is Kind.PERMANENT
 
-    def test_what_is_no_rule_is_refused(self):
+    def test_anything_but_a_type_or_predicate_is_refused(self):
         with pytest.raises(TypeError, match="exception type or a predicate"):
             register_kind("ConnectionError", Kind.TRANSIENT)
 
-    def test_what_is_no_kind_is_refused(self):
+    def test_anything_but_a_kind_is_refused(self):
         with pytest.raises(ValueError, match="soon"):
             register_kind(ValueError, "soon")
 
@@ -286,21 +286,21 @@ class TestRetryAfter:
         text = format_datetime(now + dt.timedelta(seconds=90), usegmt=True)
         assert retry_after(make(503, **{"Retry-After": text}), now=now.timestamp()) == 90.0
 
-    def test_a_date_goes_by_the_real_time_unless_told(self, make):
+    def test_a_date_is_compared_with_the_real_time_by_default(self, make):
         text = format_datetime(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=90), usegmt=True)
         assert retry_after(make(503, **{"Retry-After": text})) == pytest.approx(90, abs=2)
 
-    def test_a_date_that_is_past_asks_for_no_wait(self, make):
+    def test_a_past_date_is_no_wait(self, make):
         assert retry_after(make(503, **{"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"})) == 0.0
 
     def test_a_negative_number_asks_for_no_wait(self, make):
         assert retry_after(make(503, **{"Retry-After": "-5"})) == 0.0
 
     @pytest.mark.parametrize("text", ["soon", "nan", "inf", "Wed, 99 Oct 2015 07:28:00 GMT"])
-    def test_nonsense_asks_for_nothing(self, make, text):
+    def test_an_invalid_header_is_ignored(self, make, text):
         assert retry_after(make(429, **{"Retry-After": text})) is None
 
-    def test_no_header_asks_for_nothing(self, make):
+    def test_without_a_header_there_is_no_wait(self, make):
         assert retry_after(make(429)) is None
 
 
@@ -308,7 +308,7 @@ def test_retry_after_is_read_from_botocores_errors():
     assert retry_after(boto_error("SlowDown", 503, **{"retry-after": "3"})) == 3.0
 
 
-def test_errors_without_a_response_ask_for_nothing():
+def test_errors_without_a_response_ask_for_no_wait():
     assert retry_after(ConnectionError()) is None
 
 

@@ -1,4 +1,4 @@
-"""Whatever an error is like, to judge it ends, and raises nothing."""
+"""Classification terminates and never raises, whatever the error is like."""
 
 from types import SimpleNamespace
 
@@ -61,7 +61,7 @@ NAMES += ("SerializationError", "Http503Error", "InvalidTimeout", "SlackResponse
 
 
 class Hostile:
-    """Raises whatever it is asked."""
+    """Raises on every access."""
 
     def __getattribute__(self, name):
         raise RuntimeError(name)
@@ -155,7 +155,7 @@ def errors(draw):
 
 @given(errors())
 @settings(max_examples=150, deadline=None)
-def test_any_error_can_be_judged(error):
+def test_any_error_can_be_classified(error):
     assert isinstance(classify(error), Kind)
     assert status_of(error) is None or 100 <= status_of(error) < 600
     wait = retry_after(error)
@@ -178,7 +178,7 @@ ODD = (
 
 @pytest.mark.parametrize("name", [name for name in READ if name != "args"])
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_an_attribute_that_is_not_what_it_should_be_raises_nothing(library, name):
+def test_an_attribute_of_the_wrong_type_raises_nothing(library, name):
     for odd in ODD:
         error = shaped(f"{library}.ConnectError")
         vars(error)[name] = odd
@@ -202,26 +202,26 @@ def test_a_property_that_raises_hides_nothing(name):
     assert retry_after(cls("refused")) is None
 
 
-class TestErrorsThatGoRound:
-    def test_errors_that_wrap_each_other_end(self):
+class TestCycles:
+    def test_errors_that_wrap_each_other(self):
         one, other = shaped("acme.One"), shaped("acme.Other")
         one.__cause__, other.inner, other.__cause__ = other, one, one
         assert classify(one) is Kind.PERMANENT
 
-    def test_a_long_chain_ends(self):
+    def test_a_long_chain(self):
         error = ConnectionResetError()
         for _ in range(5000):
             error = shaped("acme.Failed", cause=error)
         assert classify(error) is Kind.PERMANENT
         assert status_of(error) is None
 
-    def test_many_errors_in_each_of_many_end(self):
+    def test_many_errors_in_each_of_many(self):
         error = shaped("acme.Deep")
         for _ in range(12):
             error = shaped("acme.Many", errors=[error] * 8, others=[shaped("acme.Few", errors=[error])] * 8)
         assert classify(error) is Kind.PERMANENT
 
-    def test_a_body_that_holds_itself_ends(self):
+    def test_a_body_that_contains_itself(self):
         held = {"type": 1}
         held["error"] = held["errors"] = held
         assert classify(shaped("acme.ApiError", body=held)) is Kind.PERMANENT

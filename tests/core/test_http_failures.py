@@ -1,4 +1,4 @@
-"""A failed request is told of with its HTTP status, whichever client made it, wherever people read of it."""
+"""Events, alerts, notes and logs show the HTTP status of a failed request, whichever client made it."""
 
 import io
 import logging
@@ -46,7 +46,7 @@ def _urllib3():
 
 
 def _made(name, **held):
-    """An error as a client that is not installed with the tests has it."""
+    """An error like that of a client that is not installed with the tests."""
     error = type(name, (Exception,), {})("no")
     vars(error).update(held)
     return error
@@ -72,7 +72,7 @@ each_client = pytest.mark.parametrize("error", CLIENTS.values(), ids=CLIENTS)
 
 
 @each_client
-def test_an_error_in_words_bears_its_status(error):
+def test_an_errors_label_has_its_status(error):
     assert in_words(error) == f"{type(error).__name__} (HTTP 503)"
     assert describe(error).startswith(f"{type(error).__name__} (HTTP 503): ")
     assert classify(error) is Kind.TRANSIENT
@@ -95,13 +95,13 @@ def test_an_error_of_another_sort_has_none(error):
     assert in_words(error) == type(error).__name__
 
 
-def test_the_code_of_a_mail_server_is_no_http_status():
+def test_the_code_of_a_mail_server_is_not_an_http_status():
     error = _made("SMTPResponseException", code=550)
     type(error).__module__ = "aiosmtplib.errors"
     assert in_words(error) == "SMTPResponseException"
 
 
-def test_of_a_group_it_is_the_status_of_the_first_that_has_one():
+def test_a_group_has_the_first_status_among_its_errors():
     assert in_words(ExceptionGroup("both", [ValueError(), _httpx()])) == "ExceptionGroup (HTTP 503)"
 
 
@@ -114,7 +114,7 @@ def _failing(error, **options):
 
 
 @each_client
-def test_each_event_of_a_failed_request_bears_the_status(error, resilient_clock, resilient_events):
+def test_each_event_of_a_failed_request_has_the_status(error, resilient_clock, resilient_events):
     with pytest.raises(type(error)):
         _failing(error, retry=Retry(attempts=2, wait=1))()
     for name in ("retry.scheduled", "retry.exhausted", "call.failed"):
@@ -148,7 +148,7 @@ def test_a_recovered_call_counts_its_failures_by_status(resilient_clock, resilie
     assert recovered.sentence() == "recovered on attempt 4 of 5 (ConnectionError, HTTP 503 ×2)"
 
 
-def test_a_stand_in_says_what_it_stands_in_for(resilient_events):
+def test_the_event_of_a_stand_in_has_the_status(resilient_events):
     _failing(_httpx(), fallback=Fallback(value=0))()
     (used,) = resilient_events.named("fallback.used")
     assert used.sentence() == "degraded: a fixed value stands in after HTTPStatusError (HTTP 503)"
@@ -166,16 +166,16 @@ def test_a_fallback_that_fails_too_is_noted_with_its_status():
 
 @each_client
 def test_an_alert_names_the_status(error):
-    told = facts.facts("failed", "error", error, (), "")
-    assert told["http_status"] == 503
-    assert "503" in told["error"]
+    found = facts.facts("failed", "error", error, (), "")
+    assert found["http_status"] == 503
+    assert "503" in found["error"]
 
 
-def test_a_later_failure_of_an_incident_is_told_with_its_own_status():
+def test_a_later_failure_of_an_incident_has_its_own_status():
     assert facts.latest(_made("ApiException", status=502))["error"] == "HTTP 502: no"
 
 
-def test_a_copy_without_secrets_has_the_status_still():
+def test_a_redacted_copy_keeps_the_status():
     request = httpx.Request("GET", "http://api/x?api_key=not-a-real-one-4711")
     response = httpx.Response(503, request=request)
     error = httpx.HTTPStatusError(f"503 for {request.url}", request=request, response=response)

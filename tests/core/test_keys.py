@@ -1,4 +1,4 @@
-"""Key functions: which arguments they are given, what may be a name, and what is said where it may not."""
+"""Key functions: their arguments, valid names, and the messages for invalid ones."""
 
 import enum
 import functools
@@ -27,12 +27,12 @@ from resilient_tasks.core.keys.keys import LONGEST
 
 
 def name(key, fn, *args, **kwargs):
-    """Return the name that `key` gives for this call of `fn`."""
+    """Return the name that `key` returns for this call of `fn`."""
     return CircuitBreaker(key).for_call(Call(Work("fetch", fn, args, kwargs, SYNC))).name
 
 
 def fits(key, fn):
-    """Return what decoration says against `key` on `fn`; None, if nothing."""
+    """Return the message with which decoration refuses `key` for `fn`; None if it is accepted."""
     try:
         CircuitBreaker(key).check(fn)
     except PolicyError as error:
@@ -71,7 +71,7 @@ def mixed(url, /, *more, timeout=3, **options):
 
 
 def foreign(fn):
-    """Stand for a decorator that does not name what it wraps."""
+    """Represent a decorator that hides the name of the wrapped function."""
 
     def wrapper(*args, **kwargs):
         return fn(*args, **kwargs)
@@ -87,7 +87,7 @@ def yielding(url):
     yield url
 
 
-class TestItIsGivenTheArgumentsThatItNames:
+class TestAKeyFunctionReceivesTheArgumentsOfItsParameters:
     @pytest.mark.parametrize(
         ("key", "fn", "args", "kwargs", "expected"),
         [
@@ -135,7 +135,7 @@ class TestItIsGivenTheArgumentsThatItNames:
         assert fits(key, fn) is None
         assert name(key, fn, *args, **kwargs) == expected
 
-    def test_a_function_written_in_c_hands_on_its_arguments_as_they_are(self):
+    def test_the_arguments_of_a_function_written_in_c_are_passed_unchanged(self):
         assert name(lambda *args: f"{args}", print, "a", "b") == "('a', 'b')"
 
     @pytest.mark.parametrize(
@@ -157,17 +157,17 @@ class TestItIsGivenTheArgumentsThatItNames:
         why = fits(key, fn)
         assert why is None if said is None else said in why
 
-    def test_what_only_a_call_can_show_fails_the_call(self):
-        with pytest.raises(PredicateError, match="names tenant, which this call of fetch was not given"):
+    def test_an_argument_that_the_call_lacks_fails_the_call(self):
+        with pytest.raises(PredicateError, match="needs tenant, which this call of fetch does not have"):
             name(lambda url, tenant: tenant, variadic, "a", region="eu")
 
-    def test_arguments_that_do_not_fit_the_function_are_the_callers_own_mistake(self):
+    def test_arguments_that_do_not_fit_the_function_are_a_type_error(self):
         with pytest.raises(TypeError, match=r"fetch\(\): missing a required argument: 'url'") as caught:
             name(lambda url: url, fetch)
         assert not isinstance(caught.value, PolicyError)
 
 
-#: By policy that takes `key=`, the keywords that put it around a function.
+#: For each policy with `key=`, keywords of a decorator.
 WITH_KEY = {
     "LastGood": lambda key, folder: {"fallback": LastGood(folder=folder, key=key)},
     "SingleFlight": lambda key, folder: {"single_flight": SingleFlight(key=key)},
@@ -175,8 +175,8 @@ WITH_KEY = {
 
 
 @pytest.mark.parametrize("options", WITH_KEY.values(), ids=WITH_KEY)
-class TestTheKeyOfLastGoodAndSingleFlightIsAskedInTheSameWay:
-    def test_with_the_arguments_that_it_names_and_their_defaults(self, drive, tmp_path, options):
+class TestTheKeyOfLastGoodAndSingleFlight:
+    def test_it_receives_arguments_and_defaults(self, drive, tmp_path, options):
         seen = []
         call = drive(fetch, **options(lambda timeout, url: seen.append((url, timeout)), tmp_path))
         assert call("a", region="us") == "a"
@@ -192,12 +192,12 @@ class TestTheKeyOfLastGoodAndSingleFlightIsAskedInTheSameWay:
         with pytest.raises(TypeError, match="missing 1 required positional argument: 'url'"):
             call()
 
-    def test_any_value_will_do(self, drive, tmp_path, options):
+    def test_it_may_return_any_value(self, drive, tmp_path, options):
         call = drive(fetch, **options(lambda url: [None, 1.5, {url: b"x"}], tmp_path))
         assert call("a") == "a"
 
     @pytest.mark.parametrize("given", [str, 5, "url", awaited, yielding])
-    def test_what_is_no_plain_function_is_refused(self, tmp_path, options, given):
+    def test_anything_but_a_plain_function_is_refused(self, tmp_path, options, given):
         with pytest.raises(PolicyError, match=r"\(key=...\) "):
             options(given, tmp_path)
 
@@ -217,7 +217,7 @@ class Text(str):
         return "something else"
 
 
-class TestWhatMayBeAName:
+class TestNamesFromAKeyFunction:
     @pytest.mark.parametrize(
         ("answer", "expected"),
         [
@@ -240,43 +240,43 @@ class TestWhatMayBeAName:
         assert CircuitBreaker(lambda: "x").for_key(answer).name == expected
 
     @pytest.mark.parametrize(
-        ("answer", "said"),
+        ("answer", "message"),
         [
-            (None, "gave None: a name is a text"),
-            (True, "gave a bool: a name is a text"),
-            (1.5, "gave a float"),
-            (b"a", "gave a bytes"),
-            (["a"], "gave a list"),
-            (uuid.UUID(int=1), r"gave a UUID: .* Write str\(...\)"),
-            ("", "gave an empty text"),
-            (" \n", "gave an empty text"),
-            ("x" * (LONGEST + 1), "gave 501 characters, and 500 are the most"),
+            (None, "returned None: a name is a text"),
+            (True, "returned a bool: a name is a text"),
+            (1.5, "returned a float"),
+            (b"a", "returned a bytes"),
+            (["a"], "returned a list"),
+            (uuid.UUID(int=1), r"returned a UUID: .* Write str\(...\)"),
+            ("", "returned an empty text"),
+            (" \n", "returned an empty text"),
+            ("x" * (LONGEST + 1), "returned 501 characters, more than 500"),
             ("a\udc80", "half a surrogate pair"),
         ],
     )
-    def test_anything_else_fails_the_call(self, answer, said):
-        with pytest.raises(PredicateError, match=rf"CircuitBreaker\(name\): the key function .* {said}") as caught:
+    def test_anything_else_fails_the_call(self, answer, message):
+        with pytest.raises(PredicateError, match=rf"CircuitBreaker\(name\): the key function .* {message}") as caught:
             name(lambda: answer, fetch, "u")
         assert caught.value.judged is None
         with pytest.raises(PolicyError, match="the key is"):
             CircuitBreaker(lambda: "x").for_key(answer)
 
-    def test_a_plain_name_is_text_as_well_whatever_class_it_is_of(self):
+    def test_a_plain_name_is_kept_as_str_whatever_its_class(self):
         assert type(CircuitBreaker(Api.FLIGHTS).name) is str
         assert RateLimit(Text("a"), 1, 1).name == "a"
 
-    def test_what_is_raised_is_told_with_its_line_and_is_the_cause(self):
+    def test_an_error_of_the_key_function_is_the_cause_and_the_message_has_its_line(self):
         def host(url):
             return {}["h"]
 
-        said = r"key function host raised KeyError: 'h' \(test_keys.py:\d+\)"
-        with pytest.raises(PredicateError, match=said) as caught:
+        message = r"key function host raised KeyError: 'h' \(test_keys.py:\d+\)"
+        with pytest.raises(PredicateError, match=message) as caught:
             name(host, fetch, "u")
         assert isinstance(caught.value.__cause__, KeyError)
 
-    def test_an_answer_that_is_yet_to_be_awaited_is_refused(self):
+    def test_a_coroutine_as_the_result_is_refused(self):
         with pytest.raises(PredicateError, match="has to answer at once"):
-            name(lambda url: awaited(url), fetch, "u")  # noqa: PLW0108  # it does not show what comes
+            name(lambda url: awaited(url), fetch, "u")  # noqa: PLW0108  # its result is unknown at decoration
 
 
 MAKERS = {
@@ -292,27 +292,27 @@ def make(request):
     return request.param
 
 
-class TestWhatIsGivenAsAName:
+class TestTheNameArgument:
     @pytest.mark.parametrize(
-        ("given", "said"),
+        ("given", "message"),
         [
-            (5, "or is a function of the call's arguments"),
-            (b"api", "or is a function of the call's arguments"),
-            ("", "names what is shared"),
-            ("a\udc80", "names what is shared"),
+            (5, "or a function of the call's arguments"),
+            (b"api", "or a function of the call's arguments"),
+            ("", "name of shared state"),
+            ("a\udc80", "name of shared state"),
             (str, "not the class str"),
             (awaited, "make it a plain `def`"),
             (yielding, "make it a plain `def`"),
         ],
     )
-    def test_what_is_neither_a_text_nor_a_plain_function_is_refused(self, make, given, said):
-        with pytest.raises(PolicyError, match=said):
+    def test_anything_but_a_text_or_a_plain_function_is_refused(self, make, given, message):
+        with pytest.raises(PolicyError, match=message):
             make(given)
 
-    def test_it_says_for_what_it_stands(self, make):
+    def test_its_description_names_the_key_function(self, make):
         assert "each key of host_of" in make(host_of).describe()
 
-    def test_it_crosses_to_another_process(self, make):
+    def test_it_can_be_pickled(self, make):
         copy = cloudpickle.loads(cloudpickle.dumps(make(lambda url: host_of(url.lower()))))
         call = Call(Work("fetch", fetch, ("http://a/x",), {}, SYNC))
         assert copy.for_call(call).name == "a"
@@ -334,7 +334,7 @@ class TestSecretsInAKey:
     )
 
     @pytest.mark.parametrize("secret", SECRETS)
-    def test_they_are_redacted_and_two_of_them_are_two_names(self, secret):
+    def test_they_are_redacted_and_different_secrets_make_different_names(self, secret):
         first, second = (name(lambda url: url, fetch, text) for text in (secret, secret.replace("2", "3")))
         assert "***" in first
         for part in ("hunter22secret", "A1b2C3d4", "eyJzdWIi"):
@@ -342,7 +342,7 @@ class TestSecretsInAKey:
         assert first != second
         assert name(lambda url: url, fetch, secret) == first
 
-    def test_the_value_of_a_parameter_that_names_a_secret_is_one(self):
+    def test_the_value_of_a_parameter_named_like_a_secret_is_one(self):
         def call(api_key):
             return api_key
 
@@ -350,13 +350,13 @@ class TestSecretsInAKey:
         assert found.startswith("*** (")
         assert CircuitBreaker(lambda api_key: api_key).for_key("tenant-A7x").name == found
 
-    def test_a_name_without_its_secret_names_the_same(self):
+    def test_a_redacted_name_refers_to_the_same_state(self):
         key = CircuitBreaker(lambda url: url)
         for secret in self.SECRETS:
             shown = key.for_key(secret).name
             assert key.for_key(shown).name == shown
 
-    def test_values_that_were_registered_are_secrets(self, own_settings):
+    def test_registered_values_are_secrets(self, own_settings):
         own_settings()
         configure(secrets=["swordfish"])
         assert "swordfish" not in name(lambda url: url, fetch, "tenant-swordfish")
@@ -392,7 +392,7 @@ class TestHostOf:
             (" https://api.example.com \n", "api.example.com"),
         ],
     )
-    def test_a_host_in_small_letters_with_its_port(self, url, host):
+    def test_a_host_in_lower_case_with_its_port(self, url, host):
         assert host_of(url) == host
 
     def test_a_url_of_a_library(self):
@@ -414,11 +414,11 @@ class TestHostOf:
             b"http://a",
         ],
     )
-    def test_what_has_no_host_is_refused(self, url):
+    def test_a_url_without_a_host_is_refused(self, url):
         with pytest.raises(ValueError, match="has no host: write it with its scheme"):
             host_of(url)
 
     @pytest.mark.parametrize("url", ["http://[::1/x", "http://a:99999/x", "http://a:b/x"])
-    def test_what_is_no_url_is_refused(self, url):
+    def test_an_invalid_url_is_refused(self, url):
         with pytest.raises(ValueError, match="is no URL"):
             host_of(url)

@@ -1,4 +1,4 @@
-"""A plain error is judged by its class at once, and in no case otherwise than with care."""
+"""The fast path for plain errors gives the same result as the full classification."""
 
 import asyncio
 import binascii
@@ -117,7 +117,7 @@ def _with_care(error):
 
 @pytest.mark.parametrize("cls", [*PYTHONS, *USERS], ids=lambda cls: cls.__name__)
 @pytest.mark.parametrize("left", LEFT_ON_IT, ids=lambda left: next(iter(left), "nothing"))
-def test_it_is_judged_as_with_care(cls, left):
+def test_a_plain_error_has_the_kind_of_the_full_classification(cls, left):
     for args in ARGUMENTS:
         error = _made(cls, args, left, None)
         if error is not None:
@@ -135,7 +135,7 @@ errors = st.builds(
 
 @given(errors)
 @settings(max_examples=300, deadline=None)
-def test_so_is_any_other(error):
+def test_so_has_any_other_error(error):
     if error is not None:
         assert _judged(error) == _with_care(error)
         facts = Facts(error)
@@ -143,7 +143,7 @@ def test_so_is_any_other(error):
 
 
 @pytest.mark.parametrize("cls", [OSError, RuntimeError, Exception])
-def test_the_text_counts_where_an_installed_library_raised_it(cls):
+def test_the_text_counts_if_an_installed_library_raised_it(cls):
     raising = {"cls": cls}
     code = "def fetch(): raise cls('connection refused by the server')"
     exec(compile(code, "/lib/site-packages/client/core.py", "exec"), raising)  # a frame of a library
@@ -158,13 +158,13 @@ def test_the_usual_errors_are_plain(error):
     assert plain_errors.plain(error) is not None
 
 
-def test_what_is_registered_is_asked_first():
+def test_registered_rules_come_first():
     register_kind(ConnectionError, Kind.REJECTED)
     assert classify(ConnectionError("refused")) is Kind.REJECTED
     assert Facts(ConnectionError("refused")).kind is Kind.REJECTED
 
 
-def test_a_class_is_not_taken_for_one_that_was_there_before_it():
+def test_a_class_is_not_confused_with_an_earlier_one_at_its_address():
     for number in range(300):
         name, kind = (("Late", Kind.TIMEOUT), ("Flaky", Kind.TRANSIENT), ("Mine", Kind.PERMANENT))[number % 3]
         base = {"Late": TimeoutError, "Flaky": ConnectionError, "Mine": Exception}[name]
@@ -172,11 +172,11 @@ def test_a_class_is_not_taken_for_one_that_was_there_before_it():
         assert classify(error) is kind
         del error, base
         if number % 10 == 0:
-            gc.collect(1)  # a class is part of a cycle: the next may get its address
+            gc.collect(1)  # a class is part of a cycle: the next one may reuse its address
 
 
 class TestFacts:
-    def test_each_is_found_once(self, monkeypatch):
+    def test_each_is_computed_once(self, monkeypatch):
         asked = []
         monkeypatch.setitem(failures._FIND, "http_status", lambda error: asked.append(error) or 503)
         facts = Facts(CircuitOpen("closed for now", retry_in=3.0))
@@ -187,11 +187,13 @@ class TestFacts:
         with pytest.raises(AttributeError, match="colour"):
             _ = Facts(ValueError()).colour
 
-    def test_they_are_what_an_event_says(self):
+    def test_an_event_has_them(self):
         about = {"kind": "transient", "error_type": "ConnectionError", "message": "refused", "http_status": None}
         assert Facts(ConnectionError("refused")).about() == failures.about(ConnectionError("refused")) == about
 
-    def test_a_failed_attempt_is_judged_once_for_all_who_ask(self, drive, flaky, resilient_clock, resilient_events):
+    def test_a_failed_attempt_is_classified_once_for_all_policies(
+        self, drive, flaky, resilient_clock, resilient_events
+    ):
         judged = []
         register_kind(lambda error: bool(judged.append(error)) or isinstance(error, ConnectionError), Kind.TRANSIENT)
         fetch = flaky(ConnectionError("one"), ConnectionError("two"))

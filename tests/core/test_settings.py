@@ -16,7 +16,7 @@ def from_environment(monkeypatch, **values):
     return settings._from_environment()
 
 
-def test_what_is_not_named_stays(own_settings):
+def test_settings_that_are_not_named_stay(own_settings):
     assert own_settings(quarantine="bad") == Settings(quarantine="bad")
     assert own_settings(notify_deadline=2.0, notify_cooldown=0.5) == Settings(
         quarantine="bad", notify_deadline=2.0, notify_cooldown=0.5
@@ -25,18 +25,18 @@ def test_what_is_not_named_stays(own_settings):
 
 
 @pytest.mark.parametrize("store", ["redis", "redis:6379", "mysql://host/db", "memory://somewhere", "sqlite://", ""])
-def test_a_store_that_is_none_is_refused_at_once(own_settings, store):
+def test_an_invalid_store_is_refused_at_once(own_settings, store):
     with pytest.raises(PolicyError, match=r"sqlite:///"):
         own_settings(store=store)
     assert settings.current.store == "memory:"
 
 
-def test_a_store_without_time_is_refused(own_settings):
+def test_a_store_timeout_of_zero_is_refused(own_settings):
     with pytest.raises(PolicyError, match=r"store_timeout=\.\.\.\) is a number of seconds above 0"):
         own_settings(store_timeout=0)
 
 
-def test_processes_that_are_started_later_find_the_same_store(own_settings, monkeypatch):
+def test_child_processes_use_the_same_store(own_settings, monkeypatch):
     monkeypatch.setenv("RESILIENT_TASKS_STORE", "memory:")
     own_settings(store="sqlite:///shared.db")
     assert settings._from_environment().store == "sqlite:///shared.db"
@@ -47,12 +47,12 @@ def test_the_environment_switches_on_and_off(monkeypatch, word, enabled):
     assert from_environment(monkeypatch, ENABLED=word).enabled is enabled
 
 
-def test_the_environment_gives_texts_and_seconds(monkeypatch):
+def test_texts_and_seconds_in_the_environment(monkeypatch):
     found = from_environment(monkeypatch, QUARANTINE="/data/bad", NOTIFY_DEADLINE="2.5")
     assert found == Settings(quarantine="/data/bad", notify_deadline=2.5)
 
 
-def test_an_empty_variable_is_as_good_as_none(monkeypatch):
+def test_an_empty_variable_is_ignored(monkeypatch):
     assert from_environment(monkeypatch, ENABLED="", NOTIFY_COOLDOWN="") == Settings()
 
 
@@ -61,7 +61,7 @@ def test_a_word_that_is_neither_true_nor_false_is_refused(monkeypatch):
         from_environment(monkeypatch, ENABLED="maybe")
 
 
-def test_seconds_that_are_no_number_are_refused(monkeypatch):
+def test_seconds_that_are_not_a_number_are_refused(monkeypatch):
     with pytest.raises(PolicyError, match=r"RESILIENT_TASKS_NOTIFY_DEADLINE is a number of seconds above 0, not 'ten'"):
         from_environment(monkeypatch, NOTIFY_DEADLINE="ten")
 
@@ -95,7 +95,7 @@ def test_switched_off_a_decorated_function_runs_bare(drive, flaky, own_settings,
     assert (resilient_clock.waits, resilient_events) == ([], [])
 
 
-def test_switched_off_an_outcome_is_of_a_success_only(drive, flaky, own_settings):
+def test_switched_off_outcome_raises_on_failure(drive, flaky, own_settings):
     call = drive(flaky(KeyError("first")), fallback=Fallback(value="unused", on=KeyError))
     own_settings(enabled=False)
     with pytest.raises(KeyError, match="first"):

@@ -1,4 +1,4 @@
-"""Text from outside, shown on terminals and in Markdown."""
+"""Untrusted text on terminals and in Markdown."""
 
 import io
 import json
@@ -16,8 +16,8 @@ from resilient_tasks.core.events import CallFailed, NotifyFailed, bus
 from resilient_tasks.core.shown import for_markdown, for_terminal
 from resilient_tasks.observe.logs import formatter
 
-#: Clears the screen, sets a title, goes back in the line, ends a C string, begins a sequence by a single C1 character,
-#: turns the direction of writing, hides text.
+#: Clears the screen, sets a title, returns the carriage, ends a C string, begins a sequence by a single C1 character,
+#: changes the direction of writing, hides text.
 HOSTILE = {
     "escape": "\x1b[2J\x1b]0;title\x07",
     "return": "begun\rdone",
@@ -42,18 +42,18 @@ def hostile(request):
 
 
 class TestATerminal:
-    def test_is_shown_what_it_would_obey(self, hostile):
+    def test_is_shown_escaped_control_sequences(self, hostile):
         assert not OBEYED.search(for_terminal(hostile))
         assert for_terminal("\x1b[31m") == "\\x1b[31m"
         assert for_terminal("a\u202eb") == "a\\u202eb"
         assert for_terminal("\U000e0041") == "\\U000e0041"
 
-    def test_is_shown_text_of_all_languages_and_line_breaks_as_they_are(self):
+    def test_is_shown_text_of_all_languages_and_line_breaks_unchanged(self):
         text = "Größe: 3 µs\n\tשלום, 日本語, 👍🏽, e\u0301"
         assert for_terminal(text) == text
         assert for_terminal("a\r\nb") == "a\nb"
 
-    def test_is_shown_one_line_where_there_is_room_for_one(self):
+    def test_is_shown_one_line_if_there_is_room_for_one(self):
         assert for_terminal("a\r\nb\nc", lines=False) == "a\\nb\\nc"
 
     def test_is_shown_a_clean_table_and_clean_lines(self, hostile, capsys):
@@ -87,7 +87,7 @@ class TestALogLine:
         logger.addHandler(handler)
         return stream.getvalue
 
-    def test_holds_nothing_that_a_terminal_obeys(self, logger, written, hostile):
+    def test_holds_no_control_sequence(self, logger, written, hostile):
         logger.error("failed: %s", hostile, extra={"about": hostile})
         try:
             raise ValueError(hostile)
@@ -106,12 +106,12 @@ class TestALogLine:
         assert "\\x1b[2J" in written()
 
 
-def test_an_event_holds_nothing_that_a_terminal_obeys(hostile):
+def test_an_event_holds_no_control_sequence(hostile):
     event = CallFailed(operation="f", kind="", error_type="E", message=hostile, run={"flow_run": hostile})
     assert not OBEYED.search(event.sentence() + event.run["flow_run"])
 
 
-def test_neither_do_alerts_that_wait(hostile):
+def test_a_waiting_alert_holds_no_control_sequence(hostile):
     assert not OBEYED.search(latest(ValueError(hostile))["error"])
 
 
@@ -135,7 +135,7 @@ class TestMarkdown:
             "\\[a link](x)",
         ],
     )
-    def test_is_shown_a_text_as_it_is(self, text):
+    def test_shows_a_text_unchanged(self, text):
         markdown = pytest.importorskip("markdown_it")
         shown = markdown.MarkdownIt("commonmark", {"html": True}).enable("table").render(for_markdown(text))
         (inside,) = re.findall(r"^<p>(.*)</p>\n$", shown, re.DOTALL)
@@ -144,7 +144,7 @@ class TestMarkdown:
 
         assert html.unescape(inside) == " ".join(text.split())
 
-    def test_of_a_name_is_that_name(self):
+    def test_leaves_a_name_unchanged(self):
         assert for_markdown("fetch_month ConnectionError ×2, a-b 3.5") == "fetch_month ConnectionError ×2, a-b 3.5"
 
 

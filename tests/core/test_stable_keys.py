@@ -1,4 +1,4 @@
-"""Keys of arguments: equal for equal ones in every process, different for different ones, else refused."""
+"""Keys of arguments: equal for equal ones in every process, different for different ones, otherwise refused."""
 
 import dataclasses
 import datetime as dt
@@ -125,7 +125,7 @@ print(module_of(fetch), key_of_call(fetch, (Window(1),), {}))
 """
 
 
-def test_a_program_has_the_keys_that_it_has_where_it_is_imported(tmp_path):
+def test_a_program_has_the_same_keys_as_when_imported(tmp_path):
     (tmp_path / "etl.py").write_text(WRITTEN)
     environment = {"PYTHONPATH": ":".join([str(tmp_path), *filter(None, sys.path)])}
     commands = [["etl.py"], ["-c", "import etl"], ["-m", "etl"]]
@@ -152,7 +152,7 @@ def loop():
 
 
 @pytest.mark.parametrize(
-    ("value", "says"),
+    ("value", "message"),
     [
         (object(), "an object has no stable key"),
         ([object()], "an object has no stable key"),
@@ -163,12 +163,12 @@ def loop():
         (pl.LazyFrame({"a": [1]}), "a LazyFrame has no stable key"),
     ],
 )
-def test_what_nothing_tells_apart_is_refused(value, says):
-    with pytest.raises(UnstableKeyError, match=says):
+def test_a_value_without_an_identity_is_refused(value, message):
+    with pytest.raises(UnstableKeyError, match=message):
         key_of(value, key_parts)
 
 
-def test_a_generator_is_not_used_up_by_the_refusal():
+def test_a_refused_generator_is_not_consumed():
     items = (item for item in "ab")
     with pytest.raises(UnstableKeyError):
         key_of(items)
@@ -183,7 +183,7 @@ def fetch(month, *more, top=5, session=SESSION, **options):
 
 
 class TestCalls:
-    def test_an_argument_left_to_its_default_is_the_same_as_that_value_given(self):
+    def test_a_default_has_the_same_key_as_the_explicit_value(self):
         assert key_of_call(fetch, ("07",), {}) == key_of_call(fetch, (), {"month": "07", "top": 5})
 
     def test_keywords_may_come_in_any_order(self):
@@ -193,7 +193,7 @@ class TestCalls:
         with pytest.raises(UnstableKeyError, match="session: an object has no stable key"):
             key_of_call(fetch, ("07",), {"session": object()})
 
-    def test_what_a_partial_binds_counts(self):
+    def test_arguments_bound_by_a_partial_count(self):
         keys = {key_of_call(functools.partial(fetch, month), (), {}) for month in ("07", "08")}
         assert len(keys) == 2
         assert key_of_call(fetch, ("07",), {}) in keys

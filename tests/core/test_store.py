@@ -396,7 +396,7 @@ def test_where_nothing_stands_in_a_question_that_is_not_answered_raises(resilien
     with pytest.raises(StoreUnavailable):
         states.update("k", letter(b"y"))
     (lost,) = resilient_events
-    assert "what is to be kept there waits until it does" in lost.sentence()
+    assert "new records wait until it does" in lost.sentence()
     store.up = True
     wait_for(lambda: states.is_available)
     assert states.get("k") == b"x"

@@ -1,4 +1,4 @@
-"""How long a service asks to wait, in each form in which services say it."""
+"""The wait that a service asks for, in each form that services use."""
 
 import datetime as dt
 import json
@@ -111,7 +111,7 @@ def test_a_wait_is_read_in_each_form(error, seconds):
         CircuitOpen("open", retry_in=float("nan")),
     ],
 )
-def test_what_asks_for_no_wait_is_not_waited_for(error):
+def test_errors_without_a_valid_wait(error):
     assert retry_after(error, now=NOW) is None
 
 
@@ -133,7 +133,7 @@ class TestTheLongestWait:
         monkeypatch.setattr(settings, "current", settings.Settings())
 
     @pytest.mark.parametrize("asked", ["86400", "1e300", "9" * 30, "999999999999", "Fri, 27 Nov 2099 12:00:00 GMT"])
-    def test_it_is_an_hour_unless_told(self, asked, caplog):
+    def test_it_is_an_hour_by_default(self, asked, caplog):
         with caplog.at_level(logging.WARNING, "resilient_tasks"):
             assert retry_after(answered(429, retry_after=asked), now=NOW) == 3600.0
         assert "longest_retry_after" in caplog.text
@@ -150,10 +150,10 @@ class TestTheLongestWait:
         monkeypatch.setenv("RESILIENT_TASKS_LONGEST_RETRY_AFTER", "90")
         assert settings._from_environment().longest_retry_after == 90.0
 
-    def test_what_an_open_circuit_says_is_not_cut(self):
+    def test_the_wait_of_an_open_circuit_is_not_cut(self):
         assert retry_after(CircuitOpen("open", retry_in=7200.0)) == 7200.0
 
-    def test_a_retry_waits_for_no_longer(self, resilient_clock, resilient_events):
+    def test_a_retry_waits_no_longer(self, resilient_clock, resilient_events):
         errors = [answered(429, retry_after="1e300")]
 
         @resilient(retry=Retry(attempts=2, wait=1))
@@ -165,7 +165,7 @@ class TestTheLongestWait:
         assert fetch() == "rows"
         assert resilient_events.named("retry.scheduled")[0].delay == 3600.0
 
-    def test_a_wait_of_the_users_own_ends_before_dates_do(self, resilient_clock, resilient_events):
+    def test_a_users_own_wait_is_limited_to_valid_dates(self, resilient_clock, resilient_events):
         errors = [ConnectionError()]
 
         @resilient(retry=Retry(attempts=2, wait=lambda _: 1e300))

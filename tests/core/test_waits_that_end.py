@@ -1,4 +1,4 @@
-"""A waiting call ends where its run is cancelled by a flag: no exception from outside reaches a waiting thread."""
+"""A waiting call ends when a flag cancels its run: no exception from outside reaches a waiting thread."""
 
 import asyncio
 import copyreg
@@ -14,12 +14,12 @@ from resilient_tasks.core.host import Host, use_host
 
 
 class CancelledRunError(BaseException):
-    """What an orchestrator raises in a run that it cancelled."""
+    """The error that an orchestrator raises in a cancelled run."""
 
 
 @pytest.fixture
 def cancelled():
-    """A run that is cancelled when it is asked for the second time."""
+    """A run that is cancelled at the second check."""
     asked = []
 
     def check():

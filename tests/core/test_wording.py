@@ -1,4 +1,4 @@
-"""The words that messages are made of."""
+"""Parts of messages."""
 
 import functools
 
@@ -6,7 +6,7 @@ import pytest
 
 from resilient_tasks import resilient
 from resilient_tasks.core.pipeline import operation_of
-from resilient_tasks.core.wording import counted, in_brief, name_of, named_few, number_of, short_name_of, worded
+from resilient_tasks.core.wording import counted, in_brief, label, name_of, named_few, number_of, short_name_of
 
 
 @pytest.mark.parametrize(
@@ -16,22 +16,22 @@ def test_a_count_has_its_noun_in_the_right_number(count, words):
     assert number_of(count, "row") == words
 
 
-def test_a_noun_may_have_a_plural_of_its_own():
+def test_a_noun_may_have_an_irregular_plural():
     assert [number_of(count, "batch", "batches") for count in (1, 2)] == ["1 batch", "2 batches"]
 
 
-def test_of_many_names_the_first_few_are_given_and_the_number_of_the_others():
+def test_many_names_are_cut_to_the_first_few_and_a_count():
     assert named_few(["a", "b"], 2) == "a, b"
     assert named_few(["a", "b", "c", "d"], 2) == "a, b and 2 more"
 
 
-def test_failures_are_counted_by_what_tells_most_of_them():
+def test_failures_are_counted_by_status_or_type():
     assert counted({"HTTP 503": 2, "TimedOut": 1}) == "HTTP 503 ×2, TimedOut"
-    assert (worded("HTTPStatusError", 503), in_brief("HTTPStatusError", 503)) == (
+    assert (label("HTTPStatusError", 503), in_brief("HTTPStatusError", 503)) == (
         "HTTPStatusError (HTTP 503)",
         "HTTP 503",
     )
-    assert (worded("ConnectError", None), in_brief("ConnectError", None)) == ("ConnectError", "ConnectError")
+    assert (label("ConnectError", None), in_brief("ConnectError", None)) == ("ConnectError", "ConnectError")
 
 
 class Client:
@@ -72,17 +72,17 @@ double = lambda x: 2 * x  # noqa: E731  # what the test is about
         (Client, "Client"),
     ],
 )
-def test_something_callable_bears_the_name_that_people_know_it_by(fn, name):
+def test_a_callable_has_a_readable_name(fn, name):
     assert name_of(fn) == name
     assert operation_of(fn) == name
 
 
-def test_a_lambda_is_named_by_the_place_where_it_stands():
+def test_a_lambda_is_named_by_its_place():
     line = double.__code__.co_firstlineno
     assert name_of(double) == name_of(functools.partial(double, 1)) == f"lambda at test_wording:{line}"
 
 
-def test_the_call_of_a_lambda_is_told_by_its_place(resilient_events):
+def test_events_name_a_lambda_by_its_place(resilient_events):
     fails = resilient(fallback=lambda: 0)(lambda: {}["missing"])
     with pytest.raises(KeyError):
         fails()
@@ -91,7 +91,7 @@ def test_the_call_of_a_lambda_is_told_by_its_place(resilient_events):
     assert "<" not in failed.operation
 
 
-def test_where_there_is_little_room_a_method_goes_without_its_class():
+def test_a_short_name_omits_the_class_of_a_method():
     assert [short_name_of(fn) for fn in (Client.fetch, fetch, str.upper)] == ["fetch", "fetch", "upper"]
 
 

@@ -239,7 +239,7 @@ def test_a_fault_that_no_attempt_felt_is_a_disagreement(compared):
     ]
 
 
-def test_a_request_that_somebody_else_sent_is_a_disagreement_and_one_for_no_page_is_none(compared):
+def test_a_request_of_another_client_is_a_disagreement_and_one_for_no_page_is_none(compared):
     page = {"month": "1", "page": "1"}
     strange = [line(11, query=page), line(12, "/favicon.ico"), line(13, query={"month": "99"}, status=400)]
 
@@ -362,7 +362,7 @@ def test_the_closing_request_ends_the_apis_log(tmp_path):
     assert found.disagreements() == []
 
 
-def test_the_names_of_tasks_that_ask_the_api_are_told_from_the_others():
+def test_tasks_that_call_the_api_are_recognised_by_name():
     asking = ["index", "planes", "page 12", "JFK index", "EWR page 3"]
     others = ["retrain", "record"]
 

@@ -213,7 +213,7 @@ def test_a_folder_without_a_registry_is_named_and_none_is_made(tmp_path, capsys)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_month_is_held_against_the_month_of_whoever_is_champion(kept, flights, monkeypatch):
+def test_a_month_is_compared_with_the_champions_month(kept, flights, monkeypatch):
     shared, (january, _, july) = kept
     monkeypatch.setenv("FLIGHT_TIMES_OUT", str(shared.folder.parent))
     summer = data.month_of(flights, 7)

@@ -42,7 +42,7 @@ def test_accounts_that_agree_end_it_well(tmp_path, capsys):
     assert "no row lost" in said
 
 
-def test_a_slow_machine_ends_it_well_and_is_told(tmp_path, capsys):
+def test_on_a_slow_machine_it_ends_normally_with_a_remark(tmp_path, capsys):
     assert ended(SLOW, tmp_path) == 0
     said = capsys.readouterr().out
     assert "· The machine was too slow for 1 attempt: 1 answered after the limit. That is no failure." in said

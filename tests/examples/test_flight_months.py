@@ -284,7 +284,7 @@ def test_the_runs_report_is_an_artifact_that_asks_the_network_for_nothing(year):
     assert "planes" in text or "fetch" in text
 
 
-def test_who_was_champion_is_told_and_one_command_goes_back(year, capsys):
+def test_the_former_champion_is_named_and_one_command_restores_it(year, capsys):
     out = ["--out", str(year.out)]
     assert year.registry.under(registry.CHALLENGER) == year.registry.under(registry.CHAMPION) == 3
     assert [(move.month, move.what) for move in champions.history(year.registry)] == [

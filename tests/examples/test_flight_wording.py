@@ -25,7 +25,7 @@ from wording import in_words
         (pa.Check.str_length(1, 3), "length not in 1 to 3"),
     ],
 )
-def test_a_check_of_panderas_own_is_told_as_what_is_wrong(check, said):
+def test_a_check_of_pandera_is_described_by_what_is_wrong(check, said):
     assert in_words(f"carrier: {check.error}") == f"carrier: {said}"
 
 

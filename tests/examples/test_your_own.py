@@ -1,4 +1,4 @@
-"""A policy, an event and a channel of one's own: they meet in one task, and each does its part."""
+"""A custom policy, event and channel work together in one task."""
 
 import re
 

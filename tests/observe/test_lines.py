@@ -184,7 +184,7 @@ class TestTheRecordOfAnEvent:
     def test_skips_the_redaction_because_the_event_holds_no_secret(self, console, handled):
         bus_event = RetryScheduled(**{**dataclasses.asdict(SCHEDULED), "message": f"password={SECRET}"})
         logs.log_event(bus_event)
-        assert type(handled[0]) is log_records.CleanRecord
+        assert type(handled[0]) is log_records.RedactedRecord
         assert SECRET not in console.stream.getvalue()
         assert "password=***" in console.stream.getvalue()
 
@@ -248,7 +248,7 @@ class TestTheRecordOfAnEvent:
         import copy
         import pickle
 
-        record = log_records.made(logs.LOGGER, logging.INFO, "well", {"attempt": 2}, is_clean=True)
+        record = log_records.make(logs.LOGGER, logging.INFO, "well", {"attempt": 2}, is_clean=True)
         for other in (copy.copy(record), pickle.loads(pickle.dumps(record))):
             assert type(other) is logging.LogRecord
             assert vars(other) == vars(record)

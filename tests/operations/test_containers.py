@@ -137,7 +137,7 @@ def test_an_address_names_a_service_and_the_port_on_which_it_listens(service, na
 
 
 FLOW = '''
-"""A flow whose circuit is in Redis, and whose failure is told by mail."""
+"""A flow with its circuit in Redis, and an alert by mail."""
 
 from resilient_tasks import CircuitBreaker, Email, resilient_flow, resilient_task
 

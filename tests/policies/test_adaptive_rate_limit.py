@@ -532,7 +532,7 @@ def test_it_is_given_as_the_rate_limit():
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
-        ({"name": " "}, "names what is shared"),
+        ({"name": " "}, "name of shared state"),
         ({"start": 0}, "number of calls above 0"),
         ({"start": True}, "number of calls above 0"),
         ({"start": None}, "number of calls above 0"),

@@ -193,7 +193,7 @@ def test_after_its_time_one_probe_is_admitted_and_closes_it(service, clock, resi
     ]
     opened, half_opened, closed = (event for event in resilient_events if event.name.startswith("breaker."))
     assert opened.sentence() == "circuit api opened for 30 s: a failure"
-    assert half_opened.sentence() == "circuit api is half open, to be tried: open for 30 s"
+    assert half_opened.sentence() == "circuit api is half open, probing: open for 30 s"
     assert closed.sentence() == "circuit api closed after 30.0 s: 1 probe succeeded"
 
 
@@ -554,8 +554,8 @@ def test_a_string_is_short_for_a_breaker_with_defaults():
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
-        ({"name": ""}, "names what is shared"),
-        ({"name": None}, "names what is shared"),
+        ({"name": ""}, "name of shared state"),
+        ({"name": None}, "name of shared state"),
         ({"failures": 0}, r"failures=\.\.\.\) is a whole number of 1 or more"),
         ({"failures": 2.5}, "whole number"),
         ({"probes": 0}, "probes"),

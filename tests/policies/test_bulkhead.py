@@ -79,7 +79,7 @@ def test_no_more_calls_than_the_limit_run_and_the_others_are_refused(resilient_e
 
     asyncio.run(scenario())
     assert resilient_events.named("bulkhead.rejected")[0].sentence() == (
-        "bulkhead warehouse is full: 2 calls under way, 0 waiting; there is no queue"
+        "bulkhead warehouse is full: 2 calls running, 0 waiting; there is no queue"
     )
 
 
@@ -203,7 +203,7 @@ def test_it_crosses_to_another_process_as_a_value_and_is_explained():
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
-        ({"name": ""}, "names what is shared"),
+        ({"name": ""}, "name of shared state"),
         ({"limit": 0}, "whole number of 1 or more"),
         ({"queue": -1}, "number of calls that may wait"),
         ({"queue": True}, "number of calls that may wait"),

@@ -264,7 +264,7 @@ def test_a_sync_call_sees_its_callers_context(drive):
 
 
 def test_it_is_refused_where_the_work_may_not_be_done_twice():
-    with pytest.raises(PolicyError, match=r"print would run twice at once .* say idempotent=True"):
+    with pytest.raises(PolicyError, match=r"print would run twice at once .* set idempotent=True"):
         resilient(hedge=0.2)(print)
     outcome = Pipeline(Hedge(0.2)).outcome(int, "7")
     assert isinstance(outcome.error, PolicyError)

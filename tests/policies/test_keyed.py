@@ -233,7 +233,7 @@ class TestEveryKeyedPolicy:
         error = error_of(fetch, "http://a/x")
         assert isinstance(error, PredicateError)
         assert isinstance(error.__cause__, IndexError)
-        assert "when it was asked about a call of " in str(error)
+        assert " (in a call of " in str(error)
         assert services.calls == []
 
     def test_a_fallback_stands_in_for_a_call_without_a_key(self, drive, keyed):
@@ -268,7 +268,7 @@ class TestEveryKeyedPolicy:
     def test_a_pipeline_without_a_decorator_has_keys_too(self, keyed):
         (policy,) = keyed(host_of).values()
         assert Pipeline(policy).call(Services().fetch, "http://a/x") == "http://a/x"
-        with pytest.raises(PredicateError, match="names url, which this call of lambda at"):
+        with pytest.raises(PredicateError, match="needs url, which this call of lambda at"):
             Pipeline(policy).call(lambda **options: 1, host="a")
 
     def test_a_keyed_policy_rejects_no_call_before_it_has_the_arguments(self, drive, clock):

@@ -122,7 +122,7 @@ def test_it_is_explained():
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
-        ({"name": " "}, "names what is shared"),
+        ({"name": " "}, "name of shared state"),
         ({"calls": 0}, "whole number of 1 or more"),
         ({"calls": 2.5}, "whole number of 1 or more"),
         ({"per": 0}, "seconds above 0"),

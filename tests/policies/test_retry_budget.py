@@ -126,7 +126,7 @@ def test_it_crosses_to_another_process_as_a_value_and_is_explained():
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
-        ({"name": ""}, "names what is shared"),
+        ({"name": ""}, "name of shared state"),
         ({"share": 10}, "is a fraction"),
         ({"floor": -1}, "number of retries, 0 or more"),
         ({"floor": 0.5}, "number of retries, 0 or more"),

@@ -14,7 +14,7 @@ from two_workers import Workers, run
 from worker_pool import WorkerPool
 
 from resilient_tasks import DeadlineExceeded, SingleFlight, resilient
-from resilient_tasks.core.keys import likeness
+from resilient_tasks.core.keys import fingerprints
 from resilient_tasks.core.wording import name_of
 from resilient_tasks.policies.single_flight import parcels, policy
 from resilient_tasks.policies.single_flight.leads import KEPT, LEASE, Lead
@@ -158,7 +158,7 @@ class TestOneCallAmongOthers:
 
     @staticmethod
     def other(workers, fn, name="the other"):
-        digest = likeness.of_call(fn, (7,), {}).digest(likeness.of_function(fn).digest())
+        digest = fingerprints.of_call(fn, (7,), {}).digest(fingerprints.of_function(fn).digest())
         return Lead(workers.states[1], f"flight/{name_of(fn)}/{digest}", name)
 
     def test_it_leads_once_the_lease_of_one_that_died_is_over(self, workers, drive):

@@ -107,7 +107,7 @@ def _arrays(size):
         "transposed": whole[: size // 32 * 4].reshape(4, -1).T,
         "broadcast": np.broadcast_to(whole[:100], (3, len(whole[:100]))),
         "a view into the middle": whole[1:-1],
-        "a class of one's own": whole.view(Named),
+        "a custom class": whole.view(Named),
         "with names": np.zeros(size // 12, dtype=[("a", "i4"), ("b", "f8")]),
         "moments": whole.astype("M8[s]"),
         "texts": np.array(["ab"] * (size // 8)),

@@ -73,7 +73,7 @@ def test_both_login_mechanisms_work(server):
 def test_a_wrong_login_and_mail_without_a_login_are_refused(server):
     with connected(server, login=False) as client:
         assert refusal(client.login, server.username, "wrong") == 535
-        assert refusal(client.login, "somebody", server.password) == 535
+        assert refusal(client.login, "someone", server.password) == 535
         assert refusal(client.sendmail, "a@example.org", ["b@example.org"], MAIL) == 530
     assert server.messages == []
 

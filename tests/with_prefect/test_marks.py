@@ -115,7 +115,7 @@ def wording(request, monkeypatch):
     if request.param == "other words":
         monkeypatch.setattr(FallbackUsed, "sentence", lambda event: "Ersatz")
         monkeypatch.setattr(RetryRecovered, "sentence", lambda event: "hat sich erholt")
-        monkeypatch.setattr("resilient_tasks.core.events.event.worded", lambda *_: "kaputt")
+        monkeypatch.setattr("resilient_tasks.core.events.event.label", lambda *_: "kaputt")
 
 
 @pytest.mark.usefixtures("wording")

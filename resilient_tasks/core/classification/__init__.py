@@ -1,1 +1,1 @@
-"""What kind of failure an error is."""
+"""Classification of failures: the kind of an error, its HTTP status, the wait that it asks for."""

@@ -1,11 +1,11 @@
-"""What is known of the class of an error: facts that are found once a class, as a failure may be judged many times."""
+"""Facts about error classes, computed once per class: a failure may be classified many times."""
 
 from __future__ import annotations
 
 from resilient_tasks.safely import module_of, of_class
 
-#: The names under which clients hang on their errors what a server answered, and what they know of a failure.
-BEARING = frozenset(
+#: Attributes in which clients keep a server's response and their own details of a failure.
+DETAIL_NAMES = frozenset(
     {
         *("status_code", "http_status", "http_status_code", "http_code", "response_code", "status", "statusCode"),
         *("httpStatus", "httpStatusCode", "code", "errcode", "errno", "response", "resp", "meta", "http_response"),
@@ -20,17 +20,17 @@ BEARING = frozenset(
 
 
 @of_class
-def may_bear(cls: type) -> bool:
-    """Tell whether a class itself gives its errors any of these names, or may make up any attribute."""
+def may_have_details(cls: type) -> bool:
+    """Return whether a class defines any of these attributes, or may compute any attribute."""
     if type(cls) is not type:
         return True
     added = [vars(base) for base in cls.__mro__ if module_of(base) != "builtins"]
     return any(
-        "__getattr__" in names or "__getattribute__" in names or not BEARING.isdisjoint(names) for names in added
+        "__getattr__" in names or "__getattribute__" in names or not DETAIL_NAMES.isdisjoint(names) for names in added
     )
 
 
 @of_class
 def tops_of(cls: type) -> frozenset[str]:
-    """Return the names of the top packages from which a class and its bases come."""
+    """Return the top-level packages of a class and its bases."""
     return frozenset(module_of(base).partition(".")[0] for base in cls.__mro__)

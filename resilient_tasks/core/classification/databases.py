@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from resilient_tasks import safely
 from resilient_tasks.core.classification.classes import tops_of
 from resilient_tasks.core.classification.kinds import Kind
 from resilient_tasks.core.classification.names import of_name
-from resilient_tasks.core.classification.wrapped import is_a_librarys
+from resilient_tasks.core.classification.wrapped import is_library_class
 from resilient_tasks.redaction.patterns import compiled
 from resilient_tasks.safely import module_of, of_class
 
@@ -19,7 +19,7 @@ def _table(codes: dict[Kind, str]) -> dict[str, Kind]:
     return {code: kind for kind, listed in codes.items() for code in listed.split()}
 
 
-# SQLSTATEs, and classes of them (their first two characters); what is not here is permanent.
+# SQLSTATEs, and their classes (the first two characters); all others are permanent.
 _SQLSTATES = _table(
     {
         Kind.TRANSIENT: "08 40 53300 53000 55P03 55006 57P01 57P02 57P03 57P05 57033 25P03 25P04 58030",
@@ -28,10 +28,10 @@ _SQLSTATES = _table(
         Kind.RESOURCE: "53100 53200",
     }
 )
-#: They say only that an error occurred.
-_SAYS_NOTHING = frozenset({"HY000", "S1000", "00000", "XX000", "58000", "58005"})
+#: These mean only that an error occurred.
+_UNSPECIFIC = frozenset({"HY000", "S1000", "00000", "XX000", "58000", "58005"})
 
-# Numbers of drivers; what is not here is permanent.
+# Drivers' error numbers; all others are permanent.
 _MYSQL = _table(
     {
         Kind.TRANSIENT: """
@@ -76,7 +76,7 @@ _ORACLE = _table(
         Kind.TIMEOUT: "51 2049 30006",
     }
 )
-_OF_ORACLES_DRIVER = _table(
+_ORACLE_DRIVER = _table(
     {
         Kind.TRANSIENT: "1001 1010 1080 4005 4011 6005",
         Kind.TIMEOUT: "1067 4024",
@@ -87,15 +87,15 @@ _NAMES = frozenset({"DatabaseError", "OperationalError", "InterfaceError"})
 
 
 def is_database_error(error: BaseException) -> bool:
-    """Tell whether an error is of a driver that follows PEP 249: sqlite3, or one that is installed."""
-    return is_a_databases(type(error))
+    """Return whether an error is of a driver that follows PEP 249: sqlite3, or an installed one."""
+    return is_database_class(type(error))
 
 
 @of_class
-def is_a_databases(cls: type) -> bool:
-    """Tell the same of a class."""
+def is_database_class(cls: type) -> bool:
+    """Return whether the errors of a class are of such a driver."""
     named = any(base.__name__ in _NAMES and module_of(base) != "builtins" for base in cls.__mro__)
-    return named and (is_a_librarys(cls) or "sqlite3" in tops_of(cls))
+    return named and (is_library_class(cls) or "sqlite3" in tops_of(cls))
 
 
 @safely.or_none
@@ -103,30 +103,30 @@ def by_code(error: BaseException) -> Kind | None:
     """Return the kind for the SQLSTATE or number of a database's error; None if it has none."""
     family = is_database_error(error)
     code = _sqlstate(error, family=family)
-    if (found := _IN_CLICKHOUSES_WORDS.search(_text(error))) is not None and is_a_librarys(type(error)):
+    if (found := _CLICKHOUSE_CODE_IN_TEXT.search(_text(error))) is not None and is_library_class(type(error)):
         return _CLICKHOUSE.get(found[1], Kind.PERMANENT)
     if family and (kind := _by_number(error, _number(error))) is not None:
         return kind
-    if code is not None and code not in _SAYS_NOTHING:
+    if code is not None and code not in _UNSPECIFIC:
         kind = _SQLSTATES.get(code) or _SQLSTATES.get(code[:2]) or (Kind.PERMANENT if code[0].isdigit() else None)
         refused = _REFUSED.search(_text(error)) or of_name(type(error).__name__) is Kind.PERMANENT
-        return Kind.PERMANENT if code[:2] == "08" and refused else kind  # a wrong password is no connection either
+        return Kind.PERMANENT if code[:2] == "08" and refused else kind  # a wrong password also prevents a connection
     name = safely.attribute(error, "sqlite_errorname")
     if safely.is_a(name, str):
         return next((kind for start, kind in _SQLITE.items() if name.startswith(start)), Kind.PERMANENT)
-    return _by_oracles_code(error) if family else None
+    return _by_oracle_code(error) if family else None
 
 
-_IN_CLICKHOUSES_WORDS = compiled(r"\bCode: (\d{1,4})\.\s+DB::")
+_CLICKHOUSE_CODE_IN_TEXT = compiled(r"\bCode: (\d{1,4})\.\s+DB::")
 _SQLSTATE_IN_TEXT = compiled(r"\bSQLSTATE[=: ]+([0-9A-Z]{5})\b")  # DB2
 
 
-def _by_oracles_code(error: BaseException) -> Kind | None:
-    said = _text(error)
-    for prefix, codes in (("ORA|TNS", _ORACLE), ("DPY|DPI", _OF_ORACLES_DRIVER)):
-        if found := re.search(rf"\b(?:{prefix})-(\d{{4,5}})\b", said):
+def _by_oracle_code(error: BaseException) -> Kind | None:
+    text = _text(error)
+    for prefix, codes in (("ORA|TNS", _ORACLE), ("DPY|DPI", _ORACLE_DRIVER)):
+        if found := re.search(rf"\b(?:{prefix})-(\d{{4,5}})\b", text):
             kind = codes.get(found[1].lstrip("0"), Kind.PERMANENT)
-            return Kind.PERMANENT if _REFUSED.search(said) else kind
+            return Kind.PERMANENT if _REFUSED.search(text) else kind
     return None
 
 
@@ -151,14 +151,14 @@ def _sqlstate(error: BaseException, *, family: bool) -> str | None:
         first = args[0]
         found.append(safely.item(first, "C") if safely.is_a(first, Mapping) else first)  # pg8000; pyodbc
         found.extend(_SQLSTATE_IN_TEXT.findall(_text(error))[:1])
-    elif len(args) == 2 and all(type(said) is str for said in args) and args[1].startswith(f"[{args[0]}]"):
+    elif len(args) == 2 and all(type(arg) is str for arg in args) and args[1].startswith(f"[{args[0]}]"):
         found.append(args[0])  # ODBC's bare `Error`
     return next((code for code in found if safely.is_a(code, str) and re.fullmatch(r"[0-9A-Z]{5}", code)), None)
 
 
 @of_class
 def _is_named_after_sql(cls: type) -> bool:
-    return is_a_librarys(cls) and any(part in top for top in tops_of(cls) for part in ("sql", "postg", "pg"))
+    return is_library_class(cls) and any(part in top for top in tops_of(cls) for part in ("sql", "postg", "pg"))
 
 
 def _number(error: BaseException) -> int | None:
@@ -173,7 +173,7 @@ def _number(error: BaseException) -> int | None:
 def _by_number(error: BaseException, number: int | None) -> Kind | None:
     tops = "".join(tops_of(type(error))).lower()
     if "clickhouse" in tops and number is None:
-        number = _said(error)
+        number = _code_in_text(error)
     if not number:
         return None
     if "clickhouse" in tops:
@@ -187,7 +187,7 @@ def _by_number(error: BaseException, number: int | None) -> Kind | None:
     return codes.get(str(number), Kind.PERMANENT)
 
 
-def _said(error: BaseException) -> int | None:
+def _code_in_text(error: BaseException) -> int | None:
     found = re.search(r"\bcode:? (\d{1,4})\b", _text(error), re.IGNORECASE)
     return None if found is None else int(found[1])
 
@@ -197,15 +197,15 @@ def by_text(error: BaseException) -> Kind | None:
     """Return the kind for the text of a database's error; None if the text is unknown."""
     if not is_database_error(error):
         return None
-    said = _text(error)
-    if _REFUSED.search(said):
+    text = _text(error)
+    if refuses(text):
         return Kind.PERMANENT
-    return next((kind for kind, words in _TEXTS if words.search(said)), None)
+    return next((kind for kind, phrases in _PHRASES if phrases.search(text)), None)
 
 
-def refuses(said: str) -> bool:
-    """Tell whether a text says that a database or broker refuses what was asked, or who asks."""
-    return _REFUSED.search(said) is not None
+def refuses(text: str) -> bool:
+    """Return whether a database or broker refuses the request or the client, by the text of its error."""
+    return _REFUSED.search(text) is not None
 
 
 _REFUSED = compiled(
@@ -216,7 +216,7 @@ _REFUSED = compiled(
     r"|(?:password|token|license|account|session)\b.{0,40}expired|different configuration",
     re.IGNORECASE,
 )
-_TEXTS = (
+_PHRASES = (
     (Kind.TIMEOUT, compiled(r"time(?:d |-)?out|cancel\w+ statement due to", re.IGNORECASE)),
     (
         Kind.TRANSIENT,
@@ -240,7 +240,9 @@ def by_mongo(error: BaseException) -> Kind | None:
     if "pymongo" not in tops_of(type(error)):
         return None
     labels = safely.item(safely.attribute(error, "details"), "errorLabels")
-    if safely.is_a(labels, list) and {"TransientTransactionError", "RetryableWriteError"} & set(_texts(labels)):
+    if safely.is_a(labels, list) and {"TransientTransactionError", "RetryableWriteError"} & {
+        label for label in labels if safely.is_a(label, str)
+    }:
         return Kind.TRANSIENT
     number = safely.number(safely.attribute(error, "code"))
     if number is None:
@@ -248,10 +250,6 @@ def by_mongo(error: BaseException) -> Kind | None:
     return _MONGO.get(str(number), Kind.PERMANENT)
 
 
-def _texts(labels: list[Any]) -> Iterator[str]:
-    return (label for label in labels if safely.is_a(label, str))
-
-
 def _text(error: BaseException) -> str:
-    """Return the text of an error without the statement that SQLAlchemy puts behind it."""
+    """Return the text of an error without the statement that SQLAlchemy appends."""
     return safely.text(error).partition("\n[SQL:")[0][:2000]

@@ -28,7 +28,7 @@ class Kind(Enum):
 #: The kinds that are retried unless `Retry(on=...)` says otherwise.
 RETRIED_BY_DEFAULT = frozenset({Kind.TRANSIENT, Kind.THROTTLED, Kind.TIMEOUT})
 
-_MOST_TO_LEAST_TELLING = (
+_GRAVEST_FIRST = (
     Kind.PERMANENT,
     Kind.RESOURCE,
     Kind.MALFORMED,
@@ -40,5 +40,5 @@ _MOST_TO_LEAST_TELLING = (
 
 
 def gravest(kinds: Collection[Kind]) -> Kind | None:
-    """Return the kind that decides where several errors make one failure; None where there are no kinds."""
-    return next((kind for kind in _MOST_TO_LEAST_TELLING if kind in kinds), None)
+    """Return the kind that decides if several errors make one failure; None if there are no kinds."""
+    return next((kind for kind in _GRAVEST_FIRST if kind in kinds), None)

@@ -1,4 +1,4 @@
-"""Which failures a policy is for: kinds, exception types, several of them, or a predicate."""
+"""The failures that a policy applies to: kinds, exception types, predicates, or several of these."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, cast
 from resilient_tasks import safely
 from resilient_tasks.core import wording
 from resilient_tasks.core.classification.kinds import Kind
-from resilient_tasks.core.errors import PolicyError, PredicateError, judged_in
+from resilient_tasks.core.errors import PolicyError, PredicateError, error_to_judge
 from resilient_tasks.core.failures import Facts, describe, registered
 from resilient_tasks.core.parameters import callables, strategies
 
@@ -22,11 +22,11 @@ On: TypeAlias = One | Iterable[One]
 
 
 def matcher(on: On, where: str) -> Matcher:
-    """Return the predicate that `on` stands for.
+    """Return a predicate for `on`.
 
     Args:
         on: kinds, exception types, predicates or tenacity's retry conditions; one of them, or several.
-        where: the argument's name, for the error's sentence.
+        where: the argument's name, for the error message.
 
     Raises:
         PolicyError: something in `on` is none of these.
@@ -44,9 +44,9 @@ class Matcher:
     """A predicate that can be pickled, as a closure cannot.
 
     Attributes:
-        asks_tenacity: whether a condition of tenacity is among its rules.
-        kinds: its rules, where each is a kind; else none.
-        goes_by_the_error: whether no code of a user's own is among its rules.
+        uses_tenacity: whether a condition of tenacity is among its rules.
+        kinds: its rules if all of them are kinds, otherwise empty.
+        by_error_alone: whether its rules run no code of the user.
     """
 
     def __init__(self, rules: tuple[object, ...], where: str) -> None:
@@ -54,38 +54,38 @@ class Matcher:
         self._where = where
         kinds = tuple(rule for rule in rules if isinstance(rule, Kind))
         self.kinds: tuple[Kind, ...] = kinds if len(kinds) == len(rules) else ()
-        self.goes_by_the_error: bool = all(
+        self.by_error_alone: bool = all(
             isinstance(rule, Kind) or getattr(type(rule), "__instancecheck__", None) is type.__instancecheck__
             for rule in rules
         )
-        self.asks_tenacity: bool = any(strategies.kind_of(rule) for rule in rules)
+        self.uses_tenacity: bool = any(strategies.kind_of(rule) for rule in rules)
 
     def __call__(self, failure: Exception | Facts, state: Any = None) -> bool:
-        """Tell whether any rule holds for a failure.
+        """Return whether any rule matches a failure.
 
         Args:
-            failure: what the call failed with, or what is known of it, so that it is judged once.
-            state: what tenacity's own conditions are asked with, where that is known better than here.
+            failure: the error of the call, or its facts, so that it is classified once.
+            state: the argument for tenacity's conditions, if the caller knows more than the error.
 
         Raises:
-            PredicateError: a predicate failed; from the error.
+            PredicateError: a predicate failed; its cause is the error of the call.
         """
         facts = failure if type(failure) is Facts else Facts(cast("Exception", failure))
         if self.kinds:
             return facts.kind in self.kinds
-        subject = cast("Exception", judged_in(facts.error))
+        subject = cast("Exception", error_to_judge(facts.error))
         state = None if subject is not facts.error else state
         return any(self._holds(rule, subject, facts, state) for rule in self._rules)
 
     def describe(self) -> str:
-        """Say which failures these are: `transient and malformed failures, ValueError`; with what is registered so."""
+        """Describe the failures: `transient failures, ValueError`; with the registered errors of these kinds."""
         kinds = {rule for rule in self._rules if isinstance(rule, Kind)}
-        said = [f"{wording.joined([_IN_WORDS[kind] for kind in Kind if kind in kinds])} failures"] if kinds else []
-        said += [rule.__name__ for rule in self._rules if isinstance(rule, type)]
-        asked = [rule for rule in self._rules if not isinstance(rule, Kind | type)]
-        said += [f"what {wording.short_name_of(rule)} accepts" for rule in asked]
-        taught = [f"{name} as {kind.value}" for name, kind in registered() if kind in kinds]
-        return ", ".join(said) + (f" (registered: {', '.join(taught)})" if taught else "")
+        parts = [f"{wording.joined([_IN_WORDS[kind] for kind in Kind if kind in kinds])} failures"] if kinds else []
+        parts += [rule.__name__ for rule in self._rules if isinstance(rule, type)]
+        predicates = [rule for rule in self._rules if not isinstance(rule, Kind | type)]
+        parts += [f"what {wording.short_name_of(rule)} accepts" for rule in predicates]
+        extra = [f"{name} as {kind.value}" for name, kind in registered() if kind in kinds]
+        return ", ".join(parts) + (f" (registered: {', '.join(extra)})" if extra else "")
 
     def _holds(self, rule: object, error: Exception, facts: Facts, state: Any) -> bool:
         if isinstance(rule, Kind):
@@ -100,33 +100,33 @@ class Matcher:
 
 
 def ask(predicate: Callable[[Any], Any], argument: Any, where: str, error: Exception | None = None) -> bool:
-    """Return the answer of a predicate that a user gave.
+    """Return the result of a user's predicate.
 
     Args:
-        predicate: what to ask.
-        argument: what it is called with.
-        where: the policy's argument that it was given as.
-        error: what the call failed with; None where the predicate judges a result.
+        predicate: the predicate.
+        argument: its argument.
+        where: the policy's argument that holds the predicate.
+        error: the error of the call; None for a predicate of a result.
 
     Raises:
-        PredicateError: it raised, or gave nothing that is true or false; from `error`, or else from its own.
+        PredicateError: it raised, or its result has no truth value; the cause is `error`, or else the predicate's own.
     """
     try:
         answer = predicate(argument)
         if type(answer) is bool:
             return answer
         if callables.comes_later(answer):
-            raise callables.refused(answer, "a predicate has to answer at once")  # noqa: TRY301  # told as any other
+            raise callables.refused(answer, "a predicate has to answer at once")  # noqa: TRY301  # reported like any other
         return bool(answer)
     except Exception as problem:
-        said = f"{where}: the predicate {wording.short_name_of(predicate)} {how_it_failed(problem)}"
+        message = f"{where}: the predicate {wording.short_name_of(predicate)} {how_it_failed(problem)}"
         if error is None:
-            raise PredicateError(f"{said}, when it was asked about a result", about_error=False) from problem
-        raise PredicateError(f"{said}, when it was asked about {describe(error)}, see the cause") from error
+            raise PredicateError(f"{message}, when called with a result", about_error=False) from problem
+        raise PredicateError(f"{message}, when called with {describe(error)}; see the cause") from error
 
 
 def how_it_failed(problem: Exception) -> str:
-    """Say what a user's function raised, and where: `raised ValueError: no host (flows.py:12)`."""
+    """Describe the error of a user's function, and its place: `raised ValueError: no host (flows.py:12)`."""
     link = problem.__traceback__
     while link is not None and link.tb_next is not None:
         link = link.tb_next
@@ -136,7 +136,7 @@ def how_it_failed(problem: Exception) -> str:
 
 
 def _instead(rule: object) -> str:
-    """Return what to write for something that probably stands for a kind or an exception type; else nothing."""
+    """Return what to write for a value that was probably meant as a kind or an exception type; or an empty text."""
     if isinstance(rule, str):
         kind, cls = rule.strip().upper(), getattr(builtins, rule.strip(), None)
         if kind in Kind.__members__:
@@ -161,7 +161,7 @@ def _check(rule: object, where: str) -> None:
         what = "kinds, exception types or a plain predicate of the error"
         if instead := _instead(rule):
             raise PolicyError(f"{where} takes {what}, not {safely.shown(rule)}: write {instead}")
-        callables.check_question(rule, where, what)
+        callables.check_predicate(rule, where, what)
     elif not issubclass(rule, Exception):
         msg = (
             f"{where} names {rule.__name__}, which is not an Exception: cancellation and interrupts are never caught."

@@ -1,7 +1,7 @@
-"""Judge a failure by the names of error classes and by the codes that services send.
+"""Classify failures by the names of error classes and by the codes that services send.
 
-Both are read as words: `RateLimitExceeded`, `rate_limit_exceeded` and `rateLimitExceeded` say the same. A word that
-tells of a refusal wins over one that tells of a connection: `InvalidConnectionString` is no connection that broke.
+Both are read as words: `RateLimitExceeded`, `rate_limit_exceeded` and `rateLimitExceeded` mean the same. A word for a
+refusal wins over a word for a connection: `InvalidConnectionString` is not a broken connection.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _WORD_ENDS = compiled(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^A-Za-z
 
 
 def _any(words: str) -> re.Pattern[str]:
-    """Return a pattern of the beginnings of words; one that ends with `_` is a whole word. Lines with # are remarks."""
+    """Return a pattern for beginnings of words; a trailing `_` makes a whole word. Lines with # are comments."""
     return compiled(f"_(?:{'|'.join(re.sub(r'#.*', '', words).split())})")
 
 
@@ -28,23 +28,23 @@ _QUOTA = _any(
     (?:balance|funds)_ over_daily plan_limit
     """
 )
-#: In so many words; this wins over all others.
+#: An explicit statement, which wins over all others.
 _RETRYABLE = compiled(r"(?<!_non)(?<!_not)(?<!_never)_(?:retry|retri)able")
-#: It is about who asks. Where a code beside it says that the service is at fault, it is no refusal.
-_OF_WHO_ASKS = _any("auth_ authent authoriz authoris oauth o_auth credential login_ token_")
+#: Names about authentication: no refusal if a code with it means that the service is at fault.
+_AUTHENTICATION = _any("auth_ authent authoriz authoris oauth o_auth credential login_ token_")
 _TLS = _any("ssl tls certificate cert_")
 _REFUSED = _any(
     r"""
-    # who asks
+    # the client
     auth_ authent authoriz authoris unauth oauth credential login_ password permission forbidden denied
     access_refused not_allowed not_permitted not_authorized account_ license (?:token|session)_expired legal
     security insecure kerberos key_exchange not_verif
-    # what is asked for
+    # the resource
     not_found no_such missing unknown_(?!host_) undefined unrecognized (?<!connection_)does_not_exist
     (?<!connection_does_not_)exist
     gone_(?!away) duplicate already (?<!write_)(?<!transaction_)(?<!update_)conflict integrity constraint
     precondition unprocessable
-    # how it is asked
+    # the request
     ssh_unknown_host
     invalid_(?!chunk) illegal mandatory not_started not_init not_closed not_busy dsn empty_(?:error|exception)_
     bad_(?:request_(?!timeout)|arg|param|cred|host|user|attr|auth) improper
@@ -57,7 +57,7 @@ _REFUSED = _any(
     compression disabled enabled by_client cancel
     # a part of the library that is not installed
     package_ extension module_ dependency md5 zstd_(?!error_$) feature
-    # what the library says of it
+    # the library's own judgement
     non_ not_re(?!ady) permanent unsafe unrecoverable irrecoverable fatal_
     """
 )
@@ -137,22 +137,22 @@ _FAMILIES = (
         ),
     ),
 )
-#: What a service's code may say besides; as the name of a class it says too little.
-_OF_CODES_ONLY = compiled(
+#: Clear as a service's code, but too vague as the name of a class.
+_CODES_ONLY = compiled(
     r"_(?:internal|internal_(?:error|failure|service_error)|(?:server|backend|service|api|fatal)_error"
     r"|(?:\w+_)?out_of_memory|transport|all_brokers_down|resolve|\w+_not_ready|service_(?:failure|exception)|team_added_to_org)_"
 )
 
 
-def worded(name: str) -> str:
-    """Return a name as words in lower case, with `_` around each of them: `_rate_limit_exceeded_`."""
+def as_words(name: str) -> str:
+    """Return a name as lower-case words with `_` around each of them: `_rate_limit_exceeded_`."""
     return f"_{_WORD_ENDS.sub('_', name).strip('_').lower()}_"
 
 
 @functools.lru_cache(maxsize=4096)
 def of_name(name: str) -> Kind | None:
-    """Return what the name of a class says; None where it says nothing."""
-    words = worded(name)
+    """Return the kind by the name of a class; None if the name has no meaning."""
+    words = as_words(name)
     if _RETRYABLE.search(words):
         named = next((kind for kind, family in _FAMILIES if family.search(words)), None)
         return named if named in RETRIED_BY_DEFAULT else Kind.TRANSIENT
@@ -163,30 +163,30 @@ def of_name(name: str) -> Kind | None:
 
 @functools.lru_cache(maxsize=4096)
 def of_code(code: str) -> Kind | None:
-    """Return what a code of a service says; None where it says nothing."""
-    words = worded(code)
-    if _OF_CODES_ONLY.fullmatch(words):
+    """Return the kind for a service's error code; None for an unknown code."""
+    words = as_words(code)
+    if _CODES_ONLY.fullmatch(words):
         return Kind.TRANSIENT
-    if code == "LimitExceededException":  # AWS: as its own client retries it
+    if code == "LimitExceededException":  # AWS's own client retries it
         return Kind.THROTTLED
     whole, dot, _ = code.partition(".")
     return of_name(code) or (of_code(whole) if dot else None)  # `InternalError.Disk`
 
 
 def is_quota(name: str) -> bool:
-    """Return whether a name or code says that a paid quota is used up."""
-    return _QUOTA.search(worded(name)) is not None
+    """Return whether a name or code means that a paid quota is used up."""
+    return _QUOTA.search(as_words(name)) is not None
 
 
-def is_of_who_asks(name: str) -> bool:
-    """Tell whether a name is about who asks: a login, a token."""
-    return _OF_WHO_ASKS.search(worded(name)) is not None
+def is_authentication(name: str) -> bool:
+    """Return whether a name is about authentication: a login, a token."""
+    return _AUTHENTICATION.search(as_words(name)) is not None
 
 
 @functools.lru_cache(maxsize=4096)
 def is_tls(name: str) -> bool:
-    """Tell whether a name is about TLS: then only what happened below tells a hang-up from a bad certificate."""
-    return _TLS.search(worded(name)) is not None
+    """Return whether a name is about TLS: then only the cause distinguishes a hang-up from a bad certificate."""
+    return _TLS.search(as_words(name)) is not None
 
 
 _ALWAYS_OWN = frozenset({"__main__", "__mp_main__", "builtins", "resilient_tasks"})
@@ -194,10 +194,10 @@ _ALWAYS_OWN = frozenset({"__main__", "__mp_main__", "builtins", "resilient_tasks
 
 @functools.lru_cache(maxsize=4096)
 def of_a_library(module: str) -> bool:
-    """Tell whether a module belongs to an installed library: neither Python's, nor the user's own, nor ours.
+    """Return whether a module belongs to an installed library: not to Python, the user's own code or this library.
 
-    A user's own module is one that is loaded from elsewhere than `site-packages`. A module that is not loaded here
-    (a class came from another process, or a compiled library names itself otherwise) counts as a library's.
+    A user's own module is loaded from outside of `site-packages`. A module that is not loaded here (a class came from
+    another process, or a compiled library uses another module name) counts as a library's.
     """
     top = module.partition(".")[0]
     if top in _ALWAYS_OWN or top in sys.stdlib_module_names:
@@ -208,5 +208,5 @@ def of_a_library(module: str) -> bool:
 
 
 def in_site_packages(file: str) -> bool:
-    """Tell whether a file lies where libraries are installed."""
+    """Return whether a file lies in a folder of installed libraries."""
     return "site-packages" in file or "dist-packages" in file

@@ -1,4 +1,4 @@
-"""What the text of an error says, where nothing better is known; and what it refuses, whatever else is known."""
+"""Classify an error by its text if nothing more reliable is known; a refused certificate in the text always counts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from resilient_tasks.core.classification.kinds import Kind
 from resilient_tasks.core.classification.wrapped import BUGS, is_from_a_library, is_raised_by_a_library
 from resilient_tasks.redaction.patterns import compiled
 
-#: More of a text is not looked at.
+#: Only this many characters of a text are searched.
 _LONGEST = 4_000
 _MAY_BE_TLS = compiled(r"certif|x509|ssl|tls|pkix|issuer|hostname", re.IGNORECASE)
 _NOT_GOOD = (
@@ -26,8 +26,8 @@ _UNTRUSTED = compiled(
     r"|protocol version|handshake[_ ]failure)|sslv3_alert_(?!bad_record|close)|tlsv1_alert_(?!internal|user_cancel)",
     re.IGNORECASE | re.DOTALL,
 )
-#: How libraries say in words what happened, where their names say nothing; the first that is found counts.
-_SAID = {
+#: Phrases of libraries whose class names carry no information; the first match counts.
+_PHRASES_OF = {
     kind: compiled(pattern, re.IGNORECASE)
     for kind, pattern in {
         Kind.THROTTLED: (
@@ -54,8 +54,8 @@ _SAID = {
         ),
     }.items()
 }
-#: A refusal in words: it says why a connection was refused or closed.
-_TURNED_AWAY = compiled(
+#: Phrases for the reason of a refused or closed connection: it would be refused again.
+_REFUSAL = compiled(
     r"not authori[sz]ed|unauthori[sz]ed|bad user|identifier rejected|unacceptable|forbidden|denied|credential"
     r"|invalid (?:token|api|key|argument|url|host|address)|not supported|mismatch|by client\b|locally",
     re.IGNORECASE,
@@ -73,11 +73,11 @@ _STATUSES = tuple(
 )
 
 
-def may_be_of_tls(said: str) -> bool:
-    """Tell whether a text may be about TLS. Nearly none is, and a pattern that ignores case costs ten times as much."""
-    if not said.isascii():
-        return _MAY_BE_TLS.search(said) is not None  # it also knows letters that look alike
-    low = said.lower()
+def may_be_about_tls(text: str) -> bool:
+    """Return whether a text may be about TLS. Hardly any is, and a case-insensitive pattern takes ten times as long."""
+    if not text.isascii():
+        return _MAY_BE_TLS.search(text) is not None  # it also matches letters that look alike
+    low = text.lower()
     return (
         "certif" in low
         or "x509" in low
@@ -90,32 +90,32 @@ def may_be_of_tls(said: str) -> bool:
 
 
 def refuses_a_certificate(error: BaseException) -> bool:
-    """Tell whether the text of an error says that TLS refused the other side, or the other side us."""
-    said = safely.text(error)[:_LONGEST]
-    return may_be_of_tls(said) and _UNTRUSTED.search(said) is not None
+    """Return whether, by the text of an error, one side refused the other's certificate or TLS version."""
+    text = safely.text(error)[:_LONGEST]
+    return may_be_about_tls(text) and _UNTRUSTED.search(text) is not None
 
 
-def speaks(error: BaseException) -> bool:
-    """Tell whether the text of an error counts: that of a library, unless it found a bug."""
+def text_counts(error: BaseException) -> bool:
+    """Return whether the text of an error is searched: that of a library's error, unless it is a bug."""
     return (is_from_a_library(error) and not safely.is_a(error, BUGS)) or is_raised_by_a_library(error)
 
 
 @safely.or_none
 def status(error: BaseException) -> int | None:
-    """Return the HTTP status of a failure that the text of a library's error names; None where it names none."""
-    if not speaks(error):
+    """Return the HTTP status in the text of a library's error; None if there is none."""
+    if not text_counts(error):
         return None
-    said = safely.text(error)[:_LONGEST]
-    found = next((found for pattern in _STATUSES if (found := pattern.search(said)) is not None), None)
-    return int(found[1]) if found is not None else _PHRASES.get(said.strip(" .!").lower())
+    text = safely.text(error)[:_LONGEST]
+    found = next((found for pattern in _STATUSES if (found := pattern.search(text)) is not None), None)
+    return int(found[1]) if found is not None else _PHRASES.get(text.strip(" .!").lower())
 
 
 @safely.or_none
 def by_text(error: BaseException) -> Kind | None:
-    """Return what the text of a library's error says of a connection or an allowance; None where it says nothing."""
-    if not speaks(error):
+    """Return the kind of a library's error by phrases about connections and limits in its text; None without one."""
+    if not text_counts(error):
         return None
-    said = safely.text(error)[:_LONGEST]
-    kind = next((kind for kind, words in _SAID.items() if words.search(said)), None)
-    turned_away = kind is not None and (_TURNED_AWAY.search(said) or databases.refuses(said))
-    return Kind.PERMANENT if turned_away else kind
+    text = safely.text(error)[:_LONGEST]
+    kind = next((kind for kind, phrases in _PHRASES_OF.items() if phrases.search(text)), None)
+    is_refusal = kind is not None and (_REFUSAL.search(text) or databases.refuses(text))
+    return Kind.PERMANENT if is_refusal else kind

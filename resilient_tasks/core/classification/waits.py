@@ -1,4 +1,4 @@
-"""How long a service asks to wait before the next call."""
+"""The wait that a service asks for before the next call."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any
 
 from resilient_tasks import safely
 from resilient_tasks.core import settings
-from resilient_tasks.core.classification import answers
+from resilient_tasks.core.classification import responses
 from resilient_tasks.core.classification.kinds import Kind
 from resilient_tasks.core.classification.names import of_name
-from resilient_tasks.core.classification.wrapped import bears_nothing
+from resilient_tasks.core.classification.wrapped import has_no_details
 
-#: A number that is larger counts from 1970: it would be ten years.
+#: A larger number counts from 1970: as a duration it would be ten years.
 _EPOCH_FROM = 3e8
 _MILLISECONDS_FROM = 1e11  # as seconds it would be the year 5138
 _YEAR = 366 * 86400.0
@@ -31,42 +31,42 @@ _REMAINS = ("RateLimit-Remaining", "X-RateLimit-Remaining", "X-Rate-Limit-Remain
 
 
 def capped(seconds: float) -> float:
-    """Return how long to wait if a service asks for `seconds`: never longer than the setting."""
+    """Return `seconds`, or the setting `longest_retry_after` if that is less."""
     return min(seconds, settings.current.longest_retry_after)
 
 
 @safely.or_none
-def asked(error: BaseException, now: float | None = None) -> float | None:
-    """Return the seconds that an error itself asks to wait; None if it asks for no valid wait.
+def requested_by(error: BaseException, now: float | None = None) -> float | None:
+    """Return the wait that an error itself asks for, in seconds; None if it asks for no valid wait.
 
     Args:
-        error: one error, not what it wraps.
-        now: the present, in unix seconds.
+        error: the error; those that it wraps are not examined.
+        now: the current time, in unix seconds.
     """
-    if bears_nothing(error):
+    if has_no_details(error):
         return None
     present = time.time() if now is None else now
-    return next((seconds for seconds in _asked(error, present) if seconds is not None), None)
+    return next((seconds for seconds in _candidates(error, present) if seconds is not None), None)
 
 
-def _asked(error: BaseException, now: float) -> Iterator[float | None]:
+def _candidates(error: BaseException, now: float) -> Iterator[float | None]:
     headers = _headers(error)
     if headers:
         for name in _IN_MILLISECONDS:
-            yield seconds_in(answers.header(headers, name), 0.001)
+            yield seconds_in(responses.header(headers, name), 0.001)
         for name in _IN_SECONDS:
-            text = answers.header(headers, name)
+            text = responses.header(headers, name)
             yield _moment(text, now, _YEAR)
             yield _longest_of(text)
-    yield _said_by_grpc(error)
+    yield _wait_in_grpc(error)
     for place in (error, safely.attribute(error, "error"), safely.attribute(error, "parameters")):
         for name in ("retry_after", "retry_after_seconds", "retry_delay") if place is not None else ():
             yield _moment(safely.attribute(place, name), now, _YEAR)
         yield seconds_in(safely.attribute(place, "retry_after_ms"), 0.001)
     if of_name(type(error).__name__) is Kind.THROTTLED:  # `FloodWaitError`
         yield seconds_in(safely.attribute(error, "seconds"))
-    for body in answers.bodies(error):
-        yield _said_in(body)
+    for body in responses.bodies(error):
+        yield _wait_in_body(body)
     if headers and _is_used_up(error, headers):
         yield _reset(headers, now)
     if headers:
@@ -74,56 +74,56 @@ def _asked(error: BaseException, now: float) -> Iterator[float | None]:
 
 
 def _longest_of(text: str | None) -> float | None:
-    """Return the longest of the waits that a proxy joined into one header; None where one of them is no number."""
+    """Return the longest of several waits that a proxy joined into one header; None if one of them is not a number."""
     parts = text.split(",") if text and "," in text else ()
     found = [seconds_in(part) for part in parts]
     return None if None in found else max((wait for wait in found if wait is not None), default=None)
 
 
-def is_asked(error: BaseException) -> bool:
-    """Return whether an attribute of the error itself says how long to wait."""
+def has_wait(error: BaseException) -> bool:
+    """Return whether an attribute of the error itself holds a wait."""
     return seconds_in(safely.attribute(error, "retry_after")) is not None
 
 
 def _headers(error: BaseException) -> list[Any]:
     """Return the headers of an error, if any of them may be about waiting."""
-    headers = answers.headers(error)
-    return headers if headers and answers.may_have(headers, _NAMES) else []
+    headers = responses.headers(error)
+    return headers if headers and responses.may_have(headers, _NAMES) else []
 
 
-def is_header_there(error: BaseException) -> bool:
-    """Return whether a response says how long to wait."""
+def has_wait_header(error: BaseException) -> bool:
+    """Return whether a response has a header with a wait."""
     headers = _headers(error)
-    return any(answers.header(headers, name) is not None for name in (*_IN_SECONDS, *_IN_MILLISECONDS))
+    return any(responses.header(headers, name) is not None for name in (*_IN_SECONDS, *_IN_MILLISECONDS))
 
 
 def nothing_remains(error: BaseException) -> bool:
-    """Tell whether the headers say that the present allowance is used up."""
+    """Return whether the current quota is used up, by the headers."""
     headers = _headers(error)
-    return _fields(headers) is not None or any(seconds_in(answers.header(headers, name)) == 0 for name in _REMAINS)
+    return _fields(headers) is not None or any(seconds_in(responses.header(headers, name)) == 0 for name in _REMAINS)
 
 
 def _is_used_up(error: BaseException, headers: list[Any]) -> bool:
     """Return whether the reset time matters: services send it with every response."""
-    remains = [seconds_in(answers.header(headers, name)) for name in _REMAINS]
-    return nothing_remains(error) or (answers.status_here(error) == 429 and not any(remains))
+    remains = [seconds_in(responses.header(headers, name)) for name in _REMAINS]
+    return nothing_remains(error) or (responses.status_here(error) == 429 and not any(remains))
 
 
 def _reset(headers: list[Any], now: float) -> float | None:
     for name in _RESETS:
-        seconds = _moment(answers.header(headers, name), now)
+        seconds = _moment(responses.header(headers, name), now)
         if seconds is not None:
             return seconds
     return _fields(headers)
 
 
 def _moment(value: Any, now: float, within: float = math.inf) -> float | None:
-    """Return the seconds that a duration takes, or that are left until a date or a count from 1970.
+    """Return the seconds of a duration, or the seconds left until a date or a unix time.
 
     Args:
-        value: what the service said.
-        now: the present, in unix seconds.
-        within: a large number counts from 1970 only if it is a moment so many seconds from now at most.
+        value: the service's value.
+        now: the current time, in unix seconds.
+        within: a large number is a unix time only if it is at most this many seconds from `now`.
     """
     seconds = seconds_in(value)
     if seconds is None:
@@ -131,17 +131,17 @@ def _moment(value: Any, now: float, within: float = math.inf) -> float | None:
     if seconds < _EPOCH_FROM or safely.is_a(value, timedelta):
         return seconds
     moment = seconds
-    while moment >= _MILLISECONDS_FROM:  # of milliseconds, microseconds, nanoseconds
+    while moment >= _MILLISECONDS_FROM:  # it counts milliseconds, microseconds or nanoseconds
         moment /= 1000
     return max(0.0, moment - now) if abs(moment - now) <= within else seconds
 
 
 def _reset_of_several(headers: list[Any], now: float) -> float | None:
-    """Return the seconds until the next of several allowances, each with headers of its own, of which 0 remain."""
+    """Return the longest wait among several quotas with separate headers, of which 0 remain."""
     found = []
     for remaining, reset in _OF_SEVERAL:
-        if seconds_in(answers.header(headers, remaining)) == 0:
-            found.append(_moment(answers.header(headers, reset), now))
+        if seconds_in(responses.header(headers, remaining)) == 0:
+            found.append(_moment(responses.header(headers, reset), now))
     return max((seconds for seconds in found if seconds is not None), default=None)
 
 
@@ -163,7 +163,7 @@ _NAMES = frozenset(
 
 def _fields(headers: list[Any]) -> float | None:
     """Return the seconds that `RateLimit: "default";r=0;t=30` asks for, or `limit=100, remaining=0, reset=30`."""
-    text = answers.header(headers, "RateLimit")
+    text = responses.header(headers, "RateLimit")
     if text is None:
         return None
     policies = [text] if "remaining=" in text else text.split(",")
@@ -199,19 +199,19 @@ def seconds_in(value: Any, unit: float = 1.0) -> float | None:
         return None
     try:
         seconds = float(value) * unit
-    except Exception:  # text that is no number, a number that no float holds
+    except Exception:  # text that is not a number, or a number beyond the range of float
         return None
     return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 @safely.or_none
 def _until(text: Any, now: float) -> float | None:
-    """Return the seconds until a date: all three forms of RFC 9110 §5.6.7, and ISO 8601; without a zone it is UTC."""
+    """Return the seconds until a date: all three forms of RFC 9110 §5.6.7, and ISO 8601; UTC if it has no zone."""
     if safely.is_a(text, datetime):
         return max(0.0, (text if text.tzinfo else text.replace(tzinfo=UTC)).timestamp() - now)
     if not safely.is_a(text, str):
         return None
-    from email.utils import parsedate_to_datetime  # noqa: PLC0415  # for those services that name a date
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415  # only few services send a date
 
     when = None
     for read in (parsedate_to_datetime, datetime.fromisoformat):
@@ -229,11 +229,11 @@ def _until(text: Any, now: float) -> float | None:
 
 
 @safely.or_none
-def _said_in(body: Any) -> float | None:
-    """Return the seconds that an answer's body asks for: `retry_after`, or Google's RetryInfo."""
+def _wait_in_body(body: Any) -> float | None:
+    """Return the seconds in a response's body: `retry_after`, or Google's RetryInfo."""
     if not safely.is_a(body, Mapping):
         inner = next(iter(body), None) if safely.is_a(body, (list, tuple)) else None
-        return _said_in(inner) if safely.is_a(inner, Mapping) else None
+        return _wait_in_body(inner) if safely.is_a(inner, Mapping) else None
     for place in (body, safely.item(body, "error"), safely.item(body, "parameters")):
         for name in ("retry_after", "retryAfter", "retry_after_seconds"):
             if (seconds := seconds_in(safely.item(place, name))) is not None:
@@ -249,22 +249,22 @@ def _said_in(body: Any) -> float | None:
 
 
 @safely.or_none
-def _said_by_grpc(error: BaseException) -> float | None:
+def _wait_in_grpc(error: BaseException) -> float | None:
     """Return the seconds of a RetryInfo among the details of a gRPC status, or in the trailing metadata of the call."""
     details = safely.attribute(error, "details")
     for detail in details if safely.is_a(details, (list, tuple)) else ():
         if (seconds := seconds_in(safely.attribute(detail, "retry_delay"))) is not None:
             return seconds
-    metadata = answers.asked(error, "trailing_metadata") if answers.is_grpc_call(error) else None
+    metadata = responses.result_of(error, "trailing_metadata") if responses.is_grpc_call(error) else None
     try:
         found = {key: value for key, value in metadata or () if safely.is_a(value, bytes)}
         if (info := found.get("google.rpc.retryinfo-bin")) is not None:
             return _retry_info(info)
         for number, detail in _message(found.get("grpc-status-details-bin", b"")):
-            parts = dict(_message(detail)) if number == 3 else {}  # each an Any: its type, and its bytes
+            parts = dict(_message(detail)) if number == 3 else {}  # each is an Any: type and bytes
             if parts.get(1, b"").endswith(b"google.rpc.RetryInfo"):
                 return _retry_info(parts.get(2, b""))
-    except Exception:  # bytes that are no such message
+    except Exception:  # other bytes
         return None
     return None
 
@@ -275,7 +275,7 @@ def _retry_info(message: bytes) -> float | None:
 
 
 def _message(data: bytes) -> Iterator[tuple[int, Any]]:
-    """Yield the fields of a protobuf message: numbers as they are, everything of several bytes as bytes."""
+    """Yield the fields of a protobuf message: varints as numbers, all others as bytes."""
     at = 0
 
     def varint() -> int:

@@ -1,6 +1,6 @@
 """Find the errors that an error wraps: its causes, and the errors in its attributes and arguments.
 
-Only what an error holds already is looked at: no property is asked, so nothing is read, computed or waited for.
+Only stored attributes are read, never properties, so nothing is computed, fetched or waited for.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from concurrent.futures import Future
 from typing import Any
 
 from resilient_tasks import safely
-from resilient_tasks.core.classification.classes import BEARING, may_bear
+from resilient_tasks.core.classification.classes import DETAIL_NAMES, may_have_details
 from resilient_tasks.core.classification.names import in_site_packages, of_a_library
 from resilient_tasks.safely import module_of, of_class
 
-#: A bug of the code that raises them, whatever they were raised from.
+#: Bugs in the code that raises them, whatever their cause.
 BUGS = (
     ArithmeticError,
     AssertionError,
@@ -28,61 +28,61 @@ BUGS = (
     TypeError,
     ValueError,
 )
-#: The number of errors of one failure that are looked at.
+#: The number of errors of one failure that are examined.
 _MOST = 16
 _MOST_ITEMS = 8
 
 
 def is_from_a_library(error: BaseException) -> bool:
-    """Tell whether the class of an error, or one that it derives from, belongs to an installed library."""
-    return is_a_librarys(type(error))
+    """Return whether the class of an error, or one of its bases, belongs to an installed library."""
+    return is_library_class(type(error))
 
 
 @of_class
-def is_a_librarys(cls: type) -> bool:
-    """Tell whether a class, or one that it derives from, belongs to an installed library."""
+def is_library_class(cls: type) -> bool:
+    """Return whether a class, or one of its bases, belongs to an installed library."""
     return any(of_a_library(module_of(base)) for base in cls.__mro__)
 
 
 @safely.or_none
 def _file_of(error: BaseException) -> str | None:
-    """Return the file of the code that raised an error; None where that is not known."""
+    """Return the file of the code that raised an error; None if unknown."""
     trace = safely.own(error, "__traceback__")
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return None if trace is None else str(trace.tb_frame.f_code.co_filename)
 
 
-#: Of Python's own, those that say nothing by their type.
-SAY_NOTHING = frozenset((OSError, RuntimeError, Exception))
+#: Python's own classes whose type carries no information.
+GENERIC = frozenset((OSError, RuntimeError, Exception))
 
 
 def is_raised_by_a_library(error: BaseException) -> bool:
-    """Tell whether an installed library raised an error of Python's that says nothing by its type.
+    """Return whether an installed library raised a generic error of Python's.
 
-    So do clients that are compiled, and have only a text to give: `OSError("... connection refused")`.
+    Compiled clients do so, with the details only in the text: `OSError("... connection refused")`.
     """
-    if type(error) not in SAY_NOTHING:
+    if type(error) not in GENERIC:
         return False
     file = _file_of(error)
     return file is not None and in_site_packages(file)
 
 
-def bears_nothing(error: BaseException) -> bool:
-    """Tell whether an error has no attribute in which a client keeps an answer."""
+def has_no_details(error: BaseException) -> bool:
+    """Return whether an error has none of the attributes in which clients keep details."""
     try:
-        return not may_bear(type(error)) and BEARING.isdisjoint(safely.own(error, "__dict__"))
-    except Exception:  # a `__dict__` of its own making
+        return not may_have_details(type(error)) and DETAIL_NAMES.isdisjoint(safely.own(error, "__dict__"))
+    except Exception:  # a custom `__dict__`
         return False
 
 
 def is_a_bug(error: BaseException) -> bool:
-    """Tell whether Python or the user's own code found a bug: a `ValueError`, a `KeyError` and their like."""
+    """Return whether an error of Python's or the user's own code is a bug, such as a `ValueError` or a `KeyError`."""
     return safely.is_a(error, BUGS) and not of_a_library(module_of(type(error)))
 
 
 def directly_in(error: BaseException) -> list[Exception]:
-    """Return the errors that `error` wraps, its cause first; none of a bug, nor of an error that stands for itself."""
+    """Return the errors that `error` wraps, its cause first; none if `error` is a bug."""
     if is_a_bug(error):
         return []
     found: list[Exception] = []
@@ -94,7 +94,7 @@ def directly_in(error: BaseException) -> list[Exception]:
 
 
 def layers(error: BaseException) -> Iterator[BaseException]:
-    """Yield `error` and all that it wraps, outermost first, each once."""
+    """Yield `error` and all errors that it wraps, outermost first, each once."""
     seen: list[BaseException] = []
     waiting: list[BaseException] = [error]
     while waiting and len(seen) < _MOST:
@@ -108,7 +108,7 @@ def layers(error: BaseException) -> Iterator[BaseException]:
 def _kept(error: BaseException) -> list[Any]:
     try:
         return list(itertools.islice(safely.own(error, "__dict__").values(), 32))
-    except Exception:  # a `__dict__` of its own making
+    except Exception:  # a custom `__dict__`
         return []
 
 
@@ -129,7 +129,7 @@ def _errors_in(values: Iterable[Any]) -> Iterator[Exception]:
 
 
 def _held_by(item: object) -> object:
-    """Return an error, or the one that a library's record of a failure holds, as Twisted's `Failure` does."""
+    """Return an error, or the error inside a library's record of a failure, such as Twisted's `Failure`."""
     if safely.is_a(item, Exception) or not type(item).__name__.endswith("Failure"):
         return item
     return safely.attribute(item, "value")
@@ -141,6 +141,6 @@ def _quoted(error: BaseException) -> Iterator[Exception]:
     if not safely.is_a(context, Exception) or safely.own(error, "__suppress_context__"):
         return
     if of_a_library(module_of(type(error))):
-        said = safely.text(context)
-        if len(said) > 3 and said in safely.text(error):
+        text = safely.text(context)
+        if len(text) > 3 and text in safely.text(error):
             yield context

@@ -1,4 +1,4 @@
-"""Everything that can happen to a call, one frozen dataclass each, and the bus that carries it to the sinks."""
+"""Events, one frozen dataclass for each thing that can happen to a call, and the bus that carries them to sinks."""
 
 from __future__ import annotations
 

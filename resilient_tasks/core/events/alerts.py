@@ -1,4 +1,4 @@
-"""Events about alerts: sent, counted, failed."""
+"""Events about alerts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from resilient_tasks.core.wording import number_of
 
 
 class NotifySent(Event):
-    """A channel accepted a message: the `"first"` of an incident, a `"digest"`, or that it has `"recovered"`."""
+    """A channel accepted a message: an incident's `"first"`, a `"digest"`, or `"recovered"`."""
 
     name: ClassVar[str] = "notify.sent"
     level: ClassVar[int] = logging.INFO
@@ -23,7 +23,7 @@ class NotifySent(Event):
 
 
 class NotifySuppressed(Event):
-    """A failure was counted, not sent: `reason` says why. `suppressed` failures of its incident are unsent."""
+    """A failure was counted, not sent, for `reason`. `suppressed` failures of its incident are unsent."""
 
     name: ClassVar[str] = "notify.suppressed"
     level: ClassVar[int] = logging.DEBUG
@@ -38,7 +38,7 @@ class NotifySuppressed(Event):
 class NotifyKnown(Event):
     """A failure is part of an incident that began before this run: emitted once for each run and incident.
 
-    The next message is due in `next_in` seconds. `reason` is why none will be, where the incident is silenced.
+    The next message is due in `next_in` seconds; if the incident is silenced, no message is due, for `reason`.
     """
 
     name: ClassVar[str] = "notify.known"
@@ -56,7 +56,7 @@ class NotifyKnown(Event):
 
 
 class NotifyFailed(ErrorEvent):
-    """A channel did not accept a message at the `attempt`: it is kept. `retry_in` is 0 where it is given up."""
+    """A channel did not accept a message at attempt `attempt`. It is kept; with `retry_in` 0, it is undeliverable."""
 
     name: ClassVar[str] = "notify.failed"
     level: ClassVar[int] = logging.ERROR

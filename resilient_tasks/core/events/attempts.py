@@ -1,4 +1,4 @@
-"""What happens to a call and its attempts."""
+"""Events about calls and their attempts."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import ClassVar
 
 from resilient_tasks.core import wording
 from resilient_tasks.core.events.event import Event, FailureEvent, named
-from resilient_tasks.core.wording import counted, number_of, worded
+from resilient_tasks.core.wording import counted, label, number_of
 
 
 def place(name: str) -> str:
-    """Say in words what an abandoned attempt runs in: a thread, or a task or process by whose kind its name begins."""
+    """Describe where an abandoned attempt runs: in a thread, or a task or process if the name begins with that word."""
     return f"the {name}" if name.startswith(("task ", "process ")) else f"the thread {name}"
 
 
 class RetryScheduled(FailureEvent):
-    """Attempt number `attempt` failed, and another one follows after `delay` seconds."""
+    """Attempt number `attempt` failed; the next one starts after `delay` seconds."""
 
     name: ClassVar[str] = "retry.scheduled"
     attempts: int | None
@@ -31,7 +31,7 @@ class RetryScheduled(FailureEvent):
 
 
 class RetryStarted(Event):
-    """The wait is over: attempt number `attempt` begins."""
+    """After a wait, attempt number `attempt` starts."""
 
     name: ClassVar[str] = "retry.started"
     level: ClassVar[int] = logging.DEBUG
@@ -42,9 +42,9 @@ class RetryStarted(Event):
 
 
 class RetryRecovered(Event):
-    """Attempt number `attempt` succeeded after others had failed; `errors` counts those by type.
+    """Attempt number `attempt` succeeded after earlier failures; `errors` counts them by type.
 
-    `failures` counts them for messages: by HTTP status if there is one.
+    `failures` counts them for messages: by HTTP status, or by type without one.
     """
 
     name: ClassVar[str] = "retry.recovered"
@@ -59,10 +59,10 @@ class RetryRecovered(Event):
 
 
 class RetryExhausted(FailureEvent):
-    """No further attempt follows, and `reason` says why; `errors` and `failures` as in `RetryRecovered`."""
+    """No further attempt follows, for `reason`; `errors` and `failures` as in `RetryRecovered`."""
 
     name: ClassVar[str] = "retry.exhausted"
-    level: ClassVar[int] = logging.INFO  # the error comes next, or what stands in for it
+    level: ClassVar[int] = logging.INFO  # the error or its stand-in is reported next
     reason: str
     kind: str
     errors: Mapping[str, int]
@@ -73,9 +73,9 @@ class RetryExhausted(FailureEvent):
 
 
 class RetryMultiplied(Event):
-    """Loops of attempts surround each other: `loops` names them, outermost first.
+    """Retry loops are nested: `loops` names them, outermost first.
 
-    `attempts` is their product, 0 where one of them is limited by no number.
+    `attempts` is their product, 0 if one of them is unlimited.
     """
 
     name: ClassVar[str] = "retry.multiplied"
@@ -88,10 +88,10 @@ class RetryMultiplied(Event):
 
 
 class TimeoutExceeded(Event):
-    """An attempt exceeded `limit` seconds. `stopped` tells whether the work was really interrupted; None is unknown.
+    """An attempt exceeded `limit` seconds. `stopped`: whether the work was interrupted; None if unknown.
 
-    Where it was not, `reason` says why, if that is known; an attempt that was abandoned runs on in `thread`, which may
-    be the name of a task or of a process.
+    If not, `reason` is the cause, if known. An abandoned attempt still runs in `thread`, which may also name a task or
+    a process.
     """
 
     name: ClassVar[str] = "timeout.exceeded"
@@ -103,7 +103,7 @@ class TimeoutExceeded(Event):
     reason: str = field(default="", metadata={"name": "timeout.reason"})
 
     def sentence(self) -> str:
-        fate = {True: "stopped", False: "not stopped", None: "stopped or not, that is unknown"}[self.stopped]
+        fate = {True: "stopped", False: "not stopped", None: "unknown whether stopped"}[self.stopped]
         why = f" ({self.reason})" if self.reason else ""
         where = f" in {place(self.thread)}" if self.thread else ""
         running = f", {'still' if self.stopped is False else 'perhaps still'} running{where}" if self.abandoned else ""
@@ -111,7 +111,7 @@ class TimeoutExceeded(Event):
 
 
 class HedgeStarted(Event):
-    """No answer within `after` seconds: the same call was made once more, beside the first, as number `number`."""
+    """No result within `after` seconds: the same call was started once more, concurrently, as number `number`."""
 
     name: ClassVar[str] = "hedge.started"
     level: ClassVar[int] = logging.DEBUG
@@ -123,7 +123,7 @@ class HedgeStarted(Event):
 
 
 class HedgeWon(Event):
-    """Call number `number` of those made side by side answered first, `seconds` after the first was made."""
+    """Call number `number` of the concurrent ones finished first, `seconds` after the start of the first."""
 
     name: ClassVar[str] = "hedge.won"
     level: ClassVar[int] = logging.INFO
@@ -135,9 +135,9 @@ class HedgeWon(Event):
 
 
 class FallbackUsed(FailureEvent):
-    """The call failed, and `fallback` gave the result in its place.
+    """The call failed, and `fallback` replaced its result.
 
-    Of an earlier result, `since` is its time in unix seconds, and `age` how old it is.
+    For an earlier result, `since` is its time in unix seconds and `age` its age in seconds.
     """
 
     name: ClassVar[str] = "fallback.used"
@@ -151,16 +151,16 @@ class FallbackUsed(FailureEvent):
 
     @property
     def how_old(self) -> str:
-        """How old the stand-in is, in words: ` of 2026-11-26 14:03 UTC, 23 h old,`; empty where it has no age."""
+        """The stand-in's age in words: ` of 2026-11-26 14:03 UTC, 23 h old,`; empty if it has none."""
         if self.age is None or self.since is None:
             return ""
         return f" of {wording.moment(self.since)}, {wording.age(self.age)} old,"
 
 
 class LastGoodUnavailable(Event):
-    """A last good result was not `kept`, or could not be `read`; `action` says which, and `reason` says why.
+    """A last good result was not `kept`, or could not be `read` (the `action`), for `reason`.
 
-    The call goes on as if there were no such result. It is told once an hour for each operation and kind of reason.
+    The call goes on as if there were no such result. Emitted once an hour for each operation and kind of reason.
     """
 
     name: ClassVar[str] = "fallback.unavailable"
@@ -173,7 +173,7 @@ class LastGoodUnavailable(Event):
 
 
 class ChaosInjected(Event):
-    """A rehearsal made this call fail, wait or return something else on purpose."""
+    """Fault injection made this call fail, wait or return another result."""
 
     name: ClassVar[str] = "chaos.injected"
     level: ClassVar[int] = logging.INFO
@@ -184,10 +184,10 @@ class ChaosInjected(Event):
 
 
 class CallFailed(FailureEvent):
-    """Nothing helped: the caller gets the error. It may be another call's function, which this one was made `inside`.
+    """The call failed finally: the caller gets the error. `inside`: the call was made within another decorated call.
 
-    With `again`, an orchestrator repeats the call; None: it may. One failure is one record at ERROR: the outer call,
-    the orchestrator, which logs the error with its traceback, or the next attempt reports it again.
+    With `again`, an orchestrator repeats the call; None: it may. So that one failure is one record at ERROR, the level
+    is WARNING if another record follows: of the outer call, the orchestrator or the next attempt.
     """
 
     name: ClassVar[str] = "call.failed"
@@ -203,5 +203,5 @@ class CallFailed(FailureEvent):
 
     def sentence(self) -> str:
         follows = {True: "; another attempt follows", None: "; another attempt may follow"}.get(self.again, "")
-        # The kind is the reason why the call was retried, or was not.
-        return f"failed with {worded(self.error_type, self.http_status, self.kind)}: {self.message}{follows}"
+        # The kind explains why the call was, or was not, retried.
+        return f"failed with {label(self.error_type, self.http_status, self.kind)}: {self.message}{follows}"

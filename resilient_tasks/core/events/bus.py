@@ -1,4 +1,4 @@
-"""Carries events to sinks."""
+"""The bus that carries events to sinks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _logger = logging.getLogger("resilient_tasks")
 log_records.install(_logger)
 
 Sink = Callable[[Event], None]
-#: Tells of which events a sink is to hear.
+#: Returns whether a sink receives events of a class.
 Wants = Callable[[type[Event]], bool]
 
 
@@ -46,22 +46,22 @@ class Several:
 
 
 class Bus:
-    """Carries events to its sinks, in the thread in which they happen. A sink that raises is reported, never felt.
+    """Carries events to sinks, in the thread that emits them. A sink's error is logged and never reaches the call.
 
     Attributes:
-        sinks: each with what it wants.
+        sinks: the sinks, each with its filter.
     """
 
     def __init__(self) -> None:
         self.sinks: tuple[tuple[Sink, Wants], ...] = ()
 
     def subscribe(self, sink: Sink, wants: Wants = _all) -> Callable[[], None]:
-        """Add a sink; the result takes it away again.
+        """Add a sink, and return a function that removes it.
 
         Args:
             sink: is called with each event.
-            wants: tells of which classes of events it is to hear. It is asked each time, so it has to be quick.
-                Where it raises, that is reported as if the sink had.
+            wants: returns whether the sink receives events of a class. It is called for each event, so it has to be
+                quick. Its errors are logged like the sink's.
         """
         mine = (sink, wants)
         self.sinks = (*self.sinks, mine)
@@ -73,7 +73,7 @@ class Bus:
 
     @contextmanager
     def listening(self, sink: Sink) -> Iterator[None]:
-        """Have `sink` receive what happens inside the block."""
+        """Subscribe `sink` for the duration of the block."""
         unsubscribe = self.subscribe(sink)
         try:
             yield
@@ -81,17 +81,17 @@ class Bus:
             unsubscribe()
 
     def wants(self, event: type[Event]) -> bool:
-        """Tell whether any sink wants events of this class: where none does, none need be made."""
+        """Return whether any sink wants events of this class; otherwise none need be created."""
         for _, wants in self.sinks:
             try:
                 if wants is _all or wants(event):
                     return True
-            except Exception:  # it is asked again for the event, and reported there
+            except Exception:  # it is called again with the event, and logged there
                 return True
         return False
 
     def wants_any(self, events: Several) -> bool:
-        """Tell whether any sink wants events of any of these classes."""
+        """Return whether any sink wants events of any of these classes."""
         for _, wants in self.sinks:
             if type(wants) is not OfLevel:
                 return any(map(self.wants, events.classes))
@@ -103,7 +103,7 @@ class Bus:
         return False
 
     def emit(self, event: Event, *more: Sink) -> None:
-        """Hand `event` to every sink that wants it, and to those in `more`."""
+        """Pass `event` to every sink that wants it, and to those in `more`."""
         for sink, wants in self.sinks:
             _hand(event, sink, wants)
         for sink in more:
@@ -115,7 +115,7 @@ def _hand(event: Event, sink: Sink, wants: Wants = _all) -> None:
         if wants is _all or wants(type(event)):
             sink(event)
     except Exception:
-        with contextlib.suppress(Exception):  # the sink may be the log's own
+        with contextlib.suppress(Exception):  # the failed sink may be the logger's
             _logger.exception("the sink %s failed on %s", safely.shown(sink), event.name)
 
 

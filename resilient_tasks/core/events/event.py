@@ -1,9 +1,9 @@
-"""What an event is, and which run it belongs to.
+"""The base class of events.
 
-Field names follow OpenTelemetry's conventions where those have one: `Event.as_dict()` gives `error.type`,
+Field names follow OpenTelemetry's conventions if they define one: `Event.as_dict()` returns `error.type`,
 `exception.message` and `retry.delay_s` for the attributes `error_type`, `message` and `delay`.
 
-An event holds no secret, and no text that a terminal would obey: its sinks may write it down as it is.
+An event holds no secret and no terminal control sequence: sinks may write it as it is.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from resilient_tasks import redaction
 from resilient_tasks.core import host, settings
 from resilient_tasks.core.execution import real_time as time
 from resilient_tasks.core.shown import for_terminal
-from resilient_tasks.core.wording import in_brief, worded
+from resilient_tasks.core.wording import in_brief, label
 from resilient_tasks.redaction.patterns import compiled
 from resilient_tasks.safely import of_class
 
@@ -32,21 +32,21 @@ EVENTS: dict[str, type[Event]] = {}
 
 
 def run_ids() -> Mapping[str, str]:
-    """Return the ids of the run that this code is part of; empty outside of any."""
+    """Return the ids of the current run; empty outside of a run."""
     return host.current.run()
 
 
 def now() -> float:
-    """Return the time in unix seconds. An event class that is pickled by its value finds this by its name."""
+    """Return the time in unix seconds. Event classes that are pickled by value refer to this function by name."""
     return time.time()
 
 
 def named(name: str) -> Any:
-    """Give a field the name that `as_dict()` calls it by."""
+    """Define a field with another name in `as_dict()`."""
     return field(metadata={"name": name})
 
 
-#: What is made by this library; what stands in `run` is the same for many events.
+#: Fields that this library fills, and `run`, which is the same for many events and is redacted separately.
 _CODE = frozenset({"call", "of", "attempt", "time", "kind", "policy", "action", "run"})
 _NUMBERS = frozenset({int, float, bool, type(None)})
 _OF_NUMBERS = compiled(r"(?:int|float|bool)(?: \| None)?")
@@ -54,15 +54,15 @@ _OF_NUMBERS = compiled(r"(?:int|float|bool)(?: \| None)?")
 
 @dataclass(frozen=True, init=False, repr=False, eq=False)
 class _Frozen:
-    """Has `dataclass`, which a user's event may bear, take every event for a frozen dataclass."""
+    """Makes `dataclass`, which a user may apply to an event, treat every event as a frozen dataclass."""
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field, named))
 class _Record(_Frozen):
     """Makes each subclass a frozen dataclass that takes its fields by name.
 
-    What `dataclass` would write and compile for each of them is written once, here: of thirty events, that was most of
-    what their import took. `_shadow` is a class without code, of which `dataclass` says what the fields are.
+    The methods that `dataclass` would generate and compile for each of them are written once, here: for thirty events,
+    that took most of their import time. `_shadow` is a class without code, from which `dataclass` derives the fields.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
@@ -73,7 +73,7 @@ class _Record(_Frozen):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "__dataclass_fields__" in vars(cls):  # `dataclass(slots=True)` of a user's builds the class a second time
+        if "__dataclass_fields__" in vars(cls):  # a user's `dataclass(slots=True)` builds the class a second time
             return
         kinds = inspect.get_annotations(cls)
         body = {name: vars(cls)[name] for name in kinds if name in vars(cls)}
@@ -94,13 +94,13 @@ class _Record(_Frozen):
             if name not in given:
                 values[name] = make()
         if values.keys() != (names := self._names):
-            wrong = {"it lacks": names - values.keys(), "it has no": values.keys() - names}
-            said = "; ".join(f"{what} {', '.join(sorted(which))}" for what, which in wrong.items() if which)
-            raise TypeError(f"{type(self).__name__}: {said}")
+            wrong = {"missing": names - values.keys(), "unknown": values.keys() - names}
+            details = "; ".join(f"{what} {', '.join(sorted(which))}" for what, which in wrong.items() if which)
+            raise TypeError(f"{type(self).__name__}: {details}")
         self.__post_init__()
 
     def __post_init__(self) -> None:
-        """Bring the values into the form in which they are kept."""
+        """Normalize the values."""
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise FrozenInstanceError(f"cannot assign to field {name!r}")
@@ -119,11 +119,11 @@ class _Record(_Frozen):
 
 
 class Event(_Record):
-    """Something that happened: `operation` is the function, `attempt` counts from 1, `time` is in unix seconds."""
+    """Base class of events: `operation` is the function's name, `attempt` counts from 1, `time` is in unix seconds."""
 
     name: ClassVar[str] = ""
     level: ClassVar[int] = logging.WARNING
-    #: The highest level that an event of the class may have.
+    #: The highest level of the class's events.
     loudest: ClassVar[int] = logging.WARNING
 
     operation: str
@@ -153,31 +153,31 @@ class Event(_Record):
         return self.level
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the event as a flat mapping that JSON can hold, its run ids merged in."""
+        """Return the event as a flat mapping for JSON, with its run ids."""
         names, values, only_if_known = _fields_of(type(self))
-        told = {"event.name": self.name, **self.run, **dict(zip(names.values(), values(self), strict=True))}
+        found = {"event.name": self.name, **self.run, **dict(zip(names.values(), values(self), strict=True))}
         for name in only_if_known:
-            if told[names[name]] is None:
-                del told[names[name]]
-        return told
+            if found[names[name]] is None:
+                del found[names[name]]
+        return found
 
     def in_order(self) -> tuple[tuple[str, ...], tuple[Any, ...]]:
-        """Return what `as_dict()` tells in the order of its names, but for the time and the run: names, and values."""
+        """Return the names and values of `as_dict()`, sorted by name, without the time and the run."""
         _, _, only_if_known = _fields_of(type(self))
         left_out = [name for name in only_if_known if getattr(self, name) is None]
         names, values = _in_order(type(self), *left_out)  # type: ignore[arg-type]  # only its objects have no hash
         return names, values(self)
 
     def sentence(self) -> str:
-        """Say in one line what happened."""
+        """Describe the event in one line."""
         return self.name
 
 
 @of_class
 def _fields_of(event: type[Event]) -> tuple[dict[str, str], Callable[[Event], tuple[Any, ...]], list[str]]:
-    """Return the names in `as_dict()` of all fields but `run`, what gets their values, and which may be left out.
+    """Return the names in `as_dict()` of all fields except `run`, a getter of their values, and the optional fields.
 
-    Those are left out where nothing is known, as a convention has it.
+    An optional field is left out if it is None, as OpenTelemetry's conventions require.
     """
     own = {part.name: part for part in fields(event) if part.name != "run"}
     names = {name: part.metadata.get("name", name) for name, part in own.items()}
@@ -187,24 +187,24 @@ def _fields_of(event: type[Event]) -> tuple[dict[str, str], Callable[[Event], tu
 @functools.lru_cache(128)
 def _in_order(event: type[Event], *left_out: str) -> tuple[tuple[str, ...], Callable[[Event], tuple[Any, ...]]]:
     names = {"name": "event.name", **_fields_of(event)[0]}
-    told = sorted((shown, name) for name, shown in names.items() if name not in {"time", *left_out})
-    return tuple(shown for shown, _ in told), operator.attrgetter(*(name for _, name in told))
+    pairs = sorted((shown, name) for name, shown in names.items() if name not in {"time", *left_out})
+    return tuple(shown for shown, _ in pairs), operator.attrgetter(*(name for _, name in pairs))
 
 
 @of_class
 def _texts_of(event: type[Event]) -> tuple[str, ...]:
-    """Return the names of the fields in which a secret could stand."""
-    ours = event.__module__.startswith("resilient_tasks.")  # then a field for numbers has numbers
-    looked_at = (part for part in fields(event) if part.name not in _CODE)
-    return tuple(part.name for part in looked_at if not (ours and _OF_NUMBERS.fullmatch(str(part.type))))
+    """Return the names of the fields that may hold a secret."""
+    ours = event.__module__.startswith("resilient_tasks.")  # then a numeric field holds numbers
+    parts = (part for part in fields(event) if part.name not in _CODE)
+    return tuple(part.name for part in parts if not (ours and _OF_NUMBERS.fullmatch(str(part.type))))
 
 
-#: A service that is down says the same again and again. So many texts of at most so many characters are kept.
+#: A service that is down repeats its error text: the number and greatest length of cached texts.
 _KEPT, _LONGEST = 256, 400
 
 
 def fit_to_show(value: Any) -> Any:
-    """Return `value` without the secrets in it; of a text, also without what a terminal would obey."""
+    """Return `value` redacted; a text also with terminal control sequences escaped."""
     if type(value) is str and len(value) <= _LONGEST:
         return _fit(value, settings.current.secrets)
     cleaned = redaction.values.clean(value)
@@ -226,7 +226,7 @@ def _shown(value: Any) -> Any:
 
 
 class ErrorEvent(Event):
-    """Something that happened because of an error: its type, its text, and its HTTP status, if any."""
+    """An event about an error: its type, its text, and its HTTP status, if any."""
 
     error_type: str = named("error.type")
     message: str = named("exception.message")
@@ -234,19 +234,19 @@ class ErrorEvent(Event):
 
     @property
     def error(self) -> str:
-        """The error in a few words: `HTTPStatusError (HTTP 503)`."""
-        return worded(self.error_type, self.http_status)
+        """The error's label: `HTTPStatusError (HTTP 503)`."""
+        return label(self.error_type, self.http_status)
 
     @property
     def error_in_brief(self) -> str:
-        """The error as it is counted: `HTTP 503`, or its type."""
+        """The form in which the error is counted: `HTTP 503`, or its type."""
         return in_brief(self.error_type, self.http_status)
 
 
 class FailureEvent(ErrorEvent):
-    """Something that happened because a call failed, or an attempt of it.
+    """An event about a failed call or attempt.
 
-    Where a call inside raised that very error, and told of it, `of` is the `call` of its event.
+    If an inner call raised and reported the same error, `of` is the `call` of that event.
     """
 
     of: str | None = field(default=None, metadata={"name": "failure.of", "if_known": True})

@@ -1,4 +1,4 @@
-"""Events about data that a schema or a drift gate judged."""
+"""Events about validated data and drift."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from resilient_tasks.core.wording import named_few, number_of
 
 
 class RowsInvalid(Event):
-    """Of `rows` rows, `invalid` did not satisfy the schema; `action` says what was done with them.
+    """Of `rows` rows, `invalid` did not satisfy the schema; `action` is what was done with them.
 
     `part` names an argument, or one of several frames in a result.
     """
@@ -30,9 +30,9 @@ class RowsInvalid(Event):
 
 
 class RowsWarned(Event):
-    """Of `rows` rows, some break a rule with `raise_warning=True`: they go on.
+    """Of `rows` rows, some break a rule with `raise_warning=True`, and are kept.
 
-    `reasons` counts the rows by rule; 0 for a rule with one verdict for all rows. `part` is as in `RowsInvalid`.
+    `reasons` counts the rows by rule; 0 for a rule about the whole frame. `part` is as in `RowsInvalid`.
     """
 
     name: ClassVar[str] = "rows.warned"
@@ -63,7 +63,7 @@ class RowsQuarantined(RowsInvalid):
 
 
 def in_the_quarantine(events: Iterable[Event]) -> list[RowsQuarantined]:
-    """Return the last event of each file that is in the quarantine after `events`, in their order."""
+    """Return the last event of each file in the quarantine after `events`, in their order."""
     last = {event.path: event for event in events if isinstance(event, RowsQuarantined)}
     return [event for event in last.values() if event.invalid]
 

@@ -1,4 +1,4 @@
-"""What happens to what calls share: circuits, limits, and the store that holds them."""
+"""Events about shared state: circuits, limits, and the store that holds them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from resilient_tasks.core.wording import about, calls_in, number_of
 
 
 class BreakerOpened(Event):
-    """The circuit `breaker` lets no call through for the next `open_for` seconds; None: until a person closes it."""
+    """The circuit `breaker` rejects calls for the next `open_for` seconds; None: until it is closed by hand."""
 
     name: ClassVar[str] = "breaker.opened"
     breaker: str
@@ -23,7 +23,7 @@ class BreakerOpened(Event):
 
 
 class BreakerHalfOpened(Event):
-    """The circuit `breaker` was open long enough: a few calls are let through, to see how they fare."""
+    """The circuit `breaker` lets a few calls through as probes."""
 
     name: ClassVar[str] = "breaker.half_opened"
     level: ClassVar[int] = logging.INFO
@@ -31,11 +31,11 @@ class BreakerHalfOpened(Event):
     reason: str
 
     def sentence(self) -> str:
-        return f"circuit {self.breaker} is half open, to be tried: {self.reason}"
+        return f"circuit {self.breaker} is half open, probing: {self.reason}"
 
 
 class BreakerClosed(Event):
-    """The circuit `breaker` lets calls through again; it had let none for `seconds` (probes apart)."""
+    """The circuit `breaker` lets calls through again, after `seconds`."""
 
     name: ClassVar[str] = "breaker.closed"
     level: ClassVar[int] = logging.INFO
@@ -48,7 +48,7 @@ class BreakerClosed(Event):
 
 
 class RateLimitReached(Event):
-    """The rate limit `limit` made this call wait for `delay` seconds; or it was `refused`, as that was too long."""
+    """The rate limit `limit` made this call wait for `delay` seconds, or `refused` it, because that was too long."""
 
     name: ClassVar[str] = "rate.limited"
     level: ClassVar[int] = logging.INFO
@@ -63,9 +63,9 @@ class RateLimitReached(Event):
 
 
 class RateAdapted(Event):
-    """The service refused a call, so the adaptive rate limit `limit` lets fewer calls begin; none for `pause` seconds.
+    """The service refused a call, so the adaptive rate limit `limit` lowers its rate and pauses for `pause` seconds.
 
-    `rate_before` and `rate` are calls in `per` seconds; they are equal where the limit was at its least before.
+    `rate_before` and `rate` are calls in `per` seconds; they are equal if the rate was already at its minimum.
     """
 
     name: ClassVar[str] = "rate.adapted"
@@ -86,7 +86,7 @@ class RateAdapted(Event):
 
 
 class BulkheadRejected(Event):
-    """All `limit` slots of the bulkhead `bulkhead` were taken, and this call got none: `reason` says why."""
+    """All `limit` slots of the bulkhead `bulkhead` were taken, and this call got none, for `reason`."""
 
     name: ClassVar[str] = "bulkhead.rejected"
     bulkhead: str
@@ -96,13 +96,13 @@ class BulkheadRejected(Event):
 
     def sentence(self) -> str:
         under_way = number_of(self.limit, "call")
-        return f"bulkhead {self.bulkhead} is full: {under_way} under way, {self.queued} waiting; {self.reason}"
+        return f"bulkhead {self.bulkhead} is full: {under_way} running, {self.queued} waiting; {self.reason}"
 
 
 class StoreLost(Event):
-    """The store of shared states does not answer: until it does, each process goes by its own memory.
+    """The store of shared state does not respond: until it does, each process uses its own memory.
 
-    The store of incidents is told of too: `waits` says that what has to be kept there waits until it answers.
+    Also emitted for the store of incidents, with `waits`: records wait until it responds.
     """
 
     name: ClassVar[str] = "store.lost"
@@ -111,12 +111,12 @@ class StoreLost(Event):
     waits: bool = False
 
     def sentence(self) -> str:
-        meanwhile = "what is to be kept there waits" if self.waits else "this process goes by its own memory"
+        meanwhile = "new records wait" if self.waits else "this process uses its own memory"
         return f"{self.store} does not answer ({self.message}): {meanwhile} until it does"
 
 
 class StoreRegained(Event):
-    """The store of shared states answers again, after `seconds`."""
+    """The store of shared state responds again, after `seconds`."""
 
     name: ClassVar[str] = "store.regained"
     level: ClassVar[int] = logging.INFO
@@ -128,9 +128,9 @@ class StoreRegained(Event):
 
 
 class FlightJoined(Event):
-    """This call waited for `leader`, which made the same call already, and shares what came of that.
+    """This call waited for `leader`, the same call made earlier, and shares its outcome.
 
-    `outcome` is `"ok"`, `"degraded"` or `"failed"`; or `"deadline"`, where its own deadline ended the waiting.
+    `outcome` is `"ok"`, `"degraded"` or `"failed"`; or `"deadline"` if its own deadline ended the wait.
     """
 
     name: ClassVar[str] = "flight.joined"
@@ -147,19 +147,19 @@ class FlightJoined(Event):
 
 
 class FlightAlone(Event):
-    """Calls of this function are made one by one although they were to be shared: `reason` says why. Told once."""
+    """Calls of this function cannot be shared, for `reason`. Emitted once."""
 
     name: ClassVar[str] = "flight.alone"
     reason: str
 
     def sentence(self) -> str:
-        return f"single flight: this call was made on its own: {self.reason}"
+        return f"single flight: this call was not shared: {self.reason}"
 
 
 class ApiAway(Event):
-    """The orchestrator's server did not answer for `seconds`; states of task runs came `late`, or were `lost`.
+    """The orchestrator's server did not respond for `seconds`; `late` states of task runs were delayed, `lost` lost.
 
-    It is `back`, unless it was still away when the run ended.
+    `back`: it responded again before the run ended.
     """
 
     name: ClassVar[str] = "api.away"

@@ -1,4 +1,4 @@
-"""Names of what calls share, and keys of their arguments."""
+"""Names of shared state, and keys of arguments."""
 
 from typing import TYPE_CHECKING, Any
 

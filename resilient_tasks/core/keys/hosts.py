@@ -7,13 +7,13 @@ from urllib.parse import urlsplit
 
 from resilient_tasks.redaction.text import redact
 
-#: Ports that say nothing, for they are those of the scheme.
-_USUAL = {("http", 80), ("https", 443), ("ws", 80), ("wss", 443)}
+#: Default ports, which are left out.
+_DEFAULT_PORTS = {("http", 80), ("https", 443), ("ws", 80), ("wss", 443)}
 _NO_HOST = re.compile(r"[\s\\]")
 
 
 def host_of(url: object) -> str:
-    """Return the host of a URL in small letters, without user and password, and with a port that is not the usual one.
+    """Return the host of a URL in lower case, without user and password, with its port if that is not the default.
 
         CircuitBreaker(lambda url: host_of(url))
 
@@ -21,7 +21,7 @@ def host_of(url: object) -> str:
         url: a URL with its scheme, as text or as an object whose `str()` is one (of httpx, yarl, pydantic).
 
     Raises:
-        ValueError: it has no host, as `api.example.com/flights` without a scheme.
+        ValueError: it has no host, such as `api.example.com/flights` without a scheme.
     """
     text = str(url).strip()
     try:
@@ -34,4 +34,4 @@ def host_of(url: object) -> str:
         msg = f"{redact(text)!r} has no host: write it with its scheme, as https://api.example.com/flights"
         raise ValueError(msg)
     host = f"[{host}]" if ":" in host else host
-    return host if port is None or (parts.scheme, port) in _USUAL else f"{host}:{port}"
+    return host if port is None or (parts.scheme, port) in _DEFAULT_PORTS else f"{host}:{port}"

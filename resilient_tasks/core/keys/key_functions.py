@@ -1,6 +1,7 @@
-"""Key functions: a policy asks one what tells calls apart, or which name they share.
+"""Key functions: from a call's arguments to a key, or to the name of shared state.
 
-It is given those of the call's arguments that it names, defaults included, however the caller wrote them.
+A key function receives the arguments that it has parameters for, defaults included, whether the caller passed them by
+position or by name.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ def check(
     """Raise `PolicyError` unless `key` is a plain function.
 
     Args:
-        key: what was given as a key function.
+        key: the value given as a key function.
         where: the policy's argument, such as `"LastGood(key=...)"`.
-        what: what is right there, for the error.
-        instead: what to write, for the error.
+        what: what the argument takes, for the message.
+        instead: what to write, for the message.
     """
     if isinstance(key, type):
         name = key.__name__
@@ -41,12 +42,14 @@ def check(
     if not callable(key):
         raise PolicyError(f"{where} is {what}, not {key!r}: write {instead}")
     if callables.is_async(key) or callables.is_generator(key) or callables.is_async_generator(key):
-        msg = f"{where} asks {short_name_of(key)} before each call, and needs its answer at once: make it a plain `def`"
+        msg = (
+            f"{where} calls {short_name_of(key)} before each call, and needs its result at once: make it a plain `def`"
+        )
         raise PolicyError(msg)
 
 
 def as_name(given: object, otherwise: str) -> str:
-    """Write what was probably meant as a name: a text, or a key function; else the example `otherwise`."""
+    """Return the source text of a name or key function, for a message; otherwise the example `otherwise`."""
     if callable(given) and not isinstance(given, type):
         name = short_name_of(given)
         return name if name.isidentifier() else "lambda ...: ..."
@@ -54,30 +57,30 @@ def as_name(given: object, otherwise: str) -> str:
 
 
 def check_fits(key: Callable[..., Any], fn: Callable[..., Any], where: str) -> None:
-    """Raise `PolicyError` if the key function cannot be asked about calls of `fn`. Asked at decoration."""
+    """Raise `PolicyError`, at decoration, if the key function does not fit the parameters of `fn`."""
     if why := _why_unfit(key, fn):
         raise PolicyError(f"{where}: {why}")
 
 
-def ask(key: Callable[..., Any], call: Call, where: str) -> Any:
-    """Return what a key function gives for a call.
+def key_of(key: Callable[..., Any], call: Call, where: str) -> Any:
+    """Return the result of a key function for a call.
 
     Raises:
-        PredicateError: it failed, or names an argument that this call was not given.
+        PredicateError: it failed, or needs an argument that this call does not have.
         TypeError: the call's arguments do not fit its function.
     """
     args, kwargs = _arguments(key, call, where)
     try:
         answer = key(*args, **kwargs)
         if callables.comes_later(answer):
-            raise callables.refused(answer, "a key function has to answer at once")  # noqa: TRY301  # told as any other
+            raise callables.refused(answer, "a key function has to answer at once")  # noqa: TRY301  # reported like any other
     except Exception as problem:
         raise refused(key, call, where, how_it_failed(problem)) from problem
     return answer
 
 
-def answer_at_once(key: Callable[..., Any], fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    """Return what a key function gives for a call of `fn`, where nothing is unusual about it, else raise anything."""
+def quick_key_of(key: Callable[..., Any], fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """Return the result of a key function for an ordinary call of `fn`; raise any error if anything is unusual."""
     names, bound = _names[key], bound_to(fn, args, kwargs)
     if names is None or bound is None:
         raise LookupError
@@ -85,35 +88,35 @@ def answer_at_once(key: Callable[..., Any], fn: Callable[..., Any], args: Any, k
 
 
 def refused(key: Callable[..., Any], call: Call, where: str, why: str) -> PredicateError:
-    """Return the error for a key function that gave no key for a call: it says which one, and why."""
-    msg = f"{where}: the key function {short_name_of(key)} {why}, when it was asked about a call of {call.operation}"
+    """Return the error for a key function that returned no key for a call."""
+    msg = f"{where}: the key function {short_name_of(key)} {why} (in a call of {call.operation})"
     return PredicateError(msg, about_error=False)
 
 
 def _arguments(key: Callable[..., Any], call: Call, where: str) -> tuple[list[Any], dict[str, Any]]:
-    """Return what the key function is called with: those of the call's arguments that it takes, and their defaults."""
+    """Return the key function's arguments: those of the call that it has parameters for, defaults included."""
     work = call.work
     try:
         bound = bound_to(work.fn, work.args, work.kwargs)
     except TypeError as error:
         msg = f"{call.operation}(): {error}"
         raise TypeError(msg) from None
-    if bound is None:  # a function written in C: nothing says how its arguments are called
+    if bound is None:  # a function written in C without a signature
         return list(work.args), dict(work.kwargs)
     theirs = signature_of(key)
     if theirs is not None and (names := _named_by(key, theirs)) is not None and names <= bound.arguments.keys():
         return [], {name: bound.arguments[name] for name in names}
-    if theirs is None:  # as `operator.itemgetter`, which has no signature before Python 3.13
+    if theirs is None:  # such as `operator.itemgetter`, which has no signature before Python 3.13
         return list(bound.args[:1]), {}
     args, kwargs, missing = _matched(theirs, bound)
     if missing:
-        asked = f"{where}: the key function {short_name_of(key)}"
-        msg = f"{asked} names {joined(missing)}, which this call of {call.operation} was not given"
+        function = f"{where}: the key function {short_name_of(key)}"
+        msg = f"{function} needs {joined(missing)}, which this call of {call.operation} does not have"
         raise PredicateError(msg, about_error=False)
     return args, kwargs
 
 
-#: By key function, the names of its parameters, where it takes each by name; else None.
+#: By key function, the names of its parameters if it takes each by name, otherwise None.
 _names: WeakKeyDictionary[Callable[..., Any], frozenset[str] | None] = WeakKeyDictionary()
 _BY_NAME = {_EITHER, inspect.Parameter.KEYWORD_ONLY}
 
@@ -130,7 +133,7 @@ def _named_by(key: Callable[..., Any], theirs: inspect.Signature) -> frozenset[s
 
 
 def _matched(theirs: inspect.Signature, bound: inspect.BoundArguments) -> tuple[list[Any], dict[str, Any], list[str]]:
-    """Match a call's arguments with the parameters of a key function: by place, by name, and what is missing."""
+    """Return a key function's positional and keyword arguments from a call's arguments, and the missing parameters."""
     parameters = list(theirs.parameters.values())
     by_place = any(one.kind is _MORE for one in parameters)
     values, more = _by_name(bound)
@@ -163,7 +166,7 @@ def _matched(theirs: inspect.Signature, bound: inspect.BoundArguments) -> tuple[
 
 
 def _by_name(bound: inspect.BoundArguments) -> tuple[dict[str, Any], list[Any]]:
-    """Return a call's arguments by name, and those that came by place and have no name of their own."""
+    """Return a call's arguments by name, and the extra positional ones, which have no name."""
     values, more = dict(bound.arguments), []
     for one in bound.signature.parameters.values():
         if one.kind is _MORE:
@@ -174,17 +177,17 @@ def _by_name(bound: inspect.BoundArguments) -> tuple[dict[str, Any], list[Any]]:
 
 
 def _why_unfit(key: Callable[..., Any], fn: Callable[..., Any]) -> str:
-    """Say why a key function cannot be asked about calls of `fn`; empty, if it can."""
+    """Explain why a key function does not fit the parameters of `fn`; empty if it does."""
     ours, theirs = signature_of(fn), signature_of(key)
     if ours is None or theirs is None:
         return ""
     names = list(ours.parameters)
     kinds = [one.kind for one in ours.parameters.values()]
     places = len(kinds) if _MORE in kinds else sum(kind in {_BY_PLACE, _EITHER} for kind in kinds)
-    asked = list(theirs.parameters.values())
-    by_place = any(one.kind is _MORE for one in asked)
+    parameters = list(theirs.parameters.values())
+    by_place = any(one.kind is _MORE for one in parameters)
     unknown = []
-    for place, one in enumerate(asked):
+    for place, one in enumerate(parameters):
         in_order = one.kind is _BY_PLACE or (by_place and one.kind is _EITHER)
         found = (place < places or _MORE in kinds) if in_order else one.name in names or _MORE_BY_NAME in kinds
         found = found or one.kind in {_MORE, _MORE_BY_NAME} or one.default is not _NONE
@@ -194,16 +197,16 @@ def _why_unfit(key: Callable[..., Any], fn: Callable[..., Any]) -> str:
         return ""
     return (
         f"the key function {short_name_of(key)} names {joined(unknown)}, which {name_of(fn)}"
-        f"({written(ours.parameters.values())}) does not have. It is given those of the call's arguments that it names:"
-        f" {_instead(key, asked, names)}"
+        f"({written(ours.parameters.values())}) does not have. It receives the call's arguments by name:"
+        f" {_instead(key, parameters, names)}"
     )
 
 
-def _instead(key: Callable[..., Any], asked: list[inspect.Parameter], names: list[str]) -> str:
+def _instead(key: Callable[..., Any], parameters: list[inspect.Parameter], names: list[str]) -> str:
     likely = [name for name in names if name not in {"self", "cls"}]
     if not likely:
         return "write a function without parameters"
     name = short_name_of(key)
-    if name.isidentifier() and len(asked) == 1:
+    if name.isidentifier() and len(parameters) == 1:
         return f"write lambda {likely[0]}: {name}({likely[0]})"
     return f"write lambda {likely[0]}: ..., or take **kwargs"

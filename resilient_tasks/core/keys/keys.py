@@ -1,7 +1,7 @@
-"""The name of what calls share: a text, or a key function, which gives the name for each call from its arguments.
+"""The name of shared state: a text, or a key function, which returns the name for each call from its arguments.
 
-What a key function gives is the name itself: a policy that has this name as a text shares the state. A secret in it is
-redacted, and a digest of the whole text stands behind, so that two secrets still make two names.
+The result of a key function is the name itself: a policy with the same name as a text shares the state. A secret in it
+is redacted and a digest of the whole text appended, so that two secrets still make two names.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from resilient_tasks.core.parameters.signatures import signature_of
 if TYPE_CHECKING:
     from resilient_tasks.core.call import Call, Plan, Proceed
 
-#: A key function: it is given those of the call's arguments that it names.
+#: A key function receives the call's arguments that it has parameters for.
 Answer: TypeAlias = str | int | Enum
 Key: TypeAlias = Callable[..., Answer]
 Name: TypeAlias = str | Key
 
 T = TypeVar("T")
 
-#: Characters of a name that a key function gives.
+#: The greatest length of a name that a key function returns.
 LONGEST = 500
 
 
 def changed(value: T, **fields: object) -> T:
-    """Return a copy of a frozen value with other fields, without repeating its checks."""
+    """Return a copy of a frozen value with changed fields, without repeating its checks."""
     copy = object.__new__(type(value))
     copy.__dict__.update(value.__dict__, **fields)
     return copy
@@ -47,11 +47,10 @@ def _check(name: object, where: str) -> None:
 
 
 class Keyed:
-    """What has a state under its name: one, or one for each name that a key function gives.
+    """A policy with state under a name: one state, or one for each name that a key function returns.
 
-    A policy derives from this class before `Policy`, calls `settle_name` when it is made and `check_key` in `check`,
-    and begins `around` with `if self.is_keyed: return await around(self, call, proceed)`: from there on its name is a
-    text.
+    A policy derives from this class before `Policy`, calls `settle_name` in `__post_init__` and `check_key` in `check`,
+    and begins `around` with `if self.is_keyed: return await around(self, call, proceed)`; then its name is a text.
     """
 
     name: Any
@@ -63,25 +62,25 @@ class Keyed:
 
     @property
     def title(self) -> str:
-        """The name, or which key function gives it."""
+        """The name, or a description with its key function."""
         return f"each key of {wording.short_name_of(self.name)}" if self.is_keyed else self.name
 
     def settle_name(self) -> None:
-        """Raise `PolicyError` unless the name is a text that can name something, or a key function."""
+        """Raise `PolicyError` unless the name is a usable text or a key function."""
         _check(self.name, self._where)
-        if isinstance(self.name, str):  # a member of an Enum is written differently from place to place
+        if isinstance(self.name, str):  # a member of an Enum would be formatted differently in different places
             object.__setattr__(self, "name", str.__str__(self.name))
 
     def check_key(self, fn: Callable[..., Any]) -> None:
-        """Raise `PolicyError` if the key function cannot be asked about calls of `fn`. Asked at decoration."""
+        """Raise `PolicyError`, at decoration, if the key function does not fit the parameters of `fn`."""
         if self.is_keyed:
             key_functions.check_fits(self.name, fn, self._where)
 
     def for_key(self, key: Answer) -> Self:
-        """Return this policy as it is for one key: with the name that the key function gave, or `key` would give.
+        """Return this policy for one key, with a text as its name.
 
         Raises:
-            PolicyError: the name is no key function, or `key` cannot be a name.
+            PolicyError: the name is not a key function, or `key` cannot be a name.
         """
         if not self.is_keyed:
             msg = f"{self._where} is {self.name!r}, so it has no keys: leave the key out"
@@ -100,16 +99,16 @@ class Keyed:
         """
         if not self.is_keyed:
             return self
-        answer = key_functions.ask(self.name, call, self._where)
+        answer = key_functions.key_of(self.name, call, self._where)
         try:
             return self._named(_name_of(answer, self.name))
         except ValueError as problem:
-            raise key_functions.refused(self.name, call, self._where, f"gave {problem}") from None
+            raise key_functions.refused(self.name, call, self._where, f"returned {problem}") from None
 
     def place_at_once(self, prefix: str, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
-        """Return where the state of a call's key is; empty, where `for_call` has to find out, or say what is wrong."""
+        """Return the store key of a call's state; empty if only `for_call` can find it, or explain what is wrong."""
         try:
-            answer = key_functions.answer_at_once(self.name, plan.fn, args, kwargs)
+            answer = key_functions.quick_key_of(self.name, plan.fn, args, kwargs)
             return prefix + _name_of(answer, self.name)
         except Exception:
             return ""
@@ -128,7 +127,7 @@ class _KeyedPolicy(Protocol):
 
 
 async def around(policy: _KeyedPolicy, call: Call, proceed: Proceed) -> Outcome[Any]:
-    """Do as the policy does for the key of this call. A call without a key is not made."""
+    """Apply the policy with the key of this call. A call without a key fails."""
     try:
         named = policy.for_call(call)
     except TypeError as error:  # the caller's own mistake, or a `PredicateError`
@@ -137,19 +136,16 @@ async def around(policy: _KeyedPolicy, call: Call, proceed: Proceed) -> Outcome[
     return outcome
 
 
-# What a key function gives.
-
-
 def _name_of(answer: object, key: Key) -> str:
-    """Return the name that an answer stands for, without secrets.
+    """Return the name for a key function's result, redacted.
 
     Raises:
-        ValueError: it cannot be a name; the error says how it is, as the object of a sentence.
+        ValueError: it cannot be a name; the message describes it, as the object of a sentence.
     """
     value: Any = answer.value if safely.is_a(answer, Enum) else answer
     number = safely.number(value)
     if safely.is_a(value, str):
-        text = str.__str__(value)  # ignores a subclass's own `__str__`
+        text = str.__str__(value)  # ignores the `__str__` of a subclass
     elif number is not None:
         text = str(number)
     else:
@@ -157,10 +153,12 @@ def _name_of(answer: object, key: Key) -> str:
         msg = f"{what}: a name is a text, a whole number or a member of an Enum of these. Write str(...)"
         raise ValueError(msg)
     if not text.strip():
-        msg = "an empty text: a name has to name what is shared"
+        msg = "an empty text: write the name of shared state"
         raise ValueError(msg)
     if len(text) > LONGEST:
-        msg = f"{len(text):,} characters, and {LONGEST} are the most: take the part that names what is shared, a host"
+        msg = (
+            f"{len(text):,} characters, more than {LONGEST}: use only what identifies the shared state, such as a host"
+        )
         raise ValueError(msg)
     if not checks.can_be_kept(text):
         msg = "a text with half a surrogate pair, which no store can keep"

@@ -1,7 +1,7 @@
-"""A key for the arguments of a call: equal for equal arguments, on every machine and after every restart.
+"""Keys of a call's arguments: equal for equal arguments, on every machine and after every restart.
 
-`hash()` differs from process to process, pickles of equal objects differ, and most objects show nothing but their
-address. So a key is made of what a value is: its type's name and its parts. What has neither is refused.
+`hash()` differs between processes, pickles of equal objects differ, and the `repr` of most objects is their address. So
+a key is computed from a value's type and its parts. A value without known parts is refused.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ Known: TypeAlias = Callable[[Any], Iterable[Any] | None]
 
 
 class UnstableKeyError(ResilienceError):
-    """An argument has nothing that identifies it in another process."""
+    """An argument cannot be identified in another process."""
 
 
 def key_of(value: Any, known: Known = lambda _: None) -> str:
     """Return the key of `value`: 32 characters.
 
     Args:
-        value: anything that is made of plain values, dates, collections, dataclasses, models and importable functions.
-        known: gives the parts of values of other libraries, such as frames.
+        value: anything made of plain values, dates, collections, dataclasses, models and importable functions.
+        known: returns the parts of values of other libraries, such as frames.
 
     Raises:
-        UnstableKeyError: a part of it has no stable key; the sentence names its type.
+        UnstableKeyError: a part of it has no stable key; the message names its type.
     """
     return _Digest(known).of(value).hex()
 
@@ -96,8 +96,8 @@ def _hashed(*parts: bytes) -> bytes:
     return digest.digest()
 
 
-def _plain(value: Any) -> bytes | None:  # noqa: PLR0911  # one line a kind
-    """Return what a value without parts is made of; None for one with parts."""
+def _plain(value: Any) -> bytes | None:  # noqa: PLR0911  # one line per type
+    """Return the bytes of a value without parts; None for a value with parts."""
     if value is None or value is Ellipsis or value is NotImplemented or isinstance(value, bool):
         return repr(value).encode()
     if isinstance(value, enum.Enum):
@@ -153,7 +153,7 @@ def _parts(value: Any) -> Iterable[Any] | None:  # noqa: PLR0911  # as above
 
 
 def _of_named(thing: Any) -> Iterable[Any] | None:
-    """Return the name under which a function or class is found; None if it is created anew each time."""
+    """Return the name by which a function or class can be imported; None if it has none."""
     name = getattr(thing, "__qualname__", "")
     owner = getattr(thing, "__self__", None)
     if "<" in name or not name or not (owner is None or isinstance(owner, types.ModuleType)):
@@ -162,7 +162,7 @@ def _of_named(thing: Any) -> Iterable[Any] | None:
 
 
 def _type(value: Any) -> bytes:
-    return type(value).__qualname__.encode()  # without its module, which is another one where a program is imported
+    return type(value).__qualname__.encode()  # without its module, which differs if a program is imported
 
 
 def _a(value: Any) -> str:
@@ -172,12 +172,12 @@ def _a(value: Any) -> str:
 def key_of_call(
     fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], known: Known = lambda _: None
 ) -> str:
-    """Return the key of the arguments of a call of `fn`: those that it leaves to their defaults count too.
+    """Return the key of the arguments of a call of `fn`, defaults included.
 
     Raises:
-        UnstableKeyError: an argument has no stable key; the sentence names it. One that is the very object of its
-            default needs none.
-        TypeError: `fn` cannot be called so.
+        UnstableKeyError: an argument has no stable key; the message names it. An argument that is its default needs
+            none.
+        TypeError: the arguments do not fit `fn`.
     """
     digests = [
         (name, _key_of_argument(name, value, default, known)) for name, value, default in _bound(fn, args, kwargs)

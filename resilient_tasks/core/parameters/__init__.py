@@ -1,4 +1,4 @@
-"""What users pass: checks of it, and messages that say what to write instead."""
+"""Checks of arguments, with messages that say what to write instead."""
 
 from typing import TYPE_CHECKING, Any
 

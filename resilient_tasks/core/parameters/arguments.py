@@ -1,4 +1,4 @@
-"""Calls that do not fit a constructor or a function are answered with a sentence that says what to write."""
+"""Explain how to call a constructor or function whose arguments do not fit."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ T = TypeVar("T", bound=Callable[..., Any])
 
 _LONGEST = 40
 _WHOLE = frozenset({"attempts", "failures", "queue", "burst", "times"})
-#: What stands there may be a secret, and is not shown.
+#: Arguments that may hold a secret, and are not shown.
 _SECRET = frozenset({"webhook", "token", "url", "secret", "secrets", "password", "headers", "credentials"})
 
 
-class _Right(NamedTuple):
-    """How something is called rightly: its name, an example, and names for what people give by position."""
+class _Usage(NamedTuple):
+    """Correct usage: the name, an example, and the names of arguments that users pass by position."""
 
     title: str
     example: str
@@ -27,26 +27,26 @@ class _Right(NamedTuple):
 
 
 def answering(example: str, *order: str) -> Callable[[T], T]:
-    """Have a class's constructor, or a function, say what to write where it is called with what it does not take.
+    """Make a constructor or function explain its usage when its arguments do not fit.
 
-    Nothing is added to a call that fits.
+    A call that fits is not slowed down.
 
     Args:
-        example: how it is called rightly.
-        order: the arguments that people give by position although they are taken by name, in that order.
+        example: a correct call.
+        order: keyword-only arguments that users pass by position, in that order.
     """
 
     def change(made: T) -> T:
         if inspect.isclass(made):
-            anew: Any = made  # whose `__init__` dataclass has just written
-            anew.__init__ = _answering(anew.__init__, _Right(made.__name__, example, order))
+            cls: Any = made  # `dataclass` has just written its `__init__`
+            cls.__init__ = _answering(cls.__init__, _Usage(made.__name__, example, order))
             return made
-        return _answering(made, _Right(made.__name__, example, order))  # type: ignore[return-value]  # it is called as before
+        return _answering(made, _Usage(made.__name__, example, order))  # type: ignore[return-value]  # same signature
 
     return change
 
 
-def _answering(call: Callable[..., Any], right: _Right) -> Callable[..., Any]:
+def _answering(call: Callable[..., Any], usage: _Usage) -> Callable[..., Any]:
     @functools.wraps(call)
     def answering_call(*args: Any, **kwargs: Any) -> Any:
         try:
@@ -54,7 +54,7 @@ def _answering(call: Callable[..., Any], right: _Right) -> Callable[..., Any]:
         except PolicyError:
             raise
         except TypeError:
-            sentence = _misfit(call, right, args, kwargs)
+            sentence = _misfit(call, usage, args, kwargs)
             if sentence is None:
                 raise
         raise PolicyError(sentence)
@@ -62,9 +62,9 @@ def _answering(call: Callable[..., Any], right: _Right) -> Callable[..., Any]:
     return answering_call
 
 
-def _misfit(call: Callable[..., Any], right: _Right, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
-    """Say in what the arguments do not fit; None if they do."""
-    title, example, order = right
+def _misfit(call: Callable[..., Any], usage: _Usage, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
+    """Explain why the arguments do not fit; None if they do."""
+    title, example, order = usage
     signature = inspect.signature(call)
     try:
         signature.bind(*args, **kwargs)
@@ -104,7 +104,7 @@ def _head(one: inspect.Parameter) -> str:
 def _written(
     title: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], by_place: list[str], order: Iterable[str]
 ) -> str | None:
-    """Write the call that was probably meant; None where there are more arguments than names."""
+    """Return the source of the call that was probably meant; None if there are more arguments than names."""
     free = [name for name in dict.fromkeys(order) if name not in kwargs and name not in by_place]
     parts = [_shown(name, value) for name, value in zip(by_place, args, strict=False)]
     for value in args[len(by_place) :]:
@@ -139,7 +139,7 @@ def _begins(*starts: str) -> Callable[[object], bool]:
     return lambda value: isinstance(value, str) and value.startswith(starts)
 
 
-#: By argument, what is probably meant for it wherever it stands.
+#: By argument, which values are probably meant for it in any position.
 _KNOWN: Mapping[str, Callable[[object], bool]] = {
     "on": _is_failure,
     "budget": lambda value: type(value).__name__ == "RetryBudget",

@@ -1,7 +1,7 @@
-"""What calling something gives: a result at once, one to be awaited, or items one by one.
+"""What a callable returns: a result, an awaitable, or a generator.
 
-Of a function that says so this is known at decoration. A plain function that hands on what an async one returned (a
-lambda, a wrapper of another decorator) shows it only by its result.
+For most functions this is known at decoration. A plain function that returns the coroutine of an async one (a lambda, a
+wrapper of another decorator) reveals it only by its result.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from resilient_tasks import safely
 from resilient_tasks.core import wording
 from resilient_tasks.core.errors import PolicyError
 
-#: Types whose values are results at once, as far as such values were met: a look here is all that a success costs.
+#: Types of results seen so far that are not awaitable: a successful call costs one lookup here.
 PLAIN: set[type] = {type(None), bool, int, float, str, bytes, list, dict, tuple, set}
-#: Classes may be made by the thousand, by mocks for instance, and are not kept alive for this.
+#: Programs may create thousands of classes, such as mocks; the set must not keep them all alive.
 _MOST = 512
 
 
@@ -28,29 +28,29 @@ _YIELDS = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 
 def is_plain(fn: Any) -> bool:
-    """Tell at once of most functions, `def` and `async def`, that they yield nothing, and that nothing marked them."""
+    """Return quickly, for most `def` and `async def`, that they are no generators and have no attributes."""
     return type(fn) is FunctionType and not fn.__code__.co_flags & _YIELDS and not fn.__dict__
 
 
 def is_async(fn: Callable[..., Any]) -> bool:
-    """Tell whether calling `fn` gives a coroutine, as far as can be known before."""
+    """Return whether calling `fn` returns a coroutine, as far as can be known beforehand."""
     if is_plain(fn):
         return bool(fn.__code__.co_flags & inspect.CO_COROUTINE)
     coroutines: Any = sys.modules.get("asyncio.coroutines")
-    # As Cython and mocks mark theirs. Where asyncio is not loaded, nothing bears its mark.
+    # The mark of Cython and of mocks. If asyncio is not loaded, nothing has it.
     marked = sys.version_info < (3, 14) and coroutines is not None and coroutines.iscoroutinefunction(fn)
     runs = _runs(fn)
     return marked or inspect.iscoroutinefunction(runs) or _is_of_old_style(runs)
 
 
 def is_generator(fn: Callable[..., Any]) -> bool:
-    """Tell whether calling `fn` gives a generator."""
+    """Return whether calling `fn` returns a generator."""
     runs = _runs(fn)
     return inspect.isgeneratorfunction(runs) and not _is_of_old_style(runs)
 
 
 def makes_context(fn: Callable[..., Any]) -> bool:
-    """Tell whether `contextlib.contextmanager`, or its async like, made `fn` of a generator function."""
+    """Return whether `fn` was made by `contextlib.contextmanager` or `asynccontextmanager`."""
     return getattr(fn, "__code__", None) in _OF_CONTEXTLIB
 
 
@@ -62,12 +62,12 @@ _OF_CONTEXTLIB = (_code_made_by(contextlib.contextmanager), _code_made_by(contex
 
 
 def is_async_generator(fn: Callable[..., Any]) -> bool:
-    """Tell whether calling `fn` gives an async generator."""
+    """Return whether calling `fn` returns an async generator."""
     return inspect.isasyncgenfunction(_runs(fn))
 
 
 def _is_of_old_style(fn: Any) -> bool:
-    """Tell whether `fn` is a generator function that `types.coroutine` has made awaitable."""
+    """Return whether `fn` is a generator function that `types.coroutine` made awaitable."""
     code = getattr(fn, "__code__", None)
     return bool(getattr(code, "co_flags", 0) & inspect.CO_ITERABLE_COROUTINE)
 
@@ -78,13 +78,13 @@ def _runs(fn: Any) -> Any:
         fn = fn.func
     if isinstance(fn, type) or inspect.isroutine(fn):
         return fn
-    return getattr(type(fn), "__call__", fn)  # noqa: B004  # not whether, but which
+    return getattr(type(fn), "__call__", fn)  # noqa: B004  # the method itself is needed
 
 
 def comes_later(value: Any) -> bool:
-    """Tell whether `value` is no result yet: an awaitable, or an async generator.
+    """Return whether `value` is not yet a result: an awaitable, or an async generator.
 
-    The futures of other libraries (Dask, Ray) can be awaited too, and are values that sync code hands around.
+    The futures of other libraries (Dask, Ray) can be awaited too, but are ordinary values of sync code.
     """
     cls = type(value)
     if cls in PLAIN:
@@ -109,18 +109,18 @@ def _is_of_sync_code(cls: type) -> bool:
 
 
 def refused(value: Any, sentence: str) -> PolicyError:
-    """Return the error for something that is awaited nowhere, after closing it: it is not to warn of that as well."""
+    """Close something that will never be awaited, to avoid Python's warning, and return the error for it."""
     close = getattr(value, "close", None) or getattr(value, "cancel", None)
     if callable(close):
         close()
-    return PolicyError(f"{sentence}; what came was {wording.a(type(value).__name__)}")
+    return PolicyError(f"{sentence}; it returned {wording.a(type(value).__name__)}")
 
 
-def check_question(fn: Any, where: str, what: str) -> None:
-    """Refuse what cannot be asked for an answer at once with one argument.
+def check_predicate(fn: Any, where: str, what: str) -> None:
+    """Refuse anything but a sync function that takes one argument.
 
     Raises:
-        PolicyError: it says what to give instead.
+        PolicyError: the message says what to write instead.
     """
     if not callable(fn):
         raise PolicyError(f"{where} takes {what}, not {safely.shown(fn)}")
@@ -134,5 +134,5 @@ def check_question(fn: Any, where: str, what: str) -> None:
         parameters.bind(None)
     except TypeError:
         name = wording.short_name_of(fn)
-        msg = f"{where} takes {what}: it is called with that alone, and {name} has the parameters {parameters}"
+        msg = f"{where} takes {what}: it is called with that one argument, but {name} has the parameters {parameters}"
         raise PolicyError(msg) from None

@@ -1,4 +1,4 @@
-"""Checks of what a user gives to a policy, with sentences that say what to give instead."""
+"""Checks of policies' arguments, with messages that say what to write instead."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def positive_number(value: object, where: str) -> None:
 
 
 def as_whole(value: object) -> str:
-    """Return `: write 3` as the end of a sentence, where a text or a float holds a whole number."""
+    """Return `: write 3`, the end of a message, if a text or a float holds a whole number; otherwise an empty text."""
     if isinstance(value, str) and value.strip().isdecimal() and int(value):
         return f": write {int(value)}"
     return f": write {int(value)}" if isinstance(value, float) and value.is_integer() and value >= 1 else ""
@@ -32,7 +32,7 @@ def as_whole(value: object) -> str:
 def _as_fraction(value: object) -> str:
     number = value.strip().removesuffix("%") if isinstance(value, str) else value
     try:
-        found = float(number)  # type: ignore[arg-type]  # what is no number is told from the error
+        found = float(number)  # type: ignore[arg-type]  # what is not a number raises
     except (TypeError, ValueError):
         return ""
     percent = isinstance(value, str) and value.strip().endswith("%")
@@ -41,17 +41,17 @@ def _as_fraction(value: object) -> str:
 
 
 def name(value: object, where: str) -> None:
-    """Raise `PolicyError` unless `value` can name what several calls share."""
+    """Raise `PolicyError` unless `value` can be the name of shared state."""
     if not isinstance(value, str) or not value.strip() or not can_be_kept(value):
         msg = (
-            f'{where} names what is shared, such as "flights-api", or is a function of the call\'s arguments that'
-            f" returns such a name; it is not {value!r}"
+            f'{where} is the name of shared state, such as "flights-api", or a function of the call\'s arguments'
+            f" that returns one, not {value!r}"
         )
         raise PolicyError(msg)
 
 
 def can_be_kept(text: str) -> bool:
-    """Tell whether a store can keep something under this name: half a surrogate pair is no text to it."""
+    """Return whether a store can use this name: it rejects lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Durations as people write them: seconds, a `timedelta`, or a text with a unit, such as `"20s"` or `"1.5 min"`."""
+"""Durations: seconds, a `timedelta`, or a text with a unit, such as `"20s"` or `"1.5 min"`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from resilient_tasks.core.errors import PolicyError
 from resilient_tasks.core.parameters import callables
 from resilient_tasks.redaction.patterns import compiled
 
-#: What is taken wherever a duration is wanted; it is kept as seconds.
+#: The type of duration arguments; they are kept as seconds.
 Duration: TypeAlias = float | str | timedelta
 
 if TYPE_CHECKING:
-    # For type checkers a field of a policy: any duration goes in, and seconds come out. A field with a default only;
-    # a class whose duration has none shows type checkers its `__init__` instead.
+    # For type checkers, the type of a policy's field: it accepts any duration and returns seconds. Only for fields with
+    # a default; a class whose duration has none declares its `__init__` for type checkers instead.
 
     class Seconds:
         def __get__(self, owner: object, kind: Any = None) -> float: ...
@@ -50,21 +50,21 @@ _EXAMPLES = 'write 20, "20s", "1.5 min", "2h" or timedelta(seconds=20)'
 
 
 def default(value: float | None) -> Any:
-    """Return the default of a field whose type is `Seconds`, as type checkers take it."""
+    """Return the default of a `Seconds` field, in a form that type checkers accept."""
     return value
 
 
 def settle(policy: object, *names: str, where: str = "", zero: bool = False) -> None:
-    """Turn durations among a frozen dataclass's fields into seconds. None stays where it is the default.
+    """Convert durations in a frozen dataclass's fields into seconds. None stays if it is the default.
 
     Args:
-        policy: the value, in its `__post_init__`.
-        names: of the fields.
-        where: how the user wrote it, for the error's sentence; default: `Policy(name=...)`.
-        zero: 0 is a duration there.
+        policy: the policy, in its `__post_init__`.
+        names: the fields' names.
+        where: how the user wrote the argument, for the message; default: `Policy(name=...)`.
+        zero: whether 0 is allowed.
 
     Raises:
-        PolicyError: one of them is no duration.
+        PolicyError: one of them is not a duration.
     """
     for name in names:
         value = getattr(policy, name)
@@ -79,12 +79,12 @@ def seconds(value: object, where: str, *, zero: bool = False, bare: float | None
 
     Args:
         value: a number of seconds, a `timedelta`, or a text with a unit, such as `"20s"` or `"1 h 30 min"`.
-        where: how the user wrote it, for the error's sentence.
-        zero: 0 is a duration there.
-        bare: the seconds of the unit that a text without one is in, where all input is text; None refuses it.
+        where: how the user wrote the argument, for the message.
+        zero: whether 0 is allowed.
+        bare: the unit, in seconds, of a text without one, for sources of text only; None refuses such a text.
 
     Raises:
-        PolicyError: it is none, negative, infinite or, without `zero`, 0.
+        PolicyError: it is not a duration, negative, infinite or, without `zero`, 0.
     """
     found = _parsed(value, bare) if isinstance(value, str) else _number(value)
     if found is not None and math.isfinite(found) and (found > 0 or (zero and found == 0)):
@@ -95,23 +95,23 @@ def seconds(value: object, where: str, *, zero: bool = False, bare: float | None
 
 
 def seconds_from(value: Any) -> float:
-    """Return in seconds what a user's function gave for a duration, below 0 too.
+    """Return in seconds a duration that a user's function returned, which may be negative.
 
     Raises:
         PolicyError: it is an awaitable.
-        TypeError: it is no duration.
+        TypeError: it is not a duration.
     """
     if callables.comes_later(value):
         raise callables.refused(value, "it has to return seconds at once")
     found = _parsed(value, None) if isinstance(value, str) else _number(value)
     if found is None or not math.isfinite(found):
-        msg = f"it returned {safely.shown(value)}, which is no duration"
+        msg = f"it returned {safely.shown(value)}, which is not a duration"
         raise TypeError(msg)
     return found
 
 
 def instead(value: object, bare: float | None = None) -> str:
-    """Say what is no duration, and what to write in its place, as the end of a sentence."""
+    """Return the end of a message: the wrong value, and what to write instead."""
     text = repr(value)
     text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
     return f"not {text}{_advice(value, bare)}"
@@ -122,7 +122,9 @@ def _number(value: object) -> float | None:
         return value.total_seconds()
     if isinstance(value, bool):
         return None
-    if type(value).__name__ == "timedelta64":  # numpy's, which calls it a whole number; nothing imports numpy here
+    if (
+        type(value).__name__ == "timedelta64"
+    ):  # numpy's, which registers it as a whole number; numpy is not imported here
         return float(value / type(value)(1, "s"))  # type: ignore[operator,call-arg]  # known by its name alone
     if isinstance(value, Real | Decimal):  # numpy's numbers are Real
         try:

@@ -1,4 +1,4 @@
-"""What a function looks like from outside: its parameters, its module, and what a call of it gives to which one."""
+"""Functions' signatures: their parameters, their modules, and the binding of a call's arguments."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
-#: By function, its signature, or None: to make one takes longer than to call most functions.
+#: By function, its signature, or None: creating one takes longer than calling most functions.
 _kept: WeakKeyDictionary[Callable[..., Any], inspect.Signature | None] = WeakKeyDictionary()
 _UNSEEN = inspect.Signature()
 
 
 def signature_of(fn: Callable[..., Any]) -> inspect.Signature | None:
-    """Return the function's signature, which is made once, or None: some callables written in C have none."""
+    """Return the function's signature, cached, or None: some callables written in C have none."""
     try:
         found = _kept.get(fn, _UNSEEN)
         if found is _UNSEEN:
@@ -36,12 +36,12 @@ def signature_of(fn: Callable[..., Any]) -> inspect.Signature | None:
 def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
     try:
         return inspect.signature(fn)
-    except Exception:  # a user's object may raise anything when it is looked at
+    except Exception:  # a user's object may raise anything when inspected
         return None
 
 
 def bound_to(fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> inspect.BoundArguments | None:
-    """Return a call's arguments by parameter, with the defaults of those not given; None: `fn` has no signature.
+    """Return a call's arguments by parameter, defaults included; None if `fn` has no signature.
 
     Raises:
         TypeError: the arguments do not fit.
@@ -50,18 +50,18 @@ def bound_to(fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, A
     if signature is None:
         return None
     if not kwargs and (places := _places_of(fn, signature)) is not None and places.least <= len(args) <= places.most:
-        # What `bind` and `apply_defaults` do, in a tenth of the time.
+        # The same as `bind` and `apply_defaults`, in a tenth of the time.
         arguments = dict(zip(places.names, args, strict=False))
         for name in places.names[len(args) :]:
             arguments[name] = places.defaults[name]
-        return inspect.BoundArguments(signature, arguments)  # it keeps a dict since 3.9
+        return inspect.BoundArguments(signature, arguments)  # it holds a dict since Python 3.9
     bound = signature.bind(*args, **kwargs)
     bound.apply_defaults()
     return bound
 
 
-def have_one_head(one: Any, other: Any) -> bool:
-    """Tell at once of two plain functions that their parameters bear the same names, in the same places."""
+def have_same_parameters(one: Any, other: Any) -> bool:
+    """Return quickly, for two plain functions, whether their parameters have the same names in the same order."""
     if not (callables.is_plain(one) and callables.is_plain(other)):
         return False
     code, its = one.__code__, other.__code__
@@ -79,7 +79,7 @@ _ANY = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 
 
 class _Places(NamedTuple):
-    """The parameters of a function that takes each by place, but those by name that have a default."""
+    """The parameters of a function whose keyword-only parameters all have defaults."""
 
     names: tuple[str, ...]
     defaults: dict[str, Any]
@@ -113,23 +113,23 @@ def _places_in(signature: inspect.Signature) -> _Places | None:
 def why_unfit(
     stand_in: Callable[..., Any], fn: Callable[..., Any], more: Iterable[str] = (), *, given: Given = "some"
 ) -> str:
-    """Say why `stand_in` cannot be called with the arguments that `fn` is called with; empty, if it can.
+    """Explain why `stand_in` cannot be called with the arguments of `fn`; empty if it can.
 
-    Where `fn` takes any arguments, only those that it names are looked at.
+    If `fn` has `*args` or `**kwargs`, only its named parameters are checked.
 
     Args:
         stand_in: the function to be called.
-        fn: the function whose arguments it is given.
-        more: names of further arguments that it is given.
-        given: which arguments that have a default are given: so many of them that it fits, perhaps none; all of them;
-            or all of them by name, as Prefect does it.
+        fn: the function whose arguments it receives.
+        more: names of further arguments that it receives.
+        given: which arguments with a default are passed: any number for which it fits, perhaps none; all of them; or
+            all of them by name, as Prefect does.
     """
     theirs, ours = signature_of(stand_in), signature_of(fn)
     if theirs is None or ours is None:
         return ""
     parameters = list(ours.parameters.values())
     if parameters and parameters[0].name == "cls" and not _misfit(theirs, parameters[1:], more, given):
-        return ""  # a class method's class comes along, or it does not
+        return ""  # the class of a class method may or may not be passed
     why = _misfit(theirs, parameters, more, given)
     while why and given == "some":
         optional = [one for one in parameters if one.default is not inspect.Parameter.empty]
@@ -163,7 +163,7 @@ def _may_be_named(one: inspect.Parameter) -> bool:
 
 
 def written(parameters: Iterable[inspect.Parameter]) -> str:
-    """Write parameters as in the function's head, without types and defaults."""
+    """Return the source of parameters, without types and defaults."""
     bare = [one.replace(annotation=inspect.Parameter.empty, default=inspect.Parameter.empty) for one in parameters]
     return str(inspect.Signature(bare))[1:-1]
 
@@ -172,15 +172,15 @@ _PROGRAMS = ("__main__", "__mp_main__")
 
 
 def module_of(thing: Any) -> str:
-    """Name the module in which a function was written, alike whether it is imported or run as a program.
+    """Return a function's module, the same whether the module is imported or run as a program.
 
-    What was run as a program is in `__main__`, and what Prefect loaded from a file in a module named for that run: both
-    are named by their file. A notebook's cell has no file that lasts, and stays in `__main__`.
+    A program is `__main__`, and Prefect gives a module that it loads from a file a new name at each run: both are named
+    by their file. A notebook's cell has no lasting file, and stays in `__main__`.
     """
     module = str(getattr(thing, "__module__", None) or "")
     if module not in _PROGRAMS and not module.startswith("__prefect_loader"):
         return module
     code = getattr(thing, "__code__", None)  # a class has none
     path = code.co_filename if code else getattr(sys.modules.get(module), "__file__", None) or ""
-    name = os.path.basename(path)  # noqa: PTH119  # of text that may be no path
+    name = os.path.basename(path)  # noqa: PTH119  # it may not be a path
     return name.removesuffix(".py") if name.endswith(".py") and "ipykernel_" not in path else "__main__"

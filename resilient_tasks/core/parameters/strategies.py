@@ -1,4 +1,4 @@
-"""Strategies of tenacity, known by the names of their classes: tenacity itself is not imported for that."""
+"""tenacity's strategies, recognised by class name, so that tenacity is not imported."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from resilient_tasks.core.errors import PolicyError
 
 _IN_WORDS = {"retry": "what to retry", "wait": "how long to wait", "stop": "when to stop"}
 _PLACES = {"retry": "Retry(on=...)", "wait": "Retry(wait=...)", "stop": "Retry(stop=...)"}
-#: What a condition is asked about; those that are not listed answer for both.
+#: What a condition applies to; those not listed apply to both.
 _JUDGES = {
     "retry_if_exception": "failures",
     "retry_if_exception_cause_type": "failures",
@@ -20,7 +20,7 @@ _JUDGES = {
 
 
 def kind_of(thing: object) -> str:
-    """Return `"retry"`, `"wait"` or `"stop"` for a strategy of tenacity, and an empty text for anything else."""
+    """Return `"retry"`, `"wait"` or `"stop"` for a strategy of tenacity; otherwise an empty text."""
     return _kind(type(thing))
 
 
@@ -33,10 +33,10 @@ def _kind(cls: type) -> str:
 
 
 def check_place(thing: object, wanted: str, where: str) -> None:
-    """Refuse a strategy that stands in the place of another, and one that was never made.
+    """Refuse a strategy given as the wrong argument, or as a class.
 
     Raises:
-        PolicyError: it says where it belongs.
+        PolicyError: the message says where it belongs.
     """
     if isinstance(thing, type) and _kind(thing):
         msg = f"{where} is given the class {thing.__name__}: give it its arguments, {thing.__name__}(...)"
@@ -44,21 +44,21 @@ def check_place(thing: object, wanted: str, where: str) -> None:
     kind = kind_of(thing)
     if kind and kind != wanted:
         name = type(thing).__name__
-        msg = f"{where} is given tenacity's {name}, which says {_IN_WORDS[kind]}: give it as {_PLACES[kind]}"
+        msg = f"{where} is given tenacity's {name}, which decides {_IN_WORDS[kind]}: give it as {_PLACES[kind]}"
         raise PolicyError(msg)
 
 
 def check_judges(rule: object, what: str, where: str) -> None:
-    """Refuse a condition that is, even in part, about the other of failures and results.
+    """Refuse a condition on results where failures are judged, or the reverse, also as a part of a combined one.
 
     Raises:
-        PolicyError: it says where it belongs.
+        PolicyError: the message says where it belongs.
     """
     other = {"failures": "results", "results": "failures"}[what]
     if other in _judged_by(rule):
         name = type(rule).__name__
         place = "on=..." if other == "failures" else "on_result=..."
-        msg = f"{where} is asked about {what}, and tenacity's {name} judges {other}: give that part as Retry({place})"
+        msg = f"{where} judges {what}, but tenacity's {name} judges {other}: give that part as Retry({place})"
         raise PolicyError(msg)
 
 
@@ -70,7 +70,7 @@ def _judged_by(rule: Any) -> set[str]:
 
 
 def state_of(error: BaseException) -> Any:
-    """Return what tenacity asks its conditions with, for an error of which nothing else is known."""
-    state = sys.modules["tenacity"].RetryCallState(None, None, (), {})  # there, for the condition is one of its own
+    """Return the argument of tenacity's conditions, for an error without further context."""
+    state = sys.modules["tenacity"].RetryCallState(None, None, (), {})  # loaded, as the condition is tenacity's
     state.set_exception((type(error), error, safely.own(error, "__traceback__")))
     return state

@@ -1,10 +1,10 @@
-"""Other words for our arguments: those of tenacity, stamina, backoff, pybreaker and Prefect, and likely guesses."""
+"""Other libraries' names for our arguments (tenacity, stamina, backoff, pybreaker, Prefect), and likely guesses."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-#: By our argument, what others call it. Where a word stands for several, the first that a function has is meant.
+#: By our argument, its names elsewhere. If a name fits several arguments, the first that a function has is meant.
 _OTHERS: Mapping[str, str] = {
     # a retry, a hedge
     "attempts": "max_attempts max_tries tries retries max_retries num_retries attempt_count stop_max_attempt_number"
@@ -111,7 +111,7 @@ _OTHERS: Mapping[str, str] = {
     "notify_cooldown": "cooldown",
     "secrets": "secret redact redacted",
     "incidents": "outbox incidents_url incidents_db",
-    # what tests ask of servers
+    # test servers
     "times": "count n number repeat calls attempts requests",
     "status": "code status_code http_status",
     "retry_after": "after seconds delay wait retry_after_seconds",
@@ -121,7 +121,7 @@ _OTHERS: Mapping[str, str] = {
 
 
 def meant_by(word: str, ours: Collection[str]) -> tuple[str, ...]:
-    """Return which of `ours` an unknown argument `word` may have stood for, the likeliest first; at most two."""
+    """Return the arguments among `ours` that an unknown `word` may mean, the likeliest first; at most two."""
     plain = word.lower()
     exact = [name for name, others in _OTHERS.items() if name in ours and plain in others.split()]
     if plain in ours:  # written in capitals
@@ -129,27 +129,27 @@ def meant_by(word: str, ours: Collection[str]) -> tuple[str, ...]:
     if not exact:
         spelt = {other: name for name, others in _OTHERS.items() if name in ours for other in others.split()}
         spelt |= {name: name for name in ours}
-        import difflib  # noqa: PLC0415  # for a slip of the finger
+        import difflib  # noqa: PLC0415  # only for a typing error
 
-        likely = difflib.get_close_matches(plain, spelt, n=2, cutoff=_ALIKE)
+        likely = difflib.get_close_matches(plain, spelt, n=2, cutoff=_SIMILAR)
         exact = [spelt[one] for one in likely]
     return tuple(dict.fromkeys(exact))[:2]
 
 
-#: From how alike on two words may be one with a slip of the finger.
-_ALIKE = 0.7
+#: The least similarity of a word and its misspelling.
+_SIMILAR = 0.7
 
 
 def did_you_mean(word: str, ours: Collection[str]) -> str:
-    """Return `: did you mean attempts=?` as the end of a sentence; empty where nothing is alike."""
+    """Return `: did you mean attempts=?` as the end of a sentence; empty if no argument is similar."""
     found = meant_by(word, ours)
     return f": did you mean {' or '.join(f'{name}=' for name in found)}?" if found else ""
 
 
 _LONGER = "write wait=tenacity.wait_random_exponential(multiplier=0.5, max=60), or wait=[1, 2, 4]"
-_LIMIT = "a limit is a policy of its own; write timeout=20 or deadline=120 beside retry="
+_LIMIT = "a limit is a separate policy; write timeout=20 or deadline=120 beside retry="
 _FIRST = "did you mean attempts=? The first attempt counts, too"
-#: By class, other words for what is written in another way altogether.
+#: By class, names from elsewhere whose meaning is expressed in another way here.
 _NOTES: Mapping[str, Mapping[str, str]] = {
     "Retry": {
         **dict.fromkeys(("timeout", "deadline", "max_time", "seconds", "attempt_timeout", "total_timeout"), _LIMIT),
@@ -171,5 +171,5 @@ _NOTES: Mapping[str, Mapping[str, str]] = {
 
 
 def note_on(title: str, word: str) -> str:
-    """Return what to write for `word` where `title`, a class of ours, has no like argument; else nothing."""
+    """Return what to write for `word` if our class `title` has no such argument; otherwise an empty text."""
     return _NOTES.get(title, {}).get(word.lower(), "")

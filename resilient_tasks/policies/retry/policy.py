@@ -169,7 +169,7 @@ class Retry(Policy):
             raise PolicyError(msg)
         retries = _by_default() if self.on is None else matcher(self.on, "Retry(on=...)")
         object.__setattr__(self, "_retries", retries)
-        asks = self._retries.asks_tenacity or self.stop is not None or bool(strategies.kind_of(self.wait))
+        asks = self._retries.uses_tenacity or self.stop is not None or bool(strategies.kind_of(self.wait))
         object.__setattr__(self, "_asks_tenacity", asks)
         counts = self.budget is not None and not self.budget.is_keyed
         only_counts = counts and self.on_result is None and self.stop is None
@@ -193,7 +193,7 @@ class Retry(Policy):
     @property
     def again(self) -> Again:
         """Decide whether an attempt follows one that failed, where no sink hears of it and nothing limits the call."""
-        if type(self) is not Retry or not self._retries.goes_by_the_error or callable(self.wait):
+        if type(self) is not Retry or not self._retries.by_error_alone or callable(self.wait):
             return no_more  # a class of a user's own may decide otherwise
         return _again(self._retries, self.attempts or 0, self.wait)
 
@@ -413,14 +413,14 @@ def _check_on_result(on_result: object) -> None:
     if on_result is not None:
         strategies.check_place(on_result, "retry", "Retry(on_result=...)")
         strategies.check_judges(on_result, "results", "Retry(on_result=...)")
-        callables.check_question(on_result, "Retry(on_result=...)", "a predicate of the result")
+        callables.check_predicate(on_result, "Retry(on_result=...)", "a predicate of the result")
 
 
 def _check_stop(stop: object) -> None:
     if stop is not None:
         strategies.check_place(stop, "stop", "Retry(stop=...)")
         what = "a tenacity stop strategy such as stop_after_delay(60), or a function of tenacity's state"
-        callables.check_question(stop, "Retry(stop=...)", what)
+        callables.check_predicate(stop, "Retry(stop=...)", what)
 
 
 def _settled(wait: Any) -> Any:
@@ -445,7 +445,7 @@ def _settled(wait: Any) -> Any:
         msg = f"{_WAITS}: Prefect's exponential_backoff(backoff_factor=10) is wait=[10, 20, 40, 80]"
         raise PolicyError(msg)
     strategies.check_place(wait, "wait", "Retry(wait=...)")
-    callables.check_question(wait, "Retry(wait=...)", "seconds, or a function of the call that returns seconds")
+    callables.check_predicate(wait, "Retry(wait=...)", "seconds, or a function of the call that returns seconds")
     return wait
 
 

@@ -15,8 +15,8 @@ from resilient_tasks.core.errors import PolicyError, PredicateError
 from resilient_tasks.core.events import FallbackUsed, FlightAlone, FlightJoined
 from resilient_tasks.core.execution import bells, clock, runtime
 from resilient_tasks.core.failures import about
-from resilient_tasks.core.keys import key_functions, likeness
-from resilient_tasks.core.keys.likeness import Likeness, NoLikeness
+from resilient_tasks.core.keys import fingerprints, key_functions
+from resilient_tasks.core.keys.fingerprints import Fingerprint, NoFingerprint
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
 from resilient_tasks.core.parameters import checks
 from resilient_tasks.core.parameters.arguments import answering
@@ -114,7 +114,7 @@ class SingleFlight(Policy):
             return await proceed(call)
         until = min(call.deadline, clock.now() + self._within)
         try:
-            equal = self._likeness(call)
+            equal = self._fingerprint(call)
         except PredicateError as problem:
             return Failed(problem)
         except TypeError:  # the function itself says best what is wrong with its arguments
@@ -127,11 +127,11 @@ class SingleFlight(Policy):
             call.work.runtime = runtime.STRICT
         return await self._fly(call, equal, until, proceed)
 
-    async def _fly(self, call: Call, equal: Likeness, until: float, proceed: Proceed) -> Outcome[Any]:
+    async def _fly(self, call: Call, equal: Fingerprint, until: float, proceed: Proceed) -> Outcome[Any]:
         make = bells.LoopBell if call.runtime is runtime.ASYNC else bells.ThreadBell
         began, mine = clock.now(), _due(call, until)
         while True:
-            flight, seat = flights.board((likeness.lasting(call.work.fn), equal.parts), call, make)
+            flight, seat = flights.board((fingerprints.lasting(call.work.fn), equal.parts), call, make)
             try:
                 if seat is Seat.WAITS:
                     seat = await _wait(flight, call, until)
@@ -148,13 +148,15 @@ class SingleFlight(Policy):
             finally:
                 flights.leave(flight, call)
 
-    def _likeness(self, call: Call) -> Likeness:
+    def _fingerprint(self, call: Call) -> Fingerprint:
         if self.key is not None:
-            return likeness.of_value(key_functions.ask(self.key, call, _KEY))
+            return fingerprints.of_value(key_functions.key_of(self.key, call, _KEY))
         work = call.work
-        return likeness.of_call(work.fn, work.args, work.kwargs)
+        return fingerprints.of_call(work.fn, work.args, work.kwargs)
 
-    async def _lead(self, flight: Flight, calls: tuple[Call, Call], equal: Likeness, proceed: Proceed) -> Outcome[Any]:
+    async def _lead(
+        self, flight: Flight, calls: tuple[Call, Call], equal: Fingerprint, proceed: Proceed
+    ) -> Outcome[Any]:
         """Make the attempt: for the call that leads, as one with the time that it has left."""
         call, made = calls
         call.work.sinks = (*call.work.sinks, flight.heard)
@@ -195,14 +197,14 @@ class SingleFlight(Policy):
         _tell_degraded(call, flight.heard.stand_in, outcome)
         return Degraded(value, copied(outcome.because))
 
-    async def _with_others(self, flight: Flight, call: Call, equal: Likeness, proceed: Proceed) -> Outcome[Any]:
+    async def _with_others(self, flight: Flight, call: Call, equal: Fingerprint, proceed: Proceed) -> Outcome[Any]:
         """Share the attempt with other workers: make it, or wait for that of one of them."""
         try:
-            what = likeness.of_function(likeness.lasting(call.work.fn))
-        except NoLikeness as why:
-            what = Likeness(str(why), crosses=False)
-        if not (what.crosses and equal.crosses):
-            which = "among its arguments" if what.crosses else "that its function holds"
+            what = fingerprints.of_function(fingerprints.lasting(call.work.fn))
+        except NoFingerprint as why:
+            what = Fingerprint(str(why), portable=False)
+        if not (what.portable and equal.portable):
+            which = "among its arguments" if what.portable else "that its function holds"
             _alone(call, f"objects {which} are known by identity, which means nothing to other workers")
             return await proceed(call)
         shared = states()

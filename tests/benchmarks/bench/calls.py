@@ -34,7 +34,7 @@ NO_SINK = "two failures and a success, no sink"
 
 
 def succeeding(*, is_async: bool) -> Callable[[], Any]:
-    """Return a function of one's own that does nothing."""
+    """Return a new function that does nothing."""
 
     def function() -> int:
         return 1
@@ -46,7 +46,7 @@ def succeeding(*, is_async: bool) -> Callable[[], Any]:
 
 
 def taking_two(*, is_async: bool) -> Callable[..., Any]:
-    """Return a function of one's own that takes two arguments, and gives one back."""
+    """Return a new function that takes two arguments and returns one of them."""
 
     def function(one: int, two: int) -> int:
         return one
@@ -58,7 +58,7 @@ def taking_two(*, is_async: bool) -> Callable[..., Any]:
 
 
 def taking_one_by_name(*, is_async: bool) -> Callable[..., Any]:
-    """Return the same where the second is keyword-only."""
+    """Return the same with the second one keyword-only."""
 
     def function(one: int, *, two: int) -> int:
         return one
@@ -70,7 +70,7 @@ def taking_one_by_name(*, is_async: bool) -> Callable[..., Any]:
 
 
 def failing_twice(*, is_async: bool) -> Callable[[], Any]:
-    """Return a function of one's own that fails twice before each success."""
+    """Return a new function that fails twice before each success."""
     turns = cycle((True, True, False))
 
     def function() -> int:
@@ -89,7 +89,7 @@ class Race:
     """Contestants to be timed in turns.
 
     Attributes:
-        recipes: gives their decorators.
+        recipes: returns their decorators.
         make: gives the function that each decorates; where that succeeds, the bare function takes part.
         is_async: whether the functions are.
         inside: what each batch is called by: True for a function that is decorated alike, or a decorator.
@@ -117,7 +117,7 @@ class Race:
         return best_of(found)
 
     async def measured_in_loop(self) -> dict[str, float]:
-        """Do the same in the loop that runs."""
+        """Do the same in the running loop."""
         found = self._contestants()  # hyx asks for the running loop when it decorates
         for each in found:
             _check(each, await (each.call(1, two=2) if self.given else each.call()))
@@ -186,7 +186,7 @@ def _in_three_places(recipes: Callable[..., peers.Recipes]) -> Iterator[tuple[st
 
 @contextmanager
 def silenced() -> Iterator[None]:
-    """Have ours log nothing, as an application does that wants no lines: by the level of its logger."""
+    """Silence our log by its logger's level, as an application would."""
     logger = logging.getLogger("resilient_tasks")
     before = logger.level
     logger.setLevel(logging.CRITICAL + 1)
@@ -197,7 +197,7 @@ def silenced() -> Iterator[None]:
 
 
 def check_limits() -> None:
-    """See that each limit ends a call that takes longer, in good time."""
+    """Check that each limit ends a longer call in time."""
     for main in (True, False):
         for name, decorate in peers.limit(is_async=False, main=main, seconds=FAST).items():
             ends = partial(_ends_early, name, decorate(_sleeps))

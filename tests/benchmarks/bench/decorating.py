@@ -1,4 +1,4 @@
-"""What decorating a function costs: its time, and the memory that stays with it."""
+"""The cost of decorating a function: time, and the memory that it keeps."""
 
 # ruff: noqa: PLW0108  # each function has a decorator of its own, and making that is what is timed
 
@@ -54,7 +54,7 @@ def _batch(decorate: Decorator) -> float:
 
 
 def _kept(decorate: Decorator) -> float:
-    """Return the bytes that stay with each decorated function besides the function itself."""
+    """Return the bytes that each decorated function keeps, besides the function itself."""
     decorate(_functions(1)[0])  # what a first use loads is not what a function keeps
     functions = _functions(KEPT)
     kept: list[Any] = [None] * KEPT
@@ -74,7 +74,7 @@ def _functions(number: int) -> list[Callable[[], Any]]:
 
 
 def one() -> Recipes:
-    """Return decorators with a retry, each made anew for each function."""
+    """Return decorators with a retry, a new one for each function."""
     import backoff
     import crashbytes_resilience
     import grit

@@ -1,4 +1,4 @@
-"""Draws the table: ours as a ratio to the fastest peer and to what is written by hand, one line for each row."""
+"""Draws the table: ours as a ratio to the fastest peer and to handwritten code, one line for each row."""
 
 from pathlib import Path
 

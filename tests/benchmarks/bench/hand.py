@@ -1,4 +1,4 @@
-"""What somebody writes by hand who needs no library: the least that does the same on a call that succeeds."""
+"""Handwritten equivalents, without a library: the minimum that does the same for a successful call."""
 
 import asyncio
 import functools
@@ -73,7 +73,7 @@ def logged_retry(log: Callable[[str, int, BaseException], None], *, is_async: bo
 
 
 class Circuit:
-    """A breaker that opens after so many failures in a row."""
+    """A breaker that opens after a number of consecutive failures."""
 
     def __init__(self) -> None:
         self.lock, self.failures, self.until = threading.Lock(), 0, 0.0
@@ -181,7 +181,7 @@ def cancelled(fn: Function, seconds: float = LIMIT) -> Function:
 
 
 def joined(fn: Function, seconds: float = LIMIT) -> Function:
-    """Limit a call in any thread: it runs in a new one, which is left alone at the limit."""
+    """Limit a call in any thread: it runs in a new one, which is abandoned at the limit."""
 
     @functools.wraps(fn)
     def wrapper(*args: Any, **kwargs: Any) -> Any:

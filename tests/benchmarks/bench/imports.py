@@ -1,4 +1,4 @@
-"""What an import costs, each in fresh interpreters that take turns, from bytecode as an installed package has it."""
+"""The cost of imports, in fresh interpreters that take turns, from bytecode like an installed package's."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A call in a process of its own, beside pebble and loky: as `processes_peers.py` measures it, judged here."""
+"""A call in a child process, beside pebble and loky: measured by `processes_peers.py`, compared with its goals here."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""What the libraries leave out that ours does: it is not in their figures."""
+"""Features that the libraries lack: their figures do not include them."""
 
 _RUNS_ON = "a sync call over its limit runs on in its thread, without a fence"
 

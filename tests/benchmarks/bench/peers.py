@@ -26,7 +26,7 @@ LIBRARIES = (
 
 
 def name() -> str:
-    """Return the name of a state that nobody has used yet."""
+    """Return an unused name of a state."""
     return f"bench-{next(_numbers)}"
 
 

@@ -1,4 +1,4 @@
-"""Where ours spends its time: how often it calls what, in one call of a row.
+"""Where ours spends its time: the functions called in one call of a row, with counts.
 
 For the rows that had furthest to go. The counts do not depend on the machine, and the shares hardly.
 """

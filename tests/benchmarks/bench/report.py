@@ -67,7 +67,7 @@ def everyone(rows: list[Row], *, markdown: bool) -> str:
 
 
 def remarks(rows: list[Row]) -> Iterator[str]:
-    """Say what else took part, and in what the figures of some rows differ."""
+    """Name the other contestants, and the differences between the figures of some rows."""
     for row in rows:
         named = (name for name in row.figures if name in (*row.also_ran, *PROCESSES) and name not in REFERENCES)
         others = [f"{name} {shown(row.figures[name])} {row.unit}" for name in named]
@@ -78,7 +78,7 @@ def remarks(rows: list[Row]) -> Iterator[str]:
 
 
 def left_out(rows: list[Row]) -> Iterator[str]:
-    """Say of each fastest peer what is not in its figures."""
+    """Name for each fastest peer what its figures do not include."""
     for name in dict.fromkeys(row.fastest for row in rows if row.fastest):
         yield f"{name}: {LEFT_OUT[name]}"
 

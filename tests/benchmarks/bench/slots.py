@@ -1,4 +1,4 @@
-"""A process that calls under a bulkhead in SQLite for some seconds, beside others that do the same.
+"""A process that calls under a bulkhead in SQLite for some seconds, concurrently with others.
 
     python tests/benchmarks/bench/slots.py URL SECONDS
 

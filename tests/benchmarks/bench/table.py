@@ -1,4 +1,4 @@
-"""A row of the table, and what is judged of it."""
+"""A row of the table, and its goals."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -82,7 +82,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of one goal of one row."""
+    """The result of one goal of one row."""
 
     row: Row
     goal: Goal
@@ -90,7 +90,7 @@ class Verdict:
 
     @property
     def met(self) -> bool:
-        """Tell whether it is met; equal contestants differ by the spread, so a goal is missed only beyond that."""
+        """Return whether it is met; equal contestants differ by the spread, so a goal is missed only beyond that."""
         if self.goal.at_least:
             return self.found * self.row.spread >= self.goal.limit
         return self.found <= self.goal.limit * self.row.spread

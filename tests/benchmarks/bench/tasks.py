@@ -1,4 +1,4 @@
-"""What Prefect's tasks cost with policies: beside Prefect's own `@task`, alone and mapped; and calls in them."""
+"""The cost of Prefect's tasks with policies: beside Prefect's own `@task`, alone and mapped; and calls in them."""
 
 import asyncio
 import os

@@ -72,7 +72,7 @@ def contestants(
 
 
 def control_of(names: Iterable[str]) -> str:
-    """Return who is measured twice."""
+    """Return the contestant that is measured twice."""
     return next((name for name in (HAND, BARE) if name in names), "@task")
 
 
@@ -99,7 +99,7 @@ async def race_async(
 
 
 def in_thread(work: Callable[[], T]) -> T:
-    """Do the work in a thread of its own, and return its result or raise its error."""
+    """Do the work in a new thread, and return its result or raise its error."""
     found: list[T] = []
     raised: list[BaseException] = []
 

@@ -1,4 +1,4 @@
-"""Real errors of real clients, each with the kind that it should be: what `make kinds` holds the classifier against."""
+"""Real errors of real clients, each with its expected kind: `make kinds` checks the classifier against them."""
 
 from . import apis as apis
 from . import caches as caches

@@ -1,4 +1,4 @@
-"""Redis and memcached: fake servers give the answers of real ones."""
+"""Redis and memcached: fake servers send real servers' responses."""
 
 import socket
 from typing import Any
@@ -10,7 +10,7 @@ from .servers import HOST, Handler, closed_port, hang, serving
 
 
 def redis_saying(answer: bytes) -> Handler:
-    """Answer every command but those that greet."""
+    """Answer every command except the greeting."""
 
     def handler(connection: socket.socket) -> None:
         while data := connection.recv(65536):

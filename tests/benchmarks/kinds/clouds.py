@@ -1,4 +1,4 @@
-"""Clouds: AWS, Azure and Google, whose clients are pointed at a server that gives their services' answers."""
+"""Clouds: AWS, Azure and Google, whose clients connect to a server with their services' responses."""
 
 from typing import Any
 

@@ -28,7 +28,7 @@ LIMIT = 15  # seconds for one case, the import of its library included
 
 @dataclass(frozen=True)
 class Case:
-    """One error of one library, and the kind that a careful engineer would give it."""
+    """One error of one library, and its expected kind."""
 
     library: str
     error: str
@@ -48,7 +48,7 @@ class Case:
 
     @property
     def held_out(self) -> bool:
-        """Tell whether the library is one of the third that the classifier's author does not look at."""
+        """Return whether the library is in the held-out third, which is hidden while the classifier is tuned."""
         number = zlib.crc32(self.library.encode())
         return number % 3 == 0 or number % 4 == 0
 
@@ -57,7 +57,7 @@ CASES: list[Case] = []
 
 
 class NotRaised(Exception):
-    """A case did not bring the error that it is about."""
+    """A case did not raise its error."""
 
 
 class _Stuck(BaseException):
@@ -79,7 +79,7 @@ def case(
 
 
 def error_of(case: Case) -> BaseException:
-    """Bring the case to fail and return its error.
+    """Run the case and return its error.
 
     Raises:
         NotRaised: nothing was raised, or another error than the case is about.

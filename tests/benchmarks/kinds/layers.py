@@ -1,4 +1,4 @@
-"""What pools, object mappers and other layers make of the errors of databases, caches and mail."""
+"""Errors of databases, caches and mail, wrapped by pools, object mappers and other layers."""
 
 import sqlite3
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""The standard library's clients of mail, files and XML-RPC, against servers that say no."""
+"""The standard library's clients of mail, files and XML-RPC, against servers that refuse."""
 
 import socket
 from typing import Any

@@ -1,5 +1,5 @@
 # ruff: noqa: E501 -- one case, one line
-"""Language-model APIs and what lies around them, pointed at a server that gives their services' answers."""
+"""Clients of language-model APIs and related services, connected to a server with their responses."""
 
 from collections.abc import Callable
 from typing import Any

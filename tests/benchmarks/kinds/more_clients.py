@@ -1,4 +1,4 @@
-"""Clients that were added after the classifier was built, to see how it fares with what it was not made for."""
+"""Clients added after the classifier was built, to test it on unseen errors."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Servers on loopback that misbehave in one way each. A handler gets a connection and does what it does with it."""
+"""Servers on loopback that misbehave in one way each. A handler receives a connection."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ Handler = Callable[[socket.socket], None]
 
 @contextmanager
 def serving(handler: Handler) -> Iterator[int]:
-    """Give the port of a server that handles each connection in a thread of its own."""
+    """Yield the port of a server that handles each connection in its own thread."""
     listener = socket.create_server((HOST, 0))
     open_ones: list[socket.socket] = []
 
@@ -66,7 +66,7 @@ _held: list[socket.socket] = []
 
 
 def read_exactly(connection: socket.socket, size: int) -> bytes:
-    """Read `size` bytes, or raise an OSError where the client has gone."""
+    """Read `size` bytes, or raise an OSError if the client has disconnected."""
     data = b""
     while len(data) < size:
         more = connection.recv(size - len(data))
@@ -77,7 +77,7 @@ def read_exactly(connection: socket.socket, size: int) -> bytes:
 
 
 def read_request(connection: socket.socket) -> bytes:
-    """Read one HTTP request, with its body where it gives a length or comes in chunks."""
+    """Read one HTTP request, with its body if it has a length or is chunked."""
     data = b""
     while b"\r\n\r\n" not in data:
         more = connection.recv(65536)
@@ -105,13 +105,13 @@ def reset(connection: socket.socket) -> None:
 
 
 def hang(connection: socket.socket) -> None:
-    """Read what comes, and say nothing."""
+    """Read, and never respond."""
     while connection.recv(65536):
         pass
 
 
 def hang_up(connection: socket.socket) -> None:
-    """Read something, and close."""
+    """Read, then close the connection."""
     connection.recv(65536)
 
 

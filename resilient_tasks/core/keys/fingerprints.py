@@ -1,7 +1,7 @@
-"""When the arguments of two calls are equal: each is of the same type and has the same content.
+"""Fingerprints of calls: equal if the arguments have the same types and the same contents.
 
-Python's `==` is not asked: 1 equals True there, and two data frames have no answer. What Python itself compares by
-identity (a client, an open file, the `self` of most methods) is equal to nothing but the very same object.
+They do not rely on `==`: 1 equals True there, and for two data frames it has no truth value. An object that Python
+compares by identity (a client, an open file, the `self` of most methods) is equal only to itself.
 """
 
 from __future__ import annotations
@@ -20,38 +20,38 @@ from resilient_tasks.core.wording import a
 
 _PLAIN = frozenset({type(None), bool, int, str, bytes})
 _NAMED = (type, FunctionType, BuiltinFunctionType, ModuleType)
-#: By what a dataclass, a pydantic model and a class of attrs are known. They equal another by their fields.
+#: Marks of dataclasses, pydantic models and attrs classes, which are compared by their fields.
 _RECORDS = ("__dataclass_fields__", "__pydantic_fields_set__", "__attrs_attrs__")
-#: A record that is one of these as well has more than its fields.
+#: A record that also derives from one of these holds more than its fields.
 _BUILT_IN = (int, float, complex, str, bytes, bytearray, tuple, list, dict, set, frozenset)
 
 
-#: In this attribute a function that is made anew for each call names the one that it stands for.
+#: The attribute in which a function that is created for each call refers to the lasting one.
 STANDS_FOR = "__resilient_stands_for__"
 
 
-class NoLikeness(Exception):
-    """It cannot be decided whether this value equals another; the message says why."""
+class NoFingerprint(Exception):
+    """A value cannot be compared with others; the message says why."""
 
 
-class Likeness(NamedTuple):
-    """What two equal values have in common.
+class Fingerprint(NamedTuple):
+    """Equal for equal values.
 
     Attributes:
         parts: equal for equal values, and hashable.
-        crosses: it means the same in another process, because no part of it is an object's identity.
+        portable: whether it is valid in other processes: no part of it is an object's identity.
     """
 
     parts: Hashable
-    crosses: bool
+    portable: bool
 
     def digest(self, *more: str) -> str:
-        """Return a short text that is the same for the same parts, in every process."""
+        """Return a short digest, the same for the same parts in every process."""
         return hashlib.sha256(repr((more, self.parts)).encode("utf-8", "surrogatepass")).hexdigest()[:40]
 
 
 class _Same:
-    """Stands for an object that is equal only to itself. It holds the object, so that no other gets its address."""
+    """Wraps an object that is equal only to itself. It keeps the object alive, so that its address is not reused."""
 
     __slots__ = ("_thing",)
 
@@ -65,25 +65,25 @@ class _Same:
         return id(self._thing)
 
 
-def of_value(value: object) -> Likeness:
-    """Return the likeness of a value.
+def of_value(value: object) -> Fingerprint:
+    """Return the fingerprint of a value.
 
     Raises:
-        NoLikeness: it has none.
+        NoFingerprint: it has none.
     """
     taken = _Taker()
     try:
-        return Likeness(taken(value), taken.crosses)
+        return Fingerprint(taken(value), taken.portable)
     except RecursionError:
-        raise NoLikeness(f"{a(_name(type(value)))} that holds itself") from None
+        raise NoFingerprint(f"{a(_name(type(value)))} that holds itself") from None
 
 
-def of_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Likeness:
-    """Return the likeness of the arguments of a call, with the defaults of those not given.
+def of_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Fingerprint:
+    """Return the fingerprint of a call's arguments, defaults included.
 
     Raises:
-        NoLikeness: one of them has none.
-        TypeError: they do not fit.
+        NoFingerprint: one of them has none.
+        TypeError: they do not fit the function.
     """
     given = bound_to(fn, args, kwargs)
     if given is None:
@@ -93,10 +93,10 @@ def of_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, 
         try:
             parts.append((name, taken(value)))
         except RecursionError:
-            raise NoLikeness(f"{name!r}, {a(_name(type(value)))} that holds itself") from None
-        except NoLikeness as why:
-            raise NoLikeness(f"{name!r}, {why}") from None
-    return Likeness(tuple(parts), taken.crosses)
+            raise NoFingerprint(f"{name!r}, {a(_name(type(value)))} that holds itself") from None
+        except NoFingerprint as why:
+            raise NoFingerprint(f"{name!r}, {why}") from None
+    return Fingerprint(tuple(parts), taken.portable)
 
 
 def lasting(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -105,29 +105,28 @@ def lasting(fn: Callable[..., Any]) -> Callable[..., Any]:
     return found
 
 
-def of_function(fn: Callable[..., Any]) -> Likeness:
-    """Return the likeness of what a function does: two scripts may each have a `fetch`, and a module many lambdas.
+def of_function(fn: Callable[..., Any]) -> Fingerprint:
+    """Return the fingerprint of a function: two scripts may each have a `fetch`, and a module many lambdas.
 
-    It `crosses`, if it depends on nothing but its code and values that cross themselves. What its globals hold is not
-    looked at.
+    It is portable if the function depends only on its code and on portable values. Its globals are not examined.
 
     Raises:
-        NoLikeness: what it depends on has none.
+        NoFingerprint: a value in its closure has none.
     """
     if not isinstance(fn, FunctionType):
-        return Likeness(_Same(fn), crosses=False)
+        return Fingerprint(_Same(fn), portable=False)
     taken = _Taker()
     held = tuple(taken.held(cell) for cell in fn.__closure__ or ())
-    return Likeness((module_of(fn), fn.__qualname__, _of_code(fn.__code__), held), taken.crosses)
+    return Fingerprint((module_of(fn), fn.__qualname__, _of_code(fn.__code__), held), taken.portable)
 
 
 class _Taker:
-    """Takes the likeness of values, and notes whether all of it crosses."""
+    """Takes fingerprints of values, and tracks whether they are portable."""
 
     def __init__(self) -> None:
-        self.crosses = True
+        self.portable = True
 
-    def __call__(self, value: Any) -> Hashable:  # noqa: PLR0911  # one line a kind
+    def __call__(self, value: Any) -> Hashable:  # noqa: PLR0911  # one line per type
         cls = type(value)
         if cls in _PLAIN:
             return (cls.__name__, value)
@@ -148,14 +147,14 @@ class _Taker:
         return self._content(value)
 
     def held(self, cell: Any) -> Hashable:
-        """Return the likeness of what a function holds of the functions around it."""
+        """Return the fingerprint of a value in a function's closure."""
         try:
             value = cell.cell_contents
         except ValueError:
             return "empty"
         if isinstance(value, FunctionType) and not _is_found(value):
             inner = of_function(value)
-            self.crosses = self.crosses and inner.crosses
+            self.portable = self.portable and inner.portable
             return inner.parts
         return self(value)
 
@@ -172,8 +171,8 @@ class _Taker:
         try:
             hash(value)
         except Exception:
-            raise NoLikeness(f"{a(_name(cls))} that has no hash and cannot be pickled ({why})") from None
-        self.crosses = False
+            raise NoFingerprint(f"{a(_name(cls))} that has no hash and cannot be pickled ({why})") from None
+        self.portable = False
         return ("equal", cls, value)
 
     def _name_of(self, thing: Any) -> Hashable:
@@ -184,12 +183,12 @@ class _Taker:
         return self._same(thing)
 
     def _same(self, thing: object) -> Hashable:
-        self.crosses = False
+        self.portable = False
         return _Same(thing)
 
 
 class _Hashing:
-    """A file that keeps only the hash of the data written to it."""
+    """A file object that hashes what is written to it."""
 
     def __init__(self) -> None:
         self._hash = hashlib.blake2b(digest_size=32)
@@ -202,8 +201,8 @@ class _Hashing:
 def _pickled(value: Any) -> str:
     """Return a hash of a value's pickled form, without holding it in memory."""
     file = _Hashing()
-    pickler = pickle.Pickler(file, protocol=5)  # of a file, pickle asks for `write` only
-    # Otherwise two equal texts are pickled differently from one text twice.
+    pickler = pickle.Pickler(file, protocol=5)  # pickle only needs the file's `write`
+    # Otherwise two equal texts pickle differently than the same text twice.
     pickler.fast = True
     pickler.dump(value)
     return file.hexdigest()
@@ -217,7 +216,7 @@ def _of_code(code: CodeType) -> Hashable:
 
 
 def _is_found(thing: Any) -> bool:
-    """Return whether a class or function is found under its name in every process that has its module."""
+    """Return whether a class or function can be imported by its name."""
     found: Any = sys.modules.get(thing.__module__ or "")
     for name in thing.__qualname__.split("."):
         found = inspect.getattr_static(found, name, None)

@@ -1,7 +1,7 @@
-"""Read what a server answered from the error that carries it: status, headers, codes in the body.
+"""Read a server's response from the error that holds it: status, headers, codes in the body.
 
-Nothing here raises, whatever that error is like, and nothing reads from a connection: of a body, only what the client
-has read already is looked at.
+Nothing here raises, whatever the error is like, and nothing reads from a connection: of a body, only what the client
+has already read is examined.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any
 from resilient_tasks import safely
 from resilient_tasks.core.classification.classes import tops_of
 from resilient_tasks.core.classification.kinds import Kind
-from resilient_tasks.core.classification.names import of_a_library, of_name, worded
-from resilient_tasks.core.classification.wrapped import bears_nothing, is_from_a_library
+from resilient_tasks.core.classification.names import as_words, of_a_library, of_name
+from resilient_tasks.core.classification.wrapped import has_no_details, is_from_a_library
 from resilient_tasks.safely import module_of, of_class
 
 _STATUSES = (
     *("status_code", "http_status", "http_status_code", "http_code", "response_code", "status", "statusCode"),
     *("httpStatus", "httpStatusCode"),
 )
-#: That is an HTTP status only where the error is about HTTP: databases, gRPC and mail have codes of their own.
+#: An HTTP status only if the error is about HTTP: databases, gRPC and mail have other codes.
 _CODES = ("code", "errcode")
 _OF_HTTP = ("response", "headers", "hdrs", "request", "url", "resp")
 #: Longer bodies are not read.
@@ -35,8 +35,8 @@ def status_here(error: BaseException) -> int | None:
     """Return the HTTP status of an error, its response or its metadata; None if there is none."""
     if is_about_mail(error):
         return None
-    if bears_nothing(error):
-        return _of_name(type(error)) or _in_words(error) or _in_arguments(error)
+    if has_no_details(error):
+        return _of_name(type(error)) or _in_text(error) or _in_arguments(error)
     response = safely.attribute(error, "response")
     if safely.is_a(response, Mapping):
         status = _as_status(safely.item(response, "ResponseMetadata", "HTTPStatusCode"))
@@ -44,18 +44,18 @@ def status_here(error: BaseException) -> int | None:
             return status
     for name in ("response", "resp", "meta", "http_response"):
         place = safely.attribute(error, name)
-        if place is not None and (status := _status_of_answer(place)) is not None:
+        if place is not None and (status := _status_of_response(place)) is not None:
             return status
     about_http = _is_about_http(error) and of_name(type(error).__name__) is not Kind.MALFORMED  # aiohttp's own 400
     status = _first_status(error, _STATUSES, text=about_http)
     if status is None:
         status = _first_status(error, _CODES, text=about_http, only_http=not about_http)
-    status = status or _of_name(type(error)) or _in_words(error) or _in_arguments(error)
+    status = status or _of_name(type(error)) or _in_text(error) or _in_arguments(error)
     return status or _in_parts(error, about_http=about_http)
 
 
-def _status_of_answer(place: Any) -> int | None:
-    """Return the status of a response, of a mapping that tells of one, or of a response that a response wraps."""
+def _status_of_response(place: Any) -> int | None:
+    """Return the status of a response, of a mapping that describes one, or of a wrapped response."""
     if safely.is_a(place, Mapping):
         return _status_in(place, _STATUSES)
     status = _first_status(place, _STATUSES, text=True)
@@ -69,7 +69,7 @@ def _status_in(mapping: Any, names: Iterable[str]) -> int | None:
 
 
 def _in_parts(error: BaseException, *, about_http: bool) -> int | None:
-    """Return the status of a failure from a mapping that a library's error keeps."""
+    """Return the status of a failure from a mapping in a library's error."""
     own = safely.own(error, "__dict__")
     names = (*_STATUSES, "code") if about_http else _STATUSES
     kept = [each for name in _PARTS if safely.is_a(each := own.get(name), Mapping)] if own else []
@@ -81,8 +81,8 @@ _PARTS = ("details", "detail", "body", "error", "data", "info")
 
 
 @of_class
-def may_tell_a_status(cls: type) -> bool:
-    """Tell whether the name of a class tells of a status, or has a status looked for in the arguments or the text."""
+def may_have_status(cls: type) -> bool:
+    """Return whether the name of a class holds a status, or means that the arguments or the text may hold one."""
     return _of_name(cls) is not None or cls.__name__ == _GAVE_UP or _is_named_after_http(cls)
 
 
@@ -98,18 +98,20 @@ def _in_arguments(error: BaseException) -> int | None:
 
 @of_class
 def _is_named_after_http(cls: type) -> bool:
-    return any("http" in worded(base.__name__) for base in cls.__mro__)
+    return any("http" in as_words(base.__name__) for base in cls.__mro__)
 
 
 def _first_status(place: object, names: tuple[str, ...], *, text: bool, only_http: bool = False) -> int | None:
     found = (safely.attribute(place, name) for name in names)
-    known = (_as_status(value, text=text) for value in found if not only_http or _is_of_the_enumeration(value))
+    if only_http:  # members of `http.HTTPStatus`
+        found = (value for value in found if safely.is_a(value, Enum) and type(value).__name__ == "HTTPStatus")
+    known = (_as_status(value, text=text) for value in found)
     return next((status for status in known if status is not None), None)
 
 
 @safely.or_none
 def _as_status(value: object, *, text: bool = True) -> int | None:
-    """Return `value` where it can be an HTTP status: a number, a member of `HTTPStatus`, or a text that begins so."""
+    """Return `value` if it can be an HTTP status: a number, a member of `HTTPStatus`, or a text beginning with one."""
     if safely.is_a(value, bytes):
         value = value[:40].decode("latin-1")
     if safely.is_a(value, str):
@@ -117,10 +119,6 @@ def _as_status(value: object, *, text: bool = True) -> int | None:
         return None if found is None else int(found[1])
     number = safely.number(value)
     return number if number is not None and 100 <= number < 600 else None
-
-
-def _is_of_the_enumeration(value: object) -> bool:
-    return safely.is_a(value, Enum) and type(value).__name__ == "HTTPStatus"
 
 
 def _is_about_http(error: BaseException) -> bool:
@@ -131,18 +129,18 @@ def _is_about_http(error: BaseException) -> bool:
 @of_class
 def _is_class_about_http(cls: type) -> bool:
     for base in cls.__mro__[:-3]:  # without Exception, BaseException and object
-        words = worded(base.__name__)
+        words = as_words(base.__name__)
         if "http" in words or words.startswith("_api_") or any(name in vars(base) for name in _OF_HTTP):
             return True
     return False
 
 
-#: urllib3's, which has a text, and nothing else.
+#: urllib3's, which holds only a text.
 _GAVE_UP = "ResponseError"
 
 
-def _in_words(error: BaseException) -> int | None:
-    """Return the status in the text with which urllib3 gave up."""
+def _in_text(error: BaseException) -> int | None:
+    """Return the status in the text of urllib3's last error."""
     if type(error).__name__ != _GAVE_UP:
         return None
     found = re.fullmatch(r"too many (\d{3}) error responses", safely.text(error))
@@ -157,19 +155,19 @@ def _of_name(cls: type) -> int | None:
 
 
 def may_have(found: list[Any], names: frozenset[str]) -> bool:
-    """Tell whether one of the headers that `headers` returned may bear one of these names, in small letters.
+    """Return whether one of the headers that `headers` returned may have one of these names, in lower case.
 
-    False is certain: most answers have none of those that are looked for, and each look costs as much as this one.
+    False is certain. Most responses have none of the names, and looking up one name takes as long as this check.
     """
     try:
         return any(
-            not safely.is_a(each, Mapping) or not names.isdisjoint([_small(name) for name in each]) for each in found
+            not safely.is_a(each, Mapping) or not names.isdisjoint([_lower(name) for name in each]) for each in found
         )
-    except Exception:  # keys that are no names
+    except Exception:  # keys that are not names
         return True
 
 
-def _small(name: Any) -> str:
+def _lower(name: Any) -> str:
     return (name.decode("latin-1") if safely.is_a(name, bytes) else str(name)).lower()
 
 
@@ -190,7 +188,7 @@ def header(found: list[Any], name: str) -> str | None:
 
 
 def _pairs(headers: Any) -> list[tuple[str, Any]]:
-    """Return headers that are a plain mapping, or pairs, by their names in lower case."""
+    """Return headers given as a mapping or as pairs, with their names in lower case."""
     try:
         pairs = headers.items() if safely.is_a(headers, Mapping) else headers if type(headers) in (list, tuple) else ()
         return [(str(key).lower(), value) for key, value in pairs]
@@ -200,7 +198,7 @@ def _pairs(headers: Any) -> list[tuple[str, Any]]:
 
 def headers(error: BaseException) -> list[Any]:
     """Return the headers of an error's response and of the error itself, unchanged."""
-    return [] if bears_nothing(error) else [found for found in _headers(error) if found is not None]
+    return [] if has_no_details(error) else [found for found in _headers(error) if found is not None]
 
 
 def _headers(error: BaseException) -> Iterator[Any]:
@@ -223,18 +221,18 @@ _NAMES_OF_PARTS = frozenset(
     {"error", "errors", "details", "detail", "extensions", "fault", "errorlabels", "error_info"}
 )
 _BODIES = ("body", "json_body", "data", "details", "error_details", "errors", "error", "info", "content")
-_SPOKEN = ("code", "type", "error", "error_code", "error_type", "error_name", "errorcode", "status", "reason")
+_CODE_ATTRIBUTES = ("code", "type", "error", "error_code", "error_type", "error_name", "errorcode", "status", "reason")
 
 
 def codes(error: BaseException) -> list[str]:
-    """Return the words by which a service names what went wrong, from the error's attributes and its answer's body."""
-    bare = bears_nothing(error)
-    names = () if bare else _SPOKEN
+    """Return a service's error codes, from the error's attributes and the response's body."""
+    bare = has_no_details(error)
+    names = () if bare else _CODE_ATTRIBUTES
     given = [safely.attribute(error, name) for name in names if name != "code" or not _repeats_the_status(error)]
     given.extend(
-        asked(said, "name")  # librdkafka's errors lie in an argument, and are asked for their names
-        for said in safely.own(error, "args")[:1]
-        if not safely.is_a(said, (str, int, BaseException)) and of_a_library(module_of(type(said)))
+        result_of(arg, "name")  # the first argument of Kafka's errors has a method for its name
+        for arg in safely.own(error, "args")[:1]
+        if not safely.is_a(arg, (str, int, BaseException)) and of_a_library(module_of(type(arg)))
     )
     if first := re.match(r"([A-Z][A-Z_]{3,})[ :]", safely.text(error)):  # Redis, memcached
         given.append(first[1])
@@ -245,34 +243,30 @@ def codes(error: BaseException) -> list[str]:
 
 
 def _repeats_the_status(error: BaseException) -> bool:
-    """Tell whether `code` is computed beside a number in `status`, as by aiohttp, which warns of it."""
+    """Return whether `code` is a property beside a number in `status`, as in aiohttp, which warns when it is read."""
     computed = any(safely.is_a(vars(base).get("code"), property) for base in type(error).__mro__)
     return computed and safely.number(safely.own(error, "__dict__").get("status")) is not None
 
 
 def bodies(error: BaseException) -> Iterator[Any]:
-    """Yield what an answer said, as mappings and lists, as far as the client has read it."""
+    """Yield a response's body as mappings and lists, as far as the client has read it."""
     response = safely.attribute(error, "response")
     raw = [safely.attribute(error, name) for name in _BODIES]
     if safely.is_a(response, Mapping):
         raw.append(response)
     elif response is not None:
-        raw.append(safely.attribute(response, "data") if _is_slack(response) else None)
+        raw.append(safely.attribute(response, "data") if type(response).__name__.endswith("SlackResponse") else None)
         kept = safely.attribute(response, "__dict__")
         raw.extend(safely.item(kept, name) for name in ("_content", "_body", "_text"))
     yield from (parsed for one in raw if one is not None and (parsed := _parsed(one)) is not None)
 
 
-def _is_slack(response: object) -> bool:
-    return type(response).__name__.endswith("SlackResponse")
-
-
-def says_try_again(error: BaseException) -> bool:
-    """Tell whether the service's message asks for the same request once more."""
-    said = [safely.text(error), safely.text(safely.attribute(error, "message"))]
+def asks_to_retry(error: BaseException) -> bool:
+    """Return whether the service's message asks the client to repeat the request."""
+    messages = [safely.text(error), safely.text(safely.attribute(error, "message"))]
     for body in bodies(error):
-        said += [safely.text(safely.item(part, "message")) for part in (body, safely.item(body, "error")) if part]
-    return any(_TRY_AGAIN.search(each) for each in said)
+        messages += [safely.text(safely.item(part, "message")) for part in (body, safely.item(body, "error")) if part]
+    return any(map(_TRY_AGAIN.search, messages))
 
 
 _TRY_AGAIN = re.compile(
@@ -294,7 +288,7 @@ def _parsed(body: object) -> Any:
             return json.loads(body)
         except Exception:
             return None
-    found = re.search(r"<Code>(\w{1,64})</Code>", body)  # S3 and its like
+    found = re.search(r"<Code>(\w{1,64})</Code>", body)  # S3 and compatible services
     return None if found is None else {"code": found[1]}
 
 
@@ -317,7 +311,7 @@ def _codes_in(body: Any, depth: int = 0) -> Iterator[str]:
                 yield from _codes_in(one, depth + 1)
 
 
-#: The number of items of a body that are read on each level.
+#: The number of items that are read on each level of a body.
 _MOST = 32
 
 
@@ -330,7 +324,7 @@ def _items(mapping: Any) -> list[tuple[Any, Any]]:
 
 @safely.or_none
 def _as_code(value: object) -> str | None:
-    """Return `value` where it can be a code: one word, or a member of an enumeration of words."""
+    """Return `value` if it can be a code: one word, or a member of an enumeration of words."""
     if safely.is_a(value, Enum) and not safely.is_a(value, (str, int)):
         value = safely.attribute(value, "name")
     if not safely.is_a(value, str):
@@ -340,7 +334,7 @@ def _as_code(value: object) -> str | None:
 
 
 def is_about_mail(error: BaseException) -> bool:
-    """Tell whether a mail server refused something: its codes look like HTTP's, and mean other things."""
+    """Return whether an error is a mail server's: its codes look like HTTP's but mean other things."""
     if "smtp_code" in safely.own(error, "__dict__"):
         return True
     return not tops_of(type(error)).isdisjoint(("smtplib", "aiosmtplib"))
@@ -348,9 +342,9 @@ def is_about_mail(error: BaseException) -> bool:
 
 @safely.or_none
 def mail_code(error: BaseException) -> int | None:
-    """Return the code with which a mail server refused something, the mildest of several recipients; None without one.
+    """Return a mail server's reply code, the mildest among several recipients; None without one.
 
-    4xx says "come back later" and 5xx "do not" (RFC 5321 §4.2.1): the other way round than in HTTP.
+    4xx is a temporary failure and 5xx a permanent one (RFC 5321 §4.2.1): the opposite of HTTP.
     """
     refused = safely.attribute(error, "recipients")
     if safely.is_a(refused, dict):
@@ -371,7 +365,7 @@ _GRPC = frozenset(
 
 
 def is_grpc_call(error: BaseException) -> bool:
-    """Tell whether an error is a failed gRPC call, which has methods for what the server answered."""
+    """Return whether an error is a failed gRPC call, which has methods for the server's response."""
     return _is_grpc_class(type(error))
 
 
@@ -382,12 +376,12 @@ def _is_grpc_class(cls: type) -> bool:
 
 @safely.or_none
 def grpc_code(error: BaseException) -> str | None:
-    """Return the name of the gRPC status of an error, such as `UNAVAILABLE`; None where it has none."""
-    if bears_nothing(error):
+    """Return the name of the gRPC status of an error, such as `UNAVAILABLE`; None if it has none."""
+    if has_no_details(error):
         return None
     given = [safely.attribute(error, "grpc_status_code"), safely.attribute(error, "status")]
     if is_grpc_call(error):
-        given.append(asked(error, "code"))
+        given.append(result_of(error, "code"))
     for status in given:
         name = safely.attribute(status, "name") if safely.is_a(status, Enum) else None
         if safely.is_a(name, str) and name in _GRPC:
@@ -395,8 +389,8 @@ def grpc_code(error: BaseException) -> str | None:
     return None
 
 
-def asked(thing: object, method: str) -> Any:
-    """Return the result of a method without arguments; None if there is no such method or it raises."""
+def result_of(thing: object, method: str) -> Any:
+    """Call a method without arguments and return its result; None if there is no such method or it raises."""
     try:
         return getattr(thing, method)()
     except Exception:
