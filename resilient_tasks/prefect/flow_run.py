@@ -29,15 +29,15 @@ from resilient_tasks.core.shown import for_terminal
 from resilient_tasks.decorators.decorate import Plan
 from resilient_tasks.observe.report import RunReport
 from resilient_tasks.prefect import artifacts, flow_alerts, messages, raising, undocumented
-from resilient_tasks.prefect.away import outages
-from resilient_tasks.prefect.futures import UnobservedFutures, is_listed
+from resilient_tasks.prefect.futures import UnobservedFutures, is_tracked
+from resilient_tasks.prefect.outages import outages
 from resilient_tasks.prefect.states import ReturnedFailureError
 from resilient_tasks.redaction.text import redact
 
 _logger = logging.getLogger("resilient_tasks")
 
 #: The attribute that holds the plan, on the function that replaces the user's own.
-MARK = "__resilient_flow__"
+PLAN = "__resilient_flow__"
 
 #: The history of a run's failed attempts while Prefect's own `retries=` makes another one.
 _earlier: dict[UUID, RunHistory] = {}
@@ -47,7 +47,7 @@ _under_way: dict[str, FlowRun] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Care:
+class RunConditions:
     """A resilient flow's conditions on its runs, besides its policies.
 
     Attributes:
@@ -106,12 +106,12 @@ class FlowRun:
 
     Attributes:
         plan: the flow's function and its policies.
-        care: the flow's conditions on its runs.
+        conditions: the flow's conditions on its runs.
         context: Prefect's context of this run.
     """
 
     plan: Plan
-    care: Care
+    conditions: RunConditions
     context: FlowRunContext
     _history: RunHistory = field(default_factory=RunHistory)
     _began: float = field(default_factory=time.monotonic)
@@ -154,7 +154,7 @@ class FlowRun:
             with ExitStack() as stack:
                 stack.enter_context(bus.listening(self._on_event))
                 stack.enter_context(artifacts.gathering(str(self._id)))
-                stack.enter_context(self.unobserved.of(getattr(self.context, "task_runner", None)))
+                stack.enter_context(self.unobserved.tracking(getattr(self.context, "task_runner", None)))
                 yield
         except (KeyboardInterrupt, SystemExit, GeneratorExit, PrefectSignal, ExternalSignal) as error:
             # No time is left for a report, or the run continues later.
@@ -192,7 +192,7 @@ class FlowRun:
             DegradedRun: a call was degraded, and the flow has `fail_on_degraded=True`.
             Exception: the error of a failed state in `value`.
         """
-        if self.care != _NO_CARE:
+        if self.conditions != _UNCONDITIONAL:
             self.unobserved.wait()  # Prefect would cancel those that have not begun
         value = resolve_futures_to_states(value)
         for state in _states_in(value):
@@ -229,10 +229,10 @@ class FlowRun:
         return state
 
     def _judge(self) -> None:
-        failed = self.unobserved.failed() if self.care.on_unobserved != "ignore" else []
+        failed = self.unobserved.failed() if self.conditions.on_unobserved != "ignore" else []
         if failed:
             message = messages.unobserved_failures(failed)
-            if self.care.on_unobserved == "fail":
+            if self.conditions.on_unobserved == "fail":
                 raise UnobservedFailure(f"{message}. {messages.ADVICE}")
             _logger.warning("%s: %s", self.plan.operation, message)
             self._remark = message
@@ -241,7 +241,7 @@ class FlowRun:
         ]
         if self._work is not None and (degraded or self._history.degraded):
             self._work.degraded = sys.maxsize  # in any attempt: a result made from stand-ins is not kept as a good one
-        if degraded and self.care.fail_on_degraded:
+        if degraded and self.conditions.fail_on_degraded:
             raise DegradedRun(messages.were_degraded(degraded))
 
     def _is_degraded(self) -> bool:
@@ -285,7 +285,7 @@ class FlowRun:
             return
         if error is None or isinstance(error, Exception) or flow_alerts.is_crash(error):
             self._send_alerts(error)
-        artifacts.leave(self._history.events)
+        artifacts.create(self._history.events)
         if error is None:
             tags = list(self._tags())
             artifacts.tag(self._id, tags)
@@ -321,18 +321,18 @@ class FlowRun:
         self._history.degraded.append(flow)
 
 
-_NO_CARE = Care(on_unobserved="ignore")
+_UNCONDITIONAL = RunConditions(on_unobserved="ignore")
 
 
-def engaged(plan: Plan, care: Care) -> FlowRun | None:
+def started_run(plan: Plan, conditions: RunConditions) -> FlowRun | None:
     """Return the run that Prefect's engine started for the function of `plan`; None if other code calls it."""
     context = FlowRunContext.get()
     if context is None or context.flow is None or context.flow_run is None:
         return None
-    is_another = getattr(context.flow.fn, MARK, None) is not plan
-    if is_another or is_listed(getattr(context, "task_runner", None)):  # tracked already: it calls its own `fn`
+    is_another = getattr(context.flow.fn, PLAN, None) is not plan
+    if is_another or is_tracked(getattr(context, "task_runner", None)):  # tracked already: it calls its own `fn`
         return None
-    return FlowRun(plan, care, context)
+    return FlowRun(plan, conditions, context)
 
 
 def _same_task_run(event: Event, other: Event) -> bool:

@@ -70,7 +70,7 @@ def tasks_know_their_source():
     return task(known).source_code == inspect.getsource(known)
 
 
-def transactions_can_be_told_not_to_write():
+def transactions_can_skip_writing():
     with transaction(write_on_commit=True) as txn:
         return txn.write_on_commit is True
 
@@ -142,7 +142,7 @@ def futures_keep_what_they_have_seen():
     return all(around())
 
 
-def a_runner_says_why_it_ends_a_run():
+def a_runner_announces_its_intent_to_end_a_run():
     return undocumented._intent() is None and "cancel" in get_args(control_listener.Intent)
 
 
@@ -159,11 +159,11 @@ def a_flows_engine_keeps_what_an_attempt_raised():
     return around()
 
 
-def a_stream_of_events_can_have_another_client():
+def the_event_stream_accepts_another_client():
     from prefect.events import utilities, worker
 
     from resilient_tasks.prefect import runs
-    from resilient_tasks.prefect.stream import PatientEventsClient
+    from resilient_tasks.prefect.outages import PatientEventsClient
 
     runs.connect()
     names = inspect.signature(worker.EventsWorker.instance).parameters
@@ -171,7 +171,7 @@ def a_stream_of_events_can_have_another_client():
     return replaced and "client_type" in names and worker.EventsWorker.instance().client_type is PatientEventsClient
 
 
-def a_client_made_within_a_run_repeats_what_was_refused():
+def a_client_created_in_a_run_retries_refused_requests():
     @flow
     def around():
         with get_client(sync_client=True) as client:
@@ -181,7 +181,7 @@ def a_client_made_within_a_run_repeats_what_was_refused():
         return around() and not client._client._has_connected
 
 
-def a_worker_of_events_reads_what_a_run_belongs_to():
+def the_events_worker_reads_related_resources():
     from prefect.events import related, worker
 
     calls = worker.EventsWorker._handle.__code__.co_names
@@ -194,7 +194,7 @@ PROBES = {
     undocumented.ENGINE_READS_FN: the_engine_reads_fn,
     undocumented.CALL_SPLIT: arguments_are_split,
     undocumented.SOURCE: tasks_know_their_source,
-    undocumented.WRITE_ON_COMMIT: transactions_can_be_told_not_to_write,
+    undocumented.WRITE_ON_COMMIT: transactions_can_skip_writing,
     undocumented.RESULT_RECORD: results_are_records,
     undocumented.CANCEL_EVENTS: runners_raise_flags,
     undocumented.BACKGROUND: there_is_a_loop_in_the_background,
@@ -202,11 +202,11 @@ PROBES = {
     undocumented.FUTURES: futures_keep_what_they_have_seen,
     undocumented.TASK_RUNNER: flow_runs_have_a_task_runner_of_their_own,
     undocumented.FUTURES: futures_keep_the_answer_they_gave,
-    undocumented.INTENT: a_runner_says_why_it_ends_a_run,
+    undocumented.INTENT: a_runner_announces_its_intent_to_end_a_run,
     undocumented.RAISED: a_flows_engine_keeps_what_an_attempt_raised,
-    undocumented.STREAM: a_stream_of_events_can_have_another_client,
-    undocumented.HAS_CONNECTED: a_client_made_within_a_run_repeats_what_was_refused,
-    undocumented.RELATED: a_worker_of_events_reads_what_a_run_belongs_to,
+    undocumented.STREAM: the_event_stream_accepts_another_client,
+    undocumented.HAS_CONNECTED: a_client_created_in_a_run_retries_refused_requests,
+    undocumented.RELATED: the_events_worker_reads_related_resources,
 }
 
 
@@ -221,14 +221,16 @@ def test_prefect_still_has(reliance):
     assert holds, f"Prefect {release} broke {reliance.name}: {reliance.purpose} ({why})"
 
 
-def test_what_is_gone_is_said_once_with_what_is_lost(monkeypatch):
-    said = []
+def test_a_missing_part_is_logged_once_with_what_is_lost(monkeypatch):
+    lines = []
     monkeypatch.setattr(undocumented, "_warned", set())
-    monkeypatch.setattr(logging.getLogger("resilient_tasks"), "warning", lambda text, *parts: said.append(text % parts))
+    monkeypatch.setattr(
+        logging.getLogger("resilient_tasks"), "warning", lambda text, *parts: lines.append(text % parts)
+    )
     gone = Reliance("prefect.nowhere.nothing", "0.0", "this test", "nothing at all")
     assert undocumented.find(gone) is None
     assert undocumented.find(gone) is None
-    assert said == ["this Prefect lacks prefect.nowhere.nothing: nothing at all"]
+    assert lines == ["this Prefect lacks prefect.nowhere.nothing: nothing at all"]
 
 
 @pytest.mark.usefixtures("resilient_prefect", "resilient_clock")
