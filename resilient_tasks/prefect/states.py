@@ -389,8 +389,8 @@ def _attempts_of(outcome: Outcome[Any]) -> int:
 
 
 def _remember(attempts: int) -> None:
-    context = TaskRunContext.get()
-    if context is None or attempts == 1:
+    context = TaskRunContext.get() if attempts > 1 else None
+    if context is None:
         return
     _attempts[context.task_run.id] = attempts
     while len(_attempts) > _ROOM:

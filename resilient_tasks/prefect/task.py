@@ -109,7 +109,7 @@ class ResilientTask(Task[P, R]):
         """The user's own function; for Prefect's engine, while it runs this task, the function in its pipeline."""
         if self._body is not None and undocumented.read_by_the_engine(self):
             return self._body
-        return cast("Callable[P, R]", self.__dict__["fn"])
+        return self.__dict__["fn"]  # type: ignore[no-any-return]  # set below
 
     @fn.setter
     def fn(self, fn: Callable[P, R]) -> None:
@@ -316,8 +316,10 @@ class Body:
         self.__name__: str = plan.operation
         self.__signature__: inspect.Signature = inspect.signature(plan.fn)
         self._plan = plan
+        self._is_generator = callables.is_generator(plan.fn)
+        self._is_async_generator = callables.is_async_generator(plan.fn)
         self._pipeline = plan.pipeline
-        if not streams.is_stream(plan.fn):
+        if not (self._is_generator or self._is_async_generator):
             self._pipeline = Pipeline(*plan.pipeline.policies, ReturnedFailures())
         # The engine binds arguments to the signature of what it calls; a wrapper's may differ.
         self._is_wrapper = hasattr(plan.fn, "__wrapped__") or isinstance(plan.fn, functools.partial)
@@ -334,9 +336,9 @@ class Body:
         sink, pipeline = StateSink(), self._pipeline
         work = self._plan.work(*bound, (sink,))
         work.again = loops.is_tried_again()
-        if callables.is_async_generator(self._plan.fn):
+        if self._is_async_generator:
             return raising.async_items(streams.async_items(pipeline, work))
-        if callables.is_generator(self._plan.fn):
+        if self._is_generator:
             return _yield_from(raising.items(streams.items(pipeline, work)), sink)
         if self._plan.is_async:
             return _await(pipeline.run(work), sink)

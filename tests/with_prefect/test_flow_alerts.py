@@ -317,13 +317,13 @@ class TestOnAServer:
         (message,) = sent(channel)
         assert (message.status, message.error) == ("failed", "half of it is missing")
 
-    @pytest.mark.parametrize(("care", "status"), [("fail", "failed"), ("warn", "degraded")])
-    def test_an_unobserved_failure_is_reported(self, channel, care, status):
+    @pytest.mark.parametrize(("on_unobserved", "status"), [("fail", "failed"), ("warn", "degraded")])
+    def test_an_unobserved_failure_is_reported(self, channel, on_unobserved, status):
         @task
         def store():
             raise ConnectionError("refused")
 
-        @resilient_flow(notify=channel, on_unobserved=care)
+        @resilient_flow(notify=channel, on_unobserved=on_unobserved)
         def careless():
             store.submit()
             return 1

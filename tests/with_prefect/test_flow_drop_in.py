@@ -303,6 +303,6 @@ class TestOnAServer:
 
         other = cloudpickle.loads(cloudpickle.dumps(report))
         assert isinstance(other, ResilientFlow)
-        assert other.care.on_unobserved == "warn"
+        assert other.conditions.on_unobserved == "warn"
         error = other(return_state=True).result(raise_on_failure=False)
         assert "gave up after attempt 2" in error.__notes__[0]

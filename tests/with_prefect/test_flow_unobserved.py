@@ -260,7 +260,7 @@ def stands_in():
 def test_a_future_of_an_unknown_class_is_left_alone(monkeypatch, caplog):
     """A change in Prefect may switch off tracking, but never fails the run."""
     monkeypatch.setattr(undocumented, "_warned", set())
-    monkeypatch.setattr(futures, "_watched", lambda _: object)
+    monkeypatch.setattr(futures, "_tracked_class", lambda _: object)
 
     @resilient_flow
     def report():
