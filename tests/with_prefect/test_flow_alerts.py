@@ -209,7 +209,7 @@ class TestOnAServer:
         assert "task_run_id" not in message.run
 
     @pytest.mark.parametrize("task_", [refused.outcome, weather], ids=["failed", "degraded"])
-    def test_a_run_that_completes_although_a_call_failed_or_was_degraded_is_a_degraded_one(self, channel, task_):
+    def test_a_run_that_completes_although_a_call_failed_or_was_degraded_is_degraded(self, channel, task_):
         @resilient_flow(notify=channel)
         async def nightly():
             task_()
@@ -231,7 +231,7 @@ class TestOnAServer:
         (message,) = sent(channel)
         assert (message.status, message.error_type) == ("failed", "DegradedRun")
 
-    def test_a_run_for_which_its_fallback_stood_in_is_degraded_by_its_own_error(self, channel):
+    def test_a_run_that_used_its_own_fallback_is_degraded_with_its_own_error(self, channel):
         @resilient_flow(notify=channel, fallback=lambda: "last month's")
         def whole():
             refused.outcome()
@@ -324,11 +324,11 @@ class TestOnAServer:
             raise ConnectionError("refused")
 
         @resilient_flow(notify=channel, on_unobserved=on_unobserved)
-        def careless():
+        def unobservant():
             store.submit()
             return 1
 
-        careless(return_state=True)
+        unobservant(return_state=True)
         (message,) = sent(channel)
         assert message.status == status
         assert "1 task run failed unobserved: store-" in message.error
