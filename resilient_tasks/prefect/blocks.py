@@ -35,7 +35,7 @@ def load(name: str) -> Any:
         return Block.load(name, _sync=True)  # type: ignore[call-arg]  # handled by its decorator
     except (httpx.HTTPError, OSError) as error:
         raise OSError(f"Prefect's server does not answer: {str(error) or type(error).__name__}") from error
-    except ValueError as error:  # its message says what is missing
+    except ValueError as error:  # its message names what is missing
         where = PREFECT_API_URL.value() or "of this process"
         raise FileNotFoundError(f"{error} on the server {where}: `prefect block ls` lists its blocks") from error
 

@@ -43,7 +43,7 @@ _HOOKS = tuple(f"on_{state}_hooks" for state in ("completion", "failure", "cance
 
 
 class FlowOptions(PolicyOptions, total=False):
-    """Keywords of `@resilient_flow`: the policies, two of its own, and those of Prefect's `@flow`."""
+    """Keywords of `@resilient_flow`: the policies, two for flows only, and those of Prefect's `@flow`."""
 
     on_unobserved: Literal["fail", "warn", "ignore"]
     fail_on_degraded: bool
@@ -181,7 +181,7 @@ def resilient_flow(fn: Callable[..., Any] | None = None, /, **options: Unpack[Fl
     return _make(fn, options)
 
 
-# As `@flow` has it: it loads whatever flow the source defines.
+# As with `@flow`: it loads any flow that the source defines.
 resilient_flow.from_source = Flow.from_source  # type: ignore[attr-defined]
 
 
@@ -216,7 +216,7 @@ def _checked(plan: Plan, conditions: RunConditions, options: dict[str, Any]) -> 
     slots = {policy.slot for policy in plan.pipeline.policies}
     if conditions.fail_on_degraded and "fallback" in slots:
         msg = (
-            f"{plan.operation} has a fallback= and fail_on_degraded=True: what stands in for the whole run would always"
+            f"{plan.operation} has a fallback= and fail_on_degraded=True: a stand-in for the whole run would always"
             " be refused. Drop one of them, or put the fallback on a task"
         )
         raise PolicyError(msg)
@@ -259,10 +259,10 @@ def _function(plan: Plan, conditions: RunConditions) -> Callable[..., Any]:
             run.begin()
             value = plan.fn(*args, **kwargs)
             # The engine would await it too, but only after the run has completed.
-            return run.settled(run_coro_as_sync(value) if asyncio.iscoroutine(value) else value)
+            return run.resolved(run_coro_as_sync(value) if asyncio.iscoroutine(value) else value)
 
         setattr(attempt, STANDS_FOR, plan.fn)
-        with run.attended():
+        with run.recorded():
             work = run.work(replace(plan, fn=attempt), *_bound_arguments(plan.fn, args, kwargs))
             work.runtime = runtime.STRICT  # the engine would take a coroutine for the result
             return run.with_message(runtime.drive(pipeline.run(work)))
@@ -284,10 +284,10 @@ def _async_function(plan: Plan, conditions: RunConditions) -> Callable[..., Any]
             run.begin()
             value = await plan.fn(*args, **kwargs)
             # Wait in a thread, so that other coroutines continue and a deadline can interrupt.
-            return await asyncio.to_thread(run.settled, value) if run.unobserved else run.settled(value)
+            return await asyncio.to_thread(run.resolved, value) if run.unobserved else run.resolved(value)
 
         setattr(attempt, STANDS_FOR, plan.fn)
-        with run.attended():
+        with run.recorded():
             work = run.work(replace(plan, fn=attempt), *_bound_arguments(plan.fn, args, kwargs))
             return run.with_message(await pipeline.run(work))
 
@@ -305,9 +305,9 @@ def _generator(plan: Plan, conditions: RunConditions) -> Callable[..., Any]:
 
         @functools.wraps(plan.fn)
         def attempt(*args: Any, **kwargs: Any) -> Any:
-            return run.settled((yield from plan.fn(*args, **kwargs)))
+            return run.resolved((yield from plan.fn(*args, **kwargs)))
 
-        with run.attended():
+        with run.recorded():
             work = run.work(replace(plan, fn=attempt), *_bound_arguments(plan.fn, args, kwargs))
             return run.with_message((yield from raising.items(streams.items(pipeline, work))))
 
@@ -329,9 +329,9 @@ def _async_generator(plan: Plan, conditions: RunConditions) -> Callable[..., Any
         async def attempt(*args: Any, **kwargs: Any) -> Any:
             async for item in plan.fn(*args, **kwargs):
                 yield item
-            await asyncio.to_thread(run.settled, None)
+            await asyncio.to_thread(run.resolved, None)
 
-        with run.attended():
+        with run.recorded():
             work = run.work(replace(plan, fn=attempt), *_bound_arguments(plan.fn, args, kwargs))
             async for item in raising.async_items(streams.async_items(pipeline, work)):
                 yield item

@@ -43,7 +43,7 @@ def counts(report: RunReport) -> str:
     return ", ".join(parts)
 
 
-def flows_degraded(names: Sequence[str]) -> str:
+def degraded_flows(names: Sequence[str]) -> str:
     """Name the degraded subflows of a run; empty if there are none."""
     if not names:
         return ""
@@ -57,7 +57,7 @@ def unobserved_failures(failed: Sequence[tuple[Submitted, State[Any]]]) -> str:
     return f"{number_of(len(named), 'task run')} failed unobserved: {named_few(named, _NAMED)}"
 
 
-def were_degraded(events: Sequence[FallbackUsed]) -> str:
+def degraded_calls(events: Sequence[FallbackUsed]) -> str:
     """Name the degraded calls of a run that has `fail_on_degraded=True`."""
     named = [f"{event.run.get('task_run') or event.operation} ({event.error})" for event in events]
     return f"{number_of(len(named), 'call')} {was(len(named))} degraded: {named_few(named, _NAMED)}"

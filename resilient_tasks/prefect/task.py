@@ -268,8 +268,8 @@ def resilient_task(**options: Unpack[TaskOptions]) -> Callable[[Callable[P, R]],
 def resilient_task(fn: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]) -> Any:
     """Make a Prefect task with policies around its function. Without arguments, it is Prefect's `@task`.
 
-    Retries are published as Prefect states with their reasons. The final state's message says that a task recovered;
-    a task whose fallback stood in completes as `Degraded`.
+    Retries are published as Prefect states with their reasons. The final state's message shows that a task recovered;
+    a task that used its fallback completes as `Degraded`.
 
     Args:
         fn: the function, if the decorator is used without arguments.

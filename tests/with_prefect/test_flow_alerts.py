@@ -118,12 +118,12 @@ def quarantined(rows, path="a"):
     ],
 )
 def test_the_events_of_a_run_are_summarized(events, lines):
-    assert flow_alerts.rolled_up(events) == lines
+    assert flow_alerts.summarized(events) == lines
 
 
 def test_operations_with_most_failures_are_named_and_the_rest_counted():
     events = [event for number in range(20) for event in [failed(f"fetch-{number}")] * (20 - number)]
-    lines = flow_alerts.rolled_up([*events, quarantined(5), recovered()])
+    lines = flow_alerts.summarized([*events, quarantined(5), recovered()])
     assert lines[0] == "fetch-0: failed 20 times (ConnectError ×20)"
     assert lines[-3:] == ("and 13 more", "5 rows quarantined in a", "1 call recovered (ConnectError ×2)")
     assert len(lines) == 10
@@ -133,8 +133,8 @@ def test_a_failure_inside_a_task_run_that_recovered_is_no_failure():
     run, other = {"task_run_id": "1"}, {"task_run_id": "2"}
     helper, caught = failed("get", run=run), failed("get", run=other)
     healed, after = recovered(run=run), failed("fetch", run=run)
-    assert flow_alerts.unhealed([helper, caught, healed]) == [caught, healed]
-    assert flow_alerts.unhealed([helper, degraded(run=run), after])[1:] == [after]
+    assert flow_alerts.unresolved([helper, caught, healed]) == [caught, healed]
+    assert flow_alerts.unresolved([helper, degraded(run=run), after])[1:] == [after]
 
 
 @pytest.mark.parametrize(

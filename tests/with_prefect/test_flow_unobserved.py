@@ -186,7 +186,7 @@ def test_tracking_futures_keeps_no_results_in_memory():
             gc.collect()
         return kept[-1]() is None
 
-    releases = flow(is_released)() and flow(is_released)()  # a thread that starts now, as for logs, may keep a run's
+    releases = flow(is_released)() and flow(is_released)()  # a thread that starts now, as for logs, may keep a result
     assert resilient_flow(is_released)() or not releases
 
 

@@ -14,7 +14,7 @@ from prefect.settings import (
 
 from resilient_tasks import Degraded, Ok, PolicyError, resilient, resilient_flow, resilient_task
 from resilient_tasks.core.events import CallFailed
-from resilient_tasks.prefect.flow_alerts import unhealed
+from resilient_tasks.prefect.flow_alerts import unresolved
 from resilient_tasks.testing import flush_messages
 
 needs_prefect = pytest.mark.usefixtures("resilient_prefect")
@@ -230,4 +230,4 @@ def test_failures_inside_a_retried_task_do_not_count():
         return CallFailed(operation=operation, run=run, kind="", error_type="E", message="", again=again)
 
     last = failed("task")
-    assert unhealed([failed("inside"), failed("task", again=True), last]) == [last]
+    assert unresolved([failed("inside"), failed("task", again=True), last]) == [last]
