@@ -273,5 +273,5 @@ def test_a_future_of_an_unknown_class_is_not_tracked(monkeypatch, caplog):
 
 def test_without_its_own_task_runner_a_run_is_not_tracked(monkeypatch):
     monkeypatch.setattr(undocumented, "_warned", set())
-    with futures.UnobservedFutures(lambda *_: None).of(None):
+    with futures.UnobservedFutures(lambda *_: None).tracking(None):
         assert undocumented._warned == {undocumented.TASK_RUNNER}
