@@ -144,7 +144,7 @@ def test_key_functions_are_pickled_with_their_policies(ran):
 
 def test_a_stand_in_arrives_without_an_error_that_cannot_be_pickled():
     state = StateWithMessage(type=StateType.COMPLETED, name="Degraded", message="degraded: by a lock", data=4)
-    state.standing_in_for(ConnectionError(threading.Lock()))
+    state.because_of(ConnectionError(threading.Lock()))
     other = cloudpickle.loads(cloudpickle.dumps(state))
     assert (other.data, str(other.because)) == (4, "degraded: by a lock")
 

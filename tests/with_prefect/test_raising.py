@@ -116,7 +116,7 @@ def test_a_returned_state_is_published_without_secrets():
 def test_the_error_behind_a_stand_in_is_pickled_without_secrets():
     import cloudpickle
 
-    state = StateWithMessage(type=Completed().type, name="Degraded", message="degraded").standing_in_for(caught(PAIR))
+    state = StateWithMessage(type=Completed().type, name="Degraded", message="degraded").because_of(caught(PAIR))
     assert str(state.because) == PAIR
     assert str(cloudpickle.loads(cloudpickle.dumps(state)).because) == "password=***"
 
