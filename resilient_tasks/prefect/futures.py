@@ -310,7 +310,7 @@ def warn_if_not_run(operation: str, args: tuple[Any, ...], kwargs: Mapping[str, 
             "%s was not run and returned None: an argument had failed (%s). Prefect continues regardless. Call"
             " .result() on the future first, which raises the error, or pass allow_failure(future)",
             operation,
-            redaction.redact.redact(named_few(failed, _NAMED)),
+            redaction.text.redact(named_few(failed, _NAMED)),
         )
 
 

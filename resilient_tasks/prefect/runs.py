@@ -18,7 +18,8 @@ from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_UI_URL
 
-from resilient_tasks.core import events, host, safely, settings
+from resilient_tasks import safely
+from resilient_tasks.core import events, host, settings
 from resilient_tasks.core.host import Check, Host, Loop, Results
 from resilient_tasks.observe import lines, logs
 from resilient_tasks.prefect import outages, undocumented
