@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from resilient_tasks.alerts.channels.slack import Slack as Slack
     from resilient_tasks.alerts.channels.webhook import Webhook as Webhook
     from resilient_tasks.alerts.policy import Notify as Notify
-    from resilient_tasks.alerts.routes import Route as Route
+    from resilient_tasks.alerts.policy import Route as Route
     from resilient_tasks.core.call import remaining as remaining
     from resilient_tasks.core.classification.kinds import Kind as Kind
     from resilient_tasks.core.errors import BulkheadFull as BulkheadFull
@@ -79,8 +79,7 @@ _MODULE_OF = {
         "alerts.channels.email": "Email",
         "alerts.channels.slack": "Slack",
         "alerts.channels.webhook": "Webhook",
-        "alerts.policy": "Notify",
-        "alerts.routes": "Route",
+        "alerts.policy": "Notify Route",
         "core.call": "remaining",
         "core.classification.kinds": "Kind",
         "core.errors": (

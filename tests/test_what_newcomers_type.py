@@ -702,13 +702,14 @@ class TestWithPrefect:
         from prefect import Flow, Task
 
         from resilient_tasks.decorators.keywords import PolicyOptions
-        from resilient_tasks.prefect.flow_run import Care
-        from resilient_tasks.prefect.options import FlowOptions, TaskOptions
+        from resilient_tasks.prefect.flow import FlowOptions
+        from resilient_tasks.prefect.flow_run import RunConditions
+        from resilient_tasks.prefect.task import TaskOptions
 
         ours = set(PolicyOptions.__annotations__)
         for options, prefects, more in (
             (TaskOptions, Task, set()),
-            (FlowOptions, Flow, set(vars(Care)["__match_args__"])),
+            (FlowOptions, Flow, set(vars(RunConditions)["__match_args__"])),
         ):
             theirs = set(inspect.signature(prefects.__init__).parameters) - {"self", "fn"}
             assert set(options.__annotations__) - ours - more == theirs

@@ -74,7 +74,7 @@ CALL = (
 )
 RETRY = (
     Stop("Prefect", "The engine has set Running, and calls what it takes for the task’s function"),
-    Stop("prefect", "The user’s function inside its pipeline, with a sink for this run", "prefect/body.py Body"),
+    Stop("prefect", "The user’s function inside its pipeline, with a sink for this run", "prefect/task.py Body"),
     Stop("policies", "An attempt", "policies/retry/policy.py Retry"),
     Stop("your function", "It raises ConnectError"),
     Stop("core", "The failure has a kind: transient, throttled, permanent, …", "core/failures.py classify"),

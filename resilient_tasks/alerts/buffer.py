@@ -18,7 +18,7 @@ from resilient_tasks.core.execution import real_time as time
 
 #: Seconds for which failures are counted here. A process that is killed loses these counts, but no message.
 MOMENT = 0.2
-#: Unacknowledged counts that are kept at most.
+#: The most unacknowledged counts to keep.
 _ROOM = 1000
 
 
@@ -40,7 +40,7 @@ class Count:
         failure: the failures.
         at: time of the last of them, on the clock in use.
         since: when they were buffered, on the monotonic clock.
-        serial: number under which the store was asked to record them; 0: it was not asked yet.
+        serial: number under which they were sent to the store; 0: not yet.
     """
 
     operation: str

@@ -151,7 +151,7 @@ class ChannelBackoff:
         return ChannelBackoff(self.next, pause=self.pause) if self.failures else self
 
     def failed(self, now: float, retry_after: float | None, problem: str) -> ChannelBackoff:
-        """Return the state after a failed attempt; `retry_after` is what the channel asked for, in seconds."""
+        """Return the state after a failed attempt; `retry_after` is the channel's own wish, in seconds."""
         pause = min(_FIRST_PAUSE * 2.0 ** min(self.failures, 20), _LAST_PAUSE)
         if retry_after is not None:
             pause = min(max(retry_after, GAP), LONGEST_RETRY_AFTER)

@@ -24,7 +24,7 @@ from resilient_tasks.core.outcome import Ok
 _GRACE = 5.0
 #: Seconds between two scans for deliveries that other processes left behind.
 _SCAN = 60.0
-#: Incidents that a process remembers.
+#: The most incidents that a process remembers.
 _ROOM = 1000
 #: Attempts of a delivery that its channel refuses, and the first and the longest pause between them (seconds).
 _MOST_REFUSALS, _FIRST_PAUSE, _LAST_PAUSE = 10, 30.0, 3600.0
@@ -36,12 +36,12 @@ _FALLBACK_AFTER = 3
 
 @dataclass(slots=True)
 class Window:
-    """What this process knows of an incident: whether its next failure has to be recorded at once.
+    """This process's view of an incident: whether its next failure has to be recorded at once.
 
     Attributes:
         until: time, on the clock in use, until which further failures are only counted.
         cooldown: a failure this many seconds after the last one has to be recorded at once.
-        unreported: failures that no message reports, as far as is known.
+        unreported: known failures that no message reports.
         last: time of the last failure.
         succeeded: a call has succeeded since then, so the incident may have ended.
     """
@@ -70,7 +70,7 @@ class Dispatcher:
         failing: channels whose last attempt failed.
         skips_failing: leave out these channels: the process ends, and another one can send to them later.
         buffer: failures that the outbox has not recorded yet.
-        windows: what this process knows of incidents.
+        windows: this process's view of incidents.
     """
 
     def __init__(self, outbox: Outbox) -> None:
@@ -160,7 +160,7 @@ class Dispatcher:
         self.windows[key] = window
 
     def is_new_to(self, run: str, operation: str, fingerprint: str) -> bool:
-        """Return whether this was not asked before for this run and incident."""
+        """Return whether this is the first call for this run and incident."""
         key = (run, operation, fingerprint)
         if key in self._announced:
             return False
@@ -260,7 +260,7 @@ class Dispatcher:
         """Look for what other processes left behind when they were killed or ended."""
         if time.monotonic() - self._scanned < _SCAN:
             return
-        self.touched = {**dict.fromkeys(self.outbox.operations()), **self.touched}  # one's own come first
+        self.touched = {**dict.fromkeys(self.outbox.operations()), **self.touched}  # this process's own come first
         self._scanned = time.monotonic()
 
 
@@ -274,7 +274,7 @@ def _is_due(at: float | None, now: float) -> bool:
 def deliver(channel: Channel, message: Message, within: float) -> dict[str, str]:
     """Send `message` once, and return how to find it again.
 
-    It is sent in a thread of its own, as a server that sends a byte a second satisfies every socket timeout. A thread
+    It is sent in a separate thread, as a server that sends a byte a second satisfies every socket timeout. A thread
     that is abandoned may still succeed; the next attempt sends the same key.
 
     Raises:

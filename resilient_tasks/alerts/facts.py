@@ -1,4 +1,4 @@
-"""What a message says about a failure: collected once, without secrets, when an incident begins."""
+"""Facts about a failure, for messages: collected once, without secrets, when an incident begins."""
 
 from __future__ import annotations
 
@@ -51,8 +51,11 @@ def deepest_frame(error: BaseException) -> Frame | None:
     return None if chosen is None else Frame(*chosen)
 
 
-_PLACES = (*(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib")), str(Path(__file__).parents[1]))
-_LIBRARIES = tuple(f"{Path(place).resolve()}{os.sep}" for place in _PLACES)
+_PATHS = (
+    *(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib")),
+    str(Path(__file__).parents[1]),
+)
+_LIBRARIES = tuple(f"{Path(place).resolve()}{os.sep}" for place in _PATHS)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -98,7 +101,7 @@ def policy_of(status: str, error: Exception) -> str:
 def facts(
     status: str, severity: Severity, error: Exception, notes: tuple[str, ...], consequence: str
 ) -> dict[str, Any]:
-    """Return what the messages of an incident say, as JSON."""
+    """Return the facts for the messages of an incident, as JSON."""
     frame = deepest_frame(error)
     every_note = (*safely.notes(error), *notes)
     more = [f"and {len(every_note) - _MOST_NOTES} more"] if len(every_note) > _MOST_NOTES else []
@@ -116,7 +119,7 @@ def facts(
 
 
 def latest(error: Exception) -> dict[str, Any]:
-    """Return what a digest says about the last failure."""
+    """Return the facts about the last failure, for a digest."""
     text, status = text_of(error), http_failure(error)
     if status is not None and str(status) not in text:  # the last failure may have another than the first
         text = f"HTTP {status}: {text}"
@@ -145,10 +148,10 @@ def message_of(operation: str, incident: Incident, delivery: Delivery) -> Messag
     )
 
 
-#: These say how a flow run ended, not why.
-_OF_NO_KIND = (errors.DegradedRun, errors.UnobservedFailure, errors.CrashedRun)
+#: These describe how a flow run ended, not why.
+_WITHOUT_KIND = (errors.DegradedRun, errors.UnobservedFailure, errors.CrashedRun)
 
 
 def kind_of(error: Exception) -> str:
     """Return the failure kind of an error; empty if it has none."""
-    return "" if safely.is_a(error, _OF_NO_KIND) else classify(error).value
+    return "" if safely.is_a(error, _WITHOUT_KIND) else classify(error).value

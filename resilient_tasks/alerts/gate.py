@@ -97,7 +97,7 @@ def open_to_fake(where: str) -> Iterator[None]:
 
 
 def _place_of(channel: Any) -> str:
-    """Return the address that a channel sends to; empty if it does not say."""
+    """Return the address that a channel sends to; empty if unknown."""
     try:
         return str(getattr(channel, "place", ""))
     except Exception:  # an unreadable secret raises again when a message is sent

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 from resilient_tasks.alerts.delivery import Delivery, Occasion, clamped, enqueued, fields_of, next_per_channel
 
-#: Names of flows that are kept.
+#: The most names of flows to keep.
 _FLOWS = 10
-#: Open incidents of one operation; further kinds of failure share one more incident.
+#: The most open incidents of one operation; further kinds of failure share one more incident.
 _MOST = 40
 _OTHERS = "others"
 #: Seconds for which the last serial of each process is remembered: no process repeats a report for longer.
@@ -35,8 +35,8 @@ class Failure(NamedTuple):
         cooldown: seconds within which further failures are only counted.
         recover_after: consecutive successes that end the incident.
         flows: where the failures happened.
-        facts: returns what messages say, as JSON; called only for a new incident.
-        latest: returns what a digest says about the last failure, as JSON.
+        facts: returns the facts for messages, as JSON; called only for a new incident.
+        latest: returns the facts about the last failure for a digest, as JSON.
         number: how many failures.
     """
 

@@ -107,7 +107,7 @@ class Message:
 
 
 def lasted(seconds: float) -> str:
-    """Return a duration as people say it: `"6 min"`."""
+    """Return a duration for people: `"6 min"`."""
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 1.95 * size:
             return f"{seconds / size:.0f} {unit}"

@@ -1,4 +1,4 @@
-"""The outbox: incidents with their deliveries, channel backoffs and silences, as they stand in the store.
+"""The outbox: incidents with their deliveries, channel backoffs and silences, in the store.
 
 One record holds all incidents of an operation, and is changed by one atomic step at a time. So of many processes that
 fail at once exactly one writes the first message, and a process that dies right afterwards loses nothing.
@@ -39,7 +39,7 @@ class Recorded(NamedTuple):
         unreported: failures of its incident that no message reports yet; 0: a message was written.
         silence: why the incident is silenced; empty if it is not.
         window: seconds for which further failures are only counted.
-        is_known: the incident is older than this run, and this run has not said so yet.
+        is_known: the incident is older than this run, and this run has not logged that yet.
     """
 
     unreported: int
@@ -206,15 +206,15 @@ class Outbox:
         return _covering(self._recent_silences(), operation, incident, self.states.now())
 
     def silences(self) -> list[Silence]:
-        """Return the silences that are in force."""
-        return _in_force(self.states.get(_SILENCES), self.states.now())
+        """Return the silences that are active."""
+        return _active(self.states.get(_SILENCES), self.states.now())
 
     def add_silence(self, pattern: str, seconds: float, reason: str = "") -> Silence:
         """Send no alerts for a while; failures are still counted, and reported afterwards."""
 
         def change(state: bytes | None, now: float) -> tuple[bytes, Silence]:
             added = Silence(pattern, now + seconds, reason, seconds)
-            kept = [one for one in _in_force(state, now) if one.pattern != pattern]
+            kept = [one for one in _active(state, now) if one.pattern != pattern]
             return json.dumps([*kept, added]).encode(), added
 
         self._silences = (float("-inf"), [])
@@ -224,7 +224,7 @@ class Outbox:
         """End a silence. Return whether there was one."""
 
         def change(state: bytes | None, now: float) -> tuple[bytes | None, bool]:
-            known = _in_force(state, now)
+            known = _active(state, now)
             kept = [one for one in known if one.pattern != pattern]
             return (json.dumps(kept).encode() if known else None), len(kept) < len(known)
 
@@ -262,7 +262,7 @@ def _covering(silences: Iterable[Silence], operation: str, incident: str, now: f
     return next((one for one in silences if one.until > now and one.covers(operation, incident)), None)
 
 
-def _in_force(state: bytes | None, now: float) -> list[Silence]:
+def _active(state: bytes | None, now: float) -> list[Silence]:
     try:
         silences = [Silence(*entry) for entry in json.loads(state or b"[]")]
     except (ValueError, TypeError):

@@ -33,7 +33,7 @@ from resilient_tasks.state.states import States, StoreUnavailable
 
 LOGGER = logging.getLogger("resilient_tasks")
 
-#: Seconds for which failed calls wait for the store to open, and each for its turn.
+#: Seconds for which failed calls wait for the store to open, and each for the lock.
 _BOUND = 0.05
 #: Seconds for which a failure waits for a store that is away; then this process sends the alert by itself.
 _PATIENCE = 5.0
@@ -78,7 +78,7 @@ class Sender:
         self._thread: threading.Thread | None = None
         self._begun = 0.0
         self._ending = False
-        self._goes_alone_from = 0.0
+        self._local_from = 0.0
         self._early = FailureBuffer()
         self._successes: dict[str, _Successes] = {}
         self._dispatcher: Dispatcher | None = None
@@ -99,7 +99,7 @@ class Sender:
             return recorded
         run = run_ids()
         run_id = run.get("flow_run_id") or run.get("task_run_id") or ""
-        # Asked in any case: a run that wrote a message does not log later that the incident is known.
+        # Called in any case: a run that wrote a message does not log later that the incident is known.
         is_new = self._dispatcher is not None and self._dispatcher.is_new_to(run_id, operation, failure.fingerprint)
         return recorded._replace(is_known=is_new and recorded.unreported > 0)
 
@@ -149,7 +149,7 @@ class Sender:
             self.stop()
         until = time.monotonic() + within
         looked = time.monotonic()
-        self._goes_alone_from = looked + _PATIENCE_AT_EXIT
+        self._local_from = looked + _PATIENCE_AT_EXIT
         while True:
             if not self._turn.acquire(timeout=max(0.0, until - time.monotonic())):
                 return False
@@ -211,9 +211,9 @@ class Sender:
             shared.run(until)
             waits.append(shared.next_delivery())
         except StoreUnavailable:
-            goes_alone = at_exit and time.monotonic() >= self._goes_alone_from
-            self._record_locally(shared, 0.0 if goes_alone else _PATIENCE)
-            waits.append(None if goes_alone else _AGAIN)
+            is_local = at_exit and time.monotonic() >= self._local_from
+            self._record_locally(shared, 0.0 if is_local else _PATIENCE)
+            waits.append(None if is_local else _AGAIN)
         if self._local is not None:
             self._local.run(until)
             waits.append(self._local.next_delivery())
@@ -377,7 +377,7 @@ def _flush_at_the_end_of_a_worker() -> None:
         util.Finalize(None, _flush_at_exit, exitpriority=0)
 
 
-def _start_anew() -> None:
+def _replace_after_fork() -> None:
     """In a forked child, replace the sender: the parent's thread is not there."""
     global _sender  # noqa: PLW0603  # one sender a process
     _sender = Sender()
@@ -385,4 +385,4 @@ def _start_anew() -> None:
 
 atexit.register(_flush_at_exit)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_anew)
+    os.register_at_fork(after_in_child=_replace_after_fork)

@@ -16,8 +16,7 @@ from resilient_tasks.decorators import misuse
 if TYPE_CHECKING:
     from resilient_tasks.alerts.channels.block import NotificationBlock
     from resilient_tasks.alerts.message import Channel
-    from resilient_tasks.alerts.policy import Notify
-    from resilient_tasks.alerts.routes import Route
+    from resilient_tasks.alerts.policy import Notify, Route
     from resilient_tasks.core.keys.keys import Name
     from resilient_tasks.core.parameters.durations import Duration
     from resilient_tasks.core.stand_ins import StandIn

@@ -1,4 +1,4 @@
-"""What a run adds to Prefect's UI besides its states: a report of events, a report of bad data, and tags.
+"""Artifacts and tags of a run in Prefect's UI: a report of its events, and one of its bad data.
 
 An artifact takes 0.1 s, so each kind is created once per run: at the end of a resilient flow's run for all of its
 events, otherwise at the end of the task run.
@@ -29,7 +29,7 @@ _gathered: set[str] = set()
 
 @contextmanager
 def gathering(flow_run_id: str) -> Iterator[None]:
-    """Leave the artifacts of this flow run to the caller within the block."""
+    """Inside the block, leave the artifacts of this flow run to the caller."""
     _gathered.add(flow_run_id)
     try:
         yield
@@ -37,23 +37,23 @@ def gathering(flow_run_id: str) -> Iterator[None]:
         _gathered.discard(flow_run_id)
 
 
-def leave(events: Sequence[Event]) -> None:
+def create(events: Sequence[Event]) -> None:
     """Create the artifacts about `events`, at the end of their run."""
-    from resilient_tasks.observe.report import RunReport  # noqa: PLC0415  # for runs that leave one
+    from resilient_tasks.observe.report import RunReport  # noqa: PLC0415  # for runs that have one
 
     report = RunReport(events)
     if report.operations or any(isinstance(event, ApiAway) for event in events):
-        _leave("resilience-report", report)
-    leave_quality(events)
+        _create("resilience-report", report)
+    create_quality(events)
 
 
-def leave_quality(events: Sequence[Event]) -> None:
+def create_quality(events: Sequence[Event]) -> None:
     """Create an artifact about quarantined rows and rules that warned, if there are any."""
     from resilient_tasks.observe.quality import DataQuality  # noqa: PLC0415  # as above
 
     quality = DataQuality(events)
     if quality.is_worth_a_look:
-        _leave("data-quality", quality)
+        _create("data-quality", quality)
 
 
 def has_ungathered(events: Sequence[Event]) -> bool:
@@ -69,14 +69,14 @@ def tag(flow_run_id: UUID, tags: Iterable[str]) -> None:
         return
     try:
         with get_client(sync_client=True) as client:
-            there = set(client.read_flow_run(flow_run_id).tags)
-            if not new <= there:
-                client.update_flow_run(flow_run_id, tags=sorted(there | new))
+            current = set(client.read_flow_run(flow_run_id).tags)
+            if not new <= current:
+                client.update_flow_run(flow_run_id, tags=sorted(current | new))
     except Exception:
         _logger.exception("the flow run could not be tagged %s in Prefect", ", ".join(sorted(new)))
 
 
-def _leave(key: str, report: RunReport | DataQuality) -> None:
+def _create(key: str, report: RunReport | DataQuality) -> None:
     try:
         create_markdown_artifact(report.markdown(), key=key, description=report.headline(), _sync=True)  # type: ignore[call-arg]
     except Exception:

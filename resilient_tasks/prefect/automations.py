@@ -201,7 +201,7 @@ def _message(recipe: Recipe, block: BlockDocument) -> SendNotification | CallWeb
         "message": "flow_run.state.message",
         "url": _link(),
     }
-    # Slack's webhooks, and those of its likes, take a "text" and leave the rest aside.
+    # Slack's webhooks, and similar ones, take a "text" and ignore the rest.
     text = "{% set text %}" + body + "{% endset %}"
     rest = "".join(f', "{name}": {{{{ ({value}) | string | tojson }}}}' for name, value in fields.items())
     return CallWebhook(block_document_id=block.id, payload=text + '{"text": {{ text | tojson }}' + rest + "}")
@@ -221,31 +221,31 @@ def _is_webhook(block: BlockDocument) -> bool:
     return block.block_type is not None and block.block_type.slug == "webhook"
 
 
-def _called(block: BlockDocument) -> str:
+def _address_of(block: BlockDocument) -> str:
     return f"{block.block_type.slug if block.block_type else '?'}/{block.name}"
 
 
-def _block(client: SyncPrefectClient, called: str) -> BlockDocument:
-    kind, _, name = called.partition("/")
+def _block(client: SyncPrefectClient, address: str) -> BlockDocument:
+    kind, _, name = address.partition("/")
     if not kind or not name:
-        raise ValueError(f"A block is named by its type and its name, such as slack-webhook/ops, not {called!r}.")
+        raise ValueError(f"A block is named by its type and its name, such as slack-webhook/ops, not {address!r}.")
     try:
         block = client.read_block_document_by_name(name, kind, include_secrets=False)
     except ObjectNotFound:
-        raise ValueError(f"There is no block {called} on {PREFECT_API_URL.value()}. {_usable(client)}") from None
+        raise ValueError(f"There is no block {address} on {PREFECT_API_URL.value()}. {_usable(client)}") from None
     if not _can_notify(block) and not _is_webhook(block):
-        raise ValueError(f"The block {called} cannot send alerts. {_usable(client)}")
+        raise ValueError(f"The block {address} cannot send alerts. {_usable(client)}")
     return block
 
 
 def _usable(client: SyncPrefectClient) -> str:
     blocks = client.read_block_documents(include_secrets=False)
-    names = sorted(_called(block) for block in blocks if block.name and (_can_notify(block) or _is_webhook(block)))
+    names = sorted(_address_of(block) for block in blocks if block.name and (_can_notify(block) or _is_webhook(block)))
     return f"There: {', '.join(names)}." if names else "It has no block that can send alerts."
 
 
 def usable_blocks() -> str:
-    """Say which blocks on the server can send alerts.
+    """Return a sentence with the blocks on the server that can send alerts.
 
     Raises:
         ValueError: no server is configured.
@@ -256,15 +256,15 @@ def usable_blocks() -> str:
 
 
 def _put(client: SyncPrefectClient, automation: AutomationCore, purpose: str, *, dry_run: bool) -> Step:
-    there = client.read_automations_by_name(automation.name)
+    existing = client.read_automations_by_name(automation.name)
     definition = automation.model_dump(mode="json")
-    if not there:
+    if not existing:
         if not dry_run:
             client.create_automation(automation)
         return Step("would be created" if dry_run else "created", automation.name, purpose, definition)
-    paused = not there[0].enabled
+    paused = not existing[0].enabled
     if not dry_run:
-        _update(client, there[0].id, automation.model_copy(update={"enabled": not paused}))
+        _update(client, existing[0].id, automation.model_copy(update={"enabled": not paused}))
     return Step("would be updated" if dry_run else "updated", automation.name, purpose, definition, paused)
 
 

@@ -44,10 +44,10 @@ _logger = logging.getLogger("resilient_tasks")
 #: The most operations to name; the rest are counted.
 _NAMED = 7
 #: Seconds that a terminated process waits for its message to be sent.
-_LAST_WORDS = 3.0
+_FLUSH_AT_TERMINATION = 3.0
 
 _FAILED = "The flow run failed: what depends on it does not run."
-_STOOD_IN = "A fallback stood in for the whole run: what depends on it runs on the stand-in's data."
+_FALLBACK_USED = "A fallback stood in for the whole run: what depends on it runs on the stand-in's data."
 _DEGRADED = "The flow run completed: what depends on it runs without these calls' data, or on that of their stand-ins."
 _CRASHED = "The flow run crashed: it ended early, and what it had begun may be half done."
 
@@ -58,14 +58,14 @@ class Summary:
 
     Attributes:
         events: the events in the run, except those about its own function.
-        standing: those in the last attempt.
+        last_attempt: those in the last attempt.
         own: the events about its own function.
         began: when the run began, on the clock in use.
         remark: a remark of the final state, or empty.
     """
 
     events: Sequence[Event]
-    standing: Sequence[Event]
+    last_attempt: Sequence[Event]
     own: Sequence[Event]
     began: float
     remark: str = ""
@@ -129,39 +129,40 @@ def _send_all(
     pipeline: Pipeline, work: Work, summary: Summary, error: BaseException | None, because: Exception | None
 ) -> None:
     if isinstance(error, Exception):
-        _report_failure(pipeline, work, error, notes=rolled_up(summary.events), consequence=_FAILED)
+        _report_failure(pipeline, work, error, notes=summarized(summary.events), consequence=_FAILED)
     elif error is not None:
-        _report_failure(pipeline, work, _ending(error), notes=rolled_up(summary.events), consequence=_CRASHED)
+        _report_failure(pipeline, work, _ending(error), notes=summarized(summary.events), consequence=_CRASHED)
         if isinstance(error, ExternalSignal):
-            sender.flush(_LAST_WORDS)  # Prefect then lets the signal end the process at once
+            sender.flush(_FLUSH_AT_TERMINATION)  # Prefect then lets the signal end the process at once
     elif because is not None:
-        _report_failure(pipeline, work, because, "degraded", notes=rolled_up(summary.standing), consequence=_STOOD_IN)
+        notes = summarized(summary.last_attempt)
+        _report_failure(pipeline, work, because, "degraded", notes=notes, consequence=_FALLBACK_USED)
     else:
         _report_completion(pipeline, work, summary)
 
 
 def _report_completion(pipeline: Pipeline, work: Work, summary: Summary) -> None:
-    troubles = [event for event in unhealed(summary.standing) if isinstance(event, CallFailed | FallbackUsed)]
+    troubles = [event for event in unresolved(summary.last_attempt) if isinstance(event, CallFailed | FallbackUsed)]
     if not troubles and not summary.remark:
         for policy in _policies(pipeline):
             policy.report_success(Call(work), summary.began)
         return
     words = "; ".join(filter(None, [messages.counts(RunReport(troubles)), summary.remark]))
     recovered = tuple(event.sentence() for event in summary.own if isinstance(event, RetryRecovered))
-    notes = (*recovered, *rolled_up(summary.standing))
+    notes = (*recovered, *summarized(summary.last_attempt))
     _report_failure(pipeline, work, DegradedRun(words), "degraded", notes=notes, consequence=_DEGRADED)
 
 
-def rolled_up(events: Sequence[Event]) -> tuple[str, ...]:
+def summarized(events: Sequence[Event]) -> tuple[str, ...]:
     """Summarize failures in a line per operation; then quarantined, invalid and drifted data, and recoveries."""
-    standing = unhealed(events)
-    lines = [*_failures(standing), *_stand_ins(standing)]
+    unresolved_events = unresolved(events)
+    lines = [*_failures(unresolved_events), *_stand_ins(unresolved_events)]
     if len(lines) > _NAMED:
         lines[_NAMED:] = [f"and {len(lines) - _NAMED} more"]
     return (*lines, *_data(events), *_recoveries(events))
 
 
-def failure_in(operation: str, state: State[Any]) -> CallFailed | None:
+def failure_from_state(operation: str, state: State[Any]) -> CallFailed | None:
     """Return an event for a failed task run without events in this process, or None if it did not fail.
 
     Such a task runs in another process, or has no policy and therefore no events.
@@ -174,10 +175,10 @@ def failure_in(operation: str, state: State[Any]) -> CallFailed | None:
     return CallFailed(operation=operation, run=run, **{**facts, "message": state.message or ""})
 
 
-def unhealed(events: Sequence[Event]) -> list[Event]:
+def unresolved(events: Sequence[Event]) -> list[Event]:
     """Drop failures inside a task run that later recovered, was degraded, or was retried.
 
-    Later events say how those calls ended. Failures that an enclosing call handled are dropped for the same reason.
+    Later events report how those calls ended. Failures that an enclosing call handled are dropped for the same reason.
     """
     taken = taken_up(events)
     ended = {

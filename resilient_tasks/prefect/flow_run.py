@@ -29,25 +29,25 @@ from resilient_tasks.core.shown import for_terminal
 from resilient_tasks.decorators.decorate import Plan
 from resilient_tasks.observe.report import RunReport
 from resilient_tasks.prefect import artifacts, flow_alerts, messages, raising, undocumented
-from resilient_tasks.prefect.away import outages
-from resilient_tasks.prefect.futures import UnobservedFutures, is_listed
+from resilient_tasks.prefect.futures import UnobservedFutures, is_tracked
+from resilient_tasks.prefect.outages import outages
 from resilient_tasks.prefect.states import ReturnedFailureError
 from resilient_tasks.redaction.text import redact
 
 _logger = logging.getLogger("resilient_tasks")
 
 #: The attribute that holds the plan, on the function that replaces the user's own.
-MARK = "__resilient_flow__"
+PLAN = "__resilient_flow__"
 
 #: The history of a run's failed attempts while Prefect's own `retries=` makes another one.
 _earlier: dict[UUID, RunHistory] = {}
 
 #: The active runs of this process, by the id of their function's call.
-_under_way: dict[str, FlowRun] = {}
+_active: dict[str, FlowRun] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Care:
+class RunConditions:
     """A resilient flow's conditions on its runs, besides its policies.
 
     Attributes:
@@ -67,7 +67,7 @@ class RunHistory:
         events: the events in the run.
         nested: events from subflows without `notify=`, and failures of task runs whose events did not reach this
             process.
-        own: ids of the calls of its own function, whose events are reported apart from those of calls inside.
+        own: ids of the calls of the flow's function, whose events are reported apart from those of calls inside.
         since: the lengths of `events` and `nested` when the last attempt began.
         degraded: the names of subflows that were degraded in the last attempt.
         began: the start of the first attempt, on the clock in use.
@@ -92,10 +92,10 @@ class RunHistory:
         """Return the content of an alert about the run."""
         own = [event for event in self.events if self.is_own(event)]
         others = [event for event in [*self.events, *self.nested] if not self.is_own(event)]
-        standing = [event for event in self.standing() if not self.is_own(event)]
-        return flow_alerts.Summary(others, standing, own, self.began, remark)
+        last = [event for event in self.last_attempt() if not self.is_own(event)]
+        return flow_alerts.Summary(others, last, own, self.began, remark)
 
-    def standing(self) -> list[Event]:
+    def last_attempt(self) -> list[Event]:
         """Return the events of the last attempt."""
         return self.events[self.since[0] :] + self.nested[self.since[1] :]
 
@@ -106,12 +106,12 @@ class FlowRun:
 
     Attributes:
         plan: the flow's function and its policies.
-        care: the flow's conditions on its runs.
+        conditions: the flow's conditions on its runs.
         context: Prefect's context of this run.
     """
 
     plan: Plan
-    care: Care
+    conditions: RunConditions
     context: FlowRunContext
     _history: RunHistory = field(default_factory=RunHistory)
     _began: float = field(default_factory=time.monotonic)
@@ -125,8 +125,8 @@ class FlowRun:
 
     def __post_init__(self) -> None:
         self.unobserved = UnobservedFutures(self._on_final_state)
-        found = (_under_way.get(work.id) for work in flow_alerts.callers())
-        self._above = next(filter(None, found), None)
+        found = (_active.get(work.id) for work in flow_alerts.callers())
+        self._parent = next(filter(None, found), None)
 
     @property
     def _id(self) -> UUID:
@@ -144,7 +144,7 @@ class FlowRun:
         return self._run.run_count <= (self._run.empirical_policy.retries or 0)
 
     @contextmanager
-    def attended(self) -> Iterator[None]:
+    def recorded(self) -> Iterator[None]:
         """Collect the events inside the block; at the end of the run, create its report and send its alerts."""
         self._history = _earlier.pop(self._id, self._history)
         self._history.begin()
@@ -154,10 +154,10 @@ class FlowRun:
             with ExitStack() as stack:
                 stack.enter_context(bus.listening(self._on_event))
                 stack.enter_context(artifacts.gathering(str(self._id)))
-                stack.enter_context(self.unobserved.of(getattr(self.context, "task_runner", None)))
+                stack.enter_context(self.unobserved.tracking(getattr(self.context, "task_runner", None)))
                 yield
         except (KeyboardInterrupt, SystemExit, GeneratorExit, PrefectSignal, ExternalSignal) as error:
-            # No time is left for a report, or the run continues later.
+            # There is no time for a report, or the run continues later.
             if flow_alerts.is_crash(error):
                 self._send_alerts(error)
             raise
@@ -169,14 +169,14 @@ class FlowRun:
             self._end(self._returned[0] if self._failed and self._returned else None)
         finally:
             for call in self._history.own:
-                _under_way.pop(call, None)
+                _active.pop(call, None)
 
     def work(self, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Work:
         """Return the invocation of the function, whose events are reported apart from those of calls inside."""
         self._work = plan.work(args, kwargs)
         self._work.again = self._is_tried_again
         self._history.own.add(self._work.id)
-        _under_way[self._work.id] = self
+        _active[self._work.id] = self
         return self._work
 
     def begin(self) -> None:
@@ -184,7 +184,7 @@ class FlowRun:
         self.unobserved.begin()
         self._history.begin()
 
-    def settled(self, value: Any) -> Any:
+    def resolved(self, value: Any) -> Any:
         """Wait for all submitted tasks; return `value` with its futures resolved to states, as Prefect does.
 
         Raises:
@@ -192,7 +192,7 @@ class FlowRun:
             DegradedRun: a call was degraded, and the flow has `fail_on_degraded=True`.
             Exception: the error of a failed state in `value`.
         """
-        if self.care != _NO_CARE:
+        if self.conditions != _UNCONDITIONAL:
             self.unobserved.wait()  # Prefect would cancel those that have not begun
         value = resolve_futures_to_states(value)
         for state in _states_in(value):
@@ -200,7 +200,7 @@ class FlowRun:
                 error = _error_in(state)
                 self._returned = error, value
                 raise error
-        self._judge()
+        self._check_tasks()
         return value
 
     def with_message(self, outcome: Outcome[Any]) -> Any:
@@ -225,28 +225,28 @@ class FlowRun:
             return value
         is_degraded = isinstance(outcome, Degraded) or self._is_degraded()
         state: State[Any] = Completed(name="Degraded" if is_degraded else "Completed", message=message)
-        state.data = value  # past Prefect's validation, which converts some dicts
+        state.data = value  # bypasses Prefect's validation, which converts some dicts
         return state
 
-    def _judge(self) -> None:
-        failed = self.unobserved.failed() if self.care.on_unobserved != "ignore" else []
+    def _check_tasks(self) -> None:
+        failed = self.unobserved.failed() if self.conditions.on_unobserved != "ignore" else []
         if failed:
             message = messages.unobserved_failures(failed)
-            if self.care.on_unobserved == "fail":
+            if self.conditions.on_unobserved == "fail":
                 raise UnobservedFailure(f"{message}. {messages.ADVICE}")
             _logger.warning("%s: %s", self.plan.operation, message)
             self._remark = message
-        degraded = [
-            event for event in self._history.events[self._history.since[0] :] if isinstance(event, FallbackUsed)
-        ]
+        events = self._history.events[self._history.since[0] :]
+        degraded = [event for event in events if isinstance(event, FallbackUsed)]
         if self._work is not None and (degraded or self._history.degraded):
-            self._work.degraded = sys.maxsize  # in any attempt: a result made from stand-ins is not kept as a good one
-        if degraded and self.care.fail_on_degraded:
-            raise DegradedRun(messages.were_degraded(degraded))
+            # In any attempt: a result made from stand-ins is not kept as a last good one.
+            self._work.degraded = sys.maxsize
+        if degraded and self.conditions.fail_on_degraded:
+            raise DegradedRun(messages.degraded_calls(degraded))
 
     def _is_degraded(self) -> bool:
         """Return whether the run continued without the data of a call, or with a fallback's."""
-        events = flow_alerts.unhealed(self._history.standing())
+        events = flow_alerts.unresolved(self._history.last_attempt())
         return bool(self._remark or self._history.degraded) or any(
             isinstance(event, FallbackUsed | CallFailed) for event in events
         )
@@ -256,11 +256,10 @@ class FlowRun:
         own = [event for event in history.events if history.is_own(event)]
         parts = [event.sentence() for event in own if isinstance(event, RetryRecovered | FallbackUsed)]
         parts.append(messages.counts(RunReport(event for event in history.events if not history.is_own(event))))
-        parts.append(messages.flows_degraded(history.degraded))
+        parts.append(messages.degraded_flows(history.degraded))
         parts.append(self._remark)
-        return for_terminal(
-            redact("; ".join(filter(None, parts))), lines=False
-        )  # a task run's name may contain a parameter
+        text = redact("; ".join(filter(None, parts)))  # a task run's name may contain a parameter
+        return for_terminal(text, lines=False)
 
     def _on_event(self, event: Event) -> None:
         if event.run.get("flow_run_id") == str(self._id):
@@ -271,7 +270,8 @@ class FlowRun:
         event, history = messages.event_from_state(state), self._history.events
         if event is not None and not any(_same_task_run(event, other) for other in history):
             history.append(event)
-        failure, failures = flow_alerts.failure_in(operation, state), [e for e in history if isinstance(e, CallFailed)]
+        failure = flow_alerts.failure_from_state(operation, state)
+        failures = [event for event in history if isinstance(event, CallFailed)]
         if failure is not None and not any(_same_task_run(failure, other) for other in failures):
             self._history.nested.append(failure)  # alerts include it; the counts of the final state do not
 
@@ -285,12 +285,12 @@ class FlowRun:
             return
         if error is None or isinstance(error, Exception) or flow_alerts.is_crash(error):
             self._send_alerts(error)
-        artifacts.leave(self._history.events)
+        artifacts.create(self._history.events)
         if error is None:
             tags = list(self._tags())
             artifacts.tag(self._id, tags)
-            if "degraded" in tags and self._above is not None:
-                self._above.add_degraded(self.plan.operation)
+            if "degraded" in tags and self._parent is not None:
+                self._parent.add_degraded(self.plan.operation)
 
     def _add_outages(self) -> None:
         for outage in outages.noticed(self._began):
@@ -309,8 +309,8 @@ class FlowRun:
         pipeline, work = self.plan.pipeline, self._work or self.plan.work((), {})
         if flow_alerts.has_notify(pipeline):
             flow_alerts.send(pipeline, work, self._history.summary(self._remark), error, self._because)
-        elif self._above is not None:
-            self._above.add_nested(self._history.standing())
+        elif self._parent is not None:
+            self._parent.add_nested(self._history.last_attempt())
 
     def add_nested(self, events: list[Event]) -> None:
         """Add the events of a subflow run."""
@@ -321,18 +321,18 @@ class FlowRun:
         self._history.degraded.append(flow)
 
 
-_NO_CARE = Care(on_unobserved="ignore")
+_UNCONDITIONAL = RunConditions(on_unobserved="ignore")
 
 
-def engaged(plan: Plan, care: Care) -> FlowRun | None:
+def started_run(plan: Plan, conditions: RunConditions) -> FlowRun | None:
     """Return the run that Prefect's engine started for the function of `plan`; None if other code calls it."""
     context = FlowRunContext.get()
     if context is None or context.flow is None or context.flow_run is None:
         return None
-    is_another = getattr(context.flow.fn, MARK, None) is not plan
-    if is_another or is_listed(getattr(context, "task_runner", None)):  # tracked already: it calls its own `fn`
+    is_another = getattr(context.flow.fn, PLAN, None) is not plan
+    if is_another or is_tracked(getattr(context, "task_runner", None)):  # tracked already: it calls its own `fn`
         return None
-    return FlowRun(plan, care, context)
+    return FlowRun(plan, conditions, context)
 
 
 def _same_task_run(event: Event, other: Event) -> bool:
@@ -351,7 +351,7 @@ def _states_in(value: Any) -> list[State[Any]]:
 
 
 def _may_set_message(value: Any) -> bool:
-    """Return whether Prefect would complete the run with `value` and a message of its own."""
+    """Return whether Prefect would complete the run with `value` and its own message."""
     if inspect.isawaitable(value) or isinstance(value, GeneratorType):
         return False  # Prefect consumes it first
     if isinstance(value, State) and not (value.state_details.flow_run_id or value.state_details.task_run_id):

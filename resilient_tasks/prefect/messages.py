@@ -17,7 +17,7 @@ from resilient_tasks.core.execution import real_time as time
 from resilient_tasks.core.failures import in_words
 from resilient_tasks.core.wording import named_few, number_of, was
 from resilient_tasks.observe.report import RunReport
-from resilient_tasks.prefect import marks, undocumented
+from resilient_tasks.prefect import states, undocumented
 from resilient_tasks.prefect.futures import Submitted
 
 #: The most names to list; the rest are counted.
@@ -43,7 +43,7 @@ def counts(report: RunReport) -> str:
     return ", ".join(parts)
 
 
-def flows_degraded(names: Sequence[str]) -> str:
+def degraded_flows(names: Sequence[str]) -> str:
     """Name the degraded subflows of a run; empty if there are none."""
     if not names:
         return ""
@@ -57,7 +57,7 @@ def unobserved_failures(failed: Sequence[tuple[Submitted, State[Any]]]) -> str:
     return f"{number_of(len(named), 'task run')} failed unobserved: {named_few(named, _NAMED)}"
 
 
-def were_degraded(events: Sequence[FallbackUsed]) -> str:
+def degraded_calls(events: Sequence[FallbackUsed]) -> str:
     """Name the degraded calls of a run that has `fail_on_degraded=True`."""
     named = [f"{event.run.get('task_run') or event.operation} ({event.error})" for event in events]
     return f"{number_of(len(named), 'call')} {was(len(named))} degraded: {named_few(named, _NAMED)}"
@@ -65,7 +65,7 @@ def were_degraded(events: Sequence[FallbackUsed]) -> str:
 
 def event_from_state(state: State[Any]) -> Event | None:
     """Return the event marked on a task run's final state, with the ids of that run; None if there is none."""
-    mark, details = marks.of(state) if state.is_completed() else None, state.state_details
+    mark, details = states.mark_of(state) if state.is_completed() else None, state.state_details
     if mark is None or mark.event is None:
         return None
     run = {"flow_run_id": str(details.flow_run_id), "task_run_id": str(details.task_run_id)}

@@ -1,22 +1,28 @@
-"""Prefect as the host of calls: the current run, for events, log lines, alerts and waits."""
+"""Prefect as the host of calls: the current run, for events, log lines, alerts and waits; and the run's log."""
 
 from __future__ import annotations
 
 import logging
+import sys
 import threading
+from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import prefect
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_UI_URL
 
-from resilient_tasks.core import events, host
+from resilient_tasks import safely
+from resilient_tasks.core import events, host, settings
 from resilient_tasks.core.host import Check, Host, Loop, Results
 from resilient_tasks.observe import lines, logs
-from resilient_tasks.prefect import first_answer, once_at_error, related, stream, undocumented
+from resilient_tasks.prefect import outages, undocumented
 
 
 class PrefectHost(Host):
@@ -59,9 +65,9 @@ class PrefectHost(Host):
         return undocumented.cancelled_by_its_runner()
 
     def results(self) -> Results | None:
-        from resilient_tasks.prefect import kept_results  # noqa: PLC0415  # only needed to keep results
+        from resilient_tasks.prefect import blocks  # noqa: PLC0415  # only needed to keep results
 
-        return kept_results.of_this_run()
+        return blocks.results_of_this_run()
 
 
 class RunLogHandler(logging.Handler):
@@ -76,7 +82,7 @@ class RunLogHandler(logging.Handler):
         if logger is None:
             self._console = self._console or logs.console_handler()
             self._console.handle(record)
-        elif not _in_the_final_state(record):
+        elif not _repeats_final_state(record):
             logger.log(record.levelno, "%s", _text(record), exc_info=record.exc_info)
 
 
@@ -88,16 +94,16 @@ def _logger_of(record: logging.LogRecord) -> logging.LoggerAdapter[Any] | loggin
     try:
         return get_run_logger()
     except MissingContextError:
-        facts = vars(record)
-    ids = {name: facts[name] for name in ("flow_run_id", "task_run_id") if _is_id(facts.get(name))}
+        attributes = vars(record)
+    ids = {name: attributes[name] for name in ("flow_run_id", "task_run_id") if _is_id(attributes.get(name))}
     if not ids:
         return None
-    about: dict[str, Any] = {**ids, "flow_run_name": facts.get("flow_run", ""), "flow_name": ""}
+    about: dict[str, Any] = {**ids, "flow_run_name": attributes.get("flow_run", ""), "flow_name": ""}
     if not threading.main_thread().is_alive():  # at exit, no thread can be started to send log lines to the API
         about["send_to_api"] = False
     if "task_run_id" not in ids:
         return logging.LoggerAdapter(logging.getLogger("prefect.flow_runs"), about)
-    about |= {"task_run_name": facts.get("task_run", ""), "task_name": ""}
+    about |= {"task_run_name": attributes.get("task_run", ""), "task_name": ""}
     return logging.LoggerAdapter(logging.getLogger("prefect.task_runs"), about)
 
 
@@ -109,13 +115,13 @@ def _is_id(value: object) -> bool:
     return True
 
 
-def _in_the_final_state(record: logging.LogRecord) -> bool:
-    """Return whether Prefect's own last line of the task run says the same: a log line costs a third of an attempt."""
-    facts, context = vars(record), TaskRunContext.get()
-    if facts.get("event.name") != events.RetryRecovered.name or context is None:
+def _repeats_final_state(record: logging.LogRecord) -> bool:
+    """Return whether it repeats Prefect's own last line of the task run: a log line costs a third of an attempt."""
+    attributes, context = vars(record), TaskRunContext.get()
+    if attributes.get("event.name") != events.RetryRecovered.name or context is None:
         return False
     plan = getattr(context.task, "plan", None)
-    return plan is not None and facts.get("operation") == plan.operation
+    return plan is not None and attributes.get("operation") == plan.operation
 
 
 # Prefect's log line or the sentence itself has these already.
@@ -130,6 +136,74 @@ def _text(record: logging.LogRecord) -> str:
     return text if attempt == 1 or "attempt" in text else f"{text} [attempt {attempt}]"
 
 
+#: The most ids to remember.
+_ROOM = 4096
+#: Ids of this process's latest task and flow runs whose error was logged at ERROR.
+_logged: OrderedDict[str, None] = OrderedDict()
+
+#: The attribute of an error that holds the id of the flow run in which it was logged.
+_LOGGED_IN = "__resilient_logged_in__"
+
+#: The files of Prefect's engines: records from other files are the user's and stay as they are.
+_ENGINES = {str(Path(prefect.__file__).with_name(f"{kind}_engine.py")) for kind in ("task", "flow")}
+
+
+def _install_filters() -> None:
+    """Add the filters to Prefect's run loggers: one record at ERROR for a failed task, the one with the traceback.
+
+    Prefect logs two: the error with its traceback, and the final state with the same text; for a `TimeoutError`, three.
+    A flow run that fails with the same error adds one more, and an async flow two. For a resilient task, the others are
+    logged at INFO, as Prefect logs the final state of a flow run.
+    """
+    for name, lower in (("prefect.task_runs", _lower_task_repeats), ("prefect.flow_runs", _lower_flow_repeats)):
+        logger = logging.getLogger(name)
+        if lower not in logger.filters:
+            logger.addFilter(lower)
+
+
+def _lower_task_repeats(record: logging.LogRecord) -> bool:
+    """Lower the level of records that repeat the one with the traceback; let every record pass."""
+    if record.levelno != logging.ERROR or not settings.current.enabled:
+        return True
+    attributes, context = vars(record), TaskRunContext.get()
+    run = str(attributes.get("task_run_id"))
+    if record.exc_info:
+        if context is not None and hasattr(context.task, "plan") and str(context.task_run.id) == run:
+            _note(run)
+            _mark(sys.exc_info()[1], str(attributes.get("flow_run_id")))
+    elif run in _logged and record.pathname in _ENGINES:
+        _lower(record)
+    return True
+
+
+def _lower_flow_repeats(record: logging.LogRecord) -> bool:
+    """As `_lower_task_repeats`, for a flow run that failed with the logged error of one of its tasks."""
+    if record.levelno != logging.ERROR or not settings.current.enabled or record.pathname not in _ENGINES:
+        return True
+    run, error = str(vars(record).get("flow_run_id")), sys.exc_info()[1]
+    if error is not None and safely.attribute(error, _LOGGED_IN) == run:
+        _note(run)
+        _lower(record)
+    elif run in _logged and not record.exc_info:
+        _lower(record)
+    return True
+
+
+def _note(run: str) -> None:
+    _logged[run] = None
+    while len(_logged) > _ROOM:
+        _logged.popitem(last=False)
+
+
+def _mark(error: Any, flow_run: str) -> None:
+    with suppress(Exception):  # an error in a log filter would fail the run
+        vars(error)[_LOGGED_IN] = flow_run  # a frozen dataclass refuses assignment
+
+
+def _lower(record: logging.LogRecord) -> None:
+    record.levelno, record.levelname = logging.INFO, logging.getLevelName(logging.INFO)
+
+
 def connect() -> None:
     """Make Prefect the host of this process's calls: their events reach its logs and carry its ids.
 
@@ -140,10 +214,8 @@ def connect() -> None:
         return
     import prefect.main  # noqa: F401, PLC0415  # its models and logs, needed to run a task but not to import one
 
-    once_at_error.install()
-    first_answer.install()
-    stream.install()
-    related.install()
+    _install_filters()
+    outages.install()
     if not any(isinstance(handler, RunLogHandler) for handler in logs.LOGGER.handlers):
         logs.LOGGER.addHandler(RunLogHandler())
         logs.LOGGER.propagate = False

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from dataclasses import replace
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, cast, overload
@@ -18,16 +19,28 @@ from prefect.tasks import Task
 from resilient_tasks import redaction
 from resilient_tasks.core import settings
 from resilient_tasks.core.errors import ResilienceError
+from resilient_tasks.core.execution import runtime, streams
 from resilient_tasks.core.outcome import Degraded, Failed, Ok, Outcome
 from resilient_tasks.core.parameters import callables
+from resilient_tasks.core.pipeline import Pipeline
 from resilient_tasks.decorators import decorate, misuse
 from resilient_tasks.decorators.decorate import Plan
 from resilient_tasks.decorators.keywords import PolicyOptions
-from resilient_tasks.prefect import bound, loops, not_ready, runs, undocumented
-from resilient_tasks.prefect.background import BackgroundFuture
-from resilient_tasks.prefect.body import Body
-from resilient_tasks.prefect.options import TaskOptions
-from resilient_tasks.prefect.states import data_of, outcome_of_state
+from resilient_tasks.prefect import loops, methods, raising, runs, undocumented
+from resilient_tasks.prefect.futures import BackgroundFuture, warn_if_not_run
+from resilient_tasks.prefect.states import ReturnedFailures, StateSink, data_of, outcome_of_state
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Callable, Iterable
+
+    from prefect.assets import Asset
+    from prefect.cache_policies import CachePolicy
+    from prefect.context import TaskRunContext
+    from prefect.results import ResultSerializer, ResultStorage
+    from prefect.tasks import RetryConditionCallable, StateHookCallable
+    from prefect.transactions import Transaction
+    from prefect.utilities.annotations import NotSet
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,7 +52,39 @@ _PREFECTS = frozenset(inspect.signature(Task.__init__).parameters) - {"self", "f
 _DEFAULTS = {
     name: parameter.default for name, parameter in inspect.signature(tasks.task).parameters.items() if name in _PREFECTS
 }
-_TWO_LOOPS = ("retries", "retry_delay_seconds", "retry_jitter_factor", "retry_condition_fn")
+_RETRIES = ("retries", "retry_delay_seconds", "retry_jitter_factor", "retry_condition_fn")
+
+
+class TaskOptions(PolicyOptions, total=False):
+    """Keywords of `@resilient_task`: the policies, and those of Prefect's `@task` (3.8 and 3.9)."""
+
+    name: str | None
+    description: str | None
+    tags: Iterable[str] | None
+    version: str | None
+    cache_policy: CachePolicy | type[NotSet] | None
+    cache_key_fn: Callable[[TaskRunContext, dict[str, Any]], str | None] | None
+    cache_expiration: dt.timedelta | None
+    task_run_name: Callable[..., str] | str | None
+    retries: int | None
+    retry_delay_seconds: float | list[float] | Callable[[int], list[float]] | None
+    retry_jitter_factor: float | None
+    retry_condition_fn: RetryConditionCallable | None
+    persist_result: bool | None
+    result_storage: ResultStorage | None
+    result_storage_key: str | None
+    result_serializer: ResultSerializer | None
+    cache_result_in_memory: bool
+    timeout_seconds: float | None
+    log_prints: bool | None
+    refresh_cache: bool | None
+    on_completion: list[StateHookCallable] | None
+    on_failure: list[StateHookCallable] | None
+    on_running: list[StateHookCallable] | None
+    on_rollback: list[Callable[[Transaction], None]] | None
+    on_commit: list[Callable[[Transaction], None]] | None
+    viz_return_value: Any
+    asset_deps: list[str | Asset] | None
 
 
 class ResilientTask(Task[P, R]):
@@ -56,20 +101,20 @@ class ResilientTask(Task[P, R]):
 
     def __init__(self, fn: Callable[P, R], plan: Plan, **options: Any) -> None:
         self.plan = plan
-        super().__init__(fn=fn, **loops.with_one_loop(plan, options, _TWO_LOOPS))
-        self._arm(plan)
+        super().__init__(fn=fn, **loops.with_one_loop(plan, options, _RETRIES))
+        self._install(plan)
 
     @property
     def fn(self) -> Callable[P, R]:
         """The user's own function; for Prefect's engine, while it runs this task, the function in its pipeline."""
-        if self._body is not None and undocumented.asked_by_the_engine(self):
+        if self._body is not None and undocumented.read_by_the_engine(self):
             return self._body
-        return cast("Callable[P, R]", self.__dict__["fn"])
+        return self.__dict__["fn"]  # type: ignore[no-any-return]  # set below
 
     @fn.setter
     def fn(self, fn: Callable[P, R]) -> None:
         self.__dict__["fn"] = fn
-        self._follow(self.plan if fn is self.plan.fn else replace(self.plan, fn=fn, owner=None))
+        self._set_plan(self.plan if fn is self.plan.fn else replace(self.plan, fn=fn, owner=None))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a pickled task, and connect to Prefect: this process may define no task itself."""
@@ -78,16 +123,16 @@ class ResilientTask(Task[P, R]):
 
     def __get__(self, instance: Any, owner: Any) -> ResilientTask[P, R]:
         """Return the task as a method of `instance` or of the class `owner`."""
-        return bound.bound(self, instance, owner)
+        return methods.bind(self, instance, owner)
 
-    def _follow(self, plan: Plan) -> None:
+    def _set_plan(self, plan: Plan) -> None:
         self.plan = plan
         self._body = Body(plan) if plan.pipeline.policies else None
 
-    def _arm(self, plan: Plan) -> None:
+    def _install(self, plan: Plan) -> None:
         """Apply `plan`, after Prefect has set up everything else."""
         loops.check_condition(plan, self.retry_condition_fn if self.retries else None)
-        self._follow(plan)
+        self._set_plan(plan)
         # Prefect copies the function's attributes to the task: `outcome` of an inner decorator would hide ours.
         self.__dict__.pop("outcome", None)
         if self._body is not None:
@@ -110,14 +155,14 @@ class ResilientTask(Task[P, R]):
         plan = decorate.replaced(self.plan, cast("PolicyOptions", ours)) if ours else self.plan
         if loops.has_loop(self.plan) and not loops.has_loop(plan):
             theirs = {"retries": PREFECT_TASK_DEFAULT_RETRIES.value(), **theirs}
-        plain = super().with_options(**loops.with_one_loop(plan, theirs, _TWO_LOOPS))
+        plain = super().with_options(**loops.with_one_loop(plan, theirs, _RETRIES))
         other = ResilientTask.__new__(ResilientTask)
         other.__dict__.update(plain.__dict__)
         # Before 3.9, Prefect shares these lists: a hook added to the copy would run for the original too.
         for hooks in ("on_completion_hooks", "on_failure_hooks", "on_running_hooks"):
             setattr(other, hooks, list(getattr(plain, hooks)))
-        bound.keep_kind(other, self)
-        other._arm(plan)  # noqa: SLF001  # same class
+        methods.keep_kind(other, self)
+        other._install(plan)  # noqa: SLF001  # same class
         return other
 
     if not TYPE_CHECKING:  # type checkers see the signature of Prefect's task
@@ -128,15 +173,15 @@ class ResilientTask(Task[P, R]):
             if self._body is None or kwargs.get("return_state"):
                 return result
             if self.isasync and not self.isgenerator:
-                return self._awaited(result, args, kwargs)
+                return self._call_async(result, args, kwargs)
             if result is None:
-                not_ready.warn_if_not_run(self.plan.operation, args, kwargs)
+                warn_if_not_run(self.plan.operation, args, kwargs)
             return data_of(result)
 
-        async def _awaited(self, coroutine: Coroutine[Any, Any, Any], args: Any, kwargs: Any) -> Any:
+        async def _call_async(self, coroutine: Coroutine[Any, Any, Any], args: Any, kwargs: Any) -> Any:
             result = await coroutine
             if result is None:
-                not_ready.warn_if_not_run(self.plan.operation, args, kwargs)
+                warn_if_not_run(self.plan.operation, args, kwargs)
             return data_of(result)
 
     def apply_async(self, *args: Any, **kwargs: Any) -> PrefectDistributedFuture[R]:
@@ -158,20 +203,20 @@ class ResilientTask(Task[P, R]):
         """Run the task and return its outcome, for `match`; for an async task, await it."""
         state = super().__call__(*args, return_state=True, **kwargs)
         if inspect.iscoroutine(state):
-            return _awaited_outcome(state)
+            return _outcome_async(state)
         return _outcome(cast("State[Any]", state))
 
 
-async def _awaited_outcome(coroutine: Coroutine[Any, Any, State[Any]]) -> Outcome[Any]:
+async def _outcome_async(coroutine: Coroutine[Any, Any, State[Any]]) -> Outcome[Any]:
     state = await coroutine
-    return _named(state, await state.aresult(raise_on_failure=False))
+    return _outcome_from(state, await state.aresult(raise_on_failure=False))
 
 
 def _outcome(state: State[Any]) -> Outcome[Any]:
-    return _named(state, state.result(raise_on_failure=False, _sync=True))  # type: ignore[call-overload]
+    return _outcome_from(state, state.result(raise_on_failure=False, _sync=True))  # type: ignore[call-overload]
 
 
-def _named(state: State[Any], result: Any) -> Outcome[Any]:
+def _outcome_from(state: State[Any], result: Any) -> Outcome[Any]:
     if not state.is_completed():
         error = (
             redaction.exceptions.original_of(result)
@@ -196,12 +241,12 @@ def outcome_of(future: PrefectFuture[T]) -> Outcome[T]:
     message of the state.
     """
     if not isinstance(future, PrefectFuture):
-        raise TypeError(f"outcome_of takes the future of a submitted task, not {_no_future(future)}")
+        raise TypeError(f"outcome_of takes the future of a submitted task, not {_advice(future)}")
     future.wait()
     return _outcome(future.state)
 
 
-def _no_future(given: object) -> str:
+def _advice(given: object) -> str:
     kind = type(given).__name__
     if isinstance(given, State):
         return "a State: write task.outcome(...) for a call, or outcome_of(task.submit(...))"
@@ -223,8 +268,8 @@ def resilient_task(**options: Unpack[TaskOptions]) -> Callable[[Callable[P, R]],
 def resilient_task(fn: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]) -> Any:
     """Make a Prefect task with policies around its function. Without arguments, it is Prefect's `@task`.
 
-    Retries are published as Prefect states with their reasons. The final state's message says that a task recovered;
-    a task whose fallback stood in completes as `Degraded`.
+    Retries are published as Prefect states with their reasons. The final state's message shows that a task recovered;
+    a task that used its fallback completes as `Degraded`.
 
     Args:
         fn: the function, if the decorator is used without arguments.
@@ -262,3 +307,64 @@ def _make(fn: Callable[..., Any], options: Mapping[str, Any]) -> ResilientTask[.
     # Prefect needs the classmethod or staticmethod itself.
     given = type(fn)(plan.fn) if isinstance(fn, classmethod | staticmethod) else plan.fn
     return ResilientTask(given, plan, **theirs)
+
+
+class Body:
+    """Replaces a task's function for the engine, with the same signature; publishes events as Prefect states."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.__name__: str = plan.operation
+        self.__signature__: inspect.Signature = inspect.signature(plan.fn)
+        self._plan = plan
+        self._is_generator = callables.is_generator(plan.fn)
+        self._is_async_generator = callables.is_async_generator(plan.fn)
+        self._pipeline = plan.pipeline
+        if not (self._is_generator or self._is_async_generator):
+            self._pipeline = Pipeline(*plan.pipeline.policies, ReturnedFailures())
+        # The engine binds arguments to the signature of what it calls; a wrapper's may differ.
+        self._is_wrapper = hasattr(plan.fn, "__wrapped__") or isinstance(plan.fn, functools.partial)
+
+    def __reduce__(self) -> tuple[type[Body], tuple[Plan]]:
+        return (Body, (self._plan,))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        bound: tuple[tuple[Any, ...], Mapping[str, Any]] = (args, kwargs)
+        if self._is_wrapper:
+            bound = undocumented.split_call(self._plan.fn, args, kwargs)
+        if not settings.current.enabled:
+            return self._plan.fn(*bound[0], **bound[1])
+        sink, pipeline = StateSink(), self._pipeline
+        work = self._plan.work(*bound, (sink,))
+        work.again = loops.is_tried_again()
+        if self._is_async_generator:
+            return raising.async_items(streams.async_items(pipeline, work))
+        if self._is_generator:
+            return _yield_from(raising.items(streams.items(pipeline, work)), sink)
+        if self._plan.is_async:
+            return _await(pipeline.run(work), sink)
+        work.runtime = runtime.STRICT  # the engine would take a coroutine for the result
+        return sink.with_message(_reported(runtime.drive(pipeline.run(work)), sink))
+
+
+# None of these functions holds the outcome in a local variable while its error is raised: that would be a cycle.
+def _yield_from(items: Generator[Any, None, Outcome[Any]], sink: StateSink) -> Generator[Any, None, Any]:
+    return sink.with_message((yield from items))
+
+
+async def _await(running: Coroutine[Any, Any, Outcome[Any]], sink: StateSink) -> Any:
+    return sink.with_message(await _reported_async(running, sink))
+
+
+async def _reported_async(running: Coroutine[Any, Any, Outcome[Any]], sink: StateSink) -> Outcome[Any]:
+    outcome = await running
+    return await asyncio.to_thread(_reported, outcome, sink) if sink.about_data else outcome
+
+
+def _reported(outcome: Outcome[Any], sink: StateSink) -> Outcome[Any]:
+    """Create the artifact about bad data, unless a resilient flow's run will; return the outcome."""
+    if sink.about_data:
+        from resilient_tasks.prefect import artifacts  # noqa: PLC0415  # for runs that create some
+
+        if artifacts.has_ungathered(sink.about_data):
+            artifacts.create_quality(sink.about_data)
+    return outcome

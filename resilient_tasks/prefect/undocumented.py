@@ -241,7 +241,7 @@ def _engine_reads_fn() -> bool:
     return False
 
 
-def asked_by_the_engine(task: object) -> bool:
+def read_by_the_engine(task: object) -> bool:
     """Return whether the engine is reading this attribute of `task`, in order to run it."""
     if _its("_engine_is_known"):
         return bool(sys._getframe(2).f_globals.get("__name__") == _ENGINE)  # noqa: SLF001  # the only way to know

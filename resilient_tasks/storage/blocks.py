@@ -73,7 +73,7 @@ def address_named(text: str) -> Address:
     found = _NAME.fullmatch(text)
     if found is None:
         raise PolicyError(f"{text!r} names no block")
-    url, options, _ = address_of(importlib.import_module(_LOADER).loaded(found[1]))
+    url, options, _ = address_of(importlib.import_module(_LOADER).load(found[1]))
     return Address(url.rstrip("/") + found[2], options, f"{PREFIX}{found[1]}{found[2]}")
 
 

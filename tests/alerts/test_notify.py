@@ -18,8 +18,7 @@ from resilient_tasks.alerts import dispatcher, facts, registry, sender
 from resilient_tasks.alerts.dispatcher import deliver
 from resilient_tasks.alerts.message import Message
 from resilient_tasks.alerts.outbox import Outbox, incident_store, use_incidents
-from resilient_tasks.alerts.policy import Notify
-from resilient_tasks.alerts.routes import Route
+from resilient_tasks.alerts.policy import Notify, Route
 from resilient_tasks.core.events import bus
 from resilient_tasks.core.host import Flow, Host, use_host
 from resilient_tasks.core.store import MemoryStore
@@ -806,7 +805,7 @@ class TestTheEndOfAProcess:
 
     def test_a_forked_child_has_a_sender_of_its_own(self):
         ours = sender.sender()
-        sender._start_anew()
+        sender._replace_after_fork()
         assert sender.sender() is not ours
 
 

@@ -335,8 +335,8 @@ def test_a_last_good_result_is_kept_there_as_well(place, s3, saved):
 def test_a_block_is_loaded_once_for_many_results(s3, saved, monkeypatch):
     from resilient_tasks.prefect import blocks
 
-    loads, load = [], blocks.loaded
-    monkeypatch.setattr(blocks, "loaded", lambda name: [loads.append(name), load(name)][1])
+    loads, load = [], blocks.load
+    monkeypatch.setattr(blocks, "load", lambda name: [loads.append(name), load(name)][1])
     twice(LastGood(folder=f"block:{saved.name}/once"))
     assert loads == [saved.name]
 

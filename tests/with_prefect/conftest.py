@@ -16,7 +16,7 @@ IDLE = {
     "deadline": 60,
     "timeout": 30,
     "idempotent": True,
-    "fallback": lambda *_, **__: "stands in for nothing: what fails here are bugs",
+    "fallback": lambda *_, **__: "never used: only bugs fail here",
 }
 
 
@@ -70,7 +70,7 @@ def own(request):
 def same_as_prefect(resilient_prefect):
     """`same_as_prefect(scenario)` runs `scenario(task)` with Prefect's decorator, and with ours under idle policies.
 
-    The scenario returns everything that a user can observe, which has to be the same both times.
+    The scenario returns everything that a user can observe, which must be the same both times.
     """
 
     def check(scenario, *, without=()):

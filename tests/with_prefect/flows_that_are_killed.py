@@ -1,7 +1,7 @@
 """A flow for a separate process that sends heartbeats until it is killed or released.
 
-Prefect sends a heartbeat every 30 s at the most often. Here it is Prefect's own heartbeat, by its own thread, only more
-often: a test cannot wait for minutes.
+Prefect sends a heartbeat every 30 s at most. Here Prefect's own thread sends them more often, as a test cannot wait for
+minutes.
 """
 
 import sys
@@ -13,7 +13,7 @@ from prefect import flow, flow_engine
 _EVERY = 2
 
 
-def beat_often():
+def send_heartbeats_often():
     """Make Prefect's engine send heartbeats every few seconds."""
     flow_engine.MINIMUM_HEARTBEAT_INTERVAL = _EVERY
     flow_engine.BaseFlowRunEngine.heartbeat_seconds = _EVERY
@@ -28,5 +28,5 @@ def waits(folder, name):
 
 
 if __name__ == "__main__":
-    beat_often()
+    send_heartbeats_often()
     waits.with_options(name=sys.argv[2], flow_run_name=f"run-of-{sys.argv[2]}")(*sys.argv[1:])

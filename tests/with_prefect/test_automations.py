@@ -56,7 +56,7 @@ def flow_run(name):
         return found[0] if found else None
 
 
-def gave_a_sign_of_life(name):
+def sent_a_heartbeat(name):
     """Return whether the server has received a heartbeat of this run: a run killed before that is not watched."""
     about = f"prefect.flow-run.{flow_run(name).id}"
     wanted = {"event": {"name": ["prefect.flow-run.heartbeat"]}, "resource": {"id": [about]}}
@@ -79,7 +79,7 @@ def test_a_killed_run_is_marked_crashed_and_alerted_and_a_live_one_is_not(run, h
     ):
         for name in ("killed", "living"):
             reading_back.eventually((tmp_path / f"{name} began").exists)
-            reading_back.eventually(lambda name=name: gave_a_sign_of_life(f"run-of-{name}"))
+            reading_back.eventually(lambda name=name: sent_a_heartbeat(f"run-of-{name}"))
         killed.kill()
         killed.wait()
         reading_back.eventually(lambda: flow_run("run-of-killed").state_name == "Crashed", within=60)

@@ -13,15 +13,15 @@ from websockets.exceptions import ConnectionClosedError, InvalidMessage, Invalid
 from websockets.http11 import Response
 
 from resilient_tasks.core.execution import real_time
-from resilient_tasks.prefect import away, stream
-from resilient_tasks.prefect.away import Outages, patience
+from resilient_tasks.prefect import outages
+from resilient_tasks.prefect.outages import Outages, patience
 
 NOWHERE = "127.0.0.1:9"
 HERE = f"http://{NOWHERE}/api"
 
 
 class Socket:
-    """The server's end of the stream: `is_up` says whether it answers, `got` holds the received events."""
+    """The server's end of the stream: it answers while `is_up`; `got` holds the received events."""
 
     def __init__(self):
         self.is_up, self.got, self.connections, self.refusal = True, [], 0, ConnectionRefusedError()
@@ -52,7 +52,7 @@ class Socket:
         return '{"type": "auth_success"}'
 
     async def wait_closed(self):
-        while self.is_up:  # noqa: ASYNC110  # a server tells no client that it goes away
+        while self.is_up:  # noqa: ASYNC110  # a server does not announce that it goes away
             await asyncio.sleep(0.001)
 
 
@@ -65,9 +65,9 @@ def server(monkeypatch):
     EventsWorker.drain_all(at_exit=False)
     end, noticed = Socket(), Outages()
     connect = clients.websocket_connect
-    monkeypatch.setattr(stream, "outages", noticed)
-    monkeypatch.setattr(stream, "_AGAIN", 0.001)
-    monkeypatch.setattr(stream, "_LOOK", 0.001)
+    monkeypatch.setattr(outages, "outages", noticed)
+    monkeypatch.setattr(outages, "_RECONNECT", 0.001)
+    monkeypatch.setattr(outages, "_CHECK", 0.001)
     monkeypatch.setattr(clients, "websocket_connect", lambda to, **how: end if NOWHERE in to else connect(to, **how))
 
     async def no_check(*_, **__):
@@ -79,7 +79,7 @@ def server(monkeypatch):
 
 
 def client():
-    return stream.PatientEventsClient(api_url=HERE)
+    return outages.PatientEventsClient(api_url=HERE)
 
 
 def event(name):
@@ -92,7 +92,7 @@ def states(socket):
 
 async def until(condition):
     async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110  # what is waited for is Prefect's own
+        while not condition():  # noqa: ASYNC110  # the condition is Prefect's state
             await asyncio.sleep(0.001)
 
 
@@ -124,7 +124,7 @@ def test_the_end_of_the_process_waits_for_the_server(server):
     assert states(server.socket) == ["A"]
 
 
-def test_a_stream_that_begins_in_an_outage_loses_nothing(server):
+def test_a_stream_that_starts_in_an_outage_loses_nothing(server):
     async def scenario():
         server.socket.is_up = False
         async with client() as events:
@@ -151,7 +151,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
-def test_a_stream_that_begins_in_an_outage_of_any_kind_loses_nothing(server, refusal):
+def test_a_stream_that_starts_in_an_outage_of_any_kind_loses_nothing(server, refusal):
     server.socket.refusal = refusal
 
     async def scenario():
@@ -165,7 +165,7 @@ def test_a_stream_that_begins_in_an_outage_of_any_kind_loses_nothing(server, ref
     assert states(server.socket) == ["A"]
 
 
-def test_a_connection_that_breaks_while_the_token_is_shown_is_an_outage(server, monkeypatch):
+def test_a_connection_that_breaks_during_authentication_is_an_outage(server, monkeypatch):
     async def gone():
         raise ConnectionClosedError(None, None)
 
@@ -195,8 +195,8 @@ def test_a_permanent_refusal_is_raised_at_once(server, status):
     assert not server.noticed._known
 
 
-def test_a_server_that_stood_still_while_the_stream_began_was_away(server, monkeypatch):
-    monkeypatch.setattr(stream, "_HUNG", -1)
+def test_a_server_that_hung_while_the_stream_started_was_away(server, monkeypatch):
+    monkeypatch.setattr(outages, "_HUNG", -1)
 
     async def scenario():
         async with client() as events:
@@ -207,11 +207,11 @@ def test_a_server_that_stood_still_while_the_stream_began_was_away(server, monke
     assert states(server.socket) == ["A"]
 
 
-def test_events_that_a_server_lost_by_dying_before_it_stored_them_are_resent(server):
+def test_events_that_a_server_accepted_but_did_not_store_are_resent(server):
     async def scenario():
         async with client() as events:
             await events.emit(event("A"))
-            await until(lambda: len(events._taken) > 2)  # accepted and confirmed
+            await until(lambda: len(events._accepted) > 2)  # accepted and confirmed
             server.socket.is_up = False
             await until(lambda: server.noticed._known)
             server.socket.is_up = True
@@ -222,8 +222,8 @@ def test_events_that_a_server_lost_by_dying_before_it_stored_them_are_resent(ser
     assert server.noticed.noticed(0)[0].late == 0
 
 
-def test_events_confirmed_long_enough_ago_are_dropped(server, monkeypatch):
-    monkeypatch.setattr(stream, "_SETTLES", 0)
+def test_events_accepted_long_enough_ago_are_dropped(server, monkeypatch):
+    monkeypatch.setattr(outages, "_SETTLED_AFTER", 0)
 
     async def scenario():
         async with client() as events:
@@ -237,7 +237,7 @@ def test_events_confirmed_long_enough_ago_are_dropped(server, monkeypatch):
 def test_reconnecting_at_once_is_no_outage(server):
     async def scenario():
         async with client() as events:
-            events._break()
+            events._on_break()
             await until(lambda: server.socket.connections == 2)
             await events.emit(event("A"))
 
@@ -246,8 +246,8 @@ def test_reconnecting_at_once_is_no_outage(server):
     assert states(server.socket) == ["A"]
 
 
-def test_reconnecting_only_after_a_while_was_an_outage(server, monkeypatch):
-    monkeypatch.setattr(stream, "_HUNG", -1)
+def test_reconnecting_late_is_an_outage(server, monkeypatch):
+    monkeypatch.setattr(outages, "_HUNG", -1)
 
     async def scenario():
         server.socket.is_up = False
@@ -271,14 +271,14 @@ def test_states_are_counted_as_lost_if_the_server_does_not_return_in_time(server
         asyncio.run(scenario())
         (outage,) = server.noticed.noticed(0)
         assert (outage.late, outage.lost) == (0, 1)
-        said = outage.as_event("flow").sentence()
-        assert "has been away for" in said
-        assert "1 state lost" in said
+        sentence = outage.as_event("flow").sentence()
+        assert "has been away for" in sentence
+        assert "1 state lost" in sentence
 
 
 def test_no_more_events_are_kept_than_in_prefects_own_queue(server, monkeypatch):
     settings = SimpleNamespace(events=SimpleNamespace(worker_max_queue_size=2))
-    monkeypatch.setattr(stream, "get_current_settings", lambda: settings)
+    monkeypatch.setattr(outages, "get_current_settings", lambda: settings)
 
     async def scenario():
         async with client() as events:
@@ -298,17 +298,17 @@ def test_the_wait_is_as_long_as_prefect_retries_requests():
         assert patience() == 2 + 4 + 8 + 16 + 32
 
 
-def test_a_lasting_outage_is_waited_for_no_longer_than_prefect_would(monkeypatch):
-    monkeypatch.setattr(away, "patience", lambda: 0.01)
-    outages = Outages()
+def test_a_lasting_outage_delays_no_longer_than_prefect_would(monkeypatch):
+    monkeypatch.setattr(outages, "patience", lambda: 0.01)
+    known = Outages()
     with temporary_settings({PREFECT_API_URL: HERE}):
-        lasting = outages.begin(HERE, real_time.monotonic())
-        assert outages.noticed(0) == [lasting]
+        lasting = known.begin(HERE, real_time.monotonic())
+        assert known.noticed(0) == [lasting]
     assert not lasting.as_event("flow").back
 
 
 def test_an_outage_of_another_server_is_not_reported():
-    outages = Outages()
-    outages.begin("http://127.0.0.1:8/api", real_time.monotonic())
+    known = Outages()
+    known.begin("http://127.0.0.1:8/api", real_time.monotonic())
     with temporary_settings({PREFECT_API_URL: HERE}):
-        assert outages.noticed(0) == []
+        assert known.noticed(0) == []

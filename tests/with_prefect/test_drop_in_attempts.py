@@ -70,11 +70,11 @@ def test_a_recovered_list_of_states_still_decides_the_final_state():
     calls = []
 
     @resilient_task(retry=Retry(attempts=2, wait=0))
-    def verdicts():
+    def states():
         calls.append(1)
         if len(calls) == 1:
             raise ConnectionError("once")
         return [Completed(data=1), Failed(message="one of two")]
 
-    state = verdicts(return_state=True)
+    state = states(return_state=True)
     assert (state.type.value, state.message) == ("FAILED", "1/2 states failed.")

@@ -1,4 +1,4 @@
-"""Caching, persistence and transactions, under `@task` and under `@resilient_task` alike."""
+"""Caching, persistence and transactions, under `@task` and under `@resilient_task`: the same."""
 
 import asyncio
 import datetime as dt
@@ -144,7 +144,7 @@ def test_a_recovered_result_is_cached_and_a_stand_in_is_not():
     assert len(calls) == 4
 
 
-def test_results_are_stored_and_read_back_alike(same_as_prefect, tmp_path):
+def test_results_are_stored_and_read_back_the_same(same_as_prefect, tmp_path):
     def scenario(task):
         unique = uuid.uuid4().hex
         numbers = []
@@ -171,7 +171,7 @@ def test_results_are_stored_and_read_back_alike(same_as_prefect, tmp_path):
     same_as_prefect(scenario)
 
 
-def test_transactions_commit_and_roll_back_alike(same_as_prefect):  # noqa: C901  # one flow run shows all of it
+def test_transactions_commit_and_roll_back_the_same(same_as_prefect):  # noqa: C901  # one flow run shows all of it
     def scenario(task):
         order = []
 

@@ -1,4 +1,4 @@
-"""The result of calling a task, under `@task` and under `@resilient_task` alike."""
+"""The result of calling a task, under `@task` and under `@resilient_task`: the same."""
 
 import asyncio
 import contextlib

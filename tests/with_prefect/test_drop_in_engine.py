@@ -1,4 +1,4 @@
-"""Prefect's own retries, timeouts and cancellation, under `@task` and under `@resilient_task` alike."""
+"""Prefect's own retries, timeouts and cancellation, under `@task` and under `@resilient_task`: the same."""
 
 import asyncio
 import contextvars
@@ -16,13 +16,13 @@ variable = contextvars.ContextVar("variable", default="before")
 
 
 def test_prefects_own_retries_work_unchanged(same_as_prefect, history):
-    """Policies other than `retry=` leave them alone; a condition beside `fallback=` is refused."""
+    """Policies other than `retry=` do not affect them; a condition beside `fallback=` is refused."""
 
     def scenario(task):
         seen = []
 
         def condition(task, run, state):
-            seen.append(("asked", run.run_count, state.name, state.message))
+            seen.append(("condition", run.run_count, state.name, state.message))
             return "stop" not in state.message
 
         options = {
@@ -177,7 +177,7 @@ def test_a_task_has_the_same_side_effects(same_as_prefect):
     same_as_prefect(scenario)
 
 
-def test_results_that_cannot_be_stored_fail_alike(same_as_prefect):
+def test_results_that_cannot_be_stored_fail_the_same(same_as_prefect):
     def scenario(task):
         @task(persist_result=True)
         def gives():

@@ -1,4 +1,4 @@
-"""Submitted and mapped tasks and what they depend on, under `@task` and under `@resilient_task` alike."""
+"""Submitted and mapped tasks and what they depend on, under `@task` and under `@resilient_task`: the same."""
 
 import asyncio
 

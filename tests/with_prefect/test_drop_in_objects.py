@@ -1,4 +1,4 @@
-"""A task as an object, under `@task` and under `@resilient_task` alike."""
+"""A task as an object, under `@task` and under `@resilient_task`: the same."""
 
 import copy
 import inspect

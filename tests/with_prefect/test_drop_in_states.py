@@ -1,4 +1,4 @@
-"""The states, hooks and log lines of a task run, under `@task` and under `@resilient_task` alike."""
+"""The states, hooks and log lines of a task run, under `@task` and under `@resilient_task`: the same."""
 
 import asyncio
 import contextlib
@@ -50,7 +50,7 @@ RETURNED = [
 ]
 
 
-def test_states_that_a_function_returns_are_taken_as_they_are(same_as_prefect):
+def test_states_that_a_function_returns_are_unchanged(same_as_prefect):
     def scenario(task):
         @task
         def give(which):
@@ -241,7 +241,7 @@ def test_prints_and_log_lines_reach_the_run(same_as_prefect):
         @task
         def prints():
             print("printed")  # noqa: T201
-            get_run_logger().info("said")
+            get_run_logger().info("logged")
             return 1
 
         @flow(log_prints=True)

@@ -134,7 +134,7 @@ def test_results_stand_ins_and_errors_arrive_as_outcomes(ran):
     assert ran.mapped == ["A", "B"]
 
 
-def test_key_functions_cross_with_their_policies(ran):
+def test_key_functions_are_pickled_with_their_policies(ran):
     match ran.by_host:
         case [Ok("http://a/1"), Failed(error=ConnectionError()) as failed, Ok("http://b/1")]:
             assert "the retry budget of down is used up" in failed.error.__notes__[-1]
@@ -142,9 +142,9 @@ def test_key_functions_cross_with_their_policies(ran):
             pytest.fail(f"not as expected: {other}")
 
 
-def test_a_stand_in_arrives_without_its_error_where_that_cannot_be_pickled():
+def test_a_stand_in_arrives_without_an_error_that_cannot_be_pickled():
     state = StateWithMessage(type=StateType.COMPLETED, name="Degraded", message="degraded: by a lock", data=4)
-    state.standing_in_for(ConnectionError(threading.Lock()))
+    state.because_of(ConnectionError(threading.Lock()))
     other = cloudpickle.loads(cloudpickle.dumps(state))
     assert (other.data, str(other.because)) == (4, "degraded: by a lock")
 
@@ -177,7 +177,7 @@ def test_a_bug_is_not_retried(ran):
     assert run.run_count == tries_of(ran, "broken") == 1
 
 
-def test_a_timeout_says_whether_the_work_was_stopped(ran):
+def test_a_timeout_records_whether_the_work_was_stopped(ran):
     error, state = ran.outcomes["too_slow"].error, ran.runs["too_slow"][0].state
     assert state.name == "TimedOut"
     assert "exceeded its timeout of 0.3 s" in state.message

@@ -64,7 +64,7 @@ def ended(client, flow_run_id):
     return run if run.state.is_final() else None
 
 
-def test_the_run_completes_and_its_tasks_say_what_recovered_and_was_degraded(ran):
+def test_the_run_completes_and_its_tasks_show_what_recovered_and_was_degraded(ran):
     run = ran.runs["scheduled"]
     assert run.state_name == "Degraded"
     tasks = reading_back.task_runs(run.id)

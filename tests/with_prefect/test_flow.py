@@ -112,17 +112,17 @@ class TestOnAServer:
         slack = Slack(webhook=resilient_slack.webhook_url)
 
         @resilient_task(notify=slack, fallback=lambda: 1)
-        def told_of():
+        def announced():
             seen.append(("ran", events.run_ids()["task_run_id"]))
             raise ConnectionError("refused")
 
         logging.getLogger("prefect.task_runs").addHandler(handler := Seen())
         try:
-            told_of()
+            announced()
             assert flush_messages()
         finally:
             logging.getLogger("prefect.task_runs").removeHandler(handler)
-        assert (f"told_of: alert sent to {slack.name}", dict(seen)["ran"]) in seen
+        assert (f"announced: alert sent to {slack.name}", dict(seen)["ran"]) in seen
 
     def test_an_alert_delivered_after_its_run_is_in_the_log_of_that_run(self):
         seen, ended_already = [], threading.Event()
@@ -140,12 +140,12 @@ class TestOnAServer:
         channel = Late()
 
         @resilient_task(notify=channel)
-        def told_of():
+        def announced():
             raise ConnectionError("refused")
 
         @resilient_flow
         def ended():
-            told_of.outcome()
+            announced.outcome()
             return events.run_ids()["flow_run_id"]
 
         with deliver_to(channel):
@@ -156,7 +156,7 @@ class TestOnAServer:
                 assert flush_messages()
             finally:
                 logging.getLogger("prefect.task_runs").removeHandler(handler)
-        assert ("told_of: alert sent to late", flow_run_id, "prefect.task_runs") in seen
+        assert ("announced: alert sent to late", flow_run_id, "prefect.task_runs") in seen
 
     def test_log_lines_reach_the_log_of_their_task_run_with_its_attempt(self, caplog):
         seen = []

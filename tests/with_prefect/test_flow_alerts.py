@@ -118,12 +118,12 @@ def quarantined(rows, path="a"):
     ],
 )
 def test_the_events_of_a_run_are_summarized(events, lines):
-    assert flow_alerts.rolled_up(events) == lines
+    assert flow_alerts.summarized(events) == lines
 
 
 def test_operations_with_most_failures_are_named_and_the_rest_counted():
     events = [event for number in range(20) for event in [failed(f"fetch-{number}")] * (20 - number)]
-    lines = flow_alerts.rolled_up([*events, quarantined(5), recovered()])
+    lines = flow_alerts.summarized([*events, quarantined(5), recovered()])
     assert lines[0] == "fetch-0: failed 20 times (ConnectError ×20)"
     assert lines[-3:] == ("and 13 more", "5 rows quarantined in a", "1 call recovered (ConnectError ×2)")
     assert len(lines) == 10
@@ -133,8 +133,8 @@ def test_a_failure_inside_a_task_run_that_recovered_is_no_failure():
     run, other = {"task_run_id": "1"}, {"task_run_id": "2"}
     helper, caught = failed("get", run=run), failed("get", run=other)
     healed, after = recovered(run=run), failed("fetch", run=run)
-    assert flow_alerts.unhealed([helper, caught, healed]) == [caught, healed]
-    assert flow_alerts.unhealed([helper, degraded(run=run), after])[1:] == [after]
+    assert flow_alerts.unresolved([helper, caught, healed]) == [caught, healed]
+    assert flow_alerts.unresolved([helper, degraded(run=run), after])[1:] == [after]
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ class TestOnAServer:
         assert "task_run_id" not in message.run
 
     @pytest.mark.parametrize("task_", [refused.outcome, weather], ids=["failed", "degraded"])
-    def test_a_run_that_completes_although_a_call_failed_or_was_degraded_is_a_degraded_one(self, channel, task_):
+    def test_a_run_that_completes_although_a_call_failed_or_was_degraded_is_degraded(self, channel, task_):
         @resilient_flow(notify=channel)
         async def nightly():
             task_()
@@ -231,7 +231,7 @@ class TestOnAServer:
         (message,) = sent(channel)
         assert (message.status, message.error_type) == ("failed", "DegradedRun")
 
-    def test_a_run_for_which_its_fallback_stood_in_is_degraded_by_its_own_error(self, channel):
+    def test_a_run_that_used_its_own_fallback_is_degraded_with_its_own_error(self, channel):
         @resilient_flow(notify=channel, fallback=lambda: "last month's")
         def whole():
             refused.outcome()
@@ -317,18 +317,18 @@ class TestOnAServer:
         (message,) = sent(channel)
         assert (message.status, message.error) == ("failed", "half of it is missing")
 
-    @pytest.mark.parametrize(("care", "status"), [("fail", "failed"), ("warn", "degraded")])
-    def test_an_unobserved_failure_is_reported(self, channel, care, status):
+    @pytest.mark.parametrize(("on_unobserved", "status"), [("fail", "failed"), ("warn", "degraded")])
+    def test_an_unobserved_failure_is_reported(self, channel, on_unobserved, status):
         @task
         def store():
             raise ConnectionError("refused")
 
-        @resilient_flow(notify=channel, on_unobserved=care)
-        def careless():
+        @resilient_flow(notify=channel, on_unobserved=on_unobserved)
+        def unobservant():
             store.submit()
             return 1
 
-        careless(return_state=True)
+        unobservant(return_state=True)
         (message,) = sent(channel)
         assert message.status == status
         assert "1 task run failed unobserved: store-" in message.error

@@ -81,7 +81,7 @@ def given(fetch):
     ],
     ids=["recovered", "degraded", "failed", "state", "nothing"],
 )
-def test_a_later_attempt_gives_its_result_and_no_error_of_an_earlier_one(attempts, then, result, name, message):
+def test_a_later_attempt_returns_its_result_and_raises_no_earlier_error(attempts, then, result, name, message):
     hooked = []
     retried = attempts(after_a_failure(then), on_completion=[lambda _flow, _run, state: hooked.append(state)])
     assert ended(retried) == result
@@ -95,7 +95,7 @@ def test_with_return_state_the_state_is_that_of_the_last_attempt(attempts):
     assert (state.name, state.message, ended(state.result)) == ("Degraded", "1 call degraded", "stood in")
 
 
-def test_a_flow_inside_that_was_retried_gives_its_result_to_the_one_around(attempts):
+def test_a_retried_subflow_returns_its_result_to_its_parent(attempts):
     inner = attempts(after_a_failure(flaky(fallback=lambda: "stood in")))
 
     @resilient_flow(retries=1)
@@ -106,7 +106,7 @@ def test_a_flow_inside_that_was_retried_gives_its_result_to_the_one_around(attem
     assert ended(outer) == "stood in"
 
 
-def test_the_error_of_the_last_attempt_is_raised_where_each_fails(attempts):
+def test_if_each_attempt_fails_the_last_error_is_raised(attempts):
     def body(number):
         raise ValueError(f"attempt {number}")
 

@@ -77,7 +77,9 @@ def test_a_flow_has_the_attributes_of_a_prefect_flow():
         @decorator
         async def later(): ...
 
-        named = decorator(name="report", description="said", timeout_seconds=3, log_prints=True)(monthly_report.fn)
+        named = decorator(name="report", description="of the month", timeout_seconds=3, log_prints=True)(
+            monthly_report.fn
+        )
         return [
             (
                 item.name,
@@ -261,7 +263,7 @@ class TestOnAServer:
 
         assert same_as_prefect(scenario) == (101, 12, 3, 104)
 
-    def test_a_generator_flow_hands_its_items_on(self):
+    def test_a_generator_flow_yields_its_items(self):
         def items():
             yield double(1)
             yield 3
@@ -293,7 +295,7 @@ class TestOnAServer:
 
         assert same_as_prefect(scenario) == ["called", ("Crashed", "Execution was aborted by an interrupt signal.")]
 
-    def test_a_flow_crosses_to_other_processes_with_its_policies(self):
+    def test_a_pickled_flow_keeps_its_policies(self):
         calls = []
 
         @resilient_flow(retry=Retry(attempts=2, wait=0), on_unobserved="warn")
@@ -303,6 +305,6 @@ class TestOnAServer:
 
         other = cloudpickle.loads(cloudpickle.dumps(report))
         assert isinstance(other, ResilientFlow)
-        assert other.care.on_unobserved == "warn"
+        assert other.conditions.on_unobserved == "warn"
         error = other(return_state=True).result(raise_on_failure=False)
         assert "gave up after attempt 2" in error.__notes__[0]

@@ -77,7 +77,7 @@ def test_the_calls_of_a_run_are_counted_in_a_message(events, words):
 
 @pytest.mark.usefixtures("resilient_prefect")
 class TestOnAServer:
-    def test_the_final_state_says_what_was_recovered_and_degraded(self):
+    def test_the_final_state_counts_recovered_and_degraded_calls(self):
         fetch = flaky()
 
         @resilient_flow
@@ -154,7 +154,7 @@ class TestOnAServer:
         state = resilient_flow(lambda: Completed(message="mine", data=flaky()()))(return_state=True)
         assert (state.message, state.result()) == ("mine", 1)
 
-    def test_a_flow_that_recovers_or_falls_back_says_so(self):
+    def test_the_final_state_shows_that_the_flow_recovered_or_fell_back(self):
         calls = []
 
         def fails_twice():
@@ -196,7 +196,7 @@ class TestOnAServer:
         with pytest.raises(DegradedRun, match=r"\(ConnectionError\)"):
             state.result()
 
-    def test_a_run_creates_one_report_however_often_prefect_retries_it(self):
+    def test_a_run_that_prefect_retries_creates_one_report(self):
         calls = []
 
         @resilient_flow(retries=2)
@@ -251,7 +251,7 @@ class TestOnAServer:
         state = asyncio.run(report(return_state=True))
         assert (state.name, time.monotonic() - began < 10) == ("TimedOut", True)
 
-    def test_a_flow_inside_a_flow_is_reported_and_judged_by_itself(self):
+    def test_a_subflow_has_its_own_report_and_final_state(self):
         @resilient_flow
         def inner():
             return flaky()()

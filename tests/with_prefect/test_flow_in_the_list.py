@@ -73,7 +73,7 @@ def test_an_async_run_too():
     assert asyncio.run(daily()) == 7
 
 
-def test_a_run_that_went_on_without_a_call_is_degraded_too():
+def test_a_run_that_continued_without_a_call_is_degraded_too():
     @resilient_flow
     def daily():
         assert isinstance(fails.outcome(), Failed)

@@ -19,8 +19,8 @@ def test_with_options_keeps_policies_and_type_and_replaces_a_policy_by_its_like(
     assert "retry: 3 attempts" in explain(other)
     assert "deadline: 10 s" in explain(other)
     assert "deadline: 60 s" in explain(report)
-    assert other.care == report.care
-    assert other.with_options(on_unobserved="fail").care != report.care
+    assert other.conditions == report.conditions
+    assert other.with_options(on_unobserved="fail").conditions != report.conditions
     assert (other.version, other._entrypoint) == (report.version, report._entrypoint)
     other.on_failure(lambda *_: None)
     assert report.on_failure_hooks == [hook]

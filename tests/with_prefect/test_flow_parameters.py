@@ -1,4 +1,4 @@
-"""Prefect's UI asks for the parameters of the user's own function when a deployment is run."""
+"""Prefect's UI shows a form with the parameters of the user's own function for a run of a deployment."""
 
 import datetime as dt
 import enum
@@ -19,7 +19,7 @@ class Model(enum.Enum):
 
 
 class Options(BaseModel):
-    """What training takes."""
+    """Options of a training."""
 
     depth: int = Field(3, ge=1, le=20, description="Of the trees.")
     columns: list[str] = []
@@ -62,7 +62,7 @@ async def later(month: str = "2013-07", model: Model = Model.LINEAR):
     """Train later."""
 
 
-def nothing_said(month, seed=1, *months):
+def undocumented(month, seed=1, *months):
     pass
 
 
@@ -70,11 +70,11 @@ def written(month: "str", model: "Model | None" = None):
     """Train with string annotations."""
 
 
-FUNCTIONS = [plain, rich, numpy_style, later, nothing_said, written]
+FUNCTIONS = [plain, rich, numpy_style, later, undocumented, written]
 
 
 def shown(flow_):
-    """Everything with which the UI shows or checks the parameters of a flow."""
+    """Return what the UI uses to show and check the parameters of a flow."""
     return flow_.parameters.model_dump(), flow_.description, flow_.name, flow_.should_validate_parameters
 
 
@@ -85,7 +85,7 @@ def test_the_parameters_are_described_as_those_of_a_plain_flow_are(fn, policies)
 
 
 @pytest.mark.parametrize("fn", FUNCTIONS)
-def test_they_stay_so_with_other_options(fn):
+def test_with_options_keeps_them(fn):
     assert shown(resilient_flow(fn).with_options(retry=3)) == shown(flow(fn).with_options(retries=3))
 
 
@@ -98,7 +98,7 @@ def test_a_deployment_takes_the_same_parameters_from_the_ui(fn):
 
 
 @pytest.mark.parametrize("kind", [None, staticmethod, classmethod])
-def test_a_method_asks_for_no_self(kind):
+def test_a_method_has_no_parameter_self(kind):
     def train(self, month: str, model: Model = Model.TREES):
         """Train on a month."""
 
@@ -114,7 +114,7 @@ def test_a_method_asks_for_no_self(kind):
 
 
 @pytest.mark.parametrize("given", [{"month": 7, "seed": "x"}, {"seed": 1}, {"month": "2013-07", "sede": 1}])
-def test_wrong_parameters_are_refused_in_the_same_words(given):
+def test_wrong_parameters_are_refused_with_the_same_error(given):
     def refusal(flow_):
         with pytest.raises(Exception) as caught:  # any error of Prefect's
             flow_.validate_parameters(given)
@@ -123,7 +123,7 @@ def test_wrong_parameters_are_refused_in_the_same_words(given):
     assert refusal(resilient_flow(**POLICIES)(plain)) == refusal(flow(plain))
 
 
-def test_values_that_come_as_json_from_the_ui_become_what_the_function_asks_for():
+def test_json_values_from_the_ui_are_converted_to_the_annotated_types():
     given = {"day": "2013-07-01", "model": "linear", "options": {"depth": 7}, "airport": "LGA", "others": {}}
     ours, theirs = (decorate(rich).validate_parameters(given) for decorate in (resilient_flow(**POLICIES), flow))
     assert ours == theirs

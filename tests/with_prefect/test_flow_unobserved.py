@@ -86,7 +86,7 @@ def test_reading_a_future_observes_its_failure(sort):
     assert (asyncio.run(result) if sort == "async" else result) == "done"
 
 
-def test_returned_futures_are_judged_by_prefect():
+def test_prefect_handles_returned_futures():
     state = resilient_flow(lambda: [fetch.submit(), good.submit()])(return_state=True)
     assert state.message == "1/2 states failed."
 
@@ -116,7 +116,7 @@ def test_a_run_may_also_complete_with_a_warning_or_as_in_prefect():
     assert (state.name, state.message) == ("Completed", None)
 
 
-def test_submitted_tasks_are_waited_for_before_the_end():
+def test_the_run_waits_for_submitted_tasks_before_its_end():
     done = []
 
     @task
@@ -144,11 +144,11 @@ def test_unobserved_futures_of_a_failed_task_attempt_do_not_count():
         return "all"
 
     @task
-    def careless():
+    def unobservant():
         fetch.submit().wait()
 
     def report():
-        careless()
+        unobservant()
 
     assert resilient_flow(lambda: pages.submit().result())() == "all"
     assert names_in(resilient_flow(report)(return_state=True))[0].startswith("fetch-")
@@ -179,15 +179,15 @@ def test_tracking_futures_keeps_no_results_in_memory():
         kept.append(weakref.ref(frame := Frame()))
         return frame
 
-    def is_let_go():
+    def is_released():
         produce.submit().wait()
         until = time.monotonic() + 2
         while kept[-1]() is not None and time.monotonic() < until:
             gc.collect()
         return kept[-1]() is None
 
-    lets_go = flow(is_let_go)() and flow(is_let_go)()  # a thread that starts meanwhile, say for logs, may keep a run's
-    assert resilient_flow(is_let_go)() or not lets_go
+    releases = flow(is_released)() and flow(is_released)()  # a thread that starts now, as for logs, may keep a result
+    assert resilient_flow(is_released)() or not releases
 
 
 def test_tasks_in_other_processes_are_tracked_and_counted_by_their_states():
@@ -223,7 +223,7 @@ class _Remote:
         return self._future.result()
 
 
-class _AsksItself(PrefectWrappedFuture):
+class _ReadsItself(PrefectWrappedFuture):
     """A future that reads its result through its own public `wrapped_future`, like Ray's."""
 
     def wait(self, timeout=None):
@@ -237,7 +237,7 @@ class _AsksItself(PrefectWrappedFuture):
 class _Cluster(ThreadPoolTaskRunner):
     def submit(self, *args, **kwargs):
         future = super().submit(*args, **kwargs)
-        return _AsksItself(future.task_run_id, _Remote(future.wrapped_future))
+        return _ReadsItself(future.task_run_id, _Remote(future.wrapped_future))
 
 
 @pytest.mark.parametrize("look", [True, False])
@@ -257,10 +257,10 @@ def stands_in():
     raise ConnectionError
 
 
-def test_a_future_of_an_unknown_class_is_left_alone(monkeypatch, caplog):
+def test_a_future_of_an_unknown_class_is_not_tracked(monkeypatch, caplog):
     """A change in Prefect may switch off tracking, but never fails the run."""
     monkeypatch.setattr(undocumented, "_warned", set())
-    monkeypatch.setattr(futures, "_watched", lambda _: object)
+    monkeypatch.setattr(futures, "_tracked_class", lambda _: object)
 
     @resilient_flow
     def report():
@@ -271,7 +271,7 @@ def test_a_future_of_an_unknown_class_is_left_alone(monkeypatch, caplog):
     assert undocumented.FUTURES in undocumented._warned
 
 
-def test_without_a_task_runner_of_its_own_a_run_is_not_tracked(monkeypatch):
+def test_without_its_own_task_runner_a_run_is_not_tracked(monkeypatch):
     monkeypatch.setattr(undocumented, "_warned", set())
-    with futures.UnobservedFutures(lambda *_: None).of(None):
+    with futures.UnobservedFutures(lambda *_: None).tracking(None):
         assert undocumented._warned == {undocumented.TASK_RUNNER}

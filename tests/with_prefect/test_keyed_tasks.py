@@ -96,7 +96,7 @@ def test_no_state_shows_a_secret_of_a_key(key):
     assert "A1b2C3d4" not in str(messages)
 
 
-def test_a_key_function_that_fails_fails_the_task_and_says_where():
+def test_a_failing_key_function_fails_the_task_with_its_place():
     task = resilient_task(breaker=CircuitBreaker(lambda url: {}[url]))(fetch)
     state = run(lambda: task("http://up/1", return_state=True))
     assert state.is_failed()

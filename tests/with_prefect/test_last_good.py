@@ -58,7 +58,7 @@ def outcome(task, *args):
     return state, seen[0]
 
 
-def test_the_state_says_how_old_the_result_is(own, history, resilient_clock, tmp_path):
+def test_the_state_shows_the_age_of_the_result(own, history, resilient_clock, tmp_path):
     task = Service("good", down()).task(own, fallback=LastGood("2d", folder=tmp_path))
     assert isinstance(outcome(task)[1], Ok)
     resilient_clock.advance("23h")

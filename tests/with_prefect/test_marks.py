@@ -1,4 +1,4 @@
-"""Programs read marks and never messages: custom states are no outcomes of ours, and the wording may change."""
+"""Programs read marks and never messages: a custom state is not the library's, and the wording may change."""
 
 import cloudpickle
 import pytest
@@ -8,13 +8,13 @@ from prefect.states import Completed
 
 from resilient_tasks import Degraded, Ok, Retry, outcome_of, resilient_flow, resilient_task
 from resilient_tasks.core.events import FallbackUsed, RetryRecovered
-from resilient_tasks.prefect import marks, messages, states
+from resilient_tasks.prefect import messages, states
 
 pytestmark = pytest.mark.usefixtures("resilient_prefect")
 
 DEGRADED = "degraded: last_good of 2026-11-26 14:03 UTC, 23 h old, stands in after HTTPStatusError (HTTP 503)"
 RECOVERED = "recovered on attempt 3 of 3 (ConnectionError ×2)"
-AS_OURS = pytest.mark.parametrize(
+LIKE_OURS = pytest.mark.parametrize(
     ("name", "message"),
     [("Degraded", DEGRADED), ("Degraded", None), ("Recovered", RECOVERED), ("Completed", RECOVERED)],
 )
@@ -27,7 +27,7 @@ def elsewhere(state):
 
 def on_the_server_run(state):
     """Return the task run from the server."""
-    return marks._run_in(state, state.state_details.task_run_id)
+    return states._run_in(state, state.state_details.task_run_id)
 
 
 def on_the_server(state):
@@ -55,13 +55,13 @@ def degrades(tries):
     raise ConnectionError("refused")
 
 
-class TestAStateOfTheUsersOwn:
-    @AS_OURS
+class TestACustomState:
+    @LIKE_OURS
     @PLACES
     @pytest.mark.parametrize(
         "decorate", [resilient_task(timeout=60), resilient_task, task], ids=["ours", "bare", "prefects"]
     )
-    def test_is_no_outcome_of_ours_whatever_its_name(self, decorate, place, name, message):
+    def test_has_no_mark_whatever_its_name(self, decorate, place, name, message):
         @decorate
         def own():
             return Completed(name=name, message=message, data=3)
@@ -75,7 +75,7 @@ class TestAStateOfTheUsersOwn:
                 pytest.fail(f"it counts as {other}")
         assert messages.event_from_state(state) is None
 
-    @AS_OURS
+    @LIKE_OURS
     def test_counts_for_nothing_in_its_flow(self, name, message):
         found = []
 
@@ -119,7 +119,7 @@ def wording(request, monkeypatch):
 
 
 @pytest.mark.usefixtures("wording")
-class TestInWhateverWords:
+class TestWithOtherWording:
     @PLACES
     def test_a_recovered_run_has_its_attempts_and_event(self, place):
         state = place(recovers([], return_state=True))
@@ -150,29 +150,29 @@ class TestInWhateverWords:
 def test_labels_of_another_state_are_ignored():
     run = on_the_server_run(state := degrades([], return_state=True))
     other = State(type=StateType.COMPLETED, name="Degraded", state_details=state.state_details)
-    assert marks._in(run, state).degraded
-    assert marks._in(run, other) == marks.Mark(attempts=2)
+    assert states._mark_in(run, state).degraded
+    assert states._mark_in(run, other) == states.Mark(attempts=2)
 
 
 def test_unknown_fields_of_a_newer_versions_event_are_ignored():
     run = on_the_server_run(degrades([], return_state=True))
-    written = run.labels[marks.EVENT]
+    written = run.labels[states.EVENT]
     newer = written.replace('{"name"', '{"since_then": 3, "name"')
     assert newer != written
-    assert marks._read(newer, run) == marks._read(written, run)
+    assert states._decode(newer, run) == states._decode(written, run)
 
 
-def test_without_an_answer_from_the_server_a_run_counts_as_completed_at_once_with_a_warning(monkeypatch, caplog):
+def test_without_a_server_a_run_counts_as_completed_on_the_first_attempt_with_a_warning(monkeypatch, caplog):
     def gone(*_, **__):
         raise ConnectionError("no server")
 
     state = on_the_server(recovers([], return_state=True))
-    monkeypatch.setattr(marks, "get_client", gone)
+    monkeypatch.setattr(states, "get_client", gone)
     assert states.outcome_of_state(state).attempts == 1
-    assert "the server does not say how the task run" in caplog.text
+    assert "could not read from the server how the task run" in caplog.text
 
 
-def test_a_dict_that_looks_like_a_record_of_prefects_is_data():
+def test_a_dict_that_looks_like_prefects_result_record_is_data():
     tries = []
 
     @resilient_task(retry=Retry(attempts=2, wait=0))

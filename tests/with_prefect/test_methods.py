@@ -162,7 +162,7 @@ def test_a_bound_method_supports_submit_map_and_outcome():
     assert [(type(each), each.value) for each in outcomes] == [(Ok, value) for value in (*results, 1)]
 
 
-def test_a_bound_method_takes_its_instance_with_it_into_the_background():
+def test_a_background_run_has_the_instance_of_its_method():
     base, child = classes(resilient_task(deadline=60))
     sent = []
 
@@ -178,7 +178,7 @@ def test_a_bound_method_takes_its_instance_with_it_into_the_background():
 
 
 @KINDS
-def test_a_bound_method_is_of_its_type_and_has_what_the_unbound_one_has(decorate):
+def test_a_bound_method_has_the_type_and_attributes_of_the_unbound_one(decorate):
     base, _ = classes(decorate)
     instance = base("a")
     method, unbound = instance.get, base.get

@@ -65,10 +65,10 @@ def test_a_block_gets_a_failure_through_the_outbox(drive, resilient_api, resilie
     drive(fail, notify=given(block)).outcome()
     assert flush_messages(20)
     (request,) = resilient_api.requests
-    said = request.body.decode()
-    assert "fail failed: ConnectionError" in said
-    assert "The call raised" in said
-    assert "@here" not in said
+    text = request.body.decode()
+    assert "fail failed: ConnectionError" in text
+    assert "The call raised" in text
+    assert "@here" not in text
 
 
 def test_a_block_is_a_fallback_too(drive, resilient_api, resilient_clock, block):
@@ -107,7 +107,7 @@ class TestAFailure:
         error = self.failure(block)
         assert (classify(error), error.status) == (Kind.PERMANENT, 403)
 
-    def test_says_why(self, block, resilient_api):
+    def test_has_the_reason(self, block, resilient_api):
         resilient_api.down(9)
         assert "503" in str(self.failure(block))
 
@@ -134,7 +134,7 @@ class TestAFailure:
         with resilient_api.offline():
             assert classify(self.failure(block)) is Kind.TRANSIENT
 
-    def test_that_a_block_only_says_with_its_result(self, resilient_api):
+    def test_that_a_block_reports_only_by_its_result(self, resilient_api):
         class Quiet(NotificationBlock):
             def notify(self, body, subject=None):
                 return False
@@ -169,7 +169,7 @@ def test_a_block_whose_notify_is_async_is_awaited(resilient_clock, drive):
     assert block._told[0][0] == "fail failed: ConnectionError"
 
 
-def test_a_block_that_hangs_is_given_up_at_its_deadline():
+def test_a_hanging_block_is_abandoned_at_its_deadline():
     began = time.monotonic()
     with pytest.raises(TimeoutError):
         BlockChannel(Own(seconds=30)).send(MESSAGE, within=0.1)
@@ -193,7 +193,7 @@ class TestItsName:
         block._block_document_name = "ops"
         assert BlockChannel(block).name == "block:own/ops"
 
-    def test_is_its_type_and_a_digest_where_it_was_not_saved(self):
+    def test_is_its_type_and_a_digest_if_it_was_not_saved(self):
         one, same, other = (
             PagerDutyWebHook(integration_key=SecretStr(key), api_key=SecretStr("a")) for key in ("one", "one", "other")
         )
@@ -206,7 +206,7 @@ class TestItsName:
         assert BlockChannel(custom(resilient_api)).name == "block:custom-webhook/ops"
 
 
-def test_it_crosses_to_other_processes(block, resilient_api):
+def test_it_can_be_pickled_to_other_processes(block, resilient_api):
     crossed = cloudpickle.loads(cloudpickle.dumps(Notify(block)))
     crossed.channels[0].to.send(MESSAGE, within=10)
     assert len(resilient_api.requests) == 1

@@ -60,7 +60,7 @@ def calls_plain():
 
 
 def _errors(caplog, run):
-    """What was logged at ERROR while `run()` failed, on the loggers that reach the console."""
+    """Return what `run()`, which fails, logs at ERROR on the loggers that reach the console."""
     caplog.clear()
     loggers = [logging.getLogger(name) for name in ("prefect", "prefect.task_runs", "prefect.flow_runs")]
     for logger in loggers:
@@ -90,7 +90,7 @@ def test_a_failing_task_and_the_flow_that_fails_with_it_are_one_record(caplog, m
     assert found == [("task_runs", "Task run failed with exception: ConnectionError('refused')")]
 
 
-def test_a_flow_that_fails_with_an_error_of_its_own_has_a_record_of_its_own(caplog):
+def test_a_flow_that_fails_with_its_own_error_has_its_own_record(caplog):
     def another():
         try:
             fetch()
@@ -115,7 +115,7 @@ def test_an_async_task_too(caplog):
 
 
 @pytest.mark.parametrize("inner", [late, bare, too_slow, retried_by_prefect], ids=lambda inner: inner.name)
-def test_a_task_that_times_out_and_one_whose_failure_no_policy_saw_too(caplog, inner):
+def test_so_do_a_timed_out_task_and_a_failure_that_no_policy_handled(caplog, inner):
     assert [name for name, _ in _errors(caplog, _flow_of(inner))] == ["task_runs"]
 
 
@@ -133,8 +133,8 @@ def test_a_plain_prefect_task_is_logged_unchanged(caplog):
     assert not [message for _, message in found if message.startswith("plain:")]
 
 
-def test_a_users_own_line_is_left_alone(caplog):
-    said = [
+def test_the_users_own_lines_are_unchanged(caplog):
+    lines = [
         "Encountered exception during execution: mine",
         "Flow run failed due to timeout",
         "Finished in state of shock",
@@ -145,8 +145,8 @@ def test_a_users_own_line_is_left_alone(caplog):
         try:
             fetch()
         except ConnectionError:
-            for words in said:
-                get_run_logger().error(words)
+            for line in lines:
+                get_run_logger().error(line)
             raise
 
-    assert [words for _, words in _errors(caplog, around)][1:] == said
+    assert [line for _, line in _errors(caplog, around)][1:] == lines

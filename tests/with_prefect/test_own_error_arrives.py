@@ -14,12 +14,12 @@ from resilient_tasks.redaction.exceptions import original_of, presentable
 pytestmark = pytest.mark.usefixtures("resilient_prefect", "resilient_clock")
 
 
-class SaysNothing(ConnectionError):
+class WithEmptyMessage(ConnectionError):
     def __str__(self):
         return self.request.url
 
 
-class ShowsNothing(ConnectionError):
+class WithoutRepr(ConnectionError):
     def __repr__(self):
         raise RuntimeError("no repr")
 
@@ -29,27 +29,27 @@ class Frozen(ConnectionError):
     number: int = 7
 
 
-class IsFalse(ConnectionError):
-    """Counts what it found, and found nothing."""
+class Falsy(ConnectionError):
+    """An error with a length of 0."""
 
     def __len__(self):
         return 0
 
 
-class IsNeither(ConnectionError):
+class WithoutTruthValue(ConnectionError):
     def __bool__(self):
         raise RuntimeError("neither true nor false")
 
 
-class IsOfNoClass(ConnectionError):
+class WithoutClass(ConnectionError):
     @property
     def __class__(self):
         raise RuntimeError("no class")
 
 
-@pytest.mark.parametrize("kind", [SaysNothing, ShowsNothing, Frozen, IsFalse, IsNeither, IsOfNoClass])
-class TestAnErrorThatPrefectStumblesOver:
-    def test_it_is_raised_as_one_that_can_be_shown_and_is_caught_by_its_name(self, kind):
+@pytest.mark.parametrize("kind", [WithEmptyMessage, WithoutRepr, Frozen, Falsy, WithoutTruthValue, WithoutClass])
+class TestAnErrorThatPrefectCannotHandle:
+    def test_a_printable_copy_is_raised_and_can_be_caught_by_its_class(self, kind):
         with pytest.raises(kind) as raised:
             raising.fail(Failed(kind()))
         assert type(raised.value).__qualname__ == kind.__qualname__
@@ -82,7 +82,7 @@ class TestAnErrorThatPrefectStumblesOver:
         with pytest.raises(kind):
             daily()
 
-    def test_elsewhere_it_is_one_of_ours_that_names_it(self, kind):
+    def test_in_another_process_it_is_a_resilience_error_that_names_it(self, kind):
         import pickle  # only used here
 
         again = pickle.loads(pickle.dumps(presentable(kind())))
@@ -90,7 +90,7 @@ class TestAnErrorThatPrefectStumblesOver:
         assert kind.__qualname__ in str(again)
 
 
-def test_an_error_that_can_be_shown_needs_no_other():
+def test_a_printable_error_is_not_replaced():
     assert presentable(ConnectionError("down")) is None
 
 
@@ -126,7 +126,7 @@ class AsyncCall:
         return await self.service.fetch()
 
 
-class TestWhatIsAsyncWithoutSayingSo:
+class TestAsyncCallablesThatPrefectDoesNotDetect:
     """Tasks only: Prefect makes no flow from an object without a name."""
 
     def test_an_object_with_an_async_call_is_retried(self):
@@ -148,7 +148,7 @@ class TestWhatIsAsyncWithoutSayingSo:
         assert service.calls == 3
 
 
-def test_a_sync_task_that_hands_on_a_coroutine_is_refused_with_a_sentence():
+def test_a_sync_task_that_returns_a_coroutine_is_refused_with_advice():
     @resilient_task(retry=Retry(wait=0))
     def fetch():
         return Service().fetch()
@@ -157,7 +157,7 @@ def test_a_sync_task_that_hands_on_a_coroutine_is_refused_with_a_sentence():
         fetch()
 
 
-def test_a_sync_flow_that_hands_on_a_coroutine_is_retried_as_prefect_would_run_it():
+def test_a_sync_flow_that_returns_a_coroutine_is_retried():
     service = Service()
 
     @resilient_flow(retry=Retry(wait=0))

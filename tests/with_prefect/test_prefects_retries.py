@@ -14,7 +14,7 @@ from prefect.settings import (
 
 from resilient_tasks import Degraded, Ok, PolicyError, resilient, resilient_flow, resilient_task
 from resilient_tasks.core.events import CallFailed
-from resilient_tasks.prefect.flow_alerts import unhealed
+from resilient_tasks.prefect.flow_alerts import unresolved
 from resilient_tasks.testing import flush_messages
 
 needs_prefect = pytest.mark.usefixtures("resilient_prefect")
@@ -72,11 +72,11 @@ def by_with_options(decorate, fn):
     return decorate(fallback=stand_in)(fn).with_options(retries=3)
 
 
-def by_fallback_later(decorate, fn):
+def by_adding_a_fallback(decorate, fn):
     return decorate(retries=3)(fn).with_options(fallback=stand_in)
 
 
-def by_retry_taken_away(decorate, fn):
+def by_removing_retry(decorate, fn):
     return decorate(retry=2, fallback=stand_in)(fn).with_options(retry=None, retries=3)
 
 
@@ -92,7 +92,7 @@ def by_settings(decorate, fn):
 
 @needs_prefect
 @DECORATORS
-@pytest.mark.parametrize("make", [by_decorator, by_with_options, by_fallback_later, by_retry_taken_away, by_settings])
+@pytest.mark.parametrize("make", [by_decorator, by_with_options, by_adding_a_fallback, by_removing_retry, by_settings])
 def test_a_fallback_stands_in_after_the_last_of_prefects_attempts(decorate, make, own):
     calls = []
     made = make(decorate, own(failing(9, calls)))
@@ -204,7 +204,7 @@ def test_without_prefects_retries_a_failure_is_an_error(levels):
 
 
 @pytest.mark.parametrize("policies", [{"fallback": stand_in}, {"notify": Recorder()}], ids=["fallback", "notify"])
-def test_a_retry_condition_is_refused_beside_policies_that_must_know_it_beforehand(policies):
+def test_a_retry_condition_is_refused_beside_policies_that_act_after_the_last_attempt(policies):
     def condition(_task, _run, _state):
         return True
 
@@ -230,4 +230,4 @@ def test_failures_inside_a_retried_task_do_not_count():
         return CallFailed(operation=operation, run=run, kind="", error_type="E", message="", again=again)
 
     last = failed("task")
-    assert unhealed([failed("inside"), failed("task", again=True), last]) == [last]
+    assert unresolved([failed("inside"), failed("task", again=True), last]) == [last]

@@ -30,7 +30,7 @@ def test_an_error_without_a_secret_is_raised_itself_with_its_traceback():
     assert "caught" in [frame.name for frame in traceback.extract_tb(error.__traceback__)]
 
 
-def test_an_error_with_a_secret_is_raised_as_a_copy_from_nothing():
+def test_an_error_with_a_secret_is_raised_as_a_copy_without_a_cause():
     error = caught(PAIR)
     with pytest.raises(ConnectionError, match=r"password=\*\*\*") as raised:
         raising.fail(Failed(error))
@@ -113,10 +113,10 @@ def test_a_returned_state_is_published_without_secrets():
     )
 
 
-def test_the_error_behind_a_stand_in_crosses_to_other_processes_without_secrets():
+def test_the_error_behind_a_stand_in_is_pickled_without_secrets():
     import cloudpickle
 
-    state = StateWithMessage(type=Completed().type, name="Degraded", message="degraded").standing_in_for(caught(PAIR))
+    state = StateWithMessage(type=Completed().type, name="Degraded", message="degraded").because_of(caught(PAIR))
     assert str(state.because) == PAIR
     assert str(cloudpickle.loads(cloudpickle.dumps(state)).because) == "password=***"
 

@@ -10,21 +10,20 @@ import pytest
 from prefect import flow
 from prefect.client.schemas.objects import Flow
 from prefect.context import FlowRunContext
-from prefect.events import Event
-from prefect.events import related as prefects
+from prefect.events import Event, related
 from prefect.events.worker import EventsWorker
 
-from resilient_tasks.prefect import related
+from resilient_tasks.prefect import outages
 
 
 class Orchestration:
     """A Prefect client that answers requests for a flow."""
 
     def __init__(self, answer):
-        self.answer, self.asked = answer, 0
+        self.answer, self.requests = answer, 0
 
     async def read_flow(self, flow_id):
-        self.asked += 1
+        self.requests += 1
         return await self.answer(flow_id)
 
 
@@ -41,16 +40,16 @@ async def silent(_):
     await asyncio.Event().wait()
 
 
-async def well(flow_id):
+async def answered(flow_id):
     return Flow(id=flow_id, name="monthly")
 
 
 @pytest.fixture
 def context(monkeypatch, resilient_prefect):
     """The context of a flow run, in which events are sent."""
-    related.install()
-    monkeypatch.setattr(prefects, "RESOURCE_CACHE", {})
-    monkeypatch.setattr(related, "_PATIENCE", 0.05)
+    outages.install()
+    monkeypatch.setattr(related, "RESOURCE_CACHE", {})
+    monkeypatch.setattr(outages, "_ANSWER", 0.05)
 
     @flow
     def around():
@@ -86,29 +85,29 @@ def sent(context, orchestration, *, is_away=False, times=2):
 
 
 @pytest.mark.parametrize("answer", [refused, answered_500, silent])
-def test_a_state_is_sent_with_its_run_although_the_server_does_not_answer(context, answer):
+def test_a_state_is_sent_with_its_run_if_the_server_does_not_answer(context, answer):
     orchestration = Orchestration(answer)
     assert sent(context, orchestration) == [{"flow-run": f"prefect.flow-run.{context[1]}"}] * 2
-    assert orchestration.asked == 1  # not again for each event
-    assert prefects.RESOURCE_CACHE == {}
+    assert orchestration.requests == 1  # not again for each event
+    assert related.RESOURCE_CACHE == {}
 
 
-def test_a_server_that_is_known_to_be_away_is_not_asked(context):
+def test_a_server_known_to_be_away_gets_no_request(context):
     orchestration = Orchestration(refused)
     assert sent(context, orchestration, is_away=True) == [{"flow-run": f"prefect.flow-run.{context[1]}"}] * 2
-    assert orchestration.asked == 0
+    assert orchestration.requests == 0
 
 
-def test_a_server_that_answers_is_asked_once_and_the_event_has_it_all(context):
-    orchestration = Orchestration(well)
+def test_a_server_that_answers_gets_one_request_and_events_have_all_related_resources(context):
+    orchestration = Orchestration(answered)
     assert [set(one) for one in sent(context, orchestration)] == [{"flow", "flow-run"}] * 2
-    assert orchestration.asked == 1
+    assert orchestration.requests == 1
 
 
-def test_it_is_installed_once_however_often_it_is_called():
-    related.install()
+def test_installing_twice_has_no_further_effect():
+    outages.install()
     in_place = EventsWorker.attach_related_resources_from_context
 
-    related.install()
+    outages.install()
 
     assert EventsWorker.attach_related_resources_from_context is in_place

@@ -70,7 +70,7 @@ def test_a_task_run_that_shared_an_attempt_names_the_leader_and_completes():
     assert all(isinstance(outcome, Ok) and outcome.value == {"rows": 3} for outcome in outcomes)
 
 
-def test_a_failed_one_stays_failed_with_the_same_error():
+def test_a_run_that_shared_a_failure_fails_with_the_same_error():
     def fail():
         raise LookupError("no such month")
 
@@ -92,7 +92,7 @@ def _noted(outcomes):
     return [outcome for outcome in outcomes if hasattr(outcome.error, "__notes__")]
 
 
-def test_a_degraded_one_stays_degraded_and_can_be_read_by_another_process():
+def test_a_run_that_shared_a_degraded_result_is_degraded_and_can_be_read_by_another_process():
     def fail():
         raise ConnectionError("down")
 
@@ -149,7 +149,7 @@ def test_async_tasks_of_one_flow_share():
     @resilient_task(single_flight=SingleFlight(copy=True))
     async def fetch(month):
         calls.append(month)
-        while waiting() < 2:  # noqa: ASYNC110  # what is waited for is a number
+        while waiting() < 2:  # noqa: ASYNC110  # the condition is a number
             await asyncio.sleep(0.01)
         return [month]
 

@@ -24,7 +24,7 @@ def failing(times, result="done"):
 
 
 def run(task, *args):
-    """Run one task in a flow of its own, submitted; return the flow's state and the task's outcome."""
+    """Submit one task in a separate flow; return the flow's state and the task's outcome."""
     seen = []
 
     @flow(task_runner=ThreadPoolTaskRunner(max_workers=2))
@@ -65,7 +65,7 @@ def test_a_task_that_succeeds_at_once_has_prefects_own_history(own, history):
     assert task_run.run_count == 1
 
 
-def test_a_fallback_completes_as_degraded_and_its_data_flows_on(own, history):
+def test_a_fallback_completes_as_degraded_and_passes_its_data_on(own, history):
     task = resilient_task(retry=Retry(attempts=2, wait=1), fallback=Fallback(value="yesterday"))(own(failing(9)))
 
     @resilient_task
@@ -92,7 +92,7 @@ def test_a_fallback_completes_as_degraded_and_its_data_flows_on(own, history):
     assert [str(each.id) for each in downstream.task_inputs["data"]] == [str(states[-1].state_details.task_run_id)]
 
 
-def test_a_failure_ends_as_prefect_ends_one_with_the_users_own_error(own, history):
+def test_a_failure_ends_as_in_prefect_with_the_users_own_error(own, history):
     state, outcome = run(resilient_task(retry=Retry(attempts=2, wait=1))(own(failing(9))))
     _, states = history(state).of("fetch")
     assert isinstance(outcome, Failed)
@@ -128,7 +128,7 @@ def test_the_outcome_of_a_direct_call_can_be_matched(own):
             pytest.fail(f"not as expected: {found}")
 
 
-def test_a_direct_call_gives_the_data_and_not_the_state():
+def test_a_direct_call_returns_the_data_and_not_the_state():
     recovered = resilient_task(retry=Retry(attempts=3, wait=1))(failing(1, 5))
     degraded = resilient_task(fallback=lambda: 7)(failing(9))
     assert flow(lambda: None)() is None
@@ -213,7 +213,7 @@ def test_a_degraded_result_is_not_cached_and_a_recovered_one_is(tmp_path):
     assert len(calls) == 2
 
 
-def test_every_state_of_ours_has_a_class_that_other_processes_can_import(resilient_prefect):
+def test_other_processes_can_import_the_class_of_every_state(resilient_prefect):
     """pydantic makes a class of `State[Any]`, and puts it into the first module that uses it."""
     states = []
 

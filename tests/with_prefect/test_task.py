@@ -69,7 +69,7 @@ def test_impossible_options_are_refused_at_decoration(options, advice):
     assert advice in str(refused.value)
 
 
-def test_a_generator_is_refused_where_a_policy_would_run_it_twice_and_is_a_plain_task_otherwise():
+def test_a_generator_is_refused_if_a_policy_would_run_it_twice_and_is_a_plain_task_otherwise():
     def numbers():
         yield 1
 
@@ -116,7 +116,7 @@ def test_a_hook_added_to_a_copy_does_not_run_for_the_original():
     assert mine.on_failure_hooks == []
 
 
-def test_it_crosses_by_cloudpickle_with_its_policies():
+def test_cloudpickle_keeps_its_policies():
     mine = cloudpickle.loads(cloudpickle.dumps(resilient_task(retry=Retry(attempts=7))(fetch)))
     assert isinstance(mine, ResilientTask)
     assert mine.plan.pipeline.policies[0].attempts == 7

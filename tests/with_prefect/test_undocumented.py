@@ -63,14 +63,14 @@ def arguments_are_split():
     return undocumented._split(lambda x, *, y: None, {"x": 1, "y": 2}) == ((1,), {"y": 2})
 
 
-def tasks_know_their_source():
+def tasks_have_their_source():
     def known():
         return 1
 
     return task(known).source_code == inspect.getsource(known)
 
 
-def transactions_can_be_told_not_to_write():
+def transactions_can_skip_writing():
     with transaction(write_on_commit=True) as txn:
         return txn.write_on_commit is True
 
@@ -82,12 +82,12 @@ def results_are_records():
     return isinstance(task(one)(return_state=True).data, undocumented._record)
 
 
-def runners_raise_flags():
+def runners_have_cancel_events():
     with ThreadPoolTaskRunner(max_workers=1) as runner:
         return isinstance(runner._cancel_events, dict)
 
 
-def there_is_a_loop_in_the_background():
+def there_is_a_global_loop():
     ran = threading.Event()
 
     async def work():
@@ -96,7 +96,7 @@ def there_is_a_loop_in_the_background():
     return undocumented.run_in_background(work) and ran.wait(10)
 
 
-def flow_runs_have_a_task_runner_of_their_own():
+def each_flow_run_has_its_own_task_runner():
     seen = []
 
     @flow(task_runner=ThreadPoolTaskRunner(max_workers=1))
@@ -108,7 +108,7 @@ def flow_runs_have_a_task_runner_of_their_own():
     return isinstance(seen[0], ThreadPoolTaskRunner) and seen[0] is not seen[1]
 
 
-def futures_keep_the_answer_they_gave():
+def futures_keep_their_final_state():
     def one():
         return 1
 
@@ -119,34 +119,11 @@ def futures_keep_the_answer_they_gave():
         return before is None and future._final_state.is_completed()
 
 
-def flow_runs_know_their_runner():
-    @flow
-    def around():
-        return isinstance(FlowRunContext.get().task_runner, ThreadPoolTaskRunner)
-
-    return around()
-
-
-def futures_keep_what_they_have_seen():
-    @task
-    def one():
-        return 1
-
-    @flow
-    def around():
-        future = one.submit()
-        before = future._final_state
-        future.wait()
-        return before is None or before.is_final(), future._final_state is not None
-
-    return all(around())
-
-
-def a_runner_says_why_it_ends_a_run():
+def a_runner_announces_its_intent_to_end_a_run():
     return undocumented._intent() is None and "cancel" in get_args(control_listener.Intent)
 
 
-def a_flows_engine_keeps_what_an_attempt_raised():
+def the_flow_engine_keeps_the_error_of_an_attempt():
     count = iter((1, 2))
 
     @flow(retries=1)
@@ -159,11 +136,11 @@ def a_flows_engine_keeps_what_an_attempt_raised():
     return around()
 
 
-def a_stream_of_events_can_have_another_client():
+def the_event_stream_accepts_another_client():
     from prefect.events import utilities, worker
 
     from resilient_tasks.prefect import runs
-    from resilient_tasks.prefect.stream import PatientEventsClient
+    from resilient_tasks.prefect.outages import PatientEventsClient
 
     runs.connect()
     names = inspect.signature(worker.EventsWorker.instance).parameters
@@ -171,7 +148,7 @@ def a_stream_of_events_can_have_another_client():
     return replaced and "client_type" in names and worker.EventsWorker.instance().client_type is PatientEventsClient
 
 
-def a_client_made_within_a_run_repeats_what_was_refused():
+def a_client_created_in_a_run_retries_refused_requests():
     @flow
     def around():
         with get_client(sync_client=True) as client:
@@ -181,7 +158,7 @@ def a_client_made_within_a_run_repeats_what_was_refused():
         return around() and not client._client._has_connected
 
 
-def a_worker_of_events_reads_what_a_run_belongs_to():
+def the_events_worker_reads_related_resources():
     from prefect.events import related, worker
 
     calls = worker.EventsWorker._handle.__code__.co_names
@@ -193,20 +170,18 @@ PROBES = {
     undocumented.TASK_RUN: the_engine_shares_its_run,
     undocumented.ENGINE_READS_FN: the_engine_reads_fn,
     undocumented.CALL_SPLIT: arguments_are_split,
-    undocumented.SOURCE: tasks_know_their_source,
-    undocumented.WRITE_ON_COMMIT: transactions_can_be_told_not_to_write,
+    undocumented.SOURCE: tasks_have_their_source,
+    undocumented.WRITE_ON_COMMIT: transactions_can_skip_writing,
     undocumented.RESULT_RECORD: results_are_records,
-    undocumented.CANCEL_EVENTS: runners_raise_flags,
-    undocumented.BACKGROUND: there_is_a_loop_in_the_background,
-    undocumented.TASK_RUNNER: flow_runs_know_their_runner,
-    undocumented.FUTURES: futures_keep_what_they_have_seen,
-    undocumented.TASK_RUNNER: flow_runs_have_a_task_runner_of_their_own,
-    undocumented.FUTURES: futures_keep_the_answer_they_gave,
-    undocumented.INTENT: a_runner_says_why_it_ends_a_run,
-    undocumented.RAISED: a_flows_engine_keeps_what_an_attempt_raised,
-    undocumented.STREAM: a_stream_of_events_can_have_another_client,
-    undocumented.HAS_CONNECTED: a_client_made_within_a_run_repeats_what_was_refused,
-    undocumented.RELATED: a_worker_of_events_reads_what_a_run_belongs_to,
+    undocumented.CANCEL_EVENTS: runners_have_cancel_events,
+    undocumented.BACKGROUND: there_is_a_global_loop,
+    undocumented.TASK_RUNNER: each_flow_run_has_its_own_task_runner,
+    undocumented.FUTURES: futures_keep_their_final_state,
+    undocumented.INTENT: a_runner_announces_its_intent_to_end_a_run,
+    undocumented.RAISED: the_flow_engine_keeps_the_error_of_an_attempt,
+    undocumented.STREAM: the_event_stream_accepts_another_client,
+    undocumented.HAS_CONNECTED: a_client_created_in_a_run_retries_refused_requests,
+    undocumented.RELATED: the_events_worker_reads_related_resources,
 }
 
 
@@ -221,14 +196,16 @@ def test_prefect_still_has(reliance):
     assert holds, f"Prefect {release} broke {reliance.name}: {reliance.purpose} ({why})"
 
 
-def test_what_is_gone_is_said_once_with_what_is_lost(monkeypatch):
-    said = []
+def test_a_missing_part_is_logged_once_with_what_is_lost(monkeypatch):
+    lines = []
     monkeypatch.setattr(undocumented, "_warned", set())
-    monkeypatch.setattr(logging.getLogger("resilient_tasks"), "warning", lambda text, *parts: said.append(text % parts))
+    monkeypatch.setattr(
+        logging.getLogger("resilient_tasks"), "warning", lambda text, *parts: lines.append(text % parts)
+    )
     gone = Reliance("prefect.nowhere.nothing", "0.0", "this test", "nothing at all")
     assert undocumented.find(gone) is None
     assert undocumented.find(gone) is None
-    assert said == ["this Prefect lacks prefect.nowhere.nothing: nothing at all"]
+    assert lines == ["this Prefect lacks prefect.nowhere.nothing: nothing at all"]
 
 
 @pytest.mark.usefixtures("resilient_prefect", "resilient_clock")

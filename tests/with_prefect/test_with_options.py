@@ -1,4 +1,4 @@
-"""What `with_options` keeps, replaces and takes away. No run is needed for any of it."""
+"""What `with_options` keeps, replaces and removes; without a run."""
 
 import pandas as pd
 import pandera.pandas as pa
@@ -66,7 +66,7 @@ def made_of(decorate, options):
 
 @DECORATORS
 @pytest.mark.parametrize("keyword", POLICIES)
-def test_none_takes_that_policy_away_and_no_other(decorate, keyword):
+def test_none_removes_that_policy_and_no_other(decorate, keyword):
     made = made_of(decorate, GIVEN)
     before = explain(made)
     less = made.with_options(**{keyword: None})
@@ -77,7 +77,7 @@ def test_none_takes_that_policy_away_and_no_other(decorate, keyword):
 
 
 @DECORATORS
-def test_all_can_be_taken_away_at_once_and_given_back(decorate):
+def test_all_can_be_removed_at_once_and_given_again(decorate):
     made = made_of(decorate, GIVEN)
     bare = made.with_options(**dict.fromkeys(POLICIES))
     assert policies_of(bare) == ()
@@ -85,14 +85,14 @@ def test_all_can_be_taken_away_at_once_and_given_back(decorate):
 
 
 @DECORATORS
-def test_a_schema_that_is_taken_away_no_longer_holds_for_the_fallback(decorate):
+def test_a_removed_schema_no_longer_applies_to_the_fallback(decorate):
     made = made_of(decorate, {"validate": SCHEMA, "fallback": Fallback(value=1)})
     (fallback,) = policies_of(made.with_options(validate=None))
     assert fallback.through == ()
 
 
 @DECORATORS
-def test_policies_none_takes_away_what_policies_gave(decorate):
+def test_policies_none_removes_those_given_by_policies(decorate):
     made = made_of(decorate, {"retry": 3, "policies": [Validate(output=SCHEMA), Custom()]})
     for nothing in (None, [], ()):
         assert [policy.slot for policy in policies_of(made.with_options(policies=nothing))] == ["retry"]
@@ -105,7 +105,7 @@ def test_policies_none_takes_away_what_policies_gave(decorate):
 
 
 @DECORATORS
-def test_none_may_make_room_for_what_would_contradict(decorate):
+def test_none_may_remove_a_policy_that_contradicts_a_new_one(decorate):
     made = decorate(retry=3)(lambda: 1)
     with pytest.raises(PolicyError, match="two retry loops"):
         made.with_options(retries=2)
@@ -113,5 +113,5 @@ def test_none_may_make_room_for_what_would_contradict(decorate):
 
 
 @DECORATORS
-def test_a_decorator_takes_none_for_nothing(decorate):
+def test_a_decorator_ignores_none(decorate):
     assert policies_of(decorate(**dict.fromkeys(POLICIES))(lambda: 1)) == ()

@@ -28,7 +28,7 @@ from resilient_tasks.redaction.patterns import MARK
 _STATUS = re.compile(r"\berror=(\d{3})\b")
 #: Mentions in chats.
 _MENTION = re.compile(r"@(?=[\w&!])|<(?=[!@#])")
-#: Shorter texts are taken for no secrets, as they occur in many words.
+#: Shorter texts do not count as secrets, as they occur in many words.
 _SHORTEST_SECRET = 6
 
 

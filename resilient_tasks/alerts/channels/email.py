@@ -16,7 +16,7 @@ from typing import Any, get_args
 from resilient_tasks.alerts import gate
 from resilient_tasks.alerts.channels.email_message import compose, first_of
 from resilient_tasks.alerts.channels.secret import Secret, check_secret, revealed
-from resilient_tasks.alerts.channels.smtp import Answer, EmailRefusedError, Security, Server, hand_over
+from resilient_tasks.alerts.channels.smtp import Answer, EmailRefusedError, Security, Server, deliver
 from resilient_tasks.alerts.message import Message
 from resilient_tasks.alerts.outbox import incident_store
 from resilient_tasks.core.errors import PolicyError
@@ -111,7 +111,7 @@ class Email:
         mail = compose(message, sender=sender, to=self._to, domain=_domain(sender))
         had_it = self._delivered_to(message)
         missing = [one for one in self._addresses if one not in had_it]
-        refused = hand_over(
+        refused = deliver(
             mail.as_bytes(),
             sender=_bare(sender),
             to=missing,

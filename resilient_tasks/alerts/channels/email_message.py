@@ -46,7 +46,7 @@ def compose(message: Message, *, sender: str, to: Sequence[str], domain: str) ->
         first = first_of(message, domain)
         mail["In-Reply-To"] = first
         mail["References"] = first
-    # Keeps vacation responders and ticket systems from answering (RFC 3834); Exchange has a header of its own.
+    # Keeps vacation responders and ticket systems from answering (RFC 3834); Exchange has its own header.
     mail["Auto-Submitted"] = "auto-generated"
     mail["X-Auto-Response-Suppress"] = "All"
     # Quoted-printable: safe from servers and line limits, and readable in the raw file.

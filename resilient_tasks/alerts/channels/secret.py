@@ -80,7 +80,7 @@ def _reader(secret: Any) -> Callable[[], Any]:
     if isawaitable(secret):
         close = getattr(secret, "close", None)
         if close is not None:
-            close()  # this error says so: no warning from Python besides
+            close()  # or Python warns that it was never awaited
         msg = (
             f"a secret that has not been loaded yet ({type(secret).__name__}): write `await` before the block's load()"
         )

@@ -45,7 +45,7 @@ _LOOK_ALIKES = str.maketrans({"<": "‹", ">": "›"})
 
 
 def standalone(message: Message) -> Blocks:
-    """Return the layout of a message of its own."""
+    """Return the layout of a separate message."""
     if message.occasion == "recovered":
         return _recovery(message)
     return _laid_out(message, _headline(message), [_counts(message), *_details(message)], _when(message))
@@ -56,7 +56,7 @@ def current_state(message: Message) -> Blocks:
     if message.occasion == "recovered":
         blocks = _recovery(message)
     else:
-        # Slack shows no "(edited)" on edited blocks, so the headline says that it was.
+        # Slack shows no "(edited)" on edited blocks, so the headline shows it.
         headline = f"{message.operation} {message.status} {_number_of_times(message.total)} so far"
         blocks = _laid_out(message, headline, [_counts(message), *_details(message)], _when(message))
     # Slack asks for a new id after an edit. The bare key is the id of the reply in the thread.
@@ -64,7 +64,7 @@ def current_state(message: Message) -> Blocks:
 
 
 def reply(message: Message) -> Blocks:
-    """Return the layout of a reply in the incident's thread, whose first message says the rest."""
+    """Return the layout of a reply in the incident's thread; the first message there has the rest."""
     if message.occasion == "recovered":
         return _recovery(message)
     parts = [_counts(message), _error(message, _ERROR_AGAIN), _where_to_look(message)]

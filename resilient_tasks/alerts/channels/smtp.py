@@ -19,15 +19,15 @@ Security = Literal["starttls", "tls", "none"]
 #: A server's answer to a recipient: a code of RFC 5321 and a text.
 Answer = tuple[int, str]
 
-#: Seconds that the farewell to a server may take.
-_FAREWELL = 1.0
+#: Seconds that QUIT may take.
+_QUIT = 1.0
 
 
 class EmailRefusedError(ResilienceError):
     """A mail server answered, and did not accept the message. `classify` goes by its codes.
 
     Attributes:
-        smtp_code: the server's answer: 4xx for now, 5xx for good; None if it lacks what is needed and was not asked.
+        smtp_code: the server's answer: 4xx for now, 5xx for good; None if it lacks an extension that is needed.
         recipients: the answer to each refused recipient, by address.
     """
 
@@ -50,7 +50,7 @@ class Server:
     username: str | None
 
 
-def hand_over(
+def deliver(
     raw: bytes, *, sender: str, to: Sequence[str], server: Server, password: Callable[[], str], within: float
 ) -> dict[str, Answer]:
     """Send `raw` to the server once, and return the recipients that it refused; it accepted it for all others.
@@ -68,7 +68,7 @@ def hand_over(
             if server.username is not None:
                 smtp.login(server.username, password())
             refused = smtp.sendmail(sender, list(to), raw)
-            smtp.say_goodbye()
+            smtp.quit_quietly()
     except smtplib.SMTPRecipientsRefused as error:
         refused = error.recipients
     except smtplib.SMTPException as error:
@@ -113,7 +113,7 @@ def _text(answer: bytes | str) -> str:
 
 
 def _own_name(connection: socket.socket | None) -> str:
-    """Return this machine's name for the greeting. smtplib would ask the DNS, which may take very long."""
+    """Return this machine's name for the greeting. smtplib would query the DNS, which may take very long."""
     name = socket.gethostname()
     if "." in name.strip(".") and name.isascii():
         return name
@@ -162,9 +162,9 @@ class _InTime(smtplib.SMTP):
             raise smtplib.SMTPNotSupportedError("offers no STARTTLS on this port, and nothing was sent")
         self.starttls(context=context)
 
-    def say_goodbye(self) -> None:
+    def quit_quietly(self) -> None:
         """Quit. The mail was accepted, so an error from here on must not look like a failure."""
-        self.until = min(self.until, time.monotonic() + _FAREWELL)
+        self.until = min(self.until, time.monotonic() + _QUIT)
         with contextlib.suppress(smtplib.SMTPException, OSError):
             self.quit()
 

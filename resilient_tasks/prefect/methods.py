@@ -1,7 +1,7 @@
 """Bind tasks and flows as methods, each copy to its own instance or class.
 
 Prefect keeps the binding on the function, which all copies of a task share: the last access would decide on which
-instance or class each of them runs.
+instance or class all of them run.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 Made = TypeVar("Made", bound="Task[..., Any] | Flow[..., Any]")
 
 _SELF, _CLASS = "__prefect_self__", "__prefect_cls__"
-_BOUND = "_is_bound"
-_KIND = ("_isclassmethod", "_isstaticmethod", _BOUND)
+_IS_BOUND = "_is_bound"
+_KIND = ("_isclassmethod", "_isstaticmethod", _IS_BOUND)
 
 
-def bound(made: Made, instance: object, owner: type | None) -> Made:
+def bind(made: Made, instance: object, owner: type | None) -> Made:
     """Return `made`, an attribute of the class `owner`, as a method bound to `instance`: a new object.
 
     A static method, a method accessed on its class, and a method that is already bound are returned unchanged.
     """
-    if made.isstaticmethod or _BOUND in vars(made):
+    if made.isstaticmethod or _IS_BOUND in vars(made):
         return made
     if made.isclassmethod:
         binding: dict[str, Any] = {_CLASS: owner if owner is not None else type(instance)}
@@ -36,7 +36,7 @@ def bound(made: Made, instance: object, owner: type | None) -> Made:
     else:
         return made
     other = copy.copy(made)
-    vars(other).update({"fn": _own(vars(made)["fn"], binding), _BOUND: True})
+    vars(other).update({"fn": _copy_with(vars(made)["fn"], binding), _IS_BOUND: True})
     return other
 
 
@@ -50,7 +50,7 @@ def binding_of(fn: Callable[..., Any]) -> dict[str, Any]:
     return {name: vars(fn)[name] for name in (_SELF, _CLASS) if name in getattr(fn, "__dict__", {})}
 
 
-def _own(fn: Callable[..., Any], binding: dict[str, Any]) -> Callable[..., Any]:
+def _copy_with(fn: Callable[..., Any], binding: dict[str, Any]) -> Callable[..., Any]:
     """Return a copy of `fn` with another binding."""
     if isinstance(fn, FunctionType):
         own = FunctionType(fn.__code__, fn.__globals__, fn.__name__, fn.__defaults__, fn.__closure__)
